@@ -1,0 +1,167 @@
+//! The resolved configuration: complete, checked, and all that the program sees.
+//!
+//! It must never be half there: a [`Policy`] exists only when every line of the config made sense.
+
+use crate::facts::cache::CacheKind;
+use crate::inside::Inside;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything a run needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// The volume.
+    pub volume: Volume,
+    /// When and how far caches are evicted.
+    pub eviction: Eviction,
+    /// How the run behaves.
+    pub run: Run,
+    /// The enrolled repos, in the config's order.
+    pub repos: Vec<Repo>,
+    /// The caches, in the config's order.
+    pub caches: Vec<Cache>,
+    /// Where a run's outcome is sent.
+    pub alerts: Alerts,
+}
+
+/// The shared volume.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Volume {
+    /// The same absolute path that the agents see.
+    pub root: Arc<Path>,
+    /// Locks, trash and journal.
+    pub state: Inside,
+}
+
+/// Thresholds, as the kubelet's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Eviction {
+    /// Eviction starts when one of these is passed.
+    pub high: Marks,
+    /// Eviction ends when all of these are reached.
+    pub low: Marks,
+    /// A cap on the bytes that stand below the root; over it, eviction goes on to 90 % of it.
+    pub budget: Option<u64>,
+    /// Nothing used within this time goes; a cache may ask for more.
+    pub min_age: Duration,
+}
+
+/// Fractions of the volume, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Marks {
+    /// Of its bytes.
+    pub bytes: f64,
+    /// Of its inodes.
+    pub inodes: f64,
+}
+
+/// How a run behaves.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Run {
+    /// Repos worked on at once: repacks are bound by CPU and memory.
+    pub repos_in_parallel: usize,
+    /// Threads that scan and delete: they wait on the network.
+    pub io_threads: usize,
+    /// The whole run's time.
+    pub deadline: Duration,
+    /// More reaps than this in one run are refused.
+    pub max_reaped: usize,
+}
+
+/// One enrolled repo, defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repo {
+    /// `owner/name`.
+    pub name: String,
+    /// The persistent checkout.
+    pub place: Inside,
+    /// How long to wait for the lock.
+    pub lock_wait: Duration,
+    /// What becomes of its worktrees.
+    pub worktrees: Worktrees,
+    /// What kind of repack.
+    pub gc: GcStrategy,
+    /// A command: exit 1 is idle, anything else is busy. Empty when there is none.
+    pub busy_probe: Vec<String>,
+}
+
+/// What becomes of a repo's worktrees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Worktrees {
+    /// Idle time after which a landed tree goes.
+    pub landed: Age,
+    /// Idle time after which a saved tree goes.
+    pub saved: Age,
+    /// Idle time after which an unsaved tree is rescued and goes.
+    pub unsaved: Age,
+    /// Globs relative to the volume's root, each matching trees: presets expanded, then the custom `roots`.
+    pub roots: Vec<String>,
+    /// Bytes; a larger rescue keeps its tree.
+    pub rescue_max: u64,
+    /// How long a rescue is kept.
+    pub rescue_keep: Duration,
+    /// Bytes that all rescues of a repo may hold.
+    pub rescue_budget: u64,
+}
+
+/// An idle time, or never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Age {
+    /// After this long.
+    After(Duration),
+    /// The class is switched off.
+    Never,
+}
+
+/// What kind of repack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GcStrategy {
+    /// From counts.
+    Auto,
+    /// `git gc`.
+    GitGc,
+    /// None.
+    Off,
+}
+
+/// One configured cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cache {
+    /// Its name: the config's, or the kind's.
+    pub name: String,
+    /// Who owns its layout.
+    pub kind: CacheKind,
+    /// Where it stands; none for build output, which stands in the worktrees.
+    pub place: Option<Inside>,
+    /// For a plain folder: how deep its units stand, 1 or more.
+    pub depth: usize,
+    /// Nothing used within this time goes: the larger of the cache's and the eviction's.
+    pub min_age: Duration,
+    /// Bytes that must stay.
+    pub reserve: u64,
+}
+
+/// Where a run's outcome is sent.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Alerts {
+    /// Base URL.
+    pub pushgateway: Option<String>,
+    /// A file for node-exporter's textfile collector.
+    pub textfile: Option<PathBuf>,
+    /// Base URL.
+    pub alertmanager: Option<String>,
+    /// A webhook.
+    pub webhook: Option<Webhook>,
+    /// Kubernetes' termination log.
+    pub termination_log: Option<PathBuf>,
+}
+
+/// A webhook whose address is a secret.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Webhook {
+    /// The environment variable that holds the URL: it never stands in the config.
+    pub url_env: String,
+    /// `failed`, `shortfall`, `evicted`, `refused`.
+    pub when: Vec<String>,
+}

@@ -1,0 +1,103 @@
+//! Facts about caches: the units that can go one by one.
+
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Who owns a cache's layout. The names are the contract's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheKind {
+    /// pip's HTTP cache and wheels.
+    Pip,
+    /// uv's archive and wheel cache.
+    Uv,
+    /// Go's module cache.
+    GoMod,
+    /// Go's build cache.
+    GoBuild,
+    /// npm's `_cacache`.
+    Npm,
+    /// pnpm's content-addressed store.
+    Pnpm,
+    /// Yarn berry's zip cache.
+    Yarn,
+    /// Cargo's registry and git caches.
+    Cargo,
+    /// Any folder whose entries at a given depth are units.
+    Folder,
+    /// Folders that build tools make in idle worktrees.
+    BuildOutput,
+}
+
+/// The smallest thing that can vanish in one step while its owner goes on working.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The cache's name in the config.
+    pub cache: String,
+    /// The cache's kind.
+    pub kind: CacheKind,
+    /// What people read: `lodash-4.17.21`, `http-v2/3/1/…`.
+    pub name: String,
+    /// What goes, in this order (a pointer before what it points to).
+    pub paths: Vec<Inside>,
+    /// The newest sign of use.
+    pub last_used: DateTime<Utc>,
+    /// How that is known.
+    pub last_used_from: UsedFrom,
+    /// Not evicted while younger than this.
+    pub min_age: Duration,
+    /// The idle tree that holds it, for build output: its repo's lock is needed.
+    pub tree: Option<Tree>,
+    /// None until somebody sized it: listing must stay cheap.
+    pub size: Option<Size>,
+}
+
+/// The worktree that a piece of build output stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// The repo's name in the config.
+    pub repo: String,
+    /// The worktree's admin folder, whose files tell of activity.
+    pub admin: PathBuf,
+}
+
+/// How a unit's last use is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UsedFrom {
+    /// The tool refreshes it itself (`GOCACHE`).
+    ToolRecord,
+    /// The access time, where the mount keeps it.
+    AccessTime,
+    /// The write time: all there is.
+    WriteTime,
+    /// The activity of the worktree it stands in.
+    WorktreeActivity,
+}
+
+/// What something occupies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Size {
+    /// Bytes of the blocks that a deletion frees: a file counts at its last link.
+    pub bytes: u64,
+    /// Inodes that a deletion frees.
+    pub inodes: u64,
+}
+
+/// Everything seen of one configured cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cache {
+    /// The cache's name in the config.
+    pub name: String,
+    /// The cache's kind.
+    pub kind: CacheKind,
+    /// Its units, in no order.
+    pub units: Vec<Unit>,
+    /// Bytes that must stay.
+    pub reserve: u64,
+    /// What could not be read: those units stay.
+    pub problems: Vec<String>,
+}

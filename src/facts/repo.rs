@@ -1,0 +1,62 @@
+//! Facts about a repo: its worktrees, its objects, and what others left behind.
+
+use super::worktree::{Stray, Worktree};
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+/// Everything seen of one repo, under its lock.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repo {
+    /// The registered worktrees, by path.
+    pub worktrees: Vec<Worktree>,
+    /// What stands in the worktree roots beside them.
+    pub strays: Vec<Stray>,
+    /// Objects and packs.
+    pub store: Store,
+    /// Lock and temporary files that a dead git may have left: all that are there, with their age.
+    pub leftovers: Vec<Leftover>,
+    /// The operator's busy probe answered anything but "idle".
+    pub busy: Option<String>,
+}
+
+/// Counts of the object store, as `git count-objects -v` gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Store {
+    /// Loose objects.
+    pub loose_objects: u64,
+    /// Bytes of blocks that loose objects occupy.
+    pub loose_bytes: u64,
+    /// Packs, without kept and cruft ones.
+    pub packs: u64,
+    /// Bytes of all packs with their indexes.
+    pub pack_bytes: u64,
+    /// Loose refs.
+    pub loose_refs: u64,
+    /// Size of `packed-refs`.
+    pub packed_refs_bytes: u64,
+    /// When the largest pack was written: the last full repack.
+    pub last_full: Option<DateTime<Utc>>,
+    /// Whether a commit-graph is there.
+    pub commit_graph: bool,
+}
+
+/// A lock or temporary file in a repo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Which file.
+    pub place: Inside,
+    /// How long nobody wrote to it, by the server's clock.
+    pub age: Duration,
+    /// A lock, or a temporary file of a pack being written.
+    pub kind: LeftoverKind,
+}
+
+/// Which rule a leftover falls under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeftoverKind {
+    /// `index.lock`, `gc.pid`, ...
+    Lock,
+    /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
+    Temporary,
+}

@@ -1,0 +1,102 @@
+//! Facts about a worktree.
+
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use std::path::PathBuf;
+
+/// A worktree that the repo's registry names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worktree {
+    /// The admin folder's name below `worktrees/`.
+    pub id: String,
+    /// The admin folder.
+    pub admin: Inside,
+    /// Where the registry says that the tree stands; may lie outside the volume.
+    pub path: PathBuf,
+    /// The full ref name HEAD points to; none when detached or unreadable.
+    pub branch: Option<String>,
+    /// The commit that HEAD names, in hex; none for an unborn branch.
+    pub head: Option<String>,
+    /// The reason of `git worktree lock`, which may be empty.
+    pub locked: Option<String>,
+    /// What is under way: `rebase`, `merge`, `index.lock`, ...
+    pub in_progress: Vec<&'static str>,
+    /// The newest sign of activity in the admin folder and, once looked at, of the dirty files.
+    pub active: DateTime<Utc>,
+    /// What was found at `path`.
+    pub state: State,
+}
+
+/// What was found where a worktree should stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It is there, and the admin folder alone shows that it is too young to matter, or locked: nobody walked it.
+    NotLooked,
+    /// It is there, and this is what it holds.
+    Looked(Box<Contents>),
+    /// Its parent could be read and doesn't list it.
+    Missing {
+        /// Our own trash says that a night took it there: the registration is a leftover of that night.
+        trashed: bool,
+        /// What only this registration keeps alive: it is rescued before the entry goes.
+        unreached: Vec<String>,
+    },
+    /// Something failed, or it isn't what it should be: nobody may touch it.
+    Unknown(String),
+}
+
+/// What a tree holds that matters for its fate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// The place, proven to be inside the volume.
+    pub place: Option<Inside>,
+    /// Files that differ from HEAD, untracked, staged or missing ones: the first few, for people.
+    pub dirty: Vec<String>,
+    /// How many there are in all.
+    pub dirty_count: usize,
+    /// Commits that only this tree's HEAD, reflog or private refs reach, in hex.
+    pub unreached: Vec<String>,
+    /// A stash was made on this branch.
+    pub stashed: bool,
+    /// How HEAD is known to be in the upstream's default branch.
+    pub landed: Option<Landed>,
+    /// What a rescue can't hold (a nested repo, a FIFO, a submodule): the tree stays.
+    pub blockers: Vec<String>,
+    /// Folders that tools make again, which no rescue keeps.
+    pub regenerable: Vec<Inside>,
+}
+
+/// How HEAD is known to be in the upstream's default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landed {
+    /// HEAD is an ancestor of it.
+    Ancestor,
+    /// A commit there has the same tree.
+    SameTree,
+    /// HEAD changed nothing since it branched off.
+    EmptyDiff,
+    /// The same patch stands there (a squash or rebase merge).
+    SamePatch,
+}
+
+/// Something on the disk, in a worktree root, that the registry doesn't know. Never deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stray {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: StrayKind,
+}
+
+/// What a stray is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StrayKind {
+    /// A worktree whose admin folder is gone.
+    Dangling,
+    /// A worktree of a repo that is not this one.
+    Foreign,
+    /// An empty folder.
+    Empty,
+    /// A folder that is no worktree.
+    NotGit,
+}

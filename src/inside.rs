@@ -1,0 +1,95 @@
+//! A path proven to lie inside the volume's root, as a type.
+//!
+//! Whatever a plan changes is named by an [`Inside`], so a plan that leads out of the volume can't be built.
+//! The proof here is lexical and does no I/O; links are refused later, when the path is opened
+//! (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). It must never hold an empty path: the root itself is no target.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A path below the volume's root: relative, not empty, without `.` or `..`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Inside {
+    root: Arc<Path>,
+    relative: PathBuf,
+}
+
+/// The path is not below the root.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not inside the volume `{}`", path.display(), root.display())]
+pub struct Outside {
+    path: PathBuf,
+    root: PathBuf,
+}
+
+impl Inside {
+    /// Proves that `path` (absolute, or relative to `root`) lies below `root`.
+    ///
+    /// # Errors
+    /// [`Outside`] when it doesn't, when it is the root itself, or when it holds a `..`.
+    pub fn new(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
+        let outside = || Outside { path: path.to_owned(), root: root.to_path_buf() };
+        let rest = if path.is_absolute() { path.strip_prefix(root).map_err(|_| outside())? } else { path };
+        let mut relative = PathBuf::new();
+        for component in rest.components() {
+            match component {
+                Component::Normal(name) => relative.push(name),
+                Component::CurDir => {}
+                _ => return Err(outside()),
+            }
+        }
+        if relative.as_os_str().is_empty() { Err(outside()) } else { Ok(Self { root: root.clone(), relative }) }
+    }
+
+    /// The volume's root.
+    pub fn root(&self) -> &Arc<Path> {
+        &self.root
+    }
+
+    /// The path relative to the root.
+    pub fn relative(&self) -> &Path {
+        &self.relative
+    }
+
+    /// The absolute path.
+    pub fn path(&self) -> PathBuf {
+        self.root.join(&self.relative)
+    }
+
+    /// A path below this one.
+    ///
+    /// # Errors
+    /// [`Outside`] when `name` climbs with `..`.
+    pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
+        Self::new(&self.root, &self.relative.join(name))
+    }
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.relative, f)
+    }
+}
+
+impl fmt::Display for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.relative.display(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_below_the_root_is_inside() {
+        let root: Arc<Path> = Path::new("/data").into();
+        for good in ["a", "/data/a", "a/./b", "/data/a//b"] {
+            assert!(Inside::new(&root, Path::new(good)).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "/data", "/data/", "/", "/dat", "/database/a", "..", "a/../..", "a/..", "/data/../etc"] {
+            assert!(Inside::new(&root, Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}

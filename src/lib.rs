@@ -1,0 +1,44 @@
+//! treewarden keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
+//!
+//! One idea shapes it: **look → decide → act → tell.**
+//!
+//! | room | does | never |
+//! | --- | --- | --- |
+//! | [`facts`] | holds what was seen, as plain data | behaves |
+//! | [`config`] | turns the file into a complete [`config::policy::Policy`] | touches the volume |
+//! | [`survey`] | looks at repos, worktrees, caches and the volume | changes anything |
+//! | [`plan`] | decides | does I/O or reads a clock: `now` is an argument |
+//! | [`apply`] | does what a plan says | decides |
+//! | [`report`] | tells what was done, what was kept, and why | leaves out a failure |
+//!
+//! Imports run one way: `facts` imports nothing of ours but [`inside`]; `survey` and `plan` see `facts` and
+//! `config::policy`; `apply` sees `plan`, `facts` and `lock`, never `config`; only [`run`] sees them all.
+//! Per repo the order is lock → survey → plan → apply → unlock, so facts can't go stale between look and act.
+//!
+//! # Invariants
+//!
+//! Enforced by `tests/it/tidy.rs` and by `clippy.toml`:
+//!
+//! 1. `plan` does no I/O and reads no clock.
+//! 2. `survey` never mutates; `apply` never decides; a dry run is one `if` in `run.rs`.
+//! 3. One function, [`plan::worktree::verdict`], decides a worktree's fate, for the dry run and the real run alike.
+//!    Unknown means keep.
+//! 4. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
+//! 5. The git program is started only in [`git`].
+//! 6. A failed item is a row in the report, never the end of the run.
+
+pub mod alert;
+pub mod apply;
+pub mod cli;
+pub mod config;
+pub mod facts;
+pub mod git;
+pub mod inside;
+pub mod journal;
+pub mod lock;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod shadow;
+pub mod stop;
+pub mod survey;

@@ -1,0 +1,370 @@
+//! What a run tells: done, kept, failed, and why.
+//!
+//! The shapes are the contract's (`treewarden.report/1`): fields are added, never renamed. Text is a rendering of them.
+//! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
+
+use crate::facts::cache::{CacheKind, UsedFrom};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "treewarden.report/1";
+
+/// A whole run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Always [`SCHEMA`].
+    pub schema: String,
+    /// The run itself.
+    pub run: Run,
+    /// How full the volume was and is.
+    pub volume: Volume,
+    /// A row a repo, in the config's order.
+    pub repos: Vec<Repo>,
+    /// The cache eviction.
+    pub eviction: Eviction,
+    /// The sums.
+    pub totals: Totals,
+    /// What somebody should hear of.
+    pub alerts: Vec<Alert>,
+    /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its remedy.
+    pub failures: Vec<String>,
+}
+
+/// The run itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// A UUID.
+    pub id: String,
+    /// When it began.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub finished: DateTime<Utc>,
+    /// Whether nothing was to be changed: outcomes then say what would be done.
+    pub dry_run: bool,
+    /// `I/N`.
+    pub shard: Option<String>,
+    /// The machine's or pod's name.
+    pub host: String,
+    /// treewarden's version.
+    pub version: String,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// Why it was refused or interrupted.
+    pub reason: Option<String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunOutcome {
+    /// All done.
+    Ok,
+    /// Something failed, or eviction fell short.
+    Failed,
+    /// The volume is not what the config says: nothing was touched.
+    Refused,
+    /// A signal or the deadline.
+    Interrupted,
+}
+
+/// How full the volume was and is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its root.
+    pub root: PathBuf,
+    /// Bytes of the whole file system.
+    pub total_bytes: u64,
+    /// Inodes of the whole file system; 0 where it has no fixed number.
+    pub total_inodes: u64,
+    /// Before the run.
+    pub before: Level,
+    /// After the run; in a dry run, what is foreseen.
+    pub after: Level,
+    /// The marks that start and end an eviction, as fractions of bytes: for the bar in the text.
+    pub high: f64,
+    /// See `high`.
+    pub low: f64,
+}
+
+/// A level of the volume.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Level {
+    /// Bytes in use.
+    pub used_bytes: u64,
+    /// Bytes that can still be had.
+    pub free_bytes: u64,
+    /// Inodes in use.
+    pub used_inodes: u64,
+}
+
+/// A row a repo.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Repo {
+    /// `owner/name`.
+    pub name: String,
+    /// The checkout.
+    pub path: PathBuf,
+    /// What became of it.
+    pub outcome: RepoOutcome,
+    /// Why it is busy, refused or failed, with the remedy.
+    pub reason: Option<String>,
+    /// Time spent on it.
+    pub seconds: f64,
+    /// Its lock.
+    pub lock: Lock,
+    /// Registrations of trees that are gone.
+    pub prune: Prune,
+    /// Repacking.
+    pub gc: Gc,
+    /// Its worktrees: what goes first, in order, then what stays, by path.
+    pub worktrees: Vec<Worktree>,
+    /// Single steps that failed while the rest went on, each with its remedy.
+    pub failures: Vec<String>,
+}
+
+/// What became of a repo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RepoOutcome {
+    /// The night's work was done.
+    Maintained,
+    /// A dry run: the work is planned.
+    Planned,
+    /// Somebody holds its lock, or its busy probe says so.
+    Busy,
+    /// It is not what it should be, or the run stopped first: nothing was touched.
+    Refused,
+    /// Something failed.
+    Failed,
+}
+
+/// A repo's lock.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Lock {
+    /// How long the run waited for it.
+    pub waited_seconds: f64,
+    /// Who holds it, for a busy repo.
+    pub holder: Option<String>,
+}
+
+/// Registrations of trees that are gone.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Prune {
+    /// The paths whose registration went.
+    pub dropped: Vec<PathBuf>,
+    /// Why none went: too many were missing at once.
+    pub refused: Option<String>,
+}
+
+/// Repacking.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Gc {
+    /// What was done.
+    pub action: GcAction,
+    /// Why.
+    pub reason: String,
+    /// Counts before.
+    pub before: Counts,
+    /// Counts after; in a dry run the same as before.
+    pub after: Counts,
+    /// Lock and temporary files of a dead git that were removed.
+    pub stale_locks: Vec<PathBuf>,
+}
+
+/// What kind of repack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GcAction {
+    /// Nothing to do.
+    #[default]
+    None,
+    /// A geometric repack, refs and commit-graph.
+    Incremental,
+    /// A full repack with a cruft pack, or `git gc`.
+    Full,
+}
+
+/// Counts of an object store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Loose objects.
+    pub loose_objects: u64,
+    /// Packs.
+    pub packs: u64,
+    /// Bytes of both.
+    pub bytes: u64,
+}
+
+/// A worktree, or a stray folder in a worktree root.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worktree {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// Short branch name; none when HEAD is detached.
+    pub branch: Option<String>,
+    /// HEAD's commit, in hex.
+    pub head: Option<String>,
+    /// `landed`, `saved`, `unsaved`; none where it wasn't looked at or could not be.
+    pub class: Option<Class>,
+    /// What was decided.
+    pub verdict: VerdictName,
+    /// Why, in words; the first is the decisive one.
+    pub reasons: Vec<String>,
+    /// A short name for the decisive reason, the same for all trees kept or reaped for it (`recent`, `locked`, `in progress`,
+    /// `dangling`, `squash-merged`): what the text groups by.
+    pub because: String,
+    /// Time since the last sign of activity.
+    pub idle_seconds: Option<u64>,
+    /// What its removal frees; none for a tree that stays.
+    pub bytes: Option<u64>,
+    /// What became of it.
+    pub outcome: TreeOutcome,
+    /// The ref that holds its unsaved work.
+    pub rescue_ref: Option<String>,
+}
+
+/// What a tree's work is known to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Clean, and in the upstream's default branch.
+    Landed,
+    /// Clean, and every commit is on a branch or a remote.
+    Saved,
+    /// It holds what nothing else has.
+    Unsaved,
+}
+
+/// A verdict's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictName {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Reap,
+    /// Nobody can tell: it stays.
+    Unknown,
+}
+
+/// What became of a tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TreeOutcome {
+    /// It stands as before.
+    Kept,
+    /// A dry run: it would go.
+    Planned,
+    /// It went.
+    Reaped,
+    /// It should have gone and stands as before; the text says what stood in the way and what helps.
+    Failed(String),
+}
+
+/// The cache eviction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+pub struct Eviction {
+    /// Whether a mark or the budget was passed.
+    pub triggered: bool,
+    /// Why, or why not.
+    pub reason: String,
+    /// Bytes to free, to reach the low mark.
+    pub wanted_bytes: u64,
+    /// Bytes freed, measured; in a dry run, foreseen.
+    pub freed_bytes: u64,
+    /// What is missing.
+    pub shortfall_bytes: u64,
+    /// Inodes to free.
+    pub wanted_inodes: u64,
+    /// Inodes freed.
+    pub freed_inodes: u64,
+    /// What was missing in inodes.
+    pub shortfall_inodes: u64,
+    /// What stood in the way of more: units too young, a reserve, an unreadable cache.
+    pub obstacles: Vec<String>,
+    /// The units that went, in order.
+    pub units: Vec<Unit>,
+}
+
+/// An evicted unit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Unit {
+    /// The cache's name.
+    pub cache: String,
+    /// The cache's kind.
+    pub kind: CacheKind,
+    /// The unit.
+    pub unit: String,
+    /// Bytes freed.
+    pub bytes: u64,
+    /// Inodes freed.
+    pub inodes: u64,
+    /// The newest sign of use.
+    pub last_used: DateTime<Utc>,
+    /// How that is known.
+    pub last_used_from: UsedFrom,
+    /// What became of it.
+    pub outcome: UnitOutcome,
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitOutcome {
+    /// A dry run: it would go.
+    Planned,
+    /// It went.
+    Evicted,
+    /// It was used, or its repo was busy, when its turn came: it stays.
+    Skipped(String),
+    /// It should have gone; the text says what stood in the way and what helps.
+    Failed(String),
+}
+
+/// The sums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Bytes freed in all; in a dry run, foreseen.
+    pub freed_bytes: u64,
+    /// Of these: by reaping trees.
+    pub freed_by_reap: u64,
+    /// By repacking.
+    pub freed_by_gc: u64,
+    /// By evicting units.
+    pub freed_by_evict: u64,
+    /// By emptying what earlier nights left in the trash.
+    pub freed_by_trash: u64,
+    /// Trees that went.
+    pub reaped: u64,
+    /// Trees whose work was rescued first.
+    pub rescued: u64,
+    /// Units that went.
+    pub evicted: u64,
+    /// Failed repos, trees, units and steps.
+    pub failures: u64,
+}
+
+/// What somebody should hear of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Alert {
+    /// A fixed name: `RunFailed`, `EvictionShortfall`, ...
+    pub name: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line that a tired person understands.
+    pub summary: String,
+}
+
+/// How bad an alert is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// To be looked at in the day.
+    Warning,
+    /// To be looked at now.
+    Critical,
+}
