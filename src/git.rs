@@ -1,1 +1,220 @@
-//! To come.
+//! The one door to the git program.
+//!
+//! Git runs on a shadow git dir (see [`crate::shadow`]) with an environment of our own making, in a process group of its own, under a
+//! time limit; it dies with its parent. It must never be started anywhere else, never inherit the caller's environment, and never
+//! see the config that a repo's agents wrote.
+
+use crate::stop::Stop;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::ffi::OsStr;
+use std::io::{self, Read, Seek};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
+pub const OLDEST: (u32, u32) = (2, 39);
+
+/// What git may not read, ask or start: `git.md`, "Hostile repos", step 4.
+const ENVIRONMENT: [(&str, &str); 16] = [
+    ("HOME", "/nonexistent"),
+    ("LC_ALL", "C"),
+    ("TZ", "UTC"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_SYSTEM", "/dev/null"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_ASKPASS", "/bin/false"),
+    ("GIT_SSH_COMMAND", "/bin/false"),
+    ("GIT_ALLOW_PROTOCOL", ""),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_EDITOR", "/bin/false"),
+];
+
+/// Settings that must hold whatever a config says: same place, step 4; the ages are `git.md`'s grace.
+const SETTINGS: [&str; 11] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "protocol.allow=never",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "gc.autoDetach=false",
+    "gc.worktreePruneExpire=never",
+    "gc.pruneExpire=14.days.ago",
+    "gc.reflogExpire=90.days.ago",
+    "gc.reflogExpireUnreachable=90.days.ago",
+    "core.fsync=all",
+];
+
+/// Git, ready to work on one git dir.
+pub struct Git<'a> {
+    git_dir: &'a Path,
+    stop: &'a Stop,
+    limit: Duration,
+    settings: Vec<String>,
+}
+
+/// Git could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// It could not be started.
+    #[error("failed to start git: {0}; install git {major}.{minor} or newer", major = OLDEST.0, minor = OLDEST.1)]
+    Start(#[source] io::Error),
+    /// It answered with an error.
+    #[error("failed to run `git {command}`: {status}: {message}")]
+    Failed {
+        /// The subcommand and its arguments.
+        command: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// The last lines of its standard error.
+        message: String,
+    },
+    /// It was ended: time was up or the run is to stop.
+    #[error("ended `git {command}`: {why}; the next night tries again")]
+    Ended {
+        /// The subcommand and its arguments.
+        command: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl<'a> Git<'a> {
+    /// Git on the git dir `git_dir`; every command is ended after `limit`, or when the run stops.
+    pub fn new(git_dir: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
+        Self { git_dir, stop, limit, settings: Vec::new() }
+    }
+
+    /// One more `-c` setting for all commands.
+    #[must_use]
+    pub fn with(mut self, setting: String) -> Self {
+        self.settings.push(setting);
+        self
+    }
+
+    /// Runs a command to its end and gives its standard output.
+    ///
+    /// # Errors
+    /// [`GitError`]: not started, failed, or ended early.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
+        let words: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+        let command = words.join(" ");
+        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        let child = self.start(args, &out, &err).map_err(GitError::Start)?;
+        let (status, ended) = self.wait(child).map_err(GitError::Start)?;
+        if let Some(why) = ended {
+            return Err(GitError::Ended { command, why });
+        }
+        if status.success() {
+            read_all(&mut out).map_err(GitError::Start)
+        } else {
+            Err(GitError::Failed { command, status, message: tail(&mut err) })
+        }
+    }
+
+    fn start<S: AsRef<OsStr>>(&self, args: &[S], out: &std::fs::File, err: &std::fs::File) -> io::Result<Child> {
+        #[expect(clippy::disallowed_methods, reason = "this is the door")]
+        let mut command = Command::new("git");
+        command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.env("GIT_DIR", self.git_dir).current_dir(self.git_dir);
+        for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
+            command.args(["-c", setting]);
+        }
+        command.args(args).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?).process_group(0);
+        die_with_parent(&mut command);
+        command.spawn()
+    }
+
+    /// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
+    fn wait(&self, mut child: Child) -> io::Result<(ExitStatus, Option<String>)> {
+        let pid = Pid::from_child(&child);
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+        let until = Instant::now() + self.limit;
+        let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        let ended = loop {
+            if rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick))? > 0 {
+                break None;
+            }
+            let why = if Instant::now() > until { Some(format!("it took more than {} s", self.limit.as_secs())) } else { None };
+            if let Some(why) = why.or_else(|| self.stop.reached().map(str::to_owned)) {
+                // The group: git's own children must not go on when the lock is gone.
+                rustix::process::kill_process_group(pid, Signal::KILL)?;
+                break Some(why);
+            }
+        };
+        Ok((child.wait()?, ended))
+    }
+}
+
+#[expect(unsafe_code, reason = "pre_exec is unsafe by nature; prctl and getppid are async-signal-safe")]
+fn die_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the kernel was asked.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
+    };
+    // SAFETY: the closure makes two system calls and allocates only on the error path, which ends the child.
+    unsafe { command.pre_exec(ask) };
+}
+
+fn read_all(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The end of what git complained of: enough to know, short enough for a row.
+fn tail(file: &mut std::fs::File) -> String {
+    let text = read_all(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
+}
+
+/// The version of the git on the path: major and minor.
+///
+/// # Errors
+/// [`GitError`] when git can't be started; none in the option when its answer isn't understood.
+pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
+    let scratch = tempfile::tempdir().map_err(GitError::Start)?;
+    let answer = Git::new(scratch.path(), stop, Duration::from_secs(10)).run(&["version"])?;
+    Ok(parse_version(&String::from_utf8_lossy(&answer)))
+}
+
+fn parse_version(answer: &str) -> Option<(u32, u32)> {
+    let mut numbers = answer.strip_prefix("git version ")?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(parse_version("git version 2.47.3\n"), Some((2, 47)));
+        assert_eq!(parse_version("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(parse_version("git version 3.0\n"), Some((3, 0)));
+        assert_eq!(parse_version("nonsense"), None);
+    }
+
+    #[test]
+    fn a_git_that_takes_too_long_is_ended() {
+        let scratch = tempfile::tempdir().unwrap();
+        let stop = Stop::after(Duration::from_secs(60), std::sync::Arc::default());
+        let git = Git::new(scratch.path(), &stop, Duration::from_millis(300)).with("alias.wait=!sleep 30".into());
+        let began = Instant::now();
+        assert!(matches!(git.run(&["wait"]), Err(GitError::Ended { .. })));
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}

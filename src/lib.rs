@@ -29,6 +29,7 @@
 
 pub mod alert;
 pub mod apply;
+pub mod beneath;
 pub mod cli;
 pub mod config;
 pub mod facts;

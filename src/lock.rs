@@ -1,1 +1,284 @@
-//! To come.
+//! The lock that agents and the night share: an exclusive `flock(2)` on a file that is never deleted.
+//!
+//! `flock FILE CMD` in a shell takes the very same lock (`contract.md`, "The lock protocol"). The kernel alone decides who holds it;
+//! what is written in the file only informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`] can be
+//! changed: taking the lock is what makes one.
+
+use crate::beneath::found;
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use rustix::fs::FlockOperation;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// What a holder writes about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// `pod/host`.
+    pub holder: String,
+    /// Its process there. Never evidence of death.
+    pub pid: u32,
+    /// `run`, `exec`, ...
+    pub purpose: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What only this holder knows.
+    pub token: String,
+}
+
+/// The lock could not be had, or is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody holds it.
+    #[error("{}", describe(.0.as_ref()))]
+    Busy(Option<Holder>),
+    /// The file under the lock is another one, or names another holder.
+    #[error("lost the lock `{}`: {why}; this repo stops here, the next night goes on", path.display())]
+    Lost {
+        /// The lock file.
+        path: PathBuf,
+        /// What was seen.
+        why: String,
+    },
+    /// The file system refused.
+    #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+fn describe(holder: Option<&Holder>) -> String {
+    match holder {
+        Some(holder) => {
+            format!("held by {} (pid {}) for `{}` since {}", holder.holder, holder.pid, holder.purpose, holder.since.format("%F %H:%M UTC"))
+        }
+        None => "held by somebody who left no name".to_owned(),
+    }
+}
+
+/// A lock that is held. Dropping it sets it free.
+#[derive(Debug)]
+struct Held {
+    file: File,
+    path: PathBuf,
+    token: String,
+}
+
+/// The whole volume, locked: for a run, and for eviction.
+#[derive(Debug)]
+pub struct LockedVolume(Held);
+
+/// A repo, locked: the only thing that `apply` changes.
+#[derive(Debug)]
+pub struct LockedRepo {
+    held: Held,
+    place: Inside,
+}
+
+/// What is held proves itself before each destructive step.
+pub trait StillHeld {
+    /// Whether the same file is still under the lock, with our own token in it.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`] or [`LockError::Io`]: stop at once.
+    fn still_held(&self) -> Result<(), LockError>;
+}
+
+impl StillHeld for LockedVolume {
+    fn still_held(&self) -> Result<(), LockError> {
+        self.0.check()
+    }
+}
+
+impl StillHeld for LockedRepo {
+    fn still_held(&self) -> Result<(), LockError> {
+        self.held.check()
+    }
+}
+
+impl LockedVolume {
+    /// Takes the volume's lock, or says who holds it.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(locks: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        Held::take(&locks.join("volume.lock"), purpose, now).map(Self)
+    }
+}
+
+impl LockedRepo {
+    /// Takes the lock of the repo `name`, whose checkout is `place`, or says who holds it. Never waits.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(locks: &Path, name: &str, place: &Inside, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        let held = Held::take(&locks.join(file_name(name)), purpose, now)?;
+        Ok(Self { held, place: place.clone() })
+    }
+
+    /// The checkout.
+    pub fn place(&self) -> &Inside {
+        &self.place
+    }
+
+    /// The file server's clock: when it saw us write our name. Ages of files are measured against it.
+    pub fn server_clock(&self) -> Option<DateTime<Utc>> {
+        self.held.file.metadata().ok()?.modified().ok().map(DateTime::from)
+    }
+}
+
+/// Whether somebody holds the repo's lock, without leaving a trace: for a dry run.
+///
+/// # Errors
+/// [`LockError::Io`] when the file is there and can't be asked.
+pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
+    let path = locks.join(file_name(name));
+    let opened = found(open_lock(&path, false));
+    let file = match opened {
+        Ok(None) => return Ok(Ok(())),
+        // A read-only mount: nobody can be asked, and nothing will be changed.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(Ok(())),
+        Ok(Some(file)) => file,
+        Err(cause) => return Err(LockError::Io { path, cause }),
+    };
+    match try_flock(&file) {
+        Ok(true) => Ok(Ok(())),
+        Ok(false) => Ok(Err(read_holder(&file))),
+        Err(cause) => Err(LockError::Io { path, cause }),
+    }
+}
+
+/// `owner/name` is locked by `owner__name.lock`.
+fn file_name(repo: &str) -> String {
+    format!("{}.lock", repo.replace('/', "__"))
+}
+
+impl Held {
+    fn take(path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        let file = open_lock(path, true).map_err(failed)?;
+        if !try_flock(&file).map_err(failed)? {
+            return Err(LockError::Busy(read_holder(&file)));
+        }
+        let holder = Holder {
+            holder: host(),
+            pid: std::process::id(),
+            purpose: purpose.to_owned(),
+            since: now,
+            token: uuid::Uuid::new_v4().to_string(),
+        };
+        let held = Self { file, path: path.to_owned(), token: holder.token.clone() };
+        held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?).map_err(failed)?;
+        held.check()?;
+        Ok(held)
+    }
+
+    /// Write and sync: on NFS only the sync tells that the lock was lost while the network was away.
+    fn write(&self, text: &[u8]) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(text, 0)?;
+        self.file.sync_all()
+    }
+
+    fn check(&self) -> Result<(), LockError> {
+        let failed = |cause| LockError::Io { path: self.path.clone(), cause };
+        let lost = |why: &str| Err(LockError::Lost { path: self.path.clone(), why: why.to_owned() });
+        self.file.sync_all().map_err(failed)?;
+        let ours = self.file.metadata().map_err(failed)?;
+        let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else { return lost("the file is gone") };
+        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+            return lost("the file was replaced");
+        }
+        match read_holder(&self.file) {
+            Some(holder) if holder.token == self.token => Ok(()),
+            _ => lost("it names another holder"),
+        }
+    }
+}
+
+impl Drop for Held {
+    /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file closes.
+    fn drop(&mut self) {
+        if self.check().is_ok()
+            && let Err(error) = self.file.set_len(0)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "failed to clear the lock file; the lock itself is free");
+        }
+    }
+}
+
+/// For writing, as NFS wants it for an exclusive lock, and never through a link.
+fn open_lock(path: &Path, create: bool) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)
+}
+
+fn try_flock(file: &File) -> io::Result<bool> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read_holder(file: &File) -> Option<Holder> {
+    let mut text = [0; 4096];
+    let length = file.read_at(&mut text, 0).ok()?;
+    serde_json::from_slice(&text[..length]).ok()
+}
+
+/// This machine's or pod's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn take(locks: &Path) -> Result<LockedRepo, LockError> {
+        let place = Inside::new(&Arc::from(Path::new("/data")), Path::new("a")).unwrap();
+        LockedRepo::take(locks, "acme/shop", &place, "test", DateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn one_holder_at_a_time_and_the_other_is_named() {
+        let locks = tempfile::tempdir().unwrap();
+        let held = take(locks.path()).unwrap();
+        let Err(LockError::Busy(Some(holder))) = take(locks.path()) else { panic!("taken twice") };
+        assert_eq!((holder.pid, holder.purpose.as_str()), (std::process::id(), "test"));
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Err(Some(_)))));
+        drop(held);
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+        assert_eq!(std::fs::read(locks.path().join("acme__shop.lock")).unwrap(), b"");
+        drop(take(locks.path()).unwrap());
+    }
+
+    #[test]
+    fn a_replaced_or_rewritten_lock_file_is_lost() {
+        let locks = tempfile::tempdir().unwrap();
+        let path = locks.path().join("acme__shop.lock");
+        let held = take(locks.path()).unwrap();
+        held.still_held().unwrap();
+        std::fs::write(&path, "{}").unwrap();
+        assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+        std::fs::rename(&path, locks.path().join("old")).unwrap();
+        assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+    }
+
+    #[test]
+    fn asking_a_lock_that_nobody_ever_took_leaves_no_trace() {
+        let locks = tempfile::tempdir().unwrap();
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+        assert_eq!(std::fs::read_dir(locks.path()).unwrap().count(), 0);
+    }
+}

@@ -1,1 +1,10 @@
-//! To come.
+//! Acting: what a plan says, and nothing else.
+//!
+//! Every step first asks the lock whether it is still held. A failed step is a row, and the others go on. It must never decide: what
+//! isn't in the plan isn't done.
+
+pub mod evict;
+pub mod gc;
+pub mod repo;
+pub mod rescue;
+pub mod trash;

@@ -1,1 +1,8 @@
-//! To come.
+//! Deciding: what goes, what stays, what kind of repack, which cache units.
+//!
+//! A plan is made of facts and policy alone: no I/O, no clock (`now` is an argument), so that every decision can be tested with literals
+//! and a dry run decides exactly as the real run. A plan leaves `apply` no choices.
+
+pub mod gc;
+pub mod repo;
+pub mod worktree;

@@ -1,0 +1,424 @@
+//! The trash: the only place that deletes.
+//!
+//! What is to go is first renamed into the trash, in one step on the same file system; it is deleted from there, now or in a later night.
+//! A tree half deleted never stands where somebody works. Deletion goes by descriptor, follows no link, leaves no mount, and holds one
+//! descriptor per open folder, not per level of somebody's making. It must never fall back to anything more forceful.
+
+use crate::beneath::{self, found};
+use crate::facts::cache::Size;
+use crate::inside::Inside;
+use crate::lock::{LockError, StillHeld};
+use crate::stop::Stop;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// The note that lies beside what was taken.
+const NOTE: &str = "note.json";
+/// Folders nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
+const DEEPEST: usize = 128;
+
+/// `<state>/trash`.
+pub struct Trash {
+    place: Inside,
+}
+
+/// One night's bin, or one tree's: a folder in the trash whose entries are numbered.
+pub struct Bin {
+    place: Inside,
+    next: AtomicUsize,
+}
+
+/// Where a bin's first entry came from: it proves to the next night that a missing tree is our own doing.
+#[derive(Debug, Serialize, Deserialize)]
+struct Note {
+    from: PathBuf,
+}
+
+/// What could not be moved to the trash.
+#[derive(Debug, thiserror::Error)]
+pub enum TrashError {
+    /// The lock is gone.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The file system refused.
+    #[error("failed to move `{path}` to the trash: {cause}; it stands as before")]
+    Move {
+        /// What should have gone.
+        path: Inside,
+        /// Why it didn't.
+        cause: io::Error,
+    },
+}
+
+/// What emptying the trash did.
+#[derive(Debug, Default, Clone)]
+pub struct Emptied {
+    /// What was freed: a file counts at its last link.
+    pub freed: Size,
+    /// What is still there, and why.
+    pub left: Vec<String>,
+}
+
+impl Trash {
+    /// The trash of the volume whose state folder is `state`.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn of(state: &Inside) -> io::Result<Self> {
+        let place = state.join("trash").map_err(io::Error::other)?;
+        std::fs::create_dir_all(place.path())?;
+        Ok(Self { place })
+    }
+
+    /// A new, empty bin. `from` is noted durably before anything is moved there.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn bin(&self, from: Option<&Inside>) -> io::Result<Bin> {
+        let place = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
+        std::fs::create_dir(place.path())?;
+        if let Some(from) = from {
+            let note = serde_json::to_vec(&Note { from: from.path() })?;
+            let file = std::fs::File::create_new(place.path().join(NOTE))?;
+            io::Write::write_all(&mut &file, &note)?;
+            file.sync_all()?;
+        }
+        Ok(Bin { place, next: AtomicUsize::new(0) })
+    }
+
+    /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to stop.
+    ///
+    /// # Errors
+    /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
+    pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
+        empty(&self.place, stop)
+    }
+}
+
+impl Bin {
+    /// Moves `what` here in one step.
+    ///
+    /// # Errors
+    /// [`TrashError`]: it stands as before.
+    pub fn take(&self, lock: &impl StillHeld, what: &Inside) -> Result<(), TrashError> {
+        lock.still_held()?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
+        let moved =
+            beneath::parent(what).and_then(|(parent, name)| Ok(rustix::fs::renameat(&parent, name, &beneath::dir(&self.place)?, &number)?));
+        moved.map_err(|cause| TrashError::Move { path: what.clone(), cause })
+    }
+
+    /// Deletes what is in the bin, and the bin.
+    ///
+    /// # Errors
+    /// As [`Trash::empty`].
+    pub fn empty(self, stop: &Stop) -> io::Result<Emptied> {
+        let mut emptied = empty(&self.place, stop)?;
+        if emptied.left.is_empty() {
+            let (parent, name) = beneath::parent(&self.place)?;
+            if let Err(error) = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+                emptied.left.push(format!("{}: {error}", self.place));
+            }
+        }
+        Ok(emptied)
+    }
+}
+
+/// Where the trees in the trash came from. A look: it changes nothing.
+pub fn taken_from(state: &Inside) -> HashSet<Inside> {
+    let Ok(trash) = state.join("trash") else { return HashSet::new() };
+    let Ok(bins) = std::fs::read_dir(trash.path()) else { return HashSet::new() };
+    let notes = bins.flatten().filter_map(|bin| beneath::read(&trash.join(bin.file_name()).ok()?.join(NOTE).ok()?, 64 << 10).ok());
+    notes
+        .filter_map(|note| serde_json::from_slice::<Note>(&note).ok())
+        .filter_map(|note| Inside::new(state.root(), &note.from).ok())
+        .collect()
+}
+
+/// What all deletions of one emptying share.
+struct Job<'a> {
+    stop: &'a Stop,
+    device: u64,
+    bytes: AtomicU64,
+    inodes: AtomicU64,
+    left: Mutex<Vec<String>>,
+    /// The trash, to which folders nested too deep are moved.
+    top: OwnedFd,
+    lifted: Mutex<Vec<CString>>,
+}
+
+/// A folder being deleted: it goes when nothing below it is left.
+struct Folder {
+    above: Option<Arc<Folder>>,
+    name: CString,
+    fd: OwnedFd,
+    depth: usize,
+    /// Folders below that still stand, and one for the reading of this one.
+    pending: AtomicUsize,
+}
+
+fn empty(place: &Inside, stop: &Stop) -> io::Result<Emptied> {
+    let Some(top) = found(beneath::dir(place))? else { return Ok(Emptied::default()) };
+    let device = rustix::fs::fstat(&top)?.st_dev;
+    let job = Job {
+        stop,
+        device,
+        bytes: AtomicU64::new(0),
+        inodes: AtomicU64::new(0),
+        left: Mutex::default(),
+        top: top.try_clone()?,
+        lifted: Mutex::default(),
+    };
+    let root = Arc::new(Folder { above: None, name: c".".into(), fd: top, depth: 0, pending: AtomicUsize::new(1) });
+    rayon::scope(|scope| job.folder(scope, root));
+    loop {
+        let lifted = std::mem::take(&mut *job.lifted.lock().expect("no deletion panics"));
+        if lifted.is_empty() {
+            break;
+        }
+        let root = Arc::new(Folder {
+            above: None,
+            name: c".".into(),
+            fd: job.top.try_clone()?,
+            depth: 0,
+            pending: AtomicUsize::new(lifted.len() + 1),
+        });
+        rayon::scope(|scope| lifted.into_iter().for_each(|name| job.descend(scope, &root, &name)));
+    }
+    let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
+    Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics") })
+}
+
+impl Job<'_> {
+    /// Deletes the files of a folder, and sends its folders on their way.
+    fn folder<'scope>(&'scope self, scope: &rayon::Scope<'scope>, folder: Arc<Folder>) {
+        match self.read(&folder) {
+            Ok(names) => {
+                // Notes last: while a tree is there, so is the proof of where it came from.
+                for (name, is_folder) in
+                    names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))
+                {
+                    if self.stop.reached().is_some() {
+                        self.leave(name, "the run stopped first");
+                        break;
+                    }
+                    if *is_folder {
+                        folder.pending.fetch_add(1, Ordering::AcqRel);
+                        let (folder, name) = (folder.clone(), name.clone());
+                        scope.spawn(move |scope| self.descend(scope, &folder, &name));
+                    } else {
+                        self.file(&folder, name);
+                    }
+                }
+            }
+            Err(error) => self.leave(&folder.name, &error.to_string()),
+        }
+        self.done(folder);
+    }
+
+    fn read(&self, folder: &Folder) -> io::Result<Vec<(CString, bool)>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder.fd)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if name != c"." && name != c".." {
+                let kind = match entry.file_type() {
+                    FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+                    kind => kind,
+                };
+                names.push((name.to_owned(), kind == FileType::Directory));
+            }
+        }
+        Ok(names)
+    }
+
+    fn descend<'scope>(&'scope self, scope: &rayon::Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
+        if self.stop.reached().is_some() {
+            return self.leave(name, "the run stopped first");
+        }
+        if above.depth >= DEEPEST {
+            match self.lift(above, name) {
+                Ok(()) => self.done(above.clone()),
+                Err(error) => self.leave(name, &error.to_string()),
+            }
+            return;
+        }
+        match self.open(above, name) {
+            Ok(fd) => {
+                let folder =
+                    Folder { above: Some(above.clone()), name: name.to_owned(), fd, depth: above.depth + 1, pending: AtomicUsize::new(1) };
+                self.folder(scope, Arc::new(folder));
+            }
+            Err(Errno::NOENT) => self.done(above.clone()),
+            Err(error) => self.leave(name, &error.to_string()),
+        }
+    }
+
+    fn lift(&self, above: &Folder, name: &CStr) -> io::Result<()> {
+        let new = CString::new(uuid::Uuid::new_v4().to_string())?;
+        rustix::fs::renameat(&above.fd, name, &self.top, &new)?;
+        self.lifted.lock().expect("no deletion panics").push(new);
+        Ok(())
+    }
+
+    /// Opens a folder on the same device, giving its owner back the right to read and change it where it was taken (Go's module cache).
+    fn open(&self, above: &Folder, name: &CStr) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = match rustix::fs::openat(&above.fd, name, flags, Mode::empty()) {
+            Err(Errno::ACCESS) => {
+                let handle = rustix::fs::openat(
+                    &above.fd,
+                    name,
+                    OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+                    Mode::empty(),
+                )?;
+                rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
+                rustix::fs::openat(&above.fd, name, flags, Mode::empty())?
+            }
+            opened => opened?,
+        };
+        let stat = rustix::fs::fstat(&fd)?;
+        if stat.st_dev != self.device {
+            return Err(Errno::XDEV);
+        }
+        if stat.st_mode & 0o300 != 0o300 {
+            rustix::fs::fchmod(&fd, Mode::RWXU)?;
+        }
+        Ok(fd)
+    }
+
+    fn file(&self, folder: &Folder, name: &CStr) {
+        let size = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW);
+        match rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()) {
+            Ok(()) => {
+                if let Ok(stat) = size
+                    && stat.st_nlink == 1
+                {
+                    self.freed(stat.st_blocks.cast_unsigned() * 512);
+                }
+            }
+            Err(Errno::NOENT) => {}
+            Err(error) => self.leave(name, &error.to_string()),
+        }
+    }
+
+    /// One thing below the folder is gone, or its reading is done; the last one takes the folder along, and so on upwards.
+    fn done(&self, mut folder: Arc<Folder>) {
+        while folder.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let Some(above) = folder.above.clone() else { return };
+            let blocks = rustix::fs::fstat(&folder.fd).map_or(0, |stat| stat.st_blocks.cast_unsigned());
+            match rustix::fs::unlinkat(&above.fd, &folder.name, AtFlags::REMOVEDIR) {
+                Ok(()) => self.freed(blocks * 512),
+                Err(Errno::NOENT) => {}
+                // What was left in it has been reported where it was left.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => return,
+                Err(error) => return self.leave(&folder.name, &error.to_string()),
+            }
+            folder = above;
+        }
+    }
+
+    fn freed(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.inodes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn leave(&self, name: &CStr, why: &str) {
+        let mut left = self.left.lock().expect("no deletion panics");
+        // Every level of a cut-short deletion would say the same.
+        let line = format!("{}: {why}", OsStr::from_bytes(name.to_bytes()).display());
+        if left.len() < 20 {
+            left.push(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::path::Path;
+    use std::time::Duration;
+
+    struct Free;
+    impl StillHeld for Free {
+        fn still_held(&self) -> Result<(), LockError> {
+            Ok(())
+        }
+    }
+
+    fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        let trash = Trash::of(&Inside::new(&root, Path::new("state")).unwrap()).unwrap();
+        (top, root, trash)
+    }
+
+    fn forever() -> Stop {
+        Stop::after(Duration::from_secs(600), Arc::default())
+    }
+
+    #[test]
+    fn links_are_deleted_and_never_followed_and_hard_links_count_once() {
+        let (top, root, trash) = volume();
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("precious"), "x").unwrap();
+        let tree = top.path().join("tree");
+        fs::create_dir_all(tree.join("a/b/c")).unwrap();
+        fs::write(tree.join("a/big"), vec![1; 1 << 20]).unwrap();
+        fs::hard_link(tree.join("a/big"), tree.join("a/b/again")).unwrap();
+        fs::write(top.path().join("stays"), vec![1; 1 << 20]).unwrap();
+        fs::hard_link(top.path().join("stays"), tree.join("shared")).unwrap();
+        std::os::unix::fs::symlink(outside.path(), tree.join("a/out")).unwrap();
+        fs::set_permissions(tree.join("a/b"), std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+
+        let tree = Inside::new(&root, Path::new("tree")).unwrap();
+        let bin = trash.bin(Some(&tree)).unwrap();
+        bin.take(&Free, &tree).unwrap();
+        assert!(!tree.path().exists());
+        let state = Inside::new(&root, Path::new("state")).unwrap();
+        assert_eq!(taken_from(&state), HashSet::from([tree]));
+        let emptied = bin.empty(&forever()).unwrap();
+        assert_eq!(emptied.left, Vec::<String>::new());
+        assert!((1 << 20..1 << 21).contains(&emptied.freed.bytes), "{}", emptied.freed.bytes);
+        assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"x");
+        assert!(top.path().join("stays").exists());
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn depth_costs_nothing() {
+        let (top, _, trash) = volume();
+        let bin = trash.bin(None).unwrap();
+        let mut fd = beneath::dir(&bin.place).unwrap();
+        for _ in 0..5000 {
+            rustix::fs::mkdirat(&fd, "d", Mode::RWXU).unwrap();
+            fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        }
+        drop(fd);
+        let emptied = trash.empty(&forever()).unwrap();
+        assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 5001));
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn cut_short_it_leaves_the_rest_for_the_next_night() {
+        let (top, _, trash) = volume();
+        let bin = trash.bin(None).unwrap();
+        fs::write(bin.place.path().join("0"), "x").unwrap();
+        let now = Stop::after(Duration::ZERO, Arc::default());
+        assert!(!trash.empty(&now).unwrap().left.is_empty());
+        assert!(bin.place.path().join("0").exists());
+        assert!(trash.empty(&forever()).unwrap().left.is_empty());
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+}

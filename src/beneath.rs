@@ -1,0 +1,124 @@
+//! Opening what lies inside the volume, without ever being led out of it.
+//!
+//! Every path is resolved by the kernel from a descriptor of the root (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`), so a
+//! link planted anywhere on the way is an error (`ELOOP`), not a detour. Files are opened without blocking and must be regular: a
+//! FIFO where a file is expected must never hang a night.
+
+use crate::inside::Inside;
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+
+/// Opens the volume's root itself, which is the operator's and may be reached by a link.
+///
+/// # Errors
+/// Whatever `open` says.
+pub fn root(root: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::open(root, DIRECTORY, Mode::empty())?)
+}
+
+/// Opens a folder inside the volume.
+///
+/// # Errors
+/// `ELOOP` for a link on the way, `EXDEV` for a way out, or whatever `openat2` says.
+pub fn dir(place: &Inside) -> io::Result<OwnedFd> {
+    open(place, DIRECTORY)
+}
+
+/// Opens the folder that holds `place`, and gives its name there: what `renameat` and `unlinkat` want.
+///
+/// # Errors
+/// As [`dir`].
+pub fn parent(place: &Inside) -> io::Result<(OwnedFd, &OsStr)> {
+    let name = place.relative().file_name().expect("an Inside is never empty and never ends in ..");
+    let folder = place.relative().parent().filter(|path| !path.as_os_str().is_empty());
+    let fd = match folder {
+        Some(folder) => dir(&Inside::new(place.root(), folder).map_err(io::Error::other)?)?,
+        None => root(place.root())?,
+    };
+    Ok((fd, name))
+}
+
+/// Reads a regular file of at most `cap` bytes.
+///
+/// # Errors
+/// As [`dir`]; `InvalidData` when it is no regular file or larger than `cap`.
+pub fn read(place: &Inside, cap: u64) -> io::Result<Vec<u8>> {
+    let file = file(place)?;
+    let length = file.metadata()?.len();
+    if length > cap {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {cap} expected here")));
+    }
+    let mut bytes = Vec::new();
+    file.take(cap).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a regular file for reading.
+///
+/// # Errors
+/// As [`dir`]; `InvalidData` when it is no regular file.
+pub fn file(place: &Inside) -> io::Result<File> {
+    let file = File::from(open(place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
+}
+
+/// Looks at what stands at `place` itself, without following it.
+///
+/// # Errors
+/// As [`dir`]; `NotFound` when nothing stands there.
+pub fn stat(place: &Inside) -> io::Result<rustix::fs::Stat> {
+    let (parent, name) = parent(place)?;
+    Ok(rustix::fs::statat(&parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+fn open(place: &Inside, flags: OFlags) -> io::Result<OwnedFd> {
+    let root = root(place.root())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    Ok(rustix::fs::openat2(&root, place.relative(), flags, Mode::empty(), resolve)?)
+}
+
+/// The same answer with "nothing there" as none, not as an error.
+///
+/// # Errors
+/// All but `NotFound`.
+pub fn found<T>(answer: io::Result<T>) -> io::Result<Option<T>> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn a_link_or_a_fifo_on_the_way_is_an_error() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("real")).unwrap();
+        std::fs::write(top.path().join("real/file"), "x").unwrap();
+        symlink("real", top.path().join("link")).unwrap();
+        symlink("file", top.path().join("real/alias")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, top.path().join("fifo"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let root = std::sync::Arc::from(top.path());
+        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+
+        assert_eq!(read(&at("real/file"), 10).unwrap(), b"x");
+        assert!(dir(&at("link")).is_err());
+        assert!(read(&at("link/file"), 10).is_err());
+        assert!(read(&at("real/alias"), 10).is_err());
+        assert_eq!(read(&at("fifo"), 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(read(&at("real"), 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(found(read(&at("none"), 10)).unwrap().is_none());
+        assert_eq!(parent(&at("real/alias")).unwrap().1, "alias");
+        assert!(stat(&at("real/alias")).is_ok());
+    }
+}

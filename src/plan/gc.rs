@@ -1,0 +1,141 @@
+//! What kind of repack a repo needs, from counts: nothing is done by the calendar alone.
+//!
+//! The rules are GitLab Gitaly's, which run on millions of repos (`git.md`, "What kind of work, and when"):
+//!
+//! | seen | done |
+//! | --- | --- |
+//! | several packs, and the last full repack is over 5 days old | full, with a cruft pack |
+//! | more than 1024 loose objects, or more packs than max(2, log(MiB of packs) / log 1.8) | incremental (geometric) |
+//! | loose refs at or above max(16, log(bytes of packed-refs / 100) / log 1.15) | pack-refs |
+//! | nothing of these | nothing |
+//!
+//! It must never ask for a repack that the volume has no room for.
+
+use crate::config::policy::GcStrategy;
+use crate::facts::repo::Store;
+use crate::report::GcAction;
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// Above this many loose objects every lookup starts to feel them.
+const LOOSE_OBJECTS: u64 = 1024;
+/// A full repack rewrites everything: not more often.
+const FULL_EVERY: TimeDelta = TimeDelta::days(5);
+
+/// A step of a repack, in the order in which they are done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Drop reflog entries past the grace.
+    ExpireReflogs,
+    /// Gather loose objects and small packs in a geometric row.
+    Geometric,
+    /// One pack, and a cruft pack for what nothing reaches.
+    Full,
+    /// `git gc`.
+    GitGc,
+    /// Gather loose refs.
+    PackRefs,
+    /// Write the commit-graph.
+    CommitGraph,
+}
+
+/// What is to be done to a repo's objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gc {
+    /// Its name in the report.
+    pub action: GcAction,
+    /// Why, in words.
+    pub reason: String,
+    /// The steps.
+    pub steps: Vec<Step>,
+    /// It was called for and left out, because the volume has no room for it.
+    pub short_of_space: bool,
+}
+
+/// Decides. `free_bytes` is what the volume has left.
+pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Utc>) -> Gc {
+    let (action, reason, steps) = match strategy {
+        GcStrategy::Off => (GcAction::None, "switched off in the config".to_owned(), Vec::new()),
+        GcStrategy::GitGc => (GcAction::Full, "the config asks for git gc every night".to_owned(), vec![Step::GitGc]),
+        GcStrategy::Auto => auto(store, now),
+    };
+    // A repack writes a second copy of what it gathers before it deletes the first.
+    let room = (store.pack_bytes + store.loose_bytes) * 12 / 10;
+    if !steps.is_empty() && free_bytes < room {
+        let reason =
+            format!("{reason}; but it needs {} free, and the volume has {}", bytesize::ByteSize(room), bytesize::ByteSize(free_bytes));
+        return Gc { action: GcAction::None, reason, steps: Vec::new(), short_of_space: true };
+    }
+    Gc { action, reason, steps, short_of_space: false }
+}
+
+fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {
+    let stale = store.last_full.is_none_or(|last| now - last > FULL_EVERY);
+    if store.packs >= 2 && stale {
+        let reason = format!("{} packs, and the last full repack is over 5 days old", store.packs);
+        return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::Full, Step::PackRefs, Step::CommitGraph]);
+    }
+    let limit = pack_limit(store.pack_bytes);
+    if store.loose_objects > LOOSE_OBJECTS || store.packs > limit {
+        let reason = if store.packs > limit { format!("{} packs", store.packs) } else { format!("{} loose objects", store.loose_objects) };
+        return (GcAction::Incremental, reason, vec![Step::Geometric, Step::PackRefs, Step::CommitGraph]);
+    }
+    if store.loose_refs >= loose_ref_limit(store.packed_refs_bytes) {
+        return (GcAction::Incremental, format!("{} loose refs", store.loose_refs), vec![Step::PackRefs]);
+    }
+    (GcAction::None, "nothing to gain".to_owned(), Vec::new())
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a logarithm of a size")]
+fn pack_limit(pack_bytes: u64) -> u64 {
+    let mebibytes = (pack_bytes >> 20).max(1) as f64;
+    (mebibytes.ln() / 1.8_f64.ln()).max(2.0) as u64
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a logarithm of a size")]
+fn loose_ref_limit(packed_refs_bytes: u64) -> u64 {
+    let refs = (packed_refs_bytes as f64 / 100.0).max(1.0);
+    (refs.ln() / 1.15_f64.ln()).max(16.0) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(1000)
+    }
+
+    #[test]
+    fn each_row_of_the_table() {
+        let recent = Some(now() - TimeDelta::days(1));
+        let old = Some(now() - TimeDelta::days(6));
+        let store = |loose_objects, packs, last_full, loose_refs| Store { loose_objects, packs, last_full, loose_refs, ..Store::default() };
+        let cases = [
+            (store(0, 1, old, 0), GcAction::None, 0),
+            (store(1024, 1, old, 15), GcAction::None, 0),
+            (store(1025, 1, old, 0), GcAction::Incremental, 3),
+            (store(0, 2, recent, 0), GcAction::None, 0),
+            (store(0, 3, recent, 0), GcAction::Incremental, 3),
+            (store(0, 2, old, 0), GcAction::Full, 4),
+            (store(0, 0, None, 16), GcAction::Incremental, 1),
+        ];
+        for (store, action, steps) in cases {
+            let gc = gc(&store, GcStrategy::Auto, u64::MAX, now());
+            assert_eq!((gc.action, gc.steps.len()), (action, steps), "{store:?}: {}", gc.reason);
+        }
+    }
+
+    #[test]
+    fn the_limits_grow_with_the_repo() {
+        assert_eq!([0, 1 << 20, 100 << 20, 10 << 30].map(pack_limit), [2, 2, 7, 15]);
+        assert_eq!([0, 1_000, 100_000, 10_000_000].map(loose_ref_limit), [16, 16, 49, 82]);
+    }
+
+    #[test]
+    fn no_room_means_no_repack() {
+        let store = Store { loose_objects: 2000, pack_bytes: 1000, ..Store::default() };
+        let full = gc(&store, GcStrategy::Auto, 1199, now());
+        assert!(full.short_of_space && full.steps.is_empty() && full.reason.contains("free"), "{full:?}");
+        assert!(!gc(&store, GcStrategy::Auto, 1200, now()).short_of_space);
+    }
+}

@@ -1,0 +1,254 @@
+//! A worktree's fate: the one function that decides it, for the dry run and the real run alike.
+//!
+//! Any doubt keeps the tree. It must never look at a path's name or at the root folder's write time (deep edits don't touch it).
+
+use crate::config::policy::{Age, Worktrees};
+use crate::facts::worktree::{Contents, Landed, State, Worktree};
+use crate::report::Class;
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// What becomes of a worktree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Keep(Kept),
+    /// It goes; an unsaved one is rescued first.
+    Reap {
+        /// What its work is known to be.
+        class: Class,
+        /// Why, in words.
+        reasons: Vec<String>,
+        /// The decisive reason's short name.
+        because: &'static str,
+    },
+    /// Nobody can tell: it stays.
+    Unknown(String),
+    /// There is no tree: only the registration is left, and pruning decides about that.
+    Missing,
+}
+
+/// Why a tree stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its class, where it was looked at.
+    pub class: Option<Class>,
+    /// Why, in words; the first is the decisive one.
+    pub reasons: Vec<String>,
+    /// The decisive reason's short name.
+    pub because: &'static str,
+}
+
+/// Decides.
+///
+/// | what was seen | verdict |
+/// | --- | --- |
+/// | something could not be read, or isn't what it should be | unknown |
+/// | `git worktree lock`, whatever the reason; an operation under way | keep |
+/// | the repo's busy probe says so | keep |
+/// | it holds what a rescue can't | keep |
+/// | active within its class's age, or the class is switched off | keep |
+/// | else | reap |
+pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: DateTime<Utc>) -> Verdict {
+    let keep = |because, why: String| Verdict::Keep(Kept { class: None, reasons: vec![why], because });
+    match &tree.state {
+        State::Unknown(cause) => Verdict::Unknown(cause.clone()),
+        State::Missing { .. } => Verdict::Missing,
+        _ if tree.locked.is_some() => keep("locked", locked(tree.locked.as_deref().unwrap_or_default())),
+        _ if !tree.in_progress.is_empty() => keep("in progress", format!("{} under way", tree.in_progress.join(" and "))),
+        _ if busy.is_some() => keep("busy", busy.unwrap_or_default().to_owned()),
+        State::NotLooked => keep("recent", "active too recently for any class".to_owned()),
+        State::Looked(contents) => looked(tree, contents, policy, now),
+    }
+}
+
+/// The shortest idle time after which any class may go: younger trees need no closer look.
+pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
+    [policy.landed, policy.saved, policy.unsaved].into_iter().filter_map(delta).min()
+}
+
+fn locked(reason: &str) -> String {
+    if reason.is_empty() { "locked with `git worktree lock`".to_owned() } else { format!("locked: {reason}") }
+}
+
+fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTime<Utc>) -> Verdict {
+    let (class, because, mut reasons) = classify(contents);
+    let keep = |because, mut reasons: Vec<String>, why: String| {
+        reasons.insert(0, why);
+        Verdict::Keep(Kept { class: Some(class), reasons, because })
+    };
+    if !contents.blockers.is_empty() {
+        return keep("can't be rescued", reasons, contents.blockers.join("; "));
+    }
+    let age = match class {
+        Class::Landed => policy.landed,
+        Class::Saved => policy.saved,
+        Class::Unsaved => policy.unsaved,
+    };
+    let name = name(class);
+    match delta(age) {
+        None => keep("switched off", reasons, format!("{name} trees are never reaped here")),
+        Some(age) if now - tree.active < age => keep("recent", reasons, format!("{name} trees go when idle for {}", days(age))),
+        Some(_) => {
+            reasons.truncate(4);
+            Verdict::Reap { class, reasons, because }
+        }
+    }
+}
+
+fn classify(contents: &Contents) -> (Class, &'static str, Vec<String>) {
+    let mut unsaved = Vec::new();
+    if contents.dirty_count > 0 {
+        let rest = contents.dirty_count - contents.dirty.len().min(contents.dirty_count);
+        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        unsaved.push(format!("{}{more}", contents.dirty.join(", ")));
+    }
+    if !contents.unreached.is_empty() {
+        unsaved.push(format!("only this tree reaches {}", plural(contents.unreached.len(), "commit")));
+    }
+    if contents.stashed {
+        unsaved.push("a stash was made on its branch".to_owned());
+    }
+    if !unsaved.is_empty() {
+        let because = if contents.dirty_count > 0 { "uncommitted work" } else { "unsaved commits" };
+        return (Class::Unsaved, because, unsaved);
+    }
+    match contents.landed {
+        Some(landed) => (Class::Landed, landed_name(landed), vec![landed_words(landed).to_owned()]),
+        None => (Class::Saved, "saved on its branch", vec!["clean, and its commits are on a branch that stays".to_owned()]),
+    }
+}
+
+fn landed_name(landed: Landed) -> &'static str {
+    match landed {
+        Landed::Ancestor => "merged",
+        Landed::SameTree | Landed::SamePatch => "squash-merged",
+        Landed::EmptyDiff => "no changes",
+    }
+}
+
+fn landed_words(landed: Landed) -> &'static str {
+    match landed {
+        Landed::Ancestor => "merged: HEAD is in the default branch",
+        Landed::SameTree => "merged: the default branch had the very same files",
+        Landed::SamePatch => "merged as a squash or rebase: the default branch has the same patch",
+        Landed::EmptyDiff => "its commits change nothing",
+    }
+}
+
+fn name(class: Class) -> &'static str {
+    match class {
+        Class::Landed => "landed",
+        Class::Saved => "saved",
+        Class::Unsaved => "unsaved",
+    }
+}
+
+fn delta(age: Age) -> Option<TimeDelta> {
+    match age {
+        Age::After(age) => Some(TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX)),
+        Age::Never => None,
+    }
+}
+
+fn days(age: TimeDelta) -> String {
+    match (age.num_days(), age.num_hours()) {
+        (0, 0) => plural(usize::try_from(age.num_minutes()).unwrap_or(0), "minute"),
+        (0, hours) => plural(usize::try_from(hours).unwrap_or(0), "hour"),
+        (days, _) => plural(usize::try_from(days).unwrap_or(0), "day"),
+    }
+}
+
+pub(super) fn plural(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inside::Inside;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn policy() -> Worktrees {
+        Worktrees {
+            landed: Age::After(DAY),
+            saved: Age::After(7 * DAY),
+            unsaved: Age::After(30 * DAY),
+            roots: Vec::new(),
+            rescue_max: 0,
+            rescue_keep: DAY,
+            rescue_budget: 0,
+        }
+    }
+
+    fn tree(idle_days: i64, state: State) -> Worktree {
+        Worktree {
+            id: "a".into(),
+            admin: Inside::new(&Arc::from(Path::new("/data")), Path::new("r/.git/worktrees/a")).unwrap(),
+            path: "/data/w/a".into(),
+            branch: Some("refs/heads/a".into()),
+            head: Some("1".repeat(40)),
+            locked: None,
+            in_progress: Vec::new(),
+            active: now() - TimeDelta::days(idle_days),
+            state,
+        }
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(1000)
+    }
+
+    fn looked(change: impl FnOnce(&mut Contents)) -> State {
+        let mut contents = Contents::default();
+        change(&mut contents);
+        State::Looked(Box::new(contents))
+    }
+
+    fn short(verdict: &Verdict) -> String {
+        match verdict {
+            Verdict::Keep(kept) => format!("keep {}", kept.because),
+            Verdict::Reap { class, because, .. } => format!("reap {} {because}", name(*class)),
+            Verdict::Unknown(_) => "unknown".into(),
+            Verdict::Missing => "missing".into(),
+        }
+    }
+
+    #[test]
+    fn each_row_of_the_table() {
+        let landed = || looked(|c| c.landed = Some(Landed::SamePatch));
+        let saved = || looked(|_| {});
+        let dirty = || looked(|c| (c.dirty_count, c.dirty, c.landed) = (1, vec!["x is untracked".into()], Some(Landed::Ancestor)));
+        let lonely = || looked(|c| c.unreached = vec!["2".repeat(40)]);
+        let stashed = || looked(|c| c.stashed = true);
+        let blocked = || looked(|c| c.blockers = vec!["x is a nested repo".into()]);
+        let cases = [
+            (tree(0, landed()), "keep recent"),
+            (tree(1, landed()), "reap landed squash-merged"),
+            (tree(6, saved()), "keep recent"),
+            (tree(7, saved()), "reap saved saved on its branch"),
+            (tree(29, dirty()), "keep recent"),
+            (tree(30, dirty()), "reap unsaved uncommitted work"),
+            (tree(29, lonely()), "keep recent"),
+            (tree(30, lonely()), "reap unsaved unsaved commits"),
+            (tree(29, stashed()), "keep recent"),
+            (tree(900, blocked()), "keep can't be rescued"),
+            (tree(-1, landed()), "keep recent"),
+            (tree(900, State::NotLooked), "keep recent"),
+            (tree(900, State::Unknown("EIO".into())), "unknown"),
+            (tree(900, State::Missing { trashed: false, unreached: Vec::new() }), "missing"),
+            (Worktree { locked: Some(String::new()), ..tree(900, landed()) }, "keep locked"),
+            (Worktree { in_progress: vec!["rebase"], ..tree(900, landed()) }, "keep in progress"),
+        ];
+        for (tree, wanted) in cases {
+            assert_eq!(short(&verdict(&tree, &policy(), None, now())), wanted, "{tree:?}");
+        }
+        assert_eq!(short(&verdict(&tree(900, saved()), &policy(), Some("busy"), now())), "keep busy");
+        let never = Worktrees { saved: Age::Never, ..policy() };
+        assert_eq!(short(&verdict(&tree(900, saved()), &never, None, now())), "keep switched off");
+        assert_eq!(shortest(&policy()), Some(TimeDelta::days(1)));
+    }
+}

@@ -1,0 +1,67 @@
+//! The operator's own answer to "is somebody working in this repo?".
+//!
+//! A pipeline's lock may live elsewhere: an issue label, an agent server's API. Exit 1 is idle; anything else, an error and a time-out
+//! too, is busy. It must never run anything but the command in the operator's config.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Long enough for an API call, short enough for a night of many repos.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Why the repo counts as busy; none when the probe says idle or there is none.
+pub fn busy(probe: &[String], repo: &str) -> Option<String> {
+    let (program, args) = probe.split_first()?;
+    #[expect(clippy::disallowed_methods, reason = "the operator's own command")]
+    let started = Command::new(program)
+        .args(args)
+        .env("TREEWARDEN_REPO", repo)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut child = match started {
+        Ok(child) => child,
+        Err(error) => return Some(format!("failed to start the busy probe `{program}`: {error}; mend it in the config")),
+    };
+    let until = Instant::now() + LIMIT;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return verdict(status.code()),
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) | Err(_) => {
+                let _gone_already = child.kill();
+                let _status = child.wait();
+                return Some(format!("the busy probe gave no answer within {} s", LIMIT.as_secs()));
+            }
+        }
+    }
+}
+
+fn verdict(code: Option<i32>) -> Option<String> {
+    match code {
+        Some(1) => None,
+        Some(0) => Some("the busy probe says that somebody works here".to_owned()),
+        Some(code) => Some(format!("the busy probe left with {code}, which is neither 0 (busy) nor 1 (idle)")),
+        None => Some("the busy probe was killed".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(script: &str) -> Option<String> {
+        busy(&["sh".into(), "-c".into(), script.into()], "acme/shop")
+    }
+
+    #[test]
+    fn only_exit_1_is_idle() {
+        assert_eq!(busy(&[], "acme/shop"), None);
+        assert_eq!(ask("test \"$TREEWARDEN_REPO\" = acme/shop && exit 1"), None);
+        for script in ["exit 0", "exit 3", "kill -9 $$"] {
+            assert!(ask(script).is_some(), "{script}");
+        }
+        assert!(busy(&["/nonexistent/probe".into()], "acme/shop").unwrap().contains("/nonexistent/probe"));
+    }
+}

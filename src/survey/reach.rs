@@ -1,0 +1,101 @@
+//! Commits that only one worktree keeps alive: its HEAD, its reflog, its private refs.
+//!
+//! `git worktree remove` loses them without a word. What a branch, a remote-tracking ref, a tag or the branch's own reflog reaches is
+//! kept by the repo; our own rescues don't count, since they expire. It must never shorten its list because something could not be read.
+
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use git2::{ErrorCode, Oid, Repository};
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+
+/// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
+const LOG_CAP: u64 = 64 << 20;
+/// Where a worktree may have refs of its own.
+const PRIVATE_REFS: [&str; 4] = ["ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"];
+/// How many lone commits are counted before "many" is enough.
+const MANY: usize = 100_000;
+
+/// The tips, in hex, that must be kept when the worktree with the admin folder `admin` goes.
+///
+/// # Errors
+/// Something could not be read: nobody knows what would be lost.
+pub fn unreached(repo: &Repository, admin: &Inside, branch: Option<&str>, head: Option<Oid>) -> io::Result<Vec<String>> {
+    let mut tips: BTreeSet<Oid> = head.into_iter().collect();
+    tips.extend(log_commits(&admin.join("logs/HEAD").map_err(io::Error::other)?)?);
+    tips.extend(private_refs(admin)?);
+    let tips: Vec<Oid> = tips.into_iter().filter_map(|tip| commit(repo, tip).transpose()).collect::<Result<_, _>>()?;
+    if tips.is_empty() {
+        return Ok(Vec::new());
+    }
+    let lonely = lonely(repo, &tips, &shared_log(admin, branch)?).map_err(io::Error::other)?;
+    Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
+}
+
+/// The tip as a commit; none when it is gone already or is no commit.
+fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
+    match repo.find_object(tip, None) {
+        Ok(object) => Ok(object.peel_to_commit().ok().map(|commit| commit.id())),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// All commits that the tips reach and nothing that is kept does.
+fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>, git2::Error> {
+    let mut walk = repo.revwalk()?;
+    for &tip in tips {
+        walk.push(tip)?;
+    }
+    for reference in repo.references()? {
+        let reference = reference?;
+        if !reference.name_bytes().starts_with(b"refs/treewarden/")
+            && let Ok(commit) = reference.peel_to_commit()
+        {
+            walk.hide(commit.id())?;
+        }
+    }
+    for &tip in kept {
+        if repo.find_commit(tip).is_ok() {
+            walk.hide(tip)?;
+        }
+    }
+    walk.take(MANY).collect()
+}
+
+/// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
+fn shared_log(admin: &Inside, branch: Option<&str>) -> io::Result<Vec<Oid>> {
+    let Some(branch) = branch else { return Ok(Vec::new()) };
+    let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
+    match Inside::new(admin.root(), &git_dir.join("logs").join(branch)) {
+        Ok(log) => Ok(log_commits(&log)?.into_iter().collect()),
+        Err(_) => Ok(Vec::new()),
+    }
+}
+
+/// Every id that a reflog names. A line that makes no sense names none.
+fn log_commits(log: &Inside) -> io::Result<BTreeSet<Oid>> {
+    let text = found(beneath::read(log, LOG_CAP))?.unwrap_or_default();
+    let ids = text.split(|&byte| byte == b'\n').flat_map(|line| line.splitn(3, |&byte| byte == b' ').take(2));
+    Ok(ids.filter_map(id).collect())
+}
+
+fn id(hex: &[u8]) -> Option<Oid> {
+    let hex = std::str::from_utf8(hex).ok()?.trim();
+    Oid::from_str(hex).ok().filter(|oid| hex.len() == 40 && !oid.is_zero())
+}
+
+/// `ORIG_HEAD` and the like, and everything below the admin folder's own `refs/`.
+fn private_refs(admin: &Inside) -> io::Result<Vec<Oid>> {
+    let mut files: Vec<Inside> = PRIVATE_REFS.iter().map(|name| admin.join(name)).collect::<Result<_, _>>().map_err(io::Error::other)?;
+    for entry in walkdir::WalkDir::new(admin.join("refs").map_err(io::Error::other)?.path()).follow_links(false) {
+        match entry {
+            Ok(entry) if entry.file_type().is_dir() => {}
+            Ok(entry) => files.push(Inside::new(admin.root(), entry.path()).map_err(io::Error::other)?),
+            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let texts = files.iter().map(|file| found(beneath::read(file, LOG_CAP)));
+    texts.filter_map(Result::transpose).map(|text| text.map(|text| id(&text))).filter_map(Result::transpose).collect()
+}

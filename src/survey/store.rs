@@ -1,0 +1,162 @@
+//! The object store in numbers, and what a dead git left in it.
+//!
+//! It counts what git itself would count, and lists lock and temporary files by exact name only: never `*.lock`, since somebody else's
+//! file may end so. It must never judge: whether an age is old enough is for `plan`.
+
+use super::repo::Context;
+use crate::beneath::found;
+use crate::facts::repo::{Leftover, LeftoverKind, Store};
+use crate::inside::Inside;
+use chrono::{DateTime, TimeDelta, Utc};
+use std::fs::{DirEntry, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Where git leaves locks, relative to the git dir, and relative to each worktree's admin folder.
+const LOCKS: [&str; 11] = [
+    "index.lock",
+    "HEAD.lock",
+    "packed-refs.lock",
+    "config.lock",
+    "shallow.lock",
+    "gc.pid",
+    "gc.pid.lock",
+    "objects/maintenance.lock",
+    "objects/info/commit-graph.lock",
+    "objects/info/commit-graphs/commit-graph-chain.lock",
+    "objects/pack/multi-pack-index.lock",
+];
+const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
+/// What a pack, its index or a loose object is called while it is written; `.tmp-` are those of `git repack`.
+const TEMPORARY: [&str; 4] = ["tmp_pack_", "tmp_idx_", "tmp_obj_", ".tmp-"];
+
+/// Counts the store and lists leftovers.
+///
+/// # Errors
+/// A folder can't be read.
+pub fn survey(context: &Context<'_>, git_dir: &Inside) -> io::Result<(Store, Vec<Leftover>)> {
+    let mut look = Look { context, store: Store::default(), leftovers: Vec::new() };
+    look.objects(&git_dir.path().join("objects"))?;
+    look.refs(&git_dir.path().join("refs"))?;
+    look.locks(&git_dir.path())?;
+    look.store.packed_refs_bytes = found(std::fs::symlink_metadata(git_dir.path().join("packed-refs")))?.map_or(0, |data| data.len());
+    look.leftovers.sort_by(|a, b| a.place.cmp(&b.place));
+    Ok((look.store, look.leftovers))
+}
+
+struct Look<'a> {
+    context: &'a Context<'a>,
+    store: Store,
+    leftovers: Vec<Leftover>,
+}
+
+impl Look<'_> {
+    fn objects(&mut self, objects: &Path) -> io::Result<()> {
+        for shard in entries(objects)? {
+            let name = shard.file_name();
+            let name = name.to_string_lossy();
+            if name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && shard.file_type()?.is_dir() {
+                self.loose(&shard.path())?;
+            }
+        }
+        let graph = objects.join("info/commit-graph");
+        let chain = objects.join("info/commit-graphs/commit-graph-chain");
+        self.store.commit_graph = graph.symlink_metadata().is_ok() || chain.symlink_metadata().is_ok();
+        self.packs(&objects.join("pack"))
+    }
+
+    fn loose(&mut self, shard: &Path) -> io::Result<()> {
+        for entry in entries(shard)? {
+            let Some(metadata) = found(entry.metadata())? else { continue };
+            let name = entry.file_name();
+            if name.len() == 38 {
+                self.store.loose_objects += 1;
+                self.store.loose_bytes += metadata.blocks() * 512;
+            } else {
+                self.temporary(&entry, &metadata);
+            }
+        }
+        Ok(())
+    }
+
+    fn packs(&mut self, folder: &Path) -> io::Result<()> {
+        let all = entries(folder)?;
+        let has = |stem: &str, ending: &str| folder.join(format!("{stem}.{ending}")).symlink_metadata().is_ok();
+        let mut largest = 0;
+        for entry in all {
+            let Some(metadata) = found(entry.metadata())? else { continue };
+            let name = entry.file_name().to_string_lossy().into_owned();
+            self.temporary(&entry, &metadata);
+            if name.starts_with("pack-") {
+                self.store.pack_bytes += metadata.len();
+            }
+            let Some(stem) = name.strip_suffix(".pack") else { continue };
+            if has(stem, "keep") || has(stem, "mtimes") {
+                continue;
+            }
+            self.store.packs += 1;
+            if metadata.len() > largest {
+                largest = metadata.len();
+                self.store.last_full = metadata.modified().ok().map(DateTime::from);
+            }
+        }
+        Ok(())
+    }
+
+    fn refs(&mut self, refs: &Path) -> io::Result<()> {
+        for entry in walkdir::WalkDir::new(refs).follow_links(false) {
+            let entry = entry?;
+            if entry.file_type().is_file() {
+                self.store.loose_refs += 1;
+                // No ref may be called so (git check-ref-format), so it is a lock.
+                if entry.file_name().to_string_lossy().ends_with(".lock") {
+                    self.leftover(entry.path(), LeftoverKind::Lock)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn locks(&mut self, git_dir: &Path) -> io::Result<()> {
+        for name in LOCKS {
+            self.leftover(&git_dir.join(name), LeftoverKind::Lock)?;
+        }
+        for admin in entries(&git_dir.join("worktrees"))? {
+            for name in TREE_LOCKS {
+                self.leftover(&admin.path().join(name), LeftoverKind::Lock)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn temporary(&mut self, entry: &DirEntry, metadata: &Metadata) {
+        let name = entry.file_name();
+        let is_temporary = TEMPORARY.iter().any(|prefix| name.to_string_lossy().starts_with(prefix));
+        if is_temporary && metadata.is_file() {
+            self.push(&entry.path(), metadata, LeftoverKind::Temporary);
+        }
+    }
+
+    fn leftover(&mut self, path: &Path, kind: LeftoverKind) -> io::Result<()> {
+        if let Some(metadata) = found(std::fs::symlink_metadata(path))?
+            && metadata.is_file()
+        {
+            self.push(path, &metadata, kind);
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) {
+        let written = metadata.modified().map_or(self.context.clock, DateTime::<Utc>::from);
+        let age = (self.context.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
+        if let Ok(place) = Inside::new(self.context.place.root(), path) {
+            self.leftovers.push(Leftover { place, age, kind });
+        }
+    }
+}
+
+/// A folder's entries; none when it isn't there.
+fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    found(std::fs::read_dir(folder))?.map_or(Ok(Vec::new()), Iterator::collect)
+}

@@ -1,0 +1,164 @@
+//! What stands in a worktree, file by file, without the folders that tools make again.
+//!
+//! Git's own view is not trusted here: flags in the index (`assume-unchanged`, `skip-worktree`), ignore rules and
+//! `status.showUntrackedFiles` hide edits that would be lost with the tree. The walk goes by descriptor, follows no link and leaves no
+//! mount. It must never call anything disposable on the repo's own word.
+
+use super::regenerable;
+use crate::beneath;
+use crate::inside::Inside;
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// Deeper than any tool nests its folders; beyond it nobody looks, so the tree stays.
+const DEEPEST: usize = 256;
+
+/// A tree, file by file.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Files and links by their path in the tree. What is equal in two listings did not change between them.
+    pub files: BTreeMap<PathBuf, Stamp>,
+    /// Folders by their path in the tree, with their permission bits.
+    pub folders: BTreeMap<PathBuf, u32>,
+    /// Folders that tools make again: not walked.
+    pub regenerable: Vec<PathBuf>,
+    /// What a git tree can't hold: nested repos, FIFOs, other mounts.
+    pub blockers: Vec<String>,
+}
+
+/// What tells a file's content apart from another time's without reading it: what git's index records, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    /// `st_mode`, with the kind.
+    pub mode: u32,
+    /// Bytes.
+    pub size: u64,
+    /// Seconds and nanoseconds of the last write.
+    pub mtime: (i64, u32),
+    /// Seconds and nanoseconds of the last change of the inode: nobody can set it.
+    pub ctime: (i64, u32),
+    /// The inode.
+    pub inode: u64,
+}
+
+impl Stamp {
+    /// Whether it is a symbolic link.
+    pub fn is_link(&self) -> bool {
+        FileType::from_raw_mode(self.mode) == FileType::Symlink
+    }
+
+    /// The mode that git records for it.
+    pub fn git_mode(&self) -> u32 {
+        match (self.is_link(), self.mode & 0o100) {
+            (true, _) => 0o120_000,
+            (false, 0) => 0o100_644,
+            (false, _) => 0o100_755,
+        }
+    }
+}
+
+#[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "sizes and nanoseconds are never negative or large")]
+fn stamp(stat: &Stat) -> Stamp {
+    Stamp {
+        mode: stat.st_mode,
+        size: stat.st_size as u64,
+        mtime: (stat.st_mtime, stat.st_mtime_nsec as u32),
+        ctime: (stat.st_ctime, stat.st_ctime_nsec as u32),
+        inode: stat.st_ino,
+    }
+}
+
+/// Lists the tree at `place`. `tracked` says whether git tracks something below a path of the tree: such a folder is never regenerable.
+///
+/// # Errors
+/// Whatever can't be read: then nobody knows what the tree holds.
+pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool) -> io::Result<Listing> {
+    let top = beneath::dir(place)?;
+    let device = rustix::fs::fstat(&top)?.st_dev;
+    let mut walk = Walk { tracked, device, listing: Listing::default() };
+    walk.folder(&top, Path::new(""), 0)?;
+    Ok(walk.listing)
+}
+
+struct Walk<'a> {
+    tracked: &'a dyn Fn(&Path) -> bool,
+    device: u64,
+    listing: Listing,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, fd: &OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
+        for entry in Dir::read_from(fd)? {
+            let entry = entry?;
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            if name != "." && name != ".." {
+                let path = path.join(name);
+                self.entry(fd, name, &path, depth)
+                    .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
+        let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            _ if name == ".git" && depth == 0 => {}
+            _ if name == ".git" => self.block(path, "is a nested repo"),
+            FileType::RegularFile | FileType::Symlink => {
+                self.listing.files.insert(path.to_owned(), stamp(&stat));
+            }
+            FileType::Directory if stat.st_dev != self.device => self.block(path, "is another mount"),
+            FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
+            FileType::Directory if !(self.tracked)(path) && regenerable::recognise(parent.as_fd(), name).unwrap_or(false) => {
+                self.listing.regenerable.push(path.to_owned());
+            }
+            FileType::Directory => {
+                self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+                self.folder(&fd, path, depth + 1)?;
+            }
+            _ => self.block(path, "is neither file, link nor folder"),
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, path: &Path, what: &str) {
+        self.listing.blockers.push(format!("{} {what}", path.display()));
+    }
+}
+
+/// The git blob id of a file of the tree as it stands, without any filter.
+///
+/// # Errors
+/// It can't be read.
+pub fn hash(place: &Inside, file: &Path, stamp: &Stamp) -> io::Result<git2::Oid> {
+    let place = place.join(file).map_err(io::Error::other)?;
+    if stamp.is_link() {
+        return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?).map_err(io::Error::other);
+    }
+    let open = beneath::file(&place)?;
+    // By descriptor: the path could be another file by now.
+    let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
+    git2::Oid::hash_file(git2::ObjectType::Blob, through).map_err(io::Error::other)
+}
+
+/// Where a link points to, as bytes.
+///
+/// # Errors
+/// It can't be read.
+pub fn link_target(place: &Inside) -> io::Result<Vec<u8>> {
+    let (parent, name) = beneath::parent(place)?;
+    Ok(rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes())
+}
+
+/// A path from git's bytes.
+pub fn path_of(bytes: &[u8]) -> PathBuf {
+    std::ffi::OsString::from_vec(bytes.to_vec()).into()
+}

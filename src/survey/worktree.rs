@@ -1,0 +1,360 @@
+//! One worktree: what its admin folder says, and what its tree holds.
+//!
+//! The admin folder alone settles a young or locked tree; only the others are walked. It must never call a tree missing because a look
+//! failed, nor clean because git's index says so.
+
+use super::landed::Upstream;
+use super::tree::{self, Listing, Stamp};
+use super::{reach, repo::Context};
+use crate::beneath::{self, found};
+use crate::facts::worktree::{Contents, State, Worktree};
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use git2::{Index, Oid, Repository};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// HEAD, `gitdir` and a lock's reason are a line.
+const LINE_CAP: u64 = 64 << 10;
+/// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
+const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", "treewarden-heartbeat"];
+/// States that git leaves in the admin folder while something is under way.
+const IN_PROGRESS: [(&str, &str); 7] = [
+    ("rebase-merge", "rebase"),
+    ("rebase-apply", "rebase or am"),
+    ("MERGE_HEAD", "merge"),
+    ("CHERRY_PICK_HEAD", "cherry-pick"),
+    ("REVERT_HEAD", "revert"),
+    ("BISECT_LOG", "bisect"),
+    ("sequencer", "cherry-pick or revert"),
+];
+/// How many dirty files a row names.
+const NAMED: usize = 5;
+
+/// Surveys the worktree whose admin folder is `admin`.
+pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside) -> Worktree {
+    let id = admin.relative().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let blank = Worktree {
+        id,
+        admin: admin.clone(),
+        path: PathBuf::new(),
+        branch: None,
+        head: None,
+        locked: None,
+        in_progress: Vec::new(),
+        active: DateTime::UNIX_EPOCH,
+        state: State::NotLooked,
+    };
+    match registration(context, blank.clone()) {
+        Ok(mut tree) => {
+            tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| State::Unknown(format!("failed to look: {error}")));
+            tree
+        }
+        Err(error) => Worktree { path: admin.path(), state: State::Unknown(format!("failed to read its admin folder: {error}")), ..blank },
+    }
+}
+
+/// What the admin folder alone tells.
+fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktree> {
+    let admin = tree.admin.clone();
+    tree.path = stands_at(&line(&admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)?;
+    let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
+    match head.strip_prefix("ref: ") {
+        Some(branch) => {
+            tree.head = commit_of(context.repo, branch)?.map(|oid| oid.to_string());
+            tree.branch = Some(branch.to_owned());
+        }
+        None => tree.head = Some(Oid::from_str(&head).map_err(io::Error::other)?.to_string()),
+    }
+    tree.locked = line(&admin, "locked")?;
+    tree.in_progress = in_progress(context, &admin)?;
+    tree.active = activity(&admin)?;
+    Ok(tree)
+}
+
+/// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it.
+fn stands_at(gitdir: &str) -> io::Result<PathBuf> {
+    let path = Path::new(gitdir);
+    match path.parent() {
+        Some(tree) if path.is_absolute() && path.file_name() == Some(".git".as_ref()) => Ok(tree.to_owned()),
+        _ => {
+            Err(io::Error::other(format!("`gitdir` holds `{gitdir}`, which is no absolute path to a .git file; try `git worktree repair`")))
+        }
+    }
+}
+
+fn line(admin: &Inside, name: &str) -> io::Result<Option<String>> {
+    let text = found(beneath::read(&admin.join(name).map_err(io::Error::other)?, LINE_CAP)).map_err(|error| named(name, &error))?;
+    let text = text.map(String::from_utf8).transpose().map_err(io::Error::other)?;
+    Ok(text.map(|text| text.trim_end_matches('\n').to_owned()))
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{name}`: {error}"))
+}
+
+fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
+    match repo.find_reference(branch) {
+        Ok(reference) => Ok(Some(reference.peel_to_commit().map_err(io::Error::other)?.id())),
+        Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn in_progress(context: &Context<'_>, admin: &Inside) -> io::Result<Vec<&'static str>> {
+    let mut under_way = Vec::new();
+    for (name, what) in IN_PROGRESS {
+        if found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))?.is_some() {
+            under_way.push(what);
+        }
+    }
+    // An old index.lock is a dead git's leftover: it is cleared in the same night.
+    let lock = found(beneath::stat(&admin.join("index.lock").map_err(io::Error::other)?))?;
+    if lock.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
+        under_way.push("index.lock");
+    }
+    Ok(under_way)
+}
+
+/// The newest sign of activity in an admin folder.
+///
+/// # Errors
+/// Something is there and can't be read.
+pub fn activity(admin: &Inside) -> io::Result<DateTime<Utc>> {
+    let mut newest = log_time(admin)?;
+    for name in ACTIVE {
+        if let Some(stat) = found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))? {
+            newest = newest.max(written(&stat));
+        }
+    }
+    Ok(newest)
+}
+
+/// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git reflog expire` renews.
+fn log_time(admin: &Inside) -> io::Result<DateTime<Utc>> {
+    let log = admin.join("logs/HEAD").map_err(io::Error::other)?;
+    let Some(stat) = found(beneath::stat(&log))? else { return Ok(DateTime::UNIX_EPOCH) };
+    let text = beneath::read(&log, 64 << 20)?;
+    let last = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).map(String::from_utf8_lossy);
+    let moved = last.as_deref().and_then(log_line_time).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    Ok(moved.min(written(&stat)))
+}
+
+/// `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
+fn log_line_time(line: &str) -> Option<DateTime<Utc>> {
+    let mut words = line.split('\t').next()?.rsplit(' ');
+    DateTime::from_timestamp(words.nth(1)?.parse().ok()?, 0)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
+fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
+    DateTime::from_timestamp(stat.st_mtime, stat.st_mtime_nsec as u32).unwrap_or(DateTime::<Utc>::MAX_UTC)
+}
+
+fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree) -> io::Result<State> {
+    let Ok(place) = Inside::new(context.place.root(), &tree.path) else {
+        return Ok(State::Unknown(format!("it stands at `{}`, outside the volume", tree.path.display())));
+    };
+    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+    let unreached = || reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head);
+    match found(beneath::stat(&place))? {
+        None => return missing(context, &place, unreached),
+        Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
+            return Ok(State::Unknown("it is no folder".to_owned()));
+        }
+        Some(_) => {}
+    }
+    if let Some(why) = not_ours(&place, &tree.admin)? {
+        return Ok(State::Unknown(why));
+    }
+    if tree.locked.is_some() || !tree.in_progress.is_empty() || tree.active > context.look_before {
+        return Ok(State::NotLooked);
+    }
+    let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
+    contents.unreached = unreached()?;
+    contents.stashed = tree.branch.as_ref().is_some_and(|branch| context.stashed.contains(branch));
+    contents.landed = head.and_then(|head| upstream.landed(head));
+    contents.place = Some(place);
+    tree.active = tree.active.max(dirty_active);
+    Ok(State::Looked(Box::new(contents)))
+}
+
+/// The tree's `.git` file must lead back to this very admin folder, or somebody else's tree stands there.
+fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
+    let Some(text) = line(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
+    let back = text.strip_prefix("gitdir: ").unwrap_or_default();
+    let leads_back = Path::new(back) == admin.path();
+    Ok((!leads_back).then(|| format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")))
+}
+
+/// ENOENT alone proves little on NFS: the nearest folder above must be readable, and must not list it.
+fn missing(context: &Context<'_>, place: &Inside, unreached: impl Fn() -> io::Result<Vec<String>>) -> io::Result<State> {
+    let mut below = place.relative();
+    while let Some(above) = below.parent() {
+        let folder = context.place.root().join(above);
+        match found(std::fs::read_dir(&folder))? {
+            None => below = above,
+            Some(mut entries) => {
+                let name = below.file_name().unwrap_or_default();
+                let listed = entries.try_fold(false, |seen, entry| io::Result::Ok(seen || entry?.file_name() == name))?;
+                return if listed {
+                    Ok(State::Unknown("its folder lists it, and still it can't be found".to_owned()))
+                } else {
+                    Ok(State::Missing { trashed: context.trashed.contains(place), unreached: unreached()? })
+                };
+            }
+        }
+    }
+    Err(io::Error::other("not even the volume's root can be read"))
+}
+
+/// Compares HEAD, index and files, and tells when the newest dirty file was written.
+fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
+    let committed = head.map_or_else(|| Ok(BTreeMap::new()), |head| committed(context.repo, head)).map_err(io::Error::other)?;
+    let index = Staged::read(&tree.admin)?;
+    let folders = folders_of(committed.keys().chain(index.entries.keys()));
+    let listing = tree::list(place, &|path| folders.contains(path))?;
+    let mut dirty = dirty_files(place, &listing, &committed, &index)?;
+    let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
+    let newest = newest.and_then(|(seconds, nanos)| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default();
+    dirty.dedup_by(|a, b| a.0 == b.0);
+    let mut blockers = listing.blockers;
+    blockers.extend(submodules(&committed, &listing.files));
+    if index.conflicts {
+        blockers.push("the index holds unmerged paths".to_owned());
+    }
+    let regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
+    let named = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
+    Ok((Contents { dirty: named, dirty_count: dirty.len(), blockers, regenerable, ..Contents::default() }, newest))
+}
+
+/// Every file of a commit's tree: mode and blob by path.
+///
+/// # Errors
+/// An object can't be read.
+pub fn committed(repo: &Repository, head: Oid) -> Result<BTreeMap<PathBuf, (u32, Oid)>, git2::Error> {
+    let mut files = BTreeMap::new();
+    repo.find_commit(head)?.tree()?.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
+        if entry.kind() != Some(git2::ObjectType::Tree) {
+            let path = tree::path_of(&[folder.as_bytes(), entry.name_bytes()].concat());
+            files.insert(path, (entry.filemode().cast_unsigned(), entry.id()));
+        }
+        git2::TreeWalkResult::Ok
+    })?;
+    Ok(files)
+}
+
+fn folders_of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
+    files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect()
+}
+
+/// A tree's index, as far as it matters.
+struct Staged {
+    entries: BTreeMap<PathBuf, git2::IndexEntry>,
+    conflicts: bool,
+    /// When the index was written: a file written in the same moment may differ unseen.
+    written: (i64, u32),
+}
+
+impl Staged {
+    fn read(admin: &Inside) -> io::Result<Self> {
+        let place = admin.join("index").map_err(io::Error::other)?;
+        let Some(stat) = found(beneath::stat(&place))? else {
+            return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
+        };
+        let file = beneath::file(&place)?;
+        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let index = Index::open(Path::new(&through)).map_err(io::Error::other)?;
+        let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
+        #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
+        let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
+        Ok(Self { entries, conflicts: index.has_conflicts(), written })
+    }
+
+    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
+    /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
+    fn vouches(&self, path: &Path, stamp: &Stamp, blob: Oid) -> bool {
+        self.entries.get(path).is_some_and(|entry| {
+            let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
+                i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
+            };
+            entry.id == blob
+                && u64::from(entry.file_size) == stamp.size & 0xffff_ffff
+                && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
+                && same(&entry.mtime, stamp.mtime)
+                && same(&entry.ctime, stamp.ctime)
+                && stamp.mtime < self.written
+        })
+    }
+
+    /// `skip-worktree`: a sparse checkout leaves the file out on purpose.
+    fn sparse(&self, path: &Path) -> bool {
+        const SKIP_WORKTREE: u16 = 1 << 14;
+        self.entries.get(path).is_some_and(|entry| entry.flags_extended & SKIP_WORKTREE != 0)
+    }
+}
+
+/// Everything that HEAD alone would not bring back, each with what is odd about it.
+fn dirty_files(
+    place: &Inside,
+    listing: &Listing,
+    committed: &BTreeMap<PathBuf, (u32, Oid)>,
+    index: &Staged,
+) -> io::Result<Vec<(PathBuf, &'static str)>> {
+    let mut dirty = Vec::new();
+    for (path, stamp) in &listing.files {
+        match committed.get(path) {
+            None => dirty.push((path.clone(), "is untracked")),
+            Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
+            Some(&(_, blob)) if !index.vouches(path, stamp, blob) && tree::hash(place, path, stamp)? != blob => {
+                dirty.push((path.clone(), "is modified"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (path, &(mode, blob)) in committed {
+        let staged = index.entries.get(path);
+        if mode == SUBMODULE {
+        } else if !listing.files.contains_key(path) && !index.sparse(path) {
+            dirty.push((path.clone(), "is deleted"));
+        } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
+            dirty.push((path.clone(), "is staged"));
+        }
+    }
+    dirty.extend(index.entries.keys().filter(|path| !committed.contains_key(*path)).map(|path| (path.clone(), "is staged")));
+    dirty.sort();
+    Ok(dirty)
+}
+
+const SUBMODULE: u32 = 0o160_000;
+
+/// A submodule that was never filled is an empty folder; one with files holds a repo of its own.
+fn submodules(committed: &BTreeMap<PathBuf, (u32, Oid)>, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
+    let filled = |path: &Path| files.range(path.to_owned()..).take_while(|(file, _)| file.starts_with(path)).next().is_some();
+    committed
+        .iter()
+        .filter(|(path, (mode, _))| *mode == SUBMODULE && filled(path))
+        .map(|(path, _)| format!("{} is a submodule", path.display()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reflog_line_tells_when_head_moved() {
+        let line = "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
+        assert_eq!(log_line_time(line), DateTime::from_timestamp(1_700_000_000, 0));
+        assert_eq!(log_line_time("nonsense"), None);
+    }
+
+    #[test]
+    fn only_an_absolute_path_to_a_git_file_is_a_tree() {
+        assert_eq!(stands_at("/data/w/a/.git").unwrap(), Path::new("/data/w/a"));
+        for bad in ["", "/", "a/.git", "/data/w/a", "/data/w/a/.git/x"] {
+            assert!(stands_at(bad).is_err(), "{bad}");
+        }
+    }
+}
