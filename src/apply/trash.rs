@@ -201,9 +201,9 @@ fn empty(place: &Inside, stop: &Stop) -> io::Result<Emptied> {
 impl Job<'_> {
     /// Deletes the files of a folder, and sends its folders on their way.
     fn folder<'scope>(&'scope self, scope: &rayon::Scope<'scope>, folder: Arc<Folder>) {
-        match self.read(&folder) {
+        match read(&folder.fd) {
             Ok(names) => {
-                // Notes last: while a tree is there, so is the proof of where it came from.
+                // Folders first: while this thread deletes files, others can start on them.
                 for (name, is_folder) in
                     names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))
                 {
@@ -223,22 +223,6 @@ impl Job<'_> {
             Err(error) => self.leave(&folder.name, &error.to_string()),
         }
         self.done(folder);
-    }
-
-    fn read(&self, folder: &Folder) -> io::Result<Vec<(CString, bool)>> {
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&folder.fd)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name != c"." && name != c".." {
-                let kind = match entry.file_type() {
-                    FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
-                    kind => kind,
-                };
-                names.push((name.to_owned(), kind == FileType::Directory));
-            }
-        }
-        Ok(names)
     }
 
     fn descend<'scope>(&'scope self, scope: &rayon::Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
@@ -340,6 +324,23 @@ impl Job<'_> {
             left.push(line);
         }
     }
+}
+
+/// A folder's entries, each with whether it is a folder.
+fn read(folder: &OwnedFd) -> io::Result<Vec<(CString, bool)>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name != c"." && name != c".." {
+            let kind = match entry.file_type() {
+                FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+                kind => kind,
+            };
+            names.push((name.to_owned(), kind == FileType::Directory));
+        }
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

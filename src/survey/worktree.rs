@@ -211,17 +211,15 @@ fn missing(context: &Context<'_>, place: &Inside, unreached: impl Fn() -> io::Re
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
 fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
-    let committed = head.map_or_else(|| Ok(BTreeMap::new()), |head| committed(context.repo, head)).map_err(io::Error::other)?;
-    let index = Staged::read(&tree.admin)?;
-    let folders = folders_of(committed.keys().chain(index.entries.keys()));
-    let listing = tree::list(place, &|path| folders.contains(path))?;
-    let mut dirty = dirty_files(place, &listing, &committed, &index)?;
+    let known = Known::of(context.repo, &tree.admin, head)?;
+    let listing = known.list(place)?;
+    let mut dirty = dirty_files(place, &listing, &known)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
     let newest = newest.and_then(|(seconds, nanos)| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default();
     dirty.dedup_by(|a, b| a.0 == b.0);
     let mut blockers = listing.blockers;
-    blockers.extend(submodules(&committed, &listing.files));
-    if index.conflicts {
+    blockers.extend(submodules(&known.committed, &listing.files));
+    if known.index.conflicts {
         blockers.push("the index holds unmerged paths".to_owned());
     }
     let regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
@@ -229,13 +227,46 @@ fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option
     Ok((Contents { dirty: named, dirty_count: dirty.len(), blockers, regenerable, ..Contents::default() }, newest))
 }
 
-/// Every file of a commit's tree: mode and blob by path.
+/// Mode and blob of files by their path.
+pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
+
+/// What git has on record for a tree: the commit and the index.
+pub struct Known {
+    /// Every file of HEAD's tree.
+    pub committed: Files,
+    index: Staged,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Known {
+    /// Reads HEAD's tree and the index of the worktree with the admin folder `admin`.
+    ///
+    /// # Errors
+    /// An object or the index can't be read.
+    pub fn of(repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
+        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_of(repo, head)).map_err(io::Error::other)?;
+        let index = Staged::read(admin)?;
+        let files = committed.keys().chain(index.entries.keys());
+        let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
+        Ok(Self { committed, index, folders })
+    }
+
+    /// Lists the tree at `place`; a folder in which git tracks something is never taken for regenerable.
+    ///
+    /// # Errors
+    /// As [`tree::list`].
+    pub fn list(&self, place: &Inside) -> io::Result<Listing> {
+        tree::list(place, &|path| self.folders.contains(path))
+    }
+}
+
+/// Every file of a commit's tree.
 ///
 /// # Errors
 /// An object can't be read.
-pub fn committed(repo: &Repository, head: Oid) -> Result<BTreeMap<PathBuf, (u32, Oid)>, git2::Error> {
-    let mut files = BTreeMap::new();
-    repo.find_commit(head)?.tree()?.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
+pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
+    let mut files = Files::new();
+    repo.find_commit(commit)?.tree()?.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
         if entry.kind() != Some(git2::ObjectType::Tree) {
             let path = tree::path_of(&[folder.as_bytes(), entry.name_bytes()].concat());
             files.insert(path, (entry.filemode().cast_unsigned(), entry.id()));
@@ -243,10 +274,6 @@ pub fn committed(repo: &Repository, head: Oid) -> Result<BTreeMap<PathBuf, (u32,
         git2::TreeWalkResult::Ok
     })?;
     Ok(files)
-}
-
-fn folders_of<'a>(files: impl Iterator<Item = &'a PathBuf>) -> BTreeSet<PathBuf> {
-    files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect()
 }
 
 /// A tree's index, as far as it matters.
@@ -296,12 +323,7 @@ impl Staged {
 }
 
 /// Everything that HEAD alone would not bring back, each with what is odd about it.
-fn dirty_files(
-    place: &Inside,
-    listing: &Listing,
-    committed: &BTreeMap<PathBuf, (u32, Oid)>,
-    index: &Staged,
-) -> io::Result<Vec<(PathBuf, &'static str)>> {
+fn dirty_files(place: &Inside, listing: &Listing, Known { committed, index, .. }: &Known) -> io::Result<Vec<(PathBuf, &'static str)>> {
     let mut dirty = Vec::new();
     for (path, stamp) in &listing.files {
         match committed.get(path) {
@@ -330,7 +352,7 @@ fn dirty_files(
 const SUBMODULE: u32 = 0o160_000;
 
 /// A submodule that was never filled is an empty folder; one with files holds a repo of its own.
-fn submodules(committed: &BTreeMap<PathBuf, (u32, Oid)>, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
+fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
     let filled = |path: &Path| files.range(path.to_owned()..).take_while(|(file, _)| file.starts_with(path)).next().is_some();
     committed
         .iter()
