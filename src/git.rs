@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_git_that_takes_too_long_is_ended() {
         let scratch = tempfile::tempdir().unwrap();
-        let stop = Stop::after(Duration::from_secs(60), std::sync::Arc::default());
+        let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
         let git = Git::new(scratch.path(), &stop, Duration::from_millis(300)).with("alias.wait=!sleep 30".into());
         let began = Instant::now();
         assert!(matches!(git.run(&["wait"]), Err(GitError::Ended { .. })));

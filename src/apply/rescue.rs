@@ -14,7 +14,6 @@ use crate::survey::worktree::{Files, Known, files_of};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, IndexEntry, ObjectType, Oid, Repository, Signature, Time};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};

@@ -365,7 +365,7 @@ mod tests {
     }
 
     fn forever() -> Stop {
-        Stop::after(Duration::from_secs(600), Arc::default())
+        Stop::after(Duration::from_mins(10), Arc::default())
     }
 
     #[test]
