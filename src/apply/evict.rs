@@ -1,1 +1,127 @@
-//! stub
+//! Evicting: units go to the trash in the plan's order, each looked at once more.
+//!
+//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, one
+//! repo at a time. It must never pick another unit than the plan's.
+
+use super::trash::{Bin, Emptied, Trash, TrashError};
+use crate::beneath::{self, found};
+use crate::facts::cache::Unit;
+use crate::inside::Inside;
+use crate::lock::{LockError, LockedRepo, LockedVolume};
+use crate::stop::Stop;
+use crate::survey::worktree::activity;
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// What became of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitOutcome {
+    /// A dry run: it would go.
+    Planned,
+    /// It went.
+    Evicted,
+    /// It was used, or its repo was busy, when its turn came: it stays.
+    Skipped(String),
+    /// It should have gone; the text says what stood in the way and what helps.
+    Failed(String),
+}
+
+/// Where and under which locks units go.
+pub struct Evictor<'a> {
+    /// The proof that no other run evicts.
+    pub lock: &'a LockedVolume,
+    /// Where the repos' locks stand.
+    pub locks: &'a Path,
+    /// Where units go.
+    pub trash: &'a Trash,
+    /// When to stop.
+    pub stop: &'a Stop,
+    /// The night's time.
+    pub now: DateTime<Utc>,
+    /// Held while a repo's lock is: units of one tree must not find each other's lock.
+    pub one_repo: Mutex<()>,
+}
+
+/// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room comes early.
+const BATCH: usize = 4096;
+
+impl Evictor<'_> {
+    /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order.
+    ///
+    /// # Errors
+    /// The trash can't be used at all.
+    pub fn evict(&self, units: &[Unit]) -> io::Result<(Vec<UnitOutcome>, Emptied)> {
+        let (mut outcomes, mut all) = (Vec::new(), Emptied::default());
+        for batch in units.chunks(BATCH) {
+            let bin = self.trash.bin(None)?;
+            outcomes.par_extend(batch.par_iter().map(|unit| self.one(&bin, unit)));
+            let emptied = bin.empty(self.stop)?;
+            all.freed.bytes += emptied.freed.bytes;
+            all.freed.inodes += emptied.freed.inodes;
+            all.left.extend(emptied.left);
+        }
+        Ok((outcomes, all))
+    }
+
+    fn one(&self, bin: &Bin, unit: &Unit) -> UnitOutcome {
+        if let Some(why) = self.stop.reached() {
+            return UnitOutcome::Skipped(why.to_owned());
+        }
+        let moved = match &unit.tree {
+            None => used_since(unit).map_or_else(|| self.take(bin, unit), Ok),
+            Some(tree) => self.in_tree(bin, unit, &tree.repo, &tree.admin),
+        };
+        moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
+    }
+
+    fn take(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
+        unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
+        Ok(UnitOutcome::Evicted)
+    }
+
+    /// Build output: nobody may be working in the tree, now or since the survey.
+    fn in_tree(&self, bin: &Bin, unit: &Unit, repo: &str, admin: &Path) -> Result<UnitOutcome, TrashError> {
+        let Some(place) = unit.paths.first() else { return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned())) };
+        let _one_at_a_time = self.one_repo.lock().expect("no eviction panics");
+        let lock = match LockedRepo::take(self.locks, repo, place, "evict", self.now) {
+            Ok(lock) => lock,
+            Err(LockError::Busy(_)) => return Ok(UnitOutcome::Skipped(format!("{repo} is busy"))),
+            Err(error) => return Err(error.into()),
+        };
+        let active = Inside::new(place.root(), admin).map_err(io::Error::other).and_then(|admin| activity(&admin));
+        if active.is_ok_and(|active| active <= unit.last_used) {
+            unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(&lock, path)))?;
+            Ok(UnitOutcome::Evicted)
+        } else {
+            Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()))
+        }
+    }
+}
+
+/// Somebody else's eviction, or the tool's own, is as good as ours.
+fn gone_is_done(moved: Result<(), TrashError>) -> Result<(), TrashError> {
+    match moved {
+        Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        moved => moved,
+    }
+}
+
+/// Whether a unit was written since it was surveyed.
+fn used_since(unit: &Unit) -> Option<UnitOutcome> {
+    let newest = unit
+        .paths
+        .iter()
+        .filter_map(|path| found(beneath::stat(path)).transpose())
+        .map(|stat| stat.map(|stat| stat.st_mtime))
+        .collect::<io::Result<Vec<_>>>();
+    match newest {
+        Ok(times) if times.iter().all(|&time| time <= unit.last_used.timestamp()) => None,
+        Ok(_) => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
+        Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}", unit.name))),
+    }
+}

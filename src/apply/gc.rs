@@ -6,8 +6,7 @@
 use crate::facts::repo::Store;
 use crate::git::GitError;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::plan::gc::{Gc, Step};
-use crate::report::GcAction;
+use crate::plan::gc::{Gc, GcAction, Step};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use std::time::Duration;

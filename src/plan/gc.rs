@@ -13,13 +13,26 @@
 
 use crate::config::policy::GcStrategy;
 use crate::facts::repo::Store;
-use crate::report::GcAction;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 /// Above this many loose objects every lookup starts to feel them.
 const LOOSE_OBJECTS: u64 = 1024;
 /// A full repack rewrites everything: not more often.
 const FULL_EVERY: TimeDelta = TimeDelta::days(5);
+
+/// What kind of repack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GcAction {
+    /// Nothing to do.
+    #[default]
+    None,
+    /// A geometric repack, refs and commit-graph.
+    Incremental,
+    /// A full repack with a cruft pack, or `git gc`.
+    Full,
+}
 
 /// A step of a repack, in the order in which they are done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,20 @@
 
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, Landed, State, Worktree};
-use crate::report::Class;
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What a tree's work is known to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Clean, and in the upstream's default branch.
+    Landed,
+    /// Clean, and every commit is on a branch or a remote.
+    Saved,
+    /// It holds what nothing else has.
+    Unsaved,
+}
 
 /// What becomes of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,10 @@
 //! The shapes are the contract's (`treewarden.report/1`): fields are added, never renamed. Text is a rendering of them.
 //! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
 
+pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::{CacheKind, UsedFrom};
+pub use crate::plan::gc::GcAction;
+pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -173,19 +176,6 @@ pub struct Gc {
     pub stale_locks: Vec<PathBuf>,
 }
 
-/// What kind of repack.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GcAction {
-    /// Nothing to do.
-    #[default]
-    None,
-    /// A geometric repack, refs and commit-graph.
-    Incremental,
-    /// A full repack with a cruft pack, or `git gc`.
-    Full,
-}
-
 /// Counts of an object store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
@@ -223,18 +213,6 @@ pub struct Worktree {
     pub outcome: TreeOutcome,
     /// The ref that holds its unsaved work.
     pub rescue_ref: Option<String>,
-}
-
-/// What a tree's work is known to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Clean, and in the upstream's default branch.
-    Landed,
-    /// Clean, and every commit is on a branch or a remote.
-    Saved,
-    /// It holds what nothing else has.
-    Unsaved,
 }
 
 /// A verdict's name.
@@ -307,20 +285,6 @@ pub struct Unit {
     pub last_used_from: UsedFrom,
     /// What became of it.
     pub outcome: UnitOutcome,
-}
-
-/// What became of a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UnitOutcome {
-    /// A dry run: it would go.
-    Planned,
-    /// It went.
-    Evicted,
-    /// It was used, or its repo was busy, when its turn came: it stays.
-    Skipped(String),
-    /// It should have gone; the text says what stood in the way and what helps.
-    Failed(String),
 }
 
 /// The sums.
