@@ -1,7 +1,46 @@
-//! The configuration: what was typed ([`raw`]) becomes what the program sees ([`policy`]).
+//! The configuration: what was typed (`raw`) becomes what the program sees ([`policy`]).
 //!
-//! It must never touch the volume: a bad config leaves everything as it was.
+//! The way through the room: `tree` reads YAML, `raw` gives it a shape, `resolve` and its helpers check it and fill
+//! in the defaults. All problems of a file are collected and told together, each with its line, key and remedy.
+//!
+//! It must never touch the volume: a bad config leaves everything as it was. Only [`load`] does any I/O.
 
+mod alerts;
+mod caches;
 pub mod policy;
-pub mod raw;
+mod problem;
+mod raw;
+mod repos;
+mod resolve;
+mod roots;
+mod settings;
+mod tree;
 pub mod units;
+
+pub use problem::{ConfigError, Problem};
+
+use policy::Policy;
+use std::path::Path;
+
+/// Reads and resolves the config file at `path`.
+///
+/// # Errors
+/// [`ConfigError`], with every problem of the file.
+pub fn load(path: &Path) -> Result<Policy, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+    parse(&path.display().to_string(), &text)
+}
+
+/// Resolves a config's text; `file` is the name that its problems are told with.
+///
+/// # Errors
+/// [`ConfigError::Refused`], with every problem of the text.
+pub fn parse(file: &str, text: &str) -> Result<Policy, ConfigError> {
+    // Some editors on Windows put a byte order mark in front, which the YAML library takes for a document of its own.
+    let text = text.trim_start_matches('\u{feff}');
+    let refused = |problems| ConfigError::Refused { file: file.to_owned(), problems };
+    let (typed, mut notes) = raw::read(text).map_err(|problem| refused(vec![problem]))?;
+    let policy = resolve::policy(&typed, &mut notes);
+    let problems = notes.into_problems(|key| raw::line(text, key));
+    if problems.is_empty() { Ok(policy) } else { Err(refused(problems)) }
+}

@@ -8,6 +8,52 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MIB: u64 = 1024 * 1024;
+const GIB: u64 = 1024 * MIB;
+
+// What a key is when nobody typed it. `config/treewarden.yaml` says why, and a test keeps the two equal.
+
+/// `volume.state`: the contract's folder for locks, trash and journal.
+pub const STATE: &str = ".treewarden";
+/// `eviction.high`: the contract's, and where the kubelet starts to collect images.
+pub const HIGH: Marks = Marks { bytes: 0.85, inodes: 0.85 };
+/// `eviction.low`: the contract's; ten points below, so that a night's eviction lasts for more than a night.
+pub const LOW: Marks = Marks { bytes: 0.75, inodes: 0.75 };
+/// `eviction.min_age`: the contract's; what yesterday's agents used, today's will use.
+pub const MIN_AGE: Duration = DAY;
+/// `run.repos_in_parallel`: the contract's; a repack takes a core and memory.
+pub const REPOS_IN_PARALLEL: usize = 4;
+/// `run.io_threads`: the contract's; they mostly wait on the network.
+pub const IO_THREADS: usize = 32;
+/// `run.deadline`: the contract's; a night, with room for a second try.
+pub const DEADLINE: Duration = Duration::from_secs(4 * HOUR.as_secs());
+/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees (`worktrees.md`), and most of them don't go at once.
+pub const MAX_REAPED: usize = 50;
+/// `lock_wait`: the contract's.
+pub const LOCK_WAIT: Duration = Duration::from_secs(10 * 60);
+/// `worktrees.landed`: the class's age in `worktrees.md`.
+pub const LANDED: Age = Age::After(DAY);
+/// `worktrees.saved`: the class's age in `worktrees.md`.
+pub const SAVED: Age = Age::After(Duration::from_secs(7 * DAY.as_secs()));
+/// `worktrees.unsaved`: the class's age in `worktrees.md`.
+pub const UNSAVED: Age = Age::After(Duration::from_secs(30 * DAY.as_secs()));
+/// `worktrees.presets`: the default layout of `worktrees.md`.
+pub const PRESETS: [&str; 1] = ["afk"];
+/// `worktrees.rescue_max`: the contract's; work is small, what is larger is mostly build output.
+pub const RESCUE_MAX: u64 = 200 * MIB;
+/// `worktrees.rescue_keep`: the contract's.
+pub const RESCUE_KEEP: Duration = Duration::from_secs(30 * DAY.as_secs());
+/// `worktrees.rescue_budget`: the contract's; ten of the largest rescues.
+pub const RESCUE_BUDGET: u64 = 2 * GIB;
+/// `gc.strategy`: the contract's.
+pub const GC: GcStrategy = GcStrategy::Auto;
+/// A cache's `depth`: the entries of the folder itself are the units, as in the contract's example.
+pub const CACHE_DEPTH: usize = 1;
+/// `alerts.webhook.when`: all that the contract knows.
+pub const WEBHOOK_WHEN: [&str; 4] = ["failed", "shortfall", "evicted", "refused"];
+
 /// Everything a run needs to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {

@@ -1,1 +1,215 @@
-//! To come.
+//! Amounts as people type them: `30d`, `25GiB`, `85%`, `never`.
+//!
+//! Each refusal says what was typed and what would do. It must never guess: a number without its unit is refused,
+//! save for plain bytes and counts.
+
+use super::policy::Age;
+use bytesize::ByteSize;
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+const A_TIME: &str = "a time such as 30d, 4h or 10m";
+const AN_AGE: &str = "a time such as 30d or 12h, or never";
+const A_SIZE: &str = "a size such as 25GiB, 1.5GiB or 200MiB";
+const A_PERCENTAGE: &str = "a percentage such as 85%";
+const A_COUNT: &str = "a whole number such as 4";
+
+/// Longer than anything here is kept: more than this is a slip of the finger.
+const LONGEST: Duration = Duration::from_secs(100 * 31_557_600);
+
+/// Larger than any volume. It also catches what `bytesize` silently cuts down to the largest number there is.
+const LARGEST: u64 = bytesize::EIB;
+
+/// A time span: `30d`, `1h 30m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        let time = humantime::parse_duration(typed).map_err(|_| format!("`{typed}` is no time; write {A_TIME}"))?;
+        if time > LONGEST { Err(format!("`{typed}` is more than 100 years; write {A_TIME}")) } else { Ok(Self(time)) }
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// The age at which a class of worktrees goes: a time span above zero, or `never`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClassAge(pub Age);
+
+impl FromStr for ClassAge {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        if typed == "never" {
+            return Ok(Self(Age::Never));
+        }
+        match humantime::parse_duration(typed) {
+            Ok(Duration::ZERO) => Err(format!("`{typed}` would take a worktree the moment it is made; write {AN_AGE}")),
+            Ok(time) if time > LONGEST => Err(format!("`{typed}` is more than 100 years; write {AN_AGE}")),
+            Ok(time) => Ok(Self(Age::After(time))),
+            Err(_) => Err(format!("`{typed}` is no age; write {AN_AGE}")),
+        }
+    }
+}
+
+/// An amount of bytes: `25GiB`, or a plain whole number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bytes(pub u64);
+
+impl FromStr for Bytes {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        let ByteSize(bytes) = typed.parse().map_err(|_| format!("`{typed}` is no size; write {A_SIZE}"))?;
+        if bytes > LARGEST { Err(format!("`{typed}` is more than any volume holds; write {A_SIZE}")) } else { Ok(Self(bytes)) }
+    }
+}
+
+impl fmt::Display for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        ByteSize(self.0).display().iec().fmt(f)
+    }
+}
+
+/// A share of the volume, held as a fraction: `85%` is 0.85.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Percent(pub f64);
+
+impl FromStr for Percent {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        let number = typed.strip_suffix('%').map(str::trim_end).filter(|number| number.chars().all(|c| c.is_ascii_digit() || c == '.'));
+        match number.and_then(|number| number.parse::<f64>().ok()) {
+            Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Self(percent / 100.0)),
+            Some(_) => Err(format!("`{typed}` is not above 0% and up to 100%; write {A_PERCENTAGE}")),
+            None => Err(format!("`{typed}` is no percentage; write {A_PERCENTAGE}")),
+        }
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // 0.29 * 100 is 28.999999999999996: two decimals are more than anybody types.
+        write!(f, "{}%", (self.0 * 10_000.0).round() / 100.0)
+    }
+}
+
+/// How many of something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count(pub usize);
+
+impl FromStr for Count {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        typed.parse().map(Self).map_err(|_| format!("`{typed}` is no count; write {A_COUNT}"))
+    }
+}
+
+/// A plain value as text: YAML takes `10` for a number and `10m` for text, and people don't care.
+struct Plain(&'static str);
+
+impl Visitor<'_> for Plain {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E>(self, typed: &str) -> Result<String, E> {
+        Ok(typed.to_owned())
+    }
+
+    fn visit_u64<E>(self, typed: u64) -> Result<String, E> {
+        Ok(typed.to_string())
+    }
+
+    fn visit_i64<E>(self, typed: i64) -> Result<String, E> {
+        Ok(typed.to_string())
+    }
+
+    /// With its point, so that `1.0` is not taken for a whole number.
+    fn visit_f64<E>(self, typed: f64) -> Result<String, E> {
+        Ok(format!("{typed:?}"))
+    }
+}
+
+macro_rules! deserialize_from_text {
+    ($($unit:ty: $expected:ident),* $(,)?) => {$(
+        impl<'de> Deserialize<'de> for $unit {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Plain($expected))?.parse().map_err(D::Error::custom)
+            }
+        }
+    )*};
+}
+
+deserialize_from_text!(Time: A_TIME, ClassAge: AN_AGE, Bytes: A_SIZE, Percent: A_PERCENTAGE, Count: A_COUNT);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fmt::Debug;
+
+    fn read<T: FromStr>(typed: &str) -> Option<T> {
+        typed.parse().ok()
+    }
+
+    fn all_refused<T: FromStr<Err = String> + Debug>(typed: &[&str]) {
+        for typed in typed {
+            let told = typed.parse::<T>().expect_err(typed);
+            assert!(told.starts_with(&format!("`{typed}` ")) && told.contains("; write a") && told.contains(" such as "), "{told}");
+        }
+    }
+
+    #[test]
+    fn times() {
+        for (typed, seconds) in [("30d", 2_592_000), ("10m", 600), ("4h", 14_400), ("1h 30m", 5_400), ("0", 0), ("100y", 3_155_760_000)] {
+            assert_eq!(read(typed).map(|Time(time)| time.as_secs()), Some(seconds), "{typed}");
+        }
+        all_refused::<Time>(&["", "24", "never", "-5m", "5 potatoes", "101y", "99999999999999999999d", "NaN"]);
+    }
+
+    #[test]
+    fn class_ages() {
+        assert_eq!(read("7d"), Some(ClassAge(Age::After(Duration::from_secs(7 * 86_400)))));
+        assert_eq!(read("never"), Some(ClassAge(Age::Never)));
+        all_refused::<ClassAge>(&["0", "0s", "Never", "always", "7", "101y"]);
+    }
+
+    #[test]
+    fn sizes() {
+        for (typed, bytes) in
+            [("25GiB", 25 << 30), ("1.5GiB", 3 << 29), ("200 MiB", 200 << 20), ("1GB", 1_000_000_000), ("4096", 4096), ("0", 0)]
+        {
+            assert_eq!(read(typed), Some(Bytes(bytes)), "{typed}");
+        }
+        all_refused::<Bytes>(&["", "GiB", "-1GiB", "1.0", "1e3", "NaN", "inf", "1 potato", "2EiB", "99999999999999999999EiB"]);
+    }
+
+    #[test]
+    fn percentages() {
+        for (typed, fraction) in [("85%", 0.85), ("100 %", 1.0), ("0.5%", 0.005)] {
+            let Percent(read) = read(typed).expect(typed);
+            assert!((read - fraction).abs() < 1e-9, "{typed}: {read}");
+        }
+        all_refused::<Percent>(&["", "%", "85", "0.85", "0%", "-1%", "100.1%", "nan%", "inf%", "1e1%"]);
+        assert_eq!(["29%", "12.5%"].map(|typed| read(typed).map(|p: Percent| p.to_string())), ["29%", "12.5%"].map(|s| Some(s.to_owned())));
+    }
+
+    #[test]
+    fn counts() {
+        assert_eq!([read("0"), read("32")], [Some(Count(0)), Some(Count(32))]);
+        all_refused::<Count>(&["", "-1", "1.0", "four", "99999999999999999999"]);
+    }
+}

@@ -1,3 +1,4 @@
 //! The one integration test binary: a module for each behaviour.
 
+mod config;
 mod cronjobs;

@@ -1,0 +1,69 @@
+//! `alerts`: where a run's outcome is sent.
+//!
+//! It must never repeat a value that was typed: an address may carry a password or a token, wherever it was put.
+
+use super::policy::{self, Alerts, Webhook};
+use super::problem::{KeyPath, Notes};
+use super::raw;
+use super::resolve::texts;
+use std::path::PathBuf;
+
+/// Resolves `alerts`.
+pub(super) fn alerts(typed: &raw::Alerts, at: &KeyPath, notes: &mut Notes) -> Alerts {
+    Alerts {
+        pushgateway: url(typed.pushgateway.as_deref(), &at.key("pushgateway"), notes),
+        textfile: file(typed.textfile.as_deref(), &at.key("textfile"), notes),
+        alertmanager: url(typed.alertmanager.as_deref(), &at.key("alertmanager"), notes),
+        webhook: typed.webhook.as_ref().map(|webhook| self::webhook(webhook, &at.key("webhook"), notes)),
+        termination_log: file(typed.termination_log.as_deref(), &at.key("termination_log"), notes),
+    }
+}
+
+fn url(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String> {
+    let typed = typed?;
+    let host = typed.strip_prefix("http://").or_else(|| typed.strip_prefix("https://"));
+    let plain = |c: char| !c.is_whitespace() && !c.is_control();
+    if host.is_none_or(|host| host.is_empty() || host.starts_with('/') || !host.chars().all(plain)) {
+        notes.add(at, "is no address; write one that starts with http:// or https://");
+    }
+    Some(typed.to_owned())
+}
+
+fn file(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf> {
+    let path = PathBuf::from(typed?);
+    if !path.is_absolute() || path.file_name().is_none() {
+        notes.add(at, "is no absolute path of a file; write one that starts with `/`, a job's working folder is anywhere");
+    }
+    Some(path)
+}
+
+fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
+    let url_env = typed.url_env.clone().unwrap_or_default();
+    if typed.url_env.is_none() {
+        notes.add(&at.key("url_env"), "is missing; write the name of the environment variable that holds the address");
+    } else if !is_variable(&url_env) {
+        let remedy = "write the name of the variable that holds the address, for instance TREEWARDEN_WEBHOOK_URL";
+        notes.add(&at.key("url_env"), format!("is no environment variable's name, and an address doesn't belong here; {remedy}"));
+    }
+    let when = typed.when.as_ref().map(|list| when(list, &at.key("when"), notes));
+    Webhook { url_env, when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()) }
+}
+
+fn is_variable(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn when(typed: &raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<String> {
+    let known = policy::WEBHOOK_WHEN.join(", ");
+    if typed.is_empty() {
+        notes.add(at, format!("is empty, so the webhook would never be called; list any of {known}"));
+    }
+    let mut events = Vec::new();
+    for (at, event) in texts(typed, at, notes) {
+        if !policy::WEBHOOK_WHEN.contains(&event) {
+            notes.add(&at, format!("is unknown; write one of {known}"));
+        }
+        events.push(event.to_owned());
+    }
+    events
+}

@@ -1,0 +1,126 @@
+//! `caches`: each of a kind, with a name and, save for build output, a folder of its own.
+//!
+//! It must never accept a cache whose eviction could take a repo or a worktree along.
+
+use super::policy::{self, Cache, Repo};
+use super::problem::{KeyPath, Notes};
+use super::raw;
+use super::resolve::{Places, is_name, names, one_of};
+use super::roots::literal_start;
+use super::units::Count;
+use crate::facts::cache::CacheKind;
+use crate::inside::Inside;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const KINDS: [(&str, CacheKind); 10] = [
+    ("pip", CacheKind::Pip),
+    ("uv", CacheKind::Uv),
+    ("go-mod", CacheKind::GoMod),
+    ("go-build", CacheKind::GoBuild),
+    ("npm", CacheKind::Npm),
+    ("pnpm", CacheKind::Pnpm),
+    ("yarn", CacheKind::Yarn),
+    ("cargo", CacheKind::Cargo),
+    ("folder", CacheKind::Folder),
+    ("build-output", CacheKind::BuildOutput),
+];
+
+/// Deeper than any cache's layout.
+const DEEPEST: usize = 16;
+
+/// Resolves `caches`. `min_age` is the eviction's, and `repos` are those whose worktrees no cache may hold.
+pub(super) fn caches(
+    typed: &raw::Config,
+    root: &Arc<Path>,
+    min_age: Duration,
+    repos: &[Repo],
+    places: &mut Places,
+    notes: &mut Notes,
+) -> Vec<Cache> {
+    let mut seen = HashSet::new();
+    let mut resolved = Vec::new();
+    for (index, cache) in typed.caches.iter().flatten().enumerate() {
+        let at = KeyPath::default().key("caches").item(index);
+        let kind = kind(cache, &at, notes);
+        let name = name(cache, &at, &mut seen, notes);
+        let place = match kind {
+            Some(CacheKind::BuildOutput) => no_place(cache, &at, &resolved, notes),
+            // Of an unknown kind, nobody can say whether it needs a folder.
+            None if cache.path.is_none() => None,
+            _ => folder(cache, root, &at, repos, places, notes),
+        };
+        let depth = depth(cache.depth, kind, &at.key("depth"), notes);
+        let Some((kind, name)) = kind.zip(name) else { continue };
+        let min_age = cache.min_age.map_or(min_age, |time| time.0.max(min_age));
+        resolved.push(Cache { name, kind, place, depth, min_age, reserve: cache.reserve.map_or(0, |bytes| bytes.0) });
+    }
+    resolved
+}
+
+fn kind(typed: &raw::Cache, at: &KeyPath, notes: &mut Notes) -> Option<CacheKind> {
+    let kind = match typed.kind.as_deref() {
+        Some(kind) => one_of(&KINDS, kind),
+        None => Err(format!("is missing; write one of {}", names(&KINDS))),
+    };
+    kind.map_err(|problem| notes.add(&at.key("kind"), problem)).ok()
+}
+
+fn name(typed: &raw::Cache, at: &KeyPath, seen: &mut HashSet<String>, notes: &mut Notes) -> Option<String> {
+    let name = typed.name.as_deref().or(typed.kind.as_deref())?;
+    let problem = match typed.name.as_deref() {
+        Some(typed) if !is_name(typed) => "is no cache's name; use letters, digits, `.`, `_` and `-` only",
+        Some(_) if !seen.insert(name.to_owned()) => "is named twice; give each cache its own name",
+        None if !seen.insert(name.to_owned()) => "is the name of another cache already; give this one a name of its own",
+        _ => return Some(name.to_owned()),
+    };
+    notes.add(&at.key("name"), format!("`{name}` {problem}"));
+    None
+}
+
+/// Build output stands in the worktrees, wherever those are: it has no folder, and there is no second one.
+fn no_place(typed: &raw::Cache, at: &KeyPath, others: &[Cache], notes: &mut Notes) -> Option<Inside> {
+    if typed.path.is_some() {
+        notes.add(&at.key("path"), "build-output stands in the worktrees and has no path; take the key out");
+    }
+    if others.iter().any(|other| other.kind == CacheKind::BuildOutput) {
+        notes.add(&at.key("kind"), "build-output is listed twice; keep one, it covers every worktree");
+    }
+    None
+}
+
+fn folder(typed: &raw::Cache, root: &Arc<Path>, at: &KeyPath, repos: &[Repo], places: &mut Places, notes: &mut Notes) -> Option<Inside> {
+    let at = at.key("path");
+    let place = places.take(typed.path.as_deref(), "caches/npm", root, &at, notes)?;
+    for repo in repos {
+        if let Some(trees) = repo.worktrees.roots.iter().find(|trees| literal_start(trees).starts_with(place.relative())) {
+            notes.add(&at, format!("`{place}` holds worktrees of {} (`{trees}`); give the cache a folder of its own", repo.name));
+            break;
+        }
+    }
+    Some(place)
+}
+
+fn depth(typed: Option<Count>, kind: Option<CacheKind>, at: &KeyPath, notes: &mut Notes) -> usize {
+    let Some(Count(depth)) = typed else { return policy::CACHE_DEPTH };
+    if kind.is_some_and(|kind| kind != CacheKind::Folder) {
+        notes.add(at, "is for the kind folder only; take the key out");
+    } else if !(1..=DEEPEST).contains(&depth) {
+        notes.add(at, format!("`{depth}` is not between 1 and {DEEPEST}; 1 makes each entry of the folder a unit"));
+    }
+    depth
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kinds_are_the_contracts_names() {
+        for (name, kind) in KINDS {
+            assert_eq!(serde_json::to_value(kind).expect("a kind is text"), name);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! What is wrong with a config, and where: key paths, the notes taken on the way, and the error that tells them all.
+//!
+//! It must never hold a value from below `alerts`: those may be secrets, and whatever is noted here gets printed.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One step down into what was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A mapping's key.
+    Key(String),
+    /// A list's item, from 0.
+    Item(usize),
+}
+
+/// Where a value stands: `eviction.low.bytes`, `repos[1].name`. Empty for the whole file.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct KeyPath(pub(super) Vec<Step>);
+
+impl KeyPath {
+    /// The place of `name` in this mapping.
+    pub(super) fn key(&self, name: &str) -> Self {
+        self.below(Step::Key(name.to_owned()))
+    }
+
+    /// The place of an item of this list.
+    pub(super) fn item(&self, index: usize) -> Self {
+        self.below(Step::Item(index))
+    }
+
+    fn below(&self, step: Step) -> Self {
+        Self(self.0.iter().cloned().chain([step]).collect())
+    }
+}
+
+impl fmt::Display for KeyPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            let dot = if position == 0 { "" } else { "." };
+            match step {
+                Step::Item(index) => write!(f, "[{index}]")?,
+                // Somebody pasted an address where a key belongs: it may carry a password or a token.
+                Step::Key(name) if name.contains(['/', ':', '@']) => write!(f, "{dot}(hidden)")?,
+                Step::Key(name) => write!(f, "{dot}{name}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The problems found so far, each at its key.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    found: Vec<(KeyPath, String)>,
+    taken_out: Vec<KeyPath>,
+}
+
+impl Notes {
+    /// Notes what is wrong at `at`. Where the value was taken out as unreadable, whatever follows from that is no news.
+    pub(super) fn add(&mut self, at: &KeyPath, what: impl Into<String>) {
+        if !self.is_taken_out(at) {
+            self.found.push((at.clone(), what.into()));
+        }
+    }
+
+    /// Notes what is wrong at `at`, whose value can't be read and is left out from here on.
+    pub(super) fn take_out(&mut self, at: KeyPath, what: String) {
+        self.add(&at, what);
+        self.taken_out.push(at);
+    }
+
+    /// Whether the value at `at`, or what it stood in, was taken out: nothing can be said of it.
+    pub(super) fn is_taken_out(&self, at: &KeyPath) -> bool {
+        self.taken_out.iter().any(|out| at.0.starts_with(&out.0))
+    }
+
+    /// The problems by line; `line` finds the line of a key.
+    pub(super) fn into_problems(self, line: impl Fn(&KeyPath) -> usize) -> Vec<Problem> {
+        let problem = |(at, what): (KeyPath, String)| Problem { line: line(&at), key: at.to_string(), what };
+        let mut problems: Vec<_> = self.found.into_iter().map(problem).collect();
+        problems.sort_by_key(|problem| problem.line);
+        problems
+    }
+}
+
+/// One thing wrong with a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The line in the file, from 1.
+    pub line: usize,
+    /// The key, such as `eviction.low.bytes`; empty where the file as a whole is meant.
+    pub key: String,
+    /// What is wrong, and the remedy.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        f.write_str(&one_line(&format!("{}: {key}{}", self.line, self.what)))
+    }
+}
+
+/// A problem is one line on somebody's terminal, so control characters that were typed are shown, not sent.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+/// The config can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("failed to read `{}`: {cause}; check that it is there and readable, or name another with --config", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: std::io::Error,
+    },
+    /// The file was read, and some of it makes no sense.
+    #[error("{}", lines(file, problems))]
+    Refused {
+        /// The file's name.
+        file: String,
+        /// Every problem, by line; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+fn lines(file: &str, problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("{file}:{problem}")).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn key_paths_read_as_people_write_them_and_hide_addresses() {
+        let top = KeyPath::default();
+        assert_eq!(top.to_string(), "");
+        assert_eq!(top.key("repos").item(1).key("worktrees").key("saved").to_string(), "repos[1].worktrees.saved");
+        assert_eq!(top.key("alerts").key("https://me:secret@host").to_string(), "alerts.(hidden)");
+        assert_eq!(top.key("hooks.example/secret").to_string(), "(hidden)");
+    }
+
+    #[test]
+    fn what_follows_from_a_value_taken_out_is_not_told_again() {
+        let repos = KeyPath::default().key("repos");
+        let mut notes = Notes::default();
+        notes.take_out(repos.item(0), "no mapping".into());
+        notes.add(&repos.item(0).key("name"), "missing");
+        notes.add(&repos.item(1).key("name"), "missing");
+        let told: Vec<_> = notes.into_problems(|_| 1).into_iter().map(|problem| problem.key).collect();
+        assert_eq!(told, ["repos[0]", "repos[1].name"]);
+    }
+
+    #[test]
+    fn a_problem_is_one_line() {
+        let problem = Problem { line: 3, key: "a\nb".into(), what: "\u{1b}[31m".into() };
+        assert_eq!(problem.to_string(), r"3: a\nb: \u{1b}[31m");
+    }
+}

@@ -1,0 +1,60 @@
+//! `repos`: each with a name, a folder of its own, and its settings over the defaults.
+//!
+//! It must never let two repos share a lock file: they would wait for each other, or worse, not know of each other.
+
+use super::policy::Repo;
+use super::problem::{KeyPath, Notes};
+use super::raw;
+use super::resolve::{Places, is_name};
+use super::settings::{self, Layers};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Resolves `defaults` and `repos`.
+pub(super) fn repos(typed: &raw::Config, root: &Arc<Path>, places: &mut Places, notes: &mut Notes) -> Vec<Repo> {
+    let top = KeyPath::default();
+    let defaults: &raw::Settings = &typed.defaults;
+    settings::check(defaults, root, &top.key("defaults"), notes);
+    Layers { repo: defaults, defaults }.check_rescue(&top.key("defaults"), notes);
+    let Some(repos) = &typed.repos else {
+        notes.add(&top.key("repos"), "is missing; list the repos, or write [] to look after caches alone");
+        return Vec::new();
+    };
+    let mut locks = Locks::default();
+    let mut resolved = Vec::new();
+    for (index, repo) in repos.iter().enumerate() {
+        let at = top.key("repos").item(index);
+        let own = repo.settings();
+        let layers = Layers { repo: &own, defaults };
+        settings::check(&own, root, &at, notes);
+        layers.check_rescue(&at, notes);
+        let name = name(repo.name.as_deref(), &at.key("name"), &mut locks, notes);
+        let place = places.take(repo.path.as_deref(), "acme__shop", root, &at.key("path"), notes);
+        let Some((name, place)) = name.zip(place) else { continue };
+        let worktrees = layers.worktrees(&place);
+        resolved.push(Repo { name, place, lock_wait: layers.lock_wait(), worktrees, gc: layers.gc(), busy_probe: layers.busy_probe() });
+    }
+    resolved
+}
+
+/// The lock files taken so far, each with its repo's name.
+#[derive(Default)]
+struct Locks<'a>(HashMap<String, &'a str>);
+
+fn name<'a>(typed: Option<&'a str>, at: &KeyPath, locks: &mut Locks<'a>, notes: &mut Notes) -> Option<String> {
+    let problem = match typed {
+        None => "is missing; write owner/name".to_owned(),
+        Some(name) if !is_name(name) => {
+            format!("`{name}` is no repo's name; write owner/name, with letters, digits, `.`, `_` and `-` only")
+        }
+        Some("volume") => "`volume` would take the volume's own lock file; write owner/name".to_owned(),
+        Some(name) => match locks.0.insert(name.replace('/', "__"), name) {
+            None => return Some(name.to_owned()),
+            Some(other) if other == name => format!("`{name}` is named twice; give each repo its own name"),
+            Some(other) => format!("`{name}` would share a lock file with `{other}`; rename one of them"),
+        },
+    };
+    notes.add(at, problem);
+    None
+}

@@ -1,0 +1,163 @@
+//! From what was typed to a complete [`Policy`]: defaults filled in, everything checked.
+//!
+//! A pure function: it must never look at the disk, and never stop at the first problem. Where a value makes no sense it
+//! notes so and goes on with a stand-in; the policy it returns is used only when nothing was noted.
+
+use super::policy::{self, Eviction, Marks, Policy, Run, Volume};
+use super::problem::{KeyPath, Notes};
+use super::units::{Bytes, Count, Percent, Time};
+use super::{alerts, caches, raw, repos};
+use crate::inside::Inside;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// More threads than this are a slip of the finger.
+const MOST_THREADS: usize = 1024;
+
+/// Resolves a whole config.
+pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
+    let top = KeyPath::default();
+    let mut places = Places::default();
+    let volume = volume(&typed.volume, &top.key("volume"), &mut places, notes);
+    let eviction = eviction(&typed.eviction, &top.key("eviction"), notes);
+    let run = run(&typed.run, &top.key("run"), notes);
+    let repos = repos::repos(typed, &volume.root, &mut places, notes);
+    let caches = caches::caches(typed, &volume.root, eviction.min_age, &repos, &mut places, notes);
+    let alerts = alerts::alerts(&typed.alerts, &top.key("alerts"), notes);
+    Policy { volume, eviction, run, repos, caches, alerts }
+}
+
+fn volume(typed: &raw::Volume, at: &KeyPath, places: &mut Places, notes: &mut Notes) -> Volume {
+    // Any path lies inside `/`, so with this stand-in a wrong root doesn't make every other path look wrong too.
+    let root: Arc<Path> = root(typed.root.as_deref(), &at.key("root"), notes).unwrap_or("/".into()).into();
+    let state = typed.state.as_deref().unwrap_or(policy::STATE);
+    let state = places.take(Some(state), policy::STATE, &root, &at.key("state"), notes);
+    let state = state.unwrap_or_else(|| Inside::new(&root, Path::new(policy::STATE)).expect("the default lies inside any root"));
+    Volume { root, state }
+}
+
+fn root(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf> {
+    let Some(typed) = typed else {
+        notes.add(at, "is missing; write the volume's absolute path, for instance /data");
+        return None;
+    };
+    let path = Path::new(typed);
+    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    if !path.is_absolute() || !plain || odd(typed) {
+        notes.add(at, format!("`{typed}` is no plain absolute path; write the one that the agents see, for instance /data"));
+        None
+    } else if path.parent().is_none() {
+        notes.add(at, "`/` is the whole machine; name the folder that the shared volume is mounted at");
+        None
+    } else {
+        // `/data/` and `/data//` are `/data`: others compare this path with what the volume's sentinel says.
+        Some(path.components().collect())
+    }
+}
+
+fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction {
+    let (high, low) = (marks(&typed.high, policy::HIGH), marks(&typed.low, policy::LOW));
+    for (key, low, high) in [("bytes", low.bytes, high.bytes), ("inodes", low.inodes, high.inodes)] {
+        if low >= high && !notes.is_taken_out(&at.key("high").key(key)) {
+            let how = if low > high { "is above" } else { "equals" };
+            notes.add(&at.key("low").key(key), format!("{} {how} high ({}); set it below", Percent(low), Percent(high)));
+        }
+    }
+    if typed.budget == Some(Bytes(0)) {
+        notes.add(&at.key("budget"), "0 would empty every cache; write a size such as 25GiB, or leave the key out for no budget");
+    }
+    let min_age = typed.min_age.map_or(policy::MIN_AGE, |time| time.0);
+    Eviction { high, low, budget: typed.budget.map(|bytes| bytes.0), min_age }
+}
+
+fn marks(typed: &raw::Marks, default: Marks) -> Marks {
+    Marks { bytes: typed.bytes.map_or(default.bytes, |p| p.0), inodes: typed.inodes.map_or(default.inodes, |p| p.0) }
+}
+
+fn run(typed: &raw::Run, at: &KeyPath, notes: &mut Notes) -> Run {
+    let mut threads = |key: &str, typed: Option<Count>, default| match typed {
+        Some(Count(count)) if !(1..=MOST_THREADS).contains(&count) => {
+            notes.add(&at.key(key), format!("`{count}` is not between 1 and {MOST_THREADS}; write a number such as {default}"));
+            default
+        }
+        typed => typed.map_or(default, |count| count.0),
+    };
+    let repos_in_parallel = threads("repos_in_parallel", typed.repos_in_parallel, policy::REPOS_IN_PARALLEL);
+    let io_threads = threads("io_threads", typed.io_threads, policy::IO_THREADS);
+    if typed.deadline == Some(Time(Duration::ZERO)) {
+        notes.add(&at.key("deadline"), "0 leaves a run no time; write a time such as 4h");
+    }
+    let deadline = typed.deadline.map_or(policy::DEADLINE, |time| time.0);
+    Run { repos_in_parallel, io_threads, deadline, max_reaped: typed.max_reaped.map_or(policy::MAX_REAPED, |count| count.0) }
+}
+
+/// The folders named so far. No two may overlap: each has an owner, and what one owner deletes must not be another's.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<(KeyPath, Inside)>);
+
+impl Places {
+    /// The folder that was typed at `at`, proven inside the root and apart from all others.
+    pub(super) fn take(&mut self, typed: Option<&str>, example: &str, root: &Arc<Path>, at: &KeyPath, notes: &mut Notes) -> Option<Inside> {
+        let place = match typed {
+            None => Err(format!("is missing; write the folder's path below volume.root, for instance {example}")),
+            Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the folder")),
+            Some(typed) => Inside::new(root, Path::new(typed))
+                .map_err(|_| format!("`{typed}` is no folder below volume.root; write its path from there, without `..`")),
+        };
+        let apart = place.and_then(|place| self.apart(&place).map(|()| place));
+        let place = apart.map_err(|problem| notes.add(at, problem)).ok()?;
+        self.0.push((at.clone(), place.clone()));
+        Some(place)
+    }
+
+    fn apart(&self, place: &Inside) -> Result<(), String> {
+        for (key, other) in &self.0 {
+            let how = match (place.relative().starts_with(other.relative()), other.relative().starts_with(place.relative())) {
+                (true, true) => "is also",
+                (true, false) => "lies inside",
+                (false, true) => "holds",
+                (false, false) => continue,
+            };
+            return Err(format!("`{place}` {how} {key} (`{other}`); give each a folder of its own, side by side"));
+        }
+        Ok(())
+    }
+}
+
+/// Control characters end up on terminals, and a backslash means something else in a glob.
+pub(super) fn odd(path: &str) -> bool {
+    path.chars().any(|c| c.is_control() || c == '\\')
+}
+
+/// Names are for people, for metrics' labels and for lock files: letters, digits, `.`, `_` and `-`, in parts split by `/`.
+pub(super) fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.len() <= LONGEST_NAME && name.split('/').all(|part| !matches!(part, "" | "." | "..") && part.chars().all(plain))
+}
+
+/// Room for `__` and `.lock` in the 255 bytes that a file's name may have.
+const LONGEST_NAME: usize = 120;
+
+/// What `name` stands for, or which names there are.
+pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, String> {
+    let found = known.iter().find(|(known, _)| *known == name);
+    found.map(|(_, value)| *value).ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
+}
+
+/// The known names, as people read them.
+pub(super) fn names<T>(known: &[(&str, T)]) -> String {
+    known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// A list's texts, an empty one noted.
+pub(super) fn texts<'a>(list: &'a raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<(KeyPath, &'a str)> {
+    let mut texts = Vec::new();
+    for (index, text) in list.iter().enumerate() {
+        match text.as_deref() {
+            None | Some("") => notes.add(&at.item(index), "is empty; write a value or take the item out"),
+            Some(text) => texts.push((at.item(index), text)),
+        }
+    }
+    texts
+}

@@ -1,0 +1,96 @@
+//! What every repo may set for itself, and `defaults` for all: checked where it was typed, then laid over each other.
+//!
+//! It must never check a value twice: `defaults` is judged at `defaults`, not once more for every repo.
+
+use super::policy::{self, GcStrategy, Worktrees};
+use super::problem::{KeyPath, Notes};
+use super::raw;
+use super::resolve::{one_of, texts};
+use super::roots;
+use super::units::{Bytes, ClassAge, Time};
+use crate::inside::Inside;
+use std::path::Path;
+use std::time::Duration;
+
+const STRATEGIES: [(&str, GcStrategy); 3] = [("auto", GcStrategy::Auto), ("git-gc", GcStrategy::GitGc), ("off", GcStrategy::Off)];
+
+/// Notes what makes no sense in the settings typed at `at`, whatever they are laid over.
+pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mut Notes) {
+    let worktrees = at.key("worktrees");
+    roots::check_presets(typed.worktrees.presets.as_ref(), &worktrees.key("presets"), notes);
+    roots::check_roots(typed.worktrees.roots.as_ref(), root, &worktrees.key("roots"), notes);
+    if typed.worktrees.rescue_keep == Some(Time(Duration::ZERO)) {
+        notes.add(&worktrees.key("rescue_keep"), "0 would drop every rescue; write a time such as 30d");
+    }
+    if let Some(Err(unknown)) = typed.gc.strategy.as_deref().map(|name| one_of(&STRATEGIES, name)) {
+        notes.add(&at.key("gc").key("strategy"), unknown);
+    }
+    if let Some(command) = &typed.busy_probe {
+        texts(command, &at.key("busy_probe"), notes);
+    }
+}
+
+/// A repo's settings over the defaults', over the program's.
+#[derive(Clone, Copy)]
+pub(super) struct Layers<'a> {
+    /// Typed for this repo.
+    pub(super) repo: &'a raw::Settings,
+    /// Typed for all.
+    pub(super) defaults: &'a raw::Settings,
+}
+
+impl<'a> Layers<'a> {
+    fn first<T>(&self, typed: impl Fn(&'a raw::Settings) -> Option<T>) -> Option<T> {
+        typed(self.repo).or_else(|| typed(self.defaults))
+    }
+
+    /// How long to wait for the repo's lock.
+    pub(super) fn lock_wait(&self) -> Duration {
+        self.first(|s| s.lock_wait).map_or(policy::LOCK_WAIT, |time| time.0)
+    }
+
+    /// What becomes of its worktrees.
+    pub(super) fn worktrees(&self, repo: &Inside) -> Worktrees {
+        let presets = self.first(|s| s.worktrees.presets.as_ref());
+        let roots = self.first(|s| s.worktrees.roots.as_ref());
+        Worktrees {
+            landed: self.first(|s| s.worktrees.landed).map_or(policy::LANDED, |ClassAge(age)| age),
+            saved: self.first(|s| s.worktrees.saved).map_or(policy::SAVED, |ClassAge(age)| age),
+            unsaved: self.first(|s| s.worktrees.unsaved).map_or(policy::UNSAVED, |ClassAge(age)| age),
+            roots: roots::expanded(presets, roots, repo),
+            rescue_max: self.rescue_max(),
+            rescue_keep: self.first(|s| s.worktrees.rescue_keep).map_or(policy::RESCUE_KEEP, |time| time.0),
+            rescue_budget: self.rescue_budget(),
+        }
+    }
+
+    fn rescue_max(&self) -> u64 {
+        self.first(|s| s.worktrees.rescue_max).map_or(policy::RESCUE_MAX, |bytes| bytes.0)
+    }
+
+    fn rescue_budget(&self) -> u64 {
+        self.first(|s| s.worktrees.rescue_budget).map_or(policy::RESCUE_BUDGET, |bytes| bytes.0)
+    }
+
+    /// What kind of repack.
+    pub(super) fn gc(&self) -> GcStrategy {
+        let known = |name: &str| one_of(&STRATEGIES, name).ok();
+        self.first(|s| s.gc.strategy.as_deref()).and_then(known).unwrap_or(policy::GC)
+    }
+
+    /// The busy probe's command.
+    pub(super) fn busy_probe(&self) -> Vec<String> {
+        self.first(|s| s.busy_probe.as_ref()).into_iter().flatten().flatten().cloned().collect()
+    }
+
+    /// Notes a rescue that may be larger than all rescues together: the next run would drop what this one saved.
+    pub(super) fn check_rescue(&self, at: &KeyPath, notes: &mut Notes) {
+        let (max, budget) = (self.rescue_max(), self.rescue_budget());
+        let typed_here = &self.repo.worktrees;
+        if max > budget && (typed_here.rescue_max.is_some() || typed_here.rescue_budget.is_some()) {
+            let key = if typed_here.rescue_max.is_some() { "rescue_max" } else { "rescue_budget" };
+            let told = format!("rescue_max ({}) is above rescue_budget ({}); raise the budget or lower the cap", Bytes(max), Bytes(budget));
+            notes.add(&at.key("worktrees").key(key), told);
+        }
+    }
+}

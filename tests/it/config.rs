@@ -1,0 +1,412 @@
+//! The config file: what is accepted, what it comes to, and how every mistake in it is told.
+//!
+//! All configs are literals. It must never need a volume.
+
+use std::path::Path;
+use std::time::Duration;
+use treewarden::config::policy::{Age, GcStrategy, Policy};
+use treewarden::config::{ConfigError, load, parse};
+use treewarden::facts::cache::CacheKind;
+
+const EXAMPLE: &str = include_str!("../../config/treewarden.yaml");
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const GIB: u64 = 1 << 30;
+
+fn accepted(text: &str) -> Policy {
+    parse("c.yaml", text).unwrap_or_else(|error| panic!("{error}\n---\n{text}"))
+}
+
+fn refused(text: &str) -> String {
+    parse("c.yaml", text).map(|policy| panic!("accepted as {policy:?}:\n{text}")).unwrap_err().to_string()
+}
+
+/// A config that is right but for `lines`, which start on line 3.
+fn refused_with(lines: &str) -> String {
+    refused(&format!("volume: {{root: /data}}\nrepos: [{{name: acme/shop, path: acme__shop}}]\n{lines}"))
+}
+
+/// The example with every optional key that it only shows put to work.
+fn example_with_all_keys() -> String {
+    let is_key = |rest: &str| rest.starts_with("- {") || rest.split_once(": ").is_some_and(|(key, _)| EXAMPLE_OPTIONS.contains(&key));
+    let line = |line: &str| match line.split_once("# ") {
+        Some((indent, rest)) if indent.trim().is_empty() && is_key(rest) => format!("{indent}{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    EXAMPLE.lines().map(line).collect()
+}
+
+const EXAMPLE_OPTIONS: [&str; 6] = ["budget", "pushgateway", "textfile", "alertmanager", "webhook", "termination_log"];
+
+#[test]
+fn the_contracts_example_is_understood() {
+    let policy = accepted(
+        r"
+volume:
+  root: /data                  # the same path that the agents see
+  state: .treewarden           # locks, trash, journal, ledger; inside root
+eviction:
+  high: {bytes: 85%, inodes: 85%}
+  low:  {bytes: 75%, inodes: 75%}
+  budget: 25GiB                # optional: cap on what stands under root; over it, eviction goes on to 90 % of it
+  min_age: 24h
+run:
+  repos_in_parallel: 4         # repacks are CPU and memory bound
+  io_threads: 32               # scans and deletions wait on the network
+  deadline: 4h
+  max_reaped: 50               # more than this in one run is refused and alerted
+defaults:                      # every repo may override any of these
+  lock_wait: 10m
+  worktrees: {landed: 1d, saved: 7d, unsaved: 30d, presets: [afk], roots: [], rescue_max: 200MiB, rescue_keep: 30d, rescue_budget: 2GiB}
+  gc: {strategy: auto}         # auto | git-gc | off
+  busy_probe: []               # optional command: exit 0 busy, 1 idle, anything else unknown (and unknown is busy)
+repos:
+  - name: acme/shop
+    path: acme__shop
+caches:
+  - {kind: npm, path: caches/npm}
+  - {kind: folder, name: models, path: caches/models, depth: 1, min_age: 7d, reserve: 2GiB}
+alerts:
+  pushgateway: http://pushgateway.monitoring:9091
+  textfile: /metrics/treewarden.prom
+  alertmanager: http://alertmanager.monitoring:9093
+  webhook: {url_env: TREEWARDEN_WEBHOOK_URL, when: [failed, shortfall, evicted, refused]}
+  termination_log: /dev/termination-log
+",
+    );
+    assert_eq!(*policy.volume.root, *Path::new("/data"));
+    assert_eq!(policy.volume.state.path(), Path::new("/data/.treewarden"));
+    assert_eq!(policy.eviction.budget, Some(25 * GIB));
+    assert_eq!(policy.repos[0].name, "acme/shop");
+    assert_eq!(policy.repos[0].place.path(), Path::new("/data/acme__shop"));
+    let caches: Vec<_> = policy.caches.iter().map(|c| (c.name.as_str(), c.kind, c.depth, c.min_age, c.reserve)).collect();
+    assert_eq!(caches, [("npm", CacheKind::Npm, 1, DAY, 0), ("models", CacheKind::Folder, 1, 7 * DAY, 2 * GIB)]);
+    let webhook = policy.alerts.webhook.expect("it was typed");
+    assert_eq!((webhook.url_env.as_str(), webhook.when.len()), ("TREEWARDEN_WEBHOOK_URL", 4));
+}
+
+#[test]
+fn the_defaults_are_the_contracts() {
+    let policy = accepted("volume: {root: /data}\nrepos: [{name: acme/shop, path: acme__shop}]");
+    assert_eq!(policy.volume.state.relative(), Path::new(".treewarden"));
+    let (high, low) = (policy.eviction.high, policy.eviction.low);
+    assert_eq!([high.bytes, high.inodes, low.bytes, low.inodes].map(|mark| format!("{mark:.4}")), ["0.8500", "0.8500", "0.7500", "0.7500"]);
+    assert_eq!((policy.eviction.budget, policy.eviction.min_age), (None, DAY));
+    let run = policy.run;
+    assert_eq!((run.repos_in_parallel, run.io_threads, run.deadline, run.max_reaped), (4, 32, DAY / 6, 50));
+    let repo = &policy.repos[0];
+    assert_eq!((repo.lock_wait, repo.gc, repo.busy_probe.len()), (Duration::from_secs(600), GcStrategy::Auto, 0));
+    let trees = &repo.worktrees;
+    assert_eq!([trees.landed, trees.saved, trees.unsaved], [1, 7, 30].map(|days| Age::After(days * DAY)));
+    assert_eq!(trees.roots, ["acme__shop/.worktrees/*", "worktrees/acme__shop/*"]);
+    assert_eq!((trees.rescue_max, trees.rescue_keep, trees.rescue_budget), (200 << 20, 30 * DAY, 2 * GIB));
+    assert_eq!((policy.caches, policy.alerts), (Vec::new(), treewarden::config::policy::Alerts::default()));
+}
+
+#[test]
+fn the_commented_example_shows_the_defaults() {
+    let example = accepted(EXAMPLE);
+    let minimal = accepted("volume: {root: /data}\nrepos: [{name: acme/shop, path: acme__shop}]");
+    assert_eq!(Policy { caches: Vec::new(), ..example }, minimal);
+}
+
+#[test]
+fn the_commented_example_shows_every_key() {
+    let policy = accepted(&example_with_all_keys());
+    assert_eq!(policy.eviction.budget, Some(25 * GIB));
+    assert_eq!(policy.repos.len(), 2);
+    assert_eq!(policy.caches.len(), 3);
+    let alerts = policy.alerts;
+    assert!(alerts.pushgateway.is_some() && alerts.alertmanager.is_some() && alerts.textfile.is_some());
+    assert!(alerts.termination_log.is_some() && alerts.webhook.is_some());
+
+    // The refusal of an unknown key lists the known ones, so it can't forget any.
+    let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
+repos: [{x: 1}]\ncaches: [{x: 1}]\nalerts: {x: 1, webhook: {x: 1}}";
+    let told = refused(bad);
+    let known: Vec<&str> =
+        told.lines().filter_map(|line| line.split_once("known here: ")).flat_map(|(_, keys)| keys.split('`').skip(1).step_by(2)).collect();
+    assert!(known.len() > 40, "{told}");
+    let missing: Vec<_> =
+        known.into_iter().filter(|key| !EXAMPLE.contains(&format!("{key}:")) && !EXAMPLE.contains(&format!("#   {key} "))).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn a_repo_overrides_single_keys_of_the_defaults() {
+    let policy = accepted(
+        "
+volume: {root: /data}
+defaults: {lock_wait: 5m, worktrees: {landed: 2d, saved: never, presets: [claude], roots: ['trees/<repo>/*']}, busy_probe: [busy, -q]}
+repos:
+  - {name: a, path: a}
+  - {name: b, path: b, worktrees: {saved: 3d, presets: [codex, custom]}, gc: {strategy: off}, busy_probe: []}
+  - {name: c, path: src/c, lock_wait: 0s, worktrees: {roots: [], rescue_max: 1GiB}}
+",
+    );
+    let [a, b, c] = &policy.repos[..] else { panic!("three repos") };
+    assert_eq!((a.worktrees.landed, a.worktrees.saved, a.worktrees.unsaved), (Age::After(2 * DAY), Age::Never, Age::After(30 * DAY)));
+    assert_eq!(
+        (b.worktrees.landed, b.worktrees.saved, b.worktrees.unsaved),
+        (Age::After(2 * DAY), Age::After(3 * DAY), Age::After(30 * DAY))
+    );
+    assert_eq!(a.worktrees.roots, ["a/.claude/worktrees/*", "trees/a/*"]);
+    assert_eq!(b.worktrees.roots, ["worktrees/*/b", "trees/b/*"]);
+    assert_eq!(c.worktrees.roots, ["src/c/.claude/worktrees/*"]);
+    assert_eq!([a.gc, b.gc, c.gc], [GcStrategy::Auto, GcStrategy::Off, GcStrategy::Auto]);
+    assert_eq!([a.busy_probe.len(), b.busy_probe.len(), c.busy_probe.len()], [2, 0, 2]);
+    assert_eq!([a.lock_wait, b.lock_wait, c.lock_wait].map(|wait| wait.as_secs()), [300, 300, 0]);
+    assert_eq!([a.worktrees.rescue_max, c.worktrees.rescue_max], [200 << 20, GIB]);
+}
+
+#[test]
+fn roots_are_globs_below_the_volume() {
+    let roots = "['./trees//<repo-basename>/*', '/data/x/<repo>-*', 'w/{a,b}?/*', 'trees/s[h]op/*', 'w/{a,b}?/*']";
+    let text = format!("volume: {{root: /data/}}\nrepos: [{{name: a, path: 'src/s*p', worktrees: {{presets: [custom], roots: {roots}}}}}]");
+    assert_eq!(accepted(&text).volume.root.as_os_str(), "/data");
+    assert_eq!(accepted(&text).repos[0].worktrees.roots, ["trees/s[*]p/*", "x/src/s[*]p-*", "w/{a,b}?/*", "trees/s[h]op/*"]);
+}
+
+#[test]
+fn what_is_typed_loosely_is_still_understood() {
+    for text in [
+        "volume: {root: /data}\nrepos: []",
+        "\u{feff}volume: {root: /data}\nrepos: []",
+        "---\nvolume: {root: /data}\nrepos: []\n...\n",
+        "volume: {root: /data, state: }\neviction:\nrun:\ndefaults: {worktrees: , gc: }\nrepos: []\ncaches:\nalerts:",
+        "volume: {root: /data}\nrepos: []\nrun: {max_reaped: 0}\neviction: {budget: 1073741824, min_age: 0, high: {bytes: 100%}, low: {inodes: 0.5 %}}",
+        "volume: {root: /data}\nrepos: [{name: a, path: /data/a}]\ncaches: [{kind: build-output}, {kind: uv, path: b}]",
+        "volume: {root: /data}\nrepos: []\ndefaults: {worktrees: {rescue_max: 2GiB, rescue_budget: 2GiB}}",
+        "volume: {root: &r /data}\nrepos: [{name: a, path: a, worktrees: &w {landed: 1h}}, {name: b, path: b, worktrees: *w}]",
+    ] {
+        assert_eq!(*accepted(text).volume.root, *Path::new("/data"), "{text}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_file_is_told_at_once_in_the_order_of_its_lines() {
+    let told = refused(
+        "\
+volume:
+  root: data
+  rot: /data
+eviction:
+  high: {bytes: 85%, inodes: 850%}
+  low: {bytes: 90%, inodes: 75%}
+  min_age: 24
+run:
+  repos_in_parallel: 0
+  io_threads: -1
+  io_threads: 32
+defaults:
+  worktrees: {landed: 0s, presets: [afkk], roots: [../x]}
+  gc: {strategy: fast}
+  busy_probe: ''
+repos:
+  - acme/shop
+  - {name: acme__shop, path: ../acme}
+  - name: acme/shop
+    path: shop
+  - name: ok
+    path: shop/sub
+    worktrees:
+      rescue_max: 3GiB
+caches:
+  - {kind: npm}
+  - {kind: build-output, path: x, depth: 2}
+  - {kind: maven, path: shop}
+alerts:
+  webhook: {url_env: 'https://hooks.example/SECRET', when: [often]}
+  pushgateway: me:SECRET@host
+",
+    );
+    let wanted = "\
+c.yaml:2: volume.root: `data` is no plain absolute path; write the one that the agents see, for instance /data
+c.yaml:3: volume.rot: unknown key; known here: `root` or `state`
+c.yaml:5: eviction.high.inodes: `850%` is not above 0% and up to 100%; write a percentage such as 85%
+c.yaml:6: eviction.low.bytes: 90% is above high (85%); set it below
+c.yaml:7: eviction.min_age: `24` is no time; write a time such as 30d, 4h or 10m
+c.yaml:9: run.repos_in_parallel: `0` is not between 1 and 1024; write a number such as 4
+c.yaml:10: run.io_threads: stands more than once; keep one
+c.yaml:10: run.io_threads: `-1` is no count; write a whole number such as 4
+c.yaml:13: defaults.worktrees.landed: `0s` would take a worktree the moment it is made; write a time such as 30d or 12h, or never
+c.yaml:13: defaults.worktrees.presets[0]: `afkk` is unknown; write one of afk, claude, codex, custom, and give any other layout as a glob in roots
+c.yaml:13: defaults.worktrees.roots[0]: `../x` holds `..`; write the glob from the volume's root
+c.yaml:14: defaults.gc.strategy: `fast` is unknown; write one of auto, git-gc, off
+c.yaml:15: defaults.busy_probe: found text; write a list, as in [a, b]
+c.yaml:17: repos[0]: found text; write keys with values, as in {key: value}
+c.yaml:18: repos[1].path: `../acme` is no folder below volume.root; write its path from there, without `..`
+c.yaml:19: repos[2].name: `acme/shop` would share a lock file with `acme__shop`; rename one of them
+c.yaml:22: repos[3].path: `shop/sub` lies inside repos[2].path (`shop`); give each a folder of its own, side by side
+c.yaml:24: repos[3].worktrees.rescue_max: rescue_max (3.0 GiB) is above rescue_budget (2.0 GiB); raise the budget or lower the cap
+c.yaml:26: caches[0].path: is missing; write the folder's path below volume.root, for instance caches/npm
+c.yaml:27: caches[1].path: build-output stands in the worktrees and has no path; take the key out
+c.yaml:27: caches[1].depth: is for the kind folder only; take the key out
+c.yaml:28: caches[2].kind: `maven` is unknown; write one of pip, uv, go-mod, go-build, npm, pnpm, yarn, cargo, folder, build-output
+c.yaml:28: caches[2].path: `shop` is also repos[2].path (`shop`); give each a folder of its own, side by side
+c.yaml:30: alerts.webhook.url_env: is no environment variable's name, and an address doesn't belong here; write the name of the variable \
+that holds the address, for instance TREEWARDEN_WEBHOOK_URL
+c.yaml:30: alerts.webhook.when[0]: is unknown; write one of failed, shortfall, evicted, refused
+c.yaml:31: alerts.pushgateway: is no address; write one that starts with http:// or https://";
+    assert_eq!(told, wanted);
+}
+
+/// Each row: lines of a config that is right otherwise, and how each problem starts that is told of them.
+const MISTAKES: &[(&str, &[&str])] = &[
+    ("evicton: {}", &["3: evicton: unknown key; known here: `volume`, `eviction`, `run`"]),
+    ("1: 2\n~: 3", &["3: 1: unknown key", "4: ~: unknown key"]),
+    ("run:\n\n  # why\n  nice: 1", &["6: run.nice: unknown key"]),
+    ("eviction: {high: {bytes: 70%}}", &["3: eviction.low.bytes: 75% is above high (70%)"]),
+    ("eviction: {low: {inodes: 85%}}", &["3: eviction.low.inodes: 85% equals high (85%)"]),
+    // With high unreadable, nothing can be said of low.
+    ("eviction: {high: {bytes: 8}, low: {bytes: 99%}}", &["3: eviction.high.bytes: `8` is no percentage"]),
+    ("eviction: {high: [85%, 85%]}", &["3: eviction.high: found a list"]),
+    ("caches:\n\n  kind: npm", &["3: caches: found a mapping; write a list"]),
+    ("eviction: {high: 85%}", &["3: eviction.high: found text"]),
+    ("eviction: {budget: 0}", &["3: eviction.budget: 0 would empty every cache"]),
+    ("eviction: {budget: .inf}", &["3: eviction.budget: `inf` is no size"]),
+    ("run: {io_threads: 1025}", &["3: run.io_threads: `1025` is not between 1 and 1024"]),
+    ("run: {max_reaped: -1}", &["3: run.max_reaped: `-1` is no count"]),
+    ("run: {max_reaped: 99999999999999999999999}", &["3: run.max_reaped: `99999999999999999999999` is no count"]),
+    ("run: {max_reaped: 1.0}", &["3: run.max_reaped: `1.0` is no count"]),
+    ("run: {max_reaped: true}", &["3: run.max_reaped: found a yes or no; write a whole number"]),
+    ("run: {deadline: 0s}", &["3: run.deadline: 0 leaves a run no time"]),
+    ("defaults: {gc: off}", &["3: defaults.gc: found text"]),
+    ("defaults: {name: x}", &["3: defaults.name: unknown key"]),
+    ("defaults: {busy_probe: ['', busy]}", &["3: defaults.busy_probe[0]: is empty"]),
+    ("defaults: {worktrees: {rescue_keep: 0s}}", &["3: defaults.worktrees.rescue_keep: 0 would drop every rescue"]),
+    (
+        "defaults: {worktrees: {rescue_budget: 1MiB}}",
+        &["3: defaults.worktrees.rescue_budget: rescue_max (200.0 MiB) is above rescue_budget (1.0 MiB)"],
+    ),
+    ("defaults: {worktrees: {roots: ['', ~]}}", &["3: defaults.worktrees.roots[0]: is empty", "3: defaults.worktrees.roots[1]: is empty"]),
+    ("defaults: {worktrees: {roots: ['a/**/b']}}", &["3: defaults.worktrees.roots[0]: `a/**/b` reaches any depth"]),
+    ("defaults: {worktrees: {roots: ['/etc/*']}}", &["3: defaults.worktrees.roots[0]: `/etc/*` is not below volume.root"]),
+    ("defaults: {worktrees: {roots: ['/data/.']}}", &["3: defaults.worktrees.roots[0]: `/data/.` names the volume's root itself"]),
+    ("defaults: {worktrees: {roots: ['a/{b,..}/*']}}", &["3: defaults.worktrees.roots[0]: `a/{b,..}/*` holds `..`"]),
+    ("defaults: {worktrees: {roots: ['a\\*']}}", &["3: defaults.worktrees.roots[0]: `a\\*` holds a control character or a backslash"]),
+    ("defaults: {worktrees: {roots: ['<rep>/*']}}", &["3: defaults.worktrees.roots[0]: `<rep>/*` holds a placeholder that is unknown"]),
+    ("defaults: {worktrees: {roots: ['{a']}}", &["3: defaults.worktrees.roots[0]: `{a` is no glob"]),
+    ("caches: [{}]", &["3: caches[0].kind: is missing"]),
+    ("caches: [{kind: npm, path: .treewarden/npm}]", &["3: caches[0].path: `.treewarden/npm` lies inside volume.state"]),
+    ("caches: [{kind: npm, path: /database}]", &["3: caches[0].path: `/database` is no folder below volume.root"]),
+    ("caches: [{kind: npm, path: 'a\\b'}]", &["3: caches[0].path: `a\\b` holds a control character or a backslash"]),
+    ("caches: [{kind: npm, path: a/b}, {kind: pip, path: a}]", &["3: caches[1].path: `a` holds caches[0].path (`a/b`)"]),
+    ("caches: [{kind: npm, path: a}, {kind: npm, path: b}]", &["3: caches[1].name: `npm` is the name of another cache already"]),
+    ("caches: [{kind: npm, path: a}, {kind: pip, name: npm, path: b}]", &["3: caches[1].name: `npm` is named twice"]),
+    ("caches: [{kind: npm, name: a b, path: a}]", &["3: caches[0].name: `a b` is no cache's name"]),
+    ("caches: [{kind: folder, path: worktrees}]", &["3: caches[0].path: `worktrees` holds worktrees of acme/shop"]),
+    ("caches: [{kind: folder, path: a, depth: 0}]", &["3: caches[0].depth: `0` is not between 1 and 16"]),
+    ("caches: [{kind: npm, path: a, depth: 1}]", &["3: caches[0].depth: is for the kind folder only"]),
+    ("caches: [{kind: build-output}, {kind: build-output, name: b}]", &["3: caches[1].kind: build-output is listed twice"]),
+    ("alerts: {textfile: prom}", &["3: alerts.textfile: is no absolute path"]),
+    ("alerts: {alertmanager: 'http://'}", &["3: alerts.alertmanager: is no address"]),
+    ("alerts: {webhook: }\nrun: {x: 1}", &["4: run.x: unknown key"]),
+    ("alerts: {webhook: {when: []}}", &["3: alerts.webhook.url_env: is missing", "3: alerts.webhook.when: is empty"]),
+];
+
+#[test]
+fn each_mistake_is_told_with_its_line_its_key_and_the_remedy() {
+    for (lines, wanted) in MISTAKES {
+        let told = refused_with(lines);
+        let matches = told.lines().count() == wanted.len()
+            && told.lines().zip(*wanted).all(|(told, start)| told.starts_with(&format!("c.yaml:{start}")) && told.contains("; "));
+        assert!(matches, "{lines}\nwanted: {wanted:#?}\ntold:\n{told}");
+    }
+}
+
+#[test]
+fn a_repos_name_makes_a_lock_file_of_its_own() {
+    for name in ["acme/shop", "a", "A.b_c-d/e/f", "-", "..."] {
+        accepted(&format!("volume: {{root: /data}}\nrepos: [{{name: '{name}', path: x}}]"));
+    }
+    for name in ["", "/a", "a/", "a//b", ".", "a/..", "a b", "ä", "a\\b", "volume", &"a".repeat(121)] {
+        let told = refused(&format!("volume: {{root: /data}}\nrepos:\n- path: x\n  name: '{name}'"));
+        assert!(told.starts_with("c.yaml:4: repos[0].name: ") && !told.contains('\n'), "{told}");
+    }
+}
+
+#[test]
+fn the_root_is_a_plain_absolute_path() {
+    for root in ["''", "/", "//", "data", "./data", "/data/../etc", "\"/da\\0ta\"", "5", "[/data]", ""] {
+        let told = refused(&format!("volume:\n  root: {root}\nrepos: [{{name: a, path: /data/a}}]"));
+        assert!(told.starts_with("c.yaml:2: volume.root: ") && !told.contains('\n'), "{told}");
+    }
+}
+
+#[test]
+fn what_is_no_config_at_all_is_one_problem_with_its_line() {
+    for (text, wanted) in [
+        ("- a\n- b", "c.yaml:1: found a list; write keys with values"),
+        ("text", "c.yaml:1: found text; write keys with values"),
+        ("volume: {root: /data}\n---\nrepos: []", "c.yaml:1: holds more than one YAML document; keep one"),
+        ("volume:\n\troot: /data", "c.yaml:2: no valid YAML: "),
+        ("volume:\n  root: 'x", "c.yaml:2: no valid YAML: "),
+        ("volume:\n  root: *nowhere", "c.yaml:2: no valid YAML: unknown anchor; "),
+        ("volume: &me\n  root: *me", "c.yaml:1: no valid YAML: recursion limit exceeded; "),
+        ("volume:\n  root: !tag /data", "c.yaml:2: no valid YAML: volume.root: a tag (!name) means nothing here; "),
+        ("volume:\n  [a]: 1", "c.yaml:2: no valid YAML: "),
+        ("\0", "c.yaml:1: no valid YAML: "),
+    ] {
+        let told = refused(text);
+        assert!(told.starts_with(wanted) && !told.contains('\n'), "{text:?}\nwanted: {wanted}\ntold:   {told}");
+    }
+    for empty in ["", "\n\n", "# nothing", "~", "{}", "---"] {
+        let told = refused(empty);
+        assert!(told.contains("volume.root: is missing; ") && told.contains("\nc.yaml:1: repos: is missing; "), "{empty:?}\n{told}");
+    }
+}
+
+#[test]
+fn a_hundred_unreadable_keys_are_enough() {
+    let told = refused(&(0..300).map(|n| format!("x{n}: 1")).collect::<Vec<_>>().join("\n"));
+    assert_eq!(told.lines().count(), 101);
+    assert!(told.contains("more than 100 keys or values can't be read; mend these first"), "{told}");
+}
+
+#[test]
+fn an_address_is_never_told() {
+    for lines in [
+        "alerts: https://me:SECRET@host",
+        "alerts: {https://me:SECRET@host: }",
+        "alerts: {webhook: https://SECRET}",
+        "alerts: {webhook: {https://SECRET}}",
+        "alerts: {webhook: {hooks.example/SECRET: 1}}",
+        "alerts: {webhook: {url: https://SECRET}}",
+        "alerts: {webhook: {url_env: https://SECRET, when: [https://SECRET]}}",
+        "alerts: {webhook: {url_env: https://SECRET, url_env: https://SECRET}}",
+        "alerts: {webhook: {url_env: W, when: https://SECRET}}",
+        "alerts: {pushgateway: 'ftp://me:SECRET@host', alertmanager: ['https://SECRET'], textfile: 'https://SECRET'}",
+        "alerts: {pushgateway: !SECRET x}",
+        "alerts: {pushgateway: *SECRET }",
+    ] {
+        let told = refused_with(lines);
+        assert!(!told.contains("SECRET"), "{lines}\n{told}");
+    }
+}
+
+/// The example, cut and mangled in many ways: never a panic, and always a line that is there (or the one after the end).
+#[test]
+fn mangled_text_is_accepted_or_refused_but_never_a_panic() {
+    let lines: Vec<&str> = EXAMPLE.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+    let example = lines.join("\n");
+    let cuts = (0..example.len()).step_by(5).filter_map(|end| example.get(..end)).map(str::to_owned);
+    let without = (0..lines.len()).map(|out| [&lines[..out], &lines[out + 1..]].concat().join("\n"));
+    let swapped = ["{", "]", ":", "- ", "\t", "&a", "*a", "!x", "|", "%", "'", "\"\\u{0}", "ä", "0x10", "<<", "? "];
+    let replaced = swapped.iter().flat_map(|by| [":", "{", "85%", "  ", "/"].map(|what| example.replacen(what, by, 3)));
+    for text in cuts.chain(without).chain(replaced) {
+        let Err(error) = parse("c.yaml", &text) else { continue };
+        let ConfigError::Refused { problems, .. } = error else { panic!("{error}") };
+        let last = text.lines().count() + 1;
+        assert!(!problems.is_empty() && problems.iter().all(|p| (1..=last).contains(&p.line)), "{problems:#?}\n{text}");
+    }
+}
+
+#[test]
+fn a_file_is_read_and_one_that_is_not_there_is_named() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("treewarden.yaml");
+    let told = load(&file).expect_err("it isn't there").to_string();
+    assert!(told.starts_with(&format!("failed to read `{}`: ", file.display())) && told.contains("; check that"), "{told}");
+    std::fs::write(&file, EXAMPLE).expect("a temporary file");
+    assert_eq!(load(&file).expect("the example"), accepted(EXAMPLE));
+}
