@@ -1,6 +1,266 @@
-//! To come.
+//! The commands as typed, and what each prints.
+//!
+//! Results go to standard output, logs and progress to standard error. The exit codes are the contract's: 0 done, 1 something failed,
+//! 2 bad usage or config, 3 refused, 4 stopped early. It must never touch the volume itself.
+
+use crate::config::{self, policy::Policy, units};
+use crate::plan::repo::Only;
+use crate::report::{RunReport, history, look::Look, text};
+use crate::run::{self, Options};
+use crate::stop::Stop;
+use crate::{check, demo, journal, volume};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-/// To come.
+
+/// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
+///
+/// It works through every enrolled repo in parallel under the lock that agents take too: prunes, repacks, and reaps stale worktrees without
+/// losing work; then, when the volume passes its marks, evicts caches least recently used first.
+///
+/// Exit codes: 0 all done (a busy repo is no failure); 1 something failed, or eviction fell short; 2 bad usage or config; 3 refused, because
+/// the volume is not what the config says or another run has it; 4 stopped early by a signal or the deadline.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// The config file. Default: /etc/treewarden/treewarden.yaml, else ./config/treewarden.yaml
+    #[arg(long, global = true, env = "TREEWARDEN_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How logs are written to standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people
+    Text,
+    /// For a cluster: one JSON object a line
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build a sample volume in a temporary folder, run a night on it, and show the report
+    Demo {
+        /// Where to build it; must not exist yet
+        #[arg(long, value_name = "DIR")]
+        at: Option<PathBuf>,
+    },
+    /// Prepare a volume: the state folder, and a sentinel that names the volume and the path it is mounted at
+    Init {
+        /// The volume's root, at the path that the agents see
+        root: PathBuf,
+        /// The state folder's name inside it, as in the config
+        #[arg(long, default_value = config::policy::STATE)]
+        state: PathBuf,
+    },
+    /// Run the nightly pass
+    Run(Pass),
+    /// Tell what a night would do, changing nothing (the same as `run --dry-run`)
+    Report(Pass),
+    /// Look at config, volume, mount, git and permissions: each line is ok, or says what to do about it
+    Check,
+    /// Show past runs: what went, what it freed, what stood in the way
+    History {
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        /// How many runs, the newest
+        #[arg(long, default_value_t = 30)]
+        last: usize,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Pass {
+    /// Change nothing; tell what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// How to write the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Write the report to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Work on this repo alone; can be given several times
+    #[arg(long, value_name = "NAME")]
+    repo: Vec<String>,
+    /// Do only these parts of the work
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PART,...")]
+    only: Vec<Part>,
+    /// Stop after this time, as `2h` [default: the config's run.deadline]
+    #[arg(long, value_name = "TIME")]
+    deadline: Option<units::Time>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs: see the contract's schema
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Drop registrations of trees that are gone
+    Prune,
+    /// Clear what a dead git left, and repack
+    Gc,
+    /// Remove stale worktrees
+    Reap,
+    /// Evict cache units when the volume is too full
+    Evict,
+}
+
+/// Something that ends the program before there is a report.
+#[derive(Debug)]
+struct Exit {
+    code: u8,
+    message: String,
+}
+
+/// Bad usage or config: nothing was touched.
+fn usage(message: impl ToString) -> Exit {
+    Exit { code: 2, message: message.to_string() }
+}
+
+/// The volume is not what it should be: nothing was touched.
+fn refused(message: impl ToString) -> Exit {
+    Exit { code: 3, message: message.to_string() }
+}
+
+/// The program failed to tell what it did.
+fn failed(message: impl ToString) -> Exit {
+    Exit { code: 1, message: message.to_string() }
+}
+
+/// Parses, runs, prints, and gives the exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    start_logs(cli.log_format);
+    let code = dispatch(cli).unwrap_or_else(|exit| {
+        anstream::eprintln!("treewarden: {}", exit.message);
+        exit.code
+    });
+    ExitCode::from(code)
+}
+
+fn dispatch(cli: Cli) -> Result<u8, Exit> {
+    let config = || load(cli.config.as_deref());
+    match cli.command {
+        Command::Demo { at } => demo(at.as_deref()),
+        Command::Init { root, state } => init(&root, &state),
+        Command::Run(pass) => night(&config()?, &pass, pass.dry_run),
+        Command::Report(pass) => night(&config()?, &pass, true),
+        Command::Check => check_all(&config()?),
+        Command::History { format, last } => past(&config()?, format, last),
+    }
+}
+
+fn load(named: Option<&Path>) -> Result<Policy, Exit> {
+    let default = [Path::new("/etc/treewarden/treewarden.yaml"), Path::new("config/treewarden.yaml")];
+    let path = named.or_else(|| default.into_iter().find(|path| path.exists())).unwrap_or(default[0]);
+    config::load(path).map_err(usage)
+}
+
+fn night(policy: &Policy, pass: &Pass, dry_run: bool) -> Result<u8, Exit> {
+    if let Some(unknown) = pass.repo.iter().find(|name| policy.repos.iter().all(|repo| repo.name != **name)) {
+        let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+        return Err(usage(format!("--repo {unknown}: the config has no such repo; it has {}", names.join(", "))));
+    }
+    let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
+    let bar = progress();
+    let report = run::run(policy, &Options { dry_run, repos: pass.repo.clone(), only: only(&pass.only) }, &stop, &bar);
+    bar.finish_and_clear();
+    write(&report, pass)?;
+    Ok(report.exit_code())
+}
+
+fn only(parts: &[Part]) -> Only {
+    let has = |part| parts.is_empty() || parts.contains(&part);
+    Only { prune: has(Part::Prune), gc: has(Part::Gc), reap: has(Part::Reap), evict: has(Part::Evict) }
+}
+
+fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
+    let render = |look| match pass.format {
+        Format::Text => text::render(report, look),
+        Format::Json => serde_json::to_string_pretty(report).expect("a report has only string keys") + "\n",
+    };
+    let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
+    save(path, &render(Look::PLAIN)).map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
+}
+
+/// Atomically: a reader sees the old file or the new one.
+fn save(path: &Path, text: &str) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
+    file.write_all(text.as_bytes())?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// A reader that has seen enough (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Exit> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(format!("failed to write to standard output: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+fn demo(at: Option<&Path>) -> Result<u8, Exit> {
+    let bar = progress();
+    let demo = demo::night(at, &bar).map_err(failed)?;
+    bar.finish_and_clear();
+    print(&text::render(&demo.report, Look::of_stdout()))?;
+    print(&demo.look_around())?;
+    Ok(demo.report.exit_code())
+}
+
+fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
+    let root = std::path::absolute(root).map_err(usage)?;
+    let place = crate::inside::Inside::new(&root.as_path().into(), state).map_err(usage)?;
+    let sentinel = volume::prepare(&config::policy::Volume { root: root.into(), state: place }, run::now()).map_err(refused)?;
+    print(&format!("prepared `{}` as volume {}\n", sentinel.root.display(), sentinel.id))?;
+    Ok(0)
+}
+
+fn check_all(policy: &Policy) -> Result<u8, Exit> {
+    let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
+    let lines = check::check(policy, &stop);
+    print(&check::render(&lines))?;
+    Ok(if lines.iter().all(|line| line.trouble.is_none()) { 0 } else { 3 })
+}
+
+fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
+    let history = journal::read(&policy.volume.state.path().join("journal.jsonl")).map_err(refused)?;
+    let runs = &history.runs[history.runs.len().saturating_sub(last)..];
+    print(&match format {
+        Format::Text => history::render(runs, history.skipped, Look::of_stdout()),
+        Format::Json => serde_json::to_string_pretty(runs).expect("a report has only string keys") + "\n",
+    })?;
+    Ok(0)
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} repos  {msg}").expect("a fixed template parses");
+    ProgressBar::new(0).with_style(style)
+}
+
+fn start_logs(format: LogFormat) {
+    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Json => logs.json().init(),
+    }
 }

@@ -1,1 +1,284 @@
-//! To come.
+//! The nightly pass, on one screen: prove the volume, tend every repo, reap, empty the trash, evict, tell.
+//!
+//! Only this room sees all the others. It must never let a failed item end the run, and a dry run differs by one `if`: whether there is
+//! a lock on the volume and a trash to put things in.
+
+use crate::alert;
+use crate::apply::evict::{Evictor, UnitOutcome};
+use crate::apply::trash::{self, Emptied, Trash};
+use crate::config::policy::{self, Policy};
+use crate::facts::cache::{IdleTree, Size, Unit};
+use crate::facts::volume::Usage;
+use crate::journal;
+use crate::lock::{self, LockedVolume};
+use crate::night::{ASK_AGAIN, Night, Tended};
+use crate::plan::evict::{self, Eviction};
+use crate::plan::repo::Only;
+use crate::report::{self, GcAction, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
+use crate::stop::Stop;
+use crate::survey::{self, caches::sizing};
+use crate::volume;
+use chrono::{DateTime, Utc};
+use indicatif::ProgressBar;
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What the command line asks of a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Change nothing; tell what would be done.
+    pub dry_run: bool,
+    /// The repos to work on; all when empty.
+    pub repos: Vec<String>,
+    /// The parts of the work.
+    pub only: Only,
+}
+
+/// A whole night. Whatever happens is in the report.
+pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
+    let now = now();
+    let mut report = blank(policy, options, now);
+    if let Err(refusal) = night(policy, options, now, stop, bar, &mut report) {
+        (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
+    } else if let Some(why) = stop.reached() {
+        (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
+    }
+    report.run.finished = self::now();
+    report.tally();
+    report.alerts = alert::alerts(&report);
+    if !options.dry_run && report.run.outcome != RunOutcome::Refused {
+        let file = policy.volume.state.path().join("journal.jsonl");
+        if let Err(error) = journal::append(&file, &report) {
+            report.failures.push(error.to_string());
+            report.tally();
+        }
+    }
+    report
+}
+
+/// Fills in the report. An error is a refusal: nothing was touched.
+fn night(policy: &Policy, options: &Options, now: DateTime<Utc>, stop: &Stop, bar: &ProgressBar, report: &mut RunReport) -> Result<(), String> {
+    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
+    let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
+    let locks = policy.volume.state.path().join("locks");
+    let (lock, trash) = if options.dry_run {
+        (None, None)
+    } else {
+        let lock = LockedVolume::take(&locks, "run", now).map_err(|error| format!("another run has the volume: {error}"))?;
+        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
+    };
+    let before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
+    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other).map_err(unusable);
+    let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
+    let night = Night {
+        now,
+        stop,
+        locks,
+        trash,
+        taken: trash::taken_from(&policy.volume.state),
+        only: options.only,
+        free_bytes: before.free_bytes,
+        io: &io,
+        pack_threads: (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1),
+    };
+    let chosen: Vec<&policy::Repo> = policy.repos.iter().filter(|repo| options.repos.is_empty() || options.repos.contains(&repo.name)).collect();
+    bar.set_length(chosen.len() as u64);
+
+    let tended = repos.install(|| tend(&night, &chosen, bar));
+    let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, report));
+    let emptied = empty_trash(&night, policy, report);
+    let mut after = foreseen(before, &tended, &emptied, options.dry_run, policy).map_err(unusable)?;
+    let idle: Vec<IdleTree> = tended.iter_mut().flat_map(|tended| std::mem::take(&mut tended.idle)).collect();
+    if options.only.evict && stop.reached().is_none() {
+        bar.set_message("caches");
+        report.eviction = io.install(|| evict(&night, policy, lock.as_ref(), &mut after, &idle, &mut report.failures));
+    }
+    if !options.dry_run && stop.reached().is_none() {
+        let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ..night };
+        tended = repos.install(|| gc_again(&night, &chosen, tended));
+    }
+    report.failures.extend(tended.iter().flat_map(|tended| &tended.left).map(|left| format!("left in the trash: {left}; the next night tries again")));
+    report.repos = tended.into_iter().map(|tended| tended.row).collect();
+    if !options.dry_run {
+        after = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
+    }
+    (report.volume.before, report.volume.after) = (level(&before), level(&after));
+    (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
+    report.totals.freed_by_trash = emptied.freed.bytes;
+    Ok(())
+}
+
+/// Every repo in parallel; those that were busy are asked again until their `lock_wait` is over.
+fn tend(night: &Night<'_>, repos: &[&policy::Repo], bar: &ProgressBar) -> Vec<Tended> {
+    let began = Instant::now();
+    let first: Vec<Tended> = repos.par_iter().map(|repo| tell(bar, night.tend(repo))).collect();
+    first.into_par_iter().zip(repos).map(|(tended, repo)| wait(night, repo, tended, began)).collect()
+}
+
+fn tell(bar: &ProgressBar, tended: Tended) -> Tended {
+    bar.inc(1);
+    bar.set_message(tended.row.name.clone());
+    tended
+}
+
+fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Instant) -> Tended {
+    // A dry run doesn't wait: it only looks.
+    let limit = if night.trash.is_some() { repo.lock_wait } else { Duration::ZERO };
+    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < limit && night.stop.reached().is_none() {
+        std::thread::sleep(ASK_AGAIN.min(limit.saturating_sub(began.elapsed())));
+        tended = night.tend(repo);
+    }
+    if night.trash.is_some() && !limit.is_zero() && began.elapsed() > ASK_AGAIN {
+        tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();
+    }
+    tended
+}
+
+/// The trees go, unless there are so many that the plan is more likely wrong than the trees.
+fn reap(night: &Night<'_>, repos: &[&policy::Repo], tended: Vec<Tended>, most: usize, report: &mut RunReport) -> Vec<Tended> {
+    let due = |tended: &Tended| tended.row.worktrees.iter().filter(|tree| tree.outcome == TreeOutcome::Planned).count();
+    let count: usize = tended.iter().map(due).sum();
+    if count > most {
+        let why = format!("{count} trees would go, more than max_reaped ({most}): none went; look at a dry run, then raise max_reaped");
+        report.failures.push(why);
+        return tended.into_iter().map(refuse_reaps).collect();
+    }
+    let each = tended.into_par_iter().zip(repos);
+    each.map(|(tended, repo)| if due(&tended) > 0 { night.reap(repo, tended) } else { tended }).collect()
+}
+
+fn refuse_reaps(mut tended: Tended) -> Tended {
+    for tree in tended.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
+        tree.outcome = TreeOutcome::Kept;
+        "too many at once".clone_into(&mut tree.because);
+        tree.reasons.insert(0, "kept, because too many trees would go at once".to_owned());
+    }
+    tended
+}
+
+/// What earlier nights left.
+fn empty_trash(night: &Night<'_>, policy: &Policy, report: &mut RunReport) -> Emptied {
+    let emptied = match &night.trash {
+        Some(trash) => night.io.install(|| trash.empty(night.stop)),
+        None => {
+            let size = policy.volume.state.join("trash").map_err(io::Error::other).and_then(|trash| night.io.install(|| survey::size::size(&[trash])));
+            size.map(|freed| Emptied { freed, left: Vec::new() })
+        }
+    };
+    let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });
+    report.failures.extend(emptied.left.iter().map(|left| format!("failed to empty the trash: {left}; the next night tries again")));
+    emptied
+}
+
+/// How full the volume is once repos and trash are done; in a dry run, how full it would be.
+fn foreseen(before: Usage, tended: &[Tended], emptied: &Emptied, dry_run: bool, policy: &Policy) -> io::Result<Usage> {
+    let root = &policy.volume.root;
+    let mut usage = if dry_run { before } else { survey::volume::usage(root)? };
+    if policy.eviction.budget.is_some() {
+        usage.standing_bytes = Some(survey::size::standing(root)?.0.bytes);
+    }
+    if dry_run {
+        tended.iter().map(|tended| tended.foreseen).chain([emptied.freed]).for_each(|size| free(&mut usage, size));
+    }
+    Ok(usage)
+}
+
+fn free(usage: &mut Usage, size: Size) {
+    usage.used_bytes = usage.used_bytes.saturating_sub(size.bytes);
+    usage.free_bytes += size.bytes;
+    usage.used_inodes = usage.used_inodes.saturating_sub(size.inodes);
+    usage.standing_bytes = usage.standing_bytes.map(|bytes| bytes.saturating_sub(size.bytes));
+}
+
+/// Least recently used first, until the marks are reached. Below them it costs the statvfs that was made already.
+fn evict(
+    night: &Night<'_>,
+    policy: &Policy,
+    lock: Option<&LockedVolume>,
+    usage: &mut Usage,
+    idle: &[IdleTree],
+    failures: &mut Vec<String>,
+) -> report::Eviction {
+    let Some(wanted) = evict::wanted(usage, &policy.eviction) else {
+        return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
+    };
+    let mut caches = survey::caches::survey(&policy.caches, idle);
+    sizing::weigh_reserved(&mut caches);
+    let mut queue = evict::order(caches, wanted, night.now);
+    while let Some(batch) = queue.next_batch() {
+        let (units, problems) = sizing::weigh(batch);
+        queue.choose(units, problems);
+    }
+    let plan = queue.finish();
+    let (outcomes, freed) = match (lock, &night.trash) {
+        (Some(lock), Some(trash)) => {
+            let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_repo: std::sync::Mutex::default() };
+            let (outcomes, emptied) = evictor.evict(&plan.units).unwrap_or_else(|error| {
+                failures.push(format!("failed to evict: {error}; look into the volume's state folder"));
+                (Vec::new(), Emptied::default())
+            });
+            failures.extend(emptied.left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));
+            (outcomes, emptied.freed)
+        }
+        _ => (vec![UnitOutcome::Planned; plan.units.len()], plan.foreseen),
+    };
+    free(usage, freed);
+    report::rows::eviction(plan, outcomes, freed)
+}
+
+/// Repos whose repack had no room before the eviction get another chance.
+fn gc_again(night: &Night<'_>, repos: &[&policy::Repo], tended: Vec<Tended>) -> Vec<Tended> {
+    let each = tended.into_par_iter().zip(repos).map(|(mut tended, repo)| {
+        if tended.short_of_space {
+            let again = night.tend(repo);
+            tended.row.gc = again.row.gc;
+            tended.row.failures.extend(again.row.failures);
+        }
+        tended
+    });
+    each.collect()
+}
+
+/// A report of which only the beginning is known.
+fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
+    RunReport {
+        schema: SCHEMA.to_owned(),
+        run: report::Run {
+            id: uuid::Uuid::new_v4().to_string(),
+            started: now,
+            finished: now,
+            dry_run: options.dry_run,
+            shard: None,
+            host: lock::host(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome: RunOutcome::Ok,
+            reason: None,
+        },
+        volume: report::Volume {
+            root: policy.volume.root.to_path_buf(),
+            total_bytes: 0,
+            total_inodes: 0,
+            before: Level::default(),
+            after: Level::default(),
+            high: policy.eviction.high.bytes,
+            low: policy.eviction.low.bytes,
+        },
+        repos: Vec::new(),
+        eviction: report::Eviction::default(),
+        totals: report::Totals::default(),
+        alerts: Vec::new(),
+        failures: Vec::new(),
+    }
+}
+
+fn level(usage: &Usage) -> Level {
+    Level { used_bytes: usage.used_bytes, free_bytes: usage.free_bytes, used_inodes: usage.used_inodes }
+}
+
+/// The run's clock, read here and passed on.
+#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
+pub fn now() -> DateTime<Utc> {
+    Utc::now()
+}

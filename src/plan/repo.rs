@@ -3,9 +3,9 @@
 //! The guards stand here as well: when too much is missing at once, the volume is more likely half mounted than half deleted. A plan
 //! names only what was seen, and in the order in which it is to be done.
 
-use super::gc::{Gc, gc};
-use super::worktree::{Verdict, plural, verdict};
-use crate::config::policy;
+use super::gc::{Gc, GcAction, gc};
+use super::worktree::{Kept, Verdict, plural, verdict};
+use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Repo};
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
@@ -35,8 +35,50 @@ pub struct Plan {
     pub gc: Gc,
 }
 
+/// The parts of a night that were asked for (`--only`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Only {
+    /// Drop registrations of trees that are gone.
+    pub prune: bool,
+    /// Clear leftovers and repack.
+    pub gc: bool,
+    /// Remove stale trees.
+    pub reap: bool,
+    /// Evict cache units.
+    pub evict: bool,
+}
+
+impl Only {
+    /// The whole night.
+    pub const ALL: Self = Self { prune: true, gc: true, reap: true, evict: true };
+    /// Nothing of it.
+    pub const NONE: Self = Self { prune: false, gc: false, reap: false, evict: false };
+}
+
+impl Plan {
+    /// The same plan without the parts that nobody asked for.
+    #[must_use]
+    pub fn only(mut self, only: Only) -> Self {
+        if !only.prune {
+            self.drop.clear();
+        }
+        if !only.gc {
+            self.clear.clear();
+            self.gc = Gc { action: GcAction::None, reason: "not asked for".to_owned(), steps: Vec::new(), short_of_space: false };
+        }
+        if !only.reap {
+            for (_, verdict) in &mut self.trees {
+                if let Verdict::Reap { class, reasons, .. } = verdict {
+                    *verdict = Verdict::Keep(Kept { class: Some(*class), reasons: std::mem::take(reasons), because: "reaping not asked for" });
+                }
+            }
+        }
+        self
+    }
+}
+
 /// Decides a repo's night.
-pub fn plan(facts: Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Plan {
+pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Plan {
     let busy = facts.busy.as_deref();
     let mut trees: Vec<_> =
         facts.worktrees.into_iter().map(|tree| (verdict(&tree, &policy.worktrees, busy, now), tree)).map(|(v, t)| (t, v)).collect();
@@ -46,8 +88,11 @@ pub fn plan(facts: Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<U
     });
     let prune_refused = too_many_missing(&trees);
     let drop = if prune_refused.is_some() || busy.is_some() { Vec::new() } else { droppable(&trees, now) };
-    let clear = facts.leftovers.into_iter().filter(|leftover| stale(leftover.kind, leftover.age)).map(|leftover| leftover.place).collect();
-    Plan { trees, drop, prune_refused, clear, gc: gc(&facts.store, policy.gc, free_bytes, now) }
+    let stale = facts.leftovers.iter().filter(|leftover| stale(leftover.kind, leftover.age));
+    let clear = if busy.is_some() { Vec::new() } else { stale.map(|leftover| leftover.place.clone()).collect() };
+    // A busy repo is let be: somebody who doesn't know our lock may be at work.
+    let strategy = if busy.is_some() { GcStrategy::Off } else { policy.gc };
+    Plan { trees, drop, prune_refused, clear, gc: gc(&facts.store, strategy, free_bytes, now) }
 }
 
 /// A mass of missing trees, not counting those that an earlier night took to the trash itself.

@@ -11,6 +11,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+pub mod rows;
+
 /// The schema's name and version.
 pub const SCHEMA: &str = "treewarden.report/1";
 

@@ -60,7 +60,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, trashed: &Ha
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
-    let (store, leftovers) = store::survey(&context, shadow.git_dir()).map_err(unreadable)?;
+    let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, &worktrees);
     Ok(Repo { worktrees, strays, store, leftovers, busy: probe::busy(&policy.busy_probe, &policy.name) })
 }

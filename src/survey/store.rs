@@ -3,7 +3,6 @@
 //! It counts what git itself would count, and lists lock and temporary files by exact name only: never `*.lock`, since somebody else's
 //! file may end so. It must never judge: whether an age is old enough is for `plan`.
 
-use super::repo::Context;
 use crate::beneath::found;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
 use crate::inside::Inside;
@@ -31,12 +30,12 @@ const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// What a pack, its index or a loose object is called while it is written; `.tmp-` are those of `git repack`.
 const TEMPORARY: [&str; 4] = ["tmp_pack_", "tmp_idx_", "tmp_obj_", ".tmp-"];
 
-/// Counts the store and lists leftovers.
+/// Counts the store and lists leftovers, with their age by `clock`.
 ///
 /// # Errors
 /// A folder can't be read.
-pub fn survey(context: &Context<'_>, git_dir: &Inside) -> io::Result<(Store, Vec<Leftover>)> {
-    let mut look = Look { context, store: Store::default(), leftovers: Vec::new() };
+pub fn survey(git_dir: &Inside, clock: DateTime<Utc>) -> io::Result<(Store, Vec<Leftover>)> {
+    let mut look = Look { git_dir, clock, store: Store::default(), leftovers: Vec::new() };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
     look.locks(&git_dir.path())?;
@@ -45,8 +44,17 @@ pub fn survey(context: &Context<'_>, git_dir: &Inside) -> io::Result<(Store, Vec
     Ok((look.store, look.leftovers))
 }
 
+/// Counts the store again, after a repack.
+///
+/// # Errors
+/// As [`survey`].
+pub fn count(git_dir: &Inside) -> io::Result<Store> {
+    Ok(survey(git_dir, DateTime::UNIX_EPOCH)?.0)
+}
+
 struct Look<'a> {
-    context: &'a Context<'a>,
+    git_dir: &'a Inside,
+    clock: DateTime<Utc>,
     store: Store,
     leftovers: Vec<Leftover>,
 }
@@ -148,9 +156,9 @@ impl Look<'_> {
     }
 
     fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) {
-        let written = metadata.modified().map_or(self.context.clock, DateTime::<Utc>::from);
-        let age = (self.context.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
-        if let Ok(place) = Inside::new(self.context.place.root(), path) {
+        let written = metadata.modified().map_or(self.clock, DateTime::<Utc>::from);
+        let age = (self.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
+        if let Ok(place) = Inside::new(self.git_dir.root(), path) {
             self.leftovers.push(Leftover { place, age, kind });
         }
     }

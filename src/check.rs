@@ -1,0 +1,107 @@
+//! `treewarden check`: whether a night could run here, line by line, with what to do about it where not.
+//!
+//! It must never change anything, and never stop at the first trouble.
+
+use crate::beneath;
+use crate::config::policy::Policy;
+use crate::facts::cache::CacheKind;
+use crate::git;
+use crate::inside::Inside;
+use crate::lock;
+use crate::report::words;
+use crate::shadow::Shadow;
+use crate::stop::Stop;
+use crate::{survey, volume};
+use rustix::fs::Access;
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// What it is.
+    pub what: String,
+    /// What was found, when it is as it should be.
+    pub found: String,
+    /// What is wrong, and what helps.
+    pub trouble: Option<String>,
+}
+
+fn ok(what: impl Into<String>, found: impl Into<String>) -> Line {
+    Line { what: what.into(), found: found.into(), trouble: None }
+}
+
+fn bad(what: impl Into<String>, trouble: impl ToString) -> Line {
+    Line { what: what.into(), found: String::new(), trouble: Some(trouble.to_string()) }
+}
+
+/// Looks at everything a night needs.
+pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
+    let mut lines = vec![ok("config", format!("{} repos, {} caches", policy.repos.len(), policy.caches.len())), git(stop)];
+    lines.push(volume::prove(&policy.volume).map_or_else(|error| bad("volume", error), |sentinel| ok("volume", sentinel.id)));
+    lines.push(space(policy));
+    lines.push(writable(&policy.volume.state));
+    lines.extend(policy.repos.iter().map(|repo| {
+        let what = format!("repo {}", repo.name);
+        match Shadow::of(&repo.place, stop) {
+            Err(refusal) => bad(what, refusal),
+            Ok(_) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+                Ok(Ok(())) => ok(what, "free"),
+                Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
+                Err(error) => bad(what, error),
+            },
+        }
+    }));
+    lines.extend(policy.caches.iter().map(|cache| {
+        let what = format!("cache {}", cache.name);
+        match &cache.place {
+            None => ok(what, "in idle worktrees"),
+            Some(place) if not_yet(cache.kind) => ok(what, format!("{place}: this version does not evict this kind yet")),
+            Some(place) => match beneath::found(beneath::dir(place)) {
+                Ok(Some(_)) => ok(what, place.to_string()),
+                Ok(None) => ok(what, format!("{place}: not there yet")),
+                Err(error) => bad(what, format!("failed to open `{place}`: {error}; mend it or take it out of the config")),
+            },
+        }
+    }));
+    if policy.alerts != crate::config::policy::Alerts::default() {
+        lines.push(ok("alerts", "understood, but this version does not send any yet"));
+    }
+    lines
+}
+
+fn not_yet(kind: CacheKind) -> bool {
+    matches!(kind, CacheKind::Uv | CacheKind::GoMod | CacheKind::Pnpm | CacheKind::Yarn)
+}
+
+fn git(stop: &Stop) -> Line {
+    let (major, minor) = git::OLDEST;
+    match git::version(stop) {
+        Ok(Some(found)) if found >= git::OLDEST => ok("git", format!("{}.{}", found.0, found.1)),
+        Ok(Some(found)) => bad("git", format!("{}.{} is too old; install {major}.{minor} or newer", found.0, found.1)),
+        Ok(None) => bad("git", format!("`git version` gave an answer that makes no sense; install {major}.{minor} or newer")),
+        Err(error) => bad("git", error),
+    }
+}
+
+fn space(policy: &Policy) -> Line {
+    match survey::volume::usage(&policy.volume.root) {
+        Ok(usage) => ok("space", format!("{} free of {}", words::size(usage.free_bytes), words::size(usage.total_bytes))),
+        Err(error) => bad("space", format!("failed to ask how full `{}` is: {error}; is it mounted?", policy.volume.root.display())),
+    }
+}
+
+fn writable(state: &Inside) -> Line {
+    match rustix::fs::access(state.path(), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => ok("state folder", state.to_string()),
+        Err(error) => bad("state folder", format!("failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable")),
+    }
+}
+
+/// A line each: `ok` or `!!`, what, and what was found or what to do.
+pub fn render(lines: &[Line]) -> String {
+    let width = lines.iter().map(|line| words::width(&line.what)).max().unwrap_or(0);
+    let row = |line: &Line| {
+        let (mark, text) = line.trouble.as_ref().map_or(("ok", &line.found), |trouble| ("!!", trouble));
+        format!("{mark}  {:width$}  {}\n", words::plain(&line.what), words::plain(text))
+    };
+    lines.iter().map(row).collect()
+}

@@ -1,0 +1,301 @@
+//! One repo's night: lock → survey → plan → apply → unlock, and the row that tells of it.
+//!
+//! It is done in two passes. [`Night::tend`] looks, prunes and repacks, and names the trees that would go; when their number over all repos is
+//! plausible, [`Night::reap`] locks the repo again, looks again, decides again, and only then removes. It must never let one repo's
+//! failure reach another.
+
+use crate::apply::gc::{gc, judge};
+use crate::apply::repo::{Hands, Reaped, StepError};
+use crate::apply::trash::{Emptied, Trash};
+use crate::config::policy;
+use crate::facts::cache::{IdleTree, Size};
+use crate::facts::repo::Repo;
+use crate::facts::worktree::{State, Worktree};
+use crate::inside::Inside;
+use crate::lock::{LockError, LockedRepo, peek};
+use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
+use crate::plan::worktree::{Verdict, shortest};
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
+use crate::survey;
+use crate::survey::repo::Times;
+use chrono::{DateTime, Utc};
+use rayon::ThreadPool;
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What all repos' nights share.
+pub struct Night<'a> {
+    /// The night's time.
+    pub now: DateTime<Utc>,
+    /// When to stop.
+    pub stop: &'a Stop,
+    /// Where repos are locked.
+    pub locks: PathBuf,
+    /// Where trees go; none in a dry run, and then nothing is changed.
+    pub trash: Option<Trash>,
+    /// Places whose tree an earlier night took to the trash.
+    pub taken: HashSet<Inside>,
+    /// The parts of the work that were asked for.
+    pub only: Only,
+    /// What the volume has left.
+    pub free_bytes: u64,
+    /// Threads that wait on the network.
+    pub io: &'a ThreadPool,
+    /// Threads for each repack.
+    pub pack_threads: usize,
+}
+
+/// A repo after a pass.
+pub struct Tended {
+    /// The row.
+    pub row: report::Repo,
+    /// Trees that stay and are idle: their build output may be evicted.
+    pub idle: Vec<IdleTree>,
+    /// What the reaps of a dry run would free.
+    pub foreseen: Size,
+    /// The repack was left out for want of space.
+    pub short_of_space: bool,
+    /// What could not be deleted at once and waits in the trash.
+    pub left: Vec<String>,
+}
+
+/// Why a repo's night ended before it began.
+enum Ended {
+    Busy(Option<String>),
+    Refused(String),
+    Failed(String),
+}
+
+impl From<LockError> for Ended {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(_) => Self::Busy(Some(error.to_string())),
+            error => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl From<Refusal> for Ended {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Odd(why) => Self::Refused(why),
+            refusal => Self::Failed(refusal.to_string()),
+        }
+    }
+}
+
+/// A repo under its lock (none in a dry run), looked at and decided on.
+struct Decided {
+    lock: Option<LockedRepo>,
+    shadow: Shadow,
+    facts: Repo,
+    plan: Plan,
+}
+
+impl Night<'_> {
+    /// The first pass.
+    pub fn tend(&self, repo: &policy::Repo) -> Tended {
+        self.row(repo, |row| {
+            let decided = self.decide(repo)?;
+            let plan = &decided.plan;
+            let mut tended = Tended { row, idle: idle(repo, plan), foreseen: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
+            tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
+            tended.row.prune = rows::prune(plan);
+            tended.row.gc = rows::gc(plan, &decided.facts.store);
+            match (&decided.lock, &self.trash) {
+                (Some(lock), Some(trash)) => self.apply(&mut tended.row, &decided, lock, trash),
+                _ => self.foresee(&mut tended, plan),
+            }
+            Ok(tended)
+        })
+    }
+
+    /// The second pass: the trees go. `row` is what the first pass told.
+    pub fn reap(&self, repo: &policy::Repo, first: Tended) -> Tended {
+        let Some(trash) = &self.trash else { return first };
+        let began = Instant::now();
+        let mut again = self.row(repo, |row| {
+            let decided = self.decide(repo)?;
+            let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
+            let mut tended = Tended { row, idle: idle(repo, &decided.plan), foreseen: Size::default(), short_of_space: false, left: Vec::new() };
+            tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+            let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
+            self.reap_trees(&mut tended, repo, &decided.plan, &hands);
+            Ok(tended)
+        });
+        if again.row.outcome == RepoOutcome::Maintained {
+            again.row.failures.splice(0..0, first.row.failures);
+            let report::Repo { prune, gc, lock, seconds, .. } = first.row;
+            again.row = report::Repo { prune, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
+            again.short_of_space = first.short_of_space;
+            return again;
+        }
+        // Nothing was removed: the first pass's row stands, with why.
+        let why = again.row.reason.or(again.row.lock.holder).unwrap_or_default();
+        let mut first = first;
+        for tree in first.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
+            tree.outcome = TreeOutcome::Kept;
+            tree.reasons.insert(0, format!("not reaped, because when its turn came the repo was not to be had: {why}"));
+        }
+        first
+    }
+
+    /// Runs a pass, and makes a row of whatever ends it early, a panic too.
+    fn row(&self, repo: &policy::Repo, pass: impl FnOnce(report::Repo) -> Result<Tended, Ended>) -> Tended {
+        let began = Instant::now();
+        let blank = blank(repo, if self.trash.is_some() { RepoOutcome::Maintained } else { RepoOutcome::Planned });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pass(blank.clone())));
+        let done = done.unwrap_or_else(|_| Err(Ended::Failed("treewarden made a mistake here; its log says where, please report it".to_owned())));
+        let mut tended = done.unwrap_or_else(|ended| {
+            let (outcome, reason, holder) = match ended {
+                Ended::Busy(holder) => (RepoOutcome::Busy, None, holder),
+                Ended::Refused(why) => (RepoOutcome::Refused, Some(why), None),
+                Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
+            };
+            let row = report::Repo { outcome, reason, lock: report::Lock { holder, ..blank.lock }, ..blank };
+            Tended { row, idle: Vec::new(), foreseen: Size::default(), short_of_space: false, left: Vec::new() }
+        });
+        tended.row.seconds = began.elapsed().as_secs_f64();
+        tended
+    }
+
+    fn decide(&self, repo: &policy::Repo) -> Result<Decided, Ended> {
+        if let Some(why) = self.stop.reached() {
+            return Err(Ended::Refused(format!("not begun: {why}; the next night goes on here")));
+        }
+        let lock = match &self.trash {
+            Some(_) => Some(LockedRepo::take(&self.locks, &repo.name, &repo.place, "run", self.now)?),
+            None => match peek(&self.locks, &repo.name)? {
+                Ok(()) => None,
+                Err(holder) => return Err(LockError::Busy(holder).into()),
+            },
+        };
+        let shadow = Shadow::of(&repo.place, self.stop)?;
+        let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
+        let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.taken)?;
+        let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
+        Ok(Decided { lock, shadow, facts, plan })
+    }
+
+    fn apply(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
+        let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
+        let plan = &decided.plan;
+        row.gc.stale_locks.clear();
+        for leftover in &plan.clear {
+            match hands.clear(leftover) {
+                Ok(()) => row.gc.stale_locks.push(leftover.path()),
+                Err(error) => row.failures.push(error.to_string()),
+            }
+        }
+        row.prune.dropped.clear();
+        for tree in &plan.drop {
+            match hands.drop_registration(tree) {
+                Ok(()) => row.prune.dropped.push(tree.path.clone()),
+                Err(error) => row.failures.push(format!("{}: {error}", tree.path.display())),
+            }
+        }
+        self.repack(row, decided, lock);
+    }
+
+    fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
+        if decided.plan.gc.steps.is_empty() {
+            return;
+        }
+        let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop);
+        match survey::store::count(decided.shadow.git_dir()) {
+            Ok(after) => {
+                row.gc.after = rows::counts(&after);
+                let judged = done.and_then(|()| judge(&decided.plan.gc, &decided.facts.store, &after));
+                row.failures.extend(judged.err().map(|error| error.to_string()));
+            }
+            Err(error) => row.failures.push(format!("failed to count objects after the repack: {error}")),
+        }
+    }
+
+    fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {
+        for (tree, class) in reaps(plan) {
+            let reaped = match self.stop.reached() {
+                Some(_) => continue,
+                None => self.io.install(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
+            };
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path);
+            let row = row.expect("every tree of the plan has its row");
+            tended.left.extend(tell(row, reaped));
+        }
+        for row in tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned) {
+            row.outcome = TreeOutcome::Kept;
+            row.reasons.insert(0, "the run stopped before its turn came".to_owned());
+        }
+    }
+
+    /// A dry run: what would be freed.
+    fn foresee(&self, tended: &mut Tended, plan: &Plan) {
+        for (tree, _) in reaps(plan) {
+            let State::Looked(contents) = &tree.state else { continue };
+            let size = self.io.install(|| survey::size::size(contents.place.as_slice()));
+            if let (Ok(size), Some(row)) = (size, tended.row.worktrees.iter_mut().find(|row| row.path == tree.path)) {
+                row.bytes = Some(size.bytes);
+                tended.foreseen.bytes += size.bytes;
+                tended.foreseen.inodes += size.inodes;
+            }
+        }
+    }
+}
+
+/// What became of a tree, into its row. Gives what is left of it in the trash.
+fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Vec<String> {
+    match reaped {
+        Ok(Reaped { rescue_ref, emptied: Emptied { freed, left } }) => {
+            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(freed.bytes), rescue_ref);
+            left
+        }
+        Err(error) => {
+            row.outcome = TreeOutcome::Failed(error.to_string());
+            Vec::new()
+        }
+    }
+}
+
+fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
+    report::Repo {
+        name: repo.name.clone(),
+        path: repo.place.path(),
+        outcome,
+        reason: None,
+        seconds: 0.0,
+        lock: report::Lock::default(),
+        prune: report::Prune::default(),
+        gc: report::Gc::default(),
+        worktrees: Vec::new(),
+        failures: Vec::new(),
+    }
+}
+
+fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
+    plan.trees.iter().filter_map(|(tree, verdict)| match verdict {
+        Verdict::Reap { class, .. } => Some((tree, *class)),
+        _ => None,
+    })
+}
+
+/// Trees that stay, that nobody is working in, and that were looked at.
+fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
+    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
+        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents)),
+        _ => None,
+    });
+    let facts = |(tree, contents): (&Worktree, &Box<crate::facts::worktree::Contents>)| IdleTree {
+        repo: repo.name.clone(),
+        admin: tree.admin.path(),
+        active: tree.active,
+        regenerable: contents.regenerable.clone(),
+    };
+    idle.map(facts).collect()
+}
+
+/// How long to wait before a busy repo is asked again.
+pub const ASK_AGAIN: Duration = Duration::from_secs(2);

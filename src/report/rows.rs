@@ -1,0 +1,115 @@
+//! Rows: what was seen and decided of a repo, as the report tells it.
+//!
+//! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
+
+use super::{Class, Counts, Eviction, Gc, Prune, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree};
+use crate::facts::cache::{self, Size};
+use crate::facts::repo::Store;
+use crate::facts::worktree::{self, Stray, StrayKind};
+use crate::inside::Inside;
+use crate::plan::evict;
+use crate::plan::repo::Plan;
+use crate::plan::worktree::Verdict;
+use chrono::{DateTime, Utc};
+
+/// A row for each tree of the plan, in its order, then for each stray. What is to go is `Planned`.
+pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Worktree> {
+    let trees = plan.trees.iter().filter(|(tree, _)| !plan.drop.contains(tree));
+    trees.map(|(tree, verdict)| row(tree, verdict, now)).chain(strays.iter().map(stray)).collect()
+}
+
+fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
+    let (name, class, reasons, because, outcome): (_, Option<Class>, _, _, _) = match verdict {
+        Verdict::Keep(kept) => (VerdictName::Keep, kept.class, kept.reasons.clone(), kept.because, TreeOutcome::Kept),
+        Verdict::Reap { class, reasons, because } => (VerdictName::Reap, Some(*class), reasons.clone(), *because, TreeOutcome::Planned),
+        Verdict::Unknown(cause) => (VerdictName::Unknown, None, vec![cause.clone()], "unknown", TreeOutcome::Kept),
+        Verdict::Missing => (VerdictName::Keep, None, vec!["gone from the disk; its registration stays for now".to_owned()], "missing", TreeOutcome::Kept),
+    };
+    Worktree {
+        path: tree.path.clone(),
+        branch: tree.branch.as_ref().map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(branch).to_owned()),
+        head: tree.head.clone(),
+        class,
+        verdict: name,
+        reasons,
+        because: because.to_owned(),
+        idle_seconds: idle(tree, now),
+        bytes: None,
+        outcome,
+        rescue_ref: None,
+    }
+}
+
+/// None where nothing told of any activity.
+fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
+    (tree.active > DateTime::UNIX_EPOCH).then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
+}
+
+fn stray(stray: &Stray) -> Worktree {
+    let (because, why) = match stray.kind {
+        StrayKind::Dangling => ("dangling", "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand"),
+        StrayKind::Foreign => ("foreign", "a worktree of another repo"),
+        StrayKind::Empty => ("empty", "an empty folder"),
+        StrayKind::NotGit => ("not git", "a folder that is no worktree"),
+    };
+    Worktree {
+        path: stray.path.clone(),
+        branch: None,
+        head: None,
+        class: None,
+        verdict: VerdictName::Keep,
+        reasons: vec![why.to_owned()],
+        because: because.to_owned(),
+        idle_seconds: None,
+        bytes: None,
+        outcome: TreeOutcome::Kept,
+        rescue_ref: None,
+    }
+}
+
+/// What the plan says of registrations.
+pub fn prune(plan: &Plan) -> Prune {
+    Prune { dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(), refused: plan.prune_refused.clone() }
+}
+
+/// What the plan says of repacking; `after` is filled in by who does it.
+pub fn gc(plan: &Plan, store: &Store) -> Gc {
+    let counts = counts(store);
+    Gc { action: plan.gc.action, reason: plan.gc.reason.clone(), before: counts, after: counts, stale_locks: plan.clear.iter().map(Inside::path).collect() }
+}
+
+/// A store's counts.
+pub fn counts(store: &Store) -> Counts {
+    Counts { loose_objects: store.loose_objects, packs: store.packs, bytes: store.loose_bytes + store.pack_bytes }
+}
+
+/// What was evicted: `outcomes` are in the plan's order, `freed` is measured (or, in a dry run, foreseen).
+pub fn eviction(plan: evict::Eviction, outcomes: Vec<UnitOutcome>, freed: Size) -> Eviction {
+    let units = plan.units.into_iter().zip(outcomes).map(|(unit, outcome)| unit_row(unit, outcome)).collect();
+    Eviction {
+        triggered: true,
+        reason: plan.wanted.reason,
+        wanted_bytes: plan.wanted.bytes,
+        freed_bytes: freed.bytes,
+        shortfall_bytes: plan.wanted.bytes.saturating_sub(freed.bytes),
+        wanted_inodes: plan.wanted.inodes,
+        freed_inodes: freed.inodes,
+        shortfall_inodes: plan.wanted.inodes.saturating_sub(freed.inodes),
+        obstacles: plan.obstacles,
+        units,
+    }
+}
+
+fn unit_row(unit: cache::Unit, outcome: UnitOutcome) -> Unit {
+    let size = unit.size.unwrap_or_default();
+    Unit {
+        cache: unit.cache,
+        kind: unit.kind,
+        unit: unit.name,
+        bytes: size.bytes,
+        inodes: size.inodes,
+        last_used: unit.last_used,
+        last_used_from: unit.last_used_from,
+        outcome,
+    }
+}

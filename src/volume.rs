@@ -1,0 +1,112 @@
+//! The volume's sentinel: what tells the mounted volume from an empty mount point.
+//!
+//! Without it a night on an unmounted or wrongly mounted volume would find every worktree missing. It must never be made by anything but
+//! `treewarden init`.
+
+use crate::beneath::{self, found};
+use crate::config::policy;
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "volume.json";
+
+/// What `init` wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sentinel {
+    /// Always `treewarden.volume/1`.
+    pub schema: String,
+    /// The volume's id.
+    pub id: String,
+    /// The path it is mounted at, for agents and nights alike.
+    pub root: PathBuf,
+    /// When it was prepared.
+    pub created: DateTime<Utc>,
+}
+
+/// The volume is not what the config says: nothing may be touched.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// There is no folder.
+    #[error("failed to open the volume `{}`: {cause}; is it mounted?", root.display())]
+    Root {
+        /// Where it should be.
+        root: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// There is a folder, and no sentinel.
+    #[error("`{0}` is missing: the volume is not mounted here, or was never prepared; mount it, or run `treewarden init {1}`")]
+    NoSentinel(Inside, String),
+    /// There is a sentinel that can't be read.
+    #[error("failed to read `{path}`: {cause}; remove it and run `treewarden init` again if this is the right volume")]
+    Unreadable {
+        /// The sentinel.
+        path: Inside,
+        /// Why.
+        cause: io::Error,
+    },
+    /// It was prepared for another path.
+    #[error(
+        "the volume was prepared for `{}` and is mounted at `{}`; git's worktrees hold absolute paths, so mount it where the agents see it",
+        prepared.display(),
+        mounted.display()
+    )]
+    Elsewhere {
+        /// Where it should be.
+        prepared: PathBuf,
+        /// Where it is.
+        mounted: PathBuf,
+    },
+    /// It is there already.
+    #[error("`{0}` exists: the volume is prepared already; nothing was changed")]
+    Prepared(Inside),
+    /// It can't be written.
+    #[error("failed to prepare `{}`: {cause}; check that this user may write there", path.display())]
+    Prepare {
+        /// What was to be made.
+        path: PathBuf,
+        /// Why it wasn't.
+        cause: io::Error,
+    },
+}
+
+/// Proves that this is the volume that the config means. A look: it changes nothing.
+///
+/// # Errors
+/// [`VolumeError`].
+pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
+    let root = &volume.root;
+    beneath::root(root).map_err(|cause| VolumeError::Root { root: root.to_path_buf(), cause })?;
+    let path = volume.state.join(NAME).expect("a fixed name stays inside");
+    let unreadable = |cause| VolumeError::Unreadable { path: path.clone(), cause };
+    let Some(text) = found(beneath::read(&path, 64 << 10)).map_err(unreadable)? else {
+        return Err(VolumeError::NoSentinel(path, root.display().to_string()));
+    };
+    let sentinel: Sentinel = serde_json::from_slice(&text).map_err(|error| unreadable(error.into()))?;
+    if sentinel.root == **root { Ok(sentinel) } else { Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() }) }
+}
+
+/// Prepares a volume: state folder, locks, trash and sentinel.
+///
+/// # Errors
+/// [`VolumeError`]; a prepared volume is left as it is.
+pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
+    beneath::root(&volume.root).map_err(|cause| VolumeError::Root { root: volume.root.to_path_buf(), cause })?;
+    let failed = |path: &Path| { let path = path.to_owned(); move |cause| VolumeError::Prepare { path, cause } };
+    for name in ["locks", "trash"] {
+        let path = volume.state.path().join(name);
+        std::fs::create_dir_all(&path).map_err(failed(&path))?;
+    }
+    let place = volume.state.join(NAME).expect("a fixed name stays inside");
+    let sentinel = Sentinel { schema: "treewarden.volume/1".to_owned(), id: uuid::Uuid::new_v4().to_string(), root: volume.root.to_path_buf(), created: now };
+    let text = serde_json::to_vec_pretty(&sentinel).map_err(|error| failed(&place.path())(error.into()))?;
+    let mut file = match std::fs::File::create_new(place.path()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(VolumeError::Prepared(place)),
+        file => file.map_err(failed(&place.path()))?,
+    };
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed(&place.path()))?;
+    Ok(sentinel)
+}
