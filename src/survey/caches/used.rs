@@ -7,9 +7,9 @@
 //! | kind | a file | a directory |
 //! | --- | --- | --- |
 //! | go-build | mtime: Go itself refreshes it on use | the same |
-//! | cargo | mtime, atime | its mtime, and both times of the files that cargo reads on every use ([`CARGO_READS`]) |
+//! | cargo | mtime, atime | its mtime, and both times of the files that cargo reads on every use (`CARGO_READS`) |
 //! | npm | mtime, and of contents atime: the survey itself reads the index, npm rewrites it on use | never one |
-//! | all others | mtime, atime | the newest of the first [`LOOK`] entries, down to [`DEPTH`] levels |
+//! | all others | mtime, atime | the newest of the first `LOOK` entries, down to `DEPTH` levels |
 
 use crate::facts::cache::{CacheKind, Unit, UsedFrom};
 use crate::inside::Inside;
