@@ -64,6 +64,19 @@ pub struct Tree {
     pub admin: PathBuf,
 }
 
+/// An idle worktree that stays, and what of it may go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleTree {
+    /// The repo's name in the config.
+    pub repo: String,
+    /// The worktree's admin folder.
+    pub admin: PathBuf,
+    /// Its last activity.
+    pub active: DateTime<Utc>,
+    /// Folders that tools make again.
+    pub regenerable: Vec<Inside>,
+}
+
 /// How a unit's last use is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

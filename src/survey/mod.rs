@@ -3,12 +3,15 @@
 //! A survey never changes anything, not even a timestamp that matters: it opens files for reading only, and what git2 needs to write
 //! stays in scratch space.
 
+pub mod caches;
 pub mod landed;
+pub mod open;
 pub mod probe;
 pub mod reach;
 pub mod regenerable;
 pub mod repo;
 pub mod store;
+pub mod size;
 pub mod tree;
 pub mod volume;
 pub mod worktree;

@@ -115,7 +115,7 @@ impl Walk<'_> {
             }
             FileType::Directory if stat.st_dev != self.device => self.block(path, "is another mount"),
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
-            FileType::Directory if !(self.tracked)(path) && regenerable::recognise(parent.as_fd(), name).unwrap_or(false) => {
+            FileType::Directory if !(self.tracked)(path) && regenerable::recognise(parent.as_fd(), name) => {
                 self.listing.regenerable.push(path.to_owned());
             }
             FileType::Directory => {

@@ -1,4 +1,5 @@
 //! The one integration test binary: a module for each behaviour.
 
+mod caches;
 mod config;
 mod cronjobs;

@@ -1,0 +1,51 @@
+//! Build output: the folders that tools make again, in worktrees that nobody used lately.
+//!
+//! It looks at nothing itself: the worktrees' survey found the folders. Each is as old as its worktree's last activity, and
+//! may go only under its repo's lock, which is why the unit names its tree.
+
+use crate::config::policy;
+use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};
+
+/// The units that idle worktrees offer to the build-output cache of `policy`.
+pub fn units(policy: &policy::Cache, trees: &[IdleTree]) -> Vec<Unit> {
+    trees.iter().flat_map(|tree| tree_units(policy, tree)).collect()
+}
+
+fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterator<Item = Unit> + 'a {
+    tree.regenerable.iter().map(|folder| Unit {
+        cache: policy.name.clone(),
+        kind: policy.kind,
+        name: folder.to_string(),
+        paths: vec![folder.clone()],
+        last_used: tree.active,
+        last_used_from: UsedFrom::WorktreeActivity,
+        min_age: policy.min_age,
+        tree: Some(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() }),
+        size: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Field, ago};
+    use super::*;
+    use crate::facts::cache::CacheKind;
+
+    #[test]
+    fn a_folder_is_as_old_as_its_worktree() {
+        let field = Field::new();
+        let tree = IdleTree {
+            repo: "acme/shop".into(),
+            admin: "/data/shop/.git/worktrees/x".into(),
+            active: ago(20),
+            regenerable: vec![field.at("trees/x/node_modules"), field.at("trees/x/web/target")],
+        };
+        let mut policy = field.policy(CacheKind::BuildOutput, "unused");
+        policy.place = None;
+        let seen = super::super::survey(&[policy], &[tree]);
+        let units = &seen[0].units;
+        assert_eq!(units.len(), 2);
+        assert_eq!((units[0].name.as_str(), units[0].last_used), ("trees/x/node_modules", ago(20)));
+        assert_eq!(units[1].tree.as_ref().unwrap().repo, "acme/shop");
+    }
+}

@@ -1,0 +1,45 @@
+//! A plain folder: every entry at the configured depth is a unit, named by its path.
+//!
+//! What stands higher up is never a unit, and hidden names (locks, temporary files) are left alone.
+
+use super::look::{Entry, Look};
+use crate::facts::cache::Unit;
+use crate::inside::Inside;
+use rayon::prelude::*;
+
+pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
+    let mut level = vec![look.place.clone()];
+    for _ in 1..look.policy.depth {
+        level = level.par_iter().flat_map_iter(|folder| look.folders(folder)).map(|entry| entry.place).collect();
+    }
+    level.par_iter().flat_map(|folder| look.entries(folder)).filter_map(|entry| unit(look, entry)).collect()
+}
+
+fn unit(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+    look.unit(name(look.place, &entry.place), vec![entry.place])
+}
+
+/// The path below the cache, readable.
+fn name(cache: &Inside, entry: &Inside) -> String {
+    let below = entry.relative().strip_prefix(cache.relative()).unwrap_or(entry.relative());
+    below.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Field;
+    use crate::facts::cache::CacheKind;
+
+    #[test]
+    fn units_stand_at_the_depth() {
+        let field = Field::new();
+        for path in ["f/top", "f/a/one/x", "f/a/two", "f/b/.lock", "f/b/three"] {
+            field.file(path, 3);
+        }
+        field.link("f/a/one", "f/b/link");
+        assert_eq!(field.names(&field.policy(CacheKind::Folder, "f")), ["a", "b", "top"]);
+        let mut deeper = field.policy(CacheKind::Folder, "f");
+        deeper.depth = 2;
+        assert_eq!(field.names(&deeper), ["a/one", "a/two", "b/three"]);
+    }
+}

@@ -1,0 +1,155 @@
+//! One look at one cache: what every kind needs to list its units, and where it says what it could not read.
+//!
+//! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a whole: what can't be read is a
+//! line in `problems`, and what isn't a unit stays.
+
+use super::used;
+use crate::config::policy;
+use crate::facts::cache::{Cache, Unit};
+use crate::inside::Inside;
+use crate::survey::open;
+use rustix::fs::{FileType, OFlags};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Problem lines told of one cache; the rest is a number. An unreadable cache must not flood the report.
+const TOLD: usize = 10;
+
+/// One look at one cache.
+pub(super) struct Look<'a> {
+    /// The cache.
+    pub(super) policy: &'a policy::Cache,
+    /// Where it stands.
+    pub(super) place: &'a Inside,
+    access_times: bool,
+    problems: Mutex<Vec<String>>,
+}
+
+/// What a directory holds. Links, special files and hidden names are left out: they are never units.
+pub(super) struct Entry {
+    /// Where it is.
+    pub(super) place: Inside,
+    /// Its own name, readable.
+    pub(super) name: String,
+    /// A directory, or else a file.
+    pub(super) is_dir: bool,
+}
+
+impl Entry {
+    /// Whether its name ends with `.` and `extension`.
+    pub(super) fn has_extension(&self, extension: &str) -> bool {
+        Path::new(&self.name).extension().is_some_and(|found| found == extension)
+    }
+}
+
+impl<'a> Look<'a> {
+    /// Begins a look; `place` need not exist.
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside) -> Self {
+        Self { policy, place, access_times: used::keeps_access_times(place.root()), problems: Mutex::default() }
+    }
+
+    /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
+    pub(super) fn entries(&self, directory: &Inside) -> Vec<Entry> {
+        let listed = open::place(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(open::list);
+        match listed {
+            Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
+            Err(Errno::NOENT) => Vec::new(),
+            Err(errno) => {
+                self.problem("list", directory, open::cause(errno));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The directories among the [`Self::entries`].
+    pub(super) fn folders(&self, directory: &Inside) -> Vec<Entry> {
+        self.entries(directory).into_iter().filter(|entry| entry.is_dir).collect()
+    }
+
+    /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told.
+    pub(super) fn unit(&self, name: String, paths: Vec<Inside>) -> Option<Unit> {
+        match used::last_use(self.policy.kind, &paths, self.access_times) {
+            Ok(used) => Some(Unit {
+                cache: self.policy.name.clone(),
+                kind: self.policy.kind,
+                name,
+                paths,
+                last_used: used.at,
+                last_used_from: used.from,
+                min_age: self.policy.min_age,
+                tree: None,
+                size: None,
+            }),
+            // Its tool replaced or removed it while we looked.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                self.problem("tell the last use of", paths.first().unwrap_or(self.place), error);
+                None
+            }
+        }
+    }
+
+    /// Notes something that stands where only units should: it stays.
+    pub(super) fn odd(&self, entry: &Entry) {
+        self.problem("recognise", &entry.place, "not a part of this cache's layout, so it stays");
+    }
+
+    /// Notes what went wrong.
+    pub(super) fn problem(&self, verb: &str, place: &Inside, cause: impl Display) {
+        self.note(format!("failed to {verb} `{place}`: {cause}"));
+    }
+
+    /// Whether something went wrong so far.
+    pub(super) fn has_problems(&self) -> bool {
+        !self.problems.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Notes a line.
+    pub(super) fn note(&self, line: String) {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Ends the look. Problems are sorted, so that two looks at the same cache tell the same.
+    pub(super) fn finish(self, units: Vec<Unit>) -> Cache {
+        let mut problems = self.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
+        problems.sort_unstable();
+        let untold = problems.len().saturating_sub(TOLD);
+        problems.truncate(TOLD);
+        if untold > 0 {
+            problems.push(format!("{untold} more problems like these"));
+        }
+        Cache { name: self.policy.name.clone(), kind: self.policy.kind, units, reserve: self.policy.reserve, problems }
+    }
+
+    fn entry(&self, directory: &Inside, name: &OsStr, kind: FileType) -> Option<Entry> {
+        let readable = name.to_string_lossy().into_owned();
+        if readable.starts_with('.') {
+            return None;
+        }
+        let place = directory.join(name).ok()?;
+        let is_dir = match kind {
+            FileType::Directory => true,
+            FileType::RegularFile => false,
+            FileType::Unknown => self.is_dir(&place)?,
+            _ => return None,
+        };
+        Some(Entry { place, name: readable, is_dir })
+    }
+
+    /// For file systems whose listings don't tell.
+    fn is_dir(&self, place: &Inside) -> Option<bool> {
+        match place.path().symlink_metadata() {
+            Ok(seen) if seen.is_dir() => Some(true),
+            Ok(seen) if seen.is_file() => Some(false),
+            Ok(_) => None,
+            Err(error) => {
+                self.problem("look at", place, error);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! Looks at the configured caches: which units they hold, and when each was last used.
+//!
+//! A unit is the smallest thing that can vanish in one step while its tool goes on working. One small file per kind knows a
+//! layout ([`README.md`](README.md) tells how to add the next); [`used`] alone says when a unit was last used; [`sizing`] weighs the few
+//! that may go. Listing must stay cheap: no sizes, no file contents (but npm's index, which alone tells what goes together), and a stat only where last use needs one.
+//! It must never change anything, follow a link, or make a unit of something it can't read.
+
+mod build_output;
+mod cargo;
+mod folder;
+mod go_build;
+mod look;
+mod npm;
+mod pip;
+pub mod sizing;
+pub mod used;
+
+#[cfg(test)]
+pub(in crate::survey) mod testing;
+
+pub use build_output::units as build_output_units;
+
+use crate::config::policy;
+use crate::facts::cache::{Cache, CacheKind, IdleTree, Unit};
+use look::Look;
+use rayon::prelude::*;
+
+/// Lists the units of every configured cache, in the config's order. `idle` are the worktrees that a build-output
+/// cache may take from: surveyed, idle and kept.
+///
+/// Runs in the caller's rayon pool. A cache that isn't there yet is empty.
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree]) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle)).collect()
+}
+
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree]) -> Cache {
+    let Some(place) = &policy.place else {
+        let units = build_output::units(policy, idle);
+        return Cache { name: policy.name.clone(), kind: policy.kind, units, reserve: policy.reserve, problems: Vec::new() };
+    };
+    let look = Look::new(policy, place);
+    let units = list(&look);
+    look.finish(units)
+}
+
+fn list(look: &Look<'_>) -> Vec<Unit> {
+    match look.policy.kind {
+        CacheKind::Folder => folder::units(look),
+        CacheKind::Cargo => cargo::units(look),
+        CacheKind::Npm => npm::units(look),
+        CacheKind::Pip => pip::units(look),
+        CacheKind::GoBuild => go_build::units(look),
+        CacheKind::BuildOutput => Vec::new(),
+        CacheKind::Uv | CacheKind::GoMod | CacheKind::Pnpm | CacheKind::Yarn => {
+            look.note(format!("`{}` is not evicted: this version does not know the layout of its kind yet", look.place));
+            Vec::new()
+        }
+    }
+}
+
+/// Whether `name` is `length` lower-case hexadecimal digits.
+fn is_hex(name: &str, length: usize) -> bool {
+    name.len() == length && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::Field;
+    use super::*;
+
+    #[test]
+    fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
+        let field = Field::new();
+        for kind in [CacheKind::Folder, CacheKind::Cargo, CacheKind::Npm, CacheKind::Pip, CacheKind::GoBuild] {
+            let seen = survey(&[field.policy(kind, "nowhere")], &[]);
+            assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_cache_behind_a_link_or_in_place_of_a_directory_is_a_problem() {
+        let field = Field::new();
+        field.file("real/unit", 9);
+        field.link("real", "link");
+        for place in ["link", "real/unit"] {
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[]);
+            assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_says_so() {
+        let field = Field::new();
+        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[]);
+        assert_eq!(seen[0].problems, ["`uv` is not evicted: this version does not know the layout of its kind yet"]);
+    }
+
+    #[test]
+    fn many_problems_are_told_as_a_few_and_a_number() {
+        let field = Field::new();
+        for number in 0..25 {
+            field.file(&format!("go/ab/odd{number}"), 1);
+        }
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[]);
+        assert_eq!(seen[0].problems.len(), 11);
+        assert_eq!(seen[0].problems[10], "15 more problems like these");
+    }
+}

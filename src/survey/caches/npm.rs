@@ -1,0 +1,190 @@
+//! npm: a file of `_cacache/content-v2` with the index buckets that name it is a unit, the buckets first.
+//!
+//! A bucket must not outlive its content: npm 11 fetches a missing archive again, but for missing package metadata it trusts the
+//! bucket and fails (`ENOENT`, "Invalid response body"). So the index is read, small file by small file; that gives names
+//! that people know, too. Contents that share a bucket go together. A content that no bucket names is a unit by itself, unless
+//! anything could not be read: that may be the bucket that names it.
+
+use super::is_hex;
+use super::look::{Entry, Look};
+use crate::facts::cache::Unit;
+use crate::inside::Inside;
+use index::Bucket;
+use rayon::prelude::*;
+use std::collections::HashMap;
+
+mod index;
+
+/// Digits of a digest that a name shows: with its two shards, 64 bits tell any two apart.
+const SHOWN: usize = "sha512/xx/yy/".len() + 12;
+
+/// What goes together.
+struct Group {
+    buckets: Vec<Bucket>,
+    /// Each with its digest, as `sha512/xx/yy/rest`.
+    contents: Vec<(String, Inside)>,
+}
+
+pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
+    // `path` in the config may be npm's cache folder, as npm has it, or the `_cacache` in it.
+    let base = if look.place.relative().ends_with("_cacache") { Ok(look.place.clone()) } else { look.place.join("_cacache") };
+    let Ok((content, index)) = base.and_then(|base| Ok((base.join("content-v2")?, base.join("index-v5")?))) else { return Vec::new() };
+    // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
+    let contents = sharded_by_algorithm(look, &content);
+    let buckets = buckets(look, &index);
+    let whole = !look.has_problems();
+    let groups = group(contents, buckets);
+    groups.into_par_iter().filter(|group| whole || !group.buckets.is_empty()).filter_map(|group| unit(look, group)).collect()
+}
+
+fn sharded_by_algorithm(look: &Look<'_>, content: &Inside) -> Vec<(String, Inside)> {
+    let mut found = Vec::new();
+    for algorithm in look.folders(content) {
+        let sharded = sharded(look, &algorithm.place).into_iter();
+        found.extend(sharded.map(|(path, place)| (format!("{}/{path}", algorithm.name), place)));
+    }
+    found
+}
+
+/// All buckets that can be read.
+fn buckets(look: &Look<'_>, index: &Inside) -> Vec<Bucket> {
+    let read = |(_, place): (String, Inside)| {
+        Bucket::read(place.clone()).unwrap_or_else(|error| {
+            look.problem("read", &place, error);
+            None
+        })
+    };
+    sharded(look, index).into_par_iter().filter_map(read).collect()
+}
+
+/// The files at `xx/yy/rest` below `folder`, by that path.
+fn sharded(look: &Look<'_>, folder: &Inside) -> Vec<(String, Inside)> {
+    shards(look, folder).par_iter().flat_map_iter(|first| leaves(look, first)).collect()
+}
+
+fn leaves(look: &Look<'_>, first: &Entry) -> Vec<(String, Inside)> {
+    let mut found = Vec::new();
+    for second in shards(look, &first.place) {
+        for entry in look.entries(&second.place) {
+            if entry.is_dir || !is_hex(&entry.name, entry.name.len()) {
+                look.odd(&entry);
+            } else {
+                found.push((format!("{}/{}/{}", first.name, second.name, entry.name), entry.place));
+            }
+        }
+    }
+    found
+}
+
+fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
+    look.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
+}
+
+/// Puts contents and the buckets that name them together. Buckets that name nothing here are left alone.
+fn group(contents: Vec<(String, Inside)>, buckets: Vec<Bucket>) -> Vec<Group> {
+    let mut owner: HashMap<String, usize> = contents.iter().enumerate().map(|(number, (digest, _))| (digest.clone(), number)).collect();
+    let mut groups: Vec<Group> = contents.into_iter().map(|content| Group { buckets: Vec::new(), contents: vec![content] }).collect();
+    for bucket in buckets {
+        let mut owners = bucket.digests.iter().filter_map(|digest| owner.get(digest).copied()).collect::<Vec<_>>().into_iter();
+        let Some(first) = owners.next() else { continue };
+        for other in owners.filter(|other| *other != first) {
+            let mut joined = std::mem::replace(&mut groups[other], Group { buckets: Vec::new(), contents: Vec::new() });
+            owner.extend(joined.contents.iter().map(|(digest, _)| (digest.clone(), first)));
+            groups[first].buckets.append(&mut joined.buckets);
+            groups[first].contents.append(&mut joined.contents);
+        }
+        groups[first].buckets.push(bucket);
+    }
+    groups.retain(|group| !group.contents.is_empty());
+    groups
+}
+
+fn unit(look: &Look<'_>, mut group: Group) -> Option<Unit> {
+    group.buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
+    group.contents.sort_unstable();
+    let digest: String = group.contents.first()?.0.chars().take(SHOWN).collect();
+    let name = group.buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
+    let buckets = group.buckets.into_iter().map(|bucket| bucket.place);
+    look.unit(name, buckets.chain(group.contents.into_iter().map(|(_, place)| place)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Field, ago};
+    use super::index::testing::line;
+    use super::*;
+    use crate::facts::cache::CacheKind;
+    use std::fs;
+
+    /// `index` and `content` are paths below `_cacache`; the content's digest is its path.
+    fn bucket(field: &Field, index: &str, lines: &[String], days: u64) -> Inside {
+        let path = format!("npm/_cacache/index-v5/{index}");
+        field.file(&path, days);
+        fs::write(field.at(&path).path(), lines.concat()).unwrap();
+        field.age(&path, days);
+        field.at(&path)
+    }
+
+    fn content(field: &Field, digest: &str, days: u64) -> Inside {
+        field.file(&format!("npm/_cacache/content-v2/sha512/{digest}"), days)
+    }
+
+    #[test]
+    fn a_content_goes_with_its_buckets_and_they_go_first() {
+        let field = Field::new();
+        let archive = content(&field, "00/01/aa", 9);
+        let url = "make-fetch-happen:request-cache:https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz";
+        let first = bucket(&field, "1e/73/5d", &[line(url, &[0x00, 0x01, 0xaa])], 5);
+        let second = bucket(&field, "e1/7a/2a", &[line("pacote:tarball:left-pad@1.3.0", &[0x00, 0x01, 0xaa])], 3);
+        // Reading a bucket moves its access time, ours too: it tells nothing.
+        field.read("npm/_cacache/index-v5/1e/73/5d", 1);
+        for path in ["npm", "npm/_cacache"] {
+            let seen = field.survey(&field.policy(CacheKind::Npm, path));
+            let [unit] = &seen.units[..] else { panic!("{seen:?}") };
+            assert_eq!(unit.name, "left-pad-1.3.0.tgz");
+            assert_eq!(unit.paths, [first.clone(), second.clone(), archive.clone()]);
+            assert_eq!(unit.last_used, ago(3));
+        }
+    }
+
+    #[test]
+    fn contents_that_share_a_bucket_go_together() {
+        let field = Field::new();
+        for digest in ["00/01/aa", "00/01/bb", "00/01/cc", "00/01/dd"] {
+            content(&field, digest, 9);
+        }
+        let metadata = |last| line("make-fetch-happen:request-cache:https://registry.npmjs.org/@acme%2fshop", &[0x00, 0x01, last]);
+        bucket(&field, "1e/73/5d", &[metadata(0xaa), metadata(0xbb)], 5);
+        bucket(&field, "1e/73/5e", &[metadata(0xbb), metadata(0xcc)], 5);
+        assert_eq!(field.names(&field.policy(CacheKind::Npm, "npm")), ["@acme/shop (metadata)", "sha512/00/01/dd"]);
+        let seen = field.survey(&field.policy(CacheKind::Npm, "npm"));
+        let sizes: Vec<usize> = seen.units.iter().map(|unit| unit.paths.len()).collect();
+        assert!(sizes == [5, 1] || sizes == [1, 5], "{sizes:?}");
+    }
+
+    #[test]
+    fn a_bucket_without_content_and_all_else_stay() {
+        let field = Field::new();
+        bucket(&field, "1e/73/5d", &[line("pacote:tarball:gone@1.0.0", &[1, 2, 3])], 5);
+        field.file("npm/_cacache/tmp/12345", 3);
+        field.file("npm/_logs/debug-0.log", 3);
+        assert!(field.names(&field.policy(CacheKind::Npm, "npm")).is_empty());
+        field.file("npm/_cacache/content-v2/sha512/42/f1/faed/inner", 3);
+        field.file("npm/_cacache/content-v2/sha512/42/f1/NOTES", 3);
+        let seen = field.survey(&field.policy(CacheKind::Npm, "npm"));
+        assert_eq!((seen.units.len(), seen.problems.len()), (0, 2), "{:?}", seen.problems);
+    }
+
+    #[test]
+    fn with_an_unreadable_bucket_a_content_without_one_stays() {
+        let field = Field::new();
+        content(&field, "00/01/aa", 9);
+        content(&field, "00/01/bb", 9);
+        bucket(&field, "1e/73/5d", &[line("pacote:tarball:known@1.0.0", &[0x00, 0x01, 0xaa])], 5);
+        field.file("npm/_cacache/index-v5/1e/73/5e", 5);
+        fs::write(field.at("npm/_cacache/index-v5/1e/73/5e").path(), vec![b'x'; index::LARGEST + 1]).unwrap();
+        let seen = field.survey(&field.policy(CacheKind::Npm, "npm"));
+        let names: Vec<&str> = seen.units.iter().map(|unit| unit.name.as_str()).collect();
+        assert_eq!((names, seen.problems.len()), (vec!["known@1.0.0"], 1));
+    }
+}

@@ -1,0 +1,31 @@
+//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted.
+//!
+//! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees.
+
+use crate::facts::cache::{Cache, Unit};
+use crate::survey::size;
+use rayon::prelude::*;
+
+/// The units with their sizes, in the same order, and a line for each that could not be weighed and is left out.
+pub fn weigh(units: Vec<Unit>) -> (Vec<Unit>, Vec<String>) {
+    let weighed: Vec<Result<Unit, String>> = units.into_par_iter().map(weigh_one).collect();
+    let mut problems = Vec::new();
+    let units = weighed.into_iter().filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok()).collect();
+    (units, problems)
+}
+
+/// Weighs every unit of the caches that have a reserve: what may go there depends on the whole.
+pub fn weigh_reserved(caches: &mut [Cache]) {
+    for cache in caches.iter_mut().filter(|cache| cache.reserve > 0) {
+        let (units, problems) = weigh(std::mem::take(&mut cache.units));
+        cache.units = units;
+        cache.problems.extend(problems);
+    }
+}
+
+fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
+    if unit.size.is_none() {
+        unit.size = Some(size::size(&unit.paths).map_err(|error| error.to_string())?);
+    }
+    Ok(unit)
+}

@@ -1,0 +1,80 @@
+//! A throwaway volume for the tests of this room: files of a given age, in days.
+
+use crate::config::policy;
+use crate::facts::cache::{Cache, CacheKind};
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use std::fs::{self, File, FileTimes};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// A volume in a temporary folder.
+pub(in crate::survey) struct Field {
+    root: Arc<Path>,
+    _folder: tempfile::TempDir,
+}
+
+/// That many days before a fixed present.
+pub(in crate::survey) fn ago(days: u64) -> DateTime<Utc> {
+    moment(days).into()
+}
+
+fn moment(days: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000) - Duration::from_secs(days * 86_400)
+}
+
+impl Field {
+    pub(in crate::survey) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { root: folder.path().canonicalize().unwrap().into(), _folder: folder }
+    }
+
+    pub(in crate::survey) fn at(&self, path: &str) -> Inside {
+        Inside::new(&self.root, Path::new(path)).unwrap()
+    }
+
+    /// A file of one byte, with its folders, written and read that many days ago.
+    pub(in crate::survey) fn file(&self, path: &str, days: u64) -> Inside {
+        let place = self.at(path);
+        fs::create_dir_all(place.path().parent().unwrap()).unwrap();
+        fs::write(place.path(), b"x").unwrap();
+        self.age(path, days);
+        place
+    }
+
+    pub(in crate::survey) fn age(&self, path: &str, days: u64) {
+        self.set(path, FileTimes::new().set_modified(moment(days)).set_accessed(moment(days)));
+    }
+
+    pub(in crate::survey) fn read(&self, path: &str, days: u64) {
+        self.set(path, FileTimes::new().set_accessed(moment(days)));
+    }
+
+    pub(in crate::survey) fn link(&self, target: &str, path: &str) {
+        std::os::unix::fs::symlink(self.at(target).path(), self.at(path).path()).unwrap();
+    }
+
+    pub(in crate::survey) fn policy(&self, kind: CacheKind, path: &str) -> policy::Cache {
+        let min_age = Duration::from_secs(86_400);
+        policy::Cache { name: path.into(), kind, place: Some(self.at(path)), depth: 1, min_age, reserve: 0 }
+    }
+
+    pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
+        assert!(self.root.exists());
+        super::survey(std::slice::from_ref(policy), &[]).remove(0)
+    }
+
+    /// The names of a cache's units, sorted; it must have no problems.
+    pub(in crate::survey) fn names(&self, policy: &policy::Cache) -> Vec<String> {
+        let seen = self.survey(policy);
+        assert_eq!(seen.problems, Vec::<String>::new());
+        let mut names: Vec<String> = seen.units.into_iter().map(|unit| unit.name).collect();
+        names.sort();
+        names
+    }
+
+    fn set(&self, path: &str, times: FileTimes) {
+        File::open(self.at(path).path()).unwrap().set_times(times).unwrap();
+    }
+}

@@ -1,0 +1,249 @@
+//! Weighs files and trees: what their deletion would free.
+//!
+//! A file counts when all of its links lie within what is weighed: deleting one link of several frees nothing. Blocks count, not
+//! lengths, so sparse files are told right; a directory counts with its own blocks. It must never follow a link or enter
+//! another mount, and it must never guess: an error is returned, not skipped.
+//!
+//! Every directory is a task of its own in the caller's rayon pool, opened relative to the weighed path's own descriptor, read and
+//! closed before the next: however deep or wide a tree is, a thread holds one descriptor, and the stack stays flat.
+
+use super::open;
+use crate::facts::cache::Size;
+use crate::inside::Inside;
+use rayon::Scope;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
+use rustix::io::Errno;
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
+const BLOCK: u64 = 512;
+
+/// What deleting all of `paths` would free. What isn't there, or lies on another file system, weighs nothing.
+///
+/// # Errors
+/// Something could not be looked at; the error names it. More than the first may have gone wrong.
+pub fn size(paths: &[Inside]) -> io::Result<Size> {
+    let (size, problems) = tally(paths);
+    problems.into_iter().next().map_or(Ok(size), |problem| Err(io::Error::other(problem)))
+}
+
+/// What stands below `root`, and a line for each directory that could not be read (`lost+found`, say), which weighs nothing.
+///
+/// # Errors
+/// The root itself can't be listed.
+pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        entries.push(Inside::new(root, &entry?.path()).map_err(io::Error::other)?);
+    }
+    Ok(tally(&entries))
+}
+
+fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
+    let sum = Mutex::new(Sum::default());
+    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
+    let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sum.problems.sort_unstable();
+    (sum.total(), sum.problems)
+}
+
+/// One of the weighed paths, for its tasks.
+struct Base<'a> {
+    place: &'a Inside,
+    descriptor: OwnedFd,
+    device: u64,
+}
+
+fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
+    let opened = open::place(place, OFlags::PATH | OFlags::NOFOLLOW);
+    let seen = opened.and_then(|descriptor| rustix::fs::fstat(&descriptor).map(|stat| (descriptor, stat)));
+    match seen {
+        Err(Errno::NOENT | Errno::XDEV) => {}
+        Err(errno) => lock(sum).problem(place, Path::new(""), errno),
+        Ok((descriptor, stat)) => {
+            lock(sum).add(&stat);
+            if is_dir(&stat) {
+                let base = Arc::new(Base { place, descriptor, device: stat.st_dev });
+                spawn(scope, sum, base, PathBuf::from("."));
+            }
+        }
+    }
+}
+
+fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
+    scope.spawn(move |scope| match weigh(&base, &directory) {
+        Ok((found, below)) => {
+            lock(sum).merge(found);
+            for name in below {
+                spawn(scope, sum, base.clone(), directory.join(name));
+            }
+        }
+        // It went while we looked, or something was mounted there.
+        Err(Errno::NOENT | Errno::XDEV) => {}
+        Err(errno) => lock(sum).problem(base.place, &directory, errno),
+    });
+}
+
+/// Weighs what one directory holds; its own directories are named, to be weighed next.
+fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
+    let mut entries = Dir::new(open::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let (mut sum, mut below) = (Sum::default(), Vec::new());
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if open::is_dots(name) {
+            continue;
+        }
+        match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+            Ok(stat) if stat.st_dev == base.device => {
+                sum.add(&stat);
+                if is_dir(&stat) {
+                    below.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+                }
+            }
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok((sum, below))
+}
+
+fn is_dir(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode).is_dir()
+}
+
+fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
+    sum.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was weighed so far.
+#[derive(Default)]
+struct Sum {
+    size: Size,
+    /// Files with several links, by device and inode.
+    linked: HashMap<(u64, u64), Linked>,
+    problems: Vec<String>,
+}
+
+/// A file with several links.
+struct Linked {
+    seen: u64,
+    links: u64,
+    blocks: u64,
+}
+
+impl Sum {
+    fn add(&mut self, stat: &Stat) {
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        // How wide `st_nlink` is differs between processors.
+        #[allow(clippy::useless_conversion)]
+        let links = u64::from(stat.st_nlink);
+        if is_dir(stat) || links <= 1 {
+            self.count(blocks);
+        } else {
+            self.linked.entry((stat.st_dev, stat.st_ino)).or_insert(Linked { seen: 0, links, blocks }).seen += 1;
+        }
+    }
+
+    fn count(&mut self, blocks: u64) {
+        self.size.bytes += blocks * BLOCK;
+        self.size.inodes += 1;
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.size.bytes += other.size.bytes;
+        self.size.inodes += other.size.inodes;
+        for (file, more) in other.linked {
+            self.linked.entry(file).and_modify(|linked| linked.seen += more.seen).or_insert(more);
+        }
+    }
+
+    fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
+        let path = place.relative().join(below);
+        let path: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();
+        self.problems.push(format!("failed to weigh `{}`: {}", path.display(), open::cause(errno)));
+    }
+
+    /// A file with several links counts once, when all of them were seen.
+    fn total(&mut self) -> Size {
+        for (_, linked) in std::mem::take(&mut self.linked) {
+            if linked.seen >= linked.links {
+                self.count(linked.blocks);
+            }
+        }
+        self.size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::caches::testing::Field;
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::MetadataExt;
+
+    fn blocks(paths: &[&Inside]) -> u64 {
+        paths.iter().map(|place| place.path().symlink_metadata().unwrap().blocks() * BLOCK).sum()
+    }
+
+    #[test]
+    fn a_tree_weighs_its_blocks_and_inodes() {
+        let field = Field::new();
+        let (one, two) = (field.file("t/one", 1), field.file("t/deep/er/two", 1));
+        fs::write(one.path(), vec![7; 100_000]).unwrap();
+        let all = [&field.at("t"), &field.at("t/deep"), &field.at("t/deep/er"), &one, &two];
+        assert_eq!(size(&[field.at("t")]).unwrap(), Size { bytes: blocks(&all), inodes: 5 });
+        assert_eq!(size(std::slice::from_ref(&one)).unwrap(), Size { bytes: blocks(&[&one]), inodes: 1 });
+    }
+
+    #[test]
+    fn a_file_counts_once_and_only_with_its_last_link() {
+        let field = Field::new();
+        let file = field.file("a/file", 1);
+        field.file("b/other", 1);
+        fs::hard_link(file.path(), field.at("b/link").path()).unwrap();
+        assert_eq!(size(&[field.at("a")]).unwrap(), Size { bytes: blocks(&[&field.at("a")]), inodes: 1 });
+        let all = [&field.at("a"), &field.at("b"), &file, &field.at("b/other")];
+        assert_eq!(size(&[field.at("a"), field.at("b")]).unwrap(), Size { bytes: blocks(&all), inodes: 4 });
+    }
+
+    #[test]
+    fn a_link_weighs_itself_and_is_not_followed() {
+        let field = Field::new();
+        field.file("outside/big", 1);
+        field.file("t/file", 1);
+        field.link("outside", "t/link");
+        assert_eq!(size(&[field.at("t")]).unwrap().inodes, 3);
+        field.link("outside", "way");
+        let error = size(&[field.at("way/big")]).unwrap_err().to_string();
+        assert_eq!(error, "failed to weigh `way/big`: it is reached through a symbolic link, which is never followed");
+    }
+
+    #[test]
+    fn what_is_missing_weighs_nothing() {
+        assert_eq!(size(&[Field::new().at("nowhere")]).unwrap(), Size::default());
+    }
+
+    #[test]
+    fn a_very_deep_tree_is_weighed() {
+        let field = Field::new();
+        let deep = format!("t{}", "/d".repeat(1500));
+        fs::create_dir_all(field.at(&deep).path()).unwrap();
+        assert_eq!(size(&[field.at("t")]).unwrap().inodes, 1501);
+    }
+
+    #[test]
+    fn all_that_stands_in_the_volume() {
+        let field = Field::new();
+        let file = field.file("a/file", 1);
+        fs::hard_link(file.path(), field.at("link").path()).unwrap();
+        let (size, problems) = standing(field.at("a").root()).unwrap();
+        assert_eq!((size.inodes, problems), (2, vec![]));
+    }
+}
