@@ -1,15 +1,17 @@
 //! Opening what lies inside the volume, without ever being led out of it.
 //!
-//! Every path is resolved by the kernel from a descriptor of the root (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`), so a
-//! link planted anywhere on the way is an error (`ELOOP`), not a detour. Files are opened without blocking and must be regular: a
+//! Every path is resolved by the kernel from a descriptor of the root (`openat2`), so a link planted anywhere on the way is an error
+//! (`ELOOP`), not a detour, and so is another file system (`EXDEV`): nothing could be renamed from there into the trash. Files are opened without blocking and must be regular: a
 //! FIFO where a file is expected must never hang a night.
 
 use crate::inside::Inside;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
-use std::ffi::OsStr;
+use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
@@ -27,7 +29,7 @@ pub fn root(root: &Path) -> io::Result<OwnedFd> {
 /// # Errors
 /// `ELOOP` for a link on the way, `EXDEV` for a way out, or whatever `openat2` says.
 pub fn dir(place: &Inside) -> io::Result<OwnedFd> {
-    open(place, DIRECTORY)
+    Ok(open(place, DIRECTORY)?)
 }
 
 /// Opens the folder that holds `place`, and gives its name there: what `renameat` and `unlinkat` want.
@@ -64,7 +66,7 @@ pub fn read(place: &Inside, cap: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`dir`]; `InvalidData` when it is no regular file.
 pub fn file(place: &Inside) -> io::Result<File> {
-    let file = File::from(open(place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC)?);
+    let file = File::from(open(place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
 }
 
@@ -77,10 +79,51 @@ pub fn stat(place: &Inside) -> io::Result<rustix::fs::Stat> {
     Ok(rustix::fs::statat(&parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
 }
 
-fn open(place: &Inside, flags: OFlags) -> io::Result<OwnedFd> {
-    let root = root(place.root())?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    Ok(rustix::fs::openat2(&root, place.relative(), flags, Mode::empty(), resolve)?)
+/// Opens `place` with `flags`.
+///
+/// # Errors
+/// `ELOOP` is a symbolic link on the way, `EXDEV` a way out or another file system.
+pub fn open(place: &Inside, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let root = rustix::fs::open(&**place.root(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    below(root, place.relative(), flags)
+}
+
+/// Opens `path`, relative to `base`, with `flags`.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    rustix::fs::openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+}
+
+/// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file systems don't say.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub fn list(directory: OwnedFd) -> Result<Vec<(OsString, FileType)>, Errno> {
+    let mut entries = Vec::new();
+    for entry in Dir::new(directory)? {
+        let entry = entry?;
+        if !is_dots(entry.file_name()) {
+            entries.push((OsString::from_vec(entry.file_name().to_bytes().to_vec()), entry.file_type()));
+        }
+    }
+    Ok(entries)
+}
+
+/// Whether a listed name is `.` or `..`, which every listing holds.
+pub fn is_dots(name: &CStr) -> bool {
+    name == c"." || name == c".."
+}
+
+/// The cause in words that tell what to do about it.
+pub fn cause(errno: Errno) -> String {
+    match errno {
+        Errno::LOOP => "it is reached through a symbolic link, which is never followed".into(),
+        Errno::XDEV => "it lies on another file system than the volume's root".into(),
+        other => std::io::Error::from(other).to_string(),
+    }
 }
 
 /// The same answer with "nothing there" as none, not as an error.

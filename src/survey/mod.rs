@@ -5,7 +5,6 @@
 
 pub mod caches;
 pub mod landed;
-pub mod open;
 pub mod probe;
 pub mod reach;
 pub mod regenerable;

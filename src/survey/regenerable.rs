@@ -7,7 +7,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use std::ffi::OsStr;
 
-use super::open;
+use crate::beneath;
 
 // | folder                                    | is made again when                                                                  |
 // | ----------------------------------------- | ----------------------------------------------------------------------------------- |
@@ -60,7 +60,7 @@ fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
 }
 
 fn only_bytecode(folder: OwnedFd) -> bool {
-    open::list(folder).is_ok_and(|entries| entries.iter().all(|(name, kind)| *kind == FileType::RegularFile && is_bytecode(name)))
+    beneath::list(folder).is_ok_and(|entries| entries.iter().all(|(name, kind)| *kind == FileType::RegularFile && is_bytecode(name)))
 }
 
 fn is_bytecode(name: &OsStr) -> bool {

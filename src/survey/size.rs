@@ -7,7 +7,7 @@
 //! Every directory is a task of its own in the caller's rayon pool, opened relative to the weighed path's own descriptor, read and
 //! closed before the next: however deep or wide a tree is, a thread holds one descriptor, and the stack stays flat.
 
-use super::open;
+use crate::beneath;
 use crate::facts::cache::Size;
 use crate::inside::Inside;
 use rayon::Scope;
@@ -61,7 +61,7 @@ struct Base<'a> {
 }
 
 fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
-    let opened = open::place(place, OFlags::PATH | OFlags::NOFOLLOW);
+    let opened = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW);
     let seen = opened.and_then(|descriptor| rustix::fs::fstat(&descriptor).map(|stat| (descriptor, stat)));
     match seen {
         Err(Errno::NOENT | Errno::XDEV) => {}
@@ -92,12 +92,12 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
 
 /// Weighs what one directory holds; its own directories are named, to be weighed next.
 fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
-    let mut entries = Dir::new(open::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
-        if open::is_dots(name) {
+        if beneath::is_dots(name) {
             continue;
         }
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
@@ -167,7 +167,7 @@ impl Sum {
     fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
         let path = place.relative().join(below);
         let path: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();
-        self.problems.push(format!("failed to weigh `{}`: {}", path.display(), open::cause(errno)));
+        self.problems.push(format!("failed to weigh `{}`: {}", path.display(), beneath::cause(errno)));
     }
 
     /// A file with several links counts once, when all of them were seen.

@@ -7,7 +7,7 @@ use super::used;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
 use crate::inside::Inside;
-use crate::survey::open;
+use crate::beneath;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -54,12 +54,12 @@ impl<'a> Look<'a> {
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
     pub(super) fn entries(&self, directory: &Inside) -> Vec<Entry> {
-        let listed = open::place(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(open::list);
+        let listed = beneath::open(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(beneath::list);
         match listed {
             Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
-                self.problem("list", directory, open::cause(errno));
+                self.problem("list", directory, beneath::cause(errno));
                 Vec::new()
             }
         }

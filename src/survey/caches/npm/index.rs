@@ -4,7 +4,7 @@
 //! can't be read at all is an error, never an empty one.
 
 use crate::inside::Inside;
-use crate::survey::open;
+use crate::beneath;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Deserialize;
@@ -35,10 +35,10 @@ struct Line {
 impl Bucket {
     /// Reads a bucket; none when it is gone.
     pub(super) fn read(place: Inside) -> io::Result<Option<Self>> {
-        let file = match open::place(&place, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
+        let file = match beneath::open(&place, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(io::Error::other(open::cause(errno))),
+            Err(errno) => return Err(io::Error::other(beneath::cause(errno))),
         };
         let mut text = Vec::new();
         file.take(LARGEST as u64 + 1).read_to_end(&mut text)?;
