@@ -3,3 +3,4 @@
 mod caches;
 mod config;
 mod cronjobs;
+mod report;
