@@ -92,7 +92,9 @@ fn space(policy: &Policy) -> Line {
 fn writable(state: &Inside) -> Line {
     match rustix::fs::access(state.path(), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
         Ok(()) => ok("state folder", state.to_string()),
-        Err(error) => bad("state folder", format!("failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable")),
+        Err(error) => {
+            bad("state folder", format!("failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable"))
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunReport, history, look::Look, text};
+use crate::report::{RunOutcome, RunReport, history, look::Look, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, journal, volume};
@@ -193,7 +193,8 @@ fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         Format::Json => serde_json::to_string_pretty(report).expect("a report has only string keys") + "\n",
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
-    save(path, &render(Look::PLAIN)).map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
+    save(path, &render(Look::PLAIN))
+        .map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
 }
 
 /// Atomically: a reader sees the old file or the new one.
@@ -219,7 +220,8 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     bar.finish_and_clear();
     print(&text::render(&demo.report, Look::of_stdout()))?;
     print(&demo.look_around())?;
-    Ok(demo.report.exit_code())
+    // The sample holds a repo that must be refused: the demo went well all the same.
+    Ok(if demo.report.run.outcome == RunOutcome::Refused { 3 } else { 0 })
 }
 
 fn init(root: &Path, state: &Path) -> Result<u8, Exit> {

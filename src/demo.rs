@@ -193,7 +193,14 @@ impl Sample {
             let path = format!("caches/npm/_cacache/content-v2/sha512/{:02x}/{n:02x}/{}", n * 7 % 256, &digest[4..]);
             self.file(&path, 400 << 10, n + 1)?;
         }
-        let crates = [("serde-1.0.100", 90), ("serde-1.0.229", 1), ("tokio-1.20.0", 70), ("tokio-1.52.0", 2), ("regex-1.5.0", 45), ("syn-1.0.9", 30)];
+        let crates = [
+            ("serde-1.0.100", 90),
+            ("serde-1.0.229", 1),
+            ("tokio-1.20.0", 70),
+            ("tokio-1.52.0", 2),
+            ("regex-1.5.0", 45),
+            ("syn-1.0.9", 30),
+        ];
         for (name, days) in crates {
             self.file(&format!("caches/cargo/registry/cache/index.crates.io-1949cf8c6b5b557f/{name}.crate"), 1 << 20, days)?;
         }

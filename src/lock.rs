@@ -9,6 +9,7 @@ use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -55,13 +56,14 @@ pub enum LockError {
     },
 }
 
-fn describe(holder: Option<&Holder>) -> String {
-    match holder {
-        Some(holder) => {
-            format!("held by {} (pid {}) for `{}` since {}", holder.holder, holder.pid, holder.purpose, holder.since.format("%F %H:%M UTC"))
-        }
-        None => "held by somebody who left no name".to_owned(),
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}) for `{}` since {}", self.holder, self.pid, self.purpose, self.since.format("%F %H:%M UTC"))
     }
+}
+
+fn describe(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "held by somebody who left no name".to_owned(), |holder| format!("held by {holder}"))
 }
 
 /// A lock that is held. Dropping it sets it free.

@@ -10,7 +10,7 @@ use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::repo::Repo;
-use crate::facts::worktree::{State, Worktree};
+use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
@@ -72,7 +72,7 @@ enum Ended {
 impl From<LockError> for Ended {
     fn from(error: LockError) -> Self {
         match error {
-            LockError::Busy(_) => Self::Busy(Some(error.to_string())),
+            LockError::Busy(holder) => Self::Busy(holder.as_ref().map(ToString::to_string)),
             error => Self::Failed(error.to_string()),
         }
     }
@@ -101,7 +101,8 @@ impl Night<'_> {
         self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let plan = &decided.plan;
-            let mut tended = Tended { row, idle: idle(repo, plan), foreseen: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
+            let mut tended =
+                Tended { row, idle: idle(repo, plan), foreseen: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
@@ -120,7 +121,8 @@ impl Night<'_> {
         let mut again = self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
-            let mut tended = Tended { row, idle: idle(repo, &decided.plan), foreseen: Size::default(), short_of_space: false, left: Vec::new() };
+            let mut tended =
+                Tended { row, idle: idle(repo, &decided.plan), foreseen: Size::default(), short_of_space: false, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
@@ -148,7 +150,8 @@ impl Night<'_> {
         let began = Instant::now();
         let blank = blank(repo, if self.trash.is_some() { RepoOutcome::Maintained } else { RepoOutcome::Planned });
         let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pass(blank.clone())));
-        let done = done.unwrap_or_else(|_| Err(Ended::Failed("treewarden made a mistake here; its log says where, please report it".to_owned())));
+        let done =
+            done.unwrap_or_else(|_| Err(Ended::Failed("treewarden made a mistake here; its log says where, please report it".to_owned())));
         let mut tended = done.unwrap_or_else(|ended| {
             let (outcome, reason, holder) = match ended {
                 Ended::Busy(holder) => (RepoOutcome::Busy, None, holder),
@@ -285,10 +288,10 @@ fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
 /// Trees that stay, that nobody is working in, and that were looked at.
 fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
     let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents)),
+        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents.as_ref())),
         _ => None,
     });
-    let facts = |(tree, contents): (&Worktree, &Box<crate::facts::worktree::Contents>)| IdleTree {
+    let facts = |(tree, contents): (&Worktree, &Contents)| IdleTree {
         repo: repo.name.clone(),
         admin: tree.admin.path(),
         active: tree.active,

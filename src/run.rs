@@ -7,21 +7,21 @@ use crate::alert;
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::{self, Emptied, Trash};
 use crate::config::policy::{self, Policy};
-use crate::facts::cache::{IdleTree, Size, Unit};
+use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::journal;
 use crate::lock::{self, LockedVolume};
 use crate::night::{ASK_AGAIN, Night, Tended};
-use crate::plan::evict::{self, Eviction};
+use crate::plan::evict;
 use crate::plan::repo::Only;
-use crate::report::{self, GcAction, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
+use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
 use crate::stop::Stop;
 use crate::survey::{self, caches::sizing};
 use crate::volume;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
+use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -40,26 +40,42 @@ pub struct Options {
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let now = now();
     let mut report = blank(policy, options, now);
-    if let Err(refusal) = night(policy, options, now, stop, bar, &mut report) {
-        (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
-    } else if let Some(why) = stop.reached() {
+    let from_trash = match night(policy, options, now, stop, bar, &mut report) {
+        Ok(emptied) => emptied.freed.bytes,
+        Err(refusal) => {
+            (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
+            0
+        }
+    };
+    if let Some(why) = stop.reached().filter(|_| report.run.outcome == RunOutcome::Ok) {
         (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
     }
     report.run.finished = self::now();
-    report.tally();
+    report.tally(from_gc(&report), from_trash);
     report.alerts = alert::alerts(&report);
     if !options.dry_run && report.run.outcome != RunOutcome::Refused {
         let file = policy.volume.state.path().join("journal.jsonl");
         if let Err(error) = journal::append(&file, &report) {
             report.failures.push(error.to_string());
-            report.tally();
+            report.tally(from_gc(&report), from_trash);
         }
     }
     report
 }
 
-/// Fills in the report. An error is a refusal: nothing was touched.
-fn night(policy: &Policy, options: &Options, now: DateTime<Utc>, stop: &Stop, bar: &ProgressBar, report: &mut RunReport) -> Result<(), String> {
+fn from_gc(report: &RunReport) -> u64 {
+    report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).sum()
+}
+
+/// Fills in the report, and gives what earlier nights' trash freed. An error is a refusal: nothing was touched.
+fn night(
+    policy: &Policy,
+    options: &Options,
+    now: DateTime<Utc>,
+    stop: &Stop,
+    bar: &ProgressBar,
+    report: &mut RunReport,
+) -> Result<Emptied, String> {
     volume::prove(&policy.volume).map_err(|error| error.to_string())?;
     let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
     let locks = policy.volume.state.path().join("locks");
@@ -83,7 +99,8 @@ fn night(policy: &Policy, options: &Options, now: DateTime<Utc>, stop: &Stop, ba
         io: &io,
         pack_threads: (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1),
     };
-    let chosen: Vec<&policy::Repo> = policy.repos.iter().filter(|repo| options.repos.is_empty() || options.repos.contains(&repo.name)).collect();
+    let chosen: Vec<&policy::Repo> =
+        policy.repos.iter().filter(|repo| options.repos.is_empty() || options.repos.contains(&repo.name)).collect();
     bar.set_length(chosen.len() as u64);
 
     let tended = repos.install(|| tend(&night, &chosen, bar));
@@ -99,15 +116,16 @@ fn night(policy: &Policy, options: &Options, now: DateTime<Utc>, stop: &Stop, ba
         let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ..night };
         tended = repos.install(|| gc_again(&night, &chosen, tended));
     }
-    report.failures.extend(tended.iter().flat_map(|tended| &tended.left).map(|left| format!("left in the trash: {left}; the next night tries again")));
+    report
+        .failures
+        .extend(tended.iter().flat_map(|tended| &tended.left).map(|left| format!("left in the trash: {left}; the next night tries again")));
     report.repos = tended.into_iter().map(|tended| tended.row).collect();
     if !options.dry_run {
         after = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     }
     (report.volume.before, report.volume.after) = (level(&before), level(&after));
     (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
-    report.totals.freed_by_trash = emptied.freed.bytes;
-    Ok(())
+    Ok(emptied)
 }
 
 /// Every repo in parallel; those that were busy are asked again until their `lock_wait` is over.
@@ -160,12 +178,12 @@ fn refuse_reaps(mut tended: Tended) -> Tended {
 
 /// What earlier nights left.
 fn empty_trash(night: &Night<'_>, policy: &Policy, report: &mut RunReport) -> Emptied {
-    let emptied = match &night.trash {
-        Some(trash) => night.io.install(|| trash.empty(night.stop)),
-        None => {
-            let size = policy.volume.state.join("trash").map_err(io::Error::other).and_then(|trash| night.io.install(|| survey::size::size(&[trash])));
-            size.map(|freed| Emptied { freed, left: Vec::new() })
-        }
+    let emptied = if let Some(trash) = &night.trash {
+        night.io.install(|| trash.empty(night.stop))
+    } else {
+        let size =
+            policy.volume.state.join("trash").map_err(io::Error::other).and_then(|trash| night.io.install(|| survey::size::size(&[trash])));
+        size.map(|freed| Emptied { freed, left: Vec::new() })
     };
     let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });
     report.failures.extend(emptied.left.iter().map(|left| format!("failed to empty the trash: {left}; the next night tries again")));
@@ -214,7 +232,8 @@ fn evict(
     let plan = queue.finish();
     let (outcomes, freed) = match (lock, &night.trash) {
         (Some(lock), Some(trash)) => {
-            let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_repo: std::sync::Mutex::default() };
+            let evictor =
+                Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_repo: std::sync::Mutex::default() };
             let (outcomes, emptied) = evictor.evict(&plan.units).unwrap_or_else(|error| {
                 failures.push(format!("failed to evict: {error}; look into the volume's state folder"));
                 (Vec::new(), Emptied::default())

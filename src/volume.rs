@@ -86,7 +86,11 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
         return Err(VolumeError::NoSentinel(path, root.display().to_string()));
     };
     let sentinel: Sentinel = serde_json::from_slice(&text).map_err(|error| unreadable(error.into()))?;
-    if sentinel.root == **root { Ok(sentinel) } else { Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() }) }
+    if sentinel.root == **root {
+        Ok(sentinel)
+    } else {
+        Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() })
+    }
 }
 
 /// Prepares a volume: state folder, locks, trash and sentinel.
@@ -95,13 +99,21 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
 /// [`VolumeError`]; a prepared volume is left as it is.
 pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
     beneath::root(&volume.root).map_err(|cause| VolumeError::Root { root: volume.root.to_path_buf(), cause })?;
-    let failed = |path: &Path| { let path = path.to_owned(); move |cause| VolumeError::Prepare { path, cause } };
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| VolumeError::Prepare { path, cause }
+    };
     for name in ["locks", "trash"] {
         let path = volume.state.path().join(name);
         std::fs::create_dir_all(&path).map_err(failed(&path))?;
     }
     let place = volume.state.join(NAME).expect("a fixed name stays inside");
-    let sentinel = Sentinel { schema: "treewarden.volume/1".to_owned(), id: uuid::Uuid::new_v4().to_string(), root: volume.root.to_path_buf(), created: now };
+    let sentinel = Sentinel {
+        schema: "treewarden.volume/1".to_owned(),
+        id: uuid::Uuid::new_v4().to_string(),
+        root: volume.root.to_path_buf(),
+        created: now,
+    };
     let text = serde_json::to_vec_pretty(&sentinel).map_err(|error| failed(&place.path())(error.into()))?;
     let mut file = match std::fs::File::create_new(place.path()) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(VolumeError::Prepared(place)),

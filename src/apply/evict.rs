@@ -4,11 +4,12 @@
 //! repo at a time. It must never pick another unit than the plan's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
-use crate::beneath::{self, found};
+use crate::beneath::found;
 use crate::facts::cache::Unit;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, LockedVolume};
 use crate::stop::Stop;
+use crate::survey::caches::used::look_again;
 use crate::survey::worktree::activity;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -111,17 +112,11 @@ fn gone_is_done(moved: Result<(), TrashError>) -> Result<(), TrashError> {
     }
 }
 
-/// Whether a unit was written since it was surveyed.
+/// Whether a unit was used since it was surveyed. One that is gone is not in use.
 fn used_since(unit: &Unit) -> Option<UnitOutcome> {
-    let newest = unit
-        .paths
-        .iter()
-        .filter_map(|path| found(beneath::stat(path)).transpose())
-        .map(|stat| stat.map(|stat| stat.st_mtime))
-        .collect::<io::Result<Vec<_>>>();
-    match newest {
-        Ok(times) if times.iter().all(|&time| time <= unit.last_used.timestamp()) => None,
-        Ok(_) => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
-        Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}", unit.name))),
+    match found(look_again(unit)) {
+        Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
+        Ok(_) => None,
+        Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
     }
 }

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
@@ -32,7 +32,7 @@ pub const DEADLINE: Duration = Duration::from_secs(4 * HOUR.as_secs());
 /// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees (`worktrees.md`), and most of them don't go at once.
 pub const MAX_REAPED: usize = 50;
 /// `lock_wait`: the contract's.
-pub const LOCK_WAIT: Duration = Duration::from_secs(10 * 60);
+pub const LOCK_WAIT: Duration = Duration::from_mins(10);
 /// `worktrees.landed`: the class's age in `worktrees.md`.
 pub const LANDED: Age = Age::After(DAY);
 /// `worktrees.saved`: the class's age in `worktrees.md`.

@@ -69,7 +69,8 @@ impl Plan {
         if !only.reap {
             for (_, verdict) in &mut self.trees {
                 if let Verdict::Reap { class, reasons, .. } = verdict {
-                    *verdict = Verdict::Keep(Kept { class: Some(*class), reasons: std::mem::take(reasons), because: "reaping not asked for" });
+                    *verdict =
+                        Verdict::Keep(Kept { class: Some(*class), reasons: std::mem::take(reasons), because: "reaping not asked for" });
                 }
             }
         }
@@ -80,8 +81,8 @@ impl Plan {
 /// Decides a repo's night.
 pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Plan {
     let busy = facts.busy.as_deref();
-    let mut trees: Vec<_> =
-        facts.worktrees.into_iter().map(|tree| (verdict(&tree, &policy.worktrees, busy, now), tree)).map(|(v, t)| (t, v)).collect();
+    let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
+    let mut trees: Vec<_> = facts.worktrees.iter().map(judge).collect();
     trees.sort_by_key(|(tree, verdict)| match verdict {
         Verdict::Reap { .. } => (0, Some(tree.active)),
         _ => (1, None),

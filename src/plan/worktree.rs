@@ -79,7 +79,7 @@ pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
 }
 
 fn locked(reason: &str) -> String {
-    if reason.is_empty() { "locked with `git worktree lock`".to_owned() } else { format!("locked: {reason}") }
+    if reason.is_empty() { "with `git worktree lock`, without a reason".to_owned() } else { reason.to_owned() }
 }
 
 fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTime<Utc>) -> Verdict {

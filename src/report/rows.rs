@@ -23,7 +23,9 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
         Verdict::Keep(kept) => (VerdictName::Keep, kept.class, kept.reasons.clone(), kept.because, TreeOutcome::Kept),
         Verdict::Reap { class, reasons, because } => (VerdictName::Reap, Some(*class), reasons.clone(), *because, TreeOutcome::Planned),
         Verdict::Unknown(cause) => (VerdictName::Unknown, None, vec![cause.clone()], "unknown", TreeOutcome::Kept),
-        Verdict::Missing => (VerdictName::Keep, None, vec!["gone from the disk; its registration stays for now".to_owned()], "missing", TreeOutcome::Kept),
+        Verdict::Missing => {
+            (VerdictName::Keep, None, vec!["gone from the disk; its registration stays for now".to_owned()], "missing", TreeOutcome::Kept)
+        }
     };
     Worktree {
         path: tree.path.clone(),
@@ -47,7 +49,9 @@ fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
 
 fn stray(stray: &Stray) -> Worktree {
     let (because, why) = match stray.kind {
-        StrayKind::Dangling => ("dangling", "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand"),
+        StrayKind::Dangling => {
+            ("dangling", "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand")
+        }
         StrayKind::Foreign => ("foreign", "a worktree of another repo"),
         StrayKind::Empty => ("empty", "an empty folder"),
         StrayKind::NotGit => ("not git", "a folder that is no worktree"),
@@ -75,7 +79,13 @@ pub fn prune(plan: &Plan) -> Prune {
 /// What the plan says of repacking; `after` is filled in by who does it.
 pub fn gc(plan: &Plan, store: &Store) -> Gc {
     let counts = counts(store);
-    Gc { action: plan.gc.action, reason: plan.gc.reason.clone(), before: counts, after: counts, stale_locks: plan.clear.iter().map(Inside::path).collect() }
+    Gc {
+        action: plan.gc.action,
+        reason: plan.gc.reason.clone(),
+        before: counts,
+        after: counts,
+        stale_locks: plan.clear.iter().map(Inside::path).collect(),
+    }
 }
 
 /// A store's counts.

@@ -9,7 +9,7 @@ use treewarden::config::{ConfigError, load, parse};
 use treewarden::facts::cache::CacheKind;
 
 const EXAMPLE: &str = include_str!("../../config/treewarden.yaml");
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 const GIB: u64 = 1 << 30;
 
 fn accepted(text: &str) -> Policy {
@@ -94,7 +94,7 @@ fn the_defaults_are_the_contracts() {
     let run = policy.run;
     assert_eq!((run.repos_in_parallel, run.io_threads, run.deadline, run.max_reaped), (4, 32, DAY / 6, 50));
     let repo = &policy.repos[0];
-    assert_eq!((repo.lock_wait, repo.gc, repo.busy_probe.len()), (Duration::from_secs(600), GcStrategy::Auto, 0));
+    assert_eq!((repo.lock_wait, repo.gc, repo.busy_probe.len()), (Duration::from_mins(10), GcStrategy::Auto, 0));
     let trees = &repo.worktrees;
     assert_eq!([trees.landed, trees.saved, trees.unsaved], [1, 7, 30].map(|days| Age::After(days * DAY)));
     assert_eq!(trees.roots, ["acme__shop/.worktrees/*", "worktrees/acme__shop/*"]);

@@ -149,7 +149,7 @@ fn treewarden_stops_by_itself_before_the_cluster_stops_it() {
     let grace = seconds(&pod(&night)["terminationGracePeriodSeconds"]);
     assert!(deadline + grace < active, "{deadline:?} and {grace:?} to stop don't fit into {active:?}");
     let latest_start = seconds(&night["spec"]["startingDeadlineSeconds"]);
-    assert!(latest_start + active + grace < Duration::from_secs(24 * 3600), "a night must be over before the next");
+    assert!(latest_start + active + grace < Duration::from_hours(24), "a night must be over before the next");
 }
 
 #[test]

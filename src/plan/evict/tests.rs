@@ -18,7 +18,7 @@ fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
         paths: Vec::new(),
         last_used: at(NOW - idle * 3600),
         last_used_from: UsedFrom::WriteTime,
-        min_age: Duration::from_secs(86_400),
+        min_age: Duration::from_hours(24),
         tree: None,
         size: Some(Size { bytes, inodes: 1 }),
     }

@@ -13,12 +13,7 @@ const NAMED: usize = 10;
 
 /// The section; one line where nothing was evicted.
 pub(super) fn write(page: &mut Page, report: &RunReport) {
-    if !report.eviction.triggered {
-        if !report.eviction.reason.is_empty() {
-            page.gap();
-        }
-        untouched(page, report);
-    } else {
+    if report.eviction.triggered {
         page.heading("Caches:", Span::body(balance(report)));
         if let Some(missing) = missing(&report.eviction) {
             page.line(2, &[Span::new(format!("SHORT BY {missing}"), BAD)]);
@@ -26,6 +21,11 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
         page.table(2, &by_cache(report));
         largest(page, report);
+    } else {
+        if !report.eviction.reason.is_empty() {
+            page.gap();
+        }
+        untouched(page, report);
     }
     obstacles(page, report);
 }

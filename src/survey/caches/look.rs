@@ -4,10 +4,10 @@
 //! line in `problems`, and what isn't a unit stays.
 
 use super::used;
+use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
 use crate::inside::Inside;
-use crate::beneath;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;

@@ -56,7 +56,7 @@ impl Field {
     }
 
     pub(in crate::survey) fn policy(&self, kind: CacheKind, path: &str) -> policy::Cache {
-        let min_age = Duration::from_secs(86_400);
+        let min_age = Duration::from_hours(24);
         policy::Cache { name: path.into(), kind, place: Some(self.at(path)), depth: 1, min_age, reserve: 0 }
     }
 

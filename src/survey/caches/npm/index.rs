@@ -3,8 +3,8 @@
 //! A bucket is a file of lines, `<hash of the rest>` TAB `<JSON>`, and npm passes over lines that make no sense. So do we; but a bucket that
 //! can't be read at all is an error, never an empty one.
 
-use crate::inside::Inside;
 use crate::beneath;
+use crate::inside::Inside;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Deserialize;
