@@ -23,7 +23,7 @@ use crate::survey::repo::Times;
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What all repos' nights share.
@@ -54,8 +54,8 @@ pub struct Tended {
     pub row: report::Repo,
     /// Trees that stay and are idle: their build output may be evicted.
     pub idle: Vec<IdleTree>,
-    /// What the reaps of a dry run would free.
-    pub foreseen: Size,
+    /// What went with trees, registrations and leftovers; in a dry run, what would go.
+    pub freed: Size,
     /// The repack was left out for want of space.
     pub short_of_space: bool,
     /// What could not be deleted at once and waits in the trash.
@@ -102,12 +102,12 @@ impl Night<'_> {
             let decided = self.decide(repo)?;
             let plan = &decided.plan;
             let mut tended =
-                Tended { row, idle: idle(repo, plan), foreseen: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
+                Tended { row, idle: idle(repo, plan), freed: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
             match (&decided.lock, &self.trash) {
-                (Some(lock), Some(trash)) => self.apply(&mut tended.row, &decided, lock, trash),
+                (Some(lock), Some(trash)) => self.apply(&mut tended, &decided, lock, trash),
                 _ => self.foresee(&mut tended, plan),
             }
             Ok(tended)
@@ -122,7 +122,7 @@ impl Night<'_> {
             let decided = self.decide(repo)?;
             let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
             let mut tended =
-                Tended { row, idle: idle(repo, &decided.plan), foreseen: Size::default(), short_of_space: false, left: Vec::new() };
+                Tended { row, idle: idle(repo, &decided.plan), freed: Size::default(), short_of_space: false, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
@@ -133,6 +133,8 @@ impl Night<'_> {
             let report::Repo { prune, gc, lock, seconds, .. } = first.row;
             again.row = report::Repo { prune, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
+            again.freed += first.freed;
+            again.left.extend(first.left);
             return again;
         }
         // Nothing was removed: the first pass's row stands, with why.
@@ -159,7 +161,7 @@ impl Night<'_> {
                 Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
             };
             let row = report::Repo { outcome, reason, lock: report::Lock { holder, ..blank.lock }, ..blank };
-            Tended { row, idle: Vec::new(), foreseen: Size::default(), short_of_space: false, left: Vec::new() }
+            Tended { row, idle: Vec::new(), freed: Size::default(), short_of_space: false, left: Vec::new() }
         });
         tended.row.seconds = began.elapsed().as_secs_f64();
         tended
@@ -184,24 +186,22 @@ impl Night<'_> {
         Ok(Decided { lock, shadow, facts, plan })
     }
 
-    fn apply(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
+    fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
         let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
         let plan = &decided.plan;
-        row.gc.stale_locks.clear();
+        tended.row.gc.stale_locks.clear();
         for leftover in &plan.clear {
-            match hands.clear(leftover) {
-                Ok(()) => row.gc.stale_locks.push(leftover.path()),
-                Err(error) => row.failures.push(error.to_string()),
+            if tended.did(&leftover.path(), self.io.install(|| hands.clear(leftover))) {
+                tended.row.gc.stale_locks.push(leftover.path());
             }
         }
-        row.prune.dropped.clear();
+        tended.row.prune.dropped.clear();
         for tree in &plan.drop {
-            match hands.drop_registration(tree) {
-                Ok(()) => row.prune.dropped.push(tree.path.clone()),
-                Err(error) => row.failures.push(format!("{}: {error}", tree.path.display())),
+            if tended.did(&tree.path, self.io.install(|| hands.drop_registration(tree))) {
+                tended.row.prune.dropped.push(tree.path.clone());
             }
         }
-        self.repack(row, decided, lock);
+        self.repack(&mut tended.row, decided, lock);
     }
 
     fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
@@ -227,7 +227,10 @@ impl Night<'_> {
             };
             let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path);
             let row = row.expect("every tree of the plan has its row");
-            tended.left.extend(tell(row, reaped));
+            if let Some(Emptied { freed, left }) = tell(row, reaped) {
+                tended.freed += freed;
+                tended.left.extend(left);
+            }
         }
         for row in tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned) {
             row.outcome = TreeOutcome::Kept;
@@ -237,28 +240,48 @@ impl Night<'_> {
 
     /// A dry run: what would be freed.
     fn foresee(&self, tended: &mut Tended, plan: &Plan) {
+        let size = |paths: &[Inside]| self.io.install(|| survey::size::size(paths)).unwrap_or_default();
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
-            let size = self.io.install(|| survey::size::size(contents.place.as_slice()));
-            if let (Ok(size), Some(row)) = (size, tended.row.worktrees.iter_mut().find(|row| row.path == tree.path)) {
+            let Some(place) = &contents.place else { continue };
+            let size = size(&[place.clone(), tree.admin.clone()]);
+            tended.freed += size;
+            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path) {
                 row.bytes = Some(size.bytes);
-                tended.foreseen.bytes += size.bytes;
-                tended.foreseen.inodes += size.inodes;
+            }
+        }
+        let small: Vec<Inside> = plan.clear.iter().chain(plan.drop.iter().map(|tree| &tree.admin)).cloned().collect();
+        tended.freed += size(&small);
+    }
+}
+
+impl Tended {
+    /// Takes in what a small step freed, or its failure as a row.
+    fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
+        match done {
+            Ok(Emptied { freed, left }) => {
+                self.freed += freed;
+                self.left.extend(left);
+                true
+            }
+            Err(error) => {
+                self.row.failures.push(format!("{}: {error}", what.display()));
+                false
             }
         }
     }
 }
 
-/// What became of a tree, into its row. Gives what is left of it in the trash.
-fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Vec<String> {
+/// What became of a tree, into its row. Gives what its deletion freed and left.
+fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option<Emptied> {
     match reaped {
-        Ok(Reaped { rescue_ref, emptied: Emptied { freed, left } }) => {
-            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(freed.bytes), rescue_ref);
-            left
+        Ok(Reaped { rescue_ref, emptied }) => {
+            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(emptied.freed.bytes), rescue_ref);
+            Some(emptied)
         }
         Err(error) => {
             row.outcome = TreeOutcome::Failed(error.to_string());
-            Vec::new()
+            None
         }
     }
 }

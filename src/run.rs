@@ -85,9 +85,12 @@ fn night(
         let lock = LockedVolume::take(&locks, "run", now).map_err(|error| format!("another run has the volume: {error}"))?;
         (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
     };
-    let before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
+    let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other).map_err(unusable);
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
+    if policy.eviction.budget.is_some() && options.only.evict {
+        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
+    }
     let night = Night {
         now,
         stop,
@@ -106,14 +109,18 @@ fn night(
     let tended = repos.install(|| tend(&night, &chosen, bar));
     let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, report));
     let emptied = empty_trash(&night, policy, report);
-    let mut after = foreseen(before, &tended, &emptied, options.dry_run, policy).map_err(unusable)?;
+    let mut after = reckon(before, &tended, &emptied);
     let idle: Vec<IdleTree> = tended.iter_mut().flat_map(|tended| std::mem::take(&mut tended.idle)).collect();
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
         report.eviction = io.install(|| evict(&night, policy, lock.as_ref(), &mut after, &idle, &mut report.failures));
     }
     if !options.dry_run && stop.reached().is_none() {
-        let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ..night };
+        let night = Night {
+            only: Only { gc: true, ..Only::NONE },
+            free_bytes: survey::volume::usage(&policy.volume.root).map_err(unusable)?.free_bytes,
+            ..night
+        };
         tended = repos.install(|| gc_again(&night, &chosen, tended));
     }
     report
@@ -190,17 +197,11 @@ fn empty_trash(night: &Night<'_>, policy: &Policy, report: &mut RunReport) -> Em
     emptied
 }
 
-/// How full the volume is once repos and trash are done; in a dry run, how full it would be.
-fn foreseen(before: Usage, tended: &[Tended], emptied: &Emptied, dry_run: bool, policy: &Policy) -> io::Result<Usage> {
-    let root = &policy.volume.root;
-    let mut usage = if dry_run { before } else { survey::volume::usage(root)? };
-    if policy.eviction.budget.is_some() {
-        usage.standing_bytes = Some(survey::size::standing(root)?.0.bytes);
-    }
-    if dry_run {
-        tended.iter().map(|tended| tended.foreseen).chain([emptied.freed]).for_each(|size| free(&mut usage, size));
-    }
-    Ok(usage)
+/// How full the volume is once trees and trash are gone, reckoned from how full it was: the dry run has nothing better, and a run must
+/// decide as its dry run did. What a repack gained is not foreseen, and comes on top.
+fn reckon(mut usage: Usage, tended: &[Tended], emptied: &Emptied) -> Usage {
+    tended.iter().map(|tended| tended.freed).chain([emptied.freed]).for_each(|size| free(&mut usage, size));
+    usage
 }
 
 fn free(usage: &mut Usage, size: Size) {

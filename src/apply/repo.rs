@@ -57,20 +57,21 @@ pub struct Hands<'a> {
 }
 
 impl Hands<'_> {
-    /// Moves a dead git's file to the trash.
+    /// Clears a dead git's file.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
-    pub fn clear(&self, leftover: &Inside) -> Result<(), StepError> {
-        self.trash.bin(None)?.take(self.lock, leftover)?;
-        Ok(())
+    pub fn clear(&self, leftover: &Inside) -> Result<Emptied, StepError> {
+        let bin = self.trash.bin(None)?;
+        bin.take(self.lock, leftover)?;
+        Ok(bin.empty(self.stop)?)
     }
 
     /// Drops the registration of a tree that is gone, after keeping the commits that only it reached.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
-    pub fn drop_registration(&self, tree: &Worktree) -> Result<(), StepError> {
+    pub fn drop_registration(&self, tree: &Worktree) -> Result<Emptied, StepError> {
         if let State::Missing { unreached, .. } = &tree.state
             && !unreached.is_empty()
         {
@@ -91,7 +92,7 @@ impl Hands<'_> {
         let rescue_ref = saved.transpose()?;
         let bin = self.trash.bin(Some(place))?;
         bin.take(self.lock, place)?;
-        self.clear(&tree.admin)?;
+        bin.take(self.lock, &tree.admin)?;
         Ok(Reaped { rescue_ref, emptied: bin.empty(self.stop)? })
     }
 }

@@ -144,6 +144,16 @@ pub fn taken_from(state: &Inside) -> HashSet<Inside> {
         .collect()
 }
 
+/// What earlier nights left in the trash. A look: it changes nothing.
+///
+/// # Errors
+/// The trash can't be read.
+pub fn waiting(state: &Inside) -> io::Result<Vec<Inside>> {
+    let trash = state.join("trash").map_err(io::Error::other)?;
+    let Some(bins) = found(std::fs::read_dir(trash.path()))? else { return Ok(Vec::new()) };
+    bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other)).collect()
+}
+
 /// What all deletions of one emptying share.
 struct Job<'a> {
     stop: &'a Stop,

@@ -100,6 +100,13 @@ pub struct Size {
     pub inodes: u64,
 }
 
+impl std::ops::AddAssign for Size {
+    fn add_assign(&mut self, more: Self) {
+        self.bytes += more.bytes;
+        self.inodes += more.inodes;
+    }
+}
+
 /// Everything seen of one configured cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cache {
