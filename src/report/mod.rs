@@ -2,6 +2,14 @@
 //!
 //! The shapes are the contract's (`treewarden.report/1`): fields are added, never renamed. Text is a rendering of them.
 //! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
+//! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
+
+pub mod look;
+mod lossy;
+mod page;
+pub mod totals;
+pub mod troubles;
+pub mod words;
 
 use crate::facts::cache::{CacheKind, UsedFrom};
 use chrono::{DateTime, Utc};
@@ -73,6 +81,7 @@ pub enum RunOutcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Volume {
     /// Its root.
+    #[serde(serialize_with = "lossy::path")]
     pub root: PathBuf,
     /// Bytes of the whole file system.
     pub total_bytes: u64,
@@ -105,6 +114,7 @@ pub struct Repo {
     /// `owner/name`.
     pub name: String,
     /// The checkout.
+    #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
     /// What became of it.
     pub outcome: RepoOutcome,
@@ -153,6 +163,7 @@ pub struct Lock {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Prune {
     /// The paths whose registration went.
+    #[serde(serialize_with = "lossy::paths")]
     pub dropped: Vec<PathBuf>,
     /// Why none went: too many were missing at once.
     pub refused: Option<String>,
@@ -170,6 +181,7 @@ pub struct Gc {
     /// Counts after; in a dry run the same as before.
     pub after: Counts,
     /// Lock and temporary files of a dead git that were removed.
+    #[serde(serialize_with = "lossy::paths")]
     pub stale_locks: Vec<PathBuf>,
 }
 
@@ -201,6 +213,7 @@ pub struct Counts {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worktree {
     /// Where it stands.
+    #[serde(serialize_with = "lossy::path")]
     pub path: PathBuf,
     /// Short branch name; none when HEAD is detached.
     pub branch: Option<String>,

@@ -1,0 +1,61 @@
+//! How a rendering should look: how wide, and whether in colour.
+//!
+//! It only asks where the text goes. It must never change what a report says.
+
+use rustix::termios::tcgetwinsize;
+use std::io::{IsTerminal as _, stdout};
+
+/// How wide a rendering may be, and whether it is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Columns.
+    pub width: usize,
+    /// Whether colours are written.
+    pub colour: bool,
+}
+
+impl Look {
+    /// For a file, a log or a test: 100 columns, no colour.
+    pub const PLAIN: Self = Self { width: 100, colour: false };
+
+    /// What suits the standard output of this process.
+    pub fn of_stdout() -> Self {
+        let out = stdout();
+        let columns = tcgetwinsize(&out).ok().map(|size| usize::from(size.ws_col));
+        Self::suiting(out.is_terminal(), columns, |name| std::env::var(name).ok())
+    }
+
+    /// Colour needs a terminal that isn't dumb, and no `NO_COLOR`; `COLUMNS` wins over what the terminal says of its width.
+    fn suiting(terminal: bool, columns: Option<usize>, env: impl Fn(&str) -> Option<String>) -> Self {
+        let unwanted = env("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env("TERM").is_some_and(|value| value == "dumb");
+        let asked = env("COLUMNS").and_then(|value| value.parse().ok());
+        let width = asked.or(columns).filter(|&columns| columns > 0).unwrap_or(Self::PLAIN.width);
+        Self { width, colour: terminal && !unwanted && !dumb }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(terminal: bool, columns: Option<usize>, env: &[(&str, &str)]) -> Look {
+        Look::suiting(terminal, columns, |name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn colour_is_for_terminals_that_want_it() {
+        assert_eq!(look(true, Some(80), &[]), Look { width: 80, colour: true });
+        assert_eq!(look(true, Some(80), &[("NO_COLOR", "")]), Look { width: 80, colour: true });
+        assert_eq!(look(true, Some(80), &[("NO_COLOR", "1")]), Look { width: 80, colour: false });
+        assert_eq!(look(true, Some(80), &[("TERM", "dumb")]), Look { width: 80, colour: false });
+        assert_eq!(look(false, None, &[]), Look::PLAIN);
+    }
+
+    #[test]
+    fn columns_wins_and_nonsense_is_ignored() {
+        assert_eq!(look(true, Some(80), &[("COLUMNS", "132")]).width, 132);
+        assert_eq!(look(true, Some(80), &[("COLUMNS", "wide")]).width, 80);
+        assert_eq!(look(true, Some(0), &[]).width, 100);
+    }
+}

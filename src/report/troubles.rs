@@ -1,0 +1,107 @@
+//! Everything in a report that a person should look at, gathered from wherever it stands.
+//!
+//! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a tree that stays.
+
+use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, UnitOutcome, words};
+
+/// One thing to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// What it is about: a repo, a tree, a unit; empty where `why` says it all.
+    pub about: String,
+    /// What stood in the way, and what helps.
+    pub why: String,
+    /// How it counts.
+    pub kind: Kind,
+}
+
+/// How a trouble counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Less was evicted than needed: the run failed, though nothing in it did.
+    Shortfall,
+    /// Something failed.
+    Failure,
+    /// Nothing failed, and still somebody should know.
+    Warning,
+}
+
+/// The report's troubles: the shortfall first, then by repo, then the caches' and the run's own.
+pub fn troubles(report: &RunReport) -> Vec<Trouble> {
+    let mut found: Vec<Trouble> = shortfall(&report.eviction).into_iter().collect();
+    for repo in &report.repos {
+        of_repo(report, repo, &mut found);
+    }
+    for unit in &report.eviction.units {
+        if let UnitOutcome::Failed(why) = &unit.outcome {
+            found.push(failure(format!("{}, {}", unit.cache, unit.unit), why));
+        }
+    }
+    found.extend(report.failures.iter().map(|why| failure(String::new(), why)));
+    found
+}
+
+/// The same, with what is due to one cause said once.
+pub fn merged(troubles: Vec<Trouble>) -> Vec<Trouble> {
+    let mut kept: Vec<(Vec<String>, Trouble)> = Vec::new();
+    for trouble in troubles {
+        match kept.iter_mut().find(|(_, other)| other.why == trouble.why && other.kind == trouble.kind) {
+            Some((abouts, _)) => abouts.push(trouble.about),
+            None => kept.push((vec![trouble.about.clone()], trouble)),
+        }
+    }
+    kept.into_iter().map(|(abouts, trouble)| Trouble { about: words::and(&abouts), ..trouble }).collect()
+}
+
+fn failure(about: String, why: &str) -> Trouble {
+    Trouble { about, why: why.to_owned(), kind: Kind::Failure }
+}
+
+fn shortfall(eviction: &Eviction) -> Option<Trouble> {
+    let missing = missing(eviction)?;
+    let why = format!(
+        "eviction fell short by {missing}. Lower a cache's reserve or min_age, name more caches in the config, or enlarge the volume."
+    );
+    Some(Trouble { about: String::new(), why, kind: Kind::Shortfall })
+}
+
+/// What an eviction fell short by, in words; none when it didn't.
+pub(crate) fn missing(eviction: &Eviction) -> Option<String> {
+    amount(eviction.shortfall_bytes, eviction.shortfall_inodes)
+}
+
+/// Bytes and inodes as one amount; none when both are 0.
+pub(crate) fn amount(bytes: u64, inodes: u64) -> Option<String> {
+    let bytes = (bytes > 0).then(|| words::size(bytes));
+    let inodes = (inodes > 0).then(|| words::count(inodes, "inode"));
+    let both: Vec<String> = bytes.into_iter().chain(inodes).collect();
+    (!both.is_empty()).then(|| words::and(&both))
+}
+
+fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
+    let because = repo.reason.as_deref().unwrap_or("it gave no reason");
+    match repo.outcome {
+        RepoOutcome::Failed if repo.reason.is_some() || !has_parts(repo) => found.push(failure(repo.name.clone(), because)),
+        RepoOutcome::Refused => found.push(Trouble { kind: refusal(report), ..failure(repo.name.clone(), because) }),
+        _ => {}
+    }
+    found.extend(repo.failures.iter().map(|why| failure(repo.name.clone(), why)));
+    for tree in &repo.worktrees {
+        if let TreeOutcome::Failed(why) = &tree.outcome {
+            found.push(failure(words::below(&report.volume.root, &tree.path), why));
+        }
+    }
+    if let Some(why) = &repo.prune.refused {
+        found.push(Trouble { kind: Kind::Warning, ..failure(repo.name.clone(), &format!("pruning was refused: {why}")) });
+    }
+}
+
+/// Whether single failures explain a failed repo.
+fn has_parts(repo: &Repo) -> bool {
+    !repo.failures.is_empty() || repo.worktrees.iter().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)))
+}
+
+/// A repo that is not what it should be is a failure; one that a run didn't get to, because it was stopped, is not.
+fn refusal(report: &RunReport) -> Kind {
+    if report.run.outcome == RunOutcome::Interrupted { Kind::Warning } else { Kind::Failure }
+}
