@@ -4,9 +4,11 @@
 //! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
 //! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
 
+pub mod history;
 pub mod look;
 mod lossy;
 mod page;
+pub mod text;
 pub mod totals;
 pub mod troubles;
 pub mod words;

@@ -1,0 +1,128 @@
+//! The cache eviction: why or why not, how much, from where, and what stood in the way of more.
+
+use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
+use crate::report::totals::how_many;
+use crate::report::troubles::{amount, missing};
+use crate::report::{RunReport, Unit, UnitOutcome, words};
+use chrono::{DateTime, Utc};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// How many units are named.
+const NAMED: usize = 10;
+
+/// The section; one line where nothing was evicted.
+pub(super) fn write(page: &mut Page, report: &RunReport) {
+    if report.eviction.triggered {
+        page.heading("Caches:", Span::body(balance(report)));
+        if let Some(missing) = missing(&report.eviction) {
+            page.line(2, &[Span::new(format!("SHORT BY {missing}"), BAD)]);
+        }
+        page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
+        page.table(2, &by_cache(report));
+        largest(page, report);
+    } else if !report.eviction.reason.is_empty() {
+        page.gap();
+        untouched(page, report);
+    }
+    obstacles(page, report);
+}
+
+/// Why nothing was evicted.
+pub(super) fn untouched(page: &mut Page, report: &RunReport) {
+    if !report.eviction.reason.is_empty() {
+        page.line(0, &[Span::new("Caches:", STRONG), Span::body(format!(" untouched, {}", report.eviction.reason))]);
+    }
+}
+
+/// `12.4 GiB freed, 12.3 GiB wanted`.
+fn balance(report: &RunReport) -> String {
+    let eviction = &report.eviction;
+    let freed = amount(eviction.freed_bytes, eviction.freed_inodes).unwrap_or_else(|| "nothing".to_owned());
+    let verb = if report.run.dry_run { "to go" } else { "freed" };
+    match amount(eviction.wanted_bytes, eviction.wanted_inodes) {
+        Some(wanted) => format!("{freed} {verb}, {wanted} wanted"),
+        None => format!("{freed} {verb}"),
+    }
+}
+
+/// The units that went.
+fn evicted(report: &RunReport) -> impl Iterator<Item = &Unit> {
+    report.eviction.units.iter().filter(|unit| unit.outcome.goes())
+}
+
+fn by_cache(report: &RunReport) -> Vec<Row> {
+    let mut caches: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
+    for unit in evicted(report) {
+        caches.entry(&unit.cache).or_default().push(unit);
+    }
+    let mut caches: Vec<_> = caches.into_iter().collect();
+    caches.sort_by_key(|(_, units)| Reverse(bytes(units)));
+    caches.iter().map(|(cache, units)| cache_row(report, cache, units)).collect()
+}
+
+fn bytes(units: &[&Unit]) -> u64 {
+    units.iter().map(|unit| unit.bytes).sum()
+}
+
+fn cache_row(report: &RunReport, cache: &str, units: &[&Unit]) -> Row {
+    let (oldest, newest) = (units.iter().map(|unit| unit.last_used).min(), units.iter().map(|unit| unit.last_used).max());
+    let used = match (oldest.map(|at| ago(report, at)), newest.map(|at| ago(report, at))) {
+        (Some(oldest), Some(newest)) if oldest != newest => format!("last used {oldest} to {newest} ago"),
+        (Some(once), _) => format!("last used {once} ago"),
+        _ => String::new(),
+    };
+    vec![
+        Span::new(cache, STRONG).shorten(),
+        Span::body(words::count(units.len() as u64, "unit")).right(),
+        Span::body(words::size(bytes(units))).right(),
+        Span::body(used),
+    ]
+    .into()
+}
+
+fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
+    let seconds = (report.run.started - used).num_seconds();
+    words::age(u64::try_from(seconds).unwrap_or(0))
+}
+
+/// The largest units by name.
+fn largest(page: &mut Page, report: &RunReport) {
+    let mut units: Vec<&Unit> = evicted(report).collect();
+    units.sort_by_key(|unit| Reverse(unit.bytes));
+    let title = if units.len() > NAMED { "The ten largest:" } else { "By name:" };
+    let rows: Vec<Row> = units.iter().take(NAMED).map(|unit| unit_row(report, unit)).collect();
+    if !rows.is_empty() {
+        page.line(2, &[Span::new(title, FAINT)]);
+        page.table(4, &rows);
+    }
+}
+
+fn unit_row(report: &RunReport, unit: &Unit) -> Row {
+    vec![
+        Span::new(&unit.cache, FAINT).shorten(),
+        Span::body(&unit.unit).shorten(),
+        Span::body(words::size(unit.bytes)).right(),
+        Span::new(format!("{} ago", ago(report, unit.last_used)), FAINT),
+    ]
+    .into()
+}
+
+/// What stood in the way of more: the plan's obstacles, and units that were used again when their turn came.
+fn obstacles(page: &mut Page, report: &RunReport) {
+    let mut skipped: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
+    for unit in &report.eviction.units {
+        if let UnitOutcome::Skipped(why) = &unit.outcome {
+            skipped.entry(why).or_default().push(unit);
+        }
+    }
+    let mut rows: Vec<Row> = report.eviction.obstacles.iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
+    rows.extend(skipped.iter().map(|(why, units)| {
+        let many = words::count(how_many(units.iter()), "unit");
+        vec![Span::new(format!("{many} skipped: {why}"), BODY).wrap()].into()
+    }));
+    if !rows.is_empty() {
+        page.line(2, &[Span::new("What stays, and why:", FAINT)]);
+        page.table(4, &rows);
+    }
+}

@@ -1,0 +1,112 @@
+//! How full the volume was and is, as bars and in words.
+
+use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Span};
+use crate::report::{Level, RunReport, Volume, words};
+use anstyle::Style;
+
+/// The column at which bars begin: behind the longest label.
+const LABEL: usize = 10;
+/// The room that a bar leaves for what is said of it.
+const SAID: usize = 38;
+
+/// `: 88 % → 74 %.`, or `, 74 % full.` where nothing changed.
+pub(super) fn change(report: &RunReport) -> String {
+    let volume = &report.volume;
+    match (volume.share(volume.before).map(words::percent), volume.share(volume.after).map(words::percent)) {
+        (Some(before), Some(after)) if before != after => format!(": {before} → {after}."),
+        (_, Some(after)) => format!(", {after} full."),
+        _ => ".".to_owned(),
+    }
+}
+
+/// The bars, the marks below them, and where the room came from; for a quiet night one bar alone.
+pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
+    let volume = &report.volume;
+    let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after)) else { return };
+    if !quiet {
+        page.gap();
+    }
+    let long = page.width().saturating_sub(LABEL + SAID).clamp(16, 50);
+    let bar = |page: &mut Page, label: &str, share, level| draw(page, label, share, level, volume, long);
+    if quiet || words::percent(before) == words::percent(after) {
+        bar(page, "now", after, volume.after);
+    } else {
+        bar(page, if report.run.dry_run { "now" } else { "before" }, before, volume.before);
+        bar(page, if report.run.dry_run { "then" } else { "after" }, after, volume.after);
+    }
+    if !quiet {
+        marks(page, volume, long);
+        inodes(page, volume);
+        sources(page, report);
+    }
+}
+
+fn draw(page: &mut Page, label: &str, share: f64, level: Level, volume: &Volume, long: usize) {
+    let full = cells(share, long);
+    let said = format!("  {:>5}  {} used, {} free", words::percent(share), words::size(level.used_bytes), words::size(level.free_bytes));
+    let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
+    let bar = [Span::new("█".repeat(full), colour(share, volume)), Span::new("░".repeat(long - full), FAINT)];
+    let [used, free] = bar;
+    page.line(2, &[label, used, free, Span::body(said)]);
+}
+
+fn colour(share: f64, volume: &Volume) -> Style {
+    match share {
+        s if s > volume.high => BAD,
+        s if s > volume.low => NOTE,
+        _ => GOOD,
+    }
+}
+
+/// `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
+fn marks(page: &mut Page, volume: &Volume, long: usize) {
+    let is_mark = |mark: f64| mark > 0.0 && mark <= 1.0;
+    if !is_mark(volume.low) || !is_mark(volume.high) {
+        return;
+    }
+    let at = |mark: f64| LABEL + cells(mark, long).saturating_sub(1);
+    let low = format!("{:>width$}", format!("low {} ▲", words::percent(volume.low)), width = at(volume.low) + 1);
+    let gap = at(volume.high).saturating_sub(words::width(&low));
+    page.line(0, &[Span::new(format!("{low}{}▲ high {}", " ".repeat(gap), words::percent(volume.high)), FAINT)]);
+}
+
+fn inodes(page: &mut Page, volume: &Volume) {
+    let (Some(before), Some(after)) = (volume.inode_share(volume.before), volume.inode_share(volume.after)) else { return };
+    let (before, after) = (words::percent(before), words::percent(after));
+    let said = if before == after { after } else { format!("{before} → {after}") };
+    page.line(2, &[Span::new(format!("{:<width$}{said}", "inodes", width = LABEL - 2), BODY)]);
+}
+
+/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one place.
+fn sources(page: &mut Page, report: &RunReport) {
+    let totals = &report.totals;
+    let all = [
+        ("trees", totals.freed_by_reap),
+        ("repacking", totals.freed_by_gc),
+        ("caches", totals.freed_by_evict),
+        ("trash of earlier nights", totals.freed_by_trash),
+    ];
+    let said: Vec<String> =
+        all.iter().filter(|(_, bytes)| *bytes > 0).map(|(from, bytes)| format!("{from} {}", words::size(*bytes))).collect();
+    if said.len() > 1 {
+        let label = if report.run.dry_run { "to go" } else { "freed" };
+        page.labelled(2, &[Span::body(format!("{label:<width$}", width = LABEL - 3))], Span::body(said.join(", ")));
+    }
+}
+
+/// How many of a bar's cells a share fills: a cell counts from its half on.
+fn cells(share: f64, long: usize) -> usize {
+    let long = u16::try_from(long).unwrap_or(u16::MAX);
+    (0..long).take_while(|&cell| f64::from(cell) + 0.5 <= share * f64::from(long)).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_fills_by_halves_of_cells() {
+        assert_eq!([0.0, 0.004, 0.006, 0.5, 0.994, 0.996, 1.0, 7.0].map(|share| cells(share, 100)), [0, 0, 1, 50, 99, 100, 100, 100]);
+        assert_eq!(cells(f64::NAN, 10), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! A line a repo: what became of it, how long it took, its trees, its objects.
+
+use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, Span};
+use crate::report::totals::how_many;
+use crate::report::{Counts, Gc, GcAction, Repo, RepoOutcome, RunReport, words};
+use anstyle::Style;
+
+/// A wait for a lock that is worth a word.
+const LONG_WAIT: f64 = 60.0;
+
+/// The section.
+pub(super) fn write(page: &mut Page, report: &RunReport) {
+    if report.repos.is_empty() {
+        return;
+    }
+    page.heading("Repos:", Span::body(summary(&report.repos)));
+    let rows: Vec<Row> = report.repos.iter().map(|repo| row(repo, report.run.dry_run)).collect();
+    page.table(2, &rows);
+}
+
+/// `3 maintained, 1 busy, 1 failed`.
+fn summary(repos: &[Repo]) -> String {
+    use RepoOutcome::{Busy, Failed, Maintained, Planned, Refused};
+    let many = |outcome| how_many(repos.iter().filter(|repo| repo.outcome == outcome));
+    let said = [Maintained, Planned, Busy, Refused, Failed].into_iter().filter(|&outcome| many(outcome) > 0);
+    said.map(|outcome| format!("{} {}", words::number(many(outcome)), name(outcome).0)).collect::<Vec<_>>().join(", ")
+}
+
+fn name(outcome: RepoOutcome) -> (&'static str, Style) {
+    match outcome {
+        RepoOutcome::Maintained => ("maintained", GOOD),
+        RepoOutcome::Planned => ("planned", GOOD),
+        RepoOutcome::Busy => ("busy", NOTE),
+        RepoOutcome::Refused => ("refused", BAD),
+        RepoOutcome::Failed => ("failed", BAD),
+    }
+}
+
+fn row(repo: &Repo, dry_run: bool) -> Row {
+    let (outcome, style) = name(repo.outcome);
+    let at_rest = repo.gc.action == GcAction::None && matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned);
+    vec![
+        Span::body(&repo.name).shorten(),
+        Span::new(outcome, style),
+        Span::new(words::took(repo.seconds), FAINT).right(),
+        Span::body(trees(repo, dry_run)),
+        Span::new(said(repo, dry_run), if at_rest { FAINT } else { BODY }).wrap(),
+    ]
+    .into()
+}
+
+/// `2 went, 11 stay`.
+fn trees(repo: &Repo, dry_run: bool) -> String {
+    let going = how_many(repo.worktrees.iter().filter(|tree| tree.goes()));
+    let staying = repo.worktrees.len() as u64 - going;
+    let verb = if dry_run { "would go" } else { "went" };
+    let both = [(going, verb), (staying, if staying == 1 { "stays" } else { "stay" })];
+    both.iter().filter(|(n, _)| *n > 0).map(|(n, verb)| format!("{} {verb}", words::number(*n))).collect::<Vec<_>>().join(", ")
+}
+
+/// What else there is to say of a repo.
+fn said(repo: &Repo, dry_run: bool) -> String {
+    let mut parts = Vec::new();
+    match repo.outcome {
+        RepoOutcome::Busy => parts.push(busy(repo)),
+        RepoOutcome::Refused => parts.push("see below".to_owned()),
+        RepoOutcome::Failed if repo.gc.action == GcAction::None => parts.push("see below".to_owned()),
+        _ => parts.push(objects(&repo.gc, dry_run)),
+    }
+    // A busy repo's whole time was the wait.
+    if repo.lock.waited_seconds >= LONG_WAIT && repo.outcome != RepoOutcome::Busy {
+        parts.push(format!("waited {} for its lock", words::took(repo.lock.waited_seconds)));
+    }
+    parts.retain(|part| !part.is_empty());
+    parts.join("; ")
+}
+
+/// Who holds it and why it counts as busy, each once.
+fn busy(repo: &Repo) -> String {
+    match (&repo.lock.holder, &repo.reason) {
+        (Some(holder), Some(reason)) if !reason.contains(holder.as_str()) => format!("held by {holder}; {reason}"),
+        (Some(holder), None) => format!("held by {holder}"),
+        (_, reason) => reason.clone().unwrap_or_default(),
+    }
+}
+
+/// `412 loose objects, 9 packs → 1 pack, 34 MiB less`; where nothing was repacked, why.
+fn objects(gc: &Gc, dry_run: bool) -> String {
+    let full = if gc.action == GcAction::Full { " in full" } else { "" };
+    match gc.action {
+        GcAction::None => gc.reason.clone(),
+        _ if dry_run => format!("would repack{full}: {}", counts(gc.before)),
+        _ => format!("repacked{full}: {} → {}{}", counts(gc.before), counts(gc.after), change(gc)),
+    }
+}
+
+fn counts(counts: Counts) -> String {
+    let both = [(counts.loose_objects, "loose object"), (counts.packs, "pack")];
+    let said: Vec<String> = both.iter().filter(|(n, _)| *n > 0).map(|(n, noun)| words::count(*n, noun)).collect();
+    if said.is_empty() { "no objects".to_owned() } else { said.join(", ") }
+}
+
+fn change(gc: &Gc) -> String {
+    let (before, after) = (gc.before.bytes, gc.after.bytes);
+    match before.abs_diff(after) {
+        0 => String::new(),
+        bytes if after < before => format!(", {} less", words::size(bytes)),
+        bytes => format!(", {} more", words::size(bytes)),
+    }
+}

@@ -1,0 +1,103 @@
+//! The trees that went and those that stay, and why.
+
+use crate::report::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
+use crate::report::totals::how_many;
+use crate::report::{Class, RunReport, TreeOutcome, VerdictName, Worktree, words};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How many trees of a group are named.
+const NAMED: usize = 5;
+
+/// The trees that went, each with its reason and the ref that holds its work.
+pub(super) fn gone(page: &mut Page, report: &RunReport) {
+    let rows: Vec<Row> = report.worktrees().filter(|tree| tree.goes()).map(|tree| gone_row(report, tree)).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let title = if report.run.dry_run { "Trees that would go:" } else { "Trees that went:" };
+    let bytes = match report.totals.freed_by_reap {
+        0 => String::new(),
+        bytes => format!(" ({})", words::size(bytes)),
+    };
+    page.heading(title, Span::body(format!("{}{bytes}", words::number(rows.len() as u64))));
+    page.table(2, &rows);
+}
+
+fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
+    let branch = tree.branch.as_deref().map_or(Span::new("no branch", FAINT), Span::body);
+    let cells = vec![
+        Span::new(words::below(&report.volume.root, &tree.path), STRONG).shorten(),
+        branch.shorten(),
+        Span::body(tree.class.map_or("", class)),
+        Span::body(tree.idle_seconds.map_or(String::new(), |seconds| format!("idle {}", words::age(seconds)))),
+        Span::body(tree.bytes.map_or(String::new(), words::size)).right(),
+    ];
+    let rescue = tree.rescue_ref.as_ref().map(|name| Span::body(format!("rescued as {name}")));
+    let planned = (tree.rescue_ref.is_none() && tree.rescued()).then(|| Span::body("its work would be rescued first"));
+    let notes = [Some(Span::new(tree.reasons.join("; "), FAINT)), rescue, planned];
+    Row { cells, notes: notes.into_iter().flatten().collect() }
+}
+
+fn class(class: Class) -> &'static str {
+    match class {
+        Class::Landed => "landed",
+        Class::Saved => "saved",
+        Class::Unsaved => "unsaved",
+    }
+}
+
+/// The trees and stray folders that stay: those that nobody could tell or remove one by one, the rest by reason.
+pub(super) fn kept(page: &mut Page, report: &RunReport) {
+    let unknown = report.worktrees().filter(|tree| tree.verdict == VerdictName::Unknown && is_kept(tree));
+    let failed = report.worktrees().filter(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)));
+    let mut rows: Vec<Row> = unknown.map(|tree| unknown_row(report, tree)).collect();
+    rows.extend(failed.map(|tree| failed_row(report, tree)));
+    rows.extend(groups(report).iter().map(|(because, trees)| group_row(report, because, trees)));
+    if !rows.is_empty() {
+        let many = how_many(report.worktrees().filter(|tree| !tree.goes()));
+        page.heading("Trees that stay:", Span::body(words::number(many)));
+        page.table(2, &rows);
+    }
+}
+
+fn is_kept(tree: &Worktree) -> bool {
+    tree.outcome == TreeOutcome::Kept
+}
+
+/// What was decided to stay, by its decisive reason: the largest group first.
+pub(super) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
+    let mut by_reason: BTreeMap<&str, Vec<&Worktree>> = BTreeMap::new();
+    for tree in report.worktrees().filter(|tree| is_kept(tree) && tree.verdict != VerdictName::Unknown) {
+        by_reason.entry(&tree.because).or_default().push(tree);
+    }
+    let mut groups: Vec<_> = by_reason.into_iter().collect();
+    groups.sort_by_key(|(_, trees)| std::cmp::Reverse(trees.len()));
+    groups
+}
+
+fn unknown_row(report: &RunReport, tree: &Worktree) -> Row {
+    let why = format!("{}: {}", words::below(&report.volume.root, &tree.path), tree.reasons.join("; "));
+    vec![Span::new("unknown", NOTE), Span::body("1").right(), Span::new(why, BODY).wrap()].into()
+}
+
+fn failed_row(report: &RunReport, tree: &Worktree) -> Row {
+    let why = format!("{}: should have gone ({}), see below", words::below(&report.volume.root, &tree.path), tree.because);
+    vec![Span::new("failed", BAD), Span::body("1").right(), Span::new(why, BODY).wrap()].into()
+}
+
+fn group_row(report: &RunReport, because: &str, trees: &[&Worktree]) -> Row {
+    let said = match trees {
+        [one] => format!("{}: {}", words::below(&report.volume.root, &one.path), one.reasons.join("; ")),
+        many => words::few(&names(report, many), NAMED),
+    };
+    vec![Span::body(because), Span::body(words::number(trees.len() as u64)).right(), Span::new(said, FAINT).wrap()].into()
+}
+
+/// The trees' last names; their paths, where two of them would read the same.
+fn names(report: &RunReport, trees: &[&Worktree]) -> Vec<String> {
+    let short: Vec<String> = trees.iter().map(|tree| words::name(&tree.path)).collect();
+    if short.iter().collect::<BTreeSet<_>>().len() == short.len() {
+        return short;
+    }
+    trees.iter().map(|tree| words::below(&report.volume.root, &tree.path)).collect()
+}
