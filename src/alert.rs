@@ -1,1 +1,118 @@
-//! To come.
+//! What somebody should hear of: rules over a report.
+//!
+//! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line.
+
+use crate::report::troubles::{Kind, Trouble, amount, missing, troubles};
+use crate::report::{Alert, RunOutcome, RunReport, Severity, words};
+use std::collections::BTreeMap;
+
+/// A summary's longest quotation.
+const QUOTED: usize = 300;
+
+/// The report's alerts, the worst first.
+pub fn alerts(report: &RunReport) -> Vec<Alert> {
+    if report.run.dry_run {
+        return Vec::new();
+    }
+    let rules = [refused, shortfall, failed, interrupted, still_high, missing_trees, evicted, rescues];
+    let mut alerts: Vec<Alert> = rules.iter().filter_map(|rule| rule(report)).collect();
+    alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
+    alerts
+}
+
+fn alert(name: &str, severity: Severity, summary: &str) -> Alert {
+    Alert { name: name.to_owned(), severity, summary: words::plain(summary) }
+}
+
+fn quoted(text: &str) -> String {
+    words::shorten(&words::plain(text), QUOTED)
+}
+
+fn reason(report: &RunReport) -> String {
+    quoted(report.run.reason.as_deref().unwrap_or("no reason was given"))
+}
+
+/// The run touched nothing, because the volume is not what the config says.
+fn refused(report: &RunReport) -> Option<Alert> {
+    let summary = || format!("the run on {} was refused and touched nothing: {}", report.volume.root.display(), reason(report));
+    (report.run.outcome == RunOutcome::Refused).then(|| alert("RunRefused", Severity::Critical, &summary()))
+}
+
+/// Less was evicted than needed: the volume goes on filling.
+fn shortfall(report: &RunReport) -> Option<Alert> {
+    let (eviction, missing) = (&report.eviction, missing(&report.eviction)?);
+    let said = |bytes, inodes| amount(bytes, inodes).unwrap_or_else(|| "nothing".to_owned());
+    let wanted = said(eviction.wanted_bytes, eviction.wanted_inodes);
+    let freed = said(eviction.freed_bytes, eviction.freed_inodes);
+    Some(alert("EvictionShortfall", Severity::Critical, &format!("eviction wanted {wanted}, freed {freed}, is short by {missing}")))
+}
+
+/// Something failed; the others went on.
+fn failed(report: &RunReport) -> Option<Alert> {
+    let failures: Vec<Trouble> = troubles(report).into_iter().filter(|trouble| trouble.kind == Kind::Failure).collect();
+    let first = failures.first()?;
+    let about = if first.about.is_empty() { String::new() } else { format!("{}: ", first.about) };
+    let first = quoted(&format!("{about}{}", first.why));
+    let summary = match failures.len() {
+        1 => format!("1 failure: {first}"),
+        many => format!("{}, the first: {first}", words::count(many as u64, "failure")),
+    };
+    Some(alert("RunFailed", Severity::Warning, &summary))
+}
+
+/// The run was stopped; the rest comes next time.
+fn interrupted(report: &RunReport) -> Option<Alert> {
+    let summary = || format!("the run was stopped early: {}", reason(report));
+    (report.run.outcome == RunOutcome::Interrupted).then(|| alert("RunInterrupted", Severity::Warning, &summary()))
+}
+
+/// The volume is above its high mark even after the run.
+fn still_high(report: &RunReport) -> Option<Alert> {
+    let volume = &report.volume;
+    let after = volume.share(volume.after).filter(|&after| volume.high > 0.0 && after > volume.high)?;
+    let summary = format!(
+        "{} is {} full after the run, above its high mark of {}",
+        volume.root.display(),
+        words::percent(after),
+        words::percent(volume.high)
+    );
+    Some(alert("VolumeStillHigh", Severity::Warning, &summary))
+}
+
+/// So many trees were missing at once that the volume may be partly mounted.
+fn missing_trees(report: &RunReport) -> Option<Alert> {
+    let repos = report.repos.iter().filter_map(|repo| Some((&repo.name, repo.prune.refused.as_deref()?)));
+    let said: Vec<String> = repos.map(|(name, why)| quoted(&format!("{name}: {why}"))).collect();
+    (!said.is_empty()).then(|| alert("MissingTreesRefused", Severity::Warning, &format!("pruning was refused in {}", words::few(&said, 3))))
+}
+
+/// `volume from 88 % to 74 %, 12.3 GiB wanted, 12.4 GiB freed, from npm (41 units) and cargo (3 units)`.
+fn evicted(report: &RunReport) -> Option<Alert> {
+    let eviction = &report.eviction;
+    let mut units: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for unit in eviction.units.iter().filter(|unit| unit.outcome.goes()) {
+        let (bytes, many) = units.entry(&unit.cache).or_default();
+        *bytes += unit.bytes;
+        *many += 1;
+    }
+    let mut caches: Vec<_> = units.into_iter().collect();
+    caches.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
+    let from: Vec<String> = caches.iter().map(|(cache, (_, many))| format!("{cache} ({})", words::count(*many, "unit"))).collect();
+    let level = |level| report.volume.share(level).map_or("?".to_owned(), words::percent);
+    let wanted = amount(eviction.wanted_bytes, eviction.wanted_inodes).map(|wanted| format!("{wanted} wanted, ")).unwrap_or_default();
+    let freed = amount(eviction.freed_bytes, eviction.freed_inodes).unwrap_or_else(|| "nothing".to_owned());
+    let levels = format!("volume from {} to {}", level(report.volume.before), level(report.volume.after));
+    let summary = format!("{levels}, {wanted}{freed} freed, from {}", words::few(&from, 6));
+    (!from.is_empty()).then(|| alert("Evicted", Severity::Info, &summary))
+}
+
+/// Unsaved work was put under a ref: its owner may want it back.
+fn rescues(report: &RunReport) -> Option<Alert> {
+    let trees = report.worktrees().filter(|tree| tree.rescued());
+    let names: Vec<String> = trees.map(|tree| words::below(&report.volume.root, &tree.path)).collect();
+    let summary = || {
+        let many = words::count(names.len() as u64, "tree");
+        format!("unsaved work of {many} was rescued: {}; `treewarden rescue list` shows it", words::few(&names, 5))
+    };
+    (!names.is_empty()).then(|| alert("RescuesMade", Severity::Info, &summary()))
+}
