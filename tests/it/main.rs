@@ -1,1 +1,3 @@
-fn main() {}
+//! The one integration test binary: a file a behaviour.
+
+mod report;

@@ -1,0 +1,198 @@
+//! What a report looks like to a person, and that nothing in it can fool them.
+//!
+//! `UPDATE_GOLDEN=1 cargo test` writes the golden files anew; read them before you commit them.
+
+mod nights;
+
+use chrono::TimeDelta;
+use std::fmt::Write as _;
+use std::path::Path;
+use treewarden::alert::alerts;
+use treewarden::journal;
+use treewarden::report::look::Look;
+use treewarden::report::{RunOutcome, RunReport, Severity, TreeOutcome, history, text};
+
+fn golden(name: &str, is: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, is).unwrap();
+    }
+    let should = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(is == should, "{} differs; it now is:\n{is}", path.display());
+}
+
+fn all() -> Vec<RunReport> {
+    vec![nights::rich(), nights::idle(), nights::rehearsal(), nights::disaster(), nights::refused()]
+}
+
+#[test]
+fn a_rich_night() {
+    golden("rich.txt", &text::render(&nights::rich(), Look::PLAIN));
+}
+
+#[test]
+fn a_rich_night_on_a_narrow_terminal() {
+    golden("rich-80.txt", &text::render(&nights::rich(), Look { width: 80, colour: false }));
+}
+
+#[test]
+fn an_idle_night_is_told_in_five_lines() {
+    let text = text::render(&nights::idle(), Look::PLAIN);
+    assert_eq!(text.lines().count(), 5);
+    golden("idle.txt", &text);
+}
+
+#[test]
+fn a_dry_run() {
+    golden("dry-run.txt", &text::render(&nights::rehearsal(), Look::PLAIN));
+}
+
+#[test]
+fn a_disaster() {
+    golden("disaster.txt", &text::render(&nights::disaster(), Look::PLAIN));
+}
+
+#[test]
+fn a_refused_run() {
+    golden("refused.txt", &text::render(&nights::refused(), Look::PLAIN));
+}
+
+#[test]
+fn the_history_of_some_nights() {
+    let mut runs = [nights::idle(), nights::refused(), nights::disaster(), nights::rich()];
+    for (run, days) in runs.iter_mut().zip([3, 2, 1, 0]) {
+        run.run.started -= TimeDelta::days(days);
+        run.run.finished -= TimeDelta::days(days);
+    }
+    golden("history.txt", &history::render(&runs, 1, Look { width: 80, colour: false }));
+    assert_eq!(history::render(&[], 0, Look::PLAIN), "No runs yet.\n");
+}
+
+#[test]
+fn the_alerts_of_all_nights() {
+    let mut said = String::new();
+    for (name, report) in ["rich", "idle", "dry run", "disaster", "refused"].iter().zip(all()) {
+        for alert in alerts(&report) {
+            writeln!(said, "{name}: {} ({:?}): {}", alert.name, alert.severity, alert.summary).unwrap();
+        }
+    }
+    golden("alerts.txt", &said);
+}
+
+#[test]
+fn a_dry_run_and_a_quiet_night_alert_nobody() {
+    assert_eq!(alerts(&nights::rehearsal()), []);
+    assert_eq!(alerts(&nights::idle()), []);
+    let mut rehearsed_disaster = nights::disaster();
+    rehearsed_disaster.run.dry_run = true;
+    assert_eq!(alerts(&rehearsed_disaster), []);
+}
+
+#[test]
+fn the_worst_alert_comes_first() {
+    let severities: Vec<Severity> = alerts(&nights::disaster()).iter().map(|alert| alert.severity).collect();
+    assert!(severities.is_sorted_by(|a, b| a >= b), "{severities:?}");
+}
+
+/// The text without its colours (`ESC [ digits ; digits m`), which are all that may be in it.
+fn without_colours(text: &str) -> String {
+    let mut rest = text.split("\u{1b}[");
+    let mut plain = rest.next().unwrap_or_default().to_owned();
+    for part in rest {
+        let after = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';');
+        plain += after.strip_prefix('m').unwrap_or("\u{1b}");
+    }
+    plain
+}
+
+#[test]
+fn no_name_steers_a_terminal() {
+    let hostile = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}".contains(c);
+    for width in [0, 40, 80, 100, 1000] {
+        let plain = Look { width, colour: false };
+        for report in all() {
+            let runs = [report];
+            let texts = [text::render(&runs[0], plain), history::render(&runs, 0, plain)];
+            for (text, coloured) in texts
+                .iter()
+                .zip([text::render(&runs[0], Look { width, colour: true }), history::render(&runs, 0, Look { width, colour: true })])
+            {
+                assert!(!text.contains(hostile), "{text:?}");
+                assert_eq!(&without_colours(&coloured), text);
+            }
+            assert!(!alerts(&runs[0]).iter().any(|alert| alert.summary.contains(|c| hostile(c) || c == '\n')));
+        }
+    }
+    assert!(!text::render(&nights::disaster(), Look::PLAIN).lines().any(|line| line.starts_with("Freed 9 TiB")));
+}
+
+#[test]
+fn no_line_ends_in_blanks_and_none_is_wider_than_its_words_need() {
+    for report in all() {
+        let text = text::render(&report, Look::PLAIN);
+        assert!(!text.contains(" \n") && !text.contains("\n\n\n"), "{text}");
+    }
+    let text = text::render(&nights::rich(), Look::PLAIN);
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn the_exit_code_tells_how_a_run_ended() {
+    assert_eq!(all().iter().map(RunReport::exit_code).collect::<Vec<_>>(), [1, 0, 0, 4, 3]);
+}
+
+#[test]
+fn the_sums_are_those_of_the_rows() {
+    let report = nights::rich();
+    let totals = report.totals;
+    assert_eq!((totals.reaped, totals.rescued, totals.evicted, totals.failures), (3, 1, 44, 1));
+    assert_eq!(totals.freed_bytes, totals.freed_by_reap + totals.freed_by_gc + totals.freed_by_evict + totals.freed_by_trash);
+    assert_eq!(nights::rehearsal().totals.rescued, 1);
+}
+
+#[test]
+fn a_shortfall_alone_fails_a_run() {
+    let mut report = nights::idle();
+    report.eviction.shortfall_inodes = 1;
+    report.tally(0, 0);
+    assert_eq!((report.run.outcome, report.totals.failures), (RunOutcome::Failed, 0));
+}
+
+#[test]
+fn the_journal_brings_back_what_was_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = journal::file(folder.path());
+    assert_eq!(journal::read(&file).unwrap(), journal::Past::default());
+    for report in all() {
+        journal::append(&file, &report).unwrap();
+    }
+    let past = journal::read(&file).unwrap();
+    assert_eq!((past.runs.len(), past.skipped), (5, 0));
+    let trees: Vec<&str> = past.runs[0].worktrees().map(|tree| tree.because.as_str()).collect();
+    assert_eq!(trees, ["idle", "idle", "idle", "landed", "unreadable"]);
+    assert!(past.runs[0].worktrees().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_))));
+    assert_eq!(past.runs[1].run, nights::idle().run);
+}
+
+#[test]
+fn a_torn_line_stays_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = journal::file(folder.path());
+    journal::append(&file, &nights::idle()).unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
+    journal::append(&file, &nights::rich()).unwrap();
+    let past = journal::read(&file).unwrap();
+    assert_eq!((past.runs.len(), past.skipped), (2, 1));
+    assert_eq!(past.runs[1].totals, nights::rich().totals);
+}
+
+#[test]
+fn a_link_in_the_journal_s_place_is_not_followed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = journal::file(folder.path());
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), &file).unwrap();
+    let error = journal::append(&file, &nights::idle()).unwrap_err().to_string();
+    assert!(error.starts_with("failed to append to `"), "{error}");
+    assert!(!folder.path().join("elsewhere").exists());
+}
