@@ -62,7 +62,7 @@ fn failed(report: &RunReport) -> Option<Alert> {
 
 /// The run was stopped; the rest comes next time.
 fn interrupted(report: &RunReport) -> Option<Alert> {
-    let summary = || format!("the run was stopped early, the rest comes next time: {}", reason(report));
+    let summary = || format!("the run was stopped early: {}", reason(report));
     (report.run.outcome == RunOutcome::Interrupted).then(|| alert("RunInterrupted", Severity::Warning, &summary()))
 }
 

@@ -240,7 +240,7 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 }
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
-    let history = journal::read(&policy.volume.state.path().join("journal.jsonl")).map_err(refused)?;
+    let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
     let runs = &history.runs[history.runs.len().saturating_sub(last)..];
     print(&match format {
         Format::Text => history::render(runs, history.skipped, Look::of_stdout()),

@@ -54,7 +54,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     report.tally(from_gc(&report), from_trash);
     report.alerts = alert::alerts(&report);
     if !options.dry_run && report.run.outcome != RunOutcome::Refused {
-        let file = policy.volume.state.path().join("journal.jsonl");
+        let file = journal::file(&policy.volume.state.path());
         if let Err(error) = journal::append(&file, &report) {
             report.failures.push(error.to_string());
             report.tally(from_gc(&report), from_trash);

@@ -30,8 +30,17 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
 fn head() -> Row {
     let left = |name| Span::new(name, FAINT);
     let right = |name| Span::new(name, FAINT).right();
-    vec![left("UTC"), left("outcome"), right("took"), right("freed"), right("reaped"), right("rescued"), right("evicted"), right("level")]
-        .into()
+    vec![
+        left("when (UTC)"),
+        left("outcome"),
+        right("took"),
+        right("freed"),
+        right("reaped"),
+        right("rescued"),
+        right("evicted"),
+        right("level"),
+    ]
+    .into()
 }
 
 fn row(run: &RunReport) -> Row {
@@ -85,7 +94,7 @@ fn in_the_way(run: &RunReport) -> Option<String> {
     Some(if more > 0 { format!("{why} (and {} more)", words::number(more)) } else { why })
 }
 
-/// `30 runs freed 210 GiB: 45 trees reaped, 12 of them rescued first; 1,204 cache units evicted. 27 ok, 3 failed.`
+/// `30 runs since 23 Oct 2026 freed 210 GiB: 45 trees reaped, 12 rescued, 1,204 cache units evicted. 27 ok, 3 failed.`
 fn sum(runs: &[RunReport]) -> String {
     let total = |of: fn(&RunReport) -> u64| runs.iter().map(of).sum::<u64>();
     let mut done = vec![format!("{} reaped", words::count(total(|run| run.totals.reaped), "tree"))];
@@ -98,5 +107,6 @@ fn sum(runs: &[RunReport]) -> String {
     let ended = names.map(|name| (name, how_many(runs.iter().filter(|run| outcome(run).0 == name))));
     let ended: Vec<String> = ended.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{} {name}", words::number(*n))).collect();
     let freed = words::size(total(|run| run.totals.freed_bytes));
-    format!("{} freed {freed}: {}. {}.", words::count(runs.len() as u64, "run"), done.join(", "), ended.join(", "))
+    let since = runs.first().map(|run| run.run.started.format(" since %-d %b %Y").to_string()).unwrap_or_default();
+    format!("{}{since} freed {freed}: {}. {}.", words::count(runs.len() as u64, "run"), done.join(", "), ended.join(", "))
 }

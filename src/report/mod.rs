@@ -8,6 +8,7 @@ pub mod history;
 pub mod look;
 mod lossy;
 mod page;
+pub mod rows;
 pub mod text;
 pub mod totals;
 pub mod troubles;
@@ -20,8 +21,6 @@ pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-
-pub mod rows;
 
 /// The schema's name and version.
 pub const SCHEMA: &str = "treewarden.report/1";

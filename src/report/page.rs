@@ -141,7 +141,7 @@ impl Page {
     }
 
     /// A text that wraps and hangs behind what stands before it in the line.
-    fn labelled(&mut self, indent: usize, label: &[Span], text: Span) {
+    pub(crate) fn labelled(&mut self, indent: usize, label: &[Span], text: Span) {
         let mut cells = label.to_vec();
         cells.push(text.wrap());
         self.row(indent, 1, &cells, &cells.iter().map(Span::width).collect::<Vec<_>>());
@@ -210,7 +210,7 @@ impl Page {
 
     fn paint(&mut self, text: &str, style: Style) {
         if self.colour && style != BODY {
-            self.out.push_str(&format!("{style}{text}{style:#}"));
+            self.out.extend([&style.render().to_string(), text, &style.render_reset().to_string()]);
         } else {
             self.out.push_str(text);
         }
@@ -262,7 +262,7 @@ mod tests {
         let long = "one two three four five six seven eight nine ten";
         let rows = [vec![Span::body("a/very/long/path/to/somewhere").shorten(), Span::body(long).wrap()].into()];
         let text = page(50, |page| page.table(0, &rows));
-        assert_eq!(text, "a/ver…somewhere  one two three four five six seven\n                 eight nine ten\n");
+        assert_eq!(text, "a/…/to/somewhere  one two three four five six\n                  seven eight nine ten\n");
     }
 
     #[test]

@@ -23,7 +23,6 @@ pub fn render(report: &RunReport, look: Look) -> String {
         quiet(&mut page, report);
         return page.finish();
     }
-    page.gap();
     level::write(&mut page, report, false);
     repos::write(&mut page, report);
     trees::gone(&mut page, report);
@@ -72,7 +71,8 @@ fn occasion(report: &RunReport) -> String {
     let seconds = (run.finished - run.started).as_seconds_f64();
     let shard = run.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
     let when = run.started.format("%a %-d %b %Y, %H:%M UTC");
-    format!("{when}, {}, on {}{shard}, treewarden {}", words::took(seconds), run.host, run.version)
+    let took = Some(words::took(seconds)).filter(|took| !took.is_empty()).map(|took| format!(", {took}")).unwrap_or_default();
+    format!("{when}{took}, on {}{shard}, treewarden {}", run.host, run.version)
 }
 
 /// Whether there is nothing to tell but that all is well.

@@ -54,10 +54,11 @@ impl UnitOutcome {
 }
 
 impl Volume {
-    /// The share of the volume's bytes in use at this level; none where its size is unknown.
+    /// The share of the volume's bytes in use at this level, of those that anybody but root may fill: what df and the kubelet say, and
+    /// what the marks are held against. None where the size is unknown.
     #[expect(clippy::cast_precision_loss, reason = "a share of petabytes is still exact to far more digits than anybody reads")]
     pub fn share(&self, level: Level) -> Option<f64> {
-        (self.total_bytes > 0).then(|| level.used_bytes as f64 / self.total_bytes as f64)
+        (self.total_bytes > 0).then(|| level.used_bytes as f64 / (level.used_bytes + level.free_bytes) as f64)
     }
 
     /// The share of its inodes; none where it has no fixed number.

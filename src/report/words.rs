@@ -41,13 +41,14 @@ pub fn age(seconds: u64) -> String {
     count(seconds / unit, name)
 }
 
-/// How long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`.
+/// How long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; nothing for what took no time.
 pub fn took(seconds: f64) -> String {
     match seconds {
-        s if s < 9.95 => format!("{s:.1} s"),
+        s if s < 0.05 => String::new(),
+        s if s < 9.95 => format!("{} s", format!("{s:.1}").trim_end_matches(".0")),
         s if s < 119.5 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", (s / 60.0).floor()),
-        s => format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()),
+        s => format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()).replace(" 0 min", ""),
     }
 }
 
@@ -132,16 +133,28 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text in at most `columns`, with `…` for its middle: a path is known by its end, so more of that stays.
+/// The text in at most `columns`, with `…` for its middle.
+///
+/// A path loses whole folders where that is enough. Else more of its end stays: that is what it is known by.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
+    }
+    if let Some(path) = without_middle_folders(text, columns) {
+        return path;
     }
     let room = columns.saturating_sub(1);
     let head: String = fitting(text.chars(), room / 3).collect();
     let tail: Vec<char> = fitting(text.chars().rev(), room - room / 3).collect();
     let tail: String = tail.into_iter().rev().collect();
     format!("{head}…{tail}")
+}
+
+/// `acme__shop/…/fix-cart`, with as many of the last folders as fit.
+fn without_middle_folders(path: &str, columns: usize) -> Option<String> {
+    let (first, rest) = path.split_once('/')?;
+    let tails = rest.match_indices('/').map(|(at, _)| &rest[at..]);
+    tails.map(|tail| format!("{first}/…{tail}")).find(|short| width(short) <= columns)
 }
 
 fn fitting(text: impl Iterator<Item = char>, columns: usize) -> impl Iterator<Item = char> {
@@ -202,8 +215,8 @@ mod tests {
 
     #[test]
     fn times_shares_and_numbers_are_short() {
-        let times = [0.0, 0.42, 9.97, 41.2, 119.4, 125.0, 7199.0, 3900.0 * 2.0].map(took);
-        assert_eq!(times, ["0.0 s", "0.4 s", "10 s", "41 s", "119 s", "2 min", "119 min", "2 h 10 min"]);
+        let times = [0.0, 0.42, 3.99, 9.97, 41.2, 119.4, 125.0, 7199.0, 7800.0, 14_400.0].map(took);
+        assert_eq!(times, ["", "0.4 s", "4 s", "10 s", "41 s", "119 s", "2 min", "119 min", "2 h 10 min", "4 h"]);
         assert_eq!([0.0, 0.884, 1.0].map(percent), ["0 %", "88 %", "100 %"]);
         assert_eq!([0, 999, 1000, 1_204_000].map(number), ["0", "999", "1,000", "1,204,000"]);
     }
@@ -244,8 +257,10 @@ mod tests {
     #[test]
     fn a_long_name_loses_its_middle() {
         assert_eq!(shorten("worktrees/shop/fix-cart", 40), "worktrees/shop/fix-cart");
+        assert_eq!(shorten("worktrees/shop/fix-cart", 22), "worktrees/…/fix-cart");
         assert_eq!(shorten("worktrees/shop/fix-cart", 16), "workt…p/fix-cart");
-        assert_eq!(width(&shorten("界界界界界界界界", 9)), 9 - 2);
+        assert_eq!(shorten("a/bb/cc/dd/e", 10), "a/…/dd/e");
+        assert_eq!(width(&shorten("界界界界界界界界", 9)), 9);
         assert_eq!(shorten("abc", 0), "…");
     }
 }

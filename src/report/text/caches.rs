@@ -21,10 +21,8 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
         page.table(2, &by_cache(report));
         largest(page, report);
-    } else {
-        if !report.eviction.reason.is_empty() {
-            page.gap();
-        }
+    } else if !report.eviction.reason.is_empty() {
+        page.gap();
         untouched(page, report);
     }
     obstacles(page, report);

@@ -7,7 +7,7 @@ use anstyle::Style;
 /// The column at which bars begin: behind the longest label.
 const LABEL: usize = 10;
 /// The room that a bar leaves for what is said of it.
-const SAID: usize = 44;
+const SAID: usize = 38;
 
 /// `: 88 % → 74 %.`, or `, 74 % full.` where nothing changed.
 pub(super) fn change(report: &RunReport) -> String {
@@ -23,6 +23,9 @@ pub(super) fn change(report: &RunReport) -> String {
 pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     let volume = &report.volume;
     let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after)) else { return };
+    if !quiet {
+        page.gap();
+    }
     let long = page.width().saturating_sub(LABEL + SAID).clamp(16, 50);
     let bar = |page: &mut Page, label: &str, share, level| draw(page, label, share, level, volume, long);
     if quiet || words::percent(before) == words::percent(after) {
@@ -74,7 +77,7 @@ fn inodes(page: &mut Page, volume: &Volume) {
     page.line(2, &[Span::new(format!("{:<width$}{said}", "inodes", width = LABEL - 2), BODY)]);
 }
 
-/// `freed     trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one place.
+/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one place.
 fn sources(page: &mut Page, report: &RunReport) {
     let totals = &report.totals;
     let all = [
@@ -86,8 +89,8 @@ fn sources(page: &mut Page, report: &RunReport) {
     let said: Vec<String> =
         all.iter().filter(|(_, bytes)| *bytes > 0).map(|(from, bytes)| format!("{from} {}", words::size(*bytes))).collect();
     if said.len() > 1 {
-        let label = if report.run.dry_run { "to free" } else { "freed" };
-        page.line(2, &[Span::body(format!("{label:<width$}{}", said.join(", "), width = LABEL - 2))]);
+        let label = if report.run.dry_run { "to go" } else { "freed" };
+        page.labelled(2, &[Span::body(format!("{label:<width$}", width = LABEL - 3))], Span::body(said.join(", ")));
     }
 }
 

@@ -38,7 +38,7 @@ fn name(outcome: RepoOutcome) -> (&'static str, Style) {
 
 fn row(repo: &Repo, dry_run: bool) -> Row {
     let (outcome, style) = name(repo.outcome);
-    let at_rest = repo.gc.action == GcAction::None && repo.outcome == RepoOutcome::Maintained;
+    let at_rest = repo.gc.action == GcAction::None && matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned);
     vec![
         Span::body(&repo.name).shorten(),
         Span::new(outcome, style),
@@ -67,7 +67,8 @@ fn said(repo: &Repo, dry_run: bool) -> String {
         RepoOutcome::Failed if repo.gc.action == GcAction::None => parts.push("see below".to_owned()),
         _ => parts.push(objects(&repo.gc, dry_run)),
     }
-    if repo.lock.waited_seconds >= LONG_WAIT {
+    // A busy repo's whole time was the wait.
+    if repo.lock.waited_seconds >= LONG_WAIT && repo.outcome != RepoOutcome::Busy {
         parts.push(format!("waited {} for its lock", words::took(repo.lock.waited_seconds)));
     }
     parts.retain(|part| !part.is_empty());
@@ -88,7 +89,9 @@ fn objects(gc: &Gc, dry_run: bool) -> String {
     let full = if gc.action == GcAction::Full { " in full" } else { "" };
     match gc.action {
         GcAction::None => gc.reason.clone(),
-        _ if dry_run => format!("would repack{full}: {}", counts(gc.before)),
+        _ if dry_run => format!("would repack{full}: {}", gc.reason),
+        // Refs alone were packed: the counts don't tell of them.
+        _ if gc.before == gc.after => format!("tidied up: {}", gc.reason),
         _ => format!("repacked{full}: {} → {}{}", counts(gc.before), counts(gc.after), change(gc)),
     }
 }

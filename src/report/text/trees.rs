@@ -17,7 +17,7 @@ pub(super) fn gone(page: &mut Page, report: &RunReport) {
     let title = if report.run.dry_run { "Trees that would go:" } else { "Trees that went:" };
     let bytes = match report.totals.freed_by_reap {
         0 => String::new(),
-        bytes => format!(", {}", words::size(bytes)),
+        bytes => format!(" ({})", words::size(bytes)),
     };
     page.heading(title, Span::body(format!("{}{bytes}", words::number(rows.len() as u64))));
     page.table(2, &rows);
