@@ -38,6 +38,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     let mut lines = vec![ok("config", format!("{} repos, {} caches", policy.repos.len(), policy.caches.len())), git(stop)];
     lines.push(volume::prove(&policy.volume).map_or_else(|error| bad("volume", error), |sentinel| ok("volume", sentinel.id)));
     lines.push(space(policy));
+    lines.push(mount(policy));
     lines.push(writable(&policy.volume.state));
     lines.extend(policy.repos.iter().map(|repo| {
         let what = format!("repo {}", repo.name);
@@ -86,6 +87,17 @@ fn space(policy: &Policy) -> Line {
     match survey::volume::usage(&policy.volume.root) {
         Ok(usage) => ok("space", format!("{} free of {}", words::size(usage.free_bytes), words::size(usage.total_bytes))),
         Err(error) => bad("space", format!("failed to ask how full `{}` is: {error}; is it mounted?", policy.volume.root.display())),
+    }
+}
+
+fn mount(policy: &Policy) -> Line {
+    match survey::mount::of(&policy.volume.root) {
+        Ok(Some(mount)) => Line {
+            trouble: survey::mount::trouble(&mount).map(str::to_owned),
+            ..ok("mount", format!("{} at {} ({})", mount.kind, mount.at.display(), mount.options.join(",")))
+        },
+        Ok(None) => ok("mount", "not listed by the kernel"),
+        Err(error) => bad("mount", format!("failed to ask how `{}` is mounted: {error}; is it there?", policy.volume.root.display())),
     }
 }
 

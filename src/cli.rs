@@ -11,6 +11,7 @@ use crate::stop::Stop;
 use crate::{check, demo, journal, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -144,6 +145,7 @@ fn failed(message: impl ToString) -> Exit {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logs(cli.log_format);
+    raise_descriptor_limit();
     let code = dispatch(cli).unwrap_or_else(|exit| {
         anstream::eprintln!("treewarden: {}", exit.message);
         exit.code
@@ -258,8 +260,22 @@ fn progress() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
+/// 32 threads that delete nested folders hold a descriptor a level each: the usual soft limit of 1024 is tight, the hard one is ours to use.
+fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the descriptor limit stays as it is");
+    }
+}
+
 fn start_logs(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(tracing::Level::WARN.into()).from_env_lossy();
+    // A cluster keeps its logs and wants to see the night pass; a person at a terminal has the report.
+    let level = match format {
+        LogFormat::Text => tracing::Level::WARN,
+        LogFormat::Json => tracing::Level::INFO,
+    };
+    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),

@@ -10,7 +10,7 @@ use crate::config::policy::{self, Policy};
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::journal;
-use crate::lock::{self, LockedVolume};
+use crate::lock::{self, LockError, LockedVolume};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::evict;
 use crate::plan::repo::Only;
@@ -23,7 +23,7 @@ use indicatif::ProgressBar;
 use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What the command line asks of a run.
 #[derive(Debug, Clone)]
@@ -82,7 +82,7 @@ fn night(
     let (lock, trash) = if options.dry_run {
         (None, None)
     } else {
-        let lock = LockedVolume::take(&locks, "run", now).map_err(|error| format!("another run has the volume: {error}"))?;
+        let lock = LockedVolume::take(&locks, "run", now).map_err(not_to_be_had)?;
         (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
     };
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
@@ -135,6 +135,13 @@ fn night(
     Ok(emptied)
 }
 
+fn not_to_be_had(error: LockError) -> String {
+    match error {
+        LockError::Busy(_) => format!("another run has the volume: {error}; wait for it to end"),
+        error => error.to_string(),
+    }
+}
+
 /// Every repo in parallel; those that were busy are asked again until their `lock_wait` is over.
 fn tend(night: &Night<'_>, repos: &[&policy::Repo], bar: &ProgressBar) -> Vec<Tended> {
     let began = Instant::now();
@@ -143,21 +150,22 @@ fn tend(night: &Night<'_>, repos: &[&policy::Repo], bar: &ProgressBar) -> Vec<Te
 }
 
 fn tell(bar: &ProgressBar, tended: Tended) -> Tended {
+    tracing::info!(repo = tended.row.name, outcome = ?tended.row.outcome, seconds = tended.row.seconds, "looked after");
     bar.inc(1);
     bar.set_message(tended.row.name.clone());
     tended
 }
 
+/// A dry run doesn't wait: it only looks.
 fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Instant) -> Tended {
-    // A dry run doesn't wait: it only looks.
-    let limit = if night.trash.is_some() { repo.lock_wait } else { Duration::ZERO };
-    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < limit && night.stop.reached().is_none() {
-        std::thread::sleep(ASK_AGAIN.min(limit.saturating_sub(began.elapsed())));
+    if tended.row.outcome != RepoOutcome::Busy || night.trash.is_none() {
+        return tended;
+    }
+    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
+        std::thread::sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
         tended = night.tend(repo);
     }
-    if night.trash.is_some() && !limit.is_zero() && began.elapsed() > ASK_AGAIN {
-        tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();
-    }
+    tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();
     tended
 }
 

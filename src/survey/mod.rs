@@ -5,6 +5,7 @@
 
 pub mod caches;
 pub mod landed;
+pub mod mount;
 pub mod probe;
 pub mod reach;
 pub mod regenerable;
