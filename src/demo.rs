@@ -51,7 +51,7 @@ pub enum DemoError {
 /// The whole config of the demo; `ROOT` is filled in.
 const CONFIG: &str = "# The demo's config: `treewarden report --config THIS` shows what the next night would do.
 volume: {root: ROOT}
-eviction: {budget: 36MiB, min_age: 1d}
+eviction: {budget: 40MiB, min_age: 1d}
 defaults: {lock_wait: 0s}
 repos:
   - {name: acme/shop, path: acme__shop}
