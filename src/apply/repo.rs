@@ -1,7 +1,7 @@
 //! A repo's plan, carried out: leftovers cleared, registrations dropped, trees rescued and reaped.
 //!
 //! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes in an order in which a kill at any point
-//! loses nothing: rescue, rename into the trash, drop the registration, delete.
+//! loses nothing: rescue, rename into the trash, drop the registration, delete. It must never change that order.
 
 use super::rescue::{RescueError, rescue};
 use super::trash::{Emptied, Trash, TrashError};

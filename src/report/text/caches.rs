@@ -1,4 +1,6 @@
 //! The cache eviction: why or why not, how much, from where, and what stood in the way of more.
+//!
+//! Pure. It must never let a shortfall look like a success.
 
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
