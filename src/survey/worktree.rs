@@ -136,8 +136,9 @@ fn log_time(admin: &Inside) -> io::Result<DateTime<Utc>> {
     let log = admin.join("logs/HEAD").map_err(io::Error::other)?;
     let Some(stat) = found(beneath::stat(&log))? else { return Ok(DateTime::UNIX_EPOCH) };
     let text = beneath::read(&log, 64 << 20)?;
-    let last = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).map(String::from_utf8_lossy);
-    let moved = last.as_deref().and_then(log_line_time).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    // An expiry that leaves no line writes the file, too: it tells of our own repack, not of anybody's work.
+    let Some(last) = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()) else { return Ok(DateTime::UNIX_EPOCH) };
+    let moved = log_line_time(&String::from_utf8_lossy(last)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     Ok(moved.min(written(&stat)))
 }
 
@@ -370,6 +371,15 @@ mod tests {
         let line = "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
         assert_eq!(log_line_time(line), DateTime::from_timestamp(1_700_000_000, 0));
         assert_eq!(log_line_time("nonsense"), None);
+    }
+
+    #[test]
+    fn a_reflog_that_an_expiry_left_empty_is_no_activity() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("admin/logs")).unwrap();
+        std::fs::write(top.path().join("admin/logs/HEAD"), "").unwrap();
+        let admin = Inside::new(&top.path().into(), Path::new("admin")).unwrap();
+        assert_eq!(activity(&admin).unwrap(), DateTime::UNIX_EPOCH);
     }
 
     #[test]
