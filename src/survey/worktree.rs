@@ -150,7 +150,12 @@ fn log_line_time(line: &str) -> Option<DateTime<Utc>> {
 
 #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
 fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
-    DateTime::from_timestamp(stat.st_mtime, stat.st_mtime_nsec as u32).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    moment(stat.st_mtime, stat.st_mtime_nsec as u32)
+}
+
+/// A time that can't be told counts as just now.
+fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree) -> io::Result<State> {
@@ -216,7 +221,8 @@ fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option
     let listing = known.list(place)?;
     let mut dirty = dirty_files(place, &listing, &known)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
-    let newest = newest.and_then(|(seconds, nanos)| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default();
+    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
+    let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
     dirty.dedup_by(|a, b| a.0 == b.0);
     let mut blockers = listing.blockers;
     blockers.extend(submodules(&known.committed, &listing.files));
