@@ -29,6 +29,11 @@ const IN_PROGRESS: [(&str, &str); 7] = [
     ("BISECT_LOG", "bisect"),
     ("sequencer", "cherry-pick or revert"),
 ];
+/// An index larger than this is no honest one, and would be read into memory whole.
+pub const INDEX_CAP: u64 = 512 << 20;
+/// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
+const FILES_CAP: usize = 5_000_000;
+const DEEPEST: usize = 1024;
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
@@ -273,13 +278,21 @@ impl Known {
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
     let mut files = Files::new();
-    repo.find_commit(commit)?.tree()?.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
-        if entry.kind() != Some(git2::ObjectType::Tree) {
-            let path = tree::path_of(&[folder.as_bytes(), entry.name_bytes()].concat());
-            files.insert(path, (entry.filemode().cast_unsigned(), entry.id()));
+    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
+    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
+    while let Some((above, depth, tree)) = folders.pop() {
+        for entry in &repo.find_tree(tree)? {
+            let path = [above.as_slice(), entry.name_bytes()].concat();
+            if entry.kind() == Some(git2::ObjectType::Tree) {
+                folders.push(([path.as_slice(), b"/"].concat(), depth + 1, entry.id()));
+            } else {
+                files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
+            }
         }
-        git2::TreeWalkResult::Ok
-    })?;
+        if depth > DEEPEST || files.len().max(folders.len()) > FILES_CAP {
+            return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
+        }
+    }
     Ok(files)
 }
 
@@ -297,6 +310,9 @@ impl Staged {
         let Some(stat) = found(beneath::stat(&place))? else {
             return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
         };
+        if u64::try_from(stat.st_size).is_ok_and(|size| size > INDEX_CAP) {
+            return Err(io::Error::other("its index is larger than any honest one"));
+        }
         let file = beneath::file(&place)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let index = Index::open(Path::new(&through)).map_err(io::Error::other)?;
