@@ -4,25 +4,26 @@
 //! a lock on the volume and a trash to put things in.
 
 use crate::alert;
-use crate::apply::evict::{Evictor, UnitOutcome};
+use crate::apply::ballast;
 use crate::apply::trash::{self, Emptied, Trash};
 use crate::config::policy::{self, Policy};
+use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::journal;
 use crate::lock::{self, LockError, LockedVolume};
 use crate::night::{ASK_AGAIN, Night, Tended};
-use crate::plan::evict;
 use crate::plan::repo::Only;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
 use crate::stop::Stop;
-use crate::survey::{self, caches::sizing};
+use crate::survey;
 use crate::volume;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use rayon::ThreadPoolBuilder;
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::io;
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// What the command line asks of a run.
@@ -40,8 +41,8 @@ pub struct Options {
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let now = now();
     let mut report = blank(policy, options, now);
-    let from_trash = match night(policy, options, now, stop, bar, &mut report) {
-        Ok(emptied) => emptied.freed.bytes,
+    let from_trash = match begin(policy, options, stop, now) {
+        Ok(begun) => work(policy, options, begun, now, stop, bar, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
             0
@@ -67,72 +68,87 @@ fn from_gc(report: &RunReport) -> u64 {
     report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).sum()
 }
 
-/// Fills in the report, and gives what earlier nights' trash freed. An error is a refusal: nothing was touched.
-fn night(
+/// A run that may go ahead.
+struct Begun {
+    /// None in a dry run.
+    lock: Option<LockedVolume>,
+    /// None in a dry run.
+    trash: Option<Trash>,
+    before: Usage,
+    /// Threads that work on repos, and threads that wait on the network.
+    repos: ThreadPool,
+    io: ThreadPool,
+}
+
+/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was touched.
+fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) -> Result<Begun, String> {
+    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
+    let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
+    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
+    let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
+    let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
+    if policy.eviction.budget.is_some() && options.only.evict {
+        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
+    }
+    let (lock, trash) = if options.dry_run {
+        (None, None)
+    } else {
+        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
+        let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
+        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
+    };
+    Ok(Begun { lock, trash, before, repos, io })
+}
+
+/// The night itself, into the report. Gives the bytes that earlier nights' trash freed.
+fn work(
     policy: &Policy,
     options: &Options,
+    begun: Begun,
     now: DateTime<Utc>,
     stop: &Stop,
     bar: &ProgressBar,
     report: &mut RunReport,
-) -> Result<Emptied, String> {
-    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
-    let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
-    let locks = policy.volume.state.path().join("locks");
-    let (lock, trash) = if options.dry_run {
-        (None, None)
-    } else {
-        let lock = LockedVolume::take(&locks, "run", now).map_err(not_to_be_had)?;
-        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
-    };
-    let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
-    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(io::Error::other).map_err(unusable);
-    let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
-    if policy.eviction.budget.is_some() && options.only.evict {
-        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
-    }
-    let night = Night {
-        now,
-        stop,
-        locks,
-        trash,
-        taken: trash::taken_from(&policy.volume.state),
-        only: options.only,
-        free_bytes: before.free_bytes,
-        io: &io,
-        pack_threads: (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1),
-    };
-    let chosen: Vec<&policy::Repo> =
-        policy.repos.iter().filter(|repo| options.repos.is_empty() || options.repos.contains(&repo.name)).collect();
+) -> u64 {
+    let Begun { lock, trash, before, repos, io } = begun;
+    let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
+    let taken = trash::taken_from(&policy.volume.state);
+    let night =
+        Night { now, stop, locks: locks(policy), trash, taken, only: options.only, free_bytes: before.free_bytes, io: &io, pack_threads };
+    let chosen = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
+    let chosen: Vec<&policy::Repo> = policy.repos.iter().filter(chosen).collect();
     bar.set_length(chosen.len() as u64);
 
     let tended = repos.install(|| tend(&night, &chosen, bar));
     let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, report));
     let emptied = empty_trash(&night, policy, report);
     let mut after = reckon(before, &tended, &emptied);
-    let idle: Vec<IdleTree> = tended.iter_mut().flat_map(|tended| std::mem::take(&mut tended.idle)).collect();
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
-        report.eviction = io.install(|| evict(&night, policy, lock.as_ref(), &mut after, &idle, &mut report.failures));
+        let idle: Vec<IdleTree> = tended.iter().flat_map(|tended| &tended.idle).cloned().collect();
+        let evicted = io.install(|| eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &mut report.failures));
+        free(&mut after, Size { bytes: evicted.freed_bytes, inodes: evicted.freed_inodes });
+        report.eviction = evicted;
     }
-    if !options.dry_run && stop.reached().is_none() {
-        let night = Night {
-            only: Only { gc: true, ..Only::NONE },
-            free_bytes: survey::volume::usage(&policy.volume.root).map_err(unusable)?.free_bytes,
-            ..night
-        };
-        tended = repos.install(|| gc_again(&night, &chosen, tended));
-    }
-    report
-        .failures
-        .extend(tended.iter().flat_map(|tended| &tended.left).map(|left| format!("left in the trash: {left}; the next night tries again")));
-    report.repos = tended.into_iter().map(|tended| tended.row).collect();
     if !options.dry_run {
-        after = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
+        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
+        let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ..night };
+        tended = repos.install(|| gc_again(&night, &chosen, tended));
+        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
+        if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
+            tracing::warn!(%error, "failed to take on ballast; the next night tries again");
+        }
     }
+    let left = tended.iter().flat_map(|tended| &tended.left);
+    report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next night tries again")));
+    report.repos = tended.into_iter().map(|tended| tended.row).collect();
     (report.volume.before, report.volume.after) = (level(&before), level(&after));
     (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
-    Ok(emptied)
+    emptied.freed.bytes
+}
+
+fn locks(policy: &Policy) -> PathBuf {
+    policy.volume.state.path().join("locks")
 }
 
 fn not_to_be_had(error: LockError) -> String {
@@ -219,50 +235,15 @@ fn free(usage: &mut Usage, size: Size) {
     usage.standing_bytes = usage.standing_bytes.map(|bytes| bytes.saturating_sub(size.bytes));
 }
 
-/// Least recently used first, until the marks are reached. Below them it costs the statvfs that was made already.
-fn evict(
-    night: &Night<'_>,
-    policy: &Policy,
-    lock: Option<&LockedVolume>,
-    usage: &mut Usage,
-    idle: &[IdleTree],
-    failures: &mut Vec<String>,
-) -> report::Eviction {
-    let Some(wanted) = evict::wanted(usage, &policy.eviction) else {
-        return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
-    };
-    let mut caches = survey::caches::survey(&policy.caches, idle);
-    sizing::weigh_reserved(&mut caches);
-    let mut queue = evict::order(caches, wanted, night.now);
-    while let Some(batch) = queue.next_batch() {
-        let (units, problems) = sizing::weigh(batch);
-        queue.choose(units, problems);
-    }
-    let plan = queue.finish();
-    let (outcomes, freed) = match (lock, &night.trash) {
-        (Some(lock), Some(trash)) => {
-            let evictor =
-                Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_repo: std::sync::Mutex::default() };
-            let (outcomes, emptied) = evictor.evict(&plan.units).unwrap_or_else(|error| {
-                failures.push(format!("failed to evict: {error}; look into the volume's state folder"));
-                (Vec::new(), Emptied::default())
-            });
-            failures.extend(emptied.left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));
-            (outcomes, emptied.freed)
-        }
-        _ => (vec![UnitOutcome::Planned; plan.units.len()], plan.foreseen),
-    };
-    free(usage, freed);
-    report::rows::eviction(plan, outcomes, freed)
-}
-
 /// Repos whose repack had no room before the eviction get another chance.
 fn gc_again(night: &Night<'_>, repos: &[&policy::Repo], tended: Vec<Tended>) -> Vec<Tended> {
     let each = tended.into_par_iter().zip(repos).map(|(mut tended, repo)| {
         if tended.short_of_space {
             let again = night.tend(repo);
-            tended.row.gc = again.row.gc;
-            tended.row.failures.extend(again.row.failures);
+            if again.row.outcome == RepoOutcome::Maintained {
+                tended.row.gc = again.row.gc;
+                tended.row.failures.extend(again.row.failures);
+            }
         }
         tended
     });

@@ -5,7 +5,10 @@
 
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use crate::beneath;
 
@@ -40,6 +43,48 @@ pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
     }
 }
 
+/// A repo of somebody's own in a folder that a tool makes again otherwise: `pip install -e git+https://...` clones into `.venv/src`, and
+/// people clone a dependency into `node_modules` to mend it there. No tool brings its commits back.
+///
+/// Only where tools and people put them is looked at, for a whole `node_modules` has 100,000 entries: the folder itself, its folders, and
+/// those of its `src` and `@scope` folders.
+///
+/// # Errors
+/// Something can't be read: nobody knows what stands there.
+pub fn repo_within(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<PathBuf>> {
+    let top = open_folder(parent, name)?;
+    repo_among(&top, 2)
+}
+
+fn repo_among(folder: &OwnedFd, levels: usize) -> io::Result<Option<PathBuf>> {
+    if is_there(folder.as_fd(), ".git")? {
+        return Ok(Some(PathBuf::from(".git")));
+    }
+    for (name, kind) in beneath::list(open_folder(folder.as_fd(), OsStr::new("."))?)? {
+        if !matches!(kind, FileType::Directory | FileType::Unknown) || levels == 0 {
+            continue;
+        }
+        let gathers = name == "src" || name.as_encoded_bytes().starts_with(b"@");
+        let found = if gathers && let Ok(below) = open_folder(folder.as_fd(), &name) {
+            repo_among(&below, levels - 1)?
+        } else {
+            is_there(folder.as_fd(), &Path::new(&name).join(".git"))?.then(|| PathBuf::from(".git"))
+        };
+        if let Some(repo) = found {
+            return Ok(Some(Path::new(&name).join(repo)));
+        }
+    }
+    Ok(None)
+}
+
+fn is_there(folder: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<bool> {
+    match rustix::fs::statat(folder, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(_) => Ok(true),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// What npm, pnpm and Yarn leave in a `node_modules` that they filled.
 const INSTALLED: [&str; 4] = [".package-lock.json", ".modules.yaml", ".yarn-state.yml", ".bin"];
 
@@ -47,8 +92,12 @@ const GRADLE: [&str; 4] = ["build.gradle", "build.gradle.kts", "settings.gradle"
 
 /// The folder itself, not what a link of that name leads to.
 fn folder(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
+    open_folder(parent, OsStr::new(name)).ok()
+}
+
+fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(parent, name, flags, Mode::empty()).ok()
+    rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
 /// Whether `directory` holds a file or directory of any of these names.
@@ -112,6 +161,23 @@ mod tests {
                 field.file(file, 1);
             }
             assert_eq!(sees(&field, asked), expected, "{asked} with {files:?}");
+        }
+    }
+
+    #[test]
+    fn a_repo_within_is_somebodys_own() {
+        let table = [
+            (".venv/src/pkg/.git/HEAD", ".venv", Some("src/pkg/.git")),
+            ("node_modules/left-pad/.git/HEAD", "node_modules", Some("left-pad/.git")),
+            ("node_modules/@acme/ui/.git", "node_modules", Some("@acme/ui/.git")),
+            ("target/.git/HEAD", "target", Some(".git")),
+            ("node_modules/left-pad/index.js", "node_modules", None),
+        ];
+        for (file, asked, expected) in table {
+            let field = Field::new();
+            field.file(&format!("p/{file}"), 1);
+            let parent = File::open(field.at("p").path()).unwrap();
+            assert_eq!(repo_within(parent.as_fd(), asked.as_ref()).unwrap().as_deref(), expected.map(Path::new), "{file}");
         }
     }
 

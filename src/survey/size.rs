@@ -29,8 +29,23 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
 pub fn size(paths: &[Inside]) -> io::Result<Size> {
-    let (size, problems) = tally(paths);
+    first_problem(tally(paths))
+}
+
+fn first_problem((size, problems): (Size, Vec<String>)) -> io::Result<Size> {
     problems.into_iter().next().map_or(Ok(size), |problem| Err(io::Error::other(problem)))
+}
+
+/// The same for what somebody may have put a git repo or a worktree into: that is work, and no tool brings it back.
+///
+/// # Errors
+/// As [`size`]; there is a `.git` somewhere in it.
+pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
+    let (sum, repo) = sum_up(paths);
+    match repo {
+        Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
+        None => first_problem(sum),
+    }
 }
 
 /// What stands below `root`, and a line for each directory that could not be read (`lost+found`, say), which weighs nothing.
@@ -46,11 +61,17 @@ pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
 }
 
 fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
+    sum_up(paths).0
+}
+
+/// The sum, and the first folder, by its path, that holds a `.git`.
+fn sum_up(paths: &[Inside]) -> ((Size, Vec<String>), Option<PathBuf>) {
     let sum = Mutex::new(Sum::default());
     rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
-    (sum.total(), sum.problems)
+    let repo = std::mem::take(&mut sum.repos).into_iter().min();
+    ((sum.total(), sum.problems), repo)
 }
 
 /// One of the weighed paths, for its tasks.
@@ -79,7 +100,7 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
 fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
     scope.spawn(move |scope| match weigh(&base, &directory) {
         Ok((found, below)) => {
-            lock(sum).merge(found);
+            lock(sum).merge(found, base.place, &directory);
             for name in below {
                 spawn(scope, sum, base.clone(), directory.join(name));
             }
@@ -100,6 +121,7 @@ fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errn
         if beneath::is_dots(name) {
             continue;
         }
+        sum.is_repo |= name == c".git";
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
             Ok(stat) if stat.st_dev == base.device => {
                 sum.add(&stat);
@@ -122,12 +144,21 @@ fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The path from the volume's root, without any `.`.
+fn plain(place: &Inside, below: &Path) -> PathBuf {
+    place.relative().join(below).components().filter(|part| *part != std::path::Component::CurDir).collect()
+}
+
 /// What was weighed so far.
 #[derive(Default)]
 struct Sum {
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
+    /// This one folder holds a `.git`.
+    is_repo: bool,
+    /// All folders that do.
+    repos: Vec<PathBuf>,
     problems: Vec<String>,
 }
 
@@ -156,7 +187,10 @@ impl Sum {
         self.size.inodes += 1;
     }
 
-    fn merge(&mut self, other: Self) {
+    fn merge(&mut self, other: Self, place: &Inside, below: &Path) {
+        if other.is_repo {
+            self.repos.push(plain(place, below));
+        }
         self.size.bytes += other.size.bytes;
         self.size.inodes += other.size.inodes;
         for (file, more) in other.linked {
@@ -165,9 +199,7 @@ impl Sum {
     }
 
     fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
-        let path = place.relative().join(below);
-        let path: PathBuf = path.components().filter(|part| *part != std::path::Component::CurDir).collect();
-        self.problems.push(format!("failed to weigh `{}`: {}", path.display(), beneath::cause(errno)));
+        self.problems.push(format!("failed to weigh `{}`: {}", plain(place, below).display(), beneath::cause(errno)));
     }
 
     /// A file with several links counts once, when all of them were seen.
@@ -223,6 +255,16 @@ mod tests {
         field.link("outside", "way");
         let error = size(&[field.at("way/big")]).unwrap_err().to_string();
         assert_eq!(error, "failed to weigh `way/big`: it is reached through a symbolic link, which is never followed");
+    }
+
+    #[test]
+    fn what_holds_a_repo_is_not_weighed_for_its_end() {
+        let field = Field::new();
+        field.file("models/org/mine/.git", 1);
+        field.file("models/org/theirs/weights", 1);
+        let error = size_without_repos(&[field.at("models")]).unwrap_err().to_string();
+        assert_eq!(error, "`models/org/mine` is a git repo or worktree, so what holds it stays");
+        assert_eq!(size_without_repos(&[field.at("models/org/theirs")]).unwrap(), size(&[field.at("models/org/theirs")]).unwrap());
     }
 
     #[test]

@@ -116,7 +116,10 @@ impl Walk<'_> {
             FileType::Directory if stat.st_dev != self.device => self.block(path, "is another mount"),
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
             FileType::Directory if !(self.tracked)(path) && regenerable::recognise(parent.as_fd(), name) => {
-                self.listing.regenerable.push(path.to_owned());
+                match regenerable::repo_within(parent.as_fd(), name)? {
+                    Some(repo) => self.block(&path.join(repo), "is a nested repo"),
+                    None => self.listing.regenerable.push(path.to_owned()),
+                }
             }
             FileType::Directory => {
                 self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);

@@ -3,7 +3,7 @@
 //! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
 //! guess.
 
-use crate::facts::cache::{Cache, Unit};
+use crate::facts::cache::{Cache, CacheKind, Unit};
 use crate::survey::size;
 use rayon::prelude::*;
 
@@ -26,7 +26,9 @@ pub fn weigh_reserved(caches: &mut [Cache]) {
 
 fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
     if unit.size.is_none() {
-        unit.size = Some(size::size(&unit.paths).map_err(|error| error.to_string())?);
+        // Tools own the layouts of the other kinds; into these people put repos of their own, and a worktree may stand there.
+        let size = if matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput) { size::size_without_repos } else { size::size };
+        unit.size = Some(size(&unit.paths).map_err(|error| error.to_string())?);
     }
     Ok(unit)
 }
