@@ -4,3 +4,4 @@ mod caches;
 mod config;
 mod cronjobs;
 mod report;
+mod tidy;
