@@ -67,13 +67,13 @@ impl Hands<'_> {
         Ok(bin.empty(self.stop)?)
     }
 
-    /// Drops the registration of a tree that is gone, after keeping the commits that only it reached.
+    /// Drops the registration of a tree that is gone, after keeping the commits that only it reached, and its index where that holds work.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
     pub fn drop_registration(&self, tree: &Worktree) -> Result<Emptied, StepError> {
-        if let State::Missing { unreached, .. } = &tree.state
-            && !unreached.is_empty()
+        if let State::Missing { unreached, staged, .. } = &tree.state
+            && (*staged || !unreached.is_empty())
         {
             rescue(self.shadow, tree, None, unreached, u64::MAX, self.now)?;
         }

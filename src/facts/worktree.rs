@@ -42,6 +42,8 @@ pub enum State {
         trashed: bool,
         /// What only this registration keeps alive: it is rescued before the entry goes.
         unreached: Vec<String>,
+        /// Its index holds what HEAD doesn't: with the files gone, that is all that is left of the work.
+        staged: bool,
     },
     /// Something failed, or it isn't what it should be: nobody may touch it.
     Unknown(String),

@@ -111,8 +111,10 @@ fn too_many_missing(trees: &[(Worktree, Verdict)]) -> Option<String> {
 }
 
 fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree> {
+    // A rebase under way keeps work in the admin folder that no ref names.
+    let let_be = |tree: &Worktree| tree.locked.is_some() || !tree.in_progress.is_empty();
     let due = |tree: &Worktree| match tree.state {
-        State::Missing { trashed, .. } => trashed || (tree.locked.is_none() && now - tree.active > PRUNE_GRACE),
+        State::Missing { trashed, .. } => trashed || (!let_be(tree) && now - tree.active > PRUNE_GRACE),
         _ => false,
     };
     trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()

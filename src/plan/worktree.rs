@@ -251,7 +251,7 @@ mod tests {
             (tree(-1, landed()), "keep recent"),
             (tree(900, State::NotLooked), "keep recent"),
             (tree(900, State::Unknown("EIO".into())), "unknown"),
-            (tree(900, State::Missing { trashed: false, unreached: Vec::new() }), "missing"),
+            (tree(900, State::Missing { trashed: false, unreached: Vec::new(), staged: false }), "missing"),
             (Worktree { locked: Some(String::new()), ..tree(900, landed()) }, "keep locked"),
             (Worktree { in_progress: vec!["rebase"], ..tree(900, landed()) }, "keep in progress"),
         ];

@@ -63,7 +63,7 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
 /// What the admin folder alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktree> {
     let admin = tree.admin.clone();
-    tree.path = stands_at(&line(&admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)?;
+    tree.path = stands_at(&admin, &line(&admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)?;
     let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
@@ -78,15 +78,31 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
     Ok(tree)
 }
 
-/// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it.
-fn stands_at(gitdir: &str) -> io::Result<PathBuf> {
-    let path = Path::new(gitdir);
-    match path.parent() {
-        Some(tree) if path.is_absolute() && path.file_name() == Some(".git".as_ref()) => Ok(tree.to_owned()),
-        _ => {
-            Err(io::Error::other(format!("`gitdir` holds `{gitdir}`, which is no absolute path to a .git file; try `git worktree repair`")))
+/// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.
+fn stands_at(admin: &Inside, gitdir: &str) -> io::Result<PathBuf> {
+    let path = from(&admin.path(), gitdir);
+    match path.as_deref().and_then(Path::parent) {
+        Some(tree) if path.as_deref().and_then(Path::file_name) == Some(".git".as_ref()) => Ok(tree.to_owned()),
+        _ => Err(io::Error::other(format!("`gitdir` holds `{gitdir}`, which is no path to a .git file; try `git worktree repair`"))),
+    }
+}
+
+/// Where `path` leads from `folder`. Only by its letters: no link on the way is followed when it is opened, so `..` means what it says.
+/// None where it climbs out of everything.
+fn from(folder: &Path, path: &str) -> Option<PathBuf> {
+    if Path::new(path).is_absolute() {
+        return Some(path.into());
+    }
+    let mut to = folder.to_owned();
+    for part in Path::new(path).components() {
+        match part {
+            std::path::Component::Normal(name) => to.push(name),
+            std::path::Component::ParentDir if to.pop() => {}
+            std::path::Component::CurDir => {}
+            _ => return None,
         }
     }
+    Some(to)
 }
 
 fn line(admin: &Inside, name: &str) -> io::Result<Option<String>> {
@@ -168,9 +184,8 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
         return Ok(State::Unknown(format!("it stands at `{}`, outside the volume", tree.path.display())));
     };
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-    let unreached = || reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head);
     match found(beneath::stat(&place))? {
-        None => return missing(context, &place, unreached),
+        None => return missing(context, tree, &place, head),
         Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
             return Ok(State::Unknown("it is no folder".to_owned()));
         }
@@ -183,7 +198,8 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
         return Ok(State::NotLooked);
     }
     let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
-    contents.unreached = unreached()?;
+    contents.unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head)?;
+    contents.blockers.extend(modules(&tree.admin)?);
     contents.stashed = tree.branch.as_ref().is_some_and(|branch| context.stashed.contains(branch));
     contents.landed = head.and_then(|head| upstream.landed(head));
     contents.place = Some(place);
@@ -195,12 +211,12 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
 fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
     let Some(text) = line(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
     let back = text.strip_prefix("gitdir: ").unwrap_or_default();
-    let leads_back = Path::new(back) == admin.path();
+    let leads_back = from(&place.path(), back) == Some(admin.path());
     Ok((!leads_back).then(|| format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")))
 }
 
 /// ENOENT alone proves little on NFS: the nearest folder above must be readable, and must not list it.
-fn missing(context: &Context<'_>, place: &Inside, unreached: impl Fn() -> io::Result<Vec<String>>) -> io::Result<State> {
+fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<State> {
     let mut below = place.relative();
     while let Some(above) = below.parent() {
         let folder = context.place.root().join(above);
@@ -212,12 +228,30 @@ fn missing(context: &Context<'_>, place: &Inside, unreached: impl Fn() -> io::Re
                 return if listed {
                     Ok(State::Unknown("its folder lists it, and still it can't be found".to_owned()))
                 } else {
-                    Ok(State::Missing { trashed: context.trashed.contains(place), unreached: unreached()? })
+                    gone(context, tree, place, head)
                 };
             }
         }
     }
     Err(io::Error::other("not even the volume's root can be read"))
+}
+
+/// The tree is gone: what would be lost with its registration?
+fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<State> {
+    if let Some(modules) = modules(&tree.admin)? {
+        return Ok(State::Unknown(format!("it is gone from the disk, but {modules}")));
+    }
+    let trashed = context.trashed.contains(place);
+    let unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head)?;
+    // What a night took to the trash was rescued with its index.
+    let staged = !trashed && Known::of(context.repo, &tree.admin, head)?.holds_staged_work();
+    Ok(State::Missing { trashed, unreached, staged })
+}
+
+/// Git keeps the repos of a worktree's submodules in its admin folder, even after `git submodule deinit`: with commits that nothing else has.
+fn modules(admin: &Inside) -> io::Result<Option<String>> {
+    let there = found(beneath::stat(&admin.join("modules").map_err(io::Error::other)?))?.is_some();
+    Ok(there.then(|| "its registration holds the repos of its submodules, which no rescue keeps".to_owned()))
 }
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
@@ -261,6 +295,12 @@ impl Known {
         let files = committed.keys().chain(index.entries.keys());
         let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
         Ok(Self { committed, index, folders })
+    }
+
+    /// Whether the index names content that HEAD doesn't have.
+    fn holds_staged_work(&self) -> bool {
+        let committed = |(path, entry): (&PathBuf, &git2::IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
+        self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
     /// Lists the tree at `place`; a folder in which git tracks something is never taken for regenerable.
@@ -405,10 +445,13 @@ mod tests {
     }
 
     #[test]
-    fn only_an_absolute_path_to_a_git_file_is_a_tree() {
-        assert_eq!(stands_at("/data/w/a/.git").unwrap(), Path::new("/data/w/a"));
-        for bad in ["", "/", "a/.git", "/data/w/a", "/data/w/a/.git/x"] {
-            assert!(stands_at(bad).is_err(), "{bad}");
+    fn only_a_path_to_a_git_file_is_a_tree() {
+        let admin = Inside::new(&Path::new("/data").into(), Path::new("r/.git/worktrees/a")).unwrap();
+        assert_eq!(stands_at(&admin, "/data/w/a/.git").unwrap(), Path::new("/data/w/a"));
+        // As git writes it with worktree.useRelativePaths.
+        assert_eq!(stands_at(&admin, "../../../../w/a/.git").unwrap(), Path::new("/data/w/a"));
+        for bad in ["", "/", "/data/w/a", "/data/w/a/.git/x", "../../../../../../../.git", "../w"] {
+            assert!(stands_at(&admin, bad).is_err(), "{bad}");
         }
     }
 }
