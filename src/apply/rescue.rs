@@ -10,7 +10,7 @@ use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use crate::shadow::Shadow;
 use crate::survey::tree::{self, Listing, Stamp};
-use crate::survey::worktree::{Files, Known, files_of};
+use crate::survey::worktree::{Files, INDEX_CAP, Known, files_of};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, IndexEntry, ObjectType, Oid, Repository, Signature, Time};
 use serde::Serialize;
@@ -20,8 +20,6 @@ use std::path::{Path, PathBuf};
 
 /// Where rescues stand: `<this>/<worktree>/<time>`.
 pub const REFS: &str = "refs/treewarden/rescue";
-/// An index larger than this is no honest one.
-const INDEX_CAP: u64 = 512 << 20;
 
 /// The tree can't be rescued: it stays.
 #[derive(Debug, thiserror::Error)]

@@ -29,6 +29,11 @@ const IN_PROGRESS: [(&str, &str); 7] = [
     ("BISECT_LOG", "bisect"),
     ("sequencer", "cherry-pick or revert"),
 ];
+/// An index larger than this is no honest one, and would be read into memory whole.
+pub const INDEX_CAP: u64 = 512 << 20;
+/// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
+const FILES_CAP: usize = 5_000_000;
+const DEEPEST: usize = 1024;
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
@@ -136,8 +141,9 @@ fn log_time(admin: &Inside) -> io::Result<DateTime<Utc>> {
     let log = admin.join("logs/HEAD").map_err(io::Error::other)?;
     let Some(stat) = found(beneath::stat(&log))? else { return Ok(DateTime::UNIX_EPOCH) };
     let text = beneath::read(&log, 64 << 20)?;
-    let last = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()).map(String::from_utf8_lossy);
-    let moved = last.as_deref().and_then(log_line_time).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    // An expiry that leaves no line writes the file, too: it tells of our own repack, not of anybody's work.
+    let Some(last) = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()) else { return Ok(DateTime::UNIX_EPOCH) };
+    let moved = log_line_time(&String::from_utf8_lossy(last)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     Ok(moved.min(written(&stat)))
 }
 
@@ -149,7 +155,12 @@ fn log_line_time(line: &str) -> Option<DateTime<Utc>> {
 
 #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
 fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
-    DateTime::from_timestamp(stat.st_mtime, stat.st_mtime_nsec as u32).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    moment(stat.st_mtime, stat.st_mtime_nsec as u32)
+}
+
+/// A time that can't be told counts as just now.
+fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree) -> io::Result<State> {
@@ -215,7 +226,8 @@ fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option
     let listing = known.list(place)?;
     let mut dirty = dirty_files(place, &listing, &known)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
-    let newest = newest.and_then(|(seconds, nanos)| DateTime::from_timestamp(seconds, nanos)).unwrap_or_default();
+    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
+    let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
     dirty.dedup_by(|a, b| a.0 == b.0);
     let mut blockers = listing.blockers;
     blockers.extend(submodules(&known.committed, &listing.files));
@@ -266,13 +278,21 @@ impl Known {
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
     let mut files = Files::new();
-    repo.find_commit(commit)?.tree()?.walk(git2::TreeWalkMode::PreOrder, |folder, entry| {
-        if entry.kind() != Some(git2::ObjectType::Tree) {
-            let path = tree::path_of(&[folder.as_bytes(), entry.name_bytes()].concat());
-            files.insert(path, (entry.filemode().cast_unsigned(), entry.id()));
+    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
+    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
+    while let Some((above, depth, tree)) = folders.pop() {
+        for entry in &repo.find_tree(tree)? {
+            let path = [above.as_slice(), entry.name_bytes()].concat();
+            if entry.kind() == Some(git2::ObjectType::Tree) {
+                folders.push(([path.as_slice(), b"/"].concat(), depth + 1, entry.id()));
+            } else {
+                files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
+            }
         }
-        git2::TreeWalkResult::Ok
-    })?;
+        if depth > DEEPEST || files.len().max(folders.len()) > FILES_CAP {
+            return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
+        }
+    }
     Ok(files)
 }
 
@@ -290,6 +310,9 @@ impl Staged {
         let Some(stat) = found(beneath::stat(&place))? else {
             return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
         };
+        if u64::try_from(stat.st_size).is_ok_and(|size| size > INDEX_CAP) {
+            return Err(io::Error::other("its index is larger than any honest one"));
+        }
         let file = beneath::file(&place)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let index = Index::open(Path::new(&through)).map_err(io::Error::other)?;
@@ -370,6 +393,15 @@ mod tests {
         let line = "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
         assert_eq!(log_line_time(line), DateTime::from_timestamp(1_700_000_000, 0));
         assert_eq!(log_line_time("nonsense"), None);
+    }
+
+    #[test]
+    fn a_reflog_that_an_expiry_left_empty_is_no_activity() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("admin/logs")).unwrap();
+        std::fs::write(top.path().join("admin/logs/HEAD"), "").unwrap();
+        let admin = Inside::new(&top.path().into(), Path::new("admin")).unwrap();
+        assert_eq!(activity(&admin).unwrap(), DateTime::UNIX_EPOCH);
     }
 
     #[test]
