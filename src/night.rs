@@ -106,6 +106,9 @@ impl Night<'_> {
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
+            if let Some(why) = &decided.facts.busy {
+                (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
+            }
             match (&decided.lock, &self.trash) {
                 (Some(lock), Some(trash)) => self.apply(&mut tended, &decided, lock, trash),
                 _ => self.foresee(&mut tended, plan),
@@ -225,8 +228,9 @@ impl Night<'_> {
                 Some(_) => continue,
                 None => self.io.install(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path);
-            let row = row.expect("every tree of the plan has its row");
+            let mut rows = tended.row.worktrees.iter_mut();
+            let row = rows.find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let row = row.expect("every tree that is to go has its row");
             if let Some(Emptied { freed, left }) = tell(row, reaped) {
                 tended.freed += freed;
                 tended.left.extend(left);
