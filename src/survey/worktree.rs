@@ -51,14 +51,18 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
             tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| State::Unknown(format!("failed to look: {error}")));
             tree
         }
-        Err(error) => Worktree { path: admin.path(), state: State::Unknown(format!("failed to read its admin folder: {error}")), ..blank },
+        Err(error) => Worktree {
+            path: place(admin).unwrap_or(admin.path()),
+            state: State::Unknown(format!("failed to read its admin folder: {error}")),
+            ..blank
+        },
     }
 }
 
 /// What the admin folder alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktree> {
     let admin = tree.admin.clone();
-    tree.path = stands_at(&line(&admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)?;
+    tree.path = place(&admin)?;
     let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
@@ -71,6 +75,10 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
     tree.in_progress = in_progress(context, &admin)?;
     tree.active = activity(&admin)?;
     Ok(tree)
+}
+
+fn place(admin: &Inside) -> io::Result<PathBuf> {
+    stands_at(&line(admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)
 }
 
 /// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it.
@@ -276,6 +284,12 @@ pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
     Ok(files)
 }
 
+/// libgit2 would name a path that tells nobody anything.
+fn broken_index(error: &git2::Error) -> io::Error {
+    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
+    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
+}
+
 /// A tree's index, as far as it matters.
 struct Staged {
     entries: BTreeMap<PathBuf, git2::IndexEntry>,
@@ -292,7 +306,7 @@ impl Staged {
         };
         let file = beneath::file(&place)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let index = Index::open(Path::new(&through)).map_err(io::Error::other)?;
+        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error))?;
         let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
         #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
