@@ -3,4 +3,7 @@
 mod caches;
 mod config;
 mod cronjobs;
+mod dry_run;
+mod night;
 mod report;
+mod support;
