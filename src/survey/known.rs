@@ -114,6 +114,12 @@ pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
     Ok(files)
 }
 
+/// libgit2 would name a path that tells nobody anything.
+fn broken_index(error: &git2::Error) -> io::Error {
+    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
+    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
+}
+
 /// A tree's index, as far as it matters.
 struct Staged {
     entries: BTreeMap<PathBuf, git2::IndexEntry>,
@@ -133,7 +139,7 @@ impl Staged {
         }
         let file = beneath::file(&place)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let index = Index::open(Path::new(&through)).map_err(io::Error::other)?;
+        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error))?;
         let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
         #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as u32);

@@ -50,14 +50,18 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
             tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| State::Unknown(format!("failed to look: {error}")));
             tree
         }
-        Err(error) => Worktree { path: admin.path(), state: State::Unknown(format!("failed to read its admin folder: {error}")), ..blank },
+        Err(error) => Worktree {
+            path: place(admin).unwrap_or(admin.path()),
+            state: State::Unknown(format!("failed to read its admin folder: {error}")),
+            ..blank
+        },
     }
 }
 
 /// What the admin folder alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktree> {
     let admin = tree.admin.clone();
-    tree.path = stands_at(&admin, &line(&admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)?;
+    tree.path = place(&admin)?;
     let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
@@ -70,6 +74,10 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
     tree.in_progress = in_progress(context, &admin)?;
     tree.active = activity(&admin)?;
     Ok(tree)
+}
+
+fn place(admin: &Inside) -> io::Result<PathBuf> {
+    stands_at(admin, &line(admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)
 }
 
 /// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.

@@ -3,5 +3,8 @@
 mod caches;
 mod config;
 mod cronjobs;
+mod dry_run;
+mod night;
 mod report;
+mod support;
 mod tidy;
