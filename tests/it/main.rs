@@ -5,6 +5,7 @@ mod config;
 mod cronjobs;
 mod dry_run;
 mod night;
+mod real_night;
 mod report;
 mod support;
 mod tidy;
