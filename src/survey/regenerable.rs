@@ -68,7 +68,7 @@ fn repo_among(folder: &OwnedFd, levels: usize) -> io::Result<Option<PathBuf>> {
         let found = if gathers && let Ok(below) = open_folder(folder.as_fd(), &name) {
             repo_among(&below, levels - 1)?
         } else {
-            is_there(folder.as_fd(), &Path::new(&name).join(".git"))?.then(|| PathBuf::from(".git"))
+            is_there(folder.as_fd(), Path::new(&name).join(".git"))?.then(|| PathBuf::from(".git"))
         };
         if let Some(repo) = found {
             return Ok(Some(Path::new(&name).join(repo)));
