@@ -9,6 +9,8 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::{self, reach};
+use std::io;
 use std::time::Duration;
 
 /// A step that takes longer is ended: the next night goes on, from fewer objects.
@@ -23,6 +25,12 @@ pub enum GcError {
     /// Git said no.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// What a repack must not lose could not be found out.
+    #[error("failed to repack: {0}; nobody could say what its worktrees still need, so nothing was dropped")]
+    Look(#[source] io::Error),
+    /// What a repack must not lose could not be kept.
+    #[error("failed to repack: {}; see `git fsck`", .0.message())]
+    Store(#[from] git2::Error),
     /// Git said yes and did nothing.
     #[error(
         "failed to repack: git reported success, but {loose} loose objects and {packs} packs are still there; look for a stale lock in `.git/objects`"
@@ -42,21 +50,73 @@ pub enum GcError {
 pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop) -> Result<(), GcError> {
     let git = shadow.git(stop, LIMIT).with(format!("pack.threads={threads}"));
     for step in &plan.steps {
-        lock.still_held()?;
-        git.run(arguments(*step))?;
+        let shield = if drops_objects(*step) { Some(Shield::raise(lock, shadow)?) } else { None };
+        let done = commands(*step).iter().try_for_each(|command| {
+            lock.still_held()?;
+            git.run(command).map(drop).map_err(GcError::from)
+        });
+        // Down it must come, whatever became of the step; its own trouble is told when there is no greater one.
+        let lowered = shield.map_or(Ok(()), |shield| shield.lower());
+        done.and(lowered)?;
     }
     Ok(())
 }
 
+fn drops_objects(step: Step) -> bool {
+    matches!(step, Step::Full | Step::GitGc)
+}
+
+type Command = &'static [&'static str];
+
+const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
+const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all", "--expire=90.days.ago", "--expire-unreachable=90.days.ago"];
+const FULL: Command = &["repack", "-a", "-d", "-l", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
+const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths"];
+
 /// The ages are `git.md`'s grace, whatever the repo's own config says.
-fn arguments(step: Step) -> &'static [&'static str] {
+///
+/// `git gc` itself is never called: among its steps is `git worktree prune`, which drops a registration whose `gitdir` it can't read, or whose
+/// tree is gone and has no index, whatever `gc.worktreePruneExpire` says. Here are its other steps, one by one.
+fn commands(step: Step) -> &'static [Command] {
     match step {
-        Step::ExpireReflogs => &["reflog", "expire", "--all", "--expire=90.days.ago", "--expire-unreachable=90.days.ago"],
-        Step::Geometric => &["repack", "-d", "-l", "--quiet", "--geometric=2", "--write-midx"],
-        Step::Full => &["repack", "-a", "-d", "-l", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"],
-        Step::GitGc => &["gc", "--quiet", "--no-detach"],
-        Step::PackRefs => &["pack-refs", "--all", "--prune"],
-        Step::CommitGraph => &["commit-graph", "write", "--reachable", "--changed-paths"],
+        Step::ExpireReflogs => &[EXPIRE_REFLOGS],
+        Step::Geometric => &[&["repack", "-d", "-l", "--quiet", "--geometric=2", "--write-midx"]],
+        Step::Full => &[FULL],
+        Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, &["prune", "--expire=14.days.ago"], COMMIT_GRAPH],
+        Step::PackRefs => &[PACK_REFS],
+        Step::CommitGraph => &[COMMIT_GRAPH],
+    }
+}
+
+/// Refs on what git passes over when it looks for what nothing reaches, for as long as it may drop objects: the autostash of a rebase that
+/// stands still, and a worktree's own refs, would be gone after 14 days.
+struct Shield {
+    repo: git2::Repository,
+}
+
+impl Shield {
+    const REFS: &str = "refs/treewarden/shield";
+
+    fn raise(lock: &LockedRepo, shadow: &Shadow) -> Result<Self, GcError> {
+        lock.still_held()?;
+        let admins = survey::repo::admins(shadow.git_dir()).map_err(GcError::Look)?;
+        let tips = reach::passed_over(shadow.git_dir(), &admins).map_err(GcError::Look)?;
+        let shield = Self { repo: shadow.open()? };
+        for tip in tips {
+            // What is gone already can't be kept.
+            if shield.repo.odb()?.exists(tip) {
+                shield.repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
+            }
+        }
+        Ok(shield)
+    }
+
+    /// Those of a run that was killed, too.
+    fn lower(&self) -> Result<(), GcError> {
+        for reference in self.repo.references_glob(&format!("{}/*", Self::REFS))? {
+            reference?.delete()?;
+        }
+        Ok(())
     }
 }
 
@@ -66,6 +126,6 @@ fn arguments(step: Step) -> &'static [&'static str] {
 /// [`GcError::NothingDone`].
 pub fn judge(plan: &Gc, before: &Store, after: &Store) -> Result<(), GcError> {
     let shrunk = after.loose_objects < before.loose_objects || after.packs < before.packs || after.loose_refs < before.loose_refs;
-    let needless = plan.action == GcAction::None || plan.steps == [Step::GitGc];
+    let needless = plan.action == GcAction::None || plan.may_be_idle;
     if needless || shrunk { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
 }

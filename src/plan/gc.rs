@@ -62,6 +62,31 @@ pub struct Gc {
     pub steps: Vec<Step>,
     /// It was called for and left out, because the volume has no room for it.
     pub short_of_space: bool,
+    /// It need not come to anything: the counts alone don't call for these very steps.
+    pub may_be_idle: bool,
+}
+
+impl Gc {
+    /// The same without anything that drops objects, because of `why`.
+    #[must_use]
+    pub fn gently(self, why: &str) -> Self {
+        if !self.steps.iter().any(|step| matches!(step, Step::Full | Step::GitGc)) {
+            return self;
+        }
+        let steps = vec![Step::Geometric, Step::PackRefs, Step::CommitGraph];
+        Self {
+            action: GcAction::Incremental,
+            reason: format!("{}; not in full, because {why}", self.reason),
+            steps,
+            may_be_idle: true,
+            ..self
+        }
+    }
+
+    /// Nothing, because of `why`.
+    pub fn none(why: &str) -> Self {
+        Self { action: GcAction::None, reason: why.to_owned(), steps: Vec::new(), short_of_space: false, may_be_idle: true }
+    }
 }
 
 /// Decides. `free_bytes` is what the volume has left.
@@ -72,13 +97,13 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
         GcStrategy::Auto => auto(store, now),
     };
     // A repack writes a second copy of what it gathers before it deletes the first.
-    let room = (store.pack_bytes + store.loose_bytes) * 12 / 10;
+    let room = store.pack_bytes.saturating_add(store.loose_bytes).saturating_mul(12) / 10;
     if !steps.is_empty() && free_bytes < room {
         let reason =
             format!("{reason}; but it needs {} free, and the volume has {}", bytesize::ByteSize(room), bytesize::ByteSize(free_bytes));
-        return Gc { action: GcAction::None, reason, steps: Vec::new(), short_of_space: true };
+        return Gc { action: GcAction::None, reason, steps: Vec::new(), short_of_space: true, may_be_idle: true };
     }
-    Gc { action, reason, steps, short_of_space: false }
+    Gc { action, reason, steps, short_of_space: false, may_be_idle: strategy == GcStrategy::GitGc }
 }
 
 fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {
@@ -136,6 +161,17 @@ mod tests {
             let gc = gc(&store, GcStrategy::Auto, u64::MAX, now());
             assert_eq!((gc.action, gc.steps.len()), (action, steps), "{store:?}: {}", gc.reason);
         }
+    }
+
+    #[test]
+    fn gently_nothing_is_dropped() {
+        let store = Store { packs: 2, ..Store::default() };
+        for strategy in [GcStrategy::Auto, GcStrategy::GitGc] {
+            let gc = gc(&store, strategy, u64::MAX, now()).gently("x");
+            assert_eq!((gc.action, gc.steps[0]), (GcAction::Incremental, Step::Geometric), "{strategy:?}");
+            assert!(gc.reason.ends_with("; not in full, because x"));
+        }
+        assert_eq!(gc(&Store::default(), GcStrategy::Auto, 0, now()).gently("x").action, GcAction::None);
     }
 
     #[test]

@@ -4,9 +4,9 @@
 //! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing or a drop in a
 //! repo that the busy probe calls busy.
 
-use super::gc::{Gc, GcAction, gc};
+use super::gc::{Gc, gc};
 use super::worktree::{Kept, Verdict, plural, verdict};
-use crate::config::policy::{self, GcStrategy};
+use crate::config::policy;
 use crate::facts::repo::{LeftoverKind, Repo};
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
@@ -65,7 +65,7 @@ impl Plan {
         }
         if !only.gc {
             self.clear.clear();
-            self.gc = Gc { action: GcAction::None, reason: "not asked for".to_owned(), steps: Vec::new(), short_of_space: false };
+            self.gc = Gc::none("not asked for");
         }
         if !only.reap {
             for (_, verdict) in &mut self.trees {
@@ -93,8 +93,17 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let stale = facts.leftovers.iter().filter(|leftover| stale(leftover.kind, leftover.age));
     let clear = if busy.is_some() { Vec::new() } else { stale.map(|leftover| leftover.place.clone()).collect() };
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
-    let strategy = if busy.is_some() { GcStrategy::Off } else { policy.gc };
-    Plan { trees, drop, prune_refused, clear, gc: gc(&facts.store, strategy, free_bytes, now) }
+    let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
+    let gc = match unreadable(facts) {
+        Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
+        None => gc,
+    };
+    Plan { trees, drop, prune_refused, clear, gc }
+}
+
+/// A registration that can't be read: git passes over it as well, and a repack would drop what its tree needs.
+fn unreadable(facts: &Repo) -> Option<&str> {
+    facts.worktrees.iter().find(|tree| tree.path == tree.admin.path()).map(|tree| tree.id.as_str())
 }
 
 /// A mass of missing trees, not counting those that an earlier night took to the trash itself.

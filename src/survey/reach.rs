@@ -11,10 +11,24 @@ use std::io;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
 const LOG_CAP: u64 = 64 << 20;
-/// Where a worktree may have refs of its own.
-const PRIVATE_REFS: [&str; 4] = ["ORIG_HEAD", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"];
-/// How many lone commits are counted before "many" is enough.
-const MANY: usize = 100_000;
+/// Files of a git dir or an admin folder that name commits and are no refs: where an operation came from, and what it put aside.
+const PRIVATE: [&str; 13] = [
+    "ORIG_HEAD",
+    "MERGE_HEAD",
+    "MERGE_AUTOSTASH",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "REBASE_HEAD",
+    "BISECT_HEAD",
+    "rebase-merge/autostash",
+    "rebase-merge/orig-head",
+    "rebase-merge/stopped-sha",
+    "rebase-apply/autostash",
+    "rebase-apply/orig-head",
+    "rebase-apply/original-commit",
+];
+/// Refs that end by themselves: nobody's commits are kept by them.
+const PASSING: [&[u8]; 4] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewritten/", b"refs/worktree/"];
 
 /// The tips, in hex, that must be kept when the worktree with the admin folder `admin` goes.
 ///
@@ -22,7 +36,10 @@ const MANY: usize = 100_000;
 /// Something could not be read: nobody knows what would be lost.
 pub fn unreached(repo: &Repository, admin: &Inside, branch: Option<&str>, head: Option<Oid>) -> io::Result<Vec<String>> {
     let mut tips: BTreeSet<Oid> = head.into_iter().collect();
-    tips.extend(log_commits(&admin.join("logs/HEAD").map_err(io::Error::other)?)?);
+    for log in files_below(&admin.join("logs").map_err(io::Error::other)?)? {
+        tips.extend(log_commits(&log)?);
+    }
+    tips.extend(private(admin)?);
     tips.extend(private_refs(admin)?);
     let tips: Vec<Oid> = tips.into_iter().filter_map(|tip| commit(repo, tip).transpose()).collect::<Result<_, _>>()?;
     if tips.is_empty() {
@@ -49,7 +66,7 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>,
     }
     for reference in repo.references()? {
         let reference = reference?;
-        if !reference.name_bytes().starts_with(b"refs/treewarden/")
+        if !PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing))
             && let Ok(commit) = reference.peel_to_commit()
         {
             walk.hide(commit.id())?;
@@ -60,7 +77,7 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>,
             walk.hide(tip)?;
         }
     }
-    walk.take(MANY).collect()
+    walk.collect()
 }
 
 /// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
@@ -85,17 +102,50 @@ fn id(hex: &[u8]) -> Option<Oid> {
     Oid::from_str(hex).ok().filter(|oid| hex.len() == 40 && !oid.is_zero())
 }
 
-/// `ORIG_HEAD` and the like, and everything below the admin folder's own `refs/`.
-fn private_refs(admin: &Inside) -> io::Result<Vec<Oid>> {
-    let mut files: Vec<Inside> = PRIVATE_REFS.iter().map(|name| admin.join(name)).collect::<Result<_, _>>().map_err(io::Error::other)?;
-    for entry in walkdir::WalkDir::new(admin.join("refs").map_err(io::Error::other)?.path()).follow_links(false) {
+/// What `ORIG_HEAD` and the like name.
+fn private(folder: &Inside) -> io::Result<BTreeSet<Oid>> {
+    let files = PRIVATE.iter().map(|name| folder.join(name)).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+    ids(&files)
+}
+
+/// Everything below the admin folder's own `refs/`.
+fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
+    ids(&files_below(&admin.join("refs").map_err(io::Error::other)?)?)
+}
+
+/// Tips that work may hang on and that git's repack passes over: what operations put aside (the autostash of a rebase), in the git dir and in
+/// the worktrees' admin folders, and the worktrees' own refs.
+///
+/// # Errors
+/// Something could not be read: a repack could lose it.
+pub fn passed_over(git_dir: &Inside, admins: &[Inside]) -> io::Result<BTreeSet<Oid>> {
+    let mut tips = private(git_dir)?;
+    for admin in admins {
+        tips.extend(private(admin)?);
+        tips.extend(private_refs(admin)?);
+    }
+    Ok(tips)
+}
+
+/// The id at the beginning of each line.
+fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
+    let mut ids = BTreeSet::new();
+    for file in files {
+        let text = found(beneath::read(file, LOG_CAP))?.unwrap_or_default();
+        ids.extend(text.split(|&byte| byte == b'\n').filter_map(id));
+    }
+    Ok(ids)
+}
+
+fn files_below(folder: &Inside) -> io::Result<Vec<Inside>> {
+    let mut files = Vec::new();
+    for entry in walkdir::WalkDir::new(folder.path()).follow_links(false) {
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
-            Ok(entry) => files.push(Inside::new(admin.root(), entry.path()).map_err(io::Error::other)?),
+            Ok(entry) => files.push(Inside::new(folder.root(), entry.path()).map_err(io::Error::other)?),
             Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    let texts = files.iter().map(|file| found(beneath::read(file, LOG_CAP)));
-    texts.filter_map(Result::transpose).map(|text| text.map(|text| id(&text))).filter_map(Result::transpose).collect()
+    Ok(files)
 }

@@ -64,7 +64,11 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, trashed: &Ha
     Ok(Repo { worktrees, strays, store, leftovers, busy: probe::busy(&policy.busy_probe, &policy.name) })
 }
 
-fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
+/// The admin folder of every registered worktree.
+///
+/// # Errors
+/// The registry can't be read.
+pub fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
     let worktrees = git_dir.join("worktrees").map_err(io::Error::other)?;
     let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else { return Ok(Vec::new()) };
     let mut admins = Vec::new();

@@ -97,7 +97,7 @@ impl Look<'_> {
             let name = entry.file_name().to_string_lossy().into_owned();
             self.temporary(&entry, &metadata);
             if name.starts_with("pack-") {
-                self.store.pack_bytes += metadata.len();
+                self.store.pack_bytes = self.store.pack_bytes.saturating_add(metadata.len());
             }
             let Some(stem) = name.strip_suffix(".pack") else { continue };
             if has(stem, "keep") || has(stem, "mtimes") {
