@@ -4,6 +4,7 @@ mod caches;
 mod config;
 mod cronjobs;
 mod dry_run;
+mod kills;
 mod night;
 mod real_night;
 mod report;
