@@ -5,5 +5,7 @@ mod config;
 mod cronjobs;
 mod dry_run;
 mod night;
+mod prune;
 mod report;
+mod rescue;
 mod support;
