@@ -7,6 +7,8 @@ mod dry_run;
 mod kills;
 mod night;
 mod real_night;
+mod prune;
 mod report;
+mod rescue;
 mod support;
 mod tidy;
