@@ -137,11 +137,12 @@ impl Night<'_> {
             again.left.extend(first.left);
             return again;
         }
-        // Nothing was removed: the first pass's row stands, with why.
+        // The first pass's row stands, with why. Busy or out of time is no failure; anything else is one, of each tree that was to go.
+        let failed = again.row.outcome == RepoOutcome::Failed;
         let why = again.row.reason.or(again.row.lock.holder).unwrap_or_default();
         let mut first = first;
         for tree in first.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
-            tree.outcome = TreeOutcome::Kept;
+            tree.outcome = if failed { TreeOutcome::Failed(why.clone()) } else { TreeOutcome::Kept };
             tree.reasons.insert(0, format!("not reaped, because when its turn came the repo was not to be had: {why}"));
         }
         first
@@ -225,7 +226,8 @@ impl Night<'_> {
                 Some(_) => continue,
                 None => self.io.install(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path);
+            // By what is still to be done: a second registration may claim the same path.
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
             let row = row.expect("every tree of the plan has its row");
             if let Some(Emptied { freed, left }) = tell(row, reaped) {
                 tended.freed += freed;
@@ -246,7 +248,7 @@ impl Night<'_> {
             let Some(place) = &contents.place else { continue };
             let size = size(&[place.clone(), tree.admin.clone()]);
             tended.freed += size;
-            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path) {
+            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned) {
                 row.bytes = Some(size.bytes);
             }
         }
@@ -278,6 +280,12 @@ fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option
         Ok(Reaped { rescue_ref, emptied }) => {
             (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(emptied.freed.bytes), rescue_ref);
             Some(emptied)
+        }
+        // Like a busy repo, a busy tree is no failure.
+        Err(error @ StepError::Changed) => {
+            row.outcome = TreeOutcome::Kept;
+            row.reasons.insert(0, error.to_string());
+            None
         }
         Err(error) => {
             row.outcome = TreeOutcome::Failed(error.to_string());

@@ -297,6 +297,11 @@ impl Known {
         Ok(Self { committed, index, folders })
     }
 
+    fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
+        let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+        Self::of(repo, &tree.admin, head)
+    }
+
     /// Whether the index names content that HEAD doesn't have.
     fn holds_staged_work(&self) -> bool {
         let committed = |(path, entry): (&PathBuf, &git2::IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
@@ -334,6 +339,24 @@ pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
         }
     }
     Ok(files)
+}
+
+/// Whether the tree that stands at `place` by now holds nothing but what HEAD holds.
+///
+/// # Errors
+/// Something can't be read.
+pub fn is_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<bool> {
+    let known = Known::of_tree(repo, tree)?;
+    let listing = known.list(place)?;
+    Ok(listing.blockers.is_empty() && dirty_files(place, &listing, &known)?.is_empty())
+}
+
+/// Lists the tree that stands at `place` by now.
+///
+/// # Errors
+/// Something can't be read.
+pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Listing> {
+    Known::of_tree(repo, tree)?.list(place)
 }
 
 /// A tree's index, as far as it matters.
