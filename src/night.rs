@@ -168,6 +168,13 @@ impl Night<'_> {
         tended
     }
 
+    /// Work for the threads that wait on the network. A rayon thread that waits for another pool takes up its own pool's next item
+    /// meanwhile: the next repo, while this one is locked. So a thread of its own does the waiting, and this one sleeps.
+    fn on_io<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let done = std::thread::scope(|scope| scope.spawn(|| self.io.install(work)).join());
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
     fn decide(&self, repo: &policy::Repo) -> Result<Decided, Ended> {
         if let Some(why) = self.stop.reached() {
             return Err(Ended::Refused(format!("not begun: {why}; the next night goes on here")));
@@ -192,13 +199,13 @@ impl Night<'_> {
         let plan = &decided.plan;
         tended.row.gc.stale_locks.clear();
         for leftover in &plan.clear {
-            if tended.did(&leftover.path(), self.io.install(|| hands.clear(leftover))) {
+            if tended.did(&leftover.path(), self.on_io(|| hands.clear(leftover))) {
                 tended.row.gc.stale_locks.push(leftover.path());
             }
         }
         tended.row.prune.dropped.clear();
         for tree in &plan.drop {
-            if tended.did(&tree.path, self.io.install(|| hands.drop_registration(tree))) {
+            if tended.did(&tree.path, self.on_io(|| hands.drop_registration(tree))) {
                 tended.row.prune.dropped.push(tree.path.clone());
             }
         }
@@ -224,7 +231,7 @@ impl Night<'_> {
         for (tree, class) in reaps(plan) {
             let reaped = match self.stop.reached() {
                 Some(_) => continue,
-                None => self.io.install(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
+                None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
             // By what is still to be done: a second registration may claim the same path.
             let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
@@ -242,7 +249,7 @@ impl Night<'_> {
 
     /// A dry run: what would be freed.
     fn foresee(&self, tended: &mut Tended, plan: &Plan) {
-        let size = |paths: &[Inside]| self.io.install(|| survey::size::size(paths)).unwrap_or_default();
+        let size = |paths: &[Inside]| self.on_io(|| survey::size::size(paths)).unwrap_or_default();
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
