@@ -4,6 +4,7 @@ mod caches;
 mod config;
 mod cronjobs;
 mod dry_run;
+mod eviction;
 mod gc;
 mod night;
 mod prune;
