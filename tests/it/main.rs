@@ -4,6 +4,8 @@ mod caches;
 mod config;
 mod cronjobs;
 mod dry_run;
+mod eviction;
+mod gc;
 mod kills;
 mod night;
 mod prune;

@@ -109,13 +109,13 @@ impl World {
              eviction: {{high: {{bytes: 100%, inodes: 100%}}, low: {{bytes: 99%, inodes: 99%}}{}}}\n\
              run: {{repos_in_parallel: 4{}}}\n\
              defaults: {{lock_wait: 0s{}}}\n\
-             repos:\n{}\
+             repos:{}\
              caches: [{}]\n",
             self.root.display(),
             of("eviction"),
             of("run"),
             of("defaults"),
-            repos.concat(),
+            if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
             of("caches").trim_start_matches(", "),
         );
         let path = self.beside("treewarden.yaml");
@@ -314,9 +314,10 @@ pub(crate) fn age_all(path: &Path, days: f64) {
     }
 }
 
-/// The time so many days ago.
+/// The time so many days ago, or so many ahead when they are below zero.
 pub(crate) fn ago(days: f64) -> SystemTime {
-    SystemTime::now() - Duration::from_secs_f64(days * 86_400.0)
+    let span = Duration::from_secs_f64(days.abs() * 86_400.0);
+    if days < 0.0 { SystemTime::now() + span } else { SystemTime::now() - span }
 }
 
 /// Writes a file and the folders above it.
