@@ -6,6 +6,7 @@
 
 use crate::stop::Stop;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::OsStr;
 use std::io::{self, Read, Seek};
@@ -136,21 +137,33 @@ impl<'a> Git<'a> {
     /// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
     fn wait(&self, mut child: Child) -> io::Result<(ExitStatus, Option<String>)> {
         let pid = Pid::from_child(&child);
+        let ended = self.watch(pid).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
+        if ended.is_some() {
+            // The group: git's own children must not go on when the lock is gone. That it ended meanwhile is no trouble.
+            let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
+        }
+        Ok((child.wait()?, ended))
+    }
+
+    /// Why the child must be ended; none when it ended by itself.
+    fn watch(&self, pid: Pid) -> io::Result<Option<String>> {
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         let until = Instant::now() + self.limit;
         let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-        let ended = loop {
-            if rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick))? > 0 {
-                break None;
+        loop {
+            match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
+                // A signal handler ran in this thread: whether to stop is asked below.
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(None),
+                Err(error) => return Err(error.into()),
             }
-            let why = if Instant::now() > until { Some(format!("it took more than {} s", self.limit.as_secs())) } else { None };
-            if let Some(why) = why.or_else(|| self.stop.reached().map(str::to_owned)) {
-                // The group: git's own children must not go on when the lock is gone.
-                rustix::process::kill_process_group(pid, Signal::KILL)?;
-                break Some(why);
+            if let Some(why) = self.stop.reached() {
+                return Ok(Some(why.to_owned()));
             }
-        };
-        Ok((child.wait()?, ended))
+            if Instant::now() > until {
+                return Ok(Some(format!("it took more than {} s", self.limit.as_secs())));
+            }
+        }
     }
 }
 

@@ -94,12 +94,18 @@ fn is_torn(file: &mut File) -> io::Result<bool> {
 /// # Errors
 /// [`JournalError::Read`], which names the journal.
 pub fn read(file: &Path) -> Result<Past, JournalError> {
-    let past = match File::open(file) {
+    let past = match open(file) {
         Ok(open) => parse(BufReader::new(open), LONGEST_LINE),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::default()),
         Err(error) => Err(error),
     };
     past.map_err(|cause| JournalError::Read { path: file.to_owned(), cause })
+}
+
+/// A FIFO in its place would wait for a writer for ever.
+fn open(file: &Path) -> io::Result<File> {
+    let open = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
+    if open.metadata()?.is_file() { Ok(open) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
 }
 
 fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {

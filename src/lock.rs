@@ -228,10 +228,16 @@ impl Drop for Held {
     }
 }
 
-/// For writing, as NFS wants it for an exclusive lock, and never through a link.
+/// For writing, as NFS wants it for an exclusive lock, and never through a link of either kind: what it leads to would be written over.
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)
+    let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)?;
+    let seen = file.metadata()?;
+    if seen.is_file() && seen.nlink() <= 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file of its own; remove it"))
+    }
 }
 
 fn try_flock(file: &File) -> io::Result<bool> {
@@ -288,6 +294,16 @@ mod tests {
         assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
         std::fs::write(&path, "").unwrap();
         assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+    }
+
+    #[test]
+    fn what_a_lock_file_is_linked_to_is_not_written_over() {
+        let locks = tempfile::tempdir().unwrap();
+        let victim = locks.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::hard_link(&victim, locks.path().join("acme__shop.lock")).unwrap();
+        assert!(matches!(take(locks.path()), Err(LockError::Io { .. })));
+        assert_eq!(std::fs::read(victim).unwrap(), b"precious");
     }
 
     #[test]

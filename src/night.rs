@@ -19,10 +19,9 @@ use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
-use crate::survey::repo::Times;
+use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -36,8 +35,8 @@ pub struct Night<'a> {
     pub locks: PathBuf,
     /// Where trees go; none in a dry run, and then nothing is changed.
     pub trash: Option<Trash>,
-    /// Places whose tree an earlier night took to the trash.
-    pub taken: HashSet<Inside>,
+    /// What the rest of the volume tells of a repo's trees.
+    pub around: Around,
     /// The parts of the work that were asked for.
     pub only: Only,
     /// What the volume has left.
@@ -192,7 +191,7 @@ impl Night<'_> {
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.taken)?;
+        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around)?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
         Ok(Decided { lock, shadow, facts, plan })
     }

@@ -10,6 +10,7 @@ use crate::config::policy::{self, Policy};
 use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
+use crate::inside::Inside;
 use crate::journal;
 use crate::lock::{self, LockError, LockedVolume};
 use crate::night::{ASK_AGAIN, Night, Tended};
@@ -17,6 +18,7 @@ use crate::plan::repo::Only;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
 use crate::stop::Stop;
 use crate::survey;
+use crate::survey::repo::Around;
 use crate::volume;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
@@ -112,9 +114,9 @@ fn work(
 ) -> u64 {
     let Begun { lock, trash, before, repos, io } = begun;
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
-    let taken = trash::taken_from(&policy.volume.state);
+    let around = Around { trashed: trash::taken_from(&policy.volume.state), reserved: reserved(policy) };
     let night =
-        Night { now, stop, locks: locks(policy), trash, taken, only: options.only, free_bytes: before.free_bytes, io: &io, pack_threads };
+        Night { now, stop, locks: locks(policy), trash, around, only: options.only, free_bytes: before.free_bytes, io: &io, pack_threads };
     let chosen = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
     let chosen: Vec<&policy::Repo> = policy.repos.iter().filter(chosen).collect();
     bar.set_length(chosen.len() as u64);
@@ -145,6 +147,13 @@ fn work(
     (report.volume.before, report.volume.after) = (level(&before), level(&after));
     (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
     emptied.freed.bytes
+}
+
+/// Folders that the config gives to somebody.
+fn reserved(policy: &Policy) -> Vec<Inside> {
+    let repos = policy.repos.iter().map(|repo| &repo.place);
+    let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
+    repos.chain(caches).chain([&policy.volume.state]).cloned().collect()
 }
 
 fn locks(policy: &Policy) -> PathBuf {

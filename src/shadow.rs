@@ -215,13 +215,46 @@ fn prove_alternates(git_dir: &Inside) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Refs are plain files in plain folders: a FIFO among them would hang git and libgit2 alike, a link would lead them astray.
+/// Refs, reflogs and registrations are plain files in plain folders: a FIFO among them would hang git and libgit2 alike, a link would lead
+/// them astray.
 fn prove_refs(git_dir: &Inside) -> Result<(), Refusal> {
-    for entry in walkdir::WalkDir::new(at(git_dir, "refs").path()).follow_links(false) {
-        let entry = entry.map_err(|error| Refusal::Unreadable { path: format!("{git_dir}/refs"), cause: error.into() })?;
-        let kind = entry.file_type();
-        if !kind.is_file() && !kind.is_dir() {
-            return Err(Refusal::Odd(format!("`{}` is neither file nor folder; remove it", entry.path().display())));
+    for top in ["refs", "logs", "worktrees"] {
+        let entries = walkdir::WalkDir::new(at(git_dir, top).path()).follow_links(false).into_iter();
+        // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that has some stays.
+        for entry in entries.filter_entry(|entry| !(top == "worktrees" && entry.depth() == 2 && entry.file_name() == "modules")) {
+            match entry {
+                Ok(entry) => prove_plain(&entry)?,
+                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/{top}"), cause: error.into() }),
+            }
+        }
+    }
+    prove_objects(git_dir)
+}
+
+fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = entry.file_type();
+    // A socket is git's file system monitor's; opening it fails, and nothing waits.
+    if kind.is_file() || kind.is_dir() || kind.is_socket() {
+        return Ok(());
+    }
+    Err(Refusal::Odd(format!("`{}` is neither file nor folder; remove it", entry.path().display())))
+}
+
+/// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of a pack, a FIFO as well, is
+/// no honest one either.
+fn prove_objects(git_dir: &Inside) -> Result<(), Refusal> {
+    for entry in walkdir::WalkDir::new(at(git_dir, "objects").path()).follow_links(false).max_depth(1) {
+        prove_plain(&entry.map_err(|error| Refusal::Unreadable { path: format!("{git_dir}/objects"), cause: error.into() })?)?;
+    }
+    for folder in ["objects/pack", "objects/info"] {
+        for entry in walkdir::WalkDir::new(at(git_dir, folder).path()).follow_links(false) {
+            match entry {
+                Ok(entry) => prove_plain(&entry)?,
+                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/{folder}"), cause: error.into() }),
+            }
         }
     }
     Ok(())

@@ -9,11 +9,14 @@ use crate::config::policy;
 use crate::inside::Inside;
 use crate::survey::volume::usage;
 use chrono::{DateTime, Utc};
+use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "volume.json";
+/// What the state folder holds besides.
+const FOLDERS: [&str; 2] = ["locks", "trash"];
 
 /// What `init` wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +53,9 @@ pub enum VolumeError {
         /// Why.
         cause: io::Error,
     },
+    /// Locks or trash would lead elsewhere.
+    #[error("`{0}` is no folder: what is done there would be done elsewhere; make it a folder")]
+    NoFolder(Inside),
     /// It was prepared for another path.
     #[error(
         "the volume was prepared for `{}` and is mounted at `{}`; git's worktrees hold absolute paths, so mount it where the agents see it",
@@ -88,10 +94,19 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
         return Err(VolumeError::NoSentinel(path, root.display().to_string()));
     };
     let sentinel: Sentinel = serde_json::from_slice(&text).map_err(|error| unreadable(error.into()))?;
-    if sentinel.root == **root {
-        Ok(sentinel)
-    } else {
-        Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() })
+    if sentinel.root != **root {
+        return Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() });
+    }
+    FOLDERS.iter().try_for_each(|name| prove_folder(&volume.state.join(name).expect("a fixed name stays inside")))?;
+    Ok(sentinel)
+}
+
+/// Agents can write here: a link in place of a folder would lead a night out of the volume.
+fn prove_folder(place: &Inside) -> Result<(), VolumeError> {
+    let seen = found(beneath::stat(place)).map_err(|cause| VolumeError::Unreadable { path: place.clone(), cause })?;
+    match seen.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        None | Some(FileType::Directory) => Ok(()),
+        Some(_) => Err(VolumeError::NoFolder(place.clone())),
     }
 }
 
@@ -105,7 +120,7 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
         let path = path.to_owned();
         move |cause| VolumeError::Prepare { path, cause }
     };
-    for name in ["locks", "trash"] {
+    for name in FOLDERS {
         let path = volume.state.path().join(name);
         std::fs::create_dir_all(&path).map_err(failed(&path))?;
     }

@@ -112,8 +112,19 @@ pub fn rescue(
         None => (rescue.commit(&known.committed, rescue.extras(&Listing::default(), unreached)?)?, Listing::default()),
     };
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format("%Y%m%dT%H%M%SZ"));
-    repo.reference(&name, commit, false, "treewarden: rescue before the worktree goes")?;
-    Ok(Rescued { name, listing })
+    Ok(Rescued { name: store(&repo, &name, commit)?, listing })
+}
+
+/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same night.
+fn store(repo: &Repository, name: &str, commit: Oid) -> Result<String, git2::Error> {
+    let mut free = name.to_owned();
+    for number in 2.. {
+        match repo.reference(&free, commit, false, "treewarden: rescue before the worktree goes") {
+            Err(error) if error.code() == git2::ErrorCode::Exists && number < 100 => free = format!("{name}-{number}"),
+            stored => return stored.map(|_| free),
+        }
+    }
+    unreachable!("the loop returns")
 }
 
 /// A worktree's id as a part of a ref name.

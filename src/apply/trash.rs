@@ -17,7 +17,7 @@ use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -308,17 +308,13 @@ impl Job<'_> {
 
     /// Opens a folder on the same device, giving its owner back the right to read and change it where it was taken (Go's module cache).
     fn open(&self, above: &Folder, name: &CStr) -> Result<OwnedFd, Errno> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = match rustix::fs::openat(&above.fd, name, flags, Mode::empty()) {
+        // The kernel refuses any mount on the way: one of the same file system has the same device, so that alone would not tell.
+        let name = Path::new(OsStr::from_bytes(name.to_bytes()));
+        let fd = match beneath::below(&above.fd, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::ACCESS) => {
-                let handle = rustix::fs::openat(
-                    &above.fd,
-                    name,
-                    OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                    Mode::empty(),
-                )?;
+                let handle = beneath::below(&above.fd, name, OFlags::PATH | OFlags::DIRECTORY)?;
                 rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
-                rustix::fs::openat(&above.fd, name, flags, Mode::empty())?
+                beneath::below(&above.fd, name, OFlags::RDONLY | OFlags::DIRECTORY)?
             }
             opened => opened?,
         };
@@ -399,7 +395,6 @@ fn read(folder: &OwnedFd) -> io::Result<Vec<(CString, bool)>> {
 mod tests {
     use super::*;
     use std::fs;
-    use std::path::Path;
     use std::time::Duration;
 
     struct Free;

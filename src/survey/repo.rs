@@ -27,10 +27,30 @@ pub struct Context<'a> {
     pub look_before: DateTime<Utc>,
     /// A lock file older than this is a dead git's.
     pub stale_lock: TimeDelta,
-    /// Places whose tree an earlier night took to the trash.
-    pub trashed: &'a HashSet<Inside>,
+    /// What the rest of the volume tells.
+    pub around: &'a Around,
     /// Full names of branches that a stash was made on.
     pub stashed: HashSet<String>,
+}
+
+/// What the rest of the volume tells of a repo's trees.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    /// Places whose tree an earlier night took to the trash.
+    pub trashed: HashSet<Inside>,
+    /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
+    pub reserved: Vec<Inside>,
+}
+
+impl Around {
+    /// What `place`, as a worktree of the checkout `own`, would take along or intrude on.
+    pub fn in_the_way(&self, place: &Inside, own: &Inside) -> Option<&Inside> {
+        let [place, own] = [place, own].map(Inside::relative);
+        self.reserved.iter().find(|other| {
+            let other = other.relative();
+            other.starts_with(place) || (place.starts_with(other) && other != own)
+        })
+    }
 }
 
 /// Times that a survey is made with.
@@ -48,13 +68,13 @@ pub struct Times {
 ///
 /// # Errors
 /// [`Refusal`] when its object store or registry can't be read at all. What is wrong with one tree is that tree's fact.
-pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, trashed: &HashSet<Inside>) -> Result<Repo, Refusal> {
+pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Around) -> Result<Repo, Refusal> {
     let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(shadow.git_dir()).map_err(unreadable)?;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, trashed, stashed };
+    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, stashed };
     let mut upstream = Upstream::of(&repo);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
@@ -133,5 +153,23 @@ fn stray_kind(git_dir: &Inside, path: &Path) -> Option<StrayKind> {
             Some(if foreign { StrayKind::Foreign } else { StrayKind::Dangling })
         }
         Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() { StrayKind::Empty } else { StrayKind::NotGit }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_worktree_may_stand_where_the_config_has_something_else() {
+        let root = Arc::from(Path::new("/data"));
+        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        let around = Around { reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(), ..Around::default() };
+        for free in ["worktrees/r/a", "r/.worktrees/a", "caches/other"] {
+            assert_eq!(around.in_the_way(&at(free), &at("r")), None, "{free}");
+        }
+        for taken in ["r", "s", "s/a", "caches", "caches/npm", "caches/npm/x", ".state/trash/x"] {
+            assert!(around.in_the_way(&at(taken), &at("r")).is_some(), "{taken}");
+        }
     }
 }

@@ -7,7 +7,8 @@
 use super::regenerable;
 use crate::beneath;
 use crate::inside::Inside;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
+use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
@@ -86,15 +87,13 @@ fn stamp(stat: &Stat) -> Stamp {
 /// Whatever can't be read: then nobody knows what the tree holds.
 pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
-    let device = rustix::fs::fstat(&top)?.st_dev;
-    let mut walk = Walk { tracked, device, listing: Listing::default() };
+    let mut walk = Walk { tracked, listing: Listing::default() };
     walk.folder(&top, Path::new(""), 0)?;
     Ok(walk.listing)
 }
 
 struct Walk<'a> {
     tracked: &'a dyn Fn(&Path) -> bool,
-    device: u64,
     listing: Listing,
 }
 
@@ -120,21 +119,25 @@ impl Walk<'_> {
             FileType::RegularFile | FileType::Symlink => {
                 self.listing.files.insert(path.to_owned(), stamp(&stat));
             }
-            FileType::Directory if stat.st_dev != self.device => self.block(path, "is another mount"),
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
-            FileType::Directory if !(self.tracked)(path) && regenerable::recognise(parent.as_fd(), name) => {
-                match regenerable::repo_within(parent.as_fd(), name)? {
-                    Some(repo) => self.block(&path.join(repo), "is a nested repo"),
-                    None => self.listing.regenerable.push(path.to_owned()),
-                }
-            }
-            FileType::Directory => {
-                self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
-                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                let fd = rustix::fs::openat(parent, name, flags, Mode::empty())?;
-                self.folder(&fd, path, depth + 1)?;
-            }
+            FileType::Directory => match beneath::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
+                // The kernel tells of a mount of the same file system, too, which has the same device.
+                Err(Errno::XDEV) => self.block(path, "is another mount"),
+                opened => self.below(parent, name, path, depth, (opened?, &stat))?,
+            },
             _ => self.block(path, "is neither file, link nor folder"),
+        }
+        Ok(())
+    }
+
+    fn below(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, depth: usize, (fd, stat): (OwnedFd, &Stat)) -> io::Result<()> {
+        if (self.tracked)(path) || !regenerable::recognise(parent.as_fd(), name) {
+            self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
+            return self.folder(&fd, path, depth + 1);
+        }
+        match regenerable::repo_within(parent.as_fd(), name)? {
+            Some(repo) => self.block(&path.join(repo), "is a nested repo"),
+            None => self.listing.regenerable.push(path.to_owned()),
         }
         Ok(())
     }

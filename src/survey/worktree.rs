@@ -185,6 +185,9 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
     let Ok(place) = Inside::new(context.place.root(), &tree.path) else {
         return Ok(State::Unknown(format!("it stands at `{}`, outside the volume", tree.path.display())));
     };
+    if let Some(other) = context.around.in_the_way(&place, context.place) {
+        return Ok(State::Unknown(format!("it stands at `{place}`, and `{other}` is the config's for something else")));
+    }
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
     match found(beneath::stat(&place))? {
         None => return missing(context, tree, &place, head),
@@ -243,7 +246,7 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
     if let Some(modules) = modules(&tree.admin)? {
         return Ok(State::Unknown(format!("it is gone from the disk, but {modules}")));
     }
-    let trashed = context.trashed.contains(place);
+    let trashed = context.around.trashed.contains(place);
     let unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head)?;
     // What a night took to the trash was rescued with its index.
     let staged = !trashed && Known::of(context.repo, &tree.admin, head)?.holds_staged_work();
