@@ -140,11 +140,12 @@ impl Night<'_> {
             again.left.extend(first.left);
             return again;
         }
-        // Nothing was removed: the first pass's row stands, with why.
+        // The first pass's row stands, with why. Busy or out of time is no failure; anything else is one, of each tree that was to go.
+        let failed = again.row.outcome == RepoOutcome::Failed;
         let why = again.row.reason.or(again.row.lock.holder).unwrap_or_default();
         let mut first = first;
         for tree in first.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
-            tree.outcome = TreeOutcome::Kept;
+            tree.outcome = if failed { TreeOutcome::Failed(why.clone()) } else { TreeOutcome::Kept };
             tree.reasons.insert(0, format!("not reaped, because when its turn came the repo was not to be had: {why}"));
         }
         first
@@ -168,6 +169,13 @@ impl Night<'_> {
         });
         tended.row.seconds = began.elapsed().as_secs_f64();
         tended
+    }
+
+    /// Work for the threads that wait on the network. A rayon thread that waits for another pool takes up its own pool's next item
+    /// meanwhile: the next repo, while this one is locked. So a thread of its own does the waiting, and this one sleeps.
+    fn on_io<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let done = std::thread::scope(|scope| scope.spawn(|| self.io.install(work)).join());
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     fn decide(&self, repo: &policy::Repo) -> Result<Decided, Ended> {
@@ -194,13 +202,13 @@ impl Night<'_> {
         let plan = &decided.plan;
         tended.row.gc.stale_locks.clear();
         for leftover in &plan.clear {
-            if tended.did(&leftover.path(), self.io.install(|| hands.clear(leftover))) {
+            if tended.did(&leftover.path(), self.on_io(|| hands.clear(leftover))) {
                 tended.row.gc.stale_locks.push(leftover.path());
             }
         }
         tended.row.prune.dropped.clear();
         for tree in &plan.drop {
-            if tended.did(&tree.path, self.io.install(|| hands.drop_registration(tree))) {
+            if tended.did(&tree.path, self.on_io(|| hands.drop_registration(tree))) {
                 tended.row.prune.dropped.push(tree.path.clone());
             }
         }
@@ -226,11 +234,11 @@ impl Night<'_> {
         for (tree, class) in reaps(plan) {
             let reaped = match self.stop.reached() {
                 Some(_) => continue,
-                None => self.io.install(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
+                None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            let mut rows = tended.row.worktrees.iter_mut();
-            let row = rows.find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
-            let row = row.expect("every tree that is to go has its row");
+            // By what is still to be done: a second registration may claim the same path.
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let row = row.expect("every tree of the plan has its row");
             if let Some(Emptied { freed, left }) = tell(row, reaped) {
                 tended.freed += freed;
                 tended.left.extend(left);
@@ -244,13 +252,13 @@ impl Night<'_> {
 
     /// A dry run: what would be freed.
     fn foresee(&self, tended: &mut Tended, plan: &Plan) {
-        let size = |paths: &[Inside]| self.io.install(|| survey::size::size(paths)).unwrap_or_default();
+        let size = |paths: &[Inside]| self.on_io(|| survey::size::size(paths)).unwrap_or_default();
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
             let size = size(&[place.clone(), tree.admin.clone()]);
             tended.freed += size;
-            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path) {
+            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned) {
                 row.bytes = Some(size.bytes);
             }
         }
@@ -282,6 +290,12 @@ fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option
         Ok(Reaped { rescue_ref, emptied }) => {
             (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(emptied.freed.bytes), rescue_ref);
             Some(emptied)
+        }
+        // Like a busy repo, a busy tree is no failure.
+        Err(error @ StepError::Changed) => {
+            row.outcome = TreeOutcome::Kept;
+            row.reasons.insert(0, error.to_string());
+            None
         }
         Err(error) => {
             row.outcome = TreeOutcome::Failed(error.to_string());

@@ -105,10 +105,10 @@ impl Evictor<'_> {
 }
 
 /// Somebody else's eviction, or the tool's own, is as good as ours.
-fn gone_is_done(moved: Result<(), TrashError>) -> Result<(), TrashError> {
+fn gone_is_done(moved: Result<Inside, TrashError>) -> Result<(), TrashError> {
     match moved {
         Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
-        moved => moved,
+        moved => moved.map(drop),
     }
 }
 

@@ -5,11 +5,14 @@
 
 use super::rescue::{RescueError, rescue};
 use super::trash::{Emptied, Trash, TrashError};
+use crate::beneath::{self, found};
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::tree::Listing;
+use crate::survey::{known, worktree};
 use chrono::{DateTime, Utc};
 use std::io;
 
@@ -28,6 +31,12 @@ pub enum StepError {
     /// The trash itself is out of order.
     #[error("failed to use the trash: {0}; look into the volume's state folder")]
     Io(#[from] io::Error),
+    /// The tree isn't any more what was decided about.
+    #[error("somebody worked in it while it was being reaped; it stands where it stood")]
+    Changed,
+    /// Nobody can tell whether it is.
+    #[error("failed to look at the tree again: {0}; it stands where it stood")]
+    LookAgain(#[source] io::Error),
     /// A plan asked for a tree that nobody looked at.
     #[error("failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it")]
     NotLooked,
@@ -82,17 +91,39 @@ impl Hands<'_> {
 
     /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration. The branch stays.
     ///
+    /// Once in the trash it is looked at again: agents that don't know the lock may have worked in it since the survey, and go on in it by
+    /// their working folder even after the rename. Then it goes back.
+    ///
     /// # Errors
-    /// [`StepError`]: the tree stays, unless only its registration could not be dropped; the next night does that.
+    /// [`StepError`]: the tree stays.
     pub fn reap(&self, tree: &Worktree, unsaved: bool, rescue_max: u64) -> Result<Reaped, StepError> {
         let State::Looked(contents) = &tree.state else { return Err(StepError::NotLooked) };
         let Some(place) = &contents.place else { return Err(StepError::NotLooked) };
         self.lock.still_held()?;
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
-        let rescue_ref = saved.transpose()?;
+        let saved = saved.transpose()?;
         let bin = self.trash.bin(Some(place))?;
-        bin.take(self.lock, place)?;
-        bin.take(self.lock, &tree.admin)?;
-        Ok(Reaped { rescue_ref, emptied: bin.empty(self.stop)? })
+        let taken = bin.take(self.lock, place)?;
+        let unchanged = self.unchanged(tree, &taken, saved.as_ref().map(|saved| &saved.listing));
+        if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {
+            bin.give_back(&taken, place)?;
+            bin.empty(self.stop)?;
+            return Err(error);
+        }
+        Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied: bin.empty(self.stop)? })
+    }
+
+    /// Whether tree and registration are what was surveyed or, where there is a rescue, what was rescued.
+    fn unchanged(&self, tree: &Worktree, taken: &Inside, rescued: Option<&Listing>) -> Result<(), StepError> {
+        let look = || -> io::Result<bool> {
+            let repo = self.shadow.open().map_err(io::Error::other)?;
+            let same = match rescued {
+                Some(rescued) => known::list(&repo, tree, taken)?.same_work(rescued),
+                None => known::is_clean(&repo, tree, taken)?,
+            };
+            let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
+            Ok(same && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+        };
+        if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }
 }

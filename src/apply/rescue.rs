@@ -76,8 +76,16 @@ impl From<&PathBuf> for PathBytes {
     }
 }
 
+/// A rescue that was made.
+#[derive(Debug)]
+pub struct Rescued {
+    /// The full name of the ref that holds it.
+    pub name: String,
+    /// The tree as it was rescued.
+    pub listing: Listing,
+}
+
 /// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its registration reaches.
-/// Gives the full name of the ref that holds it.
 ///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
@@ -88,24 +96,24 @@ pub fn rescue(
     unreached: &[String],
     most: u64,
     now: DateTime<Utc>,
-) -> Result<String, RescueError> {
+) -> Result<Rescued, RescueError> {
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
     let rescue = Rescue { repo: &repo, worktree, head, now };
     let known = rescue.known()?;
-    let commit = match place {
+    let (commit, listing) = match place {
         Some(place) => {
             let (files, listing) = rescue.files(&known, place, most)?;
             let commit = rescue.commit(&files, rescue.extras(&listing, unreached)?)?;
             verify(shadow, &known, place, &listing, &files, commit)?;
-            commit
+            (commit, listing)
         }
-        None => rescue.commit(&known.committed, rescue.extras(&Listing::default(), unreached)?)?,
+        None => (rescue.commit(&known.committed, rescue.extras(&Listing::default(), unreached)?)?, Listing::default()),
     };
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format("%Y%m%dT%H%M%SZ"));
     repo.reference(&name, commit, false, "treewarden: rescue before the worktree goes")?;
-    Ok(name)
+    Ok(Rescued { name, listing })
 }
 
 /// A worktree's id as a part of a ref name.
@@ -255,6 +263,5 @@ fn verify(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, file
         }
     }
     let now = known.list(place).map_err(|cause| RescueError::File { path: place.path(), cause })?;
-    let same = (&now.files, &now.folders, &now.blockers) == (&before.files, &before.folders, &before.blockers);
-    if same { Ok(()) } else { Err(RescueError::Differs("the tree changed meanwhile".to_owned())) }
+    if now.same_work(before) { Ok(()) } else { Err(RescueError::Differs("the tree changed meanwhile".to_owned())) }
 }

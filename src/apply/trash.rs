@@ -57,6 +57,21 @@ pub enum TrashError {
         /// Why it didn't.
         cause: io::Error,
     },
+    /// It should have come back, and something stood in its place.
+    #[error("failed to put `{path}` back: {cause}; it is kept in `{place}`, move it by hand")]
+    Stranded {
+        /// Where it stood.
+        path: Inside,
+        /// Where it is.
+        place: Inside,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+fn rename(from: &Inside, to: &Inside) -> io::Result<()> {
+    let ((parent, name), (new_parent, new_name)) = (beneath::parent(from)?, beneath::parent(to)?);
+    Ok(rustix::fs::renameat(parent, name, new_parent, new_name)?)
 }
 
 /// What emptying the trash did.
@@ -114,16 +129,34 @@ impl Trash {
 }
 
 impl Bin {
-    /// Moves `what` here in one step.
+    /// Moves `what` here in one step, and says where it is now.
     ///
     /// # Errors
     /// [`TrashError`]: it stands as before.
-    pub fn take(&self, lock: &impl StillHeld, what: &Inside) -> Result<(), TrashError> {
+    pub fn take(&self, lock: &impl StillHeld, what: &Inside) -> Result<Inside, TrashError> {
         lock.still_held()?;
+        let failed = |cause| TrashError::Move { path: what.clone(), cause };
         let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let moved =
-            beneath::parent(what).and_then(|(parent, name)| Ok(rustix::fs::renameat(&parent, name, &beneath::dir(&self.place)?, &number)?));
-        moved.map_err(|cause| TrashError::Move { path: what.clone(), cause })
+        let to = self.place.join(number).map_err(|error| failed(io::Error::other(error)))?;
+        rename(what, &to).map_err(failed)?;
+        Ok(to)
+    }
+
+    /// Moves `what`, which was taken from `from`, back there. When something stands there by now, it is kept beside the trash, for what is in
+    /// the trash is deleted.
+    ///
+    /// # Errors
+    /// [`TrashError::Stranded`] says where it is.
+    pub fn give_back(&self, what: &Inside, from: &Inside) -> Result<(), TrashError> {
+        // A folder's rename replaces nothing but an empty folder.
+        let Err(cause) = rename(what, from) else { return Ok(()) };
+        let stranded = |place: &Inside| TrashError::Stranded { path: from.clone(), place: place.clone(), cause };
+        let state = self.place.relative().ancestors().nth(2).unwrap_or(self.place.relative());
+        let beside = Inside::new(self.place.root(), &state.join(format!("kept-{}", uuid::Uuid::new_v4())));
+        match beside {
+            Ok(beside) if rename(what, &beside).is_ok() => Err(stranded(&beside)),
+            _ => Err(stranded(what)),
+        }
     }
 
     /// Deletes what is in the bin, and the bin.
@@ -413,6 +446,24 @@ mod tests {
         assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"x");
         assert!(top.path().join("stays").exists());
         assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_comes_back_never_replaces_anything() {
+        let (top, root, trash) = volume();
+        let tree = Inside::new(&root, Path::new("tree")).unwrap();
+        let bin = trash.bin(Some(&tree)).unwrap();
+        let take = || {
+            fs::create_dir_all(top.path().join("tree/work")).unwrap();
+            bin.take(&Free, &tree).unwrap()
+        };
+        bin.give_back(&take(), &tree).unwrap();
+        assert!(top.path().join("tree/work").exists());
+        let taken = take();
+        fs::create_dir_all(top.path().join("tree/new")).unwrap();
+        let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else { panic!("it replaced something") };
+        trash.empty(&forever()).unwrap();
+        assert!(place.path().join("work").exists() && top.path().join("tree/new").exists());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::tree::{self, Listing, Stamp};
 use crate::beneath::{self, found};
+use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use git2::{Index, Oid, Repository};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,11 @@ impl Known {
         let files = committed.keys().chain(index.entries.keys());
         let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
         Ok(Self { committed, index, folders })
+    }
+
+    fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
+        let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+        Self::of(repo, &tree.admin, head)
     }
 
     /// Whether the index names content that HEAD doesn't have.
@@ -112,6 +118,24 @@ pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
         }
     }
     Ok(files)
+}
+
+/// Whether the tree that stands at `place` by now holds nothing but what HEAD holds.
+///
+/// # Errors
+/// Something can't be read.
+pub fn is_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<bool> {
+    let known = Known::of_tree(repo, tree)?;
+    let listing = known.list(place)?;
+    Ok(listing.blockers.is_empty() && known.dirty(place, &listing)?.is_empty())
+}
+
+/// Lists the tree that stands at `place` by now.
+///
+/// # Errors
+/// Something can't be read.
+pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Listing> {
+    Known::of_tree(repo, tree)?.list(place)
 }
 
 /// libgit2 would name a path that tells nobody anything.

@@ -31,6 +31,13 @@ pub struct Listing {
     pub blockers: Vec<String>,
 }
 
+impl Listing {
+    /// Whether both hold the same work, wherever they stand: what tools make again is none.
+    pub fn same_work(&self, other: &Self) -> bool {
+        (&self.files, &self.folders, &self.blockers) == (&other.files, &other.folders, &other.blockers)
+    }
+}
+
 /// What tells a file's content apart from another time's without reading it: what git's index records, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {

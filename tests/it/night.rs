@@ -115,7 +115,7 @@ fn too_many_trees_at_once_are_refused() {
     let before = shop.registered();
     let report = world.pass(1, &["run"]);
     let expected =
-        ["a", "b", "c"].map(|name| (format!("acme/shop worktrees/acme__shop/{name}"), "(Reap, Kept) landed too many at once".to_owned()));
+        ["a", "b", "c"].map(|name| (format!("acme/shop worktrees/acme__shop/{name}"), "spared landed too many at once".to_owned()));
     same("fates", &world.fates(&report), &BTreeMap::from(expected));
     assert!(report.failures[0].contains("max_reaped"), "{:?}", report.failures);
     same("git worktree list", &shop.registered(), &before);

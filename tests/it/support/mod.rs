@@ -16,7 +16,7 @@ use std::fmt::Debug;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
@@ -185,6 +185,8 @@ impl World {
                     (VerdictName::Keep, TreeOutcome::Kept) => "keep".to_owned(),
                     (VerdictName::Unknown, TreeOutcome::Kept) => "unknown".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Planned | TreeOutcome::Reaped) => "reap".to_owned(),
+                    (VerdictName::Reap, TreeOutcome::Kept) => "spared".to_owned(),
+                    (VerdictName::Reap, TreeOutcome::Failed(_)) => "failed".to_owned(),
                     odd => format!("{odd:?}"),
                 };
                 let class = tree.class.map_or("", |class| match class {
@@ -347,8 +349,21 @@ pub(crate) fn git(folder: &Path, days: f64, arguments: &[&str]) -> String {
     out
 }
 
+/// The same for output that is no text.
+pub(crate) fn git_bytes(folder: &Path, arguments: &[&str]) -> Vec<u8> {
+    let output = git_output(folder, 0.0, arguments);
+    assert!(output.status.success(), "git {arguments:?} in {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
 /// The same; it may fail.
 pub(crate) fn try_git(folder: &Path, days: f64, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = git_output(folder, days, arguments);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
     let seconds = ago(days).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let date = format!("{seconds} +0000");
     let mut command = Command::new("git");
@@ -374,7 +389,5 @@ pub(crate) fn try_git(folder: &Path, days: f64, arguments: &[&str]) -> (Option<i
     {
         command.args(["-c", setting]);
     }
-    let output = command.args(arguments).output().unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    command.args(arguments).output().unwrap()
 }
