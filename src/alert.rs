@@ -1,6 +1,7 @@
 //! What somebody should hear of: rules over a report.
 //!
-//! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line.
+//! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line. It must never quote a
+//! repo's text unescaped.
 
 use crate::report::troubles::{Kind, Trouble, amount, missing, troubles};
 use crate::report::{Alert, RunOutcome, RunReport, Severity, words};

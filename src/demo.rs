@@ -188,10 +188,9 @@ impl Sample {
     }
 
     fn caches(&self) -> Result<(), DemoError> {
-        for n in 0..24_u32 {
-            let digest = format!("{:0128x}", u128::from(n) * 0x9e37_79b9_7f4a_7c15);
-            let path = format!("caches/npm/_cacache/content-v2/sha512/{:02x}/{n:02x}/{}", n * 7 % 256, &digest[4..]);
-            self.file(&path, 400 << 10, n + 1)?;
+        let packages = [("lodash-4.17.21", 2), ("react-18.2.0", 50), ("vite-5.0.0", 21), ("typescript-4.9.5", 64), ("left-pad-1.3.0", 190)];
+        for (number, (package, days)) in packages.into_iter().enumerate() {
+            self.npm_package(number, package, days)?;
         }
         let crates = [
             ("serde-1.0.100", 90),
@@ -208,6 +207,20 @@ impl Sample {
             self.file(&format!("caches/models/{name}"), 5 << 20, days)?;
         }
         Ok(())
+    }
+
+    /// A package in npm's cache: its content, and the index that names it by a digest, here one digit of base64 over and over.
+    fn npm_package(&self, number: usize, package: &str, days: u32) -> Result<(), DemoError> {
+        let digit = char::from(b'B' + u8::try_from(number).unwrap_or(0));
+        let hex = format!("{:06x}", (number + 1) * 0o1_010_101).repeat(21);
+        let name = package.rsplit_once('-').map_or(package, |(name, _)| name);
+        let key = format!("make-fetch-happen:request-cache:https://registry.npmjs.org/{name}/-/{package}.tgz");
+        let line = format!("\nhash\t{{\"key\":\"{key}\",\"integrity\":\"sha512-{}\",\"time\":1}}", String::from(digit).repeat(84));
+        let bucket = format!("caches/npm/_cacache/index-v5/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..60]);
+        self.file(&format!("caches/npm/_cacache/content-v2/sha512/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]), 1 << 20, days)?;
+        self.file(&bucket, 0, days)?;
+        fs::write(self.root.join(&bucket), line)?;
+        self.age(&self.root.join(&bucket), days)
     }
 
     /// What `npm install` leaves in a worktree.

@@ -186,12 +186,14 @@ fn read_all(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The end of what git complained of: enough to know, short enough for a row.
+/// What git complained of, or else the end of what it said: enough to know, short enough for a row. Advice comes after the complaint.
 fn tail(file: &mut std::fs::File) -> String {
     let text = read_all(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join("; ")
+    let complaints: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: ")).collect();
+    let telling = if complaints.is_empty() { lines } else { complaints };
+    telling[telling.len().saturating_sub(3)..].join("; ")
 }
 
 /// The version of the git on the path: major and minor.

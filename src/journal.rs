@@ -1,7 +1,8 @@
 //! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which night.
 //!
 //! It is only ever appended to. A run that is killed while it writes leaves a torn line: the next one starts on a line of its
-//! own, and the torn one is skipped. One writer at a time is the caller's promise: a run holds the volume's lock.
+//! own, and the torn one is skipped. One writer at a time is the caller's promise: a run holds the volume's lock. What a run
+//! wrote must never be changed.
 
 use crate::report::{RunReport, TreeOutcome, VerdictName};
 use rustix::fs::OFlags;

@@ -105,6 +105,9 @@ impl Night<'_> {
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
+            if let Some(why) = &decided.facts.busy {
+                (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
+            }
             match (&decided.lock, &self.trash) {
                 (Some(lock), Some(trash)) => self.apply(&mut tended, &decided, lock, trash),
                 _ => self.foresee(&mut tended, plan),

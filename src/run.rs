@@ -4,6 +4,7 @@
 //! a lock on the volume and a trash to put things in.
 
 use crate::alert;
+use crate::apply::ballast;
 use crate::apply::trash::{self, Emptied, Trash};
 use crate::config::policy::{self, Policy};
 use crate::eviction;
@@ -42,7 +43,7 @@ pub struct Options {
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let now = now();
     let mut report = blank(policy, options, now);
-    let from_trash = match begin(policy, options, now) {
+    let from_trash = match begin(policy, options, stop, now) {
         Ok(begun) => work(policy, options, begun, now, stop, bar, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
@@ -82,21 +83,22 @@ struct Begun {
 }
 
 /// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was touched.
-fn begin(policy: &Policy, options: &Options, now: DateTime<Utc>) -> Result<Begun, String> {
+fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) -> Result<Begun, String> {
     volume::prove(&policy.volume).map_err(|error| error.to_string())?;
     let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
-    let (lock, trash) = if options.dry_run {
-        (None, None)
-    } else {
-        let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
-        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
-    };
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
         before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
     }
+    let (lock, trash) = if options.dry_run {
+        (None, None)
+    } else {
+        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
+        let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
+        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
+    };
     Ok(Begun { lock, trash, before, repos, io })
 }
 
@@ -134,6 +136,10 @@ fn work(
         after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
         let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ..night };
         tended = repos.install(|| gc_again(&night, &chosen, tended));
+        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
+        if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
+            tracing::warn!(%error, "failed to take on ballast; the next night tries again");
+        }
     }
     let left = tended.iter().flat_map(|tended| &tended.left);
     report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next night tries again")));

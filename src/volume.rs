@@ -3,9 +3,11 @@
 //! Without it a night on an unmounted or wrongly mounted volume would find every worktree missing. It must never be made by anything but
 //! `treewarden init`.
 
+use crate::apply::ballast;
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::inside::Inside;
+use crate::survey::volume::usage;
 use chrono::{DateTime, Utc};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
@@ -135,5 +137,6 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
         file => file.map_err(failed(&place.path()))?,
     };
     file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed(&place.path()))?;
+    usage(&volume.root).and_then(|usage| ballast::take_on(&volume.state, &usage)).map_err(failed(&volume.state.path()))?;
     Ok(sentinel)
 }

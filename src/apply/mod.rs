@@ -3,6 +3,7 @@
 //! Every step first asks the lock whether it is still held. A failed step is a row, and the others go on. It must never decide: what
 //! isn't in the plan isn't done.
 
+pub mod ballast;
 pub mod evict;
 pub mod gc;
 pub mod repo;

@@ -1,7 +1,7 @@
 //! A repo's plan, carried out: leftovers cleared, registrations dropped, trees rescued and reaped.
 //!
 //! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes in an order in which a kill at any point
-//! loses nothing: rescue, rename into the trash, drop the registration, delete.
+//! loses nothing: rescue, rename into the trash, drop the registration, delete. It must never change that order.
 
 use super::rescue::{RescueError, rescue};
 use super::trash::{Emptied, Trash, TrashError};
@@ -12,7 +12,7 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::tree::Listing;
-use crate::survey::worktree;
+use crate::survey::{known, worktree};
 use chrono::{DateTime, Utc};
 use std::io;
 
@@ -118,8 +118,8 @@ impl Hands<'_> {
         let look = || -> io::Result<bool> {
             let repo = self.shadow.open().map_err(io::Error::other)?;
             let same = match rescued {
-                Some(rescued) => worktree::list(&repo, tree, taken)?.same_work(rescued),
-                None => worktree::is_clean(&repo, tree, taken)?,
+                Some(rescued) => known::list(&repo, tree, taken)?.same_work(rescued),
+                None => known::is_clean(&repo, tree, taken)?,
             };
             let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
             Ok(same && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)

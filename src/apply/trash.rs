@@ -110,6 +110,15 @@ impl Trash {
         Ok(Bin { place, next: AtomicUsize::new(0) })
     }
 
+    /// Moves one of our own folders here without a bin of its own: that would need room which may not be there.
+    ///
+    /// # Errors
+    /// It stays; `NotFound` when it isn't there.
+    pub fn adopt(&self, ours: &Inside) -> io::Result<()> {
+        let (parent, name) = beneath::parent(ours)?;
+        Ok(rustix::fs::renameat(&parent, name, &beneath::dir(&self.place)?, uuid::Uuid::new_v4().to_string())?)
+    }
+
     /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to stop.
     ///
     /// # Errors

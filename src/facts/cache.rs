@@ -1,4 +1,6 @@
 //! Facts about caches: the units that can go one by one.
+//!
+//! A size that nobody measured is none. It must never be a guess: eviction counts on it.
 
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};

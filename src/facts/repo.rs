@@ -1,4 +1,6 @@
 //! Facts about a repo: its worktrees, its objects, and what others left behind.
+//!
+//! What could not be counted is an error of the survey. It must never stand here as zero.
 
 use super::worktree::{Stray, Worktree};
 use crate::inside::Inside;

@@ -1,4 +1,6 @@
 //! Facts about the volume: how full it is.
+//!
+//! The numbers are the file system's own. It must never judge them: what is too full is for `plan`.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,6 @@
 //! Facts about a worktree.
+//!
+//! A tree that could not be read is unknown, with the cause. It must never pass for missing or clean.
 
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};

@@ -1,7 +1,7 @@
 //! Deciding: what goes, what stays, what kind of repack, which cache units.
 //!
 //! A plan is made of facts and policy alone: no I/O, no clock (`now` is an argument), so that every decision can be tested with literals
-//! and a dry run decides exactly as the real run. A plan leaves `apply` no choices.
+//! and a dry run decides exactly as the real run. A plan leaves `apply` no choices. It must never take an unknown for a yes.
 
 pub mod evict;
 pub mod gc;

@@ -1,7 +1,8 @@
 //! A repo's night: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
 //!
 //! The guards stand here as well: when too much is missing at once, the volume is more likely half mounted than half deleted. A plan
-//! names only what was seen, and in the order in which it is to be done.
+//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing or a drop in a
+//! repo that the busy probe calls busy.
 
 use super::gc::{Gc, gc};
 use super::worktree::{Kept, Verdict, plural, verdict};

@@ -1,6 +1,7 @@
 //! Past runs as a table, the newest last: what went, what it freed, what stood in the way.
 //!
-//! Pure, and a rendering only: which runs are shown is the caller's choice.
+//! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that lines of the journal were
+//! skipped.
 
 use super::look::Look;
 use super::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};

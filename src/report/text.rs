@@ -1,6 +1,7 @@
 //! A report as text, to be read at seven in the morning: what was freed and what needs a look comes first, the reasons follow.
 //!
-//! Pure. What is empty is left out, nothing is said twice, and no failure is missing: the last section gathers them all.
+//! Pure. What is empty is left out, nothing is said twice, and no failure is missing: the last section gathers them all. It must
+//! never look at anything but the report.
 
 mod caches;
 mod level;

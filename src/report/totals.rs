@@ -1,6 +1,7 @@
 //! The sums of a run, and how it ended.
 //!
-//! Pure: everything is read off the report's own rows, so a sum can't say what no row says.
+//! Pure: everything is read off the report's own rows, so a sum can't say what no row says. It must never call a run with a
+//! failure a success.
 
 use super::troubles::{Kind, troubles};
 use super::{Class, Level, RunOutcome, RunReport, Totals, TreeOutcome, UnitOutcome, Volume, Worktree};

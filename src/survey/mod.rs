@@ -4,6 +4,7 @@
 //! stays in scratch space.
 
 pub mod caches;
+pub mod known;
 pub mod landed;
 pub mod mount;
 pub mod probe;

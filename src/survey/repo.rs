@@ -14,7 +14,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// What a look at a repo needs to know.
 pub struct Context<'a> {
@@ -81,7 +80,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
-    let strays = strays(policy, &worktrees);
+    let strays = strays(policy, shadow.git_dir(), &worktrees);
     Ok(Repo { worktrees, strays, store, leftovers, busy: probe::busy(&policy.busy_probe, &policy.name) })
 }
 
@@ -114,7 +113,7 @@ fn stashed(git_dir: &Inside) -> io::Result<HashSet<String>> {
 }
 
 /// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.
-fn strays(policy: &policy::Repo, known: &[Worktree]) -> Vec<Stray> {
+fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[Worktree]) -> Vec<Stray> {
     let known: HashSet<&Path> = known.iter().map(|tree| tree.path.as_path()).collect();
     let mut strays: Vec<Stray> = policy
         .worktrees
@@ -122,7 +121,7 @@ fn strays(policy: &policy::Repo, known: &[Worktree]) -> Vec<Stray> {
         .iter()
         .flat_map(|glob| matches(policy.place.root(), glob))
         .filter(|path| !known.contains(path.as_path()))
-        .filter_map(|path| stray_kind(policy.place.root(), &path).map(|kind| Stray { path, kind }))
+        .filter_map(|path| stray_kind(git_dir, &path).map(|kind| Stray { path, kind }))
         .collect();
     strays.sort_by(|a, b| a.path.cmp(&b.path));
     strays.dedup_by(|a, b| a.path == b.path);
@@ -142,14 +141,16 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     folders.filter(|path| path.strip_prefix(root).is_ok_and(|rest| pattern.is_match(rest))).collect()
 }
 
-fn stray_kind(root: &Arc<Path>, path: &Path) -> Option<StrayKind> {
-    let git_file = Inside::new(root, &path.join(".git")).ok()?;
+fn stray_kind(git_dir: &Inside, path: &Path) -> Option<StrayKind> {
+    let git_file = Inside::new(git_dir.root(), &path.join(".git")).ok()?;
     match std::fs::symlink_metadata(git_file.path()) {
         Ok(data) if data.is_dir() => None,
         Ok(_) => {
             let text = String::from_utf8(beneath::read(&git_file, 64 << 10).ok()?).ok()?;
             let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
-            Some(if admin.is_dir() { StrayKind::Foreign } else { StrayKind::Dangling })
+            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is gone.
+            let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
+            Some(if foreign { StrayKind::Foreign } else { StrayKind::Dangling })
         }
         Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() { StrayKind::Empty } else { StrayKind::NotGit }),
     }

@@ -106,7 +106,9 @@ impl Look<'_> {
             self.store.packs += 1;
             if metadata.len() > largest {
                 largest = metadata.len();
-                self.store.last_full = metadata.modified().ok().map(DateTime::from);
+                // Git touches a pack whenever somebody writes an object that it holds already; its index it lets be.
+                let index = found(std::fs::symlink_metadata(folder.join(format!("{stem}.idx"))))?.unwrap_or(metadata);
+                self.store.last_full = index.modified().ok().map(DateTime::from);
             }
         }
         Ok(())

@@ -1,4 +1,6 @@
 //! How full the volume is.
+//!
+//! It must never estimate: a `statvfs` that fails is an error.
 
 use crate::facts::volume::Usage;
 use std::io;

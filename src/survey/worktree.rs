@@ -3,15 +3,14 @@
 //! The admin folder alone settles a young or locked tree; only the others are walked. It must never call a tree missing because a look
 //! failed, nor clean because git's index says so.
 
+use super::known::Known;
 use super::landed::Upstream;
-use super::tree::{self, Listing, Stamp};
 use super::{reach, repo::Context};
 use crate::beneath::{self, found};
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
-use git2::{Index, Oid, Repository};
-use std::collections::{BTreeMap, BTreeSet};
+use git2::{Oid, Repository};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -29,11 +28,6 @@ const IN_PROGRESS: [(&str, &str); 7] = [
     ("BISECT_LOG", "bisect"),
     ("sequencer", "cherry-pick or revert"),
 ];
-/// An index larger than this is no honest one, and would be read into memory whole.
-pub const INDEX_CAP: u64 = 512 << 20;
-/// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
-const FILES_CAP: usize = 5_000_000;
-const DEEPEST: usize = 1024;
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
@@ -56,14 +50,18 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
             tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| State::Unknown(format!("failed to look: {error}")));
             tree
         }
-        Err(error) => Worktree { path: admin.path(), state: State::Unknown(format!("failed to read its admin folder: {error}")), ..blank },
+        Err(error) => Worktree {
+            path: place(admin).unwrap_or(admin.path()),
+            state: State::Unknown(format!("failed to read its admin folder: {error}")),
+            ..blank
+        },
     }
 }
 
 /// What the admin folder alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktree> {
     let admin = tree.admin.clone();
-    tree.path = stands_at(&admin, &line(&admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)?;
+    tree.path = place(&admin)?;
     let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
@@ -76,6 +74,10 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
     tree.in_progress = in_progress(context, &admin)?;
     tree.active = activity(&admin)?;
     Ok(tree)
+}
+
+fn place(admin: &Inside) -> io::Result<PathBuf> {
+    stands_at(admin, &line(admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)
 }
 
 /// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.
@@ -263,193 +265,15 @@ fn modules(admin: &Inside) -> io::Result<Option<String>> {
 fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
     let known = Known::of(context.repo, &tree.admin, head)?;
     let listing = known.list(place)?;
-    let mut dirty = dirty_files(place, &listing, &known)?;
+    let mut dirty = known.dirty(place, &listing)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
     // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
     let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
     dirty.dedup_by(|a, b| a.0 == b.0);
-    let mut blockers = listing.blockers;
-    blockers.extend(submodules(&known.committed, &listing.files));
-    if known.index.conflicts {
-        blockers.push("the index holds unmerged paths".to_owned());
-    }
+    let blockers = known.blockers(&listing);
     let regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
     let named = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
     Ok((Contents { dirty: named, dirty_count: dirty.len(), blockers, regenerable, ..Contents::default() }, newest))
-}
-
-/// Mode and blob of files by their path.
-pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
-
-/// What git has on record for a tree: the commit and the index.
-pub struct Known {
-    /// Every file of HEAD's tree.
-    pub committed: Files,
-    index: Staged,
-    folders: BTreeSet<PathBuf>,
-}
-
-impl Known {
-    /// Reads HEAD's tree and the index of the worktree with the admin folder `admin`.
-    ///
-    /// # Errors
-    /// An object or the index can't be read.
-    pub fn of(repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
-        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_of(repo, head)).map_err(io::Error::other)?;
-        let index = Staged::read(admin)?;
-        let files = committed.keys().chain(index.entries.keys());
-        let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
-        Ok(Self { committed, index, folders })
-    }
-
-    fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
-        let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-        Self::of(repo, &tree.admin, head)
-    }
-
-    /// Whether the index names content that HEAD doesn't have.
-    fn holds_staged_work(&self) -> bool {
-        let committed = |(path, entry): (&PathBuf, &git2::IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
-        self.index.conflicts || !self.index.entries.iter().all(committed)
-    }
-
-    /// Lists the tree at `place`; a folder in which git tracks something is never taken for regenerable.
-    ///
-    /// # Errors
-    /// As [`tree::list`].
-    pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        tree::list(place, &|path| self.folders.contains(path))
-    }
-}
-
-/// Every file of a commit's tree.
-///
-/// # Errors
-/// An object can't be read.
-pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
-    let mut files = Files::new();
-    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
-    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
-    while let Some((above, depth, tree)) = folders.pop() {
-        for entry in &repo.find_tree(tree)? {
-            let path = [above.as_slice(), entry.name_bytes()].concat();
-            if entry.kind() == Some(git2::ObjectType::Tree) {
-                folders.push(([path.as_slice(), b"/"].concat(), depth + 1, entry.id()));
-            } else {
-                files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
-            }
-        }
-        if depth > DEEPEST || files.len().max(folders.len()) > FILES_CAP {
-            return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
-        }
-    }
-    Ok(files)
-}
-
-/// Whether the tree that stands at `place` by now holds nothing but what HEAD holds.
-///
-/// # Errors
-/// Something can't be read.
-pub fn is_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<bool> {
-    let known = Known::of_tree(repo, tree)?;
-    let listing = known.list(place)?;
-    Ok(listing.blockers.is_empty() && dirty_files(place, &listing, &known)?.is_empty())
-}
-
-/// Lists the tree that stands at `place` by now.
-///
-/// # Errors
-/// Something can't be read.
-pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Listing> {
-    Known::of_tree(repo, tree)?.list(place)
-}
-
-/// A tree's index, as far as it matters.
-struct Staged {
-    entries: BTreeMap<PathBuf, git2::IndexEntry>,
-    conflicts: bool,
-    /// When the index was written: a file written in the same moment may differ unseen.
-    written: (i64, u32),
-}
-
-impl Staged {
-    fn read(admin: &Inside) -> io::Result<Self> {
-        let place = admin.join("index").map_err(io::Error::other)?;
-        let Some(stat) = found(beneath::stat(&place))? else {
-            return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
-        };
-        if u64::try_from(stat.st_size).is_ok_and(|size| size > INDEX_CAP) {
-            return Err(io::Error::other("its index is larger than any honest one"));
-        }
-        let file = beneath::file(&place)?;
-        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let index = Index::open(Path::new(&through)).map_err(io::Error::other)?;
-        let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
-        #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
-        let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
-        Ok(Self { entries, conflicts: index.has_conflicts(), written })
-    }
-
-    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
-    /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
-    fn vouches(&self, path: &Path, stamp: &Stamp, blob: Oid) -> bool {
-        self.entries.get(path).is_some_and(|entry| {
-            let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
-                i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
-            };
-            entry.id == blob
-                && u64::from(entry.file_size) == stamp.size & 0xffff_ffff
-                && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
-                && same(&entry.mtime, stamp.mtime)
-                && same(&entry.ctime, stamp.ctime)
-                && stamp.mtime < self.written
-        })
-    }
-
-    /// `skip-worktree`: a sparse checkout leaves the file out on purpose.
-    fn sparse(&self, path: &Path) -> bool {
-        const SKIP_WORKTREE: u16 = 1 << 14;
-        self.entries.get(path).is_some_and(|entry| entry.flags_extended & SKIP_WORKTREE != 0)
-    }
-}
-
-/// Everything that HEAD alone would not bring back, each with what is odd about it.
-fn dirty_files(place: &Inside, listing: &Listing, Known { committed, index, .. }: &Known) -> io::Result<Vec<(PathBuf, &'static str)>> {
-    let mut dirty = Vec::new();
-    for (path, stamp) in &listing.files {
-        match committed.get(path) {
-            None => dirty.push((path.clone(), "is untracked")),
-            Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
-            Some(&(_, blob)) if !index.vouches(path, stamp, blob) && tree::hash(place, path, stamp)? != blob => {
-                dirty.push((path.clone(), "is modified"));
-            }
-            Some(_) => {}
-        }
-    }
-    for (path, &(mode, blob)) in committed {
-        let staged = index.entries.get(path);
-        if mode == SUBMODULE {
-        } else if !listing.files.contains_key(path) && !index.sparse(path) {
-            dirty.push((path.clone(), "is deleted"));
-        } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
-            dirty.push((path.clone(), "is staged"));
-        }
-    }
-    dirty.extend(index.entries.keys().filter(|path| !committed.contains_key(*path)).map(|path| (path.clone(), "is staged")));
-    dirty.sort();
-    Ok(dirty)
-}
-
-const SUBMODULE: u32 = 0o160_000;
-
-/// A submodule that was never filled is an empty folder; one with files holds a repo of its own.
-fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
-    let filled = |path: &Path| files.range(path.to_owned()..).take_while(|(file, _)| file.starts_with(path)).next().is_some();
-    committed
-        .iter()
-        .filter(|(path, (mode, _))| *mode == SUBMODULE && filled(path))
-        .map(|(path, _)| format!("{} is a submodule", path.display()))
-        .collect()
 }
 
 #[cfg(test)]

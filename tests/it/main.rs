@@ -3,4 +3,14 @@
 mod caches;
 mod config;
 mod cronjobs;
+mod dry_run;
+mod eviction;
+mod gc;
+mod kills;
+mod night;
+mod prune;
+mod real_night;
 mod report;
+mod rescue;
+mod support;
+mod tidy;

@@ -1,4 +1,6 @@
 //! Literal tables for the choice, and a seeded storm of random queues that must all keep its promises.
+//!
+//! They must never need a disk or a clock: everything is a literal or comes from a fixed seed.
 
 use super::*;
 use crate::facts::cache::{CacheKind, UsedFrom};

@@ -1,4 +1,6 @@
 //! The cache eviction: why or why not, how much, from where, and what stood in the way of more.
+//!
+//! Pure. It must never let a shortfall look like a success.
 
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
@@ -38,7 +40,9 @@ pub(super) fn untouched(page: &mut Page, report: &RunReport) {
 /// `12.4 GiB freed, 12.3 GiB wanted`.
 fn balance(report: &RunReport) -> String {
     let eviction = &report.eviction;
-    let freed = amount(eviction.freed_bytes, eviction.freed_inodes).unwrap_or_else(|| "nothing".to_owned());
+    // Inodes are told where they were wanted.
+    let inodes = if eviction.wanted_inodes > 0 { eviction.freed_inodes } else { 0 };
+    let freed = amount(eviction.freed_bytes, inodes).unwrap_or_else(|| "nothing".to_owned());
     let verb = if report.run.dry_run { "to go" } else { "freed" };
     match amount(eviction.wanted_bytes, eviction.wanted_inodes) {
         Some(wanted) => format!("{freed} {verb}, {wanted} wanted"),

@@ -1,4 +1,6 @@
 //! How full the volume was and is, as bars and in words.
+//!
+//! Pure. It must never draw a bar for a volume whose size is unknown.
 
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Span};
 use crate::report::{Level, RunReport, Volume, words};

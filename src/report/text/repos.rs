@@ -1,4 +1,6 @@
 //! A line a repo: what became of it, how long it took, its trees, its objects.
+//!
+//! Pure. It must never leave a repo out, however little there is to say of it.
 
 use crate::report::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, Span};
 use crate::report::totals::how_many;

@@ -1,4 +1,6 @@
 //! The trees that went and those that stay, and why.
+//!
+//! Pure. It must never show a verdict without its reason.
 
 use crate::report::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;

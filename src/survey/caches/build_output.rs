@@ -1,7 +1,7 @@
 //! Build output: the folders that tools make again, in worktrees that nobody used lately.
 //!
 //! It looks at nothing itself: the worktrees' survey found the folders. Each is as old as its worktree's last activity, and
-//! may go only under its repo's lock, which is why the unit names its tree.
+//! may go only under its repo's lock, which is why the unit names its tree. It must never name a folder that the survey did not.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};

@@ -3,7 +3,7 @@
 //! A bucket must not outlive its content: npm 11 fetches a missing archive again, but for missing package metadata it trusts the
 //! bucket and fails (`ENOENT`, "Invalid response body"). So the index is read, small file by small file; that gives names
 //! that people know, too. Contents that share a bucket go together. A content that no bucket names is a unit by itself, unless
-//! anything could not be read: that may be the bucket that names it.
+//! anything could not be read: that may be the bucket that names it. It must never touch npm's temporary files.
 
 use super::is_hex;
 use super::look::{Entry, Look};

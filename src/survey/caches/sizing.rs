@@ -1,6 +1,7 @@
 //! Weighs units: only those that may go, in parallel, so that cost follows what is evicted.
 //!
-//! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees.
+//! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
+//! guess.
 
 use crate::facts::cache::{Cache, CacheKind, Unit};
 use crate::survey::size;

@@ -1,4 +1,6 @@
 //! A throwaway volume for the tests of this room: files of a given age, in days.
+//!
+//! It must never let a test depend on the day it runs on: all times count back from a fixed one.
 
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind};

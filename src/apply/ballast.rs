@@ -1,0 +1,57 @@
+//! Ballast: a little room in the state folder that is given up when the volume is full to the last byte.
+//!
+//! A full volume is when the night is needed most, and it can't even write its name into a lock then. Like a balloon's ballast it is
+//! dropped first and taken on again last. It must never be anything that somebody would miss.
+
+use super::trash::Trash;
+use crate::beneath::found;
+use crate::facts::volume::Usage;
+use crate::inside::Inside;
+use crate::stop::Stop;
+use std::io;
+use std::path::Path;
+
+/// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for the locks, bins and journal of a night.
+const FILES: usize = 64;
+const BYTES: usize = 64 << 10;
+/// Below this many free bytes or inodes the ballast goes; it comes back only when there is ten times as much.
+const SCARCE_BYTES: u64 = 8 << 20;
+const SCARCE_INODES: u64 = 256;
+
+/// Gives up the ballast when the volume is all but full.
+///
+/// # Errors
+/// It is there and can't be deleted.
+pub fn drop_when_scarce(state: &Inside, usage: &Usage, stop: &Stop) -> io::Result<()> {
+    if room(usage, 1) {
+        return Ok(());
+    }
+    let trash = Trash::of(state)?;
+    found(trash.adopt(&folder(state)?))?;
+    trash.empty(stop).map(drop)
+}
+
+/// Takes ballast on, where there is none and room for it.
+///
+/// # Errors
+/// It can't be written; what was written stays, and serves.
+pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
+    if !room(usage, 10) {
+        return Ok(());
+    }
+    let folder = folder(state)?.path();
+    match std::fs::create_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    (0..FILES).try_for_each(|number| std::fs::write(folder.join(number.to_string()), vec![b'.'; BYTES]))
+}
+
+fn folder(state: &Inside) -> io::Result<Inside> {
+    state.join(Path::new("ballast")).map_err(io::Error::other)
+}
+
+fn room(usage: &Usage, times: u64) -> bool {
+    let inodes = usage.total_inodes.saturating_sub(usage.used_inodes);
+    usage.free_bytes >= SCARCE_BYTES * times && (usage.total_inodes == 0 || inodes >= SCARCE_INODES * times)
+}

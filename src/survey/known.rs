@@ -1,0 +1,206 @@
+//! What git has on record for a tree, the commit and the index, and how the tree differs from it.
+//!
+//! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state is used, to save reading the file. It
+//! must never vouch for a file that could have changed since.
+
+use super::tree::{self, Listing, Stamp};
+use crate::beneath::{self, found};
+use crate::facts::worktree::Worktree;
+use crate::inside::Inside;
+use git2::{Index, Oid, Repository};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An index larger than this is no honest one, and would be read into memory whole.
+pub const INDEX_CAP: u64 = 512 << 20;
+/// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
+const FILES_CAP: usize = 5_000_000;
+const DEEPEST: usize = 1024;
+
+/// Mode and blob of files by their path.
+pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
+
+/// What git has on record for a tree: the commit and the index.
+pub struct Known {
+    /// Every file of HEAD's tree.
+    pub committed: Files,
+    index: Staged,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Known {
+    /// Reads HEAD's tree and the index of the worktree with the admin folder `admin`.
+    ///
+    /// # Errors
+    /// An object or the index can't be read.
+    pub fn of(repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
+        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_of(repo, head)).map_err(io::Error::other)?;
+        let index = Staged::read(admin)?;
+        let files = committed.keys().chain(index.entries.keys());
+        let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
+        Ok(Self { committed, index, folders })
+    }
+
+    fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
+        let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+        Self::of(repo, &tree.admin, head)
+    }
+
+    /// Whether the index names content that HEAD doesn't have.
+    pub(super) fn holds_staged_work(&self) -> bool {
+        let committed = |(path, entry): (&PathBuf, &git2::IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
+        self.index.conflicts || !self.index.entries.iter().all(committed)
+    }
+
+    /// Lists the tree at `place`; a folder in which git tracks something is never taken for regenerable.
+    ///
+    /// # Errors
+    /// As [`tree::list`].
+    pub fn list(&self, place: &Inside) -> io::Result<Listing> {
+        tree::list(place, &|path| self.folders.contains(path))
+    }
+
+    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.
+    pub(super) fn dirty(&self, place: &Inside, listing: &Listing) -> io::Result<Vec<(PathBuf, &'static str)>> {
+        let Self { committed, index, .. } = self;
+        let mut dirty = Vec::new();
+        for (path, stamp) in &listing.files {
+            match committed.get(path) {
+                None => dirty.push((path.clone(), "is untracked")),
+                Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
+                Some(&(_, blob)) if !index.vouches(path, stamp, blob) && tree::hash(place, path, stamp)? != blob => {
+                    dirty.push((path.clone(), "is modified"));
+                }
+                Some(_) => {}
+            }
+        }
+        for (path, &(mode, blob)) in committed {
+            let staged = index.entries.get(path);
+            if mode == SUBMODULE {
+            } else if !listing.files.contains_key(path) && !index.sparse(path) {
+                dirty.push((path.clone(), "is deleted"));
+            } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
+                dirty.push((path.clone(), "is staged"));
+            }
+        }
+        dirty.extend(index.entries.keys().filter(|path| !committed.contains_key(*path)).map(|path| (path.clone(), "is staged")));
+        dirty.sort();
+        Ok(dirty)
+    }
+
+    /// What a rescue can't hold.
+    pub(super) fn blockers(&self, listing: &Listing) -> Vec<String> {
+        let unmerged = self.index.conflicts.then(|| "the index holds unmerged paths".to_owned());
+        listing.blockers.iter().cloned().chain(submodules(&self.committed, &listing.files)).chain(unmerged).collect()
+    }
+}
+
+/// Every file of a commit's tree.
+///
+/// # Errors
+/// An object can't be read.
+pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
+    let mut files = Files::new();
+    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
+    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
+    while let Some((above, depth, tree)) = folders.pop() {
+        for entry in &repo.find_tree(tree)? {
+            let path = [above.as_slice(), entry.name_bytes()].concat();
+            if entry.kind() == Some(git2::ObjectType::Tree) {
+                folders.push(([path.as_slice(), b"/"].concat(), depth + 1, entry.id()));
+            } else {
+                files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
+            }
+        }
+        if depth > DEEPEST || files.len().max(folders.len()) > FILES_CAP {
+            return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
+        }
+    }
+    Ok(files)
+}
+
+/// Whether the tree that stands at `place` by now holds nothing but what HEAD holds.
+///
+/// # Errors
+/// Something can't be read.
+pub fn is_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<bool> {
+    let known = Known::of_tree(repo, tree)?;
+    let listing = known.list(place)?;
+    Ok(listing.blockers.is_empty() && known.dirty(place, &listing)?.is_empty())
+}
+
+/// Lists the tree that stands at `place` by now.
+///
+/// # Errors
+/// Something can't be read.
+pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Listing> {
+    Known::of_tree(repo, tree)?.list(place)
+}
+
+/// libgit2 would name a path that tells nobody anything.
+fn broken_index(error: &git2::Error) -> io::Error {
+    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
+    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
+}
+
+/// A tree's index, as far as it matters.
+struct Staged {
+    entries: BTreeMap<PathBuf, git2::IndexEntry>,
+    conflicts: bool,
+    /// When the index was written: a file written in the same moment may differ unseen.
+    written: (i64, u32),
+}
+
+impl Staged {
+    fn read(admin: &Inside) -> io::Result<Self> {
+        let place = admin.join("index").map_err(io::Error::other)?;
+        let Some(stat) = found(beneath::stat(&place))? else {
+            return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
+        };
+        if u64::try_from(stat.st_size).is_ok_and(|size| size > INDEX_CAP) {
+            return Err(io::Error::other("its index is larger than any honest one"));
+        }
+        let file = beneath::file(&place)?;
+        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error))?;
+        let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
+        #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
+        let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
+        Ok(Self { entries, conflicts: index.has_conflicts(), written })
+    }
+
+    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
+    /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
+    fn vouches(&self, path: &Path, stamp: &Stamp, blob: Oid) -> bool {
+        self.entries.get(path).is_some_and(|entry| {
+            let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
+                i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
+            };
+            entry.id == blob
+                && u64::from(entry.file_size) == stamp.size & 0xffff_ffff
+                && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
+                && same(&entry.mtime, stamp.mtime)
+                && same(&entry.ctime, stamp.ctime)
+                && stamp.mtime < self.written
+        })
+    }
+
+    /// `skip-worktree`: a sparse checkout leaves the file out on purpose.
+    fn sparse(&self, path: &Path) -> bool {
+        const SKIP_WORKTREE: u16 = 1 << 14;
+        self.entries.get(path).is_some_and(|entry| entry.flags_extended & SKIP_WORKTREE != 0)
+    }
+}
+
+const SUBMODULE: u32 = 0o160_000;
+
+/// A submodule that was never filled is an empty folder; one with files holds a repo of its own.
+fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
+    let filled = |path: &Path| files.range(path.to_owned()..).take_while(|(file, _)| file.starts_with(path)).next().is_some();
+    committed
+        .iter()
+        .filter(|(path, (mode, _))| *mode == SUBMODULE && filled(path))
+        .map(|(path, _)| format!("{} is a submodule", path.display()))
+        .collect()
+}

@@ -1,0 +1,354 @@
+//! Repacking: by counts, by the grace, and without running a line of what the repo says.
+
+use super::support::repo::Repo;
+use super::support::snapshot::snapshot;
+use super::support::{World, age, age_all, fifo, git, remove, same, try_git, write};
+use std::collections::BTreeMap;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use treewarden::report::{self, GcAction};
+
+/// A night, and what it did to the one repo's store.
+fn repack(world: &World) -> report::Gc {
+    world.night().repos.remove(0).gc
+}
+
+/// More loose objects than anybody wants.
+fn many_loose(repo: &Repo<'_>) {
+    for n in 0..1100 {
+        write(&repo.path.join(format!("src/file-{n}.ts")), format!("{n}\n"));
+    }
+    repo.commit(60.0, "last.ts", "1\n");
+    repo.push();
+}
+
+/// Several packs, the newest of them a week old.
+fn old_packs(repo: &Repo<'_>) {
+    for n in 0..3 {
+        repo.commit(60.0, "packed.ts", &format!("{n}\n"));
+        repo.git(&["repack", "-q", "-d"]);
+    }
+    repo.push();
+    age_all(&repo.git_dir("objects/pack"), 7.0);
+}
+
+/// Files of the pack folder with this ending.
+fn packs(repo: &Repo<'_>, ending: &str) -> usize {
+    let files = std::fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|found| found == ending)).count()
+}
+
+fn has(repo: &Repo<'_>, object: &str) -> bool {
+    try_git(&repo.path, 0.0, &["cat-file", "-e", object]).0 == Some(0)
+}
+
+/// Makes an object look as if it was written so many days ago.
+fn age_object(repo: &Repo<'_>, object: &str, days: f64) {
+    age(&repo.git_dir(format!("objects/{}/{}", &object[..2], &object[2..])), days);
+}
+
+/// A loose object that nothing reaches.
+fn unreachable(repo: &Repo<'_>, text: &str, days: f64) -> String {
+    let file = repo.world.beside("blob");
+    write(&file, text);
+    let object = repo.git(&["hash-object", "-w", "--no-filters", file.to_str().unwrap()]);
+    age_object(repo, &object, days);
+    object
+}
+
+#[test]
+fn many_loose_objects_are_gathered() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    many_loose(&shop);
+    let refs = shop.refs("refs");
+    let gc = repack(&world);
+    assert_eq!((gc.action, gc.after.loose_objects, gc.after.packs), (GcAction::Incremental, 0, 1), "{gc:?}");
+    assert!(gc.before.loose_objects > 1100 && gc.after.bytes < gc.before.bytes, "{gc:?}");
+    assert!(shop.git_dir("objects/pack/multi-pack-index").exists() && shop.git_dir("objects/info/commit-graph").exists());
+    assert!(std::fs::read_to_string(shop.git_dir("packed-refs")).unwrap().contains("refs/heads/main"), "refs stand in the real repo");
+    same("refs", &shop.refs("refs"), &refs);
+    assert_eq!((shop.fsck(), shop.git(&["status", "--porcelain"])), (String::new(), String::new()));
+}
+
+#[test]
+fn several_old_packs_become_one_and_the_grace_holds() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    // A repo may ask for less of a grace than it gets.
+    for setting in ["gc.pruneExpire", "gc.reflogExpire", "gc.reflogExpireUnreachable", "gc.cruftPacks"] {
+        shop.git(&["config", setting, if setting == "gc.cruftPacks" { "false" } else { "now" }]);
+    }
+    old_packs(&shop);
+    let (young, old) = (unreachable(&shop, "young\n", 13.0), unreachable(&shop, "old\n", 15.0));
+    // An old pack nobody needs any more, for as long as it stands.
+    write(&world.beside("ids"), old.clone() + "\n");
+    let script = format!("git pack-objects -q {}/pack < {}", shop.git_dir("objects/pack").display(), world.beside("ids").display());
+    let pack = shop.git(&["-c", &format!("alias.pack=!{script}"), "pack"]);
+    shop.git(&["prune-packed"]);
+    for ending in ["pack", "idx"] {
+        age(&shop.git_dir(format!("objects/pack/pack-{pack}.{ending}")), 15.0);
+    }
+    // Of these each is kept alive by one thing alone, however old it is.
+    let tree = shop.detached("fresh");
+    tree.commit("detached.ts", "1\n");
+    tree.write("staged.ts", "only in the tree's index\n").git(&["add", "staged.ts"]);
+    write(&shop.path.join("staged.ts"), "only in the main index\n");
+    shop.git(&["add", "staged.ts"]);
+    shop.commit(80.0, "reset.ts", "1\n");
+    let in_reflog = shop.git(&["rev-parse", "HEAD"]);
+    git(&shop.path, 80.0, &["reset", "-q", "--soft", "HEAD~1"]);
+    let missing = shop.detached("missing");
+    missing.commit("of-a-missing-tree.ts", "1\n");
+    let of_missing = missing.git(&["rev-parse", "HEAD"]);
+    remove(&missing.path);
+    let kept_apart = shop.git(&["commit-tree", "-m", "Kept", "HEAD^{tree}"]);
+    shop.git(&["update-ref", "refs/t3/kept", &kept_apart]);
+    let (detached, blob) = (tree.git(&["rev-parse", "HEAD"]), tree.git(&["rev-parse", ":staged.ts"]));
+    let main_blob = shop.git(&["rev-parse", ":staged.ts"]);
+    let alive = [&detached, &blob, &main_blob, &in_reflog, &of_missing, &kept_apart];
+    alive.iter().for_each(|object| age_object(&shop, object, 20.0));
+
+    let gc = repack(&world);
+    assert_eq!((gc.action, gc.after.packs), (GcAction::Full, 1), "{gc:?}");
+    assert_eq!(packs(&shop, "mtimes"), 1, "a cruft pack");
+    let found: BTreeMap<&str, bool> = alive.iter().map(|object| (object.as_str(), has(&shop, object))).collect();
+    assert!(found.values().all(|&found| found), "{found:?}");
+    assert_eq!((has(&shop, &young), has(&shop, &old)), (true, false), "the grace is 14 days");
+    assert_eq!(shop.fsck(), "");
+    assert!(shop.git(&["reflog"]).contains("reset.ts"), "a reflog is kept for 90 days");
+    // Once more, and there is nothing to do.
+    let settled = snapshot(&shop.git_dir("objects"));
+    assert_eq!(repack(&world).action, GcAction::None);
+    same("objects", &snapshot(&shop.git_dir("objects")), &settled);
+}
+
+#[test]
+fn a_repo_in_order_is_left_alone() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    shop.git(&["repack", "-q", "-a", "-d"]);
+    shop.commit(60.0, "loose.ts", "1\n");
+    let kept = shop.git_dir("objects/pack");
+    let before = snapshot(&shop.git_dir("."));
+    let gc = repack(&world);
+    assert_eq!((gc.action, gc.before), (GcAction::None, gc.after), "{gc:?}");
+    same("the git dir", &snapshot(&shop.git_dir(".")), &before);
+    // Nor is anybody's `.keep` taken for old age, even when a repack is due.
+    let pack = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "pack");
+    write(&pack.as_ref().unwrap().with_extension("keep"), "");
+    old_packs(&shop);
+    assert_eq!(repack(&world).action, GcAction::Full);
+    assert!(pack.as_ref().unwrap().exists() && pack.unwrap().with_extension("keep").exists());
+    assert_eq!(shop.fsck(), "");
+}
+
+#[test]
+fn leftovers_go_by_name_and_age() {
+    const HOUR: f64 = 1.0 / 24.0;
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("fresh");
+    let dead = [
+        "index.lock",
+        "HEAD.lock",
+        "packed-refs.lock",
+        "config.lock",
+        "shallow.lock",
+        "gc.pid",
+        "objects/maintenance.lock",
+        "objects/info/commit-graph.lock",
+        "objects/info/commit-graphs/commit-graph-chain.lock",
+        "objects/pack/multi-pack-index.lock",
+        "refs/heads/main.lock",
+        "refs/heads/feature/deep.lock",
+        "worktrees/fresh/HEAD.lock",
+    ];
+    let half_written = ["objects/pack/tmp_pack_aB3", "objects/pack/tmp_idx_aB3", "objects/pack/.tmp-12-pack-ab", "objects/ab/tmp_obj_xY"];
+    let foreign = [
+        ".git/my.lock",
+        ".git/index.lock.old",
+        ".git/hooks/index.lock",
+        ".git/objects/pack/foreign.lock",
+        ".git/objects/pack/pack-1.keep",
+        ".git/objects/tmp_mine",
+        ".git/worktrees/fresh/other.lock",
+        ".git/modules/sub/index.lock",
+        "poetry.lock",
+        "index.lock",
+    ];
+    let mut gone: Vec<PathBuf> = Vec::new();
+    let mut stay: Vec<PathBuf> = foreign.iter().map(|name| shop.path.join(name)).chain([tree.path.join("index.lock")]).collect();
+    stay.iter().for_each(|path| write(path, ""));
+    stay.iter().for_each(|path| age(path, 30.0));
+    for (names, days) in [(&dead[..], HOUR), (&half_written, 25.0 * HOUR)] {
+        for path in names.iter().map(|name| shop.git_dir(name)) {
+            write(&path, "");
+            age(&path, days);
+            gone.push(path);
+        }
+    }
+    // Of the same names, and in use: in another repo, for one path can't be both.
+    let busy = world.repo("acme/busy");
+    for (names, days) in [(&dead[..12], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {
+        for path in names.iter().map(|name| busy.git_dir(name)) {
+            write(&path, "");
+            age(&path, days);
+            stay.push(path);
+        }
+    }
+    // Or no file at all.
+    let odd = world.repo("acme/odd");
+    std::fs::create_dir(odd.git_dir("index.lock")).unwrap();
+    symlink("HEAD", odd.git_dir("HEAD.lock")).unwrap();
+    fifo(&odd.git_dir("gc.pid"));
+    for name in ["index.lock", "HEAD.lock", "gc.pid"] {
+        age(&odd.git_dir(name), 30.0);
+        stay.push(odd.git_dir(name));
+    }
+    let before: Vec<_> = stay.iter().map(|path| snapshot(path)).collect();
+
+    let report = world.night();
+    for (path, before) in stay.iter().zip(before) {
+        assert!(path.symlink_metadata().is_ok(), "{} is gone", path.display());
+        same(&path.display().to_string(), &snapshot(path), &before);
+    }
+    gone.sort();
+    assert_eq!(report.repos.iter().flat_map(|repo| repo.gc.stale_locks.clone()).collect::<Vec<_>>(), gone);
+    assert_eq!(gone.iter().filter(|path| path.exists()).collect::<Vec<_>>(), [&PathBuf::new(); 0]);
+}
+
+/// Makes everything that git would run leave a canary, and says where.
+fn booby_trap(repo: &Repo<'_>) -> PathBuf {
+    let canaries = repo.world.beside("canaries");
+    std::fs::create_dir(&canaries).unwrap();
+    let script = |path: &Path, name: &str| {
+        write(path, format!("#!/bin/sh\ntouch {}/{name}\ncat\n", canaries.display()));
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    let hooks = "applypatch-msg pre-applypatch post-applypatch pre-commit post-commit pre-rebase post-checkout post-merge pre-push \
+                 pre-auto-gc post-rewrite reference-transaction post-index-change pre-receive update post-update fsmonitor-watchman";
+    for hook in hooks.split_whitespace() {
+        script(&repo.git_dir("hooks").join(hook), hook);
+        script(&repo.world.beside("more-hooks").join(hook), &format!("hookspath-{hook}"));
+    }
+    let program = |name: &str| {
+        let path = repo.world.beside(format!("programs/{name}"));
+        script(&path, name);
+        path.display().to_string()
+    };
+    write(&repo.git_dir("info/attributes"), "* filter=evil diff=evil merge=evil\n");
+    for key in [
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.pager",
+        "core.editor",
+        "core.askPass",
+        "core.alternateRefsCommand",
+        "core.gitProxy",
+        "gc.recentObjectsHook",
+        "credential.helper",
+        "diff.external",
+        "diff.evil.command",
+        "diff.evil.textconv",
+        "filter.evil.clean",
+        "filter.evil.smudge",
+        "filter.evil.process",
+        "merge.evil.driver",
+        "gpg.program",
+        "uploadpack.packObjectsHook",
+        "hook.evil.command",
+        "sequence.editor",
+    ] {
+        repo.git(&["config", key, &program(key)]);
+    }
+    repo.git(&["config", "hook.evil.event", "reference-transaction"]);
+    let included = repo.world.beside("included");
+    write(
+        &included,
+        format!("[core]\n\tfsmonitor = {}\n\thooksPath = {}\n", program("included"), repo.world.beside("more-hooks").display()),
+    );
+    repo.git(&["config", "include.path", included.to_str().unwrap()]);
+    canaries
+}
+
+fn sung(canaries: &Path) -> Vec<String> {
+    std::fs::read_dir(canaries).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn nothing_that_a_repo_says_is_run() {
+    for strategy in ["auto", "git-gc"] {
+        let world = World::new();
+        let shop = world.repo("acme/shop");
+        shop.set(&format!("gc: {{strategy: {strategy}}}"));
+        many_loose(&shop);
+        old_packs(&shop);
+        shop.tree("landed").age(2.0);
+        let dirty = shop.tree("dirty");
+        dirty.write("new.ts", "new\n").write("README.md", "edited\n");
+        let lonely = shop.detached("lonely");
+        lonely.commit("lonely.ts", "1\n");
+        let gone = shop.tree("gone");
+        remove(&gone.path);
+        gone.age_admin(10.0);
+        let canaries = booby_trap(&shop);
+        for tree in [&dirty, &lonely] {
+            tree.git(&["config", "extensions.worktreeConfig", "true"]);
+            write(
+                &tree.admin.join("config.worktree"),
+                format!("[core]\n\tfsmonitor = {}\n", world.beside("programs/core.fsmonitor").display()),
+            );
+            tree.age(31.0);
+        }
+        world.pass(0, &["report"]);
+        let report = world.night();
+        assert_eq!((report.totals.reaped, report.totals.rescued), (3, 2));
+        assert_eq!(report.repos[0].gc.action, GcAction::Full);
+        assert_eq!(report.repos[0].prune.dropped.len(), 1);
+        assert_eq!(sung(&canaries), [""; 0], "{strategy}");
+        // The traps do work: any git of an agent's springs them.
+        git(&shop.path, 0.0, &["status"]);
+        git(&shop.path, 0.0, &["update-ref", "refs/heads/x", "HEAD"]);
+        assert!(sung(&canaries).len() > 1, "{:?}", sung(&canaries));
+    }
+}
+
+#[test]
+fn the_strategy_is_the_configs() {
+    let world = World::new();
+    let [off, git_gc] = ["acme/off", "acme/git-gc"].map(|name| world.repo(name));
+    off.set("gc: {strategy: off}");
+    git_gc.set("gc: {strategy: git-gc}");
+    many_loose(&off);
+    old_packs(&git_gc);
+    // Git's own gc would take an error for a missing tree, and less of a grace if the repo says so.
+    git_gc.git(&["config", "gc.pruneExpire", "now"]);
+    git_gc.git(&["config", "gc.worktreePruneExpire", "now"]);
+    let young = unreachable(&git_gc, "young\n", 13.0);
+    let tree = git_gc.tree("missing");
+    remove(&tree.path);
+    let before = snapshot(&off.git_dir("objects"));
+    let report = world.night();
+    let of = |name: &str| &report.repos.iter().find(|repo| repo.name == name).unwrap().gc;
+    assert_eq!((of("acme/off").action, of("acme/git-gc").action), (GcAction::None, GcAction::Full));
+    same("switched off", &snapshot(&off.git_dir("objects")), &before);
+    assert_eq!(of("acme/git-gc").after.packs, 1, "{:?}", of("acme/git-gc"));
+    assert!(has(&git_gc, &young) && tree.admin.join("HEAD").exists());
+    assert_eq!(git_gc.fsck(), "");
+}
+
+#[test]
+fn a_repack_that_did_nothing_is_told() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    many_loose(&shop);
+    // Somebody packs refs at this very moment.
+    write(&shop.git_dir("packed-refs.lock"), "");
+    let report = world.pass(1, &["run"]);
+    let repo = &report.repos[0];
+    assert!(repo.failures.len() == 1 && repo.failures[0].contains("packed-refs.lock"), "{:?}", repo.failures);
+    assert_eq!((repo.gc.action, repo.gc.after.loose_objects), (GcAction::Incremental, 0), "what was done before it is told");
+    assert!(report.alerts.iter().any(|alert| alert.name == "RunFailed"));
+    assert_eq!(shop.fsck(), "");
+}

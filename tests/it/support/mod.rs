@@ -1,0 +1,394 @@
+//! Real volumes for the tests: built with the real git, tended by the real program.
+//!
+//! A [`World`] is a volume in a temporary folder, its repos are clones of bare "origins" beside it. Git runs with an environment of our
+//! own making, so that nobody's config matters; the program runs with a time limit, so that a hang is a failure and not a night.
+
+#![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
+
+pub(crate) mod fleet;
+pub(crate) mod repo;
+pub(crate) mod snapshot;
+
+use chrono::{DateTime, Utc};
+use repo::Repo;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant, SystemTime};
+use tempfile::TempDir;
+use treewarden::report::{Class, RunReport, TreeOutcome, VerdictName};
+
+/// A night on these small volumes takes about a second; a hang takes for ever.
+const LIMIT: Duration = Duration::from_mins(2);
+
+/// A volume, and the folder beside it that holds the origins and the config.
+pub(crate) struct World {
+    top: TempDir,
+    /// The volume's root.
+    pub(crate) root: PathBuf,
+    repos: Mutex<BTreeMap<String, String>>,
+    settings: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// What a run of the program came to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    /// Its exit code; 128 and the signal's number when it was killed.
+    pub(crate) code: i32,
+    /// Its standard output.
+    pub(crate) out: String,
+    /// Its standard error.
+    pub(crate) err: String,
+}
+
+impl World {
+    /// An empty volume, prepared by `treewarden init`.
+    pub(crate) fn new() -> Self {
+        let world = Self::unprepared();
+        let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        world
+    }
+
+    /// An empty folder that nobody prepared.
+    pub(crate) fn unprepared() -> Self {
+        let top = tempfile::tempdir().unwrap();
+        let root = top.path().join("volume");
+        fs::create_dir(&root).unwrap();
+        Self { top, root, repos: Mutex::default(), settings: Mutex::default() }
+    }
+
+    /// A path below the volume's root.
+    pub(crate) fn at(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// A path beside the volume.
+    pub(crate) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.top.path().join(path)
+    }
+
+    /// A clone of a new origin with one commit on `main`, enrolled in the config.
+    pub(crate) fn repo(&self, name: &str) -> Repo<'_> {
+        self.enrol(name, "");
+        Repo::clone(self, name)
+    }
+
+    /// Names a repo in the config, with settings of its own.
+    pub(crate) fn enrol(&self, name: &str, settings: &str) {
+        self.repos.lock().unwrap().insert(name.to_owned(), settings.to_owned());
+    }
+
+    /// Adds to a section of the config: `eviction`, `run`, `defaults` (as `key: value`), or `caches` (as `{kind: ..}`).
+    pub(crate) fn set(&self, section: &'static str, text: &str) {
+        let mut settings = self.settings.lock().unwrap();
+        let all = settings.entry(section).or_default();
+        all.push_str(", ");
+        all.push_str(text);
+    }
+
+    /// Writes the config as it now is.
+    pub(crate) fn config(&self) -> PathBuf {
+        let settings = self.settings.lock().unwrap();
+        let of = |section| settings.get(section).map_or("", String::as_str);
+        let repos = self.repos.lock().unwrap();
+        let repos: Vec<String> = repos
+            .iter()
+            .map(|(name, settings)| {
+                let comma = if settings.is_empty() { "" } else { ", " };
+                format!("  - {{name: {name}, path: {}{comma}{settings}}}\n", name.replace('/', "__"))
+            })
+            .collect();
+        // The machine's own disk may be full; only a test that asks for it evicts.
+        let text = format!(
+            "volume: {{root: {}}}\n\
+             eviction: {{high: {{bytes: 100%, inodes: 100%}}, low: {{bytes: 99%, inodes: 99%}}{}}}\n\
+             run: {{repos_in_parallel: 4{}}}\n\
+             defaults: {{lock_wait: 0s{}}}\n\
+             repos:{}\
+             caches: [{}]\n",
+            self.root.display(),
+            of("eviction"),
+            of("run"),
+            of("defaults"),
+            if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
+            of("caches").trim_start_matches(", "),
+        );
+        let path = self.beside("treewarden.yaml");
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The program, ready to be started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_treewarden"));
+        command.args(arguments).current_dir(self.top.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", self.config());
+        if let Some(scratch) = std::env::var_os("TMPDIR") {
+            command.env("TMPDIR", scratch);
+        }
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program on this volume.
+    pub(crate) fn treewarden(&self, arguments: &[&str]) -> Ran {
+        Running::start(self.command(arguments)).end()
+    }
+
+    /// Starts the program on this volume.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    /// A night that must end with exit code 0.
+    pub(crate) fn night(&self) -> RunReport {
+        self.pass(0, &["run"])
+    }
+
+    /// A night, or another command that writes a report, which must end with this exit code.
+    pub(crate) fn pass(&self, code: i32, arguments: &[&str]) -> RunReport {
+        let ran = self.treewarden(&[arguments, &["--format", "json"]].concat());
+        assert_eq!(ran.code, code, "{arguments:?}: {}\n{}", ran.err, ran.troubles());
+        ran.report()
+    }
+
+    /// Takes the lock `NAME.lock` as an agent would, until the answer is dropped.
+    pub(crate) fn hold(&self, name: &str) -> fs::File {
+        let path = self.at(format!(".treewarden/locks/{name}.lock"));
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+        file
+    }
+
+    /// The bytes that stand below the root.
+    pub(crate) fn standing(&self) -> u64 {
+        let data = walkdir::WalkDir::new(&self.root).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
+        data.map(|data| std::os::unix::fs::MetadataExt::blocks(&data) * 512).sum()
+    }
+
+    /// A path of the report as it reads below the root.
+    pub(crate) fn below<'a>(&self, path: &'a Path) -> std::path::Display<'a> {
+        path.strip_prefix(&self.root).unwrap_or(path).display()
+    }
+
+    /// Every tree that the report names: `REPO PATH` → `reap landed merged`, `keep recent`, ...
+    pub(crate) fn fates(&self, report: &RunReport) -> BTreeMap<String, String> {
+        let mut fates = BTreeMap::new();
+        for repo in &report.repos {
+            for tree in &repo.worktrees {
+                let verdict = match (tree.verdict, &tree.outcome) {
+                    (VerdictName::Keep, TreeOutcome::Kept) => "keep".to_owned(),
+                    (VerdictName::Unknown, TreeOutcome::Kept) => "unknown".to_owned(),
+                    (VerdictName::Reap, TreeOutcome::Planned | TreeOutcome::Reaped) => "reap".to_owned(),
+                    (VerdictName::Reap, TreeOutcome::Kept) => "spared".to_owned(),
+                    (VerdictName::Reap, TreeOutcome::Failed(_)) => "failed".to_owned(),
+                    odd => format!("{odd:?}"),
+                };
+                let class = tree.class.map_or("", |class| match class {
+                    Class::Landed => "landed ",
+                    Class::Saved => "saved ",
+                    Class::Unsaved => "unsaved ",
+                });
+                let because = if verdict == "unknown" { "" } else { tree.because.as_str() };
+                let fate = format!("{verdict} {class}{because}").trim_end().to_owned();
+                let twice = fates.insert(format!("{} {}", repo.name, self.below(&tree.path)), fate);
+                assert_eq!(twice, None, "{} is told of twice", tree.path.display());
+            }
+        }
+        fates
+    }
+}
+
+/// A program that runs; it is killed when nobody waits for its end.
+pub(crate) struct Running {
+    child: Child,
+    out: fs::File,
+    err: fs::File,
+}
+
+impl Running {
+    fn start(mut command: Command) -> Self {
+        let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let child = command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap()).spawn().unwrap();
+        Self { child, out, err }
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> rustix::process::Pid {
+        rustix::process::Pid::from_child(&self.child)
+    }
+
+    /// Sends it a signal, unless it has ended already.
+    pub(crate) fn signal(&mut self, signal: rustix::process::Signal) {
+        if self.child.try_wait().unwrap().is_none() {
+            rustix::process::kill_process(self.pid(), signal).unwrap();
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(mut self) -> Ran {
+        let until = Instant::now() + LIMIT;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "it hangs: {}", read(&mut self.err));
+            std::thread::sleep(Duration::from_millis(2));
+        };
+        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap();
+        Ran { code, out: read(&mut self.out), err: read(&mut self.err) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}
+
+fn read(file: &mut fs::File) -> String {
+    use std::io::{Read, Seek};
+    let mut bytes = Vec::new();
+    file.rewind().unwrap();
+    file.read_to_end(&mut bytes).unwrap();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+impl Ran {
+    /// What its report names as troubles, or else its output.
+    fn troubles(&self) -> String {
+        let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else { return self.out.clone() };
+        format!("{:?}\n{:#?}\n{:#?}", report.run, treewarden::report::troubles::troubles(&report), report.eviction)
+    }
+
+    /// Its standard output as a report.
+    pub(crate) fn report(&self) -> RunReport {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Waits until something is so.
+pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
+    let until = Instant::now() + LIMIT;
+    while !so() {
+        assert!(Instant::now() < until, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Compares two worlds and lists every difference together.
+pub(crate) fn same<K: Ord + Debug, V: PartialEq + Debug>(what: &str, found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) {
+    let keys: std::collections::BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
+    let odd: Vec<String> = keys
+        .into_iter()
+        .filter(|key| found.get(key) != expected.get(key))
+        .map(|key| format!("  {key:?}\n    expected {:?}\n    found    {:?}\n", expected.get(key), found.get(key)))
+        .collect();
+    assert!(odd.is_empty(), "{what}: {} of {} differ:\n{}", odd.len(), expected.len(), odd.concat());
+}
+
+/// Pairs as a map.
+pub(crate) fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// Makes a file, link or folder look as if it was last written and read so many days ago.
+pub(crate) fn age(path: &Path, days: f64) {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    let then: DateTime<Utc> = ago(days).into();
+    let then = Timespec { tv_sec: then.timestamp(), tv_nsec: i64::from(then.timestamp_subsec_nanos()) };
+    utimensat(CWD, path, &Timestamps { last_access: then, last_modification: then }, AtFlags::SYMLINK_NOFOLLOW)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// The same for everything below a folder, and the folder.
+pub(crate) fn age_all(path: &Path, days: f64) {
+    for entry in walkdir::WalkDir::new(path).contents_first(true) {
+        age(entry.unwrap().path(), days);
+    }
+}
+
+/// The time so many days ago, or so many ahead when they are below zero.
+pub(crate) fn ago(days: f64) -> SystemTime {
+    let span = Duration::from_secs_f64(days.abs() * 86_400.0);
+    if days < 0.0 { SystemTime::now() + span } else { SystemTime::now() - span }
+}
+
+/// Writes a file and the folders above it.
+pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// Removes a file, or a folder with all that is in it.
+pub(crate) fn remove(path: &Path) {
+    let is_folder = path.symlink_metadata().unwrap().is_dir();
+    if is_folder { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+}
+
+/// Makes a FIFO, at which a careless reader waits for ever.
+pub(crate) fn fifo(path: &Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+}
+
+/// Whether nothing is forbidden to this user: tests of permissions can't be made then.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Runs git in a folder, with nobody's config, at a time so many days ago; it must succeed.
+pub(crate) fn git(folder: &Path, days: f64, arguments: &[&str]) -> String {
+    let (code, out, err) = try_git(folder, days, arguments);
+    assert_eq!(code, Some(0), "git {arguments:?} in {}: {err}", folder.display());
+    out
+}
+
+/// The same for output that is no text.
+pub(crate) fn git_bytes(folder: &Path, arguments: &[&str]) -> Vec<u8> {
+    let output = git_output(folder, 0.0, arguments);
+    assert!(output.status.success(), "git {arguments:?} in {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+/// The same; it may fail.
+pub(crate) fn try_git(folder: &Path, days: f64, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = git_output(folder, days, arguments);
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
+    let seconds = ago(days).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let date = format!("{seconds} +0000");
+    let mut command = Command::new("git");
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(folder).stdin(Stdio::null());
+    for (name, value) in [
+        ("HOME", "/nonexistent"),
+        ("LC_ALL", "C"),
+        ("TZ", "UTC"),
+        ("GIT_CONFIG_GLOBAL", "/dev/null"),
+        ("GIT_CONFIG_NOSYSTEM", "1"),
+        ("GIT_EDITOR", "true"),
+        ("GIT_AUTHOR_NAME", "An Agent"),
+        ("GIT_AUTHOR_EMAIL", "agent@example.com"),
+        ("GIT_COMMITTER_NAME", "An Agent"),
+        ("GIT_COMMITTER_EMAIL", "agent@example.com"),
+        ("GIT_AUTHOR_DATE", &date),
+        ("GIT_COMMITTER_DATE", &date),
+    ] {
+        command.env(name, value);
+    }
+    for setting in
+        ["init.defaultBranch=main", "protocol.file.allow=always", "gc.auto=0", "maintenance.auto=false", "advice.detachedHead=false"]
+    {
+        command.args(["-c", setting]);
+    }
+    command.args(arguments).output().unwrap()
+}

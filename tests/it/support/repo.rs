@@ -1,0 +1,176 @@
+//! Repos and worktrees, made by the commands that agents use.
+
+use super::{World, age, age_all, git, try_git, write};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What every repo ignores.
+const IGNORED: &str = ".env\n*.log\nnode_modules/\ntarget/\nignored/\n";
+
+/// A persistent checkout, and its origin beside the volume.
+pub(crate) struct Repo<'a> {
+    /// The volume it stands on.
+    pub(crate) world: &'a World,
+    /// `owner/name`.
+    pub(crate) name: String,
+    /// The checkout.
+    pub(crate) path: PathBuf,
+}
+
+/// A worktree.
+pub(crate) struct Tree {
+    /// Where it stands.
+    pub(crate) path: PathBuf,
+    /// Its admin folder.
+    pub(crate) admin: PathBuf,
+}
+
+impl<'a> Repo<'a> {
+    /// One that was made before.
+    pub(crate) fn there(world: &'a World, name: &str) -> Self {
+        Self { world, name: name.to_owned(), path: world.at(name.replace('/', "__")) }
+    }
+
+    /// A clone of a new origin.
+    pub(crate) fn clone(world: &'a World, name: &str) -> Self {
+        let folder = name.replace('/', "__");
+        let origin = world.beside(format!("origins/{folder}.git"));
+        std::fs::create_dir_all(&origin).unwrap();
+        git(&origin, 90.0, &["init", "-q", "--bare", "--template=", "."]);
+        git(&world.root, 90.0, &["clone", "-q", "--template=", origin.to_str().unwrap(), &folder]);
+        let repo = Self { world, name: name.to_owned(), path: world.at(folder) };
+        write(&repo.path.join(".gitignore"), IGNORED);
+        write(&repo.path.join("package.json"), "{}\n");
+        repo.commit(90.0, "README.md", "# A repo\n");
+        repo.git(&["push", "-q", "origin", "main"]);
+        repo
+    }
+
+    /// Its own settings in the config.
+    pub(crate) fn set(&self, settings: &str) {
+        self.world.enrol(&self.name, settings);
+    }
+
+    /// Runs git in the main checkout, 60 days ago.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        git(&self.path, 60.0, arguments)
+    }
+
+    /// A path in its git dir.
+    pub(crate) fn git_dir(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.path.join(".git").join(path)
+    }
+
+    /// Commits a file, and whatever else is there, in the main checkout.
+    pub(crate) fn commit(&self, days: f64, file: &str, text: &str) {
+        commit(&self.path, days, file, text);
+    }
+
+    /// Commits on `main` and pushes: what others did meanwhile.
+    pub(crate) fn moves_on(&self, file: &str) {
+        self.commit(60.0, file, "others' work\n");
+        self.push();
+    }
+
+    /// Pushes `main`.
+    pub(crate) fn push(&self) {
+        self.git(&["push", "-q", "origin", "main"]);
+    }
+
+    /// A worktree on a new branch of the same name, off the upstream's default branch.
+    pub(crate) fn tree(&self, name: &str) -> Tree {
+        self.tree_at(&format!("worktrees/{}/{name}", self.folder()), name)
+    }
+
+    /// The same at a place of its own.
+    pub(crate) fn tree_at(&self, place: &str, branch: &str) -> Tree {
+        let path = self.world.at(place);
+        self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "origin/main"]);
+        Tree::of(path)
+    }
+
+    /// A worktree with a detached HEAD.
+    pub(crate) fn detached(&self, name: &str) -> Tree {
+        let path = self.world.at(format!("worktrees/{}/{name}", self.folder()));
+        self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "origin/main"]);
+        Tree::of(path)
+    }
+
+    /// Its folder on the volume.
+    pub(crate) fn folder(&self) -> String {
+        self.name.replace('/', "__")
+    }
+
+    /// What `git worktree list` says: each path, with its branch.
+    pub(crate) fn registered(&self) -> BTreeMap<String, String> {
+        let list = self.git(&["worktree", "list", "--porcelain"]);
+        let entries = list.split("\n\n").filter(|entry| !entry.is_empty());
+        let value = |entry: &str, key: &str| {
+            let line = entry.lines().find_map(|line| line.strip_prefix(key));
+            line.unwrap_or("detached").trim().replace("refs/heads/", "")
+        };
+        entries.map(|entry| (self.world.below(Path::new(&value(entry, "worktree "))).to_string(), value(entry, "branch "))).collect()
+    }
+
+    /// Every ref below `prefix`, with the object it names.
+    pub(crate) fn refs(&self, prefix: &str) -> BTreeMap<String, String> {
+        let list = self.git(&["for-each-ref", "--format=%(refname) %(objectname)", prefix]);
+        list.lines().filter_map(|line| line.split_once(' ')).map(|(name, id)| (name.to_owned(), id.to_owned())).collect()
+    }
+
+    /// What `git fsck` complains of; empty when all is well.
+    pub(crate) fn fsck(&self) -> String {
+        let (code, out, err) = try_git(&self.path, 0.0, &["fsck", "--full", "--strict", "--no-dangling", "--no-progress"]);
+        if code == Some(0) { String::new() } else { format!("{out}{err}") }
+    }
+}
+
+impl Tree {
+    fn of(path: PathBuf) -> Self {
+        let text = std::fs::read_to_string(path.join(".git")).unwrap();
+        let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap());
+        Self { path, admin }
+    }
+
+    /// Runs git in the tree, 60 days ago.
+    pub(crate) fn git(&self, arguments: &[&str]) -> String {
+        git(&self.path, 60.0, arguments)
+    }
+
+    /// Commits a file, and whatever else is there.
+    pub(crate) fn commit(&self, file: &str, text: &str) -> &Self {
+        commit(&self.path, 60.0, file, text);
+        self
+    }
+
+    /// Writes a file.
+    pub(crate) fn write(&self, file: &str, text: &str) -> &Self {
+        write(&self.path.join(file), text);
+        self
+    }
+
+    /// Makes everything in the tree, and its admin files, look untouched for so many days.
+    pub(crate) fn age(&self, days: f64) -> &Self {
+        if self.path.exists() {
+            age_all(&self.path, days);
+        }
+        self.age_admin(days)
+    }
+
+    /// The same for the admin files alone.
+    pub(crate) fn age_admin(&self, days: f64) -> &Self {
+        for name in ["HEAD", "index", "ORIG_HEAD", "logs/HEAD", "gitdir", "commondir"] {
+            let file = self.admin.join(name);
+            if file.symlink_metadata().is_ok() {
+                age(&file, days);
+            }
+        }
+        self
+    }
+}
+
+fn commit(folder: &Path, days: f64, file: &str, text: &str) {
+    write(&folder.join(file), text);
+    git(folder, days, &["add", "-A"]);
+    git(folder, days, &["commit", "-q", "-m", &format!("Work on {file}")]);
+}

@@ -1,0 +1,220 @@
+//! Conventions as tests: what `src/lib.rs` promises of the source, and what the README promises of the program, by reading both.
+//!
+//! Words are searched, not syntax: each check names every offender at once, so that one run tells all there is to mend.
+
+use clap::CommandFactory;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use treewarden::cli::Cli;
+use walkdir::WalkDir;
+
+/// What each room may import of ours. Only `run` and its helpers at the top see them all.
+const ROOMS: [(&str, &[&str]); 6] = [
+    ("facts", &["inside"]),
+    ("config", &["facts", "inside"]),
+    ("plan", &["config", "facts", "inside"]),
+    ("survey", &["beneath", "config", "facts", "inside", "shadow"]),
+    // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
+    ("apply", &["beneath", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey"]),
+    ("report", &["apply", "facts", "inside", "plan"]),
+];
+
+/// Calls with one home each.
+const HOMES: [(&str, &[&str]); 6] = [
+    ("Command::new", &["git.rs", "survey/probe.rs"]),
+    ("unlinkat", &["apply/trash.rs"]),
+    ("remove_dir", &["apply/trash.rs"]),
+    ("remove_file", &["apply/trash.rs"]),
+    ("serde_yaml", &["config/raw.rs"]),
+    ("Utc::now", &["run.rs"]),
+];
+
+/// What would let a decision depend on anything but its arguments.
+const NOT_IN_PLAN: [&str; 8] = ["std::fs", "std::io", "std::env", "git2", "rustix", "walkdir", "SystemTime", "Instant"];
+
+/// A file of `src`: its path there, and its text.
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// What comes before the tests.
+    fn body(&self) -> &str {
+        self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+    }
+
+    /// The lines of code before the tests; none for a file that only tests see.
+    fn code(&self) -> String {
+        let only_tests = self.path.ends_with("/tests.rs") || self.path.ends_with("/testing.rs");
+        let lines = self.body().lines().filter(|line| !only_tests && !line.trim_start().starts_with("//"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn stands_in(&self, room: &str) -> bool {
+        self.path.starts_with(&format!("{room}/")) || self.path == format!("{room}.rs")
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("failed to read `{path}`: {error}"))
+}
+
+fn sources() -> Vec<Source> {
+    let src = root().join("src");
+    let files = WalkDir::new(&src).sort_by_file_name().into_iter().map(|entry| entry.expect("a readable folder").into_path());
+    let rust = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let source = |path: std::path::PathBuf| Source {
+        text: fs::read_to_string(&path).expect("a readable file"),
+        path: path.strip_prefix(&src).expect("below src").display().to_string(),
+    };
+    rust.map(source).collect()
+}
+
+#[track_caller]
+fn assert_none(offenders: &[String], convention: &str) {
+    assert!(offenders.is_empty(), "{convention}:\n  {}", offenders.join("\n  "));
+}
+
+/// The name after each `crate::`; an empty one for a group in braces, which no room needs.
+fn imports(code: &str) -> BTreeSet<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    code.split("crate::").skip(1).map(word).collect()
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for_and_what_it_must_never_do() {
+    let lacking = |source: &Source| {
+        let essay: Vec<&str> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
+        essay.len() < 2 || !essay.concat().to_lowercase().contains("never")
+    };
+    let offenders: Vec<String> = sources().into_iter().filter(lacking).map(|source| source.path).collect();
+    assert_none(&offenders, "these open without two lines of `//!`, or without a `never`");
+}
+
+#[test]
+fn imports_run_one_way() {
+    let sources = sources();
+    let mut offenders = Vec::new();
+    for (room, may) in ROOMS {
+        let files: Vec<&Source> = sources.iter().filter(|source| source.stands_in(room)).collect();
+        assert!(!files.is_empty(), "there is no room `{room}`");
+        for file in files {
+            let (code, allowed) = (file.code(), [may, &[room]].concat());
+            let wrong = imports(&code).into_iter().filter(|name| !allowed.contains(&name.as_str()));
+            offenders.extend(wrong.map(|name| format!("{}: crate::{name}", file.path)));
+            if room != "config" && code.matches("crate::config").count() != code.matches("crate::config::policy").count() {
+                offenders.push(format!("{}: more of `config` than its `policy`", file.path));
+            }
+        }
+    }
+    assert_none(&offenders, "imports that run the wrong way");
+}
+
+#[test]
+fn a_plan_can_do_no_io_and_read_no_clock() {
+    let plan = sources().into_iter().filter(|source| source.stands_in("plan"));
+    let found = |source: Source| {
+        NOT_IN_PLAN.iter().filter(|word| source.code().contains(**word)).map(|word| format!("{}: {word}", source.path)).collect::<Vec<_>>()
+    };
+    assert_none(&plan.flat_map(found).collect::<Vec<_>>(), "a plan is made of facts and policy alone");
+}
+
+#[test]
+fn dangerous_calls_stand_where_they_belong() {
+    let sources = sources();
+    let mut offenders = Vec::new();
+    for (call, homes) in HOMES {
+        let here = |source: &&Source| source.code().contains(call) && !homes.contains(&source.path.as_str());
+        offenders.extend(sources.iter().filter(here).map(|source| format!("{}: {call} belongs into {}", source.path, homes.join(", "))));
+    }
+    assert_none(&offenders, "calls away from home");
+}
+
+#[test]
+fn files_stay_short() {
+    let long = |source: &Source| source.body().lines().count() > if source.path == "main.rs" { 25 } else { 400 };
+    let told = |source: Source| format!("{}: {} lines before its tests", source.path, source.body().lines().count());
+    let offenders: Vec<String> = sources().into_iter().filter(long).map(told).collect();
+    assert_none(&offenders, "main.rs is a doorway of 25 lines; any other file is read in one go, 400 lines");
+}
+
+/// The names of all commands; `help` is clap's.
+fn commands() -> BTreeSet<String> {
+    Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+}
+
+/// What stands after each `` `treewarden `` of a text: what it tells people to type.
+fn told(text: &str) -> BTreeSet<String> {
+    let words = text.split("`treewarden ").skip(1).filter_map(|after| after.split([' ', '`', '\n']).next());
+    words.filter(|word| !word.starts_with('-')).map(ToOwned::to_owned).collect()
+}
+
+#[test]
+fn the_documents_name_the_commands_that_there_are() {
+    assert_eq!(told(&read("README.md")), commands(), "the README's commands, and the program's");
+    for path in ["cronjobs/README.md", "config/treewarden.yaml", "CHANGELOG.md"] {
+        let unknown: Vec<String> = told(&read(path)).difference(&commands()).cloned().collect();
+        assert_none(&unknown, &format!("{path} names commands that don't exist"));
+    }
+}
+
+#[test]
+fn the_readme_begins_with_two_commands_that_ci_runs() {
+    let readme = read("README.md");
+    let first = readme.split("```sh\n").nth(1).and_then(|block| block.split("```").next());
+    assert_eq!(first, Some("cargo run --release -- demo\ncargo test\n"));
+}
+
+#[test]
+fn every_exit_code_is_told_in_help_and_readme() {
+    let help = Cli::command().render_long_help().to_string();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let codes = help.split("Exit codes: ").nth(1).and_then(|codes| codes.split(". ").next()).expect("exit codes in --help");
+    let first = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
+    assert_eq!(codes.split("; ").map(first).collect::<Vec<_>>(), ["0", "1", "2", "3", "4"], "{codes}");
+    assert!(help.contains("config/treewarden.yaml"), "--help names the example config");
+    let readme = read("README.md");
+    let rows: Vec<String> =
+        readme.lines().filter_map(|line| line.strip_prefix("| ")).map(first).filter(|cell| cell.parse::<u8>().is_ok()).collect();
+    assert_eq!(rows, ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
+fn the_changelog_has_this_version() {
+    let heading = concat!("\n## [", env!("CARGO_PKG_VERSION"), "] - ");
+    assert!(read("CHANGELOG.md").contains(heading), "CHANGELOG.md has no `{}`", heading.trim());
+}
+
+#[test]
+fn links_lead_somewhere() {
+    let mut offenders = Vec::new();
+    for path in ["README.md", "CHANGELOG.md", "cronjobs/README.md"] {
+        let text = read(path);
+        let links = text.split("](").skip(1).filter_map(|after| after.split([')', '#']).next());
+        let folder = root().join(path);
+        let folder = folder.parent().expect("a folder");
+        let lost = links.filter(|link| !link.is_empty() && !link.starts_with("https://") && !folder.join(link).exists());
+        offenders.extend(lost.map(|link| format!("{path}: {link}")));
+    }
+    assert_none(&offenders, "links to nothing");
+}
+
+#[test]
+fn no_file_names_a_folder_of_the_machine_it_was_written_on() {
+    let homes = [concat!("/wo", "rk/"), concat!("/tmp", "/h/")];
+    let ours = |name: &std::ffi::OsStr| name != ".git" && name != "target";
+    let files = WalkDir::new(root()).into_iter().filter_entry(|entry| ours(entry.file_name())).map(|entry| entry.expect("a readable tree"));
+    let named = files.filter(|entry| entry.file_type().is_file()).filter(|entry| {
+        let bytes = fs::read(entry.path()).expect("a readable file");
+        let text = String::from_utf8_lossy(&bytes);
+        homes.iter().any(|home| text.contains(home))
+    });
+    let offenders: Vec<String> = named.map(|entry| entry.path().display().to_string()).collect();
+    assert_none(&offenders, "files with paths of one machine");
+}
