@@ -227,11 +227,13 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
         let folder = context.place.root().join(above);
         match found(std::fs::read_dir(&folder))? {
             None => below = above,
-            Some(mut entries) => {
-                let name = below.file_name().unwrap_or_default();
-                let listed = entries.try_fold(false, |seen, entry| io::Result::Ok(seen || entry?.file_name() == name))?;
-                return if listed {
+            Some(entries) => {
+                let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+                return if names.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
                     Ok(State::Unknown("its folder lists it, and still it can't be found".to_owned()))
+                } else if names.is_empty() && below != place.relative() {
+                    // Not only the tree is gone, but the folder of trees with it, and nothing else is left: a mount point looks so.
+                    Ok(State::Unknown(format!("`{}` is empty: is something not mounted there?", above.display())))
                 } else {
                     gone(context, tree, place, head)
                 };
