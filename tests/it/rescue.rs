@@ -113,8 +113,8 @@ fn every_byte_is_held() {
     assert_eq!(shop.git(&["rev-parse", &format!("{rescue}^1")]), head);
     assert_eq!(shop.git(&["rev-parse", "work"]), head, "the branch stays");
     assert!(git_bytes(&shop.path, &["cat-file", "blob", &format!("{rescue}^2:index")]) == index, "the index is another one");
-    let staged = shop.git(&["ls-tree", "-r", &format!("{rescue}^2:staged")]);
-    assert_eq!(staged.lines().map(|line| line.replace(" blob ", " ")).collect::<BTreeSet<_>>(), staged);
+    let listed = shop.git(&["ls-tree", "-r", &format!("{rescue}^2:staged")]);
+    assert_eq!(listed.lines().map(|line| line.replace(" blob ", " ")).collect::<BTreeSet<_>>(), staged);
     assert_eq!(shop.git(&["show", &format!("{rescue}^2:staged/both.ts")]), "staged");
 
     let manifest = git_bytes(&shop.path, &["cat-file", "blob", &format!("{rescue}^2:manifest.json")]);
