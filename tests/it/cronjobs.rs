@@ -99,8 +99,11 @@ fn the_report_pod_is_the_night_pod_with_a_read_only_view() {
     let night = file(NIGHT);
     let mut report = pod(&file(REPORT)).clone();
     let container = &mut report["containers"][0];
-    assert_eq!((&container["args"], &container["volumeMounts"][0]["readOnly"]), (&yaml("[report]"), &Value::Bool(true)));
-    container["args"] = yaml("[run]");
+    assert_eq!(
+        (&container["args"], &container["volumeMounts"][0]["readOnly"]),
+        (&yaml("[report, --log-format, json]"), &Value::Bool(true))
+    );
+    container["args"] = yaml("[run, --log-format, json]");
     container["volumeMounts"][0].as_mapping_mut().expect("a mount").remove("readOnly");
     assert_eq!(&report, pod(&night));
 }
