@@ -6,6 +6,7 @@ mod cronjobs;
 mod dry_run;
 mod eviction;
 mod gc;
+mod locks;
 mod night;
 mod prune;
 mod report;
