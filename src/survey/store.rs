@@ -13,10 +13,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Where git leaves locks, relative to the git dir, and relative to each worktree's admin folder.
-const LOCKS: [&str; 11] = [
+const LOCKS: [&str; 12] = [
     "index.lock",
     "HEAD.lock",
     "packed-refs.lock",
+    // Not a lock, and in the way like one: git writes the new packed-refs here.
+    "packed-refs.new",
     "config.lock",
     "shallow.lock",
     "gc.pid",

@@ -32,11 +32,11 @@ fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
 fn everything() -> World {
     let Fleet { world, .. } = Fleet::new();
     let loose = world.repo("acme/loose");
-    write(&loose.git_dir("packed-refs.lock"), "");
-    age(&loose.git_dir("packed-refs.lock"), 1.0);
     for n in 0..20 {
         loose.git(&["update-ref", &format!("refs/heads/b{n}"), "HEAD"]);
     }
+    write(&loose.git_dir("packed-refs.lock"), "");
+    age(&loose.git_dir("packed-refs.lock"), 1.0);
     let packs = world.repo("acme/packs");
     for n in 0..3 {
         packs.commit(60.0, "file.ts", &format!("{n}\n"));

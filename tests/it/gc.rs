@@ -153,6 +153,7 @@ fn leftovers_go_by_name_and_age() {
         "index.lock",
         "HEAD.lock",
         "packed-refs.lock",
+        "packed-refs.new",
         "config.lock",
         "shallow.lock",
         "gc.pid",
@@ -190,7 +191,7 @@ fn leftovers_go_by_name_and_age() {
     }
     // Of the same names, and in use: in another repo, for one path can't be both.
     let busy = world.repo("acme/busy");
-    for (names, days) in [(&dead[..12], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {
+    for (names, days) in [(&dead[..13], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {
         for path in names.iter().map(|name| busy.git_dir(name)) {
             write(&path, "");
             age(&path, days);

@@ -6,7 +6,11 @@ mod cronjobs;
 mod dry_run;
 mod eviction;
 mod gc;
+<<<<<<< HEAD
 mod kills;
+=======
+mod locks;
+>>>>>>> world
 mod night;
 mod prune;
 mod real_night;

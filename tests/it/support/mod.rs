@@ -17,7 +17,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
 use treewarden::report::{Class, RunReport, TreeOutcome, VerdictName};
@@ -123,9 +123,9 @@ impl World {
         path
     }
 
-    /// The program, ready to be started.
-    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_treewarden"));
+    /// A program, ready to be started.
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(arguments).current_dir(self.top.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", self.config());
         if let Some(scratch) = std::env::var_os("TMPDIR") {
@@ -135,14 +135,19 @@ impl World {
         command
     }
 
+    /// Runs another program beside this volume.
+    pub(crate) fn program(&self, program: &str, arguments: &[&str]) -> Ran {
+        Running::start(self.command(program, arguments)).end()
+    }
+
     /// Runs the program on this volume.
     pub(crate) fn treewarden(&self, arguments: &[&str]) -> Ran {
-        Running::start(self.command(arguments)).end()
+        self.start(arguments).end()
     }
 
     /// Starts the program on this volume.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
-        Running::start(self.command(arguments))
+        Running::start(self.command(env!("CARGO_BIN_EXE_treewarden"), arguments))
     }
 
     /// A night that must end with exit code 0.
@@ -159,10 +164,14 @@ impl World {
 
     /// Takes the lock `NAME.lock` as an agent would, until the answer is dropped.
     pub(crate) fn hold(&self, name: &str) -> fs::File {
+        self.try_hold(name).expect("nobody holds it")
+    }
+
+    /// The same; none when somebody holds it.
+    pub(crate) fn try_hold(&self, name: &str) -> Option<fs::File> {
         let path = self.at(format!(".treewarden/locks/{name}.lock"));
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-        file
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
     }
 
     /// The bytes that stand below the root.
@@ -365,7 +374,10 @@ pub(crate) fn try_git(folder: &Path, days: f64, arguments: &[&str]) -> (Option<i
 }
 
 fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
-    let seconds = ago(days).duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    // The same for the whole of the tests, so that equal work has equal ids.
+    static START: OnceLock<SystemTime> = OnceLock::new();
+    let start = START.get_or_init(SystemTime::now).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let seconds = (start - Duration::from_secs_f64(days * 86_400.0)).as_secs();
     let date = format!("{seconds} +0000");
     let mut command = Command::new("git");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(folder).stdin(Stdio::null());
