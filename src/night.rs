@@ -293,6 +293,7 @@ fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option
         // Like a busy repo, a busy tree is no failure.
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
+            "busy".clone_into(&mut row.because);
             row.reasons.insert(0, error.to_string());
             None
         }

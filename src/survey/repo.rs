@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn no_worktree_may_stand_where_the_config_has_something_else() {
-        let root = Arc::from(Path::new("/data"));
+        let root = std::sync::Arc::from(Path::new("/data"));
         let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
         let around = Around { reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(), ..Around::default() };
         for free in ["worktrees/r/a", "r/.worktrees/a", "caches/other"] {
