@@ -159,7 +159,6 @@ fn stray_kind(git_dir: &Inside, path: &Path) -> Option<StrayKind> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
 
     #[test]
     fn no_worktree_may_stand_where_the_config_has_something_else() {

@@ -92,12 +92,9 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
     let mut killed = 0;
     for point in POINTS {
         bring_back();
-        let plain = world.command(&["run"]);
-        let mut traced = Command::new("strace");
-        traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("inject={CHANGES}:signal=SIGKILL:when={point}")]);
-        traced.arg(plain.get_program()).args(plain.get_args()).envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        let ended = traced.output().unwrap().status;
-        killed += u32::from(ended.code().is_none_or(|code| code == 137));
+        let inject = format!("inject={CHANGES}:signal=SIGKILL:when={point}");
+        let words = ["-f", "-qq", "-o", "/dev/null", "-e", &inject, env!("CARGO_BIN_EXE_treewarden"), "run"];
+        killed += u32::from(world.program("strace", &words).code == 137);
         same(&format!("work after the kill at {point}"), &work(&world, &shop), &unsaved);
         world.pass(1, &["run"]);
         same(&format!("state after the kill at {point} and a night"), &state(&world, &shop), &undisturbed);

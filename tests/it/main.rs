@@ -6,11 +6,8 @@ mod cronjobs;
 mod dry_run;
 mod eviction;
 mod gc;
-<<<<<<< HEAD
 mod kills;
-=======
 mod locks;
->>>>>>> world
 mod night;
 mod prune;
 mod real_night;
