@@ -18,6 +18,8 @@ pub struct Repo {
     pub store: Store,
     /// Lock and temporary files that a dead git may have left: all that are there, with their age.
     pub leftovers: Vec<Leftover>,
+    /// Another enrolled repo borrows its objects.
+    pub lends: bool,
     /// The operator's busy probe answered anything but "idle".
     pub busy: Option<String>,
 }

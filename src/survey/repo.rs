@@ -40,6 +40,8 @@ pub struct Around {
     pub trashed: HashSet<Inside>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
     pub reserved: Vec<Inside>,
+    /// Object folders that enrolled repos borrow from.
+    pub lent: HashSet<PathBuf>,
 }
 
 impl Around {
@@ -81,7 +83,14 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
-    Ok(Repo { worktrees, strays, store, leftovers, busy: probe::busy(&policy.busy_probe, &policy.name) })
+    let lends = around.lent.contains(&shadow.git_dir().path().join("objects"));
+    Ok(Repo { worktrees, strays, store, leftovers, lends, busy: probe::busy(&policy.busy_probe, &policy.name) })
+}
+
+/// The object folders that these repos borrow from (`git clone --shared`). One that can't be read lends nothing: its repo is refused.
+pub fn lent(repos: &[policy::Repo]) -> HashSet<PathBuf> {
+    let alternates = repos.iter().filter_map(|repo| beneath::read(&repo.place.join(".git/objects/info/alternates").ok()?, 1 << 20).ok());
+    alternates.flat_map(|text| String::from_utf8_lossy(&text).lines().map(PathBuf::from).collect::<Vec<_>>()).collect()
 }
 
 /// The admin folder of every registered worktree.

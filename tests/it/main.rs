@@ -7,6 +7,7 @@ mod dry_run;
 mod eviction;
 mod gc;
 mod kills;
+mod lenders;
 mod locks;
 mod night;
 mod prune;
