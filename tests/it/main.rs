@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod caches;
+mod cli;
 mod config;
 mod cronjobs;
 mod dry_run;
