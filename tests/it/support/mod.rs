@@ -377,7 +377,7 @@ fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
     // The same for the whole of the tests, so that equal work has equal ids.
     static START: OnceLock<SystemTime> = OnceLock::new();
     let start = START.get_or_init(SystemTime::now).duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seconds = (start - Duration::from_secs_f64(days * 86_400.0)).as_secs();
+    let seconds = start.checked_sub(Duration::from_secs_f64(days * 86_400.0)).unwrap().as_secs();
     let date = format!("{seconds} +0000");
     let mut command = Command::new("git");
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(folder).stdin(Stdio::null());
