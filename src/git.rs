@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::OsStr;
-use std::io::{self, Read, Seek};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -105,23 +105,39 @@ impl<'a> Git<'a> {
     /// # Errors
     /// [`GitError`]: not started, failed, or ended early.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
+        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
+        self.finish(args, Stdio::null(), out.try_clone().map_err(GitError::Start)?.into())?;
+        read_all(&mut out).map_err(GitError::Start)
+    }
+
+    /// Runs a command to its end on `input`, for what its exit status says alone.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<(), GitError> {
+        let file = || {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(input)?;
+            file.rewind()?;
+            io::Result::Ok(file)
+        };
+        self.finish(args, file().map_err(GitError::Start)?.into(), Stdio::null())
+    }
+
+    fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio) -> Result<(), GitError> {
         let words: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
         let command = words.join(" ");
-        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
-        let child = self.start(args, &out, &err).map_err(GitError::Start)?;
+        let child = self.start(args, input, output, &err).map_err(GitError::Start)?;
         let (status, ended) = self.wait(child).map_err(GitError::Start)?;
-        if let Some(why) = ended {
-            return Err(GitError::Ended { command, why });
-        }
-        if status.success() {
-            read_all(&mut out).map_err(GitError::Start)
-        } else {
-            Err(GitError::Failed { command, status, message: tail(&mut err) })
+        match ended {
+            Some(why) => Err(GitError::Ended { command, why }),
+            None if status.success() => Ok(()),
+            None => Err(GitError::Failed { command, status, message: tail(&mut err) }),
         }
     }
 
-    fn start<S: AsRef<OsStr>>(&self, args: &[S], out: &std::fs::File, err: &std::fs::File) -> io::Result<Child> {
+    fn start<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<Child> {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new("git");
         command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -129,7 +145,7 @@ impl<'a> Git<'a> {
         for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
-        command.args(args).stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?).process_group(0);
+        command.args(args).stdin(input).stdout(output).stderr(err.try_clone()?).process_group(0);
         die_with_parent(&mut command);
         command.spawn()
     }

@@ -71,7 +71,7 @@ pub enum Refusal {
     /// It is not what it should be.
     #[error("{0}")]
     Odd(String),
-    /// Git could not even read its config.
+    /// Git could not look at it.
     #[error(transparent)]
     Git(#[from] GitError),
 }
@@ -83,11 +83,12 @@ impl Shadow {
     /// [`Refusal`] says what is wrong and what helps.
     pub fn of(checkout: &Inside, stop: &Stop) -> Result<Self, Refusal> {
         let git_dir = checkout.join(".git").map_err(|error| Refusal::Odd(error.to_string()))?;
-        prove(&git_dir)?;
+        let loose = prove(&git_dir)?;
         let scratch = tempfile::Builder::new().prefix("treewarden-shadow-").tempdir().map_err(unreadable("the scratch folder"))?;
         let shadow = Self { scratch, git_dir };
         shadow.lay().map_err(unreadable("the scratch folder"))?;
         shadow.judge_config(stop)?;
+        shadow.read_loose(&loose, stop)?;
         Ok(shadow)
     }
 
@@ -110,8 +111,27 @@ impl Shadow {
         std::fs::write(&copy, config).map_err(unreadable("the scratch folder"))?;
         let copy = copy.as_os_str();
         let args = ["config".as_ref(), "--file".as_ref(), copy, "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
-        let listed = self.git(stop, Duration::from_secs(10)).run(&args)?;
+        let listed = self.git(stop, Duration::from_secs(10)).run(&args);
+        let listed = listed.map_err(|error| self.complaint(error, "config", "makes no sense", "mend it by hand"))?;
         listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).try_for_each(|entry| judge_entry(&entry))
+    }
+
+    /// Has git read every loose object: on one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle
+    /// for ever (its issue 7342), and with it the night.
+    fn read_loose(&self, loose: &str, stop: &Stop) -> Result<(), Refusal> {
+        if loose.is_empty() {
+            return Ok(());
+        }
+        let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], loose.as_bytes());
+        read.map_err(|error| self.complaint(error, "objects", "is damaged", "see `git fsck`, and bring back what it names"))
+    }
+
+    /// What git says of the shadow, as said of the real thing.
+    fn complaint(&self, error: GitError, name: &str, what: &str, remedy: &str) -> Refusal {
+        let GitError::Failed { message, .. } = error else { return error.into() };
+        let scratch = self.scratch.path().display().to_string();
+        let message = message.replace(&format!("{scratch}/theirs"), "it").replace(&scratch, &self.git_dir.to_string());
+        Refusal::Odd(format!("`{}/{name}` {what}: {message}; {remedy}", self.git_dir))
     }
 
     /// Git on this repo.
@@ -145,7 +165,8 @@ fn unreadable(path: &str) -> impl Fn(io::Error) -> Refusal {
 }
 
 /// The shape of an honest git dir: no links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere.
-fn prove(git_dir: &Inside) -> Result<(), Refusal> {
+/// Gives the ids of its loose objects, a line each.
+fn prove(git_dir: &Inside) -> Result<String, Refusal> {
     let odd =
         |name: &str, what: &str| Refusal::Odd(format!("`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"));
     let must_be = |name: &str, wanted: FileType, needed: bool| {
@@ -185,8 +206,10 @@ fn prove(git_dir: &Inside) -> Result<(), Refusal> {
         return Err(odd("commondir", "leads to another repo"));
     }
     prove_owner(git_dir)?;
+    prove_head(git_dir)?;
     prove_alternates(git_dir)?;
-    prove_refs(git_dir)
+    prove_refs(git_dir)?;
+    prove_objects(git_dir)
 }
 
 /// Root may tend everybody's repos; anybody else only his own.
@@ -197,6 +220,18 @@ fn prove_owner(git_dir: &Inside) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::Odd(format!("`{git_dir}` belongs to user {owner}, and this is user {}; run as the agents' user", me.as_raw())))
+}
+
+/// HEAD names a branch or a commit: git takes a folder with any other HEAD for no repo at all.
+fn prove_head(git_dir: &Inside) -> Result<(), Refusal> {
+    let text = beneath::read(&at(git_dir, "HEAD"), SMALL).map_err(unreadable(&format!("{git_dir}/HEAD")))?;
+    let text = text.trim_ascii();
+    if text.starts_with(b"ref: refs/") || (text.len() == 40 && text.iter().all(u8::is_ascii_hexdigit)) {
+        return Ok(());
+    }
+    Err(Refusal::Odd(format!(
+        "`{git_dir}/HEAD` names neither a branch nor a commit; mend it with `git symbolic-ref HEAD refs/heads/BRANCH`"
+    )))
 }
 
 /// Borrowed objects must stand inside the volume, or a repack could be led to another tenant's.
@@ -229,7 +264,7 @@ fn prove_refs(git_dir: &Inside) -> Result<(), Refusal> {
             }
         }
     }
-    prove_objects(git_dir)
+    Ok(())
 }
 
 fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
@@ -242,22 +277,28 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     Err(Refusal::Odd(format!("`{}` is neither file nor folder; remove it", entry.path().display())))
 }
 
-/// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of a pack, a FIFO as well, is
-/// no honest one either.
-fn prove_objects(git_dir: &Inside) -> Result<(), Refusal> {
-    for entry in walkdir::WalkDir::new(at(git_dir, "objects").path()).follow_links(false).max_depth(1) {
-        prove_plain(&entry.map_err(|error| Refusal::Unreadable { path: format!("{git_dir}/objects"), cause: error.into() })?)?;
-    }
-    for folder in ["objects/pack", "objects/info"] {
-        for entry in walkdir::WalkDir::new(at(git_dir, folder).path()).follow_links(false) {
-            match entry {
-                Ok(entry) => prove_plain(&entry)?,
-                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/{folder}"), cause: error.into() }),
+/// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
+/// as well, is no honest one either. Gives the ids of loose objects.
+fn prove_objects(git_dir: &Inside) -> Result<String, Refusal> {
+    let mut loose = String::new();
+    for entry in walkdir::WalkDir::new(at(git_dir, "objects").path()).follow_links(false) {
+        match entry {
+            Ok(entry) => {
+                prove_plain(&entry)?;
+                loose.extend(loose_id(entry.path()));
             }
+            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/objects"), cause: error.into() }),
         }
     }
-    Ok(())
+    Ok(loose)
+}
+
+/// `ab/cdef...` as a line.
+fn loose_id(path: &Path) -> Option<String> {
+    let (shard, name) = (path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?);
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (shard.len() == 2 && name.len() == 38 && hex(shard) && hex(name)).then(|| format!("{shard}{name}\n"))
 }
 
 /// One `key\nvalue` of the repo's own config.

@@ -1,5 +1,6 @@
 //! The one integration test binary: a module for each behaviour.
 
+mod bad_input;
 mod caches;
 mod config;
 mod cronjobs;

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use treewarden::report::{Class, RunReport, TreeOutcome, VerdictName};
 
 /// A night on these small volumes takes about a second; a hang takes for ever.
-const LIMIT: Duration = Duration::from_mins(2);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// A volume, and the folder beside it that holds the origins and the config.
 pub(crate) struct World {
@@ -59,6 +59,7 @@ impl World {
         let top = tempfile::tempdir().unwrap();
         let root = top.path().join("volume");
         fs::create_dir(&root).unwrap();
+        fs::create_dir(top.path().join("scratch")).unwrap();
         Self { top, root, repos: Mutex::default(), settings: Mutex::default() }
     }
 
@@ -128,9 +129,8 @@ impl World {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.top.path()).env_clear();
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", self.config());
-        if let Some(scratch) = std::env::var_os("TMPDIR") {
-            command.env("TMPDIR", scratch);
-        }
+        // What a killed run leaves there goes with the volume.
+        command.env("TMPDIR", self.beside("scratch"));
         command.stdin(Stdio::null());
         command
     }
