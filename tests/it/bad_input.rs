@@ -178,7 +178,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "empty",
         |repo| {
             remove(&repo.path);
-            std::fs::create_dir(&repo.path).unwrap()
+            std::fs::create_dir(&repo.path).unwrap();
         },
         Refused,
         "no git checkout",
@@ -187,7 +187,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "file",
         |repo| {
             remove(&repo.path);
-            write(&repo.path, "")
+            write(&repo.path, "");
         },
         Failed,
         "acme__file",
@@ -197,7 +197,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         |repo| {
             let tree = repo.tree("other");
             remove(&repo.path);
-            std::fs::rename(tree.path, &repo.path).unwrap()
+            std::fs::rename(tree.path, &repo.path).unwrap();
         },
         Refused,
         "name the main checkout, not a worktree",
@@ -206,7 +206,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "git-link",
         |repo| {
             std::fs::rename(repo.path.join(".git"), repo.path.join("real")).unwrap();
-            symlink("real", repo.path.join(".git")).unwrap()
+            symlink("real", repo.path.join(".git")).unwrap();
         },
         Refused,
         "is no folder",
@@ -215,7 +215,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "objects-link",
         |repo| {
             remove(&repo.git_dir("objects"));
-            symlink(repo.world.at("acme__victim/.git/objects"), repo.git_dir("objects")).unwrap()
+            symlink(repo.world.at("acme__victim/.git/objects"), repo.git_dir("objects")).unwrap();
         },
         Refused,
         "`acme__objects-link/.git/objects` is no folder",
@@ -224,7 +224,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "refs-link",
         |repo| {
             remove(&repo.git_dir("refs"));
-            symlink(repo.world.at("acme__victim/.git/refs"), repo.git_dir("refs")).unwrap()
+            symlink(repo.world.at("acme__victim/.git/refs"), repo.git_dir("refs")).unwrap();
         },
         Refused,
         "refs` is no folder",
@@ -233,7 +233,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "pack-link",
         |repo| {
             remove(&repo.git_dir("objects/pack"));
-            symlink(repo.world.at("acme__victim/.git/objects/pack"), repo.git_dir("objects/pack")).unwrap()
+            symlink(repo.world.at("acme__victim/.git/objects/pack"), repo.git_dir("objects/pack")).unwrap();
         },
         Refused,
         "pack` is no folder",
@@ -248,7 +248,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "is-a-link",
         |repo| {
             std::fs::rename(&repo.path, repo.world.at("moved")).unwrap();
-            symlink("moved", &repo.path).unwrap()
+            symlink("moved", &repo.path).unwrap();
         },
         Failed,
         "symbolic link",
@@ -265,7 +265,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "fifo-stash-log",
         |repo| {
             std::fs::create_dir_all(repo.git_dir("logs/refs")).unwrap();
-            fifo(&repo.git_dir("logs/refs/stash"))
+            fifo(&repo.git_dir("logs/refs/stash"));
         },
         Refused,
         "neither file nor folder",
@@ -297,7 +297,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "reftable",
         |repo| {
             set(repo, "core.repositoryFormatVersion", "1");
-            set(repo, "extensions.refStorage", "reftable")
+            set(repo, "extensions.refStorage", "reftable");
         },
         Refused,
         "extensions.refstorage",
@@ -306,7 +306,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "partial",
         |repo| {
             set(repo, "core.repositoryFormatVersion", "1");
-            set(repo, "extensions.partialClone", "origin")
+            set(repo, "extensions.partialClone", "origin");
         },
         Refused,
         "extensions.partialclone",
