@@ -1,7 +1,7 @@
 //! A night that is killed, anywhere: the next one ends where an undisturbed night would have, and no work is lost on the way.
 //!
-//! strace kills the real program at the N-th system call that changes anything; N runs over a spread of points. The whole sweep is a
-//! matter of a later version.
+//! strace kills the real program at the N-th system call that changes anything; N runs over a spread of points. The whole
+//! sweep is a matter of a later version.
 
 #![expect(clippy::disallowed_methods, reason = "strace kills the program, and cp brings the volume back as it was")]
 
@@ -14,8 +14,8 @@ use std::process::Command;
 /// Every system call with which a night changes a file system.
 const CHANGES: &str =
     "rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,rmdir,write,pwrite64,fsync,ftruncate,link,linkat,symlink,fchmod";
-/// Points of the sweep. One thread makes some 300 such calls in this night, most of them while it deletes.
-const POINTS: [u32; 12] = [1, 4, 9, 16, 25, 36, 49, 64, 81, 100, 150, 220];
+/// Points of the sweep. strace counts for each thread by itself, and none of this night's threads makes many more changes than these.
+const POINTS: [u32; 12] = [1, 2, 3, 4, 5, 7, 9, 11, 13, 15, 17, 19];
 
 fn copy(from: &Path, to: &Path) {
     let removed = std::fs::remove_dir_all(to);
@@ -100,5 +100,5 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
         same(&format!("state after the kill at {point} and a night"), &state(&world, &shop), &undisturbed);
         same(&format!("work after the kill at {point} and a night"), &work(&world, &shop), &unsaved);
     }
-    assert!(killed >= 8, "only {killed} of {} nights were killed: the points lie too far out", POINTS.len());
+    assert!(killed >= 8, "only {killed} of {} nights were hit: the points lie too far out", POINTS.len());
 }
