@@ -287,7 +287,6 @@ fn nothing_that_a_repo_says_is_run() {
         let world = World::new();
         let shop = world.repo("acme/shop");
         shop.set(&format!("gc: {{strategy: {strategy}}}"));
-        many_loose(&shop);
         old_packs(&shop);
         shop.tree("landed").age(2.0);
         let dirty = shop.tree("dirty");
