@@ -23,7 +23,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
 /// Calls with one home each.
 const HOMES: [(&str, &[&str]); 6] = [
     ("Command::new", &["git.rs", "survey/probe.rs"]),
-    ("unlinkat", &["apply/trash.rs"]),
+    ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),
