@@ -193,6 +193,10 @@ fn leftovers_go_by_name_and_age() {
             gone.push(path);
         }
     }
+    // A branch may be called so.
+    shop.git(&["branch", "clock"]);
+    stay.push(shop.git_dir("refs/heads/clock"));
+    age(&shop.git_dir("refs/heads/clock"), 30.0);
     // Of the same names, and in use: in another repo, for one path can't be both.
     let busy = world.repo("acme/busy");
     for (names, days) in [(&dead[..13], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {

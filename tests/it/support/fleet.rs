@@ -83,6 +83,8 @@ fn landed(row: &mut Row<'_>) {
     rebased.commit("first.ts", "1\n").commit("second.ts", "2\n");
     let half = row.repo.tree("half-landed");
     half.commit("half.ts", "1\n").commit("rest.ts", "2\n");
+    // Picked onto its own parent, a commit would be the very same.
+    row.repo.moves_on("before-the-rebase.ts");
     for commit in ["rebased~1", "rebased", "half-landed~1"] {
         row.repo.git(&["cherry-pick", commit]);
         row.repo.moves_on(&format!("after-{}.ts", commit.replace('~', "-")));
