@@ -288,6 +288,18 @@ fn odd(row: &mut Row<'_>) {
     }
     submodule.git(&["commit", "-q", "-m", "Submodules"]);
     row.idle(&submodule, 99.0, "keep unsaved can't be rescued");
+    // An emptied one is clean for all that stands in the tree; its repo is in the admin folder, with commits that nobody else has.
+    let emptied = row.repo.tree("submodule-emptied");
+    emptied.git(&["submodule", "--quiet", "add", origin.to_str().unwrap(), "sub"]);
+    git(&emptied.path.join("sub"), 60.0, &["commit", "-q", "--allow-empty", "-m", "Only here"]);
+    emptied.commit("more.ts", "1\n").git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
+    assert!(emptied.admin.join("modules/sub/HEAD").exists());
+    row.idle(&emptied, 99.0, "keep saved can't be rescued");
+    // A tree within a tree goes by itself, and never with the other.
+    let outer = row.repo.tree("outer");
+    let inner = row.repo.tree_at("worktrees/acme__odd/outer/ignored/inner", "inner");
+    row.idle(&outer, 99.0, "keep unsaved can't be rescued");
+    row.idle(&inner, 99.0, "reap landed merged");
 
     let broken: [(&str, Make); 7] = [
         ("index-garbage", |tree| write(&tree.admin.join("index"), "garbage")),
