@@ -222,8 +222,7 @@ fn empty_trash(night: &Night<'_>, policy: &Policy, report: &mut RunReport) -> Em
     let emptied = if let Some(trash) = &night.trash {
         night.io.install(|| trash.empty(night.stop))
     } else {
-        let size =
-            policy.volume.state.join("trash").map_err(io::Error::other).and_then(|trash| night.io.install(|| survey::size::size(&[trash])));
+        let size = trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting)));
         size.map(|freed| Emptied { freed, left: Vec::new() })
     };
     let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });

@@ -111,3 +111,11 @@ fn a_dry_run_waits_for_nobody_and_takes_nobodys_lock() {
     assert_eq!(report.totals.reaped, 1);
     same("after a report beside a night", &snapshot(&world.root), &before);
 }
+
+#[test]
+fn on_a_volume_in_order_nothing_would_be_freed() {
+    let world = World::new();
+    world.repo("acme/shop");
+    let totals = world.pass(0, &["report"]).totals;
+    assert_eq!((totals.freed_bytes, totals.freed_by_trash), (0, 0));
+}
