@@ -7,6 +7,7 @@ mod config;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+mod fuse;
 mod gc;
 mod kills;
 mod lenders;
