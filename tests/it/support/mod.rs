@@ -272,7 +272,7 @@ fn read(file: &mut fs::File) -> String {
 
 impl Ran {
     /// What its report names as troubles, or else its output.
-    fn troubles(&self) -> String {
+    pub(crate) fn troubles(&self) -> String {
         let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else { return self.out.clone() };
         format!("{:?}\n{:#?}\n{:#?}", report.run, treewarden::report::troubles::troubles(&report), report.eviction)
     }
