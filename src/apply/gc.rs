@@ -9,6 +9,7 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::store::SHIELD;
 use crate::survey::{self, reach};
 use std::io;
 use std::time::Duration;
@@ -95,8 +96,6 @@ struct Shield {
 }
 
 impl Shield {
-    const REFS: &str = "refs/treewarden/shield";
-
     fn raise(lock: &LockedRepo, shadow: &Shadow) -> Result<Self, GcError> {
         lock.still_held()?;
         let admins = survey::repo::admins(shadow.git_dir()).map_err(GcError::Look)?;
@@ -105,7 +104,7 @@ impl Shield {
         for tip in tips {
             // What is gone already can't be kept.
             if shield.repo.odb()?.exists(tip) {
-                shield.repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
+                shield.repo.reference(&format!("{SHIELD}/{tip}"), tip, true, "treewarden: kept through a repack")?;
             }
         }
         Ok(shield)
@@ -113,7 +112,7 @@ impl Shield {
 
     /// Those of a run that was killed, too.
     fn lower(&self) -> Result<(), GcError> {
-        for reference in self.repo.references_glob(&format!("{}/*", Self::REFS))? {
+        for reference in self.repo.references_glob(&format!("{SHIELD}/*"))? {
             reference?.delete()?;
         }
         Ok(())

@@ -102,7 +102,7 @@ impl Hands<'_> {
         self.lock.still_held()?;
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
         let saved = saved.transpose()?;
-        let bin = self.trash.bin(Some(place))?;
+        let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
         let unchanged = self.unchanged(tree, &taken, saved.as_ref().map(|saved| &saved.listing));
         if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {

@@ -96,7 +96,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
-        None if facts.lends => gc.gently("another repo borrows its objects, also such that nothing reaches here"),
+        None if facts.lends => gc.gently("another repo borrows its objects, or can't be asked, also such that nothing reaches here"),
         None => gc,
     };
     Plan { trees, drop, prune_refused, clear, gc }

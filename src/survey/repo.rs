@@ -40,8 +40,8 @@ pub struct Around {
     pub trashed: HashSet<Inside>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
     pub reserved: Vec<Inside>,
-    /// Object folders that enrolled repos borrow from.
-    pub lent: HashSet<PathBuf>,
+    /// Object folders that enrolled repos borrow from; none when nobody can tell.
+    pub lent: Option<HashSet<PathBuf>>,
 }
 
 impl Around {
@@ -83,14 +83,31 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
-    let lends = around.lent.contains(&shadow.git_dir().path().join("objects"));
+    let lends = around.lent.as_ref().is_none_or(|lent| lent.contains(&shadow.git_dir().path().join("objects")));
     Ok(Repo { worktrees, strays, store, leftovers, lends, busy: probe::busy(&policy.busy_probe, &policy.name) })
 }
 
-/// The object folders that these repos borrow from (`git clone --shared`). One that can't be read lends nothing: its repo is refused.
-pub fn lent(repos: &[policy::Repo]) -> HashSet<PathBuf> {
-    let alternates = repos.iter().filter_map(|repo| beneath::read(&repo.place.join(".git/objects/info/alternates").ok()?, 1 << 20).ok());
-    alternates.flat_map(|text| String::from_utf8_lossy(&text).lines().map(PathBuf::from).collect::<Vec<_>>()).collect()
+/// The object folders that these repos borrow from (`git clone --shared`). A repo that isn't what it should be borrows nothing, for it is
+/// refused; where the disk doesn't answer, nobody can tell: none.
+pub fn lent(repos: &[policy::Repo]) -> Option<HashSet<PathBuf>> {
+    let mut lent = HashSet::new();
+    for repo in repos {
+        let place = repo.place.join(".git/objects/info/alternates").ok()?;
+        let text = match beneath::read(&place, 1 << 20) {
+            Ok(text) => text,
+            Err(error) if odd(&error) => continue,
+            Err(_) => return None,
+        };
+        lent.extend(String::from_utf8_lossy(&text).lines().map(PathBuf::from));
+    }
+    Some(lent)
+}
+
+/// Nothing there, or nothing of the right kind: an answer, not a failure to answer.
+fn odd(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory, NotFound};
+    matches!(error.kind(), NotFound | NotADirectory | InvalidData | CrossesDevices)
+        || rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::LOOP)
 }
 
 /// The admin folder of every registered worktree.
