@@ -9,7 +9,6 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
-use crate::survey::store::SHIELD;
 use crate::survey::{self, reach};
 use std::io;
 use std::time::Duration;
@@ -96,6 +95,8 @@ struct Shield {
 }
 
 impl Shield {
+    const REFS: &str = "refs/treewarden/shield";
+
     fn raise(lock: &LockedRepo, shadow: &Shadow) -> Result<Self, GcError> {
         lock.still_held()?;
         let admins = survey::repo::admins(shadow.git_dir()).map_err(GcError::Look)?;
@@ -104,7 +105,7 @@ impl Shield {
         for tip in tips {
             // What is gone already can't be kept.
             if shield.repo.odb()?.exists(tip) {
-                shield.repo.reference(&format!("{SHIELD}/{tip}"), tip, true, "treewarden: kept through a repack")?;
+                shield.repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
             }
         }
         Ok(shield)
@@ -112,7 +113,7 @@ impl Shield {
 
     /// Those of a run that was killed, too.
     fn lower(&self) -> Result<(), GcError> {
-        for reference in self.repo.references_glob(&format!("{SHIELD}/*"))? {
+        for reference in self.repo.references_glob(&format!("{}/*", Self::REFS))? {
             reference?.delete()?;
         }
         Ok(())

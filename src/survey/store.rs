@@ -32,9 +32,6 @@ const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// What a pack, its index or a loose object is called while it is written; `.tmp-` are those of `git repack`.
 const TEMPORARY: [&str; 4] = ["tmp_pack_", "tmp_idx_", "tmp_obj_", ".tmp-"];
 
-/// Refs that a repack raises and takes down again: under the repo's lock, those that stand are a dead run's.
-pub const SHIELD: &str = "refs/treewarden/shield";
-
 /// Counts the store and lists leftovers, with their age by `clock`.
 ///
 /// # Errors
@@ -125,8 +122,7 @@ impl Look<'_> {
             if entry.file_type().is_file() {
                 self.store.loose_refs += 1;
                 // No ref may be called so (git check-ref-format), so it is a lock.
-                let lock = entry.file_name().to_string_lossy().ends_with(".lock");
-                if lock || entry.path().starts_with(self.git_dir.path().join(SHIELD)) {
+                if entry.file_name().to_string_lossy().ends_with(".lock") {
                     self.leftover(entry.path(), LeftoverKind::Lock)?;
                 }
             }
