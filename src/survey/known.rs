@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
-pub(super) const FILES_CAP: usize = 5_000_000;
+const FILES_CAP: usize = 5_000_000;
 pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.

@@ -3,14 +3,17 @@
 //! They are refs, which agents can write as well: nothing that one says is believed without a look, and a name or a tree that makes no sense
 //! is an error or an unknown. It must never lead anybody out of the tree that it describes.
 
-use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
+use super::known::{DEEPEST, Files, INDEX_CAP, files_in};
 use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use git2::{Commit, ObjectType, Oid, Repository};
 use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+/// Trees that name one another hold billions in a kilobyte; nobody's unsaved work has so many files.
+const SEEN_CAP: u64 = 1_000_000;
 /// Beside the manifest and the index: the trees of what the index names, by stage.
 pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
 /// A manifest larger than this is no honest one: some five million files.
@@ -72,11 +75,12 @@ fn odd(what: &str) -> io::Error {
 fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let head = head_of(commit)?.map(|head| head.tree_id());
-    let mut own = Own::default();
+    let (mut own, mut seen, mut sizes) = (Own::default(), 0, HashMap::new());
     let mut folders = vec![(0, commit.tree_id(), head)];
     while let Some((depth, ours, theirs)) = folders.pop() {
         let theirs = theirs.map(|theirs| repo.find_tree(theirs)).transpose().map_err(io::Error::other)?;
         for entry in &repo.find_tree(ours).map_err(io::Error::other)? {
+            seen += 1;
             let other = theirs.as_ref().and_then(|theirs| theirs.get_name_bytes(entry.name_bytes()));
             match entry.kind() {
                 _ if other.as_ref().is_some_and(|other| other.id() == entry.id()) => {}
@@ -86,12 +90,15 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
                 }
                 Some(ObjectType::Blob) => {
                     own.files += 1;
-                    own.bytes += odb.read_header(entry.id()).map_err(io::Error::other)?.0 as u64;
+                    own.bytes = own.bytes.saturating_add(match sizes.entry(entry.id()) {
+                        Entry::Occupied(size) => *size.get(),
+                        Entry::Vacant(size) => *size.insert(odb.read_header(entry.id()).map_err(io::Error::other)?.0 as u64),
+                    });
                 }
                 _ => {}
             }
         }
-        if depth > DEEPEST || own.files as usize > FILES_CAP || folders.len() > FILES_CAP {
+        if depth > DEEPEST || seen > SEEN_CAP {
             return Err(odd("it holds more files or deeper folders than any honest one"));
         }
     }
