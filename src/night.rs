@@ -15,7 +15,7 @@ use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::worktree::{Verdict, shortest};
-use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, VerdictName, rows};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
@@ -191,7 +191,7 @@ impl Night<'_> {
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around)?;
+        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around, self.stop)?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
         Ok(Decided { lock, shadow, facts, plan })
     }
@@ -255,11 +255,15 @@ impl Night<'_> {
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let row = row.expect("every tree of the plan has its row");
+            if let Ok(Some(work)) = self.on_io(|| survey::regenerable::work_within(&contents.regenerable)) {
+                tell(row, Err(StepError::Holds(work)));
+                continue;
+            }
             let size = size(&[place.clone(), tree.admin.clone()]);
             tended.freed += size;
-            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned) {
-                row.bytes = Some(size.bytes);
-            }
+            row.bytes = Some(size.bytes);
         }
         let small: Vec<Inside> = plan.clear.iter().chain(plan.drop.iter().map(|tree| &tree.admin)).cloned().collect();
         tended.freed += size(&small);
@@ -294,6 +298,12 @@ fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
             "busy".clone_into(&mut row.because);
+            row.reasons.insert(0, error.to_string());
+            None
+        }
+        Err(error @ StepError::Holds(_)) => {
+            (row.verdict, row.outcome) = (VerdictName::Keep, TreeOutcome::Kept);
+            "can't be rescued".clone_into(&mut row.because);
             row.reasons.insert(0, error.to_string());
             None
         }

@@ -12,7 +12,7 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::tree::Listing;
-use crate::survey::{known, worktree};
+use crate::survey::{known, regenerable, worktree};
 use chrono::{DateTime, Utc};
 use std::io;
 
@@ -37,6 +37,9 @@ pub enum StepError {
     /// Nobody can tell whether it is.
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
+    /// Among what a tool makes again stands what none does.
+    #[error("{0}; take it elsewhere, or remove the tree by hand")]
+    Holds(String),
     /// A plan asked for a tree that nobody looked at.
     #[error("failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it")]
     NotLooked,
@@ -100,6 +103,9 @@ impl Hands<'_> {
         let State::Looked(contents) = &tree.state else { return Err(StepError::NotLooked) };
         let Some(place) = &contents.place else { return Err(StepError::NotLooked) };
         self.lock.still_held()?;
+        if let Some(work) = regenerable::work_within(&contents.regenerable).map_err(StepError::LookAgain)? {
+            return Err(StepError::Holds(work));
+        }
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
         let saved = saved.transpose()?;
         let bin = self.trash.bin(Some(place))?;
@@ -118,11 +124,14 @@ impl Hands<'_> {
         let look = || -> io::Result<bool> {
             let repo = self.shadow.open().map_err(io::Error::other)?;
             let same = match rescued {
-                Some(rescued) => known::list(&repo, tree, taken)?.same_work(rescued),
-                None => known::is_clean(&repo, tree, taken)?,
+                Some(rescued) => Some(known::list(&repo, tree, taken)?).filter(|now| now.same_work(rescued)),
+                None => known::list_clean(&repo, tree, taken)?,
             };
+            let Some(same) = same else { return Ok(false) };
+            let regenerable = same.regenerable.iter().map(|path| taken.join(path)).collect::<Result<Vec<_>, _>>();
+            let work = regenerable::work_within(&regenerable.map_err(io::Error::other)?)?;
             let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
-            Ok(same && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+            Ok(work.is_none() && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

@@ -10,6 +10,7 @@ use crate::facts::repo::Repo;
 use crate::facts::worktree::{Stray, StrayKind, Worktree};
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::collections::HashSet;
 use std::io;
@@ -29,8 +30,10 @@ pub struct Context<'a> {
     pub stale_lock: TimeDelta,
     /// What the rest of the volume tells.
     pub around: &'a Around,
-    /// Full names of branches that a stash was made on.
+    /// What a stash was made on: full names of branches, ids of commits.
     pub stashed: HashSet<String>,
+    /// When to stop looking: what was seen by then is worth nothing.
+    pub stop: &'a Stop,
 }
 
 /// What the rest of the volume tells of a repo's trees.
@@ -69,18 +72,21 @@ pub struct Times {
 /// Looks at a repo.
 ///
 /// # Errors
-/// [`Refusal`] when its object store or registry can't be read at all. What is wrong with one tree is that tree's fact.
-pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Around) -> Result<Repo, Refusal> {
+/// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What is wrong with one tree is that tree's fact.
+pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Around, stop: &Stop) -> Result<Repo, Refusal> {
     let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
     let Times { clock, look_before, stale_lock } = times;
-    let stashed = stashed(shadow.git_dir()).map_err(unreadable)?;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, stashed };
-    let mut upstream = Upstream::of(&repo);
+    let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
+    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, stashed, stop };
+    let mut upstream = Upstream::of(&repo, stop);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
+    if let Some(why) = stop.reached() {
+        return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
+    }
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
     let lends = around.lent.contains(&shadow.git_dir().path().join("objects"));
@@ -111,14 +117,22 @@ pub fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
     Ok(admins)
 }
 
-/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog.
-fn stashed(git_dir: &Inside) -> io::Result<HashSet<String>> {
+/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog. One that was made on none names the commit
+/// it was made on, by being its child.
+fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<String>> {
     let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
     let text = found(beneath::read(&log, 64 << 20))?.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let messages = text.lines().filter_map(|line| line.split_once('\t')).map(|(_, message)| message);
-    let branches = messages.filter_map(|message| message.strip_prefix("WIP on ").or(message.strip_prefix("On ")));
-    Ok(branches.filter_map(|rest| rest.split_once(':')).map(|(branch, _)| format!("refs/heads/{branch}")).collect())
+    let on = |line: &str| {
+        let (ids, message) = line.split_once('\t')?;
+        let (branch, _) = message.strip_prefix("WIP on ").or(message.strip_prefix("On "))?.split_once(':')?;
+        if branch != "(no branch)" {
+            return Some(format!("refs/heads/{branch}"));
+        }
+        let stash = git2::Oid::from_str(ids.split(' ').nth(1)?).ok()?;
+        repo.find_commit(stash).and_then(|stash| stash.parent_id(0)).ok().map(|base| base.to_string())
+    };
+    Ok(text.lines().filter_map(on).collect())
 }
 
 /// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.

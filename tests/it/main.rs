@@ -18,3 +18,4 @@ mod report;
 mod rescue;
 mod support;
 mod tidy;
+mod verdicts;

@@ -85,14 +85,14 @@ impl<'a> Repo<'a> {
     /// The same at a place of its own.
     pub(crate) fn tree_at(&self, place: &str, branch: &str) -> Tree {
         let path = self.world.at(place);
-        self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "origin/main"]);
+        self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "refs/remotes/origin/main"]);
         Tree::of(path)
     }
 
     /// A worktree with a detached HEAD.
     pub(crate) fn detached(&self, name: &str) -> Tree {
         let path = self.world.at(format!("worktrees/{}/{name}", self.folder()));
-        self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "origin/main"]);
+        self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "refs/remotes/origin/main"]);
         Tree::of(path)
     }
 
