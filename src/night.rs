@@ -22,6 +22,7 @@ use crate::survey;
 use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -126,6 +127,9 @@ impl Night<'_> {
             let mut tended =
                 Tended { row, idle: idle(repo, &decided.plan), freed: Size::default(), short_of_space: false, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+            let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
+            let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
+            tended.row.worktrees.iter_mut().for_each(|tree| not_uncounted(tree, &counted));
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
             Ok(tended)
@@ -211,6 +215,12 @@ impl Night<'_> {
                 tended.row.prune.dropped.push(tree.path.clone());
             }
         }
+        for admin in &plan.unmark {
+            tended.did(&admin.path(), self.on_io(|| hands.unmark(admin)));
+        }
+        for admin in &plan.mark {
+            tended.did(&admin.path(), hands.mark(admin).map(|()| Emptied::default()));
+        }
         self.repack(&mut tended.row, decided, lock);
     }
 
@@ -231,13 +241,13 @@ impl Night<'_> {
 
     fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {
         for (tree, class) in reaps(plan) {
+            // By what is still to be done: a second registration may claim the same path.
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let Some(row) = row else { continue };
             let reaped = match self.stop.reached() {
                 Some(_) => continue,
                 None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            // By what is still to be done: a second registration may claim the same path.
-            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
-            let row = row.expect("every tree of the plan has its row");
             if let Some(Emptied { freed, left }) = tell(row, reaped) {
                 tended.freed += freed;
                 tended.left.extend(left);
@@ -284,6 +294,14 @@ impl Tended {
                 false
             }
         }
+    }
+}
+
+/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of it.
+fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
+    if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
+        row.outcome = TreeOutcome::Kept;
+        row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
     }
 }
 

@@ -14,6 +14,8 @@ use crate::stop::Stop;
 use crate::survey::tree::Listing;
 use crate::survey::{known, regenerable, worktree};
 use chrono::{DateTime, Utc};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::io;
 
 /// One step failed.
@@ -77,6 +79,29 @@ impl Hands<'_> {
         let bin = self.trash.bin(None)?;
         bin.take(self.lock, leftover)?;
         Ok(bin.empty(self.stop)?)
+    }
+
+    /// Notes in its admin folder that a tree is missing, for the nights to come.
+    ///
+    /// # Errors
+    /// [`StepError`]: its grace begins another night.
+    pub fn mark(&self, admin: &Inside) -> Result<(), StepError> {
+        self.lock.still_held()?;
+        let (folder, name) =
+            beneath::parent(&admin.join(worktree::MISSING).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno).into()),
+        }
+    }
+
+    /// Takes that note away: the tree is there again.
+    ///
+    /// # Errors
+    /// [`StepError`]: it stays, and the next night tries again.
+    pub fn unmark(&self, admin: &Inside) -> Result<Emptied, StepError> {
+        self.clear(&admin.join(worktree::MISSING).map_err(io::Error::other)?)
     }
 
     /// Drops the registration of a tree that is gone, after keeping the commits that only it reached, and its index where that holds work.

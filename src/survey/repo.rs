@@ -3,15 +3,16 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, store, worktree};
+use super::{landed::Upstream, probe, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
-use crate::facts::repo::Repo;
+use crate::facts::repo::{Missing, Repo};
 use crate::facts::worktree::{Stray, StrayKind, Worktree};
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
+use rayon::prelude::*;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -43,8 +44,30 @@ pub struct Around {
     pub trashed: HashSet<Inside>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
     pub reserved: Vec<Inside>,
-    /// Object folders that enrolled repos borrow from.
-    pub lent: HashSet<PathBuf>,
+    /// What enrolled repos borrow.
+    pub lent: Lent,
+    /// How many of all registered trees are missing.
+    pub missing: Missing,
+}
+
+/// What enrolled repos borrow from one another (`git clone --shared`).
+#[derive(Debug, Clone, Default)]
+pub struct Lent {
+    /// Object folders that are borrowed from.
+    folders: HashSet<PathBuf>,
+    /// A repo of which nobody can tell: it may borrow from any.
+    unknown: Option<String>,
+}
+
+impl Lent {
+    /// Why what nothing reaches in the repo with this git dir may yet be needed.
+    fn needs(&self, git_dir: &Inside) -> Option<String> {
+        let borrowed = self.folders.contains(&git_dir.path().join("objects"));
+        let known = borrowed.then(|| "another repo borrows its objects, also such that nothing reaches here".to_owned());
+        known.or_else(|| {
+            self.unknown.as_ref().map(|name| format!("nobody can tell what {name} borrows: mend it, or take it out of the config"))
+        })
+    }
 }
 
 impl Around {
@@ -89,14 +112,34 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     }
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
-    let lends = around.lent.contains(&shadow.git_dir().path().join("objects"));
-    Ok(Repo { worktrees, strays, store, leftovers, lends, busy: probe::busy(&policy.busy_probe, &policy.name) })
+    let lends = around.lent.needs(shadow.git_dir());
+    Ok(Repo { worktrees, strays, store, leftovers, lends, around: around.missing, busy: probe::busy(&policy.busy_probe, &policy.name) })
 }
 
-/// The object folders that these repos borrow from (`git clone --shared`). One that can't be read lends nothing: its repo is refused.
-pub fn lent(repos: &[policy::Repo]) -> HashSet<PathBuf> {
-    let alternates = repos.iter().filter_map(|repo| beneath::read(&repo.place.join(".git/objects/info/alternates").ok()?, 1 << 20).ok());
-    alternates.flat_map(|text| String::from_utf8_lossy(&text).lines().map(PathBuf::from).collect::<Vec<_>>()).collect()
+/// What these repos borrow. Of one that can't be read, or isn't there at all, nobody can tell: it may be there again tomorrow.
+pub fn lent(repos: &[policy::Repo]) -> Lent {
+    let mut lent = Lent::default();
+    for repo in repos {
+        match alternates(&repo.place) {
+            Ok(folders) => lent.folders.extend(folders),
+            Err(_) => lent.unknown = Some(repo.name.clone()),
+        }
+    }
+    lent
+}
+
+fn alternates(checkout: &Inside) -> io::Result<Vec<PathBuf>> {
+    let objects = checkout.join(".git/objects").map_err(io::Error::other)?;
+    beneath::dir(&objects)?;
+    let text = found(beneath::read(&objects.join("info/alternates").map_err(io::Error::other)?, 1 << 20))?.unwrap_or_default();
+    Ok(text.split(|&byte| byte == b'\n').map(tree::path_of).collect())
+}
+
+/// How many trees of these repos are missing.
+pub fn missing(repos: &[policy::Repo], trashed: &HashSet<Inside>) -> Missing {
+    let git_dirs = repos.iter().filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<Inside> = git_dirs.flat_map(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
+    Missing { missing: admins.par_iter().filter(|admin| worktree::seems_missing(admin, trashed)).count(), of: admins.len() }
 }
 
 /// The admin folder of every registered worktree.

@@ -11,6 +11,7 @@ use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 const LINE_CAP: u64 = 64 << 10;
 /// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", "treewarden-heartbeat"];
+/// The mark that a night leaves in the admin folder of a tree that it finds missing: its age is how long that has been so.
+pub const MISSING: &str = "treewarden-missing";
 /// States that git leaves in the admin folder while something is under way.
 const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
@@ -46,6 +49,7 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
         locked: None,
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
+        missing_since: None,
         state: State::NotLooked,
     };
     match registration(context, blank.clone()) {
@@ -76,7 +80,14 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
     tree.locked = line(&admin, "locked")?;
     tree.in_progress = in_progress(context, &admin)?;
     tree.active = activity(&admin)?;
+    tree.missing_since = found(beneath::stat(&admin.join(MISSING).map_err(io::Error::other)?))?.map(|stat| written(&stat));
     Ok(tree)
+}
+
+/// Whether nothing stands where the registration says. A guess, for counting: what can't be told counts as standing.
+pub fn seems_missing(admin: &Inside, trashed: &HashSet<Inside>) -> bool {
+    let place = place(admin).ok().and_then(|place| Inside::new(admin.root(), &place).ok());
+    place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place))
 }
 
 fn place(admin: &Inside) -> io::Result<PathBuf> {

@@ -8,6 +8,7 @@ mod cronjobs;
 mod dry_run;
 mod eviction;
 mod gc;
+mod guards;
 mod kills;
 mod lenders;
 mod locks;
