@@ -168,8 +168,16 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
 
 /// libgit2 would name a path that tells nobody anything.
 fn broken_index(error: &git2::Error) -> io::Error {
-    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
-    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
+    let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
+    io::Error::other(if unknown("'sdir'") {
+        "its index is sparse, which nobody but git can read; `git sparse-checkout reapply --no-sparse-index` in the tree makes it whole"
+            .to_owned()
+    } else if unknown("'link'") {
+        "its index is split in two, which nobody but git can read; `git update-index --no-split-index` in the tree makes it one".to_owned()
+    } else {
+        let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
+        format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one")
+    })
 }
 
 /// A tree's index, as far as it matters.

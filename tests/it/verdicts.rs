@@ -319,7 +319,7 @@ const COMMITS: Group = Group {
         ("bisect-head", LONELY, |at| at.only_in("BISECT_HEAD")),
         ("fetch-head", LONELY, |at| {
             let other = at.repo.world.beside("other-clone");
-            git(&at.repo.world.root, 60.0, &["clone", "-q", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
+            git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
             git(&other, 60.0, &["commit", "-q", "--allow-empty", "-m", "Fetched by URL"]);
             at.git(&["fetch", "-q", other.to_str().unwrap(), "HEAD"]);
             at.must_live(&at.git(&["rev-parse", "FETCH_HEAD"]));
@@ -479,7 +479,7 @@ const NESTED: Group = Group {
         ("worktree-in-node-modules", BLOCKED, |at| {
             at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
             let other = at.repo.world.beside("somewhere-else");
-            git(&at.repo.world.root, 60.0, &["clone", "-q", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
+            git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
             git(&other, 60.0, &["worktree", "add", "-q", "--detach", at.path("node_modules/a/lib/wt").to_str().unwrap()]);
         }),
     ],
@@ -516,10 +516,18 @@ const SUBMODULES: Group = Group {
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
         ("cloned-by-hand", BLOCKED_DIRTY, |at| {
-            git(&at.tree.path, 60.0, &["clone", "-q", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"]);
+            git(
+                &at.tree.path,
+                60.0,
+                &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
+            );
         }),
         ("absorbed", BLOCKED_DIRTY, |at| {
-            git(&at.tree.path, 60.0, &["clone", "-q", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"]);
+            git(
+                &at.tree.path,
+                60.0,
+                &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
+            );
             at.git(&["submodule", "--quiet", "absorbgitdirs"]);
         }),
         ("files-without-a-repo", BLOCKED_DIRTY, |at| {
@@ -805,9 +813,18 @@ fn every_row_of_the_table() {
     });
     let expected: BTreeMap<String, String> = expected.collect();
     world.set("run", "max_reaped: 500");
+    same("what a dry run says", &world.fates(&world.pass(0, &["report"])), &expected);
     let report = world.night();
     same("fates", &world.fates(&report), &expected);
+    let why = |name: &str| report.worktrees().find(|row| row.path.ends_with(name)).unwrap().reasons.concat();
+    for (name, remedy) in
+        [("sparse-index", "git sparse-checkout reapply --no-sparse-index"), ("split", "git update-index --no-split-index")]
+    {
+        assert!(why(name).contains(remedy), "{}", why(name));
+    }
     repos.par_iter().zip(&trees).for_each(|(repo, trees)| {
+        // It would stand in the way of this test as of anybody.
+        trees.iter().map(|before| before.tree.admin.join("HEAD.lock")).filter(|lock| lock.exists()).for_each(|lock| remove(&lock));
         git(&repo.path, 0.0, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"]);
         git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
         trees.iter().for_each(|before| nothing_is_lost(repo, &report, before));
