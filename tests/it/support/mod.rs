@@ -8,6 +8,8 @@
 pub(crate) mod fleet;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
+pub(crate) mod sweep;
+pub(crate) mod tracer;
 
 use chrono::{DateTime, Utc};
 use repo::Repo;
@@ -56,7 +58,15 @@ impl World {
 
     /// An empty folder that nobody prepared.
     pub(crate) fn unprepared() -> Self {
-        let top = tempfile::tempdir().unwrap();
+        Self::below_top(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in memory, where there is room for that: a sweep brings it back a thousand times.
+    pub(crate) fn unprepared_in_memory() -> Self {
+        Self::below_top(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
+    }
+
+    fn below_top(top: TempDir) -> Self {
         let root = top.path().join("volume");
         fs::create_dir(&root).unwrap();
         fs::create_dir(top.path().join("scratch")).unwrap();
