@@ -215,7 +215,7 @@ impl Night<'_> {
     }
 
     fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
-        if decided.plan.gc.steps.is_empty() {
+        if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
             return;
         }
         let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop);

@@ -6,7 +6,7 @@
 
 use super::gc::{Gc, gc};
 use super::worktree::{Kept, Verdict, plural, verdict};
-use crate::config::policy;
+use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Repo};
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
@@ -90,8 +90,9 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     });
     let prune_refused = too_many_missing(&trees);
     let drop = if prune_refused.is_some() || busy.is_some() { Vec::new() } else { droppable(&trees, now) };
-    let stale = facts.leftovers.iter().filter(|leftover| stale(leftover.kind, leftover.age));
-    let clear = if busy.is_some() { Vec::new() } else { stale.map(|leftover| leftover.place.clone()).collect() };
+    let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
+    let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
+    let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
     let gc = match unreadable(facts) {
@@ -99,6 +100,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         None if facts.lends => gc.gently("another repo borrows its objects, also such that nothing reaches here"),
         None => gc,
     };
+    let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
     Plan { trees, drop, prune_refused, clear, gc }
 }
 
@@ -134,6 +136,6 @@ fn stale(kind: LeftoverKind, age: std::time::Duration) -> bool {
     let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,
-        LeftoverKind::Temporary => STALE_TEMPORARY,
+        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => STALE_TEMPORARY,
     }
 }

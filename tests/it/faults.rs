@@ -60,14 +60,14 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
     let told = format!("{:?} {troubles:?}", report.run.reason);
     let named = told.contains(words);
     match night.ran.code {
+        // That something isn't there can be true: then there is nothing to tell of.
+        0 if fault.errno == Errno::ENOENT => Vec::new(),
         0 => sweep.unlike_one_night().into_iter().map(|odd| format!("it ended with 0, and yet {odd}")).collect(),
-        3 if named => {
-            let touched = sweep.unlike_untouched().into_iter().filter(|odd| !odd.starts_with(".treewarden"));
-            touched.map(|odd| format!("it was refused, and yet {odd}")).collect()
-        }
+        3 if named => sweep.unlike_untouched().into_iter().map(|odd| format!("it was refused, and yet {odd}")).collect(),
         1 if !troubles.iter().any(|trouble| trouble.kind != Kind::Warning) => vec![format!("it ended with 1 and names no failure: {told}")],
         3 => vec![format!("it was refused for another reason: {told}")],
-        1 if !named => vec![format!("unnamed: {told}")],
+        // Git has words of its own.
+        1 if !named && fault.errno != Errno::ENOENT && fault.point.call.who.as_ref() == "treewarden" => vec![format!("unnamed: {told}")],
         1 => Vec::new(),
         code => vec![format!("it ended with {code}: {told} {}", night.ran.err)],
     }

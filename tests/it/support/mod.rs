@@ -118,13 +118,13 @@ impl World {
         let text = format!(
             "volume: {{root: {}}}\n\
              eviction: {{high: {{bytes: 100%, inodes: 100%}}, low: {{bytes: 99%, inodes: 99%}}{}}}\n\
-             run: {{repos_in_parallel: 4{}}}\n\
+             run: {{{}}}\n\
              defaults: {{lock_wait: 0s{}}}\n\
              repos:{}\
              caches: [{}]\n",
             self.root.display(),
             of("eviction"),
-            of("run"),
+            if of("run").contains("repos_in_parallel") { of("run").trim_start_matches(", ").to_owned() } else { format!("repos_in_parallel: 4{}", of("run")) },
             of("defaults"),
             if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
             of("caches").trim_start_matches(", "),
@@ -202,7 +202,7 @@ impl World {
             for tree in &repo.worktrees {
                 let verdict = match (tree.verdict, &tree.outcome) {
                     (VerdictName::Keep, TreeOutcome::Kept) => "keep".to_owned(),
-                    (VerdictName::Unknown, TreeOutcome::Kept) => "unknown".to_owned(),
+                    (VerdictName::Unknown, TreeOutcome::Kept | TreeOutcome::Failed(_)) => "unknown".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Planned | TreeOutcome::Reaped) => "reap".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Kept) => "spared".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Failed(_)) => "failed".to_owned(),

@@ -4,6 +4,7 @@
 //! dead one left is old enough to be cleared. It must never be told apart from its first copy by anything but the time.
 
 use super::repo::Repo;
+use super::snapshot;
 use super::tracer::{Act, Traced};
 use super::{World, age, age_all, remove, try_git, write};
 use nix::sched::{CpuSet, sched_setaffinity};
@@ -53,8 +54,6 @@ impl Sweep {
         copy(&sweep.world.root, &sweep.world.beside("before"));
         sweep.bring_back();
         sweep.untouched = sweep.state();
-        // That read everything, and reading is use.
-        sweep.bring_back();
         let first = sweep.world.pass(0, &["run"]);
         assert_eq!((first.totals.reaped, first.totals.rescued, first.totals.evicted), (6, 2, 13), "{first:#?}");
         sweep.one_night = sweep.state();
@@ -67,7 +66,7 @@ impl Sweep {
 
     /// Everything that a night can do.
     fn furnish(&self) {
-        self.world.set("run", "io_threads: 1");
+        self.world.set("run", "repos_in_parallel: 1, io_threads: 1");
         self.full();
         self.incremental();
         self.caches();
@@ -162,7 +161,7 @@ impl Sweep {
         for (kind, path) in [("npm", "npm"), ("cargo", "cargo"), ("pip", "pip"), ("go-build", "go-build")] {
             self.world.set("caches", &format!("{{kind: {kind}, path: caches/{path}}}"));
         }
-        self.world.set("caches", "{kind: folder, name: models, path: caches/models}, {kind: build-output}");
+        self.world.set("caches", "{kind: folder, name: models, path: caches/models, min_age: 30d}, {kind: build-output}");
         // Half of the largest unit must go.
         let low = self.world.standing() - (2 << 20);
         self.world.set("eviction", &format!("budget: {}B", low * 10 / 9));
@@ -212,13 +211,16 @@ impl Sweep {
     }
 
     /// What tells the volume from what an undisturbed night makes of it.
-    pub(crate) fn unlike_one_night(&self) -> Vec<String> {
+    pub(crate) fn unlike_one_night(&self) -> Option<String> {
         difference(&self.state(), &self.one_night)
     }
 
     /// What tells it from the volume before any night.
-    pub(crate) fn unlike_untouched(&self) -> Vec<String> {
-        difference(&self.state(), &self.untouched)
+    pub(crate) fn unlike_untouched(&self) -> Option<String> {
+        let mut state = self.state();
+        // Whom the lock was refused has made the file for it.
+        state.retain(|path, _| !path.starts_with(".treewarden/locks/") || self.untouched.contains_key(path));
+        difference(&state, &self.untouched)
     }
 
     fn repos(&self) -> impl Iterator<Item = (&'static str, Repo<'_>)> {
@@ -311,7 +313,9 @@ impl Sweep {
         for entry in entries.map(Result::unwrap) {
             let data = entry.metadata().unwrap();
             let what = match () {
-                () if data.is_file() => format!("{:o} {:?}", data.mode(), short(&fs::read(entry.path()).unwrap())),
+                // Git writes some lines anew, with or without a blank at the end.
+                () if data.is_file() && entry.path().iter().any(|part| part == "logs") => format!("{} lines", snapshot::read(entry.path()).split(|b| *b == b'\n').count()),
+                () if data.is_file() => format!("{:o} {:?}", data.mode(), short(&snapshot::read(entry.path()))),
                 () if data.is_symlink() => format!("link to {}", fs::read_link(entry.path()).unwrap().display()),
                 () => format!("{:o}", data.mode()),
             };
@@ -336,6 +340,13 @@ impl Sweep {
             let counts = repo.git(&["count-objects", "-v"]);
             let garbage = counts.lines().find(|line| line.starts_with("garbage:")).unwrap_or_default();
             state.insert(format!("{name}: store"), format!("packs: {whole}, {garbage}"));
+            for entry in walkdir::WalkDir::new(repo.git_dir("")).into_iter().map(Result::unwrap) {
+                let file = entry.file_name().to_string_lossy();
+                let left = ["tmp", ".tmp", "streamed", "bitmap-ref-tips", "packs_"].iter().any(|begin| file.starts_with(begin));
+                if entry.file_type().is_file() && (left || file.ends_with(".lock") || file.ends_with(".new")) {
+                    state.insert(self.world.below(entry.path()).to_string(), "left behind".to_owned());
+                }
+            }
         }
         state
     }
@@ -387,10 +398,13 @@ fn short(bytes: &[u8]) -> String {
     format!("{} bytes: {text}", bytes.len())
 }
 
-fn difference(found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) -> Vec<String> {
+/// Everything that differs, as one line.
+fn difference(found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>) -> Option<String> {
     let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
     let odd = keys.into_iter().filter(|key| found.get(*key) != expected.get(*key));
-    odd.map(|key| format!("{key}: expected {:?}, found {:?}", expected.get(key), found.get(key))).collect()
+    let odd: Vec<String> = odd.map(|key| format!("{key}: expected {:?}, found {:?}", expected.get(key), found.get(key))).collect();
+    let more = if odd.len() > 3 { format!("; and {} more", odd.len() - 3) } else { String::new() };
+    (!odd.is_empty()).then(|| odd[..odd.len().min(3)].join("; ") + &more)
 }
 
 /// Every object that refs, worktrees and reflogs reach, or the commits among them.

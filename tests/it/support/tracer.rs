@@ -167,7 +167,7 @@ impl World {
         });
         let root = self.root.canonicalize().unwrap();
         let scratch = self.beside("scratch").canonicalize().unwrap();
-        let mut tracer = Tracer { root, scratch, main, act, tracees: HashMap::new(), calls: Vec::new(), seen: 0, hit: None };
+        let mut tracer = Tracer { root, scratch, main, act, tracees: HashMap::new(), calls: Vec::new(), seen: 0, hit: None, held: None };
         starter.write_all(b"\n").unwrap();
         let code = tracer.follow();
         drop(done);
@@ -195,6 +195,8 @@ struct Tracer<'a> {
     /// How many calls like the point's there were.
     seen: usize,
     hit: Option<usize>,
+    /// Stays where it stands until the program is gone: would it outlive it?
+    held: Option<Pid>,
 }
 
 impl Tracer<'_> {
@@ -215,18 +217,20 @@ impl Tracer<'_> {
                     resume(pid, None);
                 }
                 Ok(WaitStatus::Stopped(pid, signal)) => resume(pid, Some(signal)),
-                Ok(WaitStatus::Exited(pid, status)) => {
-                    self.tracees.remove(&pid);
-                    code = if pid == self.main { status } else { code };
-                }
-                Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.tracees.remove(&pid);
-                    code = if pid == self.main { 128 + signal as i32 } else { code };
-                }
+                Ok(WaitStatus::Exited(pid, status)) => self.ended(pid, status, &mut code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => self.ended(pid, 128 + signal as i32, &mut code),
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::ECHILD) => return code,
                 Err(error) => panic!("failed to wait: {error}"),
             }
+        }
+    }
+
+    fn ended(&mut self, pid: Pid, with: i32, code: &mut i32) {
+        self.tracees.remove(&pid);
+        if pid == self.main {
+            *code = with;
+            self.held.take().into_iter().for_each(|held| resume(held, None));
         }
     }
 
@@ -251,6 +255,9 @@ impl Tracer<'_> {
             if entry && let Some(call) = self.call(pid, &regs) {
                 self.made(pid, regs, call);
             }
+        }
+        if self.held == Some(pid) {
+            return;
         }
         if self.is_done() && !self.tracee(pid).inside {
             let _gone = ptrace::detach(pid, None);
@@ -298,7 +305,10 @@ impl Tracer<'_> {
                     let _gone = kill(pid, Signal::SIGKILL);
                 }
             }
-            Act::Kill(_) if here => kill(self.main, Signal::SIGKILL).unwrap(),
+            Act::Kill(_) if here => {
+                kill(self.main, Signal::SIGKILL).unwrap();
+                self.held = Some(pid);
+            }
             _ => {}
         }
         self.calls.push(call);
@@ -484,6 +494,7 @@ fn nameless(path: &Path) -> String {
             () if number > 0 && parts[number - 1] == "objects" && part.len() == 2 && hex(part) => "xx".to_owned(),
             () if stem.len() >= 36 && stem.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => format!("ID{dot}{ending}"),
             () if part.starts_with("tmp_") || part.starts_with(".tmp-") => format!("{}?", &part[..5]),
+            () if part.starts_with("streamed_git2_") || part.starts_with("packs_") || part.starts_with("bitmap-ref-tips_") => "temporary".to_owned(),
             () if stem.starts_with("pack-") => format!("pack-ID{dot}{ending}"),
             () if stem.len() == 16 && stem.starts_with("20") && stem.ends_with('Z') => format!("TIME{dot}{ending}"),
             () => part.clone(),
