@@ -50,11 +50,7 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
             tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| unknown("look", &error));
             tree
         }
-        Err(error) => Worktree {
-            path: place(admin).unwrap_or(admin.path()),
-            state: unknown("read its admin folder", &error),
-            ..blank
-        },
+        Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
     }
 }
 

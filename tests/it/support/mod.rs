@@ -8,7 +8,9 @@
 pub(crate) mod fleet;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod sweep;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod tracer;
 
 use chrono::{DateTime, Utc};
@@ -124,7 +126,11 @@ impl World {
              caches: [{}]\n",
             self.root.display(),
             of("eviction"),
-            if of("run").contains("repos_in_parallel") { of("run").trim_start_matches(", ").to_owned() } else { format!("repos_in_parallel: 4{}", of("run")) },
+            if of("run").contains("repos_in_parallel") {
+                of("run").trim_start_matches(", ").to_owned()
+            } else {
+                format!("repos_in_parallel: 4{}", of("run"))
+            },
             of("defaults"),
             if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
             of("caches").trim_start_matches(", "),

@@ -231,6 +231,11 @@ impl Tracer<'_> {
         if pid == self.main {
             *code = with;
             self.held.take().into_iter().for_each(|held| resume(held, None));
+            if !matches!(self.act, Act::Kill(_)) {
+                for left in self.tracees.keys() {
+                    let _gone = kill(*left, Signal::SIGKILL);
+                }
+            }
         }
     }
 
@@ -488,13 +493,16 @@ fn nameless(path: &Path) -> String {
     let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let part = |(number, part): (usize, &String)| {
-        let (stem, ending) = part.split_once('.').filter(|(stem, _)| !stem.is_empty()).map_or((part.as_str(), ""), |(stem, end)| (stem, end));
+        let (stem, ending) =
+            part.split_once('.').filter(|(stem, _)| !stem.is_empty()).map_or((part.as_str(), ""), |(stem, end)| (stem, end));
         let dot = if ending.is_empty() { "" } else { "." };
         match () {
             () if number > 0 && parts[number - 1] == "objects" && part.len() == 2 && hex(part) => "xx".to_owned(),
             () if stem.len() >= 36 && stem.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => format!("ID{dot}{ending}"),
             () if part.starts_with("tmp_") || part.starts_with(".tmp-") => format!("{}?", &part[..5]),
-            () if part.starts_with("streamed_git2_") || part.starts_with("packs_") || part.starts_with("bitmap-ref-tips_") => "temporary".to_owned(),
+            () if part.starts_with("streamed_git2_") || part.starts_with("packs_") || part.starts_with("bitmap-ref-tips_") => {
+                "temporary".to_owned()
+            }
             () if stem.starts_with("pack-") => format!("pack-ID{dot}{ending}"),
             () if stem.len() == 16 && stem.starts_with("20") && stem.ends_with('Z') => format!("TIME{dot}{ending}"),
             () => part.clone(),
