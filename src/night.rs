@@ -131,7 +131,8 @@ impl Night<'_> {
             Ok(tended)
         });
         if again.row.outcome == RepoOutcome::Maintained {
-            again.row.failures.splice(0..0, first.row.failures);
+            let failures = first.row.failures.into_iter().chain(only_then(&first.row.worktrees, &again.row.worktrees));
+            again.row.failures.splice(0..0, failures.collect::<Vec<_>>());
             let report::Repo { prune, gc, lock, seconds, .. } = first.row;
             again.row = report::Repo { prune, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
@@ -281,6 +282,17 @@ impl Tended {
             }
         }
     }
+}
+
+/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
+fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
+    let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
+    let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
+    let told = first.iter().filter_map(|tree| match &tree.outcome {
+        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// What became of a tree, into its row. Gives what its deletion freed and left.

@@ -89,13 +89,8 @@ fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
     let wrong = sweep(&chosen, |sweep, fault| {
         sweep.bring_back();
         let night = sweep.night(fault.act());
-        let mut wrong = match night.hit {
-            Some(_) => wrong_end(sweep, fault, &night),
-            None => {
-                missed.fetch_add(1, Ordering::Relaxed);
-                Vec::new()
-            }
-        };
+        missed.fetch_add(usize::from(night.hit.is_none()), Ordering::Relaxed);
+        let mut wrong = wrong_end(sweep, fault, &night);
         wrong.extend(sweep.lost());
         wrong.extend(sweep.recover(false).into_iter().map(|odd| format!("afterwards {odd}")));
         let lasting = if fault.lasting { " from then on" } else { "" };

@@ -3,8 +3,9 @@
 //! The tracer kills the real program before each system call that changes the volume, its git children's too. The sample takes half a
 //! minute; `TREEWARDEN_SWEEP=all cargo test --test it kills:: -- --ignored --nocapture` takes some ten.
 
+use super::support::calls::Call;
 use super::support::sweep::{Sweep, sample, sweep};
-use super::support::tracer::{Act, Call, Point, points};
+use super::support::tracer::{Act, Point, points};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The kernel kills git when the program dies, but nobody kills git's own children. These go on to their end; what they write is temporary

@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod calls;
 pub(crate) mod fleet;
 pub(crate) mod repo;
 pub(crate) mod snapshot;

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Between one night and the next: longer than any leftover is let be, and than a full repack is good for.
-const BETWEEN: f64 = 6.0;
+const BETWEEN: i64 = 6 * 86_400;
 const REPOS: [&str; 2] = ["acme/shop", "acme/tools"];
 
 /// The world, as it was and as an undisturbed night and the next one leave it.
@@ -181,7 +181,7 @@ impl Sweep {
     /// Everything on the volume is older by that.
     pub(crate) fn a_week_passes(&self) {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-        let earlier = |seconds, nanos| Timespec { tv_sec: seconds - (BETWEEN * 86_400.0) as i64, tv_nsec: nanos };
+        let earlier = |seconds, nanos| Timespec { tv_sec: seconds - BETWEEN, tv_nsec: nanos };
         for entry in walkdir::WalkDir::new(&self.world.root).contents_first(true).into_iter().map(Result::unwrap) {
             let data = entry.metadata().unwrap();
             let times = Timestamps {
@@ -339,23 +339,28 @@ impl Sweep {
                     None => state.insert(format!("{name}: {reference}"), commit),
                 };
             }
-            // Beside the packs there may be a cruft pack with what a dead night wrote and nothing reaches.
-            let packs = fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
-            let whole =
-                packs.filter(|path| path.extension() == Some(OsStr::new("pack")) && !path.with_extension("mtimes").exists()).count();
-            state.insert(format!("{name}: packs"), whole.to_string());
-            let counts = repo.git(&["count-objects", "-v"]);
-            let garbage = counts.lines().find(|line| line.starts_with("garbage:") && *line != "garbage: 0");
-            state.extend(garbage.map(|many| (format!("left behind: {name}"), many.to_owned())));
-            for entry in walkdir::WalkDir::new(repo.git_dir("")).into_iter().map(Result::unwrap) {
-                let file = entry.file_name().to_string_lossy();
-                let left = ["tmp", ".tmp", "streamed", "bitmap-ref-tips", "packs_"].iter().any(|begin| file.starts_with(begin));
-                if entry.file_type().is_file() && (left || file.ends_with(".lock") || file.ends_with(".new")) {
-                    state.insert(format!("left behind: {}", self.world.below(entry.path())), String::new());
-                }
-            }
+            state.extend(self.store(name, &repo));
         }
         state
+    }
+
+    /// The packs, and whatever no git would leave behind that comes to its end. Beside the packs there may be a cruft pack, with what a dead
+    /// night wrote and nothing reaches; a pack without an index is none.
+    fn store(&self, name: &str, repo: &Repo<'_>) -> Vec<(String, String)> {
+        let files = walkdir::WalkDir::new(repo.git_dir("")).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+        let files: Vec<PathBuf> = files.map(walkdir::DirEntry::into_path).collect();
+        let is_pack = |path: &&PathBuf| path.extension() == Some(OsStr::new("idx")) && !path.with_extension("mtimes").exists();
+        let packs = (format!("{name}: packs"), files.iter().filter(is_pack).count().to_string());
+        let left = |path: &&PathBuf| {
+            let file = path.file_name().unwrap().to_string_lossy();
+            let temporary = ["tmp", ".tmp", "streamed", "bitmap-ref-tips", "packs_"].iter().any(|begin| file.starts_with(begin));
+            temporary || file.ends_with(".lock") || file.ends_with(".new")
+        };
+        let left = files.iter().filter(left).map(|path| (format!("left behind: {}", self.world.below(path)), String::new()));
+        let counts = repo.git(&["count-objects", "-v"]);
+        let garbage = counts.lines().find(|line| line.starts_with("garbage:") && *line != "garbage: 0");
+        let garbage = garbage.map(|many| (format!("left behind: {name}"), many.to_owned()));
+        left.chain(garbage).chain([packs]).collect()
     }
 }
 
