@@ -295,9 +295,6 @@ impl Sweep {
                 points_to(format!("npm/_cacache/index-v5/{number:02x}/5d/{bucket}"), content);
             }
         }
-        for checkout in ["one", "two"] {
-            points_to(format!("cargo/git/checkouts/x-1/{checkout}"), "cargo/git/db/x-1/FETCH_HEAD".to_owned());
-        }
         points_to("cargo/registry/src/index/itoa-1.0.0/.cargo-ok".to_owned(), "cargo/registry/src/index/itoa-1.0.0/src/lib.rs".to_owned());
         let http = "pip/http-v2/c/8/7/1/0/c871039579d83b60ae15cb8ea580e9d925d278687e922c78b15a218e";
         points_to(http.to_owned(), format!("{http}.body"));
