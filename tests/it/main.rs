@@ -8,8 +8,11 @@ mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+#[cfg(target_arch = "x86_64")]
+mod faults;
 mod gc;
 mod guards;
+#[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
 mod locks;
