@@ -10,6 +10,7 @@ mod dry_run;
 mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod faults;
+mod fuse;
 mod gc;
 mod guards;
 #[cfg(target_arch = "x86_64")]
