@@ -8,7 +8,7 @@ use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport, history, look::Look, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
-use crate::{check, demo, journal, volume};
+use crate::{check, demo, durable, journal, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -199,13 +199,10 @@ fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         .map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
 }
 
-/// Atomically: a reader sees the old file or the new one.
+/// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
 fn save(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    let stream = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    if stream { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
@@ -244,6 +241,9 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
     let runs = &history.runs[history.runs.len().saturating_sub(last)..];
+    if history.skipped > 0 && matches!(format, Format::Json) {
+        tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
+    }
     print(&match format {
         Format::Text => history::render(runs, history.skipped, Look::of_stdout()),
         Format::Json => serde_json::to_string_pretty(runs).expect("a report has only string keys") + "\n",

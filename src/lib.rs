@@ -34,6 +34,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod durable;
 pub mod eviction;
 pub mod facts;
 pub mod git;
