@@ -147,7 +147,8 @@ pub fn main() -> ExitCode {
     start_logs(cli.log_format);
     raise_descriptor_limit();
     let code = dispatch(cli).unwrap_or_else(|exit| {
-        anstream::eprintln!("treewarden: {}", exit.message);
+        // Where nobody reads, the exit code still tells.
+        let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
         exit.code
     });
     ExitCode::from(code)
@@ -276,7 +277,8 @@ fn start_logs(format: LogFormat) {
         LogFormat::Json => tracing::Level::INFO,
     };
     let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A reader of the logs that has gone (`2>&1 | head`) must not end the night: by itself a failed log line is complained of, loudly.
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
         LogFormat::Json => logs.json().init(),

@@ -40,6 +40,8 @@ pub mod demo;
 pub mod durable;
 pub mod eviction;
 pub mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod git;
 pub mod inside;
 pub mod journal;

@@ -90,7 +90,7 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
-        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
+        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root, stop)).map_err(unusable)?.0.bytes);
     }
     let (lock, trash) = if options.dry_run {
         (None, None)
@@ -188,7 +188,7 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
         return tended;
     }
     while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
-        std::thread::sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();
