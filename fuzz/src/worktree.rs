@@ -65,7 +65,7 @@ impl Field {
             let path = self.top.path().join("repo/.git/worktrees/tree").join(name);
             match section(data, name).map(|text| replace(text, b"ROOT", root)).or_else(|| honest.clone()) {
                 Some(text) => fs::write(path, text).expect("a file"),
-                None => _ = fs::remove_file(path),
+                None => drop(fs::remove_file(path)),
             }
         }
         let git_file = replace(section(data, ".git").unwrap_or(b"gitdir: ROOT/repo/.git/worktrees/tree\n"), b"ROOT", root);
