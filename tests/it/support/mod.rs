@@ -169,6 +169,11 @@ impl World {
         Running::start(self.command(env!("CARGO_BIN_EXE_treewarden"), arguments))
     }
 
+    /// Starts another program beside this volume.
+    pub(crate) fn start_program(&self, program: &str, arguments: &[&str]) -> Running {
+        Running::start(self.command(program, arguments))
+    }
+
     /// A night that must end with exit code 0.
     pub(crate) fn night(&self) -> RunReport {
         self.pass(0, &["run"])
