@@ -176,8 +176,8 @@ impl Small {
             let rescues = repo.refs("refs/treewarden/rescue/dirty");
             for file in [".env", "README.md", "staged.ts"] {
                 let place = self.world.at(format!("worktrees/{}/dirty/{file}", repo.folder()));
-                let rescued = || rescues.keys().map(|rescue| repo.git(&["show", &format!("{rescue}:{file}")])).next();
-                let text = fs::read_to_string(place).ok().or_else(rescued).unwrap_or_default();
+                let saved = || rescues.keys().map(|rescue| repo.git(&["show", &format!("{rescue}:{file}")])).next();
+                let text = fs::read_to_string(place).ok().or_else(saved).unwrap_or_default();
                 work.insert(format!("{name} {file}"), text.trim().to_owned());
             }
         }
