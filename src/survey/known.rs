@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
-const FILES_CAP: usize = 5_000_000;
+pub(super) const FILES_CAP: usize = 5_000_000;
 pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.
@@ -101,11 +101,11 @@ impl Known {
 /// # Errors
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
-    files_in(repo, repo.find_commit(commit)?.tree_id())
+    files_in(repo, repo.find_commit(commit)?.tree_id(), FILES_CAP)
 }
 
-/// Every file of a tree.
-pub(super) fn files_in(repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
+/// Every file of a tree that should hold at most `most`.
+pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
     let mut files = Files::new();
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
     let mut folders = vec![(Vec::new(), 0, tree)];
@@ -118,7 +118,7 @@ pub(super) fn files_in(repo: &Repository, tree: Oid) -> Result<Files, git2::Erro
                 files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
             }
         }
-        if depth > DEEPEST || files.len().max(folders.len()) > FILES_CAP {
+        if depth > DEEPEST || files.len().max(folders.len()) > most {
             return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
         }
     }
