@@ -152,7 +152,7 @@ enum Part {
     Prune,
     /// Clear what a dead git left, and repack
     Gc,
-    /// Remove stale worktrees
+    /// Remove stale worktrees, and rescues that stood long enough
     Reap,
     /// Evict cache units when the volume is too full
     Evict,

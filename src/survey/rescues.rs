@@ -197,7 +197,7 @@ const SUBMODULE: u32 = 0o160_000;
 impl Held {
     /// Whether both hold the same, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
-        let told = |held: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..held.manifest.clone() };
+        let told = |saved: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..saved.manifest.clone() };
         (self.head, &self.files, &self.index, &self.staged, &self.lonely)
             == (other.head, &other.files, &other.index, &other.staged, &other.lonely)
             && told(self) == told(other)

@@ -7,6 +7,7 @@ mod config;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+mod forged_rescues;
 mod gc;
 mod kills;
 mod lenders;

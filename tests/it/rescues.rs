@@ -1,11 +1,10 @@
 //! `treewarden rescue`, and what becomes of rescues in the nights after: what was taken comes back as it was, nothing comes back where it
 //! doesn't belong, and each stands for its time.
 
+use super::support::forge::{raw_blob, raw_commit, refer};
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::{Standing, snapshot};
 use super::support::{Ran, World, ago, fifo, git, git_bytes, map, remove, same, try_git, write};
-use chrono::{DateTime, Utc};
-use git2::ObjectType;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -281,9 +280,10 @@ fn no_link_in_the_way_is_followed() {
 
 #[test]
 fn a_branch_is_given_back_only_where_it_is_free() {
+    type State<'a> = (&'a str, &'a dyn Fn(&Tree), &'a str, &'a str);
     let world = World::new();
     let shop = world.repo("acme/shop");
-    let states: [(&str, &dyn Fn(&Tree), &str, &str); 6] = [
+    let states: [State<'_>; 6] = [
         ("free", &|_| {}, "free", ""),
         ("gone", &|_| drop(shop.git(&["branch", "-q", "-D", "gone"])), "detached", "its branch is gone; `git switch -c gone`"),
         ("moved", &|_| drop(shop.git(&["branch", "-q", "-f", "moved", "main"])), "detached", "the branch moved has moved on"),
@@ -379,23 +379,23 @@ fn ids_are_never_guessed() {
     }
     world.night();
     let rescues = list(&world);
-    let show = |id: &str| world.treewarden(&["rescue", "show", id]);
+    let look = |id: &str| world.treewarden(&["rescue", "show", id]);
     for row in &rescues {
         let text = |key: &str| row[key].as_str().unwrap().to_owned();
         for id in
             [text("id"), text("rescue_ref"), text("commit"), text("commit")[..10].to_uppercase(), text("id").replace("acme/shop:", "")]
         {
-            let ran = show(&id);
+            let ran = look(&id);
             assert!(ran.code == 0 && ran.out.starts_with(&text("id")), "{id}: {ran:?}");
         }
     }
     let (one, two) = (rescues[0]["commit"].as_str().unwrap(), rescues[1]["rescue_ref"].as_str().unwrap());
     // The same commit under a second name: which one is meant?
     git(&shop.path, 0.0, &["update-ref", &format!("{two}-9"), one]);
-    let ran = show(&one[..10]);
+    let ran = look(&one[..10]);
     assert!(ran.code == 2 && ran.err.contains("give more of it"), "{ran:?}");
     for unknown in ["", "one", "abc", "0000000000", "acme/shop:", "acme/none:one/20260101T000000Z", "refs/heads/main"] {
-        let ran = show(unknown);
+        let ran = look(unknown);
         assert!(ran.code == 2 && ran.err.contains("there is no rescue"), "{unknown}: {ran:?}");
     }
 }
@@ -450,177 +450,6 @@ fn list_and_show_tell_what_is_in_it() {
     assert!(world.treewarden(&["rescue", "show", &text("id")]).out.contains("esc\\u{1b}[2J"));
     same("the volume", &snapshot(&world.root), &before);
     assert_eq!(world.treewarden(&["rescue", "list", "--repo", "acme/none"]).code, 2);
-}
-
-/// Writes an object as it is, which no git would.
-#[expect(clippy::disallowed_methods, reason = "tests forge what they like")]
-fn raw(repo: &Repo<'_>, kind: ObjectType, bytes: &[u8]) -> String {
-    let forge = git2::Repository::open(&repo.path).unwrap();
-    forge.odb().unwrap().write(kind, bytes).unwrap().to_string()
-}
-
-fn raw_blob(repo: &Repo<'_>, bytes: &[u8]) -> String {
-    raw(repo, ObjectType::Blob, bytes)
-}
-
-/// A tree of any entries.
-fn raw_tree(repo: &Repo<'_>, entries: &[(&str, &[u8], &str)]) -> String {
-    let entry = |(mode, name, id): &(&str, &[u8], &str)| {
-        let id = (0..20).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap());
-        [mode.as_bytes(), b" ", name, b"\0"].concat().into_iter().chain(id).collect::<Vec<u8>>()
-    };
-    raw(repo, ObjectType::Tree, &entries.iter().flat_map(entry).collect::<Vec<u8>>())
-}
-
-fn raw_commit(repo: &Repo<'_>, at: DateTime<Utc>, parents: &[&str], tree: &str) -> String {
-    let parents: String = parents.iter().map(|parent| format!("parent {parent}\n")).collect();
-    let who = format!("An Agent <agent@example.com> {} +0000", at.timestamp());
-    raw(repo, ObjectType::Commit, format!("tree {tree}\n{parents}author {who}\ncommitter {who}\n\nA rescue\n").as_bytes())
-}
-
-/// A rescue as an agent may forge it: any tree, any manifest. Gives its ref, which is named for the commit's time.
-fn forge(repo: &Repo<'_>, name: &str, days: f64, tree: &str, manifest: &Value) -> String {
-    let manifest = raw_blob(repo, manifest.to_string().as_bytes());
-    let at = ago(days).into();
-    let extras = raw_commit(repo, at, &[], &raw_tree(repo, &[("100644", b"manifest.json", &manifest)]));
-    let main = std::fs::read_to_string(repo.git_dir("refs/heads/main")).unwrap();
-    refer(repo, name, at, &raw_commit(repo, at, &[main.trim(), &extras], tree))
-}
-
-fn refer(repo: &Repo<'_>, name: &str, at: DateTime<Utc>, commit: &str) -> String {
-    let name = format!("refs/treewarden/rescue/{name}/{}", at.format("%Y%m%dT%H%M%SZ"));
-    write(&repo.git_dir(&name), format!("{commit}\n"));
-    name
-}
-
-#[test]
-fn endless_rescues_are_not_counted() {
-    let world = World::new();
-    let shop = world.repo("acme/shop");
-    let folder = raw_tree(&shop, &[("100644", b"file", &raw_blob(&shop, b"x"))]);
-    let deep = (0..1100).fold(folder.clone(), |tree, _| raw_tree(&shop, &[("40000", b"d", &tree)]));
-    let fork = |tree: String, _| raw_tree(&shop, &[("40000", b"a", &tree), ("40000", b"b", &tree), ("40000", b"c", &tree)]);
-    let bomb = (0..40).fold(folder, fork);
-    for (name, tree) in [("deep", &deep), ("bomb", &bomb)] {
-        let manifest = serde_json::json!({
-            "schema": "treewarden.rescue/1", "worktree": "x", "path": world.at("x"), "branch": null, "head": null,
-            "rescued": "2026-01-01T00:00:00Z", "files": [["a", 0o644, 0]], "folders": [],
-        });
-        forge(&shop, name, 100.0, tree, &manifest);
-    }
-    same("the night", &expired(&world.night()), &BTreeMap::new());
-    for row in list(&world) {
-        assert!(row["bytes"].is_null() && row["stands"] == "it can't be read: stays for good", "{row}");
-        let ran = restore(&world, &[row["id"].as_str().unwrap()]);
-        assert!(ran.code == 1 && ran.err.contains("failed to read the rescue"), "{ran:?}");
-    }
-}
-
-#[test]
-fn hostile_rescues_lead_nowhere() {
-    let world = World::new();
-    let shop = world.repo("acme/shop");
-    let evil = raw_blob(&shop, b"#!/bin/sh\ntouch canary\n");
-    let out = raw_blob(&shop, world.beside("outside").to_str().unwrap().as_bytes());
-    write(&world.beside("outside/keep"), "precious\n");
-    let folder = raw_tree(&shop, &[("100755", b"evil", &evil)]);
-    let empty = raw_tree(&shop, &[]);
-    let target = world.at("worktrees/acme__shop/target");
-    let manifest = |files: Value, folders: Value| {
-        serde_json::json!({
-            "schema": "treewarden.rescue/1", "worktree": "x", "path": target, "branch": null, "head": null,
-            "rescued": "2026-01-01T00:00:00Z", "files": files, "folders": folders,
-        })
-    };
-    let some = || serde_json::json!([["a", 0o644, 0], ["b", 0o644, 0], ["c", 0o644, 0]]);
-    let plain = || manifest(some(), serde_json::json!([]));
-    let folders = |names: &[&str]| {
-        let names: Vec<Value> = names.iter().map(|name| serde_json::json!([name, 0o777])).collect();
-        manifest(some(), names.into())
-    };
-    let tree = |entries: &[(&str, &[u8], &str)]| raw_tree(&shop, entries);
-    const OUT: &str = "leads out of the tree or into a `.git`";
-    const BOTH: &str = "is a file and a folder at once";
-    const FAILED: &str = "failed to restore `";
-    const UNREADABLE: &str = "failed to read the rescue";
-    let cases: Vec<(&str, &str, String, Value)> = vec![
-        ("climb", OUT, tree(&[("40000", b"..", &folder)]), plain()),
-        ("climb-by-name", OUT, tree(&[("100755", b"../evil", &evil)]), plain()),
-        ("absolute", OUT, tree(&[("100755", b"/tmp/evil", &evil)]), plain()),
-        ("dot", OUT, tree(&[("40000", b".", &folder)]), plain()),
-        ("git", OUT, tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &folder)]))]), plain()),
-        ("git-file", OUT, tree(&[("100644", b".git", &evil)]), plain()),
-        ("git-case", OUT, tree(&[("40000", b".GiT", &folder)]), plain()),
-        ("git-deep", OUT, tree(&[("40000", b"a", &tree(&[("40000", b".git", &folder)]))]), plain()),
-        ("git-link", OUT, tree(&[("120000", b".git", &out)]), plain()),
-        ("through-link", BOTH, tree(&[("120000", b"a", &out), ("40000", b"a", &folder)]), plain()),
-        ("through-link-by-name", BOTH, tree(&[("120000", b"a", &out), ("100755", b"a/evil", &evil)]), plain()),
-        ("through-file", BOTH, tree(&[("100644", b"a", &evil), ("40000", b"a", &folder)]), plain()),
-        ("folder-climbs", OUT, empty.clone(), folders(&["../evil"])),
-        ("folder-absolute", OUT, empty.clone(), folders(&["/tmp/evil"])),
-        ("folder-git", OUT, empty.clone(), folders(&[".git", ".git/hooks"])),
-        ("folder-empty", OUT, empty.clone(), folders(&[""])),
-        ("folder-dots", OUT, empty.clone(), folders(&["a/./b"])),
-        ("folder-nul", FAILED, empty.clone(), folders(&["a\0b"])),
-        ("folder-through-link", BOTH, tree(&[("120000", b"a", &out)]), folders(&["a/b"])),
-        ("missing-blob", FAILED, tree(&[("100644", b"a", &"1".repeat(40))]), plain()),
-        ("blob-is-tree", FAILED, tree(&[("100644", b"a", &folder)]), plain()),
-        ("tree-is-blob", UNREADABLE, tree(&[("40000", b"a", &evil)]), plain()),
-        ("long-name", FAILED, tree(&[("100644", &[b'x'; 300], &evil)]), plain()),
-        ("no-manifest", UNREADABLE, empty.clone(), serde_json::json!({"schema": "treewarden.rescue/1"})),
-        ("other-version", UNREADABLE, empty.clone(), serde_json::json!({"schema": "treewarden.rescue/2"})),
-    ];
-    for (name, _, tree, manifest) in &cases {
-        forge(&shop, name, 1.0, tree, manifest);
-    }
-    let mut elsewhere = Vec::new();
-    for (name, path) in [
-        ("to-root", "/".to_owned()),
-        ("to-etc", "/etc/cron.d/evil".to_owned()),
-        ("to-state", world.at(".treewarden/locks").display().to_string()),
-        ("to-checkout", world.at("acme__shop").display().to_string()),
-        ("to-git", world.at("acme__shop/.git/hooks").display().to_string()),
-        ("to-relative", "worktrees/evil".to_owned()),
-        ("to-climb", world.at("a/../../evil").display().to_string()),
-    ] {
-        let mut manifest = plain();
-        manifest["path"] = path.into();
-        forge(&shop, name, 1.0, &folder, &manifest);
-        elsewhere.push(name);
-    }
-    let ours = |path: &PathBuf| !path.starts_with("volume/.treewarden/locks") && !path.starts_with("volume/.treewarden/trash");
-    let beside = || -> BTreeMap<PathBuf, Standing> {
-        let all = snapshot(world.root.parent().unwrap());
-        let settled = |path: &PathBuf, seen: &Standing| {
-            ours(path) && !path.starts_with("scratch") && seen.kind != "folder" && !path.ends_with("treewarden.yaml")
-        };
-        all.into_iter().filter(|(path, seen)| settled(path, seen)).collect()
-    };
-    let before = beside();
-    let rescues = list(&world);
-    let id =
-        |name: &str| rescues.iter().find(|row| row["id"].as_str().unwrap().contains(&format!(":{name}/"))).unwrap()["id"].as_str().unwrap();
-    for (name, why, ..) in &cases {
-        for arguments in [vec![id(name)], vec![id(name), ".", "--force"]] {
-            let ran = restore(&world, &arguments);
-            assert!(ran.code == 1 && ran.err.contains(why), "{arguments:?}: {ran:?}");
-            assert!(!ran.err.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
-        }
-        world.treewarden(&["rescue", "show", id(name)]);
-    }
-    for name in elsewhere {
-        refused(&world, 1, &[id(name)], "nothing can be restored to");
-        refused(&world, 1, &[id(name), "evil"], "nothing can be restored to");
-    }
-    same("everything", &beside(), &before);
-    assert!(!target.join("evil").exists());
-    // A set-id bit would lend whoever restores it to whoever forged it.
-    let file = tree(&[("100755", b"shell", &evil)]);
-    forge(&shop, "set-id", 1.0, &file, &manifest(serde_json::json!([["shell", 0o6755, 0]]), serde_json::json!([])));
-    let set_id =
-        list(&world).iter().find(|row| row["worktree"] == "x" && row["id"].as_str().unwrap().contains("set-id")).unwrap()["id"].clone();
-    restored(&world, &[set_id.as_str().unwrap()]);
-    assert_eq!(target.join("shell").metadata().unwrap().permissions().mode() & 0o7777, 0o755);
 }
 
 /// The same rescue as if it was made so many days ago.

@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
 
 pub(crate) mod fleet;
+pub(crate) mod forge;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
 
