@@ -4,11 +4,16 @@ mod bad_input;
 mod caches;
 mod cli;
 mod config;
+mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+#[cfg(target_arch = "x86_64")]
+mod faults;
 mod forged_rescues;
 mod gc;
+mod guards;
+#[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
 mod locks;
@@ -20,3 +25,4 @@ mod rescue;
 mod rescues;
 mod support;
 mod tidy;
+mod verdicts;
