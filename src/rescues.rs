@@ -36,7 +36,7 @@ pub enum RescuesError {
     Id(String),
     /// The repo is locked, or its lock can't be had.
     #[error("failed to lock {0}: {1}")]
-    Lock(String, #[source] LockError),
+    Lock(String, #[source] Box<LockError>),
     /// The repo is not what it should be.
     #[error("{0}: {1}")]
     Repo(String, #[source] Refusal),

@@ -93,7 +93,7 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let mut unweighed = Vec::new();
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
-        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?;
+        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop)).map_err(unusable)?;
         before.standing_bytes = Some(standing.bytes);
         unweighed = problems;
     }
@@ -195,7 +195,7 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
         return tended;
     }
     while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
-        std::thread::sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();

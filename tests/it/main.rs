@@ -11,6 +11,8 @@ mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod faults;
 mod forged_rescues;
+mod fuse;
+mod fuzz_seeds;
 mod gc;
 mod guards;
 #[cfg(target_arch = "x86_64")]
@@ -23,6 +25,8 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod signals;
+mod state_files;
 mod support;
 mod tidy;
 mod verdicts;
