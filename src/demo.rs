@@ -228,6 +228,7 @@ impl Sample {
         let tree = format!("worktrees/acme__shop/{tree}");
         self.file(&format!("{tree}/node_modules/.package-lock.json"), 2000, days)?;
         for package in ["react", "typescript", "vite"] {
+            self.file(&format!("{tree}/node_modules/{package}/package.json"), 1000, days)?;
             self.file(&format!("{tree}/node_modules/{package}/index.js"), 2 << 20, days)?;
         }
         Ok(())
