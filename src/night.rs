@@ -104,6 +104,7 @@ impl Night<'_> {
                 Tended { row, idle: idle(repo, plan), freed: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
+            tended.row.rescues = rows::rescues(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
             if let Some(why) = &decided.facts.busy {
                 (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
@@ -133,8 +134,8 @@ impl Night<'_> {
         if again.row.outcome == RepoOutcome::Maintained {
             let failures = first.row.failures.into_iter().chain(only_then(&first.row.worktrees, &again.row.worktrees));
             again.row.failures.splice(0..0, failures.collect::<Vec<_>>());
-            let report::Repo { prune, gc, lock, seconds, .. } = first.row;
-            again.row = report::Repo { prune, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
+            let report::Repo { prune, rescues, gc, lock, seconds, .. } = first.row;
+            again.row = report::Repo { prune, rescues, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
             again.freed += first.freed;
             again.left.extend(first.left);
@@ -210,6 +211,14 @@ impl Night<'_> {
         for tree in &plan.drop {
             if tended.did(&tree.path, self.on_io(|| hands.drop_registration(tree))) {
                 tended.row.prune.dropped.push(tree.path.clone());
+            }
+        }
+        // Before the repack, which drops what they alone held.
+        let due = std::mem::take(&mut tended.row.rescues.expired);
+        for ((rescue, _), row) in plan.expire.iter().zip(due) {
+            match hands.expire(rescue) {
+                Ok(()) => tended.row.rescues.expired.push(row),
+                Err(error) => tended.row.failures.push(error.to_string()),
             }
         }
         self.repack(&mut tended.row, decided, lock);
@@ -325,6 +334,7 @@ fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
         seconds: 0.0,
         lock: report::Lock::default(),
         prune: report::Prune::default(),
+        rescues: report::Rescues::default(),
         gc: report::Gc::default(),
         worktrees: Vec::new(),
         failures: Vec::new(),

@@ -157,7 +157,7 @@ fn work(
 }
 
 /// Folders that the config gives to somebody.
-fn reserved(policy: &Policy) -> Vec<Inside> {
+pub(crate) fn reserved(policy: &Policy) -> Vec<Inside> {
     let repos = policy.repos.iter().map(|repo| &repo.place);
     let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
     repos.chain(caches).chain([&policy.volume.state]).cloned().collect()

@@ -1,13 +1,15 @@
 //! A repo's night: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
 //!
 //! The guards stand here as well: when too much is missing at once, the volume is more likely half mounted than half deleted. A plan
-//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing or a drop in a
-//! repo that the busy probe calls busy.
+//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing, a drop or
+//! an expiry in a repo that the busy probe calls busy.
 
 use super::gc::{Gc, gc};
+use super::rescue::{self, Because};
 use super::worktree::{Kept, Verdict, plural, verdict};
 use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Repo};
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -30,6 +32,8 @@ pub struct Plan {
     pub drop: Vec<Worktree>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<String>,
+    /// Rescues to let go of, the oldest first.
+    pub expire: Vec<(Rescue, Because)>,
     /// Files of a dead git to clear.
     pub clear: Vec<Inside>,
     /// The repack.
@@ -43,7 +47,7 @@ pub struct Only {
     pub prune: bool,
     /// Clear leftovers and repack.
     pub gc: bool,
-    /// Remove stale trees.
+    /// Remove stale trees, and rescues that stood long enough.
     pub reap: bool,
     /// Evict cache units.
     pub evict: bool,
@@ -68,6 +72,7 @@ impl Plan {
             self.gc = Gc::none("not asked for");
         }
         if !only.reap {
+            self.expire.clear();
             for (_, verdict) in &mut self.trees {
                 if let Verdict::Reap { class, reasons, .. } = verdict {
                     *verdict =
@@ -90,6 +95,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     });
     let prune_refused = too_many_missing(&trees);
     let drop = if prune_refused.is_some() || busy.is_some() { Vec::new() } else { droppable(&trees, now) };
+    let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
     let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
     let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
     let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
@@ -101,7 +107,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         None => gc,
     };
     let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
-    Plan { trees, drop, prune_refused, clear, gc }
+    Plan { trees, drop, prune_refused, expire, clear, gc }
 }
 
 /// A registration that can't be read: git passes over it as well, and a repack would drop what its tree needs.

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
 const FILES_CAP: usize = 5_000_000;
-const DEEPEST: usize = 1024;
+pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
@@ -101,9 +101,14 @@ impl Known {
 /// # Errors
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
+    files_in(repo, repo.find_commit(commit)?.tree_id())
+}
+
+/// Every file of a tree.
+pub(super) fn files_in(repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
     let mut files = Files::new();
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
-    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
+    let mut folders = vec![(Vec::new(), 0, tree)];
     while let Some((above, depth, tree)) = folders.pop() {
         for entry in &repo.find_tree(tree)? {
             let path = [above.as_slice(), entry.name_bytes()].concat();

@@ -5,7 +5,7 @@
 
 use crate::beneath::{self, found};
 use crate::inside::Inside;
-use git2::{ErrorCode, Oid, Repository};
+use git2::{ErrorCode, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
@@ -60,6 +60,14 @@ fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
 
 /// All commits that the tips reach and nothing that is kept does.
 fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>, git2::Error> {
+    walk(repo, tips, kept)?.collect()
+}
+
+/// The same, the newest first, one by one.
+///
+/// # Errors
+/// A ref or a commit can't be read.
+pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revwalk<'a>, git2::Error> {
     let mut walk = repo.revwalk()?;
     for &tip in tips {
         walk.push(tip)?;
@@ -77,7 +85,7 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>,
             walk.hide(tip)?;
         }
     }
-    walk.collect()
+    Ok(walk)
 }
 
 /// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.

@@ -3,7 +3,7 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, store, worktree};
+use super::{landed::Upstream, probe, rescues, store, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::Repo;
@@ -83,8 +83,9 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
+    let rescues = rescues::all(&repo).map_err(odd)?;
     let lends = around.lent.contains(&shadow.git_dir().path().join("objects"));
-    Ok(Repo { worktrees, strays, store, leftovers, lends, busy: probe::busy(&policy.busy_probe, &policy.name) })
+    Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, busy: probe::busy(&policy.busy_probe, &policy.name) })
 }
 
 /// The object folders that these repos borrow from (`git clone --shared`). One that can't be read lends nothing: its repo is refused.

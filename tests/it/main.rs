@@ -20,5 +20,6 @@ mod prune;
 mod real_night;
 mod report;
 mod rescue;
+mod rescues;
 mod support;
 mod tidy;

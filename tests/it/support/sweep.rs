@@ -51,11 +51,16 @@ impl Sweep {
         let mut sweep = Self { world, work: Work::default(), untouched: nothing(), one_night: nothing(), two_nights: nothing() };
         sweep.furnish();
         sweep.work = sweep.all_work();
+        // No work any more: it has been there for longer than rescues are kept.
+        let shop = Repo::there(&sweep.world, REPOS[0]);
+        let expired = shop.git(&["commit-tree", "-m", "Rescue", "-p", "HEAD", "HEAD^{tree}"]);
+        shop.git(&["update-ref", "refs/treewarden/rescue/long-gone/20200101T000000Z", &expired]);
         copy(&sweep.world.root, &sweep.world.beside("before"));
         sweep.bring_back();
         sweep.untouched = sweep.state();
         let first = sweep.world.pass(0, &["run"]);
         assert_eq!((first.totals.reaped, first.totals.rescued, first.totals.evicted), (6, 2, 13), "{first:#?}");
+        assert_eq!(first.repos[0].rescues.expired.len(), 1, "{first:#?}");
         sweep.one_night = sweep.state();
         sweep.a_week_passes();
         assert_eq!(sweep.world.pass(0, &["run"]).totals.reaped, 0);
