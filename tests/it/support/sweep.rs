@@ -6,7 +6,7 @@
 use super::repo::Repo;
 use super::snapshot;
 use super::tracer::{Act, Traced};
-use super::{World, age, age_all, remove, try_git, write};
+use super::{World, age, age_all, git, remove, try_git, write};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,10 +51,7 @@ impl Sweep {
         let mut sweep = Self { world, work: Work::default(), untouched: nothing(), one_night: nothing(), two_nights: nothing() };
         sweep.furnish();
         sweep.work = sweep.all_work();
-        // No work any more: it has been there for longer than rescues are kept.
-        let shop = Repo::there(&sweep.world, REPOS[0]);
-        let expired = shop.git(&["commit-tree", "-m", "Rescue", "-p", "HEAD", "HEAD^{tree}"]);
-        shop.git(&["update-ref", "refs/treewarden/rescue/long-gone/20200101T000000Z", &expired]);
+        sweep.expired();
         copy(&sweep.world.root, &sweep.world.beside("before"));
         sweep.bring_back();
         sweep.untouched = sweep.state();
@@ -85,7 +82,7 @@ impl Sweep {
     fn full(&self) {
         let shop = self.world.repo(REPOS[0]);
         for n in 0..2 {
-            shop.commit(60.0, "packed.ts", &format!("{n}\n"));
+            shop.commit(60.0, "manifest.json", &format!("{n}\n"));
             shop.git(&["repack", "-q", "-d"]);
         }
         shop.push();
@@ -112,8 +109,11 @@ impl Sweep {
         fresh.write("new.ts", "new\n").write("node_modules/.package-lock.json", "{}");
         write(&fresh.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
         fresh.age(3.0);
-        write(&shop.path.join("README.md"), "to be put aside\n");
-        shop.git(&["stash", "-q"]);
+        // Stashes are for ever, older than any reflog is kept.
+        for days in [200.0, 100.0, 60.0] {
+            write(&shop.path.join("README.md"), format!("put aside {days} days ago\n"));
+            git(&shop.path, days, &["stash", "-q"]);
+        }
         write(&shop.path.join("README.md"), "the main checkout is in use\n");
         // What dead gits left.
         for (leftover, days) in
@@ -122,6 +122,15 @@ impl Sweep {
             write(&shop.git_dir(leftover), "");
             age(&shop.git_dir(leftover), days);
         }
+    }
+
+    /// A rescue that has been there for longer than they are kept, and is nobody's work any more. Its one parent has a manifest, as
+    /// that of a real one.
+    fn expired(&self) {
+        let shop = Repo::there(&self.world, REPOS[0]);
+        let commit = shop.git(&["commit-tree", "-m", "Rescue", "-p", "HEAD", "HEAD^{tree}"]);
+        let time = shop.git(&["show", "-s", "--format=%cd", "--date=format:%Y%m%dT%H%M%SZ", &commit]);
+        shop.git(&["update-ref", &format!("refs/treewarden/rescue/long-gone/{time}"), &commit]);
     }
 
     /// More packs than it needs, all of them new, and many loose refs.
@@ -202,9 +211,9 @@ impl Sweep {
         self.world.trace(&["run", "--format", "json"], act)
     }
 
-    /// A night that nothing disturbs, and what is wrong after it. Where a cache could not be read, others went in its place: then `caches`
-    /// are not compared.
-    pub(crate) fn recover(&self, caches: bool) -> Vec<String> {
+    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one what is cached may differ, for others went in the place
+    /// of what could not be read; and a shield may stand until the next full repack.
+    pub(crate) fn recover(&self, faulty: bool) -> Vec<String> {
         self.a_week_passes();
         let ran = self.world.treewarden(&["run", "--format", "json"]);
         let mut wrong: Vec<String> = Vec::new();
@@ -212,7 +221,7 @@ impl Sweep {
             wrong.push(format!("the next night ended with {}: {}{}", ran.code, ran.troubles(), ran.err));
         }
         wrong.extend(self.lost());
-        wrong.extend(difference(&self.state(), &self.two_nights, &|key| caches || !is_cached(key)));
+        wrong.extend(difference(&self.state(), &self.two_nights, &|key| !faulty || !(is_cached(key) || key.ends_with(": shield"))));
         wrong
     }
 
