@@ -211,8 +211,8 @@ impl Sweep {
         self.world.trace(&["run", "--format", "json"], act)
     }
 
-    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one what is cached may differ, for others went in the place
-    /// of what could not be read; and a shield may stand until the next full repack.
+    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one small things may differ: of caches others went
+    /// in the place of what could not be read.
     pub(crate) fn recover(&self, faulty: bool) -> Vec<String> {
         self.a_week_passes();
         let ran = self.world.treewarden(&["run", "--format", "json"]);
@@ -221,13 +221,13 @@ impl Sweep {
             wrong.push(format!("the next night ended with {}: {}{}", ran.code, ran.troubles(), ran.err));
         }
         wrong.extend(self.lost());
-        wrong.extend(difference(&self.state(), &self.two_nights, &|key| !faulty || !(is_cached(key) || key.ends_with(": shield"))));
+        wrong.extend(difference(&self.state(), &self.two_nights, &|key| !faulty || !is_small(key)));
         wrong
     }
 
-    /// What tells the volume from what an undisturbed night makes of it, but for what is cached, and for a temporary file of git's.
+    /// What tells the volume from what an undisturbed night makes of it, but for small things, and for a temporary file of git's.
     pub(crate) fn unlike_one_night(&self) -> Option<String> {
-        difference(&self.state(), &self.one_night, &|key| !is_cached(key) && !key.starts_with("left behind: "))
+        difference(&self.state(), &self.one_night, &|key| !is_small(key) && !key.starts_with("left behind: "))
     }
 
     /// What tells it from the volume before any night.
@@ -421,9 +421,9 @@ fn short(bytes: &[u8]) -> String {
     format!("{} bytes: {text}", bytes.len())
 }
 
-/// Whether it can be had again.
-fn is_cached(path: &str) -> bool {
-    path.starts_with("caches/") || path.contains("/node_modules")
+/// Whether it is of no weight: what can be had again, and a shield, which a full repack takes down.
+fn is_small(key: &str) -> bool {
+    key.starts_with("caches/") || key.contains("/node_modules") || key.ends_with(": shield")
 }
 
 /// Everything that differs, as one line.
