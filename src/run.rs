@@ -114,8 +114,9 @@ fn work(
 ) -> u64 {
     let Begun { lock, trash, before, repos, io } = begun;
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
-    let around =
-        Around { trashed: trash::taken_from(&policy.volume.state), reserved: reserved(policy), lent: survey::repo::lent(&policy.repos) };
+    let trashed = trash::taken_from(&policy.volume.state);
+    let missing = io.install(|| survey::repo::missing(&policy.repos, &trashed));
+    let around = Around { trashed, reserved: reserved(policy), lent: survey::repo::lent(&policy.repos), missing };
     let night =
         Night { now, stop, locks: locks(policy), trash, around, only: options.only, free_bytes: before.free_bytes, io: &io, pack_threads };
     let chosen = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
@@ -151,7 +152,7 @@ fn work(
 }
 
 /// Folders that the config gives to somebody.
-fn reserved(policy: &Policy) -> Vec<Inside> {
+pub(crate) fn reserved(policy: &Policy) -> Vec<Inside> {
     let repos = policy.repos.iter().map(|repo| &repo.place);
     let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
     repos.chain(caches).chain([&policy.volume.state]).cloned().collect()
@@ -187,8 +188,11 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
     if tended.row.outcome != RepoOutcome::Busy || night.trash.is_none() {
         return tended;
     }
-    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
+    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait {
         night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        if night.stop.reached().is_some() {
+            break;
+        }
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();

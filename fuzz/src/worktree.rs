@@ -11,6 +11,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use treewarden::facts::worktree::State;
 use treewarden::inside::Inside;
+use treewarden::stop::Stop;
 use treewarden::survey::landed::Upstream;
 use treewarden::survey::repo::{Around, Context};
 use treewarden::survey::worktree;
@@ -111,8 +112,9 @@ fn look(field: &Field, data: &[u8]) {
         stale_lock: TimeDelta::hours(1),
         around: &Around::default(),
         stashed: Default::default(),
+        stop: &Stop::never(),
     };
-    let tree = worktree::survey(&context, &mut Upstream::of(&field.repo), &at("repo/.git/worktrees/tree"));
+    let tree = worktree::survey(&context, &mut Upstream::of(&field.repo, context.stop), &at("repo/.git/worktrees/tree"));
     let here = tree.path == field.top.path().join("tree");
     match &tree.state {
         State::Looked(contents) => {

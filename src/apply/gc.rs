@@ -7,7 +7,7 @@ use crate::facts::repo::Store;
 use crate::git::GitError;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
-use crate::shadow::Shadow;
+use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey::{self, reach};
 use std::io;
@@ -25,6 +25,9 @@ pub enum GcError {
     /// Git said no.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// It could not be confined.
+    #[error(transparent)]
+    Confine(#[from] Refusal),
     /// What a repack must not lose could not be found out.
     #[error("failed to repack: {0}; nobody could say what its worktrees still need, so nothing was dropped")]
     Look(#[source] io::Error),
@@ -90,33 +93,37 @@ fn commands(step: Step) -> &'static [Command] {
 
 /// Refs on what git passes over when it looks for what nothing reaches, for as long as it may drop objects: the autostash of a rebase that
 /// stands still, and a worktree's own refs, would be gone after 14 days.
-struct Shield {
-    repo: git2::Repository,
+struct Shield<'a> {
+    shadow: &'a Shadow,
 }
 
-impl Shield {
-    const REFS: &str = "refs/treewarden/shield";
+impl<'a> Shield<'a> {
+    const REFS: &'static str = "refs/treewarden/shield";
 
-    fn raise(lock: &LockedRepo, shadow: &Shadow) -> Result<Self, GcError> {
+    fn raise(lock: &LockedRepo, shadow: &'a Shadow) -> Result<Self, GcError> {
         lock.still_held()?;
         let admins = survey::repo::admins(shadow.git_dir()).map_err(GcError::Look)?;
         let tips = reach::passed_over(shadow.git_dir(), &admins).map_err(GcError::Look)?;
-        let shield = Self { repo: shadow.open()? };
-        for tip in tips {
-            // What is gone already can't be kept.
-            if shield.repo.odb()?.exists(tip) {
-                shield.repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
+        shadow.confined(|| {
+            let repo = shadow.open()?;
+            for tip in tips {
+                // What is gone already can't be kept.
+                if repo.odb()?.exists(tip) {
+                    repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
+                }
             }
-        }
-        Ok(shield)
+            Ok(Self { shadow })
+        })?
     }
 
     /// Those of a run that was killed, too.
     fn lower(&self) -> Result<(), GcError> {
-        for reference in self.repo.references_glob(&format!("{}/*", Self::REFS))? {
-            reference?.delete()?;
-        }
-        Ok(())
+        self.shadow.confined(|| {
+            for reference in self.shadow.open()?.references_glob(&format!("{}/*", Self::REFS))? {
+                reference?.delete()?;
+            }
+            Ok(())
+        })?
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
 
-use super::{Class, Counts, Eviction, Gc, Prune, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree};
+use super::{Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree};
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
 use crate::facts::worktree::{self, Stray, StrayKind};
@@ -74,6 +74,18 @@ fn stray(stray: &Stray) -> Worktree {
 /// What the plan says of registrations.
 pub fn prune(plan: &Plan) -> Prune {
     Prune { dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(), refused: plan.prune_refused.clone() }
+}
+
+/// What the plan says of rescues.
+pub fn rescues(plan: &Plan) -> Rescues {
+    let expired = plan.expire.iter().map(|(rescue, because)| Expired {
+        rescue_ref: rescue.name.clone(),
+        commit: rescue.commit.clone(),
+        taken: rescue.taken,
+        bytes: rescue.own.map_or(0, |own| own.bytes),
+        because: *because,
+    });
+    Rescues { expired: expired.collect() }
 }
 
 /// What the plan says of repacking; `after` is filled in by who does it.

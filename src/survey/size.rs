@@ -22,6 +22,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// One of these in a folder makes it a repo or a worktree.
+const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+/// All of these do so, too.
+const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
 /// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
 
@@ -40,7 +44,7 @@ fn first_problem((size, problems): (Size, Vec<String>)) -> io::Result<Size> {
 /// The same for what somebody may have put a git repo or a worktree into: that is work, and no tool brings it back.
 ///
 /// # Errors
-/// As [`size`]; there is a `.git` somewhere in it.
+/// As [`size`]; there is a repo somewhere in it.
 pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
     let (sum, repo) = sum_up(paths, None);
     match repo {
@@ -49,7 +53,17 @@ pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
     }
 }
 
-/// What stands below `root`, as far as there is time, and a line for each directory that could not be read (`lost+found`, say), which weighs nothing.
+/// The first repo or worktree that stands in `paths`, however deep.
+///
+/// # Errors
+/// As [`size`].
+pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
+    let (sum, repo) = sum_up(paths, None);
+    first_problem(sum).map(|_| repo)
+}
+
+/// What stands below `root`, as far as there is time, and a line for each directory that could not be read (`lost+found`, say), which
+/// weighs nothing.
 ///
 /// # Errors
 /// The root itself can't be listed.
@@ -65,7 +79,7 @@ fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
     sum_up(paths, None).0
 }
 
-/// The sum, and the first folder, by its path, that holds a `.git`.
+/// The sum, and the first folder, by its path, that is a repo.
 fn sum_up(paths: &[Inside], stop: Option<&Stop>) -> ((Size, Vec<String>), Option<PathBuf>) {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
     rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
@@ -116,24 +130,28 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
 fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
     let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
+    let mut bare = [false; BARE.len()];
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
         if beneath::is_dots(name) {
             continue;
         }
-        sum.is_repo |= name == c".git";
+        let text = OsStr::from_bytes(name.to_bytes());
+        sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
+        bare.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
             Ok(stat) if stat.st_dev == base.device => {
                 sum.add(&stat);
                 if is_dir(&stat) {
-                    below.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+                    below.push(text.to_owned());
                 }
             }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }
+    sum.is_repo |= bare == [true; BARE.len()];
     Ok((sum, below))
 }
 
@@ -158,9 +176,9 @@ struct Sum {
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
-    /// This one folder holds a `.git`.
+    /// This one folder is one.
     is_repo: bool,
-    /// All folders that do.
+    /// All folders that are.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }

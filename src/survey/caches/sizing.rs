@@ -5,7 +5,7 @@
 
 use crate::facts::cache::{Cache, CacheKind, Unit};
 use crate::stop::Stop;
-use crate::survey::size;
+use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 
 /// The units with their sizes, in the same order, and a line for each that could not be weighed and is left out.
@@ -30,6 +30,12 @@ pub fn weigh_reserved(caches: &mut [Cache], stop: &Stop) {
 
 fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
     if unit.size.is_none() {
+        if unit.kind == CacheKind::BuildOutput
+            && let Some(own) =
+                regenerable::own_among(&unit.paths).map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
+        {
+            return Err(format!("{own}, so it stays"));
+        }
         // Tools own the layouts of the other kinds; into these people put repos of their own, and a worktree may stand there.
         let size = if matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput) { size::size_without_repos } else { size::size };
         unit.size = Some(size(&unit.paths).map_err(|error| error.to_string())?);
