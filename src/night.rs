@@ -136,7 +136,8 @@ impl Night<'_> {
             Ok(tended)
         });
         if again.row.outcome == RepoOutcome::Maintained {
-            again.row.failures.splice(0..0, first.row.failures);
+            let failures = first.row.failures.into_iter().chain(only_then(&first.row.worktrees, &again.row.worktrees));
+            again.row.failures.splice(0..0, failures.collect::<Vec<_>>());
             let report::Repo { prune, rescues, gc, lock, seconds, .. } = first.row;
             again.row = report::Repo { prune, rescues, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
@@ -193,6 +194,9 @@ impl Night<'_> {
                 Err(holder) => return Err(LockError::Busy(holder).into()),
             },
         };
+        if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
+            self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+        }
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -234,7 +238,7 @@ impl Night<'_> {
     }
 
     fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
-        if decided.plan.gc.steps.is_empty() {
+        if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
             return;
         }
         let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop);
@@ -312,6 +316,17 @@ fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
         row.outcome = TreeOutcome::Kept;
         row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
     }
+}
+
+/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
+fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
+    let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
+    let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
+    let told = first.iter().filter_map(|tree| match &tree.outcome {
+        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
+        _ => None,
+    });
+    told.collect()
 }
 
 /// What became of a tree, into its row. Gives what its deletion freed and left.

@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 use treewarden::facts::worktree::State;
 use treewarden::inside::Inside;
@@ -104,6 +105,7 @@ fn look(field: &Field, data: &[u8]) {
     let root: Arc<Path> = field.top.path().into();
     let at = |path: &str| Inside::new(&root, Path::new(path)).expect("inside");
     let (place, now) = (at("repo"), Utc::now());
+    let stop = Stop::after(Duration::from_mins(10), Arc::default());
     let context = Context {
         repo: &field.repo,
         place: &place,
@@ -112,9 +114,9 @@ fn look(field: &Field, data: &[u8]) {
         stale_lock: TimeDelta::hours(1),
         around: &Around::default(),
         stashed: Default::default(),
-        stop: &Stop::never(),
+        stop: &stop,
     };
-    let tree = worktree::survey(&context, &mut Upstream::of(&field.repo, context.stop), &at("repo/.git/worktrees/tree"));
+    let tree = worktree::survey(&context, &mut Upstream::of(&field.repo, &stop), &at("repo/.git/worktrees/tree"));
     let here = tree.path == field.top.path().join("tree");
     match &tree.state {
         State::Looked(contents) => {
@@ -123,6 +125,6 @@ fn look(field: &Field, data: &[u8]) {
         }
         State::Missing { .. } => assert!(!here && !tree.path.exists(), "{tree:?}"),
         State::NotLooked => assert!(tree.locked.is_some() || !tree.in_progress.is_empty(), "{tree:?}"),
-        State::Unknown(why) => assert!(!why.is_empty()),
+        State::Unknown(why) | State::Unreadable(why) => assert!(!why.is_empty()),
     }
 }

@@ -155,7 +155,7 @@ impl Hands<'_> {
     }
 
     fn remove(&self, tree: &Worktree, place: &Inside, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
-        let bin = self.trash.bin(Some(place))?;
+        let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
         let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
         if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {

@@ -77,4 +77,6 @@ pub enum LeftoverKind {
     Lock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
+    /// A pack whose index a dead git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.
+    PackWithoutIndex,
 }

@@ -7,7 +7,7 @@
 use super::gc::{Gc, gc};
 use super::rescue::{self, Because};
 use super::worktree::{Kept, Verdict, plural, verdict};
-use crate::config::policy;
+use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
@@ -109,14 +109,16 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let mark = if let_be { Vec::new() } else { marked(&trees, |tree| missing(tree) && tree.missing_since.is_none()) };
     let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
     let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
-    let stale = facts.leftovers.iter().filter(|leftover| stale(leftover.kind, leftover.age));
-    let clear = if busy.is_some() { Vec::new() } else { stale.map(|leftover| leftover.place.clone()).collect() };
+    let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
+    let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
+    let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
         None => facts.lends.iter().fold(gc, |gc, why| gc.gently(why)),
     };
+    let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
     Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc }
 }
 
@@ -174,6 +176,6 @@ fn stale(kind: LeftoverKind, age: std::time::Duration) -> bool {
     let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,
-        LeftoverKind::Temporary => STALE_TEMPORARY,
+        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => STALE_TEMPORARY,
     }
 }

@@ -280,7 +280,7 @@ pub enum TreeOutcome {
     Planned,
     /// It went.
     Reaped,
-    /// It should have gone and stands as before; the text says what stood in the way and what helps.
+    /// It should have gone, or should have been looked at, and stands as before; the text says what stood in the way and what helps.
     Failed(String),
 }
 

@@ -22,7 +22,11 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
     let (name, class, reasons, because, outcome): (_, Option<Class>, _, _, _) = match verdict {
         Verdict::Keep(kept) => (VerdictName::Keep, kept.class, kept.reasons.clone(), kept.because, TreeOutcome::Kept),
         Verdict::Reap { class, reasons, because } => (VerdictName::Reap, Some(*class), reasons.clone(), *because, TreeOutcome::Planned),
-        Verdict::Unknown(cause) => (VerdictName::Unknown, None, vec![cause.clone()], "unknown", TreeOutcome::Kept),
+        Verdict::Unknown(cause) => {
+            let failed = matches!(tree.state, worktree::State::Unreadable(_));
+            let outcome = if failed { TreeOutcome::Failed(cause.clone()) } else { TreeOutcome::Kept };
+            (VerdictName::Unknown, None, vec![cause.clone()], "unknown", outcome)
+        }
         Verdict::Missing => {
             (VerdictName::Keep, None, vec!["gone from the disk; its registration stays for now".to_owned()], "missing", TreeOutcome::Kept)
         }

@@ -62,15 +62,18 @@ pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
     first_problem(sum).map(|_| repo)
 }
 
-/// What stands below `root`, as far as there is time, and a line for each directory that could not be read (`lost+found`, say), which
-/// weighs nothing.
+/// What stands below `root`, as far as there is time, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
+/// file system's own, and left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
 pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
-        entries.push(Inside::new(root, &entry?.path()).map_err(io::Error::other)?);
+        let entry = entry?;
+        if entry.file_name() != "lost+found" {
+            entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
+        }
     }
     Ok(sum_up(&entries, Some(stop)).0)
 }

@@ -8,9 +8,13 @@ mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+#[cfg(target_arch = "x86_64")]
+mod faults;
+mod fuse;
 mod fuzz_seeds;
 mod gc;
 mod guards;
+#[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
 mod locks;
