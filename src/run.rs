@@ -194,8 +194,11 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
     if tended.row.outcome != RepoOutcome::Busy || night.trash.is_none() {
         return tended;
     }
-    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
+    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait {
         night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        if night.stop.reached().is_some() {
+            break;
+        }
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();

@@ -11,7 +11,9 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, Oid, Repository};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// An index larger than this is no honest one, and would be read into memory whole.
@@ -187,6 +189,26 @@ fn broken_index(error: &git2::Error) -> io::Error {
     })
 }
 
+/// An entry of an index takes at least so many bytes.
+const SMALLEST_ENTRY: u64 = 62;
+
+/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the night a
+/// gigabyte and more.
+fn prove_count(index: &File) -> io::Result<()> {
+    let mut header = [0; 12];
+    if index.read_at(&mut header, 0)? < header.len() {
+        // libgit2 says so itself.
+        return Ok(());
+    }
+    let claimed = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+    if u64::from(claimed) <= index.metadata()?.len() / SMALLEST_ENTRY {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "`index` claims to hold {claimed} files, for which it is too short; delete it, then `git reset` in the tree makes a new one"
+    )))
+}
+
 /// A tree's index, as far as it matters.
 struct Staged {
     entries: BTreeMap<PathBuf, git2::IndexEntry>,
@@ -205,6 +227,7 @@ impl Staged {
             return Err(io::Error::other("its index is larger than any honest one"));
         }
         let file = beneath::file(&place)?;
+        prove_count(&file)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error))?;
         let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
