@@ -8,6 +8,7 @@ mod cronjobs;
 mod dry_run;
 mod eviction;
 mod gc;
+mod hostile;
 mod kills;
 mod lenders;
 mod locks;
