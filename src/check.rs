@@ -4,6 +4,7 @@
 
 use crate::beneath;
 use crate::config::policy::Policy;
+use crate::confine;
 use crate::facts::cache::CacheKind;
 use crate::git;
 use crate::inside::Inside;
@@ -76,7 +77,10 @@ fn not_yet(kind: CacheKind) -> bool {
 fn git(stop: &Stop) -> Line {
     let (major, minor) = git::OLDEST;
     match git::version(stop) {
-        Ok(Some(found)) if found >= git::OLDEST => ok("git", format!("{}.{}", found.0, found.1)),
+        Ok(Some(found)) if found >= git::OLDEST => {
+            let confined = if confine::held() { "confined by Landlock" } else { "not confined: this kernel has no Landlock" };
+            ok("git", format!("{}.{}, {confined}", found.0, found.1))
+        }
         Ok(Some(found)) => bad("git", format!("{}.{} is too old; install {major}.{minor} or newer", found.0, found.1)),
         Ok(None) => bad("git", format!("`git version` gave an answer that makes no sense; install {major}.{minor} or newer")),
         Err(error) => bad("git", error),

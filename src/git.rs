@@ -1,9 +1,10 @@
 //! The one door to the git program.
 //!
-//! Git runs on a shadow git dir (see [`crate::shadow`]) with an environment of our own making, in a process group of its own, under a
-//! time limit; it dies with its parent. It must never be started anywhere else, never inherit the caller's environment, and never
-//! see the config that a repo's agents wrote.
+//! Git runs on a shadow git dir (see [`crate::shadow`]) with an environment of our own making, in a process group of its own, confined to
+//! its repo (see [`crate::confine`]), under a time limit; it dies with its parent. It must never be started anywhere else, never inherit
+//! the caller's environment, and never see the config that a repo's agents wrote.
 
+use crate::confine::Reach;
 use crate::stop::Stop;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -56,6 +57,7 @@ const SETTINGS: [&str; 11] = [
 /// Git, ready to work on one git dir.
 pub struct Git<'a> {
     git_dir: &'a Path,
+    reach: &'a Reach,
     stop: &'a Stop,
     limit: Duration,
     settings: Vec<String>,
@@ -88,9 +90,9 @@ pub enum GitError {
 }
 
 impl<'a> Git<'a> {
-    /// Git on the git dir `git_dir`; every command is ended after `limit`, or when the run stops.
-    pub fn new(git_dir: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
-        Self { git_dir, stop, limit, settings: Vec::new() }
+    /// Git on the git dir `git_dir`, confined to `reach`; every command is ended after `limit`, or when the run stops.
+    pub fn new(git_dir: &'a Path, reach: &'a Reach, stop: &'a Stop, limit: Duration) -> Self {
+        Self { git_dir, reach, stop, limit, settings: Vec::new() }
     }
 
     /// One more `-c` setting for all commands.
@@ -125,11 +127,17 @@ impl<'a> Git<'a> {
     }
 
     fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio) -> Result<(), GitError> {
-        let words: Vec<_> = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect();
+        let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+        let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
         let command = words.join(" ");
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
-        let child = self.start(args, input, output, &err).map_err(GitError::Start)?;
-        let (status, ended) = self.wait(child).map_err(GitError::Start)?;
+        // Confinement is a thread's, and for good; a child dies with the thread that started it. So each has one of its own.
+        let child = || {
+            self.reach.enter().map_err(io::Error::other)?;
+            self.wait(self.start(&args, input, output, &err)?)
+        };
+        let ran = std::thread::scope(|scope| scope.spawn(child).join());
+        let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
         match ended {
             Some(why) => Err(GitError::Ended { command, why }),
             None if status.success() => Ok(()),
@@ -137,7 +145,7 @@ impl<'a> Git<'a> {
         }
     }
 
-    fn start<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<Child> {
+    fn start(&self, args: &[&OsStr], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<Child> {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new("git");
         command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -146,7 +154,7 @@ impl<'a> Git<'a> {
             command.args(["-c", setting]);
         }
         command.args(args).stdin(input).stdout(output).stderr(err.try_clone()?).process_group(0);
-        die_with_parent(&mut command);
+        treewarden_unsafe::die_with_parent(&mut command);
         command.spawn()
     }
 
@@ -183,18 +191,6 @@ impl<'a> Git<'a> {
     }
 }
 
-#[expect(unsafe_code, reason = "pre_exec is unsafe by nature; prctl and getppid are async-signal-safe")]
-fn die_with_parent(command: &mut Command) {
-    let parent = rustix::process::getpid();
-    let ask = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-        // The parent may have died before the kernel was asked.
-        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent is gone")) }
-    };
-    // SAFETY: the closure makes two system calls and allocates only on the error path, which ends the child.
-    unsafe { command.pre_exec(ask) };
-}
-
 fn read_all(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -218,7 +214,8 @@ fn tail(file: &mut std::fs::File) -> String {
 /// [`GitError`] when git can't be started; none in the option when its answer isn't understood.
 pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
     let scratch = tempfile::tempdir().map_err(GitError::Start)?;
-    let answer = Git::new(scratch.path(), stop, Duration::from_secs(10)).run(&["version"])?;
+    let reach = Reach::of(scratch.path()).map_err(GitError::Start)?;
+    let answer = Git::new(scratch.path(), &reach, stop, Duration::from_secs(10)).run(&["version"])?;
     Ok(parse_version(&String::from_utf8_lossy(&answer)))
 }
 
@@ -239,13 +236,30 @@ mod tests {
         assert_eq!(parse_version("nonsense"), None);
     }
 
+    /// Asks git for something in a scratch folder, under a short limit.
+    fn ask(prepare: impl FnOnce(&Path), setting: &str, args: &[&str]) -> Result<Vec<u8>, GitError> {
+        let scratch = tempfile::tempdir().unwrap();
+        prepare(scratch.path());
+        let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
+        let reach = Reach::of(scratch.path()).unwrap();
+        Git::new(scratch.path(), &reach, &stop, Duration::from_millis(300)).with(setting.to_owned()).run(args)
+    }
+
     #[test]
     fn a_git_that_takes_too_long_is_ended() {
-        let scratch = tempfile::tempdir().unwrap();
-        let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
-        let git = Git::new(scratch.path(), &stop, Duration::from_millis(300)).with("alias.wait=!sleep 30".into());
+        let fifo = |scratch: &Path| {
+            let path = scratch.join("fifo");
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        };
         let began = Instant::now();
-        assert!(matches!(git.run(&["wait"]), Err(GitError::Ended { .. })));
+        assert!(matches!(ask(fifo, "core.x=y", &["hash-object", "--no-filters", "fifo"]), Err(GitError::Ended { .. })));
         assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn git_can_start_nothing_but_git() {
+        let alias = |command| ask(|_| (), command, &["other"]);
+        assert!(alias("alias.other=!exit 0").is_err() || !crate::confine::held());
+        assert!(alias("alias.other=version").is_ok());
     }
 }

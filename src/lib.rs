@@ -25,7 +25,9 @@
 //!    Unknown means keep.
 //! 4. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
 //! 5. The git program is started only in [`git`].
-//! 6. A failed item is a row in the report, never the end of the run.
+//! 6. Git reaches its own repo and nothing else ([`confine`]), and this crate has no unsafe code: the two calls that need some stand in
+//!    `unsafe/`.
+//! 7. A failed item is a row in the report, never the end of the run.
 
 pub mod alert;
 pub mod apply;
@@ -33,6 +35,7 @@ pub mod beneath;
 pub mod check;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod demo;
 pub mod eviction;
 pub mod facts;

@@ -4,6 +4,7 @@ mod bad_input;
 mod caches;
 mod cli;
 mod config;
+mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;

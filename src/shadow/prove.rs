@@ -1,0 +1,176 @@
+//! What a git dir must look like before git or git2 may go near it.
+//!
+//! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere; the same for the object folders it
+//! borrows from. It must never open what it has not looked at, and never read a config as anything but data.
+
+use super::{CONFIG_CAP, Refusal, SMALL};
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use rustix::fs::FileType;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// What was proven, as it was read.
+pub(super) struct Proven {
+    /// The text of HEAD.
+    pub(super) head: Vec<u8>,
+    /// Folders of objects that it borrows, directly or through others.
+    pub(super) lenders: Vec<Inside>,
+    /// The ids of loose objects, its own and borrowed ones, a line each.
+    pub(super) loose: String,
+}
+
+/// Git follows borrowed objects to others' borrowed objects this deep.
+const LENDERS_DEEP: usize = 5;
+
+/// A fixed name below a place can't climb.
+pub(super) fn at(place: &Inside, name: &str) -> Inside {
+    place.join(name).expect("a fixed name stays inside")
+}
+
+pub(super) fn unreadable(path: &str) -> impl Fn(io::Error) -> Refusal {
+    move |cause| Refusal::Unreadable { path: path.to_owned(), cause }
+}
+
+/// The shape of an honest git dir.
+pub(super) fn prove(git_dir: &Inside) -> Result<Proven, Refusal> {
+    let odd =
+        |name: &str, what: &str| Refusal::Odd(format!("`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"));
+    let must_be = |name: &str, wanted: FileType, needed: bool| {
+        let place = if name.is_empty() { git_dir.clone() } else { at(git_dir, name) };
+        match found(beneath::stat(&place)).map_err(unreadable(&place.to_string()))? {
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == wanted => Ok(()),
+            Some(_) if name.is_empty() => Err(Refusal::Odd(format!("`{git_dir}` is no folder; name the main checkout, not a worktree"))),
+            Some(_) => Err(odd(name, if wanted == FileType::Directory { "is no folder" } else { "is no regular file" })),
+            None if needed => {
+                Err(Refusal::Odd(format!("`{place}` is missing: this is no git checkout; clone it, or take it out of the config")))
+            }
+            None => Ok(()),
+        }
+    };
+    for (name, needed) in [
+        ("", true),
+        ("objects", true),
+        ("objects/pack", false),
+        ("objects/info", false),
+        ("refs", true),
+        ("logs", false),
+        ("worktrees", false),
+    ] {
+        must_be(name, FileType::Directory, needed)?;
+    }
+    for (name, needed) in [
+        ("HEAD", true),
+        ("packed-refs", false),
+        ("shallow", false),
+        ("config", false),
+        ("index", false),
+        ("objects/info/alternates", false),
+    ] {
+        must_be(name, FileType::RegularFile, needed)?;
+    }
+    if found(beneath::stat(&at(git_dir, "commondir"))).map_err(unreadable("commondir"))?.is_some() {
+        return Err(odd("commondir", "leads to another repo"));
+    }
+    prove_owner(git_dir)?;
+    prove_refs(git_dir)?;
+    let own = at(git_dir, "objects");
+    let mut lenders = Vec::new();
+    prove_lenders(&own, LENDERS_DEEP, &mut lenders)?;
+    let loose = [&own].into_iter().chain(&lenders).map(prove_objects).collect::<Result<_, _>>()?;
+    Ok(Proven { head: prove_head(git_dir)?, lenders, loose })
+}
+
+/// Root may tend everybody's repos; anybody else only his own.
+fn prove_owner(git_dir: &Inside) -> Result<(), Refusal> {
+    let owner = beneath::stat(git_dir).map_err(unreadable(".git"))?.st_uid;
+    let me = rustix::process::geteuid();
+    if me.is_root() || owner == me.as_raw() {
+        return Ok(());
+    }
+    Err(Refusal::Odd(format!("`{git_dir}` belongs to user {owner}, and this is user {}; run as the agents' user", me.as_raw())))
+}
+
+/// HEAD names a branch or a commit: git takes a folder with any other HEAD for no repo at all.
+fn prove_head(git_dir: &Inside) -> Result<Vec<u8>, Refusal> {
+    let head = beneath::read(&at(git_dir, "HEAD"), SMALL).map_err(unreadable(&format!("{git_dir}/HEAD")))?;
+    let text = head.trim_ascii();
+    if text.starts_with(b"ref: refs/") || (text.len() == 40 && text.iter().all(u8::is_ascii_hexdigit)) {
+        return Ok(head);
+    }
+    Err(Refusal::Odd(format!(
+        "`{git_dir}/HEAD` names neither a branch nor a commit; mend it with `git symbolic-ref HEAD refs/heads/BRANCH`"
+    )))
+}
+
+/// Borrowed objects must stand inside the volume, or a repack could be led to another tenant's; and so must what the lender borrows.
+fn prove_lenders(objects: &Inside, deep: usize, lenders: &mut Vec<Inside>) -> Result<(), Refusal> {
+    let list = at(objects, "info/alternates");
+    let Some(text) = found(beneath::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))? else { return Ok(()) };
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#') {
+        let path = Path::new(OsStr::from_bytes(line));
+        let lender = Some(path).filter(|path| path.is_absolute()).and_then(|path| Inside::new(objects.root(), path).ok());
+        let Some(lender) = lender else {
+            return Err(Refusal::Odd(format!("`{list}` names `{}`, outside the volume; repack it with `git repack -ad`", path.display())));
+        };
+        let stands = found(beneath::dir(&lender)).map_err(unreadable(&lender.to_string()))?.is_some();
+        if stands && deep > 0 && !lenders.contains(&lender) {
+            lenders.push(lender.clone());
+            prove_lenders(&lender, deep - 1, lenders)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refs, reflogs and registrations are plain files in plain folders: a FIFO among them would hang git and libgit2 alike, a link would lead
+/// them astray.
+fn prove_refs(git_dir: &Inside) -> Result<(), Refusal> {
+    for top in ["refs", "logs", "worktrees"] {
+        let entries = walkdir::WalkDir::new(at(git_dir, top).path()).follow_links(false).into_iter();
+        // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that has some stays.
+        for entry in entries.filter_entry(|entry| !(top == "worktrees" && entry.depth() == 2 && entry.file_name() == "modules")) {
+            match entry {
+                Ok(entry) => prove_plain(&entry)?,
+                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/{top}"), cause: error.into() }),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
+    use std::os::unix::fs::FileTypeExt;
+    let kind = entry.file_type();
+    // A socket is git's file system monitor's; opening it fails, and nothing waits.
+    if kind.is_file() || kind.is_dir() || kind.is_socket() {
+        return Ok(());
+    }
+    Err(Refusal::Odd(format!("`{}` is neither file nor folder; remove it", entry.path().display())))
+}
+
+/// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
+/// as well, is no honest one either. Gives the ids of loose objects.
+fn prove_objects(objects: &Inside) -> Result<String, Refusal> {
+    let mut loose = String::new();
+    for entry in walkdir::WalkDir::new(objects.path()).follow_links(false) {
+        match entry {
+            Ok(entry) => {
+                prove_plain(&entry)?;
+                loose.extend(loose_id(entry.path()));
+            }
+            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(Refusal::Unreadable { path: objects.to_string(), cause: error.into() }),
+        }
+    }
+    Ok(loose)
+}
+
+/// `ab/cdef...` as a line.
+fn loose_id(path: &Path) -> Option<String> {
+    let (shard, name) = (path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?);
+    let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (shard.len() == 2 && name.len() == 38 && hex(shard) && hex(name)).then(|| format!("{shard}{name}\n"))
+}
