@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, look::Look, text};
+use crate::report::{RunOutcome, RunReport, history, json, look::Look, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, journal, volume};
@@ -192,7 +192,7 @@ fn only(parts: &[Part]) -> Only {
 fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
     let render = |look| match pass.format {
         Format::Text => text::render(report, look),
-        Format::Json => serde_json::to_string_pretty(report).expect("a report has only string keys") + "\n",
+        Format::Json => json::pretty(report),
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
     save(path, &render(Look::PLAIN))
@@ -246,7 +246,7 @@ fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let runs = &history.runs[history.runs.len().saturating_sub(last)..];
     print(&match format {
         Format::Text => history::render(runs, history.skipped, Look::of_stdout()),
-        Format::Json => serde_json::to_string_pretty(runs).expect("a report has only string keys") + "\n",
+        Format::Json => json::pretty(&runs),
     })?;
     Ok(0)
 }

@@ -4,7 +4,7 @@
 //! own, and the torn one is skipped. One writer at a time is the caller's promise: a run holds the volume's lock. What a run
 //! wrote must never be changed.
 
-use crate::report::{RunReport, TreeOutcome, VerdictName};
+use crate::report::{RunReport, TreeOutcome, VerdictName, json};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -50,15 +50,12 @@ pub fn file(state: &Path) -> PathBuf {
 }
 
 /// The run as the journal's line, without the line's end: what stays as it was is left out, so that the line stays small.
-///
-/// # Panics
-/// Never: a report has only string keys, and its paths are written lossily.
 pub fn line(report: &RunReport) -> String {
     let mut small = report.clone();
     for repo in &mut small.repos {
         repo.worktrees.retain(|tree| tree.verdict != VerdictName::Keep || tree.outcome != TreeOutcome::Kept);
     }
-    serde_json::to_string(&small).expect("a report has only string keys, and its paths are written lossily")
+    json::line(&small)
 }
 
 /// Adds a run, in one write, and waits until it is on the disk.
