@@ -9,7 +9,10 @@
 mod config;
 mod evil;
 mod hooks;
+mod huge;
 mod links;
+mod names;
+mod races;
 
 use super::support::repo::Repo;
 use super::support::snapshot::{Standing, snapshot};
@@ -25,7 +28,8 @@ use std::time::{Duration, Instant};
 use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
 
 /// A volume of thirty of them takes some seconds.
-const LIMIT: Duration = Duration::from_secs(90);
+static LIMIT: std::sync::LazyLock<Duration> =
+    std::sync::LazyLock::new(|| Duration::from_secs(std::env::var("HOSTILE_LIMIT").map_or(300, |s| s.parse().unwrap())));
 /// What the program itself may take, whatever it is made to read.
 const MOST_MEMORY: u64 = 300 << 20;
 
@@ -63,9 +67,11 @@ impl Case {
 /// A volume with an honest repo and a victim.
 fn stage() -> World {
     let world = World::new();
-    for (section, text) in
-        [("run", "max_reaped: 10000"), ("defaults", "gc: {strategy: git-gc}"), ("caches", "{kind: folder, name: models, path: caches/models}")]
-    {
+    for (section, text) in [
+        ("run", "max_reaped: 10000"),
+        ("defaults", "gc: {strategy: git-gc}"),
+        ("caches", "{kind: folder, name: models, path: caches/models}"),
+    ] {
         world.set(section, text);
     }
     for folder in ["sung", "outside", "canaries", "home"] {
@@ -77,6 +83,7 @@ fn stage() -> World {
     world.enrol("acme/honest", "");
     Evil::copy(&world, "honest");
     Evil::copy(&world, "victim");
+    Evil::copy(&world, "lender");
     world
 }
 
@@ -96,8 +103,12 @@ fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
     for place in ["acme__victim", "worktrees/acme__victim", "caches"] {
         all.extend(snapshot(&world.at(place)).into_iter().map(|(path, standing)| (Path::new(place).join(path), standing)));
     }
+    // Git touches a borrowed object that it would have written, as it does with its own.
+    let lent = snapshot(&world.at("acme__lender")).into_iter().map(|(path, standing)| (path, Standing { mtime: 0, ctime: 0, ..standing }));
+    all.extend(lent.map(|(path, standing)| (Path::new("acme__lender").join(path), standing)));
     all.extend(snapshot(&Evil::origins()).into_iter().map(|(path, standing)| (Path::new("origins").join(path), standing)));
-    let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>();
+    let names =
+        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>();
     // No new name at the top of anything, either.
     for folder in [world.beside(""), world.root.clone(), world.at("worktrees")] {
         let standing = Standing { kind: "names", mode: 0, size: 0, content: 0, inode: 0, mtime: 0, ctime: 0 };
@@ -132,7 +143,7 @@ fn run(world: &World, arguments: &[&str]) -> Ended {
         if let Some(status) = child.try_wait().unwrap() {
             break status;
         }
-        if began.elapsed() > LIMIT {
+        if began.elapsed() > *LIMIT {
             child.kill().unwrap();
             child.wait().unwrap();
             panic!("it hangs: {arguments:?}: {}", String::from_utf8_lossy(&fs::read(err.path()).unwrap()));
@@ -153,13 +164,26 @@ fn memory(pid: u32) -> u64 {
 /// Characters that steer a terminal, or turn the reading direction.
 fn steering(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let odd = |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    let odd =
+        |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
     text.lines().filter(|line| line.contains(odd)).map(|line| format!("{:?}", line.chars().take(600).collect::<String>())).collect()
 }
 
 /// A whole night over these cases on one volume; every complaint at once.
 fn night(cases: &[Case]) {
     let world = stage();
+    let only = std::env::var("HOSTILE_ONLY").ok();
+    if let Some(only) = only {
+        for case in cases.iter().filter(|case| case.name.contains(&only)) {
+            println!("{}", case.name);
+            let world = stage();
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| night_on(&world, std::slice::from_ref(case), |_| {})));
+            if let Err(why) = done {
+                println!("PANIC {:?}", why.downcast_ref::<String>().map(|s| s.chars().take(1500).collect::<String>()));
+            }
+        }
+        return;
+    }
     night_on(&world, cases, |_| {});
 }
 
@@ -244,7 +268,8 @@ fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
     let told = row.reason.clone().unwrap_or_default();
     let wanted = words.contains(&case.words) || told.contains(&case.words);
     (found != case.row || !wanted).then(|| {
-        let trees: Vec<_> = row.worktrees.iter().map(|tree| format!("{}: {:?} {:?}", world.below(&tree.path), tree.outcome, tree.reasons)).collect();
+        let trees: Vec<_> =
+            row.worktrees.iter().map(|tree| format!("{}: {:?} {:?}", world.below(&tree.path), tree.outcome, tree.reasons)).collect();
         format!("{}: expected `{} {}`, found `{found}`: {told:?} {:?} {trees:?}", case.name, case.row, case.words, row.failures)
     })
 }
@@ -268,7 +293,8 @@ fn honest(world: &World, report: &RunReport) -> Option<String> {
     let honest = Repo::there(world, "acme/honest");
     let (_, work, _) = try_git(&honest.path, 0.0, &["show", &format!("{rescue}:new.ts")]);
     let gone = !world.at("worktrees/acme__honest/landed").exists() && !world.at("worktrees/acme__honest/dirty").exists();
-    let fine = row.outcome == RepoOutcome::Maintained && row.failures.is_empty() && gone && work == WORK.trim_end() && honest.fsck().is_empty();
+    let fine =
+        row.outcome == RepoOutcome::Maintained && row.failures.is_empty() && gone && work == WORK.trim_end() && honest.fsck().is_empty();
     (!fine).then(|| format!("the honest repo: {row:?}"))
 }
 
@@ -291,6 +317,16 @@ fn no_link_is_followed() {
 }
 
 #[test]
+fn no_name_steers_a_terminal() {
+    night(&names::cases());
+}
+
+#[test]
+fn nothing_huge_or_corrupt_stops_the_night() {
+    night(&huge::cases());
+}
+
+#[test]
 fn the_canaries_can_sing() {
     let world = stage();
     let cases: Vec<Case> = config::cases().into_iter().chain(hooks::cases()).filter(|case| !case.sings.is_empty()).collect();
@@ -298,7 +334,9 @@ fn the_canaries_can_sing() {
         let evil = Evil::copy(&world, &case.name);
         (case.make)(&evil);
         write(&evil.repo.path.join("README.md"), "edited\n");
-        let _whatever_it_says = try_git(&evil.repo.path, 0.0, &case.sings.split(' ').collect::<Vec<_>>());
+        for command in case.sings.split(" && ") {
+            let _whatever_it_says = try_git(&evil.repo.path, 0.0, &command.split(' ').collect::<Vec<_>>());
+        }
         !world.beside("sung").join(&case.name).exists()
     });
     let silent: Vec<&str> = silent.map(|case| case.name.as_str()).collect();

@@ -3,8 +3,8 @@
 //! The last word of a row is a plain git command that wakes the canary in the same repo, where there is one that does so without a network,
 //! a terminal or a newer git: see `the_canaries_can_sing`.
 
-use super::{Case, FINE, evil::Evil, refused};
 use super::super::support::write;
+use super::{Case, FINE, evil::Evil, refused};
 
 /// A git command that wakes the canary.
 type Sings = &'static str;
@@ -51,7 +51,7 @@ const COMMANDS: &[(&[&str], Sings)] = &[
     (&["remote.origin.vcs=evil"], ""),
     (&["remote.origin.proxy=https://nowhere", "http.proxy=https://nowhere", "http.sslKey={outside}/fifo"], ""),
     (&["uploadpack.packObjectsHook={}"], ""),
-    (&["gc.recentObjectsHook={}"], "repack -q -d --cruft"),
+    (&["gc.recentObjectsHook={}"], "hash-object -w README.md && prune --expire=1.hour.ago"),
     (&["sendemail.ccCmd={}", "sendemail.toCmd={}", "sendemail.headerCmd={}", "sendemail.smtpServer={}", "sendemail.sendmailCmd={}"], ""),
     (&["imap.tunnel={}", "svn.authorsProg={}", "gitcvs.dbDriver={}", "git-p4.client={}"], ""),
     (&["sequence.editor={}"], ""),
@@ -69,7 +69,15 @@ const COMMANDS: &[(&[&str], Sings)] = &[
     (&["trace2.eventTarget={outside}/trace", "trace2.normalTarget={outside}/trace", "trace2.perfTarget=af_unix:{outside}/fifo"], ""),
     (&["fsmonitor.socketDir={outside}", "fsmonitor.allowRemote=true", "core.fsmonitorHookVersion=2", "core.fsmonitor={}"], "status"),
     (&["gc.repackFilter=blob:none", "gc.repackFilterTo={outside}/filtered"], ""),
-    (&["mailmap.file={outside}/fifo", "blame.ignoreRevsFile={outside}/fifo", "fsck.skipList={outside}/fifo", "diff.orderFile={outside}/fifo"], ""),
+    (
+        &[
+            "mailmap.file={outside}/fifo",
+            "blame.ignoreRevsFile={outside}/fifo",
+            "fsck.skipList={outside}/fifo",
+            "diff.orderFile={outside}/fifo",
+        ],
+        "",
+    ),
     (&["commit.template={outside}/fifo", "format.signatureFile={outside}/fifo", "http.cookieFile={outside}/fifo"], ""),
     (&["include.path={outside}/fifo"], ""),
     (&["include.path=/dev/zero"], ""),
@@ -83,20 +91,45 @@ const RULES: &[&[&str]] = &[
     &["gc.worktreePruneExpire=now", "worktree.guessRemote=true"],
     &["gc.cruftPacks=false", "gc.maxCruftSize=1", "gc.bigPackThreshold=1", "gc.packRefs=false", "gc.logExpiry=never"],
     &["repack.packKeptObjects=true", "repack.updateServerInfo=true", "repack.useDeltaIslands=true", "repack.writeBitmaps=true"],
-    &["pack.packSizeLimit=1", "pack.window=1000000", "pack.depth=4095", "pack.threads=4096", "pack.indexVersion=1", "pack.windowMemory=64g"],
+    &[
+        "pack.packSizeLimit=1",
+        "pack.window=1000000",
+        "pack.depth=4095",
+        "pack.threads=4096",
+        "pack.indexVersion=1",
+        "pack.windowMemory=64g",
+    ],
     &["core.fsync=none", "core.fsyncMethod=batch", "core.compression=9", "core.bigFileThreshold=1", "core.packedGitLimit=1"],
     &["core.ignoreCase=true", "core.fileMode=false", "core.symlinks=false", "core.trustctime=false", "core.checkStat=minimal"],
     &["core.autocrlf=true", "core.eol=crlf", "core.safecrlf=true", "i18n.commitEncoding=utf-16", "core.commentChar=auto"],
     &["core.bare=true"],
-    &["core.sparseCheckout=true", "core.sparseCheckoutCone=true", "index.sparse=true", "core.splitIndex=true", "splitIndex.sharedIndexExpire=now"],
+    &[
+        "core.sparseCheckout=true",
+        "core.sparseCheckoutCone=true",
+        "index.sparse=true",
+        "core.splitIndex=true",
+        "splitIndex.sharedIndexExpire=now",
+    ],
     &["core.preferSymlinkRefs=true", "core.filesRefLockTimeout=-1", "core.packedRefsTimeout=-1", "core.logAllRefUpdates=false"],
-    &["core.useReplaceRefs=true", "core.commitGraph=false", "core.multiPackIndex=false", "core.maxTreeDepth=1", "core.sharedRepository=0777"],
+    &[
+        "core.useReplaceRefs=true",
+        "core.commitGraph=false",
+        "core.multiPackIndex=false",
+        "core.maxTreeDepth=1",
+        "core.sharedRepository=0777",
+    ],
     &["feature.manyFiles=true", "feature.experimental=true", "index.version=4", "index.skipHash=true", "core.untrackedCache=true"],
     &["status.showUntrackedFiles=no", "core.quotePath=false", "advice.detachedHead=maybe", "color.ui=always", "log.date=format:\u{1b}[31m"],
     &["user.name=\u{1b}]0;owned\u{7}", "user.email=\n", "author.name=", "committer.email="],
     &["core.repositoryFormatVersion=1", "extensions.noop=true", "extensions.relativeWorktrees=true", "extensions.worktreeConfig=true"],
     &["gc.auto=bad", "pack.threads=bad", "core.compression=1000", "core.abbrev=-1", "core.fsyncObjectFiles=perhaps"],
-    &["attr.tree=refs/heads/main", "rerere.enabled=true", "notes.rewriteRef=refs/*", "receive.procReceiveRefs=refs", "transfer.hideRefs=refs"],
+    &[
+        "attr.tree=refs/heads/main",
+        "rerere.enabled=true",
+        "notes.rewriteRef=refs/*",
+        "receive.procReceiveRefs=refs",
+        "transfer.hideRefs=refs",
+    ],
 ];
 
 /// What would change the meaning of a repo is refused by name.
@@ -145,7 +178,8 @@ pub(super) fn cases() -> Vec<Case> {
 
 /// The same keys where else git would look for them.
 fn places() -> Vec<Case> {
-    const EVIL: &[&str] = &["core.fsmonitor={}", "core.hooksPath={hooks}", "filter.evil.clean={}", "gc.recentObjectsHook={}", "gc.pruneExpire=now"];
+    const EVIL: &[&str] =
+        &["core.fsmonitor={}", "core.hooksPath={hooks}", "filter.evil.clean={}", "gc.recentObjectsHook={}", "gc.pruneExpire=now"];
     let included = |name: &str, condition: &'static str| {
         let case = Case::new(name, FINE, "", move |evil: &Evil| {
             let file = evil.git_dir("included");
@@ -167,7 +201,8 @@ fn places() -> Vec<Case> {
         })
         .sings("status"),
         Case::new("admin-config", FINE, "", |evil: &Evil| {
-            for file in ["worktrees/landed/config", "worktrees/dirty/config", "modules/x/config", "objects/config", "refs/../config.local"] {
+            for file in ["worktrees/landed/config", "worktrees/dirty/config", "modules/x/config", "objects/config", "refs/../config.local"]
+            {
                 evil.configure(&evil.git_dir(file), EVIL);
             }
         }),
@@ -177,7 +212,10 @@ fn places() -> Vec<Case> {
                 evil.configure(&evil.repo.path.join(file), EVIL);
                 evil.configure(&evil.dirty.path.join(file), EVIL);
             }
-            evil.configure(&evil.dirty.path.join(".gitmodules"), &["submodule.x.path=x", "submodule.x.update=!{}", "submodule.x.url=ext::{} x"]);
+            evil.configure(
+                &evil.dirty.path.join(".gitmodules"),
+                &["submodule.x.path=x", "submodule.x.update=!{}", "submodule.x.url=ext::{} x"],
+            );
         }),
         // Git looks upwards for a repo, and a bare one may stand anywhere.
         Case::new("a-bare-repo-around", FINE, "", |evil: &Evil| {

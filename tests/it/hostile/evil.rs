@@ -160,11 +160,13 @@ impl<'a> Evil<'a> {
         }
     }
 
-    /// Fills in `{}` (the canary), `{hooks}`, `{outside}` and `{victim}`.
+    /// Fills in `{}` (the canary), `{hooks}`, `{outside}`, `{victim}` and `{lender}`.
     pub(crate) fn fill(&self, text: &str) -> String {
         let hooks = if text.contains("{hooks}") { self.hooks() } else { PathBuf::new() };
         let outside = self.outside();
-        let pairs = [("{}", &self.canary), ("{hooks}", &hooks), ("{outside}", &outside), ("{victim}", &self.victim(""))];
+        let lender = self.repo.world.at("acme__lender/.git/");
+        let pairs =
+            [("{}", &self.canary), ("{hooks}", &hooks), ("{outside}", &outside), ("{victim}", &self.victim("")), ("{lender}", &lender)];
         pairs.iter().fold(text.to_owned(), |text, (mark, path)| text.replace(mark, &path.display().to_string()))
     }
 
@@ -176,7 +178,10 @@ impl<'a> Evil<'a> {
             let (section, name) = key.rsplit_once('.').unwrap();
             let (section, sub) = section.split_once('.').map_or((section, None), |(section, sub)| (section, Some(sub)));
             let sub = sub.map(|sub| format!(" \"{}\"", self.fill(sub))).unwrap_or_default();
-            text.push_str(&format!("[{section}{sub}]\n\t{name} = \"{}\"\n", self.fill(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")));
+            text.push_str(&format!(
+                "[{section}{sub}]\n\t{name} = \"{}\"\n",
+                self.fill(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+            ));
         }
         write(file, text);
     }

@@ -8,7 +8,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 const EVERYTHING: &str = "* filter=evil diff=evil merge=evil ident export-subst text=auto eol=crlf\n";
-const FILTERS: &[&str] = &["filter.evil.clean={}", "filter.evil.smudge={}", "filter.evil.required=true", "diff.evil.textconv={}", "merge.evil.driver={}"];
+const FILTERS: &[&str] =
+    &["filter.evil.clean={}", "filter.evil.smudge={}", "filter.evil.required=true", "diff.evil.textconv={}", "merge.evil.driver={}"];
 
 /// The cases of this room.
 pub(super) fn cases() -> Vec<Case> {
@@ -43,7 +44,9 @@ fn hooks() -> Vec<Case> {
             evil.configure(&evil.git_dir("config"), &["core.hooksPath=hooks"]);
         })
         .sings("pack-refs --all"),
-        Case::new("hooks-among-refs", "Maintained reap reap", "", |evil| evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"))),
+        Case::new("hooks-among-refs", "Maintained reap reap!", "bad object", |evil| {
+            evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"))
+        }),
         // The monitor's own socket, and one that nobody listens at.
         Case::new("monitor-socket", FINE, "", |evil| {
             drop(std::os::unix::net::UnixListener::bind(evil.git_dir("worktrees/dirty/fsmonitor--daemon.ipc")).unwrap());
@@ -133,8 +136,8 @@ fn histories() -> Vec<Case> {
         }),
         // Git passes over what a shallow file cuts off; a repack that believed it would drop the history.
         Case::new("shallow", FINE, "", |evil| write(&evil.git_dir("shallow"), evil.repo.git(&["rev-parse", "HEAD"]) + "\n")),
-        Case::new("shallow-garbage", "Maintained - -", "", |evil| write(&evil.git_dir("shallow"), "garbage\n")),
-        Case::new("shallow-blob", "Maintained - -", "", |evil| {
+        Case::new("shallow-garbage", refused(), "invalid graft", |evil| write(&evil.git_dir("shallow"), "garbage\n")),
+        Case::new("shallow-blob", "Maintained reap reap!", "not a blob", |evil| {
             write(&evil.git_dir("shallow"), evil.repo.git(&["rev-parse", "HEAD:README.md"]) + "\n");
         }),
         Case::new("landed-by-decree", FINE, "", |evil| {
@@ -160,28 +163,33 @@ fn histories() -> Vec<Case> {
             evil.repo.git(&["symbolic-ref", "refs/treewarden/shield/nowhere", "refs/heads/nowhere"]);
             evil.repo.git(&["symbolic-ref", "refs/treewarden/rescue/x/circle", "refs/treewarden/rescue/x/circle"]);
         }),
-        Case::new("shield-broken", "Maintained - -", "", |evil| write(&evil.git_dir("refs/treewarden/shield/bad"), "garbage\n")),
-        Case::new("symbolic-circle", "Maintained - -", "", |evil| {
+        Case::new("shield-broken", "Maintained reap reap!", "bad object", |evil| {
+            write(&evil.git_dir("refs/treewarden/shield/bad"), "garbage\n")
+        }),
+        Case::new("symbolic-circle", FINE, "", |evil| {
             write(&evil.git_dir("refs/heads/a"), "ref: refs/heads/b\n");
             write(&evil.git_dir("refs/heads/b"), "ref: refs/heads/a\n");
         }),
-        Case::new("head-climbs", refused(), "", |evil| write(&evil.git_dir("HEAD"), "ref: refs/../../../acme__victim/.git/refs/heads/main\n")),
-        Case::new("branch-climbs", "Maintained - -", "", |evil| {
+        Case::new("head-climbs", FINE, "", |evil| write(&evil.git_dir("HEAD"), "ref: refs/../../../acme__victim/.git/refs/heads/main\n")),
+        Case::new("branch-climbs", "Maintained unknown reap", "is not valid", |evil| {
             write(&evil.git_dir("worktrees/landed/HEAD"), "ref: refs/heads/../../../acme__victim/.git/refs/heads/main\n");
         }),
-        Case::new("ref-climbs", "Maintained - -", "", |evil| {
+        Case::new("ref-climbs", FINE, "", |evil| {
             write(&evil.git_dir("refs/heads/astray"), "ref: ../acme__victim/.git/refs/heads/main\n");
         }),
-        Case::new("packed-refs-climb", "Maintained - -", "", |evil| {
+        Case::new("packed-refs-climb", "Maintained reap reap!", "dangerous", |evil| {
             let id = evil.repo.git(&["rev-parse", "HEAD"]);
-            write(&evil.git_dir("packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{id} refs/heads/../../../../acme__victim/x\n"));
+            write(
+                &evil.git_dir("packed-refs"),
+                format!("# pack-refs with: peeled fully-peeled sorted \n{id} refs/heads/../../../../acme__victim/x\n"),
+            );
         }),
-        Case::new("no-such-head", "Maintained - -", "", |evil| {
+        Case::new("no-such-head", "Maintained reap unknown!", "not found", |evil| {
             write(&evil.git_dir("HEAD"), "ref: refs/heads/nowhere\n");
             write(&evil.git_dir("worktrees/dirty/HEAD"), format!("{}\n", "1".repeat(40)));
         }),
         Case::new("nested-repo", "Maintained reap keep", "nested repo", |evil| {
-            let inner = evil.dirty.path.join("node_modules/x/inner");
+            let inner = evil.dirty.path.join("node_modules/inner");
             fs::create_dir_all(&inner).unwrap();
             git(&inner, 60.0, &["init", "-q"]);
             evil.fill_with_hooks(&inner.join(".git/hooks"));
