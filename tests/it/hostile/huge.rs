@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 /// Bytes that cost no disk.
-const HUGE: u64 = 3 << 30;
+const HUGE: u64 = 1 << 30;
 
 /// A file of so many zeros, none of which takes room.
 fn sparse(path: &Path, bytes: u64) {
