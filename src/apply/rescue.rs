@@ -10,7 +10,7 @@ use crate::facts::rescue::{Manifest, REFS, Rescue, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::shadow::Shadow;
+use crate::shadow::{Refusal, Shadow};
 use crate::survey::known::{Files, INDEX_CAP, Known};
 use crate::survey::rescues::{self, Held, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
@@ -42,6 +42,9 @@ pub enum RescueError {
     /// Git's store refuses.
     #[error("failed to write the rescue: {}; the tree stays", .0.message())]
     Git(#[from] git2::Error),
+    /// The kernel refused to confine the work on the store.
+    #[error("{0}; the tree stays")]
+    Confine(#[from] Refusal),
     /// What was read back isn't what stands in the tree.
     #[error("failed to verify the rescue: {0}; the tree stays")]
     Differs(String),
@@ -60,9 +63,22 @@ pub struct Rescued {
 
 /// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its registration reaches.
 ///
+/// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what writes is confined.
+///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
 pub fn rescue(
+    shadow: &Shadow,
+    worktree: &Worktree,
+    place: Option<&Inside>,
+    unreached: &[String],
+    most: u64,
+    now: DateTime<Utc>,
+) -> Result<Rescued, RescueError> {
+    shadow.confined(|| make(shadow, worktree, place, unreached, most, now))?
+}
+
+fn make(
     shadow: &Shadow,
     worktree: &Worktree,
     place: Option<&Inside>,

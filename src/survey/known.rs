@@ -10,7 +10,7 @@ use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, Oid, Repository};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
 pub(super) const FILES_CAP: usize = 5_000_000;
+/// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
+const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.
@@ -139,8 +141,10 @@ fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid, most: usize) -
     let mut files = Files::new();
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
     let mut folders = vec![(Vec::new(), 0, tree)];
+    let mut times: HashMap<Oid, u32> = HashMap::new();
     while let Some((above, depth, tree)) = folders.pop() {
         go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
+        let same = times.entry(tree).and_modify(|times| *times += 1).or_insert(1);
         for entry in &repo.find_tree(tree)? {
             let path = [above.as_slice(), entry.name_bytes()].concat();
             if entry.kind() == Some(git2::ObjectType::Tree) {
@@ -149,7 +153,7 @@ fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid, most: usize) -
                 files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
             }
         }
-        if depth > DEEPEST || files.len().max(folders.len()) > most {
+        if *same > SAME_CAP || depth > DEEPEST || files.len().max(folders.len()) > most {
             return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
         }
     }

@@ -15,6 +15,7 @@ mod fuse;
 mod fuzz_seeds;
 mod gc;
 mod guards;
+mod hostile;
 #[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
