@@ -10,7 +10,7 @@ use crate::rescues::restore::{Wish, restore, told};
 use crate::rescues::{self, RescuesError};
 use crate::run::{self, Options};
 use crate::stop::Stop;
-use crate::{check, demo, journal, volume};
+use crate::{check, demo, durable, journal, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -186,7 +186,8 @@ pub fn main() -> ExitCode {
     start_logs(cli.log_format);
     raise_descriptor_limit();
     let code = dispatch(cli).unwrap_or_else(|exit| {
-        anstream::eprintln!("treewarden: {}", exit.message);
+        // Where nobody reads, the exit code still tells.
+        let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
         exit.code
     });
     ExitCode::from(code)
@@ -243,13 +244,10 @@ fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         .map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
 }
 
-/// Atomically: a reader sees the old file or the new one.
+/// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
 fn save(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    let stream = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    if stream { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
@@ -288,6 +286,9 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
     let runs = &history.runs[history.runs.len().saturating_sub(last)..];
+    if history.skipped > 0 && matches!(format, Format::Json) {
+        tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
+    }
     print(&write_as(format, &runs, || history::render(runs, history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
@@ -356,7 +357,8 @@ fn start_logs(format: LogFormat) {
         LogFormat::Json => tracing::Level::INFO,
     };
     let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A reader of the logs that has gone (`2>&1 | head`) must not end the night: by itself a failed log line is complained of, loudly.
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
         LogFormat::Json => logs.json().init(),

@@ -15,13 +15,14 @@ use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::worktree::{Verdict, shortest};
-use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, VerdictName, rows};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
 use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -127,6 +128,9 @@ impl Night<'_> {
             let mut tended =
                 Tended { row, idle: idle(repo, &decided.plan), freed: Size::default(), short_of_space: false, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+            let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
+            let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
+            tended.row.worktrees.iter_mut().for_each(|tree| not_uncounted(tree, &counted));
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
             Ok(tended)
@@ -190,10 +194,13 @@ impl Night<'_> {
                 Err(holder) => return Err(LockError::Busy(holder).into()),
             },
         };
+        if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
+            self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+        }
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around)?;
+        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around, self.stop)?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
         Ok(Decided { lock, shadow, facts, plan })
     }
@@ -221,6 +228,12 @@ impl Night<'_> {
                 Err(error) => tended.row.failures.push(error.to_string()),
             }
         }
+        for admin in &plan.unmark {
+            tended.did(&admin.path(), self.on_io(|| hands.unmark(admin)));
+        }
+        for admin in &plan.mark {
+            tended.did(&admin.path(), hands.mark(admin).map(|()| Emptied::default()));
+        }
         self.repack(&mut tended.row, decided, lock);
     }
 
@@ -241,13 +254,13 @@ impl Night<'_> {
 
     fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {
         for (tree, class) in reaps(plan) {
+            // By what is still to be done: a second registration may claim the same path.
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let Some(row) = row else { continue };
             let reaped = match self.stop.reached() {
                 Some(_) => continue,
                 None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            // By what is still to be done: a second registration may claim the same path.
-            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
-            let row = row.expect("every tree of the plan has its row");
             if let Some(Emptied { freed, left }) = tell(row, reaped) {
                 tended.freed += freed;
                 tended.left.extend(left);
@@ -265,11 +278,15 @@ impl Night<'_> {
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let row = row.expect("every tree of the plan has its row");
+            if let Ok(Some(work)) = self.on_io(|| survey::regenerable::work_within(&contents.regenerable)) {
+                tell(row, Err(StepError::Holds(work)));
+                continue;
+            }
             let size = size(&[place.clone(), tree.admin.clone()]);
             tended.freed += size;
-            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned) {
-                row.bytes = Some(size.bytes);
-            }
+            row.bytes = Some(size.bytes);
         }
         let small: Vec<Inside> = plan.clear.iter().chain(plan.drop.iter().map(|tree| &tree.admin)).cloned().collect();
         tended.freed += size(&small);
@@ -290,6 +307,14 @@ impl Tended {
                 false
             }
         }
+    }
+}
+
+/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of it.
+fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
+    if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
+        row.outcome = TreeOutcome::Kept;
+        row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
     }
 }
 
@@ -315,6 +340,12 @@ fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
             "busy".clone_into(&mut row.because);
+            row.reasons.insert(0, error.to_string());
+            None
+        }
+        Err(error @ StepError::Holds(_)) => {
+            (row.verdict, row.outcome) = (VerdictName::Keep, TreeOutcome::Kept);
+            "can't be rescued".clone_into(&mut row.because);
             row.reasons.insert(0, error.to_string());
             None
         }

@@ -93,7 +93,7 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let mut unweighed = Vec::new();
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
-        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?;
+        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop)).map_err(unusable)?;
         before.standing_bytes = Some(standing.bytes);
         unweighed = problems;
     }
@@ -120,8 +120,9 @@ fn work(
     let Begun { lock, trash, before, unweighed, repos, io } = begun;
     report.failures.extend(unweighed.into_iter().map(|problem| format!("{problem}; it counts for nothing against the budget")));
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
-    let around =
-        Around { trashed: trash::taken_from(&policy.volume.state), reserved: reserved(policy), lent: survey::repo::lent(&policy.repos) };
+    let trashed = trash::taken_from(&policy.volume.state);
+    let missing = io.install(|| survey::repo::missing(&policy.repos, &trashed));
+    let around = Around { trashed, reserved: reserved(policy), lent: survey::repo::lent(&policy.repos), missing };
     let night =
         Night { now, stop, locks: locks(policy), trash, around, only: options.only, free_bytes: before.free_bytes, io: &io, pack_threads };
     let chosen = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
@@ -194,7 +195,7 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
         return tended;
     }
     while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
-        std::thread::sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();

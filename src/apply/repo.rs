@@ -14,8 +14,10 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::tree::Listing;
-use crate::survey::{known, worktree};
+use crate::survey::{known, regenerable, worktree};
 use chrono::{DateTime, Utc};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::io;
 
 /// One step failed.
@@ -42,6 +44,9 @@ pub enum StepError {
     /// Nobody can tell whether it is.
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
+    /// Among what a tool makes again stands what none does.
+    #[error("{0}; take it elsewhere, or remove the tree by hand")]
+    Holds(String),
     /// A plan asked for a tree that nobody looked at.
     #[error("failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it")]
     NotLooked,
@@ -81,6 +86,29 @@ impl Hands<'_> {
         Ok(bin.empty(self.stop)?)
     }
 
+    /// Notes in its admin folder that a tree is missing, for the nights to come.
+    ///
+    /// # Errors
+    /// [`StepError`]: its grace begins another night.
+    pub fn mark(&self, admin: &Inside) -> Result<(), StepError> {
+        self.lock.still_held()?;
+        let (folder, name) =
+            beneath::parent(&admin.join(worktree::MISSING).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno).into()),
+        }
+    }
+
+    /// Takes that note away: the tree is there again.
+    ///
+    /// # Errors
+    /// [`StepError`]: it stays, and the next night tries again.
+    pub fn unmark(&self, admin: &Inside) -> Result<Emptied, StepError> {
+        self.clear(&admin.join(worktree::MISSING).map_err(io::Error::other)?)
+    }
+
     /// Drops the registration of a tree that is gone, after keeping the commits that only it reached, and its index where that holds work.
     ///
     /// # Errors
@@ -114,6 +142,9 @@ impl Hands<'_> {
         let State::Looked(contents) = &tree.state else { return Err(StepError::NotLooked) };
         let Some(place) = &contents.place else { return Err(StepError::NotLooked) };
         self.lock.still_held()?;
+        if let Some(work) = regenerable::work_within(&contents.regenerable).map_err(StepError::LookAgain)? {
+            return Err(StepError::Holds(work));
+        }
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
         let saved = saved.transpose()?;
         if let Some(saved) = &saved {
@@ -124,7 +155,7 @@ impl Hands<'_> {
     }
 
     fn remove(&self, tree: &Worktree, place: &Inside, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
-        let bin = self.trash.bin(Some(place))?;
+        let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
         let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
         if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {
@@ -150,11 +181,14 @@ impl Hands<'_> {
         let look = || -> io::Result<bool> {
             let repo = self.shadow.open().map_err(io::Error::other)?;
             let same = match rescued {
-                Some(rescued) => known::list(&repo, tree, taken)?.same_work(rescued),
-                None => known::is_clean(&repo, tree, taken)?,
+                Some(rescued) => Some(known::list(&repo, tree, taken)?).filter(|now| now.same_work(rescued)),
+                None => known::list_clean(&repo, tree, taken)?,
             };
+            let Some(same) = same else { return Ok(false) };
+            let regenerable = same.regenerable.iter().map(|path| taken.join(path)).collect::<Result<Vec<_>, _>>();
+            let work = regenerable::work_within(&regenerable.map_err(io::Error::other)?)?;
             let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
-            Ok(same && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+            Ok(work.is_none() && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

@@ -21,10 +21,21 @@ pub struct Repo {
     pub store: Store,
     /// Lock and temporary files that a dead git may have left: all that are there, with their age.
     pub leftovers: Vec<Leftover>,
-    /// Another enrolled repo borrows its objects.
-    pub lends: bool,
+    /// Why what nothing reaches here may yet be needed: another enrolled repo borrows its objects.
+    pub lends: Option<String>,
+    /// Of all registered trees of the volume.
+    pub around: Missing,
     /// The operator's busy probe answered anything but "idle".
     pub busy: Option<String>,
+}
+
+/// How many trees are missing, but for those that are in our own trash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missing {
+    /// So many.
+    pub missing: usize,
+    /// Of so many that are registered.
+    pub of: usize,
 }
 
 /// Counts of the object store, as `git count-objects -v` gives them.

@@ -25,6 +25,8 @@ pub struct Worktree {
     pub in_progress: Vec<&'static str>,
     /// The newest sign of activity in the admin folder and, once looked at, of the dirty files.
     pub active: DateTime<Utc>,
+    /// Since when nights have found no tree at `path`, by the mark that the first of them left.
+    pub missing_since: Option<DateTime<Utc>>,
     /// What was found at `path`.
     pub state: State,
 }

@@ -8,13 +8,14 @@ use super::gc::{Gc, gc};
 use super::rescue::{self, Because};
 use super::worktree::{Kept, Verdict, plural, verdict};
 use crate::config::policy::{self, GcStrategy};
-use crate::facts::repo::{LeftoverKind, Repo};
+use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A registration whose tree is gone is dropped when nobody used it for this long: time for a moved tree to be repaired.
+/// A registration whose tree is gone is dropped when nobody used it, and every night found the tree missing, for this long: time for a moved
+/// tree to be repaired, and for a mount to come back.
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
 /// A lock that nobody wrote to for this long is a dead git's (`git.md`): no git holds one longer than a write.
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
@@ -22,6 +23,10 @@ pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
 /// More missing trees than this at once are refused; so are more than half of a repo's, when that is more than one.
 const MISSING_AT_ONCE: usize = 5;
+/// The same for the whole volume, where a share of all its trees may be missing besides.
+const MISSING_AROUND: usize = 10;
+/// One in so many.
+const SHARE_AROUND: usize = 10;
 
 /// What is to be done to a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +35,10 @@ pub struct Plan {
     pub trees: Vec<(Worktree, Verdict)>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
+    /// Admin folders of trees that are missing for the first time: they get a mark, for the grace begins.
+    pub mark: Vec<Inside>,
+    /// Admin folders whose mark goes, because the tree is there again.
+    pub unmark: Vec<Inside>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<String>,
     /// Rescues to let go of, the oldest first.
@@ -65,7 +74,7 @@ impl Plan {
     #[must_use]
     pub fn only(mut self, only: Only) -> Self {
         if !only.prune {
-            self.drop.clear();
+            (self.drop, self.mark, self.unmark) = (Vec::new(), Vec::new(), Vec::new());
         }
         if !only.gc {
             self.clear.clear();
@@ -93,8 +102,12 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         Verdict::Reap { .. } => (0, Some(tree.active)),
         _ => (1, None),
     });
-    let prune_refused = too_many_missing(&trees);
-    let drop = if prune_refused.is_some() || busy.is_some() { Vec::new() } else { droppable(&trees, now) };
+    let prune_refused = too_many_missing(&trees, facts.around);
+    let let_be = prune_refused.is_some() || busy.is_some();
+    let drop = if let_be { Vec::new() } else { droppable(&trees, now) };
+    // While too much is missing no grace begins: the volume may be half mounted for days.
+    let mark = if let_be { Vec::new() } else { marked(&trees, |tree| missing(tree) && tree.missing_since.is_none()) };
+    let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
     let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
     let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
     let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
@@ -103,11 +116,10 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
-        None if facts.lends => gc.gently("another repo borrows its objects, also such that nothing reaches here"),
-        None => gc,
+        None => facts.lends.iter().fold(gc, |gc, why| gc.gently(why)),
     };
     let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
-    Plan { trees, drop, prune_refused, expire, clear, gc }
+    Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc }
 }
 
 /// A registration that can't be read: git passes over it as well, and a repack would drop what its tree needs.
@@ -115,24 +127,46 @@ fn unreadable(facts: &Repo) -> Option<&str> {
     facts.worktrees.iter().find(|tree| tree.path == tree.admin.path()).map(|tree| tree.id.as_str())
 }
 
-/// A mass of missing trees, not counting those that an earlier night took to the trash itself.
-fn too_many_missing(trees: &[(Worktree, Verdict)]) -> Option<String> {
-    let missing = trees.iter().filter(|(tree, _)| matches!(tree.state, State::Missing { trashed: false, .. })).count();
-    let half = missing > 1 && missing * 2 > trees.len();
-    (missing > MISSING_AT_ONCE || half).then(|| {
+/// A mass of missing trees, in the repo or around it, not counting those that an earlier night took to the trash itself.
+fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
+    let here = Missing { missing: trees.iter().filter(|(tree, _)| missing(tree)).count(), of: trees.len() };
+    let told = |Missing { missing, of }: Missing, whose: &str| {
+        let missing = plural(missing, "tree");
         format!(
-            "{} of {} are missing at once: is the volume mounted whole? If they were deleted on purpose, run `git worktree prune` in the repo",
-            plural(missing, "tree"),
-            trees.len()
+            "{missing} of {of}{whose} are missing at once: is the volume mounted whole? If they were deleted on purpose, run `git worktree prune` in the repo"
         )
-    })
+    };
+    if implausible(here, MISSING_AT_ONCE) {
+        Some(told(here, ""))
+    } else if here.missing > 0 && implausible(around, MISSING_AROUND.max(around.of / SHARE_AROUND)) {
+        Some(told(around, " on the volume"))
+    } else {
+        None
+    }
+}
+
+fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {
+    missing > most || (missing > 1 && missing * 2 > of)
+}
+
+fn missing(tree: &Worktree) -> bool {
+    matches!(tree.state, State::Missing { trashed: false, .. })
+}
+
+fn stands(tree: &Worktree) -> bool {
+    matches!(tree.state, State::NotLooked | State::Looked(_))
+}
+
+fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> Vec<Inside> {
+    trees.iter().filter(|(tree, _)| wanted(tree)).map(|(tree, _)| tree.admin.clone()).collect()
 }
 
 fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree> {
     // A rebase under way keeps work in the admin folder that no ref names.
     let let_be = |tree: &Worktree| tree.locked.is_some() || !tree.in_progress.is_empty();
+    let over = |since: DateTime<Utc>| now - since > PRUNE_GRACE;
     let due = |tree: &Worktree| match tree.state {
-        State::Missing { trashed, .. } => trashed || (!let_be(tree) && now - tree.active > PRUNE_GRACE),
+        State::Missing { trashed, .. } => trashed || (!let_be(tree) && over(tree.active) && tree.missing_since.is_some_and(over)),
         _ => false,
     };
     trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()

@@ -206,6 +206,7 @@ mod tests {
             locked: None,
             in_progress: Vec::new(),
             active: now() - TimeDelta::days(idle_days),
+            missing_since: None,
             state,
         }
     }

@@ -10,6 +10,7 @@
 use crate::beneath;
 use crate::facts::cache::Size;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rayon::Scope;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -21,6 +22,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// One of these in a folder makes it a repo or a worktree.
+const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+/// All of these do so, too.
+const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
 /// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
 
@@ -39,21 +44,30 @@ fn first_problem((size, problems): (Size, Vec<String>)) -> io::Result<Size> {
 /// The same for what somebody may have put a git repo or a worktree into: that is work, and no tool brings it back.
 ///
 /// # Errors
-/// As [`size`]; there is a `.git` somewhere in it.
+/// As [`size`]; there is a repo somewhere in it.
 pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
-    let (sum, repo) = sum_up(paths);
+    let (sum, repo) = sum_up(paths, None);
     match repo {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
         None => first_problem(sum),
     }
 }
 
-/// What stands below `root`, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
+/// The first repo or worktree that stands in `paths`, however deep.
+///
+/// # Errors
+/// As [`size`].
+pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
+    let (sum, repo) = sum_up(paths, None);
+    first_problem(sum).map(|_| repo)
+}
+
+/// What stands below `root`, as far as there is time, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
 /// file system's own, and left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
-pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
+pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
@@ -61,16 +75,16 @@ pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
             entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
         }
     }
-    Ok(tally(&entries))
+    Ok(sum_up(&entries, Some(stop)).0)
 }
 
 fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
-    sum_up(paths).0
+    sum_up(paths, None).0
 }
 
-/// The sum, and the first folder, by its path, that holds a `.git`.
-fn sum_up(paths: &[Inside]) -> ((Size, Vec<String>), Option<PathBuf>) {
-    let sum = Mutex::new(Sum::default());
+/// The sum, and the first folder, by its path, that is a repo.
+fn sum_up(paths: &[Inside], stop: Option<&Stop>) -> ((Size, Vec<String>), Option<PathBuf>) {
+    let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
     rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
@@ -104,8 +118,8 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
 fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
     scope.spawn(move |scope| match weigh(&base, &directory) {
         Ok((found, below)) => {
-            lock(sum).merge(found, base.place, &directory);
-            for name in below {
+            let stopped = lock(sum).merge(found, base.place, &directory);
+            for name in below.into_iter().filter(|_| !stopped) {
                 spawn(scope, sum, base.clone(), directory.join(name));
             }
         }
@@ -119,24 +133,28 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
 fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
     let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
+    let mut bare = [false; BARE.len()];
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
         if beneath::is_dots(name) {
             continue;
         }
-        sum.is_repo |= name == c".git";
+        let text = OsStr::from_bytes(name.to_bytes());
+        sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
+        bare.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
             Ok(stat) if stat.st_dev == base.device => {
                 sum.add(&stat);
                 if is_dir(&stat) {
-                    below.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+                    below.push(text.to_owned());
                 }
             }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }
+    sum.is_repo |= bare == [true; BARE.len()];
     Ok((sum, below))
 }
 
@@ -156,12 +174,14 @@ fn plain(place: &Inside, below: &Path) -> PathBuf {
 /// What was weighed so far.
 #[derive(Default)]
 struct Sum {
+    /// When the sum is not wanted any more, whatever it is.
+    stop: Option<Stop>,
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
-    /// This one folder holds a `.git`.
+    /// This one folder is one.
     is_repo: bool,
-    /// All folders that do.
+    /// All folders that are.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }
@@ -191,7 +211,8 @@ impl Sum {
         self.size.inodes += 1;
     }
 
-    fn merge(&mut self, other: Self, place: &Inside, below: &Path) {
+    /// Says whether it is time to stop.
+    fn merge(&mut self, other: Self, place: &Inside, below: &Path) -> bool {
         if other.is_repo {
             self.repos.push(plain(place, below));
         }
@@ -200,6 +221,7 @@ impl Sum {
         for (file, more) in other.linked {
             self.linked.entry(file).and_modify(|linked| linked.seen += more.seen).or_insert(more);
         }
+        self.stop.as_ref().is_some_and(|stop| stop.reached().is_some())
     }
 
     fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
@@ -289,7 +311,7 @@ mod tests {
         let field = Field::new();
         let file = field.file("a/file", 1);
         fs::hard_link(file.path(), field.at("link").path()).unwrap();
-        let (size, problems) = standing(field.at("a").root()).unwrap();
+        let (size, problems) = standing(field.at("a").root(), &Stop::never()).unwrap();
         assert_eq!((size.inodes, problems), (2, vec![]));
     }
 }

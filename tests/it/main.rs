@@ -10,7 +10,10 @@ mod dry_run;
 mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod faults;
+mod fuse;
+mod fuzz_seeds;
 mod gc;
+mod guards;
 #[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
@@ -21,5 +24,8 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod signals;
+mod state_files;
 mod support;
 mod tidy;
+mod verdicts;

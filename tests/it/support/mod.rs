@@ -8,6 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod calls;
 pub(crate) mod fleet;
+pub(crate) mod fuse;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
 #[cfg(target_arch = "x86_64")]
@@ -168,6 +169,11 @@ impl World {
         Running::start(self.command(env!("CARGO_BIN_EXE_treewarden"), arguments))
     }
 
+    /// Starts another program beside this volume.
+    pub(crate) fn start_program(&self, program: &str, arguments: &[&str]) -> Running {
+        Running::start(self.command(program, arguments))
+    }
+
     /// A night that must end with exit code 0.
     pub(crate) fn night(&self) -> RunReport {
         self.pass(0, &["run"])
@@ -289,7 +295,7 @@ fn read(file: &mut fs::File) -> String {
 
 impl Ran {
     /// What its report names as troubles, or else its output.
-    fn troubles(&self) -> String {
+    pub(crate) fn troubles(&self) -> String {
         let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else { return self.out.clone() };
         format!("{:?}\n{:#?}\n{:#?}", report.run, treewarden::report::troubles::troubles(&report), report.eviction)
     }
