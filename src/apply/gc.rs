@@ -14,6 +14,7 @@ use crate::stop::Stop;
 use crate::survey::{self, reach};
 use chrono::{DateTime, TimeDelta, Utc};
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// A step that takes longer is ended: the next night goes on, from fewer objects.
@@ -76,6 +77,9 @@ pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &
         let shield = if drops_objects(*step) { Some(Shield::raise(lock, shadow)?) } else { None };
         let done = commands(*step).iter().try_for_each(|command| {
             lock.still_held()?;
+            if *command == FULL {
+                all_packed(&shadow.git_dir().path().join("refs")).map_err(GcError::Look)?;
+            }
             git.run(command).map(drop).map_err(GcError::from)
         });
         // Down it must come, whatever became of the step; its own trouble is told when there is no greater one.
@@ -97,6 +101,21 @@ fn drops_log_lines(step: Step) -> bool {
 fn still_there(logs: Logs, since: DateTime<Utc>) -> Result<(), GcError> {
     let mended = logs.put_back(since).map_err(GcError::Reflogs)?;
     mended.into_iter().next().map_or(Ok(()), |log| Err(GcError::Emptied(log)))
+}
+
+/// Proves that pack-refs gathered every branch and tag. Git takes a folder of refs that the file server doesn't list for an empty one, and
+/// would drop what they name; `packed-refs` it reads, or fails.
+fn all_packed(refs: &Path) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(refs).follow_links(false) {
+        let entry = entry?;
+        let name = entry.path().strip_prefix(refs).unwrap_or(entry.path());
+        // A worktree's own refs are never packed; ours come and go.
+        let passing = ["bisect", "worktree", "rewritten", "treewarden/shield"].iter().any(|passing| name.starts_with(passing));
+        if entry.file_type().is_file() && !passing && !std::fs::read(entry.path())?.starts_with(b"ref: ") {
+            return Err(io::Error::other(format!("`refs/{}` was not packed, as if git could not see it", name.display())));
+        }
+    }
+    Ok(())
 }
 
 type Command = &'static [&'static str];

@@ -46,7 +46,7 @@ fn first_problem((size, problems): (Size, Vec<String>)) -> io::Result<Size> {
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
 pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
-    let (sum, repo) = sum_up(paths, None);
+    let (sum, repo) = sum_up(paths, true, None);
     match repo {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
         None => first_problem(sum),
@@ -58,7 +58,7 @@ pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
 /// # Errors
 /// As [`size`].
 pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
-    let (sum, repo) = sum_up(paths, None);
+    let (sum, repo) = sum_up(paths, false, None);
     first_problem(sum).map(|_| repo)
 }
 
@@ -75,17 +75,17 @@ pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)
             entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
         }
     }
-    Ok(sum_up(&entries, Some(stop)).0)
+    Ok(sum_up(&entries, true, Some(stop)).0)
 }
 
 fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
-    sum_up(paths, None).0
+    sum_up(paths, true, None).0
 }
 
-/// The sum, and the first folder, by its path, that is a repo.
-fn sum_up(paths: &[Inside], stop: Option<&Stop>) -> ((Size, Vec<String>), Option<PathBuf>) {
+/// The sum, which counts only folders unless `whole`, and the first folder, by its path, that is a repo.
+fn sum_up(paths: &[Inside], whole: bool, stop: Option<&Stop>) -> ((Size, Vec<String>), Option<PathBuf>) {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
-    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
+    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place, whole)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let repo = std::mem::take(&mut sum.repos).into_iter().min();
@@ -97,9 +97,10 @@ struct Base<'a> {
     place: &'a Inside,
     descriptor: OwnedFd,
     device: u64,
+    whole: bool,
 }
 
-fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
+fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: bool) {
     let opened = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW);
     let seen = opened.and_then(|descriptor| rustix::fs::fstat(&descriptor).map(|stat| (descriptor, stat)));
     match seen {
@@ -108,7 +109,7 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
         Ok((descriptor, stat)) => {
             lock(sum).add(&stat);
             if is_dir(&stat) {
-                let base = Arc::new(Base { place, descriptor, device: stat.st_dev });
+                let base = Arc::new(Base { place, descriptor, device: stat.st_dev, whole });
                 spawn(scope, sum, base, PathBuf::from("."));
             }
         }
@@ -143,6 +144,9 @@ fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errn
         let text = OsStr::from_bytes(name.to_bytes());
         sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
         bare.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
+        if !base.whole && !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+            continue;
+        }
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
             Ok(stat) if stat.st_dev == base.device => {
                 sum.add(&stat);
