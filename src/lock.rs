@@ -9,6 +9,7 @@ use crate::durable;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -168,7 +169,7 @@ pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, Lock
     };
     match try_flock(&file) {
         Ok(true) => Ok(Ok(())),
-        Ok(false) => Ok(Err(read_holder(&file))),
+        Ok(false) => Ok(Err(read_holder(&file).ok().flatten())),
         Err(cause) => Err(LockError::Io { path, cause }),
     }
 }
@@ -183,7 +184,7 @@ impl Held {
         let failed = |cause| LockError::Io { path: path.to_owned(), cause };
         let file = open_lock(path, true).map_err(failed)?;
         if !try_flock(&file).map_err(failed)? {
-            return Err(LockError::Busy(read_holder(&file)));
+            return Err(LockError::Busy(read_holder(&file).ok().flatten()));
         }
         let holder = Holder {
             schema: SCHEMA.to_owned(),
@@ -225,7 +226,7 @@ impl Held {
         if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
             return lost("the file was replaced");
         }
-        match read_holder(&self.file) {
+        match read_holder(&self.file).map_err(failed)? {
             Some(holder) if holder.token == self.token => Ok(()),
             _ => lost("it names another holder"),
         }
@@ -249,17 +250,18 @@ fn open_lock(path: &Path, create: bool) -> io::Result<File> {
 }
 
 fn try_flock(file: &File) -> io::Result<bool> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+    match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-fn read_holder(file: &File) -> Option<Holder> {
+/// None for a name that makes no sense, or none at all.
+fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
-    let length = file.read_at(&mut text, 0).ok()?;
-    Holder::read(&text[..length])
+    let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
+    Ok(Holder::read(&text[..length]))
 }
 
 /// This machine's or pod's name.

@@ -95,7 +95,7 @@ mod tests {
         let read = Logs::read(&git_dir).unwrap();
         write("emptied", new.clone());
         write("expired", young.clone());
-        std::fs::remove_file(logs.join("deleted")).unwrap();
+        std::fs::rename(logs.join("deleted"), top.path().join("deleted")).unwrap();
         let mended = read.put_back(DateTime::from_timestamp(200, 0).unwrap()).unwrap();
         assert_eq!(mended, [git_dir.join("logs/refs/heads/emptied").unwrap()]);
         let now = |name: &str| std::fs::read_to_string(logs.join(name)).unwrap();

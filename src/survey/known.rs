@@ -10,6 +10,7 @@ use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, Oid, Repository};
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io;
@@ -181,6 +182,11 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
 
 /// libgit2 would name a path that tells nobody anything.
 fn broken_index(error: &git2::Error) -> io::Error {
+    // It is not the index that is broken, but the disk: libgit2 has only words for that.
+    let told = |cause: &io::Error| error.message().contains(cause.to_string().split(" (os error").next().unwrap_or_default());
+    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS].map(io::Error::from).into_iter().find(told) {
+        return io::Error::new(cause.kind(), format!("`index`: {cause}"));
+    }
     let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
     io::Error::other(if unknown("'sdir'") {
         "its index is sparse, which nobody but git can read; `git sparse-checkout reapply --no-sparse-index` in the tree makes it whole"

@@ -111,9 +111,9 @@ impl<'a> Look<'a> {
         self.note(format!("failed to {verb} `{place}`: {cause}"));
     }
 
-    /// Whether something went wrong so far.
-    pub(super) fn has_problems(&self) -> bool {
-        !self.problems.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// How much went wrong so far.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Notes a line.

@@ -101,14 +101,24 @@ impl Sweep {
         gone.commit("gone.ts", "gone\n");
         remove(&gone.path);
         gone.age_admin(10.0);
+        // One that is known to be missing, one that is not, and one that was found again.
+        let absent = shop.tree("absent");
+        shop.git(&["worktree", "lock", absent.path.to_str().unwrap()]);
+        remove(&absent.path);
+        absent.age_admin(10.0);
+        let found = shop.tree("fresh");
+        for (tree, days) in [(&gone, 5.0), (&found, 4.0)] {
+            write(&tree.admin.join("treewarden-missing"), "");
+            age(&tree.admin.join("treewarden-missing"), days);
+        }
         let locked = shop.tree("locked");
         locked.write("notes.txt", "mine\n").age(99.0);
         shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
         locked.age_admin(99.0);
-        let fresh = shop.tree("fresh");
-        fresh.write("new.ts", "new\n").write("node_modules/.package-lock.json", "{}");
-        write(&fresh.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
-        fresh.age(3.0);
+        found.write("new.ts", "new\n").write("node_modules/.package-lock.json", "{}");
+        found.write("node_modules/big/package.json", "{}");
+        write(&found.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
+        found.age(3.0);
         // Stashes are for ever, older than any reflog is kept.
         for days in [200.0, 100.0, 60.0] {
             write(&shop.path.join("README.md"), format!("put aside {days} days ago\n"));
@@ -421,9 +431,10 @@ fn short(bytes: &[u8]) -> String {
     format!("{} bytes: {text}", bytes.len())
 }
 
-/// Whether it is of no weight: what can be had again, and a shield, which a full repack takes down.
+/// Whether it is of no weight: what can be had again, a shield, which a full repack takes down, and how
+/// often a tree was rescued.
 fn is_small(key: &str) -> bool {
-    key.starts_with("caches/") || key.contains("/node_modules") || key.ends_with(": shield")
+    key.starts_with("caches/") || key.contains("/node_modules") || key.ends_with(": shield") || key.contains(": rescue/")
 }
 
 /// Everything that differs, as one line.
