@@ -101,7 +101,7 @@ fn no_package(folder: &OwnedFd, scopes: bool) -> io::Result<Option<PathBuf>> {
             _ => return Ok(Some(name.into())),
         };
         if let Some(own) = own {
-            return Ok(Some(Path::new(&name).join(own)));
+            return Ok(Some(Path::new(&name).join(own).components().collect()));
         }
     }
     Ok(None)
