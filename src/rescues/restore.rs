@@ -111,7 +111,7 @@ impl Bringing<'_> {
     /// A place on the volume that the config gives to nobody else.
     fn place(&self, path: &Path) -> Result<Inside, RescuesError> {
         let no = |why: &str| RescuesError::Target(format!("nothing can be restored to `{}`: {why}; give --to DIR", path.display()));
-        let place = Inside::new(&self.policy.volume.root, path);
+        let place = Inside::new(self.policy.volume.state.root(), path);
         let place = place
             .ok()
             .filter(|_| path.is_absolute())
