@@ -26,12 +26,16 @@ pub fn evict(
     let Some(wanted) = evict::wanted(usage, &policy.eviction) else {
         return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
     };
-    let mut caches = caches::survey(&policy.caches, idle);
-    sizing::weigh_reserved(&mut caches);
+    let mut caches = caches::survey(&policy.caches, idle, night.stop);
+    sizing::weigh_reserved(&mut caches, night.stop);
     let mut queue = evict::order(caches, wanted, night.now);
     while let Some(batch) = queue.next_batch() {
-        let (units, problems) = sizing::weigh(batch);
+        let (units, problems) = sizing::weigh(batch, night.stop);
         queue.choose(units, problems);
+    }
+    // Then what was listed or weighed is not all there is, and a plan made of it would be another night's.
+    if let Some(why) = night.stop.reached() {
+        return report::Eviction { reason: format!("not begun: {why}; the next night goes on here"), ..report::Eviction::default() };
     }
     let plan = queue.finish();
     let (outcomes, freed) = match lock {

@@ -5,6 +5,7 @@
 //! changed: taking the lock is what makes one.
 
 use crate::beneath::found;
+use crate::durable;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
@@ -12,14 +13,20 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// What a holder writes about itself.
+/// The schema of what treewarden writes into a lock.
+const SCHEMA: &str = "treewarden.lock/1";
+
+/// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
+    /// `treewarden.lock/1`; agents may leave it out.
+    #[serde(default)]
+    pub schema: String,
     /// `pod/host`.
     pub holder: String,
     /// Its process there. Never evidence of death.
@@ -54,6 +61,13 @@ pub enum LockError {
         /// Why.
         cause: io::Error,
     },
+}
+
+impl Holder {
+    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a shape that isn't known.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
 }
 
 impl fmt::Display for Holder {
@@ -172,6 +186,7 @@ impl Held {
             return Err(LockError::Busy(read_holder(&file)));
         }
         let holder = Holder {
+            schema: SCHEMA.to_owned(),
             holder: host(),
             pid: std::process::id(),
             purpose: purpose.to_owned(),
@@ -228,16 +243,9 @@ impl Drop for Held {
     }
 }
 
-/// For writing, as NFS wants it for an exclusive lock, and never through a link of either kind: what it leads to would be written over.
+/// For writing, as NFS wants it for an exclusive lock.
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)?;
-    let seen = file.metadata()?;
-    if seen.is_file() && seen.nlink() <= 1 {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file of its own; remove it"))
-    }
+    durable::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
 }
 
 fn try_flock(file: &File) -> io::Result<bool> {
@@ -251,7 +259,7 @@ fn try_flock(file: &File) -> io::Result<bool> {
 fn read_holder(file: &File) -> Option<Holder> {
     let mut text = [0; 4096];
     let length = file.read_at(&mut text, 0).ok()?;
-    serde_json::from_slice(&text[..length]).ok()
+    Holder::read(&text[..length])
 }
 
 /// This machine's or pod's name.

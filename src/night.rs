@@ -105,6 +105,7 @@ impl Night<'_> {
                 Tended { row, idle: idle(repo, plan), freed: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
+            tended.row.rescues = rows::rescues(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
             if let Some(why) = &decided.facts.busy {
                 (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
@@ -135,9 +136,10 @@ impl Night<'_> {
             Ok(tended)
         });
         if again.row.outcome == RepoOutcome::Maintained {
-            again.row.failures.splice(0..0, first.row.failures);
-            let report::Repo { prune, gc, lock, seconds, .. } = first.row;
-            again.row = report::Repo { prune, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
+            let failures = first.row.failures.into_iter().chain(only_then(&first.row.worktrees, &again.row.worktrees));
+            again.row.failures.splice(0..0, failures.collect::<Vec<_>>());
+            let report::Repo { prune, rescues, gc, lock, seconds, .. } = first.row;
+            again.row = report::Repo { prune, rescues, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
             again.freed += first.freed;
             again.left.extend(first.left);
@@ -192,6 +194,9 @@ impl Night<'_> {
                 Err(holder) => return Err(LockError::Busy(holder).into()),
             },
         };
+        if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
+            self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+        }
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
@@ -215,6 +220,14 @@ impl Night<'_> {
                 tended.row.prune.dropped.push(tree.path.clone());
             }
         }
+        // Before the repack, which drops what they alone held.
+        let due = std::mem::take(&mut tended.row.rescues.expired);
+        for ((rescue, _), row) in plan.expire.iter().zip(due) {
+            match hands.expire(rescue) {
+                Ok(()) => tended.row.rescues.expired.push(row),
+                Err(error) => tended.row.failures.push(error.to_string()),
+            }
+        }
         for admin in &plan.unmark {
             tended.did(&admin.path(), self.on_io(|| hands.unmark(admin)));
         }
@@ -225,7 +238,7 @@ impl Night<'_> {
     }
 
     fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
-        if decided.plan.gc.steps.is_empty() {
+        if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
             return;
         }
         let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop);
@@ -305,6 +318,17 @@ fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
     }
 }
 
+/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
+fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
+    let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
+    let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
+    let told = first.iter().filter_map(|tree| match &tree.outcome {
+        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
+        _ => None,
+    });
+    told.collect()
+}
+
 /// What became of a tree, into its row. Gives what its deletion freed and left.
 fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option<Emptied> {
     match reaped {
@@ -341,6 +365,7 @@ fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
         seconds: 0.0,
         lock: report::Lock::default(),
         prune: report::Prune::default(),
+        rescues: report::Rescues::default(),
         gc: report::Gc::default(),
         worktrees: Vec::new(),
         failures: Vec::new(),

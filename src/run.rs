@@ -77,6 +77,8 @@ struct Begun {
     /// None in a dry run.
     trash: Option<Trash>,
     before: Usage,
+    /// What could not be weighed against the budget.
+    unweighed: Vec<String>,
     /// Threads that work on repos, and threads that wait on the network.
     repos: ThreadPool,
     io: ThreadPool,
@@ -88,9 +90,12 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
+    let mut unweighed = Vec::new();
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
-        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
+        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop)).map_err(unusable)?;
+        before.standing_bytes = Some(standing.bytes);
+        unweighed = problems;
     }
     let (lock, trash) = if options.dry_run {
         (None, None)
@@ -99,7 +104,7 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
         let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
         (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
     };
-    Ok(Begun { lock, trash, before, repos, io })
+    Ok(Begun { lock, trash, before, unweighed, repos, io })
 }
 
 /// The night itself, into the report. Gives the bytes that earlier nights' trash freed.
@@ -112,7 +117,8 @@ fn work(
     bar: &ProgressBar,
     report: &mut RunReport,
 ) -> u64 {
-    let Begun { lock, trash, before, repos, io } = begun;
+    let Begun { lock, trash, before, unweighed, repos, io } = begun;
+    report.failures.extend(unweighed.into_iter().map(|problem| format!("{problem}; it counts for nothing against the budget")));
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
     let trashed = trash::taken_from(&policy.volume.state);
     let missing = io.install(|| survey::repo::missing(&policy.repos, &trashed));
@@ -152,7 +158,7 @@ fn work(
 }
 
 /// Folders that the config gives to somebody.
-fn reserved(policy: &Policy) -> Vec<Inside> {
+pub(crate) fn reserved(policy: &Policy) -> Vec<Inside> {
     let repos = policy.repos.iter().map(|repo| &repo.place);
     let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
     repos.chain(caches).chain([&policy.volume.state]).cloned().collect()
@@ -189,7 +195,7 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
         return tended;
     }
     while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
-        std::thread::sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();

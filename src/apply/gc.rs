@@ -52,6 +52,13 @@ pub enum GcError {
 /// [`GcError`] at the first step that fails: those after it rest on it.
 pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop) -> Result<(), GcError> {
     let git = shadow.git(stop, LIMIT).with(format!("pack.threads={threads}"));
+    // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
+    let mut indexed = Ok(());
+    for pack in &plan.index {
+        lock.still_held()?;
+        let done = git.run(&["index-pack".as_ref(), pack.path().as_os_str()]);
+        indexed = indexed.and(done.map(drop).map_err(GcError::from));
+    }
     for step in &plan.steps {
         let shield = if drops_objects(*step) { Some(Shield::raise(lock, shadow)?) } else { None };
         let done = commands(*step).iter().try_for_each(|command| {
@@ -62,7 +69,7 @@ pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &
         let lowered = shield.map_or(Ok(()), |shield| shield.lower());
         done.and(lowered)?;
     }
-    Ok(())
+    indexed
 }
 
 fn drops_objects(step: Step) -> bool {
@@ -73,7 +80,7 @@ type Command = &'static [&'static str];
 
 const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
 const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all", "--expire=90.days.ago", "--expire-unreachable=90.days.ago"];
-const FULL: Command = &["repack", "-a", "-d", "-l", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
+const FULL: Command = &["repack", "-a", "-d", "-l", "-n", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
 const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths"];
 
 /// The ages are `git.md`'s grace, whatever the repo's own config says.
@@ -83,7 +90,7 @@ const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--chang
 fn commands(step: Step) -> &'static [Command] {
     match step {
         Step::ExpireReflogs => &[EXPIRE_REFLOGS],
-        Step::Geometric => &[&["repack", "-d", "-l", "--quiet", "--geometric=2", "--write-midx"]],
+        Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--write-midx"]],
         Step::Full => &[FULL],
         Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, &["prune", "--expire=14.days.ago"], COMMIT_GRAPH],
         Step::PackRefs => &[PACK_REFS],

@@ -8,4 +8,5 @@ pub mod evict;
 pub mod gc;
 pub mod repo;
 pub mod rescue;
+pub mod restore;
 pub mod trash;

@@ -3,9 +3,11 @@
 //! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes in an order in which a kill at any point
 //! loses nothing: rescue, rename into the trash, drop the registration, delete. It must never change that order.
 
-use super::rescue::{RescueError, rescue};
+use super::rescue::{DropError, RescueError, Rescued, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
 use crate::beneath::{self, found};
+use crate::facts::cache::Size;
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
@@ -30,6 +32,9 @@ pub enum StepError {
     /// The work could not be rescued.
     #[error(transparent)]
     Rescue(#[from] RescueError),
+    /// A rescue could not be dropped.
+    #[error(transparent)]
+    Drop(#[from] DropError),
     /// The trash itself is out of order.
     #[error("failed to use the trash: {0}; look into the volume's state folder")]
     Io(#[from] io::Error),
@@ -112,9 +117,18 @@ impl Hands<'_> {
         if let State::Missing { unreached, staged, .. } = &tree.state
             && (*staged || !unreached.is_empty())
         {
-            rescue(self.shadow, tree, None, unreached, u64::MAX, self.now)?;
+            let saved = rescue(self.shadow, tree, None, unreached, u64::MAX, self.now)?;
+            supersede(self.lock, self.shadow, &saved);
         }
         self.clear(&tree.admin)
+    }
+
+    /// Lets go of a rescue that stood long enough.
+    ///
+    /// # Errors
+    /// [`StepError`]: it stays.
+    pub fn expire(&self, rescue: &Rescue) -> Result<(), StepError> {
+        Ok(forget(self.lock, self.shadow, &rescue.name, &rescue.commit)?)
     }
 
     /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration. The branch stays.
@@ -133,15 +147,33 @@ impl Hands<'_> {
         }
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
         let saved = saved.transpose()?;
-        let bin = self.trash.bin(Some(place))?;
+        if let Some(saved) = &saved {
+            supersede(self.lock, self.shadow, saved);
+        }
+        let emptied = self.remove(tree, place, saved.as_ref()).inspect_err(|error| self.withdraw(saved.as_ref(), error))?;
+        Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied })
+    }
+
+    fn remove(&self, tree: &Worktree, place: &Inside, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
+        let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
-        let unchanged = self.unchanged(tree, &taken, saved.as_ref().map(|saved| &saved.listing));
+        let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
         if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {
             bin.give_back(&taken, place)?;
             bin.empty(self.stop)?;
             return Err(error);
         }
-        Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied: bin.empty(self.stop)? })
+        Ok(bin.empty(self.stop).unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] }))
+    }
+
+    /// The tree went back, to somebody who works in it: what was rescued of it is no longer what it holds. After any other failure the
+    /// rescue stands, and the next one supersedes it.
+    fn withdraw(&self, saved: Option<&Rescued>, error: &StepError) {
+        if let (Some(saved), StepError::Changed) = (saved, error)
+            && let Err(error) = forget(self.lock, self.shadow, &saved.name, &saved.commit.to_string())
+        {
+            tracing::warn!(%error, "a rescue too many");
+        }
     }
 
     /// Whether tree and registration are what was surveyed or, where there is a rescue, what was rescued.

@@ -5,5 +5,6 @@
 
 pub mod cache;
 pub mod repo;
+pub mod rescue;
 pub mod volume;
 pub mod worktree;

@@ -2,6 +2,7 @@
 //!
 //! What could not be counted is an error of the survey. It must never stand here as zero.
 
+use super::rescue::Rescue;
 use super::worktree::{Stray, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
@@ -14,6 +15,8 @@ pub struct Repo {
     pub worktrees: Vec<Worktree>,
     /// What stands in the worktree roots beside them.
     pub strays: Vec<Stray>,
+    /// What earlier nights rescued, by name.
+    pub rescues: Vec<Rescue>,
     /// Objects and packs.
     pub store: Store,
     /// Lock and temporary files that a dead git may have left: all that are there, with their age.
@@ -74,4 +77,6 @@ pub enum LeftoverKind {
     Lock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
+    /// A pack whose index a dead git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.
+    PackWithoutIndex,
 }

@@ -47,8 +47,10 @@ pub enum State {
         /// Its index holds what HEAD doesn't: with the files gone, that is all that is left of the work.
         staged: bool,
     },
-    /// Something failed, or it isn't what it should be: nobody may touch it.
+    /// It isn't what it should be: nobody may touch it.
     Unknown(String),
+    /// The file system failed when it was looked at: nobody may touch it, and somebody should look into that.
+    Unreadable(String),
 }
 
 /// What a tree holds that matters for its fate.

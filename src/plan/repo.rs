@@ -1,13 +1,15 @@
 //! A repo's night: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
 //!
 //! The guards stand here as well: when too much is missing at once, the volume is more likely half mounted than half deleted. A plan
-//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing or a drop in a
-//! repo that the busy probe calls busy.
+//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing, a drop or
+//! an expiry in a repo that the busy probe calls busy.
 
 use super::gc::{Gc, gc};
+use super::rescue::{self, Because};
 use super::worktree::{Kept, Verdict, plural, verdict};
-use crate::config::policy;
+use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -39,6 +41,8 @@ pub struct Plan {
     pub unmark: Vec<Inside>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<String>,
+    /// Rescues to let go of, the oldest first.
+    pub expire: Vec<(Rescue, Because)>,
     /// Files of a dead git to clear.
     pub clear: Vec<Inside>,
     /// The repack.
@@ -52,7 +56,7 @@ pub struct Only {
     pub prune: bool,
     /// Clear leftovers and repack.
     pub gc: bool,
-    /// Remove stale trees.
+    /// Remove stale trees, and rescues that stood long enough.
     pub reap: bool,
     /// Evict cache units.
     pub evict: bool,
@@ -77,6 +81,7 @@ impl Plan {
             self.gc = Gc::none("not asked for");
         }
         if !only.reap {
+            self.expire.clear();
             for (_, verdict) in &mut self.trees {
                 if let Verdict::Reap { class, reasons, .. } = verdict {
                     *verdict =
@@ -103,15 +108,18 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     // While too much is missing no grace begins: the volume may be half mounted for days.
     let mark = if let_be { Vec::new() } else { marked(&trees, |tree| missing(tree) && tree.missing_since.is_none()) };
     let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
-    let stale = facts.leftovers.iter().filter(|leftover| stale(leftover.kind, leftover.age));
-    let clear = if busy.is_some() { Vec::new() } else { stale.map(|leftover| leftover.place.clone()).collect() };
+    let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
+    let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
+    let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
+    let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
         None => facts.lends.iter().fold(gc, |gc, why| gc.gently(why)),
     };
-    Plan { trees, drop, mark, unmark, prune_refused, clear, gc }
+    let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
+    Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc }
 }
 
 /// A registration that can't be read: git passes over it as well, and a repack would drop what its tree needs.
@@ -168,6 +176,6 @@ fn stale(kind: LeftoverKind, age: std::time::Duration) -> bool {
     let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,
-        LeftoverKind::Temporary => STALE_TEMPORARY,
+        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => STALE_TEMPORARY,
     }
 }

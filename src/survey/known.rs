@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
 const FILES_CAP: usize = 5_000_000;
-const DEEPEST: usize = 1024;
+pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
@@ -44,7 +44,9 @@ impl Known {
 
     /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
     pub(super) fn until(stop: Option<&Stop>, repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
-        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, head)).map_err(io::Error::other)?;
+        let committed = head
+            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id()))
+            .map_err(io::Error::other)?;
         let index = Staged::read(admin)?;
         let files = committed.keys().chain(index.entries.keys());
         let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
@@ -123,13 +125,18 @@ impl Known {
 /// # Errors
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
-    files_until(None, repo, commit)
+    files_in(repo, repo.find_commit(commit)?.tree_id())
 }
 
-fn files_until(stop: Option<&Stop>, repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
+/// Every file of a tree.
+pub(super) fn files_in(repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
+    files_until(None, repo, tree)
+}
+
+fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
     let mut files = Files::new();
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
-    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
+    let mut folders = vec![(Vec::new(), 0, tree)];
     while let Some((above, depth, tree)) = folders.pop() {
         go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
         for entry in &repo.find_tree(tree)? {

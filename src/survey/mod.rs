@@ -15,6 +15,7 @@ pub mod probe;
 pub mod reach;
 pub mod regenerable;
 pub mod repo;
+pub mod rescues;
 pub mod size;
 pub mod store;
 pub mod tree;

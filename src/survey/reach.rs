@@ -7,7 +7,7 @@ use super::go_on;
 use crate::beneath::{self, found};
 use crate::inside::Inside;
 use crate::stop::Stop;
-use git2::{ErrorCode, ObjectType, Oid, Repository};
+use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
@@ -77,7 +77,11 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Res
     walk.map(|commit| go_on(Some(stop)).and_then(|()| commit.map_err(io::Error::other))).collect()
 }
 
-fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<git2::Revwalk<'a>, git2::Error> {
+/// The same, the newest first, one by one.
+///
+/// # Errors
+/// A ref or a commit can't be read.
+pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revwalk<'a>, git2::Error> {
     let mut walk = repo.revwalk()?;
     for &tip in tips {
         walk.push(tip)?;

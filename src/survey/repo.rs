@@ -3,7 +3,7 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, store, tree, worktree};
+use super::{landed::Upstream, probe, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
@@ -112,8 +112,10 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     }
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
+    let rescues = rescues::all(&repo).map_err(odd)?;
     let lends = around.lent.needs(shadow.git_dir());
-    Ok(Repo { worktrees, strays, store, leftovers, lends, around: around.missing, busy: probe::busy(&policy.busy_probe, &policy.name) })
+    let busy = probe::busy(&policy.busy_probe, &policy.name);
+    Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, around: around.missing, busy })
 }
 
 /// What these repos borrow. Of one that can't be read, or isn't there at all, nobody can tell: it may be there again tomorrow.

@@ -10,6 +10,7 @@
 use crate::beneath;
 use crate::facts::cache::Size;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rayon::Scope;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -45,7 +46,7 @@ fn first_problem((size, problems): (Size, Vec<String>)) -> io::Result<Size> {
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
 pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
-    let (sum, repo) = sum_up(paths, true);
+    let (sum, repo) = sum_up(paths, true, None);
     match repo {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
         None => first_problem(sum),
@@ -57,29 +58,33 @@ pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
 /// # Errors
 /// As [`size`].
 pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
-    let (sum, repo) = sum_up(paths, false);
+    let (sum, repo) = sum_up(paths, false, None);
     first_problem(sum).map(|_| repo)
 }
 
-/// What stands below `root`, and a line for each directory that could not be read (`lost+found`, say), which weighs nothing.
+/// What stands below `root`, as far as there is time, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
+/// file system's own, and left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
-pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
+pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
-        entries.push(Inside::new(root, &entry?.path()).map_err(io::Error::other)?);
+        let entry = entry?;
+        if entry.file_name() != "lost+found" {
+            entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
+        }
     }
-    Ok(tally(&entries))
+    Ok(sum_up(&entries, true, Some(stop)).0)
 }
 
 fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
-    sum_up(paths, true).0
+    sum_up(paths, true, None).0
 }
 
 /// The sum, which counts only folders unless `whole`, and the first folder, by its path, that is a repo.
-fn sum_up(paths: &[Inside], whole: bool) -> ((Size, Vec<String>), Option<PathBuf>) {
-    let sum = Mutex::new(Sum::default());
+fn sum_up(paths: &[Inside], whole: bool, stop: Option<&Stop>) -> ((Size, Vec<String>), Option<PathBuf>) {
+    let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
     rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place, whole)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
@@ -114,8 +119,8 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: b
 fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
     scope.spawn(move |scope| match weigh(&base, &directory) {
         Ok((found, below)) => {
-            lock(sum).merge(found, base.place, &directory);
-            for name in below {
+            let stopped = lock(sum).merge(found, base.place, &directory);
+            for name in below.into_iter().filter(|_| !stopped) {
                 spawn(scope, sum, base.clone(), directory.join(name));
             }
         }
@@ -173,6 +178,8 @@ fn plain(place: &Inside, below: &Path) -> PathBuf {
 /// What was weighed so far.
 #[derive(Default)]
 struct Sum {
+    /// When the sum is not wanted any more, whatever it is.
+    stop: Option<Stop>,
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
@@ -208,7 +215,8 @@ impl Sum {
         self.size.inodes += 1;
     }
 
-    fn merge(&mut self, other: Self, place: &Inside, below: &Path) {
+    /// Says whether it is time to stop.
+    fn merge(&mut self, other: Self, place: &Inside, below: &Path) -> bool {
         if other.is_repo {
             self.repos.push(plain(place, below));
         }
@@ -217,6 +225,7 @@ impl Sum {
         for (file, more) in other.linked {
             self.linked.entry(file).and_modify(|linked| linked.seen += more.seen).or_insert(more);
         }
+        self.stop.as_ref().is_some_and(|stop| stop.reached().is_some())
     }
 
     fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
@@ -306,7 +315,7 @@ mod tests {
         let field = Field::new();
         let file = field.file("a/file", 1);
         fs::hard_link(file.path(), field.at("link").path()).unwrap();
-        let (size, problems) = standing(field.at("a").root()).unwrap();
+        let (size, problems) = standing(field.at("a").root(), &Stop::never()).unwrap();
         assert_eq!((size.inodes, problems), (2, vec![]));
     }
 }

@@ -54,15 +54,23 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
     };
     match registration(context, blank.clone()) {
         Ok(mut tree) => {
-            tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| State::Unknown(format!("failed to look: {error}")));
+            tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| unknown("look", &error));
             tree
         }
-        Err(error) => Worktree {
-            path: place(admin).unwrap_or(admin.path()),
-            state: State::Unknown(format!("failed to read its admin folder: {error}")),
-            ..blank
-        },
+        Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
     }
+}
+
+/// Whether it is odd or the file system failed makes no difference to the tree, and a great one to whoever has to mend it.
+fn unknown(what: &str, error: &io::Error) -> State {
+    // Of no name in std, as EIO is.
+    let nameless = io::Error::from(rustix::io::Errno::IO).kind();
+    let by_git = error.get_ref().and_then(|cause| cause.downcast_ref::<git2::Error>());
+    let failed = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StaleNetworkFileHandle)
+        || error.kind() == nameless
+        || by_git.is_some_and(|error| error.class() == git2::ErrorClass::Os);
+    let cause = format!("failed to {what}: {error}");
+    if failed { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
 
 /// What the admin folder alone tells.

@@ -8,8 +8,13 @@ mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+#[cfg(target_arch = "x86_64")]
+mod faults;
+mod fuse;
+mod fuzz_seeds;
 mod gc;
 mod guards;
+#[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
 mod locks;
@@ -18,6 +23,9 @@ mod prune;
 mod real_night;
 mod report;
 mod rescue;
+mod rescues;
+mod signals;
+mod state_files;
 mod support;
 mod tidy;
 mod verdicts;

@@ -10,12 +10,12 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Folders nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
@@ -24,10 +24,14 @@ const DEEPEST: usize = 128;
 /// What all deletions of one emptying share.
 struct Job<'a> {
     stop: &'a Stop,
+    /// It is told once that the run stopped, not for every folder that still waits.
+    stopped: AtomicBool,
     device: u64,
     bytes: AtomicU64,
     inodes: AtomicU64,
     left: Mutex<Vec<String>>,
+    /// Names at the top that stay.
+    spare: &'a [OsString],
     /// The trash, to which folders nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
@@ -43,16 +47,18 @@ struct Folder {
     pending: AtomicUsize,
 }
 
-/// Deletes what is in the folder `place`, on the current rayon pool, until done or told to stop.
-pub(super) fn empty(place: &Inside, stop: &Stop) -> io::Result<Emptied> {
+/// Deletes what is in the folder `place`, but for the names `spare`, on the current rayon pool, until done or told to stop.
+pub(super) fn empty(place: &Inside, stop: &Stop, spare: &[OsString]) -> io::Result<Emptied> {
     let Some(top) = found(beneath::dir(place))? else { return Ok(Emptied::default()) };
     let device = rustix::fs::fstat(&top)?.st_dev;
     let job = Job {
         stop,
+        stopped: AtomicBool::new(false),
         device,
         bytes: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
         left: Mutex::default(),
+        spare,
         top: top.try_clone()?,
         lifted: Mutex::default(),
     };
@@ -72,6 +78,9 @@ pub(super) fn empty(place: &Inside, stop: &Stop) -> io::Result<Emptied> {
         });
         rayon::scope(|scope| lifted.into_iter().for_each(|name| job.descend(scope, &root, &name)));
     }
+    if job.stopped.load(Ordering::Relaxed) {
+        job.leave(c"the rest", "the run stopped first");
+    }
     let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
     Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics") })
 }
@@ -80,13 +89,13 @@ impl Job<'_> {
     /// Deletes the files of a folder, and sends its folders on their way.
     fn folder<'scope>(&'scope self, scope: &rayon::Scope<'scope>, folder: Arc<Folder>) {
         match read(&folder.fd) {
-            Ok(names) => {
+            Ok(mut names) => {
+                names.retain(|(name, _)| folder.above.is_some() || !self.spare.iter().any(|spare| spare.as_bytes() == name.to_bytes()));
                 // Folders first: while this thread deletes files, others can start on them.
                 for (name, is_folder) in
                     names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))
                 {
-                    if self.stop.reached().is_some() {
-                        self.leave(name, "the run stopped first");
+                    if self.stopped() {
                         break;
                     }
                     if *is_folder {
@@ -104,8 +113,8 @@ impl Job<'_> {
     }
 
     fn descend<'scope>(&'scope self, scope: &rayon::Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
-        if self.stop.reached().is_some() {
-            return self.leave(name, "the run stopped first");
+        if self.stopped() {
+            return;
         }
         if above.depth >= DEEPEST {
             match self.lift(above, name) {
@@ -177,11 +186,25 @@ impl Job<'_> {
             match rustix::fs::unlinkat(&above.fd, &folder.name, AtFlags::REMOVEDIR) {
                 Ok(()) => self.freed(blocks * 512),
                 Err(Errno::NOENT) => {}
-                // What was left in it has been reported where it was left.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => return,
+                // What was left in it has been reported where it was left, but for what NFS put there when it was deleted.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => return self.still_open(&folder),
                 Err(error) => return self.leave(&folder.name, &error.to_string()),
             }
             folder = above;
+        }
+    }
+
+    /// On NFS a file that somebody has open gets another name when it is deleted (`.nfs...`), and is there, with its bytes, until it is closed.
+    fn still_open(&self, folder: &Folder) {
+        for (name, _) in read(&folder.fd).unwrap_or_default().iter().filter(|(name, _)| name.to_bytes().starts_with(b".nfs")) {
+            let told = self.left.lock().expect("no deletion panics").iter().any(|line| line.starts_with(&*name.to_string_lossy()));
+            if let Ok(stat) = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                && !told
+            {
+                self.bytes.fetch_sub(stat.st_blocks.cast_unsigned() * 512, Ordering::Relaxed);
+                self.inodes.fetch_sub(1, Ordering::Relaxed);
+                self.leave(name, "somebody has this file open, it goes when it is closed");
+            }
         }
     }
 
@@ -190,9 +213,15 @@ impl Job<'_> {
         self.inodes.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn stopped(&self) -> bool {
+        let stopped = self.stop.reached().is_some();
+        self.stopped.fetch_or(stopped, Ordering::Relaxed);
+        stopped
+    }
+
     fn leave(&self, name: &CStr, why: &str) {
         let mut left = self.left.lock().expect("no deletion panics");
-        // Every level of a cut-short deletion would say the same.
+        // Every level of what can't be deleted would say the same.
         let line = format!("{}: {why}", OsStr::from_bytes(name.to_bytes()).display());
         if left.len() < 20 {
             left.push(line);

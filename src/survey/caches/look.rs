@@ -8,6 +8,7 @@ use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -26,6 +27,7 @@ pub(super) struct Look<'a> {
     /// Where it stands.
     pub(super) place: &'a Inside,
     access_times: bool,
+    stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
 
@@ -48,12 +50,15 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside) -> Self {
-        Self { policy, place, access_times: used::keeps_access_times(place.root()), problems: Mutex::default() }
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, stop: &'a Stop) -> Self {
+        Self { policy, place, access_times: used::keeps_access_times(place.root()), stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
     pub(super) fn entries(&self, directory: &Inside) -> Vec<Entry> {
+        if self.stop.reached().is_some() {
+            return Vec::new();
+        }
         let listed = beneath::open(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(beneath::list);
         match listed {
             Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
@@ -72,6 +77,9 @@ impl<'a> Look<'a> {
 
     /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told.
     pub(super) fn unit(&self, name: String, paths: Vec<Inside>) -> Option<Unit> {
+        if self.stop.reached().is_some() {
+            return None;
+        }
         match used::last_use(self.policy.kind, &paths, self.access_times) {
             Ok(used) => Some(Unit {
                 cache: self.policy.name.clone(),

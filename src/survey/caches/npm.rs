@@ -13,7 +13,7 @@ use index::Bucket;
 use rayon::prelude::*;
 use std::collections::HashMap;
 
-mod index;
+pub(crate) mod index;
 
 /// Digits of a digest that a name shows: with its two shards, 64 bits tell any two apart.
 const SHOWN: usize = "sha512/xx/yy/".len() + 12;
