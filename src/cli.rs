@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{self, RunOutcome, RunReport, history, look::Look, text};
+use crate::report::{self, RunOutcome, RunReport, history, json, look::Look, text};
 use crate::rescues::restore::{Wish, restore, told};
 use crate::rescues::{self, RescuesError};
 use crate::run::{self, Options};
@@ -152,7 +152,7 @@ enum Part {
     Prune,
     /// Clear what a dead git left, and repack
     Gc,
-    /// Remove stale worktrees
+    /// Remove stale worktrees, and rescues that stood long enough
     Reap,
     /// Evict cache units when the volume is too full
     Evict,
@@ -237,7 +237,7 @@ fn only(parts: &[Part]) -> Only {
 fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
     let render = |look| match pass.format {
         Format::Text => text::render(report, look),
-        Format::Json => serde_json::to_string_pretty(report).expect("a report has only string keys") + "\n",
+        Format::Json => json::pretty(report),
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
     save(path, &render(Look::PLAIN))
@@ -319,7 +319,7 @@ fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
 fn write_as(format: Format, what: &impl serde::Serialize, text: impl FnOnce() -> String) -> String {
     match format {
         Format::Text => text(),
-        Format::Json => serde_json::to_string_pretty(what).expect("a report has only string keys") + "\n",
+        Format::Json => json::pretty(what),
     }
 }
 

@@ -104,9 +104,8 @@ impl Demo {
         let config = config.display();
         format!(
             "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next night would do\n  \
-             treewarden history --config {config}    the nights so far\n  git -C {} for-each-ref refs/treewarden    what was rescued\n",
-            self.folder.display(),
-            self.folder.join("volume/acme__shop").display()
+             treewarden history --config {config}    the nights so far\n  treewarden rescue list --config {config}    what was rescued\n",
+            self.folder.display()
         )
     }
 }

@@ -5,7 +5,7 @@
 //! volume's lock. What a run wrote must never be changed.
 
 use crate::durable;
-use crate::report::{Eviction, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree};
+use crate::report::{Eviction, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -62,7 +62,7 @@ pub fn line(report: &RunReport) -> String {
     let mut line = String::new();
     for leave_out in [what_stays, what_went, all_but_the_sums] {
         leave_out(&mut small);
-        line = serde_json::to_string(&small).expect("a report has only string keys, and its paths are written lossily");
+        line = json::line(&small);
         if line.len() <= LONG {
             break;
         }

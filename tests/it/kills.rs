@@ -68,7 +68,7 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
             again.fetch_add(usize::from(second.hit.is_some()), Ordering::Relaxed);
             wrong.extend(sweep.lost());
         }
-        wrong.extend(sweep.recover(true));
+        wrong.extend(sweep.recover(false));
         wrong.iter().map(|what| format!("killed before {point}: {what}")).collect()
     });
     let (missed, again) = (missed.into_inner(), again.into_inner());

@@ -10,10 +10,12 @@ mod dry_run;
 mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod faults;
+mod forged_rescues;
 mod fuse;
 mod fuzz_seeds;
 mod gc;
 mod guards;
+mod hostile;
 #[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;

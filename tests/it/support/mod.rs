@@ -8,6 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod calls;
 pub(crate) mod fleet;
+pub(crate) mod forge;
 pub(crate) mod fuse;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
