@@ -134,7 +134,7 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
 fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
     let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
-    let mut bare = [false; BARE.len()];
+    let mut parts = [false; BARE.len()];
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
@@ -143,7 +143,7 @@ fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errn
         }
         let text = OsStr::from_bytes(name.to_bytes());
         sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
-        bare.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
+        parts.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
         if !base.whole && !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
             continue;
         }
@@ -158,7 +158,7 @@ fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errn
             Err(errno) => return Err(errno),
         }
     }
-    sum.is_repo |= bare == [true; BARE.len()];
+    sum.is_repo |= parts == [true; BARE.len()];
     Ok((sum, below))
 }
 
