@@ -23,7 +23,7 @@ pub fn makes(blob: &[u8], git_dir: &Inside, place: &Inside, size: u64) -> io::Re
     if let Some(pointer) = pointer(blob) {
         return Ok(pointer.size == size && is_stored(git_dir, &pointer));
     }
-    let lines = blob.split(|&byte| byte == b'\n').count() as u64 - 1;
+    let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
     if blob.contains(&b'\r') || blob.len() as u64 + lines != size || size > LONGEST_TEXT {
         return Ok(false);
     }

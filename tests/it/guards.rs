@@ -1,5 +1,7 @@
 //! What stops a night that would be wrong: a volume that is another or half there, and more reaps than anybody meant.
 
+#![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
+
 use super::support::snapshot::snapshot;
 use super::support::{World, age_all, is_root, map, remove, same, until, write};
 use std::os::unix::fs::symlink;

@@ -212,7 +212,7 @@ fn a_tree_that_a_killed_night_took_is_dropped_at_once() {
     for (n, name) in ["one", "two"].iter().enumerate() {
         let tree = shop.tree(name);
         let bin = world.at(format!(".treewarden/trash/1b4e28ba-2fa1-11d2-883f-0016d3cca42{n}"));
-        write(&bin.join("note.json"), format!("{{\"from\":\"{}\"}}", tree.path.display()));
+        write(&bin.join("note.json"), format!("{{\"schema\":\"treewarden.taken/1\",\"from\":\"{}\"}}", tree.path.display()));
         std::fs::rename(&tree.path, bin.join("0")).unwrap();
     }
     let report = world.night();
@@ -235,7 +235,7 @@ fn a_note_in_the_trash_harms_no_tree_that_stands() {
     let tree = shop.tree("stands");
     for (n, from) in [tree.path.as_path(), Path::new("/"), Path::new("/etc"), &shop.path].iter().enumerate() {
         let bin = world.at(format!(".treewarden/trash/forged-{n}"));
-        write(&bin.join("note.json"), format!("{{\"from\":\"{}\"}}", from.display()));
+        write(&bin.join("note.json"), format!("{{\"schema\":\"treewarden.taken/1\",\"from\":\"{}\"}}", from.display()));
     }
     write(&world.at(".treewarden/trash/torn/note.json"), "{\"from\":\"/da");
     let before = (snapshot(&tree.path), shop.registered());
