@@ -3,7 +3,7 @@
 //! All copies stem from one template, so that two hundred repos cost two hundred `cp`, not two thousand git.
 
 use super::super::support::repo::{Repo, Tree};
-use super::super::support::{World, age, age_all, fifo, remove, write};
+use super::super::support::{World, age, fifo, remove, write};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -119,7 +119,9 @@ impl<'a> Evil<'a> {
     pub(crate) fn age(&self) {
         for (tree, days) in [(&self.landed, 2.0), (&self.dirty, 31.0)] {
             if tree.path.symlink_metadata().is_ok_and(|data| data.is_dir()) {
-                age_all(&tree.path, days);
+                // Folders may go deeper than a path can reach.
+                let entries = walkdir::WalkDir::new(&tree.path).max_depth(50).contents_first(true).into_iter().flatten();
+                entries.for_each(|entry| age(entry.path(), days));
             }
             tree.age_admin(days);
             for name in ["locked", "gitdir", "config.worktree"] {

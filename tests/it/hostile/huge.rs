@@ -22,39 +22,39 @@ fn sparse(path: &Path, bytes: u64) {
 
 /// Each file of the git dir that becomes huge, and the row.
 const FILES: &[(&str, &str)] = &[
-    ("HEAD", "?"),
-    ("config", "?"),
-    ("packed-refs", "?"),
-    ("shallow", "?"),
-    ("index", "?"),
-    ("ORIG_HEAD", "?"),
-    ("FETCH_HEAD", "?"),
-    ("MERGE_HEAD", "?"),
-    ("logs/HEAD", "?"),
-    ("logs/refs/heads/main", "?"),
-    ("logs/refs/stash", "?"),
-    ("refs/heads/main", "?"),
-    ("refs/heads/x", "?"),
-    ("refs/remotes/origin/main", "?"),
-    ("refs/treewarden/rescue/x/y", "?"),
-    ("worktrees/landed/HEAD", "?"),
-    ("worktrees/landed/gitdir", "?"),
-    ("worktrees/landed/commondir", "?"),
-    ("worktrees/landed/index", "?"),
-    ("worktrees/landed/locked", "?"),
-    ("worktrees/landed/ORIG_HEAD", "?"),
-    ("worktrees/landed/logs/HEAD", "?"),
-    ("worktrees/landed/refs/worktree/x", "?"),
-    ("info/attributes", "?"),
-    ("info/grafts", "?"),
-    ("hooks/pre-auto-gc", "?"),
-    ("objects/info/alternates", "?"),
-    ("objects/info/commit-graph", "?"),
-    ("objects/info/commit-graphs/commit-graph-chain", "?"),
-    ("objects/pack/multi-pack-index", "?"),
-    ("objects/pack/pack-1111111111111111111111111111111111111111.pack", "?"),
-    ("objects/pack/pack-1111111111111111111111111111111111111111.idx", "?"),
-    ("objects/11/11111111111111111111111111111111111111", "?"),
+    ("HEAD", "Failed"),
+    ("config", "Failed"),
+    ("packed-refs", "Refused"),
+    ("shallow", "Refused"),
+    ("index", "Refused"),
+    ("ORIG_HEAD", "Maintained reap reap!"),
+    ("FETCH_HEAD", FINE),
+    ("MERGE_HEAD", "Maintained reap reap!"),
+    ("logs/HEAD", "Refused"),
+    ("logs/refs/heads/main", "Refused"),
+    ("logs/refs/stash", "Refused"),
+    ("refs/heads/main", "Refused"),
+    ("refs/heads/x", "Refused"),
+    ("refs/remotes/origin/main", "Refused"),
+    ("refs/treewarden/rescue/x/y", "Refused"),
+    ("worktrees/landed/HEAD", "Refused"),
+    ("worktrees/landed/gitdir", "Refused"),
+    ("worktrees/landed/commondir", "Refused"),
+    ("worktrees/landed/index", "Refused"),
+    ("worktrees/landed/locked", "Refused"),
+    ("worktrees/landed/ORIG_HEAD", "Refused"),
+    ("worktrees/landed/logs/HEAD", "Refused"),
+    ("worktrees/landed/refs/worktree/x", "Refused"),
+    ("info/attributes", FINE),
+    ("info/grafts", FINE),
+    ("hooks/pre-auto-gc", FINE),
+    ("objects/info/alternates", "Failed"),
+    ("objects/info/commit-graph", FINE),
+    ("objects/info/commit-graphs/commit-graph-chain", "Refused"),
+    ("objects/pack/multi-pack-index", "Refused"),
+    ("objects/pack/pack-1111111111111111111111111111111111111111.pack", FINE),
+    ("objects/pack/pack-1111111111111111111111111111111111111111.idx", FINE),
+    ("objects/11/11111111111111111111111111111111111111", "Maintained reap reap!"),
 ];
 
 /// The cases of this room.
@@ -76,18 +76,18 @@ fn counts() -> Vec<Case> {
         })
     };
     vec![
-        index("count-index", "index", "?"),
-        index("count-tree-index", "worktrees/landed/index", "?"),
-        Case::new("count-extension", "?", "", |evil| {
+        index("count-index", "index", "Refused"),
+        index("count-tree-index", "worktrees/landed/index", "Refused"),
+        Case::new("count-extension", "Maintained unknown reap", "", |evil| {
             let mut bytes = b"DIRC\0\0\0\x02\0\0\0\0TREE\x7f\xff\xff\xff".to_vec();
             bytes.extend([0; 40]);
             write(&evil.git_dir("worktrees/landed/index"), bytes);
         }),
-        Case::new("count-pack", "?", "", |evil| pair(evil, b"PACK\0\0\0\x02\xff\xff\xff\xff", b"\xfftOc\0\0\0\x02")),
-        Case::new("count-midx", "?", "", |evil| {
+        Case::new("count-pack", "Maintained reap reap!", "", |evil| pair(evil, b"PACK\0\0\0\x02\xff\xff\xff\xff", b"\xfftOc\0\0\0\x02")),
+        Case::new("count-midx", FINE, "", |evil| {
             write(&evil.git_dir("objects/pack/multi-pack-index"), b"MIDX\x01\x01\xff\0\xff\xff\xff\xff")
         }),
-        Case::new("count-graph", "?", "", |evil| write(&evil.git_dir("objects/info/commit-graph"), b"CGPH\x01\x01\xff\xff")),
+        Case::new("count-graph", FINE, "", |evil| write(&evil.git_dir("objects/info/commit-graph"), b"CGPH\x01\x01\xff\xff")),
     ]
 }
 
@@ -133,19 +133,19 @@ fn corrupt() -> Vec<Case> {
         })
     };
     vec![
-        noisy("noise-pack", "objects/pack*.pack", "?"),
-        noisy("noise-idx", "objects/pack*.idx", "?"),
-        noisy("noise-rev", "objects/pack*.rev", "?"),
-        noisy("noise-bitmap", "objects/pack*.bitmap", "?"),
-        noisy("noise-midx", "objects/pack/multi-pack-index", "?"),
-        noisy("noise-graph", "objects/info/commit-graph", "?"),
-        noisy("noise-index", "worktrees/landed/index", "?"),
-        noisy("noise-head", "worktrees/landed/HEAD", "?"),
-        Case::new("noise-log", "?", "", |evil| write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000))),
-        Case::new("noise-main-log", "?", "", |evil| write(&evil.git_dir("logs/HEAD"), noise(100_000))),
-        Case::new("noise-object", "?", "", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), noise(1000))),
-        Case::new("empty-object", "?", "", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), "")),
-        Case::new("empty-pack", "?", "", |evil| pair(evil, b"", b"")),
+        noisy("noise-pack", "objects/pack*.pack", "Maintained unknown unknown!"),
+        noisy("noise-idx", "objects/pack*.idx", "Maintained unknown unknown!"),
+        noisy("noise-rev", "objects/pack*.rev", FINE),
+        noisy("noise-bitmap", "objects/pack*.bitmap", FINE),
+        noisy("noise-midx", "objects/pack/multi-pack-index", FINE),
+        noisy("noise-graph", "objects/info/commit-graph", FINE),
+        noisy("noise-index", "worktrees/landed/index", "Maintained unknown reap!"),
+        noisy("noise-head", "worktrees/landed/HEAD", "Maintained unknown reap"),
+        Case::new("noise-log", FINE, "", |evil| write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000))),
+        Case::new("noise-main-log", FINE, "", |evil| write(&evil.git_dir("logs/HEAD"), noise(100_000))),
+        Case::new("noise-object", "Maintained reap reap!", "", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), noise(1000))),
+        Case::new("empty-object", "Maintained reap reap!", "", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), "")),
+        Case::new("empty-pack", "Maintained reap reap!", "", |evil| pair(evil, b"", b"")),
     ]
 }
 
@@ -177,17 +177,17 @@ fn bombs() -> Vec<Case> {
         write(&evil.landed.admin.join("HEAD"), format!("{id}\n"));
     }
     vec![
-        Case::new("bomb-tree", "?", "", |evil| {
+        Case::new("bomb-tree", "Maintained unknown reap", "", |evil| {
             let repo = open(evil);
             at_head(evil, commit(&repo, tree_bomb(&repo), &[]));
         }),
-        Case::new("bomb-tree-over-main", "?", "", |evil| {
+        Case::new("bomb-tree-over-main", "Maintained unknown reap", "", |evil| {
             let repo = open(evil);
             let main = repo.refname_to_id("refs/remotes/origin/main").unwrap();
             at_head(evil, commit(&repo, tree_bomb(&repo), &[main]));
         }),
         // The tree is honest, and what came in between upstream is not.
-        Case::new("bomb-upstream", "?", "", |evil| {
+        Case::new("bomb-upstream", "Maintained keep reap", "", |evil| {
             let repo = open(evil);
             let main = repo.find_commit(repo.refname_to_id("refs/remotes/origin/main").unwrap()).unwrap();
             let bomb = commit(&repo, tree_bomb(&repo), &[main.id()]);
@@ -195,7 +195,7 @@ fn bombs() -> Vec<Case> {
             repo.reference("refs/remotes/origin/main", bomb, true, "x").unwrap();
             at_head(evil, mine);
         }),
-        Case::new("bomb-branch", "?", "", |evil| {
+        Case::new("bomb-branch", "Maintained keep reap", "", |evil| {
             let repo = open(evil);
             let main = repo.find_commit(repo.refname_to_id("refs/remotes/origin/main").unwrap()).unwrap();
             let bomb = commit(&repo, tree_bomb(&repo), &[main.id()]);
@@ -205,14 +205,14 @@ fn bombs() -> Vec<Case> {
             repo.reference("refs/remotes/origin/main", ours, true, "x").unwrap();
             at_head(evil, mine);
         }),
-        Case::new("bomb-refs", "?", "", |evil| {
+        Case::new("bomb-refs", FINE, "", |evil| {
             let repo = open(evil);
             let bomb = tree_bomb(&repo);
             for name in ["refs/treewarden/rescue/x/y", "refs/treewarden/shield/x", "refs/stash", "refs/heads/tree", "refs/tags/tree"] {
                 repo.reference(name, bomb, true, "x").unwrap();
             }
         }),
-        Case::new("bomb-tags", "?", "", |evil| {
+        Case::new("bomb-tags", FINE, "", |evil| {
             let repo = open(evil);
             let tagger = "tagger An Agent <agent@example.com> 1700000000 +0000";
             let mut id = repo.refname_to_id("refs/heads/main").unwrap();
@@ -223,7 +223,7 @@ fn bombs() -> Vec<Case> {
             }
             repo.reference("refs/tags/deep", id, true, "x").unwrap();
         }),
-        Case::new("bomb-deep-tree", "?", "", |evil| {
+        Case::new("bomb-deep-tree", "Maintained unknown reap!", "", |evil| {
             let repo = open(evil);
             let mut id = repo.blob(b"x").unwrap();
             for level in 0..3000 {
@@ -233,15 +233,15 @@ fn bombs() -> Vec<Case> {
             }
             at_head(evil, commit(&repo, id, &[]));
         }),
-        Case::new("bomb-folders", "?", "", |evil| deep(&evil.dirty.path, 5000)),
-        Case::new("bomb-made-again", "?", "", |evil| {
+        Case::new("bomb-folders", "Maintained reap keep", "", |evil| deep(&evil.dirty.path, 5000)),
+        Case::new("bomb-made-again", FINE, "", |evil| {
             write(&evil.dirty.path.join("node_modules/.bin/x"), "");
             deep(&evil.dirty.path.join("node_modules"), 5000);
         }),
-        Case::new("bomb-ref-folders", "?", "", |evil| deep(&evil.git_dir("refs/heads"), 5000)),
-        Case::new("bomb-object-folders", "?", "", |evil| deep(&evil.git_dir("objects"), 5000)),
-        Case::new("bomb-admin-folders", "?", "", |evil| deep(&evil.landed.admin, 5000)),
-        Case::new("bomb-refs-deep", "?", "", |evil| {
+        Case::new("bomb-ref-folders", "Failed", "", |evil| deep(&evil.git_dir("refs/heads"), 5000)),
+        Case::new("bomb-object-folders", "Failed", "", |evil| deep(&evil.git_dir("objects"), 5000)),
+        Case::new("bomb-admin-folders", "Failed", "", |evil| deep(&evil.landed.admin, 5000)),
+        Case::new("bomb-refs-deep", FINE, "", |evil| {
             let id = evil.repo.git(&["rev-parse", "HEAD"]);
             write(&evil.git_dir("refs/heads").join("d/".repeat(1500)).join("x"), format!("{id}\n"));
         }),
@@ -256,5 +256,4 @@ fn deep(top: &Path, levels: usize) {
         rustix::fs::mkdirat(&fd, "d", Mode::RWXU).unwrap();
         fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     }
-    let _unused = FINE;
 }
