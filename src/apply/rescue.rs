@@ -268,7 +268,8 @@ impl Making<'_> {
         let mut staged = <[Files; 4]>::default();
         let Some(bytes) = index else { return Ok(staged) };
         let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
-        let mut copy = tempfile::NamedTempFile::new().map_err(failed)?;
+        // In the shadow: this thread is confined, and may write nowhere else.
+        let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
         for entry in Index::open(copy.path())?.iter() {
             staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(&entry.path), (entry.mode, entry.id));
