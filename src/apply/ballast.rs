@@ -55,7 +55,7 @@ pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
 fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     match rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => File::from(file).write_all(&[b'.'; BYTES]),
+        Ok(file) => File::from(file).write_all(&vec![b'.'; BYTES]),
         Err(Errno::EXIST) => Ok(()),
         Err(error) => Err(error.into()),
     }

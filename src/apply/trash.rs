@@ -163,7 +163,10 @@ impl Trash {
         for place in bins(&self.place)? {
             let at = |name: &str| place.join(name).map_err(io::Error::other);
             let note = match beneath::read(&at(NOTE)?, 64 << 10) {
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+                // Our notes are whole files in folders: anything else is somebody's doing, and must not stop every night to come.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => {
+                    continue;
+                }
                 note => found(note)?.and_then(|note| serde_json::from_slice::<Note>(&note).ok()),
             };
             // A note that makes no sense was cut short before anything was moved.
@@ -236,6 +239,10 @@ pub fn taken_from(state: &Inside) -> HashSet<Inside> {
 pub(crate) fn origin(note: &[u8], state: &Inside) -> Option<Inside> {
     let note: Note = serde_json::from_slice(note).ok()?;
     if note.schema == SCHEMA { Inside::new(state.root(), &note.from).ok() } else { None }
+}
+
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 /// What earlier nights left in the trash. A look: it changes nothing.
