@@ -263,17 +263,15 @@ impl Making<'_> {
         found(beneath::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
     }
 
-    /// What the index names, by stage.
+    /// What the index names by stage, read from these very bytes.
     fn staged(&self, index: Option<&[u8]>) -> Result<[Files; 4], RescueError> {
         let mut staged = <[Files; 4]>::default();
-        if index.is_none() {
-            return Ok(staged);
-        }
-        // By descriptor, as nothing may be written elsewhere here; that it still is these very bytes is verified afterwards.
-        let place = self.worktree.admin.join("index").map_err(|error| RescueError::Differs(error.to_string()))?;
-        let file = beneath::file(&place).map_err(|cause| RescueError::File { path: place.path(), cause })?;
-        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        for entry in Index::open(Path::new(&through))?.iter() {
+        let Some(bytes) = index else { return Ok(staged) };
+        let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
+        // In the shadow: this thread is confined, and may write nowhere else.
+        let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
+        copy.write_all(bytes).map_err(failed)?;
+        for entry in Index::open(copy.path())?.iter() {
             staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(&entry.path), (entry.mode, entry.id));
         }
         Ok(staged)

@@ -84,7 +84,7 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
 fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
     let all = faults();
     let total = all.len();
-    let chosen = sample(all, 80);
+    let chosen = sample(all, 60);
     let missed = AtomicUsize::new(0);
     let wrong = sweep(&chosen, |sweep, fault| {
         sweep.bring_back();
