@@ -4,6 +4,7 @@
 
 use super::support::snapshot::snapshot;
 use super::support::{World, age_all, is_root, map, remove, same, until, write};
+use std::fmt::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -81,7 +82,7 @@ fn mounts_in_the_wrong_place() {
         let _state = Mounted::new(&["-t", "tmpfs", "tmpfs"], &state);
         for entry in std::fs::read_dir(world.beside("state")).unwrap().map(|entry| entry.unwrap().path()) {
             if entry.is_dir() {
-                std::fs::create_dir(state.join(entry.file_name().unwrap())).unwrap()
+                std::fs::create_dir(state.join(entry.file_name().unwrap())).unwrap();
             } else {
                 std::fs::copy(&entry, state.join(entry.file_name().unwrap())).unwrap();
             }
@@ -169,13 +170,13 @@ fn a_look_ends_when_the_run_is_to_stop() {
     tree.commit("mine.ts", "1\n").age(9.0);
     let mut stream = String::new();
     for commit in 0..300 {
-        stream += &format!("commit refs/heads/upstream\ncommitter A <a@example.com> {} +0000\ndata 1\nx\n", 1_700_000_000 + commit);
+        writeln!(stream, "commit refs/heads/upstream\ncommitter A <a@example.com> {} +0000\ndata 1\nx", 1_700_000_000 + commit).unwrap();
         if commit == 0 {
             stream += "from refs/heads/main^0\n";
         }
         for file in 0..40 {
-            let text: String = (0..60).map(|line| format!("{} {line}\n", commit * 7 + file)).collect();
-            stream += &format!("M 644 inline f{file}\ndata {}\n{text}\n", text.len());
+            let text = (0..60).map(|line| format!("{} {line}\n", commit * 7 + file)).collect::<Vec<_>>().concat();
+            writeln!(stream, "M 644 inline f{file}\ndata {}\n{text}", text.len()).unwrap();
         }
     }
     write(&world.beside("stream"), stream);

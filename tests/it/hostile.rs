@@ -246,7 +246,8 @@ fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
         for name in ["landed", "dirty"] {
             let path = world.at(format!("worktrees/acme__{}/{name}", case.name));
             let fates: Vec<String> = row.worktrees.iter().filter(|tree| tree.path == path).map(fate).collect();
-            found.push_str(&format!(" {}", if fates.is_empty() { "-".to_owned() } else { fates.join("+") }));
+            found.push(' ');
+            found.push_str(&if fates.is_empty() { "-".to_owned() } else { fates.join("+") });
         }
         found.push_str(if row.failures.is_empty() { "" } else { "!" });
     }

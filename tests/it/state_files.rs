@@ -20,8 +20,10 @@ use treewarden::lock::{Holder, LockError, LockedRepo, peek};
 use treewarden::report::{RepoOutcome, RunReport, UnitOutcome};
 use treewarden::volume::{VolumeError, prove};
 
+type Put = fn(&Path, &Path);
+
 /// What stands where a file should, none of which may be read, written through or waited for.
-const NO_FILES: [(&str, fn(&Path, &Path)); 5] = [
+const NO_FILES: [(&str, Put); 5] = [
     ("link", |path, victim| symlink(victim, path).unwrap()),
     ("loose link", |path, _| symlink("nowhere", path).unwrap()),
     ("hard link", |path, victim| fs::hard_link(victim, path).unwrap()),
@@ -106,7 +108,7 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
     let lines: Vec<String> = three().iter().map(journal::line).collect();
     let whole = lines.concat();
     let ends: Vec<usize> = (1..=3).map(|count| lines[..count].concat().len() + count).collect();
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let text = lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
     assert_eq!(whole.len() + 3, text.len());
     let mut next = nights::refused();
     "next".clone_into(&mut next.run.id);
@@ -116,7 +118,7 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
         let torn = u64::from(cut > 0 && !ends.iter().any(|end| [*end, *end - 1].contains(&cut)));
         let mut expected: Vec<String> = ["first", "second", "third"][..count].iter().map(|id| (*id).to_owned()).collect();
         for tail in [0, 512] {
-            write(&file, [text[..cut].as_bytes(), &vec![0; tail]].concat());
+            write(&file, [&text.as_bytes()[..cut], &vec![0; tail]].concat());
             let after_end = tail > 0 && (cut == 0 || ends.contains(&cut));
             // NULs right behind a line spoil it, if its end is missing.
             let spoilt = tail > 0 && ends.iter().any(|end| end - 1 == cut);

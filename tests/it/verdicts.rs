@@ -827,6 +827,8 @@ fn every_row_of_the_table() {
         trees.iter().map(|before| before.tree.admin.join("HEAD.lock")).filter(|lock| lock.exists()).for_each(|lock| remove(&lock));
         git(&repo.path, 0.0, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"]);
         git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
-        trees.iter().for_each(|before| nothing_is_lost(repo, &report, before));
+        for before in trees {
+            nothing_is_lost(repo, &report, before);
+        }
     });
 }

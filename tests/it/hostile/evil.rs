@@ -180,10 +180,8 @@ impl<'a> Evil<'a> {
             let (section, name) = key.rsplit_once('.').unwrap();
             let (section, sub) = section.split_once('.').map_or((section, None), |(section, sub)| (section, Some(sub)));
             let sub = sub.map(|sub| format!(" \"{}\"", self.fill(sub))).unwrap_or_default();
-            text.push_str(&format!(
-                "[{section}{sub}]\n\t{name} = \"{}\"\n",
-                self.fill(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
-            ));
+            let value = self.fill(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            text.extend(["[", section, &sub, "]\n\t", name, " = \"", &value, "\"\n"]);
         }
         write(file, text);
     }

@@ -22,12 +22,16 @@ fn hooks() -> Vec<Case> {
         Case::new("hooks-a-link", FINE, "", |evil| evil.link("hooks", evil.hooks())).sings("pack-refs --all"),
         Case::new("hooks-are-links", FINE, "", |evil| {
             evil.clear("hooks/x");
-            super::evil::HOOKS.iter().for_each(|name| symlink(&evil.canary, evil.git_dir("hooks").join(name)).unwrap());
+            for name in super::evil::HOOKS {
+                symlink(&evil.canary, evil.git_dir("hooks").join(name)).unwrap();
+            }
         })
         .sings("pack-refs --all"),
         Case::new("hooks-fifos", FINE, "", |evil| {
             evil.clear("hooks/x");
-            super::evil::HOOKS.iter().for_each(|name| fifo(&evil.git_dir("hooks").join(name)));
+            for name in super::evil::HOOKS {
+                fifo(&evil.git_dir("hooks").join(name));
+            }
         }),
         Case::new("hooks-in-admin", FINE, "", |evil| {
             for folder in ["worktrees/landed/hooks", "worktrees/dirty/hooks", "objects/hooks", "refs/heads/hooks/x"] {
@@ -45,7 +49,7 @@ fn hooks() -> Vec<Case> {
         })
         .sings("pack-refs --all"),
         Case::new("hooks-among-refs", "Maintained reap reap!", "bad object", |evil| {
-            evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"))
+            evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"));
         }),
         // The monitor's own socket, and one that nobody listens at.
         Case::new("monitor-socket", FINE, "", |evil| {
@@ -164,7 +168,7 @@ fn histories() -> Vec<Case> {
             evil.repo.git(&["symbolic-ref", "refs/treewarden/rescue/x/circle", "refs/treewarden/rescue/x/circle"]);
         }),
         Case::new("shield-broken", "Maintained reap reap!", "bad object", |evil| {
-            write(&evil.git_dir("refs/treewarden/shield/bad"), "garbage\n")
+            write(&evil.git_dir("refs/treewarden/shield/bad"), "garbage\n");
         }),
         Case::new("symbolic-circle", FINE, "", |evil| {
             write(&evil.git_dir("refs/heads/a"), "ref: refs/heads/b\n");

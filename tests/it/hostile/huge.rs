@@ -85,7 +85,7 @@ fn counts() -> Vec<Case> {
         }),
         Case::new("count-pack", "Maintained reap reap!", "", |evil| pair(evil, b"PACK\0\0\0\x02\xff\xff\xff\xff", b"\xfftOc\0\0\0\x02")),
         Case::new("count-midx", FINE, "", |evil| {
-            write(&evil.git_dir("objects/pack/multi-pack-index"), b"MIDX\x01\x01\xff\0\xff\xff\xff\xff")
+            write(&evil.git_dir("objects/pack/multi-pack-index"), b"MIDX\x01\x01\xff\0\xff\xff\xff\xff");
         }),
         Case::new("count-graph", FINE, "", |evil| write(&evil.git_dir("objects/info/commit-graph"), b"CGPH\x01\x01\xff\xff")),
     ]

@@ -9,8 +9,10 @@ use super::{Case, FINE, evil::Evil, refused};
 use std::fs;
 use std::os::unix::fs::symlink;
 
+type Kind = fn(&Evil<'_>, &str);
+
 /// What an agent puts in the place of something: the first five make git wait or lead it astray, the last is the wrong kind of thing.
-const KINDS: [(&str, fn(&Evil<'_>, &str)); 6] = [
+const KINDS: [(&str, Kind); 6] = [
     ("tenant", |evil, place| evil.link(place, evil.victim(place))),
     ("outside", |evil, place| evil.link(place, evil.outside().join("precious"))),
     ("zero", |evil, place| evil.link(place, "/dev/zero")),
@@ -100,7 +102,7 @@ fn checkouts() -> Vec<Case> {
     };
     vec![
         Case::new("git-is-a-link", refused(), "is no folder", move |evil| {
-            symlink(moved(evil), evil.git_dir("").components().as_path()).unwrap()
+            symlink(moved(evil), evil.git_dir("").components().as_path()).unwrap();
         }),
         Case::new("git-is-the-tenants", refused(), "is no folder", move |evil| {
             moved(evil);
@@ -119,7 +121,7 @@ fn checkouts() -> Vec<Case> {
         }),
         Case::new("gitdir-in-main", FINE, "", |evil| write(&evil.git_dir("gitdir"), "/\n")),
         Case::new("head-is-no-line", FINE, "", |evil| {
-            write(&evil.git_dir("HEAD"), "ref: refs/heads/main\nref: refs/heads/other\n\u{1b}[2J")
+            write(&evil.git_dir("HEAD"), "ref: refs/heads/main\nref: refs/heads/other\n\u{1b}[2J");
         }),
     ]
 }

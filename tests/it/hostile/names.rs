@@ -97,21 +97,21 @@ fn texts() -> Vec<Case> {
             assert_eq!(code, Some(0));
         }),
         Case::new("text-config", "Refused", "core.worktree", |evil| {
-            evil.configure(&evil.git_dir("config"), &[&format!("core.worktree=/{EVIL}")])
+            evil.configure(&evil.git_dir("config"), &[&format!("core.worktree=/{EVIL}")]);
         }),
         Case::new("text-extension", "Refused", "extension", |evil| {
             evil.configure(&evil.git_dir("config"), &[&format!("extensions.{REF}.x={EVIL}")]);
         }),
         Case::new("text-alternates", "Refused", "outside", |evil| write(&evil.git_dir("objects/info/alternates"), format!("/{EVIL}\n"))),
         Case::new("text-git-file", "Maintained unknown reap", "", |evil| {
-            write(&evil.landed.path.join(".git"), format!("gitdir: /{EVIL}\n"))
+            write(&evil.landed.path.join(".git"), format!("gitdir: /{EVIL}\n"));
         }),
         Case::new("text-gitdir", "Maintained keep reap", "", |evil| write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}\n"))),
         Case::new("text-gitdir-outside", "Maintained keep reap", "outside the volume", |evil| {
-            write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}/.git\n"))
+            write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}/.git\n"));
         }),
         Case::new("text-tree-head", "Maintained unknown reap", "", |evil| {
-            write(&evil.landed.admin.join("HEAD"), format!("ref: refs/heads/{EVIL}\n"))
+            write(&evil.landed.admin.join("HEAD"), format!("ref: refs/heads/{EVIL}\n"));
         }),
         Case::new("text-head", FINE, "", |evil| write(&evil.git_dir("HEAD"), format!("ref: refs/heads/{REF}\n"))),
         Case::new("text-stash", FINE, "", |evil| {
@@ -145,7 +145,7 @@ fn broken() -> Vec<Case> {
         Case::new("complaint-index", "Maintained unknown reap!", "", |evil| write(&evil.landed.admin.join("index"), EVIL)),
         Case::new("complaint-ref", "Maintained reap reap!", "bad object", |evil| write(&evil.git_dir("refs/heads/bad"), EVIL)),
         Case::new("complaint-commondir", "Refused", "leads to another repo", |evil| {
-            write(&evil.landed.admin.join("commondir"), format!("/{EVIL}\n"))
+            write(&evil.landed.admin.join("commondir"), format!("/{EVIL}\n"));
         }),
     ]
 }
