@@ -184,7 +184,7 @@ impl<'a> Shield<'a> {
 pub fn judge(plan: &Gc, before: &Store, after: &Store) -> Result<(), GcError> {
     let shrunk = after.loose_objects < before.loose_objects || after.packs < before.packs || after.loose_refs < before.loose_refs;
     let needless = plan.action == GcAction::None || plan.may_be_idle;
-    // It passes over old packs that it could not delete.
-    let grown = plan.action == GcAction::Full && after.packs > before.packs.max(1);
-    if needless || (shrunk && !grown) { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
+    // Git passes over old packs that it could not delete.
+    let left = plan.action == GcAction::Full && after.packs >= before.packs.max(2);
+    if needless || (shrunk && !left) { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
 }

@@ -182,9 +182,10 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
 
 /// libgit2 would name a path that tells nobody anything.
 fn broken_index(error: &git2::Error) -> io::Error {
-    // It is not the index that is broken, but the disk: libgit2 has only words for that.
-    let told = |cause: &io::Error| error.message().contains(cause.to_string().split(" (os error").next().unwrap_or_default());
-    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS].map(io::Error::from).into_iter().find(told) {
+    // It is not the index that is broken, but the disk: libgit2 has only words for that, and calls what is forbidden locked.
+    let words = error.message().replace(" is locked", " Permission denied");
+    let told = |cause: &io::Error| words.contains(cause.to_string().split(" (os error").next().unwrap_or_default());
+    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::INTR].map(io::Error::from).into_iter().find(told) {
         return io::Error::new(cause.kind(), format!("`index`: {cause}"));
     }
     let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);

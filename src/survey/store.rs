@@ -46,7 +46,7 @@ const TEMPORARY: [&str; 10] = [
     ".tmp-",
 ];
 /// What goes with a pack and is worth nothing without it.
-const BESIDE_A_PACK: [&str; 3] = ["rev", "mtimes", "bitmap"];
+const BESIDE_A_PACK: [&str; 4] = ["idx", "rev", "mtimes", "bitmap"];
 /// Refs that only a night itself makes, for as long as it repacks.
 const SHIELD: &str = "treewarden/shield";
 

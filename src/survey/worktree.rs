@@ -66,9 +66,10 @@ fn unknown(what: &str, error: &io::Error) -> State {
     // Of no name in std, as EIO is.
     let nameless = io::Error::from(rustix::io::Errno::IO).kind();
     let by_git = error.get_ref().and_then(|cause| cause.downcast_ref::<git2::Error>());
-    let failed = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StaleNetworkFileHandle)
-        || error.kind() == nameless
-        || by_git.is_some_and(|error| error.class() == git2::ErrorClass::Os);
+    let failed =
+        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::Interrupted)
+            || error.kind() == nameless
+            || by_git.is_some_and(|error| error.class() == git2::ErrorClass::Os);
     let cause = format!("failed to {what}: {error}");
     if failed { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
