@@ -61,7 +61,7 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
     };
     let words = ERRORS.iter().find(|(errno, _)| *errno == fault.errno).unwrap().1;
     let troubles = troubles(&report);
-    let told = format!("{:?} {troubles:?}", report.run.reason);
+    let told = format!("{:?} {troubles:?} {:?}", report.run.reason, report.eviction.obstacles);
     let named = told.contains(words);
     match night.ran.code {
         // That something isn't there can be true: then there is nothing to tell of.

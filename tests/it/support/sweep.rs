@@ -331,7 +331,9 @@ impl Sweep {
         let apart = |path: &Path| {
             let below: PathBuf = path.iter().skip_while(|part| *part != OsStr::new(".git")).skip(1).collect();
             let of_git = ["objects", "refs", "packed-refs", "logs/refs/treewarden"].iter().any(|name| below.starts_with(name));
-            of_git || path.ends_with(".treewarden/journal.jsonl")
+            // Locks are told among what is left behind.
+            let lock = !below.as_os_str().is_empty() && below.extension() == Some(OsStr::new("lock"));
+            of_git || lock || path.ends_with(".treewarden/journal.jsonl")
         };
         let entries = walkdir::WalkDir::new(&self.world.root).into_iter().filter_entry(|entry| !apart(entry.path()));
         for entry in entries.map(Result::unwrap) {
