@@ -157,11 +157,14 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
         let path = path.to_owned();
         move |cause| VolumeError::Prepare { path, cause }
     };
+    let place = volume.state.join(NAME).expect("a fixed name stays inside");
+    if found(beneath::stat(&place)).map_err(failed(&place.path()))?.is_some() {
+        return Err(VolumeError::Prepared(place));
+    }
     for name in FOLDERS {
         let path = volume.state.path().join(name);
         std::fs::create_dir_all(&path).map_err(failed(&path))?;
     }
-    let place = volume.state.join(NAME).expect("a fixed name stays inside");
     let sentinel =
         Sentinel { schema: SCHEMA.to_owned(), id: uuid::Uuid::new_v4().to_string(), root: volume.root.to_path_buf(), created: now };
     let text = serde_json::to_vec_pretty(&sentinel).map_err(|error| failed(&place.path())(error.into()))?;

@@ -1,7 +1,7 @@
 //! Reports as JSON, in plain characters.
 //!
 //! JSON itself asks for escapes below U+0020 only; a terminal also obeys U+0080 to U+009F, and bidi marks turn what it shows. People look at
-//! these texts with `cat`, `kubectl logs` and `tail`, so no character that a repo supplied may ever reach them raw.
+//! these texts with `cat`, `kubectl logs` and `tail`. It must never let a character that a repo supplied reach them raw.
 
 use super::words::steers;
 use serde::Serialize;

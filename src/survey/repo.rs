@@ -13,6 +13,7 @@ use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
+use rustix::io::Errno;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -124,10 +125,18 @@ pub fn lent(repos: &[policy::Repo]) -> Lent {
     for repo in repos {
         match alternates(&repo.place) {
             Ok(folders) => lent.folders.extend(folders),
+            // It is refused, and one such repo must not keep all others from their repack.
+            Err(error) if is_odd(&error) => {}
             Err(_) => lent.unknown = Some(repo.name.clone()),
         }
     }
     lent
+}
+
+/// Something stands there, and it isn't what it should be: an answer, not a failure to answer.
+fn is_odd(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory};
+    matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices) || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 fn alternates(checkout: &Inside) -> io::Result<Vec<PathBuf>> {

@@ -219,7 +219,7 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
     // repo an agent works without any lock.
     let (agent, got) = (world.beside("agent"), world.beside("got"));
     let queue = format!(r#"flock {} sh -c "touch {}; sleep 60" & echo $! > {}; exit 1"#, lock.display(), got.display(), agent.display());
-    world.enrol("acme/shop", &format!("busy_probe: [setsid, sh, -c, '{queue}']"));
+    world.enrol("acme/shop", &format!("busy_probe: [sh, -c, '{queue}']"));
     world.repo("acme/slow").set(&format!("busy_probe: [sh, -c, 'until [ -e {} ]; do sleep 0.01; done; exit 1']", got.display()));
     let wake = format!("touch {}; exit 1", second.admin.join("index").display());
     world.enrol("acme/woken", &format!("busy_probe: [sh, -c, '{wake}']"));

@@ -189,7 +189,7 @@ fn a_look_ends_when_the_run_is_to_stop() {
     let mut running = world.start(&["run", "--format", "json"]);
     let holds = world.at(".treewarden/locks/acme__shop.lock");
     until("the repo is looked at", || std::fs::read_to_string(&holds).is_ok_and(|text| text.contains("\"run\"")));
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    std::thread::sleep(std::time::Duration::from_millis(200));
     let asked = std::time::Instant::now();
     running.signal(rustix::process::Signal::TERM);
     let ran = running.end();

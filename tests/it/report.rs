@@ -163,7 +163,8 @@ fn the_journal_brings_back_what_was_done() {
     let folder = tempfile::tempdir().unwrap();
     let file = journal::file(folder.path());
     assert_eq!(journal::read(&file).unwrap(), journal::Past::default());
-    for report in all() {
+    for (number, mut report) in all().into_iter().enumerate() {
+        report.run.id = number.to_string();
         journal::append(&file, &report).unwrap();
     }
     let past = journal::read(&file).unwrap();
@@ -171,7 +172,7 @@ fn the_journal_brings_back_what_was_done() {
     let trees: Vec<&str> = past.runs[0].worktrees().map(|tree| tree.because.as_str()).collect();
     assert_eq!(trees, ["idle", "idle", "idle", "landed", "unreadable"]);
     assert!(past.runs[0].worktrees().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_))));
-    assert_eq!(past.runs[1].run, nights::idle().run);
+    assert_eq!(past.runs[1].totals, nights::idle().totals);
 }
 
 #[test]
@@ -181,7 +182,9 @@ fn a_torn_line_stays_alone() {
     journal::append(&file, &nights::idle()).unwrap();
     let whole = std::fs::read(&file).unwrap();
     std::fs::write(&file, [&whole[..], &whole[..whole.len() / 2]].concat()).unwrap();
-    journal::append(&file, &nights::rich()).unwrap();
+    let mut rich = nights::rich();
+    "another".clone_into(&mut rich.run.id);
+    journal::append(&file, &rich).unwrap();
     let past = journal::read(&file).unwrap();
     assert_eq!((past.runs.len(), past.skipped), (2, 1));
     assert_eq!(past.runs[1].totals, nights::rich().totals);

@@ -342,7 +342,7 @@ fn places_that_are_taken_are_refused() {
         (at("acme__web/x"), "the place of `acme__web`"),
         (at("acme__shop"), "the place of `acme__shop`"),
         (at("caches/models/x"), "the place of `caches/models`"),
-        (at("acme__shop/.git/x"), "git's own"),
+        (at("acme__shop/.git/x"), "the place of `acme__shop/.git`"),
         (at("acme__shop/.gitignore"), "something stands there"),
         (at("worktrees"), "something stands there"),
         (at("acme__shop/README.md/x"), "failed to"),

@@ -62,16 +62,31 @@ pub fn forget_machine_config() {
 mod tests {
     use super::*;
 
-    #[test]
     #[expect(clippy::disallowed_methods, reason = "a test of children needs a child")]
+    fn start(program: &str, arguments: &[&str], output: std::process::Stdio) -> (std::process::Child, PipeWriter) {
+        let mut command = Command::new(program);
+        let lifeline = die_with_parent(command.args(arguments).stdout(output)).unwrap();
+        (command.spawn().unwrap(), lifeline)
+    }
+
+    fn ended_by(mut child: std::process::Child) -> Option<i32> {
+        std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap())
+    }
+
+    #[test]
     fn a_child_dies_with_the_thread_that_started_it() {
-        let start = || {
-            let mut sleep = Command::new("sleep");
-            let _lifeline = die_with_parent(sleep.arg("60")).unwrap();
-            sleep.spawn().unwrap()
-        };
-        let mut child = std::thread::spawn(start).join().unwrap();
-        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(Signal::KILL.as_raw()));
+        let (child, _lifeline) = std::thread::spawn(|| start("sleep", &["60"], std::process::Stdio::null())).join().unwrap();
+        assert_eq!(ended_by(child), Some(Signal::KILL.as_raw()));
+    }
+
+    #[test]
+    fn a_childs_children_die_with_the_lifeline() {
+        let (mut answer, theirs) = io::pipe().unwrap();
+        let (child, lifeline) = start("sh", &["-c", "sleep 60 & wait"], theirs.into());
+        drop(lifeline);
+        assert_eq!(ended_by(child), Some(libc::SIGIO));
+        // Its end closes when the last of them is gone.
+        assert_eq!(io::Read::read(&mut answer, &mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -51,7 +51,7 @@ const COMMANDS: &[(&[&str], Sings)] = &[
     (&["remote.origin.vcs=evil"], ""),
     (&["remote.origin.proxy=https://nowhere", "http.proxy=https://nowhere", "http.sslKey={outside}/fifo"], ""),
     (&["uploadpack.packObjectsHook={}"], ""),
-    (&["gc.recentObjectsHook={}"], "hash-object -w README.md && prune --expire=1.hour.ago"),
+    (&["gc.recentObjectsHook={}"], "hash-object -w README.md && prune --expire=now"),
     (&["sendemail.ccCmd={}", "sendemail.toCmd={}", "sendemail.headerCmd={}", "sendemail.smtpServer={}", "sendemail.sendmailCmd={}"], ""),
     (&["imap.tunnel={}", "svn.authorsProg={}", "gitcvs.dbDriver={}", "git-p4.client={}"], ""),
     (&["sequence.editor={}"], ""),

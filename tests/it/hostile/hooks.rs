@@ -48,7 +48,7 @@ fn hooks() -> Vec<Case> {
             evil.configure(&evil.git_dir("config"), &["core.hooksPath=hooks"]);
         })
         .sings("pack-refs --all"),
-        Case::new("hooks-among-refs", "Maintained reap reap!", "bad object", |evil| {
+        Case::new("hooks-among-refs", "Maintained reap reap!", "was not packed", |evil| {
             evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"));
         }),
         // The monitor's own socket, and one that nobody listens at.

@@ -60,7 +60,7 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("index", "Refused", "Refused"),
     ("gc.pid", FINE, FINE),
     ("ORIG_HEAD", "Maintained reap reap!", FINE),
-    ("FETCH_HEAD", FINE, FINE),
+    ("FETCH_HEAD", "Maintained reap reap!", FINE),
     ("MERGE_HEAD", "Maintained reap reap!", FINE),
     ("CHERRY_PICK_HEAD", "Maintained reap reap!", FINE),
     ("REBASE_HEAD", "Maintained reap reap!", FINE),
@@ -313,7 +313,7 @@ fn trees() -> Vec<Case> {
                 symlink(evil.repo.world.at("caches"), evil.dirty.path.join(name)).unwrap();
             }
         }),
-        Case::new("made-again-holds-work", FINE, "", |evil| {
+        Case::new("made-again-holds-work", "Maintained reap keep", "would bring back", |evil| {
             write(&evil.dirty.path.join("node_modules/.bin/x"), "");
             fifo(&evil.dirty.path.join("node_modules/fifo"));
             symlink("/dev/zero", evil.dirty.path.join("node_modules/.package-lock.json")).unwrap();
