@@ -141,6 +141,9 @@ pub enum DropError {
     /// Git refuses.
     #[error("failed to drop the rescue `{0}`: {why}; it stays, the next night tries again", why = .1.message())]
     Git(String, #[source] git2::Error),
+    /// It could not be confined.
+    #[error(transparent)]
+    Confine(#[from] Refusal),
     /// It is not what was looked at.
     #[error("failed to drop the rescue `{0}`: it names another commit by now; it stays")]
     Moved(String),
@@ -153,16 +156,18 @@ pub enum DropError {
 pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> Result<(), DropError> {
     lock.still_held()?;
     let failed = |error| DropError::Git(name.to_owned(), error);
-    let repo = shadow.open().map_err(failed)?;
-    let mut reference = match repo.find_reference(name) {
-        Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(()),
-        found => found.map_err(failed)?,
-    };
-    if reference.target().is_none_or(|target| target.to_string() != commit) {
-        return Err(DropError::Moved(name.to_owned()));
-    }
-    // libgit2 compares once more, under the ref's own lock.
-    reference.delete().map_err(failed)
+    shadow.confined(|| {
+        let repo = shadow.open().map_err(failed)?;
+        let mut reference = match repo.find_reference(name) {
+            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(()),
+            found => found.map_err(failed)?,
+        };
+        if reference.target().is_none_or(|target| target.to_string() != commit) {
+            return Err(DropError::Moved(name.to_owned()));
+        }
+        // libgit2 compares once more, under the ref's own lock.
+        reference.delete().map_err(failed)
+    })?
 }
 
 /// Drops rescues that hold the very same as `made`, but for their time: what nights left that failed after their rescue, or were killed.

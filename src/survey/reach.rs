@@ -136,7 +136,8 @@ fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
 }
 
 /// Tips that work may hang on and that git's repack passes over: what operations put aside (the autostash of a rebase), in the git dir and in
-/// the worktrees' admin folders, and the worktrees' own refs.
+/// the worktrees' admin folders, and the worktrees' own refs. Their HEADs too: git takes a folder of worktrees that the file server doesn't
+/// list for an empty one.
 ///
 /// # Errors
 /// Something could not be read: a repack could lose it.
@@ -145,6 +146,7 @@ pub fn passed_over(git_dir: &Inside, admins: &[Inside]) -> io::Result<BTreeSet<O
     for admin in admins {
         tips.extend(private(admin)?);
         tips.extend(private_refs(admin)?);
+        tips.extend(ids(&[admin.join("HEAD").map_err(io::Error::other)?])?);
     }
     Ok(tips)
 }
