@@ -1,13 +1,14 @@
 //! Whether a commit's work is in the upstream's default branch, however it was merged.
 //!
 //! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. It must never say "landed" when it could not
-//! look: every error is "not landed", and the tree gets the longer age.
+//! look: what can't be compared has not landed, and the tree gets the longer age; a default branch that can't be read is an error.
 
 use super::go_on;
 use crate::facts::worktree::Landed;
 use crate::stop::Stop;
-use git2::{Commit, DiffOptions, ObjectType, Oid, Repository};
+use git2::{Commit, DiffOptions, ErrorCode, ObjectType, Oid, Repository};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 
 /// How many commits of the default branch are compared, at most: a tree that branched off longer ago is judged by its branch.
 const UPSTREAM_COMMITS: usize = 2000;
@@ -24,30 +25,51 @@ const READ_BYTES: u64 = 1 << 30;
 pub struct Upstream<'repo> {
     repo: &'repo Repository,
     stop: &'repo Stop,
-    tip: Option<Oid>,
+    /// None without one; why, when nobody can tell.
+    tip: Result<Option<Oid>, String>,
     patches: HashMap<Oid, Option<Oid>>,
     /// What is left of [`READ_BYTES`].
     may_read: u64,
+}
+
+fn default_branch(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
+    if repo.references_glob("refs/remotes/*")?.next().is_none() {
+        return commit(repo, "HEAD");
+    }
+    for name in ["origin/HEAD", "origin/main", "origin/master"] {
+        if let Some(tip) = commit(repo, &format!("refs/remotes/{name}"))? {
+            return Ok(Some(tip));
+        }
+    }
+    Ok(None)
+}
+
+/// The commit that a ref names; none when there is no such ref, or it names none.
+fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
+    match repo.find_reference(name) {
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+        found => Ok(found?.peel_to_commit().ok().map(|commit| commit.id())),
+    }
 }
 
 impl<'repo> Upstream<'repo> {
     /// Finds the default branch: what `origin/HEAD` names, else `origin/main` or `origin/master`; for a repo without any remote, the
     /// main checkout's branch.
     pub fn of(repo: &'repo Repository, stop: &'repo Stop) -> Self {
-        let commit = |name: &str| repo.find_reference(name).ok()?.peel_to_commit().ok().map(|commit| commit.id());
-        let remote = ["origin/HEAD", "origin/main", "origin/master"].iter().find_map(|name| commit(&format!("refs/remotes/{name}")));
-        let has_remote = repo.references_glob("refs/remotes/*").is_ok_and(|mut refs| refs.next().is_some());
-        let tip = if has_remote { remote } else { commit("HEAD") };
+        let tip = default_branch(repo).map_err(|error| format!("failed to read the default branch: {}", error.message()));
         Self { repo, stop, tip, patches: HashMap::new(), may_read: READ_BYTES }
     }
 
     /// How `head` is known to have landed; none also when the run is to stop.
-    pub fn landed(&mut self, head: Oid) -> Option<Landed> {
-        let tip = self.tip?;
-        self.compare(head, tip).unwrap_or_else(|error| {
+    ///
+    /// # Errors
+    /// The default branch can't be read.
+    pub fn landed(&mut self, head: Oid) -> io::Result<Option<Landed>> {
+        let Some(tip) = self.tip.clone().map_err(io::Error::other)? else { return Ok(None) };
+        Ok(self.compare(head, tip).unwrap_or_else(|error| {
             tracing::debug!(%head, %error, "can't tell whether it landed");
             None
-        })
+        }))
     }
 
     fn compare(&mut self, head: Oid, tip: Oid) -> Result<Option<Landed>, git2::Error> {

@@ -231,7 +231,7 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
     contents.unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head, context.stop)?;
     contents.blockers.extend(modules(&tree.admin)?);
     contents.stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
-    contents.landed = head.and_then(|head| upstream.landed(head));
+    contents.landed = head.map(|head| upstream.landed(head)).transpose()?.flatten();
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
     Ok(State::Looked(Box::new(contents)))

@@ -28,7 +28,7 @@ const FILES: &[(&str, &str)] = &[
     ("shallow", "Refused"),
     ("index", "Refused"),
     ("ORIG_HEAD", "Maintained reap reap!"),
-    ("FETCH_HEAD", FINE),
+    ("FETCH_HEAD", "Maintained reap reap!"),
     ("MERGE_HEAD", "Maintained reap reap!"),
     ("logs/HEAD", "Refused"),
     ("logs/refs/heads/main", "Refused"),
@@ -77,7 +77,7 @@ fn counts() -> Vec<Case> {
     };
     vec![
         index("count-index", "index", "Refused"),
-        index("count-tree-index", "worktrees/landed/index", "Refused"),
+        index("count-tree-index", "worktrees/landed/index", "Maintained unknown reap!"),
         Case::new("count-extension", "Maintained unknown reap", "", |evil| {
             let mut bytes = b"DIRC\0\0\0\x02\0\0\0\0TREE\x7f\xff\xff\xff".to_vec();
             bytes.extend([0; 40]);
@@ -234,7 +234,7 @@ fn bombs() -> Vec<Case> {
             at_head(evil, commit(&repo, id, &[]));
         }),
         Case::new("bomb-folders", "Maintained reap keep", "", |evil| deep(&evil.dirty.path, 5000)),
-        Case::new("bomb-made-again", FINE, "", |evil| {
+        Case::new("bomb-made-again", "Maintained reap failed", "", |evil| {
             write(&evil.dirty.path.join("node_modules/.bin/x"), "");
             deep(&evil.dirty.path.join("node_modules"), 5000);
         }),
