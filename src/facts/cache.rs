@@ -2,6 +2,7 @@
 //!
 //! A size that nobody measured is none. It must never be a guess: eviction counts on it.
 
+use super::package::Package;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -45,6 +46,8 @@ pub struct Unit {
     pub name: String,
     /// What goes, in this order (a pointer before what it points to).
     pub paths: Vec<Inside>,
+    /// What lock files call what it holds; none where nobody can tell.
+    pub packages: Vec<Package>,
     /// The newest sign of use.
     pub last_used: DateTime<Utc>,
     /// How that is known.

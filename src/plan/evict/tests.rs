@@ -18,6 +18,7 @@ fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
         kind: CacheKind::Folder,
         name: name.into(),
         paths: Vec::new(),
+        packages: Vec::new(),
         last_used: at(NOW - idle * 3600),
         last_used_from: UsedFrom::WriteTime,
         min_age: Duration::from_hours(24),

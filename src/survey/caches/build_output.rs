@@ -17,6 +17,7 @@ fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterato
         kind: policy.kind,
         name: folder.to_string(),
         paths: vec![folder.clone()],
+        packages: Vec::new(),
         last_used: tree.active,
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,

@@ -7,6 +7,7 @@ use super::used;
 use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
+use crate::facts::package::Package;
 use crate::inside::Inside;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
@@ -72,12 +73,18 @@ impl<'a> Look<'a> {
 
     /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told.
     pub(super) fn unit(&self, name: String, paths: Vec<Inside>) -> Option<Unit> {
+        self.unit_of(Vec::new(), name, paths)
+    }
+
+    /// The same for a unit that holds what lock files call `packages`.
+    pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
         match used::last_use(self.policy.kind, &paths, self.access_times) {
             Ok(used) => Some(Unit {
                 cache: self.policy.name.clone(),
                 kind: self.policy.kind,
                 name,
                 paths,
+                packages,
                 last_used: used.at,
                 last_used_from: used.from,
                 min_age: self.policy.min_age,
