@@ -28,19 +28,31 @@ use rayon::prelude::*;
 /// Lists the units of every configured cache, in the config's order. `idle` are the worktrees that a build-output
 /// cache may take from: surveyed, idle and kept.
 ///
-/// Runs in the caller's rayon pool. A cache that isn't there yet is empty.
-pub fn survey(policies: &[policy::Cache], idle: &[IdleTree]) -> Vec<Cache> {
-    policies.par_iter().map(|policy| survey_one(policy, idle)).collect()
+/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. `access_times` says whether the mount keeps them.
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], access_times: bool) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle, access_times)).collect()
 }
 
-fn survey_one(policy: &policy::Cache, idle: &[IdleTree]) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], access_times: bool) -> Cache {
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle);
-        return Cache { name: policy.name.clone(), kind: policy.kind, units, reserve: policy.reserve, problems: Vec::new() };
+        return Cache { units, ..empty(policy) };
     };
-    let look = Look::new(policy, place);
+    let look = Look::new(policy, place, access_times);
     let units = list(&look);
     look.finish(units)
+}
+
+/// A cache of which nothing is known but its policy.
+fn empty(policy: &policy::Cache) -> Cache {
+    Cache {
+        name: policy.name.clone(),
+        kind: policy.kind,
+        units: Vec::new(),
+        reserve: policy.reserve,
+        budget: policy.budget,
+        problems: Vec::new(),
+    }
 }
 
 fn list(look: &Look<'_>) -> Vec<Unit> {
@@ -72,7 +84,7 @@ mod tests {
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
         for kind in [CacheKind::Folder, CacheKind::Cargo, CacheKind::Npm, CacheKind::Pip, CacheKind::GoBuild] {
-            let seen = survey(&[field.policy(kind, "nowhere")], &[]);
+            let seen = survey(&[field.policy(kind, "nowhere")], &[], true);
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
     }
@@ -83,7 +95,7 @@ mod tests {
         field.file("real/unit", 9);
         field.link("real", "link");
         for place in ["link", "real/unit"] {
-            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[]);
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true);
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
     }
@@ -91,7 +103,7 @@ mod tests {
     #[test]
     fn a_kind_of_a_later_version_says_so() {
         let field = Field::new();
-        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[]);
+        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[], true);
         assert_eq!(seen[0].problems, ["`uv` is not evicted: this version does not know the layout of its kind yet"]);
     }
 
@@ -101,7 +113,7 @@ mod tests {
         for number in 0..25 {
             field.file(&format!("go/ab/odd{number}"), 1);
         }
-        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[]);
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], true);
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
     }
