@@ -11,7 +11,9 @@ use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::Permissions;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.ledger/1";
@@ -71,8 +73,10 @@ impl Ledger {
     /// It can't be written; the old one stands.
     pub fn write(&self, state: &Inside) -> io::Result<()> {
         let to = file(state)?;
-        // A name of its own that nobody could plant a link at; what a kill leaves behind is a small file in our own folder.
-        let mut new = tempfile::Builder::new().prefix("ledger-").tempfile_in(state.path())?;
+        // In the trash, under a name that nobody could plant a link at: what a kill leaves behind is gone the next night.
+        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        std::fs::create_dir_all(&trash)?;
+        let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(trash)?;
         serde_json::to_writer(io::BufWriter::new(&mut new), self)?;
         new.flush()?;
         new.as_file().sync_all()?;
@@ -154,7 +158,9 @@ impl Ledger {
         let stays: BTreeSet<u32> = in_use.into_iter().chain(past).collect();
         let moved: HashMap<u32, u32> = stays.iter().copied().zip(0..).collect();
         for packages in self.contents.values_mut() {
-            packages.iter_mut().for_each(|place| *place = moved[place]);
+            for place in packages {
+                *place = moved[place];
+            }
         }
         self.packages = stays.iter().map(|place| self.packages[*place as usize].clone()).collect();
         self.places = self.packages.iter().zip(0..).map(|(entry, place)| (entry.0.clone(), place)).collect();
@@ -276,7 +282,7 @@ mod tests {
         ledger.write(&state).unwrap();
         assert_eq!(Ledger::read(&state), (ledger.clone(), None));
         ledger.write(&state).unwrap();
-        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::read_dir(state.path().join("trash")).unwrap().count(), 0);
         let text = std::fs::read_to_string(state.path().join("ledger.json")).unwrap();
         for bad in ["", "{}", &text[..text.len() / 2], &text.replace("ledger/1", "ledger/9"), &text.replace("[0,1]", "[0,7]"), "[[[[[["] {
             std::fs::write(state.path().join("ledger.json"), bad).unwrap();

@@ -35,8 +35,15 @@ const MOST_FILES: usize = 1000;
 /// Problems told of one repo.
 const TOLD: usize = 5;
 
-/// How a lock file is read: which packages its text names.
-type Parse = fn(&str) -> Result<Vec<Package>, String>;
+/// The kind of a file in git's modes: links and submodules name nothing themselves.
+const REGULAR: u32 = 0o100_000;
+
+/// How a lock file is read: which packages its text, or each line of it, names.
+#[derive(Clone, Copy)]
+enum Parse {
+    Whole(fn(&str) -> Result<Vec<Package>, String>),
+    Lines(fn(&str) -> Vec<Package>),
+}
 
 /// A live tree of a repo.
 pub struct Live<'a> {
@@ -67,13 +74,15 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>) -> Locks
 /// Its format's name and how to read it; none for what is no lock file.
 fn format(name: &str) -> Option<(&'static str, Parse)> {
     Some(match name {
-        "Cargo.lock" => ("cargo", cargo::packages),
-        "go.sum" | "go.work.sum" => ("go", go::packages),
-        "package-lock.json" | "npm-shrinkwrap.json" => ("npm", npm::packages),
-        "pnpm-lock.yaml" => ("pnpm", pnpm::packages),
-        "yarn.lock" => ("yarn", yarn::packages),
-        "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => ("python", python::locked),
-        _ if name.starts_with("requirements") && name.ends_with(".txt") => ("requirements", python::required),
+        "Cargo.lock" => ("cargo", Parse::Whole(cargo::packages)),
+        "go.sum" | "go.work.sum" => ("go", Parse::Lines(|line| go::package(line).into_iter().collect())),
+        "package-lock.json" | "npm-shrinkwrap.json" => ("npm", Parse::Whole(npm::packages)),
+        "pnpm-lock.yaml" => ("pnpm", Parse::Lines(pnpm::packages)),
+        "yarn.lock" => ("yarn", Parse::Lines(yarn::packages)),
+        "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => ("python", Parse::Whole(python::locked)),
+        _ if name.starts_with("requirements") && name.split('.').next_back() == Some("txt") => {
+            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().collect()))
+        }
         _ => return None,
     })
 }
@@ -82,7 +91,19 @@ fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
     format(path.file_name()?.to_str()?)
 }
 
-/// The first lines of a message, without what a repo may have put in it.
+/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length without its content.
+fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+    if bytes.contains(&0) {
+        return Err("it is no text".to_owned());
+    }
+    let text = String::from_utf8_lossy(bytes);
+    match how {
+        Parse::Whole(packages) => packages(&text),
+        Parse::Lines(packages) => Ok(text.lines().flat_map(packages).collect()),
+    }
+}
+
+/// A message without what a repo may have put in it.
 fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| error.message().to_owned())
 }
@@ -109,7 +130,8 @@ impl Look<'_> {
             Ok(files) => files,
             Err(error) => return self.unknown(DEFAULT, error.message()),
         };
-        let blobs = files.into_iter().filter_map(|(path, (_, blob))| Some((format_of(&path)?, path, blob))).take(MOST_FILES);
+        let files = files.into_iter().filter(|(_, (mode, _))| mode & 0o170_000 == REGULAR);
+        let blobs = files.filter_map(|(path, (_, blob))| Some((format_of(&path)?, path, blob))).take(MOST_FILES);
         let mut named = BTreeMap::new();
         for ((format, parse), path, blob) in blobs {
             let content = self.content(format, parse, blob, || self.blob(blob));
@@ -139,10 +161,12 @@ impl Look<'_> {
         self.locks.trees.insert(name, Some(named));
     }
 
-    /// The content of a tree's file: by the index where that vouches for it, else by reading it. None when it isn't there.
+    /// The content of a tree's file: by the index where that vouches for it, else by reading it. None when it isn't there, or is a link or
+    /// the like.
     fn standing(&self, live: &Live<'_>, index: &Staged, path: &Path, format: &str, parse: Parse) -> Result<Option<Content>, String> {
         let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let Some(stat) = found(beneath::stat(&place)).map_err(|error| error.to_string())? else { return Ok(None) };
+        let stat = found(beneath::stat(&place)).map_err(|error| error.to_string())?;
+        let Some(stat) = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file()) else { return Ok(None) };
         let read = || beneath::read(&place, LARGEST).map_err(|error| error.to_string());
         if let Some(blob) = index.vouched(path, &tree::stamp(&stat)) {
             return self.content(format, parse, blob, read).map(Some);
@@ -153,12 +177,12 @@ impl Look<'_> {
     }
 
     /// A content by its id; its packages only where nobody knows them yet.
-    fn content(&self, format: &str, parse: Parse, blob: Oid, read: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Content, String> {
+    fn content(&self, format: &str, how: Parse, blob: Oid, read: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Content, String> {
         let id = format!("{format} {blob}");
         if (self.known.content)(&id) || self.locks.contents.contains_key(&id) {
             return Ok(Content { id, packages: None });
         }
-        let mut packages = parse(&String::from_utf8_lossy(&read()?))?;
+        let mut packages = parse(&read()?, how)?;
         packages.sort_unstable();
         packages.dedup();
         if packages.len() > MOST_PACKAGES {

@@ -4,11 +4,10 @@
 
 use crate::facts::package::Package;
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let named = text.lines().filter_map(|line| line.split_once("integrity:")).map(|(_, rest)| rest);
-    Ok(named
-        .flat_map(|rest| Package::integrity(rest.trim().split([',', '}']).next().unwrap_or_default().trim_matches(['\'', '"', ' '])))
-        .collect())
+pub(super) fn packages(line: &str) -> Vec<Package> {
+    let Some((_, rest)) = line.split_once("integrity:") else { return Vec::new() };
+    let value = rest.trim().split([',', '}']).next().unwrap_or_default();
+    Package::integrity(value.trim_matches(['\'', '"', ' ']))
 }
 
 #[cfg(test)]
@@ -23,6 +22,6 @@ mod tests {
             "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {{integrity: {integrity}}}\n    engines: {{node: '>=4'}}\n  \
              /b/2.0.0:\n    resolution:\n      integrity: {integrity}\n    dev: false\n  c@1:\n    resolution: {{integrity: {integrity}, tarball: https://x/y.tgz}}\n"
         );
-        assert_eq!(packages(&text).unwrap(), [package.clone(), package.clone(), package]);
+        assert_eq!(text.lines().flat_map(packages).collect::<Vec<_>>(), [package.clone(), package.clone(), package]);
     }
 }

@@ -26,13 +26,9 @@ pub(super) fn locked(text: &str) -> Result<Vec<Package>, String> {
     Ok(lock.package.iter().filter_map(|entry| Some(Package::python(&entry.name, entry.version.as_deref()?))).collect())
 }
 
-/// `requirements.txt` and the like, as `pip-compile` and `pip freeze` write them.
-pub(super) fn required(text: &str) -> Result<Vec<Package>, String> {
-    Ok(text.lines().filter_map(requirement).collect())
-}
-
+/// A line of `requirements.txt` and the like, as `pip-compile` and `pip freeze` write them:
 /// `Name[extra]==1.0 ; python_version > "3" --hash=... \`
-fn requirement(line: &str) -> Option<Package> {
+pub(super) fn requirement(line: &str) -> Option<Package> {
     let line = line.split(" #").next()?.trim();
     let (name, rest) = line.split_once("==")?;
     let name = name.split('[').next()?.trim();
@@ -63,6 +59,6 @@ mod tests {
                     urllib3==2.*\n-r other.txt\nname @ https://x/y==z.whl\nnumpy == 2.0.1 # why\n";
         let expected =
             [("requests", "2.31.0"), ("six", "1.16.0"), ("numpy", "2.0.1")].map(|(name, version)| Package::python(name, version));
-        assert_eq!(required(text).unwrap(), expected);
+        assert_eq!(text.lines().filter_map(requirement).collect::<Vec<_>>(), expected);
     }
 }

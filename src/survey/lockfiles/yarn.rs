@@ -4,11 +4,8 @@
 
 use crate::facts::package::Package;
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    Ok(text.lines().flat_map(|line| line_packages(line.trim())).collect())
-}
-
-fn line_packages(line: &str) -> Vec<Package> {
+pub(super) fn packages(line: &str) -> Vec<Package> {
+    let line = line.trim();
     let quoted = |rest: &str| rest.trim().trim_matches('"').to_owned();
     if let Some(integrity) = line.strip_prefix("integrity ") {
         Package::integrity(&quoted(integrity))
@@ -50,7 +47,7 @@ mod tests {
              resolved \"https://registry.yarnpkg.com/left-pad/-/left-pad-1.3.0.tgz#5b8a3a7765dfe001261dde915589e782f8c94d1e\"\n  integrity {integrity}\n"
         );
         let sha1 = Package::digest("sha1", "5b8a3a7765dfe001261dde915589e782f8c94d1e").unwrap();
-        assert_eq!(packages(&text).unwrap(), [sha1, Package::integrity(integrity).remove(0)]);
+        assert_eq!(text.lines().flat_map(packages).collect::<Vec<_>>(), [sha1, Package::integrity(integrity).remove(0)]);
     }
 
     #[test]
@@ -68,7 +65,11 @@ mod tests {
         ];
         for (locator, expected) in table {
             let text = format!("\"x@npm:^1\":\n  version: 1.3.0\n  resolution: \"{locator}\"\n  checksum: 10c0/00\n  languageName: node\n");
-            assert_eq!(packages(&text).unwrap(), expected.map(Package::yarn).into_iter().collect::<Vec<_>>(), "{locator}");
+            assert_eq!(
+                text.lines().flat_map(packages).collect::<Vec<_>>(),
+                expected.map(Package::yarn).into_iter().collect::<Vec<_>>(),
+                "{locator}"
+            );
         }
     }
 }
