@@ -306,3 +306,57 @@ fn left_trash_goes_before_any_cache() {
     }
     assert_eq!(left(&world), ["experiment-9.9.9", "serde-1.0.0"]);
 }
+
+/// Runs a tool in `folder`, with its cache on the volume.
+fn tool(world: &World, folder: &std::path::Path, command: &[&str]) -> bool {
+    let mut tool = std::process::Command::new(command[0]);
+    tool.args(&command[1..]).current_dir(folder);
+    // Without addresses in its lock file, npm needs the metadata too, and can't work offline at all.
+    tool.env("npm_config_omit_lockfile_registry_resolved", "false");
+    tool.env("npm_config_cache", world.at("caches/npm")).env("CARGO_HOME", world.at("caches/cargo"));
+    tool.output().unwrap().status.success()
+}
+
+/// What the tools need for a lock file is there after an eviction, offline; the rest is gone, and comes back.
+#[test]
+#[ignore = "needs npm and cargo with registries"]
+fn real_tools_work_offline_with_what_lock_files_name() {
+    let world = World::new();
+    world.set("caches", "{kind: cargo, path: caches/cargo}, {kind: npm, path: caches/npm}");
+    let shop = world.repo("acme/shop");
+    let experiment = world.beside("experiment");
+    let manifest = |crates: &str| format!("[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{crates}\n");
+    let projects = [(&shop.path, "itoa = \"=1.0.14\"", "left-pad@1.3.0"), (&experiment, "ryu = \"=1.0.18\"", "is-number@7.0.0")];
+    for (folder, krate, package) in projects {
+        write(&folder.join("Cargo.toml"), manifest(krate));
+        write(&folder.join("src/lib.rs"), "");
+        write(&folder.join("package.json"), r#"{"name": "x", "version": "1.0.0"}"#);
+        assert!(tool(&world, folder, &["cargo", "fetch"]));
+        assert!(tool(&world, folder, &["npm", "install", "--no-audit", "--no-fund", package]));
+    }
+    shop.commit(60.0, "README.md", "# With lock files\n");
+    shop.push();
+    // The experiment is the younger one by every time stamp.
+    super::support::age_all(&world.at("caches"), 3.0);
+    for entry in walkdir::WalkDir::new(world.at("caches")).into_iter().map(Result::unwrap) {
+        if entry.file_name().to_string_lossy().contains("itoa-1.0.14") {
+            super::support::age_all(entry.path(), 300.0);
+        }
+    }
+    world.set("eviction", "budget: 1MiB");
+    let report = world.pass(1, &["run"]);
+    let gone: Vec<&str> = report.eviction.units.iter().map(|unit| unit.unit.as_str()).collect();
+    for part in ["ryu-1.0.18.crate", "src ryu-1.0.18", "is-number-7.0.0.tgz"] {
+        assert!(gone.contains(&part), "{part} in {gone:?}");
+    }
+    assert!(!gone.iter().any(|unit| unit.contains("itoa") || unit.contains("left-pad-1.3.0")), "{gone:?}");
+    let offline: [&[&str]; 2] = [&["cargo", "fetch", "--locked", "--offline"], &["npm", "ci", "--offline", "--no-audit", "--no-fund"]];
+    for (folder, works) in [(&shop.path, true), (&experiment, false)] {
+        remove(&folder.join("node_modules"));
+        for command in offline {
+            assert_eq!(tool(&world, folder, command), works, "{command:?} in {}", folder.display());
+        }
+    }
+    assert!(tool(&world, &experiment, &["cargo", "fetch", "--locked"]));
+    assert!(tool(&world, &experiment, &["npm", "ci", "--no-audit", "--no-fund"]));
+}
