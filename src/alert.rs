@@ -119,7 +119,7 @@ fn rescues(report: &RunReport) -> Option<Alert> {
     let names: Vec<String> = trees.map(|tree| words::below(&report.volume.root, &tree.path)).collect();
     let summary = || {
         let many = words::count(names.len() as u64, "tree");
-        format!("unsaved work of {many} was rescued: {}; `git for-each-ref refs/treewarden` in the repo shows it", words::few(&names, 5))
+        format!("unsaved work of {many} was rescued: {}; `treewarden rescue list` shows it", words::few(&names, 5))
     };
     (!names.is_empty()).then(|| alert("RescuesMade", Severity::Info, &summary()))
 }

@@ -5,12 +5,12 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{self, RunOutcome, RunReport, history, look::Look, text};
+use crate::report::{self, RunOutcome, RunReport, history, json, look::Look, text};
 use crate::rescues::restore::{Wish, restore, told};
 use crate::rescues::{self, RescuesError};
 use crate::run::{self, Options};
 use crate::stop::Stop;
-use crate::{check, demo, journal, volume};
+use crate::{check, demo, durable, journal, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -152,7 +152,7 @@ enum Part {
     Prune,
     /// Clear what a dead git left, and repack
     Gc,
-    /// Remove stale worktrees
+    /// Remove stale worktrees, and rescues that stood long enough
     Reap,
     /// Evict cache units when the volume is too full
     Evict,
@@ -186,7 +186,8 @@ pub fn main() -> ExitCode {
     start_logs(cli.log_format);
     raise_descriptor_limit();
     let code = dispatch(cli).unwrap_or_else(|exit| {
-        anstream::eprintln!("treewarden: {}", exit.message);
+        // Where nobody reads, the exit code still tells.
+        let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
         exit.code
     });
     ExitCode::from(code)
@@ -236,20 +237,17 @@ fn only(parts: &[Part]) -> Only {
 fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
     let render = |look| match pass.format {
         Format::Text => text::render(report, look),
-        Format::Json => serde_json::to_string_pretty(report).expect("a report has only string keys") + "\n",
+        Format::Json => json::pretty(report),
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
     save(path, &render(Look::PLAIN))
         .map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
 }
 
-/// Atomically: a reader sees the old file or the new one.
+/// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
 fn save(path: &Path, text: &str) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
-    Ok(())
+    let stream = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
+    if stream { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
@@ -288,6 +286,9 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
     let runs = &history.runs[history.runs.len().saturating_sub(last)..];
+    if history.skipped > 0 && matches!(format, Format::Json) {
+        tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
+    }
     print(&write_as(format, &runs, || history::render(runs, history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
@@ -318,7 +319,7 @@ fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
 fn write_as(format: Format, what: &impl serde::Serialize, text: impl FnOnce() -> String) -> String {
     match format {
         Format::Text => text(),
-        Format::Json => serde_json::to_string_pretty(what).expect("a report has only string keys") + "\n",
+        Format::Json => json::pretty(what),
     }
 }
 
@@ -356,7 +357,8 @@ fn start_logs(format: LogFormat) {
         LogFormat::Json => tracing::Level::INFO,
     };
     let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A reader of the logs that has gone (`2>&1 | head`) must not end the night: by itself a failed log line is complained of, loudly.
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
         LogFormat::Json => logs.json().init(),

@@ -104,9 +104,8 @@ impl Demo {
         let config = config.display();
         format!(
             "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next night would do\n  \
-             treewarden history --config {config}    the nights so far\n  git -C {} for-each-ref refs/treewarden    what was rescued\n",
-            self.folder.display(),
-            self.folder.join("volume/acme__shop").display()
+             treewarden history --config {config}    the nights so far\n  treewarden rescue list --config {config}    what was rescued\n",
+            self.folder.display()
         )
     }
 }
@@ -229,6 +228,7 @@ impl Sample {
         let tree = format!("worktrees/acme__shop/{tree}");
         self.file(&format!("{tree}/node_modules/.package-lock.json"), 2000, days)?;
         for package in ["react", "typescript", "vite"] {
+            self.file(&format!("{tree}/node_modules/{package}/package.json"), 1000, days)?;
             self.file(&format!("{tree}/node_modules/{package}/index.js"), 2 << 20, days)?;
         }
         Ok(())

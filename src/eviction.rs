@@ -80,16 +80,20 @@ pub fn evict(
     let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
     let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
     let access_times = ledger.access_times.unwrap_or_else(|| used::keeps_access_times(&policy.volume.root));
-    let mut caches = caches::survey(&looked_at, idle, access_times);
-    sizing::weigh_whole(&mut caches);
+    let mut caches = caches::survey(&looked_at, idle, access_times, night.stop);
+    sizing::weigh_whole(&mut caches, night.stop);
     let Some(wanted) = evict::with_budgets(wanted, &caches) else {
         return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
     };
     evict::name(&mut caches, &ledger.names());
     let mut queue = evict::order(caches, wanted, policy.eviction.in_use, night.now);
     while let Some(batch) = queue.next_batch() {
-        let (units, problems) = sizing::weigh(batch);
+        let (units, problems) = sizing::weigh(batch, night.stop);
         queue.choose(units, problems);
+    }
+    // Then what was listed or weighed is not all there is, and a plan made of it would be another night's.
+    if let Some(why) = night.stop.reached() {
+        return report::Eviction { reason: format!("not begun: {why}; the next night goes on here"), ..report::Eviction::default() };
     }
     let plan = queue.finish();
     let (outcomes, freed) = match lock {

@@ -10,8 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::OsStr;
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::process::CommandExt;
+use std::io::{self, PipeWriter, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -134,7 +133,8 @@ impl<'a> Git<'a> {
         // Confinement is a thread's, and for good; a child dies with the thread that started it. So each has one of its own.
         let child = || {
             self.reach.enter().map_err(io::Error::other)?;
-            self.wait(self.start(&args, input, output, &err)?)
+            let (child, _lifeline) = self.start(&args, input, output, &err)?;
+            self.wait(child)
         };
         let ran = std::thread::scope(|scope| scope.spawn(child).join());
         let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
@@ -145,7 +145,7 @@ impl<'a> Git<'a> {
         }
     }
 
-    fn start(&self, args: &[&OsStr], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<Child> {
+    fn start(&self, args: &[&OsStr], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<(Child, PipeWriter)> {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new("git");
         command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -153,19 +153,18 @@ impl<'a> Git<'a> {
         for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
             command.args(["-c", setting]);
         }
-        command.args(args).stdin(input).stdout(output).stderr(err.try_clone()?).process_group(0);
-        treewarden_unsafe::die_with_parent(&mut command);
-        command.spawn()
+        command.args(args).stdin(input).stdout(output).stderr(err.try_clone()?);
+        let lifeline = treewarden_unsafe::die_with_parent(&mut command)?;
+        Ok((command.spawn()?, lifeline))
     }
 
     /// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
     fn wait(&self, mut child: Child) -> io::Result<(ExitStatus, Option<String>)> {
         let pid = Pid::from_child(&child);
         let ended = self.watch(pid).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
-        if ended.is_some() {
-            // The group: git's own children must not go on when the lock is gone. That it ended meanwhile is no trouble.
-            let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
-        }
+        // The group: git's own children must not go on when the lock is gone, nor when git itself crashed. Mostly they ended by now. As
+        // nobody has waited for it yet, the number is still git's.
+        let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
         Ok((child.wait()?, ended))
     }
 

@@ -37,8 +37,11 @@ pub mod cli;
 pub mod config;
 pub mod confine;
 pub mod demo;
+pub mod durable;
 pub mod eviction;
 pub mod facts;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod git;
 pub mod inside;
 pub mod journal;

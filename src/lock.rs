@@ -5,21 +5,29 @@
 //! changed: taking the lock is what makes one.
 
 use crate::beneath::found;
+use crate::durable;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// What a holder writes about itself.
+/// The schema of what treewarden writes into a lock.
+const SCHEMA: &str = "treewarden.lock/1";
+
+/// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
+    /// `treewarden.lock/1`; agents may leave it out.
+    #[serde(default)]
+    pub schema: String,
     /// `pod/host`.
     pub holder: String,
     /// Its process there. Never evidence of death.
@@ -54,6 +62,13 @@ pub enum LockError {
         /// Why.
         cause: io::Error,
     },
+}
+
+impl Holder {
+    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a shape that isn't known.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
 }
 
 impl fmt::Display for Holder {
@@ -154,7 +169,7 @@ pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, Lock
     };
     match try_flock(&file) {
         Ok(true) => Ok(Ok(())),
-        Ok(false) => Ok(Err(read_holder(&file))),
+        Ok(false) => Ok(Err(read_holder(&file).ok().flatten())),
         Err(cause) => Err(LockError::Io { path, cause }),
     }
 }
@@ -169,9 +184,10 @@ impl Held {
         let failed = |cause| LockError::Io { path: path.to_owned(), cause };
         let file = open_lock(path, true).map_err(failed)?;
         if !try_flock(&file).map_err(failed)? {
-            return Err(LockError::Busy(read_holder(&file)));
+            return Err(LockError::Busy(read_holder(&file).ok().flatten()));
         }
         let holder = Holder {
+            schema: SCHEMA.to_owned(),
             holder: host(),
             pid: std::process::id(),
             purpose: purpose.to_owned(),
@@ -210,7 +226,7 @@ impl Held {
         if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
             return lost("the file was replaced");
         }
-        match read_holder(&self.file) {
+        match read_holder(&self.file).map_err(failed)? {
             Some(holder) if holder.token == self.token => Ok(()),
             _ => lost("it names another holder"),
         }
@@ -228,30 +244,24 @@ impl Drop for Held {
     }
 }
 
-/// For writing, as NFS wants it for an exclusive lock, and never through a link of either kind: what it leads to would be written over.
+/// For writing, as NFS wants it for an exclusive lock.
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).custom_flags(flags).open(path)?;
-    let seen = file.metadata()?;
-    if seen.is_file() && seen.nlink() <= 1 {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file of its own; remove it"))
-    }
+    durable::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
 }
 
 fn try_flock(file: &File) -> io::Result<bool> {
-    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+    match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-fn read_holder(file: &File) -> Option<Holder> {
+/// None for a name that makes no sense, or none at all.
+fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
-    let length = file.read_at(&mut text, 0).ok()?;
-    serde_json::from_slice(&text[..length]).ok()
+    let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
+    Ok(Holder::read(&text[..length]))
 }
 
 /// This machine's or pod's name.

@@ -253,7 +253,7 @@ impl Night<'_> {
         if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
             return;
         }
-        let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop);
+        let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop, self.now);
         match survey::store::count(decided.shadow.git_dir()) {
             Ok(after) => {
                 row.gc.after = rows::counts(&after);

@@ -36,7 +36,7 @@ pub enum RescuesError {
     Id(String),
     /// The repo is locked, or its lock can't be had.
     #[error("failed to lock {0}: {1}")]
-    Lock(String, #[source] LockError),
+    Lock(String, #[source] Box<LockError>),
     /// The repo is not what it should be.
     #[error("{0}: {1}")]
     Repo(String, #[source] Refusal),
@@ -166,10 +166,10 @@ fn read(git: &Repository, found: &Found<'_>) -> Result<Held, RescuesError> {
 pub fn show(policy: &Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Result<Shown, RescuesError> {
     let found = find(policy, id, stop, now)?;
     let (_shadow, git) = open(found.repo, stop).map_err(|refusal| RescuesError::Repo(found.repo.name.clone(), refusal))?;
-    let held = read(&git, &found)?;
+    let saved = read(&git, &found)?;
     let unreadable = |error: git2::Error| RescuesError::Read(found.id(), io::Error::other(error));
-    let head = held.head.map_or_else(|| Ok(Files::new()), |head| files_of(&git, head)).map_err(unreadable)?;
-    let tips: Vec<Oid> = held.lonely.iter().copied().chain(held.head).collect();
+    let head = saved.head.map_or_else(|| Ok(Files::new()), |head| files_of(&git, head)).map_err(unreadable)?;
+    let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
     let mut commits = Vec::new();
     for commit in reach::walk(&git, &tips, &[]).map_err(unreadable)?.take(COMMITS + 1) {
         let commit = commit.and_then(|id| git.find_commit(id)).map_err(unreadable)?;
@@ -178,24 +178,24 @@ pub fn show(policy: &Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Resul
     }
     let more_commits = commits.len() > COMMITS;
     commits.truncate(COMMITS);
-    Ok(Shown { entry: found.entry(&git, now), changes: changes(&held, &head), staged: held.staged_alone(&head), commits, more_commits })
+    Ok(Shown { entry: found.entry(&git, now), changes: changes(&saved, &head), staged: saved.staged_alone(&head), commits, more_commits })
 }
 
 /// As `git status` would tell it, by path.
-fn changes(held: &Held, head: &Files) -> Vec<Change> {
+fn changes(saved: &Held, head: &Files) -> Vec<Change> {
     const KIND: u32 = 0o170_000;
     let mut changes = Vec::new();
-    for (path, &(mode, blob)) in &held.files {
+    for (path, &(mode, blob)) in &saved.files {
         let status = match head.get(path) {
             Some(&entry) if entry == (mode, blob) => continue,
             Some(&(before, _)) if before & KIND != mode & KIND => 'T',
             Some(_) => 'M',
-            None if held.staged[0].contains_key(path) => 'A',
+            None if saved.staged[0].contains_key(path) => 'A',
             None => '?',
         };
         changes.push(Change { status, path: path.clone() });
     }
-    let gone = head.iter().filter(|(path, (mode, _))| mode & KIND != 0o160_000 && !held.files.contains_key(*path));
+    let gone = head.iter().filter(|(path, (mode, _))| mode & KIND != 0o160_000 && !saved.files.contains_key(*path));
     changes.extend(gone.map(|(path, _)| Change { status: 'D', path: path.clone() }));
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     changes

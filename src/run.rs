@@ -94,7 +94,7 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let mut unweighed = Vec::new();
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
-        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?;
+        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop)).map_err(unusable)?;
         before.standing_bytes = Some(standing.bytes);
         unweighed = problems;
     }
@@ -197,11 +197,11 @@ fn remember(night: &Night<'_>, policy: &Policy, tended: &mut [Tended], told: &mu
     ledger
 }
 
-/// Folders that the config gives to somebody.
+/// Folders that the config gives to somebody; a repo's own `.git` among them, for it must never be taken for one of its trees.
 pub(crate) fn reserved(policy: &Policy) -> Vec<Inside> {
-    let repos = policy.repos.iter().map(|repo| &repo.place);
-    let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
-    repos.chain(caches).chain([&policy.volume.state]).cloned().collect()
+    let repos = policy.repos.iter().flat_map(|repo| [Some(repo.place.clone()), repo.place.join(".git").ok()]);
+    let caches = policy.caches.iter().map(|cache| cache.place.clone());
+    repos.chain(caches).chain([Some(policy.volume.state.clone())]).flatten().collect()
 }
 
 fn locks(policy: &Policy) -> PathBuf {
@@ -234,8 +234,11 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
     if tended.row.outcome != RepoOutcome::Busy || night.trash.is_none() {
         return tended;
     }
-    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait && night.stop.reached().is_none() {
-        std::thread::sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait {
+        night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
+        if night.stop.reached().is_some() {
+            break;
+        }
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();

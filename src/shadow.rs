@@ -177,7 +177,7 @@ impl Shadow {
 }
 
 /// One `key\nvalue` of the repo's own config.
-fn judge_entry(entry: &str) -> Result<(), Refusal> {
+pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
     let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
     let key = key.to_lowercase();
     let refuse = |why: &str| Err(Refusal::Odd(format!("`.git/config` sets {key} = {value}: {why}")));

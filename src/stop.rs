@@ -2,9 +2,13 @@
 //!
 //! It must never be asked in the middle of a destructive step: a step that began is finished.
 
+use signal_hook::consts::{SIGINT, SIGTERM};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// How late a sleeper may notice a signal.
+const NAP: Duration = Duration::from_millis(50);
 
 /// Shared by all threads of a run.
 #[derive(Clone)]
@@ -19,14 +23,20 @@ impl Stop {
         Self { signalled, deadline: Instant::now() + limit }
     }
 
-    /// Listens for SIGTERM and SIGINT. A second signal ends the process at once, as people expect of Ctrl-C.
+    /// Never, but for the look of somebody who waits for its end.
+    pub fn never() -> Self {
+        Self::after(Duration::from_hours(876_600), Arc::default())
+    }
+
+    /// Listens for SIGTERM and SIGINT. Ctrl-C a second time ends the process at once, as people expect. A second SIGTERM says nothing new:
+    /// `timeout` and the inits of containers send it to the process and to its group.
     ///
     /// # Errors
     /// The system refuses the handler.
     pub fn listen() -> std::io::Result<Arc<AtomicBool>> {
         let flag = Arc::new(AtomicBool::new(false));
-        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-            signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())?;
+        signal_hook::flag::register_conditional_shutdown(SIGINT, 130, flag.clone())?;
+        for signal in [SIGTERM, SIGINT] {
             signal_hook::flag::register(signal, flag.clone())?;
         }
         Ok(flag)
@@ -43,8 +53,14 @@ impl Stop {
         }
     }
 
-    /// What is left until the deadline.
-    pub fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+    /// Sleeps for so long, or until it is time to stop.
+    pub fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.reached().is_none() {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => break,
+                left => std::thread::sleep(left.min(NAP)),
+            }
+        }
     }
 }

@@ -6,15 +6,17 @@
 use crate::apply::ballast;
 use crate::beneath::{self, found};
 use crate::config::policy;
+use crate::durable;
 use crate::inside::Inside;
 use crate::survey::volume::usage;
 use chrono::{DateTime, Utc};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "volume.json";
+const SCHEMA: &str = "treewarden.volume/1";
 /// What the state folder holds besides.
 const FOLDERS: [&str; 2] = ["locks", "trash"];
 
@@ -29,6 +31,30 @@ pub struct Sentinel {
     pub root: PathBuf,
     /// When it was prepared.
     pub created: DateTime<Utc>,
+}
+
+/// A text that is no sentinel, or none that is known.
+#[derive(Debug)]
+pub enum SentinelError {
+    /// It makes no sense.
+    Nonsense(serde_json::Error),
+    /// It says that it is of another schema.
+    Other(String),
+}
+
+impl Sentinel {
+    /// Reads a sentinel's text. The schema comes first: a later one may have another shape.
+    ///
+    /// # Errors
+    /// [`SentinelError`].
+    pub fn read(text: &[u8]) -> Result<Self, SentinelError> {
+        #[derive(Deserialize)]
+        struct Kind {
+            schema: String,
+        }
+        let Kind { schema } = serde_json::from_slice(text).map_err(SentinelError::Nonsense)?;
+        if schema == SCHEMA { serde_json::from_slice(text).map_err(SentinelError::Nonsense) } else { Err(SentinelError::Other(schema)) }
+    }
 }
 
 /// The volume is not what the config says: nothing may be touched.
@@ -52,6 +78,14 @@ pub enum VolumeError {
         path: Inside,
         /// Why.
         cause: io::Error,
+    },
+    /// A later version wrote it.
+    #[error("`{path}` is of schema {schema:?}, and this treewarden knows {SCHEMA:?}; use the one that prepared the volume, or a newer one")]
+    Version {
+        /// The sentinel.
+        path: Inside,
+        /// What it says it is.
+        schema: String,
     },
     /// Locks or trash would lead elsewhere.
     #[error("`{0}` is no folder: what is done there would be done elsewhere; make it a folder")]
@@ -93,7 +127,10 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
     let Some(text) = found(beneath::read(&path, 64 << 10)).map_err(unreadable)? else {
         return Err(VolumeError::NoSentinel(path, root.display().to_string()));
     };
-    let sentinel: Sentinel = serde_json::from_slice(&text).map_err(|error| unreadable(error.into()))?;
+    let sentinel = Sentinel::read(&text).map_err(|error| match error {
+        SentinelError::Nonsense(error) => unreadable(error.into()),
+        SentinelError::Other(schema) => VolumeError::Version { path: path.clone(), schema },
+    })?;
     if sentinel.root != **root {
         return Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() });
     }
@@ -125,18 +162,13 @@ pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, 
         std::fs::create_dir_all(&path).map_err(failed(&path))?;
     }
     let place = volume.state.join(NAME).expect("a fixed name stays inside");
-    let sentinel = Sentinel {
-        schema: "treewarden.volume/1".to_owned(),
-        id: uuid::Uuid::new_v4().to_string(),
-        root: volume.root.to_path_buf(),
-        created: now,
-    };
+    let sentinel =
+        Sentinel { schema: SCHEMA.to_owned(), id: uuid::Uuid::new_v4().to_string(), root: volume.root.to_path_buf(), created: now };
     let text = serde_json::to_vec_pretty(&sentinel).map_err(|error| failed(&place.path())(error.into()))?;
-    let mut file = match std::fs::File::create_new(place.path()) {
+    match durable::create(&place.path(), &text) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(VolumeError::Prepared(place)),
-        file => file.map_err(failed(&place.path()))?,
-    };
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(failed(&place.path()))?;
+        made => made.map_err(failed(&place.path()))?,
+    }
     usage(&volume.root).and_then(|usage| ballast::take_on(&volume.state, &usage)).map_err(failed(&volume.state.path()))?;
     Ok(sentinel)
 }

@@ -4,11 +4,15 @@
 //! dropped first and taken on again last. It must never be anything that somebody would miss.
 
 use super::trash::Trash;
-use crate::beneath::found;
+use crate::beneath::{self, found};
 use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::stop::Stop;
-use std::io;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for the locks, bins and journal of a night.
@@ -31,7 +35,7 @@ pub fn drop_when_scarce(state: &Inside, usage: &Usage, stop: &Stop) -> io::Resul
     trash.empty(stop).map(drop)
 }
 
-/// Takes ballast on, where there is none and room for it.
+/// Takes ballast on, as much as is missing, where there is room for it.
 ///
 /// # Errors
 /// It can't be written; what was written stays, and serves.
@@ -39,12 +43,22 @@ pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
     if !room(usage, 10) {
         return Ok(());
     }
-    let folder = folder(state)?.path();
-    match std::fs::create_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+    let folder = folder(state)?;
+    match std::fs::create_dir(folder.path()) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
-    (0..FILES).try_for_each(|number| std::fs::write(folder.join(number.to_string()), vec![b'.'; BYTES]))
+    let folder = beneath::dir(&folder)?;
+    (0..FILES).try_for_each(|number| weigh_down(&folder, &number.to_string()))
+}
+
+fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    match rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => File::from(file).write_all(&vec![b'.'; BYTES]),
+        Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn folder(state: &Inside) -> io::Result<Inside> {

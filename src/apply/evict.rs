@@ -54,13 +54,16 @@ pub struct Evictor<'a> {
 const BATCH: usize = 4096;
 
 impl Evictor<'_> {
-    /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order.
+    /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order; when the run stops, the last are missing.
     ///
     /// # Errors
     /// The trash can't be used at all.
     pub fn evict(&self, units: &[Unit]) -> io::Result<(Vec<UnitOutcome>, Emptied)> {
         let (mut outcomes, mut all) = (Vec::new(), Emptied::default());
         for batch in units.chunks(BATCH) {
+            if self.stop.reached().is_some() {
+                break;
+            }
             let bin = self.trash.bin(None)?;
             outcomes.par_extend(batch.par_iter().map(|unit| self.one(&bin, unit)));
             let emptied = bin.empty(self.stop)?;

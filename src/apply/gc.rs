@@ -3,18 +3,25 @@
 //! A stale `objects/maintenance.lock` makes git exit 0 having done nothing, so the counts before and after decide (`git.md`). It must never
 //! choose a step: the plan lists them.
 
+use super::reflogs::Logs;
 use crate::facts::repo::Store;
 use crate::git::GitError;
+use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey::{self, reach};
+use chrono::{DateTime, TimeDelta, Utc};
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 /// A step that takes longer is ended: the next night goes on, from fewer objects.
 const LIMIT: Duration = Duration::from_hours(1);
+
+/// What is younger is never dropped from a reflog: a day less than `git.rs` says, for git's clock runs on.
+const GRACE: TimeDelta = TimeDelta::days(89);
 
 /// A repack failed.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,12 @@ pub enum GcError {
     /// What a repack must not lose could not be kept.
     #[error("failed to repack: {}; see `git fsck`", .0.message())]
     Store(#[from] git2::Error),
+    /// The reflogs could not be compared.
+    #[error("failed to compare the reflogs after their expiry: {0}; look for missing lines with `git reflog`")]
+    Reflogs(#[source] io::Error),
+    /// Git took a log that it couldn't read for an empty one.
+    #[error("git dropped young lines of the reflog `{0}`; they were put back; look after the disk, it may be failing")]
+    Emptied(Inside),
     /// Git said yes and did nothing.
     #[error(
         "failed to repack: git reported success, but {loose} loose objects and {packs} packs are still there; look for a stale lock in `.git/objects`"
@@ -50,7 +63,7 @@ pub enum GcError {
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
-pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop) -> Result<(), GcError> {
+pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop, now: DateTime<Utc>) -> Result<(), GcError> {
     let git = shadow.git(stop, LIMIT).with(format!("pack.threads={threads}"));
     // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
     let mut indexed = Ok(());
@@ -60,14 +73,19 @@ pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &
         indexed = indexed.and(done.map(drop).map_err(GcError::from));
     }
     for step in &plan.steps {
+        let logs = if drops_log_lines(*step) { Some(Logs::read(shadow.git_dir()).map_err(GcError::Look)?) } else { None };
         let shield = if drops_objects(*step) { Some(Shield::raise(lock, shadow)?) } else { None };
         let done = commands(*step).iter().try_for_each(|command| {
             lock.still_held()?;
+            if *command == FULL {
+                all_packed(&shadow.git_dir().path().join("refs")).map_err(GcError::Look)?;
+            }
             git.run(command).map(drop).map_err(GcError::from)
         });
         // Down it must come, whatever became of the step; its own trouble is told when there is no greater one.
         let lowered = shield.map_or(Ok(()), |shield| shield.lower());
-        done.and(lowered)?;
+        let intact = logs.map_or(Ok(()), |logs| still_there(logs, now - GRACE));
+        intact.and(done).and(lowered)?;
     }
     indexed
 }
@@ -76,10 +94,35 @@ fn drops_objects(step: Step) -> bool {
     matches!(step, Step::Full | Step::GitGc)
 }
 
+fn drops_log_lines(step: Step) -> bool {
+    matches!(step, Step::ExpireReflogs | Step::GitGc)
+}
+
+fn still_there(logs: Logs, since: DateTime<Utc>) -> Result<(), GcError> {
+    let mended = logs.put_back(since).map_err(GcError::Reflogs)?;
+    mended.into_iter().next().map_or(Ok(()), |log| Err(GcError::Emptied(log)))
+}
+
+/// Proves that pack-refs gathered every branch and tag. Git takes a folder of refs that the file server doesn't list for an empty one, and
+/// would drop what they name; `packed-refs` it reads, or fails.
+fn all_packed(refs: &Path) -> io::Result<()> {
+    for entry in walkdir::WalkDir::new(refs).follow_links(false) {
+        let entry = entry?;
+        let name = entry.path().strip_prefix(refs).unwrap_or(entry.path());
+        // A worktree's own refs are never packed; ours come and go.
+        let passing = ["bisect", "worktree", "rewritten", "treewarden/shield"].iter().any(|passing| name.starts_with(passing));
+        if entry.file_type().is_file() && !passing && !std::fs::read(entry.path())?.starts_with(b"ref: ") {
+            return Err(io::Error::other(format!("`refs/{}` was not packed, as if git could not see it", name.display())));
+        }
+    }
+    Ok(())
+}
+
 type Command = &'static [&'static str];
 
 const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
-const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all", "--expire=90.days.ago", "--expire-unreachable=90.days.ago"];
+/// The ages are in `git.rs`. As options they would hold for stashes too, which live in a reflog and never expire otherwise.
+const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all"];
 const FULL: Command = &["repack", "-a", "-d", "-l", "-n", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
 const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths"];
 
@@ -141,5 +184,7 @@ impl<'a> Shield<'a> {
 pub fn judge(plan: &Gc, before: &Store, after: &Store) -> Result<(), GcError> {
     let shrunk = after.loose_objects < before.loose_objects || after.packs < before.packs || after.loose_refs < before.loose_refs;
     let needless = plan.action == GcAction::None || plan.may_be_idle;
-    if needless || shrunk { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
+    // It passes over old packs that it could not delete.
+    let grown = plan.action == GcAction::Full && after.packs > before.packs.max(1);
+    if needless || (shrunk && !grown) { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
 }

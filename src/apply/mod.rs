@@ -6,6 +6,7 @@
 pub mod ballast;
 pub mod evict;
 pub mod gc;
+pub mod reflogs;
 pub mod repo;
 pub mod rescue;
 pub mod restore;

@@ -10,7 +10,7 @@ use crate::facts::rescue::{Manifest, REFS, Rescue, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::shadow::Shadow;
+use crate::shadow::{Refusal, Shadow};
 use crate::survey::known::{Files, INDEX_CAP, Known};
 use crate::survey::rescues::{self, Held, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
@@ -42,6 +42,9 @@ pub enum RescueError {
     /// Git's store refuses.
     #[error("failed to write the rescue: {}; the tree stays", .0.message())]
     Git(#[from] git2::Error),
+    /// The kernel refused to confine the work on the store.
+    #[error("{0}; the tree stays")]
+    Confine(#[from] Refusal),
     /// What was read back isn't what stands in the tree.
     #[error("failed to verify the rescue: {0}; the tree stays")]
     Differs(String),
@@ -60,9 +63,22 @@ pub struct Rescued {
 
 /// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its registration reaches.
 ///
+/// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what writes is confined.
+///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
 pub fn rescue(
+    shadow: &Shadow,
+    worktree: &Worktree,
+    place: Option<&Inside>,
+    unreached: &[String],
+    most: u64,
+    now: DateTime<Utc>,
+) -> Result<Rescued, RescueError> {
+    shadow.confined(|| make(shadow, worktree, place, unreached, most, now))?
+}
+
+fn make(
     shadow: &Shadow,
     worktree: &Worktree,
     place: Option<&Inside>,
@@ -79,14 +95,14 @@ pub fn rescue(
         Some(place) => rescue.files(&known, place, most)?,
         None => (known.committed.clone(), Listing::default()),
     };
-    let held = rescue.hold(files, rescue.manifest(&listing, place)?, unreached)?;
-    rescue.verify(shadow, &held)?;
+    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, unreached)?;
+    rescue.verify(shadow, &saved)?;
     if let Some(place) = place {
-        verify_tree(shadow, &known, place, &listing, &held.files)?;
+        verify_tree(shadow, &known, place, &listing, &saved.files)?;
     }
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format(TIME));
-    let name = store(shadow, &repo, &name, held.commit)?;
-    Ok(Rescued { name, commit: held.commit, listing })
+    let name = store(shadow, &repo, &name, saved.commit)?;
+    Ok(Rescued { name, commit: saved.commit, listing })
 }
 
 /// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same night. Objects and ref are synced as
@@ -237,9 +253,9 @@ impl Making<'_> {
         let staged = self.staged(index.as_deref())?;
         let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
-        let mut held = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, lonely };
-        held.commit = self.commit(&held.files, self.extras(&held)?)?;
-        Ok(held)
+        let mut saved = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, lonely };
+        saved.commit = self.commit(&saved.files, self.extras(&saved)?)?;
+        Ok(saved)
     }
 
     fn index(&self) -> Result<Option<Vec<u8>>, RescueError> {
@@ -261,17 +277,17 @@ impl Making<'_> {
     }
 
     /// The second parent: index, staged content, manifest; on top of the commits that would be lost.
-    fn extras(&self, held: &Held) -> Result<Oid, RescueError> {
+    fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
-        let manifest = serde_json::to_vec_pretty(&held.manifest).map_err(|error| RescueError::Differs(error.to_string()))?;
+        let manifest = serde_json::to_vec_pretty(&saved.manifest).map_err(|error| RescueError::Differs(error.to_string()))?;
         builder.insert("manifest.json", self.repo.blob(&manifest)?, 0o100_644)?;
-        if let Some(bytes) = &held.index {
+        if let Some(bytes) = &saved.index {
             builder.insert("index", self.repo.blob(bytes)?, 0o100_644)?;
         }
-        for (name, staged) in STAGES.iter().zip(&held.staged).filter(|(_, staged)| !staged.is_empty()) {
+        for (name, staged) in STAGES.iter().zip(&saved.staged).filter(|(_, staged)| !staged.is_empty()) {
             builder.insert(name, write_tree(self.repo, staged)?, 0o040_000)?;
         }
-        let parents = held.lonely.iter().map(|&id| self.repo.find_commit(id)).collect::<Result<Vec<_>, _>>()?;
+        let parents = saved.lonely.iter().map(|&id| self.repo.find_commit(id)).collect::<Result<Vec<_>, _>>()?;
         let tree = self.repo.find_tree(builder.write()?)?;
         let signature = self.signature()?;
         let message = "treewarden: index, manifest and commits of the rescued worktree\n";
@@ -308,16 +324,16 @@ impl Making<'_> {
     }
 
     /// Reads back, as a restore would, what was stored, and every blob that the index alone names; and the index itself once more.
-    fn verify(&self, shadow: &Shadow, held: &Held) -> Result<(), RescueError> {
+    fn verify(&self, shadow: &Shadow, saved: &Held) -> Result<(), RescueError> {
         let repo = shadow.open()?;
-        let stored = rescues::read(&repo, held.commit).map_err(|error| RescueError::Differs(error.to_string()))?;
-        if stored != *held {
+        let stored = rescues::read(&repo, saved.commit).map_err(|error| RescueError::Differs(error.to_string()))?;
+        if stored != *saved {
             return Err(RescueError::Differs("what was stored reads differently".to_owned()));
         }
-        if self.index()? != held.index {
+        if self.index()? != saved.index {
             return Err(RescueError::Differs("the index changed meanwhile".to_owned()));
         }
-        for (path, &(mode, blob)) in held.staged.iter().flatten().filter(|(path, entry)| held.files.get(*path) != Some(entry)) {
+        for (path, &(mode, blob)) in saved.staged.iter().flatten().filter(|(path, entry)| saved.files.get(*path) != Some(entry)) {
             // A submodule's commit is not this repo's.
             if mode != 0o160_000 && repo.odb()?.read(blob)?.kind() != ObjectType::Blob {
                 return Err(RescueError::Differs(format!("what is staged of `{}` reads differently", path.display())));

@@ -108,11 +108,11 @@ impl Restore<'_> {
     ///
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
-    pub fn worktree(&self, held: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
+    pub fn worktree(&self, saved: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
         let failed = |cause| RestoreError::Place { place: place.path(), cause };
         // What a killed restore left there, for nobody else works in this repo.
         self.discard(registration.workshop)?;
-        let made = self.assemble(held, place, registration).map_err(|error| match error {
+        let made = self.assemble(saved, place, registration).map_err(|error| match error {
             Assembly::Io(cause) => failed(cause),
             Assembly::Restore(error) => error,
         });
@@ -133,7 +133,7 @@ impl Restore<'_> {
         bin.empty(self.stop).map(drop).map_err(failed)
     }
 
-    fn assemble(&self, held: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, Assembly> {
+    fn assemble(&self, saved: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, Assembly> {
         let git_dir = self.shadow.git_dir();
         let owner = owner_of(git_dir)?;
         let root = || beneath::root(place.root());
@@ -142,19 +142,19 @@ impl Restore<'_> {
         let id = self.free_id(place)?;
         let repo = self.shadow.open().map_err(RestoreError::from)?;
 
-        let pieces = held.pieces(Path::new(""))?;
+        let pieces = saved.pieces(Path::new(""))?;
         let top = folders(&workshop, tree, owner, &|_| 0o700)?;
         let writer = Writer { repo: &repo, base: top, owner };
         let restored = writer.put(&pieces, false)?;
         let admins = git_dir.path().join("worktrees");
         writer.text(".git", &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat())?;
-        writer.finish(held.manifest.mode.unwrap_or(0o755) & 0o7777)?;
+        writer.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
 
         let desk = Writer { repo: &repo, base: folders(&workshop, admin, owner, &|_| 0o700)?, owner };
         desk.text("commondir", b"../..\n")?;
         desk.text("gitdir", &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat())?;
         desk.text("HEAD", registration.head.as_bytes())?;
-        if let Some(index) = &held.index {
+        if let Some(index) = &saved.index {
             desk.text("index", index)?;
         }
         let logs = folders(&desk.base, Path::new("logs"), owner, &|_| 0o755)?;
@@ -236,10 +236,10 @@ pub fn folders(base: impl AsFd, path: &Path, owner: Option<(Uid, Gid)>, mode: &d
         above.push(name);
         match rustix::fs::mkdirat(&fd, name, Mode::RWXU) {
             Ok(()) => {
-                let made = open_folder(&fd, Path::new(name))?;
-                give(&made, owner)?;
-                rustix::fs::fchmod(&made, Mode::from_raw_mode(mode(&above)))?;
-                fd = made;
+                let fresh = open_folder(&fd, Path::new(name))?;
+                give(&fresh, owner)?;
+                rustix::fs::fchmod(&fresh, Mode::from_raw_mode(mode(&above)))?;
+                fd = fresh;
             }
             Err(Errno::EXIST) => fd = open_folder(&fd, Path::new(name))?,
             Err(error) => return Err(error.into()),

@@ -5,6 +5,7 @@
 //! delete anything that was not renamed here first, nor a tree whose registration still stands: nobody looked at it again.
 
 use crate::beneath::{self, found};
+use crate::durable;
 use crate::facts::cache::Size;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
@@ -22,6 +23,7 @@ mod delete;
 
 /// The note that lies beside what was taken.
 const NOTE: &str = "note.json";
+const SCHEMA: &str = "treewarden.taken/1";
 
 /// `<state>/trash`.
 pub struct Trash {
@@ -37,6 +39,7 @@ pub struct Bin {
 /// Where a bin's first entry came from: it proves to the next night that a missing tree is our own doing.
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
+    schema: String,
     from: PathBuf,
     /// Its registration, which goes when the tree was looked at again. While it stands, the tree is not ours to delete.
     admin: Option<PathBuf>,
@@ -111,10 +114,9 @@ impl Trash {
         let place = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
         std::fs::create_dir(place.path())?;
         if let Some((from, admin)) = tree {
-            let note = serde_json::to_vec(&Note { from: from.path(), admin: Some(admin.path()) })?;
-            let file = std::fs::File::create_new(place.path().join(NOTE))?;
-            io::Write::write_all(&mut &file, &note)?;
-            file.sync_all()?;
+            let note = serde_json::to_vec(&Note { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()) })?;
+            durable::create(&place.path().join(NOTE), &note)?;
+            durable::sync_folder(&place.path())?;
         }
         Ok(Bin { place, next: AtomicUsize::new(0) })
     }
@@ -161,11 +163,14 @@ impl Trash {
         for place in bins(&self.place)? {
             let at = |name: &str| place.join(name).map_err(io::Error::other);
             let note = match beneath::read(&at(NOTE)?, 64 << 10) {
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+                // Our notes are whole files in folders: anything else is somebody's doing, and must not stop every night to come.
+                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => {
+                    continue;
+                }
                 note => found(note)?.and_then(|note| serde_json::from_slice::<Note>(&note).ok()),
             };
             // A note that makes no sense was cut short before anything was moved.
-            let Some(Note { from, admin: Some(admin) }) = note else { continue };
+            let Some(Note { from, admin: Some(admin), .. }) = note else { continue };
             let (Ok(from), Ok(admin)) = (Inside::new(root, &from), Inside::new(root, &admin)) else { continue };
             if found(beneath::stat(&admin))?.is_some() && found(beneath::stat(&at("0")?))?.is_some() {
                 unfinished.push(Unfinished { bin: Bin { place, next: AtomicUsize::new(1) }, from, admin });
@@ -227,10 +232,17 @@ pub fn taken_from(state: &Inside) -> HashSet<Inside> {
     let Ok(trash) = state.join("trash") else { return HashSet::new() };
     let Ok(bins) = std::fs::read_dir(trash.path()) else { return HashSet::new() };
     let notes = bins.flatten().filter_map(|bin| beneath::read(&trash.join(bin.file_name()).ok()?.join(NOTE).ok()?, 64 << 10).ok());
-    notes
-        .filter_map(|note| serde_json::from_slice::<Note>(&note).ok())
-        .filter_map(|note| Inside::new(state.root(), &note.from).ok())
-        .collect()
+    notes.filter_map(|note| origin(&note, state)).collect()
+}
+
+/// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves whose doing a missing tree is.
+pub(crate) fn origin(note: &[u8], state: &Inside) -> Option<Inside> {
+    let note: Note = serde_json::from_slice(note).ok()?;
+    if note.schema == SCHEMA { Inside::new(state.root(), &note.from).ok() } else { None }
+}
+
+fn is_link(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
 }
 
 /// What earlier nights left in the trash. A look: it changes nothing.

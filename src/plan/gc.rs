@@ -124,7 +124,7 @@ fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {
     let stale = store.last_full.is_none_or(|last| now - last > FULL_EVERY);
     if store.packs >= 2 && stale {
         let reason = format!("{} packs, and the last full repack is over 5 days old", store.packs);
-        return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::Full, Step::PackRefs, Step::CommitGraph]);
+        return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::PackRefs, Step::Full, Step::CommitGraph]);
     }
     let limit = pack_limit(store.pack_bytes);
     if store.loose_objects > LOOSE_OBJECTS || store.packs > limit {

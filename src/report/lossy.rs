@@ -16,6 +16,7 @@ pub(super) fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S:
 }
 
 /// One that may be missing.
+#[expect(clippy::ref_option, reason = "the form that serde asks for")]
 pub(super) fn maybe<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
     path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
 }

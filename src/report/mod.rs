@@ -5,6 +5,7 @@
 //! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
 
 pub mod history;
+pub mod json;
 pub mod look;
 mod lossy;
 mod page;

@@ -113,13 +113,18 @@ pub fn name(path: &Path) -> String {
 pub fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() || is_treacherous(c) {
+        if steers(c) {
             safe.extend(c.escape_unicode());
         } else {
             safe.push(c);
         }
     }
     safe
+}
+
+/// Whether a character could do more on a terminal than stand there.
+pub fn steers(c: char) -> bool {
+    c.is_control() || is_treacherous(c)
 }
 
 /// Marks that are invisible, or that turn the reading direction: with them one name can pass for another.

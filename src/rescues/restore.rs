@@ -57,12 +57,12 @@ pub fn restore(policy: &Policy, wish: &Wish<'_>, stop: &Stop, now: DateTime<Utc>
     let repo = found.repo;
     let locks = policy.volume.state.path().join("locks");
     let lock = LockedRepo::take(&locks, &repo.name, &repo.place, "rescue restore", now);
-    let lock = lock.map_err(|error| RescuesError::Lock(repo.name.clone(), error))?;
+    let lock = lock.map_err(|error| RescuesError::Lock(repo.name.clone(), Box::new(error)))?;
     let (shadow, git) = open(repo, stop).map_err(|refusal| RescuesError::Repo(repo.name.clone(), refusal))?;
-    let held = read(&git, &found)?;
+    let saved = read(&git, &found)?;
     let trash = Trash::of(&policy.volume.state).map_err(|error| RescuesError::Target(format!("failed to use the trash: {error}")))?;
     let restore = Restore { lock: &lock, shadow: &shadow, trash: &trash, stop };
-    let back = Bringing { policy, found: &found, held: &held, restore };
+    let back = Bringing { policy, found: &found, saved: &saved, restore };
     match wish.path {
         Some(path) => back.files(path, wish),
         None => back.worktree(&git, wish, now),
@@ -73,25 +73,23 @@ pub fn restore(policy: &Policy, wish: &Wish<'_>, stop: &Stop, now: DateTime<Utc>
 struct Bringing<'a> {
     policy: &'a Policy,
     found: &'a Found<'a>,
-    held: &'a Held,
+    saved: &'a Held,
     restore: Restore<'a>,
 }
 
 impl Bringing<'_> {
     fn files(&self, path: &Path, wish: &Wish<'_>) -> Result<Back, RescuesError> {
-        let stood = &self.held.manifest.path.0;
+        let stood = &self.saved.manifest.path.0;
         let path: PathBuf = path.strip_prefix(stood).unwrap_or(path).components().filter(|part| part.as_os_str() != ".").collect();
-        let pieces = self.held.pieces(&path).map_err(|cause| RescuesError::Read(self.found.id(), cause))?;
-        let (place, base, owner) = match wish.to {
-            Some(to) => (to.to_owned(), folder(to)?, None),
-            None => {
-                let place = self.place(stood)?;
-                let failed = |error: io::Error| RescuesError::Target(format!("failed to open `{place}`: {error}; give --to DIR"));
-                let owner = owner_of(self.restore.shadow.git_dir()).map_err(failed)?;
-                let base =
-                    beneath::root(place.root()).and_then(|root| folders(root, place.relative(), owner, &|_| 0o755)).map_err(failed)?;
-                (place.path(), base, owner)
-            }
+        let pieces = self.saved.pieces(&path).map_err(|cause| RescuesError::Read(self.found.id(), cause))?;
+        let (place, base, owner) = if let Some(to) = wish.to {
+            (to.to_owned(), folder(to)?, None)
+        } else {
+            let place = self.place(stood)?;
+            let failed = |error: io::Error| RescuesError::Target(format!("failed to open `{place}`: {error}; give --to DIR"));
+            let owner = owner_of(self.restore.shadow.git_dir()).map_err(failed)?;
+            let base = beneath::root(place.root()).and_then(|root| folders(root, place.relative(), owner, &|_| 0o755)).map_err(failed)?;
+            (place.path(), base, owner)
         };
         let restored = self.restore.files(&pieces, base, owner, wish.force)?;
         Ok(Back { id: self.found.id(), place: place.join(path), restored, notes: Vec::new() })
@@ -99,14 +97,14 @@ impl Bringing<'_> {
 
     fn worktree(&self, git: &Repository, wish: &Wish<'_>, now: DateTime<Utc>) -> Result<Back, RescuesError> {
         let wanted = wish.to.map(std::path::absolute).transpose().map_err(|error| RescuesError::Target(error.to_string()))?;
-        let place = self.place(wanted.as_deref().unwrap_or(&self.held.manifest.path.0))?;
+        let place = self.place(wanted.as_deref().unwrap_or(&self.saved.manifest.path.0))?;
         self.prove_free(&place)?;
         let (head, notes) = self.head(git)?;
         let name = self.found.repo.name.replace('/', "__");
         let workshop =
             self.policy.volume.state.join(format!("restoring-{name}")).map_err(|error| RescuesError::Target(error.to_string()))?;
         let registration = Registration { head: &head, log: &self.log(now), workshop: &workshop };
-        let restored = self.restore.worktree(self.held, &place, &registration)?;
+        let restored = self.restore.worktree(self.saved, &place, &registration)?;
         Ok(Back { id: self.found.id(), place: place.path(), restored, notes })
     }
 
@@ -151,7 +149,7 @@ impl Bringing<'_> {
     /// The new worktree's HEAD: its branch, where that still is at the very commit and nobody has it; else the commit alone.
     fn head(&self, git: &Repository) -> Result<(String, Vec<String>), RescuesError> {
         let branch = self
-            .held
+            .saved
             .manifest
             .branch
             .as_deref()
@@ -159,7 +157,7 @@ impl Bringing<'_> {
         let tip = branch.and_then(|branch| git.find_reference(branch).ok()).map(|reference| reference.target());
         let on = |branch: &str| Ok((format!("ref: {branch}\n"), Vec::new()));
         let short = |branch: &str| branch.trim_start_matches("refs/heads/").to_owned();
-        let Some(head) = self.held.head else {
+        let Some(head) = self.saved.head else {
             // A branch without a commit, as `git worktree add --orphan` makes it.
             let free = branch.filter(|branch| tip.is_none() && !self.is_out(branch));
             return free.map_or_else(
@@ -169,7 +167,7 @@ impl Bringing<'_> {
         };
         let detached = |why: String| Ok((format!("{head}\n"), vec![format!("HEAD is detached at {}: {why}", &head.to_string()[..10])]));
         match (branch, tip) {
-            (None, _) if self.held.manifest.branch.is_some() => detached("its branch has an impossible name".to_owned()),
+            (None, _) if self.saved.manifest.branch.is_some() => detached("its branch has an impossible name".to_owned()),
             (None, _) => Ok((format!("{head}\n"), Vec::new())),
             (Some(branch), None) => detached(format!("its branch is gone; `git switch -c {0}` in the tree makes it again", short(branch))),
             (Some(branch), Some(tip)) if tip != Some(head) => detached(format!("the branch {} has moved on since", short(branch))),
@@ -200,9 +198,10 @@ impl Bringing<'_> {
     fn log(&self, now: DateTime<Utc>) -> String {
         let mut before = Oid::ZERO_SHA1;
         let mut log = String::new();
-        let lonely = self.held.lonely.iter().map(|&id| (id, "only the rescued tree reached this"));
-        for (id, why) in lonely.chain(self.held.head.map(|head| (head, "HEAD of the rescued tree"))) {
-            log += &format!("{before} {id} treewarden <treewarden@localhost> {} +0000\ttreewarden: {why}\n", now.timestamp());
+        let lonely = self.saved.lonely.iter().map(|&id| (id, "only the rescued tree reached this"));
+        for (id, why) in lonely.chain(self.saved.head.map(|head| (head, "HEAD of the rescued tree"))) {
+            let when = now.timestamp();
+            log.extend([format!("{before} {id} treewarden <treewarden@localhost> {when} +0000\ttreewarden: {why}\n")]);
             before = id;
         }
         log
@@ -224,7 +223,6 @@ pub fn told(back: &Back) -> String {
     let plain = |text: &str| words::plain(text);
     let same = if same > 0 { format!(", {} stood there already", words::count(same as u64, "file")) } else { String::new() };
     let files = words::count(written as u64, "file");
-    let mut text = format!("restored {} to `{}`: {files}{same}\n", plain(&back.id), plain(&back.place.to_string_lossy()));
-    back.notes.iter().for_each(|note| text += &format!("{}\n", plain(note)));
-    text
+    let text = format!("restored {} to `{}`: {files}{same}\n", plain(&back.id), plain(&back.place.to_string_lossy()));
+    std::iter::once(text).chain(back.notes.iter().map(|note| plain(note) + "\n")).collect()
 }

@@ -8,7 +8,7 @@ use crate::beneath::{self, found};
 use crate::inside::Inside;
 use rustix::fs::FileType;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -21,6 +21,12 @@ pub(super) struct Proven {
     /// The ids of loose objects, its own and borrowed ones, a line each.
     pub(super) loose: String,
 }
+
+/// What git and libgit2 read into memory whole may be no larger than this in an honest repo: half a million packed refs, a reflog of
+/// 400,000 moves, an index of four million files; a ref is a line.
+const LARGEST: [(&str, u64); 3] = [("packed-refs", 32 << 20), ("shallow", CONFIG_CAP), ("index", INDEX_CAP)];
+const LOG_CAP: u64 = 64 << 20;
+const INDEX_CAP: u64 = 512 << 20;
 
 /// Git follows borrowed objects to others' borrowed objects this deep.
 const LENDERS_DEEP: usize = 5;
@@ -41,7 +47,11 @@ pub(super) fn prove(git_dir: &Inside) -> Result<Proven, Refusal> {
     let must_be = |name: &str, wanted: FileType, needed: bool| {
         let place = if name.is_empty() { git_dir.clone() } else { at(git_dir, name) };
         match found(beneath::stat(&place)).map_err(unreadable(&place.to_string()))? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == wanted => Ok(()),
+            Some(stat) if FileType::from_raw_mode(stat.st_mode) == wanted => {
+                let largest =
+                    LARGEST.iter().find(|(file, _)| *file == name && wanted == FileType::RegularFile).map_or(u64::MAX, |(_, most)| *most);
+                if stat.st_size.cast_unsigned() > largest { Err(odd(name, "is larger than any honest one")) } else { Ok(()) }
+            }
             Some(_) if name.is_empty() => Err(Refusal::Odd(format!("`{git_dir}` is no folder; name the main checkout, not a worktree"))),
             Some(_) => Err(odd(name, if wanted == FileType::Directory { "is no folder" } else { "is no regular file" })),
             None if needed => {
@@ -75,7 +85,9 @@ pub(super) fn prove(git_dir: &Inside) -> Result<Proven, Refusal> {
         return Err(odd("commondir", "leads to another repo"));
     }
     prove_owner(git_dir)?;
+    prove_index(&at(git_dir, "index"))?;
     prove_refs(git_dir)?;
+    prove_registrations(git_dir)?;
     let own = at(git_dir, "objects");
     let mut lenders = Vec::new();
     prove_lenders(&own, LENDERS_DEEP, &mut lenders)?;
@@ -111,7 +123,9 @@ fn prove_lenders(objects: &Inside, deep: usize, lenders: &mut Vec<Inside>) -> Re
     let Some(text) = found(beneath::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))? else { return Ok(()) };
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#') {
         let path = Path::new(OsStr::from_bytes(line));
-        let lender = Some(path).filter(|path| path.is_absolute()).and_then(|path| Inside::new(objects.root(), path).ok());
+        // Git reads on past a carriage return, libgit2 takes what follows for another folder.
+        let one = path.is_absolute() && !line.contains(&b'\r');
+        let lender = Some(path).filter(|_| one).and_then(|path| Inside::new(objects.root(), path).ok());
         let Some(lender) = lender else {
             return Err(Refusal::Odd(format!("`{list}` names `{}`, outside the volume; repack it with `git repack -ad`", path.display())));
         };
@@ -132,11 +146,57 @@ fn prove_refs(git_dir: &Inside) -> Result<(), Refusal> {
         // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that has some stays.
         for entry in entries.filter_entry(|entry| !(top == "worktrees" && entry.depth() == 2 && entry.file_name() == "modules")) {
             match entry {
-                Ok(entry) => prove_plain(&entry)?,
+                Ok(entry) => {
+                    prove_plain(&entry)?;
+                    let largest = if entry.file_name() == "index" {
+                        INDEX_CAP
+                    } else if top == "refs" {
+                        SMALL
+                    } else {
+                        LOG_CAP
+                    };
+                    if entry.file_type().is_file() && entry.metadata().is_ok_and(|data| data.len() > largest) {
+                        return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
+                    }
+                }
                 Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
                 Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/{top}"), cause: error.into() }),
             }
         }
+    }
+    Ok(())
+}
+
+/// A worktree's `commondir` tells git where its refs are: nowhere but here.
+fn prove_registrations(git_dir: &Inside) -> Result<(), Refusal> {
+    let trees = at(git_dir, "worktrees");
+    let Some(entries) = found(std::fs::read_dir(trees.path())).map_err(unreadable(&trees.to_string()))? else { return Ok(()) };
+    for entry in entries {
+        let name = entry.map_err(unreadable(&trees.to_string()))?.file_name();
+        let file = trees.join(&name).and_then(|tree| tree.join("commondir")).map_err(|error| Refusal::Odd(error.to_string()))?;
+        let Some(text) = found(beneath::read(&file, SMALL)).map_err(unreadable(&file.to_string()))? else { continue };
+        prove_index(&trees.join(&name).and_then(|tree| tree.join("index")).map_err(|error| Refusal::Odd(error.to_string()))?)?;
+        let text = text.trim_ascii_end();
+        if text != b"../.." && text != git_dir.path().as_os_str().as_bytes() {
+            return Err(Refusal::Odd(format!("`{file}` leads to another repo; write `../..` into it")));
+        }
+    }
+    Ok(())
+}
+
+/// An index can't promise more entries than it has room for: libgit2 takes room for all of them at once.
+fn prove_index(index: &Inside) -> Result<(), Refusal> {
+    /// An entry's times, ids and flags, without its name.
+    const ENTRY: u64 = 62;
+    let Ok(mut file) = beneath::file(index) else { return Ok(()) };
+    let mut header = [0; 12];
+    let promised = match file.read_exact(&mut header) {
+        Ok(()) => u64::from(u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+        Err(_) => 0,
+    };
+    let room = file.metadata().map_err(unreadable(&index.to_string()))?.len();
+    if header.starts_with(b"DIRC") && promised * ENTRY > room {
+        return Err(Refusal::Odd(format!("`{index}` promises {promised} entries and has no room for them; delete it, then `git reset`")));
     }
     Ok(())
 }
@@ -159,6 +219,10 @@ fn prove_objects(objects: &Inside) -> Result<String, Refusal> {
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;
+                // Git reads it line by line, and believes every one of them.
+                if entry.file_name() == "commit-graph-chain" && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP) {
+                    return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
+                }
                 loose.extend(loose_id(entry.path()));
             }
             Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}

@@ -10,14 +10,19 @@ use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, Oid, Repository};
-use std::collections::{BTreeMap, BTreeSet};
+use rustix::io::Errno;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
-const FILES_CAP: usize = 5_000_000;
+pub(super) const FILES_CAP: usize = 5_000_000;
+/// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
+const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.
@@ -45,7 +50,7 @@ impl Known {
     /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
     pub(super) fn until(stop: Option<&Stop>, repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
         let committed = head
-            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id()))
+            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
             .map_err(io::Error::other)?;
         let index = Staged::read(admin)?;
         let files = committed.keys().chain(index.entries.keys());
@@ -125,20 +130,22 @@ impl Known {
 /// # Errors
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
-    files_in(repo, repo.find_commit(commit)?.tree_id())
+    files_in(repo, repo.find_commit(commit)?.tree_id(), FILES_CAP)
 }
 
-/// Every file of a tree.
-pub(super) fn files_in(repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
-    files_until(None, repo, tree)
+/// Every file of a tree that should hold at most `most`.
+pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
+    files_until(None, repo, tree, most)
 }
 
-fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
+fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
     let mut files = Files::new();
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
     let mut folders = vec![(Vec::new(), 0, tree)];
+    let mut times: HashMap<Oid, u32> = HashMap::new();
     while let Some((above, depth, tree)) = folders.pop() {
         go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
+        let same = times.entry(tree).and_modify(|times| *times += 1).or_insert(1);
         for entry in &repo.find_tree(tree)? {
             let path = [above.as_slice(), entry.name_bytes()].concat();
             if entry.kind() == Some(git2::ObjectType::Tree) {
@@ -147,7 +154,7 @@ fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid) -> Result<File
                 files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
             }
         }
-        if depth > DEEPEST || files.len().max(folders.len()) > FILES_CAP {
+        if *same > SAME_CAP || depth > DEEPEST || files.len().max(folders.len()) > most {
             return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
         }
     }
@@ -175,6 +182,11 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
 
 /// libgit2 would name a path that tells nobody anything.
 fn broken_index(error: &git2::Error) -> io::Error {
+    // It is not the index that is broken, but the disk: libgit2 has only words for that.
+    let told = |cause: &io::Error| error.message().contains(cause.to_string().split(" (os error").next().unwrap_or_default());
+    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS].map(io::Error::from).into_iter().find(told) {
+        return io::Error::new(cause.kind(), format!("`index`: {cause}"));
+    }
     let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
     io::Error::other(if unknown("'sdir'") {
         "its index is sparse, which nobody but git can read; `git sparse-checkout reapply --no-sparse-index` in the tree makes it whole"
@@ -185,6 +197,26 @@ fn broken_index(error: &git2::Error) -> io::Error {
         let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
         format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one")
     })
+}
+
+/// An entry of an index takes at least so many bytes.
+const SMALLEST_ENTRY: u64 = 62;
+
+/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the night a
+/// gigabyte and more.
+fn prove_count(index: &File) -> io::Result<()> {
+    let mut header = [0; 12];
+    if index.read_at(&mut header, 0)? < header.len() {
+        // libgit2 says so itself.
+        return Ok(());
+    }
+    let claimed = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+    if u64::from(claimed) <= index.metadata()?.len() / SMALLEST_ENTRY {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "`index` claims to hold {claimed} files, for which it is too short; delete it, then `git reset` in the tree makes a new one"
+    )))
 }
 
 /// A tree's index, as far as it matters.
@@ -205,6 +237,7 @@ impl Staged {
             return Err(io::Error::other("its index is larger than any honest one"));
         }
         let file = beneath::file(&place)?;
+        prove_count(&file)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error))?;
         let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();

@@ -6,13 +6,19 @@
 use super::go_on;
 use crate::facts::worktree::Landed;
 use crate::stop::Stop;
-use git2::{Commit, DiffOptions, Oid, Repository};
-use std::collections::{HashMap, HashSet};
+use git2::{Commit, DiffOptions, ObjectType, Oid, Repository};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// How many commits of the default branch are compared, at most: a tree that branched off longer ago is judged by its branch.
 const UPSTREAM_COMMITS: usize = 2000;
 /// How many commits of a branch are compared one by one, at most.
 const BRANCH_COMMITS: usize = 200;
+/// A patch of more files than this is not looked at: a few trees that name one another hold billions.
+const PATCH_FILES: usize = 10_000;
+/// Larger files are compared as bytes, not line by line, which takes a hundred times their size.
+const LINES_BYTES: i64 = 2 << 20;
+/// What all patches of a repo may read: libgit2 can't be stopped half-way.
+const READ_BYTES: u64 = 1 << 30;
 
 /// The default branch of a repo's upstream, and what was learned of its commits.
 pub struct Upstream<'repo> {
@@ -20,6 +26,8 @@ pub struct Upstream<'repo> {
     stop: &'repo Stop,
     tip: Option<Oid>,
     patches: HashMap<Oid, Option<Oid>>,
+    /// What is left of [`READ_BYTES`].
+    may_read: u64,
 }
 
 impl<'repo> Upstream<'repo> {
@@ -30,7 +38,7 @@ impl<'repo> Upstream<'repo> {
         let remote = ["origin/HEAD", "origin/main", "origin/master"].iter().find_map(|name| commit(&format!("refs/remotes/{name}")));
         let has_remote = repo.references_glob("refs/remotes/*").is_ok_and(|mut refs| refs.next().is_some());
         let tip = if has_remote { remote } else { commit("HEAD") };
-        Self { repo, stop, tip, patches: HashMap::new() }
+        Self { repo, stop, tip, patches: HashMap::new(), may_read: READ_BYTES }
     }
 
     /// The default branch's commit, where there is one.
@@ -101,10 +109,52 @@ impl<'repo> Upstream<'repo> {
         patch
     }
 
-    fn patch_between(&self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
+    fn patch_between(&mut self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
+        self.may_read = self.may_read.checked_sub(self.weight(from.tree_id(), to.tree_id()).ok()??)?;
         let (from, to) = (from.tree().ok()?, to.tree().ok()?);
         let mut options = DiffOptions::new();
-        let diff = self.repo.diff_tree_to_tree(Some(&from), Some(&to), Some(options.show_binary(true))).ok()?;
+        options.show_binary(true).max_size(LINES_BYTES);
+        let diff = self.repo.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options)).ok()?;
         diff.patchid(None).ok()
     }
+
+    /// The bytes of the files that differ; none when there are too many. Both trees are walked side by side, where they differ.
+    fn weight(&self, from: Oid, to: Oid) -> Result<Option<u64>, git2::Error> {
+        let odb = self.repo.odb()?;
+        let (mut seen, mut bytes) = (0, 0);
+        let mut pairs = vec![[Some(from), Some(to)]];
+        while let Some([from, to]) = pairs.pop() {
+            for sides in self.differing(from, to)? {
+                let trees = sides.map(|side| side.filter(|(_, kind)| *kind == ObjectType::Tree).map(|(id, _)| id));
+                if trees != [None, None] {
+                    pairs.push(trees);
+                }
+                for (id, _) in sides.into_iter().flatten().filter(|(_, kind)| *kind == ObjectType::Blob) {
+                    bytes += odb.read_header(id)?.0 as u64;
+                }
+                seen += 1;
+                if seen > PATCH_FILES {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(bytes))
+    }
+
+    /// What two folders hold under the same name and isn't the same.
+    fn differing(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<[Side; 2]>, git2::Error> {
+        let mut names: BTreeMap<Vec<u8>, ([Side; 2], [i32; 2])> = BTreeMap::new();
+        for (side, tree) in [from, to].into_iter().enumerate() {
+            let Some(tree) = tree else { continue };
+            for entry in &self.repo.find_tree(tree)? {
+                let (sides, modes) = names.entry(entry.name_bytes().to_vec()).or_default();
+                sides[side] = entry.kind().map(|kind| (entry.id(), kind));
+                modes[side] = entry.filemode();
+            }
+        }
+        Ok(names.into_values().filter(|(sides, modes)| sides[0] != sides[1] || modes[0] != modes[1]).map(|(sides, _)| sides).collect())
+    }
 }
+
+/// An entry of a folder; none where there is none.
+type Side = Option<(Oid, ObjectType)>;

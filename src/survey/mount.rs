@@ -26,7 +26,7 @@ pub fn of(path: &Path) -> io::Result<Option<Mount>> {
 }
 
 /// The last line whose mount point is the longest above `path`: later mounts cover earlier ones.
-fn parse(mountinfo: &str, path: &Path) -> Option<Mount> {
+pub(crate) fn parse(mountinfo: &str, path: &Path) -> Option<Mount> {
     let mounts = mountinfo.lines().filter_map(mount).filter(|mount| path.starts_with(&mount.at));
     mounts.max_by_key(|mount| mount.at.components().count())
 }

@@ -3,6 +3,9 @@
 //! A pipeline's lock may live elsewhere: an issue label, an agent server's API. Exit 1 is idle; anything else, an error and a time-out
 //! too, is busy. It must never run anything but the command in the operator's config.
 
+use crate::stop::Stop;
+use rustix::process::{Pid, Signal};
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,7 +13,7 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// Why the repo counts as busy; none when the probe says idle or there is none.
-pub fn busy(probe: &[String], repo: &str) -> Option<String> {
+pub fn busy(probe: &[String], repo: &str, stop: &Stop) -> Option<String> {
     let (program, args) = probe.split_first()?;
     #[expect(clippy::disallowed_methods, reason = "the operator's own command")]
     let started = Command::new(program)
@@ -19,23 +22,26 @@ pub fn busy(probe: &[String], repo: &str) -> Option<String> {
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0)
         .spawn();
     let mut child = match started {
         Ok(child) => child,
         Err(error) => return Some(format!("failed to start the busy probe `{program}`: {error}; mend it in the config")),
     };
     let until = Instant::now() + LIMIT;
-    loop {
+    let why = loop {
         match child.try_wait() {
             Ok(Some(status)) => return verdict(status.code()),
+            Ok(None) if stop.reached().is_some() => break "the busy probe was ended, for the run is to stop".to_owned(),
             Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) | Err(_) => {
-                let _gone_already = child.kill();
-                let _status = child.wait();
-                return Some(format!("the busy probe gave no answer within {} s", LIMIT.as_secs()));
-            }
+            Ok(None) => break format!("the busy probe gave no answer within {} s", LIMIT.as_secs()),
+            Err(error) => break format!("failed to wait for the busy probe: {error}"),
         }
-    }
+    };
+    // With what it started, too: a shell's `curl` would go on.
+    let _gone_already = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
+    let _status = child.wait();
+    Some(why)
 }
 
 fn verdict(code: Option<i32>) -> Option<String> {
@@ -52,16 +58,18 @@ mod tests {
     use super::*;
 
     fn ask(script: &str) -> Option<String> {
-        busy(&["sh".into(), "-c".into(), script.into()], "acme/shop")
+        busy(&["sh".into(), "-c".into(), script.into()], "acme/shop", &Stop::never())
     }
 
     #[test]
     fn only_exit_1_is_idle() {
-        assert_eq!(busy(&[], "acme/shop"), None);
+        assert_eq!(busy(&[], "acme/shop", &Stop::never()), None);
         assert_eq!(ask("test \"$TREEWARDEN_REPO\" = acme/shop && exit 1"), None);
         for script in ["exit 0", "exit 3", "kill -9 $$"] {
             assert!(ask(script).is_some(), "{script}");
         }
-        assert!(busy(&["/nonexistent/probe".into()], "acme/shop").unwrap().contains("/nonexistent/probe"));
+        let stopping = Stop::after(Duration::ZERO, std::sync::Arc::default());
+        assert!(busy(&["sleep".into(), "60".into()], "acme/shop", &stopping).unwrap().contains("is to stop"));
+        assert!(busy(&["/nonexistent/probe".into()], "acme/shop", &Stop::never()).unwrap().contains("/nonexistent/probe"));
     }
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
-const LOG_CAP: u64 = 64 << 20;
+pub const LOG_CAP: u64 = 64 << 20;
 /// Files of a git dir or an admin folder that name commits and are no refs: where an operation came from, and what it put aside.
 const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
@@ -160,7 +160,11 @@ fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
     Ok(ids)
 }
 
-fn files_below(folder: &Inside) -> io::Result<Vec<Inside>> {
+/// Every file below a folder; none where there is no folder.
+///
+/// # Errors
+/// A folder can't be read.
+pub fn files_below(folder: &Inside) -> io::Result<Vec<Inside>> {
     let mut files = Vec::new();
     for entry in walkdir::WalkDir::new(folder.path()).follow_links(false) {
         match entry {

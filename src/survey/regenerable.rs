@@ -98,7 +98,7 @@ fn no_package(folder: &OwnedFd, scopes: bool) -> io::Result<Option<PathBuf>> {
                     other_than(&below, |_, kind| kind == FileType::Directory)?
                 }
             }
-            _ => Some(PathBuf::new()),
+            _ => return Ok(Some(name.into())),
         };
         if let Some(own) = own {
             return Ok(Some(Path::new(&name).join(own)));

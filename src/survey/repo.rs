@@ -114,7 +114,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let strays = strays(policy, shadow.git_dir(), &worktrees);
     let rescues = rescues::all(&repo).map_err(odd)?;
     let lends = around.lent.needs(shadow.git_dir());
-    let busy = probe::busy(&policy.busy_probe, &policy.name);
+    let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
     Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, around: around.missing, busy })
 }
 

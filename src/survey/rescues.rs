@@ -3,7 +3,7 @@
 //! They are refs, which agents can write as well: nothing that one says is believed without a look, and a name or a tree that makes no sense
 //! is an error or an unknown. It must never lead anybody out of the tree that it describes.
 
-use super::known::{DEEPEST, Files, INDEX_CAP, files_in};
+use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
 use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
 use chrono::{DateTime, NaiveDateTime, Utc};
 use git2::{Commit, ObjectType, Oid, Repository};
@@ -14,6 +14,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// Trees that name one another hold billions in a kilobyte; nobody's unsaved work has so many files.
 const SEEN_CAP: u64 = 1_000_000;
+/// No entry of an index takes less.
+const LEAST_ENTRY: usize = 60;
 /// Beside the manifest and the index: the trees of what the index names, by stage.
 pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
 /// A manifest larger than this is no honest one: some five million files.
@@ -140,25 +142,22 @@ pub fn manifest(repo: &Repository, commit: Oid) -> io::Result<Manifest> {
 /// # Errors
 /// It is no rescue, or can't be read.
 pub fn read(repo: &Repository, commit: Oid) -> io::Result<Held> {
+    let manifest = manifest(repo, commit)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
-    let extras = extras(&made)?;
+    let (head, extras) = (head_of(&made)?, extras(&made)?);
     let tree = extras.tree().map_err(io::Error::other)?;
     let index = tree.get_name("index").map(|entry| blob(repo, entry.id(), INDEX_CAP)).transpose()?;
+    let list = |id, most| files_in(repo, id, most).map_err(io::Error::other);
     let mut staged = <[Files; 4]>::default();
     for (name, files) in STAGES.iter().zip(&mut staged) {
         if let Some(entry) = tree.get_name(name) {
-            *files = files_in(repo, entry.id()).map_err(io::Error::other)?;
+            *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_ENTRY)?;
         }
     }
-    Ok(Held {
-        commit,
-        head: head_of(&made)?.map(|head| head.id()),
-        files: files_in(repo, made.tree_id()).map_err(io::Error::other)?,
-        manifest: manifest(repo, commit)?,
-        index,
-        staged,
-        lonely: extras.parent_ids().collect(),
-    })
+    // The manifest names every file, but where there was no tree any more, and the rescue is of HEAD's.
+    let of_head = head.as_ref().is_some_and(|head| head.tree_id() == made.tree_id());
+    let files = list(made.tree_id(), if of_head { FILES_CAP } else { manifest.files.len() })?;
+    Ok(Held { commit, head: head.map(|head| head.id()), files, manifest, index, staged, lonely: extras.parent_ids().collect() })
 }
 
 fn blob(repo: &Repository, id: Oid, cap: u64) -> io::Result<Vec<u8>> {
@@ -198,7 +197,7 @@ const SUBMODULE: u32 = 0o160_000;
 impl Held {
     /// Whether both hold the same, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
-        let told = |held: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..held.manifest.clone() };
+        let told = |saved: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..saved.manifest.clone() };
         (self.head, &self.files, &self.index, &self.staged, &self.lonely)
             == (other.head, &other.files, &other.index, &other.staged, &other.lonely)
             && told(self) == told(other)

@@ -10,6 +10,7 @@
 use crate::beneath;
 use crate::facts::cache::{Shared, Size};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rayon::Scope;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -33,7 +34,7 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
 pub fn size(paths: &[Inside]) -> io::Result<Size> {
-    let Weighed { size, problems, .. } = sum_up(paths);
+    let Weighed { size, problems, .. } = sum_up(paths, true, None);
     first_problem(size, problems)
 }
 
@@ -47,7 +48,7 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
 pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
-    let sum = sum_up(paths);
+    let sum = sum_up(paths, true, None);
     match sum.repos.into_iter().min().filter(|_| may_hold_repos) {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
         None => first_problem((sum.size, sum.shared), sum.problems),
@@ -59,16 +60,16 @@ pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Sh
 /// # Errors
 /// As [`size`].
 pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
-    let Weighed { repos, problems, .. } = sum_up(paths);
+    let Weighed { repos, problems, .. } = sum_up(paths, false, None);
     first_problem(repos.into_iter().min(), problems)
 }
 
-/// What stands below `root`, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
+/// What stands below `root`, as far as there is time, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
 /// file system's own, and left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
-pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
+pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
@@ -76,7 +77,7 @@ pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
             entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
         }
     }
-    let Weighed { size, problems, .. } = sum_up(&entries);
+    let Weighed { size, problems, .. } = sum_up(&entries, true, Some(stop));
     Ok((size, problems))
 }
 
@@ -89,9 +90,10 @@ struct Weighed {
     problems: Vec<String>,
 }
 
-fn sum_up(paths: &[Inside]) -> Weighed {
-    let sum = Mutex::new(Sum::default());
-    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
+/// The sum, which counts only folders unless `whole`.
+fn sum_up(paths: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
+    let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
+    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place, whole)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let shared = sum.count_linked();
@@ -103,9 +105,10 @@ struct Base<'a> {
     place: &'a Inside,
     descriptor: OwnedFd,
     device: u64,
+    whole: bool,
 }
 
-fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
+fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: bool) {
     let opened = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW);
     let seen = opened.and_then(|descriptor| rustix::fs::fstat(&descriptor).map(|stat| (descriptor, stat)));
     match seen {
@@ -114,7 +117,7 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
         Ok((descriptor, stat)) => {
             lock(sum).add(&stat);
             if is_dir(&stat) {
-                let base = Arc::new(Base { place, descriptor, device: stat.st_dev });
+                let base = Arc::new(Base { place, descriptor, device: stat.st_dev, whole });
                 spawn(scope, sum, base, PathBuf::from("."));
             }
         }
@@ -124,8 +127,8 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
 fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
     scope.spawn(move |scope| match weigh_one(&base, &directory) {
         Ok((found, below)) => {
-            lock(sum).merge(found, base.place, &directory);
-            for name in below {
+            let stopped = lock(sum).merge(found, base.place, &directory);
+            for name in below.into_iter().filter(|_| !stopped) {
                 spawn(scope, sum, base.clone(), directory.join(name));
             }
         }
@@ -149,6 +152,9 @@ fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), 
         let text = OsStr::from_bytes(name.to_bytes());
         sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
         bare.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
+        if !base.whole && !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
+            continue;
+        }
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
             Ok(stat) if stat.st_dev == base.device => {
                 sum.add(&stat);
@@ -180,6 +186,8 @@ fn plain(place: &Inside, below: &Path) -> PathBuf {
 /// What was weighed so far.
 #[derive(Default)]
 struct Sum {
+    /// When the sum is not wanted any more, whatever it is.
+    stop: Option<Stop>,
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
@@ -215,7 +223,8 @@ impl Sum {
         self.size.inodes += 1;
     }
 
-    fn merge(&mut self, other: Self, place: &Inside, below: &Path) {
+    /// Says whether it is time to stop.
+    fn merge(&mut self, other: Self, place: &Inside, below: &Path) -> bool {
         if other.is_repo {
             self.repos.push(plain(place, below));
         }
@@ -224,6 +233,7 @@ impl Sum {
         for (file, more) in other.linked {
             self.linked.entry(file).and_modify(|linked| linked.seen += more.seen).or_insert(more);
         }
+        self.stop.as_ref().is_some_and(|stop| stop.reached().is_some())
     }
 
     fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
@@ -319,7 +329,7 @@ mod tests {
         let field = Field::new();
         let file = field.file("a/file", 1);
         fs::hard_link(file.path(), field.at("link").path()).unwrap();
-        let (size, problems) = standing(field.at("a").root()).unwrap();
+        let (size, problems) = standing(field.at("a").root(), &Stop::never()).unwrap();
         assert_eq!((size.inodes, problems), (2, vec![]));
     }
 }

@@ -189,8 +189,8 @@ fn log_time(admin: &Inside) -> io::Result<DateTime<Utc>> {
     Ok(moved.min(written(&stat)))
 }
 
-/// `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
-fn log_line_time(line: &str) -> Option<DateTime<Utc>> {
+/// When a line of a reflog was written: `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
+pub fn log_line_time(line: &str) -> Option<DateTime<Utc>> {
     let mut words = line.split('\t').next()?.rsplit(' ');
     DateTime::from_timestamp(words.nth(1)?.parse().ok()?, 0)
 }

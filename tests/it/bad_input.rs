@@ -444,3 +444,18 @@ fn what_can_not_be_read_stays() {
         assert!(said.starts_with("Failed") && said.contains(words) && said.contains("ermission denied"), "{said}");
     }
 }
+
+#[test]
+fn an_index_that_claims_more_than_it_holds_costs_nothing() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("landed");
+    let mut index = std::fs::read(tree.admin.join("index")).unwrap();
+    index[8..12].fill(0xff);
+    write(&tree.admin.join("index"), &index);
+    tree.age(40.0);
+    let report = world.night();
+    let told = report.worktrees().next().unwrap();
+    assert!(told.reasons.iter().any(|why| why.contains("`index` claims to hold 4294967295 files")), "{told:?}");
+    assert!(tree.path.exists());
+}

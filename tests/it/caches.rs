@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use treewarden::config::policy;
 use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::inside::Inside;
+use treewarden::stop::Stop;
 use treewarden::survey::{caches, size};
 
 /// Serves the working directory as a package index would: pip caches only what has an `ETag` or a maximum age.
@@ -77,7 +78,7 @@ impl Bench {
         let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
         let policy =
             policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: Size::default(), budget: None };
-        let seen = caches::survey(&[policy], &[], true).remove(0);
+        let seen = caches::survey(&[policy], &[], true, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         seen.units
     }

@@ -2,7 +2,7 @@
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
-use super::support::{World, age, map, remove, same, until, write};
+use super::support::{World, age, fifo, map, remove, same, until, write};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -155,10 +155,13 @@ fn a_second_signal_ends_it_at_once() {
     let world = World::new();
     work(&world, "acme/shop");
     let [begun, go] = halt(&world, "acme/shop");
-    let mut night = world.start(&["run"]);
+    // Nobody reads the pipe: as slow as a night's end can be.
+    let pipe = world.beside("pipe");
+    fifo(&pipe);
+    let mut night = world.start(&["run", "--output", pipe.to_str().unwrap()]);
     until("the night begins", || begun.exists());
     night.signal(Signal::INT);
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    until("the night is over", || world.at(".treewarden/journal.jsonl").exists());
     night.signal(Signal::INT);
     assert_eq!(night.end().code, 130);
     write(&go, "");

@@ -172,7 +172,8 @@ fn with_modules(world: &World, name: &str, days: f64) -> Tree {
     let tree = world.repo(name).tree("stays");
     tree.commit("work.ts", "1\n")
         .write("node_modules/.package-lock.json", "{}")
-        .write("node_modules/big.js", &"x".repeat(4 << 20))
+        .write("node_modules/big/package.json", "{}")
+        .write("node_modules/big/index.js", &"x".repeat(4 << 20))
         .write("mine.ts", "1\n");
     tree.age(days);
     tree
@@ -188,6 +189,8 @@ fn build_output_of_idle_trees_goes_under_their_repos_lock() {
     let idle = with_modules(&world, "acme/idle", 20.0);
     let lately = with_modules(&world, "acme/lately", 0.2);
     let busy = with_modules(&world, "acme/busy", 20.0);
+    let own = with_modules(&world, "acme/own", 20.0);
+    own.write("node_modules/patch.js", "mine\n").age(20.0);
     world.set("caches", "{kind: build-output, min_age: 3d}");
     let agent = world.hold("acme__busy");
     // All of it must go, and only one may.
@@ -196,9 +199,10 @@ fn build_output_of_idle_trees_goes_under_their_repos_lock() {
     assert_eq!(units(&report), [("worktrees/acme__idle/stays/node_modules".to_owned(), UnitOutcome::Evicted)].into());
     assert!(!idle.path.join("node_modules").exists());
     assert_eq!(std::fs::read_to_string(idle.path.join("mine.ts")).unwrap(), "1\n");
-    for tree in [&lately, &busy] {
-        assert!(tree.path.join("node_modules/big.js").exists(), "{}", tree.path.display());
+    for tree in [&lately, &busy, &own] {
+        assert!(tree.path.join("node_modules/big/index.js").exists(), "{}", tree.path.display());
     }
+    assert!(report.eviction.obstacles.iter().any(|why| why.contains("node_modules/patch.js")), "{:?}", report.eviction);
     drop(agent);
     let report = world.pass(1, &["run"]);
     assert_eq!(units(&report), [("worktrees/acme__busy/stays/node_modules".to_owned(), UnitOutcome::Evicted)].into());
@@ -230,6 +234,6 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
         ("worktrees/acme__woken/stays/node_modules".to_owned(), skipped("its worktree is in use again")),
     ];
     assert_eq!(units(&report), expected.into());
-    assert!([tree, second].iter().all(|tree| tree.path.join("node_modules/big.js").exists()));
+    assert!([tree, second].iter().all(|tree| tree.path.join("node_modules/big/index.js").exists()));
     assert_eq!((report.totals.evicted, report.eviction.freed_bytes), (0, 0));
 }

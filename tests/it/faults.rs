@@ -70,8 +70,8 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
         3 if named => sweep.unlike_untouched().into_iter().map(|odd| format!("it was refused, and yet {odd}")).collect(),
         1 if !troubles.iter().any(|trouble| trouble.kind != Kind::Warning) => vec![format!("it ended with 1 and names no failure: {told}")],
         3 => vec![format!("it was refused for another reason: {told}")],
-        // Git has words of its own.
-        1 if !named && fault.errno != Errno::ENOENT && fault.point.call.who.as_ref() == "treewarden" => vec![format!("unnamed: {told}")],
+        // Git has words of its own, and libgit2 sometimes none.
+        1 if !named && fault.errno != Errno::ENOENT && !fault.point.call.path.contains(".git/") => vec![format!("unnamed: {told}")],
         1 => Vec::new(),
         // Some gits turn in a circle for ever when a folder can't be read: the deadline ends that.
         4 if fault.lasting => Vec::new(),
@@ -92,7 +92,7 @@ fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
         missed.fetch_add(usize::from(night.hit.is_none()), Ordering::Relaxed);
         let mut wrong = wrong_end(sweep, fault, &night);
         wrong.extend(sweep.lost());
-        wrong.extend(sweep.recover(false).into_iter().map(|odd| format!("afterwards {odd}")));
+        wrong.extend(sweep.recover(true).into_iter().map(|odd| format!("afterwards {odd}")));
         let lasting = if fault.lasting { " from then on" } else { "" };
         wrong.iter().map(|what| format!("{}{lasting} at {}: {what}", fault.errno, fault.point)).collect()
     });

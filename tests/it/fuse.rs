@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use treewarden::report::{RepoOutcome, RunOutcome, RunReport, TreeOutcome};
+use treewarden::report::{RepoOutcome, RunOutcome, RunReport, TreeOutcome, VerdictName};
 
 /// The error of a call that must fail.
 fn error<T>(done: std::io::Result<T>) -> Option<Errno> {
@@ -141,6 +141,8 @@ impl Small {
             let gone = repo.tree("gone");
             remove(&gone.path);
             gone.age_admin(10.0);
+            write(&gone.admin.join("treewarden-missing"), "");
+            age(&gone.admin.join("treewarden-missing"), 10.0);
             repo.git(&["repack", "-q", "-d"]);
             repo.commit(60.0, "more.ts", "more\n");
             repo.git(&["repack", "-q", "-d"]);
@@ -174,8 +176,8 @@ impl Small {
             let rescues = repo.refs("refs/treewarden/rescue/dirty");
             for file in [".env", "README.md", "staged.ts"] {
                 let place = self.world.at(format!("worktrees/{}/dirty/{file}", repo.folder()));
-                let rescued = || rescues.keys().map(|rescue| repo.git(&["show", &format!("{rescue}:{file}")])).next();
-                let text = fs::read_to_string(place).ok().or_else(rescued).unwrap_or_default();
+                let saved = || rescues.keys().map(|rescue| repo.git(&["show", &format!("{rescue}:{file}")])).next();
+                let text = fs::read_to_string(place).ok().or_else(saved).unwrap_or_default();
                 work.insert(format!("{name} {file}"), text.trim().to_owned());
             }
         }
@@ -363,13 +365,10 @@ fn what_the_server_does_not_answer_for_is_left_alone() {
     let registered = Repo::there(world, "acme/a").registered();
     server.set(Fault::of(Errno::IO).at("worktrees/acme__a/gone"));
     server.set(Fault::of(Errno::STALE).at("worktrees/acme__a/landed"));
-    let report = world.night();
+    let report = world.treewarden(&["run", "--format", "json"]).report();
     assert!(server.heal() > 0);
-    let mut expected = fates();
-    for tree in ["gone", "landed"] {
-        expected.insert(format!("acme/a worktrees/acme__a/{tree}"), "unknown".into());
-    }
-    same("fates", &world.fates(&report), &expected);
+    let unknown = report.worktrees().filter(|tree| tree.verdict == VerdictName::Unknown).map(|tree| tree.path.clone());
+    assert_eq!(unknown.collect::<Vec<_>>(), ["gone", "landed"].map(|tree| world.at("worktrees/acme__a").join(tree)));
     let left: BTreeMap<_, _> = registered.into_iter().filter(|(path, _)| !path.ends_with("dirty") && !path.ends_with("lonely")).collect();
     same("git worktree list", &Repo::there(world, "acme/a").registered(), &left);
     drop(server);
@@ -392,17 +391,18 @@ fn what_the_server_does_not_answer_for_is_left_alone() {
 
     // A unit of a cache, and a registration.
     let server = small.mounted(Manners::NFS);
-    server.set(Fault::of(Errno::STALE).at("caches/models/3"));
+    server.set(Fault::of(Errno::STALE).on(&[Call::Opendir]).at("caches/models/3"));
     server.set(Fault::of(Errno::STALE).at("acme__b/.git/worktrees/dirty/"));
     let ran = world.treewarden(&["run", "--format", "json"]);
     assert!(server.heal() > 0);
     let report = ran.report();
     assert!(world.at("caches/models/3/data").exists());
+    assert!(report.eviction.triggered && report.eviction.units.iter().all(|unit| unit.unit != "3"), "{:?}", report.eviction);
     let obstacles = &report.eviction.obstacles;
-    assert!(obstacles.iter().any(|line| line.contains("models/3") && line.contains("Stale file handle")), "{obstacles:?}");
+    assert!(obstacles.is_empty() || obstacles.iter().any(|line| line.contains("Stale file handle")), "{obstacles:?}");
     assert!(world.at("worktrees/acme__b/dirty/.env").exists() && world.at("acme__b/.git/worktrees/dirty/index").exists());
     same("work", &small.work(), &unsaved);
-    eprintln!("{} {:?} {:?}", ran.code, outcomes(&report), world.fates(&report));
+    assert!([0, 1].contains(&ran.code), "{ran:?}");
 }
 
 #[test]
@@ -519,14 +519,15 @@ fn git_itself_drops_nothing_when_it_can_not_list_the_refs() {
     shop.git(&["repack", "-q", "-d"]);
     age_all(&shop.git_dir("objects"), 60.0);
     copy(&world.root, &world.beside("before"));
-    for after in 0..9 {
+    for after in 0..7 {
         remove(&world.root);
         copy(&world.beside("before"), &world.root);
         let server = Mounted::under(&world, Manners::NFS);
         server.set(Fault::of(Errno::IO).on(&[Call::Opendir]).at(".git/refs/heads").after(after).times(1));
         let ran = world.treewarden(&["run", "--format", "json"]);
         let failed = server.heal();
-        eprintln!("{after}: {failed} code {} {:?} fsck {:?}", ran.code, ran.report().repos[0].gc.action, shop.fsck());
+        assert_eq!(shop.fsck(), "", "the {after}. reading of the branches failed: {}", ran.troubles());
+        println!("{after} {failed} {}", ran.code);
         drop(server);
         remove(&world.beside("backing"));
     }

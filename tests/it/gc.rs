@@ -247,6 +247,24 @@ fn leftovers_go_by_name_and_age() {
 }
 
 #[test]
+fn stashes_never_expire() {
+    for strategy in ["auto", "git-gc"] {
+        let world = World::new();
+        let shop = world.repo("acme/shop");
+        shop.set(&format!("gc: {{strategy: {strategy}}}"));
+        old_packs(&shop);
+        for days in [300.0, 200.0, 100.0] {
+            write(&shop.path.join("README.md"), format!("{days}\n"));
+            git(&shop.path, days, &["stash", "-q"]);
+        }
+        let stashes = shop.git(&["reflog", "show", "--format=%H", "refs/stash"]);
+        assert_eq!((repack(&world).action, stashes.lines().count()), (GcAction::Full, 3));
+        assert_eq!(shop.git(&["reflog", "show", "--format=%H", "refs/stash"]), stashes, "{strategy}");
+        assert_eq!(shop.fsck(), "");
+    }
+}
+
+#[test]
 fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
     let world = World::new();
     let [shop, young] = ["acme/shop", "acme/young"].map(|name| world.repo(name));

@@ -10,9 +10,12 @@ mod dry_run;
 mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod faults;
+mod forged_rescues;
 mod fuse;
+mod fuzz_seeds;
 mod gc;
 mod guards;
+mod hostile;
 mod in_use;
 #[cfg(target_arch = "x86_64")]
 mod kills;
@@ -24,6 +27,8 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod signals;
+mod state_files;
 mod support;
 mod tidy;
 mod verdicts;

@@ -2,7 +2,7 @@
 //!
 //! `UPDATE_GOLDEN=1 cargo test` writes the golden files anew; read them before you commit them.
 
-mod nights;
+pub(crate) mod nights;
 
 use chrono::TimeDelta;
 use std::fmt::Write as _;

@@ -1,6 +1,7 @@
 //! `treewarden rescue`, and what becomes of rescues in the nights after: what was taken comes back as it was, nothing comes back where it
 //! doesn't belong, and each stands for its time.
 
+use super::support::forge::{raw_blob, raw_commit, refer};
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::{Standing, snapshot};
 use super::support::{Ran, World, ago, fifo, git, git_bytes, map, remove, same, try_git, write};
@@ -279,9 +280,10 @@ fn no_link_in_the_way_is_followed() {
 
 #[test]
 fn a_branch_is_given_back_only_where_it_is_free() {
+    type State<'a> = (&'a str, &'a dyn Fn(&Tree), &'a str, &'a str);
     let world = World::new();
     let shop = world.repo("acme/shop");
-    let states: [(&str, &dyn Fn(&Tree), &str, &str); 6] = [
+    let states: [State<'_>; 6] = [
         ("free", &|_| {}, "free", ""),
         ("gone", &|_| drop(shop.git(&["branch", "-q", "-D", "gone"])), "detached", "its branch is gone; `git switch -c gone`"),
         ("moved", &|_| drop(shop.git(&["branch", "-q", "-f", "moved", "main"])), "detached", "the branch moved has moved on"),
@@ -377,23 +379,23 @@ fn ids_are_never_guessed() {
     }
     world.night();
     let rescues = list(&world);
-    let show = |id: &str| world.treewarden(&["rescue", "show", id]);
+    let look = |id: &str| world.treewarden(&["rescue", "show", id]);
     for row in &rescues {
         let text = |key: &str| row[key].as_str().unwrap().to_owned();
         for id in
             [text("id"), text("rescue_ref"), text("commit"), text("commit")[..10].to_uppercase(), text("id").replace("acme/shop:", "")]
         {
-            let ran = show(&id);
+            let ran = look(&id);
             assert!(ran.code == 0 && ran.out.starts_with(&text("id")), "{id}: {ran:?}");
         }
     }
     let (one, two) = (rescues[0]["commit"].as_str().unwrap(), rescues[1]["rescue_ref"].as_str().unwrap());
     // The same commit under a second name: which one is meant?
     git(&shop.path, 0.0, &["update-ref", &format!("{two}-9"), one]);
-    let ran = show(&one[..10]);
+    let ran = look(&one[..10]);
     assert!(ran.code == 2 && ran.err.contains("give more of it"), "{ran:?}");
     for unknown in ["", "one", "abc", "0000000000", "acme/shop:", "acme/none:one/20260101T000000Z", "refs/heads/main"] {
-        let ran = show(unknown);
+        let ran = look(unknown);
         assert!(ran.code == 2 && ran.err.contains("there is no rescue"), "{unknown}: {ran:?}");
     }
 }
@@ -450,164 +452,12 @@ fn list_and_show_tell_what_is_in_it() {
     assert_eq!(world.treewarden(&["rescue", "list", "--repo", "acme/none"]).code, 2);
 }
 
-/// Makes a tree object of any entries, as no git would.
-fn raw_tree(repo: &Repo<'_>, entries: &[(&str, &[u8], &str)]) -> String {
-    let mut bytes = Vec::new();
-    for (mode, name, id) in entries {
-        bytes.extend([mode.as_bytes(), b" ", *name, b"\0"].concat());
-        bytes.extend((0..20).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap()));
-    }
-    let file = repo.world.beside("raw");
-    std::fs::write(&file, bytes).unwrap();
-    git(&repo.path, 0.0, &["hash-object", "-t", "tree", "--literally", "-w", file.to_str().unwrap()])
-}
-
-fn raw_blob(repo: &Repo<'_>, bytes: &[u8]) -> String {
-    let file = repo.world.beside("raw");
-    std::fs::write(&file, bytes).unwrap();
-    git(&repo.path, 0.0, &["hash-object", "-w", "--no-filters", file.to_str().unwrap()])
-}
-
-/// A rescue as an agent may forge it: any tree, any manifest.
-fn forge(repo: &Repo<'_>, name: &str, days: f64, tree: &str, manifest: &Value) -> String {
-    let manifest = raw_blob(repo, manifest.to_string().as_bytes());
-    let extras = raw_tree(repo, &[("100644", b"manifest.json", &manifest)]);
-    let extras = git(&repo.path, days, &["commit-tree", "-m", "extras", &extras]);
-    let commit = git(&repo.path, days, &["commit-tree", "-m", "rescue", "-p", "main", "-p", &extras, tree]);
-    refer(repo, name, &commit)
-}
-
-/// A ref for a rescue, named for the commit's time.
-fn refer(repo: &Repo<'_>, name: &str, commit: &str) -> String {
-    let time = git(&repo.path, 0.0, &["log", "-1", "--format=%cd", "--date=format:%Y%m%dT%H%M%SZ", commit]);
-    let name = format!("refs/treewarden/rescue/{name}/{time}");
-    git(&repo.path, 0.0, &["update-ref", &name, commit]);
-    name
-}
-
-#[test]
-fn hostile_rescues_lead_nowhere() {
-    let world = World::new();
-    let shop = world.repo("acme/shop");
-    let evil = raw_blob(&shop, b"#!/bin/sh\ntouch canary\n");
-    let out = raw_blob(&shop, world.beside("outside").to_str().unwrap().as_bytes());
-    write(&world.beside("outside/keep"), "precious\n");
-    let folder = raw_tree(&shop, &[("100755", b"evil", &evil)]);
-    let empty = raw_tree(&shop, &[]);
-    let target = world.at("worktrees/acme__shop/target");
-    let manifest = |files: Value, folders: Value| {
-        serde_json::json!({
-            "schema": "treewarden.rescue/1", "worktree": "x", "path": target, "branch": null, "head": null,
-            "rescued": "2026-01-01T00:00:00Z", "files": files, "folders": folders,
-        })
-    };
-    let plain = || manifest(serde_json::json!([]), serde_json::json!([]));
-    let folders = |names: &[&str]| {
-        let names: Vec<Value> = names.iter().map(|name| serde_json::json!([name, 0o777])).collect();
-        manifest(serde_json::json!([]), names.into())
-    };
-    let deep = (0..1100).fold(folder.clone(), |tree, _| raw_tree(&shop, &[("40000", b"d", &tree)]));
-    let bomb =
-        (0..40).fold(folder.clone(), |tree, _| raw_tree(&shop, &[("40000", b"a", &tree), ("40000", b"b", &tree), ("40000", b"c", &tree)]));
-    let tree = |entries: &[(&str, &[u8], &str)]| raw_tree(&shop, entries);
-    let cases: Vec<(&str, String, Value)> = vec![
-        ("climb", tree(&[("40000", b"..", &folder)]), plain()),
-        ("climb-by-name", tree(&[("100755", b"../evil", &evil)]), plain()),
-        ("absolute", tree(&[("100755", b"/tmp/evil", &evil)]), plain()),
-        ("dot", tree(&[("40000", b".", &folder)]), plain()),
-        ("git", tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &folder)]))]), plain()),
-        ("git-file", tree(&[("100644", b".git", &evil)]), plain()),
-        ("git-case", tree(&[("40000", b".GiT", &folder)]), plain()),
-        ("git-deep", tree(&[("40000", b"a", &tree(&[("40000", b".git", &folder)]))]), plain()),
-        ("git-link", tree(&[("120000", b".git", &out)]), plain()),
-        ("through-link", tree(&[("120000", b"a", &out), ("40000", b"a", &folder)]), plain()),
-        ("through-link-by-name", tree(&[("120000", b"a", &out), ("100755", b"a/evil", &evil)]), plain()),
-        ("through-file", tree(&[("100644", b"a", &evil), ("40000", b"a", &folder)]), plain()),
-        ("folder-climbs", empty.clone(), folders(&["../evil"])),
-        ("folder-absolute", empty.clone(), folders(&["/tmp/evil"])),
-        ("folder-git", empty.clone(), folders(&[".git", ".git/hooks"])),
-        ("folder-empty", empty.clone(), folders(&[""])),
-        ("folder-dots", empty.clone(), folders(&["a/./b"])),
-        ("folder-nul", empty.clone(), folders(&["a\0b"])),
-        ("folder-through-link", tree(&[("120000", b"a", &out)]), folders(&["a/b"])),
-        ("missing-blob", tree(&[("100644", b"a", &"1".repeat(40))]), plain()),
-        ("blob-is-tree", tree(&[("100644", b"a", &folder)]), plain()),
-        ("tree-is-blob", tree(&[("40000", b"a", &evil)]), plain()),
-        ("long-name", tree(&[("100644", &[b'x'; 300], &evil)]), plain()),
-        ("deep", deep, plain()),
-        ("no-manifest", empty.clone(), serde_json::json!({"schema": "treewarden.rescue/1"})),
-        ("other-version", empty.clone(), serde_json::json!({"schema": "treewarden.rescue/2"})),
-    ];
-    for (name, tree, manifest) in &cases {
-        forge(&shop, name, 1.0, tree, manifest);
-    }
-    // Billions of files: the list doesn't count them.
-    let bomb = forge(&shop, "bomb", 1.0, &bomb, &plain());
-    let rescues = list(&world);
-    let row = rescues.iter().find(|row| row["rescue_ref"] == bomb.as_str()).unwrap();
-    assert!(row["bytes"].is_null() && row["stands"] == "it can't be read: stays for good", "{row}");
-    shop.git(&["update-ref", "-d", &bomb]);
-    let mut elsewhere = Vec::new();
-    for (name, path) in [
-        ("to-root", "/".to_owned()),
-        ("to-etc", "/etc/cron.d/evil".to_owned()),
-        ("to-state", world.at(".treewarden/locks").display().to_string()),
-        ("to-checkout", world.at("acme__shop").display().to_string()),
-        ("to-git", world.at("acme__shop/.git/hooks").display().to_string()),
-        ("to-relative", "worktrees/evil".to_owned()),
-        ("to-climb", world.at("a/../../evil").display().to_string()),
-    ] {
-        let mut manifest = plain();
-        manifest["path"] = path.into();
-        forge(&shop, name, 1.0, &folder, &manifest);
-        elsewhere.push(name);
-    }
-    let ours = |path: &PathBuf| !path.starts_with("volume/.treewarden/locks") && !path.starts_with("volume/.treewarden/trash");
-    let beside = || -> BTreeMap<PathBuf, Standing> {
-        let all = snapshot(world.root.parent().unwrap());
-        let settled = |path: &PathBuf, seen: &Standing| {
-            ours(path) && !path.starts_with("scratch") && seen.kind != "folder" && !path.ends_with("treewarden.yaml")
-        };
-        all.into_iter().filter(|(path, seen)| settled(path, seen)).collect()
-    };
-    let before = beside();
-    let rescues = list(&world);
-    let id =
-        |name: &str| rescues.iter().find(|row| row["id"].as_str().unwrap().contains(&format!(":{name}/"))).unwrap()["id"].as_str().unwrap();
-    for (name, ..) in &cases {
-        for arguments in [vec![id(name)], vec![id(name), ".", "--force"]] {
-            let ran = restore(&world, &arguments);
-            assert!(ran.code == 1 && !ran.err.is_empty(), "{arguments:?}: {ran:?}");
-            assert!(!ran.err.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
-        }
-        world.treewarden(&["rescue", "show", id(name)]);
-    }
-    for name in elsewhere {
-        refused(&world, 1, &[id(name)], "nothing can be restored to");
-        refused(&world, 1, &[id(name), "evil"], "nothing can be restored to");
-    }
-    same("everything", &beside(), &before);
-    assert!(!target.join("evil").exists());
-    // A set-id bit would lend whoever restores it to whoever forged it.
-    let file = tree(&[("100755", b"shell", &evil)]);
-    forge(&shop, "set-id", 1.0, &file, &manifest(serde_json::json!([["shell", 0o6755, 0]]), serde_json::json!([])));
-    let set_id =
-        list(&world).iter().find(|row| row["worktree"] == "x" && row["id"].as_str().unwrap().contains("set-id")).unwrap()["id"].clone();
-    restored(&world, &[set_id.as_str().unwrap()]);
-    assert_eq!(target.join("shell").metadata().unwrap().permissions().mode() & 0o7777, 0o755);
-}
-
 /// The same rescue as if it was made so many days ago.
 fn aged(repo: &Repo<'_>, rescue: &str, name: &str, days: f64) -> String {
-    let then = chrono::DateTime::<chrono::Utc>::from(ago(days)).timestamp();
-    let text = git(&repo.path, 0.0, &["cat-file", "commit", rescue]);
-    let line = |line: &str| match line.split_once("localhost> ") {
-        Some((who, _)) => format!("{who}localhost> {then} +0000\n"),
-        None => format!("{line}\n"),
-    };
-    let file = repo.world.beside("raw");
-    std::fs::write(&file, text.lines().map(line).collect::<String>()).unwrap();
-    refer(repo, name, &git(&repo.path, 0.0, &["hash-object", "-t", "commit", "-w", file.to_str().unwrap()]))
+    let ids = repo.git(&["rev-parse", &format!("{rescue}^1"), &format!("{rescue}^2"), &format!("{rescue}^{{tree}}")]);
+    let ids: Vec<&str> = ids.lines().collect();
+    let at = ago(days).into();
+    refer(repo, name, at, &raw_commit(repo, at, &ids[..2], ids[2]))
 }
 
 fn expired(report: &RunReport) -> BTreeMap<String, String> {
@@ -634,7 +484,8 @@ fn rescues_stand_for_their_time() {
     }
     let tomorrow = aged(&shop, &made, "tomorrow", -2.0);
     shop.git(&["symbolic-ref", "refs/treewarden/rescue/link/20200101T000000Z", "refs/heads/main"]);
-    let no_rescue = refer(&shop, "commit", &git(&shop.path, 50.0, &["commit-tree", "-m", "x", "-p", "main", "main^{tree}"]));
+    let long_ago = ago(50.0).into();
+    let no_rescue = refer(&shop, "commit", long_ago, &raw_commit(&shop, long_ago, &[], &shop.git(&["rev-parse", "main^{tree}"])));
     shop.git(&["pack-refs", "--all", "--prune"]);
     let going = refs.split_off(9);
     let mut expected: BTreeMap<String, String> = going.iter().map(|name| (name.clone(), "budget".to_owned())).collect();

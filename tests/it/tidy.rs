@@ -16,7 +16,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
     ("plan", &["config", "facts", "inside"]),
     ("survey", &["beneath", "config", "facts", "inside", "shadow", "stop"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
-    ("apply", &["beneath", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey"]),
+    ("apply", &["beneath", "durable", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey"]),
     ("report", &["apply", "facts", "inside", "plan"]),
 ];
 

@@ -4,22 +4,40 @@
 //! well-kept crate offers.
 
 use rustix::process::Signal;
-use std::io;
+use std::io::{self, PipeWriter};
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Once;
 
-/// Has the kernel kill the child when the thread that starts it ends: a child must not work on when its parent's lock is gone.
-pub fn die_with_parent(command: &mut Command) {
+/// Puts the child into a process group of its own, and has the kernel kill it when the thread that starts it ends: a child must not work on
+/// when its parent's lock is gone. So must its own children not, of which that call knows nothing: a pipe that nobody writes to is theirs,
+/// and when its other end closes, which is the answer's, their whole group gets SIGIO, and that ends them.
+///
+/// # Errors
+/// There is no descriptor left for the pipe.
+pub fn die_with_parent(command: &mut Command) -> io::Result<PipeWriter> {
     let parent = rustix::process::getpid();
+    let (theirs, ours) = io::pipe()?;
     let ask = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
+        // SAFETY: they take and give plain numbers, and the descriptor is open.
+        let asked = unsafe {
+            libc::signal(libc::SIGIO, libc::SIG_DFL) != libc::SIG_ERR
+                && libc::fcntl(theirs.as_raw_fd(), libc::F_SETOWN, -libc::getpid()) == 0
+                && libc::fcntl(theirs.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) == 0
+        };
+        if !asked {
+            return Err(io::Error::last_os_error());
+        }
         // The parent may have died before the kernel was asked.
         if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes two system calls and allocates nothing:
-    // both kinds of error are plain numbers.
-    unsafe { command.pre_exec(ask) };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes system calls and allocates nothing: all kinds
+    // of error are plain numbers.
+    unsafe { command.process_group(0).pre_exec(ask) };
+    Ok(ours)
 }
 
 /// Has libgit2 read no config but a repository's own: the machine's and the user's are none of our business, and need not be honest.
@@ -49,7 +67,7 @@ mod tests {
     fn a_child_dies_with_the_thread_that_started_it() {
         let start = || {
             let mut sleep = Command::new("sleep");
-            die_with_parent(sleep.arg("60"));
+            let _lifeline = die_with_parent(sleep.arg("60")).unwrap();
             sleep.spawn().unwrap()
         };
         let mut child = std::thread::spawn(start).join().unwrap();

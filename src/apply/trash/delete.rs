@@ -15,7 +15,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Folders nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
@@ -24,6 +24,8 @@ const DEEPEST: usize = 128;
 /// What all deletions of one emptying share.
 struct Job<'a> {
     stop: &'a Stop,
+    /// It is told once that the run stopped, not for every folder that still waits.
+    stopped: AtomicBool,
     device: u64,
     bytes: AtomicU64,
     inodes: AtomicU64,
@@ -51,6 +53,7 @@ pub(super) fn empty(place: &Inside, stop: &Stop, spare: &[OsString]) -> io::Resu
     let device = rustix::fs::fstat(&top)?.st_dev;
     let job = Job {
         stop,
+        stopped: AtomicBool::new(false),
         device,
         bytes: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
@@ -75,6 +78,9 @@ pub(super) fn empty(place: &Inside, stop: &Stop, spare: &[OsString]) -> io::Resu
         });
         rayon::scope(|scope| lifted.into_iter().for_each(|name| job.descend(scope, &root, &name)));
     }
+    if job.stopped.load(Ordering::Relaxed) {
+        job.leave(c"the rest", "the run stopped first");
+    }
     let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
     Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics") })
 }
@@ -89,8 +95,7 @@ impl Job<'_> {
                 for (name, is_folder) in
                     names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))
                 {
-                    if self.stop.reached().is_some() {
-                        self.leave(name, "the run stopped first");
+                    if self.stopped() {
                         break;
                     }
                     if *is_folder {
@@ -108,8 +113,8 @@ impl Job<'_> {
     }
 
     fn descend<'scope>(&'scope self, scope: &rayon::Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
-        if self.stop.reached().is_some() {
-            return self.leave(name, "the run stopped first");
+        if self.stopped() {
+            return;
         }
         if above.depth >= DEEPEST {
             match self.lift(above, name) {
@@ -208,9 +213,15 @@ impl Job<'_> {
         self.inodes.fetch_add(1, Ordering::Relaxed);
     }
 
+    fn stopped(&self) -> bool {
+        let stopped = self.stop.reached().is_some();
+        self.stopped.fetch_or(stopped, Ordering::Relaxed);
+        stopped
+    }
+
     fn leave(&self, name: &CStr, why: &str) {
         let mut left = self.left.lock().expect("no deletion panics");
-        // Every level of a cut-short deletion would say the same.
+        // Every level of what can't be deleted would say the same.
         let line = format!("{}: {why}", OsStr::from_bytes(name.to_bytes()).display());
         if left.len() < 20 {
             left.push(line);

@@ -9,6 +9,7 @@ use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
 use crate::facts::package::Package;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -27,6 +28,7 @@ pub(super) struct Look<'a> {
     /// Where it stands.
     pub(super) place: &'a Inside,
     access_times: bool,
+    stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
 
@@ -49,12 +51,15 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, access_times: bool) -> Self {
-        Self { policy, place, access_times, problems: Mutex::default() }
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, access_times: bool, stop: &'a Stop) -> Self {
+        Self { policy, place, access_times, stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
     pub(super) fn entries(&self, directory: &Inside) -> Vec<Entry> {
+        if self.stop.reached().is_some() {
+            return Vec::new();
+        }
         let listed = beneath::open(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(beneath::list);
         match listed {
             Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
@@ -78,6 +83,9 @@ impl<'a> Look<'a> {
 
     /// The same for a unit that holds what lock files call `packages`.
     pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
+        if self.stop.reached().is_some() {
+            return None;
+        }
         match used::last_use(self.policy.kind, &paths, self.access_times) {
             Ok(used) => Some(Unit {
                 cache: self.policy.name.clone(),
@@ -112,9 +120,9 @@ impl<'a> Look<'a> {
         self.note(format!("failed to {verb} `{place}`: {cause}"));
     }
 
-    /// Whether something went wrong so far.
-    pub(super) fn has_problems(&self) -> bool {
-        !self.problems.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    /// How much went wrong so far.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Notes a line.

@@ -10,7 +10,7 @@ mod cargo;
 mod folder;
 mod go_build;
 mod look;
-mod npm;
+pub(crate) mod npm;
 mod pip;
 pub mod sizing;
 pub mod used;
@@ -22,23 +22,25 @@ pub use build_output::units as build_output_units;
 
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, IdleTree, Unit};
+use crate::stop::Stop;
 use look::Look;
 use rayon::prelude::*;
 
 /// Lists the units of every configured cache, in the config's order. `idle` are the worktrees that a build-output
 /// cache may take from: surveyed, idle and kept.
 ///
-/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. `access_times` says whether the mount keeps them.
-pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], access_times: bool) -> Vec<Cache> {
-    policies.par_iter().map(|policy| survey_one(policy, idle, access_times)).collect()
+/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. `access_times` says whether the mount keeps
+/// them. Once the run is to stop, nothing more is listed.
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], access_times: bool, stop: &Stop) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle, access_times, stop)).collect()
 }
 
-fn survey_one(policy: &policy::Cache, idle: &[IdleTree], access_times: bool) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], access_times: bool, stop: &Stop) -> Cache {
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle);
         return Cache { units, ..empty(policy) };
     };
-    let look = Look::new(policy, place, access_times);
+    let look = Look::new(policy, place, access_times, stop);
     let units = list(&look);
     look.finish(units)
 }
@@ -84,7 +86,7 @@ mod tests {
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
         for kind in [CacheKind::Folder, CacheKind::Cargo, CacheKind::Npm, CacheKind::Pip, CacheKind::GoBuild] {
-            let seen = survey(&[field.policy(kind, "nowhere")], &[], true);
+            let seen = survey(&[field.policy(kind, "nowhere")], &[], true, &Stop::never());
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
     }
@@ -95,7 +97,7 @@ mod tests {
         field.file("real/unit", 9);
         field.link("real", "link");
         for place in ["link", "real/unit"] {
-            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true);
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true, &Stop::never());
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
     }
@@ -103,7 +105,7 @@ mod tests {
     #[test]
     fn a_kind_of_a_later_version_says_so() {
         let field = Field::new();
-        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[], true);
+        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[], true, &Stop::never());
         assert_eq!(seen[0].problems, ["`uv` is not evicted: this version does not know the layout of its kind yet"]);
     }
 
@@ -113,7 +115,7 @@ mod tests {
         for number in 0..25 {
             field.file(&format!("go/ab/odd{number}"), 1);
         }
-        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], true);
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], true, &Stop::never());
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
     }

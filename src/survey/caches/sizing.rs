@@ -4,21 +4,25 @@
 //! guess.
 
 use crate::facts::cache::{Cache, CacheKind, Size, Unit};
+use crate::stop::Stop;
 use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 
 /// The units with their sizes, in the same order, and a line for each that could not be weighed and is left out.
-pub fn weigh(units: Vec<Unit>) -> (Vec<Unit>, Vec<String>) {
-    let weighed: Vec<Result<Unit, String>> = units.into_par_iter().map(weigh_one).collect();
+///
+/// Once the run is to stop, nothing more is weighed.
+pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
+    let units = units.into_par_iter().filter(|_| stop.reached().is_none());
+    let weighed: Vec<Result<Unit, String>> = units.map(weigh_one).collect();
     let mut problems = Vec::new();
     let units = weighed.into_iter().filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok()).collect();
     (units, problems)
 }
 
 /// Weighs every unit of the caches that have a reserve or a budget: what may go there depends on the whole.
-pub fn weigh_whole(caches: &mut [Cache]) {
+pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
     for cache in caches.iter_mut().filter(|cache| cache.budget.is_some() || cache.reserve != Size::default()) {
-        let (units, problems) = weigh(std::mem::take(&mut cache.units));
+        let (units, problems) = weigh(std::mem::take(&mut cache.units), stop);
         cache.units = units;
         cache.problems.extend(problems);
     }

@@ -5,6 +5,7 @@
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, Size};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use chrono::{DateTime, Utc};
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
@@ -64,7 +65,7 @@ impl Field {
 
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
-        super::survey(std::slice::from_ref(policy), &[], true).remove(0)
+        super::survey(std::slice::from_ref(policy), &[], true, &Stop::never()).remove(0)
     }
 
     /// The names of a cache's units, sorted; it must have no problems.

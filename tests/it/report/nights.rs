@@ -114,7 +114,7 @@ fn unit(cache: &str, kind: CacheKind, name: &str, bytes: u64, days: i64) -> Unit
 }
 
 /// A night with a bit of everything, and nothing wrong but one tree.
-pub(super) fn rich() -> RunReport {
+pub(crate) fn rich() -> RunReport {
     let mut report = night(742, level(180 * GIB, 11_200_000), level(149 * GIB, 9_900_000), rich_repos());
     report.eviction = rich_eviction();
     report.tally(34 * MIB, GIB + 200 * MIB);
@@ -211,7 +211,7 @@ fn rich_eviction() -> Eviction {
 }
 
 /// A night on which nothing was to be done.
-pub(super) fn idle() -> RunReport {
+pub(crate) fn idle() -> RunReport {
     let mut shop = recent("/data/acme__shop/.worktrees", &["cart-totals", "coupons", "vat"]);
     shop.push(tree("/data/acme__shop/.worktrees/release", "locked", "locked: the release robot lives here"));
     let repos = vec![
@@ -225,7 +225,7 @@ pub(super) fn idle() -> RunReport {
 }
 
 /// What the rich night would do, asked for beforehand.
-pub(super) fn rehearsal() -> RunReport {
+pub(crate) fn rehearsal() -> RunReport {
     let mut report = rich();
     report.run.dry_run = true;
     report.run.finished = started() + TimeDelta::seconds(19);
@@ -254,7 +254,7 @@ pub(super) fn rehearsal() -> RunReport {
 }
 
 /// Names made to fool a terminal, and everything that can go wrong at once.
-pub(super) fn disaster() -> RunReport {
+pub(crate) fn disaster() -> RunReport {
     let mut report = night(14_400, level(190 * GIB, 25_900_000), level(186 * GIB, 25_700_000), disaster_repos());
     report.run.outcome = RunOutcome::Interrupted;
     report.run.reason = Some("stopped by the deadline of 4 h; the rest comes next run".to_owned());
@@ -314,7 +314,7 @@ fn hostile_trees() -> Vec<Worktree> {
 }
 
 /// A run that touched nothing.
-pub(super) fn refused() -> RunReport {
+pub(crate) fn refused() -> RunReport {
     let mut report = night(0, Level::default(), Level::default(), vec![]);
     report.volume.total_bytes = 0;
     report.run.outcome = RunOutcome::Refused;

@@ -269,7 +269,8 @@ fn nameless(path: &Path) -> String {
         match () {
             () if number > 0 && parts[number - 1] == "objects" && part.len() == 2 && hex(part) => "xx".to_owned(),
             () if stem.len() >= 36 && stem.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => format!("ID{dot}{ending}"),
-            () if part.starts_with("tmp_") || part.starts_with(".tmp-") => format!("{}?", &part[..5]),
+            () if part.starts_with("tmp_") => format!("{}?", &part[..5]),
+            () if part.starts_with(".tmp") => ".tmp?".to_owned(),
             () if part.starts_with("streamed_git2_") || part.starts_with("packs_") || part.starts_with("bitmap-ref-tips_") => {
                 "temporary".to_owned()
             }

@@ -388,7 +388,9 @@ fn made_again(row: &mut Row<'_>) {
     const LANDED: &str = "reap landed merged";
     let makers: [(&str, f64, &'static str, Make); 7] = [
         ("npm", 2.0, LANDED, |tree| {
-            tree.write("node_modules/.package-lock.json", "{}").write("node_modules/react/index.js", "x");
+            tree.write("node_modules/.package-lock.json", "{}")
+                .write("node_modules/react/package.json", "{}")
+                .write("node_modules/react/index.js", "x");
         }),
         ("cargo", 2.0, LANDED, |tree| {
             tree.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("target/debug/app", "x");

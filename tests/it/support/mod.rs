@@ -8,6 +8,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod calls;
 pub(crate) mod fleet;
+pub(crate) mod forge;
 pub(crate) mod fuse;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
@@ -167,6 +168,11 @@ impl World {
     /// Starts the program on this volume.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(env!("CARGO_BIN_EXE_treewarden"), arguments))
+    }
+
+    /// Starts another program beside this volume.
+    pub(crate) fn start_program(&self, program: &str, arguments: &[&str]) -> Running {
+        Running::start(self.command(program, arguments))
     }
 
     /// A night that must end with exit code 0.

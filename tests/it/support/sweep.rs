@@ -6,7 +6,7 @@
 use super::repo::Repo;
 use super::snapshot;
 use super::tracer::{Act, Traced};
-use super::{World, age, age_all, remove, try_git, write};
+use super::{World, age, age_all, git, remove, try_git, write};
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,11 +51,13 @@ impl Sweep {
         let mut sweep = Self { world, work: Work::default(), untouched: nothing(), one_night: nothing(), two_nights: nothing() };
         sweep.furnish();
         sweep.work = sweep.all_work();
+        sweep.expired();
         copy(&sweep.world.root, &sweep.world.beside("before"));
         sweep.bring_back();
         sweep.untouched = sweep.state();
         let first = sweep.world.pass(0, &["run"]);
         assert_eq!((first.totals.reaped, first.totals.rescued, first.totals.evicted), (6, 2, 13), "{first:#?}");
+        assert_eq!(first.repos[0].rescues.expired.len(), 1, "{first:#?}");
         sweep.one_night = sweep.state();
         sweep.a_week_passes();
         assert_eq!(sweep.world.pass(0, &["run"]).totals.reaped, 0);
@@ -80,7 +82,7 @@ impl Sweep {
     fn full(&self) {
         let shop = self.world.repo(REPOS[0]);
         for n in 0..2 {
-            shop.commit(60.0, "packed.ts", &format!("{n}\n"));
+            shop.commit(60.0, "manifest.json", &format!("{n}\n"));
             shop.git(&["repack", "-q", "-d"]);
         }
         shop.push();
@@ -99,16 +101,29 @@ impl Sweep {
         gone.commit("gone.ts", "gone\n");
         remove(&gone.path);
         gone.age_admin(10.0);
+        // One that is known to be missing, one that is not, and one that was found again.
+        let absent = shop.tree("absent");
+        shop.git(&["worktree", "lock", absent.path.to_str().unwrap()]);
+        remove(&absent.path);
+        absent.age_admin(10.0);
+        let found = shop.tree("fresh");
+        for (tree, days) in [(&gone, 5.0), (&found, 4.0)] {
+            write(&tree.admin.join("treewarden-missing"), "");
+            age(&tree.admin.join("treewarden-missing"), days);
+        }
         let locked = shop.tree("locked");
         locked.write("notes.txt", "mine\n").age(99.0);
         shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
         locked.age_admin(99.0);
-        let fresh = shop.tree("fresh");
-        fresh.write("new.ts", "new\n").write("node_modules/.package-lock.json", "{}");
-        write(&fresh.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
-        fresh.age(3.0);
-        write(&shop.path.join("README.md"), "to be put aside\n");
-        shop.git(&["stash", "-q"]);
+        found.write("new.ts", "new\n").write("node_modules/.package-lock.json", "{}");
+        found.write("node_modules/big/package.json", "{}");
+        write(&found.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
+        found.age(3.0);
+        // Stashes are for ever, older than any reflog is kept.
+        for days in [200.0, 100.0, 60.0] {
+            write(&shop.path.join("README.md"), format!("put aside {days} days ago\n"));
+            git(&shop.path, days, &["stash", "-q"]);
+        }
         write(&shop.path.join("README.md"), "the main checkout is in use\n");
         // What dead gits left.
         for (leftover, days) in
@@ -117,6 +132,15 @@ impl Sweep {
             write(&shop.git_dir(leftover), "");
             age(&shop.git_dir(leftover), days);
         }
+    }
+
+    /// A rescue that has been there for longer than they are kept, and is nobody's work any more. Its one parent has a manifest, as
+    /// that of a real one.
+    fn expired(&self) {
+        let shop = Repo::there(&self.world, REPOS[0]);
+        let commit = shop.git(&["commit-tree", "-m", "Rescue", "-p", "HEAD", "HEAD^{tree}"]);
+        let time = shop.git(&["show", "-s", "--format=%cd", "--date=format:%Y%m%dT%H%M%SZ", &commit]);
+        shop.git(&["update-ref", &format!("refs/treewarden/rescue/long-gone/{time}"), &commit]);
     }
 
     /// More packs than it needs, all of them new, and many loose refs.
@@ -197,9 +221,9 @@ impl Sweep {
         self.world.trace(&["run", "--format", "json"], act)
     }
 
-    /// A night that nothing disturbs, and what is wrong after it. Where a cache could not be read, others went in its place: then `caches`
-    /// are not compared.
-    pub(crate) fn recover(&self, caches: bool) -> Vec<String> {
+    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one small things may differ: of caches others went
+    /// in the place of what could not be read.
+    pub(crate) fn recover(&self, faulty: bool) -> Vec<String> {
         self.a_week_passes();
         let ran = self.world.treewarden(&["run", "--format", "json"]);
         let mut wrong: Vec<String> = Vec::new();
@@ -207,13 +231,13 @@ impl Sweep {
             wrong.push(format!("the next night ended with {}: {}{}", ran.code, ran.troubles(), ran.err));
         }
         wrong.extend(self.lost());
-        wrong.extend(difference(&self.state(), &self.two_nights, &|key| caches || !is_cached(key)));
+        wrong.extend(difference(&self.state(), &self.two_nights, &|key| !faulty || !is_small(key)));
         wrong
     }
 
-    /// What tells the volume from what an undisturbed night makes of it, but for what is cached, and for a temporary file of git's.
+    /// What tells the volume from what an undisturbed night makes of it, but for small things, and for a temporary file of git's.
     pub(crate) fn unlike_one_night(&self) -> Option<String> {
-        difference(&self.state(), &self.one_night, &|key| !is_cached(key) && !key.starts_with("left behind: "))
+        difference(&self.state(), &self.one_night, &|key| !is_small(key) && !key.starts_with("left behind: "))
     }
 
     /// What tells it from the volume before any night.
@@ -407,9 +431,10 @@ fn short(bytes: &[u8]) -> String {
     format!("{} bytes: {text}", bytes.len())
 }
 
-/// Whether it can be had again.
-fn is_cached(path: &str) -> bool {
-    path.starts_with("caches/") || path.contains("/node_modules")
+/// Whether it is of no weight: what can be had again, a shield, which a full repack takes down, and how
+/// often a tree was rescued.
+fn is_small(key: &str) -> bool {
+    key.starts_with("caches/") || key.contains("/node_modules") || key.ends_with(": shield") || key.contains(": rescue/")
 }
 
 /// Everything that differs, as one line.

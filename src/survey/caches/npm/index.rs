@@ -16,13 +16,13 @@ use std::io::{self, Read as _};
 pub(super) const LARGEST: usize = 8 << 20;
 
 /// One bucket.
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     /// Where it is.
     pub(super) place: Inside,
     /// What people call what it is for, if it is known.
-    pub(super) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// What it names, as `sha512/xx/yy/rest`.
-    pub(super) digests: Vec<String>,
+    pub(crate) digests: Vec<String>,
 }
 
 /// The fields of a line that matter.
@@ -48,7 +48,7 @@ impl Bucket {
         Ok(Some(Self::parse(place, &text)))
     }
 
-    fn parse(place: Inside, text: &[u8]) -> Self {
+    pub(crate) fn parse(place: Inside, text: &[u8]) -> Self {
         let (mut name, mut digests) = (None, Vec::new());
         for line in text.split(|byte| *byte == b'\n') {
             let json = line.iter().position(|byte| *byte == b'\t').map_or(&[][..], |tab| &line[tab + 1..]);

@@ -84,11 +84,11 @@ impl Server {
 
     /// A new name in a folder.
     fn make(&self, call: Call, parent: INodeNo, name: &OsStr, reply: ReplyEntry, make: impl FnOnce(&Fd) -> Result<()>) {
-        let made = self.call(call, parent, Some(name), |folder| {
+        let found = self.call(call, parent, Some(name), |folder| {
             make(&self.nodes.fd(folder)?)?;
             self.nodes.find(folder, name)
         });
-        self.entry(made, reply);
+        self.entry(found, reply);
     }
 
     fn entry(&self, found: Answer<Stat>, reply: ReplyEntry) {

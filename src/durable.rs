@@ -1,0 +1,93 @@
+//! Files of our own in the state folder, so written that a crash leaves the old one or the new one, never half of one.
+//!
+//! Agents can write there too: a link of either kind in a file's place would have us write over what it leads to, and a FIFO would wait
+//! for ever. It must never open anything but a regular file of its own, and never change one that a reader may have open.
+
+use rustix::fs::OFlags;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Opens a file of ours as `options` say.
+///
+/// # Errors
+/// `InvalidData` when it is no regular file or has other names; else whatever `open` says.
+pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let file = options.custom_flags(careful.bits().cast_signed()).open(path)?;
+    let seen = file.metadata()?;
+    if seen.is_file() && seen.nlink() <= 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file of its own; remove it"))
+    }
+}
+
+/// Puts a file with these bytes where none is.
+///
+/// # Errors
+/// `AlreadyExists`, or it can't be written; then there is none.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    draft(path, bytes)?.persist_noclobber(path)?;
+    sync_folder(path)
+}
+
+/// Puts a file with these bytes in place of the one that is there, if one is.
+///
+/// # Errors
+/// It can't be written; then the old one stands.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    draft(path, bytes)?.persist(path)?;
+    sync_folder(path)
+}
+
+/// The new file beside the old one. Whoever may look into the folder may read it, as with any other file there.
+fn draft(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder(path))?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
+/// A new name is on the disk only when its folder is.
+///
+/// # Errors
+/// The folder can't be opened or synced.
+pub fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn only_a_file_of_its_own_is_opened() {
+        let top = tempfile::tempdir().unwrap();
+        let at = |name: &str| top.path().join(name);
+        fs::write(at("victim"), "precious").unwrap();
+        fs::hard_link(at("victim"), at("hard")).unwrap();
+        std::os::unix::fs::symlink("victim", at("soft")).unwrap();
+        std::os::unix::fs::symlink("nowhere", at("loose")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        for name in ["hard", "soft", "loose", "folder", "fifo"] {
+            assert!(open(&at(name), OpenOptions::new().read(true).write(true).create(true)).is_err(), "{name}");
+            assert!(create(&at(name), b"new").is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists), "{name}");
+        }
+        assert!(open(&at("fifo"), OpenOptions::new().read(true)).is_err());
+        assert!(!at("nowhere").exists());
+        // What has another name elsewhere is replaced, not written over.
+        replace(&at("hard"), b"new").unwrap();
+        replace(&at("soft"), b"new").unwrap();
+        assert_eq!([at("victim"), at("hard"), at("soft")].map(|path| fs::read_to_string(path).unwrap()), ["precious", "new", "new"]);
+        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 6, "no draft is left");
+    }
+}

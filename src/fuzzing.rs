@@ -1,0 +1,35 @@
+//! Parsers that are nobody's business outside, for the fuzz targets of `fuzz/`.
+//!
+//! Each takes what a hostile file holds and gives what the program would make of it. It must never hold a parser, or a rule of its own: what
+//! any input must come to is said in `fuzz/src/lib.rs`.
+
+use crate::apply::trash;
+use crate::inside::Inside;
+use crate::shadow::{self, Refusal};
+use crate::survey::caches::npm::index::Bucket;
+use crate::survey::mount::{self, Mount};
+use std::path::Path;
+
+/// A bucket of npm's index: what people call it, and the contents that it names.
+pub fn npm_bucket(place: Inside, text: &[u8]) -> (Option<String>, Vec<String>) {
+    let bucket = Bucket::parse(place, text);
+    (bucket.name, bucket.digests)
+}
+
+/// One `key\nvalue` of a repo's own config.
+///
+/// # Errors
+/// The repo is left alone.
+pub fn git_config_entry(entry: &str) -> Result<(), Refusal> {
+    shadow::judge_entry(entry)
+}
+
+/// The mount that holds `path`, by the text of `/proc/self/mountinfo`.
+pub fn mount(mountinfo: &str, path: &Path) -> Option<Mount> {
+    mount::parse(mountinfo, path)
+}
+
+/// Where the note beside something in the trash says that it came from.
+pub fn taken(note: &[u8], state: &Inside) -> Option<Inside> {
+    trash::origin(note, state)
+}

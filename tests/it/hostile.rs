@@ -1,0 +1,345 @@
+//! Hostile repos: what an agent may write into its `.git` and its trees, and what a night makes of it.
+//!
+//! Each case is a repo of its own, made by real git and then by a hostile hand, with the row that a night must give it. They stand on one volume
+//! with an honest repo, a victim next door, a cache, and a folder outside. Whatever they try: no canary sings, nothing outside the repo's own
+//! folders changes by a byte, the night ends, no output steers a terminal, and the honest repo gets its night.
+
+#![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
+
+mod config;
+mod evil;
+mod hooks;
+mod huge;
+mod links;
+mod names;
+mod races;
+
+use super::support::repo::Repo;
+use super::support::snapshot::{Standing, snapshot};
+use super::support::{World, fifo, same, try_git, write};
+use evil::{Evil, WORK};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
+
+/// A volume of thirty of them takes some seconds.
+static LIMIT: std::sync::LazyLock<Duration> =
+    std::sync::LazyLock::new(|| Duration::from_secs(std::env::var("HOSTILE_LIMIT").map_or(300, |s| s.parse().unwrap())));
+/// What the program itself may take, whatever it is made to read.
+const MOST_MEMORY: u64 = 300 << 20;
+
+/// A hostile repo.
+pub(crate) struct Case {
+    /// Its name.
+    name: String,
+    /// What its row must be: the outcome, then the fates of its landed and its dirty tree.
+    row: &'static str,
+    /// Words that the row must hold.
+    words: String,
+    make: Box<dyn Fn(&Evil<'_>) + Send + Sync>,
+    /// A plain git command that wakes its canary.
+    sings: &'static str,
+}
+
+/// Both trees go as if nothing were wrong.
+const FINE: &str = "Maintained reap reap";
+
+/// It is let be, as it is.
+const fn refused() -> &'static str {
+    "Refused"
+}
+
+impl Case {
+    fn new(name: &str, row: &'static str, words: &str, make: impl Fn(&Evil<'_>) + Send + Sync + 'static) -> Self {
+        Self { name: name.to_owned(), row, words: words.to_owned(), make: Box::new(make), sings: "" }
+    }
+
+    fn sings(self, sings: &'static str) -> Self {
+        Self { sings, ..self }
+    }
+}
+
+/// A volume with an honest repo and a victim.
+fn stage() -> World {
+    let world = World::new();
+    for (section, text) in [
+        ("run", "max_reaped: 10000"),
+        ("defaults", "gc: {strategy: git-gc}"),
+        ("caches", "{kind: folder, name: models, path: caches/models}"),
+    ] {
+        world.set(section, text);
+    }
+    for folder in ["sung", "outside", "canaries", "home"] {
+        fs::create_dir(world.beside(folder)).unwrap();
+    }
+    write(&world.beside("outside/precious"), "precious\n");
+    fifo(&world.beside("outside/fifo"));
+    write(&world.at("caches/models/llm/weights"), "weights\n");
+    world.enrol("acme/honest", "");
+    Evil::copy(&world, "honest");
+    Evil::copy(&world, "victim");
+    Evil::copy(&world, "lender");
+    world
+}
+
+/// Everything below a folder by its last change, which nobody can set: cheap where a file is large.
+fn stamps(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
+    let entries = walkdir::WalkDir::new(top).into_iter().filter_map(Result::ok);
+    let stamp = |data: fs::Metadata| (data.ino(), data.ctime(), data.ctime_nsec(), data.len());
+    entries.filter_map(|entry| Some((entry.path().to_owned(), stamp(entry.path().symlink_metadata().ok()?)))).collect()
+}
+
+/// Everything that is none of a night's business, volume and all beside it.
+fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
+    let mut all = BTreeMap::new();
+    for place in ["outside", "canaries", "home"] {
+        all.extend(snapshot(&world.beside(place)).into_iter().map(|(path, standing)| (Path::new(place).join(path), standing)));
+    }
+    for place in ["acme__victim", "worktrees/acme__victim", "caches"] {
+        all.extend(snapshot(&world.at(place)).into_iter().map(|(path, standing)| (Path::new(place).join(path), standing)));
+    }
+    // Git touches a borrowed object that it would have written, as it does with its own.
+    let lent = snapshot(&world.at("acme__lender")).into_iter().map(|(path, standing)| (path, Standing { mtime: 0, ctime: 0, ..standing }));
+    all.extend(lent.map(|(path, standing)| (Path::new("acme__lender").join(path), standing)));
+    all.extend(snapshot(&Evil::origins()).into_iter().map(|(path, standing)| (Path::new("origins").join(path), standing)));
+    let names =
+        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>();
+    // No new name at the top of anything, either.
+    for folder in [world.beside(""), world.root.clone(), world.at("worktrees")] {
+        let standing = Standing { kind: "names", mode: 0, size: 0, content: 0, inode: 0, mtime: 0, ctime: 0 };
+        all.extend(names(&folder).into_iter().map(|name| (folder.join(name), standing.clone())));
+    }
+    all
+}
+
+/// What a run came to, as bytes: a terminal gets bytes.
+struct Ended {
+    code: i32,
+    out: Vec<u8>,
+    err: Vec<u8>,
+    /// The most memory it had, in bytes.
+    peak: u64,
+    took: Duration,
+}
+
+/// Runs the program, within its time, with its log at its loudest.
+fn run(world: &World, arguments: &[&str]) -> Ended {
+    let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_treewarden"));
+    command.args(arguments).current_dir(world.beside("home")).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", world.config());
+    command.env("TMPDIR", world.beside("scratch")).env("HOME", world.beside("home")).env("RUST_LOG", "debug");
+    command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
+    let began = Instant::now();
+    let mut child = command.spawn().unwrap();
+    let mut peak = 0;
+    let status = loop {
+        peak = peak.max(memory(child.id()));
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if began.elapsed() > *LIMIT {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            panic!("it hangs: {arguments:?}: {}", String::from_utf8_lossy(&fs::read(err.path()).unwrap()));
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let read = |file: &tempfile::NamedTempFile| fs::read(file.path()).unwrap();
+    Ended { code: status.code().unwrap_or(-1), out: read(&out), err: read(&err), peak, took: began.elapsed() }
+}
+
+/// The most memory that a process has had; 0 when it is gone.
+fn memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
+/// Characters that steer a terminal, or turn the reading direction.
+fn steering(bytes: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(bytes);
+    let odd =
+        |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+    text.lines().filter(|line| line.contains(odd)).map(|line| format!("{:?}", line.chars().take(600).collect::<String>())).collect()
+}
+
+/// A whole night over these cases on one volume; every complaint at once.
+fn night(cases: &[Case]) {
+    let world = stage();
+    let only = std::env::var("HOSTILE_ONLY").ok();
+    if let Some(only) = only {
+        for case in cases.iter().filter(|case| case.name.contains(&only)) {
+            println!("{}", case.name);
+            let world = stage();
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| night_on(&world, std::slice::from_ref(case), |_| {})));
+            if let Err(why) = done {
+                println!("PANIC {:?}", why.downcast_ref::<String>().map(|s| s.chars().take(1500).collect::<String>()));
+            }
+        }
+        return;
+    }
+    night_on(&world, cases, |_| {});
+}
+
+fn night_on(world: &World, cases: &[Case], meanwhile: impl FnOnce(&World)) {
+    cases.par_iter().for_each(|case| {
+        world.enrol(&format!("acme/{}", case.name), "");
+        let evil = Evil::copy(world, &case.name);
+        (case.make)(&evil);
+        evil.age();
+    });
+    let others = not_ours(world);
+    let own: BTreeMap<_, _> = cases.iter().map(|case| (case.name.clone(), all_of(world, &case.name))).collect();
+
+    let dry = run(world, &["report"]);
+    for case in cases {
+        same(&format!("{} after a report", case.name), &all_of(world, &case.name), &own[&case.name]);
+    }
+    meanwhile(world);
+    let ran = run(world, &["run", "--format", "json", "--log-format", "json"]);
+    let report: RunReport = serde_json::from_slice(&ran.out)
+        .unwrap_or_else(|error| panic!("{error}: {}{}", String::from_utf8_lossy(&ran.out), String::from_utf8_lossy(&ran.err)));
+    same("what is none of its business", &not_ours(world), &others);
+    let mut odd = Vec::new();
+    for case in cases {
+        odd.extend(judge(world, &report, case));
+        let kept = case.row.starts_with("Refused") || case.row.starts_with("Failed");
+        if kept && all_of(world, &case.name) != own[&case.name] {
+            odd.push(format!("{}: it was left alone, and is not as it was", case.name));
+        }
+    }
+    odd.extend(honest(world, &report));
+    let sung: Vec<_> = fs::read_dir(world.beside("sung")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    if !sung.is_empty() {
+        odd.push(format!("canaries sang: {sung:?}"));
+    }
+    let troubled = cases.iter().any(|case| case.row != FINE);
+    if ran.code != i32::from(troubled) {
+        odd.push(format!("exit code {}", ran.code));
+    }
+    let [text, json] = ["text", "json"].map(|format| run(world, &["history", "--format", format]));
+    let journal = fs::read(world.at(".treewarden/journal.jsonl")).unwrap();
+    for (what, bytes) in [
+        ("dry run", &dry.out),
+        ("its log", &dry.err),
+        ("night", &ran.out),
+        ("its log", &ran.err),
+        ("history", &text.out),
+        ("history", &json.out),
+        ("history's log", &text.err),
+        ("journal", &journal),
+    ] {
+        odd.extend(steering(bytes).into_iter().map(|line| format!("{what} steers a terminal: {line}")));
+    }
+    for (what, ran) in [("dry run", &dry), ("night", &ran)] {
+        println!("{what}: {} repos, {:.1} s, {} MiB", cases.len() + 1, ran.took.as_secs_f64(), ran.peak >> 20);
+        if ran.peak > MOST_MEMORY {
+            odd.push(format!("{what} took {} MiB", ran.peak >> 20));
+        }
+    }
+    assert!(odd.is_empty(), "{} complaints:\n{}", odd.len(), odd.join("\n"));
+}
+
+fn all_of(world: &World, name: &str) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
+    let mut all = stamps(&world.at(format!("acme__{name}")));
+    all.extend(stamps(&world.at(format!("worktrees/acme__{name}"))));
+    all
+}
+
+/// Whether the row is what the case says.
+fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
+    let row = report.repos.iter().find(|row| row.name == format!("acme/{}", case.name))?;
+    let mut found = format!("{:?}", row.outcome);
+    if matches!(row.outcome, RepoOutcome::Maintained) {
+        for name in ["landed", "dirty"] {
+            let path = world.at(format!("worktrees/acme__{}/{name}", case.name));
+            let fates: Vec<String> = row.worktrees.iter().filter(|tree| tree.path == path).map(fate).collect();
+            found.push_str(&format!(" {}", if fates.is_empty() { "-".to_owned() } else { fates.join("+") }));
+        }
+        found.push_str(if row.failures.is_empty() { "" } else { "!" });
+    }
+    let words = format!("{row:?}");
+    let told = row.reason.clone().unwrap_or_default();
+    let wanted = words.contains(&case.words) || told.contains(&case.words);
+    (found != case.row || !wanted).then(|| {
+        let trees: Vec<_> =
+            row.worktrees.iter().map(|tree| format!("{}: {:?} {:?}", world.below(&tree.path), tree.outcome, tree.reasons)).collect();
+        format!("{}: expected `{} {}`, found `{found}`: {told:?} {:?} {trees:?}", case.name, case.row, case.words, row.failures)
+    })
+}
+
+fn fate(tree: &treewarden::report::Worktree) -> String {
+    use treewarden::report::VerdictName::{Keep, Reap, Unknown};
+    match (tree.verdict, &tree.outcome) {
+        (Reap, TreeOutcome::Reaped) => "reap",
+        (Reap, TreeOutcome::Failed(_)) => "failed",
+        (Reap, _) => "spared",
+        (Keep, _) => "keep",
+        (Unknown, _) => "unknown",
+    }
+    .to_owned()
+}
+
+/// The honest repo had its night: trees gone, work rescued, nothing broken.
+fn honest(world: &World, report: &RunReport) -> Option<String> {
+    let row = report.repos.iter().find(|row| row.name == "acme/honest").unwrap();
+    let rescue = row.worktrees.iter().find_map(|tree| tree.rescue_ref.clone()).unwrap_or_default();
+    let honest = Repo::there(world, "acme/honest");
+    let (_, work, _) = try_git(&honest.path, 0.0, &["show", &format!("{rescue}:new.ts")]);
+    let gone = !world.at("worktrees/acme__honest/landed").exists() && !world.at("worktrees/acme__honest/dirty").exists();
+    let fine =
+        row.outcome == RepoOutcome::Maintained && row.failures.is_empty() && gone && work == WORK.trim_end() && honest.fsck().is_empty();
+    (!fine).then(|| format!("the honest repo: {row:?}"))
+}
+
+#[test]
+fn no_config_is_obeyed() {
+    let cases = config::cases();
+    for cases in cases.chunks(60) {
+        night(cases);
+    }
+}
+
+#[test]
+fn no_hook_runs_and_no_history_is_invented() {
+    night(&hooks::cases());
+}
+
+#[test]
+fn no_link_is_followed() {
+    night(&links::cases());
+}
+
+#[test]
+fn no_name_steers_a_terminal() {
+    night(&names::cases());
+}
+
+#[test]
+fn nothing_huge_or_corrupt_stops_the_night() {
+    night(&huge::cases());
+}
+
+#[test]
+fn the_canaries_can_sing() {
+    let world = stage();
+    let cases: Vec<Case> = config::cases().into_iter().chain(hooks::cases()).filter(|case| !case.sings.is_empty()).collect();
+    let silent = cases.par_iter().filter(|case| {
+        let evil = Evil::copy(&world, &case.name);
+        (case.make)(&evil);
+        write(&evil.repo.path.join("README.md"), "edited\n");
+        for command in case.sings.split(" && ") {
+            let _whatever_it_says = try_git(&evil.repo.path, 0.0, &command.split(' ').collect::<Vec<_>>());
+        }
+        !world.beside("sung").join(&case.name).exists()
+    });
+    let silent: Vec<&str> = silent.map(|case| case.name.as_str()).collect();
+    println!("{} canaries sing under plain git", cases.len() - silent.len());
+    assert!(silent.is_empty() && cases.len() > 20, "{silent:?} of {} stay silent under plain git", cases.len());
+}
