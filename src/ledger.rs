@@ -54,17 +54,25 @@ impl Ledger {
         let read = file(state).and_then(|file| found(beneath::read(&file, LARGEST)));
         let (ledger, why) = match read {
             Ok(None) => (Self::default(), None),
-            Ok(Some(bytes)) => match serde_json::from_slice::<Self>(&bytes) {
-                Ok(ledger) if ledger.schema == SCHEMA && ledger.is_sound() => (ledger, None),
-                Ok(_) => (Self::default(), Some("it is of another version, or damaged".to_owned())),
-                Err(error) => (Self::default(), Some(error.to_string())),
+            Ok(Some(bytes)) => match Self::parse(&bytes) {
+                Ok(ledger) => (ledger, None),
+                Err(why) => (Self::default(), Some(why)),
             },
             Err(error) => (Self::default(), Some(error.to_string())),
         };
-        let places = ledger.packages.iter().zip(0..).map(|(entry, place)| (entry.0.clone(), place)).collect();
         let why = why
             .map(|why| format!("failed to read the ledger of lock files: {why}; it starts anew, so for a while less is known of last use"));
-        (Self { places, ..ledger }, why)
+        (ledger, why)
+    }
+
+    /// The ledger that holds these bytes.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let ledger: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if ledger.schema != SCHEMA || !ledger.is_sound() {
+            return Err("it is of another version, or damaged".to_owned());
+        }
+        let places = ledger.packages.iter().zip(0..).map(|(entry, place)| (entry.0.clone(), place)).collect();
+        Ok(Self { places, ..ledger })
     }
 
     /// Replaces the ledger on the disk, in one step.

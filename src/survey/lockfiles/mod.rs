@@ -41,7 +41,7 @@ const REGULAR: u32 = 0o100_000;
 
 /// How a lock file is read: which packages its text, or each line of it, names.
 #[derive(Clone, Copy)]
-enum Parse {
+pub(crate) enum Parse {
     Whole(fn(&str) -> Result<Vec<Package>, String>),
     Lines(fn(&str) -> Vec<Package>),
 }
@@ -73,7 +73,7 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
 }
 
 /// Its format's name and how to read it; none for what is no lock file.
-fn format(name: &str) -> Option<(&'static str, Parse)> {
+pub(crate) fn format(name: &str) -> Option<(&'static str, Parse)> {
     Some(match name {
         "Cargo.lock" => ("cargo", Parse::Whole(cargo::packages)),
         "go.sum" | "go.work.sum" => ("go", Parse::Lines(|line| go::package(line).into_iter().collect())),
@@ -93,7 +93,7 @@ fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
 }
 
 /// What a text names. One with a zero byte is no text: a crash may leave a file of the right length without its content.
-fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
     if bytes.contains(&0) {
         return Err("it is no text".to_owned());
     }
