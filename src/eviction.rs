@@ -1,18 +1,70 @@
 //! The eviction stage: reckon what is wanted, list and order units, weigh as many as needed, evict them, tell.
 //!
-//! Below the marks it costs nothing beyond the statvfs that the run made already. It must never end the run: what fails is a row.
+//! Below the marks it costs nothing beyond the statvfs that the run made already, save for the caches that have a budget of their own. It must
+//! never end the run: what fails is a row.
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
-use crate::config::policy::Policy;
+use crate::config::policy::{self, Policy};
 use crate::facts::cache::{IdleTree, Size};
+use crate::facts::locks::Locks;
 use crate::facts::volume::Usage;
+use crate::facts::worktree::{Contents, State, Worktree};
+use crate::inside::Inside;
+use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
-use crate::night::Night;
+use crate::night::{Night, Tended};
 use crate::plan::evict::{self, Eviction};
+use crate::plan::repo::Plan;
+use crate::plan::worktree::Verdict;
 use crate::report::{self, rows};
-use crate::survey::caches::{self, sizing};
+use crate::shadow::Shadow;
+use crate::stop::Stop;
+use crate::survey::caches::{self, sizing, used};
+use crate::survey::lockfiles::{self, Known, Live};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
+
+/// Trees that stay, that nobody is working in, and that were looked at.
+pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
+    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
+        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents.as_ref())),
+        _ => None,
+    });
+    let facts = |(tree, contents): (&Worktree, &Contents)| IdleTree {
+        repo: repo.name.clone(),
+        admin: tree.admin.path(),
+        active: tree.active,
+        regenerable: contents.regenerable.clone(),
+    };
+    idle.map(facts).collect()
+}
+
+/// What the lock files of the default branch, the checkout and the trees that stay name; none when git2 can't tell, or the run
+/// is to stop, and then they count as they were seen last.
+pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, stop: &Stop) -> Option<Locks> {
+    let stays =
+        |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Reap { .. } | Verdict::Missing) && !plan.drop.contains(tree);
+    let trees =
+        plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((Inside::new(repo.place.root(), &tree.path).ok()?, &tree.admin)));
+    let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
+    let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
+    let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
+    let locks = lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop);
+    stop.reached().is_none().then_some(locks)
+}
+
+/// The ledger with what this night saw of lock files, and lines about what it could not see.
+pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: &mut [Tended]) -> (Ledger, Vec<String>) {
+    let mut lines = Vec::new();
+    for tended in tended {
+        let Some(locks) = tended.locks.take() else { continue };
+        lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", tended.row.name)));
+        lines.extend(ledger.note(&tended.row.name, locks, night.now));
+    }
+    let enrolled: BTreeSet<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+    (ledger.tidied(&enrolled, night.now), lines)
+}
 
 /// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.
 pub fn evict(
@@ -21,14 +73,20 @@ pub fn evict(
     lock: Option<&LockedVolume>,
     usage: &Usage,
     idle: &[IdleTree],
+    ledger: &Ledger,
     failures: &mut Vec<String>,
 ) -> report::Eviction {
-    let Some(wanted) = evict::wanted(usage, &policy.eviction) else {
+    let wanted = evict::wanted(usage, &policy.eviction);
+    let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
+    let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
+    let access_times = ledger.access_times.unwrap_or_else(|| used::keeps_access_times(&policy.volume.root));
+    let mut caches = caches::survey(&looked_at, idle, access_times, night.stop);
+    sizing::weigh_whole(&mut caches, night.stop);
+    let Some(wanted) = evict::with_budgets(wanted, &caches) else {
         return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
     };
-    let mut caches = caches::survey(&policy.caches, idle, night.stop);
-    sizing::weigh_reserved(&mut caches, night.stop);
-    let mut queue = evict::order(caches, wanted, night.now);
+    evict::name(&mut caches, &ledger.names());
+    let mut queue = evict::order(caches, wanted, policy.eviction.in_use, night.now);
     while let Some(batch) = queue.next_batch() {
         let (units, problems) = sizing::weigh(batch, night.stop);
         queue.choose(units, problems);
@@ -39,15 +97,21 @@ pub fn evict(
     }
     let plan = queue.finish();
     let (outcomes, freed) = match lock {
-        Some(lock) => apply(night, lock, &plan, failures),
+        Some(lock) => apply(night, lock, &plan, access_times, failures),
         None => (vec![UnitOutcome::Planned; plan.units.len()], plan.foreseen),
     };
     rows::eviction(plan, outcomes, freed)
 }
 
-fn apply(night: &Night<'_>, lock: &LockedVolume, plan: &Eviction, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
+fn apply(
+    night: &Night<'_>,
+    lock: &LockedVolume,
+    plan: &Eviction,
+    access_times: bool,
+    failures: &mut Vec<String>,
+) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_repo: Mutex::default() };
+    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, access_times, one_repo: Mutex::default() };
     match evictor.evict(&plan.units) {
         Ok((outcomes, Emptied { freed, left })) => {
             failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));

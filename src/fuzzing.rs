@@ -4,9 +4,12 @@
 //! any input must come to is said in `fuzz/src/lib.rs`.
 
 use crate::apply::trash;
+use crate::facts::package::Package;
 use crate::inside::Inside;
+use crate::ledger::Ledger;
 use crate::shadow::{self, Refusal};
 use crate::survey::caches::npm::index::Bucket;
+use crate::survey::lockfiles;
 use crate::survey::mount::{self, Mount};
 use std::path::Path;
 
@@ -14,6 +17,19 @@ use std::path::Path;
 pub fn npm_bucket(place: Inside, text: &[u8]) -> (Option<String>, Vec<String>) {
     let bucket = Bucket::parse(place, text);
     (bucket.name, bucket.digests)
+}
+
+/// What a lock file of this name names; none for what is no lock file.
+pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String>> {
+    lockfiles::format(name).map(|(_, how)| lockfiles::parse(bytes, how))
+}
+
+/// The ledger that holds these bytes.
+///
+/// # Errors
+/// It starts anew.
+pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
+    Ledger::parse(bytes)
 }
 
 /// One `key\nvalue` of a repo's own config.

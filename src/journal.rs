@@ -229,6 +229,8 @@ mod tests {
             inodes: 1,
             last_used: chrono::DateTime::UNIX_EPOCH,
             last_used_from: crate::facts::cache::UsedFrom::WriteTime,
+            named_by: None,
+            in_use: false,
             outcome,
         };
         many.eviction.units = vec![unit(UnitOutcome::Evicted); 10_000];

@@ -45,6 +45,7 @@ pub mod fuzzing;
 pub mod git;
 pub mod inside;
 pub mod journal;
+pub mod ledger;
 pub mod lock;
 pub mod night;
 pub mod plan;

@@ -8,10 +8,13 @@ use crate::apply::gc::{gc, judge};
 use crate::apply::repo::{Hands, Reaped, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
+use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
+use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;
-use crate::facts::worktree::{Contents, State, Worktree};
+use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
+use crate::ledger::Ledger;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::worktree::{Verdict, shortest};
@@ -42,6 +45,8 @@ pub struct Night<'a> {
     pub only: Only,
     /// What the volume has left.
     pub free_bytes: u64,
+    /// What earlier nights know of lock files; none where nobody needs to look for them.
+    pub ledger: Option<&'a Ledger>,
     /// Threads that wait on the network.
     pub io: &'a ThreadPool,
     /// Threads for each repack.
@@ -54,6 +59,8 @@ pub struct Tended {
     pub row: report::Repo,
     /// Trees that stay and are idle: their build output may be evicted.
     pub idle: Vec<IdleTree>,
+    /// What its lock files name; none where they weren't looked for.
+    pub locks: Option<Locks>,
     /// What went with trees, registrations and leftovers; in a dry run, what would go.
     pub freed: Size,
     /// The repack was left out for want of space.
@@ -93,6 +100,7 @@ struct Decided {
     shadow: Shadow,
     facts: Repo,
     plan: Plan,
+    locks: Option<Locks>,
 }
 
 impl Night<'_> {
@@ -101,8 +109,12 @@ impl Night<'_> {
         self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let plan = &decided.plan;
-            let mut tended =
-                Tended { row, idle: idle(repo, plan), freed: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
+            let mut tended = Tended {
+                idle: eviction::idle(repo, plan),
+                locks: decided.locks.clone(),
+                short_of_space: plan.gc.short_of_space,
+                ..Tended::of(row)
+            };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
             tended.row.rescues = rows::rescues(plan);
@@ -125,8 +137,7 @@ impl Night<'_> {
         let mut again = self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
-            let mut tended =
-                Tended { row, idle: idle(repo, &decided.plan), freed: Size::default(), short_of_space: false, left: Vec::new() };
+            let mut tended = Tended { idle: eviction::idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
             let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
             let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
@@ -170,7 +181,7 @@ impl Night<'_> {
                 Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
             };
             let row = report::Repo { outcome, reason, lock: report::Lock { holder, ..blank.lock }, ..blank };
-            Tended { row, idle: Vec::new(), freed: Size::default(), short_of_space: false, left: Vec::new() }
+            Tended::of(row)
         });
         tended.row.seconds = began.elapsed().as_secs_f64();
         tended
@@ -202,7 +213,8 @@ impl Night<'_> {
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around, self.stop)?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
-        Ok(Decided { lock, shadow, facts, plan })
+        let locks = self.ledger.and_then(|ledger| eviction::look(&shadow, repo, &plan, ledger, self.stop));
+        Ok(Decided { lock, shadow, facts, plan, locks })
     }
 
     fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
@@ -294,6 +306,11 @@ impl Night<'_> {
 }
 
 impl Tended {
+    /// A row of which nothing more is known.
+    fn of(row: report::Repo) -> Self {
+        Self { row, idle: Vec::new(), locks: None, freed: Size::default(), short_of_space: false, left: Vec::new() }
+    }
+
     /// Takes in what a small step freed, or its failure as a row.
     fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
         match done {
@@ -377,21 +394,6 @@ fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
         Verdict::Reap { class, .. } => Some((tree, *class)),
         _ => None,
     })
-}
-
-/// Trees that stay, that nobody is working in, and that were looked at.
-fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
-    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents.as_ref())),
-        _ => None,
-    });
-    let facts = |(tree, contents): (&Worktree, &Contents)| IdleTree {
-        repo: repo.name.clone(),
-        admin: tree.admin.path(),
-        active: tree.active,
-        regenerable: contents.regenerable.clone(),
-    };
-    idle.map(facts).collect()
 }
 
 /// How long to wait before a busy repo is asked again.

@@ -21,8 +21,15 @@ pub use worktree::worktree;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target; its seeds are in `fuzz/seeds/NAME`.
-pub const TARGETS: [Target; 6] =
-    [("config", config), ("journal", journal), ("state", state), ("caches", caches), ("worktree", worktree), ("words", words)];
+pub const TARGETS: [Target; 7] = [
+    ("config", config),
+    ("journal", journal),
+    ("state", state),
+    ("caches", caches),
+    ("locks", locks),
+    ("worktree", worktree),
+    ("words", words),
+];
 
 /// A config that is taken leads nowhere outside the volume and contradicts itself nowhere; one that is refused says why on one line a problem.
 pub fn config(data: &[u8]) {
@@ -113,6 +120,25 @@ pub fn state(data: &[u8]) {
     let folder = Inside::new(&root, Path::new(".treewarden")).expect("inside");
     if let Some(origin) = fuzzing::taken(data, &folder) {
         below(&root, &origin.path());
+    }
+}
+
+/// A lock file (its name is the input's first line) names packages that a ledger can hold, or says why not; a ledger that is taken can be
+/// asked, tidied and taken again.
+pub fn locks(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let name = String::from_utf8_lossy(&data[..end]);
+    match fuzzing::lock_file(&name, data.get(end + 1..).unwrap_or_default()) {
+        Some(Ok(packages)) => assert!(packages.iter().all(|package| package.as_str().contains(' ')), "{packages:?}"),
+        Some(Err(why)) => assert!(!why.is_empty()),
+        None => {}
+    }
+    if let Ok(ledger) = fuzzing::ledger(data) {
+        drop(ledger.names());
+        let enrolled = ["acme/shop"].into();
+        let tidied = ledger.tidied(&enrolled, chrono::DateTime::UNIX_EPOCH);
+        let again = serde_json::to_vec(&tidied).expect("a ledger can be written");
+        assert_eq!(fuzzing::ledger(&again), Ok(tidied));
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Evictor<'a> {
     pub stop: &'a Stop,
     /// The night's time.
     pub now: DateTime<Utc>,
+    /// Whether the mount keeps access times.
+    pub access_times: bool,
     /// Held while a repo's lock is: units of one tree must not find each other's lock.
     pub one_repo: Mutex<()>,
 }
@@ -77,10 +79,19 @@ impl Evictor<'_> {
             return UnitOutcome::Skipped(why.to_owned());
         }
         let moved = match &unit.tree {
-            None => used_since(unit).map_or_else(|| self.take(bin, unit), Ok),
+            None => self.used_since(unit).map_or_else(|| self.take(bin, unit), Ok),
             Some(tree) => self.in_tree(bin, unit, &tree.repo, &tree.admin),
         };
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
+    }
+
+    /// Whether a unit was used since it was surveyed. One that is gone is not in use.
+    fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
+        match found(look_again(unit, self.access_times)) {
+            Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
+            Ok(_) => None,
+            Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
+        }
     }
 
     fn take(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
@@ -112,14 +123,5 @@ fn gone_is_done(moved: Result<Inside, TrashError>) -> Result<(), TrashError> {
     match moved {
         Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         moved => moved.map(drop),
-    }
-}
-
-/// Whether a unit was used since it was surveyed. One that is gone is not in use.
-fn used_since(unit: &Unit) -> Option<UnitOutcome> {
-    match found(look_again(unit)) {
-        Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
-        Ok(_) => None,
-        Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
     }
 }

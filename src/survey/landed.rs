@@ -60,6 +60,11 @@ impl<'repo> Upstream<'repo> {
         Self { repo, stop, tip, patches: HashMap::new(), may_read: READ_BYTES }
     }
 
+    /// The default branch's commit, where there is one.
+    pub(super) fn tip(&self) -> Option<Oid> {
+        self.tip
+    }
+
     /// How `head` is known to have landed; none also when the run is to stop.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ pub mod caches;
 pub mod checkout;
 pub mod known;
 pub mod landed;
+pub mod lockfiles;
 pub mod mount;
 pub mod probe;
 pub mod reach;

@@ -16,6 +16,7 @@ mod fuzz_seeds;
 mod gc;
 mod guards;
 mod hostile;
+mod in_use;
 #[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;

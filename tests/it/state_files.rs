@@ -174,6 +174,8 @@ fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
         inodes: 1,
         last_used: DateTime::UNIX_EPOCH,
         last_used_from: treewarden::facts::cache::UsedFrom::WriteTime,
+        named_by: None,
+        in_use: false,
         outcome: UnitOutcome::Evicted,
     };
     night.eviction.units = (0..20_000).map(unit).collect();

@@ -17,11 +17,14 @@ fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterato
         kind: policy.kind,
         name: folder.to_string(),
         paths: vec![folder.clone()],
+        packages: Vec::new(),
+        named: None,
         last_used: tree.active,
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
         tree: Some(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() }),
         size: None,
+        shared: Vec::new(),
     })
 }
 
@@ -42,7 +45,7 @@ mod tests {
         };
         let mut policy = field.policy(CacheKind::BuildOutput, "unused");
         policy.place = None;
-        let seen = super::super::survey(&[policy], &[tree], &crate::stop::Stop::never());
+        let seen = super::super::survey(&[policy], &[tree], true, &crate::stop::Stop::never());
         let units = &seen[0].units;
         assert_eq!(units.len(), 2);
         assert_eq!((units[0].name.as_str(), units[0].last_used), ("trees/x/node_modules", ago(20)));

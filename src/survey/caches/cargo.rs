@@ -13,6 +13,7 @@
 
 use super::look::Look;
 use crate::facts::cache::Unit;
+use crate::facts::package::Package;
 use crate::inside::Inside;
 use rayon::prelude::*;
 
@@ -44,7 +45,8 @@ fn crates(look: &Look<'_>) -> Vec<Unit> {
                 look.odd(&entry);
                 return None;
             }
-            look.unit(format!("{prefix}{}", entry.name), vec![entry.place])
+            let packages = vec![Package::cargo(entry.name.strip_suffix(".crate").unwrap_or(&entry.name))];
+            look.unit_of(packages, format!("{prefix}{}", entry.name), vec![entry.place])
         }));
     }
     units
@@ -60,7 +62,9 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
     checkouts.sort_unstable_by(|one, other| (one.last_used, &one.name).cmp(&(other.last_used, &other.name)));
     let mut paths = checkouts.last().map(|last| last.paths.clone()).unwrap_or_default();
     paths.push(db.clone());
-    if let Some(whole) = look.unit(format!("git db {name}"), paths) {
+    // All of its checkouts' commits: cargo makes each of them from the db again.
+    let packages = checkouts.iter().flat_map(|checkout| checkout.packages.clone()).collect();
+    if let Some(whole) = look.unit_of(packages, format!("git db {name}"), paths) {
         checkouts.pop();
         checkouts.push(whole);
     }
@@ -71,7 +75,12 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
 fn checkouts_of(look: &Look<'_>, name: &str, folder: &Inside) -> (Vec<Unit>, usize) {
     let found = look.folders(folder);
     let all = found.len();
-    let named = found.into_iter().map(|entry| look.unit(format!("git checkout {name}/{}", entry.name), vec![entry.place]));
+    // `tools-0123456789abcdef`: the repo's name, and a hash of its address.
+    let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
+    let named = found.into_iter().map(|entry| {
+        let packages = vec![Package::cargo_git(repo, &entry.name)];
+        look.unit_of(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
+    });
     (named.flatten().collect(), all)
 }
 
@@ -79,6 +88,7 @@ fn checkouts_of(look: &Look<'_>, name: &str, folder: &Inside) -> (Vec<Unit>, usi
 mod tests {
     use super::super::testing::{Field, ago};
     use crate::facts::cache::CacheKind;
+    use crate::facts::package::Package;
 
     #[test]
     fn crates_packed_and_unpacked_are_units_and_the_index_is_not() {
@@ -91,6 +101,8 @@ mod tests {
         let names = ["itoa-1.0.18.crate", "src itoa-1.0.18"];
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo")), names);
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo/registry")), names);
+        let seen = field.survey(&field.policy(CacheKind::Cargo, "cargo"));
+        assert!(seen.units.iter().all(|unit| unit.packages == [Package::cargo("itoa-1.0.18")]), "{seen:?}");
     }
 
     #[test]
@@ -106,5 +118,6 @@ mod tests {
         let db = seen.units.iter().find(|unit| unit.name == "git db x-1").unwrap();
         assert_eq!(db.paths, [field.at("cargo/git/checkouts/x-1/new"), field.at("cargo/git/db/x-1")]);
         assert_eq!(db.last_used, ago(2));
+        assert_eq!(db.packages, ["old", "new"].map(|commit| Package::cargo_git("x", commit)));
     }
 }

@@ -7,6 +7,7 @@ use super::used;
 use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
+use crate::facts::package::Package;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{FileType, OFlags};
@@ -50,8 +51,8 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, stop: &'a Stop) -> Self {
-        Self { policy, place, access_times: used::keeps_access_times(place.root()), stop, problems: Mutex::default() }
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, access_times: bool, stop: &'a Stop) -> Self {
+        Self { policy, place, access_times, stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
@@ -77,6 +78,11 @@ impl<'a> Look<'a> {
 
     /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told.
     pub(super) fn unit(&self, name: String, paths: Vec<Inside>) -> Option<Unit> {
+        self.unit_of(Vec::new(), name, paths)
+    }
+
+    /// The same for a unit that holds what lock files call `packages`.
+    pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
         if self.stop.reached().is_some() {
             return None;
         }
@@ -86,11 +92,14 @@ impl<'a> Look<'a> {
                 kind: self.policy.kind,
                 name,
                 paths,
+                packages,
+                named: None,
                 last_used: used.at,
                 last_used_from: used.from,
                 min_age: self.policy.min_age,
                 tree: None,
                 size: None,
+                shared: Vec::new(),
             }),
             // Its tool replaced or removed it while we looked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -130,7 +139,7 @@ impl<'a> Look<'a> {
         if untold > 0 {
             problems.push(format!("{untold} more problems like these"));
         }
-        Cache { name: self.policy.name.clone(), kind: self.policy.kind, units, reserve: self.policy.reserve, problems }
+        Cache { units, problems, ..super::empty(self.policy) }
     }
 
     fn entry(&self, directory: &Inside, name: &OsStr, kind: FileType) -> Option<Entry> {

@@ -29,19 +29,32 @@ use rayon::prelude::*;
 /// Lists the units of every configured cache, in the config's order. `idle` are the worktrees that a build-output
 /// cache may take from: surveyed, idle and kept.
 ///
-/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. Once the run is to stop, nothing more is listed.
-pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], stop: &Stop) -> Vec<Cache> {
-    policies.par_iter().map(|policy| survey_one(policy, idle, stop)).collect()
+/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. `access_times` says whether the mount keeps
+/// them. Once the run is to stop, nothing more is listed.
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], access_times: bool, stop: &Stop) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle, access_times, stop)).collect()
 }
 
-fn survey_one(policy: &policy::Cache, idle: &[IdleTree], stop: &Stop) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], access_times: bool, stop: &Stop) -> Cache {
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle);
-        return Cache { name: policy.name.clone(), kind: policy.kind, units, reserve: policy.reserve, problems: Vec::new() };
+        return Cache { units, ..empty(policy) };
     };
-    let look = Look::new(policy, place, stop);
+    let look = Look::new(policy, place, access_times, stop);
     let units = list(&look);
     look.finish(units)
+}
+
+/// A cache of which nothing is known but its policy.
+fn empty(policy: &policy::Cache) -> Cache {
+    Cache {
+        name: policy.name.clone(),
+        kind: policy.kind,
+        units: Vec::new(),
+        reserve: policy.reserve,
+        budget: policy.budget,
+        problems: Vec::new(),
+    }
 }
 
 fn list(look: &Look<'_>) -> Vec<Unit> {
@@ -73,7 +86,7 @@ mod tests {
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
         for kind in [CacheKind::Folder, CacheKind::Cargo, CacheKind::Npm, CacheKind::Pip, CacheKind::GoBuild] {
-            let seen = survey(&[field.policy(kind, "nowhere")], &[], &Stop::never());
+            let seen = survey(&[field.policy(kind, "nowhere")], &[], true, &Stop::never());
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
     }
@@ -84,7 +97,7 @@ mod tests {
         field.file("real/unit", 9);
         field.link("real", "link");
         for place in ["link", "real/unit"] {
-            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], &Stop::never());
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true, &Stop::never());
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
     }
@@ -92,7 +105,7 @@ mod tests {
     #[test]
     fn a_kind_of_a_later_version_says_so() {
         let field = Field::new();
-        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[], &Stop::never());
+        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[], true, &Stop::never());
         assert_eq!(seen[0].problems, ["`uv` is not evicted: this version does not know the layout of its kind yet"]);
     }
 
@@ -102,7 +115,7 @@ mod tests {
         for number in 0..25 {
             field.file(&format!("go/ab/odd{number}"), 1);
         }
-        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], &Stop::never());
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], true, &Stop::never());
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
     }

@@ -4,11 +4,11 @@
 //! can't be read at all is an error, never an empty one.
 
 use crate::beneath;
+use crate::facts::package::hex_of_base64;
 use crate::inside::Inside;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::Deserialize;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 
@@ -68,21 +68,6 @@ fn digest(integrity: &str) -> Option<String> {
     // Options may follow a question mark.
     let hex = hex_of_base64(encoded.split('?').next()?)?;
     (hex.len() > 4 && hex.is_ascii()).then(|| format!("{algorithm}/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]))
-}
-
-fn hex_of_base64(encoded: &str) -> Option<String> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut hex, mut bits, mut held) = (String::new(), 0_u32, 0);
-    for symbol in encoded.trim_end_matches('=').bytes() {
-        let value = ALPHABET.iter().position(|known| *known == symbol)?;
-        bits = ((bits << 6) | u32::try_from(value).ok()?) & 0xfff;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            write!(hex, "{:02x}", (bits >> held) & 0xff).ok()?;
-        }
-    }
-    Some(hex)
 }
 
 /// `left-pad-1.3.0.tgz`, `@acme/shop (metadata)`, or the key as it is.
