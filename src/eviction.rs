@@ -43,7 +43,7 @@ pub fn evict(
 
 fn apply(night: &Night<'_>, lock: &LockedVolume, plan: &Eviction, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_repo: Mutex::default() };
+    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_at_a_time: Mutex::default() };
     match evictor.evict(&plan.units) {
         Ok((outcomes, Emptied { freed, left })) => {
             failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));

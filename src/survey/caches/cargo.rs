@@ -8,18 +8,30 @@
 //! | `git/db/<x>/` | `git db x` | its most recently used checkout, then the db |
 //!
 //! Every path belongs to exactly one unit, so nothing counts twice: a db goes with its last checkout, and LRU order takes
-//! the older ones before. A db whose checkouts could not all be told stays. Never touched: `registry/index` and cargo's locks.
+//! the older ones before. A db whose checkouts could not all be told stays. cargo's locks are held while a unit goes; they and `registry/index` are never touched.
 
 use super::look::Look;
 use crate::facts::cache::Unit;
 use crate::inside::Inside;
 use rayon::prelude::*;
 
+/// Held by a cargo that builds (shared) or downloads; on NFS cargo goes without.
+const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
+
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let mut units = crates(look);
-    let Ok(databases) = look.place.join("git/db") else { return units };
-    units.par_extend(look.folders(&databases).par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
+    if let Ok(databases) = look.place.join("git/db") {
+        units.par_extend(look.folders(&databases).par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
+    }
+    let locks: Vec<Inside> = LOCKS.iter().filter_map(|lock| beside_the_registry(look.place, lock)).collect();
+    units.iter_mut().for_each(|unit| unit.locks.clone_from(&locks));
     units
+}
+
+/// `name` in the `CARGO_HOME`, which `path` in the config may be, or the `registry` in it.
+fn beside_the_registry(place: &Inside, name: &str) -> Option<Inside> {
+    let home = if place.relative().ends_with("registry") { place.relative().parent()? } else { place.relative() };
+    Inside::new(place.root(), &home.join(name)).ok()
 }
 
 /// `path` in the config may be a `CARGO_HOME`, or the `registry` in it.
