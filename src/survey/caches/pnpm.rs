@@ -30,6 +30,9 @@ const REST: usize = 126;
 /// Digits of a digest that a name shows: 64 bits tell any two apart.
 const SHOWN: usize = 16;
 
+/// The layouts that are known.
+const KNOWN: [&str; 2] = ["v10", "v11"];
+
 /// How many packages name a content.
 type Named = HashMap<Content, u32>;
 
@@ -37,10 +40,21 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     // `path` in the config may be the store folder, as pnpm has it, or the version's folder in it.
     let version = look.place.relative().file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if is_version(version) && look.folders(look.place).iter().any(|folder| folder.name == "files") {
-        return store(look, version, look.place);
+        if KNOWN.contains(&version) {
+            return store(look, version, look.place);
+        }
+        unknown(look, look.place);
+        return Vec::new();
     }
     let stores = look.folders(look.place).into_iter().filter(|folder| is_version(&folder.name));
-    stores.flat_map(|folder| store(look, &folder.name, &folder.place)).collect()
+    let (known, others): (Vec<_>, Vec<_>) = stores.partition(|folder| KNOWN.contains(&folder.name.as_str()));
+    let units = known.into_iter().flat_map(|folder| store(look, &folder.name, &folder.place)).collect();
+    others.iter().for_each(|folder| unknown(look, &folder.place));
+    units
+}
+
+fn unknown(look: &Look<'_>, store: &Inside) {
+    look.note(format!("`{store}` is not evicted: this version does not know its layout; `pnpm store prune` does"));
 }
 
 fn is_version(name: &str) -> bool {
@@ -48,10 +62,6 @@ fn is_version(name: &str) -> bool {
 }
 
 fn store(look: &Look<'_>, version: &str, store: &Inside) -> Vec<Unit> {
-    if !matches!(version, "v10" | "v11") {
-        look.note(format!("`{store}` is not evicted: this version does not know its layout; `pnpm store prune` does"));
-        return Vec::new();
-    }
     let Ok((index, files)) = store.join("index").and_then(|index| Ok((index, store.join("files")?))) else { return Vec::new() };
     // Contents first: what pnpm adds meanwhile is not listed.
     let contents: Vec<(Content, Entry)> = shards(look, &files).par_iter().flat_map_iter(|shard| contents(look, shard)).collect();
@@ -61,7 +71,8 @@ fn store(look: &Look<'_>, version: &str, store: &Inside) -> Vec<Unit> {
     indexes.extend(
         others.flat_map(|folder| read(look, &folder, "").into_iter().map(move |index| Index { name: folder.name.clone(), ..index })),
     );
-    let whole = !look.has_problems();
+    // In a store without index files no content is named, however well it can be read.
+    let whole = version == "v11" || !look.has_problems();
     let mut named = Named::new();
     indexes.iter().flat_map(|index| &index.contents).for_each(|content| *named.entry(*content).or_default() += 1);
 
