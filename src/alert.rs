@@ -3,7 +3,7 @@
 //! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line. It must never quote a
 //! repo's text unescaped.
 
-use crate::report::troubles::{Kind, Trouble, amount, missing, troubles};
+use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
 use crate::report::{Alert, RunOutcome, RunReport, Severity, words};
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ pub fn alerts(report: &RunReport) -> Vec<Alert> {
     if report.run.dry_run {
         return Vec::new();
     }
-    let rules = [refused, shortfall, failed, interrupted, still_high, missing_trees, evicted, rescues];
+    let rules = [refused, shortfall, evicted_in_use, failed, interrupted, still_high, missing_trees, evicted, rescues];
     let mut alerts: Vec<Alert> = rules.iter().filter_map(|rule| rule(report)).collect();
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
     alerts
@@ -46,6 +46,12 @@ fn shortfall(report: &RunReport) -> Option<Alert> {
     let wanted = said(eviction.wanted_bytes, eviction.wanted_inodes);
     let freed = said(eviction.freed_bytes, eviction.freed_inodes);
     Some(alert("EvictionShortfall", Severity::Critical, &format!("eviction wanted {wanted}, freed {freed}, is short by {missing}")))
+}
+
+/// What live trees need went: their next jobs fetch it again.
+fn evicted_in_use(report: &RunReport) -> Option<Alert> {
+    let summary = format!("{} had to go, for nothing else was left", in_use(&report.eviction)?);
+    Some(alert("EvictedInUse", Severity::Warning, &summary))
 }
 
 /// Something failed; the others went on.

@@ -1,18 +1,33 @@
 //! The eviction stage: reckon what is wanted, list and order units, weigh as many as needed, evict them, tell.
 //!
-//! Below the marks it costs nothing beyond the statvfs that the run made already. It must never end the run: what fails is a row.
+//! Below the marks it costs nothing beyond the statvfs that the run made already, save for the caches that have a budget of their own. It must
+//! never end the run: what fails is a row.
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
-use crate::config::policy::Policy;
+use crate::config::policy::{self, Policy};
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
+use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
-use crate::night::Night;
+use crate::night::{Night, Tended};
 use crate::plan::evict::{self, Eviction};
 use crate::report::{self, rows};
-use crate::survey::caches::{self, sizing};
+use crate::survey::caches::{self, sizing, used};
+use std::collections::BTreeSet;
 use std::sync::Mutex;
+
+/// The ledger with what this night saw of lock files, and lines about what it could not see.
+pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: &mut [Tended]) -> (Ledger, Vec<String>) {
+    let mut lines = Vec::new();
+    for tended in tended {
+        let Some(locks) = tended.locks.take() else { continue };
+        lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", tended.row.name)));
+        lines.extend(ledger.note(&tended.row.name, locks, night.now));
+    }
+    let enrolled: BTreeSet<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+    (ledger.tidied(&enrolled, night.now), lines)
+}
 
 /// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.
 pub fn evict(
@@ -21,29 +36,42 @@ pub fn evict(
     lock: Option<&LockedVolume>,
     usage: &Usage,
     idle: &[IdleTree],
+    ledger: &Ledger,
     failures: &mut Vec<String>,
 ) -> report::Eviction {
-    let Some(wanted) = evict::wanted(usage, &policy.eviction) else {
+    let wanted = evict::wanted(usage, &policy.eviction);
+    let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
+    let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
+    let access_times = ledger.access_times.unwrap_or_else(|| used::keeps_access_times(&policy.volume.root));
+    let mut caches = caches::survey(&looked_at, idle, access_times);
+    sizing::weigh_whole(&mut caches);
+    let Some(wanted) = evict::with_budgets(wanted, &caches) else {
         return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
     };
-    let mut caches = caches::survey(&policy.caches, idle);
-    sizing::weigh_reserved(&mut caches);
-    let mut queue = evict::order(caches, wanted, night.now);
+    evict::name(&mut caches, &ledger.names());
+    let mut queue = evict::order(caches, wanted, policy.eviction.in_use, night.now);
     while let Some(batch) = queue.next_batch() {
         let (units, problems) = sizing::weigh(batch);
         queue.choose(units, problems);
     }
     let plan = queue.finish();
     let (outcomes, freed) = match lock {
-        Some(lock) => apply(night, lock, &plan, failures),
+        Some(lock) => apply(night, lock, &plan, access_times, failures),
         None => (vec![UnitOutcome::Planned; plan.units.len()], plan.foreseen),
     };
     rows::eviction(plan, outcomes, freed)
 }
 
-fn apply(night: &Night<'_>, lock: &LockedVolume, plan: &Eviction, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
+fn apply(
+    night: &Night<'_>,
+    lock: &LockedVolume,
+    plan: &Eviction,
+    access_times: bool,
+    failures: &mut Vec<String>,
+) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, one_at_a_time: Mutex::default() };
+    let evictor =
+        Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, access_times, one_at_a_time: Mutex::default() };
     match evictor.evict(&plan.units) {
         Ok((outcomes, Emptied { freed, left })) => {
             failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));

@@ -42,6 +42,7 @@ pub mod facts;
 pub mod git;
 pub mod inside;
 pub mod journal;
+pub mod ledger;
 pub mod lock;
 pub mod night;
 pub mod plan;

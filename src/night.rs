@@ -9,9 +9,11 @@ use crate::apply::repo::{Hands, Reaped, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
+use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
+use crate::ledger::Ledger;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::worktree::{Verdict, shortest};
@@ -19,6 +21,7 @@ use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
+use crate::survey::lockfiles::{self, Known, Live};
 use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
@@ -41,6 +44,8 @@ pub struct Night<'a> {
     pub only: Only,
     /// What the volume has left.
     pub free_bytes: u64,
+    /// What earlier nights know of lock files; none where nobody needs to look for them.
+    pub ledger: Option<&'a Ledger>,
     /// Threads that wait on the network.
     pub io: &'a ThreadPool,
     /// Threads for each repack.
@@ -53,6 +58,8 @@ pub struct Tended {
     pub row: report::Repo,
     /// Trees that stay and are idle: their build output may be evicted.
     pub idle: Vec<IdleTree>,
+    /// What its lock files name; none where they weren't looked for.
+    pub locks: Option<Locks>,
     /// What went with trees, registrations and leftovers; in a dry run, what would go.
     pub freed: Size,
     /// The repack was left out for want of space.
@@ -92,6 +99,7 @@ struct Decided {
     shadow: Shadow,
     facts: Repo,
     plan: Plan,
+    locks: Option<Locks>,
 }
 
 impl Night<'_> {
@@ -101,7 +109,7 @@ impl Night<'_> {
             let decided = self.decide(repo)?;
             let plan = &decided.plan;
             let mut tended =
-                Tended { row, idle: idle(repo, plan), freed: Size::default(), short_of_space: plan.gc.short_of_space, left: Vec::new() };
+                Tended { idle: idle(repo, plan), locks: decided.locks.clone(), short_of_space: plan.gc.short_of_space, ..Tended::of(row) };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
@@ -123,8 +131,7 @@ impl Night<'_> {
         let mut again = self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
-            let mut tended =
-                Tended { row, idle: idle(repo, &decided.plan), freed: Size::default(), short_of_space: false, left: Vec::new() };
+            let mut tended = Tended { idle: idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
@@ -164,7 +171,7 @@ impl Night<'_> {
                 Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
             };
             let row = report::Repo { outcome, reason, lock: report::Lock { holder, ..blank.lock }, ..blank };
-            Tended { row, idle: Vec::new(), freed: Size::default(), short_of_space: false, left: Vec::new() }
+            Tended::of(row)
         });
         tended.row.seconds = began.elapsed().as_secs_f64();
         tended
@@ -193,7 +200,8 @@ impl Night<'_> {
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around)?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
-        Ok(Decided { lock, shadow, facts, plan })
+        let locks = self.ledger.and_then(|ledger| lock_files(&shadow, repo, &plan, ledger));
+        Ok(Decided { lock, shadow, facts, plan, locks })
     }
 
     fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
@@ -267,6 +275,11 @@ impl Night<'_> {
 }
 
 impl Tended {
+    /// A row of which nothing more is known.
+    fn of(row: report::Repo) -> Self {
+        Self { row, idle: Vec::new(), locks: None, freed: Size::default(), short_of_space: false, left: Vec::new() }
+    }
+
     /// Takes in what a small step freed, or its failure as a row.
     fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
         match done {
@@ -324,6 +337,19 @@ fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
         Verdict::Reap { class, .. } => Some((tree, *class)),
         _ => None,
     })
+}
+
+/// What the lock files of the default branch, the checkout and the trees that stay name; none when git2 can't tell, and then they count as they
+/// were seen last.
+fn lock_files(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger) -> Option<Locks> {
+    let stays =
+        |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Reap { .. } | Verdict::Missing) && !plan.drop.contains(tree);
+    let trees =
+        plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((Inside::new(repo.place.root(), &tree.path).ok()?, &tree.admin)));
+    let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
+    let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
+    let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
+    Some(lockfiles::survey(&shadow.open().ok()?, &trees, &known))
 }
 
 /// Trees that stay, that nobody is working in, and that were looked at.

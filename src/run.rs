@@ -4,14 +4,15 @@
 //! a lock on the volume and a trash to put things in.
 
 use crate::alert;
-use crate::apply::ballast;
 use crate::apply::trash::{self, Emptied, Trash};
+use crate::apply::{ballast, trial};
 use crate::config::policy::{self, Policy};
 use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::journal;
+use crate::ledger::Ledger;
 use crate::lock::{self, LockError, LockedVolume};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::repo::Only;
@@ -116,26 +117,39 @@ fn work(
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
     let around =
         Around { trashed: trash::taken_from(&policy.volume.state), reserved: reserved(policy), lent: survey::repo::lent(&policy.repos) };
-    let night =
-        Night { now, stop, locks: locks(policy), trash, around, only: options.only, free_bytes: before.free_bytes, io: &io, pack_threads };
+    let (ledger, mut told) = ledger(policy, options, trash.is_some());
+    let night = Night {
+        now,
+        stop,
+        locks: locks(policy),
+        trash,
+        around,
+        only: options.only,
+        free_bytes: before.free_bytes,
+        ledger: ledger.as_ref(),
+        io: &io,
+        pack_threads,
+    };
     let chosen = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
     let chosen: Vec<&policy::Repo> = policy.repos.iter().filter(chosen).collect();
     bar.set_length(chosen.len() as u64);
 
     let tended = repos.install(|| tend(&night, &chosen, bar));
     let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, report));
+    let remembered = remember(&night, policy, &mut tended, &mut told, report);
     let emptied = empty_trash(&night, policy, report);
     let mut after = reckon(before, &tended, &emptied);
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
         let idle: Vec<IdleTree> = tended.iter().flat_map(|tended| &tended.idle).cloned().collect();
-        let evicted = io.install(|| eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &mut report.failures));
+        let evicted = io.install(|| eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &remembered, &mut report.failures));
         free(&mut after, Size { bytes: evicted.freed_bytes, inodes: evicted.freed_inodes });
         report.eviction = evicted;
     }
+    report.eviction.obstacles.extend(told);
     if !options.dry_run {
         after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
-        let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ..night };
+        let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ledger: None, ..night };
         tended = repos.install(|| gc_again(&night, &chosen, tended));
         after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
         if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
@@ -148,6 +162,32 @@ fn work(
     (report.volume.before, report.volume.after) = (level(&before), level(&after));
     (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
     emptied.freed.bytes
+}
+
+/// What earlier nights know of lock files, where a cache asks for it, and why it is less than it was. Only a run may try how the volume treats
+/// access times.
+fn ledger(policy: &Policy, options: &Options, may_try: bool) -> (Option<Ledger>, Vec<String>) {
+    if !options.only.evict || policy.caches.is_empty() {
+        return (None, Vec::new());
+    }
+    let (mut ledger, why) = Ledger::read(&policy.volume.state);
+    if may_try {
+        ledger.access_times = trial::keeps_access_times(&policy.volume.state).ok();
+    }
+    (Some(ledger), why.into_iter().collect())
+}
+
+/// The ledger with what this night saw; a run keeps it for the next one.
+fn remember(night: &Night<'_>, policy: &Policy, tended: &mut [Tended], told: &mut Vec<String>, report: &mut RunReport) -> Ledger {
+    let Some(ledger) = night.ledger else { return Ledger::default() };
+    let (ledger, lines) = eviction::remember(ledger.clone(), policy, night, tended);
+    told.extend(lines);
+    if night.trash.is_some()
+        && let Err(error) = ledger.write(&policy.volume.state)
+    {
+        report.failures.push(format!("failed to write the ledger of lock files: {error}; see that the volume's state folder is writable"));
+    }
+    ledger
 }
 
 /// Folders that the config gives to somebody.

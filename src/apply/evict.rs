@@ -47,6 +47,8 @@ pub struct Evictor<'a> {
     pub stop: &'a Stop,
     /// The night's time.
     pub now: DateTime<Utc>,
+    /// Whether the mount keeps access times.
+    pub access_times: bool,
     /// Held while a repo's or a tool's lock is: units that share one must not find each other's.
     pub one_at_a_time: Mutex<()>,
 }
@@ -84,8 +86,17 @@ impl Evictor<'_> {
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
     }
 
+    /// Whether a unit was used since it was surveyed. One that is gone is not in use.
+    fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
+        match found(look_again(unit, self.access_times)) {
+            Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
+            Ok(_) => None,
+            Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
+        }
+    }
+
     fn take(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
-        if let Some(outcome) = used_since(unit) {
+        if let Some(outcome) = self.used_since(unit) {
             return Ok(outcome);
         }
         unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
@@ -142,14 +153,5 @@ fn gone_is_done(moved: Result<Inside, TrashError>) -> Result<(), TrashError> {
     match moved {
         Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         moved => moved.map(drop),
-    }
-}
-
-/// Whether a unit was used since it was surveyed. One that is gone is not in use.
-fn used_since(unit: &Unit) -> Option<UnitOutcome> {
-    match found(look_again(unit)) {
-        Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
-        Ok(_) => None,
-        Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
     }
 }

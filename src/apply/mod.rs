@@ -9,3 +9,4 @@ pub mod gc;
 pub mod repo;
 pub mod rescue;
 pub mod trash;
+pub mod trial;

@@ -7,8 +7,8 @@ use super::problem::{KeyPath, Notes};
 use super::raw;
 use super::resolve::{Places, is_name, names, one_of};
 use super::roots::literal_start;
-use super::units::Count;
-use crate::facts::cache::CacheKind;
+use super::units::{Amount, Count};
+use crate::facts::cache::{CacheKind, Size};
 use crate::inside::Inside;
 use std::collections::HashSet;
 use std::path::Path;
@@ -55,9 +55,26 @@ pub(super) fn caches(
         let depth = depth(cache.depth, kind, &at.key("depth"), notes);
         let Some((kind, name)) = kind.zip(name) else { continue };
         let min_age = cache.min_age.map_or(min_age, |time| time.0.max(min_age));
-        resolved.push(Cache { name, kind, place, depth, min_age, reserve: cache.reserve.map_or(0, |bytes| bytes.0) });
+        let (reserve, budget) = (amount(cache.reserve, 0), cache.budget.map(|budget| amount(Some(budget), u64::MAX)));
+        check_budget(reserve, budget, &at, notes);
+        resolved.push(Cache { name, kind, place, depth, min_age, reserve, budget });
     }
     resolved
+}
+
+/// What was typed, and `otherwise` where nothing was.
+fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
+    let Amount { bytes, inodes } = typed.unwrap_or_default();
+    Size { bytes: bytes.map_or(otherwise, |bytes| bytes.0), inodes: inodes.map_or(otherwise, |count| count.0 as u64) }
+}
+
+fn check_budget(reserve: Size, budget: Option<Size>, at: &KeyPath, notes: &mut Notes) {
+    let Some(budget) = budget else { return };
+    if budget.bytes == 0 || budget.inodes == 0 {
+        notes.add(&at.key("budget"), "0 would empty the cache; write a size such as 25GiB, or leave the key out for no budget");
+    } else if reserve.bytes > budget.bytes || reserve.inodes > budget.inodes {
+        notes.add(&at.key("reserve"), "is more than the cache's budget; lower it, or raise the budget");
+    }
 }
 
 fn kind(typed: &raw::Cache, at: &KeyPath, notes: &mut Notes) -> Option<CacheKind> {

@@ -2,7 +2,7 @@
 //!
 //! It must never be half there: a [`Policy`] exists only when every line of the config made sense.
 
-use crate::facts::cache::CacheKind;
+use crate::facts::cache::{CacheKind, Size};
 use crate::inside::Inside;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub const HIGH: Marks = Marks { bytes: 0.85, inodes: 0.85 };
 pub const LOW: Marks = Marks { bytes: 0.75, inodes: 0.75 };
 /// `eviction.min_age`: the contract's; what yesterday's agents used, today's will use.
 pub const MIN_AGE: Duration = DAY;
+/// `eviction.in_use`: a job that finds its packages gone is what the caches are there to prevent.
+pub const IN_USE: InUse = InUse::Keep;
 /// `run.repos_in_parallel`: the contract's; a repack takes a core and memory.
 pub const REPOS_IN_PARALLEL: usize = 4;
 /// `run.io_threads`: the contract's; they mostly wait on the network.
@@ -91,6 +93,18 @@ pub struct Eviction {
     pub budget: Option<u64>,
     /// Nothing used within this time goes; a cache may ask for more.
     pub min_age: Duration,
+    /// What becomes of what live trees' lock files name.
+    pub in_use: InUse,
+}
+
+/// What becomes of what is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InUse {
+    /// It stays, whatever the volume needs.
+    #[default]
+    Keep,
+    /// It goes when nothing else is left.
+    Last,
 }
 
 /// Fractions of the volume, 0 to 1.
@@ -184,8 +198,10 @@ pub struct Cache {
     pub depth: usize,
     /// Nothing used within this time goes: the larger of the cache's and the eviction's.
     pub min_age: Duration,
-    /// Bytes that must stay.
-    pub reserve: u64,
+    /// What must stay.
+    pub reserve: Size,
+    /// What it may hold, whatever the volume has left; over it, eviction goes on to 90 % of it.
+    pub budget: Option<Size>,
 }
 
 /// Where a run's outcome is sent.

@@ -5,7 +5,7 @@
 
 use super::problem::{KeyPath, Notes, Problem, Step};
 use super::tree::{Seek, Tree};
-use super::units::{Bytes, ClassAge, Count, Percent, Time};
+use super::units::{Amount, Bytes, ClassAge, Count, Percent, Time};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
@@ -51,6 +51,7 @@ pub(super) struct Eviction {
     pub(super) low: Mapping<Marks>,
     pub(super) budget: Option<Bytes>,
     pub(super) min_age: Option<Time>,
+    pub(super) in_use: Option<String>,
 }
 
 /// `eviction.high` and `eviction.low`.
@@ -131,7 +132,8 @@ pub(super) struct Cache {
     pub(super) path: Option<String>,
     pub(super) depth: Option<Count>,
     pub(super) min_age: Option<Time>,
-    pub(super) reserve: Option<Bytes>,
+    pub(super) reserve: Option<Amount>,
+    pub(super) budget: Option<Amount>,
 }
 
 /// `alerts`.

@@ -3,7 +3,7 @@
 //! A pure function: it must never look at the disk, and never stop at the first problem. Where a value makes no sense it
 //! notes so and goes on with a stand-in; the policy it returns is used only when nothing was noted.
 
-use super::policy::{self, Eviction, Marks, Policy, Run, Volume};
+use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, Count, Percent, Time};
 use super::{alerts, caches, raw, repos};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// More threads than this are a slip of the finger.
 const MOST_THREADS: usize = 1024;
+
+const IN_USE: [(&str, InUse); 2] = [("keep", InUse::Keep), ("last", InUse::Last)];
 
 /// Resolves a whole config.
 pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
@@ -68,7 +70,9 @@ fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction 
         notes.add(&at.key("budget"), "0 would empty every cache; write a size such as 25GiB, or leave the key out for no budget");
     }
     let min_age = typed.min_age.map_or(policy::MIN_AGE, |time| time.0);
-    Eviction { high, low, budget: typed.budget.map(|bytes| bytes.0), min_age }
+    let in_use = typed.in_use.as_deref().map(|name| one_of(&IN_USE, name));
+    let in_use = in_use.transpose().map_err(|unknown| notes.add(&at.key("in_use"), unknown)).ok().flatten().unwrap_or(policy::IN_USE);
+    Eviction { high, low, budget: typed.budget.map(|bytes| bytes.0), min_age, in_use }
 }
 
 fn marks(typed: &raw::Marks, default: Marks) -> Marks {

@@ -5,7 +5,9 @@
 
 use super::policy::Age;
 use bytesize::ByteSize;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -113,6 +115,53 @@ impl FromStr for Count {
 
     fn from_str(typed: &str) -> Result<Self, String> {
         typed.parse().map(Self).map_err(|_| format!("`{typed}` is no count; write {A_COUNT}"))
+    }
+}
+
+/// An amount of bytes, or of bytes and inodes: `25GiB`, or `{bytes: 25GiB, inodes: 200000}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, remote = "Self")]
+pub struct Amount {
+    /// Bytes.
+    pub bytes: Option<Bytes>,
+    /// Files and folders.
+    pub inodes: Option<Count>,
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+struct AmountVisitor;
+
+impl<'de> Visitor<'de> for AmountVisitor {
+    type Value = Amount;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(A_SIZE)
+    }
+
+    fn visit_str<E: Error>(self, typed: &str) -> Result<Amount, E> {
+        let bytes = typed.parse().map_err(E::custom)?;
+        Ok(Amount { bytes: Some(bytes), inodes: None })
+    }
+
+    fn visit_u64<E: Error>(self, typed: u64) -> Result<Amount, E> {
+        self.visit_str(&typed.to_string())
+    }
+
+    fn visit_i64<E: Error>(self, typed: i64) -> Result<Amount, E> {
+        self.visit_str(&typed.to_string())
+    }
+
+    fn visit_f64<E: Error>(self, typed: f64) -> Result<Amount, E> {
+        self.visit_str(&format!("{typed:?}"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, keys: A) -> Result<Amount, A::Error> {
+        Amount::deserialize(MapAccessDeserializer::new(keys))
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A size that nobody measured is none. It must never be a guess: eviction counts on it.
 
+use super::locks::Naming;
 use super::package::Package;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
@@ -48,7 +49,9 @@ pub struct Unit {
     pub paths: Vec<Inside>,
     /// What lock files call what it holds; none where nobody can tell.
     pub packages: Vec<Package>,
-    /// The newest sign of use.
+    /// When a lock file last named one of them, as far as anybody remembers.
+    pub named: Option<Naming>,
+    /// The newest sign of use that the unit itself gives.
     pub last_used: DateTime<Utc>,
     /// How that is known.
     pub last_used_from: UsedFrom,
@@ -60,6 +63,21 @@ pub struct Unit {
     pub tree: Option<Tree>,
     /// None until somebody sized it: listing must stay cheap.
     pub size: Option<Size>,
+    /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is sized.
+    pub shared: Vec<Shared>,
+}
+
+/// A file with several links, of which a unit holds some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shared {
+    /// Device and inode.
+    pub file: (u64, u64),
+    /// Links in the unit.
+    pub here: u64,
+    /// All links.
+    pub links: u64,
+    /// Bytes of its blocks, freed with the last link.
+    pub bytes: u64,
 }
 
 /// The worktree that a piece of build output stands in.
@@ -98,6 +116,8 @@ pub enum UsedFrom {
     WriteTime,
     /// The activity of the worktree it stands in.
     WorktreeActivity,
+    /// A lock file named it then.
+    Named,
 }
 
 /// What something occupies.
@@ -125,8 +145,10 @@ pub struct Cache {
     pub kind: CacheKind,
     /// Its units, in no order.
     pub units: Vec<Unit>,
-    /// Bytes that must stay.
-    pub reserve: u64,
+    /// What must stay.
+    pub reserve: Size,
+    /// What it may hold; none where only the volume counts.
+    pub budget: Option<Size>,
     /// What could not be read: those units stay.
     pub problems: Vec<String>,
 }

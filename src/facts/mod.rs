@@ -4,6 +4,7 @@
 //! a decision must never mistake "could not look" for "looked, and it was fine".
 
 pub mod cache;
+pub mod locks;
 pub mod package;
 pub mod repo;
 pub mod volume;

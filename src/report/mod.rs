@@ -299,6 +299,12 @@ pub struct Unit {
     pub last_used: DateTime<Utc>,
     /// How that is known.
     pub last_used_from: UsedFrom,
+    /// Whose lock file named it last, where any did.
+    #[serde(default)]
+    pub named_by: Option<String>,
+    /// A live tree's lock file names it today: it went because nothing else was left, and the config allows it.
+    #[serde(default)]
+    pub in_use: bool,
     /// What became of it.
     pub outcome: UnitOutcome,
 }

@@ -96,15 +96,16 @@ pub fn counts(store: &Store) -> Counts {
 /// What was evicted: `outcomes` are in the plan's order, `freed` is measured (or, in a dry run, foreseen).
 pub fn eviction(plan: evict::Eviction, outcomes: Vec<UnitOutcome>, freed: Size) -> Eviction {
     let units = plan.units.into_iter().zip(outcomes).map(|(unit, outcome)| unit_row(unit, outcome)).collect();
+    let wanted = plan.wanted.total();
     Eviction {
         triggered: true,
         reason: plan.wanted.reason,
-        wanted_bytes: plan.wanted.bytes,
+        wanted_bytes: wanted.bytes,
         freed_bytes: freed.bytes,
-        shortfall_bytes: plan.wanted.bytes.saturating_sub(freed.bytes),
-        wanted_inodes: plan.wanted.inodes,
+        shortfall_bytes: plan.shortfall.bytes.max(wanted.bytes.saturating_sub(freed.bytes)),
+        wanted_inodes: wanted.inodes,
         freed_inodes: freed.inodes,
-        shortfall_inodes: plan.wanted.inodes.saturating_sub(freed.inodes),
+        shortfall_inodes: plan.shortfall.inodes.max(wanted.inodes.saturating_sub(freed.inodes)),
         obstacles: plan.obstacles,
         units,
     }
@@ -112,14 +113,18 @@ pub fn eviction(plan: evict::Eviction, outcomes: Vec<UnitOutcome>, freed: Size) 
 
 fn unit_row(unit: cache::Unit, outcome: UnitOutcome) -> Unit {
     let size = unit.size.unwrap_or_default();
+    let (last_used, last_used_from) = evict::last_use(&unit);
+    let in_use = evict::in_use(&unit);
     Unit {
         cache: unit.cache,
         kind: unit.kind,
         unit: unit.name,
         bytes: size.bytes,
         inodes: size.inodes,
-        last_used: unit.last_used,
-        last_used_from: unit.last_used_from,
+        last_used,
+        last_used_from,
+        named_by: unit.named.map(|named| named.by),
+        in_use,
         outcome,
     }
 }

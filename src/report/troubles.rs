@@ -2,7 +2,7 @@
 //!
 //! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a tree that stays.
 
-use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, UnitOutcome, words};
+use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, words};
 
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub enum Kind {
 
 /// The report's troubles: the shortfall first, then by repo, then the caches' and the run's own.
 pub fn troubles(report: &RunReport) -> Vec<Trouble> {
-    let mut found: Vec<Trouble> = shortfall(&report.eviction).into_iter().collect();
+    let mut found: Vec<Trouble> = shortfall(&report.eviction).into_iter().chain(in_use_went(report)).collect();
     for repo in &report.repos {
         of_repo(report, repo, &mut found);
     }
@@ -63,6 +63,23 @@ fn shortfall(eviction: &Eviction) -> Option<Trouble> {
         "eviction fell short by {missing}. Lower a cache's reserve or min_age, name more caches in the config, or enlarge the volume."
     );
     Some(Trouble { about: String::new(), why, kind: Kind::Shortfall })
+}
+
+/// `12 units, 1.4 GiB, that lock files of live trees name`; none when nothing in use went.
+pub(crate) fn in_use(eviction: &Eviction) -> Option<String> {
+    let gone: Vec<&Unit> = eviction.units.iter().filter(|unit| unit.in_use && unit.outcome.goes()).collect();
+    let bytes = gone.iter().map(|unit| unit.bytes).sum();
+    (!gone.is_empty())
+        .then(|| format!("{}, {}, that lock files of live trees name", words::count(gone.len() as u64, "unit"), words::size(bytes)))
+}
+
+fn in_use_went(report: &RunReport) -> Option<Trouble> {
+    let verb = if report.run.dry_run { "will have to go" } else { "had to go" };
+    let why = format!(
+        "{} {verb}, for nothing else was left: the next jobs fetch them again. Enlarge the volume, or keep them with eviction.in_use: keep.",
+        in_use(&report.eviction)?
+    );
+    Some(Trouble { about: String::new(), why, kind: Kind::Warning })
 }
 
 /// What an eviction fell short by, in words; none when it didn't.

@@ -145,7 +145,7 @@ fn broken_index(error: &git2::Error) -> io::Error {
 }
 
 /// A tree's index, as far as it matters.
-struct Staged {
+pub(super) struct Staged {
     entries: BTreeMap<PathBuf, git2::IndexEntry>,
     conflicts: bool,
     /// When the index was written: a file written in the same moment may differ unseen.
@@ -153,7 +153,7 @@ struct Staged {
 }
 
 impl Staged {
-    fn read(admin: &Inside) -> io::Result<Self> {
+    pub(super) fn read(admin: &Inside) -> io::Result<Self> {
         let place = admin.join("index").map_err(io::Error::other)?;
         let Some(stat) = found(beneath::stat(&place))? else {
             return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
@@ -168,6 +168,16 @@ impl Staged {
         #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
         Ok(Self { entries, conflicts: index.has_conflicts(), written })
+    }
+
+    /// Every path that it names.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.entries.keys().map(PathBuf::as_path)
+    }
+
+    /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just that.
+    pub(super) fn vouched(&self, path: &Path, stamp: &Stamp) -> Option<Oid> {
+        self.entries.get(path).map(|entry| entry.id).filter(|blob| self.vouches(path, stamp, *blob))
     }
 
     /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.

@@ -30,6 +30,11 @@ impl<'repo> Upstream<'repo> {
         Self { repo, tip, patches: HashMap::new() }
     }
 
+    /// The default branch's commit, where there is one.
+    pub(super) fn tip(&self) -> Option<Oid> {
+        self.tip
+    }
+
     /// How `head` is known to have landed.
     pub fn landed(&mut self, head: Oid) -> Option<Landed> {
         let tip = self.tip?;

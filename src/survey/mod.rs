@@ -6,6 +6,7 @@
 pub mod caches;
 pub mod known;
 pub mod landed;
+pub mod lockfiles;
 pub mod mount;
 pub mod probe;
 pub mod reach;

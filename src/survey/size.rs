@@ -8,7 +8,7 @@
 //! closed before the next: however deep or wide a tree is, a thread holds one descriptor, and the stack stays flat.
 
 use crate::beneath;
-use crate::facts::cache::Size;
+use crate::facts::cache::{Shared, Size};
 use crate::inside::Inside;
 use rayon::Scope;
 use rustix::fd::OwnedFd;
@@ -29,22 +29,24 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
 pub fn size(paths: &[Inside]) -> io::Result<Size> {
-    first_problem(tally(paths))
+    let Weighed { size, problems, .. } = sum_up(paths);
+    first_problem(size, problems)
 }
 
-fn first_problem((size, problems): (Size, Vec<String>)) -> io::Result<Size> {
-    problems.into_iter().next().map_or(Ok(size), |problem| Err(io::Error::other(problem)))
+fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
+    problems.into_iter().next().map_or(Ok(what), |problem| Err(io::Error::other(problem)))
 }
 
-/// The same for what somebody may have put a git repo or a worktree into: that is work, and no tool brings it back.
+/// The same, with the files that have links elsewhere too. Where `may_hold_repos`, somebody may have put a git repo or a worktree into it:
+/// that is work, and no tool brings it back.
 ///
 /// # Errors
 /// As [`size`]; there is a `.git` somewhere in it.
-pub fn size_without_repos(paths: &[Inside]) -> io::Result<Size> {
-    let (sum, repo) = sum_up(paths);
-    match repo {
+pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
+    let sum = sum_up(paths);
+    match sum.repos.into_iter().min().filter(|_| may_hold_repos) {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
-        None => first_problem(sum),
+        None => first_problem((sum.size, sum.shared), sum.problems),
     }
 }
 
@@ -57,21 +59,26 @@ pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
     for entry in std::fs::read_dir(root)? {
         entries.push(Inside::new(root, &entry?.path()).map_err(io::Error::other)?);
     }
-    Ok(tally(&entries))
+    let Weighed { size, problems, .. } = sum_up(&entries);
+    Ok((size, problems))
 }
 
-fn tally(paths: &[Inside]) -> (Size, Vec<String>) {
-    sum_up(paths).0
+/// What came of weighing.
+struct Weighed {
+    size: Size,
+    shared: Vec<Shared>,
+    /// Folders that hold a `.git`.
+    repos: Vec<PathBuf>,
+    problems: Vec<String>,
 }
 
-/// The sum, and the first folder, by its path, that holds a `.git`.
-fn sum_up(paths: &[Inside]) -> ((Size, Vec<String>), Option<PathBuf>) {
+fn sum_up(paths: &[Inside]) -> Weighed {
     let sum = Mutex::new(Sum::default());
     rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
-    let repo = std::mem::take(&mut sum.repos).into_iter().min();
-    ((sum.total(), sum.problems), repo)
+    let shared = sum.count_linked();
+    Weighed { size: sum.size, shared, repos: sum.repos, problems: sum.problems }
 }
 
 /// One of the weighed paths, for its tasks.
@@ -98,7 +105,7 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside) {
 }
 
 fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
-    scope.spawn(move |scope| match weigh(&base, &directory) {
+    scope.spawn(move |scope| match weigh_one(&base, &directory) {
         Ok((found, below)) => {
             lock(sum).merge(found, base.place, &directory);
             for name in below {
@@ -112,7 +119,7 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
 }
 
 /// Weighs what one directory holds; its own directories are named, to be weighed next.
-fn weigh(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
+fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
     let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
     while let Some(entry) = entries.read() {
@@ -202,14 +209,18 @@ impl Sum {
         self.problems.push(format!("failed to weigh `{}`: {}", plain(place, below).display(), beneath::cause(errno)));
     }
 
-    /// A file with several links counts once, when all of them were seen.
-    fn total(&mut self) -> Size {
-        for (_, linked) in std::mem::take(&mut self.linked) {
-            if linked.seen >= linked.links {
-                self.count(linked.blocks);
+    /// A file with several links counts once, when all of them were seen. The others are given, in order.
+    fn count_linked(&mut self) -> Vec<Shared> {
+        let mut shared = Vec::new();
+        for (file, Linked { seen, links, blocks }) in std::mem::take(&mut self.linked) {
+            if seen >= links {
+                self.count(blocks);
+            } else {
+                shared.push(Shared { file, here: seen, links, bytes: blocks * BLOCK });
             }
         }
-        self.size
+        shared.sort_unstable_by_key(|shared| shared.file);
+        shared
     }
 }
 
@@ -241,6 +252,8 @@ mod tests {
         field.file("b/other", 1);
         fs::hard_link(file.path(), field.at("b/link").path()).unwrap();
         assert_eq!(size(&[field.at("a")]).unwrap(), Size { bytes: blocks(&[&field.at("a")]), inodes: 1 });
+        let shared = weigh(&[field.at("a")], false).unwrap().1;
+        assert_eq!(shared.iter().map(|file| (file.here, file.links, file.bytes)).collect::<Vec<_>>(), [(1, 2, blocks(&[&file]))]);
         let all = [&field.at("a"), &field.at("b"), &file, &field.at("b/other")];
         assert_eq!(size(&[field.at("a"), field.at("b")]).unwrap(), Size { bytes: blocks(&all), inodes: 4 });
     }
@@ -262,9 +275,9 @@ mod tests {
         let field = Field::new();
         field.file("models/org/mine/.git", 1);
         field.file("models/org/theirs/weights", 1);
-        let error = size_without_repos(&[field.at("models")]).unwrap_err().to_string();
+        let error = weigh(&[field.at("models")], true).unwrap_err().to_string();
         assert_eq!(error, "`models/org/mine` is a git repo or worktree, so what holds it stays");
-        assert_eq!(size_without_repos(&[field.at("models/org/theirs")]).unwrap(), size(&[field.at("models/org/theirs")]).unwrap());
+        assert_eq!(weigh(&[field.at("models/org/theirs")], true).unwrap().0, size(&[field.at("models/org/theirs")]).unwrap());
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Stamp {
 }
 
 #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "sizes and nanoseconds are never negative or large")]
-fn stamp(stat: &Stat) -> Stamp {
+pub(super) fn stamp(stat: &Stat) -> Stamp {
     Stamp {
         mode: stat.st_mode,
         size: stat.st_size as u64,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use treewarden::config::policy;
-use treewarden::facts::cache::{CacheKind, Unit};
+use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::inside::Inside;
 use treewarden::survey::{caches, size};
 
@@ -75,8 +75,9 @@ impl Bench {
     fn units(&self, kind: CacheKind) -> Vec<Unit> {
         let root: Arc<Path> = self.volume.path().canonicalize().unwrap().into();
         let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
-        let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: 0 };
-        let seen = caches::survey(&[policy], &[]).remove(0);
+        let policy =
+            policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: Size::default(), budget: None };
+        let seen = caches::survey(&[policy], &[], true).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         seen.units
     }
@@ -127,7 +128,7 @@ fn cargo() {
     bench.write("src/lib.rs", "");
     let fetch = || bench.run("CARGO_HOME", &["cargo", "fetch"]);
     fetch();
-    bench.proves(CacheKind::Cargo, &["itoa-1.0.18.crate", "src itoa-1.0.18"], fetch);
+    bench.proves(CacheKind::Cargo, &["itoa-1.0.18"], fetch);
 }
 
 #[test]

@@ -4,9 +4,9 @@
 
 use std::path::Path;
 use std::time::Duration;
-use treewarden::config::policy::{Age, GcStrategy, Policy};
+use treewarden::config::policy::{Age, GcStrategy, InUse, Policy};
 use treewarden::config::{ConfigError, load, parse};
-use treewarden::facts::cache::CacheKind;
+use treewarden::facts::cache::{CacheKind, Size};
 
 const EXAMPLE: &str = include_str!("../../config/treewarden.yaml");
 const DAY: Duration = Duration::from_hours(24);
@@ -78,8 +78,12 @@ alerts:
     assert_eq!(policy.eviction.budget, Some(25 * GIB));
     assert_eq!(policy.repos[0].name, "acme/shop");
     assert_eq!(policy.repos[0].place.path(), Path::new("/data/acme__shop"));
+    let none = Size::default();
     let caches: Vec<_> = policy.caches.iter().map(|c| (c.name.as_str(), c.kind, c.depth, c.min_age, c.reserve)).collect();
-    assert_eq!(caches, [("npm", CacheKind::Npm, 1, DAY, 0), ("models", CacheKind::Folder, 1, 7 * DAY, 2 * GIB)]);
+    assert_eq!(
+        caches,
+        [("npm", CacheKind::Npm, 1, DAY, none), ("models", CacheKind::Folder, 1, 7 * DAY, Size { bytes: 2 * GIB, inodes: 0 })]
+    );
     let webhook = policy.alerts.webhook.expect("it was typed");
     assert_eq!((webhook.url_env.as_str(), webhook.when.len()), ("TREEWARDEN_WEBHOOK_URL", 4));
 }
@@ -90,7 +94,7 @@ fn the_defaults_are_the_contracts() {
     assert_eq!(policy.volume.state.relative(), Path::new(".treewarden"));
     let (high, low) = (policy.eviction.high, policy.eviction.low);
     assert_eq!([high.bytes, high.inodes, low.bytes, low.inodes].map(|mark| format!("{mark:.4}")), ["0.8500", "0.8500", "0.7500", "0.7500"]);
-    assert_eq!((policy.eviction.budget, policy.eviction.min_age), (None, DAY));
+    assert_eq!((policy.eviction.budget, policy.eviction.min_age, policy.eviction.in_use), (None, DAY, InUse::Keep));
     let run = policy.run;
     assert_eq!((run.repos_in_parallel, run.io_threads, run.deadline, run.max_reaped), (4, 32, DAY / 6, 50));
     let repo = &policy.repos[0];
@@ -129,6 +133,16 @@ repos: [{x: 1}]\ncaches: [{x: 1}]\nalerts: {x: 1, webhook: {x: 1}}";
     let missing: Vec<_> =
         known.into_iter().filter(|key| !EXAMPLE.contains(&format!("{key}:")) && !EXAMPLE.contains(&format!("#   {key} "))).collect();
     assert_eq!(missing, [""; 0]);
+}
+
+#[test]
+fn a_caches_limits_are_bytes_or_bytes_and_inodes() {
+    let caches = "[{kind: npm, path: a, reserve: {inodes: 3}, budget: 1MiB}, {kind: pip, path: b, budget: {bytes: 1MiB, inodes: 70}}]";
+    let policy = accepted(&format!("volume: {{root: /data}}\nrepos: []\neviction: {{in_use: last}}\ncaches: {caches}"));
+    let limits: Vec<_> = policy.caches.iter().map(|cache| (cache.reserve, cache.budget)).collect();
+    let size = |bytes, inodes| Size { bytes, inodes };
+    assert_eq!(limits, [(size(0, 3), Some(size(1 << 20, u64::MAX))), (size(0, 0), Some(size(1 << 20, 70)))]);
+    assert_eq!(policy.eviction.in_use, InUse::Last);
 }
 
 #[test]
@@ -286,6 +300,12 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ("defaults: {worktrees: {roots: ['a\\*']}}", &["3: defaults.worktrees.roots[0]: `a\\*` holds a control character or a backslash"]),
     ("defaults: {worktrees: {roots: ['<rep>/*']}}", &["3: defaults.worktrees.roots[0]: `<rep>/*` holds a placeholder that is unknown"]),
     ("defaults: {worktrees: {roots: ['{a']}}", &["3: defaults.worktrees.roots[0]: `{a` is no glob"]),
+    ("eviction: {in_use: never}", &["3: eviction.in_use: `never` is unknown; write one of keep, last"]),
+    ("caches: [{kind: npm, path: a, budget: 0}]", &["3: caches[0].budget: 0 would empty the cache"]),
+    ("caches: [{kind: npm, path: a, budget: {inodes: 0}}]", &["3: caches[0].budget: 0 would empty the cache"]),
+    ("caches: [{kind: npm, path: a, budget: {files: 1}}]", &["3: caches[0].budget.files: unknown key; known here: `bytes` or `inodes`"]),
+    ("caches: [{kind: npm, path: a, budget: many}]", &["3: caches[0].budget: `many` is no size"]),
+    ("caches: [{kind: npm, path: a, budget: 1GiB, reserve: 2GiB}]", &["3: caches[0].reserve: is more than the cache's budget"]),
     ("caches: [{}]", &["3: caches[0].kind: is missing"]),
     ("caches: [{kind: npm, path: .treewarden/npm}]", &["3: caches[0].path: `.treewarden/npm` lies inside volume.state"]),
     ("caches: [{kind: npm, path: /database}]", &["3: caches[0].path: `/database` is no folder below volume.root"]),

@@ -10,6 +10,7 @@ mod cronjobs;
 mod dry_run;
 mod eviction;
 mod gc;
+mod in_use;
 mod kills;
 mod lenders;
 mod locks;

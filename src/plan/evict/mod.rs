@@ -4,9 +4,10 @@
 //! the queue hands out batches, the caller weighs them and hands them back.
 //!
 //! ```text
-//! let Some(wanted) = evict::wanted(&usage, &policy) else { return };
-//! sizing::weigh_reserved(&mut caches);
-//! let mut queue = evict::order(caches, wanted, now);
+//! sizing::weigh_whole(&mut caches);
+//! let Some(wanted) = evict::with_budgets(evict::wanted(&usage, &policy), &caches) else { return };
+//! evict::name(&mut caches, &names);
+//! let mut queue = evict::order(caches, wanted, policy.in_use, now);
 //! while let Some(batch) = queue.next_batch() {
 //!     let (units, problems) = sizing::weigh(batch);
 //!     queue.choose(units, problems);
@@ -15,15 +16,21 @@
 //! ```
 //!
 //! What comes out is the shortest run of the least recently used units that frees enough, without those that must stay: too young ones,
-//! those a reserve holds, and those whose going frees nothing. It must never depend on the order in which units were listed.
+//! those a reserve holds, those whose going frees nothing, and those in use, unless the operator lets them go last. Caches over their own
+//! budget come first, each for itself. It must never depend on the order in which units were listed.
 
+mod links;
+mod used;
 mod wanted;
 
-pub use wanted::{Wanted, calm, wanted};
+pub use used::{in_use, last_use, name};
+pub use wanted::{Wanted, calm, wanted, with_budgets};
 
+use crate::config::policy::InUse;
 use crate::facts::cache::{Cache, Size, Unit};
 use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
+use links::{Links, standing};
 use lru::LruCache;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -39,7 +46,8 @@ pub struct Queue {
     wanted: Wanted,
     /// By number, in order of last use.
     waiting: LruCache<usize, Unit>,
-    reserves: HashMap<String, Reserve>,
+    limits: HashMap<String, Limits>,
+    links: Links,
     chosen: Vec<Unit>,
     foreseen: Size,
     held: Held,
@@ -54,18 +62,20 @@ pub struct Eviction {
     pub units: Vec<Unit>,
     /// What they free together.
     pub foreseen: Size,
-    /// What is missing; zero when enough is foreseen.
+    /// What is missing, of the volume or of the caches' budgets; zero when enough is foreseen.
     pub shortfall: Size,
     /// Units that must stay, by cache and reason, and what could not be read.
     pub obstacles: Vec<String>,
 }
 
-/// What a cache may still give without going below its reserve.
-struct Reserve {
-    /// Bytes that must stay.
-    bytes: u64,
-    /// Bytes that may go.
-    spare: u64,
+/// How far a cache with a reserve or a budget may go, and should.
+struct Limits {
+    /// What must stay.
+    reserve: Size,
+    /// What may go.
+    spare: Size,
+    /// What should go, to get below its budget.
+    over: Size,
 }
 
 /// Units that must stay, by cache and reason, and what could not be read.
@@ -78,25 +88,32 @@ struct Held {
 /// Puts the caches' units in order: least recently used first, and by cache, name and path where the times are the same, so that
 /// the dry run and the run agree. Units that are too young, or used after `now`, are held back.
 ///
-/// A cache with a reserve must come with all its units weighed; what isn't weighed counts as nothing, and so stays.
-pub fn order(caches: Vec<Cache>, wanted: Wanted, now: DateTime<Utc>) -> Queue {
-    let reserves = caches.iter().filter(|cache| cache.reserve > 0).map(|cache| (cache.name.clone(), reserve(cache))).collect();
+/// A cache with a reserve or a budget must come with all its units weighed; what isn't weighed counts as nothing, and so stays. What is over
+/// a cache's budget is chosen at once.
+pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Utc>) -> Queue {
+    let limited = caches.iter().filter(|cache| cache.budget.is_some() || cache.reserve != Size::default());
+    let limits = limited.map(|cache| (cache.name.clone(), limits(cache, &wanted))).collect();
     let (mut held, mut units) = (Held::default(), Vec::new());
     for cache in caches {
         held.problems.extend(cache.problems.into_iter().map(|problem| format!("{}: {problem}", cache.name)));
         for unit in cache.units {
-            match too_young(&unit, now) {
+            match held_back(&unit, in_use, now) {
                 Some(reason) => held.unit(unit, reason),
                 None => units.push(unit),
             }
         }
     }
     units.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
-    let mut waiting = LruCache::unbounded();
+    let (waiting, links) = (LruCache::unbounded(), Links::default());
+    let mut queue = Queue { wanted, waiting, limits, links, chosen: Vec::new(), foreseen: Size::default(), held };
     for (number, unit) in units.into_iter().enumerate() {
-        waiting.put(number, unit);
+        if queue.is_over_budget(&unit.cache) {
+            queue.choose_one(unit);
+        } else {
+            queue.waiting.put(number, unit);
+        }
     }
-    Queue { wanted, waiting, reserves, chosen: Vec::new(), foreseen: Size::default(), held }
+    queue
 }
 
 impl Queue {
@@ -122,10 +139,15 @@ impl Queue {
     }
 
     /// What goes.
-    pub fn finish(self) -> Eviction {
+    pub fn finish(mut self) -> Eviction {
+        for unit in self.links.left() {
+            self.held.unit(unit, NOTHING.into());
+        }
+        let mut over = Size::default();
+        self.limits.values().for_each(|limits| over += limits.over);
         let shortfall = Size {
-            bytes: self.wanted.bytes.saturating_sub(self.foreseen.bytes),
-            inodes: self.wanted.inodes.saturating_sub(self.foreseen.inodes),
+            bytes: self.wanted.bytes.saturating_sub(self.foreseen.bytes).max(over.bytes),
+            inodes: self.wanted.inodes.saturating_sub(self.foreseen.inodes).max(over.inodes),
         };
         let obstacles = self.held.told();
         Eviction { wanted: self.wanted, units: self.chosen, foreseen: self.foreseen, shortfall, obstacles }
@@ -135,21 +157,29 @@ impl Queue {
         self.foreseen.bytes >= self.wanted.bytes && self.foreseen.inodes >= self.wanted.inodes
     }
 
-    fn choose_one(&mut self, unit: Unit) {
-        let size = match unit.size {
-            None => return self.held.unit(unit, "could not be weighed".into()),
-            Some(size) if size == Size::default() => return self.held.unit(unit, "would free nothing: gone, or linked elsewhere".into()),
-            Some(size) => size,
-        };
-        if let Some(reserve) = self.reserves.get_mut(&unit.cache) {
-            if size.bytes > reserve.spare {
-                let reserve = ByteSize(reserve.bytes).display().iec();
+    fn is_over_budget(&self, cache: &str) -> bool {
+        self.limits.get(cache).is_some_and(|limits| limits.over != Size::default())
+    }
+
+    fn choose_one(&mut self, mut unit: Unit) {
+        if unit.size.is_none() {
+            return self.held.unit(unit, "could not be weighed".into());
+        }
+        let gain = self.links.gain(&unit);
+        if gain == Size::default() {
+            return if unit.shared.is_empty() { self.held.unit(unit, NOTHING.into()) } else { self.links.wait(unit) };
+        }
+        if let Some(limits) = self.limits.get_mut(&unit.cache) {
+            if gain.bytes > limits.spare.bytes || gain.inodes > limits.spare.inodes {
+                let reserve = in_amounts(limits.reserve);
                 return self.held.unit(unit, format!("held by its reserve of {reserve}"));
             }
-            reserve.spare -= size.bytes;
+            limits.spare = less(limits.spare, gain);
+            limits.over = less(limits.over, gain);
         }
-        self.foreseen.bytes += size.bytes;
-        self.foreseen.inodes += size.inodes;
+        self.chosen.extend(self.links.go(&unit));
+        self.foreseen += gain;
+        unit.size = Some(gain);
         self.chosen.push(unit);
     }
 }
@@ -171,24 +201,42 @@ impl Held {
     }
 }
 
-fn reserve(cache: &Cache) -> Reserve {
-    let standing: u64 = cache.units.iter().filter_map(|unit| unit.size).map(|size| size.bytes).sum();
-    Reserve { bytes: cache.reserve, spare: standing.saturating_sub(cache.reserve) }
+const NOTHING: &str = "would free nothing: gone, or linked elsewhere";
+
+fn limits(cache: &Cache, wanted: &Wanted) -> Limits {
+    let over = wanted.caches.get(&cache.name).copied().unwrap_or_default();
+    Limits { reserve: cache.reserve, spare: less(standing(cache), cache.reserve), over }
 }
 
-/// What decides which unit goes first.
+fn less(from: Size, size: Size) -> Size {
+    Size { bytes: from.bytes.saturating_sub(size.bytes), inodes: from.inodes.saturating_sub(size.inodes) }
+}
+
+/// What decides which unit goes first. All that is in use was named tonight, so there its own signs count.
 fn rank(unit: &Unit) -> impl Ord + '_ {
-    (unit.last_used, &unit.cache, &unit.name, &unit.paths)
+    let used = if in_use(unit) { unit.last_used } else { last_use(unit).0 };
+    (in_use(unit), used, &unit.cache, &unit.name, &unit.paths)
 }
 
-/// Why the unit's age keeps it.
-fn too_young(unit: &Unit, now: DateTime<Utc>) -> Option<String> {
+/// Why the unit stays whatever is wanted: somebody needs it, or may.
+fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
+    if in_use(unit) && policy == InUse::Keep {
+        return Some("in use: lock files of live trees name them (eviction.in_use: keep)".into());
+    }
     if unit.last_used > now {
         return Some("last used in the future, by their time stamps".into());
     }
+    let used = if in_use(unit) { unit.last_used } else { last_use(unit).0 };
     // A minimum beyond what time can express is never reached.
     let min_age = TimeDelta::from_std(unit.min_age).unwrap_or(TimeDelta::MAX);
-    (now - unit.last_used < min_age).then(|| format!("younger than {}", in_words(unit.min_age)))
+    (now - used < min_age).then(|| format!("younger than {}", in_words(unit.min_age)))
+}
+
+/// `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.
+fn in_amounts(size: Size) -> String {
+    let bytes = (size.bytes > 0).then(|| ByteSize(size.bytes).display().iec().to_string());
+    let inodes = (size.inodes > 0).then(|| format!("{} inodes", size.inodes));
+    bytes.into_iter().chain(inodes).collect::<Vec<_>>().join(" and ")
 }
 
 /// Hours, or days from the third on: `24 h`, `7 d`.

@@ -3,7 +3,10 @@
 //! They must never need a disk or a clock: everything is a literal or comes from a fixed seed.
 
 use super::*;
-use crate::facts::cache::{CacheKind, UsedFrom};
+use crate::config::policy;
+use crate::facts::cache::{CacheKind, Shared, UsedFrom};
+use crate::facts::locks::Naming;
+use crate::facts::volume::Usage;
 
 const NOW: i64 = 1_790_000_000;
 
@@ -19,21 +22,29 @@ fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
         name: name.into(),
         paths: Vec::new(),
         packages: Vec::new(),
+        named: None,
         last_used: at(NOW - idle * 3600),
         last_used_from: UsedFrom::WriteTime,
         min_age: Duration::from_hours(24),
         locks: Vec::new(),
         tree: None,
         size: Some(Size { bytes, inodes: 1 }),
+        shared: Vec::new(),
     }
 }
 
 fn cache(name: &str, reserve: u64, units: Vec<Unit>) -> Cache {
-    Cache { name: name.into(), kind: CacheKind::Folder, units, reserve, problems: Vec::new() }
+    let reserve = Size { bytes: reserve, inodes: 0 };
+    Cache { name: name.into(), kind: CacheKind::Folder, units, reserve, budget: None, problems: Vec::new() }
 }
 
 fn evict(caches: Vec<Cache>, bytes: u64, inodes: u64) -> Eviction {
-    let mut queue = order(caches, Wanted { bytes, inodes, reason: String::new() }, at(NOW));
+    let wanted = Wanted { bytes, inodes, ..Wanted::default() };
+    decide(caches, wanted, InUse::Keep)
+}
+
+fn decide(caches: Vec<Cache>, wanted: Wanted, in_use: InUse) -> Eviction {
+    let mut queue = order(caches, wanted, in_use, at(NOW));
     while let Some(batch) = queue.next_batch() {
         queue.choose(batch, Vec::new());
     }
@@ -106,10 +117,146 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
     assert_eq!(found.obstacles, expected);
 }
 
+/// The same unit, named by a lock file `ago` hours ago; tonight is 0, and in use.
+fn named(mut unit: Unit, ago: i64) -> Unit {
+    unit.named = Some(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0 });
+    unit
+}
+
+#[test]
+fn what_lock_files_named_is_younger_than_it_looks() {
+    let caches = || {
+        let units = vec![
+            unit("npm", "experiment", 30, 10),
+            named(unit("npm", "lodash", 9000, 10), 26),
+            named(unit("npm", "last-year", 9000, 10), 8000),
+            unit("npm", "nobody", 8500, 10),
+            named(unit("npm", "yesterday", 9000, 10), 20),
+            named(unit("npm", "today", 9000, 10), 0),
+            named(unit("npm", "today-younger", 500, 10), 0),
+            named(unit("npm", "today-fresh", 3, 10), 0),
+        ];
+        vec![cache("npm", 0, units)]
+    };
+    let all = Wanted { bytes: 1000, ..Wanted::default() };
+    let kept = decide(caches(), all.clone(), InUse::Keep);
+    assert_eq!(names(&kept), ["nobody", "last-year", "experiment", "lodash"]);
+    let expected =
+        ["3 units of npm: in use: lock files of live trees name them (eviction.in_use: keep)", "1 unit of npm: younger than 24 h"];
+    assert_eq!(kept.obstacles, expected);
+    let last = decide(caches(), all, InUse::Last);
+    assert_eq!(names(&last), ["nobody", "last-year", "experiment", "lodash", "today", "today-younger"]);
+    assert_eq!(last.obstacles, ["2 units of npm: younger than 24 h"]);
+    let uses: Vec<UsedFrom> = last.units.iter().map(|unit| last_use(unit).1).collect();
+    assert_eq!(uses, [UsedFrom::WriteTime, UsedFrom::Named, UsedFrom::WriteTime, UsedFrom::Named, UsedFrom::Named, UsedFrom::Named]);
+}
+
+/// A file of 10 bytes with two links, of which the unit holds one.
+fn link(mut unit: Unit, file: u64) -> Unit {
+    if unit.shared.is_empty() {
+        unit.size = Some(Size::default());
+    }
+    unit.shared.push(Shared { file: (1, file), here: 1, links: 2, bytes: 10 });
+    unit
+}
+
+#[test]
+fn a_file_counts_when_its_last_link_goes() {
+    let units = vec![
+        link(unit("pnpm", "old half", 90, 0), 1),
+        link(unit("pnpm", "elsewhere", 85, 0), 2),
+        unit("pnpm", "plain", 80, 10),
+        link(unit("pnpm", "new half", 70, 0), 1),
+        link(link(unit("pnpm", "two halves", 60, 0), 3), 4),
+        link(unit("pnpm", "third", 50, 0), 3),
+        link(unit("pnpm", "fourth", 40, 0), 4),
+    ];
+    // wanted bytes -> what goes, in this order
+    let table: [(u64, &[&str]); 5] = [
+        (1, &["plain"]),
+        (11, &["plain", "old half", "new half"]),
+        (21, &["plain", "old half", "new half", "two halves", "third"]),
+        (31, &["plain", "old half", "new half", "two halves", "third", "fourth"]),
+        (99, &["plain", "old half", "new half", "two halves", "third", "fourth"]),
+    ];
+    for (bytes, expected) in table {
+        let found = evict(vec![cache("pnpm", 0, units.clone())], bytes, 0);
+        assert_eq!(names(&found), expected, "{bytes}");
+        assert_eq!(found.foreseen.bytes, bytes.next_multiple_of(10).min(40), "{bytes}");
+        assert_eq!(found.foreseen.inodes, found.foreseen.bytes / 10, "{bytes}");
+    }
+    let left = evict(vec![cache("pnpm", 0, units)], 99, 0).obstacles;
+    assert_eq!(left, ["1 unit of pnpm: would free nothing: gone, or linked elsewhere"]);
+}
+
+/// What caches hold over their budgets, and what goes then.
+fn over_budget(caches: Vec<Cache>, volume: Option<Wanted>) -> Option<Eviction> {
+    let wanted = with_budgets(volume, &caches)?;
+    Some(decide(caches, wanted, InUse::Keep))
+}
+
+#[test]
+fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
+    let caches = |bytes, inodes| {
+        let mut npm = cache("npm", 0, (0..10).map(|age| unit("npm", &age.to_string(), 100 - age, 10)).collect());
+        npm.budget = Some(Size { bytes, inodes });
+        vec![npm, cache("pip", 0, vec![unit("pip", "oldest", 900, 10)])]
+    };
+    assert_eq!(over_budget(caches(100, 10), None), None);
+    let found = over_budget(caches(90, u64::MAX), None).unwrap();
+    assert_eq!(names(&found), ["0", "1"]);
+    assert_eq!(found.wanted.reason, "npm holds 100 B, over its budget of 90 B; going down to 81 B");
+    assert_eq!((found.wanted.total(), found.shortfall), (Size { bytes: 19, inodes: 0 }, Size::default()));
+    let found = over_budget(caches(u64::MAX, 6), None).unwrap();
+    assert_eq!(names(&found), ["0", "1", "2", "3", "4"]);
+    assert_eq!(found.wanted.reason, "npm holds 10 inodes, over its budget of 6 inodes; going down to 5 inodes");
+    // What goes for a budget counts for the volume, and is not enough here.
+    let volume = Wanted { bytes: 35, reason: "full".into(), ..Wanted::default() };
+    let found = over_budget(caches(90, u64::MAX), Some(volume)).unwrap();
+    assert_eq!(names(&found), ["0", "1", "oldest", "2"]);
+    assert!(found.wanted.reason.starts_with("full; and npm holds"), "{}", found.wanted.reason);
+    // Nothing of another cache goes for this one's sake.
+    let mut in_use = caches(50, u64::MAX);
+    in_use[0].units = in_use[0].units.drain(..).map(|unit| named(unit, 0)).collect();
+    let found = over_budget(in_use, None).unwrap();
+    assert_eq!((names(&found).len(), found.shortfall.bytes), (0, 55));
+}
+
+/// Thirty nights of a volume that grows by `growth` a night, with these marks. Gives the share in use before and after each eviction.
+fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
+    let marks = |part| policy::Marks { bytes: part, inodes: part };
+    let policy = policy::Eviction { high: marks(0.85), low: marks(0.75), budget: None, min_age: Duration::ZERO, in_use: InUse::Keep };
+    let mut units: Vec<Unit> = (0..84).map(|age| unit("npm", &format!("first {age:02}"), 9000 - age, 10)).collect();
+    units.iter_mut().rev().take(keep).for_each(|needed| *needed = named(needed.clone(), 0));
+    let mut evictions = Vec::new();
+    for night in 0..30 {
+        for piece in 0..growth {
+            units.push(unit("npm", &format!("night {night:02} {piece}"), (30 - night) * 24, 10));
+        }
+        let used: u64 = units.iter().map(|unit| unit.size.unwrap().bytes).sum();
+        let usage = Usage { total_bytes: 1000, used_bytes: used, free_bytes: 1000_u64.saturating_sub(used), ..Usage::default() };
+        let Some(wanted) = wanted(&usage, &policy) else { continue };
+        let found = decide(vec![cache("npm", 0, units.clone())], wanted, policy.in_use);
+        units.retain(|unit| !found.units.iter().any(|gone| gone.name == unit.name));
+        evictions.push((used, used - found.foreseen.bytes));
+    }
+    evictions
+}
+
+#[test]
+fn evictions_are_rare_and_go_from_high_to_low() {
+    // 1 % a night, and 10 % between the marks: every tenth or eleventh night.
+    let evictions = thirty_nights(1, 20);
+    assert_eq!(evictions, [(860, 750), (860, 750), (860, 750)]);
+    let evictions = thirty_nights(3, 20);
+    assert_eq!(evictions.len(), 8);
+    assert!(evictions.iter().all(|(before, after)| *before > 850 && *after == 750), "{evictions:?}");
+}
+
 #[test]
 fn only_as_many_batches_are_handed_out_as_are_needed() {
     let units = (0..1000).map(|number| unit("npm", &format!("{number:04}"), 50, 1)).collect();
-    let mut queue = order(vec![cache("npm", 0, units)], Wanted { bytes: 300, ..Wanted::default() }, at(NOW));
+    let mut queue = order(vec![cache("npm", 0, units)], Wanted { bytes: 300, ..Wanted::default() }, InUse::Keep, at(NOW));
     let mut batches = 0;
     while let Some(batch) = queue.next_batch() {
         batches += 1;
@@ -189,11 +336,11 @@ fn check(caches: &[Cache], found: &Eviction, seed: u64) {
         assert!(!enough(sum(shorter)), "seed {seed}: the last unit was not needed");
     }
     assert!(found.units.is_sorted_by_key(|unit| unit.last_used), "seed {seed}");
-    assert!(found.units.iter().all(|unit| too_young(unit, at(NOW)).is_none()), "seed {seed}: a young one goes");
-    for cache in caches.iter().filter(|cache| cache.reserve > 0) {
+    assert!(found.units.iter().all(|unit| held_back(unit, InUse::Keep, at(NOW)).is_none()), "seed {seed}: a young one goes");
+    for cache in caches.iter().filter(|cache| cache.reserve != Size::default()) {
         let gone: u64 = found.units.iter().filter(|unit| unit.cache == cache.name).map(|unit| unit.size.unwrap().bytes).sum();
         let standing = sum(&cache.units).0;
-        assert!(gone == 0 || standing - gone >= cache.reserve, "seed {seed}: a reserve is broken");
+        assert!(gone == 0 || standing - gone >= cache.reserve.bytes, "seed {seed}: a reserve is broken");
     }
     prefix(caches, found, seed);
 }
@@ -201,9 +348,9 @@ fn check(caches: &[Cache], found: &Eviction, seed: u64) {
 /// Whatever is older than the last one chosen goes too, unless something holds it.
 fn prefix(caches: &[Cache], found: &Eviction, seed: u64) {
     let Some(last) = found.units.last() else { return };
-    for cache in caches.iter().filter(|cache| cache.reserve == 0) {
+    for cache in caches.iter().filter(|cache| cache.reserve == Size::default()) {
         for unit in cache.units.iter().filter(|unit| rank(unit) < rank(last)) {
-            let held = too_young(unit, at(NOW)).is_some() || unit.size == Some(Size::default());
+            let held = held_back(unit, InUse::Keep, at(NOW)).is_some() || unit.size == Some(Size::default());
             assert!(held != found.units.contains(unit), "seed {seed}: {} of {} was passed over", unit.name, unit.cache);
         }
     }

@@ -3,19 +3,34 @@
 //! The part in use is `used / (used + free)`, as `df` and the kubelet tell it: blocks reserved for root are nobody's to fill. It must
 //! never ask for more than the marks and the budget say.
 
+use super::links::standing;
+use super::{in_amounts, less};
 use crate::config::policy;
+use crate::facts::cache::{Cache, Size};
 use crate::facts::volume::Usage;
 use bytesize::ByteSize;
+use std::collections::BTreeMap;
 
 /// What is to be freed, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
-    /// Bytes.
+    /// Bytes, wherever they stand.
     pub bytes: u64,
-    /// Inodes.
+    /// Inodes, wherever they stand.
     pub inodes: u64,
+    /// Of caches over their own budgets, by name: these come first, and count for the volume.
+    pub caches: BTreeMap<String, Size>,
     /// In words, for the report.
     pub reason: String,
+}
+
+impl Wanted {
+    /// All that is to be freed.
+    pub fn total(&self) -> Size {
+        let mut over = Size::default();
+        self.caches.values().for_each(|cache| over += *cache);
+        Size { bytes: self.bytes.max(over.bytes), inodes: self.inodes.max(over.inodes) }
+    }
 }
 
 /// One thing a volume runs out of, against its marks.
@@ -43,6 +58,30 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
         wanted.bytes = wanted.bytes.max(standing - goal);
         let [standing, budget, goal] = [standing, budget, goal].map(|bytes| ByteSize(bytes).display().iec());
         reasons.push(format!("{standing} stand below the root, over the budget of {budget}; going down to {goal}"));
+    }
+    wanted.reason = reasons.join("; and ");
+    (!reasons.is_empty()).then_some(wanted)
+}
+
+/// Adds what caches hold over their own budgets: such a cache goes down to 90 % of it, however empty the volume is. Its units must be weighed.
+pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> {
+    let mut reasons: Vec<String> = wanted.iter().map(|wanted| wanted.reason.clone()).collect();
+    let mut wanted = wanted.unwrap_or_default();
+    for cache in caches {
+        let (Some(budget), holds) = (cache.budget, standing(cache)) else { continue };
+        if holds.bytes <= budget.bytes && holds.inodes <= budget.inodes {
+            continue;
+        }
+        let part = |of| if of == u64::MAX { of } else { share(of, 0.9) };
+        let goal = Size { bytes: part(budget.bytes), inodes: part(budget.inodes) };
+        wanted.caches.insert(cache.name.clone(), less(holds, goal));
+        // A part without a budget is not told.
+        let told = |size: Size| Size {
+            bytes: if budget.bytes == u64::MAX { 0 } else { size.bytes },
+            inodes: if budget.inodes == u64::MAX { 0 } else { size.inodes },
+        };
+        let [holds, budget, goal] = [holds, budget, goal].map(|size| in_amounts(told(size)));
+        reasons.push(format!("{} holds {holds}, over its budget of {budget}; going down to {goal}", cache.name));
     }
     wanted.reason = reasons.join("; and ");
     (!reasons.is_empty()).then_some(wanted)
@@ -104,7 +143,7 @@ mod tests {
 
     fn policy(budget: Option<u64>) -> policy::Eviction {
         let marks = |part| policy::Marks { bytes: part, inodes: part };
-        policy::Eviction { high: marks(0.85), low: marks(0.75), budget, min_age: Duration::ZERO }
+        policy::Eviction { high: marks(0.85), low: marks(0.75), budget, min_age: Duration::ZERO, in_use: policy::InUse::Keep }
     }
 
     fn usage(used_bytes: u64, used_inodes: u64, total_inodes: u64) -> Usage {
@@ -128,7 +167,7 @@ mod tests {
         ];
         for (bytes, inodes, total, expected) in table {
             let found = wanted(&usage(bytes, inodes, total), &policy(None));
-            let expected = expected.map(|(bytes, inodes, reason)| Wanted { bytes, inodes, reason: reason.into() });
+            let expected = expected.map(|(bytes, inodes, reason)| Wanted { bytes, inodes, caches: BTreeMap::new(), reason: reason.into() });
             assert_eq!(found, expected, "{bytes} bytes, {inodes} of {total} inodes");
         }
     }

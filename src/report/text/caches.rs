@@ -2,9 +2,10 @@
 //!
 //! Pure. It must never let a shortfall look like a success.
 
+use crate::facts::cache::UsedFrom;
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
 use crate::report::totals::how_many;
-use crate::report::troubles::{amount, missing};
+use crate::report::troubles::{amount, in_use, missing};
 use crate::report::{RunReport, Unit, UnitOutcome, words};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
@@ -19,6 +20,9 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         page.heading("Caches:", Span::body(balance(report)));
         if let Some(missing) = missing(&report.eviction) {
             page.line(2, &[Span::new(format!("SHORT BY {missing}"), BAD)]);
+        }
+        if let Some(told) = in_use(&report.eviction) {
+            page.line(2, &[Span::new(format!("IN USE: {told}"), BAD)]);
         }
         page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
         page.table(2, &by_cache(report));
@@ -80,9 +84,45 @@ fn cache_row(report: &RunReport, cache: &str, units: &[&Unit]) -> Row {
         Span::new(cache, STRONG).shorten(),
         Span::body(words::count(units.len() as u64, "unit")).right(),
         Span::body(words::size(bytes(units))).right(),
-        Span::body(used),
+        Span::body(format!("{used}, {}", known_by(units))),
     ]
     .into()
+}
+
+/// What told of the cache's units, the most frequent first: `by write time and lock files`.
+fn known_by(units: &[&Unit]) -> String {
+    let mut ways: Vec<(&str, usize)> = Vec::new();
+    for unit in units {
+        let way = match unit.last_used_from {
+            UsedFrom::Named => "lock files",
+            other => way(other),
+        };
+        match ways.iter_mut().find(|(known, _)| *known == way) {
+            Some((_, many)) => *many += 1,
+            None => ways.push((way, 1)),
+        }
+    }
+    ways.sort_by_key(|(_, many)| Reverse(*many));
+    format!("by {}", words::and(&ways.iter().map(|(way, _)| (*way).to_owned()).collect::<Vec<_>>()))
+}
+
+fn way(from: UsedFrom) -> &'static str {
+    match from {
+        UsedFrom::ToolRecord => "tool's own record",
+        UsedFrom::AccessTime => "access time",
+        UsedFrom::LinkTime => "hard links",
+        UsedFrom::WriteTime => "write time",
+        UsedFrom::WorktreeActivity => "worktree's activity",
+        UsedFrom::Named => "named",
+    }
+}
+
+/// How a unit's last use is known: `write time`, `named by acme/shop`.
+fn known(unit: &Unit) -> String {
+    match (&unit.named_by, unit.last_used_from) {
+        (Some(repo), UsedFrom::Named) => format!("named by {repo}"),
+        (_, from) => way(from).to_owned(),
+    }
 }
 
 fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
@@ -108,6 +148,7 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
         Span::body(&unit.unit).shorten(),
         Span::body(words::size(unit.bytes)).right(),
         Span::new(format!("{} ago", ago(report, unit.last_used)), FAINT),
+        Span::new(known(unit), FAINT).shorten(),
     ]
     .into()
 }

@@ -18,12 +18,14 @@ fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterato
         name: folder.to_string(),
         paths: vec![folder.clone()],
         packages: Vec::new(),
+        named: None,
         last_used: tree.active,
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
         locks: Vec::new(),
         tree: Some(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() }),
         size: None,
+        shared: Vec::new(),
     })
 }
 
@@ -44,7 +46,7 @@ mod tests {
         };
         let mut policy = field.policy(CacheKind::BuildOutput, "unused");
         policy.place = None;
-        let seen = super::super::survey(&[policy], &[tree]);
+        let seen = super::super::survey(&[policy], &[tree], true);
         let units = &seen[0].units;
         assert_eq!(units.len(), 2);
         assert_eq!((units[0].name.as_str(), units[0].last_used), ("trees/x/node_modules", ago(20)));

@@ -2,18 +2,21 @@
 //!
 //! | unit | name | paths |
 //! | --- | --- | --- |
-//! | `registry/cache/<registry>/<n>-<v>.crate` | `serde-1.0.0.crate` | the file |
-//! | `registry/src/<registry>/<n>-<v>/` | `src serde-1.0.0` | the directory |
+//! | `registry/{src,cache}/<registry>/<n>-<v>` | `serde-1.0.0` | the unpacked directory, then the `.crate` |
 //! | `git/checkouts/<x>/<rev>/` | `git checkout x/rev` | the directory |
 //! | `git/db/<x>/` | `git db x` | its most recently used checkout, then the db |
 //!
+//! A crate goes with its directory: cargo opens the archive on every use, even of a crate that is unpacked, and refuses to work offline without it; but it
+//! reads only what is unpacked, and so that alone tells of use.
 //! Every path belongs to exactly one unit, so nothing counts twice: a db goes with its last checkout, and LRU order takes
 //! the older ones before. A db whose checkouts could not all be told stays. cargo's locks are held while a unit goes; they and `registry/index` are never touched.
 
-use super::look::Look;
+use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
+use crate::facts::package::Package;
 use crate::inside::Inside;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// Held by a cargo that builds (shared) or downloads; on NFS cargo goes without.
 const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
@@ -41,19 +44,22 @@ fn registry(place: &Inside, store: &str) -> Option<Inside> {
 }
 
 fn crates(look: &Look<'_>) -> Vec<Unit> {
-    let mut units = Vec::new();
-    for (store, prefix, unpacked) in [("cache", "", false), ("src", "src ", true)] {
+    let mut crates: BTreeMap<(String, String), Vec<Inside>> = BTreeMap::new();
+    // Unpacked first: cargo unpacks again what is not there.
+    for (store, unpacked) in [("src", true), ("cache", false)] {
         let registries = registry(look.place, store).map(|store| look.folders(&store)).unwrap_or_default();
-        let entries = registries.par_iter().flat_map_iter(|registry| look.entries(&registry.place));
-        units.par_extend(entries.filter_map(|entry| {
-            if entry.is_dir != unpacked || !(unpacked || entry.has_extension("crate")) {
-                look.odd(&entry);
-                return None;
+        let listed: Vec<(String, Vec<Entry>)> =
+            registries.into_par_iter().map(|registry| (registry.name, look.entries(&registry.place))).collect();
+        for (registry, entry) in listed.into_iter().flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry)))
+        {
+            let name = if unpacked { Some(entry.name.as_str()) } else { entry.name.strip_suffix(".crate") };
+            match name.filter(|_| entry.is_dir == unpacked) {
+                Some(name) => crates.entry((registry, name.to_owned())).or_default().push(entry.place),
+                None => look.odd(&entry),
             }
-            look.unit(format!("{prefix}{}", entry.name), vec![entry.place])
-        }));
+        }
     }
-    units
+    crates.into_par_iter().filter_map(|((_, name), paths)| look.unit_of(vec![Package::cargo(&name)], name, paths)).collect()
 }
 
 /// The units of one git dependency: its db with the last checkout, and each older checkout.
@@ -61,7 +67,12 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
     let Ok(folder) = look.place.join("git/checkouts").and_then(|checkouts| checkouts.join(name)) else { return Vec::new() };
     let found = look.folders(&folder);
     let all = found.len();
-    let named = found.into_iter().map(|entry| look.unit(format!("git checkout {name}/{}", entry.name), vec![entry.place]));
+    // `tools-0123456789abcdef`: the repo's name, and a hash of its address.
+    let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
+    let named = found.into_iter().map(|entry| {
+        let packages = vec![Package::cargo_git(repo, &entry.name)];
+        look.unit_of(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
+    });
     let mut checkouts: Vec<Unit> = named.flatten().collect();
     if checkouts.len() < all {
         return checkouts;
@@ -69,7 +80,9 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
     checkouts.sort_unstable_by(|one, other| (one.last_used, &one.name).cmp(&(other.last_used, &other.name)));
     let mut paths = checkouts.last().map(|last| last.paths.clone()).unwrap_or_default();
     paths.push(db.clone());
-    if let Some(whole) = look.unit(format!("git db {name}"), paths) {
+    // All of its checkouts' commits: cargo makes each of them from the db again.
+    let packages = checkouts.iter().flat_map(|checkout| checkout.packages.clone()).collect();
+    if let Some(whole) = look.unit_of(packages, format!("git db {name}"), paths) {
         checkouts.pop();
         checkouts.push(whole);
     }
@@ -80,6 +93,7 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
 mod tests {
     use super::super::testing::{Field, ago};
     use crate::facts::cache::CacheKind;
+    use crate::facts::package::Package;
 
     #[test]
     fn crates_packed_and_unpacked_are_units_and_the_index_is_not() {
@@ -89,9 +103,11 @@ mod tests {
         field.file("cargo/registry/index/index.crates.io-1949/config.json", 3);
         field.file("cargo/registry/CACHEDIR.TAG", 3);
         field.file("cargo/.package-cache", 3);
-        let names = ["itoa-1.0.18.crate", "src itoa-1.0.18"];
+        let names = ["itoa-1.0.18"];
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo")), names);
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo/registry")), names);
+        let seen = field.survey(&field.policy(CacheKind::Cargo, "cargo"));
+        assert!(seen.units.iter().all(|unit| unit.packages == [Package::cargo("itoa-1.0.18")]), "{seen:?}");
     }
 
     #[test]
@@ -107,5 +123,6 @@ mod tests {
         let db = seen.units.iter().find(|unit| unit.name == "git db x-1").unwrap();
         assert_eq!(db.paths, [field.at("cargo/git/checkouts/x-1/new"), field.at("cargo/git/db/x-1")]);
         assert_eq!(db.last_used, ago(2));
+        assert_eq!(db.packages, ["old", "new"].map(|commit| Package::cargo_git("x", commit)));
     }
 }

@@ -49,8 +49,8 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside) -> Self {
-        Self { policy, place, access_times: used::keeps_access_times(place.root()), problems: Mutex::default() }
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, access_times: bool) -> Self {
+        Self { policy, place, access_times, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
@@ -85,12 +85,14 @@ impl<'a> Look<'a> {
                 name,
                 paths,
                 packages,
+                named: None,
                 last_used: used.at,
                 last_used_from: used.from,
                 min_age: self.policy.min_age,
                 locks: Vec::new(),
                 tree: None,
                 size: None,
+                shared: Vec::new(),
             }),
             // Its tool replaced or removed it while we looked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -130,7 +132,7 @@ impl<'a> Look<'a> {
         if untold > 0 {
             problems.push(format!("{untold} more problems like these"));
         }
-        Cache { name: self.policy.name.clone(), kind: self.policy.kind, units, reserve: self.policy.reserve, problems }
+        Cache { units, problems, ..super::empty(self.policy) }
     }
 
     fn entry(&self, directory: &Inside, name: &OsStr, kind: FileType) -> Option<Entry> {

@@ -32,19 +32,31 @@ use rayon::prelude::*;
 /// Lists the units of every configured cache, in the config's order. `idle` are the worktrees that a build-output
 /// cache may take from: surveyed, idle and kept.
 ///
-/// Runs in the caller's rayon pool. A cache that isn't there yet is empty.
-pub fn survey(policies: &[policy::Cache], idle: &[IdleTree]) -> Vec<Cache> {
-    policies.par_iter().map(|policy| survey_one(policy, idle)).collect()
+/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. `access_times` says whether the mount keeps them.
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], access_times: bool) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle, access_times)).collect()
 }
 
-fn survey_one(policy: &policy::Cache, idle: &[IdleTree]) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], access_times: bool) -> Cache {
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle);
-        return Cache { name: policy.name.clone(), kind: policy.kind, units, reserve: policy.reserve, problems: Vec::new() };
+        return Cache { units, ..empty(policy) };
     };
-    let look = Look::new(policy, place);
+    let look = Look::new(policy, place, access_times);
     let units = list(&look);
     look.finish(units)
+}
+
+/// A cache of which nothing is known but its policy.
+fn empty(policy: &policy::Cache) -> Cache {
+    Cache {
+        name: policy.name.clone(),
+        kind: policy.kind,
+        units: Vec::new(),
+        reserve: policy.reserve,
+        budget: policy.budget,
+        problems: Vec::new(),
+    }
 }
 
 fn list(look: &Look<'_>) -> Vec<Unit> {
@@ -77,7 +89,7 @@ mod tests {
         let field = Field::new();
         use CacheKind::{Cargo, Folder, GoBuild, GoMod, Npm, Pip, Pnpm, Uv, Yarn};
         for kind in [Folder, Cargo, Npm, Pip, GoBuild, GoMod, Uv, Pnpm, Yarn] {
-            let seen = survey(&[field.policy(kind, "nowhere")], &[]);
+            let seen = survey(&[field.policy(kind, "nowhere")], &[], true);
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
     }
@@ -88,7 +100,7 @@ mod tests {
         field.file("real/unit", 9);
         field.link("real", "link");
         for place in ["link", "real/unit"] {
-            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[]);
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true);
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
     }
@@ -99,7 +111,7 @@ mod tests {
         for number in 0..25 {
             field.file(&format!("go/ab/odd{number}"), 1);
         }
-        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[]);
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], true);
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
     }

@@ -8,6 +8,7 @@
 use super::is_hex;
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
+use crate::facts::package::Package;
 use crate::inside::Inside;
 use index::Bucket;
 use rayon::prelude::*;
@@ -102,10 +103,17 @@ fn group(contents: Vec<(String, Inside)>, buckets: Vec<Bucket>) -> Vec<Group> {
 fn unit(look: &Look<'_>, mut group: Group) -> Option<Unit> {
     group.buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
     group.contents.sort_unstable();
+    let packages = group.contents.iter().filter_map(|(digest, _)| package(digest)).collect();
     let digest: String = group.contents.first()?.0.chars().take(SHOWN).collect();
     let name = group.buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
     let buckets = group.buckets.into_iter().map(|bucket| bucket.place);
-    look.unit(name, buckets.chain(group.contents.into_iter().map(|(_, place)| place)).collect())
+    look.unit_of(packages, name, buckets.chain(group.contents.into_iter().map(|(_, place)| place)).collect())
+}
+
+/// What a lock file's `integrity` says of the content at `sha512/xx/yy/rest`.
+fn package(digest: &str) -> Option<Package> {
+    let (algorithm, hex) = digest.split_once('/')?;
+    Package::digest(algorithm, &hex.replace('/', ""))
 }
 
 #[cfg(test)]
@@ -145,6 +153,15 @@ mod tests {
             assert_eq!(unit.paths, [first.clone(), second.clone(), archive.clone()]);
             assert_eq!(unit.last_used, ago(3));
         }
+    }
+
+    #[test]
+    fn a_content_answers_to_its_integrity() {
+        let field = Field::new();
+        let hex = "5c8e4c3f354d0298c0ca1433a615fc06498ab0a5310f82ddc8adb88997901a29c137dc93413ddb165081cbf695c761eb35ca901ac768b7c821ae3cabbcc0a810";
+        content(&field, &format!("{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]), 9);
+        let integrity = "sha512-XI5MPzVNApjAyhQzphX8BkmKsKUxD4LdyK24iZeQGinBN9yTQT3bFlCBy/aVx2HrNcqQGsdot8ghrjyrvMCoEA==";
+        assert_eq!(field.survey(&field.policy(CacheKind::Npm, "npm")).units[0].packages, Package::integrity(integrity));
     }
 
     #[test]

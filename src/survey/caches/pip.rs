@@ -1,18 +1,23 @@
 //! pip: the pairs of its HTTP cache, and the wheels that it built.
 //!
 //! `http-v2/a/b/c/d/e/<hash>` with `<hash>.body` is one unit, metadata first: without it pip takes the body for absent. Older pips keep
-//! one file in `http/` instead. `wheels/aa/bb/cc/<rest>/` is a unit when it holds a wheel. Temporary files (another name
+//! one file in `http/` instead. A body that is a wheel says in its last bytes what it holds; no other name of it is kept anywhere. `wheels/aa/bb/cc/<rest>/` is a unit when it holds a wheel. Temporary files (another name
 //! than a hash) are never touched: pip replaces its target with them in one step.
 
 use super::is_hex;
 use super::look::{Entry, Look};
+use crate::beneath;
 use crate::facts::cache::Unit;
+use crate::facts::package::Package;
 use crate::inside::Inside;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Hexadecimal digits of SHA-224, which names an HTTP entry.
 const DIGEST: usize = 56;
+
+/// The end of a body that is looked at: a wheel's list of files ends there, and its own `RECORD` is the last of them.
+const TAIL: u64 = 4096;
 
 /// Digits of a digest that a name shows: 64 bits tell any two apart.
 const SHOWN: usize = 16;
@@ -50,13 +55,42 @@ fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
             pairs.entry(format!("{store}/{}", &hash[..SHOWN])).or_default().push(entry.place);
         }
     }
-    pairs.into_iter().filter_map(|(name, paths)| look.unit(name, paths)).collect()
+    pairs.into_iter().filter_map(|(name, paths)| pair(look, &name, paths)).collect()
+}
+
+/// Named by its wheel where it holds one.
+fn pair(look: &Look<'_>, name: &str, paths: Vec<Inside>) -> Option<Unit> {
+    let body = paths.iter().find(|path| path.relative().extension().is_some_and(|extension| extension == "body"));
+    match body.and_then(|body| release(&beneath::tail(body, TAIL).ok()?)) {
+        Some((project, version)) => look.unit_of(vec![Package::python(&project, &version)], format!("{project} {version} ({name})"), paths),
+        None => look.unit(name.to_owned(), paths),
+    }
+}
+
+/// The project and version whose wheel ends with these bytes: a zip's directory stands at its end, and a wheel's `.dist-info` last in it.
+fn release(tail: &[u8]) -> Option<(String, String)> {
+    let end = find_last(tail, b".dist-info/RECORD")?;
+    // An entry's name follows 46 bytes of numbers that begin with this.
+    let start = find_last(&tail[..end], b"PK\x01\x02")? + 46;
+    let (project, version) = std::str::from_utf8(tail.get(start..end)?).ok()?.split_once('-')?;
+    (!version.is_empty() && !project.contains(['/', ' '])).then(|| (project.to_owned(), version.to_owned()))
+}
+
+fn find_last(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).rposition(|window| window == what)
+}
+
+/// `toml-0.10.2-py3-none-any.whl`
+fn wheel_package(name: &str) -> Option<Package> {
+    let mut parts = name.split('-');
+    Some(Package::python(parts.next()?, parts.next()?))
 }
 
 fn wheel(look: &Look<'_>, folder: &Entry) -> Option<Unit> {
     let wheels = look.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir && entry.has_extension("whl"));
     if let Some(first) = wheels.map(|wheel| wheel.name).min() {
-        look.unit(first, vec![folder.place.clone()])
+        let packages = wheel_package(&first).into_iter().collect();
+        look.unit_of(packages, first, vec![folder.place.clone()])
     } else {
         look.odd(folder);
         None
@@ -67,6 +101,7 @@ fn wheel(look: &Look<'_>, folder: &Entry) -> Option<Unit> {
 mod tests {
     use super::super::testing::{Field, ago};
     use crate::facts::cache::CacheKind;
+    use crate::facts::package::Package;
 
     const HASH: &str = "c871039579d83b60ae15cb8ea580e9d925d278687e922c78b15a218e";
 
@@ -94,6 +129,31 @@ mod tests {
         field.file("pip/wheels/7f/18/6b/d406/origin.json", 3);
         let seen = field.survey(&field.policy(CacheKind::Pip, "pip"));
         assert_eq!(seen.units[0].name, "toml-0.10.2-py3-none-any.whl");
+        assert_eq!(seen.units[0].packages, [Package::python("toml", "0.10.2")]);
         assert_eq!((seen.units.len(), seen.problems.len()), (1, 1));
+    }
+
+    #[test]
+    fn a_body_says_which_wheel_it_is() {
+        let entry = |name: &str| [b"PK\x01\x02".as_slice(), &[0; 42], name.as_bytes()].concat();
+        let directory = [entry("unit/__init__.py"), entry("unit-1.0.dist-info/METADATA"), entry("unit-1.0.dist-info/RECORD")].concat();
+        let body = [vec![b'x'; 9000], directory.clone(), b"PK\x05\x06".to_vec(), vec![0; 18]].concat();
+        let found = |bytes: &[u8]| super::release(bytes);
+        assert_eq!(found(&body), Some(("unit".to_owned(), "1.0".to_owned())));
+        for bad in [&b""[..], b".dist-info/RECORD", b"PK\x01\x02.dist-info/RECORD", b"<html>", &entry("a/b-1.dist-info/RECORD")] {
+            assert_eq!(found(bad), None);
+        }
+        let field = Field::new();
+        let path = format!("pip/http-v2/c/8/7/1/0/{HASH}");
+        field.file(&path, 9);
+        std::fs::write(field.file(&format!("{path}.body"), 9).path(), body).unwrap();
+        // To read the body's end is to move its access time, so that one doesn't count.
+        field.age(&format!("{path}.body"), 9);
+        field.read(&format!("{path}.body"), 1);
+        let seen = field.survey(&field.policy(CacheKind::Pip, "pip"));
+        assert_eq!((seen.units[0].name.as_str(), seen.units[0].last_used), ("unit 1.0 (http-v2/c871039579d83b60)", ago(9)));
+        assert_eq!(seen.units[0].packages, [Package::python("Unit", "1.0")]);
+        field.read(&path, 2);
+        assert_eq!(field.survey(&field.policy(CacheKind::Pip, "pip")).units[0].last_used, ago(2));
     }
 }

@@ -3,7 +3,7 @@
 //! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
 //! guess.
 
-use crate::facts::cache::{Cache, CacheKind, Unit};
+use crate::facts::cache::{Cache, CacheKind, Size, Unit};
 use crate::survey::size;
 use rayon::prelude::*;
 
@@ -15,9 +15,9 @@ pub fn weigh(units: Vec<Unit>) -> (Vec<Unit>, Vec<String>) {
     (units, problems)
 }
 
-/// Weighs every unit of the caches that have a reserve: what may go there depends on the whole.
-pub fn weigh_reserved(caches: &mut [Cache]) {
-    for cache in caches.iter_mut().filter(|cache| cache.reserve > 0) {
+/// Weighs every unit of the caches that have a reserve or a budget: what may go there depends on the whole.
+pub fn weigh_whole(caches: &mut [Cache]) {
+    for cache in caches.iter_mut().filter(|cache| cache.budget.is_some() || cache.reserve != Size::default()) {
         let (units, problems) = weigh(std::mem::take(&mut cache.units));
         cache.units = units;
         cache.problems.extend(problems);
@@ -27,8 +27,9 @@ pub fn weigh_reserved(caches: &mut [Cache]) {
 fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
     if unit.size.is_none() {
         // Tools own the layouts of the other kinds; into these people put repos of their own, and a worktree may stand there.
-        let size = if matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput) { size::size_without_repos } else { size::size };
-        unit.size = Some(size(&unit.paths).map_err(|error| error.to_string())?);
+        let may_hold_repos = matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput);
+        let (size, shared) = size::weigh(&unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
+        (unit.size, unit.shared) = (Some(size), shared);
     }
     Ok(unit)
 }

@@ -3,7 +3,7 @@
 //! It must never let a test depend on the day it runs on: all times count back from a fixed one.
 
 use crate::config::policy;
-use crate::facts::cache::{Cache, CacheKind};
+use crate::facts::cache::{Cache, CacheKind, Size};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use std::fs::{self, File, FileTimes};
@@ -59,12 +59,12 @@ impl Field {
 
     pub(in crate::survey) fn policy(&self, kind: CacheKind, path: &str) -> policy::Cache {
         let min_age = Duration::from_hours(24);
-        policy::Cache { name: path.into(), kind, place: Some(self.at(path)), depth: 1, min_age, reserve: 0 }
+        policy::Cache { name: path.into(), kind, place: Some(self.at(path)), depth: 1, min_age, reserve: Size::default(), budget: None }
     }
 
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
-        super::survey(std::slice::from_ref(policy), &[]).remove(0)
+        super::survey(std::slice::from_ref(policy), &[], true).remove(0)
     }
 
     /// The names of a cache's units, sorted; it must have no problems.

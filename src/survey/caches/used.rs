@@ -11,6 +11,7 @@
 //! | npm | mtime, and of contents atime: the survey itself reads the index, npm rewrites it on use | never one |
 //! | go-mod | mtime, atime (`.ziphash` is read by every build) | its mtime |
 //! | pnpm | mtime, of contents atime and ctime: a link made or removed | never one |
+//! | pip | mtime, and of metadata atime: the survey itself reads the ends of bodies | as all others |
 //! | all others | mtime, atime | the newest of the first `LOOK` entries, down to `DEPTH` levels |
 
 use crate::facts::cache::{CacheKind, Unit, UsedFrom};
@@ -47,8 +48,8 @@ pub struct Use {
     pub from: UsedFrom,
 }
 
-/// Whether the mount that holds `path` keeps access times, as far as this machine can tell: an NFS client can't see that
-/// the server doesn't, but then they stay older than the write times and don't count anyway.
+/// Whether the mount that holds `path` keeps access times, by its options: for a dry run on a volume where no run has tried it yet. An NFS
+/// client can't see that the server doesn't, but then they stay older than the write times and don't count anyway.
 pub fn keeps_access_times(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
 }
@@ -68,6 +69,8 @@ pub fn last_use(kind: CacheKind, paths: &[Inside], access_times: bool) -> io::Re
             CacheKind::Pnpm => content_use(&look(&place.path())?, access_times && !place.relative().iter().any(|part| part == "index"))?,
             CacheKind::Cargo => crate_use(&place.path(), access_times)?,
             CacheKind::Npm => bounded(&place.path(), access_times && !place.relative().iter().any(|part| part == "index-v5"))?,
+            // The survey reads the ends of bodies; pip opens the metadata beside them on every use.
+            CacheKind::Pip => bounded(&place.path(), access_times && place.relative().extension().is_none_or(|end| end != "body"))?,
             _ => bounded(&place.path(), access_times)?,
         };
         newest = Some(newest.map_or(found, |newest| newer(newest, found)));
@@ -79,8 +82,7 @@ pub fn last_use(kind: CacheKind, paths: &[Inside], access_times: bool) -> io::Re
 ///
 /// # Errors
 /// As [`last_use`]; "not found" means that it went already.
-pub fn look_again(unit: &Unit) -> io::Result<Use> {
-    let access_times = unit.paths.first().is_some_and(|place| keeps_access_times(&place.path()));
+pub fn look_again(unit: &Unit, access_times: bool) -> io::Result<Use> {
     last_use(unit.kind, &unit.paths, access_times)
 }
 

@@ -106,6 +106,8 @@ fn unit(cache: &str, kind: CacheKind, name: &str, bytes: u64, days: i64) -> Unit
         inodes: 12,
         last_used: started() - TimeDelta::days(days),
         last_used_from: UsedFrom::WriteTime,
+        named_by: None,
+        in_use: false,
         outcome: UnitOutcome::Evicted,
     }
 }
@@ -188,6 +190,11 @@ fn rich_eviction() -> Eviction {
     units.push(unit("cargo", CacheKind::Cargo, "registry/src/index.crates.io-1949cf8c6b5b557f/aws-sdk-ec2-1.98.0", 412 * MIB, 64));
     units.push(unit("cargo", CacheKind::Cargo, "git/db/polars-0a7f2c", 2 * GIB, 64));
     units.push(unit("models", CacheKind::Folder, "whisper-large-v3", 14 * GIB + 700 * MIB, 91));
+    // Half of npm's were in a lock file once, and one of cargo's is in one now.
+    for unit in units.iter_mut().take(41).step_by(2) {
+        (unit.last_used_from, unit.named_by) = (UsedFrom::Named, Some("acme/marketing-site".to_owned()));
+    }
+    (units[42].last_used_from, units[42].named_by, units[42].in_use) = (UsedFrom::Named, Some("data/etl".to_owned()), true);
     let mut used = unit("go-mod", CacheKind::GoMod, "golang.org/x/tools@v0.24.0", 40 * MIB, 90);
     used.outcome = UnitOutcome::Skipped("used since they were listed".to_owned());
     units.push(used);

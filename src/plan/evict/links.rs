@@ -1,0 +1,91 @@
+//! Files with several links: what frees them is the last link's end, and that may stand in another unit.
+//!
+//! Two units that each hold one link to the same file free it together, and neither does alone. One that would free nothing yet waits until
+//! its partners' turn comes. It must never count a file before all of its links go.
+
+use crate::facts::cache::{Cache, Shared, Size, Unit};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// The links that go, and the units that wait for partners.
+#[derive(Default)]
+pub(super) struct Links {
+    files: HashMap<(u64, u64), File>,
+    waiting: BTreeMap<usize, Unit>,
+    next: usize,
+}
+
+/// One file with several links.
+#[derive(Default)]
+struct File {
+    chosen: u64,
+    waiting: u64,
+    holders: Vec<usize>,
+}
+
+impl Links {
+    /// What a unit's going frees, with that of the units that wait for it.
+    pub(super) fn gain(&self, unit: &Unit) -> Size {
+        let mut gain = unit.size.unwrap_or_default();
+        unit.shared.iter().filter(|shared| self.completes(shared)).for_each(|shared| gain += of(shared));
+        gain
+    }
+
+    /// Puts a unit aside until its partners come.
+    pub(super) fn wait(&mut self, unit: Unit) {
+        for shared in &unit.shared {
+            let file = self.files.entry(shared.file).or_default();
+            file.waiting += shared.here;
+            file.holders.push(self.next);
+        }
+        self.waiting.insert(self.next, unit);
+        self.next += 1;
+    }
+
+    /// The unit goes. Gives the units that go with it, in the order in which they came.
+    pub(super) fn go(&mut self, unit: &Unit) -> Vec<Unit> {
+        let completed = unit.shared.iter().filter(|shared| self.completes(shared));
+        let partners: BTreeSet<usize> =
+            completed.filter_map(|shared| self.files.get(&shared.file)).flat_map(|file| file.holders.clone()).collect();
+        let partners: Vec<Unit> = partners.into_iter().filter_map(|number| self.waiting.remove(&number)).collect();
+        for shared in partners.iter().flat_map(|partner| &partner.shared) {
+            let file = self.files.entry(shared.file).or_default();
+            file.waiting -= shared.here;
+            file.chosen += shared.here;
+        }
+        for shared in &unit.shared {
+            self.files.entry(shared.file).or_default().chosen += shared.here;
+        }
+        partners
+    }
+
+    /// The units whose partners never came.
+    pub(super) fn left(self) -> impl Iterator<Item = Unit> {
+        self.waiting.into_values()
+    }
+
+    fn completes(&self, shared: &Shared) -> bool {
+        let known = self.files.get(&shared.file).map_or(0, |file| file.chosen + file.waiting);
+        known + shared.here >= shared.links
+    }
+}
+
+/// What would be freed if all of a weighed cache went.
+pub(super) fn standing(cache: &Cache) -> Size {
+    let mut standing = Size::default();
+    let mut files: HashMap<(u64, u64), u64> = HashMap::new();
+    for unit in &cache.units {
+        standing += unit.size.unwrap_or_default();
+        for shared in &unit.shared {
+            let seen = files.entry(shared.file).or_default();
+            *seen += shared.here;
+            if *seen == shared.links {
+                standing += of(shared);
+            }
+        }
+    }
+    standing
+}
+
+fn of(shared: &Shared) -> Size {
+    Size { bytes: shared.bytes, inodes: 1 }
+}

@@ -1,0 +1,62 @@
+//! `Cargo.lock`: every crate of a registry by name and version, every git dependency by its commit.
+//!
+//! Crates of the workspace itself have no source and are left out: no cache holds them. It must never take a broken file for an empty one.
+
+use super::from_toml;
+use crate::facts::package::Package;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    package: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    version: String,
+    source: Option<String>,
+}
+
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
+    let lock: Lock = from_toml(text)?;
+    Ok(lock.package.iter().filter_map(package).collect())
+}
+
+fn package(entry: &Entry) -> Option<Package> {
+    let source = entry.source.as_deref()?;
+    let Some(git) = source.strip_prefix("git+") else { return Some(Package::cargo(&format!("{}-{}", entry.name, entry.version))) };
+    // `git+https://github.com/acme/shop.git?branch=main#<commit>`
+    let (address, revision) = git.rsplit_once('#')?;
+    let repo = address.split('?').next()?.trim_end_matches('/').rsplit('/').next()?;
+    Some(Package::cargo_git(repo.strip_suffix(".git").unwrap_or(repo), revision))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_and_git() {
+        let text = r#"
+version = 4
+[[package]]
+name = "shop"
+version = "0.1.0"
+dependencies = ["serde", "tool"]
+[[package]]
+name = "serde"
+version = "1.0.228"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+checksum = "9a8e94ea7f378bd32cbbd37198a4a91436180c5bb472411e48b5ec2e2124ae9e"
+[[package]]
+name = "tool"
+version = "0.3.0"
+source = "git+https://github.com/acme/tools.git?branch=main#0123456789abcdef0123456789abcdef01234567"
+"#;
+        assert_eq!(packages(text).unwrap(), [Package::cargo("serde-1.0.228"), Package::cargo_git("tools", "0123456")]);
+        assert_eq!(packages("").unwrap(), []);
+        assert!(packages("<<<<<<< HEAD\n[[package]]\n").is_err());
+    }
+}

@@ -1,0 +1,257 @@
+//! Looks at lock files: what the default branch as committed, and every live tree as it stands, name of packages.
+//!
+//! The default branch is what the next job starts from; a tree is what somebody works with. A content is parsed once and known by its blob
+//! id from then on, and a tree's index says which file has which without reading it: a tree costs a look at its index, a list of its root,
+//! and a stat a lock file. Lock files below the root that git doesn't track are not looked for. Everything here is untrusted: sizes and
+//! numbers are capped, links are not followed, and what can't be read is unknown. It must never fail as a whole.
+
+mod cargo;
+mod go;
+mod npm;
+mod pnpm;
+mod python;
+mod yarn;
+
+use super::known::{self, Staged};
+use super::landed::Upstream;
+use super::tree;
+use crate::beneath::{self, found};
+use crate::facts::locks::{DEFAULT, Files, Locks, Seen};
+use crate::facts::package::Package;
+use crate::inside::Inside;
+use git2::{ObjectType, Oid, Repository};
+use rustix::fs::{FileType, OFlags};
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// Bytes. The largest honest ones have some ten MiB.
+const LARGEST: u64 = 64 << 20;
+
+/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more than any honest one.
+const MOST_PACKAGES: usize = 200_000;
+const MOST_FILES: usize = 1000;
+
+/// Problems told of one repo.
+const TOLD: usize = 5;
+
+/// The kind of a file in git's modes: links and submodules name nothing themselves.
+const REGULAR: u32 = 0o100_000;
+
+/// How a lock file is read: which packages its text, or each line of it, names.
+#[derive(Clone, Copy)]
+enum Parse {
+    Whole(fn(&str) -> Result<Vec<Package>, String>),
+    Lines(fn(&str) -> Vec<Package>),
+}
+
+/// A live tree of a repo.
+pub struct Live<'a> {
+    /// Where it stands.
+    pub place: &'a Inside,
+    /// Its admin folder; a main checkout's git dir.
+    pub admin: &'a Inside,
+}
+
+/// What earlier nights know.
+pub struct Known<'a> {
+    /// Of this repo.
+    pub seen: Option<&'a Seen>,
+    /// Whether a content was parsed already.
+    pub content: &'a dyn Fn(&str) -> bool,
+}
+
+/// Looks at the lock files of a repo's default branch and of `trees`.
+pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>) -> Locks {
+    let mut look = Look { repo, known, locks: Locks::default() };
+    look.default_branch();
+    for tree in trees {
+        look.tree(tree);
+    }
+    look.finish()
+}
+
+/// Its format's name and how to read it; none for what is no lock file.
+fn format(name: &str) -> Option<(&'static str, Parse)> {
+    Some(match name {
+        "Cargo.lock" => ("cargo", Parse::Whole(cargo::packages)),
+        "go.sum" | "go.work.sum" => ("go", Parse::Lines(|line| go::package(line).into_iter().collect())),
+        "package-lock.json" | "npm-shrinkwrap.json" => ("npm", Parse::Whole(npm::packages)),
+        "pnpm-lock.yaml" => ("pnpm", Parse::Lines(pnpm::packages)),
+        "yarn.lock" => ("yarn", Parse::Lines(yarn::packages)),
+        "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => ("python", Parse::Whole(python::locked)),
+        _ if name.starts_with("requirements") && name.split('.').next_back() == Some("txt") => {
+            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().collect()))
+        }
+        _ => return None,
+    })
+}
+
+fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
+    format(path.file_name()?.to_str()?)
+}
+
+/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length without its content.
+fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+    if bytes.contains(&0) {
+        return Err("it is no text".to_owned());
+    }
+    let text = String::from_utf8_lossy(bytes);
+    match how {
+        Parse::Whole(packages) => packages(&text),
+        Parse::Lines(packages) => Ok(text.lines().flat_map(packages).collect()),
+    }
+}
+
+/// A message without what a repo may have put in it.
+fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| error.message().to_owned())
+}
+
+struct Look<'a> {
+    repo: &'a Repository,
+    known: &'a Known<'a>,
+    locks: Locks,
+}
+
+impl Look<'_> {
+    /// The same commit as at the last look needs no second one.
+    fn default_branch(&mut self) {
+        let Some(tip) = Upstream::of(self.repo).tip() else { return };
+        let name = tip.to_string();
+        let again = self.known.seen.filter(|seen| seen.tip.as_ref() == Some(&name)).and_then(|seen| seen.trees.get(DEFAULT));
+        if let Some(files) = again.filter(|files| self.all_known(files)) {
+            let files = files.iter().map(|(path, content)| (path.clone(), Some(content.clone()))).collect();
+            self.locks.trees.insert(DEFAULT.to_owned(), Some(files));
+            self.locks.tip = Some(name);
+            return;
+        }
+        let files = match known::files_of(self.repo, tip) {
+            Ok(files) => files,
+            Err(error) => return self.unknown(DEFAULT, error.message()),
+        };
+        let files = files.into_iter().filter(|(_, (mode, _))| mode & 0o170_000 == REGULAR);
+        let blobs = files.filter_map(|(path, (_, blob))| Some((format_of(&path)?, path, blob))).take(MOST_FILES);
+        let mut named = BTreeMap::new();
+        for ((format, parse), path, blob) in blobs {
+            let content = self.content(format, parse, blob, || self.blob(blob));
+            named.insert(path.to_string_lossy().into_owned(), self.told(DEFAULT, &path, content));
+        }
+        self.locks.tip = named.values().all(Option::is_some).then_some(name);
+        self.locks.trees.insert(DEFAULT.to_owned(), Some(named));
+    }
+
+    fn tree(&mut self, live: &Live<'_>) {
+        let name = live.place.relative().to_string_lossy().into_owned();
+        let looked = Staged::read(live.admin).and_then(|index| Ok((tracked(&index), at_root(live.place)?, index)));
+        let (tracked, at_root, index) = match looked {
+            Ok(looked) => looked,
+            Err(error) => return self.unknown(&name, &error.to_string()),
+        };
+        let mut named = BTreeMap::new();
+        for path in tracked.into_iter().chain(at_root).take(MOST_FILES) {
+            let Some((format, parse)) = format_of(&path) else { continue };
+            let content = match self.standing(live, &index, &path, format, parse) {
+                Ok(None) => continue,
+                Ok(Some(content)) => Ok(content),
+                Err(why) => Err(why),
+            };
+            named.entry(path.to_string_lossy().into_owned()).or_insert_with(|| self.told(&name, &path, content));
+        }
+        self.locks.trees.insert(name, Some(named));
+    }
+
+    /// The content of a tree's file: by the index where that vouches for it, else by reading it. None when it isn't there, or is a link or
+    /// the like.
+    fn standing(&self, live: &Live<'_>, index: &Staged, path: &Path, format: &str, parse: Parse) -> Result<Option<Content>, String> {
+        let place = live.place.join(path).map_err(|error| error.to_string())?;
+        let stat = found(beneath::stat(&place)).map_err(|error| error.to_string())?;
+        let Some(stat) = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file()) else { return Ok(None) };
+        let read = || beneath::read(&place, LARGEST).map_err(|error| error.to_string());
+        if let Some(blob) = index.vouched(path, &tree::stamp(&stat)) {
+            return self.content(format, parse, blob, read).map(Some);
+        }
+        let bytes = read()?;
+        let blob = Oid::hash_object(ObjectType::Blob, &bytes).map_err(|error| error.message().to_owned())?;
+        self.content(format, parse, blob, || Ok(bytes)).map(Some)
+    }
+
+    /// A content by its id; its packages only where nobody knows them yet.
+    fn content(&self, format: &str, how: Parse, blob: Oid, read: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Content, String> {
+        let id = format!("{format} {blob}");
+        if (self.known.content)(&id) || self.locks.contents.contains_key(&id) {
+            return Ok(Content { id, packages: None });
+        }
+        let mut packages = parse(&read()?, how)?;
+        packages.sort_unstable();
+        packages.dedup();
+        if packages.len() > MOST_PACKAGES {
+            return Err(format!("it names {} packages, more than any honest one", packages.len()));
+        }
+        Ok(Content { id, packages: Some(packages) })
+    }
+
+    fn blob(&self, blob: Oid) -> Result<Vec<u8>, String> {
+        let told = |error: git2::Error| error.message().to_owned();
+        let (size, _) = self.repo.odb().and_then(|odb| odb.read_header(blob)).map_err(told)?;
+        if size as u64 > LARGEST {
+            return Err(format!("{size} bytes are more than any honest one has"));
+        }
+        Ok(self.repo.find_blob(blob).map_err(told)?.content().to_vec())
+    }
+
+    fn all_known(&self, files: &Files) -> bool {
+        files.values().all(|content| (self.known.content)(content))
+    }
+
+    /// Takes a content in, or notes why there is none.
+    fn told(&mut self, tree: &str, path: &Path, content: Result<Content, String>) -> Option<String> {
+        match content {
+            Ok(Content { id, packages }) => {
+                if let Some(packages) = packages {
+                    self.locks.contents.insert(id.clone(), packages);
+                }
+                Some(id)
+            }
+            Err(why) => {
+                self.note(format!("failed to read `{}` in {tree}: {why}", path.display()));
+                None
+            }
+        }
+    }
+
+    fn unknown(&mut self, tree: &str, why: &str) {
+        self.note(format!("failed to look for lock files in {tree}: {why}"));
+        self.locks.trees.insert(tree.to_owned(), None);
+    }
+
+    fn note(&mut self, problem: String) {
+        self.locks.problems.push(format!("{problem}; what it named last still counts as in use"));
+    }
+
+    fn finish(mut self) -> Locks {
+        let untold = self.locks.problems.len().saturating_sub(TOLD);
+        self.locks.problems.truncate(TOLD);
+        if untold > 0 {
+            self.locks.problems.push(format!("{untold} more lock files or trees like these"));
+        }
+        self.locks
+    }
+}
+
+struct Content {
+    id: String,
+    packages: Option<Vec<Package>>,
+}
+
+/// The lock files that the index names.
+fn tracked(index: &Staged) -> Vec<std::path::PathBuf> {
+    index.paths().filter(|path| format_of(path).is_some()).map(Path::to_owned).collect()
+}
+
+/// The lock files in the tree's root: a new project's may not be tracked yet.
+fn at_root(place: &Inside) -> std::io::Result<Vec<std::path::PathBuf>> {
+    let listed = beneath::list(beneath::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let files = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Unknown));
+    Ok(files.map(|(name, _)| name.into()).filter(|path: &std::path::PathBuf| format_of(path).is_some()).collect())
+}

@@ -1,0 +1,83 @@
+//! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address in npm's cache.
+//!
+//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What has no `integrity` (a link, a folder, git)
+//! stands in no cache. It must never recurse deeper than `serde_json` lets it, which is 128 levels.
+
+use crate::facts::package::Package;
+use serde::Deserialize;
+use std::collections::HashMap;
+
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    packages: HashMap<String, Entry>,
+    #[serde(default)]
+    dependencies: HashMap<String, Nested>,
+}
+
+/// Its `dependencies` are ranges (`"left-pad": "^1.0.0"`).
+#[derive(Deserialize)]
+struct Entry {
+    integrity: Option<String>,
+}
+
+/// Its `dependencies` are entries again.
+#[derive(Deserialize)]
+struct Nested {
+    integrity: Option<String>,
+    #[serde(default)]
+    dependencies: HashMap<String, Nested>,
+}
+
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
+    let lock: Lock = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())?;
+    let mut packages = lock.packages.values().filter_map(|entry| entry.integrity.as_deref()).flat_map(Package::integrity).collect();
+    collect(&lock.dependencies, &mut packages);
+    Ok(packages)
+}
+
+fn collect(entries: &HashMap<String, Nested>, into: &mut Vec<Package>) {
+    for entry in entries.values() {
+        into.extend(entry.integrity.iter().flat_map(|integrity| Package::integrity(integrity)));
+        collect(&entry.dependencies, into);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A digest whose first bytes are `number`, as an `integrity` and as a package.
+    fn digest(number: u8) -> (String, Package) {
+        let letter = char::from(b'A' + number);
+        let integrity = format!("sha512-{}", letter.to_string().repeat(88));
+        (integrity.clone(), Package::integrity(&integrity).remove(0))
+    }
+
+    #[test]
+    fn every_version_of_the_format() {
+        let [(one, first), (two, second)] = [digest(1), digest(2)];
+        let modern = format!(
+            r#"{{"lockfileVersion": 3, "packages": {{"": {{"name": "x", "dependencies": {{"a": "^1"}}}},
+                "node_modules/a": {{"version": "1.0.0", "integrity": "{one}", "dependencies": {{"b": "^2"}}}},
+                "node_modules/l": {{"link": true, "resolved": "l"}},
+                "node_modules/a/node_modules/b": {{"integrity": "{two}"}}}}}}"#
+        );
+        let old = format!(
+            r#"{{"lockfileVersion": 1, "dependencies": {{"a": {{"integrity": "{one}", "requires": {{"b": "2"}},
+                "dependencies": {{"b": {{"integrity": "{two}"}}}}}}}}}}"#
+        );
+        for text in [modern, old] {
+            let found: BTreeSet<Package> = packages(&text).unwrap().into_iter().collect();
+            assert_eq!(found, [first.clone(), second.clone()].into(), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = format!("{}{}", r#"{"dependencies": {"a": "#.repeat(5000), "}}".repeat(5000));
+        assert!(packages(&deep).is_err());
+        assert!(packages("").is_err());
+    }
+}

@@ -1,0 +1,75 @@
+//! `yarn.lock`: classic by the archives' digests, berry by the locators that its zips are called after.
+//!
+//! Both are told line by line; a berry lock looks like YAML, and is as regular. It must never take what Yarn links (`workspace:`) for a zip.
+
+use crate::facts::package::Package;
+
+pub(super) fn packages(line: &str) -> Vec<Package> {
+    let line = line.trim();
+    let quoted = |rest: &str| rest.trim().trim_matches('"').to_owned();
+    if let Some(integrity) = line.strip_prefix("integrity ") {
+        Package::integrity(&quoted(integrity))
+    } else if let Some(address) = line.strip_prefix("resolved ") {
+        // `https://registry.yarnpkg.com/left-pad/-/left-pad-1.3.0.tgz#<sha1>`
+        quoted(address).rsplit_once('#').and_then(|(_, sha1)| Package::digest("sha1", sha1)).into_iter().collect()
+    } else if let Some(locator) = line.strip_prefix("resolution:") {
+        slug(&quoted(locator)).map(|slug| Package::yarn(&slug)).into_iter().collect()
+    } else {
+        Vec::new()
+    }
+}
+
+/// How Yarn names the zip of `@scope/name@protocol:selector`, without the two hashes: `@scope-name-protocol-version`, and no version where
+/// the selector is none.
+fn slug(locator: &str) -> Option<String> {
+    let at = locator.get(1..)?.find('@')? + 1;
+    let (ident, reference) = (locator[..at].replace('/', "-"), &locator[at + 1..]);
+    let (protocol, selector) = reference.split_once(':')?;
+    let selector = selector.split("::").next()?;
+    let is_version =
+        selector.starts_with(|first: char| first.is_ascii_digit()) && selector.split('.').count() >= 3 && !selector.contains(['#', '/']);
+    match protocol {
+        "workspace" | "link" | "portal" => None,
+        _ if is_version => Some(format!("{ident}-{protocol}-{}", selector.split('+').next()?)),
+        _ => Some(format!("{ident}-{protocol}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classic() {
+        let integrity = "sha512-XI5MPzVNApjAyhQzphX8BkmKsKUxD4LdyK24iZeQGinBN9yTQT3bFlCBy/aVx2HrNcqQGsdot8ghrjyrvMCoEA==";
+        let text = format!(
+            "# yarn lockfile v1\n\nleft-pad@^1.3.0:\n  version \"1.3.0\"\n  \
+             resolved \"https://registry.yarnpkg.com/left-pad/-/left-pad-1.3.0.tgz#5b8a3a7765dfe001261dde915589e782f8c94d1e\"\n  integrity {integrity}\n"
+        );
+        let sha1 = Package::digest("sha1", "5b8a3a7765dfe001261dde915589e782f8c94d1e").unwrap();
+        assert_eq!(text.lines().flat_map(packages).collect::<Vec<_>>(), [sha1, Package::integrity(integrity).remove(0)]);
+    }
+
+    #[test]
+    fn berry() {
+        let table = [
+            ("left-pad@npm:1.3.0", Some("left-pad-npm-1.3.0")),
+            ("@acme/shop@npm:1.0.0-rc.1", Some("@acme-shop-npm-1.0.0-rc.1")),
+            ("x@npm:1.0.0::__archiveUrl=https%3A%2F%2Fx", Some("x-npm-1.0.0")),
+            ("resolve@patch:resolve@npm%3A1.22.8#optional!builtin<compat/resolve>::version=1.22.8&hash=c3c19d", Some("resolve-patch")),
+            ("tool@https://github.com/acme/tool.git#commit=0123", Some("tool-https")),
+            ("shop@workspace:.", None),
+            ("@", None),
+            ("", None),
+            ("ä@", None),
+        ];
+        for (locator, expected) in table {
+            let text = format!("\"x@npm:^1\":\n  version: 1.3.0\n  resolution: \"{locator}\"\n  checksum: 10c0/00\n  languageName: node\n");
+            assert_eq!(
+                text.lines().flat_map(packages).collect::<Vec<_>>(),
+                expected.map(Package::yarn).into_iter().collect::<Vec<_>>(),
+                "{locator}"
+            );
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Eviction that knows what the next job needs: what lock files name today stays, what they named lately is young, and the rest goes.
+
+use super::support::repo::Tree;
+use super::support::snapshot::snapshot;
+use super::support::{World, age, remove, same, write};
+use std::fs;
+use treewarden::facts::cache::UsedFrom;
+use treewarden::facts::package::hex_of_base64;
+use treewarden::report::{Eviction, RunReport};
+
+const MIB: u64 = 1 << 20;
+
+/// A crate's archive of 1 MiB, downloaded so many days ago and never read since.
+fn krate(world: &World, name: &str, days: f64) {
+    let path = world.at(format!("caches/cargo/registry/cache/index/{name}.crate"));
+    write(&path, vec![b'x'; 1 << 20]);
+    age(&path, days);
+}
+
+/// A `Cargo.lock` that names these crates.
+fn cargo_lock(crates: &[&str]) -> String {
+    let entry = |name: &&str| {
+        let (name, version) = name.rsplit_once('-').unwrap();
+        format!(
+            "[[package]]\nname = \"{name}\"\nversion = \"{version}\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n"
+        )
+    };
+    format!("version = 4\n{}", crates.iter().map(entry).collect::<Vec<_>>().join("\n"))
+}
+
+/// The integrity of a content of npm's, from a letter.
+fn integrity(letter: char) -> String {
+    format!("sha512-{}==", letter.to_string().repeat(86))
+}
+
+/// An archive of 1 MiB in npm's cache.
+fn archive(world: &World, letter: char, days: f64) {
+    let hex = hex_of_base64(&integrity(letter)["sha512-".len()..]).unwrap();
+    let path = world.at(format!("caches/npm/_cacache/content-v2/sha512/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]));
+    write(&path, vec![b'x'; 1 << 20]);
+    age(&path, days);
+}
+
+/// The volume is over its budget by so many MiB, if the trash is empty.
+fn must_go(world: &World, mebibytes: u64) {
+    let budget = (world.standing() - mebibytes * MIB + MIB / 2) * 10 / 9;
+    assert!(budget < world.standing(), "the volume is too small to be over its budget");
+    world.set("eviction", &format!("budget: {budget}"));
+}
+
+/// The units that went, or would, and how their last use is known.
+fn gone(eviction: &Eviction) -> Vec<String> {
+    let known = |from, by: &Option<String>| match (from, by) {
+        (UsedFrom::Named, Some(repo)) => format!("named by {repo}"),
+        (from, _) => format!("{from:?}"),
+    };
+    eviction.units.iter().map(|unit| format!("{}: {}", unit.unit, known(unit.last_used_from, &unit.named_by))).collect()
+}
+
+/// The crates that are left.
+fn left(world: &World) -> Vec<String> {
+    let files = walkdir::WalkDir::new(world.at("caches/cargo")).sort_by_file_name().into_iter().map(Result::unwrap);
+    let names = files.filter(|entry| entry.file_type().is_file()).map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.map(|name| name.trim_end_matches(".crate").to_owned()).collect()
+}
+
+fn obstacle<'a>(report: &'a RunReport, part: &str) -> &'a str {
+    let found = report.eviction.obstacles.iter().find(|line| line.contains(part));
+    found.unwrap_or_else(|| panic!("no `{part}` in {:?}", report.eviction.obstacles))
+}
+
+fn ledger(world: &World) -> std::path::PathBuf {
+    world.at(".treewarden/ledger.json")
+}
+
+/// Makes the ledger look as if its last night had been so many days ago.
+fn days_pass(world: &World, days: i64) {
+    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(ledger(world)).unwrap()).unwrap();
+    for entry in text["packages"].as_array_mut().unwrap() {
+        entry[1] = (entry[1].as_i64().unwrap() - days * 86_400).into();
+    }
+    fs::write(ledger(world), text.to_string()).unwrap();
+}
+
+/// A repo whose default branch names `serde-1.0.0`, with an old archive of it, and a never-named `experiment-9.9.9` of two days ago.
+fn shop(world: &World) -> super::support::repo::Repo<'_> {
+    world.set("caches", "{kind: cargo, path: caches/cargo}");
+    let shop = world.repo("acme/shop");
+    shop.commit(60.0, "Cargo.lock", &cargo_lock(&["serde-1.0.0"]));
+    shop.push();
+    krate(world, "serde-1.0.0", 400.0);
+    krate(world, "experiment-9.9.9", 2.0);
+    shop
+}
+
+fn tree(repo: &super::support::repo::Repo<'_>, name: &str, lock: &[&str]) -> Tree {
+    let tree = repo.tree(name);
+    tree.write("Cargo.lock", &cargo_lock(lock));
+    tree
+}
+
+#[test]
+fn what_live_trees_name_stays_and_younger_things_that_nobody_names_go() {
+    let world = World::new();
+    let shop = shop(&world);
+    world.set("caches", "{kind: npm, path: caches/npm}");
+    // Committed deep in the default branch; in the checkout alone; committed in a tree; edited, and not yet tracked, in others.
+    let web = format!(r#"{{"lockfileVersion": 3, "packages": {{"node_modules/a": {{"integrity": "{}"}}}}}}"#, integrity('B'));
+    shop.commit(60.0, "apps/web/package-lock.json", &web);
+    shop.push();
+    tree(&shop, "committed", &["tree-1.0.0"]).commit("work.rs", "1\n").age(0.1);
+    tree(&shop, "edited", &["edited-1.0.0"]).age(0.1);
+    let new = shop.tree("new");
+    new.write("yarn.lock", &format!("a@^1:\n  version \"1.0.0\"\n  integrity {}\n", integrity('C'))).age(0.1);
+    write(&shop.path.join("Cargo.lock"), cargo_lock(&["checkout-1.0.0"]));
+    // A tree that goes tonight needs nothing any more.
+    tree(&shop, "landed", &["landed-1.0.0"]).commit("more.rs", "1\n").git(&["push", "-q", "origin", "landed:main"]);
+    shop.git(&["fetch", "-q"]);
+    shop.git(&["update-ref", "refs/remotes/origin/main", "main"]);
+    for name in ["tree-1.0.0", "edited-1.0.0", "checkout-1.0.0"] {
+        krate(&world, name, 300.0);
+    }
+    for letter in ['B', 'C'] {
+        archive(&world, letter, 300.0);
+    }
+    archive(&world, 'D', 3.0);
+    must_go(&world, 9);
+    let before = snapshot(&world.root);
+    let dry = world.pass(1, &["report"]);
+    same("after a report", &snapshot(&world.root), &before);
+    let report = world.pass(1, &["run"]);
+    let found = gone(&report.eviction);
+    assert_eq!(found, ["sha512/0c/30/c30c30c30c30: WriteTime", "experiment-9.9.9.crate: WriteTime"]);
+    assert_eq!(gone(&dry.eviction), found);
+    assert_eq!(left(&world), ["checkout-1.0.0", "edited-1.0.0", "serde-1.0.0", "tree-1.0.0"]);
+    let why = "in use: lock files of live trees name them (eviction.in_use: keep)";
+    assert_eq!(obstacle(&report, "of cargo"), format!("4 units of cargo: {why}"));
+    assert_eq!(obstacle(&report, "of npm"), format!("2 units of npm: {why}"));
+}
+
+#[test]
+fn what_was_named_last_week_outlives_yesterdays_experiment() {
+    let world = World::new();
+    let shop = shop(&world);
+    krate(&world, "left-1.0.0", 200.0);
+    krate(&world, "older-1.0.0", 8.0);
+    assert!(!world.night().eviction.triggered);
+    // Serde leaves the lock file; the ledger knows when it was last there.
+    shop.commit(60.0, "Cargo.lock", &cargo_lock(&["left-1.0.0"]));
+    shop.push();
+    days_pass(&world, 1);
+    world.set("eviction", "min_age: 1h");
+    must_go(&world, 3);
+    let before = fs::read(ledger(&world)).unwrap();
+    let dry = world.pass(0, &["report"]);
+    assert_eq!(fs::read(ledger(&world)).unwrap(), before);
+    let expected = ["older-1.0.0.crate: WriteTime", "experiment-9.9.9.crate: WriteTime", "serde-1.0.0.crate: named by acme/shop"];
+    assert_eq!(gone(&dry.eviction), expected);
+    assert_eq!(gone(&world.night().eviction), expected);
+    assert_eq!(left(&world), ["left-1.0.0"]);
+}
+
+#[test]
+fn a_repo_that_could_not_be_looked_at_still_needs_what_it_needed() {
+    let world = World::new();
+    let shop = shop(&world);
+    world.night();
+    days_pass(&world, 40);
+    must_go(&world, 2);
+    // An agent holds it; then its lock files make no sense, for a merge is under way.
+    let agent = world.hold("acme__shop");
+    let report = world.pass(1, &["run"]);
+    assert_eq!(
+        (gone(&report.eviction), left(&world)),
+        (vec!["experiment-9.9.9.crate: WriteTime".to_owned()], vec!["serde-1.0.0".to_owned()])
+    );
+    drop(agent);
+    krate(&world, "experiment-9.9.9", 2.0);
+    world.pass(1, &["run"]);
+    krate(&world, "experiment-9.9.9", 2.0);
+    shop.commit(60.0, "Cargo.lock", "<<<<<<< HEAD\nversion = 4\n");
+    shop.push();
+    days_pass(&world, 40);
+    let report = world.pass(1, &["run"]);
+    assert_eq!(left(&world), ["serde-1.0.0"]);
+    let told = obstacle(&report, "default branch");
+    assert!(told.starts_with("acme/shop: failed to read `Cargo.lock` in (default branch): "), "{told}");
+    assert!(told.ends_with("; what it named last still counts as in use"), "{told}");
+}
+
+#[test]
+fn what_is_in_use_goes_last_where_the_config_says_so_and_loudly() {
+    let world = World::new();
+    shop(&world);
+    krate(&world, "fresh-1.0.0", 0.1);
+    world.set("eviction", "in_use: last");
+    must_go(&world, 2);
+    let report = world.night();
+    let units: Vec<_> = report.eviction.units.iter().map(|unit| (unit.unit.as_str(), unit.in_use)).collect();
+    assert_eq!(units, [("experiment-9.9.9.crate", false), ("serde-1.0.0.crate", true)]);
+    assert_eq!(left(&world), ["fresh-1.0.0"]);
+    let alert = report.alerts.iter().find(|alert| alert.name == "EvictedInUse").unwrap();
+    assert!(alert.summary.starts_with("1 unit, 1 MiB, that lock files of live trees name had to go"), "{}", alert.summary);
+    let text = treewarden::report::text::render(&report, treewarden::report::look::Look::PLAIN);
+    for part in ["IN USE: 1 unit, 1 MiB, that lock files of live trees name", "named by acme/shop", "Enlarge the volume"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+/// What is done to the ledger.
+type Damage<'a> = &'a dyn Fn(&std::path::Path);
+
+#[test]
+fn a_ledger_that_makes_no_sense_starts_anew_with_a_word() {
+    let world = World::new();
+    shop(&world);
+    world.night();
+    let good = fs::read(ledger(&world)).unwrap();
+    let fifo: Damage<'_> =
+        &|path| rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let damages: [(&str, Damage<'_>); 4] = [
+        ("garbage", &|path| fs::write(path, "[[[[").unwrap()),
+        ("torn", &|path| fs::write(path, &good[..good.len() / 2]).unwrap()),
+        ("a link", &|path| std::os::unix::fs::symlink(world.beside("elsewhere"), path).unwrap()),
+        ("a FIFO", fifo),
+    ];
+    fs::write(world.beside("elsewhere"), "precious").unwrap();
+    for (name, damage) in damages {
+        remove(&ledger(&world));
+        damage(&ledger(&world));
+        assert!(obstacle(&world.night(), "ledger").contains("starts anew"), "{name}");
+        assert!(world.night().eviction.obstacles.is_empty(), "{name}");
+        let again: serde_json::Value = serde_json::from_slice(&fs::read(ledger(&world)).unwrap()).unwrap();
+        assert_eq!(again["packages"][0][0], "cargo serde-1.0.0", "{name}");
+    }
+    assert_eq!(fs::read_to_string(world.beside("elsewhere")).unwrap(), "precious");
+}
+
+#[test]
+fn hostile_lock_files_neither_hang_nor_lead_astray() {
+    let world = World::new();
+    let shop = shop(&world);
+    write(&world.beside("outside.lock"), cargo_lock(&["experiment-9.9.9"]));
+    let tree = shop.tree("evil");
+    tree.age(0.1);
+    let at = |name: &str| tree.path.join(name);
+    std::os::unix::fs::symlink(world.beside("outside.lock"), at("uv.lock")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("go.sum"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    fs::create_dir(at("poetry.lock")).unwrap();
+    fs::File::create(at("yarn.lock")).unwrap().set_len(65 << 20).unwrap();
+    write(&at("package-lock.json"), format!("{}1{}", r#"{"dependencies": {"a": "#.repeat(100_000), "}}".repeat(100_000)));
+    remove(&at("Cargo.lock"));
+    std::os::unix::fs::symlink(world.beside("outside.lock"), at("Cargo.lock")).unwrap();
+    must_go(&world, 2);
+    let report = world.pass(1, &["run"]);
+    assert_eq!(left(&world), ["serde-1.0.0"]);
+    let told: Vec<&String> = report.eviction.obstacles.iter().filter(|line| line.starts_with("acme/shop: ")).collect();
+    assert!(told.len() == 2 && told[0].contains("package-lock.json") && told[1].contains("yarn.lock"), "{told:?}");
+}
+
+#[test]
+fn a_cache_over_its_own_budget_is_evicted_on_a_calm_volume() {
+    let world = World::new();
+    world.set("caches", "{kind: cargo, path: caches/cargo, budget: {bytes: 3MiB, inodes: 1000}}");
+    world.set("caches", "{kind: npm, path: caches/npm}");
+    for (number, days) in [(1, 50.0), (2, 40.0), (3, 30.0), (4, 20.0)] {
+        krate(&world, &format!("a-{number}.0.0"), days);
+    }
+    archive(&world, 'B', 90.0);
+    let report = world.night();
+    assert_eq!(gone(&report.eviction), ["a-1.0.0.crate: WriteTime", "a-2.0.0.crate: WriteTime"]);
+    let why = "cargo holds 4.0 MiB and 4 inodes, over its budget of 3.0 MiB and 1000 inodes; going down to 2.7 MiB and 900 inodes";
+    assert_eq!(report.eviction.reason, why);
+    assert_eq!(report.eviction.shortfall_bytes, 0);
+    assert!(!world.night().eviction.triggered);
+}
+
+#[test]
+fn two_units_free_the_file_they_share_together() {
+    let world = World::new();
+    world.set("caches", "{kind: folder, name: models, path: caches/models}");
+    let [one, two, other] = ["one", "two", "other"].map(|name| world.at("caches/models").join(name));
+    write(&one, vec![b'x'; 3 << 20]);
+    fs::hard_link(&one, &two).unwrap();
+    age(&one, 50.0);
+    write(&other, vec![b'x'; 1 << 20]);
+    age(&other, 20.0);
+    // What stands is told link by link, and the file counts once.
+    world.set("eviction", &format!("budget: {}", world.standing() - 5 * MIB));
+    let report = world.night();
+    let units: Vec<_> = report.eviction.units.iter().map(|unit| (unit.unit.as_str(), unit.bytes >> 20)).collect();
+    assert_eq!(units, [("one", 0), ("two", 3)]);
+    assert_eq!((report.eviction.freed_bytes >> 20, report.eviction.shortfall_bytes), (3, 0));
+    assert!(other.exists());
+}
+
+#[test]
+fn left_trash_goes_before_any_cache() {
+    let world = World::new();
+    shop(&world);
+    world.set("eviction", &format!("budget: {}", world.standing() + MIB / 2));
+    // The volume is over its budget by no more than what an earlier night left to be deleted.
+    write(&world.at(".treewarden/trash/left/0/file"), vec![b'x'; 2 << 20]);
+    for report in [world.pass(0, &["report"]), world.night()] {
+        assert!(!report.eviction.triggered && report.totals.freed_by_trash >= 2 * MIB, "{:?}", report.eviction);
+    }
+    assert_eq!(left(&world), ["experiment-9.9.9", "serde-1.0.0"]);
+}
