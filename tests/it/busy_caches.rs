@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use treewarden::config::policy;
-use treewarden::facts::cache::{CacheKind, Unit};
+use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::inside::Inside;
 use treewarden::report::UnitOutcome;
 use treewarden::survey::caches;
@@ -98,7 +98,8 @@ impl Bench {
     fn units_as_they_are(&self) -> Vec<Unit> {
         let root: Arc<Path> = self.world.root.canonicalize().unwrap().into();
         let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
-        let policy = policy::Cache { name: "real".into(), kind: self.tool.kind, place, depth: 1, min_age: Duration::ZERO, reserve: 0 };
+        let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
+        let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age, reserve, budget: None };
         let seen = caches::survey(&[policy], &[], true).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         let mut units = seen.units;
