@@ -6,7 +6,7 @@
 
 use crate::inside::Inside;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -21,7 +21,7 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::
 /// # Errors
 /// Whatever `open` says.
 pub fn root(root: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::open(root, DIRECTORY, Mode::empty())?)
+    Ok(retry_on_intr(|| rustix::fs::open(root, DIRECTORY, Mode::empty()))?)
 }
 
 /// Opens a folder inside the volume.
@@ -97,7 +97,8 @@ pub fn stat(place: &Inside) -> io::Result<rustix::fs::Stat> {
 /// # Errors
 /// `ELOOP` is a symbolic link on the way, `EXDEV` a way out or another file system.
 pub fn open(place: &Inside, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let root = rustix::fs::open(&**place.root(), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let flags_of_root = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = retry_on_intr(|| rustix::fs::open(&**place.root(), flags_of_root, Mode::empty()))?;
     below(root, place.relative(), flags)
 }
 
@@ -107,7 +108,7 @@ pub fn open(place: &Inside, flags: OFlags) -> Result<OwnedFd, Errno> {
 /// Whatever the kernel says.
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    rustix::fs::openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
+    retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
 }
 
 /// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file systems don't say.

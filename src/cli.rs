@@ -5,7 +5,9 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, look::Look, text};
+use crate::report::{self, RunOutcome, RunReport, history, look::Look, text};
+use crate::rescues::restore::{Wish, restore, told};
+use crate::rescues::{self, RescuesError};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, journal, volume};
@@ -74,6 +76,43 @@ enum Command {
         /// How many runs, the newest
         #[arg(long, default_value_t = 30)]
         last: usize,
+    },
+    /// List, look into and bring back what was saved before a worktree was removed
+    #[command(subcommand)]
+    Rescue(Rescue),
+}
+
+#[derive(Debug, Subcommand)]
+enum Rescue {
+    /// Which rescues there are, and when each one expires
+    List {
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        /// Those of this repo alone; can be given several times
+        #[arg(long, value_name = "NAME")]
+        repo: Vec<String>,
+    },
+    /// What is in one: changes against HEAD, staged content, commits that nothing else reaches
+    Show {
+        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
+        id: String,
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Bring one back as a worktree, or a file or folder of it; under the repo's lock
+    Restore {
+        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
+        id: String,
+        /// A file or folder of the tree, `.` for all files; without it, a new worktree is made
+        path: Option<PathBuf>,
+        /// Where the tree is to stand [default: where it stood]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// Replace files that differ
+        #[arg(long, requires = "path")]
+        force: bool,
     },
 }
 
@@ -162,6 +201,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Report(pass) => night(&config()?, &pass, true),
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
+        Command::Rescue(command) => rescue(&config()?, &command),
     }
 }
 
@@ -172,16 +212,20 @@ fn load(named: Option<&Path>) -> Result<Policy, Exit> {
 }
 
 fn night(policy: &Policy, pass: &Pass, dry_run: bool) -> Result<u8, Exit> {
-    if let Some(unknown) = pass.repo.iter().find(|name| policy.repos.iter().all(|repo| repo.name != **name)) {
-        let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-        return Err(usage(format!("--repo {unknown}: the config has no such repo; it has {}", names.join(", "))));
-    }
+    known(policy, &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
     let report = run::run(policy, &Options { dry_run, repos: pass.repo.clone(), only: only(&pass.only) }, &stop, &bar);
     bar.finish_and_clear();
     write(&report, pass)?;
     Ok(report.exit_code())
+}
+
+/// Whether the config has all these repos.
+fn known(policy: &Policy, repos: &[String]) -> Result<(), Exit> {
+    let Some(unknown) = repos.iter().find(|name| policy.repos.iter().all(|repo| repo.name != **name)) else { return Ok(()) };
+    let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+    Err(usage(format!("--repo {unknown}: the config has no such repo; it has {}", names.join(", "))))
 }
 
 fn only(parts: &[Part]) -> Only {
@@ -244,11 +288,47 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
     let runs = &history.runs[history.runs.len().saturating_sub(last)..];
-    print(&match format {
-        Format::Text => history::render(runs, history.skipped, Look::of_stdout()),
-        Format::Json => serde_json::to_string_pretty(runs).expect("a report has only string keys") + "\n",
-    })?;
+    print(&write_as(format, &runs, || history::render(runs, history.skipped, Look::of_stdout())))?;
     Ok(0)
+}
+
+fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
+    let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
+    let (now, look) = (run::now(), Look::of_stdout());
+    match command {
+        Rescue::List { format, repo } => {
+            known(policy, repo)?;
+            let list = rescues::list(policy, repo, &stop, now).map_err(stopped)?;
+            print(&write_as(*format, &list, || report::rescues::list(&list, look)))?;
+            Ok(u8::from(!list.failures.is_empty()))
+        }
+        Rescue::Show { id, format } => {
+            let shown = rescues::show(policy, id, &stop, now).map_err(stopped)?;
+            print(&write_as(*format, &shown, || report::rescues::show(&shown, look)))?;
+            Ok(0)
+        }
+        Rescue::Restore { id, path, to, force } => {
+            let wish = Wish { id, path: path.as_deref(), to: to.as_deref(), force: *force };
+            print(&told(&restore(policy, &wish, &stop, now).map_err(stopped)?))?;
+            Ok(0)
+        }
+    }
+}
+
+fn write_as(format: Format, what: &impl serde::Serialize, text: impl FnOnce() -> String) -> String {
+    match format {
+        Format::Text => text(),
+        Format::Json => serde_json::to_string_pretty(what).expect("a report has only string keys") + "\n",
+    }
+}
+
+fn stopped(error: RescuesError) -> Exit {
+    let message = report::words::plain(&error.to_string());
+    match error {
+        RescuesError::Volume(_) => refused(message),
+        RescuesError::Id(_) => usage(message),
+        _ => failed(message),
+    }
 }
 
 /// A bar on a terminal, nothing elsewhere.

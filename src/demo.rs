@@ -158,6 +158,7 @@ impl Sample {
         let rebasing = shop.tree("issue-095-split", "split", main, 33)?;
         shop.admin(&rebasing, "REVERT_HEAD", &main.to_string(), 33)?;
         let gone = shop.tree("issue-070-gone", "gone", main, 20)?;
+        shop.admin(&gone, "treewarden-missing", "", 4)?;
         fs::rename(gone, self.root.join("moved-away"))?;
         Ok(())
     }

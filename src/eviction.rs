@@ -7,15 +7,52 @@ use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
 use crate::facts::cache::{IdleTree, Size};
+use crate::facts::locks::Locks;
 use crate::facts::volume::Usage;
+use crate::facts::worktree::{Contents, State, Worktree};
+use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
 use crate::night::{Night, Tended};
 use crate::plan::evict::{self, Eviction};
+use crate::plan::repo::Plan;
+use crate::plan::worktree::Verdict;
 use crate::report::{self, rows};
+use crate::shadow::Shadow;
+use crate::stop::Stop;
 use crate::survey::caches::{self, sizing, used};
+use crate::survey::lockfiles::{self, Known, Live};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+
+/// Trees that stay, that nobody is working in, and that were looked at.
+pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
+    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
+        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents.as_ref())),
+        _ => None,
+    });
+    let facts = |(tree, contents): (&Worktree, &Contents)| IdleTree {
+        repo: repo.name.clone(),
+        admin: tree.admin.path(),
+        active: tree.active,
+        regenerable: contents.regenerable.clone(),
+    };
+    idle.map(facts).collect()
+}
+
+/// What the lock files of the default branch, the checkout and the trees that stay name; none when git2 can't tell, or the run
+/// is to stop, and then they count as they were seen last.
+pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, stop: &Stop) -> Option<Locks> {
+    let stays =
+        |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Reap { .. } | Verdict::Missing) && !plan.drop.contains(tree);
+    let trees =
+        plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((Inside::new(repo.place.root(), &tree.path).ok()?, &tree.admin)));
+    let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
+    let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
+    let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
+    let locks = lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop);
+    stop.reached().is_none().then_some(locks)
+}
 
 /// The ledger with what this night saw of lock files, and lines about what it could not see.
 pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: &mut [Tended]) -> (Ledger, Vec<String>) {

@@ -9,6 +9,13 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 /// A path below the volume's root: relative, not empty, without `.` or `..`.
+///
+/// Nobody can make one without the proof, so nobody can plan or delete what has none:
+///
+/// ```compile_fail,E0451
+/// let root = std::sync::Arc::from(std::path::Path::new("/data"));
+/// let passwords = treewarden::inside::Inside { root, relative: "../etc/shadow".into() };
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inside {
     root: Arc<Path>,

@@ -47,6 +47,7 @@ pub mod lock;
 pub mod night;
 pub mod plan;
 pub mod report;
+pub mod rescues;
 pub mod run;
 pub mod shadow;
 pub mod stop;

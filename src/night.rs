@@ -8,23 +8,24 @@ use crate::apply::gc::{gc, judge};
 use crate::apply::repo::{Hands, Reaped, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
+use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;
-use crate::facts::worktree::{Contents, State, Worktree};
+use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::worktree::{Verdict, shortest};
-use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, VerdictName, rows};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
-use crate::survey::lockfiles::{self, Known, Live};
 use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -108,10 +109,15 @@ impl Night<'_> {
         self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let plan = &decided.plan;
-            let mut tended =
-                Tended { idle: idle(repo, plan), locks: decided.locks.clone(), short_of_space: plan.gc.short_of_space, ..Tended::of(row) };
+            let mut tended = Tended {
+                idle: eviction::idle(repo, plan),
+                locks: decided.locks.clone(),
+                short_of_space: plan.gc.short_of_space,
+                ..Tended::of(row)
+            };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
             tended.row.prune = rows::prune(plan);
+            tended.row.rescues = rows::rescues(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
             if let Some(why) = &decided.facts.busy {
                 (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
@@ -131,16 +137,20 @@ impl Night<'_> {
         let mut again = self.row(repo, |row| {
             let decided = self.decide(repo)?;
             let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
-            let mut tended = Tended { idle: idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
+            let mut tended = Tended { idle: eviction::idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+            let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
+            let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
+            tended.row.worktrees.iter_mut().for_each(|tree| not_uncounted(tree, &counted));
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
             Ok(tended)
         });
         if again.row.outcome == RepoOutcome::Maintained {
-            again.row.failures.splice(0..0, first.row.failures);
-            let report::Repo { prune, gc, lock, seconds, .. } = first.row;
-            again.row = report::Repo { prune, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
+            let failures = first.row.failures.into_iter().chain(only_then(&first.row.worktrees, &again.row.worktrees));
+            again.row.failures.splice(0..0, failures.collect::<Vec<_>>());
+            let report::Repo { prune, rescues, gc, lock, seconds, .. } = first.row;
+            again.row = report::Repo { prune, rescues, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
             again.freed += first.freed;
             again.left.extend(first.left);
@@ -195,12 +205,15 @@ impl Night<'_> {
                 Err(holder) => return Err(LockError::Busy(holder).into()),
             },
         };
+        if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
+            self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+        }
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around)?;
+        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around, self.stop)?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
-        let locks = self.ledger.and_then(|ledger| lock_files(&shadow, repo, &plan, ledger));
+        let locks = self.ledger.and_then(|ledger| eviction::look(&shadow, repo, &plan, ledger, self.stop));
         Ok(Decided { lock, shadow, facts, plan, locks })
     }
 
@@ -219,11 +232,25 @@ impl Night<'_> {
                 tended.row.prune.dropped.push(tree.path.clone());
             }
         }
+        // Before the repack, which drops what they alone held.
+        let due = std::mem::take(&mut tended.row.rescues.expired);
+        for ((rescue, _), row) in plan.expire.iter().zip(due) {
+            match hands.expire(rescue) {
+                Ok(()) => tended.row.rescues.expired.push(row),
+                Err(error) => tended.row.failures.push(error.to_string()),
+            }
+        }
+        for admin in &plan.unmark {
+            tended.did(&admin.path(), self.on_io(|| hands.unmark(admin)));
+        }
+        for admin in &plan.mark {
+            tended.did(&admin.path(), hands.mark(admin).map(|()| Emptied::default()));
+        }
         self.repack(&mut tended.row, decided, lock);
     }
 
     fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
-        if decided.plan.gc.steps.is_empty() {
+        if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
             return;
         }
         let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop);
@@ -239,13 +266,13 @@ impl Night<'_> {
 
     fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {
         for (tree, class) in reaps(plan) {
+            // By what is still to be done: a second registration may claim the same path.
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let Some(row) = row else { continue };
             let reaped = match self.stop.reached() {
                 Some(_) => continue,
                 None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            // By what is still to be done: a second registration may claim the same path.
-            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
-            let row = row.expect("every tree of the plan has its row");
             if let Some(Emptied { freed, left }) = tell(row, reaped) {
                 tended.freed += freed;
                 tended.left.extend(left);
@@ -263,11 +290,15 @@ impl Night<'_> {
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let row = row.expect("every tree of the plan has its row");
+            if let Ok(Some(work)) = self.on_io(|| survey::regenerable::work_within(&contents.regenerable)) {
+                tell(row, Err(StepError::Holds(work)));
+                continue;
+            }
             let size = size(&[place.clone(), tree.admin.clone()]);
             tended.freed += size;
-            if let Some(row) = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned) {
-                row.bytes = Some(size.bytes);
-            }
+            row.bytes = Some(size.bytes);
         }
         let small: Vec<Inside> = plan.clear.iter().chain(plan.drop.iter().map(|tree| &tree.admin)).cloned().collect();
         tended.freed += size(&small);
@@ -296,6 +327,25 @@ impl Tended {
     }
 }
 
+/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of it.
+fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
+    if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
+        row.outcome = TreeOutcome::Kept;
+        row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
+    }
+}
+
+/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
+fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
+    let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
+    let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
+    let told = first.iter().filter_map(|tree| match &tree.outcome {
+        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
+        _ => None,
+    });
+    told.collect()
+}
+
 /// What became of a tree, into its row. Gives what its deletion freed and left.
 fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option<Emptied> {
     match reaped {
@@ -307,6 +357,12 @@ fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
             "busy".clone_into(&mut row.because);
+            row.reasons.insert(0, error.to_string());
+            None
+        }
+        Err(error @ StepError::Holds(_)) => {
+            (row.verdict, row.outcome) = (VerdictName::Keep, TreeOutcome::Kept);
+            "can't be rescued".clone_into(&mut row.because);
             row.reasons.insert(0, error.to_string());
             None
         }
@@ -326,6 +382,7 @@ fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
         seconds: 0.0,
         lock: report::Lock::default(),
         prune: report::Prune::default(),
+        rescues: report::Rescues::default(),
         gc: report::Gc::default(),
         worktrees: Vec::new(),
         failures: Vec::new(),
@@ -337,34 +394,6 @@ fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
         Verdict::Reap { class, .. } => Some((tree, *class)),
         _ => None,
     })
-}
-
-/// What the lock files of the default branch, the checkout and the trees that stay name; none when git2 can't tell, and then they count as they
-/// were seen last.
-fn lock_files(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger) -> Option<Locks> {
-    let stays =
-        |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Reap { .. } | Verdict::Missing) && !plan.drop.contains(tree);
-    let trees =
-        plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((Inside::new(repo.place.root(), &tree.path).ok()?, &tree.admin)));
-    let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
-    let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
-    let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
-    Some(lockfiles::survey(&shadow.open().ok()?, &trees, &known))
-}
-
-/// Trees that stay, that nobody is working in, and that were looked at.
-fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
-    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents.as_ref())),
-        _ => None,
-    });
-    let facts = |(tree, contents): (&Worktree, &Contents)| IdleTree {
-        repo: repo.name.clone(),
-        admin: tree.admin.path(),
-        active: tree.active,
-        regenerable: contents.regenerable.clone(),
-    };
-    idle.map(facts).collect()
 }
 
 /// How long to wait before a busy repo is asked again.

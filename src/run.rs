@@ -78,6 +78,8 @@ struct Begun {
     /// None in a dry run.
     trash: Option<Trash>,
     before: Usage,
+    /// What could not be weighed against the budget.
+    unweighed: Vec<String>,
     /// Threads that work on repos, and threads that wait on the network.
     repos: ThreadPool,
     io: ThreadPool,
@@ -89,9 +91,12 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
+    let mut unweighed = Vec::new();
     let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
     if policy.eviction.budget.is_some() && options.only.evict {
-        before.standing_bytes = Some(io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?.0.bytes);
+        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root)).map_err(unusable)?;
+        before.standing_bytes = Some(standing.bytes);
+        unweighed = problems;
     }
     let (lock, trash) = if options.dry_run {
         (None, None)
@@ -100,7 +105,7 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
         let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
         (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
     };
-    Ok(Begun { lock, trash, before, repos, io })
+    Ok(Begun { lock, trash, before, unweighed, repos, io })
 }
 
 /// The night itself, into the report. Gives the bytes that earlier nights' trash freed.
@@ -113,10 +118,12 @@ fn work(
     bar: &ProgressBar,
     report: &mut RunReport,
 ) -> u64 {
-    let Begun { lock, trash, before, repos, io } = begun;
+    let Begun { lock, trash, before, unweighed, repos, io } = begun;
+    report.failures.extend(unweighed.into_iter().map(|problem| format!("{problem}; it counts for nothing against the budget")));
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
-    let around =
-        Around { trashed: trash::taken_from(&policy.volume.state), reserved: reserved(policy), lent: survey::repo::lent(&policy.repos) };
+    let trashed = trash::taken_from(&policy.volume.state);
+    let missing = io.install(|| survey::repo::missing(&policy.repos, &trashed));
+    let around = Around { trashed, reserved: reserved(policy), lent: survey::repo::lent(&policy.repos), missing };
     let (ledger, mut told) = ledger(policy, options, trash.is_some());
     let night = Night {
         now,
@@ -191,7 +198,7 @@ fn remember(night: &Night<'_>, policy: &Policy, tended: &mut [Tended], told: &mu
 }
 
 /// Folders that the config gives to somebody.
-fn reserved(policy: &Policy) -> Vec<Inside> {
+pub(crate) fn reserved(policy: &Policy) -> Vec<Inside> {
     let repos = policy.repos.iter().map(|repo| &repo.place);
     let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
     repos.chain(caches).chain([&policy.volume.state]).cloned().collect()

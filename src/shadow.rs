@@ -10,6 +10,7 @@ use crate::git::{Git, GitError};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -153,6 +154,20 @@ impl Shadow {
         treewarden_unsafe::forget_machine_config();
         #[expect(clippy::disallowed_methods, reason = "this is the shadow")]
         git2::Repository::open(self.scratch.path())
+    }
+
+    /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and change this repo alone: a folder that somebody
+    /// swaps for a link meanwhile leads nowhere. An error of the confinement itself is the repo's failure.
+    ///
+    /// # Errors
+    /// [`Refusal::Unreadable`]: the kernel refused the confinement, and the work was not begun.
+    pub fn confined<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
+        let confine = || -> io::Result<()> {
+            let works_in = self.reach.works_in.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
+            Reach { works_in, reads: vec![beneath::root(self.git_dir.root())?] }.enter().map(drop).map_err(io::Error::other)
+        };
+        let run = || confine().map_err(unreadable(&self.git_dir.to_string())).map(|()| work());
+        std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// The real git dir.

@@ -7,7 +7,7 @@ use crate::facts::repo::Store;
 use crate::git::GitError;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
-use crate::shadow::Shadow;
+use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey::{self, reach};
 use std::io;
@@ -25,6 +25,9 @@ pub enum GcError {
     /// Git said no.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// It could not be confined.
+    #[error(transparent)]
+    Confine(#[from] Refusal),
     /// What a repack must not lose could not be found out.
     #[error("failed to repack: {0}; nobody could say what its worktrees still need, so nothing was dropped")]
     Look(#[source] io::Error),
@@ -49,6 +52,13 @@ pub enum GcError {
 /// [`GcError`] at the first step that fails: those after it rest on it.
 pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop) -> Result<(), GcError> {
     let git = shadow.git(stop, LIMIT).with(format!("pack.threads={threads}"));
+    // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
+    let mut indexed = Ok(());
+    for pack in &plan.index {
+        lock.still_held()?;
+        let done = git.run(&["index-pack".as_ref(), pack.path().as_os_str()]);
+        indexed = indexed.and(done.map(drop).map_err(GcError::from));
+    }
     for step in &plan.steps {
         let shield = if drops_objects(*step) { Some(Shield::raise(lock, shadow)?) } else { None };
         let done = commands(*step).iter().try_for_each(|command| {
@@ -59,7 +69,7 @@ pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &
         let lowered = shield.map_or(Ok(()), |shield| shield.lower());
         done.and(lowered)?;
     }
-    Ok(())
+    indexed
 }
 
 fn drops_objects(step: Step) -> bool {
@@ -70,7 +80,7 @@ type Command = &'static [&'static str];
 
 const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
 const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all", "--expire=90.days.ago", "--expire-unreachable=90.days.ago"];
-const FULL: Command = &["repack", "-a", "-d", "-l", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
+const FULL: Command = &["repack", "-a", "-d", "-l", "-n", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
 const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths"];
 
 /// The ages are `git.md`'s grace, whatever the repo's own config says.
@@ -80,7 +90,7 @@ const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--chang
 fn commands(step: Step) -> &'static [Command] {
     match step {
         Step::ExpireReflogs => &[EXPIRE_REFLOGS],
-        Step::Geometric => &[&["repack", "-d", "-l", "--quiet", "--geometric=2", "--write-midx"]],
+        Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--write-midx"]],
         Step::Full => &[FULL],
         Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, &["prune", "--expire=14.days.ago"], COMMIT_GRAPH],
         Step::PackRefs => &[PACK_REFS],
@@ -90,33 +100,37 @@ fn commands(step: Step) -> &'static [Command] {
 
 /// Refs on what git passes over when it looks for what nothing reaches, for as long as it may drop objects: the autostash of a rebase that
 /// stands still, and a worktree's own refs, would be gone after 14 days.
-struct Shield {
-    repo: git2::Repository,
+struct Shield<'a> {
+    shadow: &'a Shadow,
 }
 
-impl Shield {
-    const REFS: &str = "refs/treewarden/shield";
+impl<'a> Shield<'a> {
+    const REFS: &'static str = "refs/treewarden/shield";
 
-    fn raise(lock: &LockedRepo, shadow: &Shadow) -> Result<Self, GcError> {
+    fn raise(lock: &LockedRepo, shadow: &'a Shadow) -> Result<Self, GcError> {
         lock.still_held()?;
         let admins = survey::repo::admins(shadow.git_dir()).map_err(GcError::Look)?;
         let tips = reach::passed_over(shadow.git_dir(), &admins).map_err(GcError::Look)?;
-        let shield = Self { repo: shadow.open()? };
-        for tip in tips {
-            // What is gone already can't be kept.
-            if shield.repo.odb()?.exists(tip) {
-                shield.repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
+        shadow.confined(|| {
+            let repo = shadow.open()?;
+            for tip in tips {
+                // What is gone already can't be kept.
+                if repo.odb()?.exists(tip) {
+                    repo.reference(&format!("{}/{tip}", Self::REFS), tip, true, "treewarden: kept through a repack")?;
+                }
             }
-        }
-        Ok(shield)
+            Ok(Self { shadow })
+        })?
     }
 
     /// Those of a run that was killed, too.
     fn lower(&self) -> Result<(), GcError> {
-        for reference in self.repo.references_glob(&format!("{}/*", Self::REFS))? {
-            reference?.delete()?;
-        }
-        Ok(())
+        self.shadow.confined(|| {
+            for reference in self.shadow.open()?.references_glob(&format!("{}/*", Self::REFS))? {
+                reference?.delete()?;
+            }
+            Ok(())
+        })?
     }
 }
 

@@ -8,5 +8,6 @@ pub mod evict;
 pub mod gc;
 pub mod repo;
 pub mod rescue;
+pub mod restore;
 pub mod trash;
 pub mod trial;

@@ -3,17 +3,21 @@
 //! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes in an order in which a kill at any point
 //! loses nothing: rescue, rename into the trash, drop the registration, delete. It must never change that order.
 
-use super::rescue::{RescueError, rescue};
+use super::rescue::{DropError, RescueError, Rescued, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
 use crate::beneath::{self, found};
+use crate::facts::cache::Size;
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::tree::Listing;
-use crate::survey::{known, worktree};
+use crate::survey::{known, regenerable, worktree};
 use chrono::{DateTime, Utc};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use std::io;
 
 /// One step failed.
@@ -28,6 +32,9 @@ pub enum StepError {
     /// The work could not be rescued.
     #[error(transparent)]
     Rescue(#[from] RescueError),
+    /// A rescue could not be dropped.
+    #[error(transparent)]
+    Drop(#[from] DropError),
     /// The trash itself is out of order.
     #[error("failed to use the trash: {0}; look into the volume's state folder")]
     Io(#[from] io::Error),
@@ -37,6 +44,9 @@ pub enum StepError {
     /// Nobody can tell whether it is.
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
+    /// Among what a tool makes again stands what none does.
+    #[error("{0}; take it elsewhere, or remove the tree by hand")]
+    Holds(String),
     /// A plan asked for a tree that nobody looked at.
     #[error("failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it")]
     NotLooked,
@@ -76,6 +86,29 @@ impl Hands<'_> {
         Ok(bin.empty(self.stop)?)
     }
 
+    /// Notes in its admin folder that a tree is missing, for the nights to come.
+    ///
+    /// # Errors
+    /// [`StepError`]: its grace begins another night.
+    pub fn mark(&self, admin: &Inside) -> Result<(), StepError> {
+        self.lock.still_held()?;
+        let (folder, name) =
+            beneath::parent(&admin.join(worktree::MISSING).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
+            Ok(_) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(io::Error::from(errno).into()),
+        }
+    }
+
+    /// Takes that note away: the tree is there again.
+    ///
+    /// # Errors
+    /// [`StepError`]: it stays, and the next night tries again.
+    pub fn unmark(&self, admin: &Inside) -> Result<Emptied, StepError> {
+        self.clear(&admin.join(worktree::MISSING).map_err(io::Error::other)?)
+    }
+
     /// Drops the registration of a tree that is gone, after keeping the commits that only it reached, and its index where that holds work.
     ///
     /// # Errors
@@ -84,9 +117,18 @@ impl Hands<'_> {
         if let State::Missing { unreached, staged, .. } = &tree.state
             && (*staged || !unreached.is_empty())
         {
-            rescue(self.shadow, tree, None, unreached, u64::MAX, self.now)?;
+            let saved = rescue(self.shadow, tree, None, unreached, u64::MAX, self.now)?;
+            supersede(self.lock, self.shadow, &saved);
         }
         self.clear(&tree.admin)
+    }
+
+    /// Lets go of a rescue that stood long enough.
+    ///
+    /// # Errors
+    /// [`StepError`]: it stays.
+    pub fn expire(&self, rescue: &Rescue) -> Result<(), StepError> {
+        Ok(forget(self.lock, self.shadow, &rescue.name, &rescue.commit)?)
     }
 
     /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration. The branch stays.
@@ -100,17 +142,38 @@ impl Hands<'_> {
         let State::Looked(contents) = &tree.state else { return Err(StepError::NotLooked) };
         let Some(place) = &contents.place else { return Err(StepError::NotLooked) };
         self.lock.still_held()?;
+        if let Some(work) = regenerable::work_within(&contents.regenerable).map_err(StepError::LookAgain)? {
+            return Err(StepError::Holds(work));
+        }
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
         let saved = saved.transpose()?;
-        let bin = self.trash.bin(Some(place))?;
+        if let Some(saved) = &saved {
+            supersede(self.lock, self.shadow, saved);
+        }
+        let emptied = self.remove(tree, place, saved.as_ref()).inspect_err(|error| self.withdraw(saved.as_ref(), error))?;
+        Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied })
+    }
+
+    fn remove(&self, tree: &Worktree, place: &Inside, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
+        let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
-        let unchanged = self.unchanged(tree, &taken, saved.as_ref().map(|saved| &saved.listing));
+        let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
         if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {
             bin.give_back(&taken, place)?;
             bin.empty(self.stop)?;
             return Err(error);
         }
-        Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied: bin.empty(self.stop)? })
+        Ok(bin.empty(self.stop).unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] }))
+    }
+
+    /// The tree went back, to somebody who works in it: what was rescued of it is no longer what it holds. After any other failure the
+    /// rescue stands, and the next one supersedes it.
+    fn withdraw(&self, saved: Option<&Rescued>, error: &StepError) {
+        if let (Some(saved), StepError::Changed) = (saved, error)
+            && let Err(error) = forget(self.lock, self.shadow, &saved.name, &saved.commit.to_string())
+        {
+            tracing::warn!(%error, "a rescue too many");
+        }
     }
 
     /// Whether tree and registration are what was surveyed or, where there is a rescue, what was rescued.
@@ -118,11 +181,14 @@ impl Hands<'_> {
         let look = || -> io::Result<bool> {
             let repo = self.shadow.open().map_err(io::Error::other)?;
             let same = match rescued {
-                Some(rescued) => known::list(&repo, tree, taken)?.same_work(rescued),
-                None => known::is_clean(&repo, tree, taken)?,
+                Some(rescued) => Some(known::list(&repo, tree, taken)?).filter(|now| now.same_work(rescued)),
+                None => known::list_clean(&repo, tree, taken)?,
             };
+            let Some(same) = same else { return Ok(false) };
+            let regenerable = same.regenerable.iter().map(|path| taken.join(path)).collect::<Result<Vec<_>, _>>();
+            let work = regenerable::work_within(&regenerable.map_err(io::Error::other)?)?;
             let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
-            Ok(same && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+            Ok(work.is_none() && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

@@ -6,20 +6,19 @@
 //! It is read back and compared before anybody may remove the tree. It must never touch the worktree itself.
 
 use crate::beneath::{self, found};
+use crate::facts::rescue::{Manifest, REFS, Rescue, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
+use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
-use crate::survey::known::{Files, INDEX_CAP, Known, files_of};
+use crate::survey::known::{Files, INDEX_CAP, Known};
+use crate::survey::rescues::{self, Held, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, IndexEntry, ObjectType, Oid, Repository, Signature, Time};
-use serde::Serialize;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-
-/// Where rescues stand: `<this>/<worktree>/<time>`.
-pub const REFS: &str = "refs/treewarden/rescue";
 
 /// The tree can't be rescued: it stays.
 #[derive(Debug, thiserror::Error)]
@@ -48,39 +47,13 @@ pub enum RescueError {
     Differs(String),
 }
 
-/// What a git tree has no room for.
-#[derive(Serialize)]
-struct Manifest<'a> {
-    schema: &'static str,
-    worktree: &'a str,
-    path: &'a Path,
-    branch: Option<&'a str>,
-    head: Option<&'a str>,
-    rescued: DateTime<Utc>,
-    /// Bytes of the path as text where they are text, else as numbers.
-    files: Vec<(PathBytes, u32, i64)>,
-    folders: Vec<(PathBytes, u32)>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum PathBytes {
-    Text(String),
-    Bytes(Vec<u8>),
-}
-
-impl From<&PathBuf> for PathBytes {
-    fn from(path: &PathBuf) -> Self {
-        let bytes = path.as_os_str().as_bytes();
-        std::str::from_utf8(bytes).map_or_else(|_| Self::Bytes(bytes.to_vec()), |text| Self::Text(text.to_owned()))
-    }
-}
-
 /// A rescue that was made.
 #[derive(Debug)]
 pub struct Rescued {
     /// The full name of the ref that holds it.
     pub name: String,
+    /// The commit that the ref names.
+    pub commit: Oid,
     /// The tree as it was rescued.
     pub listing: Listing,
 }
@@ -100,31 +73,105 @@ pub fn rescue(
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
-    let rescue = Rescue { repo: &repo, worktree, head, now };
+    let rescue = Making { repo: &repo, worktree, head, now };
     let known = rescue.known()?;
-    let (commit, listing) = match place {
-        Some(place) => {
-            let (files, listing) = rescue.files(&known, place, most)?;
-            let commit = rescue.commit(&files, rescue.extras(&listing, unreached)?)?;
-            verify(shadow, &known, place, &listing, &files, commit)?;
-            (commit, listing)
-        }
-        None => (rescue.commit(&known.committed, rescue.extras(&Listing::default(), unreached)?)?, Listing::default()),
+    let (files, listing) = match place {
+        Some(place) => rescue.files(&known, place, most)?,
+        None => (known.committed.clone(), Listing::default()),
     };
-    let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format("%Y%m%dT%H%M%SZ"));
-    Ok(Rescued { name: store(&repo, &name, commit)?, listing })
+    let held = rescue.hold(files, rescue.manifest(&listing, place)?, unreached)?;
+    rescue.verify(shadow, &held)?;
+    if let Some(place) = place {
+        verify_tree(shadow, &known, place, &listing, &held.files)?;
+    }
+    let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format(TIME));
+    let name = store(shadow, &repo, &name, held.commit)?;
+    Ok(Rescued { name, commit: held.commit, listing })
 }
 
-/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same night.
-fn store(repo: &Repository, name: &str, commit: Oid) -> Result<String, git2::Error> {
+/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same night. Objects and ref are synced as
+/// they are written; here the folders are, that were made for them.
+fn store(shadow: &Shadow, repo: &Repository, name: &str, commit: Oid) -> Result<String, RescueError> {
+    sync(shadow, Path::new("objects"))?;
     let mut free = name.to_owned();
     for number in 2.. {
         match repo.reference(&free, commit, false, "treewarden: rescue before the worktree goes") {
             Err(error) if error.code() == git2::ErrorCode::Exists && number < 100 => free = format!("{name}-{number}"),
-            stored => return stored.map(|_| free),
+            stored => {
+                stored?;
+                break;
+            }
         }
     }
-    unreachable!("the loop returns")
+    Path::new(&free).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).try_for_each(|above| sync(shadow, above))?;
+    match shadow.open()?.find_reference(&free)?.target() {
+        Some(target) if target == commit => Ok(free),
+        _ => Err(RescueError::Differs(format!("`{free}` names something else"))),
+    }
+}
+
+fn sync(shadow: &Shadow, folder: &Path) -> Result<(), RescueError> {
+    let place = shadow.git_dir().join(folder).map_err(|error| RescueError::Differs(error.to_string()))?;
+    let synced = beneath::dir(&place).and_then(|fd| Ok(rustix::fs::fsync(fd)?));
+    synced.map_err(|cause| RescueError::File { path: place.path(), cause })
+}
+
+/// A rescue's ref could not be dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// The lock is gone.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Git refuses.
+    #[error("failed to drop the rescue `{0}`: {why}; it stays, the next night tries again", why = .1.message())]
+    Git(String, #[source] git2::Error),
+    /// It is not what was looked at.
+    #[error("failed to drop the rescue `{0}`: it names another commit by now; it stays")]
+    Moved(String),
+}
+
+/// Drops the ref `name`, if it still names `commit`. One that is gone already is dropped.
+///
+/// # Errors
+/// [`DropError`]: it stays.
+pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> Result<(), DropError> {
+    lock.still_held()?;
+    let failed = |error| DropError::Git(name.to_owned(), error);
+    let repo = shadow.open().map_err(failed)?;
+    let mut reference = match repo.find_reference(name) {
+        Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(()),
+        found => found.map_err(failed)?,
+    };
+    if reference.target().is_none_or(|target| target.to_string() != commit) {
+        return Err(DropError::Moved(name.to_owned()));
+    }
+    // libgit2 compares once more, under the ref's own lock.
+    reference.delete().map_err(failed)
+}
+
+/// Drops rescues that hold the very same as `made`, but for their time: what nights left that failed after their rescue, or were killed.
+/// Each is still held by `made`, so nothing is lost, and what can't be compared or dropped simply stands until it expires.
+pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued) {
+    let equal = || -> io::Result<Vec<Rescue>> {
+        let repo = shadow.open().map_err(io::Error::other)?;
+        let mine = rescues::read(&repo, made.commit)?;
+        let folder = made.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let beside = |other: &Rescue| other.name != made.name && other.name.rsplit_once('/').is_some_and(|(beside, _)| beside == folder);
+        let tree = repo.find_commit(made.commit).map_err(io::Error::other)?.tree_id();
+        let same = |other: &Rescue| {
+            // Most differ in their files already, and reading all of one takes time.
+            let other = Oid::from_str(&other.commit).and_then(|commit| repo.find_commit(commit)).ok();
+            let other = other.filter(|other| other.tree_id() == tree).and_then(|other| rescues::read(&repo, other.id()).ok());
+            other.is_some_and(|other| mine.same_work(&other))
+        };
+        let all = rescues::all(&repo).map_err(io::Error::other)?;
+        Ok(all.into_iter().filter(|other| other.taken.is_some() && beside(other) && same(other)).collect())
+    };
+    for older in equal().unwrap_or_default() {
+        if let Err(error) = forget(lock, shadow, &older.name, &older.commit) {
+            tracing::warn!(%error, "two rescues hold the same");
+        }
+    }
 }
 
 /// A worktree's id as a part of a ref name.
@@ -133,14 +180,14 @@ fn safe(id: &str) -> String {
     if safe.is_empty() { "worktree".to_owned() } else { safe }
 }
 
-struct Rescue<'a> {
+struct Making<'a> {
     repo: &'a Repository,
     worktree: &'a Worktree,
     head: Option<Commit<'a>>,
     now: DateTime<Utc>,
 }
 
-impl Rescue<'_> {
+impl Making<'_> {
     fn known(&self) -> Result<Known, RescueError> {
         let admin = &self.worktree.admin;
         Known::of(self.repo, admin, self.head.as_ref().map(Commit::id)).map_err(|cause| RescueError::File { path: admin.path(), cause })
@@ -184,36 +231,66 @@ impl Rescue<'_> {
         blob.commit().map_err(io::Error::other)
     }
 
-    /// The second parent: index, staged content, manifest; on top of the commits that would be lost.
-    fn extras(&self, listing: &Listing, unreached: &[String]) -> Result<Oid, RescueError> {
-        let mut builder = self.repo.treebuilder(None)?;
-        let manifest = serde_json::to_vec_pretty(&self.manifest(listing)).map_err(|error| RescueError::Differs(error.to_string()))?;
-        builder.insert("manifest.json", self.repo.blob(&manifest)?, 0o100_644)?;
+    /// Stores it all, without a ref yet, and says what was stored.
+    fn hold(&self, files: Files, manifest: Manifest, unreached: &[String]) -> Result<Held, RescueError> {
+        let index = self.index()?;
+        let staged = self.staged(index.as_deref())?;
+        let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
+        let head = self.head.as_ref().map(Commit::id);
+        let mut held = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, lonely };
+        held.commit = self.commit(&held.files, self.extras(&held)?)?;
+        Ok(held)
+    }
+
+    fn index(&self) -> Result<Option<Vec<u8>>, RescueError> {
         let place = self.worktree.admin.join("index").map_err(|error| RescueError::Differs(error.to_string()))?;
-        let index = found(beneath::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })?;
-        if let Some(bytes) = index {
-            builder.insert("index", self.repo.blob(&bytes)?, 0o100_644)?;
-            let staged = Index::open(&place.path())?.iter().map(|entry| (tree::path_of(&entry.path), (entry.mode, entry.id))).collect();
-            builder.insert("staged", write_tree(self.repo, &staged)?, 0o040_000)?;
+        found(beneath::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
+    }
+
+    /// What the index names, read from these very bytes.
+    fn staged(&self, index: Option<&[u8]>) -> Result<[Files; 4], RescueError> {
+        let mut staged = <[Files; 4]>::default();
+        let Some(bytes) = index else { return Ok(staged) };
+        let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
+        let mut copy = tempfile::NamedTempFile::new().map_err(failed)?;
+        copy.write_all(bytes).map_err(failed)?;
+        for entry in Index::open(copy.path())?.iter() {
+            staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(&entry.path), (entry.mode, entry.id));
         }
-        let parents = unreached.iter().map(|id| self.repo.find_commit(Oid::from_str(id)?)).collect::<Result<Vec<_>, _>>()?;
+        Ok(staged)
+    }
+
+    /// The second parent: index, staged content, manifest; on top of the commits that would be lost.
+    fn extras(&self, held: &Held) -> Result<Oid, RescueError> {
+        let mut builder = self.repo.treebuilder(None)?;
+        let manifest = serde_json::to_vec_pretty(&held.manifest).map_err(|error| RescueError::Differs(error.to_string()))?;
+        builder.insert("manifest.json", self.repo.blob(&manifest)?, 0o100_644)?;
+        if let Some(bytes) = &held.index {
+            builder.insert("index", self.repo.blob(bytes)?, 0o100_644)?;
+        }
+        for (name, staged) in STAGES.iter().zip(&held.staged).filter(|(_, staged)| !staged.is_empty()) {
+            builder.insert(name, write_tree(self.repo, staged)?, 0o040_000)?;
+        }
+        let parents = held.lonely.iter().map(|&id| self.repo.find_commit(id)).collect::<Result<Vec<_>, _>>()?;
         let tree = self.repo.find_tree(builder.write()?)?;
         let signature = self.signature()?;
         let message = "treewarden: index, manifest and commits of the rescued worktree\n";
         Ok(self.repo.commit(None, &signature, &signature, message, &tree, &parents.iter().collect::<Vec<_>>())?)
     }
 
-    fn manifest(&self, listing: &Listing) -> Manifest<'_> {
-        Manifest {
-            schema: "treewarden.rescue/1",
-            worktree: &self.worktree.id,
-            path: &self.worktree.path,
-            branch: self.worktree.branch.as_deref(),
-            head: self.worktree.head.as_deref(),
+    fn manifest(&self, listing: &Listing, place: Option<&Inside>) -> Result<Manifest, RescueError> {
+        let top = place.map(beneath::stat).transpose().map_err(|cause| RescueError::File { path: self.worktree.path.clone(), cause })?;
+        Ok(Manifest {
+            schema: SCHEMA.to_owned(),
+            worktree: self.worktree.id.clone(),
+            path: self.worktree.path.as_path().into(),
+            branch: self.worktree.branch.clone(),
+            head: self.worktree.head.clone(),
             rescued: self.now,
-            files: listing.files.iter().map(|(path, stamp)| (path.into(), stamp.mode & 0o7777, stamp.mtime.0)).collect(),
-            folders: listing.folders.iter().map(|(path, mode)| (path.into(), *mode)).collect(),
-        }
+            mode: top.map(|stat| stat.st_mode & 0o7777),
+            files: listing.files.iter().map(|(path, stamp)| (path.as_path().into(), stamp.mode & 0o7777, stamp.mtime.0)).collect(),
+            folders: listing.folders.iter().map(|(path, mode)| (path.as_path().into(), *mode)).collect(),
+        })
     }
 
     fn commit(&self, files: &Files, extras: Oid) -> Result<Oid, RescueError> {
@@ -228,6 +305,25 @@ impl Rescue<'_> {
             self.worktree.path.display()
         );
         Ok(self.repo.commit(None, &signature, &signature, &message, &tree, &parents)?)
+    }
+
+    /// Reads back, as a restore would, what was stored, and every blob that the index alone names; and the index itself once more.
+    fn verify(&self, shadow: &Shadow, held: &Held) -> Result<(), RescueError> {
+        let repo = shadow.open()?;
+        let stored = rescues::read(&repo, held.commit).map_err(|error| RescueError::Differs(error.to_string()))?;
+        if stored != *held {
+            return Err(RescueError::Differs("what was stored reads differently".to_owned()));
+        }
+        if self.index()? != held.index {
+            return Err(RescueError::Differs("the index changed meanwhile".to_owned()));
+        }
+        for (path, &(mode, blob)) in held.staged.iter().flatten().filter(|(path, entry)| held.files.get(*path) != Some(entry)) {
+            // A submodule's commit is not this repo's.
+            if mode != 0o160_000 && repo.odb()?.read(blob)?.kind() != ObjectType::Blob {
+                return Err(RescueError::Differs(format!("what is staged of `{}` reads differently", path.display())));
+            }
+        }
+        Ok(())
     }
 
     fn signature(&self) -> Result<Signature<'static>, git2::Error> {
@@ -259,12 +355,9 @@ fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::Error> {
     index.write_tree_to(repo)
 }
 
-/// Opens the repo afresh, reads every blob of the commit back (libgit2 checks its hash) and compares with the tree as it stands now.
-fn verify(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, files: &Files, commit: Oid) -> Result<(), RescueError> {
+/// Reads every blob of the files back (libgit2 checks its hash), and compares with the tree as it stands now.
+fn verify_tree(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, files: &Files) -> Result<(), RescueError> {
     let repo = shadow.open()?;
-    if files_of(&repo, commit)? != *files {
-        return Err(RescueError::Differs("the stored tree lists other files".to_owned()));
-    }
     let odb = repo.odb()?;
     for (path, &(_, blob)) in files {
         let object = odb.read(blob)?;

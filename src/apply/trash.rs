@@ -2,18 +2,19 @@
 //!
 //! What is to go is first renamed into the trash, in one step on the same file system; it is deleted from there, now or in a later night.
 //! A tree half deleted never stands where somebody works. How it is deleted is the business of the room behind, `delete`. It must never
-//! delete anything that was not renamed here first.
+//! delete anything that was not renamed here first, nor a tree whose registration still stands: nobody looked at it again.
 
 use crate::beneath::{self, found};
 use crate::facts::cache::Size;
 use crate::inside::Inside;
-use crate::lock::{LockError, StillHeld};
+use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::stop::Stop;
 use delete::empty;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,6 +39,15 @@ pub struct Bin {
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     from: PathBuf,
+    /// Its registration, which goes when the tree was looked at again. While it stands, the tree is not ours to delete.
+    admin: Option<PathBuf>,
+}
+
+/// A tree that a run took and did not come to look at again: it was killed, or the file server vanished.
+struct Unfinished {
+    bin: Bin,
+    from: Inside,
+    admin: Inside,
 }
 
 /// What could not be moved to the trash.
@@ -64,6 +74,9 @@ pub enum TrashError {
         /// Why.
         cause: io::Error,
     },
+    /// Nobody can tell what an earlier run left there.
+    #[error("failed to read the trash: {0}; look into the volume's state folder")]
+    Unreadable(#[from] io::Error),
 }
 
 fn rename(from: &Inside, to: &Inside) -> io::Result<()> {
@@ -109,15 +122,15 @@ impl Trash {
         Ok(Self { place })
     }
 
-    /// A new, empty bin. `from` is noted durably before anything is moved there.
+    /// A new, empty bin; for a tree, its place and its registration are noted durably before anything is moved there.
     ///
     /// # Errors
     /// It can't be made.
-    pub fn bin(&self, from: Option<&Inside>) -> io::Result<Bin> {
+    pub fn bin(&self, tree: Option<(&Inside, &Inside)>) -> io::Result<Bin> {
         let place = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
         std::fs::create_dir(place.path())?;
-        if let Some(from) = from {
-            let note = serde_json::to_vec(&Note { from: from.path() })?;
+        if let Some((from, admin)) = tree {
+            let note = serde_json::to_vec(&Note { from: from.path(), admin: Some(admin.path()) })?;
             let file = std::fs::File::create_new(place.path().join(NOTE))?;
             io::Write::write_all(&mut &file, &note)?;
             file.sync_all()?;
@@ -139,7 +152,45 @@ impl Trash {
     /// # Errors
     /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
     pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
-        empty(&self.place, stop)
+        let unfinished = self.unfinished()?;
+        let spare: Vec<OsString> = unfinished.iter().filter_map(|tree| Some(tree.bin.place.relative().file_name()?.to_owned())).collect();
+        let mut emptied = empty(&self.place, stop, &spare)?;
+        let left = unfinished.iter().map(|tree| format!("`{}` was taken by a run that did not finish, and waits for its repo", tree.from));
+        emptied.left.extend(left);
+        Ok(emptied)
+    }
+
+    /// Puts the repo's trees back that an earlier run took and did not come to look at again: somebody may have gone on working in them.
+    ///
+    /// # Errors
+    /// [`TrashError`]: they stay in the trash, or where [`TrashError::Stranded`] says.
+    pub fn undo(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
+        let ours = |tree: &Unfinished| tree.admin.relative().starts_with(lock.place().relative());
+        for Unfinished { bin, from, .. } in self.unfinished()?.into_iter().filter(ours) {
+            lock.still_held()?;
+            bin.give_back(&bin.place.join("0").map_err(io::Error::other)?, &from)?;
+            bin.empty(stop)?;
+        }
+        Ok(())
+    }
+
+    fn unfinished(&self) -> io::Result<Vec<Unfinished>> {
+        let root = self.place.root();
+        let mut unfinished = Vec::new();
+        for place in bins(&self.place)? {
+            let at = |name: &str| place.join(name).map_err(io::Error::other);
+            let note = match beneath::read(&at(NOTE)?, 64 << 10) {
+                Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+                note => found(note)?.and_then(|note| serde_json::from_slice::<Note>(&note).ok()),
+            };
+            // A note that makes no sense was cut short before anything was moved.
+            let Some(Note { from, admin: Some(admin) }) = note else { continue };
+            let (Ok(from), Ok(admin)) = (Inside::new(root, &from), Inside::new(root, &admin)) else { continue };
+            if found(beneath::stat(&admin))?.is_some() && found(beneath::stat(&at("0")?))?.is_some() {
+                unfinished.push(Unfinished { bin: Bin { place, next: AtomicUsize::new(1) }, from, admin });
+            }
+        }
+        Ok(unfinished)
     }
 }
 
@@ -179,7 +230,7 @@ impl Bin {
     /// # Errors
     /// As [`Trash::empty`].
     pub fn empty(self, stop: &Stop) -> io::Result<Emptied> {
-        let mut emptied = empty(&self.place, stop)?;
+        let mut emptied = empty(&self.place, stop, &[])?;
         if emptied.left.is_empty() {
             let (parent, name) = beneath::parent(&self.place)?;
             if let Err(error) = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
@@ -207,6 +258,10 @@ pub fn taken_from(state: &Inside) -> HashSet<Inside> {
 /// The trash can't be read.
 pub fn waiting(state: &Inside) -> io::Result<Vec<Inside>> {
     let trash = state.join("trash").map_err(io::Error::other)?;
+    bins(&trash)
+}
+
+fn bins(trash: &Inside) -> io::Result<Vec<Inside>> {
     let Some(bins) = found(std::fs::read_dir(trash.path()))? else { return Ok(Vec::new()) };
     bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other)).collect()
 }
@@ -252,8 +307,8 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), tree.join("a/out")).unwrap();
         fs::set_permissions(tree.join("a/b"), std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
 
-        let tree = Inside::new(&root, Path::new("tree")).unwrap();
-        let bin = trash.bin(Some(&tree)).unwrap();
+        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
+        let bin = trash.bin(Some((&tree, &admin))).unwrap();
         bin.take(&Free, &tree).unwrap();
         assert!(!tree.path().exists());
         let state = Inside::new(&root, Path::new("state")).unwrap();
@@ -269,8 +324,8 @@ mod tests {
     #[test]
     fn what_comes_back_never_replaces_anything() {
         let (top, root, trash) = volume();
-        let tree = Inside::new(&root, Path::new("tree")).unwrap();
-        let bin = trash.bin(Some(&tree)).unwrap();
+        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
+        let bin = trash.bin(Some((&tree, &admin))).unwrap();
         let take = || {
             fs::create_dir_all(top.path().join("tree/work")).unwrap();
             bin.take(&Free, &tree).unwrap()

@@ -7,5 +7,6 @@ pub mod cache;
 pub mod locks;
 pub mod package;
 pub mod repo;
+pub mod rescue;
 pub mod volume;
 pub mod worktree;

@@ -2,6 +2,7 @@
 //!
 //! What could not be counted is an error of the survey. It must never stand here as zero.
 
+use super::rescue::Rescue;
 use super::worktree::{Stray, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
@@ -14,14 +15,27 @@ pub struct Repo {
     pub worktrees: Vec<Worktree>,
     /// What stands in the worktree roots beside them.
     pub strays: Vec<Stray>,
+    /// What earlier nights rescued, by name.
+    pub rescues: Vec<Rescue>,
     /// Objects and packs.
     pub store: Store,
     /// Lock and temporary files that a dead git may have left: all that are there, with their age.
     pub leftovers: Vec<Leftover>,
-    /// Another enrolled repo borrows its objects.
-    pub lends: bool,
+    /// Why what nothing reaches here may yet be needed: another enrolled repo borrows its objects.
+    pub lends: Option<String>,
+    /// Of all registered trees of the volume.
+    pub around: Missing,
     /// The operator's busy probe answered anything but "idle".
     pub busy: Option<String>,
+}
+
+/// How many trees are missing, but for those that are in our own trash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missing {
+    /// So many.
+    pub missing: usize,
+    /// Of so many that are registered.
+    pub of: usize,
 }
 
 /// Counts of the object store, as `git count-objects -v` gives them.
@@ -63,4 +77,6 @@ pub enum LeftoverKind {
     Lock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
+    /// A pack whose index a dead git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.
+    PackWithoutIndex,
 }

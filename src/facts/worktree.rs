@@ -25,6 +25,8 @@ pub struct Worktree {
     pub in_progress: Vec<&'static str>,
     /// The newest sign of activity in the admin folder and, once looked at, of the dirty files.
     pub active: DateTime<Utc>,
+    /// Since when nights have found no tree at `path`, by the mark that the first of them left.
+    pub missing_since: Option<DateTime<Utc>>,
     /// What was found at `path`.
     pub state: State,
 }
@@ -45,8 +47,10 @@ pub enum State {
         /// Its index holds what HEAD doesn't: with the files gone, that is all that is left of the work.
         staged: bool,
     },
-    /// Something failed, or it isn't what it should be: nobody may touch it.
+    /// It isn't what it should be: nobody may touch it.
     Unknown(String),
+    /// The file system failed when it was looked at: nobody may touch it, and somebody should look into that.
+    Unreadable(String),
 }
 
 /// What a tree holds that matters for its fate.

@@ -13,6 +13,7 @@
 
 use crate::config::policy::GcStrategy;
 use crate::facts::repo::Store;
+use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,8 @@ pub struct Gc {
     pub action: GcAction,
     /// Why, in words.
     pub reason: String,
+    /// Packs that a dead git left without an index: they get one before the steps, which then gather what they hold.
+    pub index: Vec<Inside>,
     /// The steps.
     pub steps: Vec<Step>,
     /// It was called for and left out, because the volume has no room for it.
@@ -83,9 +86,20 @@ impl Gc {
         }
     }
 
+    /// The same with an index for these packs.
+    #[must_use]
+    pub fn index(self, packs: Vec<Inside>) -> Self {
+        if packs.is_empty() {
+            return self;
+        }
+        let reason = format!("{}; a dead git left packs without an index ({}), which get one", self.reason, packs.len());
+        Self { reason, index: packs, ..self }
+    }
+
     /// Nothing, because of `why`.
     pub fn none(why: &str) -> Self {
-        Self { action: GcAction::None, reason: why.to_owned(), steps: Vec::new(), short_of_space: false, may_be_idle: true }
+        let (reason, index, steps) = (why.to_owned(), Vec::new(), Vec::new());
+        Self { action: GcAction::None, reason, index, steps, short_of_space: false, may_be_idle: true }
     }
 }
 
@@ -101,9 +115,9 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
     if !steps.is_empty() && free_bytes < room {
         let reason =
             format!("{reason}; but it needs {} free, and the volume has {}", bytesize::ByteSize(room), bytesize::ByteSize(free_bytes));
-        return Gc { action: GcAction::None, reason, steps: Vec::new(), short_of_space: true, may_be_idle: true };
+        return Gc { short_of_space: true, ..Gc::none(&reason) };
     }
-    Gc { action, reason, steps, short_of_space: false, may_be_idle: strategy == GcStrategy::GitGc }
+    Gc { action, reason, index: Vec::new(), steps, short_of_space: false, may_be_idle: strategy == GcStrategy::GitGc }
 }
 
 fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {

@@ -6,4 +6,5 @@
 pub mod evict;
 pub mod gc;
 pub mod repo;
+pub mod rescue;
 pub mod worktree;

@@ -1,18 +1,21 @@
 //! A repo's night: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
 //!
 //! The guards stand here as well: when too much is missing at once, the volume is more likely half mounted than half deleted. A plan
-//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing or a drop in a
-//! repo that the busy probe calls busy.
+//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing, a drop or
+//! an expiry in a repo that the busy probe calls busy.
 
 use super::gc::{Gc, gc};
+use super::rescue::{self, Because};
 use super::worktree::{Kept, Verdict, plural, verdict};
-use crate::config::policy;
-use crate::facts::repo::{LeftoverKind, Repo};
+use crate::config::policy::{self, GcStrategy};
+use crate::facts::repo::{LeftoverKind, Missing, Repo};
+use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A registration whose tree is gone is dropped when nobody used it for this long: time for a moved tree to be repaired.
+/// A registration whose tree is gone is dropped when nobody used it, and every night found the tree missing, for this long: time for a moved
+/// tree to be repaired, and for a mount to come back.
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
 /// A lock that nobody wrote to for this long is a dead git's (`git.md`): no git holds one longer than a write.
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
@@ -20,6 +23,10 @@ pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
 /// More missing trees than this at once are refused; so are more than half of a repo's, when that is more than one.
 const MISSING_AT_ONCE: usize = 5;
+/// The same for the whole volume, where a share of all its trees may be missing besides.
+const MISSING_AROUND: usize = 10;
+/// One in so many.
+const SHARE_AROUND: usize = 10;
 
 /// What is to be done to a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +35,14 @@ pub struct Plan {
     pub trees: Vec<(Worktree, Verdict)>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
+    /// Admin folders of trees that are missing for the first time: they get a mark, for the grace begins.
+    pub mark: Vec<Inside>,
+    /// Admin folders whose mark goes, because the tree is there again.
+    pub unmark: Vec<Inside>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<String>,
+    /// Rescues to let go of, the oldest first.
+    pub expire: Vec<(Rescue, Because)>,
     /// Files of a dead git to clear.
     pub clear: Vec<Inside>,
     /// The repack.
@@ -43,7 +56,7 @@ pub struct Only {
     pub prune: bool,
     /// Clear leftovers and repack.
     pub gc: bool,
-    /// Remove stale trees.
+    /// Remove stale trees, and rescues that stood long enough.
     pub reap: bool,
     /// Evict cache units.
     pub evict: bool,
@@ -61,13 +74,14 @@ impl Plan {
     #[must_use]
     pub fn only(mut self, only: Only) -> Self {
         if !only.prune {
-            self.drop.clear();
+            (self.drop, self.mark, self.unmark) = (Vec::new(), Vec::new(), Vec::new());
         }
         if !only.gc {
             self.clear.clear();
             self.gc = Gc::none("not asked for");
         }
         if !only.reap {
+            self.expire.clear();
             for (_, verdict) in &mut self.trees {
                 if let Verdict::Reap { class, reasons, .. } = verdict {
                     *verdict =
@@ -88,18 +102,24 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         Verdict::Reap { .. } => (0, Some(tree.active)),
         _ => (1, None),
     });
-    let prune_refused = too_many_missing(&trees);
-    let drop = if prune_refused.is_some() || busy.is_some() { Vec::new() } else { droppable(&trees, now) };
-    let stale = facts.leftovers.iter().filter(|leftover| stale(leftover.kind, leftover.age));
-    let clear = if busy.is_some() { Vec::new() } else { stale.map(|leftover| leftover.place.clone()).collect() };
+    let prune_refused = too_many_missing(&trees, facts.around);
+    let let_be = prune_refused.is_some() || busy.is_some();
+    let drop = if let_be { Vec::new() } else { droppable(&trees, now) };
+    // While too much is missing no grace begins: the volume may be half mounted for days.
+    let mark = if let_be { Vec::new() } else { marked(&trees, |tree| missing(tree) && tree.missing_since.is_none()) };
+    let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
+    let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
+    let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
+    let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
+    let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
-        None if facts.lends => gc.gently("another repo borrows its objects, also such that nothing reaches here"),
-        None => gc,
+        None => facts.lends.iter().fold(gc, |gc, why| gc.gently(why)),
     };
-    Plan { trees, drop, prune_refused, clear, gc }
+    let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
+    Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc }
 }
 
 /// A registration that can't be read: git passes over it as well, and a repack would drop what its tree needs.
@@ -107,24 +127,46 @@ fn unreadable(facts: &Repo) -> Option<&str> {
     facts.worktrees.iter().find(|tree| tree.path == tree.admin.path()).map(|tree| tree.id.as_str())
 }
 
-/// A mass of missing trees, not counting those that an earlier night took to the trash itself.
-fn too_many_missing(trees: &[(Worktree, Verdict)]) -> Option<String> {
-    let missing = trees.iter().filter(|(tree, _)| matches!(tree.state, State::Missing { trashed: false, .. })).count();
-    let half = missing > 1 && missing * 2 > trees.len();
-    (missing > MISSING_AT_ONCE || half).then(|| {
+/// A mass of missing trees, in the repo or around it, not counting those that an earlier night took to the trash itself.
+fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
+    let here = Missing { missing: trees.iter().filter(|(tree, _)| missing(tree)).count(), of: trees.len() };
+    let told = |Missing { missing, of }: Missing, whose: &str| {
+        let missing = plural(missing, "tree");
         format!(
-            "{} of {} are missing at once: is the volume mounted whole? If they were deleted on purpose, run `git worktree prune` in the repo",
-            plural(missing, "tree"),
-            trees.len()
+            "{missing} of {of}{whose} are missing at once: is the volume mounted whole? If they were deleted on purpose, run `git worktree prune` in the repo"
         )
-    })
+    };
+    if implausible(here, MISSING_AT_ONCE) {
+        Some(told(here, ""))
+    } else if here.missing > 0 && implausible(around, MISSING_AROUND.max(around.of / SHARE_AROUND)) {
+        Some(told(around, " on the volume"))
+    } else {
+        None
+    }
+}
+
+fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {
+    missing > most || (missing > 1 && missing * 2 > of)
+}
+
+fn missing(tree: &Worktree) -> bool {
+    matches!(tree.state, State::Missing { trashed: false, .. })
+}
+
+fn stands(tree: &Worktree) -> bool {
+    matches!(tree.state, State::NotLooked | State::Looked(_))
+}
+
+fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> Vec<Inside> {
+    trees.iter().filter(|(tree, _)| wanted(tree)).map(|(tree, _)| tree.admin.clone()).collect()
 }
 
 fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree> {
     // A rebase under way keeps work in the admin folder that no ref names.
     let let_be = |tree: &Worktree| tree.locked.is_some() || !tree.in_progress.is_empty();
+    let over = |since: DateTime<Utc>| now - since > PRUNE_GRACE;
     let due = |tree: &Worktree| match tree.state {
-        State::Missing { trashed, .. } => trashed || (!let_be(tree) && now - tree.active > PRUNE_GRACE),
+        State::Missing { trashed, .. } => trashed || (!let_be(tree) && over(tree.active) && tree.missing_since.is_some_and(over)),
         _ => false,
     };
     trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()
@@ -134,6 +176,6 @@ fn stale(kind: LeftoverKind, age: std::time::Duration) -> bool {
     let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,
-        LeftoverKind::Temporary => STALE_TEMPORARY,
+        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => STALE_TEMPORARY,
     }
 }

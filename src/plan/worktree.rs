@@ -63,7 +63,7 @@ pub struct Kept {
 pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: DateTime<Utc>) -> Verdict {
     let keep = |because, why: String| Verdict::Keep(Kept { class: None, reasons: vec![why], because });
     match &tree.state {
-        State::Unknown(cause) => Verdict::Unknown(cause.clone()),
+        State::Unknown(cause) | State::Unreadable(cause) => Verdict::Unknown(cause.clone()),
         State::Missing { .. } => Verdict::Missing,
         _ if tree.locked.is_some() => keep("locked", locked(tree.locked.as_deref().unwrap_or_default())),
         _ if !tree.in_progress.is_empty() => keep("in progress", format!("{} under way", tree.in_progress.join(" and "))),
@@ -206,6 +206,7 @@ mod tests {
             locked: None,
             in_progress: Vec::new(),
             active: now() - TimeDelta::days(idle_days),
+            missing_since: None,
             state,
         }
     }

@@ -14,3 +14,8 @@ pub(super) fn path<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error>
 pub(super) fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S::Error> {
     to.collect_seq(paths.iter().map(|path| path.to_string_lossy()))
 }
+
+/// One that may be missing.
+pub(super) fn maybe<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
+    path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
+}

@@ -8,6 +8,7 @@ pub mod history;
 pub mod look;
 mod lossy;
 mod page;
+pub mod rescues;
 pub mod rows;
 pub mod text;
 pub mod totals;
@@ -17,6 +18,7 @@ pub mod words;
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::{CacheKind, UsedFrom};
 pub use crate::plan::gc::GcAction;
+pub use crate::plan::rescue::Because;
 pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -132,6 +134,9 @@ pub struct Repo {
     pub lock: Lock,
     /// Registrations of trees that are gone.
     pub prune: Prune,
+    /// Rescues.
+    #[serde(default)]
+    pub rescues: Rescues,
     /// Repacking.
     pub gc: Gc,
     /// Its worktrees: what goes first, in order, then what stays, by path.
@@ -173,6 +178,28 @@ pub struct Prune {
     pub dropped: Vec<PathBuf>,
     /// Why none went: too many were missing at once.
     pub refused: Option<String>,
+}
+
+/// What earlier nights rescued.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Rescues {
+    /// Those that were let go, or in a dry run would be, the oldest first.
+    pub expired: Vec<Expired>,
+}
+
+/// A rescue that stood long enough.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// The ref that held it.
+    pub rescue_ref: String,
+    /// The commit that the ref named, in hex: it can be had until a repack drops it.
+    pub commit: String,
+    /// When it was made.
+    pub taken: Option<DateTime<Utc>>,
+    /// Bytes of the files that it alone held.
+    pub bytes: u64,
+    /// Why it went: `age` or `budget`.
+    pub because: Because,
 }
 
 /// Repacking.
@@ -253,7 +280,7 @@ pub enum TreeOutcome {
     Planned,
     /// It went.
     Reaped,
-    /// It should have gone and stands as before; the text says what stood in the way and what helps.
+    /// It should have gone, or should have been looked at, and stands as before; the text says what stood in the way and what helps.
     Failed(String),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
 
-use super::{Class, Counts, Eviction, Gc, Prune, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree};
+use super::{Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree};
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
 use crate::facts::worktree::{self, Stray, StrayKind};
@@ -22,7 +22,11 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
     let (name, class, reasons, because, outcome): (_, Option<Class>, _, _, _) = match verdict {
         Verdict::Keep(kept) => (VerdictName::Keep, kept.class, kept.reasons.clone(), kept.because, TreeOutcome::Kept),
         Verdict::Reap { class, reasons, because } => (VerdictName::Reap, Some(*class), reasons.clone(), *because, TreeOutcome::Planned),
-        Verdict::Unknown(cause) => (VerdictName::Unknown, None, vec![cause.clone()], "unknown", TreeOutcome::Kept),
+        Verdict::Unknown(cause) => {
+            let failed = matches!(tree.state, worktree::State::Unreadable(_));
+            let outcome = if failed { TreeOutcome::Failed(cause.clone()) } else { TreeOutcome::Kept };
+            (VerdictName::Unknown, None, vec![cause.clone()], "unknown", outcome)
+        }
         Verdict::Missing => {
             (VerdictName::Keep, None, vec!["gone from the disk; its registration stays for now".to_owned()], "missing", TreeOutcome::Kept)
         }
@@ -74,6 +78,18 @@ fn stray(stray: &Stray) -> Worktree {
 /// What the plan says of registrations.
 pub fn prune(plan: &Plan) -> Prune {
     Prune { dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(), refused: plan.prune_refused.clone() }
+}
+
+/// What the plan says of rescues.
+pub fn rescues(plan: &Plan) -> Rescues {
+    let expired = plan.expire.iter().map(|(rescue, because)| Expired {
+        rescue_ref: rescue.name.clone(),
+        commit: rescue.commit.clone(),
+        taken: rescue.taken,
+        bytes: rescue.own.map_or(0, |own| own.bytes),
+        because: *because,
+    });
+    Rescues { expired: expired.collect() }
 }
 
 /// What the plan says of repacking; `after` is filled in by who does it.

@@ -12,7 +12,8 @@ use super::look::Look;
 use super::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use super::totals::how_many;
 use super::troubles::{Kind, Trouble, merged, troubles};
-use super::{GcAction, Repo, RepoOutcome, RunOutcome, RunReport, VerdictName, words};
+use super::{Because, Expired, GcAction, Repo, RepoOutcome, RunOutcome, RunReport, VerdictName, words};
+use crate::facts::rescue::REFS;
 
 /// The whole report as text.
 pub fn render(report: &RunReport, look: Look) -> String {
@@ -83,6 +84,7 @@ fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
             && repo.gc.action == GcAction::None
             && repo.gc.stale_locks.is_empty()
             && repo.prune.dropped.is_empty()
+            && repo.rescues.expired.is_empty()
             && repo.worktrees.iter().all(|tree| tree.verdict == VerdictName::Keep)
     };
     let done = report.run.outcome == RunOutcome::Ok && report.totals.freed_bytes == 0 && !report.eviction.triggered;
@@ -108,6 +110,28 @@ fn leftovers(page: &mut Page, report: &RunReport) {
     let would = if report.run.dry_run { "to be " } else { "" };
     paths(page, report, &format!("Registrations {would}dropped, their trees were gone already:"), |repo| &repo.prune.dropped);
     paths(page, report, &format!("Stale git files {would}removed:"), |repo| &repo.gc.stale_locks);
+    rescues(page, report, would);
+}
+
+/// Rescues that stood long enough: the next repacks drop what they alone held.
+fn rescues(page: &mut Page, report: &RunReport, would: &str) {
+    let rows: Vec<Row> = report.repos.iter().filter(|repo| !repo.rescues.expired.is_empty()).map(expired).collect();
+    if !rows.is_empty() {
+        let all = || report.repos.iter().flat_map(|repo| &repo.rescues.expired);
+        let held = words::size(all().map(|rescue| rescue.bytes).sum());
+        page.heading(&format!("Old rescues {would}dropped:"), Span::body(format!("{} (of {held})", words::number(how_many(all())))));
+        page.table(2, &rows);
+    }
+}
+
+fn expired(repo: &Repo) -> Row {
+    let name = |rescue: &Expired| {
+        let name = rescue.rescue_ref.strip_prefix(REFS).map_or(rescue.rescue_ref.as_str(), |name| name.trim_start_matches('/'));
+        let why = if rescue.because == Because::Budget { " (rescue_budget)" } else { "" };
+        format!("{}{why}", words::plain(name))
+    };
+    let names: Vec<String> = repo.rescues.expired.iter().map(name).collect();
+    vec![Span::body(&repo.name).shorten(), Span::body(words::few(&names, 5)).wrap()].into()
 }
 
 fn paths(page: &mut Page, report: &RunReport, title: &str, of: impl Fn(&Repo) -> &Vec<std::path::PathBuf>) {

@@ -4,9 +4,11 @@
 //! must never vouch for a file that could have changed since.
 
 use super::tree::{self, Listing, Stamp};
+use super::{checkout, go_on};
 use crate::beneath::{self, found};
 use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use git2::{Index, Oid, Repository};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
 const FILES_CAP: usize = 5_000_000;
-const DEEPEST: usize = 1024;
+pub(super) const DEEPEST: usize = 1024;
 
 /// Mode and blob of files by their path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
@@ -27,6 +29,8 @@ pub struct Known {
     pub committed: Files,
     index: Staged,
     folders: BTreeSet<PathBuf>,
+    git_dir: Inside,
+    stop: Option<Stop>,
 }
 
 impl Known {
@@ -35,11 +39,20 @@ impl Known {
     /// # Errors
     /// An object or the index can't be read.
     pub fn of(repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
-        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_of(repo, head)).map_err(io::Error::other)?;
+        Self::until(None, repo, admin, head)
+    }
+
+    /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
+    pub(super) fn until(stop: Option<&Stop>, repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
+        let committed = head
+            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id()))
+            .map_err(io::Error::other)?;
         let index = Staged::read(admin)?;
         let files = committed.keys().chain(index.entries.keys());
         let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
-        Ok(Self { committed, index, folders })
+        let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
+        let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
+        Ok(Self { committed, index, folders, git_dir, stop: stop.cloned() })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
@@ -58,27 +71,25 @@ impl Known {
     /// # Errors
     /// As [`tree::list`].
     pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        tree::list(place, &|path| self.folders.contains(path))
+        tree::list(place, &|path| self.folders.contains(path), self.stop.as_ref())
     }
 
     /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.
-    pub(super) fn dirty(&self, place: &Inside, listing: &Listing) -> io::Result<Vec<(PathBuf, &'static str)>> {
+    pub(super) fn dirty(&self, repo: &Repository, place: &Inside, listing: &Listing) -> io::Result<Vec<(PathBuf, &'static str)>> {
         let Self { committed, index, .. } = self;
         let mut dirty = Vec::new();
         for (path, stamp) in &listing.files {
+            go_on(self.stop.as_ref())?;
             match committed.get(path) {
                 None => dirty.push((path.clone(), "is untracked")),
                 Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
-                Some(&(_, blob)) if !index.vouches(path, stamp, blob) && tree::hash(place, path, stamp)? != blob => {
-                    dirty.push((path.clone(), "is modified"));
-                }
+                Some(&(_, blob)) if !self.comes_back(repo, place, path, stamp, blob)? => dirty.push((path.clone(), "is modified")),
                 Some(_) => {}
             }
         }
         for (path, &(mode, blob)) in committed {
             let staged = index.entries.get(path);
-            if mode == SUBMODULE {
-            } else if !listing.files.contains_key(path) && !index.sparse(path) {
+            if mode != SUBMODULE && !listing.files.contains_key(path) && !index.sparse(path) {
                 dirty.push((path.clone(), "is deleted"));
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
                 dirty.push((path.clone(), "is staged"));
@@ -87,6 +98,19 @@ impl Known {
         dirty.extend(index.entries.keys().filter(|path| !committed.contains_key(*path)).map(|path| (path.clone(), "is staged")));
         dirty.sort();
         Ok(dirty)
+    }
+
+    /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading what a filter can't have touched; of what
+    /// one did touch, git's index would vouch for the blob, but not for what the filter dropped.
+    fn comes_back(&self, repo: &Repository, place: &Inside, path: &Path, stamp: &Stamp, blob: Oid) -> io::Result<bool> {
+        let vouched = self.index.vouches(path, stamp, blob);
+        let (size, _) = repo.odb().and_then(|odb| odb.read_header(blob)).map_err(io::Error::other)?;
+        if size as u64 == stamp.size {
+            return Ok(vouched || tree::hash(place, path, stamp)? == blob);
+        }
+        let place = place.join(path).map_err(io::Error::other)?;
+        let made = || checkout::makes(repo.find_blob(blob).map_err(io::Error::other)?.content(), &self.git_dir, &place, stamp.size);
+        Ok(vouched && !stamp.is_link() && made()?)
     }
 
     /// What a rescue can't hold.
@@ -101,10 +125,20 @@ impl Known {
 /// # Errors
 /// An object can't be read.
 pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
+    files_in(repo, repo.find_commit(commit)?.tree_id())
+}
+
+/// Every file of a tree.
+pub(super) fn files_in(repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
+    files_until(None, repo, tree)
+}
+
+fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid) -> Result<Files, git2::Error> {
     let mut files = Files::new();
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
-    let mut folders = vec![(Vec::new(), 0, repo.find_commit(commit)?.tree_id())];
+    let mut folders = vec![(Vec::new(), 0, tree)];
     while let Some((above, depth, tree)) = folders.pop() {
+        go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
         for entry in &repo.find_tree(tree)? {
             let path = [above.as_slice(), entry.name_bytes()].concat();
             if entry.kind() == Some(git2::ObjectType::Tree) {
@@ -120,14 +154,15 @@ pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
     Ok(files)
 }
 
-/// Whether the tree that stands at `place` by now holds nothing but what HEAD holds.
+/// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
 ///
 /// # Errors
 /// Something can't be read.
-pub fn is_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<bool> {
+pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Option<Listing>> {
     let known = Known::of_tree(repo, tree)?;
     let listing = known.list(place)?;
-    Ok(listing.blockers.is_empty() && known.dirty(place, &listing)?.is_empty())
+    let clean = listing.blockers.is_empty() && known.dirty(repo, place, &listing)?.is_empty();
+    Ok(clean.then_some(listing))
 }
 
 /// Lists the tree that stands at `place` by now.
@@ -140,8 +175,16 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
 
 /// libgit2 would name a path that tells nobody anything.
 fn broken_index(error: &git2::Error) -> io::Error {
-    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
-    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
+    let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
+    io::Error::other(if unknown("'sdir'") {
+        "its index is sparse, which nobody but git can read; `git sparse-checkout reapply --no-sparse-index` in the tree makes it whole"
+            .to_owned()
+    } else if unknown("'link'") {
+        "its index is split in two, which nobody but git can read; `git update-index --no-split-index` in the tree makes it one".to_owned()
+    } else {
+        let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
+        format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one")
+    })
 }
 
 /// A tree's index, as far as it matters.

@@ -3,7 +3,9 @@
 //! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. It must never say "landed" when it could not
 //! look: every error is "not landed", and the tree gets the longer age.
 
+use super::go_on;
 use crate::facts::worktree::Landed;
+use crate::stop::Stop;
 use git2::{Commit, DiffOptions, Oid, Repository};
 use std::collections::{HashMap, HashSet};
 
@@ -15,6 +17,7 @@ const BRANCH_COMMITS: usize = 200;
 /// The default branch of a repo's upstream, and what was learned of its commits.
 pub struct Upstream<'repo> {
     repo: &'repo Repository,
+    stop: &'repo Stop,
     tip: Option<Oid>,
     patches: HashMap<Oid, Option<Oid>>,
 }
@@ -22,12 +25,12 @@ pub struct Upstream<'repo> {
 impl<'repo> Upstream<'repo> {
     /// Finds the default branch: what `origin/HEAD` names, else `origin/main` or `origin/master`; for a repo without any remote, the
     /// main checkout's branch.
-    pub fn of(repo: &'repo Repository) -> Self {
+    pub fn of(repo: &'repo Repository, stop: &'repo Stop) -> Self {
         let commit = |name: &str| repo.find_reference(name).ok()?.peel_to_commit().ok().map(|commit| commit.id());
         let remote = ["origin/HEAD", "origin/main", "origin/master"].iter().find_map(|name| commit(&format!("refs/remotes/{name}")));
         let has_remote = repo.references_glob("refs/remotes/*").is_ok_and(|mut refs| refs.next().is_some());
         let tip = if has_remote { remote } else { commit("HEAD") };
-        Self { repo, tip, patches: HashMap::new() }
+        Self { repo, stop, tip, patches: HashMap::new() }
     }
 
     /// The default branch's commit, where there is one.
@@ -35,7 +38,7 @@ impl<'repo> Upstream<'repo> {
         self.tip
     }
 
-    /// How `head` is known to have landed.
+    /// How `head` is known to have landed; none also when the run is to stop.
     pub fn landed(&mut self, head: Oid) -> Option<Landed> {
         let tip = self.tip?;
         self.compare(head, tip).unwrap_or_else(|error| {
@@ -56,16 +59,26 @@ impl<'repo> Upstream<'repo> {
         }
         let upstream = self.between(base, tip, UPSTREAM_COMMITS)?;
         for &commit in &upstream {
+            self.go_on()?;
             if repo.find_commit(commit)?.tree_id() == head_commit.tree_id() {
                 return Ok(Some(Landed::SameTree));
             }
         }
-        let patches: HashSet<Oid> = upstream.iter().filter_map(|&commit| self.patch(commit)).collect();
+        let mut patches = HashSet::new();
+        for &commit in &upstream {
+            self.go_on()?;
+            patches.extend(self.patch(commit));
+        }
         let squashed = self.patch_between(&base_commit, &head_commit).is_some_and(|patch| patches.contains(&patch));
         let mine = self.between(base, head, BRANCH_COMMITS + 1)?;
-        let rebased =
-            mine.len() <= BRANCH_COMMITS && mine.iter().all(|&commit| self.patch(commit).is_some_and(|patch| patches.contains(&patch)));
+        let mut landed = |commit| self.go_on().is_ok() && self.patch(commit).is_some_and(|patch| patches.contains(&patch));
+        let rebased = mine.len() <= BRANCH_COMMITS && mine.iter().all(|&commit| landed(commit));
         Ok((squashed || rebased).then_some(Landed::SamePatch))
+    }
+
+    /// Hundreds of patches of an odd upstream take a minute: a run that is to stop can't wait for them.
+    fn go_on(&self) -> Result<(), git2::Error> {
+        go_on(Some(self.stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))
     }
 
     fn between(&self, from: Oid, to: Oid, most: usize) -> Result<Vec<Oid>, git2::Error> {

@@ -3,7 +3,11 @@
 //! A survey never changes anything, not even a timestamp that matters: it opens files for reading only, and what git2 needs to write
 //! stays in scratch space.
 
+use crate::stop::Stop;
+use std::io;
+
 pub mod caches;
+pub mod checkout;
 pub mod known;
 pub mod landed;
 pub mod lockfiles;
@@ -12,8 +16,14 @@ pub mod probe;
 pub mod reach;
 pub mod regenerable;
 pub mod repo;
+pub mod rescues;
 pub mod size;
 pub mod store;
 pub mod tree;
 pub mod volume;
 pub mod worktree;
+
+/// An error once the run is to stop: what was seen so far is nobody's verdict, so whoever looks can leave at once.
+fn go_on(stop: Option<&Stop>) -> io::Result<()> {
+    stop.and_then(Stop::reached).map_or(Ok(()), |why| Err(io::Error::other(why)))
+}

@@ -3,17 +3,20 @@
 //! `git worktree remove` loses them without a word. What a branch, a remote-tracking ref, a tag or the branch's own reflog reaches is
 //! kept by the repo; our own rescues don't count, since they expire. It must never shorten its list because something could not be read.
 
+use super::go_on;
 use crate::beneath::{self, found};
 use crate::inside::Inside;
-use git2::{ErrorCode, Oid, Repository};
+use crate::stop::Stop;
+use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
 const LOG_CAP: u64 = 64 << 20;
 /// Files of a git dir or an admin folder that name commits and are no refs: where an operation came from, and what it put aside.
-const PRIVATE: [&str; 13] = [
+const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
+    "FETCH_HEAD",
     "MERGE_HEAD",
     "MERGE_AUTOSTASH",
     "CHERRY_PICK_HEAD",
@@ -27,26 +30,36 @@ const PRIVATE: [&str; 13] = [
     "rebase-apply/orig-head",
     "rebase-apply/original-commit",
 ];
-/// Refs that end by themselves: nobody's commits are kept by them.
-const PASSING: [&[u8]; 4] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewritten/", b"refs/worktree/"];
+/// Refs that end by themselves, or with the next `git stash pop`: nobody's commits are kept by them.
+const PASSING: [&[u8]; 5] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewritten/", b"refs/worktree/", b"refs/stash"];
 
 /// The tips, in hex, that must be kept when the worktree with the admin folder `admin` goes.
 ///
 /// # Errors
 /// Something could not be read: nobody knows what would be lost.
-pub fn unreached(repo: &Repository, admin: &Inside, branch: Option<&str>, head: Option<Oid>) -> io::Result<Vec<String>> {
+pub fn unreached(repo: &Repository, admin: &Inside, branch: Option<&str>, head: Option<Oid>, stop: &Stop) -> io::Result<Vec<String>> {
     let mut tips: BTreeSet<Oid> = head.into_iter().collect();
     for log in files_below(&admin.join("logs").map_err(io::Error::other)?)? {
         tips.extend(log_commits(&log)?);
     }
     tips.extend(private(admin)?);
-    tips.extend(private_refs(admin)?);
+    let private = private_refs(admin)?;
+    only_commits(repo, &private)?;
+    tips.extend(private);
     let tips: Vec<Oid> = tips.into_iter().filter_map(|tip| commit(repo, tip).transpose()).collect::<Result<_, _>>()?;
     if tips.is_empty() {
         return Ok(Vec::new());
     }
-    let lonely = lonely(repo, &tips, &shared_log(admin, branch)?).map_err(io::Error::other)?;
+    let lonely = lonely(repo, &tips, &shared_log(admin, branch)?, stop)?;
     Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
+}
+
+/// A rescue keeps commits; a tag's message, or a note as a blob under a private ref, would be lost.
+fn only_commits(repo: &Repository, tips: &BTreeSet<Oid>) -> io::Result<()> {
+    let odb = repo.odb().map_err(io::Error::other)?;
+    let other = tips.iter().find(|&&tip| odb.read_header(tip).is_ok_and(|(_, kind)| kind != ObjectType::Commit));
+    other
+        .map_or(Ok(()), |tip| Err(io::Error::other(format!("a ref of its own names {tip}, which is no commit: give it a branch or a tag"))))
 }
 
 /// The tip as a commit; none when it is gone already or is no commit.
@@ -59,7 +72,16 @@ fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
 }
 
 /// All commits that the tips reach and nothing that is kept does.
-fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>, git2::Error> {
+fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Result<HashSet<Oid>> {
+    let walk = walk(repo, tips, kept).map_err(io::Error::other)?;
+    walk.map(|commit| go_on(Some(stop)).and_then(|()| commit.map_err(io::Error::other))).collect()
+}
+
+/// The same, the newest first, one by one.
+///
+/// # Errors
+/// A ref or a commit can't be read.
+pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revwalk<'a>, git2::Error> {
     let mut walk = repo.revwalk()?;
     for &tip in tips {
         walk.push(tip)?;
@@ -77,7 +99,7 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid]) -> Result<HashSet<Oid>,
             walk.hide(tip)?;
         }
     }
-    walk.collect()
+    Ok(walk)
 }
 
 /// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
@@ -127,12 +149,13 @@ pub fn passed_over(git_dir: &Inside, admins: &[Inside]) -> io::Result<BTreeSet<O
     Ok(tips)
 }
 
-/// The id at the beginning of each line.
+/// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
 fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
     let mut ids = BTreeSet::new();
     for file in files {
         let text = found(beneath::read(file, LOG_CAP))?.unwrap_or_default();
-        ids.extend(text.split(|&byte| byte == b'\n').filter_map(id));
+        let words = text.split(|&byte| byte == b'\n').filter_map(|line| line.split(u8::is_ascii_whitespace).next());
+        ids.extend(words.filter_map(id));
     }
     Ok(ids)
 }

@@ -3,14 +3,15 @@
 //! A name alone proves nothing: somebody's notes may stand in a folder called `target`. Whoever asks must first know that git tracks
 //! nothing in it. It must never say yes on an error or for a link: then the folder is walked and counts as work.
 
+use super::size;
+use crate::beneath;
+use crate::inside::Inside;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-
-use crate::beneath;
 
 // | folder                                    | is made again when                                                                  |
 // | ----------------------------------------- | ----------------------------------------------------------------------------------- |
@@ -43,47 +44,98 @@ pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
     }
 }
 
-/// A repo of somebody's own in a folder that a tool makes again otherwise: `pip install -e git+https://...` clones into `.venv/src`, and
-/// people clone a dependency into `node_modules` to mend it there. No tool brings its commits back.
-///
-/// Only where tools and people put them is looked at, for a whole `node_modules` has 100,000 entries: the folder itself, its folders, and
-/// those of its `src` and `@scope` folders.
+/// What no tool brings back, in folders that tools make again otherwise: a repo (`pip install -e git+https://...` clones into `.venv/src`, and
+/// people clone a dependency into `node_modules` to mend it there), or what somebody put beside the tool's own. All of it is walked, so
+/// ask only of what is about to go.
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub fn repo_within(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<PathBuf>> {
-    let top = open_folder(parent, name)?;
-    repo_among(&top, 2)
+pub fn work_within(folders: &[Inside]) -> io::Result<Option<String>> {
+    let repo = || size::repo_among(folders).map(|repo| repo.map(|repo| format!("`{}` is a nested repo", repo.display())));
+    own_among(folders)?.map_or_else(repo, |own| Ok(Some(own)))
 }
 
-fn repo_among(folder: &OwnedFd, levels: usize) -> io::Result<Option<PathBuf>> {
-    if is_there(folder.as_fd(), ".git")? {
-        return Ok(Some(PathBuf::from(".git")));
-    }
-    for (name, kind) in beneath::list(open_folder(folder.as_fd(), OsStr::new("."))?)? {
-        if !matches!(kind, FileType::Directory | FileType::Unknown) || levels == 0 {
-            continue;
-        }
-        let gathers = name == "src" || name.as_encoded_bytes().starts_with(b"@");
-        let found = if gathers && let Ok(below) = open_folder(folder.as_fd(), &name) {
-            repo_among(&below, levels - 1)?
-        } else {
-            is_there(folder.as_fd(), Path::new(&name).join(".git"))?.then(|| PathBuf::from(".git"))
+/// What somebody put beside the tool's own, right in the folder. A file that he changed deeper down is not found: every tool that installs
+/// again would undo that, too.
+///
+/// # Errors
+/// As [`work_within`].
+pub fn own_among(folders: &[Inside]) -> io::Result<Option<String>> {
+    for folder in folders {
+        let fd = beneath::dir(folder)?;
+        let own = match folder.relative().file_name().and_then(OsStr::to_str) {
+            Some("node_modules") => no_package(&fd, true)?,
+            Some("target") => other_than(&fd, |name, kind| name == "CACHEDIR.TAG" || kind == FileType::Directory)?,
+            Some(".venv" | "venv") => other_than(&fd, |name, _| VENV.contains(&name))?,
+            _ => None,
         };
-        if let Some(repo) = found {
-            return Ok(Some(Path::new(&name).join(repo)));
+        if let Some(own) = own {
+            return Ok(Some(format!("`{folder}/{}` is not what the tool that made `{folder}` would bring back", own.display())));
         }
     }
     Ok(None)
 }
 
-fn is_there(folder: BorrowedFd<'_>, path: impl AsRef<Path>) -> io::Result<bool> {
-    match rustix::fs::statat(folder, path.as_ref(), AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(true),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-        Err(errno) => Err(errno.into()),
-    }
+/// The first entry, by name, that is neither hidden nor a tool's.
+fn other_than(folder: &OwnedFd, tools: impl Fn(&str, FileType) -> bool) -> io::Result<Option<PathBuf>> {
+    let mut entries = seen(folder)?.into_iter();
+    Ok(entries.find(|(name, kind)| !name.to_str().is_some_and(|name| tools(name, *kind))).map(|(name, _)| name.into()))
 }
+
+/// The first entry of a `node_modules`, or of an `@scope` in it, that no package manager puts there: a file, or a folder with files and without a
+/// `package.json`. Links are a workspace's packages.
+fn no_package(folder: &OwnedFd, scopes: bool) -> io::Result<Option<PathBuf>> {
+    for (name, kind) in seen(folder)? {
+        let own = match kind {
+            FileType::Symlink => None,
+            FileType::Directory => {
+                let below = open_folder(folder.as_fd(), &name)?;
+                if scopes && name.as_encoded_bytes().starts_with(b"@") {
+                    no_package(&below, false)?
+                } else if holds(below.as_fd(), &["package.json"]) {
+                    None
+                } else {
+                    other_than(&below, |_, kind| kind == FileType::Directory)?
+                }
+            }
+            _ => Some(PathBuf::new()),
+        };
+        if let Some(own) = own {
+            return Ok(Some(Path::new(&name).join(own)));
+        }
+    }
+    Ok(None)
+}
+
+/// What isn't hidden in a folder, by name. Hidden entries are the tools' own notes and caches.
+fn seen(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
+    // By another descriptor: a listing uses its own up.
+    let mut entries = beneath::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
+    entries.retain(|(name, _)| !name.as_encoded_bytes().starts_with(b"."));
+    for (name, kind) in entries.iter_mut().filter(|(_, kind)| *kind == FileType::Unknown) {
+        *kind = FileType::from_raw_mode(rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+    }
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
+
+/// What Python's venv, virtualenv, uv and the packages' installers make at the top.
+const VENV: [&str; 14] = [
+    "bin",
+    "etc",
+    "include",
+    "Include",
+    "lib",
+    "Lib",
+    "lib64",
+    "local",
+    "man",
+    "pip-selfcheck.json",
+    "pyvenv.cfg",
+    "Scripts",
+    "share",
+    "src",
+];
 
 /// What npm, pnpm and Yarn leave in a `node_modules` that they filled.
 const INSTALLED: [&str; 4] = [".package-lock.json", ".modules.yaml", ".yarn-state.yml", ".bin"];
@@ -165,20 +217,34 @@ mod tests {
     }
 
     #[test]
-    fn a_repo_within_is_somebodys_own() {
+    fn what_a_tool_did_not_make_is_work() {
         let table = [
-            (".venv/src/pkg/.git/HEAD", ".venv", Some("src/pkg/.git")),
-            ("node_modules/left-pad/.git/HEAD", "node_modules", Some("left-pad/.git")),
-            ("node_modules/@acme/ui/.git", "node_modules", Some("@acme/ui/.git")),
-            ("target/.git/HEAD", "target", Some(".git")),
-            ("node_modules/left-pad/index.js", "node_modules", None),
+            (".venv/src/pkg/.git/HEAD", ".venv", Some(".venv/src/pkg` is a nested repo")),
+            (".venv/lib/python3.11/site-packages/pkg/.hg/requires", ".venv", Some("site-packages/pkg` is a nested repo")),
+            (".venv/train.py", ".venv", Some(".venv/train.py` is not what")),
+            (".venv/bin/python", ".venv", None),
+            ("node_modules/.cache/left-pad/.git", "node_modules", Some("left-pad` is a nested repo")),
+            ("node_modules/.pnpm/a/HEAD", "node_modules", None),
+            ("node_modules/mine.js", "node_modules", Some("node_modules/mine.js` is not what")),
+            ("node_modules/mine/index.js", "node_modules", Some("node_modules/mine/index.js` is not what")),
+            ("node_modules/@acme/mine/index.js", "node_modules", Some("node_modules/@acme/mine/index.js` is not what")),
+            ("node_modules/@acme/ui/package.json", "node_modules", None),
+            ("node_modules/left-pad/node_modules/pad/package.json", "node_modules", None),
+            ("target/debug/x/.GIT/HEAD", "target", Some("target/debug/x` is a nested repo")),
+            ("target/notes.md", "target", Some("target/notes.md` is not what")),
+            ("target/CACHEDIR.TAG", "target", None),
         ];
         for (file, asked, expected) in table {
             let field = Field::new();
             field.file(&format!("p/{file}"), 1);
-            let parent = File::open(field.at("p").path()).unwrap();
-            assert_eq!(repo_within(parent.as_fd(), asked.as_ref()).unwrap().as_deref(), expected.map(Path::new), "{file}");
+            let found = work_within(&[field.at("p").join(asked).unwrap()]).unwrap();
+            assert!(expected.map_or(found.is_none(), |words| found.as_ref().unwrap().contains(words)), "{file}: {found:?}");
         }
+        let field = Field::new();
+        for file in ["HEAD", "objects/pack/x", "refs/heads/main"] {
+            field.file(&format!("target/bare/{file}"), 1);
+        }
+        assert!(work_within(&[field.at("target")]).unwrap().unwrap().contains("target/bare` is a nested repo"));
     }
 
     #[test]

@@ -3,14 +3,16 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, store, worktree};
+use super::{landed::Upstream, probe, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
-use crate::facts::repo::Repo;
+use crate::facts::repo::{Missing, Repo};
 use crate::facts::worktree::{Stray, StrayKind, Worktree};
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
+use rayon::prelude::*;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,8 +31,10 @@ pub struct Context<'a> {
     pub stale_lock: TimeDelta,
     /// What the rest of the volume tells.
     pub around: &'a Around,
-    /// Full names of branches that a stash was made on.
+    /// What a stash was made on: full names of branches, ids of commits.
     pub stashed: HashSet<String>,
+    /// When to stop looking: what was seen by then is worth nothing.
+    pub stop: &'a Stop,
 }
 
 /// What the rest of the volume tells of a repo's trees.
@@ -40,8 +44,30 @@ pub struct Around {
     pub trashed: HashSet<Inside>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
     pub reserved: Vec<Inside>,
-    /// Object folders that enrolled repos borrow from.
-    pub lent: HashSet<PathBuf>,
+    /// What enrolled repos borrow.
+    pub lent: Lent,
+    /// How many of all registered trees are missing.
+    pub missing: Missing,
+}
+
+/// What enrolled repos borrow from one another (`git clone --shared`).
+#[derive(Debug, Clone, Default)]
+pub struct Lent {
+    /// Object folders that are borrowed from.
+    folders: HashSet<PathBuf>,
+    /// A repo of which nobody can tell: it may borrow from any.
+    unknown: Option<String>,
+}
+
+impl Lent {
+    /// Why what nothing reaches in the repo with this git dir may yet be needed.
+    fn needs(&self, git_dir: &Inside) -> Option<String> {
+        let borrowed = self.folders.contains(&git_dir.path().join("objects"));
+        let known = borrowed.then(|| "another repo borrows its objects, also such that nothing reaches here".to_owned());
+        known.or_else(|| {
+            self.unknown.as_ref().map(|name| format!("nobody can tell what {name} borrows: mend it, or take it out of the config"))
+        })
+    }
 }
 
 impl Around {
@@ -69,28 +95,53 @@ pub struct Times {
 /// Looks at a repo.
 ///
 /// # Errors
-/// [`Refusal`] when its object store or registry can't be read at all. What is wrong with one tree is that tree's fact.
-pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Around) -> Result<Repo, Refusal> {
+/// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What is wrong with one tree is that tree's fact.
+pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Around, stop: &Stop) -> Result<Repo, Refusal> {
     let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
     let Times { clock, look_before, stale_lock } = times;
-    let stashed = stashed(shadow.git_dir()).map_err(unreadable)?;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, stashed };
-    let mut upstream = Upstream::of(&repo);
+    let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
+    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, stashed, stop };
+    let mut upstream = Upstream::of(&repo, stop);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
+    if let Some(why) = stop.reached() {
+        return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
+    }
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
     let strays = strays(policy, shadow.git_dir(), &worktrees);
-    let lends = around.lent.contains(&shadow.git_dir().path().join("objects"));
-    Ok(Repo { worktrees, strays, store, leftovers, lends, busy: probe::busy(&policy.busy_probe, &policy.name) })
+    let rescues = rescues::all(&repo).map_err(odd)?;
+    let lends = around.lent.needs(shadow.git_dir());
+    let busy = probe::busy(&policy.busy_probe, &policy.name);
+    Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, around: around.missing, busy })
 }
 
-/// The object folders that these repos borrow from (`git clone --shared`). One that can't be read lends nothing: its repo is refused.
-pub fn lent(repos: &[policy::Repo]) -> HashSet<PathBuf> {
-    let alternates = repos.iter().filter_map(|repo| beneath::read(&repo.place.join(".git/objects/info/alternates").ok()?, 1 << 20).ok());
-    alternates.flat_map(|text| String::from_utf8_lossy(&text).lines().map(PathBuf::from).collect::<Vec<_>>()).collect()
+/// What these repos borrow. Of one that can't be read, or isn't there at all, nobody can tell: it may be there again tomorrow.
+pub fn lent(repos: &[policy::Repo]) -> Lent {
+    let mut lent = Lent::default();
+    for repo in repos {
+        match alternates(&repo.place) {
+            Ok(folders) => lent.folders.extend(folders),
+            Err(_) => lent.unknown = Some(repo.name.clone()),
+        }
+    }
+    lent
+}
+
+fn alternates(checkout: &Inside) -> io::Result<Vec<PathBuf>> {
+    let objects = checkout.join(".git/objects").map_err(io::Error::other)?;
+    beneath::dir(&objects)?;
+    let text = found(beneath::read(&objects.join("info/alternates").map_err(io::Error::other)?, 1 << 20))?.unwrap_or_default();
+    Ok(text.split(|&byte| byte == b'\n').map(tree::path_of).collect())
+}
+
+/// How many trees of these repos are missing.
+pub fn missing(repos: &[policy::Repo], trashed: &HashSet<Inside>) -> Missing {
+    let git_dirs = repos.iter().filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<Inside> = git_dirs.flat_map(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
+    Missing { missing: admins.par_iter().filter(|admin| worktree::seems_missing(admin, trashed)).count(), of: admins.len() }
 }
 
 /// The admin folder of every registered worktree.
@@ -111,14 +162,22 @@ pub fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
     Ok(admins)
 }
 
-/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog.
-fn stashed(git_dir: &Inside) -> io::Result<HashSet<String>> {
+/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog. One that was made on none names the commit
+/// it was made on, by being its child.
+fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<String>> {
     let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
     let text = found(beneath::read(&log, 64 << 20))?.unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
-    let messages = text.lines().filter_map(|line| line.split_once('\t')).map(|(_, message)| message);
-    let branches = messages.filter_map(|message| message.strip_prefix("WIP on ").or(message.strip_prefix("On ")));
-    Ok(branches.filter_map(|rest| rest.split_once(':')).map(|(branch, _)| format!("refs/heads/{branch}")).collect())
+    let on = |line: &str| {
+        let (ids, message) = line.split_once('\t')?;
+        let (branch, _) = message.strip_prefix("WIP on ").or(message.strip_prefix("On "))?.split_once(':')?;
+        if branch != "(no branch)" {
+            return Some(format!("refs/heads/{branch}"));
+        }
+        let stash = git2::Oid::from_str(ids.split(' ').nth(1)?).ok()?;
+        repo.find_commit(stash).and_then(|stash| stash.parent_id(0)).ok().map(|base| base.to_string())
+    };
+    Ok(text.lines().filter_map(on).collect())
 }
 
 /// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.

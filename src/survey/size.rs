@@ -21,6 +21,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// One of these in a folder makes it a repo or a worktree.
+const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+/// All of these do so, too.
+const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
 /// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
 
@@ -41,7 +45,7 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
 /// that is work, and no tool brings it back.
 ///
 /// # Errors
-/// As [`size`]; there is a `.git` somewhere in it.
+/// As [`size`]; there is a repo somewhere in it.
 pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
     let sum = sum_up(paths);
     match sum.repos.into_iter().min().filter(|_| may_hold_repos) {
@@ -50,14 +54,27 @@ pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Sh
     }
 }
 
-/// What stands below `root`, and a line for each directory that could not be read (`lost+found`, say), which weighs nothing.
+/// The first repo or worktree that stands in `paths`, however deep.
+///
+/// # Errors
+/// As [`size`].
+pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
+    let Weighed { repos, problems, .. } = sum_up(paths);
+    first_problem(repos.into_iter().min(), problems)
+}
+
+/// What stands below `root`, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
+/// file system's own, and left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
 pub fn standing(root: &Arc<Path>) -> io::Result<(Size, Vec<String>)> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
-        entries.push(Inside::new(root, &entry?.path()).map_err(io::Error::other)?);
+        let entry = entry?;
+        if entry.file_name() != "lost+found" {
+            entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
+        }
     }
     let Weighed { size, problems, .. } = sum_up(&entries);
     Ok((size, problems))
@@ -122,24 +139,28 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
 fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
     let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
+    let mut bare = [false; BARE.len()];
     while let Some(entry) = entries.read() {
         let entry = entry?;
         let name = entry.file_name();
         if beneath::is_dots(name) {
             continue;
         }
-        sum.is_repo |= name == c".git";
+        let text = OsStr::from_bytes(name.to_bytes());
+        sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
+        bare.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
             Ok(stat) if stat.st_dev == base.device => {
                 sum.add(&stat);
                 if is_dir(&stat) {
-                    below.push(OsStr::from_bytes(name.to_bytes()).to_owned());
+                    below.push(text.to_owned());
                 }
             }
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
     }
+    sum.is_repo |= bare == [true; BARE.len()];
     Ok((sum, below))
 }
 
@@ -162,9 +183,9 @@ struct Sum {
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
-    /// This one folder holds a `.git`.
+    /// This one folder is one.
     is_repo: bool,
-    /// All folders that do.
+    /// All folders that are.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }

@@ -7,6 +7,8 @@ use crate::beneath::found;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -29,8 +31,24 @@ const LOCKS: [&str; 12] = [
     "objects/pack/multi-pack-index.lock",
 ];
 const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
-/// What a pack, its index or a loose object is called while it is written; `.tmp-` are those of `git repack`.
-const TEMPORARY: [&str; 4] = ["tmp_pack_", "tmp_idx_", "tmp_obj_", ".tmp-"];
+/// What a pack, what belongs to it, or a loose object is called while it is written; `.tmp-` are those of `git repack`, and those
+/// of libgit2 have its name in them.
+const TEMPORARY: [&str; 10] = [
+    "tmp_pack_",
+    "tmp_idx_",
+    "tmp_rev_",
+    "tmp_mtimes_",
+    "tmp_bitmap_",
+    "tmp_obj_",
+    "tmp_object_git2_",
+    "streamed_git2_",
+    "bitmap-ref-tips_",
+    ".tmp-",
+];
+/// What goes with a pack and is worth nothing without it.
+const BESIDE_A_PACK: [&str; 3] = ["rev", "mtimes", "bitmap"];
+/// Refs that only a night itself makes, for as long as it repacks.
+const SHIELD: &str = "treewarden/shield";
 
 /// Counts the store and lists leftovers, with their age by `clock`.
 ///
@@ -40,6 +58,7 @@ pub fn survey(git_dir: &Inside, clock: DateTime<Utc>) -> io::Result<(Store, Vec<
     let mut look = Look { git_dir, clock, store: Store::default(), leftovers: Vec::new() };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
+    look.log_locks(&git_dir.path().join("logs"))?;
     look.locks(&git_dir.path())?;
     look.store.packed_refs_bytes = found(std::fs::symlink_metadata(git_dir.path().join("packed-refs")))?.map_or(0, |data| data.len());
     look.leftovers.sort_by(|a, b| a.place.cmp(&b.place));
@@ -68,6 +87,8 @@ impl Look<'_> {
             let name = name.to_string_lossy();
             if name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && shard.file_type()?.is_dir() {
                 self.loose(&shard.path())?;
+            } else if let Some(metadata) = found(shard.metadata())? {
+                self.temporary(&shard, &metadata);
             }
         }
         let graph = objects.join("info/commit-graph");
@@ -92,7 +113,8 @@ impl Look<'_> {
 
     fn packs(&mut self, folder: &Path) -> io::Result<()> {
         let all = entries(folder)?;
-        let has = |stem: &str, ending: &str| folder.join(format!("{stem}.{ending}")).symlink_metadata().is_ok();
+        let names: HashSet<OsString> = all.iter().map(DirEntry::file_name).collect();
+        let has = |stem: &str, ending: &str| names.contains(OsStr::new(&format!("{stem}.{ending}")));
         let mut largest = 0;
         for entry in all {
             let Some(metadata) = found(entry.metadata())? else { continue };
@@ -101,7 +123,18 @@ impl Look<'_> {
             if name.starts_with("pack-") {
                 self.store.pack_bytes = self.store.pack_bytes.saturating_add(metadata.len());
             }
+            // A git that is killed leaves a pack in parts: they come and go one by one.
+            if let Some((stem, ending)) = name.split_once('.')
+                && stem.starts_with("pack-")
+                && BESIDE_A_PACK.contains(&ending)
+                && !has(stem, "pack")
+            {
+                self.push(&entry.path(), &metadata, LeftoverKind::Temporary);
+            }
             let Some(stem) = name.strip_suffix(".pack") else { continue };
+            if stem.starts_with("pack-") && !has(stem, "idx") {
+                self.push(&entry.path(), &metadata, LeftoverKind::PackWithoutIndex);
+            }
             if has(stem, "keep") || has(stem, "mtimes") {
                 continue;
             }
@@ -122,9 +155,23 @@ impl Look<'_> {
             if entry.file_type().is_file() {
                 self.store.loose_refs += 1;
                 // No ref may be called so (git check-ref-format), so it is a lock.
-                if entry.file_name().to_string_lossy().ends_with(".lock") {
+                let is_lock = entry.file_name().to_string_lossy().ends_with(".lock");
+                if is_lock || entry.path().starts_with(refs.join(SHIELD)) {
                     self.leftover(entry.path(), LeftoverKind::Lock)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reflogs have the names of their refs, and no ref may be called so.
+    fn log_locks(&mut self, logs: &Path) -> io::Result<()> {
+        for entry in walkdir::WalkDir::new(logs).follow_links(false) {
+            match entry {
+                Ok(entry) if entry.file_name().to_string_lossy().ends_with(".lock") => self.leftover(entry.path(), LeftoverKind::Lock)?,
+                Ok(_) => {}
+                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
@@ -138,6 +185,7 @@ impl Look<'_> {
             for name in TREE_LOCKS {
                 self.leftover(&admin.path().join(name), LeftoverKind::Lock)?;
             }
+            self.log_locks(&admin.path().join("logs"))?;
         }
         Ok(())
     }

@@ -4,9 +4,10 @@
 //! `status.showUntrackedFiles` hide edits that would be lost with the tree. The walk goes by descriptor, follows no link and leaves no
 //! mount. It must never call anything disposable on the repo's own word.
 
-use super::regenerable;
+use super::{go_on, regenerable};
 use crate::beneath;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -84,16 +85,17 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 /// Lists the tree at `place`. `tracked` says whether git tracks something below a path of the tree: such a folder is never regenerable.
 ///
 /// # Errors
-/// Whatever can't be read: then nobody knows what the tree holds.
-pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool) -> io::Result<Listing> {
+/// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
+pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, stop: Option<&Stop>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
-    let mut walk = Walk { tracked, listing: Listing::default() };
+    let mut walk = Walk { tracked, stop, listing: Listing::default() };
     walk.folder(&top, Path::new(""), 0)?;
     Ok(walk.listing)
 }
 
 struct Walk<'a> {
     tracked: &'a dyn Fn(&Path) -> bool,
+    stop: Option<&'a Stop>,
     listing: Listing,
 }
 
@@ -101,6 +103,7 @@ impl Walk<'_> {
     fn folder(&mut self, fd: &OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
         for entry in Dir::read_from(fd)? {
             let entry = entry?;
+            go_on(self.stop)?;
             let name = OsStr::from_bytes(entry.file_name().to_bytes());
             if name != "." && name != ".." {
                 let path = path.join(name);
@@ -115,7 +118,8 @@ impl Walk<'_> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             _ if name == ".git" && depth == 0 => {}
-            _ if name == ".git" => self.block(path, "is a nested repo"),
+            // However it is spelt: git takes no path with such a part into a commit.
+            _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             FileType::RegularFile | FileType::Symlink => {
                 self.listing.files.insert(path.to_owned(), stamp(&stat));
             }
@@ -135,10 +139,7 @@ impl Walk<'_> {
             self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
             return self.folder(&fd, path, depth + 1);
         }
-        match regenerable::repo_within(parent.as_fd(), name)? {
-            Some(repo) => self.block(&path.join(repo), "is a nested repo"),
-            None => self.listing.regenerable.push(path.to_owned()),
-        }
+        self.listing.regenerable.push(path.to_owned());
         Ok(())
     }
 

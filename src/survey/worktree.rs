@@ -11,6 +11,7 @@ use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +19,10 @@ use std::path::{Path, PathBuf};
 const LINE_CAP: u64 = 64 << 10;
 /// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", "treewarden-heartbeat"];
+/// The mark that a night leaves in the admin folder of a tree that it finds missing: its age is how long that has been so.
+pub const MISSING: &str = "treewarden-missing";
 /// States that git leaves in the admin folder while something is under way.
-const IN_PROGRESS: [(&str, &str); 7] = [
+const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
     ("rebase-apply", "rebase or am"),
     ("MERGE_HEAD", "merge"),
@@ -27,7 +30,10 @@ const IN_PROGRESS: [(&str, &str); 7] = [
     ("REVERT_HEAD", "revert"),
     ("BISECT_LOG", "bisect"),
     ("sequencer", "cherry-pick or revert"),
+    ("NOTES_MERGE_WORKTREE", "merge of notes"),
 ];
+/// Somebody is writing the file of that name, or died while he was.
+const LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
@@ -43,19 +49,28 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
         locked: None,
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
+        missing_since: None,
         state: State::NotLooked,
     };
     match registration(context, blank.clone()) {
         Ok(mut tree) => {
-            tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| State::Unknown(format!("failed to look: {error}")));
+            tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| unknown("look", &error));
             tree
         }
-        Err(error) => Worktree {
-            path: place(admin).unwrap_or(admin.path()),
-            state: State::Unknown(format!("failed to read its admin folder: {error}")),
-            ..blank
-        },
+        Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
     }
+}
+
+/// Whether it is odd or the file system failed makes no difference to the tree, and a great one to whoever has to mend it.
+fn unknown(what: &str, error: &io::Error) -> State {
+    // Of no name in std, as EIO is.
+    let nameless = io::Error::from(rustix::io::Errno::IO).kind();
+    let by_git = error.get_ref().and_then(|cause| cause.downcast_ref::<git2::Error>());
+    let failed = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StaleNetworkFileHandle)
+        || error.kind() == nameless
+        || by_git.is_some_and(|error| error.class() == git2::ErrorClass::Os);
+    let cause = format!("failed to {what}: {error}");
+    if failed { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
 
 /// What the admin folder alone tells.
@@ -73,7 +88,14 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
     tree.locked = line(&admin, "locked")?;
     tree.in_progress = in_progress(context, &admin)?;
     tree.active = activity(&admin)?;
+    tree.missing_since = found(beneath::stat(&admin.join(MISSING).map_err(io::Error::other)?))?.map(|stat| written(&stat));
     Ok(tree)
+}
+
+/// Whether nothing stands where the registration says. A guess, for counting: what can't be told counts as standing.
+pub fn seems_missing(admin: &Inside, trashed: &HashSet<Inside>) -> bool {
+    let place = place(admin).ok().and_then(|place| Inside::new(admin.root(), &place).ok());
+    place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place))
 }
 
 fn place(admin: &Inside) -> io::Result<PathBuf> {
@@ -132,10 +154,12 @@ fn in_progress(context: &Context<'_>, admin: &Inside) -> io::Result<Vec<&'static
             under_way.push(what);
         }
     }
-    // An old index.lock is a dead git's leftover: it is cleared in the same night.
-    let lock = found(beneath::stat(&admin.join("index.lock").map_err(io::Error::other)?))?;
-    if lock.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
-        under_way.push("index.lock");
+    for name in LOCKS {
+        // An old one is a dead git's leftover: it is cleared in the same night.
+        let lock = found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))?;
+        if lock.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
+            under_way.push(name);
+        }
     }
     Ok(under_way)
 }
@@ -203,9 +227,9 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
         return Ok(State::NotLooked);
     }
     let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
-    contents.unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head)?;
+    contents.unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head, context.stop)?;
     contents.blockers.extend(modules(&tree.admin)?);
-    contents.stashed = tree.branch.as_ref().is_some_and(|branch| context.stashed.contains(branch));
+    contents.stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
     contents.landed = head.and_then(|head| upstream.landed(head));
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
@@ -249,7 +273,7 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
         return Ok(State::Unknown(format!("it is gone from the disk, but {modules}")));
     }
     let trashed = context.around.trashed.contains(place);
-    let unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head)?;
+    let unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head, context.stop)?;
     // What a night took to the trash was rescued with its index.
     let staged = !trashed && Known::of(context.repo, &tree.admin, head)?.holds_staged_work();
     Ok(State::Missing { trashed, unreached, staged })
@@ -263,9 +287,9 @@ fn modules(admin: &Inside) -> io::Result<Option<String>> {
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
 fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::of(context.repo, &tree.admin, head)?;
+    let known = Known::until(Some(context.stop), context.repo, &tree.admin, head)?;
     let listing = known.list(place)?;
-    let mut dirty = known.dirty(place, &listing)?;
+    let mut dirty = known.dirty(context.repo, place, &listing)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
     // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
     let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));

@@ -165,15 +165,34 @@ fn leftovers_go_by_name_and_age() {
         "objects/pack/multi-pack-index.lock",
         "refs/heads/main.lock",
         "refs/heads/feature/deep.lock",
+        "logs/HEAD.lock",
+        "logs/refs/heads/main.lock",
         "worktrees/fresh/HEAD.lock",
+        "worktrees/fresh/logs/HEAD.lock",
     ];
-    let half_written = ["objects/pack/tmp_pack_aB3", "objects/pack/tmp_idx_aB3", "objects/pack/.tmp-12-pack-ab", "objects/ab/tmp_obj_xY"];
+    let half_written = [
+        "objects/pack/tmp_pack_aB3",
+        "objects/pack/tmp_idx_aB3",
+        "objects/pack/tmp_rev_aB3",
+        "objects/pack/tmp_mtimes_aB3",
+        "objects/pack/tmp_bitmap_aB3",
+        "objects/pack/.tmp-12-pack-ab",
+        "objects/pack/pack-gone.rev",
+        "objects/pack/pack-gone.mtimes",
+        "objects/pack/pack-gone.bitmap",
+        "objects/ab/tmp_obj_xY",
+        "objects/tmp_object_git2_xY",
+        "objects/streamed_git2_0a1b",
+        "objects/bitmap-ref-tips_xY",
+    ];
     let foreign = [
         ".git/my.lock",
         ".git/index.lock.old",
         ".git/hooks/index.lock",
         ".git/objects/pack/foreign.lock",
         ".git/objects/pack/pack-1.keep",
+        ".git/objects/pack/pack-1.idx",
+        ".git/objects/pack/other.rev",
         ".git/objects/tmp_mine",
         ".git/worktrees/fresh/other.lock",
         ".git/modules/sub/index.lock",
@@ -199,7 +218,7 @@ fn leftovers_go_by_name_and_age() {
     age(&shop.git_dir("refs/heads/clock"), 30.0);
     // Of the same names, and in use: in another repo, for one path can't be both.
     let busy = world.repo("acme/busy");
-    for (names, days) in [(&dead[..13], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {
+    for (names, days) in [(&dead[..15], HOUR / 6.0), (&half_written, 23.0 * HOUR)] {
         for path in names.iter().map(|name| busy.git_dir(name)) {
             write(&path, "");
             age(&path, days);
@@ -225,6 +244,34 @@ fn leftovers_go_by_name_and_age() {
     gone.sort();
     assert_eq!(report.repos.iter().flat_map(|repo| repo.gc.stale_locks.clone()).collect::<Vec<_>>(), gone);
     assert_eq!(gone.iter().find(|path| path.exists()), None);
+}
+
+#[test]
+fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
+    let world = World::new();
+    let [shop, young] = ["acme/shop", "acme/young"].map(|name| world.repo(name));
+    for (repo, days) in [(&shop, 2.0), (&young, 0.5)] {
+        repo.git(&["repack", "-q", "-a", "-d"]);
+        // As a kill of `git repack` leaves it, with the only copy of everything in it.
+        for path in files_of_packs(repo).into_iter().filter(|path| path.extension().unwrap() != "pack") {
+            remove(&path);
+        }
+        age_all(&repo.git_dir("objects/pack"), days);
+    }
+    let shield = shop.git_dir("refs/treewarden/shield/x");
+    write(&shield, std::fs::read(shop.git_dir("refs/heads/main")).unwrap());
+    age(&shield, 1.0);
+
+    world.treewarden(&["run"]);
+    assert_eq!((shop.fsck(), packs(&shop, "idx"), packs(&young, "idx")), (String::new(), 1, 0));
+    assert!(!shield.exists() && world.at("acme__shop/.git/refs/treewarden").read_dir().is_ok());
+    // It was out of order when the night began.
+    let again = world.treewarden(&["run", "--repo", "acme/shop"]);
+    assert_eq!(again.code, 0, "{again:?}");
+}
+
+fn files_of_packs(repo: &Repo<'_>) -> Vec<PathBuf> {
+    std::fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
 
 /// Makes everything that git would run leave a canary, and says where.

@@ -9,8 +9,13 @@ mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+#[cfg(target_arch = "x86_64")]
+mod faults;
+mod fuse;
 mod gc;
+mod guards;
 mod in_use;
+#[cfg(target_arch = "x86_64")]
 mod kills;
 mod lenders;
 mod locks;
@@ -19,5 +24,7 @@ mod prune;
 mod real_night;
 mod report;
 mod rescue;
+mod rescues;
 mod support;
 mod tidy;
+mod verdicts;

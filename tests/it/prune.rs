@@ -1,8 +1,9 @@
 //! Registrations of trees that are gone: dropped one by one, and not at all when too much is missing.
 
-use super::support::repo::{Repo, Tree};
+use super::support::repo::{MISSING, Repo, Tree};
 use super::support::snapshot::snapshot;
-use super::support::{World, map, remove, same, try_git, write};
+use super::support::{World, age, map, remove, same, try_git, write};
+use rayon::prelude::*;
 use std::collections::BTreeSet;
 use std::path::Path;
 use treewarden::report::RunReport;
@@ -50,6 +51,88 @@ fn one_goes_after_its_grace_and_the_others_stay() {
 }
 
 #[test]
+fn a_tree_must_have_been_missing_for_as_long() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    for name in ["a", "b", "c"] {
+        shop.tree(name);
+    }
+    let [moved, back, touched] = ["moved", "back", "touched"].map(|name| {
+        let tree = shop.tree(name);
+        tree.age(20.0);
+        std::fs::rename(&tree.path, world.beside(name)).unwrap();
+        tree
+    });
+    let mark = |tree: &Tree| tree.admin.join(MISSING);
+    let pass_days = |days: f64| [&moved, &back, &touched].iter().filter(|tree| mark(tree).exists()).for_each(|tree| age(&mark(tree), days));
+    // Idle for weeks, and missing since today.
+    let before = snapshot(&shop.path);
+    assert_eq!(dropped(&world, &world.pass(0, &["report"])), [""; 0]);
+    same("after a report", &snapshot(&shop.path), &before);
+    assert_eq!(dropped(&world, &world.night()), [""; 0]);
+    assert!([&moved, &back, &touched].iter().all(|tree| mark(tree).exists()));
+    pass_days(2.9);
+    assert_eq!(dropped(&world, &world.night()), [""; 0]);
+    // One is there again for a night, one is worked with by its registration alone.
+    std::fs::rename(world.beside("back"), &back.path).unwrap();
+    age(&touched.admin.join("HEAD"), 1.0);
+    world.set("defaults", "worktrees: {landed: 40d}");
+    assert_eq!(dropped(&world, &world.night()), [""; 0]);
+    assert!(!mark(&back).exists() && mark(&moved).exists());
+    std::fs::rename(&back.path, world.beside("back")).unwrap();
+    pass_days(3.1);
+    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/moved"]);
+    assert!(mark(&back).exists() && mark(&touched).exists());
+    pass_days(3.1);
+    age(&touched.admin.join("HEAD"), 4.0);
+    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/back", "worktrees/acme__shop/touched"]);
+}
+
+#[test]
+fn a_tree_missing_in_each_of_many_repos_is_refused_and_alerted() {
+    // How many repos miss one of their two trees, and whether they go.
+    for (repos, goes) in [(12, false), (5, true)] {
+        let world = World::new();
+        let names: Vec<String> = (0..repos).map(|n| format!("acme/r{n:02}")).collect();
+        names.par_iter().for_each(|name| {
+            let repo = world.repo(name);
+            repo.tree("stands");
+            missing(&repo, "gone", 10.0);
+            // With nothing missing, there is nothing to refuse.
+            if name == "acme/r00" {
+                remove(&repo.git_dir("worktrees/gone"));
+            }
+        });
+        let report = world.night();
+        let expected: Vec<_> = (1..repos).map(|n| format!("worktrees/acme__r{n:02}/gone")).filter(|_| goes).collect();
+        assert_eq!(dropped(&world, &report), expected);
+        let refused: Vec<&str> = report.repos.iter().filter(|repo| repo.prune.refused.is_some()).map(|repo| repo.name.as_str()).collect();
+        if goes {
+            assert_eq!((refused.len(), alerts(&report)), (0, vec![]));
+        } else {
+            assert_eq!(refused, names[1..].iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(alerts(&report), ["MissingTreesRefused"]);
+            let why = report.repos[1].prune.refused.as_ref().unwrap();
+            assert!(why.contains("11 trees of 23 on the volume are missing at once"), "{why}");
+        }
+    }
+}
+
+#[test]
+fn no_grace_begins_while_too_much_is_missing() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let trees = ["a", "b", "c"].map(|name| shop.tree(name));
+    for tree in &trees[1..] {
+        tree.age(10.0);
+        remove(&tree.path);
+    }
+    let report = world.night();
+    assert_eq!(alerts(&report), ["MissingTreesRefused"]);
+    assert!(trees.iter().all(|tree| !tree.admin.join(MISSING).exists()));
+}
+
+#[test]
 fn commits_that_only_a_missing_tree_reached_are_kept() {
     let world = World::new();
     let shop = world.repo("acme/shop");
@@ -75,7 +158,10 @@ fn many_missing_at_once_are_refused_and_alerted() {
         let world = World::new();
         let shop = world.repo("acme/shop");
         let elsewhere = world.repo("acme/other");
-        elsewhere.tree("a");
+        // So many that what is missing here is not much of the whole volume.
+        for n in 0..12 {
+            elsewhere.tree(&format!("a{n}"));
+        }
         missing(&elsewhere, "gone", 10.0);
         for n in 0..all {
             if n < gone {

@@ -14,16 +14,17 @@ const ROOMS: [(&str, &[&str]); 6] = [
     ("facts", &["inside"]),
     ("config", &["facts", "inside"]),
     ("plan", &["config", "facts", "inside"]),
-    ("survey", &["beneath", "config", "facts", "inside", "shadow"]),
+    ("survey", &["beneath", "config", "facts", "inside", "shadow", "stop"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
     ("apply", &["beneath", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey"]),
     ("report", &["apply", "facts", "inside", "plan"]),
 ];
 
 /// Calls with one home each.
-const HOMES: [(&str, &[&str]); 6] = [
+const HOMES: [(&str, &[&str]); 7] = [
     ("Command::new", &["git.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
+    ("renameat", &["apply/trash.rs", "apply/trash/delete.rs", "apply/restore.rs", "durable.rs"]),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),
@@ -31,7 +32,7 @@ const HOMES: [(&str, &[&str]); 6] = [
 ];
 
 /// What would let a decision depend on anything but its arguments.
-const NOT_IN_PLAN: [&str; 8] = ["std::fs", "std::io", "std::env", "git2", "rustix", "walkdir", "SystemTime", "Instant"];
+const NOT_IN_PLAN: [&str; 9] = ["Inside::new", "std::fs", "std::io", "std::env", "git2", "rustix", "walkdir", "SystemTime", "Instant"];
 
 /// A file of `src`: its path there, and its text.
 struct Source {
@@ -134,6 +135,30 @@ fn dangerous_calls_stand_where_they_belong() {
         offenders.extend(sources.iter().filter(here).map(|source| format!("{}: {call} belongs into {}", source.path, homes.join(", "))));
     }
     assert_none(&offenders, "calls away from home");
+}
+
+#[test]
+fn a_place_outside_the_volume_can_not_be_made() {
+    let sources = sources();
+    let mut offenders = Vec::new();
+    for source in &sources {
+        let code = source.code();
+        // Whoever has no root of its own can't lead a place out of the volume: it has one that is proven, or the operator's.
+        let roots = code.split("Inside::new(").skip(1).map(|after| after.split(',').next().unwrap_or_default());
+        let operators = ["config", "cli"].iter().any(|room| source.stands_in(room));
+        let own = roots.filter(|root| !operators && !root.ends_with(".root()") && !(*root == "root" && code.contains("root: &Arc<Path>")));
+        offenders.extend(own.map(|root| format!("{}: Inside::new({root}, ..)", source.path)));
+        let shown = ["fmt::Debug", "fmt::Display"];
+        let made = code.lines().filter(|line| line.starts_with("impl ") && line.contains(" for Inside"));
+        let made = made.filter(|line| !shown.iter().any(|known| line.starts_with(&format!("impl {known} for Inside"))));
+        offenders.extend(made.map(|line| format!("{}: {line}", source.path)));
+    }
+    let proof = sources.iter().find(|source| source.path == "inside.rs").expect("there is one").code();
+    assert!(
+        proof.contains("derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub struct Inside {\n    root:"),
+        "no derive that makes one"
+    );
+    assert_none(&offenders, "a place is proven by `Inside::new` and `join` alone, against the root of another place");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -28,6 +28,8 @@ struct Job<'a> {
     bytes: AtomicU64,
     inodes: AtomicU64,
     left: Mutex<Vec<String>>,
+    /// Names at the top that stay.
+    spare: &'a [OsString],
     /// The trash, to which folders nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
@@ -43,8 +45,8 @@ struct Folder {
     pending: AtomicUsize,
 }
 
-/// Deletes what is in the folder `place`, on the current rayon pool, until done or told to stop.
-pub(super) fn empty(place: &Inside, stop: &Stop) -> io::Result<Emptied> {
+/// Deletes what is in the folder `place`, but for the names `spare`, on the current rayon pool, until done or told to stop.
+pub(super) fn empty(place: &Inside, stop: &Stop, spare: &[OsString]) -> io::Result<Emptied> {
     let Some(top) = found(beneath::dir(place))? else { return Ok(Emptied::default()) };
     let device = rustix::fs::fstat(&top)?.st_dev;
     let job = Job {
@@ -53,6 +55,7 @@ pub(super) fn empty(place: &Inside, stop: &Stop) -> io::Result<Emptied> {
         bytes: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
         left: Mutex::default(),
+        spare,
         top: top.try_clone()?,
         lifted: Mutex::default(),
     };
@@ -80,7 +83,8 @@ impl Job<'_> {
     /// Deletes the files of a folder, and sends its folders on their way.
     fn folder<'scope>(&'scope self, scope: &rayon::Scope<'scope>, folder: Arc<Folder>) {
         match read(&folder.fd) {
-            Ok(names) => {
+            Ok(mut names) => {
+                names.retain(|(name, _)| folder.above.is_some() || !self.spare.iter().any(|spare| spare.as_bytes() == name.to_bytes()));
                 // Folders first: while this thread deletes files, others can start on them.
                 for (name, is_folder) in
                     names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))
@@ -177,11 +181,25 @@ impl Job<'_> {
             match rustix::fs::unlinkat(&above.fd, &folder.name, AtFlags::REMOVEDIR) {
                 Ok(()) => self.freed(blocks * 512),
                 Err(Errno::NOENT) => {}
-                // What was left in it has been reported where it was left.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => return,
+                // What was left in it has been reported where it was left, but for what NFS put there when it was deleted.
+                Err(Errno::NOTEMPTY | Errno::EXIST) => return self.still_open(&folder),
                 Err(error) => return self.leave(&folder.name, &error.to_string()),
             }
             folder = above;
+        }
+    }
+
+    /// On NFS a file that somebody has open gets another name when it is deleted (`.nfs...`), and is there, with its bytes, until it is closed.
+    fn still_open(&self, folder: &Folder) {
+        for (name, _) in read(&folder.fd).unwrap_or_default().iter().filter(|(name, _)| name.to_bytes().starts_with(b".nfs")) {
+            let told = self.left.lock().expect("no deletion panics").iter().any(|line| line.starts_with(&*name.to_string_lossy()));
+            if let Ok(stat) = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+                && !told
+            {
+                self.bytes.fetch_sub(stat.st_blocks.cast_unsigned() * 512, Ordering::Relaxed);
+                self.inodes.fetch_sub(1, Ordering::Relaxed);
+                self.leave(name, "somebody has this file open, it goes when it is closed");
+            }
         }
     }
 

@@ -9,7 +9,9 @@
 //! A crate goes with its directory: cargo opens the archive on every use, even of a crate that is unpacked, and refuses to work offline without it; but it
 //! reads only what is unpacked, and so that alone tells of use.
 //! Every path belongs to exactly one unit, so nothing counts twice: a db goes with its last checkout, and LRU order takes
-//! the older ones before. A db whose checkouts could not all be told stays. cargo's locks are held while a unit goes; they and `registry/index` are never touched.
+//! the older ones before. A db whose checkouts could not all be told stays. A checkout whose db is gone, since it could not be moved before
+//! it, is a unit still: cargo fetches the db again when it needs it. cargo's locks are held while a unit goes; they and `registry/index` are never
+//! touched.
 
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
@@ -23,8 +25,13 @@ const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let mut units = crates(look);
-    if let Ok(databases) = look.place.join("git/db") {
-        units.par_extend(look.folders(&databases).par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
+    if let (Ok(databases), Ok(checkouts)) = (look.place.join("git/db"), look.place.join("git/checkouts")) {
+        // Checkouts first: what cargo adds meanwhile has no checkout that we know, and a db of its own.
+        let mut alone = look.folders(&checkouts);
+        let databases = look.folders(&databases);
+        alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
+        units.par_extend(databases.par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
+        units.par_extend(alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0));
     }
     let locks: Vec<Inside> = LOCKS.iter().filter_map(|lock| beside_the_registry(look.place, lock)).collect();
     units.iter_mut().for_each(|unit| unit.locks.clone_from(&locks));
@@ -65,15 +72,7 @@ fn crates(look: &Look<'_>) -> Vec<Unit> {
 /// The units of one git dependency: its db with the last checkout, and each older checkout.
 fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
     let Ok(folder) = look.place.join("git/checkouts").and_then(|checkouts| checkouts.join(name)) else { return Vec::new() };
-    let found = look.folders(&folder);
-    let all = found.len();
-    // `tools-0123456789abcdef`: the repo's name, and a hash of its address.
-    let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
-    let named = found.into_iter().map(|entry| {
-        let packages = vec![Package::cargo_git(repo, &entry.name)];
-        look.unit_of(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
-    });
-    let mut checkouts: Vec<Unit> = named.flatten().collect();
+    let (mut checkouts, all) = checkouts_of(look, name, &folder);
     if checkouts.len() < all {
         return checkouts;
     }
@@ -87,6 +86,19 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
         checkouts.push(whole);
     }
     checkouts
+}
+
+/// The checkouts in a folder that can be told, and how many there are.
+fn checkouts_of(look: &Look<'_>, name: &str, folder: &Inside) -> (Vec<Unit>, usize) {
+    let found = look.folders(folder);
+    let all = found.len();
+    // `tools-0123456789abcdef`: the repo's name, and a hash of its address.
+    let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
+    let named = found.into_iter().map(|entry| {
+        let packages = vec![Package::cargo_git(repo, &entry.name)];
+        look.unit_of(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
+    });
+    (named.flatten().collect(), all)
 }
 
 #[cfg(test)]
@@ -113,12 +125,12 @@ mod tests {
     #[test]
     fn a_db_goes_with_its_last_checkout() {
         let field = Field::new();
-        for (path, days) in [("checkouts/x-1/old", 9), ("checkouts/x-1/new", 2), ("db/x-1", 9), ("db/y-2", 5)] {
+        for (path, days) in [("checkouts/x-1/old", 9), ("checkouts/x-1/new", 2), ("checkouts/z-3/alone", 9), ("db/x-1", 9), ("db/y-2", 5)] {
             field.file(&format!("cargo/git/{path}/FETCH_HEAD"), days);
             field.age(&format!("cargo/git/{path}"), days);
         }
         let policy = field.policy(CacheKind::Cargo, "cargo");
-        assert_eq!(field.names(&policy), ["git checkout x-1/old", "git db x-1", "git db y-2"]);
+        assert_eq!(field.names(&policy), ["git checkout x-1/old", "git checkout z-3/alone", "git db x-1", "git db y-2"]);
         let seen = field.survey(&policy);
         let db = seen.units.iter().find(|unit| unit.name == "git db x-1").unwrap();
         assert_eq!(db.paths, [field.at("cargo/git/checkouts/x-1/new"), field.at("cargo/git/db/x-1")]);

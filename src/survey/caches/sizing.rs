@@ -4,7 +4,7 @@
 //! guess.
 
 use crate::facts::cache::{Cache, CacheKind, Size, Unit};
-use crate::survey::size;
+use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 
 /// The units with their sizes, in the same order, and a line for each that could not be weighed and is left out.
@@ -26,6 +26,12 @@ pub fn weigh_whole(caches: &mut [Cache]) {
 
 fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
     if unit.size.is_none() {
+        if unit.kind == CacheKind::BuildOutput
+            && let Some(own) =
+                regenerable::own_among(&unit.paths).map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
+        {
+            return Err(format!("{own}, so it stays"));
+        }
         // Tools own the layouts of the other kinds; into these people put repos of their own, and a worktree may stand there.
         let may_hold_repos = matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput);
         let (size, shared) = size::weigh(&unit.paths, may_hold_repos).map_err(|error| error.to_string())?;

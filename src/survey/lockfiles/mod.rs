@@ -19,6 +19,7 @@ use crate::beneath::{self, found};
 use crate::facts::locks::{DEFAULT, Files, Locks, Seen};
 use crate::facts::package::Package;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use git2::{ObjectType, Oid, Repository};
 use rustix::fs::{FileType, OFlags};
 use serde::de::DeserializeOwned;
@@ -62,8 +63,8 @@ pub struct Known<'a> {
 }
 
 /// Looks at the lock files of a repo's default branch and of `trees`.
-pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>) -> Locks {
-    let mut look = Look { repo, known, locks: Locks::default() };
+pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
+    let mut look = Look { repo, stop, known, locks: Locks::default() };
     look.default_branch();
     for tree in trees {
         look.tree(tree);
@@ -110,6 +111,7 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 
 struct Look<'a> {
     repo: &'a Repository,
+    stop: &'a Stop,
     known: &'a Known<'a>,
     locks: Locks,
 }
@@ -117,7 +119,7 @@ struct Look<'a> {
 impl Look<'_> {
     /// The same commit as at the last look needs no second one.
     fn default_branch(&mut self) {
-        let Some(tip) = Upstream::of(self.repo).tip() else { return };
+        let Some(tip) = Upstream::of(self.repo, self.stop).tip() else { return };
         let name = tip.to_string();
         let again = self.known.seen.filter(|seen| seen.tip.as_ref() == Some(&name)).and_then(|seen| seen.trees.get(DEFAULT));
         if let Some(files) = again.filter(|files| self.all_known(files)) {

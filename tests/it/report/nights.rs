@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use treewarden::facts::cache::{CacheKind, UsedFrom};
 use treewarden::report::{
-    Class, Counts, Eviction, Gc, GcAction, Level, Lock, Prune, Repo, RepoOutcome, Run, RunOutcome, RunReport, SCHEMA, Totals, TreeOutcome,
-    Unit, UnitOutcome, VerdictName, Volume, Worktree,
+    Class, Counts, Eviction, Gc, GcAction, Level, Lock, Prune, Repo, RepoOutcome, Rescues, Run, RunOutcome, RunReport, SCHEMA, Totals,
+    TreeOutcome, Unit, UnitOutcome, VerdictName, Volume, Worktree,
 };
 
 const KIB: u64 = 1 << 10;
@@ -55,6 +55,7 @@ fn repo(name: &str, outcome: RepoOutcome, seconds: f64, worktrees: Vec<Worktree>
         seconds,
         lock: Lock::default(),
         prune: Prune::default(),
+        rescues: Rescues::default(),
         gc: Gc { reason: "little to repack".to_owned(), ..Gc::default() },
         worktrees,
         failures: Vec::new(),

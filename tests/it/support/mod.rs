@@ -5,9 +5,16 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod calls;
 pub(crate) mod fleet;
+pub(crate) mod fuse;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod sweep;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod tracer;
 
 use chrono::{DateTime, Utc};
 use repo::Repo;
@@ -56,7 +63,15 @@ impl World {
 
     /// An empty folder that nobody prepared.
     pub(crate) fn unprepared() -> Self {
-        let top = tempfile::tempdir().unwrap();
+        Self::below_top(tempfile::tempdir().unwrap())
+    }
+
+    /// The same in memory, where there is room for that: a sweep brings it back a thousand times.
+    pub(crate) fn unprepared_in_memory() -> Self {
+        Self::below_top(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
+    }
+
+    fn below_top(top: TempDir) -> Self {
         let root = top.path().join("volume");
         fs::create_dir(&root).unwrap();
         fs::create_dir(top.path().join("scratch")).unwrap();
@@ -108,13 +123,17 @@ impl World {
         let text = format!(
             "volume: {{root: {}}}\n\
              eviction: {{high: {{bytes: 100%, inodes: 100%}}, low: {{bytes: 99%, inodes: 99%}}{}}}\n\
-             run: {{repos_in_parallel: 4{}}}\n\
+             run: {{{}}}\n\
              defaults: {{lock_wait: 0s{}}}\n\
              repos:{}\
              caches: [{}]\n",
             self.root.display(),
             of("eviction"),
-            of("run"),
+            if of("run").contains("repos_in_parallel") {
+                of("run").trim_start_matches(", ").to_owned()
+            } else {
+                format!("repos_in_parallel: 4{}", of("run"))
+            },
             of("defaults"),
             if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
             of("caches").trim_start_matches(", "),
@@ -192,7 +211,7 @@ impl World {
             for tree in &repo.worktrees {
                 let verdict = match (tree.verdict, &tree.outcome) {
                     (VerdictName::Keep, TreeOutcome::Kept) => "keep".to_owned(),
-                    (VerdictName::Unknown, TreeOutcome::Kept) => "unknown".to_owned(),
+                    (VerdictName::Unknown, TreeOutcome::Kept | TreeOutcome::Failed(_)) => "unknown".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Planned | TreeOutcome::Reaped) => "reap".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Kept) => "spared".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Failed(_)) => "failed".to_owned(),
@@ -271,7 +290,7 @@ fn read(file: &mut fs::File) -> String {
 
 impl Ran {
     /// What its report names as troubles, or else its output.
-    fn troubles(&self) -> String {
+    pub(crate) fn troubles(&self) -> String {
         let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else { return self.out.clone() };
         format!("{:?}\n{:#?}\n{:#?}", report.run, treewarden::report::troubles::troubles(&report), report.eviction)
     }

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// What every repo ignores.
 const IGNORED: &str = ".env\n*.log\nnode_modules/\ntarget/\nignored/\n";
 
+/// What a night leaves in the admin folder of a tree that it finds missing.
+pub(crate) const MISSING: &str = "treewarden-missing";
+
 /// A persistent checkout, and its origin beside the volume.
 pub(crate) struct Repo<'a> {
     /// The volume it stands on.
@@ -85,14 +88,14 @@ impl<'a> Repo<'a> {
     /// The same at a place of its own.
     pub(crate) fn tree_at(&self, place: &str, branch: &str) -> Tree {
         let path = self.world.at(place);
-        self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "origin/main"]);
+        self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "refs/remotes/origin/main"]);
         Tree::of(path)
     }
 
     /// A worktree with a detached HEAD.
     pub(crate) fn detached(&self, name: &str) -> Tree {
         let path = self.world.at(format!("worktrees/{}/{name}", self.folder()));
-        self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "origin/main"]);
+        self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "refs/remotes/origin/main"]);
         Tree::of(path)
     }
 
@@ -157,9 +160,12 @@ impl Tree {
         self.age_admin(days)
     }
 
-    /// The same for the admin files alone.
+    /// The same for the admin files alone. A tree that is gone was found missing by every night since.
     pub(crate) fn age_admin(&self, days: f64) -> &Self {
-        for name in ["HEAD", "index", "ORIG_HEAD", "logs/HEAD", "gitdir", "commondir"] {
+        if !self.path.exists() {
+            write(&self.admin.join(MISSING), "");
+        }
+        for name in ["HEAD", "index", "ORIG_HEAD", "logs/HEAD", "gitdir", "commondir", MISSING] {
             let file = self.admin.join(name);
             if file.symlink_metadata().is_ok() {
                 age(&file, days);

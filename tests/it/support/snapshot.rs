@@ -56,7 +56,7 @@ fn standing(path: &Path) -> Standing {
 }
 
 /// Without moving the access time, by which caches know what is used.
-fn read(path: &Path) -> Vec<u8> {
+pub(super) fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOATIME.bits().cast_signed()).open(path);
     file.and_then(|mut file| file.read_to_end(&mut bytes)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

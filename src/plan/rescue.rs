@@ -1,0 +1,164 @@
+//! Which rescues have stood long enough: by age, and by what all of a repo hold together.
+//!
+//! A rescue is somebody's lost work, so whatever makes no sense stays. It must never let go of one in the run that made it.
+
+use crate::config::policy::Worktrees;
+use crate::facts::rescue::Rescue;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+/// What becomes of a rescue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It stands until then, unless the budget is passed earlier.
+    Until(DateTime<Utc>),
+    /// It goes.
+    Expired(Because),
+    /// It stands for good, because of what makes no sense about it.
+    Odd(&'static str),
+}
+
+/// Why a rescue goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Because {
+    /// It is older than `rescue_keep`.
+    Age,
+    /// The younger ones alone fill `rescue_budget`, or leave no room for it.
+    Budget,
+}
+
+/// Decides, for each in the order given.
+///
+/// | what was seen | fate |
+/// | --- | --- |
+/// | its time or size can't be told, or it is from the future | stands, and doesn't count |
+/// | made in this run | stands |
+/// | older than `rescue_keep` | goes |
+/// | with all younger ones it is more than `rescue_budget` | goes: the oldest first |
+/// | else | stands |
+pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<Fate> {
+    let keep = TimeDelta::from_std(policy.rescue_keep).unwrap_or(TimeDelta::MAX);
+    let mut fates: Vec<Fate> = rescues.iter().map(|rescue| by_age(rescue, keep, now)).collect();
+    let mut standing: Vec<usize> = (0..rescues.len()).filter(|&i| matches!(fates[i], Fate::Until(_))).collect();
+    // Those of one night have the same time: then the name decides, so that a run does what its dry run said.
+    standing.sort_by_key(|&i| (std::cmp::Reverse(rescues[i].taken), &rescues[i].name));
+    let mut total: u64 = 0;
+    for i in standing {
+        total = total.saturating_add(rescues[i].own.map_or(0, |own| own.bytes));
+        if total > policy.rescue_budget && !is_new(&rescues[i], now) {
+            fates[i] = Fate::Expired(Because::Budget);
+        }
+    }
+    fates
+}
+
+/// Those that go, the oldest first.
+pub fn expired(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<(Rescue, Because)> {
+    let fates = fates(rescues, policy, now);
+    let mut expired: Vec<(Rescue, Because)> = rescues
+        .iter()
+        .zip(fates)
+        .filter_map(|(rescue, fate)| match fate {
+            Fate::Expired(because) => Some((rescue.clone(), because)),
+            _ => None,
+        })
+        .collect();
+    expired.sort_by(|(a, _), (b, _)| (a.taken, &a.name).cmp(&(b.taken, &b.name)));
+    expired
+}
+
+fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
+    match (rescue.taken, rescue.own) {
+        (None, _) => Fate::Odd("its name does not tell when it was made"),
+        (_, None) => Fate::Odd("it can't be read"),
+        (Some(taken), _) if taken > now => Fate::Odd("it is from the future"),
+        (Some(taken), _) => match taken.checked_add_signed(keep) {
+            Some(until) if until <= now && !is_new(rescue, now) => Fate::Expired(Because::Age),
+            until => Fate::Until(until.unwrap_or(DateTime::<Utc>::MAX_UTC)),
+        },
+    }
+}
+
+/// A ref's name tells whole seconds.
+fn is_new(rescue: &Rescue, now: DateTime<Utc>) -> bool {
+    rescue.taken.is_some_and(|taken| taken.timestamp() >= now.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::policy::Age;
+    use crate::facts::rescue::Own;
+    use std::time::Duration;
+
+    const DAY: Duration = Duration::from_hours(24);
+
+    fn now() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(1000)
+    }
+
+    fn policy(keep_days: u32, rescue_budget: u64) -> Worktrees {
+        Worktrees {
+            landed: Age::Never,
+            saved: Age::Never,
+            unsaved: Age::Never,
+            roots: Vec::new(),
+            rescue_max: 0,
+            rescue_keep: keep_days * DAY,
+            rescue_budget,
+        }
+    }
+
+    /// `name` stands for itself, `age` in days, `bytes` what it holds.
+    fn rescue(name: &str, age: f64, bytes: u64) -> Rescue {
+        #[expect(clippy::cast_possible_truncation, reason = "a few days")]
+        let taken = now() - TimeDelta::seconds((age * 86_400.0) as i64);
+        Rescue { name: name.into(), commit: "1".repeat(40), taken: Some(taken), own: Some(Own { files: 1, bytes }) }
+    }
+
+    fn gone(rescues: &[Rescue], policy: &Worktrees) -> Vec<(String, Because)> {
+        expired(rescues, policy, now()).into_iter().map(|(rescue, because)| (rescue.name, because)).collect()
+    }
+
+    #[test]
+    fn each_row_of_the_table() {
+        use Because::{Age, Budget};
+        type Case<'a> = (&'a str, &'a [(&'a str, f64, u64)], u32, u64, &'a [(&'a str, Because)]);
+        let cases: [Case; 9] = [
+            ("nothing is old", &[("a", 1.0, 5), ("b", 29.0, 5)], 30, 100, &[]),
+            ("the very age goes", &[("a", 30.0, 5), ("b", 29.99, 5)], 30, 100, &[("a", Age)]),
+            ("the oldest goes first", &[("b", 40.0, 5), ("a", 35.0, 5), ("c", 50.0, 5)], 30, 100, &[("c", Age), ("b", Age), ("a", Age)]),
+            ("the budget to the byte", &[("a", 1.0, 60), ("b", 2.0, 40)], 30, 100, &[]),
+            ("one byte more", &[("a", 1.0, 60), ("b", 2.0, 41)], 30, 100, &[("b", Budget)]),
+            // A small old one doesn't slip through behind a large younger one.
+            ("no gaps", &[("a", 1.0, 60), ("b", 2.0, 60), ("c", 3.0, 1)], 30, 100, &[("c", Budget), ("b", Budget)]),
+            ("what age takes leaves room", &[("a", 1.0, 60), ("b", 31.0, 60), ("c", 2.0, 40)], 30, 100, &[("b", Age)]),
+            ("made in this run", &[("a", 0.0, 99), ("b", 0.0, 99), ("c", 1.0, 1)], 30, 100, &[("c", Budget)]),
+            ("one night's, by name", &[("b", 1.0, 60), ("a", 1.0, 60)], 30, 100, &[("b", Budget)]),
+        ];
+        for (what, seen, keep, budget, expected) in cases {
+            let rescues: Vec<Rescue> = seen.iter().map(|&(name, age, bytes)| rescue(name, age, bytes)).collect();
+            let expected: Vec<(String, Because)> = expected.iter().map(|&(name, because)| (name.to_owned(), because)).collect();
+            assert_eq!(gone(&rescues, &policy(keep, budget)), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_stays_and_takes_nobodys_place() {
+        let nameless = Rescue { taken: None, ..rescue("nameless", 500.0, 90) };
+        let unreadable = Rescue { own: None, ..rescue("unreadable", 500.0, 90) };
+        let tomorrow = rescue("tomorrow", -1.0, 90);
+        let rescues = [nameless, unreadable, tomorrow, rescue("a", 1.0, 100)];
+        assert_eq!(gone(&rescues, &policy(30, 100)), []);
+        let odd = fates(&rescues, &policy(30, 100), now()).into_iter().filter(|fate| matches!(fate, Fate::Odd(_))).count();
+        assert_eq!(odd, 3);
+    }
+
+    #[test]
+    fn nothing_goes_in_the_run_that_made_it_whatever_the_config_says() {
+        assert_eq!(gone(&[rescue("a", 0.0, 1000)], &policy(0, 0)), []);
+        let half_a_second = now() + TimeDelta::milliseconds(500);
+        assert_eq!(expired(&[rescue("a", 0.0, 1000)], &policy(0, 0), half_a_second), []);
+    }
+}

@@ -1,0 +1,182 @@
+//! What `treewarden rescue list` and `show` tell: the shapes of their JSON, and their text.
+//!
+//! Pure. A rescue is an agent's word from its paths to its commits' subjects: it must never reach a terminal unescaped.
+
+use super::look::Look;
+use super::lossy;
+use super::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
+use super::words;
+use crate::plan::rescue::{Because, Fate};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "treewarden.rescues/1";
+/// How much of a commit's id is shown.
+const SHORT: usize = 10;
+/// How many paths or commits of a kind the text names.
+const NAMED: usize = 200;
+
+/// All rescues of some repos.
+#[derive(Debug, Serialize)]
+pub struct Rescues {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// The newest first.
+    pub rescues: Vec<Entry>,
+    /// Repos whose rescues could not be listed, and why.
+    pub failures: Vec<String>,
+}
+
+/// A rescue.
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    /// `owner/name:worktree/time`.
+    pub id: String,
+    /// The commit, in hex: any beginning of it that no other has is an id as well.
+    pub commit: String,
+    /// The ref that holds it.
+    pub rescue_ref: String,
+    /// `owner/name`.
+    pub repo: String,
+    /// The worktree's name in the repo's registry.
+    pub worktree: String,
+    /// Where the tree stood; none where the rescue can't be read.
+    #[serde(serialize_with = "lossy::maybe")]
+    pub path: Option<PathBuf>,
+    /// Short branch name; none when HEAD was detached.
+    pub branch: Option<String>,
+    /// HEAD's commit then, in hex.
+    pub head: Option<String>,
+    /// When it was made; none where nobody can tell.
+    pub taken: Option<DateTime<Utc>>,
+    /// Files that it alone holds.
+    pub files: Option<u64>,
+    /// Their bytes.
+    pub bytes: Option<u64>,
+    /// When it goes by its age; none where it stands for good, or goes with the next night.
+    pub expires: Option<DateTime<Utc>>,
+    /// Why it still stands, in words.
+    pub stands: String,
+}
+
+/// One rescue, looked into.
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// What the list says of it.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// What differs from HEAD.
+    pub changes: Vec<Change>,
+    /// Paths whose staged content is neither HEAD's nor the file's.
+    #[serde(serialize_with = "lossy::paths")]
+    pub staged: Vec<PathBuf>,
+    /// Commits that nothing else reaches by now, the newest first.
+    pub commits: Vec<Lonely>,
+    /// Whether there are more.
+    pub more_commits: bool,
+}
+
+/// A file that differs from HEAD.
+#[derive(Debug, Serialize)]
+pub struct Change {
+    /// As `git status` has it: `M` modified, `T` another kind, `A` staged as new, `D` deleted, `?` untracked.
+    pub status: char,
+    /// Which file.
+    #[serde(serialize_with = "lossy::path")]
+    pub path: PathBuf,
+}
+
+/// A commit that only the rescue reaches.
+#[derive(Debug, Serialize)]
+pub struct Lonely {
+    /// Its id, in hex.
+    pub id: String,
+    /// The first line of its message.
+    pub subject: String,
+}
+
+/// Why a rescue stands, in words.
+pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String) {
+    match fate {
+        Fate::Until(until) if until <= now => (None, "made by the run at work".to_owned()),
+        Fate::Until(until) => {
+            (Some(until), format!("expires in {}", words::age(u64::try_from((until - now).num_seconds()).unwrap_or_default())))
+        }
+        Fate::Expired(Because::Age) => (None, "older than rescue_keep: goes with the next night".to_owned()),
+        Fate::Expired(Because::Budget) => (None, "over rescue_budget: goes with the next night".to_owned()),
+        Fate::Odd(why) => (None, format!("{why}: stays for good")),
+    }
+}
+
+/// The list as a table.
+pub fn list(rescues: &Rescues, look: Look) -> String {
+    let mut page = Page::new(look);
+    if rescues.rescues.is_empty() {
+        page.line(0, &[Span::body("No rescues.")]);
+    } else {
+        let head = ["id", "repo", "worktree", "branch", "when (UTC)", "size", "files", ""];
+        let head = head.iter().map(|name| Span::new(name, FAINT)).collect::<Vec<_>>();
+        let rows: Vec<Row> = std::iter::once(head.into()).chain(rescues.rescues.iter().map(row)).collect();
+        page.table(0, &rows);
+    }
+    for failure in &rescues.failures {
+        page.paragraph(0, Span::new(failure, BAD));
+    }
+    page.finish()
+}
+
+fn row(entry: &Entry) -> Row {
+    let unknown = || "?".to_owned();
+    vec![
+        Span::new(&entry.commit[..SHORT.min(entry.commit.len())], STRONG),
+        Span::body(&entry.repo).shorten(),
+        Span::body(&entry.worktree).shorten(),
+        branch(entry).shorten(),
+        Span::body(entry.taken.map_or_else(unknown, |taken| taken.format("%F %H:%M").to_string())),
+        Span::body(entry.bytes.map_or_else(unknown, words::size)).right(),
+        Span::body(entry.files.map_or_else(unknown, words::number)).right(),
+        Span::new(&entry.stands, FAINT).wrap(),
+    ]
+    .into()
+}
+
+fn branch(entry: &Entry) -> Span {
+    entry.branch.as_deref().map_or(Span::new("no branch", FAINT), Span::body)
+}
+
+/// One rescue as a page.
+pub fn show(shown: &Shown, look: Look) -> String {
+    let (mut page, entry) = (Page::new(look), &shown.entry);
+    page.line(0, &[Span::new(&entry.id, STRONG)]);
+    let path = entry.path.as_ref().map_or("?".into(), |path| path.to_string_lossy().into_owned());
+    let head = entry.head.as_deref().unwrap_or("none yet").to_owned();
+    let when = entry.taken.map_or("?".to_owned(), |taken| taken.format("%F %H:%M UTC").to_string());
+    let facts = [("commit", entry.commit.clone()), ("tree", path), ("HEAD", head), ("made", when), ("stands", entry.stands.clone())];
+    let mut rows: Vec<Row> = facts.iter().map(|(name, fact)| vec![Span::new(name, FAINT), Span::body(fact)].into()).collect();
+    rows.insert(2, vec![Span::new("branch", FAINT), branch(entry)].into());
+    page.table(2, &rows);
+    let changes = shown.changes.iter().map(|change| (change.status.to_string(), change.path.to_string_lossy().into_owned()));
+    section(&mut page, "Changed against HEAD:", &changes.collect::<Vec<_>>(), false);
+    let staged = shown.staged.iter().map(|path| ("A".to_owned(), path.to_string_lossy().into_owned()));
+    section(&mut page, "Staged, and neither in HEAD nor in the file:", &staged.collect::<Vec<_>>(), false);
+    let commits = shown.commits.iter().map(|commit| (commit.id[..SHORT].to_owned(), commit.subject.clone()));
+    section(&mut page, "Commits that nothing else reaches:", &commits.collect::<Vec<_>>(), shown.more_commits);
+    page.gap();
+    page.paragraph(0, Span::new(format!("`treewarden rescue restore {}` brings it back.", &entry.commit[..SHORT]), NOTE));
+    page.finish()
+}
+
+fn section(page: &mut Page, title: &str, all: &[(String, String)], more: bool) {
+    if all.is_empty() {
+        return;
+    }
+    let plus = if more { "+" } else { "" };
+    page.heading(title, Span::body(format!("{}{plus}", words::number(all.len() as u64))));
+    let rows: Vec<Row> = all.iter().take(NAMED).map(|(mark, text)| vec![Span::new(mark, STRONG), Span::new(text, BODY)].into()).collect();
+    page.table(2, &rows);
+    if all.len() > NAMED {
+        page.line(2, &[Span::new(format!("and {} more; --format json names them all", all.len() - NAMED), FAINT)]);
+    }
+}

@@ -1,0 +1,96 @@
+//! What a checkout makes of a blob: other line endings, and a large file in the place of its pointer.
+//!
+//! Git hides the difference once its index has seen the file; here it is known for what it is. Everything else that a filter did counts as
+//! work, for nobody can tell what it dropped. It must never run a filter, and never take a file for safe that only the tree holds.
+
+use crate::beneath;
+use crate::inside::Inside;
+use rustix::fs::FileType;
+use std::io;
+
+/// A pointer of git-lfs is shorter than this, by its specification.
+const LONGEST_POINTER: usize = 1024;
+/// How a pointer begins, by its specification; older ones are too rare to matter, and count as work.
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
+/// A text with other line endings than its blob's is read whole up to this size.
+const LONGEST_TEXT: u64 = 64 << 20;
+
+/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again, and git's index vouches that it did.
+///
+/// # Errors
+/// The file can't be read.
+pub fn makes(blob: &[u8], git_dir: &Inside, place: &Inside, size: u64) -> io::Result<bool> {
+    if let Some(pointer) = pointer(blob) {
+        return Ok(pointer.size == size && is_stored(git_dir, &pointer));
+    }
+    let lines = blob.iter().filter(|&&byte| byte == b'\n').count() as u64;
+    if blob.contains(&b'\r') || blob.len() as u64 + lines != size || size > LONGEST_TEXT {
+        return Ok(false);
+    }
+    let text = beneath::read(place, size)?;
+    let ended = blob.split_inclusive(|&byte| byte == b'\n').flat_map(|line| match line.split_last() {
+        Some((b'\n', line)) => [line, b"\r\n"],
+        _ => [line, b""],
+    });
+    Ok(ended.flatten().eq(&text))
+}
+
+/// What a git-lfs pointer names.
+#[derive(Debug, PartialEq, Eq)]
+struct Pointer<'a> {
+    oid: &'a str,
+    size: u64,
+}
+
+/// Only the plain form: extensions (`ext-0-...`) change the content on its way into the store.
+fn pointer(blob: &[u8]) -> Option<Pointer<'_>> {
+    let text = std::str::from_utf8(blob).ok().filter(|text| text.len() < LONGEST_POINTER)?;
+    let (oid, size) = text.strip_prefix(POINTER)?.strip_prefix("oid sha256:")?.split_once("\nsize ")?;
+    let is_hex = oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some(Pointer { oid, size: size.strip_suffix('\n')?.parse().ok()? }).filter(|_| is_hex)
+}
+
+/// Whether the repo has the content itself. The store is the main checkout's and stays when the tree goes; nothing of ours empties it.
+fn is_stored(git_dir: &Inside, Pointer { oid, size }: &Pointer<'_>) -> bool {
+    let object = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
+    object.is_ok_and(|object| {
+        let stat = beneath::stat(&object);
+        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(*size))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn only_a_plain_pointer_is_one() {
+        let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
+        let plain = format!("{POINTER}oid sha256:{oid}\nsize 12345\n");
+        assert_eq!(pointer(plain.as_bytes()), Some(Pointer { oid, size: 12345 }));
+        let extended = plain.replace("oid", "ext-0-foo sha256:00\noid");
+        let padded = format!("{plain}{}", "\n".repeat(2000));
+        for other in [&plain[1..], &plain.replace("12345", "-1"), &plain.replace("4d7a", "../."), &extended, &padded, ""] {
+            assert_eq!(pointer(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn line_endings_come_back_and_nothing_else_does() {
+        let top = tempfile::tempdir().unwrap();
+        let place = Inside::new(&top.path().into(), Path::new("file")).unwrap();
+        for (blob, file, same) in [
+            ("one\ntwo\n", "one\r\ntwo\r\n", true),
+            ("one\ntwo", "one\r\ntwo", true),
+            ("\n", "\r\n", true),
+            ("one\ntwo\n", "one\ntwo\r\n", false),
+            ("one\ntwo\n", "one\r\nTWO\r\n", false),
+            ("one\r\ntwo\n", "one\r\ntwo\r\n", false),
+            ("one", "one\n", false),
+        ] {
+            std::fs::write(place.path(), file).unwrap();
+            assert_eq!(makes(blob.as_bytes(), &place, &place, file.len() as u64).unwrap(), same, "{blob:?} and {file:?}");
+        }
+    }
+}

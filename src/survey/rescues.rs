@@ -1,0 +1,257 @@
+//! The rescues of a repo: which there are, and what one of them holds.
+//!
+//! They are refs, which agents can write as well: nothing that one says is believed without a look, and a name or a tree that makes no sense
+//! is an error or an unknown. It must never lead anybody out of the tree that it describes.
+
+use super::known::{DEEPEST, Files, INDEX_CAP, files_in};
+use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use git2::{Commit, ObjectType, Oid, Repository};
+use std::collections::BTreeMap;
+use std::collections::hash_map::{Entry, HashMap};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Trees that name one another hold billions in a kilobyte; nobody's unsaved work has so many files.
+const SEEN_CAP: u64 = 1_000_000;
+/// Beside the manifest and the index: the trees of what the index names, by stage.
+pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
+/// A manifest larger than this is no honest one: some five million files.
+const MANIFEST_CAP: u64 = 512 << 20;
+
+/// Every ref below [`REFS`], by name.
+///
+/// # Errors
+/// The refs can't be listed. What is wrong with one of them is that one's fact.
+pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
+    let mut rescues = Vec::new();
+    for reference in repo.references_glob(&format!("{REFS}/*"))? {
+        let reference = reference?;
+        let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
+        // One that only points to another ref is none of ours.
+        let Some(commit) = reference.target() else {
+            rescues.push(Rescue { name, commit: Oid::ZERO_SHA1.to_string(), taken: None, own: None });
+            continue;
+        };
+        let made = repo.find_commit(commit).ok();
+        let taken = made.as_ref().and_then(|made| told(&name).filter(|taken| is_ours(made, *taken)));
+        let own = made.and_then(|made| own(repo, &made).ok());
+        rescues.push(Rescue { name, commit: commit.to_string(), taken, own });
+    }
+    rescues.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(rescues)
+}
+
+/// The time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` behind it for a second one of the same moment.
+fn told(name: &str) -> Option<DateTime<Utc>> {
+    let (_, time) = name.strip_prefix(REFS)?.strip_prefix('/')?.split_once('/')?;
+    let time = time.split_once('-').map_or(time, |(time, _)| time);
+    Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
+}
+
+/// Whether the commit is a rescue, of this time.
+fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
+    let marked = |extras: &Commit<'_>| extras.tree().is_ok_and(|tree| tree.get_name("manifest.json").is_some());
+    commit.time().seconds() == taken.timestamp() && extras(commit).is_ok_and(|extras| marked(&extras))
+}
+
+/// The parent that is no HEAD: the last of one or two.
+fn extras<'a>(commit: &Commit<'a>) -> io::Result<Commit<'a>> {
+    match commit.parent_count() {
+        count @ 1..=2 => commit.parent(count - 1).map_err(io::Error::other),
+        _ => Err(odd("it has not the parents of a rescue")),
+    }
+}
+
+fn head_of<'a>(commit: &Commit<'a>) -> io::Result<Option<Commit<'a>>> {
+    if commit.parent_count() == 2 { commit.parent(0).map(Some).map_err(io::Error::other) } else { Ok(None) }
+}
+
+fn odd(what: &str) -> io::Error {
+    io::Error::other(format!("it makes no sense: {what}"))
+}
+
+/// Counts what HEAD doesn't have, without reading any file and without going where both are the same.
+fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
+    let odb = repo.odb().map_err(io::Error::other)?;
+    let head = head_of(commit)?.map(|head| head.tree_id());
+    let (mut own, mut seen, mut sizes) = (Own::default(), 0, HashMap::new());
+    let mut folders = vec![(0, commit.tree_id(), head)];
+    while let Some((depth, ours, theirs)) = folders.pop() {
+        let theirs = theirs.map(|theirs| repo.find_tree(theirs)).transpose().map_err(io::Error::other)?;
+        for entry in &repo.find_tree(ours).map_err(io::Error::other)? {
+            seen += 1;
+            let other = theirs.as_ref().and_then(|theirs| theirs.get_name_bytes(entry.name_bytes()));
+            match entry.kind() {
+                _ if other.as_ref().is_some_and(|other| other.id() == entry.id()) => {}
+                Some(ObjectType::Tree) => {
+                    let other = other.filter(|other| other.kind() == Some(ObjectType::Tree)).map(|other| other.id());
+                    folders.push((depth + 1, entry.id(), other));
+                }
+                Some(ObjectType::Blob) => {
+                    own.files += 1;
+                    own.bytes = own.bytes.saturating_add(match sizes.entry(entry.id()) {
+                        Entry::Occupied(size) => *size.get(),
+                        Entry::Vacant(size) => *size.insert(odb.read_header(entry.id()).map_err(io::Error::other)?.0 as u64),
+                    });
+                }
+                _ => {}
+            }
+        }
+        if depth > DEEPEST || seen > SEEN_CAP {
+            return Err(odd("it holds more files or deeper folders than any honest one"));
+        }
+    }
+    Ok(own)
+}
+
+/// All that a rescue holds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its commit.
+    pub commit: Oid,
+    /// HEAD as it was; none for a branch without a commit.
+    pub head: Option<Oid>,
+    /// The tree, file by file.
+    pub files: Files,
+    /// What a git tree has no room for.
+    pub manifest: Manifest,
+    /// The index, byte for byte.
+    pub index: Option<Vec<u8>>,
+    /// What the index named: by stage, of which all but the first are for unmerged paths.
+    pub staged: [Files; 4],
+    /// Commits that only this tree reached when it went.
+    pub lonely: Vec<Oid>,
+}
+
+/// What a rescue's manifest says of it.
+///
+/// # Errors
+/// It is no rescue, or can't be read.
+pub fn manifest(repo: &Repository, commit: Oid) -> io::Result<Manifest> {
+    let tree = repo.find_commit(commit).map_err(io::Error::other).and_then(|commit| extras(&commit))?.tree().map_err(io::Error::other)?;
+    let entry = tree.get_name("manifest.json").ok_or_else(|| odd("it has no manifest"))?;
+    let manifest: Manifest = serde_json::from_slice(&blob(repo, entry.id(), MANIFEST_CAP)?)?;
+    if manifest.schema == SCHEMA { Ok(manifest) } else { Err(odd("its manifest is of another version; use a newer treewarden")) }
+}
+
+/// Reads a rescue.
+///
+/// # Errors
+/// It is no rescue, or can't be read.
+pub fn read(repo: &Repository, commit: Oid) -> io::Result<Held> {
+    let made = repo.find_commit(commit).map_err(io::Error::other)?;
+    let extras = extras(&made)?;
+    let tree = extras.tree().map_err(io::Error::other)?;
+    let index = tree.get_name("index").map(|entry| blob(repo, entry.id(), INDEX_CAP)).transpose()?;
+    let mut staged = <[Files; 4]>::default();
+    for (name, files) in STAGES.iter().zip(&mut staged) {
+        if let Some(entry) = tree.get_name(name) {
+            *files = files_in(repo, entry.id()).map_err(io::Error::other)?;
+        }
+    }
+    Ok(Held {
+        commit,
+        head: head_of(&made)?.map(|head| head.id()),
+        files: files_in(repo, made.tree_id()).map_err(io::Error::other)?,
+        manifest: manifest(repo, commit)?,
+        index,
+        staged,
+        lonely: extras.parent_ids().collect(),
+    })
+}
+
+fn blob(repo: &Repository, id: Oid, cap: u64) -> io::Result<Vec<u8>> {
+    let odb = repo.odb().map_err(io::Error::other)?;
+    let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
+    if kind != ObjectType::Blob || size as u64 > cap {
+        return Err(odd("its manifest or index is no file, or larger than any honest one"));
+    }
+    Ok(odb.read(id).map_err(io::Error::other)?.data().to_vec())
+}
+
+/// A file or link that is to come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Where, in the tree.
+    pub path: PathBuf,
+    /// The blob with its content or target.
+    pub blob: Oid,
+    /// Permission bits; none for a link.
+    pub mode: Option<u32>,
+}
+
+/// What is to come back: files and folders, all proven to lie in the tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Pieces {
+    /// Files and links.
+    pub files: Vec<Piece>,
+    /// Folders with permission bits, those above the files too.
+    pub folders: BTreeMap<PathBuf, u32>,
+}
+
+/// Permission bits that come back. A set-id bit would lend whoever restores the file to whoever wrote it.
+const BITS: u32 = 0o1777;
+const LINK: u32 = 0o120_000;
+const SUBMODULE: u32 = 0o160_000;
+
+impl Held {
+    /// Whether both hold the same, whenever they were made.
+    pub fn same_work(&self, other: &Self) -> bool {
+        let told = |held: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..held.manifest.clone() };
+        (self.head, &self.files, &self.index, &self.staged, &self.lonely)
+            == (other.head, &other.files, &other.index, &other.staged, &other.lonely)
+            && told(self) == told(other)
+    }
+
+    /// The file, link or folder `path` with all below it; everything for an empty path.
+    ///
+    /// # Errors
+    /// There is none, or it can't be put back without leaving the tree or writing into a `.git`.
+    pub fn pieces(&self, path: &Path) -> io::Result<Pieces> {
+        let modes: BTreeMap<&Path, u32> = self.manifest.files.iter().map(|(name, mode, _)| (name.0.as_path(), mode & BITS)).collect();
+        let mut pieces = Pieces::default();
+        for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
+            let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
+            let mode = match kind {
+                LINK => None,
+                // A submodule that was never filled: its empty folder is in the manifest, if it stood there.
+                SUBMODULE => continue,
+                executable if executable & 0o100 != 0 => mode(0o755),
+                _ => mode(0o644),
+            };
+            pieces.files.push(Piece { path: proven(name)?, blob, mode });
+        }
+        let folders: BTreeMap<&Path, u32> = self.manifest.folders.iter().map(|(name, mode)| (name.0.as_path(), mode & 0o7777)).collect();
+        let below = folders.keys().filter(|name| name.starts_with(path)).map(|name| proven(name)).collect::<io::Result<Vec<_>>>()?;
+        let above = pieces.files.iter().map(|piece| &piece.path).chain(&below).flat_map(|path| path.ancestors().skip(1));
+        for folder in below.iter().map(PathBuf::as_path).chain(above).filter(|folder| !folder.as_os_str().is_empty()) {
+            pieces.folders.insert(folder.to_owned(), folders.get(folder).copied().unwrap_or(0o755));
+        }
+        if pieces == Pieces::default() && !path.as_os_str().is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, format!("it holds no `{}`", path.display())));
+        }
+        match pieces.files.iter().find(|piece| pieces.folders.contains_key(&piece.path)) {
+            Some(piece) => Err(odd(&format!("`{}` is a file and a folder at once", piece.path.display()))),
+            None => Ok(pieces),
+        }
+    }
+
+    /// Files whose staged content is neither HEAD's nor the tree's, and so stands in the index alone.
+    pub fn staged_alone(&self, head: &Files) -> Vec<PathBuf> {
+        let alone = |(path, entry): &(&PathBuf, &(u32, Oid))| {
+            head.get(*path).is_none_or(|other| other.1 != entry.1) && self.files.get(*path).is_none_or(|other| other.1 != entry.1)
+        };
+        self.staged.iter().flatten().filter(alone).map(|(path, _)| path.clone()).collect()
+    }
+}
+
+/// A path that stays in the tree, and out of any `.git`: no rescue that treewarden made holds another.
+fn proven(path: &Path) -> io::Result<PathBuf> {
+    let fine = |part: Component<'_>| matches!(part, Component::Normal(name) if !name.eq_ignore_ascii_case(".git") && !name.is_empty());
+    let whole = path.components().collect::<PathBuf>();
+    if path.as_os_str().is_empty() || whole.as_os_str() != path.as_os_str() || !path.components().all(fine) {
+        return Err(odd(&format!("`{}` leads out of the tree or into a `.git`; restore other paths one by one", path.display())));
+    }
+    Ok(path.to_owned())
+}

@@ -1,0 +1,103 @@
+//! A night in which the file system fails, anywhere and in any way: nothing is lost, the report names the failure, the exit code is right.
+//!
+//! The tracer lets one system call on the volume fail, or all from one on, the program's and its git children's. Of calls that are
+//! the same but for their number the first one stands for all. The sample takes a minute; the whole, `TREEWARDEN_SWEEP=all cargo test
+//! --test it faults:: -- --ignored --nocapture`, takes hours, so that `TREEWARDEN_SWEEP=1/20` asks for a twentieth.
+
+use super::support::sweep::{Sweep, sample, sweep};
+use super::support::tracer::{Act, Point, Traced, points};
+use nix::errno::Errno;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use treewarden::report::RunReport;
+use treewarden::report::troubles::{Kind, troubles};
+
+/// What a file server has in store, in the words of the system.
+const ERRORS: [(Errno, &str); 7] = [
+    (Errno::EIO, "Input/output error"),
+    (Errno::ESTALE, "Stale file handle"),
+    (Errno::ENOSPC, "No space left on device"),
+    (Errno::EACCES, "Permission denied"),
+    (Errno::EDQUOT, "Disk quota exceeded"),
+    (Errno::ENOENT, "No such file or directory"),
+    (Errno::EINTR, "Interrupted system call"),
+];
+
+struct Fault {
+    point: Point,
+    errno: Errno,
+    lasting: bool,
+}
+
+impl Fault {
+    fn act(&self) -> Act<'_> {
+        if self.lasting { Act::Lasting(&self.point, self.errno) } else { Act::Once(&self.point, self.errno) }
+    }
+}
+
+fn faults() -> Vec<Fault> {
+    let sweep = Sweep::new();
+    sweep.bring_back();
+    let night = sweep.night(Act::Watch);
+    let first = points(&night.calls).into_iter().filter(|point| point.nth == 1);
+    let of_point = |point: Point| {
+        let errors = ERRORS.iter().map(|(errno, _)| *errno).filter(move |errno| point.call.kind.can_meet(*errno));
+        // A call that is interrupted for ever is no file server's doing.
+        errors
+            .flat_map(|errno| [(errno, false), (errno, true)])
+            .filter(|fault| *fault != (Errno::EINTR, true))
+            .map(move |fault| (point.clone(), fault))
+            .collect::<Vec<_>>()
+    };
+    first.flat_map(of_point).map(|(point, (errno, lasting))| Fault { point, errno, lasting }).collect()
+}
+
+/// What is wrong with how the night ended.
+fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
+    if night.hung {
+        return vec!["it hangs".to_owned()];
+    }
+    let Ok(report) = serde_json::from_str::<RunReport>(&night.ran.out) else {
+        return vec![format!("it ended with {} and without a report: {}", night.ran.code, night.ran.err)];
+    };
+    let words = ERRORS.iter().find(|(errno, _)| *errno == fault.errno).unwrap().1;
+    let troubles = troubles(&report);
+    let told = format!("{:?} {troubles:?}", report.run.reason);
+    let named = told.contains(words);
+    match night.ran.code {
+        // That something isn't there can be true: then there is nothing to tell of.
+        0 if fault.errno == Errno::ENOENT => Vec::new(),
+        0 => sweep.unlike_one_night().into_iter().map(|odd| format!("it ended with 0, and yet {odd}")).collect(),
+        3 if named => sweep.unlike_untouched().into_iter().map(|odd| format!("it was refused, and yet {odd}")).collect(),
+        1 if !troubles.iter().any(|trouble| trouble.kind != Kind::Warning) => vec![format!("it ended with 1 and names no failure: {told}")],
+        3 => vec![format!("it was refused for another reason: {told}")],
+        // Git has words of its own.
+        1 if !named && fault.errno != Errno::ENOENT && fault.point.call.who.as_ref() == "treewarden" => vec![format!("unnamed: {told}")],
+        1 => Vec::new(),
+        // Some gits turn in a circle for ever when a folder can't be read: the deadline ends that.
+        4 if fault.lasting => Vec::new(),
+        code => vec![format!("it ended with {code}: {told} {}", night.ran.err)],
+    }
+}
+
+#[test]
+#[ignore = "slow"]
+fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
+    let all = faults();
+    let total = all.len();
+    let chosen = sample(all, 80);
+    let missed = AtomicUsize::new(0);
+    let wrong = sweep(&chosen, |sweep, fault| {
+        sweep.bring_back();
+        let night = sweep.night(fault.act());
+        missed.fetch_add(usize::from(night.hit.is_none()), Ordering::Relaxed);
+        let mut wrong = wrong_end(sweep, fault, &night);
+        wrong.extend(sweep.lost());
+        wrong.extend(sweep.recover(false).into_iter().map(|odd| format!("afterwards {odd}")));
+        let lasting = if fault.lasting { " from then on" } else { "" };
+        wrong.iter().map(|what| format!("{}{lasting} at {}: {what}", fault.errno, fault.point)).collect()
+    });
+    let missed = missed.into_inner();
+    println!("{} of {total} faults tried, {} met", chosen.len(), chosen.len() - missed);
+    assert!(wrong.is_empty(), "{} things went wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(missed * 50 <= chosen.len(), "{missed} of {} faults were never met", chosen.len());
+}

@@ -1,0 +1,198 @@
+//! What stops a night that would be wrong: a volume that is another or half there, and more reaps than anybody meant.
+
+use super::support::snapshot::snapshot;
+use super::support::{World, age_all, is_root, map, remove, same, until, write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use treewarden::report::{RepoOutcome, RunOutcome};
+
+/// A night that is refused with these words, and changes nothing below the root.
+fn refused(world: &World, words: &[&str]) {
+    let before = snapshot(&world.root);
+    let report = world.pass(3, &["run"]);
+    let reason = report.run.reason.unwrap();
+    assert!(report.run.outcome == RunOutcome::Refused && words.iter().all(|word| reason.contains(word)), "{reason}");
+    assert_eq!(report.alerts.iter().map(|alert| alert.name.as_str()).collect::<Vec<_>>(), ["RunRefused"]);
+    same("the volume", &snapshot(&world.root), &before);
+}
+
+fn with_a_tree() -> World {
+    let world = World::new();
+    world.repo("acme/shop").tree("landed").age(2.0);
+    world
+}
+
+#[test]
+fn an_empty_mount_point_is_refused() {
+    let world = with_a_tree();
+    std::fs::rename(&world.root, world.beside("unmounted")).unwrap();
+    std::fs::create_dir(&world.root).unwrap();
+    refused(&world, &["volume.json", "is missing", "not mounted here"]);
+    assert_eq!(std::fs::read_dir(&world.root).unwrap().count(), 0);
+}
+
+#[test]
+fn the_sentinel_of_another_volume_is_refused() {
+    let (world, other) = (with_a_tree(), World::new());
+    std::fs::copy(other.at(".treewarden/volume.json"), world.at(".treewarden/volume.json")).unwrap();
+    refused(&world, &["prepared for", other.root.to_str().unwrap()]);
+}
+
+#[test]
+fn a_state_folder_that_is_a_link_is_refused() {
+    for elsewhere in ["../elsewhere", "within"] {
+        let world = with_a_tree();
+        let state = world.at(".treewarden");
+        std::fs::rename(&state, world.at(elsewhere)).unwrap();
+        symlink(elsewhere, &state).unwrap();
+        refused(&world, &["failed to read", "volume.json"]);
+    }
+}
+
+/// Unmounts when the test ends.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(arguments: &[&str], at: &Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        assert!(Command::new("mount").args(arguments).arg(at).status().unwrap().success(), "{arguments:?}");
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _left_to_the_machine = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[test]
+#[ignore = "needs root, to mount file systems"]
+fn mounts_in_the_wrong_place() {
+    assert!(is_root(), "only root may mount");
+    // A state folder on another file system: nothing could be renamed into its trash.
+    let world = with_a_tree();
+    let state = world.at(".treewarden");
+    std::fs::rename(&state, world.beside("state")).unwrap();
+    {
+        let _state = Mounted::new(&["-t", "tmpfs", "tmpfs"], &state);
+        for entry in std::fs::read_dir(world.beside("state")).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                std::fs::create_dir(state.join(entry.file_name().unwrap())).unwrap()
+            } else {
+                std::fs::copy(&entry, state.join(entry.file_name().unwrap())).unwrap();
+            }
+        }
+        refused(&world, &["failed to read", "volume.json"]);
+    }
+    // The same file system, bound over itself, has the same device and is another mount even so.
+    {
+        let _state = Mounted::new(&["--bind", world.beside("state").to_str().unwrap()], &state);
+        refused(&world, &["failed to read", "volume.json"]);
+    }
+    remove(&state);
+    std::fs::rename(world.beside("state"), &state).unwrap();
+
+    // A file system where only the trees should be: they are all missing, and none is forgotten.
+    let repo = super::support::repo::Repo::there(&world, "acme/shop");
+    let before = snapshot(&repo.git_dir("worktrees"));
+    {
+        let _trees = Mounted::new(&["-t", "tmpfs", "tmpfs"], &world.at("worktrees"));
+        let report = world.night();
+        assert_eq!((report.totals.reaped, report.repos[0].prune.dropped.len()), (0, 0));
+    }
+    same("the registry", &snapshot(&repo.git_dir("worktrees")), &before);
+    assert_eq!(world.night().totals.reaped, 1);
+}
+
+#[test]
+fn a_repo_that_is_gone_is_told_and_the_others_get_their_night() {
+    let world = with_a_tree();
+    let gone = world.repo("acme/gone");
+    let tree = gone.tree("dirty");
+    tree.write("new.ts", "only here\n").age(99.0);
+    std::fs::rename(&gone.path, world.beside("gone")).unwrap();
+    let before = snapshot(&tree.path);
+    let report = world.pass(1, &["run"]);
+    let outcomes: Vec<_> = report.repos.iter().map(|repo| (repo.name.as_str(), repo.outcome)).collect();
+    assert_eq!(outcomes, [("acme/gone", RepoOutcome::Refused), ("acme/shop", RepoOutcome::Maintained)]);
+    assert_eq!((report.totals.reaped, report.alerts[0].name.as_str()), (1, "RunFailed"));
+    assert!(report.alerts[0].summary.contains("acme/gone"), "{:?}", report.alerts);
+    same("its tree", &snapshot(&tree.path), &before);
+    std::fs::rename(world.beside("gone"), &gone.path).unwrap();
+    assert_eq!(world.night().totals.rescued, 1);
+}
+
+#[test]
+fn what_comes_due_after_the_count_waits() {
+    let world = World::new();
+    world.set("run", "max_reaped: 1");
+    let shop = world.repo("acme/shop");
+    let [counted, locked] = ["counted", "locked"].map(|name| shop.tree(name));
+    shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
+    counted.age(2.0);
+    locked.age(2.0);
+    // The probe is asked when the first pass has looked at the trees.
+    shop.set(&format!("busy_probe: [sh, -c, 'rm -f {}; exit 1']", locked.admin.join("locked").display()));
+    let report = world.night();
+    let expected = [
+        ("acme/shop worktrees/acme__shop/counted", "reap landed merged"),
+        ("acme/shop worktrees/acme__shop/locked", "spared landed merged"),
+    ];
+    same("fates", &world.fates(&report), &map(&expected));
+    assert!(locked.path.exists() && report.totals.reaped == 1);
+    assert_eq!(world.night().totals.reaped, 1);
+}
+
+#[test]
+fn too_many_reaps_are_alerted() {
+    let world = World::new();
+    world.set("run", "max_reaped: 2");
+    // Not too many in any one repo.
+    for name in ["acme/one", "acme/two", "acme/three"] {
+        world.repo(name).tree("landed").age(2.0);
+    }
+    let report = world.pass(1, &["run"]);
+    assert_eq!((report.totals.reaped, report.alerts[0].name.as_str()), (0, "RunFailed"));
+    assert!(report.alerts[0].summary.contains("max_reaped (2)"), "{:?}", report.alerts);
+}
+
+/// An upstream whose patches take a debug build a minute to compare.
+#[test]
+fn a_look_ends_when_the_run_is_to_stop() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("odd");
+    tree.commit("mine.ts", "1\n").age(9.0);
+    let mut stream = String::new();
+    for commit in 0..300 {
+        stream += &format!("commit refs/heads/upstream\ncommitter A <a@example.com> {} +0000\ndata 1\nx\n", 1_700_000_000 + commit);
+        if commit == 0 {
+            stream += "from refs/heads/main^0\n";
+        }
+        for file in 0..40 {
+            let text: String = (0..60).map(|line| format!("{} {line}\n", commit * 7 + file)).collect();
+            stream += &format!("M 644 inline f{file}\ndata {}\n{text}\n", text.len());
+        }
+    }
+    write(&world.beside("stream"), stream);
+    let input = std::fs::File::open(world.beside("stream")).unwrap();
+    let import = Command::new("git").args(["fast-import", "--quiet"]).current_dir(&shop.path).stdin(input).status();
+    assert!(import.unwrap().success());
+    shop.git(&["push", "-q", "origin", "upstream:main"]);
+    age_all(&shop.git_dir("objects"), 60.0);
+
+    let mut running = world.start(&["run", "--format", "json"]);
+    let holds = world.at(".treewarden/locks/acme__shop.lock");
+    until("the repo is looked at", || std::fs::read_to_string(&holds).is_ok_and(|text| text.contains("\"run\"")));
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    let asked = std::time::Instant::now();
+    running.signal(rustix::process::Signal::TERM);
+    let ran = running.end();
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+    let report = ran.report();
+    assert_eq!((ran.code, report.run.outcome), (4, RunOutcome::Interrupted), "{}", ran.err);
+    assert!(report.repos[0].reason.as_ref().unwrap().contains("not looked at to the end"), "{:?}", report.repos[0]);
+    assert!(tree.path.exists() && report.worktrees().count() == 0);
+}

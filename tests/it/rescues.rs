@@ -1,0 +1,746 @@
+//! `treewarden rescue`, and what becomes of rescues in the nights after: what was taken comes back as it was, nothing comes back where it
+//! doesn't belong, and each stands for its time.
+
+use super::support::repo::{Repo, Tree};
+use super::support::snapshot::{Standing, snapshot};
+use super::support::{Ran, World, ago, fifo, git, git_bytes, map, remove, same, try_git, write};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use treewarden::report::{RunReport, TreeOutcome};
+
+/// What must come back of a tree: kind, mode, size and content of everything that stands in it, but for `.git` and what tools make again.
+fn work(top: &Path) -> BTreeMap<PathBuf, (&'static str, u32, u64, u64)> {
+    let told = |seen: Standing| (seen.kind, if seen.kind == "link" { 0 } else { seen.mode }, seen.size, seen.content);
+    let stays = |path: &Path| !path.starts_with(".git") && !path.starts_with("node_modules");
+    snapshot(top).into_iter().filter(|(path, _)| stays(path)).map(|(path, seen)| (path, told(seen))).collect()
+}
+
+fn chmod(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+/// What an owner may do in the days after: nothing of it may cost a rescue.
+fn tidy(repo: &Repo<'_>) {
+    git(&repo.path, 0.0, &["pack-refs", "--all", "--prune"]);
+    git(&repo.path, 0.0, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"]);
+    git(&repo.path, 0.0, &["worktree", "prune"]);
+    git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
+}
+
+fn json(world: &World, code: i32, arguments: &[&str]) -> Value {
+    let ran = world.treewarden(&[arguments, &["--format", "json"]].concat());
+    assert_eq!(ran.code, code, "{arguments:?}: {ran:?}");
+    serde_json::from_str(&ran.out).unwrap()
+}
+
+fn list(world: &World) -> Vec<Value> {
+    json(world, 0, &["rescue", "list"])["rescues"].as_array().unwrap().clone()
+}
+
+/// The only rescue's beginning of a commit.
+fn only(world: &World) -> String {
+    let rescues = list(world);
+    assert_eq!(rescues.len(), 1, "{rescues:?}");
+    rescues[0]["commit"].as_str().unwrap()[..10].to_owned()
+}
+
+fn restore(world: &World, arguments: &[&str]) -> Ran {
+    world.treewarden(&[&["rescue", "restore"], arguments].concat())
+}
+
+#[track_caller]
+fn restored(world: &World, arguments: &[&str]) -> String {
+    let ran = restore(world, arguments);
+    assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
+    ran.out
+}
+
+#[track_caller]
+fn refused(world: &World, code: i32, arguments: &[&str], why: &str) {
+    let ran = restore(world, arguments);
+    assert!(ran.code == code && ran.err.contains(why), "{arguments:?}: {why}: {ran:?}");
+}
+
+/// Dirty in every way that can be rescued.
+fn nasty(tree: &Tree) {
+    let at = |name: &[u8]| tree.path.join(OsStr::from_bytes(name));
+    let names: [&[u8]; 10] = [
+        b"new\nline",
+        b"caf\xe9/\xff",
+        b"-rf",
+        "größe/文.md".as_bytes(),
+        b" spaces ",
+        b"back\\slash",
+        b"\"q\"",
+        b"a:b",
+        b".env",
+        b"esc\x1b[2J",
+    ];
+    for name in names {
+        write(&at(name), name);
+    }
+    write(&at(b"windows.txt"), "one\r\ntwo\r\n");
+    write(&at(b"empty"), "");
+    write(&at(b"binary"), (0..=255).cycle().take(300_000).collect::<Vec<u8>>());
+    for (name, mode) in [(&b"script"[..], 0o755), (b"secret", 0o600), (b"fixed", 0o444), (b"odd", 0o641), (b"others", 0o707)] {
+        write(&at(name), name);
+        chmod(&at(name), mode);
+    }
+    symlink("README.md", at(b"link")).unwrap();
+    symlink("/nowhere/at/all", at(b"dangling")).unwrap();
+    symlink(OsStr::from_bytes(b"caf\xe9"), at(b"odd-link")).unwrap();
+    std::fs::create_dir_all(at(b"hollow/inner/most")).unwrap();
+    chmod(&at(b"hollow/inner"), 0o2750);
+    write(&at(b"private/file"), "mine\n");
+    write(&at(b"README.md"), "edited\n");
+    remove(&at(b"gone.ts"));
+    // Staged in every way: new, changed since, removed from the index alone, an intention, flags that hide edits.
+    write(&at(b"both.ts"), "staged\n");
+    write(&at(b"new.ts"), "new\n");
+    tree.git(&["add", "both.ts", "new.ts"]);
+    write(&at(b"both.ts"), "and edited since\n");
+    tree.git(&["rm", "-q", "--cached", "package.json"]);
+    write(&at(b"intended.ts"), "will be added\n");
+    tree.git(&["add", "-N", "intended.ts"]);
+    write(&at(b"assumed.ts"), "edited unseen\n");
+    tree.git(&["update-index", "--assume-unchanged", "assumed.ts"]);
+    write(&at(b"skipped.ts"), "edited unseen\n");
+    tree.git(&["update-index", "--skip-worktree", "skipped.ts"]);
+    tree.write("node_modules/.package-lock.json", "{}");
+    chmod(&at(b"private"), 0o500);
+    chmod(&tree.path, 0o750);
+}
+
+/// A repo whose `main` has the files that [`nasty`] changes.
+fn shop(world: &World) -> Repo<'_> {
+    let shop = world.repo("acme/shop");
+    write(&shop.path.join(".gitattributes"), "*.txt text eol=lf\n");
+    for name in ["gone.ts", "assumed.ts", "skipped.ts"] {
+        shop.commit(60.0, name, "committed\n");
+    }
+    shop.push();
+    shop
+}
+
+#[test]
+fn a_nasty_tree_comes_back_as_it_was() {
+    let world = World::new();
+    let shop = shop(&world);
+    let tree = shop.tree("work");
+    tree.commit("mine.ts", "committed\n");
+    // Detached, so that the branch's own reflog doesn't keep them.
+    tree.git(&["checkout", "-q", "--detach"]);
+    for n in 0..3 {
+        tree.commit("lost.ts", &format!("{n}\n"));
+        tree.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    }
+    tree.git(&["checkout", "-q", "work"]);
+    let lost: Vec<String> = tree.git(&["reflog", "--format=%H"]).lines().map(str::to_owned).collect();
+    nasty(&tree);
+    let status = ["status", "--porcelain=v2", "-z", "--branch", "--ignored", "--untracked-files=all"];
+    // Refreshed once, it says the same ever after.
+    git_bytes(&tree.path, &status);
+    tree.age(31.0);
+    let said = |tree: &Path| String::from_utf8_lossy(&git_bytes(tree, &status)).replace("! node_modules/.package-lock.json\0", "");
+    let (before, index) = (work(&tree.path), std::fs::read(tree.admin.join("index")).unwrap());
+    let told = [tree.git(&["ls-files", "-s", "-v", "-t"]), tree.git(&["rev-parse", "HEAD"]), tree.git(&["diff", "--cached"])];
+    std::fs::write(tree.admin.join("index"), &index).unwrap();
+    tree.age_admin(31.0);
+
+    assert_eq!(world.night().totals.rescued, 1);
+    assert!(!tree.path.exists() && !tree.admin.exists());
+    tidy(&shop);
+    let out = restored(&world, &[&only(&world)]);
+    assert!(!out.contains("detached"), "{out}");
+    same("the tree", &work(&tree.path), &before);
+    assert!(std::fs::read(tree.admin.join("index")).unwrap() == index, "the index is another one");
+    assert_eq!([tree.git(&["ls-files", "-s", "-v", "-t"]), tree.git(&["rev-parse", "HEAD"]), tree.git(&["diff", "--cached"])], told);
+    assert_eq!(tree.git(&["symbolic-ref", "HEAD"]), "refs/heads/work");
+    let status = said(&tree.path);
+    assert!(status.contains("? new\nline\0") && status.contains("# branch.head work\0"), "{status}");
+    // The commits that its reflog alone reached are in its reflog again, and survive what an owner does.
+    git(&shop.path, 0.0, &["update-ref", "-d", list(&world)[0]["rescue_ref"].as_str().unwrap()]);
+    git(&shop.path, 0.0, &["gc", "-q", "--prune=now"]);
+    let reflog = tree.git(&["reflog", "--format=%H"]);
+    for commit in lost {
+        assert_eq!(try_git(&tree.path, 0.0, &["cat-file", "-e", &commit]).0, Some(0), "{commit} is lost: {reflog}");
+    }
+    assert_eq!(shop.fsck(), "");
+    let registered = shop.registered();
+    assert_eq!(registered.get("worktrees/acme__shop/work").map(String::as_str), Some("work"), "{registered:?}");
+    assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
+    assert!(!world.at(".treewarden/restoring-acme__shop").exists());
+    // And the next night takes it for what it is: somebody's work.
+    same("fates", &world.fates(&world.night()), &map(&[("acme/shop worktrees/acme__shop/work", "keep recent")]));
+}
+
+#[test]
+fn status_says_the_same_before_and_after() {
+    let world = World::new();
+    let shop = shop(&world);
+    let tree = shop.tree("work");
+    nasty(&tree);
+    let status = |tree: &Path| {
+        let said = git_bytes(tree, &["status", "--porcelain=v2", "-z", "--branch", "--ignored", "--untracked-files=all"]);
+        String::from_utf8_lossy(&said).replace("! node_modules/.package-lock.json\0", "")
+    };
+    let before = status(&tree.path);
+    tree.age(31.0);
+    world.night();
+    restored(&world, &[&only(&world), "--to", world.at("elsewhere/deep").to_str().unwrap()]);
+    assert_eq!(status(&world.at("elsewhere/deep")), before);
+}
+
+#[test]
+fn single_files_and_folders_come_back() {
+    let world = World::new();
+    let shop = shop(&world);
+    let tree = shop.tree("work");
+    nasty(&tree);
+    tree.age(31.0);
+    let before = work(&tree.path);
+    world.night();
+    tidy(&shop);
+    let id = only(&world);
+    let out = world.beside("out");
+    let to = out.to_str().unwrap();
+    // Below another folder, which stands for the tree's top.
+    restored(&world, &[&id, "script", "--to", to]);
+    restored(&world, &[&id, "./hollow/", "--to", to]);
+    restored(&world, &[&id, "dangling", "--to", to]);
+    restored(&world, &[&id, tree.path.join("größe/文.md").to_str().unwrap(), "--to", to]);
+    let expected = ["script", "hollow", "hollow/inner", "hollow/inner/most", "dangling", "größe", "größe/文.md"];
+    let part = |all: &BTreeMap<PathBuf, _>| -> BTreeMap<PathBuf, (&str, u32, u64, u64)> {
+        all.iter()
+            .filter(|(path, _)| expected.iter().any(|one| path.as_path() == Path::new(one)))
+            .map(|(path, seen)| (path.clone(), *seen))
+            .collect()
+    };
+    let found = work(&out).into_iter().filter(|(path, _)| !path.as_os_str().is_empty()).collect();
+    same("some of it", &found, &part(&before));
+    // Where it was, though nothing of the tree stands there; and nothing is registered for it.
+    restored(&world, &[&id, "both.ts"]);
+    assert_eq!(std::fs::read(tree.path.join("both.ts")).unwrap(), b"and edited since\n");
+    assert_eq!(shop.registered().len(), 1);
+    // The same once more is nothing; one that differs is left alone, and with it all the rest.
+    assert!(restored(&world, &[&id, "both.ts"]).contains("0 files, 1 file stood there already"));
+    write(&tree.path.join("both.ts"), "somebody's\n");
+    refused(&world, 1, &[&id, "."], "`both.ts`");
+    assert_eq!(std::fs::read_dir(&tree.path).unwrap().count(), 1);
+    assert_eq!(std::fs::read(tree.path.join("both.ts")).unwrap(), b"somebody's\n");
+    restored(&world, &[&id, ".", "--force"]);
+    let found = work(&tree.path).into_iter().filter(|(path, _)| !path.as_os_str().is_empty()).collect();
+    same("all files", &found, &before.into_iter().filter(|(path, _)| !path.as_os_str().is_empty()).collect());
+    // What stands in the way of a file or a folder is never replaced.
+    remove(&tree.path.join("script"));
+    write(&tree.path.join("script/inside"), "precious\n");
+    refused(&world, 1, &[&id, "script", "--force"], "a folder stands there");
+    remove(&tree.path.join("hollow"));
+    write(&tree.path.join("hollow"), "precious\n");
+    refused(&world, 1, &[&id, "hollow", "--force"], "failed to restore `hollow`");
+    assert_eq!(std::fs::read(tree.path.join("hollow")).unwrap(), b"precious\n");
+    refused(&world, 1, &[&id, "no/such"], "it holds no `no/such`");
+    refused(&world, 2, &[&id, "--force"], "PATH");
+    refused(&world, 1, &[&id], "something stands there");
+}
+
+#[test]
+fn no_link_in_the_way_is_followed() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("work");
+    tree.write("deep/er/file", "mine\n").write("top", "mine\n").age(31.0);
+    world.night();
+    let id = only(&world);
+    let outside = world.beside("outside");
+    write(&outside.join("er/keep"), "precious\n");
+    write(&outside.join("top"), "precious\n");
+    let before = snapshot(&outside);
+    std::fs::create_dir_all(&tree.path).unwrap();
+    symlink(&outside, tree.path.join("deep")).unwrap();
+    symlink(outside.join("top"), tree.path.join("top")).unwrap();
+    refused(&world, 1, &[&id, "deep/er/file", "--force"], "symbolic link");
+    refused(&world, 1, &[&id, "deep", "--force"], "symbolic link");
+    refused(&world, 1, &[&id, "top"], "`top`");
+    restored(&world, &[&id, "top", "--force"]);
+    assert!(tree.path.join("top").symlink_metadata().unwrap().is_file(), "the link itself is replaced");
+    // Nor one on the way to where the tree stood.
+    remove(&tree.path);
+    symlink(&outside, &tree.path).unwrap();
+    refused(&world, 1, &[&id, "top"], "symbolic link");
+    refused(&world, 1, &[&id], "something stands there");
+    same("outside", &snapshot(&outside), &before);
+}
+
+#[test]
+fn a_branch_is_given_back_only_where_it_is_free() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let states: [(&str, &dyn Fn(&Tree), &str, &str); 6] = [
+        ("free", &|_| {}, "free", ""),
+        ("gone", &|_| drop(shop.git(&["branch", "-q", "-D", "gone"])), "detached", "its branch is gone; `git switch -c gone`"),
+        ("moved", &|_| drop(shop.git(&["branch", "-q", "-f", "moved", "main"])), "detached", "the branch moved has moved on"),
+        ("taken", &|_| drop(shop.git(&["checkout", "-q", "taken"])), "detached", "the branch taken is checked out elsewhere"),
+        (
+            "rebased",
+            &|_| write(&shop.git_dir("rebase-merge/head-name"), "refs/heads/rebased\n"),
+            "detached",
+            "the branch rebased is checked out",
+        ),
+        ("packed", &|_| drop(shop.git(&["pack-refs", "--all"])), "packed", ""),
+    ];
+    for (name, ..) in &states {
+        let tree = shop.tree(name);
+        tree.commit("mine.ts", name).write("dirty.ts", name).age(31.0);
+    }
+    let detached = shop.detached("detached");
+    detached.commit("mine.ts", "detached").write("dirty.ts", "detached").age(31.0);
+    assert_eq!(world.night().totals.rescued, 7);
+    let id = |name: &str| list(&world).iter().find(|row| row["worktree"] == name).unwrap()["id"].as_str().unwrap().to_owned();
+    for (name, change, head, note) in &states {
+        let tree = world.at(format!("worktrees/acme__shop/{name}"));
+        change(&Tree { path: tree.clone(), admin: tree.clone() });
+        let out = restored(&world, &[&id(name)]);
+        assert!(if note.is_empty() { out.lines().count() == 1 } else { out.contains(note) }, "{name}: {out}");
+        let (_, on, _) = try_git(&tree, 0.0, &["symbolic-ref", "--short", "HEAD"]);
+        assert_eq!(if on.is_empty() { "detached" } else { &on }, *head, "{name}");
+        assert_eq!(git(&tree, 0.0, &["show", "HEAD:mine.ts"]), *name);
+        assert_eq!(git(&tree, 0.0, &["status", "--porcelain"]), "?? dirty.ts", "{name}");
+        if *name == "rebased" {
+            remove(&shop.git_dir("rebase-merge"));
+        }
+    }
+    let out = restored(&world, &[&id("detached")]);
+    assert_eq!(out.lines().count(), 1, "{out}");
+    assert_eq!(git(&detached.path, 0.0, &["show", "HEAD:mine.ts"]), "detached");
+    assert_eq!(shop.fsck(), "");
+}
+
+#[test]
+fn places_that_are_taken_are_refused() {
+    let world = World::new();
+    world.set("caches", "{kind: folder, name: models, path: caches/models}");
+    let shop = world.repo("acme/shop");
+    world.repo("acme/web");
+    shop.tree("work").write("new.ts", "new\n").age(31.0);
+    world.night();
+    let id = only(&world);
+    let before = snapshot(&world.root);
+    let at = |path: &str| world.at(path).to_str().unwrap().to_owned();
+    for (to, why) in [
+        (world.beside("outside").to_str().unwrap().to_owned(), "outside the volume"),
+        (at("../outside"), "outside the volume"),
+        (at(""), "outside the volume"),
+        (at(".treewarden/trash/x"), "the place of `.treewarden`"),
+        (at("acme__web/x"), "the place of `acme__web`"),
+        (at("acme__shop"), "the place of `acme__shop`"),
+        (at("caches/models/x"), "the place of `caches/models`"),
+        (at("acme__shop/.git/x"), "git's own"),
+        (at("acme__shop/.gitignore"), "something stands there"),
+        (at("worktrees"), "something stands there"),
+        (at("acme__shop/README.md/x"), "failed to"),
+    ] {
+        refused(&world, 1, &[&id, "--to", &to], why);
+    }
+    let changed = |path: &PathBuf| !path.starts_with(".treewarden/locks") && !path.starts_with(".treewarden/trash");
+    let after = snapshot(&world.root);
+    let without =
+        |all: BTreeMap<PathBuf, Standing>| all.into_iter().filter(|(path, seen)| changed(path) && seen.kind != "folder").collect();
+    same("the volume", &without(after), &without(before));
+    // A registration whose tree is gone: git would not add another one either.
+    write(&shop.git_dir("worktrees/half/gitdir"), format!("{}/.git\n", at("worktrees/acme__shop/work")));
+    refused(&world, 1, &[&id], "is registered for it already");
+    remove(&shop.git_dir("worktrees/half"));
+    // Somebody works in the repo: looking is free, restoring is not.
+    let agent = world.hold("acme__shop");
+    refused(&world, 1, &[&id], "failed to lock acme/shop: held by");
+    assert_eq!(only(&world), id);
+    drop(agent);
+    // An empty folder is no obstacle, and a name that the registry has gets a number.
+    std::fs::create_dir(world.at("acme__shop/half")).unwrap();
+    write(&shop.git_dir("worktrees/half/gitdir"), "/nowhere/.git\n");
+    restored(&world, &[&id, "--to", &at("acme__shop/half")]);
+    assert!(shop.git_dir("worktrees/half1").exists());
+}
+
+#[test]
+fn ids_are_never_guessed() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    for name in ["one", "two"] {
+        shop.tree(name).write("new.ts", name).age(31.0);
+    }
+    world.night();
+    let rescues = list(&world);
+    let show = |id: &str| world.treewarden(&["rescue", "show", id]);
+    for row in &rescues {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        for id in
+            [text("id"), text("rescue_ref"), text("commit"), text("commit")[..10].to_uppercase(), text("id").replace("acme/shop:", "")]
+        {
+            let ran = show(&id);
+            assert!(ran.code == 0 && ran.out.starts_with(&text("id")), "{id}: {ran:?}");
+        }
+    }
+    let (one, two) = (rescues[0]["commit"].as_str().unwrap(), rescues[1]["rescue_ref"].as_str().unwrap());
+    // The same commit under a second name: which one is meant?
+    git(&shop.path, 0.0, &["update-ref", &format!("{two}-9"), one]);
+    let ran = show(&one[..10]);
+    assert!(ran.code == 2 && ran.err.contains("give more of it"), "{ran:?}");
+    for unknown in ["", "one", "abc", "0000000000", "acme/shop:", "acme/none:one/20260101T000000Z", "refs/heads/main"] {
+        let ran = show(unknown);
+        assert!(ran.code == 2 && ran.err.contains("there is no rescue"), "{unknown}: {ran:?}");
+    }
+}
+
+#[test]
+fn list_and_show_tell_what_is_in_it() {
+    let world = World::new();
+    let shop = shop(&world);
+    let tree = shop.tree("work");
+    tree.git(&["checkout", "-q", "--detach"]);
+    tree.commit("lonely.ts", "1\n");
+    tree.git(&["checkout", "-q", "work"]);
+    nasty(&tree);
+    tree.age(31.0);
+    let head = tree.git(&["rev-parse", "HEAD"]);
+    let empty = world.treewarden(&["rescue", "list"]);
+    assert_eq!((empty.code, empty.out.as_str()), (0, "No rescues.\n"));
+    world.night();
+    let before = snapshot(&world.root);
+    let row = &list(&world)[0];
+    let text = |key: &str| row[key].as_str().unwrap().to_owned();
+    assert_eq!([text("repo"), text("worktree"), text("branch"), text("head")], ["acme/shop", "work", "work", &head]);
+    assert_eq!((text("path"), text("stands")), (tree.path.display().to_string(), "expires in 4 weeks".to_owned()));
+    assert_eq!(text("id"), text("rescue_ref").replace("refs/treewarden/rescue/", "acme/shop:"));
+    assert!(row["bytes"].as_u64().unwrap() > 300_000 && row["files"].as_u64().unwrap() > 20, "{row}");
+    let shown = json(&world, 0, &["rescue", "show", &text("id")]);
+    let changes: BTreeMap<String, String> = shown["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| (change["path"].as_str().unwrap().to_owned(), change["status"].as_str().unwrap().to_owned()))
+        .collect();
+    let some = [
+        ("README.md", "M"),
+        ("gone.ts", "D"),
+        ("both.ts", "A"),
+        ("intended.ts", "A"),
+        ("assumed.ts", "M"),
+        (".env", "?"),
+        ("link", "?"),
+        ("new\nline", "?"),
+        ("caf\u{fffd}/\u{fffd}", "?"),
+    ];
+    let found = changes.iter().filter(|(path, _)| some.iter().any(|(one, _)| one == path)).map(|(a, b)| (a.clone(), b.clone())).collect();
+    same("changes", &found, &map(&some));
+    assert_eq!(shown["staged"], serde_json::json!(["both.ts", "intended.ts"]));
+    let commits = shown["commits"].as_array().unwrap();
+    assert!(commits.len() == 1 && commits[0]["subject"] == "Work on lonely.ts", "{commits:?}");
+    for ran in [world.treewarden(&["rescue", "list"]), world.treewarden(&["rescue", "show", &text("id")])] {
+        assert!(ran.code == 0 && !ran.out.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
+    }
+    assert!(world.treewarden(&["rescue", "show", &text("id")]).out.contains("esc\\u{1b}[2J"));
+    same("the volume", &snapshot(&world.root), &before);
+    assert_eq!(world.treewarden(&["rescue", "list", "--repo", "acme/none"]).code, 2);
+}
+
+/// Makes a tree object of any entries, as no git would.
+fn raw_tree(repo: &Repo<'_>, entries: &[(&str, &[u8], &str)]) -> String {
+    let mut bytes = Vec::new();
+    for (mode, name, id) in entries {
+        bytes.extend([mode.as_bytes(), b" ", *name, b"\0"].concat());
+        bytes.extend((0..20).map(|i| u8::from_str_radix(&id[2 * i..2 * i + 2], 16).unwrap()));
+    }
+    let file = repo.world.beside("raw");
+    std::fs::write(&file, bytes).unwrap();
+    git(&repo.path, 0.0, &["hash-object", "-t", "tree", "--literally", "-w", file.to_str().unwrap()])
+}
+
+fn raw_blob(repo: &Repo<'_>, bytes: &[u8]) -> String {
+    let file = repo.world.beside("raw");
+    std::fs::write(&file, bytes).unwrap();
+    git(&repo.path, 0.0, &["hash-object", "-w", "--no-filters", file.to_str().unwrap()])
+}
+
+/// A rescue as an agent may forge it: any tree, any manifest.
+fn forge(repo: &Repo<'_>, name: &str, days: f64, tree: &str, manifest: &Value) -> String {
+    let manifest = raw_blob(repo, manifest.to_string().as_bytes());
+    let extras = raw_tree(repo, &[("100644", b"manifest.json", &manifest)]);
+    let extras = git(&repo.path, days, &["commit-tree", "-m", "extras", &extras]);
+    let commit = git(&repo.path, days, &["commit-tree", "-m", "rescue", "-p", "main", "-p", &extras, tree]);
+    refer(repo, name, &commit)
+}
+
+/// A ref for a rescue, named for the commit's time.
+fn refer(repo: &Repo<'_>, name: &str, commit: &str) -> String {
+    let time = git(&repo.path, 0.0, &["log", "-1", "--format=%cd", "--date=format:%Y%m%dT%H%M%SZ", commit]);
+    let name = format!("refs/treewarden/rescue/{name}/{time}");
+    git(&repo.path, 0.0, &["update-ref", &name, commit]);
+    name
+}
+
+#[test]
+fn hostile_rescues_lead_nowhere() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let evil = raw_blob(&shop, b"#!/bin/sh\ntouch canary\n");
+    let out = raw_blob(&shop, world.beside("outside").to_str().unwrap().as_bytes());
+    write(&world.beside("outside/keep"), "precious\n");
+    let folder = raw_tree(&shop, &[("100755", b"evil", &evil)]);
+    let empty = raw_tree(&shop, &[]);
+    let target = world.at("worktrees/acme__shop/target");
+    let manifest = |files: Value, folders: Value| {
+        serde_json::json!({
+            "schema": "treewarden.rescue/1", "worktree": "x", "path": target, "branch": null, "head": null,
+            "rescued": "2026-01-01T00:00:00Z", "files": files, "folders": folders,
+        })
+    };
+    let plain = || manifest(serde_json::json!([]), serde_json::json!([]));
+    let folders = |names: &[&str]| {
+        let names: Vec<Value> = names.iter().map(|name| serde_json::json!([name, 0o777])).collect();
+        manifest(serde_json::json!([]), names.into())
+    };
+    let deep = (0..1100).fold(folder.clone(), |tree, _| raw_tree(&shop, &[("40000", b"d", &tree)]));
+    let bomb =
+        (0..40).fold(folder.clone(), |tree, _| raw_tree(&shop, &[("40000", b"a", &tree), ("40000", b"b", &tree), ("40000", b"c", &tree)]));
+    let tree = |entries: &[(&str, &[u8], &str)]| raw_tree(&shop, entries);
+    let cases: Vec<(&str, String, Value)> = vec![
+        ("climb", tree(&[("40000", b"..", &folder)]), plain()),
+        ("climb-by-name", tree(&[("100755", b"../evil", &evil)]), plain()),
+        ("absolute", tree(&[("100755", b"/tmp/evil", &evil)]), plain()),
+        ("dot", tree(&[("40000", b".", &folder)]), plain()),
+        ("git", tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &folder)]))]), plain()),
+        ("git-file", tree(&[("100644", b".git", &evil)]), plain()),
+        ("git-case", tree(&[("40000", b".GiT", &folder)]), plain()),
+        ("git-deep", tree(&[("40000", b"a", &tree(&[("40000", b".git", &folder)]))]), plain()),
+        ("git-link", tree(&[("120000", b".git", &out)]), plain()),
+        ("through-link", tree(&[("120000", b"a", &out), ("40000", b"a", &folder)]), plain()),
+        ("through-link-by-name", tree(&[("120000", b"a", &out), ("100755", b"a/evil", &evil)]), plain()),
+        ("through-file", tree(&[("100644", b"a", &evil), ("40000", b"a", &folder)]), plain()),
+        ("folder-climbs", empty.clone(), folders(&["../evil"])),
+        ("folder-absolute", empty.clone(), folders(&["/tmp/evil"])),
+        ("folder-git", empty.clone(), folders(&[".git", ".git/hooks"])),
+        ("folder-empty", empty.clone(), folders(&[""])),
+        ("folder-dots", empty.clone(), folders(&["a/./b"])),
+        ("folder-nul", empty.clone(), folders(&["a\0b"])),
+        ("folder-through-link", tree(&[("120000", b"a", &out)]), folders(&["a/b"])),
+        ("missing-blob", tree(&[("100644", b"a", &"1".repeat(40))]), plain()),
+        ("blob-is-tree", tree(&[("100644", b"a", &folder)]), plain()),
+        ("tree-is-blob", tree(&[("40000", b"a", &evil)]), plain()),
+        ("long-name", tree(&[("100644", &[b'x'; 300], &evil)]), plain()),
+        ("deep", deep, plain()),
+        ("no-manifest", empty.clone(), serde_json::json!({"schema": "treewarden.rescue/1"})),
+        ("other-version", empty.clone(), serde_json::json!({"schema": "treewarden.rescue/2"})),
+    ];
+    for (name, tree, manifest) in &cases {
+        forge(&shop, name, 1.0, tree, manifest);
+    }
+    // Billions of files: the list doesn't count them.
+    let bomb = forge(&shop, "bomb", 1.0, &bomb, &plain());
+    let rescues = list(&world);
+    let row = rescues.iter().find(|row| row["rescue_ref"] == bomb.as_str()).unwrap();
+    assert!(row["bytes"].is_null() && row["stands"] == "it can't be read: stays for good", "{row}");
+    shop.git(&["update-ref", "-d", &bomb]);
+    let mut elsewhere = Vec::new();
+    for (name, path) in [
+        ("to-root", "/".to_owned()),
+        ("to-etc", "/etc/cron.d/evil".to_owned()),
+        ("to-state", world.at(".treewarden/locks").display().to_string()),
+        ("to-checkout", world.at("acme__shop").display().to_string()),
+        ("to-git", world.at("acme__shop/.git/hooks").display().to_string()),
+        ("to-relative", "worktrees/evil".to_owned()),
+        ("to-climb", world.at("a/../../evil").display().to_string()),
+    ] {
+        let mut manifest = plain();
+        manifest["path"] = path.into();
+        forge(&shop, name, 1.0, &folder, &manifest);
+        elsewhere.push(name);
+    }
+    let ours = |path: &PathBuf| !path.starts_with("volume/.treewarden/locks") && !path.starts_with("volume/.treewarden/trash");
+    let beside = || -> BTreeMap<PathBuf, Standing> {
+        let all = snapshot(world.root.parent().unwrap());
+        let settled = |path: &PathBuf, seen: &Standing| {
+            ours(path) && !path.starts_with("scratch") && seen.kind != "folder" && !path.ends_with("treewarden.yaml")
+        };
+        all.into_iter().filter(|(path, seen)| settled(path, seen)).collect()
+    };
+    let before = beside();
+    let rescues = list(&world);
+    let id =
+        |name: &str| rescues.iter().find(|row| row["id"].as_str().unwrap().contains(&format!(":{name}/"))).unwrap()["id"].as_str().unwrap();
+    for (name, ..) in &cases {
+        for arguments in [vec![id(name)], vec![id(name), ".", "--force"]] {
+            let ran = restore(&world, &arguments);
+            assert!(ran.code == 1 && !ran.err.is_empty(), "{arguments:?}: {ran:?}");
+            assert!(!ran.err.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
+        }
+        world.treewarden(&["rescue", "show", id(name)]);
+    }
+    for name in elsewhere {
+        refused(&world, 1, &[id(name)], "nothing can be restored to");
+        refused(&world, 1, &[id(name), "evil"], "nothing can be restored to");
+    }
+    same("everything", &beside(), &before);
+    assert!(!target.join("evil").exists());
+    // A set-id bit would lend whoever restores it to whoever forged it.
+    let file = tree(&[("100755", b"shell", &evil)]);
+    forge(&shop, "set-id", 1.0, &file, &manifest(serde_json::json!([["shell", 0o6755, 0]]), serde_json::json!([])));
+    let set_id =
+        list(&world).iter().find(|row| row["worktree"] == "x" && row["id"].as_str().unwrap().contains("set-id")).unwrap()["id"].clone();
+    restored(&world, &[set_id.as_str().unwrap()]);
+    assert_eq!(target.join("shell").metadata().unwrap().permissions().mode() & 0o7777, 0o755);
+}
+
+/// The same rescue as if it was made so many days ago.
+fn aged(repo: &Repo<'_>, rescue: &str, name: &str, days: f64) -> String {
+    let then = chrono::DateTime::<chrono::Utc>::from(ago(days)).timestamp();
+    let text = git(&repo.path, 0.0, &["cat-file", "commit", rescue]);
+    let line = |line: &str| match line.split_once("localhost> ") {
+        Some((who, _)) => format!("{who}localhost> {then} +0000\n"),
+        None => format!("{line}\n"),
+    };
+    let file = repo.world.beside("raw");
+    std::fs::write(&file, text.lines().map(line).collect::<String>()).unwrap();
+    refer(repo, name, &git(&repo.path, 0.0, &["hash-object", "-t", "commit", "-w", file.to_str().unwrap()]))
+}
+
+fn expired(report: &RunReport) -> BTreeMap<String, String> {
+    let all = report.repos.iter().flat_map(|repo| &repo.rescues.expired);
+    all.map(|rescue| (rescue.rescue_ref.clone(), serde_json::to_string(&rescue.because).unwrap().replace('"', ""))).collect()
+}
+
+#[test]
+fn rescues_stand_for_their_time() {
+    let world = World::new();
+    world.set("defaults", "worktrees: {rescue_keep: 20d, rescue_max: 1KiB, rescue_budget: 10KiB}");
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("work");
+    tree.write("work.ts", &"x".repeat(1000)).age(31.0);
+    let report = world.night();
+    let made = report.worktrees().find(|row| row.path == tree.path).unwrap().rescue_ref.clone().unwrap();
+    assert_eq!(expired(&report), BTreeMap::new());
+    // The newest ten fit into the budget, and the one just made is among them.
+    let mut refs: Vec<String> = (1..=12).map(|n| aged(&shop, &made, &format!("t{n}"), f64::from(n))).collect();
+    let ancient = aged(&shop, &made, "ancient", 20.01);
+    let odd = ["refs/treewarden/rescue/odd/20200101T000000Z", "refs/treewarden/rescue/nonsense", "refs/treewarden/rescue/odd/tomorrow"];
+    for name in odd {
+        shop.git(&["update-ref", name, &made]);
+    }
+    let tomorrow = aged(&shop, &made, "tomorrow", -2.0);
+    shop.git(&["symbolic-ref", "refs/treewarden/rescue/link/20200101T000000Z", "refs/heads/main"]);
+    let no_rescue = refer(&shop, "commit", &git(&shop.path, 50.0, &["commit-tree", "-m", "x", "-p", "main", "main^{tree}"]));
+    shop.git(&["pack-refs", "--all", "--prune"]);
+    let going = refs.split_off(9);
+    let mut expected: BTreeMap<String, String> = going.iter().map(|name| (name.clone(), "budget".to_owned())).collect();
+    expected.insert(ancient.clone(), "age".to_owned());
+    let stay: Vec<String> = refs.into_iter().chain(odd.map(str::to_owned)).chain([tomorrow, no_rescue, made]).collect();
+
+    let before = shop.refs("refs");
+    same("a dry run", &expired(&world.pass(0, &["report"])), &expected);
+    same("without reaping", &expired(&world.pass(0, &["run", "--only", "prune,gc"])), &BTreeMap::new());
+    same("refs", &shop.refs("refs"), &before);
+    let dry = world.treewarden(&["report"]).out;
+    assert!(dry.contains("Old rescues to be dropped: 4 (of 3.9 KiB)") && dry.contains("acme/shop  ancient/"), "{dry}");
+    // Somebody may be at work here.
+    shop.set("busy_probe: [\"true\"]");
+    same("a busy repo", &expired(&world.night()), &BTreeMap::new());
+    shop.set("");
+    let report = world.night();
+    same("a night", &expired(&report), &expected);
+    let gone: Vec<&str> = report.repos[0].rescues.expired.iter().map(|rescue| rescue.rescue_ref.as_str()).collect();
+    assert_eq!(gone[..2], [ancient.as_str(), going[2].as_str()], "the oldest first");
+    let left = shop.refs("refs/treewarden/rescue");
+    for name in &stay {
+        assert!(left.contains_key(name), "{name} is gone");
+    }
+    assert_eq!(left.len(), stay.len() + 1, "{left:?}");
+    same("the next night", &expired(&world.night()), &BTreeMap::new());
+    assert_eq!(shop.fsck(), "");
+    let stands: Vec<String> = list(&world).iter().map(|row| row["stands"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(stands.iter().filter(|stands| stands.ends_with(": stays for good")).count(), 6, "{stands:?}");
+}
+
+#[test]
+fn a_tree_that_can_not_go_leaves_one_rescue() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("work");
+    tree.write("new.ts", "new\n").age(31.0);
+    // The probe is asked twice a night; the second time it takes the trash away, and the tree can't go.
+    let (count, trash) = (world.beside("asked"), world.at(".treewarden/trash"));
+    let probe = format!("if [ -e {0} ]; then rm {0}; rmdir {1}; else touch {0}; fi; exit 1", count.display(), trash.display());
+    shop.set(&format!("busy_probe: [sh, -c, '{probe}']"));
+    let mut names = Vec::new();
+    for _ in 0..3 {
+        let report = world.pass(1, &["run"]);
+        let row = report.worktrees().find(|row| row.path == tree.path).unwrap();
+        assert!(matches!(row.outcome, TreeOutcome::Failed(_)), "{row:?}");
+        let refs: Vec<String> = shop.refs("refs/treewarden/rescue").into_keys().collect();
+        assert_eq!(refs.len(), 1, "{refs:?}");
+        names.extend(refs);
+        std::thread::sleep(std::time::Duration::from_millis(1100));
+    }
+    names.dedup();
+    assert_eq!(names.len(), 3, "the newest stands: {names:?}");
+    // Another work is another rescue.
+    tree.write("new.ts", "newer\n").age(31.0);
+    world.pass(1, &["run"]);
+    assert_eq!(shop.refs("refs/treewarden/rescue").len(), 2);
+    shop.set("");
+    world.night();
+    assert_eq!(shop.refs("refs/treewarden/rescue").len(), 2);
+    assert!(!tree.path.exists());
+}
+
+#[test]
+fn a_tree_that_goes_back_takes_its_rescue_along() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("work");
+    tree.write("new.ts", "new\n").age(31.0);
+    let before = work(&tree.path);
+    let (count, locked) = (world.beside("asked"), tree.admin.join("locked"));
+    let probe = format!("if [ -e {0} ]; then touch {1}; else touch {0}; fi; exit 1", count.display(), locked.display());
+    shop.set(&format!("busy_probe: [sh, -c, '{probe}']"));
+    let report = world.night();
+    same("fates", &world.fates(&report), &map(&[("acme/shop worktrees/acme__shop/work", "spared unsaved busy")]));
+    same("the tree", &work(&tree.path), &before);
+    assert_eq!(shop.refs("refs/treewarden"), BTreeMap::new());
+}
+
+#[test]
+fn what_a_rescue_can_not_hold_keeps_the_tree() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let with = |name: &str, change: &dyn Fn(&Tree)| {
+        let tree = shop.tree(name);
+        tree.write("new.ts", "new\n");
+        change(&tree);
+        tree.age(31.0);
+    };
+    with("fifo", &|tree| fifo(&tree.path.join("pipe")));
+    with("socket", &|tree| drop(std::os::unix::net::UnixListener::bind(tree.path.join("s")).unwrap()));
+    with("nested", &|tree| drop(git(&tree.path, 60.0, &["init", "-q", "inner"])));
+    with("unmerged", &|tree| {
+        let [a, b] = ["1\n", "2\n"].map(|text| raw_blob(&shop, text.as_bytes()));
+        let info = world.beside("info");
+        write(&info, format!("100644 {a} 1\tc.ts\n100644 {b} 3\tc.ts\n"));
+        let command = format!("git update-index --index-info < {}", info.display());
+        git(&tree.path, 60.0, &["-c", &format!("alias.x=!{command}"), "x"]);
+    });
+    let report = world.night();
+    let expected: Vec<(String, String)> = ["fifo", "socket", "nested", "unmerged"]
+        .map(|name| (format!("acme/shop worktrees/acme__shop/{name}"), "keep unsaved can't be rescued".to_owned()))
+        .into();
+    same("fates", &world.fates(&report), &expected.into_iter().collect());
+    assert_eq!(shop.refs("refs/treewarden"), BTreeMap::new());
+    for tree in report.worktrees() {
+        assert!(!tree.reasons[0].is_empty() && tree.path.join("new.ts").exists(), "{tree:?}");
+    }
+}

@@ -1,0 +1,143 @@
+//! A file server for the tests: a FUSE file system that passes everything through to a backing folder, and fails as NFS fails.
+//!
+//! What a test does to the mount point is the work of this client; what it does to the backing folder is another client's. The server
+//! runs in threads of the test, so that its faults can be set while treewarden runs. It must never make up a fault that nobody set.
+
+mod faults;
+mod nodes;
+mod server;
+
+pub(crate) use faults::{Call, Fault};
+
+use super::World;
+use faults::Faults;
+use fuser::{BackgroundSession, Config, MountOption};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use server::Server;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// As many calls are served at once: more than the threads of any night.
+const THREADS: usize = 40;
+
+/// How the server behaves from the beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// As an NFS server and its client do: a file that is open is renamed to `.nfs...` when it is deleted, a file deleted by another
+    /// client is stale, and a rename takes no flags. Else as a local disk does.
+    pub(crate) nfs: bool,
+    /// For so long the kernel answers from its cache; with zero every call reaches the server.
+    pub(crate) cache: Duration,
+}
+
+impl Manners {
+    /// A local disk, uncached.
+    pub(crate) const LOCAL: Self = Self { nfs: false, cache: Duration::ZERO };
+    /// NFS, uncached.
+    pub(crate) const NFS: Self = Self { nfs: true, ..Self::LOCAL };
+}
+
+/// What can be changed while it is mounted.
+#[derive(Default)]
+struct Shared {
+    faults: Faults,
+    calls: [AtomicU64; Call::ALL.len()],
+    /// Microseconds that each call takes longer.
+    delay: AtomicU64,
+    /// The volume's size in bytes, or 0 for that of the disk behind it.
+    capacity: AtomicU64,
+}
+
+/// A mounted server; unmounted when the test is over.
+pub(crate) struct Mounted {
+    /// Where the files really stand: what is done there, another client does.
+    pub(crate) backing: PathBuf,
+    mountpoint: PathBuf,
+    shared: Arc<Shared>,
+    session: Option<BackgroundSession>,
+}
+
+impl Mounted {
+    /// Puts the server under a volume that was built on the local disk.
+    pub(crate) fn under(world: &World, manners: Manners) -> Self {
+        let backing = world.beside("backing");
+        std::fs::rename(&world.root, &backing).unwrap();
+        std::fs::create_dir(&world.root).unwrap();
+        Self::mount(&backing, &world.root, manners)
+    }
+
+    /// Mounts `backing` at `mountpoint`.
+    pub(crate) fn mount(backing: &Path, mountpoint: &Path, manners: Manners) -> Self {
+        let shared = Arc::<Shared>::default();
+        let server = Server::new(backing, manners, shared.clone());
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("treewarden-tests".into()), MountOption::DefaultPermissions];
+        config.n_threads = Some(THREADS);
+        let session = fuser::spawn_mount(server, mountpoint, &config);
+        let session = session.unwrap_or_else(|error| {
+            panic!("no FUSE here: {error}; this test needs /dev/fuse, and to be root or have fusermount3 (Debian: fuse3)")
+        });
+        many_descriptors();
+        Self { backing: backing.to_owned(), mountpoint: mountpoint.to_owned(), shared, session: Some(session) }
+    }
+
+    /// A path on the backing folder, as another client sees it.
+    pub(crate) fn behind(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.backing.join(path)
+    }
+
+    /// From now on calls fail as `fault` says.
+    pub(crate) fn set(&self, fault: Fault) {
+        self.shared.faults.set(fault);
+    }
+
+    /// From now on no call fails. Gives how many did.
+    pub(crate) fn heal(&self) -> u64 {
+        self.shared.faults.clear()
+    }
+
+    /// How many calls have failed since the last [`Self::heal`].
+    pub(crate) fn failed(&self) -> u64 {
+        self.shared.faults.failed()
+    }
+
+    /// From now on every call takes so much longer.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.shared.delay.store(delay.as_micros().try_into().unwrap(), Ordering::Relaxed);
+    }
+
+    /// From now on the volume is this large, and as full as its files make it.
+    pub(crate) fn resize(&self, bytes: u64) {
+        self.shared.capacity.store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many calls of each kind there were so far.
+    pub(crate) fn calls(&self) -> BTreeMap<Call, u64> {
+        Call::ALL.into_iter().map(|call| (call, self.shared.calls[call as usize].load(Ordering::Relaxed))).collect()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.heal();
+        // Lazily: a test that panics may have files open.
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.mountpoint).status();
+        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "failed to unmount");
+        drop(self.session.take());
+    }
+}
+
+/// The server holds one descriptor for each file that the kernel knows.
+fn many_descriptors() {
+    let (limit, many) = (getrlimit(Resource::Nofile), 1 << 17);
+    if limit.current.is_some_and(|current| current < many) {
+        let hard = limit.maximum.map(|maximum| maximum.max(many));
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(many), maximum: hard });
+        // Only root may pass the hard limit.
+        raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })).unwrap();
+    }
+}

@@ -1,0 +1,271 @@
+//! Watches every file-system call that the program and its git children make on a volume; kills, or lets a call fail, at a chosen one.
+//!
+//! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call by itself, so that it can't hit "the 700th
+//! change of the volume", and it knows no folders, so that a fault would hit the loading of libraries first. A point is told by what the call
+//! is and not by a number alone, so that it is the same in every night. It must never touch a process that it didn't start.
+
+use super::calls::{Call, Kind, Places, who};
+use super::{Ran, World, read};
+use nix::errno::Errno;
+use nix::libc::{self, user_regs_struct};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+/// A night under the tracer takes a second; a night in which every call fails must end as well.
+const LIMIT: Duration = Duration::from_mins(1);
+/// Waits until it is told to go on, so that the tracer sees the program's first call.
+const STARTER: &str = "read go && exec \"$@\" </dev/null";
+
+/// The `nth` such call, counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Point {
+    pub(crate) call: Call,
+    pub(crate) nth: usize,
+}
+
+/// What to do at a point.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Act<'a> {
+    /// Nothing: only list the calls.
+    Watch,
+    /// Kill everything before the call is made, as when a pod goes.
+    KillAll(&'a Point),
+    /// The same before the n-th call that changes anything, counted from 1.
+    KillAllBefore(usize),
+    /// Kill the program alone, as the kernel does when memory is short.
+    Kill(&'a Point),
+    /// Let the call fail.
+    Once(&'a Point, Errno),
+    /// Let it and all later calls that can meet this error fail.
+    Lasting(&'a Point, Errno),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Traced {
+    pub(crate) ran: Ran,
+    /// Every call on the volume, in order.
+    pub(crate) calls: Vec<Call>,
+    /// How many of them were made before the point; none when it never came.
+    pub(crate) hit: Option<usize>,
+    /// It did not end by itself.
+    pub(crate) hung: bool,
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Call { who, name, path, .. } = &self.call;
+        write!(f, "{who}: {name} {path} #{}", self.nth)
+    }
+}
+
+/// Every call as the point at which it stands.
+pub(crate) fn points(calls: &[Call]) -> Vec<Point> {
+    let mut seen: HashMap<&Call, usize> = HashMap::new();
+    let point = |call| {
+        let nth = seen.entry(call).and_modify(|nth| *nth += 1).or_insert(1);
+        Point { call: call.clone(), nth: *nth }
+    };
+    calls.iter().map(point).collect()
+}
+
+impl World {
+    /// Runs the program on this volume under the tracer.
+    pub(crate) fn trace(&self, arguments: &[&str], act: Act<'_>) -> Traced {
+        let program = ["-c", STARTER, "sh", env!("CARGO_BIN_EXE_treewarden")];
+        let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let mut command = self.command("sh", &[&program, arguments].concat());
+        command.stdin(std::process::Stdio::piped()).stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
+        #[expect(clippy::zombie_processes, reason = "the tracer waits for it, and for all its children")]
+        let mut child = command.spawn().unwrap();
+        let main = Pid::from_raw(child.id().cast_signed());
+        let options = Options::PTRACE_O_TRACESYSGOOD
+            | Options::PTRACE_O_TRACECLONE
+            | Options::PTRACE_O_TRACEFORK
+            | Options::PTRACE_O_TRACEVFORK
+            | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_EXITKILL;
+        ptrace::seize(main, options).unwrap();
+        ptrace::interrupt(main).unwrap();
+        let mut starter = child.stdin.take().unwrap();
+        let (done, watched) = mpsc::channel::<()>();
+        let watchdog = std::thread::spawn(move || {
+            let hung = watched.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
+            hung && kill(main, Signal::SIGKILL).is_ok()
+        });
+        let [root, scratch] = [&self.root, &self.beside("scratch")].map(|path| path.canonicalize().unwrap());
+        let mut tracer = Tracer {
+            places: Places { root, scratch },
+            main,
+            act,
+            tracees: HashMap::new(),
+            calls: Vec::new(),
+            seen: 0,
+            hit: None,
+            held: None,
+        };
+        starter.write_all(b"\n").unwrap();
+        let code = tracer.follow();
+        drop(done);
+        let hung = watchdog.join().unwrap();
+        Traced { ran: Ran { code, out: read(&mut out), err: read(&mut err) }, calls: tracer.calls, hit: tracer.hit, hung }
+    }
+}
+
+/// A thread or process that is followed.
+struct Tracee {
+    who: Arc<str>,
+    /// It is between the entry of a system call and its end.
+    inside: bool,
+    /// What the call at hand shall answer.
+    answer: Option<Errno>,
+}
+
+struct Tracer<'a> {
+    places: Places,
+    main: Pid,
+    act: Act<'a>,
+    tracees: HashMap<Pid, Tracee>,
+    calls: Vec<Call>,
+    /// How many calls like the point's there were.
+    seen: usize,
+    hit: Option<usize>,
+    /// Stays where it stands until the program is gone: would it outlive it?
+    held: Option<Pid>,
+}
+
+impl Tracer<'_> {
+    /// Follows all to their end, and gives the program's exit code.
+    fn follow(&mut self) -> i32 {
+        let mut code = -1;
+        let whose = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+        loop {
+            match waitpid(None, Some(whose)) {
+                Ok(WaitStatus::PtraceSyscall(pid)) => self.stopped_at_call(pid),
+                Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
+                    if event == libc::PTRACE_EVENT_EXEC {
+                        let who = who(pid);
+                        self.tracee(pid).who = who;
+                    }
+                    // A new one, or one that was told to stop.
+                    self.tracee(pid);
+                    resume(pid, None);
+                }
+                Ok(WaitStatus::Stopped(pid, signal)) => resume(pid, Some(signal)),
+                Ok(WaitStatus::Exited(pid, status)) => self.ended(pid, status, &mut code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => self.ended(pid, 128 + signal as i32, &mut code),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::ECHILD) => return code,
+                Err(error) => panic!("failed to wait: {error}"),
+            }
+        }
+    }
+
+    fn ended(&mut self, pid: Pid, with: i32, code: &mut i32) {
+        self.tracees.remove(&pid);
+        if pid == self.main {
+            *code = with;
+            self.held.take().into_iter().for_each(|held| resume(held, None));
+            if !matches!(self.act, Act::Kill(_)) {
+                for left in self.tracees.keys() {
+                    let _gone = kill(*left, Signal::SIGKILL);
+                }
+            }
+        }
+    }
+
+    fn tracee(&mut self, pid: Pid) -> &mut Tracee {
+        self.tracees.entry(pid).or_insert_with(|| Tracee { who: who(pid), inside: false, answer: None })
+    }
+
+    fn stopped_at_call(&mut self, pid: Pid) {
+        let tracee = self.tracee(pid);
+        if tracee.inside {
+            tracee.inside = false;
+            if let Some(errno) = tracee.answer.take()
+                && let Ok(mut regs) = ptrace::getregs(pid)
+            {
+                regs.rax = i64::from(-(errno as i32)).cast_unsigned();
+                let _gone = ptrace::setregs(pid, regs);
+            }
+        } else if let Ok(regs) = ptrace::getregs(pid) {
+            // What a new thread reports first may be the end of the call that made it.
+            let entry = regs.rax.cast_signed() == -i64::from(libc::ENOSYS);
+            tracee.inside = entry;
+            let who = tracee.who.clone();
+            // A kill is before a change: what only looks is of no interest to it.
+            let kills = matches!(self.act, Act::Kill(_) | Act::KillAll(_) | Act::KillAllBefore(_));
+            if entry && let Some(call) = self.places.call(pid, &who, &regs, |kind| !kills || kind.changes()) {
+                self.made(pid, regs, call);
+            }
+        }
+        if self.held == Some(pid) {
+            return;
+        }
+        if self.is_done() && !self.tracee(pid).inside {
+            let _gone = ptrace::detach(pid, None);
+        } else {
+            resume(pid, None);
+        }
+    }
+
+    /// What fails once has failed: the rest of the night is nobody's business, and faster without us.
+    fn is_done(&self) -> bool {
+        matches!(self.act, Act::Once(..)) && self.hit.is_some() && self.tracees.values().all(|tracee| tracee.answer.is_none())
+    }
+
+    fn made(&mut self, pid: Pid, mut regs: user_regs_struct, call: Call) {
+        let here = match self.act {
+            Act::Watch => false,
+            Act::KillAllBefore(number) => {
+                self.seen += usize::from(call.kind.changes());
+                self.hit.is_none() && self.seen == number
+            }
+            Act::KillAll(point) | Act::Kill(point) | Act::Once(point, _) | Act::Lasting(point, _) => {
+                self.seen += usize::from(call == point.call);
+                self.hit.is_none() && call == point.call && self.seen == point.nth
+            }
+        };
+        if here {
+            self.hit = Some(self.calls.len());
+        }
+        let fails = match self.act {
+            Act::Once(_, errno) => here.then_some(errno),
+            Act::Lasting(_, errno) => (self.hit.is_some() && call.kind.can_meet(errno)).then_some(errno),
+            _ => None,
+        };
+        if let Some(errno) = fails {
+            self.tracee(pid).answer = Some(errno);
+            // A close that fails has closed all the same.
+            if call.kind != Kind::Close {
+                regs.orig_rax = u64::MAX;
+                let _gone = ptrace::setregs(pid, regs);
+            }
+        }
+        match self.act {
+            Act::KillAll(_) | Act::KillAllBefore(_) if here => {
+                for pid in std::iter::once(self.main).chain(self.tracees.keys().copied()) {
+                    let _gone = kill(pid, Signal::SIGKILL);
+                }
+            }
+            Act::Kill(_) if here => {
+                kill(self.main, Signal::SIGKILL).unwrap();
+                self.held = Some(pid);
+            }
+            _ => {}
+        }
+        self.calls.push(call);
+    }
+}
+
+fn resume(pid: Pid, signal: Option<Signal>) {
+    // It may have been killed meanwhile: then its end is reported next.
+    let _gone = ptrace::syscall(pid, signal);
+}

@@ -1,0 +1,832 @@
+//! The verdict sees what git does not: one table of trees, each in a state in which something is easily lost, and the fate it must have.
+//!
+//! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. Whatever goes as unsaved must be held whole by its
+//! rescue, whatever stays must be untouched, and no commit that a row names may be lost, whatever becomes of the tree.
+
+use super::support::repo::{Repo, Tree};
+use super::support::snapshot::snapshot;
+use super::support::{World, age_all, fifo, git, git_bytes, remove, same, try_git, write};
+use rayon::prelude::*;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use treewarden::report::{RunReport, TreeOutcome};
+
+const DIRTY: &str = "reap unsaved uncommitted work";
+const LONELY: &str = "reap unsaved unsaved commits";
+const MERGED: &str = "reap landed merged";
+const SAVED: &str = "reap saved saved on its branch";
+const BLOCKED: &str = "keep landed can't be rescued";
+const BLOCKED_DIRTY: &str = "keep unsaved can't be rescued";
+const UNDER_WAY: &str = "keep in progress";
+const UNKNOWN: &str = "unknown";
+
+/// A row's tree while it is made, 99 days idle in the end.
+struct At<'a> {
+    repo: &'a Repo<'a>,
+    tree: &'a Tree,
+    lonely: RefCell<Vec<String>>,
+}
+
+/// Does to a fresh tree what the row's name says.
+type Make = fn(&At<'_>);
+/// Its name, its fate, and how it is made.
+type Row = (&'static str, &'static str, Make);
+
+/// A repo of the table, what is done to it first, and its trees.
+struct Group {
+    name: &'static str,
+    prepare: fn(&Repo<'_>),
+    rows: &'static [Row],
+}
+
+impl At<'_> {
+    fn git(&self, arguments: &[&str]) -> String {
+        self.tree.git(arguments)
+    }
+
+    fn write(&self, file: &str, text: &str) -> &Self {
+        self.tree.write(file, text);
+        self
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.tree.path.join(file)
+    }
+
+    /// A commit on top of HEAD that nothing names yet. It must outlive the tree.
+    fn lonely(&self, message: &str) -> String {
+        let commit = self.git(&["commit-tree", "-p", "HEAD", "-m", message, "HEAD^{tree}"]);
+        self.must_live(&commit);
+        commit
+    }
+
+    fn must_live(&self, commit: &str) {
+        self.lonely.borrow_mut().push(commit.to_owned());
+    }
+
+    /// Writes a commit into a file of the admin folder that nothing else does.
+    fn only_in(&self, file: &str) {
+        let commit = self.lonely(file);
+        write(&self.tree.admin.join(file), commit + "\n");
+    }
+}
+
+fn nothing(_: &Repo<'_>) {}
+
+/// What flags, ignore rules and settings hide from `git status`, or what it shows and people forget.
+const FILES: Group = Group {
+    name: "files",
+    prepare: |repo| {
+        write(&repo.git_dir("info/exclude"), "*\n");
+        write(&repo.world.beside("excludes"), "*.secret\n");
+        repo.git(&["config", "core.excludesFile", repo.world.beside("excludes").to_str().unwrap()]);
+        repo.git(&["config", "status.showUntrackedFiles", "no"]);
+        write(&repo.path.join("folder/file.ts"), "in a folder\n");
+        symlink("README.md", repo.path.join("link")).unwrap();
+        repo.git(&["add", "-f", "folder", "link"]);
+        repo.git(&["commit", "-q", "-m", "More"]);
+        repo.push();
+    },
+    rows: &[
+        ("clean", MERGED, |_| {}),
+        ("excluded-by-a-star", DIRTY, |at| {
+            at.write("new.ts", "only here\n");
+            assert_eq!(at.git(&["status", "--porcelain", "-uall"]), "");
+        }),
+        ("excluded-by-the-user", DIRTY, |at| {
+            at.write("keys.secret", "only here\n");
+        }),
+        ("assumed-and-gone", DIRTY, |at| {
+            at.git(&["update-index", "--assume-unchanged", "README.md"]);
+            remove(&at.path("README.md"));
+        }),
+        ("skipped-and-another-mode", DIRTY, |at| {
+            at.git(&["update-index", "--skip-worktree", "README.md"]);
+            fs::set_permissions(at.path("README.md"), fs::Permissions::from_mode(0o755)).unwrap();
+        }),
+        ("skipped-and-staged", DIRTY, |at| {
+            at.write("README.md", "staged\n").git(&["add", "README.md"]);
+            at.git(&["update-index", "--skip-worktree", "README.md"]);
+            remove(&at.path("README.md"));
+        }),
+        ("staged-then-deleted", DIRTY, |at| {
+            at.write("new.ts", "only in the index\n").git(&["add", "-f", "new.ts"]);
+            remove(&at.path("new.ts"));
+        }),
+        ("staged-then-as-before", DIRTY, |at| {
+            at.write("README.md", "only in the index\n").git(&["add", "README.md"]);
+            at.write("README.md", "# A repo\n");
+        }),
+        ("staged-mode", DIRTY, |at| {
+            at.git(&["update-index", "--chmod=+x", "README.md"]);
+        }),
+        ("to-be-added", DIRTY, |at| {
+            at.write("new.ts", "new\n").git(&["add", "-f", "-N", "new.ts"]);
+        }),
+        ("to-be-added-and-gone", DIRTY, |at| {
+            at.write("new.ts", "new\n").git(&["add", "-f", "-N", "new.ts"]);
+            remove(&at.path("new.ts"));
+        }),
+        ("removed-from-the-index", DIRTY, |at| {
+            at.git(&["rm", "-q", "--cached", "README.md"]);
+        }),
+        ("same-size-and-time", DIRTY, |at| {
+            let before = fs::metadata(at.path("README.md")).unwrap().modified().unwrap();
+            at.write("README.md", "# a REPO\n");
+            fs::File::options().write(true).open(at.path("README.md")).unwrap().set_modified(before).unwrap();
+        }),
+        ("through-a-hard-link", DIRTY, |at| {
+            let other = at.repo.world.beside("other-link");
+            fs::hard_link(at.path("README.md"), &other).unwrap();
+            write(&other, "# a REPO\n");
+        }),
+        ("hard-linked", MERGED, |at| fs::hard_link(at.path("README.md"), at.repo.world.beside("link-to-a-clean-file")).unwrap()),
+        ("link-for-file", DIRTY, |at| {
+            remove(&at.path("README.md"));
+            symlink("# A repo", at.path("README.md")).unwrap();
+        }),
+        ("file-for-link", DIRTY, |at| {
+            remove(&at.path("link"));
+            at.write("link", "README.md");
+        }),
+        ("folder-for-file", DIRTY, |at| {
+            remove(&at.path("README.md"));
+            at.write("README.md/notes", "mine\n");
+        }),
+        ("file-for-folder", DIRTY, |at| {
+            remove(&at.path("folder"));
+            at.write("folder", "mine\n");
+        }),
+        ("link-for-folder", DIRTY, |at| {
+            fs::rename(at.path("folder"), at.path("elsewhere")).unwrap();
+            symlink("elsewhere", at.path("folder")).unwrap();
+        }),
+        ("other-case", DIRTY, |at| {
+            at.write("readme.md", "mine\n");
+        }),
+        ("other-spelling", DIRTY, |at| {
+            // An ä in one character and in two.
+            at.write("b\u{e4}r", "one\n").write("ba\u{308}r", "two\n");
+        }),
+        ("dot-git-in-capitals", BLOCKED, |at| {
+            at.write("sub/.GIT/config", "a repo for other systems\n");
+        }),
+        ("only-empty-folders", MERGED, |at| fs::create_dir_all(at.path("hollow/inner")).unwrap()),
+        ("not-a-git-mode", MERGED, |at| fs::set_permissions(at.path("README.md"), fs::Permissions::from_mode(0o600)).unwrap()),
+        ("among-ignored-files", DIRTY, |at| {
+            at.write(".claude/notes.md", "what I learned\n").write("ignored/.env", "KEY=only-here\n");
+            write(&at.path("ignored/app.sqlite"), [b"SQLite format 3\0".as_slice(), &[0, 255, 7]].concat());
+        }),
+        ("socket", BLOCKED, |at| drop(std::os::unix::net::UnixListener::bind(at.path("s")).unwrap())),
+        ("pipe", BLOCKED, |at| fifo(&at.path("ignored.log"))),
+    ],
+};
+
+/// What attributes turn files into on their way to the index and back.
+const FILTERS: Group = Group {
+    name: "filters",
+    prepare: |repo| {
+        let lines = "*.crlf text eol=crlf\n*.id ident\n*.wide working-tree-encoding=UTF-16LE-BOM\n*.up filter=up\n*.cut filter=cut\n";
+        write(&repo.path.join(".gitattributes"), lines);
+        for (file, text) in [("a.crlf", "one\ntwo\n"), ("a.id", "$Id$\n"), ("a.up", "shout\n"), ("a.cut", "kept\n")] {
+            write(&repo.path.join(file), text);
+        }
+        write(&repo.path.join("a.wide"), "\u{feff}wide\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+        repo.git(&["config", "filter.up.clean", "tr A-Z a-z"]);
+        repo.git(&["config", "filter.up.smudge", "tr a-z A-Z"]);
+        repo.git(&["config", "filter.cut.clean", "head -n 1"]);
+        repo.commit(60.0, "b.ts", "1\n");
+        repo.push();
+    },
+    rows: &[
+        // What `$Id$` and other encodings stand for can't be told here: such files count as work.
+        ("as-checked-out", DIRTY, |at| {
+            assert_eq!(fs::read(at.path("a.crlf")).unwrap(), b"one\r\ntwo\r\n");
+            at.git(&["update-index", "--refresh"]);
+        }),
+        ("what-a-filter-drops", DIRTY, |at| {
+            at.write("a.cut", "kept\nmeasured for a week\n").git(&["add", "a.cut"]);
+            assert_eq!(at.git(&["status", "--porcelain"]), "");
+        }),
+    ],
+};
+
+/// Line endings alone are no work.
+const ENDINGS: Group = Group {
+    name: "endings",
+    prepare: |repo| {
+        write(&repo.path.join(".gitattributes"), "*.crlf text eol=crlf\n");
+        repo.commit(60.0, "a.crlf", "one\ntwo\n");
+        repo.push();
+    },
+    rows: &[
+        ("as-checked-out", MERGED, |at| {
+            assert_eq!(fs::read(at.path("a.crlf")).unwrap(), b"one\r\ntwo\r\n");
+        }),
+        ("mixed", DIRTY, |at| {
+            at.write("a.crlf", "one\ntwo\r\n").git(&["add", "a.crlf"]);
+            assert_eq!(at.git(&["status", "--porcelain"]), "");
+        }),
+        ("converted", DIRTY, |at| {
+            at.write("README.md", "# A repo\r\n");
+        }),
+    ],
+};
+
+/// What a sparse checkout leaves out, and what it does not see.
+const SPARSE: Group = Group {
+    name: "sparse",
+    prepare: |repo| {
+        for file in ["docs/a.md", "src/b.ts", "src/deep/c.ts"] {
+            write(&repo.path.join(file), "1\n");
+        }
+        repo.commit(60.0, "d.ts", "1\n");
+        repo.push();
+        repo.git(&["config", "extensions.worktreeConfig", "true"]);
+    },
+    rows: &[
+        ("cone", MERGED, |at| {
+            at.git(&["sparse-checkout", "set", "--cone", "docs"]);
+            assert!(!at.path("src").exists());
+        }),
+        ("written-outside-the-cone", DIRTY, |at| {
+            at.git(&["sparse-checkout", "set", "--cone", "docs"]);
+            at.write("src/new.ts", "only here\n");
+        }),
+        ("edited-outside-the-cone", DIRTY, |at| {
+            at.git(&["sparse-checkout", "set", "--cone", "docs"]);
+            at.write("src/b.ts", "edited\n");
+        }),
+        ("staged-outside-the-cone", DIRTY, |at| {
+            at.write("src/b.ts", "staged\n").git(&["add", "src/b.ts"]);
+            at.git(&["update-index", "--skip-worktree", "src/b.ts"]);
+            remove(&at.path("src/b.ts"));
+        }),
+        ("sparse-index", UNKNOWN, |at| {
+            at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
+            assert!(at.git(&["ls-files", "--sparse"]).contains("src/\n") || at.git(&["ls-files", "--sparse"]).ends_with("src/"));
+        }),
+    ],
+};
+
+/// What git writes into an index besides its entries.
+const INDEXES: Group = Group {
+    name: "indexes",
+    prepare: nothing,
+    rows: &[
+        ("version-4", MERGED, |at| {
+            at.git(&["update-index", "--index-version", "4"]);
+        }),
+        ("version-4-dirty", DIRTY, |at| {
+            at.git(&["update-index", "--index-version", "4"]);
+            at.write("README.md", "edited\n");
+        }),
+        ("no-checksum", MERGED, |at| {
+            at.git(&["-c", "index.skipHash=true", "update-index", "--force-write-index"]);
+        }),
+        ("untracked-cache", DIRTY, |at| {
+            at.git(&["update-index", "--force-untracked-cache"]);
+            at.git(&["status"]);
+            at.write("ignored/new.ts", "new\n");
+        }),
+        ("fsmonitor", DIRTY, |at| {
+            at.git(&["-c", "core.fsmonitor=true", "update-index", "--fsmonitor"]);
+            at.git(&["update-index", "--fsmonitor-valid", "README.md"]);
+            at.write("README.md", "edited\n");
+        }),
+        ("many-threads", MERGED, |at| {
+            at.git(&["-c", "index.threads=4", "-c", "core.preloadIndex=true", "update-index", "--force-write-index"]);
+        }),
+        ("split", UNKNOWN, |at| {
+            at.git(&["update-index", "--split-index"]);
+        }),
+        ("none", DIRTY, |at| remove(&at.tree.admin.join("index"))),
+    ],
+};
+
+/// Commits that only the tree keeps, and commits that something else does.
+const COMMITS: Group = Group {
+    name: "commits",
+    prepare: nothing,
+    rows: &[
+        ("orig-head", LONELY, |at| at.only_in("ORIG_HEAD")),
+        ("rebase-head", LONELY, |at| at.only_in("REBASE_HEAD")),
+        ("autostash", LONELY, |at| at.only_in("MERGE_AUTOSTASH")),
+        ("bisect-head", LONELY, |at| at.only_in("BISECT_HEAD")),
+        ("fetch-head", LONELY, |at| {
+            let other = at.repo.world.beside("other-clone");
+            git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
+            git(&other, 60.0, &["commit", "-q", "--allow-empty", "-m", "Fetched by URL"]);
+            at.git(&["fetch", "-q", other.to_str().unwrap(), "HEAD"]);
+            at.must_live(&at.git(&["rev-parse", "FETCH_HEAD"]));
+        }),
+        ("worktree-ref", LONELY, |at| {
+            let commit = at.lonely("Under a private ref");
+            at.git(&["update-ref", "refs/worktree/mine/deep", &commit]);
+        }),
+        ("bisect-ref", LONELY, |at| {
+            let commit = at.lonely("Left by a bisect");
+            at.git(&["update-ref", "refs/bisect/bad", &commit]);
+        }),
+        ("rewritten-ref", LONELY, |at| {
+            let commit = at.lonely("Left by a rebase");
+            at.git(&["update-ref", "refs/rewritten/onto", &commit]);
+        }),
+        ("private-log", LONELY, |at| {
+            let commit = at.lonely("Once under a private ref");
+            at.git(&["update-ref", "--create-reflog", "refs/worktree/mine", &commit]);
+            at.git(&["update-ref", "refs/worktree/mine", "HEAD"]);
+        }),
+        ("private-blob", UNKNOWN, |at| {
+            write(&at.repo.world.beside("blob"), "a note\n");
+            let blob = at.git(&["hash-object", "-w", at.repo.world.beside("blob").to_str().unwrap()]);
+            at.git(&["update-ref", "refs/worktree/note", &blob]);
+        }),
+        ("private-tag", UNKNOWN, |at| {
+            at.git(&["tag", "-a", "-m", "Why it matters", "for-a-moment"]);
+            at.git(&["update-ref", "refs/worktree/tag", &at.git(&["rev-parse", "for-a-moment"])]);
+            at.git(&["tag", "-d", "for-a-moment"]);
+        }),
+        ("deleted-branch", LONELY, |at| {
+            at.git(&["checkout", "-q", "-b", "for-an-hour"]);
+            at.tree.commit("a.ts", "1\n");
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+            at.git(&["checkout", "-q", "deleted-branch"]);
+            at.git(&["branch", "-q", "-D", "for-an-hour"]);
+        }),
+        ("amended", MERGED, |at| {
+            // The branch's own reflog has it, and stays as long as any reflog.
+            at.tree.commit("a.ts", "1\n").git(&["reset", "-q", "--hard", "HEAD~1"]);
+        }),
+        ("stash", LONELY, |at| {
+            at.write("README.md", "put aside\n").git(&["stash", "-q"]);
+        }),
+        ("stash-detached", LONELY, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.git(&["commit", "-q", "--allow-empty", "-m", "On no branch"]);
+            at.git(&["branch", "-f", "stash-detached", "HEAD"]);
+            at.write("README.md", "put aside\n").git(&["stash", "-q"]);
+        }),
+        ("only-a-stash-reaches", LONELY, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("b.ts", "1\n");
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+            at.write("README.md", "put aside\n").git(&["stash", "-q"]);
+            at.git(&["checkout", "-q", "only-a-stash-reaches"]);
+        }),
+        ("tagged", SAVED, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("c.ts", "1\n").git(&["tag", "v1"]);
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+        }),
+        ("on-a-remote", SAVED, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("d.ts", "1\n").git(&["push", "-q", "origin", "HEAD:refs/heads/elsewhere"]);
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+        }),
+        // The ref stays in the repo, whether or not anybody still fetches it.
+        ("on-a-remote-that-is-gone", SAVED, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("e.ts", "1\n").git(&["update-ref", "refs/remotes/gone/main", "HEAD"]);
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+        }),
+        ("noted", SAVED, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("f.ts", "1\n").git(&["update-ref", "refs/notes/mine", "HEAD"]);
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+        }),
+        // Called as the upstream's branch is for short, and yet nobody's but this repo's.
+        ("branch-named-as-a-remotes", SAVED, |at| {
+            at.tree.commit("g.ts", "1\n").git(&["branch", "origin/main"]);
+        }),
+        ("tag-named-as-a-remotes", SAVED, |at| {
+            at.tree.commit("h.ts", "1\n").git(&["tag", "origin/main"]);
+        }),
+        ("rescued-before", LONELY, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("i.ts", "1\n").git(&["update-ref", "refs/treewarden/rescue/x/20200101T000000Z", "HEAD"]);
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+        }),
+    ],
+};
+
+/// Repos and worktrees within a tree: their commits are nobody else's.
+const NESTED: Group = Group {
+    name: "nested",
+    prepare: |repo| {
+        write(&repo.path.join("Cargo.toml"), "[package]\n");
+        repo.commit(60.0, "lib.rs", "\n");
+        repo.push();
+    },
+    rows: &[
+        ("untracked", BLOCKED, |at| {
+            git(&at.tree.path, 60.0, &["init", "-q", "inner"]);
+        }),
+        ("ignored", BLOCKED, |at| {
+            git(&at.tree.path, 60.0, &["init", "-q", "ignored/deep/inner"]);
+        }),
+        ("with-a-git-file", BLOCKED, |at| {
+            git(
+                &at.tree.path,
+                60.0,
+                &["init", "-q", "--separate-git-dir", at.repo.world.beside("apart.git").to_str().unwrap(), "ignored/inner"],
+            );
+        }),
+        ("with-a-git-link", BLOCKED, |at| {
+            fs::create_dir_all(at.path("ignored/inner")).unwrap();
+            symlink("/nowhere", at.path("ignored/inner/.git")).unwrap();
+        }),
+        ("bare", DIRTY, |at| {
+            git(
+                &at.tree.path,
+                60.0,
+                &["clone", "-q", "--bare", "--no-hardlinks", "--template=", at.repo.path.to_str().unwrap(), "ignored/bare.git"],
+            );
+        }),
+        ("worktree-of-another-repo", BLOCKED_DIRTY, |at| {
+            let other = Repo::clone(at.repo.world, "acme/not-enrolled");
+            other.git(&["worktree", "add", "-q", "--detach", at.path("ignored/theirs").to_str().unwrap()]);
+        }),
+        ("in-node-modules", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}");
+            git(&at.tree.path, 60.0, &["init", "-q", "node_modules/left-pad"]);
+        }),
+        ("deep-in-node-modules", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            git(&at.tree.path, 60.0, &["init", "-q", "node_modules/a/node_modules/b"]);
+        }),
+        ("bare-in-node-modules", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            git(&at.tree.path, 60.0, &["init", "-q", "--bare", "--template=", "node_modules/a/node_modules/b"]);
+        }),
+        ("in-target", BLOCKED, |at| {
+            at.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55");
+            git(&at.tree.path, 60.0, &["init", "-q", "target/debug/build/x/out/checkout"]);
+        }),
+        ("in-venv-src", BLOCKED, |at| {
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".gitignore", ".venv/\n");
+            at.git(&["checkout", "-q", ".gitignore"]);
+            git(&at.tree.path, 60.0, &["init", "-q", ".venv/src/pkg"]);
+        }),
+        ("in-site-packages", BLOCKED, |at| {
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
+            git(&at.tree.path, 60.0, &["init", "-q", ".venv/lib/python3.11/site-packages/pkg"]);
+        }),
+        ("worktree-in-node-modules", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            let other = at.repo.world.beside("somewhere-else");
+            git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
+            git(&other, 60.0, &["worktree", "add", "-q", "--detach", at.path("node_modules/a/lib/wt").to_str().unwrap()]);
+        }),
+    ],
+};
+
+/// Submodules: their repos stand in the admin folder.
+const SUBMODULES: Group = Group {
+    name: "submodules",
+    prepare: |repo| {
+        let origin = Repo::clone(repo.world, "acme/library");
+        remove(&origin.path);
+        let origin = repo.world.beside("origins/acme__library.git");
+        repo.git(&["submodule", "--quiet", "add", origin.to_str().unwrap(), "sub"]);
+        repo.git(&["commit", "-q", "-m", "A submodule"]);
+        repo.push();
+    },
+    rows: &[
+        ("never-filled", MERGED, |_| {}),
+        ("folder-gone", MERGED, |at| remove(&at.path("sub"))),
+        ("filled", BLOCKED_DIRTY, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+        }),
+        ("unpushed", BLOCKED_DIRTY, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            git(&at.path("sub"), 60.0, &["commit", "-q", "--allow-empty", "-m", "Only here"]);
+            at.git(&["add", "sub"]);
+        }),
+        ("dirty", BLOCKED_DIRTY, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            at.write("sub/README.md", "edited\n");
+        }),
+        ("emptied", BLOCKED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
+        }),
+        ("cloned-by-hand", BLOCKED_DIRTY, |at| {
+            git(
+                &at.tree.path,
+                60.0,
+                &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
+            );
+        }),
+        ("absorbed", BLOCKED_DIRTY, |at| {
+            git(
+                &at.tree.path,
+                60.0,
+                &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
+            );
+            at.git(&["submodule", "--quiet", "absorbgitdirs"]);
+        }),
+        ("files-without-a-repo", BLOCKED_DIRTY, |at| {
+            at.write("sub/notes.md", "mine\n");
+        }),
+        ("staged-pointer", DIRTY, |at| {
+            at.git(&["update-index", "--cacheinfo", &format!("160000,{},sub", "1".repeat(40))]);
+        }),
+    ],
+};
+
+/// Large files by pointer: their content stands in the repo's `lfs/objects`, or nowhere but in the tree.
+const LFS: Group = Group {
+    name: "lfs",
+    prepare: |repo| {
+        // What git-lfs's own filter does, in a few lines of shell, and for some files not to the end.
+        let store = "d=$(git rev-parse --path-format=absolute --git-common-dir)/lfs; mkdir -p $d; t=$(mktemp -p $d); cat > $t; \
+                     o=$(sha256sum < $t | cut -c -64); s=$(stat -c %s $t); \
+                     p=$d/objects/$(echo $o | cut -c -2)/$(echo $o | cut -c 3-4); mkdir -p $p; \
+                     case $(cat $t) in *'not stored') ;; *'cut short') echo cut > $p/$o;; *) mv $t $p/$o;; esac; \
+                     printf 'version https://git-lfs.github.com/spec/v1\\noid sha256:%s\\nsize %s\\n' $o $s";
+        repo.git(&["config", "filter.lfs.clean", store]);
+        write(&repo.path.join(".gitattributes"), "*.bin filter=lfs\n");
+        repo.commit(60.0, "big.bin", "a very large file indeed\n");
+        repo.push();
+        assert!(repo.git(&["show", "HEAD:big.bin"]).starts_with("version https://git-lfs"));
+    },
+    rows: &[
+        // `GIT_LFS_SKIP_SMUDGE=1`, or no git-lfs here at all.
+        ("pointer", MERGED, |at| assert!(fs::read_to_string(at.path("big.bin")).unwrap().starts_with("version https"))),
+        ("content", MERGED, |at| {
+            at.write("big.bin", "a very large file indeed\n").git(&["add", "big.bin"]);
+            assert_eq!(at.git(&["status", "--porcelain"]), "");
+        }),
+        ("edited", DIRTY, |at| {
+            at.write("big.bin", "a very large file INDEED\n");
+        }),
+        ("staged", DIRTY, |at| {
+            at.write("big.bin", "another very large file\n").git(&["add", "big.bin"]);
+        }),
+        ("committed", SAVED, |at| {
+            at.tree.commit("own.bin", "a large file of mine\n");
+        }),
+        ("committed-and-not-stored", DIRTY, |at| {
+            at.tree.commit("lost.bin", "a large file, not stored\n");
+        }),
+        ("committed-and-stored-in-part", DIRTY, |at| {
+            at.tree.commit("cut.bin", "a large file, cut short\n");
+        }),
+    ],
+};
+
+/// Git is in the middle of something.
+const UNDER_WAYS: Group = Group {
+    name: "under-way",
+    prepare: |repo| {
+        for n in 1..=3 {
+            repo.commit(60.0, "README.md", &format!("{n}\n"));
+        }
+        repo.git(&["branch", "others"]);
+        repo.git(&["reset", "-q", "--hard", "origin/main"]);
+    },
+    rows: &[
+        ("several-picks", UNDER_WAY, |at| {
+            at.tree.commit("README.md", "mine\n");
+            stops(at, &["cherry-pick", "others~2", "others~1"]);
+            at.write("README.md", "1\n").git(&["add", "README.md"]);
+            at.git(&["commit", "-q", "-m", "The first"]);
+            assert!(at.tree.admin.join("sequencer").exists() && !at.tree.admin.join("CHERRY_PICK_HEAD").exists());
+        }),
+        ("rebase-by-am", UNDER_WAY, |at| {
+            at.tree.commit("README.md", "mine\n");
+            stops(at, &["rebase", "--apply", "others"]);
+            assert!(at.tree.admin.join("rebase-apply").exists());
+        }),
+        ("rebase-to-edit", UNDER_WAY, |at| {
+            at.tree.commit("a.ts", "1\n");
+            at.git(&["-c", "sequence.editor=sed -i s/^pick/edit/", "rebase", "-q", "-i", "HEAD~1"]);
+            assert_eq!(at.git(&["status", "--porcelain"]), "");
+        }),
+        ("merge-not-committed", UNDER_WAY, |at| {
+            at.tree.commit("a.ts", "1\n");
+            at.git(&["merge", "-q", "--no-commit", "others"]);
+        }),
+        ("merge-of-a-dirty-tree", UNDER_WAY, |at| {
+            at.tree.commit("README.md", "mine\n");
+            at.write("package.json", "{\"put\": \"aside\"}\n");
+            stops(at, &["merge", "--autostash", "others"]);
+            at.must_live(&at.git(&["rev-parse", "MERGE_AUTOSTASH"]));
+        }),
+        ("merge-of-notes", UNDER_WAY, |at| {
+            at.git(&["notes", "--ref", "mine", "add", "-m", "mine"]);
+            at.git(&["notes", "--ref", "theirs", "add", "-m", "theirs"]);
+            stops(at, &["notes", "--ref", "mine", "merge", "theirs"]);
+            assert!(at.tree.admin.join("NOTES_MERGE_WORKTREE").exists());
+        }),
+        ("head-being-written", UNDER_WAY, |at| write(&at.tree.admin.join("HEAD.lock"), "")),
+        ("unmerged-only", BLOCKED_DIRTY, |at| {
+            at.tree.commit("README.md", "mine\n");
+            stops(at, &["merge", "others"]);
+            remove(&at.tree.admin.join("MERGE_HEAD"));
+        }),
+        ("squashed-not-committed", DIRTY, |at| {
+            at.git(&["merge", "-q", "--squash", "others"]);
+        }),
+    ],
+};
+
+/// Runs a git that must stop half-way.
+fn stops(at: &At<'_>, command: &[&str]) {
+    let (code, _, said) = try_git(&at.tree.path, 60.0, command);
+    assert_ne!(code, Some(0), "{command:?} was to stop half-way: {said}");
+}
+
+/// Folders that look as if a tool made them.
+const MADE_AGAIN: Group = Group {
+    name: "made-again",
+    prepare: |repo| {
+        write(&repo.path.join("Cargo.toml"), "[package]\n");
+        write(&repo.path.join("web/package.json"), "{}\n");
+        write(&repo.path.join(".gitignore"), "node_modules/\ntarget/\n.venv/\nbuild/\ndist/\n");
+        repo.commit(60.0, "lib.rs", "\n");
+        repo.push();
+    },
+    rows: &[
+        ("packages", MERGED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/@acme/ui/package.json", "{}");
+            at.write("web/node_modules/react/package.json", "{}").write("web/node_modules/react/index.js", "x");
+            symlink("../web", at.path("node_modules/web")).unwrap();
+        }),
+        ("own-file-among-packages", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/patch.js", "mine\n");
+        }),
+        ("own-folder-among-packages", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/mine/index.js", "mine\n");
+        }),
+        ("own-folder-in-a-scope", BLOCKED, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/@acme/mine/index.js", "mine\n");
+        }),
+        ("virtual-environment", MERGED, |at| {
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/bin/python", "x").write(".venv/.gitignore", "*\n");
+            at.write(".venv/lib/python3.11/site-packages/six.py", "x");
+        }),
+        ("own-file-in-venv", BLOCKED, |at| {
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/train.py", "mine\n");
+        }),
+        ("own-folder-in-venv", BLOCKED, |at| {
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/data/measured.csv", "mine\n");
+        }),
+        ("target-without-cargo", DIRTY, |at| {
+            at.write("web/target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("web/target/shop.db", "mine\n");
+        }),
+        ("own-file-in-target", BLOCKED, |at| {
+            at.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("target/notes.md", "mine\n");
+        }),
+        ("build", DIRTY, |at| {
+            at.write("build/app", "x").write("dist/index.js", "x");
+        }),
+        ("dist-tracked", DIRTY, |at| {
+            at.write("dist/index.js", "1\n").git(&["add", "-f", "dist"]);
+            at.git(&["commit", "-q", "-m", "A release"]);
+            at.write("dist/index.js", "2\n");
+        }),
+        ("tracked-among-packages", DIRTY, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            at.git(&["add", "-f", "node_modules/a"]);
+            at.git(&["commit", "-q", "-m", "A package of ours"]);
+            at.write("node_modules/a/package.json", "edited\n");
+        }),
+    ],
+};
+
+const GROUPS: &[Group] = &[FILES, FILTERS, ENDINGS, SPARSE, INDEXES, COMMITS, NESTED, SUBMODULES, LFS, UNDER_WAYS, MADE_AGAIN];
+
+/// Mode and blob of every file and link.
+fn standing(top: &Path) -> BTreeMap<PathBuf, (String, String)> {
+    let entries = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
+    let below = |entry: &walkdir::DirEntry| entry.path().strip_prefix(top).unwrap().to_owned();
+    let files = entries.filter(|entry| below(entry) != Path::new(".git"));
+    let blob = |bytes: &[u8]| git2::Oid::hash_object(git2::ObjectType::Blob, bytes).unwrap().to_string();
+    files
+        .map(|entry| {
+            let told = if entry.file_type().is_symlink() {
+                ("120000", blob(fs::read_link(entry.path()).unwrap().as_os_str().as_bytes()))
+            } else {
+                let exec = entry.metadata().unwrap().permissions().mode() & 0o100 != 0;
+                (if exec { "100755" } else { "100644" }, blob(&fs::read(entry.path()).unwrap()))
+            };
+            (below(&entry), (told.0.to_owned(), told.1))
+        })
+        .collect()
+}
+
+/// The same of a commit, read with the real git.
+fn stored(repo: &Repo<'_>, commit: &str) -> BTreeMap<PathBuf, (String, String)> {
+    let list = git_bytes(&repo.path, &["ls-tree", "-r", "-z", commit]);
+    let entries = list.split(|&byte| byte == 0).filter(|entry| !entry.is_empty());
+    entries
+        .map(|entry| {
+            let tab = entry.iter().position(|&byte| byte == b'\t').unwrap();
+            let words: Vec<&str> = std::str::from_utf8(&entry[..tab]).unwrap().split(' ').collect();
+            (std::ffi::OsStr::from_bytes(&entry[tab + 1..]).into(), (words[0].to_owned(), words[2].to_owned()))
+        })
+        .collect()
+}
+
+/// A row's tree as it stood before the night.
+struct Before {
+    tree: Tree,
+    fate: &'static str,
+    name: String,
+    lonely: Vec<String>,
+    files: BTreeMap<PathBuf, (String, String)>,
+    index: Option<Vec<u8>>,
+    staged: Vec<String>,
+    all: BTreeMap<PathBuf, super::support::snapshot::Standing>,
+}
+
+fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
+    (group.prepare)(repo);
+    let build = |&(name, fate, make): &Row| {
+        let tree = repo.tree(name);
+        let at = At { repo, tree: &tree, lonely: RefCell::default() };
+        make(&at);
+        // As the last `git status` there left it: the index vouches for whatever git takes for unchanged.
+        age_all(&tree.path, 100.0);
+        try_git(&tree.path, 0.0, &["update-index", "-q", "--refresh"]);
+        tree.age_admin(99.0);
+        let lonely = at.lonely.take();
+        let readable = fate.starts_with("reap unsaved");
+        let (_, listed, _) = try_git(&tree.path, 0.0, &["ls-files", "-s"]);
+        Before {
+            fate,
+            name: name.to_owned(),
+            lonely,
+            files: if readable { standing(&tree.path) } else { BTreeMap::new() },
+            index: fs::read(tree.admin.join("index")).ok(),
+            staged: listed
+                .lines()
+                .filter(|line| !line.starts_with("160000"))
+                .filter_map(|line| line.split(' ').nth(1))
+                .map(str::to_owned)
+                .collect(),
+            all: snapshot(&tree.path),
+            tree,
+        }
+    };
+    group.rows.iter().map(build).collect()
+}
+
+/// Whatever became of the tree, nothing of it is lost, even after an owner's own tidying.
+fn nothing_is_lost(repo: &Repo<'_>, report: &RunReport, before: &Before) {
+    let what = format!("{} {}", repo.name, before.name);
+    let row = report.worktrees().find(|row| row.path == before.tree.path).unwrap();
+    let ends = |commit: &str, at: &str| try_git(&repo.path, 0.0, &["merge-base", "--is-ancestor", commit, at]).0 == Some(0);
+    if row.outcome != TreeOutcome::Reaped {
+        return same(&what, &snapshot(&before.tree.path), &before.all);
+    }
+    assert!(!before.tree.path.exists() && !before.tree.admin.exists(), "{what}");
+    let Some(rescue) = &row.rescue_ref else {
+        let refs = repo.refs("refs");
+        return assert!(before.lonely.iter().all(|commit| refs.values().any(|tip| ends(commit, tip))), "{what}: a commit is lost");
+    };
+    same(&what, &stored(repo, rescue), &before.files);
+    if let Some(index) = &before.index {
+        assert!(git_bytes(&repo.path, &["cat-file", "blob", &format!("{rescue}^2:index")]) == *index, "{what}: the index is another one");
+    }
+    let held = git(&repo.path, 0.0, &["rev-list", "--objects", "--no-object-names", rescue]);
+    let lost: Vec<&String> = before.staged.iter().filter(|blob| !held.contains(*blob)).collect();
+    assert!(lost.is_empty(), "{what}: staged content is lost: {lost:?}");
+    for commit in &before.lonely {
+        assert!(ends(commit, rescue), "{what}: {commit} is not held");
+    }
+}
+
+#[test]
+fn every_row_of_the_table() {
+    let world = World::new();
+    let repos: Vec<Repo<'_>> = GROUPS.iter().map(|group| world.repo(&format!("acme/{}", group.name))).collect();
+    let trees: Vec<Vec<Before>> = repos.par_iter().zip(GROUPS).map(|(repo, group)| build(repo, group)).collect();
+    let expected = repos.iter().zip(&trees).flat_map(|(repo, trees)| {
+        trees.iter().map(|before| (format!("{} {}", repo.name, world.below(&before.tree.path)), before.fate.to_owned()))
+    });
+    let expected: BTreeMap<String, String> = expected.collect();
+    world.set("run", "max_reaped: 500");
+    same("what a dry run says", &world.fates(&world.pass(0, &["report"])), &expected);
+    let report = world.night();
+    same("fates", &world.fates(&report), &expected);
+    let why = |name: &str| report.worktrees().find(|row| row.path.ends_with(name)).unwrap().reasons.concat();
+    for (name, remedy) in
+        [("sparse-index", "git sparse-checkout reapply --no-sparse-index"), ("split", "git update-index --no-split-index")]
+    {
+        assert!(why(name).contains(remedy), "{}", why(name));
+    }
+    repos.par_iter().zip(&trees).for_each(|(repo, trees)| {
+        // It would stand in the way of this test as of anybody.
+        trees.iter().map(|before| before.tree.admin.join("HEAD.lock")).filter(|lock| lock.exists()).for_each(|lock| remove(&lock));
+        git(&repo.path, 0.0, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"]);
+        git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
+        trees.iter().for_each(|before| nothing_is_lost(repo, &report, before));
+    });
+}
