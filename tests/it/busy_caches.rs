@@ -1,11 +1,11 @@
 //! Caches of real tools under eviction by the real program: between two installs, half way through a unit, and while an install runs.
 //!
 //! Each tool gets projects with lock files, and a cache on a volume. What went is fetched again; what stands works offline; nothing is ever half there.
-//! Left out of the plain run: it needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
+//! Most is left out of the plain run: it needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
 
 #![expect(clippy::disallowed_methods, reason = "it runs real tools, and lets units of a temporary cache vanish")]
 
-use super::support::{World, age_all};
+use super::support::{World, age_all, fifo, write};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -329,8 +329,11 @@ fn uv() -> Tool {
 }
 
 fn pip() -> Tool {
-    let install = "rm -rf out; PIP_CACHE_DIR=$CACHE python3 -m pip install --quiet --target out --no-deps -r requirements.txt";
-    Tool { kind: CacheKind::Pip, name: "pip", packages: PYTHON_PACKAGES, project: requirements, install }
+    // What it builds it keeps; whether it keeps what it fetched is the registry's business.
+    let packages = ["toml-0.10.2", "six-1.17.0", "docopt-0.6.2"];
+    let install = "rm -rf out; PIP_CACHE_DIR=$CACHE PIP_CONSTRAINT=build.txt python3 -m pip install --quiet --target out --no-deps \
+                   --no-binary toml,six,docopt -r requirements.txt";
+    Tool { kind: CacheKind::Pip, name: "pip", packages, project: requirements, install }
 }
 
 const CRATES: [&str; 3] = ["itoa-1.0.15", "cfg-if-1.0.0", "fnv-1.0.7"];
@@ -393,6 +396,45 @@ fn go_build() -> Tool {
     let install = "export GOMODCACHE=$WORK/modules GOCACHE=$CACHE GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
                    rm -f out; go build -o out . && ./out";
     Tool { kind: CacheKind::GoBuild, name: "go-build", packages: MODULES, project: go_project, install }
+}
+
+#[test]
+fn what_its_tool_holds_stays() {
+    let world = World::new();
+    world.set("eviction", "budget: 1, min_age: 0s");
+    world.set("caches", "{kind: uv, path: cache}");
+    let (unit, lock) = (world.at("cache/wheels-v7/pypi/six/1.17.0-py3-none-any.http"), world.at("cache/.lock"));
+    write(&unit, "x");
+    write(&lock, "");
+    age_all(&world.at("cache"), 2.0);
+    let outcome = || {
+        let mut units = world.pass(1, &["run"]).eviction.units;
+        assert_eq!((units.len(), units[0].unit.as_str()), (1, "six-1.17.0-py3-none-any"));
+        units.remove(0).outcome
+    };
+    // As uv holds it while it runs.
+    let held = fs::File::open(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    let busy = format!("its tool is at work and holds `{}`", lock.display());
+    assert_eq!(outcome(), UnitOutcome::Skipped(busy));
+    drop(held);
+    // What an agent put there instead is neither opened through nor waited for.
+    let elsewhere = world.beside("elsewhere");
+    write(&elsewhere, "precious");
+    for plant in [
+        (|from, to| std::os::unix::fs::symlink(from, to).unwrap()) as fn(&Path, &Path),
+        |_, to| fifo(to),
+        |_, to| fs::create_dir(to).unwrap(),
+    ] {
+        super::support::remove(&lock);
+        plant(&elsewhere, &lock);
+        let outcome = outcome();
+        assert!(matches!(&outcome, UnitOutcome::Failed(why) if why.starts_with("failed to lock")), "{outcome:?}");
+    }
+    assert!(unit.exists());
+    super::support::remove(&lock);
+    assert_eq!(outcome(), UnitOutcome::Evicted);
+    assert!(!unit.exists() && !lock.exists());
 }
 
 /// A test for each: `name: what, tool, arguments`.

@@ -34,7 +34,9 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
         units.par_extend(alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0));
     }
     let locks: Vec<Inside> = LOCKS.iter().filter_map(|lock| beside_the_registry(look.place, lock)).collect();
-    units.iter_mut().for_each(|unit| unit.locks.clone_from(&locks));
+    for unit in &mut units {
+        unit.locks.clone_from(&locks);
+    }
     units
 }
 

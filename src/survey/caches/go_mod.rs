@@ -33,13 +33,20 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     level.retain(|folder| folder.name != "sumdb");
     for _ in 0..DEEPEST {
         let below: Vec<Entry> = level.par_iter().flat_map_iter(|folder| look.folders(&folder.place)).collect();
+        let (below, odd): (Vec<Entry>, Vec<Entry>) =
+            below.into_iter().partition(|folder| folder.name == "@v" || !folder.name.contains('@'));
+        for folder in &odd {
+            look.odd(folder);
+        }
         let (versions, deeper) = below.into_iter().partition(|folder| folder.name == "@v");
         level = deeper;
         units.par_extend::<Vec<Unit>>(
             Vec::<Entry>::par_iter(&versions).flat_map_iter(|folder| module(look, &downloads, &folder.place)).collect(),
         );
     }
-    level.iter().for_each(|folder| look.odd(folder));
+    for folder in &level {
+        look.odd(folder);
+    }
     units
 }
 
@@ -49,14 +56,14 @@ fn module(look: &Look<'_>, downloads: &Inside, folder: &Inside) -> Vec<Unit> {
     let Some(module) = path else { return Vec::new() };
     let mut versions: BTreeMap<String, Version> = BTreeMap::new();
     for entry in look.entries(folder).into_iter().filter(|entry| !entry.is_dir) {
-        let Some((version, extension)) = entry.name.rsplit_once('.') else { continue };
+        let Some((version, extension)) = entry.name.rsplit_once('.').filter(|(version, _)| !version.contains('@')) else { continue };
         let Some(part) = PARTS.iter().position(|part| *part == extension) else { continue };
         versions.entry(version.to_owned()).or_default()[part] = Some(entry.place);
     }
     versions.into_iter().filter_map(|(version, files)| unit(look, module, &version, files)).collect()
 }
 
-fn unit(look: &Look<'_>, module: &str, version: &str, [zip, hash, lock]: Version) -> Option<Unit> {
+fn unit(look: &Look<'_>, module: &str, version: &str, [zip, sum, held]: Version) -> Option<Unit> {
     let unpacked = look.place.join(format!("{module}@{version}")).ok()?;
     let unpacked = match found(beneath::stat(&unpacked)) {
         Ok(seen) => seen.filter(|seen| FileType::from_raw_mode(seen.st_mode) == FileType::Directory).map(|_| unpacked),
@@ -65,13 +72,13 @@ fn unit(look: &Look<'_>, module: &str, version: &str, [zip, hash, lock]: Version
             return None;
         }
     };
-    let paths: Vec<Inside> = [unpacked, zip, hash].into_iter().flatten().collect();
+    let paths: Vec<Inside> = [unpacked, zip, sum].into_iter().flatten().collect();
     if paths.is_empty() {
         return None;
     }
     let (module, version) = (unescaped(module), unescaped(version));
     let unit = look.unit_of(vec![Package::go(&module, &version)], format!("{module}@{version}"), paths)?;
-    Some(Unit { locks: lock.into_iter().collect(), ..unit })
+    Some(Unit { locks: held.into_iter().collect(), ..unit })
 }
 
 /// Go writes a capital as `!` and the small letter.
@@ -137,6 +144,19 @@ mod tests {
         field.file(&format!("go/cache/download/{}/@v/v1.zip", "d/".repeat(40)), 3);
         let seen = field.survey(&field.policy(CacheKind::GoMod, "go"));
         assert_eq!((seen.units.len(), seen.problems.len()), (0, 1), "{seen:?}");
+    }
+
+    #[test]
+    fn no_folder_is_two_modules() {
+        let field = Field::new();
+        field.file("go/a@v1/b@v2/go.mod", 3);
+        field.file("go/a@v1@v2/go.mod", 3);
+        for lock in ["a/@v/v1.lock", "a@v1/b/@v/v2.lock", "a@v1/@v/v2.lock", "a/@v/v1@v2.lock"] {
+            field.file(&format!("go/cache/download/{lock}"), 3);
+        }
+        let seen = field.survey(&field.policy(CacheKind::GoMod, "go"));
+        let paths: Vec<_> = seen.units.iter().flat_map(|unit| &unit.paths).collect();
+        assert_eq!((paths, seen.problems.len()), (vec![&field.at("go/a@v1")], 1));
     }
 
     #[test]

@@ -83,11 +83,11 @@ fn is_hex(name: &str, length: usize) -> bool {
 mod tests {
     use super::testing::Field;
     use super::*;
+    use CacheKind::{Cargo, Folder, GoBuild, GoMod, Npm, Pip, Pnpm, Uv, Yarn};
 
     #[test]
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
-        use CacheKind::{Cargo, Folder, GoBuild, GoMod, Npm, Pip, Pnpm, Uv, Yarn};
         for kind in [Folder, Cargo, Npm, Pip, GoBuild, GoMod, Uv, Pnpm, Yarn] {
             let seen = survey(&[field.policy(kind, "nowhere")], &[], true);
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");

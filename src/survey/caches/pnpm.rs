@@ -9,7 +9,7 @@
 //! The index goes first: without it pnpm fetches the package again, whatever contents it finds. What packages share goes when none names it any
 //! more. A package that some tree has as hard links is no unit: it is in use, and its going would free nothing.
 //!
-//! `v11` (pnpm 11 and 12) keeps its index in SQLite, which is not read here: its contents go one by one, and pnpm, which looks at every file before it
+//! `v11` (pnpm 11 and 12) keeps its index in `index.db`, which is not read here: its contents go one by one, and pnpm, which looks at every file before it
 //! links it, fetches the packages that lack one again (but not with `verify-store-integrity: false`); `pnpm store prune` clears the rows. It must
 //! never touch `index.db`, `projects`, or stores of other versions.
 
@@ -49,7 +49,9 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let stores = look.folders(look.place).into_iter().filter(|folder| is_version(&folder.name));
     let (known, others): (Vec<_>, Vec<_>) = stores.partition(|folder| KNOWN.contains(&folder.name.as_str()));
     let units = known.into_iter().flat_map(|folder| store(look, &folder.name, &folder.place)).collect();
-    others.iter().for_each(|folder| unknown(look, &folder.place));
+    for folder in &others {
+        unknown(look, &folder.place);
+    }
     units
 }
 
@@ -89,15 +91,14 @@ fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
 
 fn contents(look: &Look<'_>, shard: &Entry) -> Vec<(Content, Entry)> {
     let files = look.entries(&shard.place).into_iter();
-    let known = |entry: Entry| match Content::of(&shard.name, &entry.name).filter(|_| !entry.is_dir) {
-        Some(content) => Some((content, entry)),
-        None => {
-            // One of pnpm's temporary files begins with a digest.
-            if entry.is_dir || !entry.name.get(..REST).is_some_and(|name| is_hex(name, REST)) {
-                look.odd(&entry);
-            }
-            None
+    let known = |entry: Entry| {
+        let content = Content::of(&shard.name, &entry.name).filter(|_| !entry.is_dir);
+        // One of pnpm's temporary files begins with a digest.
+        let is_temporary = !entry.is_dir && entry.name.get(..REST).is_some_and(|name| is_hex(name, REST));
+        if content.is_none() && !is_temporary {
+            look.odd(&entry);
         }
+        Some((content?, entry))
     };
     files.filter_map(known).collect()
 }

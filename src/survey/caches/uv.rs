@@ -54,8 +54,10 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     units.par_extend(lone.filter_map(|(id, place)| orphan(look, id, place)));
     let pages = of("simple").flat_map(|bucket| descend(look, bucket, pages)).collect::<Vec<_>>();
     units.par_extend(pages.into_par_iter().filter_map(|page| look.unit(page.name, vec![page.place])));
-    let lock = look.place.join(".lock").ok();
-    units.iter_mut().for_each(|unit| unit.locks.extend(lock.clone()));
+    let held = look.place.join(".lock").ok();
+    for unit in &mut units {
+        unit.locks.extend(held.clone());
+    }
     units
 }
 
@@ -153,7 +155,7 @@ fn archive(look: &Look<'_>, folder: &Inside, name: &str) -> Option<String> {
 fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, Inside>, named: &HashMap<&str, usize>) -> Option<Unit> {
     let own: HashSet<&String> = pointer.archives.iter().filter(|id| named.get(id.as_str()) == Some(&1)).collect();
     let mut own: Vec<Inside> = own.into_iter().filter_map(|id| archives.get(id).cloned()).collect();
-    if own.iter().any(|archive| used::is_linked(archive)) {
+    if own.iter().any(used::is_linked) {
         return None;
     }
     own.sort_unstable();

@@ -103,8 +103,8 @@ mod tests {
         assert_eq!(names, ["@types-node-npm-20.1.0-0123456789-10c0", "@types/node (metadata)", "odd-8", "semver (metadata)"]);
         assert_eq!(field.names(&field.policy(CacheKind::Yarn, "berry/cache")), [zip, "odd-8"]);
         let seen = field.survey(&field.policy(CacheKind::Yarn, "berry/cache"));
-        let named = seen.units.iter().find(|unit| unit.name == zip).unwrap();
-        assert_eq!(named.packages, [Package::yarn("@types-node-npm-20.1.0")]);
+        let typed = seen.units.iter().find(|unit| unit.name == zip).unwrap();
+        assert_eq!(typed.packages, [Package::yarn("@types-node-npm-20.1.0")]);
     }
 
     #[test]
