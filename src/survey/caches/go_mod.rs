@@ -32,17 +32,14 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let (mut level, mut units) = (look.folders(&downloads), Vec::new());
     level.retain(|folder| folder.name != "sumdb");
     for _ in 0..DEEPEST {
-        let below: Vec<Entry> = level.par_iter().flat_map_iter(|folder| look.folders(&folder.place)).collect();
-        let (below, odd): (Vec<Entry>, Vec<Entry>) =
-            below.into_iter().partition(|folder| folder.name == "@v" || !folder.name.contains('@'));
+        let (fine, odd): (Vec<Entry>, Vec<Entry>) = level.into_iter().partition(|folder| !folder.name.contains('@'));
         for folder in &odd {
             look.odd(folder);
         }
-        let (versions, deeper) = below.into_iter().partition(|folder| folder.name == "@v");
+        let below: Vec<Entry> = fine.par_iter().flat_map_iter(|folder| look.folders(&folder.place)).collect();
+        let (versions, deeper): (Vec<Entry>, Vec<Entry>) = below.into_iter().partition(|folder| folder.name == "@v");
         level = deeper;
-        units.par_extend::<Vec<Unit>>(
-            Vec::<Entry>::par_iter(&versions).flat_map_iter(|folder| module(look, &downloads, &folder.place)).collect(),
-        );
+        units.par_extend(versions.par_iter().flat_map_iter(|folder| module(look, &downloads, &folder.place)));
     }
     for folder in &level {
         look.odd(folder);
