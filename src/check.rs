@@ -5,7 +5,6 @@
 use crate::beneath;
 use crate::config::policy::Policy;
 use crate::confine;
-use crate::facts::cache::CacheKind;
 use crate::git;
 use crate::inside::Inside;
 use crate::lock;
@@ -56,7 +55,6 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
         let what = format!("cache {}", cache.name);
         match &cache.place {
             None => ok(what, "in idle worktrees"),
-            Some(place) if not_yet(cache.kind) => ok(what, format!("{place}: this version does not evict this kind yet")),
             Some(place) => match beneath::found(beneath::dir(place)) {
                 Ok(Some(_)) => ok(what, place.to_string()),
                 Ok(None) => ok(what, format!("{place}: not there yet")),
@@ -68,10 +66,6 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
         lines.push(ok("alerts", "understood, but this version does not send any yet"));
     }
     lines
-}
-
-fn not_yet(kind: CacheKind) -> bool {
-    matches!(kind, CacheKind::Uv | CacheKind::GoMod | CacheKind::Pnpm | CacheKind::Yarn)
 }
 
 fn git(stop: &Stop) -> Line {

@@ -111,7 +111,8 @@ fn apply(
     failures: &mut Vec<String>,
 ) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, access_times, one_repo: Mutex::default() };
+    let evictor =
+        Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, access_times, one_at_a_time: Mutex::default() };
     match evictor.evict(&plan.units) {
         Ok((outcomes, Emptied { freed, left })) => {
             failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));

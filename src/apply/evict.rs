@@ -1,10 +1,11 @@
 //! Evicting: units go to the trash in the plan's order, each looked at once more.
 //!
-//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, one
-//! repo at a time. It must never pick another unit than the plan's.
+//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, a
+//! unit whose tool has locks goes under those, one at a time; what is busy stays. It must never pick another unit than the plan's, wait for a tool, or make
+//! or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
-use crate::beneath::found;
+use crate::beneath::{self, found};
 use crate::facts::cache::Unit;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, LockedVolume};
@@ -13,7 +14,9 @@ use crate::survey::caches::used::look_again;
 use crate::survey::worktree::activity;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
+use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -26,7 +29,7 @@ pub enum UnitOutcome {
     Planned,
     /// It went.
     Evicted,
-    /// It was used, or its repo was busy, when its turn came: it stays.
+    /// It was used, or its repo or its tool was busy, when its turn came: it stays.
     Skipped(String),
     /// It should have gone; the text says what stood in the way and what helps.
     Failed(String),
@@ -46,8 +49,8 @@ pub struct Evictor<'a> {
     pub now: DateTime<Utc>,
     /// Whether the mount keeps access times.
     pub access_times: bool,
-    /// Held while a repo's lock is: units of one tree must not find each other's lock.
-    pub one_repo: Mutex<()>,
+    /// Held while a repo's or a tool's lock is: units that share one must not find each other's.
+    pub one_at_a_time: Mutex<()>,
 }
 
 /// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room comes early.
@@ -79,7 +82,8 @@ impl Evictor<'_> {
             return UnitOutcome::Skipped(why.to_owned());
         }
         let moved = match &unit.tree {
-            None => self.used_since(unit).map_or_else(|| self.take(bin, unit), Ok),
+            None if unit.locks.is_empty() => self.take(bin, unit),
+            None => self.under_its_tools_locks(bin, unit),
             Some(tree) => self.in_tree(bin, unit, &tree.repo, &tree.admin),
         };
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
@@ -95,14 +99,33 @@ impl Evictor<'_> {
     }
 
     fn take(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
+        if let Some(outcome) = self.used_since(unit) {
+            return Ok(outcome);
+        }
         unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
         Ok(UnitOutcome::Evicted)
+    }
+
+    fn under_its_tools_locks(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
+        let _one_at_a_time = self.one_at_a_time.lock().expect("no eviction panics");
+        let mut held = Vec::new();
+        for lock in &unit.locks {
+            match hold(lock) {
+                Ok(file) => held.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(UnitOutcome::Skipped(format!("its tool is at work and holds `{lock}`")));
+                }
+                Err(error) => return Ok(UnitOutcome::Failed(format!("failed to lock `{lock}`: {error}; it stays"))),
+            }
+        }
+        self.take(bin, unit)
     }
 
     /// Build output: nobody may be working in the tree, now or since the survey.
     fn in_tree(&self, bin: &Bin, unit: &Unit, repo: &str, admin: &Path) -> Result<UnitOutcome, TrashError> {
         let Some(place) = unit.paths.first() else { return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned())) };
-        let _one_at_a_time = self.one_repo.lock().expect("no eviction panics");
+        let _one_at_a_time = self.one_at_a_time.lock().expect("no eviction panics");
         let lock = match LockedRepo::take(self.locks, repo, place, "evict", self.now) {
             Ok(lock) => lock,
             Err(LockError::Busy(_)) => return Ok(UnitOutcome::Skipped(format!("{repo} is busy"))),
@@ -116,6 +139,16 @@ impl Evictor<'_> {
             Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()))
         }
     }
+}
+
+/// Takes a tool's lock, or fails at once with `WouldBlock`. For writing, as NFS wants it for an exclusive lock.
+fn hold(lock: &Inside) -> io::Result<File> {
+    let file = File::from(beneath::open(lock, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file; remove it"));
+    }
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
 }
 
 /// Somebody else's eviction, or the tool's own, is as good as ours.

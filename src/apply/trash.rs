@@ -11,7 +11,8 @@ use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::stop::Stop;
 use delete::empty;
-use rustix::fs::AtFlags;
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -83,7 +84,25 @@ pub enum TrashError {
 
 fn rename(from: &Inside, to: &Inside) -> io::Result<()> {
     let ((parent, name), (new_parent, new_name)) = (beneath::parent(from)?, beneath::parent(to)?);
-    Ok(rustix::fs::renameat(parent, name, new_parent, new_name)?)
+    let rename = || rustix::fs::renameat(&parent, name, &new_parent, new_name);
+    match rename() {
+        Err(Errno::ACCESS) => writable(from, rename),
+        moved => Ok(moved?),
+    }
+}
+
+/// Renames once more with the folder's own write bit set, and without success takes it back: a folder that its owner can't write to (Go's modules)
+/// can't be moved to another parent, for its `..` changes.
+fn writable(folder: &Inside, rename: impl FnOnce() -> rustix::io::Result<()>) -> io::Result<()> {
+    let refused = io::Error::from(Errno::ACCESS);
+    let Ok(folder) = beneath::dir(folder) else { return Err(refused) };
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
+    if mode.contains(Mode::WUSR) || rustix::fs::fchmod(&folder, mode | Mode::WUSR).is_err() {
+        return Err(refused);
+    }
+    Ok(rename().inspect_err(|_| {
+        let _unchanged = rustix::fs::fchmod(&folder, mode);
+    })?)
 }
 
 /// What emptying the trash did.
@@ -262,7 +281,7 @@ fn bins(trash: &Inside) -> io::Result<Vec<Inside>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::{Mode, OFlags};
+    use rustix::fs::OFlags;
     use std::fs;
     use std::path::Path;
     use std::sync::Arc;
@@ -330,6 +349,20 @@ mod tests {
         let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else { panic!("it replaced something") };
         trash.empty(&forever()).unwrap();
         assert!(place.path().join("work").exists() && top.path().join("tree/new").exists());
+    }
+
+    #[test]
+    fn a_folder_that_nobody_may_write_to_can_be_taken() {
+        // As root it always could.
+        let (top, root, trash) = volume();
+        let module = top.path().join("module@v1");
+        fs::create_dir(&module).unwrap();
+        fs::write(module.join("go.mod"), "x").unwrap();
+        fs::set_permissions(&module, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+        let bin = trash.bin(None).unwrap();
+        bin.take(&Free, &Inside::new(&root, Path::new("module@v1")).unwrap()).unwrap();
+        assert_eq!(bin.empty(&forever()).unwrap().left, Vec::<String>::new());
+        assert!(!module.exists());
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Unit {
     pub last_used_from: UsedFrom,
     /// Not evicted while younger than this.
     pub min_age: Duration,
+    /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). One that isn't there is held by nobody.
+    pub locks: Vec<Inside>,
     /// The idle tree that holds it, for build output: its repo's lock is needed.
     pub tree: Option<Tree>,
     /// None until somebody sized it: listing must stay cheap.
@@ -108,6 +110,8 @@ pub enum UsedFrom {
     ToolRecord,
     /// The access time, where the mount keeps it.
     AccessTime,
+    /// The last time it was linked into a tree, or a link of it went: its tool hands it out as hard links.
+    LinkTime,
     /// The write time: all there is.
     WriteTime,
     /// The activity of the worktree it stands in.

@@ -129,7 +129,7 @@ fn cargo() {
     bench.write("src/lib.rs", "");
     let fetch = || bench.run("CARGO_HOME", &["cargo", "fetch"]);
     fetch();
-    bench.proves(CacheKind::Cargo, &["itoa-1.0.18.crate", "src itoa-1.0.18"], fetch);
+    bench.proves(CacheKind::Cargo, &["itoa-1.0.18"], fetch);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The one integration test binary: a module for each behaviour.
 
 mod bad_input;
+mod busy_caches;
 mod caches;
 mod cli;
 mod config;

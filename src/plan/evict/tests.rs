@@ -26,6 +26,7 @@ fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
         last_used: at(NOW - idle * 3600),
         last_used_from: UsedFrom::WriteTime,
         min_age: Duration::from_hours(24),
+        locks: Vec::new(),
         tree: None,
         size: Some(Size { bytes, inodes: 1 }),
         shared: Vec::new(),

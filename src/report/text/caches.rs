@@ -110,6 +110,7 @@ fn way(from: UsedFrom) -> &'static str {
     match from {
         UsedFrom::ToolRecord => "tool's own record",
         UsedFrom::AccessTime => "access time",
+        UsedFrom::LinkTime => "hard links",
         UsedFrom::WriteTime => "write time",
         UsedFrom::WorktreeActivity => "worktree's activity",
         UsedFrom::Named => "named",

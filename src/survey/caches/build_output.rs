@@ -22,6 +22,7 @@ fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterato
         last_used: tree.active,
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
+        locks: Vec::new(),
         tree: Some(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() }),
         size: None,
         shared: Vec::new(),

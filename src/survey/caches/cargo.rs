@@ -2,31 +2,48 @@
 //!
 //! | unit | name | paths |
 //! | --- | --- | --- |
-//! | `registry/cache/<registry>/<n>-<v>.crate` | `serde-1.0.0.crate` | the file |
-//! | `registry/src/<registry>/<n>-<v>/` | `src serde-1.0.0` | the directory |
+//! | `registry/{src,cache}/<registry>/<n>-<v>` | `serde-1.0.0` | the unpacked directory, then the `.crate` |
 //! | `git/checkouts/<x>/<rev>/` | `git checkout x/rev` | the directory |
 //! | `git/db/<x>/` | `git db x` | its most recently used checkout, then the db |
 //!
+//! A crate goes with its directory: cargo opens the archive on every use, even of a crate that is unpacked, and refuses to work offline without it; but it
+//! reads only what is unpacked, and so that alone tells of use.
 //! Every path belongs to exactly one unit, so nothing counts twice: a db goes with its last checkout, and LRU order takes
 //! the older ones before. A db whose checkouts could not all be told stays. A checkout whose db is gone, since it could not be moved before
-//! it, is a unit still: cargo fetches the db again when it needs it. Never touched: `registry/index` and cargo's locks.
+//! it, is a unit still: cargo fetches the db again when it needs it. cargo's locks are held while a unit goes; they and `registry/index` are never
+//! touched.
 
-use super::look::Look;
+use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use rayon::prelude::*;
+use std::collections::BTreeMap;
+
+/// Held by a cargo that builds (shared) or downloads; on NFS cargo goes without.
+const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let mut units = crates(look);
-    let (Ok(databases), Ok(checkouts)) = (look.place.join("git/db"), look.place.join("git/checkouts")) else { return units };
-    // Checkouts first: what cargo adds meanwhile has no checkout that we know, and a db of its own.
-    let mut alone = look.folders(&checkouts);
-    let databases = look.folders(&databases);
-    alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
-    units.par_extend(databases.par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
-    units.par_extend(alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0));
+    if let (Ok(databases), Ok(checkouts)) = (look.place.join("git/db"), look.place.join("git/checkouts")) {
+        // Checkouts first: what cargo adds meanwhile has no checkout that we know, and a db of its own.
+        let mut alone = look.folders(&checkouts);
+        let databases = look.folders(&databases);
+        alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
+        units.par_extend(databases.par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
+        units.par_extend(alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0));
+    }
+    let locks: Vec<Inside> = LOCKS.iter().filter_map(|lock| beside_the_registry(look.place, lock)).collect();
+    for unit in &mut units {
+        unit.locks.clone_from(&locks);
+    }
     units
+}
+
+/// `name` in the `CARGO_HOME`, which `path` in the config may be, or the `registry` in it.
+fn beside_the_registry(place: &Inside, name: &str) -> Option<Inside> {
+    let home = if place.relative().ends_with("registry") { place.relative().parent()? } else { place.relative() };
+    Inside::new(place.root(), &home.join(name)).ok()
 }
 
 /// `path` in the config may be a `CARGO_HOME`, or the `registry` in it.
@@ -36,20 +53,22 @@ fn registry(place: &Inside, store: &str) -> Option<Inside> {
 }
 
 fn crates(look: &Look<'_>) -> Vec<Unit> {
-    let mut units = Vec::new();
-    for (store, prefix, unpacked) in [("cache", "", false), ("src", "src ", true)] {
+    let mut crates: BTreeMap<(String, String), Vec<Inside>> = BTreeMap::new();
+    // Unpacked first: cargo unpacks again what is not there.
+    for (store, unpacked) in [("src", true), ("cache", false)] {
         let registries = registry(look.place, store).map(|store| look.folders(&store)).unwrap_or_default();
-        let entries = registries.par_iter().flat_map_iter(|registry| look.entries(&registry.place));
-        units.par_extend(entries.filter_map(|entry| {
-            if entry.is_dir != unpacked || !(unpacked || entry.has_extension("crate")) {
-                look.odd(&entry);
-                return None;
+        let listed: Vec<(String, Vec<Entry>)> =
+            registries.into_par_iter().map(|registry| (registry.name, look.entries(&registry.place))).collect();
+        for (registry, entry) in listed.into_iter().flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry)))
+        {
+            let name = if unpacked { Some(entry.name.as_str()) } else { entry.name.strip_suffix(".crate") };
+            match name.filter(|_| entry.is_dir == unpacked) {
+                Some(name) => crates.entry((registry, name.to_owned())).or_default().push(entry.place),
+                None => look.odd(&entry),
             }
-            let packages = vec![Package::cargo(entry.name.strip_suffix(".crate").unwrap_or(&entry.name))];
-            look.unit_of(packages, format!("{prefix}{}", entry.name), vec![entry.place])
-        }));
+        }
     }
-    units
+    crates.into_par_iter().filter_map(|((_, name), paths)| look.unit_of(vec![Package::cargo(&name)], name, paths)).collect()
 }
 
 /// The units of one git dependency: its db with the last checkout, and each older checkout.
@@ -98,7 +117,7 @@ mod tests {
         field.file("cargo/registry/index/index.crates.io-1949/config.json", 3);
         field.file("cargo/registry/CACHEDIR.TAG", 3);
         field.file("cargo/.package-cache", 3);
-        let names = ["itoa-1.0.18.crate", "src itoa-1.0.18"];
+        let names = ["itoa-1.0.18"];
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo")), names);
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo/registry")), names);
         let seen = field.survey(&field.policy(CacheKind::Cargo, "cargo"));

@@ -97,6 +97,7 @@ impl<'a> Look<'a> {
                 last_used: used.at,
                 last_used_from: used.from,
                 min_age: self.policy.min_age,
+                locks: Vec::new(),
                 tree: None,
                 size: None,
                 shared: Vec::new(),

@@ -9,11 +9,15 @@ mod build_output;
 mod cargo;
 mod folder;
 mod go_build;
+mod go_mod;
 mod look;
 pub(crate) mod npm;
 mod pip;
+mod pnpm;
 pub mod sizing;
 pub mod used;
+mod uv;
+mod yarn;
 
 #[cfg(test)]
 pub(in crate::survey) mod testing;
@@ -64,11 +68,11 @@ fn list(look: &Look<'_>) -> Vec<Unit> {
         CacheKind::Npm => npm::units(look),
         CacheKind::Pip => pip::units(look),
         CacheKind::GoBuild => go_build::units(look),
+        CacheKind::GoMod => go_mod::units(look),
+        CacheKind::Uv => uv::units(look),
+        CacheKind::Pnpm => pnpm::units(look),
+        CacheKind::Yarn => yarn::units(look),
         CacheKind::BuildOutput => Vec::new(),
-        CacheKind::Uv | CacheKind::GoMod | CacheKind::Pnpm | CacheKind::Yarn => {
-            look.note(format!("`{}` is not evicted: this version does not know the layout of its kind yet", look.place));
-            Vec::new()
-        }
     }
 }
 
@@ -81,11 +85,12 @@ fn is_hex(name: &str, length: usize) -> bool {
 mod tests {
     use super::testing::Field;
     use super::*;
+    use CacheKind::{Cargo, Folder, GoBuild, GoMod, Npm, Pip, Pnpm, Uv, Yarn};
 
     #[test]
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
-        for kind in [CacheKind::Folder, CacheKind::Cargo, CacheKind::Npm, CacheKind::Pip, CacheKind::GoBuild] {
+        for kind in [Folder, Cargo, Npm, Pip, GoBuild, GoMod, Uv, Pnpm, Yarn] {
             let seen = survey(&[field.policy(kind, "nowhere")], &[], true, &Stop::never());
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
@@ -100,13 +105,6 @@ mod tests {
             let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true, &Stop::never());
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
-    }
-
-    #[test]
-    fn a_kind_of_a_later_version_says_so() {
-        let field = Field::new();
-        let seen = survey(&[field.policy(CacheKind::Uv, "uv")], &[], true, &Stop::never());
-        assert_eq!(seen[0].problems, ["`uv` is not evicted: this version does not know the layout of its kind yet"]);
     }
 
     #[test]

@@ -9,6 +9,8 @@
 //! | go-build | mtime: Go itself refreshes it on use | the same |
 //! | cargo | mtime, atime | its mtime, and both times of the files that cargo reads on every use (`CARGO_READS`) |
 //! | npm | mtime, and of contents atime: the survey itself reads the index, npm rewrites it on use | never one |
+//! | go-mod | mtime, atime (`.ziphash` is read by every build) | its mtime |
+//! | pnpm | mtime, of contents atime and ctime: a link made or removed | never one |
 //! | pip | mtime, and of metadata atime: the survey itself reads the ends of bodies | as all others |
 //! | all others | mtime, atime | the newest of the first `LOOK` entries, down to `DEPTH` levels |
 
@@ -24,6 +26,12 @@ use walkdir::WalkDir;
 
 /// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or two on a network mount.
 const LOOK: usize = 100;
+
+/// Entries looked at for hard links: a tool links all that it unpacked, or nothing.
+const LINKS: usize = 20;
+
+/// Paths of a package of pnpm's that tell of its use: its index, and the first of its contents.
+const PNPM_TELLS: usize = 2;
 
 /// Levels looked into: a Hugging Face model keeps its files at the second one.
 const DEPTH: usize = 3;
@@ -52,9 +60,13 @@ pub fn keeps_access_times(path: &Path) -> bool {
 /// One of them can't be looked at, is gone, or is neither a file nor a directory.
 pub fn last_use(kind: CacheKind, paths: &[Inside], access_times: bool) -> io::Result<Use> {
     let mut newest: Option<Use> = None;
-    for place in paths {
+    let telling = if kind == CacheKind::Pnpm { PNPM_TELLS } else { paths.len() };
+    for place in paths.iter().take(telling) {
         let found = match kind {
             CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&look(&place.path())?, false)? },
+            // Go opens `.ziphash` on every build; the folder's own files are many and tell no more.
+            CacheKind::GoMod => times(&look(&place.path())?, access_times)?,
+            CacheKind::Pnpm => content_use(&look(&place.path())?, access_times && !place.relative().iter().any(|part| part == "index"))?,
             CacheKind::Cargo => crate_use(&place.path(), access_times)?,
             CacheKind::Npm => bounded(&place.path(), access_times && !place.relative().iter().any(|part| part == "index-v5"))?,
             // The survey reads the ends of bodies; pip opens the metadata beside them on every use.
@@ -72,6 +84,20 @@ pub fn last_use(kind: CacheKind, paths: &[Inside], access_times: bool) -> io::Re
 /// As [`last_use`]; "not found" means that it went already.
 pub fn look_again(unit: &Unit, access_times: bool) -> io::Result<Use> {
     last_use(unit.kind, &unit.paths, access_times)
+}
+
+/// Whether something in the unit's `place` is linked from elsewhere, too: its tool handed it out, and its going would free nothing. What can't be looked
+/// at counts as linked, so that it stays.
+pub(super) fn is_linked(place: &Inside) -> bool {
+    let inside = WalkDir::new(place.path()).max_depth(DEPTH).follow_root_links(false).same_file_system(true);
+    let linked = |entry: walkdir::Result<walkdir::DirEntry>| entry?.metadata().map(|seen| seen.is_file() && seen.nlink() > 1);
+    inside.into_iter().take(LINKS).any(|entry| linked(entry).unwrap_or(true))
+}
+
+/// pnpm's contents keep the times that they were written with; a link made or removed moves the time of change.
+fn content_use(seen: &Metadata, access_times: bool) -> io::Result<Use> {
+    let linked = Use { at: moment(seen.ctime(), seen.ctime_nsec())?, from: UsedFrom::LinkTime };
+    Ok(newer(linked, times(seen, access_times)?))
 }
 
 fn crate_use(path: &Path, access_times: bool) -> io::Result<Use> {

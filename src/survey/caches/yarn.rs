@@ -1,0 +1,132 @@
+//! Yarn: a zip of its global cache, or a folder of Yarn classic's, is a unit; so is berry's copy of what a registry said of a package.
+//!
+//! | path | unit | name |
+//! | --- | --- | --- |
+//! | `cache/<slug>-<hash>-<key>.zip` | the file | `lodash-npm-4.17.21-6382451519-10c0` |
+//! | `metadata/npm/<hash>/<registry>/<package>.json` | the file | `lodash (metadata)` |
+//! | `v6/npm-<package>-<version>-<hash>-integrity/` | the folder (classic) | the same |
+//!
+//! `path` in the config may be berry's global folder, its `cache`, or classic's cache folder. Yarn writes beside and renames, so a unit is whole or
+//! absent, and is fetched again. A project that runs from the global cache (Plug'n'Play) needs a `yarn install` for a zip that went. It must never touch
+//! `index` (hard links that Yarn shares among trees) or classic's `.tmp`.
+
+use super::is_hex;
+use super::look::{Entry, Look};
+use crate::facts::cache::Unit;
+use crate::facts::package::Package;
+use crate::inside::Inside;
+use rayon::prelude::*;
+
+pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
+    let mut units = Vec::new();
+    for entry in look.entries(look.place) {
+        match entry.name.as_str() {
+            _ if !entry.is_dir && entry.has_extension("zip") => units.extend(zip(look, entry)),
+            "cache" if entry.is_dir => units.par_extend(look.entries(&entry.place).into_par_iter().filter_map(|entry| zip(look, entry))),
+            "metadata" if entry.is_dir => units.extend(metadata(look, &entry.place)),
+            "index" => {}
+            version if entry.is_dir && is_classic(version) => {
+                units.par_extend(look.entries(&entry.place).into_par_iter().filter_map(|entry| folder(look, entry)));
+            }
+            _ => look.odd(&entry),
+        }
+    }
+    units
+}
+
+/// `v6`, the version of classic's layout.
+fn is_classic(name: &str) -> bool {
+    name.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+fn zip(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+    let Some(name) = entry.name.strip_suffix(".zip").filter(|_| !entry.is_dir) else {
+        look.odd(&entry);
+        return None;
+    };
+    // The slug, ten digits of the locator's hash, and either the cache key or ten digits of the checksum.
+    let slug = name.rsplit_once('-').and_then(|(rest, _)| rest.rsplit_once('-')).filter(|(_, hash)| is_hex(hash, 10));
+    let packages = slug.map(|(slug, _)| Package::yarn(slug)).into_iter().collect();
+    look.unit_of(packages, name.to_owned(), vec![entry.place])
+}
+
+fn metadata(look: &Look<'_>, metadata: &Inside) -> Vec<Unit> {
+    let sorts = look.folders(metadata).into_iter();
+    let registries = sorts.flat_map(|sort| look.folders(&sort.place)).flat_map(|salt| look.folders(&salt.place));
+    let mut units = Vec::new();
+    for registry in registries {
+        for entry in look.entries(&registry.place) {
+            if entry.is_dir {
+                let scoped = look.entries(&entry.place).into_iter();
+                units.extend(scoped.filter_map(|inner| page(look, &format!("{}/", entry.name), inner)));
+            } else {
+                units.extend(page(look, "", entry));
+            }
+        }
+    }
+    units
+}
+
+fn page(look: &Look<'_>, scope: &str, entry: Entry) -> Option<Unit> {
+    let package = entry.name.strip_suffix(".json").filter(|_| !entry.is_dir)?;
+    look.unit(format!("{scope}{package} (metadata)"), vec![entry.place])
+}
+
+/// A package of Yarn classic's. What isn't named by an integrity is from elsewhere than a registry; it can be fetched again, too.
+fn folder(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+    if !entry.is_dir {
+        look.odd(&entry);
+        return None;
+    }
+    let hash = entry.name.strip_suffix("-integrity").and_then(|name| name.rsplit_once('-'));
+    let packages = hash.and_then(|(_, hash)| Package::digest("sha1", hash)).into_iter().collect();
+    look.unit_of(packages, entry.name, vec![entry.place])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Field;
+    use super::*;
+    use crate::facts::cache::CacheKind;
+
+    #[test]
+    fn zips_and_metadata_are_units_wherever_the_path_points() {
+        let field = Field::new();
+        let zip = "@types-node-npm-20.1.0-0123456789-10c0";
+        field.file(&format!("berry/cache/{zip}.zip"), 3);
+        field.file("berry/cache/odd-8.zip", 3);
+        field.file("berry/cache/.gitignore", 3);
+        field.file("berry/metadata/npm/a3cd44/registry.yarnpkg.com/semver.json", 3);
+        field.file("berry/metadata/npm/a3cd44/registry.yarnpkg.com/@types/node.json", 3);
+        field.file("berry/index/00/0123.dat", 3);
+        let names = field.names(&field.policy(CacheKind::Yarn, "berry"));
+        assert_eq!(names, ["@types-node-npm-20.1.0-0123456789-10c0", "@types/node (metadata)", "odd-8", "semver (metadata)"]);
+        assert_eq!(field.names(&field.policy(CacheKind::Yarn, "berry/cache")), [zip, "odd-8"]);
+        let seen = field.survey(&field.policy(CacheKind::Yarn, "berry/cache"));
+        let typed = seen.units.iter().find(|unit| unit.name == zip).unwrap();
+        assert_eq!(typed.packages, [Package::yarn("@types-node-npm-20.1.0")]);
+    }
+
+    #[test]
+    fn classic_keeps_folders() {
+        let field = Field::new();
+        let name = "npm-left-pad-1.3.0-5b8a3a7765dfe001261dde915589e782f8c94d1e-integrity";
+        field.file(&format!("yarn/v6/{name}/node_modules/left-pad/index.js"), 3);
+        field.file("yarn/v6/.tmp/abc/x", 3);
+        let seen = field.survey(&field.policy(CacheKind::Yarn, "yarn"));
+        assert_eq!((seen.units.len(), seen.problems.len()), (1, 0));
+        let sha1 = Package::digest("sha1", "5b8a3a7765dfe001261dde915589e782f8c94d1e").unwrap();
+        assert_eq!((seen.units[0].name.as_str(), &seen.units[0].packages), (name, &vec![sha1]));
+    }
+
+    #[test]
+    fn what_is_no_part_of_the_layout_stays() {
+        let field = Field::new();
+        for odd in ["yarn/precious", "yarn/vault/x", "yarn/cache/notes.txt", "yarn/cache/folder.zip/x", "yarn/v6/file"] {
+            field.file(odd, 3);
+        }
+        field.link("yarn/precious", "yarn/cache/link.zip");
+        let seen = field.survey(&field.policy(CacheKind::Yarn, "yarn"));
+        assert_eq!((seen.units.len(), seen.problems.len()), (0, 5), "{:?}", seen.problems);
+    }
+}

@@ -1,0 +1,472 @@
+//! Caches of real tools under eviction by the real program: between two installs, half way through a unit, and while an install runs.
+//!
+//! Each tool gets projects with lock files, and a cache on a volume. What went is fetched again; what stands works offline; nothing is ever half there.
+//! Most is left out of the plain run: it needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
+
+#![expect(clippy::disallowed_methods, reason = "it runs real tools, and lets units of a temporary cache vanish")]
+
+use super::support::{World, age_all, fifo, write};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use treewarden::config::policy;
+use treewarden::facts::cache::{CacheKind, Size, Unit};
+use treewarden::inside::Inside;
+use treewarden::report::UnitOutcome;
+use treewarden::survey::caches;
+
+/// How long an install runs against eviction.
+const BUSY: Duration = Duration::from_secs(8);
+
+/// More installs and evictions than this are a test.
+const ENOUGH: usize = 3;
+
+/// A tool: its packages, how it is told of them, and how it runs.
+struct Tool {
+    kind: CacheKind,
+    /// Its name in the config.
+    name: &'static str,
+    /// Three that depend on nothing, each as a part of its unit's name.
+    packages: [&'static str; 3],
+    /// Writes a project with these packages.
+    project: fn(&Bench, &Path, &[&str]),
+    /// The shell command in a project's folder that installs; `$CACHE` is the cache, `$OFFLINE` is empty where there is a network.
+    install: &'static str,
+}
+
+/// A volume with one cache in it, and projects beside it.
+struct Bench {
+    tool: Tool,
+    world: World,
+    work: TempDir,
+}
+
+impl Bench {
+    fn new(tool: Tool) -> Self {
+        let world = World::new();
+        // Everything goes that may go.
+        world.set("eviction", "budget: 1");
+        world.set("caches", &format!("{{kind: {}, path: cache}}", tool.name));
+        fs::create_dir(world.at("cache")).unwrap();
+        Self { tool, world, work: tempfile::tempdir().unwrap() }
+    }
+
+    /// Installs a project with these packages, made when it isn't there yet.
+    fn install(&self, packages: &[&str], offline: bool) -> Result<(), String> {
+        let folder = self.folder(packages);
+        if !folder.exists() {
+            fs::create_dir(&folder).unwrap();
+            (self.tool.project)(self, &folder, packages);
+        }
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", self.tool.install]).current_dir(&folder).env("CACHE", self.world.at("cache"));
+        shell
+            .env("WORK", self.work.path())
+            .env("XDG_CACHE_HOME", self.work.path().join("xdg"))
+            .env_remove("PIP_FIND_LINKS")
+            .env_remove("PIP_NO_CACHE_DIR")
+            .env("OFFLINE", if offline { "yes" } else { "" });
+        let Output { status, stdout, stderr } = shell.output().unwrap();
+        let said = || format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+        if status.success() { Ok(()) } else { Err(said()) }
+    }
+
+    fn folder(&self, packages: &[&str]) -> PathBuf {
+        self.work.path().join(packages.join("+").replace('/', "_"))
+    }
+
+    /// What an install makes is gone, and with it every hard link into the cache.
+    fn clean(&self) {
+        for project in fs::read_dir(self.work.path()).unwrap().flatten() {
+            for made in ["node_modules", "out"] {
+                let _none = fs::remove_dir_all(project.path().join(made));
+            }
+        }
+    }
+
+    /// With what installs made cleaned away.
+    fn units(&self) -> Vec<Unit> {
+        self.clean();
+        self.units_as_they_are()
+    }
+
+    fn units_as_they_are(&self) -> Vec<Unit> {
+        let root: Arc<Path> = self.world.root.canonicalize().unwrap().into();
+        let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
+        let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
+        let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age, reserve, budget: None };
+        let seen = caches::survey(&[policy], &[], true).remove(0);
+        assert_eq!(seen.problems, Vec::<String>::new());
+        let mut units = seen.units;
+        units.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let paths: Vec<&Inside> = units.iter().flat_map(|unit| &unit.paths).collect();
+        assert_eq!(paths.len(), paths.iter().collect::<BTreeSet<_>>().len(), "a path in two units");
+        units
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.units().into_iter().map(|unit| unit.name).collect()
+    }
+
+    /// The first `count` paths of a unit go, as eviction moves them.
+    fn take(&self, unit: &Unit, count: usize) {
+        for path in unit.paths.iter().take(count) {
+            fs::rename(path.path(), self.work.path().join(format!("gone-{}", uuid()))).unwrap();
+        }
+    }
+
+    #[track_caller]
+    fn works(&self, packages: &[&str], offline: bool) {
+        if let Err(said) = self.install(packages, offline) {
+            panic!("{packages:?}, offline: {offline}: {said}");
+        }
+    }
+
+    #[track_caller]
+    fn fails_offline(&self, packages: &[&str]) {
+        assert!(self.install(packages, true).is_err(), "{packages:?} needs nothing that went");
+    }
+
+    /// What each eviction leaves behind works. `expected` are parts of the names of more units than the packages'.
+    fn withstands(&self, expected: &[&str]) {
+        self.world.set("eviction", "min_age: 0s");
+        let [first, second, third] = self.tool.packages;
+        let all = [first, second, third];
+        self.works(&all, false);
+        self.works(&[first, third], false);
+        self.works(&[second], false);
+        let names = self.names();
+        let expected = self.tool.packages.map(bare).into_iter().chain(expected.iter().copied()).collect::<Vec<_>>();
+        let unexpected = names.iter().filter(|name| !expected.iter().any(|part| name.contains(part))).collect::<Vec<_>>();
+        let missing = expected.iter().filter(|part| !names.iter().any(|name| name.contains(*part))).collect::<Vec<_>>();
+        assert!(unexpected.is_empty() && missing.is_empty(), "unexpected: {unexpected:?}, missing: {missing:?}");
+
+        // Killed half way through a unit: with its first path gone, and with its last one left.
+        let several: Vec<Unit> = self.units().into_iter().filter(|unit| unit.paths.len() > 1).take(3).collect();
+        for (name, count) in
+            several.iter().flat_map(|unit| BTreeSet::from([1, unit.paths.len() - 1]).into_iter().map(|count| (&unit.name, count)))
+        {
+            let unit = self.units().into_iter().find(|unit| unit.name == *name).unwrap_or_else(|| panic!("{name} did not come back"));
+            self.take(&unit, count);
+            self.works(&all, false);
+        }
+        self.works(&all, true);
+        // One that a project needs.
+        let needed: Vec<Unit> = self.units().into_iter().filter(|unit| unit.name.contains(bare(second))).collect();
+        needed.iter().for_each(|unit| self.take(unit, unit.paths.len()));
+        self.works(&[first, third], true);
+        self.fails_offline(&[second]);
+        self.works(&all, false);
+        // Every second one.
+        self.units().iter().step_by(2).for_each(|unit| self.take(unit, unit.paths.len()));
+        self.works(&all, false);
+        self.works(&all, true);
+        // All, by the program.
+        let before = self.units();
+        let report = self.world.pass(1, &["run"]);
+        let outcomes = report.eviction.units.iter().filter(|unit| unit.outcome == UnitOutcome::Evicted).count();
+        assert_eq!(outcomes, before.len(), "{:?}", report.eviction);
+        assert_eq!(self.units(), []);
+        self.fails_offline(&all);
+        self.works(&all, false);
+        self.works(&all, true);
+    }
+
+    /// A project's installs go on, without a network, while the program evicts all else over and over.
+    fn goes_on(&self, min_age: Duration) {
+        self.world.set("eviction", &format!("min_age: {}s", min_age.as_secs()));
+        let [hot, cold @ ..] = self.tool.packages;
+        // Once more with a lock file: npm asks the registry in other words then.
+        self.works(&[hot], false);
+        self.works(&[hot], false);
+        let names = self.names();
+        self.works(&cold, false);
+        self.clean();
+        if self.tool.kind == CacheKind::Pnpm {
+            self.works(&[hot], false);
+            self.keeps_a_tree_of(hot);
+        }
+        // Files written and read long ago, but for what a job reads from here on: that is all there is to see its use by.
+        age_all(&self.world.at("cache"), 2.0);
+        self.works(&[hot], true);
+        let (done, evicted, began) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
+        let (installs, failures) = std::thread::scope(|scope| {
+            let installing = scope.spawn(|| {
+                let (mut installs, mut failures) = (0, Vec::new());
+                // However slow the machine is.
+                while began.elapsed() < BUSY
+                    || ((installs <= ENOUGH || evicted.load(Ordering::Relaxed) <= ENOUGH) && began.elapsed() < 9 * BUSY)
+                {
+                    installs += 1;
+                    failures.extend(self.install(&[hot], true).err());
+                }
+                done.store(true, Ordering::Relaxed);
+                (installs, failures)
+            });
+            while !done.load(Ordering::Relaxed) {
+                let gone = self.evict();
+                evicted.fetch_add(gone, Ordering::Relaxed);
+                if gone > 0 {
+                    self.works(&cold, false);
+                    let _none = fs::remove_dir_all(self.folder(&cold).join("node_modules"));
+                    let _none = fs::remove_dir_all(self.folder(&cold).join("out"));
+                    let others = self.units_as_they_are().into_iter().filter(|unit| !names.contains(&unit.name));
+                    others.flat_map(|unit| unit.paths).for_each(|path| age_all(&path.path(), 2.0));
+                }
+            }
+            installing.join().unwrap()
+        });
+        let evicted = evicted.into_inner();
+        println!("{}: {installs} installs, {} failed; {evicted} units evicted", self.tool.name, failures.len());
+        assert!(failures.is_empty(), "{} of {installs} installs failed, first: {}", failures.len(), failures[0]);
+        assert!(installs > ENOUGH && evicted > ENOUGH, "{installs} installs, {evicted} units evicted");
+    }
+
+    /// A tree that stays and has the package as hard links.
+    fn keeps_a_tree_of(&self, package: &str) {
+        let copied =
+            Command::new("cp").arg("-al").arg(self.folder(&[package]).join("node_modules")).arg(self.work.path().join("kept")).status();
+        assert!(copied.unwrap().success());
+    }
+
+    /// Of a tool that tells by a lock that it is at work, even what it is about to use may be evicted.
+    fn is_waited_for(&self) {
+        self.world.set("eviction", "min_age: 0s");
+        let all = self.tool.packages;
+        self.works(&all, false);
+        let (done, mut evicted) = (AtomicBool::new(false), 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let began = Instant::now();
+                while began.elapsed() < BUSY {
+                    self.clean();
+                    self.works(&all, false);
+                }
+                done.store(true, Ordering::Relaxed);
+            });
+            while !done.load(Ordering::Relaxed) {
+                evicted += self.evict();
+            }
+        });
+        assert!(evicted > ENOUGH, "{evicted} units evicted");
+        self.works(&all, false);
+        self.works(&all, true);
+    }
+
+    /// One run of the program; says how many units went.
+    fn evict(&self) -> usize {
+        let units = self.world.pass(1, &["run"]).eviction.units;
+        let failed: Vec<_> = units.iter().filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_))).collect();
+        assert!(failed.is_empty(), "{failed:?}");
+        units.iter().filter(|unit| unit.outcome == UnitOutcome::Evicted).count()
+    }
+}
+
+/// A package's name without its version.
+fn bare(package: &str) -> &str {
+    package.rsplit_once('@').or_else(|| package.rsplit_once('-')).unwrap().0
+}
+
+fn uuid() -> uuid::Uuid {
+    uuid::Uuid::new_v4()
+}
+
+/// `{"left-pad": "1.3.0"}` of `left-pad@1.3.0`.
+fn package_json(_: &Bench, folder: &Path, packages: &[&str]) {
+    let dependencies = packages.iter().map(|package| {
+        let (name, version) = package.rsplit_once('@').unwrap();
+        format!("\"{name}\": \"{version}\"")
+    });
+    let dependencies = dependencies.collect::<Vec<_>>().join(", ");
+    fs::write(folder.join("package.json"), format!("{{\"name\": \"x\", \"version\": \"1.0.0\", \"dependencies\": {{{dependencies}}}}}"))
+        .unwrap();
+    fs::write(folder.join("yarn.lock"), "").unwrap();
+    fs::write(folder.join(".yarnrc.yml"), "nodeLinker: node-modules\nenableTelemetry: false\nenableGlobalCache: true\n").unwrap();
+}
+
+const NODE_PACKAGES: [&str; 3] = ["left-pad@1.3.0", "is-number@7.0.0", "escape-html@1.0.3"];
+
+fn pnpm(install: &'static str) -> Tool {
+    Tool { kind: CacheKind::Pnpm, name: "pnpm", packages: NODE_PACKAGES, project: package_json, install }
+}
+
+const PNPM_10: &str = "rm -rf node_modules; pnpm-10 install --store-dir $CACHE ${OFFLINE:+--offline}";
+const PNPM_12: &str = "rm -rf node_modules; pnpm-12 install --store-dir $CACHE ${OFFLINE:+--offline}";
+
+fn yarn_4() -> Tool {
+    let install = "rm -rf node_modules; [ -z $OFFLINE ] || export YARN_ENABLE_NETWORK=false; YARN_GLOBAL_FOLDER=$CACHE yarn-4 install";
+    Tool { kind: CacheKind::Yarn, name: "yarn", packages: NODE_PACKAGES, project: package_json, install }
+}
+
+fn yarn_1() -> Tool {
+    let install = "rm -rf node_modules; YARN_CACHE_FOLDER=$CACHE yarn-1 install --no-progress ${OFFLINE:+--offline}";
+    Tool { kind: CacheKind::Yarn, name: "yarn", packages: NODE_PACKAGES, project: package_json, install }
+}
+
+fn npm() -> Tool {
+    let install = "rm -rf node_modules; npm_config_cache=$CACHE npm install --no-audit --no-fund ${OFFLINE:+--offline}";
+    Tool { kind: CacheKind::Npm, name: "npm", packages: NODE_PACKAGES, project: package_json, install }
+}
+
+fn requirements(_: &Bench, folder: &Path, packages: &[&str]) {
+    let lines: Vec<String> = packages.iter().map(|package| format!("{}\n", package.replacen('-', "==", 1))).collect();
+    fs::write(folder.join("requirements.txt"), lines.concat()).unwrap();
+    fs::write(folder.join("build.txt"), "setuptools==80.9.0\n").unwrap();
+}
+
+/// The last is built from its source.
+const PYTHON_PACKAGES: [&str; 3] = ["six-1.17.0", "idna-3.10", "toml-0.10.2"];
+
+fn uv() -> Tool {
+    let install = "rm -rf out; UV_CACHE_DIR=$CACHE UV_PYTHON_DOWNLOADS=never uv pip install --no-config --target out --no-deps \
+                   --no-binary toml --build-constraint build.txt ${OFFLINE:+--offline} -r requirements.txt; [ -d out ]";
+    Tool { kind: CacheKind::Uv, name: "uv", packages: PYTHON_PACKAGES, project: requirements, install }
+}
+
+fn pip() -> Tool {
+    // What it builds it keeps; whether it keeps what it fetched is the registry's business.
+    let packages = ["toml-0.10.2", "six-1.17.0", "docopt-0.6.2"];
+    let install = "rm -rf out; PIP_CACHE_DIR=$CACHE PIP_CONSTRAINT=build.txt python3 -m pip install --quiet --target out --no-deps \
+                   --no-binary toml,six,docopt -r requirements.txt";
+    Tool { kind: CacheKind::Pip, name: "pip", packages, project: requirements, install }
+}
+
+const CRATES: [&str; 3] = ["itoa-1.0.15", "cfg-if-1.0.0", "fnv-1.0.7"];
+
+fn cargo() -> Tool {
+    let project: fn(&Bench, &Path, &[&str]) = |_, folder, packages| {
+        let lines = packages.iter().map(|package| {
+            let (name, version) = package.rsplit_once('-').unwrap();
+            format!("{name} = \"={version}\"\n")
+        });
+        let manifest =
+            format!("[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{}", lines.collect::<String>());
+        fs::write(folder.join("Cargo.toml"), manifest).unwrap();
+        fs::create_dir(folder.join("src")).unwrap();
+        fs::write(folder.join("src/lib.rs"), "").unwrap();
+    };
+    let install = "rm -rf target; CARGO_TARGET_DIR=target CARGO_HOME=$CACHE cargo check ${OFFLINE:+--offline}";
+    Tool { kind: CacheKind::Cargo, name: "cargo", packages: CRATES, project, install }
+}
+
+const MODULES: [&str; 3] = ["example.com/Acme/one@v1.0.0", "example.com/two@v0.2.0", "example.com/three@v0.3.0"];
+
+/// A proxy of files for Go, with the modules in it.
+const PROXY: &str = r#"
+import os, sys, zipfile
+for module in sys.argv[1:]:
+    path, version = module.split("@")
+    folder = "proxy/" + "".join("!" + c.lower() if c.isupper() else c for c in path) + "/@v"
+    os.makedirs(folder, exist_ok=True)
+    manifest = f"module {path}\n"
+    open(f"{folder}/list", "w").write(version + "\n")
+    open(f"{folder}/{version}.info", "w").write(f'{{"Version": "{version}"}}')
+    open(f"{folder}/{version}.mod", "w").write(manifest)
+    with zipfile.ZipFile(f"{folder}/{version}.zip", "w") as archive:
+        archive.writestr(f"{module}/go.mod", manifest)
+        archive.writestr(f"{module}/x.go", f"package {path.split('/')[-1]}\n\nconst Name = {path!r}\n".replace("'", '"'))
+"#;
+
+fn go_project(bench: &Bench, folder: &Path, packages: &[&str]) {
+    let made = Command::new("python3").args(["-c", PROXY]).args(MODULES).current_dir(bench.work.path()).status().unwrap();
+    assert!(made.success());
+    let (mut manifest, mut program, mut names) =
+        (String::from("module example.com/x\n\ngo 1.21\n\n"), String::from("package main\n\n"), String::new());
+    for (path, version) in packages.iter().map(|package| package.split_once('@').unwrap()) {
+        manifest.push_str(&format!("require {path} {version}\n"));
+        program.push_str(&format!("import \"{path}\"\n"));
+        names.push_str(&format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
+    }
+    fs::write(folder.join("go.mod"), manifest).unwrap();
+    fs::write(folder.join("main.go"), format!("{program}\nfunc main() {{\n{names}}}\n")).unwrap();
+}
+
+fn go_mod() -> Tool {
+    let install = "export GOMODCACHE=$CACHE GOCACHE=$WORK/gocache GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
+                   [ -z $OFFLINE ] || export GOPROXY=off; rm -f out; go build -o out . && ./out && go mod verify";
+    Tool { kind: CacheKind::GoMod, name: "go-mod", packages: MODULES, project: go_project, install }
+}
+
+fn go_build() -> Tool {
+    let install = "export GOMODCACHE=$WORK/modules GOCACHE=$CACHE GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
+                   rm -f out; go build -o out . && ./out";
+    Tool { kind: CacheKind::GoBuild, name: "go-build", packages: MODULES, project: go_project, install }
+}
+
+#[test]
+fn what_its_tool_holds_stays() {
+    let world = World::new();
+    world.set("eviction", "budget: 1, min_age: 0s");
+    world.set("caches", "{kind: uv, path: cache}");
+    let (unit, lock) = (world.at("cache/wheels-v7/pypi/six/1.17.0-py3-none-any.http"), world.at("cache/.lock"));
+    write(&unit, "x");
+    write(&lock, "");
+    age_all(&world.at("cache"), 2.0);
+    let outcome = || {
+        let mut units = world.pass(1, &["run"]).eviction.units;
+        assert_eq!((units.len(), units[0].unit.as_str()), (1, "six-1.17.0-py3-none-any"));
+        units.remove(0).outcome
+    };
+    // As uv holds it while it runs.
+    let held = fs::File::open(&lock).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
+    assert_eq!(outcome(), UnitOutcome::Skipped("its tool is at work and holds `cache/.lock`".to_owned()));
+    drop(held);
+    // What an agent put there instead is neither opened through nor waited for.
+    let elsewhere = world.beside("elsewhere");
+    write(&elsewhere, "precious");
+    for plant in [
+        (|from, to| std::os::unix::fs::symlink(from, to).unwrap()) as fn(&Path, &Path),
+        |_, to| fifo(to),
+        |_, to| fs::create_dir(to).unwrap(),
+    ] {
+        super::support::remove(&lock);
+        plant(&elsewhere, &lock);
+        let outcome = outcome();
+        assert!(matches!(&outcome, UnitOutcome::Failed(why) if why.starts_with("failed to lock")), "{outcome:?}");
+    }
+    assert!(unit.exists());
+    super::support::remove(&lock);
+    assert_eq!(outcome(), UnitOutcome::Evicted);
+    assert!(!unit.exists() && !lock.exists());
+}
+
+/// A test for each: `name: what, tool, arguments`.
+macro_rules! tests {
+    ($($name:ident: $tool:expr, $what:ident($($expected:expr),*);)*) => {$(
+        #[test]
+        #[ignore = "needs the tools of .ci/run and their registries"]
+        fn $name() {
+            Bench::new($tool).$what($($expected),*);
+        }
+    )*};
+}
+
+const AN_HOUR: Duration = Duration::from_hours(1);
+
+tests! {
+    npm_withstands: npm(), withstands(&[]);
+    cargo_withstands: cargo(), withstands(&[]);
+    go_mod_withstands: go_mod(), withstands(&[]);
+    uv_withstands: uv(), withstands(&["setuptools"]);
+    pnpm_10_withstands: pnpm(PNPM_10), withstands(&[]);
+    yarn_1_withstands: yarn_1(), withstands(&[]);
+    yarn_4_withstands: yarn_4(), withstands(&[]);
+    npm_goes_on: npm(), goes_on(AN_HOUR);
+    pip_goes_on: pip(), goes_on(AN_HOUR);
+    cargo_goes_on: cargo(), goes_on(AN_HOUR);
+    go_mod_goes_on: go_mod(), goes_on(AN_HOUR);
+    go_build_goes_on: go_build(), goes_on(AN_HOUR);
+    uv_goes_on: uv(), goes_on(AN_HOUR);
+    uv_is_waited_for: uv(), is_waited_for();
+    // Nobody can set back the time of a link's change: it must pass.
+    pnpm_10_goes_on: pnpm(PNPM_10), goes_on(Duration::from_secs(2));
+    pnpm_12_goes_on: pnpm(PNPM_12), goes_on(Duration::from_secs(2));
+    yarn_1_goes_on: yarn_1(), goes_on(AN_HOUR);
+    yarn_4_goes_on: yarn_4(), goes_on(AN_HOUR);
+}
