@@ -54,7 +54,7 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("worktrees/landed/refs", "Refused", FINE),
     ("worktrees/landed/locked", "Refused", "Maintained keep reap"),
     ("HEAD", "Refused", "Refused"),
-    ("packed-refs", "Refused", "Maintained reap failed!"),
+    ("packed-refs", "Refused", "Maintained unknown unknown!"),
     ("shallow", "Refused", "Refused"),
     ("config", "Refused", "Refused"),
     ("index", "Refused", "Refused"),
