@@ -46,7 +46,7 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("logs/refs", "Refused", "Failed"),
     ("worktrees", "Refused", "Refused"),
     ("worktrees/landed", "Refused", "Failed"),
-    ("worktrees/landed/HEAD", "Refused", UNKNOWN),
+    ("worktrees/landed/HEAD", "Refused", "Maintained unknown reap!"),
     ("worktrees/landed/gitdir", "Refused", "Maintained keep reap"),
     ("worktrees/landed/commondir", "Refused", "Failed"),
     ("worktrees/landed/index", "Refused", "Maintained unknown reap!"),
