@@ -18,7 +18,7 @@ pub fn line(what: &impl Serialize) -> String {
 /// On many lines, for people.
 ///
 /// # Panics
-/// As [`line`]: never.
+/// As [`line()`]: never.
 pub fn pretty(what: &impl Serialize) -> String {
     plain(&serde_json::to_string_pretty(what).expect("a report has only string keys, and its paths are written lossily")) + "\n"
 }

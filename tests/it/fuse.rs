@@ -464,6 +464,8 @@ fn a_rescue_that_the_server_does_not_take_keeps_the_tree() {
 fn work_that_goes_on_in_the_trash_while_the_server_is_away_comes_back() {
     let world = World::new();
     let shop = world.repo("acme/shop");
+    // The kernel lets go of a lock on FUSE some time after its file was closed.
+    shop.set("lock_wait: 3s");
     shop.tree("dirty").write(".env", "before\n").age(31.0);
     let server = Mounted::under(&world, Manners::NFS);
     // The server vanishes when the tree is in the trash, and nobody could look at it again.

@@ -123,7 +123,7 @@ fn texts() -> Vec<Case> {
 /// What makes git complain, in words of the repo's own.
 fn broken() -> Vec<Case> {
     vec![
-        Case::new("complaint-packed-refs", "Maintained reap failed!", "", |evil| {
+        Case::new("complaint-packed-refs", "Maintained unknown unknown!", "", |evil| {
             write(&evil.git_dir("packed-refs"), format!("{EVIL}\n{EVIL} refs/heads/x\n"));
         }),
         Case::new("complaint-config", "Refused", "makes no sense", |evil| {
