@@ -60,9 +60,9 @@ impl<'repo> Upstream<'repo> {
         Self { repo, stop, tip, patches: HashMap::new(), may_read: READ_BYTES }
     }
 
-    /// The default branch's commit, where there is one.
-    pub(super) fn tip(&self) -> Option<Oid> {
-        self.tip
+    /// The default branch's commit, where there is one; or why that can't be told.
+    pub(super) fn tip(&self) -> Result<Option<Oid>, String> {
+        self.tip.clone()
     }
 
     /// How `head` is known to have landed; none also when the run is to stop.

@@ -74,7 +74,7 @@ fn store(look: &Look<'_>, version: &str, store: &Inside) -> Vec<Unit> {
         others.flat_map(|folder| read(look, &folder, "").into_iter().map(move |index| Index { name: folder.name.clone(), ..index })),
     );
     // In a store without index files no content is named, however well it can be read.
-    let whole = version == "v11" || !look.has_problems();
+    let whole = version == "v11" || look.problems() == 0;
     let mut named = Named::new();
     indexes.iter().flat_map(|index| &index.contents).for_each(|content| *named.entry(*content).or_default() += 1);
 

@@ -43,7 +43,7 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
             pointers.extend(descend(look, bucket, read));
         }
     }
-    let whole = !look.has_problems();
+    let whole = look.problems() == 0;
     let archives: HashMap<String, Inside> =
         of("archive").flat_map(|bucket| look.folders(&bucket.place)).map(|archive| (archive.name, archive.place)).collect();
     let mut named: HashMap<&str, usize> = HashMap::new();

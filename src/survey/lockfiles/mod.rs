@@ -119,7 +119,11 @@ struct Look<'a> {
 impl Look<'_> {
     /// The same commit as at the last look needs no second one.
     fn default_branch(&mut self) {
-        let Some(tip) = Upstream::of(self.repo, self.stop).tip() else { return };
+        let tip = match Upstream::of(self.repo, self.stop).tip() {
+            Ok(Some(tip)) => tip,
+            Ok(None) => return,
+            Err(why) => return self.unknown(DEFAULT, &why),
+        };
         let name = tip.to_string();
         let again = self.known.seen.filter(|seen| seen.tip.as_ref() == Some(&name)).and_then(|seen| seen.trees.get(DEFAULT));
         if let Some(files) = again.filter(|files| self.all_known(files)) {
