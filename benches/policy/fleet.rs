@@ -1,0 +1,221 @@
+//! A made-up fleet: registries whose packages get releases, repos whose lock files follow them, and the jobs of every day.
+//!
+//! Every number is a plausible one, named and explained where it stands. It must never use anything but its seed.
+
+use fastrand::Rng;
+use std::collections::BTreeSet;
+
+/// A package at a version.
+pub type Unit = u32;
+
+/// The size of a fleet.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// Days that are replayed.
+    pub days: u32,
+    /// Enrolled repos.
+    pub repos: usize,
+    /// Packages of each registry.
+    pub packages: usize,
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self { days: 180, repos: 60, packages: 2000 }
+    }
+}
+
+/// A registry, by what its packages weigh and how many a repo's lock file names.
+struct Registry {
+    /// Median and spread (of the logarithm) of a package's bytes.
+    weight: (f64, f64),
+    /// Median of the packages that a lock file names.
+    names: f64,
+}
+
+/// npm, crates.io, PyPI, Go modules.
+const REGISTRIES: [Registry; 4] = [
+    Registry { weight: (20e3, 1.6), names: 600.0 },
+    Registry { weight: (60e3, 1.4), names: 250.0 },
+    Registry { weight: (250e3, 2.0), names: 70.0 },
+    Registry { weight: (150e3, 1.5), names: 90.0 },
+];
+
+/// One installation: everything that a tree's lock file names is needed.
+pub struct Job {
+    pub repo: usize,
+    pub needs: Vec<Unit>,
+}
+
+/// What happened on a day, and what lock files named at its end.
+pub struct Day {
+    pub jobs: Vec<Job>,
+    /// By tree: its repo and the units that its lock file names. A repo's first is its default branch.
+    pub named: Vec<(usize, Vec<Unit>)>,
+}
+
+pub struct Fleet {
+    pub days: Vec<Day>,
+    /// Bytes of each unit.
+    pub weights: Vec<u64>,
+}
+
+struct Package {
+    latest: Unit,
+    /// Mean days between releases.
+    pace: f64,
+    weight: f64,
+}
+
+struct Repo {
+    registry: usize,
+    /// Package to the version locked.
+    lock: Vec<(usize, Unit)>,
+    /// Jobs a day while it is worked on.
+    busy: f64,
+    active: bool,
+    trees: Vec<Tree>,
+}
+
+struct Tree {
+    lock: Vec<(usize, Unit)>,
+    ends: u32,
+    merges: bool,
+}
+
+impl Fleet {
+    pub fn grow(seed: u64, shape: &Shape) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let mut weights = Vec::new();
+        let mut registries: Vec<Vec<Package>> = REGISTRIES.iter().map(|registry| packages(&mut rng, registry, shape, &mut weights)).collect();
+        let mut repos: Vec<Repo> = (0..shape.repos).map(|rank| repo(&mut rng, rank, &registries)).collect();
+        let days = (0..shape.days)
+            .map(|day| {
+                registries.iter_mut().flatten().for_each(|package| release(&mut rng, package, &mut weights));
+                let mut jobs = Vec::new();
+                for (number, repo) in repos.iter_mut().enumerate() {
+                    work(&mut rng, day, number, repo, &registries, &mut jobs);
+                }
+                let named = repos.iter().enumerate().flat_map(|(number, repo)| {
+                    let trees = repo.trees.iter().map(|tree| &tree.lock);
+                    [&repo.lock].into_iter().chain(trees).map(move |lock| (number, units(lock)))
+                });
+                Day { jobs, named: named.collect() }
+            })
+            .collect();
+        Self { days, weights }
+    }
+
+    /// That part of all bytes that the jobs need.
+    pub fn room(&self, part: f64) -> u64 {
+        let needed: BTreeSet<Unit> = self.days.iter().flat_map(|day| &day.jobs).flat_map(|job| &job.needs).copied().collect();
+        let all: u64 = needed.iter().map(|unit| self.weights[*unit as usize]).sum();
+        (all as f64 * part) as u64
+    }
+}
+
+fn units(lock: &[(usize, Unit)]) -> Vec<Unit> {
+    lock.iter().map(|(_, unit)| *unit).collect()
+}
+
+fn packages(rng: &mut Rng, registry: &Registry, shape: &Shape, weights: &mut Vec<u64>) -> Vec<Package> {
+    let mut package = |rng: &mut Rng, rank: usize| {
+        let weight = log_normal(rng, registry.weight.0, registry.weight.1);
+        // The most downloaded are released every few weeks, the long tail twice a year.
+        let pace = log_normal(rng, 20.0 + 160.0 * (rank as f64 / shape.packages as f64), 0.7);
+        let mut package = Package { latest: 0, pace, weight };
+        package.latest = publish(rng, &package, weights);
+        package
+    };
+    (0..shape.packages).map(|rank| package(rng, rank)).collect()
+}
+
+fn publish(rng: &mut Rng, package: &Package, weights: &mut Vec<u64>) -> Unit {
+    weights.push((package.weight * (0.9 + 0.2 * rng.f64())) as u64 + 1);
+    Unit::try_from(weights.len() - 1).expect("few enough units")
+}
+
+fn release(rng: &mut Rng, package: &mut Package, weights: &mut Vec<u64>) {
+    if rng.f64() < 1.0 / package.pace {
+        package.latest = publish(rng, package, weights);
+    }
+}
+
+fn repo(rng: &mut Rng, rank: usize, registries: &[Vec<Package>]) -> Repo {
+    let registry = rng.usize(..registries.len());
+    let packages = &registries[registry];
+    let wanted = (log_normal(rng, REGISTRIES[registry].names, 0.6) as usize).clamp(5, packages.len() / 2);
+    let mut chosen = BTreeSet::new();
+    while chosen.len() < wanted {
+        chosen.insert(popular(rng, packages.len()));
+    }
+    let lock = chosen.into_iter().map(|package| (package, packages[package].latest)).collect();
+    // Zipf: the busiest repo has 40 jobs a day, the 60th less than one.
+    Repo { registry, lock, busy: 40.0 / (rank as f64 + 1.0), active: rng.f64() < 0.6, trees: Vec::new() }
+}
+
+/// A repo's day: it rests for weeks or is worked on; issues begin, each in a tree; some change what is locked.
+fn work(rng: &mut Rng, day: u32, number: usize, repo: &mut Repo, registries: &[Vec<Package>], jobs: &mut Vec<Job>) {
+    let packages = &registries[repo.registry];
+    // Worked on for three weeks, at rest for two, on average.
+    if rng.f64() < if repo.active { 1.0 / 21.0 } else { 1.0 / 14.0 } {
+        repo.active = !repo.active;
+    }
+    if repo.active && rng.f64() < 1.0 / 7.0 {
+        // The weekly update of dependencies: a fifth of them, to their latest.
+        for (package, unit) in &mut repo.lock {
+            if rng.f64() < 0.2 {
+                *unit = packages[*package].latest;
+            }
+        }
+    }
+    let ended: Vec<Tree> = repo.trees.extract_if(.., |tree| tree.ends <= day).collect();
+    if let Some(merged) = ended.into_iter().rfind(|tree| tree.merges) {
+        repo.lock = merged.lock;
+    }
+    let busy = if repo.active { repo.busy } else { repo.busy * 0.03 };
+    for _ in 0..poisson(rng, busy) {
+        // Three jobs of four go on in a tree that stands; the others begin an issue.
+        if repo.trees.is_empty() || rng.f64() < 0.25 {
+            let tree = issue(rng, day, repo, packages);
+            repo.trees.push(tree);
+        }
+        let tree = rng.choice(&repo.trees).expect("one was just made");
+        jobs.push(Job { repo: number, needs: units(&tree.lock) });
+    }
+}
+
+fn issue(rng: &mut Rng, day: u32, repo: &Repo, packages: &[Package]) -> Tree {
+    let mut lock = repo.lock.clone();
+    // One of six is an experiment: it tries packages, popular or not, and seldom stays.
+    let experiment = rng.f64() < 0.16;
+    if experiment {
+        for _ in 0..rng.usize(1..12) {
+            let package = rng.usize(..packages.len());
+            if lock.iter().all(|(locked, _)| *locked != package) {
+                lock.push((package, packages[package].latest));
+            }
+        }
+    }
+    Tree { lock, ends: day + 1 + rng.u32(..6), merges: experiment && rng.f64() < 0.2 }
+}
+
+/// A package's rank by Zipf's law.
+fn popular(rng: &mut Rng, packages: usize) -> usize {
+    ((packages as f64).powf(rng.f64()) as usize).saturating_sub(1).min(packages - 1)
+}
+
+fn log_normal(rng: &mut Rng, median: f64, spread: f64) -> f64 {
+    // Box and Muller.
+    let (u, v) = (1.0 - rng.f64(), rng.f64());
+    median * (spread * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()).exp()
+}
+
+fn poisson(rng: &mut Rng, mean: f64) -> u32 {
+    let (mut count, mut left) = (0, rng.f64().ln() + mean);
+    while left > 0.0 {
+        count += 1;
+        left += rng.f64().ln();
+    }
+    count
+}
