@@ -22,6 +22,7 @@ mod in_use;
 mod kills;
 mod lenders;
 mod locks;
+mod many_nights;
 mod night;
 mod prune;
 mod real_night;
