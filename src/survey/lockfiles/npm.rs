@@ -30,7 +30,7 @@ struct Nested {
 }
 
 pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let lock: Lock = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())?;
+    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut packages = lock.packages.values().filter_map(|entry| entry.integrity.as_deref()).flat_map(Package::integrity).collect();
     collect(&lock.dependencies, &mut packages);
     Ok(packages)
