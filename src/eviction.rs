@@ -61,7 +61,8 @@ pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, 
     let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
     let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
     let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
-    let locks = lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop);
+    let worked = plan.trees.iter().map(|(tree, _)| tree.active).max();
+    let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop) };
     stop.reached().is_none().then_some(locks)
 }
 

@@ -159,7 +159,9 @@ impl Bench {
         self.works(&all, true);
         // One that a project needs.
         let needed: Vec<Unit> = self.units().into_iter().filter(|unit| unit.name.contains(bare(second))).collect();
-        needed.iter().for_each(|unit| self.take(unit, unit.paths.len()));
+        for unit in &needed {
+            self.take(unit, unit.paths.len());
+        }
         self.works(&[first, third], true);
         self.fails_offline(&[second]);
         self.works(&all, false);
@@ -376,15 +378,13 @@ for module in sys.argv[1:]:
 fn go_project(bench: &Bench, folder: &Path, packages: &[&str]) {
     let made = Command::new("python3").args(["-c", PROXY]).args(MODULES).current_dir(bench.work.path()).status().unwrap();
     assert!(made.success());
-    let (mut manifest, mut program, mut names) =
-        (String::from("module example.com/x\n\ngo 1.21\n\n"), String::from("package main\n\n"), String::new());
-    for (path, version) in packages.iter().map(|package| package.split_once('@').unwrap()) {
-        manifest.push_str(&format!("require {path} {version}\n"));
-        program.push_str(&format!("import \"{path}\"\n"));
-        names.push_str(&format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
-    }
-    fs::write(folder.join("go.mod"), manifest).unwrap();
-    fs::write(folder.join("main.go"), format!("{program}\nfunc main() {{\n{names}}}\n")).unwrap();
+    let modules: Vec<(&str, &str)> = packages.iter().map(|package| package.split_once('@').unwrap()).collect();
+    let each = |line: fn(&str, &str) -> String| modules.iter().map(|(path, version)| line(path, version)).collect::<String>();
+    let requires = each(|path, version| format!("require {path} {version}\n"));
+    let imports = each(|path, _| format!("import \"{path}\"\n"));
+    let prints = each(|path, _| format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
+    fs::write(folder.join("go.mod"), format!("module example.com/x\n\ngo 1.21\n\n{requires}")).unwrap();
+    fs::write(folder.join("main.go"), format!("package main\n\n{imports}\nfunc main() {{\n{prints}}}\n")).unwrap();
 }
 
 fn go_mod() -> Tool {

@@ -1,5 +1,7 @@
 //! Eviction that knows what the next job needs: what lock files name today stays, what they named lately is young, and the rest goes.
 
+#![expect(clippy::disallowed_methods, reason = "it runs real tools")]
+
 use super::support::repo::Tree;
 use super::support::snapshot::snapshot;
 use super::support::{World, age, remove, same, write};

@@ -212,10 +212,8 @@ fn less(from: Size, size: Size) -> Size {
     Size { bytes: from.bytes.saturating_sub(size.bytes), inodes: from.inodes.saturating_sub(size.inodes) }
 }
 
-/// What decides which unit goes first. All that is in use was named tonight, so there its own signs count.
 fn rank(unit: &Unit) -> impl Ord + '_ {
-    let used = if in_use(unit) { unit.last_used } else { last_use(unit).0 };
-    (in_use(unit), used, &unit.cache, &unit.name, &unit.paths)
+    (in_use(unit), used::needed(unit), &unit.cache, &unit.name, &unit.paths)
 }
 
 /// Why the unit stays whatever is wanted: somebody needs it, or may.
