@@ -106,7 +106,7 @@ fn is_setuptools(name: &str, kind: FileType) -> bool {
 }
 
 fn is_release(name: &str, kind: FileType) -> bool {
-    kind == FileType::RegularFile && (name.ends_with(".whl") || name.ends_with(".tar.gz"))
+    kind == FileType::RegularFile && (ends_with(name, &["whl"]) || name.ends_with(".tar.gz"))
 }
 
 /// Whether a folder holds what a compiler or bundler made and nothing else. Nobody writes a source map by hand: what is one, has one, or
@@ -123,7 +123,7 @@ fn is_compiled(folder: &OwnedFd) -> bool {
             .filter_map(|pair| pair.split_once(':'))
             .any(|(types, code)| file.strip_suffix(types).is_some_and(|stem| mapped(&format!("{stem}{code}")))),
     };
-    walked.is_some() && files.iter().any(|file| file.ends_with(".map")) && files.iter().all(made)
+    walked.is_some() && files.iter().any(|file| mapped(file)) && files.iter().all(made)
 }
 
 /// All files below a folder by their path in it, hidden ones too; none where there are more than `left`, or anything else.

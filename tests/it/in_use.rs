@@ -264,7 +264,9 @@ fn a_repo_that_pins_the_whole_cache_is_named() {
     shop(&world);
     let evil = world.repo("acme/evil");
     let names: Vec<String> = (0..5).map(|number| format!("pinned-{number}.0.0")).collect();
-    names.iter().for_each(|name| krate(&world, name, 99.0));
+    for name in &names {
+        krate(&world, name, 99.0);
+    }
     let mut all: Vec<&str> = names.iter().map(String::as_str).chain(["experiment-9.9.9"]).collect();
     // And a hundred thousand that nobody has.
     let more: Vec<String> = (0..100_000).map(|number| format!("nobody{number}-1.0.0")).collect();

@@ -4,7 +4,6 @@
 use super::support::{World, age, age_all, is_root, remove, write};
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 use treewarden::report::RunReport;
 
 const MIB: u64 = 1 << 20;
@@ -98,8 +97,8 @@ struct Volume<'a>(&'a World);
 impl<'a> Volume<'a> {
     fn mount(world: &'a World, options: &str) -> Self {
         assert!(is_root(), "only root may mount");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&world.root).status();
-        assert!(mounted.unwrap().success(), "{options}");
+        let mounted = world.program("mount", &["-t", "tmpfs", "-o", options, "tmpfs", world.root.to_str().unwrap()]);
+        assert_eq!(mounted.code, 0, "{options}: {mounted:?}");
         assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
         Self(world)
     }
@@ -107,8 +106,8 @@ impl<'a> Volume<'a> {
 
 impl Drop for Volume<'_> {
     fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg(&self.0.root).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
+        let unmounted = self.0.program("umount", &[self.0.root.to_str().unwrap()]);
+        assert!(unmounted.code == 0 || std::thread::panicking(), "{unmounted:?}");
     }
 }
 

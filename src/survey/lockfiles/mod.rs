@@ -97,7 +97,7 @@ pub(crate) fn format(name: &str) -> Option<(&'static str, Parse)> {
 fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
     let name = path.file_name()?.to_str()?;
     // `requirements/base.txt`
-    let among = path.parent().is_some_and(|above| above.ends_with("requirements")) && name.ends_with(".txt");
+    let among = path.parent().is_some_and(|above| above.ends_with("requirements")) && path.extension().is_some_and(|end| end == "txt");
     format(if among { "requirements.txt" } else { name })
 }
 
