@@ -23,10 +23,11 @@ impl Package {
         Self::new("cargo", name_and_version)
     }
 
-    /// A commit of a git dependency of cargo's. `repo` is the last part of its address, without `.git`.
+    /// A commit of a git dependency of cargo's. `repo` is the last part of its address, without `.git`; of one on GitHub, cargo writes it in
+    /// small letters.
     pub fn cargo_git(repo: &str, revision: &str) -> Self {
         let revision = revision.get(..REVISION).unwrap_or(revision);
-        Self::new("cargo-git", &format!("{repo} {revision}"))
+        Self::new("cargo-git", &format!("{} {revision}", repo.to_lowercase()))
     }
 
     /// A Go module, with its capitals as they are (not `!x`): `github.com/BurntSushi/toml`, `v1.3.2`.
@@ -133,6 +134,7 @@ mod tests {
         assert_eq!(Package::python("Foo__bar.-Baz", "1.0"), Package::python("foo-bar-baz", "1.0"));
         assert_ne!(Package::python("foobar", "1.0"), Package::python("foo-bar", "1.0"));
         assert_eq!(Package::cargo_git("y", "0123456789abcdef"), Package::cargo_git("y", "0123456"));
+        assert_eq!(Package::cargo_git("Tools", "0123456"), Package::cargo_git("tools", "0123456"));
         assert_eq!(Package::go("github.com/BurntSushi/toml", "v1.3.2").as_str(), "go github.com/BurntSushi/toml@v1.3.2");
         for bad in ["", "5c8e", &"g".repeat(40), &"ä".repeat(40)] {
             assert_eq!(Package::digest("sha1", bad), None, "{bad}");

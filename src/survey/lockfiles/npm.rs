@@ -33,7 +33,7 @@ struct Nested {
 }
 
 pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let lock: Lock = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())?;
+    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut packages = Vec::new();
     for (path, entry) in &lock.packages {
         let name = entry.name.as_deref().or_else(|| path.rsplit_once("node_modules/").map(|(_, name)| name));
