@@ -25,6 +25,7 @@ mod lenders;
 mod locks;
 mod many_nights;
 mod night;
+mod protocol;
 mod prune;
 mod real_night;
 mod report;
