@@ -35,7 +35,7 @@ impl Package {
         Self::new("go", &format!("{module}@{version}"))
     }
 
-    /// A release on a Python index. Names that PEP 503 takes for the same are the same.
+    /// A release on a Python index. Names that PEP 503 takes for the same are the same, and so are `2.0` and `2.0.0`, as PEP 440 wants it.
     pub fn python(name: &str, version: &str) -> Self {
         let (mut normal, mut gap) = (String::new(), false);
         for symbol in name.trim().chars() {
@@ -48,7 +48,11 @@ impl Package {
             }
             normal.push(symbol.to_ascii_lowercase());
         }
-        Self::new("python", &format!("{normal} {}", version.trim()))
+        let mut version = version.trim().trim_start_matches('v');
+        while let Some(shorter) = version.strip_suffix(".0") {
+            version = shorter;
+        }
+        Self::new("python", &format!("{normal} {version}"))
     }
 
     /// A file by its address: what a lock file that says where it fetches from is exact about.
@@ -117,6 +121,8 @@ mod tests {
             assert_eq!(Package::integrity(bad), [], "{bad}");
         }
         assert_eq!(Package::python("Foo__bar.-Baz", "1.0"), Package::python("foo-bar-baz", "1.0"));
+        assert_eq!(Package::python("foo", "v2.0.0"), Package::python("foo", "2"));
+        assert_ne!(Package::python("foo", "2.10"), Package::python("foo", "2.1"));
         assert_ne!(Package::python("foobar", "1.0"), Package::python("foo-bar", "1.0"));
         assert_eq!(Package::cargo_git("y", "0123456789abcdef"), Package::cargo_git("y", "0123456"));
         assert_eq!(Package::cargo_git("Tools", "0123456"), Package::cargo_git("tools", "0123456"));
