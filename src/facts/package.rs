@@ -37,22 +37,21 @@ impl Package {
 
     /// A release on a Python index. Names that PEP 503 takes for the same are the same, and so are `2.0` and `2.0.0`, as PEP 440 wants it.
     pub fn python(name: &str, version: &str) -> Self {
-        let (mut normal, mut gap) = (String::new(), false);
-        for symbol in name.trim().chars() {
-            if matches!(symbol, '-' | '_' | '.') {
-                gap = true;
-                continue;
-            }
-            if std::mem::take(&mut gap) {
-                normal.push('-');
-            }
-            normal.push(symbol.to_ascii_lowercase());
-        }
         let mut version = version.trim().trim_start_matches('v');
         while let Some(shorter) = version.strip_suffix(".0") {
             version = shorter;
         }
-        Self::new("python", &format!("{normal} {version}"))
+        Self::new("python", &format!("{} {version}", Self::normal(name)))
+    }
+
+    /// A project's page on a Python index.
+    pub fn python_page(name: &str) -> Self {
+        Self::new("python-page", &Self::normal(name))
+    }
+
+    /// A package whatever its version, as npm's registry calls it (`@acme/shop`): what the registry says of it stands in caches too.
+    pub fn npm_page(name: &str) -> Self {
+        Self::new("npm-page", name)
     }
 
     /// A file by its address: what a lock file that says where it fetches from is exact about.
@@ -84,6 +83,22 @@ impl Package {
     /// The text both sides share.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// As PEP 503 writes a project's name.
+    fn normal(name: &str) -> String {
+        let (mut normal, mut gap) = (String::new(), false);
+        for symbol in name.trim().chars() {
+            if matches!(symbol, '-' | '_' | '.') {
+                gap = true;
+                continue;
+            }
+            if std::mem::take(&mut gap) {
+                normal.push('-');
+            }
+            normal.push(symbol.to_ascii_lowercase());
+        }
+        normal
     }
 
     fn new(sort: &str, rest: &str) -> Self {

@@ -6,6 +6,7 @@ mod caches;
 mod cli;
 mod config;
 mod confined;
+mod contention;
 mod cronjobs;
 mod dry_run;
 mod eviction;

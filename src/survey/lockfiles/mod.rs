@@ -88,7 +88,7 @@ pub(crate) fn format(name: &str) -> Option<(&'static str, Parse)> {
         "yarn.lock" => ("yarn", Parse::Lines(yarn::packages)),
         "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => ("python", Parse::Whole(python::locked)),
         _ if (name.contains("requirements") || name.contains("constraints")) && name.split('.').next_back() == Some("txt") => {
-            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().collect()))
+            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().flatten().collect()))
         }
         _ => return None,
     })
