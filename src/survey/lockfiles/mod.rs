@@ -303,7 +303,9 @@ mod tests {
 
     fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
         let (_, how) = format_of(Path::new(name)).unwrap();
-        Ok(parse(bytes, how)?.iter().map(|package| package.as_str().to_owned()).collect())
+        let names = parse(bytes, how)?.iter().map(|package| package.as_str().to_owned()).collect::<Vec<_>>();
+        // Every release comes with its project's page.
+        Ok(names.into_iter().filter(|name| !name.starts_with("python-page ")).collect())
     }
 
     #[test]
