@@ -35,9 +35,13 @@ impl Package {
         Self::new("go", &format!("{module}@{version}"))
     }
 
-    /// A release on a Python index. Names that PEP 503 takes for the same are the same.
+    /// A release on a Python index. Names that PEP 503 takes for the same are the same, and so are `2.0` and `2.0.0`, as PEP 440 wants it.
     pub fn python(name: &str, version: &str) -> Self {
-        Self::new("python", &format!("{} {}", Self::normal(name), version.trim()))
+        let mut version = version.trim().trim_start_matches('v');
+        while let Some(shorter) = version.strip_suffix(".0") {
+            version = shorter;
+        }
+        Self::new("python", &format!("{} {version}", Self::normal(name)))
     }
 
     /// A project's page on a Python index.
@@ -132,6 +136,8 @@ mod tests {
             assert_eq!(Package::integrity(bad), [], "{bad}");
         }
         assert_eq!(Package::python("Foo__bar.-Baz", "1.0"), Package::python("foo-bar-baz", "1.0"));
+        assert_eq!(Package::python("foo", "v2.0.0"), Package::python("foo", "2"));
+        assert_ne!(Package::python("foo", "2.10"), Package::python("foo", "2.1"));
         assert_ne!(Package::python("foobar", "1.0"), Package::python("foo-bar", "1.0"));
         assert_eq!(Package::cargo_git("y", "0123456789abcdef"), Package::cargo_git("y", "0123456"));
         assert_eq!(Package::cargo_git("Tools", "0123456"), Package::cargo_git("tools", "0123456"));

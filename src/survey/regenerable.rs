@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 // | .venv, venv                             | holds pyvenv.cfg                                                                      |
 // | __pycache__                             | holds files named *.pyc and nothing else                                              |
 // | .pytest_cache, .mypy_cache, .ruff_cache, .tox, .nox | holds CACHEDIR.TAG                                                        |
-// | htmlcov                                 | holds status.json and index.html                                                      |
+// | htmlcov                                 | holds status.json, and nothing but reports                                            |
 // | .next                                   | beside package.json, and holds BUILD_ID, build-manifest.json, cache or trace          |
 // | .nuxt                                   | beside package.json, and holds nuxt.d.ts                                              |
 // | .output                                 | beside package.json, and holds nitro.json                                             |
@@ -32,10 +32,10 @@ use std::path::{Path, PathBuf};
 // | .parcel-cache                           | beside package.json, and holds data.mdb                                               |
 // | .turbo                                  | beside package.json or turbo.json                                                     |
 // | .gradle                                 | beside build.gradle, settings.gradle, or either with .kts                             |
-// | coverage                                | beside package.json, holds coverage-final.json or lcov-report, and no other files than reports |
+// | coverage                                | beside package.json, holds coverage-final.json or lcov-report, and nothing but reports |
 // | build                                   | Gradle's: beside what .gradle is, and holds classes or the like, and no other folders than Gradle's |
 // |                                         | setuptools': beside pyproject.toml or setup.py, holds bdist.*, lib, temp.* and nothing else |
-// | dist                                    | Python's: beside pyproject.toml or setup.py, and holds wheels, source archives and nothing else |
+// | dist                                    | Python's: beside pyproject.toml or setup.py, and holds archives of one release and nothing else |
 // | dist, build                             | a compiler's: beside package.json, every file is a source map or has one              |
 //
 // What an operator knows besides stands in the config, as `worktrees.made_again`.
@@ -60,7 +60,7 @@ fn known(parent: BorrowedFd<'_>, name: &str) -> bool {
         ".venv" | "venv" => inside(&["pyvenv.cfg"]),
         "__pycache__" => folder(parent, name).is_some_and(|folder| only_bytecode(&folder)),
         ".pytest_cache" | ".mypy_cache" | ".ruff_cache" | ".tox" | ".nox" => inside(&["CACHEDIR.TAG"]),
-        "htmlcov" => inside(&["status.json"]) && inside(&["index.html"]),
+        "htmlcov" => only(&["status.json"], is_report),
         ".next" => beside(&["package.json"]) && inside(&["BUILD_ID", "build-manifest.json", "cache", "trace"]),
         ".nuxt" => beside(&["package.json"]) && inside(&["nuxt.d.ts"]),
         ".output" => beside(&["package.json"]) && inside(&["nitro.json"]),
@@ -72,7 +72,7 @@ fn known(parent: BorrowedFd<'_>, name: &str) -> bool {
         "coverage" => beside(&["package.json"]) && only(&["coverage-final.json", "lcov-report"], is_report),
         "build" if beside(&GRADLE) && only(&["classes", "intermediates", "kotlin", "tmp"], is_gradles) => true,
         "build" if beside(&PYTHON) && only(&["bdist."], is_setuptools) => true,
-        "dist" if beside(&PYTHON) && only(&[""], is_release) => true,
+        "dist" if beside(&PYTHON) && only(&[""], is_release) => folder(parent, name).is_some_and(|folder| is_one_release(&folder)),
         "build" | "dist" => beside(&["package.json"]) && folder(parent, name).is_some_and(|folder| is_compiled(&folder)),
         _ => false,
     }
@@ -93,7 +93,7 @@ fn only(folder: &OwnedFd, sign: &[&str], made: fn(&str, FileType) -> bool) -> bo
 }
 
 fn is_report(name: &str, kind: FileType) -> bool {
-    kind == FileType::Directory || (kind == FileType::RegularFile && ends_with(name, &["html", "css", "js", "json", "xml", "info", "png"]))
+    name == "lcov-report" || (kind == FileType::RegularFile && ends_with(name, &["html", "css", "js", "json", "xml", "info", "png"]))
 }
 
 fn is_gradles(name: &str, kind: FileType) -> bool {
@@ -107,6 +107,16 @@ fn is_setuptools(name: &str, kind: FileType) -> bool {
 
 fn is_release(name: &str, kind: FileType) -> bool {
     kind == FileType::RegularFile && (ends_with(name, &["whl"]) || name.ends_with(".tar.gz"))
+}
+
+/// Whether all archives are of one release: no build brings back an older one.
+fn is_one_release(folder: &OwnedFd) -> bool {
+    let release = |(name, _): &(OsString, FileType)| {
+        let name = name.to_string_lossy();
+        let stem = name.strip_suffix(".tar.gz").unwrap_or(&name);
+        stem.splitn(3, '-').take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    seen(folder).is_ok_and(|entries| entries.iter().map(release).collect::<BTreeSet<_>>().len() == 1)
 }
 
 /// Whether a folder holds what a compiler or bundler made and nothing else. Nobody writes a source map by hand: what is one, has one, or
@@ -317,7 +327,7 @@ mod tests {
     #[test]
     fn structure_tells() {
         // The files that stand there, the folder asked about, and whether it is one that a tool makes again.
-        let table: [(&[&str], &str, bool); 52] = [
+        let table: [(&[&str], &str, bool); 55] = [
             (&["p/package.json", "p/node_modules/left-pad/index.js"], "p/node_modules", true),
             (&["p/node_modules/.package-lock.json"], "p/node_modules", true),
             (&["p/node_modules/.bin/tsc"], "p/node_modules", true),
@@ -344,6 +354,7 @@ mod tests {
             (&["p/pom.xml", "p/target/notes.md"], "p/target", false),
             (&["p/htmlcov/index.html", "p/htmlcov/status.json"], "p/htmlcov", true),
             (&["p/htmlcov/index.html"], "p/htmlcov", false),
+            (&["p/htmlcov/status.json", "p/htmlcov/notes/todo.md"], "p/htmlcov", false),
             (&["p/package.json", "p/.nuxt/nuxt.d.ts"], "p/.nuxt", true),
             (&["p/package.json", "p/.output/nitro.json"], "p/.output", true),
             (&["p/package.json", "p/.output/mine"], "p/.output", false),
@@ -352,6 +363,7 @@ mod tests {
             (&["p/package.json", "p/.parcel-cache/data.mdb"], "p/.parcel-cache", true),
             (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/clover.xml"], "p/coverage", true),
             (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/notes.md"], "p/coverage", false),
+            (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/notes/todo.md"], "p/coverage", false),
             (&["p/package.json", "p/coverage/table.json"], "p/coverage", false),
             (&["p/build.gradle", "p/build/classes/A.class", "p/build/libs/shop.jar"], "p/build", true),
             (&["p/build.gradle", "p/build/docs/handbook.md"], "p/build", false),
@@ -362,6 +374,7 @@ mod tests {
             (&["p/pyproject.toml", "p/dist/.gitignore", "p/dist/a-1-py3-none-any.whl", "p/dist/a-1.tar.gz"], "p/dist", true),
             (&["p/pyproject.toml", "p/dist/a-1.tar.gz", "p/dist/mine.py"], "p/dist", false),
             (&["p/pyproject.toml", "p/dist/.gitignore"], "p/dist", false),
+            (&["p/pyproject.toml", "p/dist/a-1.tar.gz", "p/dist/a-2.tar.gz"], "p/dist", false),
             (
                 &["p/package.json", "p/dist/a/x.js", "p/dist/a/x.js.map", "p/dist/a/x.d.ts", "p/dist/s.css", "p/dist/s.css.map"],
                 "p/dist",

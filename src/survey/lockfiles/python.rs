@@ -52,6 +52,10 @@ mod tests {
         let uv = "version = 1\n[[package]]\nname = \"shop\"\nsource = { editable = \".\" }\n[[package]]\nname = \"Type_Extensions\"\n\
                   version = \"4.12.2\"\nsource = { registry = \"https://pypi.org/simple\" }\nwheels = [{ url = \"https://x/y.whl\", hash = \"sha256:00\" }]\n";
         assert_eq!(locked(uv).unwrap(), release("type-extensions", "4.12.2"));
+        let others = "[[package]]\nname = \"a\"\nversion = \"1.2\"\nsource = { git = \"https://x/a?rev=main#0123\" }\n\
+                      [[package]]\nname = \"b\"\nversion = \"0.1.0\"\nsource = { path = \"../b\" }\n\
+                      [[package]]\nname = \"c\"\nsource = { virtual = \".\" }\n";
+        assert_eq!(locked(others).unwrap(), [release("a", "1.2"), release("b", "0.1")].concat());
         let pylock = "lock-version = \"1.0\"\n[[packages]]\nname = \"attrs\"\nversion = \"25.1.0\"\n";
         assert_eq!(locked(pylock).unwrap(), release("attrs", "25.1.0"));
         assert!(locked("[[package]]\nname = 3\n").is_err());
