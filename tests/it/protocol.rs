@@ -157,7 +157,7 @@ impl Model for Protocol {
                 let seen = replaced || another || (synced && now.lost);
                 let actor = &mut next.actors[number];
                 actor.phase = if seen { Phase::Ended } else { Phase::Checked };
-                actor.unsynced = if synced { 0 } else { 1 };
+                actor.unsynced = u8::from(!synced);
                 if seen {
                     next.let_go(number);
                 }

@@ -98,7 +98,7 @@ pub(super) fn cases() -> Vec<Case> {
 /// Wherever git would make a folder for a loose object, a file stands.
 fn crowded() -> Case {
     Case::new("turned-objects-all", "Maintained reap failed!", "", |evil| {
-        for place in (0..=u8::MAX).map(|byte| evil.git_dir(&format!("objects/{byte:02x}"))).filter(|place| !place.exists()) {
+        for place in (0..=u8::MAX).map(|byte| evil.git_dir(format!("objects/{byte:02x}"))).filter(|place| !place.exists()) {
             write(&place, "x\n");
         }
     })
