@@ -29,6 +29,7 @@
 //!    `unsafe/`.
 //! 7. A failed item is a row in the report, never the end of the run.
 
+pub mod agent;
 pub mod alert;
 pub mod apply;
 pub mod beneath;

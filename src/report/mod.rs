@@ -6,6 +6,7 @@
 
 pub mod history;
 pub mod json;
+pub mod locks;
 pub mod look;
 mod lossy;
 mod page;

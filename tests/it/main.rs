@@ -9,6 +9,7 @@ mod confined;
 mod cronjobs;
 mod dry_run;
 mod eviction;
+mod exec;
 #[cfg(target_arch = "x86_64")]
 mod faults;
 mod forged_rescues;
