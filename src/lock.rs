@@ -25,8 +25,9 @@ const SCHEMA: &str = "treewarden.lock/1";
 /// The volume's lock, beside the repos'.
 const VOLUME: &str = "volume.lock";
 
-/// How often a lock is asked for before it counts as busy: a look takes some microseconds.
-const LOOKS: usize = 3;
+/// How often a lock is asked for before it counts as busy, and how long after: a look takes some microseconds.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,6 +235,7 @@ fn look(path: &Path) -> Result<Seen, LockError> {
         return Ok(Seen { held: false, holder: None, written: None });
     };
     let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
+    try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
     let written = file.metadata().and_then(|data| data.modified()).ok().map(DateTime::from);
     Ok(Seen { held, holder: read_holder(&file).ok().flatten(), written })
 }
@@ -358,7 +360,7 @@ fn hold(file: &File) -> io::Result<bool> {
         if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
             return Ok(true);
         }
-        std::thread::sleep(if again > 0 { Duration::from_millis(2) } else { Duration::ZERO });
+        std::thread::sleep(if again > 0 { LOOK } else { Duration::ZERO });
     }
     Ok(false)
 }
@@ -404,6 +406,22 @@ mod tests {
         assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
         assert_eq!(std::fs::read(locks.path().join("acme__shop.lock")).unwrap(), b"");
         drop(take(locks.path()).unwrap());
+    }
+
+    #[test]
+    fn who_only_looks_holds_up_nobody() {
+        let locks = tempfile::tempdir().unwrap();
+        drop(take(locks.path()).unwrap());
+        let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
+        assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))), "another look");
+        let looks = std::thread::spawn(move || {
+            std::thread::sleep(LOOK / 2);
+            drop(looking);
+        });
+        drop(take(locks.path()).unwrap());
+        looks.join().unwrap();
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
     }
 
     #[test]

@@ -38,9 +38,7 @@ pub enum Format {
 
 /// A path that a format has no way to say.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "failed to write {name} as dotenv: `{value}` holds a quote or a line's end, which its readers take each their own way; use another --format"
-)]
+#[error("failed to write {name} as dotenv: `{value}` holds a quote, which each of its readers takes in its own way; use another --format")]
 pub struct Unsayable {
     name: &'static str,
     value: String,
@@ -125,7 +123,8 @@ fn shell(value: &str) -> String {
 fn dotenv(name: &'static str, value: &str) -> Result<String, Unsayable> {
     match value {
         plain if is_plain(plain) => Ok(format!("{name}={plain}\n")),
-        odd if odd.contains(['\'', '\\', '\n', '\r']) => Err(Unsayable { name, value: odd.to_owned() }),
+        // Backslashes and line ends, the other troublemakers, are refused by the config.
+        odd if odd.contains('\'') => Err(Unsayable { name, value: odd.to_owned() }),
         quoted => Ok(format!("{name}='{quoted}'\n")),
     }
 }
@@ -161,10 +160,8 @@ mod tests {
 
     #[test]
     fn what_dotenv_can_not_say_is_refused() {
-        for root in ["/it's", "/back\\slash"] {
-            let variables = variables(&policy(root, "{kind: npm, path: npm}"));
-            assert!(render(&variables, Format::Dotenv).unwrap_err().to_string().contains("npm_config_cache"));
-            assert!(render(&variables, Format::Shell).is_ok());
-        }
+        let variables = variables(&policy("/it's", "{kind: npm, path: npm}"));
+        assert!(render(&variables, Format::Dotenv).unwrap_err().to_string().contains("npm_config_cache"));
+        assert_eq!(render(&variables, Format::Shell).unwrap(), "export npm_config_cache='/it'\\''s/npm'\n");
     }
 }

@@ -35,6 +35,11 @@ fn mark(world: &World, name: &str) -> (PathBuf, String) {
     (path, text)
 }
 
+/// Waits in a shell until the file is there; or the test is over, should it fail.
+fn waits(file: &std::path::Path) -> String {
+    format!("until [ -e {} ] || ! [ -d {} ]; do sleep 0.01; done", file.display(), file.parent().unwrap().display())
+}
+
 #[test]
 fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     let world = World::new();
@@ -45,16 +50,21 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     let twin = shop.tree_at("elsewhere/fix", "twin");
     let lone = shop.tree_at("elsewhere/lone", "lone");
     let script = "pwd; echo $PWD; echo $npm_config_cache; echo $TREEWARDEN_HOLDS; echo oops >&2; exit 42";
-    for (options, place) in [(&[][..], &shop.path), (&["--worktree", "lone"], &lone.path), (&["--worktree", "fix1"], &twin.path)] {
+    for (options, place) in [
+        (&[][..], &shop.path),
+        (&["--worktree", "lone"], &lone.path),
+        (&["--worktree", "fix"], &tree.path),
+        (&["--worktree", "fix1"], &twin.path),
+    ] {
         let ran = exec(&world, options, script);
         let expected = format!("{0}\n{0}\n{1}\n{SHOP}\n", place.display(), world.at("caches/npm").display());
         assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (42, expected.as_str(), "oops\n"), "{options:?}");
     }
-    assert!(lone.admin.join("treewarden-heartbeat").exists() && !tree.admin.join("treewarden-heartbeat").exists());
+    let beats = [&lone, &tree, &twin, &shop.tree("other")].map(|tree| tree.admin.join("treewarden-heartbeat").exists());
+    assert_eq!(beats, [true, true, true, false]);
     // What it says to who asks for what isn't there.
-    let table: [(&[&str], i32, &str); 8] = [
-        (&["exec", SHOP, "--worktree", "none", "--", "true"], 2, "no worktree `none`; the repo has fix, fix, lone"),
-        (&["exec", SHOP, "--worktree", "fix", "--", "true"], 2, "git calls them fix, fix1"),
+    let table: [(&[&str], i32, &str); 7] = [
+        (&["exec", SHOP, "--worktree", "none", "--", "true"], 2, "no worktree `none`; the repo has fix, fix, lone, other"),
         (&["exec", SHOP, "--worktree", "../fix", "--", "true"], 2, "no worktree `../fix`"),
         (&["exec", "acme/none", "--", "true"], 2, "REPO acme/none: the config has no such repo; it has acme/shop"),
         (&["exec", SHOP], 2, "CMD"),
@@ -90,8 +100,9 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
     let shop = world.repo(SHOP);
     shop.tree("landed").age(2.0);
     let (begun, name) = mark(&world, "begun");
-    let (go, gone) = mark(&world, "go");
-    let running = start(&world, &[], &format!("touch {name}; until [ -e {gone} ]; do sleep 0.01; done"));
+    let go = world.beside("go");
+    let wait = waits(&go);
+    let running = start(&world, &[], &format!("touch {name}; {wait}"));
     until("it runs", || begun.exists());
     assert!(!is_free(&world));
     let pid = running.pid().as_raw_nonzero().to_string();
@@ -123,9 +134,10 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
 fn a_night_at_work_is_waited_for_repo_by_repo() {
     let world = World::new();
     let (begun, name) = mark(&world, "begun");
-    let (go, gone) = mark(&world, "go");
+    let go = world.beside("go");
+    let wait = waits(&go);
     world.repo(SHOP);
-    world.repo("acme/other").set(&format!("busy_probe: [sh, -c, 'touch {name}; until [ -e {gone} ]; do sleep 0.01; done; exit 1']"));
+    world.repo("acme/other").set(&format!("busy_probe: [sh, -c, 'touch {name}; {wait}; exit 1']"));
     let night = world.start(&["run"]);
     until("the night is in the other repo", || begun.exists());
     assert!(world.try_hold("volume").is_none(), "the night holds the volume");
@@ -168,8 +180,10 @@ fn what_a_command_leaves_running_holds_the_lock() {
     for (start, said) in [("sh -c", true), ("setsid sh -c", false)] {
         let world = World::new();
         world.repo(SHOP);
-        let (_go, gone) = mark(&world, "go");
-        let ran = exec(&world, &[], &format!("{start} 'until [ -e {gone} ]; do sleep 0.01; done' & exit 5"));
+        let (begun, name) = mark(&world, "begun");
+        let (begins, wait) = (waits(&begun), waits(&world.beside("go")));
+        let script = format!("{start} 'touch {name}; {wait}' & {begins}; exit 5");
+        let ran = exec(&world, &[], &script);
         assert_eq!((ran.code, ran.err.contains("what it started goes on, and with it the lock")), (5, said), "{ran:?}");
         assert!(!is_free(&world));
         let ran = exec(&world, &["--no-wait"], "true");
@@ -193,7 +207,7 @@ fn a_killed_holder_takes_its_command_along_and_leaves_the_lock_free() {
     world.repo(SHOP);
     let (begun, name) = mark(&world, "begun");
     // A child, and a grandchild that catches what it can.
-    let loops = format!("trap '' TERM INT HUP; until [ -e {name}.never ]; do sleep 0.01; done");
+    let loops = format!("trap '' TERM INT HUP; {}", waits(&world.beside("begun.never")));
     let mut running = start(&world, &[], &format!("sh -c \"{loops}\" & sh -c \"sh -c '{}' & wait\" & touch {name}; wait", "sleep 1000"));
     until("it runs", || begun.exists() && processes(&format!("{name}.never")) > 1);
     running.signal(Signal::KILL);
@@ -211,8 +225,9 @@ fn who_left_the_command_s_group_holds_the_lock_even_so() {
     let world = World::new();
     world.repo(SHOP);
     let (begun, name) = mark(&world, "begun");
-    let (go, gone) = mark(&world, "go");
-    let away = format!("touch {name}; until [ -e {gone} ]; do sleep 0.01; done");
+    let go = world.beside("go");
+    let wait = waits(&go);
+    let away = format!("touch {name}; {wait}");
     let mut running = start(&world, &[], &format!("setsid sh -c '{away}' & sleep 1000"));
     until("it runs", || begun.exists());
     running.signal(Signal::KILL);
@@ -232,12 +247,14 @@ fn many_agents_get_their_turns_one_by_one() {
     write(&world.beside("count"), "0\n");
     // Lost as soon as two do it at once.
     let add = format!("read n <{count}; sleep 0.002; echo $((n + 1)) >{count}");
-    let turns = std::thread::scope(|scope| {
-        let agents: Vec<_> =
-            (0..8).map(|_| scope.spawn(|| (0..10).map(|_| exec(&world, &["--wait", "1m"], &add).code).collect::<Vec<_>>())).collect();
-        agents.into_iter().flat_map(|agent| agent.join().unwrap()).collect::<Vec<_>>()
-    });
-    assert_eq!(turns, [0; 80]);
+    let config = world.beside("agents.yaml");
+    std::fs::copy(world.config(), &config).unwrap();
+    let turn = format!("{} --config {} exec {SHOP} --wait 1m -- sh -c '{add}'", env!("CARGO_BIN_EXE_treewarden"), config.display());
+    let agents: Vec<Running> = (0..8).map(|_| world.start_program("sh", &["-euc", &[turn.as_str(); 10].join("\n")])).collect();
+    for agent in agents {
+        let ran = agent.end();
+        assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    }
     assert_eq!(std::fs::read_to_string(world.beside("count")).unwrap(), "80\n");
     assert_eq!(record(&world), "");
 }
@@ -357,4 +374,24 @@ fn pythons_flock_and_ours_keep_each_other_out() {
     // And the night's.
     let night = format!("{} run --format json", env!("CARGO_BIN_EXE_treewarden"));
     assert_eq!(under_python(&night).report().repos[0].outcome, RepoOutcome::Busy);
+}
+
+#[test]
+#[ignore = "needs script, which gives it a terminal"]
+fn at_a_terminal_the_command_is_in_the_foreground() {
+    let world = World::new();
+    world.repo(SHOP);
+    let typed = |script: &str, keys: &str| {
+        let file = world.beside("script.sh");
+        write(&file, script);
+        let ours = format!("exec {} exec {SHOP} -- sh {}", env!("CARGO_BIN_EXE_treewarden"), file.display());
+        world.program("sh", &["-c", &format!("{keys} | script -qefc '{ours}' /dev/null")])
+    };
+    let ran = typed("read line; echo got $line", "echo hello");
+    assert!(ran.code == 0 && ran.out.contains("got hello"), "it reads from the terminal: {ran:?}");
+    let ctrl_c = "{ sleep 0.5; printf '\\003'; sleep 3; }";
+    let ran = typed("n=0; trap 'n=$((n+1))' INT; sleep 1; sleep 1; exit $((40+n))", ctrl_c);
+    assert_eq!(ran.code, 41, "Ctrl-C reaches it once: {ran:?}");
+    let ran = typed("sleep 60", ctrl_c);
+    assert_eq!((ran.code, is_free(&world)), (130, true), "{ran:?}");
 }

@@ -8,6 +8,7 @@ mod config;
 mod confined;
 mod cronjobs;
 mod dry_run;
+mod env;
 mod eviction;
 mod exec;
 #[cfg(target_arch = "x86_64")]
@@ -17,6 +18,7 @@ mod fuse;
 mod fuzz_seeds;
 mod gc;
 mod guards;
+mod holders;
 mod hostile;
 mod in_use;
 #[cfg(target_arch = "x86_64")]
