@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod busy_caches;
+mod busy_probe;
 mod caches;
 mod cli;
 mod config;
