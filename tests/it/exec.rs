@@ -1,7 +1,7 @@
 //! `treewarden exec`: a command under its repo's lock, as transparent as if it ran bare, and never without the lock.
 
 use super::support::snapshot::snapshot;
-use super::support::{Ran, Running, World, map, same, until, write};
+use super::support::{Ran, Running, World, same, until, write};
 use rustix::process::Signal;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -120,6 +120,12 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         assert!(ran.code == 75 && ran.out.is_empty() && asked.elapsed() >= least, "{options:?}: {ran:?}");
         assert!(ran.err.contains(&format!("acme/shop: held by ")) && ran.err.contains(&format!("(pid {pid}) for `exec` since")), "{ran:?}");
     }
+    // Who is told to stop while waiting stops.
+    let mut waiting = start(&world, &["--wait", "1m"], "echo ran");
+    std::thread::sleep(Duration::from_millis(200));
+    waiting.signal(Signal::TERM);
+    let ran = waiting.end();
+    assert!(ran.code == 128 + 15 && ran.out.is_empty(), "{ran:?}");
     // Who waits longer gets it.
     let waiting = start(&world, &["--wait", "1m"], "echo ran");
     std::thread::sleep(Duration::from_millis(100));
@@ -323,57 +329,6 @@ fn a_sign_of_life_is_given_and_a_lost_lock_ends_the_command() {
             "{theft}: {ran:?}"
         );
     }
-}
-
-#[test]
-fn a_shell_s_flock_and_ours_keep_each_other_out() {
-    let world = World::new();
-    world.repo(SHOP);
-    let lock = world.at(LOCK).display().to_string();
-    let under_flock = |script: &str| world.program("flock", &["--nonblock", "--conflict-exit-code", "99", &lock, "sh", "-c", script]);
-    let ours = format!("{} exec acme/shop --no-wait -- true", env!("CARGO_BIN_EXE_treewarden"));
-    let theirs = format!("flock --nonblock --conflict-exit-code 99 {lock} true");
-    let found = map(&[
-        ("ours under theirs", &under_flock(&ours).code.to_string()),
-        ("theirs under ours", &exec(&world, &[], &theirs).code.to_string()),
-        ("ours alone", &exec(&world, &[], "true").code.to_string()),
-        ("theirs alone", &under_flock("true").code.to_string()),
-    ]);
-    let expected = map(&[("ours under theirs", "75"), ("theirs under ours", "99"), ("ours alone", "0"), ("theirs alone", "0")]);
-    same("who gets the lock", &found, &expected);
-}
-
-/// An agent in Python that takes part, as the README has it.
-const PYTHON: &str = r#"
-import fcntl, os, subprocess, sys
-with open(sys.argv[1], "a") as lock:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        sys.exit(99)
-    sys.exit(subprocess.run(sys.argv[2:]).returncode)
-"#;
-
-#[test]
-#[ignore = "needs Python"]
-fn pythons_flock_and_ours_keep_each_other_out() {
-    let world = World::new();
-    world.repo(SHOP);
-    let lock = world.at(LOCK).display().to_string();
-    write(&world.beside("agent.py"), PYTHON);
-    let agent = world.beside("agent.py").display().to_string();
-    let under_python = |script: &str| world.program("python3", &[&agent, &lock, "sh", "-c", script]);
-    let ours = format!("{} exec acme/shop --no-wait -- true", env!("CARGO_BIN_EXE_treewarden"));
-    let theirs = format!("python3 {agent} {lock} true");
-    let found = map(&[
-        ("ours under theirs", &under_python(&ours).code.to_string()),
-        ("theirs under ours", &exec(&world, &[], &theirs).code.to_string()),
-        ("theirs alone", &under_python("true").code.to_string()),
-    ]);
-    same("who gets the lock", &found, &map(&[("ours under theirs", "75"), ("theirs under ours", "99"), ("theirs alone", "0")]));
-    // And the night's.
-    let night = format!("{} run --format json", env!("CARGO_BIN_EXE_treewarden"));
-    assert_eq!(under_python(&night).report().repos[0].outcome, RepoOutcome::Busy);
 }
 
 #[test]

@@ -35,5 +35,6 @@ mod rescues;
 mod signals;
 mod state_files;
 mod support;
+mod taking_part;
 mod tidy;
 mod verdicts;
