@@ -64,7 +64,7 @@ pub fn read(place: &Inside, cap: u64) -> io::Result<Vec<u8>> {
 /// Reads the last bytes of a regular file, at most `most`.
 ///
 /// # Errors
-/// As [`file`].
+/// As [`file()`].
 pub fn tail(place: &Inside, most: u64) -> io::Result<Vec<u8>> {
     let file = file(place)?;
     let from = file.metadata()?.len().saturating_sub(most);

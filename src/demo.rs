@@ -110,6 +110,12 @@ impl Demo {
     }
 }
 
+/// Of npm's package with that number: one digit of base64 over and over.
+fn integrity(number: usize) -> String {
+    let digit = char::from(b'B' + u8::try_from(number).unwrap_or(0));
+    format!("sha512-{}", String::from(digit).repeat(84))
+}
+
 struct Sample {
     root: PathBuf,
     now: DateTime<Utc>,
@@ -126,7 +132,9 @@ impl Sample {
     /// Worktrees in every state.
     fn shop(&self) -> Result<(), DemoError> {
         let shop = self.repo("acme__shop")?;
-        let first = shop.commit("main", &[("README.md", "# Shop\n"), ("cart.ts", "export const cart = [];\n")], 60)?;
+        let lock = format!(r#"{{"packages": {{"node_modules/react": {{"integrity": "{}"}}}}}}"#, integrity(1));
+        let files = [("README.md", "# Shop\n"), ("cart.ts", "export const cart = [];\n"), ("package-lock.json", &lock)];
+        let first = shop.commit("main", &files, 60)?;
 
         shop.branch("coupons", first)?;
         let squashed = shop.commit("coupons", &[("coupon.ts", "export const coupon = 5;\n")], 12)?;
@@ -165,8 +173,11 @@ impl Sample {
     /// A repo that agents committed to for weeks: too many loose objects, and a lock that a killed git left.
     fn api(&self) -> Result<(), DemoError> {
         let api = self.repo("acme__api")?;
+        let lock = "[[package]]\nname = \"serde\"\nversion = \"1.0.100\"\n\
+                    source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
         let files: Vec<(String, String)> = (0..1300).map(|n| (format!("handler_{n}.rs"), format!("pub fn handler_{n}() {{}}\n"))).collect();
-        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let files = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let files: Vec<(&str, &str)> = files.chain([("Cargo.lock", lock)]).collect();
         let main = api.commit("main", &files, 10)?;
         api.upstream(main)?;
         let stale = self.root.join("acme__api/.git/packed-refs.lock");
@@ -209,13 +220,12 @@ impl Sample {
         Ok(())
     }
 
-    /// A package in npm's cache: its content, and the index that names it by a digest, here one digit of base64 over and over.
+    /// A package in npm's cache: its content, and the index that names it by its digest.
     fn npm_package(&self, number: usize, package: &str, days: u32) -> Result<(), DemoError> {
-        let digit = char::from(b'B' + u8::try_from(number).unwrap_or(0));
         let hex = format!("{:06x}", (number + 1) * 0o1_010_101).repeat(21);
         let name = package.rsplit_once('-').map_or(package, |(name, _)| name);
         let key = format!("make-fetch-happen:request-cache:https://registry.npmjs.org/{name}/-/{package}.tgz");
-        let line = format!("\nhash\t{{\"key\":\"{key}\",\"integrity\":\"sha512-{}\",\"time\":1}}", String::from(digit).repeat(84));
+        let line = format!("\nhash\t{{\"key\":\"{key}\",\"integrity\":\"{}\",\"time\":1}}", integrity(number));
         let bucket = format!("caches/npm/_cacache/index-v5/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..60]);
         self.file(&format!("caches/npm/_cacache/content-v2/sha512/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]), 1 << 20, days)?;
         self.file(&bucket, 0, days)?;

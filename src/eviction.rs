@@ -8,6 +8,7 @@ use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
+use crate::facts::rescue::Rescue;
 use crate::facts::volume::Usage;
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
@@ -15,13 +16,16 @@ use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
 use crate::night::{Night, Tended};
 use crate::plan::evict::{self, Eviction};
+use crate::plan::gc::PRUNED_AFTER;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::report::{self, rows};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey;
 use crate::survey::caches::{self, sizing, used};
 use crate::survey::lockfiles::{self, Known, Live};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -40,6 +44,13 @@ pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
     idle.map(facts).collect()
 }
 
+/// What goes with the rescues whose time is over, before any cache does.
+pub fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
+    let rescues: Vec<&Rescue> = plan.expire.iter().map(|(rescue, _)| rescue).filter(|_| plan.gc.drops_objects()).collect();
+    let Some(repo) = shadow.open().ok().filter(|_| !rescues.is_empty()) else { return Size::default() };
+    survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, now - PRUNED_AFTER)
+}
+
 /// What the lock files of the default branch, the checkout and the trees that stay name; none when git2 can't tell, or the run
 /// is to stop, and then they count as they were seen last.
 pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, stop: &Stop) -> Option<Locks> {
@@ -50,7 +61,8 @@ pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, 
     let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
     let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
     let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
-    let locks = lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop);
+    let worked = plan.trees.iter().map(|(tree, _)| tree.active).max();
+    let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop) };
     stop.reached().is_none().then_some(locks)
 }
 

@@ -144,7 +144,7 @@ impl Ledger {
                 (entry.1, entry.2) = (now.timestamp(), repo.to_owned());
             }
         }
-        self.repos.insert(repo.to_owned(), Seen { at: now, tip: locks.tip, trees });
+        self.repos.insert(repo.to_owned(), Seen { at: now, tip: locks.tip, trees, worked: locks.worked.max(old.worked) });
         too_much
     }
 
@@ -179,13 +179,25 @@ impl Ledger {
     /// When each package was last named, and whether it is in use: named by a lock file as it was seen last. To be asked of a tidied
     /// ledger: a content that no tree holds any more would still count.
     pub fn names(&self) -> Names {
-        let in_use = self.in_use();
+        let worked = self.worked();
         let entries = (0..).zip(&self.packages);
         let naming = |place: u32, Entry(_, at, by): &Entry| {
             let at = DateTime::from_timestamp(*at, 0).unwrap_or_default();
-            Naming { at, by: by.clone(), in_use: in_use.contains(&place) }
+            Naming { at, by: by.clone(), in_use: worked.contains_key(&place), worked: worked.get(&place).copied().flatten() }
         };
         entries.map(|(place, entry)| (entry.0.clone(), naming(place, entry))).collect()
+    }
+
+    /// What is in use, each with the last work in a repo that names it.
+    fn worked(&self) -> HashMap<u32, Option<DateTime<Utc>>> {
+        let mut worked = HashMap::new();
+        for seen in self.repos.values() {
+            for place in seen.trees.values().flat_map(BTreeMap::values).filter_map(|content| self.contents.get(content)).flatten() {
+                let newest = worked.entry(*place).or_default();
+                *newest = seen.worked.max(*newest);
+            }
+        }
+        worked
     }
 
     fn in_use(&self) -> BTreeSet<u32> {
@@ -243,7 +255,7 @@ mod tests {
     }
 
     fn after(ledger: Ledger, number: i64) -> Ledger {
-        ledger.tidied(&BTreeSet::from(["a", "b"]), night(number))
+        ledger.tidied(&BTreeSet::from(["a", "b", "c"]), night(number))
     }
 
     #[test]
@@ -275,6 +287,22 @@ mod tests {
         }
         ledger.note("a", Locks::default(), night(3));
         assert_eq!(told(&after(ledger, 3)), ["cargo x-1: 2, a"]);
+    }
+
+    #[test]
+    fn what_is_in_use_knows_the_last_work_in_a_repo_that_names_it() {
+        let mut ledger = Ledger::default();
+        let mut note = |repo: &str, crates: &[&str], worked: Option<i64>, at: i64| {
+            ledger.note(repo, Locks { worked: worked.map(night), ..locks("Cargo.lock", crates) }, night(at));
+        };
+        note("a", &["both-1", "a-1"], Some(1), 9);
+        note("b", &["both-1", "b-1"], Some(4), 9);
+        note("c", &["c-1"], None, 9);
+        // On the next night the tree that b was worked in is gone.
+        note("b", &["both-1", "b-1"], Some(2), 10);
+        let names = after(ledger, 10).names();
+        let worked = |name: &str| names[&Package::cargo(name)].worked;
+        assert_eq!(["a-1", "both-1", "b-1", "c-1"].map(worked), [Some(night(1)), Some(night(4)), Some(night(4)), None]);
     }
 
     #[test]

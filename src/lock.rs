@@ -415,12 +415,12 @@ mod tests {
         let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
         assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
         assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))), "another look");
-        let looks = std::thread::spawn(move || {
+        let looker = std::thread::spawn(move || {
             std::thread::sleep(LOOK / 2);
             drop(looking);
         });
         drop(take(locks.path()).unwrap());
-        looks.join().unwrap();
+        looker.join().unwrap();
         assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
     }
 

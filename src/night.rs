@@ -113,6 +113,7 @@ impl Night<'_> {
                 idle: eviction::idle(repo, plan),
                 locks: decided.locks.clone(),
                 short_of_space: plan.gc.short_of_space,
+                freed: eviction::expiring(&decided.shadow, plan, self.now),
                 ..Tended::of(row)
             };
             tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
@@ -136,7 +137,7 @@ impl Night<'_> {
         let began = Instant::now();
         let mut again = self.row(repo, |row| {
             let decided = self.decide(repo)?;
-            let Some(lock) = &decided.lock else { return Err(Ended::Busy(None)) };
+            let lock = decided.lock.as_ref().ok_or(Ended::Busy(None))?;
             let mut tended = Tended { idle: eviction::idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
             let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
@@ -200,10 +201,7 @@ impl Night<'_> {
         }
         let lock = match &self.trash {
             Some(_) => Some(LockedRepo::take(&self.locks, &repo.name, &repo.place, "run", self.now)?),
-            None => match peek(&self.locks, &repo.name)? {
-                Ok(()) => None,
-                Err(holder) => return Err(LockError::Busy(holder).into()),
-            },
+            None => peek(&self.locks, &repo.name)?.map(|()| None).map_err(LockError::Busy)?,
         };
         if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
             self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
@@ -290,8 +288,8 @@ impl Night<'_> {
         for (tree, _) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
-            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
-            let row = row.expect("every tree of the plan has its row");
+            let mut rows = tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned);
+            let row = rows.find(|row| row.path == tree.path).expect("every tree of the plan has its row");
             if let Ok(Some(work)) = self.on_io(|| survey::regenerable::work_within(&contents.regenerable)) {
                 tell(row, Err(StepError::Holds(work)));
                 continue;

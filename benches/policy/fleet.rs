@@ -2,21 +2,28 @@
 //!
 //! Every number is a plausible one, named and explained where it stands. It must never use anything but its seed.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "a made-up number is as good as its neighbour"
+)]
+
 use fastrand::Rng;
 use std::collections::BTreeSet;
 
 /// A package at a version.
-pub type Unit = u32;
+pub(crate) type Unit = u32;
 
 /// The size of a fleet.
 #[derive(Debug, Clone)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Days that are replayed.
-    pub days: u32,
+    pub(crate) days: u32,
     /// Enrolled repos.
-    pub repos: usize,
+    pub(crate) repos: usize,
     /// Packages of each registry.
-    pub packages: usize,
+    pub(crate) packages: usize,
 }
 
 impl Default for Shape {
@@ -26,38 +33,44 @@ impl Default for Shape {
 }
 
 /// A registry, by what its packages weigh and how many a repo's lock file names.
+///
+/// Weights and paces are measured: `benches/README.md` says how. Nobody could be asked how many packages a lock file names.
 struct Registry {
     /// Median and spread (of the logarithm) of a package's bytes.
     weight: (f64, f64),
+    /// Median days between releases of a much used package, and their spread.
+    pace: (f64, f64),
     /// Median of the packages that a lock file names.
     names: f64,
 }
 
-/// npm, crates.io, PyPI, Go modules.
+/// npm, crates.io, `PyPI`, Go modules.
 const REGISTRIES: [Registry; 4] = [
-    Registry { weight: (20e3, 1.6), names: 600.0 },
-    Registry { weight: (60e3, 1.4), names: 250.0 },
-    Registry { weight: (250e3, 2.0), names: 70.0 },
-    Registry { weight: (150e3, 1.5), names: 90.0 },
+    Registry { weight: (51e3, 2.2), pace: (15.0, 1.5), names: 600.0 },
+    // With what is unpacked of it, which weighs seven times as much.
+    Registry { weight: (280e3, 1.3), pace: (69.0, 1.0), names: 250.0 },
+    Registry { weight: (222e3, 2.2), pace: (60.0, 1.5), names: 70.0 },
+    // Not measured: as the crates, unpacked too.
+    Registry { weight: (280e3, 1.3), pace: (69.0, 1.0), names: 90.0 },
 ];
 
 /// One installation: everything that a tree's lock file names is needed.
-pub struct Job {
-    pub repo: usize,
-    pub needs: Vec<Unit>,
+pub(crate) struct Job {
+    pub(crate) repo: usize,
+    pub(crate) needs: Vec<Unit>,
 }
 
 /// What happened on a day, and what lock files named at its end.
-pub struct Day {
-    pub jobs: Vec<Job>,
+pub(crate) struct Day {
+    pub(crate) jobs: Vec<Job>,
     /// By tree: its repo and the units that its lock file names. A repo's first is its default branch.
-    pub named: Vec<(usize, Vec<Unit>)>,
+    pub(crate) named: Vec<(usize, Vec<Unit>)>,
 }
 
-pub struct Fleet {
-    pub days: Vec<Day>,
+pub(crate) struct Fleet {
+    pub(crate) days: Vec<Day>,
     /// Bytes of each unit.
-    pub weights: Vec<u64>,
+    pub(crate) weights: Vec<u64>,
 }
 
 struct Package {
@@ -84,7 +97,7 @@ struct Tree {
 }
 
 impl Fleet {
-    pub fn grow(seed: u64, shape: &Shape) -> Self {
+    pub(crate) fn grow(seed: u64, shape: &Shape) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut weights = Vec::new();
         let mut registries: Vec<Vec<Package>> =
@@ -108,7 +121,7 @@ impl Fleet {
     }
 
     /// That part of all bytes that the jobs need.
-    pub fn room(&self, part: f64) -> u64 {
+    pub(crate) fn room(&self, part: f64) -> u64 {
         let needed: BTreeSet<Unit> = self.days.iter().flat_map(|day| &day.jobs).flat_map(|job| &job.needs).copied().collect();
         let all: u64 = needed.iter().map(|unit| self.weights[*unit as usize]).sum();
         (all as f64 * part) as u64
@@ -122,8 +135,8 @@ fn units(lock: &[(usize, Unit)]) -> Vec<Unit> {
 fn packages(rng: &mut Rng, registry: &Registry, shape: &Shape, weights: &mut Vec<u64>) -> Vec<Package> {
     let mut package = |rng: &mut Rng, rank: usize| {
         let weight = log_normal(rng, registry.weight.0, registry.weight.1);
-        // The most downloaded are released every few weeks, the long tail twice a year.
-        let pace = log_normal(rng, 20.0 + 160.0 * (rank as f64 / shape.packages as f64), 0.7);
+        // The long tail moves five times as slowly.
+        let pace = log_normal(rng, registry.pace.0 * (1.0 + 4.0 * rank as f64 / shape.packages as f64), registry.pace.1).max(1.0);
         let mut package = Package { latest: 0, pace, weight };
         package.latest = publish(rng, &package, weights);
         package

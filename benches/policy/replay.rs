@@ -1,129 +1,167 @@
 //! A volume under a policy, night after night.
 //!
 //! By day jobs fetch what isn't there; at night, above the high mark, units go in the policy's order until the low mark is reached. It must
-//! never evict by day, and never more than down to the mark.
+//! never evict by day, never more than down to the mark, and never hold more than the volume's room: what a full one can't keep is fetched all the same.
 
-use crate::fleet::{Fleet, Unit};
+use crate::fleet::{Day, Fleet, Unit};
+use crate::ours::Ours;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 /// The marks of `config/treewarden.yaml`.
 const HIGH: f64 = 0.85;
 const LOW: f64 = 0.75;
 
+/// Who says what goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
-    /// The offline optimum: what is needed again last goes first.
-    Belady,
+pub(crate) enum Policy {
+    /// The offline optimum, Belady's: what is needed again last goes first. It alone sees the future.
+    Optimum,
+    /// treewarden's own plan and ledger.
     Treewarden,
-    /// In-use by lock files, then by age of the name alone.
-    AccessTime,
-    WriteTime,
+    /// The same where the mount keeps no access times.
+    TreewardenNoAtime,
+    /// What was read longest ago.
+    AtimeLru,
+    /// What was fetched longest ago.
+    MtimeLru,
+    /// What is largest.
     SizeFirst,
+    /// What was fetched for the first time longest ago.
     Fifo,
 }
 
 impl Policy {
-    pub const ALL: [Self; 6] = [Self::Belady, Self::Treewarden, Self::AccessTime, Self::WriteTime, Self::SizeFirst, Self::Fifo];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Optimum, Self::Treewarden, Self::TreewardenNoAtime, Self::AtimeLru, Self::MtimeLru, Self::SizeFirst, Self::Fifo];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Belady => "optimum",
+            Self::Optimum => "optimum (Belady)",
             Self::Treewarden => "treewarden",
-            Self::AccessTime => "atime LRU",
-            Self::WriteTime => "mtime LRU",
+            Self::TreewardenNoAtime => "treewarden, noatime",
+            Self::AtimeLru => "atime LRU",
+            Self::MtimeLru => "mtime LRU",
             Self::SizeFirst => "size first",
             Self::Fifo => "FIFO",
         }
     }
 }
 
+/// What a replay came to.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Bytes fetched for the first time: no policy can help it.
-    pub first: u64,
+    pub(crate) first: u64,
     /// Bytes fetched again.
-    pub again: u64,
-    pub hits: u64,
-    pub misses: u64,
-    pub evicted: u64,
+    pub(crate) again: u64,
+    /// Units that a job found.
+    pub(crate) hits: u64,
+    /// Units that a job had to fetch.
+    pub(crate) misses: u64,
+    /// Nights on which something went.
+    pub(crate) nights: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-struct Entry {
-    written: u32,
+impl Outcome {
+    /// Bytes fetched.
+    pub(crate) fn fetched(&self) -> u64 {
+        self.first + self.again
+    }
+}
+
+/// A unit that stands in the cache; days.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) written: u32,
+    pub(crate) read: u32,
     first_written: u32,
-    read: u32,
 }
 
-pub fn replay(fleet: &Fleet, policy: Policy, room: u64) -> Outcome {
+/// The fleet's days on a volume of `room` bytes.
+pub(crate) fn replay(fleet: &Fleet, policy: Policy, room: u64) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut there: BTreeMap<Unit, Entry> = BTreeMap::new();
-    let mut ever: HashMap<Unit, u32> = HashMap::new();
-    let mut ledger: HashMap<Unit, u32> = HashMap::new();
-    let mut worked: HashMap<usize, u32> = HashMap::new();
-    let needs = needs(fleet);
-    let mut used = 0;
-    for (day, events) in fleet.days.iter().enumerate() {
-        let day = u32::try_from(day).expect("few days");
-        for job in &events.jobs {
-            worked.insert(job.repo, day);
-            for unit in &job.needs {
-                let weight = fleet.weights[*unit as usize];
-                if let Some(entry) = there.get_mut(unit) {
-                    outcome.hits += 1;
-                    entry.read = day;
-                    continue;
-                }
-                outcome.misses += 1;
-                used += weight;
-                let first_written = *ever.entry(*unit).or_insert(day);
-                if first_written == day {
-                    outcome.first += weight
-                } else {
-                    outcome.again += weight
-                }
-                there.insert(*unit, Entry { written: day, first_written, read: day });
-            }
+    let mut volume = Volume { fleet, room, there: BTreeMap::new(), first: HashMap::new(), used: 0 };
+    let (needs, mut ours) = (needs(fleet), Ours::default());
+    for (day, events) in (0..).zip(&fleet.days) {
+        volume.work(day, events, &mut outcome);
+        if matches!(policy, Policy::Treewarden | Policy::TreewardenNoAtime) {
+            ours.looks(day, events);
         }
-        for (repo, units) in &events.named {
-            let active = worked.get(repo).copied().unwrap_or(0);
-            for unit in units {
-                let last = ledger.entry(*unit).or_default();
-                *last = (*last).max(active);
-            }
-        }
-        if used as f64 <= room as f64 * HIGH {
+        if volume.used <= share(room, HIGH) {
             continue;
         }
-        let in_use: std::collections::HashSet<Unit> = events.named.iter().flat_map(|(_, units)| units).copied().collect();
-        let mut order: Vec<(Unit, Entry)> = there.iter().map(|(unit, entry)| (*unit, *entry)).collect();
-        order.sort_by_key(|(unit, entry)| match policy {
-            Policy::Belady => (0, u64::from(u32::MAX - next(&needs, *unit, day)), *unit),
-            Policy::Treewarden => {
-                (u64::from(in_use.contains(unit)), u64::from(entry.read.max(ledger.get(unit).copied().unwrap_or(0))), *unit)
-            }
-            Policy::AccessTime => (0, u64::from(entry.read), *unit),
-            Policy::WriteTime => (0, u64::from(entry.written), *unit),
-            Policy::SizeFirst => (0, u64::MAX - fleet.weights[*unit as usize], *unit),
-            Policy::Fifo => (0, u64::from(entry.first_written), *unit),
-        });
-        for (unit, _) in order {
-            if used as f64 <= room as f64 * LOW {
-                break;
-            }
-            used -= fleet.weights[unit as usize];
-            there.remove(&unit);
-            outcome.evicted += 1;
-        }
+        outcome.nights += 1;
+        let wanted = volume.used - share(room, LOW);
+        let order = match policy {
+            Policy::Treewarden => ours.order(day, fleet, &volume.there, wanted, |standing| standing.read),
+            Policy::TreewardenNoAtime => ours.order(day, fleet, &volume.there, wanted, |standing| standing.written),
+            Policy::Optimum => volume.order(|unit, _| Reverse(next(&needs[&unit], day))),
+            Policy::AtimeLru => volume.order(|_, standing| standing.read),
+            Policy::MtimeLru => volume.order(|_, standing| standing.written),
+            Policy::SizeFirst => volume.order(|unit, _| Reverse(fleet.weights[unit as usize])),
+            Policy::Fifo => volume.order(|_, standing| standing.first_written),
+        };
+        volume.evict(order, share(room, LOW));
     }
     outcome
+}
+
+struct Volume<'a> {
+    fleet: &'a Fleet,
+    room: u64,
+    there: BTreeMap<Unit, Standing>,
+    /// The day of each unit's first fetch.
+    first: HashMap<Unit, u32>,
+    used: u64,
+}
+
+impl Volume<'_> {
+    fn work(&mut self, day: u32, events: &Day, outcome: &mut Outcome) {
+        for unit in events.jobs.iter().flat_map(|job| &job.needs) {
+            if let Some(standing) = self.there.get_mut(unit) {
+                outcome.hits += 1;
+                standing.read = day;
+                continue;
+            }
+            let weight = self.fleet.weights[*unit as usize];
+            let is_first = !self.first.contains_key(unit);
+            let first_written = *self.first.entry(*unit).or_insert(day);
+            *(if is_first { &mut outcome.first } else { &mut outcome.again }) += weight;
+            outcome.misses += 1;
+            if self.used + weight <= self.room {
+                self.used += weight;
+                self.there.insert(*unit, Standing { written: day, read: day, first_written });
+            }
+        }
+    }
+
+    fn order<K: Ord>(&self, key: impl Fn(Unit, &Standing) -> K) -> Vec<Unit> {
+        let mut order: Vec<(&Unit, &Standing)> = self.there.iter().collect();
+        order.sort_by_key(|(unit, standing)| key(**unit, standing));
+        order.into_iter().map(|(unit, _)| *unit).collect()
+    }
+
+    fn evict(&mut self, order: Vec<Unit>, low: u64) {
+        for unit in order {
+            if self.used <= low {
+                return;
+            }
+            self.there.remove(&unit).expect("it stands there");
+            self.used -= self.fleet.weights[unit as usize];
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of some gibibytes")]
+fn share(room: u64, part: f64) -> u64 {
+    (room as f64 * part) as u64
 }
 
 /// The days on which each unit is needed.
 fn needs(fleet: &Fleet) -> HashMap<Unit, Vec<u32>> {
     let mut needs: HashMap<Unit, Vec<u32>> = HashMap::new();
-    for (day, events) in fleet.days.iter().enumerate() {
-        let day = u32::try_from(day).expect("few days");
+    for (day, events) in (0..).zip(&fleet.days) {
         for unit in events.jobs.iter().flat_map(|job| &job.needs) {
             let days = needs.entry(*unit).or_default();
             if days.last() != Some(&day) {
@@ -134,8 +172,7 @@ fn needs(fleet: &Fleet) -> HashMap<Unit, Vec<u32>> {
     needs
 }
 
-/// The next day after `day` on which a unit is needed.
-fn next(needs: &HashMap<Unit, Vec<u32>>, unit: Unit, day: u32) -> u32 {
-    let days = &needs[&unit];
-    days.get(days.partition_point(|needed| *needed <= day)).copied().unwrap_or(u32::MAX - 1)
+/// The next of these days after `day`.
+fn next(days: &[u32], day: u32) -> u32 {
+    days.get(days.partition_point(|needed| *needed <= day)).copied().unwrap_or(u32::MAX)
 }

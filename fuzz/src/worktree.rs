@@ -113,6 +113,7 @@ fn look(field: &Field, data: &[u8]) {
         look_before: now + TimeDelta::days(1),
         stale_lock: TimeDelta::hours(1),
         around: &Around::default(),
+        made_again: &Arc::from([]),
         stashed: Default::default(),
         stop: &stop,
     };

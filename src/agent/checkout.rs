@@ -97,9 +97,10 @@ fn refuse_encrypted(git_dir: &Inside, tree: &Inside) -> Result<(), CheckoutError
     if found(beneath::stat(&keys)).map_err(unreadable(&keys))?.is_some() {
         return Err(CheckoutError::Encrypted(keys));
     }
-    let tells: [(Inside, fn(&str) -> bool); 3] =
-        [(at(git_dir, "config"), is_section), (at(git_dir, "info/attributes"), has_attribute), (at(tree, ".gitattributes"), has_attribute)];
-    for (file, tells) in tells {
+    let of_config: fn(&str) -> bool = is_section;
+    for (file, tells) in
+        [(at(git_dir, "config"), of_config), (at(git_dir, "info/attributes"), has_attribute), (at(tree, ".gitattributes"), has_attribute)]
+    {
         let text = found(beneath::read(&file, CAP)).map_err(unreadable(&file))?.unwrap_or_default();
         if String::from_utf8_lossy(&text).to_lowercase().lines().any(|line| tells(line.trim_start())) {
             return Err(CheckoutError::Encrypted(file));

@@ -32,7 +32,7 @@ pub enum Format {
     Dotenv,
     /// One JSON object
     Json,
-    /// A ConfigMap for `envFrom`, as `kubectl apply -f -` reads it
+    /// A `ConfigMap` for `envFrom`, as `kubectl apply -f -` reads it
     Configmap,
 }
 
@@ -98,9 +98,9 @@ pub fn render(variables: &BTreeMap<&'static str, String>, format: Format) -> Res
         Format::Dotenv => lines(dotenv),
         Format::Json => Ok(json(variables)),
         Format::Configmap => {
-            let data: String = variables.iter().map(|(name, value)| format!("  {name}: {}\n", json(value).trim_end())).collect();
-            let data = if data.is_empty() { "data: {}\n".to_owned() } else { format!("data:\n{data}") };
-            Ok(format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: treewarden-env\n{data}"))
+            let data: Vec<String> = variables.iter().map(|(name, value)| format!("\n  {name}: {}", json(value).trim_end())).collect();
+            let data = if data.is_empty() { " {}".to_owned() } else { data.concat() };
+            Ok(format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: treewarden-env\ndata:{data}\n"))
         }
     }
 }

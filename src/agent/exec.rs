@@ -48,7 +48,7 @@ pub enum ExecError {
     Holds(String),
     /// The lock can't be had.
     #[error("{0}: {1}")]
-    Lock(String, LockError),
+    Lock(String, Box<LockError>),
     /// The repo is refused.
     #[error("{0}: {1}")]
     Checkout(String, CheckoutError),
@@ -62,7 +62,7 @@ pub enum ExecError {
     },
     /// The lock was lost on the way.
     #[error("{0}: ended the command: {1}")]
-    Lost(String, LockError),
+    Lost(String, Box<LockError>),
 }
 
 /// How the command ended.
@@ -85,8 +85,8 @@ pub fn exec(policy: &Policy, wish: &Wish<'_>, now: impl FnOnce() -> DateTime<Utc
     volume::prove(&policy.volume)?;
     let repo = wish.repo;
     let locks = policy.volume.state.path().join("locks");
-    let lost = |error| ExecError::Lock(repo.name.clone(), error);
-    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, wish.wait).map_err(lost)?;
+    let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
+    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, wish.wait).map_err(busy)?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
     let stand = checkout::find(repo, wish.worktree).map_err(refused)?;
     let folder = beneath::dir(&stand.place).map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
@@ -105,7 +105,7 @@ pub fn exec(policy: &Policy, wish: &Wish<'_>, now: impl FnOnce() -> DateTime<Utc
     });
     let ended = ended.map_err(failed)?;
     match ended.lost {
-        Some(error) => Err(ExecError::Lost(repo.name.clone(), error)),
+        Some(error) => Err(ExecError::Lost(repo.name.clone(), Box::new(error))),
         None => Ok(Ended { code: ended.code, goes_on: ended.goes_on }),
     }
 }

@@ -91,7 +91,7 @@ pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &
 }
 
 fn drops_objects(step: Step) -> bool {
-    matches!(step, Step::Full | Step::GitGc)
+    matches!(step, Step::Full | Step::GitGc | Step::Prune)
 }
 
 fn drops_log_lines(step: Step) -> bool {
@@ -124,6 +124,8 @@ const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
 /// The ages are in `git.rs`. As options they would hold for stashes too, which live in a reflog and never expire otherwise.
 const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all"];
 const FULL: Command = &["repack", "-a", "-d", "-l", "-n", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
+/// `repack --cruft` leaves loose objects past their grace where they are.
+const PRUNE: Command = &["prune", "--expire=14.days.ago"];
 const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths"];
 
 /// The ages are `git.md`'s grace, whatever the repo's own config says.
@@ -134,8 +136,9 @@ fn commands(step: Step) -> &'static [Command] {
     match step {
         Step::ExpireReflogs => &[EXPIRE_REFLOGS],
         Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--write-midx"]],
-        Step::Full => &[FULL],
-        Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, &["prune", "--expire=14.days.ago"], COMMIT_GRAPH],
+        Step::Full => &[FULL, PRUNE],
+        Step::Prune => &[PRUNE],
+        Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, PRUNE, COMMIT_GRAPH],
         Step::PackRefs => &[PACK_REFS],
         Step::CommitGraph => &[COMMIT_GRAPH],
     }

@@ -210,8 +210,8 @@ struct Making<'a> {
 
 impl Making<'_> {
     fn known(&self) -> Result<Known, RescueError> {
-        let admin = &self.worktree.admin;
-        Known::of(self.repo, admin, self.head.as_ref().map(Commit::id)).map_err(|cause| RescueError::File { path: admin.path(), cause })
+        let head = self.head.as_ref().map(Commit::id);
+        Known::of(self.repo, self.worktree, head).map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })
     }
 
     /// Writes every file that HEAD doesn't have already.

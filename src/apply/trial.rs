@@ -1,8 +1,9 @@
 //! Finds out by trying whether the volume keeps access times: mount options don't tell, for an NFS client can't see what the server does.
 //!
 //! A small file of our own is read, and its access time must move, as under `relatime`, which moves one that is older than the write. Where
-//! the read is answered from a cache it doesn't move; then access times count as not kept, which costs knowledge and nothing else. It must
-//! never touch a file that isn't ours.
+//! the read is answered from a cache it doesn't move; then access times count as not kept, which costs knowledge and nothing else.
+//! `strictatime` is not told from `relatime`: whoever uses access times takes them for up to a day old. It must never touch a file that
+//! isn't ours.
 
 use crate::inside::Inside;
 use rustix::fs::{Advice, fadvise};

@@ -86,10 +86,10 @@ fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
 
 fn told(error: ExecError) -> Exit {
     let message = words::plain(&error.to_string());
-    let code = match error {
+    let code = match &error {
         ExecError::Holds(_) | ExecError::Checkout(_, CheckoutError::NoWorktree(..)) => 2,
         ExecError::Volume(_) | ExecError::Checkout(..) => 3,
-        ExecError::Lock(_, LockError::Busy(_)) => BUSY,
+        ExecError::Lock(_, error) if matches!(**error, LockError::Busy(_)) => BUSY,
         ExecError::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => NOT_FOUND,
         ExecError::Start { .. } => NOT_EXECUTABLE,
         ExecError::Lock(..) | ExecError::Lost(..) => 1,

@@ -3,6 +3,7 @@
 //! It must never be half there: a [`Policy`] exists only when every line of the config made sense.
 
 use crate::facts::cache::{CacheKind, Size};
+use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -163,6 +164,8 @@ pub struct Worktrees {
     pub rescue_keep: Duration,
     /// Bytes that all rescues of a repo may hold.
     pub rescue_budget: u64,
+    /// Folders that tools make again, besides those that are known.
+    pub made_again: Arc<[MadeAgain]>,
 }
 
 /// An idle time, or never.

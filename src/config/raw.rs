@@ -114,6 +114,16 @@ pub(super) struct Worktrees {
     pub(super) rescue_max: Option<Bytes>,
     pub(super) rescue_keep: Option<Time>,
     pub(super) rescue_budget: Option<Bytes>,
+    pub(super) made_again: Option<Vec<Mapping<MadeAgain>>>,
+}
+
+/// One of `worktrees.made_again`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct MadeAgain {
+    pub(super) name: Option<String>,
+    pub(super) beside: Option<String>,
+    pub(super) holds: Option<String>,
 }
 
 /// `gc`, in the defaults and in a repo.

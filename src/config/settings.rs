@@ -5,9 +5,10 @@
 use super::policy::{self, GcStrategy, Worktrees};
 use super::problem::{KeyPath, Notes};
 use super::raw;
-use super::resolve::{one_of, texts};
+use super::resolve::{odd, one_of, texts};
 use super::roots;
 use super::units::{Bytes, ClassAge, Time};
+use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
 use std::path::Path;
 use std::time::Duration;
@@ -22,12 +23,42 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
     if typed.worktrees.rescue_keep == Some(Time(Duration::ZERO)) {
         notes.add(&worktrees.key("rescue_keep"), "0 would drop every rescue; write a time such as 30d");
     }
+    for (index, folder) in typed.worktrees.made_again.iter().flatten().enumerate() {
+        check_made_again(folder, &worktrees.key("made_again").item(index), notes);
+    }
     if let Some(Err(unknown)) = typed.gc.strategy.as_deref().map(|name| one_of(&STRATEGIES, name)) {
         notes.add(&at.key("gc").key("strategy"), unknown);
     }
     if let Some(command) = &typed.busy_probe {
         texts(command, &at.key("busy_probe"), notes);
     }
+}
+
+/// A name alone proves nothing: a sign beside the folder or in it has to.
+fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
+    for (key, name) in [("name", &typed.name), ("beside", &typed.beside), ("holds", &typed.holds)] {
+        let Some(name) = name else { continue };
+        if matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '*', '?']) || odd(name) || name.eq_ignore_ascii_case(".git") {
+            notes.add(
+                &at.key(key),
+                format!("`{name}` is no plain name; write one file's or folder's name, such as dist, without `/` or `*`"),
+            );
+        }
+    }
+    if typed.name.is_none() {
+        notes.add(&at.key("name"), "is missing; write the folder's name, such as dist");
+    }
+    if typed.beside.is_none() && typed.holds.is_none() {
+        notes.add(
+            at,
+            "says nothing but a name, which may be anybody's; write what stands `beside` it, such as package.json, or what it `holds`",
+        );
+    }
+}
+
+fn made_again(typed: &raw::Mapping<raw::MadeAgain>) -> Option<MadeAgain> {
+    let raw::MadeAgain { name, beside, holds } = (**typed).clone();
+    Some(MadeAgain { name: name?, beside, holds })
 }
 
 /// A repo's settings over the defaults', over the program's.
@@ -61,6 +92,7 @@ impl<'a> Layers<'a> {
             rescue_max: self.rescue_max(),
             rescue_keep: self.first(|s| s.worktrees.rescue_keep).map_or(policy::RESCUE_KEEP, |time| time.0),
             rescue_budget: self.rescue_budget(),
+            made_again: self.first(|s| s.worktrees.made_again.as_ref()).into_iter().flatten().filter_map(made_again).collect(),
         }
     }
 

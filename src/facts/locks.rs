@@ -21,6 +21,8 @@ pub struct Locks {
     pub trees: BTreeMap<String, Option<BTreeMap<String, Option<String>>>>,
     /// What the contents name that nobody knew yet.
     pub contents: BTreeMap<String, Vec<Package>>,
+    /// The last sign of work in the repo's trees, where it has any.
+    pub worked: Option<DateTime<Utc>>,
     /// What could not be read, in words.
     pub problems: Vec<String>,
 }
@@ -37,6 +39,9 @@ pub struct Seen {
     pub tip: Option<String>,
     /// See [`Locks::trees`].
     pub trees: BTreeMap<String, Files>,
+    /// See [`Locks::worked`]; that of a tree that is gone by now still counts.
+    #[serde(default)]
+    pub worked: Option<DateTime<Utc>>,
 }
 
 /// What is known of a package's last naming.
@@ -48,6 +53,8 @@ pub struct Naming {
     pub by: String,
     /// A live tree's lock file names it today.
     pub in_use: bool,
+    /// The last work in a repo that names it today, where that is known.
+    pub worked: Option<DateTime<Utc>>,
 }
 
 /// What lock files name and named.

@@ -5,6 +5,7 @@
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// A worktree that the repo's registry names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +28,22 @@ pub struct Worktree {
     pub active: DateTime<Utc>,
     /// Since when nights have found no tree at `path`, by the mark that the first of them left.
     pub missing_since: Option<DateTime<Utc>>,
+    /// What the operator says that tools make again, besides what is known of them.
+    pub made_again: Arc<[MadeAgain]>,
     /// What was found at `path`.
     pub state: State,
+}
+
+/// The operator's word that folders of a name are made again by a tool, where structure shows that they are that tool's. At least one of the
+/// two signs is there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct MadeAgain {
+    /// The folder's name.
+    pub name: String,
+    /// A file or folder that stands beside it.
+    pub beside: Option<String>,
+    /// A file or folder that it holds.
+    pub holds: Option<String>,
 }
 
 /// What was found where a worktree should stand.

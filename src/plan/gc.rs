@@ -22,6 +22,9 @@ const LOOSE_OBJECTS: u64 = 1024;
 /// A full repack rewrites everything: not more often.
 const FULL_EVERY: TimeDelta = TimeDelta::days(5);
 
+/// What nothing reaches is deleted when nobody wrote it again for this long (`git.md`).
+pub const PRUNED_AFTER: TimeDelta = TimeDelta::days(14);
+
 /// What kind of repack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -42,10 +45,12 @@ pub enum Step {
     ExpireReflogs,
     /// Gather loose objects and small packs in a geometric row.
     Geometric,
-    /// One pack, and a cruft pack for what nothing reaches.
+    /// One pack, a cruft pack for what nothing reaches, and a prune.
     Full,
     /// `git gc`.
     GitGc,
+    /// Delete loose objects that nothing reached for 14 days, as those of a rescue whose time is over.
+    Prune,
     /// Gather loose refs.
     PackRefs,
     /// Write the commit-graph.
@@ -72,7 +77,8 @@ pub struct Gc {
 impl Gc {
     /// The same without anything that drops objects, because of `why`.
     #[must_use]
-    pub fn gently(self, why: &str) -> Self {
+    pub fn gently(mut self, why: &str) -> Self {
+        self.steps.retain(|step| *step != Step::Prune);
         if !self.steps.iter().any(|step| matches!(step, Step::Full | Step::GitGc)) {
             return self;
         }
@@ -84,6 +90,24 @@ impl Gc {
             may_be_idle: true,
             ..self
         }
+    }
+
+    /// The same, and what expired rescues alone held goes at once, as far as it can: a prune takes no room.
+    #[must_use]
+    pub fn prune(mut self) -> Self {
+        if !self.drops_objects() {
+            self.reason = format!("{}; rescues expired, and what they alone held is pruned", self.reason);
+            self.steps.push(Step::Prune);
+            if self.action == GcAction::None {
+                (self.action, self.may_be_idle) = (GcAction::Incremental, true);
+            }
+        }
+        self
+    }
+
+    /// Whether it deletes what nothing reaches, once its grace is over.
+    pub fn drops_objects(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Full | Step::GitGc | Step::Prune))
     }
 
     /// The same with an index for these packs.

@@ -114,6 +114,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
     let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
+    let gc = if expire.is_empty() || policy.gc == GcStrategy::Off || busy.is_some() { gc } else { gc.prune() };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
         None => facts.lends.iter().fold(gc, |gc, why| gc.gently(why)),

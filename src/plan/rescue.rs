@@ -107,6 +107,7 @@ mod tests {
             rescue_max: 0,
             rescue_keep: keep_days * DAY,
             rescue_budget,
+            made_again: [].into(),
         }
     }
 

@@ -193,6 +193,7 @@ mod tests {
             rescue_max: 0,
             rescue_keep: DAY,
             rescue_budget: 0,
+            made_again: [].into(),
         }
     }
 
@@ -207,6 +208,7 @@ mod tests {
             in_progress: Vec::new(),
             active: now() - TimeDelta::days(idle_days),
             missing_since: None,
+            made_again: [].into(),
             state,
         }
     }

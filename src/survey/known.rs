@@ -6,7 +6,7 @@
 use super::tree::{self, Listing, Stamp};
 use super::{checkout, go_on};
 use crate::beneath::{self, found};
-use crate::facts::worktree::Worktree;
+use crate::facts::worktree::{MadeAgain, Worktree};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, Oid, Repository};
@@ -16,6 +16,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
@@ -34,35 +35,37 @@ pub struct Known {
     pub committed: Files,
     index: Staged,
     folders: BTreeSet<PathBuf>,
+    made_again: Arc<[MadeAgain]>,
     git_dir: Inside,
     stop: Option<Stop>,
 }
 
 impl Known {
-    /// Reads HEAD's tree and the index of the worktree with the admin folder `admin`.
+    /// Reads the tree of the worktree's `head`, and its index.
     ///
     /// # Errors
     /// An object or the index can't be read.
-    pub fn of(repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
-        Self::until(None, repo, admin, head)
+    pub fn of(repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
+        Self::until(None, repo, tree, head)
     }
 
     /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
-    pub(super) fn until(stop: Option<&Stop>, repo: &Repository, admin: &Inside, head: Option<Oid>) -> io::Result<Self> {
+    pub(super) fn until(stop: Option<&Stop>, repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
         let committed = head
             .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
             .map_err(io::Error::other)?;
+        let admin = &tree.admin;
         let index = Staged::read(admin)?;
         let files = committed.keys().chain(index.entries.keys());
         let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
         let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
         let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
-        Ok(Self { committed, index, folders, git_dir, stop: stop.cloned() })
+        Ok(Self { committed, index, folders, made_again: tree.made_again.clone(), git_dir, stop: stop.cloned() })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
         let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-        Self::of(repo, &tree.admin, head)
+        Self::of(repo, tree, head)
     }
 
     /// Whether the index names content that HEAD doesn't have.
@@ -76,7 +79,7 @@ impl Known {
     /// # Errors
     /// As [`tree::list`].
     pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        tree::list(place, &|path| self.folders.contains(path), self.stop.as_ref())
+        tree::list(place, &|path| self.folders.contains(path), &self.made_again, self.stop.as_ref())
     }
 
     /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.

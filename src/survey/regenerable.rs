@@ -5,43 +5,151 @@
 
 use super::size;
 use crate::beneath;
+use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
-// | folder                                    | is made again when                                                                  |
-// | ----------------------------------------- | ----------------------------------------------------------------------------------- |
-// | node_modules                              | beside package.json; or holds .package-lock.json, .modules.yaml, .yarn-state.yml, .bin |
-// | target                                    | beside Cargo.toml, and holds CACHEDIR.TAG or .rustc_info.json                       |
-// | .venv, venv                               | holds pyvenv.cfg                                                                    |
-// | __pycache__                               | holds files named *.pyc and nothing else                                            |
-// | .next                                     | beside package.json, and holds BUILD_ID, build-manifest.json, cache or trace        |
-// | .turbo                                    | beside package.json or turbo.json                                                   |
-// | .gradle                                   | beside build.gradle, settings.gradle, or either with .kts                           |
-// | .pytest_cache, .mypy_cache, .ruff_cache   | holds CACHEDIR.TAG                                                                  |
+// | folder                                  | is made again when                                                                    |
+// | --------------------------------------- | ------------------------------------------------------------------------------------- |
+// | node_modules                            | beside package.json; or holds .package-lock.json, .modules.yaml, .yarn-state.yml, .bin |
+// | target                                  | Cargo's: beside Cargo.toml, and holds CACHEDIR.TAG or .rustc_info.json                |
+// |                                         | Maven's: beside pom.xml, and holds maven-status or maven-archiver                     |
+// | .venv, venv                             | holds pyvenv.cfg                                                                      |
+// | __pycache__                             | holds files named *.pyc and nothing else                                              |
+// | .pytest_cache, .mypy_cache, .ruff_cache, .tox, .nox | holds CACHEDIR.TAG                                                        |
+// | htmlcov                                 | holds status.json, and nothing but reports                                            |
+// | .next                                   | beside package.json, and holds BUILD_ID, build-manifest.json, cache or trace          |
+// | .nuxt                                   | beside package.json, and holds nuxt.d.ts                                              |
+// | .output                                 | beside package.json, and holds nitro.json                                             |
+// | .svelte-kit                             | beside package.json, and holds generated                                              |
+// | .angular                                | beside angular.json, and holds cache                                                  |
+// | .parcel-cache                           | beside package.json, and holds data.mdb                                               |
+// | .turbo                                  | beside package.json or turbo.json                                                     |
+// | .gradle                                 | beside build.gradle, settings.gradle, or either with .kts                             |
+// | coverage                                | beside package.json, holds coverage-final.json or lcov-report, and nothing but reports |
+// | build                                   | Gradle's: beside what .gradle is, and holds classes or the like, and no other folders than Gradle's |
+// |                                         | setuptools': beside pyproject.toml or setup.py, holds bdist.*, lib, temp.* and nothing else |
+// | dist                                    | Python's: beside pyproject.toml or setup.py, and holds archives of one release and nothing else |
+// | dist, build                             | a compiler's: beside package.json, every file is a source map or has one              |
 //
-// Not here: dist and build, which may hold work.
+// What an operator knows besides stands in the config, as `worktrees.made_again`.
 
-/// Whether the folder `name` in the directory `parent` is one that a tool makes again. An error is a no.
-pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr) -> bool {
+/// Whether the folder `name` in the directory `parent` is one that a tool makes again, by the table or by the operator's word in
+/// `made_again`. An error is a no.
+pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain]) -> bool {
     let Some(name) = name.to_str() else { return false };
+    known(parent, name) || made_again.iter().any(|known| known.name == name && shows(parent, known))
+}
+
+fn known(parent: BorrowedFd<'_>, name: &str) -> bool {
     let beside = |names: &[&str]| holds(parent, names);
     let inside = |names: &[&str]| folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), names));
+    let only = |sign: &[&str], made: fn(&str, FileType) -> bool| folder(parent, name).is_some_and(|folder| only(&folder, sign, made));
     match name {
         "node_modules" => inside(&["."]) && (beside(&["package.json"]) || inside(&INSTALLED)),
-        "target" => beside(&["Cargo.toml"]) && inside(&["CACHEDIR.TAG", ".rustc_info.json"]),
+        "target" => {
+            (beside(&["Cargo.toml"]) && inside(&["CACHEDIR.TAG", ".rustc_info.json"]))
+                || (beside(&["pom.xml"]) && inside(&["maven-status", "maven-archiver"]))
+        }
         ".venv" | "venv" => inside(&["pyvenv.cfg"]),
-        "__pycache__" => folder(parent, name).is_some_and(only_bytecode),
+        "__pycache__" => folder(parent, name).is_some_and(|folder| only_bytecode(&folder)),
+        ".pytest_cache" | ".mypy_cache" | ".ruff_cache" | ".tox" | ".nox" => inside(&["CACHEDIR.TAG"]),
+        "htmlcov" => only(&["status.json"], is_report),
         ".next" => beside(&["package.json"]) && inside(&["BUILD_ID", "build-manifest.json", "cache", "trace"]),
+        ".nuxt" => beside(&["package.json"]) && inside(&["nuxt.d.ts"]),
+        ".output" => beside(&["package.json"]) && inside(&["nitro.json"]),
+        ".svelte-kit" => beside(&["package.json"]) && inside(&["generated"]),
+        ".angular" => beside(&["angular.json"]) && inside(&["cache"]),
+        ".parcel-cache" => beside(&["package.json"]) && inside(&["data.mdb"]),
         ".turbo" => inside(&["."]) && beside(&["package.json", "turbo.json"]),
         ".gradle" => inside(&["."]) && beside(&GRADLE),
-        ".pytest_cache" | ".mypy_cache" | ".ruff_cache" => inside(&["CACHEDIR.TAG"]),
+        "coverage" => beside(&["package.json"]) && only(&["coverage-final.json", "lcov-report"], is_report),
+        "build" if beside(&GRADLE) && only(&["classes", "intermediates", "kotlin", "tmp"], is_gradles) => true,
+        "build" if beside(&PYTHON) && only(&["bdist."], is_setuptools) => true,
+        "dist" if beside(&PYTHON) && only(&[""], is_release) => folder(parent, name).is_some_and(|folder| is_one_release(&folder)),
+        "build" | "dist" => beside(&["package.json"]) && folder(parent, name).is_some_and(|folder| is_compiled(&folder)),
         _ => false,
     }
+}
+
+/// Whether the operator's signs are there.
+fn shows(parent: BorrowedFd<'_>, known: &MadeAgain) -> bool {
+    let beside = |name: &String| holds(parent, &[name]);
+    let inside = |sign: &str| folder(parent, &known.name).is_some_and(|folder| holds(folder.as_fd(), &[sign]));
+    inside(known.holds.as_deref().unwrap_or(".")) && known.beside.as_ref().is_none_or(beside)
+}
+
+/// Whether all that isn't hidden in a folder is what a tool makes, and one name at least begins with a `sign` of it.
+fn only(folder: &OwnedFd, sign: &[&str], made: fn(&str, FileType) -> bool) -> bool {
+    let is_made = |(name, kind): &(OsString, FileType)| name.to_str().is_some_and(|name| made(name, *kind));
+    let shows = |(name, _): &(OsString, FileType)| sign.iter().any(|sign| name.as_encoded_bytes().starts_with(sign.as_bytes()));
+    seen(folder).is_ok_and(|entries| entries.iter().any(shows) && entries.iter().all(is_made))
+}
+
+fn is_report(name: &str, kind: FileType) -> bool {
+    name == "lcov-report" || (kind == FileType::RegularFile && ends_with(name, &["html", "css", "js", "json", "xml", "info", "png"]))
+}
+
+fn is_gradles(name: &str, kind: FileType) -> bool {
+    kind == FileType::Directory && GRADLE_MAKES.contains(&name)
+}
+
+fn is_setuptools(name: &str, kind: FileType) -> bool {
+    let made = name == "lib" || ["bdist.", "lib.", "temp.", "scripts-"].iter().any(|start| name.starts_with(start));
+    kind == FileType::Directory && made
+}
+
+fn is_release(name: &str, kind: FileType) -> bool {
+    kind == FileType::RegularFile && (ends_with(name, &["whl"]) || name.ends_with(".tar.gz"))
+}
+
+/// Whether all archives are of one release: no build brings back an older one.
+fn is_one_release(folder: &OwnedFd) -> bool {
+    let release = |(name, _): &(OsString, FileType)| {
+        let name = name.to_string_lossy();
+        let stem = name.strip_suffix(".tar.gz").unwrap_or(&name);
+        stem.splitn(3, '-').take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    seen(folder).is_ok_and(|entries| entries.iter().map(release).collect::<BTreeSet<_>>().len() == 1)
+}
+
+/// Whether a folder holds what a compiler or bundler made and nothing else. Nobody writes a source map by hand: what is one, has one, or
+/// declares the types of what has one, was made.
+fn is_compiled(folder: &OwnedFd) -> bool {
+    let (mut files, mut left) = (BTreeSet::new(), MOST_COMPILED);
+    let walked = compiled_files(folder, "", &mut files, &mut left);
+    let mapped = |file: &str| files.contains(&format!("{file}.map"));
+    let made = |file: &String| match file.strip_suffix(".map") {
+        Some(of) => files.contains(of),
+        None if mapped(file) || file.ends_with(".tsbuildinfo") => true,
+        None => [".d.ts:.js", ".d.mts:.mjs", ".d.cts:.cjs"]
+            .iter()
+            .filter_map(|pair| pair.split_once(':'))
+            .any(|(types, code)| file.strip_suffix(types).is_some_and(|stem| mapped(&format!("{stem}{code}")))),
+    };
+    walked.is_some() && files.iter().any(|file| mapped(file)) && files.iter().all(made)
+}
+
+/// All files below a folder by their path in it, hidden ones too; none where there are more than `left`, or anything else.
+fn compiled_files(folder: &OwnedFd, above: &str, files: &mut BTreeSet<String>, left: &mut usize) -> Option<()> {
+    for (name, kind) in listed(folder).ok()? {
+        *left = left.checked_sub(1)?;
+        let path = format!("{above}{}", name.to_str()?);
+        match kind {
+            FileType::RegularFile => drop(files.insert(path)),
+            FileType::Directory if above.split('/').count() < DEEPEST_COMPILED => {
+                compiled_files(&open_folder(folder.as_fd(), &name).ok()?, &format!("{path}/"), files, left)?;
+            }
+            _ => return None,
+        }
+    }
+    Some(())
 }
 
 /// What no tool brings back, in folders that tools make again otherwise: a repo (`pip install -e git+https://...` clones into `.venv/src`, and
@@ -65,7 +173,9 @@ pub fn own_among(folders: &[Inside]) -> io::Result<Option<String>> {
         let fd = beneath::dir(folder)?;
         let own = match folder.relative().file_name().and_then(OsStr::to_str) {
             Some("node_modules") => no_package(&fd, true)?,
-            Some("target") => other_than(&fd, |name, kind| name == "CACHEDIR.TAG" || kind == FileType::Directory)?,
+            Some("target") => other_than(&fd, |name, kind| {
+                kind == FileType::Directory || name == "CACHEDIR.TAG" || ends_with(name, &["jar", "war", "original"])
+            })?,
             Some(".venv" | "venv") => other_than(&fd, |name, _| VENV.contains(&name))?,
             _ => None,
         };
@@ -109,13 +219,19 @@ fn no_package(folder: &OwnedFd, scopes: bool) -> io::Result<Option<PathBuf>> {
 
 /// What isn't hidden in a folder, by name. Hidden entries are the tools' own notes and caches.
 fn seen(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
+    let mut entries = listed(folder)?;
+    entries.retain(|(name, _)| !name.as_encoded_bytes().starts_with(b"."));
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(entries)
+}
+
+/// What a folder holds, for file systems whose listings don't tell the kinds, too.
+fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
     // By another descriptor: a listing uses its own up.
     let mut entries = beneath::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
-    entries.retain(|(name, _)| !name.as_encoded_bytes().starts_with(b"."));
     for (name, kind) in entries.iter_mut().filter(|(_, kind)| *kind == FileType::Unknown) {
         *kind = FileType::from_raw_mode(rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
     }
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
 }
 
@@ -140,6 +256,30 @@ const VENV: [&str; 14] = [
 /// What npm, pnpm and Yarn leave in a `node_modules` that they filled.
 const INSTALLED: [&str; 4] = [".package-lock.json", ".modules.yaml", ".yarn-state.yml", ".bin"];
 
+const PYTHON: [&str; 2] = ["pyproject.toml", "setup.py"];
+
+/// Entries of a compiled folder; one that holds more is nobody's wonder, but takes too long to tell.
+const MOST_COMPILED: usize = 5000;
+const DEEPEST_COMPILED: usize = 32;
+
+/// What Gradle's own plugins make in a `build`.
+const GRADLE_MAKES: [&str; 14] = [
+    "classes",
+    "distributions",
+    "docs",
+    "generated",
+    "install",
+    "intermediates",
+    "kotlin",
+    "libs",
+    "outputs",
+    "reports",
+    "resources",
+    "scripts",
+    "test-results",
+    "tmp",
+];
+
 const GRADLE: [&str; 4] = ["build.gradle", "build.gradle.kts", "settings.gradle", "settings.gradle.kts"];
 
 /// The folder itself, not what a link of that name leads to.
@@ -160,12 +300,16 @@ fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
     })
 }
 
-fn only_bytecode(folder: OwnedFd) -> bool {
-    beneath::list(folder).is_ok_and(|entries| entries.iter().all(|(name, kind)| *kind == FileType::RegularFile && is_bytecode(name)))
+fn only_bytecode(folder: &OwnedFd) -> bool {
+    listed(folder).is_ok_and(|entries| entries.iter().all(|(name, kind)| *kind == FileType::RegularFile && is_bytecode(name)))
 }
 
 fn is_bytecode(name: &OsStr) -> bool {
-    std::path::Path::new(name).extension().is_some_and(|extension| extension == "pyc")
+    name.to_str().is_some_and(|name| ends_with(name, &["pyc"]))
+}
+
+fn ends_with(name: &str, extensions: &[&str]) -> bool {
+    Path::new(name).extension().and_then(OsStr::to_str).is_some_and(|found| extensions.contains(&found))
 }
 
 #[cfg(test)]
@@ -177,13 +321,13 @@ mod tests {
     fn sees(field: &Field, path: &str) -> bool {
         let path = field.at(path).path();
         let parent = File::open(path.parent().unwrap()).unwrap();
-        recognise(parent.as_fd(), path.file_name().unwrap())
+        recognise(parent.as_fd(), path.file_name().unwrap(), &[])
     }
 
     #[test]
     fn structure_tells() {
         // The files that stand there, the folder asked about, and whether it is one that a tool makes again.
-        let table: [(&[&str], &str, bool); 22] = [
+        let table: [(&[&str], &str, bool); 55] = [
             (&["p/package.json", "p/node_modules/left-pad/index.js"], "p/node_modules", true),
             (&["p/node_modules/.package-lock.json"], "p/node_modules", true),
             (&["p/node_modules/.bin/tsc"], "p/node_modules", true),
@@ -204,6 +348,43 @@ mod tests {
             (&["p/settings.gradle.kts", "p/.gradle/8.5/x"], "p/.gradle", true),
             (&["p/.mypy_cache/CACHEDIR.TAG"], "p/.mypy_cache", true),
             (&["p/.ruff_cache/mine"], "p/.ruff_cache", false),
+            (&["p/.tox/CACHEDIR.TAG", "p/.tox/py/pyvenv.cfg"], "p/.tox", true),
+            (&["p/.nox/mine"], "p/.nox", false),
+            (&["p/pom.xml", "p/target/maven-status/x", "p/target/shop-1.jar"], "p/target", true),
+            (&["p/pom.xml", "p/target/notes.md"], "p/target", false),
+            (&["p/htmlcov/index.html", "p/htmlcov/status.json"], "p/htmlcov", true),
+            (&["p/htmlcov/index.html"], "p/htmlcov", false),
+            (&["p/htmlcov/status.json", "p/htmlcov/notes/todo.md"], "p/htmlcov", false),
+            (&["p/package.json", "p/.nuxt/nuxt.d.ts"], "p/.nuxt", true),
+            (&["p/package.json", "p/.output/nitro.json"], "p/.output", true),
+            (&["p/package.json", "p/.output/mine"], "p/.output", false),
+            (&["p/package.json", "p/.svelte-kit/generated/root.js"], "p/.svelte-kit", true),
+            (&["p/angular.json", "p/.angular/cache/x"], "p/.angular", true),
+            (&["p/package.json", "p/.parcel-cache/data.mdb"], "p/.parcel-cache", true),
+            (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/clover.xml"], "p/coverage", true),
+            (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/notes.md"], "p/coverage", false),
+            (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/notes/todo.md"], "p/coverage", false),
+            (&["p/package.json", "p/coverage/table.json"], "p/coverage", false),
+            (&["p/build.gradle", "p/build/classes/A.class", "p/build/libs/shop.jar"], "p/build", true),
+            (&["p/build.gradle", "p/build/docs/handbook.md"], "p/build", false),
+            (&["p/build.gradle", "p/build/tmp/x", "p/build/mine.sh"], "p/build", false),
+            (&["p/build/classes/A.class"], "p/build", false),
+            (&["p/pyproject.toml", "p/build/bdist.linux-x86_64/x", "p/build/lib/shop.py"], "p/build", true),
+            (&["p/pyproject.toml", "p/build/lib/shop.py"], "p/build", false),
+            (&["p/pyproject.toml", "p/dist/.gitignore", "p/dist/a-1-py3-none-any.whl", "p/dist/a-1.tar.gz"], "p/dist", true),
+            (&["p/pyproject.toml", "p/dist/a-1.tar.gz", "p/dist/mine.py"], "p/dist", false),
+            (&["p/pyproject.toml", "p/dist/.gitignore"], "p/dist", false),
+            (&["p/pyproject.toml", "p/dist/a-1.tar.gz", "p/dist/a-2.tar.gz"], "p/dist", false),
+            (
+                &["p/package.json", "p/dist/a/x.js", "p/dist/a/x.js.map", "p/dist/a/x.d.ts", "p/dist/s.css", "p/dist/s.css.map"],
+                "p/dist",
+                true,
+            ),
+            (&["p/package.json", "p/dist/x.js", "p/dist/x.js.map", "p/dist/mine.js"], "p/dist", false),
+            (&["p/package.json", "p/dist/x.js.map"], "p/dist", false),
+            (&["p/package.json", "p/dist/x.js", "p/dist/x.d.ts"], "p/dist", false),
+            (&["p/dist/x.js", "p/dist/x.js.map"], "p/dist", false),
+            (&["p/package.json", "p/build/x.js", "p/build/x.js.map"], "p/build", true),
             (&["p/package.json", "p/dist/index.js"], "p/dist", false),
             (&["p/package.json"], "p/node_modules", false),
         ];
@@ -214,6 +395,43 @@ mod tests {
             }
             assert_eq!(sees(&field, asked), expected, "{asked} with {files:?}");
         }
+    }
+
+    #[test]
+    fn an_operator_says_more_and_signs_must_show_it() {
+        let word = |name: &str, beside: Option<&str>, holds: Option<&str>| {
+            let [beside, holds] = [beside, holds].map(|sign| sign.map(str::to_owned));
+            MadeAgain { name: name.to_owned(), beside, holds }
+        };
+        let said = [
+            word("dist", Some("package.json"), None),
+            word("out", None, Some("build.ninja")),
+            word("obj", Some("shop.csproj"), Some("project.assets.json")),
+        ];
+        let table: [(&[&str], &str, bool); 8] = [
+            (&["package.json", "dist/index.html"], "dist", true),
+            (&["dist/index.html"], "dist", false),
+            (&["package.json", "dist"], "dist", false),
+            (&["out/build.ninja"], "out", true),
+            (&["out/mine"], "out", false),
+            (&["shop.csproj", "obj/project.assets.json"], "obj", true),
+            (&["shop.csproj", "obj/mine"], "obj", false),
+            (&["obj/project.assets.json"], "obj", false),
+        ];
+        for (files, asked, expected) in table {
+            let field = Field::new();
+            for file in files {
+                field.file(&format!("p/{file}"), 1);
+            }
+            let parent = File::open(field.at("p").path()).unwrap();
+            assert_eq!(recognise(parent.as_fd(), OsStr::new(asked), &said), expected, "{asked} with {files:?}");
+        }
+        let field = Field::new();
+        field.file("p/package.json", 1);
+        field.file("elsewhere/x", 1);
+        field.link("elsewhere", "p/dist");
+        let parent = File::open(field.at("p").path()).unwrap();
+        assert!(!recognise(parent.as_fd(), OsStr::new("dist"), &said));
     }
 
     #[test]
@@ -231,6 +449,7 @@ mod tests {
             ("node_modules/@acme/ui/package.json", "node_modules", None),
             ("node_modules/left-pad/node_modules/pad/package.json", "node_modules", None),
             ("target/debug/x/.GIT/HEAD", "target", Some("target/debug/x` is a nested repo")),
+            ("target/shop-1.0.jar", "target", None),
             ("target/notes.md", "target", Some("target/notes.md` is not what")),
             ("target/CACHEDIR.TAG", "target", None),
         ];

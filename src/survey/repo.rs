@@ -7,7 +7,7 @@ use super::{landed::Upstream, probe, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
-use crate::facts::worktree::{Stray, StrayKind, Worktree};
+use crate::facts::worktree::{MadeAgain, Stray, StrayKind, Worktree};
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
@@ -17,6 +17,7 @@ use rustix::io::Errno;
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What a look at a repo needs to know.
 pub struct Context<'a> {
@@ -32,6 +33,8 @@ pub struct Context<'a> {
     pub stale_lock: TimeDelta,
     /// What the rest of the volume tells.
     pub around: &'a Around,
+    /// What the operator says that tools make again.
+    pub made_again: &'a Arc<[MadeAgain]>,
     /// What a stash was made on: full names of branches, ids of commits.
     pub stashed: HashSet<String>,
     /// When to stop looking: what was seen by then is worth nothing.
@@ -103,7 +106,8 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let repo = shadow.open().map_err(odd)?;
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, stashed, stop };
+    let made_again = &policy.worktrees.made_again;
+    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, made_again, stashed, stop };
     let mut upstream = Upstream::of(&repo, stop);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();

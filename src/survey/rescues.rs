@@ -4,11 +4,15 @@
 //! is an error or an unknown. It must never lead anybody out of the tree that it describes.
 
 use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
+use crate::beneath;
+use crate::facts::cache::Size;
 use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
+use crate::inside::Inside;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use git2::{Commit, ObjectType, Oid, Repository};
-use std::collections::BTreeMap;
+use rustix::fs::FileType;
 use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -76,8 +80,46 @@ fn odd(what: &str) -> io::Error {
 /// Counts what HEAD doesn't have, without reading any file and without going where both are the same.
 fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     let odb = repo.odb().map_err(io::Error::other)?;
+    let (mut own, mut sizes) = (Own::default(), HashMap::new());
+    own_blobs(repo, commit, |blob| {
+        own.files += 1;
+        own.bytes = own.bytes.saturating_add(match sizes.entry(blob) {
+            Entry::Occupied(size) => *size.get(),
+            Entry::Vacant(size) => *size.insert(odb.read_header(blob).map_err(io::Error::other)?.0 as u64),
+        });
+        Ok(())
+    })?;
+    Ok(own)
+}
+
+/// What goes with these rescues at once: files that HEAD doesn't have, each in an object of its own that nobody wrote since `before`. What is in a
+/// pack, or younger, goes with a later repack. An object that something else reaches, too, is counted all the same: then the night frees less than
+/// it foresaw, and the next one sees that.
+pub fn prunable(repo: &Repository, git_dir: &Inside, rescues: &[&Rescue], before: DateTime<Utc>) -> Size {
+    let mut blobs = BTreeSet::new();
+    for rescue in rescues {
+        let commit = Oid::from_str(&rescue.commit).and_then(|commit| repo.find_commit(commit));
+        // One that can't be read is not counted.
+        let mut note = |blob| {
+            blobs.insert(blob);
+            Ok(())
+        };
+        let _unread = commit.map_err(io::Error::other).and_then(|commit| own_blobs(repo, &commit, &mut note));
+    }
+    let mut size = Size::default();
+    for blob in blobs.iter().map(Oid::to_string) {
+        let loose = git_dir.join(format!("objects/{}/{}", &blob[..2], &blob[2..])).ok().and_then(|place| beneath::stat(&place).ok());
+        if let Some(stat) = loose.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mtime < before.timestamp()) {
+            size += Size { bytes: u64::try_from(stat.st_blocks).unwrap_or_default() * 512, inodes: 1 };
+        }
+    }
+    size
+}
+
+/// Shows every file that HEAD doesn't have, without going where both are the same.
+fn own_blobs(repo: &Repository, commit: &Commit<'_>, mut each: impl FnMut(Oid) -> io::Result<()>) -> io::Result<()> {
     let head = head_of(commit)?.map(|head| head.tree_id());
-    let (mut own, mut seen, mut sizes) = (Own::default(), 0, HashMap::new());
+    let mut seen = 0;
     let mut folders = vec![(0, commit.tree_id(), head)];
     while let Some((depth, ours, theirs)) = folders.pop() {
         let theirs = theirs.map(|theirs| repo.find_tree(theirs)).transpose().map_err(io::Error::other)?;
@@ -90,13 +132,7 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
                     let other = other.filter(|other| other.kind() == Some(ObjectType::Tree)).map(|other| other.id());
                     folders.push((depth + 1, entry.id(), other));
                 }
-                Some(ObjectType::Blob) => {
-                    own.files += 1;
-                    own.bytes = own.bytes.saturating_add(match sizes.entry(entry.id()) {
-                        Entry::Occupied(size) => *size.get(),
-                        Entry::Vacant(size) => *size.insert(odb.read_header(entry.id()).map_err(io::Error::other)?.0 as u64),
-                    });
-                }
+                Some(ObjectType::Blob) => each(entry.id())?,
                 _ => {}
             }
         }
@@ -104,7 +140,7 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
             return Err(odd("it holds more files or deeper folders than any honest one"));
         }
     }
-    Ok(own)
+    Ok(())
 }
 
 /// All that a rescue holds.

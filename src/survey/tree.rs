@@ -6,6 +6,7 @@
 
 use super::{go_on, regenerable};
 use crate::beneath;
+use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -82,19 +83,21 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
     }
 }
 
-/// Lists the tree at `place`. `tracked` says whether git tracks something below a path of the tree: such a folder is never regenerable.
+/// Lists the tree at `place`. `tracked` says whether git tracks something below a path of the tree: such a folder is never regenerable, whatever the
+/// operator says of `made_again`.
 ///
 /// # Errors
 /// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
-pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, stop: Option<&Stop>) -> io::Result<Listing> {
+pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, made_again: &[MadeAgain], stop: Option<&Stop>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
-    let mut walk = Walk { tracked, stop, listing: Listing::default() };
+    let mut walk = Walk { tracked, made_again, stop, listing: Listing::default() };
     walk.folder(&top, Path::new(""), 0)?;
     Ok(walk.listing)
 }
 
 struct Walk<'a> {
     tracked: &'a dyn Fn(&Path) -> bool,
+    made_again: &'a [MadeAgain],
     stop: Option<&'a Stop>,
     listing: Listing,
 }
@@ -135,7 +138,7 @@ impl Walk<'_> {
     }
 
     fn below(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, depth: usize, (fd, stat): (OwnedFd, &Stat)) -> io::Result<()> {
-        if (self.tracked)(path) || !regenerable::recognise(parent.as_fd(), name) {
+        if (self.tracked)(path) || !regenerable::recognise(parent.as_fd(), name, self.made_again) {
             self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
             return self.folder(&fd, path, depth + 1);
         }

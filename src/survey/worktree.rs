@@ -52,6 +52,7 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
         missing_since: None,
+        made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
     match registration(context, blank.clone()) {
@@ -287,7 +288,7 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
     let trashed = context.around.trashed.contains(place);
     let unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head, context.stop)?;
     // What a night took to the trash was rescued with its index.
-    let staged = !trashed && Known::of(context.repo, &tree.admin, head)?.holds_staged_work();
+    let staged = !trashed && Known::of(context.repo, tree, head)?.holds_staged_work();
     Ok(State::Missing { trashed, unreached, staged })
 }
 
@@ -299,7 +300,7 @@ fn modules(admin: &Inside) -> io::Result<Option<String>> {
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
 fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::until(Some(context.stop), context.repo, &tree.admin, head)?;
+    let known = Known::until(Some(context.stop), context.repo, tree, head)?;
     let listing = known.list(place)?;
     let mut dirty = known.dirty(context.repo, place, &listing)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();

@@ -159,7 +159,9 @@ impl Bench {
         self.works(&all, true);
         // One that a project needs.
         let needed: Vec<Unit> = self.units().into_iter().filter(|unit| unit.name.contains(bare(second))).collect();
-        needed.iter().for_each(|unit| self.take(unit, unit.paths.len()));
+        for unit in &needed {
+            self.take(unit, unit.paths.len());
+        }
         self.works(&[first, third], true);
         self.fails_offline(&[second]);
         self.works(&all, false);
@@ -226,6 +228,38 @@ impl Bench {
         println!("{}: {installs} installs, {} failed; {evicted} units evicted", self.tool.name, failures.len());
         assert!(failures.is_empty(), "{} of {installs} installs failed, first: {}", failures.len(), failures[0]);
         assert!(installs > ENOUGH && evicted > ENOUGH, "{installs} installs, {evicted} units evicted");
+    }
+
+    /// What a repo's lock files name stays, though older than what nobody names, and is enough to install from without a network, but for pip,
+    /// which asks the index always.
+    fn keeps_what_is_named(&self) {
+        let [named, other, another] = self.tool.packages;
+        // Once more with a lock file: npm asks the registry in other words then.
+        self.works(&[named], false);
+        self.works(&[named], false);
+        let before = self.units();
+        let shop = self.world.repo("acme/shop");
+        for file in fs::read_dir(self.folder(&[named])).unwrap().map(Result::unwrap).filter(|file| file.file_type().unwrap().is_file()) {
+            // All but what was built.
+            let Ok(text) = fs::read_to_string(file.path()) else { continue };
+            shop.commit(60.0, file.file_name().to_str().unwrap(), &text);
+        }
+        shop.push();
+        self.works(&[other, another], false);
+        self.clean();
+        age_all(&self.world.at("cache"), 3.0);
+        before.iter().flat_map(|unit| &unit.paths).for_each(|path| age_all(&path.path(), 300.0));
+        self.world.set("eviction", "min_age: 0s");
+        self.evict();
+        let left = self.names();
+        let has = |package: &str| left.iter().any(|name| name.contains(bare(package)));
+        assert_eq!([has(named), has(other), has(another)], [true, false, false], "{left:?}");
+        let works_offline = self.tool.kind != CacheKind::Pip;
+        self.works(&[named], works_offline);
+        if works_offline {
+            self.fails_offline(&[other, another]);
+        }
+        self.works(&[other, another], false);
     }
 
     /// A tree that stays and has the package as hard links.
@@ -376,15 +410,13 @@ for module in sys.argv[1:]:
 fn go_project(bench: &Bench, folder: &Path, packages: &[&str]) {
     let made = Command::new("python3").args(["-c", PROXY]).args(MODULES).current_dir(bench.work.path()).status().unwrap();
     assert!(made.success());
-    let (mut manifest, mut program, mut names) =
-        (String::from("module example.com/x\n\ngo 1.21\n\n"), String::from("package main\n\n"), String::new());
-    for (path, version) in packages.iter().map(|package| package.split_once('@').unwrap()) {
-        manifest.push_str(&format!("require {path} {version}\n"));
-        program.push_str(&format!("import \"{path}\"\n"));
-        names.push_str(&format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
-    }
-    fs::write(folder.join("go.mod"), manifest).unwrap();
-    fs::write(folder.join("main.go"), format!("{program}\nfunc main() {{\n{names}}}\n")).unwrap();
+    let modules: Vec<(&str, &str)> = packages.iter().map(|package| package.split_once('@').unwrap()).collect();
+    let each = |line: fn(&str, &str) -> String| modules.iter().map(|(path, version)| line(path, version)).collect::<String>();
+    let requires = each(|path, version| format!("require {path} {version}\n"));
+    let imports = each(|path, _| format!("import \"{path}\"\n"));
+    let prints = each(|path, _| format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
+    fs::write(folder.join("go.mod"), format!("module example.com/x\n\ngo 1.21\n\n{requires}")).unwrap();
+    fs::write(folder.join("main.go"), format!("package main\n\n{imports}\nfunc main() {{\n{prints}}}\n")).unwrap();
 }
 
 fn go_mod() -> Tool {
@@ -458,6 +490,14 @@ tests! {
     pnpm_10_withstands: pnpm(PNPM_10), withstands(&[]);
     yarn_1_withstands: yarn_1(), withstands(&[]);
     yarn_4_withstands: yarn_4(), withstands(&[]);
+    npm_keeps: npm(), keeps_what_is_named();
+    cargo_keeps: cargo(), keeps_what_is_named();
+    pip_keeps: pip(), keeps_what_is_named();
+    go_mod_keeps: go_mod(), keeps_what_is_named();
+    uv_keeps: uv(), keeps_what_is_named();
+    pnpm_10_keeps: pnpm(PNPM_10), keeps_what_is_named();
+    yarn_1_keeps: yarn_1(), keeps_what_is_named();
+    yarn_4_keeps: yarn_4(), keeps_what_is_named();
     npm_goes_on: npm(), goes_on(AN_HOUR);
     pip_goes_on: pip(), goes_on(AN_HOUR);
     cargo_goes_on: cargo(), goes_on(AN_HOUR);

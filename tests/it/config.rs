@@ -292,6 +292,21 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "defaults: {worktrees: {rescue_budget: 1MiB}}",
         &["3: defaults.worktrees.rescue_budget: rescue_max (200.0 MiB) is above rescue_budget (1.0 MiB)"],
     ),
+    ("defaults: {worktrees: {made_again: [{name: dist}]}}", &["3: defaults.worktrees.made_again[0]: says nothing but a name"]),
+    (
+        "defaults: {worktrees: {made_again: [{beside: a/b, holds: .., as: x}, dist]}}",
+        &[
+            "3: defaults.worktrees.made_again[0].as: unknown key; known here: `name`, `beside`, `holds`",
+            "3: defaults.worktrees.made_again[1]: found text",
+            "3: defaults.worktrees.made_again[0].beside: `a/b` is no plain name",
+            "3: defaults.worktrees.made_again[0].holds: `..` is no plain name",
+            "3: defaults.worktrees.made_again[0].name: is missing",
+        ],
+    ),
+    (
+        "defaults: {worktrees: {made_again: [{name: .Git, beside: x}]}}",
+        &["3: defaults.worktrees.made_again[0].name: `.Git` is no plain name"],
+    ),
     ("defaults: {worktrees: {roots: ['', ~]}}", &["3: defaults.worktrees.roots[0]: is empty", "3: defaults.worktrees.roots[1]: is empty"]),
     ("defaults: {worktrees: {roots: ['a/**/b']}}", &["3: defaults.worktrees.roots[0]: `a/**/b` reaches any depth"]),
     ("defaults: {worktrees: {roots: ['/etc/*']}}", &["3: defaults.worktrees.roots[0]: `/etc/*` is not below volume.root"]),

@@ -237,3 +237,61 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
     assert!([tree, second].iter().all(|tree| tree.path.join("node_modules/big/index.js").exists()));
     assert_eq!((report.totals.evicted, report.eviction.freed_bytes), (0, 0));
 }
+
+/// What stands in a tree that must stay, each folder with what becomes of it: tools' own goes, what git tracks, what somebody put there and
+/// what no structure shows stays.
+#[test]
+fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("stays");
+    tree.commit("package.json", "{}").commit("py/pyproject.toml", "").commit("rs/Cargo.toml", "").commit("jvm/build.gradle", "");
+    // Tracked, though it looks as if a compiler made it.
+    tree.commit("lib/package.json", "{}").commit("lib/dist/x.js", "1\n").write("lib/dist/x.js.map", "{}");
+    let table: [(&str, &[&str], bool); 24] = [
+        ("node_modules", &[".package-lock.json", "big/package.json"], true),
+        (".next", &["BUILD_ID"], true),
+        (".nuxt", &["nuxt.d.ts"], true),
+        (".turbo", &["log"], true),
+        (".parcel-cache", &["data.mdb"], true),
+        ("coverage", &["lcov-report/index.html", "lcov.info"], true),
+        ("dist", &["app.js", "app.js.map"], true),
+        ("out", &["build.ninja"], true),
+        ("py/.venv", &["pyvenv.cfg"], true),
+        ("py/pkg/__pycache__", &["a.cpython-311.pyc"], true),
+        ("py/.pytest_cache", &["CACHEDIR.TAG"], true),
+        ("py/.mypy_cache", &["CACHEDIR.TAG"], true),
+        ("py/.ruff_cache", &["CACHEDIR.TAG"], true),
+        ("py/dist", &["shop-1-py3-none-any.whl"], true),
+        ("rs/target", &["CACHEDIR.TAG", "debug/shop"], true),
+        ("jvm/.gradle", &["8.5/x"], true),
+        ("jvm/build", &["tmp/x", "libs/shop.jar"], true),
+        ("lib/dist", &["x.js.map"], false),
+        ("notes/target", &["todo.md"], false),
+        ("notes/build", &["todo.md"], false),
+        ("notes/dist", &["todo.md"], false),
+        ("notes/coverage", &["todo.md"], false),
+        ("notes/out", &["todo.md"], false),
+        ("notes/.venv", &["todo.md"], false),
+    ];
+    for (folder, files, _) in table {
+        for file in files {
+            write(&tree.path.join(folder).join(file), vec![b'x'; 64 << 10]);
+        }
+    }
+    tree.age(20.0);
+    // All of it is ignored: that is the repo's word, and proves nothing.
+    write(&shop.path.join(".git/info/exclude"), "*\n");
+    world.enrol("acme/shop", "worktrees: {made_again: [{name: out, holds: build.ninja}]}");
+    world.set("caches", "{kind: build-output, min_age: 3d}");
+    world.set("eviction", "budget: 1KiB");
+    let names = |report: &RunReport| units(report).into_keys().collect::<Vec<_>>();
+    let dry = world.pass(1, &["report"]);
+    let report = world.pass(1, &["run"]);
+    assert_eq!(names(&dry), names(&report));
+    let found: BTreeMap<&str, bool> = table.iter().map(|(folder, ..)| (*folder, !tree.path.join(folder).exists())).collect();
+    same("which folders went", &found, &table.iter().map(|(folder, _, goes)| (*folder, *goes)).collect());
+    for kept in ["package.json", "lib/dist/x.js", "notes/target/todo.md"] {
+        assert!(tree.path.join(kept).exists(), "{kept}");
+    }
+}

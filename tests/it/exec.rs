@@ -118,7 +118,7 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
         let asked = Instant::now();
         let ran = exec(&world, options, "echo ran");
         assert!(ran.code == 75 && ran.out.is_empty() && asked.elapsed() >= least, "{options:?}: {ran:?}");
-        assert!(ran.err.contains(&format!("acme/shop: held by ")) && ran.err.contains(&format!("(pid {pid}) for `exec` since")), "{ran:?}");
+        assert!(ran.err.contains("acme/shop: held by ") && ran.err.contains(&format!("(pid {pid}) for `exec` since")), "{ran:?}");
     }
     // Who is told to stop while waiting stops.
     let mut waiting = start(&world, &["--wait", "1m"], "echo ran");

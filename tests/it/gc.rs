@@ -89,6 +89,7 @@ fn several_old_packs_become_one_and_the_grace_holds() {
     for ending in ["pack", "idx"] {
         age(&shop.git_dir(format!("objects/pack/pack-{pack}.{ending}")), 15.0);
     }
+    let loose = unreachable(&shop, "loose\n", 15.0);
     // Of these each is kept alive by one thing alone, however old it is.
     let tree = shop.detached("fresh");
     tree.commit("detached.ts", "1\n");
@@ -116,7 +117,7 @@ fn several_old_packs_become_one_and_the_grace_holds() {
     assert_eq!(packs(&shop, "mtimes"), 1, "a cruft pack");
     let found: BTreeMap<&str, bool> = alive.iter().map(|object| (object.as_str(), has(&shop, object))).collect();
     assert!(found.values().all(|&found| found), "{found:?}");
-    assert_eq!((has(&shop, &young), has(&shop, &old)), (true, false), "the grace is 14 days");
+    assert_eq!([&young, &old, &loose].map(|object| has(&shop, object)), [true, false, false], "the grace is 14 days");
     assert_eq!(shop.fsck(), "");
     assert!(shop.git(&["reflog"]).contains("reset.ts"), "a reflog is kept for 90 days");
     // Once more, and there is nothing to do.

@@ -1,5 +1,7 @@
 //! Eviction that knows what the next job needs: what lock files name today stays, what they named lately is young, and the rest goes.
 
+#![expect(clippy::disallowed_methods, reason = "it runs real tools")]
+
 use super::support::repo::Tree;
 use super::support::snapshot::snapshot;
 use super::support::{World, age, remove, same, write};
@@ -134,8 +136,8 @@ fn what_live_trees_name_stays_and_younger_things_that_nobody_names_go() {
     assert_eq!(gone(&dry.eviction), found);
     assert_eq!(left(&world), ["checkout-1.0.0", "edited-1.0.0", "serde-1.0.0", "tree-1.0.0"]);
     let why = "in use: lock files of live trees name them (eviction.in_use: keep)";
-    assert_eq!(obstacle(&report, "of cargo"), format!("4 units of cargo: {why}"));
-    assert_eq!(obstacle(&report, "of npm"), format!("2 units of npm: {why}"));
+    assert_eq!(obstacle(&report, "of cargo"), format!("4 units of cargo: {why}, most of them by acme/shop (4)"));
+    assert_eq!(obstacle(&report, "of npm"), format!("2 units of npm: {why}, most of them by acme/shop (2)"));
 }
 
 #[test]
@@ -253,6 +255,29 @@ fn hostile_lock_files_neither_hang_nor_lead_astray() {
     assert_eq!(left(&world), ["serde-1.0.0"]);
     let told: Vec<&String> = report.eviction.obstacles.iter().filter(|line| line.starts_with("acme/shop: ")).collect();
     assert!(told.len() == 2 && told[0].contains("package-lock.json") && told[1].contains("yarn.lock"), "{told:?}");
+}
+
+/// What one repo's lock file names stays, be it the whole cache: then the night falls short, loudly, and says whose it is.
+#[test]
+fn a_repo_that_pins_the_whole_cache_is_named() {
+    let world = World::new();
+    shop(&world);
+    let evil = world.repo("acme/evil");
+    let names: Vec<String> = (0..5).map(|number| format!("pinned-{number}.0.0")).collect();
+    for name in &names {
+        krate(&world, name, 99.0);
+    }
+    let mut all: Vec<&str> = names.iter().map(String::as_str).chain(["experiment-9.9.9"]).collect();
+    // And a hundred thousand that nobody has.
+    let more: Vec<String> = (0..100_000).map(|number| format!("nobody{number}-1.0.0")).collect();
+    all.extend(more.iter().map(String::as_str));
+    evil.tree("tree").write("Cargo.lock", &cargo_lock(&all)).age(0.1);
+    must_go(&world, 3);
+    let report = world.pass(1, &["run"]);
+    assert_eq!(gone(&report.eviction), [""; 0]);
+    assert!(report.eviction.shortfall_bytes > 2 * MIB && report.alerts.iter().any(|alert| alert.name == "EvictionShortfall"));
+    let told = obstacle(&report, "of cargo");
+    assert!(told.ends_with("keep), most of them by acme/evil (6), acme/shop (1)"), "{told}");
 }
 
 #[test]

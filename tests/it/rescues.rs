@@ -4,7 +4,7 @@
 use super::support::forge::{raw_blob, raw_commit, refer};
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::{Standing, snapshot};
-use super::support::{Ran, World, ago, fifo, git, git_bytes, map, remove, same, try_git, write};
+use super::support::{Ran, World, age, age_all, ago, fifo, git, git_bytes, map, remove, same, try_git, write};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -463,6 +463,42 @@ fn aged(repo: &Repo<'_>, rescue: &str, name: &str, days: f64) -> String {
 fn expired(report: &RunReport) -> BTreeMap<String, String> {
     let all = report.repos.iter().flat_map(|repo| &repo.rescues.expired);
     all.map(|rescue| (rescue.rescue_ref.clone(), serde_json::to_string(&rescue.because).unwrap().replace('"', ""))).collect()
+}
+
+/// The volume is over its budget by less than what an old rescue holds, and that is what goes.
+#[test]
+fn an_expired_rescue_goes_before_any_cache() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("large");
+    // No compression makes it smaller.
+    let noise: Vec<u8> =
+        (0..3_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) ^ (n / 7).wrapping_mul(40_503)).to_le_bytes()[2]).collect();
+    write(&tree.path.join("work.bin"), &noise);
+    tree.age(40.0);
+    let made = world.night().worktrees().find_map(|row| row.rescue_ref.clone()).unwrap();
+    let old = aged(&shop, &made, "large", 31.0);
+    shop.git(&["update-ref", "-d", &made]);
+    let blob = shop.git(&["rev-parse", &format!("{old}:work.bin")]);
+    // All of them: what a young object reaches, though nothing reaches that one, is in its grace.
+    age_all(&shop.git_dir("objects"), 31.0);
+    let unit = world.at("caches/models/old");
+    write(&unit, vec![b'x'; 2 << 20]);
+    age(&unit, 99.0);
+    world.set("caches", "{kind: folder, name: models, path: caches/models}");
+    world.set("eviction", &format!("budget: {}", world.standing() - (1 << 20)));
+    let before = snapshot(&world.root);
+    let dry = world.pass(0, &["report"]);
+    same("after a report", &snapshot(&world.root), &before);
+    for report in [dry, world.night()] {
+        assert_eq!(expired(&report).len(), 1);
+        assert!(!report.eviction.triggered, "{:?}", report.eviction);
+    }
+    assert!(unit.exists() && shop.refs("refs/treewarden").is_empty());
+    assert_ne!(try_git(&shop.path, 0.0, &["cat-file", "-e", &blob]).0, Some(0), "what it held is gone");
+    assert_eq!(shop.fsck(), "");
+    // Now it is calm, and stays so.
+    assert!(!world.night().eviction.triggered);
 }
 
 #[test]

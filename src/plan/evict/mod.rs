@@ -32,6 +32,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
 use links::{Links, standing};
 use lru::LruCache;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ const BATCH: usize = 256;
 
 /// Problems told in full; the rest is a number, so that an unreadable cache doesn't flood the report.
 const TOLD: usize = 50;
+
+/// Repos told of that need most of what stays.
+const REPOS_TOLD: usize = 3;
 
 /// Units in the order in which they go, and what was chosen of them.
 pub struct Queue {
@@ -81,8 +85,15 @@ struct Limits {
 /// Units that must stay, by cache and reason, and what could not be read.
 #[derive(Default)]
 struct Held {
-    units: BTreeMap<(String, String), usize>,
+    units: BTreeMap<(String, String), Count>,
     problems: Vec<String>,
+}
+
+/// Units, and which repos need how many of them.
+#[derive(Default)]
+struct Count {
+    units: usize,
+    by: BTreeMap<String, usize>,
 }
 
 /// Puts the caches' units in order: least recently used first, and by cache, name and path where the times are the same, so that
@@ -186,14 +197,19 @@ impl Queue {
 
 impl Held {
     fn unit(&mut self, unit: Unit, reason: String) {
-        *self.units.entry((unit.cache, reason)).or_default() += 1;
+        let named = unit.named.filter(|_| reason == IN_USE);
+        let count = self.units.entry((unit.cache, reason)).or_default();
+        count.units += 1;
+        if let Some(named) = named {
+            *count.by.entry(named.by).or_default() += 1;
+        }
     }
 
     /// `12 units of npm: younger than 24 h`.
     fn told(self) -> Vec<String> {
-        let units = self.units.into_iter().map(|((cache, reason), count)| {
-            let noun = if count == 1 { "unit" } else { "units" };
-            format!("{count} {noun} of {cache}: {reason}")
+        let units = self.units.into_iter().map(|((cache, reason), Count { units, by })| {
+            let noun = if units == 1 { "unit" } else { "units" };
+            format!("{units} {noun} of {cache}: {reason}{}", whose(by))
         });
         let untold = self.problems.len().saturating_sub(TOLD);
         let more = (untold > 0).then(|| format!("{untold} more problems like these"));
@@ -201,6 +217,15 @@ impl Held {
     }
 }
 
+/// `, most of them by acme/shop (12)`: one repo can keep a whole cache from going, and somebody has to see which.
+fn whose(by: BTreeMap<String, usize>) -> String {
+    let mut repos: Vec<(String, usize)> = by.into_iter().collect();
+    repos.sort_by_key(|(_, units)| Reverse(*units));
+    let told: Vec<String> = repos.iter().take(REPOS_TOLD).map(|(repo, units)| format!("{repo} ({units})")).collect();
+    if told.is_empty() { String::new() } else { format!(", most of them by {}", told.join(", ")) }
+}
+
+const IN_USE: &str = "in use: lock files of live trees name them (eviction.in_use: keep)";
 const NOTHING: &str = "would free nothing: gone, or linked elsewhere";
 
 fn limits(cache: &Cache, wanted: &Wanted) -> Limits {
@@ -212,16 +237,14 @@ fn less(from: Size, size: Size) -> Size {
     Size { bytes: from.bytes.saturating_sub(size.bytes), inodes: from.inodes.saturating_sub(size.inodes) }
 }
 
-/// What decides which unit goes first. All that is in use was named tonight, so there its own signs count.
 fn rank(unit: &Unit) -> impl Ord + '_ {
-    let used = if in_use(unit) { unit.last_used } else { last_use(unit).0 };
-    (in_use(unit), used, &unit.cache, &unit.name, &unit.paths)
+    (in_use(unit), used::needed(unit), &unit.cache, &unit.name, &unit.paths)
 }
 
 /// Why the unit stays whatever is wanted: somebody needs it, or may.
 fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     if in_use(unit) && policy == InUse::Keep {
-        return Some("in use: lock files of live trees name them (eviction.in_use: keep)".into());
+        return Some(IN_USE.into());
     }
     if unit.last_used > now {
         return Some("last used in the future, by their time stamps".into());

@@ -119,7 +119,14 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
 
 /// The same unit, named by a lock file `ago` hours ago; tonight is 0, and in use.
 fn named(mut unit: Unit, ago: i64) -> Unit {
-    unit.named = Some(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0 });
+    unit.named = Some(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0, worked: None });
+    unit
+}
+
+/// The same unit, in use by a repo that was worked in so many hours ago.
+fn worked(unit: Unit, ago: i64) -> Unit {
+    let mut unit = named(unit, 0);
+    unit.named.as_mut().unwrap().worked = Some(at(NOW - ago * 3600));
     unit
 }
 
@@ -132,6 +139,8 @@ fn what_lock_files_named_is_younger_than_it_looks() {
             named(unit("npm", "last-year", 9000, 10), 8000),
             unit("npm", "nobody", 8500, 10),
             named(unit("npm", "yesterday", 9000, 10), 20),
+            worked(unit("npm", "busy repo's", 9000, 10), 100),
+            worked(unit("npm", "idle repo's", 9000, 10), 600),
             named(unit("npm", "today", 9000, 10), 0),
             named(unit("npm", "today-younger", 500, 10), 0),
             named(unit("npm", "today-fresh", 3, 10), 0),
@@ -141,14 +150,14 @@ fn what_lock_files_named_is_younger_than_it_looks() {
     let all = Wanted { bytes: 1000, ..Wanted::default() };
     let kept = decide(caches(), all.clone(), InUse::Keep);
     assert_eq!(names(&kept), ["nobody", "last-year", "experiment", "lodash"]);
-    let expected =
-        ["3 units of npm: in use: lock files of live trees name them (eviction.in_use: keep)", "1 unit of npm: younger than 24 h"];
-    assert_eq!(kept.obstacles, expected);
+    let in_use = "5 units of npm: in use: lock files of live trees name them (eviction.in_use: keep), most of them by acme/shop (5)";
+    assert_eq!(kept.obstacles, [in_use, "1 unit of npm: younger than 24 h"]);
     let last = decide(caches(), all, InUse::Last);
-    assert_eq!(names(&last), ["nobody", "last-year", "experiment", "lodash", "today", "today-younger"]);
+    assert_eq!(names(&last), ["nobody", "last-year", "experiment", "lodash", "today", "idle repo's", "today-younger", "busy repo's"]);
     assert_eq!(last.obstacles, ["2 units of npm: younger than 24 h"]);
-    let uses: Vec<UsedFrom> = last.units.iter().map(|unit| last_use(unit).1).collect();
-    assert_eq!(uses, [UsedFrom::WriteTime, UsedFrom::Named, UsedFrom::WriteTime, UsedFrom::Named, UsedFrom::Named, UsedFrom::Named]);
+    let uses: Vec<UsedFrom> = last.units.iter().take(4).map(|unit| last_use(unit).1).collect();
+    assert_eq!(uses, [UsedFrom::WriteTime, UsedFrom::Named, UsedFrom::WriteTime, UsedFrom::Named]);
+    assert!(last.units.iter().skip(4).all(|unit| last_use(unit).1 == UsedFrom::Named));
 }
 
 /// A file of 10 bytes with two links, of which the unit holds one.

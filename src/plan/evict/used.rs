@@ -23,6 +23,15 @@ pub fn last_use(unit: &Unit) -> (DateTime<Utc>, UsedFrom) {
     }
 }
 
+/// What decides which unit goes first. All that is in use was named tonight, by idle repos and busy ones alike: there the work in the repos that
+/// name it counts, and the unit's own signs.
+pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
+    match &unit.named {
+        Some(named) if named.in_use => named.worked.map_or(unit.last_used, |worked| worked.max(unit.last_used)),
+        _ => last_use(unit).0,
+    }
+}
+
 /// Whether a live tree's lock file names what it holds.
 pub fn in_use(unit: &Unit) -> bool {
     unit.named.as_ref().is_some_and(|Naming { in_use, .. }| *in_use)

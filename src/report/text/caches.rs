@@ -76,8 +76,11 @@ fn bytes(units: &[&Unit]) -> u64 {
 fn cache_row(report: &RunReport, cache: &str, units: &[&Unit]) -> Row {
     let (oldest, newest) = (units.iter().map(|unit| unit.last_used).min(), units.iter().map(|unit| unit.last_used).max());
     let used = match (oldest.map(|at| ago(report, at)), newest.map(|at| ago(report, at))) {
-        (Some(oldest), Some(newest)) if oldest != newest => format!("last used {oldest} to {newest} ago"),
-        (Some(once), _) => format!("last used {once} ago"),
+        (Some(oldest), Some(newest)) if oldest != newest && newest != NOW => {
+            format!("last used {} to {newest}", oldest.trim_end_matches(" ago"))
+        }
+        (Some(oldest), Some(newest)) if oldest != newest => format!("last used {oldest} to {newest}"),
+        (Some(once), _) => format!("last used {once}"),
         _ => String::new(),
     };
     vec![
@@ -125,9 +128,12 @@ fn known(unit: &Unit) -> String {
     }
 }
 
+/// Of what a live tree's lock file names, and of no other unit: what was just used stays.
+const NOW: &str = "now";
+
 fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
     let seconds = (report.run.started - used).num_seconds();
-    words::age(u64::try_from(seconds).unwrap_or(0))
+    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(NOW.into(), |seconds| format!("{} ago", words::age(seconds)))
 }
 
 /// The largest units by name.
@@ -147,7 +153,7 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
         Span::new(&unit.cache, FAINT).shorten(),
         Span::body(&unit.unit).shorten(),
         Span::body(words::size(unit.bytes)).right(),
-        Span::new(format!("{} ago", ago(report, unit.last_used)), FAINT),
+        Span::new(ago(report, unit.last_used), FAINT),
         Span::new(known(unit), FAINT).shorten(),
     ]
     .into()

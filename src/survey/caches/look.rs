@@ -96,7 +96,7 @@ impl<'a> Look<'a> {
                 named: None,
                 last_used: used.at,
                 last_used_from: used.from,
-                min_age: self.policy.min_age,
+                min_age: used.must_show(self.policy.min_age),
                 locks: Vec::new(),
                 tree: None,
                 size: None,

@@ -105,7 +105,8 @@ fn group(contents: Vec<(String, Inside)>, buckets: Vec<Bucket>) -> Vec<Group> {
 fn unit(look: &Look<'_>, mut group: Group) -> Option<Unit> {
     group.buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
     group.contents.sort_unstable();
-    let packages = group.contents.iter().filter_map(|(digest, _)| package(digest)).collect();
+    let pages = group.buckets.iter().filter_map(|bucket| page(bucket.name.as_deref()?));
+    let packages = group.contents.iter().filter_map(|(digest, _)| package(digest)).chain(pages).collect();
     let digest: String = group.contents.first()?.0.chars().take(SHOWN).collect();
     let name = group.buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
     let buckets = group.buckets.into_iter().map(|bucket| bucket.place);
@@ -116,6 +117,14 @@ fn unit(look: &Look<'_>, mut group: Group) -> Option<Unit> {
 fn package(digest: &str) -> Option<Package> {
     let (algorithm, hex) = digest.split_once('/')?;
     Package::digest(algorithm, &hex.replace('/', ""))
+}
+
+/// The package that a bucket called `@acme/shop (metadata)` is about; before it may stand a mirror's own path.
+fn page(bucket: &str) -> Option<Package> {
+    let path = bucket.strip_suffix(index::METADATA)?;
+    let scope = path.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
+    let name = if path[scope..].starts_with('@') { &path[scope..] } else { path.rsplit('/').next()? };
+    Some(Package::npm_page(name))
 }
 
 #[cfg(test)]
@@ -133,6 +142,16 @@ mod tests {
         fs::write(field.at(&path).path(), lines.concat()).unwrap();
         field.age(&path, days);
         field.at(&path)
+    }
+
+    #[test]
+    fn a_page_is_known_by_its_package() {
+        let table =
+            [("left-pad", "left-pad"), ("@acme/shop", "@acme/shop"), ("api/npm/left-pad", "left-pad"), ("npm/@acme/shop", "@acme/shop")];
+        for (path, name) in table {
+            assert_eq!(page(&format!("{path} (metadata)")), Some(Package::npm_page(name)), "{path}");
+        }
+        assert_eq!(page("left-pad-1.3.0.tgz"), None);
     }
 
     fn content(field: &Field, digest: &str, days: u64) -> Inside {

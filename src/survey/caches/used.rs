@@ -4,6 +4,11 @@
 //! looks would keep it young for ever), only where the mount keeps it, and only when it is newer than the write time.
 //! A directory says little by itself, so a bounded look goes into it. It must never guess: a failed stat is an error, and the unit stays.
 //!
+//! Linux mounts with `relatime` unless told otherwise: a read moves an access time that is not newer than the last write or change, or over
+//! 24 h old, and no other. What is read every hour may so look as if it was last read yesterday; what was not read since it was written looks
+//! just so. Whether the mount does better (`strictatime`) makes too little difference to find out, so an access time must show a day more
+//! (`Use::must_show`); the order of eviction is by what was seen.
+//!
 //! | kind | a file | a directory |
 //! | --- | --- | --- |
 //! | go-build | mtime: Go itself refreshes it on use | the same |
@@ -22,6 +27,7 @@ use std::fs::Metadata;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 use walkdir::WalkDir;
 
 /// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or two on a network mount.
@@ -46,6 +52,17 @@ pub struct Use {
     pub at: DateTime<Utc>,
     /// How that is known.
     pub from: UsedFrom,
+}
+
+/// How long `relatime` leaves an access time where it is.
+const STALE: Duration = Duration::from_hours(24);
+
+impl Use {
+    /// How long ago the use must seem to be, for the unit to have been unused for `min_age`. Where any age will do, any does.
+    pub(super) fn must_show(&self, min_age: Duration) -> Duration {
+        let may_be_stale = self.from == UsedFrom::AccessTime && min_age > Duration::ZERO;
+        if may_be_stale { min_age.saturating_add(STALE) } else { min_age }
+    }
 }
 
 /// Whether the mount that holds `path` keeps access times, by its options: for a dry run on a volume where no run has tried it yet. An NFS
@@ -170,6 +187,22 @@ mod tests {
         assert_eq!(seen(true), Use { at: ago(10), from: UsedFrom::WriteTime });
         field.age("a", 30);
         assert_eq!(last_use(CacheKind::GoBuild, &[field.at("a")], true).unwrap(), Use { at: ago(30), from: UsedFrom::ToolRecord });
+    }
+
+    #[test]
+    fn an_access_time_may_be_a_day_old() {
+        let field = Field::new();
+        let policy = field.policy(CacheKind::Folder, "cache");
+        field.file("cache/read", 10);
+        field.read("cache/read", 3);
+        field.file("cache/written", 10);
+        let shown = |policy: &_| {
+            let units = field.survey(policy).units;
+            units.into_iter().map(|unit| (unit.name, unit.min_age.as_secs() / 3600)).collect::<std::collections::BTreeMap<_, _>>()
+        };
+        assert_eq!(shown(&policy), [("read".to_owned(), 48), ("written".to_owned(), 24)].into());
+        let any = crate::config::policy::Cache { min_age: Duration::ZERO, ..policy };
+        assert_eq!(shown(&any), [("read".to_owned(), 0), ("written".to_owned(), 0)].into());
     }
 
     #[test]

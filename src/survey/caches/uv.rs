@@ -53,7 +53,8 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let lone = archives.par_iter().filter(|(id, _)| whole && !named.contains_key(id.as_str()));
     units.par_extend(lone.filter_map(|(id, place)| orphan(look, id, place)));
     let pages = of("simple").flat_map(|bucket| descend(look, bucket, pages)).collect::<Vec<_>>();
-    units.par_extend(pages.into_par_iter().filter_map(|page| look.unit(page.name, vec![page.place])));
+    units
+        .par_extend(pages.into_par_iter().filter_map(|page| look.unit_of(page.package.into_iter().collect(), page.name, vec![page.place])));
     let held = look.place.join(".lock").ok();
     for unit in &mut units {
         unit.locks.extend(held.clone());
@@ -127,8 +128,13 @@ fn sources(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
 fn pages(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
     let files = look.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir);
     let page = |entry: Entry| {
-        let name = format!("{} (index page)", entry.name.strip_suffix(".rkyv")?);
-        Some(Pointer { name, package: None, place: entry.place, archives: Vec::new() })
+        let project = entry.name.strip_suffix(".rkyv")?;
+        Some(Pointer {
+            name: format!("{project} (index page)"),
+            package: Some(Package::python_page(project)),
+            place: entry.place,
+            archives: Vec::new(),
+        })
     };
     files.filter_map(page).collect()
 }
@@ -226,6 +232,7 @@ mod tests {
         field.file("uv/simple-v27/index/0a1b/own.rkyv", 9);
         let names = field.names(&field.policy(CacheKind::Uv, "uv"));
         assert_eq!(names, ["own (index page)", "six (index page)", "toml-0.10.2 (source)"]);
+        assert_eq!(unit(&field, "six (index page)").packages, [Package::python_page("six")]);
     }
 
     #[test]

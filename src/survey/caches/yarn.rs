@@ -72,14 +72,16 @@ fn page(look: &Look<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     look.unit(format!("{scope}{package} (metadata)"), vec![entry.place])
 }
 
-/// A package of Yarn classic's. What isn't named by an integrity is from elsewhere than a registry; it can be fetched again, too.
+/// A package of Yarn classic's.
 fn folder(look: &Look<'_>, entry: Entry) -> Option<Unit> {
     if !entry.is_dir {
         look.odd(&entry);
         return None;
     }
-    let hash = entry.name.strip_suffix("-integrity").and_then(|name| name.rsplit_once('-'));
-    let packages = hash.and_then(|(_, hash)| Package::digest("sha1", hash)).into_iter().collect();
+    // Without the SHA-1 where the lock file's address has none, as many mirrors write it.
+    let slug = entry.name.strip_suffix("-integrity").unwrap_or(&entry.name);
+    let sha1 = slug.rsplit_once('-').and_then(|(_, hash)| Package::digest("sha1", hash));
+    let packages = vec![sha1.unwrap_or_else(|| Package::yarn(slug))];
     look.unit_of(packages, entry.name, vec![entry.place])
 }
 
@@ -117,6 +119,13 @@ mod tests {
         assert_eq!((seen.units.len(), seen.problems.len()), (1, 0));
         let sha1 = Package::digest("sha1", "5b8a3a7765dfe001261dde915589e782f8c94d1e").unwrap();
         assert_eq!((seen.units[0].name.as_str(), &seen.units[0].packages), (name, &vec![sha1]));
+        // As Yarn 1.22 names them for addresses without a SHA-1, and for lock files without an integrity.
+        for name in ["npm-@sindresorhus-is-4.6.0-integrity", "npm-@sindresorhus-is-4.6.0"] {
+            let field = Field::new();
+            field.file(&format!("yarn/v6/{name}/node_modules/@sindresorhus/is/index.js"), 3);
+            let seen = field.survey(&field.policy(CacheKind::Yarn, "yarn"));
+            assert_eq!(seen.units[0].packages, [Package::yarn("npm-@sindresorhus-is-4.6.0")], "{name}");
+        }
     }
 
     #[test]

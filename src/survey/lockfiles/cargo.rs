@@ -56,6 +56,28 @@ version = "0.3.0"
 source = "git+https://github.com/acme/tools.git?branch=main#0123456789abcdef0123456789abcdef01234567"
 "#;
         assert_eq!(packages(text).unwrap(), [Package::cargo("serde-1.0.228"), Package::cargo_git("tools", "0123456")]);
+        // The first version of the format, with checksums apart; a sparse registry; and GitHub's capitals, which cargo writes small.
+        let old = r#"
+[root]
+name = "shop"
+version = "0.1.0"
+[[package]]
+name = "itoa"
+version = "0.4.1"
+source = "registry+https://github.com/rust-lang/crates.io-index"
+[[package]]
+name = "ryu"
+version = "1.0.0"
+source = "sparse+https://registry.acme.example/index/"
+[[package]]
+name = "tool"
+version = "0.3.0"
+source = "git+https://github.com/Acme/My.Tools.git?rev=b5daf85#b5daf85393e9a11c890bd9ec289a4ae25bf09c5f"
+[metadata]
+"checksum itoa 0.4.1 (registry+https://github.com/rust-lang/crates.io-index)" = "c069bbec61e1ca5a596166e55dfe4773ff745c3d16b700013bcaff9a6df2c682"
+"#;
+        let expected = [Package::cargo("itoa-0.4.1"), Package::cargo("ryu-1.0.0"), Package::cargo_git("my.tools", "b5daf85")];
+        assert_eq!(packages(old).unwrap(), expected);
         assert_eq!(packages("").unwrap(), []);
         assert!(packages("<<<<<<< HEAD\n[[package]]\n").is_err());
     }

@@ -23,15 +23,21 @@ use crate::stop::Stop;
 use git2::{ObjectType, Oid, Repository};
 use rustix::fs::{FileType, OFlags};
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Bytes. The largest honest ones have some ten MiB.
 const LARGEST: u64 = 64 << 20;
 
-/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more than any honest one.
+/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more than any honest one. A look at a repo takes in
+/// so many packages that nobody knew yet, for they stand in memory together.
 const MOST_PACKAGES: usize = 200_000;
+const MOST_NEW: usize = 1_000_000;
 const MOST_FILES: usize = 1000;
+
+/// Bytes of a package as it is remembered; no registry takes longer names.
+const LONGEST: usize = 512;
 
 /// Problems told of one repo.
 const TOLD: usize = 5;
@@ -64,7 +70,7 @@ pub struct Known<'a> {
 
 /// Looks at the lock files of a repo's default branch and of `trees`.
 pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
-    let mut look = Look { repo, stop, known, locks: Locks::default() };
+    let mut look = Look { repo, stop, known, locks: Locks::default(), new: 0 };
     look.default_branch();
     for tree in trees {
         look.tree(tree);
@@ -81,26 +87,49 @@ pub(crate) fn format(name: &str) -> Option<(&'static str, Parse)> {
         "pnpm-lock.yaml" => ("pnpm", Parse::Lines(pnpm::packages)),
         "yarn.lock" => ("yarn", Parse::Lines(yarn::packages)),
         "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => ("python", Parse::Whole(python::locked)),
-        _ if name.starts_with("requirements") && name.split('.').next_back() == Some("txt") => {
-            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().collect()))
+        _ if (name.contains("requirements") || name.contains("constraints")) && name.split('.').next_back() == Some("txt") => {
+            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().flatten().collect()))
         }
         _ => return None,
     })
 }
 
 fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
-    format(path.file_name()?.to_str()?)
+    let name = path.file_name()?.to_str()?;
+    // `requirements/base.txt`
+    let among = path.parent().is_some_and(|above| above.ends_with("requirements")) && path.extension().is_some_and(|end| end == "txt");
+    format(if among { "requirements.txt" } else { name })
 }
 
-/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length without its content.
+/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length without its content. Nor is what
+/// git-lfs leaves where it was not installed: read line by line, both would pass for a lock file that names nothing.
 pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
-    if bytes.contains(&0) {
+    let text = text(bytes);
+    if text.contains('\0') {
         return Err("it is no text".to_owned());
     }
-    let text = String::from_utf8_lossy(bytes);
-    match how {
-        Parse::Whole(packages) => packages(&text),
-        Parse::Lines(packages) => Ok(text.lines().flat_map(packages).collect()),
+    if text.starts_with("version https://git-lfs.github.com/spec/") {
+        return Err("git-lfs keeps it elsewhere".to_owned());
+    }
+    let mut named = match how {
+        Parse::Whole(packages) => packages(&text)?,
+        Parse::Lines(packages) => text.lines().flat_map(packages).collect(),
+    };
+    named.retain(|package| package.as_str().len() <= LONGEST);
+    Ok(named)
+}
+
+/// In UTF-8, or in UTF-16 where a mark says so, as PowerShell writes it and pip reads it.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = rest.chunks_exact(2).map(|pair| of([pair[0], pair[1]])).collect();
+        Cow::Owned(String::from_utf16_lossy(&units))
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest),
+        _ => String::from_utf8_lossy(bytes),
     }
 }
 
@@ -114,6 +143,8 @@ struct Look<'a> {
     stop: &'a Stop,
     known: &'a Known<'a>,
     locks: Locks,
+    /// Packages in `locks`.
+    new: usize,
 }
 
 impl Look<'_> {
@@ -188,6 +219,9 @@ impl Look<'_> {
         if (self.known.content)(&id) || self.locks.contents.contains_key(&id) {
             return Ok(Content { id, packages: None });
         }
+        if self.new >= MOST_NEW {
+            return Err(format!("more than {MOST_NEW} packages are too many for one night"));
+        }
         let mut packages = parse(&read()?, how)?;
         packages.sort_unstable();
         packages.dedup();
@@ -215,6 +249,7 @@ impl Look<'_> {
         match content {
             Ok(Content { id, packages }) => {
                 if let Some(packages) = packages {
+                    self.new += packages.len();
                     self.locks.contents.insert(id.clone(), packages);
                 }
                 Some(id)
@@ -260,4 +295,66 @@ fn at_root(place: &Inside) -> std::io::Result<Vec<std::path::PathBuf>> {
     let listed = beneath::list(beneath::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let files = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Unknown));
     Ok(files.map(|(name, _)| name.into()).filter(|path: &std::path::PathBuf| format_of(path).is_some()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+        let (_, how) = format_of(Path::new(name)).unwrap();
+        let names = parse(bytes, how)?.iter().map(|package| package.as_str().to_owned()).collect::<Vec<_>>();
+        // Every release comes with its project's page.
+        Ok(names.into_iter().filter(|name| !name.starts_with("python-page ")).collect())
+    }
+
+    #[test]
+    fn odd_encodings() {
+        let text = "requests==2.31.0\r\nsix==1.16.0\r\n";
+        let wide = |of: fn(u16) -> [u8; 2], mark: [u8; 2]| [mark.to_vec(), text.encode_utf16().flat_map(of).collect()].concat();
+        let table = [
+            text.as_bytes().to_vec(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            wide(u16::to_le_bytes, [0xff, 0xfe]),
+            wide(u16::to_be_bytes, [0xfe, 0xff]),
+        ];
+        for bytes in table {
+            assert_eq!(names("requirements.txt", &bytes).unwrap(), ["python requests 2.31", "python six 1.16"], "{bytes:?}");
+        }
+        let cargo = "\u{feff}version = 4\r\n[[package]]\r\nname = \"a\"\r\nversion = \"1.0.0\"\r\nsource = \"registry+x\"\r\n";
+        assert_eq!(names("Cargo.lock", cargo.as_bytes()).unwrap(), ["cargo a-1.0.0"]);
+    }
+
+    #[test]
+    fn what_is_no_lock_file_names_nothing_and_says_so() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
+        for name in ["Cargo.lock", "go.sum", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", "uv.lock", "requirements.txt"] {
+            assert!(names(name, pointer).is_err(), "{name}");
+            assert!(names(name, b"\0\0\0\0").is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn both_sides_of_a_conflict_count_where_lines_can_be_told() {
+        let text = "<<<<<<< HEAD\nexample.com/a v1.0.0 h1:x\n=======\nexample.com/a v1.1.0 h1:y\n>>>>>>> theirs\n";
+        assert_eq!(names("go.sum", text.as_bytes()).unwrap(), ["go example.com/a@v1.0.0", "go example.com/a@v1.1.0"]);
+        let text = "<<<<<<< HEAD\nsix==1.16.0\n=======\nsix==1.17.0\n>>>>>>> theirs\n";
+        assert_eq!(names("requirements.txt", text.as_bytes()).unwrap(), ["python six 1.16", "python six 1.17"]);
+    }
+
+    #[test]
+    fn names_of_requirements() {
+        for name in ["requirements.txt", "requirements-dev.txt", "dev-requirements.txt", "constraints.txt", "api/requirements/base.txt"] {
+            assert!(format_of(Path::new(name)).is_some(), "{name}");
+        }
+        for name in ["notes.txt", "requirements.md", "requirements/base.in", "requirements"] {
+            assert!(format_of(Path::new(name)).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn nobodys_name_is_so_long() {
+        let text = format!("{}==1.0\nsix==1.16.0\n", "a".repeat(LONGEST));
+        assert_eq!(names("requirements.txt", text.as_bytes()).unwrap(), ["python six 1.16"]);
+    }
 }

@@ -1,4 +1,5 @@
-//! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address in npm's cache.
+//! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address in npm's cache, and what the
+//! registry says of the package, by its name: a lock file without addresses can't do without.
 //!
 //! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What has no `integrity` (a link, a folder, git)
 //! stands in no cache. It must never recurse deeper than `serde_json` lets it, which is 128 levels.
@@ -18,6 +19,8 @@ struct Lock {
 /// Its `dependencies` are ranges (`"left-pad": "^1.0.0"`).
 #[derive(Deserialize)]
 struct Entry {
+    /// Of an alias.
+    name: Option<String>,
     integrity: Option<String>,
 }
 
@@ -30,17 +33,27 @@ struct Nested {
 }
 
 pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let lock: Lock = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| error.to_string())?;
-    let mut packages = lock.packages.values().filter_map(|entry| entry.integrity.as_deref()).flat_map(Package::integrity).collect();
+    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut packages = Vec::new();
+    for (path, entry) in &lock.packages {
+        let name = entry.name.as_deref().or_else(|| path.rsplit_once("node_modules/").map(|(_, name)| name));
+        archive(name, entry.integrity.as_deref(), &mut packages);
+    }
     collect(&lock.dependencies, &mut packages);
     Ok(packages)
 }
 
 fn collect(entries: &HashMap<String, Nested>, into: &mut Vec<Package>) {
-    for entry in entries.values() {
-        into.extend(entry.integrity.iter().flat_map(|integrity| Package::integrity(integrity)));
+    for (name, entry) in entries {
+        archive(Some(name), entry.integrity.as_deref(), into);
         collect(&entry.dependencies, into);
     }
+}
+
+fn archive(name: Option<&str>, integrity: Option<&str>, into: &mut Vec<Package>) {
+    let Some(integrity) = integrity else { return };
+    into.extend(Package::integrity(integrity));
+    into.extend(name.map(Package::npm_page));
 }
 
 #[cfg(test)]
@@ -60,17 +73,18 @@ mod tests {
         let [(one, first), (two, second)] = [digest(1), digest(2)];
         let modern = format!(
             r#"{{"lockfileVersion": 3, "packages": {{"": {{"name": "x", "dependencies": {{"a": "^1"}}}},
-                "node_modules/a": {{"version": "1.0.0", "integrity": "{one}", "dependencies": {{"b": "^2"}}}},
+                "node_modules/@acme/a": {{"version": "1.0.0", "integrity": "{one}", "dependencies": {{"b": "^2"}}}},
                 "node_modules/l": {{"link": true, "resolved": "l"}},
-                "node_modules/a/node_modules/b": {{"integrity": "{two}"}}}}}}"#
+                "node_modules/@acme/a/node_modules/b": {{"integrity": "{two}"}}}}}}"#
         );
         let old = format!(
-            r#"{{"lockfileVersion": 1, "dependencies": {{"a": {{"integrity": "{one}", "requires": {{"b": "2"}},
+            r#"{{"lockfileVersion": 1, "dependencies": {{"@acme/a": {{"integrity": "{one}", "requires": {{"b": "2"}},
                 "dependencies": {{"b": {{"integrity": "{two}"}}}}}}}}}}"#
         );
         for text in [modern, old] {
             let found: BTreeSet<Package> = packages(&text).unwrap().into_iter().collect();
-            assert_eq!(found, [first.clone(), second.clone()].into(), "{text}");
+            let pages = ["@acme/a", "b"].map(Package::npm_page);
+            assert_eq!(found, [first.clone(), second.clone()].into_iter().chain(pages).collect(), "{text}");
         }
     }
 

@@ -11,12 +11,28 @@ pub(super) fn packages(line: &str) -> Vec<Package> {
         Package::integrity(&quoted(integrity))
     } else if let Some(address) = line.strip_prefix("resolved ") {
         // `https://registry.yarnpkg.com/left-pad/-/left-pad-1.3.0.tgz#<sha1>`
-        quoted(address).rsplit_once('#').and_then(|(_, sha1)| Package::digest("sha1", sha1)).into_iter().collect()
+        let address = quoted(address);
+        let sha1 = address.rsplit_once('#').and_then(|(_, sha1)| Package::digest("sha1", sha1));
+        sha1.or_else(|| classic(&address)).into_iter().collect()
     } else if let Some(locator) = line.strip_prefix("resolution:") {
         slug(&quoted(locator)).map(|slug| Package::yarn(&slug)).into_iter().collect()
     } else {
         Vec::new()
     }
+}
+
+/// What an address without a SHA-1 names: `https://mirror.example/npm/@scope/name/-/name-1.0.0.tgz`, by the beginning of the folder that Yarn
+/// makes for it, `npm-@scope-name-1.0.0`.
+fn classic(address: &str) -> Option<Package> {
+    let address = address.split(['?', '#']).next()?.replace("%2f", "/").replace("%2F", "/");
+    let (above, file) = address.split_once("/-/")?;
+    let mut parts = above.rsplit('/');
+    let (name, scope) = (parts.next()?, parts.next().filter(|part| part.starts_with('@')));
+    let version = file.rsplit('/').next()?.strip_suffix(".tgz")?.strip_prefix(name)?.strip_prefix('-')?;
+    let full = scope.map_or_else(|| name.to_owned(), |scope| format!("{scope}/{name}"));
+    let is_kept = |c: char| c == '@' || c.is_ascii_lowercase() || c.is_ascii_digit();
+    let words: Vec<&str> = full.split(|c| !is_kept(c)).filter(|word| !word.is_empty()).collect();
+    Some(Package::yarn(&format!("npm-{}-{version}", words.join("-"))))
 }
 
 /// How Yarn names the zip of `@scope/name@protocol:selector`, without the two hashes: `@scope-name-protocol-version`, and no version where
@@ -48,6 +64,24 @@ mod tests {
         );
         let sha1 = Package::digest("sha1", "5b8a3a7765dfe001261dde915589e782f8c94d1e").unwrap();
         assert_eq!(text.lines().flat_map(packages).collect::<Vec<_>>(), [sha1, Package::integrity(integrity).remove(0)]);
+    }
+
+    #[test]
+    fn classic_from_a_mirror() {
+        let table = [
+            ("https://mirror.example/npm/left-pad/-/left-pad-1.3.0.tgz", Some("npm-left-pad-1.3.0")),
+            ("https://mirror.example/npm/@sindresorhus/is/-/is-4.6.0.tgz", Some("npm-@sindresorhus-is-4.6.0")),
+            ("https://mirror.example/npm/@acme%2fui_kit/-/ui_kit-1.0.0-rc.1.tgz?x=y", Some("npm-@acme-ui-kit-1.0.0-rc.1")),
+            ("https://mirror.example/npm/@acme/ui/-/@acme/ui-1.0.0.tgz#", Some("npm-@acme-ui-1.0.0")),
+            ("https://mirror.example/npm/JSONStream/-/JSONStream-1.3.5.tgz", Some("npm-tream-1.3.5")),
+            ("https://mirror.example/download/left-pad-1.3.0.tgz", None),
+            ("/-/", None),
+            ("", None),
+        ];
+        for (address, expected) in table {
+            let found = packages(&format!("  resolved \"{address}\""));
+            assert_eq!(found, expected.map(Package::yarn).into_iter().collect::<Vec<_>>(), "{address}");
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ use std::io::{self, Read as _};
 /// Bytes. A bucket holds a line of some hundred bytes per fetch of one address; one larger than this is no bucket.
 pub(super) const LARGEST: usize = 8 << 20;
 
+/// How the name of a bucket ends that holds what the registry says of a package.
+pub(super) const METADATA: &str = " (metadata)";
+
 /// One bucket.
 pub(crate) struct Bucket {
     /// Where it is.
@@ -77,7 +80,7 @@ fn readable(key: &str) -> String {
     };
     let path = address.split_once('/').map_or(address, |(_, path)| path).replace("%2f", "/").replace("%2F", "/");
     match path.split_once("/-/") {
-        None => format!("{path} (metadata)"),
+        None => format!("{path}{METADATA}"),
         Some((package, archive)) => match package.rsplit_once('/') {
             Some((scope, _)) => format!("{scope}/{archive}"),
             None => archive.to_owned(),
