@@ -213,9 +213,9 @@ pub struct Seen {
 /// Whether somebody holds the repo's lock, without leaving a trace: for a dry run.
 ///
 /// # Errors
-/// As [`look`].
+/// As [`look_at`].
 pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
-    let seen = look(&locks.join(file_name(name)))?;
+    let seen = look_at(locks, Some(name))?;
     Ok(if seen.held { Err(seen.holder) } else { Ok(()) })
 }
 
