@@ -4,9 +4,11 @@
 //! repo's text unescaped.
 
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
-use crate::report::{Alert, RunOutcome, RunReport, Severity, words};
+use crate::report::{Alert, RepoOutcome, RunOutcome, RunReport, Severity, words};
 use std::collections::BTreeMap;
 
+/// An agent works through a night now and then; one that does so night after night hangs, or its busy probe fails.
+const BUSY_NIGHTS: u64 = 3;
 /// A summary's longest quotation.
 const QUOTED: usize = 300;
 
@@ -15,7 +17,7 @@ pub fn alerts(report: &RunReport) -> Vec<Alert> {
     if report.run.dry_run {
         return Vec::new();
     }
-    let rules = [refused, shortfall, evicted_in_use, failed, interrupted, still_high, missing_trees, evicted, rescues];
+    let rules = [refused, shortfall, evicted_in_use, failed, interrupted, still_high, missing_trees, busy, evicted, rescues];
     let mut alerts: Vec<Alert> = rules.iter().filter_map(|rule| rule(report)).collect();
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
     alerts
@@ -91,6 +93,18 @@ fn missing_trees(report: &RunReport) -> Option<Alert> {
     let repos = report.repos.iter().filter_map(|repo| Some((&repo.name, repo.prune.refused.as_deref()?)));
     let said: Vec<String> = repos.map(|(name, why)| quoted(&format!("{name}: {why}"))).collect();
     (!said.is_empty()).then(|| alert("MissingTreesRefused", Severity::Warning, &format!("pruning was refused in {}", words::few(&said, 3))))
+}
+
+/// Repos that nobody could look after for many nights.
+fn busy(report: &RunReport) -> Option<Alert> {
+    let repos = report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Busy && repo.lock.busy_nights >= BUSY_NIGHTS);
+    let said = repos.map(|repo| {
+        let why = repo.reason.as_deref().or(repo.lock.holder.as_deref()).unwrap_or("its holder left no name");
+        quoted(&format!("{} for {} nights ({why})", repo.name, repo.lock.busy_nights))
+    });
+    let said: Vec<String> = said.collect();
+    let summary = || format!("busy night after night: {}; end what holds them, or mend their busy probe", words::few(&said, 3));
+    (!said.is_empty()).then(|| alert("RepoBusy", Severity::Warning, &summary()))
 }
 
 /// `volume from 88 % to 74 %, 12.3 GiB wanted, 12.4 GiB freed, from npm (41 units) and cargo (3 units)`.

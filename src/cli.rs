@@ -18,6 +18,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod agents;
+
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
 /// It works through every enrolled repo in parallel under the lock that agents take too: prunes, repacks, and reaps stale worktrees without
@@ -80,6 +82,8 @@ enum Command {
     /// List, look into and bring back what was saved before a worktree was removed
     #[command(subcommand)]
     Rescue(Rescue),
+    #[command(flatten)]
+    Agents(agents::Agents),
 }
 
 #[derive(Debug, Subcommand)]
@@ -184,7 +188,10 @@ fn failed(message: impl ToString) -> Exit {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     start_logs(cli.log_format);
-    raise_descriptor_limit();
+    // An agent's command is to have the limit that it would have without us.
+    if !matches!(cli.command, Command::Agents(_)) {
+        raise_descriptor_limit();
+    }
     let code = dispatch(cli).unwrap_or_else(|exit| {
         // Where nobody reads, the exit code still tells.
         let _nobody_reads = writeln!(anstream::stderr(), "treewarden: {}", exit.message);
@@ -203,6 +210,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
         Command::Rescue(command) => rescue(&config()?, &command),
+        Command::Agents(command) => command.run(&config()?),
     }
 }
 
@@ -213,7 +221,7 @@ fn load(named: Option<&Path>) -> Result<Policy, Exit> {
 }
 
 fn night(policy: &Policy, pass: &Pass, dry_run: bool) -> Result<u8, Exit> {
-    known(policy, &pass.repo)?;
+    known(policy, "--repo", &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
     let report = run::run(policy, &Options { dry_run, repos: pass.repo.clone(), only: only(&pass.only) }, &stop, &bar);
@@ -223,10 +231,10 @@ fn night(policy: &Policy, pass: &Pass, dry_run: bool) -> Result<u8, Exit> {
 }
 
 /// Whether the config has all these repos.
-fn known(policy: &Policy, repos: &[String]) -> Result<(), Exit> {
+fn known(policy: &Policy, typed: &str, repos: &[String]) -> Result<(), Exit> {
     let Some(unknown) = repos.iter().find(|name| policy.repos.iter().all(|repo| repo.name != **name)) else { return Ok(()) };
     let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-    Err(usage(format!("--repo {unknown}: the config has no such repo; it has {}", names.join(", "))))
+    Err(usage(format!("{typed} {unknown}: the config has no such repo; it has {}", names.join(", "))))
 }
 
 fn only(parts: &[Part]) -> Only {
@@ -298,7 +306,7 @@ fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
     let (now, look) = (run::now(), Look::of_stdout());
     match command {
         Rescue::List { format, repo } => {
-            known(policy, repo)?;
+            known(policy, "--repo", repo)?;
             let list = rescues::list(policy, repo, &stop, now).map_err(stopped)?;
             print(&write_as(*format, &list, || report::rescues::list(&list, look)))?;
             Ok(u8::from(!list.failures.is_empty()))

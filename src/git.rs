@@ -10,10 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::OsStr;
-use std::io::{self, PipeWriter, Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use treewarden_unsafe::Lifeline;
 
 /// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
 pub const OLDEST: (u32, u32) = (2, 39);
@@ -145,7 +146,7 @@ impl<'a> Git<'a> {
         }
     }
 
-    fn start(&self, args: &[&OsStr], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<(Child, PipeWriter)> {
+    fn start(&self, args: &[&OsStr], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<(Child, Lifeline)> {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut command = Command::new("git");
         command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());

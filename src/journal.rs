@@ -5,7 +5,8 @@
 //! volume's lock. What a run wrote must never be changed.
 
 use crate::durable;
-use crate::report::{Eviction, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};
+use crate::report::{Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};
+use chrono::{DateTime, Utc};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -176,6 +177,20 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
             Err(_) => past.skipped += 1,
         }
     }
+}
+
+/// For how many nights in a row, tonight's included, the repo has been busy, when it is so tonight. Runs of one day (UTC) count once; one that
+/// was stopped before the repo's turn, or that didn't have it, says nothing.
+pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
+    let mut nights = HashSet::from([tonight.date_naive()]);
+    for run in past.iter().rev() {
+        match run.repos.iter().find(|row| row.name == repo).map(|row| row.outcome) {
+            Some(RepoOutcome::Busy) => nights.extend([run.run.started.date_naive()]),
+            None | Some(RepoOutcome::Refused) => {}
+            Some(_) => break,
+        }
+    }
+    nights.len() as u64
 }
 
 #[cfg(test)]

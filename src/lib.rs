@@ -9,6 +9,7 @@
 //! | [`survey`] | looks at repos, worktrees, caches and the volume | changes anything |
 //! | [`plan`] | decides | does I/O or reads a clock: `now` is an argument |
 //! | [`apply`] | does what a plan says | decides |
+//! | [`agent`] | runs an agent's command under the same lock | changes a repo itself |
 //! | [`report`] | tells what was done, what was kept, and why | leaves out a failure |
 //!
 //! Imports run one way: `facts` imports nothing of ours but [`inside`]; `survey` and `plan` see `facts` and
@@ -29,6 +30,7 @@
 //!    `unsafe/`.
 //! 7. A failed item is a row in the report, never the end of the run.
 
+pub mod agent;
 pub mod alert;
 pub mod apply;
 pub mod beneath;

@@ -9,18 +9,25 @@ use crate::durable;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
-use rustix::io::retry_on_intr;
+use rustix::io::{FdFlags, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 /// The schema of what treewarden writes into a lock.
 const SCHEMA: &str = "treewarden.lock/1";
+
+/// The volume's lock, beside the repos'.
+const VOLUME: &str = "volume.lock";
+
+/// How often a lock is asked for before it counts as busy, and how long after: a look takes some microseconds.
+const LOOKS: usize = 5;
+const LOOK: Duration = Duration::from_millis(5);
 
 /// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +95,8 @@ struct Held {
     path: PathBuf,
     token: String,
     synced: Mutex<Instant>,
+    /// Whether a command has it, too: see [`LockedRepo::share`].
+    shared: bool,
 }
 
 /// The whole volume, locked: for a run, and for eviction.
@@ -128,7 +137,7 @@ impl LockedVolume {
     /// # Errors
     /// [`LockError`].
     pub fn take(locks: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        Held::take(&locks.join("volume.lock"), purpose, now).map(Self)
+        Held::take(&locks.join(VOLUME), purpose, now).map(Self)
     }
 }
 
@@ -142,6 +151,43 @@ impl LockedRepo {
         Ok(Self { held, place: place.clone() })
     }
 
+    /// The same, but waits for it as long as `limit`, in the kernel's queue: woken as soon as it is free. `now` is asked then.
+    ///
+    /// # Errors
+    /// [`LockError`]; busy, when the time is over.
+    pub fn wait(
+        locks: &Path,
+        name: &str,
+        place: &Inside,
+        purpose: &str,
+        now: impl FnOnce() -> DateTime<Utc>,
+        limit: Duration,
+    ) -> Result<Self, LockError> {
+        let held = Held::wait(&locks.join(file_name(name)), purpose, now, limit)?;
+        Ok(Self { held, place: place.clone() })
+    }
+
+    /// Shares the lock with every process started from here on: it is free when the last of them has ended too, whatever becomes of us.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn share(&mut self) -> io::Result<()> {
+        rustix::io::fcntl_setfd(&self.held.file, FdFlags::empty())?;
+        self.held.shared = true;
+        Ok(())
+    }
+
+    /// A sign of life: the record's time moves. On NFS it also tells whether the lock was lost while the network was away.
+    ///
+    /// # Errors
+    /// As [`StillHeld::still_held`].
+    pub fn beat(&self) -> Result<(), LockError> {
+        self.held.check()?;
+        // The record's first byte, as it was: no reader sees half a record.
+        let beaten = self.held.file.write_all_at(b"{", 0).and_then(|()| self.held.file.sync_all());
+        beaten.map_err(|cause| LockError::Io { path: self.held.path.clone(), cause })
+    }
+
     /// The checkout.
     pub fn place(&self) -> &Inside {
         &self.place
@@ -153,25 +199,45 @@ impl LockedRepo {
     }
 }
 
+/// A lock as the kernel and its file tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the kernel says that somebody holds it.
+    pub held: bool,
+    /// Who the file says it is; of a lock that is free, who died holding it.
+    pub holder: Option<Holder>,
+    /// The holder's last sign of life: when the file was last written.
+    pub written: Option<DateTime<Utc>>,
+}
+
 /// Whether somebody holds the repo's lock, without leaving a trace: for a dry run.
 ///
 /// # Errors
-/// [`LockError::Io`] when the file is there and can't be asked.
+/// As [`look_at`].
 pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
-    let path = locks.join(file_name(name));
-    let opened = found(open_lock(&path, false));
-    let file = match opened {
-        Ok(None) => return Ok(Ok(())),
-        // A read-only mount: nobody can be asked, and nothing will be changed.
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(Ok(())),
-        Ok(Some(file)) => file,
-        Err(cause) => return Err(LockError::Io { path, cause }),
+    let seen = look_at(locks, Some(name))?;
+    Ok(if seen.held { Err(seen.holder) } else { Ok(()) })
+}
+
+/// Looks at the lock of a repo, or of the volume.
+///
+/// # Errors
+/// [`LockError::Io`] when the file is there and can't be asked.
+pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
+    look(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)))
+}
+
+/// Asks for a share of the lock, which any number may have at a time, and lets go of it at once: who looks disturbs nobody else who does,
+/// and who wants to hold it for a moment only (see [`LOOKS`]).
+fn look(path: &Path) -> Result<Seen, LockError> {
+    let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+    let Some(file) = found(durable::open(path, OpenOptions::new().read(true))).map_err(failed)? else {
+        return Ok(Seen { held: false, holder: None, written: None });
     };
-    match try_flock(&file) {
-        Ok(true) => Ok(Ok(())),
-        Ok(false) => Ok(Err(read_holder(&file).ok().flatten())),
-        Err(cause) => Err(LockError::Io { path, cause }),
-    }
+    let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
+    try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
+    let written = file.metadata().and_then(|data| data.modified()).ok().map(DateTime::from);
+    Ok(Seen { held, holder: read_holder(&file).ok().flatten(), written })
 }
 
 /// `owner/name` is locked by `owner__name.lock`.
@@ -183,9 +249,37 @@ impl Held {
     fn take(path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
         let failed = |cause| LockError::Io { path: path.to_owned(), cause };
         let file = open_lock(path, true).map_err(failed)?;
-        if !try_flock(&file).map_err(failed)? {
-            return Err(LockError::Busy(read_holder(&file).ok().flatten()));
+        if hold(&file).map_err(failed)? {
+            Self::sign(file, path, purpose, now)
+        } else {
+            Err(LockError::Busy(read_holder(&file).ok().flatten()))
         }
+    }
+
+    /// The kernel's call can't be given up, on NFS least of all: a thread makes it, and is left alone with it when the time is over.
+    fn wait(path: &Path, purpose: &str, now: impl FnOnce() -> DateTime<Utc>, limit: Duration) -> Result<Self, LockError> {
+        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        let file = open_lock(path, true).map_err(failed)?;
+        if !hold(&file).map_err(failed)? {
+            let queued = file.try_clone().map_err(failed)?;
+            let (tell, told) = mpsc::channel();
+            std::thread::spawn(move || {
+                let taken = retry_on_intr(|| rustix::fs::flock(&queued, FlockOperation::LockExclusive));
+                drop(queued);
+                // Nobody waits any more: the lock goes with the thread.
+                let _too_late = tell.send(taken);
+            });
+            match told.recv_timeout(limit) {
+                Ok(taken) => taken.map_err(|error| failed(error.into()))?,
+                Err(_) => return Err(LockError::Busy(read_holder(&file).ok().flatten())),
+            }
+        }
+        Self::sign(file, path, purpose, now())
+    }
+
+    /// Writes our name into the file that we hold.
+    fn sign(file: File, path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
         let holder = Holder {
             schema: SCHEMA.to_owned(),
             holder: host(),
@@ -194,7 +288,7 @@ impl Held {
             since: now,
             token: uuid::Uuid::new_v4().to_string(),
         };
-        let held = Self { file, path: path.to_owned(), token: holder.token.clone(), synced: Mutex::new(Instant::now()) };
+        let held = Self { file, path: path.to_owned(), token: holder.token.clone(), synced: Mutex::new(Instant::now()), shared: false };
         held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?).map_err(failed)?;
         held.check()?;
         Ok(held)
@@ -236,6 +330,10 @@ impl Held {
 impl Drop for Held {
     /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file closes.
     fn drop(&mut self) {
+        // Our part is let go of first: who still has one holds on, and our name stays for him.
+        if self.shared && !self.take_alone().unwrap_or(false) {
+            return;
+        }
         if self.check().is_ok()
             && let Err(error) = self.file.set_len(0)
         {
@@ -244,13 +342,31 @@ impl Drop for Held {
     }
 }
 
+impl Held {
+    fn take_alone(&mut self) -> io::Result<bool> {
+        self.file = open_lock(&self.path, false)?;
+        try_flock(&self.file, FlockOperation::NonBlockingLockExclusive)
+    }
+}
+
 /// For writing, as NFS wants it for an exclusive lock.
 fn open_lock(path: &Path, create: bool) -> io::Result<File> {
     durable::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
 }
 
-fn try_flock(file: &File) -> io::Result<bool> {
-    match retry_on_intr(|| rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)) {
+/// Asked a few times: somebody may just be looking.
+fn hold(file: &File) -> io::Result<bool> {
+    for again in (0..LOOKS).rev() {
+        if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(true);
+        }
+        std::thread::sleep(if again > 0 { LOOK } else { Duration::ZERO });
+    }
+    Ok(false)
+}
+
+fn try_flock(file: &File, kind: FlockOperation) -> io::Result<bool> {
+    match retry_on_intr(|| rustix::fs::flock(file, kind)) {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
@@ -290,6 +406,22 @@ mod tests {
         assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
         assert_eq!(std::fs::read(locks.path().join("acme__shop.lock")).unwrap(), b"");
         drop(take(locks.path()).unwrap());
+    }
+
+    #[test]
+    fn who_only_looks_holds_up_nobody() {
+        let locks = tempfile::tempdir().unwrap();
+        drop(take(locks.path()).unwrap());
+        let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
+        assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))), "another look");
+        let looker = std::thread::spawn(move || {
+            std::thread::sleep(LOOK / 2);
+            drop(looking);
+        });
+        drop(take(locks.path()).unwrap());
+        looker.join().unwrap();
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
     }
 
     #[test]

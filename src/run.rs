@@ -54,6 +54,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     if let Some(why) = stop.reached().filter(|_| report.run.outcome == RunOutcome::Ok) {
         (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
     }
+    count_busy_nights(policy, options, &mut report);
     report.run.finished = self::now();
     report.tally(from_gc(&report), from_trash);
     report.alerts = alert::alerts(&report);
@@ -65,6 +66,18 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
         }
     }
     report
+}
+
+/// What earlier nights tell of the repos that are busy.
+fn count_busy_nights(policy: &Policy, options: &Options, report: &mut RunReport) {
+    let started = report.run.started;
+    let mut busy = report.repos.iter_mut().filter(|repo| repo.outcome == RepoOutcome::Busy).peekable();
+    if options.dry_run || busy.peek().is_none() {
+        return;
+    }
+    // A journal that can't be read is told of when this run is to be written there.
+    let past = journal::read(&journal::file(&policy.volume.state.path())).unwrap_or_default();
+    busy.for_each(|repo| repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name));
 }
 
 fn from_gc(report: &RunReport) -> u64 {

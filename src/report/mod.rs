@@ -6,6 +6,7 @@
 
 pub mod history;
 pub mod json;
+pub mod locks;
 pub mod look;
 mod lossy;
 mod page;
@@ -169,6 +170,9 @@ pub struct Lock {
     pub waited_seconds: f64,
     /// Who holds it, for a busy repo.
     pub holder: Option<String>,
+    /// For how many nights in a row the repo has been busy, this one included; 0 when it isn't.
+    #[serde(default)]
+    pub busy_nights: u64,
 }
 
 /// Registrations of trees that are gone.

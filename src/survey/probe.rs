@@ -5,6 +5,7 @@
 
 use crate::stop::Stop;
 use rustix::process::{Pid, Signal};
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,13 +13,39 @@ use std::time::{Duration, Instant};
 /// Long enough for an API call, short enough for a night of many repos.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// What a probe gets of our environment, besides what begins with [`FOR_PROBES`]: none of git's variables, and none of our secrets.
+const ENVIRONMENT: [&str; 12] = [
+    "PATH",
+    "HOME",
+    "TMPDIR",
+    "LANG",
+    "TZ",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "KUBERNETES_SERVICE_HOST",
+    "KUBERNETES_SERVICE_PORT",
+];
+/// An operator who has a token for the probe names it so.
+const FOR_PROBES: &str = "PROBE_";
+
 /// Why the repo counts as busy; none when the probe says idle or there is none.
 pub fn busy(probe: &[String], repo: &str, stop: &Stop) -> Option<String> {
+    ask(probe, repo, stop, LIMIT)
+}
+
+fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<String> {
     let (program, args) = probe.split_first()?;
     #[expect(clippy::disallowed_methods, reason = "the operator's own command")]
     let started = Command::new(program)
         .args(args)
+        .env_clear()
+        .envs(std::env::vars_os().filter(|(name, _)| is_for_probes(name)))
         .env("TREEWARDEN_REPO", repo)
+        // Whatever it starts, it finds no agent's files beside it.
+        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -28,13 +55,13 @@ pub fn busy(probe: &[String], repo: &str, stop: &Stop) -> Option<String> {
         Ok(child) => child,
         Err(error) => return Some(format!("failed to start the busy probe `{program}`: {error}; mend it in the config")),
     };
-    let until = Instant::now() + LIMIT;
+    let until = Instant::now() + limit;
     let why = loop {
         match child.try_wait() {
             Ok(Some(status)) => return verdict(status.code()),
             Ok(None) if stop.reached().is_some() => break "the busy probe was ended, for the run is to stop".to_owned(),
             Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => break format!("the busy probe gave no answer within {} s", LIMIT.as_secs()),
+            Ok(None) => break format!("the busy probe gave no answer within {} s", limit.as_secs()),
             Err(error) => break format!("failed to wait for the busy probe: {error}"),
         }
     };
@@ -42,6 +69,10 @@ pub fn busy(probe: &[String], repo: &str, stop: &Stop) -> Option<String> {
     let _gone_already = rustix::process::kill_process_group(Pid::from_child(&child), Signal::KILL);
     let _status = child.wait();
     Some(why)
+}
+
+fn is_for_probes(name: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with(FOR_PROBES))
 }
 
 fn verdict(code: Option<i32>) -> Option<String> {
@@ -57,19 +88,37 @@ fn verdict(code: Option<i32>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn ask(script: &str) -> Option<String> {
+    fn say(script: &str) -> Option<String> {
         busy(&["sh".into(), "-c".into(), script.into()], "acme/shop", &Stop::never())
     }
 
     #[test]
     fn only_exit_1_is_idle() {
         assert_eq!(busy(&[], "acme/shop", &Stop::never()), None);
-        assert_eq!(ask("test \"$TREEWARDEN_REPO\" = acme/shop && exit 1"), None);
+        assert_eq!(say("test \"$TREEWARDEN_REPO\" = acme/shop && exit 1"), None);
         for script in ["exit 0", "exit 3", "kill -9 $$"] {
-            assert!(ask(script).is_some(), "{script}");
+            assert!(say(script).is_some(), "{script}");
         }
         let stopping = Stop::after(Duration::ZERO, std::sync::Arc::default());
         assert!(busy(&["sleep".into(), "60".into()], "acme/shop", &stopping).unwrap().contains("is to stop"));
         assert!(busy(&["/nonexistent/probe".into()], "acme/shop", &Stop::never()).unwrap().contains("/nonexistent/probe"));
+    }
+
+    #[test]
+    fn a_probe_that_gives_no_answer_is_ended_with_what_it_started() {
+        let top = tempfile::tempdir().unwrap();
+        let file = top.path().join("late");
+        let script = format!("(sleep 0.4; touch {}) & sleep 60", file.display());
+        let began = Instant::now();
+        let why = ask(&["sh".into(), "-c".into(), script], "acme/shop", &Stop::never(), Duration::from_millis(100));
+        assert_eq!(why.as_deref(), Some("the busy probe gave no answer within 0 s"));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        std::thread::sleep(Duration::from_millis(600));
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn no_shell_reads_its_arguments() {
+        assert_eq!(busy(&["test".into(), "$HOME".into(), "!=".into(), "$HOME".into()], "acme/shop", &Stop::never()), None);
     }
 }

@@ -18,7 +18,9 @@ use std::path::{Path, PathBuf};
 /// HEAD, `gitdir` and a lock's reason are a line.
 const LINE_CAP: u64 = 64 << 10;
 /// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
-const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", "treewarden-heartbeat"];
+const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
+/// What agents write into the admin folder of the tree that they work in.
+pub const HEARTBEAT: &str = "treewarden-heartbeat";
 /// The mark that a night leaves in the admin folder of a tree that it finds missing: its age is how long that has been so.
 pub const MISSING: &str = "treewarden-missing";
 /// States that git leaves in the admin folder while something is under way.
@@ -98,6 +100,15 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
 pub fn seems_missing(admin: &Inside, trashed: &HashSet<Inside>) -> bool {
     let place = place(admin).ok().and_then(|place| Inside::new(admin.root(), &place).ok());
     place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place))
+}
+
+/// The folder of the worktree whose admin folder is `admin`: none when it stands outside the volume, is gone, or another's stands there.
+///
+/// # Errors
+/// The registration can't be read.
+pub fn tree_of(admin: &Inside) -> io::Result<Option<Inside>> {
+    let Ok(place) = Inside::new(admin.root(), &place(admin)?) else { return Ok(None) };
+    Ok(not_ours(&place, admin)?.is_none().then_some(place))
 }
 
 fn place(admin: &Inside) -> io::Result<PathBuf> {

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod busy_caches;
+mod busy_probe;
 mod caches;
 mod cli;
 mod config;
@@ -9,7 +10,9 @@ mod confined;
 mod contention;
 mod cronjobs;
 mod dry_run;
+mod env;
 mod eviction;
+mod exec;
 #[cfg(target_arch = "x86_64")]
 mod faults;
 mod forged_rescues;
@@ -17,6 +20,7 @@ mod fuse;
 mod fuzz_seeds;
 mod gc;
 mod guards;
+mod holders;
 mod hostile;
 mod in_use;
 #[cfg(target_arch = "x86_64")]
@@ -34,5 +38,6 @@ mod rescues;
 mod signals;
 mod state_files;
 mod support;
+mod taking_part;
 mod tidy;
 mod verdicts;

@@ -22,7 +22,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
 
 /// Calls with one home each.
 const HOMES: [(&str, &[&str]); 7] = [
-    ("Command::new", &["git.rs", "survey/probe.rs"]),
+    ("Command::new", &["agent/exec.rs", "git.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
     ("renameat", &["apply/trash.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/reflogs.rs", "durable.rs"]),
     ("remove_dir", &["apply/trash.rs"]),

@@ -4,7 +4,7 @@
 //! well-kept crate offers.
 
 use rustix::process::Signal;
-use std::io::{self, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -16,11 +16,10 @@ use std::sync::Once;
 ///
 /// # Errors
 /// There is no descriptor left for the pipe.
-pub fn die_with_parent(command: &mut Command) -> io::Result<PipeWriter> {
-    let parent = rustix::process::getpid();
+pub fn die_with_parent(command: &mut Command) -> io::Result<Lifeline> {
     let (theirs, ours) = io::pipe()?;
+    let lifeline = Lifeline { _ours: ours, theirs: theirs.try_clone()? };
     let ask = move || {
-        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
         // SAFETY: they take and give plain numbers, and the descriptor is open.
         let asked = unsafe {
@@ -28,16 +27,44 @@ pub fn die_with_parent(command: &mut Command) -> io::Result<PipeWriter> {
                 && libc::fcntl(theirs.as_raw_fd(), libc::F_SETOWN, -libc::getpid()) == 0
                 && libc::fcntl(theirs.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) == 0
         };
-        if !asked {
-            return Err(io::Error::last_os_error());
-        }
-        // The parent may have died before the kernel was asked.
-        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
+        if asked { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes system calls and allocates nothing: all kinds
     // of error are plain numbers.
     unsafe { command.process_group(0).pre_exec(ask) };
-    Ok(ours)
+    die_alone_with_parent(command);
+    Ok(lifeline)
+}
+
+/// Has the kernel kill the child when the thread that starts it ends. It stays in our process group, as a program at a terminal must, and
+/// its own children go on.
+pub fn die_alone_with_parent(command: &mut Command) {
+    let parent = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The parent may have died before the kernel was asked.
+        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
+    };
+    // SAFETY: as above.
+    unsafe { command.pre_exec(ask) };
+}
+
+/// What the child's own children live on: when it is dropped, they die. See [`die_with_parent`].
+#[derive(Debug)]
+pub struct Lifeline {
+    _ours: PipeWriter,
+    theirs: PipeReader,
+}
+
+impl Lifeline {
+    /// Lets the child's children live on without us.
+    ///
+    /// # Errors
+    /// The kernel refuses; then they die.
+    pub fn let_live(self) -> io::Result<()> {
+        // Of the pipe's end itself, which is theirs as well.
+        Ok(rustix::fs::fcntl_setfl(&self.theirs, rustix::fs::OFlags::empty())?)
+    }
 }
 
 /// Has libgit2 read no config but a repository's own: the machine's and the user's are none of our business, and need not be honest.
@@ -63,7 +90,7 @@ mod tests {
     use super::*;
 
     #[expect(clippy::disallowed_methods, reason = "a test of children needs a child")]
-    fn start(program: &str, arguments: &[&str], output: std::process::Stdio) -> (std::process::Child, PipeWriter) {
+    fn start(program: &str, arguments: &[&str], output: std::process::Stdio) -> (std::process::Child, Lifeline) {
         let mut command = Command::new(program);
         let lifeline = die_with_parent(command.args(arguments).stdout(output)).unwrap();
         (command.spawn().unwrap(), lifeline)
@@ -87,6 +114,17 @@ mod tests {
         assert_eq!(ended_by(child), Some(libc::SIGIO));
         // Its end closes when the last of them is gone.
         assert_eq!(io::Read::read(&mut answer, &mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_childs_children_live_on_when_they_may() {
+        let (mut answer, theirs) = io::pipe().unwrap();
+        let (mut child, lifeline) = start("sh", &["-c", "(sleep 0.2; echo lives) & exit 3"], theirs.into());
+        assert_eq!(child.wait().unwrap().code(), Some(3));
+        lifeline.let_live().unwrap();
+        let mut said = String::new();
+        io::Read::read_to_string(&mut answer, &mut said).unwrap();
+        assert_eq!(said, "lives\n");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn trees(repo: &Repo, dry_run: bool) -> String {
 fn said(repo: &Repo, dry_run: bool) -> String {
     let mut parts = Vec::new();
     match repo.outcome {
-        RepoOutcome::Busy => parts.push(busy(repo)),
+        RepoOutcome::Busy => parts.extend([busy(repo), nights(repo.lock.busy_nights)]),
         RepoOutcome::Refused => parts.push("see below".to_owned()),
         RepoOutcome::Failed if repo.gc.action == GcAction::None => parts.push("see below".to_owned()),
         _ => parts.push(objects(&repo.gc, dry_run)),
@@ -84,6 +84,11 @@ fn busy(repo: &Repo) -> String {
         (Some(holder), None) => format!("held by {holder}"),
         (_, reason) => reason.clone().unwrap_or_default(),
     }
+}
+
+/// One night is nothing to speak of.
+fn nights(busy: u64) -> String {
+    if busy < 2 { String::new() } else { format!("busy for {} in a row", words::count(busy, "night")) }
 }
 
 /// `412 loose objects, 9 packs → 1 pack, 34 MiB less`; where nothing was repacked, why.

@@ -130,7 +130,7 @@ fn rich_repos() -> Vec<Repo> {
     site.lock.waited_seconds = 247.0;
     site.worktrees.push(tree("/data/worktrees/acme__marketing-site/old-hero", "dangling", "its admin folder is gone: no repo knows it"));
     let mut api = repo("acme/api", RepoOutcome::Busy, 600.0, vec![]);
-    api.lock = Lock { waited_seconds: 600.0, holder: Some("agent-7f9c/exec (pid 812) since 02:41 UTC".to_owned()) };
+    api.lock = Lock { waited_seconds: 600.0, holder: Some("agent-7f9c/exec (pid 812) since 02:41 UTC".to_owned()), busy_nights: 4 };
     let mut etl = repo("data/etl", RepoOutcome::Maintained, 31.0, etl_trees());
     etl.gc = repack(GcAction::Incremental, (88, 3, 90 * MIB), (0, 2, 90 * MIB + 4 * KIB));
     vec![shop, site, api, etl]
@@ -240,7 +240,7 @@ pub(crate) fn rehearsal() -> RunReport {
             tree.outcome = TreeOutcome::Planned;
             tree.rescue_ref = None;
         }
-        repo.lock.waited_seconds = 0.0;
+        (repo.lock.waited_seconds, repo.lock.busy_nights) = (0.0, 0);
     }
     report.eviction.units.retain(|unit| unit.cache != "npm" && unit.outcome == UnitOutcome::Evicted);
     for unit in &mut report.eviction.units {

@@ -1,0 +1,151 @@
+//! An agent's command as a child: signals go to it, its exit code comes back, and it doesn't outlive us.
+//!
+//! Without a terminal it has a process group of its own, and the kernel kills the whole group should we be killed: nobody works on under a
+//! lock that looks free. What left the group holds the lock itself. At a terminal it stays in our group, which gets Ctrl-C and Ctrl-Z from
+//! there, and only the command itself dies with us. It must never start anything but the caller's command, nor end what that leaves running.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use signal_hook::consts::{SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::Signals;
+use std::fmt::Display;
+use std::io::{self, IsTerminal};
+use std::process::Command;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
+
+/// How often the command's lock gives a sign of life.
+pub const BEAT: Duration = Duration::from_secs(5);
+
+/// What a command gets to put its things in order, when its lock is lost.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// All that people and schedulers send.
+const PASSED_ON: [i32; 7] = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGALRM];
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ended<E> {
+    /// Its exit code; 128 and the signal's number when one ended it.
+    pub code: u8,
+    /// Whether something that it started goes on.
+    pub goes_on: bool,
+    /// Why it was ended: its heart no longer beat.
+    pub lost: Option<E>,
+}
+
+/// Runs a command to its end. `beat` is called every [`BEAT`]; when it fails, the command is ended.
+///
+/// # Errors
+/// It could not be started, and then the error is `spawn`'s, or not be waited for.
+pub fn run<E: Display + Send>(mut command: Command, beat: impl Fn() -> Result<(), E> + Send) -> io::Result<Ended<E>> {
+    let at_terminal = io::stdin().is_terminal();
+    let ignored = ignored();
+    let listened = PASSED_ON.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let mut signals = Signals::new(listened.chain([SIGCHLD]))?;
+    let lifeline = if at_terminal {
+        treewarden_unsafe::die_alone_with_parent(&mut command);
+        None
+    } else {
+        Some(treewarden_unsafe::die_with_parent(&mut command)?)
+    };
+    let started = Started { pid: Pid::from_child(&command.spawn()?), at_terminal };
+    let (ended, lost) = std::thread::scope(|scope| {
+        let (end, ending) = mpsc::channel();
+        let heart = scope.spawn(move || started.beats(beat, &ending));
+        let ended = started.wait(&mut signals);
+        drop(end);
+        (ended, heart.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let goes_on = !at_terminal && rustix::process::test_kill_process_group(started.pid).is_ok();
+    lifeline.map_or(Ok(()), treewarden_unsafe::Lifeline::let_live)?;
+    Ok(Ended { code: code(ended?), goes_on, lost })
+}
+
+/// What we were started to ignore, as by `nohup`, a bit for each signal: the command ignores it, too.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+}
+
+/// A command that runs.
+#[derive(Debug, Clone, Copy)]
+struct Started {
+    pid: Pid,
+    at_terminal: bool,
+}
+
+impl Started {
+    fn wait(self, signals: &mut Signals) -> io::Result<WaitStatus> {
+        for signal in signals.forever() {
+            match signal {
+                SIGCHLD => {
+                    if let Some(status) = self.reap()? {
+                        return Ok(status);
+                    }
+                }
+                signal => self.pass_on(signal),
+            }
+        }
+        Err(io::Error::other("the signals ended"))
+    }
+
+    /// Its status, when it has ended. As a container's first process we are everybody's heir: others' children are laid to rest, too.
+    fn reap(self) -> io::Result<Option<WaitStatus>> {
+        loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) if pid == self.pid => return Ok(Some(status)),
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// What a terminal sends goes to its whole group, and has been there already when it came from one; the rest is for the command.
+    fn pass_on(self, signal: i32) {
+        let Some(known) = Signal::from_named_raw(signal) else { return };
+        match signal {
+            SIGINT | SIGQUIT if self.at_terminal => {}
+            SIGINT | SIGQUIT | SIGHUP if !self.at_terminal => self.to_all(known),
+            _ => gone_already(rustix::process::kill_process(self.pid, known)),
+        }
+    }
+
+    fn to_all(self, signal: Signal) {
+        if self.at_terminal {
+            gone_already(rustix::process::kill_process(self.pid, signal));
+        } else {
+            gone_already(rustix::process::kill_process_group(self.pid, signal));
+        }
+    }
+
+    /// Until the command has ended; or until its heart stops, and then it is ended.
+    fn beats<E: Display>(self, beat: impl Fn() -> Result<(), E>, ending: &mpsc::Receiver<()>) -> Option<E> {
+        let goes_on = |time| ending.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+        while goes_on(BEAT) {
+            if let Err(lost) = beat() {
+                tracing::error!(error = %lost, "ending the command");
+                self.to_all(Signal::TERM);
+                if goes_on(LAST_WORDS) {
+                    self.to_all(Signal::KILL);
+                }
+                return Some(lost);
+            }
+        }
+        None
+    }
+}
+
+/// Nobody to be told of it.
+fn gone_already(sent: Result<(), Errno>) {
+    if let Err(error) = sent {
+        tracing::debug!(%error, "a signal came too late");
+    }
+}
+
+fn code(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| Some(128 + status.terminating_signal()?)).unwrap_or(1);
+    u8::try_from(code).unwrap_or(u8::MAX)
+}

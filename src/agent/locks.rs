@@ -1,0 +1,43 @@
+//! `treewarden locks`: who holds what, by the kernel's word; what a dead holder left written is told apart.
+//!
+//! It must never hold up who wants a lock: it asks without waiting, and lets go at once.
+
+use crate::config::policy::Policy;
+use crate::lock::{self, LockError, Seen};
+use crate::report::locks::{Holder, Lock, Locks, SCHEMA, State};
+use crate::volume::{self, VolumeError};
+
+/// Looks at the lock of the volume and of each repo.
+///
+/// # Errors
+/// [`VolumeError`]: not the volume that the config means.
+pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
+    volume::prove(&policy.volume)?;
+    let folder = policy.volume.state.path().join("locks");
+    let names = std::iter::once(None).chain(policy.repos.iter().map(|repo| Some(repo.name.as_str())));
+    let locks = names.map(|name| told(name, lock::look_at(&folder, name))).collect();
+    Ok(Locks { schema: SCHEMA, locks })
+}
+
+fn told(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
+    let repo = name.map(ToOwned::to_owned);
+    match seen {
+        Err(error) => Lock { repo, state: State::Unknown, holder: None, beat: None, error: Some(error.to_string()) },
+        Ok(Seen { held, holder, written }) => {
+            let state = match (held, &holder) {
+                (true, _) => State::Held,
+                (false, Some(_)) => State::Left,
+                (false, None) => State::Free,
+            };
+            let beat = written.filter(|_| holder.is_some());
+            Lock { repo, state, holder: holder.map(Holder::from), beat, error: None }
+        }
+    }
+}
+
+impl From<lock::Holder> for Holder {
+    fn from(holder: lock::Holder) -> Self {
+        let lock::Holder { holder, pid, purpose, since, .. } = holder;
+        Self { host: holder.rsplit('/').next().unwrap_or_default().to_owned(), holder, pid, purpose, since }
+    }
+}

@@ -1,0 +1,109 @@
+//! The commands of the agents' side, as typed: `exec`, `env` and `locks`.
+//!
+//! It must never touch the volume itself, nor print what isn't the command's own to standard output.
+
+use super::{Exit, Format, known, print, refused, usage, write_as};
+use crate::agent::checkout::CheckoutError;
+use crate::agent::env::{self, render, variables};
+use crate::agent::exec::{ExecError, Wish, exec};
+use crate::agent::locks::locks;
+use crate::config::{policy::Policy, units};
+use crate::lock::LockError;
+use crate::report::look::Look;
+use crate::report::words;
+use crate::{report, run};
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+use std::io;
+use std::time::Duration;
+
+/// A repo's lock was not to be had in time: sysexits' `EX_TEMPFAIL`, which no program of note uses for anything else.
+const BUSY: u8 = 75;
+/// As shells and `env` have it.
+const NOT_FOUND: u8 = 127;
+const NOT_EXECUTABLE: u8 = 126;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Agents {
+    /// Run a command under a repo's lock, with the cache environment set
+    ///
+    /// The lock is held until the command and all that it started have ended. Signals go to the command, and its exit code comes back; 128 and
+    /// the signal's number when one ended it. 75: the lock was not to be had in time. 126 and 127: there is no such program.
+    Exec(Exec),
+    /// Print the cache environment: where package managers find their caches on the volume
+    Env {
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = env::Format::Shell)]
+        format: env::Format,
+    },
+    /// Show who holds which repo: since when, from where, and what for
+    Locks {
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+}
+
+impl Agents {
+    pub(super) fn run(&self, policy: &Policy) -> Result<u8, Exit> {
+        match self {
+            Self::Exec(asked) => under_lock(policy, asked),
+            Self::Env { format } => environment(policy, *format),
+            Self::Locks { format } => holders(policy, *format),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Exec {
+    /// The repo, as the config names it
+    repo: String,
+    /// Run in this worktree instead of the checkout
+    #[arg(long, value_name = "NAME")]
+    worktree: Option<String>,
+    /// How long to wait for the lock, as `30s` [default: the repo's `lock_wait`]
+    #[arg(long, value_name = "TIME")]
+    wait: Option<units::Time>,
+    /// Don't wait for the lock
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+    /// The command and its arguments; no shell reads them
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
+    known(policy, "REPO", std::slice::from_ref(&asked.repo))?;
+    let repo = policy.repos.iter().find(|repo| repo.name == asked.repo).expect("it is known");
+    let wait = if asked.no_wait { Duration::ZERO } else { asked.wait.map_or(repo.lock_wait, |time| time.0) };
+    let wish = Wish { repo, worktree: asked.worktree.as_deref(), command: &asked.command, wait };
+    let ended = exec(policy, &wish, run::now).map_err(told)?;
+    if ended.goes_on {
+        tracing::warn!(repo = repo.name, "the command has ended; what it started goes on, and with it the lock");
+    }
+    Ok(ended.code)
+}
+
+fn told(error: ExecError) -> Exit {
+    let message = words::plain(&error.to_string());
+    let code = match &error {
+        ExecError::Holds(_) | ExecError::Checkout(_, CheckoutError::NoWorktree(..)) => 2,
+        ExecError::Volume(_) | ExecError::Checkout(..) => 3,
+        ExecError::Lock(_, error) if matches!(**error, LockError::Busy(_)) => BUSY,
+        ExecError::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => NOT_FOUND,
+        ExecError::Start { .. } => NOT_EXECUTABLE,
+        ExecError::Lock(..) | ExecError::Lost(..) => 1,
+    };
+    Exit { code, message }
+}
+
+fn environment(policy: &Policy, format: env::Format) -> Result<u8, Exit> {
+    print(&render(&variables(policy), format).map_err(usage)?)?;
+    Ok(0)
+}
+
+fn holders(policy: &Policy, format: Format) -> Result<u8, Exit> {
+    let locks = locks(policy).map_err(refused)?;
+    print(&write_as(format, &locks, || report::locks::render(&locks, Look::of_stdout())))?;
+    Ok(u8::from(locks.locks.iter().any(|lock| lock.error.is_some())))
+}

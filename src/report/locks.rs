@@ -1,0 +1,98 @@
+//! What `treewarden locks` tells: the shape of its JSON, and its text.
+//!
+//! Pure. Whoever can write to the volume can write a holder's name: it must never reach a terminal unescaped, nor pass for what the kernel
+//! says.
+
+use super::look::Look;
+use super::page::{BAD, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+/// The schema's name and version.
+pub const SCHEMA: &str = "treewarden.locks/1";
+
+/// All locks of a volume.
+#[derive(Debug, Serialize)]
+pub struct Locks {
+    /// Always [`SCHEMA`].
+    pub schema: &'static str,
+    /// The volume's first, then the repos' in the config's order.
+    pub locks: Vec<Lock>,
+}
+
+/// One lock.
+#[derive(Debug, Serialize)]
+pub struct Lock {
+    /// `owner/name`; none for the volume's.
+    pub repo: Option<String>,
+    /// What the kernel says.
+    pub state: State,
+    /// Who the lock's file names: of one that is left, who held it last. None where he left no name.
+    pub holder: Option<Holder>,
+    /// The holder's last sign of life.
+    pub beat: Option<DateTime<Utc>>,
+    /// Why it could not be asked.
+    pub error: Option<String>,
+}
+
+/// A holder, as he tells of himself.
+#[derive(Debug, Serialize)]
+pub struct Holder {
+    /// `pod/host`, or one of the two.
+    pub holder: String,
+    /// The machine: what stands behind the slash.
+    pub host: String,
+    /// His process there.
+    pub pid: u32,
+    /// `run`, `exec`, ...
+    pub purpose: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+}
+
+/// What the kernel says of a lock, and what its file adds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Somebody has it.
+    Held,
+    /// Nobody has it.
+    Free,
+    /// Nobody has it; who had it last died before he could take his name out.
+    Left,
+    /// It could not be asked.
+    Unknown,
+}
+
+/// The locks as a table.
+pub fn render(locks: &Locks, look: Look) -> String {
+    let mut page = Page::new(look);
+    let head = ["", "lock", "holder", "pid", "purpose", "since (UTC)", "last sign"].map(|name| Span::new(name, FAINT)).to_vec();
+    let rows: Vec<Row> = std::iter::once(head.into()).chain(locks.locks.iter().map(row)).collect();
+    page.table(0, &rows);
+    page.finish()
+}
+
+fn row(lock: &Lock) -> Row {
+    let (state, style) = match lock.state {
+        State::Held => ("held", NOTE),
+        State::Free => ("free", GOOD),
+        State::Left => ("free, left by", FAINT),
+        State::Unknown => ("unknown", BAD),
+    };
+    let told = if lock.state == State::Left { FAINT } else { super::page::BODY };
+    let nameless = if lock.state == State::Held { "left no name" } else { "" };
+    let time = |time: DateTime<Utc>, form: &str| time.format(form).to_string();
+    let cell = |of: fn(&Holder) -> String| Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), told);
+    let beat = lock.beat.filter(|_| lock.holder.is_some()).map(|beat| time(beat, "%F %H:%M:%S")).unwrap_or_default();
+    let cells = vec![
+        Span::new(state, style),
+        Span::new(lock.repo.as_deref().unwrap_or("(the volume)"), STRONG).shorten(),
+        Span::new(lock.holder.as_ref().map_or(nameless, |holder| &holder.holder), told).shorten(),
+        cell(|holder| holder.pid.to_string()).right(),
+        cell(|holder| holder.purpose.clone()).shorten(),
+        cell(|holder| holder.since.format("%F %H:%M").to_string()),
+        Span::new(beat, told),
+    ];
+    Row { cells, notes: lock.error.iter().map(|why| Span::new(why, BAD)).collect() }
+}
