@@ -18,6 +18,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod checkouts;
+
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
 /// It works through every enrolled repo in parallel under the lock that agents take too: prunes, repacks, and reaps stale worktrees without
@@ -77,6 +79,11 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
+    /// Clone a persistent checkout of a configured repo, under its lock
+    Enroll(checkouts::Enroll),
+    /// Add, list and remove worktrees, under the repo's lock
+    #[command(subcommand)]
+    Worktree(checkouts::Worktree),
     /// List, look into and bring back what was saved before a worktree was removed
     #[command(subcommand)]
     Rescue(Rescue),
@@ -202,6 +209,8 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Report(pass) => night(&config()?, &pass, true),
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
+        Command::Enroll(asked) => checkouts::enroll(&config()?, &asked),
+        Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
         Command::Rescue(command) => rescue(&config()?, &command),
     }
 }

@@ -87,7 +87,8 @@ impl Fleet {
     pub fn grow(seed: u64, shape: &Shape) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut weights = Vec::new();
-        let mut registries: Vec<Vec<Package>> = REGISTRIES.iter().map(|registry| packages(&mut rng, registry, shape, &mut weights)).collect();
+        let mut registries: Vec<Vec<Package>> =
+            REGISTRIES.iter().map(|registry| packages(&mut rng, registry, shape, &mut weights)).collect();
         let mut repos: Vec<Repo> = (0..shape.repos).map(|rank| repo(&mut rng, rank, &registries)).collect();
         let days = (0..shape.days)
             .map(|day| {

@@ -37,9 +37,7 @@ fn main() {
 }
 
 fn scenes() -> Vec<(&'static str, Shape, f64)> {
-    vec![
-        ("60 % of everything fetched in 180 days", Shape::default(), 0.6),
-    ]
+    vec![("60 % of everything fetched in 180 days", Shape::default(), 0.6)]
 }
 
 fn gib(bytes: u64) -> f64 {

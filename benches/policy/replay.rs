@@ -77,7 +77,11 @@ pub fn replay(fleet: &Fleet, policy: Policy, room: u64) -> Outcome {
                 outcome.misses += 1;
                 used += weight;
                 let first_written = *ever.entry(*unit).or_insert(day);
-                if first_written == day { outcome.first += weight } else { outcome.again += weight }
+                if first_written == day {
+                    outcome.first += weight
+                } else {
+                    outcome.again += weight
+                }
                 there.insert(*unit, Entry { written: day, first_written, read: day });
             }
         }

@@ -119,6 +119,43 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, around: around.missing, busy })
 }
 
+/// Looks at one worktree, whatever its age; `clock` is the file server's.
+///
+/// # Errors
+/// As [`survey`].
+pub fn one(
+    shadow: &Shadow,
+    place: &Inside,
+    admin: &Inside,
+    around: &Around,
+    (clock, stale_lock): (DateTime<Utc>, TimeDelta),
+    stop: &Stop,
+) -> Result<Worktree, Refusal> {
+    let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
+    let repo = shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{place}`: {}; see `git fsck`", error.message())))?;
+    let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
+    let look_before = DateTime::<Utc>::MAX_UTC;
+    let context = Context { repo: &repo, place, clock, look_before, stale_lock, around, stashed, stop };
+    Ok(worktree::survey(&context, &mut Upstream::of(&repo, stop), admin))
+}
+
+/// The git dir or admin folder of whoever has the branch, or will have it again when its rebase ends.
+///
+/// # Errors
+/// Somebody's HEAD can't be read.
+pub fn holder(git_dir: &Inside, branch: &str) -> io::Result<Option<Inside>> {
+    for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
+        for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
+            let text = found(beneath::read(&folder.join(name).map_err(io::Error::other)?, 64 << 10))?.unwrap_or_default();
+            let text = text.trim_ascii();
+            if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
+                return Ok(Some(folder));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// What these repos borrow. Of one that can't be read, or isn't there at all, nobody can tell: it may be there again tomorrow.
 pub fn lent(repos: &[policy::Repo]) -> Lent {
     let mut lent = Lent::default();

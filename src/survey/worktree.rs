@@ -99,7 +99,11 @@ pub fn seems_missing(admin: &Inside, trashed: &HashSet<Inside>) -> bool {
     place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place))
 }
 
-fn place(admin: &Inside) -> io::Result<PathBuf> {
+/// Where the registration says that the tree stands.
+///
+/// # Errors
+/// It can't be read, or makes no sense.
+pub fn place(admin: &Inside) -> io::Result<PathBuf> {
     stands_at(admin, &line(admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)
 }
 

@@ -170,10 +170,7 @@ fn a_repo_that_could_not_be_looked_at_still_needs_what_it_needed() {
     // An agent holds it; then its lock files make no sense, for a merge is under way.
     let agent = world.hold("acme__shop");
     let report = world.pass(1, &["run"]);
-    assert_eq!(
-        (gone(&report.eviction), left(&world)),
-        (vec!["experiment-9.9.9: WriteTime".to_owned()], vec!["serde-1.0.0".to_owned()])
-    );
+    assert_eq!((gone(&report.eviction), left(&world)), (vec!["experiment-9.9.9: WriteTime".to_owned()], vec!["serde-1.0.0".to_owned()]));
     drop(agent);
     krate(&world, "experiment-9.9.9", 2.0);
     world.pass(1, &["run"]);

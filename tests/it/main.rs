@@ -8,6 +8,7 @@ mod config;
 mod confined;
 mod cronjobs;
 mod dry_run;
+mod enroll;
 mod eviction;
 #[cfg(target_arch = "x86_64")]
 mod faults;
@@ -33,3 +34,4 @@ mod state_files;
 mod support;
 mod tidy;
 mod verdicts;
+mod worktree_command;
