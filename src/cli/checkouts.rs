@@ -17,7 +17,7 @@ use std::time::Duration;
 /// How long to wait for a repo's lock.
 #[derive(Debug, Args)]
 pub(super) struct Wait {
-    /// Wait this long for the repo's lock, as `5m` [default: the repo's lock_wait]
+    /// Wait this long for the repo's lock, as `5m` [default: as the config says]
     #[arg(long, value_name = "TIME")]
     wait: Option<units::Time>,
     /// Don't wait at all
