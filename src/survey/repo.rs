@@ -18,6 +18,9 @@ use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// How Superset calls a tree that it is about to delete.
+const RUNNERS_TRASH: &str = ".superset-delete-";
+
 /// What a look at a repo needs to know.
 pub struct Context<'a> {
     /// The repo behind its shadow.
@@ -228,18 +231,41 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<Stri
 
 /// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.
 fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[Worktree]) -> Vec<Stray> {
-    let known: HashSet<&Path> = known.iter().map(|tree| tree.path.as_path()).collect();
+    // What is in a tree is that tree's, and a folder in whose depth one stands is a part of a branch's name.
+    let known = |path: &Path| known.iter().any(|tree| path.starts_with(&tree.path) || tree.path.starts_with(path));
+    let trashed = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(RUNNERS_TRASH.as_bytes()));
     let mut strays: Vec<Stray> = policy
         .worktrees
         .roots
         .iter()
         .flat_map(|glob| matches(policy.place.root(), glob))
-        .filter(|path| !known.contains(path.as_path()))
+        .filter(|path| !known(path) && !trashed(path))
         .filter_map(|path| stray_kind(git_dir, &path).map(|kind| Stray { path, kind }))
         .collect();
     strays.sort_by(|a, b| a.path.cmp(&b.path));
     strays.dedup_by(|a, b| a.path == b.path);
-    strays
+    outermost(strays)
+}
+
+/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is that tree's, but a lost tree in a plain
+/// folder is what there is to tell of the folder.
+fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
+    let trees: Vec<PathBuf> = strays.iter().filter(|stray| is_tree(stray.kind)).map(|stray| stray.path.clone()).collect();
+    let mut plain: Vec<PathBuf> = Vec::new();
+    let kept = strays.into_iter().filter(|stray| {
+        let inside = |above: &PathBuf| stray.path != *above && stray.path.starts_with(above);
+        let told = !is_tree(stray.kind) && trees.iter().any(|tree| tree.starts_with(&stray.path));
+        let keep = !told && !trees.iter().any(inside) && !plain.iter().any(inside);
+        if keep && !is_tree(stray.kind) {
+            plain.push(stray.path.clone());
+        }
+        keep
+    });
+    kept.collect()
+}
+
+fn is_tree(kind: StrayKind) -> bool {
+    matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
 }
 
 /// Folders below `root` that the glob matches, no deeper than it is long.

@@ -29,6 +29,7 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod runners;
 mod signals;
 mod state_files;
 mod support;
