@@ -415,3 +415,25 @@ fn a_name_that_could_mean_two_trees_means_none() {
     age(&world.at("trees/one/same"), 1.0);
     assert!(world.at("trees/one/same").exists());
 }
+
+#[test]
+fn many_at_once_take_turns() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let names = ["a", "b", "c", "d", "same", "same"];
+    // Each start writes the config anew, under the others' eyes.
+    let config = world.beside("fixed.yaml");
+    std::fs::copy(world.config(), &config).unwrap();
+    let start = |args: &[&str]| world.start(&[args, &["--config", config.to_str().unwrap()]].concat());
+    let adding: Vec<_> = names.iter().map(|name| start(&["worktree", "add", "acme/shop", name, "--wait", "1m"])).collect();
+    let night = start(&["run", "--format", "json"]);
+    let mut codes: Vec<i32> = adding.into_iter().map(|adding| adding.end().code).collect();
+    assert_eq!(codes.drain(..4).collect::<Vec<_>>(), [0; 4]);
+    codes.sort_unstable();
+    assert_eq!(codes, [0, 1], "one of two gets the name");
+    assert!([0, 1].contains(&night.end().code));
+    assert_eq!((shop.registered().len(), shop.fsck(), state_folder(&world)), (6, String::new(), Vec::new()));
+    for name in ["a", "b", "c", "d", "same"] {
+        assert_eq!(git(&world.at("worktrees/acme__shop").join(name), 0.0, &["status", "--porcelain"]), "", "{name}");
+    }
+}
