@@ -2,14 +2,17 @@
 //!
 //! The tree is put together in the repo's workshop and registered with two renames, as `git worktree add` would leave it, but for what that
 //! would run of the repo's own config: hooks, filters, the file system monitor. A kill leaves nothing but, at worst, a branch at the commit
-//! that it was to start from, which the next try takes up. It must never move a branch that was there, nor take one that somebody has.
+//! that it was to start from, or a registration without a tree: the next try takes up either. It must never move a branch that was there, nor take one that somebody has.
 
 use super::{Locked, WorkError, around, is_free, place_of};
+use crate::apply::repo::Hands;
 use crate::apply::workshop::{Workshop, free_id};
 use crate::config::policy::{self, Address, Policy};
+use crate::facts::worktree::State;
 use crate::git::GitError;
 use crate::inside::Inside;
 use crate::lock::StillHeld;
+use crate::plan::repo::STALE_LOCK;
 use crate::run;
 use crate::shadow::crypt::{encrypted, encrypted_file};
 use crate::shadow::{Refusal, Shadow};
@@ -128,7 +131,7 @@ impl Adding<'_> {
             return Err(self.refused(format!("`{}` is the place of `{other}`; choose another name", path.display())));
         }
         for admin in survey::repo::admins(self.shadow.git_dir())? {
-            if survey::worktree::place(&admin).is_ok_and(|there| there == path) {
+            if survey::worktree::place(&admin).is_ok_and(|there| there == path) && !self.cleared(&admin)? {
                 let remedy = format!("choose another, or `treewarden worktree remove {} {name}`", self.repo.name);
                 return Err(self.refused(format!("the name `{name}` is in use by the worktree at `{}`; {remedy}", path.display())));
             }
@@ -138,6 +141,21 @@ impl Adding<'_> {
         }
         Err(self
             .refused(format!("the name `{name}` is in use: something stands at `{}`; choose another, or move that away", path.display())))
+    }
+
+    /// Drops the registration of a tree that is gone, where nothing is lost with it: an `add` that was killed between its last two steps leaves
+    /// one, and so does whoever deletes a tree by hand.
+    fn cleared(&self, admin: &Inside) -> Result<bool, WorkError> {
+        let (Locked { lock, trash }, now) = (self.locked, run::now());
+        let clock = (lock.server_clock().unwrap_or(now), STALE_LOCK);
+        let tree = survey::repo::one(self.shadow, &self.repo.place, admin, &around(self.policy), clock, self.stop);
+        let tree = tree.map_err(WorkError::repo(self.repo))?;
+        let empty = matches!(&tree.state, State::Missing { unreached, staged: false, .. } if unreached.is_empty());
+        if !empty || tree.locked.is_some() || !tree.in_progress.is_empty() {
+            return Ok(false);
+        }
+        Hands { lock, shadow: self.shadow, trash, stop: self.stop, now }.drop_registration(&tree)?;
+        Ok(true)
     }
 
     fn prove_nobody_has_the_branch(&self) -> Result<(), WorkError> {

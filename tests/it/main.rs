@@ -21,6 +21,8 @@ mod hostile;
 mod in_use;
 #[cfg(target_arch = "x86_64")]
 mod kills;
+#[cfg(target_arch = "x86_64")]
+mod kills_of_commands;
 mod lenders;
 mod locks;
 mod night;

@@ -83,7 +83,9 @@ fn the_night_finds_the_trees_of_every_runner_keeps_their_refs_and_respects_their
         let repo = repos.entry(preset).or_insert_with(|| {
             let repo = world.repo(&name);
             repo.set(&format!("worktrees: {{presets: [{preset}]}}"));
-            REFS.iter().for_each(|name| drop(repo.git(&["update-ref", name, "main"])));
+            for name in REFS {
+                repo.git(&["update-ref", name, "main"]);
+            }
             repo
         });
         trees(repo, number, preset, layout);

@@ -93,6 +93,11 @@ fn a_worktree_starts_where_it_is_told_to() {
     assert_eq!(head(&added(&world, &["theirs"])), "HEAD -> theirs, origin/theirs, origin/release/1, a | Work on two");
     shop.git(&["branch", "mine", &first]);
     assert_eq!(head(&added(&world, &["again", "--branch", "mine"])), "HEAD -> mine, release/1, main, e, deep/c, d | Work on README.md");
+    // Deleted by hand: with the registration nothing is lost, for the branch stays.
+    let gone = added(&world, &["gone"]);
+    git(&gone, 0.0, &["commit", "-q", "--allow-empty", "-m", "Mine"]);
+    remove(&gone);
+    assert_eq!(head(&added(&world, &["gone"])), "HEAD -> gone | Mine");
     // After a kill in the last moment: the branch is there, and stands where it was to start.
     shop.git(&["branch", "killed", "refs/remotes/origin/main"]);
     added(&world, &["killed", "--from", "main"]);
@@ -111,6 +116,7 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
     shop.tree("taken");
     let missing = shop.tree("missing");
     remove(&missing.path);
+    write(&missing.admin.join("locked"), "on another disk");
     shop.tree_at("elsewhere/tree", "branch-of-another");
     shop.git(&["branch", "old"]);
     write(&world.at("worktrees/acme__shop/file"), "x");
