@@ -14,7 +14,7 @@ use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -231,20 +231,16 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<Stri
 
 /// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.
 fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[Worktree]) -> Vec<Stray> {
-    // What is in a tree is that tree's, and a folder in whose depth one stands is a part of a branch's name.
-    let known = |path: &Path| known.iter().any(|tree| path.starts_with(&tree.path) || tree.path.starts_with(path));
+    let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
+    let known: HashSet<&Path> = known.iter().map(|tree| tree.path.as_path()).collect();
+    // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any folder.
+    let inside = |path: &Path| path.ancestors().any(|above| known.contains(above) && places.contains(above));
+    // A folder in whose depth one stands is a part of a branch's name.
+    let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
     let trashed = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(RUNNERS_TRASH.as_bytes()));
-    let mut strays: Vec<Stray> = policy
-        .worktrees
-        .roots
-        .iter()
-        .flat_map(|glob| matches(policy.place.root(), glob))
-        .filter(|path| !known(path) && !trashed(path))
-        .filter_map(|path| stray_kind(git_dir, &path).map(|kind| Stray { path, kind }))
-        .collect();
-    strays.sort_by(|a, b| a.path.cmp(&b.path));
-    strays.dedup_by(|a, b| a.path == b.path);
-    outermost(strays)
+    let places = places.iter().filter(|path| !inside(path) && !trashed(path));
+    let strays = places.filter_map(|path| stray_kind(git_dir, path).map(|kind| Stray { path: path.clone(), kind }));
+    outermost(strays.filter(|stray| is_tree(stray.kind) || !around(&stray.path)).collect())
 }
 
 /// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is that tree's, but a lost tree in a plain
