@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod agents;
+mod checkouts;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
@@ -79,6 +80,11 @@ enum Command {
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
+    /// Clone a persistent checkout of a configured repo, under its lock
+    Enroll(checkouts::Enroll),
+    /// Add, list and remove worktrees, under the repo's lock
+    #[command(subcommand)]
+    Worktree(checkouts::Worktree),
     /// List, look into and bring back what was saved before a worktree was removed
     #[command(subcommand)]
     Rescue(Rescue),
@@ -209,6 +215,8 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Report(pass) => night(&config()?, &pass, true),
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
+        Command::Enroll(asked) => checkouts::enroll(&config()?, &asked),
+        Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
         Command::Rescue(command) => rescue(&config()?, &command),
         Command::Agents(command) => command.run(&config()?),
     }

@@ -1,8 +1,9 @@
 //! The one door to the git program.
 //!
 //! Git runs on a shadow git dir (see [`crate::shadow`]) with an environment of our own making, in a process group of its own, confined to
-//! its repo (see [`crate::confine`]), under a time limit; it dies with its parent. It must never be started anywhere else, never inherit
-//! the caller's environment, and never see the config that a repo's agents wrote.
+//! its repo (see [`crate::confine`]), under a time limit; it dies with its parent. Where a remote is asked, it is the caller's own git instead:
+//! see [`caller`]. It must never be started anywhere else, never inherit the caller's environment but there, and never see the config that
+//! a repo's agents wrote.
 
 use crate::confine::Reach;
 use crate::stop::Stop;
@@ -14,7 +15,8 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
-use treewarden_unsafe::Lifeline;
+
+pub mod caller;
 
 /// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
 pub const OLDEST: (u32, u32) = (2, 39);
@@ -127,66 +129,79 @@ impl<'a> Git<'a> {
     }
 
     fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio) -> Result<(), GitError> {
-        let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
-        let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-        let command = words.join(" ");
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
-        // Confinement is a thread's, and for good; a child dies with the thread that started it. So each has one of its own.
-        let child = || {
+        let complaint = err.try_clone().map_err(GitError::Start)?;
+        let prepare = |command: &mut Command| {
             self.reach.enter().map_err(io::Error::other)?;
-            let (child, _lifeline) = self.start(&args, input, output, &err)?;
-            self.wait(child)
+            command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            command.env("GIT_DIR", self.git_dir).current_dir(self.git_dir);
+            for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
+                command.args(["-c", setting]);
+            }
+            command.stdin(input).stdout(output).stderr(complaint);
+            Ok(())
         };
-        let ran = std::thread::scope(|scope| scope.spawn(child).join());
-        let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
-        match ended {
-            Some(why) => Err(GitError::Ended { command, why }),
-            None if status.success() => Ok(()),
-            None => Err(GitError::Failed { command, status, message: tail(&mut err) }),
-        }
+        supervise(args, prepare, self.stop, self.limit, || tail(&mut err))
     }
+}
 
-    fn start(&self, args: &[&OsStr], input: Stdio, output: Stdio, err: &std::fs::File) -> io::Result<(Child, Lifeline)> {
+/// Runs git to its end, or until its time is up; `prepare` gives it all but its arguments, and `complaint` is what it said of a failure.
+fn supervise<S: AsRef<OsStr>>(
+    args: &[S],
+    prepare: impl FnOnce(&mut Command) -> io::Result<()> + Send,
+    stop: &Stop,
+    limit: Duration,
+    complaint: impl FnOnce() -> String,
+) -> Result<(), GitError> {
+    let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let command = words.join(" ");
+    // Confinement is a thread's, and for good; a child dies with the thread that started it. So each has one of its own.
+    let child = || {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
-        let mut command = Command::new("git");
-        command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("GIT_DIR", self.git_dir).current_dir(self.git_dir);
-        for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
-            command.args(["-c", setting]);
+        let mut git = Command::new("git");
+        prepare(&mut git)?;
+        let lifeline = treewarden_unsafe::die_with_parent(git.args(&args))?;
+        let ended = wait(git.spawn()?, stop, limit);
+        drop(lifeline);
+        ended
+    };
+    let ran = std::thread::scope(|scope| scope.spawn(child).join());
+    let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
+    match ended {
+        Some(why) => Err(GitError::Ended { command, why }),
+        None if status.success() => Ok(()),
+        None => Err(GitError::Failed { command, status, message: complaint() }),
+    }
+}
+
+/// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
+fn wait(mut child: Child, stop: &Stop, limit: Duration) -> io::Result<(ExitStatus, Option<String>)> {
+    let pid = Pid::from_child(&child);
+    let ended = watch(pid, stop, limit).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
+    // The group: git's own children must not go on when the lock is gone, nor when git itself crashed. Mostly they ended by now. As
+    // nobody has waited for it yet, the number is still git's.
+    let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
+    Ok((child.wait()?, ended))
+}
+
+/// Why the child must be ended; none when it ended by itself.
+fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let until = Instant::now() + limit;
+    let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    loop {
+        match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
+            // A signal handler ran in this thread: whether to stop is asked below.
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
-        command.args(args).stdin(input).stdout(output).stderr(err.try_clone()?);
-        let lifeline = treewarden_unsafe::die_with_parent(&mut command)?;
-        Ok((command.spawn()?, lifeline))
-    }
-
-    /// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
-    fn wait(&self, mut child: Child) -> io::Result<(ExitStatus, Option<String>)> {
-        let pid = Pid::from_child(&child);
-        let ended = self.watch(pid).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
-        // The group: git's own children must not go on when the lock is gone, nor when git itself crashed. Mostly they ended by now. As
-        // nobody has waited for it yet, the number is still git's.
-        let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
-        Ok((child.wait()?, ended))
-    }
-
-    /// Why the child must be ended; none when it ended by itself.
-    fn watch(&self, pid: Pid) -> io::Result<Option<String>> {
-        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-        let until = Instant::now() + self.limit;
-        let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-        loop {
-            match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
-                // A signal handler ran in this thread: whether to stop is asked below.
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(None),
-                Err(error) => return Err(error.into()),
-            }
-            if let Some(why) = self.stop.reached() {
-                return Ok(Some(why.to_owned()));
-            }
-            if Instant::now() > until {
-                return Ok(Some(format!("it took more than {} s", self.limit.as_secs())));
-            }
+        if let Some(why) = stop.reached() {
+            return Ok(Some(why.to_owned()));
+        }
+        if Instant::now() > until {
+            return Ok(Some(format!("it took more than {} s", limit.as_secs())));
         }
     }
 }

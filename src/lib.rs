@@ -40,6 +40,7 @@ pub mod config;
 pub mod confine;
 pub mod demo;
 pub mod durable;
+pub mod enroll;
 pub mod eviction;
 pub mod facts;
 #[doc(hidden)]
@@ -58,3 +59,4 @@ pub mod shadow;
 pub mod stop;
 pub mod survey;
 pub mod volume;
+pub mod worktrees;

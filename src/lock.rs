@@ -11,6 +11,7 @@ use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
 use rustix::io::{FdFlags, retry_on_intr};
 use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -191,6 +192,11 @@ impl LockedRepo {
     /// The checkout.
     pub fn place(&self) -> &Inside {
         &self.place
+    }
+
+    /// What tells this repo from all others, as a file's name: the lock file's, without its ending.
+    pub fn stem(&self) -> &OsStr {
+        self.held.path.file_stem().unwrap_or_default()
     }
 
     /// The file server's clock: when it saw us write our name. Ages of files are measured against it.

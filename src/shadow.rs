@@ -6,14 +6,17 @@
 
 use crate::beneath::{self, found};
 use crate::confine::Reach;
+use crate::git::caller::Caller;
 use crate::git::{Git, GitError};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
+pub mod crypt;
 mod prove;
 use prove::{Proven, at, prove, unreadable};
 
@@ -96,6 +99,7 @@ impl Shadow {
         shadow.lay(&head).map_err(unreadable("the scratch folder"))?;
         shadow.judge_config(stop)?;
         shadow.read_loose(&loose, stop)?;
+        shadow.judge_crypt(None, stop)?;
         Ok(shadow)
     }
 
@@ -107,6 +111,31 @@ impl Shadow {
             std::os::unix::fs::symlink(self.git_dir.path().join(name), to.join(name))?;
         }
         Ok(())
+    }
+
+    /// Refuses a git-crypt repo; `also` is a commit that is about to matter.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub fn judge_crypt(&self, also: Option<git2::Oid>, stop: &Stop) -> Result<(), Refusal> {
+        crypt::judge(self, also, stop)
+    }
+
+    /// A value of the repo's own config, as data; none where it has no such key.
+    ///
+    /// # Errors
+    /// The config can't be read.
+    pub fn setting(&self, key: &str, stop: &Stop) -> Result<Option<String>, Refusal> {
+        let copy = self.scratch.path().join("theirs");
+        if !copy.exists() {
+            return Ok(None);
+        }
+        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--get".as_ref(), key.as_ref()];
+        match self.git(stop, Duration::from_secs(10)).run(&args) {
+            Ok(value) => Ok(Some(String::from_utf8_lossy(value.trim_ascii_end()).into_owned())),
+            Err(GitError::Failed { status, .. }) if status.code() == Some(1) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads the repo's config as data: what would change the meaning of its objects is refused.
@@ -144,6 +173,23 @@ impl Shadow {
     /// Git on this repo.
     pub fn git<'a>(&'a self, stop: &'a Stop, limit: Duration) -> Git<'a> {
         Git::new(self.scratch.path(), &self.reach, stop, limit)
+    }
+
+    /// The caller's own git on this repo: for what asks its remote.
+    pub fn caller<'a>(&'a self, stop: &'a Stop, limit: Duration) -> Caller<'a> {
+        Caller::new(self.scratch.path(), stop, limit).place("GIT_DIR", self.scratch.path())
+    }
+
+    /// The same for the files that come of it: they go to `tree`, and large ones that a filter of the caller's fetches (git-lfs) are stored in
+    /// the real git dir. For a worktree, `admin` is its admin folder.
+    pub fn caller_in<'a>(&'a self, tree: &Path, admin: Option<&Path>, stop: &'a Stop, limit: Duration) -> Caller<'a> {
+        let lfs = self.git_dir.path().join("lfs").to_string_lossy().into_owned();
+        let settings = [("core.bare", "false".to_owned()), ("lfs.storage", lfs)].map(|(key, value)| (key.to_owned(), value));
+        let caller = self.caller(stop, limit).with(settings).place("GIT_WORK_TREE", tree);
+        match admin {
+            Some(admin) => caller.place("GIT_DIR", admin).place("GIT_COMMON_DIR", self.scratch.path()),
+            None => caller,
+        }
     }
 
     /// git2 on this repo. A handle is for one thread.
@@ -186,9 +232,7 @@ pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
         "core.worktree" => refuse("the checkout would be elsewhere; unset it"),
         "extensions.objectformat" if value == "sha1" => Ok(()),
         "extensions.refstorage" if value == "files" => Ok(()),
-        _ if key.starts_with("filter.git-crypt.") => {
-            refuse("encrypted files must not be edited from a worktree; take the repo out of the config")
-        }
+        _ if crypt::is_key(&key) => refuse(crypt::WORDS),
         _ if key.starts_with("extensions.") && !KNOWN_EXTENSIONS.contains(&key.as_str()) => {
             refuse("treewarden does not know this extension")
         }

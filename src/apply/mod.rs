@@ -12,3 +12,4 @@ pub mod rescue;
 pub mod restore;
 pub mod trash;
 pub mod trial;
+pub mod workshop;

@@ -5,7 +5,8 @@
 //! differs, unless it was told to.
 
 use super::trash::{Trash, TrashError};
-use crate::beneath::{self, found};
+use super::workshop::{Workshop, WorkshopError, free_id};
+use crate::beneath;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
@@ -88,8 +89,6 @@ pub struct Registration<'a> {
     pub head: &'a str,
     /// The text of its reflog.
     pub log: &'a str,
-    /// A folder of ours in which it is put together: on the same file system, and nobody else's.
-    pub workshop: &'a Inside,
 }
 
 impl Restore<'_> {
@@ -109,48 +108,35 @@ impl Restore<'_> {
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
     pub fn worktree(&self, saved: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
-        let failed = |cause| RestoreError::Place { place: place.path(), cause };
-        // What a killed restore left there, for nobody else works in this repo.
-        self.discard(registration.workshop)?;
-        let made = self.assemble(saved, place, registration).map_err(|error| match error {
-            Assembly::Io(cause) => failed(cause),
+        let made = Workshop::with(self.lock, self.trash, self.stop, |workshop| self.assemble(workshop, saved, place, registration));
+        made.map_err(|error| match error {
+            Assembly::Io(cause) => RestoreError::Place { place: place.path(), cause },
             Assembly::Restore(error) => error,
-        });
-        if let Err(error) = self.discard(registration.workshop) {
-            tracing::warn!(%error, "a workshop stays; the next restore clears it");
-        }
-        made
+        })
     }
 
-    fn discard(&self, what: &Inside) -> Result<(), RestoreError> {
-        if found(beneath::stat(what)).is_ok_and(|stat| stat.is_none()) {
-            return Ok(());
-        }
-        let failed = |cause| RestoreError::Place { place: what.path(), cause };
-        let bin = self.trash.bin(None).map_err(failed)?;
-        bin.take(self.lock, what)?;
-        // What can't be deleted now goes with the next night.
-        bin.empty(self.stop).map(drop).map_err(failed)
-    }
-
-    fn assemble(&self, saved: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, Assembly> {
+    fn assemble(
+        &self,
+        workshop: &Workshop<'_>,
+        saved: &Held,
+        place: &Inside,
+        registration: &Registration<'_>,
+    ) -> Result<Restored, Assembly> {
         let git_dir = self.shadow.git_dir();
         let owner = owner_of(git_dir)?;
-        let root = || beneath::root(place.root());
-        let workshop = folders(root()?, registration.workshop.relative(), None, &|_| 0o700)?;
-        let (tree, admin) = (Path::new("tree"), Path::new("admin"));
-        let id = self.free_id(place)?;
+        let id = free_id(git_dir, place)?;
         let repo = self.shadow.open().map_err(RestoreError::from)?;
 
         let pieces = saved.pieces(Path::new(""))?;
-        let top = folders(&workshop, tree, owner, &|_| 0o700)?;
+        let room = workshop.folder(Path::new(""))?;
+        let top = folders(&room, Path::new("tree"), owner, &|_| 0o700)?;
         let writer = Writer { repo: &repo, base: top, owner };
         let restored = writer.put(&pieces, false)?;
         let admins = git_dir.path().join("worktrees");
         writer.text(".git", &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat())?;
         writer.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
 
-        let desk = Writer { repo: &repo, base: folders(&workshop, admin, owner, &|_| 0o700)?, owner };
+        let desk = Writer { repo: &repo, base: folders(&room, Path::new("admin"), owner, &|_| 0o700)?, owner };
         desk.text("commondir", b"../..\n")?;
         desk.text("gitdir", &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat())?;
         desk.text("HEAD", registration.head.as_bytes())?;
@@ -161,37 +147,8 @@ impl Restore<'_> {
         Writer { repo: &repo, base: logs, owner }.text("HEAD", registration.log.as_bytes())?;
         desk.finish(0o755)?;
 
-        self.lock.still_held().map_err(RestoreError::from)?;
-        let registry = folders(beneath::dir(git_dir)?, Path::new("worktrees"), owner, &|_| 0o755)?;
-        let stands_in = match place.relative().parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(parent) => folders(root()?, parent, owner, &|_| 0o755)?,
-            None => root()?,
-        };
-        rustix::fs::renameat(&workshop, admin, &registry, &id)?;
-        let name = place.relative().file_name().unwrap_or_default();
-        // A folder's rename replaces nothing but an empty folder.
-        if let Err(error) = rustix::fs::renameat(&workshop, tree, &stands_in, name) {
-            rustix::fs::renameat(&registry, &id, &workshop, admin)?;
-            return Err(match error {
-                Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR => io::Error::other("something stands there").into(),
-                error => io::Error::from(error).into(),
-            });
-        }
+        workshop.put_worktree(git_dir, &id, place)?;
         Ok(restored)
-    }
-
-    /// A name in the registry that nobody has: the tree's own, with a number where that one is taken.
-    fn free_id(&self, place: &Inside) -> io::Result<String> {
-        let name = place.relative().file_name().unwrap_or_default().to_string_lossy();
-        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
-        for number in 0.. {
-            let id = if number == 0 { name.clone() } else { format!("{name}{number}") };
-            let taken = self.shadow.git_dir().join("worktrees").and_then(|admins| admins.join(&id)).map_err(io::Error::other)?;
-            if found(beneath::stat(&taken))?.is_none() {
-                return Ok(id);
-            }
-        }
-        unreachable!("the loop returns")
     }
 }
 
@@ -204,6 +161,16 @@ enum Assembly {
 impl<E: Into<io::Error>> From<E> for Assembly {
     fn from(error: E) -> Self {
         Self::Io(error.into())
+    }
+}
+
+impl From<WorkshopError> for Assembly {
+    fn from(error: WorkshopError) -> Self {
+        match error {
+            WorkshopError::Lock(error) => Self::Restore(error.into()),
+            WorkshopError::Trash(error) => Self::Restore(error.into()),
+            WorkshopError::Io(cause) => Self::Io(cause),
+        }
     }
 }
 

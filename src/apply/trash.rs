@@ -15,7 +15,7 @@ use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -163,6 +163,7 @@ impl Trash {
     }
 
     /// Puts the repo's trees back that an earlier run took and did not come to look at again: somebody may have gone on working in them.
+    /// What a killed command was about to make goes.
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash, or where [`TrashError::Stranded`] says.
@@ -173,6 +174,26 @@ impl Trash {
             bin.give_back(&bin.place.join("0").map_err(io::Error::other)?, &from)?;
             bin.empty(stop)?;
         }
+        self.sweep(lock, stop)
+    }
+
+    /// The repo's [workshop](super::workshop).
+    pub(super) fn workshop(&self, lock: &LockedRepo) -> io::Result<Inside> {
+        let state = self.place.relative().parent().unwrap_or(self.place.relative());
+        let name = [OsStr::new("making-"), lock.stem()].into_iter().collect::<OsString>();
+        Inside::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
+    }
+
+    /// Clears the repo's workshop of what a killed command left there.
+    pub(super) fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
+        let workshop = self.workshop(lock)?;
+        if found(beneath::stat(&workshop))?.is_none() {
+            return Ok(());
+        }
+        let bin = self.bin(None)?;
+        bin.take(lock, &workshop)?;
+        // What can't be deleted now goes with the next night.
+        bin.empty(stop)?;
         Ok(())
     }
 

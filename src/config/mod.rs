@@ -5,6 +5,7 @@
 //!
 //! It must never touch the volume: a bad config leaves everything as it was. Only [`load`] does any I/O.
 
+mod address;
 mod alerts;
 mod caches;
 pub mod policy;

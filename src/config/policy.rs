@@ -2,6 +2,7 @@
 //!
 //! It must never be half there: a [`Policy`] exists only when every line of the config made sense.
 
+pub use super::address::Address;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
@@ -137,6 +138,8 @@ pub struct Repo {
     pub name: String,
     /// The persistent checkout.
     pub place: Inside,
+    /// Where it is cloned and fetched from; none leaves that to the checkout's own `origin`.
+    pub url: Option<Address>,
     /// How long to wait for the lock.
     pub lock_wait: Duration,
     /// What becomes of its worktrees.

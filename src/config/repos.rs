@@ -1,8 +1,9 @@
 //! `repos`: each with a name, a folder of its own, and its settings over the defaults.
 //!
-//! It must never let two repos share a lock file: they would wait for each other, or worse, not know of each other.
+//! It must never let two repos share a lock file: they would wait for each other, or worse, not know of each other;
+//! nor tell what stands in a `url`, which may be a secret.
 
-use super::policy::Repo;
+use super::policy::{Address, Repo};
 use super::problem::{KeyPath, Notes};
 use super::raw;
 use super::resolve::{Places, is_name};
@@ -31,9 +32,10 @@ pub(super) fn repos(typed: &raw::Config, root: &Arc<Path>, places: &mut Places, 
         layers.check_rescue(&at, notes);
         let name = name(repo.name.as_deref(), &at.key("name"), &mut locks, notes);
         let place = places.take(repo.path.as_deref(), "acme__shop", root, &at.key("path"), notes);
+        let url = repo.url.as_deref().and_then(|typed| Address::new(typed).map_err(|wrong| notes.add(&at.key("url"), wrong)).ok());
         let Some((name, place)) = name.zip(place) else { continue };
-        let worktrees = layers.worktrees(&place);
-        resolved.push(Repo { name, place, lock_wait: layers.lock_wait(), worktrees, gc: layers.gc(), busy_probe: layers.busy_probe() });
+        let (worktrees, gc) = (layers.worktrees(&place), layers.gc());
+        resolved.push(Repo { name, place, url, lock_wait: layers.lock_wait(), worktrees, gc, busy_probe: layers.busy_probe() });
     }
     resolved
 }

@@ -11,11 +11,32 @@ use crate::inside::Inside;
 use globset::{GlobBuilder, escape};
 use std::path::Path;
 
-/// The layouts of `worktrees.md` that can be told from the volume's root alone; `custom` stands for `roots` only.
-const PRESETS: [(&str, &[&str]); 4] = [
+/// The layouts of `worktrees.md`, each where its runner is told to work on the volume, and where it works by itself when the volume is the
+/// agents' home; `custom` stands for `roots` only. Superset names folders by branches, which have slashes.
+const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
+    ("t3", &["worktrees/<repo-basename>/*", ".t3/worktrees/<repo-basename>/*"]),
     ("claude", &["<repo>/.claude/worktrees/*"]),
-    ("codex", &["worktrees/*/<repo-basename>"]),
+    ("codex", &["worktrees/*/<repo-basename>", ".codex/worktrees/*/<repo-basename>"]),
+    ("cursor", &["worktrees/<repo-basename>/*", ".cursor/worktrees/<repo-basename>/*"]),
+    ("grok", &["worktrees/<repo-basename>/*"]),
+    (
+        "vibe-kanban",
+        &["worktrees/*/<repo-basename>", "vibe-kanban/worktrees/*/<repo-basename>", ".vibe-kanban/worktrees/*/<repo-basename>"],
+    ),
+    (
+        "superset",
+        &[
+            "worktrees/<repo-basename>/*",
+            "worktrees/<repo-basename>/*/*",
+            "worktrees/<repo-basename>/*/*/*",
+            ".superset/worktrees/<repo-basename>/*",
+            ".superset/worktrees/<repo-basename>/*/*",
+            ".superset/worktrees/<repo-basename>/*/*/*",
+        ],
+    ),
+    ("conductor", &["workspaces/<repo-basename>/*", "conductor/workspaces/<repo-basename>/*"]),
+    ("crystal", &["<repo>/worktrees/*"]),
     ("custom", &[]),
 ];
 

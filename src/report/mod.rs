@@ -16,6 +16,7 @@ pub mod text;
 pub mod totals;
 pub mod troubles;
 pub mod words;
+pub mod worktrees;
 
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::{CacheKind, UsedFrom};

@@ -100,10 +100,7 @@ impl Bringing<'_> {
         let place = self.place(wanted.as_deref().unwrap_or(&self.saved.manifest.path.0))?;
         self.prove_free(&place)?;
         let (head, notes) = self.head(git)?;
-        let name = self.found.repo.name.replace('/', "__");
-        let workshop =
-            self.policy.volume.state.join(format!("restoring-{name}")).map_err(|error| RescuesError::Target(error.to_string()))?;
-        let registration = Registration { head: &head, log: &self.log(now), workshop: &workshop };
+        let registration = Registration { head: &head, log: &self.log(now) };
         let restored = self.restore.worktree(self.saved, &place, &registration)?;
         Ok(Back { id: self.found.id(), place: place.path(), restored, notes })
     }
@@ -176,22 +173,9 @@ impl Bringing<'_> {
         }
     }
 
-    /// Whether the main checkout or a worktree has the branch, or will have it again when its rebase ends.
+    /// Whether somebody has the branch. Unknown is taken.
     fn is_out(&self, branch: &str) -> bool {
-        let git_dir = self.restore.shadow.git_dir();
-        // Unknown is taken.
-        let Ok(admins) = survey::repo::admins(git_dir) else { return true };
-        let names = ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"];
-        let files = admins.iter().chain([git_dir]).flat_map(|admin| names.iter().filter_map(|name| admin.join(name).ok()));
-        let mut texts = files.map(|file| found(beneath::read(&file, 64 << 10)));
-        texts.any(|text| {
-            text.map_or(true, |text| {
-                text.is_some_and(|text| {
-                    let text = text.trim_ascii();
-                    text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes()
-                })
-            })
-        })
+        survey::repo::holder(self.restore.shadow.git_dir(), branch).map_or(true, |holder| holder.is_some())
     }
 
     /// A reflog through which the commits that only this tree reached can be had again: `git reflog` shows them.

@@ -54,9 +54,9 @@ pub(super) fn prove(git_dir: &Inside) -> Result<Proven, Refusal> {
             }
             Some(_) if name.is_empty() => Err(Refusal::Odd(format!("`{git_dir}` is no folder; name the main checkout, not a worktree"))),
             Some(_) => Err(odd(name, if wanted == FileType::Directory { "is no folder" } else { "is no regular file" })),
-            None if needed => {
-                Err(Refusal::Odd(format!("`{place}` is missing: this is no git checkout; clone it, or take it out of the config")))
-            }
+            None if needed => Err(Refusal::Odd(format!(
+                "`{place}` is missing: this is no git checkout; `treewarden enroll` clones it, or take it out of the config"
+            ))),
             None => Ok(()),
         }
     };

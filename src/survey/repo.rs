@@ -14,10 +14,13 @@ use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
 use rustix::io::Errno;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How Superset calls a tree that it is about to delete.
+const RUNNERS_TRASH: &str = ".superset-delete-";
 
 /// What a look at a repo needs to know.
 pub struct Context<'a> {
@@ -123,6 +126,45 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, around: around.missing, busy })
 }
 
+/// Looks at one worktree, whatever its age; `clock` is the file server's.
+///
+/// # Errors
+/// As [`survey`].
+pub fn one(
+    shadow: &Shadow,
+    policy: &policy::Repo,
+    admin: &Inside,
+    around: &Around,
+    (clock, stale_lock): (DateTime<Utc>, TimeDelta),
+    stop: &Stop,
+) -> Result<Worktree, Refusal> {
+    let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
+    let repo =
+        shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message())))?;
+    let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
+    let look_before = DateTime::<Utc>::MAX_UTC;
+    let made_again = &policy.worktrees.made_again;
+    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, made_again, stashed, stop };
+    Ok(worktree::survey(&context, &mut Upstream::of(&repo, stop), admin))
+}
+
+/// The git dir or admin folder of whoever has the branch, or will have it again when its rebase ends.
+///
+/// # Errors
+/// Somebody's HEAD can't be read.
+pub fn holder(git_dir: &Inside, branch: &str) -> io::Result<Option<Inside>> {
+    for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
+        for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
+            let text = found(beneath::read(&folder.join(name).map_err(io::Error::other)?, 64 << 10))?.unwrap_or_default();
+            let text = text.trim_ascii();
+            if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
+                return Ok(Some(folder));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// What these repos borrow. Of one that can't be read, or isn't there at all, nobody can tell: it may be there again tomorrow.
 pub fn lent(repos: &[policy::Repo]) -> Lent {
     let mut lent = Lent::default();
@@ -195,18 +237,37 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<Stri
 
 /// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.
 fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[Worktree]) -> Vec<Stray> {
+    let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
     let known: HashSet<&Path> = known.iter().map(|tree| tree.path.as_path()).collect();
-    let mut strays: Vec<Stray> = policy
-        .worktrees
-        .roots
-        .iter()
-        .flat_map(|glob| matches(policy.place.root(), glob))
-        .filter(|path| !known.contains(path.as_path()))
-        .filter_map(|path| stray_kind(git_dir, &path).map(|kind| Stray { path, kind }))
-        .collect();
-    strays.sort_by(|a, b| a.path.cmp(&b.path));
-    strays.dedup_by(|a, b| a.path == b.path);
-    strays
+    // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any folder.
+    let inside = |path: &Path| path.ancestors().any(|above| known.contains(above) && places.contains(above));
+    // A folder in whose depth one stands is a part of a branch's name.
+    let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
+    let trashed = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(RUNNERS_TRASH.as_bytes()));
+    let places = places.iter().filter(|path| !inside(path) && !trashed(path));
+    let strays = places.filter_map(|path| stray_kind(git_dir, path).map(|kind| Stray { path: path.clone(), kind }));
+    outermost(strays.filter(|stray| is_tree(stray.kind) || !around(&stray.path)).collect())
+}
+
+/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is that tree's, but a lost tree in a plain
+/// folder is what there is to tell of the folder.
+fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
+    let trees: Vec<PathBuf> = strays.iter().filter(|stray| is_tree(stray.kind)).map(|stray| stray.path.clone()).collect();
+    let mut plain: Vec<PathBuf> = Vec::new();
+    let kept = strays.into_iter().filter(|stray| {
+        let inside = |above: &PathBuf| stray.path != *above && stray.path.starts_with(above);
+        let told = !is_tree(stray.kind) && trees.iter().any(|tree| tree.starts_with(&stray.path));
+        let keep = !told && !trees.iter().any(inside) && !plain.iter().any(inside);
+        if keep && !is_tree(stray.kind) {
+            plain.push(stray.path.clone());
+        }
+        keep
+    });
+    kept.collect()
+}
+
+fn is_tree(kind: StrayKind) -> bool {
+    matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
 }
 
 /// Folders below `root` that the glob matches, no deeper than it is long.

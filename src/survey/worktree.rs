@@ -111,7 +111,11 @@ pub fn tree_of(admin: &Inside) -> io::Result<Option<Inside>> {
     Ok(not_ours(&place, admin)?.is_none().then_some(place))
 }
 
-fn place(admin: &Inside) -> io::Result<PathBuf> {
+/// Where the registration says that the tree stands.
+///
+/// # Errors
+/// It can't be read, or makes no sense.
+pub fn place(admin: &Inside) -> io::Result<PathBuf> {
     stands_at(admin, &line(admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)
 }
 

@@ -164,7 +164,7 @@ repos:
         (Age::After(2 * DAY), Age::After(3 * DAY), Age::After(30 * DAY))
     );
     assert_eq!(a.worktrees.roots, ["a/.claude/worktrees/*", "trees/a/*"]);
-    assert_eq!(b.worktrees.roots, ["worktrees/*/b", "trees/b/*"]);
+    assert_eq!(b.worktrees.roots, ["worktrees/*/b", ".codex/worktrees/*/b", "trees/b/*"]);
     assert_eq!(c.worktrees.roots, ["src/c/.claude/worktrees/*"]);
     assert_eq!([a.gc, b.gc, c.gc], [GcStrategy::Auto, GcStrategy::Off, GcStrategy::Auto]);
     assert_eq!([a.busy_probe.len(), b.busy_probe.len(), c.busy_probe.len()], [2, 0, 2]);
@@ -243,7 +243,7 @@ c.yaml:9: run.repos_in_parallel: `0` is not between 1 and 1024; write a number s
 c.yaml:10: run.io_threads: stands more than once; keep one
 c.yaml:10: run.io_threads: `-1` is no count; write a whole number such as 4
 c.yaml:13: defaults.worktrees.landed: `0s` would take a worktree the moment it is made; write a time such as 30d or 12h, or never
-c.yaml:13: defaults.worktrees.presets[0]: `afkk` is unknown; write one of afk, claude, codex, custom, and give any other layout as a glob in roots
+c.yaml:13: defaults.worktrees.presets[0]: `afkk` is unknown; write one of afk, t3, claude, codex, cursor, grok, vibe-kanban, superset, conductor, crystal, custom, and give any other layout as a glob in roots
 c.yaml:13: defaults.worktrees.roots[0]: `../x` holds `..`; write the glob from the volume's root
 c.yaml:14: defaults.gc.strategy: `fast` is unknown; write one of auto, git-gc, off
 c.yaml:15: defaults.busy_probe: found text; write a list, as in [a, b]

@@ -10,6 +10,7 @@ mod confined;
 mod contention;
 mod cronjobs;
 mod dry_run;
+mod enroll;
 mod env;
 mod eviction;
 mod exec;
@@ -25,6 +26,8 @@ mod hostile;
 mod in_use;
 #[cfg(target_arch = "x86_64")]
 mod kills;
+#[cfg(target_arch = "x86_64")]
+mod kills_of_commands;
 mod lenders;
 mod locks;
 mod many_nights;
@@ -35,9 +38,11 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod runners;
 mod signals;
 mod state_files;
 mod support;
 mod taking_part;
 mod tidy;
 mod verdicts;
+mod worktree_command;

@@ -175,7 +175,7 @@ fn a_nasty_tree_comes_back_as_it_was() {
     let registered = shop.registered();
     assert_eq!(registered.get("worktrees/acme__shop/work").map(String::as_str), Some("work"), "{registered:?}");
     assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
-    assert!(!world.at(".treewarden/restoring-acme__shop").exists());
+    assert!(!world.at(".treewarden/making-acme__shop").exists());
     // And the next night takes it for what it is: somebody's work.
     same("fates", &world.fates(&world.night()), &map(&[("acme/shop worktrees/acme__shop/work", "keep recent")]));
 }

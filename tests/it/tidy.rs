@@ -24,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 6] = [
 const HOMES: [(&str, &[&str]); 7] = [
     ("Command::new", &["agent/exec.rs", "git.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
-    ("renameat", &["apply/trash.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/reflogs.rs", "durable.rs"]),
+    ("renameat", &["apply/trash.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs", "durable.rs"]),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),

@@ -174,6 +174,13 @@ impl World {
         Running::start(self.command(env!("CARGO_BIN_EXE_treewarden"), arguments))
     }
 
+    /// Starts the program with more of an environment, as its caller may have one.
+    pub(crate) fn start_as(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Running {
+        let mut command = self.command(env!("CARGO_BIN_EXE_treewarden"), arguments);
+        command.envs(environment.iter().copied());
+        Running::start(command)
+    }
+
     /// Starts another program beside this volume.
     pub(crate) fn start_program(&self, program: &str, arguments: &[&str]) -> Running {
         Running::start(self.command(program, arguments))

@@ -343,6 +343,8 @@ impl Sweep {
                 () if data.is_file() && entry.path().iter().any(|part| part == "logs") => {
                     format!("{} lines", snapshot::read(entry.path()).split(|b| *b == b'\n').count())
                 }
+                // The last work in a tree that went is what a dead night would have told it: a night that reaped all it had to knows no more.
+                () if entry.path().ends_with(".treewarden/ledger.json") => without_last_work(&snapshot::read(entry.path())),
                 () if data.is_file() => format!("{:o} {:?}", data.mode(), short(&snapshot::read(entry.path()))),
                 () if data.is_symlink() => format!("link to {}", fs::read_link(entry.path()).unwrap().display()),
                 () => format!("{:o}", data.mode()),
@@ -426,6 +428,15 @@ pub(crate) fn sample<T>(items: Vec<T>, size: usize) -> Vec<T> {
         None => (0, (items.len() / size).max(1)),
     };
     items.into_iter().skip(first).step_by(step).collect()
+}
+
+fn without_last_work(ledger: &[u8]) -> String {
+    let mut ledger: serde_json::Value = serde_json::from_slice(ledger).unwrap();
+    for repo in ledger["repos"].as_object_mut().unwrap().values_mut() {
+        let repo = repo.as_object_mut().unwrap();
+        repo.retain(|key, _| key != "at" && key != "worked");
+    }
+    ledger.to_string()
 }
 
 fn short(bytes: &[u8]) -> String {

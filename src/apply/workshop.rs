@@ -1,0 +1,154 @@
+//! The workshop: where a checkout or a worktree is put together, before one rename puts it where it is to stand.
+//!
+//! It is a folder in the state folder, on the same file system, one for each repo: who holds the repo's lock has it alone, and what a killed
+//! holder left there goes to the trash with the next one, be that a command or a night. Half a clone or half a tree must never stand where
+//! somebody looks for a whole one, nor replace anything but an empty folder.
+
+use super::restore::{folders, owner_of};
+use super::trash::{Trash, TrashError};
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use crate::lock::{LockError, LockedRepo, StillHeld};
+use crate::stop::Stop;
+use rustix::fs::{Gid, Uid};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// What is put together: a checkout, or a worktree's files.
+const TREE: &str = "tree";
+/// A worktree's registration.
+const ADMIN: &str = "admin";
+
+/// Something could not be put together, or not be put in place.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkshopError {
+    /// The lock is gone.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// What a dead run left there can't go.
+    #[error(transparent)]
+    Trash(#[from] TrashError),
+    /// The file system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<Errno> for WorkshopError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+/// A repo's workshop, swept.
+pub struct Workshop<'a> {
+    lock: &'a LockedRepo,
+    place: Inside,
+}
+
+impl<'a> Workshop<'a> {
+    /// Has `work` done in the repo's workshop, and sweeps it before and after.
+    ///
+    /// # Errors
+    /// [`WorkshopError`], as what `work` answers.
+    pub fn with<T, E: From<WorkshopError>>(
+        lock: &'a LockedRepo,
+        trash: &Trash,
+        stop: &Stop,
+        work: impl FnOnce(&Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        trash.sweep(lock, stop).map_err(WorkshopError::from)?;
+        let workshop = Self { lock, place: trash.workshop(lock).map_err(WorkshopError::from)? };
+        workshop.folder(Path::new("")).map_err(WorkshopError::from)?;
+        let done = work(&workshop);
+        if let Err(error) = trash.sweep(lock, stop) {
+            tracing::warn!(%error, "a workshop stays; the next command or night in this repo clears it");
+        }
+        done
+    }
+
+    /// The place of what is put together.
+    pub fn tree(&self) -> Inside {
+        self.place.join(TREE).expect("a fixed name stays inside")
+    }
+
+    /// The place of the registration that is put together.
+    pub fn admin(&self) -> Inside {
+        self.place.join(ADMIN).expect("a fixed name stays inside")
+    }
+
+    /// Opens a folder in the workshop, made where it is missing, and nobody else's.
+    ///
+    /// # Errors
+    /// Something else stands there.
+    pub fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        folders(beneath::root(self.place.root())?, &self.place.relative().join(path), None, &|_| 0o700)
+    }
+
+    /// Puts the checkout at `place`.
+    ///
+    /// # Errors
+    /// [`WorkshopError`]: nothing stands there that didn't before.
+    pub fn put_checkout(&self, place: &Inside) -> Result<(), WorkshopError> {
+        self.lock.still_held()?;
+        let to = stands_in(place, None)?;
+        self.put_tree(&to, place)?;
+        Ok(rustix::fs::fsync(to)?)
+    }
+
+    /// Puts the worktree at `place`, registered as `id` in `git_dir`: first the registration, then the tree.
+    ///
+    /// # Errors
+    /// [`WorkshopError`]: there is no new worktree, and no half of one.
+    pub fn put_worktree(&self, git_dir: &Inside, id: &str, place: &Inside) -> Result<(), WorkshopError> {
+        self.lock.still_held()?;
+        let owner = owner_of(git_dir)?;
+        let registry = folders(beneath::dir(git_dir)?, Path::new("worktrees"), owner, &|_| 0o755)?;
+        let to = stands_in(place, owner)?;
+        let workshop = self.folder(Path::new(""))?;
+        rustix::fs::renameat(&workshop, ADMIN, &registry, id)?;
+        if let Err(error) = self.put_tree(&to, place) {
+            rustix::fs::renameat(&registry, id, &workshop, ADMIN)?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// A folder's rename replaces nothing but an empty folder.
+    fn put_tree(&self, to: impl AsFd, place: &Inside) -> Result<(), WorkshopError> {
+        let name = place.relative().file_name().unwrap_or_default();
+        match rustix::fs::renameat(self.folder(Path::new(""))?, TREE, to, name) {
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Err(io::Error::other("something stands there").into()),
+            moved => Ok(moved?),
+        }
+    }
+}
+
+type Owner = Option<(Uid, Gid)>;
+
+/// The folder that is to hold `place`, made where it is missing.
+fn stands_in(place: &Inside, owner: Owner) -> io::Result<OwnedFd> {
+    let root = beneath::root(place.root())?;
+    match place.relative().parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => folders(root, parent, owner, &|_| 0o755),
+        None => Ok(root),
+    }
+}
+
+/// A name in the registry of `git_dir` that nobody has: the tree's own, with a number where that one is taken.
+///
+/// # Errors
+/// The registry can't be read.
+pub fn free_id(git_dir: &Inside, place: &Inside) -> io::Result<String> {
+    let name = place.relative().file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
+    for number in 0.. {
+        let id = if number == 0 { name.clone() } else { format!("{name}{number}") };
+        let taken = git_dir.join("worktrees").and_then(|admins| admins.join(&id)).map_err(io::Error::other)?;
+        if found(beneath::stat(&taken))?.is_none() {
+            return Ok(id);
+        }
+    }
+    unreachable!("the loop returns")
+}

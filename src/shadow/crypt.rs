@@ -1,0 +1,159 @@
+//! Whether a repo is a git-crypt repo: its files are plain in a checkout and encrypted in the store, by a filter.
+//!
+//! Nobody may edit such files from a worktree: without the key and the filter, which the shadow never has, plain text would be committed.
+//! Enrolling asks here, and so does every night, for a repo may become one later. It must never run the filter, and never take a repo for a
+//! plain one because a folder of attributes is nested deep.
+
+use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
+use crate::beneath::{self, found};
+use crate::stop::Stop;
+use git2::{ObjectType, Oid, Repository};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// The contract's words, and the remedy.
+pub(super) const WORDS: &str = "encrypted files must not be edited from a worktree; take the repo out of the config";
+/// How an encrypted blob begins.
+const HEADER: &[u8] = b"\0GITCRYPT\0";
+/// The filter and the diff driver of git-crypt; those of other keys than the first have the key's name behind a dash.
+const DRIVERS: [&str; 2] = ["filter=git-crypt", "diff=git-crypt"];
+/// Git reads no file of attributes that is larger.
+const ATTRIBUTES_CAP: u64 = 100 << 20;
+/// Distinct folders in the commits that are looked at; an honest repo has fewer.
+const MOST_FOLDERS: usize = 2_000_000;
+
+/// A key of the repo's own config, in lower case.
+pub(super) fn is_key(key: &str) -> bool {
+    ["filter.git-crypt", "diff.git-crypt"].iter().any(|driver| key.starts_with(driver))
+}
+
+/// A git-crypt repo is refused.
+///
+/// Its signs are git-crypt's own folder in the git dir, and its drivers in the git dir's attributes or those of any folder of the commits that
+/// matter: the main checkout's, the upstream's default branch's, the worktrees', and `also`. What can't be read shows no sign; it is the
+/// survey's to complain of.
+pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(), Refusal> {
+    let refuse = |what: String| Err(Refusal::Odd(format!("{what}, so this is a git-crypt repo: {WORDS}")));
+    let git_dir = shadow.git_dir();
+    let key = at(git_dir, "git-crypt");
+    if found(beneath::stat(&key)).map_err(unreadable(&key.to_string()))?.is_some() {
+        return refuse(format!("`{key}` is there"));
+    }
+    let own = at(git_dir, "info/attributes");
+    if beneath::read(&own, CONFIG_CAP).is_ok_and(|text| names_driver(&text)) {
+        return refuse(format!("`{own}` names its filter"));
+    }
+    let Ok(repo) = shadow.open() else { return Ok(()) };
+    let mut seen = HashSet::new();
+    for commit in heads(shadow, &repo).into_iter().chain(also) {
+        let found = in_commit(&repo, commit, &mut seen, stop);
+        if let Some(path) = found {
+            return refuse(format!("`{}` names its filter in commit {commit:.10}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+fn heads(shadow: &Shadow, repo: &Repository) -> Vec<Oid> {
+    let named = ["HEAD", "refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master"];
+    let mut heads: Vec<Oid> = named.iter().filter_map(|name| commit_of(repo, name)).collect();
+    let trees = at(shadow.git_dir(), "worktrees");
+    for entry in std::fs::read_dir(trees.path()).into_iter().flatten().flatten() {
+        let head = trees.join(entry.file_name()).and_then(|admin| admin.join("HEAD"));
+        let text = head.ok().and_then(|head| beneath::read(&head, SMALL).ok()).and_then(|text| String::from_utf8(text).ok());
+        heads.extend(text.and_then(|text| match text.trim_end().strip_prefix("ref: ") {
+            Some(branch) => commit_of(repo, branch),
+            None => Oid::from_str(text.trim_end()).ok(),
+        }));
+    }
+    heads
+}
+
+fn commit_of(repo: &Repository, name: &str) -> Option<Oid> {
+    Some(repo.find_reference(name).ok()?.peel_to_commit().ok()?.id())
+}
+
+/// The file of attributes in a commit that names the drivers. Folders that were seen in another commit are not looked at again.
+fn in_commit(repo: &Repository, commit: Oid, seen: &mut HashSet<Oid>, stop: &Stop) -> Option<PathBuf> {
+    let tree = repo.find_commit(commit).ok()?.tree_id();
+    let mut folders = vec![(PathBuf::new(), tree)];
+    while let Some((path, tree)) = folders.pop() {
+        if !seen.insert(tree) {
+            continue;
+        }
+        if seen.len() > MOST_FOLDERS || stop.reached().is_some() {
+            return None;
+        }
+        let Ok(tree) = repo.find_tree(tree) else { continue };
+        for entry in &tree {
+            let name = || String::from_utf8_lossy(entry.name_bytes()).into_owned();
+            match entry.kind() {
+                Some(ObjectType::Tree) => folders.push((path.join(name()), entry.id())),
+                Some(ObjectType::Blob) if entry.name_bytes() == b".gitattributes" && attributes(repo, entry.id()) => {
+                    return Some(path.join(name()));
+                }
+                _ => {}
+            }
+        }
+    }
+    None
+}
+
+fn attributes(repo: &Repository, blob: Oid) -> bool {
+    let small = repo.odb().and_then(|odb| odb.read_header(blob)).is_ok_and(|(size, _)| size as u64 <= ATTRIBUTES_CAP);
+    small && repo.find_blob(blob).is_ok_and(|blob| names_driver(blob.content()))
+}
+
+/// Whether a line gives a driver of git-crypt to a pattern, or to a macro.
+fn names_driver(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let mut attributes = lines.flat_map(|line| line.split_whitespace().skip(1));
+    attributes.any(|attribute| DRIVERS.iter().any(|driver| attribute.starts_with(driver)))
+}
+
+/// A file below `top` that was checked out as it is stored, and is encrypted. `top` must be a folder of ours.
+///
+/// # Errors
+/// Something can't be read.
+pub fn encrypted_file(top: &Path) -> io::Result<Option<PathBuf>> {
+    let entries = walkdir::WalkDir::new(top).follow_links(false).into_iter();
+    for entry in entries.filter_entry(|entry| entry.depth() != 1 || entry.file_name() != ".git") {
+        let entry = entry?;
+        let mut begin = Vec::new();
+        if entry.file_type().is_file() {
+            File::open(entry.path())?.take(HEADER.len() as u64).read_to_end(&mut begin)?;
+        }
+        if begin == HEADER {
+            return Ok(entry.path().strip_prefix(top).ok().map(Path::to_owned));
+        }
+    }
+    Ok(None)
+}
+
+/// Why a tree with such a file is refused.
+pub fn encrypted(file: &Path) -> String {
+    format!("`{}` is encrypted, so this is a git-crypt repo: {WORDS}", file.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn git_crypts_attributes_are_known() {
+        for yes in [
+            "*.key filter=git-crypt diff=git-crypt\n",
+            "a diff=git-crypt",
+            "# x\n[attr]secret filter=git-crypt-team",
+            "s\tfilter=git-crypt",
+        ] {
+            assert!(names_driver(yes.as_bytes()), "{yes}");
+        }
+        for no in ["", "#* filter=git-crypt", "* filter=lfs", "filter=git-crypt", "* -filter", "* !filter diff=x"] {
+            assert!(!names_driver(no.as_bytes()), "{no}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `treewarden worktree`: the agents' way to a worktree, under the lock that the night takes too.
+//!
+//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the night's own looks, verdicts and rescues. It
+//! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
+
+use crate::apply::repo::StepError;
+use crate::apply::trash::{Trash, TrashError};
+use crate::apply::workshop::WorkshopError;
+use crate::beneath;
+use crate::config::policy::{self, Policy};
+use crate::git::GitError;
+use crate::inside::Inside;
+use crate::lock::{LockError, LockedRepo};
+use crate::run;
+use crate::shadow::Refusal;
+use crate::stop::Stop;
+use crate::survey::repo::Around;
+use crate::volume::VolumeError;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub mod add;
+pub mod list;
+pub mod remove;
+
+/// How long to wait before a busy repo is asked for again: an agent waits for it.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Why a command in a repo did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The volume is not what it should be.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// It is not to be had, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// Time is up.
+    #[error("stopped: {0}; nothing was changed")]
+    Stopped(String),
+    /// The lock is somebody's, or gone.
+    #[error("failed to lock {0}: {1}{hint}", hint = if matches!(**.1, LockError::Busy(_)) { "; wait longer with --wait TIME" } else { "" })]
+    Lock(String, #[source] Box<LockError>),
+    /// The repo is not what it should be.
+    #[error("{0}: {1}")]
+    Repo(String, #[source] Refusal),
+    /// Git failed.
+    #[error("{0}: {1}{2}")]
+    Git(String, #[source] GitError, &'static str),
+    /// What was made could not be put in place.
+    #[error(transparent)]
+    Workshop(#[from] WorkshopError),
+    /// A tree could not go.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The volume can't be read or written.
+    #[error("failed to use the volume: {0}; see `treewarden check`")]
+    Io(#[from] io::Error),
+    /// What an earlier run left in the trash.
+    #[error(transparent)]
+    Trash(#[from] TrashError),
+}
+
+impl WorkError {
+    /// The program's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Volume(_) => 3,
+            Self::Stopped(_) => 4,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn repo(repo: &policy::Repo) -> impl Fn(Refusal) -> Self {
+        |refusal| match refusal {
+            Refusal::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
+            refusal => Self::Repo(repo.name.clone(), refusal),
+        }
+    }
+
+    /// Of what git was to do; `remedy` begins with a semicolon.
+    pub(crate) fn git(what: impl Into<String>, remedy: &'static str) -> impl FnOnce(GitError) -> Self {
+        let what = what.into();
+        move |error| match error {
+            GitError::Ended { why, .. } => Self::Stopped(why),
+            error => Self::Git(what, error, remedy),
+        }
+    }
+}
+
+/// The configured repo of this name.
+///
+/// # Errors
+/// [`WorkError::Usage`] names those that there are.
+pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, WorkError> {
+    policy.repos.iter().find(|repo| repo.name == name).ok_or_else(|| {
+        let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+        WorkError::Usage(format!("the config has no repo `{name}`; it has {}", names.join(", ")))
+    })
+}
+
+/// A repo under its lock.
+pub(crate) struct Locked {
+    pub(crate) lock: LockedRepo,
+    pub(crate) trash: Trash,
+}
+
+impl Locked {
+    /// Takes the lock, waiting for it as long as `wait`, and puts back what a dead run took and did not finish.
+    pub(crate) fn take(
+        policy: &Policy,
+        repo: &policy::Repo,
+        purpose: &str,
+        wait: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Self, WorkError> {
+        let locks = policy.volume.state.path().join("locks");
+        let until = Instant::now() + wait.unwrap_or(repo.lock_wait);
+        let lock = loop {
+            match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, run::now()) {
+                Ok(lock) => break lock,
+                Err(LockError::Busy(_)) if Instant::now() < until && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
+                Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),
+            }
+        };
+        let trash = Trash::of(&policy.volume.state)?;
+        trash.undo(&lock, stop)?;
+        Ok(Self { lock, trash })
+    }
+}
+
+/// What the rest of the volume tells of a repo's trees.
+pub(crate) fn around(policy: &Policy) -> Around {
+    let trashed = crate::apply::trash::taken_from(&policy.volume.state);
+    Around { trashed, reserved: run::reserved(policy), ..Around::default() }
+}
+
+/// Where the worktree `name` of this repo stands: in the first root of its layout that has one folder left open, and there for choice outside
+/// of the checkout, in whose `git status` it would show up.
+pub fn place_of(repo: &policy::Repo, name: &str) -> Option<Inside> {
+    let places = repo.worktrees.roots.iter().filter_map(|root| filled(root, name));
+    let mut places: Vec<Inside> = places.filter_map(|path| Inside::new(repo.place.root(), &path).ok()).collect();
+    places.sort_by_key(|place| place.relative().starts_with(repo.place.relative()));
+    places.into_iter().next()
+}
+
+/// A glob with a name in the place of its one `*`; a character in brackets stands for itself, as the config writes odd ones of the repo's path.
+fn filled(glob: &str, name: &str) -> Option<PathBuf> {
+    let mut open = 0;
+    let mut path = PathBuf::new();
+    for part in glob.split('/') {
+        if part == "*" {
+            open += 1;
+            path.push(name);
+            continue;
+        }
+        let characters: Vec<char> = part.chars().collect();
+        let mut plain = String::new();
+        let mut at = 0;
+        while let Some(&c) = characters.get(at) {
+            match (c, characters.get(at + 1), characters.get(at + 2)) {
+                ('[', Some(&literal), Some(']')) => {
+                    plain.push(literal);
+                    at += 3;
+                }
+                ('*' | '?' | '[' | '{', ..) => return None,
+                _ => {
+                    plain.push(c);
+                    at += 1;
+                }
+            }
+        }
+        path.push(plain);
+    }
+    (open == 1).then_some(path)
+}
+
+/// The registered worktree that `name` means: by its place, else by its folder's or its registration's name, else by its path.
+pub(crate) fn find(repo: &policy::Repo, git_dir: &Inside, name: &str) -> Result<(Inside, PathBuf), WorkError> {
+    let admins = crate::survey::repo::admins(git_dir)?;
+    let trees: Vec<(Inside, PathBuf)> =
+        admins.into_iter().filter_map(|admin| crate::survey::worktree::place(&admin).ok().map(|path| (admin, path))).collect();
+    let own = place_of(repo, name).map(|place| place.path());
+    let exact = |(_, path): &&(Inside, PathBuf)| own.as_ref() == Some(path) || path.as_os_str() == name;
+    if let Some(tree) = trees.iter().find(exact) {
+        return Ok(tree.clone());
+    }
+    let last = |path: Option<&std::ffi::OsStr>| path.is_some_and(|last| last == name);
+    let meant = trees.iter().filter(|(admin, path)| last(path.file_name()) || last(admin.relative().file_name()));
+    let mut meant: Vec<(Inside, PathBuf)> = meant.cloned().collect();
+    match meant.len() {
+        1 => Ok(meant.remove(0)),
+        0 => Err(WorkError::Usage(format!("{} has no worktree `{name}`; `treewarden worktree list {0}` names them", repo.name))),
+        _ => {
+            let paths: Vec<String> = meant.iter().map(|(_, path)| format!("`{}`", path.display())).collect();
+            Err(WorkError::Usage(format!("`{name}` could be any of these, give the path instead: {}", paths.join(", "))))
+        }
+    }
+}
+
+/// Nothing, or an empty folder.
+pub(crate) fn is_free(place: &Inside) -> io::Result<bool> {
+    match beneath::found(beneath::stat(place))? {
+        None => Ok(true),
+        Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory => {
+            Ok(beneath::list(beneath::dir(place)?)?.is_empty())
+        }
+        Some(_) => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_name_fills_a_root_with_one_open_folder() {
+        for (glob, path) in [
+            ("worktrees/acme__shop/*", Some("worktrees/acme__shop/fix")),
+            ("worktrees/*/shop", Some("worktrees/fix/shop")),
+            ("a[*]b/*", Some("a*b/fix")),
+            ("workspaces/*/*", None),
+            ("trees/shop-*", None),
+            ("trees/{a,b}/*", None),
+            ("trees/[ab]/*", None),
+            ("trees/shop", None),
+        ] {
+            assert_eq!(filled(glob, "fix").as_deref(), path.map(Path::new), "{glob}");
+        }
+    }
+}

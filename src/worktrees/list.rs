@@ -1,0 +1,42 @@
+//! `treewarden worktree list`: every worktree, with the verdict that a night would give it now.
+//!
+//! A look, and as such without the lock: an agent may be at work meanwhile. It must never change anything, nor leave out a repo that can't be
+//! read.
+
+use crate::config::policy::{self, Policy};
+use crate::plan::repo::{Only, STALE_LOCK, plan};
+use crate::plan::worktree::shortest;
+use crate::report::worktrees::{Listed, Listing, SCHEMA};
+use crate::report::{Worktree, rows};
+use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
+use crate::survey::repo::Times;
+use crate::worktrees::{WorkError, around, named};
+use crate::{survey, volume};
+use chrono::{DateTime, Utc};
+
+/// The worktrees of a repo, or of all.
+///
+/// # Errors
+/// [`WorkError`]: no such repo, or the volume is not what it should be. A repo that can't be read is among the failures.
+pub fn list(policy: &Policy, repo: Option<&str>, stop: &Stop, now: DateTime<Utc>) -> Result<Listing, WorkError> {
+    let one = repo.map(|name| named(policy, name)).transpose()?;
+    volume::prove(&policy.volume)?;
+    let mut listing = Listing { schema: SCHEMA, worktrees: Vec::new(), failures: Vec::new() };
+    for repo in policy.repos.iter().filter(|repo| one.is_none_or(|one| one.name == repo.name)) {
+        match of(policy, repo, stop, now) {
+            Ok(rows) => listing.worktrees.extend(rows.into_iter().map(|tree| Listed { repo: repo.name.clone(), tree })),
+            Err(refusal) => listing.failures.push(format!("failed to list the worktrees of {}: {refusal}", repo.name)),
+        }
+    }
+    Ok(listing)
+}
+
+fn of(policy: &Policy, repo: &policy::Repo, stop: &Stop, now: DateTime<Utc>) -> Result<Vec<Worktree>, Refusal> {
+    let shadow = Shadow::of(&repo.place, stop)?;
+    let look_before = shortest(&repo.worktrees).and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let times = Times { clock: now, look_before, stale_lock: STALE_LOCK };
+    let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop)?;
+    let plan = plan(&facts, repo, 0, now).only(Only { reap: true, ..Only::NONE });
+    Ok(rows::worktrees(&plan, &facts.strays, now))
+}
