@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod shard;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
@@ -146,6 +147,8 @@ struct Pass {
     /// Stop after this time, as `2h` [default: the config's run.deadline]
     #[arg(long, value_name = "TIME")]
     deadline: Option<units::Time>,
+    #[command(flatten)]
+    shard: shard::Asked,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -232,7 +235,8 @@ fn night(policy: &Policy, pass: &Pass, dry_run: bool) -> Result<u8, Exit> {
     known(policy, "--repo", &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
-    let report = run::run(policy, &Options { dry_run, repos: pass.repo.clone(), only: only(&pass.only) }, &stop, &bar);
+    let options = Options { dry_run, repos: pass.repo.clone(), only: only(&pass.only), shard: pass.shard.shard()? };
+    let report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
     write(&report, pass)?;
     Ok(report.exit_code())
