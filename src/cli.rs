@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{self, RunOutcome, RunReport, history, json, look::Look, text};
+use crate::report::{self, RunOutcome, RunReport, history, json, look::Look, nights, text};
 use crate::rescues::restore::{Wish, restore, told};
 use crate::rescues::{self, RescuesError};
 use crate::run::{self, Options};
@@ -77,7 +77,7 @@ enum Command {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// How many runs, the newest
+        /// How many runs, the newest; the shards of a night count once
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
@@ -305,11 +305,13 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
-    let runs = &history.runs[history.runs.len().saturating_sub(last)..];
+    let nights = nights::nights(history.runs);
+    let nights = &nights[nights.len().saturating_sub(last)..];
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
     }
-    print(&write_as(format, &runs, || history::render(runs, history.skipped, Look::of_stdout())))?;
+    let merged = || nights.iter().filter_map(|night| nights::merged(night)).collect::<Vec<_>>();
+    print(&write_as(format, &nights.concat(), || history::render(&merged(), history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
 

@@ -39,6 +39,7 @@ mod report;
 mod rescue;
 mod rescues;
 mod runners;
+mod shards;
 mod signals;
 mod state_files;
 mod support;
