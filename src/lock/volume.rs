@@ -13,6 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// A shard that waits for the others looks at their locks again and again, and must not pass for a double.
+const OWN_WAIT: Duration = Duration::from_secs(3);
+
 /// Shards that end together write one after the other.
 const JOURNAL: &str = "journal.lock";
 const JOURNAL_WAIT: Duration = Duration::from_mins(2);
@@ -62,12 +65,14 @@ impl LockedVolume {
         if !try_flock(&share, FlockOperation::NonBlockingLockShared).map_err(failed)? {
             return Err(LockError::Busy(read_holder(&share).ok().flatten()));
         }
-        let held = Held::take(&own(locks, shard), &format!("run --shard {shard}"), now)?;
+        let held = Held::wait(&own(locks, shard), &format!("run --shard {shard}"), || now, OWN_WAIT)?;
         // After ours is taken: of two that begin at once, at least one sees the other.
-        match shards(locks)?.into_iter().find(|(other, seen)| other.count() != shard.count() && seen.held) {
-            Some((_, seen)) => Err(LockError::Busy(seen.holder)),
-            None => Ok(Self { held, _share: Some(share) }),
+        for other in all(locks)?.into_iter().filter(|other| other.count() != shard.count()) {
+            if let Seen { held: true, holder, .. } = self::shard(locks, other)? {
+                return Err(LockError::Busy(holder));
+            }
         }
+        Ok(Self { held, _share: Some(share) })
     }
 }
 
@@ -101,12 +106,16 @@ pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
 /// # Errors
 /// [`LockError::Io`].
 pub fn shards(locks: &Path) -> Result<Vec<(Shard, Seen)>, LockError> {
+    all(locks)?.into_iter().map(|it| Ok((it, shard(locks, it)?))).collect()
+}
+
+fn all(locks: &Path) -> Result<Vec<Shard>, LockError> {
     let failed = |cause| LockError::Io { path: locks.to_owned(), cause };
     let Some(entries) = found(std::fs::read_dir(locks)).map_err(failed)? else { return Ok(Vec::new()) };
     let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
     let mut shards: Vec<Shard> = names.map_err(failed)?.iter().filter_map(|name| named(name.to_str()?)).collect();
     shards.sort_by_key(|shard| (shard.count(), shard.index()));
-    shards.into_iter().map(|it| Ok((it, shard(locks, it)?))).collect()
+    Ok(shards)
 }
 
 fn own(locks: &Path, shard: Shard) -> PathBuf {
