@@ -400,6 +400,49 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_that_is_still_to_come_finds_its_bin() {
+        let (top, root, trash) = volume();
+        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
+        [&tree, &admin].map(|place| fs::create_dir_all(place.path().join("work")).unwrap());
+        let bin = trash.bin(Some((&tree, &admin))).unwrap();
+        // Another shard, or a night beside an agent's command, empties the trash now.
+        assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
+        let taken = bin.take(&Free, &tree).unwrap();
+        assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);
+        assert!(taken.path().join("work").exists());
+        bin.take(&Free, &admin).unwrap();
+        assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    /// Nobody is sure to find a bin before its note is written; then no tree may get into it any more.
+    #[test]
+    fn nothing_gets_into_a_bin_that_is_being_deleted() {
+        let (_top, root, trash) = volume();
+        let tree = Inside::new(&root, Path::new("tree")).unwrap();
+        for number in 0..200 {
+            fs::create_dir_all(tree.path()).unwrap();
+            fs::write(tree.path().join("work"), "x").unwrap();
+            let admin = Inside::new(&root, Path::new("admin")).unwrap();
+            fs::create_dir_all(admin.path()).unwrap();
+            let emptier = std::thread::spawn({
+                let trash = Trash { place: trash.place.clone() };
+                move || {
+                    std::thread::sleep(Duration::from_micros(number * 3));
+                    trash.empty(&forever()).map(drop)
+                }
+            });
+            let taken = trash.bin(Some((&tree, &admin))).ok().and_then(|bin| bin.take(&Free, &tree).ok());
+            emptier.join().unwrap().unwrap();
+            let bins = super::bins(&trash.place).unwrap();
+            let stands = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap()));
+            assert_eq!(stands.filter(|place| place.path().join("work").exists()).count(), 1, "{number}: {taken:?}");
+            fs::rename(admin.path(), trash.place.path().join("admin")).unwrap();
+            trash.empty(&forever()).unwrap();
+        }
+    }
+
+    #[test]
     fn a_folder_that_nobody_may_write_to_can_be_taken() {
         // As root it always could.
         let (top, root, trash) = volume();

@@ -28,7 +28,9 @@ impl Asked {
         }
         let Some(count) = told(COUNT)? else { return Ok(None) };
         let index = told(INDEX)?.ok_or_else(|| {
-            usage(format!("{COUNT} is set and {INDEX} is not: run it in an Indexed Job, or say which of the {count} shards this is by --shard"))
+            usage(format!(
+                "{COUNT} is set and {INDEX} is not: run it in an Indexed Job, or say which of the {count} shards this is by --shard"
+            ))
         })?;
         format!("{index}/{count}").parse().map(Some).map_err(|wrong| usage(format!("{INDEX} and {COUNT}: {wrong}")))
     }

@@ -75,7 +75,9 @@ impl FromStr for Shard {
         let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
         let read = |(index, count)| Self::new(number(index)?, number(count)?);
         typed.split_once('/').and_then(read).ok_or_else(|| {
-            format!("`{typed}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)")
+            format!(
+                "`{typed}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)"
+            )
         })
     }
 }

@@ -97,7 +97,10 @@ mod tests {
         assert_eq!(told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]), ["3 shards: 3 in 12"]);
         // The same shard twice, another number of them, a day between: another night.
         assert_eq!(told(&[("0/2", 0, 5), ("1/2", 0, 9), ("0/2", 10, 12), ("1/2", 10, 12)]), ["2 shards: 2 in 9", "2 shards: 2 in 2"]);
-        assert_eq!(told(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]), ["1 of 2 shards: 1 in 5", "1 of 3 shards: 1 in 9", "plain: 1 in 1"]);
+        assert_eq!(
+            told(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]),
+            ["1 of 2 shards: 1 in 5", "1 of 3 shards: 1 in 9", "plain: 1 in 1"]
+        );
         assert_eq!(told(&[("0/2", 0, 5), ("1/2", day, day + 2)]), ["1 of 2 shards: 1 in 5", "1 of 2 shards: 1 in 2"]);
     }
 
