@@ -43,6 +43,7 @@ mod shards;
 mod signals;
 mod state_files;
 mod support;
+mod t3;
 mod taking_part;
 mod tidy;
 mod verdicts;
