@@ -403,7 +403,9 @@ mod tests {
     fn a_tree_that_is_still_to_come_finds_its_bin() {
         let (top, root, trash) = volume();
         let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
-        [&tree, &admin].map(|place| fs::create_dir_all(place.path().join("work")).unwrap());
+        for place in [&tree, &admin] {
+            fs::create_dir_all(place.path().join("work")).unwrap();
+        }
         let bin = trash.bin(Some((&tree, &admin))).unwrap();
         // Another shard, or a night beside an agent's command, empties the trash now.
         assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());

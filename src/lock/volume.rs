@@ -61,9 +61,9 @@ impl LockedVolume {
     pub fn take_shard(locks: &Path, shard: Shard, now: DateTime<Utc>) -> Result<Self, LockError> {
         let path = locks.join(VOLUME);
         let failed = |cause| LockError::Io { path: path.clone(), cause };
-        let share = open_lock(&path, true).map_err(failed)?;
-        if !try_flock(&share, FlockOperation::NonBlockingLockShared).map_err(failed)? {
-            return Err(LockError::Busy(read_holder(&share).ok().flatten()));
+        let part = open_lock(&path, true).map_err(failed)?;
+        if !try_flock(&part, FlockOperation::NonBlockingLockShared).map_err(failed)? {
+            return Err(LockError::Busy(read_holder(&part).ok().flatten()));
         }
         let held = Held::wait(&own(locks, shard), &format!("run --shard {shard}"), || now, OWN_WAIT)?;
         // After ours is taken: of two that begin at once, at least one sees the other.
@@ -72,7 +72,7 @@ impl LockedVolume {
                 return Err(LockError::Busy(holder));
             }
         }
-        Ok(Self { held, _share: Some(share) })
+        Ok(Self { held, _share: Some(part) })
     }
 }
 
