@@ -59,5 +59,6 @@ pub mod shadow;
 pub mod shards;
 pub mod stop;
 pub mod survey;
+pub mod usage;
 pub mod volume;
 pub mod worktrees;

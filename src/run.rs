@@ -22,6 +22,7 @@ use crate::shards::{self, Others};
 use crate::stop::Stop;
 use crate::survey;
 use crate::survey::repo::Around;
+use crate::usage;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
@@ -30,37 +31,14 @@ use std::time::Instant;
 
 mod begin;
 
+pub use begin::Options;
 use begin::{Begun, begin, measure};
-
-/// What the command line asks of a run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Change nothing; tell what would be done.
-    pub dry_run: bool,
-    /// The repos to work on; all when empty.
-    pub repos: Vec<String>,
-    /// The parts of the work.
-    pub only: Only,
-    /// Which of several machines this is; none is the only one.
-    pub shard: Option<Shard>,
-}
-
-impl Options {
-    /// Whether the night ends with this run: it empties the trash and evicts.
-    fn ends_the_night(&self) -> bool {
-        self.shard.is_none_or(Shard::is_last)
-    }
-
-    /// Whether others are to be waited for.
-    fn waits(&self) -> bool {
-        !self.dry_run && self.shard.is_some_and(|shard| shard.is_last() && shard.count() > 1)
-    }
-}
 
 /// A whole night. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let now = now();
     let mut report = blank(policy, options, now);
+    let now = options.as_of.unwrap_or(now);
     let options = &Options { only: Only { evict: options.only.evict && options.ends_the_night(), ..options.only }, ..options.clone() };
     let from_trash = match begin(policy, options, stop, now) {
         Ok(begun) => work(policy, options, begun, now, stop, bar, &mut report),
@@ -178,6 +156,14 @@ fn work(
         if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
             tracing::warn!(%error, "failed to take on ballast; the next night tries again");
         }
+    }
+    if options.usage {
+        bar.set_message("usage");
+        let (used, problems) = io
+            .install(|| usage::usage(policy, stop))
+            .unwrap_or_else(|error| (Vec::new(), vec![format!("failed to list `{}`: {error}", policy.volume.root.display())]));
+        report.usage = used;
+        report.failures.extend(problems);
     }
     let left = tended.iter().flat_map(|tended| &tended.left);
     report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next night tries again")));
@@ -345,6 +331,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
             id: uuid::Uuid::new_v4().to_string(),
             started: now,
             finished: now,
+            as_of: options.as_of,
             dry_run: options.dry_run,
             shard: options.shard.map(|shard| shard.to_string()),
             host: lock::host(),
@@ -363,6 +350,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
         },
         repos: Vec::new(),
         eviction: report::Eviction { reason: left_to(options).unwrap_or_default(), ..report::Eviction::default() },
+        usage: Vec::new(),
         totals: report::Totals::default(),
         alerts: Vec::new(),
         failures: Vec::new(),

@@ -123,7 +123,7 @@ impl Trash {
     /// It can't be made.
     pub fn of(state: &Inside) -> io::Result<Self> {
         let place = state.join("trash").map_err(io::Error::other)?;
-        std::fs::create_dir_all(place.path())?;
+        durable::make_folder(&place.path())?;
         Ok(Self { place })
     }
 
@@ -345,6 +345,7 @@ mod tests {
     fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
         let top = tempfile::tempdir().unwrap();
         let root: Arc<Path> = top.path().into();
+        fs::create_dir(top.path().join("state")).unwrap();
         let trash = Trash::of(&Inside::new(&root, Path::new("state")).unwrap()).unwrap();
         (top, root, trash)
     }

@@ -74,6 +74,7 @@ mod tests {
         let at = |minutes: i64| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes);
         run.run.shard = Some(shard.to_owned()).filter(|shard| !shard.is_empty());
         (run.run.started, run.run.finished) = (at(started), at(finished));
+        (run.run.outcome, run.run.reason) = (RunOutcome::Ok, None);
         run.totals = Totals { reaped: 1, ..Totals::default() };
         run
     }

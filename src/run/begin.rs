@@ -2,17 +2,48 @@
 //!
 //! Ballast goes first where not even a lock could be written. It must never touch anything else before the volume's lock is had.
 
-use super::{Options, locks};
+use super::locks;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
 use crate::lock::{LockError, LockedVolume};
+use crate::plan::repo::Only;
+use crate::plan::shard::Shard;
 use crate::stop::Stop;
 use crate::{survey, volume};
 use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::io;
+
+/// What the command line asks of a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Change nothing; tell what would be done.
+    pub dry_run: bool,
+    /// The repos to work on; all when empty.
+    pub repos: Vec<String>,
+    /// The parts of the work.
+    pub only: Only,
+    /// Tell what would be done at this time; a dry run's alone.
+    pub as_of: Option<DateTime<Utc>>,
+    /// Tell what fills the volume, too: a walk over all of it.
+    pub usage: bool,
+    /// Which of several machines this is; none is the only one.
+    pub shard: Option<Shard>,
+}
+
+impl Options {
+    /// Whether the night ends with this run: it empties the trash and evicts.
+    pub(super) fn ends_the_night(&self) -> bool {
+        self.shard.is_none_or(Shard::is_last)
+    }
+
+    /// Whether others are to be waited for.
+    pub(super) fn waits(&self) -> bool {
+        !self.dry_run && self.shard.is_some_and(|shard| shard.is_last() && shard.count() > 1)
+    }
+}
 
 /// A run that may go ahead.
 pub(super) struct Begun {

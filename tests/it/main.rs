@@ -46,5 +46,6 @@ mod support;
 mod t3;
 mod taking_part;
 mod tidy;
+mod usage;
 mod verdicts;
 mod worktree_command;
