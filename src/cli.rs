@@ -287,12 +287,11 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
     let nights = nights::nights(history.runs);
-    let nights = &nights[nights.len().saturating_sub(last)..];
+    let runs = nights[nights.len().saturating_sub(last)..].concat();
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
     }
-    let merged = || nights.iter().filter_map(|night| nights::merged(night)).collect::<Vec<_>>();
-    print(&write_as(format, &nights.concat(), || history::render(&merged(), history.skipped, Look::of_stdout())))?;
+    print(&write_as(format, &runs, || history::render(&runs, history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
 

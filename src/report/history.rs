@@ -5,6 +5,7 @@
 //! skipped.
 
 use super::look::Look;
+use super::nights::{merged as merged_night, nights};
 use super::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
 use super::totals::how_many;
 use super::trends::{Trends, trends};
@@ -14,6 +15,7 @@ use anstyle::Style;
 
 /// The table, a line of sums, and how many lines of the journal could not be read.
 pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
+    let runs: Vec<RunReport> = nights(runs.to_vec()).iter().filter_map(|night| merged_night(night)).collect();
     let mut page = Page::new(look);
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
@@ -21,8 +23,8 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
         let rows: Vec<Row> = std::iter::once(head()).chain(runs.iter().map(row)).collect();
         page.table(0, &rows);
         page.gap();
-        page.paragraph(0, Span::new(sum(runs), STRONG));
-        for told in trends(runs).iter().flat_map(Trends::told) {
+        page.paragraph(0, Span::new(sum(&runs), STRONG));
+        for told in trends(&runs).iter().flat_map(Trends::told) {
             page.paragraph(0, Span::body(told));
         }
     }
@@ -51,13 +53,12 @@ fn head() -> Row {
 
 fn row(run: &RunReport) -> Row {
     let (outcome, style) = outcome(run);
-    let shards = run.run.shard.as_ref().map(|shards| format!(" ({})", words::plain(shards))).unwrap_or_default();
     let totals = &run.totals;
     let many = |n: u64| if n > 0 { Span::body(words::number(n)).right() } else { Span::new("–", FAINT).right() };
     let freed = if totals.freed_bytes > 0 { Span::body(words::size(totals.freed_bytes)) } else { Span::new("–", FAINT) };
     let cells = vec![
         Span::body(run.run.started.format("%-d %b %H:%M").to_string()).right(),
-        Span::new(format!("{outcome}{shards}"), style),
+        Span::new(outcome, style),
         Span::body(words::took((run.run.finished - run.run.started).as_seconds_f64())).right(),
         freed.right(),
         many(totals.reaped),
@@ -65,7 +66,9 @@ fn row(run: &RunReport) -> Row {
         many(totals.evicted),
         Span::body(level(run)).right(),
     ];
-    Row { cells, notes: in_the_way(run).map(|why| Span::new(why, BODY)).into_iter().collect() }
+    let missing = run.run.shard.as_ref().filter(|shards| shards.contains(" of "));
+    let missing = missing.map(|shards| Span::new(format!("only {shards} told how they ended"), NOTE));
+    Row { cells, notes: in_the_way(run).map(|why| Span::new(why, BODY)).into_iter().chain(missing).collect() }
 }
 
 fn outcome(run: &RunReport) -> (&'static str, Style) {
