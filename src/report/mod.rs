@@ -49,6 +49,9 @@ pub struct RunReport {
     pub alerts: Vec<Alert>,
     /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its remedy.
     pub failures: Vec<String>,
+    /// What could not be told to somebody: a dead Pushgateway, an unset variable. No failure; not in the journal, which is written before.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// The run itself.
@@ -374,6 +377,12 @@ pub struct Alert {
     pub severity: Severity,
     /// One line that a tired person understands.
     pub summary: String,
+    /// The repo, where it is about exactly one.
+    #[serde(default)]
+    pub repo: Option<String>,
+    /// More of it, line by line: the largest units that went, what stood in the way.
+    #[serde(default)]
+    pub details: Vec<String>,
 }
 
 /// How bad an alert is.
