@@ -38,7 +38,9 @@ impl Collector for Family {
 ///
 /// `past` holds the earlier runs, the oldest first; where it isn't known, the metrics that need it are left out.
 pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> String {
-    let mut registry = Registry::with_prefix_and_labels("treewarden", [("volume".into(), volume(policy).into())].into_iter());
+    let labels = [("volume".into(), volume(policy).into())].into_iter();
+    let labels = labels.chain(report.run.shard.iter().map(|shard| ("shard".into(), shard.clone().into())));
+    let mut registry = Registry::with_prefix_and_labels("treewarden", labels);
     let families = [run(report), repos(report), trees(report), level(report), eviction(policy, report), last(policy, report, past)];
     for family in families.into_iter().flatten().filter(|family| !family.samples.is_empty()) {
         registry.register_collector(Box::new(family));
@@ -172,7 +174,9 @@ fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<
     let real = || std::iter::once(report).chain(past.iter().rev()).filter(|run| !run.run.dry_run);
     let when = |so: &dyn Fn(&RunReport) -> bool| real().find(|run| so(run)).map_or(0.0, |run| seconds(run.run.finished));
     let maintained = |name: &str| when(&|run| run.repos.iter().any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained));
-    let repos = policy.repos.iter().map(|repo| (label("repo", &repo.name), maintained(&repo.name)));
+    // A shard speaks for its own repos alone.
+    let ours = |name: &str| report.run.shard.is_none() || report.repos.iter().any(|repo| repo.name == name);
+    let repos = policy.repos.iter().filter(|repo| ours(&repo.name)).map(|repo| (label("repo", &repo.name), maintained(&repo.name)));
     vec![
         one(
             "last_success_timestamp_seconds",

@@ -43,6 +43,7 @@ mod signals;
 mod state_files;
 mod support;
 mod taking_part;
+mod tell;
 mod tidy;
 mod verdicts;
 mod worktree_command;
