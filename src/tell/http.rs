@@ -4,7 +4,6 @@
 //! side answers is not quoted, for it may repeat the address.
 
 use crate::stop::Stop;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -89,14 +88,18 @@ impl Wrong {
     }
 
     fn of(error: &Error) -> Self {
+        if let Some(error) = of_tls(error) {
+            let what = match error {
+                rustls::Error::InvalidCertificate(_) => "its certificate is not trusted here; name its authority with SSL_CERT_FILE",
+                _ => "no secure connection could be made; see that it speaks TLS",
+            };
+            return Self { what: what.to_owned(), may_pass: false };
+        }
         let (what, may_pass) = match error {
             Error::Timeout(_) => (format!("no answer within {} s; see that it is up", TIMEOUT.as_secs()), true),
             Error::HostNotFound => ("its host's name is not known; see that the address is right".to_owned(), true),
-            Error::Io(error) => (of_io(error), true),
-            Error::Rustls(rustls::Error::InvalidCertificate(_)) => {
-                ("its certificate is not trusted here; name its authority with SSL_CERT_FILE".to_owned(), false)
-            }
-            Error::Rustls(_) | Error::Tls(_) => ("no secure connection could be made; see that it speaks TLS".to_owned(), false),
+            // The kind alone: the rest may name the host.
+            Error::Io(error) => (format!("{}; see that it is up", error.kind()), true),
             Error::Protocol(_) => ("it doesn't speak HTTP; see that the address is right".to_owned(), true),
             Error::BadUri(_) | Error::Http(_) => ("its address is none; write one as in http://host:9091".to_owned(), false),
             Error::ConnectProxyFailed(_) | Error::InvalidProxyUrl => {
@@ -112,11 +115,11 @@ impl Wrong {
     }
 }
 
-/// The kind alone: TLS wraps its own errors in one of these, and they may name the host.
-fn of_io(error: &io::Error) -> String {
-    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    if let Some(rustls::Error::InvalidCertificate(_)) = tls {
-        return "its certificate is not trusted here; name its authority with SSL_CERT_FILE".to_owned();
+/// What TLS finds wrong while data flows comes as an I/O error.
+fn of_tls(error: &Error) -> Option<&rustls::Error> {
+    match error {
+        Error::Rustls(error) => Some(error),
+        Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
     }
-    format!("{}; see that it is up", error.kind())
 }

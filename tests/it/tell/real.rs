@@ -2,7 +2,7 @@
 //!
 //! `.ci/run` unpacks them; nothing of them is installed, and none outlives its test.
 
-use super::{told, with_alerts};
+use super::{Listener, failing, told, with_alerts};
 use crate::report::nights;
 use crate::support::{Running, World, until};
 use serde_json::Value;
@@ -159,4 +159,51 @@ fn alertmanager_has_the_alerts_until_the_next_night_should_have_told() {
         (ends - report.run.finished).num_minutes(),
         26 * 60 - 1 + i64::from((ends - report.run.finished).num_seconds() == 26 * 3600)
     );
+}
+
+/// Answers each POST with 200, and writes what it heard into a file.
+const SECURE: &str = "
+import http.server, ssl, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        open('heard', 'ab').write(self.rfile.read(int(self.headers['Content-Length'])))
+        self.send_response(200); self.end_headers()
+    do_GET = lambda self: (self.send_response(200), self.end_headers())
+server = http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), Handler)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('leaf.pem', 'leaf.key')
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+";
+
+/// An authority of our own, and a certificate by it for this machine.
+const CERTIFICATES: &str = "
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ours -keyout ca.key -out ca.pem
+openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=leaf -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+    -CA ca.pem -CAkey ca.key -keyout leaf.key -out leaf.pem
+";
+
+#[test]
+#[ignore = "needs openssl and python3"]
+fn a_secure_address_is_called_when_its_authority_is_trusted() {
+    let world = failing();
+    assert_eq!(world.program("sh", &["-euc", CERTIFICATES]).code, 0);
+    let port = port();
+    let _server = world.start_program("python3", &["-c", SECURE, &port.to_string()]);
+    until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    world.set("alerts", "webhook: {url_env: HOOK}");
+    let address = format!("https://127.0.0.1:{port}/SECRET");
+    let hook = ("HOOK", address.as_str());
+    let stranger = world.start_as(&[hook, ("RUST_LOG", "trace")], &["run"]).end();
+    assert!(stranger.err.contains("its certificate is not trusted here; name its authority with SSL_CERT_FILE; "), "{stranger:?}");
+    assert!(!stranger.err.contains("SECRET") && !stranger.out.contains("SECRET") && !world.beside("heard").exists(), "{stranger:?}");
+    let trusting = world.start_as(&[hook, ("SSL_CERT_FILE", "ca.pem")], &["run"]).end();
+    assert_eq!(trusting.err, "");
+    assert!(fs::read_to_string(world.beside("heard")).unwrap().starts_with("{\"text\":\"treewarden on "));
+    // A secret is not sent where nobody speaks TLS.
+    let plain = Listener::answering(&[200]);
+    let address = format!("https{}/SECRET", plain.url().trim_start_matches("http"));
+    let plain_talk = world.start_as(&[("HOOK", address.as_str())], &["run"]).end();
+    assert!(plain_talk.err.contains("alerts.webhook") && !plain_talk.err.contains("SECRET"), "{plain_talk:?}");
+    assert_eq!(plain.heard(), []);
 }
