@@ -52,12 +52,10 @@ fn file(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
 }
 
 fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
+    let url = url_from(typed, at, notes);
+    let format = format(typed.format.as_deref(), &at.key("format"), notes);
     let when = typed.when.as_ref().map(|list| when(list, &at.key("when"), notes));
-    Webhook {
-        url: url_from(typed, at, notes),
-        format: format(typed.format.as_deref(), &at.key("format"), notes),
-        when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()),
-    }
+    Webhook { url, format, when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()) }
 }
 
 fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {

@@ -24,6 +24,8 @@ pub(super) fn send(base: &str, policy: &Policy, report: &RunReport, stop: &Stop)
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     let mut labels = Map::new();
     labels.insert("alertname".to_owned(), alert.name.clone().into());
+    // As with the metrics; other people's alerts may have the same name.
+    labels.insert("job".to_owned(), "treewarden".into());
     labels.insert("severity".to_owned(), severity(alert.severity).into());
     labels.insert("volume".to_owned(), volume(policy).into());
     labels.extend(alert.repo.iter().map(|repo| ("repo".to_owned(), repo.clone().into())));

@@ -41,7 +41,7 @@ pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> 
     let labels = [("volume".into(), volume(policy).into())].into_iter();
     let labels = labels.chain(report.run.shard.iter().map(|shard| ("shard".into(), shard.clone().into())));
     let mut registry = Registry::with_prefix_and_labels("treewarden", labels);
-    let families = [run(report), repos(report), trees(report), level(report), eviction(policy, report), last(policy, report, past)];
+    let families = [run(report), repos(report), trees(report), level(policy, report), eviction(policy, report), last(policy, report, past)];
     for family in families.into_iter().flatten().filter(|family| !family.samples.is_empty()) {
         registry.register_collector(Box::new(family));
     }
@@ -118,6 +118,11 @@ fn repos(report: &RunReport) -> Vec<Family> {
             outcomes.map(|(name, outcome)| (label("outcome", name), with(outcome))),
         ),
         family("repo_lock_wait_seconds", "How long the last run waited for the repo's lock.", waited),
+        one(
+            "prunes_refused",
+            "Repos in which the last run dropped no registration, because too many trees were missing at once.",
+            count(report.repos.iter().filter(|repo| repo.prune.refused.is_some())),
+        ),
     ]
 }
 
@@ -138,8 +143,8 @@ fn trees(report: &RunReport) -> Vec<Family> {
     ]
 }
 
-fn level(report: &RunReport) -> Vec<Family> {
-    let volume = &report.volume;
+fn level(policy: &Policy, report: &RunReport) -> Vec<Family> {
+    let (volume, high) = (&report.volume, policy.eviction.high);
     let of = |resource: &str, share: &dyn Fn(Level) -> Option<f64>| {
         let when = [("before", volume.before), ("after", volume.after)];
         let sample = |(when, level): (&str, Level)| {
@@ -148,11 +153,19 @@ fn level(report: &RunReport) -> Vec<Family> {
         when.map(sample)
     };
     let samples = [of("bytes", &|level| volume.share(level)), of("inodes", &|level| volume.inode_share(level))];
-    vec![family(
-        "volume_used_ratio",
-        "The share of the volume in use before and after the last run, from 0 to 1.",
-        samples.into_iter().flatten().flatten(),
-    )]
+    let high = [("bytes", high.bytes), ("inodes", high.inodes)];
+    vec![
+        family(
+            "volume_used_ratio",
+            "The share of the volume in use before and after the last run, from 0 to 1.",
+            samples.into_iter().flatten().flatten(),
+        ),
+        family(
+            "volume_high_ratio",
+            "The share in use above which a run evicts, as the config has it.",
+            high.map(|(resource, mark)| (label("resource", resource), mark)),
+        ),
+    ]
 }
 
 fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {

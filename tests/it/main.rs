@@ -38,6 +38,7 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod rules;
 mod runners;
 mod signals;
 mod state_files;

@@ -110,11 +110,11 @@ fn the_pushgateway_keeps_no_dead_series_and_loses_none_to_a_refused_run() {
     assert!(of(&other, r#"job="treewarden",repo="acme/api",verdict="keep",volume="/data/ü \"x\"/.."} 1"#) == 1, "{other:#?}");
 
     let first = push("agents", nights::rich());
-    assert_eq!((of(&first, "volume=\"agents\""), of(&first, "marketing-site")), (45, 4), "{first:#?}");
+    assert_eq!((of(&first, "volume=\"agents\""), of(&first, "marketing-site")), (48, 4), "{first:#?}");
     let mut without = nights::rich();
     without.repos.retain(|repo| repo.name != "acme/marketing-site");
     let second = push("agents", without);
-    assert_eq!((of(&second, "volume=\"agents\""), of(&second, "marketing-site")), (41, 0), "{second:#?}");
+    assert_eq!((of(&second, "volume=\"agents\""), of(&second, "marketing-site")), (44, 0), "{second:#?}");
 
     let refused = push("agents", nights::refused());
     let success =
@@ -141,7 +141,7 @@ fn alertmanager_has_the_alerts_until_the_next_night_should_have_told() {
         .iter()
         .map(|alert| {
             let severity = serde_json::to_value(alert.severity).unwrap();
-            let mut labels = serde_json::json!({"alertname": alert.name, "severity": severity, "volume": "/data"});
+            let mut labels = serde_json::json!({"alertname": alert.name, "job": "treewarden", "severity": severity, "volume": "/data"});
             if let Some(repo) = &alert.repo {
                 labels["repo"] = repo.clone().into();
             }
