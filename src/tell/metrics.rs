@@ -34,7 +34,8 @@ impl Collector for Family {
     }
 }
 
-/// A run's metrics in the text format, which OpenMetrics, Prometheus, the Pushgateway and node-exporter read alike.
+/// A run's metrics in the text format, which the Pushgateway, node-exporter and Prometheus read: the end mark and all else that
+/// is new in `OpenMetrics` are comments to them.
 ///
 /// `past` holds the earlier runs, the oldest first; where it isn't known, the metrics that need it are left out.
 pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> String {

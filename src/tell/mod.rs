@@ -31,7 +31,9 @@ pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
     // The deadline is the night's. Once a signal has come, each is tried once.
     let stop = &stop.anew(PATIENCE);
     let notes = at_once(sinks(policy, report, stop));
-    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
     notes
 }
 

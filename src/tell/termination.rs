@@ -29,11 +29,10 @@ fn line(report: &RunReport) -> String {
         RunOutcome::Refused => "refused",
         RunOutcome::Interrupted => "stopped early",
     };
-    let mut line = format!("{outcome}: {} freed", words::size(report.totals.freed_bytes));
-    for alert in &report.alerts {
-        line.push_str(&format!("; {}: {}", alert.name, alert.summary));
-    }
-    cut(words::plain(&line))
+    let head = format!("{outcome}: {} freed", words::size(report.totals.freed_bytes));
+    let alerts = report.alerts.iter().map(|alert| format!("{}: {}", alert.name, alert.summary));
+    let parts: Vec<String> = std::iter::once(head).chain(alerts).collect();
+    cut(words::plain(&parts.join("; ")))
 }
 
 fn cut(mut line: String) -> String {

@@ -3,6 +3,7 @@
 //! `real.rs` has the programs that a cluster runs: Prometheus, Pushgateway, node-exporter, Alertmanager.
 
 mod real;
+mod whole;
 
 use crate::report::{golden, nights};
 use crate::support::World;
@@ -275,7 +276,7 @@ fn who_never_answers_is_given_up() {
 #[test]
 fn after_a_signal_each_is_tried_once() {
     let gateway = Listener::answering(&[500]);
-    let signalled = Stop::after(Duration::from_secs(60), Arc::new(true.into()));
+    let signalled = Stop::after(Duration::from_mins(1), Arc::new(true.into()));
     let began = Instant::now();
     let notes = tell(&policy(&format!("pushgateway: '{}'", gateway.url())), &nights::idle(), &signalled);
     assert_eq!((notes.len(), gateway.heard().len()), (1, 1));
@@ -338,7 +339,7 @@ fn a_secret_address_gets_nowhere() {
 
 #[test]
 fn a_webhook_hears_of_the_nights_it_asked_for() {
-    let hears = |when: &str, format: &str, report: RunReport| {
+    let messages = |when: &str, format: &str, report: RunReport| {
         let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
         let file = folder.path().join("hook");
         fs::write(&file, chat.url()).unwrap();
@@ -359,10 +360,10 @@ fn a_webhook_hears_of_the_nights_it_asked_for() {
         ("rich, all repos well", calm(nights::rich()), [0, 0, 1, 0, 1]),
     ];
     for (name, report, expected) in nights {
-        let heard = ["failed", "shortfall", "evicted", "refused", all].map(|when| hears(when, "slack", report.clone()).len());
-        assert_eq!(heard, expected, "{name}");
+        let counts = ["failed", "shortfall", "evicted", "refused", all].map(|when| messages(when, "slack", report.clone()).len());
+        assert_eq!(counts, expected, "{name}");
     }
-    let heard: Value = serde_json::from_str(&hears(all, "json", nights::disaster())[0].body).unwrap();
+    let heard: Value = serde_json::from_str(&messages(all, "json", nights::disaster())[0].body).unwrap();
     let disaster = with_alerts(nights::disaster());
     assert_eq!(heard["alerts"], serde_json::to_value(&disaster.alerts).unwrap());
     assert_eq!(
@@ -370,7 +371,7 @@ fn a_webhook_hears_of_the_nights_it_asked_for() {
         (&"interrupted".into(), &"/data".into(), &Value::Null)
     );
     for (name, report) in [("chat-rich.txt", nights::rich()), ("chat-disaster.txt", nights::disaster())] {
-        let body: Value = serde_json::from_str(&hears(all, "slack", report)[0].body).unwrap();
+        let body: Value = serde_json::from_str(&messages(all, "slack", report)[0].body).unwrap();
         golden(name, &format!("{}\n", body["text"].as_str().unwrap()));
     }
 }

@@ -16,12 +16,12 @@ pub(super) fn port() -> u16 {
 }
 
 /// What a GET brings; none where nobody answers.
-fn get(url: &str) -> Option<String> {
+pub(super) fn get(url: &str) -> Option<String> {
     let agent: ureq::Agent = ureq::Agent::config_builder().timeout_global(Some(Duration::from_secs(5))).proxy(None).build().into();
     agent.get(url).call().ok()?.body_mut().read_to_string().ok()
 }
 
-fn get_json(url: &str) -> Value {
+pub(super) fn get_json(url: &str) -> Value {
     get(url).and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
@@ -33,19 +33,19 @@ fn samples(scrape: &str) -> Vec<String> {
 }
 
 /// A server of Debian's, started and answering.
-fn serve(world: &World, program: &str, ready: &str, arguments: &[&str]) -> Running {
+pub(super) fn serve(world: &World, program: &str, ready: &str, arguments: &[&str]) -> Running {
     let running = world.start_program(program, arguments);
     until(&format!("{program} answers"), || get(ready).is_some());
     running
 }
 
-fn pushgateway(world: &World) -> (Running, String) {
+pub(super) fn pushgateway(world: &World) -> (Running, String) {
     let url = format!("http://127.0.0.1:{}", port());
     let listen = format!("--web.listen-address={}", url.trim_start_matches("http://"));
     (serve(world, "prometheus-pushgateway", &format!("{url}/-/ready"), &[&listen]), url)
 }
 
-fn alertmanager(world: &World, config: &str) -> (Running, String) {
+pub(super) fn alertmanager(world: &World, config: &str) -> (Running, String) {
     let url = format!("http://127.0.0.1:{}", port());
     fs::write(world.beside("alertmanager.yml"), config).unwrap();
     let listen = format!("--web.listen-address={}", url.trim_start_matches("http://"));
