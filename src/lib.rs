@@ -60,5 +60,6 @@ pub mod shadow;
 pub mod stop;
 pub mod survey;
 pub mod tell;
+pub mod usage;
 pub mod volume;
 pub mod worktrees;

@@ -4,6 +4,7 @@
 //! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
 //! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
 
+mod alert;
 pub mod history;
 pub mod json;
 pub mod locks;
@@ -14,10 +15,13 @@ pub mod rescues;
 pub mod rows;
 pub mod text;
 pub mod totals;
+pub mod trends;
 pub mod troubles;
+pub mod usage;
 pub mod words;
 pub mod worktrees;
 
+pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::{CacheKind, UsedFrom};
 pub use crate::plan::gc::GcAction;
@@ -43,6 +47,9 @@ pub struct RunReport {
     pub repos: Vec<Repo>,
     /// The cache eviction.
     pub eviction: Eviction,
+    /// What fills the volume, biggest first; empty but in what `treewarden report` makes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<usage::Used>,
     /// The sums.
     pub totals: Totals,
     /// What somebody should hear of.
@@ -50,7 +57,7 @@ pub struct RunReport {
     /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its remedy.
     pub failures: Vec<String>,
     /// What could not be told to somebody: a dead Pushgateway, an unset variable. No failure; not in the journal, which is written before.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
@@ -63,6 +70,9 @@ pub struct Run {
     pub started: DateTime<Utc>,
     /// When it ended.
     pub finished: DateTime<Utc>,
+    /// The time that a dry run was made for, with `--as-of`: it told what would go by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<DateTime<Utc>>,
     /// Whether nothing was to be changed: outcomes then say what would be done.
     pub dry_run: bool,
     /// `I/N`.
@@ -366,33 +376,4 @@ pub struct Totals {
     pub evicted: u64,
     /// Failed repos, trees, units and steps.
     pub failures: u64,
-}
-
-/// What somebody should hear of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alert {
-    /// A fixed name: `RunFailed`, `EvictionShortfall`, ...
-    pub name: String,
-    /// How bad it is.
-    pub severity: Severity,
-    /// One line that a tired person understands.
-    pub summary: String,
-    /// The repo, where it is about exactly one.
-    #[serde(default)]
-    pub repo: Option<String>,
-    /// More of it, line by line: the largest units that went, what stood in the way.
-    #[serde(default)]
-    pub details: Vec<String>,
-}
-
-/// How bad an alert is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// To be looked at in the day.
-    Warning,
-    /// To be looked at now.
-    Critical,
 }

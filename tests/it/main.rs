@@ -46,5 +46,6 @@ mod support;
 mod taking_part;
 mod tell;
 mod tidy;
+mod usage;
 mod verdicts;
 mod worktree_command;
