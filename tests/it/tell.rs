@@ -308,6 +308,8 @@ fn a_secret_address_gets_nowhere() {
         format!("https{}/SECRET", nobody.trim_start_matches("http")),
         "http://me:SECRET@SECRET.invalid/SECRET".to_owned(),
         "http://SECRET:SECRET/ SECRET\u{7f}".to_owned(),
+        "http:///SECRET".to_owned(),
+        "http://SECRET:port/".to_owned(),
         "SECRET".to_owned(),
         "ftp://SECRET".to_owned(),
     ];
