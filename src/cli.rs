@@ -8,7 +8,7 @@ use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport, history, json, look::Look, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
-use crate::{check, demo, durable, journal, volume};
+use crate::{check, demo, durable, journal, tell, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -212,10 +212,16 @@ fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     known(policy, "--repo", &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
-    let report = run::run(policy, &options, &stop, &bar);
+    let mut report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
-    write(&report, pass)?;
-    Ok(report.exit_code())
+    // A file has the report before anybody is told of it, and again with what could not be told; a stream takes it once.
+    let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
+    let mut written = if file { write(&report, pass) } else { Ok(()) };
+    report.notes = tell::tell(policy, &report, &stop);
+    if !file || !report.notes.is_empty() {
+        written = write(&report, pass);
+    }
+    written.map(|()| report.exit_code())
 }
 
 /// Whether the config has all these repos.
@@ -242,8 +248,11 @@ fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
 
 /// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
 fn save(path: &Path, text: &str) -> io::Result<()> {
-    let stream = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
-    if stream { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+    if is_stream(path) { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+}
+
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
 /// A reader that has seen enough (`| head`) is no failure.

@@ -69,6 +69,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
         if let Err(error) = journal::append(&file, &report) {
             report.failures.push(error.to_string());
             report.tally(from_gc(&report), from_trash);
+            report.alerts = alert::alerts(&report);
         }
     }
     report
@@ -367,6 +368,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
         totals: report::Totals::default(),
         alerts: Vec::new(),
         failures: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

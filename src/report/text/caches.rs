@@ -4,9 +4,8 @@
 
 use crate::facts::cache::UsedFrom;
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
-use crate::report::totals::how_many;
 use crate::report::troubles::{amount, in_use, missing};
-use crate::report::{RunReport, Unit, UnitOutcome, words};
+use crate::report::{RunReport, Unit, words};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -159,19 +158,9 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
     .into()
 }
 
-/// What stood in the way of more: the plan's obstacles, and units that were used again when their turn came.
+/// What stood in the way of more.
 fn obstacles(page: &mut Page, report: &RunReport) {
-    let mut skipped: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
-    for unit in &report.eviction.units {
-        if let UnitOutcome::Skipped(why) = &unit.outcome {
-            skipped.entry(why).or_default().push(unit);
-        }
-    }
-    let mut rows: Vec<Row> = report.eviction.obstacles.iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
-    rows.extend(skipped.iter().map(|(why, units)| {
-        let many = words::count(how_many(units.iter()), "unit");
-        vec![Span::new(format!("{many} skipped: {why}"), BODY).wrap()].into()
-    }));
+    let rows: Vec<Row> = report.eviction.in_the_way().into_iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
     if !rows.is_empty() {
         page.line(2, &[Span::new("What stays, and why:", FAINT)]);
         page.table(4, &rows);
