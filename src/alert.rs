@@ -3,6 +3,7 @@
 //! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line. It must never quote a
 //! repo's text unescaped.
 
+use crate::plan::shard::Shard;
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
 use crate::report::{Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, Unit, words};
 use std::collections::BTreeMap;
@@ -92,8 +93,12 @@ fn interrupted(report: &RunReport) -> Option<Alert> {
     (report.run.outcome == RunOutcome::Interrupted).then(|| alert("RunInterrupted", Severity::Warning, &summary()))
 }
 
-/// The volume is above its high mark even after the run.
+/// The volume is above its high mark even after the run. What a shard thinks of it that leaves the eviction to another says nothing.
 fn still_high(report: &RunReport) -> Option<Alert> {
+    let shard: Option<Shard> = report.run.shard.as_deref().and_then(|shard| shard.parse().ok());
+    if shard.is_some_and(|shard| !shard.is_last()) {
+        return None;
+    }
     let volume = &report.volume;
     let after = volume.share(volume.after).filter(|&after| volume.high > 0.0 && after > volume.high)?;
     let summary = format!(

@@ -57,6 +57,7 @@ pub mod report;
 pub mod rescues;
 pub mod run;
 pub mod shadow;
+pub mod shards;
 pub mod stop;
 pub mod survey;
 pub mod tell;

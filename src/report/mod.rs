@@ -10,6 +10,7 @@ pub mod json;
 pub mod locks;
 pub mod look;
 mod lossy;
+pub mod nights;
 mod page;
 pub mod rescues;
 pub mod rows;

@@ -146,7 +146,9 @@ impl World {
             of("alerts").trim_start_matches(", "),
         );
         let path = self.beside("treewarden.yaml");
-        fs::write(&path, text).unwrap();
+        // In one step: a program that was just started may be reading it.
+        fs::write(path.with_extension("new"), text).unwrap();
+        fs::rename(path.with_extension("new"), &path).unwrap();
         path
     }
 
