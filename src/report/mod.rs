@@ -5,6 +5,7 @@
 //! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
 
 pub mod history;
+pub mod html;
 pub mod json;
 pub mod locks;
 pub mod look;
