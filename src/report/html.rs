@@ -10,7 +10,7 @@ mod table;
 mod tables;
 
 use super::page::{BAD, GOOD, NOTE};
-use super::text::{freed, need_a_look, occasion};
+use super::text::{freed, need_a_look, occasion, remarks};
 use super::troubles::{Kind, Trouble, merged, troubles};
 use super::{RunReport, history, words};
 use anstyle::Style;
@@ -106,7 +106,7 @@ impl Page {
             looks: need_a_look(looks),
             outcome: Badge { text: outcome.to_owned(), tone: tone(style) },
             occasion: occasion(report),
-            notes: report.run.reason.iter().cloned().collect(),
+            notes: remarks(report),
             more_troubles: more(troubles.len(), ""),
             troubles: troubles.into_iter().take(SHOWN).map(look).collect(),
             levels: Levels::of(report),

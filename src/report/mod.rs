@@ -15,6 +15,7 @@ pub mod rescues;
 pub mod rows;
 pub mod text;
 pub mod totals;
+pub mod trends;
 pub mod troubles;
 pub mod usage;
 pub mod words;

@@ -7,6 +7,7 @@ pub(super) mod caches;
 pub(super) mod level;
 pub(super) mod repos;
 pub(super) mod trees;
+pub(super) mod usage;
 
 use super::look::Look;
 use super::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
@@ -23,6 +24,7 @@ pub fn render(report: &RunReport, look: Look) -> String {
     if is_idle(report, &troubles) {
         level::write(&mut page, report, true);
         quiet(&mut page, report);
+        usage::write(&mut page, report);
         return page.finish();
     }
     level::write(&mut page, report, false);
@@ -31,6 +33,7 @@ pub fn render(report: &RunReport, look: Look) -> String {
     trees::kept(&mut page, report);
     leftovers(&mut page, report);
     caches::write(&mut page, report);
+    usage::write(&mut page, report);
     to_look_at(&mut page, &troubles);
     page.finish()
 }
@@ -40,8 +43,8 @@ fn headline(page: &mut Page, report: &RunReport, looks: u64) {
     let tail = need_a_look(looks).map_or(String::new(), |said| format!(" {said}."));
     page.line(0, &[Span::new(freed(report, looks), STRONG), Span::new(tail, BAD)]);
     page.paragraph(0, Span::new(occasion(report), FAINT));
-    if let Some(reason) = &report.run.reason {
-        page.paragraph(0, Span::new(reason, NOTE));
+    for remark in remarks(report) {
+        page.paragraph(0, Span::new(remark, NOTE));
     }
 }
 
@@ -71,6 +74,15 @@ pub(super) fn freed(report: &RunReport, looks: u64) -> String {
         0 => format!("{start} nothing on {root}{}", level::change(report)),
         bytes => format!("{start} {} on {root}{}", words::size(bytes), level::change(report)),
     }
+}
+
+/// For what time it was made, and why it was refused or interrupted.
+pub(super) fn remarks(report: &RunReport) -> Vec<String> {
+    let as_of = report.run.as_of.map(|time| {
+        let time = time.format("%a %-d %b %Y, %H:%M UTC");
+        format!("What would go by {time} if nobody works until then and the volume grows no more.")
+    });
+    as_of.into_iter().chain(report.run.reason.clone()).collect()
 }
 
 /// `Sat 21 Nov 2026, 03:00 UTC, 12 min, on treewarden-29121-x7`.

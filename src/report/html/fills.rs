@@ -3,10 +3,9 @@
 //! Pure. It must never leave out a part without saying how much the rest is.
 
 use super::place;
+use crate::report::text::usage::{bytes, called, groups, made_of, made_of_shared};
 use crate::report::usage::{Part, Used};
 use crate::report::{RunReport, words};
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 
 /// How many bars there are of each kind.
 const NAMED: usize = 20;
@@ -41,26 +40,22 @@ impl Fills {
         if report.usage.is_empty() {
             return None;
         }
-        let groups = groups(report);
-        let longest = groups.first().map_or(0, |parts| bytes(parts));
-        let mut trees: Vec<Vec<&Used>> = report.usage.iter().filter(|used| used.what == Part::Worktree).map(|used| vec![used]).collect();
-        trees.sort_by_key(|tree| Reverse(bytes(tree)));
+        let (groups, trees) = (groups(report), trees(report));
+        let longest = |groups: &[Vec<&Used>]| groups.first().map_or(0, |parts| bytes(parts));
+        let (longest, longest_tree) = (longest(&groups), longest(&trees));
         Some(Self {
             total: words::size(report.usage.iter().map(|used| used.bytes).sum()),
             bars: groups.iter().take(NAMED).map(|parts| fill(report, parts, longest)).collect(),
             more: more(&groups),
-            trees: trees.iter().take(NAMED).map(|tree| tree_fill(report, tree, longest_of(&trees))).collect(),
+            trees: trees.iter().take(NAMED).map(|tree| tree_fill(report, tree[0], longest_tree)).collect(),
             more_trees: more(&trees),
         })
     }
 }
 
-fn bytes(parts: &[&Used]) -> u64 {
-    parts.iter().map(|part| part.bytes).sum()
-}
-
-fn longest_of(groups: &[Vec<&Used>]) -> u64 {
-    groups.first().map_or(0, |parts| bytes(parts))
+/// Each tree as a group of its own; the biggest came first.
+fn trees(report: &RunReport) -> Vec<Vec<&Used>> {
+    report.usage.iter().filter(|used| used.what == Part::Worktree).map(|used| vec![used]).collect()
 }
 
 fn more(groups: &[Vec<&Used>]) -> Option<String> {
@@ -68,34 +63,14 @@ fn more(groups: &[Vec<&Used>]) -> Option<String> {
     Some(format!("and {} more, {}", words::number(rest.len() as u64), words::size(rest.iter().map(|parts| bytes(parts)).sum())))
 }
 
-/// A repo with its trees is one bar, a cache another, and so is each folder that belongs to neither; the biggest first.
-fn groups(report: &RunReport) -> Vec<Vec<&Used>> {
-    let mut groups: BTreeMap<(bool, &str, Option<&std::path::Path>), Vec<&Used>> = BTreeMap::new();
-    for used in &report.usage {
-        let of_repo = matches!(used.what, Part::Store | Part::Checkout | Part::Worktree);
-        let alone = (!of_repo).then_some(used.path.as_path());
-        groups.entry((of_repo, used.name.as_deref().unwrap_or_default(), alone)).or_default().push(used);
-    }
-    let mut groups: Vec<Vec<&Used>> = groups.into_values().collect();
-    groups.sort_by_key(|parts| Reverse(bytes(parts)));
-    groups
-}
-
 fn fill(report: &RunReport, parts: &[&Used], longest: u64) -> Fill {
-    let first = parts[0];
-    let path = || words::below(&report.volume.root, &first.path);
-    let (kind, name) = match first.what {
-        Part::Store | Part::Checkout | Part::Worktree => ("repo", first.name.clone().unwrap_or_else(path)),
-        Part::Cache => ("cache", first.name.clone().unwrap_or_else(path)),
-        Part::State => ("state", path()),
-        Part::Other => ("other", path()),
-    };
+    let (kind, name) = called(report, parts[0]);
     Fill { kind, name, size: words::size(bytes(parts)), pieces: pieces(parts, longest), said: made_of(parts) }
 }
 
-fn tree_fill(report: &RunReport, parts: &[&Used], longest: u64) -> Fill {
-    let name = words::below(&report.volume.root, &parts[0].path);
-    Fill { kind: "tree", name, size: words::size(bytes(parts)), pieces: pieces(parts, longest), said: shared(parts).unwrap_or_default() }
+fn tree_fill(report: &RunReport, tree: &Used, longest: u64) -> Fill {
+    let name = words::below(&report.volume.root, &tree.path);
+    Fill { kind: "tree", name, size: words::size(tree.bytes), pieces: pieces(&[tree], longest), said: made_of_shared(tree) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
@@ -104,9 +79,9 @@ fn pieces(parts: &[&Used], longest: u64) -> Vec<Piece> {
     let mut at = 0;
     let mut pieces = Vec::new();
     for (what, class) in [
-        (Part::Worktree, "trees"),
-        (Part::Checkout, "checkout"),
         (Part::Store, "store"),
+        (Part::Checkout, "checkout"),
+        (Part::Worktree, "trees"),
         (Part::Cache, "cache"),
         (Part::State, "state"),
         (Part::Other, "other"),
@@ -118,24 +93,4 @@ fn pieces(parts: &[&Used], longest: u64) -> Vec<Piece> {
         }
     }
     pieces
-}
-
-/// `store 2 GiB, checkout 80 MiB, 12 trees 31 GiB; 4 GiB more in files with links elsewhere`.
-fn made_of(parts: &[&Used]) -> String {
-    let of = |what: Part| parts.iter().filter(|part| part.what == what).copied().collect::<Vec<&Used>>();
-    let trees = of(Part::Worktree);
-    let named = [
-        (words::count(trees.len() as u64, "tree"), trees),
-        ("checkout".to_owned(), of(Part::Checkout)),
-        ("store".to_owned(), of(Part::Store)),
-    ];
-    let told: Vec<String> =
-        named.iter().filter(|(_, parts)| !parts.is_empty()).map(|(name, parts)| format!("{name} {}", words::size(bytes(parts)))).collect();
-    let told = Some(told.join(", ")).filter(|told| !told.is_empty());
-    told.into_iter().chain(shared(parts)).collect::<Vec<_>>().join("; ")
-}
-
-fn shared(parts: &[&Used]) -> Option<String> {
-    let shared: u64 = parts.iter().map(|part| part.shared_bytes).sum();
-    (shared > 0).then(|| format!("{} more in files with links elsewhere", words::size(shared)))
 }

@@ -5,6 +5,7 @@
 use super::table::{Cell, Table};
 use super::{Badge, tone};
 use crate::report::text::level;
+use crate::report::trends::{Trends, trends};
 use crate::report::{RunReport, history, words};
 
 /// How many nights are shown, the newest.
@@ -18,6 +19,7 @@ const FREED: (f64, f64) = (128.0, 188.0);
 /// The picture and its table.
 pub(super) struct Nights {
     pub(super) said: String,
+    pub(super) trends: Vec<String>,
     pub(super) skipped: Option<String>,
     /// The level at the foot of the picture: small changes of a full volume are to be seen.
     pub(super) floor: String,
@@ -68,6 +70,7 @@ impl Nights {
         let columns = runs.iter().enumerate().map(|(i, run)| night(run, &place(i)));
         Some(Self {
             said: if runs.is_empty() { "No runs yet.".to_owned() } else { history::sum(runs) },
+            trends: trends(past).iter().flat_map(Trends::told).collect(),
             skipped: (skipped > 0).then(|| history::left_out(skipped)),
             floor: words::percent(floor),
             floor_y: px(LEVELS.1),
