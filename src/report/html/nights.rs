@@ -6,7 +6,7 @@ use super::table::{Cell, Table};
 use super::{Badge, tone};
 use crate::report::text::level;
 use crate::report::trends::{Trends, trends};
-use crate::report::{RunReport, history, words};
+use crate::report::{RunReport, Volume, history, words};
 
 /// How many nights are shown, the newest.
 const NIGHTS: usize = 30;
@@ -21,7 +21,7 @@ pub(super) struct Nights {
     pub(super) said: String,
     pub(super) trends: Vec<String>,
     pub(super) skipped: Option<String>,
-    /// The level at the foot of the picture: small changes of a full volume are to be seen.
+    /// The level at the foot of the picture.
     pub(super) floor: String,
     pub(super) floor_y: String,
     pub(super) most: String,
@@ -65,19 +65,19 @@ impl Nights {
         let runs = &past[past.len().saturating_sub(NIGHTS)..];
         let most = runs.iter().map(|run| run.totals.freed_bytes).max().unwrap_or(0);
         let slots = runs.len().max(ROOM);
-        let floor = floor(runs);
-        let place = |i: usize| Place { slot: slots - runs.len() + i, slots, from_last: runs.len() - 1 - i, floor, most };
+        let scale = scale(runs);
+        let place = |i: usize| Place { slot: slots - runs.len() + i, slots, from_last: runs.len() - 1 - i, scale, most };
         let columns = runs.iter().enumerate().map(|(i, run)| night(run, &place(i)));
         Some(Self {
             said: if runs.is_empty() { "No runs yet.".to_owned() } else { history::sum(runs) },
             trends: trends(past).iter().flat_map(Trends::told).collect(),
             skipped: (skipped > 0).then(|| history::left_out(skipped)),
-            floor: words::percent(floor),
+            floor: words::percent(scale.0),
             floor_y: px(LEVELS.1),
             most: words::size(most),
             most_y: px(FREED.0 + 8.0),
             zero_y: px(FREED.1),
-            marks: runs.last().map(|run| marks(run, floor)).unwrap_or_default(),
+            marks: runs.last().map(|run| marks(run, scale)).unwrap_or_default(),
             columns: columns.collect(),
             table: table(runs),
         })
@@ -92,16 +92,20 @@ fn y((top, bottom): (f64, f64), share: f64) -> f64 {
     bottom - share.clamp(0.0, 1.0) * (bottom - top)
 }
 
-/// A tenth that is clearly below every level and mark.
-fn floor(runs: &[RunReport]) -> f64 {
-    let levels =
-        runs.iter().flat_map(|run| [run.volume.share(run.volume.before), run.volume.share(run.volume.after), Some(run.volume.low)]);
-    ((levels.flatten().fold(1.0, f64::min) * 10.0 - 1.0).floor() / 10.0).max(0.0)
+/// The tenths around every level and mark: small changes of a full volume are to be seen.
+fn scale(runs: &[RunReport]) -> (f64, f64) {
+    let levels = |run: &RunReport| {
+        let Volume { before, after, low, high, .. } = run.volume;
+        [run.volume.share(before), run.volume.share(after), Some(low), Some(high)].into_iter().flatten()
+    };
+    let (least, most) =
+        runs.iter().flat_map(levels).fold((1.0, 0.0), |(least, most): (f64, f64), level| (least.min(level), most.max(level)));
+    (((least * 10.0 - 1.0).floor() / 10.0).max(0.0), ((most * 10.0 + 0.5).ceil() / 10.0).min(1.0))
 }
 
-/// Where a level stands above the floor.
-fn level_y(share: f64, floor: f64) -> f64 {
-    y(LEVELS, (share - floor) / (1.0 - floor))
+/// Where a level stands in the scale.
+fn level_y(share: f64, (floor, ceiling): (f64, f64)) -> f64 {
+    y(LEVELS, (share - floor) / (ceiling - floor))
 }
 
 /// Where a night has its place.
@@ -110,31 +114,31 @@ struct Place {
     slots: usize,
     /// 0 for the newest.
     from_last: usize,
-    floor: f64,
+    scale: (f64, f64),
     /// Bytes that the highest bar stands for.
     most: u64,
 }
 
-fn marks(run: &RunReport, floor: f64) -> Vec<Mark> {
+fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
     if !level::has_marks(&run.volume) {
         return Vec::new();
     }
     let mark = |name, share, down| {
-        let at = level_y(share, floor);
+        let at = level_y(share, scale);
         Mark { name, percent: words::percent(share), y: px(at), text_y: px(at + down) }
     };
     vec![mark("high", run.volume.high, -4.0), mark("low", run.volume.low, 12.0)]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
-fn night(run: &RunReport, &Place { slot, slots, from_last, floor, most }: &Place) -> Night {
+fn night(run: &RunReport, &Place { slot, slots, from_last, scale, most }: &Place) -> Night {
     let place = |at: f64| format!("{:.2}%", at / slots as f64 * 100.0);
     let at = slot as f64;
     let top = y(FREED, run.totals.freed_bytes as f64 / most.max(1) as f64);
     // What freed little is seen to have freed something.
     let top = if run.totals.freed_bytes > 0 { top.min(FREED.1 - 1.5) } else { top };
     let (outcome, style) = history::outcome(run);
-    let share = |level| run.volume.share(level).map(|share| px(level_y(share, floor)));
+    let share = |level| run.volume.share(level).map(|share| px(level_y(share, scale)));
     let when = run.run.started.format("%a %-d %b, %H:%M UTC");
     let freed = words::size(run.totals.freed_bytes);
     Night {

@@ -69,6 +69,16 @@ impl Cell {
         Self { notes: notes.into_iter().collect(), ..self }
     }
 
+    /// A path's folders with the last slash, which matter less than its name.
+    pub(super) fn folder(&self) -> &str {
+        self.text.trim_end_matches('/').rfind('/').map_or("", |slash| &self.text[..=slash])
+    }
+
+    /// What stands behind them.
+    pub(super) fn last(&self) -> &str {
+        &self.text[self.folder().len()..]
+    }
+
     pub(super) fn sign(&self) -> &'static str {
         match self.tone {
             "good" => "✓",

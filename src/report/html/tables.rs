@@ -116,7 +116,7 @@ fn rank(tree: &Worktree) -> u8 {
 fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
     let (is, why) = match (&tree.outcome, tree.verdict) {
         (TreeOutcome::Failed(why), _) => {
-            let told = Cell::why(format!("should have gone ({})", tree.because)).noted([why.clone()]);
+            let told = Cell::why(format!("should have gone ({}): {}", tree.because, tree.reasons.join("; "))).noted([why.clone()]);
             (Cell::new("failed").toned("bad"), told)
         }
         (_, VerdictName::Unknown) => (Cell::new("unknown").toned("note"), Cell::why(tree.reasons.join("; "))),
