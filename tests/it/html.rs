@@ -13,9 +13,7 @@ use std::time::Instant;
 use treewarden::facts::cache::{CacheKind, UsedFrom};
 use treewarden::report::look::Look;
 use treewarden::report::usage::{Part, Used};
-use treewarden::report::{
-    Because, Expired, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, html, text, words,
-};
+use treewarden::report::{Because, Expired, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, html, text, words};
 
 const GIB: u64 = 1 << 30;
 
@@ -72,7 +70,7 @@ fn past(many: u32) -> Vec<RunReport> {
         for time in [&mut night.run.started, &mut night.run.finished] {
             *time -= TimeDelta::days(days.into());
         }
-        if night.volume.total_bytes > 0 {
+        if days > 0 && night.volume.total_bytes > 0 {
             let added = u64::from(3 + days * 7 % 4) * GIB;
             (level.used_bytes, level.free_bytes) = (level.used_bytes + added, level.free_bytes - added);
             night.volume.before = level;
