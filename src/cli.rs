@@ -246,9 +246,9 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         ReportFormat::Json => json::pretty(report),
         ReportFormat::Html => {
             // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
-            let past = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
-            let past = past.unwrap_or_default();
-            html::render(report, &past.runs, past.skipped)
+            let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
+            let journal = read.unwrap_or_default();
+            html::render(report, &journal.runs, journal.skipped)
         }
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };

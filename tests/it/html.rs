@@ -128,38 +128,38 @@ fn seen(page: &str) -> String {
 fn supplied(mut report: RunReport, text: &str) -> RunReport {
     let path = || PathBuf::from(format!("/data/{text}"));
     report.volume.root = "/data".into();
-    report.run.host = text.to_owned();
+    text.clone_into(&mut report.run.host);
     report.run.shard = Some(text.to_owned());
     report.run.reason = Some(text.to_owned());
     report.failures = vec![text.to_owned(), format!("another {text}")];
     for repo in &mut report.repos {
-        repo.name = text.to_owned();
+        text.clone_into(&mut repo.name);
         repo.reason = Some(text.to_owned());
         repo.lock.holder = Some(text.to_owned());
         repo.failures = vec![text.to_owned()];
-        repo.gc.reason = text.to_owned();
+        text.clone_into(&mut repo.gc.reason);
         repo.gc.stale_locks = vec![path()];
         repo.prune.dropped = vec![path()];
         repo.prune.refused = Some(text.to_owned());
-        repo.rescues.expired.iter_mut().for_each(|rescue| rescue.rescue_ref = text.to_owned());
+        repo.rescues.expired.iter_mut().for_each(|rescue| text.clone_into(&mut rescue.rescue_ref));
         for tree in &mut repo.worktrees {
             tree.path = path();
             tree.branch = Some(text.to_owned());
             tree.head = Some(text.to_owned());
             tree.reasons = vec![text.to_owned()];
-            tree.because = text.to_owned();
+            text.clone_into(&mut tree.because);
             tree.rescue_ref = tree.rescue_ref.as_ref().map(|_| text.to_owned());
             if let TreeOutcome::Failed(why) = &mut tree.outcome {
-                *why = text.to_owned();
+                text.clone_into(why);
             }
         }
     }
-    report.eviction.reason = text.to_owned();
+    text.clone_into(&mut report.eviction.reason);
     report.eviction.obstacles = vec![text.to_owned()];
     for unit in &mut report.eviction.units {
         (unit.cache, unit.unit, unit.named_by) = (text.to_owned(), text.to_owned(), Some(text.to_owned()));
         if let UnitOutcome::Skipped(why) | UnitOutcome::Failed(why) = &mut unit.outcome {
-            *why = text.to_owned();
+            text.clone_into(why);
         }
     }
     for used in &mut report.usage {

@@ -68,6 +68,7 @@ fn trying(report: &RunReport, page: &str, hostile: bool) -> String {
         .replacen("</body>", &format!("<script nonce=\"{nonce}\">addEventListener('load', () => {{ {TRY} }});</script></body>"), 1)
 }
 
+#[expect(clippy::disallowed_methods, reason = "the browser is this test's tool")]
 fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
     let profile = format!("--user-data-dir={}", folder.join("profile").display());
     let always = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"];
