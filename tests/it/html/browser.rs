@@ -6,7 +6,7 @@
 use super::{HOSTILE, large, past, rich, supplied};
 use crate::report::nights;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use treewarden::report::{RunReport, html};
 
@@ -28,6 +28,7 @@ const shown = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden 
 const press = (table, i) => table.tHead.rows[0].cells[i].querySelector('button').click();
 check(performance.getEntriesByType('resource').length === 0, 'something was asked for: ' + performance.getEntriesByType('resource').map((e) => e.name));
 check(document.scripts.length === 3, 'scripts: ' + document.scripts.length);
+document.querySelectorAll('details').forEach((details) => { details.open = true; });
 check(document.documentElement.scrollWidth <= innerWidth, 'wider than its window: ' + document.documentElement.scrollWidth + ' of ' + innerWidth);
 const ids = [...document.querySelectorAll('[id]')].map((element) => element.id);
 check(new Set(ids).size === ids.length, 'an id twice');
@@ -56,7 +57,7 @@ if (!document.body.dataset.hostile) {
   type('');
   check(shown(kept).length === rows.length, 'all are back');
 }
-document.body.dataset.heard = heard.length ? heard.join(' | ') : 'nothing';
+parent.postMessage(heard.length ? heard.join(' | ') : 'nothing', '*');
 ";
 
 /// The page with a script at its beginning and one at its end.
@@ -79,11 +80,20 @@ fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
     command.output().expect("chromium starts: install Debian's `chromium`")
 }
 
-fn heard(report: &RunReport, hostile: bool, window: &str) -> String {
+/// A page of our own that shows the file at this width, narrower than a window can be, and keeps what it says.
+fn framed(folder: &Path, file: &str, width: u32) -> PathBuf {
+    let frame = folder.join("frame.html");
+    let listen = "onmessage = (event) => { document.body.dataset.heard = event.data; }";
+    let style = format!("body {{ margin: 0 }} iframe {{ display: block; border: 0; width: {width}px; height: 100vh }}");
+    fs::write(&frame, format!("<!doctype html><style>{style}</style><body><script>{listen}</script><iframe src=\"{file}\"></iframe>"))
+        .unwrap();
+    frame
+}
+
+fn heard(report: &RunReport, hostile: bool, width: u32) -> String {
     let folder = tempfile::tempdir().unwrap();
-    let page = folder.path().join("page.html");
-    fs::write(&page, trying(report, &html::render(report, &past(30), 1), hostile)).unwrap();
-    let ran = chromium(folder.path(), &[window, "--dump-dom"], &page);
+    fs::write(folder.path().join("page.html"), trying(report, &html::render(report, &past(30), 1), hostile)).unwrap();
+    let ran = chromium(folder.path(), &["--window-size=1300,900", "--dump-dom"], &framed(folder.path(), "page.html", width));
     let (dom, log) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
     let heard = dom.split("data-heard=\"").nth(1).and_then(|rest| rest.split('"').next());
@@ -93,17 +103,18 @@ fn heard(report: &RunReport, hostile: bool, window: &str) -> String {
 #[test]
 #[ignore = "needs chromium"]
 fn a_browser_has_nothing_to_complain_of_and_sorts_and_filters() {
-    for window in ["--window-size=1280,900", "--window-size=500,844"] {
-        assert_eq!(heard(&rich(), false, window), "nothing", "{window}");
-        assert_eq!(heard(&large(), false, window), "nothing", "{window}");
-        assert_eq!(heard(&supplied(rich(), HOSTILE), true, window), "nothing", "{window}");
-        assert_eq!(heard(&nights::disaster(), true, window), "nothing", "{window}");
+    let pages = [
+        ("rich", rich(), false),
+        ("large", large(), false),
+        ("hostile", supplied(rich(), HOSTILE), true),
+        ("disaster", nights::disaster(), true),
+    ];
+    for width in [1280, 1000, 800, 390] {
+        for (name, report, hostile) in &pages {
+            assert_eq!(heard(report, *hostile, width), "nothing", "{name}, {width} pixels wide");
+        }
     }
-    assert_ne!(
-        heard(&nights::refused(), false, "--window-size=1280,900"),
-        "nothing",
-        "a page without what is looked for is seen to be one"
-    );
+    assert_ne!(heard(&nights::refused(), false, 1280), "nothing", "a page without what is looked for is seen to be one");
 }
 
 #[test]
@@ -121,12 +132,16 @@ fn it_can_be_drawn_light_dark_and_narrow() {
     for (name, report) in reports {
         let page = folder.join(format!("{name}.html"));
         fs::write(&page, html::render(&report, &past(30), 0)).unwrap();
-        for (look, arguments) in [
-            ("light", &["--window-size=1280,3800", "--blink-settings=preferredColorScheme=1"][..]),
-            ("dark", &["--window-size=1280,3800", "--blink-settings=preferredColorScheme=0"]),
-        ] {
+        for (look, scheme, width, height) in
+            [("light", 1, 1280, 3800), ("dark", 0, 1280, 3800), ("narrow-light", 1, 390, 7000), ("narrow-dark", 0, 390, 7000)]
+        {
             let picture = folder.join(format!("{name}-{look}.png"));
-            let ran = chromium(scratch.path(), &[arguments, &[&format!("--screenshot={}", picture.display())]].concat(), &page);
+            let arguments = [
+                format!("--blink-settings=preferredColorScheme={scheme}"),
+                format!("--window-size={},{height}", width.max(500)),
+                format!("--screenshot={}", picture.display()),
+            ];
+            let ran = chromium(scratch.path(), &arguments.each_ref().map(String::as_str), &framed(&folder, &format!("{name}.html"), width));
             assert!(fs::metadata(&picture).is_ok_and(|file| file.len() > 10_000), "{name}, {look}: {ran:?}");
         }
     }
