@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, json, look::Look, nights, text};
+use crate::report::{RunOutcome, RunReport, history, html, json, look::Look, nights, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, durable, journal, tell, volume};
@@ -104,8 +104,8 @@ struct Pass {
     #[arg(long)]
     dry_run: bool,
     /// How to write the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
     /// Write the report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -128,6 +128,16 @@ enum Format {
     Text,
     /// For programs: see the contract's schema
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReportFormat {
+    /// For people
+    Text,
+    /// For programs: see the contract's schema
+    Json,
+    /// For people with a browser: one file that needs nothing else, with the past nights
+    Html,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -221,10 +231,10 @@ fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     bar.finish_and_clear();
     // A file has the report before anybody is told of it, and again with what could not be told; a stream takes it once.
     let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
-    let mut written = if file { write(&report, pass) } else { Ok(()) };
+    let mut written = if file { write(policy, &report, pass) } else { Ok(()) };
     report.notes = tell::tell(policy, &report, &stop);
     if !file || !report.notes.is_empty() {
-        written = write(&report, pass);
+        written = write(policy, &report, pass);
     }
     written.map(|()| report.exit_code())
 }
@@ -241,10 +251,16 @@ fn only(parts: &[Part]) -> Only {
     Only { prune: has(Part::Prune), gc: has(Part::Gc), reap: has(Part::Reap), evict: has(Part::Evict) }
 }
 
-fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
+fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
     let render = |look| match pass.format {
-        Format::Text => text::render(report, look),
-        Format::Json => json::pretty(report),
+        ReportFormat::Text => text::render(report, look),
+        ReportFormat::Json => json::pretty(report),
+        ReportFormat::Html => {
+            // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
+            let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
+            let journal = read.unwrap_or_default();
+            html::render(report, &journal.runs, journal.skipped)
+        }
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
     save(path, &render(Look::PLAIN))

@@ -6,6 +6,7 @@
 
 mod alert;
 pub mod history;
+pub mod html;
 pub mod json;
 pub mod locks;
 pub mod look;

@@ -23,6 +23,7 @@ mod gc;
 mod guards;
 mod holders;
 mod hostile;
+mod html;
 mod in_use;
 #[cfg(target_arch = "x86_64")]
 mod kills;
