@@ -1,16 +1,43 @@
 #!/usr/bin/env bash
-# Makes docs/report.svg anew: the report that `treewarden demo` prints on a terminal of 100 columns, in its colours.
-# Needs cargo, script(1) of util-linux, and Python 3. It must never draw anything but what was printed: folder, host and
-# time of the machine at hand become fixed ones, and nothing else is changed.
+# Makes the README's pictures anew: `bash docs/picture.sh [text|html]...`, without a word both.
+#
+# text: docs/report.svg, the report that `treewarden demo` prints on a terminal of 100 columns, in its colours. Needs cargo, script(1) of
+#       util-linux, and Python 3. It must never draw anything but what was printed: folder, host and time of the machine at hand become
+#       fixed ones, and nothing else is changed.
+# html: docs/night-light.png and docs/night-dark.png, the top of the HTML report of the sample night that `tests/it/html` tells. Needs cargo
+#       and chromium.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-cargo build --release --quiet
-unset COLUMNS NO_COLOR
-export TERM=xterm
-script --quiet --return --command "stty cols 100; cargo run --release --quiet -- demo --at '$scratch/demo' 2>'$scratch/errors'" /dev/null </dev/null >"$scratch/screen" ||
-    { cat "$scratch/screen" "$scratch/errors" >&2; exit 1; }
-python3 docs/picture.py "$scratch/demo" <"$scratch/screen" >"$scratch/report.svg"
-mv "$scratch/report.svg" docs/report.svg
+
+text() {
+    cargo build --release --quiet
+    unset COLUMNS NO_COLOR
+    export TERM=xterm
+    script --quiet --return --command "stty cols 100; cargo run --release --quiet -- demo --at '$scratch/demo' 2>'$scratch/errors'" /dev/null </dev/null >"$scratch/screen" ||
+        { cat "$scratch/screen" "$scratch/errors" >&2; exit 1; }
+    python3 docs/picture.py "$scratch/demo" <"$scratch/screen" >"$scratch/report.svg"
+    mv "$scratch/report.svg" docs/report.svg
+}
+
+html() {
+    local schemes=(dark light) scheme
+    TREEWARDEN_SCREENS=$scratch cargo test --quiet --test it html::browser::it_can_be_drawn_light_dark_and_narrow -- --ignored >"$scratch/errors" ||
+        { cat "$scratch/errors" >&2; exit 1; }
+    # Chromium knows the schemes as 0 and 1.
+    for scheme in 0 1; do
+        chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir="$scratch/profile" --window-size=1000,1290 \
+            --blink-settings=preferredColorScheme="$scheme" --screenshot="docs/night-${schemes[scheme]}.png" "file://$scratch/rich.html" 2>"$scratch/errors" ||
+            { cat "$scratch/errors" >&2; exit 1; }
+    done
+}
+
+[ $# -gt 0 ] || set -- text html
+for picture in "$@"; do
+    case $picture in
+    text | html) "$picture" ;;
+    *) echo "$0: no such picture: $picture; there are text and html" >&2; exit 2 ;;
+    esac
+done

@@ -5,10 +5,10 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, json, look::Look, nights, text};
+use crate::report::{RunOutcome, RunReport, history, html, json, look::Look, nights, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
-use crate::{check, demo, durable, journal, volume};
+use crate::{check, demo, durable, journal, tell, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -104,8 +104,8 @@ struct Pass {
     #[arg(long)]
     dry_run: bool,
     /// How to write the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = ReportFormat::Text)]
+    format: ReportFormat,
     /// Write the report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -128,6 +128,16 @@ enum Format {
     Text,
     /// For programs: see the contract's schema
     Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReportFormat {
+    /// For people
+    Text,
+    /// For programs: see the contract's schema
+    Json,
+    /// For people with a browser: one file that needs nothing else, with the past nights
+    Html,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -217,10 +227,16 @@ fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     known(policy, "--repo", &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
-    let report = run::run(policy, &options, &stop, &bar);
+    let mut report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
-    write(&report, pass)?;
-    Ok(report.exit_code())
+    // A file has the report before anybody is told of it, and again with what could not be told; a stream takes it once.
+    let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
+    let mut written = if file { write(policy, &report, pass) } else { Ok(()) };
+    report.notes = tell::tell(policy, &report, &stop);
+    if !file || !report.notes.is_empty() {
+        written = write(policy, &report, pass);
+    }
+    written.map(|()| report.exit_code())
 }
 
 /// Whether the config has all these repos.
@@ -235,10 +251,16 @@ fn only(parts: &[Part]) -> Only {
     Only { prune: has(Part::Prune), gc: has(Part::Gc), reap: has(Part::Reap), evict: has(Part::Evict) }
 }
 
-fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
+fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
     let render = |look| match pass.format {
-        Format::Text => text::render(report, look),
-        Format::Json => json::pretty(report),
+        ReportFormat::Text => text::render(report, look),
+        ReportFormat::Json => json::pretty(report),
+        ReportFormat::Html => {
+            // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
+            let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
+            let journal = read.unwrap_or_default();
+            html::render(report, &journal.runs, journal.skipped)
+        }
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
     save(path, &render(Look::PLAIN))
@@ -247,8 +269,11 @@ fn write(report: &RunReport, pass: &Pass) -> Result<(), Exit> {
 
 /// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
 fn save(path: &Path, text: &str) -> io::Result<()> {
-    let stream = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
-    if stream { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+    if is_stream(path) { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+}
+
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
 /// A reader that has seen enough (`| head`) is no failure.

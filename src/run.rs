@@ -60,6 +60,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     {
         report.failures.push(error);
         report.tally(from_gc(&report), from_trash);
+        report.alerts = alert::alerts(&report);
     }
     report
 }
@@ -354,6 +355,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
         totals: report::Totals::default(),
         alerts: Vec::new(),
         failures: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

@@ -24,6 +24,12 @@ impl Stop {
         Self { signalled, began: Instant::now(), limit }
     }
 
+    /// The same signals, but a time of its own.
+    #[must_use]
+    pub fn anew(&self, limit: Duration) -> Self {
+        Self::after(limit, self.signalled.clone())
+    }
+
     /// Never, but for the look of somebody who waits for its end.
     pub fn never() -> Self {
         Self::after(Duration::from_hours(876_600), Arc::default())

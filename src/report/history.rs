@@ -29,10 +29,15 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
         }
     }
     if skipped > 0 {
-        let text = format!("{} of the journal could not be read and were left out.", words::count(skipped, "line"));
-        page.paragraph(0, Span::new(if skipped == 1 { text.replace("were", "was") } else { text }, NOTE));
+        page.paragraph(0, Span::new(left_out(skipped), NOTE));
     }
     page.finish()
+}
+
+/// How many lines of the journal could not be read.
+pub(super) fn left_out(skipped: u64) -> String {
+    let text = format!("{} of the journal could not be read and were left out.", words::count(skipped, "line"));
+    if skipped == 1 { text.replace("were", "was") } else { text }
 }
 
 fn head() -> Row {
@@ -71,7 +76,7 @@ fn row(run: &RunReport) -> Row {
     Row { cells, notes: in_the_way(run).map(|why| Span::new(why, BODY)).into_iter().chain(missing).collect() }
 }
 
-fn outcome(run: &RunReport) -> (&'static str, Style) {
+pub(super) fn outcome(run: &RunReport) -> (&'static str, Style) {
     match run.run.outcome {
         RunOutcome::Ok if run.run.dry_run => ("dry run", FAINT),
         RunOutcome::Ok => ("ok", GOOD),
@@ -82,7 +87,7 @@ fn outcome(run: &RunReport) -> (&'static str, Style) {
 }
 
 /// `88 → 74 %`.
-fn level(run: &RunReport) -> String {
+pub(super) fn level(run: &RunReport) -> String {
     let said = |level| run.volume.share(level).map(words::percent);
     match (said(run.volume.before), said(run.volume.after)) {
         (Some(before), Some(after)) if before != after => format!("{} → {after}", before.trim_end_matches(" %")),
@@ -92,7 +97,7 @@ fn level(run: &RunReport) -> String {
 }
 
 /// The run's own reason, else its first trouble and how many more there are.
-fn in_the_way(run: &RunReport) -> Option<String> {
+pub(super) fn in_the_way(run: &RunReport) -> Option<String> {
     let troubles = merged(troubles(run));
     let first = troubles.first().map(|first| match first.about.as_str() {
         "" => first.why.clone(),
@@ -105,7 +110,7 @@ fn in_the_way(run: &RunReport) -> Option<String> {
 }
 
 /// `30 runs since 23 Oct 2026 freed 210 GiB: 45 trees reaped, 12 rescued, 1,204 cache units evicted. 27 ok, 3 failed.`
-fn sum(runs: &[RunReport]) -> String {
+pub(super) fn sum(runs: &[RunReport]) -> String {
     let total = |of: fn(&RunReport) -> u64| runs.iter().map(of).fold(0, u64::saturating_add);
     let mut done = vec![format!("{} reaped", words::count(total(|run| run.totals.reaped), "tree"))];
     match total(|run| run.totals.rescued) {

@@ -3,11 +3,11 @@
 //! Pure. What is empty is left out, nothing is said twice, and no failure is missing: the last section gathers them all. It must
 //! never look at anything but the report.
 
-mod caches;
-mod level;
-mod repos;
-mod trees;
-mod usage;
+pub(super) mod caches;
+pub(super) mod level;
+pub(super) mod repos;
+pub(super) mod trees;
+pub(super) mod usage;
 
 use super::look::Look;
 use super::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
@@ -40,23 +40,25 @@ pub fn render(report: &RunReport, look: Look) -> String {
 
 /// `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`, and below it when, for how long and where.
 fn headline(page: &mut Page, report: &RunReport, looks: u64) {
-    let tail = match looks {
-        0 => String::new(),
-        1 => " 1 thing needs a look.".to_owned(),
-        n => format!(" {} need a look.", words::count(n, "thing")),
-    };
+    let tail = need_a_look(looks).map_or(String::new(), |said| format!(" {said}."));
     page.line(0, &[Span::new(freed(report, looks), STRONG), Span::new(tail, BAD)]);
     page.paragraph(0, Span::new(occasion(report), FAINT));
-    if let Some(time) = report.run.as_of {
-        let time = time.format("%a %-d %b %Y, %H:%M UTC");
-        page.paragraph(0, Span::new(format!("What would go by {time} if nobody works until then and the volume grows no more."), NOTE));
-    }
-    if let Some(reason) = &report.run.reason {
-        page.paragraph(0, Span::new(reason, NOTE));
+    for remark in remarks(report) {
+        page.paragraph(0, Span::new(remark, NOTE));
     }
 }
 
-fn freed(report: &RunReport, looks: u64) -> String {
+/// `2 things need a look`; none where nothing does.
+pub(super) fn need_a_look(looks: u64) -> Option<String> {
+    match looks {
+        0 => None,
+        1 => Some("1 thing needs a look".to_owned()),
+        n => Some(format!("{} need a look", words::count(n, "thing"))),
+    }
+}
+
+/// `Freed 12.4 GiB on /data: 88 % → 74 %.`
+pub(super) fn freed(report: &RunReport, looks: u64) -> String {
     let (run, root) = (&report.run, report.volume.root.to_string_lossy());
     if run.outcome == RunOutcome::Refused {
         return format!("Refused: nothing was touched on {root}.");
@@ -74,8 +76,17 @@ fn freed(report: &RunReport, looks: u64) -> String {
     }
 }
 
+/// For what time it was made, and why it was refused or interrupted.
+pub(super) fn remarks(report: &RunReport) -> Vec<String> {
+    let as_of = report.run.as_of.map(|time| {
+        let time = time.format("%a %-d %b %Y, %H:%M UTC");
+        format!("What would go by {time} if nobody works until then and the volume grows no more.")
+    });
+    as_of.into_iter().chain(report.run.reason.clone()).collect()
+}
+
 /// `Sat 21 Nov 2026, 03:00 UTC, 12 min, on treewarden-29121-x7`.
-fn occasion(report: &RunReport) -> String {
+pub(super) fn occasion(report: &RunReport) -> String {
     let run = &report.run;
     let seconds = (run.finished - run.started).as_seconds_f64();
     let shard = run.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
@@ -132,13 +143,15 @@ fn rescues(page: &mut Page, report: &RunReport, would: &str) {
 }
 
 fn expired(repo: &Repo) -> Row {
-    let name = |rescue: &Expired| {
-        let name = rescue.rescue_ref.strip_prefix(REFS).map_or(rescue.rescue_ref.as_str(), |name| name.trim_start_matches('/'));
-        let why = if rescue.because == Because::Budget { " (rescue_budget)" } else { "" };
-        format!("{}{why}", words::plain(name))
-    };
-    let names: Vec<String> = repo.rescues.expired.iter().map(name).collect();
+    let names: Vec<String> = repo.rescues.expired.iter().map(expired_name).collect();
     vec![Span::body(&repo.name).shorten(), Span::body(words::few(&names, 5)).wrap()].into()
+}
+
+/// A rescue's name below all rescues, and why it goes where that isn't its age.
+pub(super) fn expired_name(rescue: &Expired) -> String {
+    let name = rescue.rescue_ref.strip_prefix(REFS).map_or(rescue.rescue_ref.as_str(), |name| name.trim_start_matches('/'));
+    let why = if rescue.because == Because::Budget { " (rescue_budget)" } else { "" };
+    format!("{}{why}", words::plain(name))
 }
 
 fn paths(page: &mut Page, report: &RunReport, title: &str, of: impl Fn(&Repo) -> &Vec<std::path::PathBuf>) {

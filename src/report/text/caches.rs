@@ -4,9 +4,8 @@
 
 use crate::facts::cache::UsedFrom;
 use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
-use crate::report::totals::how_many;
 use crate::report::troubles::{amount, in_use, missing};
-use crate::report::{RunReport, Unit, UnitOutcome, words};
+use crate::report::{RunReport, Unit, words};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -25,7 +24,8 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
             page.line(2, &[Span::new(format!("IN USE: {told}"), BAD)]);
         }
         page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
-        page.table(2, &by_cache(report));
+        let rows: Vec<Row> = by_cache(report).iter().map(|(cache, units)| cache_row(report, cache, units)).collect();
+        page.table(2, &rows);
         largest(page, report);
     } else if !report.eviction.reason.is_empty() {
         page.gap();
@@ -42,7 +42,7 @@ pub(super) fn untouched(page: &mut Page, report: &RunReport) {
 }
 
 /// `12.4 GiB freed, 12.3 GiB wanted`.
-fn balance(report: &RunReport) -> String {
+pub(in crate::report) fn balance(report: &RunReport) -> String {
     let eviction = &report.eviction;
     // Inodes are told where they were wanted.
     let inodes = if eviction.wanted_inodes > 0 { eviction.freed_inodes } else { 0 };
@@ -55,45 +55,50 @@ fn balance(report: &RunReport) -> String {
 }
 
 /// The units that went.
-fn evicted(report: &RunReport) -> impl Iterator<Item = &Unit> {
+pub(in crate::report) fn evicted(report: &RunReport) -> impl Iterator<Item = &Unit> {
     report.eviction.units.iter().filter(|unit| unit.outcome.goes())
 }
 
-fn by_cache(report: &RunReport) -> Vec<Row> {
+/// The units that went, by cache: the most bytes first.
+pub(in crate::report) fn by_cache(report: &RunReport) -> Vec<(&str, Vec<&Unit>)> {
     let mut caches: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
     for unit in evicted(report) {
         caches.entry(&unit.cache).or_default().push(unit);
     }
     let mut caches: Vec<_> = caches.into_iter().collect();
     caches.sort_by_key(|(_, units)| Reverse(bytes(units)));
-    caches.iter().map(|(cache, units)| cache_row(report, cache, units)).collect()
+    caches
 }
 
-fn bytes(units: &[&Unit]) -> u64 {
+pub(in crate::report) fn bytes(units: &[&Unit]) -> u64 {
     units.iter().map(|unit| unit.bytes).sum()
 }
 
 fn cache_row(report: &RunReport, cache: &str, units: &[&Unit]) -> Row {
+    vec![
+        Span::new(cache, STRONG).shorten(),
+        Span::body(words::count(units.len() as u64, "unit")).right(),
+        Span::body(words::size(bytes(units))).right(),
+        Span::body(format!("{}, {}", used(report, units), known_by(units))),
+    ]
+    .into()
+}
+
+/// `last used 6 months to 3 weeks ago`.
+pub(in crate::report) fn used(report: &RunReport, units: &[&Unit]) -> String {
     let (oldest, newest) = (units.iter().map(|unit| unit.last_used).min(), units.iter().map(|unit| unit.last_used).max());
-    let used = match (oldest.map(|at| ago(report, at)), newest.map(|at| ago(report, at))) {
+    match (oldest.map(|at| ago(report, at)), newest.map(|at| ago(report, at))) {
         (Some(oldest), Some(newest)) if oldest != newest && newest != NOW => {
             format!("last used {} to {newest}", oldest.trim_end_matches(" ago"))
         }
         (Some(oldest), Some(newest)) if oldest != newest => format!("last used {oldest} to {newest}"),
         (Some(once), _) => format!("last used {once}"),
         _ => String::new(),
-    };
-    vec![
-        Span::new(cache, STRONG).shorten(),
-        Span::body(words::count(units.len() as u64, "unit")).right(),
-        Span::body(words::size(bytes(units))).right(),
-        Span::body(format!("{used}, {}", known_by(units))),
-    ]
-    .into()
+    }
 }
 
 /// What told of the cache's units, the most frequent first: `by write time and lock files`.
-fn known_by(units: &[&Unit]) -> String {
+pub(in crate::report) fn known_by(units: &[&Unit]) -> String {
     let mut ways: Vec<(&str, usize)> = Vec::new();
     for unit in units {
         let way = match unit.last_used_from {
@@ -121,7 +126,7 @@ fn way(from: UsedFrom) -> &'static str {
 }
 
 /// How a unit's last use is known: `write time`, `named by acme/shop`.
-fn known(unit: &Unit) -> String {
+pub(in crate::report) fn known(unit: &Unit) -> String {
     match (&unit.named_by, unit.last_used_from) {
         (Some(repo), UsedFrom::Named) => format!("named by {repo}"),
         (_, from) => way(from).to_owned(),
@@ -131,7 +136,7 @@ fn known(unit: &Unit) -> String {
 /// Of what a live tree's lock file names, and of no other unit: what was just used stays.
 const NOW: &str = "now";
 
-fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
+pub(in crate::report) fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
     let seconds = (report.run.started - used).num_seconds();
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(NOW.into(), |seconds| format!("{} ago", words::age(seconds)))
 }
@@ -159,19 +164,9 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
     .into()
 }
 
-/// What stood in the way of more: the plan's obstacles, and units that were used again when their turn came.
+/// What stood in the way of more.
 fn obstacles(page: &mut Page, report: &RunReport) {
-    let mut skipped: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
-    for unit in &report.eviction.units {
-        if let UnitOutcome::Skipped(why) = &unit.outcome {
-            skipped.entry(why).or_default().push(unit);
-        }
-    }
-    let mut rows: Vec<Row> = report.eviction.obstacles.iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
-    rows.extend(skipped.iter().map(|(why, units)| {
-        let many = words::count(how_many(units.iter()), "unit");
-        vec![Span::new(format!("{many} skipped: {why}"), BODY).wrap()].into()
-    }));
+    let rows: Vec<Row> = report.eviction.in_the_way().into_iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
     if !rows.is_empty() {
         page.line(2, &[Span::new("What stays, and why:", FAINT)]);
         page.table(4, &rows);

@@ -52,7 +52,7 @@ fn draw(page: &mut Page, label: &str, share: f64, level: Level, volume: &Volume,
     page.line(2, &[label, used, free, Span::body(said)]);
 }
 
-fn colour(share: f64, volume: &Volume) -> Style {
+pub(in crate::report) fn colour(share: f64, volume: &Volume) -> Style {
     match share {
         s if s > volume.high => BAD,
         s if s > volume.low => NOTE,
@@ -62,8 +62,7 @@ fn colour(share: f64, volume: &Volume) -> Style {
 
 /// `low 75 % ▲   ▲ high 85 %`, each arrow below its place in the bar.
 fn marks(page: &mut Page, volume: &Volume, long: usize) {
-    let is_mark = |mark: f64| mark > 0.0 && mark <= 1.0;
-    if !is_mark(volume.low) || !is_mark(volume.high) {
+    if !has_marks(volume) {
         return;
     }
     let at = |mark: f64| LABEL + cells(mark, long).saturating_sub(1);
@@ -72,15 +71,34 @@ fn marks(page: &mut Page, volume: &Volume, long: usize) {
     page.line(0, &[Span::new(format!("{low}{}▲ high {}", " ".repeat(gap), words::percent(volume.high)), FAINT)]);
 }
 
-fn inodes(page: &mut Page, volume: &Volume) {
-    let (Some(before), Some(after)) = (volume.inode_share(volume.before), volume.inode_share(volume.after)) else { return };
+/// Whether both marks have a place in a bar.
+pub(in crate::report) fn has_marks(volume: &Volume) -> bool {
+    [volume.low, volume.high].iter().all(|&mark| mark > 0.0 && mark <= 1.0)
+}
+
+/// `43 % → 38 %`; none where the file system has no fixed number of inodes.
+pub(in crate::report) fn inodes_said(volume: &Volume) -> Option<String> {
+    let (before, after) = (volume.inode_share(volume.before)?, volume.inode_share(volume.after)?);
     let (before, after) = (words::percent(before), words::percent(after));
-    let said = if before == after { after } else { format!("{before} → {after}") };
+    Some(if before == after { after } else { format!("{before} → {after}") })
+}
+
+fn inodes(page: &mut Page, volume: &Volume) {
+    let Some(said) = inodes_said(volume) else { return };
     page.line(2, &[Span::new(format!("{:<width$}{said}", "inodes", width = LABEL - 2), BODY)]);
 }
 
 /// `freed   trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one place.
 fn sources(page: &mut Page, report: &RunReport) {
+    let said: Vec<String> = freed_by(report).iter().map(|(from, bytes)| format!("{from} {}", words::size(*bytes))).collect();
+    if said.len() > 1 {
+        let label = if report.run.dry_run { "to go" } else { "freed" };
+        page.labelled(2, &[Span::body(format!("{label:<width$}", width = LABEL - 3))], Span::body(said.join(", ")));
+    }
+}
+
+/// Where the room came from.
+pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)> {
     let totals = &report.totals;
     let all = [
         ("trees", totals.freed_by_reap),
@@ -88,12 +106,7 @@ fn sources(page: &mut Page, report: &RunReport) {
         ("caches", totals.freed_by_evict),
         ("trash of earlier nights", totals.freed_by_trash),
     ];
-    let said: Vec<String> =
-        all.iter().filter(|(_, bytes)| *bytes > 0).map(|(from, bytes)| format!("{from} {}", words::size(*bytes))).collect();
-    if said.len() > 1 {
-        let label = if report.run.dry_run { "to go" } else { "freed" };
-        page.labelled(2, &[Span::body(format!("{label:<width$}", width = LABEL - 3))], Span::body(said.join(", ")));
-    }
+    all.into_iter().filter(|(_, bytes)| *bytes > 0).collect()
 }
 
 /// How many of a bar's cells a share fills: a cell counts from its half on.

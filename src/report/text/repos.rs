@@ -21,14 +21,14 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
 }
 
 /// `3 maintained, 1 busy, 1 failed`.
-fn summary(repos: &[Repo]) -> String {
+pub(in crate::report) fn summary(repos: &[Repo]) -> String {
     use RepoOutcome::{Busy, Failed, Maintained, Planned, Refused};
     let many = |outcome| how_many(repos.iter().filter(|repo| repo.outcome == outcome));
     let said = [Maintained, Planned, Busy, Refused, Failed].into_iter().filter(|&outcome| many(outcome) > 0);
     said.map(|outcome| format!("{} {}", words::number(many(outcome)), name(outcome).0)).collect::<Vec<_>>().join(", ")
 }
 
-fn name(outcome: RepoOutcome) -> (&'static str, Style) {
+pub(in crate::report) fn name(outcome: RepoOutcome) -> (&'static str, Style) {
     match outcome {
         RepoOutcome::Maintained => ("maintained", GOOD),
         RepoOutcome::Planned => ("planned", GOOD),
@@ -52,7 +52,7 @@ fn row(repo: &Repo, dry_run: bool) -> Row {
 }
 
 /// `2 went, 11 stay`.
-fn trees(repo: &Repo, dry_run: bool) -> String {
+pub(in crate::report) fn trees(repo: &Repo, dry_run: bool) -> String {
     let going = how_many(repo.worktrees.iter().filter(|tree| tree.goes()));
     let staying = repo.worktrees.len() as u64 - going;
     let verb = if dry_run { "would go" } else { "went" };
@@ -61,7 +61,7 @@ fn trees(repo: &Repo, dry_run: bool) -> String {
 }
 
 /// What else there is to say of a repo.
-fn said(repo: &Repo, dry_run: bool) -> String {
+pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     let mut parts = Vec::new();
     match repo.outcome {
         RepoOutcome::Busy => parts.extend([busy(repo), nights(repo.lock.busy_nights)]),

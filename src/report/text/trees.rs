@@ -40,7 +40,7 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     Row { cells, notes: notes.into_iter().flatten().collect() }
 }
 
-fn class(class: Class) -> &'static str {
+pub(in crate::report) fn class(class: Class) -> &'static str {
     match class {
         Class::Landed => "landed",
         Class::Saved => "saved",
@@ -67,7 +67,7 @@ fn is_kept(tree: &Worktree) -> bool {
 }
 
 /// What was decided to stay, by its decisive reason: the largest group first.
-pub(super) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
+pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
     let mut by_reason: BTreeMap<&str, Vec<&Worktree>> = BTreeMap::new();
     for tree in report.worktrees().filter(|tree| is_kept(tree) && tree.verdict != VerdictName::Unknown) {
         by_reason.entry(&tree.because).or_default().push(tree);

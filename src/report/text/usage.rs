@@ -17,9 +17,9 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         return;
     }
     page.heading("What fills it:", Span::body(words::size(bytes(&report.usage.iter().collect::<Vec<_>>()))));
-    let rows = groups(report);
-    page.table(2, &rows.iter().take(NAMED).map(|(_, row)| row.clone()).collect::<Vec<_>>());
-    rest(page, rows.len(), rows.iter().skip(NAMED).map(|(bytes, _)| bytes).sum());
+    let groups = groups(report);
+    page.table(2, &groups.iter().take(NAMED).map(|parts| group(report, parts)).collect::<Vec<_>>());
+    rest(page, groups.len(), groups.iter().skip(NAMED).map(|parts| bytes(parts)).sum());
     let trees: Vec<&Used> = report.usage.iter().filter(|used| used.what == Part::Worktree).collect();
     if trees.len() > 1 {
         page.line(2, &[Span::new("The largest worktrees:", FAINT)]);
@@ -28,7 +28,7 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     }
 }
 
-fn bytes(parts: &[&Used]) -> u64 {
+pub(in crate::report) fn bytes(parts: &[&Used]) -> u64 {
     parts.iter().map(|part| part.bytes).sum()
 }
 
@@ -38,33 +38,37 @@ fn rest(page: &mut Page, rows: usize, bytes: u64) {
     }
 }
 
-/// A repo with its trees is one row, a cache another, and so is each folder that belongs to neither.
-fn groups(report: &RunReport) -> Vec<(u64, Row)> {
+/// A repo with its trees is one group, a cache another, and so is each folder that belongs to neither; the biggest first.
+pub(in crate::report) fn groups(report: &RunReport) -> Vec<Vec<&Used>> {
     let mut groups: BTreeMap<(bool, &str, Option<&Used>), Vec<&Used>> = BTreeMap::new();
     for used in &report.usage {
         let of_repo = matches!(used.what, Part::Store | Part::Checkout | Part::Worktree);
         let alone = if of_repo { None } else { Some(used) };
         groups.entry((of_repo, used.name.as_deref().unwrap_or_default(), alone)).or_default().push(used);
     }
-    let mut rows: Vec<(u64, Row)> = groups.into_values().map(|parts| (bytes(&parts), group(report, &parts))).collect();
-    rows.sort_by_key(|(bytes, _)| Reverse(*bytes));
-    rows
+    let mut groups: Vec<Vec<&Used>> = groups.into_values().collect();
+    groups.sort_by_key(|parts| Reverse(bytes(parts)));
+    groups
 }
 
 fn group(report: &RunReport, parts: &[&Used]) -> Row {
-    let first = parts[0];
-    let (kind, name) = match first.what {
-        Part::Store | Part::Checkout | Part::Worktree => ("repo", first.name.clone().unwrap_or_default()),
-        Part::Cache => ("cache", first.name.clone().unwrap_or_default()),
-        Part::State => ("state", words::below(&report.volume.root, &first.path)),
-        Part::Other => ("other", words::below(&report.volume.root, &first.path)),
-    };
+    let (kind, name) = called(report, parts[0]);
     let size = words::size(bytes(parts));
     vec![Span::new(kind, FAINT), Span::body(name).shorten(), Span::body(size).right(), Span::new(made_of(parts), FAINT).wrap()].into()
 }
 
+/// What a group is and what it is called, by one of its parts.
+pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static str, String) {
+    match part.what {
+        Part::Store | Part::Checkout | Part::Worktree => ("repo", part.name.clone().unwrap_or_default()),
+        Part::Cache => ("cache", part.name.clone().unwrap_or_default()),
+        Part::State => ("state", words::below(&report.volume.root, &part.path)),
+        Part::Other => ("other", words::below(&report.volume.root, &part.path)),
+    }
+}
+
 /// `store 2 GiB, checkout 80 MiB, 12 trees 31 GiB; 4 GiB more in files that have links elsewhere, too`.
-fn made_of(parts: &[&Used]) -> String {
+pub(in crate::report) fn made_of(parts: &[&Used]) -> String {
     let of = |what: Part| parts.iter().filter(|part| part.what == what).copied().collect::<Vec<&Used>>();
     let trees = of(Part::Worktree);
     let mut told = Vec::new();
@@ -86,6 +90,6 @@ fn row(report: &RunReport, tree: &Used) -> Row {
     vec![Span::body(name).shorten(), Span::body(words::size(tree.bytes)).right(), Span::new(made_of_shared(tree), BODY)].into()
 }
 
-fn made_of_shared(tree: &Used) -> String {
+pub(in crate::report) fn made_of_shared(tree: &Used) -> String {
     if tree.shared_bytes > 0 { format!("+ {} shared", words::size(tree.shared_bytes)) } else { String::new() }
 }

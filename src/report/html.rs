@@ -1,0 +1,169 @@
+//! A report as one HTML file, for people who would rather see it: on a phone, in the dark, on paper.
+//!
+//! Pure, and a rendering only: what it says is what the text says, by the same functions. The file needs nothing but itself, and is whole
+//! without its script. It must never let a string from a repo become markup: the template writes nothing but through [`Plain`].
+
+mod fills;
+mod level;
+mod nights;
+mod table;
+mod tables;
+
+use super::page::{BAD, GOOD, NOTE};
+use super::text::{freed, need_a_look, occasion, remarks};
+use super::troubles::{Kind, Trouble, merged, troubles};
+use super::{RunReport, history, words};
+use anstyle::Style;
+use askama::Template;
+use askama::filters::{Escaper, Html};
+use fills::Fills;
+use level::Levels;
+use nights::Nights;
+use std::fmt::{self, Write};
+use table::Table;
+
+/// How many rows a long table has.
+const SHOWN: usize = 500;
+
+/// The whole report as a file. `past` are the journal's runs, oldest first; `skipped` is how many of its lines could not be read.
+///
+/// # Panics
+/// Never: a string takes all there is.
+pub fn render(report: &RunReport, past: &[RunReport], skipped: u64) -> String {
+    Page::of(report, past, skipped).render().expect("a string takes all there is")
+}
+
+#[derive(Template)]
+#[template(path = "report.html")]
+struct Page {
+    style: &'static str,
+    script: &'static str,
+    /// Lets our style and script run, and nothing else. A run's id is made when the run begins: nobody who writes to the volume before knows it.
+    nonce: String,
+    headline: String,
+    looks: Option<String>,
+    outcome: Badge,
+    occasion: String,
+    notes: Vec<String>,
+    troubles: Vec<Look>,
+    more_troubles: Option<String>,
+    levels: Option<Levels>,
+    nights: Option<Nights>,
+    fills: Option<Fills>,
+    repos: Option<Table>,
+    gone: Option<Table>,
+    kept: Option<Table>,
+    tidied: Vec<tables::Tidied>,
+    caches: Caches,
+    id: String,
+    schema: String,
+}
+
+/// A word with a sign: nothing is said by colour alone.
+struct Badge {
+    text: String,
+    tone: &'static str,
+}
+
+impl Badge {
+    fn sign(&self) -> &'static str {
+        match self.tone {
+            "good" => "✓",
+            "note" => "!",
+            "bad" => "✕",
+            _ => "·",
+        }
+    }
+}
+
+/// Something to look at.
+struct Look {
+    about: String,
+    why: String,
+    badge: Badge,
+}
+
+/// What became of the caches.
+struct Caches {
+    said: String,
+    why: String,
+    warnings: Vec<String>,
+    by_cache: Option<Table>,
+    units: Option<Table>,
+    stays: Vec<String>,
+}
+
+impl Page {
+    fn of(report: &RunReport, past: &[RunReport], skipped: u64) -> Self {
+        let troubles = merged(troubles(report));
+        let looks = troubles.len() as u64;
+        let (outcome, style) = history::outcome(report);
+        Self {
+            style: include_str!("html/report.css"),
+            script: include_str!("html/report.js"),
+            nonce: report.run.id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect(),
+            headline: freed(report, looks),
+            looks: need_a_look(looks),
+            outcome: Badge { text: outcome.to_owned(), tone: tone(style) },
+            occasion: occasion(report),
+            notes: remarks(report),
+            more_troubles: more(troubles.len(), ""),
+            troubles: troubles.into_iter().take(SHOWN).map(look).collect(),
+            levels: Levels::of(report),
+            nights: Nights::of(past, skipped),
+            fills: Fills::of(report),
+            repos: tables::repos(report),
+            gone: tables::gone(report),
+            kept: tables::kept(report),
+            tidied: tables::tidied(report),
+            caches: tables::caches(report),
+            id: report.run.id.clone(),
+            schema: report.schema.clone(),
+        }
+    }
+
+    /// Whether there is anything to say of caches: a refused run didn't look at them.
+    fn has_caches(&self) -> bool {
+        !self.caches.said.is_empty() || !self.caches.stays.is_empty()
+    }
+}
+
+fn look(trouble: Trouble) -> Look {
+    let (text, tone) = match trouble.kind {
+        Kind::Warning => ("warning", "note"),
+        Kind::Failure => ("failed", "bad"),
+        Kind::Shortfall => ("shortfall", "bad"),
+    };
+    Look { about: trouble.about, why: trouble.why, badge: Badge { text: text.to_owned(), tone } }
+}
+
+/// `and 4,500 more, 3 GiB`; none where all are shown.
+fn more(all: usize, rest: &str) -> Option<String> {
+    let more = all.saturating_sub(SHOWN);
+    (more > 0).then(|| format!("and {} more{rest}; the JSON report has them all", words::number(more as u64)))
+}
+
+/// The text's colours, as the page calls them.
+fn tone(style: Style) -> &'static str {
+    match style {
+        s if s == GOOD => "good",
+        s if s == NOTE => "note",
+        s if s == BAD => "bad",
+        _ => "",
+    }
+}
+
+/// A share as a place in a picture that is as wide as its page.
+fn place(share: f64) -> String {
+    format!("{:.2}%", share.clamp(0.0, 1.0) * 100.0)
+}
+
+/// How everything that is filled in is written: what steers is shown as `\u{..}`, as in the text, and no character is markup.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Plain;
+
+impl Escaper for Plain {
+    fn write_escaped_str<W: Write>(&self, dest: W, text: &str) -> fmt::Result {
+        Html.write_escaped_str(dest, &words::plain(text))
+    }
+}

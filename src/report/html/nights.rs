@@ -1,0 +1,192 @@
+//! Past nights side by side: the level before and after, what was freed, how each ended; and the same as a table.
+//!
+//! Pure. It must never hide that lines of the journal were skipped, nor that there are older nights.
+
+use super::table::{Cell, Table};
+use super::{Badge, tone};
+use crate::report::text::level;
+use crate::report::trends::{Trends, trends};
+use crate::report::{RunReport, Volume, history, words};
+
+/// How many nights are shown, the newest.
+const NIGHTS: usize = 30;
+/// So many have room at least: one night alone is no wall.
+const ROOM: usize = 14;
+/// Heights in the picture, in pixels: the levels stand above what was freed.
+const LEVELS: (f64, f64) = (14.0, 104.0);
+const FREED: (f64, f64) = (128.0, 188.0);
+
+/// The picture and its table.
+pub(super) struct Nights {
+    pub(super) said: String,
+    pub(super) trends: Vec<String>,
+    pub(super) skipped: Option<String>,
+    /// The level at the foot of the picture.
+    pub(super) floor: String,
+    pub(super) floor_y: String,
+    pub(super) most: String,
+    pub(super) most_y: String,
+    pub(super) zero_y: String,
+    pub(super) marks: Vec<Mark>,
+    pub(super) columns: Vec<Night>,
+    pub(super) table: Option<Table>,
+}
+
+/// A mark across the levels.
+pub(super) struct Mark {
+    pub(super) name: &'static str,
+    pub(super) percent: String,
+    pub(super) y: String,
+    /// Where its name stands: above the high one, below the low one.
+    pub(super) text_y: String,
+}
+
+/// One night: places from the left in percent, from the top in pixels.
+pub(super) struct Night {
+    pub(super) told: String,
+    pub(super) day: Option<String>,
+    pub(super) left: String,
+    pub(super) slot: String,
+    pub(super) bar_left: String,
+    pub(super) bar_width: String,
+    pub(super) middle: String,
+    pub(super) top: String,
+    pub(super) height: String,
+    pub(super) level: Option<(String, String)>,
+    pub(super) badge: Badge,
+}
+
+impl Nights {
+    /// None where there are no runs yet, and nothing was skipped.
+    pub(super) fn of(past: &[RunReport], skipped: u64) -> Option<Self> {
+        if past.is_empty() && skipped == 0 {
+            return None;
+        }
+        let runs = &past[past.len().saturating_sub(NIGHTS)..];
+        let most = runs.iter().map(|run| run.totals.freed_bytes).max().unwrap_or(0);
+        let slots = runs.len().max(ROOM);
+        let scale = scale(runs);
+        let place = |i: usize| Place { slot: slots - runs.len() + i, slots, from_last: runs.len() - 1 - i, scale, most };
+        let columns = runs.iter().enumerate().map(|(i, run)| night(run, &place(i)));
+        Some(Self {
+            said: if runs.is_empty() { "No runs yet.".to_owned() } else { history::sum(runs) },
+            trends: trends(past).iter().flat_map(Trends::told).collect(),
+            skipped: (skipped > 0).then(|| history::left_out(skipped)),
+            floor: words::percent(scale.0),
+            floor_y: px(LEVELS.1),
+            most: words::size(most),
+            most_y: px(FREED.0 + 8.0),
+            zero_y: px(FREED.1),
+            marks: runs.last().map(|run| marks(run, scale)).unwrap_or_default(),
+            columns: columns.collect(),
+            table: table(runs),
+        })
+    }
+}
+
+fn px(y: f64) -> String {
+    format!("{y:.1}")
+}
+
+fn y((top, bottom): (f64, f64), share: f64) -> f64 {
+    bottom - share.clamp(0.0, 1.0) * (bottom - top)
+}
+
+/// The tenths around every level and mark: small changes of a full volume are to be seen.
+fn scale(runs: &[RunReport]) -> (f64, f64) {
+    let levels = |run: &RunReport| {
+        let Volume { before, after, low, high, .. } = run.volume;
+        [run.volume.share(before), run.volume.share(after), Some(low), Some(high)].into_iter().flatten()
+    };
+    let (least, most) =
+        runs.iter().flat_map(levels).fold((1.0, 0.0), |(least, most): (f64, f64), level| (least.min(level), most.max(level)));
+    (((least * 10.0 - 1.0).floor() / 10.0).max(0.0), ((most * 10.0 + 0.5).ceil() / 10.0).min(1.0))
+}
+
+/// Where a level stands in the scale.
+fn level_y(share: f64, (floor, ceiling): (f64, f64)) -> f64 {
+    y(LEVELS, (share - floor) / (ceiling - floor))
+}
+
+/// Where a night has its place.
+struct Place {
+    slot: usize,
+    slots: usize,
+    /// 0 for the newest.
+    from_last: usize,
+    scale: (f64, f64),
+    /// Bytes that the highest bar stands for.
+    most: u64,
+}
+
+fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
+    if !level::has_marks(&run.volume) {
+        return Vec::new();
+    }
+    let mark = |name, share, down| {
+        let at = level_y(share, scale);
+        Mark { name, percent: words::percent(share), y: px(at), text_y: px(at + down) }
+    };
+    vec![mark("high", run.volume.high, -4.0), mark("low", run.volume.low, 12.0)]
+}
+
+#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+fn night(run: &RunReport, &Place { slot, slots, from_last, scale, most }: &Place) -> Night {
+    let place = |at: f64| format!("{:.2}%", at / slots as f64 * 100.0);
+    let at = slot as f64;
+    let top = y(FREED, run.totals.freed_bytes as f64 / most.max(1) as f64);
+    // What freed little is seen to have freed something.
+    let top = if run.totals.freed_bytes > 0 { top.min(FREED.1 - 1.5) } else { top };
+    let (outcome, style) = history::outcome(run);
+    let share = |level| run.volume.share(level).map(|share| px(level_y(share, scale)));
+    let when = run.run.started.format("%a %-d %b, %H:%M UTC");
+    let freed = words::size(run.totals.freed_bytes);
+    Night {
+        told: [format!("{when}: {outcome}"), format!("freed {freed}"), history::level(run)].join(", ").trim_end_matches(", ").to_owned(),
+        day: from_last.is_multiple_of(7).then(|| run.run.started.format("%-d %b").to_string()),
+        left: place(at),
+        slot: place(1.0),
+        bar_left: place(at + 0.2),
+        bar_width: place(0.6),
+        middle: place(at + 0.5),
+        top: px(top),
+        height: px(FREED.1 - top),
+        level: share(run.volume.before).zip(share(run.volume.after)),
+        badge: Badge { text: outcome.to_owned(), tone: tone(style) },
+    }
+}
+
+fn table(runs: &[RunReport]) -> Option<Table> {
+    let columns = [
+        ("When (UTC)", ""),
+        ("Outcome", ""),
+        ("Took", "n"),
+        ("Freed", "n"),
+        ("Level", "n"),
+        ("Trees", "n"),
+        ("Rescued", "n"),
+        ("Units", "n"),
+        ("What stood in the way", "why"),
+    ];
+    let rows = runs.iter().rev().map(row).collect();
+    Table::new(("nights-table", "", "nights"), String::new(), &columns, 0, rows, "")
+}
+
+fn row(run: &RunReport) -> Vec<Cell> {
+    let (outcome, style) = history::outcome(run);
+    let totals = &run.totals;
+    let many = |n: u64| Cell::number(if n > 0 { words::number(n) } else { "–".to_owned() }, n);
+    let seconds = u64::try_from((run.run.finished - run.run.started).num_seconds()).unwrap_or(0);
+    let started = run.run.started;
+    vec![
+        Cell { value: u64::try_from(started.timestamp()).ok(), ..Cell::new(started.format("%-d %b %Y, %H:%M").to_string()) },
+        Cell::new(outcome).toned(tone(style)),
+        Cell::number(words::took((run.run.finished - started).as_seconds_f64()), seconds),
+        Cell::number(if totals.freed_bytes > 0 { words::size(totals.freed_bytes) } else { "–".to_owned() }, totals.freed_bytes),
+        Cell { class: "n", ..Cell::new(history::level(run)) },
+        many(totals.reaped),
+        many(totals.rescued),
+        many(totals.evicted),
+        Cell::why(history::in_the_way(run).unwrap_or_default()),
+    ]
+}

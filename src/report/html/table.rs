@@ -1,0 +1,111 @@
+//! Tables: what the page's one way to draw a table is given.
+//!
+//! It must never know what a report is.
+
+use super::more;
+
+/// A table with its heading.
+pub(super) struct Table {
+    /// Its anchor.
+    pub(super) id: &'static str,
+    /// Its heading.
+    pub(super) title: String,
+    /// What is said of the whole behind it.
+    pub(super) said: String,
+    /// What people call its rows: `trees`.
+    pub(super) rows_are: &'static str,
+    pub(super) columns: Vec<Column>,
+    pub(super) rows: Vec<Vec<Cell>>,
+    /// How many rows are not shown.
+    pub(super) more: Option<String>,
+    /// Counts by reason, where there are some.
+    pub(super) groups: Vec<(String, String)>,
+}
+
+/// A column's head.
+pub(super) struct Column {
+    pub(super) name: &'static str,
+    pub(super) class: &'static str,
+}
+
+/// A cell.
+#[derive(Default)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    /// What it is sorted by, where its text won't do.
+    pub(super) value: Option<u64>,
+    pub(super) class: &'static str,
+    /// How it is to be taken: `good`, `note`, `bad`.
+    pub(super) tone: &'static str,
+    /// What stands below it.
+    pub(super) notes: Vec<String>,
+}
+
+impl Cell {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), ..Self::default() }
+    }
+
+    /// At the right, sorted by its number.
+    pub(super) fn number(text: impl Into<String>, value: u64) -> Self {
+        Self { value: Some(value), class: "n", ..Self::new(text) }
+    }
+
+    /// A reason: it has the most room.
+    pub(super) fn why(text: impl Into<String>) -> Self {
+        Self { class: "why", ..Self::new(text) }
+    }
+
+    /// A path, a branch, a ref.
+    pub(super) fn name(text: impl Into<String>) -> Self {
+        Self { class: "name", ..Self::new(text) }
+    }
+
+    pub(super) fn toned(self, tone: &'static str) -> Self {
+        Self { tone, ..self }
+    }
+
+    pub(super) fn noted(self, notes: impl IntoIterator<Item = String>) -> Self {
+        Self { notes: notes.into_iter().collect(), ..self }
+    }
+
+    /// A path's folders with the last slash, which matter less than its name.
+    pub(super) fn folder(&self) -> &str {
+        self.text.trim_end_matches('/').rfind('/').map_or("", |slash| &self.text[..=slash])
+    }
+
+    /// What stands behind them.
+    pub(super) fn last(&self) -> &str {
+        &self.text[self.folder().len()..]
+    }
+
+    pub(super) fn sign(&self) -> &'static str {
+        match self.tone {
+            "good" => "✓",
+            "note" => "!",
+            "bad" => "✕",
+            _ => "",
+        }
+    }
+}
+
+impl Table {
+    /// A table of the first rows of all; none where there are none. `rest` says what the others are worth.
+    pub(super) fn new(
+        (id, title, rows_are): (&'static str, &str, &'static str),
+        said: String,
+        columns: &[(&'static str, &'static str)],
+        all: usize,
+        rows: Vec<Vec<Cell>>,
+        rest: &str,
+    ) -> Option<Self> {
+        let columns = columns.iter().map(|&(name, class)| Column { name, class }).collect();
+        let more = more(all, rest);
+        (!rows.is_empty()).then(|| Self { id, title: title.to_owned(), said, rows_are, columns, rows, more, groups: Vec::new() })
+    }
+
+    /// Few rows are seen at once: nobody needs help to find one.
+    pub(super) fn is_long(&self) -> bool {
+        self.rows.len() > 8
+    }
+}
