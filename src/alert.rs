@@ -3,14 +3,17 @@
 //! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line. It must never quote a
 //! repo's text unescaped.
 
+use crate::plan::shard::Shard;
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
-use crate::report::{Alert, RepoOutcome, RunOutcome, RunReport, Severity, words};
+use crate::report::{Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, Unit, words};
 use std::collections::BTreeMap;
 
 /// An agent works through a night now and then; one that does so night after night hangs, or its busy probe fails.
 const BUSY_NIGHTS: u64 = 3;
 /// A summary's longest quotation.
 const QUOTED: usize = 300;
+/// As many of the units that went are named.
+const LARGEST: usize = 10;
 
 /// The report's alerts, the worst first.
 pub fn alerts(report: &RunReport) -> Vec<Alert> {
@@ -24,7 +27,12 @@ pub fn alerts(report: &RunReport) -> Vec<Alert> {
 }
 
 fn alert(name: &str, severity: Severity, summary: &str) -> Alert {
-    Alert { name: name.to_owned(), severity, summary: words::plain(summary) }
+    Alert { name: name.to_owned(), severity, summary: words::plain(summary), repo: None, details: Vec::new() }
+}
+
+/// The repo that an alert is about, when there is no other.
+fn only<'a>(mut repos: impl Iterator<Item = &'a Repo>) -> Option<String> {
+    repos.next().filter(|_| repos.next().is_none()).map(|repo| repo.name.clone())
 }
 
 fn quoted(text: &str) -> String {
@@ -47,7 +55,17 @@ fn shortfall(report: &RunReport) -> Option<Alert> {
     let said = |bytes, inodes| amount(bytes, inodes).unwrap_or_else(|| "nothing".to_owned());
     let wanted = said(eviction.wanted_bytes, eviction.wanted_inodes);
     let freed = said(eviction.freed_bytes, eviction.freed_inodes);
-    Some(alert("EvictionShortfall", Severity::Critical, &format!("eviction wanted {wanted}, freed {freed}, is short by {missing}")))
+    let summary = format!("eviction wanted {wanted}, freed {freed}, is short by {missing}");
+    Some(Alert { details: details(eviction), ..alert("EvictionShortfall", Severity::Critical, &summary) })
+}
+
+/// The largest units that went, and what stood in the way of more.
+fn details(eviction: &Eviction) -> Vec<String> {
+    let mut gone: Vec<&Unit> = eviction.units.iter().filter(|unit| unit.outcome.goes()).collect();
+    gone.sort_by_key(|unit| std::cmp::Reverse(unit.bytes));
+    let largest = gone.iter().take(LARGEST).map(|unit| format!("{} went: {}, {}", words::size(unit.bytes), unit.cache, unit.unit));
+    let in_the_way = eviction.in_the_way();
+    largest.chain(in_the_way.iter().map(|why| format!("in the way: {why}"))).map(|line| quoted(&line)).collect()
 }
 
 /// What live trees need went: their next jobs fetch it again.
@@ -75,8 +93,12 @@ fn interrupted(report: &RunReport) -> Option<Alert> {
     (report.run.outcome == RunOutcome::Interrupted).then(|| alert("RunInterrupted", Severity::Warning, &summary()))
 }
 
-/// The volume is above its high mark even after the run.
+/// The volume is above its high mark even after the run. What a shard thinks of it that leaves the eviction to another says nothing.
 fn still_high(report: &RunReport) -> Option<Alert> {
+    let shard: Option<Shard> = report.run.shard.as_deref().and_then(|shard| shard.parse().ok());
+    if shard.is_some_and(|shard| !shard.is_last()) {
+        return None;
+    }
     let volume = &report.volume;
     let after = volume.share(volume.after).filter(|&after| volume.high > 0.0 && after > volume.high)?;
     let summary = format!(
@@ -90,21 +112,24 @@ fn still_high(report: &RunReport) -> Option<Alert> {
 
 /// So many trees were missing at once that the volume may be partly mounted.
 fn missing_trees(report: &RunReport) -> Option<Alert> {
-    let repos = report.repos.iter().filter_map(|repo| Some((&repo.name, repo.prune.refused.as_deref()?)));
-    let said: Vec<String> = repos.map(|(name, why)| quoted(&format!("{name}: {why}"))).collect();
-    (!said.is_empty()).then(|| alert("MissingTreesRefused", Severity::Warning, &format!("pruning was refused in {}", words::few(&said, 3))))
+    let repos = || report.repos.iter().filter(|repo| repo.prune.refused.is_some());
+    let said = repos().map(|repo| quoted(&format!("{}: {}", repo.name, repo.prune.refused.as_deref().unwrap_or_default())));
+    let said: Vec<String> = said.collect();
+    let summary = || format!("pruning was refused in {}", words::few(&said, 3));
+    let alert = || Alert { repo: only(repos()), ..alert("MissingTreesRefused", Severity::Warning, &summary()) };
+    (!said.is_empty()).then(alert)
 }
 
 /// Repos that nobody could look after for many nights.
 fn busy(report: &RunReport) -> Option<Alert> {
-    let repos = report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Busy && repo.lock.busy_nights >= BUSY_NIGHTS);
-    let said = repos.map(|repo| {
+    let repos = || report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Busy && repo.lock.busy_nights >= BUSY_NIGHTS);
+    let said = repos().map(|repo| {
         let why = repo.reason.as_deref().or(repo.lock.holder.as_deref()).unwrap_or("its holder left no name");
         quoted(&format!("{} for {} nights ({why})", repo.name, repo.lock.busy_nights))
     });
     let said: Vec<String> = said.collect();
     let summary = || format!("busy night after night: {}; end what holds them, or mend their busy probe", words::few(&said, 3));
-    (!said.is_empty()).then(|| alert("RepoBusy", Severity::Warning, &summary()))
+    (!said.is_empty()).then(|| Alert { repo: only(repos()), ..alert("RepoBusy", Severity::Warning, &summary()) })
 }
 
 /// `volume from 88 % to 74 %, 12.3 GiB wanted, 12.4 GiB freed, from npm (41 units) and cargo (3 units)`.
@@ -124,7 +149,7 @@ fn evicted(report: &RunReport) -> Option<Alert> {
     let freed = amount(eviction.freed_bytes, eviction.freed_inodes).unwrap_or_else(|| "nothing".to_owned());
     let levels = format!("volume from {} to {}", level(report.volume.before), level(report.volume.after));
     let summary = format!("{levels}, {wanted}{freed} freed, from {}", words::few(&from, 6));
-    (!from.is_empty()).then(|| alert("Evicted", Severity::Info, &summary))
+    (!from.is_empty()).then(|| Alert { details: details(eviction), ..alert("Evicted", Severity::Info, &summary) })
 }
 
 /// Unsaved work was put under a ref: its owner may want it back.

@@ -5,10 +5,10 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, html, json, look::Look, text};
+use crate::report::{RunOutcome, RunReport, history, html, json, look::Look, nights, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
-use crate::{check, demo, durable, journal, volume};
+use crate::{check, demo, durable, journal, tell, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -19,6 +19,7 @@ use std::process::ExitCode;
 mod agents;
 mod checkouts;
 mod rescues;
+mod shard;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
@@ -81,7 +82,7 @@ enum Command {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// How many runs, the newest
+        /// How many runs, the newest; the shards of a night count once
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
@@ -117,6 +118,8 @@ struct Pass {
     /// Stop after this time, as `2h` [default: the config's run.deadline]
     #[arg(long, value_name = "TIME")]
     deadline: Option<units::Time>,
+    #[command(flatten)]
+    shard: shard::Asked,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -192,12 +195,13 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
         Command::Init { root, state } => init(&root, &state),
-        Command::Run(pass) => night(&config()?, &pass, Options { dry_run: pass.dry_run, ..asked(&pass) }),
+        Command::Run(pass) => night(&config()?, &pass, Options { dry_run: pass.dry_run, ..asked(&pass)? }),
         Command::Report { pass, as_of } => {
             let as_of = as_of.map(|moment| moment.after(run::now())).transpose().map_err(usage)?;
-            // What fills the volume is no part of a question about one repo, or one part of the work.
-            let usage = pass.repo.is_empty() && pass.only.is_empty();
-            night(&config()?, &pass, Options { dry_run: true, as_of, usage, ..asked(&pass) })
+            let options = asked(&pass)?;
+            // What fills the volume is no part of a question about one repo, one part of the work, or one shard.
+            let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
+            night(&config()?, &pass, Options { dry_run: true, as_of, usage, ..options })
         }
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
@@ -214,18 +218,25 @@ fn load(named: Option<&Path>) -> Result<Policy, Exit> {
     config::load(path).map_err(usage)
 }
 
-fn asked(pass: &Pass) -> Options {
-    Options { dry_run: false, repos: pass.repo.clone(), only: only(&pass.only), as_of: None, usage: false }
+fn asked(pass: &Pass) -> Result<Options, Exit> {
+    let (repos, only, shard) = (pass.repo.clone(), only(&pass.only), pass.shard.shard()?);
+    Ok(Options { dry_run: false, repos, only, as_of: None, usage: false, shard })
 }
 
 fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     known(policy, "--repo", &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
-    let report = run::run(policy, &options, &stop, &bar);
+    let mut report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
-    write(policy, &report, pass)?;
-    Ok(report.exit_code())
+    // A file has the report before anybody is told of it, and again with what could not be told; a stream takes it once.
+    let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
+    let mut written = if file { write(policy, &report, pass) } else { Ok(()) };
+    report.notes = tell::tell(policy, &report, &stop);
+    if !file || !report.notes.is_empty() {
+        written = write(policy, &report, pass);
+    }
+    written.map(|()| report.exit_code())
 }
 
 /// Whether the config has all these repos.
@@ -248,7 +259,8 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
             // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
             let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
-            html::render(report, &journal.runs, journal.skipped)
+            let nights: Vec<RunReport> = nights::nights(journal.runs).iter().filter_map(|night| nights::merged(night)).collect();
+            html::render(report, &nights, journal.skipped)
         }
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
@@ -258,8 +270,11 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
 
 /// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
 fn save(path: &Path, text: &str) -> io::Result<()> {
-    let stream = std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir());
-    if stream { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+    if is_stream(path) { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+}
+
+fn is_stream(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir())
 }
 
 /// A reader that has seen enough (`| head`) is no failure.
@@ -297,11 +312,13 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
-    let runs = &history.runs[history.runs.len().saturating_sub(last)..];
+    let nights = nights::nights(history.runs);
+    let nights = &nights[nights.len().saturating_sub(last)..];
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
     }
-    print(&write_as(format, &runs, || history::render(runs, history.skipped, Look::of_stdout())))?;
+    let merged = || nights.iter().filter_map(|night| nights::merged(night)).collect::<Vec<_>>();
+    print(&write_as(format, &nights.concat(), || history::render(&merged(), history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one starts on a line of its own, and the
 //! torn one is skipped. When it has grown too long, the oldest runs go. One writer at a time is the caller's promise: a run holds the
-//! volume's lock. What a run wrote must never be changed.
+//! volume's lock, a shard the journal's. What a run wrote must never be changed.
 
 use crate::durable;
 use crate::report::{Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};

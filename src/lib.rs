@@ -11,6 +11,7 @@
 //! | [`apply`] | does what a plan says | decides |
 //! | [`agent`] | runs an agent's command under the same lock | changes a repo itself |
 //! | [`report`] | tells what was done, what was kept, and why | leaves out a failure |
+//! | [`tell`] | sends metrics and alerts to others | changes how a run ended |
 //!
 //! Imports run one way: `facts` imports nothing of ours but [`inside`]; `survey` and `plan` see `facts` and
 //! `config::policy`; `apply` sees `plan`, `facts` and `lock`, never `config`; only [`run`] sees them all.
@@ -56,8 +57,10 @@ pub mod report;
 pub mod rescues;
 pub mod run;
 pub mod shadow;
+pub mod shards;
 pub mod stop;
 pub mod survey;
+pub mod tell;
 pub mod usage;
 pub mod volume;
 pub mod worktrees;

@@ -20,6 +20,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+mod volume;
+
+pub use volume::{LockedJournal, LockedVolume, shard, shards};
+
 /// The schema of what treewarden writes into a lock.
 const SCHEMA: &str = "treewarden.lock/1";
 
@@ -100,10 +104,6 @@ struct Held {
     shared: bool,
 }
 
-/// The whole volume, locked: for a run, and for eviction.
-#[derive(Debug)]
-pub struct LockedVolume(Held);
-
 /// A repo, locked: the only thing that `apply` changes.
 #[derive(Debug)]
 pub struct LockedRepo {
@@ -120,25 +120,9 @@ pub trait StillHeld {
     fn still_held(&self) -> Result<(), LockError>;
 }
 
-impl StillHeld for LockedVolume {
-    fn still_held(&self) -> Result<(), LockError> {
-        self.0.check()
-    }
-}
-
 impl StillHeld for LockedRepo {
     fn still_held(&self) -> Result<(), LockError> {
         self.held.check()
-    }
-}
-
-impl LockedVolume {
-    /// Takes the volume's lock, or says who holds it.
-    ///
-    /// # Errors
-    /// [`LockError`].
-    pub fn take(locks: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        Held::take(&locks.join(VOLUME), purpose, now).map(Self)
     }
 }
 

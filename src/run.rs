@@ -4,7 +4,7 @@
 //! a lock on the volume and a trash to put things in.
 
 use crate::alert;
-use crate::apply::trash::{self, Emptied, Trash};
+use crate::apply::trash::{self, Emptied};
 use crate::apply::{ballast, trial};
 use crate::config::policy::{self, Policy};
 use crate::eviction;
@@ -13,43 +13,33 @@ use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::journal;
 use crate::ledger::Ledger;
-use crate::lock::{self, LockError, LockedVolume};
+use crate::lock::{self, LockedJournal};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::repo::Only;
+use crate::plan::shard::Shard;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
+use crate::shards::{self, Others};
 use crate::stop::Stop;
 use crate::survey;
 use crate::survey::repo::Around;
 use crate::usage;
-use crate::volume;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
-use rayon::{ThreadPool, ThreadPoolBuilder};
-use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// What the command line asks of a run.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Change nothing; tell what would be done.
-    pub dry_run: bool,
-    /// The repos to work on; all when empty.
-    pub repos: Vec<String>,
-    /// The parts of the work.
-    pub only: Only,
-    /// Tell what would be done at this time; a dry run's alone.
-    pub as_of: Option<DateTime<Utc>>,
-    /// Tell what fills the volume, too: a walk over all of it.
-    pub usage: bool,
-}
+mod begin;
+
+pub use begin::Options;
+use begin::{Begun, begin, measure};
 
 /// A whole night. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let now = now();
     let mut report = blank(policy, options, now);
     let now = options.as_of.unwrap_or(now);
+    let options = &Options { only: Only { evict: options.only.evict && options.ends_the_night(), ..options.only }, ..options.clone() };
     let from_trash = match begin(policy, options, stop, now) {
         Ok(begun) => work(policy, options, begun, now, stop, bar, &mut report),
         Err(refusal) => {
@@ -64,14 +54,22 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     report.run.finished = self::now();
     report.tally(from_gc(&report), from_trash);
     report.alerts = alert::alerts(&report);
-    if !options.dry_run && report.run.outcome != RunOutcome::Refused {
-        let file = journal::file(&policy.volume.state.path());
-        if let Err(error) = journal::append(&file, &report) {
-            report.failures.push(error.to_string());
-            report.tally(from_gc(&report), from_trash);
-        }
+    if !options.dry_run
+        && report.run.outcome != RunOutcome::Refused
+        && let Err(error) = write_down(policy, options, &report)
+    {
+        report.failures.push(error);
+        report.tally(from_gc(&report), from_trash);
+        report.alerts = alert::alerts(&report);
     }
     report
+}
+
+/// Shards share the volume's lock, so they write one after the other.
+fn write_down(policy: &Policy, options: &Options, report: &RunReport) -> Result<(), String> {
+    let turn = options.shard.map(|_| LockedJournal::wait(&locks(policy), now())).transpose();
+    let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
+    journal::append(&journal::file(&policy.volume.state.path()), report).map_err(|error| error.to_string())
 }
 
 /// What earlier nights tell of the repos that are busy.
@@ -90,43 +88,6 @@ fn from_gc(report: &RunReport) -> u64 {
     report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).sum()
 }
 
-/// A run that may go ahead.
-struct Begun {
-    /// None in a dry run.
-    lock: Option<LockedVolume>,
-    /// None in a dry run.
-    trash: Option<Trash>,
-    before: Usage,
-    /// What could not be weighed against the budget.
-    unweighed: Vec<String>,
-    /// Threads that work on repos, and threads that wait on the network.
-    repos: ThreadPool,
-    io: ThreadPool,
-}
-
-/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was touched.
-fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) -> Result<Begun, String> {
-    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
-    let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
-    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
-    let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
-    let mut unweighed = Vec::new();
-    let mut before = survey::volume::usage(&policy.volume.root).map_err(unusable)?;
-    if policy.eviction.budget.is_some() && options.only.evict {
-        let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop)).map_err(unusable)?;
-        before.standing_bytes = Some(standing.bytes);
-        unweighed = problems;
-    }
-    let (lock, trash) = if options.dry_run {
-        (None, None)
-    } else {
-        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
-        let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
-        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
-    };
-    Ok(Begun { lock, trash, before, unweighed, repos, io })
-}
-
 /// The night itself, into the report. Gives the bytes that earlier nights' trash freed.
 fn work(
     policy: &Policy,
@@ -138,7 +99,7 @@ fn work(
     report: &mut RunReport,
 ) -> u64 {
     let Begun { lock, trash, before, unweighed, repos, io } = begun;
-    report.failures.extend(unweighed.into_iter().map(|problem| format!("{problem}; it counts for nothing against the budget")));
+    report.failures.extend(unweighed);
     let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
     let trashed = trash::taken_from(&policy.volume.state);
     let missing = io.install(|| survey::repo::missing(&policy.repos, &trashed));
@@ -156,15 +117,28 @@ fn work(
         io: &io,
         pack_threads,
     };
-    let chosen = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
-    let chosen: Vec<&policy::Repo> = policy.repos.iter().filter(chosen).collect();
+    let (chosen, others) = shards::split(policy, options);
     bar.set_length(chosen.len() as u64);
 
     let tended = repos.install(|| tend(&night, &chosen, bar));
-    let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, report));
+    let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, options.shard, report));
+    let awaited = wait_for_others(&night, options, &mut told, report);
+    if options.only.evict && !policy.caches.is_empty() {
+        tended.extend(repos.install(|| shards::look(&night, &others)));
+    }
     let remembered = remember(&night, policy, &mut tended, &mut told, report);
-    let emptied = empty_trash(&night, policy, report);
+    let ends = options.ends_the_night() && awaited.at_work.is_empty();
+    let emptied = if ends { empty_trash(&night, policy, report) } else { Emptied::default() };
     let mut after = reckon(before, &tended, &emptied);
+    if options.waits() {
+        match measure(policy, options.only.evict, &io, stop) {
+            Ok((usage, unweighed)) => {
+                after = usage;
+                report.failures.extend(unweighed);
+            }
+            Err(error) => report.failures.push(format!("failed to measure the volume again: {error}; see that it is mounted")),
+        }
+    }
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
         let idle: Vec<IdleTree> = tended.iter().flat_map(|tended| &tended.idle).cloned().collect();
@@ -173,6 +147,8 @@ fn work(
         report.eviction = evicted;
     }
     report.eviction.obstacles.extend(told);
+    // The others tell of their repos themselves.
+    tended.truncate(chosen.len());
     if !options.dry_run {
         after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
         let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ledger: None, ..night };
@@ -196,6 +172,16 @@ fn work(
     (report.volume.before, report.volume.after) = (level(&before), level(&after));
     (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
     emptied.freed.bytes
+}
+
+/// The shard that ends the night begins to do so when the others are done.
+fn wait_for_others(night: &Night<'_>, options: &Options, told: &mut Vec<String>, report: &mut RunReport) -> Others {
+    let Some(shard) = options.shard.filter(|_| options.waits()) else { return Others::default() };
+    // What can't be asked may be at work.
+    let others = shards::wait(night, shard).unwrap_or_else(|error| Others { at_work: vec![error.to_string()], missing: Vec::new() });
+    told.extend(others.at_work.iter().cloned());
+    report.failures.extend(others.missing.iter().cloned());
+    others
 }
 
 /// What earlier nights know of lock files, where a cache asks for it, and why it is less than it was. Only a run may try how the volume treats
@@ -235,13 +221,6 @@ fn locks(policy: &Policy) -> PathBuf {
     policy.volume.state.path().join("locks")
 }
 
-fn not_to_be_had(error: LockError) -> String {
-    match error {
-        LockError::Busy(_) => format!("another run has the volume: {error}; wait for it to end"),
-        error => error.to_string(),
-    }
-}
-
 /// Every repo in parallel; those that were busy are asked again until their `lock_wait` is over.
 fn tend(night: &Night<'_>, repos: &[&policy::Repo], bar: &ProgressBar) -> Vec<Tended> {
     let began = Instant::now();
@@ -273,11 +252,20 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
 }
 
 /// The trees go, unless there are so many that the plan is more likely wrong than the trees.
-fn reap(night: &Night<'_>, repos: &[&policy::Repo], tended: Vec<Tended>, most: usize, report: &mut RunReport) -> Vec<Tended> {
+fn reap(
+    night: &Night<'_>,
+    repos: &[&policy::Repo],
+    tended: Vec<Tended>,
+    most: usize,
+    shard: Option<Shard>,
+    report: &mut RunReport,
+) -> Vec<Tended> {
     let due = |tended: &Tended| tended.row.worktrees.iter().filter(|tree| tree.outcome == TreeOutcome::Planned).count();
     let count: usize = tended.iter().map(due).sum();
-    if count > most {
-        let why = format!("{count} trees would go, more than max_reaped ({most}): none went; look at a dry run, then raise max_reaped");
+    let part = shard.map_or(most, |shard| shard.part(most));
+    if count > part {
+        let of = shard.map(|shard| format!("; shard {shard} has {part} of them")).unwrap_or_default();
+        let why = format!("{count} trees would go, more than max_reaped ({most}{of}): none went; look at a dry run, then raise max_reaped");
         report.failures.push(why);
         return tended.into_iter().map(refuse_reaps).collect();
     }
@@ -346,7 +334,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
             finished: now,
             as_of: options.as_of,
             dry_run: options.dry_run,
-            shard: None,
+            shard: options.shard.map(|shard| shard.to_string()),
             host: lock::host(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             outcome: RunOutcome::Ok,
@@ -362,12 +350,19 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
             low: policy.eviction.low.bytes,
         },
         repos: Vec::new(),
-        eviction: report::Eviction::default(),
+        eviction: report::Eviction { reason: left_to(options).unwrap_or_default(), ..report::Eviction::default() },
         usage: Vec::new(),
         totals: report::Totals::default(),
         alerts: Vec::new(),
         failures: Vec::new(),
+        notes: Vec::new(),
     }
+}
+
+/// Why a shard does not evict.
+fn left_to(options: &Options) -> Option<String> {
+    let shard = options.shard.filter(|shard| options.only.evict && !shard.is_last())?;
+    Some(format!("left to shard {}, when all others are done", shard.last()))
 }
 
 fn level(usage: &Usage) -> Level {

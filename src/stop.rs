@@ -14,13 +14,20 @@ const NAP: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 pub struct Stop {
     signalled: Arc<AtomicBool>,
-    deadline: Instant,
+    began: Instant,
+    limit: Duration,
 }
 
 impl Stop {
     /// Stops after `limit`, or when `signalled` becomes true.
     pub fn after(limit: Duration, signalled: Arc<AtomicBool>) -> Self {
-        Self { signalled, deadline: Instant::now() + limit }
+        Self { signalled, began: Instant::now(), limit }
+    }
+
+    /// The same signals, but a time of its own.
+    #[must_use]
+    pub fn anew(&self, limit: Duration) -> Self {
+        Self::after(limit, self.signalled.clone())
     }
 
     /// Never, but for the look of somebody who waits for its end.
@@ -46,11 +53,21 @@ impl Stop {
     pub fn reached(&self) -> Option<&'static str> {
         if self.signalled.load(Ordering::Relaxed) {
             Some("a signal asked to stop")
-        } else if Instant::now() >= self.deadline {
+        } else if self.began.elapsed() >= self.limit {
             Some("the deadline has passed")
         } else {
             None
         }
+    }
+
+    /// The time that a run has.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether three quarters of that time are over: what is to be done last must begin.
+    pub fn is_late(&self) -> bool {
+        self.began.elapsed() >= self.limit / 4 * 3
     }
 
     /// Sleeps for so long, or until it is time to stop.

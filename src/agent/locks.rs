@@ -7,22 +7,32 @@ use crate::lock::{self, LockError, Seen};
 use crate::report::locks::{Holder, Lock, Locks, SCHEMA, State};
 use crate::volume::{self, VolumeError};
 
-/// Looks at the lock of the volume and of each repo.
+/// Looks at the lock of the volume, of shards that are at work or died, and of each repo.
 ///
 /// # Errors
 /// [`VolumeError`]: not the volume that the config means.
 pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     volume::prove(&policy.volume)?;
     let folder = policy.volume.state.path().join("locks");
-    let names = std::iter::once(None).chain(policy.repos.iter().map(|repo| Some(repo.name.as_str())));
-    let locks = names.map(|name| told(name, lock::look_at(&folder, name))).collect();
+    let (shards, unreadable) = match lock::shards(&folder) {
+        Ok(shards) => (shards, None),
+        Err(error) => (Vec::new(), Some(error)),
+    };
+    let mut volume = told(None, unreadable.map_or_else(|| lock::look_at(&folder, None), Err));
+    // Each has a share of it, and a share is not seen by one who asks for a share.
+    if shards.iter().any(|(_, seen)| seen.held) && volume.state != State::Unknown {
+        volume = Lock { state: State::Held, holder: None, beat: None, ..volume };
+    }
+    let shards = shards.into_iter().map(|(shard, seen)| Lock { shard: Some(shard.to_string()), ..told(None, Ok(seen)) });
+    let repos = policy.repos.iter().map(|repo| told(Some(&repo.name), lock::look_at(&folder, Some(&repo.name))));
+    let locks = std::iter::once(volume).chain(shards.filter(|shard| shard.state != State::Free)).chain(repos).collect();
     Ok(Locks { schema: SCHEMA, locks })
 }
 
 fn told(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
     let repo = name.map(ToOwned::to_owned);
     match seen {
-        Err(error) => Lock { repo, state: State::Unknown, holder: None, beat: None, error: Some(error.to_string()) },
+        Err(error) => Lock { repo, shard: None, state: State::Unknown, holder: None, beat: None, error: Some(error.to_string()) },
         Ok(Seen { held, holder, written }) => {
             let state = match (held, &holder) {
                 (true, _) => State::Held,
@@ -30,7 +40,7 @@ fn told(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
                 (false, None) => State::Free,
             };
             let beat = written.filter(|_| holder.is_some());
-            Lock { repo, state, holder: holder.map(Holder::from), beat, error: None }
+            Lock { repo, shard: None, state, holder: holder.map(Holder::from), beat, error: None }
         }
     }
 }

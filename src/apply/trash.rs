@@ -46,11 +46,13 @@ struct Note {
     admin: Option<PathBuf>,
 }
 
-/// A tree that a run took and did not come to look at again: it was killed, or the file server vanished.
+/// A bin whose tree is still registered. Somebody is at work on it, under the repo's lock, or was killed there, or the file server vanished.
 struct Unfinished {
     bin: Bin,
     from: Inside,
     admin: Inside,
+    /// Whether the tree is in it.
+    taken: bool,
 }
 
 /// What could not be moved to the trash.
@@ -151,15 +153,39 @@ impl Trash {
 
     /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to stop.
     ///
+    /// Agents and other shards may be at work here: what comes after the first look stays, and so does the bin of a tree that is registered,
+    /// also where the tree is still to come. Any other is moved aside before it is believed to be one.
+    ///
     /// # Errors
     /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
     pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
-        let unfinished = self.unfinished()?;
-        let spare: Vec<OsString> = unfinished.iter().filter_map(|tree| Some(tree.bin.place.relative().file_name()?.to_owned())).collect();
-        let mut emptied = empty(&self.place, stop, &spare)?;
-        let left = unfinished.iter().map(|tree| format!("`{}` was taken by a run that did not finish, and waits for its repo", tree.from));
+        let (mut due, mut left) = (HashSet::new(), Vec::new());
+        for place in bins(&self.place)? {
+            let unfinished = match self.unfinished(&place)? {
+                None if stop.reached().is_none() => match found(self.aside(&place)) {
+                    Ok(Some(aside)) => self.unfinished(&aside)?.ok_or(aside),
+                    Ok(None) => continue,
+                    Err(_) => Err(place),
+                },
+                unfinished => unfinished.ok_or(place),
+            };
+            match unfinished {
+                Err(place) => due.extend(place.relative().file_name().map(OsString::from)),
+                Ok(Unfinished { from, taken: true, .. }) => {
+                    left.push(format!("`{from}` was taken by a run that did not finish, and waits for its repo"));
+                }
+                Ok(_) => {}
+            }
+        }
+        let mut emptied = empty(&self.place, stop, Some(&due))?;
         emptied.left.extend(left);
         Ok(emptied)
+    }
+
+    /// Gives a bin another name, so that nobody can put anything there any more.
+    fn aside(&self, bin: &Inside) -> io::Result<Inside> {
+        let aside = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
+        rename(bin, &aside).map(|()| aside)
     }
 
     /// Puts the repo's trees back that an earlier run took and did not come to look at again: somebody may have gone on working in them.
@@ -168,10 +194,15 @@ impl Trash {
     /// # Errors
     /// [`TrashError`]: they stay in the trash, or where [`TrashError::Stranded`] says.
     pub fn undo(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
-        let ours = |tree: &Unfinished| tree.admin.relative().starts_with(lock.place().relative());
-        for Unfinished { bin, from, .. } in self.unfinished()?.into_iter().filter(ours) {
+        for place in bins(&self.place)? {
+            let Some(Unfinished { bin, from, admin, taken }) = self.unfinished(&place)? else { continue };
+            if !admin.relative().starts_with(lock.place().relative()) {
+                continue;
+            }
             lock.still_held()?;
-            bin.give_back(&bin.place.join("0").map_err(io::Error::other)?, &from)?;
+            if taken {
+                bin.give_back(&bin.place.join("0").map_err(io::Error::other)?, &from)?;
+            }
             bin.empty(stop)?;
         }
         self.sweep(lock, stop)
@@ -197,26 +228,22 @@ impl Trash {
         Ok(())
     }
 
-    fn unfinished(&self) -> io::Result<Vec<Unfinished>> {
+    fn unfinished(&self, place: &Inside) -> io::Result<Option<Unfinished>> {
         let root = self.place.root();
-        let mut unfinished = Vec::new();
-        for place in bins(&self.place)? {
-            let at = |name: &str| place.join(name).map_err(io::Error::other);
-            let note = match beneath::read(&at(NOTE)?, 64 << 10) {
-                // Our notes are whole files in folders: anything else is somebody's doing, and must not stop every night to come.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => {
-                    continue;
-                }
-                note => found(note)?.and_then(|note| serde_json::from_slice::<Note>(&note).ok()),
-            };
+        let at = |name: &str| place.join(name).map_err(io::Error::other);
+        let note = match beneath::read(&at(NOTE)?, 64 << 10) {
+            // Our notes are whole files in folders: anything else is somebody's doing, and must not stop every night to come.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => None,
             // A note that makes no sense was cut short before anything was moved.
-            let Some(Note { from, admin: Some(admin), .. }) = note else { continue };
-            let (Ok(from), Ok(admin)) = (Inside::new(root, &from), Inside::new(root, &admin)) else { continue };
-            if found(beneath::stat(&admin))?.is_some() && found(beneath::stat(&at("0")?))?.is_some() {
-                unfinished.push(Unfinished { bin: Bin { place, next: AtomicUsize::new(1) }, from, admin });
-            }
+            note => found(note)?.and_then(|note| serde_json::from_slice::<Note>(&note).ok()),
+        };
+        let Some(Note { from, admin: Some(admin), .. }) = note else { return Ok(None) };
+        let (Ok(from), Ok(admin)) = (Inside::new(root, &from), Inside::new(root, &admin)) else { return Ok(None) };
+        if found(beneath::stat(&admin))?.is_none() {
+            return Ok(None);
         }
-        Ok(unfinished)
+        let taken = found(beneath::stat(&at("0")?))?.is_some();
+        Ok(Some(Unfinished { bin: Bin { place: place.clone(), next: AtomicUsize::new(1) }, from, admin, taken }))
     }
 }
 
@@ -256,7 +283,7 @@ impl Bin {
     /// # Errors
     /// As [`Trash::empty`].
     pub fn empty(self, stop: &Stop) -> io::Result<Emptied> {
-        let mut emptied = empty(&self.place, stop, &[])?;
+        let mut emptied = empty(&self.place, stop, None)?;
         if emptied.left.is_empty() {
             let (parent, name) = beneath::parent(&self.place)?;
             if let Err(error) = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
@@ -318,6 +345,7 @@ mod tests {
     fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
         let top = tempfile::tempdir().unwrap();
         let root: Arc<Path> = top.path().into();
+        fs::create_dir(top.path().join("state")).unwrap();
         let trash = Trash::of(&Inside::new(&root, Path::new("state")).unwrap()).unwrap();
         (top, root, trash)
     }
@@ -370,6 +398,51 @@ mod tests {
         let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else { panic!("it replaced something") };
         trash.empty(&forever()).unwrap();
         assert!(place.path().join("work").exists() && top.path().join("tree/new").exists());
+    }
+
+    #[test]
+    fn a_tree_that_is_still_to_come_finds_its_bin() {
+        let (top, root, trash) = volume();
+        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
+        for place in [&tree, &admin] {
+            fs::create_dir_all(place.path().join("work")).unwrap();
+        }
+        let bin = trash.bin(Some((&tree, &admin))).unwrap();
+        // Another shard, or a night beside an agent's command, empties the trash now.
+        assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
+        let taken = bin.take(&Free, &tree).unwrap();
+        assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);
+        assert!(taken.path().join("work").exists());
+        bin.take(&Free, &admin).unwrap();
+        assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    /// Nobody is sure to find a bin before its note is written; then no tree may get into it any more.
+    #[test]
+    fn nothing_gets_into_a_bin_that_is_being_deleted() {
+        let (_top, root, trash) = volume();
+        let tree = Inside::new(&root, Path::new("tree")).unwrap();
+        for number in 0..200 {
+            fs::create_dir_all(tree.path()).unwrap();
+            fs::write(tree.path().join("work"), "x").unwrap();
+            let admin = Inside::new(&root, Path::new("admin")).unwrap();
+            fs::create_dir_all(admin.path()).unwrap();
+            let emptier = std::thread::spawn({
+                let trash = Trash { place: trash.place.clone() };
+                move || {
+                    std::thread::sleep(Duration::from_micros(number * 3));
+                    trash.empty(&forever()).map(drop)
+                }
+            });
+            let taken = trash.bin(Some((&tree, &admin))).ok().and_then(|bin| bin.take(&Free, &tree).ok());
+            emptier.join().unwrap().unwrap();
+            let bins = super::bins(&trash.place).unwrap();
+            let stands = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap()));
+            assert_eq!(stands.filter(|place| place.path().join("work").exists()).count(), 1, "{number}: {taken:?}");
+            fs::rename(admin.path(), trash.place.path().join("admin")).unwrap();
+            trash.empty(&forever()).unwrap();
+        }
     }
 
     #[test]

@@ -2,15 +2,19 @@
 //!
 //! It must never repeat a value that was typed: an address may carry a password or a token, wherever it was put.
 
-use super::policy::{self, Alerts, Webhook};
+use super::policy::{self, Alerts, UrlFrom, Webhook, WebhookFormat};
 use super::problem::{KeyPath, Notes};
 use super::raw;
-use super::resolve::texts;
+use super::resolve::{names, one_of, texts};
 use std::path::PathBuf;
+
+const FORMATS: [(&str, WebhookFormat); 2] = [("slack", WebhookFormat::Slack), ("json", WebhookFormat::Json)];
 
 /// Resolves `alerts`.
 pub(super) fn alerts(typed: &raw::Alerts, at: &KeyPath, notes: &mut Notes) -> Alerts {
     Alerts {
+        volume: label(typed.volume.as_deref(), &at.key("volume"), notes),
+        runbook: url(typed.runbook.as_deref(), &at.key("runbook"), notes),
         pushgateway: url(typed.pushgateway.as_deref(), &at.key("pushgateway"), notes),
         textfile: file(typed.textfile.as_deref(), &at.key("textfile"), notes),
         alertmanager: url(typed.alertmanager.as_deref(), &at.key("alertmanager"), notes),
@@ -25,6 +29,16 @@ fn url(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String> {
     let plain = |c: char| !c.is_whitespace() && !c.is_control();
     if host.is_none_or(|host| host.is_empty() || host.starts_with('/') || !host.chars().all(plain)) {
         notes.add(at, "is no address; write one that starts with http:// or https://");
+    } else if host.is_some_and(|host| host.split('/').next().is_some_and(|host| host.contains('@'))) {
+        notes.add(at, "holds a name or a password, which would not be sent; take it out");
+    }
+    Some(typed.to_owned())
+}
+
+fn label(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String> {
+    let typed = typed?;
+    if typed.trim().is_empty() || typed.chars().any(char::is_control) {
+        notes.add(at, "is no name; write the one that metrics and alerts are to call this volume by");
     }
     Some(typed.to_owned())
 }
@@ -38,15 +52,37 @@ fn file(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
 }
 
 fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
+    let url = url_from(typed, at, notes);
+    let format = format(typed.format.as_deref(), &at.key("format"), notes);
+    let when = typed.when.as_ref().map(|list| when(list, &at.key("when"), notes));
+    Webhook { url, format, when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()) }
+}
+
+fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
+    if let Some(path) = file(typed.url_file.as_deref(), &at.key("url_file"), notes) {
+        if typed.url_env.is_some() {
+            notes.add(&at.key("url_file"), "stands beside url_env; keep one of the two");
+        }
+        return UrlFrom::File(path);
+    }
     let url_env = typed.url_env.clone().unwrap_or_default();
     if typed.url_env.is_none() {
-        notes.add(&at.key("url_env"), "is missing; write the name of the environment variable that holds the address");
+        let remedy = "write the name of the environment variable that holds the address, or its file as url_file";
+        notes.add(&at.key("url_env"), format!("is missing; {remedy}"));
     } else if !is_variable(&url_env) {
         let remedy = "write the name of the variable that holds the address, for instance TREEWARDEN_WEBHOOK_URL";
         notes.add(&at.key("url_env"), format!("is no environment variable's name, and an address doesn't belong here; {remedy}"));
     }
-    let when = typed.when.as_ref().map(|list| when(list, &at.key("when"), notes));
-    Webhook { url_env, when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()) }
+    UrlFrom::Env(url_env)
+}
+
+fn format(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> WebhookFormat {
+    let Some(typed) = typed else { return WebhookFormat::default() };
+    let known = one_of(&FORMATS, typed).ok();
+    if known.is_none() {
+        notes.add(at, format!("is unknown; write one of {}", names(&FORMATS)));
+    }
+    known.unwrap_or_default()
 }
 
 fn is_variable(name: &str) -> bool {

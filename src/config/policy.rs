@@ -57,6 +57,8 @@ pub const GC: GcStrategy = GcStrategy::Auto;
 pub const CACHE_DEPTH: usize = 1;
 /// `alerts.webhook.when`: all that the contract knows.
 pub const WEBHOOK_WHEN: [&str; 4] = ["failed", "shortfall", "evicted", "refused"];
+/// `alerts.runbook`: where it stands in this tree.
+pub const RUNBOOK: &str = "cronjobs/README.md";
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -213,6 +215,10 @@ pub struct Cache {
 /// Where a run's outcome is sent.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Alerts {
+    /// What metrics and alerts call the volume; its root where there is none.
+    pub volume: Option<String>,
+    /// The runbook's address; [`RUNBOOK`] where there is none.
+    pub runbook: Option<String>,
     /// Base URL.
     pub pushgateway: Option<String>,
     /// A file for node-exporter's textfile collector.
@@ -228,8 +234,29 @@ pub struct Alerts {
 /// A webhook whose address is a secret.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Webhook {
-    /// The environment variable that holds the URL: it never stands in the config.
-    pub url_env: String,
+    /// Where the URL is had from.
+    pub url: UrlFrom,
+    /// The message's shape.
+    pub format: WebhookFormat,
     /// `failed`, `shortfall`, `evicted`, `refused`.
     pub when: Vec<String>,
+}
+
+/// Where a secret URL is had from: it never stands in the config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UrlFrom {
+    /// The environment variable of this name.
+    Env(String),
+    /// This file, read anew for each message.
+    File(PathBuf),
+}
+
+/// The shape of a webhook's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WebhookFormat {
+    /// `{"text": ..}`: Slack, Mattermost, Rocket.Chat, Google Chat.
+    #[default]
+    Slack,
+    /// The run and its alerts as they stand in the report.
+    Json,
 }

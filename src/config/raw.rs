@@ -151,6 +151,8 @@ pub(super) struct Cache {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Alerts {
+    pub(super) volume: Option<String>,
+    pub(super) runbook: Option<String>,
     pub(super) pushgateway: Option<String>,
     pub(super) textfile: Option<String>,
     pub(super) alertmanager: Option<String>,
@@ -163,6 +165,8 @@ pub(super) struct Alerts {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Webhook {
     pub(super) url_env: Option<String>,
+    pub(super) url_file: Option<String>,
+    pub(super) format: Option<String>,
     pub(super) when: Option<List>,
 }
 

@@ -50,7 +50,9 @@ fn name<'a>(typed: Option<&'a str>, at: &KeyPath, locks: &mut Locks<'a>, notes: 
         Some(name) if !is_name(name) => {
             format!("`{name}` is no repo's name; write owner/name, with letters, digits, `.`, `_` and `-` only")
         }
-        Some("volume") => "`volume` would take the volume's own lock file; write owner/name".to_owned(),
+        Some(name) if matches!(name, "volume" | "journal") || name.starts_with("shard-") && !name.contains('/') => {
+            format!("`{name}` would take one of the volume's own lock files; write owner/name")
+        }
         Some(name) => match locks.0.insert(name.replace('/', "__"), name) {
             None => return Some(name.to_owned()),
             Some(other) if other == name => format!("`{name}` is named twice; give each repo its own name"),

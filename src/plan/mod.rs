@@ -7,4 +7,5 @@ pub mod evict;
 pub mod gc;
 pub mod repo;
 pub mod rescue;
+pub mod shard;
 pub mod worktree;

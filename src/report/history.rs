@@ -1,4 +1,5 @@
-//! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and where the volume is going.
+//! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and where the volume is going. Shards
+//! of a night come as [one](super::nights).
 //!
 //! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that lines of the journal were
 //! skipped.
@@ -55,12 +56,13 @@ fn head() -> Row {
 
 fn row(run: &RunReport) -> Row {
     let (outcome, style) = outcome(run);
+    let shards = run.run.shard.as_ref().map(|shards| format!(" ({})", words::plain(shards))).unwrap_or_default();
     let totals = &run.totals;
     let many = |n: u64| if n > 0 { Span::body(words::number(n)).right() } else { Span::new("–", FAINT).right() };
     let freed = if totals.freed_bytes > 0 { Span::body(words::size(totals.freed_bytes)) } else { Span::new("–", FAINT) };
     let cells = vec![
         Span::body(run.run.started.format("%-d %b %H:%M").to_string()).right(),
-        Span::new(outcome, style),
+        Span::new(format!("{outcome}{shards}"), style),
         Span::body(words::took((run.run.finished - run.run.started).as_seconds_f64())).right(),
         freed.right(),
         many(totals.reaped),
@@ -118,5 +120,7 @@ pub(super) fn sum(runs: &[RunReport]) -> String {
     let ended: Vec<String> = ended.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{} {name}", words::number(*n))).collect();
     let freed = words::size(total(|run| run.totals.freed_bytes));
     let since = runs.first().map(|run| run.run.started.format(" since %-d %b %Y").to_string()).unwrap_or_default();
-    format!("{}{since} freed {freed}: {}. {}.", words::count(runs.len() as u64, "run"), done.join(", "), ended.join(", "))
+    let shared = runs.iter().any(|run| run.run.shard.is_some());
+    let many = words::count(runs.len() as u64, if shared { "night" } else { "run" });
+    format!("{many}{since} freed {freed}: {}. {}.", done.join(", "), ended.join(", "))
 }

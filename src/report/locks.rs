@@ -16,15 +16,18 @@ pub const SCHEMA: &str = "treewarden.locks/1";
 pub struct Locks {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// The volume's first, then the repos' in the config's order.
+    /// The volume's first, then those of shards at work and of shards that died, then the repos' in the config's order.
     pub locks: Vec<Lock>,
 }
 
 /// One lock.
 #[derive(Debug, Serialize)]
 pub struct Lock {
-    /// `owner/name`; none for the volume's.
+    /// `owner/name`; none for the volume's and a shard's.
     pub repo: Option<String>,
+    /// `I/N`, for a shard's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shard: Option<String>,
     /// What the kernel says.
     pub state: State,
     /// Who the lock's file names: of one that is left, who held it last. None where he left no name.
@@ -82,12 +85,13 @@ fn row(lock: &Lock) -> Row {
     };
     let told = if lock.state == State::Left { FAINT } else { super::page::BODY };
     let nameless = if lock.state == State::Held { "left no name" } else { "" };
+    let shard = lock.shard.as_ref().map(|shard| format!("(shard {shard})"));
     let time = |time: DateTime<Utc>, form: &str| time.format(form).to_string();
     let cell = |of: fn(&Holder) -> String| Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), told);
     let beat = lock.beat.filter(|_| lock.holder.is_some()).map(|beat| time(beat, "%F %H:%M:%S")).unwrap_or_default();
     let cells = vec![
         Span::new(state, style),
-        Span::new(lock.repo.as_deref().unwrap_or("(the volume)"), STRONG).shorten(),
+        Span::new(lock.repo.as_deref().or(shard.as_deref()).unwrap_or("(the volume)"), STRONG).shorten(),
         Span::new(lock.holder.as_ref().map_or(nameless, |holder| &holder.holder), told).shorten(),
         cell(|holder| holder.pid.to_string()).right(),
         cell(|holder| holder.purpose.clone()).shorten(),

@@ -4,12 +4,14 @@
 //! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
 //! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
 
+mod alert;
 pub mod history;
 pub mod html;
 pub mod json;
 pub mod locks;
 pub mod look;
 mod lossy;
+pub mod nights;
 mod page;
 pub mod rescues;
 pub mod rows;
@@ -21,6 +23,7 @@ pub mod usage;
 pub mod words;
 pub mod worktrees;
 
+pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::{CacheKind, UsedFrom};
 pub use crate::plan::gc::GcAction;
@@ -55,6 +58,9 @@ pub struct RunReport {
     pub alerts: Vec<Alert>,
     /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its remedy.
     pub failures: Vec<String>,
+    /// What could not be told to somebody: a dead Pushgateway, an unset variable. No failure; not in the journal, which is written before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// The run itself.
@@ -372,27 +378,4 @@ pub struct Totals {
     pub evicted: u64,
     /// Failed repos, trees, units and steps.
     pub failures: u64,
-}
-
-/// What somebody should hear of.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Alert {
-    /// A fixed name: `RunFailed`, `EvictionShortfall`, ...
-    pub name: String,
-    /// How bad it is.
-    pub severity: Severity,
-    /// One line that a tired person understands.
-    pub summary: String,
-}
-
-/// How bad an alert is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Severity {
-    /// Good to know.
-    Info,
-    /// To be looked at in the day.
-    Warning,
-    /// To be looked at now.
-    Critical,
 }

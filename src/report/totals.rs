@@ -6,6 +6,25 @@
 use super::troubles::{Kind, troubles};
 use super::{Class, Level, RunOutcome, RunReport, Totals, TreeOutcome, UnitOutcome, Volume, Worktree};
 
+impl Totals {
+    /// The sums of both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let sum = |of: fn(&Self) -> u64| of(&self).saturating_add(of(&other));
+        Self {
+            freed_bytes: sum(|totals| totals.freed_bytes),
+            freed_by_reap: sum(|totals| totals.freed_by_reap),
+            freed_by_gc: sum(|totals| totals.freed_by_gc),
+            freed_by_evict: sum(|totals| totals.freed_by_evict),
+            freed_by_trash: sum(|totals| totals.freed_by_trash),
+            reaped: sum(|totals| totals.reaped),
+            rescued: sum(|totals| totals.rescued),
+            evicted: sum(|totals| totals.evicted),
+            failures: sum(|totals| totals.failures),
+        }
+    }
+}
+
 impl RunReport {
     /// Fills in the sums and the outcome, once every row is there.
     ///

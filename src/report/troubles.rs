@@ -3,6 +3,7 @@
 //! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a tree that stays.
 
 use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, words};
+use std::collections::BTreeMap;
 
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,7 @@ pub fn troubles(report: &RunReport) -> Vec<Trouble> {
         }
     }
     found.extend(report.failures.iter().map(|why| failure(String::new(), why)));
+    found.extend(report.notes.iter().map(|why| Trouble { kind: Kind::Warning, ..failure(String::new(), why) }));
     found
 }
 
@@ -85,6 +87,20 @@ fn in_use_went(report: &RunReport) -> Option<Trouble> {
 /// What an eviction fell short by, in words; none when it didn't.
 pub(crate) fn missing(eviction: &Eviction) -> Option<String> {
     amount(eviction.shortfall_bytes, eviction.shortfall_inodes)
+}
+
+impl Eviction {
+    /// What stood in the way of more: the plan's obstacles, and units that were used again when their turn came.
+    pub fn in_the_way(&self) -> Vec<String> {
+        let mut skipped: BTreeMap<&str, u64> = BTreeMap::new();
+        for unit in &self.units {
+            if let UnitOutcome::Skipped(why) = &unit.outcome {
+                *skipped.entry(why).or_default() += 1;
+            }
+        }
+        let skipped = skipped.into_iter().map(|(why, many)| format!("{} skipped: {why}", words::count(many, "unit")));
+        self.obstacles.iter().cloned().chain(skipped).collect()
+    }
 }
 
 /// Bytes and inodes as one amount; none when both are 0.

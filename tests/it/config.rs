@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::time::Duration;
-use treewarden::config::policy::{Age, GcStrategy, InUse, Policy};
+use treewarden::config::policy::{Age, GcStrategy, InUse, Policy, UrlFrom, WebhookFormat};
 use treewarden::config::{ConfigError, load, parse};
 use treewarden::facts::cache::{CacheKind, Size};
 
@@ -85,7 +85,8 @@ alerts:
         [("npm", CacheKind::Npm, 1, DAY, none), ("models", CacheKind::Folder, 1, 7 * DAY, Size { bytes: 2 * GIB, inodes: 0 })]
     );
     let webhook = policy.alerts.webhook.expect("it was typed");
-    assert_eq!((webhook.url_env.as_str(), webhook.when.len()), ("TREEWARDEN_WEBHOOK_URL", 4));
+    let (from, format) = (UrlFrom::Env("TREEWARDEN_WEBHOOK_URL".into()), WebhookFormat::Slack);
+    assert_eq!((webhook.url, webhook.format, webhook.when.len()), (from, format, 4));
 }
 
 #[test]
@@ -337,6 +338,13 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ("alerts: {alertmanager: 'http://'}", &["3: alerts.alertmanager: is no address"]),
     ("alerts: {webhook: }\nrun: {x: 1}", &["4: run.x: unknown key"]),
     ("alerts: {webhook: {when: []}}", &["3: alerts.webhook.url_env: is missing", "3: alerts.webhook.when: is empty"]),
+    ("alerts: {webhook: {url_env: A, url_file: /a}}", &["3: alerts.webhook.url_file: stands beside url_env"]),
+    (
+        "alerts: {webhook: {url_file: a, format: xml}}",
+        &["3: alerts.webhook.url_file: is no absolute", "3: alerts.webhook.format: is unknown"],
+    ),
+    ("alerts: {volume: ' ', runbook: x}", &["3: alerts.volume: is no name", "3: alerts.runbook: is no address"]),
+    ("alerts: {alertmanager: 'http://me:pw@host'}", &["3: alerts.alertmanager: holds a name or a password"]),
 ];
 
 #[test]
@@ -412,6 +420,8 @@ fn an_address_is_never_told() {
         "alerts: {webhook: {url_env: W, when: https://SECRET}}",
         "alerts: {pushgateway: 'ftp://me:SECRET@host', alertmanager: ['https://SECRET'], textfile: 'https://SECRET'}",
         "alerts: {pushgateway: !SECRET x}",
+        "alerts: {pushgateway: 'https://me:SECRET@host'}",
+        "alerts: {webhook: {url_file: 'https://SECRET', format: SECRET}}",
         "alerts: {pushgateway: *SECRET }",
     ] {
         let told = refused_with(lines);

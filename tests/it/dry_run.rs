@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use treewarden::report::{RunReport, TreeOutcome, UnitOutcome};
 
 /// What a run did, or would do, in its order: trees, registrations, leftovers, repacks, units.
-fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
+pub(crate) fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
     let mut deeds = Vec::new();
     for repo in &report.repos {
         deeds.push(format!("{} {:?}: {} {}", repo.name, repo.gc.action, repo.gc.reason, repo.gc.before.loose_objects));
@@ -29,7 +29,7 @@ fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
 }
 
 /// A fleet with a repo that wants a repack, one that a git died in, and caches over their budget.
-fn everything() -> World {
+pub(crate) fn everything() -> World {
     let Fleet { world, .. } = Fleet::new();
     let loose = world.repo("acme/loose");
     for n in 0..20 {

@@ -13,7 +13,7 @@ use treewarden::report::look::Look;
 use treewarden::report::trends::trends;
 use treewarden::report::{Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text};
 
-fn golden(name: &str, is: &str) {
+pub(crate) fn golden(name: &str, is: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, is).unwrap();

@@ -10,7 +10,7 @@ use treewarden::cli::Cli;
 use walkdir::WalkDir;
 
 /// What each room may import of ours. Only `run` and its helpers at the top see them all.
-const ROOMS: [(&str, &[&str]); 6] = [
+const ROOMS: [(&str, &[&str]); 7] = [
     ("facts", &["inside"]),
     ("config", &["facts", "inside"]),
     ("plan", &["config", "facts", "inside"]),
@@ -18,16 +18,19 @@ const ROOMS: [(&str, &[&str]); 6] = [
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
     ("apply", &["beneath", "durable", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey"]),
     ("report", &["apply", "facts", "inside", "plan"]),
+    ("tell", &["config", "durable", "journal", "report", "stop"]),
 ];
 
 /// Calls with one home each.
-const HOMES: [(&str, &[&str]); 7] = [
+const HOMES: [(&str, &[&str]); 9] = [
     ("Command::new", &["agent/exec.rs", "git.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
     ("renameat", &["apply/trash.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs", "durable.rs"]),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),
+    ("ureq", &["tell/http.rs"]),
+    ("prometheus_client", &["tell/metrics.rs"]),
     ("Utc::now", &["run.rs"]),
 ];
 

@@ -10,6 +10,7 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -30,8 +31,8 @@ struct Job<'a> {
     bytes: AtomicU64,
     inodes: AtomicU64,
     left: Mutex<Vec<String>>,
-    /// Names at the top that stay.
-    spare: &'a [OsString],
+    /// The names at the top that go; none is all.
+    names: Option<&'a HashSet<OsString>>,
     /// The trash, to which folders nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
@@ -47,8 +48,8 @@ struct Folder {
     pending: AtomicUsize,
 }
 
-/// Deletes what is in the folder `place`, but for the names `spare`, on the current rayon pool, until done or told to stop.
-pub(super) fn empty(place: &Inside, stop: &Stop, spare: &[OsString]) -> io::Result<Emptied> {
+/// Deletes what is in the folder `place`, of these names where there are any given, on the current rayon pool, until done or told to stop.
+pub(super) fn empty(place: &Inside, stop: &Stop, names: Option<&HashSet<OsString>>) -> io::Result<Emptied> {
     let Some(top) = found(beneath::dir(place))? else { return Ok(Emptied::default()) };
     let device = rustix::fs::fstat(&top)?.st_dev;
     let job = Job {
@@ -58,7 +59,7 @@ pub(super) fn empty(place: &Inside, stop: &Stop, spare: &[OsString]) -> io::Resu
         bytes: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
         left: Mutex::default(),
-        spare,
+        names,
         top: top.try_clone()?,
         lifted: Mutex::default(),
     };
@@ -90,7 +91,9 @@ impl Job<'_> {
     fn folder<'scope>(&'scope self, scope: &rayon::Scope<'scope>, folder: Arc<Folder>) {
         match read(&folder.fd) {
             Ok(mut names) => {
-                names.retain(|(name, _)| folder.above.is_some() || !self.spare.iter().any(|spare| spare.as_bytes() == name.to_bytes()));
+                if let Some(due) = self.names.filter(|_| folder.above.is_none()) {
+                    names.retain(|(name, _)| due.contains(OsStr::from_bytes(name.to_bytes())));
+                }
                 // Folders first: while this thread deletes files, others can start on them.
                 for (name, is_folder) in
                     names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))

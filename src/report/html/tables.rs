@@ -173,7 +173,7 @@ pub(super) fn caches(report: &RunReport) -> Caches {
         warnings: short.into_iter().chain(in_use).collect(),
         by_cache: by_cache(report),
         units: units(report),
-        stays: caches::what_stays(report),
+        stays: eviction.in_the_way(),
     }
 }
 

@@ -3,10 +3,9 @@
 //! Pure. It must never let a shortfall look like a success.
 
 use crate::facts::cache::UsedFrom;
-use crate::report::page::{BAD, FAINT, Page, Row, STRONG, Span};
-use crate::report::totals::how_many;
+use crate::report::page::{BAD, BODY, FAINT, Page, Row, STRONG, Span};
 use crate::report::troubles::{amount, in_use, missing};
-use crate::report::{RunReport, Unit, UnitOutcome, words};
+use crate::report::{RunReport, Unit, words};
 use chrono::{DateTime, Utc};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -165,22 +164,11 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
     .into()
 }
 
+/// What stood in the way of more.
 fn obstacles(page: &mut Page, report: &RunReport) {
-    let rows: Vec<Row> = what_stays(report).iter().map(|why| vec![Span::body(why).wrap()].into()).collect();
+    let rows: Vec<Row> = report.eviction.in_the_way().into_iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
     if !rows.is_empty() {
         page.line(2, &[Span::new("What stays, and why:", FAINT)]);
         page.table(4, &rows);
     }
-}
-
-/// What stood in the way of more: the plan's obstacles, and units that were used again when their turn came.
-pub(in crate::report) fn what_stays(report: &RunReport) -> Vec<String> {
-    let mut skipped: BTreeMap<&str, Vec<&Unit>> = BTreeMap::new();
-    for unit in &report.eviction.units {
-        if let UnitOutcome::Skipped(why) = &unit.outcome {
-            skipped.entry(why).or_default().push(unit);
-        }
-    }
-    let skipped = skipped.iter().map(|(why, units)| format!("{} skipped: {why}", words::count(how_many(units.iter()), "unit")));
-    report.eviction.obstacles.iter().cloned().chain(skipped).collect()
 }

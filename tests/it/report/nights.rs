@@ -45,6 +45,7 @@ fn night(seconds: i64, before: Level, after: Level, repos: Vec<Repo>) -> RunRepo
         totals: Totals::default(),
         alerts: Vec::new(),
         failures: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

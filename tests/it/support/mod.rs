@@ -100,7 +100,7 @@ impl World {
         self.repos.lock().unwrap().insert(name.to_owned(), settings.to_owned());
     }
 
-    /// Adds to a section of the config: `eviction`, `run`, `defaults` (as `key: value`), or `caches` (as `{kind: ..}`).
+    /// Adds to a section of the config: `eviction`, `run`, `defaults`, `alerts` (as `key: value`), or `caches` (as `{kind: ..}`).
     pub(crate) fn set(&self, section: &'static str, text: &str) {
         let mut settings = self.settings.lock().unwrap();
         let all = settings.entry(section).or_default();
@@ -127,7 +127,8 @@ impl World {
              run: {{{}}}\n\
              defaults: {{lock_wait: 0s{}}}\n\
              repos:{}\
-             caches: [{}]\n",
+             caches: [{}]\n\
+             alerts: {{{}}}\n",
             self.root.display(),
             if of("eviction").contains("high:") {
                 of("eviction").trim_start_matches(", ").to_owned()
@@ -142,9 +143,12 @@ impl World {
             of("defaults"),
             if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
             of("caches").trim_start_matches(", "),
+            of("alerts").trim_start_matches(", "),
         );
         let path = self.beside("treewarden.yaml");
-        fs::write(&path, text).unwrap();
+        // In one step: a program that was just started may be reading it.
+        fs::write(path.with_extension("new"), text).unwrap();
+        fs::rename(path.with_extension("new"), &path).unwrap();
         path
     }
 

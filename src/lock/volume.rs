@@ -1,0 +1,130 @@
+//! The volume's lock: a run has the whole of it, or as one of several shards a share.
+//!
+//! Shards keep other runs out by their shares of `volume.lock`, and one another's doubles by a lock of their own each, which tells besides who is
+//! still at work. Repos are locked as ever: who has a share of the volume must never take that for a lock on a repo.
+
+use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look, open_lock, read_holder, try_flock};
+use crate::beneath::found;
+use crate::plan::shard::Shard;
+use chrono::{DateTime, Utc};
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A shard that waits for the others looks at their locks again and again, and must not pass for a double.
+const OWN_WAIT: Duration = Duration::from_secs(3);
+
+/// Shards that end together write one after the other.
+const JOURNAL: &str = "journal.lock";
+const JOURNAL_WAIT: Duration = Duration::from_mins(2);
+
+/// The volume, locked for a run or for one shard of it: the only one that evicts, for of several shards only the last one does.
+#[derive(Debug)]
+pub struct LockedVolume {
+    held: Held,
+    /// A shard's share of the volume's lock.
+    _share: Option<File>,
+}
+
+/// The journal, while shards may be at work.
+#[derive(Debug)]
+pub struct LockedJournal {
+    _held: Held,
+}
+
+impl StillHeld for LockedVolume {
+    fn still_held(&self) -> Result<(), LockError> {
+        self.held.check()
+    }
+}
+
+impl LockedVolume {
+    /// Takes the volume's lock, or says who holds it.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(locks: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        match Held::take(&locks.join(VOLUME), purpose, now) {
+            // Shards leave no name there.
+            Err(LockError::Busy(_)) => Err(LockError::Busy(holder(locks)?)),
+            held => Ok(Self { held: held?, _share: None }),
+        }
+    }
+
+    /// Takes a share of it as one of several shards, or says who is in the way: a run that has it whole, the same shard, or a run of another
+    /// number of shards, which would have another share of the repos.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take_shard(locks: &Path, shard: Shard, now: DateTime<Utc>) -> Result<Self, LockError> {
+        let path = locks.join(VOLUME);
+        let failed = |cause| LockError::Io { path: path.clone(), cause };
+        let part = open_lock(&path, true).map_err(failed)?;
+        if !try_flock(&part, FlockOperation::NonBlockingLockShared).map_err(failed)? {
+            return Err(LockError::Busy(read_holder(&part).ok().flatten()));
+        }
+        let held = Held::wait(&own(locks, shard), &format!("run --shard {shard}"), || now, OWN_WAIT)?;
+        // After ours is taken: of two that begin at once, at least one sees the other.
+        for other in all(locks)?.into_iter().filter(|other| other.count() != shard.count()) {
+            if let Seen { held: true, holder, .. } = self::shard(locks, other)? {
+                return Err(LockError::Busy(holder));
+            }
+        }
+        Ok(Self { held, _share: Some(part) })
+    }
+}
+
+impl LockedJournal {
+    /// Waits for the journal.
+    ///
+    /// # Errors
+    /// [`LockError`]; busy, when it can't be had for minutes.
+    pub fn wait(locks: &Path, now: DateTime<Utc>) -> Result<Self, LockError> {
+        Ok(Self { _held: Held::wait(&locks.join(JOURNAL), "journal", || now, JOURNAL_WAIT)? })
+    }
+}
+
+/// Who holds the volume: one of the shards at work, or who its file names.
+fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
+    let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
+    // What a run that died left in the file says nothing of shards.
+    at_work.map_or_else(|| Ok(look(&locks.join(VOLUME))?.holder), |(_, seen)| Ok(seen.holder))
+}
+
+/// Looks at a shard's lock.
+///
+/// # Errors
+/// [`LockError::Io`] when the file is there and can't be asked.
+pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
+    look(&own(locks, shard))
+}
+
+/// Looks at the locks of all shards that ever were, of any number, in order.
+///
+/// # Errors
+/// [`LockError::Io`].
+pub fn shards(locks: &Path) -> Result<Vec<(Shard, Seen)>, LockError> {
+    all(locks)?.into_iter().map(|it| Ok((it, shard(locks, it)?))).collect()
+}
+
+fn all(locks: &Path) -> Result<Vec<Shard>, LockError> {
+    let failed = |cause| LockError::Io { path: locks.to_owned(), cause };
+    let Some(entries) = found(std::fs::read_dir(locks)).map_err(failed)? else { return Ok(Vec::new()) };
+    let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
+    let mut shards: Vec<Shard> = names.map_err(failed)?.iter().filter_map(|name| named(name.to_str()?)).collect();
+    shards.sort_by_key(|shard| (shard.count(), shard.index()));
+    Ok(shards)
+}
+
+fn own(locks: &Path, shard: Shard) -> PathBuf {
+    locks.join(format!("shard-{}-of-{}.lock", shard.index(), shard.count()))
+}
+
+/// The shard whose lock is called so; its own spelling alone, so that nobody is told of twice.
+fn named(name: &str) -> Option<Shard> {
+    let (index, count) = name.strip_prefix("shard-")?.strip_suffix(".lock")?.split_once("-of-")?;
+    let shard = Shard::new(index.parse().ok()?, count.parse().ok()?)?;
+    (own(Path::new(""), shard).to_str() == Some(name)).then_some(shard)
+}

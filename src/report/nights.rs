@@ -1,0 +1,116 @@
+//! Runs of several shards as the night that they were together.
+//!
+//! Pure. A journal's lines are in the order in which runs ended. What belongs together is told by their shards and times; a night must never hide
+//! that shards are missing in it.
+
+use super::{Eviction, RunOutcome, RunReport, Totals};
+use crate::plan::shard::Shard;
+use chrono::TimeDelta;
+
+/// A shard that begins later than this after the others ended is another night's.
+const APART: TimeDelta = TimeDelta::hours(1);
+
+/// One after the other, oldest first; a run that is no shard is a night of its own.
+pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
+    let mut nights: Vec<Vec<RunReport>> = Vec::new();
+    for run in runs {
+        match nights.last_mut() {
+            Some(night) if belongs(&run, night) => night.push(run),
+            _ => nights.push(vec![run]),
+        }
+    }
+    nights
+}
+
+fn belongs(run: &RunReport, night: &[RunReport]) -> bool {
+    let Some(own) = shard(run) else { return false };
+    let another = |other: &RunReport| shard(other).is_some_and(|other| other.count() == own.count() && other != own);
+    night.iter().all(another) && night.iter().any(|other| run.run.started <= other.run.finished + APART)
+}
+
+fn shard(run: &RunReport) -> Option<Shard> {
+    run.run.shard.as_deref()?.parse().ok()
+}
+
+/// A night as one run: whose shard says how many there were, `8 shards` or `7 of 8 shards`. None for no runs.
+pub fn merged(night: &[RunReport]) -> Option<RunReport> {
+    let first = night.iter().min_by_key(|run| run.run.started)?;
+    let Some(count) = shard(first).map(Shard::count) else { return Some(first.clone()) };
+    let last = night.iter().max_by_key(|run| run.run.finished)?;
+    let evicts = night.iter().find(|run| shard(run).is_some_and(Shard::is_last));
+    let worst = night.iter().max_by_key(|run| badness(run.run.outcome))?;
+    let mut all = first.clone();
+    let missing = if night.len() < count as usize { format!("{} of ", night.len()) } else { String::new() };
+    all.run.shard = Some(format!("{missing}{count} shards"));
+    all.run.finished = last.run.finished;
+    (all.run.outcome, all.run.reason) = (worst.run.outcome, worst.run.reason.clone());
+    all.volume.after = last.volume.after;
+    all.repos = night.iter().flat_map(|run| run.repos.clone()).collect();
+    all.failures = night.iter().flat_map(|run| run.failures.clone()).collect();
+    all.alerts = night.iter().flat_map(|run| run.alerts.clone()).collect();
+    all.eviction = evicts.map_or_else(Eviction::default, |run| run.eviction.clone());
+    all.totals = night.iter().map(|run| run.totals).fold(Totals::default(), Totals::and);
+    Some(all)
+}
+
+fn badness(outcome: RunOutcome) -> u8 {
+    match outcome {
+        RunOutcome::Ok => 0,
+        RunOutcome::Interrupted => 1,
+        RunOutcome::Refused => 2,
+        RunOutcome::Failed => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chrono::DateTime;
+
+    /// A run of a shard, in minutes since 1970.
+    fn run(shard: &str, started: i64, finished: i64) -> RunReport {
+        let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
+        let mut run: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        let at = |minutes: i64| DateTime::UNIX_EPOCH + TimeDelta::minutes(minutes);
+        run.run.shard = Some(shard.to_owned()).filter(|shard| !shard.is_empty());
+        (run.run.started, run.run.finished) = (at(started), at(finished));
+        (run.run.outcome, run.run.reason) = (RunOutcome::Ok, None);
+        run.totals = Totals { reaped: 1, ..Totals::default() };
+        run
+    }
+
+    fn told(runs: &[(&str, i64, i64)]) -> Vec<String> {
+        let nights = nights(runs.iter().map(|&(shard, started, finished)| run(shard, started, finished)).collect());
+        let tell = |night: &Vec<RunReport>| {
+            let merged = merged(night).unwrap();
+            let took = (merged.run.finished - merged.run.started).num_minutes();
+            format!("{}: {} in {took}", merged.run.shard.unwrap_or("plain".into()), merged.totals.reaped)
+        };
+        nights.iter().map(tell).collect()
+    }
+
+    #[test]
+    fn shards_of_a_night_are_one_night() {
+        let day = 24 * 60;
+        assert_eq!(told(&[("", 0, 9), ("", 10, 12)]), ["plain: 1 in 9", "plain: 1 in 2"]);
+        assert_eq!(told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]), ["3 shards: 3 in 12"]);
+        // Where only two find room at a time.
+        assert_eq!(told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]), ["3 shards: 3 in 12"]);
+        // The same shard twice, another number of them, a day between: another night.
+        assert_eq!(told(&[("0/2", 0, 5), ("1/2", 0, 9), ("0/2", 10, 12), ("1/2", 10, 12)]), ["2 shards: 2 in 9", "2 shards: 2 in 2"]);
+        assert_eq!(
+            told(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]),
+            ["1 of 2 shards: 1 in 5", "1 of 3 shards: 1 in 9", "plain: 1 in 1"]
+        );
+        assert_eq!(told(&[("0/2", 0, 5), ("1/2", day, day + 2)]), ["1 of 2 shards: 1 in 5", "1 of 2 shards: 1 in 2"]);
+    }
+
+    #[test]
+    fn the_worst_end_is_the_nights() {
+        let mut night = [run("0/2", 0, 1), run("1/2", 0, 2)];
+        (night[0].run.outcome, night[0].run.reason) = (RunOutcome::Interrupted, Some("the deadline has passed".into()));
+        let merged = merged(&night).unwrap();
+        assert_eq!((merged.run.outcome, merged.run.reason), (night[0].run.outcome, night[0].run.reason.clone()));
+        assert_eq!(merged.repos.len(), night.iter().map(|run| run.repos.len()).sum::<usize>());
+    }
+}

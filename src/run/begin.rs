@@ -1,0 +1,97 @@
+//! How a run begins: the volume is proven, measured and locked, or the run is refused.
+//!
+//! Ballast goes first where not even a lock could be written. It must never touch anything else before the volume's lock is had.
+
+use super::locks;
+use crate::apply::ballast;
+use crate::apply::trash::Trash;
+use crate::config::policy::Policy;
+use crate::facts::volume::Usage;
+use crate::lock::{LockError, LockedVolume};
+use crate::plan::repo::Only;
+use crate::plan::shard::Shard;
+use crate::stop::Stop;
+use crate::{survey, volume};
+use chrono::{DateTime, Utc};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::io;
+
+/// What the command line asks of a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Change nothing; tell what would be done.
+    pub dry_run: bool,
+    /// The repos to work on; all when empty.
+    pub repos: Vec<String>,
+    /// The parts of the work.
+    pub only: Only,
+    /// Tell what would be done at this time; a dry run's alone.
+    pub as_of: Option<DateTime<Utc>>,
+    /// Tell what fills the volume, too: a walk over all of it.
+    pub usage: bool,
+    /// Which of several machines this is; none is the only one.
+    pub shard: Option<Shard>,
+}
+
+impl Options {
+    /// Whether the night ends with this run: it empties the trash and evicts.
+    pub(super) fn ends_the_night(&self) -> bool {
+        self.shard.is_none_or(Shard::is_last)
+    }
+
+    /// Whether others are to be waited for.
+    pub(super) fn waits(&self) -> bool {
+        !self.dry_run && self.shard.is_some_and(|shard| shard.is_last() && shard.count() > 1)
+    }
+}
+
+/// A run that may go ahead.
+pub(super) struct Begun {
+    /// None in a dry run.
+    pub(super) lock: Option<LockedVolume>,
+    /// None in a dry run.
+    pub(super) trash: Option<Trash>,
+    pub(super) before: Usage,
+    /// What could not be weighed against the budget.
+    pub(super) unweighed: Vec<String>,
+    /// Threads that work on repos, and threads that wait on the network.
+    pub(super) repos: ThreadPool,
+    pub(super) io: ThreadPool,
+}
+
+/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was touched.
+pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) -> Result<Begun, String> {
+    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
+    let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
+    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
+    let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
+    let (before, unweighed) = measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+    let (lock, trash) = if options.dry_run {
+        (None, None)
+    } else {
+        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
+        let locks = locks(policy);
+        let lock = options.shard.map_or_else(|| LockedVolume::take(&locks, "run", now), |it| LockedVolume::take_shard(&locks, it, now));
+        (Some(lock.map_err(not_to_be_had)?), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
+    };
+    Ok(Begun { lock, trash, before, unweighed, repos, io })
+}
+
+/// How full the volume is; where a budget is to be held, by weighing all that stands there, and then with what could not be weighed.
+pub(super) fn measure(policy: &Policy, evicts: bool, io: &ThreadPool, stop: &Stop) -> io::Result<(Usage, Vec<String>)> {
+    let mut usage = survey::volume::usage(&policy.volume.root)?;
+    if policy.eviction.budget.is_none() || !evicts {
+        return Ok((usage, Vec::new()));
+    }
+    let (standing, problems) = io.install(|| survey::size::standing(&policy.volume.root, stop))?;
+    usage.standing_bytes = Some(standing.bytes);
+    let told = |problem| format!("{problem}; it counts for nothing against the budget");
+    Ok((usage, problems.into_iter().map(told).collect()))
+}
+
+fn not_to_be_had(error: LockError) -> String {
+    match error {
+        LockError::Busy(_) => format!("another run has the volume: {error}; wait for it to end"),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,92 @@
+//! The rules that Prometheus is given, and the runbook that every alert links to, held against the program.
+//!
+//! With Prometheus' own tool they are also tried: what they say of nights as they come.
+
+use crate::report::nights;
+use crate::support::World;
+use serde_yaml::Value;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use treewarden::tell::metrics;
+use treewarden::{alert, config};
+
+fn text(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The rules file that stands in the object for the operator.
+pub(crate) fn spec() -> Value {
+    let object: Value = serde_yaml::from_str(&text("cronjobs/monitoring/prometheusrule.yaml")).unwrap();
+    object["spec"].clone()
+}
+
+fn rules() -> Vec<Value> {
+    let spec = spec();
+    let groups = spec["groups"].as_sequence().unwrap();
+    groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap().clone()).collect()
+}
+
+/// The words of a text that begin with `treewarden_`.
+fn metrics_of(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("treewarden_")).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_rule_asks_for_metrics_that_there_are_and_says_what_to_do() {
+    let policy =
+        config::parse("c.yaml", "volume: {root: /data}\nrepos: [{name: data/etl, path: a}]\ncaches: [{kind: npm, path: b}]").unwrap();
+    let there = metrics_of(&metrics::text(&policy, &nights::rich(), Some(&[])));
+    let rules = rules();
+    assert!(rules.len() > 8, "{rules:?}");
+    for rule in rules {
+        let unknown: Vec<String> = metrics_of(rule["expr"].as_str().unwrap()).difference(&there).cloned().collect();
+        assert_eq!(unknown, [""; 0], "{rule:?}");
+        let name = rule["alert"].as_str().unwrap();
+        let link = format!("cronjobs/README.md#{}", name.to_lowercase());
+        assert_eq!(rule["annotations"]["runbook_url"].as_str(), Some(link.as_str()));
+        assert!(["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
+        assert!(
+            ["summary", "description"].iter().all(|what| rule["annotations"][*what].as_str().is_some_and(|said| said.len() > 30)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_runbook_has_a_heading_for_every_alert_and_for_none_that_is_not() {
+    let mut said: BTreeSet<String> = rules().iter().map(|rule| rule["alert"].as_str().unwrap().to_owned()).collect();
+    let nights = [nights::rich(), nights::disaster(), nights::refused()];
+    said.extend(nights.iter().flat_map(alert::alerts).map(|alert| alert.name));
+    assert!(said.len() > 12, "{said:?}");
+    // Each that the program can raise is in one of those nights.
+    let source = text("src/alert.rs");
+    let raised = source.split("alert(\"").skip(1).map(|after| after.split('"').next().unwrap().to_owned());
+    let missing: Vec<String> = raised.filter(|name| !said.contains(name)).collect();
+    assert_eq!(missing, [""; 0]);
+    let runbook = text("cronjobs/README.md");
+    let runbook = runbook.split("\n## Runbook\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let headings: BTreeSet<String> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    assert_eq!(headings, said);
+}
+
+#[test]
+#[ignore = "needs prometheus"]
+fn the_rules_say_of_nights_what_they_should() {
+    let world = World::unprepared();
+    fs::write(world.beside("rules.yaml"), serde_yaml::to_string(&spec()).unwrap()).unwrap();
+    let cases = text("cronjobs/monitoring/rules.test.yaml");
+    fs::write(world.beside("rules.test.yaml"), &cases).unwrap();
+    let checked = world.program("promtool", &["check", "rules", "rules.yaml"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    let tested = world.program("promtool", &["test", "rules", "rules.test.yaml"]);
+    assert_eq!(tested.code, 0, "{}\n{}", tested.out, tested.err);
+    let untested: Vec<String> =
+        rules().iter().map(|rule| rule["alert"].as_str().unwrap().to_owned()).filter(|name| !cases.contains(name)).collect();
+    assert_eq!(untested, [""; 0]);
+    // A rule that is broken is seen.
+    let broken = serde_yaml::to_string(&spec()).unwrap().replace("26 * 3600", "46 * 3600");
+    fs::write(world.beside("rules.yaml"), broken).unwrap();
+    assert_ne!(world.program("promtool", &["test", "rules", "rules.test.yaml"]).code, 0);
+}

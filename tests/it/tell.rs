@@ -1,0 +1,492 @@
+//! Who is told of a night, what, and what happens when nobody listens. The listeners are real HTTP servers on this machine.
+//!
+//! `real.rs` has the programs that a cluster runs: Prometheus, Pushgateway, node-exporter, Alertmanager.
+
+mod real;
+mod whole;
+
+use crate::report::{golden, nights};
+use crate::support::World;
+use rayon::prelude::*;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tiny_http::{Header, Response, Server};
+use treewarden::config::policy::Policy;
+use treewarden::report::{Alert, RunReport, Severity};
+use treewarden::stop::Stop;
+use treewarden::tell::{metrics, tell};
+use treewarden::{alert, config};
+
+/// A server that answers as it is told, and keeps what it heard.
+struct Listener {
+    server: Arc<Server>,
+    heard: Arc<Mutex<Vec<Heard>>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Heard {
+    what: String,
+    kind: String,
+    body: String,
+}
+
+impl Listener {
+    /// Answers with these status codes, then with the last of them for ever.
+    fn answering(codes: &'static [u16]) -> Self {
+        Self::with(move |number| Response::empty(codes[number.min(codes.len() - 1)]))
+    }
+
+    fn with(answer: impl Fn(usize) -> Response<std::io::Empty> + Send + 'static) -> Self {
+        let (server, heard) = (Arc::new(Server::http("127.0.0.1:0").unwrap()), Arc::new(Mutex::new(Vec::new())));
+        let (serving, hearing) = (server.clone(), heard.clone());
+        std::thread::spawn(move || {
+            for mut request in serving.incoming_requests() {
+                let mut body = String::new();
+                request.as_reader().read_to_string(&mut body).unwrap();
+                let kind =
+                    request.headers().iter().find(|header| header.field.equiv("Content-Type")).map(|header| header.value.to_string());
+                let what = format!("{} {}", request.method(), request.url());
+                let number = {
+                    let mut heard: std::sync::MutexGuard<'_, Vec<Heard>> = hearing.lock().unwrap();
+                    heard.push(Heard { what, kind: kind.unwrap_or_default(), body });
+                    heard.len() - 1
+                };
+                let _gone = request.respond(answer(number));
+            }
+        });
+        Self { server, heard }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.server.server_addr())
+    }
+
+    fn heard(&self) -> Vec<Heard> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// The one JSON that it heard.
+    fn json(&self) -> Value {
+        let heard = self.heard();
+        assert_eq!(heard.len(), 1, "{heard:?}");
+        serde_json::from_str(&heard[0].body).unwrap()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.server.unblock();
+    }
+}
+
+/// A port that nobody listens on.
+fn nobody() -> String {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}", socket.local_addr().unwrap())
+}
+
+/// The policy of the reports in `nights.rs`, with these `alerts`.
+fn policy(alerts: &str) -> Policy {
+    let text = format!(
+        "volume: {{root: /data}}\n\
+         repos: [{{name: acme/shop, path: acme__shop}}, {{name: acme/api, path: acme__api}}, {{name: data/etl, path: data__etl}}]\n\
+         caches: [{{kind: npm, path: caches/npm}}, {{kind: cargo, path: caches/cargo}}, {{kind: folder, name: models, path: caches/models}}]\n\
+         alerts: {{{alerts}}}\n"
+    );
+    config::parse("c.yaml", &text).unwrap()
+}
+
+fn with_alerts(mut report: RunReport) -> RunReport {
+    report.alerts = alert::alerts(&report);
+    report
+}
+
+/// Tells of a night in this process.
+fn told(alerts: &str, report: RunReport) -> Vec<String> {
+    tell(&policy(alerts), &with_alerts(report), &Stop::never())
+}
+
+/// A volume whose night fails: a repo of its config isn't there.
+fn failing() -> World {
+    let world = World::new();
+    world.enrol("acme/gone", "");
+    world
+}
+
+#[test]
+fn a_night_is_told_to_all_who_listen() {
+    let (gateway, manager, chat) = (Listener::answering(&[200]), Listener::answering(&[200]), Listener::answering(&[200]));
+    let world = failing();
+    let (textfile, termination) = (world.beside("metrics/treewarden.prom"), world.beside("termination-log"));
+    fs::create_dir(world.beside("metrics")).unwrap();
+    fs::write(&termination, "older, and longer than what comes".repeat(100)).unwrap();
+    let (textfile, termination) = (textfile.to_str().unwrap(), termination.to_str().unwrap());
+    world.set("alerts", &format!("volume: agents, pushgateway: '{}/', alertmanager: '{}'", gateway.url(), manager.url()));
+    world.set("alerts", &format!("textfile: {textfile}, termination_log: {termination}, webhook: {{url_env: HOOK}}"));
+    let ran = world.start_as(&[("HOOK", &format!("{}/hook", chat.url()))], &["run", "--format", "json"]).end();
+    assert_eq!(ran.code, 1, "{ran:?}");
+    let report = ran.report();
+    assert_eq!((report.notes.as_slice(), ran.err.as_str()), (&[] as &[String], ""));
+    let [Alert { name, severity: Severity::Warning, summary, .. }] = &report.alerts[..] else { panic!("{:?}", report.alerts) };
+    assert_eq!(name, "RunFailed");
+
+    let metrics = fs::read_to_string(textfile).unwrap();
+    let kind = "text/plain; version=0.0.4; charset=utf-8".to_owned();
+    // `agents` in base64.
+    let what = "PUT /metrics/job/treewarden/volume@base64/YWdlbnRz".to_owned();
+    assert_eq!(gateway.heard(), [Heard { what, kind, body: metrics.clone() }]);
+    assert!(metrics.contains("\ntreewarden_run_outcome{volume=\"agents\",outcome=\"failed\"} 1.0\n"), "{metrics}");
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&fs::metadata(textfile).unwrap().permissions()) & 0o777, 0o644);
+    assert_eq!(fs::read_dir(world.beside("metrics")).unwrap().count(), 1, "no draft is left");
+
+    assert_eq!(manager.heard()[0].what, "POST /api/v2/alerts");
+    let ends = report.run.finished + chrono::TimeDelta::hours(26);
+    let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    let expected = serde_json::json!([{
+        "labels": {"alertname": "RunFailed", "job": "treewarden", "severity": "warning", "volume": "agents"},
+        "annotations": {"summary": summary, "runbook_url": "cronjobs/README.md#runfailed"},
+        "startsAt": time(report.run.finished), "endsAt": time(ends),
+    }]);
+    assert_eq!(manager.json(), expected);
+
+    assert_eq!((chat.heard()[0].what.as_str(), chat.heard()[0].kind.as_str()), ("POST /hook", "application/json"));
+    let text = format!(
+        "treewarden on `agents`: the night failed, 0 B freed.\n```\nwarning RunFailed: {}\n```\nWhat to do: cronjobs/README.md#runfailed",
+        summary.replace('`', "'")
+    );
+    assert_eq!(chat.json(), serde_json::json!({ "text": text }));
+    assert_eq!(fs::read_to_string(termination).unwrap(), format!("failed: 0 B freed; RunFailed: {summary}"));
+}
+
+#[test]
+fn a_dry_run_tells_nobody() {
+    let all = Listener::answering(&[200]);
+    let world = failing();
+    let (textfile, termination) = (world.beside("treewarden.prom"), world.beside("termination-log"));
+    fs::write(&termination, "").unwrap();
+    let url = all.url();
+    world.set("alerts", &format!("pushgateway: '{url}', alertmanager: '{url}', webhook: {{url_env: HOOK}}"));
+    world.set("alerts", &format!("textfile: {}, termination_log: {}", textfile.display(), termination.display()));
+    for command in [&["report"][..], &["run", "--dry-run"]] {
+        assert_eq!(world.start_as(&[("HOOK", &url)], command).end().code, 1);
+    }
+    assert_eq!((all.heard(), textfile.exists(), fs::metadata(&termination).unwrap().len()), (vec![], false, 0));
+}
+
+#[test]
+fn a_refused_run_is_told_and_takes_nothing_away() {
+    let (gateway, manager) = (Listener::answering(&[202]), Listener::answering(&[200]));
+    let world = World::new();
+    world.repo("acme/shop");
+    let textfile = world.beside("treewarden.prom");
+    let settings = format!("pushgateway: '{}', alertmanager: '{}', textfile: {}", gateway.url(), manager.url(), textfile.display());
+    world.set("alerts", &settings);
+    world.night();
+    assert_eq!(manager.heard(), [], "a good night alerts nobody");
+    let good = fs::read_to_string(&textfile).unwrap();
+    fs::rename(world.at(".treewarden"), world.beside("away")).unwrap();
+    world.pass(3, &["run"]);
+    assert_eq!(manager.json()[0]["labels"]["alertname"], "RunRefused");
+    // POST leaves what the refused run knows nothing of.
+    let methods: Vec<String> = gateway.heard().iter().map(|heard| heard.what.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(methods, ["PUT", "POST"]);
+    let after = fs::read_to_string(&textfile).unwrap();
+    let lines = |text: &str, name: &str| text.lines().filter(|line| line.contains(name)).map(str::to_owned).collect::<Vec<_>>();
+    for name in ["treewarden_last_success_timestamp_seconds", "treewarden_repo_last_maintained_timestamp_seconds"] {
+        assert_eq!((lines(&good, name), lines(&good, name).len()), (lines(&after, name), 3), "{after}");
+        assert_eq!(lines(&gateway.heard()[1].body, name), [""; 0]);
+    }
+    assert!(after.contains("outcome=\"refused\"} 1.0"), "{after}");
+}
+
+#[test]
+fn who_is_only_busy_is_asked_again_and_who_refuses_is_not() {
+    let gateway = Listener::answering(&[503, 500, 200]);
+    assert_eq!(told(&format!("pushgateway: '{}'", gateway.url()), nights::idle()), [""; 0]);
+    let heard = gateway.heard();
+    assert!(heard.len() == 3 && heard.iter().all(|one| *one == heard[0]), "{heard:?}");
+
+    let manager = Listener::answering(&[400]);
+    let notes = told(&format!("alertmanager: '{}'", manager.url()), nights::rich());
+    assert_eq!(
+        notes,
+        [
+            "failed to send the alerts to alerts.alertmanager: it answered 400, and so took nothing; look into its own log; they stand in the report"
+        ]
+    );
+    assert_eq!(manager.heard().len(), 1);
+}
+
+#[test]
+fn nobody_is_followed_elsewhere() {
+    let thief = Listener::answering(&[200]);
+    let url = thief.url();
+    let chat = Listener::with(move |number| {
+        let to = Header::from_bytes("Location", format!("{url}/stolen")).unwrap();
+        Response::empty([302, 307][number.min(1)]).with_header(to)
+    });
+    let alerts = format!("alertmanager: '{0}', pushgateway: '{0}'", chat.url());
+    let notes = told(&alerts, nights::rich());
+    assert_eq!(notes.iter().filter(|note| note.contains("a redirect, and those are not followed")).count(), 2, "{notes:?}");
+    assert_eq!((thief.heard(), chat.heard().len()), (vec![], 2));
+}
+
+#[test]
+fn a_dead_sink_is_a_note_and_never_a_failed_night() {
+    let world = World::new();
+    world.repo("acme/shop");
+    let report = world.beside("report.json");
+    let nobody = nobody();
+    world.set("alerts", &format!("pushgateway: '{nobody}', textfile: /nowhere/at/all.prom, webhook: {{url_env: HOOK}}"));
+    let ran = world.treewarden(&["run", "--format", "json", "--output", report.to_str().unwrap()]);
+    let written: RunReport = serde_json::from_slice(&fs::read(&report).unwrap()).unwrap();
+    let expected = [
+        "failed to write the metrics to `/nowhere/at/all.prom`: No such file or directory (os error 2) at path \"/nowhere/at/",
+        "failed to push the metrics to alerts.pushgateway: connection refused; see that it is up (tried 3 times); the next run pushes its own",
+    ];
+    assert_eq!((ran.code, written.notes.len()), (0, 2), "{ran:?} {:?}", written.notes);
+    for (note, expected) in written.notes.iter().zip(expected) {
+        assert!(note.starts_with(expected), "{note}");
+        assert!(ran.err.contains("WARN") && ran.err.contains(&expected[..40]), "{}", ran.err);
+    }
+    // The text says it where people look.
+    let ran = world.treewarden(&["run"]);
+    assert!(ran.code == 0 && ran.out.contains("2 things need a look.") && ran.out.contains("alerts.pushgateway"), "{}", ran.out);
+}
+
+#[test]
+#[ignore = "needs half a minute: three tries, each to its time limit"]
+fn who_never_answers_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let began = Instant::now();
+    let notes = told(&format!("pushgateway: '{url}', alertmanager: '{url}'"), nights::rich());
+    let took = began.elapsed();
+    assert_eq!(
+        notes.iter().filter(|note| note.contains("no answer within 10 s; see that it is up (tried 3 times)")).count(),
+        2,
+        "{notes:?}"
+    );
+    assert!((Duration::from_secs(32)..Duration::from_secs(36)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn after_a_signal_each_is_tried_once() {
+    let gateway = Listener::answering(&[500]);
+    let signalled = Stop::after(Duration::from_mins(1), Arc::new(true.into()));
+    let began = Instant::now();
+    let notes = tell(&policy(&format!("pushgateway: '{}'", gateway.url())), &nights::idle(), &signalled);
+    assert_eq!((notes.len(), gateway.heard().len()), (1, 1));
+    assert!(began.elapsed() < Duration::from_secs(2));
+    // The night's deadline is not the sinks'.
+    let late = Stop::after(Duration::ZERO, Arc::default());
+    let gateway = Listener::answering(&[500, 200]);
+    assert_eq!(tell(&policy(&format!("pushgateway: '{}'", gateway.url())), &nights::idle(), &late), [""; 0]);
+}
+
+/// Every file below a folder that holds the text.
+fn holding(folder: &Path, text: &str) -> Vec<String> {
+    let files = walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap()).filter(|entry| entry.file_type().is_file());
+    let holding = files.filter(|entry| String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).contains(text));
+    holding.map(|entry| entry.path().display().to_string()).collect()
+}
+
+#[test]
+fn a_secret_address_gets_nowhere() {
+    let (refusing, failing_at) = (Listener::answering(&[404]), Listener::answering(&[500]));
+    let redirecting =
+        Listener::with(|_| Response::empty(302).with_header(Header::from_bytes("Location", "http://SECRET.invalid/SECRET").unwrap()));
+    let nobody = nobody();
+    let addresses = [
+        format!("{}/SECRET", refusing.url()),
+        format!("{}/SECRET?SECRET=SECRET", failing_at.url()),
+        format!("{}/SECRET", redirecting.url()),
+        format!("{nobody}/SECRET"),
+        format!("https{}/SECRET", nobody.trim_start_matches("http")),
+        "http://me:SECRET@SECRET.invalid/SECRET".to_owned(),
+        "http://SECRET:SECRET/ SECRET\u{7f}".to_owned(),
+        "http:///SECRET".to_owned(),
+        "http://SECRET:port/".to_owned(),
+        "SECRET".to_owned(),
+        "ftp://SECRET".to_owned(),
+    ];
+    addresses.par_iter().enumerate().for_each(|(number, address)| {
+        let world = failing();
+        fs::write(world.beside("termination-log"), "").unwrap();
+        let (textfile, log) = (world.beside("treewarden.prom"), world.beside("termination-log"));
+        world.set("alerts", &format!("webhook: {{url_env: HOOK}}, textfile: {}, termination_log: {}", textfile.display(), log.display()));
+        let format = ["text", "json"][number % 2];
+        let environment = [("HOOK", address.as_str()), ("RUST_LOG", "trace"), ("RUST_BACKTRACE", "1")];
+        let ran = world.start_as(&environment, &["run", "--format", format, "--log-format", format]).end();
+        assert_eq!(ran.code, 1, "{address}: {ran:?}");
+        assert!(ran.out.contains("alerts.webhook: ") && ran.err.contains("alerts.webhook: "), "{address}: {ran:?}");
+        assert!(!ran.out.contains("SECRET") && !ran.err.contains("SECRET"), "{address}: {ran:?}");
+        assert!(!world.treewarden(&["history", "--format", "json"]).out.contains("SECRET"));
+        assert_eq!(holding(world.beside("").as_path(), "SECRET"), [""; 0], "{address}");
+    });
+    // From a file, as Kubernetes mounts one: a link to it, and a line end.
+    let world = failing();
+    fs::write(world.beside("data"), format!("{}/SECRET\n", refusing.url())).unwrap();
+    std::os::unix::fs::symlink("data", world.beside("hook")).unwrap();
+    world.set("alerts", &format!("webhook: {{url_file: {}}}", world.beside("hook").display()));
+    let before = refusing.heard().len();
+    let ran = world.treewarden(&["run", "--format", "json"]);
+    assert_eq!((refusing.heard().len(), refusing.heard()[before].what.as_str()), (before + 1, "POST /SECRET"));
+    assert!(ran.code == 1 && !ran.out.contains("SECRET") && !ran.err.contains("SECRET"), "{ran:?}");
+    assert_eq!(holding(world.beside("").as_path(), "SECRET").len(), 1, "only the file itself");
+}
+
+#[test]
+fn a_webhook_hears_of_the_nights_it_asked_for() {
+    let messages = |when: &str, format: &str, report: RunReport| {
+        let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+        let file = folder.path().join("hook");
+        fs::write(&file, chat.url()).unwrap();
+        let notes = told(&format!("webhook: {{url_file: {}, format: {format}, when: [{when}]}}", file.display()), report);
+        assert_eq!(notes, [""; 0]);
+        chat.heard()
+    };
+    let all = "failed, shortfall, evicted, refused";
+    let calm = |mut report: RunReport| {
+        report.repos.clear();
+        report.tally(0, 0);
+        report
+    };
+    let nights: [(&str, RunReport, [usize; 5]); 4] = [
+        ("idle", nights::idle(), [0, 0, 0, 0, 0]),
+        ("refused", nights::refused(), [0, 0, 0, 1, 1]),
+        ("disaster", nights::disaster(), [1, 1, 1, 0, 1]),
+        ("rich, all repos well", calm(nights::rich()), [0, 0, 1, 0, 1]),
+    ];
+    for (name, report, expected) in nights {
+        let counts = ["failed", "shortfall", "evicted", "refused", all].map(|when| messages(when, "slack", report.clone()).len());
+        assert_eq!(counts, expected, "{name}");
+    }
+    let heard: Value = serde_json::from_str(&messages(all, "json", nights::disaster())[0].body).unwrap();
+    let disaster = with_alerts(nights::disaster());
+    assert_eq!(heard["alerts"], serde_json::to_value(&disaster.alerts).unwrap());
+    assert_eq!(
+        (&heard["run"]["outcome"], &heard["volume"]["name"], &heard["repos"]),
+        (&"interrupted".into(), &"/data".into(), &Value::Null)
+    );
+    for (name, report) in [("chat-rich.txt", nights::rich()), ("chat-disaster.txt", nights::disaster())] {
+        let body: Value = serde_json::from_str(&messages(all, "slack", report)[0].body).unwrap();
+        golden(name, &format!("{}\n", body["text"].as_str().unwrap()));
+    }
+}
+
+#[test]
+fn no_name_escapes_from_a_message() {
+    let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+    let file = folder.path().join("hook");
+    fs::write(&file, chat.url()).unwrap();
+    let mut report = nights::rich();
+    let evil = "/data/worktrees/```\n<!channel> <http://evil|click> @all & \u{1b}[2K\u{202e}";
+    for tree in report.repos.iter_mut().flat_map(|repo| &mut repo.worktrees) {
+        tree.path = evil.into();
+    }
+    report.eviction.units[0].unit = format!("{evil}{}", "x".repeat(5000));
+    let termination = folder.path().join("termination-log");
+    fs::write(&termination, "").unwrap();
+    let notes = told(&format!("webhook: {{url_file: {}}}, termination_log: {}", file.display(), termination.display()), report);
+    assert_eq!(notes, [""; 0]);
+    let raw = chat.heard()[0].body.clone();
+    assert!(!raw.contains(|c: char| c.is_control() || c == '\u{202e}'), "{raw}");
+    let text = chat.json()["text"].as_str().unwrap().to_owned();
+    let parts: Vec<&str> = text.split("```").collect();
+    assert_eq!(parts.len(), 3, "one block of code, and nothing ends it early: {text}");
+    assert!(parts[1].contains("&lt;!channel&gt; &lt;http://evil|click&gt; @all &amp; "), "{text}");
+    assert!(!text.contains(['<', '>']) && !parts[0].contains("evil") && !parts[2].contains("evil") && text.len() < 4000, "{text}");
+    let line = fs::read_to_string(&termination).unwrap();
+    assert!(line.len() <= 4096 && !line.contains(|c: char| c.is_control() || c == '\u{202e}'), "{line}");
+}
+
+#[test]
+fn what_is_no_file_of_its_own_is_never_written_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("victim"), "precious").unwrap();
+    for link in ["metrics.prom", "termination-log"] {
+        std::os::unix::fs::symlink("victim", at(link)).unwrap();
+    }
+    let notes = told(
+        &format!("textfile: {}, termination_log: {}", at("metrics.prom").display(), at("termination-log").display()),
+        nights::disaster(),
+    );
+    assert!(notes.len() == 1 && notes[0].contains("(alerts.termination_log)"), "{notes:?}");
+    assert_eq!(fs::read_to_string(at("victim")).unwrap(), "precious");
+    assert!(fs::read_to_string(at("metrics.prom")).unwrap().ends_with("# EOF\n") && !at("metrics.prom").is_symlink());
+    // Where there is no kubelet there is no file, and none is made.
+    assert_eq!(told(&format!("termination_log: {}", at("none").display()), nights::disaster()), [""; 0]);
+    assert!(!at("none").exists());
+}
+
+#[test]
+fn the_metrics_are_the_contracts() {
+    let rich = with_alerts(nights::rich());
+    golden("metrics.txt", &metrics::text(&policy(""), &rich, Some(&[])));
+    let names = |text: &str| text.lines().filter_map(|line| line.strip_prefix("# TYPE treewarden_")).map(str::to_owned).collect::<Vec<_>>();
+    let mut found = names(&metrics::text(&policy(""), &rich, Some(&[])));
+    found.sort();
+    let contract = [
+        "eviction_freed_bytes",
+        "eviction_shortfall_bytes",
+        "eviction_triggered",
+        "eviction_wanted_bytes",
+        "evicted_units",
+        "failures",
+        "freed_bytes",
+        "last_run_timestamp_seconds",
+        "last_success_timestamp_seconds",
+        "reaped_worktrees",
+        "repo_last_maintained_timestamp_seconds",
+        "repo_lock_wait_seconds",
+        "repos",
+        "rescued_worktrees",
+        "run_duration_seconds",
+        "run_outcome",
+        "volume_used_ratio",
+        "worktrees",
+    ];
+    // The rules in `cronjobs/` need these, too.
+    let more = ["prunes_refused", "volume_high_ratio"];
+    let mut contract: Vec<String> = contract.into_iter().chain(more).map(|name| format!("{name} gauge")).collect();
+    contract.sort();
+    assert_eq!(found, contract);
+}
+
+#[test]
+fn what_went_well_before_is_remembered_and_who_left_is_not() {
+    let (mut first, mut second, tonight) = (nights::rich(), nights::rich(), with_alerts(nights::rich()));
+    for (run, days) in [(&mut first, 2), (&mut second, 1)] {
+        run.run.finished -= chrono::TimeDelta::days(days);
+        run.repos.iter_mut().for_each(|repo| repo.outcome = treewarden::report::RepoOutcome::Busy);
+    }
+    first.run.outcome = treewarden::report::RunOutcome::Ok;
+    first.repos[2].outcome = treewarden::report::RepoOutcome::Maintained;
+    let (name, when) = (first.repos[2].name.clone(), first.run.finished.timestamp());
+    let mut rehearsed = second.clone();
+    (rehearsed.run.dry_run, rehearsed.run.outcome) = (true, treewarden::report::RunOutcome::Ok);
+    let text = metrics::text(&policy("volume: 'a\"b\\c'"), &tonight, Some(&[first, second, rehearsed]));
+    let sample = |line: String| assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    let (volume, when) = (r#"volume="a\"b\\c""#, format!("{when}.0"));
+    sample(format!("treewarden_last_success_timestamp_seconds{{{volume}}} {when}"));
+    let maintained =
+        |name: &str, when: &str| format!("treewarden_repo_last_maintained_timestamp_seconds{{{volume},repo=\"{name}\"}} {when}");
+    let tonights: Vec<&str> = tonight
+        .repos
+        .iter()
+        .filter(|repo| repo.outcome == treewarden::report::RepoOutcome::Maintained)
+        .map(|repo| repo.name.as_str())
+        .collect();
+    assert!(!tonights.contains(&name.as_str()), "{tonights:?}");
+    sample(maintained(&name, &when));
+    let told: Vec<&str> = text.lines().filter(|line| line.starts_with("treewarden_repo_last")).collect();
+    assert_eq!(told.len(), 3, "one for each repo of the config, whoever else the journal names: {told:?}");
+    assert!(
+        metrics::text(&policy(""), &tonight, None).lines().all(|line| !line.contains("_last_success") && !line.contains("last_maintained"))
+    );
+}
