@@ -259,7 +259,8 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
             // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
             let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
-            html::render(report, &journal.runs, journal.skipped)
+            let nights: Vec<RunReport> = nights::nights(journal.runs).iter().filter_map(|night| nights::merged(night)).collect();
+            html::render(report, &nights, journal.skipped)
         }
     };
     let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };

@@ -69,6 +69,11 @@ impl Cell {
         Self { notes: notes.into_iter().collect(), ..self }
     }
 
+    /// Whether it says nothing: a card leaves it out.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.text.as_str(), "" | "–") && self.notes.is_empty()
+    }
+
     /// A path's folders with the last slash, which matter less than its name.
     pub(super) fn folder(&self) -> &str {
         self.text.trim_end_matches('/').rfind('/').map_or("", |slash| &self.text[..=slash])

@@ -173,7 +173,7 @@ pub(super) fn caches(report: &RunReport) -> Caches {
         warnings: short.into_iter().chain(in_use).collect(),
         by_cache: by_cache(report),
         units: units(report),
-        stays: report.eviction.in_the_way(),
+        stays: eviction.in_the_way(),
     }
 }
 
