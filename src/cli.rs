@@ -4,6 +4,7 @@
 //! 2 bad usage or config, 3 refused, 4 stopped early. It must never touch the volume itself.
 
 use crate::config::{self, policy::Policy, units};
+use crate::lock::LockError;
 use crate::plan::repo::Only;
 use crate::report::{self, RunOutcome, RunReport, history, json, look::Look, text};
 use crate::rescues::restore::{Wish, restore, told};
@@ -343,6 +344,7 @@ fn stopped(error: RescuesError) -> Exit {
     let message = report::words::plain(&error.to_string());
     match error {
         RescuesError::Volume(_) => refused(message),
+        RescuesError::Lock(_, error) if matches!(*error, LockError::Local { .. }) => refused(message),
         RescuesError::Id(_) => usage(message),
         _ => failed(message),
     }

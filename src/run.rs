@@ -114,6 +114,10 @@ fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) ->
     let (lock, trash) = if options.dry_run {
         (None, None)
     } else {
+        // Here already, for the lock is taken only when it has room.
+        if let Some(why) = survey::mount::of(&policy.volume.root).map(|facts| survey::mount::local_locks(&facts)).map_err(unusable)? {
+            return Err(format!("refused to lock the volume: {why}"));
+        }
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
         let lock = LockedVolume::take(&locks(policy), "run", now).map_err(not_to_be_had)?;
         (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))

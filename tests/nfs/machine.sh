@@ -74,5 +74,5 @@ mount_on() {
 client a 2
 client b 3
 
-now() { cut_uptime=$(</proc/uptime); echo "${cut_uptime%%.*}"; }
+
 source /job/scenarios.sh

@@ -15,7 +15,11 @@ most=${NFS_SECONDS:-1500}
 work=$(mktemp -d)
 trap 'kill "$machine" 2>/dev/null; wait; rm -rf "$work"' EXIT
 machine=
-echo "$*" >"$work/scenarios"
+scenarios=("$@")
+if [ $# = 0 ]; then
+    mapfile -t scenarios < <(sed -n '/^# Scenarios$/,$ s/^\([a-z_]*\)() {$/\1/p' "$here/scenarios.sh")
+fi
+echo "${scenarios[*]}" >"$work/scenarios"
 strip -o "$work/treewarden" "$binary"
 tar -cf "$work/job" -C "$here" machine.sh scenarios.sh compare.py -C "$work" treewarden scenarios
 
