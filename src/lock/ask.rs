@@ -70,8 +70,8 @@ pub(super) fn answer<T: Send + 'static>(path: &Path, ask: impl FnOnce(&Path) -> 
 
 fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Result<(), LockError> {
     let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+    reaches_others(path)?;
     let file = open(path, true).map_err(failed)?;
-    reaches_others(path, &file)?;
     if !hold(&file).map_err(failed)? {
         let _nobody_waits = tell.send(Ok(Answer::Busy(read_holder(&file).ok().flatten())));
         if !queue {
@@ -84,14 +84,15 @@ fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Re
 }
 
 /// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each file system.
-fn reaches_others(path: &Path, file: &File) -> Result<(), LockError> {
+fn reaches_others(path: &Path) -> Result<(), LockError> {
     static TRUSTED: AtomicU64 = AtomicU64::new(u64::MAX);
     let failed = |cause| LockError::Io { path: path.to_owned(), cause };
-    let device = file.metadata().map_err(failed)?.dev();
+    let folder = path.parent().unwrap_or(path);
+    let device = folder.metadata().map_err(failed)?.dev();
     if TRUSTED.load(Ordering::Relaxed) == device {
         return Ok(());
     }
-    match mount::local_locks(&mount::of(path).map_err(failed)?) {
+    match mount::local_locks(&mount::of(folder).map_err(failed)?) {
         Some(why) => Err(LockError::Local { path: path.to_owned(), why }),
         None => {
             TRUSTED.store(device, Ordering::Relaxed);
