@@ -297,7 +297,8 @@ impl Held {
             since: now,
             token: uuid::Uuid::new_v4().to_string(),
         };
-        let held = Self { file, path: path.to_owned(), token: holder.token.clone(), proven: Mutex::new(Some(Instant::now())), shared: false };
+        let held =
+            Self { file, path: path.to_owned(), token: holder.token.clone(), proven: Mutex::new(Some(Instant::now())), shared: false };
         held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?).map_err(failed)?;
         held.check()?;
         Ok(held)

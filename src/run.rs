@@ -13,7 +13,7 @@ use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::journal;
 use crate::ledger::Ledger;
-use crate::lock::{self, LockError, LockedVolume};
+use crate::lock::{self, LockError, LockedVolume, StillHeld};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::repo::Only;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
@@ -161,7 +161,7 @@ fn work(
     let tended = repos.install(|| tend(&night, &chosen, bar));
     let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, report));
     let remembered = remember(&night, policy, &mut tended, &mut told, report);
-    let emptied = empty_trash(&night, policy, report);
+    let emptied = empty_trash(&night, policy, lock.as_ref(), report);
     let mut after = reckon(before, &tended, &emptied);
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
@@ -285,9 +285,10 @@ fn refuse_reaps(mut tended: Tended) -> Tended {
 }
 
 /// What earlier nights left.
-fn empty_trash(night: &Night<'_>, policy: &Policy, report: &mut RunReport) -> Emptied {
-    let emptied = if let Some(trash) = &night.trash {
-        night.io.install(|| trash.empty(night.stop))
+fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, report: &mut RunReport) -> Emptied {
+    let emptied = if let (Some(trash), Some(lock)) = (&night.trash, lock) {
+        // Where it was lost, the trash is another night's by now.
+        lock.still_held().map_err(io::Error::other).and_then(|()| night.io.install(|| trash.empty(night.stop)))
     } else {
         let size = trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting)));
         size.map(|freed| Emptied { freed, left: Vec::new() })

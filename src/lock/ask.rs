@@ -57,7 +57,10 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
 }
 
 /// One look at the lock, or none when there is no answer.
-pub(super) fn answer<T: Send + 'static>(path: &Path, ask: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static) -> Result<T, LockError> {
+pub(super) fn answer<T: Send + 'static>(
+    path: &Path,
+    ask: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static,
+) -> Result<T, LockError> {
     let began = Instant::now();
     let (tell, told) = mpsc::channel();
     let asked = path.to_owned();
@@ -92,13 +95,11 @@ fn reaches_others(path: &Path) -> Result<(), LockError> {
     if TRUSTED.load(Ordering::Relaxed) == device {
         return Ok(());
     }
-    match mount::local_locks(&mount::of(folder).map_err(failed)?) {
-        Some(why) => Err(LockError::Local { path: path.to_owned(), why }),
-        None => {
-            TRUSTED.store(device, Ordering::Relaxed);
-            Ok(())
-        }
+    if let Some(why) = mount::local_locks(&mount::of(folder).map_err(failed)?) {
+        return Err(LockError::Local { path: path.to_owned(), why });
     }
+    TRUSTED.store(device, Ordering::Relaxed);
+    Ok(())
 }
 
 /// For writing, as NFS wants it for an exclusive lock.

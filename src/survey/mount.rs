@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// What tells an NFS mount, even where no list of mounts is to be had.
-const NFS: i64 = 0x6969;
+const NFS: rustix::fs::FsWord = 0x6969;
 
 /// Options by which locks stay on this machine: of NFS, of SMB, of Lustre and OCFS2.
 const LOCAL: [&str; 6] = ["nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock", "localflocks"];
@@ -55,7 +55,7 @@ pub struct Judged {
 /// `path` isn't there.
 pub fn of(path: &Path) -> io::Result<Facts> {
     let path = path.canonicalize()?;
-    let nfs = i64::from(rustix::fs::statfs(&path)?.f_type) == NFS;
+    let nfs = rustix::fs::statfs(&path)?.f_type == NFS;
     // Where there is no /proc, nothing is listed.
     let listed = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     Ok(Facts { mount: parse(&String::from_utf8_lossy(&listed), &path), nfs })
@@ -115,9 +115,13 @@ pub fn local_locks(facts: &Facts) -> Option<String> {
         }),
         Some(mount) if facts.nfs => {
             let kind = &mount.kind;
-            Some(format!("it is NFS, and the kernel lists it as `{kind}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"))
+            Some(format!(
+                "it is NFS, and the kernel lists it as `{kind}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"
+            ))
         }
-        None if facts.nfs => Some("it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc".into()),
+        None if facts.nfs => {
+            Some("it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc".into())
+        }
         _ => None,
     }
 }
@@ -167,7 +171,9 @@ fn version(mount: &Mount) -> String {
 
 fn errors(mount: &Mount) -> Result<String, String> {
     let soft = mount.has(&["soft", "softerr"]);
-    let why = |option| format!("with `{option}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard");
+    let why = |option| {
+        format!("with `{option}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard")
+    };
     soft.map_or_else(|| Ok("hard: who calls a server that is away waits for it".to_owned()), |option| Err(why(option)))
 }
 
@@ -247,7 +253,9 @@ mod tests {
     #[test]
     fn nfs_of_unknown_options_is_not_trusted() {
         let listed = |kind: &str| Some(Mount { at: "/".into(), kind: kind.into(), options: Vec::new() });
-        for (mount, nfs, refused) in [(None, true, true), (None, false, false), (listed("rootfs"), true, true), (listed("nfs4"), true, false)] {
+        for (mount, nfs, refused) in
+            [(None, true, true), (None, false, false), (listed("rootfs"), true, true), (listed("nfs4"), true, false)]
+        {
             assert_eq!(local_locks(&Facts { mount: mount.clone(), nfs }).is_some(), refused, "{mount:?}");
         }
     }

@@ -64,6 +64,13 @@ client() {
     on "$who" mount --bind "/tmp/nfs-$who" /var/lib/nfs
     on "$who" bash -c "mount --bind /tmp/run-$who /run && rpcbind -w && rpc.statd --no-notify"
 }
+# A dead machine's successor, of the same name and address.
+reboot() {
+    kill -KILL "$(cat "/run/client-$1")"
+    ip link del "to-$1"
+    ip netns del "$1"
+    client "$1" "$2"
+}
 # mount_on CLIENT VERSION [OPTIONS]
 mount_on() {
     local from=10.0.0.1:/
