@@ -7,7 +7,7 @@
 use crate::beneath::found;
 use crate::durable;
 use crate::inside::Inside;
-use ask::{answer, hold_within, try_flock};
+use ask::{ANSWER, hold_within, look_within, try_flock};
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
 use rustix::io::{Errno, FdFlags, retry_on_intr};
@@ -256,7 +256,7 @@ pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, Lock
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
 pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
-    answer(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)), look)
+    look_within(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)), ANSWER, look)
 }
 
 /// Asks for a share of the lock, which any number may have at a time, and lets go of it at once: who looks disturbs nobody else who does,

@@ -11,15 +11,14 @@ use rustix::fs::FlockOperation;
 use rustix::io::retry_on_intr;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long an answer is waited for: a server's grace period, or the lease of a client that is cut off, makes it 105 s.
-const ANSWER: Duration = Duration::from_mins(2);
+pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
 /// How often a lock is asked for before it counts as busy, and how long after: a look takes some microseconds.
 const LOOKS: usize = 5;
@@ -33,6 +32,14 @@ enum Answer {
     Ours(File),
 }
 
+/// The folder of locks that was last asked in.
+struct Trusted {
+    folder: PathBuf,
+    prompt: bool,
+}
+
+static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
+
 /// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it is free.
 pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
@@ -43,7 +50,11 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
             let _nobody_waits = tell.send(Err(error));
         }
     };
-    thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    if limit.is_zero() && prompt(path) {
+        asking();
+    } else {
+        thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    }
     let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else { return Err(LockError::Silent(path.to_owned(), began.elapsed())) };
     let holder = match first? {
         Answer::Ours(file) => return Ok(file),
@@ -56,19 +67,19 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
     }
 }
 
-/// One look at the lock, or none when there is no answer.
-pub(super) fn answer<T: Send + 'static>(
+/// One look at the lock, if it comes within `limit`.
+pub(super) fn look_within<T: Send + 'static>(
     path: &Path,
-    ask: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static,
+    limit: Duration,
+    look: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static,
 ) -> Result<T, LockError> {
-    let began = Instant::now();
     let (tell, told) = mpsc::channel();
     let asked = path.to_owned();
     let asking = move || {
-        let _nobody_waits = tell.send(ask(&asked));
+        let _nobody_waits = tell.send(look(&asked));
     };
     thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
-    told.recv_timeout(ANSWER).unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), began.elapsed())))
+    told.recv_timeout(limit).unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), limit)))
 }
 
 fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Result<(), LockError> {
@@ -86,20 +97,25 @@ fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Re
     Ok(())
 }
 
-/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each file system.
+/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each folder of locks.
 fn reaches_others(path: &Path) -> Result<(), LockError> {
-    static TRUSTED: AtomicU64 = AtomicU64::new(u64::MAX);
-    let failed = |cause| LockError::Io { path: path.to_owned(), cause };
     let folder = path.parent().unwrap_or(path);
-    let device = folder.metadata().map_err(failed)?.dev();
-    if TRUSTED.load(Ordering::Relaxed) == device {
+    let known = || TRUSTED.lock().expect("nobody panics here");
+    if known().as_ref().is_some_and(|trusted| trusted.folder == folder) {
         return Ok(());
     }
-    if let Some(why) = mount::local_locks(&mount::of(folder).map_err(failed)?) {
+    let facts = mount::of(folder).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    if let Some(why) = mount::local_locks(&facts) {
         return Err(LockError::Local { path: path.to_owned(), why });
     }
-    TRUSTED.store(device, Ordering::Relaxed);
+    *known() = Some(Trusted { folder: folder.to_owned(), prompt: mount::answers_itself(&facts) });
     Ok(())
+}
+
+/// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
+fn prompt(path: &Path) -> bool {
+    let trusted = TRUSTED.lock().expect("nobody panics here");
+    trusted.as_ref().is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
 }
 
 /// For writing, as NFS wants it for an exclusive lock.
@@ -123,5 +139,30 @@ pub(super) fn try_flock(file: &File, kind: FlockOperation) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_no_answer_is_given_up_on() {
+        let look = |wait| look_within(Path::new("/data/a.lock"), Duration::from_millis(200), move |_| Ok(thread::sleep(wait)));
+        assert!(look(Duration::ZERO).is_ok());
+        let Err(error) = look(Duration::from_mins(1)) else { panic!("waited for") };
+        assert!(error.may_pass() && error.to_string().contains("no answer"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_came_too_late_is_free_again() {
+        let locks = tempfile::tempdir().unwrap();
+        let path = locks.path().join("a.lock");
+        let first = hold_within(&path, Duration::ZERO).unwrap();
+        assert!(matches!(hold_within(&path, Duration::from_millis(50)), Err(LockError::Busy(_))));
+        // The thread that still queues gets it now, finds nobody waiting, and lets go.
+        drop(first);
+        drop(hold_within(&path, Duration::from_mins(1)).unwrap());
+        drop(hold_within(&path, Duration::from_mins(1)).unwrap());
     }
 }

@@ -153,12 +153,18 @@ fn locks(facts: &Facts) -> Result<String, String> {
     let kind = facts.mount.as_ref().map_or("", |mount| mount.kind.as_str());
     Ok(if SHARED.contains(&kind) {
         "kept by the server, for all machines".to_owned()
-    } else if kind.is_empty() || ["9p", "virtiofs", "overlay"].contains(&kind) || kind.starts_with("fuse") {
+    } else if answers_itself(facts) {
+        format!("kept by {kind}, on this machine: no other can use the volume")
+    } else {
         let kind = if kind.is_empty() { "a mount that isn't listed" } else { kind };
         format!("kept by {kind}: perhaps on this machine alone, and then no other may use the volume")
-    } else {
-        format!("kept by {kind}, on this machine: no other can use the volume")
     })
+}
+
+/// Whether this machine's kernel answers by itself, and nobody else has to be waited for.
+pub fn answers_itself(facts: &Facts) -> bool {
+    let elsewhere = |kind: &str| SHARED.contains(&kind) || ["9p", "virtiofs", "overlay", "afs"].contains(&kind) || kind.starts_with("fuse");
+    facts.mount.as_ref().is_some_and(|mount| !facts.nfs && !elsewhere(&mount.kind))
 }
 
 fn version(mount: &Mount) -> String {

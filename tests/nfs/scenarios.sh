@@ -20,6 +20,8 @@ until_true() {
 # A command's exit code into $code, its output into /tmp/out.
 code_of() { "$@" >/tmp/out 2>&1 && code=0 || code=$?; }
 
+ended() { wait "$1" && code=0 || code=$?; }
+
 # A fresh volume at /vol/volume, with repos whose worktrees have landed long ago: `volume shop=3 api=1`.
 volume() {
     umount_all; rm -rf /srv/vol/*
@@ -138,8 +140,8 @@ restart() {
     code_of on b "$treewarden" exec acme/shop --wait 20s -- true
     expect "b while a holds ($(cat /tmp/out))" 75 "$code"
     say "b was told so after $(($(now) - began)) s"
-    wait $holder
-    expect "a's own command ($(cat /tmp/hold-a))" 0 $?
+    ended $holder
+    expect "a's own command ($(cat /tmp/hold-a))" 0 "$code"
     code_of on b "$treewarden" exec acme/shop --wait 1m -- true
     expect "b after a" 0 "$code"
     say "a kept the lock through the server's restart"
@@ -157,12 +159,12 @@ partition() {
     within "b has the lock of a machine that is cut off" $(($(now) - began)) 130
     plug a
     began=$(now)
-    wait $holder
-    expect "a's command ($(cat /tmp/hold-a))" 1 $?
+    ended $holder
+    expect "a's command ($(cat /tmp/hold-a))" 1 "$code"
     grep -q 'lost the lock' /tmp/hold-a || { cat /tmp/hold-a; die "a doesn't say why"; }
     within "a is back, sees its lock lost, and ends its command" $(($(now) - began)) 60
-    wait $other
-    expect "b's command ($(cat /tmp/hold-b))" 0 $?
+    ended $other
+    expect "b's command ($(cat /tmp/hold-b))" 0 "$code"
 }
 
 partition_of_a_night() {
@@ -188,8 +190,8 @@ partition_of_a_night() {
     done
     plug a
     began=$(now)
-    wait $run
-    expect "a's night" 1 $?
+    ended $run
+    expect "a's night" 1 "$code"
     within "a is back, and its night over" $(($(now) - began)) 100
     grep -q 'lost the lock' /tmp/a.json || { cat /tmp/a.json; die "a doesn't say why"; }
     # One call may have been under way when the cable was pulled. What it moved, the next night puts back.
@@ -214,8 +216,8 @@ open_file() {
     on a "$treewarden" run --format json >/tmp/a.json 2>/tmp/a.err &
     local run=$!
     until_true 100 bash -c '[ "$(ls /srv/vol/volume/worktrees/shop | wc -l)" -lt 2 ] || ! kill -0 '$run
-    wait $run
-    expect "the night ($(cat /tmp/a.err))" 0 $?
+    ended $run
+    expect "the night ($(cat /tmp/a.err))" 0 "$code"
     expect "trees after it" 0 "$(trees shop)"
     kill -KILL $sits
 
@@ -229,8 +231,8 @@ open_file() {
     run=$!
     until_true 100 bash -c 'ls /srv/vol/volume/.treewarden/trash/*/note.json >/dev/null 2>&1'
     touch /tmp/go
-    wait $run
-    say "the night ends with $?, and says: $(python3 /job/compare.py tree /tmp/a.json)"
+    ended $run
+    say "the night ends with $code, and says: $(python3 /job/compare.py tree /tmp/a.json)"
     kill -KILL $writes
     local notes
     notes=$(ls /srv/vol/volume/worktrees/shop/tree-1/notes /srv/vol/volume/.treewarden/kept-*/notes 2>/dev/null | wc -l)
@@ -250,8 +252,8 @@ stuck() {
     local run=$!
     until_true 130 bash -c '[ "$(ls /srv/vol/volume/worktrees/api | wc -l)" = 0 ]'
     within "the other repo's tree goes" $(($(now) - began)) 30
-    wait $run
-    expect "the night ($(cat /tmp/a.err))" 0 $?
+    ended $run
+    expect "the night ($(cat /tmp/a.err))" 0 "$code"
     expect "trees of shop" 0 "$(trees shop)"
     within "the night ends" $(($(now) - began)) 200
     plug b
