@@ -60,14 +60,18 @@ hold() {
 # Scenarios
 
 options() {
-    volume shop=2
-    local before bad
+    volume shop=3
+    local before bad rescue
+    echo new >/srv/vol/volume/worktrees/shop/tree-3/new
+    code_of on a "$treewarden" worktree remove acme/shop tree-3 --rescue
+    expect "a rescue ($(cat /tmp/out))" 0 "$code"
+    rescue=$(git -C /srv/vol/volume/shop for-each-ref --format='%(refname)' refs/treewarden/rescue)
     before=$(listing)
     # On v4 the kernel takes no notice of these.
     for bad in 3:nolock 3:local_lock=all 3:local_lock=flock; do
         mount_on b "${bad%:*}" "${bad#*:}"
         local command
-        for command in run 'exec acme/shop -- true' 'worktree add acme/shop new' 'worktree remove acme/shop tree-1' 'enroll acme/shop'; do
+        for command in run 'exec acme/shop -- true' 'worktree add acme/shop new' 'worktree remove acme/shop tree-1' 'enroll acme/shop' "rescue restore $rescue"; do
             # shellcheck disable=SC2086 # words
             code_of on b "$treewarden" $command
             expect "$bad: $command ($(tail -1 /tmp/out))" 3 "$code"
