@@ -211,6 +211,21 @@ b_runs () {
     if [ $code = 3 ]; then sleep 5; return 1; fi
 }
 
+# What a remembers of a name that wasn't there must not cost a new tree of b's its registration.
+late_name() {
+    volume shop=1
+    mount_on a "$version"
+    on a ls /vol/volume/worktrees/shop/new 2>/dev/null
+    on b git -C /vol/volume/shop worktree add -q /vol/volume/worktrees/shop/new
+    on b bash -c 'echo work >/vol/volume/worktrees/shop/new/work'
+    if on a test -e /vol/volume/worktrees/shop/new; then say "a sees it at once: this shows nothing"; fi
+    code_of on a "$treewarden" worktree remove acme/shop new
+    say "a says: $(cat /tmp/out)"
+    expect "the registration" "branch refs/heads/new" "$(on b git -C /vol/volume/worktrees/shop/new worktree list --porcelain | grep '^branch.*/new$')"
+    expect "the work" work "$(cat /srv/vol/volume/worktrees/shop/new/work)"
+    expect "a's exit code" 1 "$code"
+}
+
 open_file() {
     volume shop=2
     # One sits in his tree with a file open and does nothing; the other goes on writing by his working folder.
