@@ -36,7 +36,8 @@ fn bad(what: impl Into<String>, trouble: impl ToString) -> Line {
 
 /// Looks at everything a night needs.
 pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
-    let mut lines = vec![ok("config", format!("{} repos, {} caches", policy.repos.len(), policy.caches.len())), git(stop)];
+    let many = |many: usize, what| words::count(many as u64, what);
+    let mut lines = vec![ok("config", format!("{}, {}", many(policy.repos.len(), "repo"), many(policy.caches.len(), "cache"))), git(stop)];
     lines.push(volume::prove(&policy.volume).map_or_else(|error| bad("volume", error), |sentinel| ok("volume", sentinel.id)));
     lines.push(space(policy));
     lines.extend(mount(policy));

@@ -4,11 +4,8 @@
 //! 2 bad usage or config, 3 refused, 4 stopped early. It must never touch the volume itself.
 
 use crate::config::{self, policy::Policy, units};
-use crate::lock::LockError;
 use crate::plan::repo::Only;
-use crate::report::{self, RunOutcome, RunReport, history, json, look::Look, text};
-use crate::rescues::restore::{Wish, restore, told};
-use crate::rescues::{self, RescuesError};
+use crate::report::{RunOutcome, RunReport, history, json, look::Look, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, durable, journal, volume};
@@ -21,6 +18,7 @@ use std::process::ExitCode;
 
 mod agents;
 mod checkouts;
+mod rescues;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
@@ -68,8 +66,14 @@ enum Command {
     },
     /// Run the nightly pass
     Run(Pass),
-    /// Tell what a night would do, changing nothing (the same as `run --dry-run`)
-    Report(Pass),
+    /// Tell what a night would do, changing nothing (the same as `run --dry-run`), and what fills the volume
+    Report {
+        #[command(flatten)]
+        pass: Pass,
+        /// Tell what would go by then, as `7d` from now, `2026-12-24`, or `2026-12-24T03:00:00Z`
+        #[arg(long, value_name = "TIME")]
+        as_of: Option<units::Moment>,
+    },
     /// Look at config, volume, mount, git and permissions: each line is ok, or says what to do about it
     Check,
     /// Show past runs: what went, what it freed, what stood in the way
@@ -88,43 +92,9 @@ enum Command {
     Worktree(checkouts::Worktree),
     /// List, look into and bring back what was saved before a worktree was removed
     #[command(subcommand)]
-    Rescue(Rescue),
+    Rescue(rescues::Rescue),
     #[command(flatten)]
     Agents(agents::Agents),
-}
-
-#[derive(Debug, Subcommand)]
-enum Rescue {
-    /// Which rescues there are, and when each one expires
-    List {
-        /// How to write it
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-        /// Those of this repo alone; can be given several times
-        #[arg(long, value_name = "NAME")]
-        repo: Vec<String>,
-    },
-    /// What is in one: changes against HEAD, staged content, commits that nothing else reaches
-    Show {
-        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
-        id: String,
-        /// How to write it
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
-    },
-    /// Bring one back as a worktree, or a file or folder of it; under the repo's lock
-    Restore {
-        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
-        id: String,
-        /// A file or folder of the tree, `.` for all files; without it, a new worktree is made
-        path: Option<PathBuf>,
-        /// Where the tree is to stand [default: where it stood]
-        #[arg(long, value_name = "DIR")]
-        to: Option<PathBuf>,
-        /// Replace files that differ
-        #[arg(long, requires = "path")]
-        force: bool,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -212,13 +182,18 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
         Command::Init { root, state } => init(&root, &state),
-        Command::Run(pass) => night(&config()?, &pass, pass.dry_run),
-        Command::Report(pass) => night(&config()?, &pass, true),
+        Command::Run(pass) => night(&config()?, &pass, Options { dry_run: pass.dry_run, ..asked(&pass) }),
+        Command::Report { pass, as_of } => {
+            let as_of = as_of.map(|moment| moment.after(run::now())).transpose().map_err(usage)?;
+            // What fills the volume is no part of a question about one repo, or one part of the work.
+            let usage = pass.repo.is_empty() && pass.only.is_empty();
+            night(&config()?, &pass, Options { dry_run: true, as_of, usage, ..asked(&pass) })
+        }
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
         Command::Enroll(asked) => checkouts::enroll(&config()?, &asked),
         Command::Worktree(asked) => checkouts::worktree(&config()?, &asked),
-        Command::Rescue(command) => rescue(&config()?, &command),
+        Command::Rescue(command) => rescues::rescue(&config()?, &command),
         Command::Agents(command) => command.run(&config()?),
     }
 }
@@ -229,11 +204,15 @@ fn load(named: Option<&Path>) -> Result<Policy, Exit> {
     config::load(path).map_err(usage)
 }
 
-fn night(policy: &Policy, pass: &Pass, dry_run: bool) -> Result<u8, Exit> {
+fn asked(pass: &Pass) -> Options {
+    Options { dry_run: false, repos: pass.repo.clone(), only: only(&pass.only), as_of: None, usage: false }
+}
+
+fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     known(policy, "--repo", &pass.repo)?;
     let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
     let bar = progress();
-    let report = run::run(policy, &Options { dry_run, repos: pass.repo.clone(), only: only(&pass.only) }, &stop, &bar);
+    let report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
     write(&report, pass)?;
     Ok(report.exit_code())
@@ -310,43 +289,10 @@ fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     Ok(0)
 }
 
-fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
-    let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
-    let (now, look) = (run::now(), Look::of_stdout());
-    match command {
-        Rescue::List { format, repo } => {
-            known(policy, "--repo", repo)?;
-            let list = rescues::list(policy, repo, &stop, now).map_err(stopped)?;
-            print(&write_as(*format, &list, || report::rescues::list(&list, look)))?;
-            Ok(u8::from(!list.failures.is_empty()))
-        }
-        Rescue::Show { id, format } => {
-            let shown = rescues::show(policy, id, &stop, now).map_err(stopped)?;
-            print(&write_as(*format, &shown, || report::rescues::show(&shown, look)))?;
-            Ok(0)
-        }
-        Rescue::Restore { id, path, to, force } => {
-            let wish = Wish { id, path: path.as_deref(), to: to.as_deref(), force: *force };
-            print(&told(&restore(policy, &wish, &stop, now).map_err(stopped)?))?;
-            Ok(0)
-        }
-    }
-}
-
 fn write_as(format: Format, what: &impl serde::Serialize, text: impl FnOnce() -> String) -> String {
     match format {
         Format::Text => text(),
         Format::Json => json::pretty(what),
-    }
-}
-
-fn stopped(error: RescuesError) -> Exit {
-    let message = report::words::plain(&error.to_string());
-    match error {
-        RescuesError::Volume(_) => refused(message),
-        RescuesError::Lock(_, error) if matches!(*error, LockError::Local { .. }) => refused(message),
-        RescuesError::Id(_) => usage(message),
-        _ => failed(message),
     }
 }
 

@@ -51,6 +51,21 @@ fn draft(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
+/// Makes a folder where none is; those above it are there.
+///
+/// # Errors
+/// Something else stands there, or it can't be made or looked at.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match std::fs::create_dir(path) {
+        // Of a folder that can't be looked at, `create_dir_all` tells that it is there, and not what is wrong.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::symlink_metadata(path)? {
+            there if there.is_dir() => Ok(()),
+            _ => Err(error),
+        },
+        made => made,
+    }
+}
+
 /// A new name is on the disk only when its folder is.
 ///
 /// # Errors

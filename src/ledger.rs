@@ -5,6 +5,7 @@
 //! without bound, and never be written by a dry run.
 
 use crate::beneath::{self, found};
+use crate::durable;
 use crate::facts::locks::{Files, Locks, Names, Naming, Seen};
 use crate::facts::package::Package;
 use crate::inside::Inside;
@@ -83,7 +84,7 @@ impl Ledger {
         let to = file(state)?;
         // In the trash, under a name that nobody could plant a link at: what a kill leaves behind is gone the next night.
         let trash = state.join("trash").map_err(io::Error::other)?.path();
-        std::fs::create_dir_all(&trash)?;
+        durable::make_folder(&trash)?;
         let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(trash)?;
         serde_json::to_writer(io::BufWriter::new(&mut new), self)?;
         new.flush()?;

@@ -58,5 +58,6 @@ pub mod run;
 pub mod shadow;
 pub mod stop;
 pub mod survey;
+pub mod usage;
 pub mod volume;
 pub mod worktrees;

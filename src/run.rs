@@ -20,6 +20,7 @@ use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, Tre
 use crate::stop::Stop;
 use crate::survey;
 use crate::survey::repo::Around;
+use crate::usage;
 use crate::volume;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
@@ -38,12 +39,17 @@ pub struct Options {
     pub repos: Vec<String>,
     /// The parts of the work.
     pub only: Only,
+    /// Tell what would be done at this time; a dry run's alone.
+    pub as_of: Option<DateTime<Utc>>,
+    /// Tell what fills the volume, too: a walk over all of it.
+    pub usage: bool,
 }
 
 /// A whole night. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let now = now();
     let mut report = blank(policy, options, now);
+    let now = options.as_of.unwrap_or(now);
     let from_trash = match begin(policy, options, stop, now) {
         Ok(begun) => work(policy, options, begun, now, stop, bar, &mut report),
         Err(refusal) => {
@@ -179,6 +185,14 @@ fn work(
         if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
             tracing::warn!(%error, "failed to take on ballast; the next night tries again");
         }
+    }
+    if options.usage {
+        bar.set_message("usage");
+        let (used, problems) = io
+            .install(|| usage::usage(policy, stop))
+            .unwrap_or_else(|error| (Vec::new(), vec![format!("failed to list `{}`: {error}", policy.volume.root.display())]));
+        report.usage = used;
+        report.failures.extend(problems);
     }
     let left = tended.iter().flat_map(|tended| &tended.left);
     report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next night tries again")));
@@ -335,6 +349,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
             id: uuid::Uuid::new_v4().to_string(),
             started: now,
             finished: now,
+            as_of: options.as_of,
             dry_run: options.dry_run,
             shard: None,
             host: lock::host(),
@@ -353,6 +368,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
         },
         repos: Vec::new(),
         eviction: report::Eviction::default(),
+        usage: Vec::new(),
         totals: report::Totals::default(),
         alerts: Vec::new(),
         failures: Vec::new(),

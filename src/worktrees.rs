@@ -3,6 +3,7 @@
 //! The rooms behind add one, list them, and remove one. What a caller asks for is done with the night's own looks, verdicts and rescues. It
 //! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
 
+use crate::agent::held_above;
 use crate::apply::repo::StepError;
 use crate::apply::trash::{Trash, TrashError};
 use crate::apply::workshop::WorkshopError;
@@ -120,6 +121,9 @@ impl Locked {
         wait: Option<Duration>,
         stop: &Stop,
     ) -> Result<Self, WorkError> {
+        if let Some(why) = held_above() {
+            return Err(WorkError::Usage(why));
+        }
         let locks = policy.volume.state.path().join("locks");
         let until = Instant::now() + wait.unwrap_or(repo.lock_wait);
         let lock = loop {
@@ -196,11 +200,21 @@ pub(crate) fn find(repo: &policy::Repo, git_dir: &Inside, name: &str) -> Result<
     let mut meant: Vec<(Inside, PathBuf)> = meant.cloned().collect();
     match meant.len() {
         1 => Ok(meant.remove(0)),
-        0 => Err(WorkError::Usage(format!("{} has no worktree `{name}`; `treewarden worktree list {0}` names them", repo.name))),
+        0 => Err(WorkError::Usage(format!("{} has no worktree `{name}`; {}", repo.name, names(&trees)))),
         _ => {
             let paths: Vec<String> = meant.iter().map(|(_, path)| format!("`{}`", path.display())).collect();
             Err(WorkError::Usage(format!("`{name}` could be any of these, give the path instead: {}", paths.join(", "))))
         }
+    }
+}
+
+fn names(trees: &[(Inside, PathBuf)]) -> String {
+    let mut names: Vec<_> = trees.iter().filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy())).collect();
+    names.sort();
+    match names.len() {
+        0 => "it has none".to_owned(),
+        1..=9 => format!("it has {}", names.join(", ")),
+        many => format!("it has {} and {} more, see `treewarden worktree list`", names[..9].join(", "), many - 9),
     }
 }
 

@@ -6,9 +6,9 @@
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::inside::Inside;
-use crate::survey;
+use crate::shadow::crypt::{WORDS, names_driver};
+use crate::{survey, worktrees};
 use std::io;
-use std::path::Path;
 
 /// A git config or a `.gitattributes` of this size is no honest one.
 const CAP: u64 = 1 << 20;
@@ -23,13 +23,11 @@ pub enum CheckoutError {
     #[error("failed to read `{0}`: {1}; mend it by hand")]
     Unreadable(String, io::Error),
     /// git-crypt's files.
-    #[error(
-        "`{0}` says that this repo's files are encrypted with git-crypt: they must not be edited from a worktree; take it out of the config"
-    )]
+    #[error("`{0}` says that this is a git-crypt repo: {WORDS}")]
     Encrypted(Inside),
     /// No worktree of that name.
-    #[error("there is no worktree `{0}`; {1}")]
-    NoWorktree(String, String),
+    #[error("{0}")]
+    NoWorktree(String),
 }
 
 /// A worktree, or the checkout itself.
@@ -53,7 +51,7 @@ pub fn find(repo: &policy::Repo, name: Option<&str>) -> Result<Stand, CheckoutEr
     }
     let stand = match name {
         None => Stand { place: repo.place.clone(), admin: None },
-        Some(name) => worktree(&git_dir, name)?,
+        Some(name) => worktree(repo, &git_dir, name)?,
     };
     refuse_encrypted(&git_dir, &stand.place)?;
     Ok(stand)
@@ -64,26 +62,11 @@ fn at(place: &Inside, name: &str) -> Inside {
     place.join(name).expect("a fixed name stays inside")
 }
 
-fn worktree(git_dir: &Inside, name: &str) -> Result<Stand, CheckoutError> {
-    let admins = survey::repo::admins(git_dir).map_err(|error| CheckoutError::Unreadable(format!("{git_dir}/worktrees"), error))?;
-    let trees = admins.iter().filter_map(|admin| Some((admin, survey::worktree::tree_of(admin).ok()??)));
-    let trees: Vec<(&Inside, Inside)> = trees.collect();
-    let is = |path: &Path| path.file_name().is_some_and(|last| last == name);
-    // A folder's name is what people see; git gives a second one of the same name another in its registry.
-    let standing = trees.iter().filter(|(_, place)| is(place.relative())).collect::<Vec<_>>();
-    let registered = trees.iter().filter(|(admin, _)| is(admin.relative())).collect::<Vec<_>>();
-    match (standing.as_slice(), registered.as_slice()) {
-        ([(admin, place)], _) | (_, [(admin, place)]) => Ok(Stand { place: place.clone(), admin: Some((*admin).clone()) }),
-        ([], _) => {
-            let mut names: Vec<_> = trees.iter().filter_map(|(_, place)| Some(place.relative().file_name()?.to_string_lossy())).collect();
-            names.sort();
-            let known = if names.is_empty() { "the repo has none".to_owned() } else { format!("the repo has {}", names.join(", ")) };
-            Err(CheckoutError::NoWorktree(name.to_owned(), known))
-        }
-        (many, _) => {
-            let names: Vec<_> = many.iter().filter_map(|(admin, _)| Some(admin.relative().file_name()?.to_string_lossy())).collect();
-            Err(CheckoutError::NoWorktree(name.to_owned(), format!("several folders have that name; git calls them {}", names.join(", "))))
-        }
+fn worktree(repo: &policy::Repo, git_dir: &Inside, name: &str) -> Result<Stand, CheckoutError> {
+    let (admin, path) = worktrees::find(repo, git_dir, name).map_err(|error| CheckoutError::NoWorktree(error.to_string()))?;
+    match survey::worktree::tree_of(&admin).map_err(|error| CheckoutError::Unreadable(admin.to_string(), error))? {
+        Some(place) => Ok(Stand { place, admin: Some(admin) }),
+        None => Err(CheckoutError::NoWorktree(format!("the worktree `{name}` is gone from `{}`", path.display()))),
     }
 }
 
@@ -97,22 +80,21 @@ fn refuse_encrypted(git_dir: &Inside, tree: &Inside) -> Result<(), CheckoutError
     if found(beneath::stat(&keys)).map_err(unreadable(&keys))?.is_some() {
         return Err(CheckoutError::Encrypted(keys));
     }
-    let of_config: fn(&str) -> bool = is_section;
-    for (file, tells) in
-        [(at(git_dir, "config"), of_config), (at(git_dir, "info/attributes"), has_attribute), (at(tree, ".gitattributes"), has_attribute)]
-    {
-        let text = found(beneath::read(&file, CAP)).map_err(unreadable(&file))?.unwrap_or_default();
-        if String::from_utf8_lossy(&text).to_lowercase().lines().any(|line| tells(line.trim_start())) {
+    for (file, tells) in [
+        (at(git_dir, "config"), has_section as fn(&[u8]) -> bool),
+        (at(git_dir, "info/attributes"), names_driver),
+        (at(tree, ".gitattributes"), names_driver),
+    ] {
+        if tells(&found(beneath::read(&file, CAP)).map_err(unreadable(&file))?.unwrap_or_default()) {
             return Err(CheckoutError::Encrypted(file));
         }
     }
     Ok(())
 }
 
-fn is_section(line: &str) -> bool {
-    ["[filter \"git-crypt", "[diff \"git-crypt", "[filter.git-crypt", "[diff.git-crypt"].iter().any(|begin| line.starts_with(begin))
-}
-
-fn has_attribute(line: &str) -> bool {
-    line.split_ascii_whitespace().skip(1).any(|word| word.starts_with("filter=git-crypt") || word.starts_with("diff=git-crypt"))
+/// A section of git-crypt's in a git config.
+fn has_section(config: &[u8]) -> bool {
+    let begins = ["[filter \"git-crypt", "[diff \"git-crypt", "[filter.git-crypt", "[diff.git-crypt"];
+    let config = String::from_utf8_lossy(config).to_lowercase();
+    config.lines().any(|line| begins.iter().any(|begin| line.trim_start().starts_with(begin)))
 }

@@ -4,7 +4,7 @@
 //! run the command without the lock, nor take the volume's: agents and nights pass each other repo by repo.
 
 use super::checkout::{self, CheckoutError, Stand};
-use super::{child, env};
+use super::{HOLDS, child, env, held_above};
 use crate::beneath;
 use crate::config::policy::{self, Policy};
 use crate::inside::Inside;
@@ -18,9 +18,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::time::Duration;
-
-/// Names the repo whose lock a command runs under.
-const HOLDS: &str = "TREEWARDEN_HOLDS";
 
 /// What is to run, and where.
 #[derive(Debug)]
@@ -42,9 +39,7 @@ pub enum ExecError {
     #[error(transparent)]
     Volume(#[from] VolumeError),
     /// A lock is held already.
-    #[error(
-        "this runs under the lock of {0} already, and nobody takes a second one while holding one; run it outside of that `treewarden exec`"
-    )]
+    #[error("{0}")]
     Holds(String),
     /// The lock can't be had.
     #[error("{0}: {1}")]
@@ -79,8 +74,8 @@ pub struct Ended {
 /// # Errors
 /// [`ExecError`].
 pub fn exec(policy: &Policy, wish: &Wish<'_>, now: impl FnOnce() -> DateTime<Utc>) -> Result<Ended, ExecError> {
-    if let Some(held) = std::env::var_os(HOLDS) {
-        return Err(ExecError::Holds(held.to_string_lossy().into_owned()));
+    if let Some(why) = held_above() {
+        return Err(ExecError::Holds(why));
     }
     volume::prove(&policy.volume)?;
     let repo = wish.repo;

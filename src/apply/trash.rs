@@ -121,7 +121,7 @@ impl Trash {
     /// It can't be made.
     pub fn of(state: &Inside) -> io::Result<Self> {
         let place = state.join("trash").map_err(io::Error::other)?;
-        std::fs::create_dir_all(place.path())?;
+        durable::make_folder(&place.path())?;
         Ok(Self { place })
     }
 

@@ -5,6 +5,7 @@
 
 use super::policy::Age;
 use bytesize::ByteSize;
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 const A_TIME: &str = "a time such as 30d, 4h or 10m";
 const AN_AGE: &str = "a time such as 30d or 12h, or never";
+const A_MOMENT: &str = "a time to come such as 7d, 2026-12-24 or 2026-12-24T03:00:00Z";
 const A_SIZE: &str = "a size such as 25GiB, 1.5GiB or 200MiB";
 const A_PERCENTAGE: &str = "a percentage such as 85%";
 const A_COUNT: &str = "a whole number such as 4";
@@ -40,6 +42,40 @@ impl FromStr for Time {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// A moment to come: `7d` from now, `2026-12-24` or `2026-12-24T03:00:00Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// This long from now.
+    In(Duration),
+    /// Then.
+    At(DateTime<Utc>),
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(typed: &str) -> Result<Self, String> {
+        let day = || NaiveDate::from_str(typed).ok()?.and_hms_opt(0, 0, 0).map(|time| Self::At(time.and_utc()));
+        let time = || DateTime::parse_from_rfc3339(typed).ok().map(|time| Self::At(time.to_utc()));
+        let span = || Time::from_str(typed).ok().map(|Time(span)| Self::In(span));
+        day().or_else(time).or_else(span).ok_or_else(|| format!("`{typed}` is no time; write {A_MOMENT}"))
+    }
+}
+
+impl Moment {
+    /// When that is.
+    ///
+    /// # Errors
+    /// It is past, or out of the calendar.
+    pub fn after(self, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
+        let then = match self {
+            Self::At(then) => Some(then),
+            Self::In(span) => now.checked_add_signed(TimeDelta::from_std(span).map_err(|error| error.to_string())?),
+        };
+        then.filter(|then| *then >= now).ok_or_else(|| format!("that time is past; write {A_MOMENT}"))
     }
 }
 
@@ -227,6 +263,22 @@ mod tests {
             assert_eq!(read(typed).map(|Time(time)| time.as_secs()), Some(seconds), "{typed}");
         }
         all_refused::<Time>(&["", "24", "never", "-5m", "5 potatoes", "101y", "99999999999999999999d", "NaN"]);
+    }
+
+    #[test]
+    fn moments() {
+        let at = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().to_utc();
+        let now = at("2026-11-21T12:00:00Z");
+        for (typed, then) in [
+            ("7d", "2026-11-28T12:00:00Z"),
+            ("0s", "2026-11-21T12:00:00Z"),
+            ("2026-12-24", "2026-12-24T00:00:00Z"),
+            ("2026-12-24T03:00:00+01:00", "2026-12-24T02:00:00Z"),
+        ] {
+            assert_eq!(read::<Moment>(typed).unwrap().after(now), Ok(at(then)), "{typed}");
+        }
+        all_refused::<Moment>(&["", "tomorrow", "2026-13-01", "24"]);
+        assert!(read::<Moment>("2026-11-21").unwrap().after(now).unwrap_err().starts_with("that time is past; write"));
     }
 
     #[test]

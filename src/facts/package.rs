@@ -54,11 +54,6 @@ impl Package {
         Self::new("npm-page", name)
     }
 
-    /// A file by its address: what a lock file that says where it fetches from is exact about.
-    pub fn url(url: &str) -> Self {
-        Self::new("url", url)
-    }
-
     /// A zip of Yarn berry's, as its name begins, without the two hashes: `lodash-npm-4.17.21`, `@acme-shop-npm-1.0.0`, `resolve-patch`.
     pub fn yarn(slug: &str) -> Self {
         Self::new("yarn", slug)

@@ -1,4 +1,4 @@
-//! Past runs as a table, the newest last: what went, what it freed, what stood in the way.
+//! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and where the volume is going.
 //!
 //! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that lines of the journal were
 //! skipped.
@@ -6,6 +6,7 @@
 use super::look::Look;
 use super::page::{BAD, BODY, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
 use super::totals::how_many;
+use super::trends::{Trends, trends};
 use super::troubles::{merged, troubles};
 use super::{RunOutcome, RunReport, words};
 use anstyle::Style;
@@ -20,6 +21,9 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
         page.table(0, &rows);
         page.gap();
         page.paragraph(0, Span::new(sum(runs), STRONG));
+        for told in trends(runs).iter().flat_map(Trends::told) {
+            page.paragraph(0, Span::body(told));
+        }
     }
     if skipped > 0 {
         let text = format!("{} of the journal could not be read and were left out.", words::count(skipped, "line"));

@@ -14,7 +14,9 @@ pub mod rescues;
 pub mod rows;
 pub mod text;
 pub mod totals;
+pub mod trends;
 pub mod troubles;
+pub mod usage;
 pub mod words;
 pub mod worktrees;
 
@@ -43,6 +45,9 @@ pub struct RunReport {
     pub repos: Vec<Repo>,
     /// The cache eviction.
     pub eviction: Eviction,
+    /// What fills the volume, biggest first; empty but in what `treewarden report` makes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usage: Vec<usage::Used>,
     /// The sums.
     pub totals: Totals,
     /// What somebody should hear of.
@@ -60,6 +65,9 @@ pub struct Run {
     pub started: DateTime<Utc>,
     /// When it ended.
     pub finished: DateTime<Utc>,
+    /// The time that a dry run was made for, with `--as-of`: it told what would go by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<DateTime<Utc>>,
     /// Whether nothing was to be changed: outcomes then say what would be done.
     pub dry_run: bool,
     /// `I/N`.

@@ -7,6 +7,7 @@ mod caches;
 mod level;
 mod repos;
 mod trees;
+mod usage;
 
 use super::look::Look;
 use super::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
@@ -23,6 +24,7 @@ pub fn render(report: &RunReport, look: Look) -> String {
     if is_idle(report, &troubles) {
         level::write(&mut page, report, true);
         quiet(&mut page, report);
+        usage::write(&mut page, report);
         return page.finish();
     }
     level::write(&mut page, report, false);
@@ -31,6 +33,7 @@ pub fn render(report: &RunReport, look: Look) -> String {
     trees::kept(&mut page, report);
     leftovers(&mut page, report);
     caches::write(&mut page, report);
+    usage::write(&mut page, report);
     to_look_at(&mut page, &troubles);
     page.finish()
 }
@@ -44,6 +47,10 @@ fn headline(page: &mut Page, report: &RunReport, looks: u64) {
     };
     page.line(0, &[Span::new(freed(report, looks), STRONG), Span::new(tail, BAD)]);
     page.paragraph(0, Span::new(occasion(report), FAINT));
+    if let Some(time) = report.run.as_of {
+        let time = time.format("%a %-d %b %Y, %H:%M UTC");
+        page.paragraph(0, Span::new(format!("What would go by {time} if nobody works until then and the volume grows no more."), NOTE));
+    }
     if let Some(reason) = &report.run.reason {
         page.paragraph(0, Span::new(reason, NOTE));
     }

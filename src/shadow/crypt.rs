@@ -14,7 +14,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// The contract's words, and the remedy.
-pub(super) const WORDS: &str = "encrypted files must not be edited from a worktree; take the repo out of the config";
+pub(crate) const WORDS: &str = "encrypted files must not be edited from a worktree; take the repo out of the config";
 /// How an encrypted blob begins.
 const HEADER: &[u8] = b"\0GITCRYPT\0";
 /// The filter and the diff driver of git-crypt; those of other keys than the first have the key's name behind a dash.
@@ -107,7 +107,7 @@ fn attributes(repo: &Repository, blob: Oid) -> bool {
 }
 
 /// Whether a line gives a driver of git-crypt to a pattern, or to a macro.
-fn names_driver(text: &[u8]) -> bool {
+pub(crate) fn names_driver(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut attributes = lines.flat_map(|line| line.split_whitespace().skip(1));

@@ -191,6 +191,10 @@ fn broken_index(error: &git2::Error) -> io::Error {
     if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::INTR].map(io::Error::from).into_iter().find(told) {
         return io::Error::new(cause.kind(), format!("`index`: {cause}"));
     }
+    // We hold it open, so it is there: its first read failed, and libgit2 forgot why.
+    if words.contains("no longer exists") {
+        return io::Error::new(io::Error::from(Errno::IO).kind(), "`index`: it can't be read");
+    }
     let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
     io::Error::other(if unknown("'sdir'") {
         "its index is sparse, which nobody but git can read; `git sparse-checkout reapply --no-sparse-index` in the tree makes it whole"

@@ -15,7 +15,7 @@ use rayon::Scope;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
 use rustix::io::Errno;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -70,6 +70,11 @@ pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
 /// # Errors
 /// The root itself can't be listed.
 pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
+    let Weighed { size, problems, .. } = sum_up(&children(root)?, true, Some(stop));
+    Ok((size, problems))
+}
+
+fn children(root: &Arc<Path>) -> io::Result<Vec<Inside>> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
@@ -77,9 +82,46 @@ pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)
             entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
         }
     }
-    let Weighed { size, problems, .. } = sum_up(&entries, true, Some(stop));
-    Ok((size, problems))
+    Ok(entries)
 }
+
+/// The same, part by part, in one walk: what stands in each of `places` but not in another of them that is deeper, and in whatever else stands
+/// in the root.
+///
+/// # Errors
+/// As [`standing`].
+pub fn parts(root: &Arc<Path>, places: &[Inside], stop: &Stop) -> io::Result<(Vec<Part>, Vec<String>)> {
+    let entries = children(root)?;
+    let all: BTreeSet<&Inside> = places.iter().chain(&entries).collect();
+    let sum = || Mutex::new(Sum { stop: Some(stop.clone()), ..Sum::default() });
+    let parts: Parts = all.into_iter().map(|place| (place.relative().to_owned(), sum())).collect();
+    let nowhere = sum();
+    rayon::scope(|scope| entries.iter().for_each(|place| begin(scope, &nowhere, place, true, Some(&parts))));
+    let mut problems = Vec::new();
+    let mut weighed = Vec::new();
+    for (path, sum) in parts {
+        let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+        problems.append(&mut sum.problems);
+        let shared_bytes = sum.count_linked().iter().map(|file| file.bytes).sum();
+        weighed.push(Part { place: Inside::new(root, &path).map_err(io::Error::other)?, size: sum.size, shared_bytes });
+    }
+    problems.sort_unstable();
+    Ok((weighed, problems))
+}
+
+/// A part of the volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Where it stands.
+    pub place: Inside,
+    /// What its deletion would free.
+    pub size: Size,
+    /// Bytes of files that have links elsewhere, too.
+    pub shared_bytes: u64,
+}
+
+/// Sums of their own, by the place that each begins at.
+type Parts = BTreeMap<PathBuf, Mutex<Sum>>;
 
 /// What came of weighing.
 struct Weighed {
@@ -93,7 +135,7 @@ struct Weighed {
 /// The sum, which counts only folders unless `whole`.
 fn sum_up(paths: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
-    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place, whole)));
+    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place, whole, None)));
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let shared = sum.count_linked();
@@ -106,9 +148,18 @@ struct Base<'a> {
     descriptor: OwnedFd,
     device: u64,
     whole: bool,
+    parts: Option<&'a Parts>,
 }
 
-fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: bool) {
+impl<'a> Base<'a> {
+    /// Where a folder is counted, of which the folder that holds it is counted in `outer`.
+    fn sum_of(&self, directory: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
+        self.parts.and_then(|parts| parts.get(&plain(self.place, directory))).unwrap_or(outer)
+    }
+}
+
+fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: bool, parts: Option<&'a Parts>) {
+    let sum = parts.and_then(|parts| parts.get(place.relative())).unwrap_or(sum);
     let opened = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW);
     let seen = opened.and_then(|descriptor| rustix::fs::fstat(&descriptor).map(|stat| (descriptor, stat)));
     match seen {
@@ -117,7 +168,7 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: b
         Ok((descriptor, stat)) => {
             lock(sum).add(&stat);
             if is_dir(&stat) {
-                let base = Arc::new(Base { place, descriptor, device: stat.st_dev, whole });
+                let base = Arc::new(Base { place, descriptor, device: stat.st_dev, whole, parts });
                 spawn(scope, sum, base, PathBuf::from("."));
             }
         }
@@ -128,8 +179,11 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
     scope.spawn(move |scope| match weigh_one(&base, &directory) {
         Ok((found, below)) => {
             let stopped = lock(sum).merge(found, base.place, &directory);
-            for name in below.into_iter().filter(|_| !stopped) {
-                spawn(scope, sum, base.clone(), directory.join(name));
+            for (name, blocks) in below.into_iter().filter(|_| !stopped) {
+                let directory = directory.join(name);
+                let sum = base.sum_of(&directory, sum);
+                lock(sum).count(blocks);
+                spawn(scope, sum, base.clone(), directory);
             }
         }
         // It went while we looked, or something was mounted there.
@@ -138,8 +192,8 @@ fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, direct
     });
 }
 
-/// Weighs what one directory holds; its own directories are named, to be weighed next.
-fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), Errno> {
+/// Weighs what one directory holds; its own directories are named with their blocks, to be weighed next.
+fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<(OsString, u64)>), Errno> {
     let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let (mut sum, mut below) = (Sum::default(), Vec::new());
     let mut parts = [false; BARE.len()];
@@ -156,12 +210,8 @@ fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), 
             continue;
         }
         match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
-            Ok(stat) if stat.st_dev == base.device => {
-                sum.add(&stat);
-                if is_dir(&stat) {
-                    below.push(text.to_owned());
-                }
-            }
+            Ok(stat) if stat.st_dev == base.device && is_dir(&stat) => below.push((text.to_owned(), blocks(&stat))),
+            Ok(stat) if stat.st_dev == base.device => sum.add(&stat),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -172,6 +222,10 @@ fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<OsString>), 
 
 fn is_dir(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode).is_dir()
+}
+
+fn blocks(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0)
 }
 
 fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
@@ -207,7 +261,7 @@ struct Linked {
 
 impl Sum {
     fn add(&mut self, stat: &Stat) {
-        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        let blocks = blocks(stat);
         // How wide `st_nlink` is differs between processors.
         #[allow(clippy::useless_conversion)]
         let links = u64::from(stat.st_nlink);
@@ -322,6 +376,28 @@ mod tests {
         let deep = format!("t{}", "/d".repeat(1500));
         fs::create_dir_all(field.at(&deep).path()).unwrap();
         assert_eq!(size(&[field.at("t")]).unwrap().inodes, 1501);
+    }
+
+    #[test]
+    fn a_volume_is_weighed_part_by_part() {
+        let field = Field::new();
+        let files = ["a/file", "a/deep/b/file", "a/deep/file", "c/file", "alone"].map(|path| field.file(path, 1));
+        fs::hard_link(files[1].path(), field.at("c/link").path()).unwrap();
+        let places = ["a/deep/b", "a", "gone"].map(|path| field.at(path));
+        let (parts, problems) = parts(field.at("a").root(), &places, &Stop::never()).unwrap();
+        let of = |paths: &[&str], shared: &[&str]| {
+            let at = |paths: &[&str]| blocks(&paths.iter().map(|path| field.at(path)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
+            (Size { bytes: at(paths), inodes: paths.len() as u64 }, at(shared))
+        };
+        let expected = [
+            ("a", of(&["a", "a/file", "a/deep", "a/deep/file"], &[])),
+            ("a/deep/b", of(&["a/deep/b"], &["a/deep/b/file"])),
+            ("alone", of(&["alone"], &[])),
+            ("c", of(&["c", "c/file"], &["a/deep/b/file"])),
+            ("gone", of(&[], &[])),
+        ];
+        let found: Vec<_> = parts.iter().map(|part| (part.place.relative().to_str().unwrap(), (part.size, part.shared_bytes))).collect();
+        assert_eq!((found, problems), (expected.to_vec(), vec![]));
     }
 
     #[test]

@@ -71,6 +71,9 @@ impl Bench {
             .env("XDG_CACHE_HOME", self.work.path().join("xdg"))
             .env_remove("PIP_FIND_LINKS")
             .env_remove("PIP_NO_CACHE_DIR")
+            // In CI, tools refuse to write a lock file.
+            .env_remove("CI")
+            .env("YARN_ENABLE_IMMUTABLE_INSTALLS", "false")
             .env("OFFLINE", if offline { "yes" } else { "" });
         let Output { status, stdout, stderr } = shell.output().unwrap();
         let said = || format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));

@@ -64,7 +64,7 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     assert_eq!(beats, [true, true, true, false]);
     // What it says to who asks for what isn't there.
     let table: [(&[&str], i32, &str); 7] = [
-        (&["exec", SHOP, "--worktree", "none", "--", "true"], 2, "no worktree `none`; the repo has fix, fix, lone, other"),
+        (&["exec", SHOP, "--worktree", "none", "--", "true"], 2, "no worktree `none`; it has fix, fix, lone, other"),
         (&["exec", SHOP, "--worktree", "../fix", "--", "true"], 2, "no worktree `../fix`"),
         (&["exec", "acme/none", "--", "true"], 2, "REPO acme/none: the config has no such repo; it has acme/shop"),
         (&["exec", SHOP], 2, "CMD"),
@@ -281,7 +281,7 @@ fn nothing_runs_where_nothing_may() {
         same(what, &snapshot(&shop.path), &before);
         assert_eq!((record(&world), is_free(&world)), (String::new(), true), "{what}");
     };
-    let encrypted = "encrypted with git-crypt";
+    let encrypted = "this is a git-crypt repo: encrypted files must not be edited from a worktree";
     write(&shop.path.join(".gitattributes"), "*.txt text\nsecret/** filter=git-crypt diff=git-crypt\n");
     refused("by attribute", encrypted);
     super::support::remove(&shop.path.join(".gitattributes"));
@@ -301,9 +301,10 @@ fn nothing_runs_where_nothing_may() {
         assert!(ran.code == 3 && ran.err.contains(words) && ran.out.is_empty(), "{repo}: {ran:?}");
     }
     // Nobody takes a second lock while holding one, not even the same.
-    let nested = format!("{} exec acme/shop -- echo ran", env!("CARGO_BIN_EXE_treewarden"));
-    let ran = exec(&world, &[], &nested);
-    assert!(ran.code == 2 && ran.err.contains("under the lock of acme/shop already") && ran.out.is_empty(), "{ran:?}");
+    for nested in ["exec acme/shop -- echo ran", "worktree add acme/none fix", "worktree remove acme/shop fix", "enroll acme/none"] {
+        let ran = exec(&world, &[], &format!("{} {nested}", env!("CARGO_BIN_EXE_treewarden")));
+        assert!(ran.code == 2 && ran.err.contains("under the lock of acme/shop already") && ran.out.is_empty(), "{nested}: {ran:?}");
+    }
     // Not our volume.
     super::support::remove(&world.at(".treewarden/volume.json"));
     let ran = exec(&world, &[], "echo ran");

@@ -149,11 +149,11 @@ impl Small {
             age_all(&repo.git_dir("objects/pack"), 20.0);
         }
         for number in 0..4_u8 {
-            write(&world.at(format!("caches/models/{number}/data")), vec![number; 1 << 20]);
+            write(&world.at(format!("caches/models/{number}/data")), vec![number; 4 << 20]);
         }
         world.set("caches", "{kind: folder, name: models, path: caches/models}");
-        // Eviction goes on to nine tenths of the budget: three units must go.
-        world.set("eviction", &format!("budget: {}, min_age: 30d", (world.standing() - (5 << 19)) * 10 / 9));
+        // Eviction goes on to nine tenths of the budget: three units must go, and while any of them stands, the budget is passed.
+        world.set("eviction", &format!("budget: {}, min_age: 30d", (world.standing() - (5 << 21)) * 10 / 9));
         fs::rename(&world.root, world.beside("before")).unwrap();
         Self { world }
     }

@@ -44,5 +44,6 @@ mod state_files;
 mod support;
 mod taking_part;
 mod tidy;
+mod usage;
 mod verdicts;
 mod worktree_command;

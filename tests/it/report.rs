@@ -10,7 +10,8 @@ use std::path::Path;
 use treewarden::alert::alerts;
 use treewarden::journal;
 use treewarden::report::look::Look;
-use treewarden::report::{RunOutcome, RunReport, Severity, TreeOutcome, history, text};
+use treewarden::report::trends::trends;
+use treewarden::report::{Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text};
 
 fn golden(name: &str, is: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
@@ -66,6 +67,50 @@ fn the_history_of_some_nights() {
     }
     golden("history.txt", &history::render(&runs, 1, Look { width: 80, colour: false }));
     assert_eq!(history::render(&[], 0, Look::PLAIN), "No runs yet.\n");
+}
+
+/// Twenty nights of a volume of 200 GiB, on which `added` GiB a day come to stay, and 3 more that each night takes away.
+fn growing(from: u64, added: u64) -> Vec<RunReport> {
+    let night = |n: u64| {
+        let mut run = nights::idle();
+        run.run.started -= TimeDelta::days(19 - n.cast_signed());
+        run.run.finished = run.run.started + TimeDelta::minutes(10);
+        let level = |gib: u64| Level { used_bytes: gib << 30, free_bytes: (200 - gib) << 30, used_inodes: 0 };
+        // One odd night: a large clean-up, which came back at once.
+        let after = if n == 10 { 20 } else { from + n * added };
+        (run.volume.before, run.volume.after) = (level(after + 3), level(after));
+        run.totals.freed_bytes = 3 << 30;
+        for (repo, mib) in run.repos.iter_mut().zip([100, 7, 0, 0, 0, 0, 0]) {
+            (repo.outcome, repo.gc.after.bytes) = (RepoOutcome::Maintained, (1 << 30) + n * (mib << 20));
+        }
+        run
+    };
+    (0..20).map(night).collect()
+}
+
+#[test]
+fn the_history_tells_where_the_volume_is_going() {
+    let told = |from, added| trends(&growing(from, added)).unwrap().told().join(" ");
+    assert_eq!(
+        told(100, 2),
+        "Over 20 nights, work added 5 GiB a day and a night freed 3 GiB: the level rises by 2 GiB a day. At this pace the high mark is \
+         reached in 2 weeks, the volume is full in 4 weeks, but for what evictions free then. The stores that grow fastest: acme/shop by \
+         100 MiB a day to 2.9 GiB, acme/api by 7 MiB a day to 1.1 GiB."
+    );
+    assert!(told(175, 0).contains("the level stays where it is. The stores"), "{}", told(175, 0));
+    assert!(told(160, 1).contains("the high mark is passed; the volume is full in 3 weeks"), "{}", told(160, 1));
+    // Two nights tell nothing, nor do dry runs and refused ones, nor many in one day.
+    let mut runs = growing(100, 2);
+    assert_eq!(trends(&runs[18..]), None);
+    for run in &mut runs[17..] {
+        run.run.dry_run = true;
+    }
+    assert_eq!(trends(&runs[15..]), None);
+    let mut runs = growing(100, 2);
+    for run in &mut runs {
+        run.run.finished = nights::idle().run.finished;
+    }
+    assert_eq!(trends(&runs), None);
 }
 
 #[test]

@@ -385,7 +385,7 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
         said(&drop_tree(&world, &[name, "--rescue"]), 1, &["stays", words]);
     }
     same("the trees", &snapshot(&world.at("worktrees")), &before);
-    said(&drop_tree(&world, &["none"]), 2, &["no worktree `none`", "worktree list acme/shop"]);
+    said(&drop_tree(&world, &["none"]), 2, &["no worktree `none`", "it has"]);
     said(&drop_tree(&world, &["acme__shop"]), 2, &["no worktree"]);
     let held = world.hold("acme__shop");
     said(&drop_tree(&world, &["locked"]), 1, &["failed to lock acme/shop"]);

@@ -11,7 +11,7 @@ import sys
 PASSING = {"id", "started", "finished", "host", "seconds", "waited_seconds", "idle_seconds", "total_bytes", "total_inodes"}
 # How full the volume is: the place where a folder lists its files differs from disk to disk.
 LEVELS = {"before", "after"}
-TIMES = re.compile(r"\d{8}T\d{6}Z|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( UTC|Z)?|[\w.-]+ \(pid \d+\)")
+TIMES = re.compile(r"\d{8}T\d{6}Z|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( UTC|Z)?|[\w.-]+ \(pid \d+\)|\b[0-9a-f]{40}\b")
 
 
 def night(path):

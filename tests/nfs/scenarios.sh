@@ -288,6 +288,7 @@ night() {
             code_of "$treewarden" demo --at /vol/demo
             "$treewarden" history --config /vol/demo/treewarden.yaml --format json >/tmp/night-local
             umount /vol
+            rm -rf /srv/local/demo
         else
             mount_on a $where
             local began; began=$(now)

@@ -1,0 +1,82 @@
+//! `rescue list`, `show` and `restore`, as typed, and what each prints.
+//!
+//! It must never decide anything itself, nor print a path or a branch that was not made plain.
+
+use super::{Exit, Format, failed, known, print, refused, usage, write_as};
+use crate::config::policy::Policy;
+use crate::lock::LockError;
+use crate::report::look::Look;
+use crate::report::{rescues as table, words};
+use crate::rescues::restore::{Wish, restore, told};
+use crate::rescues::{self, RescuesError};
+use crate::run;
+use crate::stop::Stop;
+use clap::Subcommand;
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Rescue {
+    /// Which rescues there are, and when each one expires
+    List {
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+        /// Those of this repo alone; can be given several times
+        #[arg(long, value_name = "NAME")]
+        repo: Vec<String>,
+    },
+    /// What is in one: changes against HEAD, staged content, commits that nothing else reaches
+    Show {
+        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
+        id: String,
+        /// How to write it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Bring one back as a worktree, or a file or folder of it; under the repo's lock
+    Restore {
+        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
+        id: String,
+        /// A file or folder of the tree, `.` for all files; without it, a new worktree is made
+        path: Option<PathBuf>,
+        /// Where the tree is to stand [default: where it stood]
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+        /// Replace files that differ
+        #[arg(long, requires = "path")]
+        force: bool,
+    },
+}
+
+pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
+    let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
+    let (now, look) = (run::now(), Look::of_stdout());
+    match command {
+        Rescue::List { format, repo } => {
+            known(policy, "--repo", repo)?;
+            let list = rescues::list(policy, repo, &stop, now).map_err(stopped)?;
+            print(&write_as(*format, &list, || table::list(&list, look)))?;
+            Ok(u8::from(!list.failures.is_empty()))
+        }
+        Rescue::Show { id, format } => {
+            let shown = rescues::show(policy, id, &stop, now).map_err(stopped)?;
+            print(&write_as(*format, &shown, || table::show(&shown, look)))?;
+            Ok(0)
+        }
+        Rescue::Restore { id, path, to, force } => {
+            let wish = Wish { id, path: path.as_deref(), to: to.as_deref(), force: *force };
+            print(&told(&restore(policy, &wish, &stop, now).map_err(stopped)?))?;
+            Ok(0)
+        }
+    }
+}
+
+fn stopped(error: RescuesError) -> Exit {
+    let message = words::plain(&error.to_string());
+    match error {
+        RescuesError::Volume(_) => refused(message),
+        RescuesError::Lock(_, error) if matches!(*error, LockError::Local { .. }) => refused(message),
+        RescuesError::Id(_) => usage(message),
+        _ => failed(message),
+    }
+}

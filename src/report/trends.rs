@@ -1,0 +1,154 @@
+//! Where the volume is going, from the journal's nights: growth a day, how long until the marks, and the repos that grow fastest.
+//!
+//! Pure. A pace is the median of the slopes between all pairs of nights (Theil and Sen), so that one odd night, or one large clean-up, does not
+//! bend it. It must never foretell from less than three nights over two days.
+
+use super::{RepoOutcome, RunOutcome, RunReport, words};
+use chrono::{DateTime, Utc};
+use std::collections::BTreeMap;
+
+/// Nights that are looked at, the newest.
+const NIGHTS: usize = 60;
+/// Repos that are named.
+const NAMED: usize = 5;
+/// Days between two nights whose slope counts: closer together, noise is all there is.
+const APART: f64 = 0.5;
+/// Longer than this is not foretold.
+const FORETOLD: f64 = 3650.0;
+
+/// Where the volume is going.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trends {
+    /// Nights that it is known from.
+    pub nights: usize,
+    /// Bytes a day that agents and jobs add between one night's end and the next one's begin, the median.
+    pub added: f64,
+    /// Bytes that a night frees, the median.
+    pub freed: u64,
+    /// Bytes a day that stay.
+    pub pace: f64,
+    /// Days until the high mark; none where it is never reached at this pace, 0 where it is passed.
+    pub until_high: Option<f64>,
+    /// Days until the volume is full.
+    pub until_full: Option<f64>,
+    /// The repos whose stores grow fastest: name, bytes a day, bytes now.
+    pub repos: Vec<(String, f64, u64)>,
+}
+
+/// None where there are too few nights.
+pub fn trends(runs: &[RunReport]) -> Option<Trends> {
+    let counts = |run: &&RunReport| !run.run.dry_run && run.run.outcome != RunOutcome::Refused && run.volume.after.used_bytes > 0;
+    let nights: Vec<&RunReport> = runs.iter().filter(counts).collect();
+    let nights = &nights[nights.len().saturating_sub(NIGHTS)..];
+    let (first, last) = (nights.first()?, nights.last()?);
+    if nights.len() < 3 || days(first.run.finished, last.run.finished) < 2.0 {
+        return None;
+    }
+    let between = |pair: &[&RunReport]| {
+        let [one, next] = [&pair[0], &pair[1]];
+        (days(one.run.finished, next.run.started), float(next.volume.before.used_bytes) - float(one.volume.after.used_bytes))
+    };
+    let added = median(nights.windows(2).map(between))?;
+    let mut freed: Vec<u64> = nights.iter().map(|night| night.totals.freed_bytes).collect();
+    freed.sort_unstable();
+    let levels: Vec<_> = nights.iter().map(|night| (night.run.finished, night.volume.after.used_bytes)).collect();
+    let pace = slope(&levels)?;
+    let level = last.volume.after;
+    let usable = float(level.used_bytes + level.free_bytes);
+    let until = |share: f64| {
+        let left = share * usable - float(level.used_bytes);
+        if left <= 0.0 { Some(0.0) } else { Some(left / pace).filter(|days| pace > 0.0 && *days < FORETOLD) }
+    };
+    Some(Trends {
+        nights: nights.len(),
+        added,
+        freed: freed[freed.len() / 2],
+        pace,
+        until_high: until(last.volume.high),
+        until_full: until(1.0),
+        repos: fastest(nights),
+    })
+}
+
+fn days(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
+    (to - from).as_seconds_f64() / 86_400.0
+}
+
+/// Bytes a day; none where no two points lie far enough apart.
+fn slope(points: &[(DateTime<Utc>, u64)]) -> Option<f64> {
+    let pairs = points.iter().enumerate().flat_map(|(i, a)| points[i + 1..].iter().map(move |b| (a, b)));
+    median(pairs.map(|(a, b)| (days(a.0, b.0), float(b.1) - float(a.1))))
+}
+
+/// Of all paces, each from its days and its bytes.
+fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
+    let mut paces: Vec<f64> = spans.filter(|(days, _)| *days >= APART).map(|(days, bytes)| bytes / days).collect();
+    paces.sort_unstable_by(f64::total_cmp);
+    paces.get(paces.len() / 2).copied()
+}
+
+/// By their stores, which every night measures.
+fn fastest(nights: &[&RunReport]) -> Vec<(String, f64, u64)> {
+    let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
+    for night in nights {
+        for repo in night.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Maintained && repo.gc.after.bytes > 0) {
+            stores.entry(&repo.name).or_default().push((night.run.finished, repo.gc.after.bytes));
+        }
+    }
+    let growing = stores.into_iter().filter(|(_, points)| points.len() >= 3);
+    let growing = growing.filter_map(|(name, points)| Some((name.to_owned(), slope(&points)?, points.last()?.1)));
+    // Less than that is not worth a line.
+    let mut growing: Vec<_> = growing.filter(|(_, pace, _)| *pace >= 1024.0 * 1024.0).collect();
+    growing.sort_by(|a, b| b.1.total_cmp(&a.1));
+    growing.truncate(NAMED);
+    growing
+}
+
+impl Trends {
+    /// Some sentences.
+    pub fn told(&self) -> Vec<String> {
+        let nights = words::count(self.nights as u64, "night");
+        let added = format!("Over {nights}, work added {} a day and a night freed {}", size(self.added), words::size(self.freed));
+        let pace = match self.pace {
+            p if p.abs() < 1024.0 * 1024.0 => "the level stays where it is".to_owned(),
+            p if p < 0.0 => format!("the level falls by {} a day", size(-p)),
+            p => format!("the level rises by {} a day", size(p)),
+        };
+        let mut told = vec![format!("{added}: {pace}.")];
+        let until = match (self.until_high, self.until_full) {
+            (Some(high), Some(full)) if high > 0.0 => {
+                Some(format!("the high mark is reached in {}, the volume is full in {}", span(high), span(full)))
+            }
+            (Some(high), None) if high > 0.0 => Some(format!("the high mark is reached in {}", span(high))),
+            (_, Some(full)) => Some(format!("the high mark is passed; the volume is full in {}", span(full))),
+            _ => None,
+        };
+        told.extend(until.map(|until| format!("At this pace {until}, but for what evictions free then.")));
+        if !self.repos.is_empty() {
+            let repo = |(name, pace, now): &(String, f64, u64)| {
+                format!("{} by {} a day to {}", words::plain(name), size(*pace), words::size(*now))
+            };
+            let repos: Vec<String> = self.repos.iter().map(repo).collect();
+            told.push(format!("The stores that grow fastest: {}.", repos.join(", ")));
+        }
+        told
+    }
+}
+
+fn size(bytes: f64) -> String {
+    words::size(whole(bytes))
+}
+
+fn span(days: f64) -> String {
+    words::age(whole(days * 86_400.0))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "bytes of a volume are exact to far more digits than anybody reads")]
+fn float(bytes: u64) -> f64 {
+    bytes as f64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is below nothing is nothing")]
+fn whole(number: f64) -> u64 {
+    number as u64
+}

@@ -1,0 +1,44 @@
+//! What fills the volume, as a report tells it: repos, worktrees, caches, biggest first.
+//!
+//! Only `treewarden report` asks, for it costs a walk over everything. It must never add up to more than there is: bytes of files that
+//! have links elsewhere stand on their own, for they may be another part's as well.
+
+use super::lossy;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A part of the volume.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Used {
+    /// What it is.
+    pub what: Part,
+    /// The repo it belongs to, or the cache's name; none for what belongs to neither.
+    pub name: Option<String>,
+    /// Where it stands.
+    #[serde(serialize_with = "lossy::path")]
+    pub path: PathBuf,
+    /// Bytes that its deletion would free.
+    pub bytes: u64,
+    /// Inodes that its deletion would free.
+    pub inodes: u64,
+    /// Bytes of files that have links elsewhere, too: in a cache, or in a tree that was installed from one.
+    pub shared_bytes: u64,
+}
+
+/// What a part of the volume is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// A repo's common dir: its objects and refs.
+    Store,
+    /// The files of a repo's main checkout.
+    Checkout,
+    /// A registered worktree.
+    Worktree,
+    /// A cache of the config.
+    Cache,
+    /// treewarden's own folder: locks, journal, ledger, trash.
+    State,
+    /// All else below the root.
+    Other,
+}
