@@ -148,7 +148,12 @@ mod tests {
 
     #[test]
     fn who_gives_no_answer_is_given_up_on() {
-        let look = |wait| look_within(Path::new("/data/a.lock"), Duration::from_millis(200), move |_| Ok(thread::sleep(wait)));
+        let look = |wait| {
+            look_within(Path::new("/data/a.lock"), Duration::from_millis(200), move |_| {
+                thread::sleep(wait);
+                Ok(())
+            })
+        };
         assert!(look(Duration::ZERO).is_ok());
         let Err(error) = look(Duration::from_mins(1)) else { panic!("waited for") };
         assert!(error.may_pass() && error.to_string().contains("no answer"), "{error}");
