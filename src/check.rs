@@ -13,6 +13,7 @@ use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::{survey, volume};
 use rustix::fs::Access;
+use std::iter;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     let mut lines = vec![ok("config", format!("{}, {}", many(policy.repos.len(), "repo"), many(policy.caches.len(), "cache"))), git(stop)];
     lines.push(volume::prove(&policy.volume).map_or_else(|error| bad("volume", error), |sentinel| ok("volume", sentinel.id)));
     lines.push(space(policy));
-    lines.push(mount(policy));
+    lines.extend(mount(policy));
     lines.push(writable(&policy.volume.state));
     lines.extend(policy.repos.iter().map(|repo| {
         let what = format!("repo {}", repo.name);
@@ -89,15 +90,22 @@ fn space(policy: &Policy) -> Line {
     }
 }
 
-fn mount(policy: &Policy) -> Line {
-    match survey::mount::of(&policy.volume.root) {
-        Ok(Some(mount)) => Line {
-            trouble: survey::mount::trouble(&mount).map(str::to_owned),
-            ..ok("mount", format!("{} at {} ({})", mount.kind, mount.at.display(), mount.options.join(",")))
-        },
-        Ok(None) => ok("mount", "not listed by the kernel"),
-        Err(error) => bad("mount", format!("failed to ask how `{}` is mounted: {error}; is it there?", policy.volume.root.display())),
-    }
+fn mount(policy: &Policy) -> Vec<Line> {
+    let facts = match survey::mount::of(&policy.volume.root) {
+        Ok(facts) => facts,
+        Err(error) => {
+            return vec![bad("mount", format!("failed to ask how `{}` is mounted: {error}; is it there?", policy.volume.root.display()))];
+        }
+    };
+    let told = facts.mount.as_ref().map_or_else(
+        || "not listed by the kernel".to_owned(),
+        |mount| format!("{} at {} ({})", mount.kind, mount.at.display(), mount.options.join(",")),
+    );
+    let judged = survey::mount::judge(&facts).into_iter().map(|judged| match judged.found {
+        Ok(found) => ok(judged.what, found),
+        Err(trouble) => bad(judged.what, trouble),
+    });
+    iter::once(ok("mount", told)).chain(judged).collect()
 }
 
 fn writable(state: &Inside) -> Line {

@@ -7,9 +7,10 @@
 use crate::beneath::found;
 use crate::durable;
 use crate::inside::Inside;
+use ask::{ANSWER, hold_within, look_within, try_flock};
 use chrono::{DateTime, Utc};
 use rustix::fs::FlockOperation;
-use rustix::io::{FdFlags, retry_on_intr};
+use rustix::io::{Errno, FdFlags, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,9 +18,10 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, mpsc};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+mod ask;
 mod volume;
 
 pub use volume::{LockedJournal, LockedVolume, shard, shards};
@@ -30,9 +32,11 @@ const SCHEMA: &str = "treewarden.lock/1";
 /// The volume's lock, beside the repos'.
 const VOLUME: &str = "volume.lock";
 
-/// How often a lock is asked for before it counts as busy, and how long after: a look takes some microseconds.
-const LOOKS: usize = 5;
-const LOOK: Duration = Duration::from_millis(5);
+/// What an I/O error on a lock's file means.
+const GIVEN_UP: &str = "the file server gave it up while it could not be reached, and somebody else may have had it";
+
+/// How often what is held is proven to the server: a lost lease takes it 90 s, and a night has a hundred thousand steps.
+const PROOF: Duration = Duration::from_secs(1);
 
 /// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +70,21 @@ pub enum LockError {
         /// What was seen.
         why: String,
     },
+    /// The file server doesn't answer.
+    #[error(
+        "no answer for {} s about the lock `{}`; see that the file server is up (after its restart it may take two minutes)",
+        .1.as_secs(),
+        .0.display()
+    )]
+    Silent(PathBuf, Duration),
+    /// It would keep nobody out who is on another machine.
+    #[error("refused to lock `{}`: {why}", path.display())]
+    Local {
+        /// The lock file.
+        path: PathBuf,
+        /// Why it would not.
+        why: String,
+    },
     /// The file system refused.
     #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]
     Io {
@@ -74,6 +93,13 @@ pub enum LockError {
         /// Why.
         cause: io::Error,
     },
+}
+
+impl LockError {
+    /// Whether it may be had later: somebody has it, or the file server doesn't answer.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Silent(..))
+    }
 }
 
 impl Holder {
@@ -99,7 +125,8 @@ struct Held {
     file: File,
     path: PathBuf,
     token: String,
-    synced: Mutex<Instant>,
+    /// When it was last proven to be ours; none once it was lost.
+    proven: Mutex<Option<Instant>>,
     /// Whether a command has it, too: see [`LockedRepo::share`].
     shared: bool,
 }
@@ -168,9 +195,7 @@ impl LockedRepo {
     /// As [`StillHeld::still_held`].
     pub fn beat(&self) -> Result<(), LockError> {
         self.held.check()?;
-        // The record's first byte, as it was: no reader sees half a record.
-        let beaten = self.held.file.write_all_at(b"{", 0).and_then(|()| self.held.file.sync_all());
-        beaten.map_err(|cause| LockError::Io { path: self.held.path.clone(), cause })
+        self.held.prove(Duration::ZERO)
     }
 
     /// The checkout.
@@ -214,11 +239,11 @@ pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, Lock
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
 pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
-    look(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)))
+    look_within(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)), ANSWER, look)
 }
 
 /// Asks for a share of the lock, which any number may have at a time, and lets go of it at once: who looks disturbs nobody else who does,
-/// and who wants to hold it for a moment only (see [`LOOKS`]).
+/// and who wants to hold it for a moment only (see [`ask`]).
 fn look(path: &Path) -> Result<Seen, LockError> {
     let failed = |cause| LockError::Io { path: path.to_owned(), cause };
     let Some(file) = found(durable::open(path, OpenOptions::new().read(true))).map_err(failed)? else {
@@ -237,34 +262,11 @@ fn file_name(repo: &str) -> String {
 
 impl Held {
     fn take(path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
-        let file = open_lock(path, true).map_err(failed)?;
-        if hold(&file).map_err(failed)? {
-            Self::sign(file, path, purpose, now)
-        } else {
-            Err(LockError::Busy(read_holder(&file).ok().flatten()))
-        }
+        Self::wait(path, purpose, || now, Duration::ZERO)
     }
 
-    /// The kernel's call can't be given up, on NFS least of all: a thread makes it, and is left alone with it when the time is over.
     fn wait(path: &Path, purpose: &str, now: impl FnOnce() -> DateTime<Utc>, limit: Duration) -> Result<Self, LockError> {
-        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
-        let file = open_lock(path, true).map_err(failed)?;
-        if !hold(&file).map_err(failed)? {
-            let queued = file.try_clone().map_err(failed)?;
-            let (tell, told) = mpsc::channel();
-            std::thread::spawn(move || {
-                let taken = retry_on_intr(|| rustix::fs::flock(&queued, FlockOperation::LockExclusive));
-                drop(queued);
-                // Nobody waits any more: the lock goes with the thread.
-                let _too_late = tell.send(taken);
-            });
-            match told.recv_timeout(limit) {
-                Ok(taken) => taken.map_err(|error| failed(error.into()))?,
-                Err(_) => return Err(LockError::Busy(read_holder(&file).ok().flatten())),
-            }
-        }
-        Self::sign(file, path, purpose, now())
+        Self::sign(hold_within(path, limit)?, path, purpose, now())
     }
 
     /// Writes our name into the file that we hold.
@@ -278,7 +280,8 @@ impl Held {
             since: now,
             token: uuid::Uuid::new_v4().to_string(),
         };
-        let held = Self { file, path: path.to_owned(), token: holder.token.clone(), synced: Mutex::new(Instant::now()), shared: false };
+        let held =
+            Self { file, path: path.to_owned(), token: holder.token.clone(), proven: Mutex::new(Some(Instant::now())), shared: false };
         held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?).map_err(failed)?;
         held.check()?;
         Ok(held)
@@ -291,27 +294,41 @@ impl Held {
         self.file.sync_all()
     }
 
-    /// At most once a second: a lost lease takes the server 90 s, and a night has a hundred thousand steps.
-    fn sync(&self) -> io::Result<()> {
-        let mut synced = self.synced.lock().expect("no holder panics here");
-        if synced.elapsed() > Duration::from_secs(1) {
-            self.file.sync_all()?;
-            *synced = Instant::now();
+    /// Writes the record's first byte as it is, so that no reader sees half a record, and syncs it: on a lock that is lost that is EIO, once the
+    /// network is back. A sync of nothing proves nothing. Lost is lost: a server that gives it anew has had another holder meanwhile.
+    fn prove(&self, every: Duration) -> Result<(), LockError> {
+        let mut proven = self.proven.lock().expect("no holder panics here");
+        let Some(last) = *proven else { return Err(self.lost(GIVEN_UP)) };
+        if last.elapsed() >= every {
+            *proven = None;
+            let written = self.file.write_all_at(b"{", 0).and_then(|()| self.file.sync_all());
+            match written {
+                Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(self.lost(GIVEN_UP)),
+                // A full volume is to be emptied under this lock, and says nothing against it.
+                Err(cause) if !matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    *proven = Some(last);
+                    return Err(LockError::Io { path: self.path.clone(), cause });
+                }
+                _ => *proven = Some(Instant::now()),
+            }
         }
         Ok(())
     }
 
+    fn lost(&self, why: &str) -> LockError {
+        LockError::Lost { path: self.path.clone(), why: why.to_owned() }
+    }
+
     fn check(&self) -> Result<(), LockError> {
         let failed = |cause| LockError::Io { path: self.path.clone(), cause };
-        let lost = |why: &str| Err(LockError::Lost { path: self.path.clone(), why: why.to_owned() });
-        self.sync().map_err(failed)?;
+        let lost = |why: &str| Err(self.lost(why));
         let ours = self.file.metadata().map_err(failed)?;
         let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else { return lost("the file is gone") };
         if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
             return lost("the file was replaced");
         }
         match read_holder(&self.file).map_err(failed)? {
-            Some(holder) if holder.token == self.token => Ok(()),
+            Some(holder) if holder.token == self.token => self.prove(PROOF),
             _ => lost("it names another holder"),
         }
     }
@@ -334,32 +351,8 @@ impl Drop for Held {
 
 impl Held {
     fn take_alone(&mut self) -> io::Result<bool> {
-        self.file = open_lock(&self.path, false)?;
+        self.file = ask::open(&self.path, false)?;
         try_flock(&self.file, FlockOperation::NonBlockingLockExclusive)
-    }
-}
-
-/// For writing, as NFS wants it for an exclusive lock.
-fn open_lock(path: &Path, create: bool) -> io::Result<File> {
-    durable::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
-}
-
-/// Asked a few times: somebody may just be looking.
-fn hold(file: &File) -> io::Result<bool> {
-    for again in (0..LOOKS).rev() {
-        if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
-            return Ok(true);
-        }
-        std::thread::sleep(if again > 0 { LOOK } else { Duration::ZERO });
-    }
-    Ok(false)
-}
-
-fn try_flock(file: &File, kind: FlockOperation) -> io::Result<bool> {
-    match retry_on_intr(|| rustix::fs::flock(file, kind)) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -377,6 +370,7 @@ pub fn host() -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::ask::LOOK;
     use super::*;
     use std::sync::Arc;
 

@@ -80,6 +80,7 @@ impl From<LockError> for Ended {
     fn from(error: LockError) -> Self {
         match error {
             LockError::Busy(holder) => Self::Busy(holder.as_ref().map(ToString::to_string)),
+            error @ LockError::Silent(..) => Self::Busy(Some(error.to_string())),
             error => Self::Failed(error.to_string()),
         }
     }

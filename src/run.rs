@@ -13,7 +13,7 @@ use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::journal;
 use crate::ledger::Ledger;
-use crate::lock::{self, LockedJournal};
+use crate::lock::{self, LockedJournal, LockedVolume, StillHeld};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
@@ -26,6 +26,7 @@ use crate::usage;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
 use rayon::prelude::*;
+use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -128,7 +129,7 @@ fn work(
     }
     let remembered = remember(&night, policy, &mut tended, &mut told, report);
     let ends = options.ends_the_night() && awaited.at_work.is_empty();
-    let emptied = if ends { empty_trash(&night, policy, report) } else { Emptied::default() };
+    let emptied = if ends { empty_trash(&night, policy, lock.as_ref(), report) } else { Emptied::default() };
     let mut after = reckon(before, &tended, &emptied);
     if options.waits() {
         match measure(policy, options.only.evict, &io, stop) {
@@ -283,9 +284,10 @@ fn refuse_reaps(mut tended: Tended) -> Tended {
 }
 
 /// What earlier nights left.
-fn empty_trash(night: &Night<'_>, policy: &Policy, report: &mut RunReport) -> Emptied {
-    let emptied = if let Some(trash) = &night.trash {
-        night.io.install(|| trash.empty(night.stop))
+fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, report: &mut RunReport) -> Emptied {
+    let emptied = if let (Some(trash), Some(lock)) = (&night.trash, lock) {
+        // Where it was lost, the trash is another night's by now.
+        lock.still_held().map_err(io::Error::other).and_then(|()| night.io.install(|| trash.empty(night.stop)))
     } else {
         let size = trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting)));
         size.map(|freed| Emptied { freed, left: Vec::new() })

@@ -72,6 +72,7 @@ impl WorkError {
         match self {
             Self::Usage(_) => 2,
             Self::Volume(_) => 3,
+            Self::Lock(_, error) if matches!(**error, LockError::Local { .. }) => 3,
             Self::Stopped(_) => 4,
             _ => 1,
         }
@@ -128,7 +129,7 @@ impl Locked {
         let lock = loop {
             match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, run::now()) {
                 Ok(lock) => break lock,
-                Err(LockError::Busy(_)) if Instant::now() < until && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
+                Err(error) if error.may_pass() && Instant::now() < until && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
                 Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),
             }
         };

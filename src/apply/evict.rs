@@ -8,7 +8,7 @@ use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::beneath::{self, found};
 use crate::facts::cache::Unit;
 use crate::inside::Inside;
-use crate::lock::{LockError, LockedRepo, LockedVolume};
+use crate::lock::{LockedRepo, LockedVolume};
 use crate::stop::Stop;
 use crate::survey::caches::used::look_again;
 use crate::survey::worktree::activity;
@@ -128,7 +128,7 @@ impl Evictor<'_> {
         let _one_at_a_time = self.one_at_a_time.lock().expect("no eviction panics");
         let lock = match LockedRepo::take(self.locks, repo, place, "evict", self.now) {
             Ok(lock) => lock,
-            Err(LockError::Busy(_)) => return Ok(UnitOutcome::Skipped(format!("{repo} is busy"))),
+            Err(error) if error.may_pass() => return Ok(UnitOutcome::Skipped(format!("{repo} is busy"))),
             Err(error) => return Err(error.into()),
         };
         let active = Inside::new(place.root(), admin).map_err(io::Error::other).and_then(|admin| activity(&admin));

@@ -13,7 +13,7 @@ use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
-use crate::survey::tree::Listing;
+use crate::survey::tree::{self, Listing};
 use crate::survey::{known, regenerable, worktree};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
@@ -185,6 +185,9 @@ impl Hands<'_> {
                 None => known::list_clean(&repo, tree, taken)?,
             };
             let Some(same) = same else { return Ok(false) };
+            if !tree::still_so(taken, &same)? {
+                return Ok(false);
+            }
             let regenerable = same.regenerable.iter().map(|path| taken.join(path)).collect::<Result<Vec<_>, _>>();
             let work = regenerable::work_within(&regenerable.map_err(io::Error::other)?)?;
             let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;

@@ -89,7 +89,8 @@ fn told(error: ExecError) -> Exit {
     let code = match &error {
         ExecError::Holds(_) | ExecError::Checkout(_, CheckoutError::NoWorktree(..)) => 2,
         ExecError::Volume(_) | ExecError::Checkout(..) => 3,
-        ExecError::Lock(_, error) if matches!(**error, LockError::Busy(_)) => BUSY,
+        ExecError::Lock(_, error) if error.may_pass() => BUSY,
+        ExecError::Lock(_, error) if matches!(**error, LockError::Local { .. }) => 3,
         ExecError::Start { cause, .. } if cause.kind() == io::ErrorKind::NotFound => NOT_FOUND,
         ExecError::Start { .. } => NOT_EXECUTABLE,
         ExecError::Lock(..) | ExecError::Lost(..) => 1,

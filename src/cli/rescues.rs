@@ -4,6 +4,7 @@
 
 use super::{Exit, Format, failed, known, print, refused, usage, write_as};
 use crate::config::policy::Policy;
+use crate::lock::LockError;
 use crate::report::look::Look;
 use crate::report::{rescues as table, words};
 use crate::rescues::restore::{Wish, restore, told};
@@ -74,6 +75,7 @@ fn stopped(error: RescuesError) -> Exit {
     let message = words::plain(&error.to_string());
     match error {
         RescuesError::Volume(_) => refused(message),
+        RescuesError::Lock(_, error) if matches!(*error, LockError::Local { .. }) => refused(message),
         RescuesError::Id(_) => usage(message),
         _ => failed(message),
     }

@@ -3,11 +3,11 @@
 //! Shards keep other runs out by their shares of `volume.lock`, and one another's doubles by a lock of their own each, which tells besides who is
 //! still at work. Repos are locked as ever: who has a share of the volume must never take that for a lock on a repo.
 
-use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look, open_lock, read_holder, try_flock};
+use super::ask::{self, ANSWER, look_within};
+use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look};
 use crate::beneath::found;
 use crate::plan::shard::Shard;
 use chrono::{DateTime, Utc};
-use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -59,12 +59,7 @@ impl LockedVolume {
     /// # Errors
     /// [`LockError`].
     pub fn take_shard(locks: &Path, shard: Shard, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let path = locks.join(VOLUME);
-        let failed = |cause| LockError::Io { path: path.clone(), cause };
-        let part = open_lock(&path, true).map_err(failed)?;
-        if !try_flock(&part, FlockOperation::NonBlockingLockShared).map_err(failed)? {
-            return Err(LockError::Busy(read_holder(&part).ok().flatten()));
-        }
+        let part = ask::share_within(&locks.join(VOLUME))?;
         let held = Held::wait(&own(locks, shard), &format!("run --shard {shard}"), || now, OWN_WAIT)?;
         // After ours is taken: of two that begin at once, at least one sees the other.
         for other in all(locks)?.into_iter().filter(|other| other.count() != shard.count()) {
@@ -90,7 +85,7 @@ impl LockedJournal {
 fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
     let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
     // What a run that died left in the file says nothing of shards.
-    at_work.map_or_else(|| Ok(look(&locks.join(VOLUME))?.holder), |(_, seen)| Ok(seen.holder))
+    at_work.map_or_else(|| Ok(look_within(&locks.join(VOLUME), ANSWER, look)?.holder), |(_, seen)| Ok(seen.holder))
 }
 
 /// Looks at a shard's lock.
@@ -98,7 +93,7 @@ fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
 pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
-    look(&own(locks, shard))
+    look_within(&own(locks, shard), ANSWER, look)
 }
 
 /// Looks at the locks of all shards that ever were, of any number, in order.

@@ -69,6 +69,10 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
     let (lock, trash) = if options.dry_run {
         (None, None)
     } else {
+        // Here already, for the lock is taken only when it has room.
+        if let Some(why) = survey::mount::of(&policy.volume.root).map(|facts| survey::mount::local_locks(&facts)).map_err(unusable)? {
+            return Err(format!("refused to lock the volume: {why}"));
+        }
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
         let locks = locks(policy);
         let lock = options.shard.map_or_else(|| LockedVolume::take(&locks, "run", now), |it| LockedVolume::take_shard(&locks, it, now));

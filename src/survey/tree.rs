@@ -9,7 +9,8 @@ use crate::beneath;
 use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
 use crate::stop::Stop;
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -149,6 +150,24 @@ impl Walk<'_> {
     fn block(&mut self, path: &Path, what: &str) {
         self.listing.blockers.push(format!("{} {what}", path.display()));
     }
+}
+
+/// Whether the file server has these files as they were listed. A stat alone may be as old as an NFS client's cache: seconds to a minute, in which
+/// another machine wrote. Costs two round trips a file, on the current rayon pool.
+///
+/// # Errors
+/// A file can't be looked at.
+pub fn still_so(place: &Inside, listing: &Listing) -> io::Result<bool> {
+    let so = |(path, listed): (&PathBuf, &Stamp)| {
+        let place = place.join(path).map_err(io::Error::other)?;
+        let (parent, name) = beneath::parent(&place)?;
+        match rustix::fs::statx(&parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
+            Ok(_) | Err(Errno::NOSYS) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        Ok(stamp(&rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?) == *listed)
+    };
+    listing.files.par_iter().map(so).try_reduce(|| true, |one, other| Ok(one && other))
 }
 
 /// The git blob id of a file of the tree as it stands, without any filter.

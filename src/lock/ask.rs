@@ -1,0 +1,186 @@
+//! Asking for a lock, without being held up by the one who is asked.
+//!
+//! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace period lasts, while it takes back what it had
+//! delegated to a client that is cut off, or on v3 always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
+//! when nobody waits any more. It must never leave a lock taken for which nobody waits, nor take one that keeps out nobody but this machine.
+
+use super::{Holder, LockError, read_holder};
+use crate::durable;
+use crate::survey::mount;
+use rustix::fs::FlockOperation;
+use rustix::io::retry_on_intr;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long an answer is waited for: a server's grace period, or the lease of a client that is cut off, makes it 105 s.
+pub(super) const ANSWER: Duration = Duration::from_mins(2);
+
+/// How often a lock is asked for before it counts as busy, and how long after: a look takes some microseconds.
+const LOOKS: usize = 5;
+pub(super) const LOOK: Duration = Duration::from_millis(5);
+
+/// What comes of asking.
+enum Answer {
+    /// Somebody has it.
+    Busy(Option<Holder>),
+    /// It is ours. Where nobody takes this, the file closes and the lock is free again.
+    Ours(File),
+}
+
+/// The folder of locks that was last asked in.
+struct Trusted {
+    folder: PathBuf,
+    prompt: bool,
+}
+
+static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
+
+/// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it is free.
+pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockError> {
+    let began = Instant::now();
+    let (tell, told) = mpsc::channel();
+    let asked = path.to_owned();
+    let asking = move || {
+        if let Err(error) = ask(&asked, !limit.is_zero(), &tell) {
+            let _nobody_waits = tell.send(Err(error));
+        }
+    };
+    if limit.is_zero() && prompt(path) {
+        asking();
+    } else {
+        thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    }
+    let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else { return Err(LockError::Silent(path.to_owned(), began.elapsed())) };
+    let holder = match first? {
+        Answer::Ours(file) => return Ok(file),
+        Answer::Busy(holder) => holder,
+    };
+    match told.recv_timeout(limit.saturating_sub(began.elapsed())) {
+        Ok(Ok(Answer::Ours(file))) => Ok(file),
+        Ok(Err(error)) => Err(error),
+        _ => Err(LockError::Busy(holder)),
+    }
+}
+
+/// A share of the lock, which any number may have at a time.
+pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
+    look_within(path, ANSWER, |path| {
+        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        reaches_others(path)?;
+        let file = open(path, true).map_err(failed)?;
+        if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)? {
+            return Ok(file);
+        }
+        Err(LockError::Busy(read_holder(&file).ok().flatten()))
+    })
+}
+
+/// One look at the lock, if it comes within `limit`.
+pub(super) fn look_within<T: Send + 'static>(
+    path: &Path,
+    limit: Duration,
+    look: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static,
+) -> Result<T, LockError> {
+    let (tell, told) = mpsc::channel();
+    let asked = path.to_owned();
+    let asking = move || {
+        let _nobody_waits = tell.send(look(&asked));
+    };
+    thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    told.recv_timeout(limit).unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), limit)))
+}
+
+fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Result<(), LockError> {
+    let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+    reaches_others(path)?;
+    let file = open(path, true).map_err(failed)?;
+    if !hold(&file).map_err(failed)? {
+        let _nobody_waits = tell.send(Ok(Answer::Busy(read_holder(&file).ok().flatten())));
+        if !queue {
+            return Ok(());
+        }
+        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).map_err(|errno| failed(errno.into()))?;
+    }
+    let _nobody_waits = tell.send(Ok(Answer::Ours(file)));
+    Ok(())
+}
+
+/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each folder of locks.
+fn reaches_others(path: &Path) -> Result<(), LockError> {
+    let folder = path.parent().unwrap_or(path);
+    let known = || TRUSTED.lock().expect("nobody panics here");
+    if known().as_ref().is_some_and(|trusted| trusted.folder == folder) {
+        return Ok(());
+    }
+    let facts = mount::of(folder).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    if let Some(why) = mount::local_locks(&facts) {
+        return Err(LockError::Local { path: path.to_owned(), why });
+    }
+    *known() = Some(Trusted { folder: folder.to_owned(), prompt: mount::answers_itself(&facts) });
+    Ok(())
+}
+
+/// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
+fn prompt(path: &Path) -> bool {
+    let trusted = TRUSTED.lock().expect("nobody panics here");
+    trusted.as_ref().is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
+}
+
+/// For writing, as NFS wants it for an exclusive lock.
+pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
+    durable::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
+}
+
+/// Asked a few times: somebody may just be looking.
+fn hold(file: &File) -> io::Result<bool> {
+    for again in (0..LOOKS).rev() {
+        if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
+            return Ok(true);
+        }
+        thread::sleep(if again > 0 { LOOK } else { Duration::ZERO });
+    }
+    Ok(false)
+}
+
+pub(super) fn try_flock(file: &File, kind: FlockOperation) -> io::Result<bool> {
+    match retry_on_intr(|| rustix::fs::flock(file, kind)) {
+        Ok(()) => Ok(true),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_gives_no_answer_is_given_up_on() {
+        let look = |wait| {
+            look_within(Path::new("/data/a.lock"), Duration::from_millis(200), move |_| {
+                thread::sleep(wait);
+                Ok(())
+            })
+        };
+        assert!(look(Duration::ZERO).is_ok());
+        let Err(error) = look(Duration::from_mins(1)) else { panic!("waited for") };
+        assert!(error.may_pass() && error.to_string().contains("no answer"), "{error}");
+    }
+
+    #[test]
+    fn a_lock_that_came_too_late_is_free_again() {
+        let locks = tempfile::tempdir().unwrap();
+        let path = locks.path().join("a.lock");
+        let first = hold_within(&path, Duration::ZERO).unwrap();
+        assert!(matches!(hold_within(&path, Duration::from_millis(50)), Err(LockError::Busy(_))));
+        // The thread that still queues gets it now, finds nobody waiting, and lets go.
+        drop(first);
+        drop(hold_within(&path, Duration::from_mins(1)).unwrap());
+        drop(hold_within(&path, Duration::from_mins(1)).unwrap());
+    }
+}
