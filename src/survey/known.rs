@@ -183,16 +183,19 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
     Known::of_tree(repo, tree)?.list(place)
 }
 
+/// Bytes: what an index ends with.
+const CHECKSUM: i64 = 20;
+
 /// libgit2 would name a path that tells nobody anything.
-fn broken_index(error: &git2::Error) -> io::Error {
+fn broken_index(error: &git2::Error, size: i64) -> io::Error {
     // It is not the index that is broken, but the disk: libgit2 has only words for that, and calls what is forbidden locked.
     let words = error.message().replace(" is locked", " Permission denied");
     let told = |cause: &io::Error| words.contains(cause.to_string().split(" (os error").next().unwrap_or_default());
     if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::INTR].map(io::Error::from).into_iter().find(told) {
         return io::Error::new(cause.kind(), format!("`index`: {cause}"));
     }
-    // We hold it open, so it is there: its first read failed, and libgit2 forgot why.
-    if words.contains("no longer exists") {
+    // We hold it open, so it is there: its checksum could not be read, which in a file of that length is the disk's doing.
+    if words.contains("no longer exists") && size >= CHECKSUM {
         return io::Error::new(io::Error::from(Errno::IO).kind(), "`index`: it can't be read");
     }
     let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
@@ -247,7 +250,7 @@ impl Staged {
         let file = beneath::file(&place)?;
         prove_count(&file)?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error))?;
+        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error, stat.st_size))?;
         let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
         #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
