@@ -4,7 +4,7 @@
 //! no longer has, and never guess: what nobody knows has no sample.
 
 use super::volume;
-use crate::config::policy::Policy;
+use crate::config::policy::{Marks, Policy};
 use crate::report::{Level, RepoOutcome, RunOutcome, RunReport, VerdictName};
 use chrono::{DateTime, Utc};
 use prometheus_client::collector::Collector;
@@ -145,7 +145,7 @@ fn trees(report: &RunReport) -> Vec<Family> {
 }
 
 fn level(policy: &Policy, report: &RunReport) -> Vec<Family> {
-    let (volume, high) = (&report.volume, policy.eviction.high);
+    let (volume, marks) = (&report.volume, &policy.eviction);
     let of = |resource: &str, share: &dyn Fn(Level) -> Option<f64>| {
         let when = [("before", volume.before), ("after", volume.after)];
         let sample = |(when, level): (&str, Level)| {
@@ -154,18 +154,15 @@ fn level(policy: &Policy, report: &RunReport) -> Vec<Family> {
         when.map(sample)
     };
     let samples = [of("bytes", &|level| volume.share(level)), of("inodes", &|level| volume.inode_share(level))];
-    let high = [("bytes", high.bytes), ("inodes", high.inodes)];
+    let both = |mark: Marks| [("bytes", mark.bytes), ("inodes", mark.inodes)].map(|(resource, mark)| (label("resource", resource), mark));
     vec![
         family(
             "volume_used_ratio",
             "The share of the volume in use before and after the last run, from 0 to 1.",
             samples.into_iter().flatten().flatten(),
         ),
-        family(
-            "volume_high_ratio",
-            "The share in use above which a run evicts, as the config has it.",
-            high.map(|(resource, mark)| (label("resource", resource), mark)),
-        ),
+        family("volume_high_ratio", "The share in use above which a run evicts, as the config has it.", both(marks.high)),
+        family("volume_low_ratio", "The share in use that an eviction goes down to, as the config has it.", both(marks.low)),
     ]
 }
 

@@ -1,4 +1,4 @@
-//! The rules that Prometheus is given, and the runbook that every alert links to, held against the program.
+//! The rules and the dashboard, and the runbook that every alert links to, held against the program.
 //!
 //! With Prometheus' own tool they are also tried: what they say of nights as they come.
 
@@ -8,6 +8,7 @@ use serde_yaml::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use treewarden::config::policy::Policy;
 use treewarden::tell::metrics;
 use treewarden::{alert, config};
 
@@ -27,6 +28,10 @@ fn rules() -> Vec<Value> {
     groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap().clone()).collect()
 }
 
+fn policy() -> Policy {
+    config::parse("c.yaml", "volume: {root: /data}\nrepos: [{name: data/etl, path: a}]\ncaches: [{kind: npm, path: b}]").unwrap()
+}
+
 /// The words of a text that begin with `treewarden_`.
 fn metrics_of(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -35,9 +40,7 @@ fn metrics_of(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_rule_asks_for_metrics_that_there_are_and_says_what_to_do() {
-    let policy =
-        config::parse("c.yaml", "volume: {root: /data}\nrepos: [{name: data/etl, path: a}]\ncaches: [{kind: npm, path: b}]").unwrap();
-    let there = metrics_of(&metrics::text(&policy, &nights::rich(), Some(&[])));
+    let there = metrics_of(&metrics::text(&policy(), &nights::rich(), Some(&[])));
     let rules = rules();
     assert!(rules.len() > 8, "{rules:?}");
     for rule in rules {
@@ -89,4 +92,50 @@ fn the_rules_say_of_nights_what_they_should() {
     let broken = serde_yaml::to_string(&spec()).unwrap().replace("26 * 3600", "46 * 3600");
     fs::write(world.beside("rules.yaml"), broken).unwrap();
     assert_ne!(world.program("promtool", &["test", "rules", "rules.test.yaml"]).code, 0);
+}
+
+/// What the dashboard asks Prometheus, with a volume chosen.
+fn queries() -> Vec<String> {
+    let dashboard: serde_json::Value = serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let marks = dashboard["annotations"]["list"].as_array().unwrap();
+    let asked = targets.chain(marks).map(|target| target["expr"].as_str().unwrap().replace("$volume", "agents"));
+    let of_choice = dashboard["templating"]["list"].as_array().unwrap().iter().filter_map(|list| list["query"].as_str());
+    let of_choice = of_choice.filter_map(|query| Some(query.strip_prefix("label_values(")?.split_once(',')?.0.to_owned()));
+    asked.chain(of_choice).collect()
+}
+
+#[test]
+fn the_dashboard_shows_what_there_is_and_all_of_it() {
+    let there = metrics_of(&metrics::text(&policy(), &nights::rich(), Some(&[])));
+    let asked: BTreeSet<String> = queries().iter().flat_map(|query| metrics_of(query)).collect();
+    let unknown: Vec<_> = asked.difference(&there).collect();
+    assert_eq!(unknown, [""; 0]);
+    // These are in the others: a night's balance, and what only an alert asks for.
+    let elsewhere = ["eviction_freed_bytes", "eviction_triggered", "eviction_wanted_bytes", "prunes_refused", "reaped_worktrees"];
+    let unseen: Vec<_> = there.difference(&asked).map(|name| name.trim_start_matches("treewarden_")).collect();
+    assert_eq!(unseen, elsewhere);
+    let dashboard: serde_json::Value = serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids.len(), panels.len());
+    let silent: Vec<_> = panels.iter().filter(|panel| panel["description"].as_str().is_none_or(str::is_empty)).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+}
+
+#[test]
+#[ignore = "needs prometheus"]
+fn prometheus_understands_what_the_dashboard_asks() {
+    let world = World::unprepared();
+    let checked = |queries: &[String]| {
+        let rules: Vec<_> =
+            queries.iter().enumerate().map(|(n, expr)| serde_json::json!({"record": format!("query_{n}"), "expr": expr})).collect();
+        let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+        fs::write(world.beside("queries.yaml"), groups.to_string()).unwrap();
+        world.program("promtool", &["check", "rules", "queries.yaml"])
+    };
+    let fine = checked(&queries());
+    assert_eq!(fine.code, 0, "{fine:?}");
+    assert_ne!(checked(&["sum by (volume) treewarden_failures)".to_owned()]).code, 0);
 }

@@ -452,7 +452,7 @@ fn the_metrics_are_the_contracts() {
         "worktrees",
     ];
     // The rules in `cronjobs/` need these, too.
-    let more = ["prunes_refused", "volume_high_ratio"];
+    let more = ["prunes_refused", "volume_high_ratio", "volume_low_ratio"];
     let mut contract: Vec<String> = contract.into_iter().chain(more).map(|name| format!("{name} gauge")).collect();
     contract.sort();
     assert_eq!(found, contract);
