@@ -9,9 +9,10 @@ import sys
 
 # What differs from night to night, or from place to place.
 PASSING = {"id", "started", "finished", "host", "seconds", "waited_seconds", "idle_seconds", "total_bytes", "total_inodes"}
-# How full the volume is: the place where a folder lists its files differs from disk to disk.
+# How full the volume is: the place where a folder lists its files differs from disk to disk, and with it some KiB of what is wanted.
 LEVELS = {"before", "after"}
-TIMES = re.compile(r"\d{8}T\d{6}Z|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( UTC|Z)?|[\w.-]+ \(pid \d+\)|\b[0-9a-f]{40}\b")
+MIB = 1 << 20
+TIMES = re.compile(r"\d{8}T\d{6}Z|\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?( UTC|Z)?|[\w.-]+ \(pid \d+\)|\b[0-9a-f]{40}\b|\d+ %")
 
 
 def night(path):
@@ -20,6 +21,8 @@ def night(path):
 
 
 def plain(value, inside=""):
+    if inside == "wanted_bytes":
+        return round(value / MIB)
     if isinstance(value, dict):
         kept = {key: plain(each, key) for key, each in value.items() if key not in PASSING}
         return {key: each for key, each in kept.items() if not (inside == "volume" and key in LEVELS)}

@@ -13,7 +13,7 @@ most=${NFS_SECONDS:-1500}
 [ -x "$binary" ] || { echo "no $binary: cargo build, or set TREEWARDEN" >&2; exit 2; }
 "$here/image.sh" "$image"
 work=$(mktemp -d)
-trap 'kill "$machine" 2>/dev/null; wait; rm -rf "$work"' EXIT
+trap 'kill "$machine" 2>/dev/null || true; wait; rm -rf "$work"' EXIT
 machine=
 scenarios=("$@")
 if [ $# = 0 ]; then
