@@ -4,6 +4,7 @@
 //! schemas of Kubernetes, so it needs kubectl and a Python package.
 #![expect(clippy::disallowed_methods, reason = "runs treewarden itself, kubectl and the schemas' validator, never git")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -198,12 +199,21 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     let containerfile = text("cronjobs/Containerfile");
     let instructions =
         |name: &'static str| containerfile.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::trim);
+    let mut copied = BTreeSet::new();
     for copy in instructions("COPY").filter(|copy| !copy.starts_with("--from")) {
         let (sources, _target) = copy.rsplit_once(' ').expect("sources and a target");
         for source in sources.split(' ') {
             assert!(at(source).exists(), "the Containerfile copies `{source}`, which is not there");
+            copied.insert(source.to_owned());
         }
     }
+    // All that a build reads: the sources, and what Cargo and the crates that work at build time look for at the top.
+    let tools = ["clippy.toml", "deny.toml", "rustfmt.toml"];
+    let at_the_top = fs::read_dir(at("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_read = |name: &String| Path::new(name).extension().is_some_and(|of| of == "toml" || of == "lock");
+    let read = at_the_top.filter(|name| is_read(name) && !tools.contains(&name.as_str()));
+    let needed: BTreeSet<String> = read.chain(["src", "unsafe"].map(str::to_owned)).collect();
+    assert_eq!(copied, needed);
     let oldest_rust = concat!("docker.io/library/rust:", env!("CARGO_PKG_RUST_VERSION"), "-");
     assert!(instructions("FROM").next().is_some_and(|image| image.starts_with(oldest_rust)), "must build with {oldest_rust}");
     let night = file(NIGHT);
