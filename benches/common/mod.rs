@@ -1,0 +1,78 @@
+//! Side by side: several ways to do one thing, in one run, round by round.
+//!
+//! Within a round everyone works on a world made anew for him, in an order that moves on by one each round, so that a machine that gets slower is slow for
+//! all. What counts is the ratio within each round. It must never be used as a timed test: it tells figures, and its reader judges them.
+
+#![allow(dead_code, reason = "each bench uses its part")]
+
+use std::time::{Duration, Instant};
+
+/// A way to do it: its name, and what is timed.
+pub struct Way<'a, World> {
+    /// As the table calls it.
+    pub name: &'a str,
+    /// The work, on a world made by the contest's `prepare`.
+    pub run: Box<dyn FnMut(&mut World) + 'a>,
+}
+
+impl<'a, World> Way<'a, World> {
+    /// A way with a name.
+    pub fn new(name: &'a str, run: impl FnMut(&mut World) + 'a) -> Self {
+        Self { name, run: Box::new(run) }
+    }
+}
+
+/// How one way fared.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The way's name.
+    pub name: String,
+    /// Fastest, median and slowest round.
+    pub times: [Duration; 3],
+    /// The median of its time over the first way's, round by round.
+    pub ratio: f64,
+}
+
+/// Runs all ways `rounds` times, and prints a table. Ratios are to the first way. `prepare` gets the way's name and is not timed.
+pub fn contest<World>(title: &str, rounds: usize, mut prepare: impl FnMut(&str) -> World, mut ways: Vec<Way<'_, World>>) -> Vec<Row> {
+    let mut times = vec![vec![Duration::ZERO; rounds]; ways.len()];
+    for round in 0..rounds {
+        for turn in 0..ways.len() {
+            let way = (round + turn) % ways.len();
+            let mut world = prepare(ways[way].name);
+            let began = Instant::now();
+            (ways[way].run)(&mut world);
+            times[way][round] = began.elapsed();
+        }
+    }
+    let ratios = |of: &[Duration]| median(of.iter().zip(&times[0]).map(|(one, first)| one.as_secs_f64() / first.as_secs_f64()).collect());
+    let rows: Vec<Row> = ways
+        .iter()
+        .zip(&times)
+        .map(|(way, times)| {
+            let seconds = |at: f64| Duration::from_secs_f64(at);
+            let all: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
+            let (least, most) = all.iter().fold((f64::MAX, 0.0_f64), |(least, most), &time| (least.min(time), most.max(time)));
+            Row { name: way.name.to_owned(), times: [seconds(least), seconds(median(all)), seconds(most)], ratio: ratios(times) }
+        })
+        .collect();
+    print(title, rounds, &rows);
+    rows
+}
+
+fn print(title: &str, rounds: usize, rows: &[Row]) {
+    println!("\n{title} ({rounds} rounds)\n\n{:34} {:>11} {:>11} {:>11} {:>8}", "", "fastest", "median", "slowest", "ratio");
+    for Row { name, times, ratio } in rows {
+        let [least, mid, most] = times.map(|time| format!("{:.1} ms", 1e3 * time.as_secs_f64()));
+        println!("{name:34} {least:>11} {mid:>11} {most:>11} {ratio:>8.2}");
+    }
+}
+
+fn median(mut of: Vec<f64>) -> f64 {
+    of.sort_unstable_by(f64::total_cmp);
+    match of.len() {
+        0 => f64::NAN,
+        len if len % 2 == 1 => of[len / 2],
+        len => f64::midpoint(of[len / 2 - 1], of[len / 2]),
+    }
+}
