@@ -7,27 +7,30 @@
 //! Every directory is a task of its own in the caller's rayon pool, opened relative to the weighed path's own descriptor, read and
 //! closed before the next: however deep or wide a tree is, a thread holds one descriptor, and the stack stays flat.
 
-use crate::beneath;
+use crate::beneath::{self, Anchor};
 use crate::facts::cache::{Shared, Size};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use rayon::Scope;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::io;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One of these in a folder makes it a repo or a worktree.
-const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
 /// All of these do so, too.
-const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
+const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 /// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
+/// Bytes of a directory's listing that are asked for at once: most fit in, and a FUSE server is asked once less.
+const LISTING: usize = 64 << 10;
 
 /// What deleting all of `paths` would free. What isn't there, or lies on another file system, weighs nothing.
 ///
@@ -145,7 +148,6 @@ fn sum_up(paths: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
 /// One of the weighed paths, for its tasks.
 struct Base<'a> {
     place: &'a Inside,
-    descriptor: OwnedFd,
     device: u64,
     whole: bool,
     parts: Option<&'a Parts>,
@@ -154,8 +156,18 @@ struct Base<'a> {
 impl<'a> Base<'a> {
     /// Where a folder is counted, of which the folder that holds it is counted in `outer`.
     fn sum_of(&self, directory: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
-        self.parts.and_then(|parts| parts.get(&plain(self.place, directory))).unwrap_or(outer)
+        self.parts.and_then(|parts| parts.get(&self.place.relative().join(directory))).unwrap_or(outer)
     }
+}
+
+/// A folder that was read, and the names of the folders in it, which are to be weighed next.
+struct Listed<'a> {
+    base: Arc<Base<'a>>,
+    sum: &'a Mutex<Sum>,
+    /// It, or one above it.
+    anchor: Arc<Anchor>,
+    directory: PathBuf,
+    names: Vec<CString>,
 }
 
 fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: bool, parts: Option<&'a Parts>) {
@@ -165,52 +177,89 @@ fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: b
     match seen {
         Err(Errno::NOENT | Errno::XDEV) => {}
         Err(errno) => lock(sum).problem(place, Path::new(""), errno),
-        Ok((descriptor, stat)) => {
-            lock(sum).add(&stat);
-            if is_dir(&stat) {
-                let base = Arc::new(Base { place, descriptor, device: stat.st_dev, whole, parts });
-                spawn(scope, sum, base, PathBuf::from("."));
-            }
+        Ok((descriptor, stat)) if is_dir(&stat) => {
+            let base = Arc::new(Base { place, device: stat.st_dev, whole, parts });
+            let directory = PathBuf::new();
+            scope.spawn(move |scope| {
+                let opened = beneath::below(&descriptor, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY);
+                weigh_folder(scope, &base, sum, &Arc::new(Anchor::new(descriptor)), directory, opened);
+            });
         }
+        Ok((_, stat)) => lock(sum).add(&stat),
     }
 }
 
-fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
-    scope.spawn(move |scope| match weigh_one(&base, &directory) {
-        Ok((found, below)) => {
+/// Weighs the folders of these numbers. Half of them is left for whoever is free: a task for each, made at once, would fill the memory in a
+/// folder of a million.
+fn weigh_below<'a>(scope: &Scope<'a>, listed: Arc<Listed<'a>>, mut numbers: Range<usize>) {
+    while numbers.len() > 1 {
+        let (listed, middle) = (listed.clone(), usize::midpoint(numbers.start, numbers.end));
+        let rest = middle..numbers.end;
+        scope.spawn(move |scope| weigh_below(scope, listed, rest));
+        numbers.end = middle;
+    }
+    let Listed { base, sum, anchor, directory, names } = &*listed;
+    let directory = directory.join(OsStr::from_bytes(names[numbers.start].to_bytes()));
+    let opened = anchor.open(&directory);
+    weigh_folder(scope, base, base.sum_of(&directory, sum), anchor, directory, opened);
+}
+
+fn weigh_folder<'a>(
+    scope: &Scope<'a>,
+    base: &Arc<Base<'a>>,
+    sum: &'a Mutex<Sum>,
+    above: &Arc<Anchor>,
+    directory: PathBuf,
+    opened: Result<OwnedFd, Errno>,
+) {
+    match opened.and_then(|folder| weigh_one(base, &folder).map(|found| (folder, found))) {
+        Ok((folder, (found, names))) => {
             let stopped = lock(sum).merge(found, base.place, &directory);
-            for (name, blocks) in below.into_iter().filter(|_| !stopped) {
-                let directory = directory.join(name);
-                let sum = base.sum_of(&directory, sum);
-                lock(sum).count(blocks);
-                spawn(scope, sum, base.clone(), directory);
+            if !stopped && !names.is_empty() {
+                let anchor = Anchor::hold(folder, directory.as_os_str().len()).map_or_else(|| above.clone(), Arc::new);
+                let all = 0..names.len();
+                let listed = Arc::new(Listed { base: base.clone(), sum, anchor, directory, names });
+                scope.spawn(move |scope| weigh_below(scope, listed, all));
             }
         }
         // It went while we looked, or something was mounted there.
         Err(Errno::NOENT | Errno::XDEV) => {}
         Err(errno) => lock(sum).problem(base.place, &directory, errno),
-    });
+    }
 }
 
-/// Weighs what one directory holds; its own directories are named with their blocks, to be weighed next.
-fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<(OsString, u64)>), Errno> {
-    let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+/// Weighs one directory and what it holds, but for its own directories, which are named, to be weighed next.
+fn weigh_one(base: &Base<'_>, folder: &OwnedFd) -> Result<(Sum, Vec<CString>), Errno> {
     let (mut sum, mut below) = (Sum::default(), Vec::new());
+    let own = rustix::fs::fstat(folder)?;
+    if own.st_dev != base.device {
+        return Err(Errno::XDEV);
+    }
+    sum.add(&own);
     let mut parts = [false; BARE.len()];
-    while let Some(entry) = entries.read() {
+    let mut buffer = Vec::with_capacity(LISTING);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
         if beneath::is_dots(name) {
             continue;
         }
-        let text = OsStr::from_bytes(name.to_bytes());
+        let text = name.to_bytes();
         sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
         parts.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
-        if !base.whole && !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
-            continue;
+        match entry.file_type() {
+            // It is weighed when it is open.
+            FileType::Directory => {
+                below.push(name.to_owned());
+                continue;
+            }
+            FileType::Unknown => {}
+            _ if !base.whole => continue,
+            _ => {}
         }
-        match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
-            Ok(stat) if stat.st_dev == base.device && is_dir(&stat) => below.push((text.to_owned(), blocks(&stat))),
+        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+            Ok(stat) if stat.st_dev == base.device && is_dir(&stat) => below.push(name.to_owned()),
             Ok(stat) if stat.st_dev == base.device => sum.add(&stat),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
@@ -232,9 +281,9 @@ fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The path from the volume's root, without any `.`.
+/// The path from the volume's root.
 fn plain(place: &Inside, below: &Path) -> PathBuf {
-    place.relative().join(below).components().filter(|part| *part != std::path::Component::CurDir).collect()
+    place.relative().join(below).components().collect()
 }
 
 /// What was weighed so far.
