@@ -11,9 +11,8 @@ use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
@@ -110,49 +109,6 @@ pub fn open(place: &Inside, flags: OFlags) -> Result<OwnedFd, Errno> {
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
-}
-
-/// A folder that a walk holds open: what is below it is opened from here, so that the kernel resolves a name and not a whole path.
-///
-/// Only so many are held at a time in the whole process, however deep or wide somebody's tree is. Then the walk goes on from the one above.
-pub struct Anchor {
-    folder: OwnedFd,
-    depth: usize,
-}
-
-/// Beside the 1024 descriptors that a process may have at least, room is left for all else.
-const ANCHORS: usize = 512;
-static HELD: AtomicUsize = AtomicUsize::new(0);
-
-impl Anchor {
-    /// Holds the folder that a walk begins at, from which paths are told.
-    pub fn new(folder: OwnedFd) -> Self {
-        HELD.fetch_add(1, Ordering::Relaxed);
-        Self { folder, depth: 0 }
-    }
-
-    /// Holds a folder whose path is so many bytes long. None when enough are held.
-    pub fn hold(folder: OwnedFd, depth: usize) -> Option<Self> {
-        let anchor = Self { folder, depth };
-        // One too many at most for each thread, and not for long.
-        (HELD.fetch_add(1, Ordering::Relaxed) < ANCHORS).then_some(anchor)
-    }
-
-    /// Opens a folder below this one by its path, which begins with this one's.
-    ///
-    /// # Errors
-    /// As [`below`].
-    pub fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
-        let rest = &path.as_os_str().as_bytes()[self.depth..];
-        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-        below(&self.folder, Path::new(OsStr::from_bytes(rest)), DIRECTORY)
-    }
-}
-
-impl Drop for Anchor {
-    fn drop(&mut self) {
-        HELD.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 /// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file systems don't say.
