@@ -75,14 +75,18 @@ impl Drop for Anchor {
 ///
 /// Half of what is left is given away each time, and what is given away first waits longest: so each thread goes down before it goes on, and
 /// little waits.
-pub fn spread<'a>(scope: &Scope<'a>, mut numbers: Range<usize>, work: Arc<impl Fn(&Scope<'a>, usize) + Send + Sync + 'a>) {
+pub fn spread<'a>(scope: &Scope<'a>, numbers: Range<usize>, work: impl Fn(&Scope<'a>, usize) + Send + Sync + 'a) {
+    share(scope, numbers, Arc::new(work));
+}
+
+fn share<'a>(scope: &Scope<'a>, mut numbers: Range<usize>, work: Arc<impl Fn(&Scope<'a>, usize) + Send + Sync + 'a>) {
     if numbers.is_empty() {
         return;
     }
     scope.spawn(move |scope| {
         while numbers.len() > 1 {
             let middle = usize::midpoint(numbers.start, numbers.end);
-            spread(scope, middle..numbers.end, work.clone());
+            share(scope, middle..numbers.end, work.clone());
             numbers.end = middle;
         }
         work(scope, numbers.start);
@@ -110,7 +114,7 @@ mod tests {
     fn each_number_comes_once() {
         for many in [0, 1, 2, 1000] {
             let seen = Mutex::new(Vec::new());
-            rayon::scope(|scope| spread(scope, 0..many, Arc::new(|_: &Scope<'_>, number| seen.lock().unwrap().push(number))));
+            rayon::scope(|scope| spread(scope, 0..many, |_, number| seen.lock().unwrap().push(number)));
             let mut seen = seen.into_inner().unwrap();
             seen.sort_unstable();
             assert_eq!(seen, (0..many).collect::<Vec<_>>());

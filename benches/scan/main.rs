@@ -61,7 +61,9 @@ fn main() {
     tree::make(&backing, setting("SCAN_REMOTE_ENTRIES", 20_000)).expect("room for the tree");
     std::fs::create_dir(&mountpoint).expect("room for a folder");
     let delay = setting("SCAN_DELAY", 500);
-    for (caches, cache) in [("a cold cache of attributes, which a listing fills, as on NFS", Duration::from_mins(1)), ("no cache", Duration::ZERO)] {
+    for (caches, cache) in
+        [("a cold cache of attributes, which a listing fills, as on NFS", Duration::from_mins(1)), ("no cache", Duration::ZERO)]
+    {
         let serve = |_: &str| {
             let server = Mounted::mount(&backing, &mountpoint, Manners { cache, ..Manners::LOCAL });
             server.delay(Duration::from_micros(delay));

@@ -155,7 +155,6 @@ struct Walk<'a> {
 struct Listed<'a> {
     place: &'a Inside,
     device: u64,
-    sum: &'a Mutex<Sum>,
     /// It, or one above it.
     anchor: Arc<Anchor>,
     /// Its path, seen from the place.
@@ -165,7 +164,8 @@ struct Listed<'a> {
 
 impl<'a> Walk<'a> {
     fn take(&'a self) {
-        rayon::scope(|scope| spread(scope, 0..self.places.len(), Arc::new(|scope: &Scope<'a>, number: usize| self.begin(scope, &self.places[number]))));
+        let begin = |scope: &Scope<'a>, number: usize| self.begin(scope, &self.places[number]);
+        rayon::scope(|scope| spread(scope, 0..self.places.len(), begin));
     }
 
     /// Where a place is counted, of which the folder that holds it is counted in `outer`.
@@ -181,7 +181,7 @@ impl<'a> Walk<'a> {
             Err(errno) => lock(sum).problem(place, Path::new(""), errno),
             Ok((stat, top)) if is_dir(&stat) => {
                 let anchor = Arc::new(Anchor::new(top, 0));
-                let above = Listed { place, device: stat.st_dev, sum, anchor, directory: PathBuf::new(), names: Vec::new() };
+                let above = Listed { place, device: stat.st_dev, anchor, directory: PathBuf::new(), names: Vec::new() };
                 self.folder(scope, &above, sum, PathBuf::new());
             }
             Ok((stat, _)) => lock(sum).add(&stat),
@@ -201,12 +201,12 @@ impl<'a> Walk<'a> {
                 let length = directory.as_os_str().len();
                 let anchor = if Anchor::are_scarce() { above.anchor.clone() } else { Arc::new(Anchor::new(folder, length)) };
                 let all = 0..names.len();
-                let listed = Listed { place, device: above.device, sum, anchor, directory, names };
-                spread(scope, all, Arc::new(move |scope: &Scope<'a>, number: usize| {
+                let listed = Listed { place, device: above.device, anchor, directory, names };
+                spread(scope, all, move |scope, number| {
                     let directory = listed.directory.join(OsStr::from_bytes(listed.names[number].to_bytes()));
                     let sum = if self.parts.is_none() { sum } else { self.sum_of(&place.relative().join(&directory), sum) };
                     self.folder(scope, &listed, sum, directory);
-                }));
+                });
             }
             // It went while we looked, or something was mounted there.
             Err(Errno::NOENT | Errno::XDEV) => {}

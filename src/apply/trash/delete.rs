@@ -139,7 +139,7 @@ impl Job<'_> {
 
     fn folders<'scope>(&'scope self, scope: &Scope<'scope>, above: Arc<Folder>, names: Vec<CString>) {
         let all = 0..names.len();
-        spread(scope, all, Arc::new(move |scope: &Scope<'scope>, number: usize| self.descend(scope, &above, &names[number])));
+        spread(scope, all, move |scope, number| self.descend(scope, &above, &names[number]));
     }
 
     fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
