@@ -81,3 +81,8 @@ fn median(mut of: Vec<f64>) -> f64 {
         len => f64::midpoint(of[len / 2 - 1], of[len / 2]),
     }
 }
+
+/// A number from the environment.
+pub(crate) fn set(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+}

@@ -1,7 +1,7 @@
 //! A whole night against the script that a user would write, and against `git maintenance run` in each repo.
 //!
 //! `cargo bench --bench night`. `REPOS` (100), `TREES` of each (5), `TRACKED` files (200) and `INSTALLED` files in `node_modules` of each tree (400) make the
-//! volume, in `TMPDIR` or in `AT`; `ROUNDS` (3). It must never run on a volume that it didn't make.
+//! volume, in `TMPDIR` or in `AT`, where it stays with `KEEP`; `ROUNDS` (3). It must never run on a volume that it didn't make.
 
 #![expect(clippy::disallowed_methods, reason = "the ways are other programs")]
 
@@ -9,18 +9,25 @@
 mod common;
 mod volume;
 
-use common::{Way, contest};
+use common::{Way, contest, set};
 use std::path::Path;
 use std::process::Command;
 use volume::{Shape, Volume, run};
 
 fn main() {
-    let shape = Shape { repos: set("REPOS", 100), trees: set("TREES", 5), tracked: set("TRACKED", 200), installed: set("INSTALLED", 400) };
-    let top = match std::env::var_os("AT") {
+    let shape = Shape {
+        repos: set("REPOS", 100),
+        trees: set("TREES", 5),
+        tracked: set("TRACKED", 200),
+        installed: set("INSTALLED", 400),
+        idle: false,
+    };
+    let mut top = match std::env::var_os("AT") {
         Some(at) => tempfile::tempdir_in(at),
         None => tempfile::tempdir(),
-    };
-    let top = top.expect("a folder for the volume");
+    }
+    .expect("a folder for the volume");
+    top.disable_cleanup(std::env::var_os("KEEP").is_some());
     let volume = Volume::make(top.path(), shape);
     let treewarden = env!("CARGO_BIN_EXE_treewarden");
     run(Command::new(treewarden).arg("init").arg(&volume.root));
@@ -37,7 +44,7 @@ fn main() {
     };
     settle("");
     std::thread::sleep(std::time::Duration::from_secs(3));
-    let Shape { repos, trees, tracked, installed } = shape;
+    let Shape { repos, trees, tracked, installed, .. } = shape;
     let ways = vec![
         Way::new("treewarden", |()| night()),
         Way::new("script, git gc", |()| script(&["gc", "--quiet"])),
@@ -50,8 +57,4 @@ fn main() {
         settle,
         ways,
     );
-}
-
-fn set(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }

@@ -20,6 +20,8 @@ pub(crate) struct Shape {
     pub(crate) tracked: usize,
     /// Files below each worktree's `node_modules`.
     pub(crate) installed: usize,
+    /// All worktrees are idle for three days, not only some.
+    pub(crate) idle: bool,
 }
 
 /// The volume with its config.
@@ -50,7 +52,7 @@ impl Volume {
         for name in &names {
             let place = volume.root.join(name);
             run(Command::new("cp").arg("-a").arg(&pattern).arg(&place));
-            volume.trees(&place);
+            volume.add_trees(&place);
         }
         run(Command::new("rm").arg("-rf").arg(&pattern));
         volume
@@ -59,6 +61,12 @@ impl Volume {
     /// All checkouts.
     pub(crate) fn repos(&self) -> impl Iterator<Item = PathBuf> {
         (0..self.shape.repos).map(|number| self.root.join(format!("repo{number:04}")))
+    }
+
+    /// All worktrees.
+    pub(crate) fn trees(&self) -> impl Iterator<Item = PathBuf> {
+        let numbers = 0..self.shape.trees;
+        self.repos().flat_map(move |repo| numbers.clone().map(move |number| repo.join(format!(".worktrees/issue{number}"))))
     }
 
     fn repo(&self, place: &Path) {
@@ -83,7 +91,7 @@ impl Volume {
         git(place, &["gc", "-q"]);
     }
 
-    fn trees(&self, place: &Path) {
+    fn add_trees(&self, place: &Path) {
         for number in 0..self.shape.trees {
             let name = format!("issue{number}");
             let tree = place.join(".worktrees").join(&name);
@@ -103,7 +111,7 @@ impl Volume {
                 git(&tree, &["add", "-A"]);
                 git(&tree, &["commit", "-q", "-m", "Saved"]);
             }
-            let days = [5, 3].get(number).copied().unwrap_or(0);
+            let days = [5, 3].get(number).copied().unwrap_or(if self.shape.idle { 3 } else { 0 });
             if days > 0 {
                 age(&tree, days);
                 age(&place.join(".git/worktrees").join(&name), days);

@@ -44,7 +44,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     let mut look = Look { stop, seen: Vec::new(), count: 0, newest: (i64::MIN, 0) };
     let words = format!("{} {policy:?} {:?}", env!("CARGO_PKG_VERSION"), repo::strays(policy, &git_dir, places));
     look.seen.extend_from_slice(words.as_bytes());
-    look.folder(&beneath::dir(&git_dir)?, Path::new(""), 0, &|path| {
+    look.folder(beneath::dir(&git_dir)?, Path::new(""), 0, &|path| {
         let mut parts = path.iter();
         match parts.next().and_then(OsStr::to_str) {
             Some("objects") => parts.next().is_none_or(|part| LISTED_OBJECTS.iter().any(|listed| part == *listed)),
@@ -70,13 +70,15 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    fn folder(&mut self, folder: &OwnedFd, path: &Path, depth: usize, listed: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+    fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize, listed: &dyn Fn(&Path) -> bool) -> io::Result<()> {
         go_on(Some(self.stop))?;
-        self.add(path, &rustix::fs::fstat(folder)?);
-        let names = Dir::read_from(folder)?.map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+        self.add(path, &rustix::fs::fstat(&folder)?);
+        let mut entries = Dir::new(folder)?;
+        let names = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
         let mut names = names.collect::<Result<Vec<_>, _>>()?;
         names.retain(|name| !beneath::is_dots(name));
         names.sort_unstable();
+        let folder = entries.fd()?;
         for name in names {
             let path = path.join(OsStr::from_bytes(name.to_bytes()));
             // What is gone by now was seen to change: the folder's own times tell.
@@ -89,7 +91,7 @@ impl Look<'_> {
                 return Err(io::Error::other("it is nested too deep"));
             } else {
                 let below = beneath::below(folder, Path::new(OsStr::from_bytes(name.to_bytes())), OFlags::RDONLY | OFlags::DIRECTORY)?;
-                self.folder(&below, &path, depth + 1, listed)?;
+                self.folder(below, &path, depth + 1, listed)?;
             }
             self.count += 1;
             if self.count > MOST {
