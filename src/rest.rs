@@ -1,7 +1,7 @@
 //! Repos that rest: since a night looked, nothing has changed there that git writes, and nothing is due yet.
 //!
 //! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk. What that night saw is told again from a
-//! file in the state folder, where agents can write as well. So nothing may ever be changed on its word, and when something is due the repo is
+//! file in the state folder, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
 //! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done.
 
 use crate::beneath;

@@ -113,7 +113,9 @@ impl Volume {
             }
             let days = [5, 3].get(number).copied().unwrap_or(if self.shape.idle { 3 } else { 0 });
             if days > 0 {
-                age(&tree, days);
+                // As a checkout leaves it: its index knows the files, and is younger than they are.
+                age(&tree, days + 1);
+                git(&tree, &["status", "--porcelain"]);
                 age(&place.join(".git/worktrees").join(&name), days);
             }
         }

@@ -22,7 +22,8 @@ fn main() {
         installed: set("INSTALLED", 2000),
         idle: true,
     };
-    let top = tempfile::tempdir().expect("a folder for the volume");
+    let mut top = tempfile::tempdir().expect("a folder for the volume");
+    top.disable_cleanup(std::env::var_os("KEEP").is_some());
     let volume = Volume::make(top.path(), shape);
     let treewarden = env!("CARGO_BIN_EXE_treewarden");
     run(Command::new(treewarden).arg("init").arg(&volume.root));

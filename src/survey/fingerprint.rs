@@ -106,7 +106,7 @@ impl Look<'_> {
         self.newest = self.newest.max(stamp.ctime).max(stamp.mtime);
         self.seen.extend_from_slice(path.as_os_str().as_bytes());
         let mut words = String::new();
-        let _ = write!(words, "\0{stamp:?}\n");
+        let _ = writeln!(words, "\0{stamp:?}");
         self.seen.extend_from_slice(words.as_bytes());
     }
 }

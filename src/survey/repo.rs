@@ -3,7 +3,7 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, rescues, store, tree, worktree};
+use super::{landed::Upstream, probe, reach, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
@@ -12,6 +12,7 @@ use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
+use git2::{Oid, Repository};
 use rayon::prelude::*;
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashSet};
@@ -39,7 +40,9 @@ pub struct Context<'a> {
     /// What the operator says that tools make again.
     pub made_again: &'a Arc<[MadeAgain]>,
     /// What a stash was made on: full names of branches, ids of commits.
-    pub stashed: HashSet<String>,
+    pub stashed: &'a HashSet<String>,
+    /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that needs to know is unknown.
+    pub kept: &'a Result<HashSet<Oid>, git2::Error>,
     /// When to stop looking: what was seen by then is worth nothing.
     pub stop: &'a Stop,
 }
@@ -110,10 +113,18 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, made_again, stashed, stop };
-    let mut upstream = Upstream::of(&repo, stop);
+    let (place, stashed, kept) = (&policy.place, &stashed, &reach::kept(&repo));
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
+    // A handle is for one thread, and costs as much as a tree or two.
+    let look = |repo: &mut Result<Repository, git2::Error>, admin: &Inside| {
+        let repo = repo.as_ref().map_err(|error| git2::Error::from_str(error.message()))?;
+        let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
+        Ok(worktree::survey(&context, admin))
+    };
+    let looked: Vec<Worktree> =
+        admins.par_iter().with_min_len(4).map_init(|| shadow.open(), look).collect::<Result<_, git2::Error>>().map_err(odd)?;
+    let mut upstream = Upstream::of(&repo, stop);
+    let mut worktrees: Vec<Worktree> = looked.into_iter().map(|tree| worktree::land(tree, &mut upstream)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
@@ -143,10 +154,11 @@ pub fn one(
     let repo =
         shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message())))?;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
-    let look_before = DateTime::<Utc>::MAX_UTC;
-    let made_again = &policy.worktrees.made_again;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, made_again, stashed, stop };
-    Ok(worktree::survey(&context, &mut Upstream::of(&repo, stop), admin))
+    let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
+    let (repo, place, stashed) = (&repo, &policy.place, &stashed);
+    let kept = &reach::kept(repo);
+    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
+    Ok(worktree::land(worktree::survey(&context, admin), &mut Upstream::of(repo, stop)))
 }
 
 /// The git dir or admin folder of whoever has the branch, or will have it again when its rebase ends.
