@@ -12,13 +12,13 @@ here=$PWD/target/image
 debian=localhost/debian:trixie rust=localhost/rust:here image=localhost/treewarden:here
 
 missing=()
-for need in podman crun debootstrap; do command -v "$need" >/dev/null || missing+=("$need"); done
+for need in podman runc debootstrap; do command -v "$need" >/dev/null || missing+=("$need"); done
 if [ ${#missing[@]} -gt 0 ]; then
     apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"
 fi
 mkdir -p "$here"
 
-engine() { podman --root "$here/storage" --runroot "$here/run" --runtime crun --cgroup-manager cgroupfs "$@"; }
+engine() { podman --root "$here/storage" --runroot "$here/run" --runtime runc --cgroup-manager cgroupfs "$@"; }
 
 # No network of its own: a build asks for packages by this machine's.
 build() { engine build --quiet --isolation chroot --network host "$@"; }
@@ -37,6 +37,7 @@ base() {
 engine image exists "$debian" || base
 engine image exists "$rust" || build --tag "$rust" - >/dev/null <<FROM
 FROM $debian
+ENV DEBIAN_FRONTEND=noninteractive
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=/crates CARGO_NET_OFFLINE=true
 FROM
@@ -50,7 +51,7 @@ echo "built in $((SECONDS - began)) s"
 # As in base/cronjob.yaml: no root, no capability, nothing to write to but /tmp; and no network, which the demo has no use for.
 pod() {
     engine run --rm --read-only --read-only-tmpfs=false --tmpfs /tmp:rw,size=1g,mode=1777 --cap-drop all --security-opt no-new-privileges \
-        --network none --pids-limit 1024 --memory 4g "$@"
+        --network none --memory 4g --pids-limit 1024 --ulimit nproc=1024:1024 --ulimit nofile=1024:16384 "$@"
 }
 
 pod --entrypoint sh "$image" -euc '

@@ -226,7 +226,8 @@ fn the_network_lets_out_to_those_who_are_told_and_to_nobody_else() {
     assert_eq!(addresses.len(), 2, "the Pushgateway and Alertmanager: {addresses:?}");
     assert!(addresses.iter().all(|address| lets_out(&policy, address)), "{addresses:?}");
     assert!(!lets_out(&policy, "http://pushgateway.elsewhere:9091") && !lets_out(&policy, "http://grafana.monitoring:3000"));
-    let ports = |rule: &Value| rule["ports"].as_sequence().expect("ports").iter().filter_map(|port| port["port"].as_u64()).collect::<Vec<_>>();
+    let ports =
+        |rule: &Value| rule["ports"].as_sequence().expect("ports").iter().filter_map(|port| port["port"].as_u64()).collect::<Vec<_>>();
     let all: Vec<u64> = policy["spec"]["egress"].as_sequence().expect("rules").iter().flat_map(ports).collect();
     assert_eq!((all, lets_out_to_webhooks(&policy)), (vec![53, 53, 9091, 9093], false));
 }

@@ -187,6 +187,6 @@ fn row(run: &RunReport) -> Vec<Cell> {
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),
-        Cell::why(history::in_the_way(run).unwrap_or_default()),
+        Cell::why(run.run.asked.as_ref().map(words::asked).into_iter().chain(history::in_the_way(run)).collect::<Vec<_>>().join(": ")),
     ]
 }
