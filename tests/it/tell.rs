@@ -2,6 +2,7 @@
 //!
 //! `real.rs` has the programs that a cluster runs: Prometheus, Pushgateway, node-exporter, Alertmanager.
 
+mod dashboard;
 mod real;
 mod whole;
 
