@@ -42,6 +42,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-de
 ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=/crates CARGO_NET_OFFLINE=true
 FROM
 
+# What an older build left.
+engine image prune --force >/dev/null
 cargo fetch --locked --quiet
 began=$SECONDS
 build --build-arg RUST="$rust" --build-arg DEBIAN="$debian" --tag "$image" --file cronjobs/Containerfile \

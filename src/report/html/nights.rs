@@ -169,7 +169,7 @@ fn table(runs: &[RunReport]) -> Option<Table> {
         ("What stood in the way", "why"),
     ];
     let rows = runs.iter().rev().map(row).collect();
-    Table::new(("nights-table", "", "nights"), String::new(), &columns, 0, rows, "")
+    Table::new(("nights-table", "Night by night", "nights"), String::new(), &columns, 0, rows, "")
 }
 
 fn row(run: &RunReport) -> Vec<Cell> {
