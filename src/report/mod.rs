@@ -158,6 +158,9 @@ pub struct Repo {
     pub outcome: RepoOutcome,
     /// Why it is busy, refused or failed, with the remedy.
     pub reason: Option<String>,
+    /// Nothing has changed since the look at this time, so the repo was not looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged_since: Option<DateTime<Utc>>,
     /// Time spent on it.
     pub seconds: f64,
     /// Its lock.

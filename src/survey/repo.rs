@@ -119,7 +119,8 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
     }
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
-    let strays = strays(policy, shadow.git_dir(), &worktrees);
+    let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
+    let strays = strays(policy, shadow.git_dir(), &paths);
     let rescues = rescues::all(&repo).map_err(odd)?;
     let lends = around.lent.needs(shadow.git_dir());
     let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
@@ -193,9 +194,9 @@ fn alternates(checkout: &Inside) -> io::Result<Vec<PathBuf>> {
 }
 
 /// How many trees of these repos are missing.
-pub fn missing(repos: &[policy::Repo], trashed: &HashSet<Inside>) -> Missing {
-    let git_dirs = repos.iter().filter_map(|repo| repo.place.join(".git").ok());
-    let admins: Vec<Inside> = git_dirs.flat_map(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
+pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<Inside>) -> Missing {
+    let git_dirs = repos.par_iter().filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<Inside> = git_dirs.flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
     Missing { missing: admins.par_iter().filter(|admin| worktree::seems_missing(admin, trashed)).count(), of: admins.len() }
 }
 
@@ -235,10 +236,10 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<Stri
     Ok(text.lines().filter_map(on).collect())
 }
 
-/// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.
-fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[Worktree]) -> Vec<Stray> {
+/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then it is simply not mentioned, and never touched.
+pub(super) fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[PathBuf]) -> Vec<Stray> {
     let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
-    let known: HashSet<&Path> = known.iter().map(|tree| tree.path.as_path()).collect();
+    let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
     // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any folder.
     let inside = |path: &Path| path.ancestors().any(|above| known.contains(above) && places.contains(above));
     // A folder in whose depth one stands is a part of a branch's name.

@@ -56,6 +56,7 @@ fn repo(name: &str, outcome: RepoOutcome, seconds: f64, worktrees: Vec<Worktree>
         path: format!("/data/{}", name.replace('/', "__")).into(),
         outcome,
         reason: None,
+        unchanged_since: None,
         seconds,
         lock: Lock::default(),
         prune: Prune::default(),
