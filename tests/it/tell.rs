@@ -235,6 +235,18 @@ fn a_part_of_a_night_speaks_for_nobody_else() {
     assert_eq!(["acme/shop alone", "prune and gc alone", "gc of acme/shop alone"].map(|told| history.matches(told).count()), [3, 1, 2]);
 }
 
+#[test]
+fn a_message_about_a_part_of_a_night_says_so() {
+    let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+    let file = folder.path().join("hook");
+    fs::write(&file, chat.url()).unwrap();
+    let mut report = nights::rich();
+    report.run.asked = Some(Asked { repos: vec!["acme/`shop`".to_owned()], only: vec!["gc".to_owned()] });
+    assert_eq!(told(&format!("webhook: {{url_file: {}}}", file.display()), report), [""; 0]);
+    let text = chat.json()["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("treewarden on `/data`: the night (gc of acme/'shop' alone) failed, "), "{text}");
+}
+
 /// Only a whole night is a success, and a repo was looked after by what did all of the work there.
 #[test]
 fn what_a_part_of_a_night_did_well_was_no_good_night() {
