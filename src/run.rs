@@ -347,6 +347,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
             as_of: options.as_of,
             dry_run: options.dry_run,
             shard: options.shard.map(|shard| shard.to_string()),
+            asked: options.asked(),
             host: lock::host(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             outcome: RunOutcome::Ok,

@@ -33,6 +33,7 @@ fn night(seconds: i64, before: Level, after: Level, repos: Vec<Repo>) -> RunRepo
             as_of: None,
             dry_run: false,
             shard: None,
+            asked: None,
             host: "treewarden-29398140-x7k2p".to_owned(),
             version: "0.1.0".to_owned(),
             outcome: RunOutcome::Ok,
