@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, html, json, look::Look, nights, text};
+use crate::report::{RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, durable, journal, tell, volume};
@@ -317,7 +317,8 @@ fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
     }
-    print(&write_as(format, &runs, || history::render(&runs, history.skipped, Look::of_stdout())))?;
+    let told = History::of(&runs, history.skipped);
+    print(&write_as(format, &told, || history::render(&runs, history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
 

@@ -55,6 +55,7 @@ pub mod night;
 pub mod plan;
 pub mod report;
 pub mod rescues;
+pub mod rest;
 pub mod run;
 pub mod shadow;
 pub mod shards;

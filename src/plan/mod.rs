@@ -7,5 +7,6 @@ pub mod evict;
 pub mod gc;
 pub mod repo;
 pub mod rescue;
+pub mod rest;
 pub mod shard;
 pub mod worktree;
