@@ -109,8 +109,8 @@ fn objects(root: &Path, number: usize) -> io::Result<()> {
 
 /// Mostly a block, now and then several.
 fn write(path: &Path, random: u64) -> io::Result<()> {
-    const TEXT: [u8; 20_000] = [b'x'; 20_000];
-    let most = if random % 8 == 0 { TEXT.len() as u64 } else { 4000 };
+    static TEXT: [u8; 20_000] = [b'x'; 20_000];
+    let most = if random.is_multiple_of(8) { TEXT.len() as u64 } else { 4000 };
     fs::write(path, &TEXT[..usize::try_from(random >> 16 & 0xffff).unwrap_or(0) % usize::try_from(most).unwrap_or(1)])
 }
 

@@ -64,10 +64,8 @@ fn main() {
     let (backing, mountpoint) = (top.path().join("backing"), top.path().join("server"));
     fs::create_dir(&mountpoint).expect("room for a folder");
     let (remote, delay) = (setting("DELETE_REMOTE_ENTRIES", 10_000), setting("DELETE_DELAY", 500));
-    let settings = [
-        ("attributes cached, at first cold, as on NFS", Duration::from_mins(1), remote),
-        ("nothing cached", Duration::ZERO, remote / 5),
-    ];
+    let settings =
+        [("attributes cached, at first cold, as on NFS", Duration::from_mins(1), remote), ("nothing cached", Duration::ZERO, remote / 5)];
     for (caches, cache, entries) in settings {
         let serve = |_: &str| {
             fresh(&backing, &|bin| tree::make(bin, entries));
@@ -79,7 +77,9 @@ fn main() {
         let title = format!("about {entries} entries on a server, {delay} µs a call, {caches}");
         contest(&title, setting("DELETE_REMOTE_ROUNDS", 3), serve, ways(&asked));
         println!();
-        asked.borrow().iter().for_each(|(name, calls)| println!("{name:14} {calls}"));
+        for (name, calls) in &*asked.borrow() {
+            println!("{name:14} {calls}");
+        }
     }
 }
 

@@ -63,6 +63,7 @@ hold() {
 cost() {
     local way
     volume
+    sed -i 's/^repos:$/repos: []/' "$TREEWARDEN_CONFIG"
     modprobe sch_netem || die "module sch_netem"
     on a tc qdisc add dev eth0 root netem delay 500us || die "no delay"
     for way in "du -s /vol" "$treewarden report"; do
