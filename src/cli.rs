@@ -338,7 +338,7 @@ fn progress() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-/// 32 threads that delete nested folders hold a descriptor a level each: the usual soft limit of 1024 is tight, the hard one is ours to use.
+/// Walks hold hundreds of folders open, and git2 a file for each pack: the usual soft limit of 1024 is tight, the hard one is ours to use.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -64,4 +64,5 @@ pub mod survey;
 pub mod tell;
 pub mod usage;
 pub mod volume;
+pub mod walk;
 pub mod worktrees;

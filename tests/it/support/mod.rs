@@ -260,6 +260,16 @@ impl World {
     }
 }
 
+impl fuse::Mounted {
+    /// Puts the server under a volume that was built on the local disk.
+    pub(crate) fn under(world: &World, manners: fuse::Manners) -> Self {
+        let backing = world.beside("backing");
+        fs::rename(&world.root, &backing).unwrap();
+        fs::create_dir(&world.root).unwrap();
+        Self::mount(&backing, &world.root, manners)
+    }
+}
+
 /// A program that runs; it is killed when nobody waits for its end.
 pub(crate) struct Running {
     child: Child,
