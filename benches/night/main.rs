@@ -42,13 +42,11 @@ fn main() {
 
     let remote = Shape { repos: setting("NIGHT_REMOTE_REPOS", 10), ..shape };
     let [backing, mountpoint] = ["backing", "server"].map(|name| top.path().join(name));
-    for folder in [&backing, &mountpoint] {
-        std::fs::create_dir(folder).expect("room for a folder");
-    }
+    std::fs::create_dir(&mountpoint).expect("room for a folder");
     let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
-    let server = Mounted::mount(&backing, &mountpoint, manners);
+    // Made where the server will be mounted, since git writes absolute paths.
     let volume = Volume::make(&mountpoint, remote);
-    drop(server);
+    std::fs::rename(&mountpoint, &backing).and_then(|()| std::fs::create_dir(&mountpoint)).expect("a folder is moved");
     let delay = setting("NIGHT_DELAY", 500);
     // Mounted anew each time, so that nothing is in the kernel's caches.
     let serve = || {
