@@ -152,7 +152,7 @@ impl Night<'_> {
     fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
         if let Some(clock) = lock.server_clock().filter(|_| row.failures.is_empty()) {
             let seen = Seen { facts: &decided.facts, row, clock, free_bytes: self.free_bytes };
-            rest::keep(self.state, repo, &seen, self.now, self.stop);
+            self.on_io(|| rest::keep(self.state, repo, &seen, self.now, self.stop));
         }
     }
 

@@ -40,14 +40,14 @@ pub(crate) fn contest<World>(
     mut prepare: impl FnMut(&str) -> World,
     mut ways: Vec<Way<'_, World>>,
 ) -> Vec<Row> {
-    let mut times = vec![vec![Duration::ZERO; rounds]; ways.len()];
+    let mut times = vec![Vec::new(); ways.len()];
     for round in 0..rounds {
         for turn in 0..ways.len() {
             let way = (round + turn) % ways.len();
             let mut world = prepare(ways[way].name);
             let began = Instant::now();
             (ways[way].run)(&mut world);
-            times[way][round] = began.elapsed();
+            times[way].push(began.elapsed());
         }
     }
     let ratios = |of: &[Duration]| median(of.iter().zip(&times[0]).map(|(one, first)| one.as_secs_f64() / first.as_secs_f64()).collect());
@@ -80,9 +80,4 @@ fn median(mut of: Vec<f64>) -> f64 {
         len if len % 2 == 1 => of[len / 2],
         len => f64::midpoint(of[len / 2 - 1], of[len / 2]),
     }
-}
-
-/// A number from the environment.
-pub(crate) fn set(name: &str, default: usize) -> usize {
-    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }

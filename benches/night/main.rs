@@ -1,60 +1,110 @@
-//! A whole night against the script that a user would write, and against `git maintenance run` in each repo.
+//! An idle night against the script that a user would write, and against `git maintenance run` in each repo: on the local disk, and on a file server that
+//! takes its time for each call.
 //!
-//! `cargo bench --bench night`. `REPOS` (100), `TREES` of each (5), `TRACKED` files (200) and `INSTALLED` files in `node_modules` of each tree (400) make the
-//! volume, in `TMPDIR` or in `AT`, where it stays with `KEEP`; `ROUNDS` (3). It must never run on a volume that it didn't make.
+//! `cargo bench --bench night`. `NIGHT_REPOS` (100), `NIGHT_TREES` of each (5), `NIGHT_TRACKED` files (200) and `NIGHT_INSTALLED` files in `node_modules` of each tree
+//! (400) make the volume, in `BENCH_FOLDER`; `NIGHT_ROUNDS` (3). On the server there are `NIGHT_REMOTE_REPOS` (10), and a call takes `NIGHT_DELAY` (500) µs.
+//! It must never run on a volume that it didn't make.
 
 #![expect(clippy::disallowed_methods, reason = "the ways are other programs")]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/it/support/fuse/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "the tests' server, of which this bench needs little")]
+mod fuse;
+#[path = "../common/other.rs"]
+mod other;
+#[allow(dead_code, reason = "another bench needs the rest")]
 mod volume;
 
-use common::{Way, contest, set};
+use common::{Way, contest};
+use fuse::{Manners, Mounted};
+use other::setting;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 use volume::{Shape, Volume, run};
 
 fn main() {
     let shape = Shape {
-        repos: set("REPOS", 100),
-        trees: set("TREES", 5),
-        tracked: set("TRACKED", 200),
-        installed: set("INSTALLED", 400),
+        repos: setting("NIGHT_REPOS", 100),
+        trees: setting("NIGHT_TREES", 5),
+        tracked: setting("NIGHT_TRACKED", 200),
+        installed: setting("NIGHT_INSTALLED", 400),
         idle: false,
     };
-    let mut top = match std::env::var_os("AT") {
-        Some(at) => tempfile::tempdir_in(at),
-        None => tempfile::tempdir(),
+    let top = other::folder();
+    let local = top.path().join("local");
+    std::fs::create_dir(&local).expect("room for a folder");
+    let rounds = setting("NIGHT_ROUNDS", 3);
+    let volume = Volume::make(&local, shape);
+    nights(&volume, &format!("An idle night on the local disk: {shape}"), rounds, || ());
+
+    let remote = Shape { repos: setting("NIGHT_REMOTE_REPOS", 10), ..shape };
+    let [backing, mountpoint] = ["backing", "server"].map(|name| top.path().join(name));
+    std::fs::create_dir(&mountpoint).expect("room for a folder");
+    let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
+    // Made where the server will be mounted, since git writes absolute paths.
+    let volume = Volume::make(&mountpoint, remote);
+    std::fs::rename(&mountpoint, &backing).and_then(|()| std::fs::create_dir(&mountpoint)).expect("a folder is moved");
+    let delay = setting("NIGHT_DELAY", 500);
+    // Mounted anew each time, so that nothing is in the kernel's caches.
+    let serve = || {
+        let server = Mounted::mount(&backing, &mountpoint, manners);
+        server.delay(Duration::from_micros(delay));
+        server
+    };
+    nights(&volume, &format!("The same on a server, {delay} µs a call: {remote}"), rounds, serve);
+    the_night_before(&volume, &serve);
+    let server = serve();
+    let before: u64 = server.calls().values().sum();
+    treewarden(&volume);
+    println!("\ntreewarden asked the server {} times", server.calls().values().sum::<u64>() - before);
+}
+
+/// A night, and in how many repos nothing was looked at.
+fn treewarden(volume: &Volume) -> usize {
+    let report = volume.config.with_extension("json");
+    run(Command::new(env!("CARGO_BIN_EXE_treewarden"))
+        .arg("run")
+        .args(["--format", "json", "--output"])
+        .arg(&report)
+        .arg("--config")
+        .arg(&volume.config));
+    std::fs::read_to_string(report).expect("a report").matches("unchanged_since").count()
+}
+
+/// What changed a moment ago is not trusted to stay as it is.
+fn the_night_before<Server>(volume: &Volume, serve: &impl Fn() -> Server) {
+    let _server = serve();
+    std::thread::sleep(Duration::from_secs(3));
+    treewarden(volume);
+}
+
+/// `serve` is called before each round's ways, and what it gives is dropped after them.
+fn nights<Server>(volume: &Volume, title: &str, rounds: usize, serve: impl Fn() -> Server) {
+    {
+        let _server = serve();
+        run(Command::new(env!("CARGO_BIN_EXE_treewarden")).arg("init").arg(&volume.root));
+        treewarden(volume);
     }
-    .expect("a folder for the volume");
-    top.disable_cleanup(std::env::var_os("KEEP").is_some());
-    let volume = Volume::make(top.path(), shape);
-    let treewarden = env!("CARGO_BIN_EXE_treewarden");
-    run(Command::new(treewarden).arg("init").arg(&volume.root));
-    let night = || run(Command::new(treewarden).args(["run", "--output", "/dev/null", "--config"]).arg(&volume.config));
     let script = |gc: &[&str]| {
-        run(Command::new("sh").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/night/script.sh")).arg(&volume.root).args(gc))
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/night/script.sh");
+        run(Command::new("sh").arg(script).arg(&volume.root).args(gc));
     };
-    let maintenance = |volume: &Volume| volume.repos().for_each(|repo| volume::git(&repo, &["maintenance", "run", "--quiet"]));
-    // What the first nights find to do is done, and what was written lately is not trusted to stay as it is.
-    let settle = |_: &str| {
-        for _ in 0..3 {
-            night();
+    let maintenance = || volume.repos().for_each(|repo| volume::git(&repo, &["maintenance", "run", "--quiet"]));
+    let prepare = |way: &str| {
+        // The others change what ours has seen.
+        if way == "treewarden" {
+            the_night_before(volume, &serve);
         }
+        serve()
     };
-    settle("");
-    std::thread::sleep(std::time::Duration::from_secs(3));
-    let Shape { repos, trees, tracked, installed, .. } = shape;
     let ways = vec![
-        Way::new("treewarden", |()| night()),
-        Way::new("script, git gc", |()| script(&["gc", "--quiet"])),
-        Way::new("script, git gc --auto", |()| script(&["gc", "--auto", "--quiet"])),
-        Way::new("git maintenance run", |()| maintenance(&volume)),
+        Way::new("treewarden", |_: &mut Server| assert_eq!(treewarden(volume), volume.repos().count(), "all of them rest")),
+        Way::new("script, git gc", |_| script(&["gc", "--quiet"])),
+        Way::new("script, git gc --auto", |_| script(&["gc", "--auto", "--quiet"])),
+        Way::new("git maintenance run", |_| maintenance()),
     ];
-    contest(
-        &format!("An idle night: {repos} repos, {trees} worktrees each, {tracked} tracked and {installed} installed files in each"),
-        set("ROUNDS", 3),
-        settle,
-        ways,
-    );
+    contest(title, rounds, prepare, ways);
 }

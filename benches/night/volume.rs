@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the volume is built with the real git, as agents would")]
 
+use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,6 +25,13 @@ pub(crate) struct Shape {
     pub(crate) idle: bool,
 }
 
+impl Display for Shape {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { repos, trees, tracked, installed, .. } = self;
+        write!(f, "{repos} repos with {trees} worktrees, each of {tracked} tracked and {installed} installed files")
+    }
+}
+
 /// The volume with its config.
 pub(crate) struct Volume {
     /// The volume's root.
@@ -41,7 +49,7 @@ impl Volume {
         fs::create_dir_all(root.join("caches/npm")).expect("the volume is made");
         let volume = Self { config: folder.join("treewarden.yaml"), root, shape };
         let names: Vec<String> = (0..shape.repos).map(|number| format!("repo{number:04}")).collect();
-        let repos: String = names.iter().map(|name| format!("  - {{name: bench/{name}, path: {name}}}\n")).collect();
+        let repos = names.iter().map(|name| format!("  - {{name: bench/{name}, path: {name}}}\n")).collect::<Vec<_>>().concat();
         let text = format!(
             "volume: {{root: {}}}\neviction: {{high: {{bytes: 99%, inodes: 99%}}, low: {{bytes: 98%, inodes: 98%}}}}\nrepos:\n{repos}caches: [{{kind: npm, path: caches/npm}}]\n",
             volume.root.display()

@@ -1,40 +1,68 @@
-//! What becomes of each worktree, against `git status` in each of them, one after another.
+//! What becomes of each worktree, against `git status` in each of them, one after another: on the local disk, and on a file server that takes its time for each call.
 //!
-//! `cargo bench --bench verdicts`. `REPOS` (10), `TREES` of each (50), `TRACKED` files (200) and `INSTALLED` files in `node_modules` of each tree (2,000), all of them idle
-//! for three days, so that each has to be looked at; `ROUNDS` (3). It must never count a night in which a repo rested.
+//! `cargo bench --bench verdicts`. `VERDICTS_REPOS` (10), `VERDICTS_TREES` of each (50), `VERDICTS_TRACKED` files (200) and `VERDICTS_INSTALLED` files in `node_modules` of each
+//! tree (2,000), all of them idle for three days, so that each has to be looked at; `VERDICTS_ROUNDS` (3). On the server there are `VERDICTS_REMOTE_REPOS` (2) with as many
+//! trees, and a call takes `VERDICTS_DELAY` (500) µs. It must never count a night in which a repo rested.
 
 #![expect(clippy::disallowed_methods, reason = "the ways are other programs")]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../../tests/it/support/fuse/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "the tests' server, of which this bench needs little")]
+mod fuse;
+#[path = "../common/other.rs"]
+mod other;
 #[path = "../night/volume.rs"]
+#[allow(dead_code, reason = "this bench needs a part of it")]
 mod volume;
 
-use common::{Way, contest, set};
+use common::{Way, contest};
+use fuse::{Manners, Mounted};
+use other::setting;
 use std::process::Command;
+use std::time::Duration;
 use volume::{Shape, Volume, git, run};
 
 fn main() {
     let shape = Shape {
-        repos: set("REPOS", 10),
-        trees: set("TREES", 50),
-        tracked: set("TRACKED", 200),
-        installed: set("INSTALLED", 2000),
+        repos: setting("VERDICTS_REPOS", 10),
+        trees: setting("VERDICTS_TREES", 50),
+        tracked: setting("VERDICTS_TRACKED", 200),
+        installed: setting("VERDICTS_INSTALLED", 2000),
         idle: true,
     };
-    let mut top = tempfile::tempdir().expect("a folder for the volume");
-    top.disable_cleanup(std::env::var_os("KEEP").is_some());
-    let volume = Volume::make(top.path(), shape);
+    let top = other::folder();
+    let [local, backing, mountpoint] = ["local", "backing", "server"].map(|name| top.path().join(name));
+    for folder in [&local, &mountpoint] {
+        std::fs::create_dir(folder).expect("room for a folder");
+    }
+    let volume = Volume::make(&local, shape);
+    verdicts(&volume, &format!("Verdicts on the local disk: {shape}"), || ());
+
+    let remote = Shape { repos: setting("VERDICTS_REMOTE_REPOS", 2), ..shape };
+    let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
+    // Made where the server will be mounted, since git writes absolute paths.
+    let volume = Volume::make(&mountpoint, remote);
+    std::fs::rename(&mountpoint, &backing).and_then(|()| std::fs::create_dir(&mountpoint)).expect("a folder is moved");
+    let delay = setting("VERDICTS_DELAY", 500);
+    let serve = || {
+        let server = Mounted::mount(&backing, &mountpoint, manners);
+        server.delay(Duration::from_micros(delay));
+        server
+    };
+    verdicts(&volume, &format!("The same on a server, {delay} µs a call: {remote}"), serve);
+}
+
+fn verdicts<Server>(volume: &Volume, title: &str, serve: impl Fn() -> Server) {
     let treewarden = env!("CARGO_BIN_EXE_treewarden");
-    run(Command::new(treewarden).arg("init").arg(&volume.root));
+    {
+        let _server = serve();
+        run(Command::new(treewarden).arg("init").arg(&volume.root));
+    }
     // A dry run keeps nothing in mind, so each of them looks.
     let verdicts = || run(Command::new(treewarden).args(["run", "--dry-run", "--output", "/dev/null", "--config"]).arg(&volume.config));
     let status = || volume.trees().for_each(|tree| git(&tree, &["status", "--porcelain"]));
-    let Shape { repos, trees, tracked, installed, .. } = shape;
-    contest(
-        &format!("Verdicts: {repos} repos, {trees} idle worktrees each, {tracked} tracked and {installed} installed files in each"),
-        set("ROUNDS", 3),
-        |_| (),
-        vec![Way::new("treewarden run --dry-run", |()| verdicts()), Way::new("git status in each", |()| status())],
-    );
+    let ways = vec![Way::new("treewarden run --dry-run", |_: &mut Server| verdicts()), Way::new("git status in each", |_| status())];
+    contest(title, setting("VERDICTS_ROUNDS", 3), |_| serve(), ways);
 }

@@ -9,13 +9,15 @@ use crate::config::policy;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Folders of a git dir that are listed to their depth. Of the others it counts when they were written to.
 const LISTED: [&str; 4] = ["refs", "logs", "worktrees", "info"];
@@ -35,78 +37,104 @@ pub struct Fingerprint {
     pub newest: DateTime<Utc>,
 }
 
-/// Takes it, for a repo whose trees stand at `places`.
+/// Takes it, for a repo whose trees stand at `places`. It waits for the network in as many threads as the current rayon pool has.
 ///
 /// # Errors
 /// Something can't be listed, isn't there, or is too much; or the run is to stop.
 pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<Fingerprint> {
     let git_dir = policy.place.join(".git").map_err(io::Error::other)?;
-    let mut look = Look { stop, seen: Vec::new(), count: 0, newest: (i64::MIN, 0) };
+    let look = Look { stop, count: AtomicUsize::new(0) };
+    let (folders, trees) = rayon::join(
+        || look.folder(beneath::dir(&git_dir)?, Path::new("")),
+        || places.par_iter().map(|place| tree_at(policy.place.root(), place)).collect::<io::Result<Vec<_>>>(),
+    );
     let words = format!("{} {policy:?} {:?}", env!("CARGO_PKG_VERSION"), repo::strays(policy, &git_dir, places));
-    look.seen.extend_from_slice(words.as_bytes());
-    look.folder(beneath::dir(&git_dir)?, Path::new(""), 0, &|path| {
-        let mut parts = path.iter();
-        match parts.next().and_then(OsStr::to_str) {
-            Some("objects") => parts.next().is_none_or(|part| LISTED_OBJECTS.iter().any(|listed| part == *listed)),
-            Some(first) => LISTED.contains(&first),
-            None => false,
-        }
-    })?;
-    for place in places {
-        let tree = beneath::dir(&Inside::new(policy.place.root(), place).map_err(io::Error::other)?)?;
-        look.add(place, &rustix::fs::fstat(&tree)?);
-        look.add(Path::new(".git"), &rustix::fs::statat(&tree, ".git", AtFlags::SYMLINK_NOFOLLOW)?);
+    let mut seen = Seen { text: words.into_bytes(), newest: (i64::MIN, 0) };
+    seen.take_in(folders?);
+    for tree in trees? {
+        seen.take_in(tree);
     }
-    let id = git2::Oid::hash_object(git2::ObjectType::Blob, &look.seen).map_err(io::Error::other)?;
-    let newest = DateTime::from_timestamp(look.newest.0, look.newest.1).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let id = git2::Oid::hash_object(git2::ObjectType::Blob, &seen.text).map_err(io::Error::other)?;
+    let newest = DateTime::from_timestamp(seen.newest.0, seen.newest.1).unwrap_or(DateTime::<Utc>::MAX_UTC);
     Ok(Fingerprint { id: id.to_string(), newest })
+}
+
+/// A tree's folder and its `.git` file: that they are there, and the same.
+fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
+    let tree = beneath::dir(&Inside::new(root, place).map_err(io::Error::other)?)?;
+    let mut seen = Seen::default();
+    seen.add(place, &rustix::fs::fstat(&tree)?);
+    seen.add(Path::new(".git"), &rustix::fs::statat(&tree, ".git", AtFlags::SYMLINK_NOFOLLOW)?);
+    Ok(seen)
+}
+
+/// Whether a folder of a git dir is listed.
+fn is_listed(path: &Path) -> bool {
+    let mut parts = path.iter();
+    match parts.next().and_then(OsStr::to_str) {
+        Some("objects") => parts.next().is_none_or(|part| LISTED_OBJECTS.iter().any(|listed| part == *listed)),
+        Some(first) => LISTED.contains(&first),
+        None => false,
+    }
 }
 
 struct Look<'a> {
     stop: &'a Stop,
-    seen: Vec<u8>,
-    count: usize,
-    newest: (i64, u32),
+    count: AtomicUsize,
 }
 
 impl Look<'_> {
-    fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize, listed: &dyn Fn(&Path) -> bool) -> io::Result<()> {
+    fn folder(&self, folder: OwnedFd, path: &Path) -> io::Result<Seen> {
         go_on(Some(self.stop))?;
-        self.add(path, &rustix::fs::fstat(&folder)?);
+        let mut seen = Seen::default();
+        seen.add(path, &rustix::fs::fstat(&folder)?);
         let mut entries = Dir::new(folder)?;
         let names = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
         let mut names = names.collect::<Result<Vec<_>, _>>()?;
         names.retain(|name| !beneath::is_dots(name));
         names.sort_unstable();
+        if self.count.fetch_add(names.len(), Ordering::Relaxed) > MOST || path.iter().count() > DEEPEST {
+            return Err(io::Error::other("it has too many refs and registrations"));
+        }
         let folder = entries.fd()?;
+        let mut below = Vec::new();
         for name in names {
-            let path = path.join(OsStr::from_bytes(name.to_bytes()));
+            let name = OsStr::from_bytes(name.to_bytes());
+            let path = path.join(name);
             // What is gone by now was seen to change: the folder's own times tell.
-            let Some(stat) = found(rustix::fs::statat(folder, &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))? else {
-                continue;
-            };
-            if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || !listed(&path) {
-                self.add(&path, &stat);
-            } else if depth >= DEEPEST {
-                return Err(io::Error::other("it is nested too deep"));
+            let Some(stat) = found(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))? else { continue };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && is_listed(&path) {
+                below.push((name.to_owned(), path));
             } else {
-                let below = beneath::below(folder, Path::new(OsStr::from_bytes(name.to_bytes())), OFlags::RDONLY | OFlags::DIRECTORY)?;
-                self.folder(below, &path, depth + 1, listed)?;
-            }
-            self.count += 1;
-            if self.count > MOST {
-                return Err(io::Error::other("it has too many refs and registrations"));
+                seen.add(&path, &stat);
             }
         }
-        Ok(())
+        let open = |name: &OsStr| beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY);
+        let below = below.into_par_iter().map(|(name, path)| self.folder(open(&name)?, &path)).collect::<io::Result<Vec<_>>>()?;
+        for below in below {
+            seen.take_in(below);
+        }
+        Ok(seen)
     }
+}
 
+/// What was seen, in an order that doesn't depend on the file server's.
+#[derive(Default)]
+struct Seen {
+    text: Vec<u8>,
+    newest: (i64, u32),
+}
+
+impl Seen {
     fn add(&mut self, path: &Path, stat: &Stat) {
         let stamp = tree::stamp(stat);
         self.newest = self.newest.max(stamp.ctime).max(stamp.mtime);
-        self.seen.extend_from_slice(path.as_os_str().as_bytes());
-        let mut words = String::new();
-        let _ = writeln!(words, "\0{stamp:?}");
-        self.seen.extend_from_slice(words.as_bytes());
+        self.text.extend_from_slice(path.as_os_str().as_bytes());
+        self.text.extend_from_slice(format!("\0{stamp:?}\n").as_bytes());
+    }
+
+    fn take_in(&mut self, other: Self) {
+        self.text.extend_from_slice(&other.text);
+        self.newest = self.newest.max(other.newest);
     }
 }
