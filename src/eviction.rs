@@ -23,7 +23,8 @@ use crate::report::{self, rows};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey;
-use crate::survey::caches::{self, sizing, used};
+use crate::survey::caches::used::{Eye, keeps_access_times};
+use crate::survey::caches::{self, sizing};
 use crate::survey::lockfiles::{self, Known, Live};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
@@ -91,8 +92,15 @@ pub fn evict(
     let wanted = evict::wanted(usage, &policy.eviction);
     let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
     let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
-    let access_times = ledger.access_times.unwrap_or_else(|| used::keeps_access_times(&policy.volume.root));
-    let mut caches = caches::survey(&looked_at, idle, access_times, night.stop);
+    let access_times = ledger.access_times.unwrap_or_else(|| keeps_access_times(&policy.volume.root));
+    let eye = match Eye::open(&policy.volume.root, access_times) {
+        Ok(eye) => eye,
+        Err(error) => {
+            failures.push(format!("failed to open `{}`: {error}; see that it is mounted", policy.volume.root.display()));
+            return report::Eviction::default();
+        }
+    };
+    let mut caches = caches::survey(&looked_at, idle, &eye, night.stop);
     sizing::weigh_whole(&mut caches, night.stop);
     let Some(wanted) = evict::with_budgets(wanted, &caches) else {
         return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
@@ -109,7 +117,7 @@ pub fn evict(
     }
     let plan = queue.finish();
     let (outcomes, freed) = match lock {
-        Some(lock) => apply(night, lock, &plan, access_times, failures),
+        Some(lock) => apply(night, lock, &plan, &eye, failures),
         None => (vec![UnitOutcome::Planned; plan.units.len()], plan.foreseen),
     };
     rows::eviction(plan, outcomes, freed)
@@ -119,12 +127,11 @@ fn apply(
     night: &Night<'_>,
     lock: &LockedVolume,
     plan: &Eviction,
-    access_times: bool,
+    eye: &Eye,
     failures: &mut Vec<String>,
 ) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor =
-        Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, access_times, one_at_a_time: Mutex::default() };
+    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, eye, one_at_a_time: Mutex::default() };
     match evictor.evict(&plan.units) {
         Ok((outcomes, Emptied { freed, left })) => {
             failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));

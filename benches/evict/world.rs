@@ -3,6 +3,9 @@
 //! What stands in a file is made up, but for the bytes that the survey reads: npm's index, and the ends of pip's bodies. It must never stand anywhere but
 //! on a file system mounted for it alone: the marks are shares of the whole, and the neighbours would count.
 
+#![allow(clippy::disallowed_methods, reason = "mounts are made and undone by the system's own commands")]
+#![allow(clippy::cast_precision_loss, reason = "four digits of a percentage")]
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastrand::Rng;
@@ -53,6 +56,9 @@ impl Shape {
     }
 }
 
+/// Makes one unit below the caches; its number gives it its name.
+type Make = fn(&Path, &mut Rng, usize);
+
 /// Files of an unpacked wheel, crate and module.
 const WHEEL: usize = 36;
 const CRATE: usize = 28;
@@ -80,7 +86,7 @@ impl Volume {
     }
 
     fn fill(&self, shape: Shape) {
-        let kinds: [(usize, fn(&Path, &mut Rng, usize)); 6] =
+        let kinds: [(usize, Make); 6] =
             [(shape.npm, npm), (shape.pip, pip), (shape.uv, uv), (shape.cargo, cargo), (shape.go, go), (shape.go_build, go_build)];
         let caches = self.root.join("caches");
         for (kind, (count, make)) in kinds.into_iter().enumerate() {
@@ -161,7 +167,7 @@ fn tree(folder: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime)
 fn npm(caches: &Path, rng: &mut Rng, number: usize) {
     let (at, cache) = (used(rng), caches.join("npm/_cacache"));
     let digest: Vec<u8> = (0..64).map(|_| rng.u8(..)).collect();
-    let hexed: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hexed = digest.iter().fold(String::new(), |hexed, byte| hexed + &format!("{byte:02x}"));
     put(&cache.join(format!("content-v2/sha512/{}/{}/{}", &hexed[..2], &hexed[2..4], &hexed[4..])), &some(rng), at);
     let key = format!("make-fetch-happen:request-cache:https://registry.npmjs.org/package-{number}/-/package-{number}-1.0.0.tgz");
     let line = format!(

@@ -3,14 +3,14 @@
 //! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a whole: what can't be read is a
 //! line in `problems`, and what isn't a unit stays.
 
-use super::used;
+use super::used::{Eye, Use};
 use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use crate::stop::Stop;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -27,7 +27,8 @@ pub(super) struct Look<'a> {
     pub(super) policy: &'a policy::Cache,
     /// Where it stands.
     pub(super) place: &'a Inside,
-    access_times: bool,
+    /// Who looks.
+    pub(super) eye: &'a Eye,
     stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
@@ -51,8 +52,8 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, access_times: bool, stop: &'a Stop) -> Self {
-        Self { policy, place, access_times, stop, problems: Mutex::default() }
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, eye: &'a Eye, stop: &'a Stop) -> Self {
+        Self { policy, place, eye, stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
@@ -60,8 +61,7 @@ impl<'a> Look<'a> {
         if self.stop.reached().is_some() {
             return Vec::new();
         }
-        let listed = beneath::open(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(beneath::list);
-        match listed {
+        match self.eye.list(directory) {
             Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
@@ -86,7 +86,12 @@ impl<'a> Look<'a> {
         if self.stop.reached().is_some() {
             return None;
         }
-        match used::last_use(self.policy.kind, &paths, self.access_times) {
+        self.used_unit(packages, name, self.eye.last_use(self.policy.kind, &paths), paths)
+    }
+
+    /// The same for one of which it is known when it was `used`.
+    pub(super) fn used_unit(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<Inside>) -> Option<Unit> {
+        match used {
             Ok(used) => Some(Unit {
                 cache: self.policy.name.clone(),
                 kind: self.policy.kind,
