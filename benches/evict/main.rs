@@ -4,9 +4,12 @@
 //! `EVICT_ON` (`ext4` in a file, or `tmpfs`), `EVICT_ROUNDS` (3) rounds. A last night on a million units of one or two files (`EVICT_SMALL`, 0 for none)
 //! tells the memory it took. `EVICT_UNDER` is a command that treewarden runs under, such as `perf record`. It must never pass for a test: what it fails on are wrong results, not slow ones.
 
+#![allow(clippy::disallowed_methods, reason = "what is timed are whole programs")]
+
 #[path = "../common/mod.rs"]
 mod common;
 mod world;
+
 
 use common::{Way, contest};
 use std::path::{Path, PathBuf};
@@ -28,7 +31,7 @@ fn main() {
         let shape = Shape::mixed(number("EVICT_UNITS", 50_000) / 1000);
         let prepare = |_: &str| Volume::make(&within, &on, shape);
         let ways = vec![
-            Way::new("treewarden run --only evict", |volume: &mut Volume| judged(volume, |volume, wanted| treewarden(volume, wanted))),
+            Way::new("treewarden run --only evict", |volume: &mut Volume| judged(volume, treewarden)),
             Way::new("find | sort | awk | rm", |volume: &mut Volume| judged(volume, script)),
         ];
         contest(&format!("A fifth of {} units with {} files goes, on {on}", shape.units(), shape.files()), rounds, prepare, ways);

@@ -106,9 +106,10 @@ impl Volume {
         let share = |bytes: u64| 100.0 * bytes as f64 / all as f64;
         let (high, low) = (share(used) - 0.01, share(used - to_free));
         let caches = ["npm", "pip", "uv", "cargo", "go-mod", "go-build"].map(|kind| format!("  - {{kind: {kind}, path: caches/{kind}}}\n"));
+        let threads = std::env::var("EVICT_THREADS").unwrap_or_else(|_| "32".to_owned());
         let config = self.folder.path().join("config.yaml");
         let text = format!(
-            "volume:\n  root: {}\neviction:\n  high: {{bytes: {high:.4}%, inodes: 100%}}\n  low: {{bytes: {low:.4}%, inodes: 99%}}\nrepos: []\ncaches:\n{}",
+            "volume:\n  root: {}\nrun: {{io_threads: {threads}}}\neviction:\n  high: {{bytes: {high:.4}%, inodes: 100%}}\n  low: {{bytes: {low:.4}%, inodes: 99%}}\nrepos: []\ncaches:\n{}",
             self.root.display(),
             caches.concat()
         );
@@ -181,7 +182,7 @@ fn npm(caches: &Path, rng: &mut Rng, number: usize) {
 
 fn pip(caches: &Path, rng: &mut Rng, _: usize) {
     let (at, hash) = (used(rng), hex(rng, 56));
-    let shard: String = hash[..5].chars().map(|digit| format!("{digit}/")).collect();
+    let shard = hash[..5].chars().fold(String::new(), |shard, digit| shard + &format!("{digit}/"));
     let path = caches.join(format!("pip/http-v2/{shard}{hash}"));
     put(&path, &some(rng)[..50], at);
     put(&path.with_extension("body"), &some(rng), at);
