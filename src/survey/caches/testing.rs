@@ -66,7 +66,7 @@ impl Field {
 
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
-        super::survey(std::slice::from_ref(policy), &[], &self.eye(true), &Stop::never()).remove(0)
+        super::survey(std::slice::from_ref(policy), &[], &self.eye(true), &Some, &Stop::never()).remove(0)
     }
 
     pub(in crate::survey) fn eye(&self, access_times: bool) -> Eye {

@@ -54,11 +54,12 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let pages = of("simple").flat_map(|bucket| descend(look, bucket, pages)).collect::<Vec<_>>();
     units
         .par_extend(pages.into_par_iter().filter_map(|page| look.unit_of(page.package.into_iter().collect(), page.name, vec![page.place])));
-    let held = look.place.join(".lock").ok();
-    for unit in &mut units {
-        unit.locks.extend(held.clone());
-    }
     units
+}
+
+/// Held while a unit of the cache at `place` goes.
+pub(super) fn locks(place: &Inside) -> Vec<Inside> {
+    place.join(".lock").into_iter().collect()
 }
 
 /// `wheels-v7` is a bucket of wheels, whatever its version.
