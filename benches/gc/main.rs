@@ -50,7 +50,7 @@ fn main() {
     for (place, (name, tend)) in places.iter_mut().zip(WAYS) {
         let mut sum = Cost::default();
         for _ in 0..nights {
-            place.repo.grow(20, 460);
+            place.repo.grow(20, 190);
             let before = Cost::of_children();
             let began = Instant::now();
             tend(place);
@@ -63,7 +63,7 @@ fn main() {
         run(git(&place.repo.git_dir).args(["fsck", "--no-progress", "--connectivity-only"]));
     }
     let rounds = number("GC_ROUNDS", 7);
-    for reads in [&["log"][..], &["log", "--", "dir3/file3.rs"], &["rev-list", "--objects", "--all"]] {
+    for reads in [&["log"][..], &["log", "--", "dir3/sub0/file3.rs"], &["rev-list", "--objects", "--all"]] {
         let read = |place: &Place| run(git(&place.repo.git_dir).args(reads));
         let ways = places.iter().zip(WAYS).map(|(place, (name, _))| Way::new(name, move |(): &mut ()| read(place))).collect();
         contest(&format!("git {} afterwards", reads.join(" ")), rounds, |_| (), ways);

@@ -8,9 +8,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Files in the tree, and bytes of each.
-const FILES: usize = 400;
-const SIZE: usize = 8000;
+/// Files in the tree, in 20 folders of 10 folders, and bytes of each.
+const FILES: usize = 2000;
+const SIZE: usize = 4000;
+/// Files that a commit changes.
+const CHANGED: usize = 3;
 /// Seconds.
 const DAY: i64 = 86_400;
 
@@ -31,6 +33,7 @@ impl Repo {
         let contents = (0..FILES).map(|_| (0..SIZE / 50).fold(String::new(), |text, _| text + &line(&mut rng))).collect();
         let mut repo = Self { git_dir: checkout.join(".git"), rng, contents, commits: 0 };
         repo.import(commits, 1);
+        run(git(&repo.git_dir).args(["repack", "-q", "-a", "-d", "-f"]));
         run(git(&repo.git_dir).args(["gc", "-q"]));
         repo
     }
@@ -49,25 +52,26 @@ impl Repo {
         self.import(loose_commits, 1_000_000);
     }
 
-    /// Commits one line of one file each: a commit, two trees and a blob.
+    /// Commits that change a line of some files each: a commit, some trees, and the files.
     fn import(&mut self, commits: usize, unpack_limit: usize) {
         let mut text = String::new();
         for number in 0..commits {
             self.commits += 1;
-            let file = self.rng.usize(0..FILES);
-            let at = self.rng.usize(0..SIZE / 50) * 50;
-            let line = line(&mut self.rng);
-            self.contents[file].replace_range(at..at + 50, &line);
+            let changed = (0..CHANGED).map(|_| self.rng.usize(0..FILES));
+            let changed: Vec<usize> = if self.commits == 1 { (0..FILES).collect() } else { changed.collect() };
             let when = 1_600_000_000 + i64::try_from(self.commits).unwrap() * DAY / 50;
             let message = format!("Commit {}", self.commits);
             write!(text, "commit refs/heads/main\ncommitter A <a@b> {when} +0000\ndata {}\n{message}\n", message.len()).unwrap();
             if number == 0 && self.commits > 1 {
                 text += "from refs/heads/main^0\n";
             }
-            let all = if self.commits == 1 { 0..FILES } else { file..file + 1 };
-            for file in all {
+            for file in changed {
+                let at = self.rng.usize(0..SIZE / 50) * 50;
+                let line = line(&mut self.rng);
+                self.contents[file].replace_range(at..at + 50, &line);
                 let content = &self.contents[file];
-                write!(text, "M 100644 inline dir{}/file{file}.rs\ndata {}\n{content}\n", file % 20, content.len()).unwrap();
+                let (dir, below) = (file % 20, file / 20 % 10);
+                write!(text, "M 100644 inline dir{dir}/sub{below}/file{file}.rs\ndata {}\n{content}\n", content.len()).unwrap();
             }
         }
         let mut command = git(&self.git_dir);
