@@ -5,10 +5,11 @@
 
 use super::reflogs::Logs;
 use crate::facts::repo::Store;
-use crate::git::GitError;
+use crate::git::{Git, GitError};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
+use crate::plan::share::Share;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey::{self, reach};
@@ -59,12 +60,12 @@ pub enum GcError {
     },
 }
 
-/// Does the plan's steps, with `threads` for each pack.
+/// Does the plan's steps, with its `share` of the machine.
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
-pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop, now: DateTime<Utc>) -> Result<(), GcError> {
-    let git = shadow.git(stop, LIMIT).with(format!("pack.threads={threads}"));
+pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, share: Share, stop: &Stop, now: DateTime<Utc>) -> Result<(), GcError> {
+    let git = share.settings().into_iter().fold(shadow.git(stop, LIMIT), Git::with);
     // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
     let mut indexed = Ok(());
     for pack in &plan.index {

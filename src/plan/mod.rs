@@ -8,4 +8,5 @@ pub mod gc;
 pub mod repo;
 pub mod rescue;
 pub mod shard;
+pub mod share;
 pub mod worktree;

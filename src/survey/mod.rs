@@ -11,6 +11,7 @@ pub mod checkout;
 pub mod known;
 pub mod landed;
 pub mod lockfiles;
+pub mod memory;
 pub mod mount;
 pub mod probe;
 pub mod reach;
