@@ -39,7 +39,7 @@ pub struct Sifted {
 impl<'a> Sieve<'a> {
     /// A sieve that holds about `most` units, of those that come after the turn `after`.
     pub fn new(names: &'a Names, in_use: InUse, now: DateTime<Utc>, most: usize, after: Option<Turn>) -> Self {
-        Self { names, in_use, now, most, after, sifted: Mutex::default() }
+        Self { names, in_use, now, most: most.max(1), after, sifted: Mutex::default() }
     }
 
     /// Takes a unit, as a survey's gate. Those of a cache with a reserve or a budget are given back: what may go there depends on the whole.
