@@ -7,6 +7,7 @@
 use crate::inside::Inside;
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
+use std::collections::HashSet;
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
@@ -124,6 +125,14 @@ pub fn list(directory: OwnedFd) -> Result<Vec<(OsString, FileType)>, Errno> {
         }
     }
     Ok(entries)
+}
+
+/// The names that a folder inside the volume lists: one round trip tells what is there, where asking for each name would cost one a name.
+///
+/// # Errors
+/// As [`dir`], or whatever the kernel says of the listing.
+pub fn names(place: &Inside) -> io::Result<HashSet<OsString>> {
+    Ok(list(dir(place)?)?.into_iter().map(|(name, _)| name).collect())
 }
 
 /// Whether a listed name is `.` or `..`, which every listing holds.

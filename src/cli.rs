@@ -5,7 +5,7 @@
 
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
-use crate::report::{RunOutcome, RunReport, history, html, json, look::Look, nights, text};
+use crate::report::{RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text};
 use crate::run::{self, Options};
 use crate::stop::Stop;
 use crate::{check, demo, durable, journal, tell, volume};
@@ -317,7 +317,8 @@ fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     if history.skipped > 0 && matches!(format, Format::Json) {
         tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
     }
-    print(&write_as(format, &runs, || history::render(&runs, history.skipped, Look::of_stdout())))?;
+    let told = History::of(&runs, history.skipped);
+    print(&write_as(format, &told, || history::render(&runs, history.skipped, Look::of_stdout())))?;
     Ok(0)
 }
 
@@ -337,7 +338,7 @@ fn progress() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-/// 32 threads that delete nested folders hold a descriptor a level each: the usual soft limit of 1024 is tight, the hard one is ours to use.
+/// Walks hold hundreds of folders open, and git2 a file for each pack: the usual soft limit of 1024 is tight, the hard one is ours to use.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -74,12 +74,20 @@ pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, 
 pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: &mut [Tended]) -> (Ledger, Vec<String>) {
     let mut lines = Vec::new();
     for tended in tended {
+        if tended.rests {
+            ledger.again(&tended.row.name, night.now);
+        }
         let Some(locks) = tended.locks.take() else { continue };
         lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", tended.row.name)));
         lines.extend(ledger.note(&tended.row.name, locks, night.now));
     }
     let enrolled: BTreeSet<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
     (ledger.tidied(&enrolled, night.now), lines)
+}
+
+/// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache with a budget.
+pub fn may_begin(policy: &Policy, usage: &Usage) -> bool {
+    evict::wanted(usage, &policy.eviction).is_some() || policy.caches.iter().any(|cache| cache.budget.is_some())
 }
 
 /// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.

@@ -139,14 +139,21 @@ impl Ledger {
                 fits
             });
         }
+        self.repos.insert(repo.to_owned(), Seen { at: now, tip: locks.tip, trees, worked: locks.worked.max(old.worked) });
+        self.again(repo, now);
+        too_much
+    }
+
+    /// What a repo's lock files named last is named now, too: nothing has changed there.
+    pub fn again(&mut self, repo: &str, now: DateTime<Utc>) {
+        let contents = self.repos.get(repo).into_iter().flat_map(|seen| seen.trees.values()).flat_map(BTreeMap::values);
+        let named: BTreeSet<u32> = contents.filter_map(|content| self.contents.get(content)).flatten().copied().collect();
         for place in named {
             let entry = &mut self.packages[place as usize];
             if entry.1 < now.timestamp() {
                 (entry.1, entry.2) = (now.timestamp(), repo.to_owned());
             }
         }
-        self.repos.insert(repo.to_owned(), Seen { at: now, tip: locks.tip, trees, worked: locks.worked.max(old.worked) });
-        too_much
     }
 
     /// Forgets repos that nobody enrols any more, contents that no tree holds, and packages that nobody named for long.

@@ -5,7 +5,7 @@
 //! failure reach another.
 
 use crate::apply::gc::{gc, judge};
-use crate::apply::repo::{Hands, Reaped, StepError};
+use crate::apply::repo::{Hands, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
 use crate::eviction;
@@ -19,7 +19,8 @@ use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::share::Share;
 use crate::plan::worktree::{Verdict, shortest};
-use crate::report::{self, Class, RepoOutcome, TreeOutcome, VerdictName, rows};
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::rest::{self, Look, Seen};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
@@ -30,12 +31,17 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+mod row;
+use row::{blank, not_uncounted, only_then, tell};
+
 /// What all repos' nights share.
 pub struct Night<'a> {
     /// The night's time.
     pub now: DateTime<Utc>,
     /// When to stop.
     pub stop: &'a Stop,
+    /// The volume's state folder.
+    pub state: &'a Inside,
     /// Where repos are locked.
     pub locks: PathBuf,
     /// Where trees go; none in a dry run, and then nothing is changed.
@@ -64,6 +70,8 @@ pub struct Tended {
     pub locks: Option<Locks>,
     /// What went with trees, registrations and leftovers; in a dry run, what would go.
     pub freed: Size,
+    /// It rests: nothing was looked at.
+    pub rests: bool,
     /// The repack was left out for want of space.
     pub short_of_space: bool,
     /// What could not be deleted at once and waits in the trash.
@@ -126,11 +134,27 @@ impl Night<'_> {
                 (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
             }
             match (&decided.lock, &self.trash) {
-                (Some(lock), Some(trash)) => self.apply(&mut tended, &decided, lock, trash),
+                (Some(lock), Some(trash)) => {
+                    self.apply(&mut tended, &decided, lock, trash);
+                    self.keep(repo, &decided, &tended.row, lock);
+                }
                 _ => self.foresee(&mut tended, plan),
             }
             Ok(tended)
         })
+    }
+
+    /// A repo that rests, by what an earlier night saw of it.
+    pub fn rest(&self, repo: &policy::Repo, look: Look) -> Tended {
+        self.row(repo, |row| Ok(Tended { rests: true, ..Tended::of(look.row(row, self.now)) }))
+    }
+
+    /// Keeps what was seen for the next night, which may find nothing changed.
+    fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
+        if let Some(clock) = lock.server_clock().filter(|_| row.failures.is_empty()) {
+            let seen = Seen { facts: &decided.facts, row, clock, free_bytes: self.free_bytes };
+            rest::keep(self.state, repo, &seen, self.now, self.stop);
+        }
     }
 
     /// The second pass: the trees go. `row` is what the first pass told.
@@ -211,7 +235,8 @@ impl Night<'_> {
         let shadow = Shadow::of(&repo.place, self.stop)?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let facts = survey::repo::survey(&shadow, repo, Times { clock, look_before, stale_lock: STALE_LOCK }, &self.around, self.stop)?;
+        let times = Times { clock, look_before, stale_lock: STALE_LOCK };
+        let facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
         let locks = self.ledger.and_then(|ledger| eviction::look(&shadow, repo, &plan, ledger, self.stop));
         Ok(Decided { lock, shadow, facts, plan, locks })
@@ -308,7 +333,7 @@ impl Night<'_> {
 impl Tended {
     /// A row of which nothing more is known.
     fn of(row: report::Repo) -> Self {
-        Self { row, idle: Vec::new(), locks: None, freed: Size::default(), short_of_space: false, left: Vec::new() }
+        Self { row, idle: Vec::new(), locks: None, freed: Size::default(), rests: false, short_of_space: false, left: Vec::new() }
     }
 
     /// Takes in what a small step freed, or its failure as a row.
@@ -324,68 +349,6 @@ impl Tended {
                 false
             }
         }
-    }
-}
-
-/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of it.
-fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
-    if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
-        row.outcome = TreeOutcome::Kept;
-        row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
-    }
-}
-
-/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
-fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
-    let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
-    let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
-    let told = first.iter().filter_map(|tree| match &tree.outcome {
-        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
-        _ => None,
-    });
-    told.collect()
-}
-
-/// What became of a tree, into its row. Gives what its deletion freed and left.
-fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option<Emptied> {
-    match reaped {
-        Ok(Reaped { rescue_ref, emptied }) => {
-            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(emptied.freed.bytes), rescue_ref);
-            Some(emptied)
-        }
-        // Like a busy repo, a busy tree is no failure.
-        Err(error @ StepError::Changed) => {
-            row.outcome = TreeOutcome::Kept;
-            "busy".clone_into(&mut row.because);
-            row.reasons.insert(0, error.to_string());
-            None
-        }
-        Err(error @ StepError::Holds(_)) => {
-            (row.verdict, row.outcome) = (VerdictName::Keep, TreeOutcome::Kept);
-            "can't be rescued".clone_into(&mut row.because);
-            row.reasons.insert(0, error.to_string());
-            None
-        }
-        Err(error) => {
-            row.outcome = TreeOutcome::Failed(error.to_string());
-            None
-        }
-    }
-}
-
-fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
-    report::Repo {
-        name: repo.name.clone(),
-        path: repo.place.path(),
-        outcome,
-        reason: None,
-        seconds: 0.0,
-        lock: report::Lock::default(),
-        prune: report::Prune::default(),
-        rescues: report::Rescues::default(),
-        gc: report::Gc::default(),
-        worktrees: Vec::new(),
-        failures: Vec::new(),
     }
 }
 

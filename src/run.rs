@@ -19,6 +19,7 @@ use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::plan::share::Share;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
+use crate::rest::Look;
 use crate::shards::{self, Others};
 use crate::stop::Stop;
 use crate::survey;
@@ -32,9 +33,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 mod begin;
+mod resting;
 
 pub use begin::Options;
 use begin::{Begun, begin, measure};
+use resting::{missing, resting, wake};
 
 /// A whole night. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
@@ -104,13 +107,17 @@ fn work(
     report.failures.extend(unweighed);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let share = Share::of(processors, survey::memory::limit(), policy.run.repos_in_parallel);
+    let (chosen, others) = shards::split(policy, options);
+    bar.set_length(chosen.len() as u64);
     let trashed = trash::taken_from(&policy.volume.state);
-    let missing = io.install(|| survey::repo::missing(&policy.repos, &trashed));
+    let resting = io.install(|| resting(policy, options, &chosen, &trashed, now, stop));
+    let missing = io.install(|| missing(policy, &chosen, &resting, &trashed));
     let around = Around { trashed, reserved: reserved(policy), lent: survey::repo::lent(&policy.repos), missing };
     let (ledger, mut told) = ledger(policy, options, trash.is_some());
     let night = Night {
         now,
         stop,
+        state: &policy.volume.state,
         locks: locks(policy),
         trash,
         around,
@@ -120,13 +127,14 @@ fn work(
         io: &io,
         share,
     };
-    let (chosen, others) = shards::split(policy, options);
-    bar.set_length(chosen.len() as u64);
 
-    let tended = repos.install(|| tend(&night, &chosen, bar));
+    let tended = repos.install(|| tend(&night, &chosen, resting, bar));
     let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, options.shard, report));
     let awaited = wait_for_others(&night, options, &mut told, report);
     if options.only.evict && !policy.caches.is_empty() {
+        if eviction::may_begin(policy, &reckon(before, &tended, &Emptied::default())) {
+            repos.install(|| wake(&night, &chosen, &mut tended));
+        }
         tended.extend(repos.install(|| shards::look(&night, &others)));
     }
     let remembered = remember(&night, policy, &mut tended, &mut told, report);
@@ -225,9 +233,11 @@ fn locks(policy: &Policy) -> PathBuf {
 }
 
 /// Every repo in parallel; those that were busy are asked again until their `lock_wait` is over.
-fn tend(night: &Night<'_>, repos: &[&policy::Repo], bar: &ProgressBar) -> Vec<Tended> {
+fn tend(night: &Night<'_>, repos: &[&policy::Repo], resting: Vec<Option<Look>>, bar: &ProgressBar) -> Vec<Tended> {
     let began = Instant::now();
-    let first: Vec<Tended> = repos.par_iter().map(|repo| tell(bar, night.tend(repo))).collect();
+    let one =
+        |(repo, look): (&&policy::Repo, Option<Look>)| tell(bar, look.map_or_else(|| night.tend(repo), |look| night.rest(repo, look)));
+    let first: Vec<Tended> = repos.par_iter().zip(resting).map(one).collect();
     first.into_par_iter().zip(repos).map(|(tended, repo)| wait(night, repo, tended, began)).collect()
 }
 
@@ -339,6 +349,7 @@ fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
             as_of: options.as_of,
             dry_run: options.dry_run,
             shard: options.shard.map(|shard| shard.to_string()),
+            asked: options.asked(),
             host: lock::host(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             outcome: RunOutcome::Ok,

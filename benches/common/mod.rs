@@ -8,33 +8,38 @@
 use std::time::{Duration, Instant};
 
 /// A way to do it: its name, and what is timed.
-pub struct Way<'a, World> {
+pub(crate) struct Way<'a, World> {
     /// As the table calls it.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// The work, on a world made by the contest's `prepare`.
-    pub run: Box<dyn FnMut(&mut World) + 'a>,
+    pub(crate) run: Box<dyn FnMut(&mut World) + 'a>,
 }
 
 impl<'a, World> Way<'a, World> {
     /// A way with a name.
-    pub fn new(name: &'a str, run: impl FnMut(&mut World) + 'a) -> Self {
+    pub(crate) fn new(name: &'a str, run: impl FnMut(&mut World) + 'a) -> Self {
         Self { name, run: Box::new(run) }
     }
 }
 
 /// How one way fared.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// The way's name.
-    pub name: String,
+    pub(crate) name: String,
     /// Fastest, median and slowest round.
-    pub times: [Duration; 3],
+    pub(crate) times: [Duration; 3],
     /// The median of its time over the first way's, round by round.
-    pub ratio: f64,
+    pub(crate) ratio: f64,
 }
 
 /// Runs all ways `rounds` times, and prints a table. Ratios are to the first way. `prepare` gets the way's name and is not timed.
-pub fn contest<World>(title: &str, rounds: usize, mut prepare: impl FnMut(&str) -> World, mut ways: Vec<Way<'_, World>>) -> Vec<Row> {
+pub(crate) fn contest<World>(
+    title: &str,
+    rounds: usize,
+    mut prepare: impl FnMut(&str) -> World,
+    mut ways: Vec<Way<'_, World>>,
+) -> Vec<Row> {
     let mut times = vec![vec![Duration::ZERO; rounds]; ways.len()];
     for round in 0..rounds {
         for turn in 0..ways.len() {
@@ -75,4 +80,9 @@ fn median(mut of: Vec<f64>) -> f64 {
         len if len % 2 == 1 => of[len / 2],
         len => f64::midpoint(of[len / 2 - 1], of[len / 2]),
     }
+}
+
+/// A number from the environment.
+pub(crate) fn set(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
 }

@@ -5,6 +5,7 @@
 use chrono::{TimeDelta, Utc};
 use git2::{Repository, Signature};
 use std::cell::OnceCell;
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use treewarden::inside::Inside;
 use treewarden::stop::Stop;
 use treewarden::survey::landed::Upstream;
 use treewarden::survey::repo::{Around, Context};
-use treewarden::survey::worktree;
+use treewarden::survey::{reach, worktree};
 
 /// What an input may say the content of: after a line `@NAME`. What it leaves out is as git wrote it.
 const FILES: [&str; 9] = ["gitdir", "HEAD", "commondir", "locked", "index", "ORIG_HEAD", "logs/HEAD", "refs/worktree/mine", "MERGE_HEAD"];
@@ -114,10 +115,11 @@ fn look(field: &Field, data: &[u8]) {
         stale_lock: TimeDelta::hours(1),
         around: &Around::default(),
         made_again: &Arc::from([]),
-        stashed: Default::default(),
+        stashed: &HashSet::new(),
+        kept: &reach::kept(&field.repo),
         stop: &stop,
     };
-    let tree = worktree::survey(&context, &mut Upstream::of(&field.repo, &stop), &at("repo/.git/worktrees/tree"));
+    let tree = worktree::land(worktree::survey(&context, &at("repo/.git/worktrees/tree")), &mut Upstream::of(&field.repo, &stop));
     let here = tree.path == field.top.path().join("tree");
     match &tree.state {
         State::Looked(contents) => {

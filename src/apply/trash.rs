@@ -481,6 +481,39 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_with_more_names_than_are_held_in_memory_is_emptied() {
+        let (top, _, trash) = volume();
+        let bin = trash.bin(None).unwrap();
+        let folder = bin.place.path().join("0");
+        fs::create_dir(&folder).unwrap();
+        for number in 0..33_500 {
+            if number % 50 == 0 {
+                fs::create_dir_all(folder.join(format!("{number}/below"))).unwrap();
+            } else {
+                drop(fs::File::create(folder.join(number.to_string())).unwrap());
+            }
+        }
+        let emptied = trash.empty(&forever()).unwrap();
+        assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 33_500 + 670 + 2));
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn where_descriptors_are_scarce_folders_are_moved_up() {
+        let (top, _, trash) = volume();
+        let bin = trash.bin(None).unwrap();
+        for number in 0..20 {
+            fs::create_dir_all(bin.place.path().join(format!("{number}/a/b/c/d"))).unwrap();
+            fs::write(bin.place.path().join(format!("{number}/a/b/file")), "x").unwrap();
+        }
+        let anchors = crate::walk::testing::all_held();
+        let emptied = trash.empty(&forever()).unwrap();
+        drop(anchors);
+        assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 20 * 6 + 1));
+        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
     fn cut_short_it_leaves_the_rest_for_the_next_night() {
         let (top, _, trash) = volume();
         let bin = trash.bin(None).unwrap();

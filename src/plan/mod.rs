@@ -7,6 +7,7 @@ pub mod evict;
 pub mod gc;
 pub mod repo;
 pub mod rescue;
+pub mod rest;
 pub mod shard;
 pub mod share;
 pub mod worktree;

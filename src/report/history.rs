@@ -12,10 +12,35 @@ use super::trends::{Trends, trends};
 use super::troubles::{merged, troubles};
 use super::{RunOutcome, RunReport, words};
 use anstyle::Style;
+use serde::Serialize;
+
+/// The same for programs.
+#[derive(Debug, Serialize)]
+pub struct History<'a> {
+    /// `treewarden.history/1`.
+    pub schema: &'static str,
+    /// As they stand in the journal, the oldest first: each shard of a night for itself.
+    pub runs: &'a [RunReport],
+    /// Lines of the journal that could not be read.
+    pub skipped: u64,
+    /// Where the volume is going, from these runs; none where they are too few.
+    pub trends: Option<Trends>,
+}
+
+impl<'a> History<'a> {
+    /// Of these runs.
+    pub fn of(runs: &'a [RunReport], skipped: u64) -> Self {
+        Self { schema: "treewarden.history/1", runs, skipped, trends: trends(&as_nights(runs)) }
+    }
+}
+
+fn as_nights(runs: &[RunReport]) -> Vec<RunReport> {
+    nights(runs.to_vec()).iter().filter_map(|night| merged_night(night)).collect()
+}
 
 /// The table, a line of sums, and how many lines of the journal could not be read.
 pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
-    let runs: Vec<RunReport> = nights(runs.to_vec()).iter().filter_map(|night| merged_night(night)).collect();
+    let runs = as_nights(runs);
     let mut page = Page::new(look);
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
@@ -73,7 +98,8 @@ fn row(run: &RunReport) -> Row {
     ];
     let missing = run.run.shard.as_ref().filter(|shards| shards.contains(" of "));
     let missing = missing.map(|shards| Span::new(format!("only {shards} told how they ended"), NOTE));
-    Row { cells, notes: in_the_way(run).map(|why| Span::new(why, BODY)).into_iter().chain(missing).collect() }
+    let asked = run.run.asked.as_ref().map(|asked| Span::new(words::asked(asked), NOTE));
+    Row { cells, notes: asked.into_iter().chain(in_the_way(run).map(|why| Span::new(why, BODY))).chain(missing).collect() }
 }
 
 pub(super) fn outcome(run: &RunReport) -> (&'static str, Style) {

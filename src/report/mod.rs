@@ -79,6 +79,9 @@ pub struct Run {
     pub dry_run: bool,
     /// `I/N`.
     pub shard: Option<String>,
+    /// What was asked for, where that was less than the whole night.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// The machine's or pod's name.
     pub host: String,
     /// treewarden's version.
@@ -87,6 +90,15 @@ pub struct Run {
     pub outcome: RunOutcome,
     /// Why it was refused or interrupted.
     pub reason: Option<String>,
+}
+
+/// A part of a night. It speaks neither for the other repos nor for the other parts of the work.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The repos of `--repo`; all when empty.
+    pub repos: Vec<String>,
+    /// The parts of the work, of `--only`; all when empty.
+    pub only: Vec<String>,
 }
 
 /// How a run ended.
@@ -146,6 +158,9 @@ pub struct Repo {
     pub outcome: RepoOutcome,
     /// Why it is busy, refused or failed, with the remedy.
     pub reason: Option<String>,
+    /// Nothing has changed since the look at this time, so the repo was not looked at again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unchanged_since: Option<DateTime<Utc>>,
     /// Time spent on it.
     pub seconds: f64,
     /// Its lock.

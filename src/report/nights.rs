@@ -6,6 +6,7 @@
 use super::{Eviction, RunOutcome, RunReport, Totals};
 use crate::plan::shard::Shard;
 use chrono::TimeDelta;
+use std::collections::BTreeSet;
 
 /// A shard that begins later than this after the others ended is another night's.
 const APART: TimeDelta = TimeDelta::hours(1);
@@ -51,6 +52,18 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     all.eviction = evicts.map_or_else(Eviction::default, |run| run.eviction.clone());
     all.totals = night.iter().map(|run| run.totals).fold(Totals::default(), Totals::and);
     Some(all)
+}
+
+/// What the last week's nights were shared as, and tonight is not: shards of another number, or none for a plain night. Only who ends the night can
+/// say so.
+pub fn outdated<'a>(tonight: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
+    let count = |run: &RunReport| shard(run).map(Shard::count);
+    let is_old = |run: &&RunReport| {
+        let pushed = !run.run.dry_run && run.run.asked.is_none();
+        pushed && tonight.run.started - run.run.started < TimeDelta::days(7) && count(run) != count(tonight)
+    };
+    let ends = shard(tonight).is_none_or(Shard::is_last);
+    past.iter().filter(|_| ends).filter(is_old).map(|run| run.run.shard.as_deref()).collect()
 }
 
 fn badness(outcome: RunOutcome) -> u8 {

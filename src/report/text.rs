@@ -85,14 +85,15 @@ pub(super) fn remarks(report: &RunReport) -> Vec<String> {
     as_of.into_iter().chain(report.run.reason.clone()).collect()
 }
 
-/// `Sat 21 Nov 2026, 03:00 UTC, 12 min, on treewarden-29121-x7`.
+/// `Sat 21 Nov 2026, 03:00 UTC, 12 min, on treewarden-29121-x7, gc of acme/shop alone`.
 pub(super) fn occasion(report: &RunReport) -> String {
     let run = &report.run;
     let seconds = (run.finished - run.started).as_seconds_f64();
     let shard = run.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
+    let asked = run.asked.as_ref().map(|asked| format!(", {}", words::asked(asked))).unwrap_or_default();
     let when = run.started.format("%a %-d %b %Y, %H:%M UTC");
     let took = Some(words::took(seconds)).filter(|took| !took.is_empty()).map(|took| format!(", {took}")).unwrap_or_default();
-    format!("{when}{took}, on {}{shard}, treewarden {}", run.host, run.version)
+    format!("{when}{took}, on {}{shard}{asked}, treewarden {}", run.host, run.version)
 }
 
 /// Whether there is nothing to tell but that all is well.

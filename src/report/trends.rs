@@ -5,6 +5,7 @@
 
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Nights that are looked at, the newest.
@@ -17,27 +18,45 @@ const APART: f64 = 0.5;
 const FORETOLD: f64 = 3650.0;
 
 /// Where the volume is going.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trends {
     /// Nights that it is known from.
     pub nights: usize,
     /// Bytes a day that agents and jobs add between one night's end and the next one's begin, the median.
+    #[serde(rename = "added_bytes_per_day")]
     pub added: f64,
     /// Bytes that a night frees, the median.
+    #[serde(rename = "freed_bytes_per_night")]
     pub freed: u64,
     /// Bytes a day that stay.
+    #[serde(rename = "growth_bytes_per_day")]
     pub pace: f64,
     /// Days until the high mark; none where it is never reached at this pace, 0 where it is passed.
+    #[serde(rename = "days_until_high")]
     pub until_high: Option<f64>,
     /// Days until the volume is full.
+    #[serde(rename = "days_until_full")]
     pub until_full: Option<f64>,
-    /// The repos whose stores grow fastest: name, bytes a day, bytes now.
-    pub repos: Vec<(String, f64, u64)>,
+    /// The repos whose stores grow fastest.
+    pub repos: Vec<Growing>,
+}
+
+/// A repo's store.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Growing {
+    /// The repo's name.
+    pub name: String,
+    /// Bytes a day.
+    #[serde(rename = "growth_bytes_per_day")]
+    pub pace: f64,
+    /// Bytes now.
+    pub bytes: u64,
 }
 
 /// None where there are too few nights.
 pub fn trends(runs: &[RunReport]) -> Option<Trends> {
-    let counts = |run: &&RunReport| !run.run.dry_run && run.run.outcome != RunOutcome::Refused && run.volume.after.used_bytes > 0;
+    let whole = |run: &RunReport| !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused;
+    let counts = |run: &&RunReport| whole(run) && run.volume.after.used_bytes > 0;
     let nights: Vec<&RunReport> = runs.iter().filter(counts).collect();
     let nights = &nights[nights.len().saturating_sub(NIGHTS)..];
     let (first, last) = (nights.first()?, nights.last()?);
@@ -88,7 +107,7 @@ fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
 }
 
 /// By their stores, which every night measures.
-fn fastest(nights: &[&RunReport]) -> Vec<(String, f64, u64)> {
+fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
     let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
     for night in nights {
         for repo in night.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Maintained && repo.gc.after.bytes > 0) {
@@ -96,10 +115,11 @@ fn fastest(nights: &[&RunReport]) -> Vec<(String, f64, u64)> {
         }
     }
     let growing = stores.into_iter().filter(|(_, points)| points.len() >= 3);
-    let growing = growing.filter_map(|(name, points)| Some((name.to_owned(), slope(&points)?, points.last()?.1)));
+    let growing =
+        growing.filter_map(|(name, points)| Some(Growing { name: name.to_owned(), pace: slope(&points)?, bytes: points.last()?.1 }));
     // Less than that is not worth a line.
-    let mut growing: Vec<_> = growing.filter(|(_, pace, _)| *pace >= 1024.0 * 1024.0).collect();
-    growing.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let mut growing: Vec<_> = growing.filter(|repo| repo.pace >= 1024.0 * 1024.0).collect();
+    growing.sort_by(|a, b| b.pace.total_cmp(&a.pace));
     growing.truncate(NAMED);
     growing
 }
@@ -125,10 +145,8 @@ impl Trends {
         };
         told.extend(until.map(|until| format!("At this pace {until}, but for what evictions free then.")));
         if !self.repos.is_empty() {
-            let repo = |(name, pace, now): &(String, f64, u64)| {
-                format!("{} by {} a day to {}", words::plain(name), size(*pace), words::size(*now))
-            };
-            let repos: Vec<String> = self.repos.iter().map(repo).collect();
+            let each = |repo: &Growing| format!("{} by {} a day to {}", words::plain(&repo.name), size(repo.pace), words::size(repo.bytes));
+            let repos: Vec<String> = self.repos.iter().map(each).collect();
             told.push(format!("The stores that grow fastest: {}.", repos.join(", ")));
         }
         told

@@ -3,7 +3,8 @@
 //! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a tree that stays.
 
 use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, words};
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Trouble {
 }
 
 /// How a trouble counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// Less was evicted than needed: the run failed, though nothing in it did.
     Shortfall,
@@ -46,10 +47,14 @@ pub fn troubles(report: &RunReport) -> Vec<Trouble> {
 /// The same, with what is due to one cause said once.
 pub fn merged(troubles: Vec<Trouble>) -> Vec<Trouble> {
     let mut kept: Vec<(Vec<String>, Trouble)> = Vec::new();
+    let mut places: HashMap<(String, Kind), usize> = HashMap::new();
     for trouble in troubles {
-        match kept.iter_mut().find(|(_, other)| other.why == trouble.why && other.kind == trouble.kind) {
-            Some((abouts, _)) => abouts.push(trouble.about),
-            None => kept.push((vec![trouble.about.clone()], trouble)),
+        match places.entry((trouble.why.clone(), trouble.kind)) {
+            Entry::Occupied(place) => kept[*place.get()].0.push(trouble.about),
+            Entry::Vacant(place) => {
+                place.insert(kept.len());
+                kept.push((vec![trouble.about.clone()], trouble));
+            }
         }
     }
     kept.into_iter().map(|(abouts, trouble)| Trouble { about: words::and(&abouts), ..trouble }).collect()
@@ -137,4 +142,20 @@ fn has_parts(repo: &Repo) -> bool {
 /// A repo that is not what it should be is a failure; one that a run didn't get to, because it was stopped, is not.
 fn refusal(report: &RunReport) -> Kind {
     if report.run.outcome == RunOutcome::Interrupted { Kind::Warning } else { Kind::Failure }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn many_troubles_are_merged_in_their_order_and_soon() {
+        let trouble = |n: u32| failure(format!("tree {n}"), &format!("{:05} is why, of a cause that is said at some length", n / 2));
+        let began = Instant::now();
+        let merged = merged((0..60_000).map(trouble).collect());
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert_eq!((merged.len(), merged[7].about.as_str()), (30_000, "tree 14 and tree 15"));
+        assert!(merged.iter().map(|trouble| &trouble.why).is_sorted());
+    }
 }

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O, no colour. It must never let a string from a repo reach a terminal unescaped: [`plain`] is the one
 //! way there, and it may be applied twice without harm.
 
+use super::Asked;
 use bytesize::ByteSize;
 use std::path::Path;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -96,6 +97,12 @@ pub fn and(names: &[String]) -> String {
         [one] => one.clone(),
         [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
+}
+
+/// What part of a night was asked for: `gc of acme/shop alone`.
+pub fn asked(asked: &Asked) -> String {
+    let of = [and(&asked.only), plain(&and(&asked.repos))].into_iter().filter(|part| !part.is_empty());
+    format!("{} alone", of.collect::<Vec<_>>().join(" of "))
 }
 
 /// A path as it is read: relative to the volume's root where it lies below it, escaped, and lossy where it isn't UTF-8.

@@ -10,6 +10,7 @@ use crate::facts::volume::Usage;
 use crate::lock::{LockError, LockedVolume};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
+use crate::report::Asked;
 use crate::stop::Stop;
 use crate::{survey, volume};
 use chrono::{DateTime, Utc};
@@ -37,6 +38,16 @@ impl Options {
     /// Whether the night ends with this run: it empties the trash and evicts.
     pub(super) fn ends_the_night(&self) -> bool {
         self.shard.is_none_or(Shard::is_last)
+    }
+
+    /// None for a whole night.
+    pub(super) fn asked(&self) -> Option<Asked> {
+        let Only { prune, gc, reap, evict } = self.only;
+        let parts = [("prune", prune), ("gc", gc), ("reap", reap), ("evict", evict)];
+        let only =
+            if self.only == Only::ALL { Vec::new() } else { parts.iter().filter(|part| part.1).map(|part| part.0.to_owned()).collect() };
+        let asked = Asked { repos: self.repos.clone(), only };
+        (!asked.repos.is_empty() || self.only != Only::ALL).then_some(asked)
     }
 
     /// Whether others are to be waited for.

@@ -9,11 +9,14 @@ use crate::beneath::{self, found};
 use crate::facts::worktree::{MadeAgain, Worktree};
 use crate::inside::Inside;
 use crate::stop::Stop;
-use git2::{Index, Oid, Repository};
+use git2::{Index, IndexEntry, Oid, Repository};
 use rustix::io::Errno;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::fs::File;
 use std::io;
+use std::iter::Peekable;
+use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,7 +37,6 @@ pub struct Known {
     /// Every file of HEAD's tree.
     pub committed: Files,
     index: Staged,
-    folders: BTreeSet<PathBuf>,
     made_again: Arc<[MadeAgain]>,
     git_dir: Inside,
     stop: Option<Stop>,
@@ -56,11 +58,9 @@ impl Known {
             .map_err(io::Error::other)?;
         let admin = &tree.admin;
         let index = Staged::read(admin)?;
-        let files = committed.keys().chain(index.entries.keys());
-        let folders = files.flat_map(|file| file.ancestors().skip(1).map(Path::to_owned)).collect();
         let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
         let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
-        Ok(Self { committed, index, folders, made_again: tree.made_again.clone(), git_dir, stop: stop.cloned() })
+        Ok(Self { committed, index, made_again: tree.made_again.clone(), git_dir, stop: stop.cloned() })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
@@ -70,7 +70,7 @@ impl Known {
 
     /// Whether the index names content that HEAD doesn't have.
     pub(super) fn holds_staged_work(&self) -> bool {
-        let committed = |(path, entry): (&PathBuf, &git2::IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
+        let committed = |(path, entry): (&PathBuf, &IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
         self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
@@ -79,39 +79,60 @@ impl Known {
     /// # Errors
     /// As [`tree::list`].
     pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        tree::list(place, &|path| self.folders.contains(path), &self.made_again, self.stop.as_ref())
+        tree::list(place, &|path| self.tracks_below(path), &self.made_again, self.stop.as_ref())
+    }
+
+    /// Whether git tracks something below a folder: paths are in order, so what is below comes right behind it.
+    fn tracks_below(&self, folder: &Path) -> bool {
+        let after = (Bound::Excluded(folder), Bound::Unbounded);
+        let committed = self.committed.range::<Path, _>(after).map(|(path, _)| path).next();
+        let staged = self.index.entries.range::<Path, _>(after).map(|(path, _)| path).next();
+        [committed, staged].into_iter().flatten().any(|path| path.starts_with(folder))
     }
 
     /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.
     pub(super) fn dirty(&self, repo: &Repository, place: &Inside, listing: &Listing) -> io::Result<Vec<(PathBuf, &'static str)>> {
         let Self { committed, index, .. } = self;
         let mut dirty = Vec::new();
+        let (mut recorded, mut staged) = (InOrder::of(committed), InOrder::of(&index.entries));
         for (path, stamp) in &listing.files {
             go_on(self.stop.as_ref())?;
-            match committed.get(path) {
+            let staged = staged.at(path);
+            match recorded.at(path) {
                 None => dirty.push((path.clone(), "is untracked")),
                 Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
-                Some(&(_, blob)) if !self.comes_back(repo, place, path, stamp, blob)? => dirty.push((path.clone(), "is modified")),
+                Some(&(_, blob)) if !self.comes_back(repo, place, (path, stamp), staged, blob)? => {
+                    dirty.push((path.clone(), "is modified"));
+                }
                 Some(_) => {}
             }
         }
+        let (mut standing, mut staged) = (InOrder::of(&listing.files), InOrder::of(&index.entries));
         for (path, &(mode, blob)) in committed {
-            let staged = index.entries.get(path);
-            if mode != SUBMODULE && !listing.files.contains_key(path) && !index.sparse(path) {
+            let staged = staged.at(path);
+            if mode != SUBMODULE && standing.at(path).is_none() && !staged.is_some_and(is_sparse) {
                 dirty.push((path.clone(), "is deleted"));
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
                 dirty.push((path.clone(), "is staged"));
             }
         }
-        dirty.extend(index.entries.keys().filter(|path| !committed.contains_key(*path)).map(|path| (path.clone(), "is staged")));
+        let mut recorded = InOrder::of(committed);
+        dirty.extend(index.entries.keys().filter(|path| recorded.at(path).is_none()).map(|path| (path.clone(), "is staged")));
         dirty.sort();
         Ok(dirty)
     }
 
     /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading what a filter can't have touched; of what
     /// one did touch, git's index would vouch for the blob, but not for what the filter dropped.
-    fn comes_back(&self, repo: &Repository, place: &Inside, path: &Path, stamp: &Stamp, blob: Oid) -> io::Result<bool> {
-        let vouched = self.index.vouches(path, stamp, blob);
+    fn comes_back(
+        &self,
+        repo: &Repository,
+        place: &Inside,
+        (path, stamp): (&Path, &Stamp),
+        staged: Option<&IndexEntry>,
+        blob: Oid,
+    ) -> io::Result<bool> {
+        let vouched = staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
         let (size, _) = repo.odb().and_then(|odb| odb.read_header(blob)).map_err(io::Error::other)?;
         if size as u64 == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp)? == blob);
@@ -232,7 +253,7 @@ fn prove_count(index: &File) -> io::Result<()> {
 
 /// A tree's index, as far as it matters.
 pub(super) struct Staged {
-    entries: BTreeMap<PathBuf, git2::IndexEntry>,
+    entries: BTreeMap<PathBuf, IndexEntry>,
     conflicts: bool,
     /// When the index was written: a file written in the same moment may differ unseen.
     written: (i64, u32),
@@ -264,29 +285,48 @@ impl Staged {
 
     /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just that.
     pub(super) fn vouched(&self, path: &Path, stamp: &Stamp) -> Option<Oid> {
-        self.entries.get(path).map(|entry| entry.id).filter(|blob| self.vouches(path, stamp, *blob))
+        self.entries.get(path).filter(|entry| self.vouches(entry, stamp)).map(|entry| entry.id)
     }
 
     /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
     /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
-    fn vouches(&self, path: &Path, stamp: &Stamp, blob: Oid) -> bool {
-        self.entries.get(path).is_some_and(|entry| {
-            let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
-                i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
-            };
-            entry.id == blob
-                && u64::from(entry.file_size) == stamp.size & 0xffff_ffff
-                && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
-                && same(&entry.mtime, stamp.mtime)
-                && same(&entry.ctime, stamp.ctime)
-                && stamp.mtime < self.written
-        })
+    fn vouches(&self, entry: &IndexEntry, stamp: &Stamp) -> bool {
+        let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
+            i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
+        };
+        u64::from(entry.file_size) == stamp.size & 0xffff_ffff
+            && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
+            && same(&entry.mtime, stamp.mtime)
+            && same(&entry.ctime, stamp.ctime)
+            && stamp.mtime < self.written
+    }
+}
+
+/// `skip-worktree`: a sparse checkout leaves the file out on purpose.
+fn is_sparse(entry: &IndexEntry) -> bool {
+    const SKIP_WORKTREE: u16 = 1 << 14;
+    entry.flags_extended & SKIP_WORKTREE != 0
+}
+
+/// Answers for paths that are asked for in their order, each a step further: comparing paths is what a look at a large tree spends its time on.
+struct InOrder<'a, V> {
+    rest: Peekable<btree_map::Iter<'a, PathBuf, V>>,
+}
+
+impl<'a, V> InOrder<'a, V> {
+    fn of(map: &'a BTreeMap<PathBuf, V>) -> Self {
+        Self { rest: map.iter().peekable() }
     }
 
-    /// `skip-worktree`: a sparse checkout leaves the file out on purpose.
-    fn sparse(&self, path: &Path) -> bool {
-        const SKIP_WORKTREE: u16 = 1 << 14;
-        self.entries.get(path).is_some_and(|entry| entry.flags_extended & SKIP_WORKTREE != 0)
+    /// What stands at the path, which comes after all that were asked for before.
+    fn at(&mut self, path: &Path) -> Option<&'a V> {
+        loop {
+            match self.rest.peek()?.0.as_path().cmp(path) {
+                Ordering::Less => drop(self.rest.next()),
+                Ordering::Equal => return self.rest.next().map(|(_, value)| value),
+                Ordering::Greater => return None,
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::io;
 
 pub mod caches;
 pub mod checkout;
+pub mod fingerprint;
 pub mod known;
 pub mod landed;
 pub mod lockfiles;

@@ -9,6 +9,7 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
@@ -33,25 +34,58 @@ const PRIVATE: [&str; 14] = [
 /// Refs that end by themselves, or with the next `git stash pop`: nobody's commits are kept by them.
 const PASSING: [&[u8]; 5] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewritten/", b"refs/worktree/", b"refs/stash"];
 
-/// The tips, in hex, that must be kept when the worktree with the admin folder `admin` goes.
+/// What a worktree's registration alone may keep alive.
+pub struct Tips<'a> {
+    /// The admin folder.
+    pub admin: &'a Inside,
+    /// What it lists.
+    pub names: &'a HashSet<OsString>,
+    /// The full name of the tree's branch.
+    pub branch: Option<&'a str>,
+    /// Its HEAD.
+    pub head: Option<Oid>,
+}
+
+/// The tips, in hex, that must be kept when the worktree goes. `kept` is what the repo keeps.
 ///
 /// # Errors
 /// Something could not be read: nobody knows what would be lost.
-pub fn unreached(repo: &Repository, admin: &Inside, branch: Option<&str>, head: Option<Oid>, stop: &Stop) -> io::Result<Vec<String>> {
-    let mut tips: BTreeSet<Oid> = head.into_iter().collect();
-    for log in files_below(&admin.join("logs").map_err(io::Error::other)?)? {
-        tips.extend(log_commits(&log)?);
+pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &HashSet<Oid>, stop: &Stop) -> io::Result<Vec<String>> {
+    let Tips { admin, names, branch, head } = of;
+    let listed = |name: &str| names.contains(OsStr::new(name));
+    let mut tips: BTreeSet<Oid> = head.iter().copied().collect();
+    if listed("logs") {
+        for log in files_below(&admin.join("logs").map_err(io::Error::other)?)? {
+            tips.extend(log_commits(&log)?);
+        }
     }
-    tips.extend(private(admin)?);
-    let private = private_refs(admin)?;
-    only_commits(repo, &private)?;
-    tips.extend(private);
+    tips.extend(private(admin, |name| listed(name.split('/').next().unwrap_or(name)))?);
+    if listed("refs") {
+        let private = private_refs(admin)?;
+        only_commits(repo, &private)?;
+        tips.extend(private);
+    }
     let tips: Vec<Oid> = tips.into_iter().filter_map(|tip| commit(repo, tip).transpose()).collect::<Result<_, _>>()?;
     if tips.is_empty() {
         return Ok(Vec::new());
     }
-    let lonely = lonely(repo, &tips, &shared_log(admin, branch)?, stop)?;
+    let hidden: Vec<Oid> = kept.iter().copied().chain(shared_log(admin, *branch)?).collect();
+    let lonely = lonely(repo, &tips, &hidden, stop)?;
     Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
+}
+
+/// What a repo's branches, remote-tracking refs and tags stand at.
+///
+/// # Errors
+/// The refs can't be listed.
+pub fn kept(repo: &Repository) -> Result<HashSet<Oid>, git2::Error> {
+    let mut kept = HashSet::new();
+    for reference in repo.references()? {
+        let reference = reference?;
+        let passing = PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing));
+        kept.extend(reference.peel_to_commit().ok().filter(|_| !passing).map(|commit| commit.id()));
+    }
+    Ok(kept)
 }
 
 /// A rescue keeps commits; a tag's message, or a note as a blob under a private ref, would be lost.
@@ -80,19 +114,11 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Res
 /// The same, the newest first, one by one.
 ///
 /// # Errors
-/// A ref or a commit can't be read.
+/// A commit can't be read.
 pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revwalk<'a>, git2::Error> {
     let mut walk = repo.revwalk()?;
     for &tip in tips {
         walk.push(tip)?;
-    }
-    for reference in repo.references()? {
-        let reference = reference?;
-        if !PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing))
-            && let Ok(commit) = reference.peel_to_commit()
-        {
-            walk.hide(commit.id())?;
-        }
     }
     for &tip in kept {
         if repo.find_commit(tip).is_ok() {
@@ -125,8 +151,13 @@ fn id(hex: &[u8]) -> Option<Oid> {
 }
 
 /// What `ORIG_HEAD` and the like name.
-fn private(folder: &Inside) -> io::Result<BTreeSet<Oid>> {
-    let files = PRIVATE.iter().map(|name| folder.join(name)).collect::<Result<Vec<_>, _>>().map_err(io::Error::other)?;
+fn private(folder: &Inside, listed: impl Fn(&str) -> bool) -> io::Result<BTreeSet<Oid>> {
+    let files = PRIVATE
+        .iter()
+        .filter(|name| listed(name))
+        .map(|name| folder.join(name))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(io::Error::other)?;
     ids(&files)
 }
 
@@ -142,9 +173,9 @@ fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
 /// # Errors
 /// Something could not be read: a repack could lose it.
 pub fn passed_over(git_dir: &Inside, admins: &[Inside]) -> io::Result<BTreeSet<Oid>> {
-    let mut tips = private(git_dir)?;
+    let mut tips = private(git_dir, |_| true)?;
     for admin in admins {
-        tips.extend(private(admin)?);
+        tips.extend(private(admin, |_| true)?);
         tips.extend(private_refs(admin)?);
         tips.extend(ids(&[admin.join("HEAD").map_err(io::Error::other)?])?);
     }

@@ -3,7 +3,7 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, rescues, store, tree, worktree};
+use super::{landed::Upstream, probe, reach, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
@@ -12,6 +12,7 @@ use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
+use git2::{Oid, Repository};
 use rayon::prelude::*;
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashSet};
@@ -39,7 +40,9 @@ pub struct Context<'a> {
     /// What the operator says that tools make again.
     pub made_again: &'a Arc<[MadeAgain]>,
     /// What a stash was made on: full names of branches, ids of commits.
-    pub stashed: HashSet<String>,
+    pub stashed: &'a HashSet<String>,
+    /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that needs to know is unknown.
+    pub kept: &'a Result<HashSet<Oid>, git2::Error>,
     /// When to stop looking: what was seen by then is worth nothing.
     pub stop: &'a Stop,
 }
@@ -110,16 +113,25 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, made_again, stashed, stop };
-    let mut upstream = Upstream::of(&repo, stop);
+    let (place, stashed, kept) = (&policy.place, &stashed, &reach::kept(&repo));
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    let mut worktrees: Vec<Worktree> = admins.iter().map(|admin| worktree::survey(&context, &mut upstream, admin)).collect();
+    // A handle is for one thread, and costs as much as a tree or two.
+    let look = |repo: &mut Result<Repository, git2::Error>, admin: &Inside| {
+        let repo = repo.as_ref().map_err(|error| git2::Error::from_str(error.message()))?;
+        let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
+        Ok(worktree::survey(&context, admin))
+    };
+    let looked: Vec<Worktree> =
+        admins.par_iter().with_min_len(4).map_init(|| shadow.open(), look).collect::<Result<_, git2::Error>>().map_err(odd)?;
+    let mut upstream = Upstream::of(&repo, stop);
+    let mut worktrees: Vec<Worktree> = looked.into_iter().map(|tree| worktree::land(tree, &mut upstream)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
     }
     let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
-    let strays = strays(policy, shadow.git_dir(), &worktrees);
+    let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
+    let strays = strays(policy, shadow.git_dir(), &paths);
     let rescues = rescues::all(&repo).map_err(odd)?;
     let lends = around.lent.needs(shadow.git_dir());
     let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
@@ -142,10 +154,11 @@ pub fn one(
     let repo =
         shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message())))?;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
-    let look_before = DateTime::<Utc>::MAX_UTC;
-    let made_again = &policy.worktrees.made_again;
-    let context = Context { repo: &repo, place: &policy.place, clock, look_before, stale_lock, around, made_again, stashed, stop };
-    Ok(worktree::survey(&context, &mut Upstream::of(&repo, stop), admin))
+    let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
+    let (repo, place, stashed) = (&repo, &policy.place, &stashed);
+    let kept = &reach::kept(repo);
+    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
+    Ok(worktree::land(worktree::survey(&context, admin), &mut Upstream::of(repo, stop)))
 }
 
 /// The git dir or admin folder of whoever has the branch, or will have it again when its rebase ends.
@@ -193,9 +206,9 @@ fn alternates(checkout: &Inside) -> io::Result<Vec<PathBuf>> {
 }
 
 /// How many trees of these repos are missing.
-pub fn missing(repos: &[policy::Repo], trashed: &HashSet<Inside>) -> Missing {
-    let git_dirs = repos.iter().filter_map(|repo| repo.place.join(".git").ok());
-    let admins: Vec<Inside> = git_dirs.flat_map(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
+pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<Inside>) -> Missing {
+    let git_dirs = repos.par_iter().filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<Inside> = git_dirs.flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
     Missing { missing: admins.par_iter().filter(|admin| worktree::seems_missing(admin, trashed)).count(), of: admins.len() }
 }
 
@@ -235,10 +248,10 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<Stri
     Ok(text.lines().filter_map(on).collect())
 }
 
-/// What stands in the worktree roots and isn't registered. Its reading may fail: then it is simply not mentioned, and never touched.
-fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[Worktree]) -> Vec<Stray> {
+/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then it is simply not mentioned, and never touched.
+pub(super) fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[PathBuf]) -> Vec<Stray> {
     let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
-    let known: HashSet<&Path> = known.iter().map(|tree| tree.path.as_path()).collect();
+    let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
     // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any folder.
     let inside = |path: &Path| path.ancestors().any(|above| known.contains(above) && places.contains(above));
     // A folder in whose depth one stands is a part of a branch's name.

@@ -4,28 +4,29 @@
 //! lengths, so sparse files are told right; a directory counts with its own blocks. It must never follow a link or enter
 //! another mount, and it must never guess: an error is returned, not skipped.
 //!
-//! Every directory is a task of its own in the caller's rayon pool, opened relative to the weighed path's own descriptor, read and
-//! closed before the next: however deep or wide a tree is, a thread holds one descriptor, and the stack stays flat.
+//! Every directory is a task of its own in the caller's rayon pool, opened from the one above. Its own stat is taken once it is open: that costs
+//! nobody a look at its name.
 
 use crate::beneath;
 use crate::facts::cache::{Shared, Size};
 use crate::inside::Inside;
 use crate::stop::Stop;
+use crate::walk::{Anchor, LISTING, spread};
 use rayon::Scope;
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// One of these in a folder makes it a repo or a worktree.
-const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
 /// All of these do so, too.
-const BARE: [&str; 3] = ["HEAD", "objects", "refs"];
+const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 /// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
 const BLOCK: u64 = 512;
 
@@ -96,7 +97,7 @@ pub fn parts(root: &Arc<Path>, places: &[Inside], stop: &Stop) -> io::Result<(Ve
     let sum = || Mutex::new(Sum { stop: Some(stop.clone()), ..Sum::default() });
     let parts: Parts = all.into_iter().map(|place| (place.relative().to_owned(), sum())).collect();
     let nowhere = sum();
-    rayon::scope(|scope| entries.iter().for_each(|place| begin(scope, &nowhere, place, true, Some(&parts))));
+    Walk { places: &entries, sum: &nowhere, whole: true, parts: Some(&parts) }.take();
     let mut problems = Vec::new();
     let mut weighed = Vec::new();
     for (path, sum) in parts {
@@ -133,85 +134,120 @@ struct Weighed {
 }
 
 /// The sum, which counts only folders unless `whole`.
-fn sum_up(paths: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
+fn sum_up(places: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
-    rayon::scope(|scope| paths.iter().for_each(|place| begin(scope, &sum, place, whole, None)));
+    Walk { places, sum: &sum, whole, parts: None }.take();
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let shared = sum.count_linked();
     Weighed { size: sum.size, shared, repos: sum.repos, problems: sum.problems }
 }
 
-/// One of the weighed paths, for its tasks.
-struct Base<'a> {
-    place: &'a Inside,
-    descriptor: OwnedFd,
-    device: u64,
+/// What is weighed, and where it is counted.
+struct Walk<'a> {
+    places: &'a [Inside],
+    sum: &'a Mutex<Sum>,
     whole: bool,
     parts: Option<&'a Parts>,
 }
 
-impl<'a> Base<'a> {
-    /// Where a folder is counted, of which the folder that holds it is counted in `outer`.
-    fn sum_of(&self, directory: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
-        self.parts.and_then(|parts| parts.get(&plain(self.place, directory))).unwrap_or(outer)
-    }
+/// A folder that was read, and the names of the folders in it, which are to be weighed next.
+struct Listed<'a> {
+    place: &'a Inside,
+    device: u64,
+    /// It, or one above it.
+    anchor: Arc<Anchor>,
+    /// Its path, seen from the place.
+    directory: PathBuf,
+    names: Vec<CString>,
 }
 
-fn begin<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, place: &'a Inside, whole: bool, parts: Option<&'a Parts>) {
-    let sum = parts.and_then(|parts| parts.get(place.relative())).unwrap_or(sum);
-    let opened = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW);
-    let seen = opened.and_then(|descriptor| rustix::fs::fstat(&descriptor).map(|stat| (descriptor, stat)));
-    match seen {
-        Err(Errno::NOENT | Errno::XDEV) => {}
-        Err(errno) => lock(sum).problem(place, Path::new(""), errno),
-        Ok((descriptor, stat)) => {
-            lock(sum).add(&stat);
-            if is_dir(&stat) {
-                let base = Arc::new(Base { place, descriptor, device: stat.st_dev, whole, parts });
-                spawn(scope, sum, base, PathBuf::from("."));
+impl<'a> Walk<'a> {
+    fn take(&'a self) {
+        let begin = |scope: &Scope<'a>, number: usize| self.begin(scope, &self.places[number]);
+        rayon::scope(|scope| spread(scope, 0..self.places.len(), begin));
+    }
+
+    /// Where a place is counted, of which the folder that holds it is counted in `outer`.
+    fn sum_of(&self, place: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
+        self.parts.and_then(|parts| parts.get(place)).unwrap_or(outer)
+    }
+
+    fn begin(&'a self, scope: &Scope<'a>, place: &'a Inside) {
+        let sum = self.sum_of(place.relative(), self.sum);
+        let seen = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW).and_then(|place| Ok((rustix::fs::fstat(&place)?, place)));
+        match seen {
+            Err(Errno::NOENT | Errno::XDEV) => {}
+            Err(errno) => lock(sum).problem(place, Path::new(""), errno),
+            Ok((stat, top)) if is_dir(&stat) => {
+                let anchor = Arc::new(Anchor::new(top, 0));
+                let above = Listed { place, device: stat.st_dev, anchor, directory: PathBuf::new(), names: Vec::new() };
+                self.folder(scope, &above, sum, PathBuf::new());
             }
+            Ok((stat, _)) => lock(sum).add(&stat),
+        }
+    }
+
+    /// Weighs a folder, and sends those in it on their way.
+    fn folder(&'a self, scope: &Scope<'a>, above: &Listed<'a>, sum: &'a Mutex<Sum>, directory: PathBuf) {
+        let place = above.place;
+        let weighed = above.anchor.open(&directory).and_then(|folder| Ok((weigh_one(&folder, above.device, self.whole)?, folder)));
+        match weighed {
+            Ok(((found, names), folder)) => {
+                let stopped = lock(sum).merge(found, place, &directory);
+                if stopped || names.is_empty() {
+                    return;
+                }
+                let length = directory.as_os_str().len();
+                let anchor = if Anchor::are_scarce() { above.anchor.clone() } else { Arc::new(Anchor::new(folder, length)) };
+                let all = 0..names.len();
+                let listed = Listed { place, device: above.device, anchor, directory, names };
+                spread(scope, all, move |scope, number| {
+                    let directory = listed.directory.join(OsStr::from_bytes(listed.names[number].to_bytes()));
+                    let sum = if self.parts.is_none() { sum } else { self.sum_of(&place.relative().join(&directory), sum) };
+                    self.folder(scope, &listed, sum, directory);
+                });
+            }
+            // It went while we looked, or something was mounted there.
+            Err(Errno::NOENT | Errno::XDEV) => {}
+            Err(errno) => lock(sum).problem(place, &directory, errno),
         }
     }
 }
 
-fn spawn<'a>(scope: &Scope<'a>, sum: &'a Mutex<Sum>, base: Arc<Base<'a>>, directory: PathBuf) {
-    scope.spawn(move |scope| match weigh_one(&base, &directory) {
-        Ok((found, below)) => {
-            let stopped = lock(sum).merge(found, base.place, &directory);
-            for (name, blocks) in below.into_iter().filter(|_| !stopped) {
-                let directory = directory.join(name);
-                let sum = base.sum_of(&directory, sum);
-                lock(sum).count(blocks);
-                spawn(scope, sum, base.clone(), directory);
-            }
-        }
-        // It went while we looked, or something was mounted there.
-        Err(Errno::NOENT | Errno::XDEV) => {}
-        Err(errno) => lock(sum).problem(base.place, &directory, errno),
-    });
-}
-
-/// Weighs what one directory holds; its own directories are named with their blocks, to be weighed next.
-fn weigh_one(base: &Base<'_>, directory: &Path) -> Result<(Sum, Vec<(OsString, u64)>), Errno> {
-    let mut entries = Dir::new(beneath::below(&base.descriptor, directory, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+/// Weighs one directory and what it holds, but for its own directories, which are named, to be weighed next.
+fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CString>), Errno> {
     let (mut sum, mut below) = (Sum::default(), Vec::new());
+    let own = rustix::fs::fstat(folder)?;
+    if own.st_dev != device {
+        return Err(Errno::XDEV);
+    }
+    sum.add(&own);
     let mut parts = [false; BARE.len()];
-    while let Some(entry) = entries.read() {
+    let mut buffer = Vec::with_capacity(LISTING);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
         if beneath::is_dots(name) {
             continue;
         }
-        let text = OsStr::from_bytes(name.to_bytes());
+        let text = name.to_bytes();
         sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
         parts.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
-        if !base.whole && !matches!(entry.file_type(), FileType::Directory | FileType::Unknown) {
-            continue;
+        match entry.file_type() {
+            // It is weighed when it is open.
+            FileType::Directory => {
+                below.push(name.to_owned());
+                continue;
+            }
+            FileType::Unknown => {}
+            _ if !whole => continue,
+            _ => {}
         }
-        match rustix::fs::statat(entries.fd()?, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
-            Ok(stat) if stat.st_dev == base.device && is_dir(&stat) => below.push((text.to_owned(), blocks(&stat))),
-            Ok(stat) if stat.st_dev == base.device => sum.add(&stat),
+        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+            Ok(stat) if stat.st_dev == device && is_dir(&stat) => below.push(name.to_owned()),
+            Ok(stat) if stat.st_dev == device => sum.add(&stat),
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(errno),
         }
@@ -232,9 +268,9 @@ fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The path from the volume's root, without any `.`.
+/// The path from the volume's root.
 fn plain(place: &Inside, below: &Path) -> PathBuf {
-    place.relative().join(below).components().filter(|part| *part != std::path::Component::CurDir).collect()
+    place.relative().join(below).components().collect()
 }
 
 /// What was weighed so far.
@@ -376,6 +412,19 @@ mod tests {
         let deep = format!("t{}", "/d".repeat(1500));
         fs::create_dir_all(field.at(&deep).path()).unwrap();
         assert_eq!(size(&[field.at("t")]).unwrap().inodes, 1501);
+    }
+
+    #[test]
+    fn where_descriptors_are_scarce_a_tree_weighs_the_same() {
+        let field = Field::new();
+        for number in 0..20 {
+            field.file(&format!("t/{number}/a/b/c/file"), 1);
+        }
+        let weight = size(&[field.at("t")]).unwrap();
+        let anchors = crate::walk::testing::all_held();
+        assert_eq!(size(&[field.at("t")]).unwrap(), weight);
+        drop(anchors);
+        assert_eq!(weight.inodes, 1 + 20 * 5);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
 use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -39,8 +40,8 @@ const LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
-/// Surveys the worktree whose admin folder is `admin`.
-pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside) -> Worktree {
+/// Surveys the worktree whose admin folder is `admin`, but for whether its work has landed.
+pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
     let id = admin.relative().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let blank = Worktree {
         id,
@@ -55,13 +56,25 @@ pub fn survey(context: &Context<'_>, upstream: &mut Upstream<'_>, admin: &Inside
         made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
-    match registration(context, blank.clone()) {
-        Ok(mut tree) => {
-            tree.state = state(context, upstream, &mut tree).unwrap_or_else(|error| unknown("look", &error));
+    let read = beneath::names(admin).and_then(|names| Ok((registration(context, blank.clone(), &names)?, names)));
+    match read {
+        Ok((mut tree, names)) => {
+            tree.state = state(context, &mut tree, &names).unwrap_or_else(|error| unknown("look", &error));
             tree
         }
         Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
     }
+}
+
+/// The same tree with whether its work has landed.
+pub fn land(mut tree: Worktree, upstream: &mut Upstream<'_>) -> Worktree {
+    let State::Looked(contents) = &mut tree.state else { return tree };
+    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other);
+    match head.and_then(|head| head.map_or(Ok(None), |head| upstream.landed(head))) {
+        Ok(landed) => contents.landed = landed,
+        Err(error) => tree.state = unknown("look", &error),
+    }
+    tree
 }
 
 /// Whether it is odd or the file system failed makes no difference to the tree, and a great one to whoever has to mend it.
@@ -77,8 +90,11 @@ fn unknown(what: &str, error: &io::Error) -> State {
     if failed { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
 
+/// What an admin folder lists.
+type Names = HashSet<OsString>;
+
 /// What the admin folder alone tells.
-fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktree> {
+fn registration(context: &Context<'_>, mut tree: Worktree, names: &Names) -> io::Result<Worktree> {
     let admin = tree.admin.clone();
     tree.path = place(&admin)?;
     let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
@@ -90,9 +106,9 @@ fn registration(context: &Context<'_>, mut tree: Worktree) -> io::Result<Worktre
         None => tree.head = Some(Oid::from_str(&head).map_err(io::Error::other)?.to_string()),
     }
     tree.locked = line(&admin, "locked")?;
-    tree.in_progress = in_progress(context, &admin)?;
-    tree.active = activity(&admin)?;
-    tree.missing_since = found(beneath::stat(&admin.join(MISSING).map_err(io::Error::other)?))?.map(|stat| written(&stat));
+    tree.in_progress = in_progress(context, &admin, names)?;
+    tree.active = active(&admin, names)?;
+    tree.missing_since = if_listed(&admin, names, MISSING)?.map(|stat| written(&stat));
     Ok(tree)
 }
 
@@ -164,16 +180,19 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-fn in_progress(context: &Context<'_>, admin: &Inside) -> io::Result<Vec<&'static str>> {
-    let mut under_way = Vec::new();
-    for (name, what) in IN_PROGRESS {
-        if found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))?.is_some() {
-            under_way.push(what);
-        }
+/// Asks only for what is listed: on a network each question costs a round trip, the answer "nothing there" too.
+fn if_listed(admin: &Inside, names: &Names, name: &str) -> io::Result<Option<rustix::fs::Stat>> {
+    if !names.contains(OsStr::new(name)) {
+        return Ok(None);
     }
+    found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))
+}
+
+fn in_progress(context: &Context<'_>, admin: &Inside, names: &Names) -> io::Result<Vec<&'static str>> {
+    let mut under_way: Vec<_> = IN_PROGRESS.iter().filter(|(name, _)| names.contains(OsStr::new(name))).map(|(_, what)| *what).collect();
     for name in LOCKS {
         // An old one is a dead git's leftover: it is cleared in the same night.
-        let lock = found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))?;
+        let lock = if_listed(admin, names, name)?;
         if lock.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
             under_way.push(name);
         }
@@ -186,11 +205,13 @@ fn in_progress(context: &Context<'_>, admin: &Inside) -> io::Result<Vec<&'static
 /// # Errors
 /// Something is there and can't be read.
 pub fn activity(admin: &Inside) -> io::Result<DateTime<Utc>> {
-    let mut newest = log_time(admin)?;
+    active(admin, &beneath::names(admin)?)
+}
+
+fn active(admin: &Inside, names: &Names) -> io::Result<DateTime<Utc>> {
+    let mut newest = if names.contains(OsStr::new("logs")) { log_time(admin)? } else { DateTime::UNIX_EPOCH };
     for name in ACTIVE {
-        if let Some(stat) = found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))? {
-            newest = newest.max(written(&stat));
-        }
+        newest = newest.max(if_listed(admin, names, name)?.map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)));
     }
     Ok(newest)
 }
@@ -222,7 +243,7 @@ fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree) -> io::Result<State> {
+fn state(context: &Context<'_>, tree: &mut Worktree, names: &Names) -> io::Result<State> {
     let Ok(place) = Inside::new(context.place.root(), &tree.path) else {
         return Ok(State::Unknown(format!("it stands at `{}`, outside the volume", tree.path.display())));
     };
@@ -231,7 +252,7 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
     }
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
     match found(beneath::stat(&place))? {
-        None => return missing(context, tree, &place, head),
+        None => return missing(context, tree, &place, head, names),
         Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
             return Ok(State::Unknown("it is no folder".to_owned()));
         }
@@ -244,10 +265,9 @@ fn state(context: &Context<'_>, upstream: &mut Upstream<'_>, tree: &mut Worktree
         return Ok(State::NotLooked);
     }
     let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
-    contents.unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head, context.stop)?;
-    contents.blockers.extend(modules(&tree.admin)?);
+    contents.unreached = unreached(context, tree, head, names)?;
+    contents.blockers.extend(modules(names));
     contents.stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
-    contents.landed = head.map(|head| upstream.landed(head)).transpose()?.flatten();
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
     Ok(State::Looked(Box::new(contents)))
@@ -262,21 +282,21 @@ fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
 }
 
 /// ENOENT alone proves little on NFS: the nearest folder above must be readable, and must not list it.
-fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<State> {
+fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, names: &Names) -> io::Result<State> {
     let mut below = place.relative();
     while let Some(above) = below.parent() {
         let folder = context.place.root().join(above);
         match found(std::fs::read_dir(&folder))? {
             None => below = above,
             Some(entries) => {
-                let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-                return if names.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
+                let listed = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+                return if listed.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
                     Ok(State::Unknown("its folder lists it, and still it can't be found".to_owned()))
-                } else if names.is_empty() && below != place.relative() {
+                } else if listed.is_empty() && below != place.relative() {
                     // Not only the tree is gone, but the folder of trees with it, and nothing else is left: a mount point looks so.
                     Ok(State::Unknown(format!("`{}` is empty: is something not mounted there?", above.display())))
                 } else {
-                    gone(context, tree, place, head)
+                    gone(context, tree, place, head, names)
                 };
             }
         }
@@ -285,21 +305,27 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
 }
 
 /// The tree is gone: what would be lost with its registration?
-fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<State> {
-    if let Some(modules) = modules(&tree.admin)? {
+fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, names: &Names) -> io::Result<State> {
+    if let Some(modules) = modules(names) {
         return Ok(State::Unknown(format!("it is gone from the disk, but {modules}")));
     }
     let trashed = context.around.trashed.contains(place);
-    let unreached = reach::unreached(context.repo, &tree.admin, tree.branch.as_deref(), head, context.stop)?;
+    let unreached = unreached(context, tree, head, names)?;
     // What a night took to the trash was rescued with its index.
     let staged = !trashed && Known::of(context.repo, tree, head)?.holds_staged_work();
     Ok(State::Missing { trashed, unreached, staged })
 }
 
 /// Git keeps the repos of a worktree's submodules in its admin folder, even after `git submodule deinit`: with commits that nothing else has.
-fn modules(admin: &Inside) -> io::Result<Option<String>> {
-    let there = found(beneath::stat(&admin.join("modules").map_err(io::Error::other)?))?.is_some();
-    Ok(there.then(|| "its registration holds the repos of its submodules, which no rescue keeps".to_owned()))
+fn modules(names: &Names) -> Option<String> {
+    let there = names.contains(OsStr::new("modules"));
+    there.then(|| "its registration holds the repos of its submodules, which no rescue keeps".to_owned())
+}
+
+fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, names: &Names) -> io::Result<Vec<String>> {
+    let tips = reach::Tips { admin: &tree.admin, names, branch: tree.branch.as_deref(), head };
+    let again = |error: &git2::Error| io::Error::other(git2::Error::new(error.code(), error.class(), error.message()));
+    reach::unreached(context.repo, &tips, context.kept.as_ref().map_err(again)?, context.stop)
 }
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.

@@ -21,6 +21,8 @@ pub(super) enum Method {
     Post,
     /// It replaces what is there.
     Put,
+    /// Nothing is sent; what is there goes.
+    Delete,
 }
 
 /// Sends a text; tries again where that may help, until it is time to stop. The answer must be a 2xx.
@@ -49,6 +51,7 @@ fn once(agent: &Agent, method: Method, url: &str, content_type: &str, body: &str
     let request = match method {
         Method::Post => agent.post(url),
         Method::Put => agent.put(url),
+        Method::Delete => return Ok(agent.delete(url).call()?.status().as_u16()),
     };
     Ok(request.content_type(content_type).send(body)?.status().as_u16())
 }

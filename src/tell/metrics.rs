@@ -179,12 +179,16 @@ fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {
     ]
 }
 
-/// When each thing last went well, which an earlier run may know.
+/// When each thing last went well, which an earlier run may know. Only a whole night is a success.
 fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<Family> {
     let Some(past) = past else { return Vec::new() };
     let real = || std::iter::once(report).chain(past.iter().rev()).filter(|run| !run.run.dry_run);
     let when = |so: &dyn Fn(&RunReport) -> bool| real().find(|run| so(run)).map_or(0.0, |run| seconds(run.run.finished));
-    let maintained = |name: &str| when(&|run| run.repos.iter().any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained));
+    // A run of some repos alone looked after these; one that did a part of the work looked after nobody.
+    let all_of_it = |run: &RunReport| run.run.asked.as_ref().is_none_or(|asked| asked.only.is_empty());
+    let looked_after =
+        |run: &RunReport, name: &str| run.repos.iter().any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained);
+    let maintained = |name: &str| when(&|run| all_of_it(run) && looked_after(run, name));
     // A shard speaks for its own repos alone.
     let ours = |name: &str| report.run.shard.is_none() || report.repos.iter().any(|repo| repo.name == name);
     let repos = policy.repos.iter().filter(|repo| ours(&repo.name)).map(|repo| (label("repo", &repo.name), maintained(&repo.name)));
@@ -192,7 +196,7 @@ fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<
         one(
             "last_success_timestamp_seconds",
             "When the last run ended in which nothing failed; 0 when no run is known that did.",
-            when(&|run| run.run.outcome == RunOutcome::Ok),
+            when(&|run| run.run.outcome == RunOutcome::Ok && run.run.asked.is_none()),
         ),
         family(
             "repo_last_maintained_timestamp_seconds",

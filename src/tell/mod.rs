@@ -41,16 +41,11 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
     let alerts = &policy.alerts;
     let mut sinks: Vec<Sink<'a>> = Vec::new();
     if alerts.textfile.is_some() || alerts.pushgateway.is_some() {
-        let past = past(policy, report);
-        let (metrics, whole) = (metrics::text(policy, report, past.as_deref()), past.is_some());
-        let pushed = metrics.clone();
-        sinks.extend(alerts.textfile.as_ref().map(|file| Box::new(move || textfile::write(file, &metrics)) as Sink<'a>));
-        sinks.extend(
-            alerts
-                .pushgateway
-                .as_ref()
-                .map(|base| Box::new(move || pushgateway::push(base, policy, report, &pushed, whole, stop)) as Sink<'a>),
-        );
+        match &report.run.asked {
+            None => sinks.extend(of_metrics(policy, report, stop)),
+            // In the place of a whole night's, its metrics would say nothing of the rest.
+            Some(asked) => tracing::info!("the metrics stay those of the last whole night: this was {}", words::asked(asked)),
+        }
     }
     if let Some(base) = alerts.alertmanager.as_ref().filter(|_| !report.alerts.is_empty()) {
         sinks.push(Box::new(move || alertmanager::send(base, policy, report, stop)));
@@ -62,6 +57,17 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
         sinks.push(Box::new(move || termination::write(file, report)));
     }
     sinks
+}
+
+fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<Sink<'a>> {
+    let past = past(policy, report);
+    let metrics = metrics::text(policy, report, past.as_deref());
+    let pushed = metrics.clone();
+    let file = policy.alerts.textfile.as_ref();
+    let file = file.map(|file| Box::new(move || textfile::write(file, &metrics)) as Sink<'a>);
+    let gateway = policy.alerts.pushgateway.as_ref();
+    let gateway = gateway.map(|base| Box::new(move || pushgateway::push(base, policy, report, &pushed, past.as_deref(), stop)) as Sink<'a>);
+    file.into_iter().chain(gateway).collect()
 }
 
 fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {

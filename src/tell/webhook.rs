@@ -82,7 +82,8 @@ fn text(policy: &Policy, report: &RunReport) -> String {
         RunOutcome::Interrupted => "was stopped early",
     };
     let freed = words::size(report.totals.freed_bytes);
-    let head = format!("treewarden on `{}`: the night {verb}, {freed} freed.", inert(&volume(policy)));
+    let part = report.run.asked.as_ref().map(|asked| format!(" ({})", inert(&words::asked(asked)))).unwrap_or_default();
+    let head = format!("treewarden on `{}`: the night{part} {verb}, {freed} freed.", inert(&volume(policy)));
     let mut lines: Vec<String> = Vec::new();
     for alert in &report.alerts {
         let details: Vec<String> = alert.details.iter().map(|line| format!("  {line}")).collect();

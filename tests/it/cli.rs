@@ -196,12 +196,7 @@ fn the_report_goes_where_it_was_sent() {
 fn the_past_is_told_and_a_torn_line_is_skipped() {
     let world = World::new();
     work(&world, "acme/shop");
-    let history = || {
-        let ran = world.treewarden(&["history", "--format", "json"]);
-        assert_eq!(ran.code, 0, "{ran:?}");
-        let runs: Vec<RunReport> = serde_json::from_str(&ran.out).unwrap();
-        runs.into_iter().map(|run| (run.run.id, run.totals.reaped)).collect::<Vec<_>>()
-    };
+    let history = || world.history().into_iter().map(|run| (run.run.id, run.totals.reaped)).collect::<Vec<_>>();
     assert_eq!(history(), []);
     let mut expected = Vec::new();
     for _ in 0..2 {
@@ -221,8 +216,8 @@ fn the_past_is_told_and_a_torn_line_is_skipped() {
     assert_eq!(history(), expected);
     let text = world.treewarden(&["history"]).out;
     assert!(text.contains("1 line"), "{text}");
-    let last = world.treewarden(&["history", "--format", "json", "--last", "1"]).out;
-    assert_eq!(serde_json::from_str::<Vec<RunReport>>(&last).unwrap()[0].run.id, expected[2].0);
+    let last = world.treewarden(&["history", "--format", "json", "--last", "1"]).history();
+    assert_eq!((last.len(), &last[0].run.id), (1, &expected[2].0));
 }
 
 #[test]
@@ -283,8 +278,7 @@ fn the_demo_shows_a_whole_night() {
     }
     let config = place.join("treewarden.yaml");
     let config = ["--config", config.to_str().unwrap()];
-    let history = world.treewarden(&[&["history", "--format", "json"][..], &config].concat());
-    let runs: Vec<RunReport> = serde_json::from_str(&history.out).unwrap();
+    let runs = world.treewarden(&[&["history", "--format", "json"][..], &config].concat()).history();
     let found = runs[0].repos.iter().map(|repo| (repo.name.clone(), format!("{:?}", repo.outcome))).collect();
     let expected = [("acme/shop", "Maintained"), ("acme/api", "Maintained"), ("acme/mobile", "Busy"), ("acme/infra", "Refused")];
     same("the demo's repos", &found, &map(&expected));

@@ -193,7 +193,46 @@ fn the_storage_is_one_that_locks_can_be_trusted_on() {
     assert_eq!(mounted["claimName"], claim["metadata"]["name"]);
 }
 
-/// No container engine is asked here, so what can be known without one is held.
+/// Whether a `NetworkPolicy` lets its pods talk to what an address names, `http://SERVICE.NAMESPACE:PORT`.
+fn lets_out(policy: &Value, address: &str) -> bool {
+    let (host, port) = address.trim_start_matches("http://").rsplit_once(':').expect("a port");
+    let namespace = host.split('.').nth(1).expect("a namespace");
+    let (port, namespace) = (yaml(port), yaml(&format!("{{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}")));
+    let rules = policy["spec"]["egress"].as_sequence().expect("rules");
+    rules.iter().any(|rule| {
+        let has = |list: &str, key: &str, value: &Value| rule[list].as_sequence().expect("a list").iter().any(|item| &item[key] == value);
+        has("to", "namespaceSelector", &namespace) && has("ports", "port", &port)
+    })
+}
+
+/// Whether it lets them talk to HTTPS anywhere outside.
+fn lets_out_to_webhooks(policy: &Value) -> bool {
+    let outside = |rule: &Value| rule["to"][0]["ipBlock"]["cidr"] == "0.0.0.0/0" && rule["ports"][0]["port"] == 443;
+    policy["spec"]["egress"].as_sequence().expect("rules").iter().any(outside)
+}
+
+/// Names, and whom the example config names; nobody comes in, and no pod but treewarden's is meant.
+#[test]
+fn the_network_lets_out_to_those_who_are_told_and_to_nobody_else() {
+    let policy = file("cronjobs/base/networkpolicy.yaml");
+    for path in [NIGHT, REPORT] {
+        let object = file(path);
+        let labels = &job(&object).expect("a Job")["template"]["metadata"]["labels"];
+        assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels, "{path}");
+    }
+    assert_eq!((&policy["spec"]["policyTypes"], &policy["spec"]["ingress"]), (&yaml("[Ingress, Egress]"), &Value::Null));
+    let config = text("config/treewarden.yaml");
+    let addresses: Vec<&str> = config.split_whitespace().filter(|word| word.starts_with("http://")).collect();
+    assert_eq!(addresses.len(), 2, "the Pushgateway and Alertmanager: {addresses:?}");
+    assert!(addresses.iter().all(|address| lets_out(&policy, address)), "{addresses:?}");
+    assert!(!lets_out(&policy, "http://pushgateway.elsewhere:9091") && !lets_out(&policy, "http://grafana.monitoring:3000"));
+    let ports =
+        |rule: &Value| rule["ports"].as_sequence().expect("ports").iter().filter_map(|port| port["port"].as_u64()).collect::<Vec<_>>();
+    let all: Vec<u64> = policy["spec"]["egress"].as_sequence().expect("rules").iter().flat_map(ports).collect();
+    assert_eq!((all, lets_out_to_webhooks(&policy)), (vec![53, 53, 9091, 9093], false));
+}
+
+/// What `image.sh` builds and runs; here is held what can be known without it.
 #[test]
 fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     let containerfile = text("cronjobs/Containerfile");
@@ -214,8 +253,9 @@ fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     let read = at_the_top.filter(|name| is_read(name) && !tools.contains(&name.as_str()));
     let needed: BTreeSet<String> = read.chain(["src", "unsafe"].map(str::to_owned)).collect();
     assert_eq!(copied, needed);
-    let oldest_rust = concat!("docker.io/library/rust:", env!("CARGO_PKG_RUST_VERSION"), "-");
-    assert!(instructions("FROM").next().is_some_and(|image| image.starts_with(oldest_rust)), "must build with {oldest_rust}");
+    let oldest_rust = concat!("RUST=docker.io/library/rust:", env!("CARGO_PKG_RUST_VERSION"), "-");
+    assert!(instructions("ARG").next().is_some_and(|base| base.starts_with(oldest_rust)), "must build with {oldest_rust}");
+    assert_eq!(instructions("FROM").collect::<Vec<_>>(), ["${RUST} AS build", "${DEBIAN}"]);
     let night = file(NIGHT);
     let ids = &pod(&night)["securityContext"];
     let agents = format!("{}:{}", ids["runAsUser"].as_u64().expect("a number"), ids["runAsGroup"].as_u64().expect("a number"));
@@ -277,6 +317,11 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
         let objects: Vec<Value> =
             serde_yaml::Deserializer::from_str(&rendered).map(|object| Value::deserialize(object).expect("YAML")).collect();
         let ours_alone = folder.starts_with(at("cronjobs/example"));
+        let (mut nights, mut volumes) = (0, BTreeSet::new());
+        let in_its_namespace = |kind: &str, object: &Value| {
+            let same = |other: &&Value| other["kind"] == kind && other["metadata"]["namespace"] == object["metadata"]["namespace"];
+            objects.iter().filter(same).collect::<Vec<_>>()
+        };
         for object in &objects {
             if object["kind"] != "StorageClass" {
                 assert_eq!(object["metadata"]["namespace"].is_string(), ours_alone, "the namespace is an overlay's: {object:?}");
@@ -292,11 +337,27 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
                     assert!(["TREEWARDEN_SHARDS", "TREEWARDEN_WEBHOOK_URL"].iter().all(|name| !named(env, name).is_null()), "{env:?}");
                 }
                 let asked = &named(&pod(object)["volumes"], "config")["configMap"]["name"];
-                let config = objects.iter().find(|other| other["kind"] == "ConfigMap" && &other["metadata"]["name"] == asked);
+                let config = in_its_namespace("ConfigMap", object).into_iter().find(|other| &other["metadata"]["name"] == asked);
                 let config = config.unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", folder.display()));
-                assert_paths(object, &yaml(config["data"]["treewarden.yaml"].as_str().expect("the config")));
+                let config = config["data"]["treewarden.yaml"].as_str().expect("the config");
+                treewarden::config::parse("treewarden.yaml", config).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+                let config = yaml(config);
+                assert_paths(object, &config);
+                if object["kind"] == "CronJob" {
+                    let policies = in_its_namespace("NetworkPolicy", object);
+                    let [policy] = &policies[..] else { panic!("{}: one policy for each night: {policies:?}", folder.display()) };
+                    let alerts = &config["alerts"];
+                    for address in ["pushgateway", "alertmanager"].iter().filter_map(|sink| alerts[*sink].as_str()) {
+                        assert!(lets_out(policy, address), "{}: {address}", folder.display());
+                    }
+                    assert_eq!(lets_out_to_webhooks(policy), !alerts["webhook"].is_null(), "{}", folder.display());
+                    // As the metrics have it: two namespaces with one name would push over each other.
+                    volumes.insert(alerts["volume"].as_str().or(config["volume"]["root"].as_str()).expect("a name").to_owned());
+                    nights += 1;
+                }
             }
         }
+        assert_eq!(volumes.len(), nights, "{}: {volumes:?}", folder.display());
     }
     assert_eq!(sharded, 1, "the shared night was rendered");
 }

@@ -1,8 +1,9 @@
 //! What the HTML report says, that nothing in it becomes markup, and that a large fleet's can still be read.
 //!
-//! What only a browser can tell is in `html/browser.rs`.
+//! What only a browser can tell is in `html/browser.rs`, what it tells a screen reader and a printer in `html/reader.rs`.
 
 mod browser;
+mod reader;
 
 use super::report::nights;
 use super::support::{World, same};

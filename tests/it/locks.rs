@@ -227,8 +227,7 @@ fn a_night_that_is_killed_again_and_again_ends_like_one_that_is_not() {
     }
     world.night();
     assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
-    let history = world.treewarden(&["history", "--format", "json"]);
-    let runs: Vec<RunReport> = serde_json::from_str(&history.out).unwrap();
+    let runs = world.history();
     assert!(runs.len() + kills >= codes.len() + 2, "{} runs in the journal, {codes:?}", runs.len());
 }
 

@@ -40,6 +40,7 @@ mod real_night;
 mod report;
 mod rescue;
 mod rescues;
+mod rest;
 mod rules;
 mod runners;
 mod shards;

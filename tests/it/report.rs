@@ -11,7 +11,7 @@ use treewarden::alert::alerts;
 use treewarden::journal;
 use treewarden::report::look::Look;
 use treewarden::report::trends::trends;
-use treewarden::report::{Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text};
+use treewarden::report::{Asked, Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text};
 
 pub(crate) fn golden(name: &str, is: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
@@ -99,11 +99,29 @@ fn the_history_tells_where_the_volume_is_going() {
     );
     assert!(told(175, 0).contains("the level stays where it is. The stores"), "{}", told(175, 0));
     assert!(told(160, 1).contains("the high mark is passed; the volume is full in 3 weeks"), "{}", told(160, 1));
-    // Two nights tell nothing, nor do dry runs and refused ones, nor many in one day.
+    // The same for programs, in bytes and days.
+    let json = serde_json::to_value(history::History::of(&growing(100, 2), 1)).unwrap();
+    let trend = |name: &str| json["trends"][name].clone();
+    let about = |name: &str, unit: f64| format!("{:.0}", trend(name).as_f64().unwrap() / unit);
+    assert_eq!((&json["skipped"], json["runs"].as_array().unwrap().len(), trend("nights")), (&1.into(), 20, 20.into()));
+    let bytes = ["added_bytes_per_day", "freed_bytes_per_night", "growth_bytes_per_day"].map(|name| about(name, f64::from(1 << 30)));
+    assert_eq!(
+        (bytes, ["days_until_high", "days_until_full"].map(|name| about(name, 1.0))),
+        (["5", "3", "2"].map(str::to_owned), ["16", "31"].map(str::to_owned))
+    );
+    let names: Vec<_> = trend("repos").as_array().unwrap().iter().map(|repo| repo["name"].clone()).collect();
+    assert_eq!(names, ["acme/shop", "acme/api"]);
+    assert_eq!(serde_json::to_value(history::History::of(&[], 0)).unwrap()["trends"], serde_json::Value::Null);
+    // Two nights tell nothing, nor do dry runs and refused ones, parts of a night, or many in one day.
     let mut runs = growing(100, 2);
     assert_eq!(trends(&runs[18..]), None);
     for run in &mut runs[17..] {
         run.run.dry_run = true;
+    }
+    assert_eq!(trends(&runs[15..]), None);
+    let mut runs = growing(100, 2);
+    for run in &mut runs[17..] {
+        run.run.asked = Some(Asked { repos: vec!["acme/shop".to_owned()], only: Vec::new() });
     }
     assert_eq!(trends(&runs[15..]), None);
     let mut runs = growing(100, 2);

@@ -2,7 +2,7 @@
 //!
 //! With Prometheus' own tool they are also tried: what they say of nights as they come.
 
-use crate::report::nights;
+use crate::report::{golden, nights};
 use crate::support::World;
 use serde_yaml::Value;
 use std::collections::BTreeSet;
@@ -26,6 +26,13 @@ fn rules() -> Vec<Value> {
     let spec = spec();
     let groups = spec["groups"].as_sequence().unwrap();
     groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap().clone()).collect()
+}
+
+/// For a Prometheus without the operator, which takes no file from within an object. `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn the_plain_rules_are_those_of_the_operator() {
+    let head = "# What stands below `spec` in prometheusrule.yaml, which says why; tests/it/rules.rs makes it: UPDATE_GOLDEN=1.\n";
+    golden("../../../cronjobs/monitoring/rules.yaml", &format!("{head}{}", serde_yaml::to_string(&spec()).unwrap()));
 }
 
 fn policy() -> Policy {

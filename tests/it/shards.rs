@@ -118,8 +118,7 @@ fn eight_machines_look_after_every_repo_once_and_one_evicts_when_all_are_done() 
     assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
 
     // The journal has all of them, and history tells of them as the one night that they were.
-    let runs: Vec<RunReport> = serde_json::from_str(&world.treewarden(&["history", "--format", "json"]).out).unwrap();
-    same("the journal", &looked_after(&runs), &expected(&repos, 8));
+    same("the journal", &looked_after(&world.history()), &expected(&repos, 8));
     let history = world.treewarden(&["history"]).out;
     assert!(history.lines().count() == 4 && !history.contains("shards"), "{history}");
     assert!(history.contains("1 night since") && history.contains("24 trees reaped, 1 cache unit evicted. 1 ok."), "{history}");
@@ -300,6 +299,5 @@ fn build_output_goes_in_the_repos_of_all_shards_and_what_their_lock_files_name_s
     );
     let crates = walkdir::WalkDir::new(world.at("caches/cargo")).into_iter().filter(|entry| entry.as_ref().unwrap().file_type().is_file());
     assert_eq!(crates.count(), 4, "crates that lock files name");
-    let reports: Vec<RunReport> = serde_json::from_str(&world.treewarden(&["history", "--format", "json"]).out).unwrap();
-    assert!(reports.iter().flat_map(|report| &report.repos).all(|repo| repo.outcome == RepoOutcome::Maintained));
+    assert!(world.history().iter().flat_map(|report| &report.repos).all(|repo| repo.outcome == RepoOutcome::Maintained));
 }

@@ -2,11 +2,14 @@
 //!
 //! `real.rs` has the programs that a cluster runs: Prometheus, Pushgateway, node-exporter, Alertmanager.
 
+mod dashboard;
 mod real;
 mod whole;
 
 use crate::report::{golden, nights};
 use crate::support::World;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rayon::prelude::*;
 use serde_json::Value;
 use std::fs;
@@ -15,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Response, Server};
 use treewarden::config::policy::Policy;
-use treewarden::report::{Alert, RunReport, Severity};
+use treewarden::report::{Alert, Asked, RepoOutcome, RunOutcome, RunReport, Severity};
 use treewarden::stop::Stop;
 use treewarden::tell::{metrics, tell};
 use treewarden::{alert, config};
@@ -200,6 +203,115 @@ fn a_refused_run_is_told_and_takes_nothing_away() {
         assert_eq!(lines(&gateway.heard()[1].body, name), [""; 0]);
     }
     assert!(after.contains("outcome=\"refused\"} 1.0"), "{after}");
+}
+
+#[test]
+fn a_part_of_a_night_speaks_for_nobody_else() {
+    let gateway = Listener::answering(&[200]);
+    let world = World::new();
+    world.repo("acme/shop");
+    world.repo("acme/api");
+    let textfile = world.beside("treewarden.prom");
+    world.set("alerts", &format!("pushgateway: '{}', textfile: {}", gateway.url(), textfile.display()));
+    let part = |typed: &[&str]| world.pass(0, &[&["run"], typed].concat()).run.asked;
+    let asked = |repos: &[&str], only: &[&str]| {
+        let list = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        Some(Asked { repos: list(repos), only: list(only) })
+    };
+    // Before any night: nothing is told, for nothing is known.
+    assert_eq!(part(&["--repo", "acme/shop"]), asked(&["acme/shop"], &[]));
+    assert_eq!((gateway.heard().len(), textfile.exists()), (0, false));
+    world.night();
+    let night = fs::read_to_string(&textfile).unwrap();
+    assert_eq!(part(&["--only", "gc,prune"]), asked(&[], &["prune", "gc"]));
+    assert_eq!(part(&["--only", "evict,gc,prune,reap"]), None, "all of them are the whole night");
+    let second = fs::read_to_string(&textfile).unwrap();
+    assert_eq!(part(&["--repo", "acme/shop", "--only", "gc"]), asked(&["acme/shop"], &["gc"]));
+    assert_eq!((gateway.heard().len(), fs::read_to_string(&textfile).unwrap() == second, night == second), (2, true, false));
+    let ran = world.treewarden(&["run", "--repo", "acme/shop", "--only", "gc", "--log-format", "json"]);
+    assert!(ran.err.contains("the metrics stay those of the last whole night: this was gc of acme/shop alone"), "{}", ran.err);
+    assert!(ran.out.contains(", gc of acme/shop alone, treewarden "), "{}", ran.out);
+    let history = world.treewarden(&["history"]).out;
+    assert_eq!(["acme/shop alone", "prune and gc alone", "gc of acme/shop alone"].map(|told| history.matches(told).count()), [3, 1, 2]);
+}
+
+#[test]
+fn a_message_about_a_part_of_a_night_says_so() {
+    let (chat, folder) = (Listener::answering(&[200]), tempfile::tempdir().unwrap());
+    let file = folder.path().join("hook");
+    fs::write(&file, chat.url()).unwrap();
+    let mut report = nights::rich();
+    report.run.asked = Some(Asked { repos: vec!["acme/`shop`".to_owned()], only: vec!["gc".to_owned()] });
+    assert_eq!(told(&format!("webhook: {{url_file: {}}}", file.display()), report), [""; 0]);
+    let text = chat.json()["text"].as_str().unwrap().to_owned();
+    assert!(text.starts_with("treewarden on `/data`: the night (gc of acme/'shop' alone) failed, "), "{text}");
+}
+
+/// Only a whole night is a success, and a repo was looked after by what did all of the work there.
+#[test]
+fn what_a_part_of_a_night_did_well_was_no_good_night() {
+    let mut tonight = nights::rich();
+    tonight.repos.iter_mut().for_each(|repo| repo.outcome = RepoOutcome::Busy);
+    let past = |repos: &[&str], only: &[&str]| {
+        let list = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+        let mut run = nights::rich();
+        run.run.finished -= chrono::TimeDelta::days(1);
+        (run.run.outcome, run.run.asked) = (RunOutcome::Ok, Some(Asked { repos: list(repos), only: list(only) }));
+        run.repos.retain(|repo| repo.name == "acme/shop");
+        run.repos[0].outcome = RepoOutcome::Maintained;
+        run
+    };
+    let lasts = |past: RunReport| {
+        let text = metrics::text(&policy(""), &tonight, Some(&[past]));
+        let value = |name: &str| {
+            text.lines()
+                .find(|line| line.starts_with(&format!("treewarden_{name}")))
+                .and_then(|line| line.split(' ').nth(1))
+                .unwrap()
+                .to_owned()
+        };
+        ["last_success_timestamp_seconds", "repo_last_maintained_timestamp_seconds{volume=\"/data\",repo=\"acme/shop\""].map(value)
+    };
+    let yesterday = format!("{}.0", past(&[], &[]).run.finished.timestamp());
+    let none = || "0.0".to_owned();
+    assert_eq!(lasts(past(&["acme/shop"], &[])), [none(), yesterday.clone()]);
+    assert_eq!(lasts(past(&["acme/shop"], &["gc"])), [none(), none()]);
+    assert_eq!(lasts(past(&[], &["evict"])), [none(), none()]);
+    let whole = RunReport { run: treewarden::report::Run { asked: None, ..past(&[], &[]).run }, ..past(&[], &[]) };
+    assert_eq!(lasts(whole), [yesterday.clone(), yesterday]);
+}
+
+/// Of each group the Pushgateway would keep series for ever.
+#[test]
+fn shards_that_nights_no_longer_have_leave_the_pushgateway() {
+    let gateway = Listener::answering(&[202]);
+    let world = World::new();
+    world.repo("acme/shop");
+    world.set("alerts", &format!("volume: v, pushgateway: '{}'", gateway.url()));
+    let heard = |typed: &[&[&str]]| {
+        let before = gateway.heard().len();
+        for typed in typed {
+            world.pass(0, &[&["run"], *typed].concat());
+        }
+        let group = |what: String| match what.replace("/metrics/job/treewarden/volume@base64/dg", "").split_once("/shard@base64/") {
+            Some((method, shard)) => format!("{method}{}", String::from_utf8(URL_SAFE_NO_PAD.decode(shard).unwrap()).unwrap()),
+            None => what.split(' ').next().unwrap().to_owned(),
+        };
+        gateway.heard()[before..].iter().map(|heard| group(heard.what.clone())).collect::<Vec<_>>()
+    };
+    let shared = |many: &'static str| ["0/", "1/", "2/"].map(|shard| [shard, many].concat());
+    let [a, b, c] = shared("3");
+    let three = heard(&[&["--shard", &a], &["--shard", &b], &["--shard", &c]]);
+    assert_eq!(three, ["PUT 0/3", "PUT 1/3", "PUT 2/3"]);
+    let [a, b, _] = shared("2");
+    // Who ends the night says so, and none before.
+    let two = heard(&[&["--shard", &a], &["--shard", &b]]);
+    assert_eq!(two, ["PUT 0/2", "PUT 1/2", "DELETE 0/3", "DELETE 1/3", "DELETE 2/3"]);
+    assert_eq!(heard(&[&["--only", "gc"]]), [""; 0]);
+    let plain = heard(&[&[]]);
+    assert_eq!(plain, ["PUT", "DELETE 0/2", "DELETE 0/3", "DELETE 1/2", "DELETE 1/3", "DELETE 2/3"]);
+    let again = heard(&[&["--shard", "0/1"]]);
+    assert_eq!(again[..2], ["PUT 0/1", "DELETE"]);
 }
 
 #[test]
@@ -463,25 +575,21 @@ fn what_went_well_before_is_remembered_and_who_left_is_not() {
     let (mut first, mut second, tonight) = (nights::rich(), nights::rich(), with_alerts(nights::rich()));
     for (run, days) in [(&mut first, 2), (&mut second, 1)] {
         run.run.finished -= chrono::TimeDelta::days(days);
-        run.repos.iter_mut().for_each(|repo| repo.outcome = treewarden::report::RepoOutcome::Busy);
+        run.repos.iter_mut().for_each(|repo| repo.outcome = RepoOutcome::Busy);
     }
-    first.run.outcome = treewarden::report::RunOutcome::Ok;
-    first.repos[2].outcome = treewarden::report::RepoOutcome::Maintained;
+    first.run.outcome = RunOutcome::Ok;
+    first.repos[2].outcome = RepoOutcome::Maintained;
     let (name, when) = (first.repos[2].name.clone(), first.run.finished.timestamp());
     let mut rehearsed = second.clone();
-    (rehearsed.run.dry_run, rehearsed.run.outcome) = (true, treewarden::report::RunOutcome::Ok);
+    (rehearsed.run.dry_run, rehearsed.run.outcome) = (true, RunOutcome::Ok);
     let text = metrics::text(&policy("volume: 'a\"b\\c'"), &tonight, Some(&[first, second, rehearsed]));
     let sample = |line: String| assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     let (volume, when) = (r#"volume="a\"b\\c""#, format!("{when}.0"));
     sample(format!("treewarden_last_success_timestamp_seconds{{{volume}}} {when}"));
     let maintained =
         |name: &str, when: &str| format!("treewarden_repo_last_maintained_timestamp_seconds{{{volume},repo=\"{name}\"}} {when}");
-    let tonights: Vec<&str> = tonight
-        .repos
-        .iter()
-        .filter(|repo| repo.outcome == treewarden::report::RepoOutcome::Maintained)
-        .map(|repo| repo.name.as_str())
-        .collect();
+    let tonights: Vec<&str> =
+        tonight.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Maintained).map(|repo| repo.name.as_str()).collect();
     assert!(!tonights.contains(&name.as_str()), "{tonights:?}");
     sample(maintained(&name, &when));
     let told: Vec<&str> = text.lines().filter(|line| line.starts_with("treewarden_repo_last")).collect();

@@ -14,9 +14,9 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("facts", &["inside"]),
     ("config", &["facts", "inside"]),
     ("plan", &["config", "facts", "inside"]),
-    ("survey", &["beneath", "config", "facts", "inside", "shadow", "stop"]),
+    ("survey", &["beneath", "config", "facts", "inside", "shadow", "stop", "walk"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
-    ("apply", &["beneath", "durable", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey"]),
+    ("apply", &["beneath", "durable", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey", "walk"]),
     ("report", &["apply", "facts", "inside", "plan"]),
     ("tell", &["config", "durable", "journal", "report", "stop"]),
 ];

@@ -1,14 +1,16 @@
 //! Deleting what is in the trash: by descriptor, in parallel, folder by folder.
 //!
-//! It follows no link, leaves no mount, and holds one descriptor per open folder, not per level of somebody's making. What can't be deleted is
-//! left and told. It must never fall back to anything more forceful, and never be called for a place outside the trash.
+//! It follows no link, leaves no mount, and holds neither more folders open nor more names in memory than it may, however deep or wide somebody
+//! made a tree. What can't be deleted is left and told. It must never fall back to anything more forceful, and never be called for a place outside the trash.
 
 use super::Emptied;
 use crate::beneath::{self, found};
 use crate::facts::cache::Size;
 use crate::inside::Inside;
 use crate::stop::Stop;
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+use crate::walk::{Anchor, LISTING, spread};
+use rayon::Scope;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr, OsString};
@@ -21,6 +23,10 @@ use std::sync::{Arc, Mutex};
 
 /// Folders nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
 const DEEPEST: usize = 128;
+/// Names of a folder that are held in memory at a time.
+const BATCH: usize = 1 << 15;
+/// More files of a folder than this are shared with a thread that has nothing else to do.
+const MANY: usize = 1 << 12;
 
 /// What all deletions of one emptying share.
 struct Job<'a> {
@@ -42,42 +48,43 @@ struct Job<'a> {
 struct Folder {
     above: Option<Arc<Folder>>,
     name: CString,
-    fd: OwnedFd,
+    anchor: Anchor,
     depth: usize,
-    /// Folders below that still stand, and one for the reading of this one.
+    /// Of its own blocks.
+    bytes: u64,
+    /// Folders of the batch that still stand, and one for the reading of the batch.
     pending: AtomicUsize,
+    /// The batch was not all.
+    more: AtomicBool,
+    /// Something went since it was read.
+    moved: AtomicBool,
 }
 
 /// Deletes what is in the folder `place`, of these names where there are any given, on the current rayon pool, until done or told to stop.
 pub(super) fn empty(place: &Inside, stop: &Stop, names: Option<&HashSet<OsString>>) -> io::Result<Emptied> {
     let Some(top) = found(beneath::dir(place))? else { return Ok(Emptied::default()) };
-    let device = rustix::fs::fstat(&top)?.st_dev;
     let job = Job {
         stop,
         stopped: AtomicBool::new(false),
-        device,
+        device: rustix::fs::fstat(&top)?.st_dev,
         bytes: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
         left: Mutex::default(),
         names,
-        top: top.try_clone()?,
+        top,
         lifted: Mutex::default(),
     };
-    let root = Arc::new(Folder { above: None, name: c".".into(), fd: top, depth: 0, pending: AtomicUsize::new(1) });
-    rayon::scope(|scope| job.folder(scope, root));
+    let root = || io::Result::Ok(Arc::new(Folder::new(None, c".", job.top.try_clone()?, 0)));
+    let all = root()?;
+    rayon::scope(|scope| job.batch(scope, all));
     loop {
         let lifted = std::mem::take(&mut *job.lifted.lock().expect("no deletion panics"));
         if lifted.is_empty() {
             break;
         }
-        let root = Arc::new(Folder {
-            above: None,
-            name: c".".into(),
-            fd: job.top.try_clone()?,
-            depth: 0,
-            pending: AtomicUsize::new(lifted.len() + 1),
-        });
-        rayon::scope(|scope| lifted.into_iter().for_each(|name| job.descend(scope, &root, &name)));
+        let root = root()?;
+        root.pending.store(lifted.len() + 1, Ordering::Release);
+        rayon::scope(|scope| job.folders(scope, root, lifted));
     }
     if job.stopped.load(Ordering::Relaxed) {
         job.leave(c"the rest", "the run stopped first");
@@ -86,73 +93,99 @@ pub(super) fn empty(place: &Inside, stop: &Stop, names: Option<&HashSet<OsString
     Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics") })
 }
 
+impl Folder {
+    fn new(above: Option<Arc<Self>>, name: &CStr, fd: OwnedFd, bytes: u64) -> Self {
+        let depth = above.as_ref().map_or(0, |above| above.depth + 1);
+        let anchor = Anchor::new(fd, 0);
+        let no = || AtomicBool::new(false);
+        Self { above, name: name.to_owned(), anchor, depth, bytes, pending: AtomicUsize::new(1), more: no(), moved: no() }
+    }
+}
+
 impl Job<'_> {
-    /// Deletes the files of a folder, and sends its folders on their way.
-    fn folder<'scope>(&'scope self, scope: &rayon::Scope<'scope>, folder: Arc<Folder>) {
-        match read(&folder.fd) {
-            Ok(mut names) => {
-                if let Some(due) = self.names.filter(|_| folder.above.is_none()) {
-                    names.retain(|(name, _)| due.contains(OsStr::from_bytes(name.to_bytes())));
+    /// Deletes what a folder lists, or as much of it as is held in memory: its files here, its folders wherever a thread is free.
+    fn batch<'scope>(&'scope self, scope: &Scope<'scope>, folder: Arc<Folder>) {
+        let due = self.names.filter(|_| folder.above.is_none());
+        match read(&folder.anchor, due.map_or(BATCH, |_| usize::MAX)) {
+            Ok(Listing { mut files, mut folders, more }) => {
+                if let Some(due) = due {
+                    let is_due = |name: &CString| due.contains(OsStr::from_bytes(name.to_bytes()));
+                    files.retain(is_due);
+                    folders.retain(is_due);
                 }
+                folder.more.store(more, Ordering::Relaxed);
                 // Folders first: while this thread deletes files, others can start on them.
-                for (name, is_folder) in
-                    names.iter().filter(|(_, is_folder)| *is_folder).chain(names.iter().filter(|(_, is_folder)| !is_folder))
-                {
-                    if self.stopped() {
-                        break;
-                    }
-                    if *is_folder {
-                        folder.pending.fetch_add(1, Ordering::AcqRel);
-                        let (folder, name) = (folder.clone(), name.clone());
-                        scope.spawn(move |scope| self.descend(scope, &folder, &name));
-                    } else {
-                        self.file(&folder, name);
-                    }
+                folder.pending.fetch_add(folders.len(), Ordering::AcqRel);
+                self.folders(scope, folder.clone(), folders);
+                // What a file held is freed without its folder's lock, so two threads are faster than one.
+                if files.len() > MANY {
+                    let (half, folder) = (files.split_off(files.len() / 2), folder.clone());
+                    folder.pending.fetch_add(1, Ordering::AcqRel);
+                    scope.spawn(move |scope| {
+                        self.files(&folder, &half);
+                        self.done(scope, folder);
+                    });
                 }
+                self.files(&folder, &files);
             }
             Err(error) => self.leave(&folder.name, &error.to_string()),
         }
-        self.done(folder);
+        self.done(scope, folder);
     }
 
-    fn descend<'scope>(&'scope self, scope: &rayon::Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
+    fn files(&self, folder: &Folder, names: &[CString]) {
+        names.iter().take_while(|_| !self.stopped()).for_each(|name| self.file(folder, name));
+    }
+
+    fn folders<'scope>(&'scope self, scope: &Scope<'scope>, above: Arc<Folder>, names: Vec<CString>) {
+        let all = 0..names.len();
+        spread(scope, all, move |scope, number| self.descend(scope, &above, &names[number]));
+    }
+
+    fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
         if self.stopped() {
             return;
         }
-        if above.depth >= DEEPEST {
+        if above.depth >= DEEPEST || above.depth > 0 && Anchor::are_scarce() {
             match self.lift(above, name) {
-                Ok(()) => self.done(above.clone()),
-                Err(error) => self.leave(name, &error.to_string()),
+                Ok(()) => self.done(scope, above.clone()),
+                Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
             }
             return;
         }
         match self.open(above, name) {
-            Ok(fd) => {
-                let folder =
-                    Folder { above: Some(above.clone()), name: name.to_owned(), fd, depth: above.depth + 1, pending: AtomicUsize::new(1) };
-                self.folder(scope, Arc::new(folder));
-            }
-            Err(Errno::NOENT) => self.done(above.clone()),
-            Err(error) => self.leave(name, &error.to_string()),
+            Ok((fd, bytes)) => self.batch(scope, Arc::new(Folder::new(Some(above.clone()), name, fd, bytes))),
+            Err(Errno::NOENT) => self.done(scope, above.clone()),
+            Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
+        }
+    }
+
+    /// A folder stays, and so does the one above, which would say the same; but that may hold more than this batch.
+    fn give_up<'scope>(&'scope self, scope: &Scope<'scope>, name: &CStr, why: &str, above: Arc<Folder>) {
+        self.leave(name, why);
+        if above.more.load(Ordering::Relaxed) {
+            self.done(scope, above);
         }
     }
 
     fn lift(&self, above: &Folder, name: &CStr) -> io::Result<()> {
         let new = CString::new(uuid::Uuid::new_v4().to_string())?;
-        rustix::fs::renameat(&above.fd, name, &self.top, &new)?;
+        rustix::fs::renameat(&above.anchor, name, &self.top, &new)?;
+        above.moved.store(true, Ordering::Relaxed);
         self.lifted.lock().expect("no deletion panics").push(new);
         Ok(())
     }
 
-    /// Opens a folder on the same device, giving its owner back the right to read and change it where it was taken (Go's module cache).
-    fn open(&self, above: &Folder, name: &CStr) -> Result<OwnedFd, Errno> {
+    /// Opens a folder on the same device, and tells the bytes of its own blocks, giving its owner back the right to read and change it where it
+    /// was taken (Go's module cache).
+    fn open(&self, above: &Folder, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
         // The kernel refuses any mount on the way: one of the same file system has the same device, so that alone would not tell.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
-        let fd = match beneath::below(&above.fd, name, OFlags::RDONLY | OFlags::DIRECTORY) {
+        let fd = match beneath::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::ACCESS) => {
-                let handle = beneath::below(&above.fd, name, OFlags::PATH | OFlags::DIRECTORY)?;
+                let handle = beneath::below(&above.anchor, name, OFlags::PATH | OFlags::DIRECTORY)?;
                 rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
-                beneath::below(&above.fd, name, OFlags::RDONLY | OFlags::DIRECTORY)?
+                beneath::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY)?
             }
             opened => opened?,
         };
@@ -163,17 +196,18 @@ impl Job<'_> {
         if stat.st_mode & 0o300 != 0o300 {
             rustix::fs::fchmod(&fd, Mode::RWXU)?;
         }
-        Ok(fd)
+        Ok((fd, bytes(&stat)))
     }
 
     fn file(&self, folder: &Folder, name: &CStr) {
-        let size = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW);
-        match rustix::fs::unlinkat(&folder.fd, name, AtFlags::empty()) {
+        let size = rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
+        match rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()) {
             Ok(()) => {
+                folder.moved.store(true, Ordering::Relaxed);
                 if let Ok(stat) = size
                     && stat.st_nlink == 1
                 {
-                    self.freed(stat.st_blocks.cast_unsigned() * 512);
+                    self.freed(bytes(&stat));
                 }
             }
             Err(Errno::NOENT) => {}
@@ -181,17 +215,31 @@ impl Job<'_> {
         }
     }
 
-    /// One thing below the folder is gone, or its reading is done; the last one takes the folder along, and so on upwards.
-    fn done(&self, mut folder: Arc<Folder>) {
+    /// One thing of the batch is gone, or its reading is done; the last one takes the folder along, and so on upwards.
+    fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut folder: Arc<Folder>) {
         while folder.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // It is listed from its beginning: some file systems leave out names when others went. And only as long as that helps.
+            if folder.more.load(Ordering::Relaxed) && folder.moved.swap(false, Ordering::Relaxed) && !self.stopped() {
+                folder.pending.store(1, Ordering::Release);
+                return scope.spawn(move |scope| self.batch(scope, folder));
+            }
             let Some(above) = folder.above.clone() else { return };
-            let blocks = rustix::fs::fstat(&folder.fd).map_or(0, |stat| stat.st_blocks.cast_unsigned());
-            match rustix::fs::unlinkat(&above.fd, &folder.name, AtFlags::REMOVEDIR) {
-                Ok(()) => self.freed(blocks * 512),
+            match rustix::fs::unlinkat(&above.anchor, &folder.name, AtFlags::REMOVEDIR) {
+                Ok(()) => {
+                    above.moved.store(true, Ordering::Relaxed);
+                    self.freed(folder.bytes);
+                }
                 Err(Errno::NOENT) => {}
-                // What was left in it has been reported where it was left, but for what NFS put there when it was deleted.
-                Err(Errno::NOTEMPTY | Errno::EXIST) => return self.still_open(&folder),
-                Err(error) => return self.leave(&folder.name, &error.to_string()),
+                Err(error) => {
+                    match error {
+                        // What was left in it has been reported where it was left, but for what NFS put there when it was deleted.
+                        Errno::NOTEMPTY | Errno::EXIST => self.still_open(&folder),
+                        error => self.leave(&folder.name, &error.to_string()),
+                    }
+                    if !above.more.load(Ordering::Relaxed) {
+                        return;
+                    }
+                }
             }
             folder = above;
         }
@@ -199,12 +247,13 @@ impl Job<'_> {
 
     /// On NFS a file that somebody has open gets another name when it is deleted (`.nfs...`), and is there, with its bytes, until it is closed.
     fn still_open(&self, folder: &Folder) {
-        for (name, _) in read(&folder.fd).unwrap_or_default().iter().filter(|(name, _)| name.to_bytes().starts_with(b".nfs")) {
+        let files = read(&folder.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
+        for name in files.iter().filter(|name| name.to_bytes().starts_with(b".nfs")) {
             let told = self.left.lock().expect("no deletion panics").iter().any(|line| line.starts_with(&*name.to_string_lossy()));
-            if let Ok(stat) = rustix::fs::statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW)
+            if let Ok(stat) = rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
                 && !told
             {
-                self.bytes.fetch_sub(stat.st_blocks.cast_unsigned() * 512, Ordering::Relaxed);
+                self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
                 self.inodes.fetch_sub(1, Ordering::Relaxed);
                 self.leave(name, "somebody has this file open, it goes when it is closed");
             }
@@ -226,25 +275,51 @@ impl Job<'_> {
         let mut left = self.left.lock().expect("no deletion panics");
         // Every level of what can't be deleted would say the same.
         let line = format!("{}: {why}", OsStr::from_bytes(name.to_bytes()).display());
-        if left.len() < 20 {
+        if left.len() < 20 && !left.contains(&line) {
             left.push(line);
         }
     }
 }
 
-/// A folder's entries, each with whether it is a folder.
-fn read(folder: &OwnedFd) -> io::Result<Vec<(CString, bool)>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(folder)? {
+fn bytes(stat: &Stat) -> u64 {
+    stat.st_blocks.cast_unsigned() * 512
+}
+
+/// What a folder lists.
+struct Listing {
+    /// Whatever is no folder.
+    files: Vec<CString>,
+    folders: Vec<CString>,
+    more: bool,
+}
+
+/// Lists a folder from the beginning, at most so many names.
+fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
+    let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
+    rustix::fs::seek(folder, SeekFrom::Start(0))?;
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    let mut more = false;
+    while let Some(entry) = entries.next() {
+        more = files.len() + folders.len() == most;
+        if more {
+            break;
+        }
         let entry = entry?;
         let name = entry.file_name();
-        if name != c"." && name != c".." {
-            let kind = match entry.file_type() {
-                FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
-                kind => kind,
-            };
-            names.push((name.to_owned(), kind == FileType::Directory));
+        if beneath::is_dots(name) {
+            continue;
         }
+        let kind = match entry.file_type() {
+            FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+            kind => kind,
+        };
+        if kind.is_dir() { &mut folders } else { &mut files }.push((entry.ino(), name.to_owned()));
     }
-    Ok(names)
+    // In the order in which they lie on the disk.
+    let sorted = |mut names: Vec<(u64, CString)>| {
+        names.sort_unstable_by_key(|(inode, _)| *inode);
+        names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
+    };
+    let (files, folders) = (sorted(files), sorted(folders));
+    Ok(Listing { files, folders, more })
 }

@@ -169,7 +169,7 @@ fn table(runs: &[RunReport]) -> Option<Table> {
         ("What stood in the way", "why"),
     ];
     let rows = runs.iter().rev().map(row).collect();
-    Table::new(("nights-table", "", "nights"), String::new(), &columns, 0, rows, "")
+    Table::new(("nights-table", "Night by night", "nights"), String::new(), &columns, 0, rows, "")
 }
 
 fn row(run: &RunReport) -> Vec<Cell> {
@@ -187,6 +187,6 @@ fn row(run: &RunReport) -> Vec<Cell> {
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),
-        Cell::why(history::in_the_way(run).unwrap_or_default()),
+        Cell::why(run.run.asked.as_ref().map(words::asked).into_iter().chain(history::in_the_way(run)).collect::<Vec<_>>().join(": ")),
     ]
 }

@@ -202,6 +202,13 @@ impl World {
         ran.report()
     }
 
+    /// The runs of the journal.
+    pub(crate) fn history(&self) -> Vec<RunReport> {
+        let ran = self.treewarden(&["history", "--format", "json"]);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.history()
+    }
+
     /// Takes the lock `NAME.lock` as an agent would, until the answer is dropped.
     pub(crate) fn hold(&self, name: &str) -> fs::File {
         self.try_hold(name).expect("nobody holds it")
@@ -250,6 +257,16 @@ impl World {
             }
         }
         fates
+    }
+}
+
+impl fuse::Mounted {
+    /// Puts the server under a volume that was built on the local disk.
+    pub(crate) fn under(world: &World, manners: fuse::Manners) -> Self {
+        let backing = world.beside("backing");
+        fs::rename(&world.root, &backing).unwrap();
+        fs::create_dir(&world.root).unwrap();
+        Self::mount(&backing, &world.root, manners)
     }
 }
 
@@ -319,6 +336,13 @@ impl Ran {
     /// Its standard output as a report.
     pub(crate) fn report(&self) -> RunReport {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The runs of `history --format json`.
+    pub(crate) fn history(&self) -> Vec<RunReport> {
+        let told: serde_json::Value = serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        assert_eq!(told["schema"], "treewarden.history/1");
+        serde_json::from_value(told["runs"].clone()).unwrap()
     }
 }
 

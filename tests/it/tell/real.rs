@@ -125,6 +125,28 @@ fn the_pushgateway_keeps_no_dead_series_and_loses_none_to_a_refused_run() {
 }
 
 #[test]
+#[ignore = "needs prometheus-pushgateway"]
+fn the_pushgateway_drops_the_shards_of_older_nights() {
+    let world = World::new();
+    let (_gateway, url) = pushgateway(&world);
+    world.repo("acme/shop");
+    world.set("alerts", &format!("volume: '/ü \"x\"', pushgateway: {url}"));
+    let shards = |typed: &[&[&str]]| {
+        for typed in typed {
+            world.pass(0, &[&["run"], *typed].concat());
+        }
+        let groups = get_json(&format!("{url}/api/v1/metrics"))["data"].as_array().unwrap().clone();
+        let mut shards: Vec<String> = groups.iter().map(|group| group["labels"]["shard"].as_str().unwrap_or("plain").to_owned()).collect();
+        shards.sort();
+        shards
+    };
+    assert_eq!(shards(&[&["--shard", "0/3"], &["--shard", "1/3"], &["--shard", "2/3"]]), ["0/3", "1/3", "2/3"]);
+    assert_eq!(shards(&[&["--shard", "0/2"]]).len(), 4);
+    assert_eq!(shards(&[&["--shard", "1/2"]]), ["0/2", "1/2"]);
+    assert_eq!(shards(&[&[]]), ["plain"]);
+}
+
+#[test]
 #[ignore = "needs prometheus-alertmanager"]
 fn alertmanager_has_the_alerts_until_the_next_night_should_have_told() {
     let world = World::unprepared();

@@ -1,4 +1,4 @@
-//! A file server for the tests: a FUSE file system that passes everything through to a backing folder, and fails as NFS fails.
+//! A file server for tests and benches: a FUSE file system that passes everything through to a backing folder, and fails as NFS fails.
 //!
 //! What a test does to the mount point is the work of this client; what it does to the backing folder is another client's. The server
 //! runs in threads of the test, so that its faults can be set while treewarden runs. It must never make up a fault that nobody set.
@@ -9,7 +9,6 @@ mod server;
 
 pub(crate) use faults::{Call, Fault};
 
-use super::World;
 use faults::Faults;
 use fuser::{BackgroundSession, Config, MountOption};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -62,14 +61,6 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// Puts the server under a volume that was built on the local disk.
-    pub(crate) fn under(world: &World, manners: Manners) -> Self {
-        let backing = world.beside("backing");
-        std::fs::rename(&world.root, &backing).unwrap();
-        std::fs::create_dir(&world.root).unwrap();
-        Self::mount(&backing, &world.root, manners)
-    }
-
     /// Mounts `backing` at `mountpoint`.
     pub(crate) fn mount(backing: &Path, mountpoint: &Path, manners: Manners) -> Self {
         let shared = Arc::<Shared>::default();

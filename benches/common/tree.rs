@@ -1,0 +1,120 @@
+//! A made-up tree shaped like what fills a volume: packages in `node_modules`, npm's and pnpm's stores, crates, git objects.
+//!
+//! The same number of entries makes the same tree, but for which of two equal files is the link. It must never be made in a folder that is not empty.
+
+#![allow(dead_code, reason = "each bench uses its part")]
+
+use rayon::prelude::*;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Two packages, with what pnpm and npm stored of each, a crate, and git objects.
+const ENTRIES_OF_A_PART: usize = 125;
+
+/// Makes a tree of about so many entries in `root`.
+///
+/// # Errors
+/// The disk is full, or something stands there already.
+pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
+    let parts = entries / ENTRIES_OF_A_PART;
+    for byte in 0..=u8::MAX {
+        for folder in ["pnpm/files", "npm/content", "shop/.git/objects"] {
+            fs::create_dir_all(root.join(format!("{folder}/{byte:02x}")))?;
+        }
+    }
+    (0..parts * 2).into_par_iter().try_for_each(|number| {
+        package(root, number)?;
+        stored(root, number)?;
+        if number % 2 == 0 { unpacked_crate(root, number) } else { objects(root, number) }
+    })
+}
+
+/// Files in one folder, and nothing else.
+///
+/// # Errors
+/// As [`make`].
+pub(crate) fn wide(root: &Path, files: usize) -> io::Result<()> {
+    fs::create_dir_all(root)?;
+    (0..files).try_for_each(|number| fs::write(root.join(format!("{:016x}", scattered(number))), b""))
+}
+
+/// A chain of folders, so many deep, each with so many files.
+///
+/// # Errors
+/// As [`make`].
+pub(crate) fn deep(root: &Path, levels: usize, files: usize) -> io::Result<()> {
+    use rustix::fs::{Mode, OFlags};
+    fs::create_dir_all(root)?;
+    let mut here = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    for _ in 0..levels {
+        for number in 0..files {
+            drop(rustix::fs::openat(&here, format!("file-{number}"), OFlags::WRONLY | OFlags::CREATE, Mode::RWXU)?);
+        }
+        rustix::fs::mkdirat(&here, "d", Mode::RWXU)?;
+        here = rustix::fs::openat(&here, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+    }
+    Ok(())
+}
+
+/// A package: 4 folders and 14 files, of which every fourth is a link into pnpm's store.
+fn package(root: &Path, number: usize) -> io::Result<()> {
+    let top = root.join(format!("trees/tree-{}/node_modules/package-{number}", number / 600));
+    for folder in ["dist/internal", "test"] {
+        fs::create_dir_all(top.join(folder))?;
+    }
+    for file in 0..14 {
+        let folder = ["", "dist", "dist/internal", "test"][file % 4];
+        let (path, bytes) = (top.join(folder).join(format!("module-{file}.js")), scattered(number * 14 + file));
+        if file % 4 == 1 {
+            let store = root.join(format!("pnpm/files/{:02x}/{bytes:016x}", bytes & 0xff));
+            write(&store, bytes)?;
+            fs::hard_link(store, path)?;
+        } else {
+            write(&path, bytes)?;
+        }
+    }
+    Ok(())
+}
+
+/// Three files of npm's cache, each in a folder of two levels that few others are in.
+fn stored(root: &Path, number: usize) -> io::Result<()> {
+    (0..3).try_for_each(|blob| {
+        let hash = scattered(number * 3 + blob + 77_777_777);
+        let folder = root.join(format!("npm/content/{:02x}/{:02x}", hash & 0xff, hash >> 8 & 0xff));
+        fs::create_dir_all(&folder)?;
+        write(&folder.join(format!("{hash:032x}")), hash)
+    })
+}
+
+/// A crate: 6 folders and 40 files.
+fn unpacked_crate(root: &Path, number: usize) -> io::Result<()> {
+    let top = root.join(format!("cargo/registry/src/index/crate-{number}"));
+    for folder in ["src/imp/unix", "tests", "benches"] {
+        fs::create_dir_all(top.join(folder))?;
+    }
+    (0..40).try_for_each(|file| {
+        let folder = ["", "src", "src/imp", "src/imp/unix", "tests", "benches"][file % 6];
+        write(&top.join(folder).join(format!("file_{file}.rs")), scattered(number * 40 + file + 33_333_333))
+    })
+}
+
+/// Twenty-four loose objects.
+fn objects(root: &Path, number: usize) -> io::Result<()> {
+    (0..24).try_for_each(|object| {
+        let hash = scattered(number * 24 + object + 55_555_555);
+        write(&root.join(format!("shop/.git/objects/{:02x}/{hash:038x}", hash & 0xff)), hash)
+    })
+}
+
+/// Mostly a block, now and then several.
+fn write(path: &Path, random: u64) -> io::Result<()> {
+    const TEXT: [u8; 20_000] = [b'x'; 20_000];
+    let most = if random % 8 == 0 { TEXT.len() as u64 } else { 4000 };
+    fs::write(path, &TEXT[..usize::try_from(random >> 16 & 0xffff).unwrap_or(0) % usize::try_from(most).unwrap_or(1)])
+}
+
+/// A number that follows from `number`, and looks random.
+fn scattered(number: usize) -> u64 {
+    fastrand::Rng::with_seed(number as u64).u64(..)
+}

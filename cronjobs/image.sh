@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Builds the image where no registry can be reached, and runs the demo in it as the night's pod would: `cronjobs/image.sh`, as root on a Debian
+# with Rust. What else it needs it installs.
+#
+# The bases of the Containerfile are replaced, nothing else is: Debian by one that debootstrap makes, as slim as the official one; Rust by that
+# one with a C compiler, and this machine's toolchain and crates lent to it. All of it, podman's storage too, stands in target/image: it must
+# never write elsewhere.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec </dev/null
+here=$PWD/target/image
+debian=localhost/debian:trixie rust=localhost/rust:here image=localhost/treewarden:here
+
+missing=()
+for need in podman runc debootstrap; do command -v "$need" >/dev/null || missing+=("$need"); done
+if [ ${#missing[@]} -gt 0 ]; then
+    apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"
+fi
+mkdir -p "$here"
+
+engine() { podman --root "$here/storage" --runroot "$here/run" --runtime runc --cgroup-manager cgroupfs "$@"; }
+
+# No network of its own: a build asks for packages by this machine's.
+build() { engine build --quiet --isolation chroot --network host "$@"; }
+
+base() {
+    local root=$here/debian
+    rm -rf "$root"
+    debootstrap --variant=minbase trixie "$root" >"$here/debootstrap.log" || { tail "$here/debootstrap.log"; exit 1; }
+    # What the official slim image lacks, too.
+    printf 'path-exclude /usr/share/%s/*\n' doc groff info lintian linda locale man >"$root/etc/dpkg/dpkg.cfg.d/slim"
+    rm -rf "$root"/usr/share/{doc,groff,info,lintian,linda,locale,man}/* "$root"/var/{cache/apt,lib/apt/lists,log}/*
+    tar -C "$root" -c . | engine import --quiet - "$debian" >/dev/null
+    rm -rf "$root"
+}
+
+engine image exists "$debian" || base
+engine image exists "$rust" || build --tag "$rust" - >/dev/null <<FROM
+FROM $debian
+ENV DEBIAN_FRONTEND=noninteractive
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+ENV PATH=/rust/bin:/usr/sbin:/usr/bin CARGO_HOME=/crates CARGO_NET_OFFLINE=true
+FROM
+
+# What an older build left.
+engine image prune --force >/dev/null
+cargo fetch --locked --quiet
+began=$SECONDS
+build --build-arg RUST="$rust" --build-arg DEBIAN="$debian" --tag "$image" --file cronjobs/Containerfile \
+    --volume "$(rustc --print sysroot):/rust:ro" --volume "${CARGO_HOME:-$HOME/.cargo}/registry:/crates/registry" . >/dev/null
+echo "built in $((SECONDS - began)) s"
+
+# As in base/cronjob.yaml: no root, no capability, nothing to write to but /tmp; and no network, which the demo has no use for.
+pod() {
+    engine run --rm --read-only --read-only-tmpfs=false --tmpfs /tmp:rw,size=1g,mode=1777 --cap-drop all --security-opt no-new-privileges \
+        --network none --memory 4g --pids-limit 1024 --ulimit nproc=1024:1024 --ulimit nofile=1024:16384 "$@"
+}
+
+pod --entrypoint sh "$image" -euc '
+    [ "$(id -u):$(id -g)" = 1000:1000 ] || { echo "it runs as $(id)"; exit 1; }
+    if touch /here /usr/here /var/here 2>/dev/null; then echo "the root can be written to"; exit 1; fi
+    grep -q "^CapEff:[[:space:]]*0*$" /proc/self/status || { echo "it has capabilities"; exit 1; }
+    git --version'
+pod "$image" demo
+mib() { echo "$(($1 / 1048576)) MiB"; }
+echo "the image has $(mib "$(engine image inspect --format '{{.Size}}' "$image")"), $(mib "$(engine save "$image" | gzip | wc -c)") as gzip sends it"

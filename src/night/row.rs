@@ -1,0 +1,73 @@
+//! What became of a repo's trees, into its row.
+//!
+//! It must never tell more than was done: what failed or was left says so.
+
+use crate::apply::repo::{Reaped, StepError};
+use crate::apply::trash::Emptied;
+use crate::config::policy;
+use crate::report::{self, RepoOutcome, TreeOutcome, VerdictName};
+use std::collections::HashSet;
+use std::path::Path;
+
+/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of it.
+pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
+    if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
+        row.outcome = TreeOutcome::Kept;
+        row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
+    }
+}
+
+/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
+pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
+    let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
+    let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
+    let told = first.iter().filter_map(|tree| match &tree.outcome {
+        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
+        _ => None,
+    });
+    told.collect()
+}
+
+/// What became of a tree, into its row. Gives what its deletion freed and left.
+pub(super) fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option<Emptied> {
+    match reaped {
+        Ok(Reaped { rescue_ref, emptied }) => {
+            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(emptied.freed.bytes), rescue_ref);
+            Some(emptied)
+        }
+        // Like a busy repo, a busy tree is no failure.
+        Err(error @ StepError::Changed) => {
+            row.outcome = TreeOutcome::Kept;
+            "busy".clone_into(&mut row.because);
+            row.reasons.insert(0, error.to_string());
+            None
+        }
+        Err(error @ StepError::Holds(_)) => {
+            (row.verdict, row.outcome) = (VerdictName::Keep, TreeOutcome::Kept);
+            "can't be rescued".clone_into(&mut row.because);
+            row.reasons.insert(0, error.to_string());
+            None
+        }
+        Err(error) => {
+            row.outcome = TreeOutcome::Failed(error.to_string());
+            None
+        }
+    }
+}
+
+pub(super) fn blank(repo: &policy::Repo, outcome: RepoOutcome) -> report::Repo {
+    report::Repo {
+        name: repo.name.clone(),
+        path: repo.place.path(),
+        outcome,
+        reason: None,
+        unchanged_since: None,
+        seconds: 0.0,
+        lock: report::Lock::default(),
+        prune: report::Prune::default(),
+        rescues: report::Rescues::default(),
+        gc: report::Gc::default(),
+        worktrees: Vec::new(),
+        failures: Vec::new(),
+    }
+}

@@ -1,0 +1,161 @@
+//! How long a repo may rest: until when its plan, made of the same facts, asks for nothing.
+//!
+//! It asks the plan itself, hour by hour ahead, so that the two can't disagree. It must never let a repo rest in which something is due, odd or
+//! unknown today.
+
+use super::repo::{Plan, plan};
+use super::worktree::{Verdict, shortest};
+use crate::config::policy;
+use crate::facts::repo::Repo;
+use crate::facts::worktree::State;
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// After so many hours a repo is looked at again, whatever its fingerprint says: nobody's work is hidden from a look for longer than this.
+pub const LONGEST: i64 = 7 * 24;
+
+/// Until when nothing will be due in a repo that was seen like this, in whole hours from now; none when something is, or is by the next hour.
+pub fn until(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let at = |hours: i64| now + TimeDelta::hours(hours);
+    let rests = |hours: i64| rests(facts, &plan(facts, policy, free_bytes, at(hours)), policy, at(hours));
+    let hours: Vec<i64> = (0..=LONGEST).collect();
+    // All that is due by its age stays due, so the hours at which nothing is come first.
+    let count = hours.partition_point(|hours| rests(*hours));
+    hours[..count].last().filter(|hours| **hours > 0).map(|hours| at(*hours))
+}
+
+fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -> bool {
+    let Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc } = plan;
+    let nothing = drop.is_empty() && mark.is_empty() && unmark.is_empty() && expire.is_empty() && clear.is_empty();
+    let no_gc = gc.steps.is_empty() && gc.index.is_empty() && !gc.short_of_space;
+    let stay = trees.iter().all(|(tree, verdict)| match (&tree.state, verdict) {
+        (State::Looked(_), Verdict::Keep(_)) => true,
+        // What kept it from being looked at must do so yet.
+        (State::NotLooked, Verdict::Keep(_)) => {
+            let young = shortest(&policy.worktrees).is_none_or(|age| now - tree.active < age);
+            young || tree.locked.is_some() || !tree.in_progress.is_empty()
+        }
+        _ => false,
+    });
+    nothing && no_gc && stay && prune_refused.is_none() && facts.leftovers.is_empty() && facts.busy.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::policy::{Age, GcStrategy, Worktrees};
+    use crate::facts::repo::{Leftover, LeftoverKind, Missing, Store};
+    use crate::facts::worktree::{Contents, Landed, Worktree};
+    use crate::inside::Inside;
+    use std::path::Path;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const DAY: i64 = 24;
+
+    fn at(path: &str) -> Inside {
+        Inside::new(&Arc::from(Path::new("/data")), Path::new(path)).unwrap()
+    }
+
+    fn policy() -> policy::Repo {
+        let age = |days: u64| Age::After(Duration::from_hours(24 * days));
+        policy::Repo {
+            name: "a/b".into(),
+            place: at("b"),
+            url: None,
+            lock_wait: Duration::ZERO,
+            worktrees: Worktrees {
+                landed: age(1),
+                saved: age(7),
+                unsaved: age(30),
+                roots: Vec::new(),
+                rescue_max: 0,
+                rescue_keep: Duration::from_hours(24),
+                rescue_budget: 0,
+                made_again: [].into(),
+            },
+            gc: GcStrategy::Auto,
+            busy_probe: Vec::new(),
+        }
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+    }
+
+    fn tree(idle_hours: i64, state: State) -> Worktree {
+        Worktree {
+            id: "t".into(),
+            admin: at("b/.git/worktrees/t"),
+            path: "/data/w/t".into(),
+            branch: Some("refs/heads/t".into()),
+            head: None,
+            locked: None,
+            in_progress: Vec::new(),
+            active: now() - TimeDelta::hours(idle_hours),
+            missing_since: None,
+            made_again: [].into(),
+            state,
+        }
+    }
+
+    fn looked(contents: Contents) -> State {
+        State::Looked(Box::new(contents))
+    }
+
+    fn repo(worktrees: Vec<Worktree>) -> Repo {
+        Repo {
+            worktrees,
+            strays: Vec::new(),
+            rescues: Vec::new(),
+            store: Store::default(),
+            leftovers: Vec::new(),
+            lends: None,
+            around: Missing::default(),
+            busy: None,
+        }
+    }
+
+    /// Hours from now.
+    fn hours(facts: &Repo) -> Option<i64> {
+        until(facts, &policy(), u64::MAX, now()).map(|until| (until - now()).num_hours())
+    }
+
+    #[test]
+    fn a_repo_rests_until_the_first_of_its_trees_is_due() {
+        let saved = || looked(Contents::default());
+        let landed = || looked(Contents { landed: Some(Landed::Ancestor), ..Contents::default() });
+        let dirty = || looked(Contents { dirty_count: 1, ..Contents::default() });
+        let table = [
+            (vec![], Some(LONGEST)),
+            (vec![tree(DAY, saved())], Some(6 * DAY - 1)),
+            (vec![tree(DAY, saved()), tree(5 * DAY, saved())], Some(2 * DAY - 1)),
+            (vec![tree(6, landed())], Some(18 - 1)),
+            (vec![tree(DAY, landed())], None),
+            (vec![tree(20 * DAY, dirty())], Some(LONGEST)),
+            (vec![tree(29 * DAY, dirty())], Some(DAY - 1)),
+            (vec![tree(4, State::NotLooked)], Some(20 - 1)),
+            (vec![Worktree { locked: Some(String::new()), ..tree(400 * DAY, State::NotLooked) }], Some(LONGEST)),
+            (vec![tree(DAY, State::Unknown("odd".into()))], None),
+            (vec![tree(DAY, State::Unreadable("EIO".into()))], None),
+            (vec![tree(DAY, State::Missing { trashed: false, unreached: Vec::new(), staged: false })], None),
+        ];
+        for (trees, expected) in table {
+            assert_eq!(hours(&repo(trees.clone())), expected, "{trees:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_under_way_is_not_slept_through() {
+        let calm = repo(Vec::new());
+        let leftover = Leftover { place: at("b/.git/index.lock"), age: Duration::ZERO, kind: LeftoverKind::Lock };
+        let packs = Store { packs: 2, pack_bytes: 1 << 30, last_full: Some(now() - TimeDelta::days(3)), ..Store::default() };
+        assert_eq!(hours(&Repo { leftovers: vec![leftover], ..calm.clone() }), None);
+        assert_eq!(hours(&Repo { busy: Some("somebody".into()), ..calm.clone() }), None);
+        assert_eq!(hours(&Repo { store: Store { loose_objects: 5000, ..Store::default() }, ..calm.clone() }), None);
+        // The full repack is due five days after the last one.
+        assert_eq!(hours(&Repo { store: packs, ..calm.clone() }), Some(2 * DAY));
+        // There is no room for the one that is due: perhaps tomorrow.
+        let short = Repo { store: Store { last_full: Some(now() - TimeDelta::days(9)), ..packs }, ..calm };
+        assert_eq!(until(&short, &policy(), 0, now()), None);
+    }
+}
