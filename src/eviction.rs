@@ -131,7 +131,10 @@ pub fn evict(
         // Then what was listed or weighed is not all there is, and a plan made of it would be another night's.
         match night.stop.reached() {
             Some(why) if rows.is_empty() => {
-                return report::Eviction { reason: format!("not begun: {why}; the next night goes on here"), ..report::Eviction::default() };
+                return report::Eviction {
+                    reason: format!("not begun: {why}; the next night goes on here"),
+                    ..report::Eviction::default()
+                };
             }
             Some(_) => break,
             None => {}
@@ -159,13 +162,7 @@ fn foreseen(units: &[Unit]) -> Size {
     sum
 }
 
-fn apply(
-    night: &Night<'_>,
-    lock: &LockedVolume,
-    units: &[Unit],
-    eye: &Eye,
-    failures: &mut Vec<String>,
-) -> (Vec<UnitOutcome>, Size) {
+fn apply(night: &Night<'_>, lock: &LockedVolume, units: &[Unit], eye: &Eye, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
     let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, eye, one_at_a_time: Mutex::default() };
     match evictor.evict(units) {

@@ -1,7 +1,7 @@
 //! Evicts a fifth of a volume's caches, with treewarden and with the script that a user would write.
 //!
 //! `cargo bench --bench evict`, as root: each turn mounts a volume of its own. `EVICT_UNITS` (50000) units with twenty files each, in the mean, on
-//! `EVICT_ON` (`ext4` in a file, or `tmpfs`), `EVICT_ROUNDS` (3) rounds. A last night on a million units of one or two files (`EVICT_SMALL`, 0 for none)
+//! `EVICT_ON` (`ext4` in a file, or `tmpfs`), `EVICT_ROUNDS` (3) rounds. A first night on a million units of one or two files (`EVICT_SMALL`, 0 for none)
 //! tells the memory it took. `EVICT_UNDER` is a command that treewarden runs under, such as `perf record`. It must never pass for a test: what it fails on are wrong results, not slow ones.
 
 #![allow(clippy::disallowed_methods, reason = "what is timed are whole programs")]
@@ -9,7 +9,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod world;
-
 
 use common::{Way, contest};
 use std::path::{Path, PathBuf};
@@ -26,6 +25,14 @@ fn main() {
     let number = |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
     let on = std::env::var("EVICT_ON").unwrap_or_else(|_| "ext4".to_owned());
     let within = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let small = number("EVICT_SMALL", 1_000_000);
+    if small > 0 {
+        let volume = Volume::make(&within, &on, Shape::small(small / 1000));
+        judged(&volume, treewarden);
+        // In kibibytes, of the largest child so far.
+        let most = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() >> 10;
+        println!("\nA fifth of {small} units of one or two files went; most memory held: {most} MiB");
+    }
     let rounds = number("EVICT_ROUNDS", 3);
     if rounds > 0 {
         let shape = Shape::mixed(number("EVICT_UNITS", 50_000) / 1000);
@@ -35,12 +42,6 @@ fn main() {
             Way::new("find | sort | awk | rm", |volume: &mut Volume| judged(volume, script)),
         ];
         contest(&format!("A fifth of {} units with {} files goes, on {on}", shape.units(), shape.files()), rounds, prepare, ways);
-    }
-    let small = number("EVICT_SMALL", 1_000_000);
-    if small > 0 {
-        let volume = Volume::make(&within, &on, Shape::small(small / 1000));
-        judged(&volume, treewarden);
-        println!("\nA fifth of {small} units of one or two files went; most memory held: {}", "see above");
     }
 }
 

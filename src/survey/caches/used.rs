@@ -275,7 +275,10 @@ mod tests {
         field.read("a/file", 20);
         assert_eq!(seen(true), Use { at: ago(10), from: UsedFrom::WriteTime });
         field.age("a", 30);
-        assert_eq!(field.eye(true).last_use(CacheKind::GoBuild, &[field.at("a")]).unwrap(), Use { at: ago(30), from: UsedFrom::ToolRecord });
+        assert_eq!(
+            field.eye(true).last_use(CacheKind::GoBuild, &[field.at("a")]).unwrap(),
+            Use { at: ago(30), from: UsedFrom::ToolRecord }
+        );
     }
 
     #[test]
