@@ -6,7 +6,7 @@
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
-use crate::facts::cache::{IdleTree, Size};
+use crate::facts::cache::{IdleTree, Size, Unit};
 use crate::facts::locks::Locks;
 use crate::facts::rescue::Rescue;
 use crate::facts::volume::Usage;
@@ -15,7 +15,7 @@ use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
 use crate::night::{Night, Tended};
-use crate::plan::evict::{self, Eviction};
+use crate::plan::evict::{self, Sieve};
 use crate::plan::gc::PRUNED_AFTER;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
@@ -23,11 +23,15 @@ use crate::report::{self, rows};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey;
-use crate::survey::caches::{self, sizing, used};
+use crate::survey::caches::used::{Eye, keeps_access_times};
+use crate::survey::caches::{self, sizing};
 use crate::survey::lockfiles::{self, Known, Live};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+
+/// Units held at once, of the many that a survey lists. A night that takes more of them looks again for the next.
+const AT_ONCE: usize = 1 << 17;
 
 /// Trees that stay, that nobody is working in, and that were looked at.
 pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
@@ -99,41 +103,69 @@ pub fn evict(
     let wanted = evict::wanted(usage, &policy.eviction);
     let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
     let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
-    let access_times = ledger.access_times.unwrap_or_else(|| used::keeps_access_times(&policy.volume.root));
-    let mut caches = caches::survey(&looked_at, idle, access_times, night.stop);
+    let access_times = ledger.access_times.unwrap_or_else(|| keeps_access_times(&policy.volume.root));
+    let eye = match Eye::open(&policy.volume.root, access_times) {
+        Ok(eye) => eye,
+        Err(error) => {
+            failures.push(format!("failed to open `{}`: {error}; see that it is mounted", policy.volume.root.display()));
+            return report::Eviction::default();
+        }
+    };
+    let names = ledger.names();
+    let in_use = policy.eviction.in_use;
+    let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, None);
+    let mut caches = caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit), night.stop);
     sizing::weigh_whole(&mut caches, night.stop);
     let Some(wanted) = evict::with_budgets(wanted, &caches) else {
         return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
     };
-    evict::name(&mut caches, &ledger.names());
-    let mut queue = evict::order(caches, wanted, policy.eviction.in_use, night.now);
-    while let Some(batch) = queue.next_batch() {
-        let (units, problems) = sizing::weigh(batch, night.stop);
-        queue.choose(units, problems);
+    evict::name(&mut caches, &names);
+    let mut queue = evict::order(caches, wanted, in_use, night.now);
+    queue.add(sieve.sifted());
+    let (mut rows, mut freed) = (Vec::new(), Size::default());
+    loop {
+        while let Some(batch) = queue.next_batch() {
+            let (units, problems) = sizing::weigh(batch, night.stop);
+            queue.choose(units, problems);
+        }
+        // Then what was listed or weighed is not all there is, and a plan made of it would be another night's.
+        match night.stop.reached() {
+            Some(why) if rows.is_empty() => {
+                return report::Eviction {
+                    reason: format!("not begun: {why}; the next night goes on here"),
+                    ..report::Eviction::default()
+                };
+            }
+            Some(_) => break,
+            None => {}
+        }
+        let chosen = queue.take_chosen();
+        let (outcomes, gone) = match lock {
+            Some(lock) => apply(night, lock, &chosen, &eye, failures),
+            None => (vec![UnitOutcome::Planned; chosen.len()], foreseen(&chosen)),
+        };
+        freed += gone;
+        let all_had_their_turn = outcomes.len() == chosen.len();
+        rows.extend(rows::units(chosen, outcomes));
+        let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else { break };
+        // What has a reserve or a budget was listed whole.
+        let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, Some(after));
+        caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit).and(None), night.stop);
+        queue.add(sieve.sifted());
     }
-    // Then what was listed or weighed is not all there is, and a plan made of it would be another night's.
-    if let Some(why) = night.stop.reached() {
-        return report::Eviction { reason: format!("not begun: {why}; the next night goes on here"), ..report::Eviction::default() };
-    }
-    let plan = queue.finish();
-    let (outcomes, freed) = match lock {
-        Some(lock) => apply(night, lock, &plan, access_times, failures),
-        None => (vec![UnitOutcome::Planned; plan.units.len()], plan.foreseen),
-    };
-    rows::eviction(plan, outcomes, freed)
+    rows::eviction(queue.finish(), rows, freed)
 }
 
-fn apply(
-    night: &Night<'_>,
-    lock: &LockedVolume,
-    plan: &Eviction,
-    access_times: bool,
-    failures: &mut Vec<String>,
-) -> (Vec<UnitOutcome>, Size) {
+fn foreseen(units: &[Unit]) -> Size {
+    let mut sum = Size::default();
+    units.iter().filter_map(|unit| unit.size).for_each(|size| sum += size);
+    sum
+}
+
+fn apply(night: &Night<'_>, lock: &LockedVolume, units: &[Unit], eye: &Eye, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
     let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor =
-        Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, access_times, one_at_a_time: Mutex::default() };
-    match evictor.evict(&plan.units) {
+    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, eye, one_at_a_time: Mutex::default() };
+    match evictor.evict(units) {
         Ok((outcomes, Emptied { freed, left })) => {
             failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));
             (outcomes, freed)

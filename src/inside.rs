@@ -38,7 +38,8 @@ impl Inside {
     pub fn new(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
         let outside = || Outside { path: path.to_owned(), root: root.to_path_buf() };
         let rest = if path.is_absolute() { path.strip_prefix(root).map_err(|_| outside())? } else { path };
-        let mut relative = PathBuf::new();
+        // No byte more than the path has: a night holds a million.
+        let mut relative = PathBuf::with_capacity(rest.as_os_str().len());
         for component in rest.components() {
             match component {
                 Component::Normal(name) => relative.push(name),

@@ -18,6 +18,9 @@ const LONGEST_LINE: u64 = 64 << 20;
 /// A run's line may be this long. Few ever are: a thousand evicted units take a quarter of a megabyte.
 const LONG: usize = 8 << 20;
 
+/// More units than fit in such a line are not even copied.
+const MANY: usize = LONG / 128;
+
 /// A journal longer than this loses its oldest runs: what stays is at most half as long, which is years of nights.
 const FULL: u64 = 64 << 20;
 
@@ -59,7 +62,7 @@ pub fn file(state: &Path) -> PathBuf {
 /// The run as the journal's line, without the line's end: what stays as it was is left out, so that the line stays small. When a line is
 /// long even so, the units that went are told by their sums; at worst, everything is.
 pub fn line(report: &RunReport) -> String {
-    let mut small = report.clone();
+    let mut small = if report.eviction.units.len() > MANY { without_units(report) } else { report.clone() };
     let mut line = String::new();
     for leave_out in [what_stays, what_went, all_but_the_sums] {
         leave_out(&mut small);
@@ -69,6 +72,26 @@ pub fn line(report: &RunReport) -> String {
         }
     }
     line
+}
+
+/// A copy, but for the units that went.
+fn without_units(report: &RunReport) -> RunReport {
+    let units = report.eviction.units.iter().filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_))).cloned().collect();
+    let (reason, obstacles) = (report.eviction.reason.clone(), report.eviction.obstacles.clone());
+    let eviction = Eviction { units, reason, obstacles, ..report.eviction };
+    let RunReport { schema, run, volume, repos, eviction: _, usage, totals, alerts, failures, notes } = report;
+    RunReport {
+        schema: schema.clone(),
+        run: run.clone(),
+        volume: volume.clone(),
+        repos: repos.clone(),
+        eviction,
+        usage: usage.clone(),
+        totals: *totals,
+        alerts: alerts.clone(),
+        failures: failures.clone(),
+        notes: notes.clone(),
+    }
 }
 
 fn what_stays(report: &mut RunReport) {

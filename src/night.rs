@@ -17,6 +17,7 @@ use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
+use crate::plan::share::Share;
 use crate::plan::worktree::{Verdict, shortest};
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
 use crate::rest::{self, Look, Seen};
@@ -55,8 +56,8 @@ pub struct Night<'a> {
     pub ledger: Option<&'a Ledger>,
     /// Threads that wait on the network.
     pub io: &'a ThreadPool,
-    /// Threads for each repack.
-    pub pack_threads: usize,
+    /// What each repack may use.
+    pub share: Share,
 }
 
 /// A repo after a pass.
@@ -277,7 +278,7 @@ impl Night<'_> {
         if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
             return;
         }
-        let done = gc(lock, &decided.shadow, &decided.plan.gc, self.pack_threads, self.stop, self.now);
+        let done = gc(lock, &decided.shadow, &decided.plan.gc, self.share, self.stop, self.now);
         match survey::store::count(decided.shadow.git_dir()) {
             Ok(after) => {
                 row.gc.after = rows::counts(&after);

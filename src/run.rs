@@ -17,6 +17,7 @@ use crate::lock::{self, LockedJournal, LockedVolume, StillHeld};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
+use crate::plan::share::Share;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
 use crate::rest::Look;
 use crate::shards::{self, Others};
@@ -104,7 +105,8 @@ fn work(
 ) -> u64 {
     let Begun { lock, trash, before, unweighed, repos, io } = begun;
     report.failures.extend(unweighed);
-    let pack_threads = (std::thread::available_parallelism().map_or(1, usize::from) / policy.run.repos_in_parallel).max(1);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = Share::of(processors, survey::memory::limit(), policy.run.repos_in_parallel);
     let (chosen, others) = shards::split(policy, options);
     bar.set_length(chosen.len() as u64);
     let trashed = trash::taken_from(&policy.volume.state);
@@ -123,7 +125,7 @@ fn work(
         free_bytes: before.free_bytes,
         ledger: ledger.as_ref(),
         io: &io,
-        pack_threads,
+        share,
     };
 
     let tended = repos.install(|| tend(&night, &chosen, resting, bar));

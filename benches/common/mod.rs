@@ -3,7 +3,7 @@
 //! Within a round everyone works on a world made anew for him, in an order that moves on by one each round, so that a machine that gets slower is slow for
 //! all. What counts is the ratio within each round. It must never be used as a timed test: it tells figures, and its reader judges them.
 
-#![allow(dead_code, reason = "each bench uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
 
 use std::time::{Duration, Instant};
 

@@ -10,7 +10,7 @@ use crate::facts::cache::Unit;
 use crate::inside::Inside;
 use crate::lock::{LockedRepo, LockedVolume};
 use crate::stop::Stop;
-use crate::survey::caches::used::look_again;
+use crate::survey::caches::used::Eye;
 use crate::survey::worktree::activity;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -47,8 +47,8 @@ pub struct Evictor<'a> {
     pub stop: &'a Stop,
     /// The night's time.
     pub now: DateTime<Utc>,
-    /// Whether the mount keeps access times.
-    pub access_times: bool,
+    /// Who looks at each unit once more.
+    pub eye: &'a Eye,
     /// Held while a repo's or a tool's lock is: units that share one must not find each other's.
     pub one_at_a_time: Mutex<()>,
 }
@@ -91,7 +91,7 @@ impl Evictor<'_> {
 
     /// Whether a unit was used since it was surveyed. One that is gone is not in use.
     fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
-        match found(look_again(unit, self.access_times)) {
+        match found(self.eye.look_again(unit)) {
             Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
             Ok(_) => None,
             Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),

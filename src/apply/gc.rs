@@ -5,10 +5,11 @@
 
 use super::reflogs::Logs;
 use crate::facts::repo::Store;
-use crate::git::GitError;
+use crate::git::{Git, GitError};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::gc::{Gc, GcAction, Step};
+use crate::plan::share::Share;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey::{self, reach};
@@ -59,12 +60,12 @@ pub enum GcError {
     },
 }
 
-/// Does the plan's steps, with `threads` for each pack.
+/// Does the plan's steps, with its `share` of the machine.
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
-pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, threads: usize, stop: &Stop, now: DateTime<Utc>) -> Result<(), GcError> {
-    let git = shadow.git(stop, LIMIT).with(format!("pack.threads={threads}"));
+pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, share: Share, stop: &Stop, now: DateTime<Utc>) -> Result<(), GcError> {
+    let git = share.settings().into_iter().fold(shadow.git(stop, LIMIT), Git::with);
     // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
     let mut indexed = Ok(());
     for pack in &plan.index {
@@ -126,7 +127,7 @@ const EXPIRE_REFLOGS: Command = &["reflog", "expire", "--all"];
 const FULL: Command = &["repack", "-a", "-d", "-l", "-n", "--quiet", "--cruft", "--cruft-expiration=14.days.ago"];
 /// `repack --cruft` leaves loose objects past their grace where they are.
 const PRUNE: Command = &["prune", "--expire=14.days.ago"];
-const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths"];
+const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths", "--split"];
 
 /// The ages are `git.md`'s grace, whatever the repo's own config says.
 ///
@@ -135,7 +136,9 @@ const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--chang
 fn commands(step: Step) -> &'static [Command] {
     match step {
         Step::ExpireReflogs => &[EXPIRE_REFLOGS],
-        Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--write-midx"]],
+        // No multi-pack-index: it costs what the repo holds, not what the day brought, and the few packs in a geometric row are looked up as fast.
+        // A small window: most of what it could gain comes with the next full repack.
+        Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--window=4"]],
         Step::Full => &[FULL, PRUNE],
         Step::Prune => &[PRUNE],
         Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, PRUNE, COMMIT_GRAPH],

@@ -11,7 +11,7 @@ use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::stop::Stop;
 use delete::empty;
-use rustix::fs::{AtFlags, Mode};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
@@ -85,7 +85,13 @@ pub enum TrashError {
 }
 
 fn rename(from: &Inside, to: &Inside) -> io::Result<()> {
-    let ((parent, name), (new_parent, new_name)) = (beneath::parent(from)?, beneath::parent(to)?);
+    let root = beneath::root(from.root())?;
+    let folder = |of: &Inside| match of.relative().parent().filter(|above| !above.as_os_str().is_empty()) {
+        Some(above) => Ok(beneath::below(&root, above, OFlags::DIRECTORY | OFlags::PATH)?),
+        None => root.try_clone(),
+    };
+    let (parent, new_parent) = (folder(from)?, folder(to)?);
+    let [Some(name), Some(new_name)] = [from, to].map(|place| place.relative().file_name()) else { return Err(Errno::INVAL.into()) };
     let rename = || rustix::fs::renameat(&parent, name, &new_parent, new_name);
     match rename() {
         Err(Errno::ACCESS) => writable(from, rename),

@@ -9,4 +9,5 @@ pub mod repo;
 pub mod rescue;
 pub mod rest;
 pub mod shard;
+pub mod share;
 pub mod worktree;

@@ -109,9 +109,13 @@ pub fn counts(store: &Store) -> Counts {
     Counts { loose_objects: store.loose_objects, packs: store.packs, bytes: store.loose_bytes + store.pack_bytes }
 }
 
-/// What was evicted: `outcomes` are in the plan's order, `freed` is measured (or, in a dry run, foreseen).
-pub fn eviction(plan: evict::Eviction, outcomes: Vec<UnitOutcome>, freed: Size) -> Eviction {
-    let units = plan.units.into_iter().zip(outcomes).map(|(unit, outcome)| unit_row(unit, outcome)).collect();
+/// What became of units.
+pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterator<Item = Unit> {
+    units.into_iter().zip(outcomes).map(|(unit, outcome)| unit_row(unit, outcome))
+}
+
+/// What was evicted: the rows of `units` are in the plan's order, `freed` is measured (or, in a dry run, foreseen).
+pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Eviction {
     let wanted = plan.wanted.total();
     Eviction {
         triggered: true,

@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod known;
 pub mod landed;
 pub mod lockfiles;
+pub mod memory;
 pub mod mount;
 pub mod probe;
 pub mod reach;

@@ -19,7 +19,7 @@ use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::inside::Inside;
 use treewarden::report::UnitOutcome;
 use treewarden::stop::Stop;
-use treewarden::survey::caches;
+use treewarden::survey::caches::{self, used::Eye};
 
 /// How long an install runs against eviction.
 const BUSY: Duration = Duration::from_secs(8);
@@ -104,7 +104,8 @@ impl Bench {
         let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
         let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
         let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age, reserve, budget: None };
-        let seen = caches::survey(&[policy], &[], true, &Stop::never()).remove(0);
+        let eye = Eye::open(&root, true).unwrap();
+        let seen = caches::survey(&[policy], &[], &eye, &Some, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         let mut units = seen.units;
         units.sort_unstable_by(|one, other| one.name.cmp(&other.name));

@@ -15,7 +15,8 @@ use treewarden::config::policy;
 use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::inside::Inside;
 use treewarden::stop::Stop;
-use treewarden::survey::{caches, size};
+use treewarden::survey::caches::{self, used::Eye};
+use treewarden::survey::size;
 
 /// Serves the working directory as a package index would: pip caches only what has an `ETag` or a maximum age.
 const SERVER: &str = r#"
@@ -78,7 +79,8 @@ impl Bench {
         let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
         let policy =
             policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: Size::default(), budget: None };
-        let seen = caches::survey(&[policy], &[], true, &Stop::never()).remove(0);
+        let eye = Eye::open(&root, true).unwrap();
+        let seen = caches::survey(&[policy], &[], &eye, &Some, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         seen.units
     }

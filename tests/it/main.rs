@@ -20,6 +20,7 @@ mod forged_rescues;
 mod fuse;
 mod fuzz_seeds;
 mod gc;
+mod gc_memory;
 mod guards;
 mod holders;
 mod hostile;

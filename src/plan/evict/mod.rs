@@ -4,10 +4,13 @@
 //! the queue hands out batches, the caller weighs them and hands them back.
 //!
 //! ```text
+//! let sieve = Sieve::new(&names, policy.in_use, now, most, None);
+//! let mut caches = survey(&|unit| sieve.sift(&policies, unit));
 //! sizing::weigh_whole(&mut caches);
 //! let Some(wanted) = evict::with_budgets(evict::wanted(&usage, &policy), &caches) else { return };
 //! evict::name(&mut caches, &names);
 //! let mut queue = evict::order(caches, wanted, policy.in_use, now);
+//! queue.add(sieve.sifted());
 //! while let Some(batch) = queue.next_batch() {
 //!     let (units, problems) = sizing::weigh(batch);
 //!     queue.choose(units, problems);
@@ -20,9 +23,11 @@
 //! budget come first, each for itself. It must never depend on the order in which units were listed.
 
 mod links;
+mod sieve;
 mod used;
 mod wanted;
 
+pub use sieve::{Sieve, Sifted, Turn};
 pub use used::{in_use, last_use, name};
 pub use wanted::{Wanted, calm, wanted, with_budgets};
 
@@ -50,6 +55,8 @@ pub struct Queue {
     wanted: Wanted,
     /// By number, in order of last use.
     waiting: LruCache<usize, Unit>,
+    /// Those that come after this turn have to wait for others that are not here yet; none when all are here.
+    until: Option<Turn>,
     limits: HashMap<String, Limits>,
     links: Links,
     chosen: Vec<Unit>,
@@ -116,24 +123,63 @@ pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Ut
     }
     units.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
     let (waiting, links) = (LruCache::unbounded(), Links::default());
-    let mut queue = Queue { wanted, waiting, limits, links, chosen: Vec::new(), foreseen: Size::default(), held };
-    for (number, unit) in units.into_iter().enumerate() {
+    let mut queue = Queue { wanted, waiting, until: None, limits, links, chosen: Vec::new(), foreseen: Size::default(), held };
+    let mut waiting = Vec::new();
+    for unit in units {
         if queue.is_over_budget(&unit.cache) {
             queue.choose_one(unit);
         } else {
-            queue.waiting.put(number, unit);
+            waiting.push(unit);
         }
     }
+    queue.wait(waiting);
     queue
 }
 
 impl Queue {
+    /// Adds what a sieve held, the first or, after [`Self::wants_after`], the next.
+    pub fn add(&mut self, sifted: Sifted) {
+        // Every survey meets those that must stay.
+        if self.until.is_none() {
+            self.held.units.extend(sifted.held.units);
+        }
+        self.until = sifted.until;
+        let waiting = std::iter::from_fn(|| self.waiting.pop_lru()).map(|(_, unit)| unit);
+        let mut all: Vec<Unit> = waiting.chain(sifted.units.into_values().flatten()).collect();
+        all.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
+        self.wait(all);
+    }
+
+    /// The turn after which more is wanted, when all before it were handed out and that is not enough.
+    pub fn wants_after(&self) -> Option<Turn> {
+        self.until.filter(|_| !self.is_enough())
+    }
+
+    /// What was chosen since this was asked last, in order.
+    pub fn take_chosen(&mut self) -> Vec<Unit> {
+        std::mem::take(&mut self.chosen)
+    }
+
+    fn wait(&mut self, units: Vec<Unit>) {
+        for (number, unit) in units.into_iter().enumerate() {
+            self.waiting.put(number, unit);
+        }
+    }
+
+    fn next_due(&mut self) -> Option<Unit> {
+        let (_, next) = self.waiting.peek_lru()?;
+        if self.until.is_some_and(|until| sieve::turn(next) > until) {
+            return None;
+        }
+        self.waiting.pop_lru().map(|(_, unit)| unit)
+    }
+
     /// The next units to weigh, in order; none when enough is chosen, or nothing is left.
     pub fn next_batch(&mut self) -> Option<Vec<Unit>> {
         if self.is_enough() {
             return None;
         }
-        let batch: Vec<Unit> = std::iter::from_fn(|| self.waiting.pop_lru()).map(|(_, unit)| unit).take(BATCH).collect();
+        let batch: Vec<Unit> = std::iter::from_fn(|| self.next_due()).take(BATCH).collect();
         (!batch.is_empty()).then_some(batch)
     }
 

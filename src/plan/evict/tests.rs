@@ -8,6 +8,8 @@ use crate::facts::cache::{CacheKind, Shared, UsedFrom};
 use crate::facts::locks::Naming;
 use crate::facts::volume::Usage;
 
+mod sifted;
+
 const NOW: i64 = 1_790_000_000;
 
 fn at(seconds: i64) -> DateTime<Utc> {

@@ -10,9 +10,13 @@ use std::cmp::Reverse;
 /// Notes for each unit what lock files say of it: the strongest word where it holds several packages.
 pub fn name(caches: &mut [Cache], names: &Names) {
     for unit in caches.iter_mut().flat_map(|cache| &mut cache.units) {
-        let namings = unit.packages.iter().filter_map(|package| names.get(package));
-        unit.named = namings.max_by_key(|naming| (naming.in_use, naming.at, Reverse(&naming.by))).cloned();
+        name_one(unit, names);
     }
+}
+
+pub(super) fn name_one(unit: &mut Unit, names: &Names) {
+    let namings = unit.packages.iter().filter_map(|package| names.get(package));
+    unit.named = namings.max_by_key(|naming| (naming.in_use, naming.at, Reverse(&naming.by))).cloned();
 }
 
 /// A unit's newest sign of use, and how it is known.

@@ -30,14 +30,16 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
         let mut alone = look.folders(&checkouts);
         let databases = look.folders(&databases);
         alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
-        units.par_extend(databases.par_iter().flat_map_iter(|db| git(look, &db.name, &db.place)));
-        units.par_extend(alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0));
-    }
-    let locks: Vec<Inside> = LOCKS.iter().filter_map(|lock| beside_the_registry(look.place, lock)).collect();
-    for unit in &mut units {
-        unit.locks.clone_from(&locks);
+        let of_dbs = databases.par_iter().flat_map_iter(|db| git(look, &db.name, &db.place));
+        let of_none = alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0);
+        units.par_extend(of_dbs.chain(of_none).filter_map(look.gate));
     }
     units
+}
+
+/// Held while a unit of the cache at `place` goes.
+pub(super) fn locks(place: &Inside) -> Vec<Inside> {
+    LOCKS.iter().filter_map(|lock| beside_the_registry(place, lock)).collect()
 }
 
 /// `name` in the `CARGO_HOME`, which `path` in the config may be, or the `registry` in it.
@@ -83,7 +85,7 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
     paths.push(db.clone());
     // All of its checkouts' commits: cargo makes each of them from the db again.
     let packages = checkouts.iter().flat_map(|checkout| checkout.packages.clone()).collect();
-    if let Some(whole) = look.unit_of(packages, format!("git db {name}"), paths) {
+    if let Some(whole) = look.seen(packages, format!("git db {name}"), paths) {
         checkouts.pop();
         checkouts.push(whole);
     }
@@ -98,7 +100,7 @@ fn checkouts_of(look: &Look<'_>, name: &str, folder: &Inside) -> (Vec<Unit>, usi
     let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
     let named = found.into_iter().map(|entry| {
         let packages = vec![Package::cargo_git(repo, &entry.name)];
-        look.unit_of(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
+        look.seen(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
     });
     (named.flatten().collect(), all)
 }

@@ -74,8 +74,8 @@ fn unit(look: &Look<'_>, module: &str, version: &str, [zip, sum, held]: Version)
         return None;
     }
     let (module, version) = (unescaped(module), unescaped(version));
-    let unit = look.unit_of(vec![Package::go(&module, &version)], format!("{module}@{version}"), paths)?;
-    Some(Unit { locks: held.into_iter().collect(), ..unit })
+    let unit = look.seen(vec![Package::go(&module, &version)], format!("{module}@{version}"), paths)?;
+    (look.gate)(Unit { locks: held.into_iter().collect(), ..unit })
 }
 
 /// Go writes a capital as `!` and the small letter.

@@ -3,14 +3,15 @@
 //! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a whole: what can't be read is a
 //! line in `problems`, and what isn't a unit stays.
 
-use super::used;
+use super::Gate;
+use super::used::{Eye, Use};
 use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Unit};
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use crate::stop::Stop;
-use rustix::fs::{FileType, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -27,7 +28,12 @@ pub(super) struct Look<'a> {
     pub(super) policy: &'a policy::Cache,
     /// Where it stands.
     pub(super) place: &'a Inside,
-    access_times: bool,
+    /// Who looks.
+    pub(super) eye: &'a Eye,
+    /// What all of its units are held by while they go.
+    pub(super) locks: Vec<Inside>,
+    /// Where each unit has to pass to be listed.
+    pub(super) gate: Gate<'a>,
     stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
@@ -51,8 +57,8 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, access_times: bool, stop: &'a Stop) -> Self {
-        Self { policy, place, access_times, stop, problems: Mutex::default() }
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, eye: &'a Eye, gate: Gate<'a>, stop: &'a Stop) -> Self {
+        Self { policy, place, eye, locks: Vec::new(), gate, stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
@@ -60,8 +66,7 @@ impl<'a> Look<'a> {
         if self.stop.reached().is_some() {
             return Vec::new();
         }
-        let listed = beneath::open(directory, OFlags::RDONLY | OFlags::DIRECTORY).and_then(beneath::list);
-        match listed {
+        match self.eye.list(directory) {
             Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
@@ -76,17 +81,31 @@ impl<'a> Look<'a> {
         self.entries(directory).into_iter().filter(|entry| entry.is_dir).collect()
     }
 
-    /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told.
+    /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told. None, too, when it went through the gate and stayed there.
     pub(super) fn unit(&self, name: String, paths: Vec<Inside>) -> Option<Unit> {
         self.unit_of(Vec::new(), name, paths)
     }
 
     /// The same for a unit that holds what lock files call `packages`.
     pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
+        self.seen(packages, name, paths).and_then(self.gate)
+    }
+
+    /// The same for one of which it is known when it was `used`.
+    pub(super) fn used_unit(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<Inside>) -> Option<Unit> {
+        self.seen_used(packages, name, used, paths).and_then(self.gate)
+    }
+
+    /// The same, for one that is not ready for the gate.
+    pub(super) fn seen(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
         if self.stop.reached().is_some() {
             return None;
         }
-        match used::last_use(self.policy.kind, &paths, self.access_times) {
+        self.seen_used(packages, name, self.eye.last_use(self.policy.kind, &paths), paths)
+    }
+
+    fn seen_used(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<Inside>) -> Option<Unit> {
+        match used {
             Ok(used) => Some(Unit {
                 cache: self.policy.name.clone(),
                 kind: self.policy.kind,
@@ -97,7 +116,7 @@ impl<'a> Look<'a> {
                 last_used: used.at,
                 last_used_from: used.from,
                 min_age: used.must_show(self.policy.min_age),
-                locks: Vec::new(),
+                locks: self.locks.clone(),
                 tree: None,
                 size: None,
                 shared: Vec::new(),

@@ -29,22 +29,30 @@ use crate::facts::cache::{Cache, CacheKind, IdleTree, Unit};
 use crate::stop::Stop;
 use look::Look;
 use rayon::prelude::*;
+use used::Eye;
 
-/// Lists the units of every configured cache, in the config's order. `idle` are the worktrees that a build-output
+/// Where each unit passes as soon as it is seen: what it gives back is listed. A volume may hold more units than memory should.
+pub type Gate<'a> = &'a (dyn Fn(Unit) -> Option<Unit> + Sync);
+
+/// Lists the units of every configured cache that pass the gate, in the config's order. `idle` are the worktrees that a build-output
 /// cache may take from: surveyed, idle and kept.
 ///
-/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. `access_times` says whether the mount keeps
-/// them. Once the run is to stop, nothing more is listed.
-pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], access_times: bool, stop: &Stop) -> Vec<Cache> {
-    policies.par_iter().map(|policy| survey_one(policy, idle, access_times, stop)).collect()
+/// Runs in the caller's rayon pool. A cache that isn't there yet is empty. Once the run is to stop, nothing more is listed.
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], eye: &Eye, gate: Gate<'_>, stop: &Stop) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle, eye, gate, stop)).collect()
 }
 
-fn survey_one(policy: &policy::Cache, idle: &[IdleTree], access_times: bool, stop: &Stop) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], eye: &Eye, gate: Gate<'_>, stop: &Stop) -> Cache {
     let Some(place) = &policy.place else {
-        let units = build_output::units(policy, idle);
+        let units = build_output::units(policy, idle).into_iter().filter_map(gate).collect();
         return Cache { units, ..empty(policy) };
     };
-    let look = Look::new(policy, place, access_times, stop);
+    let mut look = Look::new(policy, place, eye, gate, stop);
+    look.locks = match policy.kind {
+        CacheKind::Cargo => cargo::locks(place),
+        CacheKind::Uv => uv::locks(place),
+        _ => Vec::new(),
+    };
     let units = list(&look);
     look.finish(units)
 }
@@ -91,7 +99,7 @@ mod tests {
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
         for kind in [Folder, Cargo, Npm, Pip, GoBuild, GoMod, Uv, Pnpm, Yarn] {
-            let seen = survey(&[field.policy(kind, "nowhere")], &[], true, &Stop::never());
+            let seen = survey(&[field.policy(kind, "nowhere")], &[], &field.eye(true), &Some, &Stop::never());
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
     }
@@ -102,7 +110,7 @@ mod tests {
         field.file("real/unit", 9);
         field.link("real", "link");
         for place in ["link", "real/unit"] {
-            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], true, &Stop::never());
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], &field.eye(true), &Some, &Stop::never());
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
     }
@@ -113,7 +121,7 @@ mod tests {
         for number in 0..25 {
             field.file(&format!("go/ab/odd{number}"), 1);
         }
-        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], true, &Stop::never());
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], &field.eye(true), &Some, &Stop::never());
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
     }

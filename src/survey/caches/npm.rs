@@ -19,11 +19,11 @@ pub(crate) mod index;
 /// Digits of a digest that a name shows: with its two shards, 64 bits tell any two apart.
 const SHOWN: usize = "sha512/xx/yy/".len() + 12;
 
-/// What goes together.
-struct Group {
-    buckets: Vec<Bucket>,
-    /// Each with its digest, as `sha512/xx/yy/rest`.
-    contents: Vec<(String, Inside)>,
+/// A bucket, and the contents that it names, by their numbers.
+struct Named {
+    place: Inside,
+    name: Option<String>,
+    contents: Box<[usize]>,
 }
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
@@ -31,48 +31,48 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let base = if look.place.relative().ends_with("_cacache") { Ok(look.place.clone()) } else { look.place.join("_cacache") };
     let Ok((content, index)) = base.and_then(|base| Ok((base.join("content-v2")?, base.join("index-v5")?))) else { return Vec::new() };
     // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
-    let contents = sharded_by_algorithm(look, &content);
+    let contents: Vec<Inside> = look.folders(&content).iter().flat_map(|algorithm| sharded(look, &algorithm.place)).collect();
     let problems = look.problems();
-    let buckets = buckets(look, &index);
+    let named = buckets(look, &index, &contents);
     if look.problems() > problems {
         return Vec::new();
     }
-    group(contents, buckets).into_par_iter().filter_map(|group| unit(look, group)).collect()
+    group(contents.len(), &named).into_par_iter().filter_map(|(numbers, buckets)| unit(look, &contents, numbers, buckets)).collect()
 }
 
-fn sharded_by_algorithm(look: &Look<'_>, content: &Inside) -> Vec<(String, Inside)> {
-    let mut found = Vec::new();
-    for algorithm in look.folders(content) {
-        let sharded = sharded(look, &algorithm.place).into_iter();
-        found.extend(sharded.map(|(path, place)| (format!("{}/{path}", algorithm.name), place)));
-    }
-    found
-}
-
-/// All buckets that can be read.
-fn buckets(look: &Look<'_>, index: &Inside) -> Vec<Bucket> {
-    let read = |(_, place): (String, Inside)| {
-        Bucket::read(place.clone()).unwrap_or_else(|error| {
+/// All buckets that name a content of these. Those that name none are left alone.
+fn buckets(look: &Look<'_>, index: &Inside, contents: &[Inside]) -> Vec<Named> {
+    let owner: HashMap<&str, usize> = contents.iter().enumerate().map(|(number, place)| (digest(place), number)).collect();
+    let read = |place: Inside| {
+        let Bucket { place, name, digests } = Bucket::read(place.clone()).unwrap_or_else(|error| {
             look.problem("read", &place, error);
             None
-        })
+        })?;
+        let contents: Box<[usize]> = digests.iter().filter_map(|digest| owner.get(digest.as_str()).copied()).collect();
+        (!contents.is_empty()).then_some(Named { place, name, contents })
     };
     sharded(look, index).into_par_iter().filter_map(read).collect()
 }
 
-/// The files at `xx/yy/rest` below `folder`, by that path.
-fn sharded(look: &Look<'_>, folder: &Inside) -> Vec<(String, Inside)> {
+/// A content's digest, as its path has it: `sha512/xx/yy/rest`.
+fn digest(content: &Inside) -> &str {
+    let path = content.relative().to_str().unwrap_or_default();
+    path.rmatch_indices('/').nth(3).map_or(path, |(slash, _)| &path[slash + 1..])
+}
+
+/// The files at `xx/yy/rest` below `folder`.
+fn sharded(look: &Look<'_>, folder: &Inside) -> Vec<Inside> {
     shards(look, folder).par_iter().flat_map_iter(|first| leaves(look, first)).collect()
 }
 
-fn leaves(look: &Look<'_>, first: &Entry) -> Vec<(String, Inside)> {
+fn leaves(look: &Look<'_>, first: &Entry) -> Vec<Inside> {
     let mut found = Vec::new();
     for second in shards(look, &first.place) {
         for entry in look.entries(&second.place) {
             if entry.is_dir || !is_hex(&entry.name, entry.name.len()) {
                 look.odd(&entry);
             } else {
-                found.push((format!("{}/{}/{}", first.name, second.name, entry.name), entry.place));
+                found.push(entry.place);
             }
         }
     }
@@ -83,34 +83,47 @@ fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
     look.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
 }
 
-/// Puts contents and the buckets that name them together. Buckets that name nothing here are left alone.
-fn group(contents: Vec<(String, Inside)>, buckets: Vec<Bucket>) -> Vec<Group> {
-    let mut owner: HashMap<String, usize> = contents.iter().enumerate().map(|(number, (digest, _))| (digest.clone(), number)).collect();
-    let mut groups: Vec<Group> = contents.into_iter().map(|content| Group { buckets: Vec::new(), contents: vec![content] }).collect();
-    for bucket in buckets {
-        let mut owners = bucket.digests.iter().filter_map(|digest| owner.get(digest).copied()).collect::<Vec<_>>().into_iter();
-        let Some(first) = owners.next() else { continue };
-        for other in owners.filter(|other| *other != first) {
-            let mut joined = std::mem::replace(&mut groups[other], Group { buckets: Vec::new(), contents: Vec::new() });
-            owner.extend(joined.contents.iter().map(|(digest, _)| (digest.clone(), first)));
-            groups[first].buckets.append(&mut joined.buckets);
-            groups[first].contents.append(&mut joined.contents);
+/// Puts contents and the buckets that name them together: those that share a bucket are one.
+fn group(contents: usize, buckets: &[Named]) -> Vec<(Vec<usize>, Vec<&Named>)> {
+    let mut leader: Vec<usize> = (0..contents).collect();
+    let mut lead = |mut number: usize, to: Option<usize>| {
+        while leader[number] != number {
+            leader[number] = leader[leader[number]];
+            number = leader[number];
         }
-        groups[first].buckets.push(bucket);
+        leader[number] = to.unwrap_or(number);
+        number
+    };
+    for bucket in buckets {
+        let first = lead(bucket.contents[0], None);
+        for other in &bucket.contents[1..] {
+            lead(*other, Some(first));
+        }
     }
-    groups.retain(|group| !group.contents.is_empty());
+    let mut of: Vec<(usize, usize)> = (0..contents).map(|number| (lead(number, None), number)).collect();
+    of.sort_unstable();
+    let mut buckets: Vec<(usize, &Named)> = buckets.iter().map(|bucket| (lead(bucket.contents[0], None), bucket)).collect();
+    buckets.sort_by_key(|(leader, _)| *leader);
+    let mut buckets = buckets.into_iter().peekable();
+    let groups = of.chunk_by(|(one, _), (other, _)| one == other);
     groups
+        .map(|group| {
+            let mine = std::iter::from_fn(|| buckets.next_if(|(leader, _)| *leader == group[0].0)).map(|(_, bucket)| bucket);
+            (group.iter().map(|(_, number)| *number).collect(), mine.collect())
+        })
+        .collect()
 }
 
-fn unit(look: &Look<'_>, mut group: Group) -> Option<Unit> {
-    group.buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
-    group.contents.sort_unstable();
-    let pages = group.buckets.iter().filter_map(|bucket| page(bucket.name.as_deref()?));
-    let packages = group.contents.iter().filter_map(|(digest, _)| package(digest)).chain(pages).collect();
-    let digest: String = group.contents.first()?.0.chars().take(SHOWN).collect();
-    let name = group.buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
-    let buckets = group.buckets.into_iter().map(|bucket| bucket.place);
-    look.unit_of(packages, name, buckets.chain(group.contents.into_iter().map(|(_, place)| place)).collect())
+fn unit(look: &Look<'_>, all: &[Inside], numbers: Vec<usize>, mut buckets: Vec<&Named>) -> Option<Unit> {
+    buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
+    let mut contents: Vec<&Inside> = numbers.into_iter().map(|number| &all[number]).collect();
+    contents.sort_unstable();
+    let pages = buckets.iter().filter_map(|bucket| page(bucket.name.as_deref()?));
+    let packages = contents.iter().filter_map(|content| package(digest(content))).chain(pages).collect();
+    let digest: String = digest(contents.first()?).chars().take(SHOWN).collect();
+    let name = buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
+    let paths = buckets.iter().map(|bucket| &bucket.place).chain(contents);
+    look.unit_of(packages, name, paths.cloned().collect())
 }
 
 /// What a lock file's `integrity` says of the content at `sha512/xx/yy/rest`.

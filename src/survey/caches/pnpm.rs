@@ -15,7 +15,6 @@
 
 use super::is_hex;
 use super::look::{Entry, Look};
-use super::used;
 use crate::facts::cache::Unit;
 use crate::inside::Inside;
 use index::{Content, Index};
@@ -117,7 +116,7 @@ fn read(look: &Look<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
 /// A package with the contents that it alone names.
 fn package(look: &Look<'_>, index: Index, places: &HashMap<Content, Inside>, named: &Named) -> Option<Unit> {
     // One tells for all: pnpm links a package as a whole.
-    if index.contents.first().and_then(|first| places.get(first)).is_some_and(used::is_linked) {
+    if index.contents.first().and_then(|first| places.get(first)).is_some_and(|first| look.eye.is_linked(first)) {
         return None;
     }
     let own = index.contents.iter().filter(|content| named.get(*content) == Some(&1)).filter_map(|content| places.get(content));

@@ -2,6 +2,7 @@
 //!
 //! It must never let a test depend on the day it runs on: all times count back from a fixed one.
 
+use super::used::Eye;
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, Size};
 use crate::inside::Inside;
@@ -65,7 +66,11 @@ impl Field {
 
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
-        super::survey(std::slice::from_ref(policy), &[], true, &Stop::never()).remove(0)
+        super::survey(std::slice::from_ref(policy), &[], &self.eye(true), &Some, &Stop::never()).remove(0)
+    }
+
+    pub(in crate::survey) fn eye(&self, access_times: bool) -> Eye {
+        Eye::open(&self.root, access_times).unwrap()
     }
 
     /// The names of a cache's units, sorted; it must have no problems.

@@ -19,25 +19,31 @@
 //! | pip | mtime, and of metadata atime: the survey itself reads the ends of bodies | as all others |
 //! | all others | mtime, atime | the newest of the first `LOOK` entries, down to `DEPTH` levels |
 
+use crate::beneath;
 use crate::facts::cache::{CacheKind, Unit, UsedFrom};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
-use rustix::fs::StatVfsMountFlags;
-use std::fs::Metadata;
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
-use walkdir::WalkDir;
 
 /// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or two on a network mount.
 const LOOK: usize = 100;
 
-/// Entries looked at for hard links: a tool links all that it unpacked, or nothing.
+/// Of these, those looked at for hard links: a tool links all that it unpacked, or nothing.
 const LINKS: usize = 20;
 
 /// Paths of a package of pnpm's that tell of its use: its index, and the first of its contents.
 const PNPM_TELLS: usize = 2;
+
+/// Bytes of a listing that are read at once: some hundred names.
+const BUFFER: usize = 8 << 10;
 
 /// Levels looked into: a Hugging Face model keeps its files at the second one.
 const DEPTH: usize = 3;
@@ -71,92 +77,176 @@ pub fn keeps_access_times(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
 }
 
-/// The newest sign of use of what `paths` name.
-///
-/// # Errors
-/// One of them can't be looked at, is gone, or is neither a file nor a directory.
-pub fn last_use(kind: CacheKind, paths: &[Inside], access_times: bool) -> io::Result<Use> {
-    let mut newest: Option<Use> = None;
-    let telling = if kind == CacheKind::Pnpm { PNPM_TELLS } else { paths.len() };
-    for place in paths.iter().take(telling) {
-        let found = match kind {
-            CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&look(&place.path())?, false)? },
-            // Go opens `.ziphash` on every build; the folder's own files are many and tell no more.
-            CacheKind::GoMod => times(&look(&place.path())?, access_times)?,
-            CacheKind::Pnpm => content_use(&look(&place.path())?, access_times && !place.relative().iter().any(|part| part == "index"))?,
-            CacheKind::Cargo => crate_use(&place.path(), access_times)?,
-            CacheKind::Npm => bounded(&place.path(), access_times && !place.relative().iter().any(|part| part == "index-v5"))?,
-            // The survey reads the ends of bodies; pip opens the metadata beside them on every use.
-            CacheKind::Pip => bounded(&place.path(), access_times && place.relative().extension().is_none_or(|end| end != "body"))?,
-            _ => bounded(&place.path(), access_times)?,
-        };
-        newest = Some(newest.map_or(found, |newest| newer(newest, found)));
+/// What of a file or folder tells of its use.
+const TOLD: StatxFlags =
+    StatxFlags::TYPE.union(StatxFlags::NLINK).union(StatxFlags::ATIME).union(StatxFlags::MTIME).union(StatxFlags::CTIME);
+
+/// Looks at units from the volume's root, which is opened once: a way from `/` for each of a million looks costs more than the looks.
+pub struct Eye {
+    root: OwnedFd,
+    access_times: bool,
+}
+
+impl Eye {
+    /// Opens the volume at `root`. `access_times` says whether its mount keeps them.
+    ///
+    /// # Errors
+    /// Whatever `open` says.
+    pub fn open(root: &Path, access_times: bool) -> io::Result<Self> {
+        Ok(Self { root: beneath::root(root)?, access_times })
     }
-    newest.ok_or_else(|| io::Error::other("a unit without paths"))
+
+    /// The newest sign of use of what `paths` name.
+    ///
+    /// # Errors
+    /// One of them can't be looked at, is gone, or is neither a file nor a directory.
+    pub fn last_use(&self, kind: CacheKind, paths: &[Inside]) -> io::Result<Use> {
+        let telling = if kind == CacheKind::Pnpm { PNPM_TELLS } else { paths.len() };
+        let uses = paths.iter().take(telling).map(|place| self.use_of(kind, place));
+        let newest = uses.reduce(|one, other| Ok(newer(one?, other?)));
+        newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))
+    }
+
+    /// The same again for a unit that is about to go. For build output ask its worktree instead: this can't tell.
+    ///
+    /// # Errors
+    /// As [`Self::last_use`]; "not found" means that it went already.
+    pub fn look_again(&self, unit: &Unit) -> io::Result<Use> {
+        self.last_use(unit.kind, &unit.paths)
+    }
+
+    /// The same, in one look with whether something in their folders is linked from elsewhere, too; then none: its tool handed it out, and its going
+    /// would free nothing.
+    pub(super) fn last_use_unlinked(&self, paths: &[Inside]) -> io::Result<Option<Use>> {
+        let seen = paths.iter().map(|place| self.bounded(place, self.access_times));
+        let newest = seen.reduce(|one, other| {
+            let ((one, linked), (other, linked_too)) = (one?, other?);
+            Ok((newer(one, other), linked || linked_too))
+        });
+        newest.transpose().map(|seen| seen.filter(|(_, linked)| !linked).map(|(used, _)| used))
+    }
+
+    /// Whether the file `place` is linked from elsewhere, too. What can't be looked at counts as linked, so that it stays.
+    pub(super) fn is_linked(&self, place: &Inside) -> bool {
+        self.look(place).map_or(true, |seen| is_linked(&seen))
+    }
+
+    /// What a directory lists.
+    pub(super) fn list(&self, directory: &Inside) -> Result<Vec<(OsString, FileType)>, Errno> {
+        beneath::list(self.folder(directory)?)
+    }
+
+    fn use_of(&self, kind: CacheKind, place: &Inside) -> io::Result<Use> {
+        let below = |name: &str| place.relative().iter().any(|part| part == name);
+        Ok(match kind {
+            CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&self.look(place)?, false)? },
+            // Go opens `.ziphash` on every build; the folder's own files are many and tell no more.
+            CacheKind::GoMod => times(&self.look(place)?, self.access_times)?,
+            CacheKind::Pnpm => content_use(&self.look(place)?, self.access_times && !below("index"))?,
+            CacheKind::Cargo => self.crate_use(place)?,
+            CacheKind::Npm => self.bounded(place, self.access_times && !below("index-v5"))?.0,
+            // The survey reads the ends of bodies; pip opens the metadata beside them on every use.
+            CacheKind::Pip => self.bounded(place, self.access_times && place.relative().extension().is_none_or(|end| end != "body"))?.0,
+            _ => self.bounded(place, self.access_times)?.0,
+        })
+    }
+
+    fn crate_use(&self, place: &Inside) -> io::Result<Use> {
+        let seen = self.look(place)?;
+        let mut newest = times(&seen, self.access_times)?;
+        for name in CARGO_READS.iter().filter(|_| kind(&seen).is_dir()) {
+            match look(self.root.as_fd(), place.relative().join(name)) {
+                Ok(read) if kind(&read).is_file() => newest = newer(newest, times(&read, self.access_times)?),
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The newest sign in the first entries of a folder, or a file's own; and whether one of the first few has other links.
+    fn bounded(&self, place: &Inside, access_times: bool) -> io::Result<(Use, bool)> {
+        let seen = self.look(place)?;
+        let (mut newest, mut linked) = (times(&seen, access_times)?, false);
+        if kind(&seen).is_dir() {
+            within(self.folder(place)?.as_fd(), DEPTH, &mut 0, &mut |number, seen| {
+                linked |= number < LINKS && is_linked(seen);
+                newest = newer(newest, times(seen, access_times)?);
+                Ok(())
+            })?;
+        }
+        Ok((newest, linked))
+    }
+
+    fn folder(&self, place: &Inside) -> Result<OwnedFd, Errno> {
+        beneath::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+
+    /// A unit's path itself: a link or a special file is an error.
+    fn look(&self, place: &Inside) -> io::Result<Statx> {
+        let seen = look(self.root.as_fd(), place.relative())?;
+        let known = kind(&seen).is_file() || kind(&seen).is_dir();
+        if known { Ok(seen) } else { Err(io::Error::other("neither a file nor a directory")) }
+    }
 }
 
-/// The same again for a unit that is about to go. For build output ask its worktree instead: this can't tell.
-///
-/// # Errors
-/// As [`last_use`]; "not found" means that it went already.
-pub fn look_again(unit: &Unit, access_times: bool) -> io::Result<Use> {
-    last_use(unit.kind, &unit.paths, access_times)
+/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a folder's own follow it.
+fn within(
+    folder: BorrowedFd<'_>,
+    levels: usize,
+    seen: &mut usize,
+    show: &mut impl FnMut(usize, &Statx) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
+        if beneath::is_dots(entry.file_name()) {
+            continue;
+        }
+        if *seen == LOOK {
+            return Ok(());
+        }
+        let found = look(folder, entry.file_name())?;
+        show(*seen, &found)?;
+        *seen += 1;
+        if kind(&found).is_dir() && levels > 1 {
+            match beneath::below(folder, name, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(below) => within(below.as_fd(), levels - 1, seen, show)?,
+                // Another file system.
+                Err(Errno::XDEV) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
-/// Whether something in the unit's `place` is linked from elsewhere, too: its tool handed it out, and its going would free nothing. What can't be looked
-/// at counts as linked, so that it stays.
-pub(super) fn is_linked(place: &Inside) -> bool {
-    let inside = WalkDir::new(place.path()).max_depth(DEPTH).follow_root_links(false).same_file_system(true);
-    let linked = |entry: walkdir::Result<walkdir::DirEntry>| entry?.metadata().map(|seen| seen.is_file() && seen.nlink() > 1);
-    inside.into_iter().take(LINKS).any(|entry| linked(entry).unwrap_or(true))
+fn look(folder: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<Statx, Errno> {
+    rustix::fs::statx(folder, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, TOLD)
+}
+
+fn kind(seen: &Statx) -> FileType {
+    FileType::from_raw_mode(seen.stx_mode.into())
+}
+
+fn is_linked(seen: &Statx) -> bool {
+    kind(seen).is_file() && seen.stx_nlink > 1
 }
 
 /// pnpm's contents keep the times that they were written with; a link made or removed moves the time of change.
-fn content_use(seen: &Metadata, access_times: bool) -> io::Result<Use> {
-    let linked = Use { at: moment(seen.ctime(), seen.ctime_nsec())?, from: UsedFrom::LinkTime };
+fn content_use(seen: &Statx, access_times: bool) -> io::Result<Use> {
+    let linked = Use { at: moment(seen.stx_ctime)?, from: UsedFrom::LinkTime };
     Ok(newer(linked, times(seen, access_times)?))
 }
 
-fn crate_use(path: &Path, access_times: bool) -> io::Result<Use> {
-    let seen = look(path)?;
-    let mut newest = times(&seen, access_times)?;
-    for name in CARGO_READS.iter().filter(|_| seen.is_dir()) {
-        match path.join(name).symlink_metadata() {
-            Ok(read) if read.is_file() => newest = newer(newest, times(&read, access_times)?),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(newest)
-}
-
-fn bounded(path: &Path, access_times: bool) -> io::Result<Use> {
-    let seen = look(path)?;
-    let mut newest = times(&seen, access_times)?;
-    if seen.is_dir() {
-        let inside = WalkDir::new(path).min_depth(1).max_depth(DEPTH).follow_root_links(false).same_file_system(true);
-        for entry in inside.into_iter().take(LOOK) {
-            newest = newer(newest, times(&entry?.metadata()?, access_times)?);
-        }
-    }
-    Ok(newest)
-}
-
-/// A unit's path itself: a link or a special file is an error.
-fn look(path: &Path) -> io::Result<Metadata> {
-    let seen = path.symlink_metadata()?;
-    let known = seen.is_file() || seen.is_dir();
-    if known { Ok(seen) } else { Err(io::Error::other("neither a file nor a directory")) }
-}
-
-fn times(seen: &Metadata, access_times: bool) -> io::Result<Use> {
-    let written = moment(seen.mtime(), seen.mtime_nsec())?;
-    let write = Use { at: written, from: UsedFrom::WriteTime };
-    if !access_times || !seen.is_file() {
+fn times(seen: &Statx, access_times: bool) -> io::Result<Use> {
+    let write = Use { at: moment(seen.stx_mtime)?, from: UsedFrom::WriteTime };
+    if !access_times || !kind(seen).is_file() {
         return Ok(write);
     }
-    let read = Use { at: moment(seen.atime(), seen.atime_nsec())?, from: UsedFrom::AccessTime };
+    let read = Use { at: moment(seen.stx_atime)?, from: UsedFrom::AccessTime };
     Ok(newer(write, read))
 }
 
@@ -165,9 +255,8 @@ fn newer(first: Use, second: Use) -> Use {
     if second.at > first.at { second } else { first }
 }
 
-fn moment(seconds: i64, nanoseconds: i64) -> io::Result<DateTime<Utc>> {
-    let nanoseconds = u32::try_from(nanoseconds).map_err(io::Error::other)?;
-    DateTime::from_timestamp(seconds, nanoseconds).ok_or_else(|| io::Error::other("its time is out of range"))
+fn moment(time: StatxTimestamp) -> io::Result<DateTime<Utc>> {
+    DateTime::from_timestamp(time.tv_sec, time.tv_nsec).ok_or_else(|| io::Error::other("its time is out of range"))
 }
 
 #[cfg(test)]
@@ -180,13 +269,16 @@ mod tests {
         let field = Field::new();
         let file = field.file("a/file", 10);
         field.read("a/file", 3);
-        let seen = |access_times| last_use(CacheKind::Folder, std::slice::from_ref(&file), access_times).unwrap();
+        let seen = |access_times| field.eye(access_times).last_use(CacheKind::Folder, std::slice::from_ref(&file)).unwrap();
         assert_eq!(seen(true), Use { at: ago(3), from: UsedFrom::AccessTime });
         assert_eq!(seen(false), Use { at: ago(10), from: UsedFrom::WriteTime });
         field.read("a/file", 20);
         assert_eq!(seen(true), Use { at: ago(10), from: UsedFrom::WriteTime });
         field.age("a", 30);
-        assert_eq!(last_use(CacheKind::GoBuild, &[field.at("a")], true).unwrap(), Use { at: ago(30), from: UsedFrom::ToolRecord });
+        assert_eq!(
+            field.eye(true).last_use(CacheKind::GoBuild, &[field.at("a")]).unwrap(),
+            Use { at: ago(30), from: UsedFrom::ToolRecord }
+        );
     }
 
     #[test]
@@ -211,7 +303,7 @@ mod tests {
         field.file("model/blobs/weights", 5);
         field.age("model/blobs", 40);
         field.age("model", 50);
-        assert_eq!(last_use(CacheKind::Folder, &[field.at("model")], false).unwrap().at, ago(5));
+        assert_eq!(field.eye(false).last_use(CacheKind::Folder, &[field.at("model")]).unwrap().at, ago(5));
     }
 
     #[test]
@@ -221,14 +313,14 @@ mod tests {
         field.file("itoa/src/lib.rs", 1);
         field.age("itoa", 60);
         field.read("itoa/.cargo-ok", 7);
-        assert_eq!(last_use(CacheKind::Cargo, &[field.at("itoa")], true).unwrap().at, ago(7));
+        assert_eq!(field.eye(true).last_use(CacheKind::Cargo, &[field.at("itoa")]).unwrap().at, ago(7));
     }
 
     #[test]
     fn gone_or_a_link_is_an_error() {
         let field = Field::new();
         field.link("a", "link");
-        assert_eq!(last_use(CacheKind::Npm, &[field.at("a")], true).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(last_use(CacheKind::Npm, &[field.at("link")], true).is_err());
+        assert_eq!(field.eye(true).last_use(CacheKind::Npm, &[field.at("a")]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(field.eye(true).last_use(CacheKind::Npm, &[field.at("link")]).is_err());
     }
 }

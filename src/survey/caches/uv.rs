@@ -13,7 +13,6 @@
 //! nothing. It must never touch environments, interpreters, builds, git checkouts, or any lock file.
 
 use super::look::{Entry, Look};
-use super::used;
 use crate::beneath;
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
@@ -55,11 +54,12 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let pages = of("simple").flat_map(|bucket| descend(look, bucket, pages)).collect::<Vec<_>>();
     units
         .par_extend(pages.into_par_iter().filter_map(|page| look.unit_of(page.package.into_iter().collect(), page.name, vec![page.place])));
-    let held = look.place.join(".lock").ok();
-    for unit in &mut units {
-        unit.locks.extend(held.clone());
-    }
     units
+}
+
+/// Held while a unit of the cache at `place` goes.
+pub(super) fn locks(place: &Inside) -> Vec<Inside> {
+    place.join(".lock").into_iter().collect()
 }
 
 /// `wheels-v7` is a bucket of wheels, whatever its version.
@@ -161,18 +161,20 @@ fn archive(look: &Look<'_>, folder: &Inside, name: &str) -> Option<String> {
 fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, Inside>, named: &HashMap<&str, usize>) -> Option<Unit> {
     let own: HashSet<&String> = pointer.archives.iter().filter(|id| named.get(id.as_str()) == Some(&1)).collect();
     let mut own: Vec<Inside> = own.into_iter().filter_map(|id| archives.get(id).cloned()).collect();
-    if own.iter().any(used::is_linked) {
-        return None;
-    }
     own.sort_unstable();
     own.insert(0, pointer.place.clone());
-    look.unit_of(pointer.package.iter().cloned().collect(), pointer.name.clone(), own)
+    let used = look.eye.last_use_unlinked(&own).transpose()?;
+    look.used_unit(pointer.package.iter().cloned().collect(), pointer.name.clone(), used, own)
 }
 
 /// An archive that nothing names. One that is no wheel's may be an environment that somebody works in.
 fn orphan(look: &Look<'_>, id: &str, place: &Inside) -> Option<Unit> {
-    let is_wheel = look.folders(place).iter().any(|folder| folder.has_extension("dist-info"));
-    (is_wheel && !used::is_linked(place)).then(|| look.unit(format!("archive {id}"), vec![place.clone()]))?
+    if !look.folders(place).iter().any(|folder| folder.has_extension("dist-info")) {
+        return None;
+    }
+    let paths = vec![place.clone()];
+    let used = look.eye.last_use_unlinked(&paths).transpose()?;
+    look.used_unit(Vec::new(), format!("archive {id}"), used, paths)
 }
 
 #[cfg(test)]

@@ -1,0 +1,76 @@
+//! Evicts a fifth of a volume's caches, with treewarden and with the script that a user would write.
+//!
+//! `cargo bench --bench evict`, as root: each turn mounts a volume of its own. `EVICT_UNITS` (50000) units with twenty files each, in the mean, on
+//! `EVICT_ON` (`ext4` in a file, or `tmpfs`), `EVICT_ROUNDS` (3) rounds. A first night on a million units of one or two files (`EVICT_SMALL`, 0 for none)
+//! tells the memory it took. `EVICT_UNDER` is a command that treewarden runs under, such as `perf record`. It must never pass for a test: what it fails on are wrong results, not slow ones.
+
+#![allow(clippy::disallowed_methods, reason = "what is timed are whole programs")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod world;
+
+use common::{Way, contest};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use world::{Shape, Volume};
+
+/// What a user would write: by access time, until enough is gone, and then the empty folders.
+const SCRIPT: &str = r#"set -eu; cd "$1"; wanted=$2
+find . -type f -printf '%A@ %b %p\0' | sort -zn | awk -v RS='\0' -v ORS='\0' -v wanted="$wanted" \
+    '{ if (freed >= wanted) exit; freed += $2 * 512; sub(/^[^ ]* [^ ]* /, ""); print }' | xargs -0 rm -f
+find . -mindepth 2 -type d -empty -delete"#;
+
+fn main() {
+    let number = |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
+    let on = std::env::var("EVICT_ON").unwrap_or_else(|_| "ext4".to_owned());
+    let within = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let small = number("EVICT_SMALL", 1_000_000);
+    if small > 0 {
+        let volume = Volume::make(&within, &on, Shape::small(small / 1000));
+        judged(&volume, treewarden);
+        // In kibibytes, of the largest child so far.
+        let most = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() >> 10;
+        println!("\nA fifth of {small} units of one or two files went; most memory held: {most} MiB");
+    }
+    let rounds = number("EVICT_ROUNDS", 3);
+    if rounds > 0 {
+        let shape = Shape::mixed(number("EVICT_UNITS", 50_000) / 1000);
+        let prepare = |_: &str| Volume::make(&within, &on, shape);
+        let ways = vec![
+            Way::new("treewarden run --only evict", |volume: &mut Volume| judged(volume, treewarden)),
+            Way::new("find | sort | awk | rm", |volume: &mut Volume| judged(volume, script)),
+        ];
+        contest(&format!("A fifth of {} units with {} files goes, on {on}", shape.units(), shape.files()), rounds, prepare, ways);
+    }
+}
+
+/// A fifth of the bytes has to go, and not much more.
+fn judged(volume: &Volume, evict: impl FnOnce(&Volume, u64)) {
+    let (before, _) = volume.level();
+    let wanted = before / 5;
+    evict(volume, wanted);
+    let freed = before.saturating_sub(volume.level().0);
+    assert!((wanted * 99 / 100..wanted * 105 / 100).contains(&freed), "{freed} bytes freed, {wanted} wanted");
+}
+
+fn treewarden(volume: &Volume, wanted: u64) {
+    let config = volume.config(wanted);
+    command(&["init", volume.root.to_str().unwrap()], &config);
+    command(&["run", "--only", "evict"], &config);
+}
+
+fn command(arguments: &[&str], config: &Path) {
+    let under = std::env::var("EVICT_UNDER").unwrap_or_else(|_| "env".to_owned());
+    let mut under = under.split_whitespace();
+    let mut command = Command::new(under.next().unwrap());
+    command.args(under).arg(env!("CARGO_BIN_EXE_treewarden")).args(arguments).arg("--config").arg(config);
+    let status = command.stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "treewarden {arguments:?}: {status}");
+}
+
+fn script(volume: &Volume, wanted: u64) {
+    let (caches, wanted) = (volume.root.join("caches"), wanted.to_string());
+    let status = Command::new("bash").args(["-c", SCRIPT, "evict"]).arg(caches).arg(wanted).env("LC_ALL", "C").status().unwrap();
+    assert!(status.success());
+}

@@ -1,0 +1,71 @@
+//! One repack's share of the machine, as git's settings: several run at once, and together they must stay below the memory limit.
+//!
+//! Half of the memory is left for the tables of objects, which no setting bounds, for ourselves and for the file system; the other half is shared out. What git
+//! holds of large files counts several times: both sides of a delta, and an index of one of them. So a file that is large for the share is packed without
+//! one. It must never ask for more than git itself would.
+
+/// What one repack may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// Threads for deltas.
+    pub threads: usize,
+    /// Bytes.
+    pub memory: u64,
+}
+
+/// Where nobody knows of a limit.
+const MEMORY: u64 = 4 << 30;
+/// Less than this and git reads in crumbs.
+const LEAST: u64 = 1 << 20;
+
+impl Share {
+    /// The share of each of `repos` that are repacked at once, of `memory` bytes and so many processors.
+    pub fn of(processors: usize, memory: Option<u64>, repos: usize) -> Self {
+        let repos = repos.max(1);
+        Self { threads: (processors / repos).max(1), memory: memory.unwrap_or(MEMORY) / 2 / repos as u64 }
+    }
+
+    /// Settings for git's `-c`.
+    pub fn settings(self) -> Vec<String> {
+        let part = |of: u64, most: u64| (self.memory / of).clamp(LEAST, most);
+        vec![
+            format!("pack.threads={}", self.threads),
+            // For each thread.
+            format!("pack.windowMemory={}", part(4 * self.threads as u64, 1 << 30)),
+            format!("pack.deltaCacheSize={}", part(8, 256 << 20)),
+            format!("core.deltaBaseCacheLimit={}", part(8, 96 << 20)),
+            format!("core.packedGitLimit={}", part(4, 32 << 30)),
+            format!("core.packedGitWindowSize={}", part(16, 1 << 30)),
+            format!("core.bigFileThreshold={}", part(16 * self.threads as u64, 512 << 20)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_half() {
+        let share = Share::of(8, Some(2 << 30), 4);
+        assert_eq!(share, Share { threads: 2, memory: 256 << 20 });
+        let expected = [
+            "pack.threads=2",
+            "pack.windowMemory=33554432",
+            "pack.deltaCacheSize=33554432",
+            "core.deltaBaseCacheLimit=33554432",
+            "core.packedGitLimit=67108864",
+            "core.packedGitWindowSize=16777216",
+            "core.bigFileThreshold=8388608",
+        ];
+        assert_eq!(share.settings(), expected);
+        assert_eq!(Share::of(1, None, 4), Share { threads: 1, memory: 512 << 20 });
+    }
+
+    #[test]
+    fn with_all_the_memory_there_is_git_keeps_its_own_bounds() {
+        let settings = Share::of(4, Some(1 << 40), 1).settings();
+        assert!(settings.contains(&"core.bigFileThreshold=536870912".to_owned()), "{settings:?}");
+        assert!(settings.contains(&"pack.deltaCacheSize=268435456".to_owned()), "{settings:?}");
+    }
+}
