@@ -5,7 +5,6 @@
 
 use super::support::repo::Repo;
 use super::support::{World, write};
-use chrono::Utc;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +56,9 @@ fn held(setting: &str) -> u64 {
 #[ignore = "needs half a minute and a gigabyte of disk"]
 fn repacks_side_by_side_stay_below_the_memory_limit() {
     let world = World::new();
-    REPOS.iter().for_each(|name| grow(&world, name));
+    for name in REPOS {
+        grow(&world, name);
+    }
     let share = Share::of(1, Some(LIMIT), REPOS.len());
     let setting = share.settings().into_iter().find(|setting| setting.contains("bigFileThreshold")).unwrap();
     // The settings stand on git's own command line and, for what it starts, in the environment.
@@ -76,7 +77,9 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
         let repacks: Vec<_> = REPOS.iter().map(|name| scope.spawn(|| repack(&world, &root, name, share))).collect();
         let repacked: Vec<_> = repacks.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        repacked.into_iter().for_each(|repacked| repacked.unwrap());
+        for repacked in repacked {
+            repacked.unwrap();
+        }
         sampler.join().unwrap()
     });
     println!("most memory held: {} MiB of {} MiB", most >> 20, LIMIT >> 20);
@@ -91,7 +94,7 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
 
 fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     let place = Inside::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
-    let (stop, now) = (Stop::never(), Utc::now());
+    let (stop, now) = (Stop::never(), treewarden::run::now());
     let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
