@@ -235,7 +235,8 @@ fn bad_night(world: &World, server: &Mounted) -> Ran {
 /// A day goes by, and what a dead git left is old.
 fn a_day_later(server: &Mounted) {
     let old = |path: &Path| {
-        path.extension().is_some_and(|ending| ending == "lock") || path.parent().is_some_and(|above| above.ends_with("shield"))
+        let in_the_way = path.extension().is_some_and(|ending| ending == "lock") || path.ends_with("packed-refs.new");
+        in_the_way || path.parent().is_some_and(|above| above.ends_with("shield"))
     };
     let files = walkdir::WalkDir::new(&server.backing).into_iter().map(|entry| entry.unwrap().into_path());
     files.filter(|path| old(path)).for_each(|path| age(&path, 1.0));
