@@ -31,9 +31,9 @@ const LOCKS: [&str; 12] = [
     "objects/pack/multi-pack-index.lock",
 ];
 const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
-/// What a pack, what belongs to it, or a loose object is called while it is written; `.tmp-` are those of `git repack`, and those
+/// What a pack, what belongs to it, a commit-graph or a loose object is called while it is written; `.tmp-` are those of `git repack`, and those
 /// of libgit2 have its name in them.
-const TEMPORARY: [&str; 10] = [
+const TEMPORARY: [&str; 11] = [
     "tmp_pack_",
     "tmp_idx_",
     "tmp_rev_",
@@ -43,6 +43,7 @@ const TEMPORARY: [&str; 10] = [
     "tmp_object_git2_",
     "streamed_git2_",
     "bitmap-ref-tips_",
+    "tmp_graph_",
     ".tmp-",
 ];
 /// What goes with a pack and is worth nothing without it.
@@ -89,6 +90,11 @@ impl Look<'_> {
                 self.loose(&shard.path())?;
             } else if let Some(metadata) = found(shard.metadata())? {
                 self.temporary(&shard, &metadata);
+            }
+        }
+        for entry in entries(&objects.join("info/commit-graphs"))? {
+            if let Some(metadata) = found(entry.metadata())? {
+                self.temporary(&entry, &metadata);
             }
         }
         let graph = objects.join("info/commit-graph");

@@ -188,6 +188,7 @@ fn leftovers_go_by_name_and_age() {
         "objects/tmp_object_git2_xY",
         "objects/streamed_git2_0a1b",
         "objects/bitmap-ref-tips_xY",
+        "objects/info/commit-graphs/tmp_graph_xY",
     ];
     let foreign = [
         ".git/my.lock",
