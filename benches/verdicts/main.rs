@@ -52,17 +52,22 @@ fn main() {
         server
     };
     verdicts(&volume, &format!("The same on a server, {delay} µs a call: {remote}"), serve);
+    let server = serve();
+    look(&volume);
+    println!("\ntreewarden asked the server for {}", other::calls(server.calls()));
+}
+
+/// A dry run keeps nothing in mind, so each of them looks.
+fn look(volume: &Volume) {
+    run(Command::new(env!("CARGO_BIN_EXE_treewarden")).args(["run", "--dry-run", "--output", "/dev/null", "--config"]).arg(&volume.config));
 }
 
 fn verdicts<Server>(volume: &Volume, title: &str, serve: impl Fn() -> Server) {
-    let treewarden = env!("CARGO_BIN_EXE_treewarden");
     {
         let _server = serve();
-        run(Command::new(treewarden).arg("init").arg(&volume.root));
+        run(Command::new(env!("CARGO_BIN_EXE_treewarden")).arg("init").arg(&volume.root));
     }
-    // A dry run keeps nothing in mind, so each of them looks.
-    let verdicts = || run(Command::new(treewarden).args(["run", "--dry-run", "--output", "/dev/null", "--config"]).arg(&volume.config));
     let status = || volume.trees().for_each(|tree| git(&tree, &["status", "--porcelain"]));
-    let ways = vec![Way::new("treewarden run --dry-run", |_: &mut Server| verdicts()), Way::new("git status in each", |_| status())];
+    let ways = vec![Way::new("treewarden run --dry-run", |_: &mut Server| look(volume)), Way::new("git status in each", |_| status())];
     contest(title, setting("VERDICTS_ROUNDS", 3), |_| serve(), ways);
 }

@@ -115,14 +115,13 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let made_again = &policy.worktrees.made_again;
     let (place, stashed, kept) = (&policy.place, &stashed, &reach::kept(&repo));
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    // A handle is for one thread, and costs as much as a tree or two.
+    // A handle is for one thread, and costs little beside the calls that a tree waits for.
     let look = |repo: &mut Result<Repository, git2::Error>, admin: &Inside| {
         let repo = repo.as_ref().map_err(|error| git2::Error::from_str(error.message()))?;
         let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
         Ok(worktree::survey(&context, admin))
     };
-    let looked: Vec<Worktree> =
-        admins.par_iter().with_min_len(4).map_init(|| shadow.open(), look).collect::<Result<_, git2::Error>>().map_err(odd)?;
+    let looked: Vec<Worktree> = admins.par_iter().map_init(|| shadow.open(), look).collect::<Result<_, git2::Error>>().map_err(odd)?;
     let mut upstream = Upstream::of(&repo, stop);
     let mut worktrees: Vec<Worktree> = looked.into_iter().map(|tree| worktree::land(tree, &mut upstream)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -92,7 +92,7 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, made_again: &[MadeAgain], stop: Option<&Stop>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
     let mut walk = Walk { tracked, made_again, stop, listing: Listing::default() };
-    walk.folder(&top, Path::new(""), 0)?;
+    walk.folder(top, Path::new(""), 0)?;
     Ok(walk.listing)
 }
 
@@ -104,21 +104,21 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, fd: &OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
-        for entry in Dir::read_from(fd)? {
-            let entry = entry?;
+    fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
+        let mut entries = Dir::new(folder)?;
+        let names: Vec<_> = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect::<Result<_, _>>()?;
+        let folder = entries.fd()?;
+        for name in names.iter().filter(|name| !beneath::is_dots(name)) {
             go_on(self.stop)?;
-            let name = OsStr::from_bytes(entry.file_name().to_bytes());
-            if name != "." && name != ".." {
-                let path = path.join(name);
-                self.entry(fd, name, &path, depth)
-                    .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
-            }
+            let name = OsStr::from_bytes(name.to_bytes());
+            let path = path.join(name);
+            self.entry(folder, name, &path, depth)
+                .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
+    fn entry(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             _ if name == ".git" && depth == 0 => {}
@@ -138,10 +138,17 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn below(&mut self, parent: &OwnedFd, name: &OsStr, path: &Path, depth: usize, (fd, stat): (OwnedFd, &Stat)) -> io::Result<()> {
-        if (self.tracked)(path) || !regenerable::recognise(parent.as_fd(), name, self.made_again) {
+    fn below(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        depth: usize,
+        (folder, stat): (OwnedFd, &Stat),
+    ) -> io::Result<()> {
+        if (self.tracked)(path) || !regenerable::recognise(parent, name, self.made_again) {
             self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
-            return self.folder(&fd, path, depth + 1);
+            return self.folder(folder, path, depth + 1);
         }
         self.listing.regenerable.push(path.to_owned());
         Ok(())
