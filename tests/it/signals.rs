@@ -51,8 +51,10 @@ fn state(world: &World, shop: &Repo<'_>) -> BTreeMap<String, String> {
     for folder in ["worktrees/acme__shop", "caches/models", ".treewarden/trash"] {
         state.insert(folder.to_owned(), count(world, folder).to_string());
     }
-    let loose = git(&shop.path, 0.0, &["count-objects"]);
-    state.insert("loose objects".into(), loose.split(' ').next().unwrap_or_default().to_owned());
+    // A repack that was stopped while it cleared what it had packed leaves few enough for a later night to mind.
+    let counts = git(&shop.path, 0.0, &["count-objects", "-v"]);
+    let count = |what: &str| counts.lines().find_map(|line| line.strip_prefix(what)).unwrap().parse::<u64>().unwrap();
+    state.insert("objects in no pack".into(), (count("count: ") - count("prune-packable: ")).to_string());
     state.insert("fsck".into(), shop.fsck());
     state
 }
