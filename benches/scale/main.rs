@@ -26,7 +26,7 @@ const EVICTED: f64 = 0.02;
 /// Calls for a repo that rests, and for each of its trees: measured on the FUSE server ("night").
 const REST: (f64, f64) = (70.0, 14.0);
 /// Calls for a repo that is looked at, and for each tree: measured there ("verdicts").
-const LOOK: (f64, f64) = (350.0, 150.0);
+const LOOK: (f64, f64) = (200.0, 195.0);
 /// Seconds of a core for a repo that is looked at (two processes of git), and for a day's repack ("gc").
 const CPU: f64 = 0.03 + 1.0;
 /// Calls to delete a file, and a folder (`nfs.md`): a name each, and the folder's listing.
