@@ -149,9 +149,9 @@ impl Night<'_> {
         self.row(repo, |row| Ok(Tended { rests: true, ..Tended::of(look.row(row, self.now)) }))
     }
 
-    /// Keeps what was seen for the next night, which may find nothing changed.
+    /// Keeps what was seen for the next night, which may find nothing changed. A part of a night has no row for that.
     fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
-        if let Some(clock) = lock.server_clock().filter(|_| row.failures.is_empty()) {
+        if let Some(clock) = lock.server_clock().filter(|_| self.only.all_of_a_repo() && row.failures.is_empty()) {
             let seen = Seen { facts: &decided.facts, row, clock, free_bytes: self.free_bytes };
             self.on_io(|| rest::keep(self.state, repo, &seen, self.now, self.stop));
         }

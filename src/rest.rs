@@ -61,6 +61,19 @@ impl Look {
         }
         row
     }
+
+    /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
+    fn write(&self, state: &Inside, repo: &policy::Repo) -> io::Result<()> {
+        let to = file(state, repo).ok_or(io::ErrorKind::InvalidInput)?.path();
+        durable::make_folder(to.parent().unwrap_or(Path::new("/")))?;
+        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        durable::make_folder(&trash)?;
+        let mut new = tempfile::NamedTempFile::new_in(trash)?;
+        serde_json::to_writer(io::BufWriter::new(&mut new), self)?;
+        new.flush()?;
+        new.persist(to).map_err(|error| error.error)?;
+        Ok(())
+    }
 }
 
 /// What a night saw of the repo that may rest after it.
@@ -75,7 +88,7 @@ pub struct Seen<'a> {
     pub free_bytes: u64,
 }
 
-/// The last look at each of these repos, where it still holds.
+/// The last look at a repo, where it still holds.
 pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<Look> {
     let look: Look = serde_json::from_slice(&beneath::read(&file(&policy.volume.state, repo)?, LARGEST).ok()?).ok()?;
     let in_time = look.schema == SCHEMA && look.at <= now && now < look.until && now - look.at < TimeDelta::hours(plan::rest::LONGEST);
@@ -100,21 +113,6 @@ pub fn keep(state: &Inside, repo: &policy::Repo, seen: &Seen<'_>, now: DateTime<
     });
     if let Err(error) = kept {
         tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next night looks again");
-    }
-}
-
-impl Look {
-    /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
-    fn write(&self, state: &Inside, repo: &policy::Repo) -> io::Result<()> {
-        let to = file(state, repo).ok_or(io::ErrorKind::InvalidInput)?.path();
-        durable::make_folder(to.parent().unwrap_or(Path::new("/")))?;
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
-        durable::make_folder(&trash)?;
-        let mut new = tempfile::NamedTempFile::new_in(trash)?;
-        serde_json::to_writer(io::BufWriter::new(&mut new), self)?;
-        new.flush()?;
-        new.persist(to).map_err(|error| error.error)?;
-        Ok(())
     }
 }
 

@@ -67,6 +67,11 @@ impl Only {
     pub const ALL: Self = Self { prune: true, gc: true, reap: true, evict: true };
     /// Nothing of it.
     pub const NONE: Self = Self { prune: false, gc: false, reap: false, evict: false };
+
+    /// Whether all is done that is done to a repo; evicting is the volume's affair.
+    pub fn all_of_a_repo(self) -> bool {
+        self.prune && self.gc && self.reap
+    }
 }
 
 impl Plan {

@@ -7,7 +7,6 @@ use crate::config::policy::{self, Policy};
 use crate::facts::repo::Missing;
 use crate::inside::Inside;
 use crate::night::{Night, Tended};
-use crate::plan::repo::Only;
 use crate::rest::{self, Look};
 use crate::stop::Stop;
 use crate::{shards, survey};
@@ -24,7 +23,7 @@ pub(super) fn resting(
     now: DateTime<Utc>,
     stop: &Stop,
 ) -> Vec<Option<Look>> {
-    let may_rest = trashed.is_empty() && Only { evict: true, ..options.only } == Only::ALL;
+    let may_rest = trashed.is_empty() && options.only.all_of_a_repo();
     repos.par_iter().map(|repo| may_rest.then(|| rest::holds(policy, repo, now, stop)).flatten()).collect()
 }
 

@@ -168,7 +168,12 @@ fn nobody_rests_while_somebody_works_or_a_part_is_asked_for() {
     let both = |held: &str, probed: &str| map(&[("acme/held", held), ("acme/probed", probed)]);
     assert_eq!(rested(&world.night()), both("rested", "rested"));
     assert_eq!(rested(&world.pass(0, &["run", "--only", "gc"])), both("looked at", "looked at"));
-    assert_eq!(rested(&world.pass(0, &["report"])), both("rested", "rested"));
+    let reasons = |report: &RunReport| report.repos.iter().map(|repo| repo.gc.reason.clone()).collect::<Vec<_>>();
+    let before = reasons(&world.night());
+    assert_eq!(rested(&world.pass(0, &["run", "--only", "reap"])), both("looked at", "looked at"));
+    // What a part of a night says of the other parts is not remembered.
+    let after = world.pass(0, &["report"]);
+    assert_eq!((rested(&after), reasons(&after)), (both("rested", "rested"), before));
     let lock = world.hold("acme__held");
     fs::write(&answer, "exit 0\n").unwrap();
     let busy = world.night();

@@ -8,8 +8,8 @@ export GIT_AUTHOR_NAME=a GIT_AUTHOR_EMAIL=a@example.com GIT_COMMITTER_NAME=a GIT
 now() { local up; read -r up _ </proc/uptime; echo "${up%.*}"; }
 say() { echo "    $*"; }
 expect() { if [ "$2" != "$3" ]; then die "$1: expected \`$2\`, got \`$3\`"; fi; }
-# A lock of a machine that is gone is free after the lease, 90 s; who waits for it asks every 30 s, and the first to ask after that only has the
-# server let go of it.
+# A lock of a machine that is gone is free after the lease, 90 s. A Linux client that waits for it asks after 1, 3, 7, 15, 31, 61, 91, 121, 151 s; who
+# asks first after the lease may only have the server let go of it.
 freed=160
 within() { if [ "$2" -gt "$3" ]; then die "$1: $2 s are more than $3"; fi; say "$1: $2 s"; }
 # until_true SECONDS COMMAND...
