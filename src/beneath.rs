@@ -33,17 +33,17 @@ pub fn dir(place: &Inside) -> io::Result<OwnedFd> {
     Ok(open(place, DIRECTORY)?)
 }
 
-/// Opens the folder that holds `place`, and gives its name there: what `renameat` and `unlinkat` want.
+/// Opens the folder that holds `place` as a place only, and gives its name there: what `renameat` and `unlinkat` want. It can't be listed or
+/// synced by that, and the file server isn't asked to open it.
 ///
 /// # Errors
 /// As [`dir`].
 pub fn parent(place: &Inside) -> io::Result<(OwnedFd, &OsStr)> {
     let name = place.relative().file_name().expect("an Inside is never empty and never ends in ..");
     let folder = place.relative().parent().filter(|path| !path.as_os_str().is_empty());
-    let fd = match folder {
-        Some(folder) => dir(&Inside::new(place.root(), folder).map_err(io::Error::other)?)?,
-        None => root(place.root())?,
-    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    let root = || retry_on_intr(|| rustix::fs::open(&**place.root(), flags | OFlags::CLOEXEC, Mode::empty()));
+    let fd = folder.map_or_else(root, |folder| below(root()?, folder, flags))?;
     Ok((fd, name))
 }
 

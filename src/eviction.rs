@@ -10,7 +10,7 @@ use crate::facts::cache::{IdleTree, Size, Unit};
 use crate::facts::locks::Locks;
 use crate::facts::rescue::Rescue;
 use crate::facts::volume::Usage;
-use crate::facts::worktree::{Contents, State, Worktree};
+use crate::facts::worktree::{Contents, LockFile, State, Worktree};
 use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
@@ -60,14 +60,21 @@ pub fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
 pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, stop: &Stop) -> Option<Locks> {
     let stays =
         |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Reap { .. } | Verdict::Missing) && !plan.drop.contains(tree);
-    let trees =
-        plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((Inside::new(repo.place.root(), &tree.path).ok()?, &tree.admin)));
-    let trees: Vec<(Inside, &Inside)> = std::iter::once((repo.place.clone(), shadow.git_dir())).chain(trees).collect();
-    let trees: Vec<Live<'_>> = trees.iter().map(|(place, admin)| Live { place, admin }).collect();
+    let place = |tree: &Worktree| Inside::new(repo.place.root(), &tree.path).ok();
+    let places: Vec<(Inside, &Worktree)> = plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((place(tree)?, tree))).collect();
+    let mut trees = vec![Live { place: &repo.place, admin: shadow.git_dir(), looked: None }];
+    trees.extend(places.iter().map(|(place, tree)| Live { place, admin: &tree.admin, looked: lock_files(tree) }));
     let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
     let worked = plan.trees.iter().map(|(tree, _)| tree.active).max();
     let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop) };
     stop.reached().is_none().then_some(locks)
+}
+
+fn lock_files(tree: &Worktree) -> Option<&[LockFile]> {
+    match &tree.state {
+        State::Looked(contents) => Some(&contents.lock_files),
+        _ => None,
+    }
 }
 
 /// The ledger with what this night saw of lock files, and lines about what it could not see.

@@ -232,13 +232,13 @@ impl Night<'_> {
         if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
             self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
         }
-        let shadow = Shadow::of(&repo.place, self.stop)?;
+        let shadow = self.on_io(|| Shadow::of(&repo.place, self.stop))?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let times = Times { clock, look_before, stale_lock: STALE_LOCK };
         let facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
         let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
-        let locks = self.ledger.and_then(|ledger| eviction::look(&shadow, repo, &plan, ledger, self.stop));
+        let locks = self.ledger.and_then(|ledger| self.on_io(|| eviction::look(&shadow, repo, &plan, ledger, self.stop)));
         Ok(Decided { lock, shadow, facts, plan, locks })
     }
 

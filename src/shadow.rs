@@ -13,6 +13,7 @@ use crate::stop::Stop;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -202,6 +203,11 @@ impl Shadow {
         git2::Repository::open(self.scratch.path())
     }
 
+    /// Handles for many threads.
+    pub fn handles(&self) -> Handles<'_> {
+        Handles { shadow: self, free: Mutex::default() }
+    }
+
     /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and change this repo alone: a folder that somebody
     /// swaps for a link meanwhile leads nowhere. An error of the confinement itself is the repo's failure.
     ///
@@ -219,6 +225,27 @@ impl Shadow {
     /// The real git dir.
     pub fn git_dir(&self) -> &Inside {
         &self.git_dir
+    }
+}
+
+/// Handles of one repo for as many threads as want one at a time: a handle is for one thread, and to open it costs more than most looks.
+pub struct Handles<'a> {
+    shadow: &'a Shadow,
+    free: Mutex<Vec<git2::Repository>>,
+}
+
+impl Handles<'_> {
+    /// Does the work with a handle that nobody else has meanwhile.
+    ///
+    /// # Errors
+    /// As [`Shadow::open`].
+    pub fn with<T>(&self, work: impl FnOnce(&git2::Repository) -> T) -> Result<T, git2::Error> {
+        let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = free().pop();
+        let repo = waiting.map_or_else(|| self.shadow.open(), Ok)?;
+        let done = work(&repo);
+        free().push(repo);
+        Ok(done)
     }
 }
 

@@ -87,6 +87,17 @@ pub struct Contents {
     pub blockers: Vec<String>,
     /// Folders that tools make again, which no rescue keeps.
     pub regenerable: Vec<Inside>,
+    /// Files that name packages: those that git tracks, and all in the tree's root.
+    pub lock_files: Vec<LockFile>,
+}
+
+/// A lock file that stands in a tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LockFile {
+    /// Its path in the tree.
+    pub path: PathBuf,
+    /// The blob that git's index vouches for, in hex; none when the file has to be read.
+    pub blob: Option<String>,
 }
 
 /// How HEAD is known to be in the upstream's default branch.

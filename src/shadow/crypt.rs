@@ -4,14 +4,18 @@
 //! Enrolling asks here, and so does every night, for a repo may become one later. It must never run the filter, and never take a repo for a
 //! plain one because a folder of attributes is nested deep.
 
-use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
+use super::{CONFIG_CAP, Handles, Refusal, SMALL, Shadow, at, unreadable};
 use crate::beneath::{self, found};
+use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ObjectType, Oid, Repository};
+use rayon::prelude::*;
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// The contract's words, and the remedy.
 pub(crate) const WORDS: &str = "encrypted files must not be edited from a worktree; take the repo out of the config";
@@ -45,29 +49,27 @@ pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(
     if beneath::read(&own, CONFIG_CAP).is_ok_and(|text| names_driver(&text)) {
         return refuse(format!("`{own}` names its filter"));
     }
-    let Ok(repo) = shadow.open() else { return Ok(()) };
-    let mut seen = HashSet::new();
-    for commit in heads(shadow, &repo).into_iter().chain(also) {
-        let found = in_commit(&repo, commit, &mut seen, stop);
-        if let Some(path) = found {
-            return refuse(format!("`{}` names its filter in commit {commit:.10}", path.display()));
-        }
+    let (handles, seen) = (shadow.handles(), Mutex::default());
+    let heads: Vec<Oid> = heads(git_dir, &handles).into_iter().chain(also).collect();
+    let names_it = |&head: &Oid| Some((handles.with(|repo| in_commit(repo, head, &seen, stop)).ok()??, head));
+    match heads.par_iter().find_map_any(names_it) {
+        Some((path, head)) => refuse(format!("`{}` names its filter in commit {head:.10}", path.display())),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-fn heads(shadow: &Shadow, repo: &Repository) -> Vec<Oid> {
+/// What stands at the heads that matter, each once. Worktrees are asked side by side: on a network their files are waited for.
+fn heads(git_dir: &Inside, handles: &Handles<'_>) -> HashSet<Oid> {
     let named = ["HEAD", "refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master"];
-    let mut heads: Vec<Oid> = named.iter().filter_map(|name| commit_of(repo, name)).collect();
-    let trees = at(shadow.git_dir(), "worktrees");
-    for entry in std::fs::read_dir(trees.path()).into_iter().flatten().flatten() {
-        let head = trees.join(entry.file_name()).and_then(|admin| admin.join("HEAD"));
-        let text = head.ok().and_then(|head| beneath::read(&head, SMALL).ok()).and_then(|text| String::from_utf8(text).ok());
-        heads.extend(text.and_then(|text| match text.trim_end().strip_prefix("ref: ") {
-            Some(branch) => commit_of(repo, branch),
-            None => Oid::from_str(text.trim_end()).ok(),
-        }));
-    }
+    let at_name = |name: &str| handles.with(|repo| commit_of(repo, name)).ok()?;
+    let mut heads: HashSet<Oid> = named.iter().filter_map(|name| at_name(name)).collect();
+    let trees = at(git_dir, "worktrees");
+    let admins: Vec<OsString> = std::fs::read_dir(trees.path()).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    heads.par_extend(admins.par_iter().filter_map(|admin| {
+        let text = String::from_utf8(beneath::read(&trees.join(admin).ok()?.join("HEAD").ok()?, SMALL).ok()?).ok()?;
+        let text = text.trim_end();
+        text.strip_prefix("ref: ").map_or_else(|| Oid::from_str(text).ok(), at_name)
+    }));
     heads
 }
 
@@ -76,14 +78,18 @@ fn commit_of(repo: &Repository, name: &str) -> Option<Oid> {
 }
 
 /// The file of attributes in a commit that names the drivers. Folders that were seen in another commit are not looked at again.
-fn in_commit(repo: &Repository, commit: Oid, seen: &mut HashSet<Oid>, stop: &Stop) -> Option<PathBuf> {
+fn in_commit(repo: &Repository, commit: Oid, seen: &Mutex<HashSet<Oid>>, stop: &Stop) -> Option<PathBuf> {
     let tree = repo.find_commit(commit).ok()?.tree_id();
     let mut folders = vec![(PathBuf::new(), tree)];
     while let Some((path, tree)) = folders.pop() {
-        if !seen.insert(tree) {
+        let (is_new, count) = {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            (seen.insert(tree), seen.len())
+        };
+        if !is_new {
             continue;
         }
-        if seen.len() > MOST_FOLDERS || stop.reached().is_some() {
+        if count > MOST_FOLDERS || stop.reached().is_some() {
             return None;
         }
         let Ok(tree) = repo.find_tree(tree) else { continue };

@@ -6,8 +6,9 @@
 use super::{CONFIG_CAP, Refusal, SMALL};
 use crate::beneath::{self, found};
 use crate::inside::Inside;
+use rayon::prelude::*;
 use rustix::fs::FileType;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -87,7 +88,6 @@ pub(super) fn prove(git_dir: &Inside) -> Result<Proven, Refusal> {
     prove_owner(git_dir)?;
     prove_index(&at(git_dir, "index"))?;
     prove_refs(git_dir)?;
-    prove_registrations(git_dir)?;
     let own = at(git_dir, "objects");
     let mut lenders = Vec::new();
     prove_lenders(&own, LENDERS_DEEP, &mut lenders)?;
@@ -139,47 +139,48 @@ fn prove_lenders(objects: &Inside, deep: usize, lenders: &mut Vec<Inside>) -> Re
 }
 
 /// Refs, reflogs and registrations are plain files in plain folders: a FIFO among them would hang git and libgit2 alike, a link would lead
-/// them astray.
+/// them astray. Each registration asks the server a dozen questions, so they are looked at side by side.
 fn prove_refs(git_dir: &Inside) -> Result<(), Refusal> {
-    for top in ["refs", "logs", "worktrees"] {
-        let entries = walkdir::WalkDir::new(at(git_dir, top).path()).follow_links(false).into_iter();
-        // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that has some stays.
-        for entry in entries.filter_entry(|entry| !(top == "worktrees" && entry.depth() == 2 && entry.file_name() == "modules")) {
-            match entry {
-                Ok(entry) => {
-                    prove_plain(&entry)?;
-                    let largest = if entry.file_name() == "index" {
-                        INDEX_CAP
-                    } else if top == "refs" {
-                        SMALL
-                    } else {
-                        LOG_CAP
-                    };
-                    if entry.file_type().is_file() && entry.metadata().is_ok_and(|data| data.len() > largest) {
-                        return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
-                    }
+    prove_files(&at(git_dir, "refs"), None, |_| SMALL)?;
+    prove_files(&at(git_dir, "logs"), None, |_| LOG_CAP)?;
+    let trees = at(git_dir, "worktrees");
+    let entries = found(std::fs::read_dir(trees.path())).map_err(unreadable(&trees.to_string()))?;
+    let names: Vec<OsString> = entries
+        .map_or(Ok(Vec::new()), |entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+        .map_err(unreadable(&trees.to_string()))?;
+    let proofs: Vec<Result<(), Refusal>> = names.par_iter().map(|name| prove_registration(git_dir, &trees, name)).collect();
+    proofs.into_iter().collect()
+}
+
+/// All that stands below `top`, but for a folder in it, each file no larger than its name allows.
+fn prove_files(top: &Inside, but: Option<&str>, largest: impl Fn(&OsStr) -> u64) -> Result<(), Refusal> {
+    let entries = walkdir::WalkDir::new(top.path()).follow_links(false).into_iter();
+    for entry in entries.filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but)) {
+        match entry {
+            Ok(entry) => {
+                prove_plain(&entry)?;
+                if entry.file_type().is_file() && entry.metadata().is_ok_and(|data| data.len() > largest(entry.file_name())) {
+                    return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
                 }
-                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(Refusal::Unreadable { path: format!("{git_dir}/{top}"), cause: error.into() }),
             }
+            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(Refusal::Unreadable { path: top.to_string(), cause: error.into() }),
         }
     }
     Ok(())
 }
 
 /// A worktree's `commondir` tells git where its refs are: nowhere but here.
-fn prove_registrations(git_dir: &Inside) -> Result<(), Refusal> {
-    let trees = at(git_dir, "worktrees");
-    let Some(entries) = found(std::fs::read_dir(trees.path())).map_err(unreadable(&trees.to_string()))? else { return Ok(()) };
-    for entry in entries {
-        let name = entry.map_err(unreadable(&trees.to_string()))?.file_name();
-        let file = trees.join(&name).and_then(|tree| tree.join("commondir")).map_err(|error| Refusal::Odd(error.to_string()))?;
-        let Some(text) = found(beneath::read(&file, SMALL)).map_err(unreadable(&file.to_string()))? else { continue };
-        // By their parts: libgit2 writes the whole path, and a slash behind it.
-        let named = Path::new(OsStr::from_bytes(text.trim_ascii_end())).components();
-        if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components()) {
-            return Err(Refusal::Odd(format!("`{file}` leads to another repo; write `../..` into it")));
-        }
+fn prove_registration(git_dir: &Inside, trees: &Inside, name: &OsStr) -> Result<(), Refusal> {
+    let admin = trees.join(name).map_err(|error| Refusal::Odd(error.to_string()))?;
+    // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that has some stays.
+    prove_files(&admin, Some("modules"), |name| if name == "index" { INDEX_CAP } else { LOG_CAP })?;
+    let file = at(&admin, "commondir");
+    let Some(text) = found(beneath::read(&file, SMALL)).map_err(unreadable(&file.to_string()))? else { return Ok(()) };
+    // By their parts: libgit2 writes the whole path, and a slash behind it.
+    let named = Path::new(OsStr::from_bytes(text.trim_ascii_end())).components();
+    if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components()) {
+        return Err(Refusal::Odd(format!("`{file}` leads to another repo; write `../..` into it")));
     }
     Ok(())
 }

@@ -4,9 +4,9 @@
 //! must never vouch for a file that could have changed since.
 
 use super::tree::{self, Listing, Stamp};
-use super::{checkout, go_on};
+use super::{checkout, go_on, lockfiles};
 use crate::beneath::{self, found};
-use crate::facts::worktree::{MadeAgain, Worktree};
+use crate::facts::worktree::{LockFile, MadeAgain, Worktree};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, IndexEntry, Oid, Repository};
@@ -19,7 +19,7 @@ use std::iter::Peekable;
 use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
@@ -28,6 +28,8 @@ pub(super) const FILES_CAP: usize = 5_000_000;
 /// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
+/// So many sizes of blobs are kept in mind, in some 20 MiB.
+const SIZES_CAP: usize = 500_000;
 
 /// Mode and blob of files by their path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
@@ -39,6 +41,7 @@ pub struct Known {
     index: Staged,
     made_again: Arc<[MadeAgain]>,
     git_dir: Inside,
+    sizes: Arc<Sizes>,
     stop: Option<Stop>,
 }
 
@@ -48,11 +51,17 @@ impl Known {
     /// # Errors
     /// An object or the index can't be read.
     pub fn of(repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
-        Self::until(None, repo, tree, head)
+        Self::until(None, &Arc::default(), repo, tree, head)
     }
 
     /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
-    pub(super) fn until(stop: Option<&Stop>, repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
+    pub(super) fn until(
+        stop: Option<&Stop>,
+        sizes: &Arc<Sizes>,
+        repo: &Repository,
+        tree: &Worktree,
+        head: Option<Oid>,
+    ) -> io::Result<Self> {
         let committed = head
             .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
             .map_err(io::Error::other)?;
@@ -60,7 +69,7 @@ impl Known {
         let index = Staged::read(admin)?;
         let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
         let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
-        Ok(Self { committed, index, made_again: tree.made_again.clone(), git_dir, stop: stop.cloned() })
+        Ok(Self { committed, index, made_again: tree.made_again.clone(), git_dir, sizes: sizes.clone(), stop: stop.cloned() })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
@@ -133,8 +142,7 @@ impl Known {
         blob: Oid,
     ) -> io::Result<bool> {
         let vouched = staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
-        let (size, _) = repo.odb().and_then(|odb| odb.read_header(blob)).map_err(io::Error::other)?;
-        if size as u64 == stamp.size {
+        if self.sizes.of(repo, blob)? == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp)? == blob);
         }
         let place = place.join(path).map_err(io::Error::other)?;
@@ -142,10 +150,39 @@ impl Known {
         Ok(vouched && !stamp.is_link() && made()?)
     }
 
+    /// The files of a listing that name packages.
+    pub(super) fn lock_files(&self, listing: &Listing) -> Vec<LockFile> {
+        let at_root = |path: &Path| path.parent() == Some(Path::new(""));
+        let files = listing.files.iter().filter(|(path, stamp)| lockfiles::is_one(path) && !stamp.is_link());
+        let files = files.filter(|(path, _)| at_root(path) || self.index.entries.contains_key(*path));
+        let blob = |path, stamp| self.index.vouched(path, stamp).map(|blob| blob.to_string());
+        files.map(|(path, stamp)| LockFile { path: path.clone(), blob: blob(path, stamp) }).collect()
+    }
+
     /// What a rescue can't hold.
     pub(super) fn blockers(&self, listing: &Listing) -> Vec<String> {
         let unmerged = self.index.conflicts.then(|| "the index holds unmerged paths".to_owned());
         listing.blockers.iter().cloned().chain(submodules(&self.committed, &listing.files)).chain(unmerged).collect()
+    }
+}
+
+/// Sizes of a repo's blobs, as far as looks asked for them: its trees mostly hold the same.
+#[derive(Default)]
+pub struct Sizes(Mutex<HashMap<Oid, u64>>);
+
+impl Sizes {
+    fn of(&self, repo: &Repository, blob: Oid) -> io::Result<u64> {
+        let known = || self.0.lock().expect("nobody panics here");
+        let seen = known().get(&blob).copied();
+        if let Some(size) = seen {
+            return Ok(size);
+        }
+        let (size, _) = repo.odb().and_then(|odb| odb.read_header(blob)).map_err(io::Error::other)?;
+        let mut known = known();
+        if known.len() < SIZES_CAP {
+            known.insert(blob, size as u64);
+        }
+        Ok(size as u64)
     }
 }
 

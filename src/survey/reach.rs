@@ -8,7 +8,7 @@ use crate::beneath::{self, found};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
 
@@ -74,16 +74,31 @@ pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &HashSet<Oid>, stop: &S
     Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
 }
 
-/// What a repo's branches, remote-tracking refs and tags stand at.
+/// What a repo's refs keep.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// What its branches, remote-tracking refs and tags stand at.
+    pub commits: HashSet<Oid>,
+    /// Branches by their full names.
+    pub branches: HashMap<String, Oid>,
+}
+
+/// Reads all refs of a repo, once for all its trees.
 ///
 /// # Errors
 /// The refs can't be listed.
-pub fn kept(repo: &Repository) -> Result<HashSet<Oid>, git2::Error> {
-    let mut kept = HashSet::new();
+pub fn kept(repo: &Repository) -> Result<Kept, git2::Error> {
+    let mut kept = Kept::default();
     for reference in repo.references()? {
         let reference = reference?;
-        let passing = PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing));
-        kept.extend(reference.peel_to_commit().ok().filter(|_| !passing).map(|commit| commit.id()));
+        if PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing)) {
+            continue;
+        }
+        let Some(commit) = reference.peel_to_commit().ok().map(|commit| commit.id()) else { continue };
+        kept.commits.insert(commit);
+        if let Some(branch) = reference.name().ok().filter(|_| reference.is_branch()) {
+            kept.branches.insert(branch.to_owned(), commit);
+        }
     }
     Ok(kept)
 }

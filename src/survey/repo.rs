@@ -3,7 +3,8 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::{landed::Upstream, probe, reach, rescues, store, tree, worktree};
+use super::reach::{self, Kept};
+use super::{known::Sizes, landed::Upstream, probe, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
@@ -12,7 +13,6 @@ use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
-use git2::{Oid, Repository};
 use rayon::prelude::*;
 use rustix::io::Errno;
 use std::collections::{BTreeSet, HashSet};
@@ -42,7 +42,9 @@ pub struct Context<'a> {
     /// What a stash was made on: full names of branches, ids of commits.
     pub stashed: &'a HashSet<String>,
     /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that needs to know is unknown.
-    pub kept: &'a Result<HashSet<Oid>, git2::Error>,
+    pub kept: &'a Result<Kept, git2::Error>,
+    /// Sizes of its blobs.
+    pub sizes: &'a Arc<Sizes>,
     /// When to stop looking: what was seen by then is worth nothing.
     pub stop: &'a Stop,
 }
@@ -113,15 +115,16 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
-    let (place, stashed, kept) = (&policy.place, &stashed, &reach::kept(&repo));
+    let (place, stashed, kept, sizes) = (&policy.place, &stashed, &reach::kept(&repo), &Arc::default());
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    // A handle is for one thread, and costs little beside the calls that a tree waits for.
-    let look = |repo: &mut Result<Repository, git2::Error>, admin: &Inside| {
-        let repo = repo.as_ref().map_err(|error| git2::Error::from_str(error.message()))?;
-        let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
-        Ok(worktree::survey(&context, admin))
+    let handles = shadow.handles();
+    let look = |admin: &Inside| {
+        handles.with(|repo| {
+            let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, stop };
+            worktree::survey(&context, admin)
+        })
     };
-    let looked: Vec<Worktree> = admins.par_iter().map_init(|| shadow.open(), look).collect::<Result<_, git2::Error>>().map_err(odd)?;
+    let looked: Vec<Worktree> = admins.par_iter().map(look).collect::<Result<_, _>>().map_err(odd)?;
     let mut upstream = Upstream::of(&repo, stop);
     let mut worktrees: Vec<Worktree> = looked.into_iter().map(|tree| worktree::land(tree, &mut upstream)).collect();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
@@ -155,8 +158,8 @@ pub fn one(
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
-    let kept = &reach::kept(repo);
-    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, stop };
+    let (kept, sizes) = (&reach::kept(repo), &Arc::default());
+    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, stop };
     Ok(worktree::land(worktree::survey(&context, admin), &mut Upstream::of(repo, stop)))
 }
 
@@ -256,7 +259,7 @@ pub(super) fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[PathBuf])
     // A folder in whose depth one stands is a part of a branch's name.
     let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
     let trashed = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(RUNNERS_TRASH.as_bytes()));
-    let places = places.iter().filter(|path| !inside(path) && !trashed(path));
+    let places = places.par_iter().filter(|path| !inside(path) && !trashed(path));
     let strays = places.filter_map(|path| stray_kind(git_dir, path).map(|kind| Stray { path: path.clone(), kind }));
     outermost(strays.filter(|stray| is_tree(stray.kind) || !around(&stray.path)).collect())
 }
@@ -290,9 +293,20 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     // Start below the part without wildcards, so that the rest of the volume is not walked.
     let fixed: Vec<&str> = glob.split('/').take_while(|part| !part.contains(['*', '?', '[', '{', '\\'])).collect();
     let start = root.join(fixed.join("/"));
-    let walk = walkdir::WalkDir::new(start).follow_links(false).max_depth(depth - fixed.len()).into_iter();
-    let folders = walk.filter_map(Result::ok).filter(|entry| entry.file_type().is_dir()).map(walkdir::DirEntry::into_path);
-    folders.filter(|path| path.strip_prefix(root).is_ok_and(|rest| pattern.is_match(rest))).collect()
+    let mut level: Vec<PathBuf> = std::fs::symlink_metadata(&start).is_ok_and(|data| data.is_dir()).then_some(start).into_iter().collect();
+    let mut all = level.clone();
+    for _ in fixed.len()..depth {
+        level = level.par_iter().flat_map_iter(|above| folders(above)).collect();
+        all.extend_from_slice(&level);
+    }
+    all.retain(|path| path.strip_prefix(root).is_ok_and(|rest| pattern.is_match(rest)));
+    all
+}
+
+/// The folders in a folder; none where it can't be listed.
+fn folders(above: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(above).into_iter().flatten().filter_map(Result::ok);
+    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
 fn stray_kind(git_dir: &Inside, path: &Path) -> Option<StrayKind> {

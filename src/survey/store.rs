@@ -7,6 +7,7 @@ use crate::beneath::found;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
+use rayon::prelude::*;
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirEntry, Metadata};
@@ -187,13 +188,20 @@ impl Look<'_> {
         for name in LOCKS {
             self.leftover(&git_dir.join(name), LeftoverKind::Lock)?;
         }
-        for admin in entries(&git_dir.join("worktrees"))? {
-            for name in TREE_LOCKS {
-                self.leftover(&admin.path().join(name), LeftoverKind::Lock)?;
-            }
-            self.log_locks(&admin.path().join("logs"))?;
-        }
+        let admins = entries(&git_dir.join("worktrees"))?;
+        let of_trees = admins.par_iter().map(|admin| self.tree_locks(&admin.path())).collect::<io::Result<Vec<_>>>()?;
+        self.leftovers.extend(of_trees.into_iter().flatten());
         Ok(())
+    }
+
+    /// The locks of one worktree. On a network they are waited for, so all trees are asked side by side.
+    fn tree_locks(&self, admin: &Path) -> io::Result<Vec<Leftover>> {
+        let mut look = Look { git_dir: self.git_dir, clock: self.clock, store: Store::default(), leftovers: Vec::new() };
+        for name in TREE_LOCKS {
+            look.leftover(&admin.join(name), LeftoverKind::Lock)?;
+        }
+        look.log_locks(&admin.join("logs"))?;
+        Ok(look.leftovers)
     }
 
     fn temporary(&mut self, entry: &DirEntry, metadata: &Metadata) {

@@ -100,12 +100,13 @@ fn registration(context: &Context<'_>, mut tree: Worktree, names: &Names) -> io:
     let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
-            tree.head = commit_of(context.repo, branch)?.map(|oid| oid.to_string());
+            let known = context.kept.as_ref().ok().and_then(|kept| kept.branches.get(branch).copied());
+            tree.head = known.map_or_else(|| commit_of(context.repo, branch), |head| Ok(Some(head)))?.map(|oid| oid.to_string());
             tree.branch = Some(branch.to_owned());
         }
         None => tree.head = Some(Oid::from_str(&head).map_err(io::Error::other)?.to_string()),
     }
-    tree.locked = line(&admin, "locked")?;
+    tree.locked = if names.contains(OsStr::new("locked")) { line(&admin, "locked")? } else { None };
     tree.in_progress = in_progress(context, &admin, names)?;
     tree.active = active(&admin, names)?;
     tree.missing_since = if_listed(&admin, names, MISSING)?.map(|stat| written(&stat));
@@ -325,12 +326,12 @@ fn modules(names: &Names) -> Option<String> {
 fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, names: &Names) -> io::Result<Vec<String>> {
     let tips = reach::Tips { admin: &tree.admin, names, branch: tree.branch.as_deref(), head };
     let again = |error: &git2::Error| io::Error::other(git2::Error::new(error.code(), error.class(), error.message()));
-    reach::unreached(context.repo, &tips, context.kept.as_ref().map_err(again)?, context.stop)
+    reach::unreached(context.repo, &tips, &context.kept.as_ref().map_err(again)?.commits, context.stop)
 }
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
 fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::until(Some(context.stop), context.repo, tree, head)?;
+    let known = Known::until(Some(context.stop), context.sizes, context.repo, tree, head)?;
     let listing = known.list(place)?;
     let mut dirty = known.dirty(context.repo, place, &listing)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
@@ -340,7 +341,8 @@ fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option
     let blockers = known.blockers(&listing);
     let regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
     let named = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
-    Ok((Contents { dirty: named, dirty_count: dirty.len(), blockers, regenerable, ..Contents::default() }, newest))
+    let lock_files = known.lock_files(&listing);
+    Ok((Contents { dirty: named, dirty_count: dirty.len(), blockers, regenerable, lock_files, ..Contents::default() }, newest))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Looks at lock files: what the default branch as committed, and every live tree as it stands, name of packages.
 //!
 //! The default branch is what the next job starts from; a tree is what somebody works with. A content is parsed once and known by its blob
-//! id from then on, and a tree's index says which file has which without reading it: a tree costs a look at its index, a list of its root,
-//! and a stat a lock file. Lock files below the root that git doesn't track are not looked for. Everything here is untrusted: sizes and
+//! id from then on, and a tree's index says which file has which without reading it: a tree that was just looked at costs nothing, any other a look
+//! at its index, a list of its root, and a stat a lock file. Lock files below the root that git doesn't track are not looked for. Everything here is untrusted: sizes and
 //! numbers are capped, links are not followed, and what can't be read is unknown. It must never fail as a whole.
 
 mod cargo;
@@ -18,14 +18,17 @@ use super::tree;
 use crate::beneath::{self, found};
 use crate::facts::locks::{DEFAULT, Files, Locks, Seen};
 use crate::facts::package::Package;
+use crate::facts::worktree::LockFile;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ObjectType, Oid, Repository};
+use rayon::prelude::*;
 use rustix::fs::{FileType, OFlags};
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
 
 /// Bytes. The largest honest ones have some ten MiB.
 const LARGEST: u64 = 64 << 20;
@@ -58,6 +61,8 @@ pub struct Live<'a> {
     pub place: &'a Inside,
     /// Its admin folder; a main checkout's git dir.
     pub admin: &'a Inside,
+    /// Its lock files, where somebody has looked just now.
+    pub looked: Option<&'a [LockFile]>,
 }
 
 /// What earlier nights know.
@@ -72,8 +77,10 @@ pub struct Known<'a> {
 pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
     let mut look = Look { repo, stop, known, locks: Locks::default(), new: 0 };
     look.default_branch();
-    for tree in trees {
-        look.tree(tree);
+    // What waits on the network is done side by side, what is parsed and remembered in order.
+    let standing: Vec<io::Result<Vec<Standing>>> = trees.par_iter().map(standing).collect();
+    for (tree, standing) in trees.iter().zip(standing) {
+        look.tree(tree, standing);
     }
     look.finish()
 }
@@ -92,6 +99,11 @@ pub(crate) fn format(name: &str) -> Option<(&'static str, Parse)> {
         }
         _ => return None,
     })
+}
+
+/// Whether a file of that path in a tree names packages.
+pub(super) fn is_one(path: &Path) -> bool {
+    format_of(path).is_some()
 }
 
 fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
@@ -178,39 +190,31 @@ impl Look<'_> {
         self.locks.trees.insert(DEFAULT.to_owned(), Some(named));
     }
 
-    fn tree(&mut self, live: &Live<'_>) {
+    fn tree(&mut self, live: &Live<'_>, stands: io::Result<Vec<Standing>>) {
         let name = live.place.relative().to_string_lossy().into_owned();
-        let looked = Staged::read(live.admin).and_then(|index| Ok((tracked(&index), at_root(live.place)?, index)));
-        let (tracked, at_root, index) = match looked {
-            Ok(looked) => looked,
+        let stands = match stands {
+            Ok(stands) => stands,
             Err(error) => return self.unknown(&name, &error.to_string()),
         };
         let mut named = BTreeMap::new();
-        for path in tracked.into_iter().chain(at_root).take(MOST_FILES) {
+        for Standing { path, blob } in stands {
             let Some((format, parse)) = format_of(&path) else { continue };
-            let content = match self.standing(live, &index, &path, format, parse) {
-                Ok(None) => continue,
-                Ok(Some(content)) => Ok(content),
-                Err(why) => Err(why),
-            };
-            named.entry(path.to_string_lossy().into_owned()).or_insert_with(|| self.told(&name, &path, content));
+            let content = blob.and_then(|blob| self.standing(live, &path, format, parse, blob));
+            named.insert(path.to_string_lossy().into_owned(), self.told(&name, &path, content));
         }
         self.locks.trees.insert(name, Some(named));
     }
 
-    /// The content of a tree's file: by the index where that vouches for it, else by reading it. None when it isn't there, or is a link or
-    /// the like.
-    fn standing(&self, live: &Live<'_>, index: &Staged, path: &Path, format: &str, parse: Parse) -> Result<Option<Content>, String> {
+    /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody knows it yet.
+    fn standing(&self, live: &Live<'_>, path: &Path, format: &str, parse: Parse, vouched: Option<Oid>) -> Result<Content, String> {
         let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let stat = found(beneath::stat(&place)).map_err(|error| error.to_string())?;
-        let Some(stat) = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file()) else { return Ok(None) };
         let read = || beneath::read(&place, LARGEST).map_err(|error| error.to_string());
-        if let Some(blob) = index.vouched(path, &tree::stamp(&stat)) {
-            return self.content(format, parse, blob, read).map(Some);
+        if let Some(blob) = vouched {
+            return self.content(format, parse, blob, read);
         }
         let bytes = read()?;
         let blob = Oid::hash_object(ObjectType::Blob, &bytes).map_err(|error| error.message().to_owned())?;
-        self.content(format, parse, blob, || Ok(bytes)).map(Some)
+        self.content(format, parse, blob, || Ok(bytes))
     }
 
     /// A content by its id; its packages only where nobody knows them yet.
@@ -285,16 +289,39 @@ struct Content {
     packages: Option<Vec<Package>>,
 }
 
-/// The lock files that the index names.
-fn tracked(index: &Staged) -> Vec<std::path::PathBuf> {
-    index.paths().filter(|path| format_of(path).is_some()).map(Path::to_owned).collect()
+/// A lock file of a tree.
+struct Standing {
+    path: PathBuf,
+    /// The blob, where the index vouches for one.
+    blob: Result<Option<Oid>, String>,
+}
+
+/// The lock files that the index names, and those in the tree's root.
+fn standing(live: &Live<'_>) -> io::Result<Vec<Standing>> {
+    if let Some(looked) = live.looked {
+        let blob = |file: &LockFile| file.blob.as_deref().map(Oid::from_str).transpose().map_err(|error| error.message().to_owned());
+        let files = looked.iter().take(MOST_FILES);
+        return Ok(files.map(|file| Standing { path: file.path.clone(), blob: blob(file) }).collect());
+    }
+    let index = Staged::read(live.admin)?;
+    let mut paths: BTreeSet<PathBuf> = index.paths().filter(|path| is_one(path)).map(Path::to_owned).collect();
+    paths.extend(at_root(live.place)?);
+    // None where it is a link or the like, or isn't there.
+    let blob = |path: &Path| {
+        let place = live.place.join(path).map_err(|error| error.to_string())?;
+        let stat = found(beneath::stat(&place)).map_err(|error| error.to_string())?;
+        let file = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
+        Ok(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
+    };
+    let stands = |path: PathBuf| blob(&path).transpose().map(|blob| Standing { path, blob });
+    Ok(paths.into_iter().take(MOST_FILES).filter_map(stands).collect())
 }
 
 /// The lock files in the tree's root: a new project's may not be tracked yet.
-fn at_root(place: &Inside) -> std::io::Result<Vec<std::path::PathBuf>> {
+fn at_root(place: &Inside) -> io::Result<Vec<PathBuf>> {
     let listed = beneath::list(beneath::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let files = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Unknown));
-    Ok(files.map(|(name, _)| name.into()).filter(|path: &std::path::PathBuf| format_of(path).is_some()).collect())
+    Ok(files.map(|(name, _)| name.into()).filter(|path: &PathBuf| is_one(path)).collect())
 }
 
 #[cfg(test)]
