@@ -55,6 +55,11 @@ impl Volume {
             volume.root.display()
         );
         fs::write(&volume.config, text).expect("the config is written");
+        for file in 0..shape.installed {
+            let path = volume.root.join("store").join(installed(file));
+            fs::create_dir_all(path.parent().expect("it has one")).expect("a folder is made");
+            fs::write(path, "module.exports = 1;\n").expect("a file is written");
+        }
         let pattern = volume.root.join("pattern");
         volume.repo(&pattern);
         for name in &names {
@@ -105,9 +110,11 @@ impl Volume {
             let tree = place.join(".worktrees").join(&name);
             git(place, &["worktree", "add", "-q", "-b", &name, tree.to_str().expect("a plain path")]);
             for file in 0..self.shape.installed {
-                let path = tree.join(format!("node_modules/package{:03}/lib/file{}.js", file / 20, file % 20));
-                fs::create_dir_all(path.parent().expect("it has one")).expect("a folder is made");
-                fs::write(path, "module.exports = 1;\n").expect("a file is written");
+                let path = tree.join("node_modules").join(installed(file));
+                if file % PACKAGE == 0 {
+                    fs::create_dir_all(path.parent().expect("it has one")).expect("a folder is made");
+                }
+                fs::hard_link(self.root.join("store").join(installed(file)), path).expect("a file is linked");
             }
             // What npm leaves there, and what the folder is known by.
             if self.shape.installed > 0 {
@@ -130,11 +137,19 @@ impl Volume {
     }
 }
 
-/// Makes all that stands there `days` old, the lines of reflogs too.
+/// Files of a package.
+const PACKAGE: usize = 20;
+
+/// The path of an installed file in `node_modules`, and in the store that all trees have it from, as with pnpm.
+fn installed(file: usize) -> String {
+    format!("package{:03}/lib/file{}.js", file / PACKAGE, file % PACKAGE)
+}
+
+/// Makes all that stands there `days` old, the lines of reflogs too; what is installed stays as it is.
 fn age(folder: &Path, days: u64) {
     let then = SystemTime::now() - Duration::from_hours(24 * days);
     let seconds = then.duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970").as_secs();
-    for entry in walkdir::WalkDir::new(folder) {
+    for entry in walkdir::WalkDir::new(folder).into_iter().filter_entry(|entry| entry.file_name() != "node_modules") {
         let entry = entry.expect("it can be listed");
         if !entry.file_type().is_file() {
             continue;

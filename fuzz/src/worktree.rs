@@ -117,6 +117,7 @@ fn look(field: &Field, data: &[u8]) {
         made_again: &Arc::from([]),
         stashed: &HashSet::new(),
         kept: &reach::kept(&field.repo),
+        sizes: &Arc::default(),
         stop: &stop,
     };
     let tree = worktree::land(worktree::survey(&context, &at("repo/.git/worktrees/tree")), &mut Upstream::of(&field.repo, &stop));

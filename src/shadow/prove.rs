@@ -154,7 +154,7 @@ fn prove_refs(git_dir: &Inside) -> Result<(), Refusal> {
 
 /// All that stands below `top`, but for a folder in it, each file no larger than its name allows.
 fn prove_files(top: &Inside, but: Option<&str>, largest: impl Fn(&OsStr) -> u64) -> Result<(), Refusal> {
-    let entries = walkdir::WalkDir::new(top.path()).follow_links(false).into_iter();
+    let entries = walkdir::WalkDir::new(top.path()).follow_links(false).follow_root_links(false).into_iter();
     for entry in entries.filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but)) {
         match entry {
             Ok(entry) => {
