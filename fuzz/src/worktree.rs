@@ -118,9 +118,10 @@ fn look(field: &Field, data: &[u8]) {
         stashed: &HashSet::new(),
         kept: &reach::kept(&field.repo),
         sizes: &Arc::default(),
+        upstream: &Upstream::of(&field.repo, &stop),
         stop: &stop,
     };
-    let tree = worktree::land(worktree::survey(&context, &at("repo/.git/worktrees/tree")), &mut Upstream::of(&field.repo, &stop));
+    let tree = worktree::survey(&context, &at("repo/.git/worktrees/tree"));
     let here = tree.path == field.top.path().join("tree");
     match &tree.state {
         State::Looked(contents) => {

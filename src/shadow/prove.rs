@@ -213,10 +213,17 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
 }
 
 /// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
-/// as well, is no honest one either. Gives the ids of loose objects.
+/// as well, is no honest one either. Gives the ids of loose objects. The 256 folders of those are listed side by side.
 fn prove_objects(objects: &Inside) -> Result<String, Refusal> {
+    let entries = found(std::fs::read_dir(objects.path())).and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
+    let folders = entries.map_err(unreadable(&objects.to_string()))?;
+    let proofs: Vec<Result<String, Refusal>> = folders.par_iter().map(|folder| prove_object_folder(objects, &folder.path())).collect();
+    proofs.into_iter().collect()
+}
+
+fn prove_object_folder(objects: &Inside, folder: &Path) -> Result<String, Refusal> {
     let mut loose = String::new();
-    for entry in walkdir::WalkDir::new(objects.path()).follow_links(false) {
+    for entry in walkdir::WalkDir::new(folder).follow_links(false).follow_root_links(false) {
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;

@@ -9,6 +9,8 @@ use crate::stop::Stop;
 use git2::{Commit, DiffOptions, ErrorCode, ObjectType, Oid, Repository};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// How many commits of the default branch are compared, at most: a tree that branched off longer ago is judged by its branch.
 const UPSTREAM_COMMITS: usize = 2000;
@@ -21,15 +23,14 @@ const LINES_BYTES: i64 = 2 << 20;
 /// What all patches of a repo may read: libgit2 can't be stopped half-way.
 const READ_BYTES: u64 = 1 << 30;
 
-/// The default branch of a repo's upstream, and what was learned of its commits.
-pub struct Upstream<'repo> {
-    repo: &'repo Repository,
-    stop: &'repo Stop,
+/// The default branch of a repo's upstream, and what was learned of its commits: once for all trees, which are looked at in many threads.
+pub struct Upstream<'a> {
+    stop: &'a Stop,
     /// None without one; why, when nobody can tell.
     tip: Result<Option<Oid>, String>,
-    patches: HashMap<Oid, Option<Oid>>,
+    patches: Mutex<HashMap<Oid, Arc<OnceLock<Option<Oid>>>>>,
     /// What is left of [`READ_BYTES`].
-    may_read: u64,
+    may_read: AtomicU64,
 }
 
 fn default_branch(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
@@ -52,12 +53,12 @@ fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
     }
 }
 
-impl<'repo> Upstream<'repo> {
+impl<'a> Upstream<'a> {
     /// Finds the default branch: what `origin/HEAD` names, else `origin/main` or `origin/master`; for a repo without any remote, the
     /// main checkout's branch.
-    pub fn of(repo: &'repo Repository, stop: &'repo Stop) -> Self {
+    pub fn of(repo: &Repository, stop: &'a Stop) -> Self {
         let tip = default_branch(repo).map_err(|error| format!("failed to read the default branch: {}", error.message()));
-        Self { repo, stop, tip, patches: HashMap::new(), may_read: READ_BYTES }
+        Self { stop, tip, patches: Mutex::default(), may_read: AtomicU64::new(READ_BYTES) }
     }
 
     /// The default branch's commit, where there is one; or why that can't be told.
@@ -65,20 +66,39 @@ impl<'repo> Upstream<'repo> {
         self.tip.clone()
     }
 
-    /// How `head` is known to have landed; none also when the run is to stop.
+    /// How `head` is known to have landed; none also when the run is to stop. `repo` is a handle of the same repo.
     ///
     /// # Errors
     /// The default branch can't be read.
-    pub fn landed(&mut self, head: Oid) -> io::Result<Option<Landed>> {
+    pub fn landed(&self, repo: &Repository, head: Oid) -> io::Result<Option<Landed>> {
         let Some(tip) = self.tip.clone().map_err(io::Error::other)? else { return Ok(None) };
-        Ok(self.compare(head, tip).unwrap_or_else(|error| {
+        Ok(Look { repo, upstream: self }.compare(head, tip).unwrap_or_else(|error| {
             tracing::debug!(%head, %error, "can't tell whether it landed");
             None
         }))
     }
 
-    fn compare(&mut self, head: Oid, tip: Oid) -> Result<Option<Landed>, git2::Error> {
-        let repo = self.repo;
+    /// Hundreds of patches of an odd upstream take a minute: a run that is to stop can't wait for them.
+    fn go_on(&self) -> Result<(), git2::Error> {
+        go_on(Some(self.stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))
+    }
+
+    /// Takes so many bytes of what may be read; none where that is no longer left.
+    fn afford(&self, bytes: u64) -> Option<()> {
+        let take = |left: u64| left.checked_sub(bytes);
+        self.may_read.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok().map(drop)
+    }
+}
+
+/// One thread's look.
+struct Look<'a> {
+    repo: &'a Repository,
+    upstream: &'a Upstream<'a>,
+}
+
+impl Look<'_> {
+    fn compare(&self, head: Oid, tip: Oid) -> Result<Option<Landed>, git2::Error> {
+        let Self { repo, upstream } = self;
         if head == tip || repo.graph_descendant_of(tip, head)? {
             return Ok(Some(Landed::Ancestor));
         }
@@ -87,28 +107,26 @@ impl<'repo> Upstream<'repo> {
         if head_commit.tree_id() == base_commit.tree_id() {
             return Ok(Some(Landed::EmptyDiff));
         }
-        let upstream = self.between(base, tip, UPSTREAM_COMMITS)?;
-        for &commit in &upstream {
-            self.go_on()?;
+        let theirs = self.between(base, tip, UPSTREAM_COMMITS)?;
+        if theirs.is_empty() {
+            return Ok(None);
+        }
+        for &commit in &theirs {
+            upstream.go_on()?;
             if repo.find_commit(commit)?.tree_id() == head_commit.tree_id() {
                 return Ok(Some(Landed::SameTree));
             }
         }
         let mut patches = HashSet::new();
-        for &commit in &upstream {
-            self.go_on()?;
+        for &commit in &theirs {
+            upstream.go_on()?;
             patches.extend(self.patch(commit));
         }
         let squashed = self.patch_between(&base_commit, &head_commit).is_some_and(|patch| patches.contains(&patch));
         let mine = self.between(base, head, BRANCH_COMMITS + 1)?;
-        let mut landed = |commit| self.go_on().is_ok() && self.patch(commit).is_some_and(|patch| patches.contains(&patch));
+        let landed = |commit| upstream.go_on().is_ok() && self.patch(commit).is_some_and(|patch| patches.contains(&patch));
         let rebased = mine.len() <= BRANCH_COMMITS && mine.iter().all(|&commit| landed(commit));
         Ok((squashed || rebased).then_some(Landed::SamePatch))
-    }
-
-    /// Hundreds of patches of an odd upstream take a minute: a run that is to stop can't wait for them.
-    fn go_on(&self) -> Result<(), git2::Error> {
-        go_on(Some(self.stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))
     }
 
     fn between(&self, from: Oid, to: Oid, most: usize) -> Result<Vec<Oid>, git2::Error> {
@@ -118,21 +136,17 @@ impl<'repo> Upstream<'repo> {
         walk.take(most).collect()
     }
 
-    /// The patch id of a commit against its parent; none for a merge, whose patch stands in its parents.
-    fn patch(&mut self, commit: Oid) -> Option<Oid> {
-        if let Some(known) = self.patches.get(&commit) {
-            return *known;
-        }
-        let patch = self.repo.find_commit(commit).ok().filter(|commit| commit.parent_count() == 1).and_then(|commit| {
-            let parent = commit.parent(0).ok()?;
-            self.patch_between(&parent, &commit)
-        });
-        self.patches.insert(commit, patch);
-        patch
+    /// The patch id of a commit against its parent; none for a merge, whose patch stands in its parents. Whoever asks second waits for the first.
+    fn patch(&self, commit: Oid) -> Option<Oid> {
+        let known = self.upstream.patches.lock().expect("nobody panics here").entry(commit).or_default().clone();
+        *known.get_or_init(|| {
+            let commit = self.repo.find_commit(commit).ok().filter(|commit| commit.parent_count() == 1)?;
+            self.patch_between(&commit.parent(0).ok()?, &commit)
+        })
     }
 
-    fn patch_between(&mut self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
-        self.may_read = self.may_read.checked_sub(self.weight(from.tree_id(), to.tree_id()).ok()??)?;
+    fn patch_between(&self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
+        self.upstream.afford(self.weight(from.tree_id(), to.tree_id()).ok()??)?;
         let (from, to) = (from.tree().ok()?, to.tree().ok()?);
         let mut options = DiffOptions::new();
         options.show_binary(true).max_size(LINES_BYTES);

@@ -69,7 +69,13 @@ pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &HashSet<Oid>, stop: &S
     if tips.is_empty() {
         return Ok(Vec::new());
     }
-    let hidden: Vec<Oid> = kept.iter().copied().chain(shared_log(admin, *branch)?).collect();
+    // Mostly the tree's own branch reaches all of them, and then nobody has to ask every other one.
+    let mut hidden = shared_log(admin, *branch)?;
+    hidden.extend(head.filter(|head| kept.contains(head)));
+    if lonely(repo, &tips, &hidden, stop)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    hidden.extend(kept);
     let lonely = lonely(repo, &tips, &hidden, stop)?;
     Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
 }
@@ -94,7 +100,9 @@ pub fn kept(repo: &Repository) -> Result<Kept, git2::Error> {
         if PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing)) {
             continue;
         }
-        let Some(commit) = reference.peel_to_commit().ok().map(|commit| commit.id()) else { continue };
+        // A branch names a commit. It isn't read here, for many of them would take long.
+        let named = reference.target().filter(|_| reference.is_branch() || reference.is_remote());
+        let Some(commit) = named.or_else(|| Some(reference.peel_to_commit().ok()?.id())) else { continue };
         kept.commits.insert(commit);
         if let Some(branch) = reference.name().ok().filter(|_| reference.is_branch()) {
             kept.branches.insert(branch.to_owned(), commit);

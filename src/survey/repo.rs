@@ -45,6 +45,8 @@ pub struct Context<'a> {
     pub kept: &'a Result<Kept, git2::Error>,
     /// Sizes of its blobs.
     pub sizes: &'a Arc<Sizes>,
+    /// Its upstream's default branch.
+    pub upstream: &'a Upstream<'a>,
     /// When to stop looking: what was seen by then is worth nothing.
     pub stop: &'a Stop,
 }
@@ -117,16 +119,14 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let made_again = &policy.worktrees.made_again;
     let (place, stashed, kept, sizes) = (&policy.place, &stashed, &reach::kept(&repo), &Arc::default());
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    let handles = shadow.handles();
+    let (handles, upstream) = (shadow.handles(), &Upstream::of(&repo, stop));
     let look = |admin: &Inside| {
         handles.with(|repo| {
-            let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, stop };
+            let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, upstream, stop };
             worktree::survey(&context, admin)
         })
     };
-    let looked: Vec<Worktree> = admins.par_iter().map(look).collect::<Result<_, _>>().map_err(odd)?;
-    let mut upstream = Upstream::of(&repo, stop);
-    let mut worktrees: Vec<Worktree> = looked.into_iter().map(|tree| worktree::land(tree, &mut upstream)).collect();
+    let mut worktrees: Vec<Worktree> = admins.par_iter().map(look).collect::<Result<_, _>>().map_err(odd)?;
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
@@ -158,9 +158,9 @@ pub fn one(
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
-    let (kept, sizes) = (&reach::kept(repo), &Arc::default());
-    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, stop };
-    Ok(worktree::land(worktree::survey(&context, admin), &mut Upstream::of(repo, stop)))
+    let (kept, sizes, upstream) = (&reach::kept(repo), &Arc::default(), &Upstream::of(repo, stop));
+    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, upstream, stop };
+    Ok(worktree::survey(&context, admin))
 }
 
 /// The git dir or admin folder of whoever has the branch, or will have it again when its rebase ends.

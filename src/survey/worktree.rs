@@ -4,7 +4,6 @@
 //! failed, nor clean because git's index says so.
 
 use super::known::Known;
-use super::landed::Upstream;
 use super::{reach, repo::Context};
 use crate::beneath::{self, found};
 use crate::facts::worktree::{Contents, State, Worktree};
@@ -40,7 +39,7 @@ const LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
-/// Surveys the worktree whose admin folder is `admin`, but for whether its work has landed.
+/// Surveys the worktree whose admin folder is `admin`.
 pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
     let id = admin.relative().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let blank = Worktree {
@@ -64,17 +63,6 @@ pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
         }
         Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
     }
-}
-
-/// The same tree with whether its work has landed.
-pub fn land(mut tree: Worktree, upstream: &mut Upstream<'_>) -> Worktree {
-    let State::Looked(contents) = &mut tree.state else { return tree };
-    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other);
-    match head.and_then(|head| head.map_or(Ok(None), |head| upstream.landed(head))) {
-        Ok(landed) => contents.landed = landed,
-        Err(error) => tree.state = unknown("look", &error),
-    }
-    tree
 }
 
 /// Whether it is odd or the file system failed makes no difference to the tree, and a great one to whoever has to mend it.
@@ -101,6 +89,7 @@ fn registration(context: &Context<'_>, mut tree: Worktree, names: &Names) -> io:
     match head.strip_prefix("ref: ") {
         Some(branch) => {
             let known = context.kept.as_ref().ok().and_then(|kept| kept.branches.get(branch).copied());
+            let known = known.filter(|&head| context.repo.find_commit(head).is_ok());
             tree.head = known.map_or_else(|| commit_of(context.repo, branch), |head| Ok(Some(head)))?.map(|oid| oid.to_string());
             tree.branch = Some(branch.to_owned());
         }
@@ -266,6 +255,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, names: &Names) -> io::Resul
         return Ok(State::NotLooked);
     }
     let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
+    contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
     contents.unreached = unreached(context, tree, head, names)?;
     contents.blockers.extend(modules(names));
     contents.stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
