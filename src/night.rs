@@ -279,7 +279,7 @@ impl Night<'_> {
             return;
         }
         let done = gc(lock, &decided.shadow, &decided.plan.gc, self.share, self.stop, self.now);
-        match survey::store::count(decided.shadow.git_dir()) {
+        match self.on_io(|| survey::store::count(decided.shadow.git_dir())) {
             Ok(after) => {
                 row.gc.after = rows::counts(&after);
                 let judged = done.and_then(|()| judge(&decided.plan.gc, &decided.facts.store, &after));

@@ -84,15 +84,7 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn objects(&mut self, objects: &Path) -> io::Result<()> {
-        for shard in entries(objects)? {
-            let name = shard.file_name();
-            let name = name.to_string_lossy();
-            if name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && shard.file_type()?.is_dir() {
-                self.loose(&shard.path())?;
-            } else if let Some(metadata) = found(shard.metadata())? {
-                self.temporary(&shard, &metadata);
-            }
-        }
+        self.each(&entries(objects)?, Self::in_objects)?;
         for entry in entries(&objects.join("info/commit-graphs"))? {
             if let Some(metadata) = found(entry.metadata())? {
                 self.temporary(&entry, &metadata);
@@ -102,6 +94,32 @@ impl Look<'_> {
         let chain = objects.join("info/commit-graphs/commit-graph-chain");
         self.store.commit_graph = graph.symlink_metadata().is_ok() || chain.symlink_metadata().is_ok();
         self.packs(&objects.join("pack"))
+    }
+
+    /// Looks at many entries side by side, for on a network they are waited for.
+    fn each(&mut self, entries: &[DirEntry], look: fn(&mut Self, &DirEntry) -> io::Result<()>) -> io::Result<()> {
+        let (git_dir, clock) = (self.git_dir, self.clock);
+        let one = |entry| {
+            let mut part = Look { git_dir, clock, store: Store::default(), leftovers: Vec::new() };
+            look(&mut part, entry).map(|()| part)
+        };
+        for part in entries.par_iter().map(one).collect::<io::Result<Vec<_>>>()? {
+            self.store.loose_objects += part.store.loose_objects;
+            self.store.loose_bytes += part.store.loose_bytes;
+            self.leftovers.extend(part.leftovers);
+        }
+        Ok(())
+    }
+
+    fn in_objects(&mut self, entry: &DirEntry) -> io::Result<()> {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && entry.file_type()?.is_dir() {
+            self.loose(&entry.path())?;
+        } else if let Some(metadata) = found(entry.metadata())? {
+            self.temporary(entry, &metadata);
+        }
+        Ok(())
     }
 
     fn loose(&mut self, shard: &Path) -> io::Result<()> {
@@ -188,20 +206,14 @@ impl Look<'_> {
         for name in LOCKS {
             self.leftover(&git_dir.join(name), LeftoverKind::Lock)?;
         }
-        let admins = entries(&git_dir.join("worktrees"))?;
-        let of_trees = admins.par_iter().map(|admin| self.tree_locks(&admin.path())).collect::<io::Result<Vec<_>>>()?;
-        self.leftovers.extend(of_trees.into_iter().flatten());
-        Ok(())
+        self.each(&entries(&git_dir.join("worktrees"))?, Self::in_admin)
     }
 
-    /// The locks of one worktree. On a network they are waited for, so all trees are asked side by side.
-    fn tree_locks(&self, admin: &Path) -> io::Result<Vec<Leftover>> {
-        let mut look = Look { git_dir: self.git_dir, clock: self.clock, store: Store::default(), leftovers: Vec::new() };
+    fn in_admin(&mut self, admin: &DirEntry) -> io::Result<()> {
         for name in TREE_LOCKS {
-            look.leftover(&admin.join(name), LeftoverKind::Lock)?;
+            self.leftover(&admin.path().join(name), LeftoverKind::Lock)?;
         }
-        look.log_locks(&admin.join("logs"))?;
-        Ok(look.leftovers)
+        self.log_locks(&admin.path().join("logs"))
     }
 
     fn temporary(&mut self, entry: &DirEntry, metadata: &Metadata) {
