@@ -42,8 +42,8 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Makes it in `folder`. Of each repo's worktrees one is idle for five days with work that nobody saved, one for three with work that is saved on its branch, the
-    /// others were worked in today: none is due.
+    /// Makes it in `folder`. Each worktree has a commit of its own, and all but one a file that is in no commit. Of a repo's worktrees one is idle for five days, one, with all
+    /// work saved on its branch, for three, and the others were worked in today: none is due.
     pub(crate) fn make(folder: &Path, shape: Shape) -> Self {
         let root = folder.join("volume");
         fs::create_dir_all(root.join("caches/npm")).expect("the volume is made");
@@ -121,10 +121,11 @@ impl Volume {
                 fs::write(tree.join("node_modules/.package-lock.json"), "{\"lockfileVersion\": 3, \"packages\": {}}\n")
                     .expect("a file is written");
             }
-            fs::write(tree.join("src/new.ts"), "new\n").expect("a file is written");
-            if number == 1 {
-                git(&tree, &["add", "-A"]);
-                git(&tree, &["commit", "-q", "-m", "Saved"]);
+            fs::write(tree.join("src/part01/work.ts"), format!("export const work = {number};\n")).expect("a file is written");
+            git(&tree, &["add", "-A"]);
+            git(&tree, &["commit", "-q", "-m", "Work"]);
+            if number != 1 {
+                fs::write(tree.join("src/new.ts"), "new\n").expect("a file is written");
             }
             let days = [5, 3].get(number).copied().unwrap_or(if self.shape.idle { 3 } else { 0 });
             if days > 0 {
