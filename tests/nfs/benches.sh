@@ -76,6 +76,10 @@ cost_scan() {
     make_volume bare
     fill
     each_delay scans
+    say "and with 10,000 files in 5 folders"
+    rm -rf /srv/vol/volume/.treewarden/trash/bin
+    mkdir -p /srv/vol/volume/caches/{1..5} && (cd /srv/vol/volume/caches && touch {1..5}/module-{1..2000}.js)
+    each_delay scans
 }
 scans() {
     way "treewarden report" "$treewarden" report
@@ -220,11 +224,11 @@ eviction() {
     rm -rf /srv/vol/volume/caches && cp -a /srv/local/caches /srv/vol/volume/caches
     sync
     mount_on a "$version"
-    before=$(bytes) wanted=$(($(du -s --block-size=1 /srv/vol/volume/caches | cut -f 1) / 5))
+    before=$(bytes) wanted=$(du -s --block-size=1 /srv/vol/volume/caches | awk '{ printf "%d", $1 / 5 }')
     marks "$wanted"
     way "${@//\$wanted/$wanted}"
     freed=$((before - $(bytes)))
-    if [ $freed -lt $((wanted * 95 / 100)) ] || [ $freed -gt $((wanted * 110 / 100)) ]; then die "$1: $freed bytes freed, $wanted wanted"; fi
+    if [ $freed -lt $((wanted * 95 / 100)) ] || [ $freed -gt $((wanted * 120 / 100)) ]; then die "$1: $freed bytes freed, $wanted wanted"; fi
 }
 bytes() { sync; stat -f -c '%b %f %S' /srv | awk '{ printf "%d", ($1 - $2) * $3 }'; }
 # The marks at which so many bytes have to go.

@@ -311,10 +311,14 @@ version=4.2
 mount_on a 4.2
 on a flock /vol/first true
 say "the server's grace period is over, $(now) s after the start"
+ended_well=
 for scenario in $(cat /job/scenarios); do
     echo "==> $scenario"
     began_all=$(now)
     $scenario
     say "$(($(now) - began_all)) s in all"
+    ended_well="$ended_well${ended_well:+ }$scenario"
 done
+# An error of bash's own leaves the loop.
+expect "what ran" "$(cat /job/scenarios)" "$ended_well"
 echo "==> all is well"
