@@ -137,8 +137,8 @@ pattern() {
     local number
     git init -q -b main "$1" && cd "$1" || return 1
     git config gc.auto 0
+    mkdir -p src/part{0..19} /srv/local/node_modules/package{0..19}/lib
     for number in {0..199}; do
-        mkdir -p src/part$((number % 20))
         printf "export const number = $number;\n%.0s" {1..20} >src/part$((number % 20))/file$number.ts
     done
     echo node_modules/ >.gitignore
@@ -152,7 +152,6 @@ pattern() {
     git symbolic-ref refs/remotes/origin/HEAD refs/remotes/origin/main
     git gc -q
     for number in {0..19}; do
-        mkdir -p /srv/local/node_modules/package$number/lib
         for file in {0..19}; do echo 'module.exports = 1;' >/srv/local/node_modules/package$number/lib/file$file.js; done
     done
     echo '{"lockfileVersion": 3, "packages": {}}' >/srv/local/node_modules/.package-lock.json
@@ -196,24 +195,25 @@ cost_evict() {
     each_delay evictions
 }
 caches() {
-    local unit crates=/srv/local/caches/cargo/registry hash crate
-    mkdir -p "$crates"/{cache,src}/index.crates.io-1949 /srv/local/caches/go-build
-    crate=$crates/src/index.crates.io-1949/crate
-    mkdir -p $crate/{src/deep,tests}
-    head -c 2000 /dev/zero | tee $crate/.cargo-ok $crate/{src,src/deep,tests}/file-{1..9}.rs >/dev/null
-    for unit in {1..100}; do
-        cp -a $crate $crate-$unit-1.0.0
-        head -c 2000 /dev/zero >"$crates/cache/index.crates.io-1949/crate-$unit-1.0.0.crate"
-        find $crate-$unit-1.0.0 "$crates/cache/index.crates.io-1949/crate-$unit-1.0.0.crate" -depth -exec touch -d "$((2 + unit * 2)) days ago" {} +
-    done
-    rm -rf $crate
-    for unit in {1..1000}; do
-        hash=$(printf %064x $((unit * 2654435761 % 4294967296)))
-        hash=${hash:56}${hash:0:56}
-        mkdir -p "/srv/local/caches/go-build/${hash:0:2}"
-        head -c 3000 /dev/zero >"/srv/local/caches/go-build/${hash:0:2}/$hash-a"
-        touch -d "$((2 + unit / 5)) days ago" "/srv/local/caches/go-build/${hash:0:2}/$hash-a"
-    done
+    python3 - /srv/local/caches <<'PYTHON'
+import os, sys, time
+def put(path, size, days):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "wb") as file: file.write(bytes(size))
+    os.utime(path, (time.time() - 86400 * days,) * 2)
+registry = sys.argv[1] + "/cargo/registry"
+for unit in range(100):
+    name, days = "index.crates.io-1949/crate-%d-1.0.0" % unit, 2 + 2 * unit
+    crate = registry + "/src/" + name
+    put(registry + "/cache/" + name + ".crate", 2000, days)
+    for file in [".cargo-ok"] + ["%s/file-%d.rs" % (folder, number) for folder in ("src", "src/deep", "tests") for number in range(9)]:
+        put(crate + "/" + file, 2000, days)
+    for folder in ("/src/deep", "/src", "/tests", ""):
+        os.utime(crate + folder, (time.time() - 86400 * days,) * 2)
+for unit in range(1000):
+    digits = "%08x" % (unit * 2654435761 % 2**32) + 56 * "0"
+    put("%s/go-build/%s/%s-a" % (sys.argv[1], digits[:2], digits), 3000, 2 + unit // 5)
+PYTHON
 }
 evictions() {
     eviction "treewarden run --only evict" "$treewarden" run --only evict
