@@ -139,7 +139,14 @@ fn work(
     }
     let remembered = remember(&night, policy, &mut tended, &mut told, report);
     let ends = options.ends_the_night() && awaited.at_work.is_empty();
-    let emptied = if ends { empty_trash(&night, policy, lock.as_ref(), report) } else { Emptied::default() };
+    let foreseen = options.usage.then(|| {
+        bar.set_message("usage");
+        let usage = io.install(|| usage::usage(policy, stop));
+        report.usage = usage.used;
+        report.failures.extend(usage.problems);
+        usage.trash
+    });
+    let emptied = if ends { empty_trash(&night, policy, lock.as_ref(), foreseen, report) } else { Emptied::default() };
     let mut after = reckon(before, &tended, &emptied);
     if options.waits() {
         match measure(policy, options.only.evict, &io, stop) {
@@ -168,14 +175,6 @@ fn work(
         if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
             tracing::warn!(%error, "failed to take on ballast; the next night tries again");
         }
-    }
-    if options.usage {
-        bar.set_message("usage");
-        let (used, problems) = io
-            .install(|| usage::usage(policy, stop))
-            .unwrap_or_else(|error| (Vec::new(), vec![format!("failed to list `{}`: {error}", policy.volume.root.display())]));
-        report.usage = used;
-        report.failures.extend(problems);
     }
     let left = tended.iter().flat_map(|tended| &tended.left);
     report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next night tries again")));
@@ -295,14 +294,20 @@ fn refuse_reaps(mut tended: Tended) -> Tended {
     tended
 }
 
-/// What earlier nights left.
-fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, report: &mut RunReport) -> Emptied {
+/// What earlier nights left. A dry run weighs it, unless that was `foreseen` already.
+fn empty_trash(
+    night: &Night<'_>,
+    policy: &Policy,
+    lock: Option<&LockedVolume>,
+    foreseen: Option<Size>,
+    report: &mut RunReport,
+) -> Emptied {
     let emptied = if let (Some(trash), Some(lock)) = (&night.trash, lock) {
         // Where it was lost, the trash is another night's by now.
         lock.still_held().map_err(io::Error::other).and_then(|()| night.io.install(|| trash.empty(night.stop)))
     } else {
-        let size = trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting)));
-        size.map(|freed| Emptied { freed, left: Vec::new() })
+        let weigh = || trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting)));
+        foreseen.map_or_else(weigh, Ok).map(|freed| Emptied { freed, left: Vec::new() })
     };
     let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });
     report.failures.extend(emptied.left.iter().map(|left| format!("failed to empty the trash: {left}; the next night tries again")));

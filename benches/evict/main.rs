@@ -16,10 +16,7 @@ use std::process::{Command, Stdio};
 use world::{Shape, Volume};
 
 /// What a user would write: by access time, until enough is gone, and then the empty folders.
-const SCRIPT: &str = r#"set -eu; cd "$1"; wanted=$2
-find . -type f -printf '%A@ %b %p\0' | sort -zn | awk -v RS='\0' -v ORS='\0' -v wanted="$wanted" \
-    '{ if (freed >= wanted) exit; freed += $2 * 512; sub(/^[^ ]* [^ ]* /, ""); print }' | xargs -0 rm -f
-find . -mindepth 2 -type d -empty -delete"#;
+const SCRIPT: &str = include_str!("script.sh");
 
 fn main() {
     let number = |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));

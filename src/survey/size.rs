@@ -264,6 +264,11 @@ fn blocks(stat: &Stat) -> u64 {
     u64::try_from(stat.st_blocks).unwrap_or(0)
 }
 
+/// What it takes by itself, whatever stands in it and however many links it has.
+pub fn of_one(stat: &Stat) -> Size {
+    Size { bytes: blocks(stat) * BLOCK, inodes: 1 }
+}
+
 fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
     sum.lock().unwrap_or_else(PoisonError::into_inner)
 }

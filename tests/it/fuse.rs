@@ -121,6 +121,22 @@ fn a_night_on_the_file_server_equals_one_on_the_local_disk() {
     assert!(server.calls()[&Call::Unlink] > 500, "the server was not asked: {:?}", server.calls());
 }
 
+#[test]
+#[ignore = "needs FUSE"]
+fn a_report_opens_each_folder_once() {
+    let world = World::new();
+    for number in 0..50 {
+        write(&world.at(format!("backups/{number}/file")), "kept");
+        write(&world.at(format!(".treewarden/trash/bin/{number}/file")), "not kept");
+    }
+    let server = Mounted::under(&world, Manners { cache: Duration::from_mins(1), ..Manners::NFS });
+    let opened = || server.calls()[&Call::Opendir];
+    let before = opened();
+    world.pass(0, &["report"]);
+    let more = opened() - before;
+    assert!((100..130).contains(&more), "{more} folders were opened, of which there are hardly more than 100");
+}
+
 /// What a night on a small volume has to do: prune, repack, rescue, reap and evict, in two repos and a cache.
 struct Small {
     world: World,

@@ -38,6 +38,10 @@ fn every_part_of_the_volume_is_told_once() {
     // A registration that points at what the config gives to somebody else changes nothing.
     write(&busy.git_dir("worktrees/liar/gitdir"), format!("{}/.git\n", world.at("caches/npm").display()));
     write(&world.at("caches/npm/.git"), format!("gitdir: {}\n", busy.git_dir("worktrees/liar").display()));
+    // A file of two trees that wait in the trash.
+    write(&world.at(".treewarden/trash/one/0/big"), vec![7; 40_000]);
+    fs::create_dir_all(world.at(".treewarden/trash/two/0")).unwrap();
+    fs::hard_link(world.at(".treewarden/trash/one/0/big"), world.at(".treewarden/trash/two/0/big")).unwrap();
 
     let report = world.pass(0, &["report"]);
     let outcome = report.repos.iter().find(|repo| repo.name == "acme/busy").map(|repo| repo.outcome);
@@ -48,6 +52,8 @@ fn every_part_of_the_volume_is_told_once() {
     };
     let linked = fs::metadata(world.at("caches/npm/content")).unwrap().blocks() * 512;
     let shared = |(path, (what, name, bytes, inodes, _))| (path, (what, name, bytes, inodes, linked));
+    let big = fs::metadata(world.at(".treewarden/trash/one/0/big")).unwrap().blocks() * 512;
+    let once_more = |(path, (what, name, bytes, inodes, shared))| (path, (what, name, bytes + big, inodes + 1, shared));
     let (shop_git, busy_git, far) = (shop.git_dir(""), busy.git_dir(""), world.at("elsewhere/far"));
     let git = |path: &Path| path.components().collect::<std::path::PathBuf>();
     let (shop_git, busy_git) = (git(&shop_git), git(&busy_git));
@@ -61,7 +67,7 @@ fn every_part_of_the_volume_is_told_once() {
         of(Part::Store, Some("acme/busy"), &busy_git, &[]),
         of(Part::Checkout, Some("acme/busy"), &busy.path, &[&busy_git]),
         shared(of(Part::Cache, Some("npm"), &npm, &[])),
-        of(Part::State, None, &world.at(".treewarden"), &[]),
+        once_more(of(Part::State, None, &world.at(".treewarden"), &[])),
         of(Part::Other, None, &world.at("backups"), &[]),
         of(Part::Other, None, &world.at("caches"), &[&npm]),
         of(Part::Other, None, &world.at("elsewhere"), &[&far]),
@@ -74,6 +80,12 @@ fn every_part_of_the_volume_is_told_once() {
     assert_eq!(found, expected);
     let sizes: Vec<u64> = report.usage.iter().map(|used| used.bytes).collect();
     assert!(sizes.is_sorted_by(|a, b| a >= b), "biggest first: {sizes:?}");
+
+    // What emptying the trash would free: its folders are four, and its file counts once.
+    let (bytes, inodes) = du(&world.at(".treewarden/trash"), &[]);
+    let trash = fs::metadata(world.at(".treewarden/trash")).unwrap().blocks() * 512;
+    assert_eq!((report.totals.freed_by_trash, inodes), (bytes + big - trash, 5));
+    assert_eq!(world.pass(0, &["run", "--dry-run"]).totals.freed_by_trash, report.totals.freed_by_trash);
 
     let text = world.treewarden(&["report"]).out;
     for words in ["What fills it:", "other  backups", "repo   acme/shop", "3 trees ", "links elsewhere", "elsewhere/far"] {

@@ -81,5 +81,5 @@ mount_on() {
 client a 2
 client b 3
 
-
+source /job/benches.sh
 source /job/scenarios.sh

@@ -20,8 +20,15 @@ if [ $# = 0 ]; then
     mapfile -t scenarios < <(sed -n '/^# Scenarios$/,$ s/^\([a-z_]*\)() {$/\1/p' "$here/scenarios.sh")
 fi
 echo "${scenarios[*]}" >"$work/scenarios"
+echo "${NFS_DELAYS:-500 2000}" >"$work/delays"
 strip -o "$work/treewarden" "$binary"
-tar -cf "$work/job" -C "$here" machine.sh scenarios.sh compare.py -C "$work" treewarden scenarios
+mkdir "$work/others"
+for other in pdu dua gdu; do
+    if place=$(command -v $other); then cp -L "$place" "$work/others"; fi
+done
+cp "$top/benches/night/script.sh" "$work/night.sh"
+cp "$top/benches/evict/script.sh" "$work/evict.sh"
+tar -cf "$work/job" -C "$here" machine.sh scenarios.sh benches.sh compare.py -C "$work" treewarden scenarios delays others night.sh evict.sh
 
 # Virtual time, one step an instruction: a lease of 90 s passes at once, and no figure depends on how busy this machine is.
 : >"$work/result"

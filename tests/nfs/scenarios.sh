@@ -60,45 +60,6 @@ hold() {
     until_true 130 test -e /srv/vol/held
 }
 
-# By name only: nothing here can fail but the tools.
-
-# What a look and a deletion cost where the wire takes 0.5 ms each way round: seconds, and round trips by the client's own count.
-cost() {
-    local way
-    volume
-    sed -i 's/^repos:$/repos: []/' "$TREEWARDEN_CONFIG"
-    modprobe sch_netem || die "module sch_netem"
-    on a tc qdisc add dev eth0 root netem delay 500us || die "no delay"
-    for way in "du -s /vol" "$treewarden report"; do
-        fill
-        trips "$way" on a bash -c "$way"
-    done
-    for way in "rm -rf /vol/volume/.treewarden/trash/bin" "$treewarden run"; do
-        fill
-        trips "$way" on a bash -c "$way"
-        if [ -e /srv/vol/volume/.treewarden/trash/bin ]; then die "$way left something"; fi
-    done
-    on a tc qdisc del dev eth0 root
-}
-# 10,000 files in 500 folders.
-fill() {
-    local bin=/srv/vol/volume/.treewarden/trash/bin package
-    if ! [ -e "$bin" ]; then
-        for package in {1..125}; do
-            mkdir -p "$bin/$package"/{dist,lib,test} && (cd "$bin/$package" && touch {.,dist,lib,test}/module-{1..20}.js)
-        done
-    fi
-    mount_on a "$version"
-}
-# trips NAME COMMAND...
-trips() {
-    local name=$1 from to; shift
-    from=$(date +%s%N)
-    "$@" >/tmp/out 2>&1 || die "$name: $(tail -3 /tmp/out)"
-    to=$(date +%s%N)
-    say "$name: $(((to - from) / 1000000)) ms; $(on a awk '/per-op/ { ops = 1; next } ops && $2 > 0 { all += $2; told = told " " $2 " " tolower($1) } END { print all " round trips:" told }' /proc/self/mountstats)"
-}
-
 # Scenarios
 
 options() {
@@ -350,10 +311,14 @@ version=4.2
 mount_on a 4.2
 on a flock /vol/first true
 say "the server's grace period is over, $(now) s after the start"
+ended_well=
 for scenario in $(cat /job/scenarios); do
     echo "==> $scenario"
     began_all=$(now)
     $scenario
     say "$(($(now) - began_all)) s in all"
+    ended_well="$ended_well${ended_well:+ }$scenario"
 done
+# An error of bash's own leaves the loop.
+expect "what ran" "$(cat /job/scenarios)" "$ended_well"
 echo "==> all is well"
