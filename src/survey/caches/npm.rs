@@ -22,8 +22,8 @@ const SHOWN: usize = "sha512/xx/yy/".len() + 12;
 /// A bucket, and the contents that it names, by their numbers.
 struct Named {
     place: Inside,
-    name: Option<String>,
-    contents: Box<[usize]>,
+    name: Option<Box<str>>,
+    contents: Box<[u32]>,
 }
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
@@ -31,27 +31,28 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let base = if look.place.relative().ends_with("_cacache") { Ok(look.place.clone()) } else { look.place.join("_cacache") };
     let Ok((content, index)) = base.and_then(|base| Ok((base.join("content-v2")?, base.join("index-v5")?))) else { return Vec::new() };
     // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
-    let contents: Vec<Inside> = look.folders(&content).iter().flat_map(|algorithm| sharded(look, &algorithm.place)).collect();
+    let contents: Vec<Inside> = look.folders(&content).iter().flat_map(|algorithm| sharded(look, &algorithm.place, Some)).collect();
     let problems = look.problems();
     let named = buckets(look, &index, &contents);
     if look.problems() > problems {
         return Vec::new();
     }
-    group(contents.len(), &named).into_par_iter().filter_map(|(numbers, buckets)| unit(look, &contents, numbers, buckets)).collect()
+    let grouped = Grouped::of(contents.len(), &named);
+    grouped.groups().into_par_iter().filter_map(|group| unit(look, &contents, &named, group)).collect()
 }
 
 /// All buckets that name a content of these. Those that name none are left alone.
 fn buckets(look: &Look<'_>, index: &Inside, contents: &[Inside]) -> Vec<Named> {
-    let owner: HashMap<&str, usize> = contents.iter().enumerate().map(|(number, place)| (digest(place), number)).collect();
+    let owner: HashMap<&str, u32> = contents.iter().zip(0..).map(|(place, number)| (digest(place), number)).collect();
     let read = |place: Inside| {
-        let Bucket { place, name, digests } = Bucket::read(place.clone()).unwrap_or_else(|error| {
+        let Bucket { place, name, digests } = Bucket::read(look.eye, place.clone()).unwrap_or_else(|error| {
             look.problem("read", &place, error);
             None
         })?;
-        let contents: Box<[usize]> = digests.iter().filter_map(|digest| owner.get(digest.as_str()).copied()).collect();
-        (!contents.is_empty()).then_some(Named { place, name, contents })
+        let contents: Box<[u32]> = digests.iter().filter_map(|digest| owner.get(digest.as_str()).copied()).collect();
+        (!contents.is_empty()).then(|| Named { place, name: name.map(Into::into), contents })
     };
-    sharded(look, index).into_par_iter().filter_map(read).collect()
+    sharded(look, index, read)
 }
 
 /// A content's digest, as its path has it: `sha512/xx/yy/rest`.
@@ -60,68 +61,81 @@ fn digest(content: &Inside) -> &str {
     path.rmatch_indices('/').nth(3).map_or(path, |(slash, _)| &path[slash + 1..])
 }
 
-/// The files at `xx/yy/rest` below `folder`.
-fn sharded(look: &Look<'_>, folder: &Inside) -> Vec<Inside> {
-    shards(look, folder).par_iter().flat_map_iter(|first| leaves(look, first)).collect()
+/// What `take` makes of the files at `xx/yy/rest` below `folder`. They may be as many as there are units: none is held that it doesn't keep.
+fn sharded<T: Send>(look: &Look<'_>, folder: &Inside, take: impl Fn(Inside) -> Option<T> + Sync) -> Vec<T> {
+    let second = |first: &Entry| shards(look, &first.place).into_par_iter();
+    let files = |second: Entry| look.entries(&second.place).into_iter().filter_map(|entry| leaf(look, entry)).filter_map(&take);
+    shards(look, folder).par_iter().flat_map(second).flat_map_iter(files).collect()
 }
 
-fn leaves(look: &Look<'_>, first: &Entry) -> Vec<Inside> {
-    let mut found = Vec::new();
-    for second in shards(look, &first.place) {
-        for entry in look.entries(&second.place) {
-            if entry.is_dir || !is_hex(&entry.name, entry.name.len()) {
-                look.odd(&entry);
-            } else {
-                found.push(entry.place);
-            }
-        }
+fn leaf(look: &Look<'_>, entry: Entry) -> Option<Inside> {
+    if entry.is_dir || !is_hex(&entry.name, entry.name.len()) {
+        look.odd(&entry);
+        return None;
     }
-    found
+    Some(entry.place)
 }
 
 fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
     look.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
 }
 
-/// Puts contents and the buckets that name them together: those that share a bucket are one.
-fn group(contents: usize, buckets: &[Named]) -> Vec<(Vec<usize>, Vec<&Named>)> {
-    let mut leader: Vec<usize> = (0..contents).collect();
-    let mut lead = |mut number: usize, to: Option<usize>| {
-        while leader[number] != number {
-            leader[number] = leader[leader[number]];
-            number = leader[number];
-        }
-        leader[number] = to.unwrap_or(number);
-        number
-    };
-    for bucket in buckets {
-        let first = lead(bucket.contents[0], None);
-        for other in &bucket.contents[1..] {
-            lead(*other, Some(first));
-        }
-    }
-    let mut of: Vec<(usize, usize)> = (0..contents).map(|number| (lead(number, None), number)).collect();
-    of.sort_unstable();
-    let mut buckets: Vec<(usize, &Named)> = buckets.iter().map(|bucket| (lead(bucket.contents[0], None), bucket)).collect();
-    buckets.sort_by_key(|(leader, _)| *leader);
-    let mut buckets = buckets.into_iter().peekable();
-    let groups = of.chunk_by(|(one, _), (other, _)| one == other);
-    groups
-        .map(|group| {
-            let mine = std::iter::from_fn(|| buckets.next_if(|(leader, _)| *leader == group[0].0)).map(|(_, bucket)| bucket);
-            (group.iter().map(|(_, number)| *number).collect(), mine.collect())
-        })
-        .collect()
+/// Contents and the buckets that name them, put together: those that share a bucket are one group.
+struct Grouped {
+    /// Contents, each with the first of its group, in order of these.
+    contents: Vec<(u32, u32)>,
+    /// Buckets, in the same way.
+    buckets: Vec<(u32, u32)>,
 }
 
-fn unit(look: &Look<'_>, all: &[Inside], numbers: Vec<usize>, mut buckets: Vec<&Named>) -> Option<Unit> {
+/// The contents of a group, and its buckets.
+type Group<'a> = (&'a [(u32, u32)], &'a [(u32, u32)]);
+
+impl Grouped {
+    fn of(contents: usize, buckets: &[Named]) -> Self {
+        let mut leader: Vec<u32> = (0..).take(contents).collect();
+        let mut lead = |mut number: u32, to: Option<u32>| {
+            while leader[number as usize] != number {
+                leader[number as usize] = leader[leader[number as usize] as usize];
+                number = leader[number as usize];
+            }
+            leader[number as usize] = to.unwrap_or(number);
+            number
+        };
+        for bucket in buckets {
+            let first = lead(bucket.contents[0], None);
+            for other in &bucket.contents[1..] {
+                lead(*other, Some(first));
+            }
+        }
+        let mut of: Vec<(u32, u32)> = (0..).take(contents).map(|number| (lead(number, None), number)).collect();
+        of.sort_unstable();
+        let mut buckets: Vec<(u32, u32)> = buckets.iter().zip(0..).map(|(bucket, number)| (lead(bucket.contents[0], None), number)).collect();
+        buckets.sort_unstable();
+        Self { contents: of, buckets }
+    }
+
+    fn groups(&self) -> Vec<Group<'_>> {
+        let mut rest = &self.buckets[..];
+        let groups = self.contents.chunk_by(|(one, _), (other, _)| one == other);
+        let with_buckets = groups.map(|group| {
+            let (mine, others) = rest.split_at(rest.partition_point(|(leader, _)| *leader <= group[0].0));
+            rest = others;
+            (group, mine)
+        });
+        with_buckets.collect()
+    }
+}
+
+fn unit(look: &Look<'_>, contents: &[Inside], named: &[Named], (numbers, buckets): Group<'_>) -> Option<Unit> {
+    let mut buckets: Vec<&Named> = buckets.iter().map(|(_, number)| &named[*number as usize]).collect();
     buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
-    let mut contents: Vec<&Inside> = numbers.into_iter().map(|number| &all[number]).collect();
+    let mut contents: Vec<&Inside> = numbers.iter().map(|(_, number)| &contents[*number as usize]).collect();
     contents.sort_unstable();
     let pages = buckets.iter().filter_map(|bucket| page(bucket.name.as_deref()?));
     let packages = contents.iter().filter_map(|content| package(digest(content))).chain(pages).collect();
     let digest: String = digest(contents.first()?).chars().take(SHOWN).collect();
-    let name = buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
+    let name = buckets.iter().filter_map(|bucket| bucket.name.as_deref()).min().map_or(digest, str::to_owned);
     let paths = buckets.iter().map(|bucket| &bucket.place).chain(contents);
     look.unit_of(packages, name, paths.cloned().collect())
 }

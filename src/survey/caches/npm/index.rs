@@ -6,10 +6,8 @@
 use crate::beneath;
 use crate::facts::package::hex_of_base64;
 use crate::inside::Inside;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use crate::survey::caches::used::Eye;
 use serde::Deserialize;
-use std::fs::File;
 use std::io::{self, Read as _};
 
 /// Bytes. A bucket holds a line of some hundred bytes per fetch of one address; one larger than this is no bucket.
@@ -37,13 +35,10 @@ struct Line {
 
 impl Bucket {
     /// Reads a bucket; none when it is gone.
-    pub(super) fn read(place: Inside) -> io::Result<Option<Self>> {
-        let file = match beneath::open(&place, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(io::Error::other(beneath::cause(errno))),
-        };
-        let mut text = Vec::new();
+    pub(super) fn read(eye: &Eye, place: Inside) -> io::Result<Option<Self>> {
+        let Some((file, length)) = beneath::found(eye.file(&place))? else { return Ok(None) };
+        // One byte more than it should have: mostly that is read in one go, and tells that this was all.
+        let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(LARGEST) + 1);
         file.take(LARGEST as u64 + 1).read_to_end(&mut text)?;
         if text.len() > LARGEST {
             return Err(io::Error::other("too large for a bucket of npm's index"));
