@@ -403,7 +403,10 @@ mod tests {
         field.file("models/org/theirs/weights", 1);
         let error = weigh(&field.root(), &[field.at("models")], true).unwrap_err().to_string();
         assert_eq!(error, "`models/org/mine` is a git repo or worktree, so what holds it stays");
-        assert_eq!(weigh(&field.root(), &[field.at("models/org/theirs")], true).unwrap().0, size(&[field.at("models/org/theirs")]).unwrap());
+        assert_eq!(
+            weigh(&field.root(), &[field.at("models/org/theirs")], true).unwrap().0,
+            size(&[field.at("models/org/theirs")]).unwrap()
+        );
     }
 
     #[test]

@@ -146,7 +146,7 @@ impl Queue {
         }
         self.until = sifted.until;
         let waiting = std::iter::from_fn(|| self.waiting.pop_lru()).map(|(_, unit)| unit);
-        let mut all: Vec<Unit> = waiting.chain(sifted.turns.into_values().flat_map(|together| together.units)).collect();
+        let mut all: Vec<Unit> = waiting.chain(sifted.turns.into_values().flat_map(|together| together.units).map(|unit| *unit)).collect();
         all.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
         self.wait(all);
     }

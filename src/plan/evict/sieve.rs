@@ -40,7 +40,8 @@ pub struct Sifted {
 /// The units of one turn.
 #[derive(Default)]
 pub(super) struct Together {
-    pub(super) units: Vec<Unit>,
+    #[expect(clippy::vec_box, reason = "what a growing list has to spare should be small")]
+    pub(super) units: Vec<Box<Unit>>,
     /// What they free at least.
     known: Size,
 }
@@ -92,7 +93,7 @@ impl Sifted {
         self.known += known;
         let together = self.turns.entry(turn).or_default();
         together.known += known;
-        together.units.push(unit);
+        together.units.push(Box::new(unit));
         while self.turns.len() > 1
             && let Some(last) = self.turns.last_entry()
         {
