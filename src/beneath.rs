@@ -62,19 +62,6 @@ pub fn read(place: &Inside, cap: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the last bytes of a regular file, at most `most`.
-///
-/// # Errors
-/// As [`file()`].
-pub fn tail(place: &Inside, most: u64) -> io::Result<Vec<u8>> {
-    let file = file(place)?;
-    let from = file.metadata()?.len().saturating_sub(most);
-    let mut bytes = Vec::new();
-    std::io::Seek::seek(&mut &file, std::io::SeekFrom::Start(from))?;
-    file.take(most).read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
 /// Opens a regular file for reading.
 ///
 /// # Errors

@@ -12,6 +12,7 @@ use crate::{check, demo, durable, journal, tell, volume};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rustix::process::{Resource, getrlimit, setrlimit};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -252,25 +253,25 @@ fn only(parts: &[Part]) -> Only {
 }
 
 fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
-    let render = |look| match pass.format {
-        ReportFormat::Text => text::render(report, look),
-        ReportFormat::Json => json::pretty(report),
+    let render = |look, to: &mut dyn Write| match pass.format {
+        ReportFormat::Text => to.write_all(text::render(report, look).as_bytes()),
+        ReportFormat::Json => json::write(report, to),
         ReportFormat::Html => {
             // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
             let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
             let nights: Vec<RunReport> = nights::nights(journal.runs).iter().filter_map(|night| nights::merged(night)).collect();
-            html::render(report, &nights, journal.skipped)
+            to.write_all(html::render(report, &nights, journal.skipped).as_bytes())
         }
     };
-    let Some(path) = &pass.output else { return print(&render(Look::of_stdout())) };
-    save(path, &render(Look::PLAIN))
+    let Some(path) = &pass.output else { return printed(render(Look::of_stdout(), &mut io::stdout())) };
+    save(path, |to| render(Look::PLAIN, to))
         .map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
 }
 
 /// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
-fn save(path: &Path, text: &str) -> io::Result<()> {
-    if is_stream(path) { std::fs::write(path, text) } else { durable::replace(path, text.as_bytes()) }
+fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    if is_stream(path) { write(&mut File::create(path)?) } else { durable::replace_with(path, |file| write(file)) }
 }
 
 fn is_stream(path: &Path) -> bool {
@@ -279,7 +280,11 @@ fn is_stream(path: &Path) -> bool {
 
 /// A reader that has seen enough (`| head`) is no failure.
 fn print(text: &str) -> Result<(), Exit> {
-    match io::stdout().write_all(text.as_bytes()) {
+    printed(io::stdout().write_all(text.as_bytes()))
+}
+
+fn printed(written: io::Result<()>) -> Result<(), Exit> {
+    match written {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(format!("failed to write to standard output: {error}"))),
         _ => Ok(()),
     }

@@ -29,7 +29,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 /// # Errors
 /// `AlreadyExists`, or it can't be written; then there is none.
 pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    draft(path, bytes)?.persist_noclobber(path)?;
+    draft(path, |file| file.write_all(bytes))?.persist_noclobber(path)?;
     sync_folder(path)
 }
 
@@ -38,15 +38,23 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// It can't be written; then the old one stands.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    draft(path, bytes)?.persist(path)?;
+    replace_with(path, |file| file.write_all(bytes))
+}
+
+/// The same with what `write` writes, for what need not be held as a whole.
+///
+/// # Errors
+/// As [`replace`]; `write` failed.
+pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    draft(path, write)?.persist(path)?;
     sync_folder(path)
 }
 
 /// The new file beside the old one. Whoever may look into the folder may read it, as with any other file there.
-fn draft(path: &Path, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+fn draft(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<tempfile::NamedTempFile> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder(path))?;
-    file.write_all(bytes)?;
+    write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     Ok(file)
 }

@@ -15,7 +15,7 @@ use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::LockedVolume;
 use crate::night::{Night, Tended};
-use crate::plan::evict::{self, Sieve};
+use crate::plan::evict::{self, Sieve, Wanted};
 use crate::plan::gc::PRUNED_AFTER;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
@@ -120,7 +120,8 @@ pub fn evict(
     };
     let names = ledger.names();
     let in_use = policy.eviction.in_use;
-    let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, None);
+    let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
+    let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, None).enough(enough);
     let mut caches = caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit), night.stop);
     sizing::weigh_whole(&mut caches, night.stop);
     let Some(wanted) = evict::with_budgets(wanted, &caches) else {
@@ -156,7 +157,7 @@ pub fn evict(
         rows.extend(rows::units(chosen, outcomes));
         let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else { break };
         // What has a reserve or a budget was listed whole.
-        let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, Some(after));
+        let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, Some(after)).enough(queue.wants());
         caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit).and(None), night.stop);
         queue.add(sieve.sifted());
     }

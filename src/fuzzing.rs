@@ -14,8 +14,8 @@ use crate::survey::mount::{self, Mount};
 use std::path::Path;
 
 /// A bucket of npm's index: what people call it, and the contents that it names.
-pub fn npm_bucket(place: Inside, text: &[u8]) -> (Option<String>, Vec<String>) {
-    let bucket = Bucket::parse(place, text);
+pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
+    let bucket = Bucket::parse(text);
     (bucket.name, bucket.digests)
 }
 

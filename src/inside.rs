@@ -19,7 +19,7 @@ use std::sync::Arc;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Inside {
     root: Arc<Path>,
-    relative: PathBuf,
+    relative: Box<Path>,
 }
 
 /// The path is not below the root.
@@ -47,7 +47,7 @@ impl Inside {
                 _ => return Err(outside()),
             }
         }
-        if relative.as_os_str().is_empty() { Err(outside()) } else { Ok(Self { root: root.clone(), relative }) }
+        if relative.as_os_str().is_empty() { Err(outside()) } else { Ok(Self { root: root.clone(), relative: relative.into() }) }
     }
 
     /// The volume's root.
@@ -70,6 +70,14 @@ impl Inside {
     /// # Errors
     /// [`Outside`] when `name` climbs with `..`.
     pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
+        let name = name.as_ref();
+        // What a folder lists is one name: nothing is to be proven of all that stands above it again.
+        if name.components().eq([Component::Normal(name.as_os_str())]) {
+            let mut relative = PathBuf::with_capacity(self.relative.as_os_str().len() + 1 + name.as_os_str().len());
+            relative.push(&*self.relative);
+            relative.push(name);
+            return Ok(Self { root: self.root.clone(), relative: relative.into() });
+        }
         Self::new(&self.root, &self.relative.join(name))
     }
 }

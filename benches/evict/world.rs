@@ -160,7 +160,9 @@ fn tree(folder: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime)
     for number in 1..count {
         put(&below[number % 3].join(format!("file_{number}.rs")), &some(rng), at);
     }
-    for folder in below.iter().rev().map(PathBuf::as_path).chain([folder]) {
+    // Where the first file stands, too: one young folder in a wheel would keep it.
+    let first = folder.join(first);
+    for folder in below.iter().rev().map(PathBuf::as_path).chain([first.parent().unwrap(), folder]) {
         File::open(folder).unwrap().set_times(FileTimes::new().set_modified(at)).unwrap();
     }
 }

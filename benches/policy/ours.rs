@@ -79,7 +79,7 @@ fn facts(unit: Unit, bytes: u64, last_used: DateTime<Utc>) -> cache::Unit {
         last_used,
         last_used_from: UsedFrom::AccessTime,
         min_age: Duration::from_hours(24),
-        locks: Vec::new(),
+        locks: std::sync::Arc::default(),
         tree: None,
         size: Some(Size { bytes, inodes: 1 }),
         shared: Vec::new(),

@@ -1,7 +1,7 @@
 //! Evicting: units go to the trash in the plan's order, each looked at once more.
 //!
-//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, a
-//! unit whose tool has locks goes under those, one at a time; what is busy stays. It must never pick another unit than the plan's, wait for a tool, or make
+//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, units
+//! whose tool has locks go under those, a few at a time; what is busy stays. It must never pick another unit than the plan's, wait for a tool, or make
 //! or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
@@ -16,6 +16,7 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{FlockOperation, OFlags};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
@@ -49,12 +50,15 @@ pub struct Evictor<'a> {
     pub now: DateTime<Utc>,
     /// Who looks at each unit once more.
     pub eye: &'a Eye,
-    /// Held while a repo's or a tool's lock is: units that share one must not find each other's.
+    /// Held while a repo's lock is: units that share one must not find each other's.
     pub one_at_a_time: Mutex<()>,
 }
 
 /// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room comes early.
 const BATCH: usize = 4096;
+
+/// Units that go while their tool's locks are held once: no tool should wait for long.
+const UNDER_ONE_LOCK: usize = 64;
 
 impl Evictor<'_> {
     /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order; when the run stops, the last are missing.
@@ -68,7 +72,7 @@ impl Evictor<'_> {
                 break;
             }
             let bin = self.trash.bin(None)?;
-            outcomes.par_extend(batch.par_iter().map(|unit| self.one(&bin, unit)));
+            outcomes.extend(self.batch(&bin, batch));
             let emptied = bin.empty(self.stop)?;
             all.freed.bytes += emptied.freed.bytes;
             all.freed.inodes += emptied.freed.inodes;
@@ -77,13 +81,53 @@ impl Evictor<'_> {
         Ok((outcomes, all))
     }
 
+    /// Units that share their tool's locks go together; whoever shares none need not wait for them.
+    fn batch(&self, bin: &Bin, units: &[Unit]) -> Vec<UnitOutcome> {
+        let mut together: BTreeMap<&[Inside], Vec<usize>> = BTreeMap::new();
+        units.iter().enumerate().for_each(|(number, unit)| together.entry(&unit.locks).or_default().push(number));
+        let mut outcomes: Vec<(usize, UnitOutcome)> = together
+            .into_par_iter()
+            .flat_map(|(locks, numbers)| {
+                let one = |number: &usize| (*number, self.one(bin, &units[*number]));
+                if locks.is_empty() {
+                    return numbers.par_iter().map(one).collect::<Vec<_>>();
+                }
+                let few = |few: &[usize]| match self.hold(locks) {
+                    Ok(_held) => few.par_iter().map(one).collect::<Vec<_>>(),
+                    Err(outcome) => few.iter().map(|number| (*number, outcome.clone())).collect(),
+                };
+                numbers.chunks(UNDER_ONE_LOCK).flat_map(few).collect()
+            })
+            .collect();
+        outcomes.sort_unstable_by_key(|(number, _)| *number);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// A tool's locks, all of them, or what becomes of units that stand under them.
+    fn hold(&self, locks: &[Inside]) -> Result<Vec<File>, UnitOutcome> {
+        if let Some(why) = self.stop.reached() {
+            return Err(UnitOutcome::Skipped(why.to_owned()));
+        }
+        let mut held = Vec::new();
+        for lock in locks {
+            match hold(lock) {
+                Ok(file) => held.push(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(UnitOutcome::Skipped(format!("its tool is at work and holds `{lock}`")));
+                }
+                Err(error) => return Err(UnitOutcome::Failed(format!("failed to lock `{lock}`: {error}; it stays"))),
+            }
+        }
+        Ok(held)
+    }
+
     fn one(&self, bin: &Bin, unit: &Unit) -> UnitOutcome {
         if let Some(why) = self.stop.reached() {
             return UnitOutcome::Skipped(why.to_owned());
         }
         let moved = match &unit.tree {
-            None if unit.locks.is_empty() => self.take(bin, unit),
-            None => self.under_its_tools_locks(bin, unit),
+            None => self.take(bin, unit),
             Some(tree) => self.in_tree(bin, unit, &tree.repo, &tree.admin),
         };
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
@@ -104,22 +148,6 @@ impl Evictor<'_> {
         }
         unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
         Ok(UnitOutcome::Evicted)
-    }
-
-    fn under_its_tools_locks(&self, bin: &Bin, unit: &Unit) -> Result<UnitOutcome, TrashError> {
-        let _one_at_a_time = self.one_at_a_time.lock().expect("no eviction panics");
-        let mut held = Vec::new();
-        for lock in &unit.locks {
-            match hold(lock) {
-                Ok(file) => held.push(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(UnitOutcome::Skipped(format!("its tool is at work and holds `{lock}`")));
-                }
-                Err(error) => return Ok(UnitOutcome::Failed(format!("failed to lock `{lock}`: {error}; it stays"))),
-            }
-        }
-        self.take(bin, unit)
     }
 
     /// Build output: nobody may be working in the tree, now or since the survey.

@@ -8,6 +8,7 @@ use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Who owns a cache's layout. The names are the contract's.
@@ -36,11 +37,11 @@ pub enum CacheKind {
     BuildOutput,
 }
 
-/// The smallest thing that can vanish in one step while its owner goes on working.
+/// The smallest thing that can vanish in one step while its owner goes on working. A night may hold a hundred thousand, so what many have alike is shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The cache's name in the config.
-    pub cache: String,
+    pub cache: Arc<str>,
     /// The cache's kind.
     pub kind: CacheKind,
     /// What people read: `lodash-4.17.21`, `http-v2/3/1/…`.
@@ -50,7 +51,7 @@ pub struct Unit {
     /// What lock files call what it holds; none where nobody can tell.
     pub packages: Vec<Package>,
     /// When a lock file last named one of them, as far as anybody remembers.
-    pub named: Option<Naming>,
+    pub named: Option<Box<Naming>>,
     /// The newest sign of use that the unit itself gives.
     pub last_used: DateTime<Utc>,
     /// How that is known.
@@ -58,9 +59,9 @@ pub struct Unit {
     /// Not evicted while younger than this.
     pub min_age: Duration,
     /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). One that isn't there is held by nobody.
-    pub locks: Vec<Inside>,
+    pub locks: Arc<[Inside]>,
     /// The idle tree that holds it, for build output: its repo's lock is needed.
-    pub tree: Option<Tree>,
+    pub tree: Option<Box<Tree>>,
     /// None until somebody sized it: listing must stay cheap.
     pub size: Option<Size>,
     /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is sized.

@@ -5,14 +5,16 @@
 
 use super::words::steers;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::io::{self, Write};
 
 /// On one line.
 ///
 /// # Panics
 /// Never: a report has only string keys, and its paths are written lossily.
 pub fn line(what: &impl Serialize) -> String {
-    plain(&serde_json::to_string(what).expect("a report has only string keys, and its paths are written lossily"))
+    let mut line = Vec::new();
+    serde_json::to_writer(Plain(&mut line), what).expect(WRITABLE);
+    String::from_utf8(line).expect("JSON is UTF-8")
 }
 
 /// On many lines, for people.
@@ -20,22 +22,46 @@ pub fn line(what: &impl Serialize) -> String {
 /// # Panics
 /// As [`line()`]: never.
 pub fn pretty(what: &impl Serialize) -> String {
-    plain(&serde_json::to_string_pretty(what).expect("a report has only string keys, and its paths are written lossily")) + "\n"
+    let mut text = Vec::new();
+    write(what, &mut text).expect(WRITABLE);
+    String::from_utf8(text).expect("JSON is UTF-8")
 }
 
-/// The same JSON: outside of strings there is nothing but ASCII, and inside of them an escape is as good as its character.
-fn plain(json: &str) -> String {
-    let mut plain = String::with_capacity(json.len());
-    for c in json.chars() {
-        if steers(c) && c != '\n' {
+/// The same, bit by bit: a report of a hundred thousand units need not be held as a text, too.
+///
+/// # Errors
+/// Whatever `to` says.
+pub fn write(what: &impl Serialize, to: impl Write) -> io::Result<()> {
+    let mut to = Plain(io::BufWriter::new(to));
+    serde_json::to_writer_pretty(&mut to, what)?;
+    to.0.write_all(b"\n")?;
+    to.0.flush()
+}
+
+const WRITABLE: &str = "a report has only string keys, and its paths are written lossily";
+
+/// Writes the same JSON: outside of strings there is nothing but ASCII, and inside of them an escape is as good as its character.
+struct Plain<W>(W);
+
+impl<W: Write> Write for Plain<W> {
+    /// Takes what it is given as a whole: serde hands over whole characters.
+    fn write(&mut self, json: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(json).map_err(io::Error::other)?;
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| steers(*c) && *c != '\n') {
+            self.0.write_all(&rest.as_bytes()[..at])?;
             for unit in c.encode_utf16(&mut [0; 2]) {
-                write!(plain, "\\u{unit:04x}").expect("a string takes all there is");
+                write!(self.0, "\\u{unit:04x}")?;
             }
-        } else {
-            plain.push(c);
+            rest = &rest[at + c.len_utf8()..];
         }
+        self.0.write_all(rest.as_bytes())?;
+        Ok(json.len())
     }
-    plain
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 #[cfg(test)]
@@ -50,5 +76,8 @@ mod tests {
         assert!(json.contains("fix/über-cart ✓ 𝄞"), "{json}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), evil);
         assert_eq!(serde_json::from_str::<Vec<String>>(&pretty(&evil)).unwrap(), evil);
+        let mut written = Vec::new();
+        write(&evil, &mut written).unwrap();
+        assert_eq!(String::from_utf8(written).unwrap(), pretty(&evil));
     }
 }

@@ -136,7 +136,7 @@ fn unit_row(unit: cache::Unit, outcome: UnitOutcome) -> Unit {
     let (last_used, last_used_from) = evict::last_use(&unit);
     let in_use = evict::in_use(&unit);
     Unit {
-        cache: unit.cache,
+        cache: unit.cache.to_string(),
         kind: unit.kind,
         unit: unit.name,
         bytes: size.bytes,

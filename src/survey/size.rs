@@ -19,6 +19,7 @@ use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CString, OsStr};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +36,7 @@ const BLOCK: u64 = 512;
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
 pub fn size(paths: &[Inside]) -> io::Result<Size> {
-    let Weighed { size, problems, .. } = sum_up(paths, true, None);
+    let Weighed { size, problems, .. } = sum_up(None, paths, true, None);
     first_problem(size, problems)
 }
 
@@ -43,13 +44,13 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
     problems.into_iter().next().map_or(Ok(what), |problem| Err(io::Error::other(problem)))
 }
 
-/// The same, with the files that have links elsewhere too. Where `may_hold_repos`, somebody may have put a git repo or a worktree into it:
+/// The same, seen from the open `root`, with the files that have links elsewhere too. Where `may_hold_repos`, somebody may have put a git repo or a worktree into it:
 /// that is work, and no tool brings it back.
 ///
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
-pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
-    let sum = sum_up(paths, true, None);
+pub fn weigh(root: &OwnedFd, paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
+    let sum = sum_up(Some(root), paths, true, None);
     match sum.repos.into_iter().min().filter(|_| may_hold_repos) {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
         None => first_problem((sum.size, sum.shared), sum.problems),
@@ -61,7 +62,7 @@ pub fn weigh(paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Sh
 /// # Errors
 /// As [`size`].
 pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
-    let Weighed { repos, problems, .. } = sum_up(paths, false, None);
+    let Weighed { repos, problems, .. } = sum_up(None, paths, false, None);
     first_problem(repos.into_iter().min(), problems)
 }
 
@@ -71,7 +72,7 @@ pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
 /// # Errors
 /// The root itself can't be listed.
 pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)> {
-    let Weighed { size, problems, .. } = sum_up(&children(root)?, true, Some(stop));
+    let Weighed { size, problems, .. } = sum_up(None, &children(root)?, true, Some(stop));
     Ok((size, problems))
 }
 
@@ -97,7 +98,7 @@ pub fn parts(root: &Arc<Path>, places: &[Inside], stop: &Stop) -> io::Result<(Ve
     let sum = || Mutex::new(Sum { stop: Some(stop.clone()), ..Sum::default() });
     let parts: Parts = all.into_iter().map(|place| (place.relative().to_owned(), sum())).collect();
     let nowhere = sum();
-    Walk { places: &entries, sum: &nowhere, whole: true, parts: Some(&parts) }.take();
+    Walk { root: None, places: &entries, sum: &nowhere, whole: true, parts: Some(&parts) }.take();
     let mut problems = Vec::new();
     let mut weighed = Vec::new();
     for (path, sum) in parts {
@@ -134,9 +135,9 @@ struct Weighed {
 }
 
 /// The sum, which counts only folders unless `whole`.
-fn sum_up(places: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
+fn sum_up(root: Option<&OwnedFd>, places: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
-    Walk { places, sum: &sum, whole, parts: None }.take();
+    Walk { root, places, sum: &sum, whole, parts: None }.take();
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let shared = sum.count_linked();
@@ -145,6 +146,8 @@ fn sum_up(places: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
 
 /// What is weighed, and where it is counted.
 struct Walk<'a> {
+    /// Where places are opened from; none is the root that each of them names.
+    root: Option<&'a OwnedFd>,
     places: &'a [Inside],
     sum: &'a Mutex<Sum>,
     whole: bool,
@@ -175,7 +178,9 @@ impl<'a> Walk<'a> {
 
     fn begin(&'a self, scope: &Scope<'a>, place: &'a Inside) {
         let sum = self.sum_of(place.relative(), self.sum);
-        let seen = beneath::open(place, OFlags::PATH | OFlags::NOFOLLOW).and_then(|place| Ok((rustix::fs::fstat(&place)?, place)));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW;
+        let opened = self.root.map_or_else(|| beneath::open(place, flags), |root| beneath::below(root, place.relative(), flags));
+        let seen = opened.and_then(|place| Ok((rustix::fs::fstat(&place)?, place)));
         match seen {
             Err(Errno::NOENT | Errno::XDEV) => {}
             Err(errno) => lock(sum).problem(place, Path::new(""), errno),
@@ -224,8 +229,8 @@ fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CSt
     }
     sum.add(&own);
     let mut parts = [false; BARE.len()];
-    let mut buffer = Vec::with_capacity(LISTING);
-    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    let mut buffer = [MaybeUninit::uninit(); LISTING];
+    let mut entries = RawDir::new(folder, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
@@ -378,7 +383,7 @@ mod tests {
         field.file("b/other", 1);
         fs::hard_link(file.path(), field.at("b/link").path()).unwrap();
         assert_eq!(size(&[field.at("a")]).unwrap(), Size { bytes: blocks(&[&field.at("a")]), inodes: 1 });
-        let shared = weigh(&[field.at("a")], false).unwrap().1;
+        let shared = weigh(&field.root(), &[field.at("a")], false).unwrap().1;
         assert_eq!(shared.iter().map(|file| (file.here, file.links, file.bytes)).collect::<Vec<_>>(), [(1, 2, blocks(&[&file]))]);
         let all = [&field.at("a"), &field.at("b"), &file, &field.at("b/other")];
         assert_eq!(size(&[field.at("a"), field.at("b")]).unwrap(), Size { bytes: blocks(&all), inodes: 4 });
@@ -401,9 +406,12 @@ mod tests {
         let field = Field::new();
         field.file("models/org/mine/.git", 1);
         field.file("models/org/theirs/weights", 1);
-        let error = weigh(&[field.at("models")], true).unwrap_err().to_string();
+        let error = weigh(&field.root(), &[field.at("models")], true).unwrap_err().to_string();
         assert_eq!(error, "`models/org/mine` is a git repo or worktree, so what holds it stays");
-        assert_eq!(weigh(&[field.at("models/org/theirs")], true).unwrap().0, size(&[field.at("models/org/theirs")]).unwrap());
+        assert_eq!(
+            weigh(&field.root(), &[field.at("models/org/theirs")], true).unwrap().0,
+            size(&[field.at("models/org/theirs")]).unwrap()
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! the queue hands out batches, the caller weighs them and hands them back.
 //!
 //! ```text
-//! let sieve = Sieve::new(&names, policy.in_use, now, most, None);
+//! let sieve = Sieve::new(&names, policy.in_use, now, most, None).enough(wanted);
 //! let mut caches = survey(&|unit| sieve.sift(&policies, unit));
 //! sizing::weigh_whole(&mut caches);
 //! let Some(wanted) = evict::with_budgets(evict::wanted(&usage, &policy), &caches) else { return };
@@ -39,6 +39,7 @@ use links::{Links, standing};
 use lru::LruCache;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Units handed out at once: enough to keep 32 threads busy, and few to weigh for nothing at the end.
@@ -92,7 +93,7 @@ struct Limits {
 /// Units that must stay, by cache and reason, and what could not be read.
 #[derive(Default)]
 struct Held {
-    units: BTreeMap<(String, String), Count>,
+    units: BTreeMap<(Arc<str>, String), Count>,
     problems: Vec<String>,
 }
 
@@ -145,7 +146,7 @@ impl Queue {
         }
         self.until = sifted.until;
         let waiting = std::iter::from_fn(|| self.waiting.pop_lru()).map(|(_, unit)| unit);
-        let mut all: Vec<Unit> = waiting.chain(sifted.units.into_values().flatten()).collect();
+        let mut all: Vec<Unit> = waiting.chain(sifted.turns.into_values().flat_map(|together| together.units).map(|unit| *unit)).collect();
         all.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
         self.wait(all);
     }
@@ -153,6 +154,11 @@ impl Queue {
     /// The turn after which more is wanted, when all before it were handed out and that is not enough.
     pub fn wants_after(&self) -> Option<Turn> {
         self.until.filter(|_| !self.is_enough())
+    }
+
+    /// What is still wanted.
+    pub fn wants(&self) -> Size {
+        less(Size { bytes: self.wanted.bytes, inodes: self.wanted.inodes }, self.foreseen)
     }
 
     /// What was chosen since this was asked last, in order.
@@ -226,7 +232,7 @@ impl Queue {
         if gain == Size::default() {
             return if unit.shared.is_empty() { self.held.unit(unit, NOTHING.into()) } else { self.links.wait(unit) };
         }
-        if let Some(limits) = self.limits.get_mut(&unit.cache) {
+        if let Some(limits) = self.limits.get_mut(&*unit.cache) {
             if gain.bytes > limits.spare.bytes || gain.inodes > limits.spare.inodes {
                 let reserve = in_amounts(limits.reserve);
                 return self.held.unit(unit, format!("held by its reserve of {reserve}"));

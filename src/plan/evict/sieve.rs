@@ -2,9 +2,9 @@
 //!
 //! A volume may hold a million units, and a night takes the oldest of them. So of all that a survey lists only the least recently used stay in memory, and
 //! those that must stay are counted. When all that were held had their turn and more is wanted, the next survey is sifted for those that come
-//! after them. It must never hold a unit and let an older one go by.
+//! after them. Where sizes are known already, no more are held than will do. It must never hold a unit and let an older one go by.
 
-use super::{Held, held_back, used};
+use super::{Held, held_back, less, used};
 use crate::config::policy::{self, InUse};
 use crate::facts::cache::{Size, Unit};
 use crate::facts::locks::Names;
@@ -21,6 +21,7 @@ pub struct Sieve<'a> {
     in_use: InUse,
     now: DateTime<Utc>,
     most: usize,
+    enough: Option<Size>,
     after: Option<Turn>,
     sifted: Mutex<Sifted>,
 }
@@ -28,32 +29,48 @@ pub struct Sieve<'a> {
 /// What stayed in a sieve.
 #[derive(Default)]
 pub struct Sifted {
-    /// Those of each turn.
-    pub(super) units: BTreeMap<Turn, Vec<Unit>>,
+    pub(super) turns: BTreeMap<Turn, Together>,
     pub(super) held: Held,
     /// The last turn that is here, where units of later ones went by.
     pub(super) until: Option<Turn>,
     count: usize,
+    known: Size,
+}
+
+/// The units of one turn.
+#[derive(Default)]
+pub(super) struct Together {
+    #[expect(clippy::vec_box, reason = "what a growing list has to spare should be small")]
+    pub(super) units: Vec<Box<Unit>>,
+    /// What they free at least.
+    known: Size,
 }
 
 impl<'a> Sieve<'a> {
     /// A sieve that holds about `most` units, of those that come after the turn `after`.
     pub fn new(names: &'a Names, in_use: InUse, now: DateTime<Utc>, most: usize, after: Option<Turn>) -> Self {
-        Self { names, in_use, now, most: most.max(1), after, sifted: Mutex::default() }
+        Self { names, in_use, now, most: most.max(1), enough: None, after, sifted: Mutex::default() }
+    }
+
+    /// Fewer are held where it is known that they free so much.
+    #[must_use]
+    pub fn enough(self, wanted: Size) -> Self {
+        Self { enough: Some(wanted), ..self }
     }
 
     /// Takes a unit, as a survey's gate. Those of a cache with a reserve or a budget are given back: what may go there depends on the whole.
     pub fn sift(&self, caches: &[policy::Cache], mut unit: Unit) -> Option<Unit> {
-        let limited = |cache: &policy::Cache| cache.name == unit.cache && (cache.budget.is_some() || cache.reserve != Size::default());
+        let limited = |cache: &policy::Cache| *cache.name == *unit.cache && (cache.budget.is_some() || cache.reserve != Size::default());
         if caches.iter().any(limited) {
             return Some(unit);
         }
         used::name_one(&mut unit, self.names);
+        unit.packages = Vec::new();
         let (reason, turn) = (held_back(&unit, self.in_use, self.now), turn(&unit));
         let mut sifted = self.sifted.lock().unwrap_or_else(PoisonError::into_inner);
         match reason {
             Some(reason) => sifted.held.unit(unit, reason),
-            None if self.after.is_none_or(|after| turn > after) => sifted.take(turn, unit, self.most),
+            None if self.after.is_none_or(|after| turn > after) => sifted.take(turn, unit, self.most, self.enough),
             None => {}
         }
         None
@@ -66,15 +83,28 @@ impl<'a> Sieve<'a> {
 }
 
 impl Sifted {
-    fn take(&mut self, turn: Turn, unit: Unit, most: usize) {
+    fn take(&mut self, turn: Turn, unit: Unit, most: usize, enough: Option<Size>) {
         if self.until.is_some_and(|until| turn > until) {
             return;
         }
-        self.units.entry(turn).or_default().push(unit);
+        // What it shares with others may never be freed.
+        let known = unit.size.unwrap_or_default();
         self.count += 1;
-        while let Some(last) = self.units.last_entry().filter(|last| self.count - last.get().len() >= most) {
-            self.count -= last.remove().len();
-            self.until = self.units.last_key_value().map(|(turn, _)| *turn);
+        self.known += known;
+        let together = self.turns.entry(turn).or_default();
+        together.known += known;
+        together.units.push(Box::new(unit));
+        while self.turns.len() > 1
+            && let Some(last) = self.turns.last_entry()
+        {
+            let (count, known) = (self.count - last.get().units.len(), less(self.known, last.get().known));
+            let will_do = |enough: Size| known.bytes >= enough.bytes && known.inodes >= enough.inodes;
+            if count < most && !enough.is_some_and(will_do) {
+                return;
+            }
+            last.remove();
+            (self.count, self.known) = (count, known);
+            self.until = self.turns.last_key_value().map(|(turn, _)| *turn);
         }
     }
 }

@@ -28,7 +28,7 @@ fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
         last_used: at(NOW - idle * 3600),
         last_used_from: UsedFrom::WriteTime,
         min_age: Duration::from_hours(24),
-        locks: Vec::new(),
+        locks: std::sync::Arc::default(),
         tree: None,
         size: Some(Size { bytes, inodes: 1 }),
         shared: Vec::new(),
@@ -121,7 +121,7 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
 
 /// The same unit, named by a lock file `ago` hours ago; tonight is 0, and in use.
 fn named(mut unit: Unit, ago: i64) -> Unit {
-    unit.named = Some(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0, worked: None });
+    unit.named = Some(Box::new(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0, worked: None }));
     unit
 }
 
@@ -349,7 +349,7 @@ fn check(caches: &[Cache], found: &Eviction, seed: u64) {
     assert!(found.units.is_sorted_by_key(|unit| unit.last_used), "seed {seed}");
     assert!(found.units.iter().all(|unit| held_back(unit, InUse::Keep, at(NOW)).is_none()), "seed {seed}: a young one goes");
     for cache in caches.iter().filter(|cache| cache.reserve != Size::default()) {
-        let gone: u64 = found.units.iter().filter(|unit| unit.cache == cache.name).map(|unit| unit.size.unwrap().bytes).sum();
+        let gone: u64 = found.units.iter().filter(|unit| *unit.cache == *cache.name).map(|unit| unit.size.unwrap().bytes).sum();
         let standing = sum(&cache.units).0;
         assert!(gone == 0 || standing - gone >= cache.reserve.bytes, "seed {seed}: a reserve is broken");
     }

@@ -16,7 +16,7 @@ pub fn name(caches: &mut [Cache], names: &Names) {
 
 pub(super) fn name_one(unit: &mut Unit, names: &Names) {
     let namings = unit.packages.iter().filter_map(|package| names.get(package));
-    unit.named = namings.max_by_key(|naming| (naming.in_use, naming.at, Reverse(&naming.by))).cloned();
+    unit.named = namings.max_by_key(|naming| (naming.in_use, naming.at, Reverse(&naming.by))).cloned().map(Box::new);
 }
 
 /// A unit's newest sign of use, and how it is known.
@@ -38,5 +38,5 @@ pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
 
 /// Whether a live tree's lock file names what it holds.
 pub fn in_use(unit: &Unit) -> bool {
-    unit.named.as_ref().is_some_and(|Naming { in_use, .. }| *in_use)
+    unit.named.as_deref().is_some_and(|Naming { in_use, .. }| *in_use)
 }

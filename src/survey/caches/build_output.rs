@@ -5,15 +5,17 @@
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};
+use std::sync::Arc;
 
 /// The units that idle worktrees offer to the build-output cache of `policy`.
 pub fn units(policy: &policy::Cache, trees: &[IdleTree]) -> Vec<Unit> {
-    trees.iter().flat_map(|tree| tree_units(policy, tree)).collect()
+    let name: Arc<str> = policy.name.as_str().into();
+    trees.iter().flat_map(|tree| tree_units(policy, &name, tree)).collect()
 }
 
-fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterator<Item = Unit> + 'a {
+fn tree_units<'a>(policy: &'a policy::Cache, name: &'a Arc<str>, tree: &'a IdleTree) -> impl Iterator<Item = Unit> + 'a {
     tree.regenerable.iter().map(|folder| Unit {
-        cache: policy.name.clone(),
+        cache: name.clone(),
         kind: policy.kind,
         name: folder.to_string(),
         paths: vec![folder.clone()],
@@ -22,8 +24,8 @@ fn tree_units<'a>(policy: &'a policy::Cache, tree: &'a IdleTree) -> impl Iterato
         last_used: tree.active,
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
-        locks: Vec::new(),
-        tree: Some(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() }),
+        locks: Arc::default(),
+        tree: Some(Box::new(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() })),
         size: None,
         shared: Vec::new(),
     })

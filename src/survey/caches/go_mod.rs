@@ -10,12 +10,10 @@
 //! It must never touch `.info`, `.mod` and `list` (small, and without them nothing resolves offline), `cache/vcs`, `cache/lock` or `sumdb`.
 
 use super::look::{Entry, Look};
-use crate::beneath::{self, found};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use rayon::prelude::*;
-use rustix::fs::FileType;
 use std::collections::BTreeMap;
 
 /// Parts of a module's path: real ones have up to 8 or so.
@@ -62,8 +60,8 @@ fn module(look: &Look<'_>, downloads: &Inside, folder: &Inside) -> Vec<Unit> {
 
 fn unit(look: &Look<'_>, module: &str, version: &str, [zip, sum, held]: Version) -> Option<Unit> {
     let unpacked = look.place.join(format!("{module}@{version}")).ok()?;
-    let unpacked = match found(beneath::stat(&unpacked)) {
-        Ok(seen) => seen.filter(|seen| FileType::from_raw_mode(seen.st_mode) == FileType::Directory).map(|_| unpacked),
+    let unpacked = match look.eye.is_folder(&unpacked) {
+        Ok(is_there) => is_there.then_some(unpacked),
         Err(error) => {
             look.problem("look at", &unpacked, error);
             return None;
@@ -117,7 +115,7 @@ mod tests {
         let unit = &seen.units[0];
         let folder = field.at("go/github.com/!burnt!sushi/toml@v1.3.2");
         assert_eq!((unit.name.as_str(), &unit.paths), ("github.com/BurntSushi/toml@v1.3.2", &vec![folder, zip, hash]));
-        assert_eq!((&unit.locks, unit.last_used, unit.last_used_from), (&vec![lock], ago(2), UsedFrom::AccessTime));
+        assert_eq!((&*unit.locks, unit.last_used, unit.last_used_from), (&[lock][..], ago(2), UsedFrom::AccessTime));
         assert_eq!(unit.packages, [Package::go("github.com/BurntSushi/toml", "v1.3.2")]);
     }
 

@@ -7,7 +7,7 @@ use super::Gate;
 use super::used::{Eye, Use};
 use crate::beneath;
 use crate::config::policy;
-use crate::facts::cache::{Cache, Unit};
+use crate::facts::cache::{Cache, Size, Unit};
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use crate::stop::Stop;
@@ -16,8 +16,9 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Problem lines told of one cache; the rest is a number. An unreadable cache must not flood the report.
 const TOLD: usize = 10;
@@ -31,9 +32,10 @@ pub(super) struct Look<'a> {
     /// Who looks.
     pub(super) eye: &'a Eye,
     /// What all of its units are held by while they go.
-    pub(super) locks: Vec<Inside>,
+    pub(super) locks: Arc<[Inside]>,
     /// Where each unit has to pass to be listed.
     pub(super) gate: Gate<'a>,
+    name: Arc<str>,
     stop: &'a Stop,
     problems: Mutex<Vec<String>>,
 }
@@ -58,7 +60,7 @@ impl Entry {
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
     pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, eye: &'a Eye, gate: Gate<'a>, stop: &'a Stop) -> Self {
-        Self { policy, place, eye, locks: Vec::new(), gate, stop, problems: Mutex::default() }
+        Self { policy, place, eye, locks: Arc::default(), gate, name: policy.name.as_str().into(), stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
@@ -66,8 +68,9 @@ impl<'a> Look<'a> {
         if self.stop.reached().is_some() {
             return Vec::new();
         }
-        match self.eye.list(directory) {
-            Ok(listed) => listed.iter().filter_map(|(name, kind)| self.entry(directory, name, *kind)).collect(),
+        let mut entries = Vec::new();
+        match self.eye.list(directory, |name, kind| entries.extend(self.entry(directory, name, kind))) {
+            Ok(()) => entries,
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
                 self.problem("list", directory, beneath::cause(errno));
@@ -93,7 +96,7 @@ impl<'a> Look<'a> {
 
     /// The same for one of which it is known when it was `used`.
     pub(super) fn used_unit(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<Inside>) -> Option<Unit> {
-        self.seen_used(packages, name, used, paths).and_then(self.gate)
+        self.seen_used(packages, name, used.map(|used| (used, None)), paths).and_then(self.gate)
     }
 
     /// The same, for one that is not ready for the gate.
@@ -101,13 +104,20 @@ impl<'a> Look<'a> {
         if self.stop.reached().is_some() {
             return None;
         }
-        self.seen_used(packages, name, self.eye.last_use(self.policy.kind, &paths), paths)
+        self.seen_used(packages, name, self.eye.first_look(self.policy.kind, &paths), paths)
     }
 
-    fn seen_used(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<Inside>) -> Option<Unit> {
-        match used {
-            Ok(used) => Some(Unit {
-                cache: self.policy.name.clone(),
+    fn seen_used(
+        &self,
+        packages: Vec<Package>,
+        name: String,
+        seen: io::Result<(Use, Option<Size>)>,
+        mut paths: Vec<Inside>,
+    ) -> Option<Unit> {
+        paths.shrink_to_fit();
+        match seen {
+            Ok((used, size)) => Some(Unit {
+                cache: self.name.clone(),
                 kind: self.policy.kind,
                 name,
                 paths,
@@ -118,7 +128,7 @@ impl<'a> Look<'a> {
                 min_age: used.must_show(self.policy.min_age),
                 locks: self.locks.clone(),
                 tree: None,
-                size: None,
+                size,
                 shared: Vec::new(),
             }),
             // Its tool replaced or removed it while we looked.
@@ -163,10 +173,10 @@ impl<'a> Look<'a> {
     }
 
     fn entry(&self, directory: &Inside, name: &OsStr, kind: FileType) -> Option<Entry> {
-        let readable = name.to_string_lossy().into_owned();
-        if readable.starts_with('.') {
+        if name.as_bytes().starts_with(b".") {
             return None;
         }
+        let readable = name.to_string_lossy().into_owned();
         let place = directory.join(name).ok()?;
         let is_dir = match kind {
             FileType::Directory => true,

@@ -52,7 +52,8 @@ fn survey_one(policy: &policy::Cache, idle: &[IdleTree], eye: &Eye, gate: Gate<'
         CacheKind::Cargo => cargo::locks(place),
         CacheKind::Uv => uv::locks(place),
         _ => Vec::new(),
-    };
+    }
+    .into();
     let units = list(&look);
     look.finish(units)
 }

@@ -21,9 +21,52 @@ const SHOWN: usize = "sha512/xx/yy/".len() + 12;
 
 /// A bucket, and the contents that it names, by their numbers.
 struct Named {
-    place: Inside,
-    name: Option<String>,
-    contents: Box<[usize]>,
+    bucket: Digits,
+    name: Option<Box<str>>,
+    contents: Box<[u32]>,
+}
+
+/// A content, as its path in `content-v2` has it.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Content {
+    /// By the algorithm's number.
+    algorithm: usize,
+    digits: Digits,
+}
+
+/// The hexadecimal digits of `xx/yy/rest`, two a byte: all of them are held at a time.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Digits(Box<[u8]>);
+
+impl Digits {
+    /// None where a digit is alone.
+    fn of(parts: [&str; 3]) -> Option<Self> {
+        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let digits: Option<Vec<u8>> = parts.iter().flat_map(|part| part.bytes()).map(digit).collect();
+        let (pairs, alone) = digits.as_deref()?.as_chunks();
+        alone.is_empty().then(|| Self(pairs.iter().map(|[high, low]| high << 4 | low).collect()))
+    }
+
+    /// All of them.
+    fn text(&self) -> String {
+        self.0.iter().fold(String::with_capacity(2 * self.0.len()), |mut text, byte| {
+            text.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()));
+            text
+        })
+    }
+
+    /// `xx/yy/rest`
+    fn path(&self) -> String {
+        let text = self.text();
+        format!("{}/{}/{}", &text[..2], &text[2..4], &text[4..])
+    }
+}
+
+/// What a cache holds, and where.
+struct Cache {
+    content: Inside,
+    index: Inside,
+    algorithms: Vec<String>,
 }
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
@@ -31,105 +74,127 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let base = if look.place.relative().ends_with("_cacache") { Ok(look.place.clone()) } else { look.place.join("_cacache") };
     let Ok((content, index)) = base.and_then(|base| Ok((base.join("content-v2")?, base.join("index-v5")?))) else { return Vec::new() };
     // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
-    let contents: Vec<Inside> = look.folders(&content).iter().flat_map(|algorithm| sharded(look, &algorithm.place)).collect();
+    let algorithms = look.folders(&content);
+    let of_one = |(algorithm, folder): (usize, &Entry)| sharded(look, &folder.place, |digits, _| Some(Content { algorithm, digits }));
+    let contents: Vec<Content> = algorithms.iter().enumerate().flat_map(of_one).collect();
+    let cache = Cache { content, index, algorithms: algorithms.into_iter().map(|folder| folder.name).collect() };
     let problems = look.problems();
-    let named = buckets(look, &index, &contents);
+    let named = buckets(look, &cache, &contents);
     if look.problems() > problems {
         return Vec::new();
     }
-    group(contents.len(), &named).into_par_iter().filter_map(|(numbers, buckets)| unit(look, &contents, numbers, buckets)).collect()
+    let grouped = Grouped::of(contents.len(), &named);
+    grouped.groups().into_par_iter().filter_map(|group| unit(look, &cache, &contents, &named, group)).collect()
 }
 
 /// All buckets that name a content of these. Those that name none are left alone.
-fn buckets(look: &Look<'_>, index: &Inside, contents: &[Inside]) -> Vec<Named> {
-    let owner: HashMap<&str, usize> = contents.iter().enumerate().map(|(number, place)| (digest(place), number)).collect();
-    let read = |place: Inside| {
-        let Bucket { place, name, digests } = Bucket::read(place.clone()).unwrap_or_else(|error| {
+fn buckets(look: &Look<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
+    let owner: HashMap<&Content, u32> = contents.iter().zip(0..).collect();
+    let number = |digest: &String| {
+        let (algorithm, digits) = digest.split_once('/')?;
+        let algorithm = cache.algorithms.iter().position(|known| known == algorithm)?;
+        let mut parts = digits.splitn(3, '/');
+        let digits = Digits::of([parts.next()?, parts.next()?, parts.next()?])?;
+        owner.get(&Content { algorithm, digits }).copied()
+    };
+    let read = |bucket: Digits, place: Inside| {
+        let Bucket { name, digests } = Bucket::read(look.eye, &place).unwrap_or_else(|error| {
             look.problem("read", &place, error);
             None
         })?;
-        let contents: Box<[usize]> = digests.iter().filter_map(|digest| owner.get(digest.as_str()).copied()).collect();
-        (!contents.is_empty()).then_some(Named { place, name, contents })
+        let contents: Box<[u32]> = digests.iter().filter_map(number).collect();
+        (!contents.is_empty()).then(|| Named { bucket, name: name.map(Into::into), contents })
     };
-    sharded(look, index).into_par_iter().filter_map(read).collect()
+    sharded(look, &cache.index, read)
 }
 
-/// A content's digest, as its path has it: `sha512/xx/yy/rest`.
-fn digest(content: &Inside) -> &str {
-    let path = content.relative().to_str().unwrap_or_default();
-    path.rmatch_indices('/').nth(3).map_or(path, |(slash, _)| &path[slash + 1..])
-}
-
-/// The files at `xx/yy/rest` below `folder`.
-fn sharded(look: &Look<'_>, folder: &Inside) -> Vec<Inside> {
-    shards(look, folder).par_iter().flat_map_iter(|first| leaves(look, first)).collect()
-}
-
-fn leaves(look: &Look<'_>, first: &Entry) -> Vec<Inside> {
-    let mut found = Vec::new();
-    for second in shards(look, &first.place) {
-        for entry in look.entries(&second.place) {
-            if entry.is_dir || !is_hex(&entry.name, entry.name.len()) {
+/// What `take` makes of the files at `xx/yy/rest` below `folder`. They may be as many as there are units: none is held that it doesn't keep.
+fn sharded<T: Send>(look: &Look<'_>, folder: &Inside, take: impl Fn(Digits, Inside) -> Option<T> + Sync) -> Vec<T> {
+    let seconds = |first: &Entry| {
+        let shards = shards(look, &first.place).into_par_iter();
+        let name = first.name.clone();
+        shards.map(move |second| (name.clone(), second))
+    };
+    let files = |(first, second): (String, Entry)| {
+        let leaf = |entry: Entry| {
+            let known = !entry.is_dir && is_hex(&entry.name, entry.name.len());
+            let digits = known.then(|| Digits::of([&first, &second.name, &entry.name])).flatten();
+            if digits.is_none() {
                 look.odd(&entry);
-            } else {
-                found.push(entry.place);
             }
-        }
-    }
-    found
+            take(digits?, entry.place)
+        };
+        look.entries(&second.place).into_iter().filter_map(leaf).collect::<Vec<_>>()
+    };
+    shards(look, folder).par_iter().flat_map(seconds).flat_map_iter(files).collect()
 }
 
 fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
     look.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
 }
 
-/// Puts contents and the buckets that name them together: those that share a bucket are one.
-fn group(contents: usize, buckets: &[Named]) -> Vec<(Vec<usize>, Vec<&Named>)> {
-    let mut leader: Vec<usize> = (0..contents).collect();
-    let mut lead = |mut number: usize, to: Option<usize>| {
-        while leader[number] != number {
-            leader[number] = leader[leader[number]];
-            number = leader[number];
+/// Contents and the buckets that name them, put together: those that share a bucket are one group.
+struct Grouped {
+    /// Contents, each with the first of its group, in order of these.
+    contents: Vec<(u32, u32)>,
+    /// Buckets, in the same way.
+    buckets: Vec<(u32, u32)>,
+}
+
+/// The contents of a group, and its buckets.
+type Group<'a> = (&'a [(u32, u32)], &'a [(u32, u32)]);
+
+impl Grouped {
+    fn of(contents: usize, buckets: &[Named]) -> Self {
+        let mut leader: Vec<u32> = (0..).take(contents).collect();
+        let mut lead = |mut number: u32, to: Option<u32>| {
+            while leader[number as usize] != number {
+                leader[number as usize] = leader[leader[number as usize] as usize];
+                number = leader[number as usize];
+            }
+            leader[number as usize] = to.unwrap_or(number);
+            number
+        };
+        for bucket in buckets {
+            let first = lead(bucket.contents[0], None);
+            for other in &bucket.contents[1..] {
+                lead(*other, Some(first));
+            }
         }
-        leader[number] = to.unwrap_or(number);
-        number
-    };
-    for bucket in buckets {
-        let first = lead(bucket.contents[0], None);
-        for other in &bucket.contents[1..] {
-            lead(*other, Some(first));
-        }
+        let mut of: Vec<(u32, u32)> = (0..).take(contents).map(|number| (lead(number, None), number)).collect();
+        of.sort_unstable();
+        let mut buckets: Vec<(u32, u32)> =
+            buckets.iter().zip(0..).map(|(bucket, number)| (lead(bucket.contents[0], None), number)).collect();
+        buckets.sort_unstable();
+        Self { contents: of, buckets }
     }
-    let mut of: Vec<(usize, usize)> = (0..contents).map(|number| (lead(number, None), number)).collect();
-    of.sort_unstable();
-    let mut buckets: Vec<(usize, &Named)> = buckets.iter().map(|bucket| (lead(bucket.contents[0], None), bucket)).collect();
-    buckets.sort_by_key(|(leader, _)| *leader);
-    let mut buckets = buckets.into_iter().peekable();
-    let groups = of.chunk_by(|(one, _), (other, _)| one == other);
-    groups
-        .map(|group| {
-            let mine = std::iter::from_fn(|| buckets.next_if(|(leader, _)| *leader == group[0].0)).map(|(_, bucket)| bucket);
-            (group.iter().map(|(_, number)| *number).collect(), mine.collect())
-        })
-        .collect()
+
+    fn groups(&self) -> Vec<Group<'_>> {
+        let mut rest = &self.buckets[..];
+        let groups = self.contents.chunk_by(|(one, _), (other, _)| one == other);
+        let with_buckets = groups.map(|group| {
+            let (mine, others) = rest.split_at(rest.partition_point(|(leader, _)| *leader <= group[0].0));
+            rest = others;
+            (group, mine)
+        });
+        with_buckets.collect()
+    }
 }
 
-fn unit(look: &Look<'_>, all: &[Inside], numbers: Vec<usize>, mut buckets: Vec<&Named>) -> Option<Unit> {
-    buckets.sort_unstable_by(|one, other| one.place.cmp(&other.place));
-    let mut contents: Vec<&Inside> = numbers.into_iter().map(|number| &all[number]).collect();
-    contents.sort_unstable();
+fn unit(look: &Look<'_>, cache: &Cache, contents: &[Content], named: &[Named], (numbers, buckets): Group<'_>) -> Option<Unit> {
+    let mut buckets: Vec<&Named> = buckets.iter().map(|(_, number)| &named[*number as usize]).collect();
+    buckets.sort_unstable_by(|one, other| one.bucket.cmp(&other.bucket));
+    let mut contents: Vec<&Content> = numbers.iter().map(|(_, number)| &contents[*number as usize]).collect();
+    contents.sort_unstable_by_key(|content| (&cache.algorithms[content.algorithm], &content.digits));
     let pages = buckets.iter().filter_map(|bucket| page(bucket.name.as_deref()?));
-    let packages = contents.iter().filter_map(|content| package(digest(content))).chain(pages).collect();
-    let digest: String = digest(contents.first()?).chars().take(SHOWN).collect();
-    let name = buckets.iter().filter_map(|bucket| bucket.name.clone()).min().unwrap_or(digest);
-    let paths = buckets.iter().map(|bucket| &bucket.place).chain(contents);
-    look.unit_of(packages, name, paths.cloned().collect())
-}
-
-/// What a lock file's `integrity` says of the content at `sha512/xx/yy/rest`.
-fn package(digest: &str) -> Option<Package> {
-    let (algorithm, hex) = digest.split_once('/')?;
-    Package::digest(algorithm, &hex.replace('/', ""))
+    let digests = contents.iter().filter_map(|content| Package::digest(&cache.algorithms[content.algorithm], &content.digits.text()));
+    let packages = digests.chain(pages).collect();
+    let below = |content: &Content| format!("{}/{}", cache.algorithms[content.algorithm], content.digits.path());
+    let digest: String = below(contents.first()?).chars().take(SHOWN).collect();
+    let name = buckets.iter().filter_map(|bucket| bucket.name.as_deref()).min().map_or(digest, str::to_owned);
+    let of_buckets = buckets.iter().map(|bucket| cache.index.join(bucket.bucket.path()));
+    let paths = of_buckets.chain(contents.iter().map(|content| cache.content.join(below(content))));
+    look.unit_of(packages, name, paths.collect::<Result<_, _>>().ok()?)
 }
 
 /// The package that a bucket called `@acme/shop (metadata)` is about; before it may stand a mirror's own path.

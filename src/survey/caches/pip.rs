@@ -6,12 +6,13 @@
 
 use super::is_hex;
 use super::look::{Entry, Look};
-use crate::beneath;
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::FileExt;
 
 /// Hexadecimal digits of SHA-224, which names an HTTP entry.
 const DIGEST: usize = 56;
@@ -25,8 +26,10 @@ const SHOWN: usize = 16;
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
     for store in ["http-v2", "http"] {
-        let shards = descend(look, store, 1, 5);
-        units.par_extend(shards.par_iter().flat_map_iter(|shard| pairs(look, store, shard)));
+        // There may be as many of the last shards as there are units: they are not held.
+        let above = descend(look, store, 1, 4);
+        let shards = above.par_iter().flat_map_iter(|above| shards(look, above, 1));
+        units.par_extend(shards.flat_map_iter(|shard| pairs(look, store, &shard)));
     }
     let shards = descend(look, "wheels", 2, 3);
     units.par_extend(shards.par_iter().flat_map_iter(|shard| look.folders(&shard.place)).filter_map(|folder| wheel(look, &folder)));
@@ -38,10 +41,13 @@ fn descend(look: &Look<'_>, store: &str, digits: usize, levels: usize) -> Vec<En
     let Ok(place) = look.place.join(store) else { return Vec::new() };
     let mut level = vec![Entry { place, name: store.into(), is_dir: true }];
     for _ in 0..levels {
-        let below = level.par_iter().flat_map_iter(|folder| look.folders(&folder.place));
-        level = below.filter(|folder| is_hex(&folder.name, digits)).collect();
+        level = level.par_iter().flat_map_iter(|folder| shards(look, folder, digits)).collect();
     }
     level
+}
+
+fn shards(look: &Look<'_>, folder: &Entry, digits: usize) -> impl Iterator<Item = Entry> {
+    look.folders(&folder.place).into_iter().filter(move |folder| is_hex(&folder.name, digits))
 }
 
 fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
@@ -61,10 +67,20 @@ fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
 /// Named by its wheel where it holds one.
 fn pair(look: &Look<'_>, name: &str, paths: Vec<Inside>) -> Option<Unit> {
     let body = paths.iter().find(|path| path.relative().extension().is_some_and(|extension| extension == "body"));
-    match body.and_then(|body| release(&beneath::tail(body, TAIL).ok()?)) {
+    match body.and_then(|body| release(&tail(look, body).ok()?)) {
         Some((project, version)) => look.unit_of(vec![Package::python(&project, &version)], format!("{project} {version} ({name})"), paths),
         None => look.unit(name.to_owned(), paths),
     }
+}
+
+/// The last bytes of a body.
+fn tail(look: &Look<'_>, body: &Inside) -> io::Result<Vec<u8>> {
+    let (file, length) = look.eye.file(body)?;
+    let from = length.saturating_sub(TAIL);
+    // As long as the file was when it was opened.
+    let mut bytes = vec![0; usize::try_from(length - from).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
 }
 
 /// The project and version whose wheel ends with these bytes: a zip's directory stands at its end, and a wheel's `.dist-info` last in it.

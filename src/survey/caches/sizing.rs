@@ -3,17 +3,26 @@
 //! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
 //! guess.
 
+use crate::beneath;
 use crate::facts::cache::{Cache, CacheKind, Size, Unit};
+use crate::inside::Inside;
 use crate::stop::Stop;
 use crate::survey::{regenerable, size};
 use rayon::prelude::*;
+use rustix::fd::OwnedFd;
 
 /// The units with their sizes, in the same order, and a line for each that could not be weighed and is left out.
 ///
 /// Once the run is to stop, nothing more is weighed.
 pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
+    // They all stand in one volume.
+    let Some(root) = units.iter().flat_map(|unit| &unit.paths).next().map(Inside::root) else { return (units, Vec::new()) };
+    let root = match beneath::root(root) {
+        Ok(root) => root,
+        Err(error) => return (Vec::new(), vec![format!("failed to open `{}`: {error}; see that it is mounted", root.display())]),
+    };
     let units = units.into_par_iter().filter(|_| stop.reached().is_none());
-    let weighed: Vec<Result<Unit, String>> = units.map(weigh_one).collect();
+    let weighed: Vec<Result<Unit, String>> = units.map(|unit| weigh_one(&root, unit)).collect();
     let mut problems = Vec::new();
     let units = weighed.into_iter().filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok()).collect();
     (units, problems)
@@ -28,7 +37,7 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
     }
 }
 
-fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
+fn weigh_one(root: &OwnedFd, mut unit: Unit) -> Result<Unit, String> {
     if unit.size.is_none() {
         if unit.kind == CacheKind::BuildOutput
             && let Some(own) =
@@ -38,7 +47,7 @@ fn weigh_one(mut unit: Unit) -> Result<Unit, String> {
         }
         // Tools own the layouts of the other kinds; into these people put repos of their own, and a worktree may stand there.
         let may_hold_repos = matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput);
-        let (size, shared) = size::weigh(&unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
+        let (size, shared) = size::weigh(root, &unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
         (unit.size, unit.shared) = (Some(size), shared);
     }
     Ok(unit)

@@ -8,6 +8,7 @@ use crate::facts::cache::{Cache, CacheKind, Size};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use chrono::{DateTime, Utc};
+use rustix::fd::OwnedFd;
 use std::fs::{self, File, FileTimes};
 use std::path::Path;
 use std::sync::Arc;
@@ -67,6 +68,10 @@ impl Field {
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
         super::survey(std::slice::from_ref(policy), &[], &self.eye(true), &Some, &Stop::never()).remove(0)
+    }
+
+    pub(in crate::survey) fn root(&self) -> OwnedFd {
+        crate::beneath::root(&self.root).unwrap()
     }
 
     pub(in crate::survey) fn eye(&self, access_times: bool) -> Eye {

@@ -20,14 +20,16 @@
 //! | all others | mtime, atime | the newest of the first `LOOK` entries, down to `DEPTH` levels |
 
 use crate::beneath;
-use crate::facts::cache::{CacheKind, Unit, UsedFrom};
+use crate::facts::cache::{CacheKind, Size, Unit, UsedFrom};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -42,14 +44,19 @@ const LINKS: usize = 20;
 /// Paths of a package of pnpm's that tell of its use: its index, and the first of its contents.
 const PNPM_TELLS: usize = 2;
 
-/// Bytes of a listing that are read at once: some hundred names.
-const BUFFER: usize = 8 << 10;
+/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million folders are listed.
+const BUFFER: usize = 16 << 10;
+
+/// Bytes that blocks are counted in, whatever the file system's own are.
+const BLOCK: u64 = 512;
 
 /// Levels looked into: a Hugging Face model keeps its files at the second one.
 const DEPTH: usize = 3;
 
 /// What cargo opens whenever it uses an unpacked crate, a checkout (the first two) or a git db.
 const CARGO_READS: [&str; 3] = [".cargo-ok", "Cargo.toml", "FETCH_HEAD"];
+/// Of these, those of a crate.
+const CRATE_READS: usize = 2;
 
 /// A sign of use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,13 +84,18 @@ pub fn keeps_access_times(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
 }
 
-/// What of a file or folder tells of its use.
-const TOLD: StatxFlags =
-    StatxFlags::TYPE.union(StatxFlags::NLINK).union(StatxFlags::ATIME).union(StatxFlags::MTIME).union(StatxFlags::CTIME);
+/// What of a file or folder tells of its use, and what its going would free.
+const TOLD: StatxFlags = StatxFlags::TYPE
+    .union(StatxFlags::NLINK)
+    .union(StatxFlags::ATIME)
+    .union(StatxFlags::MTIME)
+    .union(StatxFlags::CTIME)
+    .union(StatxFlags::BLOCKS);
 
 /// Looks at units from the volume's root, which is opened once: a way from `/` for each of a million looks costs more than the looks.
 pub struct Eye {
     root: OwnedFd,
+    device: (u32, u32),
     access_times: bool,
 }
 
@@ -93,7 +105,9 @@ impl Eye {
     /// # Errors
     /// Whatever `open` says.
     pub fn open(root: &Path, access_times: bool) -> io::Result<Self> {
-        Ok(Self { root: beneath::root(root)?, access_times })
+        let root = beneath::root(root)?;
+        let device = device(&look(root.as_fd(), ".")?);
+        Ok(Self { root, device, access_times })
     }
 
     /// The newest sign of use of what `paths` name.
@@ -101,10 +115,20 @@ impl Eye {
     /// # Errors
     /// One of them can't be looked at, is gone, or is neither a file nor a directory.
     pub fn last_use(&self, kind: CacheKind, paths: &[Inside]) -> io::Result<Use> {
+        Ok(self.first_look(kind, paths)?.0)
+    }
+
+    /// The same, with what their going would free where the same looks tell: all of them are files without another link.
+    pub(super) fn first_look(&self, kind: CacheKind, paths: &[Inside]) -> io::Result<(Use, Option<Size>)> {
         let telling = if kind == CacheKind::Pnpm { PNPM_TELLS } else { paths.len() };
-        let uses = paths.iter().take(telling).map(|place| self.use_of(kind, place));
-        let newest = uses.reduce(|one, other| Ok(newer(one?, other?)));
-        newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))
+        let seen = paths.iter().take(telling).map(|place| self.use_of(kind, place));
+        let newest = seen.reduce(|one, other| {
+            let ((one, size), (other, more)) = (one?, other?);
+            let sum = size.zip(more).map(|(one, other)| Size { bytes: one.bytes + other.bytes, inodes: one.inodes + other.inodes });
+            Ok((newer(one, other), sum))
+        });
+        let (used, size) = newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))?;
+        Ok((used, size.filter(|_| telling >= paths.len())))
     }
 
     /// The same again for a unit that is about to go. For build output ask its worktree instead: this can't tell.
@@ -118,7 +142,7 @@ impl Eye {
     /// The same, in one look with whether something in their folders is linked from elsewhere, too; then none: its tool handed it out, and its going
     /// would free nothing.
     pub(super) fn last_use_unlinked(&self, paths: &[Inside]) -> io::Result<Option<Use>> {
-        let seen = paths.iter().map(|place| self.bounded(place, self.access_times));
+        let seen = paths.iter().map(|place| self.bounded(place, &self.look(place)?, self.access_times));
         let newest = seen.reduce(|one, other| {
             let ((one, linked), (other, linked_too)) = (one?, other?);
             Ok((newer(one, other), linked || linked_too))
@@ -131,30 +155,64 @@ impl Eye {
         self.look(place).map_or(true, |seen| is_linked(&seen))
     }
 
-    /// What a directory lists.
-    pub(super) fn list(&self, directory: &Inside) -> Result<Vec<(OsString, FileType)>, Errno> {
-        beneath::list(self.folder(directory)?)
+    /// Shows what a directory lists.
+    pub(super) fn list(&self, directory: &Inside, mut show: impl FnMut(&OsStr, FileType)) -> Result<(), Errno> {
+        let folder = self.folder(directory)?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(folder, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if !beneath::is_dots(entry.file_name()) {
+                show(OsStr::from_bytes(entry.file_name().to_bytes()), entry.file_type());
+            }
+        }
+        Ok(())
     }
 
-    fn use_of(&self, kind: CacheKind, place: &Inside) -> io::Result<Use> {
+    /// Whether a folder stands there. What leads to it through a link is an error.
+    pub(super) fn is_folder(&self, place: &Inside) -> io::Result<bool> {
+        let there = beneath::below(&self.root, place.relative(), OFlags::PATH | OFlags::NOFOLLOW);
+        let seen = beneath::found(there.and_then(rustix::fs::fstat).map_err(Into::into))?;
+        Ok(seen.is_some_and(|seen| FileType::from_raw_mode(seen.st_mode).is_dir()))
+    }
+
+    /// Opens a regular file for reading, and tells how long it is.
+    pub(super) fn file(&self, place: &Inside) -> io::Result<(File, u64)> {
+        let file = File::from(beneath::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+        let seen = file.metadata()?;
+        if seen.is_file() { Ok((file, seen.len())) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
+    }
+
+    fn use_of(&self, kind: CacheKind, place: &Inside) -> io::Result<(Use, Option<Size>)> {
         let below = |name: &str| place.relative().iter().any(|part| part == name);
-        Ok(match kind {
-            CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&self.look(place)?, false)? },
+        let seen = self.look(place)?;
+        let used = match kind {
+            CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&seen, false)? },
             // Go opens `.ziphash` on every build; the folder's own files are many and tell no more.
-            CacheKind::GoMod => times(&self.look(place)?, self.access_times)?,
-            CacheKind::Pnpm => content_use(&self.look(place)?, self.access_times && !below("index"))?,
-            CacheKind::Cargo => self.crate_use(place)?,
-            CacheKind::Npm => self.bounded(place, self.access_times && !below("index-v5"))?.0,
+            CacheKind::GoMod => times(&seen, self.access_times)?,
+            CacheKind::Pnpm => content_use(&seen, self.access_times && !below("index"))?,
+            CacheKind::Cargo => self.crate_use(place, &seen, below("git"))?,
+            CacheKind::Npm => self.bounded(place, &seen, self.access_times && !below("index-v5"))?.0,
             // The survey reads the ends of bodies; pip opens the metadata beside them on every use.
-            CacheKind::Pip => self.bounded(place, self.access_times && place.relative().extension().is_none_or(|end| end != "body"))?.0,
-            _ => self.bounded(place, self.access_times)?.0,
-        })
+            CacheKind::Pip => {
+                let is_body = place.relative().extension().is_some_and(|end| end == "body");
+                self.bounded(place, &seen, self.access_times && !is_body)?.0
+            }
+            _ => self.bounded(place, &seen, self.access_times)?.0,
+        };
+        Ok((used, self.size(&seen)))
     }
 
-    fn crate_use(&self, place: &Inside) -> io::Result<Use> {
-        let seen = self.look(place)?;
-        let mut newest = times(&seen, self.access_times)?;
-        for name in CARGO_READS.iter().filter(|_| kind(&seen).is_dir()) {
+    /// What the going of a file frees that has no other link.
+    fn size(&self, seen: &Statx) -> Option<Size> {
+        let alone = kind(seen).is_file() && seen.stx_nlink == 1 && device(seen) == self.device;
+        alone.then_some(Size { bytes: seen.stx_blocks * BLOCK, inodes: 1 })
+    }
+
+    fn crate_use(&self, place: &Inside, seen: &Statx, of_git: bool) -> io::Result<Use> {
+        let mut newest = times(seen, self.access_times)?;
+        let reads = &CARGO_READS[..if of_git { CARGO_READS.len() } else { CRATE_READS }];
+        for name in reads.iter().filter(|_| kind(seen).is_dir()) {
             match look(self.root.as_fd(), place.relative().join(name)) {
                 Ok(read) if kind(&read).is_file() => newest = newer(newest, times(&read, self.access_times)?),
                 Ok(_) | Err(Errno::NOENT) => {}
@@ -165,10 +223,9 @@ impl Eye {
     }
 
     /// The newest sign in the first entries of a folder, or a file's own; and whether one of the first few has other links.
-    fn bounded(&self, place: &Inside, access_times: bool) -> io::Result<(Use, bool)> {
-        let seen = self.look(place)?;
-        let (mut newest, mut linked) = (times(&seen, access_times)?, false);
-        if kind(&seen).is_dir() {
+    fn bounded(&self, place: &Inside, seen: &Statx, access_times: bool) -> io::Result<(Use, bool)> {
+        let (mut newest, mut linked) = (times(seen, access_times)?, false);
+        if kind(seen).is_dir() {
             within(self.folder(place)?.as_fd(), DEPTH, &mut 0, &mut |number, seen| {
                 linked |= number < LINKS && is_linked(seen);
                 newest = newer(newest, times(seen, access_times)?);
@@ -197,8 +254,8 @@ fn within(
     seen: &mut usize,
     show: &mut impl FnMut(usize, &Statx) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut buffer = Vec::with_capacity(BUFFER);
-    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    let mut buffer = [MaybeUninit::uninit(); BUFFER / 2];
+    let mut entries = RawDir::new(folder, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
@@ -248,6 +305,10 @@ fn times(seen: &Statx, access_times: bool) -> io::Result<Use> {
     }
     let read = Use { at: moment(seen.stx_atime)?, from: UsedFrom::AccessTime };
     Ok(newer(write, read))
+}
+
+fn device(seen: &Statx) -> (u32, u32) {
+    (seen.stx_dev_major, seen.stx_dev_minor)
 }
 
 /// The first, unless the second is newer.

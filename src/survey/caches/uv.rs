@@ -215,7 +215,7 @@ mod tests {
             field.file(&format!("uv/{other}"), 9);
         }
         let six_unit = unit(&field, "six-1.17.0-py3-none-any");
-        assert_eq!((six_unit.paths, six_unit.locks), (vec![pointer, six], vec![field.at("uv/.lock")]));
+        assert_eq!((six_unit.paths, six_unit.locks), (vec![pointer, six], [field.at("uv/.lock")].into()));
         assert_eq!(six_unit.packages, [Package::python("six", "1.17.0")]);
         assert_eq!(unit(&field, "own-2.0-py3-none-any").paths, [own_pointer, own]);
         assert_eq!(field.names(&field.policy(CacheKind::Uv, "uv")).len(), 2);

@@ -5,11 +5,12 @@
 use super::*;
 
 /// The same decision, with few units in memory at a time.
-fn decide_sifted(caches: &[Cache], wanted: Wanted, most: usize) -> (Eviction, usize) {
+fn decide_sifted(caches: &[Cache], wanted: Wanted, most: usize, by_size: bool) -> (Eviction, usize) {
     let policies: Vec<policy::Cache> = caches.iter().map(|cache| policy_of(cache.clone())).collect();
     let names = HashMap::new();
-    let survey = |after| {
+    let survey = |after, wanted| {
         let sieve = Sieve::new(&names, InUse::Keep, at(NOW), most, after);
+        let sieve = if by_size { sieve.enough(wanted) } else { sieve };
         let all = caches.iter().cloned();
         let listed: Vec<Cache> = all
             .map(|mut cache| {
@@ -19,7 +20,7 @@ fn decide_sifted(caches: &[Cache], wanted: Wanted, most: usize) -> (Eviction, us
             .collect();
         (listed, sieve.sifted())
     };
-    let (listed, sifted) = survey(None);
+    let (listed, sifted) = survey(None, Size { bytes: wanted.bytes, inodes: wanted.inodes });
     let mut queue = order(listed, wanted, InUse::Keep, at(NOW));
     queue.add(sifted);
     let (mut chosen, mut surveys) = (Vec::new(), 1);
@@ -29,7 +30,7 @@ fn decide_sifted(caches: &[Cache], wanted: Wanted, most: usize) -> (Eviction, us
         }
         chosen.extend(queue.take_chosen());
         let Some(after) = queue.wants_after() else { break };
-        queue.add(survey(Some(after)).1);
+        queue.add(survey(Some(after), queue.wants()).1);
         surveys += 1;
     }
     (Eviction { units: chosen, ..queue.finish() }, surveys)
@@ -51,7 +52,7 @@ fn what_is_sifted_goes_as_if_all_had_been_held() {
         }
         let wanted = Wanted { bytes: dice.below(20_000), inodes: dice.below(800), ..Wanted::default() };
         let most = usize::try_from(dice.below(500)).unwrap();
-        let (found, surveys) = decide_sifted(&caches, wanted.clone(), most);
+        let (found, surveys) = decide_sifted(&caches, wanted.clone(), most, seed % 2 == 0);
         assert!(found == decide(caches, wanted, InUse::Keep), "seed {seed}, {most} at a time");
         most_surveys = most_surveys.max(surveys);
     }

@@ -6,10 +6,8 @@
 use crate::beneath;
 use crate::facts::package::hex_of_base64;
 use crate::inside::Inside;
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use crate::survey::caches::used::Eye;
 use serde::Deserialize;
-use std::fs::File;
 use std::io::{self, Read as _};
 
 /// Bytes. A bucket holds a line of some hundred bytes per fetch of one address; one larger than this is no bucket.
@@ -20,8 +18,6 @@ pub(super) const METADATA: &str = " (metadata)";
 
 /// One bucket.
 pub(crate) struct Bucket {
-    /// Where it is.
-    pub(super) place: Inside,
     /// What people call what it is for, if it is known.
     pub(crate) name: Option<String>,
     /// What it names, as `sha512/xx/yy/rest`.
@@ -37,21 +33,18 @@ struct Line {
 
 impl Bucket {
     /// Reads a bucket; none when it is gone.
-    pub(super) fn read(place: Inside) -> io::Result<Option<Self>> {
-        let file = match beneath::open(&place, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK) {
-            Ok(file) => File::from(file),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(errno) => return Err(io::Error::other(beneath::cause(errno))),
-        };
-        let mut text = Vec::new();
+    pub(super) fn read(eye: &Eye, place: &Inside) -> io::Result<Option<Self>> {
+        let Some((file, length)) = beneath::found(eye.file(place))? else { return Ok(None) };
+        // One byte more than it should have: mostly that is read in one go, and tells that this was all.
+        let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(LARGEST) + 1);
         file.take(LARGEST as u64 + 1).read_to_end(&mut text)?;
         if text.len() > LARGEST {
             return Err(io::Error::other("too large for a bucket of npm's index"));
         }
-        Ok(Some(Self::parse(place, &text)))
+        Ok(Some(Self::parse(&text)))
     }
 
-    pub(crate) fn parse(place: Inside, text: &[u8]) -> Self {
+    pub(crate) fn parse(text: &[u8]) -> Self {
         let (mut name, mut digests) = (None, Vec::new());
         for line in text.split(|byte| *byte == b'\n') {
             let json = line.iter().position(|byte| *byte == b'\t').map_or(&[][..], |tab| &line[tab + 1..]);
@@ -61,7 +54,7 @@ impl Bucket {
         }
         digests.sort_unstable();
         digests.dedup();
-        Self { place, name, digests }
+        Self { name, digests }
     }
 }
 
@@ -136,8 +129,7 @@ mod tests {
 
     #[test]
     fn lines_that_make_no_sense_are_passed_over() {
-        let place = Inside::new(&std::path::Path::new("/v").into(), std::path::Path::new("b")).unwrap();
         let text = format!("\nno tab\nhash\tno json\nhash\t{{\"key\":\"k\"}}{}", testing::line("k", &[0, 1, 2]));
-        assert_eq!(Bucket::parse(place, text.as_bytes()).digests, ["sha512/00/01/02"]);
+        assert_eq!(Bucket::parse(text.as_bytes()).digests, ["sha512/00/01/02"]);
     }
 }
