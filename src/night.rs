@@ -232,7 +232,7 @@ impl Night<'_> {
         if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
             self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
         }
-        let shadow = Shadow::of(&repo.place, self.stop)?;
+        let shadow = self.on_io(|| Shadow::of(&repo.place, self.stop))?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let times = Times { clock, look_before, stale_lock: STALE_LOCK };
