@@ -18,7 +18,9 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub mod crypt;
+mod loose;
 mod prove;
+use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
 
 /// Linked even where they don't exist yet: without the `packed-refs` link, pack-refs would move every ref into the shadow.
@@ -153,13 +155,16 @@ impl Shadow {
         listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).try_for_each(|entry| judge_entry(&entry))
     }
 
-    /// Has git read every loose object: on one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle
-    /// for ever (its issue 7342), and with it the night.
-    fn read_loose(&self, loose: &str, stop: &Stop) -> Result<(), Refusal> {
-        if loose.is_empty() {
+    /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt git reads, and says what is wrong.
+    fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<(), Refusal> {
+        let mut doubtful = String::new();
+        for loose in loose.iter().filter(|loose| !loose.ids.is_empty()) {
+            doubtful += &loose.doubtful().map_err(unreadable(&loose.objects.to_string()))?;
+        }
+        if doubtful.is_empty() {
             return Ok(());
         }
-        let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], loose.as_bytes());
+        let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], doubtful.as_bytes());
         read.map_err(|error| self.complaint(error, "objects", "is damaged", "see `git fsck`, and bring back what it names"))
     }
 

@@ -128,6 +128,8 @@ const FULL: Command = &["repack", "-a", "-d", "-l", "-n", "--quiet", "--cruft", 
 /// `repack --cruft` leaves loose objects past their grace where they are.
 const PRUNE: Command = &["prune", "--expire=14.days.ago"];
 const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths", "--split"];
+/// What has a path filter already keeps it, so this costs what the repo holds once, and later little.
+const WHOLE_COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths", "--split=replace"];
 
 /// The ages are `git.md`'s grace, whatever the repo's own config says.
 ///
@@ -137,13 +139,14 @@ fn commands(step: Step) -> &'static [Command] {
     match step {
         Step::ExpireReflogs => &[EXPIRE_REFLOGS],
         // No multi-pack-index: it costs what the repo holds, not what the day brought, and the few packs in a geometric row are looked up as fast.
-        // A small window: most of what it could gain comes with the next full repack.
-        Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--window=4"]],
+        // Looking for deltas is half of the work, and the smallest window finds most of what a wide one does (benches/README.md, "gc").
+        Step::Geometric => &[&["repack", "-d", "-l", "-n", "--quiet", "--geometric=2", "--window=1"]],
         Step::Full => &[FULL, PRUNE],
         Step::Prune => &[PRUNE],
-        Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, PRUNE, COMMIT_GRAPH],
+        Step::GitGc => &[PACK_REFS, EXPIRE_REFLOGS, FULL, PRUNE, WHOLE_COMMIT_GRAPH],
         Step::PackRefs => &[PACK_REFS],
         Step::CommitGraph => &[COMMIT_GRAPH],
+        Step::WholeCommitGraph => &[WHOLE_COMMIT_GRAPH],
     }
 }
 

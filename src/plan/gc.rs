@@ -53,8 +53,10 @@ pub enum Step {
     Prune,
     /// Gather loose refs.
     PackRefs,
-    /// Write the commit-graph.
+    /// Add the new commits to the commit-graph.
     CommitGraph,
+    /// Write the commit-graph whole, so that every commit has its path filter: `git log -- PATH` asks it before it compares trees.
+    WholeCommitGraph,
 }
 
 /// What is to be done to a repo's objects.
@@ -148,7 +150,7 @@ fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {
     let stale = store.last_full.is_none_or(|last| now - last > FULL_EVERY);
     if store.packs >= 2 && stale {
         let reason = format!("{} packs, and the last full repack is over 5 days old", store.packs);
-        return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::PackRefs, Step::Full, Step::CommitGraph]);
+        return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::PackRefs, Step::Full, Step::WholeCommitGraph]);
     }
     let limit = pack_limit(store.pack_bytes);
     if store.loose_objects > LOOSE_OBJECTS || store.packs > limit {

@@ -3,6 +3,7 @@
 //! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere; the same for the object folders it
 //! borrows from. It must never open what it has not looked at, and never read a config as anything but data.
 
+use super::loose::Loose;
 use super::{CONFIG_CAP, Refusal, SMALL};
 use crate::beneath::{self, found};
 use crate::inside::Inside;
@@ -19,8 +20,8 @@ pub(super) struct Proven {
     pub(super) head: Vec<u8>,
     /// Folders of objects that it borrows, directly or through others.
     pub(super) lenders: Vec<Inside>,
-    /// The ids of loose objects, its own and borrowed ones, a line each.
-    pub(super) loose: String,
+    /// Loose objects, its own and borrowed ones.
+    pub(super) loose: Vec<Loose>,
 }
 
 /// What git and libgit2 read into memory whole may be no larger than this in an honest repo: half a million packed refs, a reflog of
@@ -213,16 +214,17 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
 }
 
 /// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
-/// as well, is no honest one either. Gives the ids of loose objects. The 256 folders of those are listed side by side.
-fn prove_objects(objects: &Inside) -> Result<String, Refusal> {
+/// as well, is no honest one either. Gives the loose objects, of which the 256 folders are listed side by side.
+fn prove_objects(objects: &Inside) -> Result<Loose, Refusal> {
     let entries = found(std::fs::read_dir(objects.path())).and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
     let folders = entries.map_err(unreadable(&objects.to_string()))?;
-    let proofs: Vec<Result<String, Refusal>> = folders.par_iter().map(|folder| prove_object_folder(objects, &folder.path())).collect();
-    proofs.into_iter().collect()
+    let proofs: Vec<_> = folders.par_iter().map(|folder| prove_object_folder(objects, &folder.path())).collect();
+    let ids: Vec<Vec<String>> = proofs.into_iter().collect::<Result<_, _>>()?;
+    Ok(Loose { objects: objects.clone(), ids: ids.concat() })
 }
 
-fn prove_object_folder(objects: &Inside, folder: &Path) -> Result<String, Refusal> {
-    let mut loose = String::new();
+fn prove_object_folder(objects: &Inside, folder: &Path) -> Result<Vec<String>, Refusal> {
+    let mut ids = Vec::new();
     for entry in walkdir::WalkDir::new(folder).follow_links(false).follow_root_links(false) {
         match entry {
             Ok(entry) => {
@@ -231,18 +233,18 @@ fn prove_object_folder(objects: &Inside, folder: &Path) -> Result<String, Refusa
                 if entry.file_name() == "commit-graph-chain" && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP) {
                     return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
                 }
-                loose.extend(loose_id(entry.path()));
+                ids.extend(loose_id(entry.path()));
             }
             Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(Refusal::Unreadable { path: objects.to_string(), cause: error.into() }),
         }
     }
-    Ok(loose)
+    Ok(ids)
 }
 
-/// `ab/cdef...` as a line.
+/// `ab/cdef...` as an id.
 fn loose_id(path: &Path) -> Option<String> {
     let (shard, name) = (path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?);
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (shard.len() == 2 && name.len() == 38 && hex(shard) && hex(name)).then(|| format!("{shard}{name}\n"))
+    (shard.len() == 2 && name.len() == 38 && hex(shard) && hex(name)).then(|| format!("{shard}{name}"))
 }

@@ -1,11 +1,13 @@
 //! Repacks side by side stay below the memory that they were given, whatever stands in the repos.
 //!
-//! What git processes hold is sampled, all together, while they work. Only those of this test count: they are known by the settings in their
-//! environment.
+//! Once what git processes hold is sampled, all together, while they work; those of this test are known by the settings in their environment. And
+//! once the kernel itself enforces the limit, on a whole night. It must never pass where it proved nothing without saying so.
 
 use super::support::repo::Repo;
-use super::support::{World, write};
-use std::path::Path;
+use super::support::{World, same, write};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,6 +16,7 @@ use treewarden::inside::Inside;
 use treewarden::lock::LockedRepo;
 use treewarden::plan::gc::{Gc, GcAction, Step};
 use treewarden::plan::share::Share;
+use treewarden::report::RunReport;
 use treewarden::shadow::Shadow;
 use treewarden::stop::Stop;
 
@@ -99,4 +102,93 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
     gc(&lock, &shadow, &plan, share, &stop, now).unwrap();
+}
+
+/// A control group whose limit the kernel enforces: what holds more is killed.
+struct Group {
+    path: PathBuf,
+    kills: &'static str,
+    peak: &'static str,
+}
+
+impl Group {
+    /// Of the first version, where the kernel has one for memory, or else of the second.
+    fn make(limit: u64) -> std::io::Result<Self> {
+        let (first, second) = (Path::new("/sys/fs/cgroup/memory"), Path::new("/sys/fs/cgroup"));
+        let name = format!("treewarden-test-{}", std::process::id());
+        let (path, file, kills, peak) = if first.join("memory.limit_in_bytes").exists() {
+            (first.join(name), "memory.limit_in_bytes", "memory.oom_control", "memory.max_usage_in_bytes")
+        } else {
+            (second.join(name), "memory.max", "memory.events", "memory.peak")
+        };
+        std::fs::create_dir(&path)?;
+        let group = Self { path, kills, peak };
+        std::fs::write(group.path.join(file), limit.to_string())?;
+        Ok(group)
+    }
+
+    /// How many processes the kernel killed in it.
+    fn killed(&self) -> u64 {
+        let told = std::fs::read_to_string(self.path.join(self.kills)).unwrap();
+        let line = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        line.expect("this kernel counts them").parse().unwrap()
+    }
+
+    /// The most that it held, files that the kernel keeps in memory among it.
+    fn peak(&self) -> Option<u64> {
+        std::fs::read_to_string(self.path.join(self.peak)).ok()?.trim().parse().ok()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A process that was killed leaves it a moment later.
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            std::fs::remove_dir(&self.path).is_ok()
+        });
+        if !gone {
+            eprintln!("left behind: {}", self.path.display());
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root's right to make a control group, and two gigabytes of disk"]
+fn a_night_within_an_enforced_limit_repacks_all_and_nothing_is_killed() {
+    let group = match Group::make(LIMIT) {
+        Ok(group) => group,
+        Err(error) => return eprintln!("SKIPPED: no control group with a limit can be made here ({error}): nothing was proven"),
+    };
+    let names: Vec<String> = (0..4).map(|number| format!("acme/number-{number}")).collect();
+    let world = World::new();
+    world.set("defaults", "gc: {strategy: git-gc}");
+    for name in &names {
+        grow(&world, name);
+        let repo = Repo::there(&world, name);
+        // Packs, and loose objects besides.
+        repo.git(&["-c", "pack.window=0", "repack", "-q", "-d"]);
+        repo.commit(1.0, "loose.ts", "1\n");
+    }
+    // The shell enters the group and becomes treewarden, which finds its limit as in a pod.
+    let mut night = Command::new("sh");
+    night.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(&group.path);
+    night.args([env!("CARGO_BIN_EXE_treewarden"), "run", "--only", "gc", "--format", "json", "--config"]).arg(world.config());
+    let ran = night.env("TMPDIR", world.beside("scratch")).output().unwrap();
+    let told = String::from_utf8_lossy(&ran.stderr);
+    println!("of {} MiB: {:?} MiB at most, with files; killed: {}", LIMIT >> 20, group.peak().map(|peak| peak >> 20), group.killed());
+    assert_eq!(group.killed(), 0, "{told}");
+    let report: RunReport = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let found: BTreeMap<String, String> = report
+        .repos
+        .iter()
+        .map(|repo| (repo.name.clone(), format!("{:?} {:?} {} packs", repo.outcome, repo.failures, repo.gc.after.packs)))
+        .collect();
+    same("repos", &found, &names.iter().map(|name| (name.clone(), "Maintained [] 1 packs".to_owned())).collect());
+    assert!(group.peak().is_none_or(|peak| peak > LIMIT / 2), "the group was not theirs");
+    for name in &names {
+        let repo = Repo::there(&world, name);
+        assert_eq!(repo.fsck(), "");
+        assert!(repo.git(&["count-objects"]).starts_with("0 "));
+    }
 }

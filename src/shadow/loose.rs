@@ -1,0 +1,148 @@
+//! Loose objects, read to their end before libgit2 meets them.
+//!
+//! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle for ever (its issue 7342), and with it the
+//! night. What is whole beyond doubt passes here, many at a time; all else is git's to judge. It must never call whole what git would not.
+
+use crate::beneath;
+use crate::inside::Inside;
+use flate2::{Decompress, FlushDecompress, Status};
+use rayon::prelude::*;
+use rustix::fs::OFlags;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+/// What kinds of objects there are.
+const KINDS: [&[u8]; 4] = [b"blob", b"tree", b"commit", b"tag"];
+/// Bytes read and inflated at a time: few objects need more than one turn.
+const INPUT: usize = 16 << 10;
+const OUTPUT: usize = 64 << 10;
+/// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader some memory.
+const A_TASK: usize = 16;
+
+/// The loose objects of one folder of objects.
+pub(super) struct Loose {
+    /// The folder.
+    pub(super) objects: Inside,
+    /// Their ids.
+    pub(super) ids: Vec<String>,
+}
+
+impl Loose {
+    /// Those that are not whole beyond doubt, a line each. Works in the caller's rayon pool.
+    ///
+    /// # Errors
+    /// The folder can't be opened.
+    pub(super) fn doubtful(&self) -> io::Result<String> {
+        let folder = beneath::dir(&self.objects)?;
+        let is_whole = |reader: &mut Reader, id: &str| {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+            let file = beneath::below(&folder, &PathBuf::from(format!("{}/{}", &id[..2], &id[2..])), flags).map(File::from);
+            file.is_ok_and(|file| file.metadata().is_ok_and(|data| data.is_file()) && reader.whole(file).unwrap_or(false))
+        };
+        let doubtful = self.ids.par_chunks(A_TASK).map(|ids| {
+            let mut reader = Reader::new();
+            ids.iter().filter(|id| !is_whole(&mut reader, id)).map(|id| format!("{id}\n")).collect::<String>()
+        });
+        Ok(doubtful.collect())
+    }
+}
+
+struct Reader {
+    inflate: Decompress,
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Reader {
+    fn new() -> Self {
+        Self { inflate: Decompress::new(true), input: vec![0; INPUT], output: vec![0; OUTPUT] }
+    }
+
+    /// Whether it says what it is and how long, inflates to that length and no further, and ends there with the right sum.
+    fn whole(&mut self, mut file: impl Read) -> io::Result<bool> {
+        self.inflate.reset(true);
+        let mut promised = None;
+        loop {
+            let read = file.read(&mut self.input)?;
+            let mut input = &self.input[..read];
+            if read == 0 {
+                return Ok(false);
+            }
+            loop {
+                let (taken, given) = (self.inflate.total_in(), self.inflate.total_out());
+                let status = self.inflate.decompress(input, &mut self.output, FlushDecompress::None)?;
+                let taken = usize::try_from(self.inflate.total_in() - taken).map_err(io::Error::other)?;
+                let given = usize::try_from(self.inflate.total_out() - given).map_err(io::Error::other)?;
+                input = &input[taken..];
+                if promised.is_none() {
+                    promised = length(&self.output[..given]);
+                }
+                match status {
+                    Status::StreamEnd => {
+                        let is_all = input.is_empty() && file.read(&mut self.input)? == 0;
+                        return Ok(is_all && promised == Some(self.inflate.total_out()));
+                    }
+                    _ if promised.is_none_or(|promised| self.inflate.total_out() > promised) => return Ok(false),
+                    // All that it gives of this input.
+                    _ if given < self.output.len() => break,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// What an object that begins so must be long, its header counted: `blob 12`, and a NUL.
+fn length(begin: &[u8]) -> Option<u64> {
+    let end = begin.iter().take(32).position(|&byte| byte == 0)?;
+    let mut words = begin[..end].splitn(2, |&byte| byte == b' ');
+    let is_known = KINDS.contains(&words.next()?);
+    let digits = words.next().filter(|digits| is_known && digits.iter().all(u8::is_ascii_digit))?;
+    let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    length.checked_add(end as u64 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+    use std::io::Write;
+
+    fn object(text: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn whole(bytes: &[u8]) -> bool {
+        Reader::new().whole(bytes).unwrap_or(false)
+    }
+
+    #[test]
+    fn whole_is_what_ends_where_it_says() {
+        let zeros = [b"blob 300000\0".to_vec(), vec![0; 300_000]].concat();
+        let noise: Vec<u8> = (0..100_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let noise = [b"blob 400000\0".to_vec(), noise].concat();
+        for text in [&b"blob 0\0"[..], b"blob 3\0abc", b"tree 0\0", b"commit 1\0x", b"tag 1\0x", &zeros, &noise] {
+            assert!(whole(&object(text)), "{:?}", &text[..8]);
+        }
+        for text in [&b"blob 4\0abc"[..], b"blob 2\0abc", b"blub 3\0abc", b"blob 3 \0abc", b"blob +3\0abc", b"blob\0", b"blob 3", b""] {
+            assert!(!whole(&object(text)), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cut_or_changed_anywhere_it_is_none() {
+        for text in [b"blob 3\0abc".to_vec(), [b"blob 70000\0".to_vec(), vec![7; 70_000]].concat()] {
+            let bytes = object(&text);
+            for cut in 0..bytes.len() {
+                assert!(!whole(&bytes[..cut]), "cut at {cut}");
+            }
+            assert!(!whole(&[&bytes[..], b"\0"].concat()), "more behind it");
+            assert!(!whole(&[&bytes[..bytes.len() - 1], &[bytes[bytes.len() - 1] ^ 1]].concat()), "another sum");
+            assert!(!whole(&[&bytes[..bytes.len() / 2], &vec![0; bytes.len() - bytes.len() / 2]].concat()), "zeros at its end");
+        }
+    }
+}
