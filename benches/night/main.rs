@@ -18,12 +18,11 @@ mod other;
 mod volume;
 
 use common::{Way, contest};
-use fuse::{Manners, Mounted};
 use other::setting;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use volume::{Shape, Volume, run};
+use volume::{Served, Shape, Volume, run};
 
 fn main() {
     let shape = Shape {
@@ -34,31 +33,19 @@ fn main() {
         idle: false,
     };
     let top = other::folder();
-    let local = top.path().join("local");
-    std::fs::create_dir(&local).expect("room for a folder");
     let rounds = setting("NIGHT_ROUNDS", 3);
-    let volume = Volume::make(&local, shape);
+    let volume = Volume::make(&top.path().join("local"), shape);
     nights(&volume, &format!("An idle night on the local disk: {shape}"), rounds, || ());
 
     let remote = Shape { repos: setting("NIGHT_REMOTE_REPOS", 10), ..shape };
-    let [backing, mountpoint] = ["backing", "server"].map(|name| top.path().join(name));
-    std::fs::create_dir(&mountpoint).expect("room for a folder");
-    let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
-    // Made where the server will be mounted, since git writes absolute paths.
-    let volume = Volume::make(&mountpoint, remote);
-    std::fs::rename(&mountpoint, &backing).and_then(|()| std::fs::create_dir(&mountpoint)).expect("a folder is moved");
     let delay = setting("NIGHT_DELAY", 500);
-    // Mounted anew each time, so that nothing is in the kernel's caches.
-    let serve = || {
-        let server = Mounted::mount(&backing, &mountpoint, manners);
-        server.delay(Duration::from_micros(delay));
-        server
-    };
-    nights(&volume, &format!("The same on a server, {delay} µs a call: {remote}"), rounds, serve);
-    the_night_before(&volume, &serve);
+    let slow = Served::make(top.path(), remote, delay);
+    let (volume, serve) = (&slow.volume, || slow.mount());
+    nights(volume, &format!("The same on a server, {delay} µs a call: {remote}"), rounds, serve);
+    the_night_before(volume, &serve);
     let server = serve();
     let before: u64 = server.calls().values().sum();
-    treewarden(&volume);
+    treewarden(volume);
     println!("\ntreewarden asked the server {} times", server.calls().values().sum::<u64>() - before);
 }
 

@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "the volume is built with the real git, as agents would")]
 
+use crate::fuse::{Manners, Mounted};
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -135,6 +136,34 @@ impl Volume {
                 age(&place.join(".git/worktrees").join(&name), days);
             }
         }
+    }
+}
+
+/// A volume behind a file server that takes its time for each call.
+pub(crate) struct Served {
+    /// The volume, as it stands where the server is mounted.
+    pub(crate) volume: Volume,
+    backing: PathBuf,
+    mountpoint: PathBuf,
+    delay: Duration,
+}
+
+impl Served {
+    /// Makes it in `folder`. A call takes `delay` µs.
+    pub(crate) fn make(folder: &Path, shape: Shape, delay: u64) -> Self {
+        let [backing, mountpoint] = ["backing", "server"].map(|name| folder.join(name));
+        // Made where the server will be mounted, since git writes absolute paths.
+        let volume = Volume::make(&mountpoint, shape);
+        fs::rename(&mountpoint, &backing).and_then(|()| fs::create_dir(&mountpoint)).expect("a folder is moved");
+        Self { volume, backing, mountpoint, delay: Duration::from_micros(delay) }
+    }
+
+    /// Mounts it, with nothing in the kernel's caches, until what it gives is dropped.
+    pub(crate) fn mount(&self) -> Mounted {
+        let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
+        let server = Mounted::mount(&self.backing, &self.mountpoint, manners);
+        server.delay(self.delay);
+        server
     }
 }
 

@@ -18,11 +18,9 @@ mod other;
 mod volume;
 
 use common::{Way, contest};
-use fuse::{Manners, Mounted};
 use other::setting;
 use std::process::Command;
-use std::time::Duration;
-use volume::{Shape, Volume, git, run};
+use volume::{Served, Shape, Volume, git, run};
 
 fn main() {
     let shape = Shape {
@@ -33,27 +31,15 @@ fn main() {
         idle: true,
     };
     let top = other::folder();
-    let [local, backing, mountpoint] = ["local", "backing", "server"].map(|name| top.path().join(name));
-    for folder in [&local, &mountpoint] {
-        std::fs::create_dir(folder).expect("room for a folder");
-    }
-    let volume = Volume::make(&local, shape);
+    let volume = Volume::make(&top.path().join("local"), shape);
     verdicts(&volume, &format!("Verdicts on the local disk: {shape}"), || ());
 
     let remote = Shape { repos: setting("VERDICTS_REMOTE_REPOS", 2), ..shape };
-    let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
-    // Made where the server will be mounted, since git writes absolute paths.
-    let volume = Volume::make(&mountpoint, remote);
-    std::fs::rename(&mountpoint, &backing).and_then(|()| std::fs::create_dir(&mountpoint)).expect("a folder is moved");
     let delay = setting("VERDICTS_DELAY", 500);
-    let serve = || {
-        let server = Mounted::mount(&backing, &mountpoint, manners);
-        server.delay(Duration::from_micros(delay));
-        server
-    };
-    verdicts(&volume, &format!("The same on a server, {delay} µs a call: {remote}"), serve);
-    let server = serve();
-    look(&volume);
+    let slow = Served::make(top.path(), remote, delay);
+    verdicts(&slow.volume, &format!("The same on a server, {delay} µs a call: {remote}"), || slow.mount());
+    let server = slow.mount();
+    look(&slow.volume);
     println!("\ntreewarden asked the server for {}", other::calls(server.calls()));
 }
 
