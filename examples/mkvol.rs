@@ -1,3 +1,6 @@
+#[path = "../tests/it/support/fuse/mod.rs"]
+#[allow(dead_code, unreachable_pub, clippy::disallowed_methods)]
+mod fuse;
 #[path = "../benches/night/volume.rs"]
 #[allow(dead_code)]
 mod volume;

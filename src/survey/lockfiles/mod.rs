@@ -1,9 +1,10 @@
 //! Looks at lock files: what the default branch as committed, and every live tree as it stands, name of packages.
 //!
 //! The default branch is what the next job starts from; a tree is what somebody works with. A content is parsed once and known by its blob
-//! id from then on, and a tree's index says which file has which without reading it: a tree that was just looked at costs nothing, any other a look
-//! at its index, a list of its root, and a stat a lock file. Lock files below the root that git doesn't track are not looked for. Everything here is untrusted: sizes and
-//! numbers are capped, links are not followed, and what can't be read is unknown. It must never fail as a whole.
+//! id from then on, and a tree's index says which file has which without reading it: a tree that was just looked at costs nothing, any other
+//! a look at its index, a list of its root, and a stat a lock file. Lock files below the root that git doesn't track are not looked for.
+//! Everything here is untrusted: sizes and numbers are capped, links are not followed, and what can't be read is unknown. It must never
+//! fail as a whole.
 
 mod cargo;
 mod go;
@@ -207,20 +208,20 @@ impl Look<'_> {
 
     /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody knows it yet.
     fn standing(&self, live: &Live<'_>, path: &Path, format: &str, parse: Parse, vouched: Option<Oid>) -> Result<Content, String> {
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let read = || beneath::read(&place, LARGEST).map_err(|error| error.to_string());
-        if let Some(blob) = vouched {
-            return self.content(format, parse, blob, read);
+        if let Some(id) = vouched.map(|blob| content_id(format, blob)).filter(|id| self.knows(id)) {
+            return Ok(Content { id, packages: None });
         }
-        let bytes = read()?;
+        let place = live.place.join(path).map_err(|error| error.to_string())?;
+        let bytes = beneath::read(&place, LARGEST).map_err(|error| error.to_string())?;
+        // Its own id, whatever was vouched for a moment ago: what is remembered by an id is remembered for months.
         let blob = Oid::hash_object(ObjectType::Blob, &bytes).map_err(|error| error.message().to_owned())?;
         self.content(format, parse, blob, || Ok(bytes))
     }
 
     /// A content by its id; its packages only where nobody knows them yet.
     fn content(&self, format: &str, how: Parse, blob: Oid, read: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Content, String> {
-        let id = format!("{format} {blob}");
-        if (self.known.content)(&id) || self.locks.contents.contains_key(&id) {
+        let id = content_id(format, blob);
+        if self.knows(&id) {
             return Ok(Content { id, packages: None });
         }
         if self.new >= MOST_NEW {
@@ -233,6 +234,10 @@ impl Look<'_> {
             return Err(format!("it names {} packages, more than any honest one", packages.len()));
         }
         Ok(Content { id, packages: Some(packages) })
+    }
+
+    fn knows(&self, id: &str) -> bool {
+        (self.known.content)(id) || self.locks.contents.contains_key(id)
     }
 
     fn blob(&self, blob: Oid) -> Result<Vec<u8>, String> {
@@ -282,6 +287,10 @@ impl Look<'_> {
         }
         self.locks
     }
+}
+
+fn content_id(format: &str, blob: Oid) -> String {
+    format!("{format} {blob}")
 }
 
 struct Content {
