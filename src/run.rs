@@ -295,13 +295,7 @@ fn refuse_reaps(mut tended: Tended) -> Tended {
 }
 
 /// What earlier nights left. A dry run weighs it, unless that was `foreseen` already.
-fn empty_trash(
-    night: &Night<'_>,
-    policy: &Policy,
-    lock: Option<&LockedVolume>,
-    foreseen: Option<Size>,
-    report: &mut RunReport,
-) -> Emptied {
+fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, foreseen: Option<Size>, report: &mut RunReport) -> Emptied {
     let emptied = if let (Some(trash), Some(lock)) = (&night.trash, lock) {
         // Where it was lost, the trash is another night's by now.
         lock.still_held().map_err(io::Error::other).and_then(|()| night.io.install(|| trash.empty(night.stop)))
