@@ -10,6 +10,7 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -48,8 +49,11 @@ pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
+    // Most nights all of it is there: one listing says so, where a server would have to refuse each.
+    let there = beneath::names(&folder)?;
     let folder = beneath::dir(&folder)?;
-    (0..FILES).try_for_each(|number| weigh_down(&folder, &number.to_string()))
+    let names = (0..FILES).map(|number| number.to_string());
+    names.filter(|name| !there.contains(OsStr::new(name))).try_for_each(|name| weigh_down(&folder, &name))
 }
 
 fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {

@@ -137,6 +137,17 @@ fn a_report_opens_each_folder_once() {
     assert!((100..130).contains(&more), "{more} folders were opened, of which there are hardly more than 100");
 }
 
+#[test]
+#[ignore = "needs FUSE"]
+fn a_night_asks_for_its_ballast_once() {
+    let world = World::new();
+    world.night();
+    let server = Mounted::under(&world, Manners::NFS);
+    world.night();
+    let looked_up = server.calls()[&Call::Lookup];
+    assert!(looked_up < 64, "{looked_up} names were looked up in a volume without repos; the ballast alone has 64 files");
+}
+
 /// What a night on a small volume has to do: prune, repack, rescue, reap and evict, in two repos and a cache.
 struct Small {
     world: World,
