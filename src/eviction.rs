@@ -85,22 +85,37 @@ pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: 
     (ledger.tidied(&enrolled, night.now), lines)
 }
 
-/// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache with a budget.
-pub fn may_begin(policy: &Policy, usage: &Usage) -> bool {
-    evict::wanted(usage, &policy.eviction).is_some() || policy.caches.iter().any(|cache| cache.budget.is_some())
+/// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache over a budget of its own.
+/// What such a cache holds is listed and weighed for that alone; what goes is chosen from what is seen after the look. Works in the caller's rayon pool.
+pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
+    let budgeted: Vec<policy::Cache> = policy.caches.iter().filter(|cache| cache.budget.is_some()).cloned().collect();
+    if evict::wanted(usage, &policy.eviction).is_some() {
+        return true;
+    }
+    // What stands in the trees, and what can't be seen, only the eviction itself can tell.
+    let placed = budgeted.iter().all(|cache| cache.place.is_some());
+    let Some(eye) = Eye::open(&policy.volume.root, false).ok().filter(|_| placed) else { return true };
+    let mut caches = caches::survey(&budgeted, &[], &eye, &Some, stop);
+    sizing::weigh_whole(&mut caches, stop);
+    evict::with_budgets(None, &caches).is_some()
 }
 
-/// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.
+/// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go. `begins` is what
+/// [`may_begin`] said of the caches' budgets.
 pub fn evict(
     night: &Night<'_>,
     policy: &Policy,
     lock: Option<&LockedVolume>,
     usage: &Usage,
+    begins: bool,
     idle: &[IdleTree],
     ledger: &Ledger,
     failures: &mut Vec<String>,
 ) -> report::Eviction {
     let wanted = evict::wanted(usage, &policy.eviction);
+    if wanted.is_none() && !begins {
+        return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
+    }
     let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
     let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
     let access_times = ledger.access_times.unwrap_or_else(|| keeps_access_times(&policy.volume.root));

@@ -165,10 +165,6 @@ fn a_night_within_an_enforced_limit_repacks_all_and_nothing_is_killed() {
     world.set("defaults", "gc: {strategy: git-gc}");
     for name in &names {
         grow(&world, name);
-        let repo = Repo::there(&world, name);
-        // Packs, and loose objects besides.
-        repo.git(&["-c", "pack.window=0", "repack", "-q", "-d"]);
-        repo.commit(1.0, "loose.ts", "1\n");
     }
     // The shell enters the group and becomes treewarden, which finds its limit as in a pod.
     let mut night = Command::new("sh");
