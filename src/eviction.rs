@@ -89,8 +89,9 @@ pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: 
 /// What such a cache holds is listed and weighed for that alone; what goes is chosen from what is seen after the look. Works in the caller's rayon pool.
 pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     let budgeted: Vec<policy::Cache> = policy.caches.iter().filter(|cache| cache.budget.is_some()).cloned().collect();
-    if evict::wanted(usage, &policy.eviction).is_some() {
-        return true;
+    let wanted = evict::wanted(usage, &policy.eviction).is_some();
+    if wanted || budgeted.is_empty() {
+        return wanted;
     }
     // What stands in the trees, and what can't be seen, only the eviction itself can tell.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
@@ -100,22 +101,27 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     evict::with_budgets(None, &caches).is_some()
 }
 
-/// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go. `begins` is what
-/// [`may_begin`] said of the caches' budgets.
+/// A night that evicts nothing, on a volume as full as this.
+fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
+    report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() }
+}
+
+/// The same, where the volume wants nothing by its marks.
+pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
+    evict::wanted(usage, &policy.eviction).is_none().then(|| calm(policy, usage))
+}
+
+/// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.
 pub fn evict(
     night: &Night<'_>,
     policy: &Policy,
     lock: Option<&LockedVolume>,
     usage: &Usage,
-    begins: bool,
     idle: &[IdleTree],
     ledger: &Ledger,
     failures: &mut Vec<String>,
 ) -> report::Eviction {
     let wanted = evict::wanted(usage, &policy.eviction);
-    if wanted.is_none() && !begins {
-        return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
-    }
     let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
     let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
     let access_times = ledger.access_times.unwrap_or_else(|| keeps_access_times(&policy.volume.root));
@@ -132,7 +138,7 @@ pub fn evict(
     let mut caches = caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit), night.stop);
     sizing::weigh_whole(&mut caches, night.stop);
     let Some(wanted) = evict::with_budgets(wanted, &caches) else {
-        return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
+        return calm(policy, usage);
     };
     evict::name(&mut caches, &names);
     let mut queue = evict::order(caches, wanted, in_use, night.now);
