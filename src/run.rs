@@ -158,8 +158,8 @@ fn work(
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
         let idle: Vec<IdleTree> = tended.iter().flat_map(|tended| &tended.idle).cloned().collect();
-        let evicted =
-            io.install(|| eviction::evict(&night, policy, lock.as_ref(), &after, begins, &idle, &remembered, &mut report.failures));
+        let evict = || eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &remembered, &mut report.failures);
+        let evicted = eviction::none_wanted(policy, &after).filter(|_| !begins).unwrap_or_else(|| io.install(evict));
         free(&mut after, Size { bytes: evicted.freed_bytes, inodes: evicted.freed_inodes });
         report.eviction = evicted;
     }
