@@ -92,9 +92,30 @@ pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: 
     (ledger.tidied(&enrolled, night.now), lines)
 }
 
-/// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache with a budget.
-pub fn may_begin(policy: &Policy, usage: &Usage) -> bool {
-    evict::wanted(usage, &policy.eviction).is_some() || policy.caches.iter().any(|cache| cache.budget.is_some())
+/// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache over a budget of its own.
+/// What such a cache holds is listed and weighed for that alone; what goes is chosen from what is seen after the look. Works in the caller's rayon pool.
+pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
+    let budgeted: Vec<policy::Cache> = policy.caches.iter().filter(|cache| cache.budget.is_some()).cloned().collect();
+    let wanted = evict::wanted(usage, &policy.eviction).is_some();
+    if wanted || budgeted.is_empty() {
+        return wanted;
+    }
+    // What stands in the trees, and what can't be seen, only the eviction itself can tell.
+    let placed = budgeted.iter().all(|cache| cache.place.is_some());
+    let Some(eye) = Eye::open(&policy.volume.root, false).ok().filter(|_| placed) else { return true };
+    let mut caches = caches::survey(&budgeted, &[], &eye, &Some, stop);
+    sizing::weigh_whole(&mut caches, stop);
+    evict::with_budgets(None, &caches).is_some()
+}
+
+/// A night that evicts nothing, on a volume as full as this.
+fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
+    report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() }
+}
+
+/// The same, where the volume wants nothing by its marks.
+pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
+    evict::wanted(usage, &policy.eviction).is_none().then(|| calm(policy, usage))
 }
 
 /// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.
@@ -125,7 +146,7 @@ pub fn evict(
     let mut caches = caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit), night.stop);
     sizing::weigh_whole(&mut caches, night.stop);
     let Some(wanted) = evict::with_budgets(wanted, &caches) else {
-        return report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() };
+        return calm(policy, usage);
     };
     evict::name(&mut caches, &names);
     let mut queue = evict::order(caches, wanted, in_use, night.now);

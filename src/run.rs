@@ -131,9 +131,14 @@ fn work(
     let tended = repos.install(|| tend(&night, &chosen, resting, bar));
     let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, options.shard, report));
     let awaited = wait_for_others(&night, options, &mut told, report);
+    let mut begins = true;
     if options.only.evict && !policy.caches.is_empty() {
-        if eviction::may_begin(policy, &reckon(before, &tended, &Emptied::default())) {
-            repos.install(|| wake(&night, &chosen, &mut tended));
+        // Where nobody rests, the eviction finds out by itself.
+        if tended.iter().any(|tended| tended.rests) {
+            begins = io.install(|| eviction::may_begin(policy, &reckon(before, &tended, &Emptied::default()), stop));
+            if begins {
+                repos.install(|| wake(&night, &chosen, &mut tended));
+            }
         }
         tended.extend(repos.install(|| shards::look(&night, &others)));
     }
@@ -160,7 +165,8 @@ fn work(
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
         let idle: Vec<IdleTree> = tended.iter().flat_map(|tended| &tended.idle).cloned().collect();
-        let evicted = io.install(|| eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &remembered, &mut report.failures));
+        let evict = || eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &remembered, &mut report.failures);
+        let evicted = eviction::none_wanted(policy, &after).filter(|_| !begins).unwrap_or_else(|| io.install(evict));
         free(&mut after, Size { bytes: evicted.freed_bytes, inodes: evicted.freed_inodes });
         report.eviction = evicted;
     }

@@ -157,14 +157,14 @@ impl Shadow {
 
     /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt git reads, and says what is wrong.
     fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<(), Refusal> {
-        let mut doubtful = String::new();
+        let mut doubtful = Vec::new();
         for loose in loose.iter().filter(|loose| !loose.ids.is_empty()) {
-            doubtful += &loose.doubtful().map_err(unreadable(&loose.objects.to_string()))?;
+            doubtful.extend(loose.doubtful().map_err(unreadable(&loose.objects.to_string()))?);
         }
         if doubtful.is_empty() {
             return Ok(());
         }
-        let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], doubtful.as_bytes());
+        let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], doubtful.join("\n").as_bytes());
         read.map_err(|error| self.complaint(error, "objects", "is damaged", "see `git fsck`, and bring back what it names"))
     }
 

@@ -29,20 +29,21 @@ pub(super) struct Loose {
 }
 
 impl Loose {
-    /// Those that are not whole beyond doubt, a line each. Works in the caller's rayon pool.
+    /// Those that are not whole beyond doubt. Works in the caller's rayon pool.
     ///
     /// # Errors
     /// The folder can't be opened.
-    pub(super) fn doubtful(&self) -> io::Result<String> {
+    pub(super) fn doubtful(&self) -> io::Result<Vec<&str>> {
         let folder = beneath::dir(&self.objects)?;
         let is_whole = |reader: &mut Reader, id: &str| {
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
             let file = beneath::below(&folder, &PathBuf::from(format!("{}/{}", &id[..2], &id[2..])), flags).map(File::from);
             file.is_ok_and(|file| file.metadata().is_ok_and(|data| data.is_file()) && reader.whole(file).unwrap_or(false))
         };
-        let doubtful = self.ids.par_chunks(A_TASK).map(|ids| {
+        let doubtful = self.ids.par_chunks(A_TASK).flat_map_iter(|ids| {
             let mut reader = Reader::new();
-            ids.iter().filter(|id| !is_whole(&mut reader, id)).map(|id| format!("{id}\n")).collect::<String>()
+            let is_whole = &is_whole;
+            ids.iter().map(String::as_str).filter(move |id| !is_whole(&mut reader, id))
         });
         Ok(doubtful.collect())
     }

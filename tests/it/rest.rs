@@ -213,3 +213,40 @@ fn a_forged_look_can_only_keep() {
     assert_eq!(rested(&world.night()), map(&[("acme/shop", "looked at")]));
     assert!(file.symlink_metadata().unwrap().is_file(), "the link is replaced");
 }
+
+#[test]
+fn a_budget_wakes_repos_only_when_its_cache_is_over_it() {
+    let world = World::new();
+    world.set("caches", "{kind: folder, name: models, path: caches/models, budget: 3MiB, min_age: 0s}");
+    world.set("eviction", "min_age: 0s");
+    let shop = world.repo("acme/shop");
+    saved(&shop, "saved");
+    let model = |name: &str, days: f64| {
+        write(&world.at("caches/models").join(name), vec![1; 1 << 20]);
+        age(&world.at("caches/models").join(name), days);
+    };
+    model("a", 3.0);
+    model("b", 2.0);
+    settle(&world);
+    // Whose lock files were looked at is in the ledger.
+    let looked_at = || {
+        let ledger = fs::read_to_string(world.at(".treewarden/ledger.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&ledger).unwrap()["repos"]["acme/shop"]["at"].clone()
+    };
+    let night = |command: &str| {
+        let before = looked_at();
+        let report = world.pass(0, &[command]);
+        assert_eq!(rested(&report), map(&[("acme/shop", "rested")]));
+        let gone: Vec<String> = report.eviction.units.iter().map(|unit| unit.unit.clone()).collect();
+        (looked_at() != before, gone)
+    };
+    assert_eq!(night("run"), (false, vec![]), "two of three MiB");
+    model("c", 1.0);
+    model("d", 0.5);
+    let oldest = || vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(night("report"), (false, oldest()), "a dry run writes no ledger");
+    assert_eq!(night("run"), (true, oldest()), "four of three MiB");
+    assert_eq!(night("run"), (false, vec![]), "two again");
+    let left: Vec<_> = fs::read_dir(world.at("caches/models")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left.len(), 2, "{left:?}");
+}
