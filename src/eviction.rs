@@ -31,7 +31,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 /// Units held at once, of the many that a survey lists. A night that takes more of them looks again for the next.
-const AT_ONCE: usize = 1 << 17;
+const AT_ONCE: usize = 70_000;
 
 /// Trees that stay, that nobody is working in, and that were looked at.
 pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {

@@ -104,6 +104,13 @@ mod tests {
         for good in ["a", "/data/a", "a/./b", "/data/a//b"] {
             assert!(Inside::new(&root, Path::new(good)).is_ok(), "{good}");
         }
+        let place = Inside::new(&root, Path::new("a")).unwrap();
+        for (name, joined) in [("b", "a/b"), ("b/c", "a/b/c"), ("b/", "a/b"), ("./b", "a/b"), (".", "a"), ("", "a"), ("/data/b", "b")] {
+            assert_eq!(place.join(name).unwrap(), Inside::new(&root, Path::new(joined)).unwrap(), "{name}");
+        }
+        for bad in ["..", "b/..", "../../etc", "/etc"] {
+            assert!(place.join(bad).is_err(), "{bad}");
+        }
         for bad in ["", ".", "/data", "/data/", "/", "/dat", "/database/a", "..", "a/../..", "a/..", "/data/../etc"] {
             assert!(Inside::new(&root, Path::new(bad)).is_err(), "{bad}");
         }

@@ -27,7 +27,7 @@
 //!    Unknown means keep.
 //! 4. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
 //! 5. The git program is started only in [`git`].
-//! 6. Git reaches its own repo and nothing else ([`confine`]), and this crate has no unsafe code: the two calls that need some stand in
+//! 6. Git reaches its own repo and nothing else ([`confine`]), and this crate has no unsafe code: the few calls that need some stand in
 //!    `unsafe/`.
 //! 7. A failed item is a row in the report, never the end of the run.
 

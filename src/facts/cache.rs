@@ -62,7 +62,7 @@ pub struct Unit {
     pub locks: Arc<[Inside]>,
     /// The idle tree that holds it, for build output: its repo's lock is needed.
     pub tree: Option<Box<Tree>>,
-    /// None until somebody sized it: listing must stay cheap.
+    /// None until somebody sized it: listing must stay cheap, and tells it only of units that are files without other links.
     pub size: Option<Size>,
     /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is sized.
     pub shared: Vec<Shared>,

@@ -19,7 +19,6 @@ use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::{CString, OsStr};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -229,8 +228,8 @@ fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CSt
     }
     sum.add(&own);
     let mut parts = [false; BARE.len()];
-    let mut buffer = [MaybeUninit::uninit(); LISTING];
-    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut buffer = Vec::with_capacity(LISTING);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();

@@ -15,7 +15,6 @@ use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -296,9 +295,9 @@ struct Listing {
 
 /// Lists a folder from the beginning, at most so many names.
 fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
-    let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), [MaybeUninit::uninit(); LISTING]);
+    let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
     rustix::fs::seek(folder, SeekFrom::Start(0))?;
-    let mut entries = RawDir::new(folder, &mut buffer);
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
     let mut more = false;
     while let Some(entry) = entries.next() {
         more = files.len() + folders.len() == most;

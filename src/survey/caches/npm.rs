@@ -223,6 +223,15 @@ mod tests {
     }
 
     #[test]
+    fn digits_are_held_two_a_byte_and_come_back() {
+        for parts in [["00", "01", "aa"], ["ff", "1e", "73ff"]] {
+            assert_eq!(Digits::of(parts).unwrap().path(), parts.join("/"));
+        }
+        assert!(Digits::of(["00", "01", "aaa"]).is_none());
+        assert!(Digits::of(["00", "01", "xy"]).is_none());
+    }
+
+    #[test]
     fn a_page_is_known_by_its_package() {
         let table =
             [("left-pad", "left-pad"), ("@acme/shop", "@acme/shop"), ("api/npm/left-pad", "left-pad"), ("npm/@acme/shop", "@acme/shop")];

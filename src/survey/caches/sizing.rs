@@ -1,4 +1,4 @@
-//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted.
+//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted. Whose listing told their size are not looked at again.
 //!
 //! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
 //! guess.

@@ -378,6 +378,23 @@ mod tests {
     }
 
     #[test]
+    fn files_that_stand_alone_are_weighed_as_they_are_listed() {
+        use crate::survey::size::size;
+        let field = Field::new();
+        let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
+        std::fs::write(body.path(), vec![7; 100_000]).unwrap();
+        let weighed = |paths: &[Inside]| field.eye(true).first_look(CacheKind::Pip, paths).unwrap().1;
+        let both = [head.clone(), body];
+        assert_eq!(weighed(&both), Some(size(&both).unwrap()));
+        assert_eq!(weighed(&[head.clone(), field.at("http-v2")]), None, "nobody looked at all that the folder holds");
+        std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
+        assert_eq!(weighed(&both), None, "its going may free nothing");
+        // Of a package of pnpm's not all is looked at.
+        let contents: Vec<Inside> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
+        assert_eq!(field.eye(true).first_look(CacheKind::Pnpm, &contents).unwrap().1, None);
+    }
+
+    #[test]
     fn gone_or_a_link_is_an_error() {
         let field = Field::new();
         field.link("a", "link");
