@@ -497,7 +497,7 @@ fn work_that_goes_on_in_the_trash_while_the_server_is_away_comes_back() {
     shop.tree("dirty").write(".env", "before\n").age(31.0);
     let server = Mounted::under(&world, Manners::NFS);
     // The server vanishes when the tree is in the trash, and nobody could look at it again.
-    server.set(Fault::outage().on(&[Call::Opendir]).at(".treewarden/trash/").after(2));
+    server.set(Fault::outage().on(&[Call::Opendir]).at(".treewarden/trash/").after(1));
     let report = bad_night(&world, &server).report();
     assert!(report.worktrees().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_))), "{report:?}");
     let bins: Vec<_> = fs::read_dir(world.at(".treewarden/trash")).unwrap().map(|bin| bin.unwrap().path()).collect();

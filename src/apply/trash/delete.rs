@@ -201,12 +201,11 @@ impl Job<'_> {
 
     fn file(&self, folder: &Folder, name: &CStr) {
         let size = rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
-        match rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()) {
-            Ok(()) => {
+        // What can't be weighed waits: nobody could tell what its going frees.
+        match size.and_then(|stat| rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()).map(|()| stat)) {
+            Ok(stat) => {
                 folder.moved.store(true, Ordering::Relaxed);
-                if let Ok(stat) = size
-                    && stat.st_nlink == 1
-                {
+                if stat.st_nlink == 1 {
                     self.freed(bytes(&stat));
                 }
             }
