@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -110,8 +111,24 @@ impl<'a> Git<'a> {
     /// [`GitError`]: not started, failed, or ended early.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
         let mut out = tempfile::tempfile().map_err(GitError::Start)?;
-        self.finish(args, Stdio::null(), out.try_clone().map_err(GitError::Start)?.into())?;
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        self.finish(args, Stdio::null(), out.try_clone().map_err(GitError::Start)?.into(), &mut err)?;
         read_all(&mut out).map_err(GitError::Start)
+    }
+
+    /// Runs a command that changes the repo. What git can't read it sometimes passes over, and reports success: then its complaint is the failure.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn change<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<(), GitError> {
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        let status = self.finish(args, Stdio::null(), Stdio::null(), &mut err)?;
+        let said = read_all(&mut err).map_err(GitError::Start)?;
+        if !String::from_utf8_lossy(&said).lines().any(|line| line.starts_with("error: ")) {
+            return Ok(());
+        }
+        let command = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
+        Err(GitError::Failed { command, status, message: tail(&mut err) })
     }
 
     /// Runs a command to its end on `input`, for what its exit status says alone.
@@ -125,11 +142,11 @@ impl<'a> Git<'a> {
             file.rewind()?;
             io::Result::Ok(file)
         };
-        self.finish(args, file().map_err(GitError::Start)?.into(), Stdio::null())
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        self.finish(args, file().map_err(GitError::Start)?.into(), Stdio::null(), &mut err).map(drop)
     }
 
-    fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio) -> Result<(), GitError> {
-        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+    fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio, err: &mut File) -> Result<ExitStatus, GitError> {
         let complaint = err.try_clone().map_err(GitError::Start)?;
         let prepare = |command: &mut Command| {
             self.reach.enter().map_err(io::Error::other)?;
@@ -141,7 +158,7 @@ impl<'a> Git<'a> {
             command.stdin(input).stdout(output).stderr(complaint);
             Ok(())
         };
-        supervise(args, prepare, self.stop, self.limit, || tail(&mut err))
+        supervise(args, prepare, self.stop, self.limit, || tail(err))
     }
 }
 
@@ -152,7 +169,7 @@ fn supervise<S: AsRef<OsStr>>(
     stop: &Stop,
     limit: Duration,
     complaint: impl FnOnce() -> String,
-) -> Result<(), GitError> {
+) -> Result<ExitStatus, GitError> {
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
     let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     let command = words.join(" ");
@@ -170,7 +187,7 @@ fn supervise<S: AsRef<OsStr>>(
     let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
     match ended {
         Some(why) => Err(GitError::Ended { command, why }),
-        None if status.success() => Ok(()),
+        None if status.success() => Ok(status),
         None => Err(GitError::Failed { command, status, message: complaint() }),
     }
 }
@@ -206,7 +223,7 @@ fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
     }
 }
 
-fn read_all(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
+fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
@@ -214,7 +231,7 @@ fn read_all(file: &mut std::fs::File) -> io::Result<Vec<u8>> {
 }
 
 /// What git complained of, or else the end of what it said: enough to know, short enough for a row. Advice comes after the complaint.
-fn tail(file: &mut std::fs::File) -> String {
+fn tail(file: &mut File) -> String {
     let text = read_all(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();

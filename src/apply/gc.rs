@@ -81,7 +81,7 @@ pub fn gc(lock: &LockedRepo, shadow: &Shadow, plan: &Gc, share: Share, stop: &St
             if *command == FULL {
                 all_packed(&shadow.git_dir().path().join("refs")).map_err(GcError::Look)?;
             }
-            git.run(command).map(drop).map_err(GcError::from)
+            git.change(command).map_err(GcError::from)
         });
         // Down it must come, whatever became of the step; its own trouble is told when there is no greater one.
         let lowered = shield.map_or(Ok(()), |shield| shield.lower());
