@@ -25,7 +25,7 @@ fn main() {
     let small = number("EVICT_SMALL", 1_000_000);
     if small > 0 {
         let volume = Volume::make(&within, &on, Shape::small(small / 1000));
-        judged(&volume, treewarden);
+        judged(&volume, 105, treewarden);
         // In kibibytes, of the largest child so far.
         let most = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() >> 10;
         println!("\nA fifth of {small} units of one or two files went; most memory held: {most} MiB");
@@ -35,20 +35,21 @@ fn main() {
         let shape = Shape::mixed(number("EVICT_UNITS", 50_000) / 1000);
         let prepare = |_: &str| Volume::make(&within, &on, shape);
         let ways = vec![
-            Way::new("treewarden run --only evict", |volume: &mut Volume| judged(volume, treewarden)),
-            Way::new("find | sort | awk | rm", |volume: &mut Volume| judged(volume, script)),
+            Way::new("treewarden run --only evict", |volume: &mut Volume| judged(volume, 105, treewarden)),
+            // It doesn't reckon with the folders, which have blocks of their own on ext4.
+            Way::new("find | sort | awk | rm", |volume: &mut Volume| judged(volume, 125, script)),
         ];
         contest(&format!("A fifth of {} units with {} files goes, on {on}", shape.units(), shape.files()), rounds, prepare, ways);
     }
 }
 
-/// A fifth of the bytes has to go, and not much more.
-fn judged(volume: &Volume, evict: impl FnOnce(&Volume, u64)) {
+/// A fifth of the bytes has to go, and at most so many per cent of that.
+fn judged(volume: &Volume, most: u64, evict: impl FnOnce(&Volume, u64)) {
     let (before, _) = volume.level();
     let wanted = before / 5;
     evict(volume, wanted);
     let freed = before.saturating_sub(volume.level().0);
-    assert!((wanted * 99 / 100..wanted * 105 / 100).contains(&freed), "{freed} bytes freed, {wanted} wanted");
+    assert!((wanted * 99 / 100..wanted * most / 100).contains(&freed), "{freed} bytes freed, {wanted} wanted");
 }
 
 fn treewarden(volume: &Volume, wanted: u64) {
