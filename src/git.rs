@@ -116,7 +116,8 @@ impl<'a> Git<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// Runs a command that changes the repo. What git can't read it sometimes passes over, and reports success: then its complaint is the failure.
+    /// Runs a command that changes the repo. A folder that git can't open, and the like, it sometimes passes over, and reports success: then its
+    /// complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -124,7 +125,7 @@ impl<'a> Git<'a> {
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
         let status = self.finish(args, Stdio::null(), Stdio::null(), &mut err)?;
         let said = read_all(&mut err).map_err(GitError::Start)?;
-        if !String::from_utf8_lossy(&said).lines().any(|line| line.starts_with("error: ")) {
+        if !String::from_utf8_lossy(&said).lines().any(|line| line.starts_with("error: unable to ")) {
             return Ok(());
         }
         let command = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
