@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Opens the volume's root itself, which is the operator's and may be reached by a link.
 ///
@@ -52,12 +53,20 @@ pub fn parent(place: &Inside) -> io::Result<(OwnedFd, &OsStr)> {
 /// # Errors
 /// As [`dir`]; `InvalidData` when it is no regular file or larger than `cap`.
 pub fn read(place: &Inside, cap: u64) -> io::Result<Vec<u8>> {
-    let file = file(place)?;
+    content(file(place)?, cap)
+}
+
+/// Reads an open file of at most `cap` bytes.
+///
+/// # Errors
+/// `InvalidData` when it is larger.
+pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > cap {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {cap} expected here")));
     }
-    let mut bytes = Vec::new();
+    // A byte more than it should need: then the second read finds the end, and nobody makes room for a third.
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
     file.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -67,7 +76,11 @@ pub fn read(place: &Inside, cap: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`dir`]; `InvalidData` when it is no regular file.
 pub fn file(place: &Inside) -> io::Result<File> {
-    let file = File::from(open(place, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    regular(open(place, FILE)?)
+}
+
+fn regular(file: OwnedFd) -> io::Result<File> {
+    let file = File::from(file);
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
 }
 
@@ -96,7 +109,16 @@ pub fn open(place: &Inside, flags: OFlags) -> Result<OwnedFd, Errno> {
 /// Whatever the kernel says.
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve))
+    let open = |flags| retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve));
+    // To list or read what is ours moves no access time: a local disk would write down each of them.
+    if flags.contains(OFlags::PATH) {
+        return open(flags);
+    }
+    match open(flags | OFlags::NOATIME) {
+        // Another user's.
+        Err(Errno::PERM) => open(flags),
+        opened => opened,
+    }
 }
 
 /// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file systems don't say.
@@ -114,12 +136,72 @@ pub fn list(directory: OwnedFd) -> Result<Vec<(OsString, FileType)>, Errno> {
     Ok(entries)
 }
 
-/// The names that a folder inside the volume lists: one round trip tells what is there, where asking for each name would cost one a name.
+/// The names that a folder inside the volume lists.
 ///
 /// # Errors
 /// As [`dir`], or whatever the kernel says of the listing.
 pub fn names(place: &Inside) -> io::Result<HashSet<OsString>> {
-    Ok(list(dir(place)?)?.into_iter().map(|(name, _)| name).collect())
+    Ok(Listed::of(place)?.names)
+}
+
+/// A folder inside the volume, open and listed: one round trip tells what is there, where asking for each name would cost one a name, and what
+/// stands in it is opened from there, not from the root again.
+pub struct Listed {
+    folder: Dir,
+    names: HashSet<OsString>,
+}
+
+impl Listed {
+    /// Opens and lists it.
+    ///
+    /// # Errors
+    /// As [`dir`], or whatever the kernel says of the listing.
+    pub fn of(place: &Inside) -> io::Result<Self> {
+        let mut folder = Dir::new(dir(place)?)?;
+        let mut names = HashSet::new();
+        for entry in folder.by_ref() {
+            let entry = entry?;
+            if !is_dots(entry.file_name()) {
+                names.insert(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
+            }
+        }
+        Ok(Self { folder, names })
+    }
+
+    /// Whether it lists `name`, or the folder that a path below it begins with.
+    pub fn holds(&self, name: &str) -> bool {
+        self.names.contains(OsStr::new(name.split('/').next().unwrap_or(name)))
+    }
+
+    /// Looks at what it lists, without following it; none where it doesn't.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn stat(&self, name: &str) -> io::Result<Option<rustix::fs::Stat>> {
+        if !self.holds(name) {
+            return Ok(None);
+        }
+        found(rustix::fs::statat(self.folder.fd()?, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))
+    }
+
+    /// Opens the regular file at a path below it; none where it isn't listed.
+    ///
+    /// # Errors
+    /// As [`file`].
+    pub fn file(&self, path: &str) -> io::Result<Option<File>> {
+        if !self.holds(path) {
+            return Ok(None);
+        }
+        found(below(self.folder.fd()?, Path::new(path), FILE).map_err(io::Error::from).and_then(regular))
+    }
+
+    /// Reads the regular file at a path below it, of at most `cap` bytes; none where it isn't listed.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(&self, path: &str, cap: u64) -> io::Result<Option<Vec<u8>>> {
+        self.file(path)?.map(|file| content(file, cap)).transpose()
+    }
 }
 
 /// Whether a listed name is `.` or `..`, which every listing holds.
@@ -173,5 +255,26 @@ mod tests {
         assert!(found(read(&at("none"), 10)).unwrap().is_none());
         assert_eq!(parent(&at("real/alias")).unwrap().1, "alias");
         assert!(stat(&at("real/alias")).is_ok());
+    }
+
+    #[test]
+    fn a_look_moves_no_access_time() {
+        let top = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        std::fs::create_dir(top.path().join("folder")).unwrap();
+        std::fs::write(top.path().join("folder/file"), "x").unwrap();
+        for path in ["folder", "folder/file"] {
+            File::open(top.path().join(path)).unwrap().set_times(std::fs::FileTimes::new().set_accessed(old)).unwrap();
+        }
+        let root = std::sync::Arc::from(top.path());
+        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        let listed = Listed::of(&at("folder")).unwrap();
+
+        assert_eq!(listed.read("file", 10).unwrap().unwrap(), b"x");
+        assert_eq!(read(&at("folder/file"), 10).unwrap(), b"x");
+        assert!(!listed.holds("other") && listed.read("other", 10).unwrap().is_none() && listed.stat("other").unwrap().is_none());
+        for path in ["folder", "folder/file"] {
+            assert_eq!(std::fs::metadata(top.path().join(path)).unwrap().accessed().unwrap(), old, "{path}");
+        }
     }
 }

@@ -117,7 +117,7 @@ fn look(field: &Field, data: &[u8]) {
         made_again: &Arc::from([]),
         stashed: &HashSet::new(),
         kept: &reach::kept(&field.repo),
-        sizes: &Arc::default(),
+        objects: &Arc::default(),
         upstream: &Upstream::of(&field.repo, &stop),
         stop: &stop,
     };

@@ -277,7 +277,7 @@ impl Making<'_> {
         let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
         for entry in Index::open(copy.path())?.iter() {
-            staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(&entry.path), (entry.mode, entry.id));
+            staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(entry.path), (entry.mode, entry.id));
         }
         Ok(staged)
     }

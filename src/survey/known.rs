@@ -3,6 +3,7 @@
 //! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state is used, to save reading the file. It
 //! must never vouch for a file that could have changed since.
 
+use super::objects::Objects;
 use super::tree::{self, Listing, Stamp};
 use super::{checkout, go_on, lockfiles};
 use crate::beneath::{self, found};
@@ -17,9 +18,9 @@ use std::fs::File;
 use std::io;
 use std::iter::Peekable;
 use std::ops::Bound;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
@@ -28,8 +29,7 @@ pub(super) const FILES_CAP: usize = 5_000_000;
 /// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
-/// So many sizes of blobs are kept in mind, in some 20 MiB.
-const SIZES_CAP: usize = 500_000;
+const DISHONEST: &str = "its commit holds more files or deeper folders than any honest one";
 
 /// Mode and blob of files by their path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
@@ -41,7 +41,7 @@ pub struct Known {
     index: Staged,
     made_again: Arc<[MadeAgain]>,
     git_dir: Inside,
-    sizes: Arc<Sizes>,
+    objects: Arc<Objects>,
     stop: Option<Stop>,
 }
 
@@ -57,19 +57,19 @@ impl Known {
     /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
     pub(super) fn until(
         stop: Option<&Stop>,
-        sizes: &Arc<Sizes>,
+        objects: &Arc<Objects>,
         repo: &Repository,
         tree: &Worktree,
         head: Option<Oid>,
     ) -> io::Result<Self> {
         let committed = head
-            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
+            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, objects, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
             .map_err(io::Error::other)?;
         let admin = &tree.admin;
         let index = Staged::read(admin)?;
         let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
         let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
-        Ok(Self { committed, index, made_again: tree.made_again.clone(), git_dir, sizes: sizes.clone(), stop: stop.cloned() })
+        Ok(Self { committed, index, made_again: tree.made_again.clone(), git_dir, objects: objects.clone(), stop: stop.cloned() })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
@@ -142,7 +142,7 @@ impl Known {
         blob: Oid,
     ) -> io::Result<bool> {
         let vouched = staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
-        if self.sizes.of(repo, blob)? == stamp.size {
+        if self.objects.size(repo, blob)? == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp)? == blob);
         }
         let place = place.join(path).map_err(io::Error::other)?;
@@ -166,26 +166,6 @@ impl Known {
     }
 }
 
-/// Sizes of a repo's blobs, as far as looks asked for them: its trees mostly hold the same.
-#[derive(Default)]
-pub struct Sizes(Mutex<HashMap<Oid, u64>>);
-
-impl Sizes {
-    fn of(&self, repo: &Repository, blob: Oid) -> io::Result<u64> {
-        let known = || self.0.lock().expect("nobody panics here");
-        let seen = known().get(&blob).copied();
-        if let Some(size) = seen {
-            return Ok(size);
-        }
-        let (size, _) = repo.odb().and_then(|odb| odb.read_header(blob)).map_err(io::Error::other)?;
-        let mut known = known();
-        if known.len() < SIZES_CAP {
-            known.insert(blob, size as u64);
-        }
-        Ok(size as u64)
-    }
-}
-
 /// Every file of a commit's tree.
 ///
 /// # Errors
@@ -196,30 +176,37 @@ pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
 
 /// Every file of a tree that should hold at most `most`.
 pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
-    files_until(None, repo, tree, most)
+    files_until(None, &Objects::default(), repo, tree, most)
 }
 
-fn files_until(stop: Option<&Stop>, repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
-    let mut files = Files::new();
-    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along.
-    let mut folders = vec![(Vec::new(), 0, tree)];
+fn files_until(stop: Option<&Stop>, objects: &Objects, repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
+    let mut files = Vec::new();
     let mut times: HashMap<Oid, u32> = HashMap::new();
-    while let Some((above, depth, tree)) = folders.pop() {
+    let mut folder = |above: Vec<u8>, id: Oid| {
         go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
-        let same = times.entry(tree).and_modify(|times| *times += 1).or_insert(1);
-        for entry in &repo.find_tree(tree)? {
-            let path = [above.as_slice(), entry.name_bytes()].concat();
-            if entry.kind() == Some(git2::ObjectType::Tree) {
-                folders.push(([path.as_slice(), b"/"].concat(), depth + 1, entry.id()));
-            } else {
-                files.insert(tree::path_of(&path), (entry.filemode().cast_unsigned(), entry.id()));
-            }
+        let same = times.entry(id).and_modify(|times| *times += 1).or_insert(1);
+        if *same > SAME_CAP { Err(git2::Error::from_str(DISHONEST)) } else { Ok((above, objects.folder(repo, id)?, 0)) }
+    };
+    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along. In order, so that nothing is left to sort.
+    let mut folders = vec![folder(Vec::new(), tree)?];
+    while let Some((above, entries, next)) = folders.last_mut() {
+        let Some(entry) = entries.get(*next) else {
+            folders.pop();
+            continue;
+        };
+        *next += 1;
+        let path = [above.as_slice(), &entry.name].concat();
+        if entry.is_folder {
+            let below = folder([path.as_slice(), b"/"].concat(), entry.id)?;
+            folders.push(below);
+        } else {
+            files.push((tree::path_of(path), (entry.mode, entry.id)));
         }
-        if *same > SAME_CAP || depth > DEEPEST || files.len().max(folders.len()) > most {
-            return Err(git2::Error::from_str("its commit holds more files or deeper folders than any honest one"));
+        if folders.len() > DEEPEST + 1 || files.len() > most {
+            return Err(git2::Error::from_str(DISHONEST));
         }
     }
-    Ok(files)
+    Ok(files.into_iter().collect())
 }
 
 /// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
@@ -242,10 +229,10 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Li
 }
 
 /// Bytes: what an index ends with.
-const CHECKSUM: i64 = 20;
+const CHECKSUM: u64 = 20;
 
 /// libgit2 would name a path that tells nobody anything.
-fn broken_index(error: &git2::Error, size: i64) -> io::Error {
+fn broken_index(error: &git2::Error, size: u64) -> io::Error {
     // It is not the index that is broken, but the disk: libgit2 has only words for that, and calls what is forbidden locked.
     let words = error.message().replace(" is locked", " Permission denied");
     let told = |cause: &io::Error| words.contains(cause.to_string().split(" (os error").next().unwrap_or_default());
@@ -273,14 +260,14 @@ const SMALLEST_ENTRY: u64 = 62;
 
 /// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the night a
 /// gigabyte and more.
-fn prove_count(index: &File) -> io::Result<()> {
+fn prove_count(index: &File, length: u64) -> io::Result<()> {
     let mut header = [0; 12];
     if index.read_at(&mut header, 0)? < header.len() {
         // libgit2 says so itself.
         return Ok(());
     }
     let claimed = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
-    if u64::from(claimed) <= index.metadata()?.len() / SMALLEST_ENTRY {
+    if u64::from(claimed) <= length / SMALLEST_ENTRY {
         return Ok(());
     }
     Err(io::Error::other(format!(
@@ -299,19 +286,19 @@ pub(super) struct Staged {
 impl Staged {
     pub(super) fn read(admin: &Inside) -> io::Result<Self> {
         let place = admin.join("index").map_err(io::Error::other)?;
-        let Some(stat) = found(beneath::stat(&place))? else {
+        let Some(file) = found(beneath::file(&place))? else {
             return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
         };
-        if u64::try_from(stat.st_size).is_ok_and(|size| size > INDEX_CAP) {
+        let data = file.metadata()?;
+        if data.len() > INDEX_CAP {
             return Err(io::Error::other("its index is larger than any honest one"));
         }
-        let file = beneath::file(&place)?;
-        prove_count(&file)?;
+        prove_count(&file, data.len())?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error, stat.st_size))?;
-        let entries = index.iter().map(|entry| (tree::path_of(&entry.path), entry)).collect();
-        #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
-        let written = (stat.st_mtime, stat.st_mtime_nsec as u32);
+        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error, data.len()))?;
+        let entries = index.iter().map(|mut entry| (tree::path_of(std::mem::take(&mut entry.path)), entry)).collect();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
+        let written = (data.mtime(), data.mtime_nsec() as u32);
         Ok(Self { entries, conflicts: index.has_conflicts(), written })
     }
 
@@ -358,7 +345,10 @@ impl<'a, V> InOrder<'a, V> {
     /// What stands at the path, which comes after all that were asked for before.
     fn at(&mut self, path: &Path) -> Option<&'a V> {
         loop {
-            match self.rest.peek()?.0.as_path().cmp(path) {
+            let next = self.rest.peek()?.0.as_path();
+            // The same bytes are the same path, which is quicker told than the order of two.
+            let order = if next.as_os_str() == path.as_os_str() { Ordering::Equal } else { next.cmp(path) };
+            match order {
                 Ordering::Less => drop(self.rest.next()),
                 Ordering::Equal => return self.rest.next().map(|(_, value)| value),
                 Ordering::Greater => return None,

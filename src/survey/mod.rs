@@ -14,6 +14,7 @@ pub mod landed;
 pub mod lockfiles;
 pub mod memory;
 pub mod mount;
+pub mod objects;
 pub mod probe;
 pub mod reach;
 pub mod regenerable;

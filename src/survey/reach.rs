@@ -4,12 +4,11 @@
 //! kept by the repo; our own rescues don't count, since they expire. It must never shorten its list because something could not be read.
 
 use super::go_on;
-use crate::beneath::{self, found};
+use crate::beneath::{self, Listed, found};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
 use std::io;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
@@ -39,7 +38,7 @@ pub struct Tips<'a> {
     /// The admin folder.
     pub admin: &'a Inside,
     /// What it lists.
-    pub names: &'a HashSet<OsString>,
+    pub listed: &'a Listed,
     /// The full name of the tree's branch.
     pub branch: Option<&'a str>,
     /// Its HEAD.
@@ -51,16 +50,15 @@ pub struct Tips<'a> {
 /// # Errors
 /// Something could not be read: nobody knows what would be lost.
 pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &HashSet<Oid>, stop: &Stop) -> io::Result<Vec<String>> {
-    let Tips { admin, names, branch, head } = of;
-    let listed = |name: &str| names.contains(OsStr::new(name));
+    let Tips { admin, listed, branch, head } = of;
     let mut tips: BTreeSet<Oid> = head.iter().copied().collect();
-    if listed("logs") {
+    if listed.holds("logs") {
         for log in files_below(&admin.join("logs").map_err(io::Error::other)?)? {
             tips.extend(log_commits(&log)?);
         }
     }
-    tips.extend(private(admin, |name| listed(name.split('/').next().unwrap_or(name)))?);
-    if listed("refs") {
+    tips.extend(private(|name| listed.read(name, LOG_CAP))?);
+    if listed.holds("refs") {
         let private = private_refs(admin)?;
         only_commits(repo, &private)?;
         tips.extend(private);
@@ -174,14 +172,12 @@ fn id(hex: &[u8]) -> Option<Oid> {
 }
 
 /// What `ORIG_HEAD` and the like name.
-fn private(folder: &Inside, listed: impl Fn(&str) -> bool) -> io::Result<BTreeSet<Oid>> {
-    let files = PRIVATE
-        .iter()
-        .filter(|name| listed(name))
-        .map(|name| folder.join(name))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(io::Error::other)?;
-    ids(&files)
+fn private(read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<BTreeSet<Oid>> {
+    let mut ids = BTreeSet::new();
+    for name in PRIVATE {
+        ids.extend(ids_in(&read(name)?.unwrap_or_default()));
+    }
+    Ok(ids)
 }
 
 /// Everything below the admin folder's own `refs/`.
@@ -196,24 +192,27 @@ fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
 /// # Errors
 /// Something could not be read: a repack could lose it.
 pub fn passed_over(git_dir: &Inside, admins: &[Inside]) -> io::Result<BTreeSet<Oid>> {
-    let mut tips = private(git_dir, |_| true)?;
+    let read = |folder: &Inside, name: &str| found(beneath::read(&folder.join(name).map_err(io::Error::other)?, LOG_CAP));
+    let mut tips = private(|name| read(git_dir, name))?;
     for admin in admins {
-        tips.extend(private(admin, |_| true)?);
+        tips.extend(private(|name| read(admin, name))?);
         tips.extend(private_refs(admin)?);
         tips.extend(ids(&[admin.join("HEAD").map_err(io::Error::other)?])?);
     }
     Ok(tips)
 }
 
-/// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
 fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
     let mut ids = BTreeSet::new();
     for file in files {
-        let text = found(beneath::read(file, LOG_CAP))?.unwrap_or_default();
-        let words = text.split(|&byte| byte == b'\n').filter_map(|line| line.split(u8::is_ascii_whitespace).next());
-        ids.extend(words.filter_map(id));
+        ids.extend(ids_in(&found(beneath::read(file, LOG_CAP))?.unwrap_or_default()));
     }
     Ok(ids)
+}
+
+/// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
+fn ids_in(text: &[u8]) -> impl Iterator<Item = Oid> {
+    text.split(|&byte| byte == b'\n').filter_map(|line| line.split(u8::is_ascii_whitespace).next()).filter_map(id)
 }
 
 /// Every file below a folder; none where there is no folder.

@@ -4,7 +4,7 @@
 //! link, and never leave out a tree because something about it is odd.
 
 use super::reach::{self, Kept};
-use super::{known::Sizes, landed::Upstream, probe, rescues, store, tree, worktree};
+use super::{landed::Upstream, objects::Objects, probe, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
@@ -43,8 +43,8 @@ pub struct Context<'a> {
     pub stashed: &'a HashSet<String>,
     /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that needs to know is unknown.
     pub kept: &'a Result<Kept, git2::Error>,
-    /// Sizes of its blobs.
-    pub sizes: &'a Arc<Sizes>,
+    /// What was asked of its objects.
+    pub objects: &'a Arc<Objects>,
     /// Its upstream's default branch.
     pub upstream: &'a Upstream<'a>,
     /// When to stop looking: what was seen by then is worth nothing.
@@ -117,12 +117,13 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
-    let (place, stashed, kept, sizes) = (&policy.place, &stashed, &reach::kept(&repo), &Arc::default());
+    let (place, stashed, kept, objects) = (&policy.place, &stashed, &reach::kept(&repo), &Arc::default());
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let (handles, upstream) = (shadow.handles(), &Upstream::of(&repo, stop));
     let look = |admin: &Inside| {
         handles.with(|repo| {
-            let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, upstream, stop };
+            let context =
+                Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop };
             worktree::survey(&context, admin)
         })
     };
@@ -158,8 +159,8 @@ pub fn one(
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
-    let (kept, sizes, upstream) = (&reach::kept(repo), &Arc::default(), &Upstream::of(repo, stop));
-    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, sizes, upstream, stop };
+    let (kept, objects, upstream) = (&reach::kept(repo), &Arc::default(), &Upstream::of(repo, stop));
+    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop };
     Ok(worktree::survey(&context, admin))
 }
 

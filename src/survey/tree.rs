@@ -91,22 +91,29 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 /// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
 pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, made_again: &[MadeAgain], stop: Option<&Stop>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
-    let mut walk = Walk { tracked, made_again, stop, listing: Listing::default() };
+    let mut walk =
+        Walk { tracked, made_again, stop, files: Vec::new(), folders: Vec::new(), regenerable: Vec::new(), blockers: Vec::new() };
     walk.folder(top, Path::new(""), 0)?;
-    Ok(walk.listing)
+    let Walk { files, folders, regenerable, blockers, .. } = walk;
+    Ok(Listing { files: files.into_iter().collect(), folders: folders.into_iter().collect(), regenerable, blockers })
 }
 
 struct Walk<'a> {
     tracked: &'a dyn Fn(&Path) -> bool,
     made_again: &'a [MadeAgain],
     stop: Option<&'a Stop>,
-    listing: Listing,
+    files: Vec<(PathBuf, Stamp)>,
+    folders: Vec<(PathBuf, u32)>,
+    regenerable: Vec<PathBuf>,
+    blockers: Vec<String>,
 }
 
 impl Walk<'_> {
     fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
         let mut entries = Dir::new(folder)?;
-        let names: Vec<_> = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect::<Result<_, _>>()?;
+        let mut names: Vec<_> = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect::<Result<_, _>>()?;
+        // The order of paths, so that there is nothing left to sort.
+        names.sort_unstable();
         let folder = entries.fd()?;
         for name in names.iter().filter(|name| !beneath::is_dots(name)) {
             go_on(self.stop)?;
@@ -125,7 +132,7 @@ impl Walk<'_> {
             // However it is spelt: git takes no path with such a part into a commit.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             FileType::RegularFile | FileType::Symlink => {
-                self.listing.files.insert(path.to_owned(), stamp(&stat));
+                self.files.push((path.to_owned(), stamp(&stat)));
             }
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
             FileType::Directory => match beneath::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
@@ -147,15 +154,15 @@ impl Walk<'_> {
         (folder, stat): (OwnedFd, &Stat),
     ) -> io::Result<()> {
         if (self.tracked)(path) || !regenerable::recognise(parent, name, self.made_again) {
-            self.listing.folders.insert(path.to_owned(), stat.st_mode & 0o7777);
+            self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
             return self.folder(folder, path, depth + 1);
         }
-        self.listing.regenerable.push(path.to_owned());
+        self.regenerable.push(path.to_owned());
         Ok(())
     }
 
     fn block(&mut self, path: &Path, what: &str) {
-        self.listing.blockers.push(format!("{} {what}", path.display()));
+        self.blockers.push(format!("{} {what}", path.display()));
     }
 }
 
@@ -202,6 +209,6 @@ pub fn link_target(place: &Inside) -> io::Result<Vec<u8>> {
 }
 
 /// A path from git's bytes.
-pub fn path_of(bytes: &[u8]) -> PathBuf {
-    std::ffi::OsString::from_vec(bytes.to_vec()).into()
+pub fn path_of(bytes: impl Into<Vec<u8>>) -> PathBuf {
+    std::ffi::OsString::from_vec(bytes.into()).into()
 }

@@ -5,14 +5,14 @@
 
 use super::known::Known;
 use super::{reach, repo::Context};
-use crate::beneath::{self, found};
+use crate::beneath::{self, Listed, found};
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
 use std::collections::HashSet;
-use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// HEAD, `gitdir` and a lock's reason are a line.
@@ -55,10 +55,10 @@ pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
         made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
-    let read = beneath::names(admin).and_then(|names| Ok((registration(context, blank.clone(), &names)?, names)));
+    let read = Listed::of(admin).and_then(|listed| Ok((registration(context, blank.clone(), &listed)?, listed)));
     match read {
-        Ok((mut tree, names)) => {
-            tree.state = state(context, &mut tree, &names).unwrap_or_else(|error| unknown("look", &error));
+        Ok((mut tree, listed)) => {
+            tree.state = state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
             tree
         }
         Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
@@ -78,14 +78,10 @@ fn unknown(what: &str, error: &io::Error) -> State {
     if failed { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
 
-/// What an admin folder lists.
-type Names = HashSet<OsString>;
-
 /// What the admin folder alone tells.
-fn registration(context: &Context<'_>, mut tree: Worktree, names: &Names) -> io::Result<Worktree> {
-    let admin = tree.admin.clone();
-    tree.path = place(&admin)?;
-    let head = line(&admin, "HEAD")?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
+fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> io::Result<Worktree> {
+    tree.path = stands_at(&tree.admin, line("gitdir", listed.read("gitdir", LINE_CAP))?)?;
+    let head = line("HEAD", listed.read("HEAD", LINE_CAP))?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
             let known = context.kept.as_ref().ok().and_then(|kept| kept.branches.get(branch).copied());
@@ -95,10 +91,10 @@ fn registration(context: &Context<'_>, mut tree: Worktree, names: &Names) -> io:
         }
         None => tree.head = Some(Oid::from_str(&head).map_err(io::Error::other)?.to_string()),
     }
-    tree.locked = if names.contains(OsStr::new("locked")) { line(&admin, "locked")? } else { None };
-    tree.in_progress = in_progress(context, &admin, names)?;
-    tree.active = active(&admin, names)?;
-    tree.missing_since = if_listed(&admin, names, MISSING)?.map(|stat| written(&stat));
+    tree.locked = line("locked", listed.read("locked", LINE_CAP))?;
+    tree.in_progress = in_progress(context, listed)?;
+    tree.active = active(listed)?;
+    tree.missing_since = listed.stat(MISSING)?.map(|stat| written(&stat));
     Ok(tree)
 }
 
@@ -122,12 +118,13 @@ pub fn tree_of(admin: &Inside) -> io::Result<Option<Inside>> {
 /// # Errors
 /// It can't be read, or makes no sense.
 pub fn place(admin: &Inside) -> io::Result<PathBuf> {
-    stands_at(admin, &line(admin, "gitdir")?.ok_or_else(|| io::Error::other("`gitdir` is missing"))?)
+    stands_at(admin, line_of(admin, "gitdir")?)
 }
 
 /// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.
-fn stands_at(admin: &Inside, gitdir: &str) -> io::Result<PathBuf> {
-    let path = from(&admin.path(), gitdir);
+fn stands_at(admin: &Inside, gitdir: Option<String>) -> io::Result<PathBuf> {
+    let gitdir = gitdir.ok_or_else(|| io::Error::other("`gitdir` is missing"))?;
+    let path = from(&admin.path(), &gitdir);
     match path.as_deref().and_then(Path::parent) {
         Some(tree) if path.as_deref().and_then(Path::file_name) == Some(".git".as_ref()) => Ok(tree.to_owned()),
         _ => Err(io::Error::other(format!("`gitdir` holds `{gitdir}`, which is no path to a .git file; try `git worktree repair`"))),
@@ -152,9 +149,13 @@ fn from(folder: &Path, path: &str) -> Option<PathBuf> {
     Some(to)
 }
 
-fn line(admin: &Inside, name: &str) -> io::Result<Option<String>> {
-    let text = found(beneath::read(&admin.join(name).map_err(io::Error::other)?, LINE_CAP)).map_err(|error| named(name, &error))?;
-    let text = text.map(String::from_utf8).transpose().map_err(io::Error::other)?;
+/// A file's one line.
+fn line_of(folder: &Inside, name: &str) -> io::Result<Option<String>> {
+    line(name, found(beneath::read(&folder.join(name).map_err(io::Error::other)?, LINE_CAP)))
+}
+
+fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {
+    let text = read.map_err(|error| named(name, &error))?.map(String::from_utf8).transpose().map_err(io::Error::other)?;
     Ok(text.map(|text| text.trim_end_matches('\n').to_owned()))
 }
 
@@ -170,20 +171,11 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-/// Asks only for what is listed: on a network each question costs a round trip, the answer "nothing there" too.
-fn if_listed(admin: &Inside, names: &Names, name: &str) -> io::Result<Option<rustix::fs::Stat>> {
-    if !names.contains(OsStr::new(name)) {
-        return Ok(None);
-    }
-    found(beneath::stat(&admin.join(name).map_err(io::Error::other)?))
-}
-
-fn in_progress(context: &Context<'_>, admin: &Inside, names: &Names) -> io::Result<Vec<&'static str>> {
-    let mut under_way: Vec<_> = IN_PROGRESS.iter().filter(|(name, _)| names.contains(OsStr::new(name))).map(|(_, what)| *what).collect();
+fn in_progress(context: &Context<'_>, listed: &Listed) -> io::Result<Vec<&'static str>> {
+    let mut under_way: Vec<_> = IN_PROGRESS.iter().filter(|(name, _)| listed.holds(name)).map(|(_, what)| *what).collect();
     for name in LOCKS {
         // An old one is a dead git's leftover: it is cleared in the same night.
-        let lock = if_listed(admin, names, name)?;
-        if lock.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
+        if listed.stat(name)?.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
             under_way.push(name);
         }
     }
@@ -195,26 +187,28 @@ fn in_progress(context: &Context<'_>, admin: &Inside, names: &Names) -> io::Resu
 /// # Errors
 /// Something is there and can't be read.
 pub fn activity(admin: &Inside) -> io::Result<DateTime<Utc>> {
-    active(admin, &beneath::names(admin)?)
+    active(&Listed::of(admin)?)
 }
 
-fn active(admin: &Inside, names: &Names) -> io::Result<DateTime<Utc>> {
-    let mut newest = if names.contains(OsStr::new("logs")) { log_time(admin)? } else { DateTime::UNIX_EPOCH };
+fn active(listed: &Listed) -> io::Result<DateTime<Utc>> {
+    let mut newest = log_time(listed)?;
     for name in ACTIVE {
-        newest = newest.max(if_listed(admin, names, name)?.map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)));
+        newest = newest.max(listed.stat(name)?.map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)));
     }
     Ok(newest)
 }
 
 /// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git reflog expire` renews.
-fn log_time(admin: &Inside) -> io::Result<DateTime<Utc>> {
-    let log = admin.join("logs/HEAD").map_err(io::Error::other)?;
-    let Some(stat) = found(beneath::stat(&log))? else { return Ok(DateTime::UNIX_EPOCH) };
-    let text = beneath::read(&log, 64 << 20)?;
+fn log_time(listed: &Listed) -> io::Result<DateTime<Utc>> {
+    let Some(log) = listed.file("logs/HEAD")? else { return Ok(DateTime::UNIX_EPOCH) };
+    let data = log.metadata()?;
+    let text = beneath::content(log, reach::LOG_CAP)?;
     // An expiry that leaves no line writes the file, too: it tells of our own repack, not of anybody's work.
     let Some(last) = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()) else { return Ok(DateTime::UNIX_EPOCH) };
     let moved = log_line_time(&String::from_utf8_lossy(last)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    Ok(moved.min(written(&stat)))
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
+    let written = moment(data.mtime(), data.mtime_nsec() as u32);
+    Ok(moved.min(written))
 }
 
 /// When a line of a reflog was written: `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
@@ -233,7 +227,7 @@ fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-fn state(context: &Context<'_>, tree: &mut Worktree, names: &Names) -> io::Result<State> {
+fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Result<State> {
     let Ok(place) = Inside::new(context.place.root(), &tree.path) else {
         return Ok(State::Unknown(format!("it stands at `{}`, outside the volume", tree.path.display())));
     };
@@ -242,7 +236,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, names: &Names) -> io::Resul
     }
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
     match found(beneath::stat(&place))? {
-        None => return missing(context, tree, &place, head, names),
+        None => return missing(context, tree, &place, head, listed),
         Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
             return Ok(State::Unknown("it is no folder".to_owned()));
         }
@@ -256,8 +250,8 @@ fn state(context: &Context<'_>, tree: &mut Worktree, names: &Names) -> io::Resul
     }
     let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
     contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
-    contents.unreached = unreached(context, tree, head, names)?;
-    contents.blockers.extend(modules(names));
+    contents.unreached = unreached(context, tree, head, listed)?;
+    contents.blockers.extend(modules(listed));
     contents.stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
@@ -266,28 +260,28 @@ fn state(context: &Context<'_>, tree: &mut Worktree, names: &Names) -> io::Resul
 
 /// The tree's `.git` file must lead back to this very admin folder, or somebody else's tree stands there.
 fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
-    let Some(text) = line(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
+    let Some(text) = line_of(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
     let back = text.strip_prefix("gitdir: ").unwrap_or_default();
     let leads_back = from(&place.path(), back) == Some(admin.path());
     Ok((!leads_back).then(|| format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")))
 }
 
 /// ENOENT alone proves little on NFS: the nearest folder above must be readable, and must not list it.
-fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, names: &Names) -> io::Result<State> {
+fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
     let mut below = place.relative();
     while let Some(above) = below.parent() {
         let folder = context.place.root().join(above);
         match found(std::fs::read_dir(&folder))? {
             None => below = above,
             Some(entries) => {
-                let listed = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-                return if listed.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
+                let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
+                return if names.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
                     Ok(State::Unknown("its folder lists it, and still it can't be found".to_owned()))
-                } else if listed.is_empty() && below != place.relative() {
+                } else if names.is_empty() && below != place.relative() {
                     // Not only the tree is gone, but the folder of trees with it, and nothing else is left: a mount point looks so.
                     Ok(State::Unknown(format!("`{}` is empty: is something not mounted there?", above.display())))
                 } else {
-                    gone(context, tree, place, head, names)
+                    gone(context, tree, place, head, listed)
                 };
             }
         }
@@ -296,32 +290,31 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
 }
 
 /// The tree is gone: what would be lost with its registration?
-fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, names: &Names) -> io::Result<State> {
-    if let Some(modules) = modules(names) {
+fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
+    if let Some(modules) = modules(listed) {
         return Ok(State::Unknown(format!("it is gone from the disk, but {modules}")));
     }
     let trashed = context.around.trashed.contains(place);
-    let unreached = unreached(context, tree, head, names)?;
+    let unreached = unreached(context, tree, head, listed)?;
     // What a night took to the trash was rescued with its index.
     let staged = !trashed && Known::of(context.repo, tree, head)?.holds_staged_work();
     Ok(State::Missing { trashed, unreached, staged })
 }
 
 /// Git keeps the repos of a worktree's submodules in its admin folder, even after `git submodule deinit`: with commits that nothing else has.
-fn modules(names: &Names) -> Option<String> {
-    let there = names.contains(OsStr::new("modules"));
-    there.then(|| "its registration holds the repos of its submodules, which no rescue keeps".to_owned())
+fn modules(listed: &Listed) -> Option<String> {
+    listed.holds("modules").then(|| "its registration holds the repos of its submodules, which no rescue keeps".to_owned())
 }
 
-fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, names: &Names) -> io::Result<Vec<String>> {
-    let tips = reach::Tips { admin: &tree.admin, names, branch: tree.branch.as_deref(), head };
+fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, listed: &Listed) -> io::Result<Vec<String>> {
+    let tips = reach::Tips { admin: &tree.admin, listed, branch: tree.branch.as_deref(), head };
     let again = |error: &git2::Error| io::Error::other(git2::Error::new(error.code(), error.class(), error.message()));
     reach::unreached(context.repo, &tips, &context.kept.as_ref().map_err(again)?.commits, context.stop)
 }
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
 fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::until(Some(context.stop), context.sizes, context.repo, tree, head)?;
+    let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
     let listing = known.list(place)?;
     let mut dirty = known.dirty(context.repo, place, &listing)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
@@ -358,11 +351,11 @@ mod tests {
     #[test]
     fn only_a_path_to_a_git_file_is_a_tree() {
         let admin = Inside::new(&Path::new("/data").into(), Path::new("r/.git/worktrees/a")).unwrap();
-        assert_eq!(stands_at(&admin, "/data/w/a/.git").unwrap(), Path::new("/data/w/a"));
+        assert_eq!(stands_at(&admin, Some("/data/w/a/.git".into())).unwrap(), Path::new("/data/w/a"));
         // As git writes it with worktree.useRelativePaths.
-        assert_eq!(stands_at(&admin, "../../../../w/a/.git").unwrap(), Path::new("/data/w/a"));
+        assert_eq!(stands_at(&admin, Some("../../../../w/a/.git".into())).unwrap(), Path::new("/data/w/a"));
         for bad in ["", "/", "/data/w/a", "/data/w/a/.git/x", "../../../../../../../.git", "../w"] {
-            assert!(stands_at(&admin, bad).is_err(), "{bad}");
+            assert!(stands_at(&admin, Some(bad.into())).is_err(), "{bad}");
         }
     }
 }
