@@ -92,6 +92,8 @@ impl Volume {
         for (kind, (count, make)) in kinds.into_iter().enumerate() {
             (0..count).into_par_iter().for_each(|number| make(&caches, &mut Rng::with_seed((kind << 32 | number) as u64), number));
         }
+        // Or whoever comes next waits for the disk to take in what was made.
+        rustix::fs::syncfs(File::open(&self.root).unwrap()).unwrap();
     }
 
     /// Bytes in use, and of all, as the marks count them.
