@@ -69,6 +69,8 @@ impl Volume {
             volume.add_trees(&place);
         }
         run(Command::new("rm").arg("-rf").arg(&pattern));
+        // Or whoever comes first waits for the disk to take in what was made.
+        rustix::fs::syncfs(fs::File::open(&volume.root).expect("it was made")).expect("the disk takes it in");
         volume
     }
 
