@@ -10,8 +10,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     treewarden_unsafe::give_back_at_once();
-    // mimalloc asks for huge pages, and the kernel zeroes 2 MiB for the first byte of each: a third of a look's processor time, and half of the
-    // memory that it holds. A kernel that has none refuses, and all is well.
+    // mimalloc asks for huge pages, and the kernel zeroes 2 MiB for the first byte of each: a quarter of a look's processor time, and most of
+    // the memory that it holds. A kernel that has none refuses, and all is well.
     rustix::thread::disable_transparent_huge_pages(true).ok();
     treewarden::cli::main()
 }
