@@ -187,7 +187,7 @@ impl Listed {
     /// Opens the regular file at a path below it; none where it isn't listed.
     ///
     /// # Errors
-    /// As [`file`].
+    /// As [`file()`].
     pub fn file(&self, path: &str) -> io::Result<Option<File>> {
         if !self.holds(path) {
             return Ok(None);
