@@ -66,7 +66,8 @@ pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {cap} expected here")));
     }
     // A byte more than it should need: then the second read finds the end, and nobody makes room for a third.
-    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(usize::try_from(length).unwrap_or_default() + 1)?;
     file.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -115,8 +116,8 @@ pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
         return open(flags);
     }
     match open(flags | OFlags::NOATIME) {
-        // Another user's.
-        Err(Errno::PERM) => open(flags),
+        // Another user's, or a file system that knows nothing of it.
+        Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => open(flags),
         opened => opened,
     }
 }
@@ -178,6 +179,7 @@ impl Listed {
     /// # Errors
     /// Whatever the kernel says.
     pub fn stat(&self, name: &str) -> io::Result<Option<rustix::fs::Stat>> {
+        debug_assert!(!name.contains('/'), "a link on the way would be followed");
         if !self.holds(name) {
             return Ok(None);
         }
@@ -192,7 +194,11 @@ impl Listed {
         if !self.holds(path) {
             return Ok(None);
         }
-        found(below(self.folder.fd()?, Path::new(path), FILE).map_err(io::Error::from).and_then(regular))
+        found(self.open(path))
+    }
+
+    fn open(&self, path: &str) -> io::Result<File> {
+        regular(below(self.folder.fd()?, Path::new(path), FILE)?)
     }
 
     /// Reads the regular file at a path below it, of at most `cap` bytes; none where it isn't listed.
@@ -201,6 +207,14 @@ impl Listed {
     /// As [`read`].
     pub fn read(&self, path: &str, cap: u64) -> io::Result<Option<Vec<u8>>> {
         self.file(path)?.map(|file| content(file, cap)).transpose()
+    }
+
+    /// The same of what should be there, listed or not: a listing may miss what is renamed while it is made.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn insist(&self, path: &str, cap: u64) -> io::Result<Option<Vec<u8>>> {
+        found(self.open(path).and_then(|file| content(file, cap)))
     }
 }
 

@@ -29,7 +29,10 @@ pub(super) const FILES_CAP: usize = 5_000_000;
 /// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
-const DISHONEST: &str = "its commit holds more files or deeper folders than any honest one";
+/// No file with a longer path can be checked out: the kernel takes none.
+const LONGEST: usize = 4096;
+const TOO_MUCH: &str = "its commit holds more files, deeper folders or longer names than any honest one";
+const TWICE: &str = "its commit names a file twice, as no honest one does; see `git fsck`";
 
 /// Mode and blob of files by their path.
 pub type Files = BTreeMap<PathBuf, (u32, Oid)>;
@@ -180,33 +183,43 @@ pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize) -> Result<File
 }
 
 fn files_until(stop: Option<&Stop>, objects: &Objects, repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
+    let too_much = || git2::Error::from_str(TOO_MUCH);
     let mut files = Vec::new();
     let mut times: HashMap<Oid, u32> = HashMap::new();
     let mut folder = |above: Vec<u8>, id: Oid| {
         go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
         let same = times.entry(id).and_modify(|times| *times += 1).or_insert(1);
-        if *same > SAME_CAP { Err(git2::Error::from_str(DISHONEST)) } else { Ok((above, objects.folder(repo, id)?, 0)) }
+        if *same > SAME_CAP { Err(too_much()) } else { Ok((above, objects.folder(repo, id)?, 0)) }
     };
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along. In order, so that nothing is left to sort.
     let mut folders = vec![folder(Vec::new(), tree)?];
+    // Entries of the folders that are open: all but one of each folder lead to another file.
+    let mut held = folders[0].1.len();
     while let Some((above, entries, next)) = folders.last_mut() {
         let Some(entry) = entries.get(*next) else {
+            held -= entries.len();
             folders.pop();
             continue;
         };
         *next += 1;
         let path = [above.as_slice(), &entry.name].concat();
+        if path.len() > LONGEST {
+            return Err(too_much());
+        }
         if entry.is_folder {
             let below = folder([path.as_slice(), b"/"].concat(), entry.id)?;
+            held += below.1.len();
             folders.push(below);
         } else {
             files.push((tree::path_of(path), (entry.mode, entry.id)));
         }
-        if folders.len() > DEEPEST + 1 || files.len() > most {
-            return Err(git2::Error::from_str(DISHONEST));
+        if folders.len() > DEEPEST + 1 || held > most + DEEPEST || files.len() > most {
+            return Err(too_much());
         }
     }
-    Ok(files.into_iter().collect())
+    let count = files.len();
+    let files: Files = files.into_iter().collect();
+    if files.len() == count { Ok(files) } else { Err(git2::Error::from_str(TWICE)) }
 }
 
 /// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
@@ -367,4 +380,44 @@ fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String
         .filter(|(path, (mode, _))| *mode == SUBMODULE && filled(path))
         .map(|(path, _)| format!("{} is a submodule", path.display()))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use git2::ObjectType;
+
+    /// Written as it is, whatever git would say of it.
+    fn folder(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
+        let entry = |(mode, name, id): &(&str, &str, Oid)| [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat();
+        let bytes: Vec<u8> = entries.iter().flat_map(entry).collect();
+        repo.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap()
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the repo is this test's own")]
+    fn a_commit_that_no_honest_tool_makes_is_refused() {
+        let top = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(top.path()).unwrap();
+        let blob = repo.blob(b"x").unwrap();
+        let nothing = folder(&repo, &[]);
+        let why = |tree| files_in(&repo, tree, 1000).map(|files| files.len()).map_err(|error| error.message().to_owned());
+
+        // Many levels, each with a hundred folders: no file, and no folder but the empty one twice.
+        let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
+        let level = |below| {
+            let empty = names.iter().map(|name| ("40000", name.as_str(), nothing));
+            folder(&repo, &[("40000", "a", below)].into_iter().chain(empty).collect::<Vec<_>>())
+        };
+        let [few, many] = [10, 30].map(|levels| (0..levels).fold(nothing, |below, _| level(below)));
+        let long = (0..3).fold(nothing, |below, _| folder(&repo, &[("40000", &"a".repeat(2000), below)]));
+        let one = folder(&repo, &[("100644", "x", blob)]);
+        let two = folder(&repo, &[("100644", "x", blob), ("100644", "y", blob)]);
+
+        assert_eq!(why(few), Ok(0));
+        assert_eq!(why(many), Err(TOO_MUCH.to_owned()));
+        assert_eq!(why(long), Err(TOO_MUCH.to_owned()));
+        assert_eq!(why(folder(&repo, &[("40000", "a", one), ("40000", "b", one)])), Ok(2));
+        assert_eq!(why(folder(&repo, &[("40000", "a", one), ("40000", "a", two)])), Err(TWICE.to_owned()));
+    }
 }

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-/// So many sizes of blobs, and so many entries of folders, are kept in mind, in some 20 MiB each.
+/// So many sizes of blobs are kept in mind, in some 20 MiB, and so many bytes of folders.
 const SIZES_CAP: usize = 500_000;
-const ENTRIES_CAP: usize = 200_000;
+const FOLDERS_CAP: usize = 20 << 20;
 
 /// What looks at a repo's trees asked of its objects: the trees mostly hold the same.
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub struct Objects {
 #[derive(Default)]
 struct Folders {
     known: HashMap<Oid, Arc<[Entry]>>,
-    entries: usize,
+    bytes: usize,
 }
 
 /// An entry of a folder in a commit.
@@ -66,8 +66,9 @@ impl Objects {
         };
         let entries: Arc<[Entry]> = repo.find_tree(id)?.iter().map(entry).collect();
         let mut folders = self.folders.write().expect("nobody panics here");
-        if folders.entries + entries.len() <= ENTRIES_CAP && folders.known.insert(id, entries.clone()).is_none() {
-            folders.entries += entries.len();
+        let bytes: usize = entries.iter().map(|entry| size_of::<Entry>() + entry.name.len()).sum();
+        if folders.bytes + bytes <= FOLDERS_CAP && folders.known.insert(id, entries.clone()).is_none() {
+            folders.bytes += bytes;
         }
         Ok(entries)
     }

@@ -80,8 +80,8 @@ fn unknown(what: &str, error: &io::Error) -> State {
 
 /// What the admin folder alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> io::Result<Worktree> {
-    tree.path = stands_at(&tree.admin, line("gitdir", listed.read("gitdir", LINE_CAP))?)?;
-    let head = line("HEAD", listed.read("HEAD", LINE_CAP))?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
+    tree.path = stands_at(&tree.admin, line("gitdir", listed.insist("gitdir", LINE_CAP))?)?;
+    let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
             let known = context.kept.as_ref().ok().and_then(|kept| kept.branches.get(branch).copied());
