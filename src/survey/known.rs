@@ -395,7 +395,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::disallowed_methods, reason = "the repo is this test's own")]
     fn a_commit_that_no_honest_tool_makes_is_refused() {
         let top = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(top.path()).unwrap();
