@@ -127,22 +127,18 @@ pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
 /// # Errors
 /// Whatever the kernel says.
 pub fn list(directory: OwnedFd) -> Result<Vec<(OsString, FileType)>, Errno> {
+    entries(&mut Dir::new(directory)?)
+}
+
+fn entries(directory: &mut Dir) -> Result<Vec<(OsString, FileType)>, Errno> {
     let mut entries = Vec::new();
-    for entry in Dir::new(directory)? {
+    for entry in directory {
         let entry = entry?;
         if !is_dots(entry.file_name()) {
             entries.push((OsString::from_vec(entry.file_name().to_bytes().to_vec()), entry.file_type()));
         }
     }
     Ok(entries)
-}
-
-/// The names that a folder inside the volume lists.
-///
-/// # Errors
-/// As [`dir`], or whatever the kernel says of the listing.
-pub fn names(place: &Inside) -> io::Result<HashSet<OsString>> {
-    Ok(Listed::of(place)?.names)
 }
 
 /// A folder inside the volume, open and listed: one round trip tells what is there, where asking for each name would cost one a name, and what
@@ -159,13 +155,7 @@ impl Listed {
     /// As [`dir`], or whatever the kernel says of the listing.
     pub fn of(place: &Inside) -> io::Result<Self> {
         let mut folder = Dir::new(dir(place)?)?;
-        let mut names = HashSet::new();
-        for entry in folder.by_ref() {
-            let entry = entry?;
-            if !is_dots(entry.file_name()) {
-                names.insert(OsString::from_vec(entry.file_name().to_bytes().to_vec()));
-            }
-        }
+        let names = entries(&mut folder)?.into_iter().map(|(name, _)| name).collect();
         Ok(Self { folder, names })
     }
 

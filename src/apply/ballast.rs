@@ -4,13 +4,12 @@
 //! dropped first and taken on again last. It must never be anything that somebody would miss.
 
 use super::trash::Trash;
-use crate::beneath::{self, found};
+use crate::beneath::{self, Listed, found};
 use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -50,10 +49,10 @@ pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
         made => made?,
     }
     // Most nights all of it is there: one listing says so, where a server would have to refuse each.
-    let there = beneath::names(&folder)?;
+    let there = Listed::of(&folder)?;
     let folder = beneath::dir(&folder)?;
     let names = (0..FILES).map(|number| number.to_string());
-    names.filter(|name| !there.contains(OsStr::new(name))).try_for_each(|name| weigh_down(&folder, &name))
+    names.filter(|name| !there.holds(name)).try_for_each(|name| weigh_down(&folder, &name))
 }
 
 fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
