@@ -7,7 +7,7 @@ use crate::apply::trash;
 use crate::facts::package::Package;
 use crate::inside::Inside;
 use crate::ledger::Ledger;
-use crate::shadow::{self, Refusal};
+use crate::shadow::{Refusal, config};
 use crate::survey::caches::npm::index::Bucket;
 use crate::survey::lockfiles;
 use crate::survey::mount::{self, Mount};
@@ -37,7 +37,7 @@ pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
 /// # Errors
 /// The repo is left alone.
 pub fn git_config_entry(entry: &str) -> Result<(), Refusal> {
-    shadow::judge_entry(entry)
+    config::judge_entry(entry)
 }
 
 /// The mount that holds `path`, by the text of `/proc/self/mountinfo`.

@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
+pub(crate) mod config;
 pub mod crypt;
 mod loose;
 mod prove;
@@ -50,9 +51,6 @@ const CONFIG: &str = "[core]
 \tprotectNTFS = false
 \tprotectHFS = false
 ";
-
-/// Extensions whose repos we know how to treat without obeying them.
-const KNOWN_EXTENSIONS: [&str; 3] = ["extensions.worktreeconfig", "extensions.noop", "extensions.relativeworktrees"];
 
 /// HEAD is a line; a config or an alternates file of this size is no honest one.
 const SMALL: u64 = 4096;
@@ -141,18 +139,20 @@ impl Shadow {
         }
     }
 
-    /// Reads the repo's config as data: what would change the meaning of its objects is refused.
+    /// Refuses a repo whose config would change the meaning of its objects.
     fn judge_config(&self, stop: &Stop) -> Result<(), Refusal> {
-        let Some(config) = found(beneath::read(&at(&self.git_dir, "config"), CONFIG_CAP)).map_err(unreadable(".git/config"))? else {
+        let Some(theirs) = found(beneath::read(&at(&self.git_dir, "config"), CONFIG_CAP)).map_err(unreadable(".git/config"))? else {
             return Ok(());
         };
         let copy = self.scratch.path().join("theirs");
-        std::fs::write(&copy, config).map_err(unreadable("the scratch folder"))?;
-        let copy = copy.as_os_str();
-        let args = ["config".as_ref(), "--file".as_ref(), copy, "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
+        std::fs::write(&copy, &theirs).map_err(unreadable("the scratch folder"))?;
+        if let Some(entries) = config::plain(&theirs) {
+            return entries.iter().try_for_each(|entry| config::judge_entry(entry));
+        }
+        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
         let listed = self.git(stop, Duration::from_secs(10)).run(&args);
         let listed = listed.map_err(|error| self.complaint(error, "config", "makes no sense", "mend it by hand"))?;
-        listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).try_for_each(|entry| judge_entry(&entry))
+        listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).try_for_each(|entry| config::judge_entry(&entry))
     }
 
     /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt git reads, and says what is wrong.
@@ -251,23 +251,5 @@ impl Handles<'_> {
         let done = work(&repo);
         free().push(repo);
         Ok(done)
-    }
-}
-
-/// One `key\nvalue` of the repo's own config.
-pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
-    let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
-    let key = key.to_lowercase();
-    let refuse = |why: &str| Err(Refusal::Odd(format!("`.git/config` sets {key} = {value}: {why}")));
-    match key.as_str() {
-        "core.repositoryformatversion" if !matches!(value, "0" | "1") => refuse("this version of the format is unknown to treewarden"),
-        "core.worktree" => refuse("the checkout would be elsewhere; unset it"),
-        "extensions.objectformat" if value == "sha1" => Ok(()),
-        "extensions.refstorage" if value == "files" => Ok(()),
-        _ if crypt::is_key(&key) => refuse(crypt::WORDS),
-        _ if key.starts_with("extensions.") && !KNOWN_EXTENSIONS.contains(&key.as_str()) => {
-            refuse("treewarden does not know this extension")
-        }
-        _ => Ok(()),
     }
 }

@@ -1,0 +1,172 @@
+//! The repo's own config: data to judge, never to obey.
+//!
+//! What every reader of git's format takes alike is read here; of all else it is git's to say what it means, in a process that costs more than the rest
+//! of a look at a small repo. It must never follow an include, and never give a plain line another meaning than git does.
+
+use super::{Refusal, crypt};
+
+/// Extensions whose repos we know how to treat without obeying them.
+const KNOWN_EXTENSIONS: [&str; 3] = ["extensions.worktreeconfig", "extensions.noop", "extensions.relativeworktrees"];
+
+/// The entries of a config that `git config --null --list` would tell, each as `key\nvalue`; none when a line of it is not plain: with quotes, comments,
+/// backslashes, tabs or other control characters in it, or no `=`.
+pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
+    let text = std::str::from_utf8(config).ok()?;
+    let (mut section, mut entries) = (None, Vec::new());
+    for line in text.split('\n').map(|line| line.trim_matches([' ', '\t'])).filter(|line| !line.is_empty()) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = Some(header(name.strip_suffix(']')?)?);
+            continue;
+        }
+        let (key, value) = line.split_once('=')?;
+        let key = key.trim_end_matches([' ', '\t']);
+        let is_plain = key.starts_with(|first: char| first.is_ascii_alphabetic()) && is_name(key);
+        let value = value.trim_start_matches([' ', '\t']);
+        if !is_plain || value.contains(|char: char| char.is_control() || "\"\\#;".contains(char)) {
+            return None;
+        }
+        entries.push(format!("{}.{}\n{value}", section.as_ref()?, key.to_ascii_lowercase()));
+    }
+    Some(entries)
+}
+
+/// `core` or `remote "origin"`, as it stands before a key.
+fn header(name: &str) -> Option<String> {
+    let Some((name, rest)) = name.split_once(' ') else { return is_name(name).then(|| name.to_ascii_lowercase()) };
+    let below = rest.strip_prefix('"')?.strip_suffix('"')?;
+    let is_plain = is_name(name) && !below.contains(|char: char| char.is_control() || "\"\\".contains(char));
+    is_plain.then(|| format!("{}.{below}", name.to_ascii_lowercase()))
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// Refuses what would change the meaning of the repo's objects; one `key\nvalue`.
+pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
+    let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
+    let key = key.to_lowercase();
+    let refuse = |why: &str| Err(Refusal::Odd(format!("`.git/config` sets {key} = {value}: {why}")));
+    match key.as_str() {
+        "core.repositoryformatversion" if !matches!(value, "0" | "1") => refuse("this version of the format is unknown to treewarden"),
+        "core.worktree" => refuse("the checkout would be elsewhere; unset it"),
+        "extensions.objectformat" if value == "sha1" => Ok(()),
+        "extensions.refstorage" if value == "files" => Ok(()),
+        _ if crypt::is_key(&key) => refuse(crypt::WORDS),
+        _ if key.starts_with("extensions.") && !KNOWN_EXTENSIONS.contains(&key.as_str()) => {
+            refuse("treewarden does not know this extension")
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::confine::Reach;
+    use crate::git::{Git, GitError};
+    use crate::stop::Stop;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// What git takes the config for; none when it makes no sense to it.
+    fn by_git(config: &[u8]) -> Option<Vec<String>> {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("theirs"), config).unwrap();
+        let stop = Stop::after(Duration::from_mins(1), Arc::default());
+        let reach = Reach::of(scratch.path()).unwrap();
+        let git = Git::new(scratch.path(), &reach, &stop, Duration::from_secs(10));
+        match git.run(&["config", "--file", "theirs", "--no-includes", "--null", "--list"]) {
+            Ok(listed) => Some(String::from_utf8(listed).unwrap().split_terminator('\0').map(str::to_owned).collect()),
+            Err(GitError::Failed { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn what_git_writes_is_plain() {
+        let config = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n[remote \"origin\"]\n\
+            \turl = git@github.com:Acme/shop.git\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n\
+            [branch \"Feature/é\"]\n\tremote = origin\n\tmerge = refs/heads/Feature/é\n[user]\n\tname = A  U Thor\n\temail =\n";
+        let listed = plain(config.as_bytes()).unwrap();
+        assert_eq!(listed.len(), 9);
+        assert_eq!(Some(listed), by_git(config.as_bytes()));
+        assert_eq!(plain(b""), Some(Vec::new()));
+    }
+
+    #[test]
+    fn what_readers_could_differ_about_is_gits_to_tell() {
+        for line in [
+            "bare",
+            "a = \"b\"",
+            "a = b # c",
+            "a = b ; c",
+            "a = b\\",
+            "a = b\tc",
+            "a = b\r",
+            "a = b\0c",
+            "a_b = c",
+            "1a = b",
+            "a b = c",
+            "= b",
+            "# a",
+            "[a",
+            "[a] b = c",
+            "[]",
+            "[a.b]",
+            "[a  \"b\"]",
+            "[a \"b\\\"\"]",
+            "[a \"b\" ]",
+            "[a \"b]",
+            "[a \"\"b\"]",
+            "\u{feff}[a]",
+            "a = \u{85}",
+        ] {
+            assert_eq!(plain(format!("[core]\n{line}\n").as_bytes()), None, "{line}");
+        }
+        assert_eq!(plain(b"a = b\n"), None, "in no section");
+        assert_eq!(plain(b"[core]\na = \xff\n"), None, "no UTF-8");
+    }
+
+    #[test]
+    fn git_takes_what_is_plain_alike() {
+        let parts = [
+            "[",
+            "]",
+            "[core]",
+            "[A-b]",
+            "[a \"B c\"]",
+            "[a \"\"]",
+            "\n",
+            "\n",
+            "\n",
+            "\n\t",
+            " ",
+            "\t",
+            "=",
+            " = ",
+            "key",
+            "K2-",
+            "value",
+            "a]b",
+            "[c=d",
+            "\"",
+            "#",
+            ";",
+            "\\",
+            "\r",
+            "é",
+            "=x",
+            ".",
+            "\u{b}",
+        ];
+        let (mut random, mut seen) = (fastrand::Rng::with_seed(7), 0);
+        while seen < 100 {
+            let config: String = (0..random.usize(1..14)).map(|_| parts[random.usize(..parts.len())]).collect();
+            if let Some(listed) = plain(config.as_bytes()).filter(|listed| !listed.is_empty()) {
+                assert_eq!(Some(listed), by_git(config.as_bytes()), "{config:?}");
+                seen += 1;
+            }
+        }
+    }
+}
