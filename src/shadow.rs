@@ -13,7 +13,7 @@ use crate::stop::Stop;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -61,6 +61,7 @@ pub struct Shadow {
     scratch: TempDir,
     git_dir: Inside,
     reach: Reach,
+    handles: Mutex<Vec<git2::Repository>>,
 }
 
 /// Why a repo is left alone.
@@ -96,7 +97,7 @@ impl Shadow {
         for lender in &lenders {
             reach.reads.push(beneath::dir(lender).map_err(unreadable(&lender.to_string()))?);
         }
-        let shadow = Self { scratch, git_dir, reach };
+        let shadow = Self { scratch, git_dir, reach, handles: Mutex::default() };
         shadow.lay(&head).map_err(unreadable("the scratch folder"))?;
         shadow.judge_config(stop)?;
         shadow.read_loose(&loose, stop)?;
@@ -208,9 +209,26 @@ impl Shadow {
         git2::Repository::open(self.scratch.path())
     }
 
-    /// Handles for many threads.
-    pub fn handles(&self) -> Handles<'_> {
-        Handles { shadow: self, free: Mutex::default() }
+    /// Does the work with a handle that nobody else has meanwhile. A handle is for one thread, and to open it costs more than most looks, so it waits
+    /// for the next one who asks: whoever waits for something else should give it back first.
+    ///
+    /// # Errors
+    /// As [`Shadow::open`].
+    pub fn with<T>(&self, work: impl FnOnce(&git2::Repository) -> T) -> Result<T, git2::Error> {
+        let waiting = self.handles().pop();
+        let repo = waiting.map_or_else(|| self.open(), Ok)?;
+        let done = work(&repo);
+        self.handles().push(repo);
+        Ok(done)
+    }
+
+    /// Closes the handles that wait. They hold packs open, and what a repack deletes meanwhile would stay on NFS.
+    pub fn close(&self) {
+        self.handles().clear();
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Vec<git2::Repository>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and change this repo alone: a folder that somebody
@@ -230,26 +248,5 @@ impl Shadow {
     /// The real git dir.
     pub fn git_dir(&self) -> &Inside {
         &self.git_dir
-    }
-}
-
-/// Handles of one repo for as many threads as want one at a time: a handle is for one thread, and to open it costs more than most looks.
-pub struct Handles<'a> {
-    shadow: &'a Shadow,
-    free: Mutex<Vec<git2::Repository>>,
-}
-
-impl Handles<'_> {
-    /// Does the work with a handle that nobody else has meanwhile.
-    ///
-    /// # Errors
-    /// As [`Shadow::open`].
-    pub fn with<T>(&self, work: impl FnOnce(&git2::Repository) -> T) -> Result<T, git2::Error> {
-        let free = || self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = free().pop();
-        let repo = waiting.map_or_else(|| self.shadow.open(), Ok)?;
-        let done = work(&repo);
-        free().push(repo);
-        Ok(done)
     }
 }

@@ -4,9 +4,8 @@
 //! Enrolling asks here, and so does every night, for a repo may become one later. It must never run the filter, and never take a repo for a
 //! plain one because a folder of attributes is nested deep.
 
-use super::{CONFIG_CAP, Handles, Refusal, SMALL, Shadow, at, unreadable};
+use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
 use crate::beneath::{self, found};
-use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ObjectType, Oid, Repository};
 use rayon::prelude::*;
@@ -49,9 +48,9 @@ pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(
     if beneath::read(&own, CONFIG_CAP).is_ok_and(|text| names_driver(&text)) {
         return refuse(format!("`{own}` names its filter"));
     }
-    let (handles, seen) = (shadow.handles(), Mutex::default());
-    let heads: Vec<Oid> = heads(git_dir, &handles).into_iter().chain(also).collect();
-    let names_it = |&head: &Oid| Some((handles.with(|repo| in_commit(repo, head, &seen, stop)).ok()??, head));
+    let seen = Mutex::default();
+    let heads: Vec<Oid> = heads(shadow).into_iter().chain(also).collect();
+    let names_it = |&head: &Oid| Some((shadow.with(|repo| in_commit(repo, head, &seen, stop)).ok()??, head));
     match heads.par_iter().find_map_any(names_it) {
         Some((path, head)) => refuse(format!("`{}` names its filter in commit {head:.10}", path.display())),
         None => Ok(()),
@@ -59,11 +58,11 @@ pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(
 }
 
 /// What stands at the heads that matter, each once. Worktrees are asked side by side: on a network their files are waited for.
-fn heads(git_dir: &Inside, handles: &Handles<'_>) -> HashSet<Oid> {
+fn heads(shadow: &Shadow) -> HashSet<Oid> {
     let named = ["HEAD", "refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master"];
-    let at_name = |name: &str| handles.with(|repo| commit_of(repo, name)).ok()?;
+    let at_name = |name: &str| shadow.with(|repo| commit_of(repo, name)).ok()?;
     let mut heads: HashSet<Oid> = named.iter().filter_map(|name| at_name(name)).collect();
-    let trees = at(git_dir, "worktrees");
+    let trees = at(shadow.git_dir(), "worktrees");
     let admins: Vec<OsString> = std::fs::read_dir(trees.path()).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
     heads.par_extend(admins.par_iter().filter_map(|admin| {
         let text = String::from_utf8(beneath::read(&trees.join(admin).ok()?.join("HEAD").ok()?, SMALL).ok()?).ok()?;

@@ -119,15 +119,16 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let made_again = &policy.worktrees.made_again;
     let (place, stashed, kept, objects) = (&policy.place, &stashed, &reach::kept(&repo), &Arc::default());
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    let (handles, upstream) = (shadow.handles(), &Upstream::of(&repo, stop));
+    let upstream = &Upstream::of(&repo, stop);
     let look = |admin: &Inside| {
-        handles.with(|repo| {
+        shadow.with(|repo| {
             let context =
                 Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop };
             worktree::survey(&context, admin)
         })
     };
     let mut worktrees: Vec<Worktree> = admins.par_iter().map(look).collect::<Result<_, _>>().map_err(odd)?;
+    shadow.close();
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
