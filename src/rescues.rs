@@ -171,8 +171,7 @@ pub fn show(policy: &Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Resul
     let head = saved.head.map_or_else(|| Ok(Files::new()), |head| files_of(&git, head)).map_err(unreadable)?;
     let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
     let mut commits = Vec::new();
-    for commit in
-        reach::kept(&git).and_then(|kept| reach::walk(&git, &tips, &Vec::from_iter(kept.commits))).map_err(unreadable)?.take(COMMITS + 1)
+    for commit in reach::kept(&git).and_then(|kept| reach::walk(&git, &tips, &Vec::from_iter(kept))).map_err(unreadable)?.take(COMMITS + 1)
     {
         let commit = commit.and_then(|id| git.find_commit(id)).map_err(unreadable)?;
         let subject = String::from_utf8_lossy(commit.message_bytes()).lines().next().unwrap_or_default().to_owned();

@@ -8,8 +8,9 @@ use crate::beneath::{self, Listed, found};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::sync::OnceLock;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
 pub const LOG_CAP: u64 = 64 << 20;
@@ -49,7 +50,7 @@ pub struct Tips<'a> {
 ///
 /// # Errors
 /// Something could not be read: nobody knows what would be lost.
-pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &HashSet<Oid>, stop: &Stop) -> io::Result<Vec<String>> {
+pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &Kept, stop: &Stop) -> io::Result<Vec<String>> {
     let Tips { admin, listed, branch, head } = of;
     let mut tips: BTreeSet<Oid> = head.iter().copied().collect();
     if listed.holds("logs") {
@@ -69,30 +70,33 @@ pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &HashSet<Oid>, stop: &S
     }
     // Mostly the tree's own branch reaches all of them, and then nobody has to ask every other one.
     let mut hidden = shared_log(admin, *branch)?;
-    hidden.extend(head.filter(|head| kept.contains(head)));
+    hidden.extend(head.filter(|_| branch.is_some_and(|branch| branch.starts_with("refs/heads/"))));
     if lonely(repo, &tips, &hidden, stop)?.is_empty() {
         return Ok(Vec::new());
     }
-    hidden.extend(kept);
+    hidden.extend(kept.by_refs(repo)?);
     let lonely = lonely(repo, &tips, &hidden, stop)?;
     Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
 }
 
-/// What a repo's refs keep.
-#[derive(Debug, Default)]
-pub struct Kept {
-    /// What its branches, remote-tracking refs and tags stand at.
-    pub commits: HashSet<Oid>,
-    /// Branches by their full names.
-    pub branches: HashMap<String, Oid>,
+/// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2 reads them one by one, and on a network that would
+/// take as long as to look at the trees, which is done side by side.
+#[derive(Default)]
+pub struct Kept(OnceLock<Result<HashSet<Oid>, git2::Error>>);
+
+impl Kept {
+    fn by_refs(&self, repo: &Repository) -> io::Result<&HashSet<Oid>> {
+        let again = |error: &git2::Error| io::Error::other(git2::Error::new(error.code(), error.class(), error.message()));
+        self.0.get_or_init(|| kept(repo)).as_ref().map_err(again)
+    }
 }
 
-/// Reads all refs of a repo, once for all its trees.
+/// What a repo's branches, remote-tracking refs and tags stand at.
 ///
 /// # Errors
 /// The refs can't be listed.
-pub fn kept(repo: &Repository) -> Result<Kept, git2::Error> {
-    let mut kept = Kept::default();
+pub fn kept(repo: &Repository) -> Result<HashSet<Oid>, git2::Error> {
+    let mut kept = HashSet::new();
     for reference in repo.references()? {
         let reference = reference?;
         if PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing)) {
@@ -100,11 +104,7 @@ pub fn kept(repo: &Repository) -> Result<Kept, git2::Error> {
         }
         // A branch names a commit. It isn't read here, for many of them would take long.
         let named = reference.target().filter(|_| reference.is_branch() || reference.is_remote());
-        let Some(commit) = named.or_else(|| Some(reference.peel_to_commit().ok()?.id())) else { continue };
-        kept.commits.insert(commit);
-        if let Some(branch) = reference.name().ok().filter(|_| reference.is_branch()) {
-            kept.branches.insert(branch.to_owned(), commit);
-        }
+        kept.extend(named.or_else(|| Some(reference.peel_to_commit().ok()?.id())));
     }
     Ok(kept)
 }

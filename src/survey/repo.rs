@@ -3,7 +3,7 @@
 //! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
-use super::reach::{self, Kept};
+use super::reach::Kept;
 use super::{landed::Upstream, objects::Objects, probe, rescues, store, tree, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
@@ -42,7 +42,7 @@ pub struct Context<'a> {
     /// What a stash was made on: full names of branches, ids of commits.
     pub stashed: &'a HashSet<String>,
     /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that needs to know is unknown.
-    pub kept: &'a Result<Kept, git2::Error>,
+    pub kept: &'a Kept,
     /// What was asked of its objects.
     pub objects: &'a Arc<Objects>,
     /// Its upstream's default branch.
@@ -117,7 +117,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let Times { clock, look_before, stale_lock } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
-    let (place, stashed, kept, objects) = (&policy.place, &stashed, &reach::kept(&repo), &Arc::default());
+    let (place, stashed, kept, objects) = (&policy.place, &stashed, &Kept::default(), &Arc::default());
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     let upstream = &Upstream::of(&repo, stop);
     let look = |admin: &Inside| {
@@ -160,7 +160,7 @@ pub fn one(
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
-    let (kept, objects, upstream) = (&reach::kept(repo), &Arc::default(), &Upstream::of(repo, stop));
+    let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(repo, stop));
     let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop };
     Ok(worktree::survey(&context, admin))
 }

@@ -84,9 +84,7 @@ fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> i
     let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
-            let known = context.kept.as_ref().ok().and_then(|kept| kept.branches.get(branch).copied());
-            let known = known.filter(|&head| context.repo.find_commit(head).is_ok());
-            tree.head = known.map_or_else(|| commit_of(context.repo, branch), |head| Ok(Some(head)))?.map(|oid| oid.to_string());
+            tree.head = commit_of(context.repo, branch)?.map(|oid| oid.to_string());
             tree.branch = Some(branch.to_owned());
         }
         None => tree.head = Some(Oid::from_str(&head).map_err(io::Error::other)?.to_string()),
@@ -308,8 +306,7 @@ fn modules(listed: &Listed) -> Option<String> {
 
 fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, listed: &Listed) -> io::Result<Vec<String>> {
     let tips = reach::Tips { admin: &tree.admin, listed, branch: tree.branch.as_deref(), head };
-    let again = |error: &git2::Error| io::Error::other(git2::Error::new(error.code(), error.class(), error.message()));
-    reach::unreached(context.repo, &tips, &context.kept.as_ref().map_err(again)?.commits, context.stop)
+    reach::unreached(context.repo, &tips, context.kept, context.stop)
 }
 
 /// Compares HEAD, index and files, and tells when the newest dirty file was written.
