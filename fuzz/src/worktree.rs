@@ -15,8 +15,9 @@ use treewarden::facts::worktree::State;
 use treewarden::inside::Inside;
 use treewarden::stop::Stop;
 use treewarden::survey::landed::Upstream;
+use treewarden::survey::reach::Kept;
 use treewarden::survey::repo::{Around, Context};
-use treewarden::survey::{reach, worktree};
+use treewarden::survey::worktree;
 
 /// What an input may say the content of: after a line `@NAME`. What it leaves out is as git wrote it.
 const FILES: [&str; 9] = ["gitdir", "HEAD", "commondir", "locked", "index", "ORIG_HEAD", "logs/HEAD", "refs/worktree/mine", "MERGE_HEAD"];
@@ -116,7 +117,7 @@ fn look(field: &Field, data: &[u8]) {
         around: &Around::default(),
         made_again: &Arc::from([]),
         stashed: &HashSet::new(),
-        kept: &reach::kept(&field.repo),
+        kept: &Kept::default(),
         objects: &Arc::default(),
         upstream: &Upstream::of(&field.repo, &stop),
         stop: &stop,

@@ -47,6 +47,9 @@ fn an_idle_night_starts_no_git_and_walks_no_tree() {
     shop.tree("young");
     world.at("worktrees/acme__shop/stray").join("x").parent().map(fs::create_dir_all).unwrap().unwrap();
     let first = world.night();
+    assert_eq!(without_git(&world).code, 0, "a look at a plain repo needs no git");
+    let config = shop.git_dir("config");
+    fs::write(&config, fs::read_to_string(&config).unwrap() + "# A comment, of which git itself has to be asked.\n").unwrap();
     assert_ne!(without_git(&world).code, 0, "git is needed for a look");
     std::thread::sleep(RACY);
     let second = world.night();
