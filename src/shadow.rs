@@ -145,6 +145,10 @@ impl Shadow {
         let Some(theirs) = found(beneath::read(&at(&self.git_dir, "config"), CONFIG_CAP)).map_err(unreadable(".git/config"))? else {
             return Ok(());
         };
+        if config::is_endless(&theirs) {
+            let what = "names a section at too great length for so many keys, as no honest one does; mend it by hand";
+            return Err(Refusal::Odd(format!("`{}/config` {what}", self.git_dir)));
+        }
         let copy = self.scratch.path().join("theirs");
         std::fs::write(&copy, &theirs).map_err(unreadable("the scratch folder"))?;
         if let Some(entries) = config::plain(&theirs) {

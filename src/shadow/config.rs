@@ -8,6 +8,17 @@ use super::{Refusal, crypt};
 /// Extensions whose repos we know how to treat without obeying them.
 const KNOWN_EXTENSIONS: [&str; 3] = ["extensions.worktreeconfig", "extensions.noop", "extensions.relativeworktrees"];
 
+/// Bytes that the names of sections in all entries of an honest config come to, at the very most.
+const LARGEST: usize = 64 << 20;
+
+/// Whether its entries could take more room than anybody has: each repeats the name of its section, and a megabyte of config can give a long one to a
+/// hundred thousand keys. A line holds no more than one key, and a section's name stands where its line begins.
+pub(super) fn is_endless(config: &[u8]) -> bool {
+    let lines = || config.strip_prefix(b"\xef\xbb\xbf").unwrap_or(config).split(|&byte| byte == b'\n');
+    let longest = lines().filter(|line| line.trim_ascii_start().starts_with(b"[")).map(<[u8]>::len).max().unwrap_or(0);
+    lines().count().saturating_mul(longest) > LARGEST
+}
+
 /// The entries of a config that `git config --null --list` would tell, each as `key\nvalue`; none when a line of it is not plain: with quotes, comments,
 /// backslashes, tabs or other control characters in it, or no `=`.
 pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
@@ -126,6 +137,14 @@ mod tests {
         }
         assert_eq!(plain(b"a = b\n"), None, "in no section");
         assert_eq!(plain(b"[core]\na = \xff\n"), None, "no UTF-8");
+    }
+
+    #[test]
+    fn a_long_name_for_many_keys_is_no_honest_config() {
+        let config = |name: usize, keys: usize| format!("[a \"{}\"]\n{}", "x".repeat(name), "a=\n".repeat(keys));
+        for (name, keys, endless) in [(500 << 10, 100_000, true), (1000, 100_000, true), (500 << 10, 10, false), (200, 100_000, false)] {
+            assert_eq!(is_endless(config(name, keys).as_bytes()), endless, "{name}, {keys}");
+        }
     }
 
     #[test]

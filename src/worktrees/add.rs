@@ -72,6 +72,8 @@ pub fn add(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<Added, WorkE
     let adding = Adding { policy, repo, wish, branch, place, locked: &locked, shadow: &shadow, stop };
     adding.prove_free()?;
     adding.prove_nobody_has_the_branch()?;
+    // Meanwhile somebody's own `git gc` may delete packs.
+    shadow.close();
     let default = adding.fetch()?;
     let git = shadow.open().map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
     let start = adding.start(&git, default.as_deref())?;

@@ -63,7 +63,15 @@ pub(super) fn cases() -> Vec<Case> {
         let name: String = file.chars().filter(|c| *c != '1').map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         Case::new(&format!("huge-{}", name.to_lowercase()), row, "", move |evil| sparse(&evil.git_dir(file), HUGE))
     });
-    files.chain(counts()).chain(corrupt()).chain(bombs()).collect()
+    // Each key repeats its section's name: the list of them would take some 80 GiB.
+    let endless = [("endless-config", ""), ("endless-config-for-git", "# a comment\n")].map(|(name, more)| {
+        Case::new(name, "Refused", "", move |evil| {
+            let config = fs::read_to_string(evil.git_dir("config")).unwrap();
+            let (section, keys) = ("x".repeat(500 << 10), "a=\n".repeat(170_000));
+            write(&evil.git_dir("config"), format!("{config}[a \"{section}\"]\n{more}{keys}"));
+        })
+    });
+    files.chain(endless).chain(counts()).chain(corrupt()).chain(bombs()).collect()
 }
 
 /// Headers that promise more than there is.
