@@ -116,8 +116,8 @@ impl<'a> Git<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// Runs a command that changes the repo. A folder that git can't open, and the like, it sometimes passes over, and reports success: then its
-    /// complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
+    /// Runs a command that changes the repo. A folder that git can't open, a lock file that it can't delete, and the like, it sometimes passes over,
+    /// and reports success: then its complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -125,7 +125,8 @@ impl<'a> Git<'a> {
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
         let status = self.finish(args, Stdio::null(), Stdio::null(), &mut err)?;
         let said = read_all(&mut err).map_err(GitError::Start)?;
-        if !String::from_utf8_lossy(&said).lines().any(|line| line.starts_with("error: unable to ")) {
+        let passed_over = |line: &str| ["error: unable to ", "warning: unable to unlink "].iter().any(|words| line.starts_with(words));
+        if !String::from_utf8_lossy(&said).lines().any(passed_over) {
             return Ok(());
         }
         let command = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");

@@ -406,6 +406,13 @@ const COMMITS: Group = Group {
         ("tag-named-as-a-remotes", SAVED, |at| {
             at.tree.commit("h.ts", "1\n").git(&["tag", "origin/main"]);
         }),
+        // HEAD names a ref, and it is no branch: it expires.
+        ("on-a-rescue", LONELY, |at| {
+            at.git(&["checkout", "-q", "--detach"]);
+            at.tree.commit("j.ts", "1\n").git(&["update-ref", "refs/treewarden/rescue/y/20200101T000000Z", "HEAD"]);
+            at.must_live(&at.git(&["rev-parse", "HEAD"]));
+            at.git(&["symbolic-ref", "HEAD", "refs/treewarden/rescue/y/20200101T000000Z"]);
+        }),
         ("rescued-before", LONELY, |at| {
             at.git(&["checkout", "-q", "--detach"]);
             at.tree.commit("i.ts", "1\n").git(&["update-ref", "refs/treewarden/rescue/x/20200101T000000Z", "HEAD"]);
