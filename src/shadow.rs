@@ -214,7 +214,7 @@ impl Shadow {
     }
 
     /// Does the work with a handle that nobody else has meanwhile. A handle is for one thread, and to open it costs more than most looks, so it waits
-    /// for the next one who asks: whoever waits for something else should give it back first.
+    /// for the next one who asks.
     ///
     /// # Errors
     /// As [`Shadow::open`].
