@@ -3,6 +3,7 @@
 //! Results go to standard output, logs and progress to standard error. The exit codes are the contract's: 0 done, 1 something failed,
 //! 2 bad usage or config, 3 refused, 4 stopped early. It must never touch the volume itself.
 
+use crate::clock;
 use crate::config::{self, policy::Policy, units};
 use crate::plan::repo::Only;
 use crate::report::{RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text};
@@ -198,7 +199,7 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
         Command::Init { root, state } => init(&root, &state),
         Command::Run(pass) => night(&config()?, &pass, Options { dry_run: pass.dry_run, ..asked(&pass)? }),
         Command::Report { pass, as_of } => {
-            let as_of = as_of.map(|moment| moment.after(run::now())).transpose().map_err(usage)?;
+            let as_of = as_of.map(|moment| moment.after(clock::now())).transpose().map_err(usage)?;
             let options = asked(&pass)?;
             // What fills the volume is no part of a question about one repo, one part of the work, or one shard.
             let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
@@ -303,7 +304,7 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
 fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
     let root = std::path::absolute(root).map_err(usage)?;
     let place = crate::inside::Inside::new(&root.as_path().into(), state).map_err(usage)?;
-    let sentinel = volume::prepare(&config::policy::Volume { root: root.into(), state: place }, run::now()).map_err(refused)?;
+    let sentinel = volume::prepare(&config::policy::Volume { root: root.into(), state: place }, clock::now()).map_err(refused)?;
     print(&format!("prepared `{}` as volume {}\n", sentinel.root.display(), sentinel.id))?;
     Ok(0)
 }

@@ -3,6 +3,7 @@
 //! Everything is real: repos and worktrees by git2, caches laid out as their tools lay them out, files old by their time stamps. It must
 //! never build anywhere but in a folder of its own.
 
+use crate::clock;
 use crate::config;
 use crate::lock::{LockError, LockedRepo};
 use crate::plan::repo::Only;
@@ -81,7 +82,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let file = folder.join("treewarden.yaml");
     fs::write(&file, &text)?;
     let policy = config::parse(&file.display().to_string(), &text)?;
-    let now = run::now();
+    let now = clock::now();
     volume::prepare(&policy.volume, now)?;
     let sample = Sample { root, now };
     sample.shop()?;

@@ -37,6 +37,7 @@ pub mod apply;
 pub mod beneath;
 pub mod check;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod confine;
 pub mod demo;

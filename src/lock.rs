@@ -5,6 +5,7 @@
 //! changed: taking the lock is what makes one.
 
 use crate::beneath::found;
+use crate::clock;
 use crate::durable;
 use crate::inside::Inside;
 use ask::{ANSWER, hold_within, look_within, try_flock};
@@ -210,7 +211,7 @@ impl LockedRepo {
 
     /// The file server's clock: when it saw us write our name. Ages of files are measured against it.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
-        self.held.file.metadata().ok()?.modified().ok().map(DateTime::from)
+        self.held.file.metadata().ok()?.modified().ok().map(clock::of_server)
     }
 }
 

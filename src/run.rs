@@ -6,6 +6,7 @@
 use crate::alert;
 use crate::apply::trash::{self, Emptied};
 use crate::apply::{ballast, trial};
+use crate::clock;
 use crate::config::policy::{self, Policy};
 use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
@@ -41,7 +42,7 @@ use resting::{missing, resting, wake};
 
 /// A whole night. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
-    let now = now();
+    let now = clock::now();
     let mut report = blank(policy, options, now);
     let now = options.as_of.unwrap_or(now);
     let options = &Options { only: Only { evict: options.only.evict && options.ends_the_night(), ..options.only }, ..options.clone() };
@@ -56,7 +57,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
         (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
     }
     count_busy_nights(policy, options, &mut report);
-    report.run.finished = self::now();
+    report.run.finished = clock::now();
     report.tally(from_gc(&report), from_trash);
     report.alerts = alert::alerts(&report);
     if !options.dry_run
@@ -72,7 +73,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
 
 /// Shards share the volume's lock, so they write one after the other.
 fn write_down(policy: &Policy, options: &Options, report: &RunReport) -> Result<(), String> {
-    let turn = options.shard.map(|_| LockedJournal::wait(&locks(policy), now())).transpose();
+    let turn = options.shard.map(|_| LockedJournal::wait(&locks(policy), clock::now())).transpose();
     let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
     journal::append(&journal::file(&policy.volume.state.path()), report).map_err(|error| error.to_string())
 }
@@ -387,10 +388,4 @@ fn left_to(options: &Options) -> Option<String> {
 
 fn level(usage: &Usage) -> Level {
     Level { used_bytes: usage.used_bytes, free_bytes: usage.free_bytes, used_inodes: usage.used_inodes }
-}
-
-/// The run's clock, read here and passed on.
-#[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
-pub fn now() -> DateTime<Utc> {
-    Utc::now()
 }

@@ -8,6 +8,7 @@ use crate::apply::repo::StepError;
 use crate::apply::trash::{Trash, TrashError};
 use crate::apply::workshop::WorkshopError;
 use crate::beneath;
+use crate::clock;
 use crate::config::policy::{self, Policy};
 use crate::git::GitError;
 use crate::inside::Inside;
@@ -127,7 +128,7 @@ impl Locked {
         let locks = policy.volume.state.path().join("locks");
         let until = Instant::now() + wait.unwrap_or(repo.lock_wait);
         let lock = loop {
-            match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, run::now()) {
+            match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {
                 Ok(lock) => break lock,
                 Err(error) if error.may_pass() && Instant::now() < until && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
                 Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),

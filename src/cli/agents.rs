@@ -7,11 +7,12 @@ use crate::agent::checkout::CheckoutError;
 use crate::agent::env::{self, render, variables};
 use crate::agent::exec::{ExecError, Wish, exec};
 use crate::agent::locks::locks;
+use crate::clock;
 use crate::config::{policy::Policy, units};
 use crate::lock::LockError;
+use crate::report;
 use crate::report::look::Look;
 use crate::report::words;
-use crate::{report, run};
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::io;
@@ -77,7 +78,7 @@ fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
     let repo = policy.repos.iter().find(|repo| repo.name == asked.repo).expect("it is known");
     let wait = if asked.no_wait { Duration::ZERO } else { asked.wait.map_or(repo.lock_wait, |time| time.0) };
     let wish = Wish { repo, worktree: asked.worktree.as_deref(), command: &asked.command, wait };
-    let ended = exec(policy, &wish, run::now).map_err(told)?;
+    let ended = exec(policy, &wish, clock::now).map_err(told)?;
     if ended.goes_on {
         tracing::warn!(repo = repo.name, "the command has ended; what it started goes on, and with it the lock");
     }

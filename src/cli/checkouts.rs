@@ -4,9 +4,9 @@
 //! decide anything itself.
 
 use super::{Exit, Format, failed, print, write_as};
+use crate::clock;
 use crate::config::{policy::Policy, units};
 use crate::report::{words, worktrees as table};
-use crate::run;
 use crate::stop::Stop;
 use crate::worktrees::{WorkError, add, list, named, remove};
 use crate::{enroll, worktrees};
@@ -125,7 +125,7 @@ pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
             Ok(0)
         }
         Worktree::List { repo, format } => {
-            let listing = list::list(policy, repo.as_deref(), &stop, run::now()).map_err(ended)?;
+            let listing = list::list(policy, repo.as_deref(), &stop, clock::now()).map_err(ended)?;
             print(&write_as(*format, &listing, || table::text(&listing)))?;
             Ok(u8::from(!listing.failures.is_empty()))
         }

@@ -3,13 +3,13 @@
 //! It must never decide anything itself, nor print a path or a branch that was not made plain.
 
 use super::{Exit, Format, failed, known, print, refused, usage, write_as};
+use crate::clock;
 use crate::config::policy::Policy;
 use crate::lock::LockError;
 use crate::report::look::Look;
 use crate::report::{rescues as table, words};
 use crate::rescues::restore::{Wish, restore, told};
 use crate::rescues::{self, RescuesError};
-use crate::run;
 use crate::stop::Stop;
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ pub(super) enum Rescue {
 
 pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
     let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
-    let (now, look) = (run::now(), Look::of_stdout());
+    let (now, look) = (clock::now(), Look::of_stdout());
     match command {
         Rescue::List { format, repo } => {
             known(policy, "--repo", repo)?;

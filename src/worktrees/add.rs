@@ -7,13 +7,13 @@
 use super::{Locked, WorkError, around, is_free, place_of};
 use crate::apply::repo::Hands;
 use crate::apply::workshop::{Workshop, free_id};
+use crate::clock;
 use crate::config::policy::{self, Address, Policy};
 use crate::facts::worktree::State;
 use crate::git::GitError;
 use crate::inside::Inside;
 use crate::lock::StillHeld;
 use crate::plan::repo::STALE_LOCK;
-use crate::run;
 use crate::shadow::crypt::{encrypted, encrypted_file};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
@@ -148,7 +148,7 @@ impl Adding<'_> {
     /// Drops the registration of a tree that is gone, where nothing is lost with it: an `add` that was killed between its last two steps leaves
     /// one, and so does whoever deletes a tree by hand.
     fn cleared(&self, admin: &Inside) -> Result<bool, WorkError> {
-        let (Locked { lock, trash }, now) = (self.locked, run::now());
+        let (Locked { lock, trash }, now) = (self.locked, clock::now());
         let clock = (lock.server_clock().unwrap_or(now), STALE_LOCK);
         let tree = survey::repo::one(self.shadow, self.repo, admin, &around(self.policy), clock, self.stop);
         let tree = tree.map_err(WorkError::repo(self.repo))?;
@@ -298,7 +298,7 @@ impl Adding<'_> {
         std::fs::write(admin.join("commondir"), "../..\n")?;
         std::fs::write(admin.join("HEAD"), format!("ref: {}\n", full(self.branch)))?;
         let moved =
-            format!("{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n", Oid::ZERO_SHA1, run::now().timestamp());
+            format!("{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n", Oid::ZERO_SHA1, clock::now().timestamp());
         std::fs::write(admin.join("logs/HEAD"), moved)?;
 
         let git = self.shadow.caller_in(&tree, Some(&admin), self.stop, self.policy.run.deadline);

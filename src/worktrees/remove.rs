@@ -7,11 +7,11 @@
 use super::{Locked, WorkError, around, find, named};
 use crate::apply::repo::{Hands, StepError};
 use crate::apply::trash::Emptied;
+use crate::clock;
 use crate::config::policy::{Age, Policy, Worktrees};
 use crate::facts::worktree::{State, Worktree};
 use crate::plan::repo::STALE_LOCK;
 use crate::plan::worktree::{Class, Verdict, verdict};
-use crate::run;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::{survey, volume};
@@ -40,7 +40,7 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
     let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", wish.wait, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
     let (admin, path) = find(repo, shadow.git_dir(), wish.name)?;
-    let now = run::now();
+    let now = clock::now();
     let clock = lock.server_clock().unwrap_or(now);
     let tree = survey::repo::one(&shadow, repo, &admin, &around(policy), (clock, STALE_LOCK), stop).map_err(WorkError::repo(repo))?;
     // The file server's clock may be ahead of ours: what was just written is old enough.

@@ -31,7 +31,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("serde_yaml", &["config/raw.rs"]),
     ("ureq", &["tell/http.rs"]),
     ("prometheus_client", &["tell/metrics.rs"]),
-    ("Utc::now", &["run.rs"]),
+    ("Utc::now", &["clock.rs"]),
 ];
 
 /// What would let a decision depend on anything but its arguments.
