@@ -99,7 +99,7 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
 
 fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     let place = Inside::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
-    let (stop, now) = (Stop::never(), treewarden::run::now());
+    let (stop, now) = (Stop::never(), treewarden::clock::now());
     let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
