@@ -31,6 +31,7 @@ mod kills;
 #[cfg(target_arch = "x86_64")]
 mod kills_of_commands;
 mod lenders;
+mod like_git;
 mod locks;
 mod many_nights;
 mod night;

@@ -1,0 +1,378 @@
+//! Git as the judge: what `git gc` keeps of a repo, a run of ours keeps.
+//!
+//! A seed makes a repo (`recipe.rs`): history, refs, reflogs, worktrees, indexes, operations under way, packs of all kinds, borrowers, and age. A copy
+//! gets `git gc`, the volume gets two runs with a full repack due in each. Then every object that git kept must be there, and git must say
+//! the same of both (`facts.rs`). Several gits take part where there are several: those on `PATH`, and those that `TREEWARDEN_GITS` names.
+//!
+//! | to do | type |
+//! | --- | --- |
+//! | thousands of repos | `TREEWARDEN_LIKE_GIT=5000 cargo test --test it like_git -- --ignored --nocapture` |
+//! | one again, shortened to what it takes | `TREEWARDEN_LIKE_GIT_SEED=17 cargo test --test it like_git -- --ignored --nocapture` |
+
+#![expect(clippy::disallowed_methods, reason = "repos are made by scripts of a shell")]
+
+mod facts;
+mod recipe;
+
+use super::support::World;
+use facts::{Facts, Look, facts, holds};
+use recipe::{DUE, Operation, PRELUDE, Recipe};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use treewarden::report::RepoOutcome as Outcome;
+
+/// So many repos share a volume, and the start of two runs.
+const ON_A_VOLUME: u64 = 12;
+
+/// Kinds of operations after which a run is known to fail: none may be left here.
+const NOT_YET: &[&str] = &[
+    "partial",
+    "partial without trees",
+    "amend",
+    "reset away",
+    "branch deleted",
+    "stash",
+    "stash with untracked",
+    "stash dropped",
+    "stash of the index alone",
+    "stash stored",
+    "stash popped with a conflict",
+    "stash popped with a conflict, and staged",
+    "detached",
+    "rebase",
+    "rebase with merges",
+    "reflog emptied",
+    "squash merge",
+    "fast-forward pushed away",
+    "grafts file",
+    "ref with a reflog",
+    "reflog always",
+    "reflog deleted in part",
+    "reflog without an end of line",
+    "merge with a conflict, resolved",
+    "split index",
+    "split index by config",
+    "never prune",
+    "prune later",
+    "reflogs never expire",
+    "some reflogs never expire",
+    "big packs stay",
+    "borrower of what is gone here",
+    "borrower by a relative path",
+    "borrower of a borrower",
+    "bare borrower",
+    "cherry-pick under way",
+    "patches under way",
+];
+
+/// What `cargo test` tries; the others are tried by name.
+const IN_CI: u64 = 48;
+
+/// The folders with a git of its own in each.
+fn gits() -> &'static [PathBuf] {
+    static GITS: OnceLock<Vec<PathBuf>> = OnceLock::new();
+    GITS.get_or_init(|| {
+        let named = std::env::var_os("TREEWARDEN_GITS").unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        let folders = std::env::split_paths(&named).chain(std::env::split_paths(&path));
+        let executable = |git: &Path| git.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
+        let real = folders.filter(|folder| executable(&folder.join("git")));
+        real.filter(|folder| std::fs::canonicalize(folder.join("git")).is_ok_and(|git| seen.insert(git))).collect()
+    })
+}
+
+/// `PATH` with this git first.
+fn path(git: &Path) -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(git.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).unwrap().into_string().unwrap()
+}
+
+/// Some git, as a number decides.
+fn some_git(seed: u64) -> &'static Path {
+    &gits()[fastrand::Rng::with_seed(seed).usize(..gits().len())]
+}
+
+/// Seconds, the same for the whole of the tests.
+fn now() -> u64 {
+    static START: OnceLock<u64> = OnceLock::new();
+    *START.get_or_init(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+}
+
+/// Runs a script on a volume; it may fail.
+fn sh(world: &World, git: &Path, script: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.env_clear().env("PATH", path(git)).env("T", now().to_string()).env("V", &world.root).env("O", world.beside("."));
+    command.current_dir(&world.root).stdin(Stdio::null());
+    command.args(["-c", &format!("{PRELUDE}{script}")]).output().unwrap()
+}
+
+/// What is wrong with a repo after two runs.
+#[derive(Debug)]
+struct Finding {
+    seed: u64,
+    text: String,
+}
+
+/// What a judge has to say of some repos.
+#[derive(Debug, Default)]
+struct Judged {
+    /// What is wrong.
+    findings: Vec<Finding>,
+    /// In how many repos each thing was seen that a repo may hold, and that git and we dropped something.
+    seen: BTreeMap<&'static str, usize>,
+}
+
+impl Judged {
+    fn add(&mut self, other: Self) {
+        self.findings.extend(other.findings);
+        for (what, times) in other.seen {
+            *self.seen.entry(what).or_default() += times;
+        }
+    }
+
+    fn saw(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
+    }
+
+    /// Tells what was found, by seed.
+    fn tell(&self, count: u64) {
+        let mut seeds: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
+        for finding in &self.findings {
+            seeds.entry(finding.seed).or_default().push(&finding.text);
+        }
+        for (seed, texts) in &seeds {
+            println!("seed {seed}:\n    {}", texts.join("\n    "));
+        }
+        println!("{:?}", self.seen);
+        println!("{} of {count} repos are damaged", seeds.len());
+    }
+}
+
+/// Builds the volume of these recipes, and has it judged. Before the last look somebody may meddle with it.
+fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
+    let world = World::unprepared_in_memory();
+    let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    world.set("defaults", "worktrees: {landed: never, saved: never, unsaved: never}");
+    let mut judged = Judged::default();
+    let mut members = Vec::new();
+    for recipe in recipes {
+        let git = some_git(recipe.seed);
+        let made = sh(&world, git, &recipe.script());
+        assert!(world.at(&recipe.folder).join(".git").is_dir(), "seed {}: {}", recipe.seed, String::from_utf8_lossy(&made.stderr));
+        world.enrol(&recipe.folder.replace("__", "/"), recipe.settings);
+        let mut folders = vec![recipe.folder.clone()];
+        let others = std::fs::read_dir(world.at("others")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut others: Vec<String> = others.filter(|name| name.starts_with(&format!("{}-", recipe.folder))).collect();
+        others.sort();
+        folders.extend(others.iter().map(|name| format!("others/{name}")));
+        members.push((recipe, git, folders));
+    }
+    let look = |look: Look| -> BTreeMap<String, Facts> {
+        let all = members.iter().flat_map(|(_, git, folders)| folders.iter().map(move |folder| (git, folder)));
+        all.map(|(git, folder)| (folder.clone(), facts(&world, git, folder, look))).collect()
+    };
+    // The same paths for both: worktrees and alternates are absolute.
+    let aged = world.beside("aged");
+    copy(&world.root, &aged);
+    copy(&world.root, &world.beside("before"));
+    let before = look(Look::First);
+    for (recipe, ..) in &members {
+        for what in holds(&world.at(&recipe.folder)) {
+            judged.saw(what);
+        }
+    }
+    for (recipe, git, _) in &members {
+        let gc = sh(&world, git, &format!("cd {} && git gc -q", recipe.folder));
+        assert!(gc.status.success(), "seed {}: git gc: {}\n{}", recipe.seed, String::from_utf8_lossy(&gc.stderr), recipe.script());
+    }
+    let collected = look(Look::Whole);
+    std::fs::rename(&world.root, world.beside("collected")).unwrap();
+    std::fs::rename(&aged, &world.root).unwrap();
+    for run in [1, 2] {
+        let git = some_git(recipes[0].seed / ON_A_VOLUME + run);
+        let ran = world.start_as(&[("PATH", &path(git))], &["run", "--format", "json"]).end();
+        let report = ran.report();
+        let mut told: BTreeMap<String, String> = BTreeMap::new();
+        for repo in &report.repos {
+            if repo.outcome != Outcome::Maintained || !repo.failures.is_empty() {
+                let why = format!("run {run} with {}: {:?} {:?} {:?}", git.display(), repo.outcome, repo.reason, repo.failures);
+                told.insert(repo.name.replace('/', "__"), why);
+            }
+        }
+        for recipe in recipes {
+            judged.findings.extend(told.remove(&recipe.folder).map(|text| Finding { seed: recipe.seed, text }));
+            if recipe.operations.iter().any(|operation| operation.script.ends_with(DUE)) {
+                sh(&world, some_git(recipe.seed), &format!("R={}; D={run}; {DUE}", recipe.folder));
+            }
+        }
+        if ran.code != 0 && judged.findings.is_empty() {
+            judged.findings.push(Finding { seed: recipes[0].seed, text: format!("run {run}: exit code {}: {}", ran.code, ran.troubles()) });
+        }
+    }
+    meddle(&world);
+    let after = look(Look::Whole);
+    std::fs::rename(&world.root, world.beside("after")).unwrap();
+    for (recipe, git, folders) in &members {
+        for folder in folders {
+            let enrolled = *folder == recipe.folder;
+            let lost = facts::lost(&before[folder], enrolled.then(|| &collected[folder]), &after[folder]);
+            if enrolled && before[folder].dropped_by(&collected[folder]) {
+                judged.saw("git dropped something");
+            }
+            if enrolled && before[folder].dropped_by(&after[folder]) {
+                judged.saw("a run dropped something");
+            }
+            if lost.told.is_empty() {
+                continue;
+            }
+            // Where they still are.
+            std::fs::rename(world.beside("before"), &world.root).unwrap();
+            let referrers = facts::referrers(&world, git, folder, &lost.objects);
+            std::fs::rename(&world.root, world.beside("before")).unwrap();
+            let texts = lost.told.into_iter().chain(referrers);
+            judged.findings.extend(texts.map(|text| Finding { seed: recipe.seed, text: format!("{folder}: {text}") }));
+        }
+    }
+    judged
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
+/// Judges so many seeds from this one on, on all processors.
+fn sweep(from: u64, count: u64, without: &[&str]) -> Judged {
+    let (next, all) = (AtomicU64::new(from / ON_A_VOLUME), Mutex::new(Judged::default()));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let work = || {
+        loop {
+            let first = next.fetch_add(1, Ordering::Relaxed) * ON_A_VOLUME;
+            if first >= from + count {
+                return;
+            }
+            let recipes: Vec<Recipe> = (first..first + ON_A_VOLUME).map(|seed| Recipe::of(seed, without)).collect();
+            let judged = judge(&recipes, |_| ());
+            all.lock().unwrap().add(judged);
+        }
+    };
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    all.into_inner().unwrap()
+}
+
+/// What a finding is, without its numbers and ids.
+fn gist(text: &str) -> String {
+    let text = text.rsplit_once("treewarden-shadow-").map_or(text, |(before, _)| before);
+    text.chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).filter(|c| *c != '#').take(90).collect()
+}
+
+/// The same recipe without all that its finding doesn't need.
+fn shorten(recipe: &Recipe) -> Recipe {
+    let mut recipe = recipe.clone();
+    let gists = |recipe: &Recipe| -> BTreeSet<String> {
+        judge(std::slice::from_ref(recipe), |_| ()).findings.iter().map(|finding| gist(&finding.text)).collect()
+    };
+    let wanted = gists(&recipe);
+    let Some(wanted) = wanted.first() else { return recipe };
+    for at in (1..recipe.operations.len()).rev() {
+        let left_out = recipe.operations.remove(at);
+        if !gists(&recipe).contains(wanted) {
+            recipe.operations.insert(at, left_out);
+        }
+    }
+    recipe
+}
+
+#[test]
+fn a_run_keeps_what_git_gc_keeps() {
+    let judged = sweep(0, IN_CI, NOT_YET);
+    judged.tell(IN_CI);
+    assert!(judged.findings.is_empty());
+    // What no repo holds is not judged.
+    let unseen: Vec<&str> = facts::all().filter(|what| NOT_YET.is_empty() && !judged.seen.contains_key(what)).collect();
+    assert!(unseen.is_empty(), "nobody made {unseen:?}");
+    let dropped = ["git dropped something", "a run dropped something"].map(|what| judged.seen.get(what).copied().unwrap_or_default());
+    assert!(dropped.iter().all(|&times| times as u64 > IN_CI / 5), "{dropped:?}");
+}
+
+#[test]
+fn a_judge_sees_what_is_missing() {
+    let objects = "mv .git/objects/pack p; for p in p/*.pack; do git unpack-objects -q <$p; done; rm -rf p";
+    let rm = |id: &str| format!("{objects}; o=$({id}); rm -f .git/objects/$(echo $o | cut -c1-2)/$(echo $o | cut -c3-)");
+    let cases = [
+        ("true".to_owned(), ""),
+        (objects.to_owned(), ""),
+        (rm("git rev-parse 'tagged^{}'"), "commit ID: R/.git/refs/tags/tagged:1"),
+        (rm("git rev-parse 'tagged^{}'"), "R: git fsck"),
+        (rm("git rev-parse :f1"), "blob ID: the index of R (0 f1)"),
+        (rm("git rev-parse main~1"), "R: git reflog"),
+        ("git branch -q other $(git commit-tree -m x 'HEAD^{tree}')".to_owned(), "R: git log"),
+        (rm("git rev-parse main~1"), "R: git clone: now it says 1 lines `exit code"),
+        (rm("echo young | git hash-object --stdin"), "blob ID: nothing refers to it"),
+        ("git branch -q -D topic".to_owned(), "R: git for-each-ref"),
+        ("git branch -q -D topic".to_owned(), "lines of R/.git/logs/refs/heads/topic are gone"),
+        ("sed -i 1d .git/logs/HEAD".to_owned(), "lines of R/.git/logs/HEAD are gone: 1 lines"),
+        (": >.git/logs/refs/stash".to_owned(), "R: git stash list"),
+        ("git rm -q --cached f1".to_owned(), "R: git ls-files -s in R"),
+        ("git update-ref HEAD HEAD~1".to_owned(), "R: git status"),
+        ("cd ../others/R-b; rm -rf .git/objects/??".to_owned(), "others/R-b: git fsck"),
+        ("cd ../others/R-b; rm -rf .git/objects/??".to_owned(), "others/R-b: 3 of "),
+    ];
+    let operations = Operation::all(&[
+        "git init -q --template= \"$V/$R\"; in_main; c f0 1; c f0 2; git tag -a -m x tagged $(git commit-tree -m lonely 'HEAD^{tree}')",
+        "in_main; echo 3 >f0; git stash -q; echo staged >f1; git add f1; git branch -q topic; blob young",
+        "in_main; git clone -q --template= --shared . \"$V/others/$R-b\"; (cd \"$V/others/$R-b\" && c f0 theirs)",
+        DUE,
+    ]);
+    let recipes: Vec<Recipe> =
+        (0..).zip(&cases).map(|(seed, _)| Recipe { operations: operations.clone(), ..Recipe::of(seed, &[]) }).collect();
+    let judged = judge(&recipes, |world| {
+        for (recipe, (sabotage, _)) in recipes.iter().zip(&cases) {
+            let done =
+                sh(world, some_git(0), &format!("cd {}; {}", recipe.folder, sabotage.replace("R-b", &format!("{}-b", recipe.folder))));
+            assert!(done.status.success(), "{sabotage}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+    });
+    let words = |text: &str| text.split(' ').map(|word| if word.len() == 41 { "ID:" } else { word }).collect::<Vec<_>>().join(" ");
+    for (recipe, (sabotage, told)) in recipes.iter().zip(&cases) {
+        let texts = judged.findings.iter().filter(|finding| finding.seed == recipe.seed);
+        let texts: Vec<String> = texts.map(|finding| words(&finding.text.replace(&recipe.folder, "R"))).collect();
+        let seen = if told.is_empty() { texts.is_empty() } else { texts.iter().any(|text| text.contains(told)) };
+        assert!(seen, "{sabotage}: not `{told}` but {texts:#?}");
+    }
+}
+
+#[test]
+#[ignore = "thousands of repos: `TREEWARDEN_LIKE_GIT=5000`, or one again: `TREEWARDEN_LIKE_GIT_SEED=17`"]
+fn a_run_keeps_what_git_gc_keeps_by_name() {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is no number")));
+    if let Some(seed) = number("TREEWARDEN_LIKE_GIT_SEED") {
+        let recipe = shorten(&Recipe::of(seed, NOT_YET));
+        println!("{PRELUDE}{}", recipe.script());
+        let judged = judge(&[recipe], |_| ());
+        judged.tell(1);
+        assert!(judged.findings.is_empty());
+        return;
+    }
+    let count = number("TREEWARDEN_LIKE_GIT").unwrap_or(300);
+    let judged = sweep(0, count, &[]);
+    judged.tell(count);
+    // One of each.
+    let mut gists: BTreeMap<String, (u64, usize)> = BTreeMap::new();
+    for finding in &judged.findings {
+        gists.entry(gist(&finding.text)).or_insert((finding.seed, 0)).1 += 1;
+    }
+    for (gist, (seed, times)) in gists {
+        println!("{times} times, as of seed {seed}: {gist}");
+    }
+    assert!(judged.findings.is_empty());
+}

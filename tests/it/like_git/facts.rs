@@ -1,0 +1,290 @@
+//! What git says of a repo, and what of it a run may not change.
+
+use super::{Path, World, sh};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::PathBuf;
+use walkdir::WalkDir;
+
+/// All that is compared.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    /// Every object that git finds, also borrowed ones.
+    objects: BTreeSet<String>,
+    /// Those that something reaches here.
+    reached: BTreeSet<String>,
+    /// The lines of each reflog.
+    logs: BTreeMap<String, Vec<String>>,
+    /// What git says, by the question.
+    answers: BTreeMap<String, Vec<String>>,
+}
+
+/// How closely a repo is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Before anything was done to it: an enrolled one is compared with what `git gc` makes of it, so little is asked.
+    First,
+    /// With all questions.
+    Whole,
+}
+
+impl Facts {
+    /// Whether something is not there any more.
+    pub(super) fn dropped_by(&self, after: &Self) -> bool {
+        !self.objects.is_subset(&after.objects)
+    }
+}
+
+/// What a checkout may hold, by the files that tell: a path in its git dir (`*` is any name), and a text in that file.
+const HOLDS: &[(&str, &str, &str)] = &[
+    ("a merge under way", "MERGE_HEAD", ""),
+    ("an autostash of a merge", "MERGE_AUTOSTASH", ""),
+    ("a cherry-pick under way", "CHERRY_PICK_HEAD", ""),
+    ("more to pick", "sequencer/todo", "pick"),
+    ("a revert under way", "REVERT_HEAD", ""),
+    ("a bisect under way", "BISECT_LOG", ""),
+    ("a rebase under way", "rebase-merge/done", ""),
+    ("an autostash of a rebase", "rebase-merge/autostash", ""),
+    ("a rebase by patches", "rebase-apply/patch", ""),
+    ("an autostash of a rebase by patches", "rebase-apply/autostash", ""),
+    ("branches that a rebase moves", "rebase-merge/update-refs", ""),
+    ("rewritten commits", "refs/rewritten/*", ""),
+    ("several stashes", "logs/refs/stash", "\n"),
+    ("the base of a split index", "sharedindex.*", "DIRC"),
+    ("an index that undoes", "index", "REUC"),
+    ("an index of version 4", "index", "DIRC\0\0\0\x04"),
+    ("a sparse index", "index", "sdir"),
+    ("grafts", "info/grafts", ""),
+    ("replaced objects", "refs/replace/*", ""),
+    ("notes", "refs/notes/*", ""),
+    ("packed refs", "packed-refs", "refs/"),
+    ("a shallow end", "shallow", ""),
+    ("a lender", "objects/info/alternates", ""),
+    ("a kept pack", "objects/pack/*.keep", ""),
+    ("a cruft pack", "objects/pack/*.mtimes", ""),
+    ("a promisor's pack", "objects/pack/*.promisor", ""),
+    ("a bitmap", "objects/pack/pack-*.bitmap", ""),
+    ("a multi-pack-index", "objects/pack/multi-pack-index", ""),
+    ("a bitmap of many packs", "objects/pack/multi-pack-index-*.bitmap", ""),
+    ("a commit-graph", "objects/info/commit-graph", ""),
+    ("commit-graphs", "objects/info/commit-graphs/commit-graph-chain", ""),
+    ("a worktree", "worktrees/*/HEAD", ""),
+    ("a worktree's reset", "worktrees/*/logs/HEAD", "reset: "),
+    ("a worktree's rebase", "worktrees/*/rebase-merge/done", ""),
+    ("a worktree's merge", "worktrees/*/MERGE_HEAD", ""),
+    ("a worktree's own ref", "worktrees/*/refs/worktree/*", ""),
+    ("a worktree's bisect", "worktrees/*/refs/bisect/*", ""),
+    ("a worktree's split index", "worktrees/*/sharedindex.*", ""),
+    ("a worktree's undoing index", "worktrees/*/index", "REUC"),
+    ("a worktree's config", "worktrees/*/config.worktree", ""),
+    ("a locked worktree", "worktrees/*/locked", ""),
+    ("a submodule", "modules/*/HEAD", ""),
+    ("a setting of gc's", "config", "[gc]"),
+];
+
+/// What may be held, by name.
+pub(super) fn all() -> impl Iterator<Item = &'static str> {
+    HOLDS.iter().map(|(what, ..)| *what)
+}
+
+/// What a checkout holds.
+pub(super) fn holds(place: &Path) -> Vec<&'static str> {
+    let there = |(_, path, text): &&(&str, &str, &str)| {
+        let parts: Vec<&str> = path.split('/').collect();
+        found(&place.join(".git"), &parts).iter().any(|file| {
+            let bytes = std::fs::read(file).unwrap_or_default();
+            // A line's end is looked for where there is to be more than one line.
+            let bytes = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+            text.is_empty() || contains(bytes, text.as_bytes())
+        })
+    };
+    HOLDS.iter().filter(there).map(|(what, ..)| *what).collect()
+}
+
+fn contains(bytes: &[u8], text: &[u8]) -> bool {
+    bytes.windows(text.len()).any(|window| window == text)
+}
+
+/// The paths below a folder that a pattern names.
+fn found(folder: &Path, parts: &[&str]) -> Vec<PathBuf> {
+    let Some((first, rest)) = parts.split_first() else { return vec![folder.to_owned()] };
+    let Some((before, after)) = first.split_once('*') else {
+        return if folder.join(first).symlink_metadata().is_ok() { found(&folder.join(first), rest) } else { Vec::new() };
+    };
+    let names = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after));
+    names.flat_map(|name| found(&folder.join(name), rest)).collect()
+}
+
+/// The questions. A fetch of what a partial clone lacks would change the store, so nothing is fetched; the clone alone needs a way to go.
+const QUESTIONS: &str = r#"
+ask() { echo "=== $*"; "$@" 2>&1 || echo "exit code $?"; }
+export GIT_OPTIONAL_LOCKS=0 GIT_NO_LAZY_FETCH=1 GIT_ALLOW_PROTOCOL=none
+ask git cat-file --batch-all-objects --batch-check='%(objectname)'
+ask git fsck --full --no-dangling --no-progress
+"#;
+
+/// The others.
+const MORE_QUESTIONS: &str = r#"
+ask git rev-list --objects --no-object-names --all --reflog --indexed-objects --missing=allow-any
+ask git for-each-ref --format='%(refname) %(objectname)'
+ask git stash list --format='%gd %H %gs'
+ask git log --all --format=%H
+ask git reflog show --all --format=%H
+echo "=== git clone"; GIT_ALLOW_PROTOCOL=file git clone -q --no-local --mirror . "$C" >/dev/null 2>&1 || echo "exit code $?"
+rm -rf "$C"
+"#;
+
+/// Those of a tree.
+const OF_A_TREE: &str = r"
+ask pwd
+ask git ls-files -s
+ask git ls-files --resolve-undo
+ask git status --porcelain=2 --branch
+";
+
+/// The git dir of a checkout or a bare repo.
+fn git_dir(place: &Path) -> PathBuf {
+    Some(place.join(".git")).filter(|inside| inside.exists()).unwrap_or_else(|| place.to_owned())
+}
+
+/// The main checkout, where there is one, and the worktrees that stand.
+fn trees(place: &Path) -> Vec<PathBuf> {
+    let mut trees: Vec<PathBuf> = std::iter::once(place.to_owned()).filter(|place| place.join(".git").exists()).collect();
+    for admin in std::fs::read_dir(git_dir(place).join("worktrees")).into_iter().flatten() {
+        let gitdir = std::fs::read_to_string(admin.unwrap().path().join("gitdir")).unwrap_or_default();
+        trees.extend(Path::new(gitdir.trim_end()).parent().filter(|tree| tree.is_dir()).map(Path::to_owned));
+    }
+    trees
+}
+
+/// Asks git.
+pub(super) fn facts(world: &World, git: &Path, folder: &str, look: Look) -> Facts {
+    let place = world.at(folder);
+    let clone = world.beside(format!("clone-{}", folder.replace('/', "-")));
+    let mut script = format!("C={}; cd {} || exit\n{QUESTIONS}", clone.display(), place.display());
+    if look == Look::Whole || folder.contains('/') {
+        script.push_str(MORE_QUESTIONS);
+        for tree in trees(&place) {
+            write!(script, "cd {}{OF_A_TREE}", tree.display()).unwrap();
+        }
+    }
+    let said = sh(world, git, &script);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let mut facts = Facts::default();
+    let mut tree = String::new();
+    for answer in said.split("=== ").skip(1) {
+        let (question, answer) = answer.split_once('\n').unwrap();
+        let lines: Vec<String> = answer.lines().map(str::to_owned).collect();
+        let ids = || lines.iter().filter(|line| is_id(line)).cloned().collect();
+        match question.split(' ').nth(1) {
+            None => tree = format!(" in {}", world.below(Path::new(answer.trim_end()))),
+            Some("cat-file") => facts.objects = ids(),
+            Some("rev-list") => facts.reached = ids(),
+            Some("clone") => drop(facts.answers.insert("git clone".to_owned(), lines)),
+            Some(_) => drop(facts.answers.insert(format!("{question}{tree}"), lines)),
+        }
+    }
+    for file in files(&git_dir(&place)).iter().filter(|file| file.components().any(|part| part.as_os_str() == "logs")) {
+        let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
+        facts.logs.insert(world.below(file).to_string(), text.lines().map(|line| line.trim_end().to_owned()).collect());
+    }
+    facts
+}
+
+/// What a git dir holds beside its objects.
+fn files(git_dir: &Path) -> Vec<PathBuf> {
+    let all = WalkDir::new(git_dir).into_iter().filter_entry(|entry| !matches!(entry.file_name().to_str(), Some("objects" | "modules")));
+    all.map(Result::unwrap).filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+}
+
+fn is_id(text: &str) -> bool {
+    text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What is not there any more and should be.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    /// Objects.
+    pub(super) objects: Vec<String>,
+    /// In words.
+    pub(super) told: Vec<String>,
+}
+
+/// Compares. `collected` is what `git gc` made of an enrolled repo; of one that nobody enrolled everything that was reached must be there.
+pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> Lost {
+    let kept = collected.unwrap_or(before);
+    let wanted = collected.map_or(&before.reached, |collected| &collected.objects);
+    // What git fetched meanwhile was not there.
+    let objects: Vec<String> = wanted.difference(&after.objects).filter(|id| before.objects.contains(*id)).cloned().collect();
+    let mut told = Vec::new();
+    if !objects.is_empty() {
+        told.push(format!("{} of {} objects are gone", objects.len(), wanted.len()));
+    }
+    let nothing = Vec::new();
+    for (name, lines) in &kept.logs {
+        let there = after.logs.get(name).unwrap_or(&nothing);
+        let gone: Vec<&String> = lines.iter().filter(|line| !there.contains(line)).collect();
+        if !gone.is_empty() {
+            told.push(format!("lines of {name} are gone: {}", brief(&gone)));
+        }
+    }
+    for (question, answer) in &kept.answers {
+        let now = after.answers.get(question).unwrap_or(&nothing);
+        let first = before.answers.get(question).unwrap_or(&nothing);
+        let mut more: Vec<&String> = now.iter().filter(|line| !answer.contains(line)).collect();
+        let mut less: Vec<&String> = answer.iter().filter(|line| !now.contains(line)).collect();
+        match question.split(' ').nth(1) {
+            // What was wrong already, and what was wrong and isn't any more.
+            Some("fsck") => (more.retain(|line| !first.contains(line)), less.clear()).0,
+            Some("clone") if answer.iter().any(|line| line.starts_with("exit code")) => (more.clear(), less.clear()).0,
+            // Ours keeps them for longer.
+            Some("reflog") => more.retain(|line| !is_id(line)),
+            _ => {}
+        }
+        if !more.is_empty() || !less.is_empty() {
+            told.push(format!("{question}: now it says {}, no longer {}", brief(&more), brief(&less)));
+        } else if question.starts_with("git stash") && now != answer {
+            told.push(format!("{question}: in another order"));
+        }
+    }
+    Lost { objects, told }
+}
+
+fn brief(lines: &[&String]) -> String {
+    let few: Vec<&str> = lines.iter().take(3).map(|line| line.as_str()).collect();
+    format!("{} lines `{}`", lines.len(), few.join(" | "))
+}
+
+/// Who refers to these objects: every id that stands in a file of the git dir or in an index, and from which git gets there.
+pub(super) fn referrers(world: &World, git: &Path, folder: &str, lost: &[String]) -> Vec<String> {
+    let place = world.at(folder);
+    let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files(&git_dir(&place)).into_iter().filter(|file| !file.ends_with("info/refs")) {
+        let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
+        for (n, line) in text.lines().enumerate() {
+            for id in line.split(|c: char| !c.is_ascii_hexdigit()).filter(|id| is_id(id)) {
+                named.entry(id.to_owned()).or_default().insert(format!("{}:{}", world.below(&file), n + 1));
+            }
+        }
+    }
+    for tree in trees(&place) {
+        let said = sh(world, git, &format!("cd {}; git ls-files -s; git ls-files --resolve-undo", tree.display()));
+        for line in String::from_utf8_lossy(&said.stdout).lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            named.entry(words[1].to_owned()).or_default().insert(format!("the index of {} ({})", world.below(&tree), words[2..].join(" ")));
+        }
+    }
+    let mut told = Vec::new();
+    for id in lost.iter().take(3) {
+        let ask = |root: &String| sh(world, git, &format!("cd {}; git rev-list --objects --no-object-names {root}", place.display()));
+        let reaches = |root: &String| String::from_utf8_lossy(&ask(root).stdout).lines().any(|line| line == id);
+        let roots = named.iter().filter(|(root, _)| *root == id || reaches(root));
+        let roots: Vec<String> = roots.flat_map(|(_, places)| places.iter().take(2).cloned()).take(6).collect();
+        let kind = sh(world, git, &format!("cd {}; git cat-file -t {id}", place.display()));
+        let kind = String::from_utf8_lossy(&kind.stdout).trim_end().to_owned();
+        let by = if roots.is_empty() { "nothing refers to it: its age kept it, or its pack".to_owned() } else { roots.join(", ") };
+        told.push(format!("{kind} {id}: {by}"));
+    }
+    told
+}
