@@ -28,22 +28,22 @@ use crate::survey::caches::{self, sizing};
 use crate::survey::lockfiles::{self, Known, Live};
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// Units held at once, of the many that a survey lists. A night that takes more of them looks again for the next.
 const AT_ONCE: usize = 70_000;
 
-/// Trees that stay, that nobody is working in, and that were looked at.
-pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<IdleTree> {
+/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go are among them: whether they went, their rows tell.
+pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
     let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-        (Verdict::Keep(kept), State::Looked(contents)) if kept.because != "busy" => Some((tree, contents.as_ref())),
+        (Verdict::Keep(kept), State::Looked(_)) if kept.because == "busy" => None,
+        (Verdict::Keep(_) | Verdict::Reap { .. }, State::Looked(contents)) => Some((tree, contents.as_ref())),
         _ => None,
     });
-    let facts = |(tree, contents): (&Worktree, &Contents)| IdleTree {
-        repo: repo.name.clone(),
-        admin: tree.admin.path(),
-        active: tree.active,
-        regenerable: contents.regenerable.clone(),
+    let facts = |(tree, contents): (&Worktree, &Contents)| {
+        let (admin, regenerable) = (tree.admin.path(), contents.regenerable.clone());
+        (tree.path.clone(), IdleTree { repo: repo.name.clone(), admin, active: tree.active, regenerable })
     };
     idle.map(facts).collect()
 }
@@ -55,13 +55,12 @@ pub fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
     survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, now - PRUNED_AFTER)
 }
 
-/// What the lock files of the default branch, the checkout and the trees that stay name; none when git2 can't tell, or the run
-/// is to stop, and then they count as they were seen last.
+/// What the lock files of the default branch, the checkout and all trees name, those that are to go among them; none when git2 can't tell, or the
+/// run is to stop, and then they count as they were seen last.
 pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, stop: &Stop) -> Option<Locks> {
-    let stays =
-        |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Reap { .. } | Verdict::Missing) && !plan.drop.contains(tree);
+    let stands = |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree);
     let place = |tree: &Worktree| Inside::new(repo.place.root(), &tree.path).ok();
-    let places: Vec<(Inside, &Worktree)> = plan.trees.iter().filter(stays).filter_map(|(tree, _)| Some((place(tree)?, tree))).collect();
+    let places: Vec<(Inside, &Worktree)> = plan.trees.iter().filter(stands).filter_map(|(tree, _)| Some((place(tree)?, tree))).collect();
     let mut trees = vec![Live { place: &repo.place, admin: shadow.git_dir(), looked: None }];
     trees.extend(places.iter().map(|(place, tree)| Live { place, admin: &tree.admin, looked: lock_files(tree) }));
     let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
@@ -84,7 +83,12 @@ pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: 
         if tended.rests {
             ledger.again(&tended.row.name, night.now);
         }
-        let Some(locks) = tended.locks.take() else { continue };
+        let Some(mut locks) = tended.locks.take() else { continue };
+        // What went needs nothing any more; what was to go and stays needs what it needed.
+        for tree in tended.row.worktrees.iter().filter(|tree| tree.goes()) {
+            let name = tree.path.strip_prefix(&policy.volume.root).unwrap_or(&tree.path);
+            locks.trees.remove(&*name.to_string_lossy());
+        }
         lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", tended.row.name)));
         lines.extend(ledger.note(&tended.row.name, locks, night.now));
     }

@@ -12,6 +12,7 @@ use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;
+use crate::facts::rescue::Own;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::ledger::Ledger;
@@ -64,12 +65,14 @@ pub struct Night<'a> {
 pub struct Tended {
     /// The row.
     pub row: report::Repo,
-    /// Trees that stay and are idle: their build output may be evicted.
-    pub idle: Vec<IdleTree>,
-    /// What its lock files name; none where they weren't looked for.
+    /// Trees that were idle when they were looked at, by their path: see [`Tended::idle`].
+    pub idle: Vec<(PathBuf, IdleTree)>,
+    /// What its lock files name, also those of trees that were to go; none where they weren't looked for.
     pub locks: Option<Locks>,
     /// What went with trees, registrations and leftovers; in a dry run, what would go.
     pub freed: Size,
+    /// What rescues wrote, or would write, at most.
+    pub written: Size,
     /// It rests: nothing was looked at.
     pub rests: bool,
     /// The repack was left out for want of space.
@@ -180,6 +183,7 @@ impl Night<'_> {
             again.row = report::Repo { prune, rescues, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
             again.short_of_space = first.short_of_space;
             again.freed += first.freed;
+            again.written += first.written;
             again.left.extend(first.left);
             return again;
         }
@@ -298,8 +302,10 @@ impl Night<'_> {
                 Some(_) => continue,
                 None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
-            if let Some(Emptied { freed, left }) = tell(row, reaped) {
+            let written = to_write(tree, class);
+            if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
                 tended.freed += freed;
+                tended.written += written;
                 tended.left.extend(left);
             }
         }
@@ -312,18 +318,19 @@ impl Night<'_> {
     /// A dry run: what would be freed.
     fn foresee(&self, tended: &mut Tended, plan: &Plan) {
         let size = |paths: &[Inside]| self.on_io(|| survey::size::size(paths)).unwrap_or_default();
-        for (tree, _) in reaps(plan) {
+        for (tree, class) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };
             let mut rows = tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned);
             let row = rows.find(|row| row.path == tree.path).expect("every tree of the plan has its row");
             if let Ok(Some(work)) = self.on_io(|| survey::regenerable::work_within(&contents.regenerable)) {
-                tell(row, Err(StepError::Holds(work)));
+                tell(row, Err(StepError::Holds(work)), Size::default());
                 continue;
             }
-            let size = size(&[place.clone(), tree.admin.clone()]);
+            let (size, written) = (size(&[place.clone(), tree.admin.clone()]), to_write(tree, class));
             tended.freed += size;
-            row.bytes = Some(size.bytes);
+            tended.written += written;
+            row.bytes = Some(size.bytes.saturating_sub(written.bytes));
         }
         let small: Vec<Inside> = plan.clear.iter().chain(plan.drop.iter().map(|tree| &tree.admin)).cloned().collect();
         tended.freed += size(&small);
@@ -333,7 +340,15 @@ impl Night<'_> {
 impl Tended {
     /// A row of which nothing more is known.
     fn of(row: report::Repo) -> Self {
-        Self { row, idle: Vec::new(), locks: None, freed: Size::default(), rests: false, short_of_space: false, left: Vec::new() }
+        let (freed, written) = (Size::default(), Size::default());
+        Self { row, idle: Vec::new(), locks: None, freed, written, rests: false, short_of_space: false, left: Vec::new() }
+    }
+
+    /// Trees that are idle and stay: their build output may be evicted. By what became of each, for one that was to go may have stayed after all.
+    pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
+        let other = |row: &report::Worktree| row.goes() || row.because == "busy";
+        let gone: HashSet<&Path> = self.row.worktrees.iter().filter(|row| other(row)).map(|row| row.path.as_path()).collect();
+        self.idle.iter().filter(move |(path, _)| !gone.contains(path.as_path())).map(|(_, tree)| tree)
     }
 
     /// Takes in what a small step freed, or its failure as a row.
@@ -352,12 +367,26 @@ impl Tended {
     }
 }
 
+/// What a rescue of the tree writes: each file becomes an object, in blocks of its own and at most as large.
+fn to_write(tree: &Worktree, class: Class) -> Size {
+    match &tree.state {
+        State::Looked(contents) if class == Class::Unsaved => {
+            let Own { files, bytes } = contents.rescue;
+            Size { bytes: bytes.saturating_add(files.saturating_mul(BLOCK)), inodes: files }
+        }
+        _ => Size::default(),
+    }
+}
+
 fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
     plan.trees.iter().filter_map(|(tree, verdict)| match verdict {
         Verdict::Reap { class, .. } => Some((tree, *class)),
         _ => None,
     })
 }
+
+/// Bytes of a file system's block.
+const BLOCK: u64 = 4096;
 
 /// How long to wait before a busy repo is asked again.
 pub const ASK_AGAIN: Duration = Duration::from_secs(2);

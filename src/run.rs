@@ -34,10 +34,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 mod begin;
+mod reckoned;
 mod resting;
 
 pub use begin::Options;
 use begin::{Begun, begin, measure};
+use reckoned::{free, reckon};
 use resting::{missing, resting, wake};
 
 /// A whole night. Whatever happens is in the report.
@@ -165,7 +167,7 @@ fn work(
     }
     if options.only.evict && stop.reached().is_none() {
         bar.set_message("caches");
-        let idle: Vec<IdleTree> = tended.iter().flat_map(|tended| &tended.idle).cloned().collect();
+        let idle: Vec<IdleTree> = tended.iter().flat_map(Tended::idle).cloned().collect();
         let evict = || eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &remembered, &mut report.failures);
         let evicted = eviction::none_wanted(policy, &after).filter(|_| !begins).unwrap_or_else(|| io.install(evict));
         free(&mut after, Size { bytes: evicted.freed_bytes, inodes: evicted.freed_inodes });
@@ -313,20 +315,6 @@ fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, 
     let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });
     report.failures.extend(emptied.left.iter().map(|left| format!("failed to empty the trash: {left}; the next night tries again")));
     emptied
-}
-
-/// How full the volume is once trees and trash are gone, reckoned from how full it was: the dry run has nothing better, and a run must
-/// decide as its dry run did. What a repack gained is not foreseen, and comes on top.
-fn reckon(mut usage: Usage, tended: &[Tended], emptied: &Emptied) -> Usage {
-    tended.iter().map(|tended| tended.freed).chain([emptied.freed]).for_each(|size| free(&mut usage, size));
-    usage
-}
-
-fn free(usage: &mut Usage, size: Size) {
-    usage.used_bytes = usage.used_bytes.saturating_sub(size.bytes);
-    usage.free_bytes += size.bytes;
-    usage.used_inodes = usage.used_inodes.saturating_sub(size.inodes);
-    usage.standing_bytes = usage.standing_bytes.map(|bytes| bytes.saturating_sub(size.bytes));
 }
 
 /// Repos whose repack had no room before the eviction get another chance.

@@ -15,10 +15,12 @@ use crate::survey::known::{Files, INDEX_CAP, Known};
 use crate::survey::rescues::{self, Held, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
-use git2::{Commit, Index, IndexEntry, ObjectType, Oid, Repository, Signature, Time};
+use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
 use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+mod trees;
+use trees::write_tree;
 
 /// The tree can't be rescued: it stays.
 #[derive(Debug, thiserror::Error)]
@@ -201,6 +203,10 @@ fn safe(id: &str) -> String {
     if safe.is_empty() { "worktree".to_owned() } else { safe }
 }
 
+fn failed(path: &Path) -> impl Fn(io::Error) -> RescueError {
+    move |cause| RescueError::File { path: path.to_owned(), cause }
+}
+
 struct Making<'a> {
     repo: &'a Repository,
     worktree: &'a Worktree,
@@ -220,21 +226,28 @@ impl Making<'_> {
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
         }
-        let mut files = Files::new();
-        let mut bytes = 0;
+        // What is too large is known before anything is written: a rescue that fails would leave it all in the store, each night anew.
+        let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
-            let failed = |cause| RescueError::File { path: path.clone(), cause };
-            let blob = tree::hash(place, path, stamp).map_err(failed)?;
-            if known.committed.get(path).is_none_or(|&(_, committed)| committed != blob) {
-                bytes += stamp.size;
-                if bytes > most {
-                    return Err(RescueError::TooLarge { bytes: bytesize::ByteSize(bytes), most: bytesize::ByteSize(most) });
+            let blob = match known.committed.get(path) {
+                // Nobody but HEAD could have it already.
+                None => None,
+                Some(&(_, committed)) => {
+                    Some(tree::hash(place, path, stamp)).transpose().map_err(failed(path))?.filter(|&blob| blob == committed)
                 }
-                let written = self.write(place, path, stamp).map_err(failed)?;
-                if written != blob {
-                    return Err(failed(io::Error::other("it changed while it was read")));
-                }
+            };
+            if let Some(blob) = blob {
+                files.insert(path.clone(), (stamp.git_mode(), blob));
+            } else {
+                own.push((path, stamp));
+                bytes = bytes.saturating_add(stamp.size);
             }
+        }
+        if bytes > most {
+            return Err(RescueError::TooLarge { bytes: bytesize::ByteSize(bytes), most: bytesize::ByteSize(most) });
+        }
+        for (path, stamp) in own {
+            let blob = self.write(place, path, stamp).map_err(failed(path))?;
             files.insert(path.clone(), (stamp.git_mode(), blob));
         }
         Ok((files, listing))
@@ -351,30 +364,6 @@ impl Making<'_> {
     fn signature(&self) -> Result<Signature<'static>, git2::Error> {
         Signature::new("treewarden", "treewarden@localhost", &Time::new(self.now.timestamp(), 0))
     }
-}
-
-/// Writes a tree from a list of files, by way of an index in memory.
-fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::Error> {
-    let mut index = Index::new()?;
-    for (path, &(mode, id)) in files {
-        let zero = git2::IndexTime::new(0, 0);
-        let path = path.as_os_str().as_bytes().to_vec();
-        index.add(&IndexEntry {
-            ctime: zero,
-            mtime: zero,
-            dev: 0,
-            ino: 0,
-            mode,
-            uid: 0,
-            gid: 0,
-            file_size: 0,
-            id,
-            flags: 0,
-            flags_extended: 0,
-            path,
-        })?;
-    }
-    index.write_tree_to(repo)
 }
 
 /// Reads every blob of the files back (libgit2 checks its hash), and compares with the tree as it stands now.

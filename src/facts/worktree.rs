@@ -2,6 +2,7 @@
 //!
 //! A tree that could not be read is unknown, with the cause. It must never pass for missing or clean.
 
+use super::rescue::Own;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
@@ -85,6 +86,10 @@ pub struct Contents {
     pub landed: Option<Landed>,
     /// What a rescue can't hold (a nested repo, a FIFO, a submodule): the tree stays.
     pub blockers: Vec<String>,
+    /// The files that a rescue would have to write, if the tree holds unsaved work.
+    pub rescue: Own,
+    /// A file that a rescue would have to read and can't, and why.
+    pub unreadable: Option<String>,
     /// Folders that tools make again, which no rescue keeps.
     pub regenerable: Vec<Inside>,
     /// Files that name packages: those that git tracks, and all in the tree's root.

@@ -5,6 +5,7 @@
 use crate::apply::repo::{Reaped, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy;
+use crate::facts::cache::Size;
 use crate::report::{self, RepoOutcome, TreeOutcome, VerdictName};
 use std::collections::HashSet;
 use std::path::Path;
@@ -28,11 +29,12 @@ pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) 
     told.collect()
 }
 
-/// What became of a tree, into its row. Gives what its deletion freed and left.
-pub(super) fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>) -> Option<Emptied> {
+/// What became of a tree, into its row. Gives what its deletion freed and left; `written` is what its rescue took of that again.
+pub(super) fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>, written: Size) -> Option<Emptied> {
     match reaped {
         Ok(Reaped { rescue_ref, emptied }) => {
-            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(emptied.freed.bytes), rescue_ref);
+            let freed = emptied.freed.bytes.saturating_sub(written.bytes);
+            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(freed), rescue_ref);
             Some(emptied)
         }
         // Like a busy repo, a busy tree is no failure.

@@ -4,6 +4,7 @@
 
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, Landed, State, Worktree};
+use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,7 @@ pub struct Kept {
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
 /// | the repo's busy probe says so | keep |
 /// | it holds what a rescue can't | keep |
+/// | it needs a rescue, and a file can't be read, or the files are more than `rescue_max` | keep |
 /// | active within its class's age, or the class is switched off | keep |
 /// | else | reap |
 pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: DateTime<Utc>) -> Verdict {
@@ -91,6 +93,11 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
     if !contents.blockers.is_empty() {
         return keep("can't be rescued", reasons, contents.blockers.join("; "));
     }
+    if class == Class::Unsaved
+        && let Some(why) = no_rescue(contents, policy)
+    {
+        return keep("can't be rescued", reasons, why);
+    }
     let age = match class {
         Class::Landed => policy.landed,
         Class::Saved => policy.saved,
@@ -105,6 +112,16 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
             Verdict::Reap { class, reasons, because }
         }
     }
+}
+
+/// Why a rescue would fail, as far as can be known without making one.
+fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
+    if let Some(unreadable) = &contents.unreadable {
+        return Some(format!("its unsaved work can't be rescued: failed to read {unreadable}; make the file readable, or remove it"));
+    }
+    let [bytes, most] = [contents.rescue.bytes, policy.rescue_max].map(|bytes| ByteSize(bytes).display().iec());
+    let what = "raise rescue_max, or save the work by hand";
+    (contents.rescue.bytes > policy.rescue_max).then(|| format!("its unsaved files hold {bytes}, more than rescue_max ({most}): {what}"))
 }
 
 fn classify(contents: &Contents) -> (Class, &'static str, Vec<String>) {
@@ -190,7 +207,7 @@ mod tests {
             saved: Age::After(7 * DAY),
             unsaved: Age::After(30 * DAY),
             roots: Vec::new(),
-            rescue_max: 0,
+            rescue_max: 10,
             rescue_keep: DAY,
             rescue_budget: 0,
             made_again: [].into(),
@@ -251,6 +268,11 @@ mod tests {
             (tree(30, lonely()), "reap unsaved unsaved commits"),
             (tree(29, stashed()), "keep recent"),
             (tree(900, blocked()), "keep can't be rescued"),
+            (tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 11))), "keep can't be rescued"),
+            (tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 10))), "reap unsaved uncommitted work"),
+            (tree(900, looked(|c| (c.dirty_count, c.unreadable) = (1, Some("x".into())))), "keep can't be rescued"),
+            // What needs no rescue goes without one.
+            (tree(900, looked(|c| (c.unreadable, c.rescue.bytes) = (Some("x".into()), 11))), "reap saved saved on its branch"),
             (tree(-1, landed()), "keep recent"),
             (tree(900, State::NotLooked), "keep recent"),
             (tree(900, State::Unknown("EIO".into())), "unknown"),

@@ -286,7 +286,7 @@ pub struct Worktree {
     pub because: String,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
-    /// What its removal frees; none for a tree that stays.
+    /// What its removal frees, less what its rescue takes at most; none for a tree that stays.
     pub bytes: Option<u64>,
     /// What became of it.
     pub outcome: TreeOutcome,

@@ -22,6 +22,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod own;
+
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.

@@ -21,6 +21,10 @@ use std::path::{Path, PathBuf};
 
 /// Deeper than any tool nests its folders; beyond it nobody looks, so the tree stays.
 const DEEPEST: usize = 256;
+/// The kernel takes no longer path at once, the final zero not counted.
+const PATH_MAX: usize = 4095;
+/// Characters of a path that a reason names.
+const NAMED: usize = 200;
 
 /// A tree, file by file.
 #[derive(Debug, Default)]
@@ -33,6 +37,8 @@ pub struct Listing {
     pub regenerable: Vec<PathBuf>,
     /// What a git tree can't hold: nested repos, FIFOs, other mounts.
     pub blockers: Vec<String>,
+    /// The first file that we may not read, and why: nobody can rescue it.
+    pub unreadable: Option<String>,
 }
 
 impl Listing {
@@ -91,14 +97,26 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 /// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
 pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, made_again: &[MadeAgain], stop: Option<&Stop>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
-    let mut walk =
-        Walk { tracked, made_again, stop, files: Vec::new(), folders: Vec::new(), regenerable: Vec::new(), blockers: Vec::new() };
+    let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len() + 1);
+    let mut walk = Walk {
+        longest,
+        tracked,
+        made_again,
+        stop,
+        files: Vec::new(),
+        folders: Vec::new(),
+        regenerable: Vec::new(),
+        blockers: Vec::new(),
+        unreadable: None,
+    };
     walk.folder(top, Path::new(""), 0)?;
-    let Walk { files, folders, regenerable, blockers, .. } = walk;
-    Ok(Listing { files: files.into_iter().collect(), folders: folders.into_iter().collect(), regenerable, blockers })
+    let Walk { files, folders, regenerable, blockers, unreadable, .. } = walk;
+    Ok(Listing { files: files.into_iter().collect(), folders: folders.into_iter().collect(), regenerable, blockers, unreadable })
 }
 
 struct Walk<'a> {
+    /// Bytes of a path in the tree with which the kernel still takes the whole.
+    longest: usize,
     tracked: &'a dyn Fn(&Path) -> bool,
     made_again: &'a [MadeAgain],
     stop: Option<&'a Stop>,
@@ -106,6 +124,7 @@ struct Walk<'a> {
     folders: Vec<(PathBuf, u32)>,
     regenerable: Vec<PathBuf>,
     blockers: Vec<String>,
+    unreadable: Option<String>,
 }
 
 impl Walk<'_> {
@@ -131,7 +150,11 @@ impl Walk<'_> {
             _ if name == ".git" && depth == 0 => {}
             // However it is spelt: git takes no path with such a part into a commit.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
-            FileType::RegularFile | FileType::Symlink => {
+            _ if path.as_os_str().len() > self.longest => self.block(path, "is reached by a path that is too long to be opened"),
+            kind @ (FileType::RegularFile | FileType::Symlink) => {
+                if kind == FileType::RegularFile && self.unreadable.is_none() {
+                    self.unreadable = unreadable(parent, name, &stat).map(|why| format!("{}: {why}", path.display()));
+                }
                 self.files.push((path.to_owned(), stamp(&stat)));
             }
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
@@ -162,8 +185,27 @@ impl Walk<'_> {
     }
 
     fn block(&mut self, path: &Path, what: &str) {
-        self.blockers.push(format!("{} {what}", path.display()));
+        self.blockers.push(format!("{} {what}", shortened(path)));
     }
+}
+
+/// A path as a reason names it: of one that fills a screen, the beginning.
+fn shortened(path: &Path) -> String {
+    let path = path.to_string_lossy();
+    match path.char_indices().nth(NAMED) {
+        Some((end, _)) => format!("{}…", &path[..end]),
+        None => path.into_owned(),
+    }
+}
+
+/// Why a file can't be read; none if it can. The kernel is asked only where the file's mode doesn't tell.
+fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::Error> {
+    let own = stat.st_uid == rustix::process::geteuid().as_raw();
+    let plain = if own { stat.st_mode & 0o400 != 0 } else { stat.st_mode & 0o044 == 0o044 };
+    if plain {
+        return None;
+    }
+    rustix::fs::accessat(parent, name, rustix::fs::Access::READ_OK, AtFlags::empty()).err().map(io::Error::from)
 }
 
 /// Whether the file server has these files as they were listed. A stat alone may be as old as an NFS client's cache: seconds to a minute, in which

@@ -6,6 +6,7 @@
 use super::known::Known;
 use super::{reach, repo::Context};
 use crate::beneath::{self, Listed, found};
+use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
@@ -246,11 +247,12 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     if tree.locked.is_some() || !tree.in_progress.is_empty() || tree.active > context.look_before {
         return Ok(State::NotLooked);
     }
-    let (mut contents, dirty_active) = contents(context, tree, &place, head)?;
+    let unreached = unreached(context, tree, head, listed)?;
+    let stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
+    let (mut contents, dirty_active) = contents(context, tree, &place, head, stashed || !unreached.is_empty())?;
     contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
-    contents.unreached = unreached(context, tree, head, listed)?;
     contents.blockers.extend(modules(listed));
-    contents.stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
+    (contents.unreached, contents.stashed) = (unreached, stashed);
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
     Ok(State::Looked(Box::new(contents)))
@@ -309,12 +311,19 @@ fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, listed: 
     reach::unreached(context.repo, &tips, context.kept, context.stop)
 }
 
-/// Compares HEAD, index and files, and tells when the newest dirty file was written.
-fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>) -> io::Result<(Contents, DateTime<Utc>)> {
+/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is whether a rescue is needed anyway.
+fn contents(
+    context: &Context<'_>,
+    tree: &Worktree,
+    place: &Inside,
+    head: Option<Oid>,
+    unsaved: bool,
+) -> io::Result<(Contents, DateTime<Utc>)> {
     let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
     let listing = known.list(place)?;
     let mut dirty = known.dirty(context.repo, place, &listing)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
+    let rescue = if unsaved || !dirty.is_empty() { known.own(context.repo, place, &listing, &dirty)? } else { Own::default() };
     // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
     let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
     dirty.dedup_by(|a, b| a.0 == b.0);
@@ -322,7 +331,9 @@ fn contents(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option
     let regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
     let named = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
     let lock_files = known.lock_files(&listing);
-    Ok((Contents { dirty: named, dirty_count: dirty.len(), blockers, regenerable, lock_files, ..Contents::default() }, newest))
+    let unreadable = listing.unreadable;
+    let dirty_count = dirty.len();
+    Ok((Contents { dirty: named, dirty_count, blockers, rescue, unreadable, regenerable, lock_files, ..Contents::default() }, newest))
 }
 
 #[cfg(test)]

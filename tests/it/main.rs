@@ -26,6 +26,7 @@ mod holders;
 mod hostile;
 mod html;
 mod in_use;
+mod judgement;
 #[cfg(target_arch = "x86_64")]
 mod kills;
 #[cfg(target_arch = "x86_64")]

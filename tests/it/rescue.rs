@@ -181,17 +181,35 @@ fn what_can_not_be_rescued_stays() {
     let files = standing(&large.path);
     let before = shop.registered();
 
-    let report = world.pass(1, &["run"]);
+    let report = world.night();
     let expected = [
-        ("acme/shop worktrees/acme__shop/large", "failed unsaved uncommitted work"),
+        ("acme/shop worktrees/acme__shop/large", "keep unsaved can't be rescued"),
         ("acme/shop worktrees/acme__shop/fits", "reap unsaved uncommitted work"),
     ];
     same("fates", &world.fates(&report), &map(&expected));
-    let TreeOutcome::Failed(why) = &report.worktrees().find(|row| row.path == large.path).unwrap().outcome else { panic!() };
-    assert!(why.contains("rescue_max") && why.contains("the tree stays"), "{why}");
+    let why = &report.worktrees().find(|row| row.path == large.path).unwrap().reasons[0];
+    assert!(why.contains("more than rescue_max (10.0 KiB): raise rescue_max"), "{why}");
     same("the tree", &standing(&large.path), &files);
     let left = before.into_iter().filter(|(path, _)| !path.ends_with("/fits")).collect();
     same("git worktree list", &shop.registered(), &left);
     let refs: Vec<String> = shop.refs("refs/treewarden").into_keys().collect();
     assert!(refs.len() == 1 && refs[0].starts_with("refs/treewarden/rescue/fits/"), "{refs:?}");
+}
+
+#[test]
+fn names_that_windows_would_mistake_for_git_are_names() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.tree("work");
+    for name in [".git ", ".git.", "git~1", "below/GIT~1", "below/.git. ."] {
+        tree.write(name, name);
+    }
+    tree.age(31.0);
+    let files = standing(&tree.path);
+    let report = world.night();
+    let rescue = rescue_of(&report, &tree);
+    same("the rescue", &stored(&shop, &rescue), &files);
+    let ran = world.treewarden(&["rescue", "restore", &rescue]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    same("the restored tree", &standing(&tree.path), &files);
 }

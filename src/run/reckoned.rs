@@ -1,0 +1,34 @@
+//! How full the volume is, reckoned from how full it was and from what a run did since.
+//!
+//! It must never measure: a dry run has nothing to measure, and the run must decide as its dry run did.
+
+use crate::apply::trash::Emptied;
+use crate::facts::cache::Size;
+use crate::facts::volume::Usage;
+use crate::night::Tended;
+
+/// How full the volume is once trees and trash are gone, reckoned from how full it was: the dry run has nothing better, and a run must
+/// decide as its dry run did. What a repack gained is not foreseen, and comes on top.
+pub(super) fn reckon(mut usage: Usage, tended: &[Tended], emptied: &Emptied) -> Usage {
+    tended.iter().map(|tended| tended.freed).chain([emptied.freed]).for_each(|size| free(&mut usage, size));
+    for tended in tended {
+        take(&mut usage, tended.written);
+    }
+    usage
+}
+
+/// So much came.
+fn take(usage: &mut Usage, size: Size) {
+    usage.used_bytes = usage.used_bytes.saturating_add(size.bytes);
+    usage.free_bytes = usage.free_bytes.saturating_sub(size.bytes);
+    usage.used_inodes = usage.used_inodes.saturating_add(size.inodes);
+    usage.standing_bytes = usage.standing_bytes.map(|bytes| bytes.saturating_add(size.bytes));
+}
+
+/// So much went.
+pub(super) fn free(usage: &mut Usage, size: Size) {
+    usage.used_bytes = usage.used_bytes.saturating_sub(size.bytes);
+    usage.free_bytes += size.bytes;
+    usage.used_inodes = usage.used_inodes.saturating_sub(size.inodes);
+    usage.standing_bytes = usage.standing_bytes.map(|bytes| bytes.saturating_sub(size.bytes));
+}
