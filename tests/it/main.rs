@@ -47,6 +47,8 @@ mod rules;
 mod runners;
 mod shards;
 mod signals;
+#[cfg(target_arch = "x86_64")]
+mod simulation;
 mod state_files;
 mod support;
 mod t3;

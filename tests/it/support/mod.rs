@@ -40,6 +40,8 @@ pub(crate) struct World {
     pub(crate) root: PathBuf,
     repos: Mutex<BTreeMap<String, String>>,
     settings: Mutex<BTreeMap<&'static str, String>>,
+    /// What the programs see besides.
+    environment: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// What a run of the program came to.
@@ -76,7 +78,7 @@ impl World {
         let root = top.path().join("volume");
         fs::create_dir(&root).unwrap();
         fs::create_dir(top.path().join("scratch")).unwrap();
-        Self { top, root, repos: Mutex::default(), settings: Mutex::default() }
+        Self { top, root, repos: Mutex::default(), settings: Mutex::default(), environment: Mutex::default() }
     }
 
     /// A path below the volume's root.
@@ -106,6 +108,11 @@ impl World {
         let all = settings.entry(section).or_default();
         all.push_str(", ");
         all.push_str(text);
+    }
+
+    /// Sets a variable for every program that is started on this volume from now on.
+    pub(crate) fn set_variable(&self, name: &'static str, value: String) {
+        self.environment.lock().unwrap().insert(name, value);
     }
 
     /// Writes the config as it now is.
@@ -159,6 +166,7 @@ impl World {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", self.config());
         // What a killed run leaves there goes with the volume.
         command.env("TMPDIR", self.beside("scratch"));
+        command.envs(&*self.environment.lock().unwrap());
         command.stdin(Stdio::null());
         command
     }

@@ -1,0 +1,175 @@
+//! Days of agents' work and nights of maintenance, drawn from a seed, with an oracle outside the program that keeps every commit and every
+//! byte that agents made.
+//!
+//! A test of one thing finds what somebody thought of. Here trees grow old, nights are killed and tried again, names come back, people
+//! delete by hand; and each morning everything must be where it was, or where the README says that it went. A failure names its seed and
+//! night, and its log says all that was done. `TREEWARDEN_SIMULATION=SEED:NIGHTS` runs a single one.
+
+mod agents;
+mod days;
+mod oracle;
+mod record;
+mod rescues;
+
+use days::{Ended, Sim};
+use oracle::Oracle;
+use std::collections::BTreeSet;
+
+/// Events that can be switched off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Event {
+    /// Nights that are killed, get a signal, or run out of time.
+    Kill,
+    /// The run is tried again at once after that.
+    Retry,
+    /// A tree is made by the name of one that just went.
+    SameNames,
+    /// A conflict whose only trace is in the index's resolve-undo.
+    ResolveUndo,
+    /// Several trees of a repo are deleted by hand within days.
+    ManyDeletions,
+    /// What a killed run leaves in TMPDIR is a leftover.
+    Scratch,
+    /// Somebody's files in tools' folders.
+    ToolWork,
+    /// Somebody's files in a tree's registration.
+    AdminNotes,
+    /// Files that are called `git~1` and the like.
+    GitsNames,
+}
+
+const ALL: [Event; 9] = [
+    Event::Kill,
+    Event::Retry,
+    Event::SameNames,
+    Event::ResolveUndo,
+    Event::ManyDeletions,
+    Event::Scratch,
+    Event::ToolWork,
+    Event::AdminNotes,
+    Event::GitsNames,
+];
+
+/// Switched off until the program holds them.
+const OFF: [Event; 8] = [
+    Event::Retry,
+    Event::SameNames,
+    Event::ResolveUndo,
+    Event::ManyDeletions,
+    Event::Scratch,
+    Event::ToolWork,
+    Event::AdminNotes,
+    Event::GitsNames,
+];
+
+/// What is switched on: all but [`OFF`], and what `TREEWARDEN_SIMULATION_ON` names besides (`all`, or names with commas).
+fn on() -> BTreeSet<Event> {
+    let named = std::env::var("TREEWARDEN_SIMULATION_ON").unwrap_or_default();
+    let is_named = |event: &Event| named == "all" || named.split(',').any(|name| name == format!("{event:?}"));
+    ALL.into_iter().filter(|event| !OFF.contains(event) || is_named(event)).collect()
+}
+
+/// How much is simulated.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    repos: usize,
+    nights: u32,
+    operations: u32,
+}
+
+/// Runs a seed, and says what it came to, or every problem of the first morning that has one.
+fn simulate(seed: u64, size: Size) -> Result<String, String> {
+    let began = std::time::Instant::now();
+    let mut sim = Sim::new(seed, size.repos, on());
+    let mut oracle = Oracle::default();
+    let mut early = 0;
+    for night in 1..=size.nights {
+        // Not every night is one.
+        sim.day += if sim.rng.u32(..12) == 0 { 4 } else { 1 };
+        sim.work(size.operations);
+        sim.evening();
+        let problems = oracle.removed(&mut sim);
+        if !problems.is_empty() {
+            return Err(told(&sim, night, &problems));
+        }
+        for _attempt in 0..2 {
+            let evening = oracle.look(&sim);
+            let (ran, ended) = sim.night();
+            sim.sweep();
+            let problems = oracle.compare(&mut sim, &evening, &ran, ended);
+            sim.sweep();
+            if !problems.is_empty() {
+                return Err(told(&sim, night, &problems));
+            }
+            early += u32::from(ended == Ended::Early);
+            if ended == Ended::Whole || !sim.on.contains(&Event::Retry) || sim.rng.bool() {
+                break;
+            }
+        }
+    }
+    let Oracle { reaped, rescues_seen, .. } = oracle;
+    let steps = sim.log.len();
+    Ok(format!(
+        "seed {seed}: {} nights, {early} ended early; {steps} steps; {reaped} trees went, {rescues_seen} rescued; {:?}",
+        size.nights,
+        began.elapsed()
+    ))
+}
+
+fn told(sim: &Sim, night: u32, problems: &[String]) -> String {
+    let log = std::env::temp_dir().join(format!("treewarden-simulation-{}.log", sim.seed));
+    // What the program says of the volume as it stands now, for whoever looks for the cause.
+    let report = sim.program(&["report"]);
+    std::fs::write(&log, format!("{}\n\n{}{}", sim.log.join("\n"), report.out, report.err)).unwrap();
+    let last: Vec<&str> = sim.log.iter().rev().take(30).rev().map(String::as_str).collect();
+    format!(
+        "seed {}, night {night}, day {}: {} problems\n  {}\nthe last that was done (all of it: {}):\n  {}",
+        sim.seed,
+        sim.day,
+        problems.len(),
+        problems.iter().take(20).cloned().collect::<Vec<_>>().join("\n  "),
+        log.display(),
+        last.join("\n  ")
+    )
+}
+
+#[test]
+fn twelve_nights_of_three_repos() {
+    match simulate(1, Size { repos: 3, nights: 12, operations: 18 }) {
+        Ok(what) => eprintln!("{what}"),
+        Err(what) => panic!("{what}"),
+    }
+}
+
+/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS` chooses other seeds.
+#[test]
+#[ignore = "takes minutes"]
+fn ten_seeds_of_sixty_nights() {
+    let asked = std::env::var("TREEWARDEN_SIMULATION").unwrap_or_else(|_| "1-10:60".to_owned());
+    let (seeds, nights) = asked.split_once(':').expect("SEEDS:NIGHTS");
+    let (first, last) = seeds.split_once('-').unwrap_or((seeds, seeds));
+    let [first, last, nights]: [u64; 3] = [first, last, nights].map(|number| number.parse().expect("a number"));
+    let next = std::sync::atomic::AtomicU64::new(first);
+    let failed = std::sync::Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    if seed > last {
+                        break;
+                    }
+                    let size = Size { repos: 6, nights: u32::try_from(nights).unwrap(), operations: 60 };
+                    match simulate(seed, size) {
+                        Ok(what) => eprintln!("{what}"),
+                        Err(what) => {
+                            eprintln!("{what}");
+                            failed.lock().unwrap().push(seed);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(*failed.lock().unwrap(), [0; 0]);
+}

@@ -1,0 +1,311 @@
+//! The world of a simulation: repos, trees, days that pass, nights that run, and a log of all that was done.
+//!
+//! Agents write at the machine's own time. In the evening whatever was written since is moved to the day that it is in the simulation, and
+//! the program's clock is told to live as far ahead. Everything is drawn from one seed. It must never tell the program what it expects.
+
+#![expect(clippy::disallowed_methods, reason = "agents have a git of their own")]
+
+use super::super::support::tracer::Act;
+use super::super::support::{Ran, World};
+use super::oracle::Expected;
+use super::record;
+use fastrand::Rng;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+pub(super) const DAY: i64 = 86_400;
+/// Ages of the classes and of rescues, in days: short, so that all of it comes round often.
+pub(super) const UNSAVED: u32 = 6;
+pub(super) const RESCUE_KEEP: u32 = 12;
+/// Nothing that was written this many days ago or later is dropped.
+pub(super) const GRACE: u32 = 14;
+/// Lines of reflogs that are younger stay.
+pub(super) const REFLOGS: i64 = 89;
+
+/// A repo of the volume.
+pub(super) struct Repo {
+    /// `owner/name`.
+    pub(super) name: String,
+    /// The checkout.
+    pub(super) path: PathBuf,
+    /// Has every object that was ever made.
+    pub(super) vault: PathBuf,
+}
+
+impl Repo {
+    pub(super) fn git_dir(&self) -> PathBuf {
+        self.path.join(".git")
+    }
+}
+
+/// A worktree that an agent made.
+#[derive(Clone)]
+pub(super) struct Tree {
+    pub(super) repo: usize,
+    pub(super) path: PathBuf,
+    pub(super) admin: PathBuf,
+    /// The last day on which anybody did anything here.
+    pub(super) active: u32,
+    /// Somebody works here until then.
+    pub(super) until: u32,
+    /// What tools made, below the tree.
+    pub(super) tools: BTreeSet<PathBuf>,
+    /// Deleted by hand, on that day.
+    pub(super) deleted: Option<u32>,
+}
+
+impl Tree {
+    /// Whether its registration still names it.
+    pub(super) fn is_registered(&self) -> bool {
+        fs::read_to_string(self.admin.join("gitdir")).is_ok_and(|text| Path::new(text.trim_end()) == self.path.join(".git"))
+    }
+}
+
+/// How a night ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It did all that it had to.
+    Whole,
+    /// A kill, a signal, a deadline.
+    Early,
+}
+
+/// A simulated volume.
+pub(super) struct Sim {
+    pub(super) world: World,
+    pub(super) rng: Rng,
+    pub(super) seed: u64,
+    pub(super) day: u32,
+    pub(super) repos: Vec<Repo>,
+    pub(super) trees: Vec<Tree>,
+    pub(super) log: Vec<String>,
+    /// Folders outside of any registration that agents left: nobody may touch them.
+    pub(super) strays: BTreeSet<PathBuf>,
+    /// For names that nobody had.
+    pub(super) next: u32,
+    /// Events that are switched on.
+    pub(super) on: BTreeSet<super::Event>,
+    /// What the last night took, by name: somebody may ask for such a tree again.
+    pub(super) taken: Vec<(usize, PathBuf)>,
+    /// Trees as they stood before somebody had them removed, with a rescue.
+    pub(super) removed: Vec<Expected>,
+    began: SystemTime,
+    path: String,
+}
+
+impl Sim {
+    /// A volume with so many repos.
+    pub(super) fn new(seed: u64, repos: usize, on: BTreeSet<super::Event>) -> Self {
+        let world = World::unprepared_in_memory();
+        let path = std::env::var("PATH").unwrap_or_default();
+        // The older git of this machine, if there are two.
+        let path = if seed % 3 == 2 && Path::new("/usr/bin/git").exists() { format!("/usr/bin:{path}") } else { path };
+        world.set_variable("PATH", path.clone());
+        assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
+        let worktrees = format!("landed: 1d, saved: 3d, unsaved: {UNSAVED}d, rescue_keep: {RESCUE_KEEP}d, presets: [afk, codex, claude]");
+        world.set("defaults", &format!("worktrees: {{{worktrees}}}"));
+        let mut sim = Self {
+            world,
+            rng: Rng::with_seed(seed),
+            seed,
+            day: 1,
+            repos: Vec::new(),
+            trees: Vec::new(),
+            log: Vec::new(),
+            strays: BTreeSet::new(),
+            next: 0,
+            on,
+            taken: Vec::new(),
+            removed: Vec::new(),
+            began: SystemTime::now() - Duration::from_mins(1),
+            path,
+        };
+        (0..repos).for_each(|number| sim.found(number));
+        sim
+    }
+
+    fn found(&mut self, number: usize) {
+        let (name, folder) = (format!("acme/r{number}"), format!("acme__r{number}"));
+        self.world.enrol(&name, "");
+        let origin = self.world.beside(format!("origins/{folder}.git"));
+        let vault = self.world.beside(format!("vaults/{folder}.git"));
+        let root = self.world.root.clone();
+        for bare in [&origin, &vault] {
+            fs::create_dir_all(bare).unwrap();
+            self.git(bare, &["init", "-q", "--bare", "--template=", "."]).unwrap();
+        }
+        self.git(&root, &["clone", "-q", "--template=", origin.to_str().unwrap(), &folder]).unwrap();
+        let path = root.join(&folder);
+        for (file, text) in [
+            (".gitignore", ".env\n*.log\nnode_modules/\ntarget/\nignored/\n.venv/\n__pycache__/\n.claude/\n"),
+            ("package.json", "{}\n"),
+            ("Cargo.toml", "[package]\n"),
+            ("shared.txt", "first\nsecond\nthird\n"),
+            ("src/main.rs", "fn main() {}\n"),
+            ("bin/run", "#!/bin/sh\n"),
+        ] {
+            self.write(&path.join(file), text.as_bytes());
+        }
+        self.git(&path, &["add", "-A"]).unwrap();
+        self.git(&path, &["commit", "-q", "-m", "First"]).unwrap();
+        self.git(&path, &["push", "-q", "origin", "main"]).unwrap();
+        self.repos.push(Repo { name, path, vault });
+    }
+
+    /// Seconds since the epoch, in the simulation.
+    pub(super) fn now(&self) -> i64 {
+        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        real.cast_signed() + i64::from(self.day) * DAY
+    }
+
+    /// Notes what somebody did.
+    pub(super) fn say(&mut self, what: impl AsRef<str>) {
+        let line = format!("day {}: {}", self.day, what.as_ref().replace('\n', "\\n"));
+        if std::env::var_os("TREEWARDEN_SIMULATION_LOG").is_some() {
+            eprintln!("seed {} {line}", self.seed);
+        }
+        self.log.push(line);
+    }
+
+    /// A path as it reads in the log.
+    pub(super) fn short(&self, path: &Path) -> String {
+        path.strip_prefix(&self.world.root).unwrap_or(path).display().to_string()
+    }
+
+    /// Runs git as an agent does, on this day; its output, or its complaint.
+    pub(super) fn git(&self, folder: &Path, arguments: &[&str]) -> Result<String, String> {
+        let text = self.git_with(folder, arguments, &[]);
+        text.map(|text| String::from_utf8_lossy(&text).trim_end().to_owned())
+    }
+
+    /// The same with an input, and an output that may be no text.
+    pub(super) fn git_with(&self, folder: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
+        use std::io::{Seek, Write};
+        let date = format!("{} +0000", self.now());
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(input).unwrap();
+        file.rewind().unwrap();
+        let mut command = Command::new("git");
+        command.env_clear().env("PATH", &self.path).current_dir(folder).stdin(Stdio::from(file));
+        for (name, value) in [
+            ("HOME", "/nonexistent"),
+            ("LC_ALL", "C"),
+            ("TZ", "UTC"),
+            ("GIT_CONFIG_GLOBAL", "/dev/null"),
+            ("GIT_CONFIG_NOSYSTEM", "1"),
+            ("GIT_EDITOR", "true"),
+            ("GIT_AUTHOR_NAME", "An Agent"),
+            ("GIT_AUTHOR_EMAIL", "agent@example.com"),
+            ("GIT_COMMITTER_NAME", "An Agent"),
+            ("GIT_COMMITTER_EMAIL", "agent@example.com"),
+            ("GIT_AUTHOR_DATE", &date),
+            ("GIT_COMMITTER_DATE", &date),
+        ] {
+            command.env(name, value);
+        }
+        for setting in
+            ["init.defaultBranch=main", "protocol.file.allow=always", "gc.auto=0", "maintenance.auto=false", "advice.detachedHead=false"]
+        {
+            command.args(["-c", setting]);
+        }
+        let output = command.args(arguments).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if output.status.success() { Ok(output.stdout) } else { Err(format!("{}{}", text(&output.stderr), text(&output.stdout))) }
+    }
+
+    /// Writes a file and the folders above it, unless something else stands there.
+    #[expect(clippy::unused_self, reason = "so that agents do all they do by way of it")]
+    pub(super) fn write(&self, path: &Path, bytes: &[u8]) {
+        let _something_else_stands_there = fs::create_dir_all(path.parent().unwrap()).and_then(|()| fs::write(path, bytes));
+    }
+
+    /// Runs the program at the simulation's time.
+    pub(super) fn program(&self, arguments: &[&str]) -> Ran {
+        self.tell_time();
+        self.world.treewarden(arguments)
+    }
+
+    pub(super) fn tell_time(&self) {
+        self.world.set_variable("TREEWARDEN_TEST_CLOCK_AHEAD", (i64::from(self.day) * DAY).to_string());
+    }
+
+    /// Moves whatever was written since into the simulation's time.
+    pub(super) fn sweep(&self) {
+        let began = self.began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        for place in [self.world.root.clone(), self.world.beside("scratch")] {
+            for entry in walkdir::WalkDir::new(place).contents_first(true).into_iter().flatten() {
+                let Ok(data) = entry.path().symlink_metadata() else { continue };
+                if data.mtime() < began || data.mtime() > began + DAY / 2 {
+                    continue;
+                }
+                let then = Timespec { tv_sec: data.mtime() + i64::from(self.day) * DAY, tv_nsec: data.mtime_nsec() };
+                let times = Timestamps { last_access: then, last_modification: then };
+                let _gone = utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW);
+            }
+        }
+    }
+
+    /// The day is over: all files get its time, and indexes know their files by it, as if they had been written then.
+    pub(super) fn evening(&mut self) {
+        self.sweep();
+        let touched = self.trees.iter().filter(|tree| tree.active == self.day && tree.path.exists());
+        let places: Vec<PathBuf> = touched.map(|tree| tree.path.clone()).chain(self.repos.iter().map(|repo| repo.path.clone())).collect();
+        for place in places {
+            // Where it can't be, the index vouches for nothing: that is allowed, too.
+            let _refused = self.git(&place, &["update-index", "-q", "--refresh"]);
+        }
+        self.sweep();
+    }
+
+    /// Runs a night; some are killed, some get a signal, some have a deadline.
+    pub(super) fn night(&mut self) -> (Ran, Ended) {
+        self.tell_time();
+        let may = self.day > 4 && self.on.contains(&super::Event::Kill);
+        let (ran, ended) = match self.rng.u32(..100) {
+            0..8 if may => {
+                // Small numbers as often as large ones: a night makes from a hundred to thousands of changes.
+                let number = 1usize << self.rng.u32(0..11);
+                let number = number + self.rng.usize(..number);
+                let traced = self.world.trace(&["run", "--format", "json"], Act::KillAllBefore(number));
+                self.say(format!("NIGHT, killed before change {number}: {}", traced.hit.is_some()));
+                (traced.ran, if traced.hit.is_some() { Ended::Early } else { Ended::Whole })
+            }
+            8..14 if may => {
+                let wait = Duration::from_millis(self.rng.u64(5..400));
+                let signal = if self.rng.bool() { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
+                let mut running = self.world.start(&["run", "--format", "json"]);
+                std::thread::sleep(wait);
+                running.signal(signal);
+                let ran = running.end();
+                self.say(format!("NIGHT, {signal:?} after {wait:?}: exit {}", ran.code));
+                let ended = if ran.code >= 128 || ran.code == 4 { Ended::Early } else { Ended::Whole };
+                (ran, ended)
+            }
+            14..17 if may => {
+                let ran = self.world.treewarden(&["run", "--deadline", "300ms", "--format", "json"]);
+                self.say(format!("NIGHT, with a deadline: exit {}", ran.code));
+                let ended = if ran.code == 4 { Ended::Early } else { Ended::Whole };
+                (ran, ended)
+            }
+            _ => {
+                let ran = self.world.treewarden(&["run", "--format", "json"]);
+                self.say(format!("NIGHT: exit {}", ran.code));
+                (ran, Ended::Whole)
+            }
+        };
+        (ran, ended)
+    }
+
+    /// Everything registered, by its tree's place.
+    pub(super) fn registered(&self) -> BTreeMap<PathBuf, (usize, PathBuf)> {
+        let of = |(number, repo): (usize, &Repo)| {
+            record::registered(&repo.git_dir()).into_iter().map(move |(admin, tree)| (tree, (number, admin)))
+        };
+        self.repos.iter().enumerate().flat_map(of).collect()
+    }
+}

@@ -1,0 +1,455 @@
+//! The oracle: what stood on the volume in the evening must be there in the morning, or be what the README says that it became.
+//!
+//! | in the evening | in the morning |
+//! | --- | --- |
+//! | a checkout, a folder that nobody registered | the same, to the byte |
+//! | a tree | the same; or a rescue that brings it back; or gone, when it was clean by HEAD's own files and idle for long enough |
+//! | what refs, reflogs, HEADs and indexes name | is still reached, but for old lines of reflogs and rescues that stood long enough |
+//! | any other object | is there, or was made before the grace |
+//!
+//! It has every object that was ever made in a vault of its own, and what it can't explain is a problem. It must never ask the program, but
+//! to bring a rescue back as its user would.
+
+use super::super::support::Ran;
+use super::days::{DAY, Ended, GRACE, REFLOGS, RESCUE_KEEP, Sim, UNSAVED};
+use super::record::{self, Entry, Files, Root, Staged};
+use super::{Event, rescues};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use git2::{ObjectType, Oid};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// After so many whole nights a leftover is there for good.
+const NIGHTS: u32 = 3;
+/// A registration whose tree is gone has been dropped by then, and a tree that can go is gone.
+const LATE: u32 = 10;
+
+/// A tree as it stood in an evening.
+#[derive(Clone)]
+pub(super) struct Expected {
+    pub(super) repo: usize,
+    pub(super) path: PathBuf,
+    pub(super) admin: PathBuf,
+    inode: u64,
+    files: Files,
+    /// The text of its `.git`, its HEAD, and its index.
+    texts: [Vec<u8>; 3],
+    head: Option<Oid>,
+    index: Vec<Staged>,
+    /// When anything was last written that shows it: in its registration, or a file that no tool made.
+    active: i64,
+    tools: BTreeSet<PathBuf>,
+    /// Why it has to stay.
+    held: Option<&'static str>,
+    /// What somebody put into its registration.
+    notes: Option<Vec<u8>>,
+    /// Somebody asked for its removal, so its age doesn't matter.
+    asked: bool,
+}
+
+/// The volume as it stood in an evening.
+#[derive(Default)]
+pub(super) struct Evening {
+    trees: Vec<Expected>,
+    others: BTreeMap<PathBuf, Files>,
+    roots: Vec<BTreeSet<Root>>,
+    objects: Vec<BTreeSet<Oid>>,
+}
+
+/// What the oracle remembers from night to night.
+#[derive(Default)]
+pub(super) struct Oracle {
+    first_seen: Vec<BTreeMap<Oid, u32>>,
+    /// What each rescue must bring back, by its commit; and where it is listed.
+    saved: BTreeMap<String, Expected>,
+    /// Taken by a night that did not finish.
+    limbo: Vec<Expected>,
+    /// How many whole nights saw a leftover.
+    leftovers: BTreeMap<PathBuf, u32>,
+    pub(super) rescues_seen: u32,
+    pub(super) reaped: u32,
+}
+
+const IN_PROGRESS: [&str; 8] =
+    ["rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG", "sequencer", "modules"];
+
+impl Expected {
+    /// What stands at `path`, and in its registration.
+    pub(super) fn of(sim: &Sim, repo: usize, admin: &Path, path: &Path, roots: &BTreeSet<Root>) -> Option<Self> {
+        let inode = path.symlink_metadata().ok()?.ino();
+        let read = |file: PathBuf| fs::read(file).unwrap_or_default();
+        let texts = [read(path.join(".git")), read(admin.join("HEAD")), read(admin.join("index"))];
+        let files = record::files(path, &BTreeSet::new());
+        let index = record::index(&admin.join("index")).entries;
+        let known = sim.trees.iter().find(|tree| tree.path == path);
+        let odd = |(path, entry): (&PathBuf, &Entry)| *entry == Entry::Other || path.file_name().is_some_and(|name| name == ".git");
+        let held = match () {
+            () if admin.join("locked").exists() => Some("locked"),
+            () if IN_PROGRESS.iter().any(|name| admin.join(name).exists()) => Some("in the middle of something"),
+            () if index.iter().any(|entry| entry.stage > 0) => Some("unmerged"),
+            () if files.iter().any(odd) => Some("with a nested repo in it"),
+            () => None,
+        };
+        let tools = known.map_or(BTreeSet::new(), |tree| tree.tools.clone());
+        let written = |file: PathBuf| file.symlink_metadata().map_or(0, |data| data.mtime());
+        let own = files.iter().filter(|(path, entry)| !tools.contains(*path) && !matches!(entry, Entry::Folder(_)));
+        let marks = ["HEAD", "index", "ORIG_HEAD"].map(|name| admin.join(name));
+        let active = own.map(|(file, _)| path.join(file)).chain(marks).map(written).max().unwrap_or_default();
+        let notes = fs::read(admin.join("agent-notes.md")).ok();
+        let commit = record::head(admin, roots);
+        let (path, admin) = (path.to_owned(), admin.to_owned());
+        Some(Self { repo, path, admin, inode, files, texts, head: commit, index, active, tools, held, notes, asked: false })
+    }
+
+    fn stands_at(&self, place: &Path) -> bool {
+        place.symlink_metadata().is_ok_and(|data| data.ino() == self.inode)
+    }
+
+    /// Why it is not clean: what would be lost if it went without a rescue.
+    fn unclean(&self, sim: &Sim) -> Option<String> {
+        let Some(head) = self.head else { return Some("it has no commit".to_owned()) };
+        let vault = &sim.repos[self.repo].vault;
+        let list = sim.git_with(vault, &["ls-tree", "-r", "-z", "--full-tree", &head.to_string()], &[]).unwrap();
+        let mut committed = BTreeMap::new();
+        for line in list.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
+            let (what, path) = line.split_at(line.iter().position(|&byte| byte == b'\t').unwrap());
+            let what = String::from_utf8_lossy(what);
+            let mut words = what.split(' ');
+            let mode = u32::from_str_radix(words.next().unwrap(), 8).unwrap();
+            committed.insert(path_of(&path[1..]), (mode, Oid::from_str(words.nth(1).unwrap()).unwrap()));
+        }
+        for (path, entry) in self.files.iter().filter(|(path, _)| !self.tools.contains(*path)) {
+            let found = match entry {
+                Entry::Folder(_) => continue,
+                Entry::File(mode, bytes) => Some((if mode & 0o100 == 0 { 0o100_644 } else { 0o100_755 }, blob(bytes))),
+                Entry::Link(to) => Some((0o120_000, blob(to.as_os_str().as_encoded_bytes()))),
+                Entry::Other => None,
+            };
+            if found.as_ref() != committed.get(path) {
+                return Some(format!("`{}` is not what HEAD has", path.display()));
+            }
+        }
+        if let Some((path, _)) = committed.iter().find(|(path, (mode, _))| *mode != 0o160_000 && !self.files.contains_key(*path)) {
+            return Some(format!("`{}` was deleted", path.display()));
+        }
+        let staged = |entry: &Staged| (path_of(&entry.path), (entry.mode, entry.id));
+        let staged: BTreeMap<_, _> = self.index.iter().map(staged).collect();
+        (staged != committed).then(|| "something is staged".to_owned())
+    }
+}
+
+fn path_of(bytes: &[u8]) -> PathBuf {
+    std::ffi::OsString::from_vec(bytes.to_owned()).into()
+}
+
+fn blob(bytes: &[u8]) -> Oid {
+    Oid::hash_object(ObjectType::Blob, bytes).unwrap()
+}
+
+fn differences(before: &Files, now: &Files) -> Vec<String> {
+    let paths: BTreeSet<&PathBuf> = before.keys().chain(now.keys()).collect();
+    let differ = paths.into_iter().filter(|path| before.get(*path) != now.get(*path));
+    differ.map(|path| format!("`{}`: {:?}, now {:?}", path.display(), before.get(path), now.get(path))).collect()
+}
+
+impl Oracle {
+    /// Remembers what stands in the evening.
+    pub(super) fn look(&mut self, sim: &Sim) -> Evening {
+        let mut evening = Evening::default();
+        let registered = sim.registered();
+        let trees: BTreeSet<PathBuf> = registered.keys().cloned().collect();
+        for (number, repo) in sim.repos.iter().enumerate() {
+            let git_dir = repo.git_dir();
+            record::keep(&git_dir, &repo.vault);
+            let roots = record::roots(&git_dir);
+            let objects = record::objects(&git_dir);
+            if self.first_seen.len() == number {
+                self.first_seen.push(BTreeMap::new());
+            }
+            for &id in &objects {
+                self.first_seen[number].entry(id).or_insert(sim.day);
+            }
+            evening.others.insert(repo.path.clone(), record::files(&repo.path, &trees));
+            for (path, (_, admin)) in registered.iter().filter(|(_, (of, _))| *of == number) {
+                evening.trees.extend(Expected::of(sim, number, admin, path, &roots).filter(|tree| leads_to(&tree.path, admin)));
+            }
+            evening.roots.push(roots);
+            evening.objects.push(objects);
+        }
+        for stray in &sim.strays {
+            evening.others.insert(stray.clone(), record::files(stray, &BTreeSet::new()));
+        }
+        evening.trees.extend(std::mem::take(&mut self.limbo));
+        evening
+    }
+
+    /// What becomes of a tree that somebody has removed by the program is no other than in a night.
+    pub(super) fn removed(&mut self, sim: &mut Sim) -> Vec<String> {
+        let (removed, mut problems) = (std::mem::take(&mut sim.removed), Vec::new());
+        let listed = if removed.is_empty() { Vec::new() } else { rescues::list(sim) };
+        for tree in removed {
+            self.gone(sim, &Expected { asked: true, ..tree }, &listed, Ended::Whole, &mut problems);
+        }
+        problems
+    }
+
+    /// Compares; every problem that it can't explain.
+    pub(super) fn compare(&mut self, sim: &mut Sim, evening: &Evening, ran: &Ran, ended: Ended) -> Vec<String> {
+        let mut problems = Vec::new();
+        match (ended, ran.code) {
+            (Ended::Whole, 0) | (Ended::Early, _) => {}
+            (_, code) => problems.push(format!("exit code {code}: {} {}", ran.err.trim_end(), ran.troubles())),
+        }
+        Self::others(sim, evening, &mut problems);
+        self.trees(sim, evening, ended, &mut problems);
+        self.reached(sim, evening, &mut problems);
+        Self::sound(sim, &mut problems);
+        if ended == Ended::Whole {
+            self.leftovers(sim, &mut problems);
+            Self::late(sim, &mut problems);
+        }
+        problems
+    }
+
+    fn others(sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
+        let trees: BTreeSet<PathBuf> = evening.trees.iter().map(|tree| tree.path.clone()).chain(sim.registered().into_keys()).collect();
+        for (place, before) in &evening.others {
+            // What goes with a nested tree is the empty folder that held it; nobody misses that, and nothing else may differ.
+            let skip = if sim.strays.contains(place) { BTreeSet::new() } else { trees.clone() };
+            let differ = differences(before, &record::files(place, &skip));
+            problems.extend(differ.into_iter().map(|what| format!("{}: {what}", sim.short(place))));
+        }
+    }
+
+    fn trees(&mut self, sim: &mut Sim, evening: &Evening, ended: Ended, problems: &mut Vec<String>) {
+        let gone: Vec<&Expected> = evening.trees.iter().filter(|tree| !tree.stands_at(&tree.path)).collect();
+        for tree in evening.trees.iter().filter(|tree| tree.stands_at(&tree.path)) {
+            let differ = differences(&tree.files, &record::files(&tree.path, &BTreeSet::new()));
+            problems.extend(differ.into_iter().map(|what| format!("{}: {what}", sim.short(&tree.path))));
+            let read = |file: PathBuf| fs::read(file).unwrap_or_default();
+            let texts = [read(tree.path.join(".git")), read(tree.admin.join("HEAD")), read(tree.admin.join("index"))];
+            for ((name, before), now) in [".git", "HEAD", "index"].iter().zip(&tree.texts).zip(&texts) {
+                if before != now {
+                    problems.push(format!("{}: its {name} changed", sim.short(&tree.path)));
+                }
+            }
+            if let Some(notes) = tree.notes.as_ref().filter(|notes| **notes != read(tree.admin.join("agent-notes.md"))) {
+                problems.push(format!("{}: its notes changed: {notes:?}", sim.short(&tree.path)));
+            }
+        }
+        let listed = if gone.is_empty() && sim.rng.u32(..4) > 0 { Vec::new() } else { rescues::list(sim) };
+        for tree in gone {
+            self.gone(sim, tree, &listed, ended, problems);
+        }
+        // One that was made some nights ago.
+        let standing: Vec<&rescues::Listed> = listed.iter().filter(|listed| self.saved.contains_key(&listed.commit)).collect();
+        if !standing.is_empty() {
+            let one = standing[sim.rng.usize(..standing.len())].clone();
+            let expected = self.saved[&one.commit].clone();
+            problems.extend(rescues::bring_back(sim, &one, &expected));
+        }
+    }
+
+    /// A tree that went: it is in a rescue, or had nothing to rescue, or a dead night took it and the next one is to bring it back.
+    fn gone(&mut self, sim: &mut Sim, tree: &Expected, listed: &[rescues::Listed], ended: Ended, problems: &mut Vec<String>) {
+        let name = sim.short(&tree.path);
+        let state = sim.world.at(".treewarden");
+        let waits = |folder: &Path| children(folder).into_iter().flat_map(|bin| [bin.join("0"), bin]).find(|place| tree.stands_at(place));
+        let taken = waits(&state.join("trash")).filter(|_| ended == Ended::Early).or_else(|| waits(&state));
+        let registered = record::registered(&sim.repos[tree.repo].git_dir()).get(&tree.admin) == Some(&tree.path);
+        if let Some(place) = taken.filter(|_| registered || ended == Ended::Whole) {
+            let differ = differences(&tree.files, &record::files(&place, &BTreeSet::new()));
+            problems.extend(differ.into_iter().map(|what| format!("{name}, taken to {}: {what}", sim.short(&place))));
+            self.limbo.push(tree.clone());
+            return;
+        }
+        if registered && !tree.path.exists() {
+            problems.push(format!("{name}: it is gone, and its registration stands"));
+        }
+        if let Some(held) = tree.held {
+            problems.push(format!("{name}: it went, although it was {held}"));
+        }
+        self.reaped += 1;
+        if sim.on.contains(&Event::SameNames) {
+            sim.taken.push((tree.repo, tree.path.clone()));
+        }
+        let new = |listed: &&rescues::Listed| listed.path.as_ref() == Some(&tree.path) && listed.taken > sim.now() - DAY / 2;
+        let idle = (sim.now() - tree.active) / DAY;
+        if let Some(rescue) = listed.iter().find(new) {
+            sim.say(format!("{name} was rescued as {}", rescue.id));
+            self.rescues_seen += 1;
+            if idle < i64::from(UNSAVED) && !tree.asked {
+                problems.push(format!("{name}: it went after {idle} days, with unsaved work"));
+            }
+            problems.extend(rescues::bring_back(sim, rescue, tree));
+            self.saved.insert(rescue.commit.clone(), tree.clone());
+        } else {
+            sim.say(format!("{name} is gone"));
+            let unclean = tree.unclean(sim).or(tree.notes.as_ref().map(|_| "notes stand in its registration".to_owned()));
+            if let Some(why) = unclean {
+                problems.push(format!("{name}: it went without a rescue, and {why}"));
+            }
+            if idle < 1 && !tree.asked {
+                problems.push(format!("{name}: it went on the day it was worked in"));
+            }
+        }
+    }
+
+    /// What was named is reached, and what was made is there.
+    fn reached(&mut self, sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
+        for (number, repo) in sim.repos.iter().enumerate() {
+            let git_dir = repo.git_dir();
+            record::keep(&git_dir, &repo.vault);
+            let (roots, objects) = (record::roots(&git_dir), record::objects(&git_dir));
+            let ids: BTreeSet<Oid> = roots.iter().map(|root| root.id).collect();
+            let stood = &evening.objects[number];
+            let missed: Vec<&Root> = evening.roots[number]
+                .iter()
+                .filter(|root| {
+                    !ids.contains(&root.id) && stood.contains(&root.id) && !Self::may_go(sim, root, &roots, &evening.trees, number)
+                })
+                .collect();
+            let lost: Vec<Oid> = stood.difference(&objects).copied().collect();
+            let reached = if missed.is_empty() && lost.is_empty() { BTreeSet::new() } else { closure(sim, &repo.vault, &ids) };
+            for root in missed.iter().filter(|root| !reached.contains(&root.id)) {
+                problems.push(format!("{}: nothing reaches {} any more, which `{}` named", repo.name, root.id, root.from));
+            }
+            for id in lost {
+                if reached.contains(&id) {
+                    let whose: Vec<&str> = roots.iter().filter(|root| root.id == id).map(|root| root.from.as_str()).collect();
+                    problems.push(format!("{}: {id} is gone, and still reached {whose:?}", repo.name));
+                } else if self.first_seen[number][&id] + GRACE > sim.day {
+                    problems.push(format!("{}: {id} is gone, made on day {}, within the grace", repo.name, self.first_seen[number][&id]));
+                }
+            }
+        }
+    }
+
+    /// Whether a name may have lost its hold.
+    fn may_go(sim: &Sim, root: &Root, now: &BTreeSet<Root>, trees: &[Expected], repo: usize) -> bool {
+        if root.from.starts_with("refs/treewarden/rescue/") {
+            let taken = root.from.rsplit('/').next().and_then(|time| time.get(..16)).unwrap_or_default();
+            let taken = NaiveDateTime::parse_from_str(taken, "%Y%m%dT%H%M%SZ").map_or(DateTime::<Utc>::MAX_UTC, |time| time.and_utc());
+            let folder = &root.from[..=root.from.rfind('/').unwrap()];
+            let superseded = now.iter().any(|other| other.from.starts_with(folder) && other.from > root.from);
+            return taken.timestamp() + i64::from(RESCUE_KEEP) * DAY <= sim.now() || superseded;
+        }
+        if root.from.starts_with("refs/treewarden/") {
+            return true;
+        }
+        let stash = root.from == "logs/refs/stash";
+        if root.when.is_some_and(|when| !stash && when < sim.now() - REFLOGS * DAY) {
+            return true;
+        }
+        // A tree that went without a rescue was clean: what its index remembers besides HEAD is nobody's work.
+        let tree = trees.iter().find(|tree| tree.repo == repo && root.from.starts_with(&format!("worktrees/{}/", base(&tree.admin))));
+        let clean = tree.is_some_and(|tree| !tree.path.exists() && tree.unclean(sim).is_none());
+        clean && root.from.contains("/index, ")
+    }
+
+    /// Git finds nothing wrong, and every tree's `.git` leads to its own registration and back.
+    fn sound(sim: &Sim, problems: &mut Vec<String>) {
+        for repo in &sim.repos {
+            if let Err(why) = sim.git(&repo.path, &["fsck", "--full", "--no-dangling", "--no-progress"]) {
+                problems.push(format!("{}: git fsck says: {why}", repo.name));
+            }
+        }
+        for place in below_roots(sim) {
+            if !sim.strays.contains(&place) && !leads_back(&place) {
+                problems.push(format!("{}: its `.git` leads to a registration that is not its own", sim.short(&place)));
+            }
+        }
+    }
+
+    /// What a night leaves is gone some nights later.
+    fn leftovers(&mut self, sim: &Sim, problems: &mut Vec<String>) {
+        let state = sim.world.at(".treewarden");
+        let mut left = children(&state.join("trash"));
+        left.extend(children(&state).into_iter().filter(|place| ["kept-", "making-"].iter().any(|start| base(place).starts_with(start))));
+        if sim.on.contains(&Event::Scratch) {
+            left.extend(children(&sim.world.beside("scratch")));
+        }
+        for repo in &sim.repos {
+            let walk = walkdir::WalkDir::new(repo.git_dir()).into_iter().flatten();
+            let ours = |path: &Path| path.to_string_lossy().contains("refs/treewarden/") && !path.to_string_lossy().contains("/rescue/");
+            let odd = walk.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
+            left.extend(
+                odd.filter(|path| path.extension().is_some_and(|end| end == "lock") || ours(path) || base(path).starts_with("tmp_")),
+            );
+        }
+        self.leftovers =
+            left.into_iter().map(|place| (place.clone(), self.leftovers.get(&place).copied().unwrap_or_default() + 1)).collect();
+        for (place, nights) in self.leftovers.iter().filter(|(_, nights)| **nights > NIGHTS) {
+            problems.push(format!("{} has been left for {nights} nights", place.display()));
+        }
+    }
+
+    /// Nothing waits for ever.
+    fn late(sim: &Sim, problems: &mut Vec<String>) {
+        for tree in &sim.trees {
+            let held = IN_PROGRESS.iter().chain(&["locked"]).any(|name| tree.admin.join(name).exists());
+            if tree.deleted.is_some_and(|day| day + LATE < sim.day) && tree.is_registered() && !held && !tree.path.exists() {
+                problems.push(format!("{} was deleted on day {:?}, and is still registered", sim.short(&tree.path), tree.deleted));
+            }
+        }
+    }
+}
+
+fn base(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn leads_to(tree: &Path, admin: &Path) -> bool {
+    fs::read_to_string(tree.join(".git")).is_ok_and(|text| text.trim_end() == format!("gitdir: {}", admin.display()))
+}
+
+fn leads_back(tree: &Path) -> bool {
+    let text = fs::read_to_string(tree.join(".git")).unwrap_or_default();
+    let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap_or_default());
+    fs::read_to_string(admin.join("gitdir")).is_ok_and(|back| Path::new(back.trim_end()) == tree.join(".git"))
+}
+
+/// Every folder with a `.git` file where worktrees stand.
+fn below_roots(sim: &Sim) -> Vec<PathBuf> {
+    let nested = sim.repos.iter().map(|repo| repo.path.join(".claude/worktrees"));
+    let tops: Vec<PathBuf> = std::iter::once(sim.world.at("worktrees")).chain(nested).collect();
+    let two = tops.iter().flat_map(|top| children(top)).flat_map(|one| children(&one).into_iter().chain([one]));
+    two.filter(|place| place.join(".git").is_file()).collect()
+}
+
+/// All objects that these reach, in the vault.
+fn closure(sim: &Sim, vault: &Path, ids: &BTreeSet<Oid>) -> BTreeSet<Oid> {
+    let known = record::objects(vault);
+    let input: Vec<String> = ids.iter().filter(|id| known.contains(id)).map(Oid::to_string).collect();
+    let list = sim.git_with(vault, &["rev-list", "--objects", "--no-object-names", "--stdin"], input.join("\n").as_bytes());
+    String::from_utf8_lossy(&list.unwrap_or_default()).lines().filter_map(|line| Oid::from_str(line).ok()).collect()
+}
+
+/// What differs between a tree and what came back of it: tools' files need not.
+pub(super) fn differs(tree: &Expected, back: &Path, admin: &Path, roots: &BTreeSet<Root>) -> Vec<String> {
+    let found = record::files(back, &BTreeSet::new());
+    let mut odd = Vec::new();
+    let paths: BTreeSet<&PathBuf> = tree.files.keys().chain(found.keys()).collect();
+    for path in paths {
+        let tools = tree.tools.contains(path) || tree.tools.iter().any(|tool| tool.starts_with(path));
+        match (tree.files.get(path), found.get(path)) {
+            (Some(_), None) if tools => {}
+            (before, now) if before == now => {}
+            (before, now) => odd.push(format!("`{}`: {before:?}, brought back {now:?}", path.display())),
+        }
+    }
+    if record::head(admin, roots) != tree.head {
+        odd.push(format!("HEAD was {:?}", tree.head));
+    }
+    if record::index(&admin.join("index")).entries != tree.index {
+        odd.push("the index is another".to_owned());
+    }
+    odd
+}

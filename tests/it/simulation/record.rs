@@ -1,0 +1,296 @@
+//! What stands on the volume, read by code that shares nothing with the program's: files, refs, reflogs, indexes, objects.
+//!
+//! It reads the real files and asks neither git nor treewarden, so that neither's mistake hides another. It must never change anything.
+
+use git2::Oid;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What stands in a tree, by path.
+pub(super) type Files = BTreeMap<PathBuf, Entry>;
+
+/// What a path holds.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Entry {
+    /// Permission bits and content.
+    File(u32, Arc<[u8]>),
+    /// Where it points to.
+    Link(PathBuf),
+    /// Permission bits.
+    Folder(u32),
+    /// A pipe or the like.
+    Other,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(mode, bytes) => {
+                write!(f, "file {mode:o} {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(40)]))
+            }
+            Self::Link(to) => write!(f, "link to {}", to.display()),
+            Self::Folder(mode) => write!(f, "folder {mode:o}"),
+            Self::Other => write!(f, "neither file, link nor folder"),
+        }
+    }
+}
+
+/// Reads a tree, without its `.git` and without the folders to `skip`.
+pub(super) fn files(top: &Path, skip: &BTreeSet<PathBuf>) -> Files {
+    let mut found = Files::new();
+    let walk = walkdir::WalkDir::new(top).min_depth(1).into_iter();
+    let wanted = |entry: &walkdir::DirEntry| !(skip.contains(entry.path()) || entry.depth() == 1 && entry.file_name() == ".git");
+    for entry in walk.filter_entry(wanted).flatten() {
+        let kind = entry.file_type();
+        let mode = entry.metadata().map_or(0, |data| data.mode() & 0o7777);
+        let what = if kind.is_dir() {
+            Entry::Folder(mode)
+        } else if kind.is_symlink() {
+            Entry::Link(fs::read_link(entry.path()).unwrap_or_default())
+        } else if kind.is_file() {
+            Entry::File(mode, fs::read(entry.path()).unwrap_or_default().into())
+        } else {
+            Entry::Other
+        };
+        found.insert(entry.path().strip_prefix(top).unwrap().to_owned(), what);
+    }
+    found
+}
+
+/// Something that git holds on to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Root {
+    /// What is held.
+    pub(super) id: Oid,
+    /// The file in the git dir that names it.
+    pub(super) from: String,
+    /// When the line was written, for a reflog.
+    pub(super) when: Option<i64>,
+}
+
+/// Files of a git dir or an admin folder that name a commit.
+const NAMES: [&str; 8] = [
+    "HEAD",
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "rebase-merge/autostash",
+    "rebase-merge/orig-head",
+    "rebase-merge/onto",
+    "rebase-merge/stopped-sha",
+];
+
+/// Everything that git holds on to in a repo, registered worktrees included.
+pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
+    let mut roots = BTreeSet::new();
+    let mut note = |from: &str, id: Option<Oid>, when| {
+        if let Some(id) = id.filter(|id| !id.is_zero()) {
+            roots.insert(Root { id, from: from.to_owned(), when });
+        }
+    };
+    let packed = fs::read_to_string(git_dir.join("packed-refs")).unwrap_or_default();
+    for line in packed.lines() {
+        if let Some((hex, name)) = line.split_once(' ') {
+            // A loose one hides it.
+            let hidden = git_dir.join(name).is_file();
+            note(name, id(hex).filter(|_| !hidden), None);
+        }
+    }
+    for (folder, name) in folders(git_dir) {
+        let at = |file: &str| format!("{name}{file}");
+        for file in NAMES {
+            note(&at(file), one(&folder.join(file)), None);
+        }
+        for file in below(&folder.join("refs")) {
+            let path = file.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
+            note(&at(&path), one(&file), None);
+        }
+        for file in below(&folder.join("logs")) {
+            let path = at(&file.strip_prefix(&folder).unwrap().to_string_lossy());
+            for line in String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).lines() {
+                let when = line.split('\t').next().and_then(|line| line.rsplit(' ').nth(1)).and_then(|when| when.parse().ok());
+                for word in line.split(' ').take(2) {
+                    note(&path, id(word), when);
+                }
+            }
+        }
+        let index = index(&folder.join("index"));
+        index.entries.iter().filter(|entry| entry.mode != 0o160_000 && !entry.only_intended).for_each(|entry| {
+            note(&at("index"), Some(entry.id), None);
+        });
+        index.undo.iter().for_each(|&id| note(&at("index, resolve-undo"), Some(id), None));
+        index.cached.iter().for_each(|&id| note(&at("index, cached trees"), Some(id), None));
+    }
+    roots
+}
+
+/// The git dir, and every registration in it with its name in the roots.
+fn folders(git_dir: &Path) -> Vec<(PathBuf, String)> {
+    let admins = fs::read_dir(git_dir.join("worktrees")).into_iter().flatten().flatten();
+    let admins = admins.map(|entry| (entry.path(), format!("worktrees/{}/", entry.file_name().to_string_lossy())));
+    std::iter::once((git_dir.to_owned(), String::new())).chain(admins).collect()
+}
+
+/// Every registration of a repo: its folder, and the tree that its `gitdir` names.
+pub(super) fn registered(git_dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
+    let admins = folders(git_dir).into_iter().skip(1).map(|(folder, _)| folder);
+    let tree = |admin: &PathBuf| {
+        let text = fs::read_to_string(admin.join("gitdir")).unwrap_or_default();
+        Path::new(text.trim_end()).parent().unwrap_or(Path::new("")).to_owned()
+    };
+    admins.map(|admin| (admin.clone(), tree(&admin))).collect()
+}
+
+fn below(folder: &Path) -> Vec<PathBuf> {
+    let walk = walkdir::WalkDir::new(folder).into_iter().flatten();
+    walk.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+}
+
+fn one(file: &Path) -> Option<Oid> {
+    id(fs::read_to_string(file).ok()?.trim_end())
+}
+
+fn id(hex: &str) -> Option<Oid> {
+    (hex.len() == 40).then(|| Oid::from_str(hex).ok()).flatten()
+}
+
+/// The commit of a git dir's or an admin folder's HEAD.
+pub(super) fn head(folder: &Path, roots: &BTreeSet<Root>) -> Option<Oid> {
+    let text = fs::read_to_string(folder.join("HEAD")).ok()?;
+    match text.trim_end().strip_prefix("ref: ") {
+        Some(name) => roots.iter().find(|root| root.from == name).map(|root| root.id),
+        None => id(text.trim_end()),
+    }
+}
+
+/// An entry of an index.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Staged {
+    pub(super) path: Vec<u8>,
+    pub(super) stage: u16,
+    pub(super) mode: u32,
+    pub(super) id: Oid,
+    /// `git add -N`: there is nothing yet.
+    pub(super) only_intended: bool,
+}
+
+/// An index.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    pub(super) entries: Vec<Staged>,
+    /// What conflicts were resolved from.
+    pub(super) undo: Vec<Oid>,
+    /// The cached trees.
+    pub(super) cached: Vec<Oid>,
+}
+
+/// Reads an index of version 2 or 3; nothing of what isn't one.
+pub(super) fn index(file: &Path) -> Index {
+    fs::read(file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default()
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn parse(bytes: &[u8]) -> Option<Index> {
+    let mut index = Index::default();
+    let (version, count) = (number(bytes, 4)?, number(bytes, 8)?);
+    assert!(bytes.starts_with(b"DIRC") && matches!(version, 2 | 3), "an index of version {version}");
+    let mut at = 12;
+    for _ in 0..count {
+        let flags = u16::from_be_bytes(bytes.get(at + 60..at + 62)?.try_into().ok()?);
+        let extended = flags & 0x4000 != 0;
+        let name = at + if extended { 64 } else { 62 };
+        let end = name + bytes.get(name..)?.iter().position(|&byte| byte == 0)?;
+        index.entries.push(Staged {
+            path: bytes[name..end].to_owned(),
+            stage: flags >> 12 & 3,
+            mode: number(bytes, at + 24)?,
+            id: Oid::from_bytes(bytes.get(at + 40..at + 60)?).ok()?,
+            only_intended: extended && bytes[at + 62] & 0x20 != 0,
+        });
+        at += (end - at + 8) / 8 * 8;
+    }
+    while at + 8 <= bytes.len() - 20 {
+        let length = number(bytes, at + 4)? as usize;
+        let data = bytes.get(at + 8..at + 8 + length)?;
+        match &bytes[at..at + 4] {
+            b"REUC" => undo(data, &mut index.undo)?,
+            b"TREE" => cached(data, &mut index.cached)?,
+            _ => {}
+        }
+        at += 8 + length;
+    }
+    Some(index)
+}
+
+fn undo(mut data: &[u8], ids: &mut Vec<Oid>) -> Option<()> {
+    let word = |data: &mut &[u8], end: u8| {
+        let length = data.iter().position(|&byte| byte == end)?;
+        let word = String::from_utf8_lossy(&data[..length]).into_owned();
+        *data = &data[length + 1..];
+        Some(word)
+    };
+    while !data.is_empty() {
+        word(&mut data, 0)?;
+        let modes = [word(&mut data, 0)?, word(&mut data, 0)?, word(&mut data, 0)?];
+        for _ in modes.iter().filter(|mode| *mode != "0") {
+            ids.push(Oid::from_bytes(data.get(..20)?).ok()?);
+            data = &data[20..];
+        }
+    }
+    Some(())
+}
+
+fn cached(mut data: &[u8], ids: &mut Vec<Oid>) -> Option<()> {
+    while !data.is_empty() {
+        data = &data[data.iter().position(|&byte| byte == 0)? + 1..];
+        let line = data.iter().position(|&byte| byte == b'\n')?;
+        let valid = !data.starts_with(b"-");
+        data = &data[line + 1..];
+        if valid {
+            ids.push(Oid::from_bytes(data.get(..20)?).ok()?);
+            data = &data[20..];
+        }
+    }
+    Some(())
+}
+
+/// Every object of a store.
+pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
+    let mut found = BTreeSet::new();
+    for file in below(&git_dir.join("objects")) {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        if folder.len() == 2 {
+            found.extend(id(&format!("{folder}{name}")));
+        } else if name.starts_with("pack-") && name.ends_with(".idx") && file.with_extension("pack").is_file() {
+            found.extend(fs::read(&file).ok().and_then(|bytes| names(&bytes)).unwrap_or_default());
+        }
+    }
+    found
+}
+
+/// The names in a pack's index of version 2.
+fn names(bytes: &[u8]) -> Option<Vec<Oid>> {
+    let count = number(bytes, 8 + 255 * 4)? as usize;
+    let names = bytes.get(8 + 256 * 4..8 + 256 * 4 + count * 20)?;
+    names.chunks(20).map(|name| Oid::from_bytes(name).ok()).collect()
+}
+
+/// Copies every file of a store that the vault doesn't have: in it, whatever was ever made is still there.
+pub(super) fn keep(git_dir: &Path, vault: &Path) {
+    for file in below(&git_dir.join("objects")) {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let wanted = name.len() == 38 || name.ends_with(".pack") || name.ends_with(".idx");
+        let to = vault.join(file.strip_prefix(git_dir).unwrap());
+        if wanted && !to.exists() {
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            fs::copy(&file, &to).unwrap();
+        }
+    }
+}
