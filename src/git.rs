@@ -18,6 +18,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 pub mod caller;
+pub mod private;
 
 /// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
 pub const OLDEST: (u32, u32) = (2, 39);

@@ -6,13 +6,11 @@
 
 use crate::beneath::{self, found};
 use crate::confine::Reach;
-use crate::git::caller::Caller;
 use crate::git::{Git, GitError};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -186,21 +184,12 @@ impl Shadow {
         Git::new(self.scratch.path(), &self.reach, stop, limit)
     }
 
-    /// The caller's own git on this repo: for what asks its remote.
-    pub fn caller<'a>(&'a self, stop: &'a Stop, limit: Duration) -> Caller<'a> {
-        Caller::new(self.scratch.path(), stop, limit).place("GIT_DIR", self.scratch.path())
-    }
-
-    /// The same for the files that come of it: they go to `tree`, and large ones that a filter of the caller's fetches (git-lfs) are stored in
-    /// the real git dir. For a worktree, `admin` is its admin folder.
-    pub fn caller_in<'a>(&'a self, tree: &Path, admin: Option<&Path>, stop: &'a Stop, limit: Duration) -> Caller<'a> {
-        let lfs = self.git_dir.path().join("lfs").to_string_lossy().into_owned();
-        let settings = [("core.bare", "false".to_owned()), ("lfs.storage", lfs)].map(|(key, value)| (key.to_owned(), value));
-        let caller = self.caller(stop, limit).with(settings).place("GIT_WORK_TREE", tree);
-        match admin {
-            Some(admin) => caller.place("GIT_DIR", admin).place("GIT_COMMON_DIR", self.scratch.path()),
-            None => caller,
-        }
+    /// The folders of objects that the repo borrows, as they were proven.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn lenders(&self) -> io::Result<Vec<OwnedFd>> {
+        self.reach.reads.iter().map(OwnedFd::try_clone).collect()
     }
 
     /// git2 on this repo. A handle is for one thread.

@@ -4,6 +4,7 @@
 //! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
 
 use crate::agent::held_above;
+use crate::apply::fill::FillError;
 use crate::apply::repo::StepError;
 use crate::apply::trash::{Trash, TrashError};
 use crate::apply::workshop::WorkshopError;
@@ -15,6 +16,7 @@ use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo};
 use crate::run;
 use crate::shadow::Refusal;
+use crate::shadow::crypt::encrypted;
 use crate::stop::Stop;
 use crate::survey::repo::Around;
 use crate::volume::VolumeError;
@@ -24,6 +26,7 @@ use std::time::{Duration, Instant};
 
 pub mod add;
 pub mod list;
+pub(crate) mod remote;
 pub mod remove;
 
 /// How long to wait before a busy repo is asked for again: an agent waits for it.
@@ -56,6 +59,9 @@ pub enum WorkError {
     /// What was made could not be put in place.
     #[error(transparent)]
     Workshop(#[from] WorkshopError),
+    /// Its files could not be written.
+    #[error("failed to check out {0}: {1}")]
+    Fill(String, #[source] FillError),
     /// A tree could not go.
     #[error(transparent)]
     Step(#[from] StepError),
@@ -83,6 +89,15 @@ impl WorkError {
         |refusal| match refusal {
             Refusal::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
             refusal => Self::Repo(repo.name.clone(), refusal),
+        }
+    }
+
+    pub(crate) fn fill(what: impl Into<String>, repo: &policy::Repo) -> impl FnOnce(FillError) -> Self {
+        let what = what.into();
+        move |error| match error {
+            FillError::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
+            FillError::Encrypted(file) => Self::Repo(repo.name.clone(), Refusal::Odd(encrypted(&file))),
+            error => Self::Fill(what, error),
         }
     }
 

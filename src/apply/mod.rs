@@ -5,6 +5,7 @@
 
 pub mod ballast;
 pub mod evict;
+pub mod fill;
 pub mod gc;
 pub mod reflogs;
 pub mod repo;

@@ -219,7 +219,7 @@ fn open_folder(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     beneath::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| io::Error::other(beneath::cause(errno)))
 }
 
-fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
     let Some((uid, gid)) = owner else { return Ok(()) };
     Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
 }

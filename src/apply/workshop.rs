@@ -4,17 +4,19 @@
 //! holder left there goes to the trash with the next one, be that a command or a night. Half a clone or half a tree must never stand where
 //! somebody looks for a whole one, nor replace anything but an empty folder.
 
-use super::restore::{folders, owner_of};
+use super::restore::{folders, give, owner_of};
 use super::trash::{Trash, TrashError};
 use crate::beneath::{self, found};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::stop::Stop;
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is put together: a checkout, or a worktree's files.
 const TREE: &str = "tree";
@@ -73,11 +75,6 @@ impl<'a> Workshop<'a> {
         self.place.join(TREE).expect("a fixed name stays inside")
     }
 
-    /// The place of the registration that is put together.
-    pub fn admin(&self) -> Inside {
-        self.place.join(ADMIN).expect("a fixed name stays inside")
-    }
-
     /// Opens a folder in the workshop, made where it is missing, and nobody else's.
     ///
     /// # Errors
@@ -123,6 +120,70 @@ impl<'a> Workshop<'a> {
             moved => Ok(moved?),
         }
     }
+}
+
+/// Puts a file at `name` in a folder, whole; what stood there is replaced.
+///
+/// # Errors
+/// It can't be written.
+pub fn put_file(
+    folder: impl AsFd,
+    name: &OsStr,
+    owner: Owner,
+    mode: u32,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
+    let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(&folder, &beside, flags, Mode::RUSR | Mode::WUSR)?);
+    write(&mut file)?;
+    give(&file, owner)?;
+    rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
+    file.sync_all()?;
+    Ok(rustix::fs::renameat(&folder, &beside, &folder, name)?)
+}
+
+/// Gives a folder of the workshop the owner and the mode that it is to have in its place.
+///
+/// # Errors
+/// The file system refuses.
+pub fn hand_over(folder: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()> {
+    give(folder, owner)?;
+    Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?)
+}
+
+/// Moves the packs that a fetch left in `from` to `to`: a pack is there for git when its index is, so that one comes last.
+///
+/// # Errors
+/// Some are there, and whole; none is half there.
+pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
+    let listed = beneath::list(beneath::below(from, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let mut names: Vec<OsString> = listed.into_iter().map(|(name, _)| name).collect();
+    names.retain(|name| name.as_encoded_bytes().starts_with(b"pack-") && extension(name).is_some_and(|ending| ending != "keep"));
+    names.sort_by_key(|name| (extension(name).is_some_and(|ending| ending == "idx"), name.clone()));
+    for name in names {
+        // Not what a link leads to.
+        let file = beneath::below(from, Path::new(&name), OFlags::RDONLY | OFlags::NONBLOCK)?;
+        give(&file, owner)?;
+        rustix::fs::renameat(from, &name, to, &name)?;
+    }
+    Ok(rustix::fs::fsync(to)?)
+}
+
+/// Copies the loose objects that a fetch left in scratch space below `objects`; what is there already is the same.
+///
+/// # Errors
+/// Some are there, and whole.
+pub fn put_loose(loose: &[(PathBuf, PathBuf)], objects: &OwnedFd, owner: Owner) -> io::Result<()> {
+    for (from, to) in loose {
+        let folder = folders(objects, to.parent().unwrap_or(Path::new("")), owner, &|_| 0o755)?;
+        put_file(folder, to.file_name().unwrap_or_default(), owner, 0o444, |file| io::copy(&mut File::open(from)?, file).map(drop))?;
+    }
+    Ok(())
+}
+
+fn extension(name: &OsStr) -> Option<&OsStr> {
+    Path::new(name).extension()
 }
 
 type Owner = Option<(Uid, Gid)>;

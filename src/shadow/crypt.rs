@@ -11,8 +11,6 @@ use git2::{ObjectType, Oid, Repository};
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -119,23 +117,9 @@ pub(crate) fn names_driver(text: &[u8]) -> bool {
     attributes.any(|attribute| DRIVERS.iter().any(|driver| attribute.starts_with(driver)))
 }
 
-/// A file below `top` that was checked out as it is stored, and is encrypted. `top` must be a folder of ours.
-///
-/// # Errors
-/// Something can't be read.
-pub fn encrypted_file(top: &Path) -> io::Result<Option<PathBuf>> {
-    let entries = walkdir::WalkDir::new(top).follow_links(false).into_iter();
-    for entry in entries.filter_entry(|entry| entry.depth() != 1 || entry.file_name() != ".git") {
-        let entry = entry?;
-        let mut begin = Vec::new();
-        if entry.file_type().is_file() {
-            File::open(entry.path())?.take(HEADER.len() as u64).read_to_end(&mut begin)?;
-        }
-        if begin == HEADER {
-            return Ok(entry.path().strip_prefix(top).ok().map(Path::to_owned));
-        }
-    }
-    Ok(None)
+/// Whether a file that begins so was checked out as it is stored, and is encrypted.
+pub fn is_encrypted(begin: &[u8]) -> bool {
+    begin.starts_with(HEADER)
 }
 
 /// Why a tree with such a file is refused.

@@ -1,24 +1,30 @@
 //! `treewarden worktree add`: fetch, then a new worktree, under the repo's lock.
 //!
-//! The tree is put together in the repo's workshop and registered with two renames, as `git worktree add` would leave it, but for what that
-//! would run of the repo's own config: hooks, filters, the file system monitor. A kill leaves nothing but, at worst, a branch at the commit
+//! The tree is put together in the repo's workshop, of what git checked out [in scratch space](crate::apply::fill), and registered with two renames,
+//! as `git worktree add` would leave it, but for what that would run of the repo's own config: hooks, filters, the file system monitor. A kill leaves nothing but, at worst, a branch at the commit
 //! that it was to start from, or a registration without a tree: the next try takes up either. It must never move a branch that was there, nor take one that somebody has.
 
+use super::remote::Remote;
 use super::{Locked, WorkError, around, is_free, place_of};
+use crate::apply::fill::Fill;
 use crate::apply::repo::Hands;
-use crate::apply::workshop::{Workshop, free_id};
+use crate::apply::restore::owner_of;
+use crate::apply::workshop::{Workshop, free_id, hand_over, put_file};
+use crate::beneath;
 use crate::clock;
 use crate::config::policy::{self, Address, Policy};
 use crate::facts::worktree::State;
 use crate::git::GitError;
+use crate::git::private::Private;
 use crate::inside::Inside;
 use crate::lock::StillHeld;
 use crate::plan::repo::STALE_LOCK;
-use crate::shadow::crypt::{encrypted, encrypted_file};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::{survey, volume};
 use git2::{ErrorCode, Oid, Repository};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,13 +80,21 @@ pub fn add(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<Added, WorkE
     adding.prove_nobody_has_the_branch()?;
     // Meanwhile somebody's own `git gc` may delete packs.
     shadow.close();
-    let default = adding.fetch()?;
-    let git = shadow.open().map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
-    let start = adding.start(&git, default.as_deref())?;
-    // What was fetched may be what makes it one.
-    shadow.judge_crypt(Some(start.commit), stop).map_err(WorkError::repo(repo))?;
-    adding.make(&start)?;
-    Ok(Added { path: adding.place.path(), note: start.note })
+    let url = adding.origin()?;
+    Workshop::with(&locked.lock, &locked.trash, stop, |workshop| {
+        let remote = Remote { repo, shadow: &shadow, locked: &locked, url: &url, stop, limit: policy.run.deadline };
+        let private = remote.private(workshop.folder(Path::new("fetched"))?)?;
+        let default = remote.fetch(&private, &workshop.folder(Path::new("fetched"))?, wish.from.is_none())?;
+        if let Some(default) = &default {
+            adding.remember(default)?;
+        }
+        let git = shadow.open().map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
+        let start = adding.start(&git, default.as_deref())?;
+        // What was fetched may be what makes it one.
+        shadow.judge_crypt(Some(start.commit), stop).map_err(WorkError::repo(repo))?;
+        adding.make(workshop, &private, &start)?;
+        Ok(Added { path: adding.place.path(), note: start.note })
+    })
 }
 
 /// Before anything is asked of anybody.
@@ -166,40 +180,15 @@ impl Adding<'_> {
         Err(self.refused(format!("the branch `{}` is checked out at `{}`; give another with --branch", self.branch, place.display())))
     }
 
-    /// Brings origin's branches up to date. Gives the name of its default branch, where the wish needs to know.
-    fn fetch(&self) -> Result<Option<String>, WorkError> {
-        let url = self.origin()?;
-        let refspec = ("remote.origin.fetch".to_owned(), "+refs/heads/*:refs/remotes/origin/*".to_owned());
-        let settings = [("remote.origin.url".to_owned(), url.plain().to_owned()), refspec].into_iter().chain(url.secret());
-        let git = self.shadow.caller(self.stop, self.policy.run.deadline).with(settings);
-        let failed = || {
-            let remedy = "; nothing was made: try `git ls-remote` on it as this user, with the same environment";
-            WorkError::git(format!("failed to fetch {} from {url}", self.repo.name), remedy)
-        };
-        let default = match self.wish.from {
-            Some(_) => None,
-            None => default_branch(&git.run(&["ls-remote", "--symref", "origin", "HEAD"]).map_err(failed())?),
-        };
-        self.still_held()?;
-        git.run(&["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules", "origin"]).map_err(failed())?;
-        if let Some(default) = &default {
-            self.remember(default)?;
-        }
-        Ok(default)
-    }
-
-    /// The config's address, or else the checkout's own, as data.
+    /// The config's address alone. What the checkout's own config calls origin any agent may have written, and whoever fetches it with the
+    /// caller's credentials copies what only the caller may read to where the agents read.
     fn origin(&self) -> Result<Address, WorkError> {
         if let Some(url) = &self.repo.url {
             return Ok(url.clone());
         }
-        let remedy = || format!("give {} a `url` in treewarden's config", self.repo.name);
-        match self.shadow.setting("remote.origin.url", self.stop).map_err(WorkError::repo(self.repo))? {
-            None => Err(self.refused(format!("there is no origin to fetch from; {}", remedy()))),
-            Some(typed) => Address::new(&typed).map_err(|_| {
-                self.refused(format!("its `.git/config` has an origin that is no plain address, and is not fetched from; {}", remedy()))
-            }),
-        }
+        let theirs = self.shadow.setting("remote.origin.url", self.stop).map_err(WorkError::repo(self.repo))?;
+        let theirs = theirs.and_then(|url| Address::new(&url).ok()).map(|url| format!(" (its origin says {url})")).unwrap_or_default();
+        Err(self.refused(format!("the config has no `url` for it, and what `.git/config` names is never fetched; add the `url`{theirs}")))
     }
 
     /// The night takes `origin/HEAD` for what work lands in.
@@ -272,42 +261,43 @@ impl Adding<'_> {
         Ok((from.to_owned(), commit.id()))
     }
 
-    fn make(&self, start: &Start) -> Result<(), WorkError> {
-        let Locked { lock, trash } = self.locked;
-        Workshop::with(lock, trash, self.stop, |workshop| {
-            let id = free_id(self.shadow.git_dir(), &self.place)?;
-            self.assemble(workshop, &id, start.commit)?;
-            if start.new {
-                self.make_branch(start)?;
-            }
-            workshop.put_worktree(self.shadow.git_dir(), &id, &self.place).inspect_err(|_| self.take_back(start))?;
-            Ok(())
-        })
+    fn make(&self, workshop: &Workshop<'_>, private: &Private, start: &Start) -> Result<(), WorkError> {
+        let id = free_id(self.shadow.git_dir(), &self.place)?;
+        self.assemble(workshop, private, &id, start.commit)?;
+        if start.new {
+            self.make_branch(start)?;
+        }
+        Ok(workshop.put_worktree(self.shadow.git_dir(), &id, &self.place).inspect_err(|_| self.take_back(start))?)
     }
 
     /// Registration and files, as git would make them.
-    fn assemble(&self, workshop: &Workshop<'_>, id: &str, commit: Oid) -> Result<(), WorkError> {
-        let (tree, admin) = (workshop.tree().path(), workshop.admin().path());
-        let registered = self.shadow.git_dir().path().join("worktrees").join(id);
-        for folder in [&tree, &admin, &admin.join("logs")] {
-            std::fs::create_dir(folder)?;
-        }
-        let line = |file: &Path, before: &str, path: &Path| std::fs::write(file, [before.as_bytes(), bytes(path), b"\n"].concat());
-        line(&tree.join(".git"), "gitdir: ", &registered)?;
-        line(&admin.join("gitdir"), "", &self.place.path().join(".git"))?;
-        std::fs::write(admin.join("commondir"), "../..\n")?;
-        std::fs::write(admin.join("HEAD"), format!("ref: {}\n", full(self.branch)))?;
+    fn assemble(&self, workshop: &Workshop<'_>, private: &Private, id: &str, commit: Oid) -> Result<(), WorkError> {
+        let git_dir = self.shadow.git_dir();
+        let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
+        let (tree, admin, logs) =
+            (workshop.folder(Path::new("tree"))?, workshop.folder(Path::new("admin"))?, workshop.folder(Path::new("admin/logs"))?);
+        let put = |folder: &OwnedFd, name: &str, bytes: &[u8]| {
+            put_file(folder, name.as_ref(), owner, mode & 0o666, |file| io::Write::write_all(file, bytes))
+        };
+        let fill = Fill {
+            private,
+            shadow: self.shadow,
+            top: tree.try_clone()?,
+            git_dir: beneath::dir(git_dir)?,
+            owner,
+            stop: self.stop,
+            limit: self.policy.run.deadline,
+        };
+        let index = fill.with(commit).map_err(WorkError::fill(format!("{commit} of {}", self.repo.name), self.repo))?;
+        put(&tree, ".git", &[b"gitdir: ", bytes(&git_dir.path().join("worktrees").join(id)), b"\n"].concat())?;
+        put(&admin, "gitdir", &[bytes(&self.place.path().join(".git")), b"\n"].concat())?;
+        put(&admin, "commondir", b"../..\n")?;
+        put(&admin, "HEAD", format!("ref: {}\n", full(self.branch)).as_bytes())?;
+        put(&admin, "index", &index)?;
         let moved =
             format!("{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n", Oid::ZERO_SHA1, clock::now().timestamp());
-        std::fs::write(admin.join("logs/HEAD"), moved)?;
-
-        let git = self.shadow.caller_in(&tree, Some(&admin), self.stop, self.policy.run.deadline);
-        let checked_out = git.run(&["read-tree", "--reset", "-u", &commit.to_string()]);
-        checked_out.map_err(WorkError::git(format!("failed to check out {commit} of {}", self.repo.name), ""))?;
-        match encrypted_file(&tree)? {
-            Some(file) => Err(self.odd(encrypted(&file))),
-            None => Ok(()),
-        }
+        put(&logs, "HEAD", moved.as_bytes())?;
+        Ok([&logs, &admin, &tree].into_iter().try_for_each(|folder| hand_over(folder, owner, mode))?)
     }
 
     /// Only where none is: git sees to that.
@@ -333,11 +323,4 @@ impl Adding<'_> {
 
 fn bytes(path: &Path) -> &[u8] {
     std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
-}
-
-/// What `git ls-remote --symref` says that HEAD is.
-fn default_branch(answer: &[u8]) -> Option<String> {
-    let answer = String::from_utf8_lossy(answer);
-    let target = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
-    target?.strip_prefix("refs/heads/").map(str::to_owned)
 }

@@ -20,7 +20,7 @@ fn origin<'a>(world: &'a World, name: &str, url: &str) -> (Repo<'a>, PathBuf) {
     (repo, origin)
 }
 
-fn unenrolled<'a>(world: &'a World, name: &str, url: &str) -> (Repo<'a>, PathBuf) {
+pub(crate) fn unenrolled<'a>(world: &'a World, name: &str, url: &str) -> (Repo<'a>, PathBuf) {
     let (repo, path) = origin(world, name, url);
     remove(&repo.path);
     (repo, path)
@@ -248,7 +248,7 @@ fn a_repo_that_becomes_a_git_crypt_repo_is_refused_from_then_on() {
 }
 
 /// A web server for one repo, by git's plain protocol, that wants a name and a password.
-fn serve(folder: PathBuf, password: &'static str) -> u16 {
+pub(crate) fn serve(folder: PathBuf, password: &'static str) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || listener.incoming().for_each(|stream| answer(stream.unwrap(), &folder, password)));
@@ -293,6 +293,7 @@ fn a_secret_of_an_address_is_gits_alone() {
     said(&ran, 0, &["enrolled acme/shop"]);
     quiet(&ran);
     assert_eq!(shop.git(&["remote", "get-url", "origin"]), format!("http://127.0.0.1:{port}/shop.git"));
+    assert_eq!((shop.fsck(), shop.git(&["status", "--porcelain"])), (String::new(), String::new()));
     // It fetches, too; and so does who has it from a helper in his own config.
     let ran = world.treewarden(&["worktree", "add", "acme/shop", "one"]);
     said(&ran, 0, &["worktrees/acme__shop/one"]);

@@ -9,6 +9,7 @@ mod config;
 mod confined;
 mod contention;
 mod cronjobs;
+mod doors;
 mod dry_run;
 mod enroll;
 mod env;

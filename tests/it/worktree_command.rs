@@ -108,9 +108,11 @@ fn a_worktree_starts_where_it_is_told_to() {
 fn what_can_not_be_added_is_told_and_nothing_is_made() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    world.repo("acme/lost").git(&["remote", "remove", "origin"]);
-    world.repo("acme/gone").git(&["remote", "set-url", "origin", "/nowhere/at/all.git"]);
-    world.repo("acme/ext").git(&["remote", "set-url", "origin", "ext::sh -c touch% canary"]);
+    world.repo("acme/lost").set("url: ~");
+    world.repo("acme/gone").set("url: /nowhere/at/all.git");
+    let ext = world.repo("acme/ext");
+    ext.git(&["remote", "set-url", "origin", "ext::sh -c touch% canary"]);
+    ext.set("url: ~");
     world.repo("acme/globs");
     world.enrol("acme/globs", "worktrees: {presets: [custom], roots: ['a/*/*', 'b']}");
     shop.tree("taken");
@@ -158,9 +160,9 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
         (&["acme/shop", "x", "--from", "--upload-pack=x"], 2, &["'--upload-pack'"]),
         (&["acme/shop", "x", "--from=-x"], 1, &["no branch, tag or commit `-x`"]),
         (&["acme/shop", "x", "--branch", "old", "--from", "main"], 1, &["`old` is there already", "leave --from out"]),
-        (&["acme/lost", "x"], 1, &["acme/lost: there is no origin", "`url`"]),
+        (&["acme/lost", "x"], 1, &["acme/lost: the config has no `url`", "its origin says /"]),
         (&["acme/gone", "x"], 1, &["failed to fetch acme/gone", "/nowhere/at/all.git", "nothing was made"]),
-        (&["acme/ext", "x"], 1, &["no plain address", "`url`"]),
+        (&["acme/ext", "x"], 1, &["acme/ext: the config has no `url`"]),
         (&["acme/globs", "x"], 2, &["worktrees.roots"]),
     ];
     for (args, code, words) in cases {

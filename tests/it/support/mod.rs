@@ -123,8 +123,14 @@ impl World {
         let repos: Vec<String> = repos
             .iter()
             .map(|(name, settings)| {
-                let comma = if settings.is_empty() { "" } else { ", " };
-                format!("  - {{name: {name}, path: {}{comma}{settings}}}\n", name.replace('/', "__"))
+                let folder = name.replace('/', "__");
+                let origin = self.beside(format!("origins/{folder}.git"));
+                let mut settings = vec![format!("name: {name}, path: {folder}"), settings.clone()];
+                if !settings[1].contains("url:") && origin.exists() {
+                    settings.push(format!("url: '{}'", origin.display()));
+                }
+                settings.retain(|settings| !settings.is_empty());
+                format!("  - {{{}}}\n", settings.join(", "))
             })
             .collect();
         // The machine's own disk may be full; only a test that asks for it evicts.
@@ -302,6 +308,11 @@ impl Running {
         if self.child.try_wait().unwrap().is_none() {
             rustix::process::kill_process(self.pid(), signal).unwrap();
         }
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits for its end.

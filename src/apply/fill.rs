@@ -1,0 +1,339 @@
+//! The files of a commit, put into a new tree on the volume.
+//!
+//! Git checks them out in scratch space, where nobody else can write, with the caller's own filters; from there they are copied into the
+//! tree by descriptor. What agents do to the tree meanwhile, be it a folder swapped for a link, leads to an error and never out of it. Scratch
+//! space may be small, so it is done in parts. It must never follow a link below the tree, nor write to a file that it did not make.
+
+use super::restore::{folders, give};
+use super::workshop::put_file;
+use crate::git::GitError;
+use crate::git::private::Private;
+use crate::shadow::Shadow;
+use crate::shadow::crypt::is_encrypted;
+use crate::stop::Stop;
+use git2::{Index, IndexEntry, IndexTime, Oid};
+use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is checked out at once, at most: so much room in scratch space is taken, unless a single file needs more.
+const PART: u64 = 256 << 20;
+const PART_FILES: usize = 10_000;
+
+/// A pointer of git-lfs is no longer than that.
+const POINTER: u64 = 1024;
+
+const SUBMODULE: u32 = 0o160_000;
+
+/// A tree could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// Git could not check it out.
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// A file could not be read or written.
+    #[error("failed to write `{}`: {cause}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// There is no scratch space, or git's list makes no sense.
+    #[error("failed to check it out in scratch space: {0}; see that TMPDIR is writable and has room")]
+    Scratch(#[from] io::Error),
+    /// It is a git-crypt repo: this file was checked out as it is stored, and is encrypted.
+    #[error("`{}` is encrypted", .0.display())]
+    Encrypted(PathBuf),
+}
+
+impl From<git2::Error> for FillError {
+    fn from(error: git2::Error) -> Self {
+        Self::Scratch(io::Error::other(error.message().to_owned()))
+    }
+}
+
+/// Who fills a tree.
+pub struct Fill<'a> {
+    /// Git's own directory, which has or borrows the objects.
+    pub private: &'a Private,
+    /// The repo, to look at its objects.
+    pub shadow: &'a Shadow,
+    /// The tree, new and empty.
+    pub top: OwnedFd,
+    /// Where git-lfs keeps its objects, on the volume: the git dir, opened.
+    pub git_dir: OwnedFd,
+    /// Whose the files are to be.
+    pub owner: Option<(Uid, Gid)>,
+    /// When to stop.
+    pub stop: &'a Stop,
+    /// How long one git may take.
+    pub limit: Duration,
+}
+
+/// A file of the commit.
+struct Item {
+    mode: u32,
+    id: Oid,
+    path: Vec<u8>,
+    size: u64,
+}
+
+impl Item {
+    fn path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.path))
+    }
+
+    fn is_attributes(&self) -> bool {
+        self.path().file_name().is_some_and(|name| name == ".gitattributes")
+    }
+}
+
+impl Fill<'_> {
+    /// Writes the files of `commit`, and gives the bytes of the index that knows them.
+    ///
+    /// # Errors
+    /// [`FillError`]: the tree is half full.
+    pub fn with(&self, commit: Oid) -> Result<Vec<u8>, FillError> {
+        let room = tempfile::Builder::new().prefix("treewarden-caller-").tempdir()?;
+        let place = room.path().join("index");
+        let empty = self.private.empty();
+        let git = self.private.caller(&empty, self.stop, self.limit).place("GIT_INDEX_FILE", &place);
+        // Git refuses a commit whose paths would lead out of a tree.
+        git.run(&["read-tree", "--reset", &commit.to_string()])?;
+        let items = items(&git.run(&["ls-tree", "-r", "-l", "-z", "--full-tree", &commit.to_string()])?)
+            .ok_or_else(|| io::Error::other("git's list of files makes no sense"))?;
+        let mut stats = HashMap::new();
+        for part in parts(&items, &self.weights(&items)?) {
+            self.part(&items, part, &mut stats)?;
+        }
+        let mut index = Index::open(&place)?;
+        let entries: Vec<IndexEntry> = index.iter().collect();
+        for mut entry in entries {
+            if let Some(stat) = stats.get(&entry.path) {
+                seen(&mut entry, stat);
+                index.add(&entry)?;
+            }
+        }
+        index.write()?;
+        // It notes in the index which trees are whole, as git leaves it.
+        git.run(&["write-tree"])?;
+        Ok(std::fs::read(place)?)
+    }
+
+    /// What each file is going to take in scratch space: what git-lfs fetches isn't as small as its pointer.
+    fn weights(&self, items: &[Item]) -> Result<Vec<u64>, FillError> {
+        self.shadow
+            .with(|repo| {
+                let content = |id| repo.find_blob(id).map(|blob| blob.content().to_vec()).unwrap_or_default();
+                let has_lfs = items.iter().any(|item| item.is_attributes() && contains(&content(item.id), b"filter=lfs"));
+                let weight = |item: &Item| match item.size {
+                    size if has_lfs && size <= POINTER && item.mode & 0o170_000 == 0o100_000 => pointer(&content(item.id)).unwrap_or(size),
+                    size => size,
+                };
+                items.iter().map(weight).collect()
+            })
+            .map_err(Into::into)
+    }
+
+    /// Checks out a part in scratch space, and copies it from there.
+    fn part(&self, items: &[Item], part: &[Item], stats: &mut HashMap<Vec<u8>, Stat>) -> Result<(), FillError> {
+        let room = tempfile::Builder::new().prefix("treewarden-caller-").tempdir()?;
+        let (tree, place, lfs) = (room.path().join("tree"), room.path().join("index"), room.path().join("lfs"));
+        std::fs::create_dir(&tree)?;
+        let mut index = Index::open(&place)?;
+        for item in items.iter().filter(|item| item.is_attributes()).chain(part) {
+            index.add(&blank(item))?;
+        }
+        index.write()?;
+        let storage = ("lfs.storage".to_owned(), lfs.to_string_lossy().into_owned());
+        let git = self.private.caller(&tree, self.stop, self.limit).with([storage]).place("GIT_INDEX_FILE", &place);
+        git.run(&["checkout", "--quiet", "--force", "--", "."])?;
+        let mut above: Option<(&Path, OwnedFd)> = None;
+        for item in part {
+            let path = item.path();
+            let failed = |cause| FillError::File { path: path.to_owned(), cause };
+            let folder = path.parent().unwrap_or(Path::new(""));
+            let fd = match above.take() {
+                Some((known, fd)) if known == folder => fd,
+                _ => folders(&self.top, folder, self.owner, &|path| mode_of(&tree.join(path))).map_err(failed)?,
+            };
+            let stat = self.copy(&tree.join(path), &fd, path).map_err(failed)?.ok_or_else(|| FillError::Encrypted(path.to_owned()))?;
+            stats.insert(item.path.clone(), stat);
+            above = Some((folder, fd));
+        }
+        self.keep_lfs(&lfs.join("objects"))
+    }
+
+    /// Copies one file or link that git made to a folder of the tree; none where it is an encrypted one.
+    fn copy(&self, from: &Path, to: &OwnedFd, path: &Path) -> io::Result<Option<Stat>> {
+        let name = path.file_name().unwrap_or_default();
+        let data = std::fs::symlink_metadata(from)?;
+        if data.is_symlink() {
+            rustix::fs::symlinkat(std::fs::read_link(from)?, to, name)?;
+            if let Some((uid, gid)) = self.owner {
+                rustix::fs::chownat(to, name, Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+            }
+            return Ok(Some(rustix::fs::statat(to, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?));
+        }
+        if data.is_dir() {
+            let made = folders(to, Path::new(name), self.owner, &|_| data.permissions().mode() & 0o777)?;
+            return Ok(Some(rustix::fs::fstat(made)?));
+        }
+        let mut source = File::open(from)?;
+        let mut begin = Vec::new();
+        Read::by_ref(&mut source).take(32).read_to_end(&mut begin)?;
+        if is_encrypted(&begin) {
+            return Ok(None);
+        }
+        source.rewind()?;
+        let mut file = new_file(to, name)?;
+        io::copy(&mut source, &mut file)?;
+        give(&file, self.owner)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(data.permissions().mode() & 0o777))?;
+        Ok(Some(rustix::fs::fstat(&file)?))
+    }
+
+    /// What git-lfs fetched goes to the volume, for the next tree; what is there already is as good.
+    fn keep_lfs(&self, objects: &Path) -> Result<(), FillError> {
+        for entry in walkdir::WalkDir::new(objects).min_depth(1).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+            let below = entry.path().strip_prefix(objects).unwrap_or(entry.path());
+            let path = Path::new("lfs/objects").join(below);
+            let failed = |cause| FillError::File { path: Path::new(".git").join(&path), cause };
+            let folder = folders(&self.git_dir, path.parent().unwrap_or(Path::new("")), self.owner, &|_| 0o755).map_err(failed)?;
+            let name = path.file_name().unwrap_or_default();
+            if rustix::fs::statat(&folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_err() {
+                let copy = |to: &mut File| File::open(entry.path()).and_then(|mut from| io::copy(&mut from, to)).map(drop);
+                put_file(&folder, name, self.owner, 0o644, copy).map_err(failed)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A new file: one that stands there is never opened.
+fn new_file(to: &OwnedFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?.into())
+}
+
+/// A folder's mode as git made it, by the caller's own umask.
+fn mode_of(folder: &Path) -> u32 {
+    std::fs::symlink_metadata(folder).map_or(0o755, |data| data.permissions().mode() & 0o777)
+}
+
+/// The lines of `git ls-tree -r -l -z`.
+fn items(listed: &[u8]) -> Option<Vec<Item>> {
+    let item = |line: &[u8]| {
+        let tab = line.iter().position(|&byte| byte == b'\t')?;
+        let (head, path) = line.split_at_checked(tab)?;
+        let mut words = std::str::from_utf8(head).ok()?.split_ascii_whitespace();
+        let (mode, _kind, id, size) = (words.next()?, words.next()?, words.next()?, words.next()?);
+        Some(Item {
+            mode: u32::from_str_radix(mode, 8).ok()?,
+            id: Oid::from_str(id).ok()?,
+            path: path.get(1..)?.to_vec(),
+            size: size.parse().unwrap_or(0),
+        })
+    };
+    listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()).map(item).collect()
+}
+
+/// Neighbours together, as many as have room.
+fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
+    let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_u64);
+    for (at, weight) in weights.iter().enumerate() {
+        let more = bytes.saturating_add(*weight);
+        if at > from && (more > PART || at - from >= PART_FILES) {
+            parts.extend(items.get(from..at));
+            (from, bytes) = (at, *weight);
+        } else {
+            bytes = more;
+        }
+    }
+    parts.extend(items.get(from..).filter(|rest| !rest.is_empty()));
+    parts
+}
+
+/// The size that a pointer of git-lfs names.
+fn pointer(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok().filter(|text| text.starts_with("version https://git-lfs"))?;
+    text.lines().find_map(|line| line.strip_prefix("size "))?.parse().ok()
+}
+
+fn contains(text: &[u8], words: &[u8]) -> bool {
+    text.windows(words.len()).any(|bytes| bytes == words)
+}
+
+fn blank(item: &Item) -> IndexEntry {
+    IndexEntry {
+        ctime: IndexTime::new(0, 0),
+        mtime: IndexTime::new(0, 0),
+        dev: 0,
+        ino: 0,
+        mode: item.mode,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id: item.id,
+        flags: 0,
+        flags_extended: 0,
+        path: item.path.clone(),
+    }
+}
+
+/// What git notes of a file, so that its next `git status` needn't read it: numbers are cut to 32 bits, as git cuts them.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as git cuts them")]
+fn seen(entry: &mut IndexEntry, stat: &Stat) {
+    entry.ctime = IndexTime::new(stat.st_ctime as i32, stat.st_ctime_nsec as u32);
+    entry.mtime = IndexTime::new(stat.st_mtime as i32, stat.st_mtime_nsec as u32);
+    entry.dev = stat.st_dev as u32;
+    entry.ino = stat.st_ino as u32;
+    (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
+    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory && entry.mode == SUBMODULE;
+    entry.file_size = if is_folder { 0 } else { stat.st_size as u32 };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(path: &str, size: u64) -> Item {
+        Item { mode: 0o100_644, id: Oid::ZERO_SHA1, path: path.into(), size }
+    }
+
+    #[test]
+    fn a_list_of_files_is_read() {
+        let id = "a".repeat(40);
+        let listed = format!("100644 blob {id}      12\ta b\0160000 commit {id}       -\tsub/x\n\0");
+        let read: Vec<(u32, Vec<u8>, u64)> =
+            items(listed.as_bytes()).unwrap().into_iter().map(|item| (item.mode, item.path, item.size)).collect();
+        assert_eq!(read, [(0o100_644, b"a b".to_vec(), 12), (0o160_000, b"sub/x\n".to_vec(), 0)]);
+        assert!(items(b"nonsense\0").is_none() && items(b"").unwrap().is_empty());
+    }
+
+    #[test]
+    fn parts_are_small_and_whole() {
+        let sizes = [PART - 1, 1, 1, 3 * PART, 0, u64::MAX, u64::MAX];
+        let all: Vec<Item> = sizes.iter().enumerate().map(|(n, size)| item(&n.to_string(), *size)).collect();
+        let lengths: Vec<usize> = parts(&all, &sizes).iter().map(|part| part.len()).collect();
+        assert_eq!(lengths, [2, 1, 1, 1, 1, 1]);
+        let many: Vec<Item> = (0..=PART_FILES).map(|n| item(&n.to_string(), 0)).collect();
+        assert_eq!(parts(&many, &vec![0; many.len()]).iter().map(|part| part.len()).collect::<Vec<_>>(), [PART_FILES, 1]);
+        assert!(parts(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_pointer_names_its_size() {
+        let text = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123456789012\n";
+        assert_eq!(pointer(text), Some(123_456_789_012));
+        assert_eq!(pointer(b"size 12\n"), None);
+    }
+}
