@@ -5,6 +5,7 @@
 //! FIFO where a file is expected must never hang a night.
 
 use crate::inside::Inside;
+use chrono::{DateTime, Utc};
 use rustix::fs::{Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 use std::collections::HashSet;
@@ -14,6 +15,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -208,6 +210,17 @@ impl Listed {
     }
 }
 
+/// A time that somebody put on a file, which may be any.
+pub fn time(stamp: SystemTime) -> DateTime<Utc> {
+    let (seconds, nanos) = match stamp.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => (i64::try_from(since.as_secs()).ok(), since.subsec_nanos()),
+        // A second is enough for what is older than the epoch.
+        Err(before) => (i64::try_from(before.duration().as_secs()).ok().and_then(i64::checked_neg), 0),
+    };
+    let far = if stamp < SystemTime::UNIX_EPOCH { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
+    seconds.and_then(|seconds| DateTime::from_timestamp(seconds, nanos)).unwrap_or(far)
+}
+
 /// Whether a listed name is `.` or `..`, which every listing holds.
 pub fn is_dots(name: &CStr) -> bool {
     name == c"." || name == c".."
@@ -280,5 +293,17 @@ mod tests {
         for path in ["folder", "folder/file"] {
             assert_eq!(std::fs::metadata(top.path().join(path)).unwrap().accessed().unwrap(), old, "{path}");
         }
+    }
+
+    #[test]
+    fn any_time_of_a_file_is_one() {
+        use std::time::Duration;
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 62);
+        let long_ago = SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 62);
+        assert_eq!((time(far), time(long_ago)), (DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC));
+        assert_eq!(crate::clock::of_server(far), DateTime::<Utc>::MAX_UTC);
+        let plain = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 5);
+        assert_eq!(time(plain), DateTime::from_timestamp(1_800_000_000, 5).unwrap());
+        assert_eq!(time(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), DateTime::from_timestamp(-5, 0).unwrap());
     }
 }

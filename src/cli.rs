@@ -120,6 +120,9 @@ struct Pass {
     /// Stop after this time, as `2h` [default: the config's run.deadline]
     #[arg(long, value_name = "TIME")]
     deadline: Option<units::Time>,
+    /// Go on though nothing ran for more than a week: nights were missed, and the clock is right
+    #[arg(long)]
+    after_pause: bool,
     #[command(flatten)]
     shard: shard::Asked,
 }
@@ -222,7 +225,7 @@ fn load(named: Option<&Path>) -> Result<Policy, Exit> {
 
 fn asked(pass: &Pass) -> Result<Options, Exit> {
     let (repos, only, shard) = (pass.repo.clone(), only(&pass.only), pass.shard.shard()?);
-    Ok(Options { dry_run: false, repos, only, as_of: None, usage: false, shard })
+    Ok(Options { dry_run: false, repos, only, as_of: None, usage: false, shard, after_pause: pass.after_pause })
 }
 
 fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {

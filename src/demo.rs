@@ -94,7 +94,8 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let mobile = &policy.repos[2];
     let _agent = LockedRepo::take(&policy.volume.state.path().join("locks"), &mobile.name, &mobile.place, "exec cargo test", now)?;
     let stop = Stop::after(Duration::from_mins(10), Arc::default());
-    let options = Options { dry_run: false, repos: Vec::new(), only: Only::ALL, as_of: None, usage: false, shard: None };
+    let options =
+        Options { dry_run: false, repos: Vec::new(), only: Only::ALL, as_of: None, usage: false, shard: None, after_pause: false };
     Ok(Demo { folder, report: run::run(&policy, &options, &stop, bar) })
 }
 

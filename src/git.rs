@@ -208,7 +208,7 @@ fn wait(mut child: Child, stop: &Stop, limit: Duration) -> io::Result<(ExitStatu
 /// Why the child must be ended; none when it ended by itself.
 fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
-    let until = Instant::now() + limit;
+    let began = Instant::now();
     let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
     loop {
         match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
@@ -220,7 +220,7 @@ fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
         if let Some(why) = stop.reached() {
             return Ok(Some(why.to_owned()));
         }
-        if Instant::now() > until {
+        if began.elapsed() > limit {
             return Ok(Some(format!("it took more than {} s", limit.as_secs())));
         }
     }

@@ -149,6 +149,24 @@ fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     Ok(bytes[cut..].to_vec())
 }
 
+/// When the last run that stands there ended; none where there is none, or none can be read.
+pub fn last(path: &Path) -> Option<DateTime<Utc>> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        run: Times,
+    }
+    #[derive(serde::Deserialize)]
+    struct Times {
+        finished: DateTime<Utc>,
+    }
+    let mut file = durable::open(path, OpenOptions::new().read(true)).ok()?;
+    let length = file.seek(SeekFrom::End(0)).ok()?;
+    let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok().map(|line| line.run.finished);
+    // Most lines are short; the longest that we write is `LONG`, and a torn one may follow it.
+    let mut within = |wanted: u64| tail(&mut file, length, wanted).ok()?.rsplit(|byte| *byte == b'\n').find_map(read);
+    within(64 << 10).or_else(|| within(3 * LONG as u64))
+}
+
 /// Every run that can be read; a journal that isn't there yet is an empty past.
 ///
 /// # Errors

@@ -4,7 +4,7 @@
 //! what is written in the file only informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`] can be
 //! changed: taking the lock is what makes one.
 
-use crate::beneath::found;
+use crate::beneath::{self, found};
 use crate::clock;
 use crate::durable;
 use crate::inside::Inside;
@@ -211,7 +211,7 @@ impl LockedRepo {
 
     /// The file server's clock: when it saw us write our name. Ages of files are measured against it.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
-        self.held.file.metadata().ok()?.modified().ok().map(clock::of_server)
+        self.held.server_clock()
     }
 }
 
@@ -252,7 +252,7 @@ fn look(path: &Path) -> Result<Seen, LockError> {
     };
     let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
     try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
-    let written = file.metadata().and_then(|data| data.modified()).ok().map(DateTime::from);
+    let written = file.metadata().and_then(|data| data.modified()).ok().map(beneath::time);
     Ok(Seen { held, holder: read_holder(&file).ok().flatten(), written })
 }
 
@@ -314,6 +314,10 @@ impl Held {
             }
         }
         Ok(())
+    }
+
+    fn server_clock(&self) -> Option<DateTime<Utc>> {
+        self.file.metadata().ok()?.modified().ok().map(clock::of_server)
     }
 
     fn lost(&self, why: &str) -> LockError {

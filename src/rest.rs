@@ -2,9 +2,12 @@
 //!
 //! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk. What that night saw is told again from a
 //! file in the state folder, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
-//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done.
+//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done; a forger must come back each week.
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use crate::beneath;
+use crate::clock;
 use crate::config::policy::{self, Policy};
 use crate::durable;
 use crate::facts::repo::Repo;
@@ -16,6 +19,7 @@ use crate::stop::Stop;
 use crate::survey::{fingerprint, probe};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -47,12 +51,13 @@ pub struct Look {
 impl Look {
     /// How many worktrees it has, all of them in their places.
     pub fn trees(&self) -> usize {
-        self.places.len()
+        // Where the same is named again and again, fewer than that are missing of so many.
+        self.places.iter().collect::<HashSet<_>>().len()
     }
 
     /// The row of a night in which the repo rests: whatever the file says, nothing was done in it.
     pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
-        let since = u64::try_from((now - self.at).num_seconds()).unwrap_or(0);
+        let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
         let gc = report::Gc { reason: self.gc, before: self.store, after: self.store, ..report::Gc::default() };
         let mut row = report::Repo { gc, worktrees: self.worktrees, unchanged_since: Some(self.at), ..blank };
         for tree in &mut row.worktrees {
@@ -90,8 +95,12 @@ pub struct Seen<'a> {
 
 /// The last look at a repo, where it still holds.
 pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<Look> {
-    let look: Look = serde_json::from_slice(&beneath::read(&file(&policy.volume.state, repo)?, LARGEST).ok()?).ok()?;
-    let in_time = look.schema == SCHEMA && look.at <= now && now < look.until && now - look.at < TimeDelta::hours(plan::rest::LONGEST);
+    let file = beneath::file(&file(&policy.volume.state, repo)?).ok()?;
+    let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
+    let look: Look = serde_json::from_slice(&beneath::content(file, LARGEST).ok()?).ok()?;
+    // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it was given.
+    let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
+    let in_time = look.schema == SCHEMA && look.at <= now && now < look.until && holds(look.at) && holds(written);
     let free = || peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok());
     let same = || fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint);
     let idle = || probe::busy(&repo.busy_probe, &repo.name, stop).is_none();
@@ -104,7 +113,7 @@ pub fn keep(state: &Inside, repo: &policy::Repo, seen: &Seen<'_>, now: DateTime<
     let places: Vec<PathBuf> = seen.facts.worktrees.iter().map(|tree| tree.path.clone()).collect();
     let kept = fingerprint::of(repo, &places, stop).and_then(|found| {
         // Also what changed while we looked.
-        if found.newest + RACY >= seen.clock {
+        if seen.clock.signed_duration_since(found.newest) <= RACY {
             return Ok(());
         }
         let report::Repo { gc, worktrees, .. } = seen.row.clone();

@@ -17,9 +17,8 @@ use crate::ledger::Ledger;
 use crate::lock::{self, LockedJournal, LockedVolume, StillHeld};
 use crate::night::{ASK_AGAIN, Night, Tended};
 use crate::plan::repo::Only;
-use crate::plan::shard::Shard;
 use crate::plan::share::Share;
-use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA, TreeOutcome};
+use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
 use crate::rest::Look;
 use crate::shards::{self, Others};
 use crate::stop::Stop;
@@ -34,11 +33,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 mod begin;
+mod reaping;
 mod reckoned;
 mod resting;
 
 pub use begin::Options;
 use begin::{Begun, begin, measure};
+use reaping::reap;
 use reckoned::{free, reckon};
 use resting::{missing, resting, wake};
 
@@ -269,37 +270,6 @@ fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Insta
         tended = night.tend(repo);
     }
     tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();
-    tended
-}
-
-/// The trees go, unless there are so many that the plan is more likely wrong than the trees.
-fn reap(
-    night: &Night<'_>,
-    repos: &[&policy::Repo],
-    tended: Vec<Tended>,
-    most: usize,
-    shard: Option<Shard>,
-    report: &mut RunReport,
-) -> Vec<Tended> {
-    let due = |tended: &Tended| tended.row.worktrees.iter().filter(|tree| tree.outcome == TreeOutcome::Planned).count();
-    let count: usize = tended.iter().map(due).sum();
-    let part = shard.map_or(most, |shard| shard.part(most));
-    if count > part {
-        let of = shard.map(|shard| format!("; shard {shard} has {part} of them")).unwrap_or_default();
-        let why = format!("{count} trees would go, more than max_reaped ({most}{of}): none went; look at a dry run, then raise max_reaped");
-        report.failures.push(why);
-        return tended.into_iter().map(refuse_reaps).collect();
-    }
-    let each = tended.into_par_iter().zip(repos);
-    each.map(|(tended, repo)| if due(&tended) > 0 { night.reap(repo, tended) } else { tended }).collect()
-}
-
-fn refuse_reaps(mut tended: Tended) -> Tended {
-    for tree in tended.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
-        tree.outcome = TreeOutcome::Kept;
-        "too many at once".clone_into(&mut tree.because);
-        tree.reasons.insert(0, "kept, because too many trees would go at once".to_owned());
-    }
     tended
 }
 

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use rustix::fs::FileType;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "volume.json";
@@ -87,6 +88,19 @@ pub enum VolumeError {
         /// What it says it is.
         schema: String,
     },
+    /// Root would read and write for somebody what he can't, and leave behind what he can't use.
+    #[error("`{}` belongs to user {owner}, and this is root: agents could have it read for them what they can't; run as user {owner} (in a pod `runAsUser: {owner}`, else `setpriv --reuid {owner} --regid {group} --clear-groups treewarden ..`)", place.display())]
+    Owner {
+        /// The volume's root or state folder.
+        place: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// And his group.
+        group: u32,
+    },
+    /// What git obeys would stand where agents write.
+    #[error("the scratch folder `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
+    Scratch(PathBuf),
     /// Locks or trash would lead elsewhere.
     #[error("`{0}` is no folder: what is done there would be done elsewhere; make it a folder")]
     NoFolder(Inside),
@@ -135,7 +149,27 @@ pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
         return Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() });
     }
     FOLDERS.iter().try_for_each(|name| prove_folder(&volume.state.join(name).expect("a fixed name stays inside")))?;
+    prove_owner(&volume.state.path()).and_then(|()| prove_scratch(root))?;
     Ok(sentinel)
+}
+
+/// Root works for nobody but root.
+fn prove_owner(path: &Path) -> Result<(), VolumeError> {
+    let seen = std::fs::symlink_metadata(path).map_err(|cause| VolumeError::Root { root: path.to_owned(), cause })?;
+    if rustix::process::geteuid().is_root() && seen.uid() != 0 {
+        return Err(VolumeError::Owner { place: path.to_owned(), owner: seen.uid(), group: seen.gid() });
+    }
+    Ok(())
+}
+
+/// Git dirs of our own are made there; agents write everywhere on the volume.
+fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
+    let scratch = std::env::temp_dir();
+    let stands = |path: &Path| path.canonicalize();
+    match (stands(&scratch), stands(root)) {
+        (Ok(inner), Ok(outer)) if inner.starts_with(&outer) => Err(VolumeError::Scratch(scratch)),
+        _ => Ok(()),
+    }
 }
 
 /// Agents can write here: a link in place of a folder would lead a night out of the volume.
@@ -153,6 +187,7 @@ fn prove_folder(place: &Inside) -> Result<(), VolumeError> {
 /// [`VolumeError`]; a prepared volume is left as it is.
 pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
     beneath::root(&volume.root).map_err(|cause| VolumeError::Root { root: volume.root.to_path_buf(), cause })?;
+    prove_owner(&volume.root)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |cause| VolumeError::Prepare { path, cause }

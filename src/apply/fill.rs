@@ -4,6 +4,8 @@
 //! tree by descriptor. What agents do to the tree meanwhile, be it a folder swapped for a link, leads to an error and never out of it. Scratch
 //! space may be small, so it is done in parts. It must never follow a link below the tree, nor write to a file that it did not make.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use super::restore::{folders, give};
 use super::workshop::put_file;
 use crate::git::GitError;
@@ -251,7 +253,7 @@ fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     let (mut parts, mut from, mut bytes) = (Vec::new(), 0, 0_u64);
     for (at, weight) in weights.iter().enumerate() {
         let more = bytes.saturating_add(*weight);
-        if at > from && (more > PART || at - from >= PART_FILES) {
+        if at > from && (more > PART || at.saturating_sub(from) >= PART_FILES) {
             parts.extend(items.get(from..at));
             (from, bytes) = (at, *weight);
         } else {

@@ -109,8 +109,8 @@ impl<'a> Caller<'a> {
     /// The settings as variables, behind those that the caller has: nobody sees an environment but its owner, while arguments are for all.
     fn numbered(&self) -> Vec<(String, String)> {
         let given = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse::<usize>().ok()).unwrap_or(0);
-        let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), (given + self.settings.len()).to_string())];
-        for (number, (key, value)) in self.settings.iter().enumerate().map(|(number, setting)| (given + number, setting)) {
+        let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), given.saturating_add(self.settings.len()).to_string())];
+        for (number, (key, value)) in self.settings.iter().enumerate().map(|(number, setting)| (given.saturating_add(number), setting)) {
             variables.push((format!("GIT_CONFIG_KEY_{number}"), key.clone()));
             variables.push((format!("GIT_CONFIG_VALUE_{number}"), value.clone()));
         }

@@ -53,6 +53,11 @@ impl LockedVolume {
         }
     }
 
+    /// The file server's clock: when it saw us write our name.
+    pub fn server_clock(&self) -> Option<DateTime<Utc>> {
+        self.held.server_clock()
+    }
+
     /// Takes a share of it as one of several shards, or says who is in the way: a run that has it whole, the same shard, or a run of another
     /// number of shards, which would have another share of the repos.
     ///

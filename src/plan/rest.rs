@@ -3,6 +3,8 @@
 //! It asks the plan itself, hour by hour ahead, so that the two can't disagree. It must never let a repo rest in which something is due, odd or
 //! unknown today.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use super::repo::{Plan, plan};
 use super::worktree::{Verdict, shortest};
 use crate::config::policy;
@@ -15,12 +17,18 @@ pub const LONGEST: i64 = 7 * 24;
 
 /// Until when nothing will be due in a repo that was seen like this, in whole hours from now; none when something is, or is by the next hour.
 pub fn until(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let at = |hours: i64| now + TimeDelta::hours(hours);
+    let at = |hours: i64| now.checked_add_signed(TimeDelta::hours(hours)).unwrap_or(DateTime::<Utc>::MAX_UTC);
     let rests = |hours: i64| rests(facts, &plan(facts, policy, free_bytes, at(hours)), policy, at(hours));
     let hours: Vec<i64> = (0..=LONGEST).collect();
     // All that is due by its age stays due, so the hours at which nothing is come first.
     let count = hours.partition_point(|hours| rests(*hours));
-    hours[..count].last().filter(|hours| **hours > 0).map(|hours| at(*hours))
+    hours.get(..count)?.last().filter(|hours| **hours > 0).map(|hours| at(*hours))
+}
+
+/// Whether a look that was kept at `from` may still hold. One from the future is nobody's; an hour is for clocks that differ.
+pub fn holds(from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    let age = now.signed_duration_since(from);
+    age >= TimeDelta::hours(-1) && age < TimeDelta::hours(LONGEST)
 }
 
 fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -> bool {
@@ -31,7 +39,7 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
         (State::Looked(_), Verdict::Keep(_)) => true,
         // What kept it from being looked at must do so yet.
         (State::NotLooked, Verdict::Keep(_)) => {
-            let young = shortest(&policy.worktrees).is_none_or(|age| now - tree.active < age);
+            let young = shortest(&policy.worktrees).is_none_or(|age| now.signed_duration_since(tree.active) < age);
             young || tree.locked.is_some() || !tree.in_progress.is_empty()
         }
         _ => false,
@@ -142,6 +150,13 @@ mod tests {
         for (trees, expected) in table {
             assert_eq!(hours(&repo(trees.clone())), expected, "{trees:#?}");
         }
+    }
+
+    #[test]
+    fn no_look_holds_for_longer_than_a_week() {
+        let held = |hours: i64| holds(now() - TimeDelta::hours(hours), now());
+        assert_eq!([-2, -1, 0, LONGEST - 1, LONGEST].map(held), [false, true, true, true, false]);
+        assert!(!holds(DateTime::<Utc>::MAX_UTC, now()) && !holds(DateTime::<Utc>::MIN_UTC, now()));
     }
 
     #[test]

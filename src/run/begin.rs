@@ -12,7 +12,7 @@ use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::report::Asked;
 use crate::stop::Stop;
-use crate::{survey, volume};
+use crate::{clock, journal, plan, survey, volume};
 use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::io;
@@ -32,6 +32,8 @@ pub struct Options {
     pub usage: bool,
     /// Which of several machines this is; none is the only one.
     pub shard: Option<Shard>,
+    /// The operator's word that nights were missed, and that the clock is right.
+    pub after_pause: bool,
 }
 
 impl Options {
@@ -76,7 +78,7 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
     let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
-    let (before, unweighed) = measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+    let (before, mut unweighed) = measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
     let (lock, trash) = if options.dry_run {
         (None, None)
     } else {
@@ -87,9 +89,23 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
         let locks = locks(policy);
         let lock = options.shard.map_or_else(|| LockedVolume::take(&locks, "run", now), |it| LockedVolume::take_shard(&locks, it, now));
-        (Some(lock.map_err(not_to_be_had)?), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
+        let lock = lock.map_err(not_to_be_had)?;
+        // The lock's file was written just now.
+        if let Some(why) = implausible(policy, options, lock.server_clock()) {
+            return Err(why);
+        }
+        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
     };
+    if options.dry_run {
+        unweighed.extend(implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")));
+    }
     Ok(Begun { lock, trash, before, unweighed, repos, io })
+}
+
+/// Why this machine's clock is not to be believed.
+fn implausible(policy: &Policy, options: &Options, server: Option<DateTime<Utc>>) -> Option<String> {
+    let last = journal::last(&journal::file(&policy.volume.state.path()));
+    plan::clock::implausible(plan::clock::Clocks { now: clock::now(), server, last }, options.after_pause || clock::is_moved())
 }
 
 /// How full the volume is; where a budget is to be held, by weighing all that stands there, and then with what could not be weighed.

@@ -4,6 +4,8 @@
 //! Enrolling asks here, and so does every night, for a repo may become one later. It must never run the filter, and never take a repo for a
 //! plain one because a folder of attributes is nested deep.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
 use crate::beneath::{self, found};
 use crate::stop::Stop;

@@ -3,6 +3,8 @@
 //! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle for ever (its issue 7342), and with it the
 //! night. What is whole beyond doubt passes here, many at a time; all else is git's to judge. It must never call whole what git would not.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::beneath;
 use crate::inside::Inside;
 use flate2::{Decompress, FlushDecompress, Status};
@@ -71,18 +73,18 @@ impl Reader {
         let mut promised = None;
         loop {
             let read = file.read(&mut self.input)?;
-            let mut input = &self.input[..read];
+            let mut input = self.input.get(..read).unwrap_or_default();
             if read == 0 {
                 return Ok(false);
             }
             loop {
                 let (taken, given) = (self.inflate.total_in(), self.inflate.total_out());
                 let status = self.inflate.decompress(input, &mut self.output, FlushDecompress::None)?;
-                let taken = usize::try_from(self.inflate.total_in() - taken).map_err(io::Error::other)?;
-                let given = usize::try_from(self.inflate.total_out() - given).map_err(io::Error::other)?;
-                input = &input[taken..];
+                let taken = usize::try_from(self.inflate.total_in().saturating_sub(taken)).map_err(io::Error::other)?;
+                let given = usize::try_from(self.inflate.total_out().saturating_sub(given)).map_err(io::Error::other)?;
+                input = input.get(taken..).unwrap_or_default();
                 if promised.is_none() {
-                    promised = length(&self.output[..given]);
+                    promised = length(self.output.get(..given).unwrap_or_default());
                 }
                 match status {
                     Status::StreamEnd => {
@@ -102,11 +104,11 @@ impl Reader {
 /// What an object that begins so must be long, its header counted: `blob 12`, and a NUL.
 fn length(begin: &[u8]) -> Option<u64> {
     let end = begin.iter().take(32).position(|&byte| byte == 0)?;
-    let mut words = begin[..end].splitn(2, |&byte| byte == b' ');
+    let mut words = begin.get(..end)?.splitn(2, |&byte| byte == b' ');
     let is_known = KINDS.contains(&words.next()?);
     let digits = words.next().filter(|digits| is_known && digits.iter().all(u8::is_ascii_digit))?;
     let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    length.checked_add(end as u64 + 1)
+    length.checked_add(end as u64)?.checked_add(1)
 }
 
 #[cfg(test)]

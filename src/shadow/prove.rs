@@ -96,14 +96,14 @@ pub(super) fn prove(git_dir: &Inside) -> Result<Proven, Refusal> {
     Ok(Proven { head: prove_head(git_dir)?, lenders, loose })
 }
 
-/// Root may tend everybody's repos; anybody else only his own.
+/// Everybody tends his own repos. Root could read for an agent what that one can't, and what he wrote the agent could not use.
 fn prove_owner(git_dir: &Inside) -> Result<(), Refusal> {
     let owner = beneath::stat(git_dir).map_err(unreadable(".git"))?.st_uid;
     let me = rustix::process::geteuid();
-    if me.is_root() || owner == me.as_raw() {
+    if owner == me.as_raw() {
         return Ok(());
     }
-    Err(Refusal::Odd(format!("`{git_dir}` belongs to user {owner}, and this is user {}; run as the agents' user", me.as_raw())))
+    Err(Refusal::Odd(format!("`{git_dir}` belongs to user {owner}, and this is user {}; run as user {owner}, the agents'", me.as_raw())))
 }
 
 /// HEAD names a branch or a commit: git takes a folder with any other HEAD for no repo at all.

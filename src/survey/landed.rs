@@ -157,7 +157,7 @@ impl Look<'_> {
     /// The bytes of the files that differ; none when there are too many. Both trees are walked side by side, where they differ.
     fn weight(&self, from: Oid, to: Oid) -> Result<Option<u64>, git2::Error> {
         let odb = self.repo.odb()?;
-        let (mut seen, mut bytes) = (0, 0);
+        let (mut seen, mut bytes) = (0, 0_u64);
         let mut pairs = vec![[Some(from), Some(to)]];
         while let Some([from, to]) = pairs.pop() {
             for sides in self.differing(from, to)? {
@@ -166,7 +166,7 @@ impl Look<'_> {
                     pairs.push(trees);
                 }
                 for (id, _) in sides.into_iter().flatten().filter(|(_, kind)| *kind == ObjectType::Blob) {
-                    bytes += odb.read_header(id)?.0 as u64;
+                    bytes = bytes.saturating_add(odb.read_header(id)?.0 as u64);
                 }
                 seen += 1;
                 if seen > PATCH_FILES {

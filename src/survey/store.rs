@@ -3,7 +3,7 @@
 //! It counts what git itself would count, and lists lock and temporary files by exact name only: never `*.lock`, since somebody else's
 //! file may end so. It must never judge: whether an age is old enough is for `plan`.
 
-use crate::beneath::found;
+use crate::beneath::{self, found};
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
 use crate::inside::Inside;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -168,7 +168,7 @@ impl Look<'_> {
                 largest = metadata.len();
                 // Git touches a pack whenever somebody writes an object that it holds already; its index it lets be.
                 let index = found(std::fs::symlink_metadata(folder.join(format!("{stem}.idx"))))?.unwrap_or(metadata);
-                self.store.last_full = index.modified().ok().map(DateTime::from);
+                self.store.last_full = index.modified().ok().map(beneath::time);
             }
         }
         Ok(())
@@ -234,7 +234,7 @@ impl Look<'_> {
     }
 
     fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) {
-        let written = metadata.modified().map_or(self.clock, DateTime::<Utc>::from);
+        let written = metadata.modified().map_or(self.clock, beneath::time);
         let age = (self.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
         if let Ok(place) = Inside::new(self.git_dir.root(), path) {
             self.leftovers.push(Leftover { place, age, kind });

@@ -459,3 +459,36 @@ fn an_index_that_claims_more_than_it_holds_costs_nothing() {
     assert!(told.reasons.iter().any(|why| why.contains("`index` claims to hold 4294967295 files")), "{told:?}");
     assert!(tree.path.exists());
 }
+
+#[test]
+fn no_time_of_a_file_makes_a_run_stumble() {
+    use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+    // In memory a file keeps any time; a disk would cut it.
+    let world = World::unprepared_in_memory();
+    assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
+    world.set("caches", "{kind: pip, path: pip}, {kind: npm, path: npm}, {kind: build-output}");
+    let shop = world.repo("acme/shop");
+    shop.tree("dirty").write("new.ts", "1\n").write("target/x", "1\n");
+    shop.tree("landed").age(2.0);
+    shop.git(&["stash", "list"]);
+    write(&world.at("pip/wheels/a/b/c/x.whl"), "x");
+    write(&world.at("npm/_cacache/content-v2/sha512/aa/bb/cc"), "x");
+    write(&shop.git_dir("index.lock"), "");
+    world.pass(0, &["report"]);
+    for seconds in [1 << 62, -(1 << 62), i64::MAX, i64::MIN, 1 << 40, -(1 << 40)] {
+        for entry in walkdir::WalkDir::new(&world.root).contents_first(true) {
+            let then = Timespec { tv_sec: seconds, tv_nsec: 999_999_999 };
+            utimensat(CWD, entry.unwrap().path(), &Timestamps { last_access: then, last_modification: then }, AtFlags::SYMLINK_NOFOLLOW)
+                .unwrap();
+        }
+        for typed in [&["run"][..], &["report"], &["report", "--as-of", "40d"], &["check"], &["locks"], &["worktree", "list"], &["history"]]
+        {
+            let ran = world.treewarden(typed);
+            let told = format!("{}{}", ran.out, ran.err);
+            assert!(
+                [0, 1].contains(&ran.code) && !told.contains("made a mistake") && !told.contains("panicked"),
+                "{seconds} {typed:?}: {told}"
+            );
+        }
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::enroll::{said, script, serve, state_folder, unenrolled};
 use super::support::repo::Repo;
-use super::support::{Ran, Running, World, git, remove, write};
+use super::support::{Ran, Running, World, git, is_root, remove, write};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -178,6 +178,57 @@ fn an_origin_of_the_repos_own_config_is_never_fetched() {
             let found = super::support::try_git(&shop.path, 0.0, &["cat-file", "-e", &private.git(&["rev-parse", "HEAD"])]);
             assert_ne!(found.0, Some(0), "{entries:?}: the private repo's commit is there");
             assert!(!world.beside("canary").exists() && !shop.path.join("canary").exists(), "{entries:?}");
+        }
+    }
+}
+
+#[test]
+fn root_works_for_nobody_but_root() {
+    if !is_root() {
+        return;
+    }
+    let own = |path: &Path, user: u32| {
+        for entry in walkdir::WalkDir::new(path) {
+            std::os::unix::fs::lchown(entry.unwrap().path(), Some(user), Some(user)).unwrap();
+        }
+    };
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    world.repo("acme/api");
+    own(&shop.path, 1600);
+    let report = world.pass(1, &["run"]);
+    let reasons: Vec<bool> =
+        report.repos.iter().map(|row| row.reason.as_ref().is_some_and(|why| why.contains("belongs to user 1600"))).collect();
+    assert_eq!(reasons, [false, true], "{:#?}", report.repos);
+    said(&world.treewarden(&["worktree", "add", "acme/shop", "x"]), 1, &["belongs to user 1600", "run as user 1600"]);
+    said(&world.treewarden(&["check"]), 3, &["belongs to user 1600"]);
+    own(&world.root, 1600);
+    for typed in [
+        &["run"][..],
+        &["report"],
+        &["enroll", "acme/api"],
+        &["worktree", "add", "acme/api", "x"],
+        &["worktree", "remove", "acme/api", "x"],
+    ] {
+        said(&world.treewarden(typed), 3, &["belongs to user 1600", "runAsUser: 1600"]);
+    }
+    said(&world.treewarden(&["check"]), 3, &["runAsUser: 1600"]);
+    let unprepared = World::unprepared();
+    own(&unprepared.root, 1600);
+    said(&unprepared.treewarden(&["init", unprepared.root.to_str().unwrap()]), 3, &["runAsUser: 1600"]);
+    assert_eq!(fs::read_dir(&unprepared.root).unwrap().count(), 0);
+}
+
+#[test]
+fn scratch_space_on_the_volume_is_refused() {
+    let world = World::new();
+    world.repo("acme/shop");
+    fs::create_dir(world.at("tmp")).unwrap();
+    std::os::unix::fs::symlink(world.at("tmp"), world.beside("tmp")).unwrap();
+    for scratch in [world.at("tmp"), world.beside("tmp")] {
+        for typed in [&["run"][..], &["worktree", "add", "acme/shop", "x"], &["enroll", "acme/shop"]] {
+            let ran = world.start_as(&[("TMPDIR", scratch.to_str().unwrap())], typed).end();
+            said(&ran, 3, &["lies on the volume", "TMPDIR"]);
         }
     }
 }

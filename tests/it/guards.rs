@@ -161,6 +161,86 @@ fn too_many_reaps_are_alerted() {
     assert!(report.alerts[0].summary.contains("max_reaped (2)"), "{:?}", report.alerts);
 }
 
+#[test]
+fn a_repo_with_too_many_trees_keeps_no_other_from_its_own() {
+    let world = World::new();
+    world.set("run", "max_reaped: 2");
+    let greedy = world.repo("acme/greedy");
+    for name in ["a", "b", "c"] {
+        greedy.tree(name).age(2.0);
+    }
+    for name in ["acme/one", "acme/two"] {
+        world.repo(name).tree("landed").age(2.0);
+    }
+    let foreseen = world.fates(&world.pass(1, &["report"]));
+    let report = world.pass(1, &["run"]);
+    let mut expected = map(&[
+        ("acme/one worktrees/acme__one/landed", "reap landed merged"),
+        ("acme/two worktrees/acme__two/landed", "reap landed merged"),
+    ]);
+    expected.extend(
+        ["a", "b", "c"].map(|name| (format!("acme/greedy worktrees/acme__greedy/{name}"), "spared landed too many at once".to_owned())),
+    );
+    same("fates", &world.fates(&report), &expected);
+    same("the dry run", &foreseen, &expected);
+    assert!(report.failures.len() == 1 && report.failures[0].contains("acme/greedy (3)"), "{:?}", report.failures);
+    assert!(!report.failures[0].contains("acme/one"), "{:?}", report.failures);
+    assert_eq!((report.totals.reaped, greedy.registered().len()), (2, 4));
+}
+
+/// Makes the journal's last run look as if it had ended so many hours ago.
+fn last_run(world: &World, hours: i64) {
+    let journal = world.at(".treewarden/journal.jsonl");
+    let lines = std::fs::read_to_string(&journal).unwrap();
+    let mut run: treewarden::report::RunReport = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    run.run.finished = chrono::Utc::now() - chrono::Duration::hours(hours);
+    write(&journal, serde_json::to_string(&run).unwrap() + "\n{torn");
+}
+
+#[test]
+fn a_clock_that_is_not_to_be_believed_takes_nothing() {
+    const YEAR: i64 = 365 * 86_400;
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    shop.tree("fresh").write("new.ts", "1\n");
+    let landed = shop.tree("landed");
+    landed.age(2.0);
+    let rescued = shop.tree("rescued");
+    rescued.write("mine.ts", "1\n").age(40.0);
+    assert_eq!(world.night().totals.rescued, 1);
+    landed.age(2.0);
+    let standing = || {
+        let mut standing = snapshot(&world.root);
+        standing.retain(|path, _| !path.starts_with(".treewarden/locks") && path != ".treewarden");
+        standing
+    };
+    let before = standing();
+    let refused = |seconds: i64, words: &str| {
+        let ran = world.start_as(&[("TREEWARDEN_TEST_CLOCK_WRONG", &seconds.to_string())], &["run", "--format", "json"]).end();
+        let report = ran.report();
+        assert!(report.run.reason.as_ref().is_some_and(|why| why.contains(words)), "{seconds}: {:?}", report.run);
+        assert_eq!((ran.code, report.run.outcome, report.alerts[0].name.as_str()), (3, RunOutcome::Refused, "RunRefused"));
+        same("the volume", &standing(), &before);
+    };
+    for seconds in [YEAR, -YEAR, 2 * 3600, -2 * 3600] {
+        refused(seconds, "the volume's file server");
+    }
+    // Both are wrong, or nights were missed: only the journal can tell, and only the operator knows which it is.
+    let journal = world.at(".treewarden/journal.jsonl");
+    let honest = std::fs::read(&journal).unwrap();
+    for (hours, words) in [(-24, "ran back"), (8 * 24, "--after-pause")] {
+        last_run(&world, hours);
+        let report = world.pass(3, &["run"]);
+        assert!(report.run.reason.as_ref().is_some_and(|why| why.contains(words)), "{hours}: {:?}", report.run);
+        let report = world.pass(1, &["report"]);
+        assert!(report.failures.len() == 1 && report.failures[0].contains(words), "{hours}: {:?}", report.failures);
+    }
+    world.pass(0, &["run", "--after-pause"]);
+    world.night();
+    write(&journal, honest);
+    world.night();
+}
+
 /// An upstream whose patches take a debug build a minute to compare.
 #[test]
 fn a_look_ends_when_the_run_is_to_stop() {

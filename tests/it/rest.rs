@@ -83,6 +83,31 @@ fn an_idle_night_starts_no_git_and_walks_no_tree() {
     drop(dirty);
 }
 
+#[test]
+fn a_forged_look_holds_for_no_longer_than_an_honest_one() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    saved(&shop, "saved");
+    settle(&world);
+    assert_eq!(rested(&world.night()), map(&[("acme/shop", "rested")]));
+    let path = world.at(".treewarden/looks/acme__shop.json");
+    let honest: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let forge = |at: f64, mtime: f64| {
+        let mut look = honest.clone();
+        look["until"] = "2099-01-01T00:00:00Z".into();
+        look["at"] = chrono::DateTime::<chrono::Utc>::from(super::support::ago(at)).to_rfc3339().into();
+        write(&path, serde_json::to_string(&look).unwrap());
+        age(&path, mtime);
+    };
+    for (at, mtime, expected) in
+        [(1.0, 1.0, "rested"), (7.5, 1.0, "looked at"), (1.0, 7.5, "looked at"), (1.0, -1.0, "looked at"), (-1.0, 0.0, "looked at")]
+    {
+        forge(at, mtime);
+        let report = world.pass(0, &["report"]);
+        assert_eq!(rested(&report), map(&[("acme/shop", expected)]), "at {at}, written {mtime}");
+    }
+}
+
 /// What changes in a repo with two trees, one of them saved.
 type Change = fn(&Repo<'_>, &Tree);
 

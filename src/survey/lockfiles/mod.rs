@@ -6,6 +6,8 @@
 //! Everything here is untrusted: sizes and numbers are capped, links are not followed, and what can't be read is unknown. It must never
 //! fail as a whole.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 mod cargo;
 mod go;
 mod npm;
@@ -135,7 +137,7 @@ pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
 /// In UTF-8, or in UTF-16 where a mark says so, as PowerShell writes it and pip reads it.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = rest.chunks_exact(2).map(|pair| of([pair[0], pair[1]])).collect();
+        let units: Vec<u16> = rest.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(of).collect();
         Cow::Owned(String::from_utf16_lossy(&units))
     };
     match bytes {
@@ -258,7 +260,7 @@ impl Look<'_> {
         match content {
             Ok(Content { id, packages }) => {
                 if let Some(packages) = packages {
-                    self.new += packages.len();
+                    self.new = self.new.saturating_add(packages.len());
                     self.locks.contents.insert(id.clone(), packages);
                 }
                 Some(id)

@@ -38,8 +38,8 @@ fn classic(address: &str) -> Option<Package> {
 /// How Yarn names the zip of `@scope/name@protocol:selector`, without the two hashes: `@scope-name-protocol-version`, and no version where
 /// the selector is none.
 fn slug(locator: &str) -> Option<String> {
-    let at = locator.get(1..)?.find('@')? + 1;
-    let (ident, reference) = (locator[..at].replace('/', "-"), &locator[at + 1..]);
+    let at = locator.get(1..)?.find('@')?.checked_add(1)?;
+    let (ident, reference) = (locator.get(..at)?.replace('/', "-"), locator.get(at..)?.strip_prefix('@')?);
     let (protocol, selector) = reference.split_once(':')?;
     let selector = selector.split("::").next()?;
     let is_version =

@@ -1,0 +1,67 @@
+//! Whose trees go when more would go than one night may take.
+//!
+//! Many trees at once are more likely a mistake than stale. Where the mistake is one repo's, it must not keep the others from theirs; where it seems to be
+//! everybody's, nobody's may go. It must never let more go in all than the night may take.
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+/// So many repos may each have a mistake of their own; where more of them do, and more than half, it is the whole volume's.
+const FEW: usize = 3;
+
+/// Which repos are held back, of repos with so many trees to go each. Where all of them together are no more than `most`, none is. Else those that have
+/// the most are, and those that have as many, until the rest is no more than `most`; and all of them, when that would be more than three, and more
+/// than half of those which have any.
+pub fn held_back(due: &[usize], most: usize) -> Vec<bool> {
+    let sum = |limit: usize| due.iter().filter(|count| **count <= limit).fold(0, |sum: usize, count| sum.saturating_add(*count));
+    let mut limits: Vec<usize> = due.to_vec();
+    limits.push(0);
+    limits.sort_unstable();
+    limits.dedup();
+    let limit = limits.into_iter().rev().find(|limit| sum(*limit) <= most).unwrap_or_default();
+    let (held, of) = (due.iter().filter(|count| **count > limit).count(), due.iter().filter(|count| **count > 0).count());
+    let limit = if held > FEW && held > of / 2 { 0 } else { limit };
+    due.iter().map(|count| *count > limit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_exceeds_his_part_is_held_back_and_the_others_go_on() {
+        let table: [(&[usize], usize, &[usize]); 14] = [
+            (&[], 50, &[]),
+            (&[50], 50, &[]),
+            (&[51], 50, &[0]),
+            (&[51, 3, 5], 50, &[0]),
+            (&[9, 51, 9, 9, 9, 9], 50, &[1]),
+            (&[30, 30], 50, &[0, 1]),
+            (&[30, 29], 50, &[0]),
+            (&[40, 40, 3], 50, &[0, 1]),
+            (&[40, 40, 40, 3], 50, &[0, 1, 2]),
+            // More than a few: it is the volume's.
+            (&[40, 40, 40, 40, 3], 50, &[0, 1, 2, 3, 4]),
+            (&[2; 4], 3, &[0, 1, 2, 3]),
+            (&[0, 1, 0], 0, &[1]),
+            (&[usize::MAX, usize::MAX, 1], 50, &[0, 1]),
+            (&[10, 10, 10, 10, 1, 1, 1, 1, 1, 0], 9, &[0, 1, 2, 3]),
+        ];
+        for (due, most, expected) in table {
+            let held: Vec<usize> = held_back(due, most).into_iter().enumerate().filter_map(|(at, held)| held.then_some(at)).collect();
+            assert_eq!(held, expected, "{due:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_goes_than_may() {
+        let mut random = fastrand::Rng::with_seed(7);
+        for _ in 0..2000 {
+            let due: Vec<usize> = (0..random.usize(..12)).map(|_| random.usize(..20)).collect();
+            let most = random.usize(..60);
+            let held = held_back(&due, most);
+            let goes: usize = due.iter().zip(&held).filter(|(_, held)| !**held).map(|(count, _)| count).sum();
+            assert!(goes <= most, "{due:?} {most}");
+            assert!(due.iter().sum::<usize>() > most || !held.contains(&true), "{due:?} {most}");
+        }
+    }
+}
