@@ -234,7 +234,8 @@ impl Night<'_> {
             None => peek(&self.locks, &repo.name)?.map(|()| None).map_err(LockError::Busy)?,
         };
         if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
-            self.on_io(|| trash.undo(lock, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+            let is_right = |place: &Inside| self.around.in_the_way(place, &repo.place).is_none();
+            self.on_io(|| trash.undo(lock, &is_right, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
         }
         let shadow = self.on_io(|| Shadow::of(&repo.place, self.stop))?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);

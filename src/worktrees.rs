@@ -150,7 +150,8 @@ impl Locked {
             }
         };
         let trash = Trash::of(&policy.volume.state)?;
-        trash.undo(&lock, stop)?;
+        let reserved = Around { reserved: run::reserved(policy), ..Around::default() };
+        trash.undo(&lock, &|place: &Inside| reserved.in_the_way(place, &repo.place).is_none(), stop)?;
         Ok(Self { lock, trash })
     }
 }

@@ -1,8 +1,9 @@
 //! The trash: the only place that deletes.
 //!
 //! What is to go is first renamed into the trash, in one step on the same file system; it is deleted from there, now or in a later night.
-//! A tree half deleted never stands where somebody works. How it is deleted is the business of the room behind, `delete`. It must never
-//! delete anything that was not renamed here first, nor a tree whose registration still stands: nobody looked at it again.
+//! A tree half deleted never stands where somebody works. How it is deleted is the business of the room behind, `delete`; what is known of a
+//! tree that was taken, and what proves it, of `note`. It must never delete anything that was not renamed here first, nor a tree that nobody looked
+//! at again, nor put one back whose registration is not proven to be its own.
 
 use crate::beneath::{self, found};
 use crate::durable;
@@ -10,21 +11,27 @@ use crate::facts::cache::Size;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::stop::Stop;
-use delete::empty;
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
+use delete::{Kept, empty};
+use note::{Note, State};
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
 mod delete;
+mod note;
+mod rename;
+pub(crate) use note::origin;
+use rename::rename;
 
-/// The note that lies beside what was taken.
-const NOTE: &str = "note.json";
-const SCHEMA: &str = "treewarden.taken/1";
+/// What can't be deleted for want of a proof is kept for so long, as a rescue is.
+const KEPT: Duration = Duration::from_hours(30 * 24);
+/// What was told of a bin already lies beside what is left in it: it is told once, not every night.
+const TOLD: &str = "told.txt";
 
 /// `<state>/trash`.
 pub struct Trash {
@@ -37,24 +44,6 @@ pub struct Bin {
     next: AtomicUsize,
 }
 
-/// Where a bin's first entry came from: it proves to the next night that a missing tree is our own doing.
-#[derive(Debug, Serialize, Deserialize)]
-struct Note {
-    schema: String,
-    from: PathBuf,
-    /// Its registration, which goes when the tree was looked at again. While it stands, the tree is not ours to delete.
-    admin: Option<PathBuf>,
-}
-
-/// A bin whose tree is still registered. Somebody is at work on it, under the repo's lock, or was killed there, or the file server vanished.
-struct Unfinished {
-    bin: Bin,
-    from: Inside,
-    admin: Inside,
-    /// Whether the tree is in it.
-    taken: bool,
-}
-
 /// What could not be moved to the trash.
 #[derive(Debug, thiserror::Error)]
 pub enum TrashError {
@@ -62,7 +51,7 @@ pub enum TrashError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The file system refused.
-    #[error("failed to move `{path}` to the trash: {cause}; it stands as before")]
+    #[error("failed to move `{path}` to the trash: {cause}; it stands as before{}", rename::remedy(.cause))]
     Move {
         /// What should have gone.
         path: Inside,
@@ -70,7 +59,7 @@ pub enum TrashError {
         cause: io::Error,
     },
     /// It should have come back, and something stood in its place.
-    #[error("failed to put `{path}` back: {cause}; it is kept in `{place}`, move it by hand")]
+    #[error("failed to put `{path}` back: {cause}; it is kept in `{place}`, and goes back with a later run when that place is free")]
     Stranded {
         /// Where it stood.
         path: Inside,
@@ -84,42 +73,21 @@ pub enum TrashError {
     Unreadable(#[from] io::Error),
 }
 
-fn rename(from: &Inside, to: &Inside) -> io::Result<()> {
-    let root = beneath::root(from.root())?;
-    let folder = |of: &Inside| match of.relative().parent().filter(|above| !above.as_os_str().is_empty()) {
-        Some(above) => Ok(beneath::below(&root, above, OFlags::DIRECTORY | OFlags::PATH)?),
-        None => root.try_clone(),
-    };
-    let (parent, new_parent) = (folder(from)?, folder(to)?);
-    let [Some(name), Some(new_name)] = [from, to].map(|place| place.relative().file_name()) else { return Err(Errno::INVAL.into()) };
-    let rename = || rustix::fs::renameat(&parent, name, &new_parent, new_name);
-    match rename() {
-        Err(Errno::ACCESS) => writable(from, rename),
-        moved => Ok(moved?),
-    }
-}
-
-/// Renames once more with the folder's own write bit set, and without success takes it back: a folder that its owner can't write to (Go's modules)
-/// can't be moved to another parent, for its `..` changes.
-fn writable(folder: &Inside, rename: impl FnOnce() -> rustix::io::Result<()>) -> io::Result<()> {
-    let refused = io::Error::from(Errno::ACCESS);
-    let Ok(folder) = beneath::dir(folder) else { return Err(refused) };
-    let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
-    if mode.contains(Mode::WUSR) || rustix::fs::fchmod(&folder, mode | Mode::WUSR).is_err() {
-        return Err(refused);
-    }
-    Ok(rename().inspect_err(|_| {
-        let _unchanged = rustix::fs::fchmod(&folder, mode);
-    })?)
-}
-
 /// What emptying the trash did.
 #[derive(Debug, Default, Clone)]
 pub struct Emptied {
     /// What was freed: a file counts at its last link.
     pub freed: Size,
-    /// What is still there, and why.
+    /// What is still there, and why. What was told once is not among it.
     pub left: Vec<String>,
+}
+
+impl Emptied {
+    fn add(mut self, more: Self) -> Self {
+        self.freed += more.freed;
+        self.left.extend(more.left);
+        self
+    }
 }
 
 impl Trash {
@@ -141,9 +109,7 @@ impl Trash {
         let place = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
         std::fs::create_dir(place.path())?;
         if let Some((from, admin)) = tree {
-            let note = serde_json::to_vec(&Note { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()) })?;
-            durable::create(&place.path().join(NOTE), &note)?;
-            durable::sync_folder(&place.path())?;
+            Note::of(from, admin)?.write(&place)?;
         }
         Ok(Bin { place, next: AtomicUsize::new(0) })
     }
@@ -165,27 +131,44 @@ impl Trash {
     /// # Errors
     /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
     pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
-        let (mut due, mut left) = (HashSet::new(), Vec::new());
-        for place in bins(&self.place)? {
-            let unfinished = match self.unfinished(&place)? {
-                None if stop.reached().is_none() => match found(self.aside(&place)) {
-                    Ok(Some(aside)) => self.unfinished(&aside)?.ok_or(aside),
-                    Ok(None) => continue,
-                    Err(_) => Err(place),
-                },
-                unfinished => unfinished.ok_or(place),
-            };
-            match unfinished {
-                Err(place) => due.extend(place.relative().file_name().map(OsString::from)),
-                Ok(Unfinished { from, taken: true, .. }) => {
-                    left.push(format!("`{from}` was taken by a run that did not finish, and waits for its repo"));
-                }
-                Ok(_) => {}
+        let emptied = bins(&self.place)?.into_par_iter().map(|place| self.empty_one(place, stop));
+        emptied.try_reduce(Emptied::default, |one, other| Ok(one.add(other)))
+    }
+
+    fn empty_one(&self, place: Inside, stop: &Stop) -> io::Result<Emptied> {
+        let mut place = place;
+        if note::state(&place)?.is_plain() && !note::is_settled(&place)? && stop.reached().is_none() {
+            match found(self.aside(&place)) {
+                Ok(Some(aside)) => place = aside,
+                Ok(None) => return Ok(Emptied::default()),
+                Err(_) => {}
             }
         }
-        let mut emptied = empty(&self.place, stop, Some(&due))?;
-        emptied.left.extend(left);
-        Ok(emptied)
+        let told = |line: String| tell_once(&place, vec![line]);
+        match note::state(&place)? {
+            State::Plain => {
+                let stat = found(beneath::stat(&place))?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+                let mut emptied = Bin::at(place.clone()).delete(stop)?;
+                if let Some(stat) = stat
+                    && found(beneath::stat(&place))?.is_none()
+                {
+                    emptied.freed += Size { bytes: stat.st_blocks.cast_unsigned() * 512, inodes: 1 };
+                }
+                Ok(emptied)
+            }
+            State::Coming(_) => Ok(Emptied::default()),
+            State::Registered(taken) => {
+                let waits = "it goes back with its repo's next run, if that place is free";
+                Ok(told(format!("`{}` was taken by a run that did not finish, and waits in `{place}`: {waits}", taken.from)))
+            }
+            State::Unproven(_) if is_older(&place, KEPT)? => Bin::at(place).finish(stop),
+            State::Unproven(from) => Ok(told(format!(
+                "`{}` was taken by a run that did not finish, and its registration is gone or another's since: it is kept in `{}` for 30 days; \
+                 take from there what you need, then delete it",
+                from.display(),
+                place.path().join("0").display()
+            ))),
+        }
     }
 
     /// Gives a bin another name, so that nobody can put anything there any more.
@@ -195,21 +178,37 @@ impl Trash {
     }
 
     /// Puts the repo's trees back that an earlier run took and did not come to look at again: somebody may have gone on working in them.
-    /// What a killed command was about to make goes.
+    /// What a killed command was about to make goes. `is_right` says whether a worktree of the repo may stand at a place.
+    ///
+    /// A note is data, which anybody may have written: only a folder goes back, only to a place that is free, and only where the registration
+    /// proves that it is the folder's own. All else stays in the trash.
     ///
     /// # Errors
-    /// [`TrashError`]: they stay in the trash, or where [`TrashError::Stranded`] says.
-    pub fn undo(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
+    /// [`TrashError`]: they stay in the trash.
+    pub fn undo(&self, lock: &LockedRepo, is_right: &dyn Fn(&Inside) -> bool, stop: &Stop) -> Result<(), TrashError> {
+        let admins = lock.place().relative().join(".git/worktrees");
         for place in bins(&self.place)? {
-            let Some(Unfinished { bin, from, admin, taken }) = self.unfinished(&place)? else { continue };
-            if !admin.relative().starts_with(lock.place().relative()) {
+            let (State::Coming(taken) | State::Registered(taken)) = note::state(&place)? else { continue };
+            if taken.admin.relative().parent() != Some(&admins) {
                 continue;
             }
             lock.still_held()?;
-            if taken {
-                bin.give_back(&bin.place.join("0").map_err(io::Error::other)?, &from)?;
+            let bin = Bin::at(place);
+            let stands = bin.entry(0)?;
+            if found(beneath::stat(&stands))?.is_some() {
+                let git = taken.from.relative().iter().any(|part| part.eq_ignore_ascii_case(".git"));
+                let back = if git || !is_right(&taken.from) {
+                    Err(io::Error::other("no worktree of this repo may stand there"))
+                } else {
+                    rename::folder(&stands, &taken.from)
+                };
+                if let Err(cause) = back {
+                    // Its repo has its night all the same, and whoever empties the trash tells of it.
+                    tracing::warn!("{}", TrashError::Stranded { path: taken.from, place: stands, cause });
+                    continue;
+                }
             }
-            bin.empty(stop)?;
+            bin.finish(stop)?;
         }
         self.sweep(lock, stop)
     }
@@ -233,27 +232,17 @@ impl Trash {
         bin.empty(stop)?;
         Ok(())
     }
-
-    fn unfinished(&self, place: &Inside) -> io::Result<Option<Unfinished>> {
-        let root = self.place.root();
-        let at = |name: &str| place.join(name).map_err(io::Error::other);
-        let note = match beneath::read(&at(NOTE)?, 64 << 10) {
-            // Our notes are whole files in folders: anything else is somebody's doing, and must not stop every night to come.
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => None,
-            // A note that makes no sense was cut short before anything was moved.
-            note => found(note)?.and_then(|note| serde_json::from_slice::<Note>(&note).ok()),
-        };
-        let Some(Note { from, admin: Some(admin), .. }) = note else { return Ok(None) };
-        let (Ok(from), Ok(admin)) = (Inside::new(root, &from), Inside::new(root, &admin)) else { return Ok(None) };
-        if found(beneath::stat(&admin))?.is_none() {
-            return Ok(None);
-        }
-        let taken = found(beneath::stat(&at("0")?))?.is_some();
-        Ok(Some(Unfinished { bin: Bin { place: place.clone(), next: AtomicUsize::new(1) }, from, admin, taken }))
-    }
 }
 
 impl Bin {
+    fn at(place: Inside) -> Self {
+        Self { place, next: AtomicUsize::new(1) }
+    }
+
+    fn entry(&self, number: usize) -> io::Result<Inside> {
+        self.place.join(number.to_string()).map_err(io::Error::other)
+    }
+
     /// Moves `what` here in one step, and says where it is now.
     ///
     /// # Errors
@@ -267,64 +256,132 @@ impl Bin {
         Ok(to)
     }
 
-    /// Moves `what`, which was taken from `from`, back there. When something stands there by now, it is kept beside the trash, for what is in
-    /// the trash is deleted.
+    /// Moves `what`, which was taken from `from`, back there. When something stands there by now, it waits in the bin: its registration still
+    /// stands, and so nobody deletes it.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
     pub fn give_back(&self, what: &Inside, from: &Inside) -> Result<(), TrashError> {
-        // A folder's rename replaces nothing but an empty folder.
-        let Err(cause) = rename(what, from) else { return Ok(()) };
-        let stranded = |place: &Inside| TrashError::Stranded { path: from.clone(), place: place.clone(), cause };
-        let state = self.place.relative().ancestors().nth(2).unwrap_or(self.place.relative());
-        let beside = Inside::new(self.place.root(), &state.join(format!("kept-{}", uuid::Uuid::new_v4())));
-        match beside {
-            Ok(beside) if rename(what, &beside).is_ok() => Err(stranded(&beside)),
-            _ => Err(stranded(what)),
-        }
+        let stranded = |cause| TrashError::Stranded { path: from.clone(), place: what.clone(), cause };
+        rename::folder(what, from).map_err(stranded)
     }
 
-    /// Deletes what is in the bin, and the bin.
+    /// Deletes what is in the bin, and the bin: all of it was looked at, or its tree went back.
     ///
     /// # Errors
     /// As [`Trash::empty`].
     pub fn empty(self, stop: &Stop) -> io::Result<Emptied> {
-        let mut emptied = empty(&self.place, stop, None)?;
-        if emptied.left.is_empty() {
-            let (parent, name) = beneath::parent(&self.place)?;
-            if let Err(error) = rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
-                emptied.left.push(format!("{}: {error}", self.place));
+        self.finish(stop)
+    }
+
+    /// The note says from now on that nobody has to look at the tree again.
+    fn finish(self, stop: &Stop) -> io::Result<Emptied> {
+        match note::settle(&self.place) {
+            Ok(()) => self.delete(stop),
+            // As it is, the next night could not tell what is left of the tree from one that nobody looked at.
+            Err(error) => Ok(Emptied { freed: Size::default(), left: vec![format!("{}: {error}", self.place)] }),
+        }
+    }
+
+    fn delete(self, stop: &Stop) -> io::Result<Emptied> {
+        let from = note::settled(&self.place)?;
+        let old = from.is_some() && is_older(&self.place, KEPT)?;
+        let since = from.as_ref().map(|(_, since)| *since).filter(|_| !old);
+        let mut freed = Size::default();
+        // What comes while a folder is deleted is found by the next look.
+        for _ in 0..3 {
+            let emptied = empty(&self.place, stop, &[note::GONE, TOLD], since)?;
+            freed += emptied.freed;
+            if emptied.stopped {
+                return Ok(Emptied { freed, left: vec![format!("{}: the run stopped first", self.place)] });
+            }
+            if !emptied.left.is_empty() {
+                let from = from.as_ref().map(|(from, _)| from.as_path());
+                let left = tell_once(&self.place, emptied.left.iter().map(|kept| line(kept, from)).collect()).left;
+                return Ok(Emptied { freed, left });
+            }
+            if emptied.is_empty {
+                break;
             }
         }
-        Ok(emptied)
+        let left = self.remove().err().map(|error| format!("{}: {error}", self.place));
+        Ok(Emptied { freed, left: left.into_iter().collect() })
+    }
+
+    /// The empty bin itself, with what lay beside what it held.
+    fn remove(&self) -> io::Result<()> {
+        let (parent, name) = beneath::parent(&self.place)?;
+        if let Some(folder) = found(beneath::dir(&self.place))? {
+            for name in [TOLD, note::GONE] {
+                found(rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
+            }
+        }
+        found(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from)).map(drop)
     }
 }
 
-/// Where the trees in the trash came from. A look: it changes nothing.
+/// What stays, where it came from, and what to do about it.
+fn line(kept: &Kept, from: Option<&Path>) -> String {
+    let from = from.map(|from| format!(" of `{}`", from.display())).unwrap_or_default();
+    match kept {
+        Kept::Written(path) => format!(
+            "`{}`{from} was written while the tree was being removed: it is kept for 30 days; take it from there, then delete it",
+            path.display()
+        ),
+        Kept::Refused { path, owner, why } => {
+            let owner = owner.map(|owner| format!(", it is user {owner}'s")).unwrap_or_default();
+            let remedy = if why.contains("not permitted") || why.contains("denied") {
+                "; delete it as that user, or take its protection away (`lsattr`, `chattr -i`)"
+            } else {
+                ""
+            };
+            format!("`{}`{from}: {why}{owner}{remedy}", path.display())
+        }
+    }
+}
+
+/// The lines, unless the very same were told of this bin before.
+fn tell_once(bin: &Inside, lines: Vec<String>) -> Emptied {
+    let text = lines.join("\n");
+    let place = bin.join(TOLD).ok();
+    let before = place.as_ref().and_then(|place| beneath::read(place, 1 << 20).ok());
+    if before.as_deref() == Some(text.as_bytes()) {
+        lines.iter().for_each(|line| tracing::info!("still in the trash: {line}"));
+        return Emptied::default();
+    }
+    // Where it can't be noted, it is told again.
+    if let Some(Err(error)) = place.map(|place| durable::replace(&place.path(), text.as_bytes())) {
+        tracing::debug!(%error, "failed to note what was told of the trash");
+    }
+    Emptied { freed: Size::default(), left: lines }
+}
+
+/// Whether the bin's note was written longer ago than that, by the file server's clock alone.
+fn is_older(bin: &Inside, age: Duration) -> io::Result<bool> {
+    let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?.metadata()?.modified()?;
+    let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(now.duration_since(written).is_ok_and(|since| since > age))
+}
+
+/// Where the trees in the trash came from that go back with their repo's next night. A look: it changes nothing.
 pub fn taken_from(state: &Inside) -> HashSet<Inside> {
-    let Ok(trash) = state.join("trash") else { return HashSet::new() };
-    let Ok(bins) = std::fs::read_dir(trash.path()) else { return HashSet::new() };
-    let notes = bins.flatten().filter_map(|bin| beneath::read(&trash.join(bin.file_name()).ok()?.join(NOTE).ok()?, 64 << 10).ok());
-    notes.filter_map(|note| origin(&note, state)).collect()
+    let bins = state.join("trash").map_err(io::Error::other).and_then(|trash| bins(&trash)).unwrap_or_default();
+    let taken = bins.iter().filter_map(|bin| match note::state(bin) {
+        Ok(State::Registered(taken)) => Some(taken.from),
+        _ => None,
+    });
+    taken.collect()
 }
 
-/// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves whose doing a missing tree is.
-pub(crate) fn origin(note: &[u8], state: &Inside) -> Option<Inside> {
-    let note: Note = serde_json::from_slice(note).ok()?;
-    if note.schema == SCHEMA { Inside::new(state.root(), &note.from).ok() } else { None }
-}
-
-fn is_link(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
-}
-
-/// What earlier nights left in the trash. A look: it changes nothing.
+/// What earlier nights left in the trash, but for what they could not delete. A look: it changes nothing.
 ///
 /// # Errors
 /// The trash can't be read.
 pub fn waiting(state: &Inside) -> io::Result<Vec<Inside>> {
     let trash = state.join("trash").map_err(io::Error::other)?;
-    bins(&trash)
+    let mut bins = bins(&trash)?;
+    bins.retain(|bin| !bin.join(TOLD).is_ok_and(|told| beneath::stat(&told).is_ok()));
+    Ok(bins)
 }
 
 fn bins(trash: &Inside) -> io::Result<Vec<Inside>> {
@@ -335,7 +392,7 @@ fn bins(trash: &Inside) -> io::Result<Vec<Inside>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::fs::OFlags;
+    use rustix::fs::{Mode, OFlags};
     use std::fs;
     use std::path::Path;
     use std::sync::Arc;
@@ -356,6 +413,20 @@ mod tests {
         (top, root, trash)
     }
 
+    /// A worktree and its registration, as git makes them; long enough ago not to be of the same moment as a note.
+    fn registered(root: &Arc<Path>) -> [Inside; 2] {
+        let [tree, admin] = ["tree", "repo/.git/worktrees/tree"].map(|name| Inside::new(root, Path::new(name)).unwrap());
+        fs::create_dir_all(tree.path()).unwrap();
+        fs::create_dir_all(admin.path()).unwrap();
+        fs::write(tree.path().join(".git"), format!("gitdir: {}\n", admin.path().display())).unwrap();
+        fs::write(admin.path().join("gitdir"), format!("{}/.git\n", tree.path().display())).unwrap();
+        [tree, admin]
+    }
+
+    fn a_moment() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
     fn forever() -> Stop {
         Stop::after(Duration::from_mins(10), Arc::default())
     }
@@ -374,7 +445,8 @@ mod tests {
         std::os::unix::fs::symlink(outside.path(), tree.join("a/out")).unwrap();
         fs::set_permissions(tree.join("a/b"), std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
 
-        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
+        let [tree, admin] = registered(&root);
+        a_moment();
         let bin = trash.bin(Some((&tree, &admin))).unwrap();
         bin.take(&Free, &tree).unwrap();
         assert!(!tree.path().exists());
@@ -391,28 +463,26 @@ mod tests {
     #[test]
     fn what_comes_back_never_replaces_anything() {
         let (top, root, trash) = volume();
-        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
+        let [tree, admin] = registered(&root);
+        fs::create_dir(top.path().join("tree/work")).unwrap();
         let bin = trash.bin(Some((&tree, &admin))).unwrap();
-        let take = || {
-            fs::create_dir_all(top.path().join("tree/work")).unwrap();
-            bin.take(&Free, &tree).unwrap()
-        };
-        bin.give_back(&take(), &tree).unwrap();
+        let taken = bin.take(&Free, &tree).unwrap();
+        bin.give_back(&taken, &tree).unwrap();
         assert!(top.path().join("tree/work").exists());
-        let taken = take();
+        rename(&tree, &taken).unwrap();
         fs::create_dir_all(top.path().join("tree/new")).unwrap();
         let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else { panic!("it replaced something") };
-        trash.empty(&forever()).unwrap();
+        assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);
+        assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new(), "told once");
         assert!(place.path().join("work").exists() && top.path().join("tree/new").exists());
     }
 
     #[test]
     fn a_tree_that_is_still_to_come_finds_its_bin() {
         let (top, root, trash) = volume();
-        let [tree, admin] = ["tree", "admin"].map(|name| Inside::new(&root, Path::new(name)).unwrap());
-        for place in [&tree, &admin] {
-            fs::create_dir_all(place.path().join("work")).unwrap();
-        }
+        let [tree, admin] = registered(&root);
+        fs::create_dir(tree.path().join("work")).unwrap();
+        a_moment();
         let bin = trash.bin(Some((&tree, &admin))).unwrap();
         // Another shard, or a night beside an agent's command, empties the trash now.
         assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
@@ -428,12 +498,9 @@ mod tests {
     #[test]
     fn nothing_gets_into_a_bin_that_is_being_deleted() {
         let (_top, root, trash) = volume();
-        let tree = Inside::new(&root, Path::new("tree")).unwrap();
         for number in 0..200 {
-            fs::create_dir_all(tree.path()).unwrap();
+            let [tree, admin] = registered(&root);
             fs::write(tree.path().join("work"), "x").unwrap();
-            let admin = Inside::new(&root, Path::new("admin")).unwrap();
-            fs::create_dir_all(admin.path()).unwrap();
             let emptier = std::thread::spawn({
                 let trash = Trash { place: trash.place.clone() };
                 move || {
@@ -444,11 +511,53 @@ mod tests {
             let taken = trash.bin(Some((&tree, &admin))).ok().and_then(|bin| bin.take(&Free, &tree).ok());
             emptier.join().unwrap().unwrap();
             let bins = super::bins(&trash.place).unwrap();
-            let stands = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap()));
-            assert_eq!(stands.filter(|place| place.path().join("work").exists()).count(), 1, "{number}: {taken:?}");
-            fs::rename(admin.path(), trash.place.path().join("admin")).unwrap();
+            let stands: Vec<Inside> = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap())).collect();
+            let stands: Vec<&Inside> = stands.iter().filter(|place| place.path().join("work").exists()).collect();
+            assert_eq!(stands.len(), 1, "{number}: {taken:?}");
+            for (part, place) in [stands[0], &admin].into_iter().enumerate() {
+                fs::rename(place.path(), trash.place.path().join(format!("{number}-{part}"))).unwrap();
+            }
             trash.empty(&forever()).unwrap();
+            for bin in fs::read_dir(trash.place.path()).unwrap() {
+                fs::remove_dir_all(bin.unwrap().path()).unwrap();
+            }
         }
+    }
+
+    #[test]
+    fn what_is_written_after_the_look_stays_and_is_told_once() {
+        let (_top, root, trash) = volume();
+        let [tree, admin] = registered(&root);
+        for name in ["old", "below/old", "shared"] {
+            fs::create_dir_all(tree.path().join("below")).unwrap();
+            fs::write(tree.path().join(name), "x").unwrap();
+        }
+        let elsewhere = root.join("elsewhere");
+        fs::hard_link(tree.path().join("shared"), &elsewhere).unwrap();
+        a_moment();
+        let bin = trash.bin(Some((&tree, &admin))).unwrap();
+        let taken = bin.take(&Free, &tree).unwrap();
+        bin.take(&Free, &admin).unwrap();
+        a_moment();
+        // A new file with an old time, one that is moved in, and more in one that was there; another's link is not ours.
+        let new = taken.path().join("below/new");
+        fs::write(&new, "new").unwrap();
+        fs::File::open(&new).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        fs::write(taken.path().join("old"), "more").unwrap();
+        fs::hard_link(&elsewhere, root.join("again")).unwrap();
+        let left = bin.empty(&forever()).unwrap().left;
+        assert!(left.len() == 2 && left.iter().all(|line| line.contains("was written while the tree was being removed")), "{left:?}");
+        assert!(!taken.path().join("below/old").exists() && !taken.path().join("shared").exists());
+        for _ in 0..2 {
+            assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new(), "told once");
+            assert_eq!([&new, &taken.path().join("old")].map(|file| fs::read_to_string(file).unwrap()), ["new", "more"]);
+        }
+        // Whoever takes his files leaves an empty bin; what nobody takes goes after a month.
+        fs::remove_file(&new).unwrap();
+        let note = taken.path().parent().unwrap().join(note::GONE);
+        fs::File::open(&note).unwrap().set_modified(SystemTime::now() - KEPT - Duration::from_mins(1)).unwrap();
+        trash.empty(&forever()).unwrap();
+        assert_eq!(fs::read_dir(trash.place.path()).unwrap().count(), 0);
     }
 
     #[test]

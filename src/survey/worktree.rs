@@ -258,6 +258,15 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     Ok(State::Looked(Box::new(contents)))
 }
 
+/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin folder from where it `stood`.
+///
+/// # Errors
+/// It can't be read.
+pub fn leads_back(stands: &Inside, stood: &Inside, admin: &Inside) -> io::Result<bool> {
+    let text = line_of(stands, ".git")?.unwrap_or_default();
+    Ok(text.strip_prefix("gitdir: ").is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
+}
+
 /// The tree's `.git` file must lead back to this very admin folder, or somebody else's tree stands there.
 fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
     let Some(text) = line_of(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };

@@ -53,6 +53,7 @@ mod simulation;
 mod state_files;
 mod support;
 mod t3;
+mod taken;
 mod taking_part;
 mod tell;
 mod tidy;

@@ -270,12 +270,18 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
     shop.tree("stays");
     let (stays, outside) = (world.at("worktrees/acme__shop/stays"), world.beside("outside"));
     write(&outside.join("precious"), "precious");
-    let note = format!(r#"{{"schema":"treewarden.taken/1","from":"{}"}}"#, stays.display());
     let bin = |name: &str| world.at(".treewarden/trash").join(name);
-    write(&bin("whole").join("note.json"), &note);
+    let admin = shop.git_dir("worktrees/stays");
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    let whole = format!(r#"{{"schema":"treewarden.taken/1","from":"{}","admin":"{}"}}"#, stays.display(), admin.display());
+    write(&bin("whole").join("note.json"), &whole);
+    fs::rename(&stays, bin("whole").join("0")).unwrap();
     let expected: HashSet<Inside> = [Inside::new(state.root(), &stays).unwrap()].into();
     assert_eq!(taken_from(&state), expected);
+    fs::rename(bin("whole").join("0"), &stays).unwrap();
+    assert_eq!(taken_from(&state), HashSet::new(), "nothing was taken");
     remove(&bin("whole"));
+    let note = format!(r#"{{"schema":"treewarden.taken/1","from":"{}"}}"#, stays.display());
     for cut in 0..note.len() {
         write(&bin("cut").join("note.json"), &note[..cut]);
         assert_eq!(taken_from(&state), HashSet::new(), "cut at {cut}");

@@ -3,7 +3,7 @@
 //! It follows no link, leaves no mount, and holds neither more folders open nor more names in memory than it may, however deep or wide somebody
 //! made a tree. What can't be deleted is left and told. It must never fall back to anything more forceful, and never be called for a place outside the trash.
 
-use super::Emptied;
+use super::note::{changed, shown};
 use crate::beneath::{self, found};
 use crate::facts::cache::Size;
 use crate::inside::Inside;
@@ -13,11 +13,11 @@ use rayon::Scope;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
 use std::collections::HashSet;
-use std::ffi::{CStr, CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -28,6 +28,10 @@ const BATCH: usize = 1 << 15;
 /// More files of a folder than this are shared with a thread that has nothing else to do.
 const MANY: usize = 1 << 12;
 
+/// Of so many things that stay it is told.
+const MOST_TOLD: usize = 20;
+const OPEN: &str = "somebody has this file open, it goes when it is closed";
+
 /// What all deletions of one emptying share.
 struct Job<'a> {
     stop: &'a Stop,
@@ -36,12 +40,44 @@ struct Job<'a> {
     device: u64,
     bytes: AtomicU64,
     inodes: AtomicU64,
-    left: Mutex<Vec<String>>,
-    /// The names at the top that go; none is all.
-    names: Option<&'a HashSet<OsString>>,
-    /// The trash, to which folders nested too deep are moved.
+    left: Mutex<Vec<Kept>>,
+    /// The names at the top that stay.
+    stay: &'a [&'a str],
+    /// What was written since then stays: somebody is at work here whom nobody knew of.
+    since: Option<(i64, i64)>,
+    /// Files of which a link went with us: that changes the others' inode, too.
+    linked: Mutex<HashSet<u64>>,
+    place: &'a Inside,
+    /// The top, to which folders nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
+}
+
+/// What was not deleted.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// Somebody wrote it after the look.
+    Written(PathBuf),
+    /// The file system refused.
+    Refused {
+        /// Where it stands.
+        path: PathBuf,
+        /// Whose it is.
+        owner: Option<u32>,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(super) struct Emptied {
+    pub(super) freed: Size,
+    pub(super) left: Vec<Kept>,
+    /// The run is to stop.
+    pub(super) stopped: bool,
+    /// Nothing but what stays is there any more.
+    pub(super) is_empty: bool,
 }
 
 /// A folder being deleted: it goes when nothing below it is left.
@@ -60,9 +96,14 @@ struct Folder {
     moved: AtomicBool,
 }
 
-/// Deletes what is in the folder `place`, of these names where there are any given, on the current rayon pool, until done or told to stop.
-pub(super) fn empty(place: &Inside, stop: &Stop, names: Option<&HashSet<OsString>>) -> io::Result<Emptied> {
-    let Some(top) = found(beneath::dir(place))? else { return Ok(Emptied::default()) };
+/// Deletes what is in the folder `place`, but for the names that stay, on the current rayon pool, until done or told to stop. A file that was written
+/// after `since` stays and is told. What is no folder is deleted itself.
+pub(super) fn empty(place: &Inside, stop: &Stop, stay: &[&str], since: Option<(i64, i64)>) -> io::Result<Emptied> {
+    let top = match beneath::dir(place) {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTDIR | Errno::LOOP)) => return no_folder(place),
+        top => found(top)?,
+    };
+    let Some(top) = top else { return Ok(Emptied { is_empty: true, ..Emptied::default() }) };
     let job = Job {
         stop,
         stopped: AtomicBool::new(false),
@@ -70,7 +111,10 @@ pub(super) fn empty(place: &Inside, stop: &Stop, names: Option<&HashSet<OsString
         bytes: AtomicU64::new(0),
         inodes: AtomicU64::new(0),
         left: Mutex::default(),
-        names,
+        stay,
+        since,
+        linked: Mutex::default(),
+        place,
         top,
         lifted: Mutex::default(),
     };
@@ -86,11 +130,18 @@ pub(super) fn empty(place: &Inside, stop: &Stop, names: Option<&HashSet<OsString
         root.pending.store(lifted.len() + 1, Ordering::Release);
         rayon::scope(|scope| job.folders(scope, root, lifted));
     }
-    if job.stopped.load(Ordering::Relaxed) {
-        job.leave(c"the rest", "the run stopped first");
-    }
     let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
-    Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics") })
+    let entries = beneath::list(beneath::dir(place)?)?;
+    let is_empty = entries.iter().all(|(name, _)| stay.iter().any(|stays| name == stays));
+    Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics"), stopped: job.stopped.into_inner(), is_empty })
+}
+
+fn no_folder(place: &Inside) -> io::Result<Emptied> {
+    let (parent, name) = beneath::parent(place)?;
+    let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
+    let bytes = if stat.st_nlink == 1 { bytes(&stat) } else { 0 };
+    Ok(Emptied { freed: Size { bytes, inodes: u64::from(stat.st_nlink == 1) }, is_empty: true, ..Emptied::default() })
 }
 
 impl Folder {
@@ -105,13 +156,10 @@ impl Folder {
 impl Job<'_> {
     /// Deletes what a folder lists, or as much of it as is held in memory: its files here, its folders wherever a thread is free.
     fn batch<'scope>(&'scope self, scope: &Scope<'scope>, folder: Arc<Folder>) {
-        let due = self.names.filter(|_| folder.above.is_none());
-        match read(&folder.anchor, due.map_or(BATCH, |_| usize::MAX)) {
-            Ok(Listing { mut files, mut folders, more }) => {
-                if let Some(due) = due {
-                    let is_due = |name: &CString| due.contains(OsStr::from_bytes(name.to_bytes()));
-                    files.retain(is_due);
-                    folders.retain(is_due);
+        match read(&folder.anchor, BATCH) {
+            Ok(Listing { mut files, folders, more }) => {
+                if folder.above.is_none() {
+                    files.retain(|name| !self.stay.iter().any(|stays| stays.as_bytes() == name.to_bytes()));
                 }
                 folder.more.store(more, Ordering::Relaxed);
                 // Folders first: while this thread deletes files, others can start on them.
@@ -128,7 +176,7 @@ impl Job<'_> {
                 }
                 self.files(&folder, &files);
             }
-            Err(error) => self.leave(&folder.name, &error.to_string()),
+            Err(error) => self.leave(folder.above.as_deref(), &folder.name, &error.to_string()),
         }
         self.done(scope, folder);
     }
@@ -162,7 +210,7 @@ impl Job<'_> {
 
     /// A folder stays, and so does the one above, which would say the same; but that may hold more than this batch.
     fn give_up<'scope>(&'scope self, scope: &Scope<'scope>, name: &CStr, why: &str, above: Arc<Folder>) {
-        self.leave(name, why);
+        self.leave(Some(&above), name, why);
         if above.more.load(Ordering::Relaxed) {
             self.done(scope, above);
         }
@@ -200,18 +248,50 @@ impl Job<'_> {
     }
 
     fn file(&self, folder: &Folder, name: &CStr) {
-        let size = rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
-        // What can't be weighed waits: nobody could tell what its going frees.
-        match size.and_then(|stat| rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()).map(|()| stat)) {
-            Ok(stat) => {
+        let stat = match rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return,
+            // What can't be weighed waits: nobody could tell what its going frees.
+            Err(error) => return self.leave(Some(folder), name, &error.to_string()),
+            Ok(stat) => stat,
+        };
+        if self.is_new(&stat) {
+            return self.keep(folder, name);
+        }
+        if stat.st_nlink > 1 {
+            self.linked.lock().expect("no deletion panics").insert(stat.st_ino);
+        }
+        match rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()) {
+            Ok(()) => {
                 folder.moved.store(true, Ordering::Relaxed);
                 if stat.st_nlink == 1 {
                     self.freed(bytes(&stat));
                 }
             }
             Err(Errno::NOENT) => {}
-            Err(error) => self.leave(name, &error.to_string()),
+            Err(error) => self.leave(Some(folder), name, &error.to_string()),
         }
+    }
+
+    /// Whether somebody wrote the file, or moved it here, since the bin is nobody's: nobody can set the time at which an inode was changed. Of a file with
+    /// other links it may be one of those that changed it; then its content tells.
+    fn is_new(&self, stat: &Stat) -> bool {
+        let Some(since) = self.since else { return false };
+        #[expect(
+            clippy::cast_possible_wrap,
+            clippy::unnecessary_cast,
+            reason = "nanoseconds are below 10^9, and of another type elsewhere"
+        )]
+        let written = (stat.st_mtime, stat.st_mtime_nsec as i64);
+        let linked = || stat.st_nlink > 1 || self.linked.lock().expect("no deletion panics").contains(&stat.st_ino);
+        changed(stat) >= since && (!linked() || written >= since)
+    }
+
+    fn keep(&self, folder: &Folder, name: &CStr) {
+        // On NFS that is what a file is called which somebody has open.
+        if name.to_bytes().starts_with(b".nfs") {
+            return self.leave(Some(folder), name, OPEN);
+        }
+        self.note(Kept::Written(self.path(Some(folder), name)));
     }
 
     /// One thing of the batch is gone, or its reading is done; the last one takes the folder along, and so on upwards.
@@ -233,7 +313,7 @@ impl Job<'_> {
                     match error {
                         // What was left in it has been reported where it was left, but for what NFS put there when it was deleted.
                         Errno::NOTEMPTY | Errno::EXIST => self.still_open(&folder),
-                        error => self.leave(&folder.name, &error.to_string()),
+                        error => self.leave(Some(&above), &folder.name, &error.to_string()),
                     }
                     if !above.more.load(Ordering::Relaxed) {
                         return;
@@ -248,13 +328,19 @@ impl Job<'_> {
     fn still_open(&self, folder: &Folder) {
         let files = read(&folder.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
         for name in files.iter().filter(|name| name.to_bytes().starts_with(b".nfs")) {
-            let told = self.left.lock().expect("no deletion panics").iter().any(|line| line.starts_with(&*name.to_string_lossy()));
+            let path = self.path(Some(folder), name);
+            let told = self
+                .left
+                .lock()
+                .expect("no deletion panics")
+                .iter()
+                .any(|kept| matches!(kept, Kept::Refused { path: told, .. } if *told == path));
             if let Ok(stat) = rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW)
                 && !told
             {
                 self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
                 self.inodes.fetch_sub(1, Ordering::Relaxed);
-                self.leave(name, "somebody has this file open, it goes when it is closed");
+                self.leave(Some(folder), name, OPEN);
             }
         }
     }
@@ -270,13 +356,29 @@ impl Job<'_> {
         stopped
     }
 
-    fn leave(&self, name: &CStr, why: &str) {
+    fn leave(&self, folder: Option<&Folder>, name: &CStr, why: &str) {
+        let stat = folder.and_then(|folder| rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW).ok());
+        let own = |owner: &u32| *owner != rustix::process::geteuid().as_raw();
+        self.note(Kept::Refused { path: self.path(folder, name), owner: stat.map(|stat| stat.st_uid).filter(own), why: why.to_owned() });
+    }
+
+    fn note(&self, kept: Kept) {
         let mut left = self.left.lock().expect("no deletion panics");
-        // Every level of what can't be deleted would say the same.
-        let line = format!("{}: {why}", OsStr::from_bytes(name.to_bytes()).display());
-        if left.len() < 20 && !left.contains(&line) {
-            left.push(line);
+        if left.len() < MOST_TOLD && !left.contains(&kept) {
+            left.push(kept);
         }
+    }
+
+    /// Where it stands. One that is nested too deep stands elsewhere by now.
+    fn path(&self, folder: Option<&Folder>, name: &CStr) -> PathBuf {
+        let mut names = vec![name];
+        let mut at = folder;
+        while let Some(folder) = at.filter(|folder| folder.above.is_some()) {
+            names.push(&folder.name);
+            at = folder.above.as_deref();
+        }
+        let below: PathBuf = names.iter().rev().map(|name| OsStr::from_bytes(name.to_bytes())).collect();
+        shown(self.place, &below)
     }
 }
 

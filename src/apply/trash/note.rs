@@ -1,0 +1,198 @@
+//! The note beside a tree that was taken: where it stood, and which registration is its own.
+//!
+//! While the note is called [`NOTE`], nobody has looked at the tree again, and it is not ours to delete. It is called [`GONE`] when somebody has; then the
+//! time at which it was written says since when nobody has any business in the tree. Anybody can write a note: it must never be believed to be more than a
+//! question, which the registration and the tree themselves answer.
+
+use crate::beneath::{self, found};
+use crate::durable;
+use crate::inside::Inside;
+use crate::survey::worktree;
+use rustix::fs::{FileType, Stat};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const NOTE: &str = "note.json";
+pub(super) const GONE: &str = "gone.json";
+const SCHEMA: &str = "treewarden.taken/1";
+const CAP: u64 = 64 << 10;
+
+/// Where a bin's first entry came from.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Note {
+    schema: String,
+    from: PathBuf,
+    /// Its registration, which goes when the tree was looked at again.
+    admin: Option<PathBuf>,
+    /// What tells that registration from another of the same name. Notes of earlier versions have none.
+    #[serde(default)]
+    registration: Option<Registration>,
+}
+
+/// A registration's folder, and the file that says where its tree stands: nobody can set the time at which an inode was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Registration {
+    folder: u64,
+    gitdir: u64,
+    changed: (i64, i64),
+}
+
+/// A tree that waits for its repo.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) from: Inside,
+    pub(super) admin: Inside,
+}
+
+/// What a bin is.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing in it is anybody's.
+    Plain,
+    /// Its tree is still to come.
+    Coming(Taken),
+    /// Its tree is registered, and nobody has looked at it again: somebody is at work on it, under the repo's lock, or was killed there, or the file
+    /// server vanished.
+    Registered(Taken),
+    /// Nobody has looked at its tree again, and no registration proves whose it is.
+    Unproven(PathBuf),
+}
+
+impl State {
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain)
+    }
+}
+
+impl Note {
+    pub(super) fn of(from: &Inside, admin: &Inside) -> io::Result<Self> {
+        let registration = found(Registration::of(admin))?;
+        Ok(Self { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()), registration })
+    }
+
+    pub(super) fn write(&self, bin: &Inside) -> io::Result<()> {
+        durable::create(&bin.path().join(NOTE), &serde_json::to_vec(self)?)?;
+        durable::sync_folder(&bin.path())
+    }
+
+    /// A note that makes no sense was cut short before anything was moved. Our notes are whole files in folders: anything else is somebody's doing, and must
+    /// not stop every night to come.
+    fn read(bin: &Inside, name: &str) -> io::Result<Option<Self>> {
+        match beneath::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => Ok(None),
+            note => Ok(found(note)?.and_then(|note| serde_json::from_slice(&note).ok())),
+        }
+    }
+}
+
+impl Registration {
+    fn of(admin: &Inside) -> io::Result<Self> {
+        let (folder, gitdir) = (beneath::stat(admin)?, beneath::stat(&admin.join("gitdir").map_err(io::Error::other)?)?);
+        Ok(Self { folder: folder.st_ino, gitdir: gitdir.st_ino, changed: changed(&gitdir) })
+    }
+}
+
+#[expect(clippy::cast_possible_wrap, clippy::unnecessary_cast, reason = "nanoseconds are below 10^9, and of another type elsewhere")]
+pub(super) fn changed(stat: &Stat) -> (i64, i64) {
+    (stat.st_ctime, stat.st_ctime_nsec as i64)
+}
+
+/// What the bin is now.
+pub(super) fn state(bin: &Inside) -> io::Result<State> {
+    let at = |name: &str| bin.join(name).map_err(io::Error::other);
+    let Some(Note { from, admin: Some(admin), registration, .. }) = Note::read(bin, NOTE)? else { return Ok(State::Plain) };
+    let (Ok(stood), Ok(admin)) = (Inside::new(bin.root(), &from), Inside::new(bin.root(), &admin)) else {
+        return Ok(State::Unproven(from));
+    };
+    let Some(taken) = found(beneath::stat(&at("0")?))? else {
+        let coming = found(beneath::stat(&admin))?.is_some();
+        return Ok(if coming { State::Coming(Taken { from: stood, admin }) } else { State::Plain });
+    };
+    let is_folder = FileType::from_raw_mode(taken.st_mode) == FileType::Directory;
+    let written = stat_of(bin, NOTE)?;
+    if is_folder && proves(&admin, &stood, &at("0")?, registration, written.as_ref())? {
+        return Ok(State::Registered(Taken { from: stood, admin }));
+    }
+    // The registration goes the same way when the tree was looked at: asked for last, so that nobody moves it in between unseen.
+    let done = found(beneath::stat(&at("1")?))?.is_some();
+    Ok(if done { State::Plain } else { State::Unproven(from) })
+}
+
+/// Whether the registration is the tree's own: it is the one that the note means, it names the place where the tree stood, and the tree leads to it.
+fn proves(admin: &Inside, stood: &Inside, stands: &Inside, noted: Option<Registration>, written: Option<&Stat>) -> io::Result<bool> {
+    if found(beneath::stat(admin))?.is_none() {
+        return Ok(false);
+    }
+    // A registration that makes no sense proves nothing; one that can't be read may yet.
+    let sense = |error: io::Error| match Errno::from_io_error(&error) {
+        Some(Errno::IO | Errno::STALE | Errno::ACCESS) => Err(error),
+        _ => Ok(false),
+    };
+    let named = worktree::place(admin).map(|place| place == stood.path()).or_else(sense)?;
+    let leads = named && worktree::leads_back(stands, stood, admin).or_else(sense)?;
+    let same = || -> io::Result<bool> {
+        let now = Registration::of(admin)?;
+        // Of an old note it can be told only that the registration was there before it.
+        Ok(noted.map_or_else(|| written.is_some_and(|written| now.changed < changed(written)), |noted| noted == now))
+    };
+    Ok(leads && same().or_else(sense)?)
+}
+
+/// Whether somebody said of the bin that nothing in it is to be looked at again.
+pub(super) fn is_settled(bin: &Inside) -> io::Result<bool> {
+    Ok(stat_of(bin, GONE)?.is_some() || stat_of(bin, super::TOLD)?.is_some())
+}
+
+/// Says so. A bin without a note needs none.
+pub(super) fn settle(bin: &Inside) -> io::Result<()> {
+    let at = |name: &str| bin.join(name).map_err(io::Error::other);
+    if stat_of(bin, NOTE)?.is_none() {
+        return Ok(());
+    }
+    super::rename(&at(NOTE)?, &at(GONE)?)
+}
+
+/// Where the tree came from, and since when nobody has any business in it.
+pub(super) fn settled(bin: &Inside) -> io::Result<Option<(PathBuf, (i64, i64))>> {
+    if Note::read(bin, GONE)?.is_none() && Note::read(bin, NOTE)?.is_some() {
+        settle(bin)?;
+    }
+    let note = Note::read(bin, GONE)?.zip(stat_of(bin, GONE)?);
+    #[expect(clippy::cast_possible_wrap, clippy::unnecessary_cast, reason = "as above")]
+    let since = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec as i64);
+    Ok(note.map(|(note, stat)| (note.from, since(&stat))))
+}
+
+/// When the bin's note was written.
+pub(super) fn written(bin: &Inside) -> io::Result<Option<SystemTime>> {
+    let stat = match stat_of(bin, GONE)? {
+        None => stat_of(bin, NOTE)?,
+        stat => stat,
+    };
+    Ok(stat.and_then(|stat| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(stat.st_mtime).ok()?))))
+}
+
+fn stat_of(bin: &Inside, name: &str) -> io::Result<Option<Stat>> {
+    match beneath::stat(&bin.join(name).map_err(io::Error::other)?) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_link(&error) => Ok(None),
+        stat => found(stat),
+    }
+}
+
+/// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves whose doing a missing tree is.
+pub(crate) fn origin(note: &[u8], state: &Inside) -> Option<Inside> {
+    let note: Note = serde_json::from_slice(note).ok()?;
+    if note.schema == SCHEMA { Inside::new(state.root(), &note.from).ok() } else { None }
+}
+
+fn is_link(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// Where a path in a bin stands, for people.
+pub(super) fn shown(bin: &Inside, below: &Path) -> PathBuf {
+    bin.path().join(below)
+}
