@@ -117,6 +117,15 @@ impl<'a> Git<'a> {
         read_all(&mut out).map_err(GitError::Start)
     }
 
+    /// Runs a command to its end with its standard output in a file. Nothing is written but that file and scratch space.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn write<S: AsRef<OsStr>>(&self, args: &[S], out: File) -> Result<(), GitError> {
+        let mut err = tempfile::tempfile_in(self.git_dir).map_err(GitError::Start)?;
+        self.finish(args, Stdio::null(), out.into(), &mut err).map(drop)
+    }
+
     /// Runs a command that changes the repo. A folder that git can't open, a lock file that it can't delete, and the like, it sometimes passes over,
     /// and reports success: then its complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
     ///

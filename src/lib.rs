@@ -58,6 +58,7 @@ pub mod report;
 pub mod rescues;
 pub mod rest;
 pub mod run;
+pub mod sha1;
 pub mod shadow;
 pub mod shards;
 pub mod stop;

@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
 
+mod blob;
 pub(crate) mod config;
 pub mod crypt;
 mod loose;

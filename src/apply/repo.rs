@@ -117,7 +117,7 @@ impl Hands<'_> {
         if let State::Missing { unreached, staged, .. } = &tree.state
             && (*staged || !unreached.is_empty())
         {
-            let saved = rescue(self.shadow, tree, None, unreached, u64::MAX, self.now)?;
+            let saved = rescue(self.shadow, tree, None, unreached, u64::MAX, (self.now, self.stop))?;
             supersede(self.lock, self.shadow, &saved);
         }
         self.clear(&tree.admin)
@@ -145,7 +145,7 @@ impl Hands<'_> {
         if let Some(work) = regenerable::work_within(&contents.regenerable).map_err(StepError::LookAgain)? {
             return Err(StepError::Holds(work));
         }
-        let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, self.now));
+        let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, (self.now, self.stop)));
         let saved = saved.transpose()?;
         if let Some(saved) = &saved {
             supersede(self.lock, self.shadow, saved);

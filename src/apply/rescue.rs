@@ -6,20 +6,24 @@
 //! It is read back and compared before anybody may remove the tree. It must never touch the worktree itself.
 
 use crate::beneath::{self, found};
-use crate::facts::rescue::{Manifest, REFS, Rescue, SCHEMA, TIME};
+use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
-use crate::lock::{LockError, LockedRepo, StillHeld};
+use crate::sha1;
 use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
+use crate::survey::extensions;
 use crate::survey::known::{Files, INDEX_CAP, Known};
-use crate::survey::rescues::{self, Held, STAGES};
+use crate::survey::rescues::{self, Held, RESOLVED, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+mod forget;
 mod trees;
+pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
 
 /// The tree can't be rescued: it stays.
@@ -75,9 +79,9 @@ pub fn rescue(
     place: Option<&Inside>,
     unreached: &[String],
     most: u64,
-    now: DateTime<Utc>,
+    (now, stop): (DateTime<Utc>, &Stop),
 ) -> Result<Rescued, RescueError> {
-    shadow.confined(|| make(shadow, worktree, place, unreached, most, now))?
+    shadow.confined(|| make(shadow, worktree, place, unreached, most, (now, stop)))?
 }
 
 fn make(
@@ -86,12 +90,12 @@ fn make(
     place: Option<&Inside>,
     unreached: &[String],
     most: u64,
-    now: DateTime<Utc>,
+    (now, stop): (DateTime<Utc>, &Stop),
 ) -> Result<Rescued, RescueError> {
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
-    let rescue = Making { repo: &repo, worktree, head, now };
+    let rescue = Making { repo: &repo, worktree, head, now, stop };
     let known = rescue.known()?;
     let (files, listing) = match place {
         Some(place) => rescue.files(&known, place, most)?,
@@ -100,7 +104,7 @@ fn make(
     let saved = rescue.hold(files, rescue.manifest(&listing, place)?, unreached)?;
     rescue.verify(shadow, &saved)?;
     if let Some(place) = place {
-        verify_tree(shadow, &known, place, &listing, &saved.files)?;
+        verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
     }
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format(TIME));
     let name = store(shadow, &repo, &name, saved.commit)?;
@@ -134,69 +138,6 @@ fn sync(shadow: &Shadow, folder: &Path) -> Result<(), RescueError> {
     synced.map_err(|cause| RescueError::File { path: place.path(), cause })
 }
 
-/// A rescue's ref could not be dropped.
-#[derive(Debug, thiserror::Error)]
-pub enum DropError {
-    /// The lock is gone.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// Git refuses.
-    #[error("failed to drop the rescue `{0}`: {why}; it stays, the next night tries again", why = .1.message())]
-    Git(String, #[source] git2::Error),
-    /// It could not be confined.
-    #[error(transparent)]
-    Confine(#[from] Refusal),
-    /// It is not what was looked at.
-    #[error("failed to drop the rescue `{0}`: it names another commit by now; it stays")]
-    Moved(String),
-}
-
-/// Drops the ref `name`, if it still names `commit`. One that is gone already is dropped.
-///
-/// # Errors
-/// [`DropError`]: it stays.
-pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> Result<(), DropError> {
-    lock.still_held()?;
-    let failed = |error| DropError::Git(name.to_owned(), error);
-    shadow.confined(|| {
-        let repo = shadow.open().map_err(failed)?;
-        let mut reference = match repo.find_reference(name) {
-            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(()),
-            found => found.map_err(failed)?,
-        };
-        if reference.target().is_none_or(|target| target.to_string() != commit) {
-            return Err(DropError::Moved(name.to_owned()));
-        }
-        // libgit2 compares once more, under the ref's own lock.
-        reference.delete().map_err(failed)
-    })?
-}
-
-/// Drops rescues that hold the very same as `made`, but for their time: what nights left that failed after their rescue, or were killed.
-/// Each is still held by `made`, so nothing is lost, and what can't be compared or dropped simply stands until it expires.
-pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued) {
-    let equal = || -> io::Result<Vec<Rescue>> {
-        let repo = shadow.open().map_err(io::Error::other)?;
-        let mine = rescues::read(&repo, made.commit)?;
-        let folder = made.name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let beside = |other: &Rescue| other.name != made.name && other.name.rsplit_once('/').is_some_and(|(beside, _)| beside == folder);
-        let tree = repo.find_commit(made.commit).map_err(io::Error::other)?.tree_id();
-        let same = |other: &Rescue| {
-            // Most differ in their files already, and reading all of one takes time.
-            let other = Oid::from_str(&other.commit).and_then(|commit| repo.find_commit(commit)).ok();
-            let other = other.filter(|other| other.tree_id() == tree).and_then(|other| rescues::read(&repo, other.id()).ok());
-            other.is_some_and(|other| mine.same_work(&other))
-        };
-        let all = rescues::all(&repo).map_err(io::Error::other)?;
-        Ok(all.into_iter().filter(|other| other.taken.is_some() && beside(other) && same(other)).collect())
-    };
-    for older in equal().unwrap_or_default() {
-        if let Err(error) = forget(lock, shadow, &older.name, &older.commit) {
-            tracing::warn!(%error, "two rescues hold the same");
-        }
-    }
-}
-
 /// A worktree's id as a part of a ref name.
 fn safe(id: &str) -> String {
     let safe: String = id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
@@ -212,6 +153,7 @@ struct Making<'a> {
     worktree: &'a Worktree,
     head: Option<Commit<'a>>,
     now: DateTime<Utc>,
+    stop: &'a Stop,
 }
 
 impl Making<'_> {
@@ -269,9 +211,10 @@ impl Making<'_> {
     fn hold(&self, files: Files, manifest: Manifest, unreached: &[String]) -> Result<Held, RescueError> {
         let index = self.index()?;
         let staged = self.staged(index.as_deref())?;
+        let resolved = self.resolved(index.as_deref())?;
         let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
-        let mut saved = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, lonely };
+        let mut saved = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, resolved, lonely };
         saved.commit = self.commit(&saved.files, self.extras(&saved)?)?;
         Ok(saved)
     }
@@ -295,6 +238,18 @@ impl Making<'_> {
         Ok(staged)
     }
 
+    /// What the index names of conflicts that were resolved, as far as it is still there: git keeps it for as long as the index does.
+    fn resolved(&self, index: Option<&[u8]>) -> Result<[Files; 3], RescueError> {
+        let Some(bytes) = index else { return Ok(<[Files; 3]>::default()) };
+        let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
+        let mut resolved = extensions::resolved(bytes).map_err(failed)?;
+        let odb = self.repo.odb()?;
+        for stage in &mut resolved {
+            stage.retain(|_, (_, id)| odb.read_header(*id).is_ok_and(|(_, kind)| kind == ObjectType::Blob));
+        }
+        Ok(resolved)
+    }
+
     /// The second parent: index, staged content, manifest; on top of the commits that would be lost.
     fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
@@ -303,7 +258,8 @@ impl Making<'_> {
         if let Some(bytes) = &saved.index {
             builder.insert("index", self.repo.blob(bytes)?, 0o100_644)?;
         }
-        for (name, staged) in STAGES.iter().zip(&saved.staged).filter(|(_, staged)| !staged.is_empty()) {
+        let stages = STAGES.iter().zip(&saved.staged).chain(RESOLVED.iter().zip(&saved.resolved));
+        for (name, staged) in stages.filter(|(_, staged)| !staged.is_empty()) {
             builder.insert(name, write_tree(self.repo, staged)?, 0o040_000)?;
         }
         let parents = saved.lonely.iter().map(|&id| self.repo.find_commit(id)).collect::<Result<Vec<_>, _>>()?;
@@ -352,9 +308,10 @@ impl Making<'_> {
         if self.index()? != saved.index {
             return Err(RescueError::Differs("the index changed meanwhile".to_owned()));
         }
-        for (path, &(mode, blob)) in saved.staged.iter().flatten().filter(|(path, entry)| saved.files.get(*path) != Some(entry)) {
+        let indexed = saved.staged.iter().chain(&saved.resolved).flatten();
+        for (path, &(mode, blob)) in indexed.filter(|(path, entry)| saved.files.get(*path) != Some(entry)) {
             // A submodule's commit is not this repo's.
-            if mode != 0o160_000 && repo.odb()?.read(blob)?.kind() != ObjectType::Blob {
+            if mode != 0o160_000 && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))? {
                 return Err(RescueError::Differs(format!("what is staged of `{}` reads differently", path.display())));
             }
         }
@@ -366,14 +323,18 @@ impl Making<'_> {
     }
 }
 
-/// Reads every blob of the files back (libgit2 checks its hash), and compares with the tree as it stands now.
-fn verify_tree(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, files: &Files) -> Result<(), RescueError> {
+/// Whether the store gives a blob back as it was put in, read piece by piece.
+fn is_whole(shadow: &Shadow, repo: &Repository, id: Oid, stop: &Stop) -> io::Result<bool> {
+    let blob = shadow.blob(repo, id, stop)?;
+    Ok(sha1::blob(blob.size(), blob)? == id)
+}
+
+/// Reads every blob of the files back, and compares with the tree as it stands now.
+fn verify_tree(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, files: &Files, stop: &Stop) -> Result<(), RescueError> {
     let repo = shadow.open()?;
-    let odb = repo.odb()?;
     for (path, &(_, blob)) in files {
-        let object = odb.read(blob)?;
-        let standing = tree::hash(place, path, &before.files[path]).map_err(|cause| RescueError::File { path: path.clone(), cause })?;
-        if object.kind() != ObjectType::Blob || Oid::hash_object(ObjectType::Blob, object.data())? != blob || standing != blob {
+        let standing = tree::hash(place, path, &before.files[path]).map_err(failed(path))?;
+        if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
             return Err(RescueError::Differs(format!("`{}` reads differently", path.display())));
         }
     }

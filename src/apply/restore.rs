@@ -9,8 +9,11 @@ use super::workshop::{Workshop, WorkshopError, free_id};
 use crate::beneath;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
+use crate::sha1;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::extensions;
+use crate::survey::known::Files;
 use crate::survey::rescues::{Held, Piece, Pieces};
 use git2::{ObjectType, Oid, Repository};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
@@ -18,7 +21,7 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -100,7 +103,7 @@ impl Restore<'_> {
     pub fn files(&self, pieces: &Pieces, base: OwnedFd, owner: Option<(Uid, Gid)>, force: bool) -> Result<Restored, RestoreError> {
         self.lock.still_held()?;
         let repo = self.shadow.open()?;
-        Writer { repo: &repo, base, owner }.put(pieces, force)
+        Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base, owner }.put(pieces, force)
     }
 
     /// Puts the whole tree together and registers it as a worktree at `place`: first the registration, then the tree, each with one rename.
@@ -130,26 +133,42 @@ impl Restore<'_> {
         let pieces = saved.pieces(Path::new(""))?;
         let room = workshop.folder(Path::new(""))?;
         let top = folders(&room, Path::new("tree"), owner, &|_| 0o700)?;
-        let writer = Writer { repo: &repo, base: top, owner };
+        let writer = Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: top, owner };
         let restored = writer.put(&pieces, false)?;
         let admins = git_dir.path().join("worktrees");
         writer.text(".git", &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat())?;
         writer.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
 
-        let desk = Writer { repo: &repo, base: folders(&room, Path::new("admin"), owner, &|_| 0o700)?, owner };
+        let desk = Writer {
+            repo: &repo,
+            shadow: self.shadow,
+            stop: self.stop,
+            base: folders(&room, Path::new("admin"), owner, &|_| 0o700)?,
+            owner,
+        };
         desk.text("commondir", b"../..\n")?;
         desk.text("gitdir", &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat())?;
         desk.text("HEAD", registration.head.as_bytes())?;
         if let Some(index) = &saved.index {
-            desk.text("index", index)?;
+            desk.text("index", &sound(&repo, saved, index)?)?;
         }
         let logs = folders(&desk.base, Path::new("logs"), owner, &|_| 0o755)?;
-        Writer { repo: &repo, base: logs, owner }.text("HEAD", registration.log.as_bytes())?;
+        Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: logs, owner }.text("HEAD", registration.log.as_bytes())?;
         desk.finish(0o755)?;
 
         workshop.put_worktree(git_dir, &id, place)?;
         Ok(restored)
     }
+}
+
+/// The index without what it names and nobody may have any more: trees that git computed once, and conflicts that were resolved where a rescue of an
+/// earlier version doesn't hold them.
+fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
+    let resolved = extensions::resolved(index)?;
+    let held =
+        |stage: &Files, held: &Files| stage.iter().all(|(path, entry)| held.get(path) == Some(entry) && repo.find_blob(entry.1).is_ok());
+    let all = resolved.iter().zip(&saved.resolved).all(|(stage, kept)| held(stage, kept));
+    extensions::with(index, if all { &[extensions::RESOLVED] } else { &[] })
 }
 
 /// Why a worktree could not be put together.
@@ -227,6 +246,8 @@ pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
 /// Writes below one folder.
 struct Writer<'a> {
     repo: &'a Repository,
+    shadow: &'a Shadow,
+    stop: &'a Stop,
     base: OwnedFd,
     owner: Option<(Uid, Gid)>,
 }
@@ -320,30 +341,37 @@ impl Writer<'_> {
     }
 
     fn make(&self, parent: &OwnedFd, name: &OsStr, piece: &Piece) -> io::Result<()> {
-        let blob = self.repo.find_blob(piece.blob).map_err(io::Error::other)?;
         let Some(mode) = piece.mode else {
+            let blob = self.repo.find_blob(piece.blob).map_err(io::Error::other)?;
             rustix::fs::symlinkat(OsStr::from_bytes(blob.content()), parent, name)?;
             if let Some((uid, gid)) = self.owner {
                 rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
             }
             return Ok(());
         };
-        self.write(parent, name, blob.content(), mode)
+        let mut blob = self.shadow.blob(self.repo, piece.blob, self.stop)?;
+        let size = blob.size();
+        let file = self.write(parent, name, &mut blob, mode)?;
+        // A byte that a disk changed is told, not passed on.
+        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        let same = sha1::blob(size, File::open(through)?)? == piece.blob;
+        if same { Ok(()) } else { Err(io::Error::other("its content in the store is damaged; see `git fsck`")) }
     }
 
     /// A new file: one that stands there is never opened.
-    fn write(&self, parent: &OwnedFd, name: &OsStr, bytes: &[u8], mode: u32) -> io::Result<()> {
+    fn write(&self, parent: &OwnedFd, name: &OsStr, content: &mut dyn Read, mode: u32) -> io::Result<File> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = File::from(fd);
-        file.write_all(bytes)?;
+        io::copy(content, &mut file)?;
         give(&file, self.owner)?;
         rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
-        file.sync_all()
+        file.sync_all()?;
+        Ok(file)
     }
 
-    fn text(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        self.write(&self.base, OsStr::new(name), bytes, 0o644)
+    fn text(&self, name: &str, mut bytes: &[u8]) -> io::Result<()> {
+        self.write(&self.base, OsStr::new(name), &mut bytes, 0o644).map(drop)
     }
 
     fn finish(&self, mode: u32) -> io::Result<()> {

@@ -119,8 +119,7 @@ impl Trash {
     /// # Errors
     /// It stays; `NotFound` when it isn't there.
     pub fn adopt(&self, ours: &Inside) -> io::Result<()> {
-        let (parent, name) = beneath::parent(ours)?;
-        Ok(rustix::fs::renameat(&parent, name, &beneath::dir(&self.place)?, uuid::Uuid::new_v4().to_string())?)
+        rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?)
     }
 
     /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to stop.
@@ -329,9 +328,9 @@ fn line(kept: &Kept, from: Option<&Path>) -> String {
             path.display()
         ),
         Kept::Refused { path, owner, why } => {
-            let owner = owner.map(|owner| format!(", it is user {owner}'s")).unwrap_or_default();
+            let owner = owner.map(|owner| format!(", user {owner} owns it or its folder")).unwrap_or_default();
             let remedy = if why.contains("not permitted") || why.contains("denied") {
-                "; delete it as that user, or take its protection away (`lsattr`, `chattr -i`)"
+                "; delete it as that user (`chattr -i` first, where `lsattr` shows an i)"
             } else {
                 ""
             };
@@ -346,7 +345,9 @@ fn tell_once(bin: &Inside, lines: Vec<String>) -> Emptied {
     let place = bin.join(TOLD).ok();
     let before = place.as_ref().and_then(|place| beneath::read(place, 1 << 20).ok());
     if before.as_deref() == Some(text.as_bytes()) {
-        lines.iter().for_each(|line| tracing::info!("still in the trash: {line}"));
+        for line in lines {
+            tracing::info!("still in the trash: {line}");
+        }
         return Emptied::default();
     }
     // Where it can't be noted, it is told again.
@@ -519,7 +520,7 @@ mod tests {
             }
             trash.empty(&forever()).unwrap();
             for bin in fs::read_dir(trash.place.path()).unwrap() {
-                fs::remove_dir_all(bin.unwrap().path()).unwrap();
+                fs::rename(bin.unwrap().path(), root.join(uuid::Uuid::new_v4().to_string())).unwrap();
             }
         }
     }
@@ -553,7 +554,7 @@ mod tests {
             assert_eq!([&new, &taken.path().join("old")].map(|file| fs::read_to_string(file).unwrap()), ["new", "more"]);
         }
         // Whoever takes his files leaves an empty bin; what nobody takes goes after a month.
-        fs::remove_file(&new).unwrap();
+        fs::rename(&new, root.join("mine")).unwrap();
         let note = taken.path().parent().unwrap().join(note::GONE);
         fs::File::open(&note).unwrap().set_modified(SystemTime::now() - KEPT - Duration::from_mins(1)).unwrap();
         trash.empty(&forever()).unwrap();

@@ -86,6 +86,10 @@ impl Bringing<'_> {
             (to.to_owned(), folder(to)?, None)
         } else {
             let place = self.place(stood)?;
+            if found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) {
+                let what = "give --to DIR for a place of their own, or leave PATH out to bring the whole worktree back";
+                return Err(RescuesError::Target(format!("the tree of these files, `{}`, is gone: {what}", place.path().display())));
+            }
             let failed = |error: io::Error| RescuesError::Target(format!("failed to open `{place}`: {error}; give --to DIR"));
             let owner = owner_of(self.restore.shadow.git_dir()).map_err(failed)?;
             let base = beneath::root(place.root()).and_then(|root| folders(root, place.relative(), owner, &|_| 0o755)).map_err(failed)?;

@@ -8,6 +8,7 @@ use std::io;
 
 pub mod caches;
 pub mod checkout;
+pub mod extensions;
 pub mod fingerprint;
 pub mod known;
 pub mod landed;

@@ -20,8 +20,12 @@ use std::path::{Component, Path, PathBuf};
 const SEEN_CAP: u64 = 1_000_000;
 /// No entry of an index takes less.
 const LEAST_ENTRY: usize = 60;
+/// Nor does what it names of a conflict that was resolved.
+const LEAST_RESOLVED: usize = 20;
 /// Beside the manifest and the index: the trees of what the index names, by stage.
 pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
+/// And what it names of conflicts that were resolved.
+pub const RESOLVED: [&str; 3] = ["resolved1", "resolved2", "resolved3"];
 /// A manifest larger than this is no honest one: some five million files.
 const MANIFEST_CAP: u64 = 512 << 20;
 
@@ -158,6 +162,8 @@ pub struct Held {
     pub index: Option<Vec<u8>>,
     /// What the index named: by stage, of which all but the first are for unmerged paths.
     pub staged: [Files; 4],
+    /// What the index named of conflicts that were resolved: base, ours and theirs.
+    pub resolved: [Files; 3],
     /// Commits that only this tree reached when it went.
     pub lonely: Vec<Oid>,
 }
@@ -190,10 +196,16 @@ pub fn read(repo: &Repository, commit: Oid) -> io::Result<Held> {
             *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_ENTRY)?;
         }
     }
+    let mut resolved = <[Files; 3]>::default();
+    for (name, files) in RESOLVED.iter().zip(&mut resolved) {
+        if let Some(entry) = tree.get_name(name) {
+            *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_RESOLVED)?;
+        }
+    }
     // The manifest names every file, but where there was no tree any more, and the rescue is of HEAD's.
     let of_head = head.as_ref().is_some_and(|head| head.tree_id() == made.tree_id());
     let files = list(made.tree_id(), if of_head { FILES_CAP } else { manifest.files.len() })?;
-    Ok(Held { commit, head: head.map(|head| head.id()), files, manifest, index, staged, lonely: extras.parent_ids().collect() })
+    Ok(Held { commit, head: head.map(|head| head.id()), files, manifest, index, staged, resolved, lonely: extras.parent_ids().collect() })
 }
 
 fn blob(repo: &Repository, id: Oid, cap: u64) -> io::Result<Vec<u8>> {
@@ -234,8 +246,8 @@ impl Held {
     /// Whether both hold the same, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
         let told = |saved: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..saved.manifest.clone() };
-        (self.head, &self.files, &self.index, &self.staged, &self.lonely)
-            == (other.head, &other.files, &other.index, &other.staged, &other.lonely)
+        (self.head, &self.files, &self.index, &self.staged, &self.resolved, &self.lonely)
+            == (other.head, &other.files, &other.index, &other.staged, &other.resolved, &other.lonely)
             && told(self) == told(other)
     }
 

@@ -125,6 +125,8 @@ fn hostile_rescues_lead_nowhere() {
         };
         all.into_iter().filter(|(path, seen)| settled(path, seen)).collect()
     };
+    // Single files want a tree that is there.
+    std::fs::create_dir_all(&target).unwrap();
     let before = beside();
     let rescues = list(&world);
     let id =

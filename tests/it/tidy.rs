@@ -14,9 +14,9 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("facts", &["inside"]),
     ("config", &["facts", "inside"]),
     ("plan", &["config", "facts", "inside"]),
-    ("survey", &["beneath", "config", "facts", "inside", "shadow", "stop", "walk"]),
+    ("survey", &["beneath", "config", "facts", "inside", "sha1", "shadow", "stop", "walk"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
-    ("apply", &["beneath", "durable", "facts", "git", "inside", "lock", "plan", "shadow", "stop", "survey", "walk"]),
+    ("apply", &["beneath", "durable", "facts", "git", "inside", "lock", "plan", "sha1", "shadow", "stop", "survey", "walk"]),
     ("report", &["apply", "facts", "inside", "plan"]),
     ("tell", &["config", "durable", "journal", "report", "stop"]),
 ];
@@ -25,7 +25,10 @@ const ROOMS: [(&str, &[&str]); 7] = [
 const HOMES: [(&str, &[&str]); 9] = [
     ("Command::new", &["agent/exec.rs", "git.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
-    ("renameat", &["apply/trash.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs", "durable.rs"]),
+    (
+        "renameat",
+        &["apply/trash/rename.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs", "durable.rs"],
+    ),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),

@@ -8,9 +8,9 @@ use crate::beneath::{self, found};
 use crate::facts::cache::Size;
 use crate::inside::Inside;
 use crate::stop::Stop;
-use crate::walk::{Anchor, LISTING, spread};
+use crate::walk::{Anchor, spread};
 use rayon::Scope;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom, Stat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
@@ -20,6 +20,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+mod list;
+use list::{Listing, read};
 
 /// Folders nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
 const DEEPEST: usize = 128;
@@ -276,11 +279,7 @@ impl Job<'_> {
     /// other links it may be one of those that changed it; then its content tells.
     fn is_new(&self, stat: &Stat) -> bool {
         let Some(since) = self.since else { return false };
-        #[expect(
-            clippy::cast_possible_wrap,
-            clippy::unnecessary_cast,
-            reason = "nanoseconds are below 10^9, and of another type elsewhere"
-        )]
+        #[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as i64);
         let linked = || stat.st_nlink > 1 || self.linked.lock().expect("no deletion panics").contains(&stat.st_ino);
         changed(stat) >= since && (!linked() || written >= since)
@@ -357,9 +356,13 @@ impl Job<'_> {
     }
 
     fn leave(&self, folder: Option<&Folder>, name: &CStr, why: &str) {
-        let stat = folder.and_then(|folder| rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW).ok());
-        let own = |owner: &u32| *owner != rustix::process::geteuid().as_raw();
-        self.note(Kept::Refused { path: self.path(folder, name), owner: stat.map(|stat| stat.st_uid).filter(own), why: why.to_owned() });
+        // Whoever owns the folder says what may go from it.
+        let owners = folder.into_iter().flat_map(|folder| {
+            let entry = || rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
+            [rustix::fs::fstat(&folder.anchor), entry()]
+        });
+        let owner = owners.flatten().map(|stat| stat.st_uid).find(|owner| *owner != rustix::process::geteuid().as_raw());
+        self.note(Kept::Refused { path: self.path(folder, name), owner, why: why.to_owned() });
     }
 
     fn note(&self, kept: Kept) {
@@ -384,43 +387,4 @@ impl Job<'_> {
 
 fn bytes(stat: &Stat) -> u64 {
     stat.st_blocks.cast_unsigned() * 512
-}
-
-/// What a folder lists.
-struct Listing {
-    /// Whatever is no folder.
-    files: Vec<CString>,
-    folders: Vec<CString>,
-    more: bool,
-}
-
-/// Lists a folder from the beginning, at most so many names.
-fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
-    let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
-    rustix::fs::seek(folder, SeekFrom::Start(0))?;
-    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
-    let mut more = false;
-    while let Some(entry) = entries.next() {
-        more = files.len() + folders.len() == most;
-        if more {
-            break;
-        }
-        let entry = entry?;
-        let name = entry.file_name();
-        if beneath::is_dots(name) {
-            continue;
-        }
-        let kind = match entry.file_type() {
-            FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
-            kind => kind,
-        };
-        if kind.is_dir() { &mut folders } else { &mut files }.push((entry.ino(), name.to_owned()));
-    }
-    // In the order in which they lie on the disk.
-    let sorted = |mut names: Vec<(u64, CString)>| {
-        names.sort_unstable_by_key(|(inode, _)| *inode);
-        names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
-    };
-    let (files, folders) = (sorted(files), sorted(folders));
-    Ok(Listing { files, folders, more })
 }

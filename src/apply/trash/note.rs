@@ -95,7 +95,7 @@ impl Registration {
     }
 }
 
-#[expect(clippy::cast_possible_wrap, clippy::unnecessary_cast, reason = "nanoseconds are below 10^9, and of another type elsewhere")]
+#[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below 10^9")]
 pub(super) fn changed(stat: &Stat) -> (i64, i64) {
     (stat.st_ctime, stat.st_ctime_nsec as i64)
 }
@@ -161,7 +161,7 @@ pub(super) fn settled(bin: &Inside) -> io::Result<Option<(PathBuf, (i64, i64))>>
         settle(bin)?;
     }
     let note = Note::read(bin, GONE)?.zip(stat_of(bin, GONE)?);
-    #[expect(clippy::cast_possible_wrap, clippy::unnecessary_cast, reason = "as above")]
+    #[expect(clippy::cast_possible_wrap, reason = "as above")]
     let since = |stat: &Stat| (stat.st_mtime, stat.st_mtime_nsec as i64);
     Ok(note.map(|(note, stat)| (note.from, since(&stat))))
 }

@@ -1,0 +1,74 @@
+//! Letting go of a rescue: one that stood long enough, or that a later one holds as well.
+//!
+//! It must never drop a ref that names anything else than what was looked at.
+
+use super::Rescued;
+use crate::facts::rescue::Rescue;
+use crate::lock::{LockError, LockedRepo, StillHeld};
+use crate::shadow::{Refusal, Shadow};
+use crate::survey::rescues;
+use git2::Oid;
+use std::io;
+
+/// A rescue's ref could not be dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum DropError {
+    /// The lock is gone.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Git refuses.
+    #[error("failed to drop the rescue `{0}`: {why}; it stays, the next night tries again", why = .1.message())]
+    Git(String, #[source] git2::Error),
+    /// It could not be confined.
+    #[error(transparent)]
+    Confine(#[from] Refusal),
+    /// It is not what was looked at.
+    #[error("failed to drop the rescue `{0}`: it names another commit by now; it stays")]
+    Moved(String),
+}
+
+/// Drops the ref `name`, if it still names `commit`. One that is gone already is dropped.
+///
+/// # Errors
+/// [`DropError`]: it stays.
+pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> Result<(), DropError> {
+    lock.still_held()?;
+    let failed = |error| DropError::Git(name.to_owned(), error);
+    shadow.confined(|| {
+        let repo = shadow.open().map_err(failed)?;
+        let mut reference = match repo.find_reference(name) {
+            Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(()),
+            found => found.map_err(failed)?,
+        };
+        if reference.target().is_none_or(|target| target.to_string() != commit) {
+            return Err(DropError::Moved(name.to_owned()));
+        }
+        // libgit2 compares once more, under the ref's own lock.
+        reference.delete().map_err(failed)
+    })?
+}
+
+/// Drops rescues that hold the very same as `made`, but for their time: what nights left that failed after their rescue, or were killed.
+/// Each is still held by `made`, so nothing is lost, and what can't be compared or dropped simply stands until it expires.
+pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued) {
+    let equal = || -> io::Result<Vec<Rescue>> {
+        let repo = shadow.open().map_err(io::Error::other)?;
+        let mine = rescues::read(&repo, made.commit)?;
+        let folder = made.name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let beside = |other: &Rescue| other.name != made.name && other.name.rsplit_once('/').is_some_and(|(beside, _)| beside == folder);
+        let tree = repo.find_commit(made.commit).map_err(io::Error::other)?.tree_id();
+        let same = |other: &Rescue| {
+            // Most differ in their files already, and reading all of one takes time.
+            let other = Oid::from_str(&other.commit).and_then(|commit| repo.find_commit(commit)).ok();
+            let other = other.filter(|other| other.tree_id() == tree).and_then(|other| rescues::read(&repo, other.id()).ok());
+            other.is_some_and(|other| mine.same_work(&other))
+        };
+        let all = rescues::all(&repo).map_err(io::Error::other)?;
+        Ok(all.into_iter().filter(|other| other.taken.is_some() && beside(other) && same(other)).collect())
+    };
+    for older in equal().unwrap_or_default() {
+        if let Err(error) = forget(lock, shadow, &older.name, &older.commit) {
+            tracing::warn!(%error, "two rescues hold the same");
+        }
+    }
+}

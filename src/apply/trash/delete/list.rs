@@ -1,0 +1,48 @@
+//! What a folder that goes lists, or as much of it as is held in memory.
+//!
+//! It must never be told apart by anything but its kind: whatever is no folder is deleted as a file is.
+
+use crate::beneath;
+use crate::walk::{Anchor, LISTING};
+use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom};
+use std::ffi::CString;
+use std::io;
+
+/// What a folder lists.
+pub(super) struct Listing {
+    /// Whatever is no folder.
+    pub(super) files: Vec<CString>,
+    pub(super) folders: Vec<CString>,
+    pub(super) more: bool,
+}
+
+/// Lists a folder from the beginning, at most so many names.
+pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
+    let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
+    rustix::fs::seek(folder, SeekFrom::Start(0))?;
+    let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
+    let mut more = false;
+    while let Some(entry) = entries.next() {
+        more = files.len() + folders.len() == most;
+        if more {
+            break;
+        }
+        let entry = entry?;
+        let name = entry.file_name();
+        if beneath::is_dots(name) {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+            kind => kind,
+        };
+        if kind.is_dir() { &mut folders } else { &mut files }.push((entry.ino(), name.to_owned()));
+    }
+    // In the order in which they lie on the disk.
+    let sorted = |mut names: Vec<(u64, CString)>| {
+        names.sort_unstable_by_key(|(inode, _)| *inode);
+        names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
+    };
+    let (files, folders) = (sorted(files), sorted(folders));
+    Ok(Listing { files, folders, more })
+}
