@@ -113,6 +113,8 @@ struct Decided {
     shadow: Shadow,
     facts: Repo,
     plan: Plan,
+    /// Files that name what a repack must keep, and can't be read.
+    unread: Vec<String>,
     locks: Option<Locks>,
 }
 
@@ -133,6 +135,10 @@ impl Night<'_> {
             tended.row.prune = rows::prune(plan);
             tended.row.rescues = rows::rescues(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
+            tended
+                .row
+                .failures
+                .extend(decided.unread.iter().map(|what| format!("{what}; until then nothing is dropped from the repo's objects")));
             if let Some(why) = &decided.facts.busy {
                 (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
             }
@@ -242,9 +248,16 @@ impl Night<'_> {
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let times = Times { clock, look_before, stale_lock: STALE_LOCK };
         let facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
-        let plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
+        let mut plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
+        let mut unread = Vec::new();
+        if plan.gc.drops_objects() {
+            unread = self.on_io(|| survey::roots::read(shadow.git_dir())).unread;
+            if !unread.is_empty() {
+                plan.gc = plan.gc.gently("not all that leads to its objects can be read");
+            }
+        }
         let locks = self.ledger.and_then(|ledger| self.on_io(|| eviction::look(&shadow, repo, &plan, ledger, self.stop)));
-        Ok(Decided { lock, shadow, facts, plan, locks })
+        Ok(Decided { lock, shadow, facts, plan, unread, locks })
     }
 
     fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
@@ -276,21 +289,22 @@ impl Night<'_> {
         for admin in &plan.mark {
             tended.did(&admin.path(), hands.mark(admin).map(|()| Emptied::default()));
         }
-        self.repack(&mut tended.row, decided, lock);
+        self.repack(tended, decided, &hands);
     }
 
-    fn repack(&self, row: &mut report::Repo, decided: &Decided, lock: &LockedRepo) {
-        if decided.plan.gc.steps.is_empty() && decided.plan.gc.index.is_empty() {
+    fn repack(&self, tended: &mut Tended, decided: &Decided, hands: &Hands<'_>) {
+        let plan = &decided.plan.gc;
+        if plan.steps.is_empty() && plan.index.is_empty() {
             return;
         }
-        let done = gc(lock, &decided.shadow, &decided.plan.gc, self.share, self.stop, self.now);
+        let done = gc(hands, plan, self.share).map(|left| tended.left.extend(left));
         match self.on_io(|| survey::store::count(decided.shadow.git_dir())) {
             Ok(after) => {
-                row.gc.after = rows::counts(&after);
-                let judged = done.and_then(|()| judge(&decided.plan.gc, &decided.facts.store, &after));
-                row.failures.extend(judged.err().map(|error| error.to_string()));
+                tended.row.gc.after = rows::counts(&after);
+                let judged = done.and_then(|()| judge(plan, &decided.facts.store, &after));
+                tended.row.failures.extend(judged.err().map(|error| error.to_string()));
             }
-            Err(error) => row.failures.push(format!("failed to count objects after the repack: {error}")),
+            Err(error) => tended.row.failures.push(format!("failed to count objects after the repack: {error}")),
         }
     }
 

@@ -20,6 +20,7 @@ pub(crate) mod config;
 pub mod crypt;
 mod loose;
 mod prove;
+pub mod rooted;
 use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
 
@@ -51,6 +52,12 @@ const CONFIG: &str = "[core]
 \tprotectHFS = false
 ";
 
+/// A name that no repo's own config can have taken, and an address where nobody is.
+const PROMISOR: &str = "[remote \"treewarden-promisor\"]
+\tpromisor = true
+\turl = /dev/null/nowhere
+";
+
 /// HEAD is a line; a config or an alternates file of this size is no honest one.
 const SMALL: u64 = 4096;
 const CONFIG_CAP: u64 = 1 << 20;
@@ -59,6 +66,8 @@ const CONFIG_CAP: u64 = 1 << 20;
 pub struct Shadow {
     scratch: TempDir,
     git_dir: Inside,
+    lenders: Vec<Inside>,
+    theirs: config::Theirs,
     reach: Reach,
     handles: Mutex<Vec<git2::Repository>>,
 }
@@ -96,9 +105,12 @@ impl Shadow {
         for lender in &lenders {
             reach.reads.push(beneath::dir(lender).map_err(unreadable(&lender.to_string()))?);
         }
-        let shadow = Self { scratch, git_dir, reach, handles: Mutex::default() };
+        let mut shadow = Self { scratch, git_dir, lenders, theirs: config::Theirs::default(), reach, handles: Mutex::default() };
         shadow.lay(&head).map_err(unreadable("the scratch folder"))?;
-        shadow.judge_config(stop)?;
+        shadow.theirs = shadow.judge_config(stop)?;
+        if shadow.theirs.promisor {
+            shadow.is_partial().map_err(unreadable("the scratch folder"))?;
+        }
         shadow.read_loose(&loose, stop)?;
         shadow.judge_crypt(None, stop)?;
         Ok(shadow)
@@ -139,10 +151,25 @@ impl Shadow {
         }
     }
 
+    /// Tells git that objects may be missing here, because a remote has promised them; there is none that could be asked.
+    fn is_partial(&self) -> io::Result<()> {
+        std::fs::write(self.scratch.path().join("config"), format!("{CONFIG}{PROMISOR}"))
+    }
+
+    /// What the repo's own config says of its objects, as data.
+    pub fn theirs(&self) -> &config::Theirs {
+        &self.theirs
+    }
+
+    /// Directories of objects that it borrows, directly or through others.
+    pub fn lenders(&self) -> &[Inside] {
+        &self.lenders
+    }
+
     /// Refuses a repo whose config would change the meaning of its objects.
-    fn judge_config(&self, stop: &Stop) -> Result<(), Refusal> {
+    fn judge_config(&self, stop: &Stop) -> Result<config::Theirs, Refusal> {
         let Some(theirs) = found(beneath::read(&at(&self.git_dir, "config"), CONFIG_CAP)).map_err(unreadable(".git/config"))? else {
-            return Ok(());
+            return Ok(config::Theirs::default());
         };
         if config::is_endless(&theirs) {
             let what = "names a section at too great length for so many keys, as no honest one does; mend it by hand";
@@ -151,12 +178,13 @@ impl Shadow {
         let copy = self.scratch.path().join("theirs");
         std::fs::write(&copy, &theirs).map_err(unreadable("the scratch folder"))?;
         if let Some(entries) = config::plain(&theirs) {
-            return entries.iter().try_for_each(|entry| config::judge_entry(entry));
+            return config::judge(entries.iter().map(String::as_str));
         }
         let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
         let listed = self.git(stop, Duration::from_secs(10)).run(&args);
         let listed = listed.map_err(|error| self.complaint(error, "config", "makes no sense", "mend it by hand"))?;
-        listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).try_for_each(|entry| config::judge_entry(&entry))
+        let listed: Vec<_> = listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+        config::judge(listed.iter().map(|entry| &**entry))
     }
 
     /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt git reads, and says what is wrong.

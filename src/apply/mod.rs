@@ -7,6 +7,7 @@ pub mod ballast;
 pub mod evict;
 pub mod fill;
 pub mod gc;
+pub mod proof;
 pub mod reflogs;
 pub mod repo;
 pub mod rescue;

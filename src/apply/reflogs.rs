@@ -1,42 +1,105 @@
 //! Reflogs through an expiry: what is younger than the grace stays, whatever git makes of a disk that fails.
 //!
-//! `git reflog expire` takes a log that it can't open for an empty one, and writes it so: the only trace of a commit that was reset away
-//! would be gone. So the logs are read before it, and compared after it. It must never drop a line.
+//! Git sees no reflog behind the sanitised git dir's link, so each that is due is named to it. And `git reflog expire` takes a log that it
+//! can't open for an empty one, and writes it so: the only trace of a commit that was reset away would be gone. So each log is read before it,
+//! and compared after it. It must never drop a line that is younger than the plan says, nor hold more logs than a few in memory.
 
 use crate::beneath::{self, found};
 use crate::inside::Inside;
+use crate::plan::grace::{self, Cutoff};
+use crate::shadow::Shadow;
 use crate::survey::{reach, repo, worktree};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Every reflog of a repo and its worktrees, as it was.
-pub struct Logs(Vec<(Inside, Vec<u8>)>);
+/// So many logs are named to one git, and so many bytes of them held in memory meanwhile.
+const AT_ONCE: usize = 200;
+const BYTES_AT_ONCE: usize = 64 << 20;
 
-impl Logs {
-    /// Reads them all.
-    ///
-    /// # Errors
-    /// One of them can't be read: then nothing may be expired.
-    pub fn read(git_dir: &Inside) -> io::Result<Self> {
-        let mut logs = Vec::new();
-        for place in [git_dir.clone()].into_iter().chain(repo::admins(git_dir)?) {
-            for log in reach::files_below(&place.join("logs").map_err(io::Error::other)?)? {
-                logs.extend(found(beneath::read(&log, reach::LOG_CAP))?.map(|text| (log, text)));
+/// Reflogs to expire by one git, as they were.
+#[derive(Default)]
+pub struct Batch {
+    /// What git calls them.
+    pub names: Vec<String>,
+    logs: Vec<(Inside, Vec<u8>)>,
+    bytes: usize,
+}
+
+/// When a line must have been written to go: one that is reachable from where the ref stands, and one that isn't.
+pub type Cutoffs = (Cutoff, Cutoff);
+
+/// Calls `expire` for all reflogs of a repo and its worktrees that have a line to lose, some at a time. `settings` are the repo's own.
+///
+/// # Errors
+/// One of them can't be read, or what `expire` says: the rest stays.
+pub fn each_due<E: From<io::Error>>(
+    shadow: &Shadow,
+    settings: &[(String, String)],
+    now: DateTime<Utc>,
+    mut expire: impl FnMut(Cutoffs, Batch) -> Result<(), E>,
+) -> Result<(), E> {
+    let git_dir = shadow.git_dir();
+    let mut due: BTreeMap<Cutoffs, Batch> = BTreeMap::new();
+    let main = (git_dir.clone(), String::new());
+    let trees = repo::admins(git_dir)?.into_iter().filter_map(|admin| {
+        let id = admin.relative().file_name()?.to_str()?;
+        let prefix = format!("worktrees/{id}/");
+        Some((admin, prefix))
+    });
+    for (place, prefix) in [main].into_iter().chain(trees) {
+        let logs = place.join("logs").map_err(io::Error::other)?;
+        for log in reach::files_below(&logs)? {
+            let Some(name) = log.relative().strip_prefix(logs.relative()).ok().and_then(|name| name.to_str()) else { continue };
+            let cutoffs = grace::log(settings, name, now);
+            let Some(since) = since(cutoffs) else { continue };
+            if !stands(shadow, &place, name) {
+                continue;
+            }
+            let Some(text) = found(beneath::read(&log, reach::LOG_CAP))? else { continue };
+            if !lines(&text).any(|line| time_of(line).is_some_and(|time| time < since)) {
+                continue;
+            }
+            let batch = due.entry(cutoffs).or_default();
+            batch.bytes += text.len();
+            batch.names.push(format!("{prefix}{name}"));
+            batch.logs.push((log, text));
+            if batch.bytes > BYTES_AT_ONCE || batch.names.len() >= AT_ONCE {
+                expire(cutoffs, std::mem::take(batch))?;
             }
         }
-        Ok(Self(logs))
     }
+    due.into_iter().filter(|(_, batch)| !batch.names.is_empty()).try_for_each(|(cutoffs, batch)| expire(cutoffs, batch))
+}
 
+/// No line that was written since may go; none if no line may at all.
+pub fn since((reachable, unreachable): Cutoffs) -> Cutoff {
+    reachable.max(unreachable)
+}
+
+/// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's own refs only HEAD is long enough in use.
+fn stands(shadow: &Shadow, place: &Inside, name: &str) -> bool {
+    let stands = |name: &str| shadow.with(|repo| repo.find_reference(name).and_then(|found| found.resolve()).is_ok()).unwrap_or(false);
+    if place == shadow.git_dir() {
+        return stands(name);
+    }
+    let head = place.join("HEAD").ok().filter(|_| name == "HEAD").and_then(|head| beneath::read(&head, 4096).ok());
+    head.and_then(|head| String::from_utf8(head).ok()).is_some_and(|head| {
+        let head = head.trim();
+        head.strip_prefix("ref: ").map_or_else(|| git2::Oid::from_str(head).is_ok(), stands)
+    })
+}
+
+impl Batch {
     /// Puts lines of `since` and later back where they are missing by now, and tells from which logs they were.
     ///
     /// # Errors
     /// A log can't be read again or written: its old lines are in the error's logs only.
     pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<Inside>> {
         let mut mended = Vec::new();
-        for (log, before) in self.0 {
+        for (log, before) in self.logs {
             // It went with its branch: that was no expiry.
             let Some(after) = found(beneath::read(&log, reach::LOG_CAP))? else { continue };
             let there: HashSet<&[u8]> = lines(&after).collect();
@@ -92,7 +155,8 @@ mod tests {
         for name in ["emptied", "expired", "deleted"] {
             write(name, old.clone() + &young);
         }
-        let read = Logs::read(&git_dir).unwrap();
+        let logs_of = |name: &str| (git_dir.join(format!("logs/refs/heads/{name}")).unwrap(), std::fs::read(logs.join(name)).unwrap());
+        let read = Batch { logs: ["emptied", "expired", "deleted"].map(logs_of).to_vec(), ..Batch::default() };
         write("emptied", new.clone());
         write("expired", young.clone());
         std::fs::rename(logs.join("deleted"), top.path().join("deleted")).unwrap();

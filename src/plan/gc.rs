@@ -175,6 +175,20 @@ fn loose_ref_limit(packed_refs_bytes: u64) -> u64 {
     (refs.ln() / 1.15_f64.ln()).max(16.0) as u64
 }
 
+/// How many of these packs, by the number of their objects in ascending order, a geometric repack rolls up into one: git's rule, by which
+/// each pack that stays is at least twice as large as the next smaller one. None where they are in such a row.
+pub fn rolled_up(counts: &[u64]) -> usize {
+    let is_apart = |pair: &[u64]| pair[1] >= pair[0].saturating_mul(2);
+    let mut split = counts.windows(2).rposition(|pair| !is_apart(pair)).map_or(0, |last| last + 2);
+    let mut sum: u64 = counts[..split].iter().fold(0, |sum, count| sum.saturating_add(*count));
+    // The new pack takes up those that it outgrows.
+    while split > 0 && split < counts.len() && counts[split] < sum.saturating_mul(2) {
+        sum = sum.saturating_add(counts[split]);
+        split += 1;
+    }
+    split
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,6 +214,24 @@ mod tests {
         for (store, action, steps) in cases {
             let gc = gc(&store, GcStrategy::Auto, u64::MAX, now());
             assert_eq!((gc.action, gc.steps.len()), (action, steps), "{store:?}: {}", gc.reason);
+        }
+    }
+
+    #[test]
+    fn packs_in_a_geometric_row_stay() {
+        for (counts, rolled) in [
+            (&[][..], 0),
+            (&[5], 0),
+            (&[9, 36, 120], 0),
+            (&[1, 2, 4, 8], 0),
+            (&[5, 5], 2),
+            (&[5, 9, 100], 2),
+            (&[5, 9, 20], 3),
+            (&[1, 10, 19, 100], 3),
+            (&[0, 0], 0),
+            (&[u64::MAX / 2, u64::MAX - 2], 2),
+        ] {
+            assert_eq!(rolled_up(counts), rolled, "{counts:?}");
         }
     }
 

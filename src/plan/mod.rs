@@ -7,6 +7,7 @@ pub mod clock;
 pub mod evict;
 pub mod fair;
 pub mod gc;
+pub mod grace;
 pub mod repo;
 pub mod rescue;
 pub mod rest;

@@ -8,7 +8,8 @@
 use super::{Refusal, crypt};
 
 /// Extensions whose repos we know how to treat without obeying them.
-const KNOWN_EXTENSIONS: [&str; 3] = ["extensions.worktreeconfig", "extensions.noop", "extensions.relativeworktrees"];
+const KNOWN_EXTENSIONS: [&str; 4] =
+    ["extensions.worktreeconfig", "extensions.noop", "extensions.relativeworktrees", "extensions.partialclone"];
 
 /// Bytes that the names of sections in all entries of an honest config come to, at the very most.
 const LARGEST: usize = 64 << 20;
@@ -53,6 +54,30 @@ fn header(name: &str) -> Option<String> {
 
 fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+/// What a repo's config says of its objects.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Theirs {
+    /// Objects may be missing, for a remote has promised to have them (`git clone --filter`).
+    pub promisor: bool,
+    /// Its `gc.*` keys and their values, in order. What stands between two dots is as it was written, the rest in lower case.
+    pub gc: Vec<(String, String)>,
+}
+
+/// Reads entries, each `key\nvalue`.
+pub(super) fn judge<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Theirs, Refusal> {
+    let mut theirs = Theirs::default();
+    for entry in entries {
+        judge_entry(entry)?;
+        let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
+        if key.starts_with("gc.") {
+            theirs.gc.push((key.to_owned(), value.to_owned()));
+        }
+        let is_promisor = key.starts_with("remote.") && key.ends_with(".promisor") && !matches!(value, "false" | "no" | "off" | "0" | "");
+        theirs.promisor |= is_promisor || key.eq_ignore_ascii_case("extensions.partialclone");
+    }
+    Ok(theirs)
 }
 
 /// Refuses what would change the meaning of the repo's objects; one `key\nvalue`.

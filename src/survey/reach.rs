@@ -185,23 +185,6 @@ fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
     ids(&files_below(&admin.join("refs").map_err(io::Error::other)?)?)
 }
 
-/// Tips that work may hang on and that git's repack passes over: what operations put aside (the autostash of a rebase), in the git dir and in
-/// the worktrees' admin folders, and the worktrees' own refs. Their HEADs too: git takes a folder of worktrees that the file server doesn't
-/// list for an empty one.
-///
-/// # Errors
-/// Something could not be read: a repack could lose it.
-pub fn passed_over(git_dir: &Inside, admins: &[Inside]) -> io::Result<BTreeSet<Oid>> {
-    let read = |folder: &Inside, name: &str| found(beneath::read(&folder.join(name).map_err(io::Error::other)?, LOG_CAP));
-    let mut tips = private(|name| read(git_dir, name))?;
-    for admin in admins {
-        tips.extend(private(|name| read(admin, name))?);
-        tips.extend(private_refs(admin)?);
-        tips.extend(ids(&[admin.join("HEAD").map_err(io::Error::other)?])?);
-    }
-    Ok(tips)
-}
-
 fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
     let mut ids = BTreeSet::new();
     for file in files {

@@ -140,7 +140,7 @@ impl Look<'_> {
         let all = entries(folder)?;
         let names: HashSet<OsString> = all.iter().map(DirEntry::file_name).collect();
         let has = |stem: &str, ending: &str| names.contains(OsStr::new(&format!("{stem}.{ending}")));
-        let mut largest = 0;
+        let (mut largest, mut promised) = (0, false);
         for entry in all {
             let Some(metadata) = found(entry.metadata())? else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -163,7 +163,9 @@ impl Look<'_> {
             if has(stem, "keep") || has(stem, "mtimes") {
                 continue;
             }
-            self.store.packs += 1;
+            // Promised objects have packs of their own: the first of them is none too many.
+            let is_first = has(stem, "promisor") && !std::mem::replace(&mut promised, true);
+            self.store.packs += u64::from(!is_first);
             if metadata.len() > largest {
                 largest = metadata.len();
                 // Git touches a pack whenever somebody writes an object that it holds already; its index it lets be.

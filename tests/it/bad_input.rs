@@ -302,15 +302,6 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         Refused,
         "extensions.refstorage",
     ),
-    (
-        "partial",
-        |repo| {
-            set(repo, "core.repositoryFormatVersion", "1");
-            set(repo, "extensions.partialClone", "origin");
-        },
-        Refused,
-        "extensions.partialclone",
-    ),
 ];
 
 /// Where the store itself is damaged, the trees that can't be looked at stay, and a repack that fails says so.

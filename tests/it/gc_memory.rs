@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use treewarden::apply::gc::gc;
+use treewarden::apply::repo::Hands;
+use treewarden::apply::trash::Trash;
 use treewarden::inside::Inside;
 use treewarden::lock::LockedRepo;
 use treewarden::plan::gc::{Gc, GcAction, Step};
@@ -103,7 +105,10 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
-    gc(&lock, &shadow, &plan, share, &stop, now).unwrap();
+    let state = Inside::new(root, &root.join(".treewarden")).unwrap();
+    let trash = Trash::of(&state).unwrap();
+    let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop: &stop, now };
+    assert_eq!(gc(&hands, &plan, share).unwrap(), [""; 0]);
 }
 
 /// A control group whose limit the kernel enforces: what holds more is killed.

@@ -51,6 +51,7 @@ mod signals;
 #[cfg(target_arch = "x86_64")]
 mod simulation;
 mod state_files;
+mod stores;
 mod support;
 mod t3;
 mod taken;

@@ -87,6 +87,14 @@ const COMMANDS: &[(&[&str], Sings)] = &[
 
 /// Rules that would lose something, or make a night cost more than it may.
 const RULES: &[&[&str]] = &[
+    // A partial clone whose missing objects git would fetch, by a command of the agent's.
+    &[
+        "core.repositoryFormatVersion=1",
+        "extensions.partialClone=origin",
+        "remote.origin.promisor=true",
+        "remote.origin.partialclonefilter=blob:none",
+        "remote.origin.vcs={}",
+    ],
     &["gc.pruneExpire=now", "gc.reflogExpire=now", "gc.reflogExpireUnreachable=now", "gc.refs/*.reflogExpire=now"],
     &["gc.worktreePruneExpire=now", "worktree.guessRemote=true"],
     &["gc.cruftPacks=false", "gc.maxCruftSize=1", "gc.bigPackThreshold=1", "gc.packRefs=false", "gc.logExpiry=never"],
@@ -143,11 +151,8 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["extensions.objectFormat=sha256"], "extensions.objectformat"),
     (&["extensions.compatObjectFormat=sha256"], "does not know this extension"),
     (&["extensions.preciousObjects=true"], "does not know this extension"),
-    (&["extensions.partialClone=origin"], "does not know this extension"),
     (&["extensions.\u{9b}31m=\u{1b}[31m"], "makes no sense"),
     (&["filter.git-crypt.clean={}"], "encrypted files"),
-    // A partial clone whose missing objects git would fetch, by a command of the agent's.
-    (&["extensions.partialClone=origin", "remote.origin.promisor=true", "remote.origin.partialclonefilter=blob:none"], "extension"),
 ];
 
 /// The cases of this room.

@@ -48,7 +48,7 @@ fn hooks() -> Vec<Case> {
             evil.configure(&evil.git_dir("config"), &["core.hooksPath=hooks"]);
         })
         .sings("pack-refs --all"),
-        Case::new("hooks-among-refs", "Maintained reap reap!", "was not packed", |evil| {
+        Case::new("hooks-among-refs", "Maintained reap reap!", "which names nothing", |evil| {
             evil.fill_with_hooks(&evil.git_dir("refs/heads/hooks"));
         }),
         // The monitor's own socket, and one that nobody listens at.
@@ -122,7 +122,7 @@ fn attributes() -> Vec<Case> {
             evil.dirty.git(&["update-index", "--assume-unchanged", "mine.ts"]);
             evil.dirty.write("mine.ts", "hidden\n");
         }),
-        Case::new("info-a-link", FINE, "", |evil| evil.link("info", evil.victim("info"))),
+        Case::new("info-a-link", "Maintained reap reap!", "info/grafts", |evil| evil.link("info", evil.victim("info"))),
     ]
 }
 
@@ -167,7 +167,7 @@ fn histories() -> Vec<Case> {
             evil.repo.git(&["symbolic-ref", "refs/treewarden/shield/nowhere", "refs/heads/nowhere"]);
             evil.repo.git(&["symbolic-ref", "refs/treewarden/rescue/x/circle", "refs/treewarden/rescue/x/circle"]);
         }),
-        Case::new("shield-broken", "Maintained reap reap!", "bad object", |evil| {
+        Case::new("shield-broken", "Maintained reap reap!", "which names nothing", |evil| {
             write(&evil.git_dir("refs/treewarden/shield/bad"), "garbage\n");
         }),
         Case::new("symbolic-circle", FINE, "", |evil| {

@@ -52,7 +52,7 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("worktrees/landed/commondir", "Refused", "Failed"),
     ("worktrees/landed/index", "Refused", "Maintained unknown reap!"),
     ("worktrees/landed/logs", "Refused", UNKNOWN),
-    ("worktrees/landed/refs", "Refused", FINE),
+    ("worktrees/landed/refs", "Refused", "Maintained reap reap!"),
     ("worktrees/landed/locked", "Refused", "Maintained keep reap"),
     ("HEAD", "Refused", "Refused"),
     ("packed-refs", "Refused", "Maintained unknown unknown!"),

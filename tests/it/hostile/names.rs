@@ -143,7 +143,7 @@ fn broken() -> Vec<Case> {
             write(&evil.git_dir("objects/11").join("1".repeat(38)), bytes);
         }),
         Case::new("complaint-index", "Maintained unknown reap!", "", |evil| write(&evil.landed.admin.join("index"), EVIL)),
-        Case::new("complaint-ref", "Maintained reap reap!", "was not packed", |evil| write(&evil.git_dir("refs/heads/bad"), EVIL)),
+        Case::new("complaint-ref", "Maintained reap reap!", "which names nothing", |evil| write(&evil.git_dir("refs/heads/bad"), EVIL)),
         Case::new("complaint-commondir", "Refused", "leads to another repo", |evil| {
             write(&evil.landed.admin.join("commondir"), format!("/{EVIL}\n"));
         }),

@@ -1,0 +1,178 @@
+//! How long what nothing reaches any more stays: `git.md`'s grace, or longer where the repo's own config says so.
+//!
+//! The config is an agent's, so it is data: it can only make things stay longer. Git is told points in time, for its own clock may be
+//! another. It must never shorten a grace, and never take a date that it doesn't understand for an early one.
+
+use super::gc::PRUNED_AFTER;
+use chrono::{DateTime, TimeDelta, Utc};
+
+/// Reflog entries stay for this long (`git.md`).
+const LOGGED_FOR: TimeDelta = TimeDelta::days(90);
+
+/// What is older goes; with none, nothing goes.
+pub type Cutoff = Option<DateTime<Utc>>;
+
+/// When unreachable objects must have been written last to go.
+///
+/// `settings` are the `gc.*` keys of the repo's config, each in lower case but for what stands between two dots, with its value.
+pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
+    let theirs = settings.iter().filter(|(key, _)| key == "gc.pruneexpire").map(|(_, value)| date(value, now));
+    theirs.fold(before(now, PRUNED_AFTER), earlier)
+}
+
+/// When an entry of the reflog of `name` (`HEAD`, `refs/heads/main`, ...) must have been written to go: one that is reachable from where the
+/// ref stands, and one that isn't.
+pub fn log(settings: &[(String, String)], name: &str, now: DateTime<Utc>) -> (Cutoff, Cutoff) {
+    // Stashes have nothing else.
+    if name == "refs/stash" {
+        return (None, None);
+    }
+    let of = |kind: &str| {
+        let mine = settings.iter().filter(|(key, _)| match key.strip_prefix("gc.").and_then(|key| key.strip_suffix(kind)) {
+            Some("") => true,
+            Some(pattern) => pattern.strip_suffix('.').is_some_and(|pattern| matches(pattern, name)),
+            None => false,
+        });
+        mine.map(|(_, value)| date(value, now)).fold(before(now, LOGGED_FOR), earlier)
+    };
+    (of("reflogexpire"), of("reflogexpireunreachable"))
+}
+
+fn before(now: DateTime<Utc>, age: TimeDelta) -> Cutoff {
+    now.checked_sub_signed(age)
+}
+
+/// The earlier of two, and of any and never it is never.
+fn earlier(one: Cutoff, other: Cutoff) -> Cutoff {
+    Some(one?.min(other?))
+}
+
+/// A date as git's config has it; what isn't one of the usual forms is never.
+fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
+    let value = value.trim().to_ascii_lowercase();
+    let words: Vec<&str> = value.split([' ', '.']).filter(|word| !word.is_empty()).collect();
+    match words[..] {
+        ["now" | "all"] => Some(now),
+        [number, unit, ..] if matches!(words[2..], [] | ["ago"]) => {
+            let number: i64 = number.parse().ok().filter(|number| (0..=10_000_000).contains(number))?;
+            let unit = match unit.strip_suffix('s').unwrap_or(unit) {
+                "second" => TimeDelta::seconds(1),
+                "minute" => TimeDelta::minutes(1),
+                "hour" => TimeDelta::hours(1),
+                "day" => TimeDelta::days(1),
+                "week" => TimeDelta::weeks(1),
+                "month" => TimeDelta::days(31),
+                "year" => TimeDelta::days(366),
+                _ => return None,
+            };
+            now.checked_sub_signed(unit.checked_mul(i32::try_from(number).ok()?)?)
+        }
+        _ => None,
+    }
+}
+
+/// Whether a pattern of git's config could mean the ref: `*` and `?` stand for anything, slashes too. Of brackets and backslashes nobody here knows.
+fn matches(pattern: &str, name: &str) -> bool {
+    fn from(pattern: &[u8], name: &[u8]) -> bool {
+        let (mut at, mut here) = (0, 0);
+        let mut star = None;
+        while here < name.len() {
+            match pattern.get(at) {
+                Some(b'*') => {
+                    star = Some((at, here));
+                    at += 1;
+                }
+                Some(&byte) if byte == b'?' || byte == name[here] => (at, here) = (at + 1, here + 1),
+                _ => match star {
+                    Some((back, taken)) => {
+                        star = Some((back, taken + 1));
+                        (at, here) = (back + 1, taken + 1);
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern[at..].iter().all(|&byte| byte == b'*')
+    }
+    pattern.contains(['[', '\\']) || from(pattern.as_bytes(), name.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::days(10_000)
+    }
+
+    fn ago(days: i64) -> Cutoff {
+        before(now(), TimeDelta::days(days))
+    }
+
+    fn set(settings: &[(&str, &str)]) -> Vec<(String, String)> {
+        settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_config_can_only_make_things_stay_longer() {
+        let of = |value| objects(&set(&[("gc.pruneexpire", value)]), now());
+        let cases = [
+            ("now", ago(14)),
+            ("all", ago(14)),
+            ("2.weeks.ago", ago(14)),
+            ("13 days ago", ago(14)),
+            ("15 days", ago(15)),
+            ("3.months.ago", ago(93)),
+            ("2.Years", ago(732)),
+            ("never", None),
+            ("false", None),
+            ("", None),
+            ("2020-01-01", None),
+            ("-5 days", None),
+            ("99999999999 years", None),
+            ("9999999 years", None),
+            ("5 fortnights", None),
+            ("5 days hence", None),
+        ];
+        for (value, cutoff) in cases {
+            assert_eq!(of(value), cutoff, "{value}");
+        }
+        assert_eq!(objects(&[], now()), ago(14));
+        assert_eq!(objects(&set(&[("gc.pruneexpire", "20.days"), ("gc.pruneexpire", "now")]), now()), ago(20));
+    }
+
+    #[test]
+    fn a_reflog_has_its_own() {
+        let settings = set(&[
+            ("gc.reflogexpire", "100.days"),
+            ("gc.reflogexpireunreachable", "now"),
+            ("gc.refs/remotes/*.reflogexpire", "never"),
+            ("gc.refs/heads/ma?n.reflogexpireunreachable", "200 days"),
+        ]);
+        let of = |name| log(&settings, name, now());
+        assert_eq!(of("HEAD"), (ago(100), ago(90)));
+        assert_eq!(of("refs/heads/main"), (ago(100), ago(200)));
+        assert_eq!(of("refs/remotes/origin/main"), (None, ago(90)));
+        assert_eq!(of("refs/stash"), (None, None));
+        assert_eq!(log(&[], "refs/stash", now()), (None, None));
+        assert_eq!(log(&[], "refs/heads/x", now()), (ago(90), ago(90)));
+    }
+
+    #[test]
+    fn patterns_mean_what_they_mean_to_git() {
+        for (pattern, name, is_meant) in [
+            ("refs/heads/*", "refs/heads/a/b", true),
+            ("refs/heads/*", "refs/tags/a", false),
+            ("*", "HEAD", true),
+            ("refs/*/main", "refs/heads/main", true),
+            ("refs/*/main", "refs/heads/main2", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("", "a", false),
+            ("**", "", true),
+            ("[a]", "b", true),
+        ] {
+            assert_eq!(matches(pattern, name), is_meant, "{pattern} {name}");
+        }
+    }
+}

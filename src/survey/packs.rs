@@ -1,0 +1,306 @@
+//! Which packs a store has, and which objects their indexes list, read by our own code.
+//!
+//! This is the account of what is there: a repack is judged by it, and nothing is deleted that it doesn't show elsewhere. It must never take
+//! a pack for what its name or its index doesn't prove, and never read more into memory than an honest store has.
+
+use super::roots::{Id, hex, id};
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+/// More objects than this no honest pack holds; their names would take 640 MB. The Linux kernel has some eleven million.
+const MOST: u32 = 32 << 20;
+/// Bytes of an id.
+const ID: usize = 20;
+
+/// A pack of a store, with an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pack {
+    /// `pack-...`, without an ending.
+    pub stem: String,
+    /// The inode of its index and its pack: git may write one of the same name anew.
+    pub written: (u64, u64),
+    /// When somebody last wrote one of its objects, in nanoseconds: git touches the pack then.
+    pub touched: i128,
+    /// Somebody wants it kept.
+    pub kept: bool,
+    /// Its objects, and what they name, can be had again from a promisor remote.
+    pub promisor: bool,
+    /// It holds what nothing reaches.
+    pub cruft: bool,
+    /// The endings of all files of that name.
+    pub endings: Vec<String>,
+}
+
+/// The packs of the store `objects` that have an index, by name.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn list(objects: &Inside) -> io::Result<Vec<Pack>> {
+    let folder = objects.join("pack").map_err(io::Error::other)?;
+    let Some(fd) = found(beneath::dir(&folder))? else { return Ok(Vec::new()) };
+    let mut stems: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, _) in beneath::list(fd)? {
+        if let Some((stem, ending)) = name.to_str().and_then(|name| name.split_once('.'))
+            && stem.starts_with("pack-")
+        {
+            stems.entry(stem.to_owned()).or_default().push(ending.to_owned());
+        }
+    }
+    let mut packs = Vec::new();
+    for (stem, endings) in stems {
+        let has = |ending: &str| endings.iter().any(|found| found == ending);
+        if !has("pack") || !has("idx") {
+            continue;
+        }
+        let data = |ending: &str| found(std::fs::symlink_metadata(folder.path().join(format!("{stem}.{ending}"))));
+        // One that goes meanwhile is none of ours.
+        let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else { continue };
+        let touched = i128::from(pack.mtime()) * 1_000_000_000 + i128::from(pack.mtime_nsec());
+        let [kept, promisor, cruft] = ["keep", "promisor", "mtimes"].map(has);
+        packs.push(Pack { written: (index.ino(), pack.ino()), touched, kept, promisor, cruft, stem, endings });
+    }
+    Ok(packs)
+}
+
+impl Pack {
+    /// How many objects its index lists.
+    ///
+    /// # Errors
+    /// The index can't be read.
+    pub fn count(&self, objects: &Inside) -> io::Result<u32> {
+        let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
+        let (mut head, mut last) = ([0; 4], [0; 4]);
+        let file = beneath::file(&place)?;
+        file.read_exact_at(&mut head, 0)?;
+        let fanout = if head == *b"\xfftOc" { 8 } else { 0 };
+        file.read_exact_at(&mut last, fanout + 1020)?;
+        Ok(u32::from_be_bytes(last))
+    }
+
+    /// The objects that its index lists.
+    ///
+    /// # Errors
+    /// The index can't be read, or makes no sense.
+    pub fn objects(&self, objects: &Inside) -> io::Result<Objects> {
+        let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
+        let odd = |error: io::Error| io::Error::new(error.kind(), format!("failed to read `{place}`: {error}; see `git fsck`"));
+        let file = beneath::file(&place).map_err(odd)?;
+        let length = file.metadata().map_err(odd)?.len();
+        Objects::read(file, length).map_err(odd)
+    }
+}
+
+/// Names of objects, sorted.
+#[derive(Debug)]
+pub struct Objects {
+    /// How many begin with this byte or a lower one.
+    fanout: [usize; 256],
+    /// One after another.
+    names: Vec<u8>,
+}
+
+impl Objects {
+    /// Reads an index of `length` bytes.
+    fn read(mut file: impl Read, length: u64) -> io::Result<Self> {
+        let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"));
+        let mut head = [0; 8];
+        file.read_exact(&mut head)?;
+        let mut table = [0; 1024];
+        // The first version has no head: what stands there is of the fanout, and before each name stands where its object is.
+        let is_first = !head.starts_with(b"\xfftOc");
+        if is_first {
+            table[..8].copy_from_slice(&head);
+            file.read_exact(&mut table[8..])?;
+        } else if head[4..] == [0, 0, 0, 2] {
+            file.read_exact(&mut table)?;
+        } else {
+            return Err(odd("is of an unknown version"));
+        }
+        let mut fanout = [0; 256];
+        let mut before = 0;
+        for (place, number) in fanout.iter_mut().zip(table.chunks_exact(4)) {
+            let number = u32::from_be_bytes([number[0], number[1], number[2], number[3]]);
+            if number < before || number > MOST {
+                return Err(odd("makes no sense"));
+            }
+            before = number;
+            *place = number as usize;
+        }
+        let many = fanout[255];
+        // Each has its name and an offset, and in the second version a sum.
+        if length < if is_first { 1024 + many as u64 * 24 + 40 } else { 8 + 1024 + many as u64 * 28 + 40 } {
+            return Err(odd("is too short for what it lists"));
+        }
+        let mut names = Vec::new();
+        names.try_reserve_exact(many * ID)?;
+        if is_first {
+            let mut file = std::io::BufReader::with_capacity(64 << 10, file);
+            let mut entry = [0; 24];
+            for _ in 0..many {
+                file.read_exact(&mut entry)?;
+                names.extend_from_slice(&entry[4..]);
+            }
+        } else {
+            file.take(many as u64 * ID as u64).read_to_end(&mut names)?;
+        }
+        Self { fanout, names }.proven().ok_or_else(|| odd("is not in order"))
+    }
+
+    /// The same of names in no order.
+    pub fn of(mut ids: Vec<Id>) -> Self {
+        ids.sort_unstable();
+        ids.dedup();
+        let mut fanout = [0; 256];
+        for id in &ids {
+            fanout[usize::from(id[0])] += 1;
+        }
+        let mut sum = 0;
+        for place in &mut fanout {
+            sum += *place;
+            *place = sum;
+        }
+        Self { fanout, names: ids.concat() }
+    }
+
+    /// Whether names and fanout are what a search rests on.
+    fn proven(self) -> Option<Self> {
+        let mut before: &[u8] = &[];
+        for (number, name) in self.names.chunks_exact(ID).enumerate() {
+            let first = usize::from(name[0]);
+            let from = if first == 0 { 0 } else { self.fanout[first - 1] };
+            if name <= before || number < from || number >= self.fanout[first] {
+                return None;
+            }
+            before = name;
+        }
+        (self.names.len() == self.fanout[255] * ID).then_some(self)
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.fanout[255]
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of an object among them.
+    pub fn find(&self, id: &Id) -> Option<usize> {
+        let first = usize::from(id[0]);
+        let mut from = if first == 0 { 0 } else { self.fanout[first - 1] };
+        let mut to = self.fanout[first];
+        while from < to {
+            let middle = usize::midpoint(from, to);
+            match self.names[middle * ID..(middle + 1) * ID].cmp(id) {
+                std::cmp::Ordering::Equal => return Some(middle),
+                std::cmp::Ordering::Less => from = middle + 1,
+                std::cmp::Ordering::Greater => to = middle,
+            }
+        }
+        None
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Id> {
+        self.names.chunks_exact(ID).map(|name| name.try_into().unwrap_or_default())
+    }
+}
+
+/// The loose objects of a store.
+///
+/// # Errors
+/// A directory can't be read.
+pub fn loose(objects: &Inside) -> io::Result<Vec<Id>> {
+    let mut ids = Vec::new();
+    for shard in 0..=255_u8 {
+        let name = format!("{shard:02x}");
+        let Some(folder) = found(beneath::dir(&objects.join(&name).map_err(io::Error::other)?))? else { continue };
+        let listed = beneath::list(folder)?;
+        ids.extend(listed.iter().filter_map(|(rest, _)| loose_id(&name, rest)));
+    }
+    Ok(ids)
+}
+
+fn loose_id(shard: &str, rest: &OsStr) -> Option<Id> {
+    id(format!("{shard}{}", rest.to_str()?).as_bytes())
+}
+
+/// Where a loose object stands.
+///
+/// # Errors
+/// Never of an id.
+pub fn place(objects: &Inside, id: &Id) -> io::Result<Inside> {
+    let name = hex(id);
+    objects.join(Path::new(&name[..2]).join(&name[2..])).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(ids: &[Id]) -> Vec<u8> {
+        let Objects { fanout, names } = Objects::of(ids.to_vec());
+        let fanout = fanout.iter().flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes());
+        let mut bytes = b"\xfftOc\0\0\0\x02".to_vec();
+        bytes.extend(fanout);
+        bytes.extend(&names);
+        bytes.extend(vec![0; ids.len() * 8 + 40]);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> io::Result<Objects> {
+        Objects::read(bytes, bytes.len() as u64)
+    }
+
+    #[test]
+    fn what_an_index_lists_is_found_and_nothing_else() {
+        let mut random = fastrand::Rng::with_seed(3);
+        for many in [0, 1, 2, 3, 100, 5000] {
+            let ids: Vec<Id> = (0..many).map(|_| std::array::from_fn(|_| random.u8(..))).collect();
+            let objects = read(&index(&ids)).unwrap();
+            assert_eq!((objects.len(), objects.is_empty()), (many, many == 0));
+            assert!(ids.iter().all(|id| objects.iter().nth(objects.find(id).unwrap()) == Some(*id)));
+            assert!((0..1000).all(|_| objects.find(&std::array::from_fn(|_| random.u8(..))).is_none()));
+        }
+    }
+
+    #[test]
+    fn the_first_version_is_read_as_well() {
+        let ids: Vec<Id> = (0..10).map(|number| [number * 20; 20]).collect();
+        let fanout = Objects::of(ids.clone()).fanout;
+        let mut bytes: Vec<u8> = fanout.iter().flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes()).collect();
+        bytes.extend(ids.iter().flat_map(|id| [&[9; 4][..], id].concat()));
+        bytes.extend([0; 40]);
+        assert!(read(&bytes).unwrap().iter().eq(ids));
+        assert!(read(&bytes[..bytes.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn an_index_that_lies_is_none() {
+        let ids: Vec<Id> = (0..10).map(|number| [number * 20; 20]).collect();
+        let whole = index(&ids);
+        assert!(read(&whole).is_ok());
+        for cut in 0..whole.len() {
+            assert!(read(&whole[..cut]).is_err(), "cut at {cut}");
+        }
+        // The head, the fanout, the order of names.
+        for place in [0, 7, 8, 1031 - 4 * 200, 1031] {
+            let mut odd = whole.clone();
+            odd[place] ^= 1;
+            assert!(read(&odd).is_err(), "changed at {place}");
+        }
+        let mut swapped = whole.clone();
+        swapped.swap(1032, 1052);
+        assert!(read(&swapped).is_err());
+        let mut endless = whole.clone();
+        endless[8 + 1020..8 + 1024].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert!(read(&endless).is_err());
+    }
+}

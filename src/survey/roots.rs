@@ -1,0 +1,335 @@
+//! What a repo's objects are needed by: every place in the real git dir that names one, read by our own code.
+//!
+//! Git looks at a sanitised git dir and does not see all of it, and it takes a directory that can't be read for an empty one. So refs, reflogs,
+//! HEADs, in-progress states, indexes and grafts are read here, from the files themselves. Whatever can't be read is told by name, and
+//! then nothing may be dropped. It must never pass over a file because something is wrong with it.
+
+use super::repo::admins;
+use super::{reach, worktree};
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use rustix::fs::FileType;
+use std::fs::File;
+use std::io::{self, BufRead};
+use std::path::Path;
+
+mod index;
+
+/// An object's name.
+pub type Id = [u8; 20];
+
+/// More ids than this name no honest repo's work; they would take 320 MB.
+const MOST: usize = 16 << 20;
+/// Ids gathered before those that came twice are dropped.
+const AT_ONCE: usize = 256 << 10;
+/// Larger files are no honest ones: 64 MiB of a reflog are some 400,000 moves.
+const LARGEST: u64 = reach::LOG_CAP;
+/// The same of an index: four million files.
+const LARGEST_INDEX: u64 = 512 << 20;
+/// A ref is a line.
+const REF: u64 = 4096;
+/// Directories where git keeps what an operation that stands still will need.
+const IN_PROGRESS: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
+/// So many files that can't be read are told of, and how many there are besides.
+const NAMED: usize = 5;
+
+/// What a repo's files name.
+#[derive(Debug, Default)]
+pub struct Roots {
+    /// Objects that git does not find in a sanitised git dir, sorted.
+    pub hidden: Vec<Id>,
+    /// Objects that it finds there: refs and the entries of indexes, sorted.
+    pub seen: Vec<Id>,
+    /// What could not be read, each with its cause and remedy. While there is any, nothing may be dropped.
+    pub unread: Vec<String>,
+}
+
+/// Ids, each once.
+#[derive(Debug, Default)]
+struct Ids {
+    ids: Vec<Id>,
+    /// So many were there after the last time that they were sorted.
+    sorted: usize,
+}
+
+impl Ids {
+    fn push(&mut self, id: Id) -> io::Result<()> {
+        if id == [0; 20] {
+            return Ok(());
+        }
+        if self.ids.len() >= MOST {
+            return Err(io::Error::other("the repo names more objects than any honest one"));
+        }
+        self.ids.push(id);
+        if self.ids.len() - self.sorted > AT_ONCE.max(self.sorted) {
+            self.settle();
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) {
+        self.ids.sort_unstable();
+        self.ids.dedup();
+        self.sorted = self.ids.len();
+    }
+
+    fn sorted(mut self) -> Vec<Id> {
+        self.settle();
+        self.ids
+    }
+}
+
+#[derive(Debug, Default)]
+struct Named {
+    hidden: Ids,
+    seen: Ids,
+}
+
+/// Reads all of it.
+pub fn read(git_dir: &Inside) -> Roots {
+    let mut reader = Reader { named: Named::default(), unread: Vec::new(), more: 0 };
+    reader.git_dir(git_dir);
+    match admins(git_dir) {
+        Ok(admins) => admins.iter().for_each(|admin| reader.admin(admin)),
+        Err(error) => reader.failed(&at(git_dir, "worktrees"), &error, "mend the registry of worktrees"),
+    }
+    let Reader { named: Named { hidden, seen }, mut unread, more } = reader;
+    if more > 0 {
+        unread.push(format!("failed to read {more} more files of `{git_dir}`; see `git fsck`"));
+    }
+    Roots { hidden: hidden.sorted(), seen: seen.sorted(), unread }
+}
+
+struct Reader {
+    named: Named,
+    unread: Vec<String>,
+    /// Those that are only counted.
+    more: usize,
+}
+
+impl Reader {
+    fn git_dir(&mut self, git_dir: &Inside) {
+        self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &mut named.seen));
+        self.file(&at(git_dir, "info/grafts"), "mend it by hand", |file, named| scan(file, &mut named.hidden));
+        self.below(&at(git_dir, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.seen));
+        self.common(git_dir);
+        self.index(git_dir, "delete it, then `git reset` in the checkout makes a new one");
+    }
+
+    fn admin(&mut self, admin: &Inside) {
+        self.below(&at(admin, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.hidden));
+        self.common(admin);
+        let tree = worktree::place(admin).unwrap_or_else(|_| admin.path());
+        self.index(admin, &format!("delete it, then `git reset` in `{}` makes a new one", tree.display()));
+    }
+
+    /// What stands in a git dir and in an admin directory alike.
+    fn common(&mut self, folder: &Inside) {
+        self.below(&at(folder, "logs"), "mend it or take it away", |file, named| log(file, &mut named.hidden));
+        for name in IN_PROGRESS {
+            self.below(&at(folder, name), "end or abort what is in progress", |file, named| scan(file, &mut named.hidden));
+        }
+        let names = match found(beneath::dir(folder).and_then(|folder| Ok(beneath::list(folder)?))) {
+            Ok(names) => names.unwrap_or_default(),
+            Err(error) => return self.failed(folder, &error, "see `git fsck`"),
+        };
+        for (name, kind) in names {
+            // ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV, whatever comes: git names them so, and what else is called so is text.
+            let name = name.to_string_lossy();
+            let is_state = name.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'));
+            let remedy = "mend it or take it away";
+            if is_state && kind == FileType::Directory && name != "HEAD" {
+                self.below(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden));
+            } else if is_state {
+                self.file(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden));
+            }
+            if let Some(base) = name.strip_prefix("sharedindex.")
+                && base.len() == 40
+            {
+                self.one_index(&at(folder, &name), "delete it, if no index rests on it");
+            }
+        }
+    }
+
+    fn index(&mut self, folder: &Inside, remedy: &str) {
+        let Some(base) = self.one_index(&at(folder, "index"), remedy) else { return };
+        let shared = at(folder, &format!("sharedindex.{}", hex(&base)));
+        match beneath::stat(&shared) {
+            Ok(_) => {}
+            Err(error) => self.failed(&shared, &error, remedy),
+        }
+    }
+
+    fn one_index(&mut self, place: &Inside, remedy: &str) -> index::Shared {
+        let read = |named: &mut Named| -> io::Result<index::Shared> {
+            let Some(file) = found(beneath::file(place))? else { return Ok(None) };
+            let length = file.metadata()?.len();
+            if length > LARGEST_INDEX {
+                return Err(io::Error::other("it is larger than any honest one"));
+            }
+            // Where nothing was ever staged.
+            if length == 0 { Ok(None) } else { index::ids(file, length, named) }
+        };
+        read(&mut self.named).unwrap_or_else(|error| {
+            self.failed(place, &error, remedy);
+            None
+        })
+    }
+
+    /// Reads a file, if it is there.
+    fn file(&mut self, place: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) {
+        let done = found(beneath::file(place)).and_then(|file| match file {
+            Some(file) if file.metadata()?.len() > LARGEST => Err(io::Error::other("it is larger than any honest one")),
+            Some(file) => read(file, &mut self.named),
+            None => Ok(()),
+        });
+        if let Err(error) = done {
+            self.failed(place, &error, remedy);
+        }
+    }
+
+    fn below(&mut self, folder: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) {
+        match reach::files_below(folder) {
+            Ok(files) => {
+                // A lock is no ref, and no ref may be called so: what a write that isn't finished will name is named elsewhere, too.
+                for file in files.iter().filter(|file| !file.relative().as_os_str().as_encoded_bytes().ends_with(b".lock")) {
+                    self.file(file, remedy, &read);
+                }
+            }
+            Err(error) => self.failed(folder, &error, "see that it can be read"),
+        }
+    }
+
+    fn failed(&mut self, place: &Inside, error: &io::Error, remedy: &str) {
+        if self.unread.len() < NAMED {
+            self.unread.push(format!("failed to read `{place}`: {error}; {remedy}"));
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+fn at(folder: &Inside, name: &str) -> Inside {
+    folder.join(Path::new(name)).expect("a name that was listed stays inside")
+}
+
+/// Calls `line` with the first bytes of each line, at most `N` of them, however long it is.
+fn lines<const N: usize>(file: File, mut line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut file = io::BufReader::with_capacity(64 << 10, file);
+    let (mut begin, mut many, mut empty) = ([0; N], 0, true);
+    loop {
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return if empty { Ok(()) } else { line(&begin[..many]) };
+        }
+        for &byte in bytes {
+            if byte == b'\n' {
+                line(&begin[..many])?;
+                (many, empty) = (0, true);
+            } else {
+                empty = false;
+                if many < N {
+                    begin[many] = byte;
+                    many += 1;
+                }
+            }
+        }
+        let all = bytes.len();
+        file.consume(all);
+    }
+}
+
+/// `ID NAME`, and below a tag what it names as `^ID`.
+fn packed(file: File, ids: &mut Ids) -> io::Result<()> {
+    lines::<41>(file, |line| match line {
+        [b'#', ..] | [] => Ok(()),
+        [b'^', peeled @ ..] => ids.push(id(peeled).ok_or_else(|| nonsense(line))?),
+        [named @ .., b' '] => ids.push(id(named).ok_or_else(|| nonsense(line))?),
+        _ => Err(nonsense(line)),
+    })
+}
+
+/// An id, or the name of another ref.
+fn reference(file: File, ids: &mut Ids) -> io::Result<()> {
+    let text = beneath::content(file, REF)?;
+    if text.starts_with(b"ref:") {
+        return Ok(());
+    }
+    ids.push(text.get(..40).and_then(id).ok_or_else(|| nonsense(&text))?)
+}
+
+/// `OLD NEW`, and who moved it, when and why. What makes no sense git passes over as well.
+fn log(file: File, ids: &mut Ids) -> io::Result<()> {
+    lines::<82>(file, |line| {
+        if let [old @ .., b' '] = line
+            && let Some((old, new)) = old.split_at_checked(40)
+            && let Some(new) = new.strip_prefix(b" ")
+            && let (Some(old), Some(new)) = (id(old), id(new))
+        {
+            ids.push(old)?;
+            ids.push(new)?;
+        }
+        Ok(())
+    })
+}
+
+/// Every run of forty hexadecimal digits: what git or a tool writes there may be of any form.
+fn scan(file: File, ids: &mut Ids) -> io::Result<()> {
+    let mut file = io::BufReader::with_capacity(64 << 10, file);
+    let (mut run, mut many) = ([0; 40], 0);
+    loop {
+        let bytes = file.fill_buf()?;
+        // What ends the file ends the run.
+        let ends = bytes.is_empty();
+        for &byte in if ends { &b"\n"[..] } else { bytes } {
+            if byte.is_ascii_hexdigit() {
+                if let Some(place) = run.get_mut(many) {
+                    *place = byte;
+                }
+                many += 1;
+            } else {
+                if many == 40
+                    && let Some(id) = id(&run)
+                {
+                    ids.push(id)?;
+                }
+                many = 0;
+            }
+        }
+        if ends {
+            return Ok(());
+        }
+        let all = bytes.len();
+        file.consume(all);
+    }
+}
+
+fn nonsense(line: &[u8]) -> io::Error {
+    let line = String::from_utf8_lossy(&line[..line.len().min(41)]).into_owned();
+    io::Error::new(io::ErrorKind::InvalidData, format!("it holds {line:?}, which names nothing"))
+}
+
+/// An id in forty hexadecimal digits.
+pub fn id(text: &[u8]) -> Option<Id> {
+    let mut id = [0; 20];
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    if text.len() != 40 {
+        return None;
+    }
+    for (place, pair) in id.iter_mut().zip(text.chunks_exact(2)) {
+        *place = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(id)
+}
+
+/// The same back.
+pub fn hex(id: &Id) -> String {
+    use std::fmt::Write;
+    id.iter().fold(String::with_capacity(40), |mut text, byte| {
+        let _never_fails = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests;
