@@ -4,7 +4,6 @@
 //! plausible, [`Night::reap`] locks the repo again, looks again, decides again, and only then removes. It must never let one repo's
 //! failure reach another.
 
-use crate::apply::gc::{gc, judge};
 use crate::apply::repo::{Hands, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
@@ -32,6 +31,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+mod repack;
 mod row;
 use row::{blank, not_uncounted, only_then, tell};
 
@@ -135,10 +135,7 @@ impl Night<'_> {
             tended.row.prune = rows::prune(plan);
             tended.row.rescues = rows::rescues(plan);
             tended.row.gc = rows::gc(plan, &decided.facts.store);
-            tended
-                .row
-                .failures
-                .extend(decided.unread.iter().map(|what| format!("{what}; until then nothing is dropped from the repo's objects")));
+            tended.row.failures.extend(decided.unread.iter().cloned());
             if let Some(why) = &decided.facts.busy {
                 (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
             }
@@ -249,13 +246,7 @@ impl Night<'_> {
         let times = Times { clock, look_before, stale_lock: STALE_LOCK };
         let facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
         let mut plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
-        let mut unread = Vec::new();
-        if plan.gc.drops_objects() {
-            unread = self.on_io(|| survey::roots::read(shadow.git_dir())).unread;
-            if !unread.is_empty() {
-                plan.gc = plan.gc.gently("not all that leads to its objects can be read");
-            }
-        }
+        let unread = self.unread(&shadow, &mut plan);
         let locks = self.ledger.and_then(|ledger| self.on_io(|| eviction::look(&shadow, repo, &plan, ledger, self.stop)));
         Ok(Decided { lock, shadow, facts, plan, unread, locks })
     }
@@ -290,22 +281,6 @@ impl Night<'_> {
             tended.did(&admin.path(), hands.mark(admin).map(|()| Emptied::default()));
         }
         self.repack(tended, decided, &hands);
-    }
-
-    fn repack(&self, tended: &mut Tended, decided: &Decided, hands: &Hands<'_>) {
-        let plan = &decided.plan.gc;
-        if plan.steps.is_empty() && plan.index.is_empty() {
-            return;
-        }
-        let done = gc(hands, plan, self.share).map(|left| tended.left.extend(left));
-        match self.on_io(|| survey::store::count(decided.shadow.git_dir())) {
-            Ok(after) => {
-                tended.row.gc.after = rows::counts(&after);
-                let judged = done.and_then(|()| judge(plan, &decided.facts.store, &after));
-                tended.row.failures.extend(judged.err().map(|error| error.to_string()));
-            }
-            Err(error) => tended.row.failures.push(format!("failed to count objects after the repack: {error}")),
-        }
     }
 
     fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {

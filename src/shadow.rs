@@ -58,6 +58,8 @@ const PROMISOR: &str = "[remote \"treewarden-promisor\"]
 \turl = /dev/null/nowhere
 ";
 
+/// So many files with settings are read: a repo has one a worktree, and few include any.
+const INCLUDES: usize = 1000;
 /// HEAD is a line; a config or an alternates file of this size is no honest one.
 const SMALL: u64 = 4096;
 const CONFIG_CAP: u64 = 1 << 20;
@@ -156,9 +158,67 @@ impl Shadow {
         std::fs::write(self.scratch.path().join("config"), format!("{CONFIG}{PROMISOR}"))
     }
 
-    /// What the repo's own config says of its objects, as data.
-    pub fn theirs(&self) -> &config::Theirs {
-        &self.theirs
+    /// Whether the repo's own config says that objects may be missing.
+    pub fn is_promised(&self) -> bool {
+        self.theirs.promisor
+    }
+
+    /// The `gc.*` keys of the repo's own config, of its worktrees' and of what they include inside the volume, as data. Of an include that can't be
+    /// read the worst is assumed: that nothing ever expires.
+    pub fn gc_settings(&self, stop: &Stop) -> Vec<(String, String)> {
+        let mut settings = self.theirs.gc.clone();
+        let admins = beneath::dir(&at(&self.git_dir, "worktrees")).and_then(|trees| Ok(beneath::list(trees)?)).unwrap_or_default();
+        let folders = admins.iter().filter_map(|(name, _)| at(&self.git_dir, "worktrees").join(name).ok());
+        let mut next: Vec<Inside> = folders.chain([self.git_dir.clone()]).map(|folder| at(&folder, "config.worktree")).collect();
+        let never = || ["gc.pruneexpire", "gc.reflogexpire", "gc.reflogexpireunreachable"].map(|key| (key.to_owned(), "never".to_owned()));
+        let include = |from: &Inside, name: &str| {
+            let folder = from.path().parent().map(Path::to_owned).unwrap_or_default();
+            Inside::new(from.root(), &folder.join(name)).ok()
+        };
+        let mut included: Vec<_> = self.theirs.includes.iter().map(|name| include(&at(&self.git_dir, "config"), name)).collect();
+        // A file that includes itself is read again and again, but not for long.
+        for _ in 0..INCLUDES {
+            let place = match (next.pop(), included.pop()) {
+                (Some(place), put_back) => {
+                    included.extend(put_back);
+                    place
+                }
+                (None, Some(Some(place))) => place,
+                (None, Some(None)) => {
+                    settings.extend(never());
+                    continue;
+                }
+                (None, None) => return settings,
+            };
+            match self.settings_of(&place, stop) {
+                Ok(theirs) => {
+                    settings.extend(theirs.gc);
+                    included.extend(theirs.includes.iter().map(|name| include(&place, name)));
+                }
+                Err(_) => settings.extend(never()),
+            }
+        }
+        settings.extend(never());
+        settings
+    }
+
+    /// What a file of that form says; nothing where there is none.
+    fn settings_of(&self, place: &Inside, stop: &Stop) -> Result<config::Theirs, Refusal> {
+        let Some(text) = found(beneath::read(place, CONFIG_CAP)).map_err(unreadable(&place.to_string()))? else {
+            return Ok(config::Theirs::default());
+        };
+        if config::is_endless(&text) {
+            return Err(Refusal::Odd(format!("`{place}` is no honest one")));
+        }
+        if let Some(entries) = config::plain(&text) {
+            return Ok(config::gather(entries.iter().map(String::as_str)));
+        }
+        let copy = self.scratch.path().join("included");
+        std::fs::write(&copy, &text).map_err(unreadable("the scratch folder"))?;
+        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
+        let listed = self.git(stop, Duration::from_secs(10)).run(&args)?;
+        let listed: Vec<_> = listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+        Ok(config::gather(listed.iter().map(|entry| &**entry)))
     }
 
     /// Directories of objects that it borrows, directly or through others.

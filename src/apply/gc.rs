@@ -70,11 +70,11 @@ pub enum GcError {
     },
 }
 
-/// Does the plan's steps, with its `share` of the machine, and tells what could not be deleted and waits in the trash.
+/// Does the plan's steps, with its `share` of the machine.
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
-pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Vec<String>, GcError> {
+pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
     let Hands { lock, shadow, stop, now, .. } = hands;
     let settings: Vec<String> = share.settings();
     let git = settings.iter().cloned().fold(shadow.git(stop, LIMIT), Git::with);
@@ -86,15 +86,18 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Vec<String>, GcE
         indexed = indexed.and(done.map(drop).map_err(GcError::from));
     }
     let mut store = Store::of(hands, settings.clone())?;
-    let cutoff = grace::objects(&shadow.theirs().gc, *now);
-    let run = |command: Command| {
+    let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
+    let theirs = if drops { shadow.gc_settings(stop) } else { Vec::new() };
+    let cutoff = grace::objects(&theirs, *now);
+    let partial = store.is_partial(&store.packs()?);
+    let run = |command: &[&str]| {
         lock.still_held()?;
         git.change(command).map_err(GcError::from)
     };
     for step in plan.steps.iter().flat_map(|step| parts(*step)) {
         match step {
             Step::PackRefs => run(PACK_REFS)?,
-            Step::ExpireReflogs => expire(hands, &git)?,
+            Step::ExpireReflogs => expire(hands, &git, &theirs)?,
             Step::Geometric => store.geometric()?,
             Step::Full | Step::GitGc => {
                 lower(shadow)?;
@@ -102,11 +105,27 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Vec<String>, GcE
             }
             Step::Prune => store.prune(cutoff)?,
             Step::CommitGraph | Step::WholeCommitGraph if has_other_parents(shadow)? => {}
+            // A path filter takes the trees, which may be missing.
+            Step::CommitGraph if partial => run(&without_filters(COMMIT_GRAPH))?,
+            Step::WholeCommitGraph if partial => run(&without_filters(WHOLE_COMMIT_GRAPH))?,
             Step::CommitGraph => run(COMMIT_GRAPH)?,
             Step::WholeCommitGraph => run(WHOLE_COMMIT_GRAPH)?,
         }
     }
-    indexed.map(|()| store.left)
+    indexed.map(|()| Done { left: store.left, partial })
+}
+
+fn without_filters(command: Command) -> Vec<&'static str> {
+    command.iter().copied().filter(|word| *word != "--changed-paths").collect()
+}
+
+/// What a repack came to.
+#[derive(Debug)]
+pub struct Done {
+    /// What could not be deleted and waits in the trash.
+    pub left: Vec<String>,
+    /// Objects may be missing, and of the loose ones only those that are reachable could be packed.
+    partial: bool,
 }
 
 /// `git gc` itself is never called: among its steps is `git worktree prune`, which drops a registration whose `gitdir` it can't read, or whose
@@ -130,7 +149,7 @@ fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
 }
 
 /// Drops what is old of the reflogs, each by its name.
-fn expire(hands: &Hands<'_>, git: &Git<'_>) -> Result<(), GcError> {
+fn expire(hands: &Hands<'_>, git: &Git<'_>, theirs: &[(String, String)]) -> Result<(), GcError> {
     let one = |cutoffs: Cutoffs, batch: Batch| {
         let date = |cutoff: Cutoff| cutoff.map_or_else(|| "never".to_owned(), |cutoff| cutoff.format(DATE).to_string());
         let ages = [format!("--expire={}", date(cutoffs.0)), format!("--expire-unreachable={}", date(cutoffs.1))];
@@ -141,7 +160,7 @@ fn expire(hands: &Hands<'_>, git: &Git<'_>) -> Result<(), GcError> {
         let mended = reflogs::since(cutoffs).map_or(Ok(Vec::new()), |since| batch.put_back(since)).map_err(GcError::Reflogs)?;
         mended.into_iter().next().map_or(done, |log| Err(GcError::Emptied(log)))
     };
-    reflogs::each_due(hands.shadow, &hands.shadow.theirs().gc, hands.now, one)
+    reflogs::each_due(hands.shadow, theirs, hands.now, one)
 }
 
 /// Refs with which an earlier version kept what git passes over.
@@ -176,10 +195,10 @@ const WHOLE_COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "-
 ///
 /// # Errors
 /// [`GcError::NothingDone`].
-pub fn judge(plan: &Gc, before: &Counts, after: &Counts) -> Result<(), GcError> {
+pub fn judge(plan: &Gc, done: &Done, before: &Counts, after: &Counts) -> Result<(), GcError> {
     let packs = plan.steps.iter().any(|step| matches!(step, Step::Geometric | Step::Full));
     let refs = plan.steps.contains(&Step::PackRefs);
-    let loose = packs && before.loose_objects > 0 && after.loose_objects >= before.loose_objects;
+    let loose = packs && !done.partial && before.loose_objects > 0 && after.loose_objects >= before.loose_objects;
     let idle = loose || (!packs && refs && before.loose_refs > 0 && after.loose_refs >= before.loose_refs);
     if plan.may_be_idle || !idle { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
 }

@@ -16,6 +16,15 @@ pub type Cutoff = Option<DateTime<Utc>>;
 ///
 /// `settings` are the `gc.*` keys of the repo's config, each in lower case but for what stands between two dots, with its value.
 pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
+    // A command that names more, which is not run; packs that stay with all that is in them for their size.
+    let keeps = |(key, value): &(String, String)| match key.as_str() {
+        "gc.recentobjectshook" => !value.is_empty(),
+        "gc.bigpackthreshold" => value != "0",
+        _ => false,
+    };
+    if settings.iter().any(keeps) {
+        return None;
+    }
     let theirs = settings.iter().filter(|(key, _)| key == "gc.pruneexpire").map(|(_, value)| date(value, now));
     theirs.fold(before(now, PRUNED_AFTER), earlier)
 }
@@ -138,6 +147,14 @@ mod tests {
             assert_eq!(of(value), cutoff, "{value}");
         }
         assert_eq!(objects(&[], now()), ago(14));
+        for (key, value, cutoff) in [
+            ("gc.recentobjectshook", "x", None),
+            ("gc.recentobjectshook", "", ago(14)),
+            ("gc.bigpackthreshold", "1g", None),
+            ("gc.bigpackthreshold", "0", ago(14)),
+        ] {
+            assert_eq!(objects(&set(&[(key, value)]), now()), cutoff, "{key} = {value}");
+        }
         assert_eq!(objects(&set(&[("gc.pruneexpire", "20.days"), ("gc.pruneexpire", "now")]), now()), ago(20));
     }
 

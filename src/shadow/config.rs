@@ -58,26 +58,37 @@ fn is_name(text: &str) -> bool {
 
 /// What a repo's config says of its objects.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Theirs {
+pub(crate) struct Theirs {
     /// Objects may be missing, for a remote has promised to have them (`git clone --filter`).
     pub promisor: bool,
     /// Its `gc.*` keys and their values, in order. What stands between two dots is as it was written, the rest in lower case.
     pub gc: Vec<(String, String)>,
+    /// Files that it includes, on whatever condition, as they are named.
+    pub includes: Vec<String>,
 }
 
 /// Reads entries, each `key\nvalue`.
 pub(super) fn judge<'a>(entries: impl Iterator<Item = &'a str>) -> Result<Theirs, Refusal> {
+    let entries: Vec<&str> = entries.collect();
+    entries.iter().try_for_each(|entry| judge_entry(entry))?;
+    Ok(gather(entries.into_iter()))
+}
+
+/// The same of a file that can't change the meaning of objects.
+pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
     let mut theirs = Theirs::default();
     for entry in entries {
-        judge_entry(entry)?;
         let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
         if key.starts_with("gc.") {
             theirs.gc.push((key.to_owned(), value.to_owned()));
         }
+        if key == "include.path" || key.strip_suffix(".path").is_some_and(|key| key.starts_with("includeif.")) {
+            theirs.includes.push(value.to_owned());
+        }
         let is_promisor = key.starts_with("remote.") && key.ends_with(".promisor") && !matches!(value, "false" | "no" | "off" | "0" | "");
         theirs.promisor |= is_promisor || key.eq_ignore_ascii_case("extensions.partialclone");
     }
-    Ok(theirs)
+    theirs
 }
 
 /// Refuses what would change the meaning of the repo's objects; one `key\nvalue`.

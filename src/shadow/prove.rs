@@ -110,7 +110,7 @@ fn prove_owner(git_dir: &Inside) -> Result<(), Refusal> {
 fn prove_head(git_dir: &Inside) -> Result<Vec<u8>, Refusal> {
     let head = beneath::read(&at(git_dir, "HEAD"), SMALL).map_err(unreadable(&format!("{git_dir}/HEAD")))?;
     let text = head.trim_ascii();
-    if text.starts_with(b"ref: refs/") || (text.len() == 40 && text.iter().all(u8::is_ascii_hexdigit)) {
+    if text.starts_with(b"ref: refs/") || (matches!(text.len(), 40 | 64) && text.iter().all(u8::is_ascii_hexdigit)) {
         return Ok(head);
     }
     Err(Refusal::Odd(format!(

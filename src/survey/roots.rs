@@ -146,7 +146,7 @@ impl Reader {
             if let Some(base) = name.strip_prefix("sharedindex.")
                 && base.len() == 40
             {
-                self.one_index(&at(folder, &name), "delete it, if no index rests on it");
+                self.shared_index(&at(folder, &name));
             }
         }
     }
@@ -157,6 +157,16 @@ impl Reader {
         match beneath::stat(&shared) {
             Ok(_) => {}
             Err(error) => self.failed(&shared, &error, remedy),
+        }
+    }
+
+    /// Git looks only at what an index takes over from it, and at those that no index rests on not at all.
+    fn shared_index(&mut self, place: &Inside) {
+        let others = std::mem::take(&mut self.named.seen);
+        self.one_index(place, "delete it, if no index rests on it");
+        let theirs = std::mem::replace(&mut self.named.seen, others).sorted();
+        if let Err(error) = theirs.into_iter().try_for_each(|id| self.named.hidden.push(id)) {
+            self.failed(place, &error, "delete it, if no index rests on it");
         }
     }
 

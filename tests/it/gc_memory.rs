@@ -108,7 +108,7 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     let state = Inside::new(root, &root.join(".treewarden")).unwrap();
     let trash = Trash::of(&state).unwrap();
     let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop: &stop, now };
-    assert_eq!(gc(&hands, &plan, share).unwrap(), [""; 0]);
+    assert_eq!(gc(&hands, &plan, share).unwrap().left, [""; 0]);
 }
 
 /// A control group whose limit the kernel enforces: what holds more is killed.

@@ -180,7 +180,7 @@ impl<'a> Store<'a> {
         self.delete(&[], &expired)
     }
 
-    fn packs(&self) -> Result<Vec<Pack>, GcError> {
+    pub(super) fn packs(&self) -> Result<Vec<Pack>, GcError> {
         Ok(packs::list(&self.objects)?)
     }
 
@@ -188,8 +188,8 @@ impl<'a> Store<'a> {
         packs.iter().map(|pack| Ok(pack.objects(&self.objects)?)).collect()
     }
 
-    fn is_partial(&self, packs: &[Pack]) -> bool {
-        self.hands.shadow.theirs().promisor || packs.iter().any(|pack| pack.promisor)
+    pub(super) fn is_partial(&self, packs: &[Pack]) -> bool {
+        self.hands.shadow.is_promised() || packs.iter().any(|pack| pack.promisor)
     }
 
     /// What others lend.
