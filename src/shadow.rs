@@ -11,6 +11,7 @@ use crate::inside::Inside;
 use crate::stop::Stop;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -222,7 +223,7 @@ impl Shadow {
     }
 
     /// Directories of objects that it borrows, directly or through others.
-    pub fn lenders(&self) -> &[Inside] {
+    pub fn alternates(&self) -> &[Inside] {
         &self.lenders
     }
 

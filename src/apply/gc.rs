@@ -85,6 +85,7 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
         let done = git.run(&["index-pack".as_ref(), pack.path().as_os_str()]);
         indexed = indexed.and(done.map(drop).map_err(GcError::from));
     }
+    shadow.with_shared_indexes()?;
     let mut store = Store::of(hands, settings.clone())?;
     let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
     let theirs = if drops { shadow.gc_settings(stop) } else { Vec::new() };

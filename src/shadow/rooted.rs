@@ -11,6 +11,7 @@ use crate::stop::Stop;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -36,11 +37,7 @@ impl Shadow {
         for name in LINKED.into_iter().filter(|name| !OURS.contains(name)) {
             symlink(self.git_dir.path().join(name), to.join(name))?;
         }
-        for (name, _) in beneath::list(beneath::dir(&self.git_dir)?)? {
-            if name.as_encoded_bytes().starts_with(b"sharedindex.") {
-                symlink(self.git_dir.path().join(&name), to.join(&name))?;
-            }
-        }
+        self.share_indexes(to)?;
         // Without a first line that says so, git takes it for in no order.
         let mut refs = BufWriter::new(File::create(to.join("packed-refs"))?);
         let theirs = self.git_dir.join("packed-refs").map_err(io::Error::other)?;
@@ -58,6 +55,24 @@ impl Shadow {
         }
         refs.flush()?;
         Ok(Rooted { shadow: self, scratch })
+    }
+
+    /// Shows git what a split index rests on, in a sanitised git dir at `to`; it is refused without.
+    fn share_indexes(&self, to: &Path) -> io::Result<()> {
+        for (name, _) in beneath::list(beneath::dir(&self.git_dir)?)? {
+            if name.as_encoded_bytes().starts_with(b"sharedindex.") && !to.join(&name).is_symlink() {
+                symlink(self.git_dir.path().join(&name), to.join(&name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The same in this one: few commands look at an index.
+    ///
+    /// # Errors
+    /// The git dir can't be listed, or scratch space can't be written.
+    pub fn with_shared_indexes(&self) -> io::Result<()> {
+        self.share_indexes(self.scratch.path())
     }
 
     /// The objects of its packs of these names (`pack-...`), all that are loose now, and what it borrows: what is left when other packs are gone.

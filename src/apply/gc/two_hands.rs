@@ -195,7 +195,7 @@ impl<'a> Store<'a> {
     /// What others lend.
     fn borrowed(&self) -> Result<Vec<Objects>, GcError> {
         let mut borrowed = Vec::new();
-        for lender in self.hands.shadow.lenders() {
+        for lender in self.hands.shadow.alternates() {
             for pack in packs::list(lender)? {
                 borrowed.push(pack.objects(lender)?);
             }
