@@ -3,13 +3,14 @@
 //!
 //! A test of one thing finds what somebody thought of. Here trees grow old, nights are killed and tried again, names come back, people
 //! delete by hand; and each morning everything must be where it was, or where the README says that it went. A failure names its seed and
-//! night, and its log says all that was done. `TREEWARDEN_SIMULATION=SEED:NIGHTS` runs a single one.
+//! night, and its log says all that was done. `TREEWARDEN_SIMULATION` runs a single one.
 
 mod agents;
 mod days;
 mod oracle;
 mod record;
 mod rescues;
+mod sabotage;
 
 use days::{Ended, Sim};
 use oracle::Oracle;
@@ -141,14 +142,16 @@ fn twelve_nights_of_three_repos() {
     }
 }
 
-/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS` chooses other seeds.
+/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS:REPOS:OPERATIONS` chooses others; operations are a day's.
 #[test]
 #[ignore = "takes minutes"]
 fn ten_seeds_of_sixty_nights() {
     let asked = std::env::var("TREEWARDEN_SIMULATION").unwrap_or_else(|_| "1-10:60".to_owned());
-    let (seeds, nights) = asked.split_once(':').expect("SEEDS:NIGHTS");
-    let (first, last) = seeds.split_once('-').unwrap_or((seeds, seeds));
-    let [first, last, nights]: [u64; 3] = [first, last, nights].map(|number| number.parse().expect("a number"));
+    let asked: Vec<&str> = asked.split(':').collect();
+    let (first, last) = asked[0].split_once('-').unwrap_or((asked[0], asked[0]));
+    let [first, last]: [u64; 2] = [first, last].map(|number| number.parse().expect("a number"));
+    let size = |place: usize, usual: u32| asked.get(place).map_or(usual, |number| number.parse().expect("a number"));
+    let size = Size { nights: size(1, 60), repos: size(2, 5) as usize, operations: size(3, 40) };
     let next = std::sync::atomic::AtomicU64::new(first);
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -159,7 +162,6 @@ fn ten_seeds_of_sixty_nights() {
                     if seed > last {
                         break;
                     }
-                    let size = Size { repos: 6, nights: u32::try_from(nights).unwrap(), operations: 60 };
                     match simulate(seed, size) {
                         Ok(what) => eprintln!("{what}"),
                         Err(what) => {

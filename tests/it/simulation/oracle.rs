@@ -60,7 +60,7 @@ pub(super) struct Evening {
 }
 
 /// What the oracle remembers from night to night.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub(super) struct Oracle {
     first_seen: Vec<BTreeMap<Oid, u32>>,
     /// What each rescue must bring back, by its commit; and where it is listed.
@@ -306,6 +306,10 @@ impl Oracle {
             let (roots, objects) = (record::roots(&git_dir), record::objects(&git_dir));
             let ids: BTreeSet<Oid> = roots.iter().map(|root| root.id).collect();
             let stood = &evening.objects[number];
+            let may_go = |root: &Root| Self::may_go(sim, root, &roots, &evening.trees, number);
+            for root in evening.roots[number].difference(&roots).filter(|root| !of_gone(root, &evening.trees, number) && !may_go(root)) {
+                problems.push(format!("{}: `{}` does not name {} any more", repo.name, root.from, root.id));
+            }
             let missed: Vec<&Root> = evening.roots[number]
                 .iter()
                 .filter(|root| {
@@ -422,6 +426,14 @@ fn below_roots(sim: &Sim) -> Vec<PathBuf> {
     let tops: Vec<PathBuf> = std::iter::once(sim.world.at("worktrees")).chain(nested).collect();
     let two = tops.iter().flat_map(|top| children(top)).flat_map(|one| children(&one).into_iter().chain([one]));
     two.filter(|place| place.join(".git").is_file()).collect()
+}
+
+/// Whether it was named by the registration of a tree that went.
+fn of_gone(root: &Root, trees: &[Expected], repo: usize) -> bool {
+    let gone = trees.iter().filter(|tree| tree.repo == repo && !tree.stands_at(&tree.path));
+    let deleted = |admin: &str| trees.iter().all(|tree| tree.repo != repo || base(&tree.admin) != admin);
+    let admin = root.from.strip_prefix("worktrees/").and_then(|rest| rest.split('/').next());
+    admin.is_some_and(|admin| deleted(admin) || gone.into_iter().any(|tree| base(&tree.admin) == admin))
 }
 
 /// All objects that these reach, in the vault.
