@@ -252,7 +252,7 @@ impl Shadow {
     fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<(), Refusal> {
         let mut doubtful = Vec::new();
         for loose in loose.iter().filter(|loose| !loose.ids.is_empty()) {
-            doubtful.extend(loose.doubtful().map_err(unreadable(&loose.objects.to_string()))?);
+            doubtful.extend(loose.doubtful(stop).map_err(unreadable(&loose.objects.to_string()))?);
         }
         if doubtful.is_empty() {
             return Ok(());

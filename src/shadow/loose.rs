@@ -7,6 +7,7 @@
 
 use crate::beneath;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use flate2::{Decompress, FlushDecompress, Status};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, OFlags};
@@ -20,6 +21,8 @@ const KINDS: [&[u8]; 4] = [b"blob", b"tree", b"commit", b"tag"];
 /// Bytes read and inflated at a time: few objects need more than one turn.
 const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 64 << 10;
+/// What is inflated before it is asked whether to stop: a small file can hold any length of zeros.
+const ASK_EVERY: u64 = 64 << 20;
 /// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader some memory.
 const A_TASK: usize = 16;
 
@@ -33,19 +36,22 @@ pub(super) struct Loose {
 
 impl Loose {
     /// Those that are not whole beyond doubt; all of them beside a multi-pack-index, of which git judges with the first object that it looks for, and
-    /// which no night writes. Works in the caller's rayon pool.
+    /// which no night writes. Works in the caller's rayon pool. Once it is time to stop, all that is left is in doubt.
     ///
     /// # Errors
     /// The folder can't be opened.
-    pub(super) fn doubtful(&self) -> io::Result<Vec<&str>> {
+    pub(super) fn doubtful(&self, stop: &Stop) -> io::Result<Vec<&str>> {
         let folder = beneath::dir(&self.objects)?;
         if rustix::fs::statat(&folder, "pack/multi-pack-index", AtFlags::SYMLINK_NOFOLLOW).err() != Some(Errno::NOENT) {
             return Ok(self.ids.iter().map(String::as_str).collect());
         }
         let is_whole = |reader: &mut Reader, id: &str| {
+            if stop.reached().is_some() {
+                return false;
+            }
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
             let file = beneath::below(&folder, &PathBuf::from(format!("{}/{}", &id[..2], &id[2..])), flags).map(File::from);
-            file.is_ok_and(|file| file.metadata().is_ok_and(|data| data.is_file()) && reader.whole(file).unwrap_or(false))
+            file.is_ok_and(|file| file.metadata().is_ok_and(|data| data.is_file()) && reader.whole(file, stop).unwrap_or(false))
         };
         let doubtful = self.ids.par_chunks(A_TASK).flat_map_iter(|ids| {
             let mut reader = Reader::new();
@@ -68,9 +74,9 @@ impl Reader {
     }
 
     /// Whether it says what it is and how long, inflates to that length and no further, and ends there with the right sum.
-    fn whole(&mut self, mut file: impl Read) -> io::Result<bool> {
+    fn whole(&mut self, mut file: impl Read, stop: &Stop) -> io::Result<bool> {
         self.inflate.reset(true);
-        let mut promised = None;
+        let (mut promised, mut asked) = (None, 0);
         loop {
             let read = file.read(&mut self.input)?;
             let mut input = self.input.get(..read).unwrap_or_default();
@@ -85,6 +91,12 @@ impl Reader {
                 input = input.get(taken..).unwrap_or_default();
                 if promised.is_none() {
                     promised = length(self.output.get(..given).unwrap_or_default());
+                }
+                if self.inflate.total_out().saturating_sub(asked) >= ASK_EVERY {
+                    asked = self.inflate.total_out();
+                    if stop.reached().is_some() {
+                        return Ok(false);
+                    }
                 }
                 match status {
                     Status::StreamEnd => {
@@ -125,7 +137,31 @@ mod tests {
     }
 
     fn whole(bytes: &[u8]) -> bool {
-        Reader::new().whole(bytes).unwrap_or(false)
+        Reader::new().whole(bytes, &Stop::never()).unwrap_or(false)
+    }
+
+    /// Zeros without end, as an object that promises more than anybody has.
+    struct Endless(ZlibEncoder<Vec<u8>>, usize);
+
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            while self.0.get_ref().len() < self.1 + buffer.len() {
+                self.0.write_all(&vec![0; 1 << 20]).unwrap();
+            }
+            buffer.copy_from_slice(&self.0.get_ref()[self.1..self.1 + buffer.len()]);
+            self.1 += buffer.len();
+            Ok(buffer.len())
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_read_no_further_than_the_run_lasts() {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(b"blob 99999999999999\0").unwrap();
+        let began = std::time::Instant::now();
+        let stop = Stop::after(std::time::Duration::from_millis(300), std::sync::Arc::default());
+        assert!(!Reader::new().whole(Endless(encoder, 0), &stop).unwrap());
+        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]

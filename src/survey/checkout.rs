@@ -13,7 +13,7 @@ const LONGEST_POINTER: usize = 1024;
 /// How a pointer begins, by its specification; older ones are too rare to matter, and count as work.
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
 /// A text with other line endings than its blob's is read whole up to this size.
-const LONGEST_TEXT: u64 = 64 << 20;
+pub const LONGEST_TEXT: u64 = 64 << 20;
 
 /// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again, and git's index vouches that it did.
 ///

@@ -147,12 +147,14 @@ impl Known {
         blob: Oid,
     ) -> io::Result<bool> {
         let vouched = staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
-        if self.objects.size(repo, blob)? == stamp.size {
+        let size = self.objects.size(repo, blob)?;
+        if size == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp)? == blob);
         }
         let place = place.join(path).map_err(io::Error::other)?;
         let made = || checkout::makes(repo.find_blob(blob).map_err(io::Error::other)?.content(), &self.git_dir, &place, stamp.size);
-        Ok(vouched && !stamp.is_link() && made()?)
+        // What is longer is neither a pointer nor such a text, and nobody inflates it.
+        Ok(vouched && !stamp.is_link() && size <= checkout::LONGEST_TEXT && made()?)
     }
 
     /// The files of a listing that name packages.
