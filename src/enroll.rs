@@ -18,7 +18,7 @@ use crate::lock::StillHeld;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::volume;
-use crate::worktrees::remote::{Head, caller};
+use crate::worktrees::remote::{Head, caller, settings};
 use crate::worktrees::{Locked, WorkError, is_free};
 use git2::Oid;
 use std::io::{self, Write};
@@ -178,6 +178,7 @@ impl Clone<'_> {
                 shadow,
                 top: top.try_clone()?,
                 git_dir: git_dir.try_clone()?,
+                remote: settings(self.url),
                 owner: None,
                 stop: self.stop,
                 limit: self.limit,

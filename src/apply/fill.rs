@@ -72,6 +72,8 @@ pub struct Fill<'a> {
     pub top: OwnedFd,
     /// Where git-lfs keeps its objects, on the volume: the git dir, opened.
     pub git_dir: OwnedFd,
+    /// Where git-lfs asks for large files: the config's address, as git's own settings.
+    pub remote: Vec<(String, String)>,
     /// Whose the files are to be.
     pub owner: Option<(Uid, Gid)>,
     /// When to stop.
@@ -156,7 +158,8 @@ impl Fill<'_> {
         }
         index.write()?;
         let storage = ("lfs.storage".to_owned(), lfs.to_string_lossy().into_owned());
-        let git = self.private.caller(&tree, self.stop, self.limit).with([storage]).place("GIT_INDEX_FILE", &place);
+        let git =
+            self.private.caller(&tree, self.stop, self.limit).with([storage]).with(self.remote.clone()).place("GIT_INDEX_FILE", &place);
         git.run(&["checkout", "--quiet", "--force", "--", "."])?;
         let mut above: Option<(&Path, OwnedFd)> = None;
         for item in part {

@@ -4,7 +4,7 @@
 //! as `git worktree add` would leave it, but for what that would run of the repo's own config: hooks, filters, the file system monitor. A kill leaves nothing but, at worst, a branch at the commit
 //! that it was to start from, or a registration without a tree: the next try takes up either. It must never move a branch that was there, nor take one that somebody has.
 
-use super::remote::Remote;
+use super::remote::{Remote, settings};
 use super::{Locked, WorkError, around, is_free, place_of};
 use crate::apply::fill::Fill;
 use crate::apply::repo::Hands;
@@ -92,7 +92,7 @@ pub fn add(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<Added, WorkE
         let start = adding.start(&git, default.as_deref())?;
         // What was fetched may be what makes it one.
         shadow.judge_crypt(Some(start.commit), stop).map_err(WorkError::repo(repo))?;
-        adding.make(workshop, &private, &start)?;
+        adding.make(workshop, &private, &start, &url)?;
         Ok(Added { path: adding.place.path(), note: start.note })
     })
 }
@@ -261,9 +261,9 @@ impl Adding<'_> {
         Ok((from.to_owned(), commit.id()))
     }
 
-    fn make(&self, workshop: &Workshop<'_>, private: &Private, start: &Start) -> Result<(), WorkError> {
+    fn make(&self, workshop: &Workshop<'_>, private: &Private, start: &Start, url: &Address) -> Result<(), WorkError> {
         let id = free_id(self.shadow.git_dir(), &self.place)?;
-        self.assemble(workshop, private, &id, start.commit)?;
+        self.assemble(workshop, private, (&id, start.commit), url)?;
         if start.new {
             self.make_branch(start)?;
         }
@@ -271,7 +271,7 @@ impl Adding<'_> {
     }
 
     /// Registration and files, as git would make them.
-    fn assemble(&self, workshop: &Workshop<'_>, private: &Private, id: &str, commit: Oid) -> Result<(), WorkError> {
+    fn assemble(&self, workshop: &Workshop<'_>, private: &Private, (id, commit): (&str, Oid), url: &Address) -> Result<(), WorkError> {
         let git_dir = self.shadow.git_dir();
         let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
         let (tree, admin, logs) =
@@ -284,6 +284,7 @@ impl Adding<'_> {
             shadow: self.shadow,
             top: tree.try_clone()?,
             git_dir: beneath::dir(git_dir)?,
+            remote: settings(url),
             owner,
             stop: self.stop,
             limit: self.policy.run.deadline,

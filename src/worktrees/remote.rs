@@ -52,8 +52,12 @@ impl Head {
 /// Git with the address, and what it is to fetch from there.
 pub(crate) fn caller<'a>(private: &'a Private, at: &'a Path, url: &Address, stop: &'a Stop, limit: Duration) -> Caller<'a> {
     let refspec = ("remote.origin.fetch".to_owned(), format!("+refs/heads/*:{BRANCHES}*"));
-    let settings = [("remote.origin.url".to_owned(), url.plain().to_owned()), refspec];
-    private.caller(at, stop, limit).with(settings.into_iter().chain(url.secret()))
+    private.caller(at, stop, limit).with(settings(url)).with([refspec])
+}
+
+/// The address, as settings of git.
+pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
+    [("remote.origin.url".to_owned(), url.plain().to_owned())].into_iter().chain(url.secret()).collect()
 }
 
 /// The remote of a repo that is here.

@@ -349,3 +349,36 @@ fn the_callers_filters_run_and_the_contents_do_not() {
     assert!(!canary.exists() && !world.at("acme__shop/.git/hooks").exists());
     assert_eq!(shop.git(&["remote"]), "origin");
 }
+
+#[test]
+#[ignore = "needs git-lfs"]
+fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
+    let world = World::new();
+    let (shop, origin) = origin(&world, "acme/shop", "file://ORIGIN");
+    let home = world.beside("home");
+    write(&home.join(".gitconfig"), "[user]\n\tname = a\n\temail = a@example.com\n");
+    let with_lfs = |folder: &Path, args: &[&str]| {
+        let ran =
+            world.start_program_as(&[("HOME", home.to_str().unwrap())], "git", &[&["-C", folder.to_str().unwrap()], args].concat()).end();
+        assert_eq!(ran.code, 0, "{args:?}: {ran:?}");
+    };
+    with_lfs(&world.root, &["lfs", "install", "--skip-repo"]);
+    write(&shop.path.join(".gitattributes"), "*.bin filter=lfs diff=lfs merge=lfs -text\n");
+    let mut random = fastrand::Rng::with_seed(7);
+    let large: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(300_000).collect();
+    write(&shop.path.join("sub/large.bin"), &large);
+    with_lfs(&shop.path, &["add", "-A"]);
+    with_lfs(&shop.path, &["commit", "-q", "-m", "x"]);
+    with_lfs(&shop.path, &["push", "-q", origin.to_str().unwrap(), "main"]);
+    with_lfs(&shop.path, &["lfs", "push", "origin", "main"]);
+    remove(&shop.path);
+    let run = |args: &[&str]| world.start_as(&[("HOME", home.to_str().unwrap())], args).end();
+    said(&run(&["enroll", "acme/shop"]), 0, &["enrolled"]);
+    assert!(std::fs::read(shop.path.join("sub/large.bin")).unwrap() == large);
+    // The second one needs no server.
+    remove(&origin.join("lfs"));
+    said(&run(&["worktree", "add", "acme/shop", "fix"]), 0, &["fix"]);
+    assert!(std::fs::read(world.at("worktrees/acme__shop/fix/sub/large.bin")).unwrap() == large);
+    with_lfs(&shop.path, &["diff-index", "--quiet", "HEAD"]);
+    with_lfs(&world.at("worktrees/acme__shop/fix"), &["diff-index", "--quiet", "HEAD"]);
+}

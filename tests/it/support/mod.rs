@@ -204,6 +204,13 @@ impl World {
         Running::start(self.command(program, arguments))
     }
 
+    /// The same with more of an environment.
+    pub(crate) fn start_program_as(&self, environment: &[(&str, &str)], program: &str, arguments: &[&str]) -> Running {
+        let mut command = self.command(program, arguments);
+        command.envs(environment.iter().copied());
+        Running::start(command)
+    }
+
     /// A night that must end with exit code 0.
     pub(crate) fn night(&self) -> RunReport {
         self.pass(0, &["run"])
