@@ -24,11 +24,13 @@ use crate::rest::{self, Look, Seen};
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
+use crate::survey::borrowers::Borrowers;
 use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 mod repack;
@@ -49,6 +51,10 @@ pub struct Night<'a> {
     pub trash: Option<Trash>,
     /// What the rest of the volume tells of a repo's trees.
     pub around: Around,
+    /// All enrolled repos.
+    pub repos: &'a [policy::Repo],
+    /// Who borrows from them: looked for when something is first to be dropped.
+    pub borrowers: Arc<OnceLock<Borrowers>>,
     /// The parts of the work that were asked for.
     pub only: Only,
     /// What the volume has left.
@@ -244,11 +250,21 @@ impl Night<'_> {
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let times = Times { clock, look_before, stale_lock: STALE_LOCK };
-        let facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
-        let mut plan = plan(&facts, repo, self.free_bytes, self.now).only(self.only);
+        let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
+        let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
+        let mut plan = planned(&facts);
         let unread = self.unread(&shadow, &mut plan);
+        if plan.gc.drops_objects() {
+            facts.lends = self.borrowers().need(shadow.git_dir());
+            plan = planned(&facts);
+        }
         let locks = self.ledger.and_then(|ledger| self.on_io(|| eviction::look(&shadow, repo, &plan, ledger, self.stop)));
         Ok(Decided { lock, shadow, facts, plan, unread, locks })
+    }
+
+    fn borrowers(&self) -> &Borrowers {
+        let repos: Vec<_> = self.repos.iter().map(|repo| (repo.name.as_str(), &repo.place)).collect();
+        self.borrowers.get_or_init(|| self.on_io(|| Borrowers::find(self.state.root(), &repos, self.stop)))
     }
 
     fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {

@@ -116,7 +116,7 @@ fn work(
     let trashed = trash::taken_from(&policy.volume.state);
     let resting = io.install(|| resting(policy, options, &chosen, &trashed, now, stop));
     let missing = io.install(|| missing(policy, &chosen, &resting, &trashed));
-    let around = Around { trashed, reserved: reserved(policy), lent: survey::repo::lent(&policy.repos), missing };
+    let around = Around { trashed, reserved: reserved(policy), missing };
     let (ledger, mut told) = ledger(policy, options, trash.is_some());
     let night = Night {
         now,
@@ -125,6 +125,8 @@ fn work(
         locks: locks(policy),
         trash,
         around,
+        repos: &policy.repos,
+        borrowers: std::sync::Arc::default(),
         only: options.only,
         free_bytes: before.free_bytes,
         ledger: ledger.as_ref(),

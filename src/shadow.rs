@@ -289,7 +289,12 @@ impl Shadow {
     pub fn open(&self) -> Result<git2::Repository, git2::Error> {
         treewarden_unsafe::forget_machine_config();
         #[expect(clippy::disallowed_methods, reason = "this is the shadow")]
-        git2::Repository::open(self.scratch.path())
+        let repo = git2::Repository::open(self.scratch.path())?;
+        // libgit2 reads no relative line of a lender's own list.
+        for lender in &self.lenders {
+            repo.odb()?.add_disk_alternate(&lender.path().to_string_lossy())?;
+        }
+        Ok(repo)
     }
 
     /// Does the work with a handle that nobody else has meanwhile. A handle is for one thread, and to open it costs more than most looks, so it waits

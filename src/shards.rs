@@ -89,6 +89,7 @@ fn told(states: Vec<(Shard, State)>) -> Others {
 /// run foresees besides what will go there.
 pub fn look(night: &Night<'_>, repos: &[&policy::Repo]) -> Vec<Tended> {
     let only = if night.trash.is_none() { night.only } else { Only { evict: true, ..Only::NONE } };
-    let night = Night { trash: None, only, around: night.around.clone(), locks: night.locks.clone(), ..*night };
+    let night =
+        Night { trash: None, only, around: night.around.clone(), locks: night.locks.clone(), borrowers: night.borrowers.clone(), ..*night };
     repos.par_iter().map(|repo| night.tend(repo)).collect()
 }

@@ -104,6 +104,11 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
                 lower(shadow)?;
                 store.full(cutoff)?;
             }
+            // Nothing is ever old enough.
+            Step::FullKeepingAll => {
+                lower(shadow)?;
+                store.full(None)?;
+            }
             Step::Prune => store.prune(cutoff)?,
             Step::CommitGraph | Step::WholeCommitGraph if has_other_parents(shadow)? => {}
             // A path filter takes the trees, which may be missing.

@@ -21,7 +21,7 @@ pub struct Repo {
     pub store: Store,
     /// Lock and temporary files that a dead git may have left: all that are there, with their age.
     pub leftovers: Vec<Leftover>,
-    /// Why what nothing reaches here may yet be needed: another enrolled repo borrows its objects.
+    /// Why what nothing reaches here may yet be needed: somebody borrows its objects, or nobody can tell. Asked only where something would be dropped.
     pub lends: Option<String>,
     /// Of all registered trees of the volume.
     pub around: Missing,

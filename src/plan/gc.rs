@@ -47,6 +47,8 @@ pub enum Step {
     Geometric,
     /// One pack, a cruft pack for what nothing reaches, and a prune.
     Full,
+    /// The same, but all that nothing reaches stays in the cruft pack, whatever its age: somebody borrows it, or may.
+    FullKeepingAll,
     /// `git gc`.
     GitGc,
     /// Delete loose objects that nothing reached for 14 days, as those of a rescue whose time is over.
@@ -92,6 +94,26 @@ impl Gc {
             may_be_idle: true,
             ..self
         }
+    }
+
+    /// The same with all that nothing reaches kept, because of `why`.
+    #[must_use]
+    pub fn keep_unreachable(mut self, why: &str) -> Self {
+        if !self.drops_objects() {
+            return self;
+        }
+        self.reason = format!("{}; what nothing reaches is kept, because {why}", self.reason);
+        self.steps.retain(|step| *step != Step::Prune);
+        for step in &mut self.steps {
+            if *step == Step::Full {
+                *step = Step::FullKeepingAll;
+            }
+        }
+        if self.steps.contains(&Step::GitGc) {
+            self.steps = vec![Step::ExpireReflogs, Step::PackRefs, Step::FullKeepingAll, Step::WholeCommitGraph];
+        }
+        self.may_be_idle |= self.steps.is_empty();
+        self
     }
 
     /// The same, and what expired rescues alone held goes at once, as far as it can: a prune takes no room.
@@ -244,6 +266,21 @@ mod tests {
             assert!(gc.reason.ends_with("; not in full, because x"));
         }
         assert_eq!(gc(&Store::default(), GcStrategy::Auto, 0, now()).gently("x").action, GcAction::None);
+    }
+
+    #[test]
+    fn what_somebody_may_borrow_is_kept_and_all_else_is_as_ever() {
+        let store = Store { packs: 2, ..Store::default() };
+        for strategy in [GcStrategy::Auto, GcStrategy::GitGc] {
+            let gc = gc(&store, strategy, u64::MAX, now()).keep_unreachable("x");
+            let steps = [Step::ExpireReflogs, Step::PackRefs, Step::FullKeepingAll, Step::WholeCommitGraph];
+            assert_eq!((gc.action, &gc.steps[..], gc.drops_objects()), (GcAction::Full, &steps[..], false), "{strategy:?}");
+            assert!(gc.reason.ends_with("; what nothing reaches is kept, because x"));
+        }
+        let calm = gc(&Store::default(), GcStrategy::Auto, 0, now());
+        assert_eq!(calm.clone().keep_unreachable("x"), calm);
+        let pruned = calm.prune().keep_unreachable("x");
+        assert_eq!((&pruned.steps[..], pruned.may_be_idle), (&[][..], true));
     }
 
     #[test]

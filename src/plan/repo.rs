@@ -122,7 +122,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let gc = if expire.is_empty() || policy.gc == GcStrategy::Off || busy.is_some() { gc } else { gc.prune() };
     let gc = match unreadable(facts) {
         Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
-        None => facts.lends.iter().fold(gc, |gc, why| gc.gently(why)),
+        None => facts.lends.iter().fold(gc, |gc, why| gc.keep_unreachable(why)),
     };
     let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
     Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc }

@@ -12,7 +12,7 @@ use rustix::fs::FileType;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 /// What was proven, as it was read.
 pub(super) struct Proven {
@@ -125,8 +125,7 @@ fn prove_lenders(objects: &Inside, deep: usize, lenders: &mut Vec<Inside>) -> Re
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#') {
         let path = Path::new(OsStr::from_bytes(line));
         // Git reads on past a carriage return, libgit2 takes what follows for another folder.
-        let one = path.is_absolute() && !line.contains(&b'\r');
-        let lender = Some(path).filter(|_| one).and_then(|path| Inside::new(objects.root(), path).ok());
+        let lender = Some(path).filter(|_| !line.contains(&b'\r')).and_then(|path| from(objects, path));
         let Some(lender) = lender else {
             return Err(Refusal::Odd(format!("`{list}` names `{}`, outside the volume; repack it with `git repack -ad`", path.display())));
         };
@@ -137,6 +136,22 @@ fn prove_lenders(objects: &Inside, deep: usize, lenders: &mut Vec<Inside>) -> Re
         }
     }
     Ok(())
+}
+
+/// What a line means: a path, or one from the object directory that it stands in. By its letters, for there is no link on the way.
+fn from(objects: &Inside, line: &Path) -> Option<Inside> {
+    if line.is_absolute() {
+        return Inside::new(objects.root(), line).ok();
+    }
+    let mut path = objects.relative().to_owned();
+    for part in line.components() {
+        match part {
+            Component::ParentDir if path.pop() => {}
+            Component::ParentDir => return None,
+            part => path.push(part),
+        }
+    }
+    Inside::new(objects.root(), &path).ok()
 }
 
 /// Refs, reflogs and registrations are plain files in plain folders: a FIFO among them would hang git and libgit2 alike, a link would lead

@@ -6,6 +6,7 @@
 use crate::stop::Stop;
 use std::io;
 
+pub mod borrowers;
 pub mod caches;
 pub mod checkout;
 pub mod extensions;

@@ -4,7 +4,7 @@
 //! link, and never leave out a tree because something about it is odd.
 
 use super::reach::Kept;
-use super::{landed::Upstream, objects::Objects, probe, rescues, store, tree, worktree};
+use super::{landed::Upstream, objects::Objects, probe, rescues, store, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{Missing, Repo};
@@ -14,7 +14,6 @@ use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
-use rustix::io::Errno;
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -58,30 +57,8 @@ pub struct Around {
     pub trashed: HashSet<Inside>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
     pub reserved: Vec<Inside>,
-    /// What enrolled repos borrow.
-    pub lent: Lent,
     /// How many of all registered trees are missing.
     pub missing: Missing,
-}
-
-/// What enrolled repos borrow from one another (`git clone --shared`).
-#[derive(Debug, Clone, Default)]
-pub struct Lent {
-    /// Object folders that are borrowed from.
-    folders: HashSet<PathBuf>,
-    /// A repo of which nobody can tell: it may borrow from any.
-    unknown: Option<String>,
-}
-
-impl Lent {
-    /// Why what nothing reaches in the repo with this git dir may yet be needed.
-    fn needs(&self, git_dir: &Inside) -> Option<String> {
-        let borrowed = self.folders.contains(&git_dir.path().join("objects"));
-        let known = borrowed.then(|| "another repo borrows its objects, also such that nothing reaches here".to_owned());
-        known.or_else(|| {
-            self.unknown.as_ref().map(|name| format!("nobody can tell what {name} borrows: mend it, or take it out of the config"))
-        })
-    }
 }
 
 impl Around {
@@ -137,9 +114,8 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
     let strays = strays(policy, shadow.git_dir(), &paths);
     let rescues = rescues::all(&repo).map_err(odd)?;
-    let lends = around.lent.needs(shadow.git_dir());
     let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
-    Ok(Repo { worktrees, strays, rescues, store, leftovers, lends, around: around.missing, busy })
+    Ok(Repo { worktrees, strays, rescues, store, leftovers, lends: None, around: around.missing, busy })
 }
 
 /// Looks at one worktree, whatever its age; `clock` is the file server's.
@@ -180,33 +156,6 @@ pub fn holder(git_dir: &Inside, branch: &str) -> io::Result<Option<Inside>> {
         }
     }
     Ok(None)
-}
-
-/// What these repos borrow. Of one that can't be read, or isn't there at all, nobody can tell: it may be there again tomorrow.
-pub fn lent(repos: &[policy::Repo]) -> Lent {
-    let mut lent = Lent::default();
-    for repo in repos {
-        match alternates(&repo.place) {
-            Ok(folders) => lent.folders.extend(folders),
-            // It is refused, and one such repo must not keep all others from their repack.
-            Err(error) if is_odd(&error) => {}
-            Err(_) => lent.unknown = Some(repo.name.clone()),
-        }
-    }
-    lent
-}
-
-/// Something stands there, and it isn't what it should be: an answer, not a failure to answer.
-fn is_odd(error: &io::Error) -> bool {
-    use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory};
-    matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices) || Errno::from_io_error(error) == Some(Errno::LOOP)
-}
-
-fn alternates(checkout: &Inside) -> io::Result<Vec<PathBuf>> {
-    let objects = checkout.join(".git/objects").map_err(io::Error::other)?;
-    beneath::dir(&objects)?;
-    let text = found(beneath::read(&objects.join("info/alternates").map_err(io::Error::other)?, 1 << 20))?.unwrap_or_default();
-    Ok(text.split(|&byte| byte == b'\n').map(tree::path_of).collect())
 }
 
 /// How many trees of these repos are missing.

@@ -1,0 +1,305 @@
+//! Who borrows objects from the enrolled repos, found on the whole volume: nothing in a lender tells of it.
+//!
+//! | a borrower | is known by |
+//! | --- | --- |
+//! | a clone made with `--shared` or `--reference`, bare or not, a submodule's repo below `modules` | `info/alternates` in its object directory |
+//! | a `git-new-workdir` | `objects` that is a link |
+//! | a worktree's admin directory that stands in no registry | `commondir` |
+//!
+//! Lenders are compared by device and inode, so that it makes no difference by which links, `..` or relative line a borrower reaches
+//! them. Every directory below the root is listed, `node_modules` and caches too, for somebody may have cloned into them; only the fan-out and the
+//! packs of an object directory are not, and what is mounted there. What can't be read may borrow from anybody. It must never be asked where
+//! nothing is to be dropped: it costs three round trips for each directory of the volume.
+
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use crate::stop::Stop;
+use crate::walk::{Anchor, LISTING, spread};
+use rayon::Scope;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// No honest list is longer: a line names one lender.
+const CAP: u64 = 1 << 20;
+const LINES: usize = 1000;
+/// Git follows borrowed objects to others' borrowed objects this deep.
+const DEEPEST: usize = 5;
+
+/// What is known of who borrows.
+#[derive(Debug, Default)]
+pub struct Borrowers {
+    lenders: Vec<Lender>,
+    found: Mutex<Found>,
+}
+
+/// An enrolled repo.
+#[derive(Debug)]
+struct Lender {
+    /// Its object directory.
+    objects: PathBuf,
+    /// The same, as the kernel knows it.
+    id: Option<(u64, u64)>,
+    /// The name of the directory that its checkout stands in.
+    called: Option<std::ffi::OsString>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// By the lender's place in the list: the first borrower by its name.
+    borrowers: BTreeMap<usize, PathBuf>,
+    /// Why nobody can tell what else there is: the first reason by its letters.
+    unknown: Option<String>,
+}
+
+impl Borrowers {
+    /// Looks for them on the whole volume, in as many threads as the current rayon pool has. `repos` are the enrolled ones by name and checkout.
+    pub fn find(root: &Arc<Path>, repos: &[(&str, &Inside)], stop: &Stop) -> Self {
+        let lender = |(_, place): &(&str, &Inside)| {
+            let objects = place.path().join(".git/objects");
+            let id = rustix::fs::stat(&objects).ok().map(|stat| id(&stat));
+            Lender { objects, id, called: place.relative().file_name().map(ToOwned::to_owned) }
+        };
+        let all = Self { lenders: repos.iter().map(lender).collect(), found: Mutex::default() };
+        for (name, place) in repos {
+            // One that isn't there may be there again tomorrow.
+            if place.join(".git/objects").map_err(io::Error::other).and_then(|objects| beneath::dir(&objects)).is_err_and(|it| !is_odd(&it))
+            {
+                all.unknown(format!("nobody can tell what {name} borrows: mend it, or take it out of the config"));
+            }
+        }
+        match beneath::root(root).and_then(|top| Ok((rustix::fs::fstat(&top)?.st_dev, top))) {
+            Ok((device, top)) => {
+                let walk = Walk { root, device, stop, all: &all };
+                let top = Listed { anchor: Arc::new(Anchor::new(top, 0)), names: vec![PathBuf::new()] };
+                rayon::scope(|scope| walk.directory(scope, &top, 0));
+            }
+            Err(error) => all.unreadable(root, &error),
+        }
+        all
+    }
+
+    /// Why what nothing reaches in the repo with this git dir may yet be needed.
+    pub fn need(&self, git_dir: &Inside) -> Option<String> {
+        let objects = git_dir.path().join("objects");
+        let found = self.found();
+        let place = self.lenders.iter().position(|lender| lender.objects == objects);
+        // Of one that nobody asked for, nothing is known.
+        let Some(place) = place else { return Some("nobody looked who borrows its objects".to_owned()) };
+        let borrower = found.borrowers.get(&place).map(|path| format!("`{}` borrows its objects", path.display()));
+        borrower.or_else(|| found.unknown.clone())
+    }
+
+    fn found(&self) -> MutexGuard<'_, Found> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unknown(&self, why: String) {
+        let mut found = self.found();
+        if found.unknown.as_ref().is_none_or(|first| why < *first) {
+            found.unknown = Some(why);
+        }
+    }
+
+    fn unreadable(&self, path: &Path, error: &io::Error) {
+        self.unknown(format!(
+            "it may be borrowed from by what stands in `{}`, which can't be read: {error}; mend or remove it",
+            path.display()
+        ));
+    }
+
+    fn borrows(&self, lender: usize, borrower: &Path) {
+        let mut found = self.found();
+        let first = found.borrowers.entry(lender).or_insert_with(|| borrower.to_owned());
+        if borrower < first.as_path() {
+            borrower.clone_into(first);
+        }
+    }
+
+    /// Takes in that `borrower` reaches `objects`, by whatever path. Gives the directory, where it is one.
+    fn reaches(&self, borrower: &Path, objects: &Path) -> io::Result<bool> {
+        let plain = plain(objects);
+        let looked = rustix::fs::statat(CWD, objects, AtFlags::NO_AUTOMOUNT);
+        for (number, lender) in self.lenders.iter().enumerate() {
+            // What doesn't stand there for us may be the volume by another name that only agents have.
+            let named = match &looked {
+                Ok(stat) => lender.id == Some(id(stat)),
+                Err(_) => lender.called.as_deref().is_some_and(|called| plain.iter().any(|part| part == called)),
+            };
+            if named || plain == lender.objects {
+                self.borrows(number, borrower);
+            }
+        }
+        match looked {
+            Ok(stat) => Ok(FileType::from_raw_mode(stat.st_mode).is_dir()),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside the volume: no walk comes there.
+    fn lines(&self, root: &Path, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
+        for (number, line) in lines.enumerate() {
+            if number == LINES {
+                return Err(io::Error::other(format!("it names more than {LINES} lenders")));
+            }
+            if line[0] == b'"' {
+                return Err(io::Error::other("it names a lender in quotes; write the path as it is"));
+            }
+            let lender = objects.join(OsStr::from_bytes(line));
+            let outside = !plain(&lender).starts_with(root);
+            if self.reaches(borrower, &lender)? && outside && deep > 0 {
+                let list = lender.join("info/alternates");
+                let open = || Ok(File::from(rustix::fs::open(&list, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?));
+                if let Some(file) = found(open())? {
+                    self.lines(root, borrower, &lender, &text_of(file)?, deep - 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn id(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Something stands there, and it isn't what it should be: then git borrows nothing there either, and the walk sees what else there is.
+fn is_odd(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory};
+    matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices) || Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// The path without `.` and `..`, by its letters.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+fn text_of(file: File) -> io::Result<Vec<u8>> {
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    beneath::content(file, CAP)
+}
+
+struct Walk<'a> {
+    root: &'a Path,
+    device: u64,
+    stop: &'a Stop,
+    all: &'a Borrowers,
+}
+
+/// Directories that are to be listed next, seen from the root, and what they are opened from.
+struct Listed {
+    anchor: Arc<Anchor>,
+    names: Vec<PathBuf>,
+}
+
+impl<'a> Walk<'a> {
+    fn directory<'b: 'a>(&'b self, scope: &Scope<'a>, above: &Listed, number: usize)
+    where
+        'a: 'b,
+    {
+        let path = &above.names[number];
+        if let Some(why) = self.stop.reached() {
+            return self.all.unknown(format!("nobody looked to the end who borrows its objects: {why}"));
+        }
+        match above.anchor.open(path).and_then(|directory| Ok((self.list(&directory, path)?, directory))) {
+            Ok((names, _)) if names.is_empty() => {}
+            Ok((names, directory)) => {
+                let length = path.as_os_str().len();
+                let anchor = if Anchor::are_scarce() { above.anchor.clone() } else { Arc::new(Anchor::new(directory, length)) };
+                let (all, listed) = (0..names.len(), Listed { anchor, names });
+                spread(scope, all, move |scope, number| self.directory(scope, &listed, number));
+            }
+            // It went while we looked, or something else is mounted there.
+            Err(Errno::NOENT | Errno::XDEV) => {}
+            Err(errno) => self.all.unreadable(path, &errno.into()),
+        }
+    }
+
+    /// Lists a directory, takes in what borrows there, and gives the directories in it.
+    fn list(&self, directory: &OwnedFd, path: &Path) -> Result<Vec<PathBuf>, Errno> {
+        if rustix::fs::fstat(directory)?.st_dev != self.device {
+            return Err(Errno::XDEV);
+        }
+        let mut below = Vec::new();
+        let mut buffer = Vec::with_capacity(LISTING);
+        let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if beneath::is_dots(name) {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                FileType::Unknown => match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                    Err(Errno::NOENT) => continue,
+                    Err(errno) => return Err(errno),
+                },
+                kind => kind,
+            };
+            let name = OsStr::from_bytes(name.to_bytes());
+            let taken = match (name.as_bytes(), kind) {
+                (_, FileType::Directory) => {
+                    below.push(path.join(name));
+                    Ok(())
+                }
+                (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => self.alternates(directory, path),
+                (b"objects", FileType::Symlink) => self.all.reaches(path, &self.root.join(path).join(name)).map(drop),
+                (b"commondir", FileType::RegularFile) => self.commondir(directory, path),
+                _ => Ok(()),
+            };
+            if let Err(error) = taken {
+                self.all.unreadable(&path.join(name), &error);
+            }
+        }
+        let is_store =
+            path.ends_with("objects") && ["pack", "info"].iter().all(|name| below.iter().any(|directory| directory.ends_with(name)));
+        below.retain(|directory| !is_store || !is_full_of_objects(directory));
+        Ok(below)
+    }
+
+    /// A list of lenders stands in `info` of the object directory whose objects are short of theirs.
+    fn alternates(&self, info: &OwnedFd, path: &Path) -> io::Result<()> {
+        let list = beneath::below(info, Path::new("alternates"), OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let text = text_of(File::from(list))?;
+        let objects = path.parent().unwrap_or(Path::new(""));
+        let borrower = if objects.ends_with("objects") { objects.parent().unwrap_or(objects) } else { objects };
+        self.all.lines(self.root, borrower, &self.root.join(objects), &text, DEEPEST)
+    }
+
+    /// An admin directory's `commondir` leads to the repo whose objects its HEAD, index and reflog need. Those in the repo's own registry git knows of.
+    fn commondir(&self, admin: &OwnedFd, path: &Path) -> io::Result<()> {
+        let text = text_of(File::from(beneath::below(admin, Path::new("commondir"), OFlags::RDONLY | OFlags::NONBLOCK)?))?;
+        let common = self.root.join(path).join(OsStr::from_bytes(text.trim_ascii_end()));
+        let registered = path.parent().filter(|above| above.ends_with("worktrees")).and_then(Path::parent);
+        if registered.is_some_and(|git_dir| plain(&common) == self.root.join(git_dir)) {
+            return Ok(());
+        }
+        self.all.reaches(path, &common.join("objects")).map(drop)
+    }
+}
+
+/// The fan-out and the packs of an object directory, which git makes and fills with files alone.
+fn is_full_of_objects(directory: &Path) -> bool {
+    let name = directory.file_name().unwrap_or_default().as_bytes();
+    name == b"pack" || (name.len() == 2 && name.iter().all(u8::is_ascii_hexdigit))
+}
