@@ -5,11 +5,17 @@
 
 use crate::plan::shard::Shard;
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
-use crate::report::{Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, Unit, words};
+use crate::report::{Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, Unit, VerdictName, Worktree, words};
 use std::collections::BTreeMap;
 
 /// An agent works through a night now and then; one that does so night after night hangs, or its busy probe fails.
 const BUSY_NIGHTS: u64 = 3;
+/// Seconds: a tree that is idle for 30 days would be gone by now, by the ages that a config has unless it says otherwise.
+const STUCK: u64 = 30 * 86_400;
+/// Short names of reasons that pass by themselves, or are somebody's decision, and of what has an alert of its own.
+const PASSING: [&str; 7] = ["recent", "switched off", "busy", "missing", "reaping not asked for", "too many at once", "fresh"];
+/// As many of the trees that never go are named.
+const NAMED: usize = 50;
 /// A summary's longest quotation.
 const QUOTED: usize = 300;
 /// As many of the units that went are named.
@@ -20,7 +26,7 @@ pub fn alerts(report: &RunReport) -> Vec<Alert> {
     if report.run.dry_run {
         return Vec::new();
     }
-    let rules = [refused, shortfall, evicted_in_use, failed, interrupted, still_high, missing_trees, busy, evicted, rescues];
+    let rules = [refused, shortfall, evicted_in_use, failed, interrupted, still_high, missing_trees, busy, stuck, evicted, rescues];
     let mut alerts: Vec<Alert> = rules.iter().filter_map(|rule| rule(report)).collect();
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
     alerts
@@ -130,6 +136,42 @@ fn busy(report: &RunReport) -> Option<Alert> {
     let said: Vec<String> = said.collect();
     let summary = || format!("busy night after night: {}; end what holds them, or mend their busy probe", words::few(&said, 3));
     (!said.is_empty()).then(|| Alert { repo: only(repos()), ..alert("RepoBusy", Severity::Warning, &summary()) })
+}
+
+/// Trees that stay whatever their age: each waits for somebody, who may not know it.
+fn stuck(report: &RunReport) -> Option<Alert> {
+    let never = |tree: &&Worktree| {
+        let waits = tree.verdict != VerdictName::Reap && !PASSING.contains(&tree.because.as_str());
+        waits && tree.outcome == TreeOutcome::Kept && tree.idle_seconds.is_some_and(|idle| idle >= STUCK)
+    };
+    let repos = || report.repos.iter().filter(|repo| repo.worktrees.iter().any(|tree| never(&tree)));
+    let trees: Vec<&Worktree> = report.worktrees().filter(never).collect();
+    let name = |tree: &Worktree| words::below(&report.volume.root, &tree.path);
+    let names: Vec<String> = trees.iter().map(|tree| name(tree)).collect();
+    let many = words::count(trees.len() as u64, "tree");
+    let summary = || {
+        format!(
+            "{many}, idle for 30 days and more, will never go by themselves: {}; the details say what would let each go",
+            words::few(&names, 5)
+        )
+    };
+    let detail = |tree: &&Worktree| {
+        let why = tree.reasons.first().map_or("", String::as_str);
+        let idle = words::age(tree.idle_seconds.unwrap_or_default());
+        quoted(&format!("{}, idle {idle}: {}: {why}{}", name(tree), tree.because, lets_go(tree)))
+    };
+    let details = trees.iter().take(NAMED).map(detail).collect();
+    (!trees.is_empty()).then(|| Alert { repo: only(repos()), details, ..alert("TreesStuck", Severity::Warning, &summary()) })
+}
+
+/// What would let a tree go; where nobody can tell what it holds, the reason says it itself.
+fn lets_go(tree: &Worktree) -> &'static str {
+    match tree.because.as_str() {
+        "locked" => "; `git worktree unlock` it",
+        "in progress" => "; end it there, or drop it (`git bisect reset`, `git rebase --abort` and the like)",
+        _ if tree.verdict == VerdictName::Unknown => "",
+        _ => "; move that elsewhere, or remove the tree by hand",
+    }
 }
 
 /// `volume from 88 % to 74 %, 12.3 GiB wanted, 12.4 GiB freed, from npm (41 units) and cargo (3 units)`.

@@ -44,9 +44,9 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     lines.push(writable(&policy.volume.state));
     lines.extend(policy.repos.iter().map(|repo| {
         let what = format!("repo {}", repo.name);
-        match Shadow::of(&repo.place, stop) {
+        match Shadow::of(&repo.place, stop).and_then(|shadow| survey::damage::prove_whole(&shadow, stop)) {
             Err(refusal) => bad(what, refusal),
-            Ok(_) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+            Ok(()) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
                 Ok(Ok(())) => ok(what, "free"),
                 Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
                 Err(error) => bad(what, error),

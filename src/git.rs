@@ -148,6 +148,10 @@ impl<'a> Git<'a> {
     /// # Errors
     /// As [`Git::run`].
     pub fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<(), GitError> {
+        self.fed(args, input, Stdio::null())
+    }
+
+    fn fed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8], output: Stdio) -> Result<(), GitError> {
         let file = || {
             let mut file = tempfile::tempfile()?;
             file.write_all(input)?;
@@ -155,7 +159,17 @@ impl<'a> Git<'a> {
             io::Result::Ok(file)
         };
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
-        self.finish(args, file().map_err(GitError::Start)?.into(), Stdio::null(), &mut err).map(drop)
+        self.finish(args, file().map_err(GitError::Start)?.into(), output, &mut err).map(drop)
+    }
+
+    /// The same, and gives its standard output.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn ask<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
+        self.fed(args, input, out.try_clone().map_err(GitError::Start)?.into())?;
+        read_all(&mut out).map_err(GitError::Start)
     }
 
     fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio, err: &mut File) -> Result<ExitStatus, GitError> {

@@ -4,6 +4,7 @@
 //! plausible, [`Night::reap`] locks the repo again, looks again, decides again, and only then removes. It must never let one repo's
 //! failure reach another.
 
+use crate::apply::at_work::AtWork;
 use crate::apply::repo::{Hands, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
@@ -35,6 +36,7 @@ use std::time::{Duration, Instant};
 
 mod repack;
 mod row;
+mod steps;
 use row::{blank, not_uncounted, only_then, tell};
 
 /// What all repos' nights share.
@@ -122,6 +124,7 @@ struct Decided {
     /// Files that name what a repack must keep, and can't be read.
     unread: Vec<String>,
     locks: Option<Locks>,
+    note: AtWork,
 }
 
 impl Night<'_> {
@@ -182,7 +185,11 @@ impl Night<'_> {
             let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
             tended.row.worktrees.iter_mut().for_each(|tree| not_uncounted(tree, &counted));
             let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
+            decided.note.begin(lock);
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
+            if self.stop.reached().is_none() {
+                decided.note.end();
+            }
             Ok(tended)
         });
         if again.row.outcome == RepoOutcome::Maintained {
@@ -247,9 +254,11 @@ impl Night<'_> {
             self.on_io(|| trash.undo(lock, &is_right, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
         }
         let shadow = self.on_io(|| Shadow::of(&repo.place, self.stop))?;
+        self.on_io(|| survey::damage::prove_whole(&shadow, self.stop))?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-        let times = Times { clock, look_before, stale_lock: STALE_LOCK };
+        let note = AtWork::of(self.state, &repo.name);
+        let times = Times { clock, look_before, stale_lock: STALE_LOCK, killed: note.killed() };
         let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
         let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
         let mut plan = planned(&facts);
@@ -259,44 +268,12 @@ impl Night<'_> {
             plan = planned(&facts);
         }
         let locks = self.ledger.and_then(|ledger| self.on_io(|| eviction::look(&shadow, repo, &plan, ledger, self.stop)));
-        Ok(Decided { lock, shadow, facts, plan, unread, locks })
+        Ok(Decided { lock, shadow, facts, plan, unread, locks, note })
     }
 
     fn borrowers(&self) -> &Borrowers {
         let repos: Vec<_> = self.repos.iter().map(|repo| (repo.name.as_str(), &repo.place)).collect();
         self.borrowers.get_or_init(|| self.on_io(|| Borrowers::find(self.state.root(), &repos, self.stop)))
-    }
-
-    fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
-        let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
-        let plan = &decided.plan;
-        tended.row.gc.stale_locks.clear();
-        for leftover in &plan.clear {
-            if tended.did(&leftover.path(), self.on_io(|| hands.clear(leftover))) {
-                tended.row.gc.stale_locks.push(leftover.path());
-            }
-        }
-        tended.row.prune.dropped.clear();
-        for tree in &plan.drop {
-            if tended.did(&tree.path, self.on_io(|| hands.drop_registration(tree))) {
-                tended.row.prune.dropped.push(tree.path.clone());
-            }
-        }
-        // Before the repack, which drops what they alone held.
-        let due = std::mem::take(&mut tended.row.rescues.expired);
-        for ((rescue, _), row) in plan.expire.iter().zip(due) {
-            match hands.expire(rescue) {
-                Ok(()) => tended.row.rescues.expired.push(row),
-                Err(error) => tended.row.failures.push(error.to_string()),
-            }
-        }
-        for admin in &plan.unmark {
-            tended.did(&admin.path(), self.on_io(|| hands.unmark(admin)));
-        }
-        for admin in &plan.mark {
-            tended.did(&admin.path(), hands.mark(admin).map(|()| Emptied::default()));
-        }
-        self.repack(tended, decided, &hands);
     }
 
     fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {

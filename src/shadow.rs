@@ -14,7 +14,6 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tempfile::TempDir;
 
 mod blob;
 pub(crate) mod config;
@@ -22,8 +21,10 @@ pub mod crypt;
 mod loose;
 mod prove;
 pub mod rooted;
+pub mod scratch;
 use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
+use scratch::Scratch;
 
 /// Linked even where they don't exist yet: without the `packed-refs` link, pack-refs would move every ref into the shadow.
 const LINKED: [&str; 13] = [
@@ -67,11 +68,13 @@ const CONFIG_CAP: u64 = 1 << 20;
 
 /// A repo's git dir, proven to be one, behind its shadow.
 pub struct Shadow {
-    scratch: TempDir,
+    scratch: Scratch,
     git_dir: Inside,
     lenders: Vec<Inside>,
     theirs: config::Theirs,
     reach: Reach,
+    /// Loose objects that are not whole beyond doubt, and that git had no word against.
+    doubtful: Vec<String>,
     handles: Mutex<Vec<git2::Repository>>,
 }
 
@@ -89,6 +92,9 @@ pub enum Refusal {
     /// It is not what it should be.
     #[error("{0}")]
     Odd(String),
+    /// What git wrote there is not there any more, or not as it was written.
+    #[error("damaged: {0}; run `git fsck`, restore or re-enroll it")]
+    Damaged(String),
     /// Git could not look at it.
     #[error(transparent)]
     Git(#[from] GitError),
@@ -102,19 +108,20 @@ impl Shadow {
     pub fn of(checkout: &Inside, stop: &Stop) -> Result<Self, Refusal> {
         let git_dir = checkout.join(".git").map_err(|error| Refusal::Odd(error.to_string()))?;
         let Proven { head, lenders, loose } = prove(&git_dir)?;
-        let scratch = tempfile::Builder::new().prefix("treewarden-shadow-").tempdir().map_err(unreadable("the scratch folder"))?;
+        let scratch = Scratch::new().map_err(unreadable("the scratch folder"))?;
         let mut reach = Reach::of(scratch.path()).map_err(unreadable("the scratch folder"))?;
         reach.works_in.push(beneath::dir(&git_dir).map_err(unreadable(&git_dir.to_string()))?);
         for lender in &lenders {
             reach.reads.push(beneath::dir(lender).map_err(unreadable(&lender.to_string()))?);
         }
-        let mut shadow = Self { scratch, git_dir, lenders, theirs: config::Theirs::default(), reach, handles: Mutex::default() };
+        let mut shadow =
+            Self { scratch, git_dir, lenders, theirs: config::Theirs::default(), reach, doubtful: Vec::new(), handles: Mutex::default() };
         shadow.lay(&head).map_err(unreadable("the scratch folder"))?;
         shadow.theirs = shadow.judge_config(stop)?;
         if shadow.theirs.promisor {
             shadow.is_partial().map_err(unreadable("the scratch folder"))?;
         }
-        shadow.read_loose(&loose, stop)?;
+        shadow.doubtful = shadow.read_loose(&loose, stop)?;
         shadow.judge_crypt(None, stop)?;
         Ok(shadow)
     }
@@ -249,16 +256,45 @@ impl Shadow {
     }
 
     /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt git reads, and says what is wrong.
-    fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<(), Refusal> {
+    fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<Vec<String>, Refusal> {
         let mut doubtful = Vec::new();
         for loose in loose.iter().filter(|loose| !loose.ids.is_empty()) {
             doubtful.extend(loose.doubtful(stop).map_err(unreadable(&loose.objects.to_string()))?);
         }
         if doubtful.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
+        let doubtful: Vec<String> = doubtful.into_iter().map(ToOwned::to_owned).collect();
         let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], doubtful.join("\n").as_bytes());
-        read.map_err(|error| self.complaint(error, "objects", "is damaged", "see `git fsck`, and bring back what it names"))
+        match read {
+            Ok(()) => Ok(doubtful),
+            Err(GitError::Failed { message, .. }) => Err(Refusal::Damaged(self.real(&message))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The first loose object of the repo's own that is there as a file and that git finds nowhere.
+    ///
+    /// # Errors
+    /// Git could not be asked.
+    pub fn lost(&self, stop: &Stop) -> Result<Option<String>, Refusal> {
+        if self.doubtful.is_empty() {
+            return Ok(None);
+        }
+        let git = self.git(stop, Duration::from_mins(10));
+        let answer = git.ask(&["cat-file", "--batch-check", "--buffer"], self.doubtful.join("\n").as_bytes())?;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let missing = answer.lines().filter_map(|line| line.strip_suffix(" missing"));
+        let there = |id: &&str| {
+            let file = self.git_dir.join(format!("objects/{}/{}", &id[..2], &id[2..]));
+            id.len() == 40 && file.is_ok_and(|file| beneath::stat(&file).is_ok())
+        };
+        Ok(missing.filter(|id| id.is_ascii()).find(there).map(ToOwned::to_owned))
+    }
+
+    /// What git says of the shadow, as said of the real thing.
+    fn real(&self, message: &str) -> String {
+        message.replace(&self.scratch.path().display().to_string(), &self.git_dir.to_string())
     }
 
     /// What git says of the shadow, as said of the real thing.

@@ -11,6 +11,7 @@ use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
+use crate::plan::repo::Grace;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::tree::{self, Listing};
@@ -90,10 +91,11 @@ impl Hands<'_> {
     ///
     /// # Errors
     /// [`StepError`]: its grace begins another night.
-    pub fn mark(&self, admin: &Inside) -> Result<(), StepError> {
+    pub fn mark(&self, admin: &Inside, grace: Grace) -> Result<(), StepError> {
         self.lock.still_held()?;
-        let (folder, name) =
-            beneath::parent(&admin.join(worktree::MISSING).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+        let mark =
+            admin.join(if grace == Grace::Begins { worktree::MISSING } else { worktree::MISSING_AT_ONCE }).map_err(io::Error::other)?;
+        let (folder, name) = beneath::parent(&mark)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) | Err(Errno::EXIST) => Ok(()),
@@ -106,7 +108,16 @@ impl Hands<'_> {
     /// # Errors
     /// [`StepError`]: it stays, and the next night tries again.
     pub fn unmark(&self, admin: &Inside) -> Result<Emptied, StepError> {
-        self.clear(&admin.join(worktree::MISSING).map_err(io::Error::other)?)
+        let mut emptied = Emptied::default();
+        for mark in [worktree::MISSING, worktree::MISSING_AT_ONCE] {
+            let mark = admin.join(mark).map_err(io::Error::other)?;
+            if found(beneath::stat(&mark))?.is_some() {
+                let Emptied { freed, left } = self.clear(&mark)?;
+                emptied.freed += freed;
+                emptied.left.extend(left);
+            }
+        }
+        Ok(emptied)
     }
 
     /// Drops the registration of a tree that is gone, after keeping the commits that only it reached, and its index where that holds work.

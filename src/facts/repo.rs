@@ -29,12 +29,12 @@ pub struct Repo {
     pub busy: Option<String>,
 }
 
-/// How many trees are missing, but for those that are in our own trash.
+/// How many trees went missing since the last run, but for those that are in our own trash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Missing {
     /// So many.
     pub missing: usize,
-    /// Of so many that are registered.
+    /// Of so many that were there.
     pub of: usize,
 }
 
@@ -75,6 +75,8 @@ pub struct Leftover {
 pub enum LeftoverKind {
     /// `index.lock`, `gc.pid`, ...
     Lock,
+    /// The lock of a run's own git, which was killed: of a ref of ours, or made since that run wrote that it is at work.
+    OwnLock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
     /// A pack whose index a dead git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.

@@ -29,6 +29,8 @@ pub struct Worktree {
     pub active: DateTime<Utc>,
     /// Since when nights have found no tree at `path`, by the mark that the first of them left.
     pub missing_since: Option<DateTime<Utc>>,
+    /// That mark says that it went missing with many others at once: no grace runs for it.
+    pub missing_at_once: bool,
     /// What the operator says that tools make again, besides what is known of them.
     pub made_again: Arc<[MadeAgain]>,
     /// What was found at `path`.

@@ -1,6 +1,6 @@
 //! A repo's night: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
 //!
-//! The guards stand here as well: when too much is missing at once, the volume is more likely half mounted than half deleted. A plan
+//! The guards stand here as well: when too much goes missing between two runs, the volume is more likely half mounted than half deleted. A plan
 //! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing, a drop or
 //! an expiry in a repo that the busy probe calls busy.
 
@@ -35,8 +35,8 @@ pub struct Plan {
     pub trees: Vec<(Worktree, Verdict)>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
-    /// Admin folders of trees that are missing for the first time: they get a mark, for the grace begins.
-    pub mark: Vec<Inside>,
+    /// Admin folders of trees that are missing for the first time: they get a mark.
+    pub mark: Vec<(Inside, Grace)>,
     /// Admin folders whose mark goes, because the tree is there again.
     pub unmark: Vec<Inside>,
     /// Why missing trees keep their registration.
@@ -47,6 +47,15 @@ pub struct Plan {
     pub clear: Vec<Inside>,
     /// The repack.
     pub gc: Gc,
+}
+
+/// What the mark of a missing tree says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grace {
+    /// Its registration goes when the grace is over.
+    Begins,
+    /// Too many went missing at once, as when a volume is half mounted: its registration stays until somebody says otherwise.
+    Refused,
 }
 
 /// The parts of a night that were asked for (`--only`).
@@ -107,11 +116,16 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         Verdict::Reap { .. } => (0, Some(tree.active)),
         _ => (1, None),
     });
-    let prune_refused = too_many_missing(&trees, facts.around);
-    let let_be = prune_refused.is_some() || busy.is_some();
-    let drop = if let_be { Vec::new() } else { droppable(&trees, now) };
-    // While too much is missing no grace begins: the volume may be half mounted for days.
-    let mark = if let_be { Vec::new() } else { marked(&trees, |tree| missing(tree) && tree.missing_since.is_none()) };
+    let too_many = too_many_missing(&trees, facts.around);
+    let grace = if too_many.is_some() { Grace::Refused } else { Grace::Begins };
+    let prune_refused = too_many.or_else(|| went_at_once(&trees)).map(|why| {
+        let name = &policy.name;
+        format!("{why}: is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove {name} NAME --rescue`")
+    });
+    // What was found missing before goes on through its grace, whatever else went since.
+    let drop = if busy.is_some() { Vec::new() } else { droppable(&trees, now) };
+    let mark = if busy.is_some() { Vec::new() } else { marked(&trees, newly_missing) };
+    let mark = mark.into_iter().map(|admin| (admin, grace)).collect();
     let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
     let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
     let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
@@ -133,14 +147,12 @@ fn unreadable(facts: &Repo) -> Option<&str> {
     facts.worktrees.iter().find(|tree| tree.path == tree.admin.path()).map(|tree| tree.id.as_str())
 }
 
-/// A mass of missing trees, in the repo or around it, not counting those that an earlier night took to the trash itself.
+/// A mass of trees that went missing since the last run, in the repo or around it, not counting those that an earlier night took to the trash itself.
 fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
-    let here = Missing { missing: trees.iter().filter(|(tree, _)| missing(tree)).count(), of: trees.len() };
+    let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
+    let here = Missing { missing: many(newly_missing), of: many(|tree| !missing(tree) || newly_missing(tree)) };
     let told = |Missing { missing, of }: Missing, whose: &str| {
-        let missing = plural(missing, "tree");
-        format!(
-            "{missing} of {of}{whose} are missing at once: is the volume mounted whole? If they were deleted on purpose, run `git worktree prune` in the repo"
-        )
+        format!("{} of {of}{whose} went missing at once, since the last run", plural(missing, "tree"))
     };
     if implausible(here, MISSING_AT_ONCE) {
         Some(told(here, ""))
@@ -151,12 +163,24 @@ fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<St
     }
 }
 
+/// Those of earlier nights, which are neither back nor let go.
+fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<String> {
+    let gone = trees.iter().map(|(tree, _)| tree).filter(|tree| missing(tree) && tree.missing_at_once);
+    let since: Vec<DateTime<Utc>> = gone.filter_map(|tree| tree.missing_since).collect();
+    let first = since.iter().min()?;
+    Some(format!("{} went missing at once, on {}", plural(since.len(), "tree"), first.format("%-d %b %Y")))
+}
+
 fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {
     missing > most || (missing > 1 && missing * 2 > of)
 }
 
 fn missing(tree: &Worktree) -> bool {
     matches!(tree.state, State::Missing { trashed: false, .. })
+}
+
+fn newly_missing(tree: &Worktree) -> bool {
+    missing(tree) && tree.missing_since.is_none()
 }
 
 fn stands(tree: &Worktree) -> bool {
@@ -172,7 +196,9 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
     let let_be = |tree: &Worktree| tree.locked.is_some() || !tree.in_progress.is_empty();
     let over = |since: DateTime<Utc>| now - since > PRUNE_GRACE;
     let due = |tree: &Worktree| match tree.state {
-        State::Missing { trashed, .. } => trashed || (!let_be(tree) && over(tree.active) && tree.missing_since.is_some_and(over)),
+        State::Missing { trashed, .. } => {
+            trashed || (!let_be(tree) && !tree.missing_at_once && over(tree.active) && tree.missing_since.is_some_and(over))
+        }
         _ => false,
     };
     trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()
@@ -180,8 +206,10 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
 
 fn stale(kind: LeftoverKind, age: std::time::Duration) -> bool {
     let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
-    age > match kind {
-        LeftoverKind::Lock => STALE_LOCK,
-        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => STALE_TEMPORARY,
+    match kind {
+        LeftoverKind::Lock => age > STALE_LOCK,
+        // Under the repo's lock its owner is dead, however young it is.
+        LeftoverKind::OwnLock => true,
+        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => age > STALE_TEMPORARY,
     }
 }

@@ -101,6 +101,7 @@ mod tests {
             in_progress: Vec::new(),
             active: now() - TimeDelta::hours(idle_hours),
             missing_since: None,
+            missing_at_once: false,
             made_again: [].into(),
             state,
         }

@@ -225,6 +225,7 @@ mod tests {
             in_progress: Vec::new(),
             active: now() - TimeDelta::days(idle_days),
             missing_since: None,
+            missing_at_once: false,
             made_again: [].into(),
             state,
         }

@@ -2,7 +2,7 @@
 //!
 //! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a tree that stays.
 
-use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, words};
+use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, words};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
@@ -127,6 +127,9 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
     for tree in &repo.worktrees {
         if let TreeOutcome::Failed(why) = &tree.outcome {
             found.push(failure(words::below(&report.volume.root, &tree.path), why));
+        } else if tree.verdict == VerdictName::Unknown {
+            let why = format!("nobody can tell what it holds, so it stays: {}", tree.reasons.join("; "));
+            found.push(Trouble { kind: Kind::Warning, ..failure(words::below(&report.volume.root, &tree.path), &why) });
         }
     }
     if let Some(why) = &repo.prune.refused {

@@ -124,8 +124,10 @@ fn prove_lenders(objects: &Inside, deep: usize, lenders: &mut Vec<Inside>) -> Re
     let Some(text) = found(beneath::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))? else { return Ok(()) };
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#') {
         let path = Path::new(OsStr::from_bytes(line));
-        // Git reads on past a carriage return, libgit2 takes what follows for another folder.
-        let lender = Some(path).filter(|_| !line.contains(&b'\r')).and_then(|path| from(objects, path));
+        // Git reads on past a carriage return, libgit2 takes what follows for another folder; git reads no further than a NUL, and what is in quotes as
+        // a string in C.
+        let plain = !line.contains(&b'\r') && !line.contains(&0) && line[0] != b'"';
+        let lender = Some(path).filter(|_| plain).and_then(|path| from(objects, path));
         let Some(lender) = lender else {
             return Err(Refusal::Odd(format!("`{list}` names `{}`, outside the volume; repack it with `git repack -ad`", path.display())));
         };

@@ -26,10 +26,13 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// No honest list is longer: a line names one lender.
 const CAP: u64 = 1 << 20;
 const LINES: usize = 1000;
+/// A search that takes more than this part of a run's time is given up: the run has more to do.
+const PART: u32 = 4;
 /// Git follows borrowed objects to others' borrowed objects this deep.
 const DEEPEST: usize = 5;
 
@@ -77,7 +80,7 @@ impl Borrowers {
         }
         match beneath::root(root).and_then(|top| Ok((rustix::fs::fstat(&top)?.st_dev, top))) {
             Ok((device, top)) => {
-                let walk = Walk { root, device, stop, all: &all };
+                let walk = Walk { root, device, stop, until: Instant::now() + stop.limit() / PART, all: &all };
                 let top = Listed { anchor: Arc::new(Anchor::new(top, 0)), names: vec![PathBuf::new()] };
                 rayon::scope(|scope| walk.directory(scope, &top, 0));
             }
@@ -202,6 +205,7 @@ struct Walk<'a> {
     root: &'a Path,
     device: u64,
     stop: &'a Stop,
+    until: Instant,
     all: &'a Borrowers,
 }
 
@@ -217,7 +221,8 @@ impl<'a> Walk<'a> {
         'a: 'b,
     {
         let path = &above.names[number];
-        if let Some(why) = self.stop.reached() {
+        let late = || (Instant::now() > self.until).then_some("it took too long, raise `run.deadline`");
+        if let Some(why) = self.stop.reached().or_else(late) {
             return self.all.unknown(format!("nobody looked to the end who borrows its objects: {why}"));
         }
         match above.anchor.open(path).and_then(|directory| Ok((self.list(&directory, path)?, directory))) {

@@ -9,6 +9,8 @@ use std::io;
 pub mod borrowers;
 pub mod caches;
 pub mod checkout;
+pub mod damage;
+mod doubt;
 pub mod extensions;
 pub mod fingerprint;
 pub mod known;

@@ -81,6 +81,8 @@ pub struct Times {
     pub look_before: DateTime<Utc>,
     /// See [`Context::stale_lock`].
     pub stale_lock: TimeDelta,
+    /// Since when a run that was killed was at work here.
+    pub killed: Option<DateTime<Utc>>,
 }
 
 /// Looks at a repo.
@@ -91,7 +93,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
-    let Times { clock, look_before, stale_lock } = times;
+    let Times { clock, look_before, stale_lock, killed } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
     let (place, stashed, kept, objects) = (&policy.place, &stashed, &Kept::default(), &Arc::default());
@@ -110,7 +112,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
     }
-    let (store, leftovers) = store::survey(shadow.git_dir(), clock).map_err(unreadable)?;
+    let (store, leftovers) = store::survey(shadow.git_dir(), clock, killed).map_err(unreadable)?;
     let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
     let strays = strays(policy, shadow.git_dir(), &paths);
     let rescues = rescues::all(&repo).map_err(odd)?;
@@ -158,11 +160,13 @@ pub fn holder(git_dir: &Inside, branch: &str) -> io::Result<Option<Inside>> {
     Ok(None)
 }
 
-/// How many trees of these repos are missing.
+/// How many trees of these repos went missing since the last run.
 pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<Inside>) -> Missing {
     let git_dirs = repos.par_iter().filter_map(|repo| repo.place.join(".git").ok());
     let admins: Vec<Inside> = git_dirs.flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
-    Missing { missing: admins.par_iter().filter(|admin| worktree::seems_missing(admin, trashed)).count(), of: admins.len() }
+    let looked: Vec<(bool, bool)> = admins.par_iter().map(|admin| worktree::went_missing(admin, trashed)).collect();
+    let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();
+    Missing { missing: many(|(_, gone)| *gone), of: many(|(was_there, _)| *was_there) }
 }
 
 /// The admin folder of every registered worktree.

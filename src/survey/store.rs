@@ -49,15 +49,19 @@ const TEMPORARY: [&str; 11] = [
 ];
 /// What goes with a pack and is worth nothing without it.
 const BESIDE_A_PACK: [&str; 4] = ["idx", "rev", "mtimes", "bitmap"];
+/// Locks that a run's git never takes in the repo itself: they are an agent's. One may have its editor open for an hour.
+const NEVER_OURS: [&str; 5] = ["index.lock", "config.lock", "gc.pid", "gc.pid.lock", "maintenance.lock"];
+/// Where only treewarden writes: whatever lock is there, under the repo's lock it is a dead run's.
+const OURS: [&str; 2] = ["refs/treewarden", "logs/refs/treewarden"];
 /// Refs that only a night itself makes, for as long as it repacks.
 const SHIELD: &str = "treewarden/shield";
 
-/// Counts the store and lists leftovers, with their age by `clock`.
+/// Counts the store and lists leftovers, with their age by `clock`. `killed` is since when a run that was killed was at work.
 ///
 /// # Errors
 /// A folder can't be read.
-pub fn survey(git_dir: &Inside, clock: DateTime<Utc>) -> io::Result<(Store, Vec<Leftover>)> {
-    let mut look = Look { git_dir, clock, store: Store::default(), leftovers: Vec::new() };
+pub fn survey(git_dir: &Inside, clock: DateTime<Utc>, killed: Option<DateTime<Utc>>) -> io::Result<(Store, Vec<Leftover>)> {
+    let mut look = Look { git_dir, clock, killed, store: Store::default(), leftovers: Vec::new() };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
     look.log_locks(&git_dir.path().join("logs"))?;
@@ -72,12 +76,13 @@ pub fn survey(git_dir: &Inside, clock: DateTime<Utc>) -> io::Result<(Store, Vec<
 /// # Errors
 /// As [`survey`].
 pub fn count(git_dir: &Inside) -> io::Result<Store> {
-    Ok(survey(git_dir, DateTime::UNIX_EPOCH)?.0)
+    Ok(survey(git_dir, DateTime::UNIX_EPOCH, None)?.0)
 }
 
 struct Look<'a> {
     git_dir: &'a Inside,
     clock: DateTime<Utc>,
+    killed: Option<DateTime<Utc>>,
     store: Store,
     leftovers: Vec<Leftover>,
 }
@@ -98,9 +103,9 @@ impl Look<'_> {
 
     /// Looks at many entries side by side, for on a network they are waited for.
     fn each(&mut self, entries: &[DirEntry], look: fn(&mut Self, &DirEntry) -> io::Result<()>) -> io::Result<()> {
-        let (git_dir, clock) = (self.git_dir, self.clock);
+        let (git_dir, clock, killed) = (self.git_dir, self.clock, self.killed);
         let one = |entry| {
-            let mut part = Look { git_dir, clock, store: Store::default(), leftovers: Vec::new() };
+            let mut part = Look { git_dir, clock, killed, store: Store::default(), leftovers: Vec::new() };
             look(&mut part, entry).map(|()| part)
         };
         for part in entries.par_iter().map(one).collect::<io::Result<Vec<_>>>()? {
@@ -239,8 +244,18 @@ impl Look<'_> {
         let written = metadata.modified().map_or(self.clock, beneath::time);
         let age = (self.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
         if let Ok(place) = Inside::new(self.git_dir.root(), path) {
+            let kind = if kind == LeftoverKind::Lock && self.is_own(path, written) { LeftoverKind::OwnLock } else { kind };
             self.leftovers.push(Leftover { place, age, kind });
         }
+    }
+}
+
+impl Look<'_> {
+    /// Whether a lock is that of a run's own git.
+    fn is_own(&self, path: &Path, written: DateTime<Utc>) -> bool {
+        let name = path.strip_prefix(self.git_dir.path()).unwrap_or(path);
+        let never = NEVER_OURS.iter().any(|never| name.ends_with(never));
+        OURS.iter().any(|ours| name.starts_with(ours)) || (!never && self.killed.is_some_and(|since| written >= since))
     }
 }
 

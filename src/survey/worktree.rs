@@ -4,7 +4,7 @@
 //! failed, nor clean because git's index says so.
 
 use super::known::Known;
-use super::{reach, repo::Context};
+use super::{doubt, reach, repo::Context};
 use crate::beneath::{self, Listed, found};
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
@@ -24,6 +24,8 @@ const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
 pub const HEARTBEAT: &str = "treewarden-heartbeat";
 /// The mark that a night leaves in the admin folder of a tree that it finds missing: its age is how long that has been so.
 pub const MISSING: &str = "treewarden-missing";
+/// The same of a tree that went missing with too many others: no grace runs for it.
+pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
 /// States that git leaves in the admin folder while something is under way.
 const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
@@ -53,6 +55,7 @@ pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
         missing_since: None,
+        missing_at_once: false,
         made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
@@ -68,21 +71,15 @@ pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
 
 /// Whether it is odd or the file system failed makes no difference to the tree, and a great one to whoever has to mend it.
 fn unknown(what: &str, error: &io::Error) -> State {
-    // Of no name in std, as EIO is.
-    let nameless = io::Error::from(rustix::io::Errno::IO).kind();
-    let by_git = error.get_ref().and_then(|cause| cause.downcast_ref::<git2::Error>());
-    let failed =
-        matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::Interrupted)
-            || error.kind() == nameless
-            || by_git.is_some_and(|error| error.class() == git2::ErrorClass::Os);
-    let cause = format!("failed to {what}: {error}");
-    if failed { State::Unreadable(cause) } else { State::Unknown(cause) }
+    let cause = doubt::told(what, error);
+    if doubt::failed(error) { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
 
 /// What the admin folder alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> io::Result<Worktree> {
     tree.path = stands_at(&tree.admin, line("gitdir", listed.insist("gitdir", LINE_CAP))?)?;
-    let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?.ok_or_else(|| io::Error::other("`HEAD` is missing"))?;
+    let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?
+        .ok_or_else(|| io::Error::other("`HEAD` is missing; write the branch or commit into it that the tree had"))?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
             tree.head = commit_of(context.repo, branch)?.map(|oid| oid.to_string());
@@ -93,14 +90,20 @@ fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> i
     tree.locked = line("locked", listed.read("locked", LINE_CAP))?;
     tree.in_progress = in_progress(context, listed)?;
     tree.active = active(listed)?;
-    tree.missing_since = listed.stat(MISSING)?.map(|stat| written(&stat));
+    let at_once = listed.stat(MISSING_AT_ONCE)?;
+    tree.missing_at_once = at_once.is_some();
+    tree.missing_since = at_once.map_or_else(|| listed.stat(MISSING), |stat| Ok(Some(stat)))?.map(|stat| written(&stat));
     Ok(tree)
 }
 
-/// Whether nothing stands where the registration says. A guess, for counting: what can't be told counts as standing.
-pub fn seems_missing(admin: &Inside, trashed: &HashSet<Inside>) -> bool {
+/// Whether a registered tree was there at the last run, and whether nothing stands there now. A guess, for counting: what can't be told counts as
+/// standing.
+pub fn went_missing(admin: &Inside, trashed: &HashSet<Inside>) -> (bool, bool) {
     let place = place(admin).ok().and_then(|place| Inside::new(admin.root(), &place).ok());
-    place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place))
+    let gone = place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place));
+    let has = |mark: &str| admin.join(mark).is_ok_and(|mark| found(beneath::stat(&mark)).is_ok_and(|stat| stat.is_some()));
+    let was_there = !gone || ![MISSING, MISSING_AT_ONCE].into_iter().any(has);
+    (was_there, gone && was_there)
 }
 
 /// The folder of the worktree whose admin folder is `admin`: none when it stands outside the volume, is gone, or another's stands there.
@@ -122,7 +125,7 @@ pub fn place(admin: &Inside) -> io::Result<PathBuf> {
 
 /// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.
 fn stands_at(admin: &Inside, gitdir: Option<String>) -> io::Result<PathBuf> {
-    let gitdir = gitdir.ok_or_else(|| io::Error::other("`gitdir` is missing"))?;
+    let gitdir = gitdir.ok_or_else(|| io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree"))?;
     let path = from(&admin.path(), &gitdir);
     match path.as_deref().and_then(Path::parent) {
         Some(tree) if path.as_deref().and_then(Path::file_name) == Some(".git".as_ref()) => Ok(tree.to_owned()),
@@ -228,16 +231,23 @@ fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
 
 fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Result<State> {
     let Ok(place) = Inside::new(context.place.root(), &tree.path) else {
-        return Ok(State::Unknown(format!("it stands at `{}`, outside the volume", tree.path.display())));
+        return Ok(State::Unknown(format!(
+            "it stands at `{}`, outside the volume; `git worktree move` brings it back",
+            tree.path.display()
+        )));
     };
     if let Some(other) = context.around.in_the_way(&place, context.place) {
-        return Ok(State::Unknown(format!("it stands at `{place}`, and `{other}` is the config's for something else")));
+        return Ok(State::Unknown(format!(
+            "it stands at `{place}`, and `{other}` is the config's for something else; `git worktree move` it elsewhere"
+        )));
     }
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
     match found(beneath::stat(&place))? {
         None => return missing(context, tree, &place, head, listed),
         Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
-            return Ok(State::Unknown("it is no folder".to_owned()));
+            return Ok(State::Unknown(
+                "something else than a directory stands there; move that away, then run `git worktree repair`".to_owned(),
+            ));
         }
         Some(_) => {}
     }
@@ -285,7 +295,10 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
             Some(entries) => {
                 let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
                 return if names.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
-                    Ok(State::Unknown("its folder lists it, and still it can't be found".to_owned()))
+                    Ok(State::Unknown(
+                        "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
+                            .to_owned(),
+                    ))
                 } else if names.is_empty() && below != place.relative() {
                     // Not only the tree is gone, but the folder of trees with it, and nothing else is left: a mount point looks so.
                     Ok(State::Unknown(format!("`{}` is empty: is something not mounted there?", above.display())))
@@ -301,7 +314,9 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
 /// The tree is gone: what would be lost with its registration?
 fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
     if let Some(modules) = modules(listed) {
-        return Ok(State::Unknown(format!("it is gone from the disk, but {modules}")));
+        return Ok(State::Unknown(format!(
+            "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
+        )));
     }
     let trashed = context.around.trashed.contains(place);
     let unreached = unreached(context, tree, head, listed)?;

@@ -20,7 +20,7 @@ const MOST: usize = 3000;
 
 /// Which of `when` each alert is: a night with any of those that are asked for is told of, whole.
 const EVENTS: [(&str, &[&str]); 4] = [
-    ("failed", &["RunFailed", "RunInterrupted", "MissingTreesRefused", "RepoBusy"]),
+    ("failed", &["RunFailed", "RunInterrupted", "MissingTreesRefused", "RepoBusy", "TreesStuck"]),
     ("shortfall", &["EvictionShortfall", "VolumeStillHigh"]),
     ("evicted", &["Evicted", "EvictedInUse"]),
     ("refused", &["RunRefused"]),

@@ -35,7 +35,7 @@ pub fn list(policy: &Policy, repo: Option<&str>, stop: &Stop, now: DateTime<Utc>
 fn of(policy: &Policy, repo: &policy::Repo, stop: &Stop, now: DateTime<Utc>) -> Result<Vec<Worktree>, Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
     let look_before = shortest(&repo.worktrees).and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let times = Times { clock: now, look_before, stale_lock: STALE_LOCK };
+    let times = Times { clock: now, look_before, stale_lock: STALE_LOCK, killed: None };
     let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop)?;
     let plan = plan(&facts, repo, 0, now).only(Only { reap: true, ..Only::NONE });
     Ok(rows::worktrees(&plan, &facts.strays, now))

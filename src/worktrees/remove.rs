@@ -39,6 +39,7 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
     volume::prove(&policy.volume)?;
     let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", wish.wait, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
+    survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
     let (admin, path) = find(repo, shadow.git_dir(), wish.name)?;
     let now = clock::now();
     let clock = lock.server_clock().unwrap_or(now);
@@ -52,6 +53,9 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
     let (rescued, Emptied { left, .. }) = match &verdict {
         Verdict::Unknown(why) => return Err(stays(format!("nobody can tell what is in it: {why}"))),
         Verdict::Keep(kept) => return Err(stays(kept.reasons.first().cloned().unwrap_or_default())),
+        Verdict::Missing if tree.locked.is_some() => {
+            return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
+        }
         Verdict::Missing if !wish.rescue && holds_work(&tree) => {
             return Err(unsaved("the tree itself is gone, but its registration has commits or staged files that nothing else has"));
         }

@@ -156,17 +156,6 @@ fn packed(repo: &Repo<'_>, ending: &str) -> PathBuf {
     files.find(|path| path.extension().is_some_and(|found| found == ending)).unwrap()
 }
 
-fn cut(path: PathBuf) {
-    let bytes = std::fs::read(&path).unwrap();
-    write_anew(path, &bytes[..bytes.len() / 2]);
-}
-
-/// Objects are read-only.
-fn write_anew(path: PathBuf, bytes: impl AsRef<[u8]>) {
-    remove(&path);
-    write(&path, bytes);
-}
-
 fn set(repo: &Repo<'_>, key: &str, value: &str) {
     repo.git(&["config", key, value]);
 }
@@ -304,28 +293,6 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
     ),
 ];
 
-/// Where the store itself is damaged, the trees that can't be looked at stay, and a repack that fails says so.
-const DAMAGED: &[(&str, Break, &str)] = &[
-    ("object-gone", |repo| remove(&object(repo, "HEAD^{tree}")), "Maintained, reap"),
-    // On this one libgit2 would turn in a circle for ever.
-    ("object-cut", |repo| cut(object(repo, "HEAD^{tree}")), "Refused, "),
-    ("object-empty", |repo| write_anew(object(repo, "HEAD"), ""), "Maintained, unknown"),
-    ("commit-gone", |repo| remove(&object(repo, "HEAD")), "Maintained, unknown"),
-    (
-        "all-gone",
-        |repo| {
-            remove(&repo.git_dir("objects"));
-            std::fs::create_dir(repo.git_dir("objects")).unwrap();
-        },
-        "Maintained, unknown",
-    ),
-    ("pack-cut", |repo| cut(packed(repo, "pack")), "Maintained, unknown"),
-    ("pack-index-cut", |repo| cut(packed(repo, "idx")), "Maintained, unknown"),
-    ("pack-gone", |repo| remove(&packed(repo, "pack")), "Maintained, unknown"),
-    ("refs-garbage", |repo| write(&repo.git_dir("refs/heads/bad"), "garbage\n"), "Maintained, reap"),
-    ("packed-refs-garbage", |repo| write(&repo.git_dir("packed-refs"), "garbage\n"), "Maintained, unknown"),
-];
-
 fn words_of(report: &RunReport, name: &str) -> String {
     let repo = report.repos.iter().find(|repo| repo.name == name).unwrap();
     format!("{:?} {} {:?}", repo.outcome, repo.reason.clone().unwrap_or_default(), repo.failures)
@@ -367,42 +334,6 @@ fn a_repo_that_is_no_honest_one_is_left_alone_and_the_others_are_maintained() {
     same("the broken repos", &rest(snapshot(&world.root)), &rest(before));
     assert_eq!(report.totals.reaped, 2);
     assert_eq!(Repo::there(&world, "acme/victim").fsck(), "");
-}
-
-#[test]
-fn a_damaged_store_loses_nothing_more() {
-    let world = World::new();
-    world.repo("acme/fine").tree("landed").age(2.0);
-    let mut files = BTreeMap::new();
-    for (name, break_it, _) in DAMAGED {
-        let repo = world.repo(&format!("acme/{name}"));
-        let dirty = repo.tree("dirty");
-        dirty.commit("mine.ts", "1\n").write("new.ts", "only here\n");
-        dirty.age(31.0);
-        break_it(&repo);
-        files.insert(*name, snapshot(&dirty.path));
-    }
-    let report = world.pass(1, &["run"]);
-    let fates = world.fates(&report);
-    let found = report.repos.iter().map(|repo| {
-        let tree = fates.get(&format!("{} worktrees/{}/dirty", repo.name, repo.name.replace('/', "__")));
-        (repo.name.clone(), format!("{:?}, {}", repo.outcome, tree.map_or("", |fate| fate.split(' ').next().unwrap())))
-    });
-    let mut expected: BTreeMap<_, _> = DAMAGED.iter().map(|(name, _, fate)| (format!("acme/{name}"), (*fate).to_owned())).collect();
-    expected.insert("acme/fine".to_owned(), "Maintained, ".to_owned());
-    same("fates", &found.collect(), &expected);
-    let cut = words_of(&report, "acme/object-cut");
-    assert!(cut.contains("is damaged") && cut.contains("git fsck"), "{cut}");
-    for (name, _, fate) in DAMAGED {
-        if fate.ends_with("reap") {
-            let row = report.worktrees().find(|row| row.path == world.at(format!("worktrees/acme__{name}/dirty"))).unwrap();
-            let repo = Repo::there(&world, &format!("acme/{name}"));
-            assert_eq!(repo.git(&["show", &format!("{}:new.ts", row.rescue_ref.clone().unwrap())]), "only here", "{name}");
-        } else {
-            same(name, &snapshot(&world.at(format!("worktrees/acme__{name}/dirty"))), &files[name]);
-        }
-    }
-    assert_eq!(report.totals.reaped, 3, "the fine one, and two");
 }
 
 #[test]

@@ -274,10 +274,12 @@ fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
     let [shop, young] = ["acme/shop", "acme/young"].map(|name| world.repo(name));
     for (repo, days) in [(&shop, 2.0), (&young, 0.5)] {
         repo.git(&["repack", "-q", "-a", "-d"]);
-        // As a kill of `git repack` leaves it, with the only copy of everything in it.
-        for path in files_of_packs(repo).into_iter().filter(|path| path.extension().unwrap() != "pack") {
-            remove(&path);
-        }
+        // As a kill of `git repack` leaves it: of an old pack the index goes first.
+        let old = files_of_packs(repo).into_iter().find(|path| path.extension().unwrap() == "pack").unwrap();
+        let bytes = std::fs::read(&old).unwrap();
+        repo.commit(60.0, "later.ts", "1\n");
+        repo.git(&["repack", "-q", "-a", "-d"]);
+        write(&old, bytes);
         age_all(&repo.git_dir("objects/pack"), days);
     }
     let shield = shop.git_dir("refs/treewarden/shield/x");
@@ -285,7 +287,7 @@ fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
     age(&shield, 1.0);
 
     world.treewarden(&["run"]);
-    assert_eq!((shop.fsck(), packs(&shop, "idx"), packs(&young, "idx")), (String::new(), 1, 0));
+    assert_eq!((shop.fsck(), packs(&shop, "idx"), packs(&young, "idx")), (String::new(), 2, 1));
     assert!(!shield.exists() && world.at("acme__shop/.git/refs/treewarden").read_dir().is_ok());
     // It was out of order when the night began.
     let again = world.treewarden(&["run", "--repo", "acme/shop"]);

@@ -1,5 +1,6 @@
 //! The one integration test binary: a module for each behaviour.
 
+mod after_a_kill;
 mod bad_input;
 mod busy_caches;
 mod busy_probe;
@@ -9,6 +10,7 @@ mod config;
 mod confined;
 mod contention;
 mod cronjobs;
+mod damage;
 mod doors;
 mod dry_run;
 mod enroll;

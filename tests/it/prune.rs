@@ -1,11 +1,11 @@
 //! Registrations of trees that are gone: dropped one by one, and not at all when too much is missing.
 
-use super::support::repo::{MISSING, Repo, Tree};
-use super::support::snapshot::snapshot;
-use super::support::{World, age, map, remove, same, try_git, write};
+use super::support::repo::{MISSING, MISSING_AT_ONCE, Repo, Tree};
+use super::support::snapshot::{Standing, snapshot};
+use super::support::{World, age, git, map, remove, same, try_git, write};
 use rayon::prelude::*;
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use treewarden::report::RunReport;
 
 fn dropped(world: &World, report: &RunReport) -> Vec<String> {
@@ -14,6 +14,24 @@ fn dropped(world: &World, report: &RunReport) -> Vec<String> {
 
 fn alerts(report: &RunReport) -> Vec<&str> {
     report.alerts.iter().map(|alert| alert.name.as_str()).collect()
+}
+
+/// What stands there, but for the marks of what went missing at once, and the times of the folders that they stand in.
+fn without_marks(path: &Path) -> BTreeMap<PathBuf, Standing> {
+    let mut seen = snapshot(path);
+    seen.retain(|path, _| !path.ends_with(MISSING_AT_ONCE));
+    for standing in seen.values_mut().filter(|standing| standing.kind == "folder") {
+        (standing.mtime, standing.ctime) = (0, 0);
+    }
+    seen
+}
+
+/// One that somebody deleted since the last run.
+fn deleted(repo: &Repo<'_>, name: &str) -> Tree {
+    let tree = repo.tree(name);
+    tree.age_admin(10.0);
+    remove(&tree.path);
+    tree
 }
 
 /// A tree that somebody deleted, and whose admin folder nobody touched for so many days.
@@ -97,7 +115,11 @@ fn a_tree_missing_in_each_of_many_repos_is_refused_and_alerted() {
         names.par_iter().for_each(|name| {
             let repo = world.repo(name);
             repo.tree("stands");
-            missing(&repo, "gone", 10.0);
+            if goes {
+                missing(&repo, "gone", 10.0)
+            } else {
+                deleted(&repo, "gone")
+            };
             // With nothing missing, there is nothing to refuse.
             if name == "acme/r00" {
                 remove(&repo.git_dir("worktrees/gone"));
@@ -113,13 +135,13 @@ fn a_tree_missing_in_each_of_many_repos_is_refused_and_alerted() {
             assert_eq!(refused, names[1..].iter().map(String::as_str).collect::<Vec<_>>());
             assert_eq!(alerts(&report), ["MissingTreesRefused"]);
             let why = report.repos[1].prune.refused.as_ref().unwrap();
-            assert!(why.contains("11 trees of 23 on the volume are missing at once"), "{why}");
+            assert!(why.contains("11 trees of 23 on the volume went missing at once, since the last run"), "{why}");
         }
     }
 }
 
 #[test]
-fn no_grace_begins_while_too_much_is_missing() {
+fn what_went_missing_with_many_others_waits_for_somebodys_word() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let trees = ["a", "b", "c"].map(|name| shop.tree(name));
@@ -127,9 +149,106 @@ fn no_grace_begins_while_too_much_is_missing() {
         tree.age(10.0);
         remove(&tree.path);
     }
+    let refused = |day: f64| {
+        for tree in &trees[1..] {
+            let marks: Vec<_> = [MISSING, MISSING_AT_ONCE].map(|mark| tree.admin.join(mark).exists()).into();
+            assert_eq!(marks, [false, day > 0.0], "day {day}");
+            if day > 0.0 {
+                age(&tree.admin.join(MISSING_AT_ONCE), day);
+            }
+        }
+        let report = world.night();
+        assert_eq!((alerts(&report), dropped(&world, &report).len()), (vec!["MissingTreesRefused"], 0), "day {day}");
+        let why = report.repos[0].prune.refused.clone().unwrap();
+        assert!(why.contains("2 trees") && why.contains("went missing at once"), "{why}");
+        assert!(why.contains("`treewarden worktree remove acme/shop NAME --rescue`"), "{why}");
+    };
+    for day in [0.0, 1.0, 40.0] {
+        refused(day);
+    }
+    // One more that goes by itself is not held up by them.
+    trees[0].age(10.0);
+    remove(&trees[0].path);
+    assert_eq!(dropped(&world, &world.night()), [""; 0]);
+    assert!(trees[0].admin.join(MISSING).exists());
+    age(&trees[0].admin.join(MISSING), 3.1);
+    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/a"]);
+    // Somebody's word, or the tree itself, and all is well.
+    let removed = world.treewarden(&["worktree", "remove", "acme/shop", "b", "--rescue"]);
+    assert_eq!((removed.code, trees[1].admin.exists()), (0, false), "{removed:?}");
+    shop.git(&["worktree", "repair"]);
+    git(&world.root, 0.0, &["clone", "-q", "acme__shop", trees[2].path.to_str().unwrap()]);
+    remove(&trees[2].path.join(".git"));
+    write(&trees[2].path.join(".git"), format!("gitdir: {}\n", trees[2].admin.display()));
     let report = world.night();
-    assert_eq!(alerts(&report), ["MissingTreesRefused"]);
-    assert!(trees.iter().all(|tree| !tree.admin.join(MISSING).exists()));
+    assert_eq!((alerts(&report), trees[2].admin.join(MISSING_AT_ONCE).exists()), (vec![], false), "{report:?}");
+}
+
+#[test]
+fn trees_that_go_a_few_at_a_time_are_dropped_a_few_at_a_time() {
+    let world = World::new();
+    world.set("defaults", "worktrees: {landed: 40d, saved: 40d}");
+    let shop = world.repo("acme/shop");
+    let others: Vec<_> = (0..7).map(|n| world.repo(&format!("acme/r{n}"))).collect();
+    let trees: Vec<Tree> = (0..20).map(|n| shop.tree(&format!("t{n:02}"))).collect();
+    let more: Vec<Tree> = others.iter().flat_map(|repo| (0..3).map(|n| repo.tree(&format!("t{n}"))).collect::<Vec<_>>()).collect();
+    for tree in trees.iter().chain(&more) {
+        tree.age(10.0);
+    }
+    // Three one day, three two days later, of 20; and one a day in the others, until a third of all is gone.
+    let days: [&[&Tree]; 9] = [
+        &[&trees[0], &trees[1], &trees[2], &more[0]],
+        &[&more[3]],
+        &[&trees[3], &trees[4], &trees[5], &more[6]],
+        &[&more[9]],
+        &[&more[12], &trees[6]],
+        &[&more[15]],
+        &[],
+        &[],
+        &[],
+    ];
+    let mut gone: Vec<&Tree> = Vec::new();
+    for (day, goes) in days.iter().enumerate() {
+        for tree in *goes {
+            remove(&tree.path);
+            gone.push(tree);
+        }
+        let report = world.night();
+        assert_eq!(alerts(&report), [""; 0], "day {day}");
+        for tree in &gone {
+            let mark = tree.admin.join(MISSING);
+            if mark.exists() {
+                let since = mark.metadata().unwrap().modified().unwrap().elapsed().unwrap();
+                age(&mark, since.as_secs_f64() / 86_400.0 + 1.0);
+            }
+        }
+    }
+    let left: Vec<_> = gone.iter().filter(|tree| tree.admin.exists()).map(|tree| world.below(&tree.path).to_string()).collect();
+    assert_eq!((left, gone.len()), (Vec::<String>::new(), 13));
+}
+
+#[test]
+fn the_word_for_a_missing_tree_keeps_its_staged_files_and_its_commits() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let tree = shop.detached("gone");
+    tree.commit("lonely.ts", "1\n").write("staged.ts", "only staged\n").git(&["add", "staged.ts"]);
+    let commit = tree.git(&["rev-parse", "HEAD"]);
+    remove(&tree.path);
+    let without = world.treewarden(&["worktree", "remove", "acme/shop", "gone"]);
+    assert!(without.code == 1 && without.err.contains("--rescue") && tree.admin.exists(), "{without:?}");
+    shop.git(&["worktree", "lock", "gone"]);
+    let locked = world.treewarden(&["worktree", "remove", "acme/shop", "gone", "--rescue"]);
+    assert!(locked.code == 1 && locked.err.contains("git worktree unlock") && tree.admin.exists(), "{locked:?}");
+    shop.git(&["worktree", "unlock", "gone"]);
+    let with = world.treewarden(&["worktree", "remove", "acme/shop", "gone", "--rescue"]);
+    assert!(with.code == 0 && with.out.contains("its work is rescued") && !tree.admin.exists(), "{with:?}");
+    shop.git(&["gc", "-q", "--prune=now"]);
+    let id = shop.refs("refs/treewarden/rescue/gone").into_keys().next().unwrap();
+    assert_eq!(try_git(&shop.path, 0.0, &["merge-base", "--is-ancestor", &commit, &id]).0, Some(0));
+    let restored = world.treewarden(&["rescue", "restore", id.strip_prefix("refs/treewarden/rescue/").unwrap()]);
+    assert_eq!(restored.code, 0, "{restored:?}");
+    assert_eq!(git(&tree.path, 0.0, &["show", ":staged.ts"]), "only staged");
 }
 
 #[test]
@@ -165,23 +284,23 @@ fn many_missing_at_once_are_refused_and_alerted() {
         missing(&elsewhere, "gone", 10.0);
         for n in 0..all {
             if n < gone {
-                missing(&shop, &format!("t{n}"), 10.0)
+                if goes { missing(&shop, &format!("t{n}"), 10.0) } else { deleted(&shop, &format!("t{n}")) }
             } else {
                 shop.tree(&format!("t{n}"))
             };
         }
-        let before = snapshot(&shop.git_dir("worktrees"));
+        let before = without_marks(&shop.git_dir("worktrees"));
         let report = world.night();
         let mut expected = vec!["worktrees/acme__other/gone".to_owned()];
         if goes {
             expected.extend((0..gone).map(|n| format!("worktrees/acme__shop/t{n}")));
             assert_eq!(alerts(&report), [""; 0]);
         } else {
-            same(&format!("{gone} of {all}"), &snapshot(&shop.git_dir("worktrees")), &before);
+            same(&format!("{gone} of {all}"), &without_marks(&shop.git_dir("worktrees")), &before);
             assert_eq!(alerts(&report), ["MissingTreesRefused"], "{gone} of {all}");
             assert!(report.alerts[0].summary.contains("acme/shop") && !report.alerts[0].summary.contains("acme/other"));
             let why = report.repos.iter().find(|repo| repo.name == "acme/shop").unwrap().prune.refused.clone().unwrap();
-            assert!(why.contains(&format!("{gone} trees of {all} are missing at once")), "{why}");
+            assert!(why.contains(&format!("{gone} trees of {all} went missing at once")), "{why}");
         }
         assert_eq!(dropped(&world, &report), expected, "{gone} of {all}");
     }
@@ -195,10 +314,10 @@ fn a_folder_of_trees_that_is_not_mounted_drops_nothing() {
         shop.tree(name).age(10.0);
     }
     std::fs::rename(world.at("worktrees"), world.beside("unmounted")).unwrap();
-    let before = snapshot(&shop.path);
+    let before = without_marks(&shop.path);
     let report = world.night();
     assert_eq!((dropped(&world, &report).len(), alerts(&report)), (0, vec!["MissingTreesRefused"]));
-    same("the repo", &snapshot(&shop.path), &before);
+    same("the repo", &without_marks(&shop.path), &before);
     // And when it is there again, all is as it was: they go for what they are.
     std::fs::rename(world.beside("unmounted"), world.at("worktrees")).unwrap();
     assert_eq!(world.night().totals.reaped, 3);

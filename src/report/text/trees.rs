@@ -78,7 +78,7 @@ pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>
 }
 
 fn unknown_row(report: &RunReport, tree: &Worktree) -> Row {
-    let why = format!("{}: {}", words::below(&report.volume.root, &tree.path), tree.reasons.join("; "));
+    let why = format!("{}: see below", words::below(&report.volume.root, &tree.path));
     vec![Span::new("unknown", NOTE), Span::body("1").right(), Span::new(why, BODY).wrap()].into()
 }
 

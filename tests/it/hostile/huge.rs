@@ -91,7 +91,7 @@ fn counts() -> Vec<Case> {
             bytes.extend([0; 40]);
             write(&evil.git_dir("worktrees/landed/index"), bytes);
         }),
-        Case::new("count-pack", "Maintained reap reap!", "", |evil| pair(evil, b"PACK\0\0\0\x02\xff\xff\xff\xff", b"\xfftOc\0\0\0\x02")),
+        Case::new("count-pack", "Failed", "damaged: ", |evil| pair(evil, b"PACK\0\0\0\x02\xff\xff\xff\xff", b"\xfftOc\0\0\0\x02")),
         Case::new("count-midx", FINE, "", |evil| {
             write(&evil.git_dir("objects/pack/multi-pack-index"), b"MIDX\x01\x01\xff\0\xff\xff\xff\xff");
         }),
@@ -151,9 +151,9 @@ fn corrupt() -> Vec<Case> {
         noisy("noise-head", "worktrees/landed/HEAD", "Maintained unknown reap"),
         Case::new("noise-log", FINE, "", |evil| write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000))),
         Case::new("noise-main-log", FINE, "", |evil| write(&evil.git_dir("logs/HEAD"), noise(100_000))),
-        Case::new("noise-object", "Maintained reap reap!", "", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), noise(1000))),
-        Case::new("empty-object", "Maintained reap reap!", "", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), "")),
-        Case::new("empty-pack", "Maintained reap reap!", "", |evil| pair(evil, b"", b"")),
+        Case::new("noise-object", "Failed", "damaged: ", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), noise(1000))),
+        Case::new("empty-object", "Failed", "damaged: ", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), "")),
+        Case::new("empty-pack", "Failed", "damaged: ", |evil| pair(evil, b"", b"")),
     ]
 }
 

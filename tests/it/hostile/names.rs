@@ -123,13 +123,13 @@ fn texts() -> Vec<Case> {
 /// What makes git complain, in words of the repo's own.
 fn broken() -> Vec<Case> {
     vec![
-        Case::new("complaint-packed-refs", "Maintained unknown unknown!", "", |evil| {
+        Case::new("complaint-packed-refs", "Failed", "has a line that names no ref", |evil| {
             write(&evil.git_dir("packed-refs"), format!("{EVIL}\n{EVIL} refs/heads/x\n"));
         }),
         Case::new("complaint-config", "Refused", "makes no sense", |evil| {
             write(&evil.git_dir("config"), format!("[core \"{EVIL}\n"));
         }),
-        Case::new("complaint-object", "Refused", "is damaged", |evil| {
+        Case::new("complaint-object", "Failed", "damaged: ", |evil| {
             // A loose object of a kind that git has never heard of, stored without compression.
             let text = format!("{REF} 1\0x");
             let length = u16::try_from(text.len()).unwrap();
@@ -143,7 +143,7 @@ fn broken() -> Vec<Case> {
             write(&evil.git_dir("objects/11").join("1".repeat(38)), bytes);
         }),
         Case::new("complaint-index", "Maintained unknown reap!", "", |evil| write(&evil.landed.admin.join("index"), EVIL)),
-        Case::new("complaint-ref", "Maintained reap reap!", "which names nothing", |evil| write(&evil.git_dir("refs/heads/bad"), EVIL)),
+        Case::new("complaint-ref", "Failed", "names neither an object nor a ref", |evil| write(&evil.git_dir("refs/heads/bad"), EVIL)),
         Case::new("complaint-commondir", "Refused", "leads to another repo", |evil| {
             write(&evil.landed.admin.join("commondir"), format!("/{EVIL}\n"));
         }),

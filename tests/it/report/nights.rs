@@ -314,6 +314,7 @@ fn hostile_trees() -> Vec<Worktree> {
     let latin1 = PathBuf::from(OsStr::from_bytes(b"/data/acme__shop/.worktrees/caf\xe9"));
     let mut unknown = tree(latin1, "unreadable", "failed to read `.git`: Input/output error\u{2028}; it stays");
     unknown.verdict = VerdictName::Unknown;
+    unknown.idle_seconds = Some(45 * 86_400);
     let kept = tree("/data/acme__shop/.worktrees/k\u{200b}ept\u{feff}", "rec\u{1b}[7ment", "active\tnow");
     vec![gone, failed, kept, unknown]
 }

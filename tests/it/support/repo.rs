@@ -9,6 +9,8 @@ const IGNORED: &str = ".env\n*.log\nnode_modules/\ntarget/\nignored/\n";
 
 /// What a night leaves in the admin folder of a tree that it finds missing.
 pub(crate) const MISSING: &str = "treewarden-missing";
+/// The same, when it went with many others.
+pub(crate) const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
 
 /// A persistent checkout, and its origin beside the volume.
 pub(crate) struct Repo<'a> {

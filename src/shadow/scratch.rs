@@ -1,0 +1,66 @@
+//! The scratch directory in which a shadow is laid, and those that killed runs left.
+//!
+//! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a dead run's. It must never clear what is
+//! another user's, or a living run's.
+
+use rustix::fs::{FlockOperation, OFlags};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+
+const PREFIX: &str = "treewarden-shadow-";
+/// The file that says that somebody lives here. Git finds nothing of its own by this name.
+const ALIVE: &str = "treewarden-alive";
+/// One without that file is just being made, or was left by an earlier version.
+const YOUNG: Duration = Duration::from_hours(24);
+
+/// A scratch directory. It goes with the value.
+pub(super) struct Scratch {
+    directory: TempDir,
+    _alive: File,
+}
+
+impl Scratch {
+    pub(super) fn new() -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+        let alive = File::create_new(directory.path().join(ALIVE))?;
+        rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Self { directory, _alive: alive })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+/// Clears what killed runs left, as far as it can. Gives how many went.
+pub fn clear() -> usize {
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return 0 };
+    let ours = entries.filter_map(Result::ok).filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+    ours.filter(|entry| is_dead(&entry.path()) && remove(&entry.path()).is_ok()).count()
+}
+
+fn is_dead(directory: &Path) -> bool {
+    let Ok(seen) = directory.symlink_metadata() else { return false };
+    if !seen.is_dir() || seen.uid() != rustix::process::geteuid().as_raw() {
+        return false;
+    }
+    let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match OpenOptions::new().write(true).custom_flags(careful.bits().cast_signed()).open(directory.join(ALIVE)) {
+        Ok(alive) => rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            seen.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUNG))
+        }
+        Err(_) => false,
+    }
+}
+
+/// Into a directory that goes with its value: whoever deletes those follows no link.
+fn remove(directory: &Path) -> io::Result<()> {
+    let bin = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+    std::fs::rename(directory, bin.path().join("dead"))?;
+    bin.close()
+}

@@ -1,0 +1,319 @@
+//! Damage to a repo that shows without reading its store: what a night must not repack, remove or clear anything beside.
+//!
+//! | looked at | must be so |
+//! | --- | --- |
+//! | a pack and its index | both begin as git begins them, name as many objects, and the pack's end is the sum that its index holds |
+//! | an index without a pack | all that it lists is elsewhere: then a git that was killed left it |
+//! | a loose object that doesn't inflate to its end ([`Shadow::doubtful`]) | git finds the object even so, in a pack |
+//! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; of HEAD and a branch the tree too |
+//! | HEAD's branch | it is there, or has no reflog |
+//!
+//! A pack without an index is what a killed git leaves while it writes or deletes one: all that it holds is elsewhere. It is damage only where
+//! something that a ref names is missing. It costs some ten calls a pack and two a loose ref, where `git fsck` reads everything: what lies deeper is
+//! found by whoever needs it. It must never mend anything, and never call damaged what an agent's git changes meanwhile.
+
+use super::go_on;
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
+use git2::{ObjectType, Oid};
+use rayon::prelude::*;
+use rustix::fs::OFlags;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+/// A ref is a line.
+const LINE: u64 = 4096;
+/// As `shadow` has proven.
+const PACKED_REFS: u64 = 32 << 20;
+/// Bytes of a SHA-1.
+const HASH: u64 = 20;
+type Sum = [u8; 20];
+/// Bytes that a pack begins with: `PACK`, its version, how many objects it holds.
+const PACK_HEADER: u64 = 12;
+/// Bytes of a fan-out table, whose last number is that of all objects.
+const FANOUT: u64 = 1024;
+/// What an index of version 2 begins with; one of version 1 begins with its fan-out.
+const INDEX_HEADER: [u8; 8] = [0xff, b't', b'O', b'c', 0, 0, 0, 2];
+/// So many objects a task.
+const A_TASK: usize = 64;
+
+/// Sees that a repo is whole as far as that is cheap to see. Works in the caller's rayon pool.
+///
+/// # Errors
+/// [`Refusal::Damaged`] with what is wrong; another when it can't be looked at.
+pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
+    let git_dir = shadow.git_dir();
+    let unreadable = |cause: io::Error| match cause.downcast::<Damage>() {
+        Ok(Damage(what)) => Refusal::Damaged(what),
+        Err(cause) => Refusal::Unreadable { path: git_dir.to_string(), cause },
+    };
+    let Packs { unindexed, promised } = packs(shadow, stop).map_err(unreadable)?;
+    let refs = refs(git_dir).map_err(unreadable)?;
+    if let Some(id) = shadow.lost(stop)? {
+        let path = format!("{git_dir}/objects/{}/{}", &id[..2], &id[2..]);
+        return Err(Refusal::Damaged(format!("the loose object `{path}` is empty or cut short")));
+    }
+    let missing = objects(shadow, &refs, promised, stop).map_err(unreadable)?;
+    let index = unindexed.map(|pack| format!("; the pack `{pack}` has no index: `git index-pack {}` makes one", pack.path().display()));
+    missing.map_or(Ok(()), |missing| Err(Refusal::Damaged(missing + &index.unwrap_or_default())))
+}
+
+/// What is wrong, as an error among others.
+#[derive(Debug, thiserror::Error)]
+#[error("damaged: {0}")]
+struct Damage(String);
+
+fn damage<T>(what: String) -> io::Result<T> {
+    Err(io::Error::other(Damage(what)))
+}
+
+/// What was seen beside damage.
+#[derive(Default)]
+struct Packs {
+    /// The first pack without an index.
+    unindexed: Option<Inside>,
+    /// It is a partial clone: what is missing a remote has promised, but for what the refs name.
+    promised: bool,
+}
+
+/// Looks at all packs.
+fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
+    let place = shadow.git_dir().join("objects/pack").map_err(io::Error::other)?;
+    let Some(folder) = found(beneath::dir(&place))? else { return Ok(Packs::default()) };
+    let listed = beneath::list(rustix::io::dup(&folder)?)?;
+    let names: BTreeSet<&str> = listed.iter().filter_map(|(name, _)| name.to_str()).filter(|name| name.starts_with("pack-")).collect();
+    let stems = |ending: &str| names.iter().filter_map(|name| name.strip_suffix(ending)).collect::<BTreeSet<_>>();
+    let (packs, indexes) = (stems(".pack"), stems(".idx"));
+    let both: Vec<&&str> = packs.intersection(&indexes).collect();
+    both.into_par_iter().try_for_each(|stem| pair(&folder, &place, stem))?;
+    for stem in indexes.difference(&packs) {
+        alone(shadow, &folder, &place, stem, stop)?;
+    }
+    let unindexed = packs.difference(&indexes).next().map(|stem| place.join(format!("{stem}.pack")));
+    let promised = names.iter().any(|name| name.ends_with(".promisor"));
+    Ok(Packs { unindexed: unindexed.transpose().map_err(io::Error::other)?, promised })
+}
+
+/// None when it went meanwhile.
+fn open(folder: &OwnedFd, name: &str) -> io::Result<Option<(File, u64)>> {
+    let Some(file) = found(beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from))? else {
+        return Ok(None);
+    };
+    let file = File::from(file);
+    let length = file.metadata()?.len();
+    Ok(Some((file, length)))
+}
+
+fn bytes<const MANY: usize>(file: &File, at: u64) -> io::Result<[u8; MANY]> {
+    let mut bytes = [0; MANY];
+    file.read_exact_at(&mut bytes, at)?;
+    Ok(bytes)
+}
+
+/// What an index says of itself.
+struct Index {
+    /// Where its ids begin, and how far they are apart.
+    ids: (u64, u64),
+    /// How many there are.
+    count: u64,
+}
+
+/// None where it is no index.
+fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
+    if length < FANOUT + 2 * HASH {
+        return Ok(None);
+    }
+    let is_second = bytes(file, 0)? == INDEX_HEADER;
+    let header = if is_second { INDEX_HEADER.len() as u64 } else { 0 };
+    let count = u64::from(u32::from_be_bytes(bytes(file, header + FANOUT - 4)?));
+    let rest = length.checked_sub(header + FANOUT + 2 * HASH);
+    // Of version 2: an id, a sum and a place each, and a place in eight bytes for those far behind.
+    let fits = match rest {
+        Some(rest) if is_second => {
+            rest >= count * (HASH + 8) && (rest - count * (HASH + 8)).is_multiple_of(8) && rest <= count * (HASH + 16)
+        }
+        Some(rest) => rest == count * (HASH + 4),
+        None => false,
+    };
+    let ids = if is_second { (header + FANOUT, HASH) } else { (FANOUT + 4, HASH + 4) };
+    Ok(fits.then_some(Index { ids, count }))
+}
+
+fn pair(folder: &OwnedFd, place: &Inside, stem: &str) -> io::Result<()> {
+    let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
+    let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) = (open(folder, &pack)?, open(folder, &idx)?) else { return Ok(()) };
+    let Some(index) = index(&idx_file, idx_length)? else {
+        return damage(format!("`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"));
+    };
+    let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH).then(|| bytes(&pack_file, 0)).transpose()?;
+    let Some(header) = header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3)) else {
+        return damage(format!("`{place}/{pack}` is no pack: it is cut short, or overwritten"));
+    };
+    let count = u64::from(u32::from_be_bytes([header[8], header[9], header[10], header[11]]));
+    if count != index.count {
+        return damage(format!("`{place}/{pack}` and its index hold {count} and {} objects", index.count));
+    }
+    let (end, sum): (Sum, Sum) = (bytes(&pack_file, pack_length - HASH)?, bytes(&idx_file, idx_length - 2 * HASH)?);
+    if end != sum {
+        return damage(format!("`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"));
+    }
+    Ok(())
+}
+
+/// An index without its pack: what it lists must be elsewhere. One that makes no sense tells nothing.
+fn alone(shadow: &Shadow, folder: &OwnedFd, place: &Inside, stem: &str, stop: &Stop) -> io::Result<()> {
+    let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else { return Ok(()) };
+    let Some(Index { ids: (begin, apart), count }) = index(&file, length)? else { return Ok(()) };
+    // It was written since the folder was listed.
+    if open(folder, &format!("{stem}.pack"))?.is_some() {
+        return Ok(());
+    }
+    let mut ids = Vec::with_capacity(A_TASK);
+    for number in 0..count {
+        ids.push(Oid::from_bytes(&bytes::<20>(&file, begin + number * apart)?).map_err(io::Error::other)?);
+        if ids.len() == A_TASK || number + 1 == count {
+            go_on(Some(stop))?;
+            let all = shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
+            if !all.and_then(|all| all).map_err(io::Error::other)? {
+                return damage(format!("the pack `{place}/{stem}.pack` is gone, and with it what only it held"));
+            }
+            ids.clear();
+        }
+    }
+    Ok(())
+}
+
+/// What names an object: its place, and the object.
+type Refs = BTreeMap<String, Oid>;
+
+/// Reads all refs and HEAD.
+fn refs(git_dir: &Inside) -> io::Result<Refs> {
+    let top = git_dir.join("refs").map_err(io::Error::other)?;
+    let mut names = Vec::new();
+    for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
+        match entry {
+            // A lock, or what a file server calls a file that somebody has open: no ref may be called so.
+            Ok(entry) if entry.file_type().is_file() && !entry.path().to_string_lossy().ends_with(".lock") => {
+                let name = entry.path().strip_prefix(git_dir.path()).map_err(io::Error::other)?;
+                // A run's own, which go with it: one that a crash left is cleared, whatever it holds.
+                let passing = name.starts_with("refs/treewarden/shield");
+                if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    names.push(name.to_owned());
+                }
+            }
+            Ok(_) => {}
+            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The loose ones first: what is packed meanwhile is seen twice, not never.
+    let read = |name: &std::path::PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
+    let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
+    let mut refs = packed(git_dir)?;
+    for (name, named) in loose {
+        match named {
+            Named::Object(id) => drop(refs.insert(name, id)),
+            Named::Ref(_) => drop(refs.remove(&name)),
+            Named::Nothing => {}
+        }
+    }
+    match one(git_dir, Path::new("HEAD"))? {
+        Named::Object(id) => drop(refs.insert("HEAD".to_owned(), id)),
+        Named::Ref(branch) if !refs.contains_key(&branch) => unborn(git_dir, &branch)?,
+        _ => {}
+    }
+    Ok(refs)
+}
+
+enum Named {
+    Object(Oid),
+    Ref(String),
+    /// It went meanwhile.
+    Nothing,
+}
+
+/// Reads a ref.
+fn one(git_dir: &Inside, name: &Path) -> io::Result<Named> {
+    let Some(text) = found(beneath::read(&git_dir.join(name).map_err(io::Error::other)?, LINE))? else { return Ok(Named::Nothing) };
+    let named = match text.strip_prefix(b"ref:") {
+        Some(other) => {
+            Some(Named::Ref(String::from_utf8_lossy(other.trim_ascii()).into_owned())).filter(|_| !other.trim_ascii().is_empty())
+        }
+        // Git reads no further than a space.
+        None => id(text.split(u8::is_ascii_whitespace).next().unwrap_or_default()).map(Named::Object),
+    };
+    named.map_or_else(|| damage(format!("`{git_dir}/{}` names neither an object nor a ref", name.display())), Ok)
+}
+
+fn id(hex: &[u8]) -> Option<Oid> {
+    std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40).and_then(|hex| Oid::from_str(hex).ok())
+}
+
+fn packed(git_dir: &Inside) -> io::Result<Refs> {
+    let file = git_dir.join("packed-refs").map_err(io::Error::other)?;
+    let Some(text) = found(beneath::read(&file, PACKED_REFS))? else { return Ok(Refs::new()) };
+    // Git begins it with a line about itself, even where no ref is left.
+    let Some(text) = text.strip_suffix(b"\n") else {
+        return damage(format!("`{file}` is {}", if text.is_empty() { "empty" } else { "cut short" }));
+    };
+    let mut refs = Refs::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let (hex, name) = line.split_at_checked(40).unwrap_or((line, b""));
+        match (line.first(), id(hex), name) {
+            (Some(b'#'), ..) => {}
+            // What the tag above names in the end.
+            (Some(b'^'), ..) if id(&line[1..]).is_some() => {}
+            (_, Some(id), [b' ', name @ ..]) if !name.is_empty() => drop(refs.insert(String::from_utf8_lossy(name).into_owned(), id)),
+            _ => return damage(format!("`{file}` has a line that names no ref")),
+        }
+    }
+    Ok(refs)
+}
+
+/// HEAD's branch isn't there: it was never born, or its file was lost, and then its reflog wasn't.
+fn unborn(git_dir: &Inside, branch: &str) -> io::Result<()> {
+    let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else { return Ok(()) };
+    match found(beneath::stat(&log))? {
+        Some(stat) if stat.st_size > 0 && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
+            damage(format!("`{git_dir}/HEAD` is on `{branch}`, which is gone, though its reflog is there"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The first object that a ref names and that isn't there.
+fn objects(shadow: &Shadow, refs: &Refs, promised: bool, stop: &Stop) -> io::Result<Option<String>> {
+    let all: Vec<(&String, &Oid)> = refs.iter().collect();
+    let git_dir = shadow.git_dir();
+    let part = |part: &[(&String, &Oid)]| {
+        go_on(Some(stop))?;
+        let looked = shadow.with(|repo| {
+            let odb = repo.odb()?;
+            for (name, id) in part {
+                if !odb.exists(**id) {
+                    return Ok(Some(format!("`{git_dir}/{name}` names the object {id}, which is missing")));
+                }
+                let is_branch = *name == "HEAD" || name.starts_with("refs/heads/");
+                if promised || !is_branch || !matches!(odb.read_header(**id), Ok((_, ObjectType::Commit))) {
+                    continue;
+                }
+                let tree = repo.find_commit(**id)?.tree_id();
+                if !odb.exists(tree) {
+                    return Ok(Some(format!("the tree of `{git_dir}/{name}` ({tree}) is missing")));
+                }
+            }
+            Ok(None)
+        });
+        looked
+            .and_then(|looked: Result<_, git2::Error>| looked)
+            .or_else(|error| Ok(Some(format!("its refs can't be followed: {}", error.message()))))
+    };
+    let parts: Vec<Option<String>> = all.par_chunks(A_TASK).map(part).collect::<io::Result<_>>()?;
+    Ok(parts.into_iter().flatten().next())
+}
