@@ -24,7 +24,7 @@ pack() { git pack-objects -q "$(git rev-parse --git-path objects/pack)/pack"; }
 # An object that nothing reaches.
 blob() { echo "$1" | git hash-object -w --stdin; }
 # Objects and packs are as old as this.
-age() { find "$V/$R" "$V/others/$R"-* -path '*/objects/*' -type f -exec touch -d "@$((T - $1 * 86400))" {} + 2>/dev/null; }
+age() { find "$V/$R" "$V/$R"[a-z] "$V/others/$R"-* -path '*/objects/*' -type f -exec touch -d "@$((T - $1 * 86400))" {} + 2>/dev/null; }
 # What others cloned from.
 origin() {
     [ ! -d "$O/origin.git" ] || return 0
@@ -91,6 +91,17 @@ const BEGINNINGS: &[(&str, u8, &str)] = &[
         2,
         "origin; git clone -q --template= --bare \"file://$O/origin.git\" \"$V/others/$R-m\"; git clone -q --template= --reference \"$V/others/$R-m\" \"file://$O/origin.git\" \"$V/$R\"; in_main",
     ),
+    (
+        "bare, with worktrees",
+        1,
+        "origin; git clone -q --template= --bare \"file://$O/origin.git\" \"$V/$R/.git\"; in_main; git worktree add -q --detach \"$V/worktrees/$R/b\"; (in_tree b; c f0 %n; c f1 %n.b; git reset -q --hard HEAD~1; echo %n.c >f0; git stash -q; echo %n.d >f0; git stash -q)",
+    ),
+    ("with ids of another kind", 1, "git init -q --template= --object-format=sha256 \"$V/$R\"; in_main; c f0 1; c f0 2; c f1 3"),
+    (
+        "with refs of another kind",
+        1,
+        "git init -q --template= --ref-format=reftable \"$V/$R\" || git init -q --template= \"$V/$R\"; in_main; c f0 1; c f0 2; c f1 3",
+    ),
 ];
 
 /// Done to the history, the refs and the store; each ends with nothing under way. `%n` is a number of its own, `%f` and `%g` are tracked files,
@@ -149,6 +160,28 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         2,
         "git init -q --template= \"$V/others/$R-f%n\"; (cd \"$V/others/$R-f%n\"; c a %n); git fetch -q \"$V/others/$R-f%n\" main; rm -rf \"$V/others/$R-f%n\"",
     ),
+    (
+        "stash in every way",
+        1,
+        "echo %n >f0; git stash push -q --keep-index; echo %n.b >f1; git stash push -q f1; echo %n.c >f2; git stash push -q -a; git stash branch sb%n; git checkout -q -f main",
+    ),
+    ("tree written", 2, "echo %n >f0; git add f0; git write-tree"),
+    (
+        "fetched back",
+        1,
+        "git checkout -q -b x%n; c f0 %n; git checkout -q -; git fetch -q . x%n:refs/remotes/origin/x%n; git branch -q -D x%n; git update-ref -d refs/remotes/origin/x%n",
+    ),
+    ("time ahead", 1, "at -5; c %f %n; git reset -q --hard HEAD~1"),
+    (
+        "tag moved, with its reflog",
+        2,
+        "git -c core.logAllRefUpdates=always tag -a -m %n tm%n; git -c core.logAllRefUpdates=always tag -f -a -m %n.b tm%n",
+    ),
+    (
+        "notes that conflict",
+        1,
+        "git notes --ref one%n add -m %n HEAD; git notes --ref two%n add -m %n.b HEAD; git notes --ref one%n merge -s manual two%n",
+    ),
     // Refs.
     ("tag", 2, "git tag t%n; git tag -a -m %n a%n; git tag -a -m %n n%n a%n"),
     ("tag of a lonely commit", 3, "git tag -a -m %n l%n $(git commit-tree -m %n 'HEAD^{tree}'); git tag -a -m x n%n l%n; git tag -d l%n"),
@@ -202,6 +235,32 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "printf '%s %s A <a@b> %s +0000\\tlast' $(git rev-parse HEAD) $(git commit-tree -m %n 'HEAD^{tree}') $T >>\"$(git rev-parse --git-path logs/HEAD)\"",
     ),
+    (
+        "reflog names what is gone",
+        2,
+        "printf '%s %s A <a@b> %s +0000\\tgone\\n' $(git rev-parse HEAD) 12345678901234567890123456789012345678%k9 $((T - 86400)) >>\"$(git rev-parse --git-path logs/HEAD)\"; c %f %n",
+    ),
+    (
+        "reflog without names",
+        1,
+        "printf '%s %s  <> %s +0000\\n%s %s \\377 <\\377> %s -1234\\t\\377\\n' $(git rev-parse HEAD) $(git commit-tree -m %n 'HEAD^{tree}') $T $(git rev-parse HEAD) $(git commit-tree -m %n.b 'HEAD^{tree}') $T >>\"$(git rev-parse --git-path logs/HEAD)\"",
+    ),
+    (
+        "names that are no text",
+        1,
+        "n=$(printf '\\377%n'); git branch \"$n\"; git update-ref \"refs/odd/$n\" $(git commit-tree -m %n 'HEAD^{tree}'); echo %n >\"$n\"; git add \"$n\"",
+    ),
+    (
+        "deep names",
+        1,
+        "git update-ref refs/heads/a%n/b/c/d/e/f/g $(git commit-tree -m %n 'HEAD^{tree}'); git update-ref refs/heads/HEAD $(git commit-tree -m %n.b 'HEAD^{tree}'); git update-ref refs/tags/refs/heads/main $(git commit-tree -m %n.c 'HEAD^{tree}')",
+    ),
+    ("lost and found", 1, "git fsck --lost-found"),
+    (
+        "large files elsewhere",
+        1,
+        "mkdir -p .git/lfs/objects/aa/bb; echo %n >.git/lfs/objects/aa/bb/%n; mkdir -p .git/annex/objects; echo %n >.git/annex/objects/%n",
+    ),
     // Worktrees.
     ("worktree", 4, "git worktree add -q -b w%n \"$V/worktrees/$R/w%n\""),
     (
@@ -231,6 +290,26 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         "git worktree add -q --detach \"$V/worktrees/$R/v%n\"; (in_tree v%n; c %f %n); git worktree move \"$V/worktrees/$R/v%n\" \"$V/worktrees/$R/w%n\"",
     ),
     ("worktree with its own config", 1, "git config extensions.worktreeConfig true; git config --worktree x.y %n"),
+    (
+        "worktree in the checkout",
+        1,
+        "git worktree add -q --detach \"$V/$R/.claude/worktrees/v%n\"; (cd \"$V/$R/.claude/worktrees/v%n\" && c %f %n && git reset -q --hard HEAD~1 && echo %n >f0 && git stash -q && echo %n.b >f0 && git add f0)",
+    ),
+    (
+        "worktree without a commit",
+        1,
+        "git worktree add -q --detach \"$V/worktrees/$R/v%n\"; (in_tree v%n; git checkout -q --orphan u%n; echo %n >f0; git add f0)",
+    ),
+    (
+        "worktree whose branch is gone",
+        1,
+        "git worktree add -q -b v%n \"$V/worktrees/$R/v%n\"; (in_tree v%n; c %f %n); git update-ref -d refs/heads/v%n",
+    ),
+    (
+        "worktree without a reflog",
+        1,
+        "git worktree add -q --detach \"$V/worktrees/$R/v%n\"; (in_tree v%n; c %f %n; rm -f \"$(git rev-parse --git-path logs/HEAD)\")",
+    ),
     // The index.
     ("staged", 3, "echo %n >s%n; git add s%n; echo %n.b >s%n"),
     ("staged, and something else since", 1, "echo %n >f0; git add f0; echo %n.b >f0; git add f0"),
@@ -271,6 +350,16 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "for p in \"$(git rev-parse --git-path objects/pack)\"/*.pack; do [ -e \"${p%.pack}.promisor\" ] || { mv \"$p\" p%n; rm -f \"${p%.pack}\".*; rm -f \"${p%/*}/multi-pack-index\"*; git unpack-objects -q <p%n; rm p%n; }; break; done",
     ),
+    ("repack that keeps all", 1, "git repack -q -a -d -k"),
+    ("old pack indexes", 1, "git -c pack.indexVersion=1 repack -q -a -d"),
+    ("small packs", 1, "git -c pack.packSizeLimit=1 repack -q -a -d"),
+    (
+        "multi-pack-index in layers",
+        1,
+        "git repack -q -d; git multi-pack-index write --incremental; c %f %n; git repack -q -d; git multi-pack-index write --incremental",
+    ),
+    ("no reverse index", 1, "rm -f .git/objects/pack/*.rev"),
+    ("lists for dumb servers", 1, "git update-server-info"),
     ("commit-graph", 2, "git commit-graph write --reachable"),
     ("split commit-graph", 2, "git commit-graph write --reachable --split --changed-paths"),
     ("loose and unreachable", 3, "blob %n; git commit-tree -m %n $(printf '100644 blob %s\\tx\\n' $(blob %n.b) | git mktree)"),
@@ -290,6 +379,38 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
     ("worktrees never expire", 1, "git config gc.worktreePruneExpire never"),
     ("big packs stay", 1, "git config gc.bigPackThreshold 1"),
     ("refs stay loose", 1, "git config gc.packRefs false"),
+    (
+        "never prune, as an included file says",
+        1,
+        "printf '[gc]\\n\\tpruneExpire = never\\n\\treflogExpire = never\\n\\treflogExpireUnreachable = never\\n' >.git/more; git config include.path more",
+    ),
+    (
+        "never prune, as a file says that may be included",
+        1,
+        "printf '[gc]\\n\\tpruneExpire = never\\n' >.git/more; git config 'includeIf.gitdir:**/.path' more",
+    ),
+    (
+        "never prune, as the worktree's config says",
+        1,
+        "git config extensions.worktreeConfig true; git config --worktree gc.pruneExpire never; git config --worktree gc.reflogExpireUnreachable never",
+    ),
+    (
+        "never prune, in other words",
+        1,
+        "git config gc.pruneExpire 1.year.ago; git config gc.reflogExpire false; git config gc.reflogExpireUnreachable 1.year",
+    ),
+    ("prune at a date", 1, "git config gc.pruneExpire 2005-01-01; git config gc.reflogExpireUnreachable 2005-01-01"),
+    (
+        "some reflogs expire",
+        1,
+        "git config 'gc.refs/heads/*.reflogExpire' now; git config 'gc.refs/heads/*.reflogExpireUnreachable' now; git config 'gc.refs/stash.reflogExpire' 1.day",
+    ),
+    (
+        "objects that a program names",
+        1,
+        "o=$(blob hooked%n); printf '#!/bin/sh\\necho %s\\n' $o >\"$O/$R.hook\"; chmod +x \"$O/$R.hook\"; git config gc.recentObjectsHook \"$O/$R.hook\"",
+    ),
+    ("precious objects", 1, "git config core.repositoryFormatVersion 1; git config extensions.preciousObjects true"),
     // Who borrows.
     ("borrower", 2, "git clone -q --template= --shared . \"$V/others/$R-b%n\"; (cd \"$V/others/$R-b%n\" && c %f %n)"),
     (
@@ -300,7 +421,7 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
     (
         "borrower by a relative path",
         2,
-        "git checkout -q -b x%n; c %f %n; git init -q --template= \"$V/others/$R-b%n\"; echo \"../../../../$R/.git/objects\" >\"$V/others/$R-b%n/.git/objects/info/alternates\"; git -C \"$V/others/$R-b%n\" update-ref refs/heads/main $(git rev-parse HEAD); git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
+        "git checkout -q -b x%n; c %f %n; git init -q --template= --object-format=$(git rev-parse --show-object-format) \"$V/others/$R-b%n\"; echo \"../../../../$R/.git/objects\" >\"$V/others/$R-b%n/.git/objects/info/alternates\"; git -C \"$V/others/$R-b%n\" update-ref refs/heads/main $(git rev-parse HEAD); git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
     ),
     (
         "borrower of a borrower",
@@ -311,6 +432,51 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         "bare borrower",
         1,
         "git checkout -q -b x%n; c %f %n; git clone -q --template= --bare --shared . \"$V/others/$R-b%n\"; git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
+    ),
+    (
+        "borrower by a link",
+        1,
+        "git checkout -q -b x%n; c %f %n; ln -s \"../$R\" \"$V/others/$R-link%n\"; git init -q --template= --object-format=$(git rev-parse --show-object-format) \"$V/others/$R-b%n\"; echo \"$V/others/$R-link%n/.git/objects\" >\"$V/others/$R-b%n/.git/objects/info/alternates\"; git -C \"$V/others/$R-b%n\" update-ref refs/heads/main $(git rev-parse HEAD); git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
+    ),
+    (
+        "borrower by a quoted path",
+        1,
+        "git checkout -q -b x%n; c %f %n; git init -q --template= --object-format=$(git rev-parse --show-object-format) \"$V/others/$R-b%n\"; printf '# mine\\n\"../../../../%s/.git/\\\\157bjects\"\\n' \"$R\" >\"$V/others/$R-b%n/.git/objects/info/alternates\"; git -C \"$V/others/$R-b%n\" update-ref refs/heads/main $(git rev-parse HEAD); git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
+    ),
+    (
+        "borrower in a hidden place",
+        1,
+        "git checkout -q -b x%n; c %f %n; git clone -q --template= --shared -b x%n . \"$V/$R/.git/modules/b%n\"; git clone -q --template= --bare --shared . \"$V/others/$R-h%n/.cache/deep/er/b\"; git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
+    ),
+    (
+        "borrower of what a worktree had",
+        1,
+        "git worktree add -q --detach \"$V/worktrees/$R/v%n\"; (in_tree v%n; c %f %n; git clone -q --template= --shared . \"$V/others/$R-b%n\"); git worktree remove --force \"$V/worktrees/$R/v%n\"",
+    ),
+    (
+        "borrower with a commit-graph on the lender's",
+        1,
+        "git commit-graph write --reachable --split; git clone -q --template= --shared . \"$V/others/$R-b%n\"; (cd \"$V/others/$R-b%n\" && c %f %n && git commit-graph write --reachable --split=no-merge && c %f %n.b && git repack -q -d)",
+    ),
+    (
+        "borrower that has nothing of its own",
+        1,
+        "git checkout -q -b x%n; c %f %n; git clone -q --template= --shared -b x%n . \"$V/others/$R-b%n\"; git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all; git -C \"$V/others/$R-b%n\" repack -q -a -d -l; git -C \"$V/others/$R-b%n\" prune-packed -q",
+    ),
+    (
+        "enrolled borrower",
+        2,
+        "git checkout -q -b x%n; c %f %n; git clone -q --template= --shared -b x%n . \"$V/${R}b\"; git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all; (cd \"$V/${R}b\" && c %f %n && git reset -q --hard HEAD~1)",
+    ),
+    (
+        "enrolled borrower of a borrower",
+        1,
+        "git checkout -q -b x%n; c %f %n; git clone -q --template= --mirror --shared . \"$V/others/$R-m%n\"; git clone -q --template= --shared -b x%n \"$V/others/$R-m%n\" \"$V/${R}c\"; git --git-dir \"$V/others/$R-m%n\" update-ref -d refs/heads/x%n; git checkout -q -; git branch -q -D x%n; git reflog expire --expire=now --all",
+    ),
+    (
+        "submodule that borrows",
+        1,
+        "git init -q --template= --object-format=$(git rev-parse --show-object-format) \"$V/others/$R-s%n\"; (cd \"$V/others/$R-s%n\"; c a %n; c a %n.b); git submodule --quiet add --reference \"$V/$R\" \"$V/others/$R-s%n\" sub%n; git commit -q -m %n",
     ),
     (
         "submodule",
@@ -378,6 +544,17 @@ const UNDER_WAY: &[(&str, u8, &str)] = &[
         "patches under way",
         1,
         "git checkout -q -b a%n; c f0 %n; git format-patch -q -1 --stdout >\"$O/$R.patch\"; git checkout -q -; git branch -q -D a%n; c f0 %n.b; git am -q -3 \"$O/$R.patch\"",
+    ),
+    (
+        "patches under way, by hand",
+        1,
+        "git checkout -q -b a%n; c f0 %n; git format-patch -q -1 --stdout >\"$O/$R.patch\"; git checkout -q -; c f0 %n.b; git am -q \"$O/$R.patch\"",
+    ),
+    ("detached at a tag", 1, "git tag -a -m %n at%n $(git commit-tree -p HEAD -m %n 'HEAD^{tree}'); git checkout -q at%n; git tag -d at%n"),
+    (
+        "HEAD at another ref",
+        1,
+        "git update-ref refs/worktree/h%n $(git commit-tree -p HEAD -m %n 'HEAD^{tree}'); git symbolic-ref HEAD refs/worktree/h%n",
     ),
     ("no branch yet", 1, "git checkout -q --orphan u%n"),
     ("detached at the end", 2, "git checkout -q --detach; c %f %n; c %g %n.b"),
@@ -477,7 +654,7 @@ impl Recipe {
         cook.day = [300, 120, 85, 40][cook.random.usize(..4)];
         let (_, script) = cook.pick(BEGINNINGS, without);
         cook.add("cd \"$V\"", script);
-        for _ in 0..cook.random.u8(4..16) {
+        for _ in 0..cook.random.u8(3..12) {
             cook.pass_time();
             let (kind, script) = cook.pick(KINDS, without);
             let place = cook.place();
@@ -512,6 +689,12 @@ impl Recipe {
             cook.add("in_main", due);
         }
         Self { seed, folder, settings, operations: cook.operations }
+    }
+
+    /// Whether it makes a repo that we know nothing of, as its config says, and leave alone.
+    pub(super) fn is_unknown_to_us(&self) -> bool {
+        let unknown = ["--object-format", "--ref-format", "extensions.preciousObjects"];
+        self.operations.iter().any(|operation| unknown.iter().any(|word| operation.script.contains(word)))
     }
 
     /// All that is done, in words of the shell.
