@@ -42,8 +42,8 @@ pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
         _ => None,
     });
     let facts = |(tree, contents): (&Worktree, &Contents)| {
-        let (admin, regenerable) = (tree.admin.path(), contents.regenerable.clone());
-        (tree.path.clone(), IdleTree { repo: repo.name.clone(), admin, active: tree.active, regenerable })
+        let (admin, regenerable, made_again) = (tree.admin.path(), contents.regenerable.clone(), tree.made_again.clone());
+        (tree.path.clone(), IdleTree { repo: repo.name.clone(), admin, active: tree.active, made_again, regenerable })
     };
     idle.map(facts).collect()
 }

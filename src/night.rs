@@ -19,7 +19,7 @@ use crate::ledger::Ledger;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
 use crate::plan::share::Share;
-use crate::plan::worktree::{Verdict, shortest};
+use crate::plan::worktree::{Verdict, is_due, shortest};
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
 use crate::rest::{self, Look, Seen};
 use crate::shadow::{Refusal, Shadow};
@@ -259,7 +259,8 @@ impl Night<'_> {
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let note = AtWork::of(self.state, &repo.name);
         let times = Times { clock, look_before, stale_lock: STALE_LOCK, killed: note.killed() };
-        let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop))?;
+        let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
+        let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop, &due))?;
         let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
         let mut plan = planned(&facts);
         let unread = self.unread(&shadow, &mut plan);
@@ -306,10 +307,6 @@ impl Night<'_> {
             let Some(place) = &contents.place else { continue };
             let mut rows = tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned);
             let row = rows.find(|row| row.path == tree.path).expect("every tree of the plan has its row");
-            if let Ok(Some(work)) = self.on_io(|| survey::regenerable::work_within(&contents.regenerable)) {
-                tell(row, Err(StepError::Holds(work)), Size::default());
-                continue;
-            }
             let (size, written) = (size(&[place.clone(), tree.admin.clone()]), to_write(tree, class));
             tended.freed += size;
             tended.written += written;

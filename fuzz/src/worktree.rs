@@ -121,6 +121,7 @@ fn look(field: &Field, data: &[u8]) {
         objects: &Arc::default(),
         upstream: &Upstream::of(&field.repo, &stop),
         stop: &stop,
+        due: &|_| true,
     };
     let tree = worktree::survey(&context, &at("repo/.git/worktrees/tree"));
     let here = tree.path == field.top.path().join("tree");

@@ -15,7 +15,7 @@ use crate::plan::repo::Grace;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::tree::{self, Listing};
-use crate::survey::{known, regenerable, worktree};
+use crate::survey::{known, worktree};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -45,9 +45,6 @@ pub enum StepError {
     /// Nobody can tell whether it is.
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
-    /// Among what a tool makes again stands what none does.
-    #[error("{0}; take it elsewhere, or remove the tree by hand")]
-    Holds(String),
     /// A plan asked for a tree that nobody looked at.
     #[error("failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it")]
     NotLooked,
@@ -153,9 +150,6 @@ impl Hands<'_> {
         let State::Looked(contents) = &tree.state else { return Err(StepError::NotLooked) };
         let Some(place) = &contents.place else { return Err(StepError::NotLooked) };
         self.lock.still_held()?;
-        if let Some(work) = regenerable::work_within(&contents.regenerable).map_err(StepError::LookAgain)? {
-            return Err(StepError::Holds(work));
-        }
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, (self.now, self.stop)));
         let saved = saved.transpose()?;
         if let Some(saved) = &saved {
@@ -199,10 +193,8 @@ impl Hands<'_> {
             if !tree::still_so(taken, &same)? {
                 return Ok(false);
             }
-            let regenerable = same.regenerable.iter().map(|path| taken.join(path)).collect::<Result<Vec<_>, _>>();
-            let work = regenerable::work_within(&regenerable.map_err(io::Error::other)?)?;
             let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
-            Ok(work.is_none() && locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+            Ok(locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

@@ -14,7 +14,7 @@ use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey::extensions;
 use crate::survey::known::{Files, INDEX_CAP, Known};
-use crate::survey::rescues::{self, Held, RESOLVED, STAGES};
+use crate::survey::rescues::{self, Held, REGISTRATION, RESOLVED, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
@@ -22,6 +22,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 mod forget;
+mod registration;
 mod trees;
 pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
@@ -99,9 +100,9 @@ fn make(
     let known = rescue.known()?;
     let (files, listing) = match place {
         Some(place) => rescue.files(&known, place, most)?,
-        None => (known.committed.clone(), Listing::default()),
+        None => (known.committed.clone(), rescue.of_registration(&known)?),
     };
-    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, unreached)?;
+    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, &listing, unreached)?;
     rescue.verify(shadow, &saved)?;
     if let Some(place) = place {
         verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
@@ -208,13 +209,14 @@ impl Making<'_> {
     }
 
     /// Stores it all, without a ref yet, and says what was stored.
-    fn hold(&self, files: Files, manifest: Manifest, unreached: &[String]) -> Result<Held, RescueError> {
+    fn hold(&self, files: Files, manifest: Manifest, listing: &Listing, unreached: &[String]) -> Result<Held, RescueError> {
         let index = self.index()?;
         let staged = self.staged(index.as_deref())?;
         let resolved = self.resolved(index.as_deref())?;
         let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
-        let mut saved = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, resolved, lonely };
+        let registration = self.registered(listing)?;
+        let mut saved = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, resolved, registration, lonely };
         saved.commit = self.commit(&saved.files, self.extras(&saved)?)?;
         Ok(saved)
     }
@@ -261,6 +263,9 @@ impl Making<'_> {
         let stages = STAGES.iter().zip(&saved.staged).chain(RESOLVED.iter().zip(&saved.resolved));
         for (name, staged) in stages.filter(|(_, staged)| !staged.is_empty()) {
             builder.insert(name, write_tree(self.repo, staged)?, 0o040_000)?;
+        }
+        if !saved.registration.is_empty() {
+            builder.insert(REGISTRATION, write_tree(self.repo, &saved.registration)?, 0o040_000)?;
         }
         let parents = saved.lonely.iter().map(|&id| self.repo.find_commit(id)).collect::<Result<Vec<_>, _>>()?;
         let tree = self.repo.find_tree(builder.write()?)?;

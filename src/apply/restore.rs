@@ -152,6 +152,7 @@ impl Restore<'_> {
         if let Some(index) = &saved.index {
             desk.text("index", &sound(&repo, saved, index)?)?;
         }
+        desk.put(&saved.registered()?, false)?;
         let logs = folders(&desk.base, Path::new("logs"), owner, &|_| 0o755)?;
         Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: logs, owner }.text("HEAD", registration.log.as_bytes())?;
         desk.finish(0o755)?;

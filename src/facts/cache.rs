@@ -4,6 +4,7 @@
 
 use super::locks::Naming;
 use super::package::Package;
+use super::worktree::MadeAgain;
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,8 @@ pub struct Tree {
     pub repo: String,
     /// The worktree's admin folder, whose files tell of activity.
     pub admin: PathBuf,
+    /// What the operator says that tools make again.
+    pub made_again: Arc<[MadeAgain]>,
 }
 
 /// An idle worktree that stays, and what of it may go.
@@ -99,6 +102,8 @@ pub struct IdleTree {
     pub admin: PathBuf,
     /// Its last activity.
     pub active: DateTime<Utc>,
+    /// What the operator says that tools make again.
+    pub made_again: Arc<[MadeAgain]>,
     /// Folders that tools make again.
     pub regenerable: Vec<Inside>,
 }

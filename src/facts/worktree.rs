@@ -62,7 +62,7 @@ pub enum State {
         trashed: bool,
         /// What only this registration keeps alive: it is rescued before the entry goes.
         unreached: Vec<String>,
-        /// Its index holds what HEAD doesn't: with the files gone, that is all that is left of the work.
+        /// Its index holds what HEAD doesn't, or its registration what isn't git's: with the files gone, that is all that is left of the work.
         staged: bool,
     },
     /// It isn't what it should be: nobody may touch it.

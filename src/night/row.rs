@@ -6,7 +6,7 @@ use crate::apply::repo::{Reaped, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy;
 use crate::facts::cache::Size;
-use crate::report::{self, RepoOutcome, TreeOutcome, VerdictName};
+use crate::report::{self, RepoOutcome, TreeOutcome};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -41,12 +41,6 @@ pub(super) fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
             "busy".clone_into(&mut row.because);
-            row.reasons.insert(0, error.to_string());
-            None
-        }
-        Err(error @ StepError::Holds(_)) => {
-            (row.verdict, row.outcome) = (VerdictName::Keep, TreeOutcome::Kept);
-            "can't be rescued".clone_into(&mut row.because);
             row.reasons.insert(0, error.to_string());
             None
         }

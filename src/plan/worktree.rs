@@ -80,6 +80,11 @@ pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
     [policy.landed, policy.saved, policy.unsaved].into_iter().filter_map(delta).min()
 }
 
+/// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked at whole before anything is decided.
+pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
+    matches!(verdict(tree, policy, None, now), Verdict::Reap { .. })
+}
+
 fn locked(reason: &str) -> String {
     if reason.is_empty() { "with `git worktree lock`, without a reason".to_owned() } else { reason.to_owned() }
 }

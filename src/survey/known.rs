@@ -3,25 +3,25 @@
 //! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state is used, to save reading the file. It
 //! must never vouch for a file that could have changed since.
 
+use super::elsewhere::Elsewhere;
+use super::in_order::InOrder;
 use super::objects::Objects;
 use super::tree::{self, Listing, Stamp};
-use super::{checkout, go_on, lockfiles};
+use super::{checkout, go_on};
 use crate::beneath::{self, found};
-use crate::facts::worktree::{LockFile, MadeAgain, Worktree};
+use crate::facts::worktree::{MadeAgain, Worktree};
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{Index, IndexEntry, Oid, Repository};
 use rustix::io::Errno;
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashMap, btree_map};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::iter::Peekable;
-use std::ops::Bound;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod lists;
 mod own;
 
 /// An index larger than this is no honest one, and would be read into memory whole.
@@ -46,6 +46,9 @@ pub struct Known {
     index: Staged,
     made_again: Arc<[MadeAgain]>,
     git_dir: Inside,
+    admin: Inside,
+    /// Where the tree is registered.
+    path: PathBuf,
     objects: Arc<Objects>,
     stop: Option<Stop>,
 }
@@ -74,7 +77,8 @@ impl Known {
         let index = Staged::read(admin)?;
         let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
         let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
-        Ok(Self { committed, index, made_again: tree.made_again.clone(), git_dir, objects: objects.clone(), stop: stop.cloned() })
+        let (made_again, path, objects) = (tree.made_again.clone(), tree.path.clone(), objects.clone());
+        Ok(Self { committed, index, made_again, git_dir, admin: admin.clone(), path, objects, stop: stop.cloned() })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
@@ -88,31 +92,17 @@ impl Known {
         self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
-    /// Lists the tree at `place`; a folder in which git tracks something is never taken for regenerable.
-    ///
-    /// # Errors
-    /// As [`tree::list`].
-    pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        tree::list(place, &|path| self.tracks_below(path), &self.made_again, self.stop.as_ref())
-    }
-
-    /// Whether git tracks something below a folder: paths are in order, so what is below comes right behind it.
-    fn tracks_below(&self, folder: &Path) -> bool {
-        let after = (Bound::Excluded(folder), Bound::Unbounded);
-        let committed = self.committed.range::<Path, _>(after).map(|(path, _)| path).next();
-        let staged = self.index.entries.range::<Path, _>(after).map(|(path, _)| path).next();
-        [committed, staged].into_iter().flatten().any(|path| path.starts_with(folder))
-    }
-
     /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.
     pub(super) fn dirty(&self, repo: &Repository, place: &Inside, listing: &Listing) -> io::Result<Vec<(PathBuf, &'static str)>> {
         let Self { committed, index, .. } = self;
         let mut dirty = Vec::new();
         let (mut recorded, mut staged) = (InOrder::of(committed), InOrder::of(&index.entries));
+        let mut elsewhere = Elsewhere::of(&self.git_dir, &self.path);
         for (path, stamp) in &listing.files {
             go_on(self.stop.as_ref())?;
             let staged = staged.at(path);
             match recorded.at(path) {
+                None if staged.is_none() && elsewhere.has(place, path, stamp)? => {}
                 None => dirty.push((path.clone(), "is untracked")),
                 Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
                 Some(&(_, blob)) if !self.comes_back(repo, place, (path, stamp), staged, blob)? => {
@@ -131,6 +121,7 @@ impl Known {
             }
         }
         let mut recorded = InOrder::of(committed);
+        dirty.extend(listing.registration.keys().map(|path| (Path::new(".git").join(path), "is somebody's, not git's")));
         dirty.extend(index.entries.keys().filter(|path| recorded.at(path).is_none()).map(|path| (path.clone(), "is staged")));
         dirty.sort();
         Ok(dirty)
@@ -155,15 +146,6 @@ impl Known {
         let made = || checkout::makes(repo.find_blob(blob).map_err(io::Error::other)?.content(), &self.git_dir, &place, stamp.size);
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
         Ok(vouched && !stamp.is_link() && size <= checkout::LONGEST_TEXT && made()?)
-    }
-
-    /// The files of a listing that name packages.
-    pub(super) fn lock_files(&self, listing: &Listing) -> Vec<LockFile> {
-        let at_root = |path: &Path| path.parent() == Some(Path::new(""));
-        let files = listing.files.iter().filter(|(path, stamp)| lockfiles::is_one(path) && !stamp.is_link());
-        let files = files.filter(|(path, _)| at_root(path) || self.index.entries.contains_key(*path));
-        let blob = |path, stamp| self.index.vouched(path, stamp).map(|blob| blob.to_string());
-        files.map(|(path, stamp)| LockFile { path: path.clone(), blob: blob(path, stamp) }).collect()
     }
 
     /// What a rescue can't hold.
@@ -347,31 +329,6 @@ impl Staged {
 fn is_sparse(entry: &IndexEntry) -> bool {
     const SKIP_WORKTREE: u16 = 1 << 14;
     entry.flags_extended & SKIP_WORKTREE != 0
-}
-
-/// Answers for paths that are asked for in their order, each a step further: comparing paths is what a look at a large tree spends its time on.
-struct InOrder<'a, V> {
-    rest: Peekable<btree_map::Iter<'a, PathBuf, V>>,
-}
-
-impl<'a, V> InOrder<'a, V> {
-    fn of(map: &'a BTreeMap<PathBuf, V>) -> Self {
-        Self { rest: map.iter().peekable() }
-    }
-
-    /// What stands at the path, which comes after all that were asked for before.
-    fn at(&mut self, path: &Path) -> Option<&'a V> {
-        loop {
-            let next = self.rest.peek()?.0.as_path();
-            // The same bytes are the same path, which is quicker told than the order of two.
-            let order = if next.as_os_str() == path.as_os_str() { Ordering::Equal } else { next.cmp(path) };
-            match order {
-                Ordering::Less => drop(self.rest.next()),
-                Ordering::Equal => return self.rest.next().map(|(_, value)| value),
-                Ordering::Greater => return None,
-            }
-        }
-    }
 }
 
 const SUBMODULE: u32 = 0o160_000;

@@ -6,13 +6,16 @@
 use crate::stop::Stop;
 use std::io;
 
+mod accounts;
 pub mod borrowers;
 pub mod caches;
 pub mod checkout;
 pub mod damage;
 mod doubt;
+mod elsewhere;
 pub mod extensions;
 pub mod fingerprint;
+mod in_order;
 pub mod known;
 pub mod landed;
 pub mod lockfiles;
@@ -23,6 +26,7 @@ pub mod packs;
 pub mod probe;
 pub mod reach;
 pub mod regenerable;
+mod registration;
 pub mod repo;
 pub mod rescues;
 pub mod roots;

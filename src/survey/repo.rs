@@ -48,6 +48,8 @@ pub struct Context<'a> {
     pub upstream: &'a Upstream<'a>,
     /// When to stop looking: what was seen by then is worth nothing.
     pub stop: &'a Stop,
+    /// Whether a tree's time has come, by what was seen of it: then it is looked at whole.
+    pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
 }
 
 /// What the rest of the volume tells of a repo's trees.
@@ -85,11 +87,18 @@ pub struct Times {
     pub killed: Option<DateTime<Utc>>,
 }
 
-/// Looks at a repo.
+/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in folders that tools make again.
 ///
 /// # Errors
 /// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What is wrong with one tree is that tree's fact.
-pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Around, stop: &Stop) -> Result<Repo, Refusal> {
+pub fn survey(
+    shadow: &Shadow,
+    policy: &policy::Repo,
+    times: Times,
+    around: &Around,
+    stop: &Stop,
+    due: &(dyn Fn(&Worktree) -> bool + Sync),
+) -> Result<Repo, Refusal> {
     let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
@@ -102,7 +111,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     let look = |admin: &Inside| {
         shadow.with(|repo| {
             let context =
-                Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop };
+                Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop, due };
             worktree::survey(&context, admin)
         })
     };
@@ -120,7 +129,7 @@ pub fn survey(shadow: &Shadow, policy: &policy::Repo, times: Times, around: &Aro
     Ok(Repo { worktrees, strays, rescues, store, leftovers, lends: None, around: around.missing, busy })
 }
 
-/// Looks at one worktree, whatever its age; `clock` is the file server's.
+/// Looks at one worktree whole, whatever its age; `clock` is the file server's.
 ///
 /// # Errors
 /// As [`survey`].
@@ -139,7 +148,8 @@ pub fn one(
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
     let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(repo, stop));
-    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop };
+    let due: &(dyn Fn(&Worktree) -> bool + Sync) = &|_| true;
+    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop, due };
     Ok(worktree::survey(&context, admin))
 }
 

@@ -26,6 +26,10 @@ const LEAST_RESOLVED: usize = 20;
 pub const STAGES: [&str; 4] = ["staged", "stage1", "stage2", "stage3"];
 /// And what it names of conflicts that were resolved.
 pub const RESOLVED: [&str; 3] = ["resolved1", "resolved2", "resolved3"];
+/// The tree of what in the registration was not git's.
+pub const REGISTRATION: &str = "registration";
+/// Files that somebody keeps in a registration; more are no honest rescue.
+const REGISTERED_CAP: usize = 100_000;
 /// A manifest larger than this is no honest one: some five million files.
 const MANIFEST_CAP: u64 = 512 << 20;
 
@@ -164,6 +168,8 @@ pub struct Held {
     pub staged: [Files; 4],
     /// What the index named of conflicts that were resolved: base, ours and theirs.
     pub resolved: [Files; 3],
+    /// What in the registration was not git's, by its path there.
+    pub registration: Files,
     /// Commits that only this tree reached when it went.
     pub lonely: Vec<Oid>,
 }
@@ -202,10 +208,12 @@ pub fn read(repo: &Repository, commit: Oid) -> io::Result<Held> {
             *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_RESOLVED)?;
         }
     }
+    let registration = tree.get_name(REGISTRATION).map_or_else(|| Ok(Files::new()), |entry| list(entry.id(), REGISTERED_CAP))?;
     // The manifest names every file, but where there was no tree any more, and the rescue is of HEAD's.
     let of_head = head.as_ref().is_some_and(|head| head.tree_id() == made.tree_id());
     let files = list(made.tree_id(), if of_head { FILES_CAP } else { manifest.files.len() })?;
-    Ok(Held { commit, head: head.map(|head| head.id()), files, manifest, index, staged, resolved, lonely: extras.parent_ids().collect() })
+    let (head, lonely) = (head.map(|head| head.id()), extras.parent_ids().collect());
+    Ok(Held { commit, head, files, manifest, index, staged, resolved, registration, lonely })
 }
 
 fn blob(repo: &Repository, id: Oid, cap: u64) -> io::Result<Vec<u8>> {
@@ -246,8 +254,8 @@ impl Held {
     /// Whether both hold the same, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
         let told = |saved: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..saved.manifest.clone() };
-        (self.head, &self.files, &self.index, &self.staged, &self.resolved, &self.lonely)
-            == (other.head, &other.files, &other.index, &other.staged, &other.resolved, &other.lonely)
+        (self.head, &self.files, &self.index, &self.staged, &self.resolved, &self.registration, &self.lonely)
+            == (other.head, &other.files, &other.index, &other.staged, &other.resolved, &other.registration, &other.lonely)
             && told(self) == told(other)
     }
 
@@ -282,6 +290,22 @@ impl Held {
             Some(piece) => Err(odd(&format!("`{}` is a file and a folder at once", piece.path.display()))),
             None => Ok(pieces),
         }
+    }
+
+    /// What comes back into the registration.
+    ///
+    /// # Errors
+    /// Something would not stay in it.
+    pub fn registered(&self) -> io::Result<Pieces> {
+        let mut pieces = Pieces::default();
+        for (name, &(kind, blob)) in &self.registration {
+            let path = proven(name)?;
+            pieces
+                .folders
+                .extend(path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).map(|above| (above.to_owned(), 0o755)));
+            pieces.files.push(Piece { path, blob, mode: Some(if kind & 0o100 == 0 { 0o644 } else { 0o755 }) });
+        }
+        Ok(pieces)
     }
 
     /// Files whose staged content is neither HEAD's nor the tree's, and so stands in the index alone.

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -39,12 +39,15 @@ pub struct Listing {
     pub blockers: Vec<String>,
     /// The first file that we may not read, and why: nobody can rescue it.
     pub unreadable: Option<String>,
+    /// Files in the registration that are not git's, by their path there.
+    pub registration: BTreeMap<PathBuf, Stamp>,
 }
 
 impl Listing {
     /// Whether both hold the same work, wherever they stand: what tools make again is none.
     pub fn same_work(&self, other: &Self) -> bool {
-        (&self.files, &self.folders, &self.blockers) == (&other.files, &other.folders, &other.blockers)
+        (&self.files, &self.folders, &self.blockers, &self.registration)
+            == (&other.files, &other.folders, &other.blockers, &other.registration)
     }
 }
 
@@ -90,36 +93,52 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
     }
 }
 
-/// Lists the tree at `place`. `tracked` says whether git tracks something below a path of the tree: such a folder is never regenerable, whatever the
-/// operator says of `made_again`.
+/// How a tree is to be listed.
+pub struct Rules<'a> {
+    /// Whether git tracks this path, or something below it: such a file is never regenerable, nor such a folder as a whole, whatever the operator
+    /// says.
+    pub tracked: &'a dyn Fn(&Path) -> bool,
+    /// What the operator says that tools make again.
+    pub made_again: &'a [MadeAgain],
+    /// Whether the folders that tools make again are looked through, for what in them is somebody's.
+    pub whole: bool,
+    /// When to stop.
+    pub stop: Option<&'a Stop>,
+}
+
+/// Lists the tree at `place`.
 ///
 /// # Errors
 /// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
-pub fn list(place: &Inside, tracked: &dyn Fn(&Path) -> bool, made_again: &[MadeAgain], stop: Option<&Stop>) -> io::Result<Listing> {
+pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len() + 1);
-    let mut walk = Walk {
-        longest,
-        tracked,
-        made_again,
-        stop,
-        files: Vec::new(),
-        folders: Vec::new(),
-        regenerable: Vec::new(),
-        blockers: Vec::new(),
-        unreadable: None,
-    };
-    walk.folder(top, Path::new(""), 0)?;
-    let Walk { files, folders, regenerable, blockers, unreadable, .. } = walk;
-    Ok(Listing { files: files.into_iter().collect(), folders: folders.into_iter().collect(), regenerable, blockers, unreadable })
+    let (files, folders, regenerable, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut walk = Walk { longest, rules, files, folders, regenerable, blockers, unreadable: None };
+    walk.folder(top, Path::new(""), 0, None)?;
+    let named = walk.regenerable.len();
+    // What is somebody's in one of them may hold another one.
+    let mut next = 0;
+    while let Some(path) = walk.regenerable.get(next).filter(|_| rules.whole).cloned() {
+        walk.look_through(place, &path).map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+        next += 1;
+    }
+    let Walk { files, folders, mut regenerable, blockers, unreadable, .. } = walk;
+    regenerable.truncate(named);
+    Ok(Listing {
+        files: files.into_iter().collect(),
+        folders: folders.into_iter().collect(),
+        regenerable,
+        blockers,
+        unreadable,
+        registration: BTreeMap::new(),
+    })
 }
 
 struct Walk<'a> {
     /// Bytes of a path in the tree with which the kernel still takes the whole.
     longest: usize,
-    tracked: &'a dyn Fn(&Path) -> bool,
-    made_again: &'a [MadeAgain],
-    stop: Option<&'a Stop>,
+    rules: &'a Rules<'a>,
     files: Vec<(PathBuf, Stamp)>,
     folders: Vec<(PathBuf, u32)>,
     regenerable: Vec<PathBuf>,
@@ -128,14 +147,20 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize) -> io::Result<()> {
+    /// Lists a folder. Where git tracks nothing in it, `above` is the folder that holds it, with its name there: then it may be a tool's.
+    fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize, above: Option<(BorrowedFd<'_>, &OsStr)>) -> io::Result<()> {
         let mut entries = Dir::new(folder)?;
         let mut names: Vec<_> = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect::<Result<_, _>>()?;
+        if above.is_some_and(|(parent, name)| regenerable::is_signed(parent, name, &names)) {
+            self.folders.pop();
+            self.regenerable.push(path.to_owned());
+            return Ok(());
+        }
         // The order of paths, so that there is nothing left to sort.
         names.sort_unstable();
         let folder = entries.fd()?;
         for name in names.iter().filter(|name| !beneath::is_dots(name)) {
-            go_on(self.stop)?;
+            go_on(self.rules.stop)?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
             self.entry(folder, name, &path, depth)
@@ -151,6 +176,7 @@ impl Walk<'_> {
             // However it is spelt: git takes no path with such a part into a commit.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             _ if path.as_os_str().len() > self.longest => self.block(path, "is reached by a path that is too long to be opened"),
+            FileType::RegularFile | FileType::Symlink if self.is_made(parent, name, path, &stat) => {}
             kind @ (FileType::RegularFile | FileType::Symlink) => {
                 if kind == FileType::RegularFile && self.unreadable.is_none() {
                     self.unreadable = unreadable(parent, name, &stat).map(|why| format!("{}: {why}", path.display()));
@@ -168,6 +194,11 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Whether a file or link is made again by a tool, and git tracks none there.
+    fn is_made(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> bool {
+        regenerable::recognise_file(parent, name, stat, self.rules.made_again) && !(self.rules.tracked)(path)
+    }
+
     fn below(
         &mut self,
         parent: BorrowedFd<'_>,
@@ -176,11 +207,35 @@ impl Walk<'_> {
         depth: usize,
         (folder, stat): (OwnedFd, &Stat),
     ) -> io::Result<()> {
-        if (self.tracked)(path) || !regenerable::recognise(parent, name, self.made_again) {
+        let tracked = (self.rules.tracked)(path);
+        if tracked || !regenerable::recognise(parent, name, self.rules.made_again) {
             self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
-            return self.folder(folder, path, depth + 1);
+            return self.folder(folder, path, depth + 1, (!tracked).then_some((parent, name)));
         }
         self.regenerable.push(path.to_owned());
+        Ok(())
+    }
+
+    /// Lists what in a folder that a tool makes again is somebody's, with the folders above it.
+    fn look_through(&mut self, top: &Inside, path: &Path) -> io::Result<()> {
+        let place = top.join(path).map_err(io::Error::other)?;
+        let found = regenerable::look_through(&place, self.rules.made_again, self.rules.stop)?;
+        for repo in found.repos {
+            self.block(&path.join(repo), "is a nested repo");
+        }
+        let mut above = BTreeMap::new();
+        for somebodys in found.somebodys {
+            let path = path.join(somebodys);
+            for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+                if !above.contains_key(folder) {
+                    let stat = beneath::stat(&top.join(folder).map_err(io::Error::other)?)?;
+                    above.insert(folder.to_owned(), stat.st_mode & 0o7777);
+                }
+            }
+            let (parent, name) = beneath::parent(&top.join(&path).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+            self.entry(parent.as_fd(), &name, &path, path.components().count())?;
+        }
+        self.folders.extend(above);
         Ok(())
     }
 

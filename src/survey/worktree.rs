@@ -4,7 +4,7 @@
 //! failed, nor clean because git's index says so.
 
 use super::known::Known;
-use super::{doubt, reach, repo::Context};
+use super::{doubt, reach, repo::Context, tree::Listing};
 use crate::beneath::{self, Listed, found};
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
@@ -63,6 +63,9 @@ pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
     match read {
         Ok((mut tree, listed)) => {
             tree.state = state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
+            if matches!(tree.state, State::Looked(_)) && (context.due)(&tree) {
+                look_whole(context, &mut tree).unwrap_or_else(|error| tree.state = unknown("look", &error));
+            }
             tree
         }
         Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
@@ -321,7 +324,8 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
     let trashed = context.around.trashed.contains(place);
     let unreached = unreached(context, tree, head, listed)?;
     // What a night took to the trash was rescued with its index.
-    let staged = !trashed && Known::of(context.repo, tree, head)?.holds_staged_work();
+    let known = Known::of(context.repo, tree, head)?;
+    let staged = (!trashed && known.holds_staged_work()) || !known.registration()?.is_empty();
     Ok(State::Missing { trashed, unreached, staged })
 }
 
@@ -344,20 +348,48 @@ fn contents(
     unsaved: bool,
 ) -> io::Result<(Contents, DateTime<Utc>)> {
     let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
-    let listing = known.list(place)?;
-    let mut dirty = known.dirty(context.repo, place, &listing)?;
-    let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).map(|stamp| stamp.mtime).max();
-    let rescue = if unsaved || !dirty.is_empty() { known.own(context.repo, place, &listing, &dirty)? } else { Own::default() };
+    let listing = known.list_outside(place)?;
+    let mut contents = Contents::default();
+    let newest = compare(context, &known, place, &listing, unsaved, &mut contents)?;
+    contents.regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
+    contents.lock_files = known.lock_files(&listing);
+    Ok((contents, newest))
+}
+
+/// A tree whose time has come: what in folders that tools make again is somebody's counts as well.
+fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
+    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+    let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
+    let State::Looked(contents) = &mut tree.state else { return Ok(()) };
+    let Some(place) = contents.place.clone() else { return Ok(()) };
+    contents.blockers.clear();
+    let unsaved = contents.stashed || !contents.unreached.is_empty();
+    let newest = compare(context, &known, &place, &known.list(&place)?, unsaved, contents)?;
+    tree.active = tree.active.max(newest);
+    Ok(())
+}
+
+/// Notes in `contents` what of a listing is work, and what can't be rescued.
+fn compare(
+    context: &Context<'_>,
+    known: &Known,
+    place: &Inside,
+    listing: &Listing,
+    unsaved: bool,
+    contents: &mut Contents,
+) -> io::Result<DateTime<Utc>> {
+    let mut dirty = known.dirty(context.repo, place, listing)?;
+    let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).chain(listing.registration.values());
+    let newest = newest.map(|stamp| stamp.mtime).max();
+    contents.rescue = if unsaved || !dirty.is_empty() { known.own(context.repo, place, listing, &dirty)? } else { Own::default() };
+    contents.unreadable.clone_from(&listing.unreadable);
     // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
     let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
     dirty.dedup_by(|a, b| a.0 == b.0);
-    let blockers = known.blockers(&listing);
-    let regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
-    let named = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
-    let lock_files = known.lock_files(&listing);
-    let unreadable = listing.unreadable;
-    let dirty_count = dirty.len();
-    Ok((Contents { dirty: named, dirty_count, blockers, rescue, unreadable, regenerable, lock_files, ..Contents::default() }, newest))
+    contents.blockers = known.blockers(listing);
+    contents.dirty = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
+    contents.dirty_count = dirty.len();
+    Ok(newest)
 }
 
 #[cfg(test)]

@@ -4,8 +4,9 @@
 //! read.
 
 use crate::config::policy::{self, Policy};
+use crate::facts::worktree::Worktree as Tree;
 use crate::plan::repo::{Only, STALE_LOCK, plan};
-use crate::plan::worktree::shortest;
+use crate::plan::worktree::{is_due, shortest};
 use crate::report::worktrees::{Listed, Listing, SCHEMA};
 use crate::report::{Worktree, rows};
 use crate::shadow::{Refusal, Shadow};
@@ -36,7 +37,8 @@ fn of(policy: &Policy, repo: &policy::Repo, stop: &Stop, now: DateTime<Utc>) -> 
     let shadow = Shadow::of(&repo.place, stop)?;
     let look_before = shortest(&repo.worktrees).and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
     let times = Times { clock: now, look_before, stale_lock: STALE_LOCK, killed: None };
-    let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop)?;
+    let due = |tree: &Tree| is_due(tree, &repo.worktrees, now);
+    let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop, &due)?;
     let plan = plan(&facts, repo, 0, now).only(Only { reap: true, ..Only::NONE });
     Ok(rows::worktrees(&plan, &facts.strays, now))
 }

@@ -63,7 +63,7 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
         Verdict::Reap { class: Class::Unsaved, reasons, .. } if !wish.rescue => return Err(unsaved(&reasons.join("; "))),
         Verdict::Reap { class, .. } => {
             let reaped = hands.reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max).map_err(|error| match error {
-                error @ (StepError::Changed | StepError::Holds(_)) => stays(error.to_string()),
+                error @ StepError::Changed => stays(error.to_string()),
                 error => error.into(),
             })?;
             (reaped.rescue_ref.is_some(), reaped.emptied)

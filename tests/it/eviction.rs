@@ -1,5 +1,6 @@
 //! Evicting: least recently used first across caches, until nine tenths of the budget, and never what must stay.
 
+use super::support::made::{cargo, npm};
 use super::support::repo::Tree;
 use super::support::snapshot::snapshot;
 use super::support::{World, age, age_all, same, write};
@@ -171,7 +172,7 @@ fn links_are_no_units_and_nothing_behind_them_goes() {
 fn with_modules(world: &World, name: &str, days: f64) -> Tree {
     let tree = world.repo(name).tree("stays");
     tree.commit("work.ts", "1\n")
-        .write("node_modules/.package-lock.json", "{}")
+        .write("node_modules/.package-lock.json", &npm(&["big"]))
         .write("node_modules/big/package.json", "{}")
         .write("node_modules/big/index.js", &"x".repeat(4 << 20))
         .write("mine.ts", "1\n");
@@ -249,10 +250,10 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     // Tracked, though it looks as if a compiler made it.
     tree.commit("lib/package.json", "{}").commit("lib/dist/x.js", "1\n").write("lib/dist/x.js.map", "{}");
     let table: [(&str, &[&str], bool); 24] = [
-        ("node_modules", &[".package-lock.json", "big/package.json"], true),
+        ("node_modules", &["big/package.json"], true),
         (".next", &["BUILD_ID"], true),
         (".nuxt", &["nuxt.d.ts"], true),
-        (".turbo", &["log"], true),
+        (".turbo", &["turbo-build.log"], true),
         (".parcel-cache", &["data.mdb"], true),
         ("coverage", &["lcov-report/index.html", "lcov.info"], true),
         ("dist", &["app.js", "app.js.map"], true),
@@ -263,9 +264,9 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
         ("py/.mypy_cache", &["CACHEDIR.TAG"], true),
         ("py/.ruff_cache", &["CACHEDIR.TAG"], true),
         ("py/dist", &["shop-1-py3-none-any.whl"], true),
-        ("rs/target", &["CACHEDIR.TAG", "debug/shop"], true),
-        ("jvm/.gradle", &["8.5/x"], true),
-        ("jvm/build", &["tmp/x", "libs/shop.jar"], true),
+        ("rs/target", &[], true),
+        ("jvm/.gradle", &["8.5/fileHashes/fileHashes.bin"], true),
+        ("jvm/build", &["tmp/compileJava/previous-compilation-data.bin", "libs/shop.jar"], true),
         ("lib/dist", &["x.js.map"], false),
         ("notes/target", &["todo.md"], false),
         ("notes/build", &["todo.md"], false),
@@ -279,6 +280,11 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
             write(&tree.path.join(folder).join(file), vec![b'x'; 64 << 10]);
         }
     }
+    tree.write("node_modules/.package-lock.json", &npm(&["big"]));
+    cargo(&tree.path.join("rs/target"), "shop", &vec![b'x'; 64 << 10]);
+    // One note of somebody's, and all of it stays.
+    tree.write(".next/cache/webpack/0.pack", "x").write("svc/.next/BUILD_ID", "x").write("svc/.next/why.md", "mine\n");
+    tree.write("svc/package.json", "{}");
     tree.age(20.0);
     // All of it is ignored: that is the repo's word, and proves nothing.
     write(&shop.path.join(".git/info/exclude"), "*\n");
@@ -291,7 +297,8 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     assert_eq!(names(&dry), names(&report));
     let found: BTreeMap<&str, bool> = table.iter().map(|(folder, ..)| (*folder, !tree.path.join(folder).exists())).collect();
     same("which folders went", &found, &table.iter().map(|(folder, _, goes)| (*folder, *goes)).collect());
-    for kept in ["package.json", "lib/dist/x.js", "notes/target/todo.md"] {
+    assert!(report.eviction.obstacles.iter().any(|why| why.contains("svc/.next/why.md")), "{:?}", report.eviction.obstacles);
+    for kept in ["package.json", "lib/dist/x.js", "notes/target/todo.md", "svc/.next/BUILD_ID", "svc/.next/why.md"] {
         assert!(tree.path.join(kept).exists(), "{kept}");
     }
 }

@@ -1,5 +1,6 @@
 //! What a rescue holds: every byte, bit and commit that would be lost with the tree, for as long as its ref stands.
 
+use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
 use super::support::{World, git, git_bytes, map, remove, same, try_git, write};
 use std::collections::{BTreeMap, BTreeSet};
@@ -177,7 +178,8 @@ fn what_can_not_be_rescued_stays() {
     large.write("large", &"x".repeat(20_000)).age(31.0);
     // What is too large but no work doesn't count, nor what HEAD holds already.
     let fits = shop.tree("fits");
-    fits.commit("committed", &"x".repeat(20_000)).write("node_modules/.bin/x", &"x".repeat(20_000)).write("small", "x").age(31.0);
+    fits.commit("committed", &"x".repeat(20_000)).write("node_modules/.package-lock.json", &npm(&["big"]));
+    fits.write("node_modules/big/index.js", &"x".repeat(20_000)).write("small", "x").age(31.0);
     let files = standing(&large.path);
     let before = shop.registered();
 

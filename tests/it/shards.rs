@@ -3,6 +3,7 @@
 //! Each shard is a real process of its own; a repo's busy probe makes one stop where the test wants to look around.
 
 use super::dry_run::{deeds, everything};
+use super::support::made::cargo;
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
 use super::support::{Running, World, age, map, same, until, write};
@@ -280,8 +281,7 @@ fn build_output_goes_in_the_repos_of_all_shards_and_what_their_lock_files_name_s
         repo.commit(60.0, "Cargo.lock", &lock);
         repo.push();
         let tree = repo.tree("idle");
-        write(&target(repo).join("debug/lib"), vec![b'x'; 2 << 20]);
-        write(&target(repo).join("CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55\n");
+        cargo(&target(repo), "shop", &vec![b'x'; 2 << 20]);
         tree.write("new.rs", "work\n").age(20.0);
         let package =
             world.at("caches/cargo/registry/cache/index.crates.io-1949cf8c6b5b557f").join(format!("p{}-1.0.0.crate", repo.folder()));

@@ -3,6 +3,7 @@
 //! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. Whatever goes as unsaved must be held whole by its
 //! rescue, whatever stays must be untouched, and no commit that a row names may be lost, whatever becomes of the tree.
 
+use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::snapshot;
 use super::support::{World, age_all, fifo, git, git_bytes, remove, same, try_git, write};
@@ -459,15 +460,15 @@ const NESTED: Group = Group {
             other.git(&["worktree", "add", "-q", "--detach", at.path("ignored/theirs").to_str().unwrap()]);
         }),
         ("in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["left-pad"]));
             git(&at.tree.path, 60.0, &["init", "-q", "node_modules/left-pad"]);
         }),
         ("deep-in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["a"])).write("node_modules/a/package.json", "{}");
             git(&at.tree.path, 60.0, &["init", "-q", "node_modules/a/node_modules/b"]);
         }),
         ("bare-in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["a"])).write("node_modules/a/package.json", "{}");
             git(&at.tree.path, 60.0, &["init", "-q", "--bare", "--template=", "node_modules/a/node_modules/b"]);
         }),
         ("in-target", BLOCKED, |at| {
@@ -484,7 +485,7 @@ const NESTED: Group = Group {
             git(&at.tree.path, 60.0, &["init", "-q", ".venv/lib/python3.11/site-packages/pkg"]);
         }),
         ("worktree-in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["a"])).write("node_modules/a/package.json", "{}");
             let other = at.repo.world.beside("somewhere-else");
             git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
             git(&other, 60.0, &["worktree", "add", "-q", "--detach", at.path("node_modules/a/lib/wt").to_str().unwrap()]);
@@ -506,7 +507,7 @@ const SUBMODULES: Group = Group {
     rows: &[
         ("never-filled", MERGED, |_| {}),
         ("folder-gone", MERGED, |at| remove(&at.path("sub"))),
-        ("filled", BLOCKED_DIRTY, |at| {
+        ("filled", BLOCKED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
         }),
         ("unpushed", BLOCKED_DIRTY, |at| {
@@ -522,14 +523,14 @@ const SUBMODULES: Group = Group {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
-        ("cloned-by-hand", BLOCKED_DIRTY, |at| {
+        ("cloned-by-hand", BLOCKED, |at| {
             git(
                 &at.tree.path,
                 60.0,
                 &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
             );
         }),
-        ("absorbed", BLOCKED_DIRTY, |at| {
+        ("absorbed", BLOCKED, |at| {
             git(
                 &at.tree.path,
                 60.0,
@@ -661,33 +662,36 @@ const MADE_AGAIN: Group = Group {
     },
     rows: &[
         ("packages", MERGED, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/@acme/ui/package.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["@acme/ui"])).write("node_modules/@acme/ui/package.json", "{}");
+            at.write("web/node_modules/.package-lock.json", &npm(&["react"]));
             at.write("web/node_modules/react/package.json", "{}").write("web/node_modules/react/index.js", "x");
             symlink("../web", at.path("node_modules/web")).unwrap();
         }),
-        ("own-file-among-packages", BLOCKED, |at| {
+        ("own-file-among-packages", DIRTY, |at| {
             at.write("node_modules/.package-lock.json", "{}").write("node_modules/patch.js", "mine\n");
         }),
-        ("own-folder-among-packages", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/mine/index.js", "mine\n");
+        ("own-folder-among-packages", DIRTY, |at| {
+            at.write("node_modules/.package-lock.json", "{}").write("node_modules/mine/package.json", "{}");
+            at.write("node_modules/mine/index.js", "mine\n");
         }),
-        ("own-folder-in-a-scope", BLOCKED, |at| {
+        ("own-folder-in-a-scope", DIRTY, |at| {
             at.write("node_modules/.package-lock.json", "{}").write("node_modules/@acme/mine/index.js", "mine\n");
         }),
         ("virtual-environment", MERGED, |at| {
             at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/bin/python", "x").write(".venv/.gitignore", "*\n");
             at.write(".venv/lib/python3.11/site-packages/six.py", "x");
+            at.write(".venv/lib/python3.11/site-packages/six-1.dist-info/RECORD", "six.py,,\nsix-1.dist-info/RECORD,,\n");
         }),
-        ("own-file-in-venv", BLOCKED, |at| {
+        ("own-file-in-venv", DIRTY, |at| {
             at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/train.py", "mine\n");
         }),
-        ("own-folder-in-venv", BLOCKED, |at| {
+        ("own-folder-in-venv", DIRTY, |at| {
             at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/data/measured.csv", "mine\n");
         }),
         ("target-without-cargo", DIRTY, |at| {
             at.write("web/target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("web/target/shop.db", "mine\n");
         }),
-        ("own-file-in-target", BLOCKED, |at| {
+        ("own-file-in-target", DIRTY, |at| {
             at.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("target/notes.md", "mine\n");
         }),
         ("build", DIRTY, |at| {
@@ -741,6 +745,16 @@ fn stored(repo: &Repo<'_>, commit: &str) -> BTreeMap<PathBuf, (String, String)> 
         .collect()
 }
 
+/// All but the notes of tools, which no rescue holds.
+fn somebodys(mut files: BTreeMap<PathBuf, (String, String)>) -> BTreeMap<PathBuf, (String, String)> {
+    let notes = ["node_modules/.package-lock.json", ".venv/pyvenv.cfg", "target/CACHEDIR.TAG"];
+    // Where git tracks a part of it, the folder is nobody's whole.
+    if !files.contains_key(Path::new("node_modules/a/package.json")) {
+        files.retain(|path, _| !notes.iter().any(|note| path == Path::new(note)));
+    }
+    files
+}
+
 /// A row's tree as it stood before the night.
 struct Before {
     tree: Tree,
@@ -770,7 +784,7 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
             fate,
             name: name.to_owned(),
             lonely,
-            files: if readable { standing(&tree.path) } else { BTreeMap::new() },
+            files: if readable { somebodys(standing(&tree.path)) } else { BTreeMap::new() },
             index: fs::read(tree.admin.join("index")).ok(),
             staged: listed
                 .lines()

@@ -25,7 +25,7 @@ fn tree_units<'a>(policy: &'a policy::Cache, name: &'a Arc<str>, tree: &'a IdleT
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
         locks: Arc::default(),
-        tree: Some(Box::new(Tree { repo: tree.repo.clone(), admin: tree.admin.clone() })),
+        tree: Some(Box::new(Tree { repo: tree.repo.clone(), admin: tree.admin.clone(), made_again: tree.made_again.clone() })),
         size: None,
         shared: Vec::new(),
     })
@@ -44,6 +44,7 @@ mod tests {
             repo: "acme/shop".into(),
             admin: "/data/shop/.git/worktrees/x".into(),
             active: ago(20),
+            made_again: [].into(),
             regenerable: vec![field.at("trees/x/node_modules"), field.at("trees/x/web/target")],
         };
         let mut policy = field.policy(CacheKind::BuildOutput, "unused");

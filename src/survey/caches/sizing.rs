@@ -40,8 +40,8 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
 fn weigh_one(root: &OwnedFd, mut unit: Unit) -> Result<Unit, String> {
     if unit.size.is_none() {
         if unit.kind == CacheKind::BuildOutput
-            && let Some(own) =
-                regenerable::own_among(&unit.paths).map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
+            && let Some(own) = regenerable::own_among(&unit.paths, unit.tree.as_ref().map_or(&[], |tree| &tree.made_again))
+                .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
         {
             return Err(format!("{own}, so it stays"));
         }

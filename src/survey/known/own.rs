@@ -3,9 +3,10 @@
 //! It must never call a file written already because a filter would make the same of it: a rescue holds files as they stand.
 
 use super::super::{go_on, tree};
-use super::{InOrder, Known};
+use super::Known;
 use crate::facts::rescue::Own;
 use crate::inside::Inside;
+use crate::survey::in_order::InOrder;
 use crate::survey::tree::Listing;
 use git2::Repository;
 use std::collections::HashSet;
@@ -36,6 +37,10 @@ impl Known {
                 own.files += 1;
                 own.bytes = own.bytes.saturating_add(stamp.size);
             }
+        }
+        for stamp in listing.registration.values() {
+            own.files += 1;
+            own.bytes = own.bytes.saturating_add(stamp.size);
         }
         Ok(own)
     }

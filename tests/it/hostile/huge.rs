@@ -242,7 +242,7 @@ fn bombs() -> Vec<Case> {
             at_head(evil, commit(&repo, id, &[]));
         }),
         Case::new("bomb-folders", "Maintained reap keep", "", |evil| deep(&evil.dirty.path, 5000)),
-        Case::new("bomb-made-again", "Maintained reap failed", "", |evil| {
+        Case::new("bomb-made-again", "Maintained reap keep", "nested too deep", |evil| {
             write(&evil.dirty.path.join("node_modules/.bin/x"), "");
             deep(&evil.dirty.path.join("node_modules"), 5000);
         }),

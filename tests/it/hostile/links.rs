@@ -331,7 +331,7 @@ fn trees() -> Vec<Case> {
                 symlink(evil.repo.world.at("caches"), evil.dirty.path.join(name)).unwrap();
             }
         }),
-        Case::new("made-again-holds-work", "Maintained reap keep", "would bring back", |evil| {
+        Case::new("made-again-holds-work", "Maintained reap reap", "", |evil| {
             write(&evil.dirty.path.join("node_modules/.bin/x"), "");
             fifo(&evil.dirty.path.join("node_modules/fifo"));
             symlink("/dev/zero", evil.dirty.path.join("node_modules/.package-lock.json")).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! Every function builds one repo with the commands that an agent would use, and says what it expects beside each tree.
 
+use super::made::{cargo, npm};
 use super::repo::{Repo, Tree};
 use super::{World, age, fifo, git, write};
 use rayon::prelude::*;
@@ -388,15 +389,15 @@ fn made_again(row: &mut Row<'_>) {
     const LANDED: &str = "reap landed merged";
     let makers: [(&str, f64, &'static str, Make); 7] = [
         ("npm", 2.0, LANDED, |tree| {
-            tree.write("node_modules/.package-lock.json", "{}")
+            tree.write("node_modules/.package-lock.json", &npm(&["react"]))
                 .write("node_modules/react/package.json", "{}")
                 .write("node_modules/react/index.js", "x");
         }),
         ("cargo", 2.0, LANDED, |tree| {
-            tree.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("target/debug/app", "x");
+            cargo(&tree.path.join("target"), "app", b"x");
         }),
         ("npm-fresh", 2.0, LANDED, |tree| {
-            tree.write("node_modules/.bin/tsc", "x");
+            tree.write("node_modules/.bin/tsc", "#!/bin/sh\nbasedir=x\n");
         }),
         ("target-of-mine", 31.0, DIRTY, |tree| {
             tree.write("ignored/target/notes.md", "mine\n");
@@ -408,7 +409,7 @@ fn made_again(row: &mut Row<'_>) {
             tree.write("node_modules/mine.js", "1\n").git(&["add", "-f", "node_modules/mine.js"]);
             tree.write("node_modules/.package-lock.json", "{}");
         }),
-        ("modules-link", 31.0, DIRTY, |tree| symlink("../npm/node_modules", tree.path.join("node_modules")).unwrap()),
+        ("modules-link", 2.0, LANDED, |tree| symlink("../npm/node_modules", tree.path.join("node_modules")).unwrap()),
     ];
     row.repo.commit(60.0, "Cargo.toml", "[package]\n");
     row.repo.push();

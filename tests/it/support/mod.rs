@@ -10,6 +10,7 @@ pub(crate) mod calls;
 pub(crate) mod fleet;
 pub(crate) mod forge;
 pub(crate) mod fuse;
+pub(crate) mod made;
 pub(crate) mod repo;
 pub(crate) mod snapshot;
 #[cfg(target_arch = "x86_64")]

@@ -115,7 +115,7 @@ impl Sweep {
         locked.write("notes.txt", "mine\n").age(99.0);
         shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
         locked.age_admin(99.0);
-        found.write("new.ts", "new\n").write("node_modules/.package-lock.json", "{}");
+        found.write("new.ts", "new\n").write("node_modules/.package-lock.json", &super::made::npm(&["big"]));
         found.write("node_modules/big/package.json", "{}");
         write(&found.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
         found.age(3.0);

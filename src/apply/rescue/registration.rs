@@ -1,0 +1,30 @@
+//! What in a registration is somebody's goes into the rescue as well, in a tree of its own beside the index.
+//!
+//! It must never store a file that changed while it was read.
+
+use super::{Making, RescueError};
+use crate::survey::known::{Files, Known};
+use crate::survey::tree::{self, Listing, Stamp};
+use std::io;
+use std::path::PathBuf;
+
+impl Making<'_> {
+    /// What is left of a tree that is gone: its registration.
+    pub(super) fn of_registration(&self, known: &Known) -> Result<Listing, RescueError> {
+        let registration = known.registration().map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })?;
+        Ok(Listing { registration, ..Listing::default() })
+    }
+
+    /// Writes what in the registration is not git's.
+    pub(super) fn registered(&self, listing: &Listing) -> Result<Files, RescueError> {
+        let admin = &self.worktree.admin;
+        let one = |(path, stamp): (&PathBuf, &Stamp)| {
+            let failed = |cause| RescueError::File { path: admin.path().join(path), cause };
+            let written = self.write(admin, path, stamp).map_err(failed)?;
+            let blob = tree::hash(admin, path, stamp).map_err(failed)?;
+            let changed = || failed(io::Error::other("it changed while it was read"));
+            if written == blob { Ok((path.clone(), (stamp.git_mode(), blob))) } else { Err(changed()) }
+        };
+        listing.registration.iter().map(one).collect()
+    }
+}

@@ -1,0 +1,158 @@
+//! A directory of a tool's, listed: what its account is asked about, and where it reads what the tool noted.
+//!
+//! What agents may have written is read here: sizes are capped, and no link is followed. It must never take what can't be read for an answer.
+
+use crate::beneath;
+use crate::inside::Inside;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+/// Bytes of one note of a tool's: the largest lock files that were seen have a tenth of it.
+const NOTE_CAP: u64 = 64 << 20;
+/// One of these in a directory makes it a repo or a worktree.
+const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+
+/// A directory, listed.
+pub(super) struct Directory {
+    place: Inside,
+    folder: OwnedFd,
+    entries: Vec<(OsString, FileType)>,
+}
+
+impl Directory {
+    /// Lists a directory, in the order of names.
+    pub(super) fn open(place: &Inside) -> io::Result<Self> {
+        Self::of(place.clone(), beneath::dir(place)?)
+    }
+
+    /// Lists one that stands in it.
+    pub(super) fn below(&self, name: &OsStr) -> io::Result<Self> {
+        let opened = beneath::below(&self.folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        Self::of(self.place.join(name).map_err(io::Error::other)?, opened)
+    }
+
+    fn of(place: Inside, folder: OwnedFd) -> io::Result<Self> {
+        let mut entries = listed(&folder)?;
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(Self { place, folder, entries })
+    }
+
+    /// Where it stands.
+    pub(super) fn place(&self) -> &Inside {
+        &self.place
+    }
+
+    /// What it lists.
+    pub(super) fn entries(&self) -> &[(OsString, FileType)] {
+        &self.entries
+    }
+
+    /// Whether it lists a file or a directory of that name.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        let at = self.entries.binary_search_by(|(entry, _)| entry.as_os_str().cmp(OsStr::new(name)));
+        at.is_ok_and(|at| matches!(self.entries[at].1, FileType::RegularFile | FileType::Directory))
+    }
+
+    /// Whether a repo or a worktree stands here. A bare one is told by what it is made of.
+    pub(super) fn is_repo(&self) -> bool {
+        let marked = |(name, _): &(OsString, FileType)| REPO.iter().any(|repo| name.eq_ignore_ascii_case(repo));
+        self.entries.iter().any(marked) || ["HEAD", "objects", "refs"].iter().all(|name| self.holds(name))
+    }
+
+    /// What the tool noted in a file here or deeper; none where there is none that can be read.
+    pub(super) fn note(&self, path: &str) -> Option<Vec<u8>> {
+        read(self.folder.as_fd(), Path::new(path))
+    }
+
+    /// The same as text.
+    pub(super) fn text(&self, path: &str) -> Option<String> {
+        String::from_utf8(self.note(path)?).ok()
+    }
+
+    /// Whether a file or a directory stands at a path from here.
+    pub(super) fn has(&self, path: &str) -> bool {
+        holds_below(&self.folder, path)
+    }
+
+    /// The names that another directory lists, below here; none where it can't be listed.
+    pub(super) fn names(&self, path: &str) -> Vec<OsString> {
+        let opened = beneath::below(&self.folder, Path::new(path), OFlags::RDONLY | OFlags::DIRECTORY);
+        opened.and_then(beneath::list).map_or_else(|_| Vec::new(), |entries| entries.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// What stands here or deeper by that path, itself.
+    pub(super) fn stat(&self, path: &str) -> Option<Stat> {
+        let opened = beneath::below(&self.folder, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).ok()?;
+        rustix::fs::fstat(opened).ok()
+    }
+
+    /// The directories above this one as far as its worktree's own, the nearest first.
+    pub(super) fn above(&self) -> Vec<Self> {
+        let mut above = Vec::new();
+        for path in self.place.relative().ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
+            let Ok(place) = Inside::new(self.place.root(), path) else { break };
+            let Ok(directory) = Self::open(&place) else { break };
+            let top = directory.entries.iter().any(|(name, _)| name == ".git");
+            above.push(directory);
+            if top {
+                break;
+            }
+        }
+        above
+    }
+}
+
+/// The directory of that name itself, not what a link of that name leads to.
+pub(in crate::survey) fn folder(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
+    open_folder(parent, OsStr::new(name)).ok()
+}
+
+pub(super) fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Whether `directory` holds a file or directory of any of these names.
+pub(in crate::survey) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
+    names.iter().any(|name| {
+        let seen = rustix::fs::statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW);
+        seen.is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
+    })
+}
+
+/// The same of one path below it.
+pub(super) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
+    let opened = beneath::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).and_then(rustix::fs::fstat);
+    opened.is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
+}
+
+/// Whether any of these stands `beside` the directory `name` and any of those in it.
+pub(super) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside: &[&str]) -> bool {
+    holds(parent, beside) && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
+}
+
+/// Reads a regular file by its path from here; none where that can't be done.
+pub(super) fn read(parent: BorrowedFd<'_>, path: &Path) -> Option<Vec<u8>> {
+    let file = beneath::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok()?;
+    let file = std::fs::File::from(file);
+    if file.metadata().ok()?.is_file() { beneath::content(file, NOTE_CAP).ok() } else { None }
+}
+
+/// What a directory holds, for file systems whose listings don't tell the kinds, too.
+pub(super) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
+    // By another descriptor: a listing uses its own up.
+    let mut entries = beneath::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
+    for (name, kind) in entries.iter_mut().filter(|(_, kind)| *kind == FileType::Unknown) {
+        *kind = FileType::from_raw_mode(rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+    }
+    Ok(entries)
+}
+
+/// Whether a name ends in one of these extensions.
+pub(super) fn ends_with(name: &str, extensions: &[&str]) -> bool {
+    Path::new(name).extension().and_then(OsStr::to_str).is_some_and(|found| extensions.contains(&found))
+}

@@ -1,0 +1,69 @@
+//! Go: what it vendored, by its list of modules, and the programs that it built, by what it writes into each.
+//!
+//! It must never take another module's program for one that is built here.
+
+use super::directory::read;
+use super::{Directory, Opinion, Says, Tool, beside, folder, holds, opinion};
+use rustix::fd::{AsFd, BorrowedFd};
+use std::collections::HashSet;
+use std::path::Path;
+use std::rc::Rc;
+
+pub(super) const TOOLS: [Tool; 2] = [
+    Tool { signs: &[], made: |parent, name| name == "vendor" && beside(parent, &["go.mod"], name, &["modules.txt"]), account: vendor },
+    Tool {
+        signs: &[],
+        made: |parent, name| name == "bin" && holds(parent, &["go.mod"]) && folder(parent, name).is_some(),
+        account: |_| programs(),
+    },
+];
+
+/// What begins the part of a program that tells of its build.
+const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
+
+fn vendor(directory: &Directory) -> Opinion {
+    let list = directory.text("modules.txt").unwrap_or_default();
+    let packages = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    vendored(String::new(), Rc::new(packages))
+}
+
+/// All files of the packages; above them, what a license wants to be kept.
+fn vendored(path: String, packages: Rc<HashSet<String>>) -> Opinion {
+    const KEPT: [&str; 8] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "PATENTS", "AUTHORS", "CONTRIBUTORS"];
+    opinion(move |_, name, kind| {
+        let here = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        if kind.is_dir() {
+            let below = format!("{here}/");
+            let known = packages.contains(&here) || packages.iter().any(|package| package.starts_with(&below));
+            return if known { Says::Below(vendored(here, packages.clone())) } else { Says::Nothing };
+        }
+        let kept = KEPT.iter().any(|kept| name.to_ascii_uppercase().starts_with(kept));
+        (here == "modules.txt" || packages.contains(&path) || (kept && !path.is_empty())).into()
+    })
+}
+
+fn programs() -> Opinion {
+    opinion(|directory, name, kind| {
+        let module = || directory.above().first().and_then(|project| module(&project.text("go.mod")?));
+        (!kind.is_dir() && module().is_some_and(|module| directory.note(name).is_some_and(|bytes| is_built(&bytes, &module)))).into()
+    })
+}
+
+/// Whether a file beside a `go.mod` is a program of its module.
+pub(super) fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let module = || read(parent.as_fd(), Path::new("go.mod")).and_then(|text| module(std::str::from_utf8(&text).ok()?));
+    holds(parent, &["go.mod"])
+        && module().is_some_and(|module| read(parent, Path::new(name)).is_some_and(|bytes| is_built(&bytes, &module)))
+}
+
+fn module(go_mod: &str) -> Option<String> {
+    let name = go_mod.lines().find_map(|line| line.strip_prefix("module "))?;
+    Some(name.split("//").next()?.trim().trim_matches('"').to_owned())
+}
+
+fn is_built(bytes: &[u8], module: &str) -> bool {
+    let executable = bytes.starts_with(b"\x7fELF") || bytes.starts_with(b"MZ") || bytes.starts_with(&[0xcf, 0xfa, 0xed, 0xfe]);
+    let told = format!("\nmod\t{module}\t");
+    let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    executable && holds(BUILD_INFO) && holds(told.as_bytes())
+}

@@ -1,0 +1,123 @@
+//! Untracked files and links that lose nothing with their tree: a copy of what the main checkout has at the same path, byte for byte, and a
+//! link that leads out of the tree, which holds nothing.
+//!
+//! It must never take a file for a copy that it has not compared, nor a link for one that leads out because its text is long.
+
+use super::tree::{self, Stamp};
+use crate::beneath;
+use crate::inside::Inside;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, FileType, OFlags};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+/// Bytes of a file that is worth comparing.
+const LARGEST: u64 = 64 << 20;
+/// Bytes compared at once.
+const AT_ONCE: usize = 64 << 10;
+
+/// The main checkout, asked path by path in their order.
+pub(super) struct Elsewhere<'a> {
+    /// Where the tree is registered: it may stand in the trash by now.
+    tree: &'a Path,
+    checkout: Option<Inside>,
+    /// The folder there that was asked for last, where there is one.
+    last: Option<(PathBuf, Option<OwnedFd>)>,
+}
+
+impl<'a> Elsewhere<'a> {
+    /// The checkout of the repo with this git dir, and one of its trees.
+    pub(super) fn of(git_dir: &Inside, tree: &'a Path) -> Self {
+        let checkout = git_dir.relative().parent().filter(|_| git_dir.relative().ends_with(".git"));
+        Self { tree, checkout: checkout.and_then(|checkout| Inside::new(git_dir.root(), checkout).ok()), last: None }
+    }
+
+    /// Whether what stands at `path` in the tree at `place` stands elsewhere as well.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub(super) fn has(&mut self, place: &Inside, path: &Path, stamp: &Stamp) -> io::Result<bool> {
+        let here = place.join(path).map_err(io::Error::other)?;
+        if stamp.is_link() {
+            let target = PathBuf::from(std::ffi::OsString::from_vec(tree::link_target(&here)?));
+            return Ok(leads_out(self.tree, path, &target));
+        }
+        let Some(name) = path.file_name() else { return Ok(false) };
+        let Some(folder) = self.folder(path.parent().unwrap_or(Path::new(""))) else { return Ok(false) };
+        let same = |stat: &rustix::fs::Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(stamp.size)
+        };
+        let stands = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| same(&stat));
+        if !stands || stamp.size > LARGEST {
+            return Ok(false);
+        }
+        let Ok(there) = beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) else {
+            return Ok(false);
+        };
+        equal(beneath::file(&here)?, File::from(there))
+    }
+
+    fn folder(&mut self, path: &Path) -> Option<&OwnedFd> {
+        if self.last.as_ref().is_none_or(|(last, _)| last != path) {
+            let place = self.checkout.as_ref().and_then(|checkout| checkout.join(path).ok());
+            let opened = place.and_then(|place| beneath::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
+            self.last = Some((path.to_owned(), opened));
+        }
+        self.last.as_ref()?.1.as_ref()
+    }
+}
+
+/// What can't be read there is no copy.
+fn equal(mut here: File, mut there: File) -> io::Result<bool> {
+    let [mut ours, mut theirs] = [vec![0; AT_ONCE], vec![0; AT_ONCE]];
+    loop {
+        let count = here.read(&mut ours)?;
+        if count == 0 {
+            return Ok(there.read(&mut theirs).is_ok_and(|rest| rest == 0));
+        }
+        if there.read_exact(&mut theirs[..count]).is_err() || ours[..count] != theirs[..count] {
+            return Ok(false);
+        }
+    }
+}
+
+/// Whether a link at `path` in the tree at `top` leads out of it, by its letters.
+fn leads_out(top: &Path, path: &Path, target: &Path) -> bool {
+    let mut to = top.join(path);
+    to.pop();
+    // An absolute one begins anew.
+    for part in target.components() {
+        match part {
+            Component::ParentDir => drop(to.pop()),
+            Component::CurDir => {}
+            part => to.push(part),
+        }
+    }
+    !to.starts_with(top)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_leads_out_by_its_letters() {
+        let top = Path::new("/data/worktrees/shop/fix");
+        for (path, target, out) in [
+            ("result", "/nix/store/abc-shop", true),
+            ("node_modules", "../../../shop/node_modules", true),
+            ("web/node_modules", "../../other/web/node_modules", true),
+            ("current", "builds/3", false),
+            ("web/current", "../builds/3", false),
+            ("here", "/data/worktrees/shop/fix/builds", false),
+            ("here", "/data/../data/worktrees/shop/fix/builds", false),
+            ("here", "../fix/builds", false),
+            ("a/b", "..", false),
+            ("a/b", "../..", true),
+        ] {
+            assert_eq!(leads_out(top, Path::new(path), Path::new(target)), out, "{path} -> {target}");
+        }
+    }
+}

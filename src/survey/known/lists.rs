@@ -1,0 +1,62 @@
+//! Lists a tree by what git knows of it.
+//!
+//! It must never leave out what git tracks, whatever made it.
+
+use super::Known;
+use crate::facts::worktree::LockFile;
+use crate::inside::Inside;
+use crate::survey::tree::{self, Listing, Rules, Stamp};
+use crate::survey::{lockfiles, registration};
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+
+impl Known {
+    /// Lists the tree at `place`, but for the folders that tools make again; one in which git tracks something is never taken for such.
+    ///
+    /// # Errors
+    /// As [`tree::list`].
+    pub(in crate::survey) fn list_outside(&self, place: &Inside) -> io::Result<Listing> {
+        self.listed(place, false)
+    }
+
+    /// Lists the tree at `place` with what is somebody's in folders that tools make again: all that would be lost with it.
+    ///
+    /// # Errors
+    /// As [`tree::list`].
+    pub fn list(&self, place: &Inside) -> io::Result<Listing> {
+        self.listed(place, true)
+    }
+
+    fn listed(&self, place: &Inside, whole: bool) -> io::Result<Listing> {
+        let tracked = |path: &Path| self.tracks(path);
+        let listing = tree::list(place, &Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: self.stop.as_ref() })?;
+        Ok(Listing { registration: self.registration()?, ..listing })
+    }
+
+    /// Files in the registration that are not git's.
+    ///
+    /// # Errors
+    /// They can't be listed.
+    pub fn registration(&self) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+        registration::somebodys(&self.admin)
+    }
+
+    /// Whether git tracks this path or something below it: paths are in order, so what is below comes right behind it.
+    fn tracks(&self, folder: &Path) -> bool {
+        let after = (Bound::Included(folder), Bound::Unbounded);
+        let committed = self.committed.range::<Path, _>(after).map(|(path, _)| path).next();
+        let staged = self.index.entries.range::<Path, _>(after).map(|(path, _)| path).next();
+        [committed, staged].into_iter().flatten().any(|path| path.starts_with(folder))
+    }
+
+    /// The files of a listing that name packages.
+    pub(in crate::survey) fn lock_files(&self, listing: &Listing) -> Vec<LockFile> {
+        let at_root = |path: &Path| path.parent() == Some(Path::new(""));
+        let files = listing.files.iter().filter(|(path, stamp)| lockfiles::is_one(path) && !stamp.is_link());
+        let files = files.filter(|(path, _)| at_root(path) || self.index.entries.contains_key(*path));
+        let blob = |path, stamp| self.index.vouched(path, stamp).map(|blob| blob.to_string());
+        files.map(|(path, stamp)| LockFile { path: path.clone(), blob: blob(path, stamp) }).collect()
+    }
+}

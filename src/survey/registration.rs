@@ -1,0 +1,162 @@
+//! A worktree's registration, its admin folder, by what git writes there: every other file is somebody's (`git rev-parse --git-path notes.md` leads
+//! there).
+//!
+//! It must never take a file for git's because of the folder it stands in.
+
+use super::tree::{self, Stamp};
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use rustix::fd::AsFd;
+use rustix::fs::{AtFlags, FileType};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Files of git's, with or without a `.lock` behind them.
+const FILES: [&str; 28] = [
+    "ADD_EDIT.patch",
+    "AUTO_MERGE",
+    "CHERRY_PICK_HEAD",
+    "COMMIT_EDITMSG",
+    "EDIT_DESCRIPTION",
+    "FETCH_HEAD",
+    "HEAD",
+    "MERGE_AUTOSTASH",
+    "MERGE_HEAD",
+    "MERGE_MODE",
+    "MERGE_MSG",
+    "MERGE_RR",
+    "NOTES_EDITMSG",
+    "NOTES_MERGE_PARTIAL",
+    "NOTES_MERGE_REF",
+    "ORIG_HEAD",
+    "REBASE_HEAD",
+    "REVERT_HEAD",
+    "SQUASH_MSG",
+    "TAG_EDITMSG",
+    "addp-hunk-edit.diff",
+    "commondir",
+    "gitdir",
+    "index",
+    "info/sparse-checkout",
+    "locked",
+    "treewarden-heartbeat",
+    "treewarden-missing",
+];
+/// Folders of git's and of git-lfs, with all that is in them: submodules' repos keep the tree by themselves.
+const FOLDERS: [&str; 11] = [
+    "NOTES_MERGE_WORKTREE",
+    "fsmonitor--daemon",
+    "lfs/cache",
+    "lfs/tmp",
+    "logs",
+    "modules",
+    "rebase-apply",
+    "rebase-merge",
+    "refs",
+    "sequencer",
+    "rr-cache",
+];
+const CONFIG: &str = "config.worktree";
+/// What git itself writes there, as `sparse-checkout` and `worktree add` do.
+const OWN_KEYS: [&str; 5] = ["core.bare", "core.sparsecheckout", "core.sparsecheckoutcone", "core.worktree", "index.sparse"];
+const CONFIG_CAP: u64 = 1 << 20;
+/// Deeper than anybody would keep a note.
+const DEEPEST: usize = 32;
+
+/// What in an admin folder is somebody's, by its path there.
+///
+/// # Errors
+/// Something can't be read: nobody knows what stands there.
+pub(super) fn somebodys(admin: &Inside) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+    let mut somebodys = BTreeMap::new();
+    folder(admin, Path::new(""), 0, &mut somebodys)?;
+    Ok(somebodys)
+}
+
+fn folder(admin: &Inside, path: &Path, depth: usize, somebodys: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
+    if depth > DEEPEST {
+        return Err(io::Error::other(format!("`{}` in its registration is nested too deep", path.display())));
+    }
+    let place = admin.join(path).map_err(io::Error::other)?;
+    // What git renames away meanwhile was its own.
+    let Some(opened) = found(beneath::dir(&place))? else { return Ok(()) };
+    let listed = beneath::list(rustix::fs::openat(
+        &opened,
+        ".",
+        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?)?;
+    for (name, mut kind) in listed {
+        let here = path.join(&name);
+        if is_gits(&here) {
+            continue;
+        }
+        let stat = || found(rustix::fs::statat(opened.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from));
+        if kind == FileType::Unknown {
+            kind = stat()?.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
+        }
+        match kind {
+            FileType::Directory => folder(admin, &here, depth + 1, somebodys)?,
+            FileType::RegularFile
+                if here == Path::new(CONFIG) && is_plain(&beneath::read(&admin.join(CONFIG).map_err(io::Error::other)?, CONFIG_CAP)?) => {}
+            FileType::RegularFile => somebodys.extend(stat()?.map(|stat| (here, tree::stamp(&stat)))),
+            // Links, sockets and pipes hold nothing.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_gits(path: &Path) -> bool {
+    let Some(path) = path.to_str() else { return false };
+    let file = path.strip_suffix(".lock").unwrap_or(path);
+    let numbered = ["sharedindex.", "sharedindex_", "BISECT_", "index.stash.", "next-index-"].iter().any(|start| path.starts_with(start));
+    FILES.contains(&file) || FOLDERS.contains(&path) || (numbered && !path.contains('/')) || path == "config.worktree.lock"
+}
+
+/// Whether a config holds nothing but what git itself writes.
+fn is_plain(config: &[u8]) -> bool {
+    let mut section = String::new();
+    String::from_utf8_lossy(config).lines().map(str::trim).filter(|line| !line.is_empty()).all(|line| {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name.to_lowercase();
+            return true;
+        }
+        let key = line.split('=').next().unwrap_or_default().trim().to_lowercase();
+        OWN_KEYS.contains(&format!("{section}.{key}").as_str())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::caches::testing::Field;
+    use super::*;
+
+    #[test]
+    fn what_git_does_not_write_is_somebodys() {
+        let field = Field::new();
+        for file in
+            ["HEAD", "index", "index.lock", "logs/HEAD", "refs/worktree/x", "info/sparse-checkout", "sharedindex.0123", "BISECT_LOG"]
+        {
+            field.file(&format!("a/{file}"), 1);
+        }
+        let mine = ["agent-notes.md", "info/notes.md", "deep/er/plan.md", "HEAD.md"];
+        for file in mine {
+            field.file(&format!("a/{file}"), 1);
+        }
+        field.link("elsewhere", "a/link");
+        let found: Vec<PathBuf> = somebodys(&field.at("a")).unwrap().into_keys().collect();
+        let mut expected = mine.map(PathBuf::from);
+        expected.sort();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_config_of_gits_own_keys_is_gits() {
+        assert!(is_plain(b"[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = true\n[index]\n\tsparse = false\n"));
+        assert!(is_plain(b""));
+        assert!(!is_plain(b"[core]\n\tsparseCheckout = true\n[user]\n\temail = a@example.com\n"));
+        assert!(!is_plain(b"# why\n[core]\n"));
+    }
+}
