@@ -1,5 +1,6 @@
 //! The one integration test binary: a module for each behaviour.
 
+mod accounts;
 mod after_a_kill;
 mod bad_input;
 mod busy_caches;
