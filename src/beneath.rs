@@ -161,6 +161,11 @@ impl Listed {
         Ok(Self { folder, names })
     }
 
+    /// What it lists, in no order.
+    pub fn names(&self) -> impl Iterator<Item = &OsStr> {
+        self.names.iter().map(OsString::as_os_str)
+    }
+
     /// Whether it lists `name`, or the folder that a path below it begins with.
     pub fn holds(&self, name: &str) -> bool {
         self.names.contains(OsStr::new(name.split('/').next().unwrap_or(name)))
@@ -175,6 +180,14 @@ impl Listed {
         if !self.holds(name) {
             return Ok(None);
         }
+        self.stat_of(OsStr::new(name))
+    }
+
+    /// The same of one of its names.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn stat_of(&self, name: &OsStr) -> io::Result<Option<rustix::fs::Stat>> {
         found(rustix::fs::statat(self.folder.fd()?, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))
     }
 

@@ -4,10 +4,9 @@
 //! It must never take a file for git's because of the folder it stands in.
 
 use super::tree::{self, Stamp};
-use crate::beneath::{self, found};
+use crate::beneath::{self, Listed, found};
 use crate::inside::Inside;
-use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::FileType;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -64,43 +63,34 @@ const CONFIG_CAP: u64 = 1 << 20;
 /// Deeper than anybody would keep a note.
 const DEEPEST: usize = 32;
 
-/// What in an admin folder is somebody's, by its path there.
+/// What in an admin folder, listed as it is, is somebody's, by its path there.
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub(super) fn somebodys(admin: &Inside) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+pub(super) fn somebodys(admin: &Inside, listed: &Listed) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut somebodys = BTreeMap::new();
-    folder(admin, Path::new(""), 0, &mut somebodys)?;
+    folder(admin, Path::new(""), listed, 0, &mut somebodys)?;
     Ok(somebodys)
 }
 
-fn folder(admin: &Inside, path: &Path, depth: usize, somebodys: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
+fn folder(admin: &Inside, path: &Path, listed: &Listed, depth: usize, somebodys: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
     if depth > DEEPEST {
         return Err(io::Error::other(format!("`{}` in its registration is nested too deep", path.display())));
     }
-    let place = admin.join(path).map_err(io::Error::other)?;
-    // What git renames away meanwhile was its own.
-    let Some(opened) = found(beneath::dir(&place))? else { return Ok(()) };
-    let listed = beneath::list(rustix::fs::openat(
-        &opened,
-        ".",
-        rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-        rustix::fs::Mode::empty(),
-    )?)?;
-    for (name, mut kind) in listed {
-        let here = path.join(&name);
+    for name in listed.names() {
+        let here = path.join(name);
         if is_gits(&here) {
             continue;
         }
-        let stat = || found(rustix::fs::statat(opened.as_fd(), &name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from));
-        if kind == FileType::Unknown {
-            kind = stat()?.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
-        }
-        match kind {
-            FileType::Directory => folder(admin, &here, depth + 1, somebodys)?,
-            FileType::RegularFile
-                if here == Path::new(CONFIG) && is_plain(&beneath::read(&admin.join(CONFIG).map_err(io::Error::other)?, CONFIG_CAP)?) => {}
-            FileType::RegularFile => somebodys.extend(stat()?.map(|stat| (here, tree::stamp(&stat)))),
+        // What git renames away meanwhile was its own.
+        let Some(stat) = listed.stat_of(name)? else { continue };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => {
+                let below = found(Listed::of(&admin.join(&here).map_err(io::Error::other)?))?;
+                below.map_or(Ok(()), |below| folder(admin, &here, &below, depth + 1, somebodys))?;
+            }
+            FileType::RegularFile if here == Path::new(CONFIG) && is_plain(admin)? => {}
+            FileType::RegularFile => drop(somebodys.insert(here, tree::stamp(&stat))),
             // Links, sockets and pipes hold nothing.
             _ => {}
         }
@@ -115,8 +105,13 @@ fn is_gits(path: &Path) -> bool {
     FILES.contains(&file) || FOLDERS.contains(&path) || (numbered && !path.contains('/')) || path == "config.worktree.lock"
 }
 
-/// Whether a config holds nothing but what git itself writes.
-fn is_plain(config: &[u8]) -> bool {
+/// Whether the registration's own config holds nothing but what git itself writes.
+fn is_plain(admin: &Inside) -> io::Result<bool> {
+    let config = found(beneath::read(&admin.join(CONFIG).map_err(io::Error::other)?, CONFIG_CAP))?;
+    Ok(config.is_none_or(|config| holds_own_keys(&config)))
+}
+
+fn holds_own_keys(config: &[u8]) -> bool {
     let mut section = String::new();
     String::from_utf8_lossy(config).lines().map(str::trim).filter(|line| !line.is_empty()).all(|line| {
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
@@ -146,7 +141,7 @@ mod tests {
             field.file(&format!("a/{file}"), 1);
         }
         field.link("elsewhere", "a/link");
-        let found: Vec<PathBuf> = somebodys(&field.at("a")).unwrap().into_keys().collect();
+        let found: Vec<PathBuf> = somebodys(&field.at("a"), &Listed::of(&field.at("a")).unwrap()).unwrap().into_keys().collect();
         let mut expected = mine.map(PathBuf::from);
         expected.sort();
         assert_eq!(found, expected);
@@ -154,9 +149,9 @@ mod tests {
 
     #[test]
     fn a_config_of_gits_own_keys_is_gits() {
-        assert!(is_plain(b"[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = true\n[index]\n\tsparse = false\n"));
-        assert!(is_plain(b""));
-        assert!(!is_plain(b"[core]\n\tsparseCheckout = true\n[user]\n\temail = a@example.com\n"));
-        assert!(!is_plain(b"# why\n[core]\n"));
+        assert!(holds_own_keys(b"[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = true\n[index]\n\tsparse = false\n"));
+        assert!(holds_own_keys(b""));
+        assert!(!holds_own_keys(b"[core]\n\tsparseCheckout = true\n[user]\n\temail = a@example.com\n"));
+        assert!(!holds_own_keys(b"# why\n[core]\n"));
     }
 }

@@ -262,7 +262,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     }
     let unreached = unreached(context, tree, head, listed)?;
     let stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
-    let (mut contents, dirty_active) = contents(context, tree, &place, head, stashed || !unreached.is_empty())?;
+    let (mut contents, dirty_active) = contents(context, tree, &place, head, (stashed || !unreached.is_empty(), listed))?;
     contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
     contents.blockers.extend(modules(listed));
     (contents.unreached, contents.stashed) = (unreached, stashed);
@@ -345,10 +345,10 @@ fn contents(
     tree: &Worktree,
     place: &Inside,
     head: Option<Oid>,
-    unsaved: bool,
+    (unsaved, listed): (bool, &Listed),
 ) -> io::Result<(Contents, DateTime<Utc>)> {
     let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
-    let listing = known.list_outside(place)?;
+    let listing = known.list_outside(place, listed)?;
     let mut contents = Contents::default();
     let newest = compare(context, &known, place, &listing, unsaved, &mut contents)?;
     contents.regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;

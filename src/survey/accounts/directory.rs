@@ -8,11 +8,12 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
 /// Bytes of one note of a tool's: the largest lock files that were seen have a tenth of it.
-const NOTE_CAP: u64 = 64 << 20;
+const NOTE_CAP: u64 = 16 << 20;
 /// One of these in a directory makes it a repo or a worktree.
 const REPO: [&str; 3] = [".git", ".hg", ".jj"];
 
@@ -66,6 +67,11 @@ impl Directory {
     /// What the tool noted in a file here or deeper; none where there is none that can be read.
     pub(super) fn note(&self, path: &str) -> Option<Vec<u8>> {
         read(self.folder.as_fd(), Path::new(path))
+    }
+
+    /// Opens a file that stands here.
+    pub(super) fn file(&self, name: &str) -> Option<File> {
+        open(self.folder.as_fd(), Path::new(name))
     }
 
     /// The same as text.
@@ -137,9 +143,13 @@ pub(super) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside
 
 /// Reads a regular file by its path from here; none where that can't be done.
 pub(super) fn read(parent: BorrowedFd<'_>, path: &Path) -> Option<Vec<u8>> {
-    let file = beneath::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok()?;
-    let file = std::fs::File::from(file);
-    if file.metadata().ok()?.is_file() { beneath::content(file, NOTE_CAP).ok() } else { None }
+    beneath::content(open(parent, path)?, NOTE_CAP).ok()
+}
+
+/// Opens a regular file by its path from here.
+pub(super) fn open(parent: BorrowedFd<'_>, path: &Path) -> Option<File> {
+    let file = File::from(beneath::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok()?);
+    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|_| file)
 }
 
 /// What a directory holds, for file systems whose listings don't tell the kinds, too.

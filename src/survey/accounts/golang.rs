@@ -2,10 +2,12 @@
 //!
 //! It must never take another module's program for one that is built here.
 
-use super::directory::read;
+use super::directory::{listed, open, read};
 use super::{Directory, Opinion, Says, Tool, beside, folder, holds, opinion};
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -13,11 +15,13 @@ pub(super) const TOOLS: [Tool; 2] = [
     Tool { signs: &[], made: |parent, name| name == "vendor" && beside(parent, &["go.mod"], name, &["modules.txt"]), account: vendor },
     Tool {
         signs: &[],
-        made: |parent, name| name == "bin" && holds(parent, &["go.mod"]) && folder(parent, name).is_some(),
+        made: |parent, name| name == "bin" && holds(parent, &["go.mod"]) && holds_program(parent, name),
         account: |_| programs(),
     },
 ];
 
+/// Bytes of a program that are looked at together.
+const AT_ONCE: usize = 1 << 20;
 /// What begins the part of a program that tells of its build.
 const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 
@@ -42,18 +46,23 @@ fn vendored(path: String, packages: Rc<HashSet<String>>) -> Opinion {
     })
 }
 
+fn holds_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let Some(folder) = folder(parent, name) else { return false };
+    let entries = listed(&folder).unwrap_or_default();
+    entries.iter().filter_map(|(name, _)| name.to_str()).any(|name| super::single::is_large_program(folder.as_fd(), name))
+}
+
 fn programs() -> Opinion {
     opinion(|directory, name, kind| {
         let module = || directory.above().first().and_then(|project| module(&project.text("go.mod")?));
-        (!kind.is_dir() && module().is_some_and(|module| directory.note(name).is_some_and(|bytes| is_built(&bytes, &module)))).into()
+        (!kind.is_dir() && module().is_some_and(|module| directory.file(name).is_some_and(|file| is_built(file, &module)))).into()
     })
 }
 
 /// Whether a file beside a `go.mod` is a program of its module.
 pub(super) fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     let module = || read(parent.as_fd(), Path::new("go.mod")).and_then(|text| module(std::str::from_utf8(&text).ok()?));
-    holds(parent, &["go.mod"])
-        && module().is_some_and(|module| read(parent, Path::new(name)).is_some_and(|bytes| is_built(&bytes, &module)))
+    holds(parent, &["go.mod"]) && module().is_some_and(|module| open(parent, Path::new(name)).is_some_and(|file| is_built(file, &module)))
 }
 
 fn module(go_mod: &str) -> Option<String> {
@@ -61,9 +70,27 @@ fn module(go_mod: &str) -> Option<String> {
     Some(name.split("//").next()?.trim().trim_matches('"').to_owned())
 }
 
-fn is_built(bytes: &[u8], module: &str) -> bool {
-    let executable = bytes.starts_with(b"\x7fELF") || bytes.starts_with(b"MZ") || bytes.starts_with(&[0xcf, 0xfa, 0xed, 0xfe]);
+/// Whether it is a program that names the module as its own. Read piece by piece, for programs are large.
+fn is_built(mut file: File, module: &str) -> bool {
     let told = format!("\nmod\t{module}\t");
-    let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
-    executable && holds(BUILD_INFO) && holds(told.as_bytes())
+    let overlap = told.len().max(BUILD_INFO.len());
+    let (mut piece, mut kept) = (vec![0; AT_ONCE], 0);
+    let (mut info, mut named) = (false, false);
+    let mut first = true;
+    loop {
+        let Ok(count) = file.read(&mut piece[kept..]) else { return false };
+        let bytes = &piece[..kept + count];
+        if std::mem::take(&mut first) && ![&b"\x7fELF"[..], b"MZ", &[0xcf, 0xfa, 0xed, 0xfe]].iter().any(|magic| bytes.starts_with(magic)) {
+            return false;
+        }
+        let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        info = info || holds(BUILD_INFO);
+        named = named || holds(told.as_bytes());
+        if (info && named) || count == 0 {
+            return info && named;
+        }
+        let end = kept + count;
+        kept = overlap.min(end);
+        piece.copy_within(end - kept..end, 0);
+    }
 }

@@ -46,7 +46,8 @@ pub(super) fn is_made(parent: BorrowedFd<'_>, name: &str) -> bool {
     }
 }
 
-fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+/// Whether it may be a program, by its mode and size.
+pub(super) fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
     stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mode & 0o100 != 0 && stat.st_size > SMALLEST_PROGRAM)
 }

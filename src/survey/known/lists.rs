@@ -3,6 +3,7 @@
 //! It must never leave out what git tracks, whatever made it.
 
 use super::Known;
+use crate::beneath::Listed;
 use crate::facts::worktree::LockFile;
 use crate::inside::Inside;
 use crate::survey::tree::{self, Listing, Rules, Stamp};
@@ -13,12 +14,13 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// Lists the tree at `place`, but for the folders that tools make again; one in which git tracks something is never taken for such.
+    /// Lists the tree at `place`, whose registration was listed already, but for the folders that tools make again; one in which git tracks something is never taken for such.
     ///
     /// # Errors
     /// As [`tree::list`].
-    pub(in crate::survey) fn list_outside(&self, place: &Inside) -> io::Result<Listing> {
-        self.listed(place, false)
+    pub(in crate::survey) fn list_outside(&self, place: &Inside, registration: &Listed) -> io::Result<Listing> {
+        let registration = registration::somebodys(&self.admin, registration)?;
+        Ok(Listing { registration, ..self.listed(place, false)? })
     }
 
     /// Lists the tree at `place` with what is somebody's in folders that tools make again: all that would be lost with it.
@@ -26,13 +28,12 @@ impl Known {
     /// # Errors
     /// As [`tree::list`].
     pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        self.listed(place, true)
+        Ok(Listing { registration: self.registration()?, ..self.listed(place, true)? })
     }
 
     fn listed(&self, place: &Inside, whole: bool) -> io::Result<Listing> {
         let tracked = |path: &Path| self.tracks(path);
-        let listing = tree::list(place, &Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: self.stop.as_ref() })?;
-        Ok(Listing { registration: self.registration()?, ..listing })
+        tree::list(place, &Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: self.stop.as_ref() })
     }
 
     /// Files in the registration that are not git's.
@@ -40,7 +41,7 @@ impl Known {
     /// # Errors
     /// They can't be listed.
     pub fn registration(&self) -> io::Result<BTreeMap<PathBuf, Stamp>> {
-        registration::somebodys(&self.admin)
+        registration::somebodys(&self.admin, &Listed::of(&self.admin)?)
     }
 
     /// Whether git tracks this path or something below it: paths are in order, so what is below comes right behind it.
