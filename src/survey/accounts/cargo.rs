@@ -33,7 +33,7 @@ const HASH: usize = 16;
 fn made(parent: BorrowedFd<'_>, name: &str) -> bool {
     let Some(folder) = folder(parent, name) else { return false };
     let [tag, info] = ["CACHEDIR.TAG", ".rustc_info.json"].map(|sign| holds(folder.as_fd(), &[sign]));
-    let built = || ["debug/.fingerprint", "release/.fingerprint"].iter().any(|path| super::directory::holds_below(&folder, path));
+    let built = || ["debug/.cargo-lock", "release/.cargo-lock"].iter().any(|path| super::directory::holds_below(&folder, path));
     match name {
         "target" if holds(parent, &["Cargo.toml"]) => tag || info,
         _ => (tag && info) || ((tag || info) && built()),

@@ -32,10 +32,8 @@ const PART_A: (&str, &str) =
 const PART_B: (&str, &str) = ("packages/b/package.json", r#"{"name": "b", "version": "1.0.0", "dependencies": {"debug": "^2"}}"#);
 const NODE_LINKER: (&str, &str) = (".yarnrc.yml", "nodeLinker: node-modules\n");
 const NO_LOCK: (&str, &str) = ("yarn.lock", "");
-const PYTHON: (&str, &str) = (
-    "pyproject.toml",
-    "[project]\nname = \"shop\"\nversion = \"0.1\"\nrequires-python = \">=3.11\"\ndependencies = [\"requests\", \"rich\"]\n",
-);
+const PYTHON: (&str, &str) =
+    ("pyproject.toml", "[project]\nname = \"shop\"\nversion = \"0.1\"\nrequires-python = \">=3.11\"\ndependencies = [\"requests\"]\n");
 
 const PROJECTS: [Project; 20] = [
     Project { name: "npm", files: &[PACKAGE], made: "npm install --no-audit --no-fund", committed: &["package-lock.json"] },
@@ -45,11 +43,11 @@ const PROJECTS: [Project; 20] = [
         made: "npm install --no-audit --no-fund",
         committed: &["package-lock.json"],
     },
-    Project { name: "pnpm-10", files: &[PACKAGE], made: "pnpm-10 install", committed: &["pnpm-lock.yaml"] },
+    Project { name: "pnpm-10", files: &[PACKAGE], made: "pnpm-10 install --ignore-scripts", committed: &["pnpm-lock.yaml"] },
     Project {
         name: "pnpm-12",
         files: &[PACKAGE, ("pnpm-workspace.yaml", "packages: ['packages/*']\n"), PART_B],
-        made: "pnpm-12 install",
+        made: "pnpm-12 install --ignore-scripts",
         committed: &["pnpm-lock.yaml"],
     },
     Project { name: "yarn-1", files: &[WORKSPACE, PART_A, PART_B], made: "yarn-1 install", committed: &["yarn.lock"] },
@@ -87,12 +85,15 @@ const PROJECTS: [Project; 20] = [
         made: "uv venv -q && uv pip install -q casbin==1.18.2 requests greenlet && .venv/bin/python -c 'import requests'",
         committed: &[],
     },
-    Project { name: "uv-sync", files: &[PYTHON], made: "uv sync -q && .venv/bin/python -c 'import rich'", committed: &["uv.lock"] },
+    Project { name: "uv-sync", files: &[PYTHON], made: "uv sync -q && .venv/bin/python -c 'import requests'", committed: &["uv.lock"] },
     Project { name: "virtualenv", files: &[], made: "virtualenv -q env && env/bin/pip install -q ipykernel requests", committed: &[] },
     Project {
         name: "poetry",
-        files: &[PYTHON, ("shop/__init__.py", "\n"), ("README.md", "# Shop\n")],
-        made: "POETRY_VIRTUALENVS_IN_PROJECT=true poetry install -q",
+        files: &[
+            ("pyproject.toml", "[project]\nname = \"shop\"\nversion = \"0.1\"\nrequires-python = \">=3.11\"\ndependencies = []\n"),
+            ("shop/__init__.py", "\n"),
+        ],
+        made: "POETRY_VIRTUALENVS_IN_PROJECT=true poetry install -q && .venv/bin/pip install -q requests",
         committed: &["poetry.lock"],
     },
     Project {
@@ -124,11 +125,16 @@ const PROJECTS: [Project; 20] = [
     Project {
         name: "go",
         files: &[
-            ("go.mod", "module example.com/shop\n\ngo 1.21\n"),
-            ("main.go", "package main\n\nimport \"rsc.io/quote\"\n\nfunc main() { println(quote.Go()) }\n"),
+            ("go.mod", "module example.com/shop\n\ngo 1.21\n\nrequire example.com/a v1.0.0\n\nreplace example.com/a => ./a\n"),
+            ("main.go", "package main\n\nimport \"example.com/a/deep\"\n\nfunc main() { println(deep.X()) }\n"),
+            ("a/go.mod", "module example.com/a\n\ngo 1.21\n"),
+            ("main_test.go", "package main\n\nimport \"testing\"\n\nfunc TestX(t *testing.T) {}\n"),
+            ("a/LICENSE", "Do what you like.\n"),
+            ("a/deep/x.go", "package deep\n\nfunc X() int { return 1 }\n"),
         ],
-        made: "go get -u rsc.io/quote@v1.5.2 && go mod vendor && go build -o bin/tool . && go build",
-        committed: &["go.mod", "go.sum"],
+        made: "export GOFLAGS= GOPROXY=off GOTOOLCHAIN=local; go mod vendor && go build -mod=vendor -o bin/tool . && go build -mod=vendor && \
+               go test -c -mod=vendor -o shop.test .",
+        committed: &[],
     },
     Project {
         name: "vite",
@@ -187,7 +193,7 @@ impl Project {
             super::super::support::try_git(&tree.path, 60.0, &["add", "-f", file]);
         }
         if !self.committed.is_empty() {
-            tree.git(&["commit", "-q", "-m", "Locked"]);
+            super::super::support::try_git(&tree.path, 60.0, &["commit", "-q", "-m", "Locked"]);
             tree.git(&["push", "-q", "origin", "HEAD:main"]);
         }
         tree.age(3.0);
