@@ -196,6 +196,12 @@ fn python(put: &dyn Fn(&str, &str)) {
     let record = "six/__init__.py,sha256=LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE,1\nsix-1.dist-info/RECORD,,\n../../../bin/six,,\n\
                   ../../../README.md,,\n";
     put(&format!("{site}/six-1.dist-info/RECORD"), record);
+    // As Poetry writes it, of a tree that stood elsewhere.
+    put(
+        &format!("{site}/shop-1.dist-info/RECORD"),
+        &format!("/elsewhere/{site}/shop.pth,,\n/elsewhere/{site}/shop-1.dist-info/RECORD,,\n"),
+    );
+    put(&format!("{site}/shop.pth"), "x");
     for file in [
         "README.md",
         "CACHEDIR.TAG",

@@ -104,6 +104,8 @@ fn is_bytecode(folder: &Path, name: &str) -> bool {
 struct Recorded {
     /// When the environment was made, in seconds.
     made: i64,
+    /// What it is called, between slashes.
+    name: String,
     hasher: RandomState,
     files: HashMap<u64, Record>,
 }
@@ -121,7 +123,12 @@ struct Record {
 impl Recorded {
     fn of(venv: &Directory) -> Self {
         let made = venv.stat("pyvenv.cfg").map_or(i64::MIN, |stat| stat.st_mtime);
-        let mut recorded = Self { made, hasher: RandomState::new(), files: HashMap::new() };
+        let mut recorded = Self {
+            made,
+            name: format!("/{}/", venv.place().relative().file_name().unwrap_or_default().display()),
+            hasher: RandomState::new(),
+            files: HashMap::new(),
+        };
         let mut left = RECORDS_CAP;
         for site in sites(venv) {
             for name in venv.names(&site) {
@@ -140,7 +147,13 @@ impl Recorded {
     fn add(&mut self, packages: &str, line: &str, installed: i64) {
         let mut fields = line.rsplitn(3, ',');
         let (bytes, hash, path) = (fields.next(), fields.next(), fields.next());
-        let Some(path) = path.and_then(|path| inside(packages, &path.trim_matches('"').replace("\"\"", "\""))) else { return };
+        let Some(path) = path.map(|path| path.trim_matches('"').replace("\"\"", "\"")) else { return };
+        // Poetry writes whole paths: what stands behind the environment's name is in it.
+        let path = match path.strip_prefix('/') {
+            Some(_) => path.rsplit_once(&self.name).and_then(|(_, rest)| inside("", rest)),
+            None => inside(packages, &path),
+        };
+        let Some(path) = path else { return };
         let hash = hash.and_then(|hash| hash.strip_prefix("sha256=")).and_then(decoded);
         let size = bytes.and_then(|bytes| bytes.parse().ok()).filter(|_| hash.is_some());
         self.files.insert(self.hasher.hash_one(&path), Record { size, hash, installed });

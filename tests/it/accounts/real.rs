@@ -35,6 +35,19 @@ const NO_LOCK: (&str, &str) = ("yarn.lock", "");
 const PYTHON: (&str, &str) =
     ("pyproject.toml", "[project]\nname = \"shop\"\nversion = \"0.1\"\nrequires-python = \">=3.11\"\ndependencies = [\"requests\"]\n");
 
+/// What `npm create` makes, without what is installed and built.
+const WEB: &[&str] = &[
+    "web/src",
+    "web/public",
+    "web/.gitignore",
+    "web/.oxlintrc.json",
+    ":(glob)web/*.json",
+    ":(glob)web/*.md",
+    ":(glob)web/*.html",
+    ":(glob)web/*.ts",
+    ":(glob)web/*.js",
+];
+
 const PROJECTS: [Project; 20] = [
     Project { name: "npm", files: &[PACKAGE], made: "npm install --no-audit --no-fund", committed: &["package-lock.json"] },
     Project {
@@ -55,7 +68,7 @@ const PROJECTS: [Project; 20] = [
         name: "yarn-4-modules",
         files: &[WORKSPACE, PART_B, NODE_LINKER, NO_LOCK],
         made: "yarn-4 install",
-        committed: &["yarn.lock"],
+        committed: &["yarn.lock", "package.json", "packages/b/package.json"],
     },
     Project { name: "yarn-4-pnp", files: &[PACKAGE, NO_LOCK], made: "yarn-4 install", committed: &["yarn.lock"] },
     Project {
@@ -144,17 +157,7 @@ const PROJECTS: [Project; 20] = [
                echo 'export const add = (a: number, b: number) => a + b' >src/add.ts && \
                echo 'import {test, expect} from \"vitest\"; import {add} from \"./add\"; test(\"a\", () => expect(add(1, 2)).toBe(3))' >src/add.test.ts && \
                npx vitest run --coverage --coverage.reporter=html --coverage.reporter=lcov --coverage.reporter=json",
-        committed: &[
-            "web/src",
-            "web/public",
-            "web/.gitignore",
-            "web/*.json",
-            "web/*.md",
-            "web/*.html",
-            "web/*.ts",
-            "web/.oxlintrc.json",
-            "web/*.js",
-        ],
+        committed: WEB,
     },
     Project {
         name: "tsc-and-webpack",
