@@ -1,6 +1,7 @@
 //! One judgement, drawn from everywhere: a tree that can't be rescued is a tree that stays, for the dry run, the run, the list and the eviction
 //! alike, and a tree that was to go and stayed after all needs what it needed.
 
+use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
 use super::support::{Ran, World, age, map, same, write};
 use std::fs::Permissions;
@@ -36,7 +37,7 @@ fn needing(shop: &Repo<'_>, name: &str, krate: &str) -> Tree {
     let lock = format!(
         "version = 4\n\n[[package]]\nname = \"{krate}\"\nversion = \"1.0.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n"
     );
-    tree.commit("Cargo.lock", &lock).write("node_modules/.package-lock.json", "{}");
+    tree.commit("Cargo.lock", &lock).write("node_modules/.package-lock.json", &npm(&["left-pad"]));
     write(&tree.path.join("node_modules/left-pad/package.json"), "{}");
     write(&tree.path.join("node_modules/left-pad/index.js"), vec![b'x'; MIB]);
     tree

@@ -1,6 +1,7 @@
 //! Trees that a run took and did not finish: each goes back only where it is proven to belong, nothing that was written in the meantime is lost, and what
 //! can't be deleted is told once.
 
+use super::support::made::npm;
 use super::support::repo::Tree;
 use super::support::{World, age, remove, same, write};
 use rustix::fs::{Mode, OFlags};
@@ -41,7 +42,9 @@ fn stop_when_taken(world: &World, tree: &Tree) {
     for number in 0..1500 {
         tree.write(&format!("src/{number}"), "work\n");
     }
-    write(&tree.path.join("node_modules/.package-lock.json"), "{}");
+    let packages: Vec<String> = (0..50).map(|number| format!("p{number}")).collect();
+    let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+    write(&tree.path.join("node_modules/.package-lock.json"), npm(&packages));
     tree.age(40.0);
     let mut night = world.start(&["run"]);
     let began = Instant::now();
@@ -294,7 +297,7 @@ fn what_can_not_be_deleted_is_told_once_with_all_that_helps() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let tree = shop.tree("landed");
-    write(&tree.path.join("node_modules/.package-lock.json"), "{}");
+    write(&tree.path.join("node_modules/.package-lock.json"), npm(&["pkg"]));
     write(&tree.path.join("node_modules/pkg/package.json"), "{}");
     tree.age(2.0);
     for entry in walkdir::WalkDir::new(world.beside("")).into_iter().map(Result::unwrap) {

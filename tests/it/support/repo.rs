@@ -167,7 +167,7 @@ impl Tree {
         if !self.path.exists() {
             write(&self.admin.join(MISSING), "");
         }
-        for name in ["HEAD", "index", "ORIG_HEAD", "logs/HEAD", "gitdir", "commondir", MISSING] {
+        for name in ["HEAD", "index", "ORIG_HEAD", "logs/HEAD", "gitdir", "commondir", "config.worktree", MISSING] {
             let file = self.admin.join(name);
             if file.symlink_metadata().is_ok() {
                 age(&file, days);
