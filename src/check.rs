@@ -8,9 +8,11 @@ use crate::confine;
 use crate::git;
 use crate::inside::Inside;
 use crate::lock;
+use crate::plan::worktree::NO_DEFAULT_BRANCH;
 use crate::report::words;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::landed::Upstream;
 use crate::{survey, volume};
 use rustix::fs::Access;
 use std::iter;
@@ -47,6 +49,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
         match Shadow::of(&repo.place, stop).and_then(|shadow| survey::damage::prove_whole(&shadow, stop)) {
             Err(refusal) => bad(what, refusal),
             Ok(()) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+                Ok(Ok(())) if lands_nowhere(&repo.place, stop) => ok(what, format!("free; {NO_DEFAULT_BRANCH}")),
                 Ok(Ok(())) => ok(what, "free"),
                 Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
                 Err(error) => bad(what, error),
@@ -68,6 +71,10 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
         lines.push(ok("alerts", "understood, but this version does not send any yet"));
     }
     lines
+}
+
+fn lands_nowhere(place: &Inside, stop: &Stop) -> bool {
+    Shadow::of(place, stop).is_ok_and(|shadow| shadow.open().is_ok_and(|repo| Upstream::of(&repo, stop).is_none()))
 }
 
 fn git(stop: &Stop) -> Line {

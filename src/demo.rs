@@ -85,6 +85,8 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let now = clock::now();
     volume::prepare(&policy.volume, now)?;
     let sample = Sample { root, now };
+    // Its files are as old as they were touched to be.
+    clock::is_a_sample();
     sample.shop()?;
     sample.api()?;
     sample.mobile()?;
@@ -145,7 +147,7 @@ impl Sample {
         shop.upstream(main)?;
         shop.tree("issue-101-coupons", "coupons", squashed, 11)?;
         self.modules("issue-101-coupons", 11)?;
-        shop.tree("issue-104-docs", "docs", main, 4)?;
+        shop.tree("issue-104-docs", "docs", first, 8)?;
 
         shop.branch("search", main)?;
         let search = shop.commit("search", &[("search.ts", "export const find = 1;\n")], 9)?;

@@ -17,7 +17,7 @@ use crate::facts::worktree::{State, Worktree};
 use crate::inside::Inside;
 use crate::ledger::Ledger;
 use crate::lock::{LockError, LockedRepo, peek};
-use crate::plan::repo::{Only, Plan, STALE_LOCK, plan};
+use crate::plan::repo::{Only, Plan, is_stale, plan};
 use crate::plan::share::Share;
 use crate::plan::worktree::{Verdict, is_due, shortest};
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
@@ -131,7 +131,7 @@ impl Night<'_> {
     /// The first pass.
     pub fn tend(&self, repo: &policy::Repo) -> Tended {
         self.row(repo, |row| {
-            let decided = self.decide(repo)?;
+            let decided = self.decide(repo, &self.around)?;
             let plan = &decided.plan;
             let mut tended = Tended {
                 idle: eviction::idle(repo, plan),
@@ -177,7 +177,9 @@ impl Night<'_> {
         let Some(trash) = &self.trash else { return first };
         let began = Instant::now();
         let mut again = self.row(repo, |row| {
-            let decided = self.decide(repo)?;
+            // Somebody may be at work by now.
+            let around = Around { processes: self.around.processes.anew(), ..self.around.clone() };
+            let decided = self.decide(repo, &around)?;
             let lock = decided.lock.as_ref().ok_or(Ended::Busy(None))?;
             let mut tended = Tended { idle: eviction::idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
             tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
@@ -241,7 +243,7 @@ impl Night<'_> {
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
-    fn decide(&self, repo: &policy::Repo) -> Result<Decided, Ended> {
+    fn decide(&self, repo: &policy::Repo, around: &Around) -> Result<Decided, Ended> {
         if let Some(why) = self.stop.reached() {
             return Err(Ended::Refused(format!("not begun: {why}; the next night goes on here")));
         }
@@ -258,9 +260,9 @@ impl Night<'_> {
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let note = AtWork::of(self.state, &repo.name);
-        let times = Times { clock, look_before, stale_lock: STALE_LOCK, killed: note.killed() };
+        let times = Times { clock, look_before, is_stale, killed: note.killed() };
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
-        let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, &self.around, self.stop, &due))?;
+        let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, around, self.stop, &due))?;
         let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
         let mut plan = planned(&facts);
         let unread = self.unread(&shadow, &mut plan);

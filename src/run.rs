@@ -116,7 +116,7 @@ fn work(
     let trashed = trash::taken_from(&policy.volume.state);
     let resting = io.install(|| resting(policy, options, &chosen, &trashed, now, stop));
     let missing = io.install(|| missing(policy, &chosen, &resting, &trashed));
-    let around = Around { trashed, reserved: reserved(policy), missing };
+    let around = Around { trashed, reserved: reserved(policy), missing, touched: clock::is_touched(), ..Around::default() };
     let (ledger, mut told) = ledger(policy, options, trash.is_some());
     let night = Night {
         now,

@@ -159,7 +159,7 @@ impl Locked {
 /// What the rest of the volume tells of a repo's trees.
 pub(crate) fn around(policy: &Policy) -> Around {
     let trashed = crate::apply::trash::taken_from(&policy.volume.state);
-    Around { trashed, reserved: run::reserved(policy), ..Around::default() }
+    Around { trashed, reserved: run::reserved(policy), touched: clock::is_touched(), ..Around::default() }
 }
 
 /// Where the worktree `name` of this repo stands: in the first root of its layout that has one folder left open, and there for choice outside

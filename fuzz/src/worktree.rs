@@ -113,7 +113,7 @@ fn look(field: &Field, data: &[u8]) {
         place: &place,
         clock: now,
         look_before: now + TimeDelta::days(1),
-        stale_lock: TimeDelta::hours(1),
+        is_stale: treewarden::plan::repo::is_stale,
         around: &Around::default(),
         made_again: &Arc::from([]),
         stashed: &HashSet::new(),

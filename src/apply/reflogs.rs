@@ -8,7 +8,7 @@ use crate::beneath::{self, found};
 use crate::inside::Inside;
 use crate::plan::grace::{self, Cutoff};
 use crate::shadow::Shadow;
-use crate::survey::{reach, repo, worktree};
+use crate::survey::{moves, reach, repo};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, HashSet};
@@ -122,7 +122,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
-    worktree::log_line_time(&String::from_utf8_lossy(line))
+    moves::line_time(&String::from_utf8_lossy(line))
 }
 
 /// Under git's own lock on the log, durably, in one step.

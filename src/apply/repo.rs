@@ -14,6 +14,7 @@ use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::repo::Grace;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::processes::Processes;
 use crate::survey::tree::{self, Listing};
 use crate::survey::{known, worktree};
 use chrono::{DateTime, Utc};
@@ -193,8 +194,12 @@ impl Hands<'_> {
             if !tree::still_so(taken, &same)? {
                 return Ok(false);
             }
-            let locked = found(beneath::stat(&tree.admin.join("locked").map_err(io::Error::other)?))?;
-            Ok(locked.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+            let locked = found(beneath::read(&tree.admin.join("locked").map_err(io::Error::other)?, worktree::LINE_CAP))?;
+            // The lock of a dead process is decided about: another one is news.
+            let locked = locked.map(|reason| String::from_utf8_lossy(&reason).trim_end_matches('\n').to_owned()) != tree.locked;
+            // The kernel tells of the place where the tree is by now.
+            let in_use = Processes::but_callers().at_work(taken);
+            Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

@@ -15,6 +15,7 @@ use crate::stop::Stop;
 use crate::survey::extensions;
 use crate::survey::known::{Files, INDEX_CAP, Known};
 use crate::survey::rescues::{self, Held, REGISTRATION, RESOLVED, STAGES};
+use crate::survey::staged;
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
@@ -228,16 +229,13 @@ impl Making<'_> {
 
     /// What the index names by stage, read from these very bytes.
     fn staged(&self, index: Option<&[u8]>) -> Result<[Files; 4], RescueError> {
-        let mut staged = <[Files; 4]>::default();
-        let Some(bytes) = index else { return Ok(staged) };
+        let Some(bytes) = index else { return Ok(<[Files; 4]>::default()) };
         let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
         // In the shadow: this thread is confined, and may write nowhere else.
         let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
-        for entry in Index::open(copy.path())?.iter() {
-            staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(entry.path), (entry.mode, entry.id));
-        }
-        Ok(staged)
+        let read = || Ok(Index::open(copy.path())?.iter().collect());
+        staged::by_stage(bytes, self.repo, self.head.as_ref(), read).map_err(failed)
     }
 
     /// What the index names of conflicts that were resolved, as far as it is still there: git keeps it for as long as the index does.

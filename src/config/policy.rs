@@ -43,6 +43,8 @@ pub const LANDED: Age = Age::After(DAY);
 pub const SAVED: Age = Age::After(Duration::from_secs(7 * DAY.as_secs()));
 /// `worktrees.unsaved`: the class's age in `worktrees.md`.
 pub const UNSAVED: Age = Age::After(Duration::from_secs(30 * DAY.as_secs()));
+/// `worktrees.dead_locks`: a lock is somebody's word, and that its process is gone doesn't take it back.
+pub const DEAD_LOCKS: Age = Age::Never;
 /// `worktrees.presets`: the default layout of `worktrees.md`.
 pub const PRESETS: [&str; 1] = ["afk"];
 /// `worktrees.rescue_max`: the contract's; work is small, what is larger is mostly build output.
@@ -161,6 +163,10 @@ pub struct Worktrees {
     pub saved: Age,
     /// Idle time after which an unsaved tree is rescued and goes.
     pub unsaved: Age,
+    /// Idle time after which a tree without a commit of its own goes: as `saved`, unless the config says otherwise.
+    pub fresh: Age,
+    /// How long after it was made a lock whose process is dead holds its tree.
+    pub dead_locks: Age,
     /// Globs relative to the volume's root, each matching trees: presets expanded, then the custom `roots`.
     pub roots: Vec<String>,
     /// Bytes; a larger rescue keeps its tree.

@@ -110,6 +110,8 @@ pub(super) struct Worktrees {
     pub(super) landed: Option<ClassAge>,
     pub(super) saved: Option<ClassAge>,
     pub(super) unsaved: Option<ClassAge>,
+    pub(super) fresh: Option<ClassAge>,
+    pub(super) dead_locks: Option<ClassAge>,
     pub(super) presets: Option<List>,
     pub(super) roots: Option<List>,
     pub(super) rescue_max: Option<Bytes>,

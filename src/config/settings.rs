@@ -84,10 +84,13 @@ impl<'a> Layers<'a> {
     pub(super) fn worktrees(&self, repo: &Inside) -> Worktrees {
         let presets = self.first(|s| s.worktrees.presets.as_ref());
         let roots = self.first(|s| s.worktrees.roots.as_ref());
+        let saved = self.first(|s| s.worktrees.saved).map_or(policy::SAVED, |ClassAge(age)| age);
         Worktrees {
             landed: self.first(|s| s.worktrees.landed).map_or(policy::LANDED, |ClassAge(age)| age),
-            saved: self.first(|s| s.worktrees.saved).map_or(policy::SAVED, |ClassAge(age)| age),
+            saved,
             unsaved: self.first(|s| s.worktrees.unsaved).map_or(policy::UNSAVED, |ClassAge(age)| age),
+            fresh: self.first(|s| s.worktrees.fresh).map_or(saved, |ClassAge(age)| age),
+            dead_locks: self.first(|s| s.worktrees.dead_locks).map_or(policy::DEAD_LOCKS, |ClassAge(age)| age),
             roots: roots::expanded(presets, roots, repo),
             rescue_max: self.rescue_max(),
             rescue_keep: self.first(|s| s.worktrees.rescue_keep).map_or(policy::RESCUE_KEEP, |time| time.0),

@@ -77,6 +77,10 @@ pub enum LeftoverKind {
     Lock,
     /// The lock of a run's own git, which was killed: of a ref of ours, or made since that run wrote that it is at work.
     OwnLock,
+    /// An `index.lock` while a process stands in its tree: `git commit -a` holds it for as long as its editor is open.
+    HeldLock,
+    /// An `index.lock` that somebody may hold whom we can't see: on another machine, or in another container.
+    UnseenLock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
     /// A pack whose index a dead git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.

@@ -23,10 +23,16 @@ pub struct Worktree {
     pub head: Option<String>,
     /// The reason of `git worktree lock`, which may be empty.
     pub locked: Option<String>,
+    /// The lock's reason names a process of this machine that is dead.
+    pub dead_lock: Option<DeadLock>,
     /// What is under way: `rebase`, `merge`, `index.lock`, ...
     pub in_progress: Vec<&'static str>,
     /// The newest sign of activity in the admin folder and, once looked at, of the dirty files.
     pub active: DateTime<Utc>,
+    /// Whether the reflogs of its HEAD and its branch tell of a commit that somebody made.
+    pub worked_in: bool,
+    /// Who is at work in it on this machine, by the kernel's word.
+    pub in_use: Option<String>,
     /// Since when nights have found no tree at `path`, by the mark that the first of them left.
     pub missing_since: Option<DateTime<Utc>>,
     /// That mark says that it went missing with many others at once: no grace runs for it.
@@ -47,6 +53,15 @@ pub struct MadeAgain {
     pub beside: Option<String>,
     /// A file or folder that it holds.
     pub holds: Option<String>,
+}
+
+/// A lock whose reason names a process that is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLock {
+    /// The process.
+    pub pid: u32,
+    /// When the lock was made.
+    pub since: DateTime<Utc>,
 }
 
 /// What was found where a worktree should stand.
@@ -86,12 +101,16 @@ pub struct Contents {
     pub stashed: bool,
     /// How HEAD is known to be in the upstream's default branch.
     pub landed: Option<Landed>,
+    /// The repo has no default branch that is known, so nobody can tell whether it landed.
+    pub no_default_branch: bool,
     /// What a rescue can't hold (a nested repo, a FIFO, a submodule): the tree stays.
     pub blockers: Vec<String>,
     /// The files that a rescue would have to write, if the tree holds unsaved work.
     pub rescue: Own,
     /// A file that a rescue would have to read and can't, and why.
     pub unreadable: Option<String>,
+    /// Why a rescue couldn't hold the index as it is: the tree stays, if it has to be rescued.
+    pub unholdable_index: Option<String>,
     /// Folders that tools make again, which no rescue keeps.
     pub regenerable: Vec<Inside>,
     /// Files that name packages: those that git tracks, and all in the tree's root.

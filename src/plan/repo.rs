@@ -19,6 +19,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
 /// A lock that nobody wrote to for this long is a dead git's (`git.md`): no git holds one longer than a write.
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
+/// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open. While a process of this machine stands in the
+/// tree it is never a dead git's. Where others may stand there unseen (on a network file system, or from within a container) it is one when
+/// it is older than anybody's night; git itself gives up on a `gc.pid` of another machine after 12 hours.
+const STALE_UNSEEN: TimeDelta = TimeDelta::hours(24);
 /// A pack may take hours to write (`git.md`).
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
 /// More missing trees than this at once are refused; so are more than half of a repo's, when that is more than one.
@@ -128,7 +132,10 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let mark = mark.into_iter().map(|admin| (admin, grace)).collect();
     let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
     let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
-    let stale = facts.leftovers.iter().filter(|leftover| busy.is_none() && stale(leftover.kind, leftover.age));
+    let stale = facts
+        .leftovers
+        .iter()
+        .filter(|leftover| busy.is_none() && is_stale(leftover.kind, TimeDelta::from_std(leftover.age).unwrap_or(TimeDelta::MAX)));
     let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
     let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
     // A busy repo is let be: somebody who doesn't know our lock may be at work.
@@ -204,12 +211,14 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
     trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()
 }
 
-fn stale(kind: LeftoverKind, age: std::time::Duration) -> bool {
-    let age = TimeDelta::from_std(age).unwrap_or(TimeDelta::MAX);
-    match kind {
-        LeftoverKind::Lock => age > STALE_LOCK,
+/// Whether a file that nobody wrote to for so long is a dead git's.
+pub fn is_stale(kind: LeftoverKind, age: TimeDelta) -> bool {
+    age > match kind {
+        LeftoverKind::Lock => STALE_LOCK,
         // Under the repo's lock its owner is dead, however young it is.
-        LeftoverKind::OwnLock => true,
-        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => age > STALE_TEMPORARY,
+        LeftoverKind::OwnLock => return true,
+        LeftoverKind::HeldLock => return false,
+        LeftoverKind::UnseenLock => STALE_UNSEEN,
+        LeftoverKind::Temporary | LeftoverKind::PackWithoutIndex => STALE_TEMPORARY,
     }
 }

@@ -103,6 +103,8 @@ mod tests {
             landed: Age::Never,
             saved: Age::Never,
             unsaved: Age::Never,
+            fresh: Age::Never,
+            dead_locks: Age::Never,
             roots: Vec::new(),
             rescue_max: 0,
             rescue_keep: keep_days * DAY,

@@ -40,7 +40,8 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
         // What kept it from being looked at must do so yet.
         (State::NotLooked, Verdict::Keep(_)) => {
             let young = shortest(&policy.worktrees).is_none_or(|age| now.signed_duration_since(tree.active) < age);
-            young || tree.locked.is_some() || !tree.in_progress.is_empty()
+            // Who is at work there may be gone in an hour, and nothing of that shows in a file.
+            tree.in_use.is_none() && (young || (tree.locked.is_some() && tree.dead_lock.is_none()) || !tree.in_progress.is_empty())
         }
         _ => false,
     });
@@ -75,6 +76,8 @@ mod tests {
                 landed: age(1),
                 saved: age(7),
                 unsaved: age(30),
+                fresh: age(7),
+                dead_locks: Age::Never,
                 roots: Vec::new(),
                 rescue_max: 0,
                 rescue_keep: Duration::from_hours(24),
@@ -98,8 +101,11 @@ mod tests {
             branch: Some("refs/heads/t".into()),
             head: None,
             locked: None,
+            dead_lock: None,
             in_progress: Vec::new(),
             active: now() - TimeDelta::hours(idle_hours),
+            worked_in: true,
+            in_use: None,
             missing_since: None,
             missing_at_once: false,
             made_again: [].into(),

@@ -3,7 +3,7 @@
 //! Any doubt keeps the tree. It must never look at a path's name or at the root folder's write time (deep edits don't touch it).
 
 use crate::config::policy::{Age, Worktrees};
-use crate::facts::worktree::{Contents, Landed, State, Worktree};
+use crate::facts::worktree::{Contents, DeadLock, Landed, State, Worktree};
 use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ pub enum Class {
     Saved,
     /// It holds what nothing else has.
     Unsaved,
+    /// Clean, and nothing was ever committed in it: somebody made it to work there.
+    Fresh,
 }
 
 /// What becomes of a worktree.
@@ -57,27 +59,46 @@ pub struct Kept {
 /// | --- | --- |
 /// | something could not be read, or isn't what it should be | unknown |
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
+/// | the same where the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
 /// | the repo's busy probe says so | keep |
-/// | it holds what a rescue can't | keep |
+/// | a process of this machine stands in it, or has a file of it open | keep |
+/// | last active in the future, by more than clocks differ | keep, and say so |
+/// | it holds what a rescue can't; it must be rescued, and a rescue can't hold its index | keep |
 /// | it needs a rescue, and a file can't be read, or the files are more than `rescue_max` | keep |
 /// | active within its class's age, or the class is switched off | keep |
 /// | else | reap |
+///
+/// | its class | what was seen |
+/// | --- | --- |
+/// | unsaved | files that HEAD doesn't bring back; commits that only it reaches; a stash on its branch |
+/// | fresh | none of that, and no reflog of it tells of a commit |
+/// | landed | none of that, and HEAD is in a default branch upstream |
+/// | saved | else |
 pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: DateTime<Utc>) -> Verdict {
     let keep = |because, why: String| Verdict::Keep(Kept { class: None, reasons: vec![why], because });
     match &tree.state {
-        State::Unknown(cause) | State::Unreadable(cause) => Verdict::Unknown(cause.clone()),
-        State::Missing { .. } => Verdict::Missing,
-        _ if tree.locked.is_some() => keep("locked", locked(tree.locked.as_deref().unwrap_or_default())),
+        State::Unknown(cause) | State::Unreadable(cause) => return Verdict::Unknown(cause.clone()),
+        State::Missing { .. } => return Verdict::Missing,
+        State::NotLooked | State::Looked(_) => {}
+    }
+    if let Some(kept) = locked(tree, policy, now) {
+        return Verdict::Keep(kept);
+    }
+    match &tree.state {
         _ if !tree.in_progress.is_empty() => keep("in progress", format!("{} under way", tree.in_progress.join(" and "))),
         _ if busy.is_some() => keep("busy", busy.unwrap_or_default().to_owned()),
+        _ if tree.in_use.is_some() => keep("in use", tree.in_use.clone().unwrap_or_default()),
+        _ if tree.active - now > SKEW => keep("in the future", in_the_future(tree.active)),
         State::NotLooked => keep("recent", "active too recently for any class".to_owned()),
         State::Looked(contents) => looked(tree, contents, policy, now),
+        // Answered above.
+        State::Missing { .. } | State::Unknown(_) | State::Unreadable(_) => Verdict::Missing,
     }
 }
 
 /// The shortest idle time after which any class may go: younger trees need no closer look.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
-    [policy.landed, policy.saved, policy.unsaved].into_iter().filter_map(delta).min()
+    [policy.landed, policy.saved, policy.unsaved, policy.fresh].into_iter().filter_map(delta).min()
 }
 
 /// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked at whole before anything is decided.
@@ -85,12 +106,39 @@ pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
     matches!(verdict(tree, policy, None, now), Verdict::Reap { .. })
 }
 
-fn locked(reason: &str) -> String {
-    if reason.is_empty() { "with `git worktree lock`, without a reason".to_owned() } else { reason.to_owned() }
+/// Why nothing lands in a repo.
+pub const NO_DEFAULT_BRANCH: &str =
+    "no default branch is known, so no worktree counts as landed: run `git remote set-head REMOTE --auto` in the checkout";
+/// Machines' clocks may differ by so much.
+const SKEW: TimeDelta = TimeDelta::hours(1);
+
+fn in_the_future(active: DateTime<Utc>) -> String {
+    // A time that can't be told stands for the latest there is.
+    let when =
+        if active == DateTime::<Utc>::MAX_UTC { "a time that can't be told".to_owned() } else { active.format("%Y-%m-%d").to_string() };
+    format!("last active in the future ({when}), by its time stamps; `touch` its files and those of its registration")
+}
+
+/// Why a lock holds the tree; none without one, or when it counts no longer.
+fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kept> {
+    let reason = tree.locked.as_deref()?;
+    let told = if reason.is_empty() { "with `git worktree lock`, without a reason" } else { reason };
+    let Some(DeadLock { pid, since }) = tree.dead_lock else {
+        return Some(Kept { class: None, reasons: vec![told.to_owned()], because: "locked" });
+    };
+    let since = since.max(tree.active);
+    let remedy = match delta(policy.dead_locks) {
+        Some(age) if now - since >= age => return None,
+        Some(age) => format!("such a lock holds for {}", days(age)),
+        None => "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such".to_owned(),
+    };
+    let why =
+        format!("process {pid} is dead on this machine, and nothing happened for {}; {remedy}", days((now - since).max(TimeDelta::zero())));
+    Some(Kept { class: None, reasons: vec![format!("{told}: {why}")], because: "locked by a dead process" })
 }
 
 fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTime<Utc>) -> Verdict {
-    let (class, because, mut reasons) = classify(contents);
+    let (class, because, mut reasons) = classify(tree, contents);
     let keep = |because, mut reasons: Vec<String>, why: String| {
         reasons.insert(0, why);
         Verdict::Keep(Kept { class: Some(class), reasons, because })
@@ -107,6 +155,7 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
         Class::Landed => policy.landed,
         Class::Saved => policy.saved,
         Class::Unsaved => policy.unsaved,
+        Class::Fresh => policy.fresh,
     };
     let name = name(class);
     match delta(age) {
@@ -121,6 +170,9 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
 
 /// Why a rescue would fail, as far as can be known without making one.
 fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
+    if contents.unholdable_index.is_some() {
+        return contents.unholdable_index.clone();
+    }
     if let Some(unreadable) = &contents.unreadable {
         return Some(format!("its unsaved work can't be rescued: failed to read {unreadable}; make the file readable, or remove it"));
     }
@@ -129,7 +181,7 @@ fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
     (contents.rescue.bytes > policy.rescue_max).then(|| format!("its unsaved files hold {bytes}, more than rescue_max ({most}): {what}"))
 }
 
-fn classify(contents: &Contents) -> (Class, &'static str, Vec<String>) {
+fn classify(tree: &Worktree, contents: &Contents) -> (Class, &'static str, Vec<String>) {
     let mut unsaved = Vec::new();
     if contents.dirty_count > 0 {
         let rest = contents.dirty_count - contents.dirty.len().min(contents.dirty_count);
@@ -146,10 +198,15 @@ fn classify(contents: &Contents) -> (Class, &'static str, Vec<String>) {
         let because = if contents.dirty_count > 0 { "uncommitted work" } else { "unsaved commits" };
         return (Class::Unsaved, because, unsaved);
     }
-    match contents.landed {
-        Some(landed) => (Class::Landed, landed_name(landed), vec![landed_words(landed).to_owned()]),
-        None => (Class::Saved, "saved on its branch", vec!["clean, and its commits are on a branch that stays".to_owned()]),
+    if !tree.worked_in && tree.head.is_some() {
+        return (Class::Fresh, "no commit yet", vec!["clean, and nothing was ever committed in it".to_owned()]);
     }
+    if let Some(landed) = contents.landed {
+        return (Class::Landed, landed_name(landed), vec![landed_words(landed).to_owned()]);
+    }
+    let mut reasons = vec!["clean, and its commits are on a branch that stays".to_owned()];
+    reasons.extend(contents.no_default_branch.then(|| NO_DEFAULT_BRANCH.to_owned()));
+    (Class::Saved, "saved on its branch", reasons)
 }
 
 fn landed_name(landed: Landed) -> &'static str {
@@ -174,6 +231,7 @@ fn name(class: Class) -> &'static str {
         Class::Landed => "landed",
         Class::Saved => "saved",
         Class::Unsaved => "unsaved",
+        Class::Fresh => "fresh",
     }
 }
 
@@ -211,6 +269,8 @@ mod tests {
             landed: Age::After(DAY),
             saved: Age::After(7 * DAY),
             unsaved: Age::After(30 * DAY),
+            fresh: Age::After(7 * DAY),
+            dead_locks: Age::Never,
             roots: Vec::new(),
             rescue_max: 10,
             rescue_keep: DAY,
@@ -227,13 +287,26 @@ mod tests {
             branch: Some("refs/heads/a".into()),
             head: Some("1".repeat(40)),
             locked: None,
+            dead_lock: None,
             in_progress: Vec::new(),
             active: now() - TimeDelta::days(idle_days),
+            worked_in: true,
+            in_use: None,
             missing_since: None,
             missing_at_once: false,
             made_again: [].into(),
             state,
         }
+    }
+
+    fn untouched(idle_days: i64, state: State) -> Worktree {
+        Worktree { worked_in: false, ..tree(idle_days, state) }
+    }
+
+    /// Of a process that died when the tree was last worked in.
+    fn dead_lock(days: i64, state: State) -> Worktree {
+        let lock = DeadLock { pid: 4299, since: now() - TimeDelta::days(days) };
+        Worktree { locked: Some("claude agent a (pid 4299)".into()), dead_lock: Some(lock), ..tree(days, state) }
     }
 
     fn now() -> DateTime<Utc> {
@@ -279,7 +352,22 @@ mod tests {
             (tree(900, looked(|c| (c.dirty_count, c.unreadable) = (1, Some("x".into())))), "keep can't be rescued"),
             // What needs no rescue goes without one.
             (tree(900, looked(|c| (c.unreadable, c.rescue.bytes) = (Some("x".into()), 11))), "reap saved saved on its branch"),
-            (tree(-1, landed()), "keep recent"),
+            (tree(900, looked(|c| c.unholdable_index = Some("split".into()))), "reap saved saved on its branch"),
+            (tree(900, looked(|c| (c.unholdable_index, c.stashed) = (Some("split".into()), true))), "keep can't be rescued"),
+            (Worktree { active: now() + TimeDelta::minutes(59), ..tree(0, landed()) }, "keep recent"),
+            (tree(-1, landed()), "keep in the future"),
+            (tree(-1, State::NotLooked), "keep in the future"),
+            (Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotLooked) }, "keep in the future"),
+            (untouched(6, saved()), "keep recent"),
+            (untouched(6, landed()), "keep recent"),
+            (untouched(7, landed()), "reap fresh no commit yet"),
+            (untouched(29, dirty()), "keep recent"),
+            (untouched(30, dirty()), "reap unsaved uncommitted work"),
+            (untouched(900, blocked()), "keep can't be rescued"),
+            (Worktree { head: None, ..untouched(7, saved()) }, "reap saved saved on its branch"),
+            (Worktree { in_use: Some("node (pid 7) stands in it".into()), ..tree(900, State::NotLooked) }, "keep in use"),
+            (Worktree { in_use: Some("node (pid 7) stands in it".into()), ..tree(900, landed()) }, "keep in use"),
+            (dead_lock(400, landed()), "keep locked by a dead process"),
             (tree(900, State::NotLooked), "keep recent"),
             (tree(900, State::Unknown("EIO".into())), "unknown"),
             (tree(900, State::Missing { trashed: false, unreached: Vec::new(), staged: false }), "missing"),
@@ -290,6 +378,17 @@ mod tests {
             assert_eq!(short(&verdict(&tree, &policy(), None, now())), wanted, "{tree:?}");
         }
         assert_eq!(short(&verdict(&tree(900, saved()), &policy(), Some("busy"), now())), "keep busy");
+        let three = Worktrees { dead_locks: Age::After(3 * DAY), ..policy() };
+        for (tree, wanted) in [
+            (dead_lock(4, landed()), "reap landed squash-merged"),
+            (dead_lock(4, saved()), "keep recent"),
+            (dead_lock(2, landed()), "keep locked by a dead process"),
+            (Worktree { active: now(), ..dead_lock(4, landed()) }, "keep locked by a dead process"),
+            (Worktree { in_progress: vec!["rebase"], ..dead_lock(4, landed()) }, "keep in progress"),
+            (Worktree { dead_lock: None, ..dead_lock(400, landed()) }, "keep locked"),
+        ] {
+            assert_eq!(short(&verdict(&tree, &three, None, now())), wanted, "{tree:?}");
+        }
         let never = Worktrees { saved: Age::Never, ..policy() };
         assert_eq!(short(&verdict(&tree(900, saved()), &never, None, now())), "keep switched off");
         assert_eq!(shortest(&policy()), Some(TimeDelta::days(1)));

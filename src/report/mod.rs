@@ -275,7 +275,7 @@ pub struct Worktree {
     pub branch: Option<String>,
     /// HEAD's commit, in hex.
     pub head: Option<String>,
-    /// `landed`, `saved`, `unsaved`; none where it wasn't looked at or could not be.
+    /// `landed`, `saved`, `unsaved`, `fresh`; none where it wasn't looked at or could not be.
     pub class: Option<Class>,
     /// What was decided.
     pub verdict: VerdictName,

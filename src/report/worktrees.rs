@@ -52,6 +52,7 @@ fn row(Listed { repo, tree }: &Listed) -> [String; 7] {
         Class::Landed => "landed",
         Class::Saved => "saved",
         Class::Unsaved => "unsaved",
+        Class::Fresh => "fresh",
     });
     let verdict = match tree.verdict {
         VerdictName::Keep => "keep",

@@ -6,7 +6,7 @@
 use crate::beneath;
 use crate::inside::Inside;
 use rustix::fs::FileType;
-use std::io;
+use std::io::{self, Read};
 
 /// A pointer of git-lfs is shorter than this, by its specification.
 const LONGEST_POINTER: usize = 1024;
@@ -15,16 +15,26 @@ const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
 /// A text with other line endings than its blob's is read whole up to this size.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
-/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again, and git's index vouches that it did.
+/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again. Either git's index vouches that it did; or, for an index
+/// knows nothing of a copy (`cp -a`), the file is read, and `lengthens` says whether a checkout changes line endings there.
 ///
 /// # Errors
 /// The file can't be read.
-pub fn makes(blob: &[u8], git_dir: &Inside, place: &Inside, size: u64) -> io::Result<bool> {
+pub fn makes(
+    blob: &[u8],
+    git_dir: &Inside,
+    (place, size): (&Inside, u64),
+    vouched: bool,
+    lengthens: impl FnOnce() -> io::Result<bool>,
+) -> io::Result<bool> {
     if let Some(pointer) = pointer(blob) {
-        return Ok(pointer.size == size && is_stored(git_dir, &pointer));
+        return Ok(pointer.size == size && is_stored(git_dir, &pointer) && (vouched || names(&pointer, &sha256(place)?)));
     }
     let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
     if blob.contains(&b'\r') || blob.len() as u64 + lines != size || size > LONGEST_TEXT {
+        return Ok(false);
+    }
+    if !vouched && !lengthens()? {
         return Ok(false);
     }
     let text = beneath::read(place, size)?;
@@ -48,6 +58,25 @@ fn pointer(blob: &[u8]) -> Option<Pointer<'_>> {
     let (oid, size) = text.strip_prefix(POINTER)?.strip_prefix("oid sha256:")?.split_once("\nsize ")?;
     let is_hex = oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit());
     Some(Pointer { oid, size: size.strip_suffix('\n')?.parse().ok()? }).filter(|_| is_hex)
+}
+
+/// Whether a pointer names the content with this sum.
+fn names(pointer: &Pointer<'_>, sum: &[u8]) -> bool {
+    let digits = pointer.oid.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or_default(), 16).ok());
+    digits.eq(sum.iter().copied().map(Some))
+}
+
+fn sha256(place: &Inside) -> io::Result<Vec<u8>> {
+    let mut file = beneath::file(place)?;
+    let mut sum = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            read => sum.update(&buffer[..read]),
+        }
+    }
+    Ok(sum.finish().as_ref().to_vec())
 }
 
 /// Whether the repo has the content itself. The store is the main checkout's and stays when the tree goes; nothing of ours empties it.
@@ -90,7 +119,8 @@ mod tests {
             ("one", "one\n", false),
         ] {
             std::fs::write(place.path(), file).unwrap();
-            assert_eq!(makes(blob.as_bytes(), &place, &place, file.len() as u64).unwrap(), same, "{blob:?} and {file:?}");
+            let made = |vouched, lengthens| makes(blob.as_bytes(), &place, (&place, file.len() as u64), vouched, || Ok(lengthens)).unwrap();
+            assert_eq!([made(true, false), made(false, true), made(false, false)], [same, same, false], "{blob:?} and {file:?}");
         }
     }
 }

@@ -3,29 +3,27 @@
 //! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state is used, to save reading the file. It
 //! must never vouch for a file that could have changed since.
 
+use super::attributes::Attributes;
 use super::elsewhere::Elsewhere;
 use super::in_order::InOrder;
 use super::objects::Objects;
+pub use super::staged::INDEX_CAP;
+use super::staged::{Staged, is_sparse};
 use super::tree::{self, Listing, Stamp};
-use super::{checkout, go_on};
-use crate::beneath::{self, found};
+use super::{checkout, go_on, nested};
 use crate::facts::worktree::{MadeAgain, Worktree};
 use crate::inside::Inside;
 use crate::stop::Stop;
-use git2::{Index, IndexEntry, Oid, Repository};
-use rustix::io::Errno;
+use git2::{IndexEntry, Oid, Repository};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 mod lists;
 mod own;
 
-/// An index larger than this is no honest one, and would be read into memory whole.
-pub const INDEX_CAP: u64 = 512 << 20;
 /// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
 pub(super) const FILES_CAP: usize = 5_000_000;
 /// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
@@ -50,6 +48,7 @@ pub struct Known {
     /// Where the tree is registered.
     path: PathBuf,
     objects: Arc<Objects>,
+    attributes: OnceCell<Option<Attributes>>,
     stop: Option<Stop>,
 }
 
@@ -74,11 +73,33 @@ impl Known {
             .map_or_else(|| Ok(Files::new()), |head| files_until(stop, objects, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
             .map_err(io::Error::other)?;
         let admin = &tree.admin;
-        let index = Staged::read(admin)?;
+        let mut index = Staged::read(admin)?;
+        let files = |tree| files_until(stop, objects, repo, tree, FILES_CAP).map_err(io::Error::other);
+        index.unfold(files)?;
         let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
         let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
         let (made_again, path, objects) = (tree.made_again.clone(), tree.path.clone(), objects.clone());
-        Ok(Self { committed, index, made_again, git_dir, admin: admin.clone(), path, objects, stop: stop.cloned() })
+        let (admin, attributes, stop) = (admin.clone(), OnceCell::new(), stop.cloned());
+        Ok(Self { committed, index, made_again, git_dir, admin, path, objects, attributes, stop })
+    }
+
+    /// The same of a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
+    pub(super) fn of_submodule(repo: &Repository, git_dir: &Inside, head: Option<Oid>) -> io::Result<Self> {
+        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_of(repo, head)).map_err(io::Error::other)?;
+        let mut index = Staged::read(git_dir)?;
+        index.unfold(|tree| files_in(repo, tree, FILES_CAP).map_err(io::Error::other))?;
+        let (git_dir, admin, path) = (git_dir.clone(), git_dir.clone(), PathBuf::new());
+        Ok(Self {
+            committed,
+            index,
+            made_again: [].into(),
+            git_dir,
+            admin,
+            path,
+            objects: Arc::default(),
+            attributes: OnceCell::new(),
+            stop: None,
+        })
     }
 
     fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
@@ -90,6 +111,25 @@ impl Known {
     pub(super) fn holds_staged_work(&self) -> bool {
         let committed = |(path, entry): (&PathBuf, &IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
         self.index.conflicts || !self.index.entries.iter().all(committed)
+    }
+
+    /// Whose the `.git` files in a listing are: of what holds nothing back, a copy's files are plain files, and a submodule's are left out.
+    fn judge_pointers(&self, place: &Inside, listing: &mut Listing) -> io::Result<()> {
+        for pointer in std::mem::take(&mut listing.pointers) {
+            let folder = pointer.parent().unwrap_or(&pointer);
+            let held = match self.committed.get(folder) {
+                Some((SUBMODULE, _)) => {
+                    nested::submodule(&self.admin, place, folder, &self.committed)?.map(|why| format!("is a submodule: {why}"))
+                }
+                _ if nested::is_copy(&self.admin, place, &pointer, [&self.path, &place.path()])? => continue,
+                _ => Some("holds a nested repo".to_owned()),
+            };
+            match held {
+                Some(why) => listing.blockers.push(format!("{} {why}", folder.display())),
+                None => nested::cut_out(listing, folder),
+            }
+        }
+        Ok(())
     }
 
     /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.
@@ -143,9 +183,28 @@ impl Known {
             return Ok(vouched || tree::hash(place, path, stamp)? == blob);
         }
         let place = place.join(path).map_err(io::Error::other)?;
-        let made = || checkout::makes(repo.find_blob(blob).map_err(io::Error::other)?.content(), &self.git_dir, &place, stamp.size);
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
-        Ok(vouched && !stamp.is_link() && size <= checkout::LONGEST_TEXT && made()?)
+        if stamp.is_link() || size > checkout::LONGEST_TEXT {
+            return Ok(false);
+        }
+        let blob = repo.find_blob(blob).map_err(io::Error::other)?;
+        let lengthens = || Ok(self.attributes(repo)?.is_some_and(|attributes| attributes.lengthens(path, blob.content())));
+        checkout::makes(blob.content(), &self.git_dir, (&place, stamp.size), vouched, lengthens)
+    }
+
+    /// The attributes of HEAD's files, read when the first file asks.
+    fn attributes(&self, repo: &Repository) -> io::Result<Option<&Attributes>> {
+        if let Some(known) = self.attributes.get() {
+            return Ok(known.as_ref());
+        }
+        let read = Attributes::of(repo, &self.git_dir, &self.committed)?;
+        Ok(self.attributes.get_or_init(|| read).as_ref())
+    }
+
+    /// Why a rescue can't hold the index; none where it can.
+    pub(super) fn unholdable_index(&self) -> Option<String> {
+        let why = "its index is split in two, which no rescue holds; `git update-index --no-split-index` in the tree makes it one";
+        self.index.split.then(|| why.to_owned())
     }
 
     /// What a rescue can't hold.
@@ -225,110 +284,6 @@ pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Res
 /// Something can't be read.
 pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Listing> {
     Known::of_tree(repo, tree)?.list(place)
-}
-
-/// Bytes: what an index ends with.
-const CHECKSUM: u64 = 20;
-
-/// libgit2 would name a path that tells nobody anything.
-fn broken_index(error: &git2::Error, size: u64) -> io::Error {
-    // It is not the index that is broken, but the disk: libgit2 has only words for that, and calls what is forbidden locked.
-    let words = error.message().replace(" is locked", " Permission denied");
-    let told = |cause: &io::Error| words.contains(cause.to_string().split(" (os error").next().unwrap_or_default());
-    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::INTR].map(io::Error::from).into_iter().find(told) {
-        return io::Error::new(cause.kind(), format!("`index`: {cause}"));
-    }
-    // We hold it open, so it is there: its checksum could not be read, which in a file of that length is the disk's doing.
-    if words.contains("no longer exists") && size >= CHECKSUM {
-        return io::Error::new(io::Error::from(Errno::IO).kind(), "`index`: it can't be read");
-    }
-    let unknown = |extension: &str| error.message().contains("extension") && error.message().contains(extension);
-    io::Error::other(if unknown("'sdir'") {
-        "its index is sparse, which nobody but git can read; `git sparse-checkout reapply --no-sparse-index` in the tree makes it whole"
-            .to_owned()
-    } else if unknown("'link'") {
-        "its index is split in two, which nobody but git can read; `git update-index --no-split-index` in the tree makes it one".to_owned()
-    } else {
-        let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
-        format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one")
-    })
-}
-
-/// An entry of an index takes at least so many bytes.
-const SMALLEST_ENTRY: u64 = 62;
-
-/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the night a
-/// gigabyte and more.
-fn prove_count(index: &File, length: u64) -> io::Result<()> {
-    let mut header = [0; 12];
-    if index.read_at(&mut header, 0)? < header.len() {
-        // libgit2 says so itself.
-        return Ok(());
-    }
-    let claimed = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
-    if u64::from(claimed) <= length / SMALLEST_ENTRY {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "`index` claims to hold {claimed} files, for which it is too short; delete it, then `git reset` in the tree makes a new one"
-    )))
-}
-
-/// A tree's index, as far as it matters.
-pub(super) struct Staged {
-    entries: BTreeMap<PathBuf, IndexEntry>,
-    conflicts: bool,
-    /// When the index was written: a file written in the same moment may differ unseen.
-    written: (i64, u32),
-}
-
-impl Staged {
-    pub(super) fn read(admin: &Inside) -> io::Result<Self> {
-        let place = admin.join("index").map_err(io::Error::other)?;
-        let Some(file) = found(beneath::file(&place))? else {
-            return Ok(Self { entries: BTreeMap::new(), conflicts: false, written: (0, 0) });
-        };
-        let data = file.metadata()?;
-        if data.len() > INDEX_CAP {
-            return Err(io::Error::other("its index is larger than any honest one"));
-        }
-        prove_count(&file, data.len())?;
-        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let index = Index::open(Path::new(&through)).map_err(|error| broken_index(&error, data.len()))?;
-        let entries = index.iter().map(|mut entry| (tree::path_of(std::mem::take(&mut entry.path)), entry)).collect();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
-        let written = (data.mtime(), data.mtime_nsec() as u32);
-        Ok(Self { entries, conflicts: index.has_conflicts(), written })
-    }
-
-    /// Every path that it names.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.entries.keys().map(PathBuf::as_path)
-    }
-
-    /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just that.
-    pub(super) fn vouched(&self, path: &Path, stamp: &Stamp) -> Option<Oid> {
-        self.entries.get(path).filter(|entry| self.vouches(entry, stamp)).map(|entry| entry.id)
-    }
-
-    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
-    /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
-    fn vouches(&self, entry: &IndexEntry, stamp: &Stamp) -> bool {
-        let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
-            i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
-        };
-        u64::from(entry.file_size) == stamp.size & 0xffff_ffff
-            && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
-            && same(&entry.mtime, stamp.mtime)
-            && same(&entry.ctime, stamp.ctime)
-            && stamp.mtime < self.written
-    }
-}
-
-/// `skip-worktree`: a sparse checkout leaves the file out on purpose.
-fn is_sparse(entry: &IndexEntry) -> bool {
-    const SKIP_WORKTREE: u16 = 1 << 14;
-    entry.flags_extended & SKIP_WORKTREE != 0
 }
 
 const SUBMODULE: u32 = 0o160_000;

@@ -23,26 +23,62 @@ const LINES_BYTES: i64 = 2 << 20;
 /// What all patches of a repo may read: libgit2 can't be stopped half-way.
 const READ_BYTES: u64 = 1 << 30;
 
-/// The default branch of a repo's upstream, and what was learned of its commits: once for all trees, which are looked at in many threads.
+/// Remotes that a project's work lands in, by their names: a fork has its own as `origin`, which may be old, and the project's as `upstream`.
+const REMOTES: [&str; 2] = ["upstream", "origin"];
+/// What a default branch is called where the remote's HEAD doesn't say, or says the name of one that is gone.
+const BRANCHES: [&str; 5] = ["HEAD", "main", "master", "trunk", "develop"];
+
+/// The default branches of a repo's upstream, and what was learned of their commits: once for all trees, which are looked at in many threads.
 pub struct Upstream<'a> {
     stop: &'a Stop,
-    /// None without one; why, when nobody can tell.
-    tip: Result<Option<Oid>, String>,
+    /// The project's own first; why, when nobody can tell.
+    tips: Result<Vec<Oid>, String>,
     patches: Mutex<HashMap<Oid, Arc<OnceLock<Option<Oid>>>>>,
     /// What is left of [`READ_BYTES`].
     may_read: AtomicU64,
 }
 
-fn default_branch(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
-    if repo.references_glob("refs/remotes/*")?.next().is_none() {
-        return commit(repo, "HEAD");
+fn default_branches(repo: &Repository) -> Result<Vec<Oid>, git2::Error> {
+    let mut tips = Vec::new();
+    for remote in REMOTES {
+        tips.extend(default_of(repo, remote)?);
     }
-    for name in ["origin/HEAD", "origin/main", "origin/master"] {
-        if let Some(tip) = commit(repo, &format!("refs/remotes/{name}"))? {
+    if tips.is_empty() {
+        tips.extend(of_any_remote(repo)?);
+    }
+    tips.dedup();
+    Ok(tips)
+}
+
+fn default_of(repo: &Repository, remote: &str) -> Result<Option<Oid>, git2::Error> {
+    for branch in BRANCHES {
+        if let Some(tip) = commit(repo, &format!("refs/remotes/{remote}/{branch}"))? {
             return Ok(Some(tip));
         }
     }
     Ok(None)
+}
+
+/// Of a repo with no remote at all, the main checkout's branch. Of one remote with another name, its default branch as usual; or the only branch
+/// that is known of it. With several it can't be told where work lands.
+fn of_any_remote(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
+    let mut known = repo.references_glob("refs/remotes/*")?;
+    let mut remotes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for name in known.names() {
+        let name = name?;
+        if let Some((remote, branch)) = name.strip_prefix("refs/remotes/").and_then(|name| name.split_once('/')) {
+            let branches = remotes.entry(remote.to_owned()).or_default();
+            branches.extend((branch != "HEAD").then(|| name.to_owned()));
+        }
+    }
+    match remotes.into_iter().collect::<Vec<_>>().as_slice() {
+        [] => commit(repo, "HEAD"),
+        [(remote, branches)] => match (default_of(repo, remote)?, branches.as_slice()) {
+            (None, [only]) => commit(repo, only),
+            (tip, _) => Ok(tip),
+        },
+        _ => Ok(None),
+    }
 }
 
 /// The commit that a ref names; none when there is no such ref, or it names none.
@@ -54,16 +90,21 @@ fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
 }
 
 impl<'a> Upstream<'a> {
-    /// Finds the default branch: what `origin/HEAD` names, else `origin/main` or `origin/master`; for a repo without any remote, the
-    /// main checkout's branch.
+    /// Finds the default branches of `upstream` and of `origin`: what its HEAD names, else `main`, `master` and the like; of another remote only
+    /// if it is alone; for a repo without any remote, the main checkout's branch.
     pub fn of(repo: &Repository, stop: &'a Stop) -> Self {
-        let tip = default_branch(repo).map_err(|error| format!("failed to read the default branch: {}", error.message()));
-        Self { stop, tip, patches: Mutex::default(), may_read: AtomicU64::new(READ_BYTES) }
+        let tips = default_branches(repo).map_err(|error| format!("failed to read the default branch: {}", error.message()));
+        Self { stop, tips, patches: Mutex::default(), may_read: AtomicU64::new(READ_BYTES) }
     }
 
-    /// The default branch's commit, where there is one; or why that can't be told.
+    /// The default branch's commit, where there is one, the project's own before a fork's; or why that can't be told.
     pub(super) fn tip(&self) -> Result<Option<Oid>, String> {
-        self.tip.clone()
+        self.tips.as_ref().map(|tips| tips.first().copied()).map_err(Clone::clone)
+    }
+
+    /// Whether there is no default branch, so that nothing can be known to have landed.
+    pub fn is_none(&self) -> bool {
+        self.tips.as_ref().is_ok_and(Vec::is_empty)
     }
 
     /// How `head` is known to have landed; none also when the run is to stop. `repo` is a handle of the same repo.
@@ -71,10 +112,13 @@ impl<'a> Upstream<'a> {
     /// # Errors
     /// The default branch can't be read.
     pub fn landed(&self, repo: &Repository, head: Oid) -> io::Result<Option<Landed>> {
-        let Some(tip) = self.tip.clone().map_err(io::Error::other)? else { return Ok(None) };
-        Ok(Look { repo, upstream: self }.compare(head, tip).unwrap_or_else(|error| {
-            tracing::debug!(%head, %error, "can't tell whether it landed");
-            None
+        let tips = self.tips.as_ref().map_err(|why| io::Error::other(why.clone()))?;
+        let look = Look { repo, upstream: self };
+        Ok(tips.iter().find_map(|&tip| {
+            look.compare(head, tip).unwrap_or_else(|error| {
+                tracing::debug!(%head, %error, "can't tell whether it landed");
+                None
+            })
         }))
     }
 

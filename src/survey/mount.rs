@@ -107,6 +107,12 @@ impl Mount {
     }
 }
 
+/// Whether no other machine can be at work there: it is no network file system, as far as the kernel tells. What a FUSE server brings may be anybody's.
+pub fn is_local(facts: &Facts) -> bool {
+    let remote = |kind: &str| SHARED.contains(&kind) || kind.starts_with("fuse") || matches!(kind, "9p" | "virtiofs" | "afs");
+    !facts.nfs && facts.mount.as_ref().is_some_and(|mount| !remote(&mount.kind))
+}
+
 /// Why locks taken here keep nobody out who is on another machine; none where they do, or where that is the operator's to know.
 pub fn local_locks(facts: &Facts) -> Option<String> {
     match &facts.mount {

@@ -160,13 +160,13 @@ fn shared_log(admin: &Inside, branch: Option<&str>) -> io::Result<Vec<Oid>> {
 }
 
 /// Every id that a reflog names. A line that makes no sense names none.
-fn log_commits(log: &Inside) -> io::Result<BTreeSet<Oid>> {
+pub(super) fn log_commits(log: &Inside) -> io::Result<BTreeSet<Oid>> {
     let text = found(beneath::read(log, LOG_CAP))?.unwrap_or_default();
     let ids = text.split(|&byte| byte == b'\n').flat_map(|line| line.splitn(3, |&byte| byte == b' ').take(2));
     Ok(ids.filter_map(id).collect())
 }
 
-fn id(hex: &[u8]) -> Option<Oid> {
+pub(super) fn id(hex: &[u8]) -> Option<Oid> {
     let hex = std::str::from_utf8(hex).ok()?.trim();
     Oid::from_str(hex).ok().filter(|oid| hex.len() == 40 && !oid.is_zero())
 }
@@ -185,7 +185,7 @@ fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
     ids(&files_below(&admin.join("refs").map_err(io::Error::other)?)?)
 }
 
-fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
+pub(super) fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
     let mut ids = BTreeSet::new();
     for file in files {
         ids.extend(ids_in(&found(beneath::read(file, LOG_CAP))?.unwrap_or_default()));

@@ -4,10 +4,10 @@
 //! link, and never leave out a tree because something about it is odd.
 
 use super::reach::Kept;
-use super::{landed::Upstream, objects::Objects, probe, rescues, store, worktree};
+use super::{landed::Upstream, objects::Objects, probe, processes::Processes, rescues, store, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
-use crate::facts::repo::{Missing, Repo};
+use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::worktree::{MadeAgain, Stray, StrayKind, Worktree};
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
@@ -32,8 +32,8 @@ pub struct Context<'a> {
     pub clock: DateTime<Utc>,
     /// Trees active since are settled by that alone.
     pub look_before: DateTime<Utc>,
-    /// A lock file older than this is a dead git's.
-    pub stale_lock: TimeDelta,
+    /// Whether a lock file of that age is a dead git's.
+    pub is_stale: IsStale,
     /// What the rest of the volume tells.
     pub around: &'a Around,
     /// What the operator says that tools make again.
@@ -61,6 +61,10 @@ pub struct Around {
     pub reserved: Vec<Inside>,
     /// How many of all registered trees are missing.
     pub missing: Missing,
+    /// Who is at work on this machine.
+    pub processes: Processes,
+    /// The volume was made to look old by touching its files, which shows in their change times: those don't count.
+    pub touched: bool,
 }
 
 impl Around {
@@ -74,6 +78,9 @@ impl Around {
     }
 }
 
+/// The plan's rule, whether a file that nobody wrote to for so long is a dead git's.
+pub type IsStale = fn(LeftoverKind, TimeDelta) -> bool;
+
 /// Times that a survey is made with.
 #[derive(Clone, Copy)]
 pub struct Times {
@@ -81,8 +88,8 @@ pub struct Times {
     pub clock: DateTime<Utc>,
     /// Trees active since need no closer look.
     pub look_before: DateTime<Utc>,
-    /// See [`Context::stale_lock`].
-    pub stale_lock: TimeDelta,
+    /// See [`Context::is_stale`].
+    pub is_stale: IsStale,
     /// Since when a run that was killed was at work here.
     pub killed: Option<DateTime<Utc>>,
 }
@@ -102,7 +109,7 @@ pub fn survey(
     let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
-    let Times { clock, look_before, stale_lock, killed } = times;
+    let Times { clock, look_before, is_stale, killed } = times;
     let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
     let (place, stashed, kept, objects) = (&policy.place, &stashed, &Kept::default(), &Arc::default());
@@ -111,7 +118,7 @@ pub fn survey(
     let look = |admin: &Inside| {
         shadow.with(|repo| {
             let context =
-                Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop, due };
+                Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
             worktree::survey(&context, admin)
         })
     };
@@ -121,7 +128,13 @@ pub fn survey(
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
     }
-    let (store, leftovers) = store::survey(shadow.git_dir(), clock, killed).map_err(unreadable)?;
+    let (store, mut leftovers) = store::survey(shadow.git_dir(), clock, killed).map_err(unreadable)?;
+    for lock in leftovers.iter_mut().filter(|file| file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK))
+    {
+        let tree = worktrees.iter().find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
+        let tree = tree.map_or(policy.place.path(), |tree| tree.path.clone());
+        lock.kind = around.processes.index_lock(&policy.place, &tree);
+    }
     let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
     let strays = strays(policy, shadow.git_dir(), &paths);
     let rescues = rescues::all(&repo).map_err(odd)?;
@@ -138,7 +151,7 @@ pub fn one(
     policy: &policy::Repo,
     admin: &Inside,
     around: &Around,
-    (clock, stale_lock): (DateTime<Utc>, TimeDelta),
+    (clock, is_stale): (DateTime<Utc>, IsStale),
     stop: &Stop,
 ) -> Result<Worktree, Refusal> {
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
@@ -149,7 +162,7 @@ pub fn one(
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
     let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(repo, stop));
     let due: &(dyn Fn(&Worktree) -> bool + Sync) = &|_| true;
-    let context = Context { repo, place, clock, look_before, stale_lock, around, made_again, stashed, kept, objects, upstream, stop, due };
+    let context = Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
     Ok(worktree::survey(&context, admin))
 }
 

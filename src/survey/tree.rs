@@ -26,6 +26,14 @@ const PATH_MAX: usize = 4095;
 /// Characters of a path that a reason names.
 const NAMED: usize = 200;
 
+/// A workspace of jj's is in jj's own books as well, with commits that git may not know.
+const JJ: &str = "it is a jj workspace: run `jj workspace forget` in it and delete its .jj, then it is like any other";
+
+/// Whether a tree's root is a workspace of jj's: its `.jj` has a working copy, and a repo or the way to one.
+fn is_jj(root: BorrowedFd<'_>) -> bool {
+    ["repo", "working_copy"].iter().all(|name| beneath::below(root, &Path::new(".jj").join(name), OFlags::PATH).is_ok())
+}
+
 /// A tree, file by file.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -35,6 +43,8 @@ pub struct Listing {
     pub folders: BTreeMap<PathBuf, u32>,
     /// Folders that tools make again: not walked.
     pub regenerable: Vec<PathBuf>,
+    /// `.git` files below the tree's own: each is a nested repo's, or a copy's. Nobody has judged them yet.
+    pub pointers: Vec<PathBuf>,
     /// What a git tree can't hold: nested repos, FIFOs, other mounts.
     pub blockers: Vec<String>,
     /// The first file that we may not read, and why: nobody can rescue it.
@@ -113,8 +123,8 @@ pub struct Rules<'a> {
 pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len() + 1);
-    let (files, folders, regenerable, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut walk = Walk { longest, rules, files, folders, regenerable, blockers, unreadable: None };
+    let (files, folders, regenerable, pointers, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut walk = Walk { longest, rules, files, folders, regenerable, pointers, blockers, unreadable: None };
     walk.folder(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
     // What is somebody's in one of them may hold another one.
@@ -123,12 +133,13 @@ pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
         walk.look_through(place, &path).map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         next += 1;
     }
-    let Walk { files, folders, mut regenerable, blockers, unreadable, .. } = walk;
+    let Walk { files, folders, mut regenerable, pointers, blockers, unreadable, .. } = walk;
     regenerable.truncate(named);
     Ok(Listing {
         files: files.into_iter().collect(),
         folders: folders.into_iter().collect(),
         regenerable,
+        pointers,
         blockers,
         unreadable,
         registration: BTreeMap::new(),
@@ -142,6 +153,7 @@ struct Walk<'a> {
     files: Vec<(PathBuf, Stamp)>,
     folders: Vec<(PathBuf, u32)>,
     regenerable: Vec<PathBuf>,
+    pointers: Vec<PathBuf>,
     blockers: Vec<String>,
     unreadable: Option<String>,
 }
@@ -173,6 +185,7 @@ impl Walk<'_> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             _ if name == ".git" && depth == 0 => {}
+            FileType::RegularFile if name == ".git" => self.pointers.push(path.to_owned()),
             // However it is spelt: git takes no path with such a part into a commit.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             _ if path.as_os_str().len() > self.longest => self.block(path, "is reached by a path that is too long to be opened"),
@@ -183,6 +196,7 @@ impl Walk<'_> {
                 }
                 self.files.push((path.to_owned(), stamp(&stat)));
             }
+            FileType::Directory if name == ".jj" && depth == 0 && is_jj(parent) => self.blockers.push(JJ.to_owned()),
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
             FileType::Directory => match beneath::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
                 // The kernel tells of a mount of the same file system, too, which has the same device.

@@ -4,10 +4,12 @@
 //! failed, nor clean because git's index says so.
 
 use super::known::Known;
-use super::{doubt, reach, repo::Context, tree::Listing};
+use super::moves::{self, Moves};
+use super::processes::pid_in;
+use super::{doubt, nested, reach, repo::Context};
 use crate::beneath::{self, Listed, found};
-use crate::facts::rescue::Own;
-use crate::facts::worktree::{Contents, State, Worktree};
+use crate::facts::repo::LeftoverKind;
+use crate::facts::worktree::{DeadLock, State, Worktree};
 use crate::inside::Inside;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
@@ -16,8 +18,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+mod contents;
+use contents::{contents, look_whole};
+
 /// HEAD, `gitdir` and a lock's reason are a line.
-const LINE_CAP: u64 = 64 << 10;
+pub const LINE_CAP: u64 = 64 << 10;
 /// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
 /// What agents write into the admin folder of the tree that they work in.
@@ -38,9 +43,9 @@ const IN_PROGRESS: [(&str, &str); 8] = [
     ("NOTES_MERGE_WORKTREE", "merge of notes"),
 ];
 /// Somebody is writing the file of that name, or died while he was.
-const LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
-/// How many dirty files a row names.
-const NAMED: usize = 5;
+const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
+/// The lock that git may hold for as long as somebody thinks about the message of his commit.
+pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin folder is `admin`.
 pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
@@ -52,8 +57,11 @@ pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
         branch: None,
         head: None,
         locked: None,
+        dead_lock: None,
         in_progress: Vec::new(),
         active: DateTime::UNIX_EPOCH,
+        worked_in: false,
+        in_use: None,
         missing_since: None,
         missing_at_once: false,
         made_again: context.made_again.clone(),
@@ -91,8 +99,9 @@ fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> i
         None => tree.head = Some(Oid::from_str(&head).map_err(io::Error::other)?.to_string()),
     }
     tree.locked = line("locked", listed.read("locked", LINE_CAP))?;
-    tree.in_progress = in_progress(context, listed)?;
-    tree.active = active(listed)?;
+    tree.dead_lock = dead_lock(context, &tree, listed)?;
+    tree.in_progress = in_progress(context, &tree, listed)?;
+    (tree.active, tree.worked_in) = active(listed)?;
     let at_once = listed.stat(MISSING_AT_ONCE)?;
     tree.missing_at_once = at_once.is_some();
     tree.missing_since = at_once.map_or_else(|| listed.stat(MISSING), |stat| Ok(Some(stat)))?.map(|stat| written(&stat));
@@ -176,11 +185,22 @@ fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     }
 }
 
-fn in_progress(context: &Context<'_>, listed: &Listed) -> io::Result<Vec<&'static str>> {
+/// Whether the lock's reason names a process, and that one is known to be dead.
+fn dead_lock(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::Result<Option<DeadLock>> {
+    let Some(pid) = tree.locked.as_deref().and_then(pid_in) else { return Ok(None) };
+    let Some(stat) = listed.stat("locked")? else { return Ok(None) };
+    let dead = context.around.processes.is_dead(context.place, pid) == Some(true);
+    Ok(dead.then(|| DeadLock { pid, since: written(&stat) }))
+}
+
+fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::Result<Vec<&'static str>> {
     let mut under_way: Vec<_> = IN_PROGRESS.iter().filter(|(name, _)| listed.holds(name)).map(|(_, what)| *what).collect();
     for name in LOCKS {
         // An old one is a dead git's leftover: it is cleared in the same night.
-        if listed.stat(name)?.is_some_and(|stat| context.clock - written(&stat) < context.stale_lock) {
+        let Some(stat) = listed.stat(name)? else { continue };
+        let age = context.clock - written(&stat);
+        let kind = if name == INDEX_LOCK { context.around.processes.index_lock(context.place, &tree.path) } else { LeftoverKind::Lock };
+        if !(context.is_stale)(kind, age) {
             under_way.push(name);
         }
     }
@@ -192,34 +212,28 @@ fn in_progress(context: &Context<'_>, listed: &Listed) -> io::Result<Vec<&'stati
 /// # Errors
 /// Something is there and can't be read.
 pub fn activity(admin: &Inside) -> io::Result<DateTime<Utc>> {
-    active(&Listed::of(admin)?)
+    Ok(active(&Listed::of(admin)?)?.0)
 }
 
-fn active(listed: &Listed) -> io::Result<DateTime<Utc>> {
-    let mut newest = log_time(listed)?;
+/// The same, and whether HEAD's reflog tells of a commit.
+fn active(listed: &Listed) -> io::Result<(DateTime<Utc>, bool)> {
+    let (mut newest, worked) = log_time(listed)?;
     for name in ACTIVE {
         newest = newest.max(listed.stat(name)?.map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)));
     }
-    Ok(newest)
+    Ok((newest, worked))
 }
 
 /// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git reflog expire` renews.
-fn log_time(listed: &Listed) -> io::Result<DateTime<Utc>> {
-    let Some(log) = listed.file("logs/HEAD")? else { return Ok(DateTime::UNIX_EPOCH) };
+fn log_time(listed: &Listed) -> io::Result<(DateTime<Utc>, bool)> {
+    let Some(log) = listed.file("logs/HEAD")? else { return Ok((DateTime::UNIX_EPOCH, false)) };
     let data = log.metadata()?;
-    let text = beneath::content(log, reach::LOG_CAP)?;
+    let Moves { last, worked } = moves::read(log)?;
     // An expiry that leaves no line writes the file, too: it tells of our own repack, not of anybody's work.
-    let Some(last) = text.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty()) else { return Ok(DateTime::UNIX_EPOCH) };
-    let moved = log_line_time(&String::from_utf8_lossy(last)).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let Some(moved) = last else { return Ok((DateTime::UNIX_EPOCH, worked)) };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
     let written = moment(data.mtime(), data.mtime_nsec() as u32);
-    Ok(moved.min(written))
-}
-
-/// When a line of a reflog was written: `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
-pub fn log_line_time(line: &str) -> Option<DateTime<Utc>> {
-    let mut words = line.split('\t').next()?.rsplit(' ');
-    DateTime::from_timestamp(words.nth(1)?.parse().ok()?, 0)
+    Ok((moved.min(written), worked))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
@@ -257,14 +271,20 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     if let Some(why) = not_ours(&place, &tree.admin)? {
         return Ok(State::Unknown(why));
     }
-    if tree.locked.is_some() || !tree.in_progress.is_empty() || tree.active > context.look_before {
+    if (tree.locked.is_some() && tree.dead_lock.is_none()) || !tree.in_progress.is_empty() || tree.active > context.look_before {
         return Ok(State::NotLooked);
     }
+    tree.in_use = context.around.processes.at_work(&place);
+    if tree.in_use.is_some() {
+        return Ok(State::NotLooked);
+    }
+    tree.worked_in = tree.worked_in || moves::worked_on_branch(&tree.admin, tree.branch.as_deref())?;
     let unreached = unreached(context, tree, head, listed)?;
     let stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
     let (mut contents, dirty_active) = contents(context, tree, &place, head, (stashed || !unreached.is_empty(), listed))?;
     contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
-    contents.blockers.extend(modules(listed));
+    contents.no_default_branch = context.upstream.is_none();
+    contents.blockers.extend(nested::held(&tree.admin, listed)?);
     (contents.unreached, contents.stashed) = (unreached, stashed);
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
@@ -316,7 +336,7 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
 
 /// The tree is gone: what would be lost with its registration?
 fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
-    if let Some(modules) = modules(listed) {
+    if let Some(modules) = nested::held(&tree.admin, listed)? {
         return Ok(State::Unknown(format!(
             "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
         )));
@@ -326,12 +346,10 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
     // What a night took to the trash was rescued with its index.
     let known = Known::of(context.repo, tree, head)?;
     let staged = (!trashed && known.holds_staged_work()) || !known.registration()?.is_empty();
+    if let Some(why) = known.unholdable_index().filter(|_| !trashed && (staged || !unreached.is_empty())) {
+        return Ok(State::Unknown(format!("it is gone from the disk, and what is staged with it: {why}")));
+    }
     Ok(State::Missing { trashed, unreached, staged })
-}
-
-/// Git keeps the repos of a worktree's submodules in its admin folder, even after `git submodule deinit`: with commits that nothing else has.
-fn modules(listed: &Listed) -> Option<String> {
-    listed.holds("modules").then(|| "its registration holds the repos of its submodules, which no rescue keeps".to_owned())
 }
 
 fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, listed: &Listed) -> io::Result<Vec<String>> {
@@ -339,69 +357,9 @@ fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, listed: 
     reach::unreached(context.repo, &tips, context.kept, context.stop)
 }
 
-/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is whether a rescue is needed anyway.
-fn contents(
-    context: &Context<'_>,
-    tree: &Worktree,
-    place: &Inside,
-    head: Option<Oid>,
-    (unsaved, listed): (bool, &Listed),
-) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
-    let listing = known.list_outside(place, listed)?;
-    let mut contents = Contents::default();
-    let newest = compare(context, &known, place, &listing, unsaved, &mut contents)?;
-    contents.regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
-    contents.lock_files = known.lock_files(&listing);
-    Ok((contents, newest))
-}
-
-/// A tree whose time has come: what in folders that tools make again is somebody's counts as well.
-fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
-    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-    let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
-    let State::Looked(contents) = &mut tree.state else { return Ok(()) };
-    let Some(place) = contents.place.clone() else { return Ok(()) };
-    contents.blockers.clear();
-    let unsaved = contents.stashed || !contents.unreached.is_empty();
-    let newest = compare(context, &known, &place, &known.list(&place)?, unsaved, contents)?;
-    tree.active = tree.active.max(newest);
-    Ok(())
-}
-
-/// Notes in `contents` what of a listing is work, and what can't be rescued.
-fn compare(
-    context: &Context<'_>,
-    known: &Known,
-    place: &Inside,
-    listing: &Listing,
-    unsaved: bool,
-    contents: &mut Contents,
-) -> io::Result<DateTime<Utc>> {
-    let mut dirty = known.dirty(context.repo, place, listing)?;
-    let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).chain(listing.registration.values());
-    let newest = newest.map(|stamp| stamp.mtime).max();
-    contents.rescue = if unsaved || !dirty.is_empty() { known.own(context.repo, place, listing, &dirty)? } else { Own::default() };
-    contents.unreadable.clone_from(&listing.unreadable);
-    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
-    let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
-    dirty.dedup_by(|a, b| a.0 == b.0);
-    contents.blockers = known.blockers(listing);
-    contents.dirty = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
-    contents.dirty_count = dirty.len();
-    Ok(newest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_reflog_line_tells_when_head_moved() {
-        let line = "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
-        assert_eq!(log_line_time(line), DateTime::from_timestamp(1_700_000_000, 0));
-        assert_eq!(log_line_time("nonsense"), None);
-    }
 
     #[test]
     fn a_reflog_that_an_expiry_left_empty_is_no_activity() {

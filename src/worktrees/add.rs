@@ -18,7 +18,7 @@ use crate::git::GitError;
 use crate::git::private::Private;
 use crate::inside::Inside;
 use crate::lock::StillHeld;
-use crate::plan::repo::STALE_LOCK;
+use crate::plan::repo::is_stale;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::{survey, volume};
@@ -163,7 +163,7 @@ impl Adding<'_> {
     /// one, and so does whoever deletes a tree by hand.
     fn cleared(&self, admin: &Inside) -> Result<bool, WorkError> {
         let (Locked { lock, trash }, now) = (self.locked, clock::now());
-        let clock = (lock.server_clock().unwrap_or(now), STALE_LOCK);
+        let clock: (_, survey::repo::IsStale) = (lock.server_clock().unwrap_or(now), is_stale);
         let tree = survey::repo::one(self.shadow, self.repo, admin, &around(self.policy), clock, self.stop);
         let tree = tree.map_err(WorkError::repo(self.repo))?;
         let empty = matches!(&tree.state, State::Missing { unreached, staged: false, .. } if unreached.is_empty());

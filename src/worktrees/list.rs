@@ -5,7 +5,7 @@
 
 use crate::config::policy::{self, Policy};
 use crate::facts::worktree::Worktree as Tree;
-use crate::plan::repo::{Only, STALE_LOCK, plan};
+use crate::plan::repo::{Only, is_stale, plan};
 use crate::plan::worktree::{is_due, shortest};
 use crate::report::worktrees::{Listed, Listing, SCHEMA};
 use crate::report::{Worktree, rows};
@@ -36,7 +36,7 @@ pub fn list(policy: &Policy, repo: Option<&str>, stop: &Stop, now: DateTime<Utc>
 fn of(policy: &Policy, repo: &policy::Repo, stop: &Stop, now: DateTime<Utc>) -> Result<Vec<Worktree>, Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
     let look_before = shortest(&repo.worktrees).and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let times = Times { clock: now, look_before, stale_lock: STALE_LOCK, killed: None };
+    let times = Times { clock: now, look_before, is_stale, killed: None };
     let due = |tree: &Tree| is_due(tree, &repo.worktrees, now);
     let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop, &due)?;
     let plan = plan(&facts, repo, 0, now).only(Only { reap: true, ..Only::NONE });

@@ -10,10 +10,12 @@ use crate::apply::trash::Emptied;
 use crate::clock;
 use crate::config::policy::{Age, Policy, Worktrees};
 use crate::facts::worktree::{State, Worktree};
-use crate::plan::repo::STALE_LOCK;
+use crate::plan::repo::is_stale;
 use crate::plan::worktree::{Class, Verdict, verdict};
 use crate::shadow::Shadow;
 use crate::stop::Stop;
+use crate::survey::processes::Processes;
+use crate::survey::repo::Around;
 use crate::{survey, volume};
 use std::time::Duration;
 
@@ -43,7 +45,9 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
     let (admin, path) = find(repo, shadow.git_dir(), wish.name)?;
     let now = clock::now();
     let clock = lock.server_clock().unwrap_or(now);
-    let tree = survey::repo::one(&shadow, repo, &admin, &around(policy), (clock, STALE_LOCK), stop).map_err(WorkError::repo(repo))?;
+    // Whoever asks may well stand in it.
+    let around = Around { processes: Processes::but_callers(), ..around(policy) };
+    let tree = survey::repo::one(&shadow, repo, &admin, &around, (clock, is_stale), stop).map_err(WorkError::repo(repo))?;
     // The file server's clock may be ahead of ours: what was just written is old enough.
     let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
     let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop, now };
@@ -79,7 +83,7 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
 /// The repo's rules without their patience: whoever asks for it wants it gone now.
 fn at_once(rules: &Worktrees) -> Worktrees {
     let now = Age::After(Duration::ZERO);
-    Worktrees { landed: now, saved: now, unsaved: now, ..rules.clone() }
+    Worktrees { landed: now, saved: now, unsaved: now, fresh: now, ..rules.clone() }
 }
 
 fn holds_work(tree: &Worktree) -> bool {

@@ -132,6 +132,7 @@ fn run(world: &World, arguments: &[&str]) -> Ended {
     let mut command = Command::new(env!("CARGO_BIN_EXE_treewarden"));
     command.args(arguments).current_dir(world.beside("home")).env_clear();
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", world.config());
+    command.env("TREEWARDEN_TEST_TOUCHED", "1");
     command.env("TMPDIR", world.beside("scratch")).env("HOME", world.beside("home")).env("RUST_LOG", "debug");
     command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
     let began = Instant::now();

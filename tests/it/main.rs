@@ -2,6 +2,7 @@
 
 mod accounts;
 mod after_a_kill;
+mod at_work;
 mod bad_input;
 mod busy_caches;
 mod busy_probe;
@@ -61,6 +62,7 @@ mod taken;
 mod taking_part;
 mod tell;
 mod tidy;
+mod upstreams;
 mod usage;
 mod verdicts;
 mod worktree_command;

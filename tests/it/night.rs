@@ -41,7 +41,8 @@ fn every_tree_has_its_fate_and_nothing_else_is_touched() {
     crypt.git(&["config", "filter.git-crypt.smudge", "git-crypt smudge"]);
     crypt.tree("old").age(99.0);
 
-    let names = ["landed", "saved", "unsaved", "commits", "held", "odd", "strays", "made_again", "never", "quiet", "probed", "crypt"];
+    let names =
+        ["landed", "fresh", "saved", "unsaved", "commits", "held", "odd", "strays", "made_again", "never", "quiet", "probed", "crypt"];
     let repos: Vec<Repo<'_>> = names.iter().map(|name| Repo::there(&world, &format!("acme/{name}"))).collect();
     let (before, refs): (Vec<_>, Vec<_>) = repos.iter().map(|repo| (repo.registered(), repo.refs("refs"))).unzip();
     let volume = snapshot(&world.root);

@@ -59,7 +59,7 @@ fn trees(repo: &Repo<'_>, number: usize, preset: &str, layout: &str) {
     let locked = tree("locked");
     locked.age(60.0);
     // As claude does while it runs.
-    repo.git(&["worktree", "lock", "--reason", "claude session 7 (pid 12)", locked.path.to_str().unwrap()]);
+    repo.git(&["worktree", "lock", "--reason", &format!("claude session 7 (pid {})", std::process::id()), locked.path.to_str().unwrap()]);
     // As T3 does after the first turn: the branch gets another name, the path doesn't.
     let renamed = tree("renamed");
     if preset != "codex" {

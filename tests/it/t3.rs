@@ -81,6 +81,8 @@ fn what_t3_leaves_behind_goes_and_comes_back() {
     git(&dirty, 40.0, &["commit", "-q", "-m", "Mend the cart"]);
     write(&dirty.join("more.ts"), "half done\n");
     shop.git(&["update-ref", "refs/t3/checkpoints/dGhyZWFk/turn/1", "t3code/mend-the-cart"]);
+    git(&merged, 40.0, &["commit", "-q", "--allow-empty", "-m", "Look into it"]);
+    git(&merged, 40.0, &["push", "-q", "origin", "HEAD:main"]);
     idle(&shop, &merged, 2.0);
     idle(&shop, &dirty, 31.0);
     let refs = |prefix: &str| {

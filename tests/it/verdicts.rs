@@ -228,12 +228,72 @@ const ENDINGS: Group = Group {
         ("as-checked-out", MERGED, |at| {
             assert_eq!(fs::read(at.path("a.crlf")).unwrap(), b"one\r\ntwo\r\n");
         }),
+        ("as-checked-out-in-a-copy", MERGED, |_| {}),
+        ("mixed-in-a-copy", DIRTY, |at| {
+            at.write("a.crlf", "one\ntwo\r\n").git(&["add", "a.crlf"]);
+        }),
+        ("converted-in-a-copy", DIRTY, |at| {
+            at.write("README.md", "# A repo\r\n");
+        }),
         ("mixed", DIRTY, |at| {
             at.write("a.crlf", "one\ntwo\r\n").git(&["add", "a.crlf"]);
             assert_eq!(at.git(&["status", "--porcelain"]), "");
         }),
         ("converted", DIRTY, |at| {
             at.write("README.md", "# A repo\r\n");
+        }),
+    ],
+};
+
+/// As `cp -a` does it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let to = to.join(entry.file_name());
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => copy(&entry.path(), &to),
+            kind if kind.is_symlink() => symlink(fs::read_link(entry.path()).unwrap(), &to).unwrap(),
+            _ => drop(fs::copy(entry.path(), &to).unwrap()),
+        }
+    }
+}
+
+/// Makes an index vouch for nothing, as one that came with a copy of the volume.
+fn no_index_vouches(tree: &Tree, beside: &Path) {
+    copy(&tree.path, beside);
+    for entry in fs::read_dir(beside).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != ".git") {
+        let there = tree.path.join(entry.file_name());
+        remove(&there);
+        fs::rename(entry.path(), &there).unwrap();
+    }
+    age_all(&tree.path, 100.0);
+}
+
+/// Checked out as on Windows: every text has other line endings than its blob.
+const AUTOCRLF: Group = Group {
+    name: "autocrlf",
+    prepare: |repo| {
+        repo.git(&["config", "core.autocrlf", "true"]);
+        write(&repo.path.join(".gitattributes"), "*.sh eol=lf\n");
+        write(&repo.path.join("a.sh"), "one\ntwo\n");
+        write(&repo.path.join("a.bin"), b"one\n\0\n");
+        repo.commit(60.0, "a.txt", "one\ntwo\n");
+        repo.push();
+    },
+    rows: &[
+        ("as-checked-out", MERGED, |at| {
+            assert_eq!(fs::read(at.path("a.txt")).unwrap(), b"one\r\ntwo\r\n");
+            assert_eq!(fs::read(at.path("a.sh")).unwrap(), b"one\ntwo\n");
+        }),
+        ("in-a-copy", MERGED, |_| {}),
+        ("edited-in-a-copy", DIRTY, |at| {
+            at.write("a.txt", "one\r\nTWO\r\n");
+        }),
+        ("script-converted-in-a-copy", DIRTY, |at| {
+            at.write("a.sh", "one\r\ntwo\r\n");
+        }),
+        ("binary-converted-in-a-copy", DIRTY, |at| {
+            at.write("a.bin", "one\r\n\0\r\n");
         }),
     ],
 };
@@ -267,9 +327,18 @@ const SPARSE: Group = Group {
             at.git(&["update-index", "--skip-worktree", "src/b.ts"]);
             remove(&at.path("src/b.ts"));
         }),
-        ("sparse-index", UNKNOWN, |at| {
+        ("sparse-index", MERGED, |at| {
             at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
             assert!(at.git(&["ls-files", "--sparse"]).contains("src/\n") || at.git(&["ls-files", "--sparse"]).ends_with("src/"));
+        }),
+        ("sparse-index-written-outside-the-cone", DIRTY, |at| {
+            at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
+            at.write("src/b.ts", "edited\n").write("docs/new.md", "new\n");
+        }),
+        ("sparse-index-of-another-commit", DIRTY, |at| {
+            at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
+            let commit = at.git(&["commit-tree", "-m", "Without src", &at.git(&["rev-parse", "HEAD:docs"])]);
+            at.git(&["reset", "-q", "--soft", &commit]);
         }),
     ],
 };
@@ -302,8 +371,23 @@ const INDEXES: Group = Group {
         ("many-threads", MERGED, |at| {
             at.git(&["-c", "index.threads=4", "-c", "core.preloadIndex=true", "update-index", "--force-write-index"]);
         }),
-        ("split", UNKNOWN, |at| {
+        ("split", MERGED, |at| {
             at.git(&["update-index", "--split-index"]);
+        }),
+        ("split-and-written", BLOCKED_DIRTY, |at| {
+            at.git(&["update-index", "--split-index"]);
+            at.write("new.ts", "new\n");
+        }),
+        ("split-and-staged", BLOCKED_DIRTY, |at| {
+            at.write("a.ts", "1\n").write("b.ts", "1\n").git(&["add", "-A"]);
+            at.git(&["update-index", "--split-index"]);
+            at.write("a.ts", "2\n").write("c.ts", "1\n").git(&["add", "a.ts", "c.ts"]);
+            at.git(&["rm", "-q", "-f", "b.ts"]);
+        }),
+        ("split-and-back", MERGED, |at| {
+            at.git(&["-c", "splitIndex.maxPercentChange=100", "update-index", "--split-index"]);
+            at.write("README.md", "other\n").git(&["-c", "splitIndex.maxPercentChange=100", "add", "README.md"]);
+            at.git(&["-c", "splitIndex.maxPercentChange=100", "checkout", "-q", "HEAD", "README.md"]);
         }),
         ("none", DIRTY, |at| remove(&at.tree.admin.join("index"))),
     ],
@@ -459,6 +543,30 @@ const NESTED: Group = Group {
             let other = Repo::clone(at.repo.world, "acme/not-enrolled");
             other.git(&["worktree", "add", "-q", "--detach", at.path("ignored/theirs").to_str().unwrap()]);
         }),
+        ("copy-of-a-worktree", DIRTY, |at| {
+            let other = Repo::clone(at.repo.world, "acme/not-enrolled-either");
+            let theirs = at.repo.world.at("elsewhere/theirs");
+            other.git(&["worktree", "add", "-q", "--detach", theirs.to_str().unwrap()]);
+            copy(&theirs, &at.path("ignored/copy"));
+        }),
+        ("copy-of-itself", DIRTY, |at| {
+            at.write("new.ts", "new\n");
+            copy(&at.tree.path, &at.repo.world.beside("a-copy"));
+            fs::rename(at.repo.world.beside("a-copy"), at.path("copy")).unwrap();
+        }),
+        ("moved-here", BLOCKED_DIRTY, |at| {
+            let other = Repo::clone(at.repo.world, "acme/not-enrolled-at-all");
+            let theirs = at.repo.world.at("elsewhere/moved");
+            other.git(&["worktree", "add", "-q", "--detach", theirs.to_str().unwrap()]);
+            fs::create_dir_all(at.path("ignored")).unwrap();
+            fs::rename(&theirs, at.path("ignored/moved")).unwrap();
+        }),
+        ("jj-workspace", BLOCKED, |at| {
+            at.write(".jj/repo/store/type", "git").write(".jj/working_copy/type", "local").write(".jj/.gitignore", "/*\n");
+        }),
+        ("jj-by-name-alone", DIRTY, |at| {
+            at.write(".jj/notes.md", "mine\n");
+        }),
         ("in-node-modules", BLOCKED, |at| {
             at.write("node_modules/.package-lock.json", &npm(&["left-pad"]));
             git(&at.tree.path, 60.0, &["init", "-q", "node_modules/left-pad"]);
@@ -507,8 +615,40 @@ const SUBMODULES: Group = Group {
     rows: &[
         ("never-filled", MERGED, |_| {}),
         ("folder-gone", MERGED, |at| remove(&at.path("sub"))),
-        ("filled", BLOCKED, |at| {
+        ("filled", MERGED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
+        }),
+        ("on-its-branch", MERGED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            git(&at.path("sub"), 60.0, &["checkout", "-q", "main"]);
+        }),
+        ("filled-and-written-beside", DIRTY, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            at.write("new.ts", "new\n");
+        }),
+        ("committed-on-a-branch", BLOCKED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            let sub = at.path("sub");
+            git(&sub, 60.0, &["branch", "-q", "mine", &git(&sub, 60.0, &["commit-tree", "-m", "Only here", "HEAD^{tree}"])]);
+        }),
+        ("stashed-in-it", BLOCKED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            fs::write(at.path("sub/README.md"), "put aside\n").unwrap();
+            git(&at.path("sub"), 60.0, &["stash", "-q"]);
+        }),
+        ("reset-in-it", BLOCKED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            let sub = at.path("sub");
+            git(&sub, 60.0, &["commit", "-q", "--allow-empty", "-m", "Only in the reflog"]);
+            git(&sub, 60.0, &["reset", "-q", "--hard", "HEAD~1"]);
+        }),
+        ("ignored-in-it", BLOCKED_DIRTY, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            at.write("sub/.env", "KEY=only-here\n");
+        }),
+        ("hook-in-it", BLOCKED, |at| {
+            at.git(&["submodule", "--quiet", "update", "--init"]);
+            write(&at.tree.admin.join("modules/sub/notes.md"), "mine\n");
         }),
         ("unpushed", BLOCKED_DIRTY, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
@@ -519,7 +659,7 @@ const SUBMODULES: Group = Group {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             at.write("sub/README.md", "edited\n");
         }),
-        ("emptied", BLOCKED, |at| {
+        ("emptied", MERGED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             at.git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
         }),
@@ -530,7 +670,8 @@ const SUBMODULES: Group = Group {
                 &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
             );
         }),
-        ("absorbed", BLOCKED, |at| {
+        // All of it came from its remote, and is there.
+        ("absorbed", MERGED, |at| {
             git(
                 &at.tree.path,
                 60.0,
@@ -569,6 +710,15 @@ const LFS: Group = Group {
         ("content", MERGED, |at| {
             at.write("big.bin", "a very large file indeed\n").git(&["add", "big.bin"]);
             assert_eq!(at.git(&["status", "--porcelain"]), "");
+        }),
+        ("content-in-a-copy", MERGED, |at| {
+            at.write("big.bin", "a very large file indeed\n").git(&["add", "big.bin"]);
+        }),
+        ("edited-in-a-copy", DIRTY, |at| {
+            at.write("big.bin", "a very large file INDEED\n");
+        }),
+        ("committed-and-not-stored-in-a-copy", DIRTY, |at| {
+            at.tree.commit("lost.bin", "a large file, not stored\n");
         }),
         ("edited", DIRTY, |at| {
             at.write("big.bin", "a very large file INDEED\n");
@@ -711,13 +861,17 @@ const MADE_AGAIN: Group = Group {
     ],
 };
 
-const GROUPS: &[Group] = &[FILES, FILTERS, ENDINGS, SPARSE, INDEXES, COMMITS, NESTED, SUBMODULES, LFS, UNDER_WAYS, MADE_AGAIN];
+const GROUPS: &[Group] = &[FILES, FILTERS, ENDINGS, AUTOCRLF, SPARSE, INDEXES, COMMITS, NESTED, SUBMODULES, LFS, UNDER_WAYS, MADE_AGAIN];
 
 /// Mode and blob of every file and link.
 fn standing(top: &Path) -> BTreeMap<PathBuf, (String, String)> {
-    let entries = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
+    // A submodule that can be fetched again is no work.
+    let fetched = |entry: &walkdir::DirEntry| fs::read_to_string(entry.path().join(".git")).is_ok_and(|to| to.contains("/modules/"));
+    let entries = walkdir::WalkDir::new(top).into_iter().filter_entry(|entry| !fetched(entry));
+    let entries = entries.map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
     let below = |entry: &walkdir::DirEntry| entry.path().strip_prefix(top).unwrap().to_owned();
-    let files = entries.filter(|entry| below(entry) != Path::new(".git"));
+    // The `.git` file of a copied worktree is another tree's.
+    let files = entries.filter(|entry| entry.file_name() != ".git");
     let blob = |bytes: &[u8]| git2::Oid::hash_object(git2::ObjectType::Blob, bytes).unwrap().to_string();
     files
         .map(|entry| {
@@ -776,6 +930,9 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
         // As the last `git status` there left it: the index vouches for whatever git takes for unchanged.
         age_all(&tree.path, 100.0);
         try_git(&tree.path, 0.0, &["update-index", "-q", "--refresh"]);
+        if name.ends_with("in-a-copy") {
+            no_index_vouches(&tree, &repo.world.beside(format!("{}-{name}", group.name)));
+        }
         tree.age_admin(99.0);
         let lonely = at.lonely.take();
         let readable = fate.starts_with("reap unsaved");
@@ -838,11 +995,8 @@ fn every_row_of_the_table() {
     let report = world.night();
     same("fates", &world.fates(&report), &expected);
     let why = |name: &str| report.worktrees().find(|row| row.path.ends_with(name)).unwrap().reasons.concat();
-    for (name, remedy) in
-        [("sparse-index", "git sparse-checkout reapply --no-sparse-index"), ("split", "git update-index --no-split-index")]
-    {
-        assert!(why(name).contains(remedy), "{}", why(name));
-    }
+    let remedy = "git update-index --no-split-index";
+    assert!(why("split-and-written").contains(remedy), "{}", why("split-and-written"));
     repos.par_iter().zip(&trees).for_each(|(repo, trees)| {
         // It would stand in the way of this test as of anybody.
         trees.iter().map(|before| before.tree.admin.join("HEAD.lock")).filter(|lock| lock.exists()).for_each(|lock| remove(&lock));

@@ -45,6 +45,7 @@ pub(in crate::report) fn class(class: Class) -> &'static str {
         Class::Landed => "landed",
         Class::Saved => "saved",
         Class::Unsaved => "unsaved",
+        Class::Fresh => "fresh",
     }
 }
 

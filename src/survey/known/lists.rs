@@ -31,9 +31,16 @@ impl Known {
         Ok(Listing { registration: self.registration()?, ..self.listed(place, true)? })
     }
 
-    fn listed(&self, place: &Inside, whole: bool) -> io::Result<Listing> {
+    /// The same without its registration.
+    ///
+    /// # Errors
+    /// As [`tree::list`].
+    pub(in crate::survey) fn listed(&self, place: &Inside, whole: bool) -> io::Result<Listing> {
         let tracked = |path: &Path| self.tracks(path);
-        tree::list(place, &Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: self.stop.as_ref() })
+        let rules = Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: self.stop.as_ref() };
+        let mut listing = tree::list(place, &rules)?;
+        self.judge_pointers(place, &mut listing)?;
+        Ok(listing)
     }
 
     /// Files in the registration that are not git's.

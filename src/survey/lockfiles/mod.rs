@@ -15,8 +15,9 @@ mod pnpm;
 mod python;
 mod yarn;
 
-use super::known::{self, Staged};
+use super::known;
 use super::landed::Upstream;
+use super::staged::Staged;
 use super::tree;
 use crate::beneath::{self, found};
 use crate::facts::locks::{DEFAULT, Files, Locks, Seen};

@@ -28,14 +28,14 @@ struct Row<'a> {
 type Make = fn(&Tree);
 
 /// The repos of the fleet.
-const REPOS: [fn(&mut Row<'_>); 9] = [landed, saved, unsaved, commits, held, odd, strays, made_again, never];
+const REPOS: [fn(&mut Row<'_>); 10] = [landed, fresh, saved, unsaved, commits, held, odd, strays, made_again, never];
 
 impl Fleet {
     /// Builds all of it.
     pub(crate) fn new() -> Self {
         let world = World::new();
         world.set("defaults", "worktrees: {presets: [afk, claude]}");
-        let names = ["landed", "saved", "unsaved", "commits", "held", "odd", "strays", "made_again", "never"];
+        let names = ["landed", "fresh", "saved", "unsaved", "commits", "held", "odd", "strays", "made_again", "never"];
         let built = names.par_iter().zip(REPOS).map(|(name, build)| {
             let mut row = Row { repo: world.repo(&format!("acme/{name}")), fates: Vec::new() };
             build(&mut row);
@@ -99,6 +99,43 @@ fn landed(row: &mut Row<'_>) {
     row.idle(&nothing, 2.0, "reap landed no changes");
     let young = row.repo.tree("young");
     row.idle(&young, 0.5, "keep recent");
+}
+
+/// Made to be worked in, and nobody has committed anything there yet.
+fn fresh(row: &mut Row<'_>) {
+    const FRESH: &str = "reap fresh no commit yet";
+    let made = row.repo.tree("made");
+    row.idle(made.not_worked_in(), 6.5, "keep fresh recent");
+    let forgotten = row.repo.tree("forgotten");
+    row.idle(forgotten.not_worked_in(), 7.5, FRESH);
+    let detached = row.repo.detached("detached");
+    row.idle(detached.not_worked_in(), 6.5, "keep fresh recent");
+    // Brought up to date, and called otherwise: still nobody's commit.
+    let moved = row.repo.tree("moved");
+    moved.not_worked_in();
+    row.repo.moves_on("meanwhile.ts");
+    moved.git(&["merge", "-q", "--ff-only", "origin/main"]);
+    moved.git(&["checkout", "-q", "-b", "other"]);
+    moved.git(&["reset", "-q", "--hard", "origin/main~1"]);
+    moved.git(&["rebase", "-q", "origin/main"]);
+    moved.git(&["branch", "-m", "other", "feature/other"]);
+    row.idle(&moved, 7.5, FRESH);
+    let written = row.repo.tree("written");
+    written.not_worked_in().write("new.ts", "new\n");
+    row.idle(&written, 8.0, "keep unsaved recent");
+    // What landed by a fast-forward has been worked on, here or in a tree before this one.
+    let forwarded = row.repo.tree("forwarded");
+    forwarded.not_worked_in().commit("forwarded.ts", "1\n");
+    forwarded.git(&["push", "-q", "origin", "HEAD:main"]);
+    row.repo.git(&["pull", "-q", "--ff-only", "origin", "main"]);
+    row.idle(&forwarded, 2.0, "reap landed merged");
+    let first = row.repo.tree("first");
+    first.not_worked_in().commit("first.ts", "1\n");
+    first.git(&["push", "-q", "origin", "HEAD:main"]);
+    row.repo.git(&["worktree", "remove", "-f", first.path.to_str().unwrap()]);
+    let second = row.repo.world.at("worktrees/acme__fresh/second");
+    row.repo.git(&["worktree", "add", "-q", second.to_str().unwrap(), "first"]);
+    row.idle(&Tree::of(second), 2.0, "reap landed merged");
 }
 
 fn squash(repo: &Repo<'_>, branch: &str) {
@@ -288,6 +325,7 @@ fn odd(row: &mut Row<'_>) {
         submodule.git(&["submodule", "--quiet", "add", origin.to_str().unwrap(), name]);
     }
     submodule.git(&["commit", "-q", "-m", "Submodules"]);
+    submodule.write("filled/notes.md", "mine\n");
     row.idle(&submodule, 99.0, "keep unsaved can't be rescued");
     // An emptied one is clean for all that stands in the tree; its repo is in the admin folder, with commits that nobody else has.
     let emptied = row.repo.tree("submodule-emptied");

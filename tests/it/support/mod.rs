@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
 
+pub(crate) mod at_work;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod calls;
 pub(crate) mod fleet;
@@ -26,6 +27,7 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 use tempfile::TempDir;
@@ -43,6 +45,8 @@ pub(crate) struct World {
     settings: Mutex<BTreeMap<&'static str, String>>,
     /// What the programs see besides.
     environment: Mutex<BTreeMap<&'static str, String>>,
+    /// Whether the program believes the times that files were touched to have.
+    touched: AtomicBool,
 }
 
 /// What a run of the program came to.
@@ -79,7 +83,19 @@ impl World {
         let root = top.path().join("volume");
         fs::create_dir(&root).unwrap();
         fs::create_dir(top.path().join("scratch")).unwrap();
-        Self { top, root, repos: Mutex::default(), settings: Mutex::default(), environment: Mutex::default() }
+        Self {
+            top,
+            root,
+            repos: Mutex::default(),
+            settings: Mutex::default(),
+            environment: Mutex::default(),
+            touched: AtomicBool::new(true),
+        }
+    }
+
+    /// From now on the times count that nobody can set.
+    pub(crate) fn change_times_count(&self) {
+        self.touched.store(false, Ordering::Relaxed);
     }
 
     /// A path below the volume's root.
@@ -174,6 +190,10 @@ impl World {
         // What a killed run leaves there goes with the volume.
         command.env("TMPDIR", self.beside("scratch"));
         command.envs(&*self.environment.lock().unwrap());
+        // Trees are made to look idle by touching them; what the kernel writes down of that can't be set.
+        if self.touched.load(Ordering::Relaxed) {
+            command.env("TREEWARDEN_TEST_TOUCHED", "1");
+        }
         command.stdin(Stdio::null());
         command
     }
@@ -271,6 +291,7 @@ impl World {
                     Class::Landed => "landed ",
                     Class::Saved => "saved ",
                     Class::Unsaved => "unsaved ",
+                    Class::Fresh => "fresh ",
                 });
                 let because = if verdict == "unknown" { "" } else { tree.because.as_str() };
                 let fate = format!("{verdict} {class}{because}").trim_end().to_owned();

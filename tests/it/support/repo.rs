@@ -1,6 +1,7 @@
 //! Repos and worktrees, made by the commands that agents use.
 
-use super::{World, age, age_all, git, try_git, write};
+use super::{World, age, age_all, ago, git, try_git, write};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -91,14 +92,14 @@ impl<'a> Repo<'a> {
     pub(crate) fn tree_at(&self, place: &str, branch: &str) -> Tree {
         let path = self.world.at(place);
         self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "refs/remotes/origin/main"]);
-        Tree::of(path)
+        Tree::of(path).worked_in()
     }
 
     /// A worktree with a detached HEAD.
     pub(crate) fn detached(&self, name: &str) -> Tree {
         let path = self.world.at(format!("worktrees/{}/{name}", self.folder()));
         self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "refs/remotes/origin/main"]);
-        Tree::of(path)
+        Tree::of(path).worked_in()
     }
 
     /// Its folder on the volume.
@@ -131,10 +132,30 @@ impl<'a> Repo<'a> {
 }
 
 impl Tree {
-    fn of(path: PathBuf) -> Self {
+    pub(crate) fn of(path: PathBuf) -> Self {
         let text = std::fs::read_to_string(path.join(".git")).unwrap();
         let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap());
         Self { path, admin }
+    }
+
+    /// Leaves a line in HEAD's reflog as of a commit that landed since. Most tests want a tree that has been worked in, without its commits.
+    fn worked_in(self) -> Self {
+        use std::io::Write;
+        let head = self.git(&["rev-parse", "HEAD"]);
+        let seconds = DateTime::<Utc>::from(ago(60.0)).timestamp();
+        let mut log = std::fs::File::options().append(true).open(self.admin.join("logs/HEAD")).unwrap();
+        writeln!(log, "{head} {head} An Agent <agent@example.com> {seconds} +0000\tcommit: Landed since").unwrap();
+        self
+    }
+
+    /// Takes that line away: nobody has committed anything here yet.
+    pub(crate) fn not_worked_in(&self) -> &Self {
+        let log = self.admin.join("logs/HEAD");
+        let text = std::fs::read_to_string(&log).unwrap();
+        let (kept, line) = text.trim_end().rsplit_once('\n').unwrap();
+        assert!(line.ends_with("Landed since"), "{text}");
+        write(&log, format!("{kept}\n"));
+        self
     }
 
     /// Runs git in the tree, 60 days ago.

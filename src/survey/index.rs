@@ -1,0 +1,287 @@
+//! Indexes that libgit2 doesn't read: sparse ones, in which a directory that isn't checked out is one entry, and split ones, which rest on a
+//! shared file beside them.
+//!
+//! An agent may have written them. It must never leave out an entry, nor make room for more of them than there are bytes.
+
+use super::tree::path_of;
+use git2::{IndexEntry, IndexTime, Oid};
+use std::io;
+
+/// Bytes of an id.
+const ID: usize = 20;
+/// What an index ends with: the sum of all before it.
+const SUM: usize = 20;
+/// All paths of an index are not so many times longer than its file.
+const LONGER: usize = 8;
+/// Bits of an entry's flags: more flags follow; the stage.
+const EXTENDED: u16 = 1 << 14;
+/// A stage other than none is an unmerged path's.
+const STAGE: u16 = 3 << 12;
+
+/// An index as it stands in its file.
+#[derive(Default)]
+pub(super) struct Read {
+    /// In the file's order.
+    pub(super) entries: Vec<IndexEntry>,
+    /// On what it rests.
+    pub(super) shared: Option<Shared>,
+}
+
+/// What a split index says of the shared one that it rests on.
+pub(super) struct Shared {
+    /// The sum of the shared one, by which its file is called.
+    pub(super) sum: String,
+    /// Positions of entries there that are gone.
+    deleted: Vec<usize>,
+    /// Positions of entries there whose state is told anew, by the first entries of this one.
+    replaced: Vec<usize>,
+}
+
+impl Read {
+    /// Reads an index.
+    ///
+    /// # Errors
+    /// It makes no sense, or holds what isn't known here.
+    pub(super) fn of(bytes: &[u8]) -> io::Result<Self> {
+        let end = bytes.len().checked_sub(SUM).ok_or_else(cut)?;
+        let mut rest = Bytes(&bytes[..end]);
+        if rest.take(4)? != b"DIRC" {
+            return Err(odd("doesn't begin like one"));
+        }
+        let (version, count) = (rest.number()?, rest.number()?);
+        if !(2..=4).contains(&version) {
+            return Err(odd("is of an unknown version"));
+        }
+        let mut read = Self::default();
+        let mut before = Vec::new();
+        // Version 4 tells of a path only how it differs from the one before: a few bytes could name gigabytes.
+        let mut may_name = bytes.len().saturating_mul(LONGER);
+        for _ in 0..count {
+            let entry = rest.entry(version, &mut before)?;
+            may_name = may_name.checked_sub(entry.path.len()).ok_or_else(|| odd("names longer paths than any honest one"))?;
+            read.entries.push(entry);
+        }
+        while !rest.0.is_empty() {
+            let (name, size) = (rest.take(4)?, rest.number()?);
+            let mut part = Bytes(rest.take(usize::try_from(size).map_err(|_| cut())?)?);
+            match name {
+                b"link" => read.shared = part.shared()?,
+                // Directories as one entry each: they are among the entries.
+                b"sdir" | [b'A'..=b'Z', ..] => {}
+                _ => return Err(odd("has a part that treewarden doesn't know")),
+            }
+        }
+        Ok(read)
+    }
+
+    /// The entries of a split index, with those of the shared one that it rests on.
+    ///
+    /// # Errors
+    /// The two don't fit.
+    pub(super) fn upon(self, base: Self) -> io::Result<Vec<IndexEntry>> {
+        let Some(Shared { deleted, replaced, .. }) = self.shared else { return Ok(self.entries) };
+        let mut entries: Vec<Option<IndexEntry>> = base.entries.into_iter().map(Some).collect();
+        let mut own = self.entries.into_iter();
+        for position in replaced {
+            let (entry, new) = entries.get_mut(position).zip(own.next()).ok_or_else(|| odd("doesn't fit the one that it rests on"))?;
+            if let Some(entry) = entry {
+                // It has no name of its own: that is how git tells it from one that is added.
+                *entry = IndexEntry { path: std::mem::take(&mut entry.path), ..new };
+            }
+        }
+        for position in deleted {
+            *entries.get_mut(position).ok_or_else(|| odd("doesn't fit the one that it rests on"))? = None;
+        }
+        Ok(entries.into_iter().flatten().chain(own).collect())
+    }
+}
+
+/// Whether an entry is one side of a conflict.
+pub(super) fn is_unmerged(entry: &IndexEntry) -> bool {
+    entry.flags & STAGE != 0
+}
+
+/// The path of an entry that stands for a whole directory of a sparse checkout; none for any other.
+pub(super) fn directory(entry: &IndexEntry) -> Option<&[u8]> {
+    (entry.mode & 0o170_000 == 0o040_000).then(|| entry.path.strip_suffix(b"/").unwrap_or(&entry.path))
+}
+
+fn odd(what: &str) -> io::Error {
+    io::Error::other(format!("`index` {what}; delete it, then `git reset` in the tree makes a new one"))
+}
+
+fn cut() -> io::Error {
+    odd("ends in the middle")
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, count: usize) -> io::Result<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count).ok_or_else(cut)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        Ok(self.take(N)?.try_into().expect("as many as were taken"))
+    }
+
+    fn number(&mut self) -> io::Result<u32> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    fn short(&mut self) -> io::Result<u16> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> io::Result<&'a [u8]> {
+        let end = self.0.iter().position(|&byte| byte == 0).ok_or_else(cut)?;
+        let text = self.take(end)?;
+        self.take(1)?;
+        Ok(text)
+    }
+
+    fn time(&mut self) -> io::Result<IndexTime> {
+        let (seconds, nanos) = (self.number()?, self.number()?);
+        Ok(IndexTime::new(i32::from_be_bytes(seconds.to_be_bytes()), nanos))
+    }
+
+    /// `before` is the path of the entry before it, of which version 4 tells only the difference.
+    fn entry(&mut self, version: u32, before: &mut Vec<u8>) -> io::Result<IndexEntry> {
+        let begin = self.0.len();
+        let (ctime, mtime) = (self.time()?, self.time()?);
+        let [dev, ino, mode, uid, gid, file_size] =
+            [self.number()?, self.number()?, self.number()?, self.number()?, self.number()?, self.number()?];
+        let id = Oid::from_bytes(self.take(ID)?).map_err(io::Error::other)?;
+        let flags = self.short()?;
+        let flags_extended = match flags & EXTENDED {
+            0 => 0,
+            _ if version < 3 => return Err(odd("has an entry that its version doesn't know")),
+            _ => self.short()?,
+        };
+        if version == 4 {
+            let left_out = self.varint()?;
+            before.truncate(before.len().checked_sub(left_out).ok_or_else(|| odd("leaves out more of a path than there is"))?);
+            before.extend_from_slice(self.text()?);
+        } else {
+            *before = self.text()?.to_vec();
+            // With NULs up to the next eighth byte.
+            let padding = (8 - (begin - self.0.len()) % 8) % 8;
+            self.take(padding)?;
+        }
+        Ok(IndexEntry { ctime, mtime, dev, ino, mode, uid, gid, file_size, id, flags, flags_extended, path: before.clone() })
+    }
+
+    /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.
+    fn varint(&mut self) -> io::Result<usize> {
+        let mut byte = self.array::<1>()?[0];
+        let mut value = usize::from(byte & 0x7f);
+        while byte & 0x80 != 0 {
+            byte = self.array::<1>()?[0];
+            value = value.checked_add(1).and_then(|value| value.checked_mul(128)).ok_or_else(cut)? | usize::from(byte & 0x7f);
+        }
+        Ok(value)
+    }
+
+    fn shared(&mut self) -> io::Result<Option<Shared>> {
+        let sum = Oid::from_bytes(self.take(ID)?).map_err(io::Error::other)?;
+        let [deleted, replaced] = if self.0.is_empty() { Default::default() } else { [self.bitmap()?, self.bitmap()?] };
+        Ok((!sum.is_zero()).then(|| Shared { sum: sum.to_string(), deleted, replaced }))
+    }
+
+    /// Which bits are set in a compressed bitmap (EWAH): words that are all alike are one, with a count; the others follow as they are.
+    fn bitmap(&mut self) -> io::Result<Vec<usize>> {
+        let bits = usize::try_from(self.number()?).map_err(|_| cut())?;
+        let words = usize::try_from(self.number()?).map_err(|_| cut())?;
+        let mut rest = Bytes(self.take(words.checked_mul(8).ok_or_else(cut)?)?);
+        // Where the word stands that the writer would go on with.
+        self.take(4)?;
+        let (mut set, mut at) = (Vec::new(), 0_usize);
+        let most = super::known::FILES_CAP;
+        while !rest.0.is_empty() {
+            let word = u64::from_be_bytes(rest.array()?);
+            let alike = usize::try_from(word >> 1 & 0xffff_ffff).map_err(|_| cut())?.checked_mul(64).ok_or_else(cut)?;
+            let end = at.checked_add(alike).ok_or_else(cut)?;
+            if word & 1 == 1 {
+                if end.min(bits) > most {
+                    return Err(odd("names more files than any honest one"));
+                }
+                set.extend(at..end.min(bits));
+            }
+            at = end;
+            for _ in 0..word >> 33 {
+                let literal = u64::from_be_bytes(rest.array()?);
+                set.extend((0..64).filter(|bit| literal >> bit & 1 == 1).map(|bit| at + bit).filter(|bit| *bit < bits));
+                at = at.checked_add(64).ok_or_else(cut)?;
+            }
+        }
+        Ok(set)
+    }
+}
+
+/// The path of an entry below a directory that a sparse index holds as one.
+pub(super) fn below(directory: &[u8], path: &std::path::Path) -> std::path::PathBuf {
+    path_of(directory).join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(name: [u8; 4], bytes: &[u8]) -> Vec<u8> {
+        [&name[..], &u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+    }
+
+    fn entry(name: &[u8], id: u8) -> Vec<u8> {
+        let mut entry =
+            [vec![0; 40], vec![id; 20], u16::try_from(name.len()).unwrap().to_be_bytes().to_vec(), name.to_vec(), vec![0]].concat();
+        entry.resize(entry.len().next_multiple_of(8), 0);
+        entry
+    }
+
+    fn index(entries: &[Vec<u8>], parts: &[u8]) -> Vec<u8> {
+        let count = u32::try_from(entries.len()).unwrap();
+        [b"DIRC".to_vec(), 2_u32.to_be_bytes().to_vec(), count.to_be_bytes().to_vec(), entries.concat(), parts.to_vec(), vec![0; 20]]
+            .concat()
+    }
+
+    fn bitmap(bits: u32, words: &[u64]) -> Vec<u8> {
+        let words: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
+        [&bits.to_be_bytes()[..], &u32::try_from(words.len() / 8).unwrap().to_be_bytes(), &words, &[0; 4]].concat()
+    }
+
+    #[test]
+    fn a_split_index_is_laid_over_the_shared_one() {
+        let base = Read::of(&index(&[entry(b"a", 1), entry(b"b", 2), entry(b"c", 3)], b"")).unwrap();
+        // One literal word each: `b` is gone, `c` is told anew.
+        let link = [vec![9; 20], bitmap(3, &[1 << 33, 0b010]), bitmap(3, &[1 << 33, 0b100])].concat();
+        let split = Read::of(&index(&[entry(b"", 4), entry(b"d", 5)], &part(*b"link", &link))).unwrap();
+        assert_eq!(split.shared.as_ref().unwrap().sum, "09".repeat(20));
+        let entries = split.upon(base).unwrap();
+        let told: Vec<_> = entries.iter().map(|entry| (entry.path.as_slice(), entry.id.as_bytes()[0])).collect();
+        assert_eq!(told, [(&b"a"[..], 1), (b"c", 4), (b"d", 5)]);
+    }
+
+    #[test]
+    fn a_bitmap_may_hold_runs_of_words() {
+        let runs = bitmap(200, &[1 | 2 << 1 | 1 << 33, 0b101]);
+        let found = Bytes(&runs).bitmap().unwrap();
+        assert_eq!(found, (0..128).chain([128, 130]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_an_error_and_no_panic() {
+        let link = [vec![9; 20], bitmap(3, &[1 << 33, 0b010]), bitmap(3, &[1 << 33, 0b100])].concat();
+        let whole = index(&[entry(b"a", 1)], &part(*b"link", &link));
+        for cut in 0..whole.len() {
+            drop(Read::of(&whole[..cut]));
+        }
+        let beyond = [vec![9; 20], bitmap(1000, &[1 << 33, 1 << 63]), bitmap(3, &[])].concat();
+        let split = Read::of(&index(&[], &part(*b"link", &beyond))).unwrap();
+        assert!(split.upon(Read::of(&index(&[entry(b"a", 1)], b"")).unwrap()).is_err());
+        let endless = [vec![9; 20], bitmap(u32::MAX, &[u64::MAX >> 31]), bitmap(3, &[])].concat();
+        assert!(Read::of(&index(&[], &part(*b"link", &endless))).is_err());
+        assert!(Read::of(&index(&[], &part(*b"wild", b""))).is_err());
+    }
+}

@@ -1,0 +1,120 @@
+//! What a reflog tells of a tree: when its HEAD last moved, and whether anybody ever committed there.
+//!
+//! A reflog is an agent's word, and `git reflog expire` shortens it: it may only make a tree stay longer. It must never make a commit of a move
+//! that only leads elsewhere.
+
+use super::reach::LOG_CAP;
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use chrono::{DateTime, Utc};
+use std::fs::File;
+use std::io;
+
+/// What the reflog of a HEAD or a branch tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moves {
+    /// When it last moved, by its own last line; none without one.
+    pub last: Option<DateTime<Utc>>,
+    /// Whether a line tells of a commit that was made.
+    pub worked: bool,
+}
+
+/// How the messages of moves begin that make no commit: `worktree add` (none at all), `checkout`, `switch`, `reset`, `branch`, a rename, the
+/// beginning and the end of a rebase.
+const LEADING: [&str; 6] = ["checkout:", "reset:", "branch:", "Branch:", "clone:", "fetch"];
+const STEPS: [&str; 2] = [" (start): ", " (finish): "];
+/// How they end: nothing but others' commits.
+const FORWARD: &str = ": Fast-forward";
+
+/// Reads an open reflog.
+///
+/// # Errors
+/// It can't be read, or is larger than any honest one.
+pub fn read(log: File) -> io::Result<Moves> {
+    Ok(of(&beneath::content(log, LOG_CAP)?))
+}
+
+/// Whether the reflog of a registration's branch tells of a commit: it may have been made in another tree, and this one for the rest of the work.
+///
+/// # Errors
+/// It can't be read, or is larger than any honest one.
+pub(super) fn worked_on_branch(admin: &Inside, branch: Option<&str>) -> io::Result<bool> {
+    let Some(branch) = branch else { return Ok(false) };
+    let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
+    let Ok(log) = Inside::new(admin.root(), &git_dir.join("logs").join(branch)) else { return Ok(false) };
+    Ok(found(beneath::file(&log))?.map(read).transpose()?.is_some_and(|moves| moves.worked))
+}
+
+fn of(log: &[u8]) -> Moves {
+    let lines = || log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+    // A time that makes no sense counts as just now.
+    let time = |line: &[u8]| line_time(&String::from_utf8_lossy(line)).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    Moves { last: lines().next_back().map(time), worked: lines().any(makes_a_commit) }
+}
+
+fn makes_a_commit(line: &[u8]) -> bool {
+    let message = line.splitn(2, |&byte| byte == b'\t').nth(1).unwrap_or_default();
+    let message = String::from_utf8_lossy(message);
+    let message = message.trim();
+    // A line that doesn't move it is none of anybody's work: `reset` writes one when the tree is made.
+    let rebases = STEPS.iter().any(|step| message.contains(step)) && ["rebase", "pull"].iter().any(|what| message.starts_with(what));
+    let leads = message.is_empty() || message.ends_with(FORWARD) || LEADING.iter().any(|leading| message.starts_with(leading));
+    !leads && !rebases
+}
+
+/// When a line of a reflog was written: `<old> <new> <name> <mail> <seconds> <zone>\t<message>`.
+pub fn line_time(line: &str) -> Option<DateTime<Utc>> {
+    let mut words = line.split('\t').next()?.rsplit(' ');
+    DateTime::from_timestamp(words.nth(1)?.parse().ok()?, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_tells_when_head_moved() {
+        let line = "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
+        assert_eq!(line_time(line), DateTime::from_timestamp(1_700_000_000, 0));
+        assert_eq!(line_time("nonsense"), None);
+        assert_eq!(of(b""), Moves { last: None, worked: false });
+        assert_eq!(of(b"nonsense\n").last, Some(DateTime::<Utc>::MAX_UTC));
+    }
+
+    #[test]
+    fn only_a_commit_is_work() {
+        let worked = |messages: &[&str]| {
+            let line = |message: &&str| format!("0 1 A U Thor <a@example.com> 1700000000 +0200{message}\n");
+            of(messages.iter().map(line).collect::<String>().as_bytes()).worked
+        };
+        // As git 2.39 and 2.47 write them.
+        let moves = [
+            "",
+            "\t",
+            "\treset: moving to HEAD",
+            "\tcheckout: moving from main to fix",
+            "\tbranch: Created from refs/remotes/origin/main",
+            "\tBranch: renamed refs/heads/a to refs/heads/b",
+            "\tpull: Fast-forward",
+            "\tmerge origin/main: Fast-forward",
+            "\trebase (start): checkout origin/main",
+            "\tpull --rebase (start): checkout 12",
+            "\trebase (finish): returning to refs/heads/fix",
+        ];
+        assert!(!worked(&moves));
+        for commit in [
+            "\tcommit: Fix it",
+            "\tcommit (amend): Fix it",
+            "\tcommit (initial): First",
+            "\tcommit (merge): Merge branch 'a'",
+            "\tmerge a: Merge made by the 'ort' strategy.",
+            "\trebase (pick): Fix it",
+            "\tcherry-pick: Fix it",
+            "\trevert: Revert \"Fix it\"",
+            "\tam: Fix it",
+            "\ta tool that nobody knows",
+        ] {
+            assert!(worked(&[&moves[..], &[commit]].concat()), "{commit}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A `.git` file below a tree's root: whose it is, and whether anything hangs on it.
+//!
+//! Three kinds hold nothing back. A copy of a worktree (`cp -a`) has the `.git` file of another tree's registration: what stands beside it is
+//! plain content. A submodule that is just as its commit is, and whose every commit a remote has, can be fetched again. So can the repo of a
+//! submodule that is no longer checked out. Everything else is a repo of its own. It must never call a commit fetched that no remote-tracking
+//! ref reaches, nor open a repo of which it has not looked at every file's kind.
+
+use super::known::{Files, Known};
+use super::{reach, tree};
+use crate::beneath::{self, Listed, found};
+use crate::inside::Inside;
+use git2::{Odb, Oid, Repository};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+/// Half a million packed refs.
+const PACKED: u64 = 32 << 20;
+/// A pointer is a line.
+const LINE: u64 = 64 << 10;
+/// What git writes into the git dir of a submodule that is at rest. Anything else is an operation under way, a worktree, a submodule of its own,
+/// borrowed objects, or somebody's.
+const AT_REST: [&str; 16] = [
+    "HEAD",
+    "ORIG_HEAD",
+    "FETCH_HEAD",
+    "COMMIT_EDITMSG",
+    "branches",
+    "config",
+    "description",
+    "gc.log",
+    "hooks",
+    "index",
+    "info",
+    "logs",
+    "objects",
+    "packed-refs",
+    "refs",
+    "shallow",
+];
+/// More files than this are no honest repo's refs and packs.
+const MOST: usize = 200_000;
+
+/// Where the `.git` file at `at` leads, by its letters.
+pub(super) fn leads_to(at: &Inside) -> io::Result<Option<PathBuf>> {
+    let text = beneath::read(at, LINE)?;
+    let Some(to) = str::from_utf8(&text).ok().and_then(|text| text.trim_end_matches('\n').strip_prefix("gitdir: ")) else {
+        return Ok(None);
+    };
+    let folder = at.path();
+    Ok(plain(folder.parent().unwrap_or(&folder), Path::new(to)))
+}
+
+/// `to` from `folder`, without `.` and `..`: no link on the way is followed when it is opened.
+fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
+    let mut path = if to.is_absolute() { PathBuf::from("/") } else { folder.to_owned() };
+    for part in to.components() {
+        match part {
+            Component::Normal(name) => path.push(name),
+            Component::ParentDir if !path.pop() => return None,
+            _ => {}
+        }
+    }
+    Some(path)
+}
+
+/// Whether the `.git` file at `path` of a tree is a copy of another tree's, whose registration names another place. `places` are where the tree
+/// may be said to stand, `own` its registration.
+pub(super) fn is_copy(own: &Inside, top: &Inside, path: &Path, places: [&Path; 2]) -> io::Result<bool> {
+    let at = top.join(path).map_err(io::Error::other)?;
+    let Some(admin) = leads_to(&at)?.and_then(|admin| Inside::new(own.root(), &admin).ok()) else { return Ok(false) };
+    // Of this very tree, wherever it stands by now.
+    if admin == *own {
+        return Ok(true);
+    }
+    if admin.relative().parent().and_then(Path::file_name) != Some("worktrees".as_ref()) {
+        return Ok(false);
+    }
+    let Some(back) = found(beneath::read(&admin.join("gitdir").map_err(io::Error::other)?, LINE))? else { return Ok(false) };
+    let Some(back) = str::from_utf8(&back).ok().and_then(|back| plain(&admin.path(), Path::new(back.trim_end_matches('\n')))) else {
+        return Ok(false);
+    };
+    // Where nothing stands in that place, this may be the tree itself, which somebody moved.
+    let stands = Inside::new(own.root(), &back).ok().map(|back| found(beneath::stat(&back))).transpose()?.flatten().is_some();
+    Ok(stands && !places.iter().any(|place| place.join(path) == back))
+}
+
+/// Why the repo in a submodule's git dir can't be fetched again; none when all of it can.
+pub(super) fn holds(git_dir: &Inside) -> io::Result<Option<String>> {
+    if let Some(odd) = odd_name(git_dir)? {
+        return Ok(Some(format!("`{odd}` in its repo tells of something under way, or is somebody's")));
+    }
+    let Some(repo) = objects(git_dir)? else { return Ok(Some("its repo is no plain one".to_owned())) };
+    let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
+    let (mut own, mut remote) = (BTreeSet::new(), BTreeSet::new());
+    let packed = found(beneath::read(&at("packed-refs")?, PACKED))?.unwrap_or_default();
+    for line in packed.split(|&byte| byte == b'\n') {
+        // A tag's own commit stands in the next line, behind `^`; the tag leads there as well.
+        let Some((id, name)) = str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { continue };
+        let side = if name.starts_with("refs/remotes/") { &mut remote } else { &mut own };
+        side.extend(reach::id(id.as_bytes()));
+    }
+    for (folder, remotes) in [("refs", "refs/remotes"), ("logs", "logs/refs/remotes")] {
+        for file in reach::files_below(&at(folder)?)? {
+            let is_remote = file.relative().starts_with(at(remotes)?.relative());
+            match (folder, is_remote) {
+                ("refs", true) => remote.extend(reach::ids(&[file])?),
+                ("refs", false) => own.extend(reach::ids(&[file])?),
+                // What a remote once had is the remote's.
+                (_, true) => {}
+                (_, false) => own.extend(reach::log_commits(&file)?),
+            }
+        }
+    }
+    own.extend(reach::ids(&[at("HEAD")?, at("ORIG_HEAD")?])?);
+    Ok(match unfetched(&repo, &own, &remote) {
+        Ok(lonely) => lonely.map(|id| format!("no remote has its commit {id}")),
+        Err(error) => Some(format!("its commits can't be read: {}", error.message())),
+    })
+}
+
+/// A commit, or whatever else is named, that no remote reaches.
+fn unfetched(repo: &Repository, own: &BTreeSet<Oid>, remote: &BTreeSet<Oid>) -> Result<Option<Oid>, git2::Error> {
+    let mut walk = repo.revwalk()?;
+    for &id in remote {
+        walk.hide(id)?;
+    }
+    for &id in own {
+        // A tag, a note, a tree: none of a remote's branches.
+        let Ok(commit) = repo.find_commit(id) else { return Ok(Some(id)) };
+        walk.push(commit.id())?;
+    }
+    walk.next().transpose()
+}
+
+fn odd_name(git_dir: &Inside) -> io::Result<Option<String>> {
+    let names = beneath::list(beneath::dir(git_dir)?)?;
+    let odd = |name: &std::ffi::OsStr| !AT_REST.iter().any(|known| name == *known);
+    Ok(names.into_iter().map(|(name, _)| name).find(|name| odd(name)).map(|name| name.to_string_lossy().into_owned()))
+}
+
+/// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a link, a pipe or another repo's objects are in
+/// the way.
+fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
+    let objects = git_dir.join("objects").map_err(io::Error::other)?;
+    beneath::dir(&objects)?;
+    let borrows = objects.join("info/alternates").map_err(io::Error::other)?;
+    if found(beneath::stat(&borrows))?.is_some() {
+        return Ok(None);
+    }
+    let mut count = 0;
+    for entry in walkdir::WalkDir::new(git_dir.path()).follow_links(false) {
+        let entry = entry?;
+        count += 1;
+        if !(entry.file_type().is_file() || entry.file_type().is_dir()) || count > MOST {
+            return Ok(None);
+        }
+    }
+    let odb = Odb::new().map_err(io::Error::other)?;
+    let path = objects.path();
+    let Some(path) = path.to_str() else { return Ok(None) };
+    odb.add_disk_alternate(path).map_err(io::Error::other)?;
+    Repository::from_odb(odb).map(Some).map_err(io::Error::other)
+}
+
+/// Git keeps the repos of a worktree's submodules in its registration, even after `git submodule deinit`: with commits that nothing else has. Those
+/// of which all can be fetched again hold nothing.
+pub(super) fn held(admin: &Inside, listed: &Listed) -> io::Result<Option<String>> {
+    if !listed.holds("modules") {
+        return Ok(None);
+    }
+    for repo in modules(admin)? {
+        if let Some(why) = holds(&repo)? {
+            let name = repo.relative().file_name().unwrap_or_default().display();
+            return Ok(Some(format!("its registration holds the repo of its submodule {name}, which no rescue keeps: {why}")));
+        }
+    }
+    Ok(None)
+}
+
+/// The git dirs of submodules in a registration, by their paths there.
+pub(super) fn modules(admin: &Inside) -> io::Result<Vec<Inside>> {
+    let top = admin.join("modules").map_err(io::Error::other)?;
+    let mut repos = Vec::new();
+    let mut entries = walkdir::WalkDir::new(top.path()).follow_links(false).into_iter();
+    while let Some(entry) = entries.next() {
+        let entry = match entry {
+            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => continue,
+            entry => entry?,
+        };
+        let place = Inside::new(admin.root(), entry.path()).map_err(io::Error::other)?;
+        if !entry.file_type().is_dir() {
+            // No git dir of a submodule: whoever put it there has to take it away.
+            return Err(io::Error::other(format!("`{place}` is in no submodule's repo")));
+        }
+        if found(beneath::stat(&place.join("HEAD").map_err(io::Error::other)?))?.is_some() {
+            repos.push(place);
+            entries.skip_current_dir();
+        }
+    }
+    Ok(repos)
+}
+
+/// The submodule at `path` of a tree: none when it is as its commit is and everything in it can be fetched again, else what holds the tree.
+pub(super) fn submodule(admin: &Inside, top: &Inside, path: &Path, committed: &Files) -> io::Result<Option<String>> {
+    let pointer = top.join(path.join(".git")).map_err(io::Error::other)?;
+    let repos = modules(admin)?;
+    // The tree may be in the trash by now, and a relative way leads from where it stood: only the end of it counts.
+    let Some(to) = leads_to(&pointer)? else { return Ok(Some("its `.git` file makes no sense".to_owned())) };
+    let Some(git_dir) = repos.into_iter().find(|repo| repo.path() == to || to.ends_with(tail(admin, repo))) else {
+        return Ok(Some("its repo is none of this worktree's".to_owned()));
+    };
+    if let Some(why) = holds(&git_dir)? {
+        return Ok(Some(why));
+    }
+    let recorded = committed.get(path).map(|(_, commit)| *commit);
+    let head = head_of(&git_dir)?;
+    if head.is_none() || head != recorded {
+        return Ok(Some("it is at another commit than HEAD names".to_owned()));
+    }
+    let Some(repo) = objects(&git_dir)? else { return Ok(Some("its repo is no plain one".to_owned())) };
+    let place = top.join(path).map_err(io::Error::other)?;
+    let known = Known::of_submodule(&repo, &git_dir, head)?;
+    let listing = known.listed(&place, true)?;
+    if let Some(blocker) = listing.blockers.first() {
+        return Ok(Some(blocker.clone()));
+    }
+    Ok(known.dirty(&repo, &place, &listing)?.first().map(|(path, what)| format!("{} {what}", path.display())))
+}
+
+/// The commit that HEAD names, itself or by a branch of its own.
+fn head_of(git_dir: &Inside) -> io::Result<Option<Oid>> {
+    let text = beneath::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
+    let text = String::from_utf8_lossy(&text);
+    let Some(branch) = text.trim_end().strip_prefix("ref: ") else { return Ok(reach::id(text.trim_end().as_bytes())) };
+    let Ok(loose) = git_dir.join(branch) else { return Ok(None) };
+    if let Some(id) = reach::ids(&[loose])?.into_iter().next() {
+        return Ok(Some(id));
+    }
+    let packed = found(beneath::read(&git_dir.join("packed-refs").map_err(io::Error::other)?, PACKED))?.unwrap_or_default();
+    let lines = packed.split(|&byte| byte == b'\n').filter_map(|line| str::from_utf8(line).ok()?.split_once(' '));
+    Ok(lines.filter(|(_, name)| *name == branch).find_map(|(id, _)| reach::id(id.as_bytes())))
+}
+
+/// `worktrees/<id>/modules/<name>`: what a pointer to it ends with, however it gets there.
+fn tail(admin: &Inside, repo: &Inside) -> PathBuf {
+    let id = admin.relative().file_name().unwrap_or_default();
+    let below = repo.relative().strip_prefix(admin.relative()).unwrap_or(repo.relative());
+    Path::new("worktrees").join(id).join(below)
+}
+
+/// Takes out of a listing what stands below a folder.
+pub(super) fn cut_out(listing: &mut tree::Listing, folder: &Path) {
+    listing.files.retain(|path, _| !path.starts_with(folder));
+    listing.folders.retain(|path, _| path == folder || !path.starts_with(folder));
+    listing.regenerable.retain(|path| !path.starts_with(folder));
+    let name = folder.display().to_string();
+    listing.blockers.retain(|blocker| !blocker.starts_with(&format!("{name}/")));
+}

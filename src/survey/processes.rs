@@ -1,0 +1,242 @@
+//! Which processes of this machine are at work in a tree: they stand in it, have a file of it open, or run or map one.
+//!
+//! `/proc` is read once for all trees, when the first tree asks. What it shows is evidence of use; that it shows nothing is evidence only if it
+//! shows everybody: see [`Processes::see_all`]. What can't be read there is evidence of nothing. It must never ask the file system that a
+//! path is on, which may hang: links are read, not followed.
+
+use super::mount;
+use crate::facts::repo::LeftoverKind;
+use crate::inside::Inside;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// The first process namespace's inode is fixed in the kernel (`PROC_PID_INIT_INO`). In any other, `/proc` shows only a part of the processes.
+const FIRST_NAMESPACE: &str = "pid:[4026531836]";
+/// What the kernel adds to the path of a file that has no name any more.
+const DELETED: &[u8] = b" (deleted)";
+/// Deeper chains of parents than this are no honest ones.
+const DEEPEST: usize = 64;
+
+/// The processes of this machine, as far as they can be seen.
+#[derive(Debug, Clone, Default)]
+pub struct Processes {
+    /// Whoever started this one doesn't count: he asked for it, and may well stand in the tree.
+    but_callers: bool,
+    found: Arc<OnceLock<Found>>,
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    /// By its path from the root: who uses it.
+    used: BTreeMap<PathBuf, Use>,
+    /// Every number that any process has, in whichever namespace.
+    numbers: HashSet<u32>,
+    /// Whether every process that could be at work on the volume is among them.
+    all: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Use {
+    pid: u32,
+    name: String,
+    how: &'static str,
+}
+
+impl Processes {
+    /// The same without the processes that led to this one, for what somebody asks for himself.
+    pub fn but_callers() -> Self {
+        Self { but_callers: true, found: Arc::default() }
+    }
+
+    /// The same processes, to be looked at anew.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { but_callers: self.but_callers, found: Arc::default() }
+    }
+
+    /// Who is at work in the tree, in words; none when nobody is seen there.
+    pub fn at_work(&self, tree: &Inside) -> Option<String> {
+        let found = self.of(tree);
+        let (_, used) = found.used.range(tree.relative().to_owned()..).next().filter(|(path, _)| path.starts_with(tree.relative()))?;
+        Some(format!("{} (pid {}) {}", used.name, used.pid, used.how))
+    }
+
+    /// Whether nobody can be at work on the volume unseen: it is on a local file system, and we are in the machine's first process namespace,
+    /// where everybody has a number.
+    pub fn see_all(&self, of: &Inside) -> bool {
+        self.of(of).all
+    }
+
+    /// Whether the process with this number is dead on this machine; none when that can't be told from here. A number is a namespace's, so one
+    /// that any process has in any of them counts as alive, also when the kernel gave it away again.
+    pub fn is_dead(&self, of: &Inside, pid: u32) -> Option<bool> {
+        let found = self.of(of);
+        found.all.then(|| !found.numbers.contains(&pid))
+    }
+
+    /// What an `index.lock` may be, by who stands in its tree. `git commit -a` and `git commit FILE` hold it while their editor is open, hours if
+    /// need be, and stand in the tree meanwhile; every other lock is held for no longer than a write.
+    pub fn index_lock(&self, place: &Inside, tree: &Path) -> LeftoverKind {
+        match Inside::new(place.root(), tree) {
+            Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
+            Ok(_) if self.see_all(place) => LeftoverKind::Lock,
+            _ => LeftoverKind::UnseenLock,
+        }
+    }
+
+    fn of(&self, place: &Inside) -> &Found {
+        self.found.get_or_init(|| Found::look(place.root(), self.but_callers))
+    }
+}
+
+impl Found {
+    fn look(root: &Path, but_callers: bool) -> Self {
+        let own = std::process::id();
+        let not_counted = if but_callers { callers(own) } else { HashSet::from([own]) };
+        // The kernel tells paths without links.
+        let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+        let mut found = Self { all: shows_all(&root), ..Self::default() };
+        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
+            found.number(pid);
+            // Git and whatever else we started.
+            if !not_counted.contains(&pid) {
+                found.process(pid, &root, own);
+            }
+        }
+        found
+    }
+
+    fn number(&mut self, pid: u32) {
+        self.numbers.insert(pid);
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        self.numbers.extend(inner.split_ascii_whitespace().filter_map(|number| number.parse::<u32>().ok()));
+    }
+
+    fn process(&mut self, pid: u32, root: &Path, own: u32) {
+        let process = Path::new("/proc").join(pid.to_string());
+        let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
+        let mut add = |path: &[u8], how| {
+            let path = Path::new(OsStr::from_bytes(path.strip_suffix(DELETED).unwrap_or(path)));
+            used.extend(path.strip_prefix(root).ok().map(|path| (path.to_owned(), how)));
+        };
+        let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
+        for (name, how) in [("cwd", "stands in it"), ("root", "stands in it"), ("exe", "runs from it")] {
+            if let Some(to) = link(&process.join(name)) {
+                add(to.as_bytes(), how);
+            }
+        }
+        for open in std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
+            if let Some(to) = link(&open.path()) {
+                add(to.as_bytes(), "has a file of it open");
+            }
+        }
+        let maps = std::fs::read(process.join("maps")).unwrap_or_default();
+        for line in maps.split(|&byte| byte == b'\n') {
+            // Address, permissions, offset, device, inode; then the path, which alone has a slash.
+            if let Some(at) = line.iter().position(|&byte| byte == b'/') {
+                add(&line[at..], "has a file of it mapped");
+            }
+        }
+        if used.is_empty() || parent(pid) == Some(own) {
+            return;
+        }
+        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+        // A process names itself as it likes.
+        let name: String = name.trim().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        for (path, how) in used {
+            self.used.entry(path).or_insert_with(|| Use { pid, name: name.clone(), how });
+        }
+    }
+}
+
+fn shows_all(root: &Path) -> bool {
+    let first = std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_NAMESPACE));
+    first && mount::of(root).is_ok_and(|facts| mount::is_local(&facts))
+}
+
+/// The process, and those that led to it.
+fn callers(own: u32) -> HashSet<u32> {
+    std::iter::successors(Some(own), |&pid| parent(pid).filter(|&parent| parent > 1)).take(DEEPEST).collect()
+}
+
+/// `4299 (name) S 1234 ...`, where a name may hold anything.
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    String::from_utf8_lossy(&stat[end + 1..]).split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`, `PID=4299`.
+pub fn pid_in(reason: &str) -> Option<u32> {
+    let lower = reason.to_ascii_lowercase();
+    let named = |at: usize| {
+        let alone = !lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
+        let rest = lower[at + 3..].trim_start_matches([' ', ':', '=', '#']);
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        digits.parse().ok().filter(|&pid: &u32| alone && pid > 0 && rest.len() < lower.len() - at - 3)
+    };
+    lower.match_indices("pid").find_map(|(at, _)| named(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_names_its_process() {
+        for (reason, pid) in [
+            ("claude agent fix-cart (pid 4299)", Some(4299)),
+            ("agent pid: 7", Some(7)),
+            ("PID=12, host a", Some(12)),
+            ("held by pid #99", Some(99)),
+            ("a rapid 12 of them", None),
+            ("pid", None),
+            ("pid 0", None),
+            ("pid 99999999999", None),
+            ("pid12 of the plan", None),
+            ("shown at the fair until Friday", None),
+        ] {
+            assert_eq!(pid_in(reason), pid, "{reason}");
+        }
+    }
+
+    #[test]
+    fn whoever_works_in_a_tree_is_seen_and_told() {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        for tree in ["stands/deep", "open", "open-not", "calls"] {
+            std::fs::create_dir_all(top.path().join(tree)).unwrap();
+        }
+        let file = std::fs::File::create(top.path().join("open/log")).unwrap();
+        #[expect(clippy::disallowed_methods, reason = "somebody has to be at work")]
+        let mut sleeps = std::process::Command::new("sh")
+            .args(["-c", "echo; exec sleep 100"])
+            .current_dir(top.path().join("stands/deep"))
+            .stdin(file)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Read::read(sleeps.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+        // It is our child, which doesn't count, so the parent is another one here.
+        let mut found = Found::default();
+        for pid in [sleeps.id(), std::process::id()] {
+            found.number(pid);
+            found.process(pid, &root.canonicalize().unwrap(), 0);
+        }
+        let processes = Processes { but_callers: false, found: Arc::new(OnceLock::from(found)) };
+        let told = |path: &str| processes.at_work(&at(path)).map(|told| told.replace(&sleeps.id().to_string(), "N"));
+        let [stands, open, neighbour] = ["stands", "open", "open-not"].map(told);
+        sleeps.kill().unwrap();
+        sleeps.wait().unwrap();
+        assert!(stands.as_ref().is_some_and(|told| told.ends_with("(pid N) stands in it")), "{stands:?}");
+        assert!(open.as_ref().is_some_and(|told| told.ends_with("(pid N) has a file of it open")), "{open:?}");
+        assert_eq!(neighbour, None);
+        assert!(callers(std::process::id()).len() > 1);
+    }
+}

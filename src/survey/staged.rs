@@ -1,0 +1,214 @@
+//! A tree's index, as far as it matters: what it names, and for which files it vouches.
+//!
+//! An index is an agent's word: its flags are ignored, but for what a sparse checkout leaves out on purpose. It must never vouch for a file that
+//! could have changed since, nor leave out an entry.
+
+use super::index::{self, Read};
+use super::known::{FILES_CAP, Files, files_in};
+use super::tree::{self, Stamp};
+use crate::beneath::{self, found};
+use crate::inside::Inside;
+use git2::{Commit, Index, IndexEntry, IndexTime, Oid, Repository};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// An index larger than this is no honest one, and would be read into memory whole.
+pub const INDEX_CAP: u64 = 512 << 20;
+
+/// Bytes: what an index ends with.
+const CHECKSUM: u64 = 20;
+
+/// libgit2 would name a path that tells nobody anything.
+fn broken_index(error: &git2::Error, size: u64) -> io::Error {
+    // It is not the index that is broken, but the disk: libgit2 has only words for that, and calls what is forbidden locked.
+    let words = error.message().replace(" is locked", " Permission denied");
+    let told = |cause: &io::Error| words.contains(cause.to_string().split(" (os error").next().unwrap_or_default());
+    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::INTR].map(io::Error::from).into_iter().find(told) {
+        return io::Error::new(cause.kind(), format!("`index`: {cause}"));
+    }
+    // We hold it open, so it is there: its checksum could not be read, which in a file of that length is the disk's doing.
+    if words.contains("no longer exists") && size >= CHECKSUM {
+        return io::Error::new(io::Error::from(Errno::IO).kind(), "`index`: it can't be read");
+    }
+    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
+    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
+}
+
+/// An entry of an index takes at least so many bytes.
+const SMALLEST_ENTRY: u64 = 62;
+
+/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the night a
+/// gigabyte and more.
+fn prove_count(index: &File, length: u64) -> io::Result<()> {
+    let mut header = [0; 12];
+    if index.read_at(&mut header, 0)? < header.len() {
+        // libgit2 says so itself.
+        return Ok(());
+    }
+    let claimed = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+    if u64::from(claimed) <= length / SMALLEST_ENTRY {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "`index` claims to hold {claimed} files, for which it is too short; delete it, then `git reset` in the tree makes a new one"
+    )))
+}
+
+/// A tree's index, as far as it matters.
+pub(super) struct Staged {
+    pub(super) entries: BTreeMap<PathBuf, IndexEntry>,
+    pub(super) conflicts: bool,
+    /// Directories that a sparse index holds as one entry each.
+    directories: Vec<(Vec<u8>, Oid)>,
+    /// It rests on a shared index, which stands in a file of its own.
+    pub(super) split: bool,
+    /// When the index was written: a file written in the same moment may differ unseen.
+    written: (i64, u32),
+}
+
+impl Staged {
+    pub(super) fn read(admin: &Inside) -> io::Result<Self> {
+        let place = admin.join("index").map_err(io::Error::other)?;
+        let Some(file) = found(beneath::file(&place))? else {
+            return Ok(Self { entries: BTreeMap::new(), conflicts: false, directories: Vec::new(), split: false, written: (0, 0) });
+        };
+        let data = file.metadata()?;
+        if data.len() > INDEX_CAP {
+            return Err(io::Error::other("its index is larger than any honest one"));
+        }
+        prove_count(&file, data.len())?;
+        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
+        let written = (data.mtime(), data.mtime_nsec() as u32);
+        match Index::open(Path::new(&through)) {
+            Ok(index) => {
+                let entries = index.iter().map(named).collect();
+                Ok(Self { entries, conflicts: index.has_conflicts(), directories: Vec::new(), split: false, written })
+            }
+            Err(error) if is_beyond_libgit2(&error) => {
+                let (entries, split) = whole(admin, &beneath::content(file, INDEX_CAP)?)?;
+                let conflicts = entries.iter().any(index::is_unmerged);
+                let directories = entries.iter().filter_map(|entry| Some((index::directory(entry)?.to_vec(), entry.id))).collect();
+                let entries = entries.into_iter().filter(|entry| index::directory(entry).is_none()).map(named).collect();
+                Ok(Self { entries, conflicts, directories, split, written })
+            }
+            Err(error) => Err(broken_index(&error, data.len())),
+        }
+    }
+
+    /// Names each file of the directories that a sparse index holds as one entry. `files` gives those of a tree.
+    ///
+    /// # Errors
+    /// Such a tree can't be read.
+    pub(super) fn unfold(&mut self, files: impl Fn(Oid) -> io::Result<Files>) -> io::Result<()> {
+        for (directory, tree) in std::mem::take(&mut self.directories) {
+            for (path, (mode, id)) in files(tree)? {
+                let path = index::below(&directory, &path);
+                let entry = left_out(mode, id, &path);
+                self.entries.insert(path, entry);
+                if self.entries.len() > FILES_CAP {
+                    return Err(io::Error::other("its index names more files than any honest one"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Every path that it names.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.entries.keys().map(PathBuf::as_path)
+    }
+
+    /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just that.
+    pub(super) fn vouched(&self, path: &Path, stamp: &Stamp) -> Option<Oid> {
+        self.entries.get(path).filter(|entry| self.vouches(entry, stamp)).map(|entry| entry.id)
+    }
+
+    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
+    /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
+    pub(super) fn vouches(&self, entry: &IndexEntry, stamp: &Stamp) -> bool {
+        let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
+            i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
+        };
+        u64::from(entry.file_size) == stamp.size & 0xffff_ffff
+            && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
+            && same(&entry.mtime, stamp.mtime)
+            && same(&entry.ctime, stamp.ctime)
+            && stamp.mtime < self.written
+    }
+}
+
+/// What an index is made of that libgit2 doesn't know.
+fn is_beyond_libgit2(error: &git2::Error) -> bool {
+    let message = error.message();
+    message.contains("extension") && ["'sdir'", "'link'"].iter().any(|part| message.contains(part))
+}
+
+/// The entries of an index's bytes, with those of the shared one that it rests on, which stands beside it; and whether there is one.
+fn whole(admin: &Inside, bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
+    let own = Read::of(bytes)?;
+    let Some(shared) = &own.shared else { return Ok((own.entries, false)) };
+    let place = admin.join(format!("sharedindex.{}", shared.sum)).map_err(io::Error::other)?;
+    let lost = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("the shared index that it rests on: {error}; delete `index`, then `git reset` in the tree makes a new one"),
+        )
+    };
+    let base = Read::of(&beneath::read(&place, INDEX_CAP).map_err(lost)?)?;
+    Ok((own.upon(base)?, true))
+}
+
+/// What an index's bytes name by stage, as a rescue holds it. `open` reads them by way of libgit2. A directory that a sparse index holds as one entry
+/// is told file by file, unless HEAD has the very same and so holds it. A split index is none that a rescue can hold.
+///
+/// # Errors
+/// It makes no sense.
+pub fn by_stage(
+    bytes: &[u8],
+    repo: &Repository,
+    head: Option<&Commit<'_>>,
+    open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
+) -> io::Result<[Files; 4]> {
+    let entries = match open() {
+        Err(error) if is_beyond_libgit2(&error) => Read::of(bytes)?.entries,
+        entries => entries.map_err(io::Error::other)?,
+    };
+    let head = head.map(Commit::tree).transpose().map_err(io::Error::other)?;
+    let mut staged = <[Files; 4]>::default();
+    for entry in entries {
+        let Some(directory) = index::directory(&entry) else {
+            staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(entry.path), (entry.mode, entry.id));
+            continue;
+        };
+        let committed = head.as_ref().and_then(|head| head.get_path(&tree::path_of(directory)).ok());
+        if committed.is_none_or(|committed| committed.id() != entry.id) {
+            let files = files_in(repo, entry.id, FILES_CAP).map_err(io::Error::other)?;
+            staged[0].extend(files.into_iter().map(|(path, file)| (index::below(directory, &path), file)));
+        }
+    }
+    Ok(staged)
+}
+
+fn named(mut entry: IndexEntry) -> (PathBuf, IndexEntry) {
+    (tree::path_of(std::mem::take(&mut entry.path)), entry)
+}
+
+/// An entry of a file that a sparse checkout leaves out.
+fn left_out(mode: u32, id: Oid, path: &Path) -> IndexEntry {
+    let zero = || IndexTime::new(0, 0);
+    let path = path.as_os_str().as_encoded_bytes().to_vec();
+    let (ctime, mtime, flags_extended) = (zero(), zero(), SKIP_WORKTREE);
+    IndexEntry { ctime, mtime, dev: 0, ino: 0, mode, uid: 0, gid: 0, file_size: 0, id, flags: 0, flags_extended, path }
+}
+
+const SKIP_WORKTREE: u16 = 1 << 14;
+
+/// `skip-worktree`: a sparse checkout leaves the file out on purpose.
+pub(super) fn is_sparse(entry: &IndexEntry) -> bool {
+    entry.flags_extended & SKIP_WORKTREE != 0
+}
