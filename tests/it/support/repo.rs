@@ -47,7 +47,7 @@ impl<'a> Repo<'a> {
         let repo = Self { world, name: name.to_owned(), path: world.at(folder) };
         write(&repo.path.join(".gitignore"), IGNORED);
         write(&repo.path.join("package.json"), "{}\n");
-        repo.commit(90.0, "README.md", "# A repo\n");
+        repo.commit(80.0, "README.md", "# A repo\n");
         repo.git(&["push", "-q", "origin", "main"]);
         repo
     }
