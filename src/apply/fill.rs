@@ -150,16 +150,14 @@ impl Fill<'_> {
     /// Checks out a part in scratch space, and copies it from there.
     fn part(&self, items: &[Item], part: &[Item], stats: &mut HashMap<Vec<u8>, Stat>) -> Result<(), FillError> {
         let room = tempfile::Builder::new().prefix("treewarden-caller-").tempdir()?;
-        let (tree, place, lfs) = (room.path().join("tree"), room.path().join("index"), room.path().join("lfs"));
+        let (tree, place) = (room.path().join("tree"), room.path().join("index"));
         std::fs::create_dir(&tree)?;
         let mut index = Index::open(&place)?;
         for item in items.iter().filter(|item| item.is_attributes()).chain(part) {
             index.add(&blank(item))?;
         }
         index.write()?;
-        let storage = ("lfs.storage".to_owned(), lfs.to_string_lossy().into_owned());
-        let git =
-            self.private.caller(&tree, self.stop, self.limit).with([storage]).with(self.remote.clone()).place("GIT_INDEX_FILE", &place);
+        let git = self.private.caller(&tree, self.stop, self.limit).with(self.remote.clone()).place("GIT_INDEX_FILE", &place);
         git.run(&["checkout", "--quiet", "--force", "--", "."])?;
         let mut above: Option<(&Path, OwnedFd)> = None;
         for item in part {
@@ -174,7 +172,10 @@ impl Fill<'_> {
             stats.insert(item.path.clone(), stat);
             above = Some((folder, fd));
         }
-        self.keep_lfs(&lfs.join("objects"))
+        match self.private.take_large_files(room.path())? {
+            Some(objects) => self.keep_lfs(&objects),
+            None => Ok(()),
+        }
     }
 
     /// Copies one file or link that git made to a folder of the tree; none where it is an encrypted one.

@@ -113,6 +113,16 @@ impl Private {
         shallow.map_or(Ok(()), |shallow| std::fs::write(self.git_dir().join("shallow"), shallow))
     }
 
+    /// Moves what git-lfs fetched to `room`; none where it fetched nothing. It keeps that where it does by itself: a setting for it, git-lfs would take for
+    /// one of a remote in a directory, too.
+    ///
+    /// # Errors
+    /// It can't be moved.
+    pub fn take_large_files(&self, room: &Path) -> io::Result<Option<PathBuf>> {
+        let taken = room.join("lfs");
+        Ok(found(std::fs::rename(self.git_dir().join("lfs"), &taken))?.map(|()| taken.join("objects")))
+    }
+
     /// The caller's git here.
     pub fn caller<'a>(&'a self, tree: &'a Path, stop: &'a Stop, limit: Duration) -> Caller<'a> {
         let settings = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned()));
