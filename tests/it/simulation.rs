@@ -52,10 +52,9 @@ const ALL: [Event; 9] = [
 ];
 
 /// Switched off until the program holds them.
-const OFF: [Event; 8] = [
+const OFF: [Event; 7] = [
     Event::Retry,
     Event::SameNames,
-    Event::ResolveUndo,
     Event::ManyDeletions,
     Event::Scratch,
     Event::ToolWork,
