@@ -9,7 +9,6 @@ use super::workshop::{Workshop, WorkshopError, free_id};
 use crate::beneath;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::sha1;
 use crate::shadow::Shadow;
 use crate::stop::Stop;
 use crate::survey::extensions;
@@ -351,11 +350,10 @@ impl Writer<'_> {
             return Ok(());
         };
         let mut blob = self.shadow.blob(self.repo, piece.blob, self.stop)?;
-        let size = blob.size();
         let file = self.write(parent, name, &mut blob, mode)?;
         // A byte that a disk changed is told, not passed on.
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let same = sha1::blob(size, File::open(through)?)? == piece.blob;
+        let same = Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)? == piece.blob;
         if same { Ok(()) } else { Err(io::Error::other("its content in the store is damaged; see `git fsck`")) }
     }
 
