@@ -31,22 +31,7 @@ use treewarden::report::RepoOutcome as Outcome;
 const ON_A_VOLUME: u64 = 16;
 
 /// Kinds of operations after which a run is known to fail: none may be left here.
-const NOT_YET: &[&str] = &[
-    "borrower of what is gone here",
-    "borrower by a relative path",
-    "borrower of a borrower",
-    "bare borrower",
-    "borrower",
-    "borrower by a link",
-    "borrower by a quoted path",
-    "borrower in a hidden place",
-    "borrower of what a worktree had",
-    "borrower with a commit-graph on the lender's",
-    "borrower that has nothing of its own",
-    "enrolled borrower",
-    "enrolled borrower of a borrower",
-    "submodule that borrows",
-];
+const NOT_YET: &[&str] = &[];
 
 /// What `cargo test` tries; the others are tried by name.
 const IN_CI: u64 = 48;
