@@ -4,6 +4,7 @@
 //! It must never take a file for git's because of the folder it stands in.
 
 use super::tree::{self, Stamp};
+use super::worktree;
 use crate::beneath::{self, Listed, found};
 use crate::inside::Inside;
 use rustix::fs::FileType;
@@ -11,8 +12,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// treewarden's own marks.
+const MARKS: [&str; 3] = [worktree::HEARTBEAT, worktree::MISSING, worktree::MISSING_AT_ONCE];
 /// Files of git's, with or without a `.lock` behind them.
-const FILES: [&str; 28] = [
+const FILES: [&str; 26] = [
     "ADD_EDIT.patch",
     "AUTO_MERGE",
     "CHERRY_PICK_HEAD",
@@ -39,8 +42,6 @@ const FILES: [&str; 28] = [
     "index",
     "info/sparse-checkout",
     "locked",
-    "treewarden-heartbeat",
-    "treewarden-missing",
 ];
 /// Folders of git's and of git-lfs, with all that is in them: submodules' repos keep the tree by themselves.
 const FOLDERS: [&str; 11] = [
@@ -102,7 +103,11 @@ fn is_gits(path: &Path) -> bool {
     let Some(path) = path.to_str() else { return false };
     let file = path.strip_suffix(".lock").unwrap_or(path);
     let numbered = ["sharedindex.", "sharedindex_", "BISECT_", "index.stash.", "next-index-"].iter().any(|start| path.starts_with(start));
-    FILES.contains(&file) || FOLDERS.contains(&path) || (numbered && !path.contains('/')) || path == "config.worktree.lock"
+    MARKS.contains(&path)
+        || FILES.contains(&file)
+        || FOLDERS.contains(&path)
+        || (numbered && !path.contains('/'))
+        || path == "config.worktree.lock"
 }
 
 /// Whether the registration's own config holds nothing but what git itself writes.
@@ -131,9 +136,17 @@ mod tests {
     #[test]
     fn what_git_does_not_write_is_somebodys() {
         let field = Field::new();
-        for file in
-            ["HEAD", "index", "index.lock", "logs/HEAD", "refs/worktree/x", "info/sparse-checkout", "sharedindex.0123", "BISECT_LOG"]
-        {
+        for file in [
+            "HEAD",
+            "index",
+            "index.lock",
+            "logs/HEAD",
+            "refs/worktree/x",
+            "info/sparse-checkout",
+            "sharedindex.0123",
+            "BISECT_LOG",
+            "treewarden-missing-at-once",
+        ] {
             field.file(&format!("a/{file}"), 1);
         }
         let mine = ["agent-notes.md", "info/notes.md", "deep/er/plan.md", "HEAD.md"];

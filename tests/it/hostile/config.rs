@@ -198,14 +198,14 @@ fn places() -> Vec<Case> {
         included("include-gitdir", "includeIf.gitdir:/.path=included"),
         included("include-onbranch", "includeIf.onbranch:**.path=included"),
         included("include-hasconfig", "includeIf.hasconfig:remote.*.url:**.path=included"),
-        Case::new("worktree-config", FINE, "", |evil: &Evil| {
+        Case::new("worktree-config", "Maintained keep reap", "", |evil: &Evil| {
             evil.configure(&evil.git_dir("config"), &["extensions.worktreeConfig=true"]);
             for file in ["config.worktree", "worktrees/landed/config.worktree", "worktrees/dirty/config.worktree"] {
                 evil.configure(&evil.git_dir(file), EVIL);
             }
         })
         .sings("status"),
-        Case::new("admin-config", FINE, "", |evil: &Evil| {
+        Case::new("admin-config", "Maintained keep keep", "", |evil: &Evil| {
             for file in ["worktrees/landed/config", "worktrees/dirty/config", "modules/x/config", "objects/config", "refs/../config.local"]
             {
                 evil.configure(&evil.git_dir(file), EVIL);

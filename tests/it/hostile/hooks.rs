@@ -33,7 +33,7 @@ fn hooks() -> Vec<Case> {
                 fifo(&evil.git_dir("hooks").join(name));
             }
         }),
-        Case::new("hooks-in-admin", FINE, "", |evil| {
+        Case::new("hooks-in-admin", "Maintained keep keep", "", |evil| {
             for folder in ["worktrees/landed/hooks", "worktrees/dirty/hooks", "objects/hooks", "refs/heads/hooks/x"] {
                 evil.fill_with_hooks(&evil.git_dir(folder));
             }
@@ -85,7 +85,7 @@ fn attributes() -> Vec<Case> {
             evil.dirty.write(".gitattributes", EVERYTHING).write("deep/.gitattributes", EVERYTHING).write("deep/file", "x\n");
             filters(evil);
         }),
-        Case::new("attributes-in-info", FINE, "", move |evil| {
+        Case::new("attributes-in-info", "Maintained reap keep", "", move |evil| {
             for place in ["info/attributes", "worktrees/dirty/info/attributes"] {
                 write(&evil.git_dir(place), EVERYTHING);
             }
