@@ -237,15 +237,18 @@ impl Sample {
         self.age(&self.root.join(&bucket), days)
     }
 
-    /// What `npm install` leaves in a worktree.
+    /// What `npm install` leaves in a worktree: its own account of the packages, and the packages.
     fn modules(&self, tree: &str, days: u32) -> Result<(), DemoError> {
-        let tree = format!("worktrees/acme__shop/{tree}");
-        self.file(&format!("{tree}/node_modules/.package-lock.json"), 2000, days)?;
-        for package in ["react", "typescript", "vite"] {
-            self.file(&format!("{tree}/node_modules/{package}/package.json"), 1000, days)?;
-            self.file(&format!("{tree}/node_modules/{package}/index.js"), 2 << 20, days)?;
+        let modules = format!("worktrees/acme__shop/{tree}/node_modules");
+        let packages = ["react", "typescript", "vite"];
+        for package in packages {
+            self.file(&format!("{modules}/{package}/package.json"), 1000, days)?;
+            self.file(&format!("{modules}/{package}/index.js"), 2 << 20, days)?;
         }
-        Ok(())
+        let installed = packages.map(|package| format!(r#""node_modules/{package}": {{"version": "1.0.0"}}"#)).join(", ");
+        let account = self.root.join(modules).join(".package-lock.json");
+        fs::write(&account, format!(r#"{{"lockfileVersion": 3, "packages": {{{installed}}}}}"#))?;
+        self.age(&account, days)
     }
 
     fn file(&self, path: &str, bytes: usize, days: u32) -> Result<(), DemoError> {

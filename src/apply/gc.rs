@@ -202,7 +202,7 @@ const WHOLE_COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "-
 /// # Errors
 /// [`GcError::NothingDone`].
 pub fn judge(plan: &Gc, done: &Done, before: &Counts, after: &Counts) -> Result<(), GcError> {
-    let packs = plan.steps.iter().any(|step| matches!(step, Step::Geometric | Step::Full));
+    let packs = plan.steps.iter().any(|step| matches!(step, Step::Geometric | Step::Full | Step::FullKeepingAll));
     let refs = plan.steps.contains(&Step::PackRefs);
     let loose = packs && !done.partial && before.loose_objects > 0 && after.loose_objects >= before.loose_objects;
     let idle = loose || (!packs && refs && before.loose_refs > 0 && after.loose_refs >= before.loose_refs);

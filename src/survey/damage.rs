@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | a pack and its index | both begin as git begins them, name as many objects, and the pack's end is the sum that its index holds |
 //! | an index without a pack | all that it lists is elsewhere: then a git that was killed left it |
-//! | a loose object that doesn't inflate to its end ([`Shadow::doubtful`]) | git finds the object even so, in a pack |
+//! | a loose object that doesn't inflate to its end (`Shadow::doubtful`) | git finds the object even so, in a pack |
 //! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; of HEAD and a branch the tree too |
 //! | HEAD's branch | it is there, or has no reflog |
 //!

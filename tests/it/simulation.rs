@@ -52,15 +52,8 @@ const ALL: [Event; 9] = [
 ];
 
 /// Switched off until the program holds them.
-const OFF: [Event; 7] = [
-    Event::Retry,
-    Event::SameNames,
-    Event::ManyDeletions,
-    Event::Scratch,
-    Event::ToolWork,
-    Event::AdminNotes,
-    Event::GitsNames,
-];
+const OFF: [Event; 7] =
+    [Event::Retry, Event::SameNames, Event::ManyDeletions, Event::Scratch, Event::ToolWork, Event::AdminNotes, Event::GitsNames];
 
 /// What is switched on: all but [`OFF`], and what `TREEWARDEN_SIMULATION_ON` names besides (`all`, or names with commas).
 fn on() -> BTreeSet<Event> {

@@ -251,6 +251,7 @@ fn write_on(folders: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
 }
 
 #[test]
+#[ignore = "needs root, for a /proc of its own"]
 fn what_is_written_by_a_held_folder_while_its_tree_is_deleted_is_not_lost() {
     let (mut written, mut lost, mut kept) = (0, Vec::new(), 0);
     for round in 0..5 {
@@ -266,7 +267,9 @@ fn what_is_written_by_a_held_folder_while_its_tree_is_deleted_is_not_lost() {
         let over = AtomicBool::new(false);
         let names = std::thread::scope(|scope| {
             let writer = scope.spawn(|| write_on(&folders, &over));
-            let ran = world.treewarden(&["run"]);
+            // As on another machine of the file server's: who is seen at work in a tree keeps it.
+            let unseen = ["--pid", "--fork", "--mount-proc", env!("CARGO_BIN_EXE_treewarden"), "run"];
+            let ran = world.start_program("unshare", &unseen).end();
             assert!(ran.code < 2, "{ran:?}");
             over.store(true, Ordering::Relaxed);
             writer.join().unwrap()

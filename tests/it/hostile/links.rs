@@ -27,6 +27,8 @@ const KINDS: [(&str, Kind); 6] = [
 ];
 
 const UNKNOWN: &str = "Maintained unknown reap";
+/// What it names can't be told, so nothing is dropped.
+const UNREAD: &str = "Maintained reap reap!";
 /// Its own tree stands by itself, as one that nobody has registered.
 const DANGLING: &str = "Maintained keep reap";
 
@@ -47,7 +49,7 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("logs/refs", "Refused", "Failed"),
     ("worktrees", "Refused", "Refused"),
     ("worktrees/landed", "Refused", "Failed"),
-    ("worktrees/landed/HEAD", "Refused", "Maintained unknown reap"),
+    ("worktrees/landed/HEAD", "Refused", "Maintained unknown reap!"),
     ("worktrees/landed/gitdir", "Refused", "Maintained keep reap"),
     ("worktrees/landed/commondir", "Refused", "Failed"),
     ("worktrees/landed/index", "Refused", "Maintained unknown reap!"),
@@ -60,11 +62,11 @@ const PLACES: [(&str, &str, &str); 44] = [
     ("config", "Refused", "Refused"),
     ("index", "Refused", "Refused"),
     ("gc.pid", FINE, FINE),
-    ("ORIG_HEAD", FINE, FINE),
-    ("FETCH_HEAD", FINE, FINE),
-    ("MERGE_HEAD", FINE, FINE),
-    ("CHERRY_PICK_HEAD", FINE, FINE),
-    ("REBASE_HEAD", FINE, FINE),
+    ("ORIG_HEAD", UNREAD, UNREAD),
+    ("FETCH_HEAD", UNREAD, UNREAD),
+    ("MERGE_HEAD", UNREAD, UNREAD),
+    ("CHERRY_PICK_HEAD", UNREAD, UNREAD),
+    ("REBASE_HEAD", UNREAD, UNREAD),
     ("description", FINE, FINE),
     ("config.worktree", FINE, FINE),
     ("modules", FINE, FINE),
@@ -84,7 +86,7 @@ const PLACES: [(&str, &str, &str); 44] = [
 pub(super) fn cases() -> Vec<Case> {
     let places = PLACES.iter().flat_map(|&(place, astray, turned)| {
         // Where nobody goes, two kinds are enough.
-        let kinds = KINDS.into_iter().filter(move |(kind, _)| astray != FINE || ["zero", "fifo"].contains(kind));
+        let kinds = KINDS.into_iter().filter(move |(kind, _)| ![FINE, UNREAD].contains(&astray) || ["zero", "fifo"].contains(kind));
         let kinds = kinds.filter(move |(kind, _)| *kind != "turned" || !turned.is_empty());
         kinds.map(move |(kind, make)| {
             let name = format!("{kind}-{}", place.replace(['/', '.'], "-").to_lowercase());
@@ -241,11 +243,11 @@ fn registrations() -> Vec<Case> {
             write(&evil.landed.admin.join("gitdir"), format!("{}\n", evil.landed.admin.join(".git").display()));
             write(&evil.landed.admin.join(".git"), format!("gitdir: {}\n", evil.landed.admin.display()));
         }),
-        Case::new("registers-by-a-link", DANGLING, "symbolic links", |evil| {
+        Case::new("registers-by-a-link", DANGLING, "symbolic link", |evil| {
             symlink(evil.repo.world.at("worktrees/acme__victim"), evil.repo.path.join("way")).unwrap();
             write(&evil.landed.admin.join("gitdir"), format!("{}\n", evil.repo.path.join("way/landed/.git").display()));
         }),
-        Case::new("registers-missing-by-a-link", DANGLING, "symbolic links", |evil| {
+        Case::new("registers-missing-by-a-link", DANGLING, "symbolic link", |evil| {
             symlink(evil.repo.world.at("worktrees/acme__victim"), evil.repo.path.join("way")).unwrap();
             write(&evil.landed.admin.join("gitdir"), format!("{}\n", evil.repo.path.join("way/none/.git").display()));
         }),
@@ -301,7 +303,7 @@ fn trees() -> Vec<Case> {
             remove(&evil.landed.path.join(".git"));
             write(&evil.landed.path.join(".git/HEAD"), "ref: refs/heads/main\n");
         }),
-        Case::new("tree-a-link", UNKNOWN, "no folder", |evil| {
+        Case::new("tree-a-link", UNKNOWN, "something else", |evil| {
             remove(&evil.landed.path);
             symlink(evil.repo.world.at("worktrees/acme__victim/landed"), &evil.landed.path).unwrap();
         }),
