@@ -358,7 +358,14 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
     let world = &small.world;
     let server = small.mounted(Manners::NFS);
     let open = ["worktrees/acme__a/landed/README.md", "caches/models/3/data"].map(|file| fs::File::open(world.at(file)).unwrap());
-    let report = world.pass(1, &["run"]);
+    // Somebody on another machine: who is seen at work in a tree keeps it.
+    let run = || {
+        let unseen = ["--pid", "--fork", "--mount-proc", env!("CARGO_BIN_EXE_treewarden"), "run", "--format", "json"];
+        let ran = world.start_program("unshare", &unseen).end();
+        assert_eq!(ran.code, 1, "{ran:?}");
+        ran.report()
+    };
+    let report = run();
     same("fates", &world.fates(&report), &fates());
     let told = |report: &RunReport, what: &str| {
         let open = report
@@ -373,7 +380,7 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
     // The bytes of what is open are not free yet.
     assert!((8 << 20..9 << 20).contains(&report.eviction.freed_bytes), "{:?}", report.eviction);
     // It is told once.
-    let second = world.pass(1, &["run"]);
+    let second = run();
     assert!(!second.failures.iter().any(|line| line.contains("trash")), "{:?}", second.failures);
     assert_eq!(std::io::read_to_string(&open[0]).unwrap(), "# A repo\n");
     drop(open);
@@ -448,7 +455,12 @@ fn a_half_mounted_volume_loses_no_registration() {
     assert_eq!(admins(), registered, "with an empty folder");
     fs::remove_dir(server.behind("worktrees")).unwrap();
     let report = world.night();
-    assert_eq!(admins(), registered, "without the folder");
+    // But for those that had been missing for days before.
+    let left = registered.map(|mut trees| {
+        trees.retain(|path, _| !path.ends_with("/gone"));
+        trees
+    });
+    assert_eq!(admins(), left, "without the folder");
     assert!(report.repos.iter().all(|repo| repo.prune.refused.is_some()), "{:?}", report.repos);
     fs::rename(world.beside("unmounted"), server.behind("worktrees")).unwrap();
     same("fates", &world.fates(&world.night()), &fates());
