@@ -36,6 +36,11 @@ pub fn is_touched() -> bool {
     SAMPLE.load(Ordering::Relaxed) || (cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some())
 }
 
+/// Whether a test goes on touching, between one run and the next: then that tells nothing either of what a run wrote down before.
+pub fn is_touched_again() -> bool {
+    cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some_and(|value| value == "again")
+}
+
 /// From now on this process looks at nothing but a sample that it made itself.
 pub(crate) fn is_a_sample() {
     SAMPLE.store(true, Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //! question, which the registration and the tree themselves answer.
 
 use crate::beneath::{self, found};
+use crate::clock;
 use crate::durable;
 use crate::inside::Inside;
 use crate::survey::worktree;
@@ -91,12 +92,16 @@ impl Note {
 impl Registration {
     fn of(admin: &Inside) -> io::Result<Self> {
         let (folder, gitdir) = (beneath::stat(admin)?, beneath::stat(&admin.join("gitdir").map_err(io::Error::other)?)?);
-        Ok(Self { folder: folder.st_ino, gitdir: gitdir.st_ino, changed: changed(&gitdir) })
+        let changed = if clock::is_touched_again() { (0, 0) } else { changed(&gitdir) };
+        Ok(Self { folder: folder.st_ino, gitdir: gitdir.st_ino, changed })
     }
 }
 
 #[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below 10^9")]
 pub(super) fn changed(stat: &Stat) -> (i64, i64) {
+    if clock::is_touched_again() {
+        return (stat.st_mtime, stat.st_mtime_nsec as i64);
+    }
     (stat.st_ctime, stat.st_ctime_nsec as i64)
 }
 

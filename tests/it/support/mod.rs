@@ -189,11 +189,11 @@ impl World {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", self.config());
         // What a killed run leaves there goes with the volume.
         command.env("TMPDIR", self.beside("scratch"));
-        command.envs(&*self.environment.lock().unwrap());
         // Trees are made to look idle by touching them; what the kernel writes down of that can't be set.
         if self.touched.load(Ordering::Relaxed) {
             command.env("TREEWARDEN_TEST_TOUCHED", "1");
         }
+        command.envs(&*self.environment.lock().unwrap());
         command.stdin(Stdio::null());
         command
     }

@@ -46,6 +46,7 @@ struct Work {
 impl Sweep {
     pub(crate) fn new() -> Self {
         let world = World::unprepared_in_memory();
+        world.set_variable("TREEWARDEN_TEST_TOUCHED", "again".to_owned());
         assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
         let nothing = BTreeMap::new;
         let mut sweep = Self { world, work: Work::default(), untouched: nothing(), one_night: nothing(), two_nights: nothing() };
