@@ -11,11 +11,7 @@ exec </dev/null
 here=$PWD/target/image
 debian=localhost/debian:trixie rust=localhost/rust:here image=localhost/treewarden:here
 
-missing=()
-for need in podman runc debootstrap; do command -v "$need" >/dev/null || missing+=("$need"); done
-if [ ${#missing[@]} -gt 0 ]; then
-    apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"
-fi
+.ci/install podman:podman runc:runc debootstrap:debootstrap
 mkdir -p "$here"
 
 engine() { podman --root "$here/storage" --runroot "$here/run" --runtime runc --cgroup-manager cgroupfs "$@"; }

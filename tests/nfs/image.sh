@@ -6,13 +6,7 @@ out=${1:?image.sh FOLDER}
 self=$(sha256sum <"$0")
 if [ "$(cat "$out/made-by" 2>/dev/null)" = "$self" ]; then exit; fi
 
-missing=()
-for need in debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs; do
-    command -v "${need%%:*}" >/dev/null || missing+=("${need#*:}")
-done
-if [ ${#missing[@]} -gt 0 ]; then
-    apt-get update -q && apt-get install -qy --no-install-recommends "${missing[@]}"
-fi
+"$(dirname "$0")/../../.ci/install" debootstrap:debootstrap qemu-system-x86_64:qemu-system-x86 mke2fs:e2fsprogs
 
 # The same Debian as here, or treewarden would not find its C library; elsewhere a recent one.
 source /etc/os-release
