@@ -7,15 +7,17 @@
 //!
 //! [`STALE_LOCK`]: crate::plan::repo::STALE_LOCK
 
+use crate::beneath;
 use crate::durable;
 use crate::facts::repo::{Leftover, LeftoverKind};
 use crate::inside::Inside;
 use crate::lock::{LockedRepo, StillHeld};
 use crate::stop::Stop;
 use chrono::{DateTime, Utc};
-use std::fs::OpenOptions;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// Git holds a ref's lock for an instant: one that is older has nobody who still writes to it, whoever took it.
@@ -23,17 +25,28 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
 pub struct AtWork {
-    file: PathBuf,
+    folder: io::Result<Inside>,
+    name: String,
     killed: Option<DateTime<Utc>>,
 }
 
 impl AtWork {
     /// The note of a repo by its name, as it was found. What can't be read says nothing: then locks are judged by their age.
     pub fn of(state: &Inside, repo: &str) -> Self {
-        let file = state.path().join("at-work").join(repo.replace('/', "__"));
-        let data = durable::open(&file, OpenOptions::new().read(true)).and_then(|file| file.metadata()).ok();
-        let written = data.filter(|data| data.len() > 0).and_then(|data| data.modified().ok());
-        Self { file, killed: written.map(DateTime::from) }
+        let folder = state.join("at-work").map_err(io::Error::other);
+        let mut note = Self { folder, name: repo.replace('/', "__"), killed: None };
+        let data = note.open(OFlags::RDONLY).and_then(|file| file.metadata()).ok();
+        note.killed = data.filter(|data| data.len() > 0).and_then(|data| data.modified().ok()).map(beneath::time);
+        note
+    }
+
+    /// The note's file, where it is one of its own: whatever agents put there instead is left alone.
+    fn open(&self, flags: OFlags) -> io::Result<File> {
+        let folder = beneath::dir(self.folder.as_ref().map_err(|error| io::Error::other(error.to_string()))?)?;
+        let careful = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(folder, &*self.name, careful, Mode::from_raw_mode(0o644))?);
+        let seen = file.metadata()?;
+        if seen.is_file() && seen.nlink() <= 1 { Ok(file) } else { Err(io::Error::other("it is no file of its own; remove it")) }
     }
 
     /// Since when a run that was killed was at work; none when none was.
@@ -45,20 +58,23 @@ impl AtWork {
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
-            durable::make_folder(self.file.parent().unwrap_or(Path::new("/")))?;
-            let mut file = durable::open(&self.file, OpenOptions::new().write(true).create(true).truncate(true))?;
+            if let Ok(folder) = &self.folder {
+                durable::make_folder(&folder.path())?;
+            }
+            let mut file = self.open(OFlags::WRONLY | OFlags::CREATE)?;
+            file.set_len(0)?;
             file.write_all(b"a run's git is at work in this repo, under its lock\n")
         };
         if let Err(error) = write() {
-            tracing::warn!(note = %self.file.display(), %error, "failed to note that git is at work");
+            tracing::warn!(note = self.name, %error, "failed to note that git is at work");
         }
     }
 
     /// Says that it ended, with all that it began.
     pub fn end(&self) {
-        match durable::open(&self.file, OpenOptions::new().write(true).truncate(true)) {
+        match self.open(OFlags::WRONLY).and_then(|file| file.set_len(0)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(note = %self.file.display(), %error, "failed to note that git's work is done");
+                tracing::warn!(note = self.name, %error, "failed to note that git's work is done");
             }
             _ => {}
         }

@@ -1,16 +1,18 @@
 //! Evicting: units go to the trash in the plan's order, each looked at once more.
 //!
-//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, units
-//! whose tool has locks go under those, a few at a time; what is busy stays. It must never pick another unit than the plan's, wait for a tool, or make
+//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, and is
+//! looked through again; units whose tool has locks go under those, a few at a time; what is busy stays. It must never pick another unit than the plan's, wait for a tool, or make
 //! or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::beneath::{self, found};
-use crate::facts::cache::Unit;
+use crate::facts::cache::{Tree, Unit};
 use crate::inside::Inside;
 use crate::lock::{LockedRepo, LockedVolume};
 use crate::stop::Stop;
 use crate::survey::caches::used::Eye;
+use crate::survey::processes::Processes;
+use crate::survey::regenerable::own_among;
 use crate::survey::worktree::activity;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
@@ -54,6 +56,12 @@ pub struct Evictor<'a> {
     pub one_at_a_time: Mutex<()>,
 }
 
+/// Where the units of a batch go: into one bin, or each into its own.
+struct Bins {
+    all: Bin,
+    own: Mutex<Vec<Bin>>,
+}
+
 /// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room comes early.
 const BATCH: usize = 4096;
 
@@ -71,24 +79,26 @@ impl Evictor<'_> {
             if self.stop.reached().is_some() {
                 break;
             }
-            let bin = self.trash.bin(None)?;
-            outcomes.extend(self.batch(&bin, batch));
-            let emptied = bin.empty(self.stop)?;
-            all.freed.bytes += emptied.freed.bytes;
-            all.freed.inodes += emptied.freed.inodes;
-            all.left.extend(emptied.left);
+            let bins = Bins { all: self.trash.bin(None)?, own: Mutex::default() };
+            outcomes.extend(self.batch(&bins, batch));
+            let own = bins.own.into_inner().expect("no eviction panics");
+            for bin in own.into_iter().chain([bins.all]) {
+                let emptied = bin.empty(self.stop)?;
+                all.freed += emptied.freed;
+                all.left.extend(emptied.left);
+            }
         }
         Ok((outcomes, all))
     }
 
     /// Units that share their tool's locks go together; whoever shares none need not wait for them.
-    fn batch(&self, bin: &Bin, units: &[Unit]) -> Vec<UnitOutcome> {
+    fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
         let mut together: BTreeMap<&[Inside], Vec<usize>> = BTreeMap::new();
         units.iter().enumerate().for_each(|(number, unit)| together.entry(&unit.locks).or_default().push(number));
         let mut outcomes: Vec<(usize, UnitOutcome)> = together
             .into_par_iter()
             .flat_map(|(locks, numbers)| {
-                let one = |number: &usize| (*number, self.one(bin, &units[*number]));
+                let one = |number: &usize| (*number, self.one(bins, &units[*number]));
                 if locks.is_empty() {
                     return numbers.par_iter().map(one).collect::<Vec<_>>();
                 }
@@ -122,13 +132,13 @@ impl Evictor<'_> {
         Ok(held)
     }
 
-    fn one(&self, bin: &Bin, unit: &Unit) -> UnitOutcome {
+    fn one(&self, bins: &Bins, unit: &Unit) -> UnitOutcome {
         if let Some(why) = self.stop.reached() {
             return UnitOutcome::Skipped(why.to_owned());
         }
         let moved = match &unit.tree {
-            None => self.take(bin, unit),
-            Some(tree) => self.in_tree(bin, unit, &tree.repo, &tree.admin),
+            None => self.take(&bins.all, unit),
+            Some(tree) => self.in_tree(bins, unit, tree),
         };
         moved.unwrap_or_else(|error| UnitOutcome::Failed(error.to_string()))
     }
@@ -150,22 +160,32 @@ impl Evictor<'_> {
         Ok(UnitOutcome::Evicted)
     }
 
-    /// Build output: nobody may be working in the tree, now or since the survey.
-    fn in_tree(&self, bin: &Bin, unit: &Unit, repo: &str, admin: &Path) -> Result<UnitOutcome, TrashError> {
+    /// Build output: nobody may be working in the tree, now or since the survey, nor have left anything of his own there. What comes after that
+    /// look stays in the trash.
+    fn in_tree(&self, bins: &Bins, unit: &Unit, tree: &Tree) -> Result<UnitOutcome, TrashError> {
         let Some(place) = unit.paths.first() else { return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned())) };
         let _one_at_a_time = self.one_at_a_time.lock().expect("no eviction panics");
-        let lock = match LockedRepo::take(self.locks, repo, place, "evict", self.now) {
+        let lock = match LockedRepo::take(self.locks, &tree.repo, place, "evict", self.now) {
             Ok(lock) => lock,
-            Err(error) if error.may_pass() => return Ok(UnitOutcome::Skipped(format!("{repo} is busy"))),
+            Err(error) if error.may_pass() => return Ok(UnitOutcome::Skipped(format!("{} is busy", tree.repo))),
             Err(error) => return Err(error.into()),
         };
-        let active = Inside::new(place.root(), admin).map_err(io::Error::other).and_then(|admin| activity(&admin));
-        if active.is_ok_and(|active| active <= unit.last_used) {
-            unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(&lock, path)))?;
-            Ok(UnitOutcome::Evicted)
-        } else {
-            Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()))
+        let active = Inside::new(place.root(), &tree.admin).map_err(io::Error::other).and_then(|admin| activity(&admin));
+        if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
+            return Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()));
         }
+        let processes = Processes::default();
+        for path in &unit.paths {
+            let bin = self.trash.bin_since_now(path)?;
+            let busy = processes.at_work(path);
+            if let Some(why) = busy.map_or_else(|| own_among(std::slice::from_ref(path), &tree.made_again), |busy| Ok(Some(busy)))? {
+                bin.empty(self.stop)?;
+                return Ok(UnitOutcome::Skipped(why));
+            }
+            gone_is_done(bin.take(&lock, path))?;
+            bins.own.lock().expect("no eviction panics").push(bin);
+        }
+        Ok(UnitOutcome::Evicted)
     }
 }
 
@@ -184,5 +204,96 @@ fn gone_is_done(moved: Result<Inside, TrashError>) -> Result<(), TrashError> {
     match moved {
         Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         moved => moved.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::cache::{CacheKind, UsedFrom};
+    use std::fs;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    /// A tree with build output, whatever was planned of it.
+    struct Planned {
+        top: tempfile::TempDir,
+        trash: Trash,
+        unit: Unit,
+    }
+
+    fn planned() -> Planned {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        for (file, text) in [
+            ("tree/Cargo.toml", "[package]"),
+            ("tree/target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"),
+            ("tree/target/.rustc_info.json", "{}"),
+            ("tree/target/debug/.cargo-lock", ""),
+            ("tree/target/debug/deps/libshop-0123456789abcdef.rlib", "made"),
+            ("tree/target/debug/deps/shop-0123456789abcdef.d", "made"),
+            ("repo/.git/worktrees/tree/HEAD", "ref: refs/heads/tree\n"),
+            ("state/locks/any", ""),
+        ] {
+            fs::create_dir_all(top.path().join(file).parent().unwrap()).unwrap();
+            fs::write(top.path().join(file), text).unwrap();
+        }
+        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        let tree = Tree { repo: "acme/shop".to_owned(), admin: at("repo/.git/worktrees/tree").path(), made_again: Arc::new([]) };
+        let unit = Unit {
+            cache: "build-output".into(),
+            kind: CacheKind::BuildOutput,
+            name: "target".to_owned(),
+            paths: vec![at("tree/target")],
+            packages: Vec::new(),
+            named: None,
+            last_used: Utc::now() + Duration::from_mins(1),
+            last_used_from: UsedFrom::WorktreeActivity,
+            min_age: Duration::ZERO,
+            locks: Arc::new([]),
+            tree: Some(Box::new(tree)),
+            size: None,
+            shared: Vec::new(),
+        };
+        Planned { trash: Trash::of(&at("state")).unwrap(), unit, top }
+    }
+
+    impl Planned {
+        fn evict(&self) -> (UnitOutcome, Emptied) {
+            let locks = self.top.path().join("state/locks");
+            let stop = Stop::after(Duration::from_mins(1), Arc::default());
+            let eye = Eye::open(self.top.path(), true).unwrap();
+            let evictor = Evictor {
+                lock: &LockedVolume::take(&locks, "run", Utc::now()).unwrap(),
+                locks: &locks,
+                trash: &self.trash,
+                stop: &stop,
+                now: Utc::now(),
+                eye: &eye,
+                one_at_a_time: Mutex::default(),
+            };
+            let (mut outcomes, emptied) = evictor.evict(std::slice::from_ref(&self.unit)).unwrap();
+            (outcomes.remove(0), emptied)
+        }
+    }
+
+    #[test]
+    fn build_output_goes_whole_and_nothing_is_left_of_it() {
+        let planned = planned();
+        let (outcome, emptied) = planned.evict();
+        assert_eq!((outcome, emptied.left), (UnitOutcome::Evicted, Vec::new()));
+        assert!(!planned.top.path().join("tree/target").exists());
+        assert_eq!(fs::read_dir(planned.top.path().join("state/trash")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_somebody_left_in_build_output_since_it_was_planned_keeps_it() {
+        let planned = planned();
+        let own = planned.top.path().join("tree/target/debug/dev.sqlite");
+        fs::write(&own, "work").unwrap();
+        let (outcome, _) = planned.evict();
+        assert!(matches!(&outcome, UnitOutcome::Skipped(why) if why.contains("debug/dev.sqlite")), "{outcome:?}");
+        assert_eq!(fs::read_to_string(own).unwrap(), "work");
+        assert_eq!(fs::read_dir(planned.top.path().join("state/trash")).unwrap().count(), 0);
     }
 }

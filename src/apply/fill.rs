@@ -8,6 +8,7 @@
 
 use super::restore::{folders, give};
 use super::workshop::put_file;
+use crate::beneath;
 use crate::git::GitError;
 use crate::git::private::Private;
 use crate::shadow::Shadow;
@@ -90,6 +91,22 @@ struct Item {
     size: u64,
 }
 
+/// A file that git-lfs keeps outside of git's objects.
+#[derive(Debug, PartialEq, Eq)]
+struct Large {
+    /// Its content's SHA-256, in hexadecimal digits.
+    oid: String,
+    size: u64,
+}
+
+impl Large {
+    /// Where it is kept, below `lfs/objects`.
+    fn path(&self) -> PathBuf {
+        let [first, second] = [0..2, 2..4].map(|part| self.oid.get(part).unwrap_or_default());
+        [first, second, &self.oid].iter().collect()
+    }
+}
+
 impl Item {
     fn path(&self) -> &Path {
         Path::new(OsStr::from_bytes(&self.path))
@@ -115,7 +132,9 @@ impl Fill<'_> {
         let items = items(&git.run(&["ls-tree", "-r", "-l", "-z", "--full-tree", &commit.to_string()])?)
             .ok_or_else(|| io::Error::other("git's list of files makes no sense"))?;
         let mut stats = HashMap::new();
-        for part in parts(&items, &self.weights(&items)?) {
+        let large = self.large(&items)?;
+        for part in parts(&items, &weights(&items, &large)) {
+            part.iter().filter_map(|item| large.get(&item.id)).try_for_each(|large| self.lend(large))?;
             self.part(&items, part, &mut stats)?;
         }
         let mut index = Index::open(&place)?;
@@ -132,19 +151,46 @@ impl Fill<'_> {
         Ok(std::fs::read(place)?)
     }
 
-    /// What each file is going to take in scratch space: what git-lfs fetches isn't as small as its pointer.
-    fn weights(&self, items: &[Item]) -> Result<Vec<u64>, FillError> {
+    /// The files for which git-lfs stands in, by their pointers.
+    fn large(&self, items: &[Item]) -> Result<HashMap<Oid, Large>, FillError> {
         self.shadow
             .with(|repo| {
                 let content = |id| repo.find_blob(id).map(|blob| blob.content().to_vec()).unwrap_or_default();
-                let has_lfs = items.iter().any(|item| item.is_attributes() && contains(&content(item.id), b"filter=lfs"));
-                let weight = |item: &Item| match item.size {
-                    size if has_lfs && size <= POINTER && item.mode & 0o170_000 == 0o100_000 => pointer(&content(item.id)).unwrap_or(size),
-                    size => size,
-                };
-                items.iter().map(weight).collect()
+                if !items.iter().any(|item| item.is_attributes() && contains(&content(item.id), b"filter=lfs")) {
+                    return HashMap::new();
+                }
+                let small = items.iter().filter(|item| item.size <= POINTER && item.mode & 0o170_000 == 0o100_000);
+                small.filter_map(|item| Some((item.id, pointer(&content(item.id))?))).collect()
             })
             .map_err(Into::into)
+    }
+
+    /// Copies a large file that the repo has to where git-lfs looks for it. Agents write in the repo: only what has the sum that the pointer names goes
+    /// there, for git-lfs would take anything of that size.
+    fn lend(&self, large: &Large) -> Result<(), FillError> {
+        let below = large.path();
+        let to = self.private.large_files().join(&below);
+        let kept = beneath::below(&self.git_dir, &Path::new("lfs/objects").join(&below), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
+        let Ok(mut from) = kept.map(File::from) else { return Ok(()) };
+        let data = from.metadata()?;
+        if !data.is_file() || data.len() != large.size || to.exists() {
+            return Ok(());
+        }
+        std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
+        let (mut sum, mut file) = (ring::digest::Context::new(&ring::digest::SHA256), File::create_new(&to)?);
+        let (mut buffer, mut left) = (vec![0; 1 << 20], large.size);
+        while left > 0 && self.stop.reached().is_none() {
+            let read = Read::by_ref(&mut from).take(left).read(&mut buffer)?;
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+            sum.update(bytes);
+            io::Write::write_all(&mut file, bytes)?;
+            left = left.saturating_sub(read as u64);
+        }
+        let found: String = sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        if found != large.oid {
+            std::fs::remove_file(to)?;
+        }
+        Ok(())
     }
 
     /// Checks out a part in scratch space, and copies it from there.
@@ -268,10 +314,17 @@ fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     parts
 }
 
-/// The size that a pointer of git-lfs names.
-fn pointer(text: &[u8]) -> Option<u64> {
+/// What each file is going to take in scratch space: what git-lfs puts there isn't as small as its pointer.
+fn weights(items: &[Item], large: &HashMap<Oid, Large>) -> Vec<u64> {
+    items.iter().map(|item| large.get(&item.id).map_or(item.size, |large| large.size.saturating_mul(2))).collect()
+}
+
+/// What a pointer of git-lfs names.
+fn pointer(text: &[u8]) -> Option<Large> {
     let text = std::str::from_utf8(text).ok().filter(|text| text.starts_with("version https://git-lfs"))?;
-    text.lines().find_map(|line| line.strip_prefix("size "))?.parse().ok()
+    let named = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
+    let oid = named("oid sha256:").filter(|oid| oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    Some(Large { oid: oid.to_owned(), size: named("size ")?.parse().ok()? })
 }
 
 fn contains(text: &[u8], words: &[u8]) -> bool {
@@ -337,9 +390,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_names_its_size() {
-        let text = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 123456789012\n";
-        assert_eq!(pointer(text), Some(123_456_789_012));
+    fn a_pointer_names_a_file() {
+        let oid = "ab".repeat(32);
+        let text = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 123456789012\n");
+        let large = pointer(text.as_bytes()).unwrap();
+        assert_eq!(large.path(), Path::new("ab/ab").join(&oid));
+        assert_eq!(large, Large { oid, size: 123_456_789_012 });
         assert_eq!(pointer(b"size 12\n"), None);
+        assert_eq!(pointer(text.replace("ab", "..").as_bytes()), None);
     }
 }

@@ -114,6 +114,16 @@ impl Trash {
         Ok(Bin { place, next: AtomicUsize::new(0) })
     }
 
+    /// A new, empty bin for a folder that can be had again: what is written there from now on stays in the bin, and is told.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn bin_since_now(&self, from: &Inside) -> io::Result<Bin> {
+        let bin = self.bin(None)?;
+        Note::again(from).write(&bin.place)?;
+        Ok(bin)
+    }
+
     /// Moves one of our own folders here without a bin of its own: that would need room which may not be there.
     ///
     /// # Errors
@@ -265,6 +275,14 @@ impl Bin {
         rename::folder(what, from).map_err(stranded)
     }
 
+    /// Moves a file of a store back to where it was taken from. Whoever wrote it anew meanwhile wrote the same, for its name is its content's.
+    ///
+    /// # Errors
+    /// [`TrashError::Stranded`] says where it is.
+    pub fn give_back_object(&self, what: &Inside, from: &Inside) -> Result<(), TrashError> {
+        rename(what, from).map_err(|cause| TrashError::Stranded { path: from.clone(), place: what.clone(), cause })
+    }
+
     /// Deletes what is in the bin, and the bin: all of it was looked at, or its tree went back.
     ///
     /// # Errors
@@ -324,7 +342,7 @@ fn line(kept: &Kept, from: Option<&Path>) -> String {
     let from = from.map(|from| format!(" of `{}`", from.display())).unwrap_or_default();
     match kept {
         Kept::Written(path) => format!(
-            "`{}`{from} was written while the tree was being removed: it is kept for 30 days; take it from there, then delete it",
+            "`{}`{from} was written while that was being removed: it is kept for 30 days; take it from there, then delete it",
             path.display()
         ),
         Kept::Refused { path, owner, why } => {
@@ -547,7 +565,7 @@ mod tests {
         fs::write(taken.path().join("old"), "more").unwrap();
         fs::hard_link(&elsewhere, root.join("again")).unwrap();
         let left = bin.empty(&forever()).unwrap().left;
-        assert!(left.len() == 2 && left.iter().all(|line| line.contains("was written while the tree was being removed")), "{left:?}");
+        assert!(left.len() == 2 && left.iter().all(|line| line.contains("was written while that was being removed")), "{left:?}");
         assert!(!taken.path().join("below/old").exists() && !taken.path().join("shared").exists());
         for _ in 0..2 {
             assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new(), "told once");

@@ -70,11 +70,11 @@ impl Private {
         Ok(private)
     }
 
-    /// Has git read the objects of a store, and the large files that git-lfs keeps beside it.
+    /// Has git read the objects of a store.
     ///
     /// # Errors
     /// It can't be opened or listed.
-    pub fn borrow(&mut self, objects: &OwnedFd, lfs: Option<OwnedFd>) -> io::Result<()> {
+    pub fn borrow(&mut self, objects: &OwnedFd) -> io::Result<()> {
         let lent = self.scratch.path().join(format!("lent-{}", self.held.len()));
         std::fs::create_dir_all(lent.join("objects"))?;
         for (name, _) in beneath::list(beneath::below(objects, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)? {
@@ -87,9 +87,6 @@ impl Private {
             {
                 symlink(self.hold(directory), lent.join("objects").join(&name))?;
             }
-        }
-        if let Some(lfs) = lfs {
-            symlink(self.hold(lfs), lent.join("lfs"))?;
         }
         self.alternates.extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(lent.join("objects").as_os_str()));
         self.alternates.push(b'\n');
@@ -113,7 +110,12 @@ impl Private {
         shallow.map_or(Ok(()), |shallow| std::fs::write(self.git_dir().join("shallow"), shallow))
     }
 
-    /// Moves what git-lfs fetched to `room`; none where it fetched nothing. It keeps that where it does by itself: a setting for it, git-lfs would take for
+    /// Where git-lfs looks for large files before it fetches them. It counts on what it finds there, whatever that is.
+    pub fn large_files(&self) -> PathBuf {
+        self.git_dir().join("lfs/objects")
+    }
+
+    /// Moves what git-lfs has here, and what it fetched, to `room`; none where there is nothing. It keeps that where it does by itself: a setting for it, git-lfs would take for
     /// one of a remote in a directory, too.
     ///
     /// # Errors

@@ -26,8 +26,11 @@ pub(super) struct Scratch {
 impl Scratch {
     pub(super) fn new() -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
-        let alive = File::create_new(directory.path().join(ALIVE))?;
+        // It has its name only once it is locked, or a run that clears at this moment would take it for a dead one's.
+        let unnamed = directory.path().join("treewarden-born");
+        let alive = File::create_new(&unnamed)?;
         rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
+        std::fs::rename(unnamed, directory.path().join(ALIVE))?;
         Ok(Self { directory, _alive: alive })
     }
 
@@ -63,4 +66,24 @@ fn remove(directory: &Path) -> io::Result<()> {
     let bin = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
     std::fs::rename(directory, bin.path().join("dead"))?;
     bin.close()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_is_being_made_is_nobodys_leftover() {
+        std::thread::scope(|scope| {
+            let making = scope.spawn(|| {
+                for _ in 0..300 {
+                    let scratch = Scratch::new().unwrap();
+                    std::fs::write(scratch.path().join("content"), "").unwrap();
+                }
+            });
+            while !making.is_finished() {
+                let _ours_and_others = clear();
+            }
+        });
+    }
 }

@@ -18,7 +18,7 @@ use crate::walk::{Anchor, LISTING, spread};
 use rayon::Scope;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -60,6 +60,8 @@ struct Found {
     borrowers: BTreeMap<usize, PathBuf>,
     /// Why nobody can tell what else there is: the first reason by its letters.
     unknown: Option<String>,
+    /// The lists outside the volume that were read, and how much deeper one might go from there.
+    lists: HashSet<((u64, u64), usize)>,
 }
 
 impl Borrowers {
@@ -146,29 +148,6 @@ impl Borrowers {
             Err(errno) => Err(errno.into()),
         }
     }
-
-    /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside the volume: no walk comes there.
-    fn lines(&self, root: &Path, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
-        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
-        for (number, line) in lines.enumerate() {
-            if number == LINES {
-                return Err(io::Error::other(format!("it names more than {LINES} lenders")));
-            }
-            if line[0] == b'"' {
-                return Err(io::Error::other("it names a lender in quotes; write the path as it is"));
-            }
-            let lender = objects.join(OsStr::from_bytes(line));
-            let outside = !plain(&lender).starts_with(root);
-            if self.reaches(borrower, &lender)? && outside && deep > 0 {
-                let list = lender.join("info/alternates");
-                let open = || Ok(File::from(rustix::fs::open(&list, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?));
-                if let Some(file) = found(open())? {
-                    self.lines(root, borrower, &lender, &text_of(file)?, deep - 1)?;
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 fn id(stat: &Stat) -> (u64, u64) {
@@ -221,8 +200,7 @@ impl<'a> Walk<'a> {
         'a: 'b,
     {
         let path = &above.names[number];
-        let late = || (Instant::now() > self.until).then_some("it took too long, raise `run.deadline`");
-        if let Some(why) = self.stop.reached().or_else(late) {
+        if let Some(why) = self.late() {
             return self.all.unknown(format!("nobody looked to the end who borrows its objects: {why}"));
         }
         match above.anchor.open(path).and_then(|directory| Ok((self.list(&directory, path)?, directory))) {
@@ -288,7 +266,7 @@ impl<'a> Walk<'a> {
         let text = text_of(File::from(list))?;
         let objects = path.parent().unwrap_or(Path::new(""));
         let borrower = if objects.ends_with("objects") { objects.parent().unwrap_or(objects) } else { objects };
-        self.all.lines(self.root, borrower, &self.root.join(objects), &text, DEEPEST)
+        self.lines(borrower, &self.root.join(objects), &text, DEEPEST)
     }
 
     /// An admin directory's `commondir` leads to the repo whose objects its HEAD, index and reflog need. Those in the repo's own registry git knows of.
@@ -300,6 +278,40 @@ impl<'a> Walk<'a> {
             return Ok(());
         }
         self.all.reaches(path, &common.join("objects")).map(drop)
+    }
+
+    /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside the volume: no walk comes there. Each of those is
+    /// read once at each depth, for they may name one another, and the volume itself by another name.
+    fn lines(&self, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
+        for (number, line) in lines.enumerate() {
+            if number == LINES {
+                return Err(io::Error::other(format!("it names more than {LINES} lenders")));
+            }
+            if line[0] == b'"' {
+                return Err(io::Error::other("it names a lender in quotes; write the path as it is"));
+            }
+            if let Some(why) = self.late() {
+                return Err(io::Error::other(why));
+            }
+            let lender = objects.join(OsStr::from_bytes(line));
+            let outside = !plain(&lender).starts_with(self.root);
+            if self.all.reaches(borrower, &lender)? && outside && deep > 0 {
+                let list = lender.join("info/alternates");
+                let open = || Ok(File::from(rustix::fs::open(&list, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?));
+                if let Some(file) = found(open())?
+                    && self.all.found().lists.insert((id(&rustix::fs::fstat(&file)?), deep))
+                {
+                    self.lines(borrower, &lender, &text_of(file)?, deep - 1)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why the search is to end before it is at its end.
+    fn late(&self) -> Option<&'static str> {
+        self.stop.reached().or_else(|| (Instant::now() > self.until).then_some("it took too long, raise `run.deadline`"))
     }
 }
 

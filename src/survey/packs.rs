@@ -6,10 +6,11 @@
 use super::roots::{Id, hex, id};
 use crate::beneath::{self, found};
 use crate::inside::Inside;
+use rustix::fs::Stat;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// More objects than this no honest pack holds; their names would take 640 MB. The Linux kernel has some eleven million.
@@ -57,14 +58,18 @@ pub fn list(objects: &Inside) -> io::Result<Vec<Pack>> {
         if !has("pack") || !has("idx") {
             continue;
         }
-        let data = |ending: &str| found(std::fs::symlink_metadata(folder.path().join(format!("{stem}.{ending}"))));
+        let data = |ending: &str| found(folder.join(format!("{stem}.{ending}")).map_err(io::Error::other).and_then(|file| beneath::stat(&file)));
         // One that goes meanwhile is none of ours.
         let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else { continue };
-        let touched = i128::from(pack.mtime()) * 1_000_000_000 + i128::from(pack.mtime_nsec());
         let [kept, promisor, cruft] = ["keep", "promisor", "mtimes"].map(has);
-        packs.push(Pack { written: (index.ino(), pack.ino()), touched, kept, promisor, cruft, stem, endings });
+        packs.push(Pack { written: (index.st_ino, pack.st_ino), touched: touched(&pack), kept, promisor, cruft, stem, endings });
     }
     Ok(packs)
+}
+
+/// When somebody last wrote one of a pack's objects, in nanoseconds.
+pub fn touched(pack: &Stat) -> i128 {
+    i128::from(pack.st_mtime) * 1_000_000_000 + i128::from(pack.st_mtime_nsec)
 }
 
 impl Pack {

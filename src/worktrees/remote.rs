@@ -55,9 +55,16 @@ pub(crate) fn caller<'a>(private: &'a Private, at: &'a Path, url: &Address, stop
     private.caller(at, stop, limit).with(settings(url)).with([refspec])
 }
 
-/// The address, as settings of git.
+/// The address, as settings of git. For large files, too: else git-lfs would ask whomever a commit's `.lfsconfig` names, with the caller's password.
 pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
-    [("remote.origin.url".to_owned(), url.plain().to_owned())].into_iter().chain(url.secret()).collect()
+    let plain = url.plain();
+    let large = match plain.trim_end_matches('/') {
+        web if !web.starts_with("http://") && !web.starts_with("https://") => plain.to_owned(),
+        web if web.ends_with(".git") => format!("{web}/info/lfs"),
+        web => format!("{web}.git/info/lfs"),
+    };
+    let named = [("remote.origin.url", plain.to_owned()), ("lfs.url", large.clone()), ("lfs.pushurl", large)];
+    named.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(url.secret()).collect()
 }
 
 /// The remote of a repo that is here.
@@ -76,9 +83,9 @@ impl Remote<'_> {
         let mut private = Private::new(packs)?;
         let git_dir = beneath::dir(self.shadow.git_dir())?;
         let folder = |name: &str| beneath::below(&git_dir, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY).map_err(io::Error::from);
-        private.borrow(&folder("objects")?, found(folder("lfs"))?)?;
+        private.borrow(&folder("objects")?)?;
         for lender in self.shadow.lenders()? {
-            private.borrow(&lender, None)?;
+            private.borrow(&lender)?;
         }
         private.know(&self.refs()?, self.shallow()?.as_deref())?;
         Ok(private)

@@ -14,6 +14,7 @@ use crate::plan::gc::rolled_up;
 use crate::plan::grace::Cutoff;
 use crate::survey::packs::{self, Objects, Pack};
 use crate::survey::roots::{self, Id, Roots, hex, id};
+use rustix::fs::Stat;
 use std::collections::HashSet;
 use std::io;
 
@@ -88,7 +89,7 @@ impl<'a> Store<'a> {
             self.take_back(&before, written)?;
             return Err(error);
         }
-        self.delete(&go, &expired)?;
+        self.delete(&go, &expired, cutoff)?;
         self.prune_packed()
     }
 
@@ -104,7 +105,7 @@ impl<'a> Store<'a> {
                 new.push(pack);
             }
         }
-        self.delete(&new, &[])
+        self.delete(&new, &[], None)
     }
 
     /// Loose objects and small packs into larger ones, so that each is at least twice as large as the next smaller one. Nothing is dropped.
@@ -149,7 +150,7 @@ impl<'a> Store<'a> {
                 go.push(pack);
             }
         }
-        self.delete(&go, &[])?;
+        self.delete(&go, &[], None)?;
         self.prune_packed()
     }
 
@@ -177,7 +178,7 @@ impl<'a> Store<'a> {
         known.push(Objects::of(stay));
         let gone = expired.iter().copied().filter(|id| known.iter().all(|known| known.find(id).is_none())).collect();
         self.proven(gone, known, &all)?;
-        self.delete(&[], &expired)
+        self.delete(&[], &expired, cutoff)
     }
 
     pub(super) fn packs(&self) -> Result<Vec<Pack>, GcError> {
@@ -235,9 +236,8 @@ impl<'a> Store<'a> {
 
     /// Whether nobody wrote a loose object since; with no cutoff nothing is old, nor what is gone.
     fn is_old(&self, id: &Id, cutoff: Cutoff) -> Result<bool, GcError> {
-        let place = packs::place(&self.objects, id)?;
-        let Some(stat) = found(beneath::stat(&place))? else { return Ok(false) };
-        Ok(cutoff.is_some_and(|cutoff| stat.st_mtime < cutoff.timestamp()))
+        let touched = touched(&packs::place(&self.objects, id)?)?;
+        Ok(touched.zip(cutoff).is_some_and(|(touched, cutoff)| touched.st_mtime < cutoff.timestamp()))
     }
 
     /// Proves that what is `gone` from everywhere is reached by nothing; `stay` are the packs that do. Mostly nothing is, and that is the proof.
@@ -254,7 +254,10 @@ impl<'a> Store<'a> {
     }
 
     /// The deleting hand: by way of the trash, an index first, for a pack without one is none and can have it again.
-    fn delete(&mut self, packs: &[Pack], loose: &[Id]) -> Result<(), GcError> {
+    ///
+    /// Git writes no object that it finds: it touches the file instead, and counts on it from then on. In the trash it finds it no more, so
+    /// what was touched before it came there goes back.
+    fn delete(&mut self, packs: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
         }
@@ -267,15 +270,30 @@ impl<'a> Store<'a> {
             let all = beneath::list(beneath::dir(&folder)?).map_err(io::Error::from)?;
             names.extend(all.into_iter().filter_map(|(name, _)| name.into_string().ok()).filter(|name| name.starts_with(OVER_ALL)));
         }
-        for pack in packs {
-            let rest = pack.endings.iter().map(String::as_str).filter(|ending| !matches!(*ending, "idx" | "pack"));
-            names.extend(["idx", "pack"].into_iter().chain(rest).map(|ending| format!("{}.{ending}", pack.stem)));
-        }
         for name in names {
             bin.take(self.hands.lock, &folder.join(name).map_err(io::Error::other)?)?;
         }
+        for pack in packs {
+            let rest = pack.endings.iter().map(String::as_str).filter(|ending| !matches!(*ending, "idx" | "pack"));
+            let mut taken = Vec::new();
+            let mut again = false;
+            for ending in ["idx", "pack"].into_iter().chain(rest) {
+                let from = folder.join(format!("{}.{ending}", pack.stem)).map_err(io::Error::other)?;
+                let to = bin.take(self.hands.lock, &from)?;
+                again |= ending == "pack" && touched(&to)?.is_none_or(|stat| packs::touched(&stat) != pack.touched);
+                taken.push((to, from));
+            }
+            // The index last: it makes a pack of them again.
+            for (to, from) in taken.iter().rev().filter(|_| again) {
+                bin.give_back_object(to, from)?;
+            }
+        }
         for id in loose {
-            bin.take(self.hands.lock, &packs::place(&self.objects, id)?)?;
+            let from = packs::place(&self.objects, id)?;
+            let to = bin.take(self.hands.lock, &from)?;
+            if touched(&to)?.zip(cutoff).is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp()) {
+                bin.give_back_object(&to, &from)?;
+            }
         }
         self.left.extend(bin.empty(self.hands.stop)?.left);
         Ok(())
@@ -286,4 +304,9 @@ impl<'a> Store<'a> {
         self.hands.lock.still_held()?;
         Ok(self.git(self.hands.shadow.git(self.hands.stop, LIMIT)).change(&["prune-packed", "--quiet"])?)
     }
+}
+
+/// The file as its server sees it now: opened, for by its name alone a client of NFS may tell what it remembers.
+fn touched(place: &Inside) -> io::Result<Option<Stat>> {
+    found(beneath::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
 }

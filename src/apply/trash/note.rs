@@ -74,8 +74,14 @@ impl Note {
         Ok(Self { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()), registration })
     }
 
+    /// Of a folder that can be had again: nobody has to look at it a second time, but from now on nobody has any business in it either.
+    pub(super) fn again(from: &Inside) -> Self {
+        Self { schema: SCHEMA.to_owned(), from: from.path(), admin: None, registration: None }
+    }
+
     pub(super) fn write(&self, bin: &Inside) -> io::Result<()> {
-        durable::create(&bin.path().join(NOTE), &serde_json::to_vec(self)?)?;
+        let name = if self.admin.is_some() { NOTE } else { GONE };
+        durable::create(&bin.path().join(name), &serde_json::to_vec(self)?)?;
         durable::sync_folder(&bin.path())
     }
 

@@ -45,7 +45,7 @@ fn holds_map(folder: &OwnedFd, depth: usize, left: &mut usize) -> bool {
 /// Whether the config beside names it as the place for what is compiled.
 fn is_tscs(parent: BorrowedFd<'_>, name: &str) -> bool {
     holds(parent, &[CONFIG]) && folder(parent, name).is_some() && {
-        let config = super::directory::read(parent, Path::new(CONFIG)).and_then(|text| String::from_utf8(text).ok());
+        let config = super::directory::read(parent, Path::new(CONFIG)).ok().and_then(|text| String::from_utf8(text).ok());
         config.is_some_and(|config| option(&config, "outDir").is_some_and(|out| plain(out) == name))
     }
 }

@@ -1,16 +1,19 @@
 //! A directory of a tool's, listed: what its account is asked about, and where it reads what the tool noted.
 //!
-//! What agents may have written is read here: sizes are capped, and no link is followed. It must never take what can't be read for an answer.
+//! What agents may have written is read here: sizes are capped, and no link is followed. It must never take what can't be read for an answer:
+//! an error of the file system's is kept until the whole has been looked through, and then nobody knows whose the files are.
 
 use crate::beneath;
 use crate::inside::Inside;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 
 /// Bytes of one note of a tool's: the largest lock files that were seen have a tenth of it.
 const NOTE_CAP: u64 = 16 << 20;
@@ -22,24 +25,46 @@ pub(super) struct Directory {
     place: Inside,
     folder: OwnedFd,
     entries: Vec<(OsString, FileType)>,
+    trouble: Trouble,
+}
+
+/// The first error that an account met, shared by all directories of a search.
+#[derive(Clone, Default)]
+pub(super) struct Trouble(Rc<Cell<Option<io::Error>>>);
+
+impl Trouble {
+    /// What was met so far.
+    ///
+    /// # Errors
+    /// An account couldn't be read.
+    pub(super) fn told(&self) -> io::Result<()> {
+        self.0.take().map_or(Ok(()), Err)
+    }
+
+    /// What is there, if it can be had. That nothing is there, or another kind of thing, is an answer.
+    fn but<T, E: Into<io::Error>>(&self, found: Result<T, E>) -> Option<T> {
+        let answers = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::ISDIR, Errno::NXIO, Errno::NAMETOOLONG];
+        let met = |error: E| Errno::from_io_error(&error.into()).filter(|met| !answers.contains(met));
+        found.map_err(|error| met(error).into_iter().for_each(|met| self.0.set(Some(met.into())))).ok()
+    }
 }
 
 impl Directory {
     /// Lists a directory, in the order of names.
-    pub(super) fn open(place: &Inside) -> io::Result<Self> {
-        Self::of(place.clone(), beneath::dir(place)?)
+    pub(super) fn open(place: &Inside, trouble: Trouble) -> io::Result<Self> {
+        Self::of(place.clone(), beneath::dir(place)?, trouble)
     }
 
     /// Lists one that stands in it.
     pub(super) fn below(&self, name: &OsStr) -> io::Result<Self> {
         let opened = beneath::below(&self.folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Self::of(self.place.join(name).map_err(io::Error::other)?, opened)
+        Self::of(self.place.join(name).map_err(io::Error::other)?, opened, self.trouble.clone())
     }
 
-    fn of(place: Inside, folder: OwnedFd) -> io::Result<Self> {
+    fn of(place: Inside, folder: OwnedFd, trouble: Trouble) -> io::Result<Self> {
         let mut entries = listed(&folder)?;
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(Self { place, folder, entries })
+        Ok(Self { place, folder, entries, trouble })
     }
 
     /// Where it stands.
@@ -66,12 +91,17 @@ impl Directory {
 
     /// What the tool noted in a file here or deeper; none where there is none that can be read.
     pub(super) fn note(&self, path: &str) -> Option<Vec<u8>> {
-        read(self.folder.as_fd(), Path::new(path))
+        self.trouble.but(read(self.folder.as_fd(), Path::new(path)))
     }
 
     /// Opens a file that stands here.
     pub(super) fn file(&self, name: &str) -> Option<File> {
-        open(self.folder.as_fd(), Path::new(name))
+        self.trouble.but(open(self.folder.as_fd(), Path::new(name)))
+    }
+
+    /// What was read of a file that stands here.
+    pub(super) fn read<T>(&self, read: io::Result<T>) -> Option<T> {
+        self.trouble.but(read)
     }
 
     /// The same as text.
@@ -81,19 +111,20 @@ impl Directory {
 
     /// Whether a file or a directory stands at a path from here.
     pub(super) fn has(&self, path: &str) -> bool {
-        holds_below(&self.folder, path)
+        self.stat(path).is_some_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
     }
 
     /// The names that another directory lists, below here; none where it can't be listed.
     pub(super) fn names(&self, path: &str) -> Vec<OsString> {
         let opened = beneath::below(&self.folder, Path::new(path), OFlags::RDONLY | OFlags::DIRECTORY);
-        opened.and_then(beneath::list).map_or_else(|_| Vec::new(), |entries| entries.into_iter().map(|(name, _)| name).collect())
+        let entries = self.trouble.but(opened.and_then(beneath::list)).unwrap_or_default();
+        entries.into_iter().map(|(name, _)| name).collect()
     }
 
     /// What stands here or deeper by that path, itself.
     pub(super) fn stat(&self, path: &str) -> Option<Stat> {
-        let opened = beneath::below(&self.folder, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).ok()?;
-        rustix::fs::fstat(opened).ok()
+        let opened = beneath::below(&self.folder, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW);
+        self.trouble.but(opened.and_then(rustix::fs::fstat))
     }
 
     /// The directories above this one as far as its worktree's own, the nearest first.
@@ -101,7 +132,7 @@ impl Directory {
         let mut above = Vec::new();
         for path in self.place.relative().ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
             let Ok(place) = Inside::new(self.place.root(), path) else { break };
-            let Ok(directory) = Self::open(&place) else { break };
+            let Some(directory) = self.trouble.but(Self::open(&place, self.trouble.clone())) else { break };
             let top = directory.entries.iter().any(|(name, _)| name == ".git");
             above.push(directory);
             if top {
@@ -141,15 +172,15 @@ pub(super) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside
     holds(parent, beside) && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
 }
 
-/// Reads a regular file by its path from here; none where that can't be done.
-pub(super) fn read(parent: BorrowedFd<'_>, path: &Path) -> Option<Vec<u8>> {
-    beneath::content(open(parent, path)?, NOTE_CAP).ok()
+/// Reads a regular file by its path from here.
+pub(super) fn read(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Vec<u8>> {
+    beneath::content(open(parent, path)?, NOTE_CAP)
 }
 
 /// Opens a regular file by its path from here.
-pub(super) fn open(parent: BorrowedFd<'_>, path: &Path) -> Option<File> {
-    let file = File::from(beneath::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).ok()?);
-    file.metadata().ok().filter(std::fs::Metadata::is_file).map(|_| file)
+pub(super) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    let file = File::from(beneath::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 /// What a directory holds, for file systems whose listings don't tell the kinds, too.

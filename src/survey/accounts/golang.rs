@@ -61,8 +61,8 @@ fn programs() -> Opinion {
 
 /// Whether a file beside a `go.mod` is a program of its module.
 pub(super) fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
-    let module = || read(parent.as_fd(), Path::new("go.mod")).and_then(|text| module(std::str::from_utf8(&text).ok()?));
-    holds(parent, &["go.mod"]) && module().is_some_and(|module| open(parent, Path::new(name)).is_some_and(|file| is_built(file, &module)))
+    let module = || read(parent.as_fd(), Path::new("go.mod")).ok().and_then(|text| module(std::str::from_utf8(&text).ok()?));
+    holds(parent, &["go.mod"]) && module().is_some_and(|module| open(parent, Path::new(name)).is_ok_and(|file| is_built(file, &module)))
 }
 
 fn module(go_mod: &str) -> Option<String> {

@@ -32,7 +32,7 @@ mod single;
 mod venv;
 mod yarn_berry;
 
-use directory::{Directory, beside, ends_with};
+use directory::{Directory, Trouble, beside, ends_with};
 pub(super) use directory::{folder, holds};
 
 /// The tools that have directories of their own.
@@ -135,10 +135,12 @@ pub(super) struct Found {
 /// Something can't be read, or the run is to stop: nobody knows what stands there.
 pub(super) fn look_through(place: &Inside, first: bool, stop: Option<&Stop>) -> io::Result<Found> {
     let (parent, name) = beneath::parent(place)?;
-    let directory = Directory::open(place)?;
+    let trouble = Trouble::default();
+    let directory = Directory::open(place, trouble.clone())?;
     let tools = name.to_str().map(|name| tools(parent.as_fd(), name, |_| true).map(|tool| (tool.account)(&directory)).collect::<Vec<_>>());
     let mut search = Search { found: Found::default(), first, stop };
     search.directory(&directory, Path::new(""), &tools.unwrap_or_default(), 0)?;
+    trouble.told()?;
     Ok(search.found)
 }
 

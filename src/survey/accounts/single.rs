@@ -37,8 +37,8 @@ const SMALLEST_PROGRAM: i64 = 256 << 10;
 pub(super) fn is_made(parent: BorrowedFd<'_>, name: &str) -> bool {
     let named = |known: &str| known.strip_prefix('*').map_or(known == name, |end| name.ends_with(end));
     match FILES.iter().find(|(known, _)| named(known)) {
-        Some((_, shows)) => read(parent, Path::new(name)).is_some_and(|bytes| shows(&bytes)),
-        None if name.starts_with(".coverage.") => read(parent, Path::new(name)).is_some_and(|bytes| is_coverage_py(&bytes)),
+        Some((_, shows)) => read(parent, Path::new(name)).is_ok_and(|bytes| shows(&bytes)),
+        None if name.starts_with(".coverage.") => read(parent, Path::new(name)).is_ok_and(|bytes| is_coverage_py(&bytes)),
         // Programs have no extension, or that of a test.
         None => {
             (!name.contains('.') || ends_with(name, &["test", "exe"])) && is_large_program(parent, name) && golang::is_program(parent, name)

@@ -181,7 +181,7 @@ const MAKING: i64 = 120;
 impl Record {
     /// Reads all of it: only what was written since the install is asked about.
     fn matches(&self, directory: &Directory, name: &str) -> bool {
-        let digest = directory.file(name).and_then(|file| digest(file).ok());
+        let digest = directory.file(name).and_then(|file| directory.read(digest(file)));
         digest.zip(self.hash).is_some_and(|(digest, hash)| digest.as_ref() == hash)
     }
 }

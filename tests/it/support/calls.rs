@@ -91,11 +91,11 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The call of a kind that is `wanted`, at whose entry a tracee stands, when it is about the volume.
-    pub(super) fn call(&self, pid: Pid, who: &Arc<str>, regs: &user_regs_struct, wanted: impl Fn(Kind) -> bool) -> Option<Call> {
+    /// The call of a name and kind that is `wanted`, at whose entry a tracee stands, when it is about the volume.
+    pub(super) fn call(&self, pid: Pid, who: &Arc<str>, regs: &user_regs_struct, wanted: impl Fn(&str, Kind) -> bool) -> Option<Call> {
         let arguments = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
         let (name, kind, target) = known(regs.orig_rax, &arguments)?;
-        if !wanted(kind) {
+        if !wanted(name, kind) {
             return None;
         }
         let path = match target {
@@ -145,6 +145,13 @@ impl Places {
 fn low(argument: u64) -> i32 {
     let [a, b, c, d, ..] = argument.to_le_bytes();
     i32::from_le_bytes([a, b, c, d])
+}
+
+/// The numbers of the calls that are `wanted` by what they may turn out to be.
+pub(super) fn numbers(wanted: impl Fn(&str, Kind) -> bool) -> Vec<u32> {
+    let opens = [libc::O_RDONLY, libc::O_CREAT].map(|flags| [u64::from(flags.cast_unsigned()); 5]);
+    let can_be = |number: &u32| opens.iter().any(|arguments| known((*number).into(), arguments).is_some_and(|(name, kind, _)| wanted(name, kind)));
+    (0..512).filter(can_be).collect()
 }
 
 /// A system call by its number: its name, what it does, and to what.

@@ -2,9 +2,10 @@
 //!
 //! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call by itself, so that it can't hit "the 700th
 //! change of the volume", and it knows no folders, so that a fault would hit the loading of libraries first. A point is told by what the call
-//! is and not by a number alone, so that it is the same in every night. It must never touch a process that it didn't start.
+//! is and not by a number alone, so that it is the same in every night. Only calls that matter stop, by a seccomp filter that the tracer has
+//! the program load before it starts. It must never touch a process that it didn't start.
 
-use super::calls::{Call, Kind, Places, who};
+use super::calls::{Call, Kind, Places, numbers, who};
 use super::{Ran, World, read};
 use nix::errno::Errno;
 use nix::libc::{self, user_regs_struct};
@@ -14,7 +15,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -45,6 +48,19 @@ pub(crate) enum Act<'a> {
     Once(&'a Point, Errno),
     /// Let it and all later calls that can meet this error fail.
     Lasting(&'a Point, Errno),
+}
+
+impl Act<'_> {
+    /// Whether a call of this name and kind can be of interest.
+    fn listens(&self, name: &str, kind: Kind) -> bool {
+        match self {
+            Self::Watch => true,
+            // A kill is before a change: what only looks is of no interest to it.
+            Self::KillAll(_) | Self::Kill(_) | Self::KillAllBefore(_) => kind.changes(),
+            Self::Once(point, _) => name == point.call.name,
+            Self::Lasting(point, errno) => name == point.call.name || kind.can_meet(*errno),
+        }
+    }
 }
 
 /// What came of it.
@@ -91,9 +107,11 @@ impl World {
             | Options::PTRACE_O_TRACEFORK
             | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACESECCOMP
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(main, options).unwrap();
         ptrace::interrupt(main).unwrap();
+        filter(main, &numbers(|name, kind| act.listens(name, kind)));
         let mut starter = child.stdin.take().unwrap();
         let (done, watched) = mpsc::channel::<()>();
         let watchdog = std::thread::spawn(move || {
@@ -105,6 +123,7 @@ impl World {
             places: Places { root, scratch },
             main,
             act,
+            options,
             tracees: HashMap::new(),
             calls: Vec::new(),
             seen: 0,
@@ -122,9 +141,7 @@ impl World {
 /// A thread or process that is followed.
 struct Tracee {
     who: Arc<str>,
-    /// It is between the entry of a system call and its end.
-    inside: bool,
-    /// What the call at hand shall answer.
+    /// What the call at hand shall answer when it has been made.
     answer: Option<Errno>,
 }
 
@@ -132,6 +149,7 @@ struct Tracer<'a> {
     places: Places,
     main: Pid,
     act: Act<'a>,
+    options: Options,
     tracees: HashMap<Pid, Tracee>,
     calls: Vec<Call>,
     /// How many calls like the point's there were.
@@ -148,7 +166,8 @@ impl Tracer<'_> {
         let whose = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         loop {
             match waitpid(None, Some(whose)) {
-                Ok(WaitStatus::PtraceSyscall(pid)) => self.stopped_at_call(pid),
+                Ok(WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_SECCOMP)) => self.stopped_at_call(pid),
+                Ok(WaitStatus::PtraceSyscall(pid)) => self.call_ended(pid),
                 Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
                     if event == libc::PTRACE_EVENT_EXEC {
                         let who = who(pid);
@@ -182,43 +201,43 @@ impl Tracer<'_> {
     }
 
     fn tracee(&mut self, pid: Pid) -> &mut Tracee {
-        self.tracees.entry(pid).or_insert_with(|| Tracee { who: who(pid), inside: false, answer: None })
+        self.tracees.entry(pid).or_insert_with(|| Tracee { who: who(pid), answer: None })
     }
 
     fn stopped_at_call(&mut self, pid: Pid) {
-        let tracee = self.tracee(pid);
-        if tracee.inside {
-            tracee.inside = false;
-            if let Some(errno) = tracee.answer.take()
-                && let Ok(mut regs) = ptrace::getregs(pid)
-            {
-                regs.rax = i64::from(-(errno as i32)).cast_unsigned();
-                let _gone = ptrace::setregs(pid, regs);
-            }
+        if self.is_done() {
+            // The rest of the night is nobody's business, and faster without us.
+            let _gone = ptrace::setoptions(pid, self.options | Options::from_bits_retain(libc::PTRACE_O_SUSPEND_SECCOMP));
         } else if let Ok(regs) = ptrace::getregs(pid) {
-            // What a new thread reports first may be the end of the call that made it.
-            let entry = regs.rax.cast_signed() == -i64::from(libc::ENOSYS);
-            tracee.inside = entry;
-            let who = tracee.who.clone();
-            // A kill is before a change: what only looks is of no interest to it.
-            let kills = matches!(self.act, Act::Kill(_) | Act::KillAll(_) | Act::KillAllBefore(_));
-            if entry && let Some(call) = self.places.call(pid, &who, &regs, |kind| !kills || kind.changes()) {
+            let who = self.tracee(pid).who.clone();
+            let act = self.act;
+            if let Some(call) = self.places.call(pid, &who, &regs, |name, kind| act.listens(name, kind)) {
                 self.made(pid, regs, call);
             }
         }
         if self.held == Some(pid) {
             return;
         }
-        if self.is_done() && !self.tracee(pid).inside {
-            let _gone = ptrace::detach(pid, None);
+        if self.tracee(pid).answer.is_some() {
+            let _gone = ptrace::syscall(pid, None);
         } else {
             resume(pid, None);
         }
     }
 
-    /// What fails once has failed: the rest of the night is nobody's business, and faster without us.
+    fn call_ended(&mut self, pid: Pid) {
+        if let Some(errno) = self.tracee(pid).answer.take()
+            && let Ok(mut regs) = ptrace::getregs(pid)
+        {
+            regs.rax = answer(errno);
+            let _gone = ptrace::setregs(pid, regs);
+        }
+        resume(pid, None);
+    }
+
+    /// What fails once has failed.
     fn is_done(&self) -> bool {
-        matches!(self.act, Act::Once(..)) && self.hit.is_some() && self.tracees.values().all(|tracee| tracee.answer.is_none())
+        matches!(self.act, Act::Once(..)) && self.hit.is_some()
     }
 
     fn made(&mut self, pid: Pid, mut regs: user_regs_struct, call: Call) {
@@ -242,10 +261,11 @@ impl Tracer<'_> {
             _ => None,
         };
         if let Some(errno) = fails {
-            self.tracee(pid).answer = Some(errno);
-            // A close that fails has closed all the same.
-            if call.kind != Kind::Close {
-                regs.orig_rax = u64::MAX;
+            if call.kind == Kind::Close {
+                // A close that fails has closed all the same.
+                self.tracee(pid).answer = Some(errno);
+            } else {
+                (regs.orig_rax, regs.rax) = (u64::MAX, answer(errno));
                 let _gone = ptrace::setregs(pid, regs);
             }
         }
@@ -267,5 +287,66 @@ impl Tracer<'_> {
 
 fn resume(pid: Pid, signal: Option<Signal>) {
     // It may have been killed meanwhile: then its end is reported next.
-    let _gone = ptrace::syscall(pid, signal);
+    let _gone = ptrace::cont(pid, signal);
+}
+
+/// What a register holds for an error.
+fn answer(errno: Errno) -> u64 {
+    i64::from(-(errno as i32)).cast_unsigned()
+}
+
+/// Has a program that was told to stop load a filter by which it, and all its children, stop at these system calls: it makes two calls more
+/// before its next one.
+fn filter(pid: Pid, numbers: &[u32]) {
+    assert!(matches!(waitpid(pid, None), Ok(WaitStatus::PtraceEvent(..))));
+    let step = || {
+        ptrace::syscall(pid, None).unwrap();
+        assert_eq!(waitpid(pid, None), Ok(WaitStatus::PtraceSyscall(pid)));
+        ptrace::getregs(pid).unwrap()
+    };
+    let mut at_entry = step();
+    while at_entry.rax != answer(Errno::ENOSYS) {
+        at_entry = step();
+    }
+    // Below what the program has of its stack, and what it may use below it.
+    let place = (at_entry.rsp - 4096) & !15;
+    let instructions = program(numbers);
+    let mut memory = u16::try_from(instructions.len() / 8).unwrap().to_ne_bytes().to_vec();
+    memory.resize(8, 0);
+    memory.extend((place + 16).to_ne_bytes());
+    memory.extend(instructions);
+    File::options().write(true).open(format!("/proc/{pid}/mem")).unwrap().write_all_at(&memory, place).unwrap();
+    let with = |number: i64, [rdi, rsi, rdx]: [u64; 3]| user_regs_struct {
+        orig_rax: number.cast_unsigned(),
+        rax: number.cast_unsigned(),
+        rdi,
+        rsi,
+        rdx,
+        r10: 0,
+        r8: 0,
+        rip: at_entry.rip - 2,
+        ..at_entry
+    };
+    // The one at hand is made another, and the instruction is gone back to for the next.
+    let first = user_regs_struct { rip: at_entry.rip, ..with(libc::SYS_prctl, [38, 1, 0]) };
+    ptrace::setregs(pid, first).unwrap();
+    assert_eq!(step().rax, 0, "no new privileges");
+    ptrace::setregs(pid, with(libc::SYS_seccomp, [u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, place])).unwrap();
+    step();
+    assert_eq!(step().rax, 0, "a filter");
+    ptrace::setregs(pid, user_regs_struct { rax: at_entry.orig_rax, rip: at_entry.rip - 2, ..at_entry }).unwrap();
+    resume(pid, None);
+}
+
+/// The filter: load the call's number, compare it with each, and stop or go on.
+fn program(numbers: &[u32]) -> Vec<u8> {
+    let instruction = |code: u32, jump: usize, value: u32| {
+        let code = u16::try_from(code).unwrap().to_ne_bytes();
+        let value = value.to_ne_bytes();
+        [code[0], code[1], u8::try_from(jump).unwrap(), 0, value[0], value[1], value[2], value[3]]
+    };
+    let compare = |(at, number): (usize, &u32)| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, numbers.len() - at, *number);
+    let load = instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0);
+    let ends = [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_TRACE].map(|end| instruction(libc::BPF_RET | libc::BPF_K, 0, end));
+    [load].into_iter().chain(numbers.iter().enumerate().map(compare)).chain(ends).flatten().collect()
 }
