@@ -381,4 +381,25 @@ fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
     assert!(std::fs::read(world.at("worktrees/acme__shop/fix/sub/large.bin")).unwrap() == large);
     with_lfs(&shop.path, &["diff-index", "--quiet", "HEAD"]);
     with_lfs(&world.at("worktrees/acme__shop/fix"), &["diff-index", "--quiet", "HEAD"]);
+
+    // What an agent committed or left in the repo's store leads to nobody else's files: a link where a large file is kept, and another server.
+    let secret = world.beside("secret");
+    write(&secret.join("lfs/objects/cd/cd").join("cd".repeat(32)), "the caller's own\n");
+    for (branch, digits, lfsconfig) in [("link", "ab", String::new()), ("server", "cd", format!("[lfs]\n\turl = file://{}\n", secret.display()))] {
+        let oid = digits.repeat(32);
+        let place = shop.git_dir(&format!("lfs/objects/{digits}/{digits}/{oid}"));
+        if branch == "link" {
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(secret.join("lfs/objects/cd/cd").join("cd".repeat(32)), &place).unwrap();
+        }
+        write(&shop.path.join(".lfsconfig"), format!("{lfsconfig}[lfs]\n\tskipdownloaderrors = true\n"));
+        write(&shop.path.join("trap.bin"), format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 17\n"));
+        shop.git(&["-c", "filter.lfs.clean=cat", "-c", "filter.lfs.process=", "checkout", "-q", "-B", branch]);
+        shop.git(&["-c", "filter.lfs.clean=cat", "-c", "filter.lfs.process=", "add", "-A"]);
+        shop.git(&["-c", "filter.lfs.clean=cat", "-c", "filter.lfs.process=", "commit", "-q", "-m", branch]);
+        shop.git(&["-c", "filter.lfs.smudge=cat", "-c", "filter.lfs.process=", "checkout", "-q", "main"]);
+        let _whatever = run(&["worktree", "add", "acme/shop", branch]);
+        let trap = std::fs::read_to_string(world.at(format!("worktrees/acme__shop/{branch}/trap.bin"))).unwrap_or_default();
+        assert!(!trap.contains("the caller's own"), "{branch}: {trap}");
+    }
 }

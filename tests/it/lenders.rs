@@ -223,3 +223,17 @@ fn where_nothing_is_to_be_dropped_nobody_looks_who_borrows() {
     let gc = world.night().repos.remove(0).gc;
     assert_eq!((gc.action, gc.reason.as_str()), (GcAction::None, "nothing to gain"));
 }
+
+/// Anybody may write such a list, and it need not belong to a repo: a thousand lines, each the directory itself by a name that looks like another
+/// place, six deep.
+#[test]
+fn a_list_that_names_itself_a_thousand_times_holds_up_nobody() {
+    let world = World::new();
+    let lender = Lender::new(&world, "acme/shop");
+    lender.forget();
+    let line = format!("/proc/self/root{}\n", world.at("x/loop").display());
+    write(&world.at("x/loop/info/alternates"), line.repeat(1000));
+    let began = std::time::Instant::now();
+    world.night();
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+}
