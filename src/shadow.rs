@@ -100,6 +100,12 @@ pub enum Refusal {
     Git(#[from] GitError),
 }
 
+/// Whether every loose object of a store that has no shadow is whole, so that libgit2 may read there.
+pub fn is_whole(objects: &Inside, stop: &Stop) -> bool {
+    let loose = prove::prove_objects(objects).ok();
+    loose.is_some_and(|loose| loose.doubtful(stop).is_ok_and(|doubtful| doubtful.is_empty()))
+}
+
 impl Shadow {
     /// Proves that `checkout/.git` is an honest git dir, and lays its shadow in scratch space.
     ///

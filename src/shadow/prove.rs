@@ -232,7 +232,7 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
 
 /// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
 /// as well, is no honest one either. Gives the loose objects, of which the 256 folders are listed side by side.
-fn prove_objects(objects: &Inside) -> Result<Loose, Refusal> {
+pub(super) fn prove_objects(objects: &Inside) -> Result<Loose, Refusal> {
     let entries = found(std::fs::read_dir(objects.path())).and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
     let folders = entries.map_err(unreadable(&objects.to_string()))?;
     let proofs: Vec<_> = folders.par_iter().map(|folder| prove_object_folder(objects, &folder.path())).collect();

@@ -9,10 +9,13 @@ use super::known::{Files, Known};
 use super::{reach, tree};
 use crate::beneath::{self, Listed, found};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use git2::{Odb, Oid, Repository};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Half a million packed refs.
 const PACKED: u64 = 32 << 20;
@@ -85,6 +88,9 @@ pub(super) fn is_copy(own: &Inside, top: &Inside, path: &Path, places: [&Path; 2
     Ok(stands && !places.iter().any(|place| place.join(path) == back))
 }
 
+/// A submodule's loose objects are read to their end in this time, or the tree stays.
+const WHOLE: Duration = Duration::from_secs(10);
+
 /// Why the repo in a submodule's git dir can't be fetched again; none when all of it can.
 pub(super) fn holds(git_dir: &Inside) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
@@ -140,7 +146,7 @@ fn odd_name(git_dir: &Inside) -> io::Result<Option<String>> {
 }
 
 /// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a link, a pipe or another repo's objects are in
-/// the way.
+/// the way, or an object that was cut short.
 fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
     let objects = git_dir.join("objects").map_err(io::Error::other)?;
     beneath::dir(&objects)?;
@@ -155,6 +161,9 @@ fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
         if !(entry.file_type().is_file() || entry.file_type().is_dir()) || count > MOST {
             return Ok(None);
         }
+    }
+    if !crate::shadow::is_whole(&objects, &Stop::after(WHOLE, Arc::default())) {
+        return Ok(None);
     }
     let odb = Odb::new().map_err(io::Error::other)?;
     let path = objects.path();

@@ -292,3 +292,24 @@ fn a_repo_that_rests_is_seen_to_be_damaged() {
     assert!(report.repos[0].reason.as_ref().unwrap().starts_with("damaged: "), "{:?}", report.repos[0]);
     assert_eq!(world.pass(1, &["run"]).repos[0].unchanged_since, None);
 }
+
+/// On an object that was cut short libgit2 turns in a circle for ever; a submodule's store in a registration is read by it as well.
+#[test]
+fn a_cut_object_in_a_submodules_store_keeps_the_tree_and_holds_up_nobody() {
+    let world = World::new();
+    let repo = world.repo("acme/shop");
+    let tree = repo.tree("saved");
+    tree.commit("saved.ts", "saved\n");
+    let store = tree.admin.join("modules/sub");
+    git(&world.root, 60.0, &["init", "-q", "--bare", "--template=", store.to_str().unwrap()]);
+    let id = git(&store, 60.0, &["commit-tree", "-m", "work", &git(&store, 60.0, &["mktree"])]);
+    git(&store, 60.0, &["update-ref", "refs/heads/main", &id]);
+    changed(store.join(format!("objects/{}/{}", &id[..2], &id[2..])), in_half);
+    tree.age(40.0);
+    let began = std::time::Instant::now();
+    let report = world.night();
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    let row = &report.repos[0].worktrees.iter().find(|row| row.path.ends_with("saved")).unwrap();
+    assert!(format!("{row:?}").contains("submodule sub"), "{row:?}");
+    assert!(tree.path.exists());
+}
