@@ -59,6 +59,7 @@ pub mod rescues;
 pub mod rest;
 pub mod run;
 pub mod sha1;
+pub mod scratch;
 pub mod shadow;
 pub mod shards;
 pub mod stop;

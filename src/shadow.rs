@@ -8,6 +8,7 @@ use crate::beneath::{self, found};
 use crate::confine::Reach;
 use crate::git::{Git, GitError};
 use crate::inside::Inside;
+use crate::scratch::Scratch;
 use crate::stop::Stop;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,10 +22,8 @@ pub mod crypt;
 mod loose;
 mod prove;
 pub mod rooted;
-pub mod scratch;
 use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
-use scratch::Scratch;
 
 /// Linked even where they don't exist yet: without the `packed-refs` link, pack-refs would move every ref into the shadow.
 const LINKED: [&str; 13] = [
@@ -114,7 +113,7 @@ impl Shadow {
     pub fn of(checkout: &Inside, stop: &Stop) -> Result<Self, Refusal> {
         let git_dir = checkout.join(".git").map_err(|error| Refusal::Odd(error.to_string()))?;
         let Proven { head, lenders, loose } = prove(&git_dir)?;
-        let scratch = Scratch::new().map_err(unreadable("the scratch folder"))?;
+        let scratch = Scratch::shadow().map_err(unreadable("the scratch folder"))?;
         let mut reach = Reach::of(scratch.path()).map_err(unreadable("the scratch folder"))?;
         reach.works_in.push(beneath::dir(&git_dir).map_err(unreadable(&git_dir.to_string()))?);
         for lender in &lenders {

@@ -11,6 +11,7 @@ use super::workshop::put_file;
 use crate::beneath;
 use crate::git::GitError;
 use crate::git::private::Private;
+use crate::scratch::Scratch;
 use crate::shadow::Shadow;
 use crate::shadow::crypt::is_encrypted;
 use crate::stop::Stop;
@@ -123,7 +124,7 @@ impl Fill<'_> {
     /// # Errors
     /// [`FillError`]: the tree is half full.
     pub fn with(&self, commit: Oid) -> Result<Vec<u8>, FillError> {
-        let room = tempfile::Builder::new().prefix("treewarden-caller-").tempdir()?;
+        let room = Scratch::caller()?;
         let place = room.path().join("index");
         let empty = self.private.empty();
         let git = self.private.caller(&empty, self.stop, self.limit).place("GIT_INDEX_FILE", &place);
@@ -195,7 +196,7 @@ impl Fill<'_> {
 
     /// Checks out a part in scratch space, and copies it from there.
     fn part(&self, items: &[Item], part: &[Item], stats: &mut HashMap<Vec<u8>, Stat>) -> Result<(), FillError> {
-        let room = tempfile::Builder::new().prefix("treewarden-caller-").tempdir()?;
+        let room = Scratch::caller()?;
         let (tree, place) = (room.path().join("tree"), room.path().join("index"));
         std::fs::create_dir(&tree)?;
         let mut index = Index::open(&place)?;

@@ -10,6 +10,7 @@
 use super::GitError;
 use super::caller::Caller;
 use crate::beneath::{self, found};
+use crate::scratch::Scratch;
 use crate::stop::Stop;
 use rustix::fs::OFlags;
 use std::io;
@@ -17,7 +18,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tempfile::TempDir;
 
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n";
 
@@ -46,7 +46,7 @@ pub struct Ref {
 
 /// See above.
 pub struct Private {
-    scratch: TempDir,
+    scratch: Scratch,
     held: Vec<OwnedFd>,
     alternates: Vec<u8>,
 }
@@ -57,7 +57,7 @@ impl Private {
     /// # Errors
     /// There is no scratch space.
     pub fn new(packs: OwnedFd) -> io::Result<Self> {
-        let scratch = tempfile::Builder::new().prefix("treewarden-caller-").tempdir()?;
+        let scratch = Scratch::caller()?;
         let mut private = Self { scratch, held: Vec::new(), alternates: Vec::new() };
         let git_dir = private.git_dir();
         for directory in ["", "refs", "objects", "objects/info"] {

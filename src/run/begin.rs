@@ -12,7 +12,7 @@ use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::report::Asked;
 use crate::stop::Stop;
-use crate::{clock, journal, plan, shadow, survey, volume};
+use crate::{clock, journal, plan, scratch, survey, volume};
 use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::io;
@@ -82,7 +82,7 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
     let (lock, trash) = if options.dry_run {
         (None, None)
     } else {
-        shadow::scratch::clear();
+        scratch::clear();
         // Here already, for the lock is taken only when it has room.
         if let Some(why) = survey::mount::of(&policy.volume.root).map(|facts| survey::mount::local_locks(&facts)).map_err(unusable)? {
             return Err(format!("refused to lock the volume: {why}"));

@@ -88,8 +88,8 @@ fn scratch_directories_of_killed_runs_go_and_no_others() {
             write(&scratch(name).join("treewarden-alive"), "");
         }
     };
-    for (name, alive) in [("treewarden-shadow-dead", true), ("treewarden-shadow-live", true), ("treewarden-shadow-old", false)] {
-        make(name, alive);
+    for (name, alive) in [("shadow-dead", true), ("caller-dead", true), ("shadow-live", true), ("shadow-old", false)] {
+        make(&format!("treewarden-{name}"), alive);
     }
     make("treewarden-shadow-new", false);
     make("somebody-elses", true);

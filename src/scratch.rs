@@ -1,4 +1,4 @@
-//! The scratch directory in which a shadow is laid, and those that killed runs left.
+//! The scratch directories in which a shadow is laid or the caller's git works, and those that killed runs and commands left.
 //!
 //! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a dead run's. It must never clear what is
 //! another user's, or a living run's.
@@ -11,21 +11,39 @@ use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 
-const PREFIX: &str = "treewarden-shadow-";
+/// What each is called, before what tells it from others.
+const SHADOW: &str = "treewarden-shadow-";
+const CALLER: &str = "treewarden-caller-";
 /// The file that says that somebody lives here. Git finds nothing of its own by this name.
 const ALIVE: &str = "treewarden-alive";
 /// One without that file is just being made, or was left by an earlier version.
 const YOUNG: Duration = Duration::from_hours(24);
 
 /// A scratch directory. It goes with the value.
-pub(super) struct Scratch {
+pub struct Scratch {
     directory: TempDir,
     _alive: File,
 }
 
 impl Scratch {
-    pub(super) fn new() -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+    /// For a shadow.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn shadow() -> io::Result<Self> {
+        Self::new(SHADOW)
+    }
+
+    /// For the caller's git.
+    ///
+    /// # Errors
+    /// There is no room.
+    pub fn caller() -> io::Result<Self> {
+        Self::new(CALLER)
+    }
+
+    fn new(prefix: &str) -> io::Result<Self> {
+        let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
         // It has its name only once it is locked, or a run that clears at this moment would take it for a dead one's.
         let unnamed = directory.path().join("treewarden-born");
         let alive = File::create_new(&unnamed)?;
@@ -34,7 +52,8 @@ impl Scratch {
         Ok(Self { directory, _alive: alive })
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 }
@@ -42,7 +61,8 @@ impl Scratch {
 /// Clears what killed runs left, as far as it can. Gives how many went.
 pub fn clear() -> usize {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return 0 };
-    let ours = entries.filter_map(Result::ok).filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()));
+    let is_ours = |name: &[u8]| [SHADOW, CALLER].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
+    let ours = entries.filter_map(Result::ok).filter(|entry| is_ours(entry.file_name().as_encoded_bytes()));
     ours.filter(|entry| is_dead(&entry.path()) && remove(&entry.path()).is_ok()).count()
 }
 
@@ -63,7 +83,7 @@ fn is_dead(directory: &Path) -> bool {
 
 /// Into a directory that goes with its value: whoever deletes those follows no link.
 fn remove(directory: &Path) -> io::Result<()> {
-    let bin = tempfile::Builder::new().prefix(PREFIX).tempdir()?;
+    let bin = tempfile::Builder::new().prefix(SHADOW).tempdir()?;
     std::fs::rename(directory, bin.path().join("dead"))?;
     bin.close()
 }
@@ -77,7 +97,7 @@ mod tests {
         std::thread::scope(|scope| {
             let making = scope.spawn(|| {
                 for _ in 0..300 {
-                    let scratch = Scratch::new().unwrap();
+                    let scratch = Scratch::caller().unwrap();
                     std::fs::write(scratch.path().join("content"), "").unwrap();
                 }
             });
