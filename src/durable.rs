@@ -4,6 +4,7 @@
 //! for ever. It must never open anything but a regular file of its own, and never change one that a reader may have open.
 
 use rustix::fs::OFlags;
+use serde::Serialize;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -59,6 +60,16 @@ fn draft(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Re
     Ok(file)
 }
 
+/// Writes `what` as JSON, to its end: a buffer that goes with its value writes the rest as well, and nobody hears of an error.
+///
+/// # Errors
+/// Whatever `to` says.
+pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
+    let mut buffer = io::BufWriter::new(to);
+    serde_json::to_writer(&mut buffer, what)?;
+    buffer.flush()
+}
+
 /// Makes a folder where none is; those above it are there.
 ///
 /// # Errors
@@ -90,6 +101,12 @@ fn folder(path: &Path) -> &Path {
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_full_disk_is_told() {
+        let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        assert_eq!(json(&mut full, &"short").unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
 
     #[test]
     fn only_a_file_of_its_own_is_opened() {

@@ -13,7 +13,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::Permissions;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 
 /// The schema's name and version.
@@ -86,8 +86,7 @@ impl Ledger {
         let trash = state.join("trash").map_err(io::Error::other)?.path();
         durable::make_folder(&trash)?;
         let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(trash)?;
-        serde_json::to_writer(io::BufWriter::new(&mut new), self)?;
-        new.flush()?;
+        durable::json(&mut new, self)?;
         new.as_file().sync_all()?;
         new.persist(to.path()).map_err(|error| error.error)?;
         Ok(rustix::fs::fsync(beneath::dir(state)?)?)

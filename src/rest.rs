@@ -20,7 +20,7 @@ use crate::survey::{fingerprint, probe};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The schema's name and version.
@@ -74,8 +74,7 @@ impl Look {
         let trash = state.join("trash").map_err(io::Error::other)?.path();
         durable::make_folder(&trash)?;
         let mut new = tempfile::NamedTempFile::new_in(trash)?;
-        serde_json::to_writer(io::BufWriter::new(&mut new), self)?;
-        new.flush()?;
+        durable::json(&mut new, self)?;
         new.persist(to).map_err(|error| error.error)?;
         Ok(())
     }
