@@ -18,6 +18,8 @@ use std::path::Path;
 use std::time::SystemTime;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+/// Bytes of all names in a folder that is [`Listed`]: git writes some thirty of them there.
+const LISTED: usize = 1 << 20;
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// Opens the volume's root itself, which is the operator's and may be reached by a link.
@@ -157,7 +159,17 @@ impl Listed {
     /// As [`dir`], or whatever the kernel says of the listing.
     pub fn of(place: &Inside) -> io::Result<Self> {
         let mut folder = Dir::new(dir(place)?)?;
-        let names = entries(&mut folder)?.into_iter().map(|(name, _)| name).collect();
+        let mut names = HashSet::new();
+        let mut left = LISTED;
+        for entry in &mut folder {
+            let entry = entry?;
+            let name = entry.file_name();
+            if !is_dots(name) {
+                let too_many = || io::Error::new(io::ErrorKind::InvalidData, format!("`{place}` lists more files than any honest one"));
+                left = left.checked_sub(name.to_bytes().len()).ok_or_else(too_many)?;
+                names.insert(OsString::from_vec(name.to_bytes().to_vec()));
+            }
+        }
         Ok(Self { folder, names })
     }
 

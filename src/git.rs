@@ -182,6 +182,10 @@ impl<'a> Git<'a> {
                 command.args(["-c", setting]);
             }
             command.stdin(input).stdout(output).stderr(complaint);
+            // Twice what we hold for it, which is given back by then: see `plan::share`.
+            if let Some(most) = self.stop.budget().most() {
+                treewarden_unsafe::limit_memory(command, most.saturating_mul(2));
+            }
             Ok(())
         };
         supervise(args, prepare, self.stop, self.limit, || tail(err))

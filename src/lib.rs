@@ -35,6 +35,7 @@ pub mod agent;
 pub mod alert;
 pub mod apply;
 pub mod beneath;
+pub mod budget;
 pub mod check;
 pub mod cli;
 pub mod clock;

@@ -7,6 +7,7 @@
 use crate::apply::at_work::AtWork;
 use crate::apply::repo::{Hands, StepError};
 use crate::apply::trash::{Emptied, Trash};
+use crate::budget::Budget;
 use crate::config::policy;
 use crate::eviction;
 use crate::facts::cache::{IdleTree, Size};
@@ -125,6 +126,8 @@ struct Decided {
     unread: Vec<String>,
     locks: Option<Locks>,
     note: AtWork,
+    /// When to stop, and what it may cost.
+    stop: Stop,
 }
 
 impl Night<'_> {
@@ -168,7 +171,7 @@ impl Night<'_> {
     fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
         if let Some(clock) = lock.server_clock().filter(|_| self.only.all_of_a_repo() && row.failures.is_empty()) {
             let seen = Seen { facts: &decided.facts, row, clock, free_bytes: self.free_bytes };
-            self.on_io(|| rest::keep(self.state, repo, &seen, self.now, self.stop));
+            self.on_io(&decided.stop, || rest::keep(self.state, repo, &seen, self.now, &decided.stop));
         }
     }
 
@@ -186,7 +189,7 @@ impl Night<'_> {
             let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
             let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
             tended.row.worktrees.iter_mut().for_each(|tree| not_uncounted(tree, &counted));
-            let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
+            let hands = Hands { lock, shadow: &decided.shadow, trash, stop: &decided.stop, now: self.now };
             decided.note.begin(lock);
             self.reap_trees(&mut tended, repo, &decided.plan, &hands);
             if self.stop.reached().is_none() {
@@ -238,13 +241,32 @@ impl Night<'_> {
 
     /// Work for the threads that wait on the network. A rayon thread that waits for another pool takes up its own pool's next item
     /// meanwhile: the next repo, while this one is locked. So a thread of its own does the waiting, and this one sleeps.
-    fn on_io<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    fn on_io<T: Send>(&self, stop: &Stop, work: impl FnOnce() -> T + Send) -> T {
+        let work = || {
+            let _counted = stop.budget().enter();
+            work()
+        };
         let done = std::thread::scope(|scope| scope.spawn(|| self.io.install(work)).join());
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
+    /// Whatever a repo holds, it is looked at within its share of the memory.
     fn decide(&self, repo: &policy::Repo, around: &Around) -> Result<Decided, Ended> {
-        if let Some(why) = self.stop.reached() {
+        let stop = self.stop.within(Budget::of(self.share.held()));
+        let budget = stop.budget();
+        self.look_at(repo, around, stop).map_err(|ended| match ended {
+            // libgit2 has no words for it.
+            Ended::Failed(why) | Ended::Refused(why) if budget.refusals() > 0 && !why.contains(&budget.exceeded()) => {
+                Ended::Refused(format!("{}; {why}", budget.exceeded()))
+            }
+            Ended::Failed(why) if budget.refusals() > 0 => Ended::Refused(why),
+            ended => ended,
+        })
+    }
+
+    fn look_at(&self, repo: &policy::Repo, around: &Around, stop: Stop) -> Result<Decided, Ended> {
+        let stop = &stop;
+        if let Some(why) = stop.reached() {
             return Err(Ended::Refused(format!("not begun: {why}; the next night goes on here")));
         }
         let lock = match &self.trash {
@@ -253,30 +275,30 @@ impl Night<'_> {
         };
         if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
             let is_right = |place: &Inside| self.around.in_the_way(place, &repo.place).is_none();
-            self.on_io(|| trash.undo(lock, &is_right, self.stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+            self.on_io(stop, || trash.undo(lock, &is_right, stop)).map_err(|error| Ended::Failed(error.to_string()))?;
         }
-        let shadow = self.on_io(|| Shadow::of(&repo.place, self.stop))?;
-        self.on_io(|| survey::damage::prove_whole(&shadow, self.stop))?;
+        let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
+        self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
         let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
         let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let note = AtWork::of(self.state, &repo.name);
         let times = Times { clock, look_before, is_stale, killed: note.killed() };
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
-        let mut facts = self.on_io(|| survey::repo::survey(&shadow, repo, times, around, self.stop, &due))?;
+        let mut facts = self.on_io(stop, || survey::repo::survey(&shadow, repo, times, around, stop, &due))?;
         let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
         let mut plan = planned(&facts);
-        let unread = self.unread(&shadow, &mut plan);
+        let unread = self.unread(&shadow, &mut plan, stop);
         if plan.gc.drops_objects() {
             facts.lends = self.borrowers().need(shadow.git_dir());
             plan = planned(&facts);
         }
-        let locks = self.ledger.and_then(|ledger| self.on_io(|| eviction::look(&shadow, repo, &plan, ledger, self.stop)));
-        Ok(Decided { lock, shadow, facts, plan, unread, locks, note })
+        let locks = self.ledger.and_then(|ledger| self.on_io(stop, || eviction::look(&shadow, repo, &plan, ledger, stop)));
+        Ok(Decided { lock, shadow, facts, plan, unread, locks, note, stop: stop.clone() })
     }
 
     fn borrowers(&self) -> &Borrowers {
         let repos: Vec<_> = self.repos.iter().map(|repo| (repo.name.as_str(), &repo.place)).collect();
-        self.borrowers.get_or_init(|| self.on_io(|| Borrowers::find(self.state.root(), &repos, self.stop)))
+        self.borrowers.get_or_init(|| self.on_io(self.stop, || Borrowers::find(self.state.root(), &repos, self.stop)))
     }
 
     fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {
@@ -286,7 +308,7 @@ impl Night<'_> {
             let Some(row) = row else { continue };
             let reaped = match self.stop.reached() {
                 Some(_) => continue,
-                None => self.on_io(|| hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
+                None => self.on_io(hands.stop, || hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
             };
             let written = to_write(tree, class);
             if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
@@ -303,7 +325,7 @@ impl Night<'_> {
 
     /// A dry run: what would be freed.
     fn foresee(&self, tended: &mut Tended, plan: &Plan) {
-        let size = |paths: &[Inside]| self.on_io(|| survey::size::size(paths)).unwrap_or_default();
+        let size = |paths: &[Inside]| self.on_io(self.stop, || survey::size::size(paths, self.stop)).unwrap_or_default();
         for (tree, class) in reaps(plan) {
             let State::Looked(contents) = &tree.state else { continue };
             let Some(place) = &contents.place else { continue };

@@ -74,7 +74,8 @@ impl Found<'_> {
     }
 
     fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
-        let manifest = Oid::from_str(&self.rescue.commit).ok().and_then(|commit| rescues::manifest(repo, commit).ok());
+        let manifest =
+            Oid::from_str(&self.rescue.commit).ok().and_then(|commit| rescues::manifest(repo, commit, &mut Stop::never().hold()).ok());
         let (expires, stands) = stands(self.fate, now);
         let told = self.short().rsplit_once('/').map_or(self.short(), |(worktree, _)| worktree).to_owned();
         let branch = manifest.as_ref().and_then(|manifest| manifest.branch.as_deref());
@@ -154,9 +155,9 @@ fn find<'a>(policy: &'a Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Re
     }
 }
 
-fn read(git: &Repository, found: &Found<'_>) -> Result<Held, RescuesError> {
+fn read(git: &Repository, found: &Found<'_>, stop: &Stop) -> Result<Held, RescuesError> {
     let commit = Oid::from_str(&found.rescue.commit).map_err(io::Error::other);
-    commit.and_then(|commit| rescues::read(git, commit)).map_err(|cause| RescuesError::Read(found.id(), cause))
+    commit.and_then(|commit| rescues::read(git, commit, stop, &mut stop.hold())).map_err(|cause| RescuesError::Read(found.id(), cause))
 }
 
 /// What is in a rescue.
@@ -166,13 +167,13 @@ fn read(git: &Repository, found: &Found<'_>) -> Result<Held, RescuesError> {
 pub fn show(policy: &Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Result<Shown, RescuesError> {
     let found = find(policy, id, stop, now)?;
     let (_shadow, git) = open(found.repo, stop).map_err(|refusal| RescuesError::Repo(found.repo.name.clone(), refusal))?;
-    let saved = read(&git, &found)?;
+    let saved = read(&git, &found, stop)?;
     let unreadable = |error: git2::Error| RescuesError::Read(found.id(), io::Error::other(error));
-    let head = saved.head.map_or_else(|| Ok(Files::new()), |head| files_of(&git, head)).map_err(unreadable)?;
+    let head = saved.head.map_or_else(|| Ok(Files::new()), |head| files_of(&git, head, stop, &mut stop.hold())).map_err(unreadable)?;
     let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
     let mut commits = Vec::new();
-    for commit in reach::kept(&git).and_then(|kept| reach::walk(&git, &tips, &Vec::from_iter(kept))).map_err(unreadable)?.take(COMMITS + 1)
-    {
+    let kept = reach::kept(&git, stop).map_err(|error| RescuesError::Read(found.id(), error))?;
+    for commit in reach::walk(&git, &tips, &Vec::from_iter(kept.ids)).map_err(unreadable)?.take(COMMITS + 1) {
         let commit = commit.and_then(|id| git.find_commit(id)).map_err(unreadable)?;
         let subject = String::from_utf8_lossy(commit.message_bytes()).lines().next().unwrap_or_default().to_owned();
         commits.push(Lonely { id: commit.id().to_string(), subject });

@@ -281,7 +281,8 @@ fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, 
         // Where it was lost, the trash is another night's by now.
         lock.still_held().map_err(io::Error::other).and_then(|()| night.io.install(|| trash.empty(night.stop)))
     } else {
-        let weigh = || trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting)));
+        let weigh =
+            || trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting, night.stop)));
         foreseen.map_or_else(weigh, Ok).map(|freed| Emptied { freed, left: Vec::new() })
     };
     let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });

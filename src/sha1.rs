@@ -2,6 +2,7 @@
 //!
 //! It must never be what keeps anybody out: SHA-1 is broken for that, and good enough to tell that a disk gave back what it was given.
 
+use crate::stop::Stop;
 use git2::Oid;
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY};
 use std::io::{self, Read};
@@ -9,8 +10,8 @@ use std::io::{self, Read};
 /// The name that git would give to a blob of so many bytes.
 ///
 /// # Errors
-/// It can't be read, or isn't of that length.
-pub fn blob(size: u64, mut content: impl Read) -> io::Result<Oid> {
+/// It can't be read, or isn't of that length, or the run is to stop.
+pub fn blob(size: u64, mut content: impl Read, stop: &Stop) -> io::Result<Oid> {
     let mut hash = Context::new(&SHA1_FOR_LEGACY_USE_ONLY);
     hash.update(format!("blob {size}\0").as_bytes());
     let (mut buffer, mut seen) = (vec![0; 64 << 10], 0u64);
@@ -19,6 +20,7 @@ pub fn blob(size: u64, mut content: impl Read) -> io::Result<Oid> {
         if read == 0 {
             break;
         }
+        stop.read(read as u64)?;
         seen += read as u64;
         hash.update(&buffer[..read]);
     }
@@ -42,8 +44,12 @@ mod tests {
     fn it_is_git_s() {
         for size in [0usize, 1, 63, 64, 65, 200_000] {
             let bytes: Vec<u8> = (0..=255).cycle().take(size).collect();
-            assert_eq!(blob(size as u64, &bytes[..]).unwrap(), Oid::hash_object(ObjectType::Blob, &bytes).unwrap(), "{size}");
+            assert_eq!(
+                blob(size as u64, &bytes[..], &Stop::never()).unwrap(),
+                Oid::hash_object(ObjectType::Blob, &bytes).unwrap(),
+                "{size}"
+            );
         }
-        assert!(blob(3, &b"four"[..]).is_err());
+        assert!(blob(3, &b"four"[..], &Stop::never()).is_err());
     }
 }

@@ -5,6 +5,7 @@
 //! repos"). It must never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
 
 use crate::beneath::{self, found};
+use crate::budget::Budget;
 use crate::confine::Reach;
 use crate::git::{Git, GitError};
 use crate::inside::Inside;
@@ -75,6 +76,8 @@ pub struct Shadow {
     /// Loose objects that are not whole beyond doubt, and that git had no word against.
     doubtful: Vec<String>,
     handles: Mutex<Vec<git2::Repository>>,
+    /// What may be held for it.
+    budget: Budget,
 }
 
 /// Why a repo is left alone.
@@ -111,6 +114,8 @@ impl Shadow {
     /// # Errors
     /// [`Refusal`] says what is wrong and what helps.
     pub fn of(checkout: &Inside, stop: &Stop) -> Result<Self, Refusal> {
+        let budget = stop.budget();
+        let _counted = budget.enter();
         let git_dir = checkout.join(".git").map_err(|error| Refusal::Odd(error.to_string()))?;
         let Proven { head, lenders, loose } = prove(&git_dir)?;
         let scratch = Scratch::shadow().map_err(unreadable("the scratch folder"))?;
@@ -119,8 +124,16 @@ impl Shadow {
         for lender in &lenders {
             reach.reads.push(beneath::dir(lender).map_err(unreadable(&lender.to_string()))?);
         }
-        let mut shadow =
-            Self { scratch, git_dir, lenders, theirs: config::Theirs::default(), reach, doubtful: Vec::new(), handles: Mutex::default() };
+        let mut shadow = Self {
+            scratch,
+            git_dir,
+            lenders,
+            theirs: config::Theirs::default(),
+            reach,
+            doubtful: Vec::new(),
+            handles: Mutex::default(),
+            budget,
+        };
         shadow.lay(&head).map_err(unreadable("the scratch folder"))?;
         shadow.theirs = shadow.judge_config(stop)?;
         if shadow.theirs.promisor {
@@ -344,6 +357,7 @@ impl Shadow {
     /// # Errors
     /// As [`Shadow::open`].
     pub fn with<T>(&self, work: impl FnOnce(&git2::Repository) -> T) -> Result<T, git2::Error> {
+        let _counted = self.budget.enter();
         let waiting = self.handles().pop();
         let repo = waiting.map_or_else(|| self.open(), Ok)?;
         let done = work(&repo);
@@ -370,7 +384,10 @@ impl Shadow {
             let works_in = self.reach.works_in.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
             Reach { works_in, reads: vec![beneath::root(self.git_dir.root())?] }.enter().map(drop).map_err(io::Error::other)
         };
-        let run = || confine().map_err(unreadable(&self.git_dir.to_string())).map(|()| work());
+        let run = || {
+            let _counted = self.budget.enter();
+            confine().map_err(unreadable(&self.git_dir.to_string())).map(|()| work())
+        };
         std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 

@@ -1,14 +1,20 @@
-//! When to stop: a signal or the deadline, asked between items and while git runs.
+//! When to stop: a signal or the deadline, asked between items and while git runs. And what a repo may cost until then: memory, and bytes that are
+//! read.
 //!
 //! It must never be asked in the middle of a destructive step: a step that began is finished.
 
+use crate::budget::{Budget, Held};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How late a sleeper may notice a signal.
 const NAP: Duration = Duration::from_millis(50);
+/// Bytes that are read of one repo's files in a pass: some minutes of a processor, and more than anybody's work. A file without content may be of
+/// any length.
+const READS: u64 = 256 << 30;
 
 /// Shared by all threads of a run.
 #[derive(Clone)]
@@ -16,12 +22,27 @@ pub struct Stop {
     signalled: Arc<AtomicBool>,
     began: Instant,
     limit: Duration,
+    budget: Budget,
+    /// Bytes that may still be read.
+    reads: Arc<AtomicU64>,
 }
 
 impl Stop {
     /// Stops after `limit`, or when `signalled` becomes true.
     pub fn after(limit: Duration, signalled: Arc<AtomicBool>) -> Self {
-        Self { signalled, began: Instant::now(), limit }
+        Self { signalled, began: Instant::now(), limit, budget: Budget::default(), reads: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// The same for one repo, which may cost so much memory, and no more reading than any honest one.
+    #[must_use]
+    pub fn within(&self, budget: Budget) -> Self {
+        Self { budget, reads: Arc::new(AtomicU64::new(READS)), ..self.clone() }
+    }
+
+    /// The same for what has a limit of its own to what is read.
+    #[must_use]
+    pub fn freely(&self) -> Self {
+        Self { reads: Arc::new(AtomicU64::new(u64::MAX)), ..self.clone() }
     }
 
     /// The same signals, but a time of its own.
@@ -58,6 +79,35 @@ impl Stop {
         } else {
             None
         }
+    }
+
+    /// An error once it is time to stop.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.reached().map_or(Ok(()), |why| Err(io::Error::other(why)))
+    }
+
+    /// To be asked before so many bytes are read or inflated, some megabytes at most.
+    ///
+    /// # Errors
+    /// It is time to stop, or too much was read already.
+    pub fn read(&self, bytes: u64) -> io::Result<()> {
+        self.go_on()?;
+        let read = self.reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let most = bytesize::ByteSize(READS);
+        read.map(drop).map_err(|_| io::Error::other(format!("there is more to be read here than {most}; look for a file without content")))
+    }
+
+    /// The memory that there is.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// What is held of it from now on.
+    pub fn hold(&self) -> Held {
+        self.budget.held()
     }
 
     /// The time that a run has.

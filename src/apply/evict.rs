@@ -170,7 +170,7 @@ impl Evictor<'_> {
             Err(error) if error.may_pass() => return Ok(UnitOutcome::Skipped(format!("{} is busy", tree.repo))),
             Err(error) => return Err(error.into()),
         };
-        let active = Inside::new(place.root(), &tree.admin).map_err(io::Error::other).and_then(|admin| activity(&admin));
+        let active = Inside::new(place.root(), &tree.admin).map_err(io::Error::other).and_then(|admin| activity(&admin, self.stop));
         if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
             return Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()));
         }
@@ -178,7 +178,7 @@ impl Evictor<'_> {
         for path in &unit.paths {
             let bin = self.trash.bin_since_now(path)?;
             let busy = processes.at_work(path);
-            if let Some(why) = busy.map_or_else(|| own_among(std::slice::from_ref(path), &tree.made_again), |busy| Ok(Some(busy)))? {
+            if let Some(why) = busy.map_or_else(|| own_among(std::slice::from_ref(path), &tree.made_again, self.stop), |busy| Ok(Some(busy)))? {
                 bin.empty(self.stop)?;
                 return Ok(UnitOutcome::Skipped(why));
             }

@@ -166,7 +166,7 @@ fn expire(hands: &Hands<'_>, git: &Git<'_>, theirs: &[(String, String)]) -> Resu
         let mended = reflogs::since(cutoffs).map_or(Ok(Vec::new()), |since| batch.put_back(since)).map_err(GcError::Reflogs)?;
         mended.into_iter().next().map_or(done, |log| Err(GcError::Emptied(log)))
     };
-    reflogs::each_due(hands.shadow, theirs, hands.now, one)
+    reflogs::each_due(hands.shadow, hands.stop, theirs, hands.now, one)
 }
 
 /// Refs with which an earlier version kept what git passes over.

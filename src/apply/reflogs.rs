@@ -5,9 +5,11 @@
 //! and compared after it. It must never drop a line that is younger than the plan says, nor hold more logs than a few in memory.
 
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::inside::Inside;
 use crate::plan::grace::{self, Cutoff};
 use crate::shadow::Shadow;
+use crate::stop::Stop;
 use crate::survey::{moves, reach, repo};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
@@ -26,6 +28,7 @@ pub struct Batch {
     pub names: Vec<String>,
     logs: Vec<(Inside, Vec<u8>)>,
     bytes: usize,
+    held: Held,
 }
 
 /// When a line must have been written to go: one that is reachable from where the ref stands, and one that isn't.
@@ -37,6 +40,7 @@ pub type Cutoffs = (Cutoff, Cutoff);
 /// One of them can't be read, or what `expire` says: the rest stays.
 pub fn each_due<E: From<io::Error>>(
     shadow: &Shadow,
+    stop: &Stop,
     settings: &[(String, String)],
     now: DateTime<Utc>,
     mut expire: impl FnMut(Cutoffs, Batch) -> Result<(), E>,
@@ -51,19 +55,31 @@ pub fn each_due<E: From<io::Error>>(
     });
     for (place, prefix) in [main].into_iter().chain(trees) {
         let logs = place.join("logs").map_err(io::Error::other)?;
-        for log in reach::files_below(&logs)? {
+        for log in reach::files_below(&logs, stop)?.all {
             let Some(name) = log.relative().strip_prefix(logs.relative()).ok().and_then(|name| name.to_str()) else { continue };
             let cutoffs = grace::log(settings, name, now);
             let Some(since) = since(cutoffs) else { continue };
             if !stands(shadow, &place, name) {
                 continue;
             }
-            let Some(text) = found(beneath::read(&log, reach::LOG_CAP))? else { continue };
-            if !lines(&text).any(|line| time_of(line).is_some_and(|time| time < since)) {
+            let Some(file) = found(beneath::file(&log))? else { continue };
+            let length = file.metadata()?.len();
+            let mut is_due = false;
+            let of_line = |line: &[u8]| {
+                is_due = is_due || time_of(line).is_some_and(|time| time < since);
+                Ok(())
+            };
+            moves::each_line(file, stop, of_line)?;
+            if !is_due {
                 continue;
             }
+            // It, and what it is compared with.
+            let mut held = stop.hold();
+            held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2))?;
+            let Some(text) = found(beneath::read(&log, reach::LOG_CAP))? else { continue };
             let batch = due.entry(cutoffs).or_default();
             batch.bytes += text.len();
+            batch.held.take_over(held);
             batch.names.push(format!("{prefix}{name}"));
             batch.logs.push((log, text));
             if batch.bytes > BYTES_AT_ONCE || batch.names.len() >= AT_ONCE {

@@ -127,7 +127,7 @@ impl Hands<'_> {
             && (*staged || !unreached.is_empty())
         {
             let saved = rescue(self.shadow, tree, None, unreached, u64::MAX, (self.now, self.stop))?;
-            supersede(self.lock, self.shadow, &saved);
+            supersede(self.lock, self.shadow, &saved, self.stop);
         }
         self.clear(&tree.admin)
     }
@@ -154,7 +154,7 @@ impl Hands<'_> {
         let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, (self.now, self.stop)));
         let saved = saved.transpose()?;
         if let Some(saved) = &saved {
-            supersede(self.lock, self.shadow, saved);
+            supersede(self.lock, self.shadow, saved, self.stop);
         }
         let emptied = self.remove(tree, place, saved.as_ref()).inspect_err(|error| self.withdraw(saved.as_ref(), error))?;
         Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied })
@@ -187,8 +187,8 @@ impl Hands<'_> {
         let look = || -> io::Result<bool> {
             let repo = self.shadow.open().map_err(io::Error::other)?;
             let same = match rescued {
-                Some(rescued) => Some(known::list(&repo, tree, taken)?).filter(|now| now.same_work(rescued)),
-                None => known::list_clean(&repo, tree, taken)?,
+                Some(rescued) => Some(known::list(&repo, tree, taken, self.stop)?).filter(|now| now.same_work(rescued)),
+                None => known::list_clean(&repo, tree, taken, self.stop)?,
             };
             let Some(same) = same else { return Ok(false) };
             if !tree::still_so(taken, &same)? {
@@ -199,7 +199,7 @@ impl Hands<'_> {
             let locked = locked.map(|reason| String::from_utf8_lossy(&reason).trim_end_matches('\n').to_owned()) != tree.locked;
             // The kernel tells of the place where the tree is by now.
             let in_use = Processes::but_callers().at_work(taken);
-            Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin)? <= tree.active)
+            Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin, self.stop)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

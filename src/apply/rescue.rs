@@ -6,6 +6,7 @@
 //! It is read back and compared before anybody may remove the tree. It must never touch the worktree itself.
 
 use crate::beneath::{self, found};
+use crate::budget;
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
 use crate::inside::Inside;
@@ -20,6 +21,7 @@ use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 mod forget;
@@ -27,6 +29,9 @@ mod registration;
 mod trees;
 pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
+
+/// So many times what a listing takes is held of it while it is rescued.
+const COPIES: usize = 4;
 
 /// The tree can't be rescued: it stays.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +88,8 @@ pub fn rescue(
     most: u64,
     (now, stop): (DateTime<Utc>, &Stop),
 ) -> Result<Rescued, RescueError> {
+    // What is read here is bounded by what may be rescued.
+    let stop = &stop.freely();
     shadow.confined(|| make(shadow, worktree, place, unreached, most, (now, stop)))?
 }
 
@@ -98,13 +105,16 @@ fn make(
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
     let rescue = Making { repo: &repo, worktree, head, now, stop };
+    let mut held = stop.hold();
     let known = rescue.known()?;
     let (files, listing) = match place {
         Some(place) => rescue.files(&known, place, most)?,
         None => (known.committed.clone(), rescue.of_registration(&known)?),
     };
-    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, &listing, unreached)?;
-    rescue.verify(shadow, &saved)?;
+    // The files, the manifest and its text, what is stored of both.
+    held.more(listing.held.bytes().saturating_mul(COPIES)).map_err(failed(Path::new(".")))?;
+    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, &listing, unreached, &mut held)?;
+    rescue.verify(shadow, &saved, &mut held)?;
     if let Some(place) = place {
         verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
     }
@@ -161,7 +171,8 @@ struct Making<'a> {
 impl Making<'_> {
     fn known(&self) -> Result<Known, RescueError> {
         let head = self.head.as_ref().map(Commit::id);
-        Known::of(self.repo, self.worktree, head).map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })
+        Known::of(self.stop, &std::sync::Arc::default(), self.repo, self.worktree, head)
+            .map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })
     }
 
     /// Writes every file that HEAD doesn't have already.
@@ -174,11 +185,12 @@ impl Making<'_> {
         let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
             let blob = match known.committed.get(path) {
-                // Nobody but HEAD could have it already.
-                None => None,
-                Some(&(_, committed)) => {
-                    Some(tree::hash(place, path, stamp)).transpose().map_err(failed(path))?.filter(|&blob| blob == committed)
+                // What differs in size differs: nobody reads it for that, however large it is.
+                Some(&(_, committed)) if self.is_of_size(committed, stamp.size) => {
+                    Some(tree::hash(place, path, stamp, self.stop).map_err(failed(path))?).filter(|&blob| blob == committed)
                 }
+                // Nobody but HEAD could have it already.
+                _ => None,
             };
             if let Some(blob) = blob {
                 files.insert(path.clone(), (stamp.git_mode(), blob));
@@ -197,22 +209,42 @@ impl Making<'_> {
         Ok((files, listing))
     }
 
+    fn is_of_size(&self, blob: Oid, size: u64) -> bool {
+        self.repo.odb().and_then(|odb| odb.read_header(blob)).is_ok_and(|(its, _)| its as u64 == size)
+    }
+
     fn write(&self, place: &Inside, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
         let place = place.join(path).map_err(io::Error::other)?;
         if stamp.is_link() {
             return self.repo.blob(&tree::link_target(&place)?).map_err(io::Error::other);
         }
-        let mut file = beneath::file(&place)?.take(stamp.size);
-        let mut blob = self.repo.blob_writer(None).map_err(io::Error::other)?;
-        io::copy(&mut file, &mut blob)?;
-        blob.flush()?;
-        blob.commit().map_err(io::Error::other)
+        let file = beneath::file(&place)?;
+        if let Some(why) = tree::anothers(file.metadata()?.uid()) {
+            return Err(why);
+        }
+        let odb = self.repo.odb().map_err(io::Error::other)?;
+        let mut blob = odb.writer(usize::try_from(stamp.size).map_err(io::Error::other)?, ObjectType::Blob).map_err(io::Error::other)?;
+        let (mut file, mut buffer) = (file.take(stamp.size), vec![0; 64 << 10]);
+        loop {
+            self.stop.go_on()?;
+            match file.read(&mut buffer)? {
+                0 => return blob.finalize().map_err(io::Error::other),
+                read => blob.write_all(&buffer[..read])?,
+            }
+        }
     }
 
     /// Stores it all, without a ref yet, and says what was stored.
-    fn hold(&self, files: Files, manifest: Manifest, listing: &Listing, unreached: &[String]) -> Result<Held, RescueError> {
-        let index = self.index()?;
-        let staged = self.staged(index.as_deref())?;
+    fn hold(
+        &self,
+        files: Files,
+        manifest: Manifest,
+        listing: &Listing,
+        unreached: &[String],
+        held: &mut budget::Held,
+    ) -> Result<Held, RescueError> {
+        let index = self.index(held)?;
+        let staged = self.staged(index.as_deref(), held)?;
         let resolved = self.resolved(index.as_deref())?;
         let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
@@ -222,20 +254,23 @@ impl Making<'_> {
         Ok(saved)
     }
 
-    fn index(&self) -> Result<Option<Vec<u8>>, RescueError> {
+    fn index(&self, held: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
         let place = self.worktree.admin.join("index").map_err(|error| RescueError::Differs(error.to_string()))?;
+        let length = found(beneath::stat(&place)).map_err(failed(&place.path()))?.map_or(0, |stat| stat.st_size);
+        // It is stored, too.
+        held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2)).map_err(failed(&place.path()))?;
         found(beneath::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
     }
 
     /// What the index names by stage, read from these very bytes.
-    fn staged(&self, index: Option<&[u8]>) -> Result<[Files; 4], RescueError> {
+    fn staged(&self, index: Option<&[u8]>, held: &mut budget::Held) -> Result<[Files; 4], RescueError> {
         let Some(bytes) = index else { return Ok(<[Files; 4]>::default()) };
         let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
         // In the shadow: this thread is confined, and may write nowhere else.
         let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
         let read = || Ok(Index::open(copy.path())?.iter().collect());
-        staged::by_stage(bytes, self.repo, self.head.as_ref(), read).map_err(failed)
+        staged::by_stage(bytes, self.repo, self.head.as_ref(), read, (self.stop, held)).map_err(failed)
     }
 
     /// What the index names of conflicts that were resolved, as far as it is still there: git keeps it for as long as the index does.
@@ -302,13 +337,13 @@ impl Making<'_> {
     }
 
     /// Reads back, as a restore would, what was stored, and every blob that the index alone names; and the index itself once more.
-    fn verify(&self, shadow: &Shadow, saved: &Held) -> Result<(), RescueError> {
+    fn verify(&self, shadow: &Shadow, saved: &Held, held: &mut budget::Held) -> Result<(), RescueError> {
         let repo = shadow.open()?;
-        let stored = rescues::read(&repo, saved.commit).map_err(|error| RescueError::Differs(error.to_string()))?;
+        let stored = rescues::read(&repo, saved.commit, self.stop, held).map_err(|error| RescueError::Differs(error.to_string()))?;
         if stored != *saved {
             return Err(RescueError::Differs("what was stored reads differently".to_owned()));
         }
-        if self.index()? != saved.index {
+        if self.index(held)? != saved.index {
             return Err(RescueError::Differs("the index changed meanwhile".to_owned()));
         }
         let indexed = saved.staged.iter().chain(&saved.resolved).flatten();
@@ -329,14 +364,14 @@ impl Making<'_> {
 /// Whether the store gives a blob back as it was put in, read piece by piece.
 fn is_whole(shadow: &Shadow, repo: &Repository, id: Oid, stop: &Stop) -> io::Result<bool> {
     let blob = shadow.blob(repo, id, stop)?;
-    Ok(sha1::blob(blob.size(), blob)? == id)
+    Ok(sha1::blob(blob.size(), blob, stop)? == id)
 }
 
 /// Reads every blob of the files back, and compares with the tree as it stands now.
 fn verify_tree(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, files: &Files, stop: &Stop) -> Result<(), RescueError> {
     let repo = shadow.open()?;
     for (path, &(_, blob)) in files {
-        let standing = tree::hash(place, path, &before.files[path]).map_err(failed(path))?;
+        let standing = tree::hash(place, path, &before.files[path], stop).map_err(failed(path))?;
         if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
             return Err(RescueError::Differs(format!("`{}` reads differently", path.display())));
         }

@@ -8,15 +8,16 @@ use crate::apply::repo::Hands;
 use crate::plan::repo::Plan;
 use crate::report::rows;
 use crate::shadow::Shadow;
+use crate::stop::Stop;
 use crate::survey;
 
 impl Night<'_> {
     /// Files that name what a repack must keep, and can't be read. While there are any, the plan drops nothing.
-    pub(super) fn unread(&self, shadow: &Shadow, plan: &mut Plan) -> Vec<String> {
+    pub(super) fn unread(&self, shadow: &Shadow, plan: &mut Plan, stop: &Stop) -> Vec<String> {
         if !plan.gc.drops_objects() {
             return Vec::new();
         }
-        let unread = self.on_io(|| survey::roots::read(shadow.git_dir())).unread;
+        let unread = self.on_io(stop, || survey::roots::read(shadow.git_dir(), stop)).unread;
         if !unread.is_empty() {
             plan.gc = plan.gc.clone().gently("not all that leads to its objects can be read");
         }
@@ -29,7 +30,7 @@ impl Night<'_> {
             return;
         }
         let done = gc(hands, plan, self.share).inspect(|done| tended.left.extend_from_slice(&done.left));
-        match self.on_io(|| survey::store::count(decided.shadow.git_dir())) {
+        match self.on_io(hands.stop, || survey::store::count(decided.shadow.git_dir(), hands.stop)) {
             Ok(after) => {
                 tended.row.gc.after = rows::counts(&after);
                 let judged = done.and_then(|done| judge(plan, &done, &decided.facts.store, &after));

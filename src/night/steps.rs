@@ -11,12 +11,12 @@ use crate::lock::LockedRepo;
 impl Night<'_> {
     /// Does what a first pass does, step by step; what fails is a row.
     pub(super) fn apply(&self, tended: &mut Tended, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
-        let hands = Hands { lock, shadow: &decided.shadow, trash, stop: self.stop, now: self.now };
+        let hands = Hands { lock, shadow: &decided.shadow, trash, stop: &decided.stop, now: self.now };
         let plan = &decided.plan;
         tended.row.gc.stale_locks.clear();
-        settle(&decided.facts.leftovers, self.stop);
+        settle(&decided.facts.leftovers, &decided.stop);
         for leftover in &plan.clear {
-            if tended.did(&leftover.path(), self.on_io(|| hands.clear(leftover))) {
+            if tended.did(&leftover.path(), self.on_io(hands.stop, || hands.clear(leftover))) {
                 tended.row.gc.stale_locks.push(leftover.path());
             }
         }
@@ -26,7 +26,7 @@ impl Night<'_> {
         }
         tended.row.prune.dropped.clear();
         for tree in &plan.drop {
-            if tended.did(&tree.path, self.on_io(|| hands.drop_registration(tree))) {
+            if tended.did(&tree.path, self.on_io(hands.stop, || hands.drop_registration(tree))) {
                 tended.row.prune.dropped.push(tree.path.clone());
             }
         }
@@ -39,7 +39,7 @@ impl Night<'_> {
             }
         }
         for admin in &plan.unmark {
-            tended.did(&admin.path(), self.on_io(|| hands.unmark(admin)));
+            tended.did(&admin.path(), self.on_io(hands.stop, || hands.unmark(admin)));
         }
         for (admin, grace) in &plan.mark {
             tended.did(&admin.path(), hands.mark(admin, *grace).map(|()| Emptied::default()));

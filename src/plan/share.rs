@@ -18,7 +18,20 @@ const MEMORY: u64 = 4 << 30;
 /// Less than this and git reads in crumbs.
 const LEAST: u64 = 1 << 20;
 
+/// Where there is less, a repo of some ten thousand files could not be looked at; it is half of what an idle run holds itself.
+const LEAST_FOR_A_REPO: u64 = 32 << 20;
+
+/// Bytes of objects that libgit2 keeps in mind for all repos together: no more than it would by itself.
+pub fn objects(memory: Option<u64>) -> usize {
+    usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(256 << 20)
+}
+
 impl Share {
+    /// Bytes that may be held for a repo while it is looked at. It is not repacked meanwhile, so this is the same share.
+    pub fn held(self) -> u64 {
+        self.memory.max(LEAST_FOR_A_REPO)
+    }
+
     /// The share of each of `repos` that are repacked at once, of `memory` bytes and so many processors.
     pub fn of(processors: usize, memory: Option<u64>, repos: usize) -> Self {
         let repos = repos.max(1);

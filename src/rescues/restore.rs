@@ -59,7 +59,7 @@ pub fn restore(policy: &Policy, wish: &Wish<'_>, stop: &Stop, now: DateTime<Utc>
     let lock = LockedRepo::take(&locks, &repo.name, &repo.place, "rescue restore", now);
     let lock = lock.map_err(|error| RescuesError::Lock(repo.name.clone(), Box::new(error)))?;
     let (shadow, git) = open(repo, stop).map_err(|refusal| RescuesError::Repo(repo.name.clone(), refusal))?;
-    let saved = read(&git, &found)?;
+    let saved = read(&git, &found, stop)?;
     let trash = Trash::of(&policy.volume.state).map_err(|error| RescuesError::Target(format!("failed to use the trash: {error}")))?;
     let restore = Restore { lock: &lock, shadow: &shadow, trash: &trash, stop };
     let back = Bringing { policy, found: &found, saved: &saved, restore };

@@ -22,7 +22,7 @@ const KINDS: [&[u8]; 4] = [b"blob", b"tree", b"commit", b"tag"];
 const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 64 << 10;
 /// What is inflated before it is asked whether to stop: a small file can hold any length of zeros.
-const ASK_EVERY: u64 = 64 << 20;
+const ASK_EVERY: u64 = 16 << 20;
 /// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader some memory.
 const A_TASK: usize = 16;
 
@@ -93,10 +93,8 @@ impl Reader {
                     promised = length(self.output.get(..given).unwrap_or_default());
                 }
                 if self.inflate.total_out().saturating_sub(asked) >= ASK_EVERY {
+                    stop.read(self.inflate.total_out().saturating_sub(asked))?;
                     asked = self.inflate.total_out();
-                    if stop.reached().is_some() {
-                        return Ok(false);
-                    }
                 }
                 match status {
                     Status::StreamEnd => {

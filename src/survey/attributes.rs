@@ -5,8 +5,10 @@
 
 use super::known::Files;
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::inside::Inside;
 use crate::shadow::config;
+use crate::stop::Stop;
 use git2::Repository;
 use globset::{GlobBuilder, GlobMatcher};
 use std::io;
@@ -16,6 +18,8 @@ use std::path::{Path, PathBuf};
 const MOST_FILES: usize = 1000;
 const LARGEST: usize = 1 << 20;
 const MOST_RULES: usize = 20_000;
+/// Bytes that a pattern takes once it is compiled.
+const A_RULE: usize = 8 << 10;
 /// Bytes of a config.
 const LARGEST_CONFIG: u64 = 4 << 20;
 const NAME: &str = ".gitattributes";
@@ -29,6 +33,7 @@ pub(super) struct Attributes {
     auto: bool,
     /// Text that has no `eol` of its own gets line endings of two characters.
     crlf: bool,
+    held: Held,
 }
 
 struct Rule {
@@ -63,7 +68,7 @@ impl Attributes {
     ///
     /// # Errors
     /// Something can't be read.
-    pub(super) fn of(repo: &Repository, git_dir: &Inside, committed: &Files) -> io::Result<Option<Self>> {
+    pub(super) fn of(repo: &Repository, git_dir: &Inside, committed: &Files, stop: &Stop) -> io::Result<Option<Self>> {
         let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
         let config = found(beneath::read(&at("config")?, LARGEST_CONFIG))?.unwrap_or_default();
         let Some(entries) = config::plain(&config) else { return Ok(None) };
@@ -72,7 +77,7 @@ impl Attributes {
         let auto = value("core.autocrlf").unwrap_or_default();
         let auto_is_true = matches!(auto.as_str(), "true" | "yes" | "on" | "1");
         let crlf = auto_is_true || (auto != "input" && value("core.eol").is_some_and(|eol| eol == "crlf"));
-        let mut attributes = Self { rules: Vec::new(), auto: auto_is_true, crlf };
+        let mut attributes = Self { rules: Vec::new(), auto: auto_is_true, crlf, held: stop.hold() };
         let named = committed.iter().filter(|(path, (mode, _))| path.file_name() == Some(NAME.as_ref()) && mode & 0o170_000 == 0o100_000);
         let mut files: Vec<_> = named.map(|(path, (_, blob))| (path.parent().unwrap_or(Path::new("")), *blob)).collect();
         // A deeper one wins.
@@ -101,6 +106,9 @@ impl Attributes {
             let Some(mut rule) = Rule::of(folder, pattern) else { return false };
             words.for_each(|word| rule.say(word));
             if rule.text.is_some() || rule.eol.is_some() {
+                if self.held.more(A_RULE).is_err() {
+                    return false;
+                }
                 self.rules.push(rule);
             }
         }
@@ -180,7 +188,7 @@ mod tests {
     use super::*;
 
     fn lengthens(settings: (bool, bool), files: &[(&str, &str)], path: &str, blob: &[u8]) -> Option<bool> {
-        let mut attributes = Attributes { rules: Vec::new(), auto: settings.0, crlf: settings.1 };
+        let mut attributes = Attributes { rules: Vec::new(), auto: settings.0, crlf: settings.1, held: Held::default() };
         let understood = files.iter().all(|(folder, text)| attributes.add(Path::new(folder), text.as_bytes()));
         understood.then(|| attributes.lengthens(Path::new(path), blob))
     }

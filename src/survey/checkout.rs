@@ -5,6 +5,7 @@
 
 use crate::beneath;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fs::FileType;
 use std::io::{self, Read};
 
@@ -26,9 +27,10 @@ pub fn makes(
     (place, size): (&Inside, u64),
     vouched: bool,
     lengthens: impl FnOnce() -> io::Result<bool>,
+    stop: &Stop,
 ) -> io::Result<bool> {
     if let Some(pointer) = pointer(blob) {
-        return Ok(pointer.size == size && is_stored(git_dir, &pointer) && (vouched || names(&pointer, &sha256(place)?)));
+        return Ok(pointer.size == size && is_stored(git_dir, &pointer) && (vouched || names(&pointer, &sha256(place, stop)?)));
     }
     let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
     if blob.contains(&b'\r') || blob.len() as u64 + lines != size || size > LONGEST_TEXT {
@@ -66,14 +68,17 @@ fn names(pointer: &Pointer<'_>, sum: &[u8]) -> bool {
     digits.eq(sum.iter().copied().map(Some))
 }
 
-fn sha256(place: &Inside) -> io::Result<Vec<u8>> {
+fn sha256(place: &Inside, stop: &Stop) -> io::Result<Vec<u8>> {
     let mut file = beneath::file(place)?;
     let mut sum = ring::digest::Context::new(&ring::digest::SHA256);
     let mut buffer = vec![0; 256 << 10];
     loop {
         match file.read(&mut buffer)? {
             0 => break,
-            read => sum.update(&buffer[..read]),
+            read => {
+                stop.read(read as u64)?;
+                sum.update(&buffer[..read]);
+            }
         }
     }
     Ok(sum.finish().as_ref().to_vec())
@@ -119,7 +124,9 @@ mod tests {
             ("one", "one\n", false),
         ] {
             std::fs::write(place.path(), file).unwrap();
-            let made = |vouched, lengthens| makes(blob.as_bytes(), &place, (&place, file.len() as u64), vouched, || Ok(lengthens)).unwrap();
+            let made = |vouched, lengthens| {
+                makes(blob.as_bytes(), &place, (&place, file.len() as u64), vouched, || Ok(lengthens), &Stop::never()).unwrap()
+            };
             assert_eq!([made(true, false), made(false, true), made(false, false)], [same, same, false], "{blob:?} and {file:?}");
         }
     }

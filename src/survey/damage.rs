@@ -14,6 +14,7 @@
 
 use super::go_on;
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
@@ -31,6 +32,8 @@ use std::path::Path;
 const LINE: u64 = 4096;
 /// As `shadow` has proven.
 const PACKED_REFS: u64 = 32 << 20;
+/// Bytes that a ref takes beside its name.
+const A_REF: usize = 96;
 /// Bytes of a SHA-1.
 const HASH: u64 = 20;
 type Sum = [u8; 20];
@@ -54,7 +57,8 @@ pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
         Err(cause) => Refusal::Unreadable { path: git_dir.to_string(), cause },
     };
     let Packs { unindexed, promised } = packs(shadow, stop).map_err(unreadable)?;
-    let refs = refs(git_dir).map_err(unreadable)?;
+    let mut held = stop.hold();
+    let refs = refs(git_dir, stop, &mut held).map_err(unreadable)?;
     if let Some(id) = shadow.lost(stop)? {
         let path = format!("{git_dir}/objects/{}/{}", &id[..2], &id[2..]);
         return Err(Refusal::Damaged(format!("the loose object `{path}` is empty or cut short")));
@@ -193,10 +197,11 @@ fn alone(shadow: &Shadow, folder: &OwnedFd, place: &Inside, stem: &str, stop: &S
 type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
-fn refs(git_dir: &Inside) -> io::Result<Refs> {
+fn refs(git_dir: &Inside, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
     let top = git_dir.join("refs").map_err(io::Error::other)?;
     let mut names = Vec::new();
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
+        go_on(Some(stop))?;
         match entry {
             // A lock, or what a file server calls a file that somebody has open: no ref may be called so.
             Ok(entry) if entry.file_type().is_file() && !entry.path().to_string_lossy().ends_with(".lock") => {
@@ -204,6 +209,9 @@ fn refs(git_dir: &Inside) -> io::Result<Refs> {
                 // A run's own, which go with it: one that a crash left is cleared, whatever it holds.
                 let passing = name.starts_with("refs/treewarden/shield");
                 if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                    // With what it names.
+                    held.path(name)?;
+                    held.path(name)?;
                     names.push(name.to_owned());
                 }
             }
@@ -215,7 +223,7 @@ fn refs(git_dir: &Inside) -> io::Result<Refs> {
     // The loose ones first: what is packed meanwhile is seen twice, not never.
     let read = |name: &std::path::PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
     let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
-    let mut refs = packed(git_dir)?;
+    let mut refs = packed(git_dir, held)?;
     for (name, named) in loose {
         match named {
             Named::Object(id) => drop(refs.insert(name, id)),
@@ -255,8 +263,10 @@ fn id(hex: &[u8]) -> Option<Oid> {
     std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40).and_then(|hex| Oid::from_str(hex).ok())
 }
 
-fn packed(git_dir: &Inside) -> io::Result<Refs> {
+fn packed(git_dir: &Inside, held: &mut Held) -> io::Result<Refs> {
     let file = git_dir.join("packed-refs").map_err(io::Error::other)?;
+    let Some(length) = found(beneath::stat(&file))?.map(|stat| stat.st_size) else { return Ok(Refs::new()) };
+    held.more(usize::try_from(length).unwrap_or(usize::MAX))?;
     let Some(text) = found(beneath::read(&file, PACKED_REFS))? else { return Ok(Refs::new()) };
     // Git begins it with a line about itself, even where no ref is left.
     let Some(text) = text.strip_suffix(b"\n") else {
@@ -269,7 +279,10 @@ fn packed(git_dir: &Inside) -> io::Result<Refs> {
             (Some(b'#'), ..) => {}
             // What the tag above names in the end.
             (Some(b'^'), ..) if id(&line[1..]).is_some() => {}
-            (_, Some(id), [b' ', name @ ..]) if !name.is_empty() => drop(refs.insert(String::from_utf8_lossy(name).into_owned(), id)),
+            (_, Some(id), [b' ', name @ ..]) if !name.is_empty() => {
+                held.more(name.len() + A_REF)?;
+                refs.insert(String::from_utf8_lossy(name).into_owned(), id);
+            }
             _ => return damage(format!("`{file}` has a line that names no ref")),
         }
     }

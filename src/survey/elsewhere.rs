@@ -6,6 +6,7 @@
 use super::tree::{self, Stamp};
 use crate::beneath;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use std::fs::File;
@@ -38,7 +39,7 @@ impl<'a> Elsewhere<'a> {
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn has(&mut self, place: &Inside, path: &Path, stamp: &Stamp) -> io::Result<bool> {
+    pub(super) fn has(&mut self, place: &Inside, path: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<bool> {
         let here = place.join(path).map_err(io::Error::other)?;
         if stamp.is_link() {
             let target = PathBuf::from(std::ffi::OsString::from_vec(tree::link_target(&here)?));
@@ -56,7 +57,8 @@ impl<'a> Elsewhere<'a> {
         let Ok(there) = beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) else {
             return Ok(false);
         };
-        equal(beneath::file(&here)?, File::from(there))
+        stop.read(stamp.size)?;
+        equal(beneath::file(&here)?.take(stamp.size + 1), File::from(there))
     }
 
     fn folder(&mut self, path: &Path) -> Option<&OwnedFd> {
@@ -70,7 +72,7 @@ impl<'a> Elsewhere<'a> {
 }
 
 /// What can't be read there is no copy.
-fn equal(mut here: File, mut there: File) -> io::Result<bool> {
+fn equal(mut here: impl Read, mut there: File) -> io::Result<bool> {
     let [mut ours, mut theirs] = [vec![0; AT_ONCE], vec![0; AT_ONCE]];
     loop {
         let count = here.read(&mut ours)?;

@@ -116,7 +116,7 @@ impl Look<'_> {
         for below in below {
             seen.take_in(below);
         }
-        Ok(seen)
+        seen.settle()
     }
 }
 
@@ -133,6 +133,12 @@ impl Seen {
         self.newest = self.newest.max(stamp.ctime).max(stamp.mtime);
         self.text.extend_from_slice(path.as_os_str().as_bytes());
         self.text.extend_from_slice(format!("\0{stamp:?}\n").as_bytes());
+    }
+
+    /// Its hash alone: a repo can have many long names.
+    fn settle(self) -> io::Result<Self> {
+        let id = git2::Oid::hash_object(git2::ObjectType::Blob, &self.text).map_err(io::Error::other)?;
+        Ok(Self { text: id.as_bytes().to_vec(), newest: self.newest })
     }
 
     fn take_in(&mut self, other: Self) {

@@ -4,6 +4,7 @@
 //! An agent may have written them. It must never leave out an entry, nor make room for more of them than there are bytes.
 
 use super::tree::path_of;
+use crate::budget::Held;
 use git2::{IndexEntry, IndexTime, Oid};
 use std::io;
 
@@ -42,7 +43,7 @@ impl Read {
     ///
     /// # Errors
     /// It makes no sense, or holds what isn't known here.
-    pub(super) fn of(bytes: &[u8]) -> io::Result<Self> {
+    pub(super) fn of(bytes: &[u8], held: &mut Held) -> io::Result<Self> {
         let end = bytes.len().checked_sub(SUM).ok_or_else(cut)?;
         let mut rest = Bytes(&bytes[..end]);
         if rest.take(4)? != b"DIRC" {
@@ -59,6 +60,7 @@ impl Read {
         for _ in 0..count {
             let entry = rest.entry(version, &mut before)?;
             may_name = may_name.checked_sub(entry.path.len()).ok_or_else(|| odd("names longer paths than any honest one"))?;
+            held.more(entry.path.len() + size_of::<IndexEntry>())?;
             read.entries.push(entry);
         }
         while !rest.0.is_empty() {
@@ -229,6 +231,10 @@ pub(super) fn below(directory: &[u8], path: &std::path::Path) -> std::path::Path
 mod tests {
     use super::*;
 
+    fn read(bytes: &[u8]) -> io::Result<Read> {
+        Read::of(bytes, &mut Held::default())
+    }
+
     fn part(name: [u8; 4], bytes: &[u8]) -> Vec<u8> {
         [&name[..], &u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
     }
@@ -253,10 +259,10 @@ mod tests {
 
     #[test]
     fn a_split_index_is_laid_over_the_shared_one() {
-        let base = Read::of(&index(&[entry(b"a", 1), entry(b"b", 2), entry(b"c", 3)], b"")).unwrap();
+        let base = read(&index(&[entry(b"a", 1), entry(b"b", 2), entry(b"c", 3)], b"")).unwrap();
         // One literal word each: `b` is gone, `c` is told anew.
         let link = [vec![9; 20], bitmap(3, &[1 << 33, 0b010]), bitmap(3, &[1 << 33, 0b100])].concat();
-        let split = Read::of(&index(&[entry(b"", 4), entry(b"d", 5)], &part(*b"link", &link))).unwrap();
+        let split = read(&index(&[entry(b"", 4), entry(b"d", 5)], &part(*b"link", &link))).unwrap();
         assert_eq!(split.shared.as_ref().unwrap().sum, "09".repeat(20));
         let entries = split.upon(base).unwrap();
         let told: Vec<_> = entries.iter().map(|entry| (entry.path.as_slice(), entry.id.as_bytes()[0])).collect();
@@ -275,13 +281,13 @@ mod tests {
         let link = [vec![9; 20], bitmap(3, &[1 << 33, 0b010]), bitmap(3, &[1 << 33, 0b100])].concat();
         let whole = index(&[entry(b"a", 1)], &part(*b"link", &link));
         for cut in 0..whole.len() {
-            drop(Read::of(&whole[..cut]));
+            drop(read(&whole[..cut]));
         }
         let beyond = [vec![9; 20], bitmap(1000, &[1 << 33, 1 << 63]), bitmap(3, &[])].concat();
-        let split = Read::of(&index(&[], &part(*b"link", &beyond))).unwrap();
-        assert!(split.upon(Read::of(&index(&[entry(b"a", 1)], b"")).unwrap()).is_err());
+        let split = read(&index(&[], &part(*b"link", &beyond))).unwrap();
+        assert!(split.upon(read(&index(&[entry(b"a", 1)], b"")).unwrap()).is_err());
         let endless = [vec![9; 20], bitmap(u32::MAX, &[u64::MAX >> 31]), bitmap(3, &[])].concat();
-        assert!(Read::of(&index(&[], &part(*b"link", &endless))).is_err());
-        assert!(Read::of(&index(&[], &part(*b"wild", b""))).is_err());
+        assert!(read(&index(&[], &part(*b"link", &endless))).is_err());
+        assert!(read(&index(&[], &part(*b"wild", b""))).is_err());
     }
 }

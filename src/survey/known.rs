@@ -11,6 +11,7 @@ pub use super::staged::INDEX_CAP;
 use super::staged::{Staged, is_sparse};
 use super::tree::{self, Listing, Stamp};
 use super::{checkout, go_on, nested};
+use crate::budget::Held;
 use crate::facts::worktree::{MadeAgain, Worktree};
 use crate::inside::Inside;
 use crate::stop::Stop;
@@ -49,62 +50,48 @@ pub struct Known {
     path: PathBuf,
     objects: Arc<Objects>,
     attributes: OnceCell<Option<Attributes>>,
-    stop: Option<Stop>,
+    stop: Stop,
+    _held: Held,
 }
 
 impl Known {
-    /// Reads the tree of the worktree's `head`, and its index.
+    /// Reads the tree of the worktree's `head`, and its index. It ends when the run is to stop, and with it all that is asked of the answer.
     ///
     /// # Errors
     /// An object or the index can't be read.
-    pub fn of(repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
-        Self::until(None, &Arc::default(), repo, tree, head)
-    }
-
-    /// The same for a look that ends when the run is to stop, and with it all that is asked of the answer.
-    pub(super) fn until(
-        stop: Option<&Stop>,
-        objects: &Arc<Objects>,
-        repo: &Repository,
-        tree: &Worktree,
-        head: Option<Oid>,
-    ) -> io::Result<Self> {
-        let committed = head
-            .map_or_else(|| Ok(Files::new()), |head| files_until(stop, objects, repo, repo.find_commit(head)?.tree_id(), FILES_CAP))
-            .map_err(io::Error::other)?;
-        let admin = &tree.admin;
-        let mut index = Staged::read(admin)?;
-        let files = |tree| files_until(stop, objects, repo, tree, FILES_CAP).map_err(io::Error::other);
-        index.unfold(files)?;
-        let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
-        let git_dir = Inside::new(admin.root(), git_dir).map_err(io::Error::other)?;
-        let (made_again, path, objects) = (tree.made_again.clone(), tree.path.clone(), objects.clone());
-        let (admin, attributes, stop) = (admin.clone(), OnceCell::new(), stop.cloned());
-        Ok(Self { committed, index, made_again, git_dir, admin, path, objects, attributes, stop })
+    pub fn of(stop: &Stop, objects: &Arc<Objects>, repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
+        let git_dir = tree.admin.relative().ancestors().nth(2).unwrap_or(tree.admin.relative());
+        let git_dir = Inside::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
+        let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
+        Ok(Self { made_again: tree.made_again.clone(), path: tree.path.clone(), ..known })
     }
 
     /// The same of a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
-    pub(super) fn of_submodule(repo: &Repository, git_dir: &Inside, head: Option<Oid>) -> io::Result<Self> {
-        let committed = head.map_or_else(|| Ok(Files::new()), |head| files_of(repo, head)).map_err(io::Error::other)?;
-        let mut index = Staged::read(git_dir)?;
-        index.unfold(|tree| files_in(repo, tree, FILES_CAP).map_err(io::Error::other))?;
-        let (git_dir, admin, path) = (git_dir.clone(), git_dir.clone(), PathBuf::new());
-        Ok(Self {
-            committed,
-            index,
-            made_again: [].into(),
-            git_dir,
-            admin,
-            path,
-            objects: Arc::default(),
-            attributes: OnceCell::new(),
-            stop: None,
-        })
+    pub(super) fn of_submodule(stop: &Stop, repo: &Repository, git_dir: &Inside, head: Option<Oid>) -> io::Result<Self> {
+        Self::read(stop, &Arc::default(), repo, (git_dir, git_dir.clone()), head)
     }
 
-    fn of_tree(repo: &Repository, tree: &Worktree) -> io::Result<Self> {
+    fn read(
+        stop: &Stop,
+        objects: &Arc<Objects>,
+        repo: &Repository,
+        (admin, git_dir): (&Inside, Inside),
+        head: Option<Oid>,
+    ) -> io::Result<Self> {
+        let mut held = stop.hold();
+        let mut files = |tree| files_until(stop, objects, repo, tree, FILES_CAP, &mut held).map_err(io::Error::other);
+        let tree = head.map(|head| repo.find_commit(head)).transpose().map_err(io::Error::other)?.map(|head| head.tree_id());
+        let committed = tree.map_or_else(|| Ok(Files::new()), &mut files)?;
+        let mut index = Staged::read(admin, stop)?;
+        index.unfold(files)?;
+        let (attributes, made_again) = (OnceCell::new(), [].into());
+        let (admin, objects, stop) = (admin.clone(), objects.clone(), stop.clone());
+        Ok(Self { committed, index, made_again, git_dir, admin, path: PathBuf::new(), objects, attributes, stop, _held: held })
+    }
+
+    fn of_tree(stop: &Stop, repo: &Repository, tree: &Worktree) -> io::Result<Self> {
         let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-        Self::of(repo, tree, head)
+        Self::of(stop, &Arc::default(), repo, tree, head)
     }
 
     /// Whether the index names content that HEAD doesn't have.
@@ -119,7 +106,7 @@ impl Known {
             let folder = pointer.parent().unwrap_or(&pointer);
             let held = match self.committed.get(folder) {
                 Some((SUBMODULE, _)) => {
-                    nested::submodule(&self.admin, place, folder, &self.committed)?.map(|why| format!("is a submodule: {why}"))
+                    nested::submodule(&self.admin, place, folder, &self.committed, &self.stop)?.map(|why| format!("is a submodule: {why}"))
                 }
                 _ if nested::is_copy(&self.admin, place, &pointer, [&self.path, &place.path()])? => continue,
                 _ => Some("holds a nested repo".to_owned()),
@@ -132,21 +119,32 @@ impl Known {
         Ok(())
     }
 
-    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice.
-    pub(super) fn dirty(&self, repo: &Repository, place: &Inside, listing: &Listing) -> io::Result<Vec<(PathBuf, &'static str)>> {
+    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice. It is `held`.
+    pub(super) fn dirty(
+        &self,
+        repo: &Repository,
+        place: &Inside,
+        listing: &Listing,
+        held: &mut Held,
+    ) -> io::Result<Vec<(PathBuf, &'static str)>> {
         let Self { committed, index, .. } = self;
         let mut dirty = Vec::new();
+        let mut note = |path: &Path, what| {
+            held.path(path)?;
+            dirty.push((path.to_owned(), what));
+            io::Result::Ok(())
+        };
         let (mut recorded, mut staged) = (InOrder::of(committed), InOrder::of(&index.entries));
         let mut elsewhere = Elsewhere::of(&self.git_dir, &self.path);
         for (path, stamp) in &listing.files {
-            go_on(self.stop.as_ref())?;
+            go_on(Some(&self.stop))?;
             let staged = staged.at(path);
             match recorded.at(path) {
-                None if staged.is_none() && elsewhere.has(place, path, stamp)? => {}
-                None => dirty.push((path.clone(), "is untracked")),
-                Some(&(mode, _)) if mode != stamp.git_mode() => dirty.push((path.clone(), "has another mode")),
+                None if staged.is_none() && elsewhere.has(place, path, stamp, &self.stop)? => {}
+                None => note(path, "is untracked")?,
+                Some(&(mode, _)) if mode != stamp.git_mode() => note(path, "has another mode")?,
                 Some(&(_, blob)) if !self.comes_back(repo, place, (path, stamp), staged, blob)? => {
-                    dirty.push((path.clone(), "is modified"));
+                    note(path, "is modified")?;
                 }
                 Some(_) => {}
             }
@@ -155,14 +153,14 @@ impl Known {
         for (path, &(mode, blob)) in committed {
             let staged = staged.at(path);
             if mode != SUBMODULE && standing.at(path).is_none() && !staged.is_some_and(is_sparse) {
-                dirty.push((path.clone(), "is deleted"));
+                note(path, "is deleted")?;
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
-                dirty.push((path.clone(), "is staged"));
+                note(path, "is staged")?;
             }
         }
         let mut recorded = InOrder::of(committed);
-        dirty.extend(listing.registration.keys().map(|path| (Path::new(".git").join(path), "is somebody's, not git's")));
-        dirty.extend(index.entries.keys().filter(|path| recorded.at(path).is_none()).map(|path| (path.clone(), "is staged")));
+        listing.registration.keys().try_for_each(|path| note(&Path::new(".git").join(path), "is somebody's, not git's"))?;
+        index.entries.keys().filter(|path| recorded.at(path).is_none()).try_for_each(|path| note(path, "is staged"))?;
         dirty.sort();
         Ok(dirty)
     }
@@ -180,16 +178,19 @@ impl Known {
         let vouched = staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
         let size = self.objects.size(repo, blob)?;
         if size == stamp.size {
-            return Ok(vouched || tree::hash(place, path, stamp)? == blob);
+            return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
         }
         let place = place.join(path).map_err(io::Error::other)?;
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);
         }
+        // The text, which has a byte more for each line: what libgit2 reads counts by itself.
+        let mut held = self.stop.hold();
+        held.more(usize::try_from(stamp.size.min(size.saturating_mul(2))).unwrap_or(usize::MAX))?;
         let blob = repo.find_blob(blob).map_err(io::Error::other)?;
         let lengthens = || Ok(self.attributes(repo)?.is_some_and(|attributes| attributes.lengthens(path, blob.content())));
-        checkout::makes(blob.content(), &self.git_dir, (&place, stamp.size), vouched, lengthens)
+        checkout::makes(blob.content(), &self.git_dir, (&place, stamp.size), vouched, lengthens, &self.stop)
     }
 
     /// The attributes of HEAD's files, read when the first file asks.
@@ -197,7 +198,7 @@ impl Known {
         if let Some(known) = self.attributes.get() {
             return Ok(known.as_ref());
         }
-        let read = Attributes::of(repo, &self.git_dir, &self.committed)?;
+        let read = Attributes::of(repo, &self.git_dir, &self.committed, &self.stop)?;
         Ok(self.attributes.get_or_init(|| read).as_ref())
     }
 
@@ -214,35 +215,35 @@ impl Known {
     }
 }
 
-/// Every file of a commit's tree.
+/// Every file of a commit's tree, all of which is `held`.
 ///
 /// # Errors
 /// An object can't be read.
-pub fn files_of(repo: &Repository, commit: Oid) -> Result<Files, git2::Error> {
-    files_in(repo, repo.find_commit(commit)?.tree_id(), FILES_CAP)
+pub fn files_of(repo: &Repository, commit: Oid, stop: &Stop, held: &mut Held) -> Result<Files, git2::Error> {
+    files_in(repo, repo.find_commit(commit)?.tree_id(), FILES_CAP, stop, held)
 }
 
 /// Every file of a tree that should hold at most `most`.
-pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
-    files_until(None, &Objects::default(), repo, tree, most)
+pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize, stop: &Stop, held: &mut Held) -> Result<Files, git2::Error> {
+    files_until(stop, &Objects::default(), repo, tree, most, held)
 }
 
-fn files_until(stop: Option<&Stop>, objects: &Objects, repo: &Repository, tree: Oid, most: usize) -> Result<Files, git2::Error> {
+fn files_until(stop: &Stop, objects: &Objects, repo: &Repository, tree: Oid, most: usize, held: &mut Held) -> Result<Files, git2::Error> {
     let too_much = || git2::Error::from_str(TOO_MUCH);
     let mut files = Vec::new();
     let mut times: HashMap<Oid, u32> = HashMap::new();
     let mut folder = |above: Vec<u8>, id: Oid| {
-        go_on(stop).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
+        go_on(Some(stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
         let same = times.entry(id).and_modify(|times| *times += 1).or_insert(1);
         if *same > SAME_CAP { Err(too_much()) } else { Ok((above, objects.folder(repo, id)?, 0)) }
     };
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along. In order, so that nothing is left to sort.
     let mut folders = vec![folder(Vec::new(), tree)?];
     // Entries of the folders that are open: all but one of each folder lead to another file.
-    let mut held = folders[0].1.len();
+    let mut open = folders[0].1.len();
     while let Some((above, entries, next)) = folders.last_mut() {
         let Some(entry) = entries.get(*next) else {
-            held -= entries.len();
+            open -= entries.len();
             folders.pop();
             continue;
         };
@@ -253,12 +254,14 @@ fn files_until(stop: Option<&Stop>, objects: &Objects, repo: &Repository, tree: 
         }
         if entry.is_folder {
             let below = folder([path.as_slice(), b"/"].concat(), entry.id)?;
-            held += below.1.len();
+            open += below.1.len();
             folders.push(below);
         } else {
-            files.push((tree::path_of(path), (entry.mode, entry.id)));
+            let path = tree::path_of(path);
+            held.path(&path).map_err(|error| git2::Error::from_str(&error.to_string()))?;
+            files.push((path, (entry.mode, entry.id)));
         }
-        if folders.len() > DEEPEST + 1 || held > most + DEEPEST || files.len() > most {
+        if folders.len() > DEEPEST + 1 || open > most + DEEPEST || files.len() > most {
             return Err(too_much());
         }
     }
@@ -271,10 +274,10 @@ fn files_until(stop: Option<&Stop>, objects: &Objects, repo: &Repository, tree: 
 ///
 /// # Errors
 /// Something can't be read.
-pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Option<Listing>> {
-    let known = Known::of_tree(repo, tree)?;
+pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside, stop: &Stop) -> io::Result<Option<Listing>> {
+    let known = Known::of_tree(stop, repo, tree)?;
     let listing = known.list(place)?;
-    let clean = listing.blockers.is_empty() && known.dirty(repo, place, &listing)?.is_empty();
+    let clean = listing.blockers.is_empty() && known.dirty(repo, place, &listing, &mut stop.hold())?.is_empty();
     Ok(clean.then_some(listing))
 }
 
@@ -282,8 +285,8 @@ pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Res
 ///
 /// # Errors
 /// Something can't be read.
-pub fn list(repo: &Repository, tree: &Worktree, place: &Inside) -> io::Result<Listing> {
-    Known::of_tree(repo, tree)?.list(place)
+pub fn list(repo: &Repository, tree: &Worktree, place: &Inside, stop: &Stop) -> io::Result<Listing> {
+    Known::of_tree(stop, repo, tree)?.list(place)
 }
 
 const SUBMODULE: u32 = 0o160_000;
@@ -316,7 +319,11 @@ mod tests {
         let repo = Repository::init_bare(top.path()).unwrap();
         let blob = repo.blob(b"x").unwrap();
         let nothing = folder(&repo, &[]);
-        let why = |tree| files_in(&repo, tree, 1000).map(|files| files.len()).map_err(|error| error.message().to_owned());
+        let why = |tree| {
+            files_in(&repo, tree, 1000, &Stop::never(), &mut Held::default())
+                .map(|files| files.len())
+                .map_err(|error| error.message().to_owned())
+        };
 
         // Many levels, each with a hundred folders: no file, and no folder but the empty one twice.
         let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();

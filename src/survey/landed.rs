@@ -190,7 +190,11 @@ impl Look<'_> {
     }
 
     fn patch_between(&self, from: &Commit<'_>, to: &Commit<'_>) -> Option<Oid> {
-        self.upstream.afford(self.weight(from.tree_id(), to.tree_id()).ok()??)?;
+        let weight = self.weight(from.tree_id(), to.tree_id()).ok()??;
+        self.upstream.afford(weight)?;
+        // Both sides, and the patch: what libgit2 reads it has whole.
+        let mut held = self.upstream.stop.hold();
+        held.more(usize::try_from(weight).ok()?).ok()?;
         let (from, to) = (from.tree().ok()?, to.tree().ok()?);
         let mut options = DiffOptions::new();
         options.show_binary(true).max_size(LINES_BYTES);

@@ -20,6 +20,7 @@ mod in_order;
 mod index;
 pub mod known;
 pub mod landed;
+mod lines;
 pub mod lockfiles;
 pub mod memory;
 pub mod mount;
@@ -44,5 +45,5 @@ pub mod worktree;
 
 /// An error once the run is to stop: what was seen so far is nobody's verdict, so whoever looks can leave at once.
 fn go_on(stop: Option<&Stop>) -> io::Result<()> {
-    stop.and_then(Stop::reached).map_or(Ok(()), |why| Err(io::Error::other(why)))
+    stop.map_or(Ok(()), Stop::go_on)
 }

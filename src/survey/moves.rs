@@ -3,9 +3,11 @@
 //! A reflog is an agent's word, and `git reflog expire` shortens it: it may only make a tree stay longer. It must never make a commit of a move
 //! that only leads elsewhere.
 
+use super::lines;
 use super::reach::LOG_CAP;
 use crate::beneath::{self, found};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use chrono::{DateTime, Utc};
 use std::fs::File;
 use std::io;
@@ -23,6 +25,8 @@ pub struct Moves {
 /// beginning and the end of a rebase.
 const LEADING: [&str; 6] = ["checkout:", "reset:", "branch:", "Branch:", "clone:", "fetch"];
 const STEPS: [&str; 2] = [" (start): ", " (finish): "];
+/// Bytes of a line that are looked at. What a longer one says at its end is not known: then it counts as a commit.
+const LONGEST: usize = 64 << 10;
 /// How they end: nothing but others' commits.
 const FORWARD: &str = ": Fast-forward";
 
@@ -30,26 +34,53 @@ const FORWARD: &str = ": Fast-forward";
 ///
 /// # Errors
 /// It can't be read, or is larger than any honest one.
-pub fn read(log: File) -> io::Result<Moves> {
-    Ok(of(&beneath::content(log, LOG_CAP)?))
+pub fn read(log: File, stop: &Stop) -> io::Result<Moves> {
+    let mut moves = Moves { last: None, worked: false };
+    each_line(log, stop, |line| {
+        moves.add(line);
+        Ok(())
+    })?;
+    Ok(moves)
+}
+
+/// The lines of an open reflog, of a very long one the beginning.
+///
+/// # Errors
+/// As [`read`]; what `line` says.
+pub fn each_line(log: File, stop: &Stop, line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let length = log.metadata()?.len();
+    if length > LOG_CAP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {LOG_CAP} expected here")));
+    }
+    lines::each(log, LONGEST, stop, line)
 }
 
 /// Whether the reflog of a registration's branch tells of a commit: it may have been made in another tree, and this one for the rest of the work.
 ///
 /// # Errors
 /// It can't be read, or is larger than any honest one.
-pub(super) fn worked_on_branch(admin: &Inside, branch: Option<&str>) -> io::Result<bool> {
+pub(super) fn worked_on_branch(admin: &Inside, branch: Option<&str>, stop: &Stop) -> io::Result<bool> {
     let Some(branch) = branch else { return Ok(false) };
     let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
     let Ok(log) = Inside::new(admin.root(), &git_dir.join("logs").join(branch)) else { return Ok(false) };
-    Ok(found(beneath::file(&log))?.map(read).transpose()?.is_some_and(|moves| moves.worked))
+    Ok(found(beneath::file(&log))?.map(|log| read(log, stop)).transpose()?.is_some_and(|moves| moves.worked))
 }
 
+impl Moves {
+    fn add(&mut self, line: &[u8]) {
+        if !line.is_empty() {
+            // A time that makes no sense counts as just now.
+            self.last = Some(line_time(&String::from_utf8_lossy(line)).unwrap_or(DateTime::<Utc>::MAX_UTC));
+            self.worked = self.worked || makes_a_commit(line);
+        }
+    }
+}
+
+#[cfg(test)]
 fn of(log: &[u8]) -> Moves {
-    let lines = || log.split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-    // A time that makes no sense counts as just now.
-    let time = |line: &[u8]| line_time(&String::from_utf8_lossy(line)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    Moves { last: lines().next_back().map(time), worked: lines().any(makes_a_commit) }
+    let mut moves = Moves { last: None, worked: false };
+    log.split(|&byte| byte == b'\n').for_each(|line| moves.add(line));
+    moves
 }
 
 fn makes_a_commit(line: &[u8]) -> bool {

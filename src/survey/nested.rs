@@ -6,7 +6,7 @@
 //! ref reaches, nor open a repo of which it has not looked at every file's kind.
 
 use super::known::{Files, Known};
-use super::{reach, tree};
+use super::{lines, reach, tree};
 use crate::beneath::{self, Listed, found};
 use crate::inside::Inside;
 use crate::stop::Stop;
@@ -19,6 +19,8 @@ use std::time::Duration;
 
 /// Half a million packed refs.
 const PACKED: u64 = 32 << 20;
+/// Bytes of a packed ref's line: no name is longer.
+const NAME: usize = 8 << 10;
 /// A pointer is a line.
 const LINE: u64 = 64 << 10;
 /// What git writes into the git dir of a submodule that is at rest. Anything else is an operation under way, a worktree, a submodule of its own,
@@ -92,36 +94,43 @@ pub(super) fn is_copy(own: &Inside, top: &Inside, path: &Path, places: [&Path; 2
 const WHOLE: Duration = Duration::from_secs(10);
 
 /// Why the repo in a submodule's git dir can't be fetched again; none when all of it can.
-pub(super) fn holds(git_dir: &Inside) -> io::Result<Option<String>> {
+pub(super) fn holds(git_dir: &Inside, stop: &Stop) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
         return Ok(Some(format!("`{odd}` in its repo tells of something under way, or is somebody's")));
     }
     let Some(repo) = objects(git_dir)? else { return Ok(Some("its repo is no plain one".to_owned())) };
     let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
-    let (mut own, mut remote) = (BTreeSet::new(), BTreeSet::new());
-    let packed = found(beneath::read(&at("packed-refs")?, PACKED))?.unwrap_or_default();
-    for line in packed.split(|&byte| byte == b'\n') {
-        // A tag's own commit stands in the next line, behind `^`; the tag leads there as well.
-        let Some((id, name)) = str::from_utf8(line).ok().and_then(|line| line.split_once(' ')) else { continue };
-        let side = if name.starts_with("refs/remotes/") { &mut remote } else { &mut own };
-        side.extend(reach::id(id.as_bytes()));
-    }
+    let (mut own, mut remote) = (reach::Ids::of(stop), reach::Ids::of(stop));
+    packed(git_dir, stop, |id, name| if name.starts_with(b"refs/remotes/") { remote.add(id) } else { own.add(id) })?;
     for (folder, remotes) in [("refs", "refs/remotes"), ("logs", "logs/refs/remotes")] {
-        for file in reach::files_below(&at(folder)?)? {
+        for file in reach::files_below(&at(folder)?, stop)?.all {
             let is_remote = file.relative().starts_with(at(remotes)?.relative());
             match (folder, is_remote) {
-                ("refs", true) => remote.extend(reach::ids(&[file])?),
-                ("refs", false) => own.extend(reach::ids(&[file])?),
+                ("refs", true) => reach::ids(&[file], &mut remote, stop)?,
+                ("refs", false) => reach::ids(&[file], &mut own, stop)?,
                 // What a remote once had is the remote's.
                 (_, true) => {}
-                (_, false) => own.extend(reach::log_commits(&file)?),
+                (_, false) => reach::log_commits(&file, &mut own, stop)?,
             }
         }
     }
-    own.extend(reach::ids(&[at("HEAD")?, at("ORIG_HEAD")?])?);
-    Ok(match unfetched(&repo, &own, &remote) {
+    reach::ids(&[at("HEAD")?, at("ORIG_HEAD")?], &mut own, stop)?;
+    Ok(match unfetched(&repo, &own.ids, &remote.ids) {
         Ok(lonely) => lonely.map(|id| format!("no remote has its commit {id}")),
         Err(error) => Some(format!("its commits can't be read: {}", error.message())),
+    })
+}
+
+/// Gives the packed refs one by one, by their ids and the beginnings of their names.
+fn packed(git_dir: &Inside, stop: &Stop, mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    let Some(file) = found(beneath::file(&git_dir.join("packed-refs").map_err(io::Error::other)?))? else { return Ok(()) };
+    if file.metadata()?.len() > PACKED {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "`packed-refs` is larger than any honest one"));
+    }
+    lines::each(file, NAME, stop, |line| match line.split_at_checked(40) {
+        // A tag's own commit stands in the next line, behind `^`; the tag leads there as well.
+        Some((id, [b' ', name @ ..])) => reach::id(id).map_or(Ok(()), |id| each(id, name)),
+        _ => Ok(()),
     })
 }
 
@@ -174,12 +183,12 @@ fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
 
 /// Git keeps the repos of a worktree's submodules in its registration, even after `git submodule deinit`: with commits that nothing else has. Those
 /// of which all can be fetched again hold nothing.
-pub(super) fn held(admin: &Inside, listed: &Listed) -> io::Result<Option<String>> {
+pub(super) fn held(admin: &Inside, listed: &Listed, stop: &Stop) -> io::Result<Option<String>> {
     if !listed.holds("modules") {
         return Ok(None);
     }
     for repo in modules(admin)? {
-        if let Some(why) = holds(&repo)? {
+        if let Some(why) = holds(&repo, stop)? {
             let name = repo.relative().file_name().unwrap_or_default().display();
             return Ok(Some(format!("its registration holds the repo of its submodule {name}, which no rescue keeps: {why}")));
         }
@@ -211,7 +220,7 @@ pub(super) fn modules(admin: &Inside) -> io::Result<Vec<Inside>> {
 }
 
 /// The submodule at `path` of a tree: none when it is as its commit is and everything in it can be fetched again, else what holds the tree.
-pub(super) fn submodule(admin: &Inside, top: &Inside, path: &Path, committed: &Files) -> io::Result<Option<String>> {
+pub(super) fn submodule(admin: &Inside, top: &Inside, path: &Path, committed: &Files, stop: &Stop) -> io::Result<Option<String>> {
     let pointer = top.join(path.join(".git")).map_err(io::Error::other)?;
     let repos = modules(admin)?;
     // The tree may be in the trash by now, and a relative way leads from where it stood: only the end of it counts.
@@ -219,36 +228,41 @@ pub(super) fn submodule(admin: &Inside, top: &Inside, path: &Path, committed: &F
     let Some(git_dir) = repos.into_iter().find(|repo| repo.path() == to || to.ends_with(tail(admin, repo))) else {
         return Ok(Some("its repo is none of this worktree's".to_owned()));
     };
-    if let Some(why) = holds(&git_dir)? {
+    if let Some(why) = holds(&git_dir, stop)? {
         return Ok(Some(why));
     }
     let recorded = committed.get(path).map(|(_, commit)| *commit);
-    let head = head_of(&git_dir)?;
+    let head = head_of(&git_dir, stop)?;
     if head.is_none() || head != recorded {
         return Ok(Some("it is at another commit than HEAD names".to_owned()));
     }
     let Some(repo) = objects(&git_dir)? else { return Ok(Some("its repo is no plain one".to_owned())) };
     let place = top.join(path).map_err(io::Error::other)?;
-    let known = Known::of_submodule(&repo, &git_dir, head)?;
+    let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
     let listing = known.listed(&place, true)?;
     if let Some(blocker) = listing.blockers.first() {
         return Ok(Some(blocker.clone()));
     }
-    Ok(known.dirty(&repo, &place, &listing)?.first().map(|(path, what)| format!("{} {what}", path.display())))
+    Ok(known.dirty(&repo, &place, &listing, &mut stop.hold())?.first().map(|(path, what)| format!("{} {what}", path.display())))
 }
 
 /// The commit that HEAD names, itself or by a branch of its own.
-fn head_of(git_dir: &Inside) -> io::Result<Option<Oid>> {
+fn head_of(git_dir: &Inside, stop: &Stop) -> io::Result<Option<Oid>> {
     let text = beneath::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
     let text = String::from_utf8_lossy(&text);
     let Some(branch) = text.trim_end().strip_prefix("ref: ") else { return Ok(reach::id(text.trim_end().as_bytes())) };
     let Ok(loose) = git_dir.join(branch) else { return Ok(None) };
-    if let Some(id) = reach::ids(&[loose])?.into_iter().next() {
-        return Ok(Some(id));
-    }
-    let packed = found(beneath::read(&git_dir.join("packed-refs").map_err(io::Error::other)?, PACKED))?.unwrap_or_default();
-    let lines = packed.split(|&byte| byte == b'\n').filter_map(|line| str::from_utf8(line).ok()?.split_once(' '));
-    Ok(lines.filter(|(_, name)| *name == branch).find_map(|(id, _)| reach::id(id.as_bytes())))
+    let mut ids = reach::Ids::of(stop);
+    reach::ids(&[loose], &mut ids, stop)?;
+    let mut named = ids.ids.into_iter().next();
+    let is_loose = named.is_some();
+    packed(git_dir, stop, |id, name| {
+        if !is_loose && name == branch.as_bytes() {
+            named = Some(id);
+        }
+        Ok(())
+    })?;
+    Ok(named)
 }
 
 /// `worktrees/<id>/modules/<name>`: what a pointer to it ends with, however it gets there.

@@ -5,7 +5,9 @@
 
 use super::roots::{Id, hex, id};
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fs::Stat;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -91,12 +93,12 @@ impl Pack {
     ///
     /// # Errors
     /// The index can't be read, or makes no sense.
-    pub fn objects(&self, objects: &Inside) -> io::Result<Objects> {
+    pub fn objects(&self, objects: &Inside, stop: &Stop) -> io::Result<Objects> {
         let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
         let odd = |error: io::Error| io::Error::new(error.kind(), format!("failed to read `{place}`: {error}; see `git fsck`"));
         let file = beneath::file(&place).map_err(odd)?;
         let length = file.metadata().map_err(odd)?.len();
-        Objects::read(file, length).map_err(odd)
+        Objects::read(file, length, stop).map_err(odd)
     }
 }
 
@@ -107,11 +109,12 @@ pub struct Objects {
     fanout: [usize; 256],
     /// One after another.
     names: Vec<u8>,
+    _held: Held,
 }
 
 impl Objects {
     /// Reads an index of `length` bytes.
-    fn read(mut file: impl Read, length: u64) -> io::Result<Self> {
+    fn read(mut file: impl Read, length: u64, stop: &Stop) -> io::Result<Self> {
         let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"));
         let mut head = [0; 8];
         file.read_exact(&mut head)?;
@@ -141,6 +144,8 @@ impl Objects {
         if length < if is_first { 1024 + many as u64 * 24 + 40 } else { 8 + 1024 + many as u64 * 28 + 40 } {
             return Err(odd("is too short for what it lists"));
         }
+        let mut held = stop.hold();
+        held.more(many * ID)?;
         let mut names = Vec::new();
         names.try_reserve_exact(many * ID)?;
         if is_first {
@@ -153,7 +158,7 @@ impl Objects {
         } else {
             file.take(many as u64 * ID as u64).read_to_end(&mut names)?;
         }
-        Self { fanout, names }.proven().ok_or_else(|| odd("is not in order"))
+        Self { fanout, names, _held: held }.proven().ok_or_else(|| odd("is not in order"))
     }
 
     /// The same of names in no order.
@@ -169,7 +174,7 @@ impl Objects {
             sum += *place;
             *place = sum;
         }
-        Self { fanout, names: ids.concat() }
+        Self { fanout, names: ids.concat(), _held: Held::default() }
     }
 
     /// Whether names and fanout are what a search rests on.
@@ -251,7 +256,7 @@ mod tests {
     use super::*;
 
     fn index(ids: &[Id]) -> Vec<u8> {
-        let Objects { fanout, names } = Objects::of(ids.to_vec());
+        let Objects { fanout, names, .. } = Objects::of(ids.to_vec());
         let fanout = fanout.iter().flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes());
         let mut bytes = b"\xfftOc\0\0\0\x02".to_vec();
         bytes.extend(fanout);
@@ -261,7 +266,7 @@ mod tests {
     }
 
     fn read(bytes: &[u8]) -> io::Result<Objects> {
-        Objects::read(bytes, bytes.len() as u64)
+        Objects::read(bytes, bytes.len() as u64, &Stop::never())
     }
 
     #[test]

@@ -3,17 +3,21 @@
 //! `git worktree remove` loses them without a word. What a branch, a remote-tracking ref, a tag or the branch's own reflog reaches is
 //! kept by the repo; our own rescues don't count, since they expire. It must never shorten its list because something could not be read.
 
-use super::go_on;
+use super::{go_on, lines};
 use crate::beneath::{self, Listed, found};
+use crate::budget::Held;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
 use std::io;
 use std::sync::OnceLock;
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
 pub const LOG_CAP: u64 = 64 << 20;
+/// Bytes that an id takes in a set.
+const AN_ID: usize = 48;
 /// Files of a git dir or an admin folder that name commits and are no refs: where an operation came from, and what it put aside.
 const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
@@ -52,29 +56,34 @@ pub struct Tips<'a> {
 /// Something could not be read: nobody knows what would be lost.
 pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &Kept, stop: &Stop) -> io::Result<Vec<String>> {
     let Tips { admin, listed, branch, head } = of;
-    let mut tips: BTreeSet<Oid> = head.iter().copied().collect();
+    let mut tips = Ids::of(stop);
+    head.iter().try_for_each(|head| tips.add(*head))?;
     if listed.holds("logs") {
-        for log in files_below(&admin.join("logs").map_err(io::Error::other)?)? {
-            tips.extend(log_commits(&log)?);
+        for log in files_below(&admin.join("logs").map_err(io::Error::other)?, stop)?.all {
+            log_commits(&log, &mut tips, stop)?;
         }
     }
-    tips.extend(private(|name| listed.read(name, LOG_CAP))?);
-    if listed.holds("refs") {
-        let private = private_refs(admin)?;
-        only_commits(repo, &private)?;
-        tips.extend(private);
+    for name in PRIVATE {
+        listed.file(name)?.map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
     }
+    if listed.holds("refs") {
+        let mut private = Ids::of(stop);
+        ids(&files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all, &mut private, stop)?;
+        only_commits(repo, &private.ids)?;
+        private.ids.iter().try_for_each(|id| tips.add(*id))?;
+    }
+    let Ids { ids: tips, held: _held } = tips;
     let tips: Vec<Oid> = tips.into_iter().filter_map(|tip| commit(repo, tip).transpose()).collect::<Result<_, _>>()?;
     if tips.is_empty() {
         return Ok(Vec::new());
     }
     // Mostly the tree's own branch reaches all of them, and then nobody has to ask every other one.
-    let mut hidden = shared_log(admin, *branch)?;
+    let mut hidden = shared_log(admin, *branch, stop)?;
     hidden.extend(head.filter(|_| branch.is_some_and(|branch| branch.starts_with("refs/heads/"))));
     if lonely(repo, &tips, &hidden, stop)?.is_empty() {
         return Ok(Vec::new());
     }
-    hidden.extend(kept.by_refs(repo)?);
+    hidden.extend(kept.by_refs(repo, stop)?);
     let lonely = lonely(repo, &tips, &hidden, stop)?;
     Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
 }
@@ -82,12 +91,12 @@ pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &Kept, stop: &Stop) -> 
 /// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2 reads them one by one, and on a network that would
 /// take as long as to look at the trees, which is done side by side.
 #[derive(Default)]
-pub struct Kept(OnceLock<Result<HashSet<Oid>, git2::Error>>);
+pub struct Kept(OnceLock<Result<Ids, String>>);
 
 impl Kept {
-    fn by_refs(&self, repo: &Repository) -> io::Result<&HashSet<Oid>> {
-        let again = |error: &git2::Error| io::Error::other(git2::Error::new(error.code(), error.class(), error.message()));
-        self.0.get_or_init(|| kept(repo)).as_ref().map_err(again)
+    fn by_refs(&self, repo: &Repository, stop: &Stop) -> io::Result<&BTreeSet<Oid>> {
+        let read = || kept(repo, stop).map_err(|error| error.to_string());
+        self.0.get_or_init(read).as_ref().map(|kept| &kept.ids).map_err(|why| io::Error::other(why.clone()))
     }
 }
 
@@ -95,16 +104,17 @@ impl Kept {
 ///
 /// # Errors
 /// The refs can't be listed.
-pub fn kept(repo: &Repository) -> Result<HashSet<Oid>, git2::Error> {
-    let mut kept = HashSet::new();
-    for reference in repo.references()? {
-        let reference = reference?;
+pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
+    let mut kept = Ids::of(stop);
+    for reference in repo.references().map_err(io::Error::other)? {
+        go_on(Some(stop))?;
+        let reference = reference.map_err(io::Error::other)?;
         if PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing)) {
             continue;
         }
         // A branch names a commit. It isn't read here, for many of them would take long.
         let named = reference.target().filter(|_| reference.is_branch() || reference.is_remote());
-        kept.extend(named.or_else(|| Some(reference.peel_to_commit().ok()?.id())));
+        named.or_else(|| Some(reference.peel_to_commit().ok()?.id())).map_or(Ok(()), |id| kept.add(id))?;
     }
     Ok(kept)
 }
@@ -128,8 +138,14 @@ fn commit(repo: &Repository, tip: Oid) -> io::Result<Option<Oid>> {
 
 /// All commits that the tips reach and nothing that is kept does.
 fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Result<HashSet<Oid>> {
+    let mut held = stop.hold();
     let walk = walk(repo, tips, kept).map_err(io::Error::other)?;
-    walk.map(|commit| go_on(Some(stop)).and_then(|()| commit.map_err(io::Error::other))).collect()
+    let commit = |commit: Result<Oid, git2::Error>| {
+        go_on(Some(stop))?;
+        held.more(AN_ID)?;
+        commit.map_err(io::Error::other)
+    };
+    walk.map(commit).collect()
 }
 
 /// The same, the newest first, one by one.
@@ -150,20 +166,49 @@ pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revw
 }
 
 /// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
-fn shared_log(admin: &Inside, branch: Option<&str>) -> io::Result<Vec<Oid>> {
+fn shared_log(admin: &Inside, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
     let Some(branch) = branch else { return Ok(Vec::new()) };
     let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
     match Inside::new(admin.root(), &git_dir.join("logs").join(branch)) {
-        Ok(log) => Ok(log_commits(&log)?.into_iter().collect()),
+        Ok(log) => {
+            let mut ids = Ids::of(stop);
+            log_commits(&log, &mut ids, stop)?;
+            Ok(ids.ids.into_iter().collect())
+        }
         Err(_) => Ok(Vec::new()),
     }
 }
 
-/// Every id that a reflog names. A line that makes no sense names none.
-pub(super) fn log_commits(log: &Inside) -> io::Result<BTreeSet<Oid>> {
-    let text = found(beneath::read(log, LOG_CAP))?.unwrap_or_default();
-    let ids = text.split(|&byte| byte == b'\n').flat_map(|line| line.splitn(3, |&byte| byte == b' ').take(2));
-    Ok(ids.filter_map(id).collect())
+/// Ids, and what is held for them.
+pub struct Ids {
+    /// All of them.
+    pub ids: BTreeSet<Oid>,
+    held: Held,
+}
+
+impl Ids {
+    pub(super) fn of(stop: &Stop) -> Self {
+        Self { ids: BTreeSet::new(), held: stop.hold() }
+    }
+
+    pub(super) fn add(&mut self, id: Oid) -> io::Result<()> {
+        if self.ids.insert(id) { self.held.more(AN_ID) } else { Ok(()) }
+    }
+}
+
+/// Adds every id that a reflog names. A line that makes no sense names none.
+pub(super) fn log_commits(log: &Inside, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    let Some(log) = found(beneath::file(log))? else { return Ok(()) };
+    each_line(log, 82, stop, |line| line.splitn(3, |&byte| byte == b' ').take(2).filter_map(id).try_for_each(|id| ids.add(id)))
+}
+
+/// Of a file that is no larger than any honest one.
+fn each_line(file: File, most: usize, stop: &Stop, line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let length = file.metadata()?.len();
+    if length > LOG_CAP {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {LOG_CAP} expected here")));
+    }
+    lines::each(file, most, stop, line)
 }
 
 pub(super) fn id(hex: &[u8]) -> Option<Oid> {
@@ -171,46 +216,38 @@ pub(super) fn id(hex: &[u8]) -> Option<Oid> {
     Oid::from_str(hex).ok().filter(|oid| hex.len() == 40 && !oid.is_zero())
 }
 
-/// What `ORIG_HEAD` and the like name.
-fn private(read: impl Fn(&str) -> io::Result<Option<Vec<u8>>>) -> io::Result<BTreeSet<Oid>> {
-    let mut ids = BTreeSet::new();
-    for name in PRIVATE {
-        ids.extend(ids_in(&read(name)?.unwrap_or_default()));
-    }
-    Ok(ids)
-}
-
-/// Everything below the admin folder's own `refs/`.
-fn private_refs(admin: &Inside) -> io::Result<BTreeSet<Oid>> {
-    ids(&files_below(&admin.join("refs").map_err(io::Error::other)?)?)
-}
-
-pub(super) fn ids(files: &[Inside]) -> io::Result<BTreeSet<Oid>> {
-    let mut ids = BTreeSet::new();
-    for file in files {
-        ids.extend(ids_in(&found(beneath::read(file, LOG_CAP))?.unwrap_or_default()));
-    }
-    Ok(ids)
+/// The ids at the beginning of the lines of these files.
+pub(super) fn ids(files: &[Inside], ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    files.iter().try_for_each(|file| found(beneath::file(file))?.map_or(Ok(()), |file| ids_in(file, ids, stop)))
 }
 
 /// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
-fn ids_in(text: &[u8]) -> impl Iterator<Item = Oid> {
-    text.split(|&byte| byte == b'\n').filter_map(|line| line.split(u8::is_ascii_whitespace).next()).filter_map(id)
+fn ids_in(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    each_line(file, 64, stop, |line| line.split(u8::is_ascii_whitespace).next().and_then(id).map_or(Ok(()), |id| ids.add(id)))
+}
+
+/// Files, and what is held for their names.
+pub struct FilesBelow {
+    /// All of them.
+    pub all: Vec<Inside>,
+    _held: Held,
 }
 
 /// Every file below a folder; none where there is no folder.
 ///
 /// # Errors
 /// A folder can't be read.
-pub fn files_below(folder: &Inside) -> io::Result<Vec<Inside>> {
-    let mut files = Vec::new();
+pub fn files_below(folder: &Inside, stop: &Stop) -> io::Result<FilesBelow> {
+    let (mut files, mut held) = (Vec::new(), stop.hold());
     for entry in walkdir::WalkDir::new(folder.path()).follow_links(false) {
+        go_on(Some(stop))?;
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
+            Ok(entry) if held.path(entry.path()).is_err() => return Err(io::Error::other(stop.budget().exceeded())),
             Ok(entry) => files.push(Inside::new(folder.root(), entry.path()).map_err(io::Error::other)?),
             Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(files)
+    Ok(FilesBelow { all: files, _held: held })
 }

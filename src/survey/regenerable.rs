@@ -4,7 +4,7 @@
 //! nothing in it. It must never say yes on an error or for a folder's link: then it is walked and counts as work.
 
 use super::accounts::{self, holds};
-use super::size;
+use super::{go_on, size};
 use crate::beneath;
 use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
@@ -90,19 +90,20 @@ pub struct Found {
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub fn look_through(folder: &Inside, made_again: &[MadeAgain], stop: Option<&Stop>) -> io::Result<Found> {
+pub fn look_through(folder: &Inside, made_again: &[MadeAgain], stop: &Stop) -> io::Result<Found> {
     let (parent, name) = beneath::parent(folder)?;
     if name.to_str().is_some_and(|name| said(parent.as_fd(), name, made_again)) {
-        return Ok(Found { somebodys: Vec::new(), repos: repos(folder, std::slice::from_ref(folder))? });
+        return Ok(Found { somebodys: Vec::new(), repos: repos(folder, std::slice::from_ref(folder), stop)? });
     }
     let found = accounts::look_through(folder, false, stop)?;
-    let mut within = repos(folder, &found.whole)?;
+    let mut within = repos(folder, &found.whole, stop)?;
     within.extend(found.repos);
     Ok(Found { somebodys: found.somebodys, repos: within })
 }
 
-fn repos(folder: &Inside, places: &[Inside]) -> io::Result<Vec<PathBuf>> {
-    let repo = size::repo_among(places)?;
+fn repos(folder: &Inside, places: &[Inside], stop: &Stop) -> io::Result<Vec<PathBuf>> {
+    let repo = size::repo_among(places, stop)?;
+    go_on(Some(stop))?;
     Ok(repo.into_iter().map(|repo| repo.strip_prefix(folder.relative()).map_or_else(|_| repo.clone(), ToOwned::to_owned)).collect())
 }
 
@@ -110,13 +111,13 @@ fn repos(folder: &Inside, places: &[Inside]) -> io::Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// As [`look_through`].
-pub fn own_among(folders: &[Inside], made_again: &[MadeAgain]) -> io::Result<Option<String>> {
+pub fn own_among(folders: &[Inside], made_again: &[MadeAgain], stop: &Stop) -> io::Result<Option<String>> {
     for folder in folders {
         let (parent, name) = beneath::parent(folder)?;
         if name.to_str().is_some_and(|name| said(parent.as_fd(), name, made_again)) {
             continue;
         }
-        if let Some(own) = accounts::look_through(folder, true, None)?.somebodys.first() {
+        if let Some(own) = accounts::look_through(folder, true, stop)?.somebodys.first() {
             return Ok(Some(format!("`{folder}/{}` is not what the tool that made `{folder}` would bring back", own.display())));
         }
     }
@@ -298,7 +299,7 @@ mod tests {
             for file in files {
                 field.file(&format!("p/{file}"), 1);
             }
-            let found = look_through(&field.at("p").join(asked).unwrap(), &[], None).unwrap();
+            let found = look_through(&field.at("p").join(asked).unwrap(), &[], &Stop::never()).unwrap();
             let [expected, repos] = [somebodys, repos].map(|paths| paths.iter().map(PathBuf::from).collect::<Vec<_>>());
             assert_eq!(found, Found { somebodys: expected, repos }, "{files:?}");
         }

@@ -6,6 +6,7 @@
 use super::tree::{self, Stamp};
 use super::worktree;
 use crate::beneath::{self, Listed, found};
+use crate::budget::Held;
 use crate::inside::Inside;
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
@@ -68,13 +69,19 @@ const DEEPEST: usize = 32;
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub(super) fn somebodys(admin: &Inside, listed: &Listed) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+pub(super) fn somebodys(admin: &Inside, listed: &Listed, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut somebodys = BTreeMap::new();
-    folder(admin, Path::new(""), listed, 0, &mut somebodys)?;
+    folder(admin, Path::new(""), listed, 0, &mut (&mut somebodys, held))?;
     Ok(somebodys)
 }
 
-fn folder(admin: &Inside, path: &Path, listed: &Listed, depth: usize, somebodys: &mut BTreeMap<PathBuf, Stamp>) -> io::Result<()> {
+fn folder(
+    admin: &Inside,
+    path: &Path,
+    listed: &Listed,
+    depth: usize,
+    somebodys: &mut (&mut BTreeMap<PathBuf, Stamp>, &mut Held),
+) -> io::Result<()> {
     if depth > DEEPEST {
         return Err(io::Error::other(format!("`{}` in its registration is nested too deep", path.display())));
     }
@@ -91,7 +98,10 @@ fn folder(admin: &Inside, path: &Path, listed: &Listed, depth: usize, somebodys:
                 below.map_or(Ok(()), |below| folder(admin, &here, &below, depth + 1, somebodys))?;
             }
             FileType::RegularFile if here == Path::new(CONFIG) && is_plain(admin)? => {}
-            FileType::RegularFile => drop(somebodys.insert(here, tree::stamp(&stat))),
+            FileType::RegularFile => {
+                somebodys.1.path(&here)?;
+                somebodys.0.insert(here, tree::stamp(&stat));
+            }
             // Links, sockets and pipes hold nothing.
             _ => {}
         }
@@ -154,7 +164,8 @@ mod tests {
             field.file(&format!("a/{file}"), 1);
         }
         field.link("elsewhere", "a/link");
-        let found: Vec<PathBuf> = somebodys(&field.at("a"), &Listed::of(&field.at("a")).unwrap()).unwrap().into_keys().collect();
+        let found: Vec<PathBuf> =
+            somebodys(&field.at("a"), &Listed::of(&field.at("a")).unwrap(), &mut Held::default()).unwrap().into_keys().collect();
         let mut expected = mine.map(PathBuf::from);
         expected.sort();
         assert_eq!(found, expected);

@@ -4,11 +4,11 @@
 //! link, and never leave out a tree because something about it is odd.
 
 use super::reach::Kept;
-use super::{landed::Upstream, objects::Objects, probe, processes::Processes, rescues, store, worktree};
+use super::{landed::Upstream, lines, objects::Objects, probe, processes::Processes, rescues, store, worktree};
 use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
-use crate::facts::worktree::{MadeAgain, Stray, StrayKind, Worktree};
+use crate::facts::worktree::{MadeAgain, State, Stray, StrayKind, Worktree};
 use crate::inside::Inside;
 use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
@@ -19,6 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Bytes of a line of the stash's reflog: no branch has a longer name.
+const A_STASH: usize = 8 << 10;
 /// How Superset calls a tree that it is about to delete.
 const RUNNERS_TRASH: &str = ".superset-delete-";
 
@@ -110,25 +112,31 @@ pub fn survey(
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo = shadow.open().map_err(odd)?;
     let Times { clock, look_before, is_stale, killed } = times;
-    let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
+    let stashed = stashed(&repo, shadow.git_dir(), stop).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
-    let (place, stashed, kept, objects) = (&policy.place, &stashed, &Kept::default(), &Arc::default());
+    let (place, stashed) = (&policy.place, &stashed);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    let upstream = &Upstream::of(&repo, stop);
-    let look = |admin: &Inside| {
-        shadow.with(|repo| {
-            let context =
-                Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
-            worktree::survey(&context, admin)
-        })
+    // What was asked of the repo goes with the look: of one that found no memory, that there was none.
+    let look = |admins: &[&Inside]| {
+        let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(&repo, stop));
+        let one = |admin: &&Inside| {
+            shadow.with(|repo| {
+                let context =
+                    Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
+                worktree::survey(&context, admin)
+            })
+        };
+        let looked = admins.par_iter().map(one).collect::<Result<Vec<_>, _>>();
+        // With all that they hold.
+        shadow.close();
+        looked
     };
-    let mut worktrees: Vec<Worktree> = admins.par_iter().map(look).collect::<Result<_, _>>().map_err(odd)?;
-    shadow.close();
+    let mut worktrees = side_by_side(&admins.iter().collect::<Vec<_>>(), stop, look).map_err(odd)?;
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
         return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
     }
-    let (store, mut leftovers) = store::survey(shadow.git_dir(), clock, killed).map_err(unreadable)?;
+    let (store, mut leftovers) = store::survey(shadow.git_dir(), clock, killed, stop).map_err(unreadable)?;
     for lock in leftovers.iter_mut().filter(|file| file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK))
     {
         let tree = worktrees.iter().find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
@@ -140,6 +148,35 @@ pub fn survey(
     let rescues = rescues::all(&repo).map_err(odd)?;
     let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
     Ok(Repo { worktrees, strays, rescues, store, leftovers, lends: None, around: around.missing, busy })
+}
+
+/// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody could tell of while memory was short are looked at
+/// again, one by one. Of one that is too large by itself, that is what is told.
+fn side_by_side<E>(admins: &[&Inside], stop: &Stop, look: impl Fn(&[&Inside]) -> Result<Vec<Worktree>, E>) -> Result<Vec<Worktree>, E> {
+    let short = || stop.budget().refusals();
+    let is_unknown = |tree: &Worktree| matches!(tree.state, State::Unknown(_) | State::Unreadable(_));
+    let before = short();
+    let mut trees = match look(admins) {
+        Err(error) if short() == before => return Err(error),
+        looked => looked.unwrap_or_default(),
+    };
+    if short() == before {
+        return Ok(trees);
+    }
+    trees.retain(|tree| !is_unknown(tree));
+    let settled: HashSet<Inside> = trees.iter().map(|tree| tree.admin.clone()).collect();
+    for admin in admins.iter().filter(|admin| !settled.contains(**admin)) {
+        let before = short();
+        let mut alone = look(&[admin])?;
+        if short() > before {
+            alone.iter_mut().filter(|tree| is_unknown(tree)).for_each(|tree| tree.state = State::Unknown(stop.budget().exceeded()));
+        }
+        trees.append(&mut alone);
+        if stop.reached().is_some() {
+            break;
+        }
+    }
+    Ok(trees)
 }
 
 /// Looks at one worktree whole, whatever its age; `clock` is the file server's.
@@ -157,7 +194,7 @@ pub fn one(
     let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
     let repo =
         shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message())))?;
-    let stashed = stashed(&repo, shadow.git_dir()).map_err(unreadable)?;
+    let stashed = stashed(&repo, shadow.git_dir(), stop).map_err(unreadable)?;
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
     let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(repo, stop));
@@ -212,10 +249,9 @@ pub fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
 
 /// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog. One that was made on none names the commit
 /// it was made on, by being its child.
-fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<String>> {
+fn stashed(repo: &git2::Repository, git_dir: &Inside, stop: &Stop) -> io::Result<HashSet<String>> {
     let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
-    let text = found(beneath::read(&log, 64 << 20))?.unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
+    let Some(log) = found(beneath::file(&log))? else { return Ok(HashSet::new()) };
     let on = |line: &str| {
         let (ids, message) = line.split_once('\t')?;
         let (branch, _) = message.strip_prefix("WIP on ").or(message.strip_prefix("On "))?.split_once(':')?;
@@ -225,7 +261,15 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside) -> io::Result<HashSet<Stri
         let stash = git2::Oid::from_str(ids.split(' ').nth(1)?).ok()?;
         repo.find_commit(stash).and_then(|stash| stash.parent_id(0)).ok().map(|base| base.to_string())
     };
-    Ok(text.lines().filter_map(on).collect())
+    let (mut stashed, mut held) = (HashSet::new(), stop.hold());
+    lines::each(log, A_STASH, stop, |line| {
+        if let Some(on) = on(&String::from_utf8_lossy(line)) {
+            held.more(on.len().saturating_add(64))?;
+            stashed.insert(on);
+        }
+        Ok(())
+    })?;
+    Ok(stashed)
 }
 
 /// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then it is simply not mentioned, and never touched.

@@ -5,9 +5,11 @@
 //! then nothing may be dropped. It must never pass over a file because something is wrong with it.
 
 use super::repo::admins;
-use super::{reach, worktree};
+use super::{lines, reach, worktree};
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fs::FileType;
 use std::fs::File;
 use std::io::{self, BufRead};
@@ -48,6 +50,7 @@ pub struct Roots {
 #[derive(Debug, Default)]
 struct Ids {
     ids: Vec<Id>,
+    held: Held,
     /// So many were there after the last time that they were sorted.
     sorted: usize,
 }
@@ -60,6 +63,8 @@ impl Ids {
         if self.ids.len() >= MOST {
             return Err(io::Error::other("the repo names more objects than any honest one"));
         }
+        // With room to grow.
+        self.held.more(2 * size_of::<Id>())?;
         self.ids.push(id);
         if self.ids.len() - self.sorted > AT_ONCE.max(self.sorted) {
             self.settle();
@@ -71,6 +76,7 @@ impl Ids {
         self.ids.sort_unstable();
         self.ids.dedup();
         self.sorted = self.ids.len();
+        self.held.only(2 * size_of::<Id>() * self.sorted);
     }
 
     fn sorted(mut self) -> Vec<Id> {
@@ -85,39 +91,49 @@ struct Named {
     seen: Ids,
 }
 
+impl Named {
+    fn of(stop: &Stop) -> Self {
+        let ids = || Ids { held: stop.hold(), ..Ids::default() };
+        Self { hidden: ids(), seen: ids() }
+    }
+}
+
 /// Reads all of it.
-pub fn read(git_dir: &Inside) -> Roots {
-    let mut reader = Reader { named: Named::default(), unread: Vec::new(), more: 0 };
+pub fn read(git_dir: &Inside, stop: &Stop) -> Roots {
+    let mut reader = Reader { named: Named::of(stop), stop, unread: Vec::new(), more: 0 };
     reader.git_dir(git_dir);
     match admins(git_dir) {
         Ok(admins) => admins.iter().for_each(|admin| reader.admin(admin)),
         Err(error) => reader.failed(&at(git_dir, "worktrees"), &error, "mend the registry of worktrees"),
     }
-    let Reader { named: Named { hidden, seen }, mut unread, more } = reader;
+    let Reader { named: Named { hidden, seen }, mut unread, more, .. } = reader;
     if more > 0 {
         unread.push(format!("failed to read {more} more files of `{git_dir}`; see `git fsck`"));
     }
     Roots { hidden: hidden.sorted(), seen: seen.sorted(), unread }
 }
 
-struct Reader {
+struct Reader<'a> {
     named: Named,
+    stop: &'a Stop,
     unread: Vec<String>,
     /// Those that are only counted.
     more: usize,
 }
 
-impl Reader {
+impl Reader<'_> {
     fn git_dir(&mut self, git_dir: &Inside) {
-        self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &mut named.seen));
-        self.file(&at(git_dir, "info/grafts"), "mend it by hand", |file, named| scan(file, &mut named.hidden));
-        self.below(&at(git_dir, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.seen));
+        let stop = self.stop;
+        self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &mut named.seen, stop));
+        self.file(&at(git_dir, "info/grafts"), "mend it by hand", |file, named| scan(file, &mut named.hidden, stop));
+        self.below(&at(git_dir, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.seen, stop));
         self.common(git_dir);
         self.index(git_dir, "delete it, then `git reset` in the checkout makes a new one");
     }
 
     fn admin(&mut self, admin: &Inside) {
-        self.below(&at(admin, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.hidden));
+        let stop = self.stop;
+        self.below(&at(admin, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.hidden, stop));
         self.common(admin);
         let tree = worktree::place(admin).unwrap_or_else(|_| admin.path());
         self.index(admin, &format!("delete it, then `git reset` in `{}` makes a new one", tree.display()));
@@ -125,9 +141,10 @@ impl Reader {
 
     /// What stands in a git dir and in an admin directory alike.
     fn common(&mut self, folder: &Inside) {
-        self.below(&at(folder, "logs"), "mend it or take it away", |file, named| log(file, &mut named.hidden));
+        let stop = self.stop;
+        self.below(&at(folder, "logs"), "mend it or take it away", |file, named| log(file, &mut named.hidden, stop));
         for name in IN_PROGRESS {
-            self.below(&at(folder, name), "end or abort what is in progress", |file, named| scan(file, &mut named.hidden));
+            self.below(&at(folder, name), "end or abort what is in progress", |file, named| scan(file, &mut named.hidden, stop));
         }
         let names = match found(beneath::dir(folder).and_then(|folder| Ok(beneath::list(folder)?))) {
             Ok(names) => names.unwrap_or_default(),
@@ -139,9 +156,9 @@ impl Reader {
             let is_state = name.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'));
             let remedy = "mend it or take it away";
             if is_state && kind == FileType::Directory && name != "HEAD" {
-                self.below(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden));
+                self.below(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden, stop));
             } else if is_state {
-                self.file(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden));
+                self.file(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden, stop));
             }
             if let Some(base) = name.strip_prefix("sharedindex.")
                 && base.len() == 40
@@ -178,6 +195,7 @@ impl Reader {
                 return Err(io::Error::other("it is larger than any honest one"));
             }
             // Where nothing was ever staged.
+            self.stop.read(length)?;
             if length == 0 { Ok(None) } else { index::ids(file, length, named) }
         };
         read(&mut self.named).unwrap_or_else(|error| {
@@ -199,10 +217,10 @@ impl Reader {
     }
 
     fn below(&mut self, folder: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) {
-        match reach::files_below(folder) {
+        match reach::files_below(folder, self.stop) {
             Ok(files) => {
                 // A lock is no ref, and no ref may be called so: what a write that isn't finished will name is named elsewhere, too.
-                for file in files.iter().filter(|file| !file.relative().as_os_str().as_encoded_bytes().ends_with(b".lock")) {
+                for file in files.all.iter().filter(|file| !file.relative().as_os_str().as_encoded_bytes().ends_with(b".lock")) {
                     self.file(file, remedy, &read);
                 }
             }
@@ -223,35 +241,9 @@ fn at(folder: &Inside, name: &str) -> Inside {
     folder.join(Path::new(name)).expect("a name that was listed stays inside")
 }
 
-/// Calls `line` with the first bytes of each line, at most `N` of them, however long it is.
-fn lines<const N: usize>(file: File, mut line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut file = io::BufReader::with_capacity(64 << 10, file);
-    let (mut begin, mut many, mut empty) = ([0; N], 0, true);
-    loop {
-        let bytes = file.fill_buf()?;
-        if bytes.is_empty() {
-            return if empty { Ok(()) } else { line(&begin[..many]) };
-        }
-        for &byte in bytes {
-            if byte == b'\n' {
-                line(&begin[..many])?;
-                (many, empty) = (0, true);
-            } else {
-                empty = false;
-                if many < N {
-                    begin[many] = byte;
-                    many += 1;
-                }
-            }
-        }
-        let all = bytes.len();
-        file.consume(all);
-    }
-}
-
 /// `ID NAME`, and below a tag what it names as `^ID`.
-fn packed(file: File, ids: &mut Ids) -> io::Result<()> {
-    lines::<41>(file, |line| match line {
+fn packed(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    lines::each(file, 41, stop, |line| match line {
         [b'#', ..] | [] => Ok(()),
         [b'^', peeled @ ..] => ids.push(id(peeled).ok_or_else(|| nonsense(line))?),
         [named @ .., b' '] => ids.push(id(named).ok_or_else(|| nonsense(line))?),
@@ -260,7 +252,7 @@ fn packed(file: File, ids: &mut Ids) -> io::Result<()> {
 }
 
 /// An id, or the name of another ref.
-fn reference(file: File, ids: &mut Ids) -> io::Result<()> {
+fn reference(file: File, ids: &mut Ids, _stop: &Stop) -> io::Result<()> {
     let text = beneath::content(file, REF)?;
     if text.starts_with(b"ref:") {
         return Ok(());
@@ -269,8 +261,8 @@ fn reference(file: File, ids: &mut Ids) -> io::Result<()> {
 }
 
 /// `OLD NEW`, and who moved it, when and why. What makes no sense git passes over as well.
-fn log(file: File, ids: &mut Ids) -> io::Result<()> {
-    lines::<82>(file, |line| {
+fn log(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    lines::each(file, 82, stop, |line| {
         if let [old @ .., b' '] = line
             && let Some((old, new)) = old.split_at_checked(40)
             && let Some(new) = new.strip_prefix(b" ")
@@ -284,11 +276,12 @@ fn log(file: File, ids: &mut Ids) -> io::Result<()> {
 }
 
 /// Every run of forty hexadecimal digits: what git or a tool writes there may be of any form.
-fn scan(file: File, ids: &mut Ids) -> io::Result<()> {
+fn scan(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let mut file = io::BufReader::with_capacity(64 << 10, file);
     let (mut run, mut many) = ([0; 40], 0);
     loop {
         let bytes = file.fill_buf()?;
+        stop.read(bytes.len() as u64)?;
         // What ends the file ends the run.
         let ends = bytes.is_empty();
         for &byte in if ends { &b"\n"[..] } else { bytes } {

@@ -34,8 +34,8 @@ const BLOCK: u64 = 512;
 ///
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
-pub fn size(paths: &[Inside]) -> io::Result<Size> {
-    let Weighed { size, problems, .. } = sum_up(None, paths, true, None);
+pub fn size(paths: &[Inside], stop: &Stop) -> io::Result<Size> {
+    let Weighed { size, problems, .. } = sum_up(None, paths, true, Some(stop));
     first_problem(size, problems)
 }
 
@@ -60,8 +60,8 @@ pub fn weigh(root: &OwnedFd, paths: &[Inside], may_hold_repos: bool) -> io::Resu
 ///
 /// # Errors
 /// As [`size`].
-pub fn repo_among(paths: &[Inside]) -> io::Result<Option<PathBuf>> {
-    let Weighed { repos, problems, .. } = sum_up(None, paths, false, None);
+pub fn repo_among(paths: &[Inside], stop: &Stop) -> io::Result<Option<PathBuf>> {
+    let Weighed { repos, problems, .. } = sum_up(None, paths, false, Some(stop));
     first_problem(repos.into_iter().min(), problems)
 }
 
@@ -371,8 +371,8 @@ mod tests {
         let (one, two) = (field.file("t/one", 1), field.file("t/deep/er/two", 1));
         fs::write(one.path(), vec![7; 100_000]).unwrap();
         let all = [&field.at("t"), &field.at("t/deep"), &field.at("t/deep/er"), &one, &two];
-        assert_eq!(size(&[field.at("t")]).unwrap(), Size { bytes: blocks(&all), inodes: 5 });
-        assert_eq!(size(std::slice::from_ref(&one)).unwrap(), Size { bytes: blocks(&[&one]), inodes: 1 });
+        assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap(), Size { bytes: blocks(&all), inodes: 5 });
+        assert_eq!(size(std::slice::from_ref(&one), &Stop::never()).unwrap(), Size { bytes: blocks(&[&one]), inodes: 1 });
     }
 
     #[test]
@@ -381,11 +381,11 @@ mod tests {
         let file = field.file("a/file", 1);
         field.file("b/other", 1);
         fs::hard_link(file.path(), field.at("b/link").path()).unwrap();
-        assert_eq!(size(&[field.at("a")]).unwrap(), Size { bytes: blocks(&[&field.at("a")]), inodes: 1 });
+        assert_eq!(size(&[field.at("a")], &Stop::never()).unwrap(), Size { bytes: blocks(&[&field.at("a")]), inodes: 1 });
         let shared = weigh(&field.root(), &[field.at("a")], false).unwrap().1;
         assert_eq!(shared.iter().map(|file| (file.here, file.links, file.bytes)).collect::<Vec<_>>(), [(1, 2, blocks(&[&file]))]);
         let all = [&field.at("a"), &field.at("b"), &file, &field.at("b/other")];
-        assert_eq!(size(&[field.at("a"), field.at("b")]).unwrap(), Size { bytes: blocks(&all), inodes: 4 });
+        assert_eq!(size(&[field.at("a"), field.at("b")], &Stop::never()).unwrap(), Size { bytes: blocks(&all), inodes: 4 });
     }
 
     #[test]
@@ -394,9 +394,9 @@ mod tests {
         field.file("outside/big", 1);
         field.file("t/file", 1);
         field.link("outside", "t/link");
-        assert_eq!(size(&[field.at("t")]).unwrap().inodes, 3);
+        assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap().inodes, 3);
         field.link("outside", "way");
-        let error = size(&[field.at("way/big")]).unwrap_err().to_string();
+        let error = size(&[field.at("way/big")], &Stop::never()).unwrap_err().to_string();
         assert_eq!(error, "failed to weigh `way/big`: it is reached through a symbolic link, which is never followed");
     }
 
@@ -409,13 +409,13 @@ mod tests {
         assert_eq!(error, "`models/org/mine` is a git repo or worktree, so what holds it stays");
         assert_eq!(
             weigh(&field.root(), &[field.at("models/org/theirs")], true).unwrap().0,
-            size(&[field.at("models/org/theirs")]).unwrap()
+            size(&[field.at("models/org/theirs")], &Stop::never()).unwrap()
         );
     }
 
     #[test]
     fn what_is_missing_weighs_nothing() {
-        assert_eq!(size(&[Field::new().at("nowhere")]).unwrap(), Size::default());
+        assert_eq!(size(&[Field::new().at("nowhere")], &Stop::never()).unwrap(), Size::default());
     }
 
     #[test]
@@ -423,7 +423,7 @@ mod tests {
         let field = Field::new();
         let deep = format!("t{}", "/d".repeat(1500));
         fs::create_dir_all(field.at(&deep).path()).unwrap();
-        assert_eq!(size(&[field.at("t")]).unwrap().inodes, 1501);
+        assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap().inodes, 1501);
     }
 
     #[test]
@@ -432,9 +432,9 @@ mod tests {
         for number in 0..20 {
             field.file(&format!("t/{number}/a/b/c/file"), 1);
         }
-        let weight = size(&[field.at("t")]).unwrap();
+        let weight = size(&[field.at("t")], &Stop::never()).unwrap();
         let anchors = crate::walk::testing::all_held();
-        assert_eq!(size(&[field.at("t")]).unwrap(), weight);
+        assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap(), weight);
         drop(anchors);
         assert_eq!(weight.inodes, 1 + 20 * 5);
     }

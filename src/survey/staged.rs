@@ -7,7 +7,9 @@ use super::index::{self, Read};
 use super::known::{FILES_CAP, Files, files_in};
 use super::tree::{self, Stamp};
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use git2::{Commit, Index, IndexEntry, IndexTime, Oid, Repository};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -38,6 +40,8 @@ fn broken_index(error: &git2::Error, size: u64) -> io::Error {
     io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
 }
 
+/// Bytes that an entry takes beside its path, once it is read.
+const AN_ENTRY: usize = 288;
 /// An entry of an index takes at least so many bytes.
 const SMALLEST_ENTRY: u64 = 62;
 
@@ -68,33 +72,41 @@ pub(super) struct Staged {
     pub(super) split: bool,
     /// When the index was written: a file written in the same moment may differ unseen.
     written: (i64, u32),
+    held: Held,
 }
 
 impl Staged {
-    pub(super) fn read(admin: &Inside) -> io::Result<Self> {
+    pub(super) fn read(admin: &Inside, stop: &Stop) -> io::Result<Self> {
+        let (mut held, _counted) = (stop.hold(), stop.budget().enter());
         let place = admin.join("index").map_err(io::Error::other)?;
         let Some(file) = found(beneath::file(&place))? else {
-            return Ok(Self { entries: BTreeMap::new(), conflicts: false, directories: Vec::new(), split: false, written: (0, 0) });
+            return Ok(Self { entries: BTreeMap::new(), conflicts: false, directories: Vec::new(), split: false, written: (0, 0), held });
         };
         let data = file.metadata()?;
         if data.len() > INDEX_CAP {
             return Err(io::Error::other("its index is larger than any honest one"));
         }
         prove_count(&file, data.len())?;
+        stop.read(data.len())?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
         let written = (data.mtime(), data.mtime_nsec() as u32);
         match Index::open(Path::new(&through)) {
             Ok(index) => {
-                let entries = index.iter().map(named).collect();
-                Ok(Self { entries, conflicts: index.has_conflicts(), directories: Vec::new(), split: false, written })
+                let mut entries = BTreeMap::new();
+                for entry in index.iter() {
+                    let (path, entry) = named(entry);
+                    held.more(path.as_os_str().len() + AN_ENTRY)?;
+                    entries.insert(path, entry);
+                }
+                Ok(Self { entries, conflicts: index.has_conflicts(), directories: Vec::new(), split: false, written, held })
             }
             Err(error) if is_beyond_libgit2(&error) => {
-                let (entries, split) = whole(admin, &beneath::content(file, INDEX_CAP)?)?;
+                let (entries, split) = whole(admin, file, stop, &mut held)?;
                 let conflicts = entries.iter().any(index::is_unmerged);
                 let directories = entries.iter().filter_map(|entry| Some((index::directory(entry)?.to_vec(), entry.id))).collect();
                 let entries = entries.into_iter().filter(|entry| index::directory(entry).is_none()).map(named).collect();
-                Ok(Self { entries, conflicts, directories, split, written })
+                Ok(Self { entries, conflicts, directories, split, written, held })
             }
             Err(error) => Err(broken_index(&error, data.len())),
         }
@@ -104,11 +116,12 @@ impl Staged {
     ///
     /// # Errors
     /// Such a tree can't be read.
-    pub(super) fn unfold(&mut self, files: impl Fn(Oid) -> io::Result<Files>) -> io::Result<()> {
+    pub(super) fn unfold(&mut self, mut files: impl FnMut(Oid) -> io::Result<Files>) -> io::Result<()> {
         for (directory, tree) in std::mem::take(&mut self.directories) {
             for (path, (mode, id)) in files(tree)? {
                 let path = index::below(&directory, &path);
                 let entry = left_out(mode, id, &path);
+                self.held.more(2 * path.as_os_str().len() + AN_ENTRY)?;
                 self.entries.insert(path, entry);
                 if self.entries.len() > FILES_CAP {
                     return Err(io::Error::other("its index names more files than any honest one"));
@@ -149,8 +162,13 @@ fn is_beyond_libgit2(error: &git2::Error) -> bool {
 }
 
 /// The entries of an index's bytes, with those of the shared one that it rests on, which stands beside it; and whether there is one.
-fn whole(admin: &Inside, bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
-    let own = Read::of(bytes)?;
+fn whole(admin: &Inside, file: File, stop: &Stop, held: &mut Held) -> io::Result<(Vec<IndexEntry>, bool)> {
+    let read = |file: File, held: &mut Held| {
+        let mut bytes = stop.hold();
+        bytes.more(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
+        Read::of(&beneath::content(file, INDEX_CAP)?, held)
+    };
+    let own = read(file, held)?;
     let Some(shared) = &own.shared else { return Ok((own.entries, false)) };
     let place = admin.join(format!("sharedindex.{}", shared.sum)).map_err(io::Error::other)?;
     let lost = |error: io::Error| {
@@ -159,7 +177,7 @@ fn whole(admin: &Inside, bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
             format!("the shared index that it rests on: {error}; delete `index`, then `git reset` in the tree makes a new one"),
         )
     };
-    let base = Read::of(&beneath::read(&place, INDEX_CAP).map_err(lost)?)?;
+    let base = read(beneath::file(&place).map_err(lost)?, held).map_err(lost)?;
     Ok((own.upon(base)?, true))
 }
 
@@ -173,21 +191,23 @@ pub fn by_stage(
     repo: &Repository,
     head: Option<&Commit<'_>>,
     open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
+    (stop, held): (&Stop, &mut Held),
 ) -> io::Result<[Files; 4]> {
     let entries = match open() {
-        Err(error) if is_beyond_libgit2(&error) => Read::of(bytes)?.entries,
+        Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, held)?.entries,
         entries => entries.map_err(io::Error::other)?,
     };
     let head = head.map(Commit::tree).transpose().map_err(io::Error::other)?;
     let mut staged = <[Files; 4]>::default();
     for entry in entries {
         let Some(directory) = index::directory(&entry) else {
+            held.more(entry.path.len() + AN_ENTRY)?;
             staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(entry.path), (entry.mode, entry.id));
             continue;
         };
         let committed = head.as_ref().and_then(|head| head.get_path(&tree::path_of(directory)).ok());
         if committed.is_none_or(|committed| committed.id() != entry.id) {
-            let files = files_in(repo, entry.id, FILES_CAP).map_err(io::Error::other)?;
+            let files = files_in(repo, entry.id, FILES_CAP, stop, held).map_err(io::Error::other)?;
             staged[0].extend(files.into_iter().map(|(path, file)| (index::below(directory, &path), file)));
         }
     }

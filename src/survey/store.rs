@@ -3,9 +3,12 @@
 //! It counts what git itself would count, and lists lock and temporary files by exact name only: never `*.lock`, since somebody else's
 //! file may end so. It must never judge: whether an age is old enough is for `plan`.
 
+use super::go_on;
 use crate::beneath::{self, found};
+use crate::budget::Held;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -15,6 +18,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// Bytes that an entry of a folder takes.
+const AN_ENTRY: usize = 128;
 /// Where git leaves locks, relative to the git dir, and relative to each worktree's admin folder.
 const LOCKS: [&str; 12] = [
     "index.lock",
@@ -60,8 +65,8 @@ const SHIELD: &str = "treewarden/shield";
 ///
 /// # Errors
 /// A folder can't be read.
-pub fn survey(git_dir: &Inside, clock: DateTime<Utc>, killed: Option<DateTime<Utc>>) -> io::Result<(Store, Vec<Leftover>)> {
-    let mut look = Look { git_dir, clock, killed, store: Store::default(), leftovers: Vec::new() };
+pub fn survey(git_dir: &Inside, clock: DateTime<Utc>, killed: Option<DateTime<Utc>>, stop: &Stop) -> io::Result<(Store, Vec<Leftover>)> {
+    let mut look = Look { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
     look.log_locks(&git_dir.path().join("logs"))?;
@@ -75,24 +80,26 @@ pub fn survey(git_dir: &Inside, clock: DateTime<Utc>, killed: Option<DateTime<Ut
 ///
 /// # Errors
 /// As [`survey`].
-pub fn count(git_dir: &Inside) -> io::Result<Store> {
-    Ok(survey(git_dir, DateTime::UNIX_EPOCH, None)?.0)
+pub fn count(git_dir: &Inside, stop: &Stop) -> io::Result<Store> {
+    Ok(survey(git_dir, DateTime::UNIX_EPOCH, None, stop)?.0)
 }
 
 struct Look<'a> {
     git_dir: &'a Inside,
     clock: DateTime<Utc>,
     killed: Option<DateTime<Utc>>,
+    stop: &'a Stop,
     store: Store,
     leftovers: Vec<Leftover>,
+    held: Held,
 }
 
 impl Look<'_> {
     fn objects(&mut self, objects: &Path) -> io::Result<()> {
-        self.each(&entries(objects)?, Self::in_objects)?;
-        for entry in entries(&objects.join("info/commit-graphs"))? {
+        self.each(&entries(objects, self.stop)?, Self::in_objects)?;
+        for entry in &*entries(&objects.join("info/commit-graphs"), self.stop)? {
             if let Some(metadata) = found(entry.metadata())? {
-                self.temporary(&entry, &metadata);
+                self.temporary(entry, &metadata)?;
             }
         }
         let graph = objects.join("info/commit-graph");
@@ -103,15 +110,17 @@ impl Look<'_> {
 
     /// Looks at many entries side by side, for on a network they are waited for.
     fn each(&mut self, entries: &[DirEntry], look: fn(&mut Self, &DirEntry) -> io::Result<()>) -> io::Result<()> {
-        let (git_dir, clock, killed) = (self.git_dir, self.clock, self.killed);
+        let (git_dir, clock, killed, stop) = (self.git_dir, self.clock, self.killed, self.stop);
         let one = |entry| {
-            let mut part = Look { git_dir, clock, killed, store: Store::default(), leftovers: Vec::new() };
+            go_on(Some(stop))?;
+            let mut part = Look { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
             look(&mut part, entry).map(|()| part)
         };
         for part in entries.par_iter().map(one).collect::<io::Result<Vec<_>>>()? {
             self.store.loose_objects += part.store.loose_objects;
             self.store.loose_bytes += part.store.loose_bytes;
             self.leftovers.extend(part.leftovers);
+            self.held.take_over(part.held);
         }
         Ok(())
     }
@@ -122,34 +131,34 @@ impl Look<'_> {
         if name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && entry.file_type()?.is_dir() {
             self.loose(&entry.path())?;
         } else if let Some(metadata) = found(entry.metadata())? {
-            self.temporary(entry, &metadata);
+            self.temporary(entry, &metadata)?;
         }
         Ok(())
     }
 
     fn loose(&mut self, shard: &Path) -> io::Result<()> {
-        for entry in entries(shard)? {
+        for entry in &*entries(shard, self.stop)? {
             let Some(metadata) = found(entry.metadata())? else { continue };
             let name = entry.file_name();
             if name.len() == 38 {
                 self.store.loose_objects += 1;
                 self.store.loose_bytes += metadata.blocks() * 512;
             } else {
-                self.temporary(&entry, &metadata);
+                self.temporary(entry, &metadata)?;
             }
         }
         Ok(())
     }
 
     fn packs(&mut self, folder: &Path) -> io::Result<()> {
-        let all = entries(folder)?;
+        let all = entries(folder, self.stop)?;
         let names: HashSet<OsString> = all.iter().map(DirEntry::file_name).collect();
         let has = |stem: &str, ending: &str| names.contains(OsStr::new(&format!("{stem}.{ending}")));
         let (mut largest, mut promised) = (0, false);
-        for entry in all {
+        for entry in &*all {
             let Some(metadata) = found(entry.metadata())? else { continue };
             let name = entry.file_name().to_string_lossy().into_owned();
-            self.temporary(&entry, &metadata);
+            self.temporary(entry, &metadata)?;
             if name.starts_with("pack-") {
                 self.store.pack_bytes = self.store.pack_bytes.saturating_add(metadata.len());
             }
@@ -159,11 +168,11 @@ impl Look<'_> {
                 && BESIDE_A_PACK.contains(&ending)
                 && !has(stem, "pack")
             {
-                self.push(&entry.path(), &metadata, LeftoverKind::Temporary);
+                self.push(&entry.path(), &metadata, LeftoverKind::Temporary)?;
             }
             let Some(stem) = name.strip_suffix(".pack") else { continue };
             if stem.starts_with("pack-") && !has(stem, "idx") {
-                self.push(&entry.path(), &metadata, LeftoverKind::PackWithoutIndex);
+                self.push(&entry.path(), &metadata, LeftoverKind::PackWithoutIndex)?;
             }
             if has(stem, "keep") || has(stem, "mtimes") {
                 continue;
@@ -183,6 +192,7 @@ impl Look<'_> {
 
     fn refs(&mut self, refs: &Path) -> io::Result<()> {
         for entry in walkdir::WalkDir::new(refs).follow_links(false) {
+            go_on(Some(self.stop))?;
             let entry = entry?;
             if entry.file_type().is_file() {
                 self.store.loose_refs += 1;
@@ -199,6 +209,7 @@ impl Look<'_> {
     /// Reflogs have the names of their refs, and no ref may be called so.
     fn log_locks(&mut self, logs: &Path) -> io::Result<()> {
         for entry in walkdir::WalkDir::new(logs).follow_links(false) {
+            go_on(Some(self.stop))?;
             match entry {
                 Ok(entry) if entry.file_name().to_string_lossy().ends_with(".lock") => self.leftover(entry.path(), LeftoverKind::Lock)?,
                 Ok(_) => {}
@@ -213,7 +224,7 @@ impl Look<'_> {
         for name in LOCKS {
             self.leftover(&git_dir.join(name), LeftoverKind::Lock)?;
         }
-        self.each(&entries(&git_dir.join("worktrees"))?, Self::in_admin)
+        self.each(&entries(&git_dir.join("worktrees"), self.stop)?, Self::in_admin)
     }
 
     fn in_admin(&mut self, admin: &DirEntry) -> io::Result<()> {
@@ -223,30 +234,35 @@ impl Look<'_> {
         self.log_locks(&admin.path().join("logs"))
     }
 
-    fn temporary(&mut self, entry: &DirEntry, metadata: &Metadata) {
+    fn temporary(&mut self, entry: &DirEntry, metadata: &Metadata) -> io::Result<()> {
         let name = entry.file_name();
         let is_temporary = TEMPORARY.iter().any(|prefix| name.to_string_lossy().starts_with(prefix));
         if is_temporary && metadata.is_file() {
-            self.push(&entry.path(), metadata, LeftoverKind::Temporary);
+            self.push(&entry.path(), metadata, LeftoverKind::Temporary)?;
         }
+        Ok(())
     }
 
     fn leftover(&mut self, path: &Path, kind: LeftoverKind) -> io::Result<()> {
         if let Some(metadata) = found(std::fs::symlink_metadata(path))?
             && metadata.is_file()
         {
-            self.push(path, &metadata, kind);
+            self.push(path, &metadata, kind)?;
         }
         Ok(())
     }
 
-    fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) {
+    fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) -> io::Result<()> {
         let written = metadata.modified().map_or(self.clock, beneath::time);
         let age = (self.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
         if let Ok(place) = Inside::new(self.git_dir.root(), path) {
             let kind = if kind == LeftoverKind::Lock && self.is_own(path, written) { LeftoverKind::OwnLock } else { kind };
+            // A row tells of it, too.
+            self.held.path(path)?;
+            self.held.path(path)?;
             self.leftovers.push(Leftover { place, age, kind });
         }
+        Ok(())
     }
 }
 
@@ -259,7 +275,28 @@ impl Look<'_> {
     }
 }
 
+/// A folder's entries, and what is held for them.
+struct Entries {
+    all: Vec<DirEntry>,
+    held: Held,
+}
+
+impl std::ops::Deref for Entries {
+    type Target = [DirEntry];
+
+    fn deref(&self) -> &[DirEntry] {
+        &self.all
+    }
+}
+
 /// A folder's entries; none when it isn't there.
-fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
-    found(std::fs::read_dir(folder))?.map_or(Ok(Vec::new()), Iterator::collect)
+fn entries(folder: &Path, stop: &Stop) -> io::Result<Entries> {
+    let mut entries = Entries { all: Vec::new(), held: stop.hold() };
+    for entry in found(std::fs::read_dir(folder))?.into_iter().flatten() {
+        let entry = entry?;
+        entries.held.more(AN_ENTRY)?;
+        entries.all.push(entry);
+    }
+    go_on(Some(stop))?;
+    Ok(entries)
 }

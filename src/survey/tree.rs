@@ -6,15 +6,17 @@
 
 use super::{go_on, regenerable};
 use crate::beneath;
+use crate::budget::Held;
 use crate::facts::worktree::MadeAgain;
 use crate::inside::Inside;
+use crate::sha1;
 use crate::stop::Stop;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -23,6 +25,10 @@ use std::path::{Path, PathBuf};
 const DEEPEST: usize = 256;
 /// The kernel takes no longer path at once, the final zero not counted.
 const PATH_MAX: usize = 4095;
+/// Bytes that a name in a listing takes beside its own.
+const A_NAME: usize = 48;
+/// Larger files are hashed piece by piece, and no longer than the run lasts.
+const AT_ONCE: u64 = 64 << 20;
 /// Characters of a path that a reason names.
 const NAMED: usize = 200;
 
@@ -51,6 +57,8 @@ pub struct Listing {
     pub unreadable: Option<String>,
     /// Files in the registration that are not git's, by their path there.
     pub registration: BTreeMap<PathBuf, Stamp>,
+    /// What is held for all that.
+    pub held: Held,
 }
 
 impl Listing {
@@ -113,7 +121,7 @@ pub struct Rules<'a> {
     /// Whether the folders that tools make again are looked through, for what in them is somebody's.
     pub whole: bool,
     /// When to stop.
-    pub stop: Option<&'a Stop>,
+    pub stop: &'a Stop,
 }
 
 /// Lists the tree at `place`.
@@ -124,7 +132,8 @@ pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = beneath::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len() + 1);
     let (files, folders, regenerable, pointers, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let mut walk = Walk { longest, rules, files, folders, regenerable, pointers, blockers, unreadable: None };
+    let held = rules.stop.hold();
+    let mut walk = Walk { longest, rules, files, folders, regenerable, pointers, blockers, unreadable: None, held };
     walk.folder(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
     // What is somebody's in one of them may hold another one.
@@ -133,7 +142,7 @@ pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
         walk.look_through(place, &path).map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
         next += 1;
     }
-    let Walk { files, folders, mut regenerable, pointers, blockers, unreadable, .. } = walk;
+    let Walk { files, folders, mut regenerable, pointers, blockers, unreadable, held, .. } = walk;
     regenerable.truncate(named);
     Ok(Listing {
         files: files.into_iter().collect(),
@@ -143,6 +152,7 @@ pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
         blockers,
         unreadable,
         registration: BTreeMap::new(),
+        held,
     })
 }
 
@@ -156,13 +166,19 @@ struct Walk<'a> {
     pointers: Vec<PathBuf>,
     blockers: Vec<String>,
     unreadable: Option<String>,
+    held: Held,
 }
 
 impl Walk<'_> {
     /// Lists a folder. Where git tracks nothing in it, `above` is the folder that holds it, with its name there: then it may be a tool's.
     fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize, above: Option<(BorrowedFd<'_>, &OsStr)>) -> io::Result<()> {
         let mut entries = Dir::new(folder)?;
-        let mut names: Vec<_> = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned())).collect::<Result<_, _>>()?;
+        let (mut names, mut listed) = (Vec::new(), self.rules.stop.hold());
+        for entry in entries.by_ref() {
+            let name = entry?.file_name().to_owned();
+            listed.more(name.as_bytes().len() + A_NAME)?;
+            names.push(name);
+        }
         if above.is_some_and(|(parent, name)| regenerable::is_signed(parent, name, &names)) {
             self.folders.pop();
             self.regenerable.push(path.to_owned());
@@ -172,7 +188,7 @@ impl Walk<'_> {
         names.sort_unstable();
         let folder = entries.fd()?;
         for name in names.iter().filter(|name| !beneath::is_dots(name)) {
-            go_on(self.rules.stop)?;
+            go_on(Some(self.rules.stop))?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
             self.entry(folder, name, &path, depth)
@@ -183,6 +199,8 @@ impl Walk<'_> {
 
     fn entry(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        // Whatever it is, its path is kept, or why it can't be.
+        self.held.path(path)?;
         match FileType::from_raw_mode(stat.st_mode) {
             _ if name == ".git" && depth == 0 => {}
             FileType::RegularFile if name == ".git" => self.pointers.push(path.to_owned()),
@@ -269,12 +287,23 @@ fn shortened(path: &Path) -> String {
 
 /// Why a file can't be read; none if it can. The kernel is asked only where the file's mode doesn't tell.
 fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::Error> {
+    if let Some(why) = anothers(stat.st_uid) {
+        return Some(why);
+    }
     let own = stat.st_uid == rustix::process::geteuid().as_raw();
     let plain = if own { stat.st_mode & 0o400 != 0 } else { stat.st_mode & 0o044 == 0o044 };
     if plain {
         return None;
     }
     rustix::fs::accessat(parent, name, rustix::fs::Access::READ_OK, AtFlags::empty()).err().map(io::Error::from)
+}
+
+/// Why a file of this user's is not read: root may read everybody's, and a rescue would hand it to whoever may read the repo. Whoever is not root the
+/// kernel lets read what he could read himself.
+pub fn anothers(user: u32) -> Option<io::Error> {
+    let me = rustix::process::geteuid();
+    let told = || format!("it belongs to user {user}, and root rescues nobody else's files: `chown` it, or run as that user");
+    (me.is_root() && user != me.as_raw()).then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
 }
 
 /// Whether the file server has these files as they were listed. A stat alone may be as old as an NFS client's cache: seconds to a minute, in which
@@ -299,12 +328,17 @@ pub fn still_so(place: &Inside, listing: &Listing) -> io::Result<bool> {
 ///
 /// # Errors
 /// It can't be read.
-pub fn hash(place: &Inside, file: &Path, stamp: &Stamp) -> io::Result<git2::Oid> {
+pub fn hash(place: &Inside, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<git2::Oid> {
     let place = place.join(file).map_err(io::Error::other)?;
     if stamp.is_link() {
         return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?).map_err(io::Error::other);
     }
     let open = beneath::file(&place)?;
+    // It may have grown since it was listed: then it is another file.
+    if stamp.size > AT_ONCE || open.metadata()?.len() != stamp.size {
+        return sha1::blob(stamp.size, open.take(stamp.size.saturating_add(1)), stop);
+    }
+    stop.read(stamp.size)?;
     // By descriptor: the path could be another file by now.
     let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&open));
     git2::Oid::hash_file(git2::ObjectType::Blob, through).map_err(io::Error::other)

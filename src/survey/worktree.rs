@@ -11,6 +11,7 @@ use crate::beneath::{self, Listed, found};
 use crate::facts::repo::LeftoverKind;
 use crate::facts::worktree::{DeadLock, State, Worktree};
 use crate::inside::Inside;
+use crate::stop::Stop;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
 use std::collections::HashSet;
@@ -101,7 +102,7 @@ fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> i
     tree.locked = line("locked", listed.read("locked", LINE_CAP))?;
     tree.dead_lock = dead_lock(context, &tree, listed)?;
     tree.in_progress = in_progress(context, &tree, listed)?;
-    (tree.active, tree.worked_in) = active(listed)?;
+    (tree.active, tree.worked_in) = active(listed, context.stop)?;
     let at_once = listed.stat(MISSING_AT_ONCE)?;
     tree.missing_at_once = at_once.is_some();
     tree.missing_since = at_once.map_or_else(|| listed.stat(MISSING), |stat| Ok(Some(stat)))?.map(|stat| written(&stat));
@@ -211,13 +212,13 @@ fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::R
 ///
 /// # Errors
 /// Something is there and can't be read.
-pub fn activity(admin: &Inside) -> io::Result<DateTime<Utc>> {
-    Ok(active(&Listed::of(admin)?)?.0)
+pub fn activity(admin: &Inside, stop: &Stop) -> io::Result<DateTime<Utc>> {
+    Ok(active(&Listed::of(admin)?, stop)?.0)
 }
 
 /// The same, and whether HEAD's reflog tells of a commit.
-fn active(listed: &Listed) -> io::Result<(DateTime<Utc>, bool)> {
-    let (mut newest, worked) = log_time(listed)?;
+fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
+    let (mut newest, worked) = log_time(listed, stop)?;
     for name in ACTIVE {
         newest = newest.max(listed.stat(name)?.map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)));
     }
@@ -225,10 +226,10 @@ fn active(listed: &Listed) -> io::Result<(DateTime<Utc>, bool)> {
 }
 
 /// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git reflog expire` renews.
-fn log_time(listed: &Listed) -> io::Result<(DateTime<Utc>, bool)> {
+fn log_time(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let Some(log) = listed.file("logs/HEAD")? else { return Ok((DateTime::UNIX_EPOCH, false)) };
     let data = log.metadata()?;
-    let Moves { last, worked } = moves::read(log)?;
+    let Moves { last, worked } = moves::read(log, stop)?;
     // An expiry that leaves no line writes the file, too: it tells of our own repack, not of anybody's work.
     let Some(moved) = last else { return Ok((DateTime::UNIX_EPOCH, worked)) };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
@@ -278,13 +279,13 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     if tree.in_use.is_some() {
         return Ok(State::NotLooked);
     }
-    tree.worked_in = tree.worked_in || moves::worked_on_branch(&tree.admin, tree.branch.as_deref())?;
+    tree.worked_in = tree.worked_in || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
     let unreached = unreached(context, tree, head, listed)?;
     let stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
     let (mut contents, dirty_active) = contents(context, tree, &place, head, (stashed || !unreached.is_empty(), listed))?;
     contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
     contents.no_default_branch = context.upstream.is_none();
-    contents.blockers.extend(nested::held(&tree.admin, listed)?);
+    contents.blockers.extend(nested::held(&tree.admin, listed, context.stop)?);
     (contents.unreached, contents.stashed) = (unreached, stashed);
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
@@ -336,7 +337,7 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
 
 /// The tree is gone: what would be lost with its registration?
 fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
-    if let Some(modules) = nested::held(&tree.admin, listed)? {
+    if let Some(modules) = nested::held(&tree.admin, listed, context.stop)? {
         return Ok(State::Unknown(format!(
             "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
         )));
@@ -344,8 +345,8 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
     let trashed = context.around.trashed.contains(place);
     let unreached = unreached(context, tree, head, listed)?;
     // What a night took to the trash was rescued with its index.
-    let known = Known::of(context.repo, tree, head)?;
-    let staged = (!trashed && known.holds_staged_work()) || !known.registration()?.is_empty();
+    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
+    let staged = (!trashed && known.holds_staged_work()) || !known.registration(&mut context.stop.hold())?.is_empty();
     if let Some(why) = known.unholdable_index().filter(|_| !trashed && (staged || !unreached.is_empty())) {
         return Ok(State::Unknown(format!("it is gone from the disk, and what is staged with it: {why}")));
     }
@@ -367,7 +368,7 @@ mod tests {
         std::fs::create_dir_all(top.path().join("admin/logs")).unwrap();
         std::fs::write(top.path().join("admin/logs/HEAD"), "").unwrap();
         let admin = Inside::new(&top.path().into(), Path::new("admin")).unwrap();
-        assert_eq!(activity(&admin).unwrap(), DateTime::UNIX_EPOCH);
+        assert_eq!(activity(&admin, &Stop::never()).unwrap(), DateTime::UNIX_EPOCH);
     }
 
     #[test]

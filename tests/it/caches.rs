@@ -90,7 +90,7 @@ impl Bench {
         let units = self.units(kind);
         assert_eq!(names(&units), expected.iter().map(ToString::to_string).collect());
         for unit in &units {
-            assert!(size::size(&unit.paths).unwrap().inodes > 0, "{}", unit.name);
+            assert!(size::size(&unit.paths, &treewarden::stop::Stop::never()).unwrap().inodes > 0, "{}", unit.name);
             for path in unit.paths.iter().map(Inside::path) {
                 if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
             }

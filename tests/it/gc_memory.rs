@@ -3,13 +3,13 @@
 //! Once what git processes hold is sampled, all together, while they work; those of this test are known by the settings in their environment. And
 //! once the kernel itself enforces the limit, on a whole night. It must never pass where it proved nothing without saying so.
 
-#![expect(clippy::disallowed_methods, reason = "a control group is a folder, and a shell enters it")]
+#![expect(clippy::disallowed_methods, reason = "a shell enters a control group")]
 
+use super::support::group::Group;
 use super::support::repo::Repo;
 use super::support::{World, same, write};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -111,55 +111,6 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     assert_eq!(gc(&hands, &plan, share).unwrap().left, [""; 0]);
 }
 
-/// A control group whose limit the kernel enforces: what holds more is killed.
-struct Group {
-    path: PathBuf,
-    kills: &'static str,
-    peak: &'static str,
-}
-
-impl Group {
-    /// Of the first version, where the kernel has one for memory, or else of the second.
-    fn make(limit: u64) -> std::io::Result<Self> {
-        let (first, second) = (Path::new("/sys/fs/cgroup/memory"), Path::new("/sys/fs/cgroup"));
-        let name = format!("treewarden-test-{}", std::process::id());
-        let (path, file, kills, peak) = if first.join("memory.limit_in_bytes").exists() {
-            (first.join(name), "memory.limit_in_bytes", "memory.oom_control", "memory.max_usage_in_bytes")
-        } else {
-            (second.join(name), "memory.max", "memory.events", "memory.peak")
-        };
-        std::fs::create_dir(&path)?;
-        let group = Self { path, kills, peak };
-        std::fs::write(group.path.join(file), limit.to_string())?;
-        Ok(group)
-    }
-
-    /// How many processes the kernel killed in it.
-    fn killed(&self) -> u64 {
-        let told = std::fs::read_to_string(self.path.join(self.kills)).unwrap();
-        let line = told.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        line.expect("this kernel counts them").parse().unwrap()
-    }
-
-    /// The most that it held, files that the kernel keeps in memory among it.
-    fn peak(&self) -> Option<u64> {
-        std::fs::read_to_string(self.path.join(self.peak)).ok()?.trim().parse().ok()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // A process that was killed leaves it a moment later.
-        let gone = (0..100).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            std::fs::remove_dir(&self.path).is_ok()
-        });
-        if !gone {
-            eprintln!("left behind: {}", self.path.display());
-        }
-    }
-}
-
 #[test]
 #[ignore = "needs root's right to make a control group, and two gigabytes of disk"]
 fn a_night_within_an_enforced_limit_repacks_all_and_nothing_is_killed() {
@@ -173,10 +124,8 @@ fn a_night_within_an_enforced_limit_repacks_all_and_nothing_is_killed() {
     for name in &names {
         grow(&world, name);
     }
-    // The shell enters the group and becomes treewarden, which finds its limit as in a pod.
-    let mut night = Command::new("sh");
-    night.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(&group.path);
-    night.args([env!("CARGO_BIN_EXE_treewarden"), "run", "--only", "gc", "--format", "json", "--config"]).arg(world.config());
+    let mut night = group.command(env!("CARGO_BIN_EXE_treewarden"));
+    night.args(["run", "--only", "gc", "--format", "json", "--config"]).arg(world.config());
     let ran = night.env("TMPDIR", world.beside("scratch")).output().unwrap();
     let told = String::from_utf8_lossy(&ran.stderr);
     println!("of {} MiB: {:?} MiB at most, with files; killed: {}", LIMIT >> 20, group.peak().map(|peak| peak >> 20), group.killed());

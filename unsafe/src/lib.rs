@@ -1,6 +1,6 @@
 //! The few calls that Rust can't prove safe, each behind a safe function that says why it is.
 //!
-//! treewarden itself forbids unsafe code, so whoever audits it for that reads this file and no other. It must never grow beyond what no
+//! treewarden itself forbids unsafe code, so whoever audits it for that reads this file, `account.rs` and no other. It must never grow beyond what no
 //! well-kept crate offers.
 
 use rustix::process::Signal;
@@ -9,6 +9,20 @@ use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Once;
+
+mod account;
+pub use account::{Account, Entered, count_libgit2};
+
+/// Has the kernel give the child, and what it starts, no more than so many bytes of memory of its own: what asks for more ends with an error. Files
+/// that it maps to read them are not counted.
+pub fn limit_memory(command: &mut Command, bytes: u64) {
+    let ask = move || {
+        let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
+        Ok(rustix::process::setrlimit(rustix::process::Resource::Data, limit)?)
+    };
+    // SAFETY: as below.
+    unsafe { command.pre_exec(ask) };
+}
 
 /// Puts the child into a process group of its own, and has the kernel kill it when the thread that starts it ends: a child must not work on
 /// when its parent's lock is gone. So must its own children not, of which that call knows nothing: a pipe that nobody writes to is theirs,

@@ -81,7 +81,7 @@ impl<'a> Store<'a> {
         }
         known.push(Objects::of(loose_stay));
         for pack in &go {
-            let objects = pack.objects(&self.objects)?;
+            let objects = pack.objects(&self.objects, self.hands.stop)?;
             gone.extend(objects.iter().filter(|id| !is_known(&known, id)));
         }
         gone.extend(&expired);
@@ -101,7 +101,7 @@ impl<'a> Store<'a> {
         known.push(Objects::of(packs::loose(&self.objects)?));
         for pack in std::mem::take(&mut new) {
             let is_known = |id: Id| known.iter().any(|known| known.find(&id).is_some());
-            if pack.objects(&self.objects)?.iter().all(is_known) {
+            if pack.objects(&self.objects, self.hands.stop)?.iter().all(is_known) {
                 new.push(pack);
             }
         }
@@ -137,7 +137,7 @@ impl<'a> Store<'a> {
         let mut go = Vec::new();
         for pack in rolled {
             let mut stays = false;
-            for id in pack.objects(&self.objects)?.iter().filter(|id| objects.iter().all(|new| new.find(id).is_none())) {
+            for id in pack.objects(&self.objects, self.hands.stop)?.iter().filter(|id| objects.iter().all(|new| new.find(id).is_none())) {
                 if others.is_none() {
                     let rest: Vec<Pack> = old.iter().cloned().chain(large.iter().map(|(_, pack)| pack.clone())).collect();
                     let mut all = self.objects_of(&rest)?;
@@ -186,7 +186,7 @@ impl<'a> Store<'a> {
     }
 
     fn objects_of(&self, packs: &[Pack]) -> Result<Vec<Objects>, GcError> {
-        packs.iter().map(|pack| Ok(pack.objects(&self.objects)?)).collect()
+        packs.iter().map(|pack| Ok(pack.objects(&self.objects, self.hands.stop)?)).collect()
     }
 
     pub(super) fn is_partial(&self, packs: &[Pack]) -> bool {
@@ -198,7 +198,7 @@ impl<'a> Store<'a> {
         let mut borrowed = Vec::new();
         for lender in self.hands.shadow.alternates() {
             for pack in packs::list(lender)? {
-                borrowed.push(pack.objects(lender)?);
+                borrowed.push(pack.objects(lender, self.hands.stop)?);
             }
             borrowed.push(Objects::of(packs::loose(lender)?));
         }
@@ -206,7 +206,7 @@ impl<'a> Store<'a> {
     }
 
     fn roots(&self) -> Result<Roots, GcError> {
-        let mut roots = roots::read(self.hands.shadow.git_dir());
+        let mut roots = roots::read(self.hands.shadow.git_dir(), self.hands.stop);
         if roots.unread.is_empty() { Ok(roots) } else { Err(GcError::Roots(roots.unread.swap_remove(0))) }
     }
 
@@ -230,7 +230,7 @@ impl<'a> Store<'a> {
     /// Whether all that a promised pack holds is in one that was written as such.
     fn is_promised(&self, pack: &Pack, written: &[Pack], objects: &[Objects]) -> Result<bool, GcError> {
         let promised = || written.iter().zip(objects).filter(|(pack, _)| pack.promisor);
-        let all = pack.objects(&self.objects)?;
+        let all = pack.objects(&self.objects, self.hands.stop)?;
         Ok(all.iter().all(|id| promised().any(|(_, objects)| objects.find(&id).is_some())))
     }
 

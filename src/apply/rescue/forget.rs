@@ -6,6 +6,7 @@ use super::Rescued;
 use crate::facts::rescue::Rescue;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::shadow::{Refusal, Shadow};
+use crate::stop::Stop;
 use crate::survey::rescues;
 use git2::Oid;
 use std::io;
@@ -50,17 +51,20 @@ pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> R
 
 /// Drops rescues that hold the very same as `made`, but for their time: what nights left that failed after their rescue, or were killed.
 /// Each is still held by `made`, so nothing is lost, and what can't be compared or dropped simply stands until it expires.
-pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued) {
+pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop) {
     let equal = || -> io::Result<Vec<Rescue>> {
         let repo = shadow.open().map_err(io::Error::other)?;
-        let mine = rescues::read(&repo, made.commit)?;
+        let mut held = stop.hold();
+        let mine = rescues::read(&repo, made.commit, stop, &mut held)?;
         let folder = made.name.rsplit_once('/').map_or("", |(folder, _)| folder);
         let beside = |other: &Rescue| other.name != made.name && other.name.rsplit_once('/').is_some_and(|(beside, _)| beside == folder);
         let tree = repo.find_commit(made.commit).map_err(io::Error::other)?.tree_id();
         let same = |other: &Rescue| {
             // Most differ in their files already, and reading all of one takes time.
             let other = Oid::from_str(&other.commit).and_then(|commit| repo.find_commit(commit)).ok();
-            let other = other.filter(|other| other.tree_id() == tree).and_then(|other| rescues::read(&repo, other.id()).ok());
+            let other = other
+                .filter(|other| other.tree_id() == tree)
+                .and_then(|other| rescues::read(&repo, other.id(), stop, &mut stop.hold()).ok());
             other.is_some_and(|other| mine.same_work(&other))
         };
         let all = rescues::all(&repo).map_err(io::Error::other)?;

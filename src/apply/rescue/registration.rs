@@ -11,8 +11,9 @@ use std::path::PathBuf;
 impl Making<'_> {
     /// What is left of a tree that is gone: its registration.
     pub(super) fn of_registration(&self, known: &Known) -> Result<Listing, RescueError> {
-        let registration = known.registration().map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })?;
-        Ok(Listing { registration, ..Listing::default() })
+        let mut held = self.stop.hold();
+        let registration = known.registration(&mut held).map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })?;
+        Ok(Listing { registration, held, ..Listing::default() })
     }
 
     /// Writes what in the registration is not git's.
@@ -21,7 +22,7 @@ impl Making<'_> {
         let one = |(path, stamp): (&PathBuf, &Stamp)| {
             let failed = |cause| RescueError::File { path: admin.path().join(path), cause };
             let written = self.write(admin, path, stamp).map_err(failed)?;
-            let blob = tree::hash(admin, path, stamp).map_err(failed)?;
+            let blob = tree::hash(admin, path, stamp, self.stop).map_err(failed)?;
             let changed = || failed(io::Error::other("it changed while it was read"));
             if written == blob { Ok((path.clone(), (stamp.git_mode(), blob))) } else { Err(changed()) }
         };

@@ -4,11 +4,13 @@
 //! an error of the file system's is kept until the whole has been looked through, and then nobody knows whose the files are.
 
 use crate::beneath;
+use crate::budget::Held;
 use crate::inside::Inside;
+use crate::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
@@ -17,6 +19,10 @@ use std::rc::Rc;
 
 /// Bytes of one note of a tool's: the largest lock files that were seen have a tenth of it.
 const NOTE_CAP: u64 = 16 << 20;
+/// So many times its length a note takes once it is understood.
+const UNDERSTOOD: usize = 6;
+/// Bytes that a name takes beside its own.
+const A_NAME: usize = 48;
 /// One of these in a directory makes it a repo or a worktree.
 const REPO: [&str; 3] = [".git", ".hg", ".jj"];
 
@@ -26,6 +32,9 @@ pub(super) struct Directory {
     folder: OwnedFd,
     entries: Vec<(OsString, FileType)>,
     trouble: Trouble,
+    stop: Stop,
+    /// For what it lists, and for what was read here.
+    held: RefCell<Held>,
 }
 
 /// The first error that an account met, shared by all directories of a search.
@@ -51,25 +60,32 @@ impl Trouble {
 
 impl Directory {
     /// Lists a directory, in the order of names.
-    pub(super) fn open(place: &Inside, trouble: Trouble) -> io::Result<Self> {
-        Self::of(place.clone(), beneath::dir(place)?, trouble)
+    pub(super) fn open(place: &Inside, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
+        Self::of(place.clone(), beneath::dir(place)?, trouble, stop)
     }
 
     /// Lists one that stands in it.
     pub(super) fn below(&self, name: &OsStr) -> io::Result<Self> {
         let opened = beneath::below(&self.folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Self::of(self.place.join(name).map_err(io::Error::other)?, opened, self.trouble.clone())
+        Self::of(self.place.join(name).map_err(io::Error::other)?, opened, self.trouble.clone(), &self.stop)
     }
 
-    fn of(place: Inside, folder: OwnedFd, trouble: Trouble) -> io::Result<Self> {
+    fn of(place: Inside, folder: OwnedFd, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
+        let mut held = stop.hold();
         let mut entries = listed(&folder)?;
+        entries.iter().try_for_each(|(name, _)| held.more(name.len().saturating_add(A_NAME)))?;
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(Self { place, folder, entries, trouble })
+        Ok(Self { place, folder, entries, trouble, stop: stop.clone(), held: RefCell::new(held) })
     }
 
     /// Where it stands.
     pub(super) fn place(&self) -> &Inside {
         &self.place
+    }
+
+    /// When to stop.
+    pub(super) fn stop(&self) -> &Stop {
+        &self.stop
     }
 
     /// What it lists.
@@ -91,7 +107,11 @@ impl Directory {
 
     /// What the tool noted in a file here or deeper; none where there is none that can be read.
     pub(super) fn note(&self, path: &str) -> Option<Vec<u8>> {
-        self.trouble.but(read(self.folder.as_fd(), Path::new(path)))
+        let file = self.trouble.but(open(self.folder.as_fd(), Path::new(path)))?;
+        let length = self.trouble.but(file.metadata())?.len().min(NOTE_CAP);
+        let has_room = self.held.borrow_mut().more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(UNDERSTOOD));
+        has_room.map_err(|error| self.trouble.0.set(Some(error))).ok()?;
+        self.trouble.but(beneath::content(file, NOTE_CAP))
     }
 
     /// Opens a file that stands here.
@@ -132,7 +152,7 @@ impl Directory {
         let mut above = Vec::new();
         for path in self.place.relative().ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
             let Ok(place) = Inside::new(self.place.root(), path) else { break };
-            let Some(directory) = self.trouble.but(Self::open(&place, self.trouble.clone())) else { break };
+            let Some(directory) = self.trouble.but(Self::open(&place, self.trouble.clone(), &self.stop)) else { break };
             let top = directory.entries.iter().any(|(name, _)| name == ".git");
             above.push(directory);
             if top {

@@ -7,6 +7,7 @@
 
 use super::go_on;
 use crate::beneath;
+use crate::budget::Held;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
@@ -133,12 +134,12 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// Something can't be read, or the run is to stop: nobody knows what stands there.
-pub(super) fn look_through(place: &Inside, first: bool, stop: Option<&Stop>) -> io::Result<Found> {
+pub(super) fn look_through(place: &Inside, first: bool, stop: &Stop) -> io::Result<Found> {
     let (parent, name) = beneath::parent(place)?;
     let trouble = Trouble::default();
-    let directory = Directory::open(place, trouble.clone())?;
+    let directory = Directory::open(place, trouble.clone(), stop)?;
     let tools = name.to_str().map(|name| tools(parent.as_fd(), name, |_| true).map(|tool| (tool.account)(&directory)).collect::<Vec<_>>());
-    let mut search = Search { found: Found::default(), first, stop };
+    let mut search = Search { found: Found::default(), first, stop, held: stop.hold() };
     search.directory(&directory, Path::new(""), &tools.unwrap_or_default(), 0)?;
     trouble.told()?;
     Ok(search.found)
@@ -150,17 +151,19 @@ const DEEPEST: usize = 200;
 struct Search<'a> {
     found: Found,
     first: bool,
-    stop: Option<&'a Stop>,
+    stop: &'a Stop,
+    held: Held,
 }
 
 impl Search<'_> {
     fn directory(&mut self, directory: &Directory, path: &Path, opinions: &[Opinion], depth: usize) -> io::Result<()> {
         if directory.is_repo() {
+            self.held.path(path)?;
             self.found.repos.push(path.to_owned());
             return Ok(());
         }
         for (name, kind) in directory.entries() {
-            go_on(self.stop)?;
+            go_on(Some(self.stop))?;
             if self.first && !self.found.somebodys.is_empty() {
                 return Ok(());
             }
@@ -190,6 +193,7 @@ impl Search<'_> {
             match says {
                 Says::Below(opinion) if kind.is_dir() => below.push(opinion),
                 _ if kind.is_dir() => {
+                    self.held.path(path)?;
                     self.found.whole.push(directory.place().join(name).map_err(io::Error::other)?);
                     return Ok(());
                 }
@@ -197,6 +201,7 @@ impl Search<'_> {
             }
         }
         if below.is_empty() {
+            self.held.path(path)?;
             self.found.somebodys.push(path.to_owned());
             return Ok(());
         }

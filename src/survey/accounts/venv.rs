@@ -4,6 +4,7 @@
 //! little room. It must never take a file for a wheel's that has another size than its RECORD tells.
 
 use super::{Directory, Opinion, Says, Tool, ends_with, folder, holds, opinion};
+use crate::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -181,18 +182,21 @@ const MAKING: i64 = 120;
 impl Record {
     /// Reads all of it: only what was written since the install is asked about.
     fn matches(&self, directory: &Directory, name: &str) -> bool {
-        let digest = directory.file(name).and_then(|file| directory.read(digest(file)));
+        let digest = directory.file(name).and_then(|file| directory.read(digest(file, directory.stop())));
         digest.zip(self.hash).is_some_and(|(digest, hash)| digest.as_ref() == hash)
     }
 }
 
-fn digest(mut file: std::fs::File) -> std::io::Result<ring::digest::Digest> {
+fn digest(mut file: std::fs::File, stop: &Stop) -> std::io::Result<ring::digest::Digest> {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
     let mut bytes = vec![0; 256 << 10];
     loop {
         match file.read(&mut bytes)? {
             0 => return Ok(context.finish()),
-            count => context.update(&bytes[..count]),
+            count => {
+                stop.read(count as u64)?;
+                context.update(&bytes[..count]);
+            }
         }
     }
 }

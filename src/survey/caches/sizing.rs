@@ -22,7 +22,7 @@ pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
         Err(error) => return (Vec::new(), vec![format!("failed to open `{}`: {error}; see that it is mounted", root.display())]),
     };
     let units = units.into_par_iter().filter(|_| stop.reached().is_none());
-    let weighed: Vec<Result<Unit, String>> = units.map(|unit| weigh_one(&root, unit)).collect();
+    let weighed: Vec<Result<Unit, String>> = units.map(|unit| weigh_one(&root, unit, stop)).collect();
     let mut problems = Vec::new();
     let units = weighed.into_iter().filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok()).collect();
     (units, problems)
@@ -37,10 +37,10 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
     }
 }
 
-fn weigh_one(root: &OwnedFd, mut unit: Unit) -> Result<Unit, String> {
+fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, String> {
     if unit.size.is_none() {
         if unit.kind == CacheKind::BuildOutput
-            && let Some(own) = regenerable::own_among(&unit.paths, unit.tree.as_ref().map_or(&[], |tree| &tree.made_again))
+            && let Some(own) = regenerable::own_among(&unit.paths, unit.tree.as_ref().map_or(&[], |tree| &tree.made_again), stop)
                 .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
         {
             return Err(format!("{own}, so it stays"));

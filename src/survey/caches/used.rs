@@ -385,7 +385,7 @@ mod tests {
         std::fs::write(body.path(), vec![7; 100_000]).unwrap();
         let weighed = |paths: &[Inside]| field.eye(true).first_look(CacheKind::Pip, paths).unwrap().1;
         let both = [head.clone(), body];
-        assert_eq!(weighed(&both), Some(size(&both).unwrap()));
+        assert_eq!(weighed(&both), Some(size(&both, &crate::stop::Stop::never()).unwrap()));
         assert_eq!(weighed(&[head.clone(), field.at("http-v2")]), None, "nobody looked at all that the folder holds");
         std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
         assert_eq!(weighed(&both), None, "its going may free nothing");

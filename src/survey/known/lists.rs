@@ -4,6 +4,7 @@
 
 use super::Known;
 use crate::beneath::Listed;
+use crate::budget::Held;
 use crate::facts::worktree::LockFile;
 use crate::inside::Inside;
 use crate::survey::tree::{self, Listing, Rules, Stamp};
@@ -19,8 +20,9 @@ impl Known {
     /// # Errors
     /// As [`tree::list`].
     pub(in crate::survey) fn list_outside(&self, place: &Inside, registration: &Listed) -> io::Result<Listing> {
-        let registration = registration::somebodys(&self.admin, registration)?;
-        Ok(Listing { registration, ..self.listed(place, false)? })
+        let mut listing = self.listed(place, false)?;
+        listing.registration = registration::somebodys(&self.admin, registration, &mut listing.held)?;
+        Ok(listing)
     }
 
     /// Lists the tree at `place` with what is somebody's in folders that tools make again: all that would be lost with it.
@@ -28,7 +30,9 @@ impl Known {
     /// # Errors
     /// As [`tree::list`].
     pub fn list(&self, place: &Inside) -> io::Result<Listing> {
-        Ok(Listing { registration: self.registration()?, ..self.listed(place, true)? })
+        let mut listing = self.listed(place, true)?;
+        listing.registration = self.registration(&mut listing.held)?;
+        Ok(listing)
     }
 
     /// The same without its registration.
@@ -37,7 +41,7 @@ impl Known {
     /// As [`tree::list`].
     pub(in crate::survey) fn listed(&self, place: &Inside, whole: bool) -> io::Result<Listing> {
         let tracked = |path: &Path| self.tracks(path);
-        let rules = Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: self.stop.as_ref() };
+        let rules = Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: &self.stop };
         let mut listing = tree::list(place, &rules)?;
         self.judge_pointers(place, &mut listing)?;
         Ok(listing)
@@ -47,8 +51,8 @@ impl Known {
     ///
     /// # Errors
     /// They can't be listed.
-    pub fn registration(&self) -> io::Result<BTreeMap<PathBuf, Stamp>> {
-        registration::somebodys(&self.admin, &Listed::of(&self.admin)?)
+    pub fn registration(&self, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+        registration::somebodys(&self.admin, &Listed::of(&self.admin)?, held)
     }
 
     /// Whether git tracks this path or something below it: paths are in order, so what is below comes right behind it.

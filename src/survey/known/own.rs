@@ -26,11 +26,11 @@ impl Known {
         let mut recorded = InOrder::of(&self.committed);
         let mut own = Own::default();
         for (path, stamp) in &listing.files {
-            go_on(self.stop.as_ref())?;
+            go_on(Some(&self.stop))?;
             let same = match recorded.at(path) {
                 // What differs in size differs, whatever a filter made of it.
                 Some(&(_, blob)) if self.objects.size(repo, blob)? != stamp.size || modified.contains(path.as_path()) => false,
-                Some(&(mode, blob)) if mode != stamp.git_mode() => tree::hash(place, path, stamp)? == blob,
+                Some(&(mode, blob)) if mode != stamp.git_mode() => tree::hash(place, path, stamp, &self.stop)? == blob,
                 recorded => recorded.is_some(),
             };
             if !same {

@@ -36,6 +36,8 @@ use std::path::{Path, PathBuf};
 
 /// Bytes. The largest honest ones have some ten MiB.
 const LARGEST: u64 = 64 << 20;
+/// So many times its length a lock file takes once it is understood.
+const UNDERSTOOD: usize = 6;
 
 /// Packages that one lock file may name, and lock files that one tree may hold: tens of times more than any honest one. A look at a repo takes in
 /// so many packages that nobody knew yet, for they stand in memory together.
@@ -82,7 +84,7 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
     let mut look = Look { repo, stop, known, locks: Locks::default(), new: 0 };
     look.default_branch();
     // What waits on the network is done side by side, what is parsed and remembered in order.
-    let standing: Vec<io::Result<Vec<Standing>>> = trees.par_iter().map(standing).collect();
+    let standing: Vec<io::Result<Vec<Standing>>> = trees.par_iter().map(|live| standing(live, stop)).collect();
     for (tree, standing) in trees.iter().zip(standing) {
         look.tree(tree, standing);
     }
@@ -179,7 +181,7 @@ impl Look<'_> {
             self.locks.tip = Some(name);
             return;
         }
-        let files = match known::files_of(self.repo, tip) {
+        let files = match known::files_of(self.repo, tip, self.stop, &mut self.stop.hold()) {
             Ok(files) => files,
             Err(error) => return self.unknown(DEFAULT, error.message()),
         };
@@ -215,6 +217,9 @@ impl Look<'_> {
             return Ok(Content { id, packages: None });
         }
         let place = live.place.join(path).map_err(|error| error.to_string())?;
+        let length = beneath::stat(&place).map_err(|error| error.to_string())?.st_size;
+        let mut held = self.stop.hold();
+        held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(UNDERSTOOD)).map_err(|error| error.to_string())?;
         let bytes = beneath::read(&place, LARGEST).map_err(|error| error.to_string())?;
         // Its own id, whatever was vouched for a moment ago: what is remembered by an id is remembered for months.
         let blob = Oid::hash_object(ObjectType::Blob, &bytes).map_err(|error| error.message().to_owned())?;
@@ -249,6 +254,8 @@ impl Look<'_> {
         if size as u64 > LARGEST {
             return Err(format!("{size} bytes are more than any honest one has"));
         }
+        let mut held = self.stop.hold();
+        held.more(size.saturating_mul(UNDERSTOOD)).map_err(|error| error.to_string())?;
         Ok(self.repo.find_blob(blob).map_err(told)?.content().to_vec())
     }
 
@@ -309,13 +316,13 @@ struct Standing {
 }
 
 /// The lock files that the index names, and those in the tree's root.
-fn standing(live: &Live<'_>) -> io::Result<Vec<Standing>> {
+fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     if let Some(looked) = live.looked {
         let blob = |file: &LockFile| file.blob.as_deref().map(Oid::from_str).transpose().map_err(|error| error.message().to_owned());
         let files = looked.iter().take(MOST_FILES);
         return Ok(files.map(|file| Standing { path: file.path.clone(), blob: blob(file) }).collect());
     }
-    let index = Staged::read(live.admin)?;
+    let index = Staged::read(live.admin, stop)?;
     let mut paths: BTreeSet<PathBuf> = index.paths().filter(|path| is_one(path)).map(Path::to_owned).collect();
     paths.extend(at_root(live.place)?);
     // None where it is a link or the like, or isn't there.

@@ -68,7 +68,7 @@ fn every_place_that_names_an_object_is_read() {
     ] {
         place.write(name, text);
     }
-    let roots = read(&place.git_dir);
+    let roots = read(&place.git_dir, &Stop::never());
     assert_eq!(roots.unread, [""; 0]);
     assert_eq!(roots.seen.iter().map(|id| id[0]).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(roots.hidden.iter().map(|id| id[0]).collect::<Vec<_>>(), (5..=23).collect::<Vec<_>>());
@@ -89,38 +89,38 @@ fn what_can_not_be_read_is_told() {
     for (name, text) in cases {
         let place = Place::new();
         place.write(name, text);
-        let roots = read(&place.git_dir);
+        let roots = read(&place.git_dir, &Stop::never());
         assert!(roots.unread.len() == 1 && roots.unread[0].contains(name), "{name}: {:?}", roots.unread);
     }
     let place = Place::new();
     (0..20).for_each(|number| drop(place.write(&format!("refs/heads/{number}"), "")));
-    let unread = read(&place.git_dir).unread;
+    let unread = read(&place.git_dir, &Stop::never()).unread;
     assert!(unread.len() == 6 && unread[5].contains("15 more"), "{unread:?}");
     let place = Place::new();
     fs::create_dir_all(place.git_dir.path().join("worktrees/a/HEAD")).unwrap();
-    assert!(read(&place.git_dir).unread[0].contains("worktrees/a/HEAD"));
+    assert!(read(&place.git_dir, &Stop::never()).unread[0].contains("worktrees/a/HEAD"));
     let place = Place::new();
     let link = place.git_dir.path().join("ORIG_HEAD");
     std::os::unix::fs::symlink("HEAD", &link).unwrap();
-    assert!(read(&place.git_dir).unread[0].contains("ORIG_HEAD"), "a link is never followed");
+    assert!(read(&place.git_dir, &Stop::never()).unread[0].contains("ORIG_HEAD"), "a link is never followed");
 }
 
 #[test]
 fn an_index_rests_on_a_shared_one_that_must_be_there() {
     let place = Place::new();
     (0..20).for_each(|number| drop(place.write(&format!("refs/heads/{number}"), "")));
-    let unread = read(&place.git_dir).unread;
+    let unread = read(&place.git_dir, &Stop::never()).unread;
     assert!(unread.len() == 6 && unread[5].contains("15 more"), "{unread:?}");
     let place = Place::new();
     fs::create_dir_all(place.git_dir.path().join("worktrees/a/HEAD")).unwrap();
-    assert!(read(&place.git_dir).unread[0].contains("worktrees/a/HEAD"));
+    assert!(read(&place.git_dir, &Stop::never()).unread[0].contains("worktrees/a/HEAD"));
     let place = Place::new();
     let link = [&b"DIRC\0\0\0\x02\0\0\0\0link\0\0\0\x14"[..], &[7; 20], &[0; 20]].concat();
     place.write("index", &link);
-    assert!(read(&place.git_dir).unread[0].contains(&format!("sharedindex.{}", of(7))));
+    assert!(read(&place.git_dir, &Stop::never()).unread[0].contains(&format!("sharedindex.{}", of(7))));
     let entry = [vec![0; 24], 0o100_644_u32.to_be_bytes().to_vec(), vec![0; 12], vec![5; 20], vec![0, 1], b"a\0".to_vec()].concat();
     place.write(&format!("sharedindex.{}", of(7)), [&b"DIRC\0\0\0\x02\0\0\0\x01"[..], &entry, &[0; 20]].concat());
-    let roots = read(&place.git_dir);
+    let roots = read(&place.git_dir, &Stop::never());
     assert_eq!((roots.unread.len(), roots.seen.len(), roots.hidden.len()), (0, 0, 1));
 }
 

@@ -25,7 +25,7 @@ pub(super) fn contents(
     head: Option<Oid>,
     (unsaved, listed): (bool, &Listed),
 ) -> io::Result<(Contents, DateTime<Utc>)> {
-    let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
+    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
     let listing = known.list_outside(place, listed)?;
     let mut contents = Contents::default();
     let newest = compare(context, &known, place, &listing, unsaved, &mut contents)?;
@@ -37,7 +37,7 @@ pub(super) fn contents(
 /// A tree whose time has come: what in folders that tools make again is somebody's counts as well.
 pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-    let known = Known::until(Some(context.stop), context.objects, context.repo, tree, head)?;
+    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
     let State::Looked(contents) = &mut tree.state else { return Ok(()) };
     let Some(place) = contents.place.clone() else { return Ok(()) };
     contents.blockers.clear();
@@ -56,7 +56,8 @@ fn compare(
     unsaved: bool,
     contents: &mut Contents,
 ) -> io::Result<DateTime<Utc>> {
-    let mut dirty = known.dirty(context.repo, place, listing)?;
+    let mut held = context.stop.hold();
+    let mut dirty = known.dirty(context.repo, place, listing, &mut held)?;
     let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).chain(listing.registration.values());
     let newest = newest.map(|stamp| stamp.mtime).max();
     // Whoever unpacks an archive or moves a file here may bring its old time along; when it came is what the kernel alone writes down. That

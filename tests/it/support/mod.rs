@@ -11,6 +11,7 @@ pub(crate) mod calls;
 pub(crate) mod fleet;
 pub(crate) mod forge;
 pub(crate) mod fuse;
+pub(crate) mod group;
 pub(crate) mod made;
 pub(crate) mod repo;
 pub(crate) mod snapshot;

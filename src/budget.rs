@@ -1,0 +1,143 @@
+//! One budget of memory for all that is held for a repo: what it wrote is read into memory, by us and by libgit2, and it may have written anything.
+//!
+//! It is drawn from where something is kept, before it is. Over it, the repo or its tree is refused by name. It must never be a count of files: one
+//! name may be as long as a path.
+
+use bytesize::ByteSize;
+use std::io;
+use std::path::Path;
+use treewarden_unsafe::{Account, Entered};
+
+/// Bytes drawn at once: to draw is an answer of all threads.
+const AT_ONCE: usize = 64 << 10;
+/// What a path that is kept takes beside its own bytes, with what is kept of it and room to grow.
+const A_PATH: usize = 192;
+
+/// Whose memory it is; everybody's by default, and without an end.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Budget(Option<&'static Account>);
+
+impl Budget {
+    /// So many bytes.
+    pub fn of(bytes: u64) -> Self {
+        Self(Some(Account::open(usize::try_from(bytes).unwrap_or(usize::MAX))))
+    }
+
+    /// Nothing yet.
+    pub fn held(self) -> Held {
+        Held { of: self, drawn: 0, used: 0 }
+    }
+
+    /// What libgit2 allocates in this thread is drawn as well, until the answer is dropped.
+    pub fn enter(self) -> Entered {
+        Account::enter(self.0)
+    }
+
+    /// How often more was wanted than there was.
+    pub fn refusals(self) -> usize {
+        self.0.map_or(0, Account::refusals)
+    }
+
+    /// Bytes of it; none where it has no end.
+    pub fn most(self) -> Option<u64> {
+        self.0.map(|account| account.most() as u64)
+    }
+
+    /// What somebody is told who needs more.
+    pub fn exceeded(self) -> String {
+        let most = ByteSize(self.most().unwrap_or(u64::MAX));
+        format!("it takes more than {most} of memory, a repo's share; raise the memory limit, or lower `run.repos_in_parallel`")
+    }
+}
+
+/// Bytes that are held, and given back when this is dropped.
+#[derive(Debug, Default)]
+pub struct Held {
+    of: Budget,
+    drawn: usize,
+    used: usize,
+}
+
+impl Held {
+    /// So many more.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::OutOfMemory`]: there are not so many left.
+    pub fn more(&mut self, bytes: usize) -> io::Result<()> {
+        let used = self.used.saturating_add(bytes);
+        if let (Some(account), Some(missing @ 1..)) = (self.of.0, used.checked_sub(self.drawn)) {
+            let draw = missing.max(AT_ONCE.min(account.most() / 64));
+            if !account.take(draw) {
+                return Err(io::Error::new(io::ErrorKind::OutOfMemory, self.of.exceeded()));
+            }
+            self.drawn = self.drawn.saturating_add(draw);
+        }
+        self.used = used;
+        Ok(())
+    }
+
+    /// A path, with what is kept of it.
+    ///
+    /// # Errors
+    /// As [`Held::more`].
+    pub fn path(&mut self, path: &Path) -> io::Result<()> {
+        self.more(path.as_os_str().len().saturating_add(A_PATH))
+    }
+
+    /// What was held for parts is held for the whole.
+    pub fn take_over(&mut self, mut other: Self) {
+        self.of = if self.of.0.is_none() { other.of } else { self.of };
+        self.drawn = self.drawn.saturating_add(std::mem::take(&mut other.drawn));
+        self.used = self.used.saturating_add(other.used);
+    }
+
+    /// It is only so much by now.
+    pub fn only(&mut self, bytes: usize) {
+        if let (Some(account), Some(free)) = (self.of.0, self.drawn.checked_sub(bytes)) {
+            account.give_back(free);
+            self.drawn = bytes;
+        }
+        self.used = self.used.min(bytes);
+    }
+
+    /// Bytes that are held.
+    pub fn bytes(&self) -> usize {
+        self.used
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(account) = self.of.0 {
+            account.give_back(self.drawn);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_dropped_is_there_again() {
+        let budget = Budget::of(10 << 20);
+        let (mut one, mut other) = (budget.held(), budget.held());
+        one.more(6 << 20).unwrap();
+        assert_eq!(other.more(5 << 20).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        other.more(3 << 20).unwrap();
+        drop(one);
+        other.more(6 << 20).unwrap();
+        assert_eq!((other.bytes(), budget.refusals()), (9 << 20, 1));
+        let told = other.more(2 << 20).unwrap_err().to_string();
+        assert!(told.starts_with("it takes more than 10.0 MiB of memory, a repo's share; raise"), "{told}");
+        Budget::default().held().more(usize::MAX).unwrap();
+    }
+
+    #[test]
+    fn many_paths_are_no_more_than_there_is_room_for() {
+        let mut held = Budget::of(1 << 20).held();
+        let path = "d/".repeat(2000);
+        let fit = (0..).take_while(|_| held.path(Path::new(&path)).is_ok()).count();
+        assert!((200..280).contains(&fit), "{fit}");
+    }
+}

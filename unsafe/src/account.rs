@@ -1,0 +1,239 @@
+//! What libgit2 allocates, counted for the repo that it is allocated for, and refused where that is too much.
+//!
+//! libgit2 makes room for whatever a repo's files ask of it: an index of some megabytes becomes a gigabyte. It takes an allocation that fails for
+//! an error like any other. Before each piece stands whose it is, for it may be freed in another thread, and after its repo's turn.
+
+use libc::{c_char, c_int, c_void};
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr::{self, null_mut};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+
+/// Bytes that a thread takes or gives back before it says so: what is counted together by many threads costs each of them.
+const BATCH: isize = 64 << 10;
+
+/// Bytes of memory that may be held for one repo.
+#[derive(Debug)]
+pub struct Account {
+    most: usize,
+    held: AtomicIsize,
+    refused: AtomicUsize,
+}
+
+impl Account {
+    /// An account of so many bytes. It is never closed, for libgit2 may keep something for it to the end: a run opens some for each repo.
+    pub fn open(most: usize) -> &'static Self {
+        Box::leak(Box::new(Self { most, held: AtomicIsize::new(0), refused: AtomicUsize::new(0) }))
+    }
+
+    /// Bytes that may be held.
+    pub fn most(&self) -> usize {
+        self.most
+    }
+
+    /// Bytes that are held; each thread may know of a few more.
+    pub fn held(&self) -> usize {
+        usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// How often more was asked for.
+    pub fn refusals(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Takes so many bytes; false when there are not so many left, and then none is taken.
+    #[must_use]
+    pub fn take(&self, bytes: usize) -> bool {
+        let bytes = isize::try_from(bytes).unwrap_or(isize::MAX / 2);
+        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let has_room = usize::try_from(held).is_ok_and(|held| held <= self.most) || held < 0;
+        if !has_room {
+            self.held.fetch_sub(bytes, Ordering::Relaxed);
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Gives back what was taken.
+    pub fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(isize::try_from(bytes).unwrap_or(isize::MAX / 2), Ordering::Relaxed);
+    }
+
+    /// From now on, what libgit2 allocates in this thread counts for this account, or for none, until the answer is dropped.
+    pub fn enter(account: Option<&'static Self>) -> Entered {
+        settle();
+        Entered { before: MINE.replace(account), _of_this_thread: PhantomData }
+    }
+}
+
+/// See [`Account::enter`].
+#[derive(Debug)]
+pub struct Entered {
+    before: Option<&'static Account>,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        settle();
+        MINE.set(self.before);
+    }
+}
+
+thread_local! {
+    // Neither needs to be dropped, so both can be asked for while a thread ends.
+    static MINE: Cell<Option<&'static Account>> = const { Cell::new(None) };
+    /// What this thread took for that account and has not told yet.
+    static UNTOLD: Cell<isize> = const { Cell::new(0) };
+}
+
+/// Tells the account what was not told yet.
+fn settle() {
+    let untold = UNTOLD.replace(0);
+    if let Some(account) = MINE.get() {
+        account.held.fetch_add(untold, Ordering::Relaxed);
+    }
+}
+
+/// What stands before each piece. It is as long as pieces are aligned.
+#[repr(C, align(16))]
+struct Header {
+    owner: Option<&'static Account>,
+    bytes: usize,
+}
+
+fn charge(bytes: usize) -> bool {
+    let Some(account) = MINE.get() else { return true };
+    let untold = UNTOLD.get().saturating_add(isize::try_from(bytes).unwrap_or(isize::MAX / 2));
+    if untold < BATCH {
+        UNTOLD.set(untold);
+        return true;
+    }
+    settle();
+    account.take(bytes)
+}
+
+fn credit(owner: Option<&'static Account>, bytes: usize) {
+    let Some(owner) = owner else { return };
+    if !MINE.get().is_some_and(|mine| ptr::eq(mine, owner)) {
+        return owner.give_back(bytes);
+    }
+    UNTOLD.set(UNTOLD.get().saturating_sub_unsigned(bytes));
+    if UNTOLD.get() < -BATCH {
+        settle();
+    }
+}
+
+unsafe extern "C" fn allocate(bytes: usize, file: *const c_char, line: c_int) -> *mut c_void {
+    // SAFETY: there is no old piece.
+    unsafe { resize(null_mut(), bytes, file, line) }
+}
+
+/// # Safety
+/// `old` is null, or came from here and was not freed.
+unsafe extern "C" fn resize(old: *mut c_void, bytes: usize, _file: *const c_char, _line: c_int) -> *mut c_void {
+    let Some(whole) = bytes.checked_add(size_of::<Header>()) else { return null_mut() };
+    if !charge(bytes) {
+        return null_mut();
+    }
+    let owner = MINE.get();
+    // SAFETY: a piece that came from here has its header before it, which was written, and both are one block of `realloc`'s. That aligns blocks
+    // for anything up to 16 bytes, so the header fits, and what follows it is aligned alike. On failure the old block stands as it was.
+    unsafe {
+        let old = if old.is_null() { null_mut() } else { old.cast::<Header>().sub(1) };
+        let before = (!old.is_null()).then(|| old.read());
+        let new = libc::realloc(old.cast(), whole).cast::<Header>();
+        if new.is_null() {
+            credit(owner, bytes);
+            return null_mut();
+        }
+        new.write(Header { owner, bytes });
+        if let Some(Header { owner, bytes }) = before {
+            credit(owner, bytes);
+        }
+        new.add(1).cast()
+    }
+}
+
+/// # Safety
+/// `piece` is null, or came from here and was not freed.
+unsafe extern "C" fn free(piece: *mut c_void) {
+    if piece.is_null() {
+        return;
+    }
+    // SAFETY: as in `resize`; nobody uses it any more.
+    unsafe {
+        let header = piece.cast::<Header>().sub(1);
+        let Header { owner, bytes } = header.read();
+        credit(owner, bytes);
+        libc::free(header.cast());
+    }
+}
+
+/// As `git2/sys/alloc.h` has it.
+#[repr(C)]
+struct Allocator {
+    allocate: unsafe extern "C" fn(usize, *const c_char, c_int) -> *mut c_void,
+    resize: unsafe extern "C" fn(*mut c_void, usize, *const c_char, c_int) -> *mut c_void,
+    free: unsafe extern "C" fn(*mut c_void),
+}
+
+/// Has libgit2 allocate here, and keep no more than so many bytes of objects in mind for all repos. To be called before anything else of it is:
+/// what it allocated elsewhere must not be freed here.
+pub fn count_libgit2(objects: usize) {
+    let mut here = Allocator { allocate, resize, free };
+    let option = libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int;
+    // SAFETY: it copies the functions, which do what `malloc`, `realloc` and `free` do; nobody has used libgit2 yet, in this thread or another.
+    unsafe { libgit2_sys::git_libgit2_opts(option, &raw mut here) };
+    // SAFETY: a number that libgit2 reads without a lock is written before anybody reads it.
+    unsafe { git2::opts::set_cache_max_size(libc::ssize_t::try_from(objects).unwrap_or(libc::ssize_t::MAX)) }.expect("it takes any size");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allocated(bytes: usize) -> *mut c_void {
+        // SAFETY: no old piece.
+        unsafe { allocate(bytes, ptr::null(), 0) }
+    }
+
+    #[test]
+    fn what_is_allocated_counts_for_whom_it_was_until_it_is_freed() {
+        let (one, other) = (Account::open(10 << 20), Account::open(1 << 20));
+        let nobodys = allocated(4 << 20);
+        let entered = Account::enter(Some(one));
+        let mut mine = allocated(4 << 20);
+        assert_eq!(one.held(), 4 << 20);
+        let inner = Account::enter(Some(other));
+        assert!(allocated(2 << 20).is_null());
+        assert_eq!((other.held(), other.refusals()), (0, 1));
+        // SAFETY: both came from `allocate`, and nobody else has them.
+        unsafe {
+            free(nobodys);
+            mine.cast::<u8>().write(7);
+            drop(inner);
+            mine = resize(mine, 6 << 20, ptr::null(), 0);
+            assert_eq!(mine.cast::<u8>().read(), 7);
+        }
+        assert_eq!(one.held(), 6 << 20);
+        assert!(allocated(5 << 20).is_null());
+        drop(entered);
+        let piece = mine as usize;
+        // SAFETY: it came from there, and nobody else has it.
+        std::thread::spawn(move || unsafe { free(piece as *mut c_void) }).join().unwrap();
+        assert_eq!((one.held(), one.refusals()), (0, 1));
+    }
+
+    #[test]
+    fn many_small_pieces_count_as_well() {
+        let account = Account::open(1 << 20);
+        let entered = Account::enter(Some(account));
+        let pieces: Vec<_> = (0..100_000).map(|_| allocated(100)).take_while(|piece| !piece.is_null()).collect();
+        assert!((9_000..12_000).contains(&pieces.len()), "{}", pieces.len());
+        // SAFETY: as above.
+        pieces.into_iter().for_each(|piece| unsafe { free(piece) });
+        drop(entered);
+        assert_eq!(account.held(), 0);
+    }
+}
