@@ -105,16 +105,16 @@ fn make(
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
     let rescue = Making { repo: &repo, worktree, head, now, stop };
-    let mut held = stop.hold();
+    let mut memory = stop.hold();
     let known = rescue.known()?;
     let (files, listing) = match place {
         Some(place) => rescue.files(&known, place, most)?,
         None => (known.committed.clone(), rescue.of_registration(&known)?),
     };
     // The files, the manifest and its text, what is stored of both.
-    held.more(listing.held.bytes().saturating_mul(COPIES)).map_err(failed(Path::new(".")))?;
-    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, &listing, unreached, &mut held)?;
-    rescue.verify(shadow, &saved, &mut held)?;
+    memory.more(listing.held.bytes().saturating_mul(COPIES)).map_err(failed(&worktree.path))?;
+    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, &listing, unreached, &mut memory)?;
+    rescue.verify(shadow, &saved, &mut memory)?;
     if let Some(place) = place {
         verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
     }
@@ -241,10 +241,10 @@ impl Making<'_> {
         manifest: Manifest,
         listing: &Listing,
         unreached: &[String],
-        held: &mut budget::Held,
+        memory: &mut budget::Held,
     ) -> Result<Held, RescueError> {
-        let index = self.index(held)?;
-        let staged = self.staged(index.as_deref(), held)?;
+        let index = self.index(memory)?;
+        let staged = self.staged(index.as_deref(), memory)?;
         let resolved = self.resolved(index.as_deref())?;
         let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
@@ -254,23 +254,23 @@ impl Making<'_> {
         Ok(saved)
     }
 
-    fn index(&self, held: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
+    fn index(&self, memory: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
         let place = self.worktree.admin.join("index").map_err(|error| RescueError::Differs(error.to_string()))?;
         let length = found(beneath::stat(&place)).map_err(failed(&place.path()))?.map_or(0, |stat| stat.st_size);
         // It is stored, too.
-        held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2)).map_err(failed(&place.path()))?;
+        memory.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2)).map_err(failed(&place.path()))?;
         found(beneath::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
     }
 
     /// What the index names by stage, read from these very bytes.
-    fn staged(&self, index: Option<&[u8]>, held: &mut budget::Held) -> Result<[Files; 4], RescueError> {
+    fn staged(&self, index: Option<&[u8]>, memory: &mut budget::Held) -> Result<[Files; 4], RescueError> {
         let Some(bytes) = index else { return Ok(<[Files; 4]>::default()) };
         let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
         // In the shadow: this thread is confined, and may write nowhere else.
         let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
         let read = || Ok(Index::open(copy.path())?.iter().collect());
-        staged::by_stage(bytes, self.repo, self.head.as_ref(), read, (self.stop, held)).map_err(failed)
+        staged::by_stage(bytes, self.repo, self.head.as_ref(), read, (self.stop, memory)).map_err(failed)
     }
 
     /// What the index names of conflicts that were resolved, as far as it is still there: git keeps it for as long as the index does.
@@ -337,13 +337,13 @@ impl Making<'_> {
     }
 
     /// Reads back, as a restore would, what was stored, and every blob that the index alone names; and the index itself once more.
-    fn verify(&self, shadow: &Shadow, saved: &Held, held: &mut budget::Held) -> Result<(), RescueError> {
+    fn verify(&self, shadow: &Shadow, saved: &Held, memory: &mut budget::Held) -> Result<(), RescueError> {
         let repo = shadow.open()?;
-        let stored = rescues::read(&repo, saved.commit, self.stop, held).map_err(|error| RescueError::Differs(error.to_string()))?;
+        let stored = rescues::read(&repo, saved.commit, self.stop, memory).map_err(|error| RescueError::Differs(error.to_string()))?;
         if stored != *saved {
             return Err(RescueError::Differs("what was stored reads differently".to_owned()));
         }
-        if self.index(held)? != saved.index {
+        if self.index(memory)? != saved.index {
             return Err(RescueError::Differs("the index changed meanwhile".to_owned()));
         }
         let indexed = saved.staged.iter().chain(&saved.resolved).flatten();

@@ -78,15 +78,15 @@ impl Known {
         (admin, git_dir): (&Inside, Inside),
         head: Option<Oid>,
     ) -> io::Result<Self> {
-        let mut held = stop.hold();
-        let mut files = |tree| files_until(stop, objects, repo, tree, FILES_CAP, &mut held).map_err(io::Error::other);
+        let mut memory = stop.hold();
+        let mut files = |tree| files_until(stop, objects, repo, tree, FILES_CAP, &mut memory).map_err(io::Error::other);
         let tree = head.map(|head| repo.find_commit(head)).transpose().map_err(io::Error::other)?.map(|head| head.tree_id());
         let committed = tree.map_or_else(|| Ok(Files::new()), &mut files)?;
         let mut index = Staged::read(admin, stop)?;
         index.unfold(files)?;
         let (attributes, made_again) = (OnceCell::new(), [].into());
         let (admin, objects, stop) = (admin.clone(), objects.clone(), stop.clone());
-        Ok(Self { committed, index, made_again, git_dir, admin, path: PathBuf::new(), objects, attributes, stop, _held: held })
+        Ok(Self { committed, index, made_again, git_dir, admin, path: PathBuf::new(), objects, attributes, stop, _held: memory })
     }
 
     fn of_tree(stop: &Stop, repo: &Repository, tree: &Worktree) -> io::Result<Self> {

@@ -144,8 +144,8 @@ impl Objects {
         if length < if is_first { 1024 + many as u64 * 24 + 40 } else { 8 + 1024 + many as u64 * 28 + 40 } {
             return Err(odd("is too short for what it lists"));
         }
-        let mut held = stop.hold();
-        held.more(many * ID)?;
+        let mut memory = stop.hold();
+        memory.more(many * ID)?;
         let mut names = Vec::new();
         names.try_reserve_exact(many * ID)?;
         if is_first {
@@ -158,7 +158,7 @@ impl Objects {
         } else {
             file.take(many as u64 * ID as u64).read_to_end(&mut names)?;
         }
-        Self { fanout, names, _held: held }.proven().ok_or_else(|| odd("is not in order"))
+        Self { fanout, names, _held: memory }.proven().ok_or_else(|| odd("is not in order"))
     }
 
     /// The same of names in no order.

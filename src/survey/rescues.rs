@@ -180,10 +180,10 @@ pub struct Held {
 ///
 /// # Errors
 /// It is no rescue, or can't be read.
-pub fn manifest(repo: &Repository, commit: Oid, held: &mut budget::Held) -> io::Result<Manifest> {
+pub fn manifest(repo: &Repository, commit: Oid, memory: &mut budget::Held) -> io::Result<Manifest> {
     let tree = repo.find_commit(commit).map_err(io::Error::other).and_then(|commit| extras(&commit))?.tree().map_err(io::Error::other)?;
     let entry = tree.get_name("manifest.json").ok_or_else(|| odd("it has no manifest"))?;
-    let manifest: Manifest = serde_json::from_slice(&blob(repo, entry.id(), MANIFEST_CAP, held)?)?;
+    let manifest: Manifest = serde_json::from_slice(&blob(repo, entry.id(), MANIFEST_CAP, memory)?)?;
     if manifest.schema == SCHEMA { Ok(manifest) } else { Err(odd("its manifest is of another version; use a newer treewarden")) }
 }
 
@@ -191,13 +191,13 @@ pub fn manifest(repo: &Repository, commit: Oid, held: &mut budget::Held) -> io::
 ///
 /// # Errors
 /// It is no rescue, or can't be read.
-pub fn read(repo: &Repository, commit: Oid, stop: &Stop, held: &mut budget::Held) -> io::Result<Held> {
-    let manifest = manifest(repo, commit, held)?;
+pub fn read(repo: &Repository, commit: Oid, stop: &Stop, memory: &mut budget::Held) -> io::Result<Held> {
+    let manifest = manifest(repo, commit, memory)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
     let (head, extras) = (head_of(&made)?, extras(&made)?);
     let tree = extras.tree().map_err(io::Error::other)?;
-    let index = tree.get_name("index").map(|entry| blob(repo, entry.id(), INDEX_CAP, held)).transpose()?;
-    let mut list = |id, most| files_in(repo, id, most, stop, held).map_err(io::Error::other);
+    let index = tree.get_name("index").map(|entry| blob(repo, entry.id(), INDEX_CAP, memory)).transpose()?;
+    let mut list = |id, most| files_in(repo, id, most, stop, memory).map_err(io::Error::other);
     let mut staged = <[Files; 4]>::default();
     for (name, files) in STAGES.iter().zip(&mut staged) {
         if let Some(entry) = tree.get_name(name) {
@@ -218,14 +218,14 @@ pub fn read(repo: &Repository, commit: Oid, stop: &Stop, held: &mut budget::Held
     Ok(Held { commit, head, files, manifest, index, staged, resolved, registration, lonely })
 }
 
-fn blob(repo: &Repository, id: Oid, cap: u64, held: &mut budget::Held) -> io::Result<Vec<u8>> {
+fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::Result<Vec<u8>> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
     if kind != ObjectType::Blob || size as u64 > cap {
         return Err(odd("its manifest or index is no file, or larger than any honest one"));
     }
     // Read, copied, and understood.
-    held.more(size.saturating_mul(3))?;
+    memory.more(size.saturating_mul(3))?;
     Ok(odb.read(id).map_err(io::Error::other)?.data().to_vec())
 }
 

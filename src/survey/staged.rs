@@ -191,23 +191,23 @@ pub fn by_stage(
     repo: &Repository,
     head: Option<&Commit<'_>>,
     open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
-    (stop, held): (&Stop, &mut Held),
+    (stop, memory): (&Stop, &mut Held),
 ) -> io::Result<[Files; 4]> {
     let entries = match open() {
-        Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, held)?.entries,
+        Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, memory)?.entries,
         entries => entries.map_err(io::Error::other)?,
     };
     let head = head.map(Commit::tree).transpose().map_err(io::Error::other)?;
     let mut staged = <[Files; 4]>::default();
     for entry in entries {
         let Some(directory) = index::directory(&entry) else {
-            held.more(entry.path.len() + AN_ENTRY)?;
+            memory.more(entry.path.len() + AN_ENTRY)?;
             staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(entry.path), (entry.mode, entry.id));
             continue;
         };
         let committed = head.as_ref().and_then(|head| head.get_path(&tree::path_of(directory)).ok());
         if committed.is_none_or(|committed| committed.id() != entry.id) {
-            let files = files_in(repo, entry.id, FILES_CAP, stop, held).map_err(io::Error::other)?;
+            let files = files_in(repo, entry.id, FILES_CAP, stop, memory).map_err(io::Error::other)?;
             staged[0].extend(files.into_iter().map(|(path, file)| (index::below(directory, &path), file)));
         }
     }

@@ -3,8 +3,6 @@
 //! Once what git processes hold is sampled, all together, while they work; those of this test are known by the settings in their environment. And
 //! once the kernel itself enforces the limit, on a whole night. It must never pass where it proved nothing without saying so.
 
-#![expect(clippy::disallowed_methods, reason = "a shell enters a control group")]
-
 use super::support::group::Group;
 use super::support::repo::Repo;
 use super::support::{World, same, write};

@@ -22,21 +22,25 @@ pub struct Account {
 
 impl Account {
     /// An account of so many bytes. It is never closed, for libgit2 may keep something for it to the end: a run opens some for each repo.
+    #[must_use]
     pub fn open(most: usize) -> &'static Self {
         Box::leak(Box::new(Self { most, held: AtomicIsize::new(0), refused: AtomicUsize::new(0) }))
     }
 
     /// Bytes that may be held.
+    #[must_use]
     pub fn most(&self) -> usize {
         self.most
     }
 
     /// Bytes that are held; each thread may know of a few more.
+    #[must_use]
     pub fn held(&self) -> usize {
         usize::try_from(self.held.load(Ordering::Relaxed)).unwrap_or(0)
     }
 
     /// How often more was asked for.
+    #[must_use]
     pub fn refusals(&self) -> usize {
         self.refused.load(Ordering::Relaxed)
     }
@@ -60,6 +64,7 @@ impl Account {
     }
 
     /// From now on, what libgit2 allocates in this thread counts for this account, or for none, until the answer is dropped.
+    #[must_use]
     pub fn enter(account: Option<&'static Self>) -> Entered {
         settle();
         Entered { before: MINE.replace(account), _of_this_thread: PhantomData }
@@ -180,9 +185,12 @@ struct Allocator {
 
 /// Has libgit2 allocate here, and keep no more than so many bytes of objects in mind for all repos. To be called before anything else of it is:
 /// what it allocated elsewhere must not be freed here.
+///
+/// # Panics
+/// libgit2 doesn't know how to set a size.
 pub fn count_libgit2(objects: usize) {
     let mut here = Allocator { allocate, resize, free };
-    let option = libgit2_sys::GIT_OPT_SET_ALLOCATOR as c_int;
+    let option = libgit2_sys::GIT_OPT_SET_ALLOCATOR.cast_signed();
     // SAFETY: it copies the functions, which do what `malloc`, `realloc` and `free` do; nobody has used libgit2 yet, in this thread or another.
     unsafe { libgit2_sys::git_libgit2_opts(option, &raw mut here) };
     // SAFETY: a number that libgit2 reads without a lock is written before anybody reads it.

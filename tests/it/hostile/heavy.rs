@@ -46,8 +46,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("heavy-refs", "Refused", MEMORY, |evil| {
             let main = evil.repo.git(&["rev-parse", "HEAD"]);
             let name = "n".repeat(200);
-            let lines = (0..120_000).map(|number| format!("{main} refs/tags/{name}{number:06}\n")).collect::<String>();
-            write(&evil.git_dir("packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{lines}"));
+            let lines: Vec<String> = (0..120_000).map(|number| format!("{main} refs/tags/{name}{number:06}\n")).collect();
+            write(&evil.git_dir("packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{}", lines.concat()));
             for admin in copies(evil, 30) {
                 write(&admin.join("HEAD"), "ref: refs/heads/nowhere\n");
             }
