@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How late a sleeper may notice a signal.
 const NAP: Duration = Duration::from_millis(50);
+/// Bytes that a step may read before it counts as one that takes long: some seconds.
+const LONG: u64 = 2 << 30;
 /// Bytes that are read of one repo's files in a pass: some minutes of a processor, and more than anybody's work. A file without content may be of
 /// any length.
 const READS: u64 = 256 << 30;
@@ -25,12 +27,21 @@ pub struct Stop {
     budget: Budget,
     /// Bytes that may still be read.
     reads: Arc<AtomicU64>,
+    /// A step that began is finished, unless it reads for too long.
+    began_step: bool,
 }
 
 impl Stop {
     /// Stops after `limit`, or when `signalled` becomes true.
     pub fn after(limit: Duration, signalled: Arc<AtomicBool>) -> Self {
-        Self { signalled, began: Instant::now(), limit, budget: Budget::default(), reads: Arc::new(AtomicU64::new(u64::MAX)) }
+        Self {
+            signalled,
+            began: Instant::now(),
+            limit,
+            budget: Budget::default(),
+            reads: Arc::new(AtomicU64::new(u64::MAX)),
+            began_step: false,
+        }
     }
 
     /// The same for one repo, which may cost so much memory, and no more reading than any honest one.
@@ -56,6 +67,12 @@ impl Stop {
         Self::after(Duration::from_hours(876_600), Arc::default())
     }
 
+    /// The same within a step that is to be finished: it stops only where that would take long.
+    #[must_use]
+    pub fn for_a_step(&self) -> Self {
+        Self { reads: Arc::new(AtomicU64::new(READS)), began_step: true, ..self.clone() }
+    }
+
     /// Listens for SIGTERM and SIGINT. Ctrl-C a second time ends the process at once, as people expect. A second SIGTERM says nothing new:
     /// `timeout` and the inits of containers send it to the process and to its group.
     ///
@@ -72,6 +89,10 @@ impl Stop {
 
     /// Whether it is time to stop, and why.
     pub fn reached(&self) -> Option<&'static str> {
+        if self.began_step { None } else { self.asked() }
+    }
+
+    fn asked(&self) -> Option<&'static str> {
         if self.signalled.load(Ordering::Relaxed) {
             Some("a signal asked to stop")
         } else if self.began.elapsed() >= self.limit {
@@ -96,8 +117,12 @@ impl Stop {
     pub fn read(&self, bytes: u64) -> io::Result<()> {
         self.go_on()?;
         let read = self.reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        let most = bytesize::ByteSize(READS);
-        read.map(drop).map_err(|_| io::Error::other(format!("there is more to be read here than {most}; look for a file without content")))
+        let Ok(left) = read else {
+            let most = bytesize::ByteSize(READS);
+            return Err(io::Error::other(format!("there is more to be read here than {most}; look for a file without content")));
+        };
+        let is_long = self.began_step && READS.saturating_sub(left) > LONG;
+        self.asked().filter(|_| is_long).map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     /// The memory that there is.
@@ -129,5 +154,27 @@ impl Stop {
                 left => std::thread::sleep(left.min(NAP)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_finished_unless_it_reads_for_long() {
+        let over = Stop::after(Duration::ZERO, Arc::default()).within(Budget::default());
+        assert!(over.go_on().is_err() && over.read(1).is_err());
+        let step = over.for_a_step();
+        assert!(step.go_on().is_ok() && step.read(1 << 30).is_ok() && step.read(1 << 30).is_ok());
+        assert!(step.read(1).is_ok() && step.read(1).is_err());
+    }
+
+    #[test]
+    fn no_repo_is_read_without_an_end() {
+        let stop = Stop::never().within(Budget::default());
+        assert!(stop.read(READS).is_ok());
+        assert!(stop.read(1).unwrap_err().to_string().starts_with("there is more to be read here than 256.0 GiB"));
+        assert!(stop.freely().read(READS).is_ok());
     }
 }

@@ -178,7 +178,9 @@ impl Evictor<'_> {
         for path in &unit.paths {
             let bin = self.trash.bin_since_now(path)?;
             let busy = processes.at_work(path);
-            if let Some(why) = busy.map_or_else(|| own_among(std::slice::from_ref(path), &tree.made_again, self.stop), |busy| Ok(Some(busy)))? {
+            if let Some(why) =
+                busy.map_or_else(|| own_among(std::slice::from_ref(path), &tree.made_again, self.stop), |busy| Ok(Some(busy)))?
+            {
                 bin.empty(self.stop)?;
                 return Ok(UnitOutcome::Skipped(why));
             }

@@ -171,7 +171,8 @@ impl Fill<'_> {
     fn lend(&self, large: &Large) -> Result<(), FillError> {
         let below = large.path();
         let to = self.private.large_files().join(&below);
-        let kept = beneath::below(&self.git_dir, &Path::new("lfs/objects").join(&below), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
+        let kept =
+            beneath::below(&self.git_dir, &Path::new("lfs/objects").join(&below), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
         let Ok(mut from) = kept.map(File::from) else { return Ok(()) };
         let data = from.metadata()?;
         if !data.is_file() || data.len() != large.size || to.exists() {

@@ -184,11 +184,13 @@ impl Hands<'_> {
 
     /// Whether tree and registration are what was surveyed or, where there is a rescue, what was rescued.
     fn unchanged(&self, tree: &Worktree, taken: &Inside, rescued: Option<&Listing>) -> Result<(), StepError> {
+        // The tree is in the trash by now: whatever comes of the look, this is seen to its end.
+        let stop = &self.stop.for_a_step();
         let look = || -> io::Result<bool> {
             let repo = self.shadow.open().map_err(io::Error::other)?;
             let same = match rescued {
-                Some(rescued) => Some(known::list(&repo, tree, taken, self.stop)?).filter(|now| now.same_work(rescued)),
-                None => known::list_clean(&repo, tree, taken, self.stop)?,
+                Some(rescued) => Some(known::list(&repo, tree, taken, stop)?).filter(|now| now.same_work(rescued)),
+                None => known::list_clean(&repo, tree, taken, stop)?,
             };
             let Some(same) = same else { return Ok(false) };
             if !tree::still_so(taken, &same)? {
@@ -199,7 +201,7 @@ impl Hands<'_> {
             let locked = locked.map(|reason| String::from_utf8_lossy(&reason).trim_end_matches('\n').to_owned()) != tree.locked;
             // The kernel tells of the place where the tree is by now.
             let in_use = Processes::but_callers().at_work(taken);
-            Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin, self.stop)? <= tree.active)
+            Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin, stop)? <= tree.active)
         };
         if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
     }

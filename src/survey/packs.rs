@@ -60,7 +60,8 @@ pub fn list(objects: &Inside) -> io::Result<Vec<Pack>> {
         if !has("pack") || !has("idx") {
             continue;
         }
-        let data = |ending: &str| found(folder.join(format!("{stem}.{ending}")).map_err(io::Error::other).and_then(|file| beneath::stat(&file)));
+        let data =
+            |ending: &str| found(folder.join(format!("{stem}.{ending}")).map_err(io::Error::other).and_then(|file| beneath::stat(&file)));
         // One that goes meanwhile is none of ours.
         let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else { continue };
         let [kept, promisor, cruft] = ["keep", "promisor", "mtimes"].map(has);

@@ -385,7 +385,9 @@ fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
     // What an agent committed or left in the repo's store leads to nobody else's files: a link where a large file is kept, and another server.
     let secret = world.beside("secret");
     write(&secret.join("lfs/objects/cd/cd").join("cd".repeat(32)), "the caller's own\n");
-    for (branch, digits, lfsconfig) in [("link", "ab", String::new()), ("server", "cd", format!("[lfs]\n\turl = file://{}\n", secret.display()))] {
+    for (branch, digits, lfsconfig) in
+        [("link", "ab", String::new()), ("server", "cd", format!("[lfs]\n\turl = file://{}\n", secret.display()))]
+    {
         let oid = digits.repeat(32);
         let place = shop.git_dir(&format!("lfs/objects/{digits}/{digits}/{oid}"));
         if branch == "link" {

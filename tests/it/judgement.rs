@@ -131,6 +131,28 @@ fn as_agent(world: &World, arguments: &[&str]) -> Ran {
 }
 
 #[test]
+fn root_rescues_nobody_elses_file() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let [shared, own] = ["shared", "own"].map(|name| shop.tree(name));
+    for tree in [&shared, &own] {
+        tree.write("notes", "private\n");
+    }
+    std::os::unix::fs::lchown(shared.path.join("notes"), Some(1600), Some(1600)).unwrap();
+    for tree in [&shared, &own] {
+        tree.age(40.0);
+    }
+    let report = world.night();
+    assert_eq!([outcome(&report, &shared), outcome(&report, &own)], [TreeOutcome::Kept, TreeOutcome::Reaped]);
+    let row = report.repos[0].worktrees.iter().find(|tree| tree.path == shared.path).unwrap();
+    assert!(row.reasons.iter().any(|why| why.contains("belongs to user 1600")), "{row:?}");
+    assert_eq!(std::fs::read_to_string(shared.path.join("notes")).unwrap(), "private\n");
+}
+
+#[test]
 fn a_file_that_can_not_be_read_keeps_the_tree_that_needs_a_rescue() {
     if !rustix::process::geteuid().is_root() {
         return;

@@ -14,9 +14,12 @@ const ROOMS: [(&str, &[&str]); 7] = [
     ("facts", &["inside"]),
     ("config", &["facts", "inside"]),
     ("plan", &["config", "facts", "inside"]),
-    ("survey", &["beneath", "config", "facts", "inside", "sha1", "shadow", "stop", "walk"]),
+    ("survey", &["beneath", "budget", "config", "facts", "inside", "sha1", "shadow", "stop", "walk"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
-    ("apply", &["beneath", "clock", "durable", "facts", "git", "inside", "lock", "plan", "sha1", "shadow", "stop", "survey", "walk"]),
+    (
+        "apply",
+        &["beneath", "budget", "clock", "durable", "facts", "git", "inside", "lock", "plan", "sha1", "shadow", "stop", "survey", "walk"],
+    ),
     ("report", &["apply", "facts", "inside", "plan"]),
     ("tell", &["config", "durable", "journal", "report", "stop"]),
 ];

@@ -2,13 +2,14 @@
 //!
 //! Where memory would follow what a repo wrote, the repo is refused by name and the others get their run; what would be read for a day ends with the run.
 
+use super::super::support::repo::Tree;
 use super::super::support::{age, write};
 use super::{Case, evil::Evil};
 use flate2::{Compress, Compression, FlushCompress};
 use git2::{ObjectType, Oid, Repository};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What the row of such a repo, or its tree, says.
 const MEMORY: &str = "of memory";
@@ -35,6 +36,19 @@ pub(super) fn cases() -> Vec<Case> {
             write(&evil.dirty.path.join("one"), "x\n");
             age(&evil.dirty.path.join("one"), 31.0);
             links(&evil.dirty.path, 12_000);
+        }),
+        // Each is small enough, and all of them at once are not.
+        Case::new("heavy-together", "Maintained keep reap", "", |evil| {
+            let tree = |admin: PathBuf| Tree { path: evil.landed.path.with_file_name(admin.file_name().unwrap()), admin };
+            let more: Vec<Tree> = copies(evil, 12).into_iter().map(tree).collect();
+            for tree in more.iter().chain([&evil.landed, &evil.dirty]) {
+                write(&tree.path.join("one"), "x\n");
+                age(&tree.path.join("one"), 40.0);
+                links(&tree.path, 1000);
+            }
+            for tree in &more {
+                tree.age_admin(40.0);
+            }
         }),
         // Read side by side, each is as large as an honest one may be. Git itself holds a line whole.
         Case::new("heavy-reflogs", "Maintained reap reap!", MEMORY, |evil| {
@@ -148,7 +162,7 @@ fn index(entries: u32) -> Vec<u8> {
 }
 
 /// So many more registrations like that of the landed tree, with trees like it. Gives their admin folders.
-fn copies(evil: &Evil<'_>, many: usize) -> Vec<std::path::PathBuf> {
+fn copies(evil: &Evil<'_>, many: usize) -> Vec<PathBuf> {
     let one = |number: usize| {
         let name = format!("more{number}");
         let (tree, admin) = (evil.landed.path.with_file_name(&name), evil.landed.admin.with_file_name(&name));

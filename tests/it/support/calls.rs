@@ -150,7 +150,8 @@ fn low(argument: u64) -> i32 {
 /// The numbers of the calls that are `wanted` by what they may turn out to be.
 pub(super) fn numbers(wanted: impl Fn(&str, Kind) -> bool) -> Vec<u32> {
     let opens = [libc::O_RDONLY, libc::O_CREAT].map(|flags| [u64::from(flags.cast_unsigned()); 5]);
-    let can_be = |number: &u32| opens.iter().any(|arguments| known((*number).into(), arguments).is_some_and(|(name, kind, _)| wanted(name, kind)));
+    let can_be =
+        |number: &u32| opens.iter().any(|arguments| known((*number).into(), arguments).is_some_and(|(name, kind, _)| wanted(name, kind)));
     (0..512).filter(can_be).collect()
 }
 
