@@ -249,7 +249,7 @@ mod tests {
             paths: vec![at("tree/target")],
             packages: Vec::new(),
             named: None,
-            last_used: Utc::now() + Duration::from_mins(1),
+            last_used: crate::clock::now() + Duration::from_mins(1),
             last_used_from: UsedFrom::WorktreeActivity,
             min_age: Duration::ZERO,
             locks: Arc::new([]),
@@ -266,11 +266,11 @@ mod tests {
             let stop = Stop::after(Duration::from_mins(1), Arc::default());
             let eye = Eye::open(self.top.path(), true).unwrap();
             let evictor = Evictor {
-                lock: &LockedVolume::take(&locks, "run", Utc::now()).unwrap(),
+                lock: &LockedVolume::take(&locks, "run", crate::clock::now()).unwrap(),
                 locks: &locks,
                 trash: &self.trash,
                 stop: &stop,
-                now: Utc::now(),
+                now: crate::clock::now(),
                 eye: &eye,
                 one_at_a_time: Mutex::default(),
             };

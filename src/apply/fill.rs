@@ -178,8 +178,9 @@ impl Fill<'_> {
         if !data.is_file() || data.len() != large.size || to.exists() {
             return Ok(());
         }
-        std::fs::create_dir_all(to.parent().unwrap_or(&to))?;
-        let (mut sum, mut file) = (ring::digest::Context::new(&ring::digest::SHA256), File::create_new(&to)?);
+        let folder = to.parent().unwrap_or(&to);
+        std::fs::create_dir_all(folder)?;
+        let (mut sum, mut file) = (ring::digest::Context::new(&ring::digest::SHA256), tempfile::NamedTempFile::new_in(folder)?);
         let (mut buffer, mut left) = (vec![0; 1 << 20], large.size);
         while left > 0 && self.stop.reached().is_none() {
             let read = Read::by_ref(&mut from).take(left).read(&mut buffer)?;
@@ -188,9 +189,10 @@ impl Fill<'_> {
             io::Write::write_all(&mut file, bytes)?;
             left = left.saturating_sub(read as u64);
         }
-        let found: String = sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-        if found != large.oid {
-            std::fs::remove_file(to)?;
+        let sum = sum.finish();
+        let named = large.oid.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or_default(), 16).ok());
+        if named.eq(sum.as_ref().iter().copied().map(Some)) {
+            file.persist_noclobber(to).map_err(|error| error.error)?;
         }
         Ok(())
     }

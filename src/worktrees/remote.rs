@@ -60,7 +60,7 @@ pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
     let plain = url.plain();
     let large = match plain.trim_end_matches('/') {
         web if !web.starts_with("http://") && !web.starts_with("https://") => plain.to_owned(),
-        web if web.ends_with(".git") => format!("{web}/info/lfs"),
+        web if web.strip_suffix(".git").is_some() => format!("{web}/info/lfs"),
         web => format!("{web}.git/info/lfs"),
     };
     let named = [("remote.origin.url", plain.to_owned()), ("lfs.url", large.clone()), ("lfs.pushurl", large)];

@@ -389,7 +389,7 @@ fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {
         [("link", "ab", String::new()), ("server", "cd", format!("[lfs]\n\turl = file://{}\n", secret.display()))]
     {
         let oid = digits.repeat(32);
-        let place = shop.git_dir(&format!("lfs/objects/{digits}/{digits}/{oid}"));
+        let place = shop.git_dir(format!("lfs/objects/{digits}/{digits}/{oid}"));
         if branch == "link" {
             std::fs::create_dir_all(place.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(secret.join("lfs/objects/cd/cd").join("cd".repeat(32)), &place).unwrap();
