@@ -2,7 +2,6 @@
 //!
 //! Where memory would follow what a repo wrote, the repo is refused by name and the others get their run; what would be read for a day ends with the run.
 
-use super::super::support::repo::Tree;
 use super::super::support::{age, write};
 use super::{Case, evil::Evil};
 use flate2::{Compress, Compression, FlushCompress};
@@ -36,19 +35,6 @@ pub(super) fn cases() -> Vec<Case> {
             write(&evil.dirty.path.join("one"), "x\n");
             age(&evil.dirty.path.join("one"), 31.0);
             links(&evil.dirty.path, 12_000);
-        }),
-        // Each is small enough, and all of them at once are not.
-        Case::new("heavy-together", "Maintained keep reap", "", |evil| {
-            let tree = |admin: PathBuf| Tree { path: evil.landed.path.with_file_name(admin.file_name().unwrap()), admin };
-            let more: Vec<Tree> = copies(evil, 12).into_iter().map(tree).collect();
-            for tree in more.iter().chain([&evil.landed, &evil.dirty]) {
-                write(&tree.path.join("one"), "x\n");
-                age(&tree.path.join("one"), 40.0);
-                links(&tree.path, 1000);
-            }
-            for tree in &more {
-                tree.age_admin(40.0);
-            }
         }),
         // Read side by side, each is as large as an honest one may be. Git itself holds a line whole.
         Case::new("heavy-reflogs", "Maintained reap reap!", MEMORY, |evil| {

@@ -46,15 +46,15 @@ const FILES: &[(&str, &str)] = &[
     ("worktrees/landed/logs/HEAD", "Refused"),
     ("worktrees/landed/refs/worktree/x", "Refused"),
     ("info/attributes", FINE),
-    ("info/grafts", FINE),
+    ("info/grafts", "Maintained reap reap!"),
     ("hooks/pre-auto-gc", FINE),
     ("objects/info/alternates", "Failed"),
     ("objects/info/commit-graph", FINE),
     ("objects/info/commit-graphs/commit-graph-chain", "Refused"),
-    ("objects/pack/multi-pack-index", "Refused"),
+    ("objects/pack/multi-pack-index", "Failed"),
     ("objects/pack/pack-1111111111111111111111111111111111111111.pack", FINE),
     ("objects/pack/pack-1111111111111111111111111111111111111111.idx", FINE),
-    ("objects/11/11111111111111111111111111111111111111", "Maintained reap reap!"),
+    ("objects/11/11111111111111111111111111111111111111", "Failed"),
 ];
 
 /// The cases of this room.
@@ -86,7 +86,7 @@ fn counts() -> Vec<Case> {
     vec![
         index("count-index", "index", "Refused"),
         index("count-tree-index", "worktrees/landed/index", "Maintained unknown reap!"),
-        Case::new("count-extension", "Maintained unknown reap", "", |evil| {
+        Case::new("count-extension", "Maintained unknown reap!", "", |evil| {
             let mut bytes = b"DIRC\0\0\0\x02\0\0\0\0TREE\x7f\xff\xff\xff".to_vec();
             bytes.extend([0; 40]);
             write(&evil.git_dir("worktrees/landed/index"), bytes);
@@ -141,8 +141,8 @@ fn corrupt() -> Vec<Case> {
         })
     };
     vec![
-        noisy("noise-pack", "objects/pack*.pack", "Maintained unknown unknown!"),
-        noisy("noise-idx", "objects/pack*.idx", "Maintained unknown unknown!"),
+        noisy("noise-pack", "objects/pack*.pack", "Failed"),
+        noisy("noise-idx", "objects/pack*.idx", "Failed"),
         noisy("noise-rev", "objects/pack*.rev", FINE),
         noisy("noise-bitmap", "objects/pack*.bitmap", FINE),
         noisy("noise-midx", "objects/pack/multi-pack-index", FINE),
