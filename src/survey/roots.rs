@@ -11,6 +11,7 @@ use crate::budget::Held;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use rustix::fs::FileType;
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::Path;
@@ -30,6 +31,8 @@ const LARGEST: u64 = reach::LOG_CAP;
 const LARGEST_INDEX: u64 = 512 << 20;
 /// A ref is a line.
 const REF: u64 = 4096;
+/// The longest line of `packed-refs` that is compared whole: no loose ref has a longer name.
+const NAMES: usize = 4096;
 /// Directories where git keeps what an operation that stands still will need.
 const IN_PROGRESS: [&str; 3] = ["rebase-merge", "rebase-apply", "sequencer"];
 /// So many files that can't be read are told of, and how many there are besides.
@@ -124,9 +127,13 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn git_dir(&mut self, git_dir: &Inside) {
         let stop = self.stop;
-        self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &mut named.seen, stop));
+        // The loose ones first: one that is packed meanwhile is read twice, not never.
+        let remedy = "delete it, if nobody knows what it named";
+        let loose = self.below(&at(git_dir, "refs"), remedy, |file, named| reference(file, &mut named.seen, stop));
+        let name = |file: &Inside| Some(file.relative().strip_prefix(git_dir.relative()).ok()?.as_os_str().as_encoded_bytes().to_owned());
+        let names: HashSet<Vec<u8>> = loose.iter().flat_map(|loose| &loose.all).filter_map(name).collect();
+        self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &names, &mut named.seen, stop));
         self.file(&at(git_dir, "info/grafts"), "mend it by hand", |file, named| scan(file, &mut named.hidden, stop));
-        self.below(&at(git_dir, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.seen, stop));
         self.common(git_dir);
         self.index(git_dir, "delete it, then `git reset` in the checkout makes a new one");
     }
@@ -204,28 +211,26 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads a file, if it is there.
-    fn file(&mut self, place: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) {
+    /// Reads a file, and says whether it is there.
+    fn file(&mut self, place: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> bool {
         let done = found(beneath::file(place)).and_then(|file| match file {
             Some(file) if file.metadata()?.len() > LARGEST => Err(io::Error::other("it is larger than any honest one")),
-            Some(file) => read(file, &mut self.named),
-            None => Ok(()),
+            Some(file) => read(file, &mut self.named).map(|()| true),
+            None => Ok(false),
         });
-        if let Err(error) = done {
+        done.unwrap_or_else(|error| {
             self.failed(place, &error, remedy);
-        }
+            true
+        })
     }
 
-    fn below(&mut self, folder: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) {
-        match reach::files_below(folder, self.stop) {
-            Ok(files) => {
-                // A lock is no ref, and no ref may be called so: what a write that isn't finished will name is named elsewhere, too.
-                for file in files.all.iter().filter(|file| !file.relative().as_os_str().as_encoded_bytes().ends_with(b".lock")) {
-                    self.file(file, remedy, &read);
-                }
-            }
-            Err(error) => self.failed(folder, &error, "see that it can be read"),
-        }
+    /// Reads every file below a folder, and says which were there.
+    fn below(&mut self, folder: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> Option<reach::FilesBelow> {
+        let mut files =
+            reach::files_below(folder, self.stop).inspect_err(|error| self.failed(folder, error, "see that it can be read")).ok()?;
+        // A lock is no ref, and no ref may be called so: what a write that isn't finished will name is named elsewhere, too.
+        files.all.retain(|file| !file.relative().as_os_str().as_encoded_bytes().ends_with(b".lock") && self.file(file, remedy, &read));
+        Some(files)
     }
 
     fn failed(&mut self, place: &Inside, error: &io::Error, remedy: &str) {
@@ -241,13 +246,18 @@ fn at(folder: &Inside, name: &str) -> Inside {
     folder.join(Path::new(name)).expect("a name that was listed stays inside")
 }
 
-/// `ID NAME`, and below a tag what it names as `^ID`.
-fn packed(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
-    lines::each(file, 41, stop, |line| match line {
-        [b'#', ..] | [] => Ok(()),
-        [b'^', peeled @ ..] => ids.push(id(peeled).ok_or_else(|| nonsense(line))?),
-        [named @ .., b' '] => ids.push(id(named).ok_or_else(|| nonsense(line))?),
-        _ => Err(nonsense(line)),
+/// `ID NAME`, and below a tag what it names as `^ID`. What a line says of a ref that is loose as well is what it named once.
+fn packed(file: File, loose: &HashSet<Vec<u8>>, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    let mut counts = true;
+    lines::each(file, NAMES, stop, |line| {
+        let (named, name) = match line {
+            [b'#', ..] | [] => return Ok(()),
+            [b'^', peeled @ ..] => (peeled.get(..40), None),
+            _ => (line.get(..40), Some(line.get(40..).and_then(|rest| rest.strip_prefix(b" ")).ok_or_else(|| nonsense(line))?)),
+        };
+        let named = named.and_then(id).ok_or_else(|| nonsense(line))?;
+        counts = name.map_or(counts, |name| !loose.contains(name));
+        if counts { ids.push(named) } else { Ok(()) }
     })
 }
 

@@ -269,6 +269,28 @@ fn stashes_never_expire() {
 }
 
 #[test]
+fn a_stash_that_was_dropped_goes_though_packed_refs_still_name_it() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    old_packs(&shop);
+    let stash = |text: &str| {
+        write(&shop.path.join("README.md"), text);
+        git(&shop.path, 20.0, &["stash", "-q"]);
+        let stash = shop.git(&["rev-parse", "stash"]);
+        age_object(&shop, &stash, 20.0);
+        stash
+    };
+    let [first, second] = ["first\n", "second\n"].map(stash);
+    shop.git(&["pack-refs", "--all"]);
+    shop.git(&["stash", "drop", "-q"]);
+    let packed = std::fs::read_to_string(shop.git_dir("packed-refs")).unwrap();
+    assert!(packed.contains(&format!("{second} refs/stash")), "git leaves what a loose ref hides");
+    assert_eq!(repack(&world).action, GcAction::Full);
+    assert_eq!([&first, &second].map(|object| has(&shop, object)), [true, false]);
+    assert_eq!(shop.fsck(), "");
+}
+
+#[test]
 fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
     let world = World::new();
     let [shop, young] = ["acme/shop", "acme/young"].map(|name| world.repo(name));

@@ -75,6 +75,21 @@ fn every_place_that_names_an_object_is_read() {
 }
 
 #[test]
+fn a_packed_ref_that_is_loose_as_well_names_nothing() {
+    let place = Place::new();
+    let lines = [(1, "refs/heads/main"), (2, "refs/heads/main2"), (3, "refs/stash"), (4, "refs/tags/v1"), (6, "refs/tags/v2")];
+    let lines: Vec<String> = lines.map(|(number, name)| format!("{} {name}\n^{}\n", of(number), of(number + 10))).into();
+    place.write("packed-refs", lines.concat());
+    place.write("refs/heads/main", of(7));
+    place.write("refs/tags/v1", "ref: refs/heads/main\n");
+    // A write that isn't finished is no ref.
+    place.write("refs/stash.lock", of(8));
+    let roots = read(&place.git_dir);
+    assert_eq!(roots.unread, [""; 0]);
+    assert_eq!(roots.seen.iter().map(|id| id[0]).collect::<Vec<_>>(), [2, 3, 6, 7, 12, 13, 16]);
+}
+
+#[test]
 fn what_can_not_be_read_is_told() {
     let cases: [(&str, &[u8]); 8] = [
         ("packed-refs", b"garbage\n"),
