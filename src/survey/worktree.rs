@@ -347,8 +347,12 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid
     // What a night took to the trash was rescued with its index.
     let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
     let staged = (!trashed && known.holds_staged_work()) || !known.registration(&mut context.stop.hold())?.is_empty();
-    if let Some(why) = known.unholdable_index().filter(|_| !trashed && (staged || !unreached.is_empty())) {
-        return Ok(State::Unknown(format!("it is gone from the disk, and what is staged with it: {why}")));
+    if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {
+        return Ok(State::Unknown(format!(
+            "it is gone from the disk, and its index, which stages work, is split in two, which no rescue holds; \
+             `git --git-dir='{}' --work-tree=. update-index --no-split-index` makes it one",
+            tree.admin.path().display()
+        )));
     }
     Ok(State::Missing { trashed, unreached, staged })
 }

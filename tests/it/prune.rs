@@ -339,3 +339,25 @@ fn a_note_that_proves_nothing_makes_no_missing_tree_ours() {
     assert_eq!((dropped(&world, &report).len(), alerts(&report)), (0, vec!["MissingTreesRefused"]));
     same("git worktree list", &shop.registered(), &before);
 }
+
+#[test]
+fn staged_work_in_a_split_index_stays_until_the_index_is_made_one() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    let other = shop.tree("other");
+    let tree = shop.tree("split");
+    tree.write("work.txt", "mine\n").git(&["add", "work.txt"]);
+    tree.git(&["update-index", "--split-index"]);
+    tree.age_admin(10.0);
+    remove(&tree.path);
+    let report = world.night();
+    let why = report.worktrees().find(|row| row.path == tree.path).unwrap().reasons.concat();
+    let remedy = format!("git --git-dir='{}' --work-tree=. update-index --no-split-index", tree.admin.display());
+    assert!(why.contains(&format!("`{remedy}`")), "{why}");
+    let words: Vec<&str> = remedy.split(' ').skip(1).map(|word| word.trim_start_matches("--git-dir=")).collect();
+    let admin = format!("--git-dir={}", words[0].trim_matches('\''));
+    git(&other.path, 0.0, &[&[admin.as_str()], &words[1..]].concat());
+    tree.age_admin(10.0);
+    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/split"]);
+    assert!(!shop.refs("refs/treewarden/rescue").is_empty());
+}

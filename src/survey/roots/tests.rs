@@ -84,7 +84,7 @@ fn a_packed_ref_that_is_loose_as_well_names_nothing() {
     place.write("refs/tags/v1", "ref: refs/heads/main\n");
     // A write that isn't finished is no ref.
     place.write("refs/stash.lock", of(8));
-    let roots = read(&place.git_dir);
+    let roots = read(&place.git_dir, &Stop::never());
     assert_eq!(roots.unread, [""; 0]);
     assert_eq!(roots.seen.iter().map(|id| id[0]).collect::<Vec<_>>(), [2, 3, 6, 7, 12, 13, 16]);
 }
