@@ -14,53 +14,6 @@ mod sabotage;
 
 use days::{Ended, Sim};
 use oracle::Oracle;
-use std::collections::BTreeSet;
-
-/// Events that can be switched off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    /// Nights that are killed, get a signal, or run out of time.
-    Kill,
-    /// The run is tried again at once after that.
-    Retry,
-    /// A tree is made by the name of one that just went.
-    SameNames,
-    /// A conflict whose only trace is in the index's resolve-undo.
-    ResolveUndo,
-    /// Several trees of a repo are deleted by hand within days.
-    ManyDeletions,
-    /// What a killed run leaves in TMPDIR is a leftover.
-    Scratch,
-    /// Somebody's files in tools' folders.
-    ToolWork,
-    /// Somebody's files in a tree's registration.
-    AdminNotes,
-    /// Files that are called `git~1` and the like.
-    GitsNames,
-}
-
-const ALL: [Event; 9] = [
-    Event::Kill,
-    Event::Retry,
-    Event::SameNames,
-    Event::ResolveUndo,
-    Event::ManyDeletions,
-    Event::Scratch,
-    Event::ToolWork,
-    Event::AdminNotes,
-    Event::GitsNames,
-];
-
-/// Switched off until the program holds them.
-const OFF: [Event; 7] =
-    [Event::Retry, Event::SameNames, Event::ManyDeletions, Event::Scratch, Event::ToolWork, Event::AdminNotes, Event::GitsNames];
-
-/// What is switched on: all but [`OFF`], and what `TREEWARDEN_SIMULATION_ON` names besides (`all`, or names with commas).
-fn on() -> BTreeSet<Event> {
-    let named = std::env::var("TREEWARDEN_SIMULATION_ON").unwrap_or_default();
-    let is_named = |event: &Event| named == "all" || named.split(',').any(|name| name == format!("{event:?}"));
-    ALL.into_iter().filter(|event| !OFF.contains(event) || is_named(event)).collect()
-}
 
 /// How much is simulated.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +26,7 @@ struct Size {
 /// Runs a seed, and says what it came to, or every problem of the first morning that has one.
 fn simulate(seed: u64, size: Size) -> Result<String, String> {
     let began = std::time::Instant::now();
-    let mut sim = Sim::new(seed, size.repos, on());
+    let mut sim = Sim::new(seed, size.repos);
     let mut oracle = Oracle::default();
     let mut early = 0;
     for night in 1..=size.nights {
@@ -85,6 +38,7 @@ fn simulate(seed: u64, size: Size) -> Result<String, String> {
         if !problems.is_empty() {
             return Err(told(&sim, night, &problems));
         }
+        sim.sweep();
         for _attempt in 0..2 {
             let evening = oracle.look(&sim);
             let (ran, ended) = sim.night();
@@ -95,7 +49,8 @@ fn simulate(seed: u64, size: Size) -> Result<String, String> {
                 return Err(told(&sim, night, &problems));
             }
             early += u32::from(ended == Ended::Early);
-            if ended == Ended::Whole || !sim.on.contains(&Event::Retry) || sim.rng.bool() {
+            // As a Job does, at once; but not always.
+            if ended == Ended::Whole || sim.rng.bool() {
                 break;
             }
         }

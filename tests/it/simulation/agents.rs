@@ -4,7 +4,6 @@
 //! never undo what others made.
 
 use super::super::support::remove as remove_from_disk;
-use super::Event;
 use super::days::{Sim, Tree};
 use super::oracle::Expected;
 use super::record;
@@ -76,7 +75,7 @@ const IN_CHECKOUTS: [(u32, &str, Act); 9] = [
     (10, "commit and push", commit_and_push),
     (4, "fetch", |sim, at| drop(sim.git(&at.path, &["fetch", "-q"]))),
     (3, "repack", |sim, at| drop(sim.git(&at.path, &["repack", "-q", "-d"]))),
-    (1, "gc", |sim, at| drop(sim.git(&at.path, &["gc", "-q"]))),
+    (1, "gc", gc),
     (1, "pack refs", |sim, at| drop(sim.git(&at.path, &["pack-refs", "--all"]))),
     (3, "restore", restore),
     (2, "delete a branch", delete_branch),
@@ -243,11 +242,9 @@ fn links(sim: &mut Sim, at: &Spot) {
 }
 
 fn odd_names(sim: &mut Sim, at: &Spot) {
-    let mut names: Vec<OsString> = ["sp ace", "-dash", "tab\tand\nline", "ünï", "'quote\"", "back\\slash", "*"].map(OsString::from).into();
+    let mut names: Vec<OsString> =
+        ["sp ace", "-dash", "tab\tand\nline", "ünï", "'quote\"", "back\\slash", "*", "git~1", ".git ", ".git."].map(OsString::from).into();
     names.push(OsString::from_vec(b"not-utf8-\xff\xfe".to_vec()));
-    if sim.on.contains(&Event::GitsNames) {
-        names.extend(["git~1", ".git ", ".git."].map(OsString::from));
-    }
     let name = &names[sim.rng.usize(..names.len())];
     let text = sim.text();
     sim.write(&at.path.join(name), &text);
@@ -302,9 +299,6 @@ fn branch(sim: &mut Sim, at: &Spot) {
 
 /// A stash that doesn't fit any more, put right by hand: the index remembers what it was put together from, and nothing else does.
 fn resolve_undo(sim: &mut Sim, at: &Spot) {
-    if !sim.on.contains(&Event::ResolveUndo) {
-        return;
-    }
     edit_shared(sim, at);
     if sim.git(&at.path, &["stash", "-q"]).is_err() {
         return;
@@ -333,6 +327,12 @@ fn conflict(sim: &mut Sim, at: &Spot, what: &str, arguments: &[&str]) {
             }
         }
     }
+}
+
+/// A cruft pack tells of each object when it was written, and nobody moves that to the day it is in the simulation.
+fn gc(sim: &mut Sim, at: &Spot) {
+    sim.sweep();
+    let _refused = sim.git(&at.path, &["gc", "-q"]);
 }
 
 /// The tree's work lands in main, in one of the usual ways.
@@ -401,30 +401,24 @@ fn tools(sim: &mut Sim, at: &Spot) {
 
 /// What somebody puts where tools have their own.
 fn tool_work(sim: &mut Sim, at: &Spot) {
-    if sim.on.contains(&Event::ToolWork) {
-        tools(sim, at);
-        let place =
-            ["target/experiments/results.csv", "target/debug/dev.sqlite", "node_modules/.notes.md", "node_modules/mine/src/work.js"];
-        let place = place[sim.rng.usize(..place.len())];
-        put(sim, at, place);
-    }
+    tools(sim, at);
+    let places = ["target/experiments/results.csv", "target/debug/dev.sqlite", "node_modules/.notes.md", "node_modules/mine/src/work.js"];
+    let place = places[sim.rng.usize(..places.len())];
+    put(sim, at, place);
 }
 
 fn admin_notes(sim: &mut Sim, at: &Spot) {
-    if let Some(tree) = at.tree.filter(|_| sim.on.contains(&Event::AdminNotes)) {
+    if let Some(tree) = at.tree {
         let (admin, text) = (sim.trees[tree].admin.clone(), sim.text());
         sim.write(&admin.join("agent-notes.md"), &text);
     }
 }
 
-/// `rm -rf`, as people do; half of a repo's trees in one day would look like a broken mount.
+/// `rm -rf`, as people do, day after day; half of a repo's trees in one day would look like a broken mount.
 fn delete(sim: &mut Sim, at: &Spot) {
     let Some(tree) = at.tree else { return };
-    let many = sim.on.contains(&Event::ManyDeletions);
-    let counts =
-        |other: &&Tree| other.repo == at.repo && other.deleted.is_some_and(|day| !many || day + 1 >= sim.day) && other.is_registered();
-    let recently = sim.trees.iter().filter(counts).count();
-    if recently == 0 && sim.standing(at.repo).len() > 2 {
+    let recently = |other: &Tree| other.repo == at.repo && other.deleted.is_some_and(|day| day + 1 >= sim.day) && other.is_registered();
+    if !sim.trees.iter().any(recently) && sim.standing(at.repo).len() > 2 {
         remove_from_disk(&at.path);
         sim.trees[tree].deleted = Some(sim.day);
     }
@@ -439,7 +433,7 @@ fn remove(sim: &mut Sim, at: &Spot) {
     sim.say(format!("exit {}: {}{}", ran.code, ran.out.trim_end(), ran.err.trim_end()));
     if !at.path.exists() {
         record::keep(&sim.repos[at.repo].git_dir(), &sim.repos[at.repo].vault);
-        sim.removed.extend(before);
+        sim.removed.push(before);
     }
 }
 

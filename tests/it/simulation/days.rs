@@ -3,10 +3,8 @@
 //! Agents write at the machine's own time. In the evening whatever was written since is moved to the day that it is in the simulation, and
 //! the program's clock is told to live as far ahead. Everything is drawn from one seed. It must never tell the program what it expects.
 
-#![expect(clippy::disallowed_methods, reason = "agents have a git of their own")]
-
 use super::super::support::tracer::Act;
-use super::super::support::{Ran, World};
+use super::super::support::{Ran, World, git_at};
 use super::oracle::Expected;
 use super::record;
 use fastrand::Rng;
@@ -15,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 pub(super) const DAY: i64 = 86_400;
@@ -88,8 +86,6 @@ pub(super) struct Sim {
     pub(super) strays: BTreeSet<PathBuf>,
     /// For names that nobody had.
     pub(super) next: u32,
-    /// Events that are switched on.
-    pub(super) on: BTreeSet<super::Event>,
     /// What the last night took, by name: somebody may ask for such a tree again.
     pub(super) taken: Vec<(usize, PathBuf)>,
     /// Trees as they stood before somebody had them removed, with a rescue.
@@ -100,7 +96,7 @@ pub(super) struct Sim {
 
 impl Sim {
     /// A volume with so many repos.
-    pub(super) fn new(seed: u64, repos: usize, on: BTreeSet<super::Event>) -> Self {
+    pub(super) fn new(seed: u64, repos: usize) -> Self {
         let world = World::unprepared_in_memory();
         let path = std::env::var("PATH").unwrap_or_default();
         // The older git of this machine, if there are two.
@@ -119,7 +115,6 @@ impl Sim {
             log: Vec::new(),
             strays: BTreeSet::new(),
             next: 0,
-            on,
             taken: Vec::new(),
             removed: Vec::new(),
             began: SystemTime::now() - Duration::from_mins(1),
@@ -186,34 +181,10 @@ impl Sim {
     /// The same with an input, and an output that may be no text.
     pub(super) fn git_with(&self, folder: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
         use std::io::{Seek, Write};
-        let date = format!("{} +0000", self.now());
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(input).unwrap();
         file.rewind().unwrap();
-        let mut command = Command::new("git");
-        command.env_clear().env("PATH", &self.path).current_dir(folder).stdin(Stdio::from(file));
-        for (name, value) in [
-            ("HOME", "/nonexistent"),
-            ("LC_ALL", "C"),
-            ("TZ", "UTC"),
-            ("GIT_CONFIG_GLOBAL", "/dev/null"),
-            ("GIT_CONFIG_NOSYSTEM", "1"),
-            ("GIT_EDITOR", "true"),
-            ("GIT_AUTHOR_NAME", "An Agent"),
-            ("GIT_AUTHOR_EMAIL", "agent@example.com"),
-            ("GIT_COMMITTER_NAME", "An Agent"),
-            ("GIT_COMMITTER_EMAIL", "agent@example.com"),
-            ("GIT_AUTHOR_DATE", &date),
-            ("GIT_COMMITTER_DATE", &date),
-        ] {
-            command.env(name, value);
-        }
-        for setting in
-            ["init.defaultBranch=main", "protocol.file.allow=always", "gc.auto=0", "maintenance.auto=false", "advice.detachedHead=false"]
-        {
-            command.args(["-c", setting]);
-        }
-        let output = command.args(arguments).output().unwrap();
+        let output = git_at(folder, self.now(), self.path.as_ref()).stdin(Stdio::from(file)).args(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         if output.status.success() { Ok(output.stdout) } else { Err(format!("{}{}", text(&output.stderr), text(&output.stdout))) }
     }
@@ -265,7 +236,7 @@ impl Sim {
     /// Runs a night; some are killed, some get a signal, some have a deadline.
     pub(super) fn night(&mut self) -> (Ran, Ended) {
         self.tell_time();
-        let may = self.day > 4 && self.on.contains(&super::Event::Kill);
+        let may = self.day > 4;
         let (ran, ended) = match self.rng.u32(..100) {
             0..8 if may => {
                 // Small numbers as often as large ones: a night makes from a hundred to thousands of changes.

@@ -13,19 +13,22 @@
 use super::super::support::Ran;
 use super::days::{DAY, Ended, GRACE, REFLOGS, RESCUE_KEEP, Sim, UNSAVED};
 use super::record::{self, Entry, Files, Root, Staged};
-use super::{Event, rescues};
+use super::rescues;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use git2::{ObjectType, Oid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// After so many whole nights a leftover is there for good.
 const NIGHTS: u32 = 3;
 /// A registration whose tree is gone has been dropped by then, and a tree that can go is gone.
 const LATE: u32 = 10;
+
+/// Mode and blob of files by their path.
+type Committed = BTreeMap<PathBuf, (u32, Oid)>;
 
 /// A tree as it stood in an evening.
 #[derive(Clone)]
@@ -54,9 +57,13 @@ pub(super) struct Expected {
 #[derive(Default)]
 pub(super) struct Evening {
     trees: Vec<Expected>,
+    /// Registrations of trees that somebody deleted by hand.
+    deleted: Vec<Expected>,
     others: BTreeMap<PathBuf, Files>,
     roots: Vec<BTreeSet<Root>>,
     objects: Vec<BTreeSet<Oid>>,
+    /// Those of them that were in packs.
+    packed: Vec<BTreeSet<Oid>>,
 }
 
 /// What the oracle remembers from night to night.
@@ -78,8 +85,8 @@ const IN_PROGRESS: [&str; 8] =
 
 impl Expected {
     /// What stands at `path`, and in its registration.
-    pub(super) fn of(sim: &Sim, repo: usize, admin: &Path, path: &Path, roots: &BTreeSet<Root>) -> Option<Self> {
-        let inode = path.symlink_metadata().ok()?.ino();
+    pub(super) fn of(sim: &Sim, repo: usize, admin: &Path, path: &Path, roots: &BTreeSet<Root>) -> Self {
+        let inode = path.symlink_metadata().map_or(0, |data| data.ino());
         let read = |file: PathBuf| fs::read(file).unwrap_or_default();
         let texts = [read(path.join(".git")), read(admin.join("HEAD")), read(admin.join("index"))];
         let files = record::files(path, &BTreeSet::new());
@@ -95,13 +102,13 @@ impl Expected {
         };
         let tools = known.map_or(BTreeSet::new(), |tree| tree.tools.clone());
         let written = |file: PathBuf| file.symlink_metadata().map_or(0, |data| data.mtime());
-        let own = files.iter().filter(|(path, entry)| !tools.contains(*path) && !matches!(entry, Entry::Folder(_)));
+        let own = files.iter().filter(|(path, entry)| !tools.contains(*path) && is_work(path, entry));
         let marks = ["HEAD", "index", "ORIG_HEAD"].map(|name| admin.join(name));
         let active = own.map(|(file, _)| path.join(file)).chain(marks).map(written).max().unwrap_or_default();
         let notes = fs::read(admin.join("agent-notes.md")).ok();
         let commit = record::head(admin, roots);
         let (path, admin) = (path.to_owned(), admin.to_owned());
-        Some(Self { repo, path, admin, inode, files, texts, head: commit, index, active, tools, held, notes, asked: false })
+        Self { repo, path, admin, inode, files, texts, head: commit, index, active, tools, held, notes, asked: false }
     }
 
     fn stands_at(&self, place: &Path) -> bool {
@@ -110,19 +117,13 @@ impl Expected {
 
     /// Why it is not clean: what would be lost if it went without a rescue.
     fn unclean(&self, sim: &Sim) -> Option<String> {
-        let Some(head) = self.head else { return Some("it has no commit".to_owned()) };
-        let vault = &sim.repos[self.repo].vault;
-        let list = sim.git_with(vault, &["ls-tree", "-r", "-z", "--full-tree", &head.to_string()], &[]).unwrap();
-        let mut committed = BTreeMap::new();
-        for line in list.split(|&byte| byte == 0).filter(|line| !line.is_empty()) {
-            let (what, path) = line.split_at(line.iter().position(|&byte| byte == b'\t').unwrap());
-            let what = String::from_utf8_lossy(what);
-            let mut words = what.split(' ');
-            let mode = u32::from_str_radix(words.next().unwrap(), 8).unwrap();
-            committed.insert(path_of(&path[1..]), (mode, Oid::from_str(words.nth(1).unwrap()).unwrap()));
+        if self.head.is_none() {
+            return Some("it has no commit".to_owned());
         }
+        let committed = self.committed(sim);
         for (path, entry) in self.files.iter().filter(|(path, _)| !self.tools.contains(*path)) {
             let found = match entry {
+                _ if !is_work(path, entry) && !committed.contains_key(path) => continue,
                 Entry::Folder(_) => continue,
                 Entry::File(mode, bytes) => Some((if mode & 0o100 == 0 { 0o100_644 } else { 0o100_755 }, blob(bytes))),
                 Entry::Link(to) => Some((0o120_000, blob(to.as_os_str().as_encoded_bytes()))),
@@ -135,10 +136,51 @@ impl Expected {
         if let Some((path, _)) = committed.iter().find(|(path, (mode, _))| *mode != 0o160_000 && !self.files.contains_key(*path)) {
             return Some(format!("`{}` was deleted", path.display()));
         }
-        let staged = |entry: &Staged| (path_of(&entry.path), (entry.mode, entry.id));
-        let staged: BTreeMap<_, _> = self.index.iter().map(staged).collect();
-        (staged != committed).then(|| "something is staged".to_owned())
+        self.holds_staged(&committed).then(|| "something is staged".to_owned())
     }
+
+    /// Whether its index names what HEAD doesn't have.
+    fn holds_staged(&self, committed: &Committed) -> bool {
+        let staged = |entry: &Staged| (path_of(&entry.path), (entry.mode, entry.id));
+        self.index.iter().map(staged).collect::<Committed>() != *committed
+    }
+
+    /// The files of its HEAD.
+    fn committed(&self, sim: &Sim) -> Committed {
+        let Some(head) = self.head else { return Committed::new() };
+        let vault = &sim.repos[self.repo].vault;
+        let list = sim.git_with(vault, &["ls-tree", "-r", "-z", "--full-tree", &head.to_string()], &[]).unwrap();
+        let lines = list.split(|&byte| byte == 0).filter(|line| !line.is_empty());
+        let file = |line: &[u8]| {
+            let (what, path) = line.split_at(line.iter().position(|&byte| byte == b'\t').unwrap());
+            let what = String::from_utf8_lossy(what);
+            let mut words = what.split(' ');
+            let mode = u32::from_str_radix(words.next().unwrap(), 8).unwrap();
+            (path_of(&path[1..]), (mode, Oid::from_str(words.nth(1).unwrap()).unwrap()))
+        };
+        lines.map(file).collect()
+    }
+}
+
+/// Whether a file is anybody's work at all, by the README: a link that leads out of the tree is none.
+fn is_work(path: &Path, entry: &Entry) -> bool {
+    match entry {
+        Entry::Folder(_) => false,
+        Entry::Link(to) => to.is_relative() && leads_in(path, to),
+        _ => true,
+    }
+}
+
+/// Whether a link at `path` in a tree stays in it, by its letters.
+fn leads_in(path: &Path, to: &Path) -> bool {
+    let mut depth = path.components().count() - 1;
+    to.components().all(|part| match part {
+        Component::ParentDir => depth.checked_sub(1).map(|less| depth = less).is_some(),
+        _ => {
+            depth += 1;
+            true
+        }
+    })
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -166,17 +208,18 @@ impl Oracle {
             record::keep(&git_dir, &repo.vault);
             let roots = record::roots(&git_dir);
             let objects = record::objects(&git_dir);
-            if self.first_seen.len() == number {
-                self.first_seen.push(BTreeMap::new());
-            }
-            for &id in &objects {
-                self.first_seen[number].entry(id).or_insert(sim.day);
-            }
+            self.saw(number, &objects, sim.day);
             evening.others.insert(repo.path.clone(), record::files(&repo.path, &trees));
             for (path, (_, admin)) in registered.iter().filter(|(_, (of, _))| *of == number) {
-                evening.trees.extend(Expected::of(sim, number, admin, path, &roots).filter(|tree| leads_to(&tree.path, admin)));
+                let tree = Expected::of(sim, number, admin, path, &roots);
+                if leads_to(path, admin) {
+                    evening.trees.push(tree);
+                } else if !path.exists() {
+                    evening.deleted.push(tree);
+                }
             }
             evening.roots.push(roots);
+            evening.packed.push(record::packed(&git_dir));
             evening.objects.push(objects);
         }
         for stray in &sim.strays {
@@ -184,6 +227,14 @@ impl Oracle {
         }
         evening.trees.extend(std::mem::take(&mut self.limbo));
         evening
+    }
+
+    /// Remembers since when these objects of a repo are there.
+    fn saw(&mut self, repo: usize, objects: &BTreeSet<Oid>, day: u32) {
+        self.first_seen.resize_with(self.first_seen.len().max(repo + 1), BTreeMap::new);
+        for &id in objects {
+            self.first_seen[repo].entry(id).or_insert(day);
+        }
     }
 
     /// What becomes of a tree that somebody has removed by the program is no other than in a night.
@@ -273,9 +324,7 @@ impl Oracle {
             problems.push(format!("{name}: it went, although it was {held}"));
         }
         self.reaped += 1;
-        if sim.on.contains(&Event::SameNames) {
-            sim.taken.push((tree.repo, tree.path.clone()));
-        }
+        sim.taken.push((tree.repo, tree.path.clone()));
         let new = |listed: &&rescues::Listed| listed.path.as_ref() == Some(&tree.path) && listed.taken > sim.now() - DAY / 2;
         let idle = (sim.now() - tree.active) / DAY;
         if let Some(rescue) = listed.iter().find(new) {
@@ -304,28 +353,29 @@ impl Oracle {
             let git_dir = repo.git_dir();
             record::keep(&git_dir, &repo.vault);
             let (roots, objects) = (record::roots(&git_dir), record::objects(&git_dir));
+            // A rescue's objects are made in the night.
+            self.saw(number, &objects, sim.day);
             let ids: BTreeSet<Oid> = roots.iter().map(|root| root.id).collect();
             let stood = &evening.objects[number];
-            let may_go = |root: &Root| Self::may_go(sim, root, &roots, &evening.trees, number);
+            let may_go = |root: &Root| Self::may_go(sim, root, &roots, evening, number);
             for root in evening.roots[number].difference(&roots).filter(|root| !of_gone(root, &evening.trees, number) && !may_go(root)) {
                 problems.push(format!("{}: `{}` does not name {} any more", repo.name, root.from, root.id));
             }
-            let missed: Vec<&Root> = evening.roots[number]
-                .iter()
-                .filter(|root| {
-                    !ids.contains(&root.id) && stood.contains(&root.id) && !Self::may_go(sim, root, &roots, &evening.trees, number)
-                })
-                .collect();
+            let missed: Vec<&Root> =
+                evening.roots[number].iter().filter(|root| !ids.contains(&root.id) && stood.contains(&root.id) && !may_go(root)).collect();
             let lost: Vec<Oid> = stood.difference(&objects).copied().collect();
             let reached = if missed.is_empty() && lost.is_empty() { BTreeSet::new() } else { closure(sim, &repo.vault, &ids) };
             for root in missed.iter().filter(|root| !reached.contains(&root.id)) {
                 problems.push(format!("{}: nothing reaches {} any more, which `{}` named", repo.name, root.id, root.from));
             }
+            // What is staged in a registration is rescued before it goes, and before the repack. Where an object of that is in a pack, the pack is
+            // touched: as the machine's clock has it, that is long ago in the simulation.
+            let touched = evening.deleted.iter().any(|tree| tree.repo == number && !tree.admin.exists());
             for id in lost {
                 if reached.contains(&id) {
                     let whose: Vec<&str> = roots.iter().filter(|root| root.id == id).map(|root| root.from.as_str()).collect();
                     problems.push(format!("{}: {id} is gone, and still reached {whose:?}", repo.name));
-                } else if self.first_seen[number][&id] + GRACE > sim.day {
+                } else if self.first_seen[number][&id] + GRACE > sim.day && !(touched && evening.packed[number].contains(&id)) {
                     problems.push(format!("{}: {id} is gone, made on day {}, within the grace", repo.name, self.first_seen[number][&id]));
                 }
             }
@@ -333,7 +383,7 @@ impl Oracle {
     }
 
     /// Whether a name may have lost its hold.
-    fn may_go(sim: &Sim, root: &Root, now: &BTreeSet<Root>, trees: &[Expected], repo: usize) -> bool {
+    fn may_go(sim: &Sim, root: &Root, now: &BTreeSet<Root>, evening: &Evening, repo: usize) -> bool {
         if root.from.starts_with("refs/treewarden/rescue/") {
             let taken = root.from.rsplit('/').next().and_then(|time| time.get(..16)).unwrap_or_default();
             let taken = NaiveDateTime::parse_from_str(taken, "%Y%m%dT%H%M%SZ").map_or(DateTime::<Utc>::MAX_UTC, |time| time.and_utc());
@@ -348,10 +398,11 @@ impl Oracle {
         if root.when.is_some_and(|when| !stash && when < sim.now() - REFLOGS * DAY) {
             return true;
         }
-        // A tree that went without a rescue was clean: what its index remembers besides HEAD is nobody's work.
-        let tree = trees.iter().find(|tree| tree.repo == repo && root.from.starts_with(&format!("worktrees/{}/", base(&tree.admin))));
-        let clean = tree.is_some_and(|tree| !tree.path.exists() && tree.unclean(sim).is_none());
-        clean && root.from.contains("/index, ")
+        // Where an index stages nothing, what it remembers besides is nobody's work: it goes with a clean tree, and with one that was deleted.
+        let of = |tree: &&Expected| tree.repo == repo && root.from.starts_with(&format!("worktrees/{}/index, ", base(&tree.admin)));
+        let clean = |tree: &Expected| !tree.path.exists() && tree.unclean(sim).is_none();
+        evening.trees.iter().find(of).is_some_and(clean)
+            || evening.deleted.iter().find(of).is_some_and(|tree| !tree.holds_staged(&tree.committed(sim)))
     }
 
     /// Git finds nothing wrong, and every tree's `.git` leads to its own registration and back.
@@ -373,9 +424,7 @@ impl Oracle {
         let state = sim.world.at(".treewarden");
         let mut left = children(&state.join("trash"));
         left.extend(children(&state).into_iter().filter(|place| ["kept-", "making-"].iter().any(|start| base(place).starts_with(start))));
-        if sim.on.contains(&Event::Scratch) {
-            left.extend(children(&sim.world.beside("scratch")));
-        }
+        left.extend(children(&sim.world.beside("scratch")));
         for repo in &sim.repos {
             let walk = walkdir::WalkDir::new(repo.git_dir()).into_iter().flatten();
             let ours = |path: &Path| path.to_string_lossy().contains("refs/treewarden/") && !path.to_string_lossy().contains("/rescue/");

@@ -262,17 +262,20 @@ fn cached(mut data: &[u8], ids: &mut Vec<Oid>) -> Option<()> {
 
 /// Every object of a store.
 pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
-    let mut found = BTreeSet::new();
+    let mut found = packed(git_dir);
     for file in below(&git_dir.join("objects")) {
         let name = file.file_name().unwrap().to_string_lossy();
         let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        if folder.len() == 2 {
-            found.extend(id(&format!("{folder}{name}")));
-        } else if name.starts_with("pack-") && name.ends_with(".idx") && file.with_extension("pack").is_file() {
-            found.extend(fs::read(&file).ok().and_then(|bytes| names(&bytes)).unwrap_or_default());
-        }
+        found.extend(id(&format!("{folder}{name}")));
     }
     found
+}
+
+/// Those that are in packs.
+pub(super) fn packed(git_dir: &Path) -> BTreeSet<Oid> {
+    let files = below(&git_dir.join("objects/pack")).into_iter();
+    let indexes = files.filter(|file| file.extension().is_some_and(|end| end == "idx") && file.with_extension("pack").is_file());
+    indexes.flat_map(|file| fs::read(&file).ok().and_then(|bytes| names(&bytes)).unwrap_or_default()).collect()
 }
 
 /// The names in a pack's index of version 2.

@@ -6,10 +6,10 @@
 #![expect(clippy::disallowed_methods, reason = "it breaks repos")]
 
 use super::super::support::remove;
+use super::Size;
 use super::days::{Ended, Sim, Tree};
 use super::oracle::{Expected, Oracle};
 use super::record::{self, Entry};
-use super::{Event, Size, on};
 use git2::Oid;
 use std::collections::BTreeSet;
 use std::fs;
@@ -152,8 +152,7 @@ fn cut(sim: &Sim) -> Option<String> {
 
 /// A volume with something of everything.
 fn grown(size: Size) -> (Sim, Oracle) {
-    let honest = on().into_iter().filter(|event| *event != Event::Kill).collect();
-    let (mut sim, mut oracle) = (Sim::new(7, size.repos, honest), Oracle::default());
+    let (mut sim, mut oracle) = (Sim::new(7, size.repos), Oracle::default());
     for _night in 0..size.nights {
         sim.day += 1;
         sim.work(size.operations);
@@ -248,7 +247,7 @@ fn a_forged_rescue_is_caught_when_it_is_made(sim: &mut Sim, oracle: &mut Oracle)
             assert!(forge(sim, &git_dir, &made.from));
         }
         record::keep(&git_dir, &vault);
-        sim.removed.extend(expected.clone());
+        sim.removed.push(expected.clone());
         assert_eq!(oracle.removed(sim).is_empty(), !forged);
     }
 }

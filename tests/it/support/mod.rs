@@ -23,6 +23,7 @@ pub(crate) mod tracer;
 use chrono::{DateTime, Utc};
 use repo::Repo;
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -491,9 +492,14 @@ fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
     static START: OnceLock<SystemTime> = OnceLock::new();
     let start = START.get_or_init(SystemTime::now).duration_since(SystemTime::UNIX_EPOCH).unwrap();
     let seconds = start.checked_sub(Duration::from_secs_f64(days * 86_400.0)).unwrap().as_secs();
+    git_at(folder, seconds.cast_signed(), &std::env::var_os("PATH").unwrap_or_default()).args(arguments).output().unwrap()
+}
+
+/// Git in a folder, ready for its arguments, with nobody's config, at so many seconds since the epoch.
+pub(crate) fn git_at(folder: &Path, seconds: i64, path: &OsStr) -> Command {
     let date = format!("{seconds} +0000");
     let mut command = Command::new("git");
-    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).current_dir(folder).stdin(Stdio::null());
+    command.env_clear().env("PATH", path).current_dir(folder).stdin(Stdio::null());
     for (name, value) in [
         ("HOME", "/nonexistent"),
         ("LC_ALL", "C"),
@@ -515,5 +521,5 @@ fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
     {
         command.args(["-c", setting]);
     }
-    command.args(arguments).output().unwrap()
+    command
 }
