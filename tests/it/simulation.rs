@@ -55,10 +55,11 @@ fn simulate(seed: u64, size: Size) -> Result<String, String> {
             }
         }
     }
-    let Oracle { reaped, rescues_seen, .. } = oracle;
+    let Oracle { reaped, rescues_seen, evicted, written_late, .. } = oracle;
     let steps = sim.log.len();
     Ok(format!(
-        "seed {seed}: {} nights, {early} ended early; {steps} steps; {reaped} trees went, {rescues_seen} rescued; {:?}",
+        "seed {seed}: {} nights, {early} ended early; {steps} steps; {reaped} trees went, {rescues_seen} rescued, {written_late} written into meanwhile; \
+         {evicted} crates evicted; {:?}",
         size.nights,
         began.elapsed()
     ))

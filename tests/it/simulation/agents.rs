@@ -3,8 +3,8 @@
 //! Whatever git refuses is no mistake of theirs: they go on with something else. What they delete themselves nobody has to keep; else they
 //! never undo what others made.
 
-use super::super::support::remove as remove_from_disk;
-use super::days::{Sim, Tree};
+use super::super::support::{fifo, remove as remove_from_disk};
+use super::days::{CRATES, SUBMODULE, Sim, Tree};
 use super::oracle::Expected;
 use super::record;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ struct Spot {
 type Act = fn(&mut Sim, &Spot);
 
 /// What is done in a tree or a checkout, how often, and its name in the log.
-const ANYWHERE: [(u32, &str, Act); 21] = [
+const ANYWHERE: [(u32, &str, Act); 23] = [
     (14, "commit", commit),
     (10, "edit", edit),
     (8, "untracked files", untracked),
@@ -39,18 +39,20 @@ const ANYWHERE: [(u32, &str, Act); 21] = [
     (3, "unstage", |sim, at| drop(sim.git(&at.path, &["rm", "-q", "--cached", "-r", "src"]))),
     (3, "intend to add", intend),
     (3, "flags in the index", flags),
+    (2, "split index", split_index),
     (4, "amend", |sim, at| drop(sim.git(&at.path, &["commit", "-q", "-a", "--amend", "-m", "Better"]))),
     (3, "reset", |sim, at| drop(sim.git(&at.path, &["reset", "-q", "--hard", "HEAD~1"]))),
     (5, "stash", |sim, at| drop(sim.git(&at.path, &["stash", "-q", "-u"]))),
     (3, "stash pop", |sim, at| drop(sim.git(&at.path, &["stash", "pop", "-q"]))),
     (1, "stash drop", |sim, at| drop(sim.git(&at.path, &["stash", "drop", "-q"]))),
     (3, "tools", tools),
+    (10, "fetch crates", fetch_crates),
     (2, "delete a file", |_, at| delete_file(at)),
     (2, "branch", branch),
     (3, "a conflict that is resolved from a stash", resolve_undo),
 ];
 
-const IN_TREES: [(u32, &str, Act); 18] = [
+const IN_TREES: [(u32, &str, Act); 20] = [
     (6, "merge main", |sim, at| conflict(sim, at, "merge", &["merge", "-q", "origin/main"])),
     (6, "rebase", |sim, at| conflict(sim, at, "rebase", &["rebase", "-q", "--autostash", "origin/main"])),
     (3, "cherry-pick", |sim, at| conflict(sim, at, "cherry-pick", &["cherry-pick", "origin/main"])),
@@ -62,6 +64,8 @@ const IN_TREES: [(u32, &str, Act); 18] = [
     (1, "lock", lock),
     (3, "unlock", |sim, at| drop(sim.git(&sim.repos[at.repo].path, &["worktree", "unlock", at.path.to_str().unwrap()]))),
     (1, "a nested repo", |sim, at| drop(sim.git(&at.path, &["init", "-q", "--template=", "nested"]))),
+    (2, "submodule", submodule),
+    (1, "a pipe", pipe),
     (3, "work among tools' files", tool_work),
     (2, "notes in the registration", admin_notes),
     (2, "a dead git's lock", |sim, at| dead_lock(sim, at)),
@@ -118,7 +122,7 @@ impl Sim {
     }
 
     /// The repo's trees that stand on the disk.
-    fn standing(&self, repo: usize) -> Vec<usize> {
+    pub(super) fn standing(&self, repo: usize) -> Vec<usize> {
         let stands = |tree: &Tree| tree.repo == repo && tree.deleted.is_none() && tree.path.join(".git").exists();
         (0..self.trees.len()).filter(|&tree| stands(&self.trees[tree])).collect()
     }
@@ -292,6 +296,35 @@ fn flags(sim: &mut Sim, at: &Spot) {
     put(sim, at, "src/main.rs");
 }
 
+fn pipe(_: &mut Sim, at: &Spot) {
+    let place = at.path.join("pipe");
+    if !place.exists() {
+        fifo(&place);
+    }
+}
+
+/// An index in two files, or in one again.
+fn split_index(sim: &mut Sim, at: &Spot) {
+    let which = ["--split-index", "--no-split-index"][sim.rng.usize(..2)];
+    let _refused = sim.git(&at.path, &["update-index", which]);
+}
+
+/// A submodule, which can be fetched again like what tools make; or work in it, which can't.
+fn submodule(sim: &mut Sim, at: &Spot) {
+    let (Some(tree), place) = (at.tree, at.path.join(SUBMODULE)) else { return };
+    if place.join(".git").exists() {
+        return put(sim, at, "sub/work.txt");
+    }
+    // Not by its path: a clone of that shares its files.
+    let origin = format!("file://{}", sim.submodule().display());
+    let added = sim.git(&at.path, &["submodule", "add", "-q", &origin, SUBMODULE]);
+    if added.or_else(|_| sim.git(&at.path, &["submodule", "update", "-q", "--init"])).is_ok() {
+        let _nothing = sim.git(&at.path, &["commit", "-q", "-a", "-m", "A submodule"]);
+        let files = record::files(&place, &BTreeSet::new()).into_keys().chain([".git".into()]);
+        sim.trees[tree].tools.extend(files.map(|file| Path::new(SUBMODULE).join(file)));
+    }
+}
+
 fn branch(sim: &mut Sim, at: &Spot) {
     let name = sim.name("topic");
     let _refused = sim.git(&at.path, &["checkout", "-q", "-b", &name]);
@@ -397,6 +430,20 @@ fn tools(sim: &mut Sim, at: &Spot) {
             sim.trees[tree].tools.insert(file.into());
         }
     }
+}
+
+/// Crates come into the cache, and the lock file names some of them.
+fn fetch_crates(sim: &mut Sim, at: &Spot) {
+    let mut names = Vec::new();
+    for _ in 0..4 {
+        let name = sim.name("krate");
+        sim.write(&sim.world.at(CRATES).join(format!("{name}-1.0.0.crate")), &vec![b'x'; 256 << 10]);
+        names.push(name);
+    }
+    let source = "registry+https://github.com/rust-lang/crates.io-index";
+    let entry = |name: &String| format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n");
+    let entries: String = names[..2].iter().map(entry).collect();
+    sim.write(&at.path.join("Cargo.lock"), format!("version = 4\n{entries}").as_bytes());
 }
 
 /// What somebody puts where tools have their own.

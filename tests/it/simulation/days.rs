@@ -8,12 +8,16 @@ use super::super::support::{Ran, World, git_at};
 use super::oracle::Expected;
 use super::record;
 use fastrand::Rng;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, utimensat};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 pub(super) const DAY: i64 = 86_400;
@@ -22,6 +26,12 @@ pub(super) const UNSAVED: u32 = 6;
 pub(super) const RESCUE_KEEP: u32 = 12;
 /// Nothing that was written this many days ago or later is dropped.
 pub(super) const GRACE: u32 = 14;
+/// What files are called that are written into a tree while it is removed.
+pub(super) const LATE_FILE: &str = "late-";
+/// Where a tree has its submodule.
+pub(super) const SUBMODULE: &str = "sub";
+/// Where crates are cached. A crate that nobody needs goes when the volume is over its budget, as it is every few days.
+pub(super) const CRATES: &str = "caches/cargo/registry/cache/index";
 /// Lines of reflogs that are younger stay.
 pub(super) const REFLOGS: i64 = 89;
 
@@ -64,6 +74,50 @@ impl Tree {
     }
 }
 
+/// Holds folders open by descriptors that nobody sees in `/proc`, as an agent does on another machine, and writes a file into each when
+/// that is moved away.
+struct Holder {
+    over: Arc<AtomicBool>,
+    thread: JoinHandle<Vec<(String, Vec<u8>)>>,
+}
+
+impl Holder {
+    fn start(trees: Vec<(PathBuf, String)>) -> Self {
+        let over = Arc::new(AtomicBool::new(false));
+        let (is_over, (ready, is_ready)) = (over.clone(), std::sync::mpsc::channel());
+        let thread = std::thread::spawn(move || {
+            // The thread's descriptors are its own from now on; those of the process are what `/proc` shows.
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
+            let open = |(path, name): (PathBuf, String)| Some((File::open(&path).ok()?, path, name));
+            let mut held: Vec<(File, PathBuf, String)> = trees.into_iter().filter_map(open).collect();
+            ready.send(()).unwrap();
+            let mut written = Vec::new();
+            while !is_over.load(Ordering::Relaxed) && !held.is_empty() {
+                held.retain(|(folder, path, name)| {
+                    let stands = path.exists();
+                    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+                    if !stands && let Ok(file) = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR) {
+                        let text = format!("{name} of {}\n", path.display()).into_bytes();
+                        File::from(file).write_all(&text).unwrap();
+                        written.push((name.clone(), text));
+                    }
+                    stands
+                });
+                std::thread::sleep(Duration::from_micros(200));
+            }
+            written
+        });
+        is_ready.recv().unwrap();
+        Self { over, thread }
+    }
+
+    /// What was written.
+    fn end(self) -> Vec<(String, Vec<u8>)> {
+        self.over.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 /// How a night ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -90,6 +144,12 @@ pub(super) struct Sim {
     pub(super) taken: Vec<(usize, PathBuf)>,
     /// Trees as they stood before somebody had them removed, with a rescue.
     pub(super) removed: Vec<Expected>,
+    /// The repo in which somebody works through the last night, under its lock.
+    pub(super) busy: Option<usize>,
+    /// Files that somebody wrote into a tree while the last night removed it, by their names.
+    pub(super) written_late: Vec<(String, Vec<u8>)>,
+    /// The last night did not finish.
+    unfinished: bool,
     began: SystemTime,
     path: String,
 }
@@ -105,6 +165,9 @@ impl Sim {
         assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
         let worktrees = format!("landed: 1d, saved: 3d, unsaved: {UNSAVED}d, rescue_keep: {RESCUE_KEEP}d, presets: [afk, codex, claude]");
         world.set("defaults", &format!("worktrees: {{{worktrees}}}"));
+        world.set("caches", "{kind: cargo, path: caches/cargo}");
+        world.set("eviction", "budget: 48MiB");
+        fs::create_dir_all(world.at(CRATES)).unwrap();
         let mut sim = Self {
             world,
             rng: Rng::with_seed(seed),
@@ -117,11 +180,28 @@ impl Sim {
             next: 0,
             taken: Vec::new(),
             removed: Vec::new(),
+            busy: None,
+            written_late: Vec::new(),
+            unfinished: false,
             began: SystemTime::now() - Duration::from_mins(1),
             path,
         };
         (0..repos).for_each(|number| sim.found(number));
+        sim.found_submodule();
         sim
+    }
+
+    fn found_submodule(&self) {
+        let folder = self.submodule();
+        self.write(&folder.join("lib.rs"), b"pub fn lib() {}\n");
+        for command in [&["init", "-q", "--template=", "."][..], &["add", "-A"], &["commit", "-q", "-m", "First"]] {
+            self.git(&folder, command).unwrap();
+        }
+    }
+
+    /// What every submodule is a clone of.
+    pub(super) fn submodule(&self) -> PathBuf {
+        self.world.beside("origins/submodule")
     }
 
     fn found(&mut self, number: usize) {
@@ -180,7 +260,7 @@ impl Sim {
 
     /// The same with an input, and an output that may be no text.
     pub(super) fn git_with(&self, folder: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
-        use std::io::{Seek, Write};
+        use std::io::Seek;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(input).unwrap();
         file.rewind().unwrap();
@@ -208,8 +288,13 @@ impl Sim {
     /// Moves whatever was written since into the simulation's time.
     pub(super) fn sweep(&self) {
         let began = self.began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        // In the trash only what came first counts, by the file server's clock.
+        let trash = self.world.at(".treewarden/trash");
         for place in [self.world.root.clone(), self.world.beside("scratch")] {
             for entry in walkdir::WalkDir::new(place).contents_first(true).into_iter().flatten() {
+                if entry.path().starts_with(&trash) {
+                    continue;
+                }
                 let Ok(data) = entry.path().symlink_metadata() else { continue };
                 if data.mtime() < began || data.mtime() > began + DAY / 2 {
                     continue;
@@ -233,9 +318,32 @@ impl Sim {
         self.sweep();
     }
 
-    /// Runs a night; some are killed, some get a signal, some have a deadline.
+    /// Runs a night. Somebody works through it in a repo now and then, or still holds a folder of a tree.
     pub(super) fn night(&mut self) -> (Ran, Ended) {
         self.tell_time();
+        // What a night that did not finish took goes back with the next one, unless the repo is busy: that is told as a failure.
+        self.busy = (!self.unfinished && self.rng.u32(..8) == 0).then(|| self.rng.usize(..self.repos.len()));
+        // Nor does such a night count for what waits to be dropped.
+        for tree in self.trees.iter_mut().filter(|tree| self.busy == Some(tree.repo)) {
+            tree.deleted = tree.deleted.map(|_| self.day);
+        }
+        let _at_work = self.busy.map(|repo| {
+            self.say(format!("{} is busy", self.repos[repo].name));
+            self.world.hold(&self.repos[repo].name.replace('/', "__"))
+        });
+        let idle = self.trees.iter().filter(|tree| tree.active + 1 < self.day && tree.path.exists());
+        let held: Vec<(PathBuf, String)> =
+            idle.map(|tree| tree.path.clone()).zip((0..).map(|number| format!("{LATE_FILE}{}-{number}", self.day))).collect();
+        let held = if self.rng.u32(..3) == 0 { held } else { Vec::new() };
+        let holder = Holder::start(held);
+        let (ran, ended) = self.run();
+        self.written_late = holder.end();
+        self.unfinished = ended == Ended::Early;
+        (ran, ended)
+    }
+
+    /// Some runs are killed, some get a signal, some have a deadline.
+    fn run(&mut self) -> (Ran, Ended) {
         let may = self.day > 4;
         let (ran, ended) = match self.rng.u32(..100) {
             0..8 if may => {

@@ -6,12 +6,16 @@
 //! | a tree | the same; or a rescue that brings it back; or gone, when it was clean by HEAD's own files and idle for long enough |
 //! | what refs, reflogs, HEADs and indexes name | is still reached, but for old lines of reflogs and rescues that stood long enough |
 //! | any other object | is there, or was made before the grace |
+//! | a repo that is busy | the same |
+//! | a cached crate | there, or nobody used it for a day and no lock file names it |
+//!
+//! What somebody writes into a tree while it is removed is there, or back with the tree; of a tree that never goes somebody hears.
 //!
 //! It has every object that was ever made in a vault of its own, and what it can't explain is a problem. It must never ask the program, but
 //! to bring a rescue back as its user would.
 
-use super::super::support::Ran;
-use super::days::{DAY, Ended, GRACE, REFLOGS, RESCUE_KEEP, Sim, UNSAVED};
+use super::super::support::{Ran, remove};
+use super::days::{CRATES, DAY, Ended, GRACE, LATE_FILE, REFLOGS, RESCUE_KEEP, SUBMODULE, Sim, UNSAVED};
 use super::record::{self, Entry, Files, Root, Staged};
 use super::rescues;
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -24,6 +28,8 @@ use std::path::{Component, Path, PathBuf};
 
 /// After so many whole nights a leftover is there for good.
 const NIGHTS: u32 = 3;
+/// Of a tree that is held, and idle for more days than this, somebody hears.
+const STUCK: i64 = 31;
 /// A registration whose tree is gone has been dropped by then, and a tree that can go is gone.
 const LATE: u32 = 10;
 
@@ -46,7 +52,7 @@ pub(super) struct Expected {
     active: i64,
     tools: BTreeSet<PathBuf>,
     /// Why it has to stay.
-    held: Option<&'static str>,
+    pub(super) held: Option<&'static str>,
     /// What somebody put into its registration.
     notes: Option<Vec<u8>>,
     /// Somebody asked for its removal, so its age doesn't matter.
@@ -64,6 +70,8 @@ pub(super) struct Evening {
     objects: Vec<BTreeSet<Oid>>,
     /// Those of them that were in packs.
     packed: Vec<BTreeSet<Oid>>,
+    /// Cached crates, and when each was used last.
+    crates: BTreeMap<PathBuf, i64>,
 }
 
 /// What the oracle remembers from night to night.
@@ -78,10 +86,11 @@ pub(super) struct Oracle {
     leftovers: BTreeMap<PathBuf, u32>,
     pub(super) rescues_seen: u32,
     pub(super) reaped: u32,
+    pub(super) evicted: usize,
+    pub(super) written_late: usize,
 }
 
-const IN_PROGRESS: [&str; 8] =
-    ["rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG", "sequencer", "modules"];
+const IN_PROGRESS: [&str; 7] = ["rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG", "sequencer"];
 
 impl Expected {
     /// What stands at `path`, and in its registration.
@@ -92,17 +101,22 @@ impl Expected {
         let files = record::files(path, &BTreeSet::new());
         let index = record::index(&admin.join("index")).entries;
         let known = sim.trees.iter().find(|tree| tree.path == path);
-        let odd = |(path, entry): (&PathBuf, &Entry)| *entry == Entry::Other || path.file_name().is_some_and(|name| name == ".git");
+        let tools = known.map_or(BTreeSet::new(), |tree| tree.tools.clone());
+        let checkout = &sim.repos[repo].path;
+        let is_git = |path: &Path| path.file_name().is_some_and(|name| name == ".git");
+        let odd = |(path, entry): (&PathBuf, &Entry)| *entry == Entry::Other || is_git(path) && !tools.contains(path);
+        let work =
+            |(path, entry): (&PathBuf, &Entry)| path.starts_with(SUBMODULE) && is_work(checkout, path, entry) && !tools.contains(path);
         let held = match () {
             () if admin.join("locked").exists() => Some("locked"),
             () if IN_PROGRESS.iter().any(|name| admin.join(name).exists()) => Some("in the middle of something"),
             () if index.iter().any(|entry| entry.stage > 0) => Some("unmerged"),
-            () if files.iter().any(odd) => Some("with a nested repo in it"),
+            () if files.iter().any(odd) => Some("with a nested repo or a pipe in it"),
+            () if files.iter().any(work) => Some("with work in its submodule"),
             () => None,
         };
-        let tools = known.map_or(BTreeSet::new(), |tree| tree.tools.clone());
         let written = |file: PathBuf| file.symlink_metadata().map_or(0, |data| data.mtime());
-        let own = files.iter().filter(|(path, entry)| !tools.contains(*path) && is_work(path, entry));
+        let own = files.iter().filter(|(path, entry)| !tools.contains(*path) && is_work(checkout, path, entry));
         let marks = ["HEAD", "index", "ORIG_HEAD"].map(|name| admin.join(name));
         let active = own.map(|(file, _)| path.join(file)).chain(marks).map(written).max().unwrap_or_default();
         let notes = fs::read(admin.join("agent-notes.md")).ok();
@@ -120,10 +134,10 @@ impl Expected {
         if self.head.is_none() {
             return Some("it has no commit".to_owned());
         }
-        let committed = self.committed(sim);
+        let (committed, checkout) = (self.committed(sim), &sim.repos[self.repo].path);
         for (path, entry) in self.files.iter().filter(|(path, _)| !self.tools.contains(*path)) {
             let found = match entry {
-                _ if !is_work(path, entry) && !committed.contains_key(path) => continue,
+                _ if !is_work(checkout, path, entry) && !committed.contains_key(path) => continue,
                 Entry::Folder(_) => continue,
                 Entry::File(mode, bytes) => Some((if mode & 0o100 == 0 { 0o100_644 } else { 0o100_755 }, blob(bytes))),
                 Entry::Link(to) => Some((0o120_000, blob(to.as_os_str().as_encoded_bytes()))),
@@ -162,25 +176,23 @@ impl Expected {
     }
 }
 
-/// Whether a file is anybody's work at all, by the README: a link that leads out of the tree is none.
-fn is_work(path: &Path, entry: &Entry) -> bool {
+/// Whether a file is anybody's work, by the README: neither a link that leads out of the tree is any, nor a copy of what the checkout has there.
+fn is_work(checkout: &Path, path: &Path, entry: &Entry) -> bool {
     match entry {
-        Entry::Folder(_) => false,
+        Entry::File(_, bytes) => {
+            let there = checkout.join(path);
+            !there.symlink_metadata().is_ok_and(|data| data.is_file()) || fs::read(there).is_ok_and(|there| there != **bytes)
+        }
         Entry::Link(to) => to.is_relative() && leads_in(path, to),
-        _ => true,
+        Entry::Folder(_) => false,
+        Entry::Other => true,
     }
 }
 
 /// Whether a link at `path` in a tree stays in it, by its letters.
 fn leads_in(path: &Path, to: &Path) -> bool {
-    let mut depth = path.components().count() - 1;
-    to.components().all(|part| match part {
-        Component::ParentDir => depth.checked_sub(1).map(|less| depth = less).is_some(),
-        _ => {
-            depth += 1;
-            true
-        }
-    })
+    let into = |depth: usize, part| if part == Component::ParentDir { depth.checked_sub(1) } else { Some(depth + 1) };
+    to.components().try_fold(path.components().count() - 1, into).is_some()
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -192,7 +204,8 @@ fn blob(bytes: &[u8]) -> Oid {
 }
 
 fn differences(before: &Files, now: &Files) -> Vec<String> {
-    let paths: BTreeSet<&PathBuf> = before.keys().chain(now.keys()).collect();
+    let late = |path: &&PathBuf| base(path).starts_with(LATE_FILE);
+    let paths: BTreeSet<&PathBuf> = before.keys().chain(now.keys()).filter(|path| !late(path)).collect();
     let differ = paths.into_iter().filter(|path| before.get(*path) != now.get(*path));
     differ.map(|path| format!("`{}`: {:?}, now {:?}", path.display(), before.get(path), now.get(path))).collect()
 }
@@ -225,6 +238,8 @@ impl Oracle {
         for stray in &sim.strays {
             evening.others.insert(stray.clone(), record::files(stray, &BTreeSet::new()));
         }
+        let used = |file: PathBuf| Some((file.clone(), file.symlink_metadata().ok()?.mtime()));
+        evening.crates = children(&sim.world.at(CRATES)).into_iter().filter_map(used).collect();
         evening.trees.extend(std::mem::take(&mut self.limbo));
         evening
     }
@@ -252,17 +267,61 @@ impl Oracle {
         let mut problems = Vec::new();
         match (ended, ran.code) {
             (Ended::Whole, 0) | (Ended::Early, _) => {}
+            (_, 1) if !sim.written_late.is_empty() && Self::failed_late(ran) => {}
             (_, code) => problems.push(format!("exit code {code}: {} {}", ran.err.trim_end(), ran.troubles())),
         }
         Self::others(sim, evening, &mut problems);
+        self.written_late(sim, &mut problems);
         self.trees(sim, evening, ended, &mut problems);
         self.reached(sim, evening, &mut problems);
+        self.cached(sim, evening, &mut problems);
         Self::sound(sim, &mut problems);
         if ended == Ended::Whole {
             self.leftovers(sim, &mut problems);
             Self::late(sim, &mut problems);
+            Self::told(sim, evening, ran, &mut problems);
         }
         problems
+    }
+
+    /// What somebody wrote into a tree by a folder that he held open, while the tree was removed, is in the tree or in the trash. From there he takes
+    /// it, and the trash can be emptied.
+    fn written_late(&mut self, sim: &mut Sim, problems: &mut Vec<String>) {
+        self.written_late += sim.written_late.len();
+        for (name, text) in std::mem::take(&mut sim.written_late) {
+            let files = walkdir::WalkDir::new(&sim.world.root).into_iter().flatten().map(walkdir::DirEntry::into_path);
+            let found: Vec<PathBuf> = files.filter(|path| base(path) == name && fs::read(path).is_ok_and(|found| found == text)).collect();
+            sim.say(format!("{name}, written late, is in {found:?}"));
+            if found.is_empty() {
+                problems.push(format!("{name} is lost, which was written while its tree was removed"));
+            }
+            found.iter().filter(|path| path.starts_with(sim.world.at(".treewarden/trash"))).for_each(|path| remove(path));
+        }
+    }
+
+    /// Of trees that never go by themselves somebody hears.
+    fn told(sim: &Sim, evening: &Evening, ran: &Ran, problems: &mut Vec<String>) {
+        if ran.code > 1 {
+            return;
+        }
+        let report = ran.report();
+        let alert = report.alerts.iter().find(|alert| alert.name == "TreesStuck");
+        let details = alert.map_or(&[][..], |alert| &alert.details);
+        for tree in evening.trees.iter().filter(|tree| tree.stands_at(&tree.path) && sim.busy != Some(tree.repo)) {
+            let (name, idle) = (sim.short(&tree.path), (sim.now() - tree.active) / DAY);
+            if let Some(held) = tree.held.filter(|_| idle > STUCK)
+                && !details.iter().any(|told| told.starts_with(&format!("{name}, idle ")))
+            {
+                problems.push(format!("{name} stays, for it is {held}, and nobody hears of it after {idle} days"));
+            }
+        }
+    }
+
+    /// Whether nothing failed but that something was written late: that is told.
+    fn failed_late(ran: &Ran) -> bool {
+        let troubles = treewarden::report::troubles::troubles(&ran.report());
+        let mut failures = troubles.iter().filter(|trouble| trouble.kind == treewarden::report::troubles::Kind::Failure);
+        failures.all(|trouble| trouble.why.contains(LATE_FILE) || trouble.why.contains("somebody worked in it while it was being reaped"))
     }
 
     fn others(sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
@@ -320,7 +379,7 @@ impl Oracle {
         if registered && !tree.path.exists() {
             problems.push(format!("{name}: it is gone, and its registration stands"));
         }
-        if let Some(held) = tree.held {
+        if let Some(held) = tree.held.or((sim.busy == Some(tree.repo) && !tree.asked).then_some("in a busy repo")) {
             problems.push(format!("{name}: it went, although it was {held}"));
         }
         self.reaped += 1;
@@ -364,6 +423,9 @@ impl Oracle {
             let missed: Vec<&Root> =
                 evening.roots[number].iter().filter(|root| !ids.contains(&root.id) && stood.contains(&root.id) && !may_go(root)).collect();
             let lost: Vec<Oid> = stood.difference(&objects).copied().collect();
+            if sim.busy == Some(number) && (roots != evening.roots[number] || objects != *stood) {
+                problems.push(format!("{}: it was busy, and something changed in it", repo.name));
+            }
             let reached = if missed.is_empty() && lost.is_empty() { BTreeSet::new() } else { closure(sim, &repo.vault, &ids) };
             for root in missed.iter().filter(|root| !reached.contains(&root.id)) {
                 problems.push(format!("{}: nothing reaches {} any more, which `{}` named", repo.name, root.id, root.from));
@@ -389,7 +451,11 @@ impl Oracle {
             let taken = NaiveDateTime::parse_from_str(taken, "%Y%m%dT%H%M%SZ").map_or(DateTime::<Utc>::MAX_UTC, |time| time.and_utc());
             let folder = &root.from[..=root.from.rfind('/').unwrap()];
             let superseded = now.iter().any(|other| other.from.starts_with(folder) && other.from > root.from);
-            return taken.timestamp() + i64::from(RESCUE_KEEP) * DAY <= sim.now() || superseded;
+            // A run that was killed left it, and the tree still stands as it was then: the next run's takes its place, or goes as well when somebody
+            // works there after all.
+            let is_its = |tree: &Expected| tree.repo == repo && *folder == format!("refs/treewarden/rescue/{}/", base(&tree.admin));
+            let stands = |tree: &Expected| is_its(tree) && tree.active < taken.timestamp() && tree.stands_at(&tree.path);
+            return taken.timestamp() + i64::from(RESCUE_KEEP) * DAY <= sim.now() || superseded || evening.trees.iter().any(stands);
         }
         if root.from.starts_with("refs/treewarden/") {
             return true;
@@ -398,11 +464,37 @@ impl Oracle {
         if root.when.is_some_and(|when| !stash && when < sim.now() - REFLOGS * DAY) {
             return true;
         }
-        // Where an index stages nothing, what it remembers besides is nobody's work: it goes with a clean tree, and with one that was deleted.
+        // Git makes cached trees again by itself. What else an index remembers is nobody's work where it stages nothing: it goes with a clean tree,
+        // and with one that was deleted.
         let of = |tree: &&Expected| tree.repo == repo && root.from.starts_with(&format!("worktrees/{}/index, ", base(&tree.admin)));
-        let clean = |tree: &Expected| !tree.path.exists() && tree.unclean(sim).is_none();
-        evening.trees.iter().find(of).is_some_and(clean)
-            || evening.deleted.iter().find(of).is_some_and(|tree| !tree.holds_staged(&tree.committed(sim)))
+        let gone = |tree: &&Expected| !tree.path.exists();
+        let cached = root.from.ends_with("cached trees");
+        evening.trees.iter().filter(gone).find(of).is_some_and(|tree| cached || tree.unclean(sim).is_none())
+            || evening.deleted.iter().find(of).is_some_and(|tree| cached || !tree.holds_staged(&tree.committed(sim)))
+    }
+
+    /// Of a cache goes what nobody used for a day, and no lock file names that stands in a tree, a checkout or the default branch.
+    fn cached(&mut self, sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
+        let gone: Vec<_> = evening.crates.iter().filter(|(file, _)| !file.exists()).collect();
+        self.evicted += gone.len();
+        if gone.is_empty() {
+            return;
+        }
+        let checkouts = sim.repos.iter().map(|repo| repo.path.clone());
+        let places = checkouts.chain(sim.registered().into_keys());
+        let locks = places.filter_map(|place| fs::read_to_string(place.join("Cargo.lock")).ok());
+        let default = sim.repos.iter().filter_map(|repo| sim.git(&repo.path, &["show", "origin/main:Cargo.lock"]).ok());
+        // In the middle of a conflict it is none.
+        let named: Vec<String> = locks.chain(default).filter(|lock| !lock.contains("<<<<<<<")).collect();
+        for (file, used) in gone {
+            let name = base(file).replace("-1.0.0.crate", "");
+            if sim.now() - used < DAY {
+                problems.push(format!("{name} was evicted on the day on which it was fetched"));
+            }
+            if named.iter().any(|lock| lock.contains(&format!("\"{name}\""))) {
+                problems.push(format!("{name} was evicted, and a lock file names it"));
+            }
+        }
     }
 
     /// Git finds nothing wrong, and every tree's `.git` leads to its own registration and back.
@@ -413,7 +505,7 @@ impl Oracle {
             }
         }
         for place in below_roots(sim) {
-            if !sim.strays.contains(&place) && !leads_back(&place) {
+            if !sim.strays.contains(&place) && base(&place) != SUBMODULE && !leads_back(&place) {
                 problems.push(format!("{}: its `.git` leads to a registration that is not its own", sim.short(&place)));
             }
         }
@@ -444,6 +536,8 @@ impl Oracle {
     fn late(sim: &Sim, problems: &mut Vec<String>) {
         for tree in &sim.trees {
             let held = IN_PROGRESS.iter().chain(&["locked"]).any(|name| tree.admin.join(name).exists());
+            // No rescue holds a split index, and so it stays for as long as it stages something: that is told.
+            let held = held || children(&tree.admin).iter().any(|file| base(file).starts_with("sharedindex."));
             if tree.deleted.is_some_and(|day| day + LATE < sim.day) && tree.is_registered() && !held && !tree.path.exists() {
                 problems.push(format!("{} was deleted on day {:?}, and is still registered", sim.short(&tree.path), tree.deleted));
             }

@@ -104,7 +104,8 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
         for file in NAMES {
             note(&at(file), one(&folder.join(file)), None);
         }
-        for file in below(&folder.join("refs")) {
+        // A lock is no ref: who writes one and dies leaves it.
+        for file in below(&folder.join("refs")).into_iter().filter(|file| file.extension().is_none_or(|end| end != "lock")) {
             let path = file.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
             note(&at(&path), one(&file), None);
         }
@@ -185,11 +186,61 @@ pub(super) struct Index {
     pub(super) undo: Vec<Oid>,
     /// The cached trees.
     pub(super) cached: Vec<Oid>,
+    link: Option<Link>,
 }
 
-/// Reads an index of version 2 or 3; nothing of what isn't one.
+/// Reads an index of version 2 or 3, and the one that it rests on; nothing of what isn't one.
 pub(super) fn index(file: &Path) -> Index {
-    fs::read(file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default()
+    let mut index = fs::read(file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default();
+    if let Some(Link { base, deleted, replaced }) = index.link.take() {
+        let below = self::index(&file.with_file_name(format!("sharedindex.{base}"))).entries;
+        let mut all: Vec<Option<Staged>> = below.into_iter().map(Some).collect();
+        let mut own = std::mem::take(&mut index.entries).into_iter();
+        for (place, new) in replaced.into_iter().zip(own.by_ref()) {
+            let path = all[place].take().map(|old| old.path).unwrap_or_default();
+            all[place] = Some(Staged { path, ..new });
+        }
+        for place in deleted {
+            all[place] = None;
+        }
+        index.entries = all.into_iter().flatten().chain(own).collect();
+        index.entries.sort_by(|one, other| (&one.path, one.stage).cmp(&(&other.path, other.stage)));
+    }
+    index
+}
+
+/// What a split index says of the one that it rests on: positions of its entries.
+#[derive(Debug)]
+struct Link {
+    base: Oid,
+    deleted: Vec<usize>,
+    replaced: Vec<usize>,
+}
+
+fn link(data: &[u8]) -> Option<Link> {
+    let base = Oid::from_bytes(data.get(..20)?).ok()?;
+    let mut rest = data.get(20..)?;
+    let [deleted, replaced] = if rest.is_empty() { Default::default() } else { [bits(&mut rest)?, bits(&mut rest)?] };
+    (!base.is_zero()).then_some(Link { base, deleted, replaced })
+}
+
+/// The places of the bits that are set in a compressed bitmap: a word of how many are alike and how many words follow, then those.
+fn bits(data: &mut &[u8]) -> Option<Vec<usize>> {
+    let words = number(data, 4)? as usize;
+    let (body, rest) = data.get(8..)?.split_at_checked(words * 8)?;
+    *data = rest.get(4..)?;
+    let mut words = body.chunks(8).map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes")));
+    let (mut set, mut at) = (Vec::new(), 0);
+    while let Some(word) = words.next() {
+        let alike = (word >> 1 & 0xffff_ffff) as usize * 64;
+        set.extend((at..at + alike).filter(|_| word & 1 == 1));
+        at += alike;
+        for literal in words.by_ref().take((word >> 33) as usize) {
+            set.extend((0..64).filter(|bit| literal >> bit & 1 == 1).map(|bit| at + bit));
+            at += 64;
+        }
+    }
+    Some(set)
 }
 
 fn number(bytes: &[u8], at: usize) -> Option<u32> {
@@ -221,6 +272,7 @@ fn parse(bytes: &[u8]) -> Option<Index> {
         match &bytes[at..at + 4] {
             b"REUC" => undo(data, &mut index.undo)?,
             b"TREE" => cached(data, &mut index.cached)?,
+            b"link" => index.link = link(data),
             _ => {}
         }
         at += 8 + length;

@@ -7,7 +7,7 @@
 
 use super::super::support::remove;
 use super::Size;
-use super::days::{Ended, Sim, Tree};
+use super::days::{CRATES, Ended, Sim, Tree};
 use super::oracle::{Expected, Oracle};
 use super::record::{self, Entry};
 use git2::Oid;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// What a program does that it must not; none when there is nothing here to do it to.
 type Harm = fn(&Sim) -> Option<String>;
 
-const HARMS: [(&str, Harm); 24] = [
+const HARMS: [(&str, Harm); 25] = [
     ("drops a rescue", |sim| on_rescue(sim, |sim, path, name| sim.git(path, &["update-ref", "-d", name]).is_ok())),
     ("changes a byte in a rescue", |sim| on_rescue(sim, forge)),
     ("rescues another's work", |sim| on_rescue(sim, |sim, path, name| sim.git(path, &["update-ref", name, "HEAD"]).is_ok())),
@@ -47,6 +47,7 @@ const HARMS: [(&str, Harm); 24] = [
     ("expires reflogs", |sim| on_repo(sim, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"])),
     ("drops all that nothing reaches", |sim| on_repo(sim, &["gc", "-q", "--prune=now"])),
     ("cuts a pack short", cut),
+    ("evicts what a lock file names", evict),
     ("leaves a lock", |sim| told(&sim.repos[0].git_dir().join("shallow.lock"), |place| fs::write(place, "").unwrap())),
     ("leaves something in the state folder", |sim| told(&sim.world.at(".treewarden/kept-for-ever"), |place| fs::write(place, "").unwrap())),
 ];
@@ -138,6 +139,14 @@ fn log_line(sim: &Sim) -> Option<String> {
         let lines: Vec<&str> = text.lines().filter(|line| !line.contains("lonely")).collect();
         (lines.len() < text.lines().count()).then(|| fs::write(&log, lines.join("\n") + "\n").unwrap()).map(|()| repo.name.clone())
     })
+}
+
+/// A crate that the lock file of a checkout names.
+fn evict(sim: &Sim) -> Option<String> {
+    let locks = sim.repos.iter().filter_map(|repo| fs::read_to_string(repo.path.join("Cargo.lock")).ok());
+    let crates = locks.filter_map(|lock| Some(lock.split("name = \"").nth(1)?.split('"').next()?.to_owned()));
+    let file = |name: String| sim.world.at(CRATES).join(format!("{name}-1.0.0.crate"));
+    crates.map(file).find(|file| file.exists()).and_then(|file| told(&file, remove))
 }
 
 fn cut(sim: &Sim) -> Option<String> {
@@ -233,11 +242,11 @@ fn every_harm_is_caught() {
 }
 
 fn a_forged_rescue_is_caught_when_it_is_made(sim: &mut Sim, oracle: &mut Oracle) {
-    let (Tree { repo, path, admin, .. }, ..) = trees(sim).next().expect("one with work");
-    let (repo, path, admin) = (*repo, path.clone(), admin.clone());
+    let stands = |tree: &Tree| Expected::of(sim, tree.repo, &tree.admin, &tree.path, &record::roots(&sim.repos[tree.repo].git_dir()));
+    let free = trees(sim).map(|(tree, ..)| (tree.repo, tree.path.clone(), stands(tree))).find(|(.., stands)| stands.held.is_none());
+    let (repo, path, expected) = free.expect("one with work that may go");
     let [git_dir, vault] = [sim.repos[repo].git_dir(), sim.repos[repo].vault.clone()];
     let before = record::roots(&git_dir);
-    let expected = Expected::of(sim, repo, &admin, &path, &before);
     let ran = sim.program(&["worktree", "remove", &sim.repos[repo].name, path.to_str().unwrap(), "--rescue"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let made = record::roots(&git_dir).into_iter().find(|root| root.from.starts_with("refs/treewarden/") && !before.contains(root));
