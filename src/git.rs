@@ -267,7 +267,9 @@ fn tail(file: &mut File) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let complaints: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: ")).collect();
     let telling = if complaints.is_empty() { lines } else { complaints };
-    telling[telling.len().saturating_sub(3)..].join("; ")
+    let told = telling[telling.len().saturating_sub(3)..].join("; ");
+    let is_short = ["Out of memory", "out of memory", "malloc failed", "mmap failed: Cannot allocate"].iter().any(|words| told.contains(words));
+    if is_short { format!("{told}; raise the memory limit, or lower `run.repos_in_parallel`") } else { told }
 }
 
 /// The version of the git on the path: major and minor.

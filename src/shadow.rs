@@ -11,6 +11,7 @@ use crate::git::{Git, GitError};
 use crate::inside::Inside;
 use crate::scratch::Scratch;
 use crate::stop::Stop;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -191,7 +192,7 @@ impl Shadow {
 
     /// The `gc.*` keys of the repo's own config, of its worktrees' and of what they include inside the volume, as data. Of an include that can't be
     /// read the worst is assumed: that nothing ever expires.
-    pub fn gc_settings(&self, stop: &Stop) -> Vec<(String, String)> {
+    pub fn gc_settings(&self, stop: &Stop) -> Result<Vec<(String, String)>, Refusal> {
         let mut settings = self.theirs.gc.clone();
         let admins = beneath::dir(&at(&self.git_dir, "worktrees")).and_then(|trees| Ok(beneath::list(trees)?)).unwrap_or_default();
         let folders = admins.iter().filter_map(|(name, _)| at(&self.git_dir, "worktrees").join(name).ok());
@@ -202,7 +203,8 @@ impl Shadow {
             Inside::new(from.root(), &folder.join(name)).ok()
         };
         let mut included: Vec<_> = self.theirs.includes.iter().map(|name| include(&at(&self.git_dir, "config"), name)).collect();
-        // A file that includes itself is read again and again, but not for long.
+        // A file that includes itself is read once.
+        let mut seen = HashSet::new();
         for _ in 0..INCLUDES {
             let place = match (next.pop(), included.pop()) {
                 (Some(place), put_back) => {
@@ -214,18 +216,25 @@ impl Shadow {
                     settings.extend(never());
                     continue;
                 }
-                (None, None) => return settings,
+                (None, None) => return Ok(settings),
             };
+            if !seen.insert(place.clone()) {
+                continue;
+            }
             match self.settings_of(&place, stop) {
                 Ok(theirs) => {
                     settings.extend(theirs.gc);
                     included.extend(theirs.includes.iter().map(|name| include(&place, name)));
                 }
+                Err(error @ (Refusal::Unreadable { .. } | Refusal::Git(GitError::Ended { .. }))) => return Err(error),
                 Err(_) => settings.extend(never()),
+            }
+            if settings.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64 > CONFIG_CAP {
+                break;
             }
         }
         settings.extend(never());
-        settings
+        Ok(settings)
     }
 
     /// What a file of that form says; nothing where there is none.

@@ -88,7 +88,7 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
     shadow.with_shared_indexes()?;
     let mut store = Store::of(hands, settings.clone())?;
     let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
-    let theirs = if drops { shadow.gc_settings(stop) } else { Vec::new() };
+    let theirs = if drops { shadow.gc_settings(stop)? } else { Vec::new() };
     let cutoff = grace::objects(&theirs, *now);
     let partial = store.is_partial(&store.packs()?);
     let run = |command: &[&str]| {

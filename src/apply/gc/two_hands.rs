@@ -129,7 +129,8 @@ impl<'a> Store<'a> {
         }
         counted.sort_by_key(|(count, _)| *count);
         let counts: Vec<u64> = counted.iter().map(|(count, _)| u64::from(*count)).collect();
-        let large = counted.split_off(rolled_up(&counts));
+        let rolled_up = rolled_up(&counts);
+        let large = counted.split_off(rolled_up);
         let rolled: Vec<Pack> = counted.into_iter().map(|(_, pack)| pack).collect();
         let objects = self.objects_of(&written)?;
         // Read only when something isn't in the new pack: git leaves out what another pack or a lender has.
@@ -149,6 +150,10 @@ impl<'a> Store<'a> {
             if !stays {
                 go.push(pack);
             }
+        }
+        if go.is_empty() && written.is_empty() && rolled_up > 1 {
+            // Git couldn't list them, say, and said nothing of it.
+            return Err(GcError::NothingDone { loose: packs::loose(&self.objects)?.len() as u64, packs: rolled_up as u64 });
         }
         self.delete(&go, &[], None)?;
         self.prune_packed()
