@@ -268,7 +268,8 @@ fn tail(file: &mut File) -> String {
     let complaints: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: ")).collect();
     let telling = if complaints.is_empty() { lines } else { complaints };
     let told = telling[telling.len().saturating_sub(3)..].join("; ");
-    let is_short = ["Out of memory", "out of memory", "malloc failed", "mmap failed: Cannot allocate"].iter().any(|words| told.contains(words));
+    let is_short =
+        ["Out of memory", "out of memory", "malloc failed", "mmap failed: Cannot allocate"].iter().any(|words| told.contains(words));
     if is_short { format!("{told}; raise the memory limit, or lower `run.repos_in_parallel`") } else { told }
 }
 

@@ -11,7 +11,7 @@ use crate::facts::cache::Size;
 use crate::inside::Inside;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::stop::Stop;
-use delete::{Kept, empty};
+use delete::empty;
 use note::{Note, State};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType};
@@ -25,8 +25,10 @@ use std::time::{Duration, SystemTime};
 mod delete;
 mod note;
 mod rename;
+mod words;
 pub(crate) use note::origin;
 use rename::rename;
+use words::{line, tell_once};
 
 /// What can't be deleted for want of a proof is kept for so long, as a rescue is.
 const KEPT: Duration = Duration::from_hours(30 * 24);
@@ -335,44 +337,6 @@ impl Bin {
         }
         found(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from)).map(drop)
     }
-}
-
-/// What stays, where it came from, and what to do about it.
-fn line(kept: &Kept, from: Option<&Path>) -> String {
-    let from = from.map(|from| format!(" of `{}`", from.display())).unwrap_or_default();
-    match kept {
-        Kept::Written(path) => format!(
-            "`{}`{from} was written while that was being removed: it is kept for 30 days; take it from there, then delete it",
-            path.display()
-        ),
-        Kept::Refused { path, owner, why } => {
-            let owner = owner.map(|owner| format!(", user {owner} owns it or its folder")).unwrap_or_default();
-            let remedy = if why.contains("not permitted") || why.contains("denied") {
-                "; delete it as that user (`chattr -i` first, where `lsattr` shows an i)"
-            } else {
-                ""
-            };
-            format!("`{}`{from}: {why}{owner}{remedy}", path.display())
-        }
-    }
-}
-
-/// The lines, unless the very same were told of this bin before.
-fn tell_once(bin: &Inside, lines: Vec<String>) -> Emptied {
-    let text = lines.join("\n");
-    let place = bin.join(TOLD).ok();
-    let before = place.as_ref().and_then(|place| beneath::read(place, 1 << 20).ok());
-    if before.as_deref() == Some(text.as_bytes()) {
-        for line in lines {
-            tracing::info!("still in the trash: {line}");
-        }
-        return Emptied::default();
-    }
-    // Where it can't be noted, it is told again.
-    if let Some(Err(error)) = place.map(|place| durable::replace(&place.path(), text.as_bytes())) {
-        tracing::debug!(%error, "failed to note what was told of the trash");
-    }
-    Emptied { freed: Size::default(), left: lines }
 }
 
 /// Whether the bin's note was written longer ago than that, by the file server's clock alone.

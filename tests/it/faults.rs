@@ -56,7 +56,8 @@ fn faults() -> Vec<Fault> {
 /// tell what lock files of the default branch name.
 fn is_passed_over(fault: &Fault) -> bool {
     let Call { who, path, name, .. } = &fault.point.call;
-    (&**who == "git reflog" && fault.errno == Errno::EACCES && path.contains("/logs/")) || (*name == "mmap" && path.ends_with(".git/packed-refs"))
+    (&**who == "git reflog" && fault.errno == Errno::EACCES && path.contains("/logs/"))
+        || (*name == "mmap" && path.ends_with(".git/packed-refs"))
 }
 
 /// What is wrong with how the night ended.

@@ -18,7 +18,10 @@ const ROOMS: [(&str, &[&str]); 7] = [
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
     (
         "apply",
-        &["beneath", "budget", "clock", "durable", "facts", "git", "inside", "lock", "plan", "sha1", "shadow", "stop", "survey", "walk"],
+        &[
+            "beneath", "budget", "clock", "durable", "facts", "git", "inside", "lock", "plan", "scratch", "sha1", "shadow", "stop",
+            "survey", "walk",
+        ],
     ),
     ("report", &["apply", "facts", "inside", "plan"]),
     ("tell", &["config", "durable", "journal", "report", "stop"]),
