@@ -50,6 +50,8 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
         };
         let mut wrong = Vec::new();
         match night.hit {
+            // The lock's sign of life is given by the clock: a night that is watched on a busy machine gives more of them.
+            None if point.call.path.starts_with(".treewarden/locks/") => {}
             None => {
                 eprintln!("never reached: {point}");
                 missed.fetch_add(1, Ordering::Relaxed);
