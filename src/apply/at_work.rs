@@ -25,7 +25,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
 pub struct AtWork {
-    folder: io::Result<Inside>,
+    folder: Inside,
     name: String,
     killed: Option<DateTime<Utc>>,
 }
@@ -33,7 +33,7 @@ pub struct AtWork {
 impl AtWork {
     /// The note of a repo by its name, as it was found. What can't be read says nothing: then locks are judged by their age.
     pub fn of(state: &Inside, repo: &str) -> Self {
-        let folder = state.join("at-work").map_err(io::Error::other);
+        let folder = state.join("at-work").expect("a fixed name stays inside");
         let mut note = Self { folder, name: repo.replace('/', "__"), killed: None };
         let data = note.open(OFlags::RDONLY).and_then(|file| file.metadata()).ok();
         note.killed = data.filter(|data| data.len() > 0).and_then(|data| data.modified().ok()).map(beneath::time);
@@ -42,7 +42,7 @@ impl AtWork {
 
     /// The note's file, where it is one of its own: whatever agents put there instead is left alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
-        let folder = beneath::dir(self.folder.as_ref().map_err(|error| io::Error::other(error.to_string()))?)?;
+        let folder = beneath::dir(&self.folder)?;
         let careful = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(folder, &*self.name, careful, Mode::from_raw_mode(0o644))?);
         let seen = file.metadata()?;
@@ -58,9 +58,7 @@ impl AtWork {
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
-            if let Ok(folder) = &self.folder {
-                durable::make_folder(&folder.path())?;
-            }
+            durable::make_folder(&self.folder.path())?;
             let mut file = self.open(OFlags::WRONLY | OFlags::CREATE)?;
             file.set_len(0)?;
             file.write_all(b"a run's git is at work in this repo, under its lock\n")

@@ -1,8 +1,8 @@
 //! Evicting: units go to the trash in the plan's order, each looked at once more.
 //!
 //! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, and is
-//! looked through again; units whose tool has locks go under those, a few at a time; what is busy stays. It must never pick another unit than the plan's, wait for a tool, or make
-//! or write to a lock file of a tool's.
+//! looked through again; units whose tool has locks go under those, a few at a time; what is busy stays. It must never pick another unit
+//! than the plan's, wait for a tool, or make or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::beneath::{self, found};
@@ -176,13 +176,16 @@ impl Evictor<'_> {
         }
         let processes = Processes::default();
         for path in &unit.paths {
+            // Before the look: whatever is written after it is younger than its bin.
             let bin = self.trash.bin_since_now(path)?;
-            let busy = processes.at_work(path);
-            if let Some(why) =
-                busy.map_or_else(|| own_among(std::slice::from_ref(path), &tree.made_again, self.stop), |busy| Ok(Some(busy)))?
-            {
+            let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
+            let stays = match processes.at_work(path).map_or_else(own, |busy| Ok(Some(busy))) {
+                Ok(why) => why.map(UnitOutcome::Skipped),
+                Err(error) => Some(UnitOutcome::Failed(format!("failed to look through `{path}` again: {error}; it stays"))),
+            };
+            if let Some(stays) = stays {
                 bin.empty(self.stop)?;
-                return Ok(UnitOutcome::Skipped(why));
+                return Ok(stays);
             }
             gone_is_done(bin.take(&lock, path))?;
             bins.own.lock().expect("no eviction panics").push(bin);

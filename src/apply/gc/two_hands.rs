@@ -261,7 +261,7 @@ impl<'a> Store<'a> {
     /// The deleting hand: by way of the trash, an index first, for a pack without one is none and can have it again.
     ///
     /// Git writes no object that it finds: it touches the file instead, and counts on it from then on. In the trash it finds it no more, so
-    /// what was touched before it came there goes back.
+    /// what was touched before it came there goes back, and so does what can't be looked at.
     fn delete(&mut self, packs: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
@@ -285,7 +285,7 @@ impl<'a> Store<'a> {
             for ending in ["idx", "pack"].into_iter().chain(rest) {
                 let from = folder.join(format!("{}.{ending}", pack.stem)).map_err(io::Error::other)?;
                 let to = bin.take(self.hands.lock, &from)?;
-                again |= ending == "pack" && touched(&to)?.is_none_or(|stat| packs::touched(&stat) != pack.touched);
+                again |= ending == "pack" && touched(&to).ok().flatten().is_none_or(|stat| packs::touched(&stat) != pack.touched);
                 taken.push((to, from));
             }
             // The index last: it makes a pack of them again.
@@ -296,7 +296,7 @@ impl<'a> Store<'a> {
         for id in loose {
             let from = packs::place(&self.objects, id)?;
             let to = bin.take(self.hands.lock, &from)?;
-            if touched(&to)?.zip(cutoff).is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp()) {
+            if touched(&to).ok().flatten().zip(cutoff).is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp()) {
                 bin.give_back_object(&to, &from)?;
             }
         }
