@@ -57,15 +57,14 @@ pub fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
 
 /// What the lock files of the default branch, the checkout and all trees name, those that are to go among them; none when git2 can't tell, or the
 /// run is to stop, and then they count as they were seen last.
-pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, ledger: &Ledger, stop: &Stop) -> Option<Locks> {
+pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, known: &Known<'_>, stop: &Stop) -> Option<Locks> {
     let stands = |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree);
     let place = |tree: &Worktree| Inside::new(repo.place.root(), &tree.path).ok();
     let places: Vec<(Inside, &Worktree)> = plan.trees.iter().filter(stands).filter_map(|(tree, _)| Some((place(tree)?, tree))).collect();
     let mut trees = vec![Live { place: &repo.place, admin: shadow.git_dir(), looked: None }];
     trees.extend(places.iter().map(|(place, tree)| Live { place, admin: &tree.admin, looked: lock_files(tree) }));
-    let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content) };
     let worked = plan.trees.iter().map(|(tree, _)| tree.active).max();
-    let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, &known, stop) };
+    let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, known, stop) };
     stop.reached().is_none().then_some(locks)
 }
 

@@ -27,6 +27,7 @@ use crate::shadow::{Refusal, Shadow};
 use crate::stop::Stop;
 use crate::survey;
 use crate::survey::borrowers::Borrowers;
+use crate::survey::lockfiles::Known;
 use crate::survey::repo::{Around, Times};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
@@ -64,6 +65,8 @@ pub struct Night<'a> {
     pub free_bytes: u64,
     /// What earlier nights know of lock files; none where nobody needs to look for them.
     pub ledger: Option<&'a Ledger>,
+    /// Whether trees may hold links into a cache.
+    pub links: bool,
     /// Threads that wait on the network.
     pub io: &'a ThreadPool,
     /// What each repack may use.
@@ -292,7 +295,11 @@ impl Night<'_> {
             facts.lends = self.borrowers().need(shadow.git_dir());
             plan = planned(&facts);
         }
-        let locks = self.ledger.and_then(|ledger| self.on_io(stop, || eviction::look(&shadow, repo, &plan, ledger, stop)));
+        let look = |ledger: &Ledger| {
+            let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content), links: self.links };
+            self.on_io(stop, || eviction::look(&shadow, repo, &plan, &known, stop))
+        };
+        let locks = self.ledger.and_then(look);
         Ok(Decided { lock, shadow, facts, plan, unread, locks, note, stop: stop.clone() })
     }
 

@@ -13,6 +13,7 @@ use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::inside::Inside;
 use crate::journal;
+use crate::facts::cache::CacheKind;
 use crate::ledger::Ledger;
 use crate::lock::{self, LockedJournal, LockedVolume, StillHeld};
 use crate::night::{ASK_AGAIN, Night, Tended};
@@ -130,6 +131,7 @@ fn work(
         only: options.only,
         free_bytes: before.free_bytes,
         ledger: ledger.as_ref(),
+        links: policy.caches.iter().any(|cache| cache.kind == CacheKind::Uv),
         io: &io,
         share,
     };

@@ -3,12 +3,13 @@
 //! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a dead run's. It must never clear what is
 //! another user's, or a living run's.
 
+use crate::beneath;
+use chrono::{DateTime, TimeDelta, Utc};
 use rustix::fs::{FlockOperation, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// What each is called, before what tells it from others.
@@ -17,7 +18,7 @@ const CALLER: &str = "treewarden-caller-";
 /// The file that says that somebody lives here. Git finds nothing of its own by this name.
 const ALIVE: &str = "treewarden-alive";
 /// One without that file is just being made, or was left by an earlier version.
-const YOUNG: Duration = Duration::from_hours(24);
+const YOUNG: TimeDelta = TimeDelta::hours(24);
 
 /// A scratch directory. It goes with the value.
 pub struct Scratch {
@@ -58,15 +59,15 @@ impl Scratch {
     }
 }
 
-/// Clears what killed runs left, as far as it can. Gives how many went.
-pub fn clear() -> usize {
+/// Clears what runs that were killed before `now` left, as far as it can. Gives how many went.
+pub fn clear(now: DateTime<Utc>) -> usize {
     let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return 0 };
     let is_ours = |name: &[u8]| [SHADOW, CALLER].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
     let ours = entries.filter_map(Result::ok).filter(|entry| is_ours(entry.file_name().as_encoded_bytes()));
-    ours.filter(|entry| is_dead(&entry.path()) && remove(&entry.path()).is_ok()).count()
+    ours.filter(|entry| is_dead(&entry.path(), now) && remove(&entry.path()).is_ok()).count()
 }
 
-fn is_dead(directory: &Path) -> bool {
+fn is_dead(directory: &Path, now: DateTime<Utc>) -> bool {
     let Ok(seen) = directory.symlink_metadata() else { return false };
     if !seen.is_dir() || seen.uid() != rustix::process::geteuid().as_raw() {
         return false;
@@ -75,7 +76,7 @@ fn is_dead(directory: &Path) -> bool {
     match OpenOptions::new().write(true).custom_flags(careful.bits().cast_signed()).open(directory.join(ALIVE)) {
         Ok(alive) => rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            seen.modified().is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUNG))
+            seen.modified().is_ok_and(|made| now.signed_duration_since(beneath::time(made)) > YOUNG)
         }
         Err(_) => false,
     }
@@ -102,7 +103,7 @@ mod tests {
                 }
             });
             while !making.is_finished() {
-                let _ours_and_others = clear();
+                let _ours_and_others = clear(crate::clock::now());
             }
         });
     }

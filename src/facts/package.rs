@@ -49,6 +49,11 @@ impl Package {
         Self::new("python-page", &Self::normal(name))
     }
 
+    /// An archive of uv's cache, by its folder: what a virtual environment leads to that uv filled with links.
+    pub fn uv_archive(id: &str) -> Self {
+        Self::new("uv-archive", id)
+    }
+
     /// A package whatever its version, as npm's registry calls it (`@acme/shop`): what the registry says of it stands in caches too.
     pub fn npm_page(name: &str) -> Self {
         Self::new("npm-page", name)

@@ -82,7 +82,7 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
     let (lock, trash) = if options.dry_run {
         (None, None)
     } else {
-        scratch::clear();
+        scratch::clear(now);
         // Here already, for the lock is taken only when it has room.
         if let Some(why) = survey::mount::of(&policy.volume.root).map(|facts| survey::mount::local_locks(&facts)).map_err(unusable)? {
             return Err(format!("refused to lock the volume: {why}"));

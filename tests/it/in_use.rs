@@ -135,7 +135,7 @@ fn what_live_trees_name_stays_and_younger_things_that_nobody_names_go() {
     assert_eq!(found, ["sha512/0c/30/c30c30c30c30: WriteTime", "experiment-9.9.9: WriteTime"]);
     assert_eq!(gone(&dry.eviction), found);
     assert_eq!(left(&world), ["checkout-1.0.0", "edited-1.0.0", "serde-1.0.0", "tree-1.0.0"]);
-    let why = "in use: lock files of live trees name them (eviction.in_use: keep)";
+    let why = "in use: lock files or environments of live trees name them (eviction.in_use: keep)";
     assert_eq!(obstacle(&report, "of cargo"), format!("4 units of cargo: {why}, most of them by acme/shop (4)"));
     assert_eq!(obstacle(&report, "of npm"), format!("2 units of npm: {why}, most of them by acme/shop (2)"));
 }
@@ -384,4 +384,37 @@ fn real_tools_work_offline_with_what_lock_files_name() {
     }
     assert!(tool(&world, &experiment, &["cargo", "fetch", "--locked"]));
     assert!(tool(&world, &experiment, &["npm", "ci", "--no-audit", "--no-fund"]));
+}
+
+/// `UV_LINK_MODE=symlink` fills an environment with links into the cache, which nothing else tells of.
+#[test]
+#[ignore = "needs uv and its registry"]
+fn what_an_environment_links_to_stays_for_as_long_as_its_tree() {
+    let world = World::new();
+    world.set("caches", "{kind: uv, path: caches/uv}");
+    world.set("eviction", "budget: 1, min_age: 0s");
+    let tree = world.repo("acme/shop").tree("issue-1");
+    let uv = |words: &[&str]| {
+        let mut uv = std::process::Command::new("uv");
+        uv.args(words).current_dir(&tree.path).env("UV_CACHE_DIR", world.at("caches/uv")).env("UV_LINK_MODE", "symlink");
+        let ran = uv.env("UV_PYTHON_DOWNLOADS", "never").output().unwrap();
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    };
+    uv(&["venv", "--quiet", "env"]);
+    uv(&["pip", "install", "--quiet", "--no-config", "--python", "env/bin/python", "six==1.17.0", "--no-deps"]);
+    uv(&["pip", "install", "--quiet", "--no-config", "--target", "elsewhere", "idna==3.10", "--no-deps"]);
+    remove(&tree.path.join("elsewhere"));
+    let archives = || fs::read_dir(world.at("caches/uv/archive-v0")).unwrap().count();
+    assert_eq!(archives(), 2);
+    super::support::age_all(&world.at("caches"), 99.0);
+    let report = world.pass(1, &["run"]);
+    assert_eq!(archives(), 1, "{:?}", report.eviction);
+    let told = "1 unit of uv: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (1)";
+    assert_eq!(obstacle(&report, "of uv"), told);
+    let works = std::process::Command::new(tree.path.join("env/bin/python")).args(["-c", "import six"]).status().unwrap();
+    assert!(works.success());
+    tree.age(40.0);
+    world.pass(1, &["run"]);
+    world.pass(1, &["run"]);
+    assert_eq!((tree.path.exists(), archives()), (false, 0));
 }

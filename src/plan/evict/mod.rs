@@ -277,7 +277,7 @@ fn whose(by: BTreeMap<String, usize>) -> String {
     if told.is_empty() { String::new() } else { format!(", most of them by {}", told.join(", ")) }
 }
 
-const IN_USE: &str = "in use: lock files of live trees name them (eviction.in_use: keep)";
+const IN_USE: &str = "in use: lock files or environments of live trees name them (eviction.in_use: keep)";
 const NOTHING: &str = "would free nothing: gone, or linked elsewhere";
 
 fn limits(cache: &Cache, wanted: &Wanted) -> Limits {

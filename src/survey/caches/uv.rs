@@ -8,7 +8,8 @@
 //! | `six (index page)` | `simple-v*/<index>/six.rkyv` |
 //!
 //! A link beside the pointer, of the same name, says which archive is meant; it is read and never followed, and stays: uv replaces it. An archive
-//! that two name goes with neither, but when nothing names it any more. uv holds the cache's `.lock` (shared) for as long as it runs, `uv run` and
+//! that two name goes with neither, but when nothing names it any more; one that the environment of a live tree leads to is in use
+//! (`UV_LINK_MODE=symlink`, see `survey::lockfiles`). uv holds the cache's `.lock` (shared) for as long as it runs, `uv run` and
 //! `uvx` for as long as what they started; it is held here (exclusive) while a unit goes. A wheel that stands in a tree as hard links is no unit: its going would free
 //! nothing. It must never touch environments, interpreters, builds, git checkouts, or any lock file.
 
@@ -164,7 +165,8 @@ fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, Inside
     own.sort_unstable();
     own.insert(0, pointer.place.clone());
     let used = look.eye.last_use_unlinked(&own).transpose()?;
-    look.used_unit(pointer.package.iter().cloned().collect(), pointer.name.clone(), used, own)
+    let linked = own.iter().skip(1).filter_map(of_archive);
+    look.used_unit(pointer.package.iter().cloned().chain(linked).collect(), pointer.name.clone(), used, own)
 }
 
 /// An archive that nothing names. One that is no wheel's may be an environment that somebody works in.
@@ -174,7 +176,12 @@ fn orphan(look: &Look<'_>, id: &str, place: &Inside) -> Option<Unit> {
     }
     let paths = vec![place.clone()];
     let used = look.eye.last_use_unlinked(&paths).transpose()?;
-    look.used_unit(Vec::new(), format!("archive {id}"), used, paths)
+    look.used_unit(vec![Package::uv_archive(id)], format!("archive {id}"), used, paths)
+}
+
+/// What an environment calls the archive at `place` that leads to it: in use for as long as one does.
+fn of_archive(place: &Inside) -> Option<Package> {
+    place.relative().file_name()?.to_str().map(Package::uv_archive)
 }
 
 #[cfg(test)]
@@ -216,7 +223,7 @@ mod tests {
         }
         let six_unit = unit(&field, "six-1.17.0-py3-none-any");
         assert_eq!((six_unit.paths, six_unit.locks), (vec![pointer, six], [field.at("uv/.lock")].into()));
-        assert_eq!(six_unit.packages, [Package::python("six", "1.17.0")]);
+        assert_eq!(six_unit.packages, [Package::python("six", "1.17.0"), Package::uv_archive("aa")]);
         assert_eq!(unit(&field, "own-2.0-py3-none-any").paths, [own_pointer, own]);
         assert_eq!(field.names(&field.policy(CacheKind::Uv, "uv")).len(), 2);
     }

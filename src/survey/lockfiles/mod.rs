@@ -3,6 +3,7 @@
 //! The default branch is what the next job starts from; a tree is what somebody works with. A content is parsed once and known by its blob
 //! id from then on, and a tree's index says which file has which without reading it: a tree that was just looked at costs nothing, any other
 //! a look at its index, a list of its root, and a stat a lock file. Lock files below the root that git doesn't track are not looked for.
+//! Where caches hold archives of uv's, what a tree's environments lead to counts as named, too.
 //! Everything here is untrusted: sizes and numbers are capped, links are not followed, and what can't be read is unknown. It must never
 //! fail as a whole.
 
@@ -10,6 +11,7 @@
 
 mod cargo;
 mod go;
+mod links;
 mod npm;
 mod pnpm;
 mod python;
@@ -26,6 +28,7 @@ use crate::facts::worktree::LockFile;
 use crate::inside::Inside;
 use crate::stop::Stop;
 use git2::{ObjectType, Oid, Repository};
+use links::Environment;
 use rayon::prelude::*;
 use rustix::fs::{FileType, OFlags};
 use serde::de::DeserializeOwned;
@@ -76,7 +79,9 @@ pub struct Known<'a> {
     /// Of this repo.
     pub seen: Option<&'a Seen>,
     /// Whether a content was parsed already.
-    pub content: &'a dyn Fn(&str) -> bool,
+    pub content: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Whether virtual environments may lead into a cache.
+    pub links: bool,
 }
 
 /// Looks at the lock files of a repo's default branch and of `trees`.
@@ -84,9 +89,14 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
     let mut look = Look { repo, stop, known, locks: Locks::default(), new: 0 };
     look.default_branch();
     // What waits on the network is done side by side, what is parsed and remembered in order.
-    let standing: Vec<io::Result<Vec<Standing>>> = trees.par_iter().map(|live| standing(live, stop)).collect();
-    for (tree, standing) in trees.iter().zip(standing) {
-        look.tree(tree, standing);
+    let links = known.links;
+    let stands = |live: &Live<'_>| {
+        let environments = if links { links::of(live.place)? } else { Vec::new() };
+        Ok((standing(live, stop)?, environments))
+    };
+    let stands: Vec<io::Result<(Vec<Standing>, Vec<Environment>)>> = trees.par_iter().map(stands).collect();
+    for (tree, stands) in trees.iter().zip(stands) {
+        look.tree(tree, stands);
     }
     look.finish()
 }
@@ -196,9 +206,9 @@ impl Look<'_> {
         self.locks.trees.insert(DEFAULT.to_owned(), Some(named));
     }
 
-    fn tree(&mut self, live: &Live<'_>, stands: io::Result<Vec<Standing>>) {
+    fn tree(&mut self, live: &Live<'_>, stands: io::Result<(Vec<Standing>, Vec<Environment>)>) {
         let name = live.place.relative().to_string_lossy().into_owned();
-        let stands = match stands {
+        let (stands, environments) = match stands {
             Ok(stands) => stands,
             Err(error) => return self.unknown(&name, &error.to_string()),
         };
@@ -208,7 +218,18 @@ impl Look<'_> {
             let content = blob.and_then(|blob| self.standing(live, &path, format, parse, blob));
             named.insert(path.to_string_lossy().into_owned(), self.told(&name, &path, content));
         }
+        for Environment { name: path, archives } in environments {
+            let content = archives.map_err(beneath::cause).and_then(|archives| self.linked(archives));
+            named.insert(path.to_string_lossy().into_owned(), self.told(&name, Path::new(&path), content));
+        }
         self.locks.trees.insert(name, Some(named));
+    }
+
+    /// What an environment leads to, known like the content of a lock file.
+    fn linked(&self, archives: Vec<Package>) -> Result<Content, String> {
+        let text = archives.iter().map(Package::as_str).collect::<Vec<_>>().join("\n");
+        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes()).map_err(|error| error.message().to_owned())?;
+        self.few("uv-links", blob, || Ok(archives))
     }
 
     /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody knows it yet.
@@ -228,6 +249,11 @@ impl Look<'_> {
 
     /// A content by its id; its packages only where nobody knows them yet.
     fn content(&self, format: &str, how: Parse, blob: Oid, read: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Content, String> {
+        self.few(format, blob, || parse(&read()?, how))
+    }
+
+    /// The same, however its packages are found: not too many of them.
+    fn few(&self, format: &str, blob: Oid, find: impl FnOnce() -> Result<Vec<Package>, String>) -> Result<Content, String> {
         let id = content_id(format, blob);
         if self.knows(&id) {
             return Ok(Content { id, packages: None });
@@ -235,7 +261,7 @@ impl Look<'_> {
         if self.new >= MOST_NEW {
             return Err(format!("more than {MOST_NEW} packages are too many for one night"));
         }
-        let mut packages = parse(&read()?, how)?;
+        let mut packages = find()?;
         packages.sort_unstable();
         packages.dedup();
         if packages.len() > MOST_PACKAGES {
