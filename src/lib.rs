@@ -1,72 +1,57 @@
 //! treewarden keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 //!
-//! One idea shapes it: **look → decide → act → tell.**
+//! One idea shapes it: **look → decide → act → tell.** [`survey`] looks and changes nothing. [`plan`] decides, without I/O and without a
+//! clock. [`apply`] does what the plan says and decides nothing. [`report`] says what was done, what was kept, and why. A dry run is the same
+//! run without `apply`.
 //!
-//! | room | does | never |
-//! | --- | --- | --- |
-//! | [`facts`] | holds what was seen, as plain data | behaves |
-//! | [`config`] | turns the file into a complete [`config::policy::Policy`] | touches the volume |
-//! | [`survey`] | looks at repos, worktrees, caches and the volume | changes anything |
-//! | [`plan`] | decides | does I/O or reads a clock: `now` is an argument |
-//! | [`apply`] | does what a plan says | decides |
-//! | [`agent`] | runs an agent's command under the same lock | changes a repo itself |
-//! | [`report`] | tells what was done, what was kept, and why | leaves out a failure |
-//! | [`tell`] | sends metrics and alerts to others | changes how a run ended |
+//! | room | what it is for |
+//! | --- | --- |
+//! | [`cli`] | the command line: arguments as typed, exit codes |
+//! | [`commands`] | what an operator or an agent asks for besides the run: `check`, `init`, `enroll`, `worktree`, `exec`, `rescue`, … |
+//! | [`run`] | one run over all repos, and the eviction that follows |
+//! | [`notify`] | alert rules, and their delivery: metrics, Alertmanager, a webhook |
+//! | [`report`] | what a run tells, its renderings, and the journal of past runs |
+//! | [`apply`] | rescues, the trash, repacks, eviction: what a plan says |
+//! | [`lock`] | the lock that agents share; only a [`lock::LockedRepo`] can be changed |
+//! | [`survey`] | looks at repos, worktrees, caches and the volume |
+//! | [`plan`] | decides: worktrees, repacks, rescue expiry, eviction, guards |
+//! | [`state`] | treewarden's own files: the volume's sentinel, the ledger |
+//! | [`config`] | turns the file into a complete [`config::policy::Policy`], and tells every mistake at once |
+//! | [`facts`] | what was seen, as plain data |
+//! | [`git`] | the one door to the git program, and the sanitised git dir that it works in |
+//! | [`fs`] | paths that are proven to be on the volume, opening and walking beneath them, when to stop |
 //!
-//! Imports run one way: `facts` imports nothing of ours but [`inside`]; `survey` and `plan` see `facts` and
-//! `config::policy`; `apply` sees `plan`, `facts` and `lock`, never `config`; only [`run`] sees them all.
-//! Per repo the order is lock → survey → plan → apply → unlock, so facts can't go stale between look and act.
+//! Imports run down this table and never up; `tests/it/tidy.rs` holds the list of what each room may see. Per repo the order is lock → survey →
+//! plan → apply → unlock, so facts can't go stale between look and act.
 //!
 //! # Invariants
 //!
-//! Enforced by `tests/it/tidy.rs` and by `clippy.toml`:
+//! Enforced by types, by `tests/it/tidy.rs` and by `clippy.toml`:
 //!
-//! 1. `plan` does no I/O and reads no clock.
-//! 2. `survey` never mutates; `apply` never decides; a dry run is one `if` in `run.rs`.
-//! 3. One function, [`plan::worktree::verdict`], decides a worktree's fate, for the dry run and the real run alike.
+//! 1. `plan` does no I/O and reads no clock: `now` is an argument.
+//! 2. `survey` never changes anything; `apply` never decides.
+//! 3. One function, [`plan::worktree::verdict`], decides a worktree's fate, for the dry run, the run, `worktree list` and the eviction alike.
 //!    Unknown means keep.
-//! 4. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
-//! 5. The git program is started only in [`git`].
-//! 6. Git reaches its own repo and nothing else ([`confine`]), and this crate has no unsafe code: the few calls that need some stand in
-//!    `unsafe/`.
-//! 7. A failed item is a row in the report, never the end of the run.
+//! 4. Two hands: what decides that objects can go is not what deletes them. A store loses nothing before an independent proof
+//!    ([`apply::proof`]).
+//! 5. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
+//! 6. The git program is started only in [`git`]. It reaches its own repo and nothing else ([`git::confine`]).
+//! 7. All that a repo makes us hold is counted against one budget ([`fs::budget`]), and every read that it can lengthen asks whether to stop
+//!    ([`fs::stop`]).
+//! 8. This crate has no unsafe code: the few calls that need some stand in `unsafe/`.
+//! 9. A failed item is a row in the report, never the end of the run.
 
-pub mod agent;
-pub mod alert;
 pub mod apply;
-pub mod beneath;
-pub mod budget;
-pub mod check;
 pub mod cli;
-pub mod clock;
+pub mod commands;
 pub mod config;
-pub mod confine;
-pub mod demo;
-pub mod durable;
-pub mod enroll;
-pub mod eviction;
 pub mod facts;
-#[doc(hidden)]
-pub mod fuzzing;
+pub mod fs;
 pub mod git;
-pub mod inside;
-pub mod journal;
-pub mod ledger;
 pub mod lock;
-pub mod night;
+pub mod notify;
 pub mod plan;
 pub mod report;
-pub mod rescues;
-pub mod rest;
 pub mod run;
-pub mod scratch;
-pub mod sha1;
-pub mod shadow;
-pub mod shards;
-pub mod stop;
+pub mod state;
 pub mod survey;
-pub mod tell;
-pub mod usage;
-pub mod volume;
-pub mod walk;
-pub mod worktrees;

@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use treewarden::apply::trash::Trash;
-use treewarden::inside::Inside;
-use treewarden::stop::Stop;
+use treewarden::fs::stop::Stop;
+use treewarden::fs::volume_path::VolumePath;
 
 /// What is in the volume's trash when a night ends.
 const BIN: &str = ".treewarden/trash/bin";
@@ -112,7 +112,7 @@ fn ways<'a>(asked: &'a RefCell<BTreeMap<&'static str, String>>) -> Vec<Way<'a, W
 
 /// As the night does it.
 fn empty(root: &Arc<Path>) {
-    let state = Inside::new(root, Path::new(".treewarden")).expect("it is inside");
+    let state = VolumePath::new(root, Path::new(".treewarden")).expect("it is inside");
     let trash = Trash::of(&state).expect("the trash is there");
     let emptied = other::io_pool().install(|| trash.empty(&Stop::never())).expect("the trash can be read");
     assert_eq!(emptied.left, Vec::<String>::new());

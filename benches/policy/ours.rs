@@ -13,8 +13,8 @@ use treewarden::config::policy::InUse;
 use treewarden::facts::cache::{self, Cache, CacheKind, Size, UsedFrom};
 use treewarden::facts::locks::Locks;
 use treewarden::facts::package::Package;
-use treewarden::ledger::Ledger;
 use treewarden::plan::evict::{self, Wanted};
+use treewarden::state::ledger::Ledger;
 
 const HOUR: i64 = 3600;
 

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use treewarden::stop::Stop;
+use treewarden::fs::stop::Stop;
 use treewarden::survey::size;
 
 /// Where a contestant looks, and the server below it.

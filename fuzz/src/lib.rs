@@ -5,14 +5,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use treewarden::commands::fuzzing;
 use treewarden::config::{self, units};
-use treewarden::fuzzing;
-use treewarden::inside::Inside;
+use treewarden::fs::volume_path::VolumePath;
 use treewarden::lock::Holder;
+use treewarden::report;
+use treewarden::report::journal;
 use treewarden::report::look::Look;
 use treewarden::report::{RunReport, history, text, words};
-use treewarden::volume::Sentinel;
-use treewarden::{journal, report};
+use treewarden::state::volume::Sentinel;
 
 mod worktree;
 pub use worktree::worktree;
@@ -117,7 +118,7 @@ pub fn state(data: &[u8]) {
         assert_eq!(Sentinel::read(&again).ok(), Some(sentinel));
     }
     let root: Arc<Path> = Path::new("/data").into();
-    let folder = Inside::new(&root, Path::new(".treewarden")).expect("inside");
+    let folder = VolumePath::new(&root, Path::new(".treewarden")).expect("inside");
     if let Some(origin) = fuzzing::taken(data, &folder) {
         below(&root, &origin.path());
     }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 use treewarden::facts::worktree::State;
-use treewarden::inside::Inside;
-use treewarden::stop::Stop;
+use treewarden::fs::stop::Stop;
+use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::landed::Upstream;
 use treewarden::survey::reach::Kept;
 use treewarden::survey::repo::{Around, Context};
@@ -105,7 +105,7 @@ pub fn worktree(data: &[u8]) {
 fn look(field: &Field, data: &[u8]) {
     field.lay(data);
     let root: Arc<Path> = field.top.path().into();
-    let at = |path: &str| Inside::new(&root, Path::new(path)).expect("inside");
+    let at = |path: &str| VolumePath::new(&root, Path::new(path)).expect("inside");
     let (place, now) = (at("repo"), Utc::now());
     let stop = Stop::after(Duration::from_mins(10), Arc::default());
     let context = Context {
@@ -127,7 +127,7 @@ fn look(field: &Field, data: &[u8]) {
     let here = tree.path == field.top.path().join("tree");
     match &tree.state {
         State::Looked(contents) => {
-            assert_eq!(contents.place.as_ref().map(Inside::path), Some(tree.path.clone()), "{tree:?}");
+            assert_eq!(contents.place.as_ref().map(VolumePath::path), Some(tree.path.clone()), "{tree:?}");
             assert!(here && contents.dirty_count >= 2, "{tree:?}");
         }
         State::Missing { .. } => assert!(!here && !tree.path.exists(), "{tree:?}"),

@@ -7,12 +7,12 @@
 //!
 //! [`STALE_LOCK`]: crate::plan::repo::STALE_LOCK
 
-use crate::beneath;
-use crate::durable;
 use crate::facts::repo::{Leftover, LeftoverKind};
-use crate::inside::Inside;
+use crate::fs::atomic;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockedRepo, StillHeld};
-use crate::stop::Stop;
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
@@ -25,24 +25,24 @@ const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
 pub struct AtWork {
-    folder: Inside,
+    folder: VolumePath,
     name: String,
     killed: Option<DateTime<Utc>>,
 }
 
 impl AtWork {
     /// The note of a repo by its name, as it was found. What can't be read says nothing: then locks are judged by their age.
-    pub fn of(state: &Inside, repo: &str) -> Self {
+    pub fn of(state: &VolumePath, repo: &str) -> Self {
         let folder = state.join("at-work").expect("a fixed name stays inside");
         let mut note = Self { folder, name: repo.replace('/', "__"), killed: None };
         let data = note.open(OFlags::RDONLY).and_then(|file| file.metadata()).ok();
-        note.killed = data.filter(|data| data.len() > 0).and_then(|data| data.modified().ok()).map(beneath::time);
+        note.killed = data.filter(|data| data.len() > 0).and_then(|data| data.modified().ok()).map(openat::time);
         note
     }
 
     /// The note's file, where it is one of its own: whatever agents put there instead is left alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
-        let folder = beneath::dir(&self.folder)?;
+        let folder = openat::dir(&self.folder)?;
         let careful = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::openat(folder, &*self.name, careful, Mode::from_raw_mode(0o644))?);
         let seen = file.metadata()?;
@@ -58,7 +58,7 @@ impl AtWork {
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
-            durable::make_folder(&self.folder.path())?;
+            atomic::make_folder(&self.folder.path())?;
             let mut file = self.open(OFlags::WRONLY | OFlags::CREATE)?;
             file.set_len(0)?;
             file.write_all(b"a run's git is at work in this repo, under its lock\n")

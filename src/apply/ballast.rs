@@ -3,11 +3,11 @@
 //! A full volume is when the night is needed most, and it can't even write its name into a lock then. Like a balloon's ballast it is
 //! dropped first and taken on again last. It must never be anything that somebody would miss.
 
-use super::trash::Trash;
-use crate::beneath::{self, Listed, found};
+use crate::apply::trash::Trash;
 use crate::facts::volume::Usage;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat::{self, Listed, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -26,7 +26,7 @@ const SCARCE_INODES: u64 = 256;
 ///
 /// # Errors
 /// It is there and can't be deleted.
-pub fn drop_when_scarce(state: &Inside, usage: &Usage, stop: &Stop) -> io::Result<()> {
+pub fn drop_when_scarce(state: &VolumePath, usage: &Usage, stop: &Stop) -> io::Result<()> {
     if room(usage, 1) {
         return Ok(());
     }
@@ -39,7 +39,7 @@ pub fn drop_when_scarce(state: &Inside, usage: &Usage, stop: &Stop) -> io::Resul
 ///
 /// # Errors
 /// It can't be written; what was written stays, and serves.
-pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
+pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
     if !room(usage, 10) {
         return Ok(());
     }
@@ -50,7 +50,7 @@ pub fn take_on(state: &Inside, usage: &Usage) -> io::Result<()> {
     }
     // Most nights all of it is there: one listing says so, where a server would have to refuse each.
     let there = Listed::of(&folder)?;
-    let folder = beneath::dir(&folder)?;
+    let folder = openat::dir(&folder)?;
     let names = (0..FILES).map(|number| number.to_string());
     names.filter(|name| !there.holds(name)).try_for_each(|name| weigh_down(&folder, &name))
 }
@@ -64,7 +64,7 @@ fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
     }
 }
 
-fn folder(state: &Inside) -> io::Result<Inside> {
+fn folder(state: &VolumePath) -> io::Result<VolumePath> {
     state.join(Path::new("ballast")).map_err(io::Error::other)
 }
 

@@ -5,11 +5,11 @@
 //! than the plan's, wait for a tool, or make or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
-use crate::beneath::{self, found};
 use crate::facts::cache::{Tree, Unit};
-use crate::inside::Inside;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockedRepo, LockedVolume};
-use crate::stop::Stop;
 use crate::survey::caches::used::Eye;
 use crate::survey::processes::Processes;
 use crate::survey::regenerable::own_among;
@@ -93,7 +93,7 @@ impl Evictor<'_> {
 
     /// Units that share their tool's locks go together; whoever shares none need not wait for them.
     fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
-        let mut together: BTreeMap<&[Inside], Vec<usize>> = BTreeMap::new();
+        let mut together: BTreeMap<&[VolumePath], Vec<usize>> = BTreeMap::new();
         units.iter().enumerate().for_each(|(number, unit)| together.entry(&unit.locks).or_default().push(number));
         let mut outcomes: Vec<(usize, UnitOutcome)> = together
             .into_par_iter()
@@ -114,7 +114,7 @@ impl Evictor<'_> {
     }
 
     /// A tool's locks, all of them, or what becomes of units that stand under them.
-    fn hold(&self, locks: &[Inside]) -> Result<Vec<File>, UnitOutcome> {
+    fn hold(&self, locks: &[VolumePath]) -> Result<Vec<File>, UnitOutcome> {
         if let Some(why) = self.stop.reached() {
             return Err(UnitOutcome::Skipped(why.to_owned()));
         }
@@ -170,7 +170,7 @@ impl Evictor<'_> {
             Err(error) if error.may_pass() => return Ok(UnitOutcome::Skipped(format!("{} is busy", tree.repo))),
             Err(error) => return Err(error.into()),
         };
-        let active = Inside::new(place.root(), &tree.admin).map_err(io::Error::other).and_then(|admin| activity(&admin, self.stop));
+        let active = VolumePath::new(place.root(), &tree.admin).map_err(io::Error::other).and_then(|admin| activity(&admin, self.stop));
         if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
             return Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()));
         }
@@ -195,8 +195,8 @@ impl Evictor<'_> {
 }
 
 /// Takes a tool's lock, or fails at once with `WouldBlock`. For writing, as NFS wants it for an exclusive lock.
-fn hold(lock: &Inside) -> io::Result<File> {
-    let file = File::from(beneath::open(lock, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+fn hold(lock: &VolumePath) -> io::Result<File> {
+    let file = File::from(openat::open(lock, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)?);
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file; remove it"));
     }
@@ -205,7 +205,7 @@ fn hold(lock: &Inside) -> io::Result<File> {
 }
 
 /// Somebody else's eviction, or the tool's own, is as good as ours.
-fn gone_is_done(moved: Result<Inside, TrashError>) -> Result<(), TrashError> {
+fn gone_is_done(moved: Result<VolumePath, TrashError>) -> Result<(), TrashError> {
     match moved {
         Err(TrashError::Move { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
         moved => moved.map(drop),
@@ -243,7 +243,7 @@ mod tests {
             fs::create_dir_all(top.path().join(file).parent().unwrap()).unwrap();
             fs::write(top.path().join(file), text).unwrap();
         }
-        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
         let tree = Tree { repo: "acme/shop".to_owned(), admin: at("repo/.git/worktrees/tree").path(), made_again: Arc::new([]) };
         let unit = Unit {
             cache: "build-output".into(),
@@ -252,7 +252,7 @@ mod tests {
             paths: vec![at("tree/target")],
             packages: Vec::new(),
             named: None,
-            last_used: crate::clock::now() + Duration::from_mins(1),
+            last_used: crate::fs::clock::now() + Duration::from_mins(1),
             last_used_from: UsedFrom::WorktreeActivity,
             min_age: Duration::ZERO,
             locks: Arc::new([]),
@@ -269,11 +269,11 @@ mod tests {
             let stop = Stop::after(Duration::from_mins(1), Arc::default());
             let eye = Eye::open(self.top.path(), true).unwrap();
             let evictor = Evictor {
-                lock: &LockedVolume::take(&locks, "run", crate::clock::now()).unwrap(),
+                lock: &LockedVolume::take(&locks, "run", crate::fs::clock::now()).unwrap(),
                 locks: &locks,
                 trash: &self.trash,
                 stop: &stop,
-                now: crate::clock::now(),
+                now: crate::fs::clock::now(),
                 eye: &eye,
                 one_at_a_time: Mutex::default(),
             };

@@ -8,13 +8,13 @@
 
 use super::restore::{folders, give};
 use super::workshop::put_file;
-use crate::beneath;
+use crate::fs::openat;
+use crate::fs::scratch::Scratch;
+use crate::fs::stop::Stop;
 use crate::git::GitError;
 use crate::git::private::Private;
-use crate::scratch::Scratch;
-use crate::shadow::Shadow;
-use crate::shadow::crypt::is_encrypted;
-use crate::stop::Stop;
+use crate::git::shadow::Shadow;
+use crate::git::shadow::crypt::is_encrypted;
 use git2::{Index, IndexEntry, IndexTime, Oid};
 use rustix::fs::{FileType, Gid, Mode, OFlags, Stat, Uid};
 use std::collections::HashMap;
@@ -171,8 +171,7 @@ impl Fill<'_> {
     fn lend(&self, large: &Large) -> Result<(), FillError> {
         let below = large.path();
         let to = self.private.large_files().join(&below);
-        let kept =
-            beneath::below(&self.git_dir, &Path::new("lfs/objects").join(&below), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
+        let kept = openat::below(&self.git_dir, &Path::new("lfs/objects").join(&below), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
         let Ok(mut from) = kept.map(File::from) else { return Ok(()) };
         let data = from.metadata()?;
         if !data.is_file() || data.len() != large.size || to.exists() {

@@ -7,15 +7,15 @@ use super::proof::ProofError;
 use super::reflogs::{self, Batch, Cutoffs};
 use super::repo::Hands;
 use super::trash::TrashError;
-use crate::beneath::{self, found};
 use crate::facts::repo::Store as Counts;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::{Refusal, Shadow};
 use crate::git::{Git, GitError};
-use crate::inside::Inside;
 use crate::lock::{LockError, StillHeld};
 use crate::plan::gc::{Gc, Step};
 use crate::plan::grace::{self, Cutoff};
 use crate::plan::share::Share;
-use crate::shadow::{Refusal, Shadow};
 use std::io;
 use std::time::Duration;
 use two_hands::Store;
@@ -57,7 +57,7 @@ pub enum GcError {
     Reflogs(#[source] io::Error),
     /// Git took a log that it couldn't read for an empty one.
     #[error("git dropped young lines of the reflog `{0}`; they were put back; look after the disk, it may be failing")]
-    Emptied(Inside),
+    Emptied(VolumePath),
     /// Git said yes and did nothing.
     #[error(
         "failed to repack: git reported success, but {loose} loose objects and {packs} packs are still there; look for a stale lock in `.git/objects`"
@@ -148,7 +148,7 @@ fn parts(step: Step) -> Vec<Step> {
 fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
     let grafts = shadow.git_dir().join("info/grafts").map_err(io::Error::other)?;
     // Whatever stands there and can't be looked at may be some.
-    if found(beneath::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0)) {
+    if found(openat::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0)) {
         return Ok(true);
     }
     Ok(shadow.with(|repo| repo.references_glob("refs/replace/*").map(|mut replaced| replaced.next().is_some()))??)

@@ -14,5 +14,4 @@ pub mod repo;
 pub mod rescue;
 pub mod restore;
 pub mod trash;
-pub mod trial;
 pub mod workshop;

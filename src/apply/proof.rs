@@ -4,8 +4,8 @@
 //! what stays. An object that was missing before is no loss; one that would go is, and then nothing goes. It must never rest
 //! on what git took for reachable, nor end early with success.
 
-use crate::shadow::rooted::View;
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
+use crate::git::shadow::rooted::View;
 use crate::survey::packs::Objects;
 use crate::survey::roots::{Id, hex, id};
 use git2::{ErrorCode, ObjectType, Oid};

@@ -4,12 +4,12 @@
 //! can't open for an empty one, and writes it so: the only trace of a commit that was reset away would be gone. So each log is read before it,
 //! and compared after it. It must never drop a line that is younger than the plan says, nor hold more logs than a few in memory.
 
-use crate::beneath::{self, found};
-use crate::budget::Held;
-use crate::inside::Inside;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::Shadow;
 use crate::plan::grace::{self, Cutoff};
-use crate::shadow::Shadow;
-use crate::stop::Stop;
 use crate::survey::{moves, reach, repo};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
@@ -26,7 +26,7 @@ const BYTES_AT_ONCE: usize = 64 << 20;
 pub struct Batch {
     /// What git calls them.
     pub names: Vec<String>,
-    logs: Vec<(Inside, Vec<u8>)>,
+    logs: Vec<(VolumePath, Vec<u8>)>,
     bytes: usize,
     held: Held,
 }
@@ -62,7 +62,7 @@ pub fn each_due<E: From<io::Error>>(
             if !stands(shadow, &place, name) {
                 continue;
             }
-            let Some(file) = found(beneath::file(&log))? else { continue };
+            let Some(file) = found(openat::file(&log))? else { continue };
             let length = file.metadata()?.len();
             let mut is_due = false;
             let of_line = |line: &[u8]| {
@@ -76,7 +76,7 @@ pub fn each_due<E: From<io::Error>>(
             // It, and what it is compared with.
             let mut held = stop.hold();
             held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2))?;
-            let Some(text) = found(beneath::read(&log, reach::LOG_CAP))? else { continue };
+            let Some(text) = found(openat::read(&log, reach::LOG_CAP))? else { continue };
             let batch = due.entry(cutoffs).or_default();
             batch.bytes += text.len();
             batch.held.take_over(held);
@@ -96,12 +96,12 @@ pub fn since((reachable, unreachable): Cutoffs) -> Cutoff {
 }
 
 /// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's own refs only HEAD is long enough in use.
-fn stands(shadow: &Shadow, place: &Inside, name: &str) -> bool {
+fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
     let stands = |name: &str| shadow.with(|repo| repo.find_reference(name).and_then(|found| found.resolve()).is_ok()).unwrap_or(false);
     if place == shadow.git_dir() {
         return stands(name);
     }
-    let head = place.join("HEAD").ok().filter(|_| name == "HEAD").and_then(|head| beneath::read(&head, 4096).ok());
+    let head = place.join("HEAD").ok().filter(|_| name == "HEAD").and_then(|head| openat::read(&head, 4096).ok());
     head.and_then(|head| String::from_utf8(head).ok()).is_some_and(|head| {
         let head = head.trim();
         head.strip_prefix("ref: ").map_or_else(|| git2::Oid::from_str(head).is_ok(), stands)
@@ -113,11 +113,11 @@ impl Batch {
     ///
     /// # Errors
     /// A log can't be read again or written: its old lines are in the error's logs only.
-    pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<Inside>> {
+    pub fn put_back(self, since: DateTime<Utc>) -> io::Result<Vec<VolumePath>> {
         let mut mended = Vec::new();
         for (log, before) in self.logs {
             // It went with its branch: that was no expiry.
-            let Some(after) = found(beneath::read(&log, reach::LOG_CAP))? else { continue };
+            let Some(after) = found(openat::read(&log, reach::LOG_CAP))? else { continue };
             let there: HashSet<&[u8]> = lines(&after).collect();
             let lost = |line: &&[u8]| !there.contains(line) && time_of(line).is_some_and(|time| time >= since);
             if lines(&before).any(|line| lost(&line)) {
@@ -142,8 +142,8 @@ fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
 }
 
 /// Under git's own lock on the log, durably, in one step.
-fn write(log: &Inside, text: &[u8]) -> io::Result<()> {
-    let (folder, name) = beneath::parent(log)?;
+fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
+    let (folder, name) = openat::parent(log)?;
     let mut lock = name.to_owned();
     lock.push(".lock");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn young_lines_come_back_and_nothing_else_changes() {
         let top = tempfile::tempdir().unwrap();
-        let git_dir = Inside::new(&top.path().into(), Path::new("repo/.git")).unwrap();
+        let git_dir = VolumePath::new(&top.path().into(), Path::new("repo/.git")).unwrap();
         let line = |id: &str, time: i64| format!("{id} {id} A <a@b> {time} +0000\tcommit: {id}\n");
         let [old, young, new] = [line("old", 100), line("young", 300), line("new", 400)];
         let logs = git_dir.path().join("logs/refs/heads");

@@ -5,15 +5,15 @@
 
 use super::rescue::{DropError, RescueError, Rescued, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
-use crate::beneath::{self, found};
 use crate::facts::cache::Size;
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
-use crate::inside::Inside;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, StillHeld};
 use crate::plan::repo::Grace;
-use crate::shadow::Shadow;
-use crate::stop::Stop;
 use crate::survey::processes::Processes;
 use crate::survey::tree::{self, Listing};
 use crate::survey::{known, worktree};
@@ -79,7 +79,7 @@ impl Hands<'_> {
     ///
     /// # Errors
     /// [`StepError`]: it stays.
-    pub fn clear(&self, leftover: &Inside) -> Result<Emptied, StepError> {
+    pub fn clear(&self, leftover: &VolumePath) -> Result<Emptied, StepError> {
         let bin = self.trash.bin(None)?;
         bin.take(self.lock, leftover)?;
         Ok(bin.empty(self.stop)?)
@@ -89,11 +89,11 @@ impl Hands<'_> {
     ///
     /// # Errors
     /// [`StepError`]: its grace begins another night.
-    pub fn mark(&self, admin: &Inside, grace: Grace) -> Result<(), StepError> {
+    pub fn mark(&self, admin: &VolumePath, grace: Grace) -> Result<(), StepError> {
         self.lock.still_held()?;
         let mark =
             admin.join(if grace == Grace::Begins { worktree::MISSING } else { worktree::MISSING_AT_ONCE }).map_err(io::Error::other)?;
-        let (folder, name) = beneath::parent(&mark)?;
+        let (folder, name) = openat::parent(&mark)?;
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) | Err(Errno::EXIST) => Ok(()),
@@ -105,11 +105,11 @@ impl Hands<'_> {
     ///
     /// # Errors
     /// [`StepError`]: it stays, and the next night tries again.
-    pub fn unmark(&self, admin: &Inside) -> Result<Emptied, StepError> {
+    pub fn unmark(&self, admin: &VolumePath) -> Result<Emptied, StepError> {
         let mut emptied = Emptied::default();
         for mark in [worktree::MISSING, worktree::MISSING_AT_ONCE] {
             let mark = admin.join(mark).map_err(io::Error::other)?;
-            if found(beneath::stat(&mark))?.is_some() {
+            if found(openat::stat(&mark))?.is_some() {
                 let Emptied { freed, left } = self.clear(&mark)?;
                 emptied.freed += freed;
                 emptied.left.extend(left);
@@ -160,7 +160,7 @@ impl Hands<'_> {
         Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied })
     }
 
-    fn remove(&self, tree: &Worktree, place: &Inside, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
+    fn remove(&self, tree: &Worktree, place: &VolumePath, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
         let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
         let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
@@ -183,7 +183,7 @@ impl Hands<'_> {
     }
 
     /// Whether tree and registration are what was surveyed or, where there is a rescue, what was rescued.
-    fn unchanged(&self, tree: &Worktree, taken: &Inside, rescued: Option<&Listing>) -> Result<(), StepError> {
+    fn unchanged(&self, tree: &Worktree, taken: &VolumePath, rescued: Option<&Listing>) -> Result<(), StepError> {
         // The tree is in the trash by now: whatever comes of the look, this is seen to its end.
         let stop = &self.stop.for_a_step();
         let look = || -> io::Result<bool> {
@@ -196,7 +196,7 @@ impl Hands<'_> {
             if !tree::still_so(taken, &same)? {
                 return Ok(false);
             }
-            let locked = found(beneath::read(&tree.admin.join("locked").map_err(io::Error::other)?, worktree::LINE_CAP))?;
+            let locked = found(openat::read(&tree.admin.join("locked").map_err(io::Error::other)?, worktree::LINE_CAP))?;
             // The lock of a dead process is decided about: another one is news.
             let locked = locked.map(|reason| String::from_utf8_lossy(&reason).trim_end_matches('\n').to_owned()) != tree.locked;
             // The kernel tells of the place where the tree is by now.

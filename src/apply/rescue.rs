@@ -5,14 +5,14 @@
 //! a manifest with modes and empty folders; and that one's parents are the commits which only this worktree reached.
 //! It is read back and compared before anybody may remove the tree. It must never touch the worktree itself.
 
-use crate::beneath::{self, found};
-use crate::budget;
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
-use crate::inside::Inside;
-use crate::sha1;
-use crate::shadow::{Refusal, Shadow};
-use crate::stop::Stop;
+use crate::fs::budget;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::sha1;
+use crate::git::shadow::{Refusal, Shadow};
 use crate::survey::extensions;
 use crate::survey::known::{Files, INDEX_CAP, Known};
 use crate::survey::rescues::{self, Held, REGISTRATION, RESOLVED, STAGES};
@@ -83,7 +83,7 @@ pub struct Rescued {
 pub fn rescue(
     shadow: &Shadow,
     worktree: &Worktree,
-    place: Option<&Inside>,
+    place: Option<&VolumePath>,
     unreached: &[String],
     most: u64,
     (now, stop): (DateTime<Utc>, &Stop),
@@ -96,7 +96,7 @@ pub fn rescue(
 fn make(
     shadow: &Shadow,
     worktree: &Worktree,
-    place: Option<&Inside>,
+    place: Option<&VolumePath>,
     unreached: &[String],
     most: u64,
     (now, stop): (DateTime<Utc>, &Stop),
@@ -146,7 +146,7 @@ fn store(shadow: &Shadow, repo: &Repository, name: &str, commit: Oid) -> Result<
 
 fn sync(shadow: &Shadow, folder: &Path) -> Result<(), RescueError> {
     let place = shadow.git_dir().join(folder).map_err(|error| RescueError::Differs(error.to_string()))?;
-    let synced = beneath::dir(&place).and_then(|fd| Ok(rustix::fs::fsync(fd)?));
+    let synced = openat::dir(&place).and_then(|fd| Ok(rustix::fs::fsync(fd)?));
     synced.map_err(|cause| RescueError::File { path: place.path(), cause })
 }
 
@@ -176,7 +176,7 @@ impl Making<'_> {
     }
 
     /// Writes every file that HEAD doesn't have already.
-    fn files(&self, known: &Known, place: &Inside, most: u64) -> Result<(Files, Listing), RescueError> {
+    fn files(&self, known: &Known, place: &VolumePath, most: u64) -> Result<(Files, Listing), RescueError> {
         let listing = known.list(place).map_err(|cause| RescueError::File { path: place.path(), cause })?;
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
@@ -213,12 +213,12 @@ impl Making<'_> {
         self.repo.odb().and_then(|odb| odb.read_header(blob)).is_ok_and(|(its, _)| its as u64 == size)
     }
 
-    fn write(&self, place: &Inside, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
+    fn write(&self, place: &VolumePath, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
         let place = place.join(path).map_err(io::Error::other)?;
         if stamp.is_link() {
             return self.repo.blob(&tree::link_target(&place)?).map_err(io::Error::other);
         }
-        let file = beneath::file(&place)?;
+        let file = openat::file(&place)?;
         if let Some(why) = tree::anothers(file.metadata()?.uid()) {
             return Err(why);
         }
@@ -256,10 +256,10 @@ impl Making<'_> {
 
     fn index(&self, memory: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
         let place = self.worktree.admin.join("index").map_err(|error| RescueError::Differs(error.to_string()))?;
-        let length = found(beneath::stat(&place)).map_err(failed(&place.path()))?.map_or(0, |stat| stat.st_size);
+        let length = found(openat::stat(&place)).map_err(failed(&place.path()))?.map_or(0, |stat| stat.st_size);
         // It is stored, too.
         memory.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2)).map_err(failed(&place.path()))?;
-        found(beneath::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
+        found(openat::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
     }
 
     /// What the index names by stage, read from these very bytes.
@@ -307,8 +307,8 @@ impl Making<'_> {
         Ok(self.repo.commit(None, &signature, &signature, message, &tree, &parents.iter().collect::<Vec<_>>())?)
     }
 
-    fn manifest(&self, listing: &Listing, place: Option<&Inside>) -> Result<Manifest, RescueError> {
-        let top = place.map(beneath::stat).transpose().map_err(|cause| RescueError::File { path: self.worktree.path.clone(), cause })?;
+    fn manifest(&self, listing: &Listing, place: Option<&VolumePath>) -> Result<Manifest, RescueError> {
+        let top = place.map(openat::stat).transpose().map_err(|cause| RescueError::File { path: self.worktree.path.clone(), cause })?;
         Ok(Manifest {
             schema: SCHEMA.to_owned(),
             worktree: self.worktree.id.clone(),
@@ -368,7 +368,14 @@ fn is_whole(shadow: &Shadow, repo: &Repository, id: Oid, stop: &Stop) -> io::Res
 }
 
 /// Reads every blob of the files back, and compares with the tree as it stands now.
-fn verify_tree(shadow: &Shadow, known: &Known, place: &Inside, before: &Listing, files: &Files, stop: &Stop) -> Result<(), RescueError> {
+fn verify_tree(
+    shadow: &Shadow,
+    known: &Known,
+    place: &VolumePath,
+    before: &Listing,
+    files: &Files,
+    stop: &Stop,
+) -> Result<(), RescueError> {
     let repo = shadow.open()?;
     for (path, &(_, blob)) in files {
         let standing = tree::hash(place, path, &before.files[path], stop).map_err(failed(path))?;

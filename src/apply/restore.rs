@@ -6,11 +6,11 @@
 
 use super::trash::{Trash, TrashError};
 use super::workshop::{Workshop, WorkshopError, free_id};
-use crate::beneath;
-use crate::inside::Inside;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::shadow::Shadow;
-use crate::stop::Stop;
 use crate::survey::extensions;
 use crate::survey::known::Files;
 use crate::survey::rescues::{Held, Piece, Pieces};
@@ -109,7 +109,7 @@ impl Restore<'_> {
     ///
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
-    pub fn worktree(&self, saved: &Held, place: &Inside, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
+    pub fn worktree(&self, saved: &Held, place: &VolumePath, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
         let made = Workshop::with(self.lock, self.trash, self.stop, |workshop| self.assemble(workshop, saved, place, registration));
         made.map_err(|error| match error {
             Assembly::Io(cause) => RestoreError::Place { place: place.path(), cause },
@@ -121,7 +121,7 @@ impl Restore<'_> {
         &self,
         workshop: &Workshop<'_>,
         saved: &Held,
-        place: &Inside,
+        place: &VolumePath,
         registration: &Registration<'_>,
     ) -> Result<Restored, Assembly> {
         let git_dir = self.shadow.git_dir();
@@ -203,11 +203,11 @@ impl From<RestoreError> for Assembly {
 ///
 /// # Errors
 /// It can't be looked at.
-pub fn owner_of(git_dir: &Inside) -> io::Result<Option<(Uid, Gid)>> {
+pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
     if !rustix::process::geteuid().is_root() {
         return Ok(None);
     }
-    let stat = beneath::stat(git_dir)?;
+    let stat = openat::stat(git_dir)?;
     Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))))
 }
 
@@ -235,7 +235,7 @@ pub fn folders(base: impl AsFd, path: &Path, owner: Option<(Uid, Gid)>, mode: &d
 }
 
 fn open_folder(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    beneath::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| io::Error::other(beneath::cause(errno)))
+    openat::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| io::Error::other(openat::cause(errno)))
 }
 
 pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
@@ -309,9 +309,9 @@ impl Writer<'_> {
 
     fn standing(&self, piece: &Piece) -> io::Result<Standing> {
         let folder = piece.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let parent = match beneath::below(&self.base, folder, OFlags::RDONLY | OFlags::DIRECTORY) {
+        let parent = match openat::below(&self.base, folder, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::NOENT) => return Ok(Standing::Nothing),
-            parent => parent.map_err(|errno| io::Error::other(beneath::cause(errno)))?,
+            parent => parent.map_err(|errno| io::Error::other(openat::cause(errno)))?,
         };
         let stat = match rustix::fs::statat(&parent, name(&piece.path), AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return Ok(Standing::Nothing),
@@ -383,7 +383,7 @@ fn name(path: &Path) -> &OsStr {
 }
 
 fn hash(parent: &OwnedFd, name: &OsStr) -> io::Result<Oid> {
-    let file = beneath::below(parent, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+    let file = openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
     let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)
 }

@@ -5,12 +5,12 @@
 //! tree that was taken, and what proves it, of `note`. It must never delete anything that was not renamed here first, nor a tree that nobody looked
 //! at again, nor put one back whose registration is not proven to be its own.
 
-use crate::beneath::{self, found};
-use crate::durable;
 use crate::facts::cache::Size;
-use crate::inside::Inside;
+use crate::fs::atomic;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::stop::Stop;
 use delete::empty;
 use note::{Note, State};
 use rayon::prelude::*;
@@ -37,12 +37,12 @@ const TOLD: &str = "told.txt";
 
 /// `<state>/trash`.
 pub struct Trash {
-    place: Inside,
+    place: VolumePath,
 }
 
 /// One night's bin, or one tree's: a folder in the trash whose entries are numbered.
 pub struct Bin {
-    place: Inside,
+    place: VolumePath,
     next: AtomicUsize,
 }
 
@@ -56,7 +56,7 @@ pub enum TrashError {
     #[error("failed to move `{path}` to the trash: {cause}; it stands as before{}", rename::remedy(.cause))]
     Move {
         /// What should have gone.
-        path: Inside,
+        path: VolumePath,
         /// Why it didn't.
         cause: io::Error,
     },
@@ -64,9 +64,9 @@ pub enum TrashError {
     #[error("failed to put `{path}` back: {cause}; it is kept in `{place}`, and goes back with a later run when that place is free")]
     Stranded {
         /// Where it stood.
-        path: Inside,
+        path: VolumePath,
         /// Where it is.
-        place: Inside,
+        place: VolumePath,
         /// Why.
         cause: io::Error,
     },
@@ -97,9 +97,9 @@ impl Trash {
     ///
     /// # Errors
     /// It can't be made.
-    pub fn of(state: &Inside) -> io::Result<Self> {
+    pub fn of(state: &VolumePath) -> io::Result<Self> {
         let place = state.join("trash").map_err(io::Error::other)?;
-        durable::make_folder(&place.path())?;
+        atomic::make_folder(&place.path())?;
         Ok(Self { place })
     }
 
@@ -107,7 +107,7 @@ impl Trash {
     ///
     /// # Errors
     /// It can't be made.
-    pub fn bin(&self, tree: Option<(&Inside, &Inside)>) -> io::Result<Bin> {
+    pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
         let place = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
         std::fs::create_dir(place.path())?;
         if let Some((from, admin)) = tree {
@@ -120,7 +120,7 @@ impl Trash {
     ///
     /// # Errors
     /// It can't be made.
-    pub fn bin_since_now(&self, from: &Inside) -> io::Result<Bin> {
+    pub fn bin_since_now(&self, from: &VolumePath) -> io::Result<Bin> {
         let bin = self.bin(None)?;
         Note::again(from).write(&bin.place)?;
         Ok(bin)
@@ -130,7 +130,7 @@ impl Trash {
     ///
     /// # Errors
     /// It stays; `NotFound` when it isn't there.
-    pub fn adopt(&self, ours: &Inside) -> io::Result<()> {
+    pub fn adopt(&self, ours: &VolumePath) -> io::Result<()> {
         rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?)
     }
 
@@ -146,7 +146,7 @@ impl Trash {
         emptied.try_reduce(Emptied::default, |one, other| Ok(one.add(other)))
     }
 
-    fn empty_one(&self, place: Inside, stop: &Stop) -> io::Result<Emptied> {
+    fn empty_one(&self, place: VolumePath, stop: &Stop) -> io::Result<Emptied> {
         let mut place = place;
         if note::state(&place)?.is_plain() && !note::is_settled(&place)? && stop.reached().is_none() {
             match found(self.aside(&place)) {
@@ -158,10 +158,10 @@ impl Trash {
         let told = |line: String| tell_once(&place, vec![line]);
         match note::state(&place)? {
             State::Plain => {
-                let stat = found(beneath::stat(&place))?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+                let stat = found(openat::stat(&place))?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
                 let mut emptied = Bin::at(place.clone()).delete(stop)?;
                 if let Some(stat) = stat
-                    && found(beneath::stat(&place))?.is_none()
+                    && found(openat::stat(&place))?.is_none()
                 {
                     emptied.freed += Size { bytes: stat.st_blocks.cast_unsigned() * 512, inodes: 1 };
                 }
@@ -183,7 +183,7 @@ impl Trash {
     }
 
     /// Gives a bin another name, so that nobody can put anything there any more.
-    fn aside(&self, bin: &Inside) -> io::Result<Inside> {
+    fn aside(&self, bin: &VolumePath) -> io::Result<VolumePath> {
         let aside = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
         rename(bin, &aside).map(|()| aside)
     }
@@ -196,7 +196,7 @@ impl Trash {
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
-    pub fn undo(&self, lock: &LockedRepo, is_right: &dyn Fn(&Inside) -> bool, stop: &Stop) -> Result<(), TrashError> {
+    pub fn undo(&self, lock: &LockedRepo, is_right: &dyn Fn(&VolumePath) -> bool, stop: &Stop) -> Result<(), TrashError> {
         let admins = lock.place().relative().join(".git/worktrees");
         for place in bins(&self.place)? {
             let (State::Coming(taken) | State::Registered(taken)) = note::state(&place)? else { continue };
@@ -206,7 +206,7 @@ impl Trash {
             lock.still_held()?;
             let bin = Bin::at(place);
             let stands = bin.entry(0)?;
-            if found(beneath::stat(&stands))?.is_some() {
+            if found(openat::stat(&stands))?.is_some() {
                 let git = taken.from.relative().iter().any(|part| part.eq_ignore_ascii_case(".git"));
                 let back = if git || !is_right(&taken.from) {
                     Err(io::Error::other("no worktree of this repo may stand there"))
@@ -225,16 +225,16 @@ impl Trash {
     }
 
     /// The repo's [workshop](super::workshop).
-    pub(super) fn workshop(&self, lock: &LockedRepo) -> io::Result<Inside> {
+    pub(super) fn workshop(&self, lock: &LockedRepo) -> io::Result<VolumePath> {
         let state = self.place.relative().parent().unwrap_or(self.place.relative());
         let name = [OsStr::new("making-"), lock.stem()].into_iter().collect::<OsString>();
-        Inside::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
+        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
     }
 
     /// Clears the repo's workshop of what a killed command left there.
     pub(super) fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
         let workshop = self.workshop(lock)?;
-        if found(beneath::stat(&workshop))?.is_none() {
+        if found(openat::stat(&workshop))?.is_none() {
             return Ok(());
         }
         let bin = self.bin(None)?;
@@ -246,11 +246,11 @@ impl Trash {
 }
 
 impl Bin {
-    fn at(place: Inside) -> Self {
+    fn at(place: VolumePath) -> Self {
         Self { place, next: AtomicUsize::new(1) }
     }
 
-    fn entry(&self, number: usize) -> io::Result<Inside> {
+    fn entry(&self, number: usize) -> io::Result<VolumePath> {
         self.place.join(number.to_string()).map_err(io::Error::other)
     }
 
@@ -258,7 +258,7 @@ impl Bin {
     ///
     /// # Errors
     /// [`TrashError`]: it stands as before.
-    pub fn take(&self, lock: &impl StillHeld, what: &Inside) -> Result<Inside, TrashError> {
+    pub fn take(&self, lock: &impl StillHeld, what: &VolumePath) -> Result<VolumePath, TrashError> {
         lock.still_held()?;
         let failed = |cause| TrashError::Move { path: what.clone(), cause };
         let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
@@ -272,7 +272,7 @@ impl Bin {
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
-    pub fn give_back(&self, what: &Inside, from: &Inside) -> Result<(), TrashError> {
+    pub fn give_back(&self, what: &VolumePath, from: &VolumePath) -> Result<(), TrashError> {
         let stranded = |cause| TrashError::Stranded { path: from.clone(), place: what.clone(), cause };
         rename::folder(what, from).map_err(stranded)
     }
@@ -281,7 +281,7 @@ impl Bin {
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
-    pub fn give_back_object(&self, what: &Inside, from: &Inside) -> Result<(), TrashError> {
+    pub fn give_back_object(&self, what: &VolumePath, from: &VolumePath) -> Result<(), TrashError> {
         rename(what, from).map_err(|cause| TrashError::Stranded { path: from.clone(), place: what.clone(), cause })
     }
 
@@ -329,8 +329,8 @@ impl Bin {
 
     /// The empty bin itself, with what lay beside what it held.
     fn remove(&self) -> io::Result<()> {
-        let (parent, name) = beneath::parent(&self.place)?;
-        if let Some(folder) = found(beneath::dir(&self.place))? {
+        let (parent, name) = openat::parent(&self.place)?;
+        if let Some(folder) = found(openat::dir(&self.place))? {
             for name in [TOLD, note::GONE] {
                 found(rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
             }
@@ -340,14 +340,14 @@ impl Bin {
 }
 
 /// Whether the bin's note was written longer ago than that, by the file server's clock alone.
-fn is_older(bin: &Inside, age: Duration) -> io::Result<bool> {
+fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
     let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?.metadata()?.modified()?;
     let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
 
 /// Where the trees in the trash came from that go back with their repo's next night. A look: it changes nothing.
-pub fn taken_from(state: &Inside) -> HashSet<Inside> {
+pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     let bins = state.join("trash").map_err(io::Error::other).and_then(|trash| bins(&trash)).unwrap_or_default();
     let taken = bins.iter().filter_map(|bin| match note::state(bin) {
         Ok(State::Registered(taken)) => Some(taken.from),
@@ -360,14 +360,14 @@ pub fn taken_from(state: &Inside) -> HashSet<Inside> {
 ///
 /// # Errors
 /// The trash can't be read.
-pub fn waiting(state: &Inside) -> io::Result<Vec<Inside>> {
+pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
     let trash = state.join("trash").map_err(io::Error::other)?;
     let mut bins = bins(&trash)?;
-    bins.retain(|bin| !bin.join(TOLD).is_ok_and(|told| beneath::stat(&told).is_ok()));
+    bins.retain(|bin| !bin.join(TOLD).is_ok_and(|told| openat::stat(&told).is_ok()));
     Ok(bins)
 }
 
-fn bins(trash: &Inside) -> io::Result<Vec<Inside>> {
+fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
     let Some(bins) = found(std::fs::read_dir(trash.path()))? else { return Ok(Vec::new()) };
     bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other)).collect()
 }
@@ -392,13 +392,13 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let root: Arc<Path> = top.path().into();
         fs::create_dir(top.path().join("state")).unwrap();
-        let trash = Trash::of(&Inside::new(&root, Path::new("state")).unwrap()).unwrap();
+        let trash = Trash::of(&VolumePath::new(&root, Path::new("state")).unwrap()).unwrap();
         (top, root, trash)
     }
 
     /// A worktree and its registration, as git makes them; long enough ago not to be of the same moment as a note.
-    fn registered(root: &Arc<Path>) -> [Inside; 2] {
-        let [tree, admin] = ["tree", "repo/.git/worktrees/tree"].map(|name| Inside::new(root, Path::new(name)).unwrap());
+    fn registered(root: &Arc<Path>) -> [VolumePath; 2] {
+        let [tree, admin] = ["tree", "repo/.git/worktrees/tree"].map(|name| VolumePath::new(root, Path::new(name)).unwrap());
         fs::create_dir_all(tree.path()).unwrap();
         fs::create_dir_all(admin.path()).unwrap();
         fs::write(tree.path().join(".git"), format!("gitdir: {}\n", admin.path().display())).unwrap();
@@ -433,7 +433,7 @@ mod tests {
         let bin = trash.bin(Some((&tree, &admin))).unwrap();
         bin.take(&Free, &tree).unwrap();
         assert!(!tree.path().exists());
-        let state = Inside::new(&root, Path::new("state")).unwrap();
+        let state = VolumePath::new(&root, Path::new("state")).unwrap();
         assert_eq!(taken_from(&state), HashSet::from([tree]));
         let emptied = bin.empty(&forever()).unwrap();
         assert_eq!(emptied.left, Vec::<String>::new());
@@ -494,8 +494,8 @@ mod tests {
             let taken = trash.bin(Some((&tree, &admin))).ok().and_then(|bin| bin.take(&Free, &tree).ok());
             emptier.join().unwrap().unwrap();
             let bins = super::bins(&trash.place).unwrap();
-            let stands: Vec<Inside> = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap())).collect();
-            let stands: Vec<&Inside> = stands.iter().filter(|place| place.path().join("work").exists()).collect();
+            let stands: Vec<VolumePath> = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap())).collect();
+            let stands: Vec<&VolumePath> = stands.iter().filter(|place| place.path().join("work").exists()).collect();
             assert_eq!(stands.len(), 1, "{number}: {taken:?}");
             for (part, place) in [stands[0], &admin].into_iter().enumerate() {
                 fs::rename(place.path(), trash.place.path().join(format!("{number}-{part}"))).unwrap();
@@ -552,7 +552,7 @@ mod tests {
         fs::write(module.join("go.mod"), "x").unwrap();
         fs::set_permissions(&module, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
         let bin = trash.bin(None).unwrap();
-        bin.take(&Free, &Inside::new(&root, Path::new("module@v1")).unwrap()).unwrap();
+        bin.take(&Free, &VolumePath::new(&root, Path::new("module@v1")).unwrap()).unwrap();
         assert_eq!(bin.empty(&forever()).unwrap().left, Vec::<String>::new());
         assert!(!module.exists());
     }
@@ -561,7 +561,7 @@ mod tests {
     fn depth_costs_nothing() {
         let (top, _, trash) = volume();
         let bin = trash.bin(None).unwrap();
-        let mut fd = beneath::dir(&bin.place).unwrap();
+        let mut fd = openat::dir(&bin.place).unwrap();
         for _ in 0..5000 {
             rustix::fs::mkdirat(&fd, "d", Mode::RWXU).unwrap();
             fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
@@ -598,7 +598,7 @@ mod tests {
             fs::create_dir_all(bin.place.path().join(format!("{number}/a/b/c/d"))).unwrap();
             fs::write(bin.place.path().join(format!("{number}/a/b/file")), "x").unwrap();
         }
-        let anchors = crate::walk::testing::all_held();
+        let anchors = crate::fs::walk::testing::all_held();
         let emptied = trash.empty(&forever()).unwrap();
         drop(anchors);
         assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 20 * 6 + 1));

@@ -6,10 +6,10 @@
 
 use super::restore::{folders, give, owner_of};
 use super::trash::{Trash, TrashError};
-use crate::beneath::{self, found};
-use crate::inside::Inside;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::stop::Stop;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
@@ -46,7 +46,7 @@ impl From<Errno> for WorkshopError {
 /// A repo's workshop, swept.
 pub struct Workshop<'a> {
     lock: &'a LockedRepo,
-    place: Inside,
+    place: VolumePath,
 }
 
 impl<'a> Workshop<'a> {
@@ -71,7 +71,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// The place of what is put together.
-    pub fn tree(&self) -> Inside {
+    pub fn tree(&self) -> VolumePath {
         self.place.join(TREE).expect("a fixed name stays inside")
     }
 
@@ -80,14 +80,14 @@ impl<'a> Workshop<'a> {
     /// # Errors
     /// Something else stands there.
     pub fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        folders(beneath::root(self.place.root())?, &self.place.relative().join(path), None, &|_| 0o700)
+        folders(openat::root(self.place.root())?, &self.place.relative().join(path), None, &|_| 0o700)
     }
 
     /// Puts the checkout at `place`.
     ///
     /// # Errors
     /// [`WorkshopError`]: nothing stands there that didn't before.
-    pub fn put_checkout(&self, place: &Inside) -> Result<(), WorkshopError> {
+    pub fn put_checkout(&self, place: &VolumePath) -> Result<(), WorkshopError> {
         self.lock.still_held()?;
         let to = stands_in(place, None)?;
         self.put_tree(&to, place)?;
@@ -98,10 +98,10 @@ impl<'a> Workshop<'a> {
     ///
     /// # Errors
     /// [`WorkshopError`]: there is no new worktree, and no half of one.
-    pub fn put_worktree(&self, git_dir: &Inside, id: &str, place: &Inside) -> Result<(), WorkshopError> {
+    pub fn put_worktree(&self, git_dir: &VolumePath, id: &str, place: &VolumePath) -> Result<(), WorkshopError> {
         self.lock.still_held()?;
         let owner = owner_of(git_dir)?;
-        let registry = folders(beneath::dir(git_dir)?, Path::new("worktrees"), owner, &|_| 0o755)?;
+        let registry = folders(openat::dir(git_dir)?, Path::new("worktrees"), owner, &|_| 0o755)?;
         let to = stands_in(place, owner)?;
         let workshop = self.folder(Path::new(""))?;
         rustix::fs::renameat(&workshop, ADMIN, &registry, id)?;
@@ -113,7 +113,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// A folder's rename replaces nothing but an empty folder.
-    fn put_tree(&self, to: impl AsFd, place: &Inside) -> Result<(), WorkshopError> {
+    fn put_tree(&self, to: impl AsFd, place: &VolumePath) -> Result<(), WorkshopError> {
         let name = place.relative().file_name().unwrap_or_default();
         match rustix::fs::renameat(self.folder(Path::new(""))?, TREE, to, name) {
             Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Err(io::Error::other("something stands there").into()),
@@ -157,13 +157,13 @@ pub fn hand_over(folder: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()> {
 /// # Errors
 /// Some are there, and whole; none is half there.
 pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
-    let listed = beneath::list(beneath::below(from, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let listed = openat::list(openat::below(from, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let mut names: Vec<OsString> = listed.into_iter().map(|(name, _)| name).collect();
     names.retain(|name| name.as_encoded_bytes().starts_with(b"pack-") && extension(name).is_some_and(|ending| ending != "keep"));
     names.sort_by_key(|name| (extension(name).is_some_and(|ending| ending == "idx"), name.clone()));
     for name in names {
         // Not what a link leads to.
-        let file = beneath::below(from, Path::new(&name), OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let file = openat::below(from, Path::new(&name), OFlags::RDONLY | OFlags::NONBLOCK)?;
         give(&file, owner)?;
         rustix::fs::renameat(from, &name, to, &name)?;
     }
@@ -189,8 +189,8 @@ fn extension(name: &OsStr) -> Option<&OsStr> {
 type Owner = Option<(Uid, Gid)>;
 
 /// The folder that is to hold `place`, made where it is missing.
-fn stands_in(place: &Inside, owner: Owner) -> io::Result<OwnedFd> {
-    let root = beneath::root(place.root())?;
+fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
+    let root = openat::root(place.root())?;
     match place.relative().parent().filter(|parent| !parent.as_os_str().is_empty()) {
         Some(parent) => folders(root, parent, owner, &|_| 0o755),
         None => Ok(root),
@@ -201,13 +201,13 @@ fn stands_in(place: &Inside, owner: Owner) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The registry can't be read.
-pub fn free_id(git_dir: &Inside, place: &Inside) -> io::Result<String> {
+pub fn free_id(git_dir: &VolumePath, place: &VolumePath) -> io::Result<String> {
     let name = place.relative().file_name().unwrap_or_default().to_string_lossy();
     let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
     for number in 0.. {
         let id = if number == 0 { name.clone() } else { format!("{name}{number}") };
         let taken = git_dir.join("worktrees").and_then(|admins| admins.join(&id)).map_err(io::Error::other)?;
-        if found(beneath::stat(&taken))?.is_none() {
+        if found(openat::stat(&taken))?.is_none() {
             return Ok(id);
         }
     }

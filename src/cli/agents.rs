@@ -3,12 +3,12 @@
 //! It must never touch the volume itself, nor print what isn't the command's own to standard output.
 
 use super::{Exit, Format, known, print, refused, usage, write_as};
-use crate::agent::checkout::CheckoutError;
-use crate::agent::env::{self, render, variables};
-use crate::agent::exec::{ExecError, Wish, exec};
-use crate::agent::locks::locks;
-use crate::clock;
+use crate::commands::agent::checkout::CheckoutError;
+use crate::commands::agent::env::{self, render, variables};
+use crate::commands::agent::exec::{ExecError, Wish, exec};
+use crate::commands::agent::locks::locks;
 use crate::config::{policy::Policy, units};
+use crate::fs::clock;
 use crate::lock::LockError;
 use crate::report;
 use crate::report::look::Look;

@@ -4,12 +4,13 @@
 //! decide anything itself.
 
 use super::{Exit, Format, failed, print, write_as};
-use crate::clock;
+use crate::commands::enroll;
+use crate::commands::worktrees;
+use crate::commands::worktrees::{WorkError, add, list, named, remove};
 use crate::config::{policy::Policy, units};
+use crate::fs::clock;
+use crate::fs::stop::Stop;
 use crate::report::{words, worktrees as table};
-use crate::stop::Stop;
-use crate::worktrees::{WorkError, add, list, named, remove};
-use crate::{enroll, worktrees};
 use anstream::eprintln;
 use clap::{Args, Subcommand};
 use std::time::Duration;

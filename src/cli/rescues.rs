@@ -3,14 +3,14 @@
 //! It must never decide anything itself, nor print a path or a branch that was not made plain.
 
 use super::{Exit, Format, failed, known, print, refused, usage, write_as};
-use crate::clock;
+use crate::commands::rescues::restore::{Wish, restore, told};
+use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::Policy;
+use crate::fs::clock;
+use crate::fs::stop::Stop;
 use crate::lock::LockError;
 use crate::report::look::Look;
 use crate::report::{rescues as table, words};
-use crate::rescues::restore::{Wish, restore, told};
-use crate::rescues::{self, RescuesError};
-use crate::stop::Stop;
 use clap::Subcommand;
 use std::path::PathBuf;
 

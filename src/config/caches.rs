@@ -9,7 +9,7 @@ use super::resolve::{Places, is_name, names, one_of};
 use super::roots::literal_start;
 use super::units::{Amount, Count};
 use crate::facts::cache::{CacheKind, Size};
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -98,7 +98,7 @@ fn name(typed: &raw::Cache, at: &KeyPath, seen: &mut HashSet<String>, notes: &mu
 }
 
 /// Build output stands in the worktrees, wherever those are: it has no folder, and there is no second one.
-fn no_place(typed: &raw::Cache, at: &KeyPath, others: &[Cache], notes: &mut Notes) -> Option<Inside> {
+fn no_place(typed: &raw::Cache, at: &KeyPath, others: &[Cache], notes: &mut Notes) -> Option<VolumePath> {
     if typed.path.is_some() {
         notes.add(&at.key("path"), "build-output stands in the worktrees and has no path; take the key out");
     }
@@ -108,7 +108,14 @@ fn no_place(typed: &raw::Cache, at: &KeyPath, others: &[Cache], notes: &mut Note
     None
 }
 
-fn folder(typed: &raw::Cache, root: &Arc<Path>, at: &KeyPath, repos: &[Repo], places: &mut Places, notes: &mut Notes) -> Option<Inside> {
+fn folder(
+    typed: &raw::Cache,
+    root: &Arc<Path>,
+    at: &KeyPath,
+    repos: &[Repo],
+    places: &mut Places,
+    notes: &mut Notes,
+) -> Option<VolumePath> {
     let at = at.key("path");
     let place = places.take(typed.path.as_deref(), "caches/npm", root, &at, notes)?;
     for repo in repos {

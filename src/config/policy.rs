@@ -5,7 +5,7 @@
 pub use super::address::Address;
 use crate::facts::cache::{CacheKind, Size};
 use crate::facts::worktree::MadeAgain;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -85,7 +85,7 @@ pub struct Volume {
     /// The same absolute path that the agents see.
     pub root: Arc<Path>,
     /// Locks, trash and journal.
-    pub state: Inside,
+    pub state: VolumePath,
 }
 
 /// Thresholds, as the kubelet's.
@@ -141,7 +141,7 @@ pub struct Repo {
     /// `owner/name`.
     pub name: String,
     /// The persistent checkout.
-    pub place: Inside,
+    pub place: VolumePath,
     /// Where it is cloned and fetched from; none leaves that to the checkout's own `origin`.
     pub url: Option<Address>,
     /// How long to wait for the lock.
@@ -207,7 +207,7 @@ pub struct Cache {
     /// Who owns its layout.
     pub kind: CacheKind,
     /// Where it stands; none for build output, which stands in the worktrees.
-    pub place: Option<Inside>,
+    pub place: Option<VolumePath>,
     /// For a plain folder: how deep its units stand, 1 or more.
     pub depth: usize,
     /// Nothing used within this time goes: the larger of the cache's and the eviction's.

@@ -7,7 +7,7 @@ use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, Count, Percent, Time};
 use super::{alerts, caches, raw, repos};
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,7 @@ fn volume(typed: &raw::Volume, at: &KeyPath, places: &mut Places, notes: &mut No
     let root: Arc<Path> = root(typed.root.as_deref(), &at.key("root"), notes).unwrap_or("/".into()).into();
     let state = typed.state.as_deref().unwrap_or(policy::STATE);
     let state = places.take(Some(state), policy::STATE, &root, &at.key("state"), notes);
-    let state = state.unwrap_or_else(|| Inside::new(&root, Path::new(policy::STATE)).expect("the default lies inside any root"));
+    let state = state.unwrap_or_else(|| VolumePath::new(&root, Path::new(policy::STATE)).expect("the default lies inside any root"));
     Volume { root, state }
 }
 
@@ -98,15 +98,22 @@ fn run(typed: &raw::Run, at: &KeyPath, notes: &mut Notes) -> Run {
 
 /// The folders named so far. No two may overlap: each has an owner, and what one owner deletes must not be another's.
 #[derive(Debug, Default)]
-pub(super) struct Places(Vec<(KeyPath, Inside)>);
+pub(super) struct Places(Vec<(KeyPath, VolumePath)>);
 
 impl Places {
     /// The folder that was typed at `at`, proven inside the root and apart from all others.
-    pub(super) fn take(&mut self, typed: Option<&str>, example: &str, root: &Arc<Path>, at: &KeyPath, notes: &mut Notes) -> Option<Inside> {
+    pub(super) fn take(
+        &mut self,
+        typed: Option<&str>,
+        example: &str,
+        root: &Arc<Path>,
+        at: &KeyPath,
+        notes: &mut Notes,
+    ) -> Option<VolumePath> {
         let place = match typed {
             None => Err(format!("is missing; write the folder's path below volume.root, for instance {example}")),
             Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the folder")),
-            Some(typed) => Inside::new(root, Path::new(typed))
+            Some(typed) => VolumePath::new(root, Path::new(typed))
                 .map_err(|_| format!("`{typed}` is no folder below volume.root; write its path from there, without `..`")),
         };
         let apart = place.and_then(|place| self.apart(&place).map(|()| place));
@@ -115,7 +122,7 @@ impl Places {
         Some(place)
     }
 
-    fn apart(&self, place: &Inside) -> Result<(), String> {
+    fn apart(&self, place: &VolumePath) -> Result<(), String> {
         for (key, other) in &self.0 {
             let how = match (place.relative().starts_with(other.relative()), other.relative().starts_with(place.relative())) {
                 (true, true) => "is also",

@@ -7,7 +7,7 @@ use super::policy;
 use super::problem::{KeyPath, Notes};
 use super::raw::List;
 use super::resolve::{names, odd, texts};
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
 use std::path::Path;
 
@@ -91,7 +91,7 @@ fn templates(preset: &str) -> Option<&'static [&'static str]> {
 }
 
 /// A repo's roots: its presets', then its own, each once.
-pub(super) fn expanded(presets: Option<&List>, roots: Option<&List>, repo: &Inside) -> Vec<String> {
+pub(super) fn expanded(presets: Option<&List>, roots: Option<&List>, repo: &VolumePath) -> Vec<String> {
     let path = escape(&repo.to_string());
     let basename = path.rsplit('/').next().unwrap_or_default();
     let presets = presets.map_or_else(|| policy::PRESETS.to_vec(), typed);

@@ -9,7 +9,7 @@ use super::resolve::{odd, one_of, texts};
 use super::roots;
 use super::units::{Bytes, ClassAge, Time};
 use crate::facts::worktree::MadeAgain;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use std::path::Path;
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ impl<'a> Layers<'a> {
     }
 
     /// What becomes of its worktrees.
-    pub(super) fn worktrees(&self, repo: &Inside) -> Worktrees {
+    pub(super) fn worktrees(&self, repo: &VolumePath) -> Worktrees {
         let presets = self.first(|s| s.worktrees.presets.as_ref());
         let roots = self.first(|s| s.worktrees.roots.as_ref());
         let saved = self.first(|s| s.worktrees.saved).map_or(policy::SAVED, |ClassAge(age)| age);

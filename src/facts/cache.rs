@@ -5,7 +5,7 @@
 use super::locks::Naming;
 use super::package::Package;
 use super::worktree::MadeAgain;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -48,7 +48,7 @@ pub struct Unit {
     /// What people read: `lodash-4.17.21`, `http-v2/3/1/…`.
     pub name: String,
     /// What goes, in this order (a pointer before what it points to).
-    pub paths: Vec<Inside>,
+    pub paths: Vec<VolumePath>,
     /// What lock files call what it holds; none where nobody can tell.
     pub packages: Vec<Package>,
     /// When a lock file last named one of them, as far as anybody remembers.
@@ -60,7 +60,7 @@ pub struct Unit {
     /// Not evicted while younger than this.
     pub min_age: Duration,
     /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). One that isn't there is held by nobody.
-    pub locks: Arc<[Inside]>,
+    pub locks: Arc<[VolumePath]>,
     /// The idle tree that holds it, for build output: its repo's lock is needed.
     pub tree: Option<Box<Tree>>,
     /// None until somebody sized it: listing must stay cheap, and tells it only of units that are files without other links.
@@ -105,7 +105,7 @@ pub struct IdleTree {
     /// What the operator says that tools make again.
     pub made_again: Arc<[MadeAgain]>,
     /// Folders that tools make again.
-    pub regenerable: Vec<Inside>,
+    pub regenerable: Vec<VolumePath>,
 }
 
 /// How a unit's last use is known.

@@ -1,6 +1,6 @@
 //! What was seen, as plain data.
 //!
-//! Facts have no behaviour and import nothing of ours but [`crate::inside`]. A fact that could not be had says so in its type:
+//! Facts have no behaviour and import nothing of ours but [`crate::fs::volume_path`]. A fact that could not be had says so in its type:
 //! a decision must never mistake "could not look" for "looked, and it was fine".
 
 pub mod cache;

@@ -4,7 +4,7 @@
 
 use super::rescue::Rescue;
 use super::worktree::{Stray, Worktree};
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub struct Store {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leftover {
     /// Which file.
-    pub place: Inside,
+    pub place: VolumePath,
     /// How long nobody wrote to it, by the server's clock.
     pub age: Duration,
     /// A lock, or a temporary file of a pack being written.

@@ -3,7 +3,7 @@
 //! A tree that could not be read is unknown, with the cause. It must never pass for missing or clean.
 
 use super::rescue::Own;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ pub struct Worktree {
     /// The admin folder's name below `worktrees/`.
     pub id: String,
     /// The admin folder.
-    pub admin: Inside,
+    pub admin: VolumePath,
     /// Where the registry says that the tree stands; may lie outside the volume.
     pub path: PathBuf,
     /// The full ref name HEAD points to; none when detached or unreadable.
@@ -90,7 +90,7 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
     /// The place, proven to be inside the volume.
-    pub place: Option<Inside>,
+    pub place: Option<VolumePath>,
     /// Files that differ from HEAD, untracked, staged or missing ones: the first few, for people.
     pub dirty: Vec<String>,
     /// How many there are in all.
@@ -112,7 +112,7 @@ pub struct Contents {
     /// Why a rescue couldn't hold the index as it is: the tree stays, if it has to be rescued.
     pub unholdable_index: Option<String>,
     /// Folders that tools make again, which no rescue keeps.
-    pub regenerable: Vec<Inside>,
+    pub regenerable: Vec<VolumePath>,
     /// Files that name packages: those that git tracks, and all in the tree's root.
     pub lock_files: Vec<LockFile>,
 }

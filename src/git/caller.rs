@@ -7,7 +7,7 @@
 //! knows what a credential helper needs. It must never prompt, for nobody answers, and never let out a secret of an address.
 
 use super::{GitError, read_all, supervise};
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::path::Path;

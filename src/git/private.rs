@@ -9,9 +9,9 @@
 
 use super::GitError;
 use super::caller::Caller;
-use crate::beneath::{self, found};
-use crate::scratch::Scratch;
-use crate::stop::Stop;
+use crate::fs::openat::{self, found};
+use crate::fs::scratch::Scratch;
+use crate::fs::stop::Stop;
 use rustix::fs::OFlags;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -77,13 +77,13 @@ impl Private {
     pub fn borrow(&mut self, objects: &OwnedFd) -> io::Result<()> {
         let lent = self.scratch.path().join(format!("lent-{}", self.held.len()));
         std::fs::create_dir_all(lent.join("objects"))?;
-        for (name, _) in beneath::list(beneath::below(objects, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)? {
+        for (name, _) in openat::list(openat::below(objects, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)? {
             let is_loose = name.len() == 2 && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_hexdigit());
             if !is_loose && name != "pack" {
                 continue;
             }
             // Another one at the same name later on is not looked at.
-            if let Some(directory) = found(beneath::below(objects, Path::new(&name), OFlags::PATH | OFlags::DIRECTORY).map_err(Into::into))?
+            if let Some(directory) = found(openat::below(objects, Path::new(&name), OFlags::PATH | OFlags::DIRECTORY).map_err(Into::into))?
             {
                 symlink(self.hold(directory), lent.join("objects").join(&name))?;
             }

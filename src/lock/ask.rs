@@ -5,8 +5,8 @@
 //! when nobody waits any more. It must never leave a lock taken for which nobody waits, nor take one that keeps out nobody but this machine.
 
 use super::{Holder, LockError, read_holder};
-use crate::durable;
-use crate::survey::mount;
+use crate::fs::atomic;
+use crate::fs::mount;
 use rustix::fs::FlockOperation;
 use rustix::io::retry_on_intr;
 use std::fs::{File, OpenOptions};
@@ -133,7 +133,7 @@ fn prompt(path: &Path) -> bool {
 
 /// For writing, as NFS wants it for an exclusive lock.
 pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
-    durable::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
+    atomic::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
 }
 
 /// Asked a few times: somebody may just be looking.

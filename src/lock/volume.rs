@@ -5,7 +5,7 @@
 
 use super::ask::{self, ANSWER, look_within};
 use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look};
-use crate::beneath::found;
+use crate::fs::openat::found;
 use crate::plan::shard::Shard;
 use chrono::{DateTime, Utc};
 use std::fs::File;

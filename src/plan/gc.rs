@@ -13,7 +13,7 @@
 
 use crate::config::policy::GcStrategy;
 use crate::facts::repo::Store;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -69,7 +69,7 @@ pub struct Gc {
     /// Why, in words.
     pub reason: String,
     /// Packs that a dead git left without an index: they get one before the steps, which then gather what they hold.
-    pub index: Vec<Inside>,
+    pub index: Vec<VolumePath>,
     /// The steps.
     pub steps: Vec<Step>,
     /// It was called for and left out, because the volume has no room for it.
@@ -136,7 +136,7 @@ impl Gc {
 
     /// The same with an index for these packs.
     #[must_use]
-    pub fn index(self, packs: Vec<Inside>) -> Self {
+    pub fn index(self, packs: Vec<VolumePath>) -> Self {
         if packs.is_empty() {
             return self;
         }

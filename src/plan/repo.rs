@@ -11,7 +11,7 @@ use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{State, Worktree};
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A registration whose tree is gone is dropped when nobody used it, and every night found the tree missing, for this long: time for a moved
@@ -40,15 +40,15 @@ pub struct Plan {
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
     /// Admin folders of trees that are missing for the first time: they get a mark.
-    pub mark: Vec<(Inside, Grace)>,
+    pub mark: Vec<(VolumePath, Grace)>,
     /// Admin folders whose mark goes, because the tree is there again.
-    pub unmark: Vec<Inside>,
+    pub unmark: Vec<VolumePath>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<String>,
     /// Rescues to let go of, the oldest first.
     pub expire: Vec<(Rescue, Because)>,
     /// Files of a dead git to clear.
-    pub clear: Vec<Inside>,
+    pub clear: Vec<VolumePath>,
     /// The repack.
     pub gc: Gc,
 }
@@ -194,7 +194,7 @@ fn stands(tree: &Worktree) -> bool {
     matches!(tree.state, State::NotLooked | State::Looked(_))
 }
 
-fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> Vec<Inside> {
+fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> Vec<VolumePath> {
     trees.iter().filter(|(tree, _)| wanted(tree)).map(|(tree, _)| tree.admin.clone()).collect()
 }
 

@@ -54,15 +54,15 @@ mod tests {
     use crate::config::policy::{Age, GcStrategy, Worktrees};
     use crate::facts::repo::{Leftover, LeftoverKind, Missing, Store};
     use crate::facts::worktree::{Contents, Landed, Worktree};
-    use crate::inside::Inside;
+    use crate::fs::volume_path::VolumePath;
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
     const DAY: i64 = 24;
 
-    fn at(path: &str) -> Inside {
-        Inside::new(&Arc::from(Path::new("/data")), Path::new(path)).unwrap()
+    fn at(path: &str) -> VolumePath {
+        VolumePath::new(&Arc::from(Path::new("/data")), Path::new(path)).unwrap()
     }
 
     fn policy() -> policy::Repo {

@@ -257,7 +257,7 @@ pub(super) fn plural(count: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inside::Inside;
+    use crate::fs::volume_path::VolumePath;
     use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
@@ -282,7 +282,7 @@ mod tests {
     fn tree(idle_days: i64, state: State) -> Worktree {
         Worktree {
             id: "a".into(),
-            admin: Inside::new(&Arc::from(Path::new("/data")), Path::new("r/.git/worktrees/a")).unwrap(),
+            admin: VolumePath::new(&Arc::from(Path::new("/data")), Path::new("r/.git/worktrees/a")).unwrap(),
             path: "/data/w/a".into(),
             branch: Some("refs/heads/a".into()),
             head: Some("1".repeat(40)),

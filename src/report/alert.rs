@@ -1,4 +1,4 @@
-//! The shape of an alert; the rules that raise one stand in `src/alert.rs`.
+//! The shape of an alert; the rules that raise one stand in `src/notify/alert.rs`.
 //!
 //! Names are fixed: others route by them. Its texts are escaped already, and must never be made of anything that isn't.
 

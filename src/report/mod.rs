@@ -7,6 +7,7 @@
 mod alert;
 pub mod history;
 pub mod html;
+pub mod journal;
 pub mod json;
 pub mod locks;
 pub mod look;

@@ -6,7 +6,7 @@ use super::{Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, U
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
 use crate::facts::worktree::{self, Stray, StrayKind};
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
@@ -100,7 +100,7 @@ pub fn gc(plan: &Plan, store: &Store) -> Gc {
         reason: plan.gc.reason.clone(),
         before: counts,
         after: counts,
-        stale_locks: plan.clear.iter().map(Inside::path).collect(),
+        stale_locks: plan.clear.iter().map(VolumePath::path).collect(),
     }
 }
 

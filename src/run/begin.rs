@@ -7,12 +7,18 @@ use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
+use crate::fs::clock;
+use crate::fs::mount;
+use crate::fs::scratch;
+use crate::fs::stop::Stop;
 use crate::lock::{LockError, LockedVolume};
+use crate::plan;
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::report::Asked;
-use crate::stop::Stop;
-use crate::{clock, journal, plan, scratch, survey, volume};
+use crate::report::journal;
+use crate::state::volume;
+use crate::survey;
 use chrono::{DateTime, Utc};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::io;
@@ -84,7 +90,7 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
     } else {
         scratch::clear(now);
         // Here already, for the lock is taken only when it has room.
-        if let Some(why) = survey::mount::of(&policy.volume.root).map(|facts| survey::mount::local_locks(&facts)).map_err(unusable)? {
+        if let Some(why) = mount::of(&policy.volume.root).map(|facts| mount::local_locks(&facts)).map_err(unusable)? {
             return Err(format!("refused to lock the volume: {why}"));
         }
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;

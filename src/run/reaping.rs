@@ -5,10 +5,10 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use crate::config::policy;
-use crate::night::{Night, Tended};
 use crate::plan::fair::held_back;
 use crate::plan::shard::Shard;
 use crate::report::{RunReport, TreeOutcome};
+use crate::run::repo::{Night, Tended};
 use rayon::prelude::*;
 
 /// As many of those that are held back are named.

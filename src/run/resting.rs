@@ -5,11 +5,12 @@
 use super::Options;
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Missing;
-use crate::inside::Inside;
-use crate::night::{Night, Tended};
-use crate::rest::{self, Look};
-use crate::stop::Stop;
-use crate::{shards, survey};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::run::repo::{Night, Tended};
+use crate::run::rest::{self, Look};
+use crate::run::shards;
+use crate::survey;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
@@ -19,7 +20,7 @@ pub(super) fn resting(
     policy: &Policy,
     options: &Options,
     repos: &[&policy::Repo],
-    trashed: &HashSet<Inside>,
+    trashed: &HashSet<VolumePath>,
     now: DateTime<Utc>,
     stop: &Stop,
 ) -> Vec<Option<Look>> {
@@ -28,7 +29,7 @@ pub(super) fn resting(
 }
 
 /// How many trees of the whole volume are missing; none is in a repo that rests.
-pub(super) fn missing(policy: &Policy, chosen: &[&policy::Repo], resting: &[Option<Look>], trashed: &HashSet<Inside>) -> Missing {
+pub(super) fn missing(policy: &Policy, chosen: &[&policy::Repo], resting: &[Option<Look>], trashed: &HashSet<VolumePath>) -> Missing {
     let rest: HashMap<&str, &Look> =
         chosen.iter().zip(resting).filter_map(|(repo, look)| Some((repo.name.as_str(), look.as_ref()?))).collect();
     let awake: Vec<&policy::Repo> = policy.repos.iter().filter(|repo| !rest.contains_key(repo.name.as_str())).collect();

@@ -4,11 +4,11 @@
 //! checkout would change a file if git might leave it as it is.
 
 use super::known::Files;
-use crate::beneath::{self, found};
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::shadow::config;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::config;
 use git2::Repository;
 use globset::{GlobBuilder, GlobMatcher};
 use std::io;
@@ -68,9 +68,9 @@ impl Attributes {
     ///
     /// # Errors
     /// Something can't be read.
-    pub(super) fn of(repo: &Repository, git_dir: &Inside, committed: &Files, stop: &Stop) -> io::Result<Option<Self>> {
+    pub(super) fn of(repo: &Repository, git_dir: &VolumePath, committed: &Files, stop: &Stop) -> io::Result<Option<Self>> {
         let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
-        let config = found(beneath::read(&at("config")?, LARGEST_CONFIG))?.unwrap_or_default();
+        let config = found(openat::read(&at("config")?, LARGEST_CONFIG))?.unwrap_or_default();
         let Some(entries) = config::plain(&config) else { return Ok(None) };
         let value =
             |key: &str| entries.iter().rev().find_map(|entry| entry.strip_prefix(key)?.strip_prefix('\n')).map(str::to_ascii_lowercase);
@@ -88,7 +88,7 @@ impl Attributes {
                 return Ok(None);
             }
         }
-        let own = found(beneath::read(&at("info/attributes")?, LARGEST as u64))?.unwrap_or_default();
+        let own = found(openat::read(&at("info/attributes")?, LARGEST as u64))?.unwrap_or_default();
         Ok(attributes.add(Path::new(""), &own).then_some(attributes))
     }
 

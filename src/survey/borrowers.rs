@@ -11,10 +11,10 @@
 //! packs of an object directory are not, and what is mounted there. What can't be read may borrow from anybody. It must never be asked where
 //! nothing is to be dropped: it costs three round trips for each directory of the volume.
 
-use crate::beneath::{self, found};
-use crate::inside::Inside;
-use crate::stop::Stop;
-use crate::walk::{Anchor, LISTING, spread};
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::fs::walk::{Anchor, LISTING, spread};
 use rayon::Scope;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
 use rustix::io::Errno;
@@ -66,8 +66,8 @@ struct Found {
 
 impl Borrowers {
     /// Looks for them on the whole volume, in as many threads as the current rayon pool has. `repos` are the enrolled ones by name and checkout.
-    pub fn find(root: &Arc<Path>, repos: &[(&str, &Inside)], stop: &Stop) -> Self {
-        let lender = |(_, place): &(&str, &Inside)| {
+    pub fn find(root: &Arc<Path>, repos: &[(&str, &VolumePath)], stop: &Stop) -> Self {
+        let lender = |(_, place): &(&str, &VolumePath)| {
             let objects = place.path().join(".git/objects");
             let id = rustix::fs::stat(&objects).ok().map(|stat| id(&stat));
             Lender { objects, id, called: place.relative().file_name().map(ToOwned::to_owned) }
@@ -75,12 +75,12 @@ impl Borrowers {
         let all = Self { lenders: repos.iter().map(lender).collect(), found: Mutex::default() };
         for (name, place) in repos {
             // One that isn't there may be there again tomorrow.
-            if place.join(".git/objects").map_err(io::Error::other).and_then(|objects| beneath::dir(&objects)).is_err_and(|it| !is_odd(&it))
+            if place.join(".git/objects").map_err(io::Error::other).and_then(|objects| openat::dir(&objects)).is_err_and(|it| !is_odd(&it))
             {
                 all.unknown(format!("nobody can tell what {name} borrows: mend it, or take it out of the config"));
             }
         }
-        match beneath::root(root).and_then(|top| Ok((rustix::fs::fstat(&top)?.st_dev, top))) {
+        match openat::root(root).and_then(|top| Ok((rustix::fs::fstat(&top)?.st_dev, top))) {
             Ok((device, top)) => {
                 let walk = Walk { root, device, stop, until: Instant::now() + stop.limit() / PART, all: &all };
                 let top = Listed { anchor: Arc::new(Anchor::new(top, 0)), names: vec![PathBuf::new()] };
@@ -92,7 +92,7 @@ impl Borrowers {
     }
 
     /// Why what nothing reaches in the repo with this git dir may yet be needed.
-    pub fn need(&self, git_dir: &Inside) -> Option<String> {
+    pub fn need(&self, git_dir: &VolumePath) -> Option<String> {
         let objects = git_dir.path().join("objects");
         let found = self.found();
         let place = self.lenders.iter().position(|lender| lender.objects == objects);
@@ -177,7 +177,7 @@ fn text_of(file: File) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is no regular file"));
     }
-    beneath::content(file, CAP)
+    openat::content(file, CAP)
 }
 
 struct Walk<'a> {
@@ -228,7 +228,7 @@ impl<'a> Walk<'a> {
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name();
-            if beneath::is_dots(name) {
+            if openat::is_dots(name) {
                 continue;
             }
             let kind = match entry.file_type() {
@@ -262,7 +262,7 @@ impl<'a> Walk<'a> {
 
     /// A list of lenders stands in `info` of the object directory whose objects are short of theirs.
     fn alternates(&self, info: &OwnedFd, path: &Path) -> io::Result<()> {
-        let list = beneath::below(info, Path::new("alternates"), OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let list = openat::below(info, Path::new("alternates"), OFlags::RDONLY | OFlags::NONBLOCK)?;
         let text = text_of(File::from(list))?;
         let objects = path.parent().unwrap_or(Path::new(""));
         let borrower = if objects.ends_with("objects") { objects.parent().unwrap_or(objects) } else { objects };
@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
 
     /// An admin directory's `commondir` leads to the repo whose objects its HEAD, index and reflog need. Those in the repo's own registry git knows of.
     fn commondir(&self, admin: &OwnedFd, path: &Path) -> io::Result<()> {
-        let text = text_of(File::from(beneath::below(admin, Path::new("commondir"), OFlags::RDONLY | OFlags::NONBLOCK)?))?;
+        let text = text_of(File::from(openat::below(admin, Path::new("commondir"), OFlags::RDONLY | OFlags::NONBLOCK)?))?;
         let common = self.root.join(path).join(OsStr::from_bytes(text.trim_ascii_end()));
         let registered = path.parent().filter(|above| above.ends_with("worktrees")).and_then(Path::parent);
         if registered.is_some_and(|git_dir| plain(&common) == self.root.join(git_dir)) {

@@ -3,9 +3,9 @@
 //! Git hides the difference once its index has seen the file; here it is known for what it is. Everything else that a filter did counts as
 //! work, for nobody can tell what it dropped. It must never run a filter, and never take a file for safe that only the tree holds.
 
-use crate::beneath;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
 use std::io::{self, Read};
 
@@ -23,8 +23,8 @@ pub const LONGEST_TEXT: u64 = 64 << 20;
 /// The file can't be read.
 pub fn makes(
     blob: &[u8],
-    git_dir: &Inside,
-    (place, size): (&Inside, u64),
+    git_dir: &VolumePath,
+    (place, size): (&VolumePath, u64),
     vouched: bool,
     lengthens: impl FnOnce() -> io::Result<bool>,
     stop: &Stop,
@@ -39,7 +39,7 @@ pub fn makes(
     if !vouched && !lengthens()? {
         return Ok(false);
     }
-    let text = beneath::read(place, size)?;
+    let text = openat::read(place, size)?;
     let ended = blob.split_inclusive(|&byte| byte == b'\n').flat_map(|line| match line.split_last() {
         Some((b'\n', line)) => [line, b"\r\n"],
         _ => [line, b""],
@@ -68,8 +68,8 @@ fn names(pointer: &Pointer<'_>, sum: &[u8]) -> bool {
     digits.eq(sum.iter().copied().map(Some))
 }
 
-fn sha256(place: &Inside, stop: &Stop) -> io::Result<Vec<u8>> {
-    let mut file = beneath::file(place)?;
+fn sha256(place: &VolumePath, stop: &Stop) -> io::Result<Vec<u8>> {
+    let mut file = openat::file(place)?;
     let mut sum = ring::digest::Context::new(&ring::digest::SHA256);
     let mut buffer = vec![0; 256 << 10];
     loop {
@@ -85,10 +85,10 @@ fn sha256(place: &Inside, stop: &Stop) -> io::Result<Vec<u8>> {
 }
 
 /// Whether the repo has the content itself. The store is the main checkout's and stays when the tree goes; nothing of ours empties it.
-fn is_stored(git_dir: &Inside, Pointer { oid, size }: &Pointer<'_>) -> bool {
+fn is_stored(git_dir: &VolumePath, Pointer { oid, size }: &Pointer<'_>) -> bool {
     let object = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     object.is_ok_and(|object| {
-        let stat = beneath::stat(&object);
+        let stat = openat::stat(&object);
         stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(*size))
     })
 }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn line_endings_come_back_and_nothing_else_does() {
         let top = tempfile::tempdir().unwrap();
-        let place = Inside::new(&top.path().into(), Path::new("file")).unwrap();
+        let place = VolumePath::new(&top.path().into(), Path::new("file")).unwrap();
         for (blob, file, same) in [
             ("one\ntwo\n", "one\r\ntwo\r\n", true),
             ("one\ntwo", "one\r\ntwo", true),

@@ -13,11 +13,11 @@
 //! found by whoever needs it. It must never mend anything, and never call damaged what an agent's git changes meanwhile.
 
 use super::go_on;
-use crate::beneath::{self, found};
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::shadow::{Refusal, Shadow};
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::{Refusal, Shadow};
 use git2::{ObjectType, Oid};
 use rayon::prelude::*;
 use rustix::fs::OFlags;
@@ -81,7 +81,7 @@ fn damage<T>(what: String) -> io::Result<T> {
 #[derive(Default)]
 struct Packs {
     /// The first pack without an index.
-    unindexed: Option<Inside>,
+    unindexed: Option<VolumePath>,
     /// It is a partial clone: what is missing a remote has promised, but for what the refs name.
     promised: bool,
 }
@@ -89,8 +89,8 @@ struct Packs {
 /// Looks at all packs.
 fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
     let place = shadow.git_dir().join("objects/pack").map_err(io::Error::other)?;
-    let Some(folder) = found(beneath::dir(&place))? else { return Ok(Packs::default()) };
-    let listed = beneath::list(rustix::io::dup(&folder)?)?;
+    let Some(folder) = found(openat::dir(&place))? else { return Ok(Packs::default()) };
+    let listed = openat::list(rustix::io::dup(&folder)?)?;
     let names: BTreeSet<&str> = listed.iter().filter_map(|(name, _)| name.to_str()).filter(|name| name.starts_with("pack-")).collect();
     let stems = |ending: &str| names.iter().filter_map(|name| name.strip_suffix(ending)).collect::<BTreeSet<_>>();
     let (packs, indexes) = (stems(".pack"), stems(".idx"));
@@ -106,7 +106,7 @@ fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
 
 /// None when it went meanwhile.
 fn open(folder: &OwnedFd, name: &str) -> io::Result<Option<(File, u64)>> {
-    let Some(file) = found(beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from))? else {
+    let Some(file) = found(openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from))? else {
         return Ok(None);
     };
     let file = File::from(file);
@@ -149,7 +149,7 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     Ok(fits.then_some(Index { ids, count }))
 }
 
-fn pair(folder: &OwnedFd, place: &Inside, stem: &str) -> io::Result<()> {
+fn pair(folder: &OwnedFd, place: &VolumePath, stem: &str) -> io::Result<()> {
     let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
     let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) = (open(folder, &pack)?, open(folder, &idx)?) else { return Ok(()) };
     let Some(index) = index(&idx_file, idx_length)? else {
@@ -171,7 +171,7 @@ fn pair(folder: &OwnedFd, place: &Inside, stem: &str) -> io::Result<()> {
 }
 
 /// An index without its pack: what it lists must be elsewhere. One that makes no sense tells nothing.
-fn alone(shadow: &Shadow, folder: &OwnedFd, place: &Inside, stem: &str, stop: &Stop) -> io::Result<()> {
+fn alone(shadow: &Shadow, folder: &OwnedFd, place: &VolumePath, stem: &str, stop: &Stop) -> io::Result<()> {
     let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else { return Ok(()) };
     let Some(Index { ids: (begin, apart), count }) = index(&file, length)? else { return Ok(()) };
     // It was written since the folder was listed.
@@ -197,7 +197,7 @@ fn alone(shadow: &Shadow, folder: &OwnedFd, place: &Inside, stem: &str, stop: &S
 type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
-fn refs(git_dir: &Inside, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
+fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
     let top = git_dir.join("refs").map_err(io::Error::other)?;
     let mut names = Vec::new();
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
@@ -247,8 +247,8 @@ enum Named {
 }
 
 /// Reads a ref.
-fn one(git_dir: &Inside, name: &Path) -> io::Result<Named> {
-    let Some(text) = found(beneath::read(&git_dir.join(name).map_err(io::Error::other)?, LINE))? else { return Ok(Named::Nothing) };
+fn one(git_dir: &VolumePath, name: &Path) -> io::Result<Named> {
+    let Some(text) = found(openat::read(&git_dir.join(name).map_err(io::Error::other)?, LINE))? else { return Ok(Named::Nothing) };
     let named = match text.strip_prefix(b"ref:") {
         Some(other) => {
             Some(Named::Ref(String::from_utf8_lossy(other.trim_ascii()).into_owned())).filter(|_| !other.trim_ascii().is_empty())
@@ -263,11 +263,11 @@ fn id(hex: &[u8]) -> Option<Oid> {
     std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40).and_then(|hex| Oid::from_str(hex).ok())
 }
 
-fn packed(git_dir: &Inside, held: &mut Held) -> io::Result<Refs> {
+fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     let file = git_dir.join("packed-refs").map_err(io::Error::other)?;
-    let Some(length) = found(beneath::stat(&file))?.map(|stat| stat.st_size) else { return Ok(Refs::new()) };
+    let Some(length) = found(openat::stat(&file))?.map(|stat| stat.st_size) else { return Ok(Refs::new()) };
     held.more(usize::try_from(length).unwrap_or(usize::MAX))?;
-    let Some(text) = found(beneath::read(&file, PACKED_REFS))? else { return Ok(Refs::new()) };
+    let Some(text) = found(openat::read(&file, PACKED_REFS))? else { return Ok(Refs::new()) };
     // Git begins it with a line about itself, even where no ref is left.
     let Some(text) = text.strip_suffix(b"\n") else {
         return damage(format!("`{file}` is {}", if text.is_empty() { "empty" } else { "cut short" }));
@@ -290,9 +290,9 @@ fn packed(git_dir: &Inside, held: &mut Held) -> io::Result<Refs> {
 }
 
 /// HEAD's branch isn't there: it was never born, or its file was lost, and then its reflog wasn't.
-fn unborn(git_dir: &Inside, branch: &str) -> io::Result<()> {
+fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
     let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else { return Ok(()) };
-    match found(beneath::stat(&log))? {
+    match found(openat::stat(&log))? {
         Some(stat) if stat.st_size > 0 && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
             damage(format!("`{git_dir}/HEAD` is on `{branch}`, which is gone, though its reflog is there"))
         }

@@ -2,7 +2,7 @@
 //!
 //! libgit2's own words name a class and a code, and say nothing to whoever has to mend a tree. It must never swallow what was found.
 
-use crate::beneath;
+use crate::fs::openat;
 use git2::{ErrorClass, ErrorCode};
 use rustix::io::Errno;
 use std::io;
@@ -51,7 +51,7 @@ fn plain(error: &io::Error) -> (String, Option<&'static str>) {
         };
     }
     match Errno::from_io_error(error) {
-        Some(errno @ (Errno::LOOP | Errno::XDEV)) => (beneath::cause(errno), Some("move the tree, or run `git worktree repair`")),
+        Some(errno @ (Errno::LOOP | Errno::XDEV)) => (openat::cause(errno), Some("move the tree, or run `git worktree repair`")),
         Some(Errno::ACCESS | Errno::PERM) => (error.to_string(), Some("run as the agents' user, or give it leave to read")),
         Some(Errno::NAMETOOLONG) => (error.to_string(), Some("shorten or remove the path by hand")),
         Some(_) if failed(error) => (error.to_string(), Some(FAILED)),

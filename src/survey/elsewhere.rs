@@ -4,9 +4,9 @@
 //! It must never take a file for a copy that it has not compared, nor a link for one that leads out because its text is long.
 
 use super::tree::{self, Stamp};
-use crate::beneath;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use std::fs::File;
@@ -23,23 +23,23 @@ const AT_ONCE: usize = 64 << 10;
 pub(super) struct Elsewhere<'a> {
     /// Where the tree is registered: it may stand in the trash by now.
     tree: &'a Path,
-    checkout: Option<Inside>,
+    checkout: Option<VolumePath>,
     /// The folder there that was asked for last, where there is one.
     last: Option<(PathBuf, Option<OwnedFd>)>,
 }
 
 impl<'a> Elsewhere<'a> {
     /// The checkout of the repo with this git dir, and one of its trees.
-    pub(super) fn of(git_dir: &Inside, tree: &'a Path) -> Self {
+    pub(super) fn of(git_dir: &VolumePath, tree: &'a Path) -> Self {
         let checkout = git_dir.relative().parent().filter(|_| git_dir.relative().ends_with(".git"));
-        Self { tree, checkout: checkout.and_then(|checkout| Inside::new(git_dir.root(), checkout).ok()), last: None }
+        Self { tree, checkout: checkout.and_then(|checkout| VolumePath::new(git_dir.root(), checkout).ok()), last: None }
     }
 
     /// Whether what stands at `path` in the tree at `place` stands elsewhere as well.
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn has(&mut self, place: &Inside, path: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<bool> {
+    pub(super) fn has(&mut self, place: &VolumePath, path: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<bool> {
         let here = place.join(path).map_err(io::Error::other)?;
         if stamp.is_link() {
             let target = PathBuf::from(std::ffi::OsString::from_vec(tree::link_target(&here)?));
@@ -54,17 +54,17 @@ impl<'a> Elsewhere<'a> {
         if !stands || stamp.size > LARGEST {
             return Ok(false);
         }
-        let Ok(there) = beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) else {
+        let Ok(there) = openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) else {
             return Ok(false);
         };
         stop.read(stamp.size)?;
-        equal(beneath::file(&here)?.take(stamp.size + 1), File::from(there))
+        equal(openat::file(&here)?.take(stamp.size + 1), File::from(there))
     }
 
     fn folder(&mut self, path: &Path) -> Option<&OwnedFd> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
             let place = self.checkout.as_ref().and_then(|checkout| checkout.join(path).ok());
-            let opened = place.and_then(|place| beneath::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
+            let opened = place.and_then(|place| openat::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
             self.last = Some((path.to_owned(), opened));
         }
         self.last.as_ref()?.1.as_ref()

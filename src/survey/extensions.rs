@@ -106,6 +106,6 @@ pub fn with(index: &[u8], keep: &[&[u8; 4]]) -> io::Result<Vec<u8>> {
     }
     // Git leaves it out where it is told to.
     let unsigned = index[index.len() - CHECKSUM..].iter().all(|byte| *byte == 0);
-    bytes.extend(if unsigned { vec![0; CHECKSUM] } else { crate::sha1::of(&bytes) });
+    bytes.extend(if unsigned { vec![0; CHECKSUM] } else { crate::git::sha1::of(&bytes) });
     Ok(bytes)
 }

@@ -6,10 +6,10 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::{go_on, repo, tree};
-use crate::beneath::{self, found};
 use crate::config::policy;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat};
@@ -47,7 +47,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     let git_dir = policy.place.join(".git").map_err(io::Error::other)?;
     let look = Look { stop, count: AtomicUsize::new(0) };
     let (folders, trees) = rayon::join(
-        || look.folder(beneath::dir(&git_dir)?, Path::new("")),
+        || look.folder(openat::dir(&git_dir)?, Path::new("")),
         || places.par_iter().map(|place| tree_at(policy.place.root(), place)).collect::<io::Result<Vec<_>>>(),
     );
     let words = format!("{} {policy:?} {:?}", env!("CARGO_PKG_VERSION"), repo::strays(policy, &git_dir, places));
@@ -63,7 +63,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
 
 /// A tree's folder and its `.git` file: that they are there, and the same.
 fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
-    let tree = beneath::dir(&Inside::new(root, place).map_err(io::Error::other)?)?;
+    let tree = openat::dir(&VolumePath::new(root, place).map_err(io::Error::other)?)?;
     let mut seen = Seen::default();
     seen.add(place, &rustix::fs::fstat(&tree)?);
     seen.add(Path::new(".git"), &rustix::fs::statat(&tree, ".git", AtFlags::SYMLINK_NOFOLLOW)?);
@@ -93,7 +93,7 @@ impl Look<'_> {
         let mut entries = Dir::new(folder)?;
         let names = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
         let mut names = names.collect::<Result<Vec<_>, _>>()?;
-        names.retain(|name| !beneath::is_dots(name));
+        names.retain(|name| !openat::is_dots(name));
         names.sort_unstable();
         if self.count.fetch_add(names.len(), Ordering::Relaxed) > MOST || path.iter().count() > DEEPEST {
             return Err(io::Error::other("it has too many refs and registrations"));
@@ -111,7 +111,7 @@ impl Look<'_> {
                 seen.add(&path, &stat);
             }
         }
-        let open = |name: &OsStr| beneath::below(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY);
+        let open = |name: &OsStr| openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY);
         let below = below.into_par_iter().map(|(name, path)| self.folder(open(&name)?, &path)).collect::<io::Result<Vec<_>>>()?;
         for below in below {
             seen.take_in(below);

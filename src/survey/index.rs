@@ -4,7 +4,7 @@
 //! An agent may have written them. It must never leave out an entry, nor make room for more of them than there are bytes.
 
 use super::tree::path_of;
-use crate::budget::Held;
+use crate::fs::budget::Held;
 use git2::{IndexEntry, IndexTime, Oid};
 use std::io;
 

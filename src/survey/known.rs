@@ -11,10 +11,10 @@ pub use super::staged::INDEX_CAP;
 use super::staged::{Staged, is_sparse};
 use super::tree::{self, Listing, Stamp};
 use super::{checkout, go_on, nested};
-use crate::budget::Held;
 use crate::facts::worktree::{MadeAgain, Worktree};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use git2::{IndexEntry, Oid, Repository};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
@@ -44,8 +44,8 @@ pub struct Known {
     pub committed: Files,
     index: Staged,
     made_again: Arc<[MadeAgain]>,
-    git_dir: Inside,
-    admin: Inside,
+    git_dir: VolumePath,
+    admin: VolumePath,
     /// Where the tree is registered.
     path: PathBuf,
     objects: Arc<Objects>,
@@ -61,13 +61,13 @@ impl Known {
     /// An object or the index can't be read.
     pub fn of(stop: &Stop, objects: &Arc<Objects>, repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
         let git_dir = tree.admin.relative().ancestors().nth(2).unwrap_or(tree.admin.relative());
-        let git_dir = Inside::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
+        let git_dir = VolumePath::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
         let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
         Ok(Self { made_again: tree.made_again.clone(), path: tree.path.clone(), ..known })
     }
 
     /// The same of a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
-    pub(super) fn of_submodule(stop: &Stop, repo: &Repository, git_dir: &Inside, head: Option<Oid>) -> io::Result<Self> {
+    pub(super) fn of_submodule(stop: &Stop, repo: &Repository, git_dir: &VolumePath, head: Option<Oid>) -> io::Result<Self> {
         Self::read(stop, &Arc::default(), repo, (git_dir, git_dir.clone()), head)
     }
 
@@ -75,7 +75,7 @@ impl Known {
         stop: &Stop,
         objects: &Arc<Objects>,
         repo: &Repository,
-        (admin, git_dir): (&Inside, Inside),
+        (admin, git_dir): (&VolumePath, VolumePath),
         head: Option<Oid>,
     ) -> io::Result<Self> {
         let mut memory = stop.hold();
@@ -101,7 +101,7 @@ impl Known {
     }
 
     /// Whose the `.git` files in a listing are: of what holds nothing back, a copy's files are plain files, and a submodule's are left out.
-    fn judge_pointers(&self, place: &Inside, listing: &mut Listing) -> io::Result<()> {
+    fn judge_pointers(&self, place: &VolumePath, listing: &mut Listing) -> io::Result<()> {
         for pointer in std::mem::take(&mut listing.pointers) {
             let folder = pointer.parent().unwrap_or(&pointer);
             let held = match self.committed.get(folder) {
@@ -123,7 +123,7 @@ impl Known {
     pub(super) fn dirty(
         &self,
         repo: &Repository,
-        place: &Inside,
+        place: &VolumePath,
         listing: &Listing,
         held: &mut Held,
     ) -> io::Result<Vec<(PathBuf, &'static str)>> {
@@ -170,7 +170,7 @@ impl Known {
     fn comes_back(
         &self,
         repo: &Repository,
-        place: &Inside,
+        place: &VolumePath,
         (path, stamp): (&Path, &Stamp),
         staged: Option<&IndexEntry>,
         blob: Oid,
@@ -274,7 +274,7 @@ fn files_until(stop: &Stop, objects: &Objects, repo: &Repository, tree: Oid, mos
 ///
 /// # Errors
 /// Something can't be read.
-pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside, stop: &Stop) -> io::Result<Option<Listing>> {
+pub fn list_clean(repo: &Repository, tree: &Worktree, place: &VolumePath, stop: &Stop) -> io::Result<Option<Listing>> {
     let known = Known::of_tree(stop, repo, tree)?;
     let listing = known.list(place)?;
     let clean = listing.blockers.is_empty() && known.dirty(repo, place, &listing, &mut stop.hold())?.is_empty();
@@ -285,7 +285,7 @@ pub fn list_clean(repo: &Repository, tree: &Worktree, place: &Inside, stop: &Sto
 ///
 /// # Errors
 /// Something can't be read.
-pub fn list(repo: &Repository, tree: &Worktree, place: &Inside, stop: &Stop) -> io::Result<Listing> {
+pub fn list(repo: &Repository, tree: &Worktree, place: &VolumePath, stop: &Stop) -> io::Result<Listing> {
     Known::of_tree(stop, repo, tree)?.list(place)
 }
 

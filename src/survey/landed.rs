@@ -5,7 +5,7 @@
 
 use super::go_on;
 use crate::facts::worktree::Landed;
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use git2::{Commit, DiffOptions, ErrorCode, ObjectType, Oid, Repository};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;

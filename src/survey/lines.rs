@@ -2,7 +2,7 @@
 //!
 //! It must never hold a file because its length looks honest: thirty of them are read at once.
 
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use std::fs::File;
 use std::io::{self, BufRead, Read};
 

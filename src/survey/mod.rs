@@ -3,7 +3,7 @@
 //! A survey never changes anything, not even a timestamp that matters: it opens files for reading only, and what git2 needs to write
 //! stays in scratch space.
 
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use std::io;
 
 mod accounts;
@@ -23,7 +23,6 @@ pub mod landed;
 mod lines;
 pub mod lockfiles;
 pub mod memory;
-pub mod mount;
 pub mod moves;
 mod nested;
 pub mod objects;

@@ -5,9 +5,9 @@
 
 use super::lines;
 use super::reach::LOG_CAP;
-use crate::beneath::{self, found};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use std::fs::File;
 use std::io;
@@ -59,11 +59,11 @@ pub fn each_line(log: File, stop: &Stop, line: impl FnMut(&[u8]) -> io::Result<(
 ///
 /// # Errors
 /// It can't be read, or is larger than any honest one.
-pub(super) fn worked_on_branch(admin: &Inside, branch: Option<&str>, stop: &Stop) -> io::Result<bool> {
+pub(super) fn worked_on_branch(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<bool> {
     let Some(branch) = branch else { return Ok(false) };
     let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
-    let Ok(log) = Inside::new(admin.root(), &git_dir.join("logs").join(branch)) else { return Ok(false) };
-    Ok(found(beneath::file(&log))?.map(|log| read(log, stop)).transpose()?.is_some_and(|moves| moves.worked))
+    let Ok(log) = VolumePath::new(admin.root(), &git_dir.join("logs").join(branch)) else { return Ok(false) };
+    Ok(found(openat::file(&log))?.map(|log| read(log, stop)).transpose()?.is_some_and(|moves| moves.worked))
 }
 
 impl Moves {

@@ -7,9 +7,9 @@
 
 use super::known::{Files, Known};
 use super::{lines, reach, tree};
-use crate::beneath::{self, Listed, found};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat::{self, Listed, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use git2::{Odb, Oid, Repository};
 use std::collections::BTreeSet;
 use std::io;
@@ -47,8 +47,8 @@ const AT_REST: [&str; 16] = [
 const MOST: usize = 200_000;
 
 /// Where the `.git` file at `at` leads, by its letters.
-pub(super) fn leads_to(at: &Inside) -> io::Result<Option<PathBuf>> {
-    let text = beneath::read(at, LINE)?;
+pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
+    let text = openat::read(at, LINE)?;
     let Some(to) = str::from_utf8(&text).ok().and_then(|text| text.trim_end_matches('\n').strip_prefix("gitdir: ")) else {
         return Ok(None);
     };
@@ -71,9 +71,9 @@ fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
 
 /// Whether the `.git` file at `path` of a tree is a copy of another tree's, whose registration names another place. `places` are where the tree
 /// may be said to stand, `own` its registration.
-pub(super) fn is_copy(own: &Inside, top: &Inside, path: &Path, places: [&Path; 2]) -> io::Result<bool> {
+pub(super) fn is_copy(own: &VolumePath, top: &VolumePath, path: &Path, places: [&Path; 2]) -> io::Result<bool> {
     let at = top.join(path).map_err(io::Error::other)?;
-    let Some(admin) = leads_to(&at)?.and_then(|admin| Inside::new(own.root(), &admin).ok()) else { return Ok(false) };
+    let Some(admin) = leads_to(&at)?.and_then(|admin| VolumePath::new(own.root(), &admin).ok()) else { return Ok(false) };
     // Of this very tree, wherever it stands by now.
     if admin == *own {
         return Ok(true);
@@ -81,12 +81,12 @@ pub(super) fn is_copy(own: &Inside, top: &Inside, path: &Path, places: [&Path; 2
     if admin.relative().parent().and_then(Path::file_name) != Some("worktrees".as_ref()) {
         return Ok(false);
     }
-    let Some(back) = found(beneath::read(&admin.join("gitdir").map_err(io::Error::other)?, LINE))? else { return Ok(false) };
+    let Some(back) = found(openat::read(&admin.join("gitdir").map_err(io::Error::other)?, LINE))? else { return Ok(false) };
     let Some(back) = str::from_utf8(&back).ok().and_then(|back| plain(&admin.path(), Path::new(back.trim_end_matches('\n')))) else {
         return Ok(false);
     };
     // Where nothing stands in that place, this may be the tree itself, which somebody moved.
-    let stands = Inside::new(own.root(), &back).ok().map(|back| found(beneath::stat(&back))).transpose()?.flatten().is_some();
+    let stands = VolumePath::new(own.root(), &back).ok().map(|back| found(openat::stat(&back))).transpose()?.flatten().is_some();
     Ok(stands && !places.iter().any(|place| place.join(path) == back))
 }
 
@@ -94,7 +94,7 @@ pub(super) fn is_copy(own: &Inside, top: &Inside, path: &Path, places: [&Path; 2
 const WHOLE: Duration = Duration::from_secs(10);
 
 /// Why the repo in a submodule's git dir can't be fetched again; none when all of it can.
-pub(super) fn holds(git_dir: &Inside, stop: &Stop) -> io::Result<Option<String>> {
+pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
         return Ok(Some(format!("`{odd}` in its repo tells of something under way, or is somebody's")));
     }
@@ -122,8 +122,8 @@ pub(super) fn holds(git_dir: &Inside, stop: &Stop) -> io::Result<Option<String>>
 }
 
 /// Gives the packed refs one by one, by their ids and the beginnings of their names.
-fn packed(git_dir: &Inside, stop: &Stop, mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>) -> io::Result<()> {
-    let Some(file) = found(beneath::file(&git_dir.join("packed-refs").map_err(io::Error::other)?))? else { return Ok(()) };
+fn packed(git_dir: &VolumePath, stop: &Stop, mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>) -> io::Result<()> {
+    let Some(file) = found(openat::file(&git_dir.join("packed-refs").map_err(io::Error::other)?))? else { return Ok(()) };
     if file.metadata()?.len() > PACKED {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "`packed-refs` is larger than any honest one"));
     }
@@ -148,19 +148,19 @@ fn unfetched(repo: &Repository, own: &BTreeSet<Oid>, remote: &BTreeSet<Oid>) -> 
     walk.next().transpose()
 }
 
-fn odd_name(git_dir: &Inside) -> io::Result<Option<String>> {
-    let names = beneath::list(beneath::dir(git_dir)?)?;
+fn odd_name(git_dir: &VolumePath) -> io::Result<Option<String>> {
+    let names = openat::list(openat::dir(git_dir)?)?;
     let odd = |name: &std::ffi::OsStr| !AT_REST.iter().any(|known| name == *known);
     Ok(names.into_iter().map(|(name, _)| name).find(|name| odd(name)).map(|name| name.to_string_lossy().into_owned()))
 }
 
 /// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a link, a pipe or another repo's objects are in
 /// the way, or an object that was cut short.
-fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
+fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
     let objects = git_dir.join("objects").map_err(io::Error::other)?;
-    beneath::dir(&objects)?;
+    openat::dir(&objects)?;
     let borrows = objects.join("info/alternates").map_err(io::Error::other)?;
-    if found(beneath::stat(&borrows))?.is_some() {
+    if found(openat::stat(&borrows))?.is_some() {
         return Ok(None);
     }
     let mut count = 0;
@@ -171,7 +171,7 @@ fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
             return Ok(None);
         }
     }
-    if !crate::shadow::is_whole(&objects, &Stop::after(WHOLE, Arc::default())) {
+    if !crate::git::shadow::is_whole(&objects, &Stop::after(WHOLE, Arc::default())) {
         return Ok(None);
     }
     let odb = Odb::new().map_err(io::Error::other)?;
@@ -183,7 +183,7 @@ fn objects(git_dir: &Inside) -> io::Result<Option<Repository>> {
 
 /// Git keeps the repos of a worktree's submodules in its registration, even after `git submodule deinit`: with commits that nothing else has. Those
 /// of which all can be fetched again hold nothing.
-pub(super) fn held(admin: &Inside, listed: &Listed, stop: &Stop) -> io::Result<Option<String>> {
+pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Result<Option<String>> {
     if !listed.holds("modules") {
         return Ok(None);
     }
@@ -197,7 +197,7 @@ pub(super) fn held(admin: &Inside, listed: &Listed, stop: &Stop) -> io::Result<O
 }
 
 /// The git dirs of submodules in a registration, by their paths there.
-pub(super) fn modules(admin: &Inside) -> io::Result<Vec<Inside>> {
+pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
     let top = admin.join("modules").map_err(io::Error::other)?;
     let mut repos = Vec::new();
     let mut entries = walkdir::WalkDir::new(top.path()).follow_links(false).into_iter();
@@ -206,12 +206,12 @@ pub(super) fn modules(admin: &Inside) -> io::Result<Vec<Inside>> {
             Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => continue,
             entry => entry?,
         };
-        let place = Inside::new(admin.root(), entry.path()).map_err(io::Error::other)?;
+        let place = VolumePath::new(admin.root(), entry.path()).map_err(io::Error::other)?;
         if !entry.file_type().is_dir() {
             // No git dir of a submodule: whoever put it there has to take it away.
             return Err(io::Error::other(format!("`{place}` is in no submodule's repo")));
         }
-        if found(beneath::stat(&place.join("HEAD").map_err(io::Error::other)?))?.is_some() {
+        if found(openat::stat(&place.join("HEAD").map_err(io::Error::other)?))?.is_some() {
             repos.push(place);
             entries.skip_current_dir();
         }
@@ -220,7 +220,7 @@ pub(super) fn modules(admin: &Inside) -> io::Result<Vec<Inside>> {
 }
 
 /// The submodule at `path` of a tree: none when it is as its commit is and everything in it can be fetched again, else what holds the tree.
-pub(super) fn submodule(admin: &Inside, top: &Inside, path: &Path, committed: &Files, stop: &Stop) -> io::Result<Option<String>> {
+pub(super) fn submodule(admin: &VolumePath, top: &VolumePath, path: &Path, committed: &Files, stop: &Stop) -> io::Result<Option<String>> {
     let pointer = top.join(path.join(".git")).map_err(io::Error::other)?;
     let repos = modules(admin)?;
     // The tree may be in the trash by now, and a relative way leads from where it stood: only the end of it counts.
@@ -247,8 +247,8 @@ pub(super) fn submodule(admin: &Inside, top: &Inside, path: &Path, committed: &F
 }
 
 /// The commit that HEAD names, itself or by a branch of its own.
-fn head_of(git_dir: &Inside, stop: &Stop) -> io::Result<Option<Oid>> {
-    let text = beneath::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
+fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
+    let text = openat::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
     let text = String::from_utf8_lossy(&text);
     let Some(branch) = text.trim_end().strip_prefix("ref: ") else { return Ok(reach::id(text.trim_end().as_bytes())) };
     let Ok(loose) = git_dir.join(branch) else { return Ok(None) };
@@ -266,7 +266,7 @@ fn head_of(git_dir: &Inside, stop: &Stop) -> io::Result<Option<Oid>> {
 }
 
 /// `worktrees/<id>/modules/<name>`: what a pointer to it ends with, however it gets there.
-fn tail(admin: &Inside, repo: &Inside) -> PathBuf {
+fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     let id = admin.relative().file_name().unwrap_or_default();
     let below = repo.relative().strip_prefix(admin.relative()).unwrap_or(repo.relative());
     Path::new("worktrees").join(id).join(below)

@@ -4,10 +4,10 @@
 //! a pack for what its name or its index doesn't prove, and never read more into memory than an honest store has.
 
 use super::roots::{Id, hex, id};
-use crate::beneath::{self, found};
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::Stat;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -43,11 +43,11 @@ pub struct Pack {
 ///
 /// # Errors
 /// The directory can't be read.
-pub fn list(objects: &Inside) -> io::Result<Vec<Pack>> {
+pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
     let folder = objects.join("pack").map_err(io::Error::other)?;
-    let Some(fd) = found(beneath::dir(&folder))? else { return Ok(Vec::new()) };
+    let Some(fd) = found(openat::dir(&folder))? else { return Ok(Vec::new()) };
     let mut stems: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, _) in beneath::list(fd)? {
+    for (name, _) in openat::list(fd)? {
         if let Some((stem, ending)) = name.to_str().and_then(|name| name.split_once('.'))
             && stem.starts_with("pack-")
         {
@@ -61,7 +61,7 @@ pub fn list(objects: &Inside) -> io::Result<Vec<Pack>> {
             continue;
         }
         let data =
-            |ending: &str| found(folder.join(format!("{stem}.{ending}")).map_err(io::Error::other).and_then(|file| beneath::stat(&file)));
+            |ending: &str| found(folder.join(format!("{stem}.{ending}")).map_err(io::Error::other).and_then(|file| openat::stat(&file)));
         // One that goes meanwhile is none of ours.
         let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else { continue };
         let [kept, promisor, cruft] = ["keep", "promisor", "mtimes"].map(has);
@@ -80,10 +80,10 @@ impl Pack {
     ///
     /// # Errors
     /// The index can't be read.
-    pub fn count(&self, objects: &Inside) -> io::Result<u32> {
+    pub fn count(&self, objects: &VolumePath) -> io::Result<u32> {
         let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
         let (mut head, mut last) = ([0; 4], [0; 4]);
-        let file = beneath::file(&place)?;
+        let file = openat::file(&place)?;
         file.read_exact_at(&mut head, 0)?;
         let fanout = if head == *b"\xfftOc" { 8 } else { 0 };
         file.read_exact_at(&mut last, fanout + 1020)?;
@@ -94,10 +94,10 @@ impl Pack {
     ///
     /// # Errors
     /// The index can't be read, or makes no sense.
-    pub fn objects(&self, objects: &Inside, stop: &Stop) -> io::Result<Objects> {
+    pub fn objects(&self, objects: &VolumePath, stop: &Stop) -> io::Result<Objects> {
         let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
         let odd = |error: io::Error| io::Error::new(error.kind(), format!("failed to read `{place}`: {error}; see `git fsck`"));
-        let file = beneath::file(&place).map_err(odd)?;
+        let file = openat::file(&place).map_err(odd)?;
         let length = file.metadata().map_err(odd)?.len();
         Objects::read(file, length, stop).map_err(odd)
     }
@@ -228,12 +228,12 @@ impl Objects {
 ///
 /// # Errors
 /// A directory can't be read.
-pub fn loose(objects: &Inside) -> io::Result<Vec<Id>> {
+pub fn loose(objects: &VolumePath) -> io::Result<Vec<Id>> {
     let mut ids = Vec::new();
     for shard in 0..=255_u8 {
         let name = format!("{shard:02x}");
-        let Some(folder) = found(beneath::dir(&objects.join(&name).map_err(io::Error::other)?))? else { continue };
-        let listed = beneath::list(folder)?;
+        let Some(folder) = found(openat::dir(&objects.join(&name).map_err(io::Error::other)?))? else { continue };
+        let listed = openat::list(folder)?;
         ids.extend(listed.iter().filter_map(|(rest, _)| loose_id(&name, rest)));
     }
     Ok(ids)
@@ -247,7 +247,7 @@ fn loose_id(shard: &str, rest: &OsStr) -> Option<Id> {
 ///
 /// # Errors
 /// Never of an id.
-pub fn place(objects: &Inside, id: &Id) -> io::Result<Inside> {
+pub fn place(objects: &VolumePath, id: &Id) -> io::Result<VolumePath> {
     let name = hex(id);
     objects.join(Path::new(&name[..2]).join(&name[2..])).map_err(io::Error::other)
 }

@@ -3,7 +3,7 @@
 //! A pipeline's lock may live elsewhere: an issue label, an agent server's API. Exit 1 is idle; anything else, an error and a time-out
 //! too, is busy. It must never run anything but the command in the operator's config.
 
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use rustix::process::{Pid, Signal};
 use std::ffi::OsStr;
 use std::os::unix::process::CommandExt;

@@ -4,9 +4,9 @@
 //! shows everybody: see [`Processes::see_all`]. What can't be read there is evidence of nothing. It must never ask the file system that a
 //! path is on, which may hang: links are read, not followed.
 
-use super::mount;
 use crate::facts::repo::LeftoverKind;
-use crate::inside::Inside;
+use crate::fs::mount;
+use crate::fs::volume_path::VolumePath;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -58,7 +58,7 @@ impl Processes {
     }
 
     /// Who is at work in the tree, in words; none when nobody is seen there.
-    pub fn at_work(&self, tree: &Inside) -> Option<String> {
+    pub fn at_work(&self, tree: &VolumePath) -> Option<String> {
         let found = self.of(tree);
         let (_, used) = found.used.range(tree.relative().to_owned()..).next().filter(|(path, _)| path.starts_with(tree.relative()))?;
         Some(format!("{} (pid {}) {}", used.name, used.pid, used.how))
@@ -66,28 +66,28 @@ impl Processes {
 
     /// Whether nobody can be at work on the volume unseen: it is on a local file system, and we are in the machine's first process namespace,
     /// where everybody has a number.
-    pub fn see_all(&self, of: &Inside) -> bool {
+    pub fn see_all(&self, of: &VolumePath) -> bool {
         self.of(of).all
     }
 
     /// Whether the process with this number is dead on this machine; none when that can't be told from here. A number is a namespace's, so one
     /// that any process has in any of them counts as alive, also when the kernel gave it away again.
-    pub fn is_dead(&self, of: &Inside, pid: u32) -> Option<bool> {
+    pub fn is_dead(&self, of: &VolumePath, pid: u32) -> Option<bool> {
         let found = self.of(of);
         found.all.then(|| !found.numbers.contains(&pid))
     }
 
     /// What an `index.lock` may be, by who stands in its tree. `git commit -a` and `git commit FILE` hold it while their editor is open, hours if
     /// need be, and stand in the tree meanwhile; every other lock is held for no longer than a write.
-    pub fn index_lock(&self, place: &Inside, tree: &Path) -> LeftoverKind {
-        match Inside::new(place.root(), tree) {
+    pub fn index_lock(&self, place: &VolumePath, tree: &Path) -> LeftoverKind {
+        match VolumePath::new(place.root(), tree) {
             Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
             Ok(_) if self.see_all(place) => LeftoverKind::Lock,
             _ => LeftoverKind::UnseenLock,
         }
     }
 
-    fn of(&self, place: &Inside) -> &Found {
+    fn of(&self, place: &VolumePath) -> &Found {
         self.found.get_or_init(|| Found::look(place.root(), self.but_callers))
     }
 }
@@ -209,7 +209,7 @@ mod tests {
     fn whoever_works_in_a_tree_is_seen_and_told() {
         let top = tempfile::tempdir().unwrap();
         let root: Arc<Path> = top.path().into();
-        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
         for tree in ["stands/deep", "open", "open-not", "calls"] {
             std::fs::create_dir_all(top.path().join(tree)).unwrap();
         }

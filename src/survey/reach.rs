@@ -4,10 +4,10 @@
 //! kept by the repo; our own rescues don't count, since they expire. It must never shorten its list because something could not be read.
 
 use super::{go_on, lines};
-use crate::beneath::{self, Listed, found};
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, Listed, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
@@ -41,7 +41,7 @@ const PASSING: [&[u8]; 5] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewrit
 /// What a worktree's registration alone may keep alive.
 pub struct Tips<'a> {
     /// The admin folder.
-    pub admin: &'a Inside,
+    pub admin: &'a VolumePath,
     /// What it lists.
     pub listed: &'a Listed,
     /// The full name of the tree's branch.
@@ -166,10 +166,10 @@ pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revw
 }
 
 /// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
-fn shared_log(admin: &Inside, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
+fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
     let Some(branch) = branch else { return Ok(Vec::new()) };
     let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
-    match Inside::new(admin.root(), &git_dir.join("logs").join(branch)) {
+    match VolumePath::new(admin.root(), &git_dir.join("logs").join(branch)) {
         Ok(log) => {
             let mut ids = Ids::of(stop);
             log_commits(&log, &mut ids, stop)?;
@@ -197,8 +197,8 @@ impl Ids {
 }
 
 /// Adds every id that a reflog names. A line that makes no sense names none.
-pub(super) fn log_commits(log: &Inside, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
-    let Some(log) = found(beneath::file(log))? else { return Ok(()) };
+pub(super) fn log_commits(log: &VolumePath, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    let Some(log) = found(openat::file(log))? else { return Ok(()) };
     each_line(log, 82, stop, |line| line.splitn(3, |&byte| byte == b' ').take(2).filter_map(id).try_for_each(|id| ids.add(id)))
 }
 
@@ -217,8 +217,8 @@ pub(super) fn id(hex: &[u8]) -> Option<Oid> {
 }
 
 /// The ids at the beginning of the lines of these files.
-pub(super) fn ids(files: &[Inside], ids: &mut Ids, stop: &Stop) -> io::Result<()> {
-    files.iter().try_for_each(|file| found(beneath::file(file))?.map_or(Ok(()), |file| ids_in(file, ids, stop)))
+pub(super) fn ids(files: &[VolumePath], ids: &mut Ids, stop: &Stop) -> io::Result<()> {
+    files.iter().try_for_each(|file| found(openat::file(file))?.map_or(Ok(()), |file| ids_in(file, ids, stop)))
 }
 
 /// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
@@ -229,7 +229,7 @@ fn ids_in(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
 /// Files, and what is held for their names.
 pub struct FilesBelow {
     /// All of them.
-    pub all: Vec<Inside>,
+    pub all: Vec<VolumePath>,
     _held: Held,
 }
 
@@ -237,14 +237,14 @@ pub struct FilesBelow {
 ///
 /// # Errors
 /// A folder can't be read.
-pub fn files_below(folder: &Inside, stop: &Stop) -> io::Result<FilesBelow> {
+pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
     let (mut files, mut held) = (Vec::new(), stop.hold());
     for entry in walkdir::WalkDir::new(folder.path()).follow_links(false) {
         go_on(Some(stop))?;
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
             Ok(entry) if held.path(entry.path()).is_err() => return Err(io::Error::other(stop.budget().exceeded())),
-            Ok(entry) => files.push(Inside::new(folder.root(), entry.path()).map_err(io::Error::other)?),
+            Ok(entry) => files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?),
             Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }

@@ -5,10 +5,10 @@
 
 use super::accounts::{self, holds};
 use super::{go_on, size};
-use crate::beneath;
 use crate::facts::worktree::MadeAgain;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FileType, Stat};
 use std::ffi::{CString, OsStr};
@@ -90,8 +90,8 @@ pub struct Found {
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub fn look_through(folder: &Inside, made_again: &[MadeAgain], stop: &Stop) -> io::Result<Found> {
-    let (parent, name) = beneath::parent(folder)?;
+pub fn look_through(folder: &VolumePath, made_again: &[MadeAgain], stop: &Stop) -> io::Result<Found> {
+    let (parent, name) = openat::parent(folder)?;
     if name.to_str().is_some_and(|name| said(parent.as_fd(), name, made_again)) {
         return Ok(Found { somebodys: Vec::new(), repos: repos(folder, std::slice::from_ref(folder), stop)? });
     }
@@ -101,7 +101,7 @@ pub fn look_through(folder: &Inside, made_again: &[MadeAgain], stop: &Stop) -> i
     Ok(Found { somebodys: found.somebodys, repos: within })
 }
 
-fn repos(folder: &Inside, places: &[Inside], stop: &Stop) -> io::Result<Vec<PathBuf>> {
+fn repos(folder: &VolumePath, places: &[VolumePath], stop: &Stop) -> io::Result<Vec<PathBuf>> {
     let repo = size::repo_among(places, stop)?;
     go_on(Some(stop))?;
     Ok(repo.into_iter().map(|repo| repo.strip_prefix(folder.relative()).map_or_else(|_| repo.clone(), ToOwned::to_owned)).collect())
@@ -111,9 +111,9 @@ fn repos(folder: &Inside, places: &[Inside], stop: &Stop) -> io::Result<Vec<Path
 ///
 /// # Errors
 /// As [`look_through`].
-pub fn own_among(folders: &[Inside], made_again: &[MadeAgain], stop: &Stop) -> io::Result<Option<String>> {
+pub fn own_among(folders: &[VolumePath], made_again: &[MadeAgain], stop: &Stop) -> io::Result<Option<String>> {
     for folder in folders {
-        let (parent, name) = beneath::parent(folder)?;
+        let (parent, name) = openat::parent(folder)?;
         if name.to_str().is_some_and(|name| said(parent.as_fd(), name, made_again)) {
             continue;
         }

@@ -5,9 +5,9 @@
 
 use super::tree::{self, Stamp};
 use super::worktree;
-use crate::beneath::{self, Listed, found};
-use crate::budget::Held;
-use crate::inside::Inside;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, Listed, found};
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
 use std::collections::BTreeMap;
 use std::io;
@@ -69,14 +69,14 @@ const DEEPEST: usize = 32;
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub(super) fn somebodys(admin: &Inside, listed: &Listed, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+pub(super) fn somebodys(admin: &VolumePath, listed: &Listed, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut somebodys = BTreeMap::new();
     folder(admin, Path::new(""), listed, 0, &mut (&mut somebodys, held))?;
     Ok(somebodys)
 }
 
 fn folder(
-    admin: &Inside,
+    admin: &VolumePath,
     path: &Path,
     listed: &Listed,
     depth: usize,
@@ -121,8 +121,8 @@ fn is_gits(path: &Path) -> bool {
 }
 
 /// Whether the registration's own config holds nothing but what git itself writes.
-fn is_plain(admin: &Inside) -> io::Result<bool> {
-    let config = found(beneath::read(&admin.join(CONFIG).map_err(io::Error::other)?, CONFIG_CAP))?;
+fn is_plain(admin: &VolumePath) -> io::Result<bool> {
+    let config = found(openat::read(&admin.join(CONFIG).map_err(io::Error::other)?, CONFIG_CAP))?;
     Ok(config.is_none_or(|config| holds_own_keys(&config)))
 }
 

@@ -5,13 +5,13 @@
 
 use super::reach::Kept;
 use super::{landed::Upstream, lines, objects::Objects, probe, processes::Processes, rescues, store, worktree};
-use crate::beneath::{self, found};
 use crate::config::policy;
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::worktree::{MadeAgain, State, Stray, StrayKind, Worktree};
-use crate::inside::Inside;
-use crate::shadow::{Refusal, Shadow};
-use crate::stop::Stop;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::{Refusal, Shadow};
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
 use std::collections::{BTreeSet, HashSet};
@@ -29,7 +29,7 @@ pub struct Context<'a> {
     /// The repo behind its shadow.
     pub repo: &'a git2::Repository,
     /// The main checkout.
-    pub place: &'a Inside,
+    pub place: &'a VolumePath,
     /// The file server's clock, against which files are old or young.
     pub clock: DateTime<Utc>,
     /// Trees active since are settled by that alone.
@@ -58,9 +58,9 @@ pub struct Context<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Around {
     /// Places whose tree an earlier night took to the trash.
-    pub trashed: HashSet<Inside>,
+    pub trashed: HashSet<VolumePath>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
-    pub reserved: Vec<Inside>,
+    pub reserved: Vec<VolumePath>,
     /// How many of all registered trees are missing.
     pub missing: Missing,
     /// Who is at work on this machine.
@@ -71,8 +71,8 @@ pub struct Around {
 
 impl Around {
     /// What `place`, as a worktree of the checkout `own`, would take along or intrude on.
-    pub fn in_the_way(&self, place: &Inside, own: &Inside) -> Option<&Inside> {
-        let [place, own] = [place, own].map(Inside::relative);
+    pub fn in_the_way(&self, place: &VolumePath, own: &VolumePath) -> Option<&VolumePath> {
+        let [place, own] = [place, own].map(VolumePath::relative);
         self.reserved.iter().find(|other| {
             let other = other.relative();
             other.starts_with(place) || (place.starts_with(other) && other != own)
@@ -117,9 +117,9 @@ pub fn survey(
     let (place, stashed) = (&policy.place, &stashed);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
     // What was asked of the repo goes with the look: of one that found no memory, that there was none.
-    let look = |admins: &[&Inside]| {
+    let look = |admins: &[&VolumePath]| {
         let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(&repo, stop));
-        let one = |admin: &&Inside| {
+        let one = |admin: &&VolumePath| {
             shadow.with(|repo| {
                 let context =
                     Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
@@ -152,7 +152,11 @@ pub fn survey(
 
 /// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody could tell of while memory was short are looked at
 /// again, one by one. Of one that is too large by itself, that is what is told.
-fn side_by_side<E>(admins: &[&Inside], stop: &Stop, look: impl Fn(&[&Inside]) -> Result<Vec<Worktree>, E>) -> Result<Vec<Worktree>, E> {
+fn side_by_side<E>(
+    admins: &[&VolumePath],
+    stop: &Stop,
+    look: impl Fn(&[&VolumePath]) -> Result<Vec<Worktree>, E>,
+) -> Result<Vec<Worktree>, E> {
     let short = || stop.budget().refusals();
     let is_unknown = |tree: &Worktree| matches!(tree.state, State::Unknown(_) | State::Unreadable(_));
     let before = short();
@@ -164,7 +168,7 @@ fn side_by_side<E>(admins: &[&Inside], stop: &Stop, look: impl Fn(&[&Inside]) ->
         return Ok(trees);
     }
     trees.retain(|tree| !is_unknown(tree));
-    let settled: HashSet<Inside> = trees.iter().map(|tree| tree.admin.clone()).collect();
+    let settled: HashSet<VolumePath> = trees.iter().map(|tree| tree.admin.clone()).collect();
     for admin in admins.iter().filter(|admin| !settled.contains(**admin)) {
         let before = short();
         let mut alone = look(&[admin])?;
@@ -186,7 +190,7 @@ fn side_by_side<E>(admins: &[&Inside], stop: &Stop, look: impl Fn(&[&Inside]) ->
 pub fn one(
     shadow: &Shadow,
     policy: &policy::Repo,
-    admin: &Inside,
+    admin: &VolumePath,
     around: &Around,
     (clock, is_stale): (DateTime<Utc>, IsStale),
     stop: &Stop,
@@ -207,10 +211,10 @@ pub fn one(
 ///
 /// # Errors
 /// Somebody's HEAD can't be read.
-pub fn holder(git_dir: &Inside, branch: &str) -> io::Result<Option<Inside>> {
+pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
     for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
         for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
-            let text = found(beneath::read(&folder.join(name).map_err(io::Error::other)?, 64 << 10))?.unwrap_or_default();
+            let text = found(openat::read(&folder.join(name).map_err(io::Error::other)?, 64 << 10))?.unwrap_or_default();
             let text = text.trim_ascii();
             if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
                 return Ok(Some(folder));
@@ -221,9 +225,9 @@ pub fn holder(git_dir: &Inside, branch: &str) -> io::Result<Option<Inside>> {
 }
 
 /// How many trees of these repos went missing since the last run.
-pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<Inside>) -> Missing {
+pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
     let git_dirs = repos.par_iter().filter_map(|repo| repo.place.join(".git").ok());
-    let admins: Vec<Inside> = git_dirs.flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
+    let admins: Vec<VolumePath> = git_dirs.flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
     let looked: Vec<(bool, bool)> = admins.par_iter().map(|admin| worktree::went_missing(admin, trashed)).collect();
     let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();
     Missing { missing: many(|(_, gone)| *gone), of: many(|(was_there, _)| *was_there) }
@@ -233,7 +237,7 @@ pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<Inside>) -> Missing {
 ///
 /// # Errors
 /// The registry can't be read.
-pub fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
+pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
     let worktrees = git_dir.join("worktrees").map_err(io::Error::other)?;
     let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else { return Ok(Vec::new()) };
     let mut admins = Vec::new();
@@ -249,9 +253,9 @@ pub fn admins(git_dir: &Inside) -> io::Result<Vec<Inside>> {
 
 /// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog. One that was made on none names the commit
 /// it was made on, by being its child.
-fn stashed(repo: &git2::Repository, git_dir: &Inside, stop: &Stop) -> io::Result<HashSet<String>> {
+fn stashed(repo: &git2::Repository, git_dir: &VolumePath, stop: &Stop) -> io::Result<HashSet<String>> {
     let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
-    let Some(log) = found(beneath::file(&log))? else { return Ok(HashSet::new()) };
+    let Some(log) = found(openat::file(&log))? else { return Ok(HashSet::new()) };
     let on = |line: &str| {
         let (ids, message) = line.split_once('\t')?;
         let (branch, _) = message.strip_prefix("WIP on ").or(message.strip_prefix("On "))?.split_once(':')?;
@@ -273,7 +277,7 @@ fn stashed(repo: &git2::Repository, git_dir: &Inside, stop: &Stop) -> io::Result
 }
 
 /// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then it is simply not mentioned, and never touched.
-pub(super) fn strays(policy: &policy::Repo, git_dir: &Inside, known: &[PathBuf]) -> Vec<Stray> {
+pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
     let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
     let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
     // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any folder.
@@ -331,12 +335,12 @@ fn folders(above: &Path) -> Vec<PathBuf> {
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
 }
 
-fn stray_kind(git_dir: &Inside, path: &Path) -> Option<StrayKind> {
-    let git_file = Inside::new(git_dir.root(), &path.join(".git")).ok()?;
+fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
+    let git_file = VolumePath::new(git_dir.root(), &path.join(".git")).ok()?;
     match std::fs::symlink_metadata(git_file.path()) {
         Ok(data) if data.is_dir() => None,
         Ok(_) => {
-            let text = String::from_utf8(beneath::read(&git_file, 64 << 10).ok()?).ok()?;
+            let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
             let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
             // A registration of ours that leads elsewhere, or nowhere, is mended like one that is gone.
             let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
@@ -353,7 +357,7 @@ mod tests {
     #[test]
     fn no_worktree_may_stand_where_the_config_has_something_else() {
         let root = std::sync::Arc::from(Path::new("/data"));
-        let at = |path: &str| Inside::new(&root, Path::new(path)).unwrap();
+        let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
         let around = Around { reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(), ..Around::default() };
         for free in ["worktrees/r/a", "r/.worktrees/a", "caches/other"] {
             assert_eq!(around.in_the_way(&at(free), &at("r")), None, "{free}");

@@ -4,12 +4,12 @@
 //! is an error or an unknown. It must never lead anybody out of the tree that it describes.
 
 use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
-use crate::beneath;
-use crate::budget;
 use crate::facts::cache::Size;
 use crate::facts::rescue::{Manifest, Own, REFS, Rescue, SCHEMA, TIME};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use git2::{Commit, ObjectType, Oid, Repository};
 use rustix::fs::FileType;
@@ -105,7 +105,7 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
 /// What goes with these rescues at once: files that HEAD doesn't have, each in an object of its own that nobody wrote since `before`. What is in a
 /// pack, or younger, goes with a later repack. An object that something else reaches, too, is counted all the same: then the night frees less than
 /// it foresaw, and the next one sees that.
-pub fn prunable(repo: &Repository, git_dir: &Inside, rescues: &[&Rescue], before: DateTime<Utc>) -> Size {
+pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], before: DateTime<Utc>) -> Size {
     let mut blobs = BTreeSet::new();
     for rescue in rescues {
         let commit = Oid::from_str(&rescue.commit).and_then(|commit| repo.find_commit(commit));
@@ -118,7 +118,7 @@ pub fn prunable(repo: &Repository, git_dir: &Inside, rescues: &[&Rescue], before
     }
     let mut size = Size::default();
     for blob in blobs.iter().map(Oid::to_string) {
-        let loose = git_dir.join(format!("objects/{}/{}", &blob[..2], &blob[2..])).ok().and_then(|place| beneath::stat(&place).ok());
+        let loose = git_dir.join(format!("objects/{}/{}", &blob[..2], &blob[2..])).ok().and_then(|place| openat::stat(&place).ok());
         if let Some(stat) = loose.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mtime < before.timestamp()) {
             size += Size { bytes: u64::try_from(stat.st_blocks).unwrap_or_default() * 512, inodes: 1 };
         }

@@ -6,10 +6,10 @@
 
 use super::repo::admins;
 use super::{lines, reach, worktree};
-use crate::beneath::{self, found};
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
 use std::collections::HashSet;
 use std::fs::File;
@@ -102,7 +102,7 @@ impl Named {
 }
 
 /// Reads all of it.
-pub fn read(git_dir: &Inside, stop: &Stop) -> Roots {
+pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
     let mut reader = Reader { named: Named::of(stop), stop, unread: Vec::new(), more: 0 };
     reader.git_dir(git_dir);
     match admins(git_dir) {
@@ -125,12 +125,13 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn git_dir(&mut self, git_dir: &Inside) {
+    fn git_dir(&mut self, git_dir: &VolumePath) {
         let stop = self.stop;
         // The loose ones first: one that is packed meanwhile is read twice, not never.
         let remedy = "delete it, if nobody knows what it named";
         let loose = self.below(&at(git_dir, "refs"), remedy, |file, named| reference(file, &mut named.seen, stop));
-        let name = |file: &Inside| Some(file.relative().strip_prefix(git_dir.relative()).ok()?.as_os_str().as_encoded_bytes().to_owned());
+        let name =
+            |file: &VolumePath| Some(file.relative().strip_prefix(git_dir.relative()).ok()?.as_os_str().as_encoded_bytes().to_owned());
         let names: HashSet<Vec<u8>> = loose.iter().flat_map(|loose| &loose.all).filter_map(name).collect();
         self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &names, &mut named.seen, stop));
         self.file(&at(git_dir, "info/grafts"), "mend it by hand", |file, named| scan(file, &mut named.hidden, stop));
@@ -138,7 +139,7 @@ impl Reader<'_> {
         self.index(git_dir, "delete it, then `git reset` in the checkout makes a new one");
     }
 
-    fn admin(&mut self, admin: &Inside) {
+    fn admin(&mut self, admin: &VolumePath) {
         let stop = self.stop;
         self.below(&at(admin, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.hidden, stop));
         self.common(admin);
@@ -147,13 +148,13 @@ impl Reader<'_> {
     }
 
     /// What stands in a git dir and in an admin directory alike.
-    fn common(&mut self, folder: &Inside) {
+    fn common(&mut self, folder: &VolumePath) {
         let stop = self.stop;
         self.below(&at(folder, "logs"), "mend it or take it away", |file, named| log(file, &mut named.hidden, stop));
         for name in IN_PROGRESS {
             self.below(&at(folder, name), "end or abort what is in progress", |file, named| scan(file, &mut named.hidden, stop));
         }
-        let names = match found(beneath::dir(folder).and_then(|folder| Ok(beneath::list(folder)?))) {
+        let names = match found(openat::dir(folder).and_then(|folder| Ok(openat::list(folder)?))) {
             Ok(names) => names.unwrap_or_default(),
             Err(error) => return self.failed(folder, &error, "see `git fsck`"),
         };
@@ -175,17 +176,17 @@ impl Reader<'_> {
         }
     }
 
-    fn index(&mut self, folder: &Inside, remedy: &str) {
+    fn index(&mut self, folder: &VolumePath, remedy: &str) {
         let Some(base) = self.one_index(&at(folder, "index"), remedy) else { return };
         let shared = at(folder, &format!("sharedindex.{}", hex(&base)));
-        match beneath::stat(&shared) {
+        match openat::stat(&shared) {
             Ok(_) => {}
             Err(error) => self.failed(&shared, &error, remedy),
         }
     }
 
     /// Git looks only at what an index takes over from it, and at those that no index rests on not at all.
-    fn shared_index(&mut self, place: &Inside) {
+    fn shared_index(&mut self, place: &VolumePath) {
         let others = std::mem::take(&mut self.named.seen);
         self.one_index(place, "delete it, if no index rests on it");
         let theirs = std::mem::replace(&mut self.named.seen, others).sorted();
@@ -194,9 +195,9 @@ impl Reader<'_> {
         }
     }
 
-    fn one_index(&mut self, place: &Inside, remedy: &str) -> index::Shared {
+    fn one_index(&mut self, place: &VolumePath, remedy: &str) -> index::Shared {
         let read = |named: &mut Named| -> io::Result<index::Shared> {
-            let Some(file) = found(beneath::file(place))? else { return Ok(None) };
+            let Some(file) = found(openat::file(place))? else { return Ok(None) };
             let length = file.metadata()?.len();
             if length > LARGEST_INDEX {
                 return Err(io::Error::other("it is larger than any honest one"));
@@ -212,8 +213,8 @@ impl Reader<'_> {
     }
 
     /// Reads a file, and says whether it is there.
-    fn file(&mut self, place: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> bool {
-        let done = found(beneath::file(place)).and_then(|file| match file {
+    fn file(&mut self, place: &VolumePath, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> bool {
+        let done = found(openat::file(place)).and_then(|file| match file {
             Some(file) if file.metadata()?.len() > LARGEST => Err(io::Error::other("it is larger than any honest one")),
             Some(file) => read(file, &mut self.named).map(|()| true),
             None => Ok(false),
@@ -225,7 +226,7 @@ impl Reader<'_> {
     }
 
     /// Reads every file below a folder, and says which were there.
-    fn below(&mut self, folder: &Inside, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> Option<reach::FilesBelow> {
+    fn below(&mut self, folder: &VolumePath, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> Option<reach::FilesBelow> {
         let mut files =
             reach::files_below(folder, self.stop).inspect_err(|error| self.failed(folder, error, "see that it can be read")).ok()?;
         // A lock is no ref, and no ref may be called so: what a write that isn't finished will name is named elsewhere, too.
@@ -233,7 +234,7 @@ impl Reader<'_> {
         Some(files)
     }
 
-    fn failed(&mut self, place: &Inside, error: &io::Error, remedy: &str) {
+    fn failed(&mut self, place: &VolumePath, error: &io::Error, remedy: &str) {
         if self.unread.len() < NAMED {
             self.unread.push(format!("failed to read `{place}`: {error}; {remedy}"));
         } else {
@@ -242,7 +243,7 @@ impl Reader<'_> {
     }
 }
 
-fn at(folder: &Inside, name: &str) -> Inside {
+fn at(folder: &VolumePath, name: &str) -> VolumePath {
     folder.join(Path::new(name)).expect("a name that was listed stays inside")
 }
 
@@ -263,7 +264,7 @@ fn packed(file: File, loose: &HashSet<Vec<u8>>, ids: &mut Ids, stop: &Stop) -> i
 
 /// An id, or the name of another ref.
 fn reference(file: File, ids: &mut Ids, _stop: &Stop) -> io::Result<()> {
-    let text = beneath::content(file, REF)?;
+    let text = openat::content(file, REF)?;
     if text.starts_with(b"ref:") {
         return Ok(());
     }

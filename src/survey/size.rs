@@ -7,11 +7,11 @@
 //! Every directory is a task of its own in the caller's rayon pool, opened from the one above. Its own stat is taken once it is open: that costs
 //! nobody a look at its name.
 
-use crate::beneath;
 use crate::facts::cache::{Shared, Size};
-use crate::inside::Inside;
-use crate::stop::Stop;
-use crate::walk::{Anchor, LISTING, spread};
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::fs::walk::{Anchor, LISTING, spread};
 use rayon::Scope;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, Stat};
@@ -34,7 +34,7 @@ const BLOCK: u64 = 512;
 ///
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
-pub fn size(paths: &[Inside], stop: &Stop) -> io::Result<Size> {
+pub fn size(paths: &[VolumePath], stop: &Stop) -> io::Result<Size> {
     let Weighed { size, problems, .. } = sum_up(None, paths, true, Some(stop));
     first_problem(size, problems)
 }
@@ -48,7 +48,7 @@ fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
 ///
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
-pub fn weigh(root: &OwnedFd, paths: &[Inside], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
+pub fn weigh(root: &OwnedFd, paths: &[VolumePath], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
     let sum = sum_up(Some(root), paths, true, None);
     match sum.repos.into_iter().min().filter(|_| may_hold_repos) {
         Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
@@ -60,7 +60,7 @@ pub fn weigh(root: &OwnedFd, paths: &[Inside], may_hold_repos: bool) -> io::Resu
 ///
 /// # Errors
 /// As [`size`].
-pub fn repo_among(paths: &[Inside], stop: &Stop) -> io::Result<Option<PathBuf>> {
+pub fn repo_among(paths: &[VolumePath], stop: &Stop) -> io::Result<Option<PathBuf>> {
     let Weighed { repos, problems, .. } = sum_up(None, paths, false, Some(stop));
     first_problem(repos.into_iter().min(), problems)
 }
@@ -75,12 +75,12 @@ pub fn standing(root: &Arc<Path>, stop: &Stop) -> io::Result<(Size, Vec<String>)
     Ok((size, problems))
 }
 
-fn children(root: &Arc<Path>) -> io::Result<Vec<Inside>> {
+fn children(root: &Arc<Path>) -> io::Result<Vec<VolumePath>> {
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         if entry.file_name() != "lost+found" {
-            entries.push(Inside::new(root, &entry.path()).map_err(io::Error::other)?);
+            entries.push(VolumePath::new(root, &entry.path()).map_err(io::Error::other)?);
         }
     }
     Ok(entries)
@@ -91,9 +91,9 @@ fn children(root: &Arc<Path>) -> io::Result<Vec<Inside>> {
 ///
 /// # Errors
 /// As [`standing`].
-pub fn parts(root: &Arc<Path>, places: &[Inside], stop: &Stop) -> io::Result<(Vec<Part>, Vec<String>)> {
+pub fn parts(root: &Arc<Path>, places: &[VolumePath], stop: &Stop) -> io::Result<(Vec<Part>, Vec<String>)> {
     let entries = children(root)?;
-    let all: BTreeSet<&Inside> = places.iter().chain(&entries).collect();
+    let all: BTreeSet<&VolumePath> = places.iter().chain(&entries).collect();
     let sum = || Mutex::new(Sum { stop: Some(stop.clone()), ..Sum::default() });
     let parts: Parts = all.into_iter().map(|place| (place.relative().to_owned(), sum())).collect();
     let nowhere = sum();
@@ -104,7 +104,7 @@ pub fn parts(root: &Arc<Path>, places: &[Inside], stop: &Stop) -> io::Result<(Ve
         let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         problems.append(&mut sum.problems);
         let shared_bytes = sum.count_linked().iter().map(|file| file.bytes).sum();
-        weighed.push(Part { place: Inside::new(root, &path).map_err(io::Error::other)?, size: sum.size, shared_bytes });
+        weighed.push(Part { place: VolumePath::new(root, &path).map_err(io::Error::other)?, size: sum.size, shared_bytes });
     }
     problems.sort_unstable();
     Ok((weighed, problems))
@@ -114,7 +114,7 @@ pub fn parts(root: &Arc<Path>, places: &[Inside], stop: &Stop) -> io::Result<(Ve
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Where it stands.
-    pub place: Inside,
+    pub place: VolumePath,
     /// What its deletion would free.
     pub size: Size,
     /// Bytes of files that have links elsewhere, too.
@@ -134,7 +134,7 @@ struct Weighed {
 }
 
 /// The sum, which counts only folders unless `whole`.
-fn sum_up(root: Option<&OwnedFd>, places: &[Inside], whole: bool, stop: Option<&Stop>) -> Weighed {
+fn sum_up(root: Option<&OwnedFd>, places: &[VolumePath], whole: bool, stop: Option<&Stop>) -> Weighed {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
     Walk { root, places, sum: &sum, whole, parts: None }.take();
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -147,7 +147,7 @@ fn sum_up(root: Option<&OwnedFd>, places: &[Inside], whole: bool, stop: Option<&
 struct Walk<'a> {
     /// Where places are opened from; none is the root that each of them names.
     root: Option<&'a OwnedFd>,
-    places: &'a [Inside],
+    places: &'a [VolumePath],
     sum: &'a Mutex<Sum>,
     whole: bool,
     parts: Option<&'a Parts>,
@@ -155,7 +155,7 @@ struct Walk<'a> {
 
 /// A folder that was read, and the names of the folders in it, which are to be weighed next.
 struct Listed<'a> {
-    place: &'a Inside,
+    place: &'a VolumePath,
     device: u64,
     /// It, or one above it.
     anchor: Arc<Anchor>,
@@ -175,10 +175,10 @@ impl<'a> Walk<'a> {
         self.parts.and_then(|parts| parts.get(place)).unwrap_or(outer)
     }
 
-    fn begin(&'a self, scope: &Scope<'a>, place: &'a Inside) {
+    fn begin(&'a self, scope: &Scope<'a>, place: &'a VolumePath) {
         let sum = self.sum_of(place.relative(), self.sum);
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let opened = self.root.map_or_else(|| beneath::open(place, flags), |root| beneath::below(root, place.relative(), flags));
+        let opened = self.root.map_or_else(|| openat::open(place, flags), |root| openat::below(root, place.relative(), flags));
         let seen = opened.and_then(|place| Ok((rustix::fs::fstat(&place)?, place)));
         match seen {
             Err(Errno::NOENT | Errno::XDEV) => {}
@@ -233,7 +233,7 @@ fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CSt
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
-        if beneath::is_dots(name) {
+        if openat::is_dots(name) {
             continue;
         }
         let text = name.to_bytes();
@@ -278,7 +278,7 @@ fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
 }
 
 /// The path from the volume's root.
-fn plain(place: &Inside, below: &Path) -> PathBuf {
+fn plain(place: &VolumePath, below: &Path) -> PathBuf {
     place.relative().join(below).components().collect()
 }
 
@@ -323,7 +323,7 @@ impl Sum {
     }
 
     /// Says whether it is time to stop.
-    fn merge(&mut self, other: Self, place: &Inside, below: &Path) -> bool {
+    fn merge(&mut self, other: Self, place: &VolumePath, below: &Path) -> bool {
         if other.is_repo {
             self.repos.push(plain(place, below));
         }
@@ -335,8 +335,8 @@ impl Sum {
         self.stop.as_ref().is_some_and(|stop| stop.reached().is_some())
     }
 
-    fn problem(&mut self, place: &Inside, below: &Path, errno: Errno) {
-        self.problems.push(format!("failed to weigh `{}`: {}", plain(place, below).display(), beneath::cause(errno)));
+    fn problem(&mut self, place: &VolumePath, below: &Path, errno: Errno) {
+        self.problems.push(format!("failed to weigh `{}`: {}", plain(place, below).display(), openat::cause(errno)));
     }
 
     /// A file with several links counts once, when all of them were seen. The others are given, in order.
@@ -361,7 +361,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 
-    fn blocks(paths: &[&Inside]) -> u64 {
+    fn blocks(paths: &[&VolumePath]) -> u64 {
         paths.iter().map(|place| place.path().symlink_metadata().unwrap().blocks() * BLOCK).sum()
     }
 
@@ -433,7 +433,7 @@ mod tests {
             field.file(&format!("t/{number}/a/b/c/file"), 1);
         }
         let weight = size(&[field.at("t")], &Stop::never()).unwrap();
-        let anchors = crate::walk::testing::all_held();
+        let anchors = crate::fs::walk::testing::all_held();
         assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap(), weight);
         drop(anchors);
         assert_eq!(weight.inodes, 1 + 20 * 5);

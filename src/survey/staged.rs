@@ -6,10 +6,10 @@
 use super::index::{self, Read};
 use super::known::{FILES_CAP, Files, files_in};
 use super::tree::{self, Stamp};
-use crate::beneath::{self, found};
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use git2::{Commit, Index, IndexEntry, IndexTime, Oid, Repository};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -76,10 +76,10 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    pub(super) fn read(admin: &Inside, stop: &Stop) -> io::Result<Self> {
+    pub(super) fn read(admin: &VolumePath, stop: &Stop) -> io::Result<Self> {
         let (mut held, _counted) = (stop.hold(), stop.budget().enter());
         let place = admin.join("index").map_err(io::Error::other)?;
-        let Some(file) = found(beneath::file(&place))? else {
+        let Some(file) = found(openat::file(&place))? else {
             return Ok(Self { entries: BTreeMap::new(), conflicts: false, directories: Vec::new(), split: false, written: (0, 0), held });
         };
         let data = file.metadata()?;
@@ -162,11 +162,11 @@ fn is_beyond_libgit2(error: &git2::Error) -> bool {
 }
 
 /// The entries of an index's bytes, with those of the shared one that it rests on, which stands beside it; and whether there is one.
-fn whole(admin: &Inside, file: File, stop: &Stop, held: &mut Held) -> io::Result<(Vec<IndexEntry>, bool)> {
+fn whole(admin: &VolumePath, file: File, stop: &Stop, held: &mut Held) -> io::Result<(Vec<IndexEntry>, bool)> {
     let read = |file: File, held: &mut Held| {
         let mut bytes = stop.hold();
         bytes.more(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
-        Read::of(&beneath::content(file, INDEX_CAP)?, held)
+        Read::of(&openat::content(file, INDEX_CAP)?, held)
     };
     let own = read(file, held)?;
     let Some(shared) = &own.shared else { return Ok((own.entries, false)) };
@@ -177,7 +177,7 @@ fn whole(admin: &Inside, file: File, stop: &Stop, held: &mut Held) -> io::Result
             format!("the shared index that it rests on: {error}; delete `index`, then `git reset` in the tree makes a new one"),
         )
     };
-    let base = read(beneath::file(&place).map_err(lost)?, held).map_err(lost)?;
+    let base = read(openat::file(&place).map_err(lost)?, held).map_err(lost)?;
     Ok((own.upon(base)?, true))
 }
 

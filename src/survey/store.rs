@@ -4,11 +4,11 @@
 //! file may end so. It must never judge: whether an age is old enough is for `plan`.
 
 use super::go_on;
-use crate::beneath::{self, found};
-use crate::budget::Held;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use rayon::prelude::*;
 use std::collections::HashSet;
@@ -65,7 +65,12 @@ const SHIELD: &str = "treewarden/shield";
 ///
 /// # Errors
 /// A folder can't be read.
-pub fn survey(git_dir: &Inside, clock: DateTime<Utc>, killed: Option<DateTime<Utc>>, stop: &Stop) -> io::Result<(Store, Vec<Leftover>)> {
+pub fn survey(
+    git_dir: &VolumePath,
+    clock: DateTime<Utc>,
+    killed: Option<DateTime<Utc>>,
+    stop: &Stop,
+) -> io::Result<(Store, Vec<Leftover>)> {
     let mut look = Look { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
@@ -80,12 +85,12 @@ pub fn survey(git_dir: &Inside, clock: DateTime<Utc>, killed: Option<DateTime<Ut
 ///
 /// # Errors
 /// As [`survey`].
-pub fn count(git_dir: &Inside, stop: &Stop) -> io::Result<Store> {
+pub fn count(git_dir: &VolumePath, stop: &Stop) -> io::Result<Store> {
     Ok(survey(git_dir, DateTime::UNIX_EPOCH, None, stop)?.0)
 }
 
 struct Look<'a> {
-    git_dir: &'a Inside,
+    git_dir: &'a VolumePath,
     clock: DateTime<Utc>,
     killed: Option<DateTime<Utc>>,
     stop: &'a Stop,
@@ -184,7 +189,7 @@ impl Look<'_> {
                 largest = metadata.len();
                 // Git touches a pack whenever somebody writes an object that it holds already; its index it lets be.
                 let index = found(std::fs::symlink_metadata(folder.join(format!("{stem}.idx"))))?.unwrap_or(metadata);
-                self.store.last_full = index.modified().ok().map(beneath::time);
+                self.store.last_full = index.modified().ok().map(openat::time);
             }
         }
         Ok(())
@@ -253,9 +258,9 @@ impl Look<'_> {
     }
 
     fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) -> io::Result<()> {
-        let written = metadata.modified().map_or(self.clock, beneath::time);
+        let written = metadata.modified().map_or(self.clock, openat::time);
         let age = (self.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
-        if let Ok(place) = Inside::new(self.git_dir.root(), path) {
+        if let Ok(place) = VolumePath::new(self.git_dir.root(), path) {
             let kind = if kind == LeftoverKind::Lock && self.is_own(path, written) { LeftoverKind::OwnLock } else { kind };
             // A row tells of it, too.
             self.held.path(path)?;

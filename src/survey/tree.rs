@@ -5,12 +5,12 @@
 //! mount. It must never call anything disposable on the repo's own word.
 
 use super::{go_on, regenerable};
-use crate::beneath;
-use crate::budget::Held;
 use crate::facts::worktree::MadeAgain;
-use crate::inside::Inside;
-use crate::sha1;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::sha1;
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
@@ -37,7 +37,7 @@ const JJ: &str = "it is a jj workspace: run `jj workspace forget` in it and dele
 
 /// Whether a tree's root is a workspace of jj's: its `.jj` has a working copy, and a repo or the way to one.
 fn is_jj(root: BorrowedFd<'_>) -> bool {
-    ["repo", "working_copy"].iter().all(|name| beneath::below(root, &Path::new(".jj").join(name), OFlags::PATH).is_ok())
+    ["repo", "working_copy"].iter().all(|name| openat::below(root, &Path::new(".jj").join(name), OFlags::PATH).is_ok())
 }
 
 /// A tree, file by file.
@@ -128,8 +128,8 @@ pub struct Rules<'a> {
 ///
 /// # Errors
 /// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
-pub fn list(place: &Inside, rules: &Rules<'_>) -> io::Result<Listing> {
-    let top = beneath::dir(place)?;
+pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
+    let top = openat::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len() + 1);
     let (files, folders, regenerable, pointers, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let held = rules.stop.hold();
@@ -187,7 +187,7 @@ impl Walk<'_> {
         // The order of paths, so that there is nothing left to sort.
         names.sort_unstable();
         let folder = entries.fd()?;
-        for name in names.iter().filter(|name| !beneath::is_dots(name)) {
+        for name in names.iter().filter(|name| !openat::is_dots(name)) {
             go_on(Some(self.rules.stop))?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
@@ -216,7 +216,7 @@ impl Walk<'_> {
             }
             FileType::Directory if name == ".jj" && depth == 0 && is_jj(parent) => self.blockers.push(JJ.to_owned()),
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
-            FileType::Directory => match beneath::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
+            FileType::Directory => match openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
                 // The kernel tells of a mount of the same file system, too, which has the same device.
                 Err(Errno::XDEV) => self.block(path, "is another mount"),
                 opened => self.below(parent, name, path, depth, (opened?, &stat))?,
@@ -249,7 +249,7 @@ impl Walk<'_> {
     }
 
     /// Lists what in a folder that a tool makes again is somebody's, with the folders above it.
-    fn look_through(&mut self, top: &Inside, path: &Path) -> io::Result<()> {
+    fn look_through(&mut self, top: &VolumePath, path: &Path) -> io::Result<()> {
         let place = top.join(path).map_err(io::Error::other)?;
         let found = regenerable::look_through(&place, self.rules.made_again, self.rules.stop)?;
         for repo in found.repos {
@@ -260,11 +260,11 @@ impl Walk<'_> {
             let path = path.join(somebodys);
             for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
                 if !above.contains_key(folder) {
-                    let stat = beneath::stat(&top.join(folder).map_err(io::Error::other)?)?;
+                    let stat = openat::stat(&top.join(folder).map_err(io::Error::other)?)?;
                     above.insert(folder.to_owned(), stat.st_mode & 0o7777);
                 }
             }
-            let (parent, name) = beneath::parent(&top.join(&path).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+            let (parent, name) = openat::parent(&top.join(&path).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
             self.entry(parent.as_fd(), &name, &path, path.components().count())?;
         }
         self.folders.extend(above);
@@ -311,10 +311,10 @@ pub fn anothers(user: u32) -> Option<io::Error> {
 ///
 /// # Errors
 /// A file can't be looked at.
-pub fn still_so(place: &Inside, listing: &Listing) -> io::Result<bool> {
+pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
     let so = |(path, listed): (&PathBuf, &Stamp)| {
         let place = place.join(path).map_err(io::Error::other)?;
-        let (parent, name) = beneath::parent(&place)?;
+        let (parent, name) = openat::parent(&place)?;
         match rustix::fs::statx(&parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
             Ok(_) | Err(Errno::NOSYS) => {}
             Err(errno) => return Err(errno.into()),
@@ -328,12 +328,12 @@ pub fn still_so(place: &Inside, listing: &Listing) -> io::Result<bool> {
 ///
 /// # Errors
 /// It can't be read.
-pub fn hash(place: &Inside, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<git2::Oid> {
+pub fn hash(place: &VolumePath, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<git2::Oid> {
     let place = place.join(file).map_err(io::Error::other)?;
     if stamp.is_link() {
         return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?).map_err(io::Error::other);
     }
-    let open = beneath::file(&place)?;
+    let open = openat::file(&place)?;
     // It may have grown since it was listed: then it is another file.
     if stamp.size > AT_ONCE || open.metadata()?.len() != stamp.size {
         return sha1::blob(stamp.size, open.take(stamp.size.saturating_add(1)), stop);
@@ -348,8 +348,8 @@ pub fn hash(place: &Inside, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Resu
 ///
 /// # Errors
 /// It can't be read.
-pub fn link_target(place: &Inside) -> io::Result<Vec<u8>> {
-    let (parent, name) = beneath::parent(place)?;
+pub fn link_target(place: &VolumePath) -> io::Result<Vec<u8>> {
+    let (parent, name) = openat::parent(place)?;
     Ok(rustix::fs::readlinkat(parent, name, Vec::new())?.into_bytes())
 }
 

@@ -7,11 +7,11 @@ use super::known::Known;
 use super::moves::{self, Moves};
 use super::processes::pid_in;
 use super::{doubt, nested, reach, repo::Context};
-use crate::beneath::{self, Listed, found};
 use crate::facts::repo::LeftoverKind;
 use crate::facts::worktree::{DeadLock, State, Worktree};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat::{self, Listed, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
 use std::collections::HashSet;
@@ -49,7 +49,7 @@ const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
 pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin folder is `admin`.
-pub fn survey(context: &Context<'_>, admin: &Inside) -> Worktree {
+pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
     let id = admin.relative().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let blank = Worktree {
         id,
@@ -111,10 +111,10 @@ fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> i
 
 /// Whether a registered tree was there at the last run, and whether nothing stands there now. A guess, for counting: what can't be told counts as
 /// standing.
-pub fn went_missing(admin: &Inside, trashed: &HashSet<Inside>) -> (bool, bool) {
-    let place = place(admin).ok().and_then(|place| Inside::new(admin.root(), &place).ok());
-    let gone = place.is_some_and(|place| found(beneath::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place));
-    let has = |mark: &str| admin.join(mark).is_ok_and(|mark| found(beneath::stat(&mark)).is_ok_and(|stat| stat.is_some()));
+pub fn went_missing(admin: &VolumePath, trashed: &HashSet<VolumePath>) -> (bool, bool) {
+    let place = place(admin).ok().and_then(|place| VolumePath::new(admin.root(), &place).ok());
+    let gone = place.is_some_and(|place| found(openat::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place));
+    let has = |mark: &str| admin.join(mark).is_ok_and(|mark| found(openat::stat(&mark)).is_ok_and(|stat| stat.is_some()));
     let was_there = !gone || ![MISSING, MISSING_AT_ONCE].into_iter().any(has);
     (was_there, gone && was_there)
 }
@@ -123,8 +123,8 @@ pub fn went_missing(admin: &Inside, trashed: &HashSet<Inside>) -> (bool, bool) {
 ///
 /// # Errors
 /// The registration can't be read.
-pub fn tree_of(admin: &Inside) -> io::Result<Option<Inside>> {
-    let Ok(place) = Inside::new(admin.root(), &place(admin)?) else { return Ok(None) };
+pub fn tree_of(admin: &VolumePath) -> io::Result<Option<VolumePath>> {
+    let Ok(place) = VolumePath::new(admin.root(), &place(admin)?) else { return Ok(None) };
     Ok(not_ours(&place, admin)?.is_none().then_some(place))
 }
 
@@ -132,12 +132,12 @@ pub fn tree_of(admin: &Inside) -> io::Result<Option<Inside>> {
 ///
 /// # Errors
 /// It can't be read, or makes no sense.
-pub fn place(admin: &Inside) -> io::Result<PathBuf> {
+pub fn place(admin: &VolumePath) -> io::Result<PathBuf> {
     stands_at(admin, line_of(admin, "gitdir")?)
 }
 
 /// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.
-fn stands_at(admin: &Inside, gitdir: Option<String>) -> io::Result<PathBuf> {
+fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Result<PathBuf> {
     let gitdir = gitdir.ok_or_else(|| io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree"))?;
     let path = from(&admin.path(), &gitdir);
     match path.as_deref().and_then(Path::parent) {
@@ -165,8 +165,8 @@ fn from(folder: &Path, path: &str) -> Option<PathBuf> {
 }
 
 /// A file's one line.
-fn line_of(folder: &Inside, name: &str) -> io::Result<Option<String>> {
-    line(name, found(beneath::read(&folder.join(name).map_err(io::Error::other)?, LINE_CAP)))
+fn line_of(folder: &VolumePath, name: &str) -> io::Result<Option<String>> {
+    line(name, found(openat::read(&folder.join(name).map_err(io::Error::other)?, LINE_CAP)))
 }
 
 fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {
@@ -212,7 +212,7 @@ fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::R
 ///
 /// # Errors
 /// Something is there and can't be read.
-pub fn activity(admin: &Inside, stop: &Stop) -> io::Result<DateTime<Utc>> {
+pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
     Ok(active(&Listed::of(admin)?, stop)?.0)
 }
 
@@ -248,7 +248,7 @@ fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
 }
 
 fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Result<State> {
-    let Ok(place) = Inside::new(context.place.root(), &tree.path) else {
+    let Ok(place) = VolumePath::new(context.place.root(), &tree.path) else {
         return Ok(State::Unknown(format!(
             "it stands at `{}`, outside the volume; `git worktree move` brings it back",
             tree.path.display()
@@ -260,7 +260,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
         )));
     }
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
-    match found(beneath::stat(&place))? {
+    match found(openat::stat(&place))? {
         None => return missing(context, tree, &place, head, listed),
         Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
             return Ok(State::Unknown(
@@ -296,13 +296,13 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
 ///
 /// # Errors
 /// It can't be read.
-pub fn leads_back(stands: &Inside, stood: &Inside, admin: &Inside) -> io::Result<bool> {
+pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -> io::Result<bool> {
     let text = line_of(stands, ".git")?.unwrap_or_default();
     Ok(text.strip_prefix("gitdir: ").is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
 }
 
 /// The tree's `.git` file must lead back to this very admin folder, or somebody else's tree stands there.
-fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
+fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
     let Some(text) = line_of(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
     let back = text.strip_prefix("gitdir: ").unwrap_or_default();
     let leads_back = from(&place.path(), back) == Some(admin.path());
@@ -310,7 +310,7 @@ fn not_ours(place: &Inside, admin: &Inside) -> io::Result<Option<String>> {
 }
 
 /// ENOENT alone proves little on NFS: the nearest folder above must be readable, and must not list it.
-fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
+fn missing(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
     let mut below = place.relative();
     while let Some(above) = below.parent() {
         let folder = context.place.root().join(above);
@@ -336,7 +336,7 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<
 }
 
 /// The tree is gone: what would be lost with its registration?
-fn gone(context: &Context<'_>, tree: &Worktree, place: &Inside, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
+fn gone(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
     if let Some(modules) = nested::held(&tree.admin, listed, context.stop)? {
         return Ok(State::Unknown(format!(
             "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
@@ -371,13 +371,13 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(top.path().join("admin/logs")).unwrap();
         std::fs::write(top.path().join("admin/logs/HEAD"), "").unwrap();
-        let admin = Inside::new(&top.path().into(), Path::new("admin")).unwrap();
+        let admin = VolumePath::new(&top.path().into(), Path::new("admin")).unwrap();
         assert_eq!(activity(&admin, &Stop::never()).unwrap(), DateTime::UNIX_EPOCH);
     }
 
     #[test]
     fn only_a_path_to_a_git_file_is_a_tree() {
-        let admin = Inside::new(&Path::new("/data").into(), Path::new("r/.git/worktrees/a")).unwrap();
+        let admin = VolumePath::new(&Path::new("/data").into(), Path::new("r/.git/worktrees/a")).unwrap();
         assert_eq!(stands_at(&admin, Some("/data/w/a/.git".into())).unwrap(), Path::new("/data/w/a"));
         // As git writes it with worktree.useRelativePaths.
         assert_eq!(stands_at(&admin, Some("../../../../w/a/.git".into())).unwrap(), Path::new("/data/w/a"));

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use treewarden::config::policy;
 use treewarden::facts::cache::{CacheKind, Size, Unit};
-use treewarden::inside::Inside;
+use treewarden::fs::stop::Stop;
+use treewarden::fs::volume_path::VolumePath;
 use treewarden::report::UnitOutcome;
-use treewarden::stop::Stop;
 use treewarden::survey::caches::{self, used::Eye};
 
 /// How long an install runs against eviction.
@@ -101,7 +101,7 @@ impl Bench {
 
     fn units_as_they_are(&self) -> Vec<Unit> {
         let root: Arc<Path> = self.world.root.canonicalize().unwrap().into();
-        let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
+        let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
         let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
         let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age, reserve, budget: None };
         let eye = Eye::open(&root, true).unwrap();
@@ -109,7 +109,7 @@ impl Bench {
         assert_eq!(seen.problems, Vec::<String>::new());
         let mut units = seen.units;
         units.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let paths: Vec<&Inside> = units.iter().flat_map(|unit| &unit.paths).collect();
+        let paths: Vec<&VolumePath> = units.iter().flat_map(|unit| &unit.paths).collect();
         assert_eq!(paths.len(), paths.iter().collect::<BTreeSet<_>>().len(), "a path in two units");
         units
     }

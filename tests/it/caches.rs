@@ -13,8 +13,8 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use treewarden::config::policy;
 use treewarden::facts::cache::{CacheKind, Size, Unit};
-use treewarden::inside::Inside;
-use treewarden::stop::Stop;
+use treewarden::fs::stop::Stop;
+use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::caches::{self, used::Eye};
 use treewarden::survey::size;
 
@@ -76,7 +76,7 @@ impl Bench {
 
     fn units(&self, kind: CacheKind) -> Vec<Unit> {
         let root: Arc<Path> = self.volume.path().canonicalize().unwrap().into();
-        let place = Some(Inside::new(&root, Path::new("cache")).unwrap());
+        let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
         let policy =
             policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: Size::default(), budget: None };
         let eye = Eye::open(&root, true).unwrap();
@@ -90,8 +90,8 @@ impl Bench {
         let units = self.units(kind);
         assert_eq!(names(&units), expected.iter().map(ToString::to_string).collect());
         for unit in &units {
-            assert!(size::size(&unit.paths, &treewarden::stop::Stop::never()).unwrap().inodes > 0, "{}", unit.name);
-            for path in unit.paths.iter().map(Inside::path) {
+            assert!(size::size(&unit.paths, &treewarden::fs::stop::Stop::never()).unwrap().inodes > 0, "{}", unit.name);
+            for path in unit.paths.iter().map(VolumePath::path) {
                 if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
             }
         }
@@ -171,7 +171,7 @@ fn pip() {
     let units = bench.units(CacheKind::Pip);
     let paths = if units[0].name.contains("http-v2/") { 2 } else { 1 };
     assert_eq!((units.len(), units[0].paths.len()), (1, paths), "{units:?}");
-    for path in units[0].paths.iter().map(Inside::path) {
+    for path in units[0].paths.iter().map(VolumePath::path) {
         fs::remove_file(path).unwrap();
     }
     download();
@@ -191,7 +191,7 @@ fn pip_wheels() {
     let wheels = || bench.units(CacheKind::Pip).into_iter().filter(|unit| !unit.name.contains("http")).collect::<Vec<_>>();
     let units = wheels();
     assert!(names(&units).contains("toml-0.10.2-py2.py3-none-any.whl"), "{units:?}");
-    for path in units.iter().flat_map(|unit| &unit.paths).map(Inside::path) {
+    for path in units.iter().flat_map(|unit| &unit.paths).map(VolumePath::path) {
         fs::remove_dir_all(path).unwrap();
     }
     build();

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
-use treewarden::confine;
-use treewarden::inside::Inside;
-use treewarden::shadow::Shadow;
-use treewarden::stop::Stop;
+use treewarden::fs::stop::Stop;
+use treewarden::fs::volume_path::VolumePath;
+use treewarden::git::confine;
+use treewarden::git::shadow::Shadow;
 
 fn files(folder: &Path) -> BTreeSet<std::path::PathBuf> {
     walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().into_path()).collect()
@@ -26,7 +26,7 @@ fn a_repack_can_not_be_led_to_another_tenants_objects() {
     assert_eq!(copied.code, 0, "{copied:?}");
     git(&world.at("acme__theirs"), 0.0, &["repack", "-a", "-d", "-k"]);
     let before = files(&victim);
-    let place = Inside::new(&world.root.clone().into(), "acme__mine".as_ref()).unwrap();
+    let place = VolumePath::new(&world.root.clone().into(), "acme__mine".as_ref()).unwrap();
     let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
     let shadow = Shadow::of(&place, &stop).unwrap();
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use treewarden::inside::Inside;
+use treewarden::fs::volume_path::VolumePath;
 use treewarden::lock::{LockError, LockedRepo};
 
 const PROCESSES: u64 = 64;
@@ -58,7 +58,7 @@ fn two_never_hold_a_repo_at_once() {
 /// One of the processes: its share of the acquisitions.
 fn contend(folder: &Path, number: u64) {
     let root: Arc<Path> = folder.into();
-    let place = Inside::new(&root, Path::new("checkout")).unwrap();
+    let place = VolumePath::new(&root, Path::new("checkout")).unwrap();
     let witnesses: Vec<File> = (0..REPOS).map(|repo| witness(folder, repo)).collect();
     let share = acquisitions() / PROCESSES;
     let (mut had, mut refused) = (0, 0_u64);

@@ -2,7 +2,7 @@
 
 use super::support::{World, git, map, same, write};
 use std::collections::BTreeMap;
-use treewarden::agent::env;
+use treewarden::commands::agent::env;
 
 const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: go-mod, path: c/go/mod}, {kind: go-build, path: c/go/build}, \
                       {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: cargo, path: c/cargo}, \

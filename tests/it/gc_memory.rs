@@ -14,13 +14,13 @@ use std::time::Duration;
 use treewarden::apply::gc::gc;
 use treewarden::apply::repo::Hands;
 use treewarden::apply::trash::Trash;
-use treewarden::inside::Inside;
+use treewarden::fs::stop::Stop;
+use treewarden::fs::volume_path::VolumePath;
+use treewarden::git::shadow::Shadow;
 use treewarden::lock::LockedRepo;
 use treewarden::plan::gc::{Gc, GcAction, Step};
 use treewarden::plan::share::Share;
 use treewarden::report::RunReport;
-use treewarden::shadow::Shadow;
-use treewarden::stop::Stop;
 
 const REPOS: [&str; 2] = ["acme/one", "acme/two"];
 /// Bytes: of each large file, and of the limit.
@@ -98,12 +98,12 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
 }
 
 fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
-    let place = Inside::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
-    let (stop, now) = (Stop::never(), treewarden::clock::now());
+    let place = VolumePath::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
+    let (stop, now) = (Stop::never(), treewarden::fs::clock::now());
     let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
-    let state = Inside::new(root, &root.join(".treewarden")).unwrap();
+    let state = VolumePath::new(root, &root.join(".treewarden")).unwrap();
     let trash = Trash::of(&state).unwrap();
     let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop: &stop, now };
     assert_eq!(gc(&hands, &plan, share).unwrap().left, [""; 0]);

@@ -409,7 +409,8 @@ fn what_an_environment_links_to_stays_for_as_long_as_its_tree() {
     super::support::age_all(&world.at("caches"), 99.0);
     let report = world.pass(1, &["run"]);
     assert_eq!(archives(), 1, "{:?}", report.eviction);
-    let told = "1 unit of uv: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (1)";
+    let told =
+        "1 unit of uv: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (1)";
     assert_eq!(obstacle(&report, "of uv"), told);
     let works = std::process::Command::new(tree.path.join("env/bin/python")).args(["-c", "import six"]).status().unwrap();
     assert!(works.success());

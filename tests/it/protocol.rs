@@ -1,7 +1,7 @@
 //! A model of the lock's protocol, checked in every order of events: agents and nights that take the lock, work and die; a file server that takes
 //! a lock away while its client is cut off; somebody who replaces the lock file.
 //!
-//! It is the protocol of `src/lock.rs`, step by step, and not its code: what the code does is for `contention.rs` and `state_files.rs`. One
+//! It is the protocol of `src/lock/mod.rs`, step by step, and not its code: what the code does is for `contention.rs` and `state_files.rs`. One
 //! second's grace between two syncs is one step here.
 
 use stateright::{Checker, Model, Property};

@@ -8,9 +8,10 @@ use serde_yaml::Value;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use treewarden::config;
 use treewarden::config::policy::Policy;
-use treewarden::tell::metrics;
-use treewarden::{alert, config};
+use treewarden::notify::alert;
+use treewarden::notify::metrics;
 
 fn text(path: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -71,7 +72,7 @@ fn the_runbook_has_a_heading_for_every_alert_and_for_none_that_is_not() {
     said.extend(nights.iter().flat_map(alert::alerts).map(|alert| alert.name));
     assert!(said.len() > 12, "{said:?}");
     // Each that the program can raise is in one of those nights.
-    let source = text("src/alert.rs");
+    let source = text("src/notify/alert.rs");
     let raised = source.split("alert(\"").skip(1).map(|after| after.split('"').next().unwrap().to_owned());
     let missing: Vec<String> = raised.filter(|name| !said.contains(name)).collect();
     assert_eq!(missing, [""; 0]);

@@ -14,11 +14,11 @@ use treewarden::apply::ballast;
 use treewarden::apply::trash::taken_from;
 use treewarden::config::policy::Volume;
 use treewarden::facts::volume::Usage;
-use treewarden::inside::Inside;
-use treewarden::journal;
+use treewarden::fs::volume_path::VolumePath;
 use treewarden::lock::{Holder, LockError, LockedRepo, peek};
+use treewarden::report::journal;
 use treewarden::report::{RepoOutcome, RunReport, UnitOutcome};
-use treewarden::volume::{VolumeError, prove};
+use treewarden::state::volume::{VolumeError, prove};
 
 type Put = fn(&Path, &Path);
 
@@ -34,7 +34,7 @@ const NO_FILES: [(&str, Put); 5] = [
 /// A sentence in place of a file is told from a file by its name.
 fn volume(world: &World) -> Volume {
     let root: Arc<Path> = world.root.as_path().into();
-    Volume { state: Inside::new(&root, Path::new(".treewarden")).unwrap(), root }
+    Volume { state: VolumePath::new(&root, Path::new(".treewarden")).unwrap(), root }
 }
 
 #[test]
@@ -226,7 +226,8 @@ fn named(text: &[u8]) -> Option<String> {
     rustix::fs::flock(&open, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     let holder = peek(locks.path(), "acme/shop").unwrap().unwrap_err();
     let root: Arc<Path> = locks.path().into();
-    let take = || LockedRepo::take(locks.path(), "acme/shop", &Inside::new(&root, Path::new("shop")).unwrap(), "run", DateTime::UNIX_EPOCH);
+    let take =
+        || LockedRepo::take(locks.path(), "acme/shop", &VolumePath::new(&root, Path::new("shop")).unwrap(), "run", DateTime::UNIX_EPOCH);
     assert!(matches!(take(), Err(LockError::Busy(again)) if again == holder));
     assert_eq!(fs::read(&file).unwrap(), text, "asking leaves no trace");
     drop(open);
@@ -276,7 +277,7 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
     let whole = format!(r#"{{"schema":"treewarden.taken/1","from":"{}","admin":"{}"}}"#, stays.display(), admin.display());
     write(&bin("whole").join("note.json"), &whole);
     fs::rename(&stays, bin("whole").join("0")).unwrap();
-    let expected: HashSet<Inside> = [Inside::new(state.root(), &stays).unwrap()].into();
+    let expected: HashSet<VolumePath> = [VolumePath::new(state.root(), &stays).unwrap()].into();
     assert_eq!(taken_from(&state), expected);
     fs::rename(bin("whole").join("0"), &stays).unwrap();
     assert_eq!(taken_from(&state), HashSet::new(), "nothing was taken");

@@ -17,11 +17,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tiny_http::{Header, Response, Server};
+use treewarden::config;
 use treewarden::config::policy::Policy;
+use treewarden::fs::stop::Stop;
+use treewarden::notify::alert;
+use treewarden::notify::{metrics, tell};
 use treewarden::report::{Alert, Asked, RepoOutcome, RunOutcome, RunReport, Severity};
-use treewarden::stop::Stop;
-use treewarden::tell::{metrics, tell};
-use treewarden::{alert, config};
 
 /// A server that answers as it is told, and keeps what it heard.
 struct Listener {

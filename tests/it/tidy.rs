@@ -9,43 +9,44 @@ use std::path::Path;
 use treewarden::cli::Cli;
 use walkdir::WalkDir;
 
-/// What each room may import of ours. Only `run` and its helpers at the top see them all.
-const ROOMS: [(&str, &[&str]); 7] = [
-    ("facts", &["inside"]),
-    ("config", &["facts", "inside"]),
-    ("plan", &["config", "facts", "inside"]),
-    ("survey", &["beneath", "budget", "config", "facts", "inside", "sha1", "shadow", "stop", "walk"]),
+/// Every room, from the top of the house to its ground, and what it may import of ours: only rooms further down.
+const ROOMS: [(&str, &[&str]); 14] = [
+    ("cli", &["commands", "run", "notify", "report", "lock", "plan", "config", "fs"]),
+    ("commands", &["run", "report", "apply", "lock", "survey", "plan", "state", "config", "facts", "git", "fs"]),
+    ("run", &["notify", "report", "apply", "lock", "survey", "plan", "state", "config", "facts", "git", "fs"]),
+    ("notify", &["report", "plan", "config", "fs"]),
+    ("report", &["apply", "plan", "facts", "fs"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
-    (
-        "apply",
-        &[
-            "beneath", "budget", "clock", "durable", "facts", "git", "inside", "lock", "plan", "scratch", "sha1", "shadow", "stop",
-            "survey", "walk",
-        ],
-    ),
-    ("report", &["apply", "facts", "inside", "plan"]),
-    ("tell", &["config", "durable", "journal", "report", "stop"]),
+    ("apply", &["lock", "survey", "plan", "facts", "git", "fs"]),
+    ("lock", &["plan", "fs"]),
+    ("survey", &["config", "facts", "git", "fs"]),
+    ("plan", &["config", "facts", "fs"]),
+    ("state", &["config", "facts", "fs"]),
+    ("config", &["facts", "fs"]),
+    ("facts", &["fs"]),
+    ("git", &["fs"]),
+    ("fs", &[]),
 ];
+
+/// What these may see of the config: the policy, and not how it is typed.
+const POLICY_ONLY: [&str; 4] = ["notify", "survey", "plan", "state"];
 
 /// Calls with one home each.
 const HOMES: [(&str, &[&str]); 10] = [
-    ("Command::new", &["agent/exec.rs", "git.rs", "survey/probe.rs"]),
+    ("Command::new", &["commands/agent/exec.rs", "git/mod.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
-    (
-        "renameat",
-        &["apply/trash/rename.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs", "durable.rs"],
-    ),
+    ("renameat", &["apply/trash/rename.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs"]),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),
-    ("ureq", &["tell/http.rs"]),
-    ("prometheus_client", &["tell/metrics.rs"]),
-    ("Utc::now", &["clock.rs"]),
-    ("is_a_sample", &["clock.rs", "demo.rs"]),
+    ("ureq", &["notify/http.rs"]),
+    ("prometheus_client", &["notify/metrics.rs"]),
+    ("Utc::now", &["fs/clock.rs"]),
+    ("is_a_sample", &["fs/clock.rs", "commands/demo.rs"]),
 ];
 
 /// What would let a decision depend on anything but its arguments.
-const NOT_IN_PLAN: [&str; 9] = ["Inside::new", "std::fs", "std::io", "std::env", "git2", "rustix", "walkdir", "SystemTime", "Instant"];
+const NOT_IN_PLAN: [&str; 9] = ["VolumePath::new", "std::fs", "std::io", "std::env", "git2", "rustix", "walkdir", "SystemTime", "Instant"];
 
 /// A file of `src`: its path there, and its text.
 struct Source {
@@ -102,27 +103,36 @@ fn imports(code: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_file_opens_with_what_it_is_for_and_what_it_must_never_do() {
-    let lacking = |source: &Source| {
-        let essay: Vec<&str> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
-        essay.len() < 2 || !essay.concat().to_lowercase().contains("never")
-    };
+fn every_file_opens_with_what_it_is() {
+    let lacking = |source: &Source| !source.text.starts_with("//! ");
     let offenders: Vec<String> = sources().into_iter().filter(lacking).map(|source| source.path).collect();
-    assert_none(&offenders, "these open without two lines of `//!`, or without a `never`");
+    assert_none(&offenders, "these open without a `//!`");
+}
+
+#[test]
+fn every_file_stands_in_a_room() {
+    let rooms: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
+    let entries = fs::read_dir(root().join("src")).expect("there is a `src`").map(|entry| entry.expect("readable").file_name());
+    let found: BTreeSet<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
+    let expected: BTreeSet<String> = rooms.iter().copied().chain(["main.rs", "lib.rs"]).map(ToOwned::to_owned).collect();
+    assert_eq!(found, expected);
+    let map = read("src/lib.rs");
+    let unnamed = |room: &&&str| !map.contains(&format!("| [`{room}`] |"));
+    assert_none(&rooms.iter().filter(unnamed).map(ToString::to_string).collect::<Vec<_>>(), "rooms that lib.rs' map doesn't name");
 }
 
 #[test]
 fn imports_run_one_way() {
     let sources = sources();
     let mut offenders = Vec::new();
-    for (room, may) in ROOMS {
-        let files: Vec<&Source> = sources.iter().filter(|source| source.stands_in(room)).collect();
-        assert!(!files.is_empty(), "there is no room `{room}`");
-        for file in files {
+    for (floor, (room, may)) in ROOMS.into_iter().enumerate() {
+        let below: Vec<&str> = ROOMS.iter().skip(floor + 1).map(|(room, _)| *room).collect();
+        offenders.extend(may.iter().filter(|other| !below.contains(other)).map(|other| format!("{room} may not see {other}")));
+        for file in sources.iter().filter(|source| source.stands_in(room)) {
             let (code, allowed) = (file.code(), [may, &[room]].concat());
             let wrong = imports(&code).into_iter().filter(|name| !allowed.contains(&name.as_str()));
             offenders.extend(wrong.map(|name| format!("{}: crate::{name}", file.path)));
-            if room != "config" && code.matches("crate::config").count() != code.matches("crate::config::policy").count() {
+            if POLICY_ONLY.contains(&room) && code.matches("crate::config").count() != code.matches("crate::config::policy").count() {
                 offenders.push(format!("{}: more of `config` than its `policy`", file.path));
             }
         }
@@ -157,25 +167,25 @@ fn a_place_outside_the_volume_can_not_be_made() {
     for source in &sources {
         let code = source.code();
         // Whoever has no root of its own can't lead a place out of the volume: it has one that is proven, or the operator's.
-        let roots = code.split("Inside::new(").skip(1).map(|after| after.split(',').next().unwrap_or_default());
+        let roots = code.split("VolumePath::new(").skip(1).map(|after| after.split(',').next().unwrap_or_default());
         let operators = ["config", "cli"].iter().any(|room| source.stands_in(room));
         let proven = |root: &str| {
             let named = root == "root" && (code.contains("root: &Arc<Path>") || code.contains("let root = self.place.root();"));
             named || root.ends_with(".root()") || root.ends_with("policy.volume.root")
         };
         let own = roots.filter(|root| !operators && !proven(root));
-        offenders.extend(own.map(|root| format!("{}: Inside::new({root}, ..)", source.path)));
+        offenders.extend(own.map(|root| format!("{}: VolumePath::new({root}, ..)", source.path)));
         let shown = ["fmt::Debug", "fmt::Display"];
-        let made = code.lines().filter(|line| line.starts_with("impl ") && line.contains(" for Inside"));
-        let made = made.filter(|line| !shown.iter().any(|known| line.starts_with(&format!("impl {known} for Inside"))));
+        let made = code.lines().filter(|line| line.starts_with("impl ") && line.contains(" for VolumePath"));
+        let made = made.filter(|line| !shown.iter().any(|known| line.starts_with(&format!("impl {known} for VolumePath"))));
         offenders.extend(made.map(|line| format!("{}: {line}", source.path)));
     }
-    let proof = sources.iter().find(|source| source.path == "inside.rs").expect("there is one").code();
+    let proof = sources.iter().find(|source| source.path == "fs/volume_path.rs").expect("there is one").code();
     assert!(
-        proof.contains("derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub struct Inside {\n    root:"),
+        proof.contains("derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub struct VolumePath {\n    root:"),
         "no derive that makes one"
     );
-    assert_none(&offenders, "a place is proven by `Inside::new` and `join` alone, against the root of another place");
+    assert_none(&offenders, "a place is proven by `VolumePath::new` and `join` alone, against the root of another place");
 }
 
 #[test]

@@ -6,9 +6,9 @@
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
 use crate::apply::proof::prove;
 use crate::apply::repo::Hands;
-use crate::beneath::{self, found};
-use crate::durable;
-use crate::inside::Inside;
+use crate::fs::atomic;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
 use crate::lock::StillHeld;
 use crate::plan::gc::rolled_up;
 use crate::plan::grace::Cutoff;
@@ -24,7 +24,7 @@ const OVER_ALL: &str = "multi-pack-index";
 /// A store and who works on it.
 pub(super) struct Store<'a> {
     hands: &'a Hands<'a>,
-    objects: Inside,
+    objects: VolumePath,
     settings: Vec<String>,
     /// What could not be deleted and waits in the trash.
     pub(super) left: Vec<String>,
@@ -268,11 +268,11 @@ impl<'a> Store<'a> {
         }
         let folder = self.objects.join("pack").map_err(io::Error::other)?;
         // What was written must outlive what goes.
-        durable::sync_folder(&folder.path())?;
+        atomic::sync_folder(&folder.path())?;
         let bin = self.hands.trash.bin(None)?;
         let mut names = Vec::new();
         if !packs.is_empty() {
-            let all = beneath::list(beneath::dir(&folder)?).map_err(io::Error::from)?;
+            let all = openat::list(openat::dir(&folder)?).map_err(io::Error::from)?;
             names.extend(all.into_iter().filter_map(|(name, _)| name.into_string().ok()).filter(|name| name.starts_with(OVER_ALL)));
         }
         for name in names {
@@ -312,6 +312,6 @@ impl<'a> Store<'a> {
 }
 
 /// The file as its server sees it now: opened, for by its name alone a client of NFS may tell what it remembers.
-fn touched(place: &Inside) -> io::Result<Option<Stat>> {
-    found(beneath::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
+fn touched(place: &VolumePath) -> io::Result<Option<Stat>> {
+    found(openat::file(place).and_then(|file| Ok(rustix::fs::fstat(file)?)))
 }

@@ -4,9 +4,9 @@
 
 use super::Rescued;
 use crate::facts::rescue::Rescue;
+use crate::fs::stop::Stop;
+use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::{LockError, LockedRepo, StillHeld};
-use crate::shadow::{Refusal, Shadow};
-use crate::stop::Stop;
 use crate::survey::rescues;
 use git2::Oid;
 use std::io;

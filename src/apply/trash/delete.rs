@@ -4,11 +4,11 @@
 //! made a tree. What can't be deleted is left and told. It must never fall back to anything more forceful, and never be called for a place outside the trash.
 
 use super::note::{changed, shown};
-use crate::beneath::{self, found};
 use crate::facts::cache::Size;
-use crate::inside::Inside;
-use crate::stop::Stop;
-use crate::walk::{Anchor, spread};
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::fs::walk::{Anchor, spread};
 use rayon::Scope;
 use rustix::fs::{AtFlags, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -50,7 +50,7 @@ struct Job<'a> {
     since: Option<(i64, i64)>,
     /// Files of which a link went with us: that changes the others' inode, too.
     linked: Mutex<HashSet<u64>>,
-    place: &'a Inside,
+    place: &'a VolumePath,
     /// The top, to which folders nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
@@ -101,8 +101,8 @@ struct Folder {
 
 /// Deletes what is in the folder `place`, but for the names that stay, on the current rayon pool, until done or told to stop. A file that was written
 /// after `since` stays and is told. What is no folder is deleted itself.
-pub(super) fn empty(place: &Inside, stop: &Stop, stay: &[&str], since: Option<(i64, i64)>) -> io::Result<Emptied> {
-    let top = match beneath::dir(place) {
+pub(super) fn empty(place: &VolumePath, stop: &Stop, stay: &[&str], since: Option<(i64, i64)>) -> io::Result<Emptied> {
+    let top = match openat::dir(place) {
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTDIR | Errno::LOOP)) => return no_folder(place),
         top => found(top)?,
     };
@@ -134,13 +134,13 @@ pub(super) fn empty(place: &Inside, stop: &Stop, stay: &[&str], since: Option<(i
         rayon::scope(|scope| job.folders(scope, root, lifted));
     }
     let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
-    let entries = beneath::list(beneath::dir(place)?)?;
+    let entries = openat::list(openat::dir(place)?)?;
     let is_empty = entries.iter().all(|(name, _)| stay.iter().any(|stays| name == stays));
     Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics"), stopped: job.stopped.into_inner(), is_empty })
 }
 
-fn no_folder(place: &Inside) -> io::Result<Emptied> {
-    let (parent, name) = beneath::parent(place)?;
+fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
+    let (parent, name) = openat::parent(place)?;
     let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
     let bytes = if stat.st_nlink == 1 { bytes(&stat) } else { 0 };
@@ -232,11 +232,11 @@ impl Job<'_> {
     fn open(&self, above: &Folder, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
         // The kernel refuses any mount on the way: one of the same file system has the same device, so that alone would not tell.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
-        let fd = match beneath::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY) {
+        let fd = match openat::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::ACCESS) => {
-                let handle = beneath::below(&above.anchor, name, OFlags::PATH | OFlags::DIRECTORY)?;
+                let handle = openat::below(&above.anchor, name, OFlags::PATH | OFlags::DIRECTORY)?;
                 rustix::fs::chmod(format!("/proc/self/fd/{}", handle.as_raw_fd()), Mode::RWXU)?;
-                beneath::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY)?
+                openat::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY)?
             }
             opened => opened?,
         };

@@ -4,10 +4,10 @@
 //! time at which it was written says since when nobody has any business in the tree. Anybody can write a note: it must never be believed to be more than a
 //! question, which the registration and the tree themselves answer.
 
-use crate::beneath::{self, found};
-use crate::clock;
-use crate::durable;
-use crate::inside::Inside;
+use crate::fs::atomic;
+use crate::fs::clock;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
 use crate::survey::worktree;
 use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
@@ -44,8 +44,8 @@ struct Registration {
 /// A tree that waits for its repo.
 #[derive(Debug)]
 pub(super) struct Taken {
-    pub(super) from: Inside,
-    pub(super) admin: Inside,
+    pub(super) from: VolumePath,
+    pub(super) admin: VolumePath,
 }
 
 /// What a bin is.
@@ -69,26 +69,26 @@ impl State {
 }
 
 impl Note {
-    pub(super) fn of(from: &Inside, admin: &Inside) -> io::Result<Self> {
+    pub(super) fn of(from: &VolumePath, admin: &VolumePath) -> io::Result<Self> {
         let registration = found(Registration::of(admin))?;
         Ok(Self { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()), registration })
     }
 
     /// Of a folder that can be had again: nobody has to look at it a second time, but from now on nobody has any business in it either.
-    pub(super) fn again(from: &Inside) -> Self {
+    pub(super) fn again(from: &VolumePath) -> Self {
         Self { schema: SCHEMA.to_owned(), from: from.path(), admin: None, registration: None }
     }
 
-    pub(super) fn write(&self, bin: &Inside) -> io::Result<()> {
+    pub(super) fn write(&self, bin: &VolumePath) -> io::Result<()> {
         let name = if self.admin.is_some() { NOTE } else { GONE };
-        durable::create(&bin.path().join(name), &serde_json::to_vec(self)?)?;
-        durable::sync_folder(&bin.path())
+        atomic::create(&bin.path().join(name), &serde_json::to_vec(self)?)?;
+        atomic::sync_folder(&bin.path())
     }
 
     /// A note that makes no sense was cut short before anything was moved. Our notes are whole files in folders: anything else is somebody's doing, and must
     /// not stop every night to come.
-    fn read(bin: &Inside, name: &str) -> io::Result<Option<Self>> {
-        match beneath::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
+    fn read(bin: &VolumePath, name: &str) -> io::Result<Option<Self>> {
+        match openat::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => Ok(None),
             note => Ok(found(note)?.and_then(|note| serde_json::from_slice(&note).ok())),
         }
@@ -96,8 +96,8 @@ impl Note {
 }
 
 impl Registration {
-    fn of(admin: &Inside) -> io::Result<Self> {
-        let (folder, gitdir) = (beneath::stat(admin)?, beneath::stat(&admin.join("gitdir").map_err(io::Error::other)?)?);
+    fn of(admin: &VolumePath) -> io::Result<Self> {
+        let (folder, gitdir) = (openat::stat(admin)?, openat::stat(&admin.join("gitdir").map_err(io::Error::other)?)?);
         let changed = if clock::is_touched_again() { (0, 0) } else { changed(&gitdir) };
         Ok(Self { folder: folder.st_ino, gitdir: gitdir.st_ino, changed })
     }
@@ -112,14 +112,14 @@ pub(super) fn changed(stat: &Stat) -> (i64, i64) {
 }
 
 /// What the bin is now.
-pub(super) fn state(bin: &Inside) -> io::Result<State> {
+pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     let at = |name: &str| bin.join(name).map_err(io::Error::other);
     let Some(Note { from, admin: Some(admin), registration, .. }) = Note::read(bin, NOTE)? else { return Ok(State::Plain) };
-    let (Ok(stood), Ok(admin)) = (Inside::new(bin.root(), &from), Inside::new(bin.root(), &admin)) else {
+    let (Ok(stood), Ok(admin)) = (VolumePath::new(bin.root(), &from), VolumePath::new(bin.root(), &admin)) else {
         return Ok(State::Unproven(from));
     };
-    let Some(taken) = found(beneath::stat(&at("0")?))? else {
-        let coming = found(beneath::stat(&admin))?.is_some();
+    let Some(taken) = found(openat::stat(&at("0")?))? else {
+        let coming = found(openat::stat(&admin))?.is_some();
         return Ok(if coming { State::Coming(Taken { from: stood, admin }) } else { State::Plain });
     };
     let is_folder = FileType::from_raw_mode(taken.st_mode) == FileType::Directory;
@@ -128,13 +128,19 @@ pub(super) fn state(bin: &Inside) -> io::Result<State> {
         return Ok(State::Registered(Taken { from: stood, admin }));
     }
     // The registration goes the same way when the tree was looked at: asked for last, so that nobody moves it in between unseen.
-    let done = found(beneath::stat(&at("1")?))?.is_some();
+    let done = found(openat::stat(&at("1")?))?.is_some();
     Ok(if done { State::Plain } else { State::Unproven(from) })
 }
 
 /// Whether the registration is the tree's own: it is the one that the note means, it names the place where the tree stood, and the tree leads to it.
-fn proves(admin: &Inside, stood: &Inside, stands: &Inside, noted: Option<Registration>, written: Option<&Stat>) -> io::Result<bool> {
-    if found(beneath::stat(admin))?.is_none() {
+fn proves(
+    admin: &VolumePath,
+    stood: &VolumePath,
+    stands: &VolumePath,
+    noted: Option<Registration>,
+    written: Option<&Stat>,
+) -> io::Result<bool> {
+    if found(openat::stat(admin))?.is_none() {
         return Ok(false);
     }
     // A registration that makes no sense proves nothing; one that can't be read may yet.
@@ -153,12 +159,12 @@ fn proves(admin: &Inside, stood: &Inside, stands: &Inside, noted: Option<Registr
 }
 
 /// Whether somebody said of the bin that nothing in it is to be looked at again.
-pub(super) fn is_settled(bin: &Inside) -> io::Result<bool> {
+pub(super) fn is_settled(bin: &VolumePath) -> io::Result<bool> {
     Ok(stat_of(bin, GONE)?.is_some() || stat_of(bin, super::TOLD)?.is_some())
 }
 
 /// Says so. A bin without a note needs none.
-pub(super) fn settle(bin: &Inside) -> io::Result<()> {
+pub(super) fn settle(bin: &VolumePath) -> io::Result<()> {
     let at = |name: &str| bin.join(name).map_err(io::Error::other);
     if stat_of(bin, NOTE)?.is_none() {
         return Ok(());
@@ -167,7 +173,7 @@ pub(super) fn settle(bin: &Inside) -> io::Result<()> {
 }
 
 /// Where the tree came from, and since when nobody has any business in it.
-pub(super) fn settled(bin: &Inside) -> io::Result<Option<(PathBuf, (i64, i64))>> {
+pub(super) fn settled(bin: &VolumePath) -> io::Result<Option<(PathBuf, (i64, i64))>> {
     if Note::read(bin, GONE)?.is_none() && Note::read(bin, NOTE)?.is_some() {
         settle(bin)?;
     }
@@ -178,7 +184,7 @@ pub(super) fn settled(bin: &Inside) -> io::Result<Option<(PathBuf, (i64, i64))>>
 }
 
 /// When the bin's note was written.
-pub(super) fn written(bin: &Inside) -> io::Result<Option<SystemTime>> {
+pub(super) fn written(bin: &VolumePath) -> io::Result<Option<SystemTime>> {
     let stat = match stat_of(bin, GONE)? {
         None => stat_of(bin, NOTE)?,
         stat => stat,
@@ -186,17 +192,17 @@ pub(super) fn written(bin: &Inside) -> io::Result<Option<SystemTime>> {
     Ok(stat.and_then(|stat| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(stat.st_mtime).ok()?))))
 }
 
-fn stat_of(bin: &Inside, name: &str) -> io::Result<Option<Stat>> {
-    match beneath::stat(&bin.join(name).map_err(io::Error::other)?) {
+fn stat_of(bin: &VolumePath, name: &str) -> io::Result<Option<Stat>> {
+    match openat::stat(&bin.join(name).map_err(io::Error::other)?) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_link(&error) => Ok(None),
         stat => found(stat),
     }
 }
 
 /// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves whose doing a missing tree is.
-pub(crate) fn origin(note: &[u8], state: &Inside) -> Option<Inside> {
+pub(crate) fn origin(note: &[u8], state: &VolumePath) -> Option<VolumePath> {
     let note: Note = serde_json::from_slice(note).ok()?;
-    if note.schema == SCHEMA { Inside::new(state.root(), &note.from).ok() } else { None }
+    if note.schema == SCHEMA { VolumePath::new(state.root(), &note.from).ok() } else { None }
 }
 
 fn is_link(error: &io::Error) -> bool {
@@ -204,6 +210,6 @@ fn is_link(error: &io::Error) -> bool {
 }
 
 /// Where a path in a bin stands, for people.
-pub(super) fn shown(bin: &Inside, below: &Path) -> PathBuf {
+pub(super) fn shown(bin: &VolumePath, below: &Path) -> PathBuf {
     bin.path().join(below)
 }

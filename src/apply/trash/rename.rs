@@ -2,28 +2,28 @@
 //!
 //! It must never put anything over what stands somewhere already, but an empty folder.
 
-use crate::beneath;
-use crate::inside::Inside;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
 /// Renames whatever stands at `from`. What `to` names is ours alone, and free.
-pub(super) fn rename(from: &Inside, to: &Inside) -> io::Result<()> {
+pub(super) fn rename(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| name.to_owned())
 }
 
 /// Renames the folder at `from`, and nothing but a folder: a file would replace a file that stands there. So says the kernel itself when both names end
 /// in a slash, whatever somebody puts there meanwhile.
-pub(super) fn folder(from: &Inside, to: &Inside) -> io::Result<()> {
+pub(super) fn folder(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| [name, OsStr::new("/")].into_iter().collect())
 }
 
-fn by_name(from: &Inside, to: &Inside, called: &dyn Fn(&OsStr) -> OsString) -> io::Result<()> {
-    let root = beneath::root(from.root())?;
-    let folder = |of: &Inside| match of.relative().parent().filter(|above| !above.as_os_str().is_empty()) {
-        Some(above) => Ok(beneath::below(&root, above, OFlags::DIRECTORY | OFlags::PATH)?),
+fn by_name(from: &VolumePath, to: &VolumePath, called: &dyn Fn(&OsStr) -> OsString) -> io::Result<()> {
+    let root = openat::root(from.root())?;
+    let folder = |of: &VolumePath| match of.relative().parent().filter(|above| !above.as_os_str().is_empty()) {
+        Some(above) => Ok(openat::below(&root, above, OFlags::DIRECTORY | OFlags::PATH)?),
         None => root.try_clone(),
     };
     let (parent, new_parent) = (folder(from)?, folder(to)?);
@@ -37,9 +37,9 @@ fn by_name(from: &Inside, to: &Inside, called: &dyn Fn(&OsStr) -> OsString) -> i
 
 /// Renames once more with the folder's own write bit set, and without success takes it back: a folder that its owner can't write to (Go's modules)
 /// can't be moved to another parent, for its `..` changes.
-fn writable(folder: &Inside, rename: impl FnOnce() -> rustix::io::Result<()>) -> io::Result<()> {
+fn writable(folder: &VolumePath, rename: impl FnOnce() -> rustix::io::Result<()>) -> io::Result<()> {
     let refused = io::Error::from(Errno::ACCESS);
-    let Ok(folder) = beneath::dir(folder) else { return Err(refused) };
+    let Ok(folder) = openat::dir(folder) else { return Err(refused) };
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
     if mode.contains(Mode::WUSR) || rustix::fs::fchmod(&folder, mode | Mode::WUSR).is_err() {
         return Err(refused);

@@ -4,10 +4,10 @@
 
 use super::delete::Kept;
 use super::{Emptied, TOLD};
-use crate::beneath;
-use crate::durable;
 use crate::facts::cache::Size;
-use crate::inside::Inside;
+use crate::fs::atomic;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
 use std::path::Path;
 
 /// What stays, where it came from, and what to do about it.
@@ -31,10 +31,10 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
 }
 
 /// The lines, unless the very same were told of this bin before.
-pub(super) fn tell_once(bin: &Inside, lines: Vec<String>) -> Emptied {
+pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
     let text = lines.join("\n");
     let place = bin.join(TOLD).ok();
-    let before = place.as_ref().and_then(|place| beneath::read(place, 1 << 20).ok());
+    let before = place.as_ref().and_then(|place| openat::read(place, 1 << 20).ok());
     if before.as_deref() == Some(text.as_bytes()) {
         for line in lines {
             tracing::info!("still in the trash: {line}");
@@ -42,7 +42,7 @@ pub(super) fn tell_once(bin: &Inside, lines: Vec<String>) -> Emptied {
         return Emptied::default();
     }
     // Where it can't be noted, it is told again.
-    if let Some(Err(error)) = place.map(|place| durable::replace(&place.path(), text.as_bytes())) {
+    if let Some(Err(error)) = place.map(|place| atomic::replace(&place.path(), text.as_bytes())) {
         tracing::debug!(%error, "failed to note what was told of the trash");
     }
     Emptied { freed: Size::default(), left: lines }

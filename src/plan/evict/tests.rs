@@ -152,7 +152,8 @@ fn what_lock_files_named_is_younger_than_it_looks() {
     let all = Wanted { bytes: 1000, ..Wanted::default() };
     let kept = decide(caches(), all.clone(), InUse::Keep);
     assert_eq!(names(&kept), ["nobody", "last-year", "experiment", "lodash"]);
-    let in_use = "5 units of npm: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (5)";
+    let in_use =
+        "5 units of npm: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (5)";
     assert_eq!(kept.obstacles, [in_use, "1 unit of npm: younger than 24 h"]);
     let last = decide(caches(), all, InUse::Last);
     assert_eq!(names(&last), ["nobody", "last-year", "experiment", "lodash", "today", "idle repo's", "today-younger", "busy repo's"]);

@@ -3,10 +3,10 @@
 //! What agents may have written is read here: sizes are capped, and no link is followed. It must never take what can't be read for an answer:
 //! an error of the file system's is kept until the whole has been looked through, and then nobody knows whose the files are.
 
-use crate::beneath;
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -28,7 +28,7 @@ const REPO: [&str; 3] = [".git", ".hg", ".jj"];
 
 /// A directory, listed.
 pub(super) struct Directory {
-    place: Inside,
+    place: VolumePath,
     folder: OwnedFd,
     entries: Vec<(OsString, FileType)>,
     trouble: Trouble,
@@ -60,17 +60,17 @@ impl Trouble {
 
 impl Directory {
     /// Lists a directory, in the order of names.
-    pub(super) fn open(place: &Inside, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
-        Self::of(place.clone(), beneath::dir(place)?, trouble, stop)
+    pub(super) fn open(place: &VolumePath, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
+        Self::of(place.clone(), openat::dir(place)?, trouble, stop)
     }
 
     /// Lists one that stands in it.
     pub(super) fn below(&self, name: &OsStr) -> io::Result<Self> {
-        let opened = beneath::below(&self.folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let opened = openat::below(&self.folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
         Self::of(self.place.join(name).map_err(io::Error::other)?, opened, self.trouble.clone(), &self.stop)
     }
 
-    fn of(place: Inside, folder: OwnedFd, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
+    fn of(place: VolumePath, folder: OwnedFd, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
         let mut held = stop.hold();
         let mut entries = listed(&folder)?;
         entries.iter().try_for_each(|(name, _)| held.more(name.len().saturating_add(A_NAME)))?;
@@ -79,7 +79,7 @@ impl Directory {
     }
 
     /// Where it stands.
-    pub(super) fn place(&self) -> &Inside {
+    pub(super) fn place(&self) -> &VolumePath {
         &self.place
     }
 
@@ -111,7 +111,7 @@ impl Directory {
         let length = self.trouble.but(file.metadata())?.len().min(NOTE_CAP);
         let has_room = self.held.borrow_mut().more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(UNDERSTOOD));
         has_room.map_err(|error| self.trouble.0.set(Some(error))).ok()?;
-        self.trouble.but(beneath::content(file, NOTE_CAP))
+        self.trouble.but(openat::content(file, NOTE_CAP))
     }
 
     /// Opens a file that stands here.
@@ -136,14 +136,14 @@ impl Directory {
 
     /// The names that another directory lists, below here; none where it can't be listed.
     pub(super) fn names(&self, path: &str) -> Vec<OsString> {
-        let opened = beneath::below(&self.folder, Path::new(path), OFlags::RDONLY | OFlags::DIRECTORY);
-        let entries = self.trouble.but(opened.and_then(beneath::list)).unwrap_or_default();
+        let opened = openat::below(&self.folder, Path::new(path), OFlags::RDONLY | OFlags::DIRECTORY);
+        let entries = self.trouble.but(opened.and_then(openat::list)).unwrap_or_default();
         entries.into_iter().map(|(name, _)| name).collect()
     }
 
     /// What stands here or deeper by that path, itself.
     pub(super) fn stat(&self, path: &str) -> Option<Stat> {
-        let opened = beneath::below(&self.folder, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW);
+        let opened = openat::below(&self.folder, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW);
         self.trouble.but(opened.and_then(rustix::fs::fstat))
     }
 
@@ -151,7 +151,7 @@ impl Directory {
     pub(super) fn above(&self) -> Vec<Self> {
         let mut above = Vec::new();
         for path in self.place.relative().ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
-            let Ok(place) = Inside::new(self.place.root(), path) else { break };
+            let Ok(place) = VolumePath::new(self.place.root(), path) else { break };
             let Some(directory) = self.trouble.but(Self::open(&place, self.trouble.clone(), &self.stop)) else { break };
             let top = directory.entries.iter().any(|(name, _)| name == ".git");
             above.push(directory);
@@ -183,7 +183,7 @@ pub(in crate::survey) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> boo
 
 /// The same of one path below it.
 pub(super) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
-    let opened = beneath::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).and_then(rustix::fs::fstat);
+    let opened = openat::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).and_then(rustix::fs::fstat);
     opened.is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
 }
 
@@ -194,19 +194,19 @@ pub(super) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside
 
 /// Reads a regular file by its path from here.
 pub(super) fn read(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Vec<u8>> {
-    beneath::content(open(parent, path)?, NOTE_CAP)
+    openat::content(open(parent, path)?, NOTE_CAP)
 }
 
 /// Opens a regular file by its path from here.
 pub(super) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
-    let file = File::from(beneath::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    let file = File::from(openat::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 /// What a directory holds, for file systems whose listings don't tell the kinds, too.
 pub(super) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
     // By another descriptor: a listing uses its own up.
-    let mut entries = beneath::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
+    let mut entries = openat::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
     for (name, kind) in entries.iter_mut().filter(|(_, kind)| *kind == FileType::Unknown) {
         *kind = FileType::from_raw_mode(rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
     }

@@ -6,10 +6,10 @@
 //! stands, nor on an error: what no account speaks for is somebody's.
 
 use super::go_on;
-use crate::beneath;
-use crate::budget::Held;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::budget::Held;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::FileType;
 use std::ffi::{OsStr, OsString};
@@ -126,7 +126,7 @@ pub(super) struct Found {
     /// Repos: folders with one's own history.
     pub(super) repos: Vec<PathBuf>,
     /// Directories that are the tool's, with all that is in them: nobody looked further.
-    pub(super) whole: Vec<Inside>,
+    pub(super) whole: Vec<VolumePath>,
 }
 
 /// Looks through a tool's directory, and stops at the `first` thing that is somebody's if that is enough. Links hold nothing, and sockets
@@ -134,8 +134,8 @@ pub(super) struct Found {
 ///
 /// # Errors
 /// Something can't be read, or the run is to stop: nobody knows what stands there.
-pub(super) fn look_through(place: &Inside, first: bool, stop: &Stop) -> io::Result<Found> {
-    let (parent, name) = beneath::parent(place)?;
+pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::Result<Found> {
+    let (parent, name) = openat::parent(place)?;
     let trouble = Trouble::default();
     let directory = Directory::open(place, trouble.clone(), stop)?;
     let tools = name.to_str().map(|name| tools(parent.as_fd(), name, |_| true).map(|tool| (tool.account)(&directory)).collect::<Vec<_>>());

@@ -4,7 +4,7 @@
 //! little room. It must never take a file for a wheel's that has another size than its RECORD tells.
 
 use super::{Directory, Opinion, Says, Tool, ends_with, folder, holds, opinion};
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

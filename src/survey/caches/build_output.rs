@@ -49,7 +49,7 @@ mod tests {
         };
         let mut policy = field.policy(CacheKind::BuildOutput, "unused");
         policy.place = None;
-        let seen = super::super::survey(&[policy], &[tree], &field.eye(true), &Some, &crate::stop::Stop::never());
+        let seen = super::super::survey(&[policy], &[tree], &field.eye(true), &Some, &crate::fs::stop::Stop::never());
         let units = &seen[0].units;
         assert_eq!(units.len(), 2);
         assert_eq!((units[0].name.as_str(), units[0].last_used), ("trees/x/node_modules", ago(20)));

@@ -16,7 +16,7 @@
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -38,24 +38,24 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
 }
 
 /// Held while a unit of the cache at `place` goes.
-pub(super) fn locks(place: &Inside) -> Vec<Inside> {
+pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
     LOCKS.iter().filter_map(|lock| beside_the_registry(place, lock)).collect()
 }
 
 /// `name` in the `CARGO_HOME`, which `path` in the config may be, or the `registry` in it.
-fn beside_the_registry(place: &Inside, name: &str) -> Option<Inside> {
+fn beside_the_registry(place: &VolumePath, name: &str) -> Option<VolumePath> {
     let home = if place.relative().ends_with("registry") { place.relative().parent()? } else { place.relative() };
-    Inside::new(place.root(), &home.join(name)).ok()
+    VolumePath::new(place.root(), &home.join(name)).ok()
 }
 
 /// `path` in the config may be a `CARGO_HOME`, or the `registry` in it.
-fn registry(place: &Inside, store: &str) -> Option<Inside> {
+fn registry(place: &VolumePath, store: &str) -> Option<VolumePath> {
     let below = if place.relative().ends_with("registry") { store.to_owned() } else { format!("registry/{store}") };
     place.join(below).ok()
 }
 
 fn crates(look: &Look<'_>) -> Vec<Unit> {
-    let mut crates: BTreeMap<(String, String), Vec<Inside>> = BTreeMap::new();
+    let mut crates: BTreeMap<(String, String), Vec<VolumePath>> = BTreeMap::new();
     // Unpacked first: cargo unpacks again what is not there.
     for (store, unpacked) in [("src", true), ("cache", false)] {
         let registries = registry(look.place, store).map(|store| look.folders(&store)).unwrap_or_default();
@@ -74,7 +74,7 @@ fn crates(look: &Look<'_>) -> Vec<Unit> {
 }
 
 /// The units of one git dependency: its db with the last checkout, and each older checkout.
-fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
+fn git(look: &Look<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
     let Ok(folder) = look.place.join("git/checkouts").and_then(|checkouts| checkouts.join(name)) else { return Vec::new() };
     let (mut checkouts, all) = checkouts_of(look, name, &folder);
     if checkouts.len() < all {
@@ -93,7 +93,7 @@ fn git(look: &Look<'_>, name: &str, db: &Inside) -> Vec<Unit> {
 }
 
 /// The checkouts in a folder that can be told, and how many there are.
-fn checkouts_of(look: &Look<'_>, name: &str, folder: &Inside) -> (Vec<Unit>, usize) {
+fn checkouts_of(look: &Look<'_>, name: &str, folder: &VolumePath) -> (Vec<Unit>, usize) {
     let found = look.folders(folder);
     let all = found.len();
     // `tools-0123456789abcdef`: the repo's name, and a hash of its address.

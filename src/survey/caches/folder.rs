@@ -4,7 +4,7 @@
 
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
@@ -20,7 +20,7 @@ fn unit(look: &Look<'_>, entry: Entry) -> Option<Unit> {
 }
 
 /// The path below the cache, readable.
-fn name(cache: &Inside, entry: &Inside) -> String {
+fn name(cache: &VolumePath, entry: &VolumePath) -> String {
     let below = entry.relative().strip_prefix(cache.relative()).unwrap_or(entry.relative());
     below.to_string_lossy().into_owned()
 }

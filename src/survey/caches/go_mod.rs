@@ -12,7 +12,7 @@
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ const DEEPEST: usize = 24;
 const PARTS: [&str; 3] = ["zip", "ziphash", "lock"];
 
 /// Files of one version, in the order of [`PARTS`].
-type Version = [Option<Inside>; PARTS.len()];
+type Version = [Option<VolumePath>; PARTS.len()];
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     let Ok(downloads) = look.place.join("cache/download") else { return Vec::new() };
@@ -46,7 +46,7 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
 }
 
 /// The units of one `@v` folder.
-fn module(look: &Look<'_>, downloads: &Inside, folder: &Inside) -> Vec<Unit> {
+fn module(look: &Look<'_>, downloads: &VolumePath, folder: &VolumePath) -> Vec<Unit> {
     let path = folder.relative().strip_prefix(downloads.relative()).ok().and_then(|path| path.parent()?.to_str());
     let Some(module) = path else { return Vec::new() };
     let mut versions: BTreeMap<String, Version> = BTreeMap::new();
@@ -67,7 +67,7 @@ fn unit(look: &Look<'_>, module: &str, version: &str, [zip, sum, held]: Version)
             return None;
         }
     };
-    let paths: Vec<Inside> = [unpacked, zip, sum].into_iter().flatten().collect();
+    let paths: Vec<VolumePath> = [unpacked, zip, sum].into_iter().flatten().collect();
     if paths.is_empty() {
         return None;
     }

@@ -5,12 +5,12 @@
 
 use super::Gate;
 use super::used::{Eye, Use};
-use crate::beneath;
 use crate::config::policy;
 use crate::facts::cache::{Cache, Size, Unit};
 use crate::facts::package::Package;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
 use rustix::io::Errno;
 use std::ffi::OsStr;
@@ -28,11 +28,11 @@ pub(super) struct Look<'a> {
     /// The cache.
     pub(super) policy: &'a policy::Cache,
     /// Where it stands.
-    pub(super) place: &'a Inside,
+    pub(super) place: &'a VolumePath,
     /// Who looks.
     pub(super) eye: &'a Eye,
     /// What all of its units are held by while they go.
-    pub(super) locks: Arc<[Inside]>,
+    pub(super) locks: Arc<[VolumePath]>,
     /// Where each unit has to pass to be listed.
     pub(super) gate: Gate<'a>,
     name: Arc<str>,
@@ -43,7 +43,7 @@ pub(super) struct Look<'a> {
 /// What a directory holds. Links, special files and hidden names are left out: they are never units.
 pub(super) struct Entry {
     /// Where it is.
-    pub(super) place: Inside,
+    pub(super) place: VolumePath,
     /// Its own name, readable.
     pub(super) name: String,
     /// A directory, or else a file.
@@ -59,12 +59,12 @@ impl Entry {
 
 impl<'a> Look<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a Inside, eye: &'a Eye, gate: Gate<'a>, stop: &'a Stop) -> Self {
+    pub(super) fn new(policy: &'a policy::Cache, place: &'a VolumePath, eye: &'a Eye, gate: Gate<'a>, stop: &'a Stop) -> Self {
         Self { policy, place, eye, locks: Arc::default(), gate, name: policy.name.as_str().into(), stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
-    pub(super) fn entries(&self, directory: &Inside) -> Vec<Entry> {
+    pub(super) fn entries(&self, directory: &VolumePath) -> Vec<Entry> {
         if self.stop.reached().is_some() {
             return Vec::new();
         }
@@ -73,34 +73,34 @@ impl<'a> Look<'a> {
             Ok(()) => entries,
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
-                self.problem("list", directory, beneath::cause(errno));
+                self.problem("list", directory, openat::cause(errno));
                 Vec::new()
             }
         }
     }
 
     /// The directories among the [`Self::entries`].
-    pub(super) fn folders(&self, directory: &Inside) -> Vec<Entry> {
+    pub(super) fn folders(&self, directory: &VolumePath) -> Vec<Entry> {
         self.entries(directory).into_iter().filter(|entry| entry.is_dir).collect()
     }
 
     /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told. None, too, when it went through the gate and stayed there.
-    pub(super) fn unit(&self, name: String, paths: Vec<Inside>) -> Option<Unit> {
+    pub(super) fn unit(&self, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
         self.unit_of(Vec::new(), name, paths)
     }
 
     /// The same for a unit that holds what lock files call `packages`.
-    pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
+    pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
         self.seen(packages, name, paths).and_then(self.gate)
     }
 
     /// The same for one of which it is known when it was `used`.
-    pub(super) fn used_unit(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<Inside>) -> Option<Unit> {
+    pub(super) fn used_unit(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<VolumePath>) -> Option<Unit> {
         self.seen_used(packages, name, used.map(|used| (used, None)), paths).and_then(self.gate)
     }
 
     /// The same, for one that is not ready for the gate.
-    pub(super) fn seen(&self, packages: Vec<Package>, name: String, paths: Vec<Inside>) -> Option<Unit> {
+    pub(super) fn seen(&self, packages: Vec<Package>, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
         if self.stop.reached().is_some() {
             return None;
         }
@@ -112,7 +112,7 @@ impl<'a> Look<'a> {
         packages: Vec<Package>,
         name: String,
         seen: io::Result<(Use, Option<Size>)>,
-        mut paths: Vec<Inside>,
+        mut paths: Vec<VolumePath>,
     ) -> Option<Unit> {
         paths.shrink_to_fit();
         match seen {
@@ -146,7 +146,7 @@ impl<'a> Look<'a> {
     }
 
     /// Notes what went wrong.
-    pub(super) fn problem(&self, verb: &str, place: &Inside, cause: impl Display) {
+    pub(super) fn problem(&self, verb: &str, place: &VolumePath, cause: impl Display) {
         self.note(format!("failed to {verb} `{place}`: {cause}"));
     }
 
@@ -172,7 +172,7 @@ impl<'a> Look<'a> {
         Cache { units, problems, ..super::empty(self.policy) }
     }
 
-    fn entry(&self, directory: &Inside, name: &OsStr, kind: FileType) -> Option<Entry> {
+    fn entry(&self, directory: &VolumePath, name: &OsStr, kind: FileType) -> Option<Entry> {
         if name.as_bytes().starts_with(b".") {
             return None;
         }
@@ -188,7 +188,7 @@ impl<'a> Look<'a> {
     }
 
     /// For file systems whose listings don't tell.
-    fn is_dir(&self, place: &Inside) -> Option<bool> {
+    fn is_dir(&self, place: &VolumePath) -> Option<bool> {
         match place.path().symlink_metadata() {
             Ok(seen) if seen.is_dir() => Some(true),
             Ok(seen) if seen.is_file() => Some(false),

@@ -26,7 +26,7 @@ pub use build_output::units as build_output_units;
 
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, IdleTree, Unit};
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
 use look::Look;
 use rayon::prelude::*;
 use used::Eye;

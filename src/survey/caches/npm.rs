@@ -9,7 +9,7 @@ use super::is_hex;
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use index::Bucket;
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -64,8 +64,8 @@ impl Digits {
 
 /// What a cache holds, and where.
 struct Cache {
-    content: Inside,
-    index: Inside,
+    content: VolumePath,
+    index: VolumePath,
     algorithms: Vec<String>,
 }
 
@@ -97,7 +97,7 @@ fn buckets(look: &Look<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
         let digits = Digits::of([parts.next()?, parts.next()?, parts.next()?])?;
         owner.get(&Content { algorithm, digits }).copied()
     };
-    let read = |bucket: Digits, place: Inside| {
+    let read = |bucket: Digits, place: VolumePath| {
         let Bucket { name, digests } = Bucket::read(look.eye, &place).unwrap_or_else(|error| {
             look.problem("read", &place, error);
             None
@@ -109,7 +109,7 @@ fn buckets(look: &Look<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
 }
 
 /// What `take` makes of the files at `xx/yy/rest` below `folder`. They may be as many as there are units: none is held that it doesn't keep.
-fn sharded<T: Send>(look: &Look<'_>, folder: &Inside, take: impl Fn(Digits, Inside) -> Option<T> + Sync) -> Vec<T> {
+fn sharded<T: Send>(look: &Look<'_>, folder: &VolumePath, take: impl Fn(Digits, VolumePath) -> Option<T> + Sync) -> Vec<T> {
     let seconds = |first: &Entry| {
         let shards = shards(look, &first.place).into_par_iter();
         let name = first.name.clone();
@@ -129,7 +129,7 @@ fn sharded<T: Send>(look: &Look<'_>, folder: &Inside, take: impl Fn(Digits, Insi
     shards(look, folder).par_iter().flat_map(seconds).flat_map_iter(files).collect()
 }
 
-fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
+fn shards(look: &Look<'_>, folder: &VolumePath) -> Vec<Entry> {
     look.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
 }
 
@@ -214,7 +214,7 @@ mod tests {
     use std::fs;
 
     /// `index` and `content` are paths below `_cacache`; the content's digest is its path.
-    fn bucket(field: &Field, index: &str, lines: &[String], days: u64) -> Inside {
+    fn bucket(field: &Field, index: &str, lines: &[String], days: u64) -> VolumePath {
         let path = format!("npm/_cacache/index-v5/{index}");
         field.file(&path, days);
         fs::write(field.at(&path).path(), lines.concat()).unwrap();
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(page("left-pad-1.3.0.tgz"), None);
     }
 
-    fn content(field: &Field, digest: &str, days: u64) -> Inside {
+    fn content(field: &Field, digest: &str, days: u64) -> VolumePath {
         field.file(&format!("npm/_cacache/content-v2/sha512/{digest}"), days)
     }
 

@@ -8,7 +8,7 @@ use super::is_hex;
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::io;
@@ -51,7 +51,7 @@ fn shards(look: &Look<'_>, folder: &Entry, digits: usize) -> impl Iterator<Item 
 }
 
 fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
-    let mut pairs: BTreeMap<String, Vec<Inside>> = BTreeMap::new();
+    let mut pairs: BTreeMap<String, Vec<VolumePath>> = BTreeMap::new();
     let mut entries = look.entries(&shard.place);
     // `<hash>` sorts before `<hash>.body`: the metadata goes first.
     entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -65,7 +65,7 @@ fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
 }
 
 /// Named by its wheel where it holds one.
-fn pair(look: &Look<'_>, name: &str, paths: Vec<Inside>) -> Option<Unit> {
+fn pair(look: &Look<'_>, name: &str, paths: Vec<VolumePath>) -> Option<Unit> {
     let body = paths.iter().find(|path| path.relative().extension().is_some_and(|extension| extension == "body"));
     match body.and_then(|body| release(&tail(look, body).ok()?)) {
         Some((project, version)) => look.unit_of(vec![Package::python(&project, &version)], format!("{project} {version} ({name})"), paths),
@@ -74,7 +74,7 @@ fn pair(look: &Look<'_>, name: &str, paths: Vec<Inside>) -> Option<Unit> {
 }
 
 /// The last bytes of a body.
-fn tail(look: &Look<'_>, body: &Inside) -> io::Result<Vec<u8>> {
+fn tail(look: &Look<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
     let (file, length) = look.eye.file(body)?;
     let from = length.saturating_sub(TAIL);
     // As long as the file was when it was opened.

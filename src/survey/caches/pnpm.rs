@@ -16,7 +16,7 @@
 use super::is_hex;
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use index::{Content, Index};
 use rayon::prelude::*;
 use std::collections::HashMap;
@@ -54,7 +54,7 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
     units
 }
 
-fn unknown(look: &Look<'_>, store: &Inside) {
+fn unknown(look: &Look<'_>, store: &VolumePath) {
     look.note(format!("`{store}` is not evicted: this version does not know its layout; `pnpm store prune` does"));
 }
 
@@ -62,7 +62,7 @@ fn is_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn store(look: &Look<'_>, version: &str, store: &Inside) -> Vec<Unit> {
+fn store(look: &Look<'_>, version: &str, store: &VolumePath) -> Vec<Unit> {
     let Ok((index, files)) = store.join("index").and_then(|index| Ok((index, store.join("files")?))) else { return Vec::new() };
     // Contents first: what pnpm adds meanwhile is not listed.
     let contents: Vec<(Content, Entry)> = shards(look, &files).par_iter().flat_map_iter(|shard| contents(look, shard)).collect();
@@ -78,13 +78,13 @@ fn store(look: &Look<'_>, version: &str, store: &Inside) -> Vec<Unit> {
     indexes.iter().flat_map(|index| &index.contents).for_each(|content| *named.entry(*content).or_default() += 1);
 
     let (named_ones, lone): (Vec<_>, Vec<_>) = contents.into_par_iter().partition(|(content, _)| named.contains_key(content));
-    let places: HashMap<Content, Inside> = named_ones.into_iter().map(|(content, entry)| (content, entry.place)).collect();
+    let places: HashMap<Content, VolumePath> = named_ones.into_iter().map(|(content, entry)| (content, entry.place)).collect();
     let mut units: Vec<Unit> = indexes.into_par_iter().filter_map(|index| package(look, index, &places, &named)).collect();
     units.par_extend(lone.into_par_iter().filter(|_| whole).filter_map(|(_, entry)| content(look, entry)));
     units
 }
 
-fn shards(look: &Look<'_>, folder: &Inside) -> Vec<Entry> {
+fn shards(look: &Look<'_>, folder: &VolumePath) -> Vec<Entry> {
     look.folders(folder).into_iter().filter(|shard| is_hex(&shard.name, 2)).collect()
 }
 
@@ -114,7 +114,7 @@ fn read(look: &Look<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
 }
 
 /// A package with the contents that it alone names.
-fn package(look: &Look<'_>, index: Index, places: &HashMap<Content, Inside>, named: &Named) -> Option<Unit> {
+fn package(look: &Look<'_>, index: Index, places: &HashMap<Content, VolumePath>, named: &Named) -> Option<Unit> {
     // One tells for all: pnpm links a package as a whole.
     if index.contents.first().and_then(|first| places.get(first)).is_some_and(|first| look.eye.is_linked(first)) {
         return None;
@@ -140,12 +140,12 @@ mod tests {
     use std::fs;
 
     /// A content whose digest is `byte` all over.
-    fn content(field: &Field, store: &str, byte: u8) -> Inside {
+    fn content(field: &Field, store: &str, byte: u8) -> VolumePath {
         field.file(&format!("pnpm/{store}/files/{byte:02x}/{}", format!("{byte:02x}").repeat(63)), 9)
     }
 
     /// A package that names such contents.
-    fn package(field: &Field, name: &str, contents: &[u8]) -> Inside {
+    fn package(field: &Field, name: &str, contents: &[u8]) -> VolumePath {
         let path = format!("pnpm/v10/index/5c/{}-{name}.json", "8e".repeat(31));
         let encoded = |byte: u8| {
             let symbol = |six: u32| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[six as usize & 63]);

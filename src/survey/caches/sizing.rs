@@ -3,10 +3,10 @@
 //! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
 //! guess.
 
-use crate::beneath;
 use crate::facts::cache::{Cache, CacheKind, Size, Unit};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 use rustix::fd::OwnedFd;
@@ -16,8 +16,8 @@ use rustix::fd::OwnedFd;
 /// Once the run is to stop, nothing more is weighed.
 pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
     // They all stand in one volume.
-    let Some(root) = units.iter().flat_map(|unit| &unit.paths).next().map(Inside::root) else { return (units, Vec::new()) };
-    let root = match beneath::root(root) {
+    let Some(root) = units.iter().flat_map(|unit| &unit.paths).next().map(VolumePath::root) else { return (units, Vec::new()) };
+    let root = match openat::root(root) {
         Ok(root) => root,
         Err(error) => return (Vec::new(), vec![format!("failed to open `{}`: {error}; see that it is mounted", root.display())]),
     };

@@ -5,8 +5,8 @@
 use super::used::Eye;
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, Size};
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use rustix::fd::OwnedFd;
 use std::fs::{self, File, FileTimes};
@@ -35,12 +35,12 @@ impl Field {
         Self { root: folder.path().canonicalize().unwrap().into(), _folder: folder }
     }
 
-    pub(in crate::survey) fn at(&self, path: &str) -> Inside {
-        Inside::new(&self.root, Path::new(path)).unwrap()
+    pub(in crate::survey) fn at(&self, path: &str) -> VolumePath {
+        VolumePath::new(&self.root, Path::new(path)).unwrap()
     }
 
     /// A file of one byte, with its folders, written and read that many days ago.
-    pub(in crate::survey) fn file(&self, path: &str, days: u64) -> Inside {
+    pub(in crate::survey) fn file(&self, path: &str, days: u64) -> VolumePath {
         let place = self.at(path);
         fs::create_dir_all(place.path().parent().unwrap()).unwrap();
         fs::write(place.path(), b"x").unwrap();
@@ -71,7 +71,7 @@ impl Field {
     }
 
     pub(in crate::survey) fn root(&self) -> OwnedFd {
-        crate::beneath::root(&self.root).unwrap()
+        crate::fs::openat::root(&self.root).unwrap()
     }
 
     pub(in crate::survey) fn eye(&self, access_times: bool) -> Eye {

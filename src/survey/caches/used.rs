@@ -19,9 +19,9 @@
 //! | pip | mtime, and of metadata atime: the survey itself reads the ends of bodies | as all others |
 //! | all others | mtime, atime | the newest of the first `LOOK` entries, down to `DEPTH` levels |
 
-use crate::beneath;
 use crate::facts::cache::{CacheKind, Size, Unit, UsedFrom};
-use crate::inside::Inside;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp};
@@ -105,7 +105,7 @@ impl Eye {
     /// # Errors
     /// Whatever `open` says.
     pub fn open(root: &Path, access_times: bool) -> io::Result<Self> {
-        let root = beneath::root(root)?;
+        let root = openat::root(root)?;
         let device = device(&look(root.as_fd(), ".")?);
         Ok(Self { root, device, access_times })
     }
@@ -114,12 +114,12 @@ impl Eye {
     ///
     /// # Errors
     /// One of them can't be looked at, is gone, or is neither a file nor a directory.
-    pub fn last_use(&self, kind: CacheKind, paths: &[Inside]) -> io::Result<Use> {
+    pub fn last_use(&self, kind: CacheKind, paths: &[VolumePath]) -> io::Result<Use> {
         Ok(self.first_look(kind, paths)?.0)
     }
 
     /// The same, with what their going would free where the same looks tell: all of them are files without another link.
-    pub(super) fn first_look(&self, kind: CacheKind, paths: &[Inside]) -> io::Result<(Use, Option<Size>)> {
+    pub(super) fn first_look(&self, kind: CacheKind, paths: &[VolumePath]) -> io::Result<(Use, Option<Size>)> {
         let telling = if kind == CacheKind::Pnpm { PNPM_TELLS } else { paths.len() };
         let seen = paths.iter().take(telling).map(|place| self.use_of(kind, place));
         let newest = seen.reduce(|one, other| {
@@ -141,7 +141,7 @@ impl Eye {
 
     /// The same, in one look with whether something in their folders is linked from elsewhere, too; then none: its tool handed it out, and its going
     /// would free nothing.
-    pub(super) fn last_use_unlinked(&self, paths: &[Inside]) -> io::Result<Option<Use>> {
+    pub(super) fn last_use_unlinked(&self, paths: &[VolumePath]) -> io::Result<Option<Use>> {
         let seen = paths.iter().map(|place| self.bounded(place, &self.look(place)?, self.access_times));
         let newest = seen.reduce(|one, other| {
             let ((one, linked), (other, linked_too)) = (one?, other?);
@@ -151,18 +151,18 @@ impl Eye {
     }
 
     /// Whether the file `place` is linked from elsewhere, too. What can't be looked at counts as linked, so that it stays.
-    pub(super) fn is_linked(&self, place: &Inside) -> bool {
+    pub(super) fn is_linked(&self, place: &VolumePath) -> bool {
         self.look(place).map_or(true, |seen| is_linked(&seen))
     }
 
     /// Shows what a directory lists.
-    pub(super) fn list(&self, directory: &Inside, mut show: impl FnMut(&OsStr, FileType)) -> Result<(), Errno> {
+    pub(super) fn list(&self, directory: &VolumePath, mut show: impl FnMut(&OsStr, FileType)) -> Result<(), Errno> {
         let folder = self.folder(directory)?;
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut entries = RawDir::new(folder, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry?;
-            if !beneath::is_dots(entry.file_name()) {
+            if !openat::is_dots(entry.file_name()) {
                 show(OsStr::from_bytes(entry.file_name().to_bytes()), entry.file_type());
             }
         }
@@ -170,20 +170,20 @@ impl Eye {
     }
 
     /// Whether a folder stands there. What leads to it through a link is an error.
-    pub(super) fn is_folder(&self, place: &Inside) -> io::Result<bool> {
-        let there = beneath::below(&self.root, place.relative(), OFlags::PATH | OFlags::NOFOLLOW);
-        let seen = beneath::found(there.and_then(rustix::fs::fstat).map_err(Into::into))?;
+    pub(super) fn is_folder(&self, place: &VolumePath) -> io::Result<bool> {
+        let there = openat::below(&self.root, place.relative(), OFlags::PATH | OFlags::NOFOLLOW);
+        let seen = openat::found(there.and_then(rustix::fs::fstat).map_err(Into::into))?;
         Ok(seen.is_some_and(|seen| FileType::from_raw_mode(seen.st_mode).is_dir()))
     }
 
     /// Opens a regular file for reading, and tells how long it is.
-    pub(super) fn file(&self, place: &Inside) -> io::Result<(File, u64)> {
-        let file = File::from(beneath::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    pub(super) fn file(&self, place: &VolumePath) -> io::Result<(File, u64)> {
+        let file = File::from(openat::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
         let seen = file.metadata()?;
         if seen.is_file() { Ok((file, seen.len())) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
     }
 
-    fn use_of(&self, kind: CacheKind, place: &Inside) -> io::Result<(Use, Option<Size>)> {
+    fn use_of(&self, kind: CacheKind, place: &VolumePath) -> io::Result<(Use, Option<Size>)> {
         let below = |name: &str| place.relative().iter().any(|part| part == name);
         let seen = self.look(place)?;
         let used = match kind {
@@ -209,7 +209,7 @@ impl Eye {
         alone.then_some(Size { bytes: seen.stx_blocks * BLOCK, inodes: 1 })
     }
 
-    fn crate_use(&self, place: &Inside, seen: &Statx, of_git: bool) -> io::Result<Use> {
+    fn crate_use(&self, place: &VolumePath, seen: &Statx, of_git: bool) -> io::Result<Use> {
         let mut newest = times(seen, self.access_times)?;
         let reads = &CARGO_READS[..if of_git { CARGO_READS.len() } else { CRATE_READS }];
         for name in reads.iter().filter(|_| kind(seen).is_dir()) {
@@ -223,7 +223,7 @@ impl Eye {
     }
 
     /// The newest sign in the first entries of a folder, or a file's own; and whether one of the first few has other links.
-    fn bounded(&self, place: &Inside, seen: &Statx, access_times: bool) -> io::Result<(Use, bool)> {
+    fn bounded(&self, place: &VolumePath, seen: &Statx, access_times: bool) -> io::Result<(Use, bool)> {
         let (mut newest, mut linked) = (times(seen, access_times)?, false);
         if kind(seen).is_dir() {
             within(self.folder(place)?.as_fd(), DEPTH, &mut 0, &mut |number, seen| {
@@ -235,12 +235,12 @@ impl Eye {
         Ok((newest, linked))
     }
 
-    fn folder(&self, place: &Inside) -> Result<OwnedFd, Errno> {
-        beneath::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::DIRECTORY)
+    fn folder(&self, place: &VolumePath) -> Result<OwnedFd, Errno> {
+        openat::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::DIRECTORY)
     }
 
     /// A unit's path itself: a link or a special file is an error.
-    fn look(&self, place: &Inside) -> io::Result<Statx> {
+    fn look(&self, place: &VolumePath) -> io::Result<Statx> {
         let seen = look(self.root.as_fd(), place.relative())?;
         let known = kind(&seen).is_file() || kind(&seen).is_dir();
         if known { Ok(seen) } else { Err(io::Error::other("neither a file nor a directory")) }
@@ -259,7 +259,7 @@ fn within(
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
-        if beneath::is_dots(entry.file_name()) {
+        if openat::is_dots(entry.file_name()) {
             continue;
         }
         if *seen == LOOK {
@@ -269,7 +269,7 @@ fn within(
         show(*seen, &found)?;
         *seen += 1;
         if kind(&found).is_dir() && levels > 1 {
-            match beneath::below(folder, name, OFlags::RDONLY | OFlags::DIRECTORY) {
+            match openat::below(folder, name, OFlags::RDONLY | OFlags::DIRECTORY) {
                 Ok(below) => within(below.as_fd(), levels - 1, seen, show)?,
                 // Another file system.
                 Err(Errno::XDEV) => {}
@@ -383,14 +383,14 @@ mod tests {
         let field = Field::new();
         let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
         std::fs::write(body.path(), vec![7; 100_000]).unwrap();
-        let weighed = |paths: &[Inside]| field.eye(true).first_look(CacheKind::Pip, paths).unwrap().1;
+        let weighed = |paths: &[VolumePath]| field.eye(true).first_look(CacheKind::Pip, paths).unwrap().1;
         let both = [head.clone(), body];
-        assert_eq!(weighed(&both), Some(size(&both, &crate::stop::Stop::never()).unwrap()));
+        assert_eq!(weighed(&both), Some(size(&both, &crate::fs::stop::Stop::never()).unwrap()));
         assert_eq!(weighed(&[head.clone(), field.at("http-v2")]), None, "nobody looked at all that the folder holds");
         std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
         assert_eq!(weighed(&both), None, "its going may free nothing");
         // Of a package of pnpm's not all is looked at.
-        let contents: Vec<Inside> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
+        let contents: Vec<VolumePath> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
         assert_eq!(field.eye(true).first_look(CacheKind::Pnpm, &contents).unwrap().1, None);
     }
 

@@ -14,10 +14,10 @@
 //! nothing. It must never touch environments, interpreters, builds, git checkouts, or any lock file.
 
 use super::look::{Entry, Look};
-use crate::beneath;
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -29,7 +29,7 @@ const DEEPEST: usize = 5;
 struct Pointer {
     name: String,
     package: Option<Package>,
-    place: Inside,
+    place: VolumePath,
     archives: Vec<String>,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
         }
     }
     let whole = look.problems() == 0;
-    let archives: HashMap<String, Inside> =
+    let archives: HashMap<String, VolumePath> =
         of("archive").flat_map(|bucket| look.folders(&bucket.place)).map(|archive| (archive.name, archive.place)).collect();
     let mut named: HashMap<&str, usize> = HashMap::new();
     pointers.iter().flat_map(|pointer| &pointer.archives).for_each(|archive| *named.entry(archive).or_default() += 1);
@@ -59,7 +59,7 @@ pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
 }
 
 /// Held while a unit of the cache at `place` goes.
-pub(super) fn locks(place: &Inside) -> Vec<Inside> {
+pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
     place.join(".lock").into_iter().collect()
 }
 
@@ -141,10 +141,10 @@ fn pages(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
 }
 
 /// The archive that the link `name` in `folder` leads to; none when it is no link to an archive.
-fn archive(look: &Look<'_>, folder: &Inside, name: &str) -> Option<String> {
+fn archive(look: &Look<'_>, folder: &VolumePath, name: &str) -> Option<String> {
     let link = folder.join(name).ok()?;
-    let target = beneath::parent(&link).and_then(|(parent, name)| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
-    let target = match beneath::found(target) {
+    let target = openat::parent(&link).and_then(|(parent, name)| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
+    let target = match openat::found(target) {
         Ok(target) => target?.into_string().ok()?,
         // Something else than a link.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => return None,
@@ -159,9 +159,9 @@ fn archive(look: &Look<'_>, folder: &Inside, name: &str) -> Option<String> {
 }
 
 /// A pointer with the archives that it alone names.
-fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, Inside>, named: &HashMap<&str, usize>) -> Option<Unit> {
+fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, VolumePath>, named: &HashMap<&str, usize>) -> Option<Unit> {
     let own: HashSet<&String> = pointer.archives.iter().filter(|id| named.get(id.as_str()) == Some(&1)).collect();
-    let mut own: Vec<Inside> = own.into_iter().filter_map(|id| archives.get(id).cloned()).collect();
+    let mut own: Vec<VolumePath> = own.into_iter().filter_map(|id| archives.get(id).cloned()).collect();
     own.sort_unstable();
     own.insert(0, pointer.place.clone());
     let used = look.eye.last_use_unlinked(&own).transpose()?;
@@ -170,7 +170,7 @@ fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, Inside
 }
 
 /// An archive that nothing names. One that is no wheel's may be an environment that somebody works in.
-fn orphan(look: &Look<'_>, id: &str, place: &Inside) -> Option<Unit> {
+fn orphan(look: &Look<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
     if !look.folders(place).iter().any(|folder| folder.has_extension("dist-info")) {
         return None;
     }
@@ -180,7 +180,7 @@ fn orphan(look: &Look<'_>, id: &str, place: &Inside) -> Option<Unit> {
 }
 
 /// What an environment calls the archive at `place` that leads to it: in use for as long as one does.
-fn of_archive(place: &Inside) -> Option<Package> {
+fn of_archive(place: &VolumePath) -> Option<Package> {
     place.relative().file_name()?.to_str().map(Package::uv_archive)
 }
 
@@ -193,7 +193,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     /// A wheel's archive, and a link to it.
-    fn archive(field: &Field, id: &str, link: &str) -> Inside {
+    fn archive(field: &Field, id: &str, link: &str) -> VolumePath {
         field.file(&format!("uv/archive-v0/{id}/x-1.0.dist-info/METADATA"), 9);
         field.file(&format!("uv/archive-v0/{id}/x/__init__.py"), 9);
         let link = field.at(link).path();

@@ -14,7 +14,7 @@ use super::is_hex;
 use super::look::{Entry, Look};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 
 pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
@@ -50,7 +50,7 @@ fn zip(look: &Look<'_>, entry: Entry) -> Option<Unit> {
     look.unit_of(packages, name.to_owned(), vec![entry.place])
 }
 
-fn metadata(look: &Look<'_>, metadata: &Inside) -> Vec<Unit> {
+fn metadata(look: &Look<'_>, metadata: &VolumePath) -> Vec<Unit> {
     let sorts = look.folders(metadata).into_iter();
     let registries = sorts.flat_map(|sort| look.folders(&sort.place)).flat_map(|salt| look.folders(&salt.place));
     let mut units = Vec::new();

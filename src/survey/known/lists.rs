@@ -3,10 +3,10 @@
 //! It must never leave out what git tracks, whatever made it.
 
 use super::Known;
-use crate::beneath::Listed;
-use crate::budget::Held;
 use crate::facts::worktree::LockFile;
-use crate::inside::Inside;
+use crate::fs::budget::Held;
+use crate::fs::openat::Listed;
+use crate::fs::volume_path::VolumePath;
 use crate::survey::tree::{self, Listing, Rules, Stamp};
 use crate::survey::{lockfiles, registration};
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ impl Known {
     ///
     /// # Errors
     /// As [`tree::list`].
-    pub(in crate::survey) fn list_outside(&self, place: &Inside, registration: &Listed) -> io::Result<Listing> {
+    pub(in crate::survey) fn list_outside(&self, place: &VolumePath, registration: &Listed) -> io::Result<Listing> {
         let mut listing = self.listed(place, false)?;
         listing.registration = registration::somebodys(&self.admin, registration, &mut listing.held)?;
         Ok(listing)
@@ -29,7 +29,7 @@ impl Known {
     ///
     /// # Errors
     /// As [`tree::list`].
-    pub fn list(&self, place: &Inside) -> io::Result<Listing> {
+    pub fn list(&self, place: &VolumePath) -> io::Result<Listing> {
         let mut listing = self.listed(place, true)?;
         listing.registration = self.registration(&mut listing.held)?;
         Ok(listing)
@@ -39,7 +39,7 @@ impl Known {
     ///
     /// # Errors
     /// As [`tree::list`].
-    pub(in crate::survey) fn listed(&self, place: &Inside, whole: bool) -> io::Result<Listing> {
+    pub(in crate::survey) fn listed(&self, place: &VolumePath, whole: bool) -> io::Result<Listing> {
         let tracked = |path: &Path| self.tracks(path);
         let rules = Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: &self.stop };
         let mut listing = tree::list(place, &rules)?;

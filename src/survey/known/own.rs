@@ -5,7 +5,7 @@
 use super::super::{go_on, tree};
 use super::Known;
 use crate::facts::rescue::Own;
-use crate::inside::Inside;
+use crate::fs::volume_path::VolumePath;
 use crate::survey::in_order::InOrder;
 use crate::survey::tree::Listing;
 use git2::Repository;
@@ -18,7 +18,7 @@ impl Known {
     pub(in crate::survey) fn own(
         &self,
         repo: &Repository,
-        place: &Inside,
+        place: &VolumePath,
         listing: &Listing,
         dirty: &[(PathBuf, &'static str)],
     ) -> io::Result<Own> {

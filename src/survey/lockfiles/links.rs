@@ -4,9 +4,9 @@
 //! Environments are looked for in the tree's root, whatever they are called. uv links every file of a wheel, so the `METADATA` of each package tells
 //! which archive all of it is in. Links are read and never followed.
 
-use crate::beneath;
 use crate::facts::package::Package;
-use crate::inside::Inside;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, OFlags};
 use rustix::io::Errno;
@@ -27,8 +27,8 @@ pub(super) struct Environment {
 ///
 /// # Errors
 /// Whatever the kernel says of the tree's root.
-pub(super) fn of(tree: &Inside) -> io::Result<Vec<Environment>> {
-    let root = beneath::dir(tree)?;
+pub(super) fn of(tree: &VolumePath) -> io::Result<Vec<Environment>> {
+    let root = openat::dir(tree)?;
     let mut environments = Vec::new();
     for name in folders(&root, "")? {
         let archives = environment(&root, &name).and_then(|there| there.as_ref().map_or(Ok(Vec::new()), archives));
@@ -83,14 +83,14 @@ fn archive(target: &Path) -> Option<Package> {
 
 /// The folders that `of` lists and that end in `end`. Some file systems don't say what is one.
 fn folders(of: &OwnedFd, end: &str) -> Result<Vec<OsString>, Errno> {
-    let listed = beneath::list(beneath::below(of, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let listed = openat::list(openat::below(of, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let folders = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
     Ok(folders.map(|(name, _)| name).filter(|name| name.as_encoded_bytes().ends_with(end.as_bytes())).collect())
 }
 
 /// The folder at `path`; none where there is none, or something else.
 fn folder(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
-    match beneath::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
+    match openat::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(folder) => Ok(Some(folder)),
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
         Err(errno) => Err(errno),

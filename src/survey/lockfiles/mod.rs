@@ -21,12 +21,12 @@ use super::known;
 use super::landed::Upstream;
 use super::staged::Staged;
 use super::tree;
-use crate::beneath::{self, found};
 use crate::facts::locks::{DEFAULT, Files, Locks, Seen};
 use crate::facts::package::Package;
 use crate::facts::worktree::LockFile;
-use crate::inside::Inside;
-use crate::stop::Stop;
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use git2::{ObjectType, Oid, Repository};
 use links::Environment;
 use rayon::prelude::*;
@@ -67,9 +67,9 @@ pub(crate) enum Parse {
 /// A live tree of a repo.
 pub struct Live<'a> {
     /// Where it stands.
-    pub place: &'a Inside,
+    pub place: &'a VolumePath,
     /// Its admin folder; a main checkout's git dir.
-    pub admin: &'a Inside,
+    pub admin: &'a VolumePath,
     /// Its lock files, where somebody has looked just now.
     pub looked: Option<&'a [LockFile]>,
 }
@@ -219,7 +219,7 @@ impl Look<'_> {
             named.insert(path.to_string_lossy().into_owned(), self.told(&name, &path, content));
         }
         for Environment { name: path, archives } in environments {
-            let content = archives.map_err(beneath::cause).and_then(|archives| self.linked(archives));
+            let content = archives.map_err(openat::cause).and_then(|archives| self.linked(archives));
             named.insert(path.to_string_lossy().into_owned(), self.told(&name, Path::new(&path), content));
         }
         self.locks.trees.insert(name, Some(named));
@@ -238,10 +238,10 @@ impl Look<'_> {
             return Ok(Content { id, packages: None });
         }
         let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let length = beneath::stat(&place).map_err(|error| error.to_string())?.st_size;
+        let length = openat::stat(&place).map_err(|error| error.to_string())?.st_size;
         let mut held = self.stop.hold();
         held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(UNDERSTOOD)).map_err(|error| error.to_string())?;
-        let bytes = beneath::read(&place, LARGEST).map_err(|error| error.to_string())?;
+        let bytes = openat::read(&place, LARGEST).map_err(|error| error.to_string())?;
         // Its own id, whatever was vouched for a moment ago: what is remembered by an id is remembered for months.
         let blob = Oid::hash_object(ObjectType::Blob, &bytes).map_err(|error| error.message().to_owned())?;
         self.content(format, parse, blob, || Ok(bytes))
@@ -354,7 +354,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     // None where it is a link or the like, or isn't there.
     let blob = |path: &Path| {
         let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let stat = found(beneath::stat(&place)).map_err(|error| error.to_string())?;
+        let stat = found(openat::stat(&place)).map_err(|error| error.to_string())?;
         let file = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
         Ok(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
     };
@@ -363,8 +363,8 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
 }
 
 /// The lock files in the tree's root: a new project's may not be tracked yet.
-fn at_root(place: &Inside) -> io::Result<Vec<PathBuf>> {
-    let listed = beneath::list(beneath::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
+    let listed = openat::list(openat::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let files = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Unknown));
     Ok(files.map(|(name, _)| name.into()).filter(|path: &PathBuf| is_one(path)).collect())
 }

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 struct Place {
     _top: tempfile::TempDir,
-    git_dir: Inside,
+    git_dir: VolumePath,
 }
 
 impl Place {
     fn new() -> Self {
         let top = tempfile::tempdir().unwrap();
         fs::create_dir_all(top.path().join("repo/.git/refs")).unwrap();
-        let git_dir = Inside::new(&top.path().into(), Path::new("repo/.git")).unwrap();
+        let git_dir = VolumePath::new(&top.path().into(), Path::new("repo/.git")).unwrap();
         Self { _top: top, git_dir }
     }
 

@@ -3,10 +3,10 @@
 //! It must never take the registration's word for what stands in the tree.
 
 use super::moment;
-use crate::beneath::Listed;
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
-use crate::inside::Inside;
+use crate::fs::openat::Listed;
+use crate::fs::volume_path::VolumePath;
 use crate::survey::known::Known;
 use crate::survey::repo::Context;
 use crate::survey::tree::Listing;
@@ -21,7 +21,7 @@ const NAMED: usize = 5;
 pub(super) fn contents(
     context: &Context<'_>,
     tree: &Worktree,
-    place: &Inside,
+    place: &VolumePath,
     head: Option<Oid>,
     (unsaved, listed): (bool, &Listed),
 ) -> io::Result<(Contents, DateTime<Utc>)> {
@@ -51,7 +51,7 @@ pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Resu
 fn compare(
     context: &Context<'_>,
     known: &Known,
-    place: &Inside,
+    place: &VolumePath,
     listing: &Listing,
     unsaved: bool,
     contents: &mut Contents,

@@ -143,7 +143,7 @@ fn index(entries: u32) -> Vec<u8> {
         }
         bytes.extend(format!("{number:06}\0").as_bytes());
     }
-    let sum = treewarden::sha1::of(&bytes);
+    let sum = treewarden::git::sha1::of(&bytes);
     [bytes, sum].concat()
 }
 

@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use treewarden::notify::metrics;
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport, Totals, TreeOutcome, Unit, VerdictName, Worktree};
-use treewarden::tell::metrics;
 
 const GIB: u64 = 1 << 30;
 const NIGHTS: i64 = 30;

@@ -2,8 +2,8 @@
 //!
 //! It must never be told apart by anything but its kind: whatever is no folder is deleted as a file is.
 
-use crate::beneath;
-use crate::walk::{Anchor, LISTING};
+use crate::fs::openat;
+use crate::fs::walk::{Anchor, LISTING};
 use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom};
 use std::ffi::CString;
 use std::io;
@@ -29,7 +29,7 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
         }
         let entry = entry?;
         let name = entry.file_name();
-        if beneath::is_dots(name) {
+        if openat::is_dots(name) {
             continue;
         }
         let kind = match entry.file_type() {

@@ -6,9 +6,9 @@
 use super::super::is_hex;
 use super::super::look::Entry;
 use super::REST;
-use crate::beneath;
 use crate::facts::package::{Package, hex_of_base64};
-use crate::inside::Inside;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
@@ -26,7 +26,7 @@ pub(super) struct Content(u128, bool);
 /// One package.
 pub(super) struct Index {
     /// Where its index is.
-    pub(super) place: Inside,
+    pub(super) place: VolumePath,
     /// What people call it.
     pub(super) name: String,
     /// What lock files call it.
@@ -79,7 +79,7 @@ impl Content {
 impl Index {
     /// Reads `index/<shard>/<digest>-<package>.json`; none when it is gone.
     pub(super) fn read(shard: &str, entry: &Entry) -> io::Result<Option<Self>> {
-        let Some(text) = beneath::found(beneath::read(&entry.place, LARGEST))? else { return Ok(None) };
+        let Some(text) = openat::found(openat::read(&entry.place, LARGEST))? else { return Ok(None) };
         let stem = entry.name.strip_suffix(".json").unwrap_or(&entry.name);
         let (digest, name) = stem.split_once('-').filter(|(digest, _)| is_hex(digest, DIGITS)).unwrap_or(("", stem));
         Ok(Some(Self {

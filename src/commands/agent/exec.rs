@@ -1,0 +1,120 @@
+//! `treewarden exec`: a command under its repo's lock, with the cache environment, in the checkout or a worktree.
+//!
+//! The lock's descriptor is the command's and all its children's as well, so it is held until the last of them has ended. It must never
+//! run the command without the lock, nor take the volume's: agents and nights pass each other repo by repo.
+
+use super::checkout::{self, CheckoutError, Stand};
+use super::{HOLDS, child, env, held_above};
+use crate::config::policy::{self, Policy};
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use crate::lock::{LockError, LockedRepo};
+use crate::state::volume::{self, VolumeError};
+use crate::survey::worktree::HEARTBEAT;
+use chrono::{DateTime, Utc};
+use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::process::Command;
+use std::time::Duration;
+
+/// What is to run, and where.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// The repo.
+    pub repo: &'a policy::Repo,
+    /// A worktree's name; none for the checkout.
+    pub worktree: Option<&'a str>,
+    /// The program and its arguments.
+    pub command: &'a [OsString],
+    /// How long to wait for the lock.
+    pub wait: Duration,
+}
+
+/// The command did not run, or not to its own end.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecError {
+    /// Not the volume that the config means.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// A lock is held already.
+    #[error("{0}")]
+    Holds(String),
+    /// The lock can't be had.
+    #[error("{0}: {1}")]
+    Lock(String, Box<LockError>),
+    /// The repo is refused.
+    #[error("{0}: {1}")]
+    Checkout(String, CheckoutError),
+    /// The command can't be started.
+    #[error("failed to run `{}`: {cause}; see that it is installed and on the PATH", program.display())]
+    Start {
+        /// The program.
+        program: OsString,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The lock was lost on the way.
+    #[error("{0}: ended the command: {1}")]
+    Lost(String, Box<LockError>),
+}
+
+/// How the command ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code.
+    pub code: u8,
+    /// Whether something that it started goes on, and with it the lock.
+    pub goes_on: bool,
+}
+
+/// Runs the command. `now` is asked when the lock is taken.
+///
+/// # Errors
+/// [`ExecError`].
+pub fn exec(policy: &Policy, wish: &Wish<'_>, now: impl FnOnce() -> DateTime<Utc>) -> Result<Ended, ExecError> {
+    if let Some(why) = held_above() {
+        return Err(ExecError::Holds(why));
+    }
+    volume::prove(&policy.volume)?;
+    let repo = wish.repo;
+    let locks = policy.volume.state.path().join("locks");
+    let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
+    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, wish.wait).map_err(busy)?;
+    let refused = |error| ExecError::Checkout(repo.name.clone(), error);
+    let stand = checkout::find(repo, wish.worktree).map_err(refused)?;
+    let folder = openat::dir(&stand.place).map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
+    let (program, arguments) = wish.command.split_first().map_or((OsStr::new(""), &[][..]), |(program, rest)| (program.as_os_str(), rest));
+    #[expect(clippy::disallowed_methods, reason = "the agent's own command")]
+    let mut command = Command::new(program);
+    command.args(arguments).envs(env::variables(policy)).env(HOLDS, &repo.name).env("PWD", stand.place.path());
+    // By its descriptor: whatever is put into its place meanwhile, this is the folder that was looked at.
+    command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    let failed = |cause| ExecError::Start { program: program.to_owned(), cause };
+    lock.share().map_err(failed)?;
+    sign_of_life(&stand);
+    let ended = child::run(command, || {
+        sign_of_life(&stand);
+        lock.beat()
+    });
+    let ended = ended.map_err(failed)?;
+    match ended.lost {
+        Some(error) => Err(ExecError::Lost(repo.name.clone(), Box::new(error))),
+        None => Ok(Ended { code: ended.code, goes_on: ended.goes_on }),
+    }
+}
+
+/// A worktree in which a command runs is not idle, whether it writes there or not. What can't be written says nothing, and that is all.
+fn sign_of_life(stand: &Stand) {
+    if let Some(Err(error)) = stand.admin.as_ref().map(touch) {
+        tracing::debug!(%error, "failed to write the worktree's heartbeat");
+    }
+}
+
+fn touch(admin: &VolumePath) -> io::Result<()> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(openat::dir(admin)?, HEARTBEAT, flags, Mode::from_raw_mode(0o644))?;
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    Ok(rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: now })?)
+}

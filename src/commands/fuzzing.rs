@@ -1,0 +1,51 @@
+//! Parsers that are nobody's business outside, for the fuzz targets of `fuzz/`.
+//!
+//! Each takes what a hostile file holds and gives what the program would make of it. It must never hold a parser, or a rule of its own: what
+//! any input must come to is said in `fuzz/src/lib.rs`.
+
+use crate::apply::trash;
+use crate::facts::package::Package;
+use crate::fs::mount::{self, Mount};
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::{Refusal, config};
+use crate::state::ledger::Ledger;
+use crate::survey::caches::npm::index::Bucket;
+use crate::survey::lockfiles;
+use std::path::Path;
+
+/// A bucket of npm's index: what people call it, and the contents that it names.
+pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
+    let bucket = Bucket::parse(text);
+    (bucket.name, bucket.digests)
+}
+
+/// What a lock file of this name names; none for what is no lock file.
+pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String>> {
+    lockfiles::format(name).map(|(_, how)| lockfiles::parse(bytes, how))
+}
+
+/// The ledger that holds these bytes.
+///
+/// # Errors
+/// It starts anew.
+pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
+    Ledger::parse(bytes)
+}
+
+/// One `key\nvalue` of a repo's own config.
+///
+/// # Errors
+/// The repo is left alone.
+pub fn git_config_entry(entry: &str) -> Result<(), Refusal> {
+    config::judge_entry(entry)
+}
+
+/// The mount that holds `path`, by the text of `/proc/self/mountinfo`.
+pub fn mount(mountinfo: &str, path: &Path) -> Option<Mount> {
+    mount::parse(mountinfo, path)
+}
+
+/// Where the note beside something in the trash says that it came from.
+pub fn taken(note: &[u8], state: &VolumePath) -> Option<VolumePath> {
+    trash::origin(note, state)
+}

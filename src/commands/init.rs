@@ -1,0 +1,18 @@
+//! `init` prepares a volume, so that runs accept it.
+
+use crate::apply::ballast;
+use crate::config::policy;
+use crate::state::volume::{self, Sentinel, VolumeError};
+use crate::survey::volume::usage;
+use chrono::{DateTime, Utc};
+
+/// Makes the state folder, its sentinel and the ballast.
+///
+/// # Errors
+/// [`VolumeError`]; a prepared volume is left as it is.
+pub fn init(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
+    let sentinel = volume::prepare(volume, now)?;
+    let taken = usage(&volume.root).and_then(|usage| ballast::take_on(&volume.state, &usage));
+    taken.map_err(|cause| VolumeError::Prepare { path: volume.state.path(), cause })?;
+    Ok(sentinel)
+}

@@ -1,0 +1,269 @@
+//! `treewarden worktree`: the agents' way to a worktree, under the lock that the night takes too.
+//!
+//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the night's own looks, verdicts and rescues. It
+//! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
+
+use crate::apply::fill::FillError;
+use crate::apply::repo::StepError;
+use crate::apply::trash::{Trash, TrashError};
+use crate::apply::workshop::WorkshopError;
+use crate::commands::agent::held_above;
+use crate::config::policy::{self, Policy};
+use crate::fs::clock;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::GitError;
+use crate::git::shadow::Refusal;
+use crate::git::shadow::crypt::encrypted;
+use crate::lock::{LockError, LockedRepo};
+use crate::run;
+use crate::state::volume::VolumeError;
+use crate::survey::repo::Around;
+use std::io;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+pub mod add;
+pub mod list;
+pub(crate) mod remote;
+pub mod remove;
+
+/// How long to wait before a busy repo is asked for again: an agent waits for it.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Why a command in a repo did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// The volume is not what it should be.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// It is not to be had, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// Time is up.
+    #[error("stopped: {0}; nothing was changed")]
+    Stopped(String),
+    /// The lock is somebody's, or gone.
+    #[error("failed to lock {0}: {1}{hint}", hint = if matches!(**.1, LockError::Busy(_)) { "; wait longer with --wait TIME" } else { "" })]
+    Lock(String, #[source] Box<LockError>),
+    /// The repo is not what it should be.
+    #[error("{0}: {1}")]
+    Repo(String, #[source] Refusal),
+    /// Git failed.
+    #[error("{0}: {1}{2}")]
+    Git(String, #[source] GitError, &'static str),
+    /// What was made could not be put in place.
+    #[error(transparent)]
+    Workshop(#[from] WorkshopError),
+    /// Its files could not be written.
+    #[error("failed to check out {0}: {1}")]
+    Fill(String, #[source] FillError),
+    /// A tree could not go.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// The volume can't be read or written.
+    #[error("failed to use the volume: {0}; see `treewarden check`")]
+    Io(#[from] io::Error),
+    /// What an earlier run left in the trash.
+    #[error(transparent)]
+    Trash(#[from] TrashError),
+}
+
+impl WorkError {
+    /// The program's exit code.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Volume(_) => 3,
+            Self::Lock(_, error) if matches!(**error, LockError::Local { .. }) => 3,
+            Self::Stopped(_) => 4,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn repo(repo: &policy::Repo) -> impl Fn(Refusal) -> Self {
+        |refusal| match refusal {
+            Refusal::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
+            refusal => Self::Repo(repo.name.clone(), refusal),
+        }
+    }
+
+    pub(crate) fn fill(what: impl Into<String>, repo: &policy::Repo) -> impl FnOnce(FillError) -> Self {
+        let what = what.into();
+        move |error| match error {
+            FillError::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
+            FillError::Encrypted(file) => Self::Repo(repo.name.clone(), Refusal::Odd(encrypted(&file))),
+            error => Self::Fill(what, error),
+        }
+    }
+
+    /// Of what git was to do; `remedy` begins with a semicolon.
+    pub(crate) fn git(what: impl Into<String>, remedy: &'static str) -> impl FnOnce(GitError) -> Self {
+        let what = what.into();
+        move |error| match error {
+            GitError::Ended { why, .. } => Self::Stopped(why),
+            error => Self::Git(what, error, remedy),
+        }
+    }
+}
+
+/// The configured repo of this name.
+///
+/// # Errors
+/// [`WorkError::Usage`] names those that there are.
+pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, WorkError> {
+    policy.repos.iter().find(|repo| repo.name == name).ok_or_else(|| {
+        let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+        WorkError::Usage(format!("the config has no repo `{name}`; it has {}", names.join(", ")))
+    })
+}
+
+/// A repo under its lock.
+pub(crate) struct Locked {
+    pub(crate) lock: LockedRepo,
+    pub(crate) trash: Trash,
+}
+
+impl Locked {
+    /// Takes the lock, waiting for it as long as `wait`, and puts back what a dead run took and did not finish.
+    pub(crate) fn take(
+        policy: &Policy,
+        repo: &policy::Repo,
+        purpose: &str,
+        wait: Option<Duration>,
+        stop: &Stop,
+    ) -> Result<Self, WorkError> {
+        if let Some(why) = held_above() {
+            return Err(WorkError::Usage(why));
+        }
+        let locks = policy.volume.state.path().join("locks");
+        let until = Instant::now() + wait.unwrap_or(repo.lock_wait);
+        let lock = loop {
+            match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {
+                Ok(lock) => break lock,
+                Err(error) if error.may_pass() && Instant::now() < until && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
+                Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),
+            }
+        };
+        let trash = Trash::of(&policy.volume.state)?;
+        let reserved = Around { reserved: run::reserved(policy), ..Around::default() };
+        trash.undo(&lock, &|place: &VolumePath| reserved.in_the_way(place, &repo.place).is_none(), stop)?;
+        Ok(Self { lock, trash })
+    }
+}
+
+/// What the rest of the volume tells of a repo's trees.
+pub(crate) fn around(policy: &Policy) -> Around {
+    let trashed = crate::apply::trash::taken_from(&policy.volume.state);
+    Around { trashed, reserved: run::reserved(policy), touched: clock::is_touched(), ..Around::default() }
+}
+
+/// Where the worktree `name` of this repo stands: in the first root of its layout that has one folder left open, and there for choice outside
+/// of the checkout, in whose `git status` it would show up.
+pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
+    let places = repo.worktrees.roots.iter().filter_map(|root| filled(root, name));
+    let mut places: Vec<VolumePath> = places.filter_map(|path| VolumePath::new(repo.place.root(), &path).ok()).collect();
+    places.sort_by_key(|place| place.relative().starts_with(repo.place.relative()));
+    places.into_iter().next()
+}
+
+/// A glob with a name in the place of its one `*`; a character in brackets stands for itself, as the config writes odd ones of the repo's path.
+fn filled(glob: &str, name: &str) -> Option<PathBuf> {
+    let mut open = 0;
+    let mut path = PathBuf::new();
+    for part in glob.split('/') {
+        if part == "*" {
+            open += 1;
+            path.push(name);
+            continue;
+        }
+        let characters: Vec<char> = part.chars().collect();
+        let mut plain = String::new();
+        let mut at = 0;
+        while let Some(&c) = characters.get(at) {
+            match (c, characters.get(at + 1), characters.get(at + 2)) {
+                ('[', Some(&literal), Some(']')) => {
+                    plain.push(literal);
+                    at += 3;
+                }
+                ('*' | '?' | '[' | '{', ..) => return None,
+                _ => {
+                    plain.push(c);
+                    at += 1;
+                }
+            }
+        }
+        path.push(plain);
+    }
+    (open == 1).then_some(path)
+}
+
+/// The registered worktree that `name` means: by its place, else by its folder's or its registration's name, else by its path.
+pub(crate) fn find(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<(VolumePath, PathBuf), WorkError> {
+    let admins = crate::survey::repo::admins(git_dir)?;
+    let trees: Vec<(VolumePath, PathBuf)> =
+        admins.into_iter().filter_map(|admin| crate::survey::worktree::place(&admin).ok().map(|path| (admin, path))).collect();
+    let own = place_of(repo, name).map(|place| place.path());
+    let exact = |(_, path): &&(VolumePath, PathBuf)| own.as_ref() == Some(path) || path.as_os_str() == name;
+    if let Some(tree) = trees.iter().find(exact) {
+        return Ok(tree.clone());
+    }
+    let last = |path: Option<&std::ffi::OsStr>| path.is_some_and(|last| last == name);
+    let meant = trees.iter().filter(|(admin, path)| last(path.file_name()) || last(admin.relative().file_name()));
+    let mut meant: Vec<(VolumePath, PathBuf)> = meant.cloned().collect();
+    match meant.len() {
+        1 => Ok(meant.remove(0)),
+        0 => Err(WorkError::Usage(format!("{} has no worktree `{name}`; {}", repo.name, names(&trees)))),
+        _ => {
+            let paths: Vec<String> = meant.iter().map(|(_, path)| format!("`{}`", path.display())).collect();
+            Err(WorkError::Usage(format!("`{name}` could be any of these, give the path instead: {}", paths.join(", "))))
+        }
+    }
+}
+
+fn names(trees: &[(VolumePath, PathBuf)]) -> String {
+    let mut names: Vec<_> = trees.iter().filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy())).collect();
+    names.sort();
+    match names.len() {
+        0 => "it has none".to_owned(),
+        1..=9 => format!("it has {}", names.join(", ")),
+        many => format!("it has {} and {} more, see `treewarden worktree list`", names[..9].join(", "), many - 9),
+    }
+}
+
+/// Nothing, or an empty folder.
+pub(crate) fn is_free(place: &VolumePath) -> io::Result<bool> {
+    match openat::found(openat::stat(place))? {
+        None => Ok(true),
+        Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory => {
+            Ok(openat::list(openat::dir(place)?)?.is_empty())
+        }
+        Some(_) => Ok(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_name_fills_a_root_with_one_open_folder() {
+        for (glob, path) in [
+            ("worktrees/acme__shop/*", Some("worktrees/acme__shop/fix")),
+            ("worktrees/*/shop", Some("worktrees/fix/shop")),
+            ("a[*]b/*", Some("a*b/fix")),
+            ("workspaces/*/*", None),
+            ("trees/shop-*", None),
+            ("trees/{a,b}/*", None),
+            ("trees/[ab]/*", None),
+            ("trees/shop", None),
+        ] {
+            assert_eq!(filled(glob, "fix").as_deref(), path.map(Path::new), "{glob}");
+        }
+    }
+}

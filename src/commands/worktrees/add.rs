@@ -1,0 +1,328 @@
+//! `treewarden worktree add`: fetch, then a new worktree, under the repo's lock.
+//!
+//! The tree is put together in the repo's workshop, of what git checked out [in scratch space](crate::apply::fill), and registered with two renames,
+//! as `git worktree add` would leave it, but for what that would run of the repo's own config: hooks, filters, the file system monitor. A kill leaves nothing but, at worst, a branch at the commit
+//! that it was to start from, or a registration without a tree: the next try takes up either. It must never move a branch that was there, nor take one that somebody has.
+
+use super::remote::{Remote, settings};
+use super::{Locked, WorkError, around, is_free, place_of};
+use crate::apply::fill::Fill;
+use crate::apply::repo::Hands;
+use crate::apply::restore::owner_of;
+use crate::apply::workshop::{Workshop, free_id, hand_over, put_file};
+use crate::config::policy::{self, Address, Policy};
+use crate::facts::worktree::State;
+use crate::fs::clock;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::GitError;
+use crate::git::private::Private;
+use crate::git::shadow::{Refusal, Shadow};
+use crate::lock::StillHeld;
+use crate::plan::repo::is_stale;
+use crate::state::volume;
+use crate::survey;
+use git2::{ErrorCode, Oid, Repository};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// The repo's name in the config.
+    pub repo: &'a str,
+    /// The worktree's folder.
+    pub name: &'a str,
+    /// What its branch starts from; none for the default branch of origin.
+    pub from: Option<&'a str>,
+    /// Its branch; none for one of the worktree's name.
+    pub branch: Option<&'a str>,
+    /// How long to wait for the lock; none for the repo's own `lock_wait`.
+    pub wait: Option<Duration>,
+}
+
+/// The new worktree.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Added {
+    /// Where it stands.
+    pub path: PathBuf,
+    /// What its branch is and what it started from, in words.
+    pub note: String,
+}
+
+/// The tip of the tree's branch, and what is to be said of it.
+struct Start {
+    commit: Oid,
+    /// The branch isn't there yet.
+    new: bool,
+    note: String,
+}
+
+/// Fetches, and makes the worktree.
+///
+/// # Errors
+/// [`WorkError`]: there is no new worktree, and no half of one.
+pub fn add(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<Added, WorkError> {
+    let repo = super::named(policy, wish.repo)?;
+    let branch = wish.branch.unwrap_or(wish.name);
+    prove_names(wish.name, branch)?;
+    volume::prove(&policy.volume)?;
+    let place = place_of(repo, wish.name).ok_or_else(|| {
+        let why = "none of its worktree roots has a single `*` that a name could stand for; add one to `worktrees.roots`, for instance worktrees/<repo>/*";
+        WorkError::Usage(format!("{}: {why}", repo.name))
+    })?;
+    let locked = Locked::take(policy, repo, "worktree add", wish.wait, stop)?;
+    let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
+    let adding = Adding { policy, repo, wish, branch, place, locked: &locked, shadow: &shadow, stop };
+    adding.prove_free()?;
+    adding.prove_nobody_has_the_branch()?;
+    // Meanwhile somebody's own `git gc` may delete packs.
+    shadow.close();
+    let url = adding.origin()?;
+    Workshop::with(&locked.lock, &locked.trash, stop, |workshop| {
+        let remote = Remote { repo, shadow: &shadow, locked: &locked, url: &url, stop, limit: policy.run.deadline };
+        let private = remote.private(workshop.folder(Path::new("fetched"))?)?;
+        let default = remote.fetch(&private, &workshop.folder(Path::new("fetched"))?, wish.from.is_none())?;
+        if let Some(default) = &default {
+            adding.remember(default)?;
+        }
+        let git = shadow.open().map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
+        let start = adding.start(&git, default.as_deref())?;
+        // What was fetched may be what makes it one.
+        shadow.judge_crypt(Some(start.commit), stop).map_err(WorkError::repo(repo))?;
+        adding.make(workshop, &private, &start, &url)?;
+        Ok(Added { path: adding.place.path(), note: start.note })
+    })
+}
+
+/// Before anything is asked of anybody.
+fn prove_names(name: &str, branch: &str) -> Result<(), WorkError> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if name.is_empty() || name.len() > 120 || name.starts_with(['.', '-']) || !name.chars().all(plain) {
+        let why = "is no worktree's name: it becomes a folder's; write letters, digits, `.`, `_` and `-`, and give any other branch with --branch";
+        return Err(WorkError::Usage(format!("`{name}` {why}")));
+    }
+    let sound = !branch.starts_with('-') && branch != "HEAD" && git2::Reference::is_valid_name(&full(branch));
+    if sound {
+        Ok(())
+    } else {
+        Err(WorkError::Usage(format!("`{branch}` is no branch's name; give another with --branch (see `git check-ref-format`)")))
+    }
+}
+
+fn full(branch: &str) -> String {
+    format!("refs/heads/{branch}")
+}
+
+/// A worktree on its way.
+struct Adding<'a> {
+    policy: &'a Policy,
+    repo: &'a policy::Repo,
+    wish: &'a Wish<'a>,
+    branch: &'a str,
+    place: VolumePath,
+    locked: &'a Locked,
+    shadow: &'a Shadow,
+    stop: &'a Stop,
+}
+
+impl Adding<'_> {
+    fn refused(&self, why: String) -> WorkError {
+        WorkError::Refused(format!("{}: {why}", self.repo.name))
+    }
+
+    fn odd(&self, why: String) -> WorkError {
+        WorkError::Repo(self.repo.name.clone(), Refusal::Odd(why))
+    }
+
+    fn still_held(&self) -> Result<(), WorkError> {
+        self.locked.lock.still_held().map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))
+    }
+
+    fn prove_free(&self) -> Result<(), WorkError> {
+        let (path, name) = (self.place.path(), self.wish.name);
+        if let Some(other) = around(self.policy).in_the_way(&self.place, &self.repo.place) {
+            return Err(self.refused(format!("`{}` is the place of `{other}`; choose another name", path.display())));
+        }
+        for admin in survey::repo::admins(self.shadow.git_dir())? {
+            if survey::worktree::place(&admin).is_ok_and(|there| there == path) && !self.cleared(&admin)? {
+                let remedy = format!("choose another, or `treewarden worktree remove {} {name}`", self.repo.name);
+                return Err(self.refused(format!("the name `{name}` is in use by the worktree at `{}`; {remedy}", path.display())));
+            }
+        }
+        if is_free(&self.place)? {
+            return Ok(());
+        }
+        Err(self
+            .refused(format!("the name `{name}` is in use: something stands at `{}`; choose another, or move that away", path.display())))
+    }
+
+    /// Drops the registration of a tree that is gone, where nothing is lost with it: an `add` that was killed between its last two steps leaves
+    /// one, and so does whoever deletes a tree by hand.
+    fn cleared(&self, admin: &VolumePath) -> Result<bool, WorkError> {
+        let (Locked { lock, trash }, now) = (self.locked, clock::now());
+        let clock: (_, survey::repo::IsStale) = (lock.server_clock().unwrap_or(now), is_stale);
+        let tree = survey::repo::one(self.shadow, self.repo, admin, &around(self.policy), clock, self.stop);
+        let tree = tree.map_err(WorkError::repo(self.repo))?;
+        let empty = matches!(&tree.state, State::Missing { unreached, staged: false, .. } if unreached.is_empty());
+        if !empty || tree.locked.is_some() || !tree.in_progress.is_empty() {
+            return Ok(false);
+        }
+        Hands { lock, shadow: self.shadow, trash, stop: self.stop, now }.drop_registration(&tree)?;
+        Ok(true)
+    }
+
+    fn prove_nobody_has_the_branch(&self) -> Result<(), WorkError> {
+        let Some(admin) = survey::repo::holder(self.shadow.git_dir(), &full(self.branch))? else { return Ok(()) };
+        let place = survey::worktree::place(&admin).unwrap_or(self.repo.place.path());
+        Err(self.refused(format!("the branch `{}` is checked out at `{}`; give another with --branch", self.branch, place.display())))
+    }
+
+    /// The config's address alone. What the checkout's own config calls origin any agent may have written, and whoever fetches it with the
+    /// caller's credentials copies what only the caller may read to where the agents read.
+    fn origin(&self) -> Result<Address, WorkError> {
+        if let Some(url) = &self.repo.url {
+            return Ok(url.clone());
+        }
+        let theirs = self.shadow.setting("remote.origin.url", self.stop).map_err(WorkError::repo(self.repo))?;
+        let theirs = theirs.and_then(|url| Address::new(&url).ok()).map(|url| format!(" (its origin says {url})")).unwrap_or_default();
+        Err(self.refused(format!("the config has no `url` for it, and what `.git/config` names is never fetched; add the `url`{theirs}")))
+    }
+
+    /// The night takes `origin/HEAD` for what work lands in.
+    fn remember(&self, default: &str) -> Result<(), WorkError> {
+        let target = format!("refs/remotes/origin/{default}");
+        if !git2::Reference::is_valid_name(&target) {
+            return Err(self.refused("origin's default branch has an impossible name; give --from REF".to_owned()));
+        }
+        self.still_held()?;
+        let set = self.git().run(&["symbolic-ref", "refs/remotes/origin/HEAD", &target]);
+        set.map(drop).map_err(WorkError::git(format!("failed to note the default branch of {}", self.repo.name), ""))
+    }
+
+    /// Git on this repo alone, which reaches nothing else.
+    fn git(&self) -> crate::git::Git<'_> {
+        self.shadow.git(self.stop, Duration::from_mins(1))
+    }
+
+    /// Where the branch stands, or is to start.
+    fn start(&self, git: &Repository, default: Option<&str>) -> Result<Start, WorkError> {
+        let branch = self.branch;
+        let there = self.tip(git, &full(branch))?;
+        let short = |commit: Oid| commit.to_string()[..10].to_owned();
+        if let Some(from) = self.wish.from {
+            let (what, commit) = self.resolve(git, from)?;
+            return match there {
+                Some(tip) if tip != commit => Err(self.refused(format!(
+                    "the branch `{branch}` is there already, and not at {what}; leave --from out to check it out as it is, or give another with --branch"
+                ))),
+                there => Ok(Start { commit, new: there.is_none(), note: format!("branch {branch} at {what} ({})", short(commit)) }),
+            };
+        }
+        if let Some(commit) = there {
+            return Ok(Start { commit, new: false, note: format!("branch {branch}, which was there, as it is ({})", short(commit)) });
+        }
+        let own = self.tip(git, &format!("refs/remotes/origin/{branch}"))?.map(|commit| (branch.to_owned(), commit));
+        let (from, commit) = match (own, default) {
+            (Some(own), _) => own,
+            (None, Some(default)) => match self.tip(git, &format!("refs/remotes/origin/{default}"))? {
+                Some(commit) => (default.to_owned(), commit),
+                None => return Err(self.refused("origin's default branch has no commit yet; push one".to_owned())),
+            },
+            (None, None) => return Err(self.refused("origin names no default branch; give --from REF".to_owned())),
+        };
+        Ok(Start { commit, new: true, note: format!("new branch {branch} from origin/{from} ({})", short(commit)) })
+    }
+
+    fn tip(&self, git: &Repository, name: &str) -> Result<Option<Oid>, WorkError> {
+        match git.find_reference(name).and_then(|reference| reference.peel_to_commit()) {
+            Ok(commit) => Ok(Some(commit.id())),
+            Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(self.odd(format!("failed to read `{name}`: {}; see `git fsck`", error.message()))),
+        }
+    }
+
+    /// What origin calls so comes first: a local branch of that name may be long out of date.
+    fn resolve(&self, git: &Repository, from: &str) -> Result<(String, Oid), WorkError> {
+        let short = ["refs/remotes/origin/", "refs/tags/", "refs/heads/"];
+        let names = short.iter().map(|kind| format!("{kind}{from}")).filter(|_| !from.starts_with("refs/"));
+        for name in names.filter(|name| git2::Reference::is_valid_name(name)) {
+            if let Some(commit) = self.tip(git, &name)? {
+                let told = name.strip_prefix("refs/remotes/").or(name.strip_prefix("refs/tags/")).or(name.strip_prefix("refs/heads/"));
+                return Ok((told.unwrap_or(&name).to_owned(), commit));
+            }
+        }
+        let commit = git.revparse_single(from).and_then(|object| object.peel_to_commit());
+        let commit = commit.map_err(|_| {
+            self.refused(format!("origin has no branch, tag or commit `{from}`, nor is there one here; `git ls-remote` names what it has"))
+        })?;
+        Ok((from.to_owned(), commit.id()))
+    }
+
+    fn make(&self, workshop: &Workshop<'_>, private: &Private, start: &Start, url: &Address) -> Result<(), WorkError> {
+        let id = free_id(self.shadow.git_dir(), &self.place)?;
+        self.assemble(workshop, private, (&id, start.commit), url)?;
+        if start.new {
+            self.make_branch(start)?;
+        }
+        Ok(workshop.put_worktree(self.shadow.git_dir(), &id, &self.place).inspect_err(|_| self.take_back(start))?)
+    }
+
+    /// Registration and files, as git would make them.
+    fn assemble(&self, workshop: &Workshop<'_>, private: &Private, (id, commit): (&str, Oid), url: &Address) -> Result<(), WorkError> {
+        let git_dir = self.shadow.git_dir();
+        let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
+        let (tree, admin, logs) =
+            (workshop.folder(Path::new("tree"))?, workshop.folder(Path::new("admin"))?, workshop.folder(Path::new("admin/logs"))?);
+        let put = |folder: &OwnedFd, name: &str, bytes: &[u8]| {
+            put_file(folder, name.as_ref(), owner, mode & 0o666, |file| io::Write::write_all(file, bytes))
+        };
+        let fill = Fill {
+            private,
+            shadow: self.shadow,
+            top: tree.try_clone()?,
+            git_dir: openat::dir(git_dir)?,
+            remote: settings(url),
+            owner,
+            stop: self.stop,
+            limit: self.policy.run.deadline,
+        };
+        let index = fill.with(commit).map_err(WorkError::fill(format!("{commit} of {}", self.repo.name), self.repo))?;
+        put(&tree, ".git", &[b"gitdir: ", bytes(&git_dir.path().join("worktrees").join(id)), b"\n"].concat())?;
+        put(&admin, "gitdir", &[bytes(&self.place.path().join(".git")), b"\n"].concat())?;
+        put(&admin, "commondir", b"../..\n")?;
+        put(&admin, "HEAD", format!("ref: {}\n", full(self.branch)).as_bytes())?;
+        put(&admin, "index", &index)?;
+        let moved =
+            format!("{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n", Oid::ZERO_SHA1, clock::now().timestamp());
+        put(&logs, "HEAD", moved.as_bytes())?;
+        Ok([&logs, &admin, &tree].into_iter().try_for_each(|folder| hand_over(folder, owner, mode))?)
+    }
+
+    /// Only where none is: git sees to that.
+    fn make_branch(&self, start: &Start) -> Result<(), WorkError> {
+        self.still_held()?;
+        let (name, commit, none) = (full(self.branch), start.commit.to_string(), Oid::ZERO_SHA1.to_string());
+        let made =
+            self.git().run(&["update-ref", "--create-reflog", "-m", "branch: created by treewarden worktree add", &name, &commit, &none]);
+        let remedy = "; give another with --branch";
+        made.map(drop).map_err(WorkError::git(format!("failed to make the branch {} of {}", self.branch, self.repo.name), remedy))
+    }
+
+    /// The branch that was made for a tree which could not be put in place.
+    fn take_back(&self, start: &Start) {
+        if start.new {
+            let gone: Result<_, GitError> = self.git().run(&["update-ref", "-d", &full(self.branch), &start.commit.to_string()]);
+            if let Err(error) = gone {
+                tracing::warn!(%error, "a branch too many");
+            }
+        }
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())
+}

@@ -1,0 +1,92 @@
+//! `treewarden worktree remove`: what a night does to a tree whose time has come, now and on request.
+//!
+//! The look, the verdict, the rescue and the removal are the night's own; only its patience is left out, and its busy probe, for the one who
+//! asks is the one who worked here. Plain git refuses a tree with work in it unless it is forced; here too, unless the work is to be
+//! rescued first. It must never remove a tree of which nobody can tell, nor one that is locked or in the middle of something.
+
+use super::{Locked, WorkError, around, find, named};
+use crate::apply::repo::{Hands, StepError};
+use crate::apply::trash::Emptied;
+use crate::config::policy::{Age, Policy, Worktrees};
+use crate::facts::worktree::{State, Worktree};
+use crate::fs::clock;
+use crate::fs::stop::Stop;
+use crate::git::shadow::Shadow;
+use crate::plan::repo::is_stale;
+use crate::plan::worktree::{Class, Verdict, verdict};
+use crate::state::volume;
+use crate::survey;
+use crate::survey::processes::Processes;
+use crate::survey::repo::Around;
+use std::time::Duration;
+
+/// What is asked for.
+#[derive(Debug)]
+pub struct Wish<'a> {
+    /// The repo's name in the config.
+    pub repo: &'a str,
+    /// The worktree's name, or its path.
+    pub name: &'a str,
+    /// Whether unsaved work is rescued; else a tree with some stays.
+    pub rescue: bool,
+    /// How long to wait for the lock; none for the repo's own `lock_wait`.
+    pub wait: Option<Duration>,
+}
+
+/// Removes a worktree and its registration. Its branch stays.
+///
+/// # Errors
+/// [`WorkError`]: the tree stands as it stood.
+pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, WorkError> {
+    let repo = named(policy, wish.repo)?;
+    volume::prove(&policy.volume)?;
+    let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", wish.wait, stop)?;
+    let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
+    survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
+    let (admin, path) = find(repo, shadow.git_dir(), wish.name)?;
+    let now = clock::now();
+    let clock = lock.server_clock().unwrap_or(now);
+    // Whoever asks may well stand in it.
+    let around = Around { processes: Processes::but_callers(), ..around(policy) };
+    let tree = survey::repo::one(&shadow, repo, &admin, &around, (clock, is_stale), stop).map_err(WorkError::repo(repo))?;
+    // The file server's clock may be ahead of ours: what was just written is old enough.
+    let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
+    let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop, now };
+    let stays = |why: String| WorkError::Refused(format!("`{}` stays: {why}", path.display()));
+    let unsaved =
+        |work: &str| stays(format!("it holds unsaved work: {work}; commit it to a branch, or give --rescue to have it saved first"));
+    let (rescued, Emptied { left, .. }) = match &verdict {
+        Verdict::Unknown(why) => return Err(stays(format!("nobody can tell what is in it: {why}"))),
+        Verdict::Keep(kept) => return Err(stays(kept.reasons.first().cloned().unwrap_or_default())),
+        Verdict::Missing if tree.locked.is_some() => {
+            return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
+        }
+        Verdict::Missing if !wish.rescue && holds_work(&tree) => {
+            return Err(unsaved("the tree itself is gone, but its registration has commits or staged files that nothing else has"));
+        }
+        Verdict::Missing => (wish.rescue && holds_work(&tree), hands.drop_registration(&tree)?),
+        Verdict::Reap { class: Class::Unsaved, reasons, .. } if !wish.rescue => return Err(unsaved(&reasons.join("; "))),
+        Verdict::Reap { class, .. } => {
+            let reaped = hands.reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max).map_err(|error| match error {
+                error @ StepError::Changed => stays(error.to_string()),
+                error => error.into(),
+            })?;
+            (reaped.rescue_ref.is_some(), reaped.emptied)
+        }
+    };
+    let branch = tree.branch.as_deref().and_then(|branch| branch.strip_prefix("refs/heads/"));
+    let branch = branch.map(|branch| format!("; its branch {branch} stays")).unwrap_or_default();
+    let rescued = if rescued { format!("; its work is rescued, see `treewarden rescue list --repo {}`", repo.name) } else { String::new() };
+    let left = if left.is_empty() { "" } else { "; some of it waits in the trash for the night" };
+    Ok(format!("removed `{}`{branch}{rescued}{left}", path.display()))
+}
+
+/// The repo's rules without their patience: whoever asks for it wants it gone now.
+fn at_once(rules: &Worktrees) -> Worktrees {
+    let now = Age::After(Duration::ZERO);
+    Worktrees { landed: now, saved: now, unsaved: now, fresh: now, ..rules.clone() }
+}
+
+fn holds_work(tree: &Worktree) -> bool {
+    matches!(&tree.state, State::Missing { unreached, staged, .. } if *staged || !unreached.is_empty())
+}

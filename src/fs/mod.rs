@@ -1,0 +1,15 @@
+//! The file system beneath everything else: places proven to be on the volume, opening and walking beneath them, replacing a file atomically,
+//! and what reading may cost.
+//!
+//! It relies on nothing else of ours. Where the kernel allows it, a path is resolved in one call that follows no link and leaves no
+//! mount (`openat2`), so that what an agent swaps in the meantime leads nowhere.
+
+pub mod atomic;
+pub mod budget;
+pub mod clock;
+pub mod mount;
+pub mod openat;
+pub mod scratch;
+pub mod stop;
+pub mod volume_path;
+pub mod walk;

@@ -1,0 +1,180 @@
+//! When to stop: a signal or the deadline, asked between items and while git runs. And what a repo may cost until then: memory, and bytes that are
+//! read.
+//!
+//! It must never be asked in the middle of a destructive step: a step that began is finished.
+
+use crate::fs::budget::{Budget, Held};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How late a sleeper may notice a signal.
+const NAP: Duration = Duration::from_millis(50);
+/// Bytes that a step may read before it counts as one that takes long: some seconds.
+const LONG: u64 = 2 << 30;
+/// Bytes that are read of one repo's files in a pass: some minutes of a processor, and more than anybody's work. A file without content may be of
+/// any length.
+const READS: u64 = 256 << 30;
+
+/// Shared by all threads of a run.
+#[derive(Clone)]
+pub struct Stop {
+    signalled: Arc<AtomicBool>,
+    began: Instant,
+    limit: Duration,
+    budget: Budget,
+    /// Bytes that may still be read.
+    reads: Arc<AtomicU64>,
+    /// A step that began is finished, unless it reads for too long.
+    began_step: bool,
+}
+
+impl Stop {
+    /// Stops after `limit`, or when `signalled` becomes true.
+    pub fn after(limit: Duration, signalled: Arc<AtomicBool>) -> Self {
+        Self {
+            signalled,
+            began: Instant::now(),
+            limit,
+            budget: Budget::default(),
+            reads: Arc::new(AtomicU64::new(u64::MAX)),
+            began_step: false,
+        }
+    }
+
+    /// The same for one repo, which may cost so much memory, and no more reading than any honest one.
+    #[must_use]
+    pub fn within(&self, budget: Budget) -> Self {
+        Self { budget, reads: Arc::new(AtomicU64::new(READS)), ..self.clone() }
+    }
+
+    /// The same for what has a limit of its own to what is read.
+    #[must_use]
+    pub fn freely(&self) -> Self {
+        Self { reads: Arc::new(AtomicU64::new(u64::MAX)), ..self.clone() }
+    }
+
+    /// The same signals, but a time of its own.
+    #[must_use]
+    pub fn anew(&self, limit: Duration) -> Self {
+        Self::after(limit, self.signalled.clone())
+    }
+
+    /// Never, but for the look of somebody who waits for its end.
+    pub fn never() -> Self {
+        Self::after(Duration::from_hours(876_600), Arc::default())
+    }
+
+    /// The same within a step that is to be finished: it stops only where that would take long.
+    #[must_use]
+    pub fn for_a_step(&self) -> Self {
+        Self { reads: Arc::new(AtomicU64::new(READS)), began_step: true, ..self.clone() }
+    }
+
+    /// Listens for SIGTERM and SIGINT. Ctrl-C a second time ends the process at once, as people expect. A second SIGTERM says nothing new:
+    /// `timeout` and the inits of containers send it to the process and to its group.
+    ///
+    /// # Errors
+    /// The system refuses the handler.
+    pub fn listen() -> std::io::Result<Arc<AtomicBool>> {
+        let flag = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register_conditional_shutdown(SIGINT, 130, flag.clone())?;
+        for signal in [SIGTERM, SIGINT] {
+            signal_hook::flag::register(signal, flag.clone())?;
+        }
+        Ok(flag)
+    }
+
+    /// Whether it is time to stop, and why.
+    pub fn reached(&self) -> Option<&'static str> {
+        if self.began_step { None } else { self.asked() }
+    }
+
+    fn asked(&self) -> Option<&'static str> {
+        if self.signalled.load(Ordering::Relaxed) {
+            Some("a signal asked to stop")
+        } else if self.began.elapsed() >= self.limit {
+            Some("the deadline has passed")
+        } else {
+            None
+        }
+    }
+
+    /// An error once it is time to stop.
+    ///
+    /// # Errors
+    /// It is.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.reached().map_or(Ok(()), |why| Err(io::Error::other(why)))
+    }
+
+    /// To be asked before so many bytes are read or inflated, some megabytes at most.
+    ///
+    /// # Errors
+    /// It is time to stop, or too much was read already.
+    pub fn read(&self, bytes: u64) -> io::Result<()> {
+        self.go_on()?;
+        let read = self.reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let Ok(left) = read else {
+            let most = bytesize::ByteSize(READS);
+            return Err(io::Error::other(format!("there is more to be read here than {most}; look for a file without content")));
+        };
+        let is_long = self.began_step && READS.saturating_sub(left) > LONG;
+        self.asked().filter(|_| is_long).map_or(Ok(()), |why| Err(io::Error::other(why)))
+    }
+
+    /// The memory that there is.
+    pub fn budget(&self) -> Budget {
+        self.budget
+    }
+
+    /// What is held of it from now on.
+    pub fn hold(&self) -> Held {
+        self.budget.held()
+    }
+
+    /// The time that a run has.
+    pub fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// Whether three quarters of that time are over: what is to be done last must begin.
+    pub fn is_late(&self) -> bool {
+        self.began.elapsed() >= self.limit / 4 * 3
+    }
+
+    /// Sleeps for so long, or until it is time to stop.
+    pub fn sleep(&self, time: Duration) {
+        let until = Instant::now() + time;
+        while self.reached().is_none() {
+            match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => break,
+                left => std::thread::sleep(left.min(NAP)),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_finished_unless_it_reads_for_long() {
+        let over = Stop::after(Duration::ZERO, Arc::default()).within(Budget::default());
+        assert!(over.go_on().is_err() && over.read(1).is_err());
+        let step = over.for_a_step();
+        assert!(step.go_on().is_ok() && step.read(1 << 30).is_ok() && step.read(1 << 30).is_ok());
+        assert!(step.read(1).is_ok() && step.read(1).is_err());
+    }
+
+    #[test]
+    fn no_repo_is_read_without_an_end() {
+        let stop = Stop::never().within(Budget::default());
+        assert!(stop.read(READS).is_ok());
+        assert!(stop.read(1).unwrap_err().to_string().starts_with("there is more to be read here than 256.0 GiB"));
+        assert!(stop.freely().read(READS).is_ok());
+    }
+}

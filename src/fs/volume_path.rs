@@ -1,0 +1,118 @@
+//! A path proven to lie inside the volume's root, as a type.
+//!
+//! Whatever a plan changes is named by an [`VolumePath`], so a plan that leads out of the volume can't be built.
+//! The proof here is lexical and does no I/O; links are refused later, when the path is opened
+//! (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). It must never hold an empty path: the root itself is no target.
+
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// A path below the volume's root: relative, not empty, without `.` or `..`.
+///
+/// Nobody can make one without the proof, so nobody can plan or delete what has none:
+///
+/// ```compile_fail,E0451
+/// let root = std::sync::Arc::from(std::path::Path::new("/data"));
+/// let passwords = treewarden::fs::volume_path::Inside { root, relative: "../etc/shadow".into() };
+/// ```
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VolumePath {
+    root: Arc<Path>,
+    relative: Box<Path>,
+}
+
+/// The path is not below the root.
+#[derive(Debug, thiserror::Error)]
+#[error("`{}` is not inside the volume `{}`", path.display(), root.display())]
+pub struct Outside {
+    path: PathBuf,
+    root: PathBuf,
+}
+
+impl VolumePath {
+    /// Proves that `path` (absolute, or relative to `root`) lies below `root`.
+    ///
+    /// # Errors
+    /// [`Outside`] when it doesn't, when it is the root itself, or when it holds a `..`.
+    pub fn new(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
+        let outside = || Outside { path: path.to_owned(), root: root.to_path_buf() };
+        let rest = if path.is_absolute() { path.strip_prefix(root).map_err(|_| outside())? } else { path };
+        // No byte more than the path has: a night holds a million.
+        let mut relative = PathBuf::with_capacity(rest.as_os_str().len());
+        for component in rest.components() {
+            match component {
+                Component::Normal(name) => relative.push(name),
+                Component::CurDir => {}
+                _ => return Err(outside()),
+            }
+        }
+        if relative.as_os_str().is_empty() { Err(outside()) } else { Ok(Self { root: root.clone(), relative: relative.into() }) }
+    }
+
+    /// The volume's root.
+    pub fn root(&self) -> &Arc<Path> {
+        &self.root
+    }
+
+    /// The path relative to the root.
+    pub fn relative(&self) -> &Path {
+        &self.relative
+    }
+
+    /// The absolute path.
+    pub fn path(&self) -> PathBuf {
+        self.root.join(&self.relative)
+    }
+
+    /// A path below this one.
+    ///
+    /// # Errors
+    /// [`Outside`] when `name` climbs with `..`.
+    pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
+        let name = name.as_ref();
+        // What a folder lists is one name: nothing is to be proven of all that stands above it again.
+        if name.components().eq([Component::Normal(name.as_os_str())]) {
+            let mut relative = PathBuf::with_capacity(self.relative.as_os_str().len() + 1 + name.as_os_str().len());
+            relative.push(&*self.relative);
+            relative.push(name);
+            return Ok(Self { root: self.root.clone(), relative: relative.into() });
+        }
+        Self::new(&self.root, &self.relative.join(name))
+    }
+}
+
+impl fmt::Debug for VolumePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.relative, f)
+    }
+}
+
+impl fmt::Display for VolumePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.relative.display(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_below_the_root_is_inside() {
+        let root: Arc<Path> = Path::new("/data").into();
+        for good in ["a", "/data/a", "a/./b", "/data/a//b"] {
+            assert!(VolumePath::new(&root, Path::new(good)).is_ok(), "{good}");
+        }
+        let place = VolumePath::new(&root, Path::new("a")).unwrap();
+        for (name, joined) in [("b", "a/b"), ("b/c", "a/b/c"), ("b/", "a/b"), ("./b", "a/b"), (".", "a"), ("", "a"), ("/data/b", "b")] {
+            assert_eq!(place.join(name).unwrap(), VolumePath::new(&root, Path::new(joined)).unwrap(), "{name}");
+        }
+        for bad in ["..", "b/..", "../../etc", "/etc"] {
+            assert!(place.join(bad).is_err(), "{bad}");
+        }
+        for bad in ["", ".", "/data", "/data/", "/", "/dat", "/database/a", "..", "a/../..", "a/..", "/data/../etc"] {
+            assert!(VolumePath::new(&root, Path::new(bad)).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Walking trees that somebody else made, on many threads and in little room.
+//!
+//! Where every call waits on the network, a walk is as fast as it has calls under way. However deep or wide a tree is, it must never cost
+//! a descriptor or a task for each of its folders.
+
+use crate::fs::openat;
+use rayon::Scope;
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes of a folder's listing to ask for at once: most fit in, and a server that fills them is asked less often.
+pub const LISTING: usize = 64 << 10;
+/// Of the 1024 descriptors that a process may have at least, half are left for all else.
+const ANCHORS: usize = 512;
+/// Bytes of the longest path that the kernel resolves.
+const LONGEST: usize = 4096;
+
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// A folder held open: what is in it is opened from here, so that the kernel resolves a name and not a whole path.
+///
+/// They are counted in the whole process: no more should be made when they [are scarce](Self::are_scarce).
+pub struct Anchor {
+    folder: OwnedFd,
+    depth: usize,
+}
+
+impl Anchor {
+    /// Holds a folder whose path is so many bytes long, seen from where the walk began.
+    pub fn new(folder: OwnedFd, depth: usize) -> Self {
+        HELD.fetch_add(1, Ordering::Relaxed);
+        Self { folder, depth }
+    }
+
+    /// Whether enough are held.
+    pub fn are_scarce() -> bool {
+        HELD.load(Ordering::Relaxed) >= ANCHORS
+    }
+
+    /// Opens this folder or one below it; its path begins with this one's.
+    ///
+    /// # Errors
+    /// As [`openat::below`]; `ENAMETOOLONG` for what no path can name, though descriptors lead there: a tree that deep is nobody's work.
+    pub fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let path = path.as_os_str().as_bytes();
+        if path.len() > LONGEST {
+            return Err(Errno::NAMETOOLONG);
+        }
+        let rest = path[self.depth..].strip_prefix(b"/").unwrap_or(&path[self.depth..]);
+        let rest = if rest.is_empty() { b"." } else { rest };
+        openat::below(self, Path::new(OsStr::from_bytes(rest)), OFlags::RDONLY | OFlags::DIRECTORY)
+    }
+}
+
+impl AsFd for Anchor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.folder.as_fd()
+    }
+}
+
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        HELD.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Does the work of these numbers, wherever a thread is free.
+///
+/// Half of what is left is given away each time, and what is given away first waits longest: so each thread goes down before it goes on, and
+/// little waits.
+pub fn spread<'a>(scope: &Scope<'a>, numbers: Range<usize>, work: impl Fn(&Scope<'a>, usize) + Send + Sync + 'a) {
+    share(scope, numbers, Arc::new(work));
+}
+
+fn share<'a>(scope: &Scope<'a>, mut numbers: Range<usize>, work: Arc<impl Fn(&Scope<'a>, usize) + Send + Sync + 'a>) {
+    if numbers.is_empty() {
+        return;
+    }
+    scope.spawn(move |scope| {
+        while numbers.len() > 1 {
+            let middle = usize::midpoint(numbers.start, numbers.end);
+            share(scope, middle..numbers.end, work.clone());
+            numbers.end = middle;
+        }
+        work(scope, numbers.start);
+    });
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::{ANCHORS, Anchor};
+
+    /// So many anchors that they are scarce while these stand.
+    pub(crate) fn all_held() -> Vec<Anchor> {
+        let anchors = (0..ANCHORS).map(|_| Anchor::new(std::fs::File::open("/dev/null").unwrap().into(), 0)).collect();
+        assert!(Anchor::are_scarce());
+        anchors
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn each_number_comes_once() {
+        for many in [0, 1, 2, 1000] {
+            let seen = Mutex::new(Vec::new());
+            rayon::scope(|scope| spread(scope, 0..many, |_, number| seen.lock().unwrap().push(number)));
+            let mut seen = seen.into_inner().unwrap();
+            seen.sort_unstable();
+            assert_eq!(seen, (0..many).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_folder_is_opened_from_any_above_it() {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(top.path().join("a/b/c")).unwrap();
+        let root = Anchor::new(openat::root(top.path()).unwrap(), 0);
+        let same = |one: OwnedFd, path: &str| {
+            let stat = rustix::fs::stat(top.path().join(path)).unwrap();
+            assert_eq!(rustix::fs::fstat(one).unwrap().st_ino, stat.st_ino, "{path}");
+        };
+        let inner = Anchor::new(root.open(Path::new("a")).unwrap(), 1);
+        for path in ["a", "a/b", "a/b/c"] {
+            same(root.open(Path::new(path)).unwrap(), path);
+            same(inner.open(Path::new(path)).unwrap(), path);
+        }
+        same(root.open(Path::new("")).unwrap(), "");
+        assert_eq!(root.open(Path::new(&"a/".repeat(3000))).unwrap_err(), Errno::NAMETOOLONG);
+    }
+}

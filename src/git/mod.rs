@@ -1,0 +1,333 @@
+//! The one door to the git program.
+//!
+//! Git runs on a shadow git dir (see [`crate::git::shadow`]) with an environment of our own making, in a process group of its own, confined to
+//! its repo (see [`crate::git::confine`]), under a time limit; it dies with its parent. Where a remote is asked, it is the caller's own git instead:
+//! see [`caller`]. It must never be started anywhere else, never inherit the caller's environment but there, and never see the config that
+//! a repo's agents wrote.
+
+use crate::fs::stop::Stop;
+use crate::git::confine::Reach;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+pub mod caller;
+pub mod confine;
+pub mod private;
+pub mod sha1;
+pub mod shadow;
+
+/// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
+pub const OLDEST: (u32, u32) = (2, 39);
+
+/// What git may not read, ask or start: `git.md`, "Hostile repos", step 4.
+const ENVIRONMENT: [(&str, &str); 16] = [
+    ("HOME", "/nonexistent"),
+    ("LC_ALL", "C"),
+    ("TZ", "UTC"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_SYSTEM", "/dev/null"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_ASKPASS", "/bin/false"),
+    ("GIT_SSH_COMMAND", "/bin/false"),
+    ("GIT_ALLOW_PROTOCOL", ""),
+    ("GIT_NO_LAZY_FETCH", "1"),
+    ("GIT_OPTIONAL_LOCKS", "0"),
+    ("GIT_NO_REPLACE_OBJECTS", "1"),
+    ("GIT_PAGER", "cat"),
+    ("GIT_EDITOR", "/bin/false"),
+];
+
+/// Settings that must hold whatever a config says: same place, step 4; the ages are `git.md`'s grace.
+const SETTINGS: [&str; 11] = [
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=false",
+    "protocol.allow=never",
+    "gc.auto=0",
+    "maintenance.auto=false",
+    "gc.autoDetach=false",
+    "gc.worktreePruneExpire=never",
+    "gc.pruneExpire=14.days.ago",
+    "gc.reflogExpire=90.days.ago",
+    "gc.reflogExpireUnreachable=90.days.ago",
+    "core.fsync=all",
+];
+
+/// Git, ready to work on one git dir.
+pub struct Git<'a> {
+    git_dir: &'a Path,
+    reach: &'a Reach,
+    stop: &'a Stop,
+    limit: Duration,
+    settings: Vec<String>,
+}
+
+/// Git could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// It could not be started.
+    #[error("failed to start git: {0}; install git {major}.{minor} or newer", major = OLDEST.0, minor = OLDEST.1)]
+    Start(#[source] io::Error),
+    /// It answered with an error.
+    #[error("failed to run `git {command}`: {status}: {message}")]
+    Failed {
+        /// The subcommand and its arguments.
+        command: String,
+        /// Its exit status.
+        status: ExitStatus,
+        /// The last lines of its standard error.
+        message: String,
+    },
+    /// It was ended: time was up or the run is to stop.
+    #[error("ended `git {command}`: {why}; the next night tries again")]
+    Ended {
+        /// The subcommand and its arguments.
+        command: String,
+        /// Why.
+        why: String,
+    },
+}
+
+impl<'a> Git<'a> {
+    /// Git on the git dir `git_dir`, confined to `reach`; every command is ended after `limit`, or when the run stops.
+    pub fn new(git_dir: &'a Path, reach: &'a Reach, stop: &'a Stop, limit: Duration) -> Self {
+        Self { git_dir, reach, stop, limit, settings: Vec::new() }
+    }
+
+    /// One more `-c` setting for all commands.
+    #[must_use]
+    pub fn with(mut self, setting: String) -> Self {
+        self.settings.push(setting);
+        self
+    }
+
+    /// Runs a command to its end and gives its standard output.
+    ///
+    /// # Errors
+    /// [`GitError`]: not started, failed, or ended early.
+    pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
+        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        self.finish(args, Stdio::null(), out.try_clone().map_err(GitError::Start)?.into(), &mut err)?;
+        read_all(&mut out).map_err(GitError::Start)
+    }
+
+    /// Runs a command to its end with its standard output in a file. Nothing is written but that file and scratch space.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn write<S: AsRef<OsStr>>(&self, args: &[S], out: File) -> Result<(), GitError> {
+        let mut err = tempfile::tempfile_in(self.git_dir).map_err(GitError::Start)?;
+        self.finish(args, Stdio::null(), out.into(), &mut err).map(drop)
+    }
+
+    /// Runs a command that changes the repo. A folder that git can't open, a lock file that it can't delete, and the like, it sometimes passes over,
+    /// and reports success: then its complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn change<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<(), GitError> {
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        let status = self.finish(args, Stdio::null(), Stdio::null(), &mut err)?;
+        let said = read_all(&mut err).map_err(GitError::Start)?;
+        let passed_over = |line: &str| ["error: unable to ", "warning: unable to unlink "].iter().any(|words| line.starts_with(words));
+        if !String::from_utf8_lossy(&said).lines().any(passed_over) {
+            return Ok(());
+        }
+        let command = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
+        Err(GitError::Failed { command, status, message: tail(&mut err) })
+    }
+
+    /// Runs a command to its end on `input`, for what its exit status says alone.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn feed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<(), GitError> {
+        self.fed(args, input, Stdio::null())
+    }
+
+    fn fed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8], output: Stdio) -> Result<(), GitError> {
+        let file = || {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(input)?;
+            file.rewind()?;
+            io::Result::Ok(file)
+        };
+        let mut err = tempfile::tempfile().map_err(GitError::Start)?;
+        self.finish(args, file().map_err(GitError::Start)?.into(), output, &mut err).map(drop)
+    }
+
+    /// The same, and gives its standard output.
+    ///
+    /// # Errors
+    /// As [`Git::run`].
+    pub fn ask<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<Vec<u8>, GitError> {
+        let mut out = tempfile::tempfile().map_err(GitError::Start)?;
+        self.fed(args, input, out.try_clone().map_err(GitError::Start)?.into())?;
+        read_all(&mut out).map_err(GitError::Start)
+    }
+
+    fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio, err: &mut File) -> Result<ExitStatus, GitError> {
+        let complaint = err.try_clone().map_err(GitError::Start)?;
+        let prepare = |command: &mut Command| {
+            self.reach.enter().map_err(io::Error::other)?;
+            command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            command.env("GIT_DIR", self.git_dir).current_dir(self.git_dir);
+            for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
+                command.args(["-c", setting]);
+            }
+            command.stdin(input).stdout(output).stderr(complaint);
+            // Twice what we hold for it, which is given back by then: see `plan::share`.
+            if let Some(most) = self.stop.budget().most() {
+                treewarden_unsafe::limit_memory(command, most.saturating_mul(2));
+            }
+            Ok(())
+        };
+        supervise(args, prepare, self.stop, self.limit, || tail(err))
+    }
+}
+
+/// Runs git to its end, or until its time is up; `prepare` gives it all but its arguments, and `complaint` is what it said of a failure.
+fn supervise<S: AsRef<OsStr>>(
+    args: &[S],
+    prepare: impl FnOnce(&mut Command) -> io::Result<()> + Send,
+    stop: &Stop,
+    limit: Duration,
+    complaint: impl FnOnce() -> String,
+) -> Result<ExitStatus, GitError> {
+    let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
+    let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+    let command = words.join(" ");
+    // Confinement is a thread's, and for good; a child dies with the thread that started it. So each has one of its own.
+    let child = || {
+        #[expect(clippy::disallowed_methods, reason = "this is the door")]
+        let mut git = Command::new("git");
+        prepare(&mut git)?;
+        let lifeline = treewarden_unsafe::die_with_parent(git.args(&args))?;
+        let ended = wait(git.spawn()?, stop, limit);
+        drop(lifeline);
+        ended
+    };
+    let ran = std::thread::scope(|scope| scope.spawn(child).join());
+    let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
+    match ended {
+        Some(why) => Err(GitError::Ended { command, why }),
+        None if status.success() => Ok(status),
+        None => Err(GitError::Failed { command, status, message: complaint() }),
+    }
+}
+
+/// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
+fn wait(mut child: Child, stop: &Stop, limit: Duration) -> io::Result<(ExitStatus, Option<String>)> {
+    let pid = Pid::from_child(&child);
+    let ended = watch(pid, stop, limit).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
+    // The group: git's own children must not go on when the lock is gone, nor when git itself crashed. Mostly they ended by now. As
+    // nobody has waited for it yet, the number is still git's.
+    let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
+    Ok((child.wait()?, ended))
+}
+
+/// Why the child must be ended; none when it ended by itself.
+fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
+    let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
+    let began = Instant::now();
+    let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    loop {
+        match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
+            // A signal handler ran in this thread: whether to stop is asked below.
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        if let Some(why) = stop.reached() {
+            return Ok(Some(why.to_owned()));
+        }
+        if began.elapsed() > limit {
+            return Ok(Some(format!("it took more than {} s", limit.as_secs())));
+        }
+    }
+}
+
+fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// What git complained of, or else the end of what it said: enough to know, short enough for a row. Advice comes after the complaint.
+fn tail(file: &mut File) -> String {
+    let text = read_all(file).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let complaints: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: ")).collect();
+    let telling = if complaints.is_empty() { lines } else { complaints };
+    let told = telling[telling.len().saturating_sub(3)..].join("; ");
+    let is_short =
+        ["Out of memory", "out of memory", "malloc failed", "mmap failed: Cannot allocate"].iter().any(|words| told.contains(words));
+    if is_short { format!("{told}; raise the memory limit, or lower `run.repos_in_parallel`") } else { told }
+}
+
+/// The version of the git on the path: major and minor.
+///
+/// # Errors
+/// [`GitError`] when git can't be started; none in the option when its answer isn't understood.
+pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
+    let scratch = tempfile::tempdir().map_err(GitError::Start)?;
+    let reach = Reach::of(scratch.path()).map_err(GitError::Start)?;
+    let answer = Git::new(scratch.path(), &reach, stop, Duration::from_secs(10)).run(&["version"])?;
+    Ok(parse_version(&String::from_utf8_lossy(&answer)))
+}
+
+fn parse_version(answer: &str) -> Option<(u32, u32)> {
+    let mut numbers = answer.strip_prefix("git version ")?.split('.');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(parse_version("git version 2.47.3\n"), Some((2, 47)));
+        assert_eq!(parse_version("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(parse_version("git version 3.0\n"), Some((3, 0)));
+        assert_eq!(parse_version("nonsense"), None);
+    }
+
+    /// Asks git for something in a scratch folder, under a short limit.
+    fn ask(prepare: impl FnOnce(&Path), setting: &str, args: &[&str]) -> Result<Vec<u8>, GitError> {
+        let scratch = tempfile::tempdir().unwrap();
+        prepare(scratch.path());
+        let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
+        let reach = Reach::of(scratch.path()).unwrap();
+        Git::new(scratch.path(), &reach, &stop, Duration::from_millis(300)).with(setting.to_owned()).run(args)
+    }
+
+    #[test]
+    fn a_git_that_takes_too_long_is_ended() {
+        let fifo = |scratch: &Path| {
+            let path = scratch.join("fifo");
+            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        };
+        let began = Instant::now();
+        assert!(matches!(ask(fifo, "core.x=y", &["hash-object", "--no-filters", "fifo"]), Err(GitError::Ended { .. })));
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+
+    #[test]
+    fn git_can_start_nothing_but_git() {
+        let alias = |command| ask(|_| (), command, &["other"]);
+        assert!(alias("alias.other=!exit 0").is_err() || !crate::git::confine::held());
+        assert!(alias("alias.other=version").is_ok());
+    }
+}

@@ -1,0 +1,92 @@
+//! What a repo's own config says of how long things are kept there.
+//!
+//! All files that git would read are read, as data: of the worktrees, too, and what they include inside the volume. It must never take what can't be
+//! read for a word that something may go.
+
+use super::{CONFIG_CAP, Refusal, Shadow, at, config, unreadable};
+use crate::fs::openat::{self, found};
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::GitError;
+use rustix::io::Errno;
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+/// So many files with settings are read: a repo has one a worktree, and few include any.
+const INCLUDES: usize = 1000;
+
+impl Shadow {
+    /// The `gc.*` keys of the repo's own config, of its worktrees' and of what they include inside the volume, as data. Of an include that can't be
+    /// read the worst is assumed: that nothing ever expires.
+    ///
+    /// # Errors
+    /// The file system doesn't answer, or it is time to stop.
+    pub fn gc_settings(&self, stop: &Stop) -> Result<Vec<(String, String)>, Refusal> {
+        let mut settings = self.theirs.gc.clone();
+        let admins = openat::dir(&at(&self.git_dir, "worktrees")).and_then(|trees| Ok(openat::list(trees)?)).unwrap_or_default();
+        let folders = admins.iter().filter_map(|(name, _)| at(&self.git_dir, "worktrees").join(name).ok());
+        let mut next: Vec<VolumePath> = folders.chain([self.git_dir.clone()]).map(|folder| at(&folder, "config.worktree")).collect();
+        let never = || ["gc.pruneexpire", "gc.reflogexpire", "gc.reflogexpireunreachable"].map(|key| (key.to_owned(), "never".to_owned()));
+        let include = |from: &VolumePath, name: &str| {
+            let folder = from.path().parent().map(Path::to_owned).unwrap_or_default();
+            VolumePath::new(from.root(), &folder.join(name)).ok()
+        };
+        let mut included: Vec<_> = self.theirs.includes.iter().map(|name| include(&at(&self.git_dir, "config"), name)).collect();
+        // A file that includes itself is read once.
+        let mut seen = HashSet::new();
+        for _ in 0..INCLUDES {
+            let place = match (next.pop(), included.pop()) {
+                (Some(place), put_back) => {
+                    included.extend(put_back);
+                    place
+                }
+                (None, Some(Some(place))) => place,
+                (None, Some(None)) => {
+                    settings.extend(never());
+                    continue;
+                }
+                (None, None) => return Ok(settings),
+            };
+            if !seen.insert(place.clone()) {
+                continue;
+            }
+            match self.settings_of(&place, stop) {
+                Ok(theirs) => {
+                    settings.extend(theirs.gc);
+                    included.extend(theirs.includes.iter().map(|name| include(&place, name)));
+                }
+                Err(Refusal::Git(error @ GitError::Ended { .. })) => return Err(error.into()),
+                // The file system doesn't answer. Of what is no file, nobody can say more by asking again.
+                Err(Refusal::Unreadable { path, cause }) if Errno::from_io_error(&cause).is_some_and(|errno| errno != Errno::LOOP) => {
+                    return Err(Refusal::Unreadable { path, cause });
+                }
+                Err(_) => settings.extend(never()),
+            }
+            if settings.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64 > CONFIG_CAP {
+                break;
+            }
+        }
+        settings.extend(never());
+        Ok(settings)
+    }
+
+    /// What a file of that form says; nothing where there is none.
+    fn settings_of(&self, place: &VolumePath, stop: &Stop) -> Result<config::Theirs, Refusal> {
+        let Some(text) = found(openat::read(place, CONFIG_CAP)).map_err(unreadable(&place.to_string()))? else {
+            return Ok(config::Theirs::default());
+        };
+        if config::is_endless(&text) {
+            return Err(Refusal::Odd(format!("`{place}` is no honest one")));
+        }
+        if let Some(entries) = config::plain(&text) {
+            return Ok(config::gather(entries.iter().map(String::as_str)));
+        }
+        let copy = self.scratch.path().join("included");
+        std::fs::write(&copy, &text).map_err(unreadable("the scratch folder"))?;
+        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
+        let listed = self.git(stop, Duration::from_secs(10)).run(&args)?;
+        let listed: Vec<_> = listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+        Ok(config::gather(listed.iter().map(|entry| &**entry)))
+    }
+}

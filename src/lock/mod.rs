@@ -1,0 +1,446 @@
+//! The lock that agents and the night share: an exclusive `flock(2)` on a file that is never deleted.
+//!
+//! `flock FILE CMD` in a shell takes the very same lock (`contract.md`, "The lock protocol"). The kernel alone decides who holds it;
+//! what is written in the file only informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`] can be
+//! changed: taking the lock is what makes one.
+
+use crate::fs::atomic;
+use crate::fs::clock;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
+use ask::{ANSWER, hold_within, look_within, try_flock};
+use chrono::{DateTime, Utc};
+use rustix::fs::FlockOperation;
+use rustix::io::{Errno, FdFlags, retry_on_intr};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+mod ask;
+mod volume;
+
+pub use volume::{LockedJournal, LockedVolume, shard, shards};
+
+/// The schema of what treewarden writes into a lock.
+const SCHEMA: &str = "treewarden.lock/1";
+
+/// The volume's lock, beside the repos'.
+const VOLUME: &str = "volume.lock";
+
+/// What an I/O error on a lock's file means.
+const GIVEN_UP: &str = "the file server gave it up while it could not be reached, and somebody else may have had it";
+
+/// How often what is held is proven to the server: a lost lease takes it 90 s, and a night has a hundred thousand steps.
+const PROOF: Duration = Duration::from_secs(1);
+
+/// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// `treewarden.lock/1`; agents may leave it out.
+    #[serde(default)]
+    pub schema: String,
+    /// `pod/host`.
+    pub holder: String,
+    /// Its process there. Never evidence of death.
+    pub pid: u32,
+    /// `run`, `exec`, ...
+    pub purpose: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// What only this holder knows.
+    pub token: String,
+}
+
+/// The lock could not be had, or is gone.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody holds it.
+    #[error("{}", describe(.0.as_ref()))]
+    Busy(Option<Holder>),
+    /// The file under the lock is another one, or names another holder.
+    #[error("lost the lock `{}`: {why}; this repo stops here, the next night goes on", path.display())]
+    Lost {
+        /// The lock file.
+        path: PathBuf,
+        /// What was seen.
+        why: String,
+    },
+    /// The file server doesn't answer.
+    #[error(
+        "no answer for {} s about the lock `{}`; see that the file server is up (after its restart it may take two minutes)",
+        .1.as_secs(),
+        .0.display()
+    )]
+    Silent(PathBuf, Duration),
+    /// It would keep nobody out who is on another machine.
+    #[error("refused to lock `{}`: {why}", path.display())]
+    Local {
+        /// The lock file.
+        path: PathBuf,
+        /// Why it would not.
+        why: String,
+    },
+    /// The file system refused.
+    #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+}
+
+impl LockError {
+    /// Whether it may be had later: somebody has it, or the file server doesn't answer.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Silent(..))
+    }
+}
+
+impl Holder {
+    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a shape that isn't known.
+    pub fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (pid {}) for `{}` since {}", self.holder, self.pid, self.purpose, self.since.format("%F %H:%M UTC"))
+    }
+}
+
+fn describe(holder: Option<&Holder>) -> String {
+    holder.map_or_else(|| "held by somebody who left no name".to_owned(), |holder| format!("held by {holder}"))
+}
+
+/// A lock that is held. Dropping it sets it free.
+#[derive(Debug)]
+struct Held {
+    file: File,
+    path: PathBuf,
+    token: String,
+    /// When it was last proven to be ours; none once it was lost.
+    proven: Mutex<Option<Instant>>,
+    /// Whether a command has it, too: see [`LockedRepo::share`].
+    shared: bool,
+}
+
+/// A repo, locked: the only thing that `apply` changes.
+#[derive(Debug)]
+pub struct LockedRepo {
+    held: Held,
+    place: VolumePath,
+}
+
+/// What is held proves itself before each destructive step.
+pub trait StillHeld {
+    /// Whether the same file is still under the lock, with our own token in it.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`] or [`LockError::Io`]: stop at once.
+    fn still_held(&self) -> Result<(), LockError>;
+}
+
+impl StillHeld for LockedRepo {
+    fn still_held(&self) -> Result<(), LockError> {
+        self.held.check()
+    }
+}
+
+impl LockedRepo {
+    /// Takes the lock of the repo `name`, whose checkout is `place`, or says who holds it. Never waits.
+    ///
+    /// # Errors
+    /// [`LockError`].
+    pub fn take(locks: &Path, name: &str, place: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        let held = Held::take(&locks.join(file_name(name)), purpose, now)?;
+        Ok(Self { held, place: place.clone() })
+    }
+
+    /// The same, but waits for it as long as `limit`, in the kernel's queue: woken as soon as it is free. `now` is asked then.
+    ///
+    /// # Errors
+    /// [`LockError`]; busy, when the time is over.
+    pub fn wait(
+        locks: &Path,
+        name: &str,
+        place: &VolumePath,
+        purpose: &str,
+        now: impl FnOnce() -> DateTime<Utc>,
+        limit: Duration,
+    ) -> Result<Self, LockError> {
+        let held = Held::wait(&locks.join(file_name(name)), purpose, now, limit)?;
+        Ok(Self { held, place: place.clone() })
+    }
+
+    /// Shares the lock with every process started from here on: it is free when the last of them has ended too, whatever becomes of us.
+    ///
+    /// # Errors
+    /// Whatever the kernel says.
+    pub fn share(&mut self) -> io::Result<()> {
+        rustix::io::fcntl_setfd(&self.held.file, FdFlags::empty())?;
+        self.held.shared = true;
+        Ok(())
+    }
+
+    /// A sign of life: the record's time moves. On NFS it also tells whether the lock was lost while the network was away.
+    ///
+    /// # Errors
+    /// As [`StillHeld::still_held`].
+    pub fn beat(&self) -> Result<(), LockError> {
+        self.held.check()?;
+        self.held.prove(Duration::ZERO)
+    }
+
+    /// The checkout.
+    pub fn place(&self) -> &VolumePath {
+        &self.place
+    }
+
+    /// What tells this repo from all others, as a file's name: the lock file's, without its ending.
+    pub fn stem(&self) -> &OsStr {
+        self.held.path.file_stem().unwrap_or_default()
+    }
+
+    /// The file server's clock: when it saw us write our name. Ages of files are measured against it.
+    pub fn server_clock(&self) -> Option<DateTime<Utc>> {
+        self.held.server_clock()
+    }
+}
+
+/// A lock as the kernel and its file tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Whether the kernel says that somebody holds it.
+    pub held: bool,
+    /// Who the file says it is; of a lock that is free, who died holding it.
+    pub holder: Option<Holder>,
+    /// The holder's last sign of life: when the file was last written.
+    pub written: Option<DateTime<Utc>>,
+}
+
+/// Whether somebody holds the repo's lock, without leaving a trace: for a dry run.
+///
+/// # Errors
+/// As [`look_at`].
+pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
+    let seen = look_at(locks, Some(name))?;
+    Ok(if seen.held { Err(seen.holder) } else { Ok(()) })
+}
+
+/// Looks at the lock of a repo, or of the volume.
+///
+/// # Errors
+/// [`LockError::Io`] when the file is there and can't be asked.
+pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
+    look_within(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)), ANSWER, look)
+}
+
+/// Asks for a share of the lock, which any number may have at a time, and lets go of it at once: who looks disturbs nobody else who does,
+/// and who wants to hold it for a moment only (see [`ask`]).
+fn look(path: &Path) -> Result<Seen, LockError> {
+    let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+    let Some(file) = found(atomic::open(path, OpenOptions::new().read(true))).map_err(failed)? else {
+        return Ok(Seen { held: false, holder: None, written: None });
+    };
+    let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
+    try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
+    let written = file.metadata().and_then(|data| data.modified()).ok().map(openat::time);
+    Ok(Seen { held, holder: read_holder(&file).ok().flatten(), written })
+}
+
+/// `owner/name` is locked by `owner__name.lock`.
+fn file_name(repo: &str) -> String {
+    format!("{}.lock", repo.replace('/', "__"))
+}
+
+impl Held {
+    fn take(path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        Self::wait(path, purpose, || now, Duration::ZERO)
+    }
+
+    fn wait(path: &Path, purpose: &str, now: impl FnOnce() -> DateTime<Utc>, limit: Duration) -> Result<Self, LockError> {
+        Self::sign(hold_within(path, limit)?, path, purpose, now())
+    }
+
+    /// Writes our name into the file that we hold.
+    fn sign(file: File, path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        let holder = Holder {
+            schema: SCHEMA.to_owned(),
+            holder: host(),
+            pid: std::process::id(),
+            purpose: purpose.to_owned(),
+            since: now,
+            token: uuid::Uuid::new_v4().to_string(),
+        };
+        let held =
+            Self { file, path: path.to_owned(), token: holder.token.clone(), proven: Mutex::new(Some(Instant::now())), shared: false };
+        held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?).map_err(failed)?;
+        held.check()?;
+        Ok(held)
+    }
+
+    /// Write and sync: on NFS only the sync tells that the lock was lost while the network was away.
+    fn write(&self, text: &[u8]) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.write_all_at(text, 0)?;
+        self.file.sync_all()
+    }
+
+    /// Writes the record's first byte as it is, so that no reader sees half a record, and syncs it: on a lock that is lost that is EIO, once the
+    /// network is back. A sync of nothing proves nothing. Lost is lost: a server that gives it anew has had another holder meanwhile.
+    fn prove(&self, every: Duration) -> Result<(), LockError> {
+        let mut proven = self.proven.lock().expect("no holder panics here");
+        let Some(last) = *proven else { return Err(self.lost(GIVEN_UP)) };
+        if last.elapsed() >= every {
+            *proven = None;
+            let written = self.file.write_all_at(b"{", 0).and_then(|()| self.file.sync_all());
+            match written {
+                Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(self.lost(GIVEN_UP)),
+                // A full volume is to be emptied under this lock, and says nothing against it.
+                Err(cause) if !matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                    *proven = Some(last);
+                    return Err(LockError::Io { path: self.path.clone(), cause });
+                }
+                _ => *proven = Some(Instant::now()),
+            }
+        }
+        Ok(())
+    }
+
+    fn server_clock(&self) -> Option<DateTime<Utc>> {
+        self.file.metadata().ok()?.modified().ok().map(clock::of_server)
+    }
+
+    fn lost(&self, why: &str) -> LockError {
+        LockError::Lost { path: self.path.clone(), why: why.to_owned() }
+    }
+
+    fn check(&self) -> Result<(), LockError> {
+        let failed = |cause| LockError::Io { path: self.path.clone(), cause };
+        let lost = |why: &str| Err(self.lost(why));
+        let ours = self.file.metadata().map_err(failed)?;
+        let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else { return lost("the file is gone") };
+        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+            return lost("the file was replaced");
+        }
+        match read_holder(&self.file).map_err(failed)? {
+            Some(holder) if holder.token == self.token => self.prove(PROOF),
+            _ => lost("it names another holder"),
+        }
+    }
+}
+
+impl Drop for Held {
+    /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file closes.
+    fn drop(&mut self) {
+        // Our part is let go of first: who still has one holds on, and our name stays for him.
+        if self.shared && !self.take_alone().unwrap_or(false) {
+            return;
+        }
+        if self.check().is_ok()
+            && let Err(error) = self.file.set_len(0)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "failed to clear the lock file; the lock itself is free");
+        }
+    }
+}
+
+impl Held {
+    fn take_alone(&mut self) -> io::Result<bool> {
+        self.file = ask::open(&self.path, false)?;
+        try_flock(&self.file, FlockOperation::NonBlockingLockExclusive)
+    }
+}
+
+/// None for a name that makes no sense, or none at all.
+fn read_holder(file: &File) -> io::Result<Option<Holder>> {
+    let mut text = [0; 4096];
+    let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
+    Ok(Holder::read(&text[..length]))
+}
+
+/// This machine's or pod's name.
+pub fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ask::LOOK;
+    use super::*;
+    use std::sync::Arc;
+
+    fn take(locks: &Path) -> Result<LockedRepo, LockError> {
+        let place = VolumePath::new(&Arc::from(Path::new("/data")), Path::new("a")).unwrap();
+        LockedRepo::take(locks, "acme/shop", &place, "test", DateTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn one_holder_at_a_time_and_the_other_is_named() {
+        let locks = tempfile::tempdir().unwrap();
+        let held = take(locks.path()).unwrap();
+        let Err(LockError::Busy(Some(holder))) = take(locks.path()) else { panic!("taken twice") };
+        assert_eq!((holder.pid, holder.purpose.as_str()), (std::process::id(), "test"));
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Err(Some(_)))));
+        drop(held);
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+        assert_eq!(std::fs::read(locks.path().join("acme__shop.lock")).unwrap(), b"");
+        drop(take(locks.path()).unwrap());
+    }
+
+    #[test]
+    fn who_only_looks_holds_up_nobody() {
+        let locks = tempfile::tempdir().unwrap();
+        drop(take(locks.path()).unwrap());
+        let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
+        assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))), "another look");
+        let looker = std::thread::spawn(move || {
+            std::thread::sleep(LOOK / 2);
+            drop(looking);
+        });
+        drop(take(locks.path()).unwrap());
+        looker.join().unwrap();
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+    }
+
+    #[test]
+    fn a_replaced_or_rewritten_lock_file_is_lost() {
+        let locks = tempfile::tempdir().unwrap();
+        let path = locks.path().join("acme__shop.lock");
+        let held = take(locks.path()).unwrap();
+        held.still_held().unwrap();
+        std::fs::write(&path, "{}").unwrap();
+        assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+        std::fs::rename(&path, locks.path().join("old")).unwrap();
+        assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+        std::fs::write(&path, "").unwrap();
+        assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
+    }
+
+    #[test]
+    fn what_a_lock_file_is_linked_to_is_not_written_over() {
+        let locks = tempfile::tempdir().unwrap();
+        let victim = locks.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        std::fs::hard_link(&victim, locks.path().join("acme__shop.lock")).unwrap();
+        assert!(matches!(take(locks.path()), Err(LockError::Io { .. })));
+        assert_eq!(std::fs::read(victim).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn asking_a_lock_that_nobody_ever_took_leaves_no_trace() {
+        let locks = tempfile::tempdir().unwrap();
+        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+        assert_eq!(std::fs::read_dir(locks.path()).unwrap().count(), 0);
+    }
+}

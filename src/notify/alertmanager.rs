@@ -1,0 +1,51 @@
+//! Alerts to Alertmanager, by its API v2.
+//!
+//! A night speaks for a day: each alert stands until the next night has had time to tell anew, then it ends by itself. Its labels are what
+//! tells it from others, so what changes from night to night stands in annotations; a label must never hold a time or a number.
+
+use super::{http, runbook, volume};
+use crate::config::policy::Policy;
+use crate::fs::stop::Stop;
+use crate::report::{Alert, RunReport, Severity};
+use chrono::{SecondsFormat, TimeDelta};
+use serde_json::{Map, Value, json};
+
+/// A day between two nights, and time for the longer of them.
+const STANDS: TimeDelta = TimeDelta::hours(26);
+
+/// Sends the report's alerts, all at once.
+pub(super) fn send(base: &str, policy: &Policy, report: &RunReport, stop: &Stop) -> Result<(), String> {
+    let alerts: Vec<Value> = report.alerts.iter().map(|alert| shape(policy, report, alert)).collect();
+    let url = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
+    http::send(http::Method::Post, &url, "application/json", &Value::from(alerts).to_string(), stop)
+        .map_err(|cause| format!("failed to send the alerts to alerts.alertmanager: {cause}; they stand in the report"))
+}
+
+fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
+    let mut labels = Map::new();
+    labels.insert("alertname".to_owned(), alert.name.clone().into());
+    // As with the metrics; other people's alerts may have the same name.
+    labels.insert("job".to_owned(), "treewarden".into());
+    labels.insert("severity".to_owned(), severity(alert.severity).into());
+    labels.insert("volume".to_owned(), volume(policy).into());
+    labels.extend(alert.repo.iter().map(|repo| ("repo".to_owned(), repo.clone().into())));
+    labels.extend(report.run.shard.iter().map(|shard| ("shard".to_owned(), shard.clone().into())));
+    let mut annotations = Map::new();
+    annotations.insert("summary".to_owned(), alert.summary.clone().into());
+    annotations.insert("runbook_url".to_owned(), runbook(policy, alert).into());
+    if !alert.details.is_empty() {
+        annotations.insert("description".to_owned(), alert.details.join("\n").into());
+    }
+    let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let (starts, ends) = (report.run.finished, report.run.finished + STANDS);
+    json!({"labels": labels, "annotations": annotations, "startsAt": time(starts), "endsAt": time(ends)})
+}
+
+/// As Prometheus' people write it.
+pub(super) fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Critical => "critical",
+    }
+}

@@ -1,0 +1,97 @@
+//! Tells others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a webhook and the termination log.
+//!
+//! One file a sink, each a function; all of them go at once, so that a dead one holds up nobody. It speaks of what is over: it must never
+//! change how a run ended, tell of a dry run, or let an address out, for an address may be a secret.
+
+pub mod alert;
+mod alertmanager;
+mod http;
+pub mod metrics;
+mod pushgateway;
+mod termination;
+mod textfile;
+mod webhook;
+
+use crate::config::policy::{self, Policy};
+use crate::fs::stop::Stop;
+use crate::report::journal;
+use crate::report::{Alert, RunOutcome, RunReport, words};
+use std::time::Duration;
+
+/// With all its tries, no sink takes longer.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A sink's work: none when all is told, else why it isn't.
+type Sink<'a> = Box<dyn FnOnce() -> Result<(), String> + Send + 'a>;
+
+/// Tells of a run wherever the config wants it, and gives a line for each that could not be told.
+pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
+    if report.run.dry_run {
+        return Vec::new();
+    }
+    // The deadline is the night's. Once a signal has come, each is tried once.
+    let stop = &stop.anew(PATIENCE);
+    let notes = at_once(sinks(policy, report, stop));
+    for note in &notes {
+        tracing::warn!("{note}");
+    }
+    notes
+}
+
+fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<Sink<'a>> {
+    let alerts = &policy.alerts;
+    let mut sinks: Vec<Sink<'a>> = Vec::new();
+    if alerts.textfile.is_some() || alerts.pushgateway.is_some() {
+        match &report.run.asked {
+            None => sinks.extend(of_metrics(policy, report, stop)),
+            // In the place of a whole night's, its metrics would say nothing of the rest.
+            Some(asked) => tracing::info!("the metrics stay those of the last whole night: this was {}", words::asked(asked)),
+        }
+    }
+    if let Some(base) = alerts.alertmanager.as_ref().filter(|_| !report.alerts.is_empty()) {
+        sinks.push(Box::new(move || alertmanager::send(base, policy, report, stop)));
+    }
+    if let Some(webhook) = &alerts.webhook {
+        sinks.push(Box::new(move || webhook::send(webhook, policy, report, stop)));
+    }
+    if let Some(file) = &alerts.termination_log {
+        sinks.push(Box::new(move || termination::write(file, report)));
+    }
+    sinks
+}
+
+fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<Sink<'a>> {
+    let past = past(policy, report);
+    let metrics = metrics::text(policy, report, past.as_deref());
+    let pushed = metrics.clone();
+    let file = policy.alerts.textfile.as_ref();
+    let file = file.map(|file| Box::new(move || textfile::write(file, &metrics)) as Sink<'a>);
+    let gateway = policy.alerts.pushgateway.as_ref();
+    let gateway = gateway.map(|base| Box::new(move || pushgateway::push(base, policy, report, &pushed, past.as_deref(), stop)) as Sink<'a>);
+    file.into_iter().chain(gateway).collect()
+}
+
+fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {
+    std::thread::scope(|scope| {
+        let told: Vec<_> = sinks.into_iter().map(|sink| scope.spawn(sink)).collect();
+        told.into_iter()
+            .filter_map(|sink| sink.join().unwrap_or_else(|_| Err("a sink of alerts broke; this is a bug".to_owned())).err())
+            .collect()
+    })
+}
+
+/// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the volume may not be ours.
+fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
+    let file = journal::file(&policy.volume.state.path());
+    (report.run.outcome != RunOutcome::Refused).then(|| journal::read(&file).ok()).flatten().map(|past| past.runs)
+}
+
+/// What others call the volume.
+fn volume(policy: &Policy) -> String {
+    policy.alerts.volume.clone().unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
+}
+
+/// Where the runbook speaks of this alert: its heading is the alert's name.
+fn runbook(policy: &Policy, alert: &Alert) -> String {
+    format!("{}#{}", policy.alerts.runbook.as_deref().unwrap_or(policy::RUNBOOK), alert.name.to_lowercase())
+}

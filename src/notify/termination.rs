@@ -1,0 +1,58 @@
+//! One line for `kubectl describe pod`, in the file that the kubelet reads when the container has ended.
+//!
+//! The kubelet takes 4096 bytes. The file is the kubelet's: it must never be made anew, only written to where it stands.
+
+use crate::fs::atomic;
+use crate::report::{RunOutcome, RunReport, words};
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+/// The kubelet reads no more.
+const MOST: usize = 4096;
+
+/// Writes the line. Outside of a cluster there is no file, and nobody to tell.
+pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), String> {
+    let written = match atomic::open(file, OpenOptions::new().write(true).truncate(true)) {
+        Ok(mut open) => open.write_all(line(report).as_bytes()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    written.map_err(|error| format!("failed to write `{}` (alerts.termination_log): {error}; the report tells the same", file.display()))
+}
+
+/// How the night went and its alerts, the worst first.
+fn line(report: &RunReport) -> String {
+    let outcome = match report.run.outcome {
+        RunOutcome::Ok => "ok",
+        RunOutcome::Failed => "failed",
+        RunOutcome::Refused => "refused",
+        RunOutcome::Interrupted => "stopped early",
+    };
+    let head = format!("{outcome}: {} freed", words::size(report.totals.freed_bytes));
+    let alerts = report.alerts.iter().map(|alert| format!("{}: {}", alert.name, alert.summary));
+    let parts: Vec<String> = std::iter::once(head).chain(alerts).collect();
+    cut(words::plain(&parts.join("; ")))
+}
+
+fn cut(mut line: String) -> String {
+    if line.len() > MOST {
+        line.truncate(line.floor_char_boundary(MOST - '…'.len_utf8()));
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_never_longer_than_the_kubelet_reads() {
+        for text in ["a".repeat(4096), "a".repeat(4097), "ä".repeat(4096), format!("a{}", "界".repeat(4096))] {
+            let (whole, cut) = (text.clone(), cut(text));
+            assert!(cut.len() <= MOST && cut.len() > MOST - 8, "{}", cut.len());
+            assert_eq!(cut == whole, whole.len() <= MOST);
+        }
+    }
+}

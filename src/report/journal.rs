@@ -1,0 +1,300 @@
+//! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which night.
+//!
+//! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one starts on a line of its own, and the
+//! torn one is skipped. When it has grown too long, the oldest runs go. One writer at a time is the caller's promise: a run holds the
+//! volume's lock, a shard the journal's. What a run wrote must never be changed.
+
+use crate::fs::atomic;
+use crate::report::{Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};
+use chrono::{DateTime, Utc};
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+/// A longer line was not written by us: it is skipped, not read.
+const LONGEST_LINE: u64 = 64 << 20;
+
+/// A run's line may be this long. Few ever are: a thousand evicted units take a quarter of a megabyte.
+const LONG: usize = 8 << 20;
+
+/// More units than fit in such a line are not even copied.
+const MANY: usize = LONG / 128;
+
+/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is years of nights.
+const FULL: u64 = 64 << 20;
+
+/// The journal could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It could not be added to.
+    #[error("failed to append to `{}`: {cause}; make the state folder writable for treewarden (`treewarden check` tells more)", path.display())]
+    Append {
+        /// The journal.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// It could not be read.
+    #[error("failed to read `{}`: {cause}; make it readable for treewarden, or move it away to start anew", path.display())]
+    Read {
+        /// The journal.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+/// The past runs.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Past {
+    /// Oldest first.
+    pub runs: Vec<RunReport>,
+    /// Lines that could not be read: torn, or of a schema that isn't known.
+    pub skipped: u64,
+}
+
+/// Where the journal stands, in the volume's state folder.
+pub fn file(state: &Path) -> PathBuf {
+    state.join("journal.jsonl")
+}
+
+/// The run as the journal's line, without the line's end: what stays as it was is left out, so that the line stays small. When a line is
+/// long even so, the units that went are told by their sums; at worst, everything is.
+pub fn line(report: &RunReport) -> String {
+    let mut small = if report.eviction.units.len() > MANY { without_units(report) } else { report.clone() };
+    let mut line = String::new();
+    for leave_out in [what_stays, what_went, all_but_the_sums] {
+        leave_out(&mut small);
+        line = json::line(&small);
+        if line.len() <= LONG {
+            break;
+        }
+    }
+    line
+}
+
+/// A copy, but for the units that went.
+fn without_units(report: &RunReport) -> RunReport {
+    let units = report.eviction.units.iter().filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_))).cloned().collect();
+    let (reason, obstacles) = (report.eviction.reason.clone(), report.eviction.obstacles.clone());
+    let eviction = Eviction { units, reason, obstacles, ..report.eviction };
+    let RunReport { schema, run, volume, repos, eviction: _, usage, totals, alerts, failures, notes } = report;
+    RunReport {
+        schema: schema.clone(),
+        run: run.clone(),
+        volume: volume.clone(),
+        repos: repos.clone(),
+        eviction,
+        usage: usage.clone(),
+        totals: *totals,
+        alerts: alerts.clone(),
+        failures: failures.clone(),
+        notes: notes.clone(),
+    }
+}
+
+fn what_stays(report: &mut RunReport) {
+    let told = |tree: &Worktree| tree.verdict != VerdictName::Keep || tree.outcome != TreeOutcome::Kept;
+    report.repos.iter_mut().for_each(|repo| repo.worktrees.retain(told));
+}
+
+fn what_went(report: &mut RunReport) {
+    report.eviction.units.retain(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)));
+}
+
+fn all_but_the_sums(report: &mut RunReport) {
+    (report.repos, report.failures) = (Vec::new(), Vec::new());
+    report.eviction = Eviction { units: Vec::new(), obstacles: Vec::new(), ..std::mem::take(&mut report.eviction) };
+}
+
+/// Adds a run, in one write, and waits until it is on the disk.
+///
+/// # Errors
+/// [`JournalError::Append`], which names the journal.
+pub fn append(file: &Path, report: &RunReport) -> Result<(), JournalError> {
+    add(file, &line(report), FULL).map_err(|cause| JournalError::Append { path: file.to_owned(), cause })
+}
+
+fn add(path: &Path, line: &str, full: u64) -> io::Result<()> {
+    let mut file = atomic::open(path, OpenOptions::new().read(true).append(true).create(true))?;
+    let length = file.seek(SeekFrom::End(0))?;
+    if length > full {
+        let newest = newest(&mut file, length, full / 2)?;
+        return atomic::replace(path, &[&newest, end(&newest), line.as_bytes(), b"\n"].concat());
+    }
+    let last = tail(&mut file, length, 1)?;
+    file.write_all(&[end(&last), line.as_bytes(), b"\n"].concat())?;
+    file.sync_all()?;
+    if length == 0 { atomic::sync_folder(path) } else { Ok(()) }
+}
+
+/// The end of a line that lacks it.
+fn end(written: &[u8]) -> &'static [u8] {
+    if written.last().is_none_or(|last| *last == b'\n') { b"" } else { b"\n" }
+}
+
+/// The last bytes of a file.
+fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(length.saturating_sub(wanted)))?;
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The last whole lines of a file that is longer than what is wanted of it.
+fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
+    let bytes = tail(file, length, wanted)?;
+    let cut = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
+    Ok(bytes[cut..].to_vec())
+}
+
+/// When the last run that stands there ended; none where there is none, or none can be read.
+pub fn last(path: &Path) -> Option<DateTime<Utc>> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        run: Times,
+    }
+    #[derive(serde::Deserialize)]
+    struct Times {
+        finished: DateTime<Utc>,
+    }
+    let mut file = atomic::open(path, OpenOptions::new().read(true)).ok()?;
+    let length = file.seek(SeekFrom::End(0)).ok()?;
+    let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok().map(|line| line.run.finished);
+    // Most lines are short; the longest that we write is `LONG`, and a torn one may follow it.
+    let mut within = |wanted: u64| tail(&mut file, length, wanted).ok()?.rsplit(|byte| *byte == b'\n').find_map(read);
+    within(64 << 10).or_else(|| within(3 * LONG as u64))
+}
+
+/// Every run that can be read; a journal that isn't there yet is an empty past.
+///
+/// # Errors
+/// [`JournalError::Read`], which names the journal.
+pub fn read(file: &Path) -> Result<Past, JournalError> {
+    let past = match atomic::open(file, OpenOptions::new().read(true)) {
+        Ok(open) => read_end(open),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::default()),
+        Err(error) => Err(error),
+    };
+    past.map_err(|cause| JournalError::Read { path: file.to_owned(), cause })
+}
+
+/// We never let it grow so long that its beginning is left out here; somebody else may.
+fn read_end(mut file: File) -> io::Result<Past> {
+    let from = file.metadata()?.len().saturating_sub(2 * FULL);
+    file.seek(SeekFrom::Start(from))?;
+    let mut lines = BufReader::new(file);
+    if from > 0 {
+        lines.skip_until(b'\n')?;
+    }
+    let past = parse(lines, LONGEST_LINE)?;
+    Ok(Past { skipped: past.skipped + u64::from(from > 0), ..past })
+}
+
+/// Reads a journal's lines, none longer than `longest`. A run that stands there twice is told once.
+///
+/// # Errors
+/// Whatever reading says.
+pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
+    let (mut past, mut known) = (Past::default(), HashSet::new());
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let length = lines.by_ref().take(longest).read_until(b'\n', &mut line)?;
+        if length == 0 {
+            return Ok(past);
+        }
+        if length as u64 == longest && !line.ends_with(b"\n") {
+            lines.skip_until(b'\n')?;
+            past.skipped += 1;
+            continue;
+        }
+        match serde_json::from_slice::<RunReport>(&line) {
+            Ok(run) if run.schema != SCHEMA => past.skipped += 1,
+            Ok(run) if known.insert(run.run.id.clone()) => past.runs.push(run),
+            Ok(_) => {}
+            Err(_) if line.trim_ascii().is_empty() => {}
+            Err(_) => past.skipped += 1,
+        }
+    }
+}
+
+/// For how many nights in a row, tonight's included, the repo has been busy, when it is so tonight. Runs of one day (UTC) count once; one that
+/// was stopped before the repo's turn, or that didn't have it, says nothing.
+pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
+    let mut nights = HashSet::from([tonight.date_naive()]);
+    for run in past.iter().rev() {
+        match run.repos.iter().find(|row| row.name == repo).map(|row| row.outcome) {
+            Some(RepoOutcome::Busy) => nights.extend([run.run.started.date_naive()]),
+            None | Some(RepoOutcome::Refused) => {}
+            Some(_) => break,
+        }
+    }
+    nights.len() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A journal of nights that are told apart by their ids.
+    fn night(id: &str) -> RunReport {
+        let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
+        let mut night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        id.clone_into(&mut night.run.id);
+        night
+    }
+
+    fn ids(past: &Past) -> Vec<&str> {
+        past.runs.iter().map(|run| run.run.id.as_str()).collect()
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_skipped_and_the_next_one_read() {
+        let past = parse(&b"{\"x\": 1234567890}\n\n{}\nxxxxxxxxxxxxxxxxxxxx"[..], 10).unwrap();
+        assert_eq!((past.runs.len(), past.skipped), (0, 3));
+    }
+
+    #[test]
+    fn a_full_journal_loses_its_oldest_runs_and_no_part_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = file(folder.path());
+        let full = line(&night("00")).len() as u64 * 6;
+        let mut longest = 0;
+        for number in 10..99 {
+            add(&journal, &line(&night(&number.to_string())), full).unwrap();
+            let past = read(&journal).unwrap();
+            let expected: Vec<String> = (number + 1 - past.runs.len()..=number).map(|number| number.to_string()).collect();
+            assert_eq!((ids(&past), past.skipped), (expected.iter().map(String::as_str).collect(), 0));
+            longest = longest.max(past.runs.len());
+            assert!(past.runs.len() >= 3.min(number - 9), "{number}: only {} are left", past.runs.len());
+        }
+        assert!((6..9).contains(&longest), "{longest}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_line_is_never_long() {
+        let mut many = night("many");
+        let unit = |outcome: UnitOutcome| crate::report::Unit {
+            cache: "npm".into(),
+            kind: crate::facts::cache::CacheKind::Npm,
+            unit: "a".repeat(1000),
+            bytes: 1,
+            inodes: 1,
+            last_used: chrono::DateTime::UNIX_EPOCH,
+            last_used_from: crate::facts::cache::UsedFrom::WriteTime,
+            named_by: None,
+            in_use: false,
+            outcome,
+        };
+        many.eviction.units = vec![unit(UnitOutcome::Evicted); 10_000];
+        many.eviction.units.push(unit(UnitOutcome::Failed("why".into())));
+        let told: RunReport = serde_json::from_str(&line(&many)).unwrap();
+        assert_eq!((told.eviction.units.len(), told.run, told.totals), (1, many.run.clone(), many.totals));
+        many.eviction.units = vec![unit(UnitOutcome::Failed("why".into())); 10_000];
+        let told: RunReport = serde_json::from_str(&line(&many)).unwrap();
+        assert_eq!((told.eviction.units.len(), told.run, told.totals), (0, many.run, many.totals));
+    }
+}

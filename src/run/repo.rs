@@ -1,0 +1,379 @@
+//! One repo's night: lock → survey → plan → apply → unlock, and the row that tells of it.
+//!
+//! It is done in two passes. [`Night::tend`] looks, prunes and repacks, and names the trees that would go; when their number over all repos is
+//! plausible, [`Night::reap`] locks the repo again, looks again, decides again, and only then removes. It must never let one repo's
+//! failure reach another.
+
+use crate::apply::at_work::AtWork;
+use crate::apply::repo::{Hands, StepError};
+use crate::apply::trash::{Emptied, Trash};
+use crate::config::policy;
+use crate::facts::cache::{IdleTree, Size};
+use crate::facts::locks::Locks;
+use crate::facts::repo::Repo;
+use crate::facts::rescue::Own;
+use crate::facts::worktree::{State, Worktree};
+use crate::fs::budget::Budget;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::Shadow;
+use crate::lock::{LockError, LockedRepo, peek};
+use crate::plan::repo::{Only, Plan, is_stale, plan};
+use crate::plan::share::Share;
+use crate::plan::worktree::{Verdict, is_due, shortest};
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::run::eviction;
+use crate::run::rest::{self, Look, Seen};
+use crate::state::ledger::Ledger;
+use crate::survey;
+use crate::survey::borrowers::Borrowers;
+use crate::survey::lockfiles::Known;
+use crate::survey::repo::{Around, Times};
+use chrono::{DateTime, Utc};
+use rayon::ThreadPool;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+mod ended;
+mod repack;
+mod row;
+mod steps;
+use ended::Ended;
+use row::{blank, not_uncounted, only_then, tell};
+
+/// What all repos' nights share.
+pub struct Night<'a> {
+    /// The night's time.
+    pub now: DateTime<Utc>,
+    /// When to stop.
+    pub stop: &'a Stop,
+    /// The volume's state folder.
+    pub state: &'a VolumePath,
+    /// Where repos are locked.
+    pub locks: PathBuf,
+    /// Where trees go; none in a dry run, and then nothing is changed.
+    pub trash: Option<Trash>,
+    /// What the rest of the volume tells of a repo's trees.
+    pub around: Around,
+    /// All enrolled repos.
+    pub repos: &'a [policy::Repo],
+    /// Who borrows from them: looked for when something is first to be dropped.
+    pub borrowers: Arc<OnceLock<Borrowers>>,
+    /// The parts of the work that were asked for.
+    pub only: Only,
+    /// What the volume has left.
+    pub free_bytes: u64,
+    /// What earlier nights know of lock files; none where nobody needs to look for them.
+    pub ledger: Option<&'a Ledger>,
+    /// Whether trees may hold links into a cache.
+    pub links: bool,
+    /// Threads that wait on the network.
+    pub io: &'a ThreadPool,
+    /// What each repack may use.
+    pub share: Share,
+}
+
+/// A repo after a pass.
+pub struct Tended {
+    /// The row.
+    pub row: report::Repo,
+    /// Trees that were idle when they were looked at, by their path: see [`Tended::idle`].
+    pub idle: Vec<(PathBuf, IdleTree)>,
+    /// What its lock files name, also those of trees that were to go; none where they weren't looked for.
+    pub locks: Option<Locks>,
+    /// What went with trees, registrations and leftovers; in a dry run, what would go.
+    pub freed: Size,
+    /// What rescues wrote, or would write, at most.
+    pub written: Size,
+    /// It rests: nothing was looked at.
+    pub rests: bool,
+    /// The repack was left out for want of space.
+    pub short_of_space: bool,
+    /// What could not be deleted at once and waits in the trash.
+    pub left: Vec<String>,
+}
+
+/// A repo under its lock (none in a dry run), looked at and decided on.
+struct Decided {
+    lock: Option<LockedRepo>,
+    shadow: Shadow,
+    facts: Repo,
+    plan: Plan,
+    /// Files that name what a repack must keep, and can't be read.
+    unread: Vec<String>,
+    locks: Option<Locks>,
+    note: AtWork,
+    /// When to stop, and what it may cost.
+    stop: Stop,
+}
+
+impl Night<'_> {
+    /// The first pass.
+    pub fn tend(&self, repo: &policy::Repo) -> Tended {
+        self.row(repo, |row| {
+            let decided = self.decide(repo, &self.around)?;
+            let plan = &decided.plan;
+            let mut tended = Tended {
+                idle: eviction::idle(repo, plan),
+                locks: decided.locks.clone(),
+                short_of_space: plan.gc.short_of_space,
+                freed: eviction::expiring(&decided.shadow, plan, self.now),
+                ..Tended::of(row)
+            };
+            tended.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
+            tended.row.prune = rows::prune(plan);
+            tended.row.rescues = rows::rescues(plan);
+            tended.row.gc = rows::gc(plan, &decided.facts.store);
+            tended.row.failures.extend(decided.unread.iter().cloned());
+            if let Some(why) = &decided.facts.busy {
+                (tended.row.outcome, tended.row.reason) = (RepoOutcome::Busy, Some(why.clone()));
+            }
+            match (&decided.lock, &self.trash) {
+                (Some(lock), Some(trash)) => {
+                    self.apply(&mut tended, &decided, lock, trash);
+                    self.keep(repo, &decided, &tended.row, lock);
+                }
+                _ => self.foresee(&mut tended, plan),
+            }
+            Ok(tended)
+        })
+    }
+
+    /// A repo that rests, by what an earlier night saw of it.
+    pub fn rest(&self, repo: &policy::Repo, look: Look) -> Tended {
+        self.row(repo, |row| Ok(Tended { rests: true, ..Tended::of(look.row(row, self.now)) }))
+    }
+
+    /// Keeps what was seen for the next night, which may find nothing changed. A part of a night has no row for that.
+    fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
+        if let Some(clock) = lock.server_clock().filter(|_| self.only.all_of_a_repo() && row.failures.is_empty()) {
+            let seen = Seen { facts: &decided.facts, row, clock, free_bytes: self.free_bytes };
+            self.on_io(&decided.stop, || rest::keep(self.state, repo, &seen, self.now, &decided.stop));
+        }
+    }
+
+    /// The second pass: the trees go. `row` is what the first pass told.
+    pub fn reap(&self, repo: &policy::Repo, first: Tended) -> Tended {
+        let Some(trash) = &self.trash else { return first };
+        let began = Instant::now();
+        let mut again = self.row(repo, |row| {
+            // Somebody may be at work by now.
+            let around = Around { processes: self.around.processes.anew(), ..self.around.clone() };
+            let decided = self.decide(repo, &around)?;
+            let lock = decided.lock.as_ref().ok_or(Ended::Busy(None))?;
+            let mut tended = Tended { idle: eviction::idle(repo, &decided.plan), locks: decided.locks.clone(), ..Tended::of(row) };
+            tended.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+            let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
+            let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
+            tended.row.worktrees.iter_mut().for_each(|tree| not_uncounted(tree, &counted));
+            let hands = Hands { lock, shadow: &decided.shadow, trash, stop: &decided.stop, now: self.now };
+            decided.note.begin(lock);
+            self.reap_trees(&mut tended, repo, &decided.plan, &hands);
+            if self.stop.reached().is_none() {
+                decided.note.end();
+            }
+            Ok(tended)
+        });
+        if again.row.outcome == RepoOutcome::Maintained {
+            let failures = first.row.failures.into_iter().chain(only_then(&first.row.worktrees, &again.row.worktrees));
+            again.row.failures.splice(0..0, failures.collect::<Vec<_>>());
+            let report::Repo { prune, rescues, gc, lock, seconds, .. } = first.row;
+            again.row = report::Repo { prune, rescues, gc, lock, seconds: seconds + began.elapsed().as_secs_f64(), ..again.row };
+            again.short_of_space = first.short_of_space;
+            again.freed += first.freed;
+            again.written += first.written;
+            again.left.extend(first.left);
+            return again;
+        }
+        // The first pass's row stands, with why. Busy or out of time is no failure; anything else is one, of each tree that was to go.
+        let failed = again.row.outcome == RepoOutcome::Failed;
+        let why = again.row.reason.or(again.row.lock.holder).unwrap_or_default();
+        let mut first = first;
+        for tree in first.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
+            tree.outcome = if failed { TreeOutcome::Failed(why.clone()) } else { TreeOutcome::Kept };
+            tree.reasons.insert(0, format!("not reaped, because when its turn came the repo was not to be had: {why}"));
+        }
+        first
+    }
+
+    /// Runs a pass, and makes a row of whatever ends it early, a panic too.
+    fn row(&self, repo: &policy::Repo, pass: impl FnOnce(report::Repo) -> Result<Tended, Ended>) -> Tended {
+        let began = Instant::now();
+        let blank = blank(repo, if self.trash.is_some() { RepoOutcome::Maintained } else { RepoOutcome::Planned });
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pass(blank.clone())));
+        let done =
+            done.unwrap_or_else(|_| Err(Ended::Failed("treewarden made a mistake here; its log says where, please report it".to_owned())));
+        let mut tended = done.unwrap_or_else(|ended| {
+            let (outcome, reason, holder) = match ended {
+                Ended::Busy(holder) => (RepoOutcome::Busy, None, holder),
+                Ended::Refused(why) => (RepoOutcome::Refused, Some(why), None),
+                Ended::Failed(why) => (RepoOutcome::Failed, Some(why), None),
+            };
+            let row = report::Repo { outcome, reason, lock: report::Lock { holder, ..blank.lock }, ..blank };
+            Tended::of(row)
+        });
+        tended.row.seconds = began.elapsed().as_secs_f64();
+        tended
+    }
+
+    /// Work for the threads that wait on the network. A rayon thread that waits for another pool takes up its own pool's next item
+    /// meanwhile: the next repo, while this one is locked. So a thread of its own does the waiting, and this one sleeps.
+    fn on_io<T: Send>(&self, stop: &Stop, work: impl FnOnce() -> T + Send) -> T {
+        let work = || {
+            let _counted = stop.budget().enter();
+            work()
+        };
+        let done = std::thread::scope(|scope| scope.spawn(|| self.io.install(work)).join());
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Whatever a repo holds, it is looked at within its share of the memory.
+    fn decide(&self, repo: &policy::Repo, around: &Around) -> Result<Decided, Ended> {
+        let stop = self.stop.within(Budget::of(self.share.held()));
+        let budget = stop.budget();
+        self.look_at(repo, around, stop).map_err(|ended| match ended {
+            // libgit2 has no words for it.
+            Ended::Failed(why) | Ended::Refused(why) if budget.refusals() > 0 && !why.contains(&budget.exceeded()) => {
+                Ended::Refused(format!("{}; {why}", budget.exceeded()))
+            }
+            Ended::Failed(why) if budget.refusals() > 0 => Ended::Refused(why),
+            ended => ended,
+        })
+    }
+
+    fn look_at(&self, repo: &policy::Repo, around: &Around, stop: Stop) -> Result<Decided, Ended> {
+        let stop = &stop;
+        if let Some(why) = stop.reached() {
+            return Err(Ended::Refused(format!("not begun: {why}; the next night goes on here")));
+        }
+        let lock = match &self.trash {
+            Some(_) => Some(LockedRepo::take(&self.locks, &repo.name, &repo.place, "run", self.now)?),
+            None => peek(&self.locks, &repo.name)?.map(|()| None).map_err(LockError::Busy)?,
+        };
+        if let (Some(lock), Some(trash)) = (&lock, &self.trash) {
+            let is_right = |place: &VolumePath| self.around.in_the_way(place, &repo.place).is_none();
+            self.on_io(stop, || trash.undo(lock, &is_right, stop)).map_err(|error| Ended::Failed(error.to_string()))?;
+        }
+        let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
+        self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
+        let clock = lock.as_ref().and_then(LockedRepo::server_clock).unwrap_or(self.now);
+        let look_before = shortest(&repo.worktrees).and_then(|age| self.now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let note = AtWork::of(self.state, &repo.name);
+        let times = Times { clock, look_before, is_stale, killed: note.killed() };
+        let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
+        let mut facts = self.on_io(stop, || survey::repo::survey(&shadow, repo, times, around, stop, &due))?;
+        let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
+        let mut plan = planned(&facts);
+        let unread = self.unread(&shadow, &mut plan, stop);
+        if plan.gc.drops_objects() {
+            facts.lends = self.borrowers().need(shadow.git_dir());
+            plan = planned(&facts);
+        }
+        let look = |ledger: &Ledger| {
+            let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content), links: self.links };
+            self.on_io(stop, || eviction::look(&shadow, repo, &plan, &known, stop))
+        };
+        let locks = self.ledger.and_then(look);
+        Ok(Decided { lock, shadow, facts, plan, unread, locks, note, stop: stop.clone() })
+    }
+
+    fn borrowers(&self) -> &Borrowers {
+        let repos: Vec<_> = self.repos.iter().map(|repo| (repo.name.as_str(), &repo.place)).collect();
+        self.borrowers.get_or_init(|| self.on_io(self.stop, || Borrowers::find(self.state.root(), &repos, self.stop)))
+    }
+
+    fn reap_trees(&self, tended: &mut Tended, repo: &policy::Repo, plan: &Plan, hands: &Hands<'_>) {
+        for (tree, class) in reaps(plan) {
+            // By what is still to be done: a second registration may claim the same path.
+            let row = tended.row.worktrees.iter_mut().find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let Some(row) = row else { continue };
+            let reaped = match self.stop.reached() {
+                Some(_) => continue,
+                None => self.on_io(hands.stop, || hands.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)),
+            };
+            let written = to_write(tree, class);
+            if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
+                tended.freed += freed;
+                tended.written += written;
+                tended.left.extend(left);
+            }
+        }
+        for row in tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned) {
+            row.outcome = TreeOutcome::Kept;
+            row.reasons.insert(0, "the run stopped before its turn came".to_owned());
+        }
+    }
+
+    /// A dry run: what would be freed.
+    fn foresee(&self, tended: &mut Tended, plan: &Plan) {
+        let size = |paths: &[VolumePath]| self.on_io(self.stop, || survey::size::size(paths, self.stop)).unwrap_or_default();
+        for (tree, class) in reaps(plan) {
+            let State::Looked(contents) = &tree.state else { continue };
+            let Some(place) = &contents.place else { continue };
+            let mut rows = tended.row.worktrees.iter_mut().filter(|row| row.outcome == TreeOutcome::Planned);
+            let row = rows.find(|row| row.path == tree.path).expect("every tree of the plan has its row");
+            let (size, written) = (size(&[place.clone(), tree.admin.clone()]), to_write(tree, class));
+            tended.freed += size;
+            tended.written += written;
+            row.bytes = Some(size.bytes.saturating_sub(written.bytes));
+        }
+        let small: Vec<VolumePath> = plan.clear.iter().chain(plan.drop.iter().map(|tree| &tree.admin)).cloned().collect();
+        tended.freed += size(&small);
+    }
+}
+
+impl Tended {
+    /// A row of which nothing more is known.
+    fn of(row: report::Repo) -> Self {
+        let (freed, written) = (Size::default(), Size::default());
+        Self { row, idle: Vec::new(), locks: None, freed, written, rests: false, short_of_space: false, left: Vec::new() }
+    }
+
+    /// Trees that are idle and stay: their build output may be evicted. By what became of each, for one that was to go may have stayed after all.
+    pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
+        let other = |row: &report::Worktree| row.goes() || row.because == "busy";
+        let gone: HashSet<&Path> = self.row.worktrees.iter().filter(|row| other(row)).map(|row| row.path.as_path()).collect();
+        self.idle.iter().filter(move |(path, _)| !gone.contains(path.as_path())).map(|(_, tree)| tree)
+    }
+
+    /// Takes in what a small step freed, or its failure as a row.
+    fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
+        match done {
+            Ok(Emptied { freed, left }) => {
+                self.freed += freed;
+                self.left.extend(left);
+                true
+            }
+            Err(error) => {
+                self.row.failures.push(format!("{}: {error}", what.display()));
+                false
+            }
+        }
+    }
+}
+
+/// What a rescue of the tree writes: each file becomes an object, in blocks of its own and at most as large.
+fn to_write(tree: &Worktree, class: Class) -> Size {
+    match &tree.state {
+        State::Looked(contents) if class == Class::Unsaved => {
+            let Own { files, bytes } = contents.rescue;
+            Size { bytes: bytes.saturating_add(files.saturating_mul(BLOCK)), inodes: files }
+        }
+        _ => Size::default(),
+    }
+}
+
+fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
+    plan.trees.iter().filter_map(|(tree, verdict)| match verdict {
+        Verdict::Reap { class, .. } => Some((tree, *class)),
+        _ => None,
+    })
+}
+
+/// Bytes of a file system's block.
+const BLOCK: u64 = 4096;
+
+/// How long to wait before a busy repo is asked again.
+pub const ASK_AGAIN: Duration = Duration::from_secs(2);

@@ -1,0 +1,42 @@
+//! A repo's repack in its night: what it must keep is readable, or nothing is dropped; and what came of it is judged.
+//!
+//! It must never leave out a file that can't be read: the report names it.
+
+use super::{Decided, Night, Tended};
+use crate::apply::gc::{gc, judge};
+use crate::apply::repo::Hands;
+use crate::fs::stop::Stop;
+use crate::git::shadow::Shadow;
+use crate::plan::repo::Plan;
+use crate::report::rows;
+use crate::survey;
+
+impl Night<'_> {
+    /// Files that name what a repack must keep, and can't be read. While there are any, the plan drops nothing.
+    pub(super) fn unread(&self, shadow: &Shadow, plan: &mut Plan, stop: &Stop) -> Vec<String> {
+        if !plan.gc.drops_objects() {
+            return Vec::new();
+        }
+        let unread = self.on_io(stop, || survey::roots::read(shadow.git_dir(), stop)).unread;
+        if !unread.is_empty() {
+            plan.gc = plan.gc.clone().gently("not all that leads to its objects can be read");
+        }
+        unread.into_iter().map(|what| format!("{what}; until then nothing is dropped from the repo's objects")).collect()
+    }
+
+    pub(super) fn repack(&self, tended: &mut Tended, decided: &Decided, hands: &Hands<'_>) {
+        let plan = &decided.plan.gc;
+        if plan.steps.is_empty() && plan.index.is_empty() {
+            return;
+        }
+        let done = gc(hands, plan, self.share).inspect(|done| tended.left.extend_from_slice(&done.left));
+        match self.on_io(hands.stop, || survey::store::count(decided.shadow.git_dir(), hands.stop)) {
+            Ok(after) => {
+                tended.row.gc.after = rows::counts(&after);
+                let judged = done.and_then(|done| judge(plan, &done, &decided.facts.store, &after));
+                tended.row.failures.extend(judged.err().map(|error| error.to_string()));
+            }
+            Err(error) => tended.row.failures.push(format!("failed to count objects after the repack: {error}")),
+        }
+    }
+}

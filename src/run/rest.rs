@@ -1,0 +1,129 @@
+//! Repos that rest: since a night looked, nothing has changed there that git writes, and nothing is due yet.
+//!
+//! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk. What that night saw is told again from a
+//! file in the state folder, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
+//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done; a forger must come back each week.
+
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
+use crate::config::policy::{self, Policy};
+use crate::facts::repo::Repo;
+use crate::fs::atomic;
+use crate::fs::clock;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::lock::peek;
+use crate::plan;
+use crate::report::{self, TreeOutcome};
+use crate::survey::{fingerprint, probe};
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The schema's name and version.
+const SCHEMA: &str = "treewarden.look/1";
+/// Bytes. A thousand worktrees take one.
+const LARGEST: u64 = 4 << 20;
+/// What changed this long before a look may have changed again in the same tick of the server's clock: `git.md` calls such files racy, and gives
+/// them a second.
+const RACY: TimeDelta = TimeDelta::seconds(2);
+
+/// What a look found in a repo where nothing is to be done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Look {
+    schema: String,
+    /// When it was.
+    at: DateTime<Utc>,
+    /// Until when nothing will be due.
+    until: DateTime<Utc>,
+    fingerprint: String,
+    /// Where its trees stand.
+    places: Vec<PathBuf>,
+    /// Why nothing was repacked.
+    gc: String,
+    store: report::Counts,
+    worktrees: Vec<report::Worktree>,
+}
+
+impl Look {
+    /// How many worktrees it has, all of them in their places.
+    pub fn trees(&self) -> usize {
+        // Where the same is named again and again, fewer than that are missing of so many.
+        self.places.iter().collect::<HashSet<_>>().len()
+    }
+
+    /// The row of a night in which the repo rests: whatever the file says, nothing was done in it.
+    pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
+        let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
+        let gc = report::Gc { reason: self.gc, before: self.store, after: self.store, ..report::Gc::default() };
+        let mut row = report::Repo { gc, worktrees: self.worktrees, unchanged_since: Some(self.at), ..blank };
+        for tree in &mut row.worktrees {
+            tree.outcome = TreeOutcome::Kept;
+            tree.idle_seconds = tree.idle_seconds.map(|idle| idle.saturating_add(since));
+        }
+        row
+    }
+
+    /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
+    fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
+        let to = file(state, repo).ok_or(io::ErrorKind::InvalidInput)?.path();
+        atomic::make_folder(to.parent().unwrap_or(Path::new("/")))?;
+        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        atomic::make_folder(&trash)?;
+        let mut new = tempfile::NamedTempFile::new_in(trash)?;
+        atomic::json(&mut new, self)?;
+        new.persist(to).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+/// What a night saw of the repo that may rest after it.
+pub struct Seen<'a> {
+    /// The facts.
+    pub facts: &'a Repo,
+    /// What the report tells of them.
+    pub row: &'a report::Repo,
+    /// The file server's clock, before anything was looked at.
+    pub clock: DateTime<Utc>,
+    /// What the volume has left.
+    pub free_bytes: u64,
+}
+
+/// The last look at a repo, where it still holds.
+pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<Look> {
+    let file = openat::file(&file(&policy.volume.state, repo)?).ok()?;
+    let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
+    let look: Look = serde_json::from_slice(&openat::content(file, LARGEST).ok()?).ok()?;
+    // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it was given.
+    let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
+    let in_time = look.schema == SCHEMA && look.at <= now && now < look.until && holds(look.at) && holds(written);
+    let free = || peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok());
+    let same = || fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint);
+    let idle = || probe::busy(&repo.busy_probe, &repo.name, stop).is_none();
+    (in_time && free() && same() && idle()).then_some(look)
+}
+
+/// Keeps what a night saw, if the repo may rest. A look that can't be kept is made again.
+pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, now: DateTime<Utc>, stop: &Stop) {
+    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, now) else { return };
+    let places: Vec<PathBuf> = seen.facts.worktrees.iter().map(|tree| tree.path.clone()).collect();
+    let kept = fingerprint::of(repo, &places, stop).and_then(|found| {
+        // Also what changed while we looked.
+        if seen.clock.signed_duration_since(found.newest) <= RACY {
+            return Ok(());
+        }
+        let report::Repo { gc, worktrees, .. } = seen.row.clone();
+        let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
+        Look { schema, at: now, until, fingerprint, places, gc: gc.reason, store: gc.before, worktrees }.write(state, repo)
+    });
+    if let Err(error) = kept {
+        tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next night looks again");
+    }
+}
+
+fn file(state: &VolumePath, repo: &policy::Repo) -> Option<VolumePath> {
+    state.join("looks").and_then(|looks| looks.join(format!("{}.json", repo.name.replace('/', "__")))).ok()
+}

@@ -1,0 +1,95 @@
+//! A night that several machines share: each shard has its own repos, and the last one ends the night for all.
+//!
+//! That one waits for the others, but not beyond three quarters of its time, then empties the trash and evicts. Who is at work is told by the
+//! locks alone; what the others' repos need and name it sees for itself, for anybody could write a note of that. It must never change anything
+//! in a repo that isn't its own.
+
+use crate::config::policy::{self, Policy};
+use crate::lock::{self, Holder, LockError, Seen};
+use crate::plan::repo::Only;
+use crate::plan::shard::Shard;
+use crate::run::Options;
+use crate::run::repo::{Night, Tended};
+use chrono::{DateTime, Utc};
+use rayon::prelude::*;
+use std::path::Path;
+use std::time::Duration;
+
+/// How long to wait before the others are looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the others came to, where it isn't well.
+#[derive(Debug, Default)]
+pub struct Others {
+    /// Some are at work yet: what they have in the trash is theirs.
+    pub at_work: Vec<String>,
+    /// Some died or never began.
+    pub missing: Vec<String>,
+}
+
+/// A shard tonight.
+enum State {
+    AtWork,
+    Ended,
+    Died(Holder),
+    NotBegun,
+}
+
+/// The repos that a run is to work on, and those that other shards have.
+pub fn split<'a>(policy: &'a Policy, options: &Options) -> (Vec<&'a policy::Repo>, Vec<&'a policy::Repo>) {
+    let asked = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
+    policy.repos.iter().filter(asked).partition(|repo| options.shard.is_none_or(|shard| shard.has(&repo.name)))
+}
+
+/// Waits until all others have ended, or it is late, or the run is to stop.
+///
+/// # Errors
+/// A lock can't be looked at.
+pub fn wait(night: &Night<'_>, shard: Shard) -> Result<Others, LockError> {
+    // Nights are a day apart, and no shard of tonight's began longer ago than a whole night takes.
+    let since = night.now - chrono::TimeDelta::from_std(night.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
+    loop {
+        let states = shard.others().map(|other| Ok((other, state(&night.locks, other, since)?)));
+        let states = states.collect::<Result<Vec<_>, LockError>>()?;
+        let waits = states.iter().any(|(_, state)| matches!(state, State::AtWork | State::NotBegun));
+        if !waits || night.stop.is_late() || night.stop.reached().is_some() {
+            return Ok(told(states));
+        }
+        night.stop.sleep(LOOK_AGAIN);
+    }
+}
+
+/// A lock file is written when its shard begins, and again when it ends.
+fn state(locks: &Path, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
+    Ok(match lock::shard(locks, shard)? {
+        Seen { held: true, .. } => State::AtWork,
+        Seen { written: Some(written), holder, .. } if written >= since => holder.map_or(State::Ended, State::Died),
+        _ => State::NotBegun,
+    })
+}
+
+fn told(states: Vec<(Shard, State)>) -> Others {
+    let mut others = Others::default();
+    for (shard, state) in states {
+        match state {
+            State::Ended => {}
+            State::AtWork => others.at_work.push(format!("shard {shard} was still at work: what it frees counts in the next night")),
+            State::Died(holder) => {
+                others.missing.push(format!("shard {shard} ended without a word ({holder}): the next night goes on where it was"));
+            }
+            State::NotBegun => {
+                others.missing.push(format!("shard {shard} did not begin: nobody looked after its repos; see why its pod did not start"));
+            }
+        }
+    }
+    others
+}
+
+/// Looks at the repos of other shards, without a lock and without changing anything, for what is idle there and what their lock files name. A dry
+/// run foresees besides what will go there.
+pub fn look(night: &Night<'_>, repos: &[&policy::Repo]) -> Vec<Tended> {
+    let only = if night.trash.is_none() { night.only } else { Only { evict: true, ..Only::NONE } };
+    let night =
+        Night { trash: None, only, around: night.around.clone(), locks: night.locks.clone(), borrowers: night.borrowers.clone(), ..*night };
+    repos.par_iter().map(|repo| night.tend(repo)).collect()
+}

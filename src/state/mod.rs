@@ -1,0 +1,7 @@
+//! treewarden's own files in the volume's state directory.
+//!
+//! Agents can write there as well: what stands here informs, and is never a reason to delete (`docs/threat-model.md`, "The state directory").
+
+pub mod ledger;
+pub mod trial;
+pub mod volume;

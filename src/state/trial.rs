@@ -1,0 +1,53 @@
+//! Finds out by trying whether the volume keeps access times: mount options don't tell, for an NFS client can't see what the server does.
+//!
+//! A small file of our own is read, and its access time must move, as under `relatime`, which moves one that is older than the write. Where
+//! the read is answered from a cache it doesn't move; then access times count as not kept, which costs knowledge and nothing else.
+//! `strictatime` is not told from `relatime`: whoever uses access times takes them for up to a day old. It must never touch a file that
+//! isn't ours.
+
+use crate::fs::volume_path::VolumePath;
+use rustix::fs::{Advice, fadvise};
+use std::fs::{File, FileTimes};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::time::{Duration, SystemTime};
+
+/// Whether reading a file in the volume's state folder moves its access time.
+///
+/// # Errors
+/// The file can't be made, read or looked at.
+pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
+    // It has no name that anybody could plant a link at, and is gone with its descriptor.
+    let mut file = tempfile::tempfile_in(state.path())?;
+    file.write_all(b"read me\n")?;
+    file.sync_all()?;
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
+    file.set_times(FileTimes::new().set_accessed(long_ago).set_modified(long_ago + Duration::from_hours(1)))?;
+    read(&mut file)?;
+    Ok(file.metadata()?.accessed()? > long_ago)
+}
+
+/// From the disk or the server, as far as the kernel heeds the advice.
+fn read(file: &mut File) -> io::Result<()> {
+    fadvise(&*file, 0, None, Advice::DontNeed)?;
+    file.rewind()?;
+    file.read_exact(&mut [0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::fs::StatVfsMountFlags;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_trial_agrees_with_a_local_mount_and_leaves_nothing_behind() {
+        let top = tempfile::tempdir().unwrap();
+        let root: Arc<Path> = top.path().into();
+        std::fs::create_dir(top.path().join("state")).unwrap();
+        let state = VolumePath::new(&root, Path::new("state")).unwrap();
+        let no = rustix::fs::statvfs(top.path()).unwrap().f_flag.contains(StatVfsMountFlags::NOATIME);
+        assert_eq!(keeps_access_times(&state).unwrap(), !no);
+        assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
+    }
+}

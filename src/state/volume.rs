@@ -1,0 +1,209 @@
+//! The volume's sentinel: what tells the mounted volume from an empty mount point.
+//!
+//! Without it a night on an unmounted or wrongly mounted volume would find every worktree missing. It must never be made by anything but
+//! `treewarden init`.
+
+use crate::config::policy;
+use crate::fs::atomic;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
+use chrono::{DateTime, Utc};
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const NAME: &str = "volume.json";
+const SCHEMA: &str = "treewarden.volume/1";
+/// What the state folder holds besides.
+const FOLDERS: [&str; 2] = ["locks", "trash"];
+
+/// What `init` wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sentinel {
+    /// Always `treewarden.volume/1`.
+    pub schema: String,
+    /// The volume's id.
+    pub id: String,
+    /// The path it is mounted at, for agents and nights alike.
+    pub root: PathBuf,
+    /// When it was prepared.
+    pub created: DateTime<Utc>,
+}
+
+/// A text that is no sentinel, or none that is known.
+#[derive(Debug)]
+pub enum SentinelError {
+    /// It makes no sense.
+    Nonsense(serde_json::Error),
+    /// It says that it is of another schema.
+    Other(String),
+}
+
+impl Sentinel {
+    /// Reads a sentinel's text. The schema comes first: a later one may have another shape.
+    ///
+    /// # Errors
+    /// [`SentinelError`].
+    pub fn read(text: &[u8]) -> Result<Self, SentinelError> {
+        #[derive(Deserialize)]
+        struct Kind {
+            schema: String,
+        }
+        let Kind { schema } = serde_json::from_slice(text).map_err(SentinelError::Nonsense)?;
+        if schema == SCHEMA { serde_json::from_slice(text).map_err(SentinelError::Nonsense) } else { Err(SentinelError::Other(schema)) }
+    }
+}
+
+/// The volume is not what the config says: nothing may be touched.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// There is no folder.
+    #[error("failed to open the volume `{}`: {cause}; is it mounted?", root.display())]
+    Root {
+        /// Where it should be.
+        root: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// There is a folder, and no sentinel.
+    #[error("`{0}` is missing: the volume is not mounted here, or was never prepared; mount it, or run `treewarden init {1}`")]
+    NoSentinel(VolumePath, String),
+    /// There is a sentinel that can't be read.
+    #[error("failed to read `{path}`: {cause}; remove it and run `treewarden init` again if this is the right volume")]
+    Unreadable {
+        /// The sentinel.
+        path: VolumePath,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A later version wrote it.
+    #[error("`{path}` is of schema {schema:?}, and this treewarden knows {SCHEMA:?}; use the one that prepared the volume, or a newer one")]
+    Version {
+        /// The sentinel.
+        path: VolumePath,
+        /// What it says it is.
+        schema: String,
+    },
+    /// Root would read and write for somebody what he can't, and leave behind what he can't use.
+    #[error("`{}` belongs to user {owner}, and this is root: agents could have it read for them what they can't; run as user {owner} (in a pod `runAsUser: {owner}`, else `setpriv --reuid {owner} --regid {group} --clear-groups treewarden ..`)", place.display())]
+    Owner {
+        /// The volume's root or state folder.
+        place: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// And his group.
+        group: u32,
+    },
+    /// What git obeys would stand where agents write.
+    #[error("the scratch folder `{}` lies on the volume, where agents can write: set TMPDIR to one outside of it", .0.display())]
+    Scratch(PathBuf),
+    /// Locks or trash would lead elsewhere.
+    #[error("`{0}` is no folder: what is done there would be done elsewhere; make it a folder")]
+    NoFolder(VolumePath),
+    /// It was prepared for another path.
+    #[error(
+        "the volume was prepared for `{}` and is mounted at `{}`; git's worktrees hold absolute paths, so mount it where the agents see it",
+        prepared.display(),
+        mounted.display()
+    )]
+    Elsewhere {
+        /// Where it should be.
+        prepared: PathBuf,
+        /// Where it is.
+        mounted: PathBuf,
+    },
+    /// It is there already.
+    #[error("`{0}` exists: the volume is prepared already; nothing was changed")]
+    Prepared(VolumePath),
+    /// It can't be written.
+    #[error("failed to prepare `{}`: {cause}; check that this user may write there", path.display())]
+    Prepare {
+        /// What was to be made.
+        path: PathBuf,
+        /// Why it wasn't.
+        cause: io::Error,
+    },
+}
+
+/// Proves that this is the volume that the config means. A look: it changes nothing.
+///
+/// # Errors
+/// [`VolumeError`].
+pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
+    let root = &volume.root;
+    openat::root(root).map_err(|cause| VolumeError::Root { root: root.to_path_buf(), cause })?;
+    let path = volume.state.join(NAME).expect("a fixed name stays inside");
+    let unreadable = |cause| VolumeError::Unreadable { path: path.clone(), cause };
+    let Some(text) = found(openat::read(&path, 64 << 10)).map_err(unreadable)? else {
+        return Err(VolumeError::NoSentinel(path, root.display().to_string()));
+    };
+    let sentinel = Sentinel::read(&text).map_err(|error| match error {
+        SentinelError::Nonsense(error) => unreadable(error.into()),
+        SentinelError::Other(schema) => VolumeError::Version { path: path.clone(), schema },
+    })?;
+    if sentinel.root != **root {
+        return Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() });
+    }
+    FOLDERS.iter().try_for_each(|name| prove_folder(&volume.state.join(name).expect("a fixed name stays inside")))?;
+    prove_owner(&volume.state.path()).and_then(|()| prove_scratch(root))?;
+    Ok(sentinel)
+}
+
+/// Root works for nobody but root.
+fn prove_owner(path: &Path) -> Result<(), VolumeError> {
+    let seen = std::fs::symlink_metadata(path).map_err(|cause| VolumeError::Root { root: path.to_owned(), cause })?;
+    if rustix::process::geteuid().is_root() && seen.uid() != 0 {
+        return Err(VolumeError::Owner { place: path.to_owned(), owner: seen.uid(), group: seen.gid() });
+    }
+    Ok(())
+}
+
+/// Git dirs of our own are made there; agents write everywhere on the volume.
+fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
+    let scratch = std::env::temp_dir();
+    let stands = |path: &Path| path.canonicalize();
+    match (stands(&scratch), stands(root)) {
+        (Ok(inner), Ok(outer)) if inner.starts_with(&outer) => Err(VolumeError::Scratch(scratch)),
+        _ => Ok(()),
+    }
+}
+
+/// Agents can write here: a link in place of a folder would lead a night out of the volume.
+fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
+    let seen = found(openat::stat(place)).map_err(|cause| VolumeError::Unreadable { path: place.clone(), cause })?;
+    match seen.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+        None | Some(FileType::Directory) => Ok(()),
+        Some(_) => Err(VolumeError::NoFolder(place.clone())),
+    }
+}
+
+/// Makes the state folder with its folders and the sentinel.
+///
+/// # Errors
+/// [`VolumeError`]; a prepared volume is left as it is.
+pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
+    openat::root(&volume.root).map_err(|cause| VolumeError::Root { root: volume.root.to_path_buf(), cause })?;
+    prove_owner(&volume.root)?;
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| VolumeError::Prepare { path, cause }
+    };
+    let place = volume.state.join(NAME).expect("a fixed name stays inside");
+    if found(openat::stat(&place)).map_err(failed(&place.path()))?.is_some() {
+        return Err(VolumeError::Prepared(place));
+    }
+    for name in FOLDERS {
+        let path = volume.state.path().join(name);
+        std::fs::create_dir_all(&path).map_err(failed(&path))?;
+    }
+    let sentinel =
+        Sentinel { schema: SCHEMA.to_owned(), id: uuid::Uuid::new_v4().to_string(), root: volume.root.to_path_buf(), created: now };
+    let text = serde_json::to_vec_pretty(&sentinel).map_err(|error| failed(&place.path())(error.into()))?;
+    match atomic::create(&place.path(), &text) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(VolumeError::Prepared(place)),
+        made => made.map_err(failed(&place.path()))?,
+    }
+    Ok(sentinel)
+}
