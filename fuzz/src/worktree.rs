@@ -16,7 +16,7 @@ use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::landed::Upstream;
 use treewarden::survey::reach::Kept;
-use treewarden::survey::repo::{Around, Context};
+use treewarden::survey::repo::{Context, VolumeContext};
 use treewarden::survey::worktree;
 
 /// What an input may say the content of: after a line `@NAME`. What it leaves out is as git wrote it.
@@ -114,7 +114,7 @@ fn look(field: &Field, data: &[u8]) {
         clock: now,
         look_before: now + TimeDelta::days(1),
         is_stale: treewarden::plan::repo::is_stale,
-        around: &Around::default(),
+        around: &VolumeContext::default(),
         made_again: &Arc::from([]),
         stashed: &HashSet::new(),
         kept: &Kept::default(),

@@ -5,7 +5,7 @@
 
 use super::proof::ProofError;
 use super::reflogs::{self, Batch, Cutoffs};
-use super::repo::Hands;
+use super::repo::RepoExecutor;
 use super::trash::TrashError;
 use crate::facts::repo::Store as Counts;
 use crate::fs::openat::{self, found};
@@ -22,7 +22,7 @@ use two_hands::Store;
 
 mod two_hands;
 
-/// A step that takes longer is ended: the next night goes on, from fewer objects.
+/// A step that takes longer is ended: the next run goes on, from fewer objects.
 const LIMIT: Duration = Duration::from_hours(1);
 
 /// A repack failed.
@@ -74,8 +74,8 @@ pub enum GcError {
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
-pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
-    let Hands { lock, shadow, stop, now, .. } = hands;
+pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
+    let RepoExecutor { lock, shadow, stop, now, .. } = executor;
     let settings: Vec<String> = share.settings();
     let git = settings.iter().cloned().fold(shadow.git(stop, LIMIT), Git::with);
     // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
@@ -86,7 +86,7 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
         indexed = indexed.and(done.map(drop).map_err(GcError::from));
     }
     shadow.with_shared_indexes()?;
-    let mut store = Store::of(hands, settings.clone())?;
+    let mut store = Store::of(executor, settings.clone())?;
     let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
     let theirs = if drops { shadow.gc_settings(stop)? } else { Vec::new() };
     let cutoff = grace::objects(&theirs, *now);
@@ -98,7 +98,7 @@ pub fn gc(hands: &Hands<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
     for step in plan.steps.iter().flat_map(|step| parts(*step)) {
         match step {
             Step::PackRefs => run(PACK_REFS)?,
-            Step::ExpireReflogs => expire(hands, &git, &theirs)?,
+            Step::ExpireReflogs => expire(executor, &git, &theirs)?,
             Step::Geometric => store.geometric()?,
             Step::Full | Step::GitGc => {
                 lower(shadow)?;
@@ -155,18 +155,18 @@ fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
 }
 
 /// Drops what is old of the reflogs, each by its name.
-fn expire(hands: &Hands<'_>, git: &Git<'_>, theirs: &[(String, String)]) -> Result<(), GcError> {
+fn expire(executor: &RepoExecutor<'_>, git: &Git<'_>, theirs: &[(String, String)]) -> Result<(), GcError> {
     let one = |cutoffs: Cutoffs, batch: Batch| {
         let date = |cutoff: Cutoff| cutoff.map_or_else(|| "never".to_owned(), |cutoff| cutoff.format(DATE).to_string());
         let ages = [format!("--expire={}", date(cutoffs.0)), format!("--expire-unreachable={}", date(cutoffs.1))];
         let names = batch.names.iter().map(String::as_str);
         let command: Vec<&str> = ["reflog", "expire"].into_iter().chain(ages.iter().map(String::as_str)).chain(names).collect();
-        hands.lock.still_held()?;
+        executor.lock.still_held()?;
         let done = git.change(&command).map_err(GcError::from);
         let mended = reflogs::since(cutoffs).map_or(Ok(Vec::new()), |since| batch.put_back(since)).map_err(GcError::Reflogs)?;
         mended.into_iter().next().map_or(done, |log| Err(GcError::Emptied(log)))
     };
-    reflogs::each_due(hands.shadow, hands.stop, theirs, hands.now, one)
+    reflogs::each_due(executor.shadow, executor.stop, theirs, executor.now, one)
 }
 
 /// Refs with which an earlier version kept what git passes over.

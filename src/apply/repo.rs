@@ -61,7 +61,7 @@ pub struct Reaped {
 }
 
 /// What all steps in a repo share.
-pub struct Hands<'a> {
+pub struct RepoExecutor<'a> {
     /// The proof that nobody else works here.
     pub lock: &'a LockedRepo,
     /// The repo behind its shadow.
@@ -74,7 +74,7 @@ pub struct Hands<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Hands<'_> {
+impl RepoExecutor<'_> {
     /// Clears a dead git's file.
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl Hands<'_> {
     /// Takes that note away: the tree is there again.
     ///
     /// # Errors
-    /// [`StepError`]: it stays, and the next night tries again.
+    /// [`StepError`]: it stays, and the next run tries again.
     pub fn unmark(&self, admin: &VolumePath) -> Result<Emptied, StepError> {
         let mut emptied = Emptied::default();
         for mark in [worktree::MISSING, worktree::MISSING_AT_ONCE] {

@@ -239,7 +239,7 @@ impl Trash {
         }
         let bin = self.bin(None)?;
         bin.take(lock, &workshop)?;
-        // What can't be deleted now goes with the next night.
+        // What can't be deleted now goes with the next run.
         bin.empty(stop)?;
         Ok(())
     }
@@ -297,7 +297,7 @@ impl Bin {
     fn finish(self, stop: &Stop) -> io::Result<Emptied> {
         match note::settle(&self.place) {
             Ok(()) => self.delete(stop),
-            // As it is, the next night could not tell what is left of the tree from one that nobody looked at.
+            // As it is, the next run could not tell what is left of the tree from one that nobody looked at.
             Err(error) => Ok(Emptied { freed: Size::default(), left: vec![format!("{}: {error}", self.place)] }),
         }
     }
@@ -346,7 +346,7 @@ fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
 
-/// Where the trees in the trash came from that go back with their repo's next night. A look: it changes nothing.
+/// Where the trees in the trash came from that go back with their repo's next run. A look: it changes nothing.
 pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     let bins = state.join("trash").map_err(io::Error::other).and_then(|trash| bins(&trash)).unwrap_or_default();
     let taken = bins.iter().filter_map(|bin| match note::state(bin) {

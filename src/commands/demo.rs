@@ -51,7 +51,7 @@ pub enum DemoError {
 }
 
 /// The whole config of the demo; `ROOT` is filled in.
-const CONFIG: &str = "# The demo's config: `treewarden report --config THIS` shows what the next night would do.
+const CONFIG: &str = "# The demo's config: `treewarden report --config THIS` shows what the next run would do.
 volume: {root: ROOT}
 eviction: {budget: 36MiB, min_age: 1d}
 defaults: {lock_wait: 0s}
@@ -108,7 +108,7 @@ impl Demo {
         let config = self.folder.join("treewarden.yaml");
         let config = config.display();
         format!(
-            "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next night would do\n  \
+            "\nThe volume is yours to look at: {}\n  treewarden report  --config {config}    what the next run would do\n  \
              treewarden history --config {config}    the nights so far\n  treewarden rescue list --config {config}    what was rescued\n",
             self.folder.display()
         )

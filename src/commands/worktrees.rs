@@ -19,7 +19,7 @@ use crate::git::shadow::crypt::encrypted;
 use crate::lock::{LockError, LockedRepo};
 use crate::run;
 use crate::state::volume::VolumeError;
-use crate::survey::repo::Around;
+use crate::survey::repo::VolumeContext;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -150,16 +150,16 @@ impl Locked {
             }
         };
         let trash = Trash::of(&policy.volume.state)?;
-        let reserved = Around { reserved: run::reserved(policy), ..Around::default() };
+        let reserved = VolumeContext { reserved: run::reserved(policy), ..VolumeContext::default() };
         trash.undo(&lock, &|place: &VolumePath| reserved.in_the_way(place, &repo.place).is_none(), stop)?;
         Ok(Self { lock, trash })
     }
 }
 
 /// What the rest of the volume tells of a repo's trees.
-pub(crate) fn around(policy: &Policy) -> Around {
+pub(crate) fn around(policy: &Policy) -> VolumeContext {
     let trashed = crate::apply::trash::taken_from(&policy.volume.state);
-    Around { trashed, reserved: run::reserved(policy), touched: clock::is_touched(), ..Around::default() }
+    VolumeContext { trashed, reserved: run::reserved(policy), touched: clock::is_touched(), ..VolumeContext::default() }
 }
 
 /// Where the worktree `name` of this repo stands: in the first root of its layout that has one folder left open, and there for choice outside

@@ -87,7 +87,7 @@ pub enum GitError {
         message: String,
     },
     /// It was ended: time was up or the run is to stop.
-    #[error("ended `git {command}`: {why}; the next night tries again")]
+    #[error("ended `git {command}`: {why}; the next run tries again")]
     Ended {
         /// The subcommand and its arguments.
         command: String,

@@ -64,7 +64,7 @@ pub enum LockError {
     #[error("{}", describe(.0.as_ref()))]
     Busy(Option<Holder>),
     /// The file under the lock is another one, or names another holder.
-    #[error("lost the lock `{}`: {why}; this repo stops here, the next night goes on", path.display())]
+    #[error("lost the lock `{}`: {why}; this repo stops here, the next run goes on", path.display())]
     Lost {
         /// The lock file.
         path: PathBuf,

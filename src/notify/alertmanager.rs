@@ -1,6 +1,6 @@
 //! Alerts to Alertmanager, by its API v2.
 //!
-//! A night speaks for a day: each alert stands until the next night has had time to tell anew, then it ends by itself. Its labels are what
+//! A night speaks for a day: each alert stands until the next run has had time to tell anew, then it ends by itself. Its labels are what
 //! tells it from others, so what changes from night to night stands in annotations; a label must never hold a time or a number.
 
 use super::{http, runbook, volume};

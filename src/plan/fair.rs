@@ -8,19 +8,19 @@
 /// So many repos may each have a mistake of their own; where more of them do, and more than half, it is the whole volume's.
 const FEW: usize = 3;
 
-/// Which repos are held back, of repos with so many trees to go each. Where all of them together are no more than `most`, none is. Else those that have
-/// the most are, and those that have as many, until the rest is no more than `most`; and all of them, when that would be more than three, and more
-/// than half of those which have any.
-pub fn held_back(due: &[usize], most: usize) -> Vec<bool> {
+/// How many trees a repo may have to go without being held back, of repos with so many each. If all of them together are no more than `most`, none is
+/// held back. Else those that have the most are, and those that have as many, until the rest is no more than `most`; and all of them, when that
+/// would be more than three, and more than half of those which have any.
+pub fn most_of_one(due: impl Iterator<Item = usize>, most: usize) -> usize {
+    let due: Vec<usize> = due.collect();
     let sum = |limit: usize| due.iter().filter(|count| **count <= limit).fold(0, |sum: usize, count| sum.saturating_add(*count));
-    let mut limits: Vec<usize> = due.to_vec();
+    let mut limits = due.clone();
     limits.push(0);
     limits.sort_unstable();
     limits.dedup();
     let limit = limits.into_iter().rev().find(|limit| sum(*limit) <= most).unwrap_or_default();
     let (held, of) = (due.iter().filter(|count| **count > limit).count(), due.iter().filter(|count| **count > 0).count());
-    let limit = if held > FEW && held > of / 2 { 0 } else { limit };
-    due.iter().map(|count| *count > limit).collect()
+    if held > FEW && held > of / 2 { 0 } else { limit }
 }
 
 #[cfg(test)]
@@ -47,7 +47,8 @@ mod tests {
             (&[10, 10, 10, 10, 1, 1, 1, 1, 1, 0], 9, &[0, 1, 2, 3]),
         ];
         for (due, most, expected) in table {
-            let held: Vec<usize> = held_back(due, most).into_iter().enumerate().filter_map(|(at, held)| held.then_some(at)).collect();
+            let limit = most_of_one(due.iter().copied(), most);
+            let held: Vec<usize> = (0..due.len()).filter(|&at| due[at] > limit).collect();
             assert_eq!(held, expected, "{due:?}");
         }
     }
@@ -58,10 +59,10 @@ mod tests {
         for _ in 0..2000 {
             let due: Vec<usize> = (0..random.usize(..12)).map(|_| random.usize(..20)).collect();
             let most = random.usize(..60);
-            let held = held_back(&due, most);
-            let goes: usize = due.iter().zip(&held).filter(|(_, held)| !**held).map(|(count, _)| count).sum();
+            let limit = most_of_one(due.iter().copied(), most);
+            let goes: usize = due.iter().filter(|count| **count <= limit).sum();
             assert!(goes <= most, "{due:?} {most}");
-            assert!(due.iter().sum::<usize>() > most || !held.contains(&true), "{due:?} {most}");
+            assert!(due.iter().sum::<usize>() > most || due.iter().all(|count| *count <= limit), "{due:?} {most}");
         }
     }
 }

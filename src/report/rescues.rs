@@ -55,7 +55,7 @@ pub struct Entry {
     pub files: Option<u64>,
     /// Their bytes.
     pub bytes: Option<u64>,
-    /// When it goes by its age; none where it stands for good, or goes with the next night.
+    /// When it goes by its age; none where it stands for good, or goes with the next run.
     pub expires: Option<DateTime<Utc>>,
     /// Why it still stands, in words.
     pub stands: String,
@@ -104,8 +104,8 @@ pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String)
         Fate::Until(until) => {
             (Some(until), format!("expires in {}", words::age(u64::try_from((until - now).num_seconds()).unwrap_or_default())))
         }
-        Fate::Expired(Because::Age) => (None, "older than rescue_keep: goes with the next night".to_owned()),
-        Fate::Expired(Because::Budget) => (None, "over rescue_budget: goes with the next night".to_owned()),
+        Fate::Expired(Because::Age) => (None, "older than rescue_keep: goes with the next run".to_owned()),
+        Fate::Expired(Because::Budget) => (None, "over rescue_budget: goes with the next run".to_owned()),
         Fate::Odd(why) => (None, format!("{why}: stays for good")),
     }
 }

@@ -3,6 +3,7 @@
 //! Ballast goes first where not even a lock could be written. It must never touch anything else before the volume's lock is had.
 
 use super::locks;
+use super::mode::Mode;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
@@ -43,6 +44,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// The same for one shard: only the last one evicts, for all.
+    pub(super) fn of_this_shard(&self) -> Self {
+        Self { only: Only { evict: self.only.evict && self.ends_the_night(), ..self.only }, ..self.clone() }
+    }
+
     /// Whether the night ends with this run: it empties the trash and evicts.
     pub(super) fn ends_the_night(&self) -> bool {
         self.shard.is_none_or(Shard::is_last)
@@ -66,13 +72,10 @@ impl Options {
 
 /// A run that may go ahead.
 pub(super) struct Begun {
-    /// None in a dry run.
-    pub(super) lock: Option<LockedVolume>,
-    /// None in a dry run.
-    pub(super) trash: Option<Trash>,
+    pub(super) mode: Mode,
     pub(super) before: Usage,
-    /// What could not be weighed against the budget.
-    pub(super) unweighed: Vec<String>,
+    /// What could not be measured against the budget.
+    pub(super) unmeasured: Vec<String>,
     /// Threads that work on repos, and threads that wait on the network.
     pub(super) repos: ThreadPool,
     pub(super) io: ThreadPool,
@@ -84,9 +87,10 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
     let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
     let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
-    let (before, mut unweighed) = measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
-    let (lock, trash) = if options.dry_run {
-        (None, None)
+    let (before, mut unmeasured) = measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+    let mode = if options.dry_run {
+        unmeasured.extend(implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")));
+        Mode::DryRun
     } else {
         scratch::clear(now);
         // Here already, for the lock is taken only when it has room.
@@ -101,12 +105,9 @@ pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTi
         if let Some(why) = implausible(policy, options, lock.server_clock()) {
             return Err(why);
         }
-        (Some(lock), Some(Trash::of(&policy.volume.state).map_err(unusable)?))
+        Mode::Apply { lock, trash: Trash::of(&policy.volume.state).map_err(unusable)? }
     };
-    if options.dry_run {
-        unweighed.extend(implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")));
-    }
-    Ok(Begun { lock, trash, before, unweighed, repos, io })
+    Ok(Begun { mode, before, unmeasured, repos, io })
 }
 
 /// Why this machine's clock is not to be believed.

@@ -14,13 +14,13 @@ use crate::facts::worktree::{Contents, LockFile, State, Worktree};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
-use crate::lock::LockedVolume;
 use crate::plan::evict::{self, Sieve, Wanted};
 use crate::plan::gc::PRUNED_AFTER;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::report::{self, rows};
-use crate::run::repo::{Night, Tended};
+use crate::run::mode::Mode;
+use crate::run::repo::{RepoResult, RunContext};
 use crate::state::ledger::Ledger;
 use crate::survey;
 use crate::survey::caches::used::{Eye, keeps_access_times};
@@ -77,23 +77,28 @@ fn lock_files(tree: &Worktree) -> Option<&[LockFile]> {
 }
 
 /// The ledger with what this night saw of lock files, and lines about what it could not see.
-pub fn remember(mut ledger: Ledger, policy: &Policy, night: &Night<'_>, tended: &mut [Tended]) -> (Ledger, Vec<String>) {
+pub fn remember<'a>(
+    mut ledger: Ledger,
+    context: &RunContext<'_>,
+    results: impl Iterator<Item = &'a mut RepoResult>,
+) -> (Ledger, Vec<String>) {
+    let policy = context.policy;
     let mut lines = Vec::new();
-    for tended in tended {
-        if tended.rests {
-            ledger.again(&tended.row.name, night.now);
+    for result in results {
+        if result.skipped {
+            ledger.again(&result.row.name, context.now);
         }
-        let Some(mut locks) = tended.locks.take() else { continue };
+        let Some(mut locks) = result.locks.take() else { continue };
         // What went needs nothing any more; what was to go and stays needs what it needed.
-        for tree in tended.row.worktrees.iter().filter(|tree| tree.goes()) {
+        for tree in result.row.worktrees.iter().filter(|tree| tree.goes()) {
             let name = tree.path.strip_prefix(&policy.volume.root).unwrap_or(&tree.path);
             locks.trees.remove(&*name.to_string_lossy());
         }
-        lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", tended.row.name)));
-        lines.extend(ledger.note(&tended.row.name, locks, night.now));
+        lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", result.row.name)));
+        lines.extend(ledger.note(&result.row.name, locks, context.now));
     }
     let enrolled: BTreeSet<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-    (ledger.tidied(&enrolled, night.now), lines)
+    (ledger.tidied(&enrolled, context.now), lines)
 }
 
 /// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache over a budget of its own.
@@ -122,90 +127,98 @@ pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
     evict::wanted(usage, &policy.eviction).is_none().then(|| calm(policy, usage))
 }
 
-/// Least recently used first, until the marks are reached. Without a lock on the volume, it only tells what would go.
-pub fn evict(
-    night: &Night<'_>,
-    policy: &Policy,
-    lock: Option<&LockedVolume>,
-    usage: &Usage,
-    idle: &[IdleTree],
-    ledger: &Ledger,
-    failures: &mut Vec<String>,
-) -> report::Eviction {
-    let wanted = evict::wanted(usage, &policy.eviction);
-    let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
-    let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
-    let access_times = ledger.access_times.unwrap_or_else(|| keeps_access_times(&policy.volume.root));
-    let eye = match Eye::open(&policy.volume.root, access_times) {
-        Ok(eye) => eye,
-        Err(error) => {
-            failures.push(format!("failed to open `{}`: {error}; see that it is mounted", policy.volume.root.display()));
-            return report::Eviction::default();
-        }
-    };
-    let names = ledger.names();
-    let in_use = policy.eviction.in_use;
-    let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
-    let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, None).enough(enough);
-    let mut caches = caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit), night.stop);
-    sizing::weigh_whole(&mut caches, night.stop);
-    let Some(wanted) = evict::with_budgets(wanted, &caches) else {
-        return calm(policy, usage);
-    };
-    evict::name(&mut caches, &names);
-    let mut queue = evict::order(caches, wanted, in_use, night.now);
-    queue.add(sieve.sifted());
-    let (mut rows, mut freed) = (Vec::new(), Size::default());
-    loop {
-        while let Some(batch) = queue.next_batch() {
-            let (units, problems) = sizing::weigh(batch, night.stop);
-            queue.choose(units, problems);
-        }
-        // Then what was listed or weighed is not all there is, and a plan made of it would be another night's.
-        match night.stop.reached() {
-            Some(why) if rows.is_empty() => {
-                return report::Eviction {
-                    reason: format!("not begun: {why}; the next night goes on here"),
-                    ..report::Eviction::default()
-                };
-            }
-            Some(_) => break,
-            None => {}
-        }
-        let chosen = queue.take_chosen();
-        let (outcomes, gone) = match lock {
-            Some(lock) => apply(night, lock, &chosen, &eye, failures),
-            None => (vec![UnitOutcome::Planned; chosen.len()], foreseen(&chosen)),
-        };
-        freed += gone;
-        let all_had_their_turn = outcomes.len() == chosen.len();
-        rows.extend(rows::units(chosen, outcomes));
-        let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else { break };
-        // What has a reserve or a budget was listed whole.
-        let sieve = Sieve::new(&names, in_use, night.now, AT_ONCE, Some(after)).enough(queue.wants());
-        caches::survey(&looked_at, idle, &eye, &|unit| sieve.sift(&looked_at, unit).and(None), night.stop);
-        queue.add(sieve.sifted());
-    }
-    rows::eviction(queue.finish(), rows, freed)
+/// What an eviction is decided by.
+pub struct Stage<'a> {
+    /// The run.
+    pub context: &'a RunContext<'a>,
+    /// How full the volume is.
+    pub usage: &'a Usage,
+    /// Trees from which build output may go.
+    pub idle: &'a [IdleTree],
+    /// What lock files name and named.
+    pub ledger: &'a Ledger,
 }
 
-fn foreseen(units: &[Unit]) -> Size {
+impl Stage<'_> {
+    /// Evicts, least recently used first, until the marks are reached. A dry run only tells what would go.
+    pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
+        let root = &self.context.policy.volume.root;
+        let access_times = self.ledger.access_times.unwrap_or_else(|| keeps_access_times(root));
+        match Eye::open(root, access_times) {
+            Ok(eye) => self.evict_seen(&eye, failures),
+            Err(error) => {
+                failures.push(format!("failed to open `{}`: {error}; see that it is mounted", root.display()));
+                report::Eviction::default()
+            }
+        }
+    }
+
+    fn evict_seen(&self, eye: &Eye, failures: &mut Vec<String>) -> report::Eviction {
+        let RunContext { policy, stop, now, .. } = *self.context;
+        let wanted = evict::wanted(self.usage, &policy.eviction);
+        let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
+        let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
+        let names = self.ledger.names();
+        let in_use = policy.eviction.in_use;
+        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
+        let sieve = Sieve::new(&names, in_use, now, AT_ONCE, None).enough(enough);
+        let mut caches = caches::survey(&looked_at, self.idle, eye, &|unit| sieve.sift(&looked_at, unit), stop);
+        sizing::weigh_whole(&mut caches, stop);
+        let Some(wanted) = evict::with_budgets(wanted, &caches) else {
+            return calm(policy, self.usage);
+        };
+        evict::name(&mut caches, &names);
+        let mut queue = evict::order(caches, wanted, in_use, now);
+        queue.add(sieve.sifted());
+        let (mut rows, mut freed) = (Vec::new(), Size::default());
+        loop {
+            while let Some(batch) = queue.next_batch() {
+                let (units, problems) = sizing::weigh(batch, stop);
+                queue.choose(units, problems);
+            }
+            // What was listed or measured is then not all there is, and a plan made of it would be another run's.
+            match stop.reached() {
+                Some(why) if rows.is_empty() => return not_begun(why),
+                Some(_) => break,
+                None => {}
+            }
+            let chosen = queue.take_chosen();
+            let (outcomes, gone) = self.apply(&chosen, eye, failures);
+            freed += gone;
+            let all_had_their_turn = outcomes.len() == chosen.len();
+            rows.extend(rows::units(chosen, outcomes));
+            let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else { break };
+            // What has a reserve or a budget was listed whole.
+            let sieve = Sieve::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
+            caches::survey(&looked_at, self.idle, eye, &|unit| sieve.sift(&looked_at, unit).and(None), stop);
+            queue.add(sieve.sifted());
+        }
+        rows::eviction(queue.finish(), rows, freed)
+    }
+
+    fn apply(&self, units: &[Unit], eye: &Eye, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
+        let RunContext { stop, now, mode, .. } = *self.context;
+        let Mode::Apply { lock, trash } = mode else { return (vec![UnitOutcome::Planned; units.len()], expected(units)) };
+        let evictor = Evictor { lock, locks: &self.context.locks(), trash, stop, now, eye, one_at_a_time: Mutex::default() };
+        match evictor.evict(units) {
+            Ok((outcomes, Emptied { freed, left })) => {
+                failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next run tries again")));
+                (outcomes, freed)
+            }
+            Err(error) => {
+                failures.push(format!("failed to evict: {error}; look into the volume's state folder"));
+                (Vec::new(), Size::default())
+            }
+        }
+    }
+}
+
+fn not_begun(why: &str) -> report::Eviction {
+    report::Eviction { reason: format!("not begun: {why}; the next run goes on here"), ..report::Eviction::default() }
+}
+
+fn expected(units: &[Unit]) -> Size {
     let mut sum = Size::default();
     units.iter().filter_map(|unit| unit.size).for_each(|size| sum += size);
     sum
-}
-
-fn apply(night: &Night<'_>, lock: &LockedVolume, units: &[Unit], eye: &Eye, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
-    let Some(trash) = &night.trash else { return (Vec::new(), Size::default()) };
-    let evictor = Evictor { lock, locks: &night.locks, trash, stop: night.stop, now: night.now, eye, one_at_a_time: Mutex::default() };
-    match evictor.evict(units) {
-        Ok((outcomes, Emptied { freed, left })) => {
-            failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next night tries again")));
-            (outcomes, freed)
-        }
-        Err(error) => {
-            failures.push(format!("failed to evict: {error}; look into the volume's state folder"));
-            (Vec::new(), Size::default())
-        }
-    }
 }

@@ -1,98 +1,201 @@
-//! The nightly pass, on one screen: prove the volume, tend every repo, reap, empty the trash, evict, tell.
+//! One run over all repos, on one screen: look, decide, act, tell.
 //!
-//! Only this room sees all the others. It must never let a failed item end the run, and a dry run differs by one `if`: whether there is
-//! a lock on the volume and a trash to put things in.
+//! A run proves and locks the volume, maintains every repo in parallel, reaps stale worktrees once it is known how many would go in all, empties
+//! the trash, and evicts. A dry run is the same run in [`Mode::DryRun`].
 
+use crate::apply::ballast;
 use crate::apply::trash::{self, Emptied};
-use crate::config::policy::{self, Policy};
-use crate::facts::cache::CacheKind;
+use crate::config::policy::Policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::volume::Usage;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::lock::{self, LockedJournal, LockedVolume, StillHeld};
+use crate::lock::{self, LockedJournal, StillHeld};
 use crate::notify::alert;
 use crate::plan::repo::Only;
 use crate::plan::share::Share;
 use crate::report::journal;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
-
-use crate::apply::ballast;
 use crate::state::ledger::Ledger;
 use crate::state::trial;
 use crate::survey;
-use crate::survey::repo::Around;
+use crate::survey::repo::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use rayon::prelude::*;
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
 
 mod begin;
 pub mod eviction;
+mod job;
+pub mod mode;
 mod reaping;
 mod reckoned;
 pub mod repo;
-pub mod rest;
-mod resting;
 pub mod shards;
+pub mod unchanged;
 pub mod usage;
-
-use repo::{ASK_AGAIN, Night, Tended};
-use rest::Look;
-use shards::Others;
 
 pub use begin::Options;
 use begin::{Begun, begin, measure};
+use job::{DoneJob, jobs, maintain, missing, repack_again, rescan};
+use mode::Mode;
 use reaping::reap;
 use reckoned::{free, reckon};
-use resting::{missing, resting, wake};
+use repo::{RepoResult, RunContext};
+use shards::Others;
 
-/// A whole night. Whatever happens is in the report.
+/// What a run was asked for, and who watches it.
+struct Request<'a> {
+    policy: &'a Policy,
+    options: &'a Options,
+    /// The time that ages are measured by; a dry run may be asked for another than the clock's.
+    now: DateTime<Utc>,
+    stop: &'a Stop,
+    bar: &'a ProgressBar,
+}
+
+/// A whole run. Whatever happens is in the report.
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
-    let now = clock::now();
-    let mut report = blank(policy, options, now);
-    let now = options.as_of.unwrap_or(now);
-    let options = &Options { only: Only { evict: options.only.evict && options.ends_the_night(), ..options.only }, ..options.clone() };
-    let from_trash = match begin(policy, options, stop, now) {
-        Ok(begun) => work(policy, options, begun, now, stop, bar, &mut report),
+    let started = clock::now();
+    let mut report = blank(policy, options, started);
+    let request = Request { policy, options: &options.of_this_shard(), now: options.as_of.unwrap_or(started), stop, bar };
+    let from_trash = match begin(policy, request.options, stop, request.now) {
+        Ok(begun) => work(&request, begun, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
             0
         }
     };
-    if let Some(why) = stop.reached().filter(|_| report.run.outcome == RunOutcome::Ok) {
+    finish(&request, from_trash, report)
+}
+
+/// The run itself, into the report. Returns the bytes that the trash of earlier runs freed.
+fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
+    let Request { policy, options, stop, bar, .. } = *request;
+    let Begun { mode, before, unmeasured, repos, io } = begun;
+    report.failures.extend(unmeasured);
+    let (own, others) = shards::split(policy, options);
+    bar.set_length(own.len() as u64);
+
+    let trashed = trash::taken_from(&policy.volume.state);
+    let jobs = io.install(|| jobs(request, own, &trashed));
+    let missing = io.install(|| missing(request, &jobs, &trashed));
+    let (ledger, mut unknown) = ledger(request, &mode);
+    let context = RunContext {
+        now: request.now,
+        stop,
+        policy,
+        mode: &mode,
+        around: VolumeContext { trashed, reserved: reserved(policy), missing, touched: clock::is_touched(), ..VolumeContext::default() },
+        borrowers: std::sync::Arc::default(),
+        only: options.only,
+        free_bytes: before.free_bytes,
+        ledger: ledger.as_ref(),
+        io: &io,
+        share: Share::of(processors(), survey::memory::limit(), policy.run.repos_in_parallel),
+    };
+
+    let jobs = repos.install(|| maintain(&context, jobs, bar));
+    let mut jobs = repos.install(|| reap(&context, jobs, options.shard, report));
+    let still_at_work = wait_for_others(&context, options, report);
+    let ends = options.ends_the_night() && still_at_work.is_empty();
+    unknown.extend(still_at_work);
+
+    let (mut results, mut evicts) = (Vec::new(), true);
+    if options.only.evict && !policy.caches.is_empty() {
+        // If no repo is skipped, the eviction finds out by itself.
+        if jobs.iter().any(|job| job.result.skipped) {
+            let expected = reckon(before, jobs.iter().map(|job| &job.result), &Emptied::default());
+            evicts = io.install(|| eviction::may_begin(policy, &expected, stop));
+            if evicts {
+                repos.install(|| rescan(&context, &mut jobs));
+            }
+        }
+        results = repos.install(|| shards::look(&context, &others));
+    }
+    let ledger = remember(&context, all_of(&mut jobs, &mut results), &mut unknown, report);
+    let in_trash = options.usage.then(|| used(request, &context, report));
+    let emptied = if ends { empty_trash(&context, in_trash, report) } else { Emptied::default() };
+    let results: Vec<&RepoResult> = jobs.iter().map(|job| &job.result).chain(&results).collect();
+    let expected = reckon(before, results.iter().copied(), &emptied);
+    let mut after = if options.waits() { measure_again(request, &context, report).unwrap_or(expected) } else { expected };
+    if options.only.evict && stop.reached().is_none() {
+        bar.set_message("caches");
+        let idle: Vec<IdleTree> = results.iter().flat_map(|result| result.idle()).cloned().collect();
+        let stage = eviction::Stage { context: &context, usage: &after, idle: &idle, ledger: &ledger };
+        let calm = eviction::none_wanted(policy, &after).filter(|_| !evicts);
+        report.eviction = calm.unwrap_or_else(|| io.install(|| stage.evict(&mut report.failures)));
+        free(&mut after, Size { bytes: report.eviction.freed_bytes, inodes: report.eviction.freed_inodes });
+    }
+    report.eviction.obstacles.extend(unknown);
+    if mode.trash().is_some() {
+        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
+        let context = RunContext { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ledger: None, ..context };
+        jobs = repos.install(|| repack_again(&context, jobs));
+        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
+        if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
+            tracing::warn!(%error, "failed to take on ballast; the next run tries again");
+        }
+    }
+    describe(report, jobs, &before, &after);
+    emptied.freed.bytes
+}
+
+/// The results of this run's repos, and of those that other shards have.
+fn all_of<'a>(jobs: &'a mut [DoneJob<'_>], others: &'a mut [RepoResult]) -> impl Iterator<Item = &'a mut RepoResult> {
+    jobs.iter_mut().map(|job| &mut job.result).chain(others)
+}
+
+/// The rows of the repos, and how full the volume was and is.
+fn describe(report: &mut RunReport, jobs: Vec<DoneJob<'_>>, before: &Usage, after: &Usage) {
+    let left = jobs.iter().flat_map(|job| &job.result.left);
+    report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next run tries again")));
+    report.repos = jobs.into_iter().map(|job| job.result.row).collect();
+    (report.volume.before, report.volume.after) = (level(before), level(after));
+    (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
+}
+
+/// Outcome, sums, alerts, and the journal's line.
+fn finish(request: &Request<'_>, from_trash: u64, mut report: RunReport) -> RunReport {
+    if let Some(why) = request.stop.reached().filter(|_| report.run.outcome == RunOutcome::Ok) {
         (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
     }
-    count_busy_nights(policy, options, &mut report);
+    let is_dry = request.options.dry_run;
+    if !is_dry {
+        count_busy_nights(request.policy, &mut report);
+    }
     report.run.finished = clock::now();
-    report.tally(from_gc(&report), from_trash);
-    report.alerts = alert::alerts(&report);
-    if !options.dry_run
+    tally(&mut report, from_trash);
+    if !is_dry
         && report.run.outcome != RunOutcome::Refused
-        && let Err(error) = write_down(policy, options, &report)
+        && let Err(error) = write_down(request, &report)
     {
         report.failures.push(error);
-        report.tally(from_gc(&report), from_trash);
-        report.alerts = alert::alerts(&report);
+        tally(&mut report, from_trash);
     }
     report
 }
 
-/// Shards share the volume's lock, so they write one after the other.
-fn write_down(policy: &Policy, options: &Options, report: &RunReport) -> Result<(), String> {
-    let turn = options.shard.map(|_| LockedJournal::wait(&locks(policy), clock::now())).transpose();
-    let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
-    journal::append(&journal::file(&policy.volume.state.path()), report).map_err(|error| error.to_string())
+fn tally(report: &mut RunReport, from_trash: u64) {
+    let from_gc = report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).sum();
+    report.tally(from_gc, from_trash);
+    report.alerts = alert::alerts(report);
 }
 
-/// What earlier nights tell of the repos that are busy.
-fn count_busy_nights(policy: &Policy, options: &Options, report: &mut RunReport) {
+/// Shards share the volume's lock, so they write one after the other.
+fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), String> {
+    let turn = request.options.shard.map(|_| LockedJournal::wait(&locks(request.policy), clock::now())).transpose();
+    let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
+    journal::append(&journal::file(&request.policy.volume.state.path()), report).map_err(|error| error.to_string())
+}
+
+/// What earlier runs tell of the repos that are busy.
+fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     let started = report.run.started;
     let mut busy = report.repos.iter_mut().filter(|repo| repo.outcome == RepoOutcome::Busy).peekable();
-    if options.dry_run || busy.peek().is_none() {
+    if busy.peek().is_none() {
         return;
     }
     // A journal that can't be read is told of when this run is to be written there.
@@ -100,147 +203,71 @@ fn count_busy_nights(policy: &Policy, options: &Options, report: &mut RunReport)
     busy.for_each(|repo| repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name));
 }
 
-fn from_gc(report: &RunReport) -> u64 {
-    report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).sum()
-}
-
-/// The night itself, into the report. Gives the bytes that earlier nights' trash freed.
-fn work(
-    policy: &Policy,
-    options: &Options,
-    begun: Begun,
-    now: DateTime<Utc>,
-    stop: &Stop,
-    bar: &ProgressBar,
-    report: &mut RunReport,
-) -> u64 {
-    let Begun { lock, trash, before, unweighed, repos, io } = begun;
-    report.failures.extend(unweighed);
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let share = Share::of(processors, survey::memory::limit(), policy.run.repos_in_parallel);
-    let (chosen, others) = shards::split(policy, options);
-    bar.set_length(chosen.len() as u64);
-    let trashed = trash::taken_from(&policy.volume.state);
-    let resting = io.install(|| resting(policy, options, &chosen, &trashed, now, stop));
-    let missing = io.install(|| missing(policy, &chosen, &resting, &trashed));
-    let around = Around { trashed, reserved: reserved(policy), missing, touched: clock::is_touched(), ..Around::default() };
-    let (ledger, mut told) = ledger(policy, options, trash.is_some());
-    let night = Night {
-        now,
-        stop,
-        state: &policy.volume.state,
-        locks: locks(policy),
-        trash,
-        around,
-        repos: &policy.repos,
-        borrowers: std::sync::Arc::default(),
-        only: options.only,
-        free_bytes: before.free_bytes,
-        ledger: ledger.as_ref(),
-        links: policy.caches.iter().any(|cache| cache.kind == CacheKind::Uv),
-        io: &io,
-        share,
-    };
-
-    let tended = repos.install(|| tend(&night, &chosen, resting, bar));
-    let mut tended = repos.install(|| reap(&night, &chosen, tended, policy.run.max_reaped, options.shard, report));
-    let awaited = wait_for_others(&night, options, &mut told, report);
-    let mut begins = true;
-    if options.only.evict && !policy.caches.is_empty() {
-        // Where nobody rests, the eviction finds out by itself.
-        if tended.iter().any(|tended| tended.rests) {
-            begins = io.install(|| eviction::may_begin(policy, &reckon(before, &tended, &Emptied::default()), stop));
-            if begins {
-                repos.install(|| wake(&night, &chosen, &mut tended));
-            }
-        }
-        tended.extend(repos.install(|| shards::look(&night, &others)));
-    }
-    let remembered = remember(&night, policy, &mut tended, &mut told, report);
-    let ends = options.ends_the_night() && awaited.at_work.is_empty();
-    let foreseen = options.usage.then(|| {
-        bar.set_message("usage");
-        let usage = io.install(|| usage::usage(policy, stop));
-        report.usage = usage.used;
-        report.failures.extend(usage.problems);
-        usage.trash
-    });
-    let emptied = if ends { empty_trash(&night, policy, lock.as_ref(), foreseen, report) } else { Emptied::default() };
-    let mut after = reckon(before, &tended, &emptied);
-    if options.waits() {
-        match measure(policy, options.only.evict, &io, stop) {
-            Ok((usage, unweighed)) => {
-                after = usage;
-                report.failures.extend(unweighed);
-            }
-            Err(error) => report.failures.push(format!("failed to measure the volume again: {error}; see that it is mounted")),
-        }
-    }
-    if options.only.evict && stop.reached().is_none() {
-        bar.set_message("caches");
-        let idle: Vec<IdleTree> = tended.iter().flat_map(Tended::idle).cloned().collect();
-        let evict = || eviction::evict(&night, policy, lock.as_ref(), &after, &idle, &remembered, &mut report.failures);
-        let evicted = eviction::none_wanted(policy, &after).filter(|_| !begins).unwrap_or_else(|| io.install(evict));
-        free(&mut after, Size { bytes: evicted.freed_bytes, inodes: evicted.freed_inodes });
-        report.eviction = evicted;
-    }
-    report.eviction.obstacles.extend(told);
-    // The others tell of their repos themselves.
-    tended.truncate(chosen.len());
-    if !options.dry_run {
-        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
-        let night = Night { only: Only { gc: true, ..Only::NONE }, free_bytes: after.free_bytes, ledger: None, ..night };
-        tended = repos.install(|| gc_again(&night, &chosen, tended));
-        after = survey::volume::usage(&policy.volume.root).unwrap_or(after);
-        if let Err(error) = ballast::take_on(&policy.volume.state, &after) {
-            tracing::warn!(%error, "failed to take on ballast; the next night tries again");
-        }
-    }
-    let left = tended.iter().flat_map(|tended| &tended.left);
-    report.failures.extend(left.map(|left| format!("left in the trash: {left}; the next night tries again")));
-    report.repos = tended.into_iter().map(|tended| tended.row).collect();
-    (report.volume.before, report.volume.after) = (level(&before), level(&after));
-    (report.volume.total_bytes, report.volume.total_inodes) = (before.total_bytes, before.total_inodes);
-    emptied.freed.bytes
-}
-
-/// The shard that ends the night begins to do so when the others are done.
-fn wait_for_others(night: &Night<'_>, options: &Options, told: &mut Vec<String>, report: &mut RunReport) -> Others {
-    let Some(shard) = options.shard.filter(|_| options.waits()) else { return Others::default() };
+/// The shard that ends the run for all begins to do so when the others are done. Returns who is still at work.
+fn wait_for_others(context: &RunContext<'_>, options: &Options, report: &mut RunReport) -> Vec<String> {
+    let Some(shard) = options.shard.filter(|_| options.waits()) else { return Vec::new() };
     // What can't be asked may be at work.
-    let others = shards::wait(night, shard).unwrap_or_else(|error| Others { at_work: vec![error.to_string()], missing: Vec::new() });
-    told.extend(others.at_work.iter().cloned());
-    report.failures.extend(others.missing.iter().cloned());
-    others
+    let others = shards::wait(context, shard).unwrap_or_else(|error| Others { at_work: vec![error.to_string()], missing: Vec::new() });
+    report.failures.extend(others.missing);
+    others.at_work
 }
 
-/// What earlier nights know of lock files, where a cache asks for it, and why it is less than it was. Only a run may try how the volume treats
+/// What earlier runs know of lock files, where a cache asks for it, and why it is less than it was. Only a run may try how the volume treats
 /// access times.
-fn ledger(policy: &Policy, options: &Options, may_try: bool) -> (Option<Ledger>, Vec<String>) {
-    if !options.only.evict || policy.caches.is_empty() {
+fn ledger(request: &Request<'_>, mode: &Mode) -> (Option<Ledger>, Vec<String>) {
+    let policy = request.policy;
+    if !request.options.only.evict || policy.caches.is_empty() {
         return (None, Vec::new());
     }
     let (mut ledger, why) = Ledger::read(&policy.volume.state);
-    if may_try {
+    if mode.trash().is_some() {
         ledger.access_times = trial::keeps_access_times(&policy.volume.state).ok();
     }
     (Some(ledger), why.into_iter().collect())
 }
 
-/// The ledger with what this night saw; a run keeps it for the next one.
-fn remember(night: &Night<'_>, policy: &Policy, tended: &mut [Tended], told: &mut Vec<String>, report: &mut RunReport) -> Ledger {
-    let Some(ledger) = night.ledger else { return Ledger::default() };
-    let (ledger, lines) = eviction::remember(ledger.clone(), policy, night, tended);
-    told.extend(lines);
-    if night.trash.is_some()
-        && let Err(error) = ledger.write(&policy.volume.state)
+/// The ledger with what this run saw; a run keeps it for the next one.
+fn remember<'a>(
+    context: &RunContext<'_>,
+    results: impl Iterator<Item = &'a mut RepoResult>,
+    unknown: &mut Vec<String>,
+    report: &mut RunReport,
+) -> Ledger {
+    let Some(ledger) = context.ledger else { return Ledger::default() };
+    let (ledger, lines) = eviction::remember(ledger.clone(), context, results);
+    unknown.extend(lines);
+    if context.mode.trash().is_some()
+        && let Err(error) = ledger.write(&context.policy.volume.state)
     {
         report.failures.push(format!("failed to write the ledger of lock files: {error}; see that the volume's state folder is writable"));
     }
     ledger
 }
 
-/// Folders that the config gives to somebody; a repo's own `.git` among them, for it must never be taken for one of its trees.
+/// What fills the volume, into the report. Returns what is in the trash.
+fn used(request: &Request<'_>, context: &RunContext<'_>, report: &mut RunReport) -> Size {
+    request.bar.set_message("usage");
+    let usage = context.io.install(|| usage::usage(request.policy, request.stop));
+    report.usage = usage.used;
+    report.failures.extend(usage.problems);
+    usage.trash
+}
+
+/// What other shards did to the volume, only a new look tells.
+fn measure_again(request: &Request<'_>, context: &RunContext<'_>, report: &mut RunReport) -> Option<Usage> {
+    match measure(request.policy, request.options.only.evict, context.io, request.stop) {
+        Ok((usage, unmeasured)) => {
+            report.failures.extend(unmeasured);
+            Some(usage)
+        }
+        Err(error) => {
+            report.failures.push(format!("failed to measure the volume again: {error}; see that it is mounted"));
+            None
+        }
+    }
+}
+
+/// Directories that the config gives to somebody; a repo's own `.git` among them, for it must never be taken for one of its trees.
 pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
     let repos = policy.repos.iter().flat_map(|repo| [Some(repo.place.clone()), repo.place.join(".git").ok()]);
     let caches = policy.caches.iter().map(|cache| cache.place.clone());
@@ -251,66 +278,28 @@ fn locks(policy: &Policy) -> PathBuf {
     policy.volume.state.path().join("locks")
 }
 
-/// Every repo in parallel; those that were busy are asked again until their `lock_wait` is over.
-fn tend(night: &Night<'_>, repos: &[&policy::Repo], resting: Vec<Option<Look>>, bar: &ProgressBar) -> Vec<Tended> {
-    let began = Instant::now();
-    let one =
-        |(repo, look): (&&policy::Repo, Option<Look>)| tell(bar, look.map_or_else(|| night.tend(repo), |look| night.rest(repo, look)));
-    let first: Vec<Tended> = repos.par_iter().zip(resting).map(one).collect();
-    first.into_par_iter().zip(repos).map(|(tended, repo)| wait(night, repo, tended, began)).collect()
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn tell(bar: &ProgressBar, tended: Tended) -> Tended {
-    tracing::info!(repo = tended.row.name, outcome = ?tended.row.outcome, seconds = tended.row.seconds, "looked after");
-    bar.inc(1);
-    bar.set_message(tended.row.name.clone());
-    tended
-}
-
-/// A dry run doesn't wait: it only looks.
-fn wait(night: &Night<'_>, repo: &policy::Repo, mut tended: Tended, began: Instant) -> Tended {
-    if tended.row.outcome != RepoOutcome::Busy || night.trash.is_none() {
-        return tended;
-    }
-    while tended.row.outcome == RepoOutcome::Busy && began.elapsed() < repo.lock_wait {
-        night.stop.sleep(ASK_AGAIN.min(repo.lock_wait.saturating_sub(began.elapsed())));
-        if night.stop.reached().is_some() {
-            break;
+/// What earlier runs left. A dry run measures it, unless it is known already.
+fn empty_trash(context: &RunContext<'_>, known: Option<Size>, report: &mut RunReport) -> Emptied {
+    let emptied = match context.mode {
+        // If the lock was lost, the trash is another run's by now.
+        Mode::Apply { lock, trash } => {
+            lock.still_held().map_err(io::Error::other).and_then(|()| context.io.install(|| trash.empty(context.stop)))
         }
-        tended = night.tend(repo);
-    }
-    tended.row.lock.waited_seconds = began.elapsed().as_secs_f64();
-    tended
-}
-
-/// What earlier nights left. A dry run weighs it, unless that was `foreseen` already.
-fn empty_trash(night: &Night<'_>, policy: &Policy, lock: Option<&LockedVolume>, foreseen: Option<Size>, report: &mut RunReport) -> Emptied {
-    let emptied = if let (Some(trash), Some(lock)) = (&night.trash, lock) {
-        // Where it was lost, the trash is another night's by now.
-        lock.still_held().map_err(io::Error::other).and_then(|()| night.io.install(|| trash.empty(night.stop)))
-    } else {
-        let weigh =
-            || trash::waiting(&policy.volume.state).and_then(|waiting| night.io.install(|| survey::size::size(&waiting, night.stop)));
-        foreseen.map_or_else(weigh, Ok).map(|freed| Emptied { freed, left: Vec::new() })
+        Mode::DryRun => {
+            let measure = || {
+                let waiting = trash::waiting(&context.policy.volume.state)?;
+                context.io.install(|| survey::size::size(&waiting, context.stop))
+            };
+            known.map_or_else(measure, Ok).map(|freed| Emptied { freed, left: Vec::new() })
+        }
     };
     let emptied = emptied.unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] });
-    report.failures.extend(emptied.left.iter().map(|left| format!("failed to empty the trash: {left}; the next night tries again")));
+    report.failures.extend(emptied.left.iter().map(|left| format!("failed to empty the trash: {left}; the next run tries again")));
     emptied
-}
-
-/// Repos whose repack had no room before the eviction get another chance.
-fn gc_again(night: &Night<'_>, repos: &[&policy::Repo], tended: Vec<Tended>) -> Vec<Tended> {
-    let each = tended.into_par_iter().zip(repos).map(|(mut tended, repo)| {
-        if tended.short_of_space {
-            let again = night.tend(repo);
-            if again.row.outcome == RepoOutcome::Maintained {
-                tended.row.gc = again.row.gc;
-                tended.row.failures.extend(again.row.failures);
-            }
-        }
-        tended
-    });
-    each.collect()
 }
 
 /// A report of which only the beginning is known.

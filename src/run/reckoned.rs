@@ -5,14 +5,15 @@
 use crate::apply::trash::Emptied;
 use crate::facts::cache::Size;
 use crate::facts::volume::Usage;
-use crate::run::repo::Tended;
+use crate::run::repo::RepoResult;
 
 /// How full the volume is once trees and trash are gone, reckoned from how full it was: the dry run has nothing better, and a run must
 /// decide as its dry run did. What a repack gained is not foreseen, and comes on top.
-pub(super) fn reckon(mut usage: Usage, tended: &[Tended], emptied: &Emptied) -> Usage {
-    tended.iter().map(|tended| tended.freed).chain([emptied.freed]).for_each(|size| free(&mut usage, size));
-    for tended in tended {
-        take(&mut usage, tended.written);
+pub(super) fn reckon<'a>(mut usage: Usage, results: impl Iterator<Item = &'a RepoResult>, emptied: &Emptied) -> Usage {
+    free(&mut usage, emptied.freed);
+    for result in results {
+        free(&mut usage, result.freed);
+        take(&mut usage, result.written);
     }
     usage
 }

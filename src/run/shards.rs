@@ -9,7 +9,8 @@ use crate::lock::{self, Holder, LockError, Seen};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::run::Options;
-use crate::run::repo::{Night, Tended};
+use crate::run::mode::Mode;
+use crate::run::repo::{RepoResult, RunContext};
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use std::path::Path;
@@ -45,17 +46,17 @@ pub fn split<'a>(policy: &'a Policy, options: &Options) -> (Vec<&'a policy::Repo
 ///
 /// # Errors
 /// A lock can't be looked at.
-pub fn wait(night: &Night<'_>, shard: Shard) -> Result<Others, LockError> {
+pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
     // Nights are a day apart, and no shard of tonight's began longer ago than a whole night takes.
-    let since = night.now - chrono::TimeDelta::from_std(night.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
+    let since = context.now - chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
     loop {
-        let states = shard.others().map(|other| Ok((other, state(&night.locks, other, since)?)));
+        let states = shard.others().map(|other| Ok((other, state(&context.locks(), other, since)?)));
         let states = states.collect::<Result<Vec<_>, LockError>>()?;
         let waits = states.iter().any(|(_, state)| matches!(state, State::AtWork | State::NotBegun));
-        if !waits || night.stop.is_late() || night.stop.reached().is_some() {
+        if !waits || context.stop.is_late() || context.stop.reached().is_some() {
             return Ok(told(states));
         }
-        night.stop.sleep(LOOK_AGAIN);
+        context.stop.sleep(LOOK_AGAIN);
     }
 }
 
@@ -73,9 +74,9 @@ fn told(states: Vec<(Shard, State)>) -> Others {
     for (shard, state) in states {
         match state {
             State::Ended => {}
-            State::AtWork => others.at_work.push(format!("shard {shard} was still at work: what it frees counts in the next night")),
+            State::AtWork => others.at_work.push(format!("shard {shard} was still at work: what it frees counts in the next run")),
             State::Died(holder) => {
-                others.missing.push(format!("shard {shard} ended without a word ({holder}): the next night goes on where it was"));
+                others.missing.push(format!("shard {shard} ended without a word ({holder}): the next run goes on where it was"));
             }
             State::NotBegun => {
                 others.missing.push(format!("shard {shard} did not begin: nobody looked after its repos; see why its pod did not start"));
@@ -87,9 +88,9 @@ fn told(states: Vec<(Shard, State)>) -> Others {
 
 /// Looks at the repos of other shards, without a lock and without changing anything, for what is idle there and what their lock files name. A dry
 /// run foresees besides what will go there.
-pub fn look(night: &Night<'_>, repos: &[&policy::Repo]) -> Vec<Tended> {
-    let only = if night.trash.is_none() { night.only } else { Only { evict: true, ..Only::NONE } };
-    let night =
-        Night { trash: None, only, around: night.around.clone(), locks: night.locks.clone(), borrowers: night.borrowers.clone(), ..*night };
-    repos.par_iter().map(|repo| night.tend(repo)).collect()
+pub fn look(context: &RunContext<'_>, repos: &[&policy::Repo]) -> Vec<RepoResult> {
+    let only = if context.mode.trash().is_none() { context.only } else { Only { evict: true, ..Only::NONE } };
+    let (around, borrowers) = (context.around.clone(), context.borrowers.clone());
+    let context = RunContext { mode: &Mode::DryRun, only, around, borrowers, ..*context };
+    repos.par_iter().map(|repo| context.maintain(repo)).collect()
 }

@@ -82,7 +82,7 @@ impl Ledger {
     /// It can't be written; the old one stands.
     pub fn write(&self, state: &VolumePath) -> io::Result<()> {
         let to = file(state)?;
-        // In the trash, under a name that nobody could plant a link at: what a kill leaves behind is gone the next night.
+        // In the trash, under a name that nobody could plant a link at: what a kill leaves behind is gone the next run.
         let trash = state.join("trash").map_err(io::Error::other)?.path();
         atomic::make_folder(&trash)?;
         let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(trash)?;
@@ -271,7 +271,7 @@ mod tests {
         ledger.note("a", locks("Cargo.lock", &["old-1", "kept-1"]), night(0));
         ledger.note("b", locks("Cargo.lock", &["kept-1", "b-1"]), night(0));
         assert_eq!(told(&ledger), ["cargo b-1*: 0, b", "cargo kept-1*: 0, a", "cargo old-1*: 0, a"]);
-        // On the next night b is busy.
+        // On the next run b is busy.
         ledger.note("a", locks("Cargo.lock", &["new-1"]), night(1));
         let ledger = after(ledger, 1);
         assert_eq!(told(&ledger), ["cargo b-1*: 0, b", "cargo kept-1*: 0, a", "cargo new-1*: 1, a", "cargo old-1: 0, a"]);
@@ -305,7 +305,7 @@ mod tests {
         note("a", &["both-1", "a-1"], Some(1), 9);
         note("b", &["both-1", "b-1"], Some(4), 9);
         note("c", &["c-1"], None, 9);
-        // On the next night the tree that b was worked in is gone.
+        // On the next run the tree that b was worked in is gone.
         note("b", &["both-1", "b-1"], Some(2), 10);
         let names = after(ledger, 10).names();
         let worked = |name: &str| names[&Package::cargo(name)].worked;

@@ -37,7 +37,7 @@ pub struct Context<'a> {
     /// Whether a lock file of that age is a dead git's.
     pub is_stale: IsStale,
     /// What the rest of the volume tells.
-    pub around: &'a Around,
+    pub around: &'a VolumeContext,
     /// What the operator says that tools make again.
     pub made_again: &'a Arc<[MadeAgain]>,
     /// What a stash was made on: full names of branches, ids of commits.
@@ -56,7 +56,7 @@ pub struct Context<'a> {
 
 /// What the rest of the volume tells of a repo's trees.
 #[derive(Debug, Clone, Default)]
-pub struct Around {
+pub struct VolumeContext {
     /// Places whose tree an earlier night took to the trash.
     pub trashed: HashSet<VolumePath>,
     /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
@@ -69,7 +69,7 @@ pub struct Around {
     pub touched: bool,
 }
 
-impl Around {
+impl VolumeContext {
     /// What `place`, as a worktree of the checkout `own`, would take along or intrude on.
     pub fn in_the_way(&self, place: &VolumePath, own: &VolumePath) -> Option<&VolumePath> {
         let [place, own] = [place, own].map(VolumePath::relative);
@@ -104,7 +104,7 @@ pub fn survey(
     shadow: &Shadow,
     policy: &policy::Repo,
     times: Times,
-    around: &Around,
+    around: &VolumeContext,
     stop: &Stop,
     due: &(dyn Fn(&Worktree) -> bool + Sync),
 ) -> Result<Repo, Refusal> {
@@ -134,7 +134,7 @@ pub fn survey(
     let mut worktrees = side_by_side(&admins.iter().collect::<Vec<_>>(), stop, look).map_err(odd)?;
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
-        return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next night goes on here")));
+        return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next run goes on here")));
     }
     let (store, mut leftovers) = store::survey(shadow.git_dir(), clock, killed, stop).map_err(unreadable)?;
     for lock in leftovers.iter_mut().filter(|file| file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK))
@@ -191,7 +191,7 @@ pub fn one(
     shadow: &Shadow,
     policy: &policy::Repo,
     admin: &VolumePath,
-    around: &Around,
+    around: &VolumeContext,
     (clock, is_stale): (DateTime<Utc>, IsStale),
     stop: &Stop,
 ) -> Result<Worktree, Refusal> {
@@ -358,7 +358,7 @@ mod tests {
     fn no_worktree_may_stand_where_the_config_has_something_else() {
         let root = std::sync::Arc::from(Path::new("/data"));
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
-        let around = Around { reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(), ..Around::default() };
+        let around = VolumeContext { reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(), ..VolumeContext::default() };
         for free in ["worktrees/r/a", "r/.worktrees/a", "caches/other"] {
             assert_eq!(around.in_the_way(&at(free), &at("r")), None, "{free}");
         }

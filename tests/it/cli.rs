@@ -116,7 +116,7 @@ fn a_night_without_time_begins_nothing() {
     let before = [snapshot(&shop.path), snapshot(&world.at("worktrees"))];
     let report = world.pass(4, &["run", "--deadline", "0s"]);
     assert_eq!((report.run.outcome, report.run.reason.as_deref()), (RunOutcome::Interrupted, Some("the deadline has passed")));
-    assert!(report.repos[0].reason.as_ref().unwrap().contains("the next night goes on here"), "{:?}", report.repos[0]);
+    assert!(report.repos[0].reason.as_ref().unwrap().contains("the next run goes on here"), "{:?}", report.repos[0]);
     assert_eq!(report.totals.failures, 0, "being stopped is no failure");
     assert!(report.alerts.iter().any(|alert| alert.name == "RunInterrupted"));
     same("the repo", &snapshot(&shop.path), &before[0]);

@@ -66,7 +66,7 @@ fn the_least_recently_used_go_first_across_caches() {
     assert_eq!((eviction.shortfall_bytes, eviction.freed_bytes), (0, eviction.units.iter().map(|unit| unit.bytes).sum()));
     assert_eq!((report.totals.evicted, report.totals.freed_by_evict), (4, eviction.freed_bytes));
     assert!(report.alerts.iter().any(|alert| alert.name == "Evicted"));
-    // That is enough for the next night.
+    // That is enough for the next run.
     let again = world.night().eviction;
     assert!(!again.triggered && again.units.is_empty(), "{again:?}");
 }

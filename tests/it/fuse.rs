@@ -269,7 +269,7 @@ fn a_day_later(server: &Mounted) {
     files.filter(|path| old(path)).for_each(|path| age(&path, 1.0));
 }
 
-/// After a night that went wrong: the work is there, and the next night ends where an undisturbed one would have.
+/// After a night that went wrong: the work is there, and the next run ends where an undisturbed one would have.
 fn recovers(what: &str, small: &Small, server: &Mounted, unsaved: &BTreeMap<String, String>, undisturbed: &BTreeMap<String, String>) {
     same(&format!("work after {what}"), &small.work(), unsaved);
     a_day_later(server);
@@ -421,7 +421,7 @@ fn what_the_server_does_not_answer_for_is_left_alone() {
     same("work", &small.work(), &unsaved);
     let report = world.night();
     let both = fates().into_iter().filter(|(tree, fate)| tree.starts_with("acme/b") || fate.starts_with("keep")).collect();
-    same("fates of the next night", &world.fates(&report), &both);
+    same("fates of the next run", &world.fates(&report), &both);
     drop(server);
 
     // A unit of a cache, and a registration.

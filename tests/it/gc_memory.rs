@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use treewarden::apply::gc::gc;
-use treewarden::apply::repo::Hands;
+use treewarden::apply::repo::RepoExecutor;
 use treewarden::apply::trash::Trash;
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
@@ -105,8 +105,8 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
     let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
     let state = VolumePath::new(root, &root.join(".treewarden")).unwrap();
     let trash = Trash::of(&state).unwrap();
-    let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop: &stop, now };
-    assert_eq!(gc(&hands, &plan, share).unwrap().left, [""; 0]);
+    let executor = RepoExecutor { lock: &lock, shadow: &shadow, trash: &trash, stop: &stop, now };
+    assert_eq!(gc(&executor, &plan, share).unwrap().left, [""; 0]);
 }
 
 #[test]

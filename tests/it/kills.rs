@@ -14,7 +14,7 @@ const OUTLIVE: [&str; 2] = ["git pack-objects", "git multi-pack-index"];
 
 /// The kills that the whole sweep is made of.
 enum Kill {
-    /// Of everything at once, and where a number stands, of the next night too, before its so many-th change.
+    /// Of everything at once, and where a number stands, of the next run too, before its so many-th change.
     All(Point, Option<usize>),
     /// Of the program alone, while git is at work.
     Alone(Point),
@@ -70,7 +70,7 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
             again.fetch_add(usize::from(second.hit.is_some()), Ordering::Relaxed);
             wrong.extend(sweep.lost());
         }
-        // An eviction that was cut short may have freed enough: then the next night leaves the rest, though an undisturbed one had taken it.
+        // An eviction that was cut short may have freed enough: then the next run leaves the rest, though an undisturbed one had taken it.
         let evicted = |call: &Call| call.path.starts_with("caches/") && call.kind.changes();
         let began = night.hit.is_some_and(|hit| night.calls[..hit].iter().chain([&point.call]).any(evicted));
         wrong.extend(sweep.recover(began));

@@ -178,7 +178,7 @@ fn a_nasty_tree_comes_back_as_it_was() {
     assert_eq!(registered.get("worktrees/acme__shop/work").map(String::as_str), Some("work"), "{registered:?}");
     assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
     assert!(!world.at(".treewarden/making-acme__shop").exists());
-    // And the next night takes it for what it is: somebody's work.
+    // And the next run takes it for what it is: somebody's work.
     same("fates", &world.fates(&world.night()), &map(&[("acme/shop worktrees/acme__shop/work", "keep recent")]));
 }
 
@@ -551,7 +551,7 @@ fn rescues_stand_for_their_time() {
         assert!(left.contains_key(name), "{name} is gone");
     }
     assert_eq!(left.len(), stay.len() + 1, "{left:?}");
-    same("the next night", &expired(&world.night()), &BTreeMap::new());
+    same("the next run", &expired(&world.night()), &BTreeMap::new());
     assert_eq!(shop.fsck(), "");
     let stands: Vec<String> = list(&world).iter().map(|row| row["stands"].as_str().unwrap().to_owned()).collect();
     assert_eq!(stands.iter().filter(|stands| stands.ends_with(": stays for good")).count(), 6, "{stands:?}");

@@ -167,7 +167,7 @@ fn a_shard_that_dies_is_not_waited_for_and_the_next_night_goes_on_there() {
     world.enrol(&held.name, "");
     let next: Vec<RunReport> =
         [0, 1, 2].map(|index| start(&world, shard(index, 3), &[])).into_iter().map(|shard| ended(shard, 0)).collect();
-    same("the next night", &looked_after(&next), &expected(&repos, 3));
+    same("the next run", &looked_after(&next), &expected(&repos, 3));
     assert!(repos.iter().all(|repo| repo.registered().len() == 1 && repo.fsck().is_empty()));
     assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
 }

@@ -152,7 +152,7 @@ fn wherever_it_is_a_night_stops_at_once_and_the_next_one_goes_on() {
         let report = stopped(&world, what, night, asked);
         assert_ne!(state(&world, &shop), undisturbed, "{what}: the signal came too late to matter");
         let early = report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Refused);
-        assert!(early.into_iter().all(|repo| repo.reason.as_ref().unwrap().contains("the next night goes on here")), "{what}");
+        assert!(early.into_iter().all(|repo| repo.reason.as_ref().unwrap().contains("the next run goes on here")), "{what}");
         world.pass(1, &["run"]);
         same(what, &state(&world, &shop), &undisturbed);
     }

@@ -62,7 +62,7 @@ fn a_managed_worktree_stands_where_t3_takes_it() {
     let tree = PathBuf::from(thread["worktreePath"].as_str().unwrap());
     assert_eq!(git(&tree, 0.0, &["branch", "--show-current"]), thread["branch"].as_str().unwrap());
     same(
-        "the next night",
+        "the next run",
         &world.fates(&night(&world, &config)),
         &map(&[("acme/shop .t3/worktrees/acme__shop/t3code-7f3a9c21", "keep recent")]),
     );

@@ -203,12 +203,12 @@ partition_of_a_night() {
     expect "a's night" 1 "$code"
     within "a is back, and its night over" $(($(now) - began)) 100
     grep -q 'lost the lock' /tmp/a.json || { cat /tmp/a.json; die "a doesn't say why"; }
-    # One call may have been under way when the cable was pulled. What it moved, the next night puts back.
+    # One call may have been under way when the cable was pulled. What it moved, the next run puts back.
     local stands; stands=$(ls -d /srv/vol/volume/worktrees/shop/*/new | wc -l)
     say "of 16 new trees $stands stand, at once"
     code_of on b "$treewarden" run --format json
-    expect "the next night ($(cat /tmp/out))" 0 "$code"
-    expect "new trees that stand after the next night" 16 "$(ls -d /srv/vol/volume/worktrees/shop/*/new | wc -l)"
+    expect "the next run ($(cat /tmp/out))" 0 "$code"
+    expect "new trees that stand after the next run" 16 "$(ls -d /srv/vol/volume/worktrees/shop/*/new | wc -l)"
     intact shop
 }
 b_runs () {

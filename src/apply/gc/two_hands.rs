@@ -5,7 +5,7 @@
 
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
 use crate::apply::proof::prove;
-use crate::apply::repo::Hands;
+use crate::apply::repo::RepoExecutor;
 use crate::fs::atomic;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
@@ -23,7 +23,7 @@ const OVER_ALL: &str = "multi-pack-index";
 
 /// A store and who works on it.
 pub(super) struct Store<'a> {
-    hands: &'a Hands<'a>,
+    executor: &'a RepoExecutor<'a>,
     objects: VolumePath,
     settings: Vec<String>,
     /// What could not be deleted and waits in the trash.
@@ -38,9 +38,9 @@ struct Written {
 }
 
 impl<'a> Store<'a> {
-    pub(super) fn of(hands: &'a Hands<'a>, settings: Vec<String>) -> Result<Self, GcError> {
-        let objects = hands.shadow.git_dir().join("objects").map_err(io::Error::other)?;
-        Ok(Self { hands, objects, settings, left: Vec::new() })
+    pub(super) fn of(executor: &'a RepoExecutor<'a>, settings: Vec<String>) -> Result<Self, GcError> {
+        let objects = executor.shadow.git_dir().join("objects").map_err(io::Error::other)?;
+        Ok(Self { executor, objects, settings, left: Vec::new() })
     }
 
     fn git<'b>(&'b self, git: Git<'b>) -> Git<'b> {
@@ -54,12 +54,12 @@ impl<'a> Store<'a> {
         let promisor = self.is_partial(&before);
         let rooted = {
             let tips = self.tips(&before, &loose)?;
-            self.hands.shadow.rooted(tips.iter().map(hex), promisor)?
+            self.executor.shadow.rooted(tips.iter().map(hex), promisor)?
         };
         let date = cutoff.map(|cutoff| format!("--cruft-expiration={}", cutoff.format(DATE)));
         let command: Vec<&str> = FULL.iter().copied().chain(date.as_deref()).collect();
-        self.hands.lock.still_held()?;
-        self.git(rooted.git(self.hands.stop, LIMIT)).change(&command)?;
+        self.executor.lock.still_held()?;
+        self.git(rooted.git(self.executor.stop, LIMIT)).change(&command)?;
         drop(rooted);
 
         let Written { written, old } = self.written(&before)?;
@@ -81,7 +81,7 @@ impl<'a> Store<'a> {
         }
         known.push(Objects::of(loose_stay));
         for pack in &go {
-            let objects = pack.objects(&self.objects, self.hands.stop)?;
+            let objects = pack.objects(&self.objects, self.executor.stop)?;
             gone.extend(objects.iter().filter(|id| !is_known(&known, id)));
         }
         gone.extend(&expired);
@@ -101,7 +101,7 @@ impl<'a> Store<'a> {
         known.push(Objects::of(packs::loose(&self.objects)?));
         for pack in std::mem::take(&mut new) {
             let is_known = |id: Id| known.iter().any(|known| known.find(&id).is_some());
-            if pack.objects(&self.objects, self.hands.stop)?.iter().all(is_known) {
+            if pack.objects(&self.objects, self.executor.stop)?.iter().all(is_known) {
                 new.push(pack);
             }
         }
@@ -112,12 +112,12 @@ impl<'a> Store<'a> {
     pub(super) fn geometric(&mut self) -> Result<(), GcError> {
         let before = self.packs()?;
         let partial = self.is_partial(&before);
-        self.hands.lock.still_held()?;
+        self.executor.lock.still_held()?;
         // Git can't keep promised objects apart when it rolls packs up, so where there are any, only what is loose is packed.
-        let rooted = partial.then(|| self.hands.shadow.rooted(std::iter::empty(), true)).transpose()?;
+        let rooted = partial.then(|| self.executor.shadow.rooted(std::iter::empty(), true)).transpose()?;
         match &rooted {
-            Some(rooted) => self.git(rooted.git(self.hands.stop, LIMIT)).change(PACK_LOOSE)?,
-            None => self.git(self.hands.shadow.git(self.hands.stop, LIMIT)).change(GEOMETRIC)?,
+            Some(rooted) => self.git(rooted.git(self.executor.stop, LIMIT)).change(PACK_LOOSE)?,
+            None => self.git(self.executor.shadow.git(self.executor.stop, LIMIT)).change(GEOMETRIC)?,
         }
         if partial {
             return self.prune_packed();
@@ -138,7 +138,8 @@ impl<'a> Store<'a> {
         let mut go = Vec::new();
         for pack in rolled {
             let mut stays = false;
-            for id in pack.objects(&self.objects, self.hands.stop)?.iter().filter(|id| objects.iter().all(|new| new.find(id).is_none())) {
+            for id in pack.objects(&self.objects, self.executor.stop)?.iter().filter(|id| objects.iter().all(|new| new.find(id).is_none()))
+            {
                 if others.is_none() {
                     let rest: Vec<Pack> = old.iter().cloned().chain(large.iter().map(|(_, pack)| pack.clone())).collect();
                     let mut all = self.objects_of(&rest)?;
@@ -166,10 +167,10 @@ impl<'a> Store<'a> {
         let loose = packs::loose(&self.objects)?;
         let listed = {
             let tips = self.tips(&all, &loose)?;
-            let rooted = self.hands.shadow.rooted(tips.iter().map(hex), self.is_partial(&all))?;
+            let rooted = self.executor.shadow.rooted(tips.iter().map(hex), self.is_partial(&all))?;
             let date = format!("--expire={}", date.format(DATE));
-            self.hands.lock.still_held()?;
-            self.git(rooted.git(self.hands.stop, LIMIT)).run(&["prune", "-n", &date])?
+            self.executor.lock.still_held()?;
+            self.git(rooted.git(self.executor.stop, LIMIT)).run(&["prune", "-n", &date])?
         };
         let named: HashSet<Id> = listed.split(|&byte| byte == b'\n').filter_map(|line| id(line.get(..40)?)).collect();
         let (mut expired, mut stay) = (Vec::new(), Vec::new());
@@ -191,19 +192,19 @@ impl<'a> Store<'a> {
     }
 
     fn objects_of(&self, packs: &[Pack]) -> Result<Vec<Objects>, GcError> {
-        packs.iter().map(|pack| Ok(pack.objects(&self.objects, self.hands.stop)?)).collect()
+        packs.iter().map(|pack| Ok(pack.objects(&self.objects, self.executor.stop)?)).collect()
     }
 
     pub(super) fn is_partial(&self, packs: &[Pack]) -> bool {
-        self.hands.shadow.is_promised() || packs.iter().any(|pack| pack.promisor)
+        self.executor.shadow.is_promised() || packs.iter().any(|pack| pack.promisor)
     }
 
     /// What others lend.
     fn borrowed(&self) -> Result<Vec<Objects>, GcError> {
         let mut borrowed = Vec::new();
-        for lender in self.hands.shadow.alternates() {
+        for lender in self.executor.shadow.alternates() {
             for pack in packs::list(lender)? {
-                borrowed.push(pack.objects(lender, self.hands.stop)?);
+                borrowed.push(pack.objects(lender, self.executor.stop)?);
             }
             borrowed.push(Objects::of(packs::loose(lender)?));
         }
@@ -211,7 +212,7 @@ impl<'a> Store<'a> {
     }
 
     fn roots(&self) -> Result<Roots, GcError> {
-        let mut roots = roots::read(self.hands.shadow.git_dir(), self.hands.stop);
+        let mut roots = roots::read(self.executor.shadow.git_dir(), self.executor.stop);
         if roots.unread.is_empty() { Ok(roots) } else { Err(GcError::Roots(roots.unread.swap_remove(0))) }
     }
 
@@ -235,7 +236,7 @@ impl<'a> Store<'a> {
     /// Whether all that a promised pack holds is in one that was written as such.
     fn is_promised(&self, pack: &Pack, written: &[Pack], objects: &[Objects]) -> Result<bool, GcError> {
         let promised = || written.iter().zip(objects).filter(|(pack, _)| pack.promisor);
-        let all = pack.objects(&self.objects, self.hands.stop)?;
+        let all = pack.objects(&self.objects, self.executor.stop)?;
         Ok(all.iter().all(|id| promised().any(|(_, objects)| objects.find(&id).is_some())))
     }
 
@@ -254,8 +255,8 @@ impl<'a> Store<'a> {
         gone.retain(|id| borrowed.iter().all(|lent| lent.find(id).is_none()));
         known.extend(borrowed);
         let Roots { hidden, seen, .. } = self.roots()?;
-        let view = self.hands.shadow.view(stay.iter().map(|pack| pack.stem.as_str()))?;
-        prove(&[&hidden, &seen], &known, &Objects::of(gone), &view, self.hands.stop).map_err(GcError::Proof)
+        let view = self.executor.shadow.view(stay.iter().map(|pack| pack.stem.as_str()))?;
+        prove(&[&hidden, &seen], &known, &Objects::of(gone), &view, self.executor.stop).map_err(GcError::Proof)
     }
 
     /// The deleting hand: by way of the trash, an index first, for a pack without one is none and can have it again.
@@ -269,14 +270,14 @@ impl<'a> Store<'a> {
         let folder = self.objects.join("pack").map_err(io::Error::other)?;
         // What was written must outlive what goes.
         atomic::sync_folder(&folder.path())?;
-        let bin = self.hands.trash.bin(None)?;
+        let bin = self.executor.trash.bin(None)?;
         let mut names = Vec::new();
         if !packs.is_empty() {
             let all = openat::list(openat::dir(&folder)?).map_err(io::Error::from)?;
             names.extend(all.into_iter().filter_map(|(name, _)| name.into_string().ok()).filter(|name| name.starts_with(OVER_ALL)));
         }
         for name in names {
-            bin.take(self.hands.lock, &folder.join(name).map_err(io::Error::other)?)?;
+            bin.take(self.executor.lock, &folder.join(name).map_err(io::Error::other)?)?;
         }
         for pack in packs {
             let rest = pack.endings.iter().map(String::as_str).filter(|ending| !matches!(*ending, "idx" | "pack"));
@@ -284,7 +285,7 @@ impl<'a> Store<'a> {
             let mut again = false;
             for ending in ["idx", "pack"].into_iter().chain(rest) {
                 let from = folder.join(format!("{}.{ending}", pack.stem)).map_err(io::Error::other)?;
-                let to = bin.take(self.hands.lock, &from)?;
+                let to = bin.take(self.executor.lock, &from)?;
                 again |= ending == "pack" && touched(&to).ok().flatten().is_none_or(|stat| packs::touched(&stat) != pack.touched);
                 taken.push((to, from));
             }
@@ -295,19 +296,19 @@ impl<'a> Store<'a> {
         }
         for id in loose {
             let from = packs::place(&self.objects, id)?;
-            let to = bin.take(self.hands.lock, &from)?;
+            let to = bin.take(self.executor.lock, &from)?;
             if touched(&to).ok().flatten().zip(cutoff).is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp()) {
                 bin.give_back_object(&to, &from)?;
             }
         }
-        self.left.extend(bin.empty(self.hands.stop)?.left);
+        self.left.extend(bin.empty(self.executor.stop)?.left);
         Ok(())
     }
 
     /// Loose objects that are in a pack as well.
     fn prune_packed(&self) -> Result<(), GcError> {
-        self.hands.lock.still_held()?;
-        Ok(self.git(self.hands.shadow.git(self.hands.stop, LIMIT)).change(&["prune-packed", "--quiet"])?)
+        self.executor.lock.still_held()?;
+        Ok(self.git(self.executor.shadow.git(self.executor.stop, LIMIT)).change(&["prune-packed", "--quiet"])?)
     }
 }
 

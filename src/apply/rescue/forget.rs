@@ -18,7 +18,7 @@ pub enum DropError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// Git refuses.
-    #[error("failed to drop the rescue `{0}`: {why}; it stays, the next night tries again", why = .1.message())]
+    #[error("failed to drop the rescue `{0}`: {why}; it stays, the next run tries again", why = .1.message())]
     Git(String, #[source] git2::Error),
     /// It could not be confined.
     #[error(transparent)]

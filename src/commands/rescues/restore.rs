@@ -14,7 +14,7 @@ use crate::lock::LockedRepo;
 use crate::report::words;
 use crate::run;
 use crate::survey;
-use crate::survey::repo::Around;
+use crate::survey::repo::VolumeContext;
 use crate::survey::rescues::Held;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};
@@ -117,7 +117,7 @@ impl Bringing<'_> {
             .ok()
             .filter(|_| path.is_absolute())
             .ok_or_else(|| no("it lies outside the volume; a worktree stands on it (files alone go anywhere: give `.` as PATH)"))?;
-        let around = Around { reserved: run::reserved(self.policy), ..Around::default() };
+        let around = VolumeContext { reserved: run::reserved(self.policy), ..VolumeContext::default() };
         match around.in_the_way(&place, &self.found.repo.place) {
             Some(other) => Err(no(&format!("that is the place of `{other}`"))),
             None if place.relative().iter().any(|part| part.eq_ignore_ascii_case(".git")) => Err(no("that is git's own")),

@@ -7,7 +7,7 @@
 use super::remote::{Remote, settings};
 use super::{Locked, WorkError, around, is_free, place_of};
 use crate::apply::fill::Fill;
-use crate::apply::repo::Hands;
+use crate::apply::repo::RepoExecutor;
 use crate::apply::restore::owner_of;
 use crate::apply::workshop::{Workshop, free_id, hand_over, put_file};
 use crate::config::policy::{self, Address, Policy};
@@ -171,7 +171,7 @@ impl Adding<'_> {
         if !empty || tree.locked.is_some() || !tree.in_progress.is_empty() {
             return Ok(false);
         }
-        Hands { lock, shadow: self.shadow, trash, stop: self.stop, now }.drop_registration(&tree)?;
+        RepoExecutor { lock, shadow: self.shadow, trash, stop: self.stop, now }.drop_registration(&tree)?;
         Ok(true)
     }
 

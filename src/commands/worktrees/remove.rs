@@ -5,7 +5,7 @@
 //! rescued first. It must never remove a tree of which nobody can tell, nor one that is locked or in the middle of something.
 
 use super::{Locked, WorkError, around, find, named};
-use crate::apply::repo::{Hands, StepError};
+use crate::apply::repo::{RepoExecutor, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{Age, Policy, Worktrees};
 use crate::facts::worktree::{State, Worktree};
@@ -17,7 +17,7 @@ use crate::plan::worktree::{Class, Verdict, verdict};
 use crate::state::volume;
 use crate::survey;
 use crate::survey::processes::Processes;
-use crate::survey::repo::Around;
+use crate::survey::repo::VolumeContext;
 use std::time::Duration;
 
 /// What is asked for.
@@ -47,11 +47,11 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
     let now = clock::now();
     let clock = lock.server_clock().unwrap_or(now);
     // Whoever asks may well stand in it.
-    let around = Around { processes: Processes::but_callers(), ..around(policy) };
+    let around = VolumeContext { processes: Processes::but_callers(), ..around(policy) };
     let tree = survey::repo::one(&shadow, repo, &admin, &around, (clock, is_stale), stop).map_err(WorkError::repo(repo))?;
     // The file server's clock may be ahead of ours: what was just written is old enough.
     let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
-    let hands = Hands { lock: &lock, shadow: &shadow, trash: &trash, stop, now };
+    let executor = RepoExecutor { lock: &lock, shadow: &shadow, trash: &trash, stop, now };
     let stays = |why: String| WorkError::Refused(format!("`{}` stays: {why}", path.display()));
     let unsaved =
         |work: &str| stays(format!("it holds unsaved work: {work}; commit it to a branch, or give --rescue to have it saved first"));
@@ -64,10 +64,10 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
         Verdict::Missing if !wish.rescue && holds_work(&tree) => {
             return Err(unsaved("the tree itself is gone, but its registration has commits or staged files that nothing else has"));
         }
-        Verdict::Missing => (wish.rescue && holds_work(&tree), hands.drop_registration(&tree)?),
+        Verdict::Missing => (wish.rescue && holds_work(&tree), executor.drop_registration(&tree)?),
         Verdict::Reap { class: Class::Unsaved, reasons, .. } if !wish.rescue => return Err(unsaved(&reasons.join("; "))),
         Verdict::Reap { class, .. } => {
-            let reaped = hands.reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max).map_err(|error| match error {
+            let reaped = executor.reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max).map_err(|error| match error {
                 error @ StepError::Changed => stays(error.to_string()),
                 error => error.into(),
             })?;

@@ -2,16 +2,16 @@
 //!
 //! It must never leave out a file that can't be read: the report names it.
 
-use super::{Decided, Night, Tended};
+use super::{Decided, RepoResult, RunContext};
 use crate::apply::gc::{gc, judge};
-use crate::apply::repo::Hands;
+use crate::apply::repo::RepoExecutor;
 use crate::fs::stop::Stop;
 use crate::git::shadow::Shadow;
 use crate::plan::repo::Plan;
 use crate::report::rows;
 use crate::survey;
 
-impl Night<'_> {
+impl RunContext<'_> {
     /// Files that name what a repack must keep, and can't be read. While there are any, the plan drops nothing.
     pub(super) fn unread(&self, shadow: &Shadow, plan: &mut Plan, stop: &Stop) -> Vec<String> {
         if !plan.gc.drops_objects() {
@@ -24,19 +24,19 @@ impl Night<'_> {
         unread.into_iter().map(|what| format!("{what}; until then nothing is dropped from the repo's objects")).collect()
     }
 
-    pub(super) fn repack(&self, tended: &mut Tended, decided: &Decided, hands: &Hands<'_>) {
+    pub(super) fn repack(&self, result: &mut RepoResult, decided: &Decided, executor: &RepoExecutor<'_>) {
         let plan = &decided.plan.gc;
         if plan.steps.is_empty() && plan.index.is_empty() {
             return;
         }
-        let done = gc(hands, plan, self.share).inspect(|done| tended.left.extend_from_slice(&done.left));
-        match self.on_io(hands.stop, || survey::store::count(decided.shadow.git_dir(), hands.stop)) {
+        let done = gc(executor, plan, self.share).inspect(|done| result.left.extend_from_slice(&done.left));
+        match self.on_io(executor.stop, || survey::store::count(decided.shadow.git_dir(), executor.stop)) {
             Ok(after) => {
-                tended.row.gc.after = rows::counts(&after);
+                result.row.gc.after = rows::counts(&after);
                 let judged = done.and_then(|done| judge(plan, &done, &decided.facts.store, &after));
-                tended.row.failures.extend(judged.err().map(|error| error.to_string()));
+                result.row.failures.extend(judged.err().map(|error| error.to_string()));
             }
-            Err(error) => tended.row.failures.push(format!("failed to count objects after the repack: {error}")),
+            Err(error) => result.row.failures.push(format!("failed to count objects after the repack: {error}")),
         }
     }
 }

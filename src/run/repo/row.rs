@@ -14,7 +14,7 @@ use std::path::Path;
 pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
     if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
         row.outcome = TreeOutcome::Kept;
-        row.reasons.insert(0, "due only since the run counted what would go; the next night takes it".to_owned());
+        row.reasons.insert(0, "due only since the run counted what would go; the next run takes it".to_owned());
     }
 }
 

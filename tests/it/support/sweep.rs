@@ -229,7 +229,7 @@ impl Sweep {
         let ran = self.world.treewarden(&["run", "--format", "json"]);
         let mut wrong: Vec<String> = Vec::new();
         if ran.code != 0 {
-            wrong.push(format!("the next night ended with {}: {}{}", ran.code, ran.troubles(), ran.err));
+            wrong.push(format!("the next run ended with {}: {}{}", ran.code, ran.troubles(), ran.err));
         }
         wrong.extend(self.lost());
         wrong.extend(difference(&self.state(), &self.two_nights, &|key| !faulty || !is_small(key)));

@@ -33,7 +33,7 @@ const RACY: TimeDelta = TimeDelta::seconds(2);
 
 /// What a look found in a repo where nothing is to be done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Look {
+pub struct CachedSurvey {
     schema: String,
     /// When it was.
     at: DateTime<Utc>,
@@ -48,7 +48,7 @@ pub struct Look {
     worktrees: Vec<report::Worktree>,
 }
 
-impl Look {
+impl CachedSurvey {
     /// How many worktrees it has, all of them in their places.
     pub fn trees(&self) -> usize {
         // Where the same is named again and again, fewer than that are missing of so many.
@@ -93,10 +93,10 @@ pub struct Seen<'a> {
 }
 
 /// The last look at a repo, where it still holds.
-pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<Look> {
+pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<CachedSurvey> {
     let file = openat::file(&file(&policy.volume.state, repo)?).ok()?;
     let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
-    let look: Look = serde_json::from_slice(&openat::content(file, LARGEST).ok()?).ok()?;
+    let look: CachedSurvey = serde_json::from_slice(&openat::content(file, LARGEST).ok()?).ok()?;
     // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it was given.
     let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
     let in_time = look.schema == SCHEMA && look.at <= now && now < look.until && holds(look.at) && holds(written);
@@ -117,10 +117,10 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, now: DateT
         }
         let report::Repo { gc, worktrees, .. } = seen.row.clone();
         let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
-        Look { schema, at: now, until, fingerprint, places, gc: gc.reason, store: gc.before, worktrees }.write(state, repo)
+        CachedSurvey { schema, at: now, until, fingerprint, places, gc: gc.reason, store: gc.before, worktrees }.write(state, repo)
     });
     if let Err(error) = kept {
-        tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next night looks again");
+        tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");
     }
 }
 
