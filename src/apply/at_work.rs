@@ -1,7 +1,7 @@
-//! A note in the state folder that a run's git is at work in a repo: one that is found under the repo's lock is a killed run's, and so are the locks
+//! A note in the state directory that a run's git is at work in a repo: one that is found under the repo's lock is a killed run's, and so are the locks
 //! that git left since.
 //!
-//! Without it nobody can tell a dead git's lock from that of a living one, and it stands in the way for [`STALE_LOCK`]: a run that follows a killed
+//! Without it nobody can tell a crashed git's lock from that of a living one, and it stands in the way for [`STALE_LOCK`]: a run that follows a killed
 //! one, as a Job's retry does, failed there. The file is never deleted, only emptied: its name is the repo's, and its write time, by the server's
 //! clock, says since when. It must never be written while what an earlier one stands for is not cleared yet.
 //!

@@ -1,6 +1,6 @@
-//! Ballast: a little room in the state folder that is given up when the volume is full to the last byte.
+//! Ballast: a little room in the state directory that is given up when the volume is full to the last byte.
 //!
-//! A full volume is when the night is needed most, and it can't even write its name into a lock then. Like a balloon's ballast it is
+//! A full volume is when the run is needed most, and it can't even write its name into a lock then. Like a balloon's ballast it is
 //! dropped first and taken on again last. It must never be anything that somebody would miss.
 
 use crate::apply::trash::Trash;
@@ -15,7 +15,7 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for the locks, bins and journal of a night.
+/// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for the locks, bins and journal of a run.
 const FILES: usize = 64;
 const BYTES: usize = 64 << 10;
 /// Below this many free bytes or inodes the ballast goes; it comes back only when there is ten times as much.
@@ -48,7 +48,7 @@ pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => made?,
     }
-    // Most nights all of it is there: one listing says so, where a server would have to refuse each.
+    // Most runs all of it is there: one listing says so, where a server would have to refuse each.
     let there = Listed::of(&folder)?;
     let folder = openat::dir(&folder)?;
     let names = (0..FILES).map(|number| number.to_string());

@@ -10,7 +10,7 @@ use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockedRepo, LockedVolume};
-use crate::survey::caches::used::Eye;
+use crate::survey::caches::last_use::LastUseProbe;
 use crate::survey::processes::Processes;
 use crate::survey::regenerable::own_among;
 use crate::survey::worktree::activity;
@@ -48,10 +48,10 @@ pub struct Evictor<'a> {
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
-    /// The night's time.
+    /// The run's time.
     pub now: DateTime<Utc>,
     /// Who looks at each unit once more.
-    pub eye: &'a Eye,
+    pub probe: &'a LastUseProbe,
     /// Held while a repo's lock is: units that share one must not find each other's.
     pub one_at_a_time: Mutex<()>,
 }
@@ -145,7 +145,7 @@ impl Evictor<'_> {
 
     /// Whether a unit was used since it was surveyed. One that is gone is not in use.
     fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
-        match found(self.eye.look_again(unit)) {
+        match found(self.probe.look_again(unit)) {
             Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
             Ok(_) => None,
             Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
@@ -267,14 +267,14 @@ mod tests {
         fn evict(&self) -> (UnitOutcome, Emptied) {
             let locks = self.top.path().join("state/locks");
             let stop = Stop::after(Duration::from_mins(1), Arc::default());
-            let eye = Eye::open(self.top.path(), true).unwrap();
+            let probe = LastUseProbe::open(self.top.path(), true).unwrap();
             let evictor = Evictor {
                 lock: &LockedVolume::take(&locks, "run", crate::fs::clock::now()).unwrap(),
                 locks: &locks,
                 trash: &self.trash,
                 stop: &stop,
                 now: crate::fs::clock::now(),
-                eye: &eye,
+                probe: &probe,
                 one_at_a_time: Mutex::default(),
             };
             let (mut outcomes, emptied) = evictor.evict(std::slice::from_ref(&self.unit)).unwrap();

@@ -1,13 +1,13 @@
 //! The files of a commit, put into a new tree on the volume.
 //!
 //! Git checks them out in scratch space, where nobody else can write, with the caller's own filters; from there they are copied into the
-//! tree by descriptor. What agents do to the tree meanwhile, be it a folder swapped for a link, leads to an error and never out of it. Scratch
+//! tree by descriptor. What agents do to the tree meanwhile, be it a directory swapped for a link, leads to an error and never out of it. Scratch
 //! space may be small, so it is done in parts. It must never follow a link below the tree, nor write to a file that it did not make.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::restore::{folders, give};
-use super::workshop::put_file;
+use super::staging::put_file;
 use crate::fs::openat;
 use crate::fs::scratch::Scratch;
 use crate::fs::stop::Stop;
@@ -227,7 +227,7 @@ impl Fill<'_> {
         }
     }
 
-    /// Copies one file or link that git made to a folder of the tree; none where it is an encrypted one.
+    /// Copies one file or link that git made to a directory of the tree; none where it is an encrypted one.
     fn copy(&self, from: &Path, to: &OwnedFd, path: &Path) -> io::Result<Option<Stat>> {
         let name = path.file_name().unwrap_or_default();
         let data = std::fs::symlink_metadata(from)?;
@@ -279,7 +279,7 @@ fn new_file(to: &OwnedFd, name: &OsStr) -> io::Result<File> {
     Ok(rustix::fs::openat(to, name, flags, Mode::RUSR | Mode::WUSR)?.into())
 }
 
-/// A folder's mode as git made it, by the caller's own umask.
+/// A directory's mode as git made it, by the caller's own umask.
 fn mode_of(folder: &Path) -> u32 {
     std::fs::symlink_metadata(folder).map_or(0o755, |data| data.permissions().mode() & 0o777)
 }

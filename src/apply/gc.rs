@@ -15,7 +15,7 @@ use crate::git::{Git, GitError};
 use crate::lock::{LockError, StillHeld};
 use crate::plan::gc::{Gc, Step};
 use crate::plan::grace::{self, Cutoff};
-use crate::plan::share::Share;
+use crate::plan::limits::ResourceLimits;
 use std::io;
 use std::time::Duration;
 use two_hands::Store;
@@ -74,7 +74,7 @@ pub enum GcError {
 ///
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
-pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: Share) -> Result<Done, GcError> {
+pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Result<Done, GcError> {
     let RepoExecutor { lock, shadow, stop, now, .. } = executor;
     let settings: Vec<String> = share.settings();
     let git = settings.iter().cloned().fold(shadow.git(stop, LIMIT), Git::with);

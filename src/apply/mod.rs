@@ -13,5 +13,5 @@ pub mod reflogs;
 pub mod repo;
 pub mod rescue;
 pub mod restore;
+pub mod staging;
 pub mod trash;
-pub mod workshop;

@@ -70,12 +70,12 @@ pub struct RepoExecutor<'a> {
     pub trash: &'a Trash,
     /// When to stop.
     pub stop: &'a Stop,
-    /// The night's time, for names of rescues.
+    /// The run's time, for names of rescues.
     pub now: DateTime<Utc>,
 }
 
 impl RepoExecutor<'_> {
-    /// Clears a dead git's file.
+    /// Clears a crashed git's file.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
@@ -85,10 +85,10 @@ impl RepoExecutor<'_> {
         Ok(bin.empty(self.stop)?)
     }
 
-    /// Notes in its admin folder that a tree is missing, for the nights to come.
+    /// Notes in its admin directory that a tree is missing, for the runs to come.
     ///
     /// # Errors
-    /// [`StepError`]: its grace begins another night.
+    /// [`StepError`]: its grace begins another run.
     pub fn mark(&self, admin: &VolumePath, grace: Grace) -> Result<(), StepError> {
         self.lock.still_held()?;
         let mark =
@@ -143,7 +143,7 @@ impl RepoExecutor<'_> {
     /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration. The branch stays.
     ///
     /// Once in the trash it is looked at again: agents that don't know the lock may have worked in it since the survey, and go on in it by
-    /// their working folder even after the rename. Then it goes back.
+    /// their working directory even after the rename. Then it goes back.
     ///
     /// # Errors
     /// [`StepError`]: the tree stays.

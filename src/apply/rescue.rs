@@ -2,7 +2,7 @@
 //!
 //! The commit's tree is the worktree as it stood, byte for byte, without any filter; its first parent is HEAD, so `git diff ID^ ID` shows
 //! the work and `git checkout ID -- PATH` brings it back. Its second parent holds what a tree can't: the index as a file and as a tree,
-//! a manifest with modes and empty folders; and that one's parents are the commits which only this worktree reached.
+//! a manifest with modes and empty directories; and that one's parents are the commits which only this worktree reached.
 //! It is read back and compared before anybody may remove the tree. It must never touch the worktree itself.
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
@@ -123,8 +123,8 @@ fn make(
     Ok(Rescued { name, commit: saved.commit, listing })
 }
 
-/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same night. Objects and ref are synced as
-/// they are written; here the folders are, that were made for them.
+/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same run. Objects and ref are synced as
+/// they are written; here the directories are, that were made for them.
 fn store(shadow: &Shadow, repo: &Repository, name: &str, commit: Oid) -> Result<String, RescueError> {
     sync(shadow, Path::new("objects"))?;
     let mut free = name.to_owned();
@@ -181,7 +181,7 @@ impl Making<'_> {
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
         }
-        // What is too large is known before anything is written: a rescue that fails would leave it all in the store, each night anew.
+        // What is too large is known before anything is written: a rescue that fails would leave it all in the store, each run anew.
         let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
             let blob = match known.committed.get(path) {

@@ -1,11 +1,11 @@
-//! Bringing a rescue back: files and links, folders with their modes, and a worktree around them.
+//! Bringing a rescue back: files and links, directories with their modes, and a worktree around them.
 //!
-//! What a rescue holds was written by agents, and where it goes may be theirs too: every folder is opened by descriptor from the one above,
-//! no link is followed, and a file is made anew or replaced whole. It must never write outside the folder it was given, nor over a file that
+//! What a rescue holds was written by agents, and where it goes may be theirs too: every directory is opened by descriptor from the one above,
+//! no link is followed, and a file is made anew or replaced whole. It must never write outside the directory it was given, nor over a file that
 //! differs, unless it was told to.
 
+use super::staging::{StagingDir, WorkshopError, free_id};
 use super::trash::{Trash, TrashError};
-use super::workshop::{Workshop, WorkshopError, free_id};
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -34,7 +34,7 @@ pub enum RestoreError {
     /// Git's store can't be read or written.
     #[error("failed to read the rescue: {}; see `git fsck`", .0.message())]
     Git(#[from] git2::Error),
-    /// One file or folder can't be made.
+    /// One file or directory can't be made.
     #[error("failed to restore `{path}`: {cause}")]
     Piece {
         /// Which.
@@ -94,7 +94,7 @@ pub struct Registration<'a> {
 }
 
 impl Restore<'_> {
-    /// Puts `pieces` below the folder `base`. What stands there already and is the same stays as it is; where something differs, nothing at
+    /// Puts `pieces` below the directory `base`. What stands there already and is the same stays as it is; where something differs, nothing at
     /// all is written, unless `force` says so.
     ///
     /// # Errors
@@ -110,7 +110,7 @@ impl Restore<'_> {
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
     pub fn worktree(&self, saved: &Held, place: &VolumePath, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
-        let made = Workshop::with(self.lock, self.trash, self.stop, |workshop| self.assemble(workshop, saved, place, registration));
+        let made = StagingDir::with(self.lock, self.trash, self.stop, |staging| self.assemble(staging, saved, place, registration));
         made.map_err(|error| match error {
             Assembly::Io(cause) => RestoreError::Place { place: place.path(), cause },
             Assembly::Restore(error) => error,
@@ -119,7 +119,7 @@ impl Restore<'_> {
 
     fn assemble(
         &self,
-        workshop: &Workshop<'_>,
+        staging: &StagingDir<'_>,
         saved: &Held,
         place: &VolumePath,
         registration: &Registration<'_>,
@@ -130,7 +130,7 @@ impl Restore<'_> {
         let repo = self.shadow.open().map_err(RestoreError::from)?;
 
         let pieces = saved.pieces(Path::new(""))?;
-        let room = workshop.folder(Path::new(""))?;
+        let room = staging.folder(Path::new(""))?;
         let top = folders(&room, Path::new("tree"), owner, &|_| 0o700)?;
         let writer = Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: top, owner };
         let restored = writer.put(&pieces, false)?;
@@ -156,7 +156,7 @@ impl Restore<'_> {
         Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: logs, owner }.text("HEAD", registration.log.as_bytes())?;
         desk.finish(0o755)?;
 
-        workshop.put_worktree(git_dir, &id, place)?;
+        staging.put_worktree(git_dir, &id, place)?;
         Ok(restored)
     }
 }
@@ -211,7 +211,7 @@ pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
     Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))))
 }
 
-/// Opens the folder `path` below `base`, and makes what is missing on the way, without following a link.
+/// Opens the directory `path` below `base`, and makes what is missing on the way, without following a link.
 ///
 /// # Errors
 /// Something else stands on the way.
@@ -243,7 +243,7 @@ pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
     Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
 }
 
-/// Writes below one folder.
+/// Writes below one directory.
 struct Writer<'a> {
     repo: &'a Repository,
     shadow: &'a Shadow,
@@ -269,7 +269,7 @@ impl Writer<'_> {
         if !force && others().next().is_some() {
             return Err(RestoreError::Differs(others().map(|(piece, _)| piece.path.clone()).collect()));
         }
-        // Folders get their own modes last: one of them may forbid writing.
+        // Directories get their own modes last: one of them may forbid writing.
         let mut made = BTreeMap::new();
         let mut restored = Restored::default();
         for (path, mode) in &pieces.folders {

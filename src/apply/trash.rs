@@ -1,6 +1,6 @@
 //! The trash: the only place that deletes.
 //!
-//! What is to go is first renamed into the trash, in one step on the same file system; it is deleted from there, now or in a later night.
+//! What is to go is first renamed into the trash, in one step on the same file system; it is deleted from there, now or in a later run.
 //! A tree half deleted never stands where somebody works. How it is deleted is the business of the room behind, `delete`; what is known of a
 //! tree that was taken, and what proves it, of `note`. It must never delete anything that was not renamed here first, nor a tree that nobody looked
 //! at again, nor put one back whose registration is not proven to be its own.
@@ -32,7 +32,7 @@ use words::{line, tell_once};
 
 /// What can't be deleted for want of a proof is kept for so long, as a rescue is.
 const KEPT: Duration = Duration::from_hours(30 * 24);
-/// What was told of a bin already lies beside what is left in it: it is told once, not every night.
+/// What was told of a bin already lies beside what is left in it: it is told once, not every run.
 const TOLD: &str = "told.txt";
 
 /// `<state>/trash`.
@@ -40,7 +40,7 @@ pub struct Trash {
     place: VolumePath,
 }
 
-/// One night's bin, or one tree's: a folder in the trash whose entries are numbered.
+/// One run's bin, or one tree's: a directory in the trash whose entries are numbered.
 pub struct Bin {
     place: VolumePath,
     next: AtomicUsize,
@@ -93,7 +93,7 @@ impl Emptied {
 }
 
 impl Trash {
-    /// The trash of the volume whose state folder is `state`.
+    /// The trash of the volume whose state directory is `state`.
     ///
     /// # Errors
     /// It can't be made.
@@ -116,7 +116,7 @@ impl Trash {
         Ok(Bin { place, next: AtomicUsize::new(0) })
     }
 
-    /// A new, empty bin for a folder that can be had again: what is written there from now on stays in the bin, and is told.
+    /// A new, empty bin for a directory that can be had again: what is written there from now on stays in the bin, and is told.
     ///
     /// # Errors
     /// It can't be made.
@@ -126,7 +126,7 @@ impl Trash {
         Ok(bin)
     }
 
-    /// Moves one of our own folders here without a bin of its own: that would need room which may not be there.
+    /// Moves one of our own directories here without a bin of its own: that would need room which may not be there.
     ///
     /// # Errors
     /// It stays; `NotFound` when it isn't there.
@@ -191,8 +191,8 @@ impl Trash {
     /// Puts the repo's trees back that an earlier run took and did not come to look at again: somebody may have gone on working in them.
     /// What a killed command was about to make goes. `is_right` says whether a worktree of the repo may stand at a place.
     ///
-    /// A note is data, which anybody may have written: only a folder goes back, only to a place that is free, and only where the registration
-    /// proves that it is the folder's own. All else stays in the trash.
+    /// A note is data, which anybody may have written: only a directory goes back, only to a place that is free, and only where the registration
+    /// proves that it is the directory's own. All else stays in the trash.
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
@@ -214,7 +214,7 @@ impl Trash {
                     rename::folder(&stands, &taken.from)
                 };
                 if let Err(cause) = back {
-                    // Its repo has its night all the same, and whoever empties the trash tells of it.
+                    // Its repo has its run all the same, and whoever empties the trash tells of it.
                     tracing::warn!("{}", TrashError::Stranded { path: taken.from, place: stands, cause });
                     continue;
                 }
@@ -225,7 +225,7 @@ impl Trash {
     }
 
     /// The repo's [workshop](super::workshop).
-    pub(super) fn workshop(&self, lock: &LockedRepo) -> io::Result<VolumePath> {
+    pub(super) fn staging(&self, lock: &LockedRepo) -> io::Result<VolumePath> {
         let state = self.place.relative().parent().unwrap_or(self.place.relative());
         let name = [OsStr::new("making-"), lock.stem()].into_iter().collect::<OsString>();
         VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
@@ -233,12 +233,12 @@ impl Trash {
 
     /// Clears the repo's workshop of what a killed command left there.
     pub(super) fn sweep(&self, lock: &LockedRepo, stop: &Stop) -> Result<(), TrashError> {
-        let workshop = self.workshop(lock)?;
-        if found(openat::stat(&workshop))?.is_none() {
+        let staging = self.staging(lock)?;
+        if found(openat::stat(&staging))?.is_none() {
             return Ok(());
         }
         let bin = self.bin(None)?;
-        bin.take(lock, &workshop)?;
+        bin.take(lock, &staging)?;
         // What can't be deleted now goes with the next run.
         bin.empty(stop)?;
         Ok(())
@@ -307,7 +307,7 @@ impl Bin {
         let old = from.is_some() && is_older(&self.place, KEPT)?;
         let since = from.as_ref().map(|(_, since)| *since).filter(|_| !old);
         let mut freed = Size::default();
-        // What comes while a folder is deleted is found by the next look.
+        // What comes while a directory is deleted is found by the next look.
         for _ in 0..3 {
             let emptied = empty(&self.place, stop, &[note::GONE, TOLD], since)?;
             freed += emptied.freed;
@@ -356,7 +356,7 @@ pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     taken.collect()
 }
 
-/// What earlier nights left in the trash, but for what they could not delete. A look: it changes nothing.
+/// What earlier runs left in the trash, but for what they could not delete. A look: it changes nothing.
 ///
 /// # Errors
 /// The trash can't be read.
@@ -467,7 +467,7 @@ mod tests {
         fs::create_dir(tree.path().join("work")).unwrap();
         a_moment();
         let bin = trash.bin(Some((&tree, &admin))).unwrap();
-        // Another shard, or a night beside an agent's command, empties the trash now.
+        // Another shard, or a run beside an agent's command, empties the trash now.
         assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
         let taken = bin.take(&Free, &tree).unwrap();
         assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);

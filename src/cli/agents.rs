@@ -5,7 +5,7 @@
 use super::{Exit, Format, known, print, refused, usage, write_as};
 use crate::commands::agent::checkout::CheckoutError;
 use crate::commands::agent::env::{self, render, variables};
-use crate::commands::agent::exec::{ExecError, Wish, exec};
+use crate::commands::agent::exec::{ExecError, ExecRequest, exec};
 use crate::commands::agent::locks::locks;
 use crate::config::{policy::Policy, units};
 use crate::fs::clock;
@@ -77,8 +77,8 @@ fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
     known(policy, "REPO", std::slice::from_ref(&asked.repo))?;
     let repo = policy.repos.iter().find(|repo| repo.name == asked.repo).expect("it is known");
     let wait = if asked.no_wait { Duration::ZERO } else { asked.wait.map_or(repo.lock_wait, |time| time.0) };
-    let wish = Wish { repo, worktree: asked.worktree.as_deref(), command: &asked.command, wait };
-    let ended = exec(policy, &wish, clock::now).map_err(told)?;
+    let request = ExecRequest { repo, worktree: asked.worktree.as_deref(), command: &asked.command, wait };
+    let ended = exec(policy, &request, clock::now).map_err(told)?;
     if ended.goes_on {
         tracing::warn!(repo = repo.name, "the command has ended; what it started goes on, and with it the lock");
     }

@@ -46,7 +46,7 @@ pub(super) enum Worktree {
     Add {
         /// The repo's name in the config
         repo: String,
-        /// The worktree's name: its folder, and its branch if --branch doesn't say otherwise
+        /// The worktree's name: its directory, and its branch if --branch doesn't say otherwise
         name: String,
         /// What the branch starts from: a branch or tag of origin, or a commit [default: origin's default branch]
         #[arg(long, value_name = "REF")]
@@ -57,7 +57,7 @@ pub(super) enum Worktree {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Which worktrees there are, and what a night would do with each
+    /// Which worktrees there are, and what a run would do with each
     List {
         /// The repo's name in the config; without it, all repos
         repo: Option<String>,
@@ -65,7 +65,7 @@ pub(super) enum Worktree {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Remove a worktree as a night would, now; its branch stays
+    /// Remove a worktree as a run would, now; its branch stays
     Remove {
         /// The repo's name in the config
         repo: String,
@@ -119,8 +119,8 @@ pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     match asked {
         Worktree::Add { repo, name, from, branch, wait } => {
-            let wish = add::Wish { repo, name, from: from.as_deref(), branch: branch.as_deref(), wait: wait.time() };
-            let added = add::add(policy, &wish, &stop).map_err(ended)?;
+            let request = add::AddRequest { repo, name, from: from.as_deref(), branch: branch.as_deref(), wait: wait.time() };
+            let added = add::add(policy, &request, &stop).map_err(ended)?;
             eprintln!("treewarden: {}", words::plain(&added.note));
             print(&format!("{}\n", added.path.display()))?;
             Ok(0)
@@ -131,8 +131,8 @@ pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
             Ok(u8::from(!listing.failures.is_empty()))
         }
         Worktree::Remove { repo, name, rescue, wait } => {
-            let wish = remove::Wish { repo, name, rescue: *rescue, wait: wait.time() };
-            let told = worktrees::remove::remove(policy, &wish, &stop).map_err(ended)?;
+            let request = remove::RemoveRequest { repo, name, rescue: *rescue, wait: wait.time() };
+            let told = worktrees::remove::remove(policy, &request, &stop).map_err(ended)?;
             print(&format!("{}\n", words::plain(&told)))?;
             Ok(0)
         }

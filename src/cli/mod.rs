@@ -59,23 +59,23 @@ enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Build a sample volume in a temporary folder, run a night on it, and show the report
+    /// Build a sample volume in a temporary directory, run a run on it, and show the report
     Demo {
         /// Where to build it; must not exist yet
         #[arg(long, value_name = "DIR")]
         at: Option<PathBuf>,
     },
-    /// Prepare a volume: the state folder, and a sentinel that names the volume and the path it is mounted at
+    /// Prepare a volume: the state directory, and a sentinel that names the volume and the path it is mounted at
     Init {
         /// The volume's root, at the path that the agents see
         root: PathBuf,
-        /// The state folder's name inside it, as in the config
+        /// The state directory's name inside it, as in the config
         #[arg(long, default_value = config::policy::STATE)]
         state: PathBuf,
     },
     /// Run the nightly pass
     Run(Pass),
-    /// Tell what a night would do, changing nothing (the same as `run --dry-run`), and what fills the volume
+    /// Tell what a run would do, changing nothing (the same as `run --dry-run`), and what fills the volume
     Report {
         #[command(flatten)]
         pass: Pass,
@@ -90,7 +90,7 @@ enum Command {
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
-        /// How many runs, the newest; the shards of a night count once
+        /// How many runs, the newest; the shards of a run count once
         #[arg(long, default_value_t = 30)]
         last: usize,
     },
@@ -126,7 +126,7 @@ struct Pass {
     /// Stop after this time, as `2h` [default: the config's run.deadline]
     #[arg(long, value_name = "TIME")]
     deadline: Option<units::Time>,
-    /// Go on though nothing ran for more than a week: nights were missed, and the clock is right
+    /// Go on though nothing ran for more than a week: runs were missed, and the clock is right
     #[arg(long)]
     after_pause: bool,
     #[command(flatten)]
@@ -147,7 +147,7 @@ enum ReportFormat {
     Text,
     /// For programs: see the contract's schema
     Json,
-    /// For people with a browser: one file that needs nothing else, with the past nights
+    /// For people with a browser: one file that needs nothing else, with the past runs
     Html,
 }
 
@@ -155,7 +155,7 @@ enum ReportFormat {
 enum Part {
     /// Drop registrations of trees that are gone
     Prune,
-    /// Clear what a dead git left, and repack
+    /// Clear what a crashed git left, and repack
     Gc,
     /// Remove stale worktrees, and rescues that stood long enough
     Reap,
@@ -267,7 +267,7 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         ReportFormat::Text => to.write_all(text::render(report, look).as_bytes()),
         ReportFormat::Json => json::write(report, to),
         ReportFormat::Html => {
-            // A refused run says what is wrong with the volume; that there are no past nights to be seen is part of it.
+            // A refused run says what is wrong with the volume; that there are no past runs to be seen is part of it.
             let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
             let nights: Vec<RunReport> = nights::nights(journal.runs).iter().filter_map(|night| nights::merged(night)).collect();
@@ -353,7 +353,7 @@ fn progress() -> ProgressBar {
     ProgressBar::new(0).with_style(style)
 }
 
-/// Walks hold hundreds of folders open, and git2 a file for each pack: the usual soft limit of 1024 is tight, the hard one is ours to use.
+/// Walks hold hundreds of directories open, and git2 a file for each pack: the usual soft limit of 1024 is tight, the hard one is ours to use.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -363,13 +363,13 @@ fn raise_descriptor_limit() {
 }
 
 fn start_logs(format: LogFormat) {
-    // A cluster keeps its logs and wants to see the night pass; a person at a terminal has the report.
+    // A cluster keeps its logs and wants to see the run pass; a person at a terminal has the report.
     let level = match format {
         LogFormat::Text => tracing::Level::WARN,
         LogFormat::Json => tracing::Level::INFO,
     };
     let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    // A reader of the logs that has gone (`2>&1 | head`) must not end the night: by itself a failed log line is complained of, loudly.
+    // A reader of the logs that has gone (`2>&1 | head`) must not end the run: by itself a failed log line is complained of, loudly.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),

@@ -3,7 +3,7 @@
 //! It must never decide anything itself, nor print a path or a branch that was not made plain.
 
 use super::{Exit, Format, failed, known, print, refused, usage, write_as};
-use crate::commands::rescues::restore::{Wish, restore, told};
+use crate::commands::rescues::restore::{RestoreRequest, restore, told};
 use crate::commands::rescues::{self, RescuesError};
 use crate::config::policy::Policy;
 use crate::fs::clock;
@@ -33,11 +33,11 @@ pub(super) enum Rescue {
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },
-    /// Bring one back as a worktree, or a file or folder of it; under the repo's lock
+    /// Bring one back as a worktree, or a file or directory of it; under the repo's lock
     Restore {
         /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
         id: String,
-        /// A file or folder of the tree, `.` for all files; without it, a new worktree is made
+        /// A file or directory of the tree, `.` for all files; without it, a new worktree is made
         path: Option<PathBuf>,
         /// Where the tree is to stand [default: where it stood]
         #[arg(long, value_name = "DIR")]
@@ -64,8 +64,8 @@ pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
             Ok(0)
         }
         Rescue::Restore { id, path, to, force } => {
-            let wish = Wish { id, path: path.as_deref(), to: to.as_deref(), force: *force };
-            print(&told(&restore(policy, &wish, &stop, now).map_err(stopped)?))?;
+            let request = RestoreRequest { id, path: path.as_deref(), to: to.as_deref(), force: *force };
+            print(&told(&restore(policy, &request, &stop, now).map_err(stopped)?))?;
             Ok(0)
         }
     }

@@ -1,4 +1,4 @@
-//! `treewarden check`: whether a night could run here, line by line, with what to do about it where not.
+//! `treewarden check`: whether a run could run here, line by line, with what to do about it where not.
 //!
 //! It must never change anything, and never stop at the first trouble.
 
@@ -38,7 +38,7 @@ fn bad(what: impl Into<String>, trouble: impl ToString) -> Line {
     Line { what: what.into(), found: String::new(), trouble: Some(trouble.to_string()) }
 }
 
-/// Looks at everything a night needs.
+/// Looks at everything a run needs.
 pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     let many = |many: usize, what| words::count(many as u64, what);
     let mut lines = vec![ok("config", format!("{}, {}", many(policy.repos.len(), "repo"), many(policy.caches.len(), "cache"))), git(stop)];

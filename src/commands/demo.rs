@@ -1,7 +1,7 @@
-//! The demo: a throwaway volume with a repo in every state, and one night on it.
+//! The demo: a throwaway volume with a repo in every state, and one run on it.
 //!
 //! Everything is real: repos and worktrees by git2, caches laid out as their tools lay them out, files old by their time stamps. It must
-//! never build anywhere but in a folder of its own.
+//! never build anywhere but in a directory of its own.
 
 use crate::commands::init::init;
 use crate::config;
@@ -24,16 +24,16 @@ use std::time::{Duration, SystemTime};
 /// What a demo leaves for people to look at.
 #[derive(Debug)]
 pub struct Demo {
-    /// The folder that holds the volume and its config.
+    /// The directory that holds the volume and its config.
     pub folder: PathBuf,
-    /// The night's report.
+    /// The run's report.
     pub report: RunReport,
 }
 
 /// The demo could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// A file or folder.
+    /// A file or directory.
     #[error("failed to build the sample volume: {0}")]
     Io(#[from] io::Error),
     /// A repo.
@@ -67,7 +67,7 @@ caches:
   - {kind: build-output}
 ";
 
-/// Builds the sample volume in `at` (a new temporary folder by default), and runs a night on it.
+/// Builds the sample volume in `at` (a new temporary directory by default), and runs treewarden on it.
 ///
 /// # Errors
 /// [`DemoError`].
@@ -326,7 +326,7 @@ impl SampleRepo<'_> {
         Ok(path)
     }
 
-    /// A file in a worktree's admin folder.
+    /// A file in a worktree's admin directory.
     fn admin(&self, tree: &Path, file: &str, text: &str, days: u32) -> Result<(), DemoError> {
         let path = self.repo.path().join("worktrees").join(tree.file_name().unwrap_or_default()).join(file);
         fs::write(&path, text)?;

@@ -1,6 +1,6 @@
 //! `treewarden enroll`: a persistent checkout of a configured repo.
 //!
-//! It is put together in the repo's workshop, under its lock, and looked at as every night looks; one rename puts it in its place as the last
+//! It is put together in the repo's workshop, under its lock, and looked at as every run looks; one rename puts it in its place as the last
 //! step. What is fetched with the caller's own git comes by way of a [git dir that is nobody else's](crate::git::private): the one in the workshop
 //! is written as data, and no git obeys it. What comes from the remote is content and runs nothing: no hook or template of the caller's, no
 //! submodule, and of filters only those that the caller's own config defines (git-lfs). It must never put a git-crypt repo in place, nor half
@@ -8,7 +8,7 @@
 
 use crate::apply::fill::Fill;
 use crate::apply::restore::folders;
-use crate::apply::workshop::{Workshop, hand_over, put_file, put_loose};
+use crate::apply::staging::{StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, caller, settings};
 use crate::commands::worktrees::{Locked, WorkError, is_free};
 use crate::config::policy::{self, Address, Policy};
@@ -26,7 +26,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// What the agents' checkouts are set to: the night repacks them, and a repack of git's own that is killed with its pod leaves locks behind.
+/// What the agents' checkouts are set to: the run repacks them, and a repack of git's own that is killed with its pod leaves locks behind.
 const SETTINGS: [(&str, &str); 2] = [("gc.auto", "0"), ("maintenance.auto", "false")];
 
 /// What a clone fetches.
@@ -62,13 +62,13 @@ pub fn enroll(policy: &Policy, repo: &policy::Repo, wait: Option<Duration>, stop
         return Err(WorkError::Usage(format!("{}: the config has no `url` for it; add one, as for `git clone`", repo.name)));
     };
     let limit = policy.run.deadline;
-    Workshop::with(&locked.lock, &locked.trash, stop, |workshop| {
-        let tree = workshop.tree();
-        let clone = Clone { repo, url, workshop, stop, limit };
+    StagingDir::with(&locked.lock, &locked.trash, stop, |staging| {
+        let tree = staging.tree();
+        let clone = Clone { repo, url, staging, stop, limit };
         let (private, commit) = clone.fetch()?;
         let shadow = Shadow::of(&tree, stop).map_err(|refusal| WorkError::repo(repo)(elsewhere(refusal, &tree, &repo.place)))?;
         clone.check_out(&private, &shadow, commit)?;
-        workshop.put_checkout(&repo.place)?;
+        staging.put_checkout(&repo.place)?;
         Ok(Enrolled { told: format!("enrolled {} at `{}`", repo.name, repo.place.path().display()), note: None })
     })
 }
@@ -77,7 +77,7 @@ pub fn enroll(policy: &Policy, repo: &policy::Repo, wait: Option<Duration>, stop
 struct Clone<'a> {
     repo: &'a policy::Repo,
     url: &'a Address,
-    workshop: &'a Workshop<'a>,
+    staging: &'a StagingDir<'a>,
     stop: &'a Stop,
     limit: Duration,
 }
@@ -165,13 +165,13 @@ impl Clone<'_> {
                 put(&format!("{git_dir}/refs/remotes/origin"), "HEAD", &format!("ref: refs/remotes/origin/{branch}\n"))?;
             }
         }
-        // Last: a folder without it is no git dir.
+        // Last: a directory without it is no git dir.
         Ok(put(git_dir, "HEAD", &stands)?)
     }
 
     /// An empty repo has nothing to check out.
     fn check_out(&self, private: &Private, shadow: &Shadow, commit: Option<Oid>) -> Result<(), WorkError> {
-        let (top, git_dir, mode) = (self.workshop.folder(Path::new("tree"))?, self.folder("tree/.git", 0o755)?, private.mode()?);
+        let (top, git_dir, mode) = (self.staging.folder(Path::new("tree"))?, self.folder("tree/.git", 0o755)?, private.mode()?);
         if let Some(commit) = commit {
             let fill = Fill {
                 private,
@@ -190,9 +190,9 @@ impl Clone<'_> {
         Ok(hand_over(&top, None, mode)?)
     }
 
-    /// A folder in the workshop; those that are missing are made with this mode.
+    /// A directory in the workshop; those that are missing are made with this mode.
     fn folder(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
-        folders(self.workshop.folder(Path::new(""))?, Path::new(path), None, &|_| mode)
+        folders(self.staging.folder(Path::new(""))?, Path::new(path), None, &|_| mode)
     }
 }
 

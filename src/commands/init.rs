@@ -6,7 +6,7 @@ use crate::state::volume::{self, Sentinel, VolumeError};
 use crate::survey::volume::usage;
 use chrono::{DateTime, Utc};
 
-/// Makes the state folder, its sentinel and the ballast.
+/// Makes the state directory, its sentinel and the ballast.
 ///
 /// # Errors
 /// [`VolumeError`]; a prepared volume is left as it is.

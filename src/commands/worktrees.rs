@@ -1,12 +1,12 @@
-//! `treewarden worktree`: the agents' way to a worktree, under the lock that the night takes too.
+//! `treewarden worktree`: the agents' way to a worktree, under the lock that the run takes too.
 //!
-//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the night's own looks, verdicts and rescues. It
+//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the run's own looks, verdicts and rescues. It
 //! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
 
 use crate::apply::fill::FillError;
 use crate::apply::repo::StepError;
+use crate::apply::staging::WorkshopError;
 use crate::apply::trash::{Trash, TrashError};
-use crate::apply::workshop::WorkshopError;
 use crate::commands::agent::held_above;
 use crate::config::policy::{self, Policy};
 use crate::fs::clock;
@@ -58,7 +58,7 @@ pub enum WorkError {
     Git(String, #[source] GitError, &'static str),
     /// What was made could not be put in place.
     #[error(transparent)]
-    Workshop(#[from] WorkshopError),
+    StagingDir(#[from] WorkshopError),
     /// Its files could not be written.
     #[error("failed to check out {0}: {1}")]
     Fill(String, #[source] FillError),
@@ -129,7 +129,7 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
-    /// Takes the lock, waiting for it as long as `wait`, and puts back what a dead run took and did not finish.
+    /// Takes the lock, waiting for it as long as `wait`, and puts back what a crashed run took and did not finish.
     pub(crate) fn take(
         policy: &Policy,
         repo: &policy::Repo,
@@ -162,7 +162,7 @@ pub(crate) fn around(policy: &Policy) -> VolumeContext {
     VolumeContext { trashed, reserved: run::reserved(policy), touched: clock::is_touched(), ..VolumeContext::default() }
 }
 
-/// Where the worktree `name` of this repo stands: in the first root of its layout that has one folder left open, and there for choice outside
+/// Where the worktree `name` of this repo stands: in the first root of its layout that has one directory left open, and there for choice outside
 /// of the checkout, in whose `git status` it would show up.
 pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
     let places = repo.worktrees.roots.iter().filter_map(|root| filled(root, name));
@@ -202,7 +202,7 @@ fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     (open == 1).then_some(path)
 }
 
-/// The registered worktree that `name` means: by its place, else by its folder's or its registration's name, else by its path.
+/// The registered worktree that `name` means: by its place, else by its directory's or its registration's name, else by its path.
 pub(crate) fn find(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<(VolumePath, PathBuf), WorkError> {
     let admins = crate::survey::repo::admins(git_dir)?;
     let trees: Vec<(VolumePath, PathBuf)> =
@@ -235,7 +235,7 @@ fn names(trees: &[(VolumePath, PathBuf)]) -> String {
     }
 }
 
-/// Nothing, or an empty folder.
+/// Nothing, or an empty directory.
 pub(crate) fn is_free(place: &VolumePath) -> io::Result<bool> {
     match openat::found(openat::stat(place))? {
         None => Ok(true),

@@ -1,4 +1,4 @@
-//! `caches`: each of a kind, with a name and, save for build output, a folder of its own.
+//! `caches`: each of a kind, with a name and, save for build output, a directory of its own.
 //!
 //! It must never accept a cache whose eviction could take a repo or a worktree along.
 
@@ -48,7 +48,7 @@ pub(super) fn caches(
         let name = name(cache, &at, &mut seen, notes);
         let place = match kind {
             Some(CacheKind::BuildOutput) => no_place(cache, &at, &resolved, notes),
-            // Of an unknown kind, nobody can say whether it needs a folder.
+            // Of an unknown kind, nobody can say whether it needs a directory.
             None if cache.path.is_none() => None,
             _ => folder(cache, root, &at, repos, places, notes),
         };
@@ -97,7 +97,7 @@ fn name(typed: &raw::Cache, at: &KeyPath, seen: &mut HashSet<String>, notes: &mu
     None
 }
 
-/// Build output stands in the worktrees, wherever those are: it has no folder, and there is no second one.
+/// Build output stands in the worktrees, wherever those are: it has no directory, and there is no second one.
 fn no_place(typed: &raw::Cache, at: &KeyPath, others: &[Cache], notes: &mut Notes) -> Option<VolumePath> {
     if typed.path.is_some() {
         notes.add(&at.key("path"), "build-output stands in the worktrees and has no path; take the key out");

@@ -17,11 +17,11 @@ const GIB: u64 = 1024 * MIB;
 
 // What a key is when nobody typed it. `config/treewarden.yaml` says why, and a test keeps the two equal.
 
-/// `volume.state`: the contract's folder for locks, trash and journal.
+/// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
 /// `eviction.high`: the contract's, and where the kubelet starts to collect images.
 pub const HIGH: Marks = Marks { bytes: 0.85, inodes: 0.85 };
-/// `eviction.low`: the contract's; ten points below, so that a night's eviction lasts for more than a night.
+/// `eviction.low`: the contract's; ten points below, so that a run's eviction lasts for more than a run.
 pub const LOW: Marks = Marks { bytes: 0.75, inodes: 0.75 };
 /// `eviction.min_age`: the contract's; what yesterday's agents used, today's will use.
 pub const MIN_AGE: Duration = DAY;
@@ -31,7 +31,7 @@ pub const IN_USE: InUse = InUse::Keep;
 pub const REPOS_IN_PARALLEL: usize = 4;
 /// `run.io_threads`: the contract's; they mostly wait on the network.
 pub const IO_THREADS: usize = 32;
-/// `run.deadline`: the contract's; a night, with room for a second try.
+/// `run.deadline`: the contract's; a run, with room for a second try.
 pub const DEADLINE: Duration = Duration::from_secs(4 * HOUR.as_secs());
 /// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees (`worktrees.md`), and most of them don't go at once.
 pub const MAX_REAPED: usize = 50;
@@ -55,7 +55,7 @@ pub const RESCUE_KEEP: Duration = Duration::from_secs(30 * DAY.as_secs());
 pub const RESCUE_BUDGET: u64 = 2 * GIB;
 /// `gc.strategy`: the contract's.
 pub const GC: GcStrategy = GcStrategy::Auto;
-/// A cache's `depth`: the entries of the folder itself are the units, as in the contract's example.
+/// A cache's `depth`: the entries of the directory itself are the units, as in the contract's example.
 pub const CACHE_DEPTH: usize = 1;
 /// `alerts.webhook.when`: all that the contract knows.
 pub const WEBHOOK_WHEN: [&str; 4] = ["failed", "shortfall", "evicted", "refused"];
@@ -175,7 +175,7 @@ pub struct Worktrees {
     pub rescue_keep: Duration,
     /// Bytes that all rescues of a repo may hold.
     pub rescue_budget: u64,
-    /// Folders that tools make again, besides those that are known.
+    /// Directories that tools make again, besides those that are known.
     pub made_again: Arc<[MadeAgain]>,
 }
 
@@ -208,7 +208,7 @@ pub struct Cache {
     pub kind: CacheKind,
     /// Where it stands; none for build output, which stands in the worktrees.
     pub place: Option<VolumePath>,
-    /// For a plain folder: how deep its units stand, 1 or more.
+    /// For a plain directory: how deep its units stand, 1 or more.
     pub depth: usize,
     /// Nothing used within this time goes: the larger of the cache's and the eviction's.
     pub min_age: Duration,

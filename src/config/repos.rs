@@ -1,4 +1,4 @@
-//! `repos`: each with a name, a folder of its own, and its settings over the defaults.
+//! `repos`: each with a name, a directory of its own, and its settings over the defaults.
 //!
 //! It must never let two repos share a lock file: they would wait for each other, or worse, not know of each other;
 //! nor tell what stands in a `url`, which may be a secret.

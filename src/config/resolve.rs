@@ -96,12 +96,12 @@ fn run(typed: &raw::Run, at: &KeyPath, notes: &mut Notes) -> Run {
     Run { repos_in_parallel, io_threads, deadline, max_reaped: typed.max_reaped.map_or(policy::MAX_REAPED, |count| count.0) }
 }
 
-/// The folders named so far. No two may overlap: each has an owner, and what one owner deletes must not be another's.
+/// The directories named so far. No two may overlap: each has an owner, and what one owner deletes must not be another's.
 #[derive(Debug, Default)]
 pub(super) struct Places(Vec<(KeyPath, VolumePath)>);
 
 impl Places {
-    /// The folder that was typed at `at`, proven inside the root and apart from all others.
+    /// The directory that was typed at `at`, proven inside the root and apart from all others.
     pub(super) fn take(
         &mut self,
         typed: Option<&str>,

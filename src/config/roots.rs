@@ -1,6 +1,6 @@
 //! Where a repo's worktrees may stand: presets by name, and globs of one's own.
 //!
-//! A root is a glob relative to the volume's root in which `*` stays within one folder. It must never lead out of the
+//! A root is a glob relative to the volume's root in which `*` stays within one directory. It must never lead out of the
 //! volume, nor reach any depth: discovery walks what it names.
 
 use super::policy;
@@ -12,7 +12,7 @@ use globset::{GlobBuilder, escape};
 use std::path::Path;
 
 /// The layouts of `worktrees.md`, each where its runner is told to work on the volume, and where it works by itself when the volume is the
-/// agents' home; `custom` stands for `roots` only. Superset names folders by branches, which have slashes.
+/// agents' home; `custom` stands for `roots` only. Superset names directories by branches, which have slashes.
 const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
     ("t3", &["worktrees/<repo-basename>/*", ".t3/worktrees/<repo-basename>/*"]),
@@ -111,7 +111,7 @@ fn typed(list: &List) -> Vec<&str> {
     list.iter().flatten().map(String::as_str).collect()
 }
 
-/// The folders that a root starts with, before anything that is matched.
+/// The directories that a root starts with, before anything that is matched.
 pub(super) fn literal_start(glob: &str) -> &Path {
     let matched = glob.find(['*', '?', '[', '{']).unwrap_or(glob.len());
     let end = if matched == glob.len() { matched } else { glob[..matched].rfind('/').unwrap_or(0) };

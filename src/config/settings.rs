@@ -34,7 +34,7 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
     }
 }
 
-/// A name alone proves nothing: a sign beside the folder or in it has to.
+/// A name alone proves nothing: a sign beside the directory or in it has to.
 fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
     for (key, name) in [("name", &typed.name), ("beside", &typed.beside), ("holds", &typed.holds)] {
         let Some(name) = name else { continue };

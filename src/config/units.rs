@@ -160,7 +160,7 @@ impl FromStr for Count {
 pub struct Amount {
     /// Bytes.
     pub bytes: Option<Bytes>,
-    /// Files and folders.
+    /// Files and directories.
     pub inodes: Option<Count>,
 }
 

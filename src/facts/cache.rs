@@ -32,13 +32,13 @@ pub enum CacheKind {
     Yarn,
     /// Cargo's registry and git caches.
     Cargo,
-    /// Any folder whose entries at a given depth are units.
+    /// Any directory whose entries at a given depth are units.
     Folder,
-    /// Folders that build tools make in idle worktrees.
+    /// Directories that build tools make in idle worktrees.
     BuildOutput,
 }
 
-/// The smallest thing that can vanish in one step while its owner goes on working. A night may hold a hundred thousand, so what many have alike is shared.
+/// The smallest thing that can vanish in one step while its owner goes on working. A run may hold a hundred thousand, so what many have alike is shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The cache's name in the config.
@@ -87,7 +87,7 @@ pub struct Shared {
 pub struct Tree {
     /// The repo's name in the config.
     pub repo: String,
-    /// The worktree's admin folder, whose files tell of activity.
+    /// The worktree's admin directory, whose files tell of activity.
     pub admin: PathBuf,
     /// What the operator says that tools make again.
     pub made_again: Arc<[MadeAgain]>,
@@ -98,13 +98,13 @@ pub struct Tree {
 pub struct IdleTree {
     /// The repo's name in the config.
     pub repo: String,
-    /// The worktree's admin folder.
+    /// The worktree's admin directory.
     pub admin: PathBuf,
     /// Its last activity.
     pub active: DateTime<Utc>,
     /// What the operator says that tools make again.
     pub made_again: Arc<[MadeAgain]>,
-    /// Folders that tools make again.
+    /// Directories that tools make again.
     pub regenerable: Vec<VolumePath>,
 }
 

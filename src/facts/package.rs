@@ -49,7 +49,7 @@ impl Package {
         Self::new("python-page", &Self::normal(name))
     }
 
-    /// An archive of uv's cache, by its folder: what a virtual environment leads to that uv filled with links.
+    /// An archive of uv's cache, by its directory: what a virtual environment leads to that uv filled with links.
     pub fn uv_archive(id: &str) -> Self {
         Self::new("uv-archive", id)
     }

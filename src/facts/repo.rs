@@ -15,11 +15,11 @@ pub struct Repo {
     pub worktrees: Vec<Worktree>,
     /// What stands in the worktree roots beside them.
     pub strays: Vec<Stray>,
-    /// What earlier nights rescued, by name.
+    /// What earlier runs rescued, by name.
     pub rescues: Vec<Rescue>,
     /// Objects and packs.
     pub store: Store,
-    /// Lock and temporary files that a dead git may have left: all that are there, with their age.
+    /// Lock and temporary files that a crashed git may have left: all that are there, with their age.
     pub leftovers: Vec<Leftover>,
     /// Why what nothing reaches here may yet be needed: somebody borrows its objects, or nobody can tell. Asked only where something would be dropped.
     pub lends: Option<String>,
@@ -83,6 +83,6 @@ pub enum LeftoverKind {
     UnseenLock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
-    /// A pack whose index a dead git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.
+    /// A pack whose index a crashed git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.
     PackWithoutIndex,
 }

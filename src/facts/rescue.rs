@@ -42,7 +42,7 @@ pub struct Own {
 pub struct Manifest {
     /// Always [`SCHEMA`].
     pub schema: String,
-    /// The admin folder's name.
+    /// The admin directory's name.
     pub worktree: String,
     /// Where the tree stood.
     pub path: Name,
@@ -52,12 +52,12 @@ pub struct Manifest {
     pub head: Option<String>,
     /// When it was made.
     pub rescued: DateTime<Utc>,
-    /// Permission bits of the tree's top folder; none where there was no tree.
+    /// Permission bits of the tree's top directory; none where there was no tree.
     #[serde(default)]
     pub mode: Option<u32>,
     /// Files and links, with permission bits and the time of the last write in seconds.
     pub files: Vec<(Name, u32, i64)>,
-    /// Folders, the empty ones too, with permission bits.
+    /// Directories, the empty ones too, with permission bits.
     pub folders: Vec<(Name, u32)>,
 }
 

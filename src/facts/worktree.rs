@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// A worktree that the repo's registry names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Worktree {
-    /// The admin folder's name below `worktrees/`.
+    /// The admin directory's name below `worktrees/`.
     pub id: String,
-    /// The admin folder.
+    /// The admin directory.
     pub admin: VolumePath,
     /// Where the registry says that the tree stands; may lie outside the volume.
     pub path: PathBuf,
@@ -27,13 +27,13 @@ pub struct Worktree {
     pub dead_lock: Option<DeadLock>,
     /// What is under way: `rebase`, `merge`, `index.lock`, ...
     pub in_progress: Vec<&'static str>,
-    /// The newest sign of activity in the admin folder and, once looked at, of the dirty files.
+    /// The newest sign of activity in the admin directory and, once looked at, of the dirty files.
     pub active: DateTime<Utc>,
     /// Whether the reflogs of its HEAD and its branch tell of a commit that somebody made.
     pub worked_in: bool,
     /// Who is at work in it on this machine, by the kernel's word.
     pub in_use: Option<String>,
-    /// Since when nights have found no tree at `path`, by the mark that the first of them left.
+    /// Since when runs have found no tree at `path`, by the mark that the first of them left.
     pub missing_since: Option<DateTime<Utc>>,
     /// That mark says that it went missing with many others at once: no grace runs for it.
     pub missing_at_once: bool,
@@ -43,15 +43,15 @@ pub struct Worktree {
     pub state: State,
 }
 
-/// The operator's word that folders of a name are made again by a tool, where structure shows that they are that tool's. At least one of the
+/// The operator's word that directories of a name are made again by a tool, where structure shows that they are that tool's. At least one of the
 /// two signs is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MadeAgain {
-    /// The folder's name.
+    /// The directory's name.
     pub name: String,
-    /// A file or folder that stands beside it.
+    /// A file or directory that stands beside it.
     pub beside: Option<String>,
-    /// A file or folder that it holds.
+    /// A file or directory that it holds.
     pub holds: Option<String>,
 }
 
@@ -67,13 +67,13 @@ pub struct DeadLock {
 /// What was found where a worktree should stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It is there, and the admin folder alone shows that it is too young to matter, or locked: nobody walked it.
+    /// It is there, and the admin directory alone shows that it is too young to matter, or locked: nobody walked it.
     NotLooked,
     /// It is there, and this is what it holds.
     Looked(Box<Contents>),
     /// Its parent could be read and doesn't list it.
     Missing {
-        /// Our own trash says that a night took it there: the registration is a leftover of that night.
+        /// Our own trash says that a run took it there: the registration is a leftover of that run.
         trashed: bool,
         /// What only this registration keeps alive: it is rescued before the entry goes.
         unreached: Vec<String>,
@@ -111,7 +111,7 @@ pub struct Contents {
     pub unreadable: Option<String>,
     /// Why a rescue couldn't hold the index as it is: the tree stays, if it has to be rescued.
     pub unholdable_index: Option<String>,
-    /// Folders that tools make again, which no rescue keeps.
+    /// Directories that tools make again, which no rescue keeps.
     pub regenerable: Vec<VolumePath>,
     /// Files that name packages: those that git tracks, and all in the tree's root.
     pub lock_files: Vec<LockFile>,
@@ -151,12 +151,12 @@ pub struct Stray {
 /// What a stray is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StrayKind {
-    /// A worktree whose admin folder is gone.
+    /// A worktree whose admin directory is gone.
     Dangling,
     /// A worktree of a repo that is not this one.
     Foreign,
-    /// An empty folder.
+    /// An empty directory.
     Empty,
-    /// A folder that is no worktree.
+    /// A directory that is no worktree.
     NotGit,
 }

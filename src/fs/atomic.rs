@@ -1,4 +1,4 @@
-//! Files of our own in the state folder, so written that a crash leaves the old one or the new one, never half of one.
+//! Files of our own in the state directory, so written that a crash leaves the old one or the new one, never half of one.
 //!
 //! Agents can write there too: a link of either kind in a file's place would have us write over what it leads to, and a FIFO would wait
 //! for ever. It must never open anything but a regular file of its own, and never change one that a reader may have open.
@@ -51,7 +51,7 @@ pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>
     sync_folder(path)
 }
 
-/// The new file beside the old one. Whoever may look into the folder may read it, as with any other file there.
+/// The new file beside the old one. Whoever may look into the directory may read it, as with any other file there.
 fn draft(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<tempfile::NamedTempFile> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder(path))?;
@@ -70,13 +70,13 @@ pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     buffer.flush()
 }
 
-/// Makes a folder where none is; those above it are there.
+/// Makes a directory where none is; those above it are there.
 ///
 /// # Errors
 /// Something else stands there, or it can't be made or looked at.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {
-        // Of a folder that can't be looked at, `create_dir_all` tells that it is there, and not what is wrong.
+        // Of a directory that can't be looked at, `create_dir_all` tells that it is there, and not what is wrong.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::symlink_metadata(path)? {
             there if there.is_dir() => Ok(()),
             _ => Err(error),
@@ -85,10 +85,10 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A new name is on the disk only when its folder is.
+/// A new name is on the disk only when its directory is.
 ///
 /// # Errors
-/// The folder can't be opened or synced.
+/// The directory can't be opened or synced.
 pub fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
 }

@@ -46,7 +46,7 @@ pub(crate) fn is_a_sample() {
     SAMPLE.store(true, Ordering::Relaxed);
 }
 
-/// Whether a volume is to look aged: then nights were not missed, but never were.
+/// Whether a volume is to look aged: then runs were not missed, but never were.
 pub fn is_moved() -> bool {
     given(AHEAD) != TimeDelta::zero()
 }

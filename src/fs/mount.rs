@@ -1,4 +1,4 @@
-//! How the volume is mounted, and what of that a night can be trusted with.
+//! How the volume is mounted, and what of that a run can be trusted with.
 //!
 //! The facts come from the kernel; judging them is pure. It must never guess: options that nobody lists are not judged, and of a network
 //! mount without options it can't be told whether its locks reach anybody.

@@ -2,7 +2,7 @@
 //!
 //! Every path is resolved by the kernel from a descriptor of the root (`openat2`), so a link planted anywhere on the way is an error
 //! (`ELOOP`), not a detour, and so is another file system (`EXDEV`): nothing could be renamed from there into the trash. Files are opened without blocking and must be regular: a
-//! FIFO where a file is expected must never hang a night.
+//! FIFO where a file is expected must never hang a run.
 
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
@@ -18,7 +18,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
-/// Bytes of all names in a folder that is [`Listed`]: git writes some thirty of them there.
+/// Bytes of all names in a directory that is [`Listed`]: git writes some thirty of them there.
 const LISTED: usize = 1 << 20;
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
@@ -30,7 +30,7 @@ pub fn root(root: &Path) -> io::Result<OwnedFd> {
     Ok(retry_on_intr(|| rustix::fs::open(root, DIRECTORY, Mode::empty()))?)
 }
 
-/// Opens a folder inside the volume.
+/// Opens a directory inside the volume.
 ///
 /// # Errors
 /// `ELOOP` for a link on the way, `EXDEV` for a way out, or whatever `openat2` says.
@@ -38,7 +38,7 @@ pub fn dir(place: &VolumePath) -> io::Result<OwnedFd> {
     Ok(open(place, DIRECTORY)?)
 }
 
-/// Opens the folder that holds `place` as a place only, and gives its name there: what `renameat` and `unlinkat` want. It can't be listed or
+/// Opens the directory that holds `place` as a place only, and gives its name there: what `renameat` and `unlinkat` want. It can't be listed or
 /// synced by that, and the file server isn't asked to open it.
 ///
 /// # Errors
@@ -145,7 +145,7 @@ fn entries(directory: &mut Dir) -> Result<Vec<(OsString, FileType)>, Errno> {
     Ok(entries)
 }
 
-/// A folder inside the volume, open and listed: one round trip tells what is there, where asking for each name would cost one a name, and what
+/// A directory inside the volume, open and listed: one round trip tells what is there, where asking for each name would cost one a name, and what
 /// stands in it is opened from there, not from the root again.
 pub struct Listed {
     folder: Dir,
@@ -178,7 +178,7 @@ impl Listed {
         self.names.iter().map(OsString::as_os_str)
     }
 
-    /// Whether it lists `name`, or the folder that a path below it begins with.
+    /// Whether it lists `name`, or the directory that a path below it begins with.
     pub fn holds(&self, name: &str) -> bool {
         self.names.contains(OsStr::new(name.split('/').next().unwrap_or(name)))
     }

@@ -1,6 +1,6 @@
 //! The scratch directories in which a shadow is laid or the caller's git works, and those that killed runs and commands left.
 //!
-//! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a dead run's. It must never clear what is
+//! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a crashed run's. It must never clear what is
 //! another user's, or a living run's.
 
 use crate::fs::openat;

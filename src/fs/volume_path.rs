@@ -38,7 +38,7 @@ impl VolumePath {
     pub fn new(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
         let outside = || Outside { path: path.to_owned(), root: root.to_path_buf() };
         let rest = if path.is_absolute() { path.strip_prefix(root).map_err(|_| outside())? } else { path };
-        // No byte more than the path has: a night holds a million.
+        // No byte more than the path has: a run holds a million.
         let mut relative = PathBuf::with_capacity(rest.as_os_str().len());
         for component in rest.components() {
             match component {
@@ -71,7 +71,7 @@ impl VolumePath {
     /// [`Outside`] when `name` climbs with `..`.
     pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
         let name = name.as_ref();
-        // What a folder lists is one name: nothing is to be proven of all that stands above it again.
+        // What a directory lists is one name: nothing is to be proven of all that stands above it again.
         if name.components().eq([Component::Normal(name.as_os_str())]) {
             let mut relative = PathBuf::with_capacity(self.relative.as_os_str().len() + 1 + name.as_os_str().len());
             relative.push(&*self.relative);

@@ -1,7 +1,7 @@
 //! Walking trees that somebody else made, on many threads and in little room.
 //!
 //! Where every call waits on the network, a walk is as fast as it has calls under way. However deep or wide a tree is, it must never cost
-//! a descriptor or a task for each of its folders.
+//! a descriptor or a task for each of its directories.
 
 use crate::fs::openat;
 use rayon::Scope;
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of a folder's listing to ask for at once: most fit in, and a server that fills them is asked less often.
+/// Bytes of a directory's listing to ask for at once: most fit in, and a server that fills them is asked less often.
 pub const LISTING: usize = 64 << 10;
 /// Of the 1024 descriptors that a process may have at least, half are left for all else.
 const ANCHORS: usize = 512;
@@ -24,7 +24,7 @@ const LONGEST: usize = 4096;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// A folder held open: what is in it is opened from here, so that the kernel resolves a name and not a whole path.
+/// A directory held open: what is in it is opened from here, so that the kernel resolves a name and not a whole path.
 ///
 /// They are counted in the whole process: no more should be made when they [are scarce](Self::are_scarce).
 pub struct Anchor {
@@ -33,7 +33,7 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Holds a folder whose path is so many bytes long, seen from where the walk began.
+    /// Holds a directory whose path is so many bytes long, seen from where the walk began.
     pub fn new(folder: OwnedFd, depth: usize) -> Self {
         HELD.fetch_add(1, Ordering::Relaxed);
         Self { folder, depth }
@@ -44,7 +44,7 @@ impl Anchor {
         HELD.load(Ordering::Relaxed) >= ANCHORS
     }
 
-    /// Opens this folder or one below it; its path begins with this one's.
+    /// Opens this directory or one below it; its path begins with this one's.
     ///
     /// # Errors
     /// As [`openat::below`]; `ENAMETOOLONG` for what no path can name, though descriptors lead there: a tree that deep is nobody's work.

@@ -36,7 +36,7 @@ const LOCAL: [&str; 16] = [
 ];
 
 /// What holds whatever the caller's config says: a prompt would wait for ever (ssh asks the terminal unless it is told where else), and no
-/// format that the night doesn't know may come of his defaults.
+/// format that the run doesn't know may come of his defaults.
 const ENVIRONMENT: [(&str, &str); 3] =
     [("GIT_TERMINAL_PROMPT", "0"), ("SSH_ASKPASS_REQUIRE", "force"), ("GIT_DEFAULT_REF_FORMAT", "files")];
 
@@ -64,7 +64,7 @@ pub struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// Git in the folder `folder`; every command is ended after `limit`, or when the caller is to stop.
+    /// Git in the directory `folder`; every command is ended after `limit`, or when the caller is to stop.
     pub fn new(folder: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
         let settings = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         Self { folder, places: Vec::new(), settings, stop, limit }

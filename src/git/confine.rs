@@ -22,7 +22,7 @@ const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/
 /// What any program may want to know of the system.
 const SYSTEM: [&str; 5] = ["/usr/share", "/etc", "/sys/devices/system/cpu", "/dev/urandom", "/dev/random"];
 
-/// The folders of one repo.
+/// The directories of one repo.
 #[derive(Debug, Default)]
 pub struct Reach {
     /// Git works here.
@@ -32,7 +32,7 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// A scratch folder alone.
+    /// A scratch directory alone.
     ///
     /// # Errors
     /// It can't be opened.

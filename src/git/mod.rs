@@ -129,7 +129,7 @@ impl<'a> Git<'a> {
         self.finish(args, Stdio::null(), out.into(), &mut err).map(drop)
     }
 
-    /// Runs a command that changes the repo. A folder that git can't open, a lock file that it can't delete, and the like, it sometimes passes over,
+    /// Runs a command that changes the repo. A directory that git can't open, a lock file that it can't delete, and the like, it sometimes passes over,
     /// and reports success: then its complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
     ///
     /// # Errors
@@ -304,7 +304,7 @@ mod tests {
         assert_eq!(parse_version("nonsense"), None);
     }
 
-    /// Asks git for something in a scratch folder, under a short limit.
+    /// Asks git for something in a scratch directory, under a short limit.
     fn ask(prepare: impl FnOnce(&Path), setting: &str, args: &[&str]) -> Result<Vec<u8>, GitError> {
         let scratch = tempfile::tempdir().unwrap();
         prepare(scratch.path());

@@ -1,7 +1,7 @@
 //! A private git dir: the one that the caller's git obeys.
 //!
 //! Config, HEAD, refs, `shallow` and alternates stand in a scratch directory that is nobody else's, outside of the volume: agents write
-//! everywhere on the volume, also in the state folder, while git works. What is large stays on the volume and is reached through
+//! everywhere on the volume, also in the state directory, while git works. What is large stays on the volume and is reached through
 //! descriptors (`/proc/PID/fd/N`), so that no link that somebody plants leads git elsewhere: packs that are fetched go to one directory, and
 //! the objects of a repo are read from theirs, as data. It must never link to a path on the volume, nor show git another alternates file.
 

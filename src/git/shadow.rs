@@ -1,7 +1,7 @@
 //! A shadow git dir: the repo's objects, refs and worktrees behind a config of our own.
 //!
 //! Agents write `.git`, and git's own security page says that running git in an untrusted `.git` is not safe. So the real config is data,
-//! parsed and never obeyed; git and git2 see a folder in scratch space whose entries are links to the real ones (`git.md`, "Hostile
+//! parsed and never obeyed; git and git2 see a directory in scratch space whose entries are links to the real ones (`git.md`, "Hostile
 //! repos"). It must never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
 
 use crate::fs::budget::Budget;
@@ -268,7 +268,7 @@ impl Shadow {
         Git::new(self.scratch.path(), &self.reach, stop, limit)
     }
 
-    /// The folders of objects that the repo borrows, as they were proven.
+    /// The directories of objects that the repo borrows, as they were proven.
     ///
     /// # Errors
     /// There is no descriptor left.
@@ -314,7 +314,7 @@ impl Shadow {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and change this repo alone: a folder that somebody
+    /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and change this repo alone: a directory that somebody
     /// swaps for a link meanwhile leads nowhere. An error of the confinement itself is the repo's failure.
     ///
     /// # Errors

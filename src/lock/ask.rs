@@ -32,7 +32,7 @@ enum Answer {
     Ours(File),
 }
 
-/// The folder of locks that was last asked in.
+/// The directory of locks that was last asked in.
 struct Trusted {
     folder: PathBuf,
     prompt: bool,
@@ -110,7 +110,7 @@ fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Re
     Ok(())
 }
 
-/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each folder of locks.
+/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each directory of locks.
 fn reaches_others(path: &Path) -> Result<(), LockError> {
     let folder = path.parent().unwrap_or(path);
     let known = || TRUSTED.lock().expect("nobody panics here");

@@ -1,4 +1,4 @@
-//! The lock that agents and the night share: an exclusive `flock(2)` on a file that is never deleted.
+//! The lock that agents and the run share: an exclusive `flock(2)` on a file that is never deleted.
 //!
 //! `flock FILE CMD` in a shell takes the very same lock (`contract.md`, "The lock protocol"). The kernel alone decides who holds it;
 //! what is written in the file only informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`] can be
@@ -36,7 +36,7 @@ const VOLUME: &str = "volume.lock";
 /// What an I/O error on a lock's file means.
 const GIVEN_UP: &str = "the file server gave it up while it could not be reached, and somebody else may have had it";
 
-/// How often what is held is proven to the server: a lost lease takes it 90 s, and a night has a hundred thousand steps.
+/// How often what is held is proven to the server: a lost lease takes it 90 s, and a run has a hundred thousand steps.
 const PROOF: Duration = Duration::from_secs(1);
 
 /// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.

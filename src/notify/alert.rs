@@ -126,7 +126,7 @@ fn missing_trees(report: &RunReport) -> Option<Alert> {
     (!said.is_empty()).then(alert)
 }
 
-/// Repos that nobody could look after for many nights.
+/// Repos that nobody could look after for many runs.
 fn busy(report: &RunReport) -> Option<Alert> {
     let repos = || report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Busy && repo.lock.busy_nights >= BUSY_NIGHTS);
     let said = repos().map(|repo| {

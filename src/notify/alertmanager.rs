@@ -1,7 +1,7 @@
 //! Alerts to Alertmanager, by its API v2.
 //!
-//! A night speaks for a day: each alert stands until the next run has had time to tell anew, then it ends by itself. Its labels are what
-//! tells it from others, so what changes from night to night stands in annotations; a label must never hold a time or a number.
+//! A run speaks for a day: each alert stands until the next run has had time to tell anew, then it ends by itself. Its labels are what
+//! tells it from others, so what changes from run to run stands in annotations; a label must never hold a time or a number.
 
 use super::{http, runbook, volume};
 use crate::config::policy::Policy;
@@ -10,7 +10,7 @@ use crate::report::{Alert, RunReport, Severity};
 use chrono::{SecondsFormat, TimeDelta};
 use serde_json::{Map, Value, json};
 
-/// A day between two nights, and time for the longer of them.
+/// A day between two runs, and time for the longer of them.
 const STANDS: TimeDelta = TimeDelta::hours(26);
 
 /// Sends the report's alerts, all at once.

@@ -179,7 +179,7 @@ fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {
     ]
 }
 
-/// When each thing last went well, which an earlier run may know. Only a whole night is a success.
+/// When each thing last went well, which an earlier run may know. Only a whole run is a success.
 fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<Family> {
     let Some(past) = past else { return Vec::new() };
     let real = || std::iter::once(report).chain(past.iter().rev()).filter(|run| !run.run.dry_run);

@@ -29,7 +29,7 @@ pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
     if report.run.dry_run {
         return Vec::new();
     }
-    // The deadline is the night's. Once a signal has come, each is tried once.
+    // The deadline is the run's. Once a signal has come, each is tried once.
     let stop = &stop.anew(PATIENCE);
     let notes = at_once(sinks(policy, report, stop));
     for note in &notes {
@@ -44,7 +44,7 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
     if alerts.textfile.is_some() || alerts.pushgateway.is_some() {
         match &report.run.asked {
             None => sinks.extend(of_metrics(policy, report, stop)),
-            // In the place of a whole night's, its metrics would say nothing of the rest.
+            // In the place of a whole run's, its metrics would say nothing of the rest.
             Some(asked) => tracing::info!("the metrics stay those of the last whole night: this was {}", words::asked(asked)),
         }
     }

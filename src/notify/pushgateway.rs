@@ -10,7 +10,7 @@ use crate::report::{RunReport, nights};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Pushes the metrics, and drops those of shards that nights no longer have. `past` holds the earlier runs; none when nobody knows them.
+/// Pushes the metrics, and drops those of shards that runs no longer have. `past` holds the earlier runs; none when nobody knows them.
 pub(super) fn push(
     base: &str,
     policy: &Policy,

@@ -21,7 +21,7 @@ pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), String> {
     written.map_err(|error| format!("failed to write `{}` (alerts.termination_log): {error}; the report tells the same", file.display()))
 }
 
-/// How the night went and its alerts, the worst first.
+/// How the run went and its alerts, the worst first.
 fn line(report: &RunReport) -> String {
     let outcome = match report.run.outcome {
         RunOutcome::Ok => "ok",

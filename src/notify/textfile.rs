@@ -12,8 +12,8 @@ use std::path::Path;
 /// A longer file was not written by us.
 const LONGEST: u64 = 16 << 20;
 
-/// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else the refusal of one night would take away when
-/// a night last went well.
+/// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else the refusal of one run would take away when
+/// a run last went well.
 pub(super) fn write(file: &Path, metrics: &str) -> Result<(), String> {
     let before = read(file).unwrap_or_default();
     atomic::replace(file, with(&before, metrics).as_bytes())

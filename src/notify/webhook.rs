@@ -18,7 +18,7 @@ const LONGEST: u64 = 8 << 10;
 /// A message's longest list: chats cut longer texts, and nobody reads them.
 const MOST: usize = 3000;
 
-/// Which of `when` each alert is: a night with any of those that are asked for is told of, whole.
+/// Which of `when` each alert is: a run with any of those that are asked for is told of, whole.
 const EVENTS: [(&str, &[&str]); 4] = [
     ("failed", &["RunFailed", "RunInterrupted", "MissingTreesRefused", "RepoBusy", "TreesStuck"]),
     ("shortfall", &["EvictionShortfall", "VolumeStillHigh"]),
@@ -26,7 +26,7 @@ const EVENTS: [(&str, &[&str]); 4] = [
     ("refused", &["RunRefused"]),
 ];
 
-/// Sends a message, if the night had what the webhook is to be told of.
+/// Sends a message, if the run had what the webhook is to be told of.
 pub(super) fn send(webhook: &Webhook, policy: &Policy, report: &RunReport, stop: &Stop) -> Result<(), String> {
     if !is_wanted(webhook, report) {
         return Ok(());

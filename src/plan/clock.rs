@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 /// Two clocks may be this far apart: the shortest age that anything goes by is a day.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// Nights follow one another; a run that is the first one for longer than this is more likely one with a wrong clock. It is less than any age that
+/// Runs follow one another; a run that is the first one for longer than this is more likely one with a wrong clock. It is less than any age that
 /// costs bytes: 14 days for objects that nothing reaches, 30 for unsaved trees and for rescues.
 const PAUSE: TimeDelta = TimeDelta::days(7);
 
@@ -26,7 +26,7 @@ pub struct Clocks {
     pub last: Option<DateTime<Utc>>,
 }
 
-/// Why the clock is not to be believed; `after_pause` is the operator's word that nights were missed.
+/// Why the clock is not to be believed; `after_pause` is the operator's word that runs were missed.
 pub fn implausible(clocks: Clocks, after_pause: bool) -> Option<String> {
     let Clocks { now, server, last } = clocks;
     let told = |time: DateTime<Utc>| time.format("%Y-%m-%d %H:%M UTC");

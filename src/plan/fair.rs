@@ -1,7 +1,7 @@
-//! Whose trees go when more would go than one night may take.
+//! Whose trees go when more would go than one run may take.
 //!
 //! Many trees at once are more likely a mistake than stale. Where the mistake is one repo's, it must not keep the others from theirs; where it seems to be
-//! everybody's, nobody's may go. It must never let more go in all than the night may take.
+//! everybody's, nobody's may go. It must never let more go in all than the run may take.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 

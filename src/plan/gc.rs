@@ -68,7 +68,7 @@ pub struct Gc {
     pub action: GcAction,
     /// Why, in words.
     pub reason: String,
-    /// Packs that a dead git left without an index: they get one before the steps, which then gather what they hold.
+    /// Packs that a crashed git left without an index: they get one before the steps, which then gather what they hold.
     pub index: Vec<VolumePath>,
     /// The steps.
     pub steps: Vec<Step>,

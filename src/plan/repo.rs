@@ -1,4 +1,4 @@
-//! A repo's night: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
+//! A repo's run: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
 //!
 //! The guards stand here as well: when too much goes missing between two runs, the volume is more likely half mounted than half deleted. A plan
 //! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing, a drop or
@@ -14,14 +14,14 @@ use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A registration whose tree is gone is dropped when nobody used it, and every night found the tree missing, for this long: time for a moved
+/// A registration whose tree is gone is dropped when nobody used it, and every run found the tree missing, for this long: time for a moved
 /// tree to be repaired, and for a mount to come back.
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
-/// A lock that nobody wrote to for this long is a dead git's (`git.md`): no git holds one longer than a write.
+/// A lock that nobody wrote to for this long is a crashed git's (`git.md`): no git holds one longer than a write.
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
 /// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open. While a process of this machine stands in the
-/// tree it is never a dead git's. Where others may stand there unseen (on a network file system, or from within a container) it is one when
-/// it is older than anybody's night; git itself gives up on a `gc.pid` of another machine after 12 hours.
+/// tree it is never a crashed git's. Where others may stand there unseen (on a network file system, or from within a container) it is one when
+/// it is older than anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
 const STALE_UNSEEN: TimeDelta = TimeDelta::hours(24);
 /// A pack may take hours to write (`git.md`).
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
@@ -39,15 +39,15 @@ pub struct Plan {
     pub trees: Vec<(Worktree, Verdict)>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
-    /// Admin folders of trees that are missing for the first time: they get a mark.
+    /// Admin directories of trees that are missing for the first time: they get a mark.
     pub mark: Vec<(VolumePath, Grace)>,
-    /// Admin folders whose mark goes, because the tree is there again.
+    /// Admin directories whose mark goes, because the tree is there again.
     pub unmark: Vec<VolumePath>,
     /// Why missing trees keep their registration.
     pub prune_refused: Option<String>,
     /// Rescues to let go of, the oldest first.
     pub expire: Vec<(Rescue, Because)>,
-    /// Files of a dead git to clear.
+    /// Files of a crashed git to clear.
     pub clear: Vec<VolumePath>,
     /// The repack.
     pub gc: Gc,
@@ -62,7 +62,7 @@ pub enum Grace {
     Refused,
 }
 
-/// The parts of a night that were asked for (`--only`).
+/// The parts of a run that were asked for (`--only`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Only {
     /// Drop registrations of trees that are gone.
@@ -76,7 +76,7 @@ pub struct Only {
 }
 
 impl Only {
-    /// The whole night.
+    /// The whole run.
     pub const ALL: Self = Self { prune: true, gc: true, reap: true, evict: true };
     /// Nothing of it.
     pub const NONE: Self = Self { prune: false, gc: false, reap: false, evict: false };
@@ -111,7 +111,7 @@ impl Plan {
     }
 }
 
-/// Decides a repo's night.
+/// Decides a repo's run.
 pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Plan {
     let busy = facts.busy.as_deref();
     let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
@@ -154,7 +154,7 @@ fn unreadable(facts: &Repo) -> Option<&str> {
     facts.worktrees.iter().find(|tree| tree.path == tree.admin.path()).map(|tree| tree.id.as_str())
 }
 
-/// A mass of trees that went missing since the last run, in the repo or around it, not counting those that an earlier night took to the trash itself.
+/// A mass of trees that went missing since the last run, in the repo or around it, not counting those that an earlier run took to the trash itself.
 fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
     let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
     let here = Missing { missing: many(newly_missing), of: many(|tree| !missing(tree) || newly_missing(tree)) };
@@ -170,7 +170,7 @@ fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<St
     }
 }
 
-/// Those of earlier nights, which are neither back nor let go.
+/// Those of earlier runs, which are neither back nor let go.
 fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<String> {
     let gone = trees.iter().map(|(tree, _)| tree).filter(|tree| missing(tree) && tree.missing_at_once);
     let since: Vec<DateTime<Utc>> = gone.filter_map(|tree| tree.missing_since).collect();
@@ -199,7 +199,7 @@ fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> 
 }
 
 fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree> {
-    // A rebase under way keeps work in the admin folder that no ref names.
+    // A rebase under way keeps work in the admin directory that no ref names.
     let let_be = |tree: &Worktree| tree.locked.is_some() || !tree.in_progress.is_empty();
     let over = |since: DateTime<Utc>| now - since > PRUNE_GRACE;
     let due = |tree: &Worktree| match tree.state {
@@ -211,7 +211,7 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
     trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()
 }
 
-/// Whether a file that nobody wrote to for so long is a dead git's.
+/// Whether a file that nobody wrote to for so long is a crashed git's.
 pub fn is_stale(kind: LeftoverKind, age: TimeDelta) -> bool {
     age > match kind {
         LeftoverKind::Lock => STALE_LOCK,

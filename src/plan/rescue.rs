@@ -41,7 +41,7 @@ pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<
     let keep = TimeDelta::from_std(policy.rescue_keep).unwrap_or(TimeDelta::MAX);
     let mut fates: Vec<Fate> = rescues.iter().map(|rescue| by_age(rescue, keep, now)).collect();
     let mut standing: Vec<usize> = (0..rescues.len()).filter(|&i| matches!(fates[i], Fate::Until(_))).collect();
-    // Those of one night have the same time: then the name decides, so that a run does what its dry run said.
+    // Those of one run have the same time: then the name decides, so that a run does what its dry run said.
     standing.sort_by_key(|&i| (std::cmp::Reverse(rescues[i].taken), &rescues[i].name));
     let mut total: u64 = 0;
     for i in standing {

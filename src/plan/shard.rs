@@ -10,7 +10,7 @@ use std::str::FromStr;
 /// More machines than this would only wait for one another.
 const MOST: u32 = 1000;
 
-/// One of `count` machines that share a night, counted from 0 as `JOB_COMPLETION_INDEX` is.
+/// One of `count` machines that share a run, counted from 0 as `JOB_COMPLETION_INDEX` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Shard {
     index: u32,
@@ -39,7 +39,7 @@ impl Shard {
         (0..self.count).max_by_key(|&index| (drawn(repo, index), std::cmp::Reverse(index))) == Some(self.index)
     }
 
-    /// The one that ends the night: it waits for the others, empties the trash and evicts. The last, because an Indexed Job begins it last.
+    /// The one that ends the run: it waits for the others, empties the trash and evicts. The last, because an Indexed Job begins it last.
     #[must_use]
     pub fn last(self) -> Self {
         Self { index: self.count - 1, ..self }
@@ -117,7 +117,7 @@ mod tests {
         }
     }
 
-    /// Pods of two versions may share a night, and a volume's history is read by shard: these must never change.
+    /// Pods of two versions may share a run, and a volume's history is read by shard: these must never change.
     #[test]
     fn the_split_is_the_same_everywhere_and_for_ever() {
         let split = ["acme/shop", "acme/site", "acme/tools", "beta/api", "volume", ""].map(|repo| owner(repo, 8));

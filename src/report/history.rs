@@ -1,5 +1,5 @@
 //! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and where the volume is going. Shards
-//! of a night come as [one](super::nights).
+//! of a run come as [one](super::runs).
 //!
 //! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that lines of the journal were
 //! skipped.
@@ -19,7 +19,7 @@ use serde::Serialize;
 pub struct History<'a> {
     /// `treewarden.history/1`.
     pub schema: &'static str,
-    /// As they stand in the journal, the oldest first: each shard of a night for itself.
+    /// As they stand in the journal, the oldest first: each shard of a run for itself.
     pub runs: &'a [RunReport],
     /// Lines of the journal that could not be read.
     pub skipped: u64,

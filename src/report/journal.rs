@@ -1,4 +1,4 @@
-//! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which night.
+//! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which run.
 //!
 //! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one starts on a line of its own, and the
 //! torn one is skipped. When it has grown too long, the oldest runs go. One writer at a time is the caller's promise: a run holds the
@@ -21,7 +21,7 @@ const LONG: usize = 8 << 20;
 /// More units than fit in such a line are not even copied.
 const MANY: usize = LONG / 128;
 
-/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is years of nights.
+/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is years of runs.
 const FULL: u64 = 64 << 20;
 
 /// The journal could not be used.
@@ -54,7 +54,7 @@ pub struct Past {
     pub skipped: u64,
 }
 
-/// Where the journal stands, in the volume's state folder.
+/// Where the journal stands, in the volume's state directory.
 pub fn file(state: &Path) -> PathBuf {
     state.join("journal.jsonl")
 }
@@ -220,7 +220,7 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
     }
 }
 
-/// For how many nights in a row, tonight's included, the repo has been busy, when it is so tonight. Runs of one day (UTC) count once; one that
+/// For how many runs in a row, this run's included, the repo has been busy, when it is so in this run. Runs of one day (UTC) count once; one that
 /// was stopped before the repo's turn, or that didn't have it, says nothing.
 pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
     let mut nights = HashSet::from([tonight.date_naive()]);
@@ -238,7 +238,7 @@ pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u6
 mod tests {
     use super::*;
 
-    /// A journal of nights that are told apart by their ids.
+    /// A journal of runs that are told apart by their ids.
     fn night(id: &str) -> RunReport {
         let text = include_str!("../../fuzz/seeds/journal/night.jsonl");
         let mut night: RunReport = serde_json::from_str(text.lines().next().unwrap()).unwrap();

@@ -80,7 +80,7 @@ pub struct Run {
     pub dry_run: bool,
     /// `I/N`.
     pub shard: Option<String>,
-    /// What was asked for, where that was less than the whole night.
+    /// What was asked for, where that was less than the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
     /// The machine's or pod's name.
@@ -93,7 +93,7 @@ pub struct Run {
     pub reason: Option<String>,
 }
 
-/// A part of a night. It speaks neither for the other repos nor for the other parts of the work.
+/// A part of a run. It speaks neither for the other repos nor for the other parts of the work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The repos of `--repo`; all when empty.
@@ -183,7 +183,7 @@ pub struct Repo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RepoOutcome {
-    /// The night's work was done.
+    /// The run's work was done.
     Maintained,
     /// A dry run: the work is planned.
     Planned,
@@ -202,7 +202,7 @@ pub struct Lock {
     pub waited_seconds: f64,
     /// Who holds it, for a busy repo.
     pub holder: Option<String>,
-    /// For how many nights in a row the repo has been busy, this one included; 0 when it isn't.
+    /// For how many runs in a row the repo has been busy, this one included; 0 when it isn't.
     #[serde(default)]
     pub busy_nights: u64,
 }
@@ -217,7 +217,7 @@ pub struct Prune {
     pub refused: Option<String>,
 }
 
-/// What earlier nights rescued.
+/// What earlier runs rescued.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rescues {
     /// Those that were let go, or in a dry run would be, the oldest first.
@@ -250,7 +250,7 @@ pub struct Gc {
     pub before: Counts,
     /// Counts after; in a dry run the same as before.
     pub after: Counts,
-    /// Lock and temporary files of a dead git that were removed.
+    /// Lock and temporary files of a crashed git that were removed.
     #[serde(serialize_with = "lossy::paths")]
     pub stale_locks: Vec<PathBuf>,
 }
@@ -266,7 +266,7 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-/// A worktree, or a stray folder in a worktree root.
+/// A worktree, or a stray directory in a worktree root.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Worktree {
     /// Where it stands.
@@ -384,7 +384,7 @@ pub struct Totals {
     pub freed_by_gc: u64,
     /// By evicting units.
     pub freed_by_evict: u64,
-    /// By emptying what earlier nights left in the trash.
+    /// By emptying what earlier runs left in the trash.
     pub freed_by_trash: u64,
     /// Trees that went.
     pub reaped: u64,

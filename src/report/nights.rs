@@ -1,6 +1,6 @@
-//! Runs of several shards as the night that they were together.
+//! Runs of several shards as the run that they were together.
 //!
-//! Pure. A journal's lines are in the order in which runs ended. What belongs together is told by their shards and times; a night must never hide
+//! Pure. A journal's lines are in the order in which runs ended. What belongs together is told by their shards and times; a run must never hide
 //! that shards are missing in it.
 
 use super::{Eviction, RunOutcome, RunReport, Totals};
@@ -8,10 +8,10 @@ use crate::plan::shard::Shard;
 use chrono::TimeDelta;
 use std::collections::BTreeSet;
 
-/// A shard that begins later than this after the others ended is another night's.
+/// A shard that begins later than this after the others ended is another run's.
 const APART: TimeDelta = TimeDelta::hours(1);
 
-/// One after the other, oldest first; a run that is no shard is a night of its own.
+/// One after the other, oldest first; a run that is no shard is a run of its own.
 pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
     let mut nights: Vec<Vec<RunReport>> = Vec::new();
     for run in runs {
@@ -33,7 +33,7 @@ fn shard(run: &RunReport) -> Option<Shard> {
     run.run.shard.as_deref()?.parse().ok()
 }
 
-/// A night as one run: whose shard says how many there were, `8 shards` or `7 of 8 shards`. None for no runs.
+/// A run as one run: whose shard says how many there were, `8 shards` or `7 of 8 shards`. None for no runs.
 pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     let first = night.iter().min_by_key(|run| run.run.started)?;
     let Some(count) = shard(first).map(Shard::count) else { return Some(first.clone()) };
@@ -54,7 +54,7 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     Some(all)
 }
 
-/// What the last week's nights were shared as, and tonight is not: shards of another number, or none for a plain night. Only who ends the night can
+/// What the last week's runs were shared as, and in this run is not: shards of another number, or none for a plain run. Only who ends the run can
 /// say so.
 pub fn outdated<'a>(tonight: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
     let count = |run: &RunReport| shard(run).map(Shard::count);
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]), ["3 shards: 3 in 12"]);
         // Where only two find room at a time.
         assert_eq!(told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]), ["3 shards: 3 in 12"]);
-        // The same shard twice, another number of them, a day between: another night.
+        // The same shard twice, another number of them, a day between: another run.
         assert_eq!(told(&[("0/2", 0, 5), ("1/2", 0, 9), ("0/2", 10, 12), ("1/2", 10, 12)]), ["2 shards: 2 in 9", "2 shards: 2 in 2"]);
         assert_eq!(
             told(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]),

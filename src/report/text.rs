@@ -110,7 +110,7 @@ fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
     done && troubles.is_empty() && report.repos.iter().all(quiet)
 }
 
-/// The rest of a report of an idle night, in two lines.
+/// The rest of a report of an idle run, in two lines.
 fn quiet(page: &mut Page, report: &RunReport) {
     let (repos, trees) = (report.repos.len() as u64, how_many(report.worktrees()));
     let order = if repos == 1 { "is in good order" } else { "are in good order" };
@@ -124,7 +124,7 @@ fn quiet(page: &mut Page, report: &RunReport) {
     caches::untouched(page, report);
 }
 
-/// What was tidied away beside trees: registrations, and what a dead git left.
+/// What was tidied away beside trees: registrations, and what a crashed git left.
 fn leftovers(page: &mut Page, report: &RunReport) {
     let would = if report.run.dry_run { "to be " } else { "" };
     paths(page, report, &format!("Registrations {would}dropped, their trees were gone already:"), |repo| &repo.prune.dropped);

@@ -1,18 +1,18 @@
-//! Where the volume is going, from the journal's nights: growth a day, how long until the marks, and the repos that grow fastest.
+//! Where the volume is going, from the journal's runs: growth a day, how long until the marks, and the repos that grow fastest.
 //!
-//! Pure. A pace is the median of the slopes between all pairs of nights (Theil and Sen), so that one odd night, or one large clean-up, does not
-//! bend it. It must never foretell from less than three nights over two days.
+//! Pure. A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one odd run, or one large clean-up, does not
+//! bend it. It must never foretell from less than three runs over two days.
 
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Nights that are looked at, the newest.
+/// Runs that are looked at, the newest.
 const NIGHTS: usize = 60;
 /// Repos that are named.
 const NAMED: usize = 5;
-/// Days between two nights whose slope counts: closer together, noise is all there is.
+/// Days between two runs whose slope counts: closer together, noise is all there is.
 const APART: f64 = 0.5;
 /// Longer than this is not foretold.
 const FORETOLD: f64 = 3650.0;
@@ -20,12 +20,12 @@ const FORETOLD: f64 = 3650.0;
 /// Where the volume is going.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Trends {
-    /// Nights that it is known from.
+    /// Runs that it is known from.
     pub nights: usize,
-    /// Bytes a day that agents and jobs add between one night's end and the next one's begin, the median.
+    /// Bytes a day that agents and jobs add between one run's end and the next one's begin, the median.
     #[serde(rename = "added_bytes_per_day")]
     pub added: f64,
-    /// Bytes that a night frees, the median.
+    /// Bytes that a run frees, the median.
     #[serde(rename = "freed_bytes_per_night")]
     pub freed: u64,
     /// Bytes a day that stay.
@@ -53,7 +53,7 @@ pub struct Growing {
     pub bytes: u64,
 }
 
-/// None where there are too few nights.
+/// None where there are too few runs.
 pub fn trends(runs: &[RunReport]) -> Option<Trends> {
     let whole = |run: &RunReport| !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused;
     let counts = |run: &&RunReport| whole(run) && run.volume.after.used_bytes > 0;
@@ -106,7 +106,7 @@ fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
     paces.get(paces.len() / 2).copied()
 }
 
-/// By their stores, which every night measures.
+/// By their stores, which every run measures.
 fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
     let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
     for night in nights {

@@ -37,7 +37,7 @@ pub enum Part {
     Worktree,
     /// A cache of the config.
     Cache,
-    /// treewarden's own folder: locks, journal, ledger, trash.
+    /// treewarden's own directory: locks, journal, ledger, trash.
     State,
     /// All else below the root.
     Other,

@@ -99,7 +99,7 @@ pub fn and(names: &[String]) -> String {
     }
 }
 
-/// What part of a night was asked for: `gc of acme/shop alone`.
+/// What part of a run was asked for: `gc of acme/shop alone`.
 pub fn asked(asked: &Asked) -> String {
     let of = [and(&asked.only), plain(&and(&asked.repos))].into_iter().filter(|part| !part.is_empty());
     format!("{} alone", of.collect::<Vec<_>>().join(" of "))
@@ -147,7 +147,7 @@ pub fn width(text: &str) -> usize {
 
 /// The text in at most `columns`, with `…` for its middle.
 ///
-/// A path loses whole folders where that is enough. Else more of its end stays: that is what it is known by.
+/// A path loses whole directories where that is enough. Else more of its end stays: that is what it is known by.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -162,7 +162,7 @@ pub fn shorten(text: &str, columns: usize) -> String {
     format!("{head}…{tail}")
 }
 
-/// `acme__shop/…/fix-cart`, with as many of the last folders as fit.
+/// `acme__shop/…/fix-cart`, with as many of the last directories as fit.
 fn without_middle_folders(path: &str, columns: usize) -> Option<String> {
     let (first, rest) = path.split_once('/')?;
     let tails = rest.match_indices('/').map(|(at, _)| &rest[at..]);

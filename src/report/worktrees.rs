@@ -20,7 +20,7 @@ pub struct Listing {
     pub failures: Vec<String>,
 }
 
-/// A worktree, with its row of a night's report.
+/// A worktree, with its row of a run's report.
 #[derive(Debug, Serialize)]
 pub struct Listed {
     /// `owner/name`.

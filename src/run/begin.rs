@@ -39,7 +39,7 @@ pub struct Options {
     pub usage: bool,
     /// Which of several machines this is; none is the only one.
     pub shard: Option<Shard>,
-    /// The operator's word that nights were missed, and that the clock is right.
+    /// The operator's word that runs were missed, and that the clock is right.
     pub after_pause: bool,
 }
 
@@ -49,12 +49,12 @@ impl Options {
         Self { only: Only { evict: self.only.evict && self.ends_the_night(), ..self.only }, ..self.clone() }
     }
 
-    /// Whether the night ends with this run: it empties the trash and evicts.
+    /// Whether the run ends with this run: it empties the trash and evicts.
     pub(super) fn ends_the_night(&self) -> bool {
         self.shard.is_none_or(Shard::is_last)
     }
 
-    /// None for a whole night.
+    /// None for a whole run.
     pub(super) fn asked(&self) -> Option<Asked> {
         let Only { prune, gc, reap, evict } = self.only;
         let parts = [("prune", prune), ("gc", gc), ("reap", reap), ("evict", evict)];

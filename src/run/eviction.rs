@@ -14,7 +14,7 @@ use crate::facts::worktree::{Contents, LockFile, State, Worktree};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
-use crate::plan::evict::{self, Sieve, Wanted};
+use crate::plan::evict::{self, LruShortlist, Wanted};
 use crate::plan::gc::PRUNED_AFTER;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
@@ -23,7 +23,7 @@ use crate::run::mode::Mode;
 use crate::run::repo::{RepoResult, RunContext};
 use crate::state::ledger::Ledger;
 use crate::survey;
-use crate::survey::caches::used::{Eye, keeps_access_times};
+use crate::survey::caches::last_use::{LastUseProbe, keeps_access_times};
 use crate::survey::caches::{self, sizing};
 use crate::survey::lockfiles::{self, Known, Live};
 use chrono::{DateTime, Utc};
@@ -31,7 +31,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-/// Units held at once, of the many that a survey lists. A night that takes more of them looks again for the next.
+/// Units held at once, of the many that a survey lists. A run that takes more of them looks again for the next.
 const AT_ONCE: usize = 70_000;
 
 /// Trees that nobody is working in, and that were looked at, by their path. Those that are to go are among them: whether they went, their rows tell.
@@ -76,7 +76,7 @@ fn lock_files(tree: &Worktree) -> Option<&[LockFile]> {
     }
 }
 
-/// The ledger with what this night saw of lock files, and lines about what it could not see.
+/// The ledger with what this run saw of lock files, and lines about what it could not see.
 pub fn remember<'a>(
     mut ledger: Ledger,
     context: &RunContext<'_>,
@@ -101,7 +101,7 @@ pub fn remember<'a>(
     (ledger.tidied(&enrolled, context.now), lines)
 }
 
-/// Whether units may be wanted tonight, so that trees and lock files have to be looked at: a volume as full as this, or a cache over a budget of its own.
+/// Whether units may be wanted in this run, so that trees and lock files have to be looked at: a volume as full as this, or a cache over a budget of its own.
 /// What such a cache holds is listed and weighed for that alone; what goes is chosen from what is seen after the look. Works in the caller's rayon pool.
 pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     let budgeted: Vec<policy::Cache> = policy.caches.iter().filter(|cache| cache.budget.is_some()).cloned().collect();
@@ -111,13 +111,13 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     }
     // What stands in the trees, and what can't be seen, only the eviction itself can tell.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
-    let Some(eye) = Eye::open(&policy.volume.root, false).ok().filter(|_| placed) else { return true };
-    let mut caches = caches::survey(&budgeted, &[], &eye, &Some, stop);
+    let Some(probe) = LastUseProbe::open(&policy.volume.root, false).ok().filter(|_| placed) else { return true };
+    let mut caches = caches::survey(&budgeted, &[], &probe, &Some, stop);
     sizing::weigh_whole(&mut caches, stop);
     evict::with_budgets(None, &caches).is_some()
 }
 
-/// A night that evicts nothing, on a volume as full as this.
+/// A run that evicts nothing, on a volume as full as this.
 fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
     report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() }
 }
@@ -144,8 +144,8 @@ impl Stage<'_> {
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
         let root = &self.context.policy.volume.root;
         let access_times = self.ledger.access_times.unwrap_or_else(|| keeps_access_times(root));
-        match Eye::open(root, access_times) {
-            Ok(eye) => self.evict_seen(&eye, failures),
+        match LastUseProbe::open(root, access_times) {
+            Ok(probe) => self.evict_seen(&probe, failures),
             Err(error) => {
                 failures.push(format!("failed to open `{}`: {error}; see that it is mounted", root.display()));
                 report::Eviction::default()
@@ -153,7 +153,7 @@ impl Stage<'_> {
         }
     }
 
-    fn evict_seen(&self, eye: &Eye, failures: &mut Vec<String>) -> report::Eviction {
+    fn evict_seen(&self, probe: &LastUseProbe, failures: &mut Vec<String>) -> report::Eviction {
         let RunContext { policy, stop, now, .. } = *self.context;
         let wanted = evict::wanted(self.usage, &policy.eviction);
         let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
@@ -161,15 +161,15 @@ impl Stage<'_> {
         let names = self.ledger.names();
         let in_use = policy.eviction.in_use;
         let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
-        let sieve = Sieve::new(&names, in_use, now, AT_ONCE, None).enough(enough);
-        let mut caches = caches::survey(&looked_at, self.idle, eye, &|unit| sieve.sift(&looked_at, unit), stop);
+        let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, None).enough(enough);
+        let mut caches = caches::survey(&looked_at, self.idle, probe, &|unit| shortlist.sift(&looked_at, unit), stop);
         sizing::weigh_whole(&mut caches, stop);
         let Some(wanted) = evict::with_budgets(wanted, &caches) else {
             return calm(policy, self.usage);
         };
         evict::name(&mut caches, &names);
         let mut queue = evict::order(caches, wanted, in_use, now);
-        queue.add(sieve.sifted());
+        queue.add(shortlist.sifted());
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
             while let Some(batch) = queue.next_batch() {
@@ -183,23 +183,23 @@ impl Stage<'_> {
                 None => {}
             }
             let chosen = queue.take_chosen();
-            let (outcomes, gone) = self.apply(&chosen, eye, failures);
+            let (outcomes, gone) = self.apply(&chosen, probe, failures);
             freed += gone;
             let all_had_their_turn = outcomes.len() == chosen.len();
             rows.extend(rows::units(chosen, outcomes));
             let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else { break };
             // What has a reserve or a budget was listed whole.
-            let sieve = Sieve::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
-            caches::survey(&looked_at, self.idle, eye, &|unit| sieve.sift(&looked_at, unit).and(None), stop);
-            queue.add(sieve.sifted());
+            let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
+            caches::survey(&looked_at, self.idle, probe, &|unit| shortlist.sift(&looked_at, unit).and(None), stop);
+            queue.add(shortlist.sifted());
         }
         rows::eviction(queue.finish(), rows, freed)
     }
 
-    fn apply(&self, units: &[Unit], eye: &Eye, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
+    fn apply(&self, units: &[Unit], probe: &LastUseProbe, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
         let RunContext { stop, now, mode, .. } = *self.context;
         let Mode::Apply { lock, trash } = mode else { return (vec![UnitOutcome::Planned; units.len()], expected(units)) };
-        let evictor = Evictor { lock, locks: &self.context.locks(), trash, stop, now, eye, one_at_a_time: Mutex::default() };
+        let evictor = Evictor { lock, locks: &self.context.locks(), trash, stop, now, probe, one_at_a_time: Mutex::default() };
         match evictor.evict(units) {
             Ok((outcomes, Emptied { freed, left })) => {
                 failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next run tries again")));

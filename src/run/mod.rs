@@ -13,8 +13,8 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{self, LockedJournal, StillHeld};
 use crate::notify::alert;
+use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::plan::share::Share;
 use crate::report::journal;
 use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
 use crate::state::ledger::Ledger;
@@ -94,7 +94,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         free_bytes: before.free_bytes,
         ledger: ledger.as_ref(),
         io: &io,
-        share: Share::of(processors(), survey::memory::limit(), policy.run.repos_in_parallel),
+        share: ResourceLimits::of(processors(), survey::memory::limit(), policy.run.repos_in_parallel),
     };
 
     let jobs = repos.install(|| maintain(&context, jobs, bar));

@@ -1,4 +1,4 @@
-//! One repo's night: lock → survey → plan → apply → unlock, and the row that tells of it.
+//! One repo's run: lock → survey → plan → apply → unlock, and the row that tells of it.
 //!
 //! It is done in two passes. [`RunContext::maintain`] looks, prunes and repacks, and names the trees that would go; when their number over all repos is
 //! plausible, [`RunContext::reap`] locks the repo again, looks again, decides again, and only then removes. It must never let one repo's
@@ -19,8 +19,8 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, peek};
+use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::{Only, Plan, is_stale, plan};
-use crate::plan::share::Share;
 use crate::plan::worktree::{Verdict, is_due, shortest};
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
 use crate::run::eviction;
@@ -68,7 +68,7 @@ pub struct RunContext<'a> {
     /// Threads that wait on the network.
     pub io: &'a ThreadPool,
     /// What each repack may use.
-    pub share: Share,
+    pub share: ResourceLimits,
 }
 
 /// A repo after a pass.
@@ -152,7 +152,7 @@ impl RunContext<'_> {
         self.row(repo, |row| Ok(RepoResult { skipped: true, ..RepoResult::of(cached.row(row, self.now)) }))
     }
 
-    /// Keeps what was seen for the next run, which may find nothing changed. A part of a night has no row for that.
+    /// Keeps what was seen for the next run, which may find nothing changed. A part of a run has no row for that.
     fn keep(&self, repo: &policy::Repo, decided: &Decided, row: &report::Repo, lock: &LockedRepo) {
         if let Some(clock) = lock.server_clock().filter(|_| self.only.all_of_a_repo() && row.failures.is_empty()) {
             let seen = Seen { facts: &decided.facts, row, clock, free_bytes: self.free_bytes };

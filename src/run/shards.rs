@@ -1,4 +1,4 @@
-//! A night that several machines share: each shard has its own repos, and the last one ends the night for all.
+//! A run that several machines share: each shard has its own repos, and the last one ends the run for all.
 //!
 //! That one waits for the others, but not beyond three quarters of its time, then empties the trash and evicts. Who is at work is told by the
 //! locks alone; what the others' repos need and name it sees for itself, for anybody could write a note of that. It must never change anything
@@ -28,7 +28,7 @@ pub struct Others {
     pub missing: Vec<String>,
 }
 
-/// A shard tonight.
+/// A shard in this run.
 enum State {
     AtWork,
     Ended,
@@ -47,7 +47,7 @@ pub fn split<'a>(policy: &'a Policy, options: &Options) -> (Vec<&'a policy::Repo
 /// # Errors
 /// A lock can't be looked at.
 pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
-    // Nights are a day apart, and no shard of tonight's began longer ago than a whole night takes.
+    // Runs are a day apart, and no shard of this run's began longer ago than a whole run takes.
     let since = context.now - chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
     loop {
         let states = shard.others().map(|other| Ok((other, state(&context.locks(), other, since)?)));

@@ -1,7 +1,7 @@
-//! Repos that rest: since a night looked, nothing has changed there that git writes, and nothing is due yet.
+//! Repos that rest: since a run looked, nothing has changed there that git writes, and nothing is due yet.
 //!
-//! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk. What that night saw is told again from a
-//! file in the state folder, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
+//! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk. What that run saw is told again from a
+//! file in the state directory, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
 //! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done; a forger must come back each week.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
@@ -55,7 +55,7 @@ impl CachedSurvey {
         self.places.iter().collect::<HashSet<_>>().len()
     }
 
-    /// The row of a night in which the repo rests: whatever the file says, nothing was done in it.
+    /// The row of a run in which the repo rests: whatever the file says, nothing was done in it.
     pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
         let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
         let gc = report::Gc { reason: self.gc, before: self.store, after: self.store, ..report::Gc::default() };
@@ -80,7 +80,7 @@ impl CachedSurvey {
     }
 }
 
-/// What a night saw of the repo that may rest after it.
+/// What a run saw of the repo that may rest after it.
 pub struct Seen<'a> {
     /// The facts.
     pub facts: &'a Repo,
@@ -106,7 +106,7 @@ pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &St
     (in_time && free() && same() && idle()).then_some(look)
 }
 
-/// Keeps what a night saw, if the repo may rest. A look that can't be kept is made again.
+/// Keeps what a run saw, if the repo may rest. A look that can't be kept is made again.
 pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, now: DateTime<Utc>, stop: &Stop) {
     let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, now) else { return };
     let places: Vec<PathBuf> = seen.facts.worktrees.iter().map(|tree| tree.path.clone()).collect();

@@ -20,7 +20,7 @@ pub struct Usage {
     pub used: Vec<Used>,
     /// What of it waits in the trash: as much as emptying it would free.
     pub trash: Size,
-    /// A line for each folder that could not be read, which weighs nothing.
+    /// A line for each directory that could not be read, which weighs nothing.
     pub problems: Vec<String>,
 }
 
@@ -40,7 +40,7 @@ fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;
     let waiting = parts.iter().position(|part| part.place == trash).map_or_else(Size::default, |at| {
         let trash = parts.remove(at);
-        // It is the state folder's.
+        // It is the state directory's.
         if let Some(state) = parts.iter_mut().find(|part| part.place == policy.volume.state) {
             state.size.bytes += trash.size.bytes;
             state.size.inodes += trash.size.inodes;

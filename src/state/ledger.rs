@@ -1,6 +1,6 @@
-//! The ledger: which package was last named by whose lock file, night by night.
+//! The ledger: which package was last named by whose lock file, run by run.
 //!
-//! It is one file in the volume's state folder, replaced whole. A repo that a night could not look at keeps what it named then. Losing the
+//! It is one file in the volume's state directory, replaced whole. A repo that a run could not look at keeps what it named then. Losing the
 //! ledger costs a worse choice for some weeks and nothing else, so what can't be read is started anew, with a word. It must never grow
 //! without bound, and never be written by a dry run.
 
@@ -50,7 +50,7 @@ pub struct Ledger {
 struct Entry(Package, i64, String);
 
 impl Ledger {
-    /// Reads the ledger of the volume whose state folder is `state`; an empty one, and why, when what stands there is none.
+    /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, when what stands there is none.
     pub fn read(state: &VolumePath) -> (Self, Option<String>) {
         let read = file(state).and_then(|file| found(openat::read(&file, LARGEST)));
         let (ledger, why) = match read {
@@ -102,7 +102,7 @@ impl Ledger {
         self.contents.contains_key(content)
     }
 
-    /// Takes in what a night saw of a repo: all that its lock files name is named now. What could not be read stays as it was seen last.
+    /// Takes in what a run saw of a repo: all that its lock files name is named now. What could not be read stays as it was seen last.
     /// Gives a line where there was too much of it.
     pub fn note(&mut self, repo: &str, locks: Locks, now: DateTime<Utc>) -> Option<String> {
         for (content, packages) in locks.contents {

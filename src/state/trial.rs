@@ -11,7 +11,7 @@ use std::fs::{File, FileTimes};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::time::{Duration, SystemTime};
 
-/// Whether reading a file in the volume's state folder moves its access time.
+/// Whether reading a file in the volume's state directory moves its access time.
 ///
 /// # Errors
 /// The file can't be made, read or looked at.

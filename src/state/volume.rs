@@ -1,6 +1,6 @@
 //! The volume's sentinel: what tells the mounted volume from an empty mount point.
 //!
-//! Without it a night on an unmounted or wrongly mounted volume would find every worktree missing. It must never be made by anything but
+//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing. It must never be made by anything but
 //! `treewarden init`.
 
 use crate::config::policy;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 const NAME: &str = "volume.json";
 const SCHEMA: &str = "treewarden.volume/1";
-/// What the state folder holds besides.
+/// What the state directory holds besides.
 const FOLDERS: [&str; 2] = ["locks", "trash"];
 
 /// What `init` wrote.
@@ -26,7 +26,7 @@ pub struct Sentinel {
     pub schema: String,
     /// The volume's id.
     pub id: String,
-    /// The path it is mounted at, for agents and nights alike.
+    /// The path it is mounted at, for agents and runs alike.
     pub root: PathBuf,
     /// When it was prepared.
     pub created: DateTime<Utc>,
@@ -59,7 +59,7 @@ impl Sentinel {
 /// The volume is not what the config says: nothing may be touched.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// There is no folder.
+    /// There is no directory.
     #[error("failed to open the volume `{}`: {cause}; is it mounted?", root.display())]
     Root {
         /// Where it should be.
@@ -67,7 +67,7 @@ pub enum VolumeError {
         /// Why.
         cause: io::Error,
     },
-    /// There is a folder, and no sentinel.
+    /// There is a directory, and no sentinel.
     #[error("`{0}` is missing: the volume is not mounted here, or was never prepared; mount it, or run `treewarden init {1}`")]
     NoSentinel(VolumePath, String),
     /// There is a sentinel that can't be read.
@@ -89,7 +89,7 @@ pub enum VolumeError {
     /// Root would read and write for somebody what he can't, and leave behind what he can't use.
     #[error("`{}` belongs to user {owner}, and this is root: agents could have it read for them what they can't; run as user {owner} (in a pod `runAsUser: {owner}`, else `setpriv --reuid {owner} --regid {group} --clear-groups treewarden ..`)", place.display())]
     Owner {
-        /// The volume's root or state folder.
+        /// The volume's root or state directory.
         place: PathBuf,
         /// Whose it is.
         owner: u32,
@@ -170,7 +170,7 @@ fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
     }
 }
 
-/// Agents can write here: a link in place of a folder would lead a night out of the volume.
+/// Agents can write here: a link in place of a directory would lead a run out of the volume.
 fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
     let seen = found(openat::stat(place)).map_err(|cause| VolumeError::Unreadable { path: place.clone(), cause })?;
     match seen.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
@@ -179,7 +179,7 @@ fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
     }
 }
 
-/// Makes the state folder with its folders and the sentinel.
+/// Makes the state directory with its directories and the sentinel.
 ///
 /// # Errors
 /// [`VolumeError`]; a prepared volume is left as it is.

@@ -1,4 +1,4 @@
-//! Damage to a repo that shows without reading its store: what a night must not repack, remove or clear anything beside.
+//! Damage to a repo that shows without reading its store: what a run must not repack, remove or clear anything beside.
 //!
 //! | looked at | must be so |
 //! | --- | --- |
@@ -174,7 +174,7 @@ fn pair(folder: &OwnedFd, place: &VolumePath, stem: &str) -> io::Result<()> {
 fn alone(shadow: &Shadow, folder: &OwnedFd, place: &VolumePath, stem: &str, stop: &Stop) -> io::Result<()> {
     let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else { return Ok(()) };
     let Some(Index { ids: (begin, apart), count }) = index(&file, length)? else { return Ok(()) };
-    // It was written since the folder was listed.
+    // It was written since the directory was listed.
     if open(folder, &format!("{stem}.pack"))?.is_some() {
         return Ok(());
     }

@@ -24,7 +24,7 @@ pub(super) struct Elsewhere<'a> {
     /// Where the tree is registered: it may stand in the trash by now.
     tree: &'a Path,
     checkout: Option<VolumePath>,
-    /// The folder there that was asked for last, where there is one.
+    /// The directory there that was asked for last, where there is one.
     last: Option<(PathBuf, Option<OwnedFd>)>,
 }
 

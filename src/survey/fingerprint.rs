@@ -21,11 +21,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Folders of a git dir that are listed to their depth. Of the others it counts when they were written to.
+/// Directories of a git dir that are listed to their depth. Of the others it counts when they were written to.
 const LISTED: [&str; 4] = ["refs", "logs", "worktrees", "info"];
-/// The same in `objects`: a new loose object shows in its folder's own times.
+/// The same in `objects`: a new loose object shows in its directory's own times.
 const LISTED_OBJECTS: [&str; 2] = ["pack", "info"];
-/// A repo with more files of that kind than this is looked at each night.
+/// A repo with more files of that kind than this is looked at each run.
 const MOST: usize = 100_000;
 /// Deeper than any ref's name.
 const DEEPEST: usize = 64;
@@ -45,7 +45,7 @@ pub struct Fingerprint {
 /// Something can't be listed, isn't there, or is too much; or the run is to stop.
 pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<Fingerprint> {
     let git_dir = policy.place.join(".git").map_err(io::Error::other)?;
-    let look = Look { stop, count: AtomicUsize::new(0) };
+    let look = Fingerprinter { stop, count: AtomicUsize::new(0) };
     let (folders, trees) = rayon::join(
         || look.folder(openat::dir(&git_dir)?, Path::new("")),
         || places.par_iter().map(|place| tree_at(policy.place.root(), place)).collect::<io::Result<Vec<_>>>(),
@@ -61,7 +61,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     Ok(Fingerprint { id: id.to_string(), newest })
 }
 
-/// A tree's folder and its `.git` file: that they are there, and the same.
+/// A tree's directory and its `.git` file: that they are there, and the same.
 fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
     let tree = openat::dir(&VolumePath::new(root, place).map_err(io::Error::other)?)?;
     let mut seen = Seen::default();
@@ -70,7 +70,7 @@ fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
     Ok(seen)
 }
 
-/// Whether a folder of a git dir is listed.
+/// Whether a directory of a git dir is listed.
 fn is_listed(path: &Path) -> bool {
     let mut parts = path.iter();
     match parts.next().and_then(OsStr::to_str) {
@@ -80,12 +80,12 @@ fn is_listed(path: &Path) -> bool {
     }
 }
 
-struct Look<'a> {
+struct Fingerprinter<'a> {
     stop: &'a Stop,
     count: AtomicUsize,
 }
 
-impl Look<'_> {
+impl Fingerprinter<'_> {
     fn folder(&self, folder: OwnedFd, path: &Path) -> io::Result<Seen> {
         go_on(Some(self.stop))?;
         let mut seen = Seen::default();
@@ -103,7 +103,7 @@ impl Look<'_> {
         for name in names {
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
-            // What is gone by now was seen to change: the folder's own times tell.
+            // What is gone by now was seen to change: the directory's own times tell.
             let Some(stat) = found(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))? else { continue };
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && is_listed(&path) {
                 below.push((name.to_owned(), path));

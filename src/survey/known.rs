@@ -25,9 +25,9 @@ use std::sync::Arc;
 mod lists;
 mod own;
 
-/// A commit with more files than this, or folders nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
+/// A commit with more files than this, or directories nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
 pub(super) const FILES_CAP: usize = 5_000_000;
-/// Nor is one that holds the very same folder this often: without unfolding it whole, that tells such trees from honest ones.
+/// Nor is one that holds the very same directory this often: without unfolding it whole, that tells such trees from honest ones.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
 /// No file with a longer path can be checked out: the kernel takes none.
@@ -237,9 +237,9 @@ fn files_until(stop: &Stop, objects: &Objects, repo: &Repository, tree: Oid, mos
         let same = times.entry(id).and_modify(|times| *times += 1).or_insert(1);
         if *same > SAME_CAP { Err(too_much()) } else { Ok((above, objects.folder(repo, id)?, 0)) }
     };
-    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole night along. In order, so that nothing is left to sort.
+    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run along. In order, so that nothing is left to sort.
     let mut folders = vec![folder(Vec::new(), tree)?];
-    // Entries of the folders that are open: all but one of each folder lead to another file.
+    // Entries of the directories that are open: all but one of each directory lead to another file.
     let mut open = folders[0].1.len();
     while let Some((above, entries, next)) = folders.last_mut() {
         let Some(entry) = entries.get(*next) else {
@@ -291,7 +291,7 @@ pub fn list(repo: &Repository, tree: &Worktree, place: &VolumePath, stop: &Stop)
 
 const SUBMODULE: u32 = 0o160_000;
 
-/// A submodule that was never filled is an empty folder; one with files holds a repo of its own.
+/// A submodule that was never filled is an empty directory; one with files holds a repo of its own.
 fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
     let filled = |path: &Path| files.range(path.to_owned()..).take_while(|(file, _)| file.starts_with(path)).next().is_some();
     committed
@@ -325,7 +325,7 @@ mod tests {
                 .map_err(|error| error.message().to_owned())
         };
 
-        // Many levels, each with a hundred folders: no file, and no folder but the empty one twice.
+        // Many levels, each with a hundred directories: no file, and no directory but the empty one twice.
         let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
         let level = |below| {
             let empty = names.iter().map(|name| ("40000", name.as_str(), nothing));

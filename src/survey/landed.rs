@@ -113,7 +113,7 @@ impl<'a> Upstream<'a> {
     /// The default branch can't be read.
     pub fn landed(&self, repo: &Repository, head: Oid) -> io::Result<Option<Landed>> {
         let tips = self.tips.as_ref().map_err(|why| io::Error::other(why.clone()))?;
-        let look = Look { repo, upstream: self };
+        let look = BranchComparison { repo, upstream: self };
         Ok(tips.iter().find_map(|&tip| {
             look.compare(head, tip).unwrap_or_else(|error| {
                 tracing::debug!(%head, %error, "can't tell whether it landed");
@@ -135,12 +135,12 @@ impl<'a> Upstream<'a> {
 }
 
 /// One thread's look.
-struct Look<'a> {
+struct BranchComparison<'a> {
     repo: &'a Repository,
     upstream: &'a Upstream<'a>,
 }
 
-impl Look<'_> {
+impl BranchComparison<'_> {
     fn compare(&self, head: Oid, tip: Oid) -> Result<Option<Landed>, git2::Error> {
         let Self { repo, upstream } = self;
         if head == tip || repo.graph_descendant_of(tip, head)? {
@@ -225,7 +225,7 @@ impl Look<'_> {
         Ok(Some(bytes))
     }
 
-    /// What two folders hold under the same name and isn't the same.
+    /// What two directories hold under the same name and isn't the same.
     fn differing(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<[Side; 2]>, git2::Error> {
         let mut names: BTreeMap<Vec<u8>, ([Side; 2], [i32; 2])> = BTreeMap::new();
         for (side, tree) in [from, to].into_iter().enumerate() {
@@ -240,5 +240,5 @@ impl Look<'_> {
     }
 }
 
-/// An entry of a folder; none where there is none.
+/// An entry of a directory; none where there is none.
 type Side = Option<(Oid, ObjectType)>;

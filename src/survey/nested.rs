@@ -272,7 +272,7 @@ fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     Path::new("worktrees").join(id).join(below)
 }
 
-/// Takes out of a listing what stands below a folder.
+/// Takes out of a listing what stands below a directory.
 pub(super) fn cut_out(listing: &mut tree::Listing, folder: &Path) {
     listing.files.retain(|path, _| !path.starts_with(folder));
     listing.folders.retain(|path, _| path == folder || !path.starts_with(folder));

@@ -1,4 +1,4 @@
-//! What a look at a repo's trees asks of its objects: how large a blob is, and what a folder of a commit holds.
+//! What a look at a repo's trees asks of its objects: how large a blob is, and what a directory of a commit holds.
 //!
 //! A repo's trees mostly hold the same, so an answer is kept for the next tree, as long as there is room. It must never keep what depends on a
 //! tree's own state: only what an object's id vouches for.
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, RwLock};
 
-/// So many sizes of blobs are kept in mind, in some 20 MiB, and so many bytes of folders.
+/// So many sizes of blobs are kept in mind, in some 20 MiB, and so many bytes of directories.
 const SIZES_CAP: usize = 500_000;
 const FOLDERS_CAP: usize = 20 << 20;
 
@@ -25,15 +25,15 @@ struct Folders {
     bytes: usize,
 }
 
-/// An entry of a folder in a commit.
+/// An entry of a directory in a commit.
 pub(super) struct Entry {
     /// Without a slash, in an honest one.
     pub(super) name: Vec<u8>,
     /// As git writes it.
     pub(super) mode: u32,
-    /// The blob, folder or submodule's commit.
+    /// The blob, directory or submodule's commit.
     pub(super) id: Oid,
-    /// Whether it is a folder.
+    /// Whether it is a directory.
     pub(super) is_folder: bool,
 }
 
@@ -52,7 +52,7 @@ impl Objects {
         Ok(size as u64)
     }
 
-    /// What a folder of a commit holds.
+    /// What a directory of a commit holds.
     pub(super) fn folder(&self, repo: &Repository, id: Oid) -> Result<Arc<[Entry]>, git2::Error> {
         let known = self.folders.read().expect("nobody panics here").known.get(&id).cloned();
         if let Some(entries) = known {

@@ -10,7 +10,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Long enough for an API call, short enough for a night of many repos.
+/// Long enough for an API call, short enough for a run of many repos.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a probe gets of our environment, besides what begins with [`FOR_PROBES`]: none of git's variables, and none of our secrets.

@@ -18,7 +18,7 @@ use std::sync::OnceLock;
 pub const LOG_CAP: u64 = 64 << 20;
 /// Bytes that an id takes in a set.
 const AN_ID: usize = 48;
-/// Files of a git dir or an admin folder that name commits and are no refs: where an operation came from, and what it put aside.
+/// Files of a git dir or an admin directory that name commits and are no refs: where an operation came from, and what it put aside.
 const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
     "FETCH_HEAD",
@@ -40,7 +40,7 @@ const PASSING: [&[u8]; 5] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewrit
 
 /// What a worktree's registration alone may keep alive.
 pub struct Tips<'a> {
-    /// The admin folder.
+    /// The admin directory.
     pub admin: &'a VolumePath,
     /// What it lists.
     pub listed: &'a Listed,
@@ -233,10 +233,10 @@ pub struct FilesBelow {
     _held: Held,
 }
 
-/// Every file below a folder; none where there is no folder.
+/// Every file below a directory; none where there is no directory.
 ///
 /// # Errors
-/// A folder can't be read.
+/// A directory can't be read.
 pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
     let (mut files, mut held) = (Vec::new(), stop.hold());
     for entry in walkdir::WalkDir::new(folder.path()).follow_links(false) {

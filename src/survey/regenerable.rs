@@ -1,7 +1,7 @@
 //! What is made again: directories and files that tools make, by their own account (`accounts`), and what the operator says besides.
 //!
-//! A name alone proves nothing: somebody's notes may stand in a folder called `target`. Whoever asks must first know that git tracks
-//! nothing in it. It must never say yes on an error or for a folder's link: then it is walked and counts as work.
+//! A name alone proves nothing: somebody's notes may stand in a directory called `target`. Whoever asks must first know that git tracks
+//! nothing in it. It must never say yes on an error or for a directory's link: then it is walked and counts as work.
 
 use super::accounts::{self, holds};
 use super::{go_on, size};
@@ -15,7 +15,7 @@ use std::ffi::{CString, OsStr};
 use std::io;
 use std::path::PathBuf;
 
-// | folder                                  | is made again when                                                                    |
+// | directory                                  | is made again when                                                                    |
 // | --------------------------------------- | ------------------------------------------------------------------------------------- |
 // | node_modules                            | beside package.json; or holds .package-lock.json, .modules.yaml, .yarn-state.yml, .bin |
 // | target                                  | Cargo's: beside Cargo.toml, and holds CACHEDIR.TAG or .rustc_info.json; of any name: both |
@@ -44,16 +44,16 @@ use std::path::PathBuf;
 // |                                         | Vite's: beside package.json and vite.config.*, holds assets or index.html             |
 // | any                                     | tsc's: tsconfig.json beside it names it as outDir                                     |
 //
-// What in such a folder is the tool's, its account says; all else is somebody's. What an operator knows besides stands in the config, as
-// `worktrees.made_again`: his word is good for the folder with all that is in it.
+// What in such a directory is the tool's, its account says; all else is somebody's. What an operator knows besides stands in the config, as
+// `worktrees.made_again`: his word is good for the directory with all that is in it.
 
-/// Whether the folder `name` in the directory `parent` is one that a tool makes again and names, or one by the operator's word. An error is a no.
+/// Whether the directory `name` in the directory `parent` is one that a tool makes again and names, or one by the operator's word. An error is a no.
 pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain]) -> bool {
     let Some(name) = name.to_str() else { return false };
     accounts::is_named(parent, name) || said(parent, name, made_again)
 }
 
-/// Whether the folder `name` in `parent`, which lists all `names`, is one in which a tool leaves its sign, whatever it is called.
+/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves its sign, whatever it is called.
 pub fn is_signed(parent: BorrowedFd<'_>, name: &OsStr, names: &[CString]) -> bool {
     name.to_str().is_some_and(|name| accounts::is_signed(parent, name, names.iter().map(|name| name.to_bytes())))
 }
@@ -67,7 +67,7 @@ pub fn recognise_file(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat, made_ag
     (is_file && accounts::is_made_file(parent, name)) || made_again.iter().any(beside)
 }
 
-/// Whether the operator says so of a folder, and his signs are there.
+/// Whether the operator says so of a directory, and his signs are there.
 fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
     let shows = |known: &&MadeAgain| {
         let beside = |name: &String| holds(parent, &[name]);
@@ -77,16 +77,16 @@ fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
     made_again.iter().filter(|known| known.name == name).any(|known| shows(&known))
 }
 
-/// What stands in a folder that is made again, and that no tool brings back.
+/// What stands in a directory that is made again, and that no tool brings back.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Files and folders that no account speaks for, by their path in the folder, in order.
+    /// Files and directories that no account speaks for, by their path in the directory, in order.
     pub somebodys: Vec<PathBuf>,
     /// Repos (`pip install -e git+https://...` clones into `.venv/src`, and people clone a dependency into `node_modules` to mend it there).
     pub repos: Vec<PathBuf>,
 }
 
-/// Looks through the whole of a folder that is made again. It is as much work as to delete it, so ask only of what is about to go.
+/// Looks through the whole of a directory that is made again. It is as much work as to delete it, so ask only of what is about to go.
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
@@ -107,7 +107,7 @@ fn repos(folder: &VolumePath, places: &[VolumePath], stop: &Stop) -> io::Result<
     Ok(repo.into_iter().map(|repo| repo.strip_prefix(folder.relative()).map_or_else(|_| repo.clone(), ToOwned::to_owned)).collect())
 }
 
-/// What in one of these folders isn't the tool's that made it, in words; none where all of it is. Repos are not looked for.
+/// What in one of these directories isn't the tool's that made it, in words; none where all of it is. Repos are not looked for.
 ///
 /// # Errors
 /// As [`look_through`].
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn structure_tells() {
-        // The files that stand there, the folder asked about, and whether it is one that a tool makes again.
+        // The files that stand there, the directory asked about, and whether it is one that a tool makes again.
         let table: [(&[&str], &str, bool); 59] = [
             (&["p/package.json", "p/node_modules/left-pad/index.js"], "p/node_modules", true),
             (&["p/node_modules/.package-lock.json"], "p/node_modules", true),
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn what_a_tool_did_not_make_is_somebodys() {
-        // The files that stand there, the folder looked through, what of it is somebody's, and what is a repo.
+        // The files that stand there, the directory looked through, what of it is somebody's, and what is a repo.
         type Row = (&'static [&'static str], &'static str, &'static [&'static str], &'static [&'static str]);
         let table: [Row; 8] = [
             (&[".venv/pyvenv.cfg", ".venv/src/pkg/.git/HEAD"], ".venv", &[], &["src/pkg"]),

@@ -1,7 +1,7 @@
-//! A worktree's registration, its admin folder, by what git writes there: every other file is somebody's (`git rev-parse --git-path notes.md` leads
+//! A worktree's registration, its admin directory, by what git writes there: every other file is somebody's (`git rev-parse --git-path notes.md` leads
 //! there).
 //!
-//! It must never take a file for git's because of the folder it stands in.
+//! It must never take a file for git's because of the directory it stands in.
 
 use super::tree::{self, Stamp};
 use super::worktree;
@@ -44,7 +44,7 @@ const FILES: [&str; 26] = [
     "info/sparse-checkout",
     "locked",
 ];
-/// Folders of git's and of git-lfs, with all that is in them: submodules' repos keep the tree by themselves.
+/// Directories of git's and of git-lfs, with all that is in them: submodules' repos keep the tree by themselves.
 const FOLDERS: [&str; 11] = [
     "NOTES_MERGE_WORKTREE",
     "fsmonitor--daemon",
@@ -65,7 +65,7 @@ const CONFIG_CAP: u64 = 1 << 20;
 /// Deeper than anybody would keep a note.
 const DEEPEST: usize = 32;
 
-/// What in an admin folder, listed as it is, is somebody's, by its path there.
+/// What in an admin directory, listed as it is, is somebody's, by its path there.
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.

@@ -1,6 +1,6 @@
 //! One repo: its worktrees by the registry, then what the disk shows beside them, its store, and whether it is busy.
 //!
-//! The registry comes first: a worktree is what an admin folder's `gitdir` names, never what a folder is called. It must never follow a
+//! The registry comes first: a worktree is what an admin directory's `gitdir` names, never what a directory is called. It must never follow a
 //! link, and never leave out a tree because something about it is odd.
 
 use super::reach::Kept;
@@ -34,7 +34,7 @@ pub struct Context<'a> {
     pub clock: DateTime<Utc>,
     /// Trees active since are settled by that alone.
     pub look_before: DateTime<Utc>,
-    /// Whether a lock file of that age is a dead git's.
+    /// Whether a lock file of that age is a crashed git's.
     pub is_stale: IsStale,
     /// What the rest of the volume tells.
     pub around: &'a VolumeContext,
@@ -57,9 +57,9 @@ pub struct Context<'a> {
 /// What the rest of the volume tells of a repo's trees.
 #[derive(Debug, Clone, Default)]
 pub struct VolumeContext {
-    /// Places whose tree an earlier night took to the trash.
+    /// Places whose tree an earlier run took to the trash.
     pub trashed: HashSet<VolumePath>,
-    /// The state folder, caches and checkouts: no worktree may stand there, whatever a registration says.
+    /// The state directory, caches and checkouts: no worktree may stand there, whatever a registration says.
     pub reserved: Vec<VolumePath>,
     /// How many of all registered trees are missing.
     pub missing: Missing,
@@ -80,7 +80,7 @@ impl VolumeContext {
     }
 }
 
-/// The plan's rule, whether a file that nobody wrote to for so long is a dead git's.
+/// The plan's rule, whether a file that nobody wrote to for so long is a crashed git's.
 pub type IsStale = fn(LeftoverKind, TimeDelta) -> bool;
 
 /// Times that a survey is made with.
@@ -96,7 +96,7 @@ pub struct Times {
     pub killed: Option<DateTime<Utc>>,
 }
 
-/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in folders that tools make again.
+/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in directories that tools make again.
 ///
 /// # Errors
 /// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What is wrong with one tree is that tree's fact.
@@ -207,7 +207,7 @@ pub fn one(
     Ok(worktree::survey(&context, admin))
 }
 
-/// The git dir or admin folder of whoever has the branch, or will have it again when its rebase ends.
+/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase ends.
 ///
 /// # Errors
 /// Somebody's HEAD can't be read.
@@ -233,7 +233,7 @@ pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missin
     Missing { missing: many(|(_, gone)| *gone), of: many(|(was_there, _)| *was_there) }
 }
 
-/// The admin folder of every registered worktree.
+/// The admin directory of every registered worktree.
 ///
 /// # Errors
 /// The registry can't be read.
@@ -280,9 +280,9 @@ fn stashed(repo: &git2::Repository, git_dir: &VolumePath, stop: &Stop) -> io::Re
 pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
     let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
     let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
-    // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any folder.
+    // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any directory.
     let inside = |path: &Path| path.ancestors().any(|above| known.contains(above) && places.contains(above));
-    // A folder in whose depth one stands is a part of a branch's name.
+    // A directory in whose depth one stands is a part of a branch's name.
     let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
     let trashed = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(RUNNERS_TRASH.as_bytes()));
     let places = places.par_iter().filter(|path| !inside(path) && !trashed(path));
@@ -291,7 +291,7 @@ pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathB
 }
 
 /// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is that tree's, but a lost tree in a plain
-/// folder is what there is to tell of the folder.
+/// directory is what there is to tell of the directory.
 fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
     let trees: Vec<PathBuf> = strays.iter().filter(|stray| is_tree(stray.kind)).map(|stray| stray.path.clone()).collect();
     let mut plain: Vec<PathBuf> = Vec::new();
@@ -311,7 +311,7 @@ fn is_tree(kind: StrayKind) -> bool {
     matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
 }
 
-/// Folders below `root` that the glob matches, no deeper than it is long.
+/// Directories below `root` that the glob matches, no deeper than it is long.
 fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     let depth = glob.split('/').count();
     let Ok(pattern) = globset::GlobBuilder::new(glob).literal_separator(true).build() else { return Vec::new() };
@@ -329,7 +329,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     all
 }
 
-/// The folders in a folder; none where it can't be listed.
+/// The directories in a directory; none where it can't be listed.
 fn folders(above: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(above).into_iter().flatten().filter_map(Result::ok);
     entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()

@@ -103,7 +103,7 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
 }
 
 /// What goes with these rescues at once: files that HEAD doesn't have, each in an object of its own that nobody wrote since `before`. What is in a
-/// pack, or younger, goes with a later repack. An object that something else reaches, too, is counted all the same: then the night frees less than
+/// pack, or younger, goes with a later repack. An object that something else reaches, too, is counted all the same: then the run frees less than
 /// it foresaw, and the next one sees that.
 pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], before: DateTime<Utc>) -> Size {
     let mut blobs = BTreeSet::new();
@@ -240,12 +240,12 @@ pub struct Piece {
     pub mode: Option<u32>,
 }
 
-/// What is to come back: files and folders, all proven to lie in the tree.
+/// What is to come back: files and directories, all proven to lie in the tree.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Pieces {
     /// Files and links.
     pub files: Vec<Piece>,
-    /// Folders with permission bits, those above the files too.
+    /// Directories with permission bits, those above the files too.
     pub folders: BTreeMap<PathBuf, u32>,
 }
 
@@ -263,7 +263,7 @@ impl Held {
             && told(self) == told(other)
     }
 
-    /// The file, link or folder `path` with all below it; everything for an empty path.
+    /// The file, link or directory `path` with all below it; everything for an empty path.
     ///
     /// # Errors
     /// There is none, or it can't be put back without leaving the tree or writing into a `.git`.
@@ -274,7 +274,7 @@ impl Held {
             let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
             let mode = match kind {
                 LINK => None,
-                // A submodule that was never filled: its empty folder is in the manifest, if it stood there.
+                // A submodule that was never filled: its empty directory is in the manifest, if it stood there.
                 SUBMODULE => continue,
                 executable if executable & 0o100 != 0 => mode(0o755),
                 _ => mode(0o644),

@@ -225,7 +225,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Reads every file below a folder, and says which were there.
+    /// Reads every file below a directory, and says which were there.
     fn below(&mut self, folder: &VolumePath, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> Option<reach::FilesBelow> {
         let mut files =
             reach::files_below(folder, self.stop).inspect_err(|error| self.failed(folder, error, "see that it can be read")).ok()?;

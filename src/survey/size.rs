@@ -23,7 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One of these in a folder makes it a repo or a worktree.
+/// One of these in a directory makes it a repo or a worktree.
 const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
 /// All of these do so, too.
 const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
@@ -128,12 +128,12 @@ type Parts = BTreeMap<PathBuf, Mutex<Sum>>;
 struct Weighed {
     size: Size,
     shared: Vec<Shared>,
-    /// Folders that hold a `.git`.
+    /// Directories that hold a `.git`.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }
 
-/// The sum, which counts only folders unless `whole`.
+/// The sum, which counts only directories unless `whole`.
 fn sum_up(root: Option<&OwnedFd>, places: &[VolumePath], whole: bool, stop: Option<&Stop>) -> Weighed {
     let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
     Walk { root, places, sum: &sum, whole, parts: None }.take();
@@ -153,7 +153,7 @@ struct Walk<'a> {
     parts: Option<&'a Parts>,
 }
 
-/// A folder that was read, and the names of the folders in it, which are to be weighed next.
+/// A directory that was read, and the names of the directories in it, which are to be weighed next.
 struct Listed<'a> {
     place: &'a VolumePath,
     device: u64,
@@ -170,7 +170,7 @@ impl<'a> Walk<'a> {
         rayon::scope(|scope| spread(scope, 0..self.places.len(), begin));
     }
 
-    /// Where a place is counted, of which the folder that holds it is counted in `outer`.
+    /// Where a place is counted, of which the directory that holds it is counted in `outer`.
     fn sum_of(&self, place: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
         self.parts.and_then(|parts| parts.get(place)).unwrap_or(outer)
     }
@@ -192,7 +192,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Weighs a folder, and sends those in it on their way.
+    /// Weighs a directory, and sends those in it on their way.
     fn folder(&'a self, scope: &Scope<'a>, above: &Listed<'a>, sum: &'a Mutex<Sum>, directory: PathBuf) {
         let place = above.place;
         let weighed = above.anchor.open(&directory).and_then(|folder| Ok((weigh_one(&folder, above.device, self.whole)?, folder)));
@@ -290,9 +290,9 @@ struct Sum {
     size: Size,
     /// Files with several links, by device and inode.
     linked: HashMap<(u64, u64), Linked>,
-    /// This one folder is one.
+    /// This one directory is one.
     is_repo: bool,
-    /// All folders that are.
+    /// All directories that are.
     repos: Vec<PathBuf>,
     problems: Vec<String>,
 }

@@ -45,7 +45,7 @@ const AN_ENTRY: usize = 288;
 /// An entry of an index takes at least so many bytes.
 const SMALLEST_ENTRY: u64 = 62;
 
-/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the night a
+/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the run a
 /// gigabyte and more.
 fn prove_count(index: &File, length: u64) -> io::Result<()> {
     let mut header = [0; 12];

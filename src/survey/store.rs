@@ -1,4 +1,4 @@
-//! The object store in numbers, and what a dead git left in it.
+//! The object store in numbers, and what a crashed git left in it.
 //!
 //! It counts what git itself would count, and lists lock and temporary files by exact name only: never `*.lock`, since somebody else's
 //! file may end so. It must never judge: whether an age is old enough is for `plan`.
@@ -18,9 +18,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Bytes that an entry of a folder takes.
+/// Bytes that an entry of a directory takes.
 const AN_ENTRY: usize = 128;
-/// Where git leaves locks, relative to the git dir, and relative to each worktree's admin folder.
+/// Where git leaves locks, relative to the git dir, and relative to each worktree's admin directory.
 const LOCKS: [&str; 12] = [
     "index.lock",
     "HEAD.lock",
@@ -56,22 +56,22 @@ const TEMPORARY: [&str; 11] = [
 const BESIDE_A_PACK: [&str; 4] = ["idx", "rev", "mtimes", "bitmap"];
 /// Locks that a run's git never takes in the repo itself: they are an agent's. One may have its editor open for an hour.
 const NEVER_OURS: [&str; 5] = ["index.lock", "config.lock", "gc.pid", "gc.pid.lock", "maintenance.lock"];
-/// Where only treewarden writes: whatever lock is there, under the repo's lock it is a dead run's.
+/// Where only treewarden writes: whatever lock is there, under the repo's lock it is a crashed run's.
 const OURS: [&str; 2] = ["refs/treewarden", "logs/refs/treewarden"];
-/// Refs that only a night itself makes, for as long as it repacks.
+/// Refs that only a run itself makes, for as long as it repacks.
 const SHIELD: &str = "treewarden/shield";
 
 /// Counts the store and lists leftovers, with their age by `clock`. `killed` is since when a run that was killed was at work.
 ///
 /// # Errors
-/// A folder can't be read.
+/// A directory can't be read.
 pub fn survey(
     git_dir: &VolumePath,
     clock: DateTime<Utc>,
     killed: Option<DateTime<Utc>>,
     stop: &Stop,
 ) -> io::Result<(Store, Vec<Leftover>)> {
-    let mut look = Look { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
+    let mut look = StoreCounter { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
     look.log_locks(&git_dir.path().join("logs"))?;
@@ -89,7 +89,7 @@ pub fn count(git_dir: &VolumePath, stop: &Stop) -> io::Result<Store> {
     Ok(survey(git_dir, DateTime::UNIX_EPOCH, None, stop)?.0)
 }
 
-struct Look<'a> {
+struct StoreCounter<'a> {
     git_dir: &'a VolumePath,
     clock: DateTime<Utc>,
     killed: Option<DateTime<Utc>>,
@@ -99,7 +99,7 @@ struct Look<'a> {
     held: Held,
 }
 
-impl Look<'_> {
+impl StoreCounter<'_> {
     fn objects(&mut self, objects: &Path) -> io::Result<()> {
         self.each(&entries(objects, self.stop)?, Self::in_objects)?;
         for entry in &*entries(&objects.join("info/commit-graphs"), self.stop)? {
@@ -118,7 +118,7 @@ impl Look<'_> {
         let (git_dir, clock, killed, stop) = (self.git_dir, self.clock, self.killed, self.stop);
         let one = |entry| {
             go_on(Some(stop))?;
-            let mut part = Look { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
+            let mut part = StoreCounter { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
             look(&mut part, entry).map(|()| part)
         };
         for part in entries.par_iter().map(one).collect::<io::Result<Vec<_>>>()? {
@@ -271,7 +271,7 @@ impl Look<'_> {
     }
 }
 
-impl Look<'_> {
+impl StoreCounter<'_> {
     /// Whether a lock is that of a run's own git.
     fn is_own(&self, path: &Path, written: DateTime<Utc>) -> bool {
         let name = path.strip_prefix(self.git_dir.path()).unwrap_or(path);
@@ -280,7 +280,7 @@ impl Look<'_> {
     }
 }
 
-/// A folder's entries, and what is held for them.
+/// A directory's entries, and what is held for them.
 struct Entries {
     all: Vec<DirEntry>,
     held: Held,
@@ -294,7 +294,7 @@ impl std::ops::Deref for Entries {
     }
 }
 
-/// A folder's entries; none when it isn't there.
+/// A directory's entries; none when it isn't there.
 fn entries(folder: &Path, stop: &Stop) -> io::Result<Entries> {
     let mut entries = Entries { all: Vec::new(), held: stop.hold() };
     for entry in found(std::fs::read_dir(folder))?.into_iter().flatten() {

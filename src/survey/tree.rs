@@ -1,4 +1,4 @@
-//! What stands in a worktree, file by file, without the folders that tools make again.
+//! What stands in a worktree, file by file, without the directories that tools make again.
 //!
 //! Git's own view is not trusted here: flags in the index (`assume-unchanged`, `skip-worktree`), ignore rules and
 //! `status.showUntrackedFiles` hide edits that would be lost with the tree. The walk goes by descriptor, follows no link and leaves no
@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-/// Deeper than any tool nests its folders; beyond it nobody looks, so the tree stays.
+/// Deeper than any tool nests its directories; beyond it nobody looks, so the tree stays.
 const DEEPEST: usize = 256;
 /// The kernel takes no longer path at once, the final zero not counted.
 const PATH_MAX: usize = 4095;
@@ -45,9 +45,9 @@ fn is_jj(root: BorrowedFd<'_>) -> bool {
 pub struct Listing {
     /// Files and links by their path in the tree. What is equal in two listings did not change between them.
     pub files: BTreeMap<PathBuf, Stamp>,
-    /// Folders by their path in the tree, with their permission bits.
+    /// Directories by their path in the tree, with their permission bits.
     pub folders: BTreeMap<PathBuf, u32>,
-    /// Folders that tools make again: not walked.
+    /// Directories that tools make again: not walked.
     pub regenerable: Vec<PathBuf>,
     /// `.git` files below the tree's own: each is a nested repo's, or a copy's. Nobody has judged them yet.
     pub pointers: Vec<PathBuf>,
@@ -113,12 +113,12 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 
 /// How a tree is to be listed.
 pub struct Rules<'a> {
-    /// Whether git tracks this path, or something below it: such a file is never regenerable, nor such a folder as a whole, whatever the operator
+    /// Whether git tracks this path, or something below it: such a file is never regenerable, nor such a directory as a whole, whatever the operator
     /// says.
     pub tracked: &'a dyn Fn(&Path) -> bool,
     /// What the operator says that tools make again.
     pub made_again: &'a [MadeAgain],
-    /// Whether the folders that tools make again are looked through, for what in them is somebody's.
+    /// Whether the directories that tools make again are looked through, for what in them is somebody's.
     pub whole: bool,
     /// When to stop.
     pub stop: &'a Stop,
@@ -170,7 +170,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists a folder. Where git tracks nothing in it, `above` is the folder that holds it, with its name there: then it may be a tool's.
+    /// Lists a directory. Where git tracks nothing in it, `above` is the directory that holds it, with its name there: then it may be a tool's.
     fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize, above: Option<(BorrowedFd<'_>, &OsStr)>) -> io::Result<()> {
         let mut entries = Dir::new(folder)?;
         let (mut names, mut listed) = (Vec::new(), self.rules.stop.hold());
@@ -248,7 +248,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Lists what in a folder that a tool makes again is somebody's, with the folders above it.
+    /// Lists what in a directory that a tool makes again is somebody's, with the directories above it.
     fn look_through(&mut self, top: &VolumePath, path: &Path) -> io::Result<()> {
         let place = top.join(path).map_err(io::Error::other)?;
         let found = regenerable::look_through(&place, self.rules.made_again, self.rules.stop)?;

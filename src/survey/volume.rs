@@ -6,7 +6,7 @@ use crate::facts::volume::Usage;
 use std::io;
 use std::path::Path;
 
-/// One statvfs: all that a night below the marks costs the eviction.
+/// One statvfs: all that a run below the marks costs the eviction.
 ///
 /// # Errors
 /// Whatever statvfs says.

@@ -1,6 +1,6 @@
-//! One worktree: what its admin folder says, and what its tree holds.
+//! One worktree: what its admin directory says, and what its tree holds.
 //!
-//! The admin folder alone settles a young or locked tree; only the others are walked. It must never call a tree missing because a look
+//! The admin directory alone settles a young or locked tree; only the others are walked. It must never call a tree missing because a look
 //! failed, nor clean because git's index says so.
 
 use super::known::Known;
@@ -26,13 +26,13 @@ use contents::{contents, look_whole};
 pub const LINE_CAP: u64 = 64 << 10;
 /// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
-/// What agents write into the admin folder of the tree that they work in.
+/// What agents write into the admin directory of the tree that they work in.
 pub const HEARTBEAT: &str = "treewarden-heartbeat";
-/// The mark that a night leaves in the admin folder of a tree that it finds missing: its age is how long that has been so.
+/// The mark that a run leaves in the admin directory of a tree that it finds missing: its age is how long that has been so.
 pub const MISSING: &str = "treewarden-missing";
 /// The same of a tree that went missing with too many others: no grace runs for it.
 pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
-/// States that git leaves in the admin folder while something is under way.
+/// States that git leaves in the admin directory while something is under way.
 const IN_PROGRESS: [(&str, &str); 8] = [
     ("rebase-merge", "rebase"),
     ("rebase-apply", "rebase or am"),
@@ -48,7 +48,7 @@ const LOCKS: [&str; 2] = [INDEX_LOCK, "HEAD.lock"];
 /// The lock that git may hold for as long as somebody thinks about the message of his commit.
 pub(super) const INDEX_LOCK: &str = "index.lock";
 
-/// Surveys the worktree whose admin folder is `admin`.
+/// Surveys the worktree whose admin directory is `admin`.
 pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
     let id = admin.relative().file_name().unwrap_or_default().to_string_lossy().into_owned();
     let blank = Worktree {
@@ -87,7 +87,7 @@ fn unknown(what: &str, error: &io::Error) -> State {
     if doubt::failed(error) { State::Unreadable(cause) } else { State::Unknown(cause) }
 }
 
-/// What the admin folder alone tells.
+/// What the admin directory alone tells.
 fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> io::Result<Worktree> {
     tree.path = stands_at(&tree.admin, line("gitdir", listed.insist("gitdir", LINE_CAP))?)?;
     let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?
@@ -119,7 +119,7 @@ pub fn went_missing(admin: &VolumePath, trashed: &HashSet<VolumePath>) -> (bool,
     (was_there, gone && was_there)
 }
 
-/// The folder of the worktree whose admin folder is `admin`: none when it stands outside the volume, is gone, or another's stands there.
+/// The directory of the worktree whose admin directory is `admin`: none when it stands outside the volume, is gone, or another's stands there.
 ///
 /// # Errors
 /// The registration can't be read.
@@ -136,7 +136,7 @@ pub fn place(admin: &VolumePath) -> io::Result<PathBuf> {
     stands_at(admin, line_of(admin, "gitdir")?)
 }
 
-/// The tree's folder, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin folder.
+/// The tree's directory, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin directory.
 fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Result<PathBuf> {
     let gitdir = gitdir.ok_or_else(|| io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree"))?;
     let path = from(&admin.path(), &gitdir);
@@ -197,7 +197,7 @@ fn dead_lock(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::Res
 fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::Result<Vec<&'static str>> {
     let mut under_way: Vec<_> = IN_PROGRESS.iter().filter(|(name, _)| listed.holds(name)).map(|(_, what)| *what).collect();
     for name in LOCKS {
-        // An old one is a dead git's leftover: it is cleared in the same night.
+        // An old one is a crashed git's leftover: it is cleared in the same run.
         let Some(stat) = listed.stat(name)? else { continue };
         let age = context.clock - written(&stat);
         let kind = if name == INDEX_LOCK { context.around.processes.index_lock(context.place, &tree.path) } else { LeftoverKind::Lock };
@@ -208,7 +208,7 @@ fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::R
     Ok(under_way)
 }
 
-/// The newest sign of activity in an admin folder.
+/// The newest sign of activity in an admin directory.
 ///
 /// # Errors
 /// Something is there and can't be read.
@@ -292,7 +292,7 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     Ok(State::Looked(Box::new(contents)))
 }
 
-/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin folder from where it `stood`.
+/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin directory from where it `stood`.
 ///
 /// # Errors
 /// It can't be read.
@@ -301,7 +301,7 @@ pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -
     Ok(text.strip_prefix("gitdir: ").is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
 }
 
-/// The tree's `.git` file must lead back to this very admin folder, or somebody else's tree stands there.
+/// The tree's `.git` file must lead back to this very admin directory, or somebody else's tree stands there.
 fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
     let Some(text) = line_of(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
     let back = text.strip_prefix("gitdir: ").unwrap_or_default();
@@ -309,7 +309,7 @@ fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>
     Ok((!leads_back).then(|| format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")))
 }
 
-/// ENOENT alone proves little on NFS: the nearest folder above must be readable, and must not list it.
+/// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must not list it.
 fn missing(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
     let mut below = place.relative();
     while let Some(above) = below.parent() {
@@ -324,7 +324,7 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Opt
                             .to_owned(),
                     ))
                 } else if names.is_empty() && below != place.relative() {
-                    // Not only the tree is gone, but the folder of trees with it, and nothing else is left: a mount point looks so.
+                    // Not only the tree is gone, but the directory of trees with it, and nothing else is left: a mount point looks so.
                     Ok(State::Unknown(format!("`{}` is empty: is something not mounted there?", above.display())))
                 } else {
                     gone(context, tree, place, head, listed)
@@ -344,7 +344,7 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option
     }
     let trashed = context.around.trashed.contains(place);
     let unreached = unreached(context, tree, head, listed)?;
-    // What a night took to the trash was rescued with its index.
+    // What a run took to the trash was rescued with its index.
     let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
     let staged = (!trashed && known.holds_staged_work()) || !known.registration(&mut context.stop.hold())?.is_empty();
     if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {

@@ -19,7 +19,7 @@ use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::report::UnitOutcome;
-use treewarden::survey::caches::{self, used::Eye};
+use treewarden::survey::caches::{self, last_use::LastUseProbe};
 
 /// How long an install runs against eviction.
 const BUSY: Duration = Duration::from_secs(8);
@@ -104,8 +104,8 @@ impl Bench {
         let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
         let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
         let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age, reserve, budget: None };
-        let eye = Eye::open(&root, true).unwrap();
-        let seen = caches::survey(&[policy], &[], &eye, &Some, &Stop::never()).remove(0);
+        let probe = LastUseProbe::open(&root, true).unwrap();
+        let seen = caches::survey(&[policy], &[], &probe, &Some, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         let mut units = seen.units;
         units.sort_unstable_by(|one, other| one.name.cmp(&other.name));

@@ -15,7 +15,7 @@ use treewarden::config::policy;
 use treewarden::facts::cache::{CacheKind, Size, Unit};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
-use treewarden::survey::caches::{self, used::Eye};
+use treewarden::survey::caches::{self, last_use::LastUseProbe};
 use treewarden::survey::size;
 
 /// Serves the working directory as a package index would: pip caches only what has an `ETag` or a maximum age.
@@ -79,8 +79,8 @@ impl Bench {
         let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
         let policy =
             policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: Size::default(), budget: None };
-        let eye = Eye::open(&root, true).unwrap();
-        let seen = caches::survey(&[policy], &[], &eye, &Some, &Stop::never()).remove(0);
+        let probe = LastUseProbe::open(&root, true).unwrap();
+        let seen = caches::survey(&[policy], &[], &probe, &Some, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         seen.units
     }

@@ -52,8 +52,8 @@ fn stolen(rounds: usize) -> usize {
     let mut won = 0;
     for _ in 0..rounds {
         let attack = || {
-            for workshop in workshops(&world) {
-                for git_dir in [workshop.join("tree/.git"), workshop.join("git"), workshop] {
+            for staging in workshops(&world) {
+                for git_dir in [staging.join("tree/.git"), staging.join("git"), staging] {
                     if let Ok(mut file) = fs::OpenOptions::new().append(true).open(git_dir.join("config")) {
                         let _too_late = file.write_all(config.as_bytes());
                     }
@@ -91,10 +91,10 @@ fn escaped(rounds: usize, enrolls: bool) -> usize {
             remove(&shop.path);
         }
         let attack = || {
-            for workshop in workshops(&world) {
-                let folder = workshop.join("tree/d");
+            for staging in workshops(&world) {
+                let folder = staging.join("tree/d");
                 if fs::symlink_metadata(&folder).is_ok_and(|data| data.is_dir())
-                    && fs::rename(&folder, workshop.join(format!("tree/e{}", fastrand::u32(..)))).is_ok()
+                    && fs::rename(&folder, staging.join(format!("tree/e{}", fastrand::u32(..)))).is_ok()
                 {
                     let _too_late = std::os::unix::fs::symlink(&outside, &folder);
                 }

@@ -19,7 +19,7 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::git::shadow::Shadow;
 use treewarden::lock::LockedRepo;
 use treewarden::plan::gc::{Gc, GcAction, Step};
-use treewarden::plan::share::Share;
+use treewarden::plan::limits::ResourceLimits;
 use treewarden::report::RunReport;
 
 const REPOS: [&str; 2] = ["acme/one", "acme/two"];
@@ -64,7 +64,7 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
     for name in REPOS {
         grow(&world, name);
     }
-    let share = Share::of(1, Some(LIMIT), REPOS.len());
+    let share = ResourceLimits::of(1, Some(LIMIT), REPOS.len());
     let setting = share.settings().into_iter().find(|setting| setting.contains("bigFileThreshold")).unwrap();
     // The settings stand on git's own command line and, for what it starts, in the environment.
     let setting = setting.split_once('=').unwrap().1.to_owned();
@@ -97,7 +97,7 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
     }
 }
 
-fn repack(world: &World, root: &Arc<Path>, name: &str, share: Share) {
+fn repack(world: &World, root: &Arc<Path>, name: &str, share: ResourceLimits) {
     let place = VolumePath::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
     let (stop, now) = (Stop::never(), treewarden::fs::clock::now());
     let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();

@@ -35,7 +35,7 @@ const POLICY_ONLY: [&str; 4] = ["notify", "survey", "plan", "state"];
 const HOMES: [(&str, &[&str]); 10] = [
     ("Command::new", &["commands/agent/exec.rs", "git/mod.rs", "survey/probe.rs"]),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
-    ("renameat", &["apply/trash/rename.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/workshop.rs", "apply/reflogs.rs"]),
+    ("renameat", &["apply/trash/rename.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/staging.rs", "apply/reflogs.rs"]),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),

@@ -49,7 +49,7 @@ pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> R
     })?
 }
 
-/// Drops rescues that hold the very same as `made`, but for their time: what nights left that failed after their rescue, or were killed.
+/// Drops rescues that hold the very same as `made`, but for their time: what runs left that failed after their rescue, or were killed.
 /// Each is still held by `made`, so nothing is lost, and what can't be compared or dropped simply stands until it expires.
 pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop) {
     let equal = || -> io::Result<Vec<Rescue>> {

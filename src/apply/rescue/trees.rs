@@ -1,7 +1,7 @@
 //! A git tree from a list of files, written object by object.
 //!
 //! By hand, for libgit2 takes no name into a tree that Windows would mistake for `.git` (`git~1`, `.git.`, `.git `), and here they are files like any
-//! other. It must never sort as paths are sorted: git compares a folder as if its name ended in a slash.
+//! other. It must never sort as paths are sorted: git compares a directory as if its name ended in a slash.
 
 use crate::survey::known::Files;
 use git2::{ObjectType, Oid, Repository};
@@ -12,13 +12,13 @@ use std::path::Path;
 
 const FOLDER: u32 = 0o040_000;
 
-/// A folder under construction: mode and object by the name as git sorts it.
+/// A directory under construction: mode and object by the name as git sorts it.
 type Entries = BTreeMap<Vec<u8>, (u32, Oid)>;
 
-/// Writes these files, and the folders above them, as a tree. An entry that is a folder itself is taken as it is.
+/// Writes these files, and the directories above them, as a tree. An entry that is a directory itself is taken as it is.
 ///
 /// # Errors
-/// The store refuses, or a file stands where another's folder does.
+/// The store refuses, or a file stands where another's directory does.
 pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::Error> {
     let odb = repo.odb()?;
     let write = |entries: &Entries| -> Result<Oid, git2::Error> {
@@ -31,7 +31,7 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
         }
         odb.write(ObjectType::Tree, &bytes)
     };
-    // The folders that are open, from the top down. What is in one folder comes in a row, for the files are in the order of their paths.
+    // The directories that are open, from the top down. What is in one directory comes in a row, for the files are in the order of their paths.
     let mut open: Vec<(&OsStr, Entries)> = vec![(OsStr::new(""), Entries::new())];
     for (path, &(mode, id)) in files {
         let above: Vec<&OsStr> = path.parent().unwrap_or(Path::new("")).iter().collect();
@@ -45,7 +45,7 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
     write(&open[0].1)
 }
 
-/// Writes the innermost folders until so many are left open.
+/// Writes the innermost directories until so many are left open.
 fn close(open: &mut Vec<(&OsStr, Entries)>, left: usize, write: &dyn Fn(&Entries) -> Result<Oid, git2::Error>) -> Result<(), git2::Error> {
     while open.len() > left
         && let Some((name, entries)) = open.pop()

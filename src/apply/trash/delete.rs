@@ -1,6 +1,6 @@
-//! Deleting what is in the trash: by descriptor, in parallel, folder by folder.
+//! Deleting what is in the trash: by descriptor, in parallel, directory by directory.
 //!
-//! It follows no link, leaves no mount, and holds neither more folders open nor more names in memory than it may, however deep or wide somebody
+//! It follows no link, leaves no mount, and holds neither more directories open nor more names in memory than it may, however deep or wide somebody
 //! made a tree. What can't be deleted is left and told. It must never fall back to anything more forceful, and never be called for a place outside the trash.
 
 use super::note::{changed, shown};
@@ -24,11 +24,11 @@ use std::sync::{Arc, Mutex};
 mod list;
 use list::{Listing, read};
 
-/// Folders nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
+/// Directories nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
 const DEEPEST: usize = 128;
-/// Names of a folder that are held in memory at a time.
+/// Names of a directory that are held in memory at a time.
 const BATCH: usize = 1 << 15;
-/// More files of a folder than this are shared with a thread that has nothing else to do.
+/// More files of a directory than this are shared with a thread that has nothing else to do.
 const MANY: usize = 1 << 12;
 
 /// Of so many things that stay it is told.
@@ -38,7 +38,7 @@ const OPEN: &str = "somebody has this file open, it goes when it is closed";
 /// What all deletions of one emptying share.
 struct Job<'a> {
     stop: &'a Stop,
-    /// It is told once that the run stopped, not for every folder that still waits.
+    /// It is told once that the run stopped, not for every directory that still waits.
     stopped: AtomicBool,
     device: u64,
     bytes: AtomicU64,
@@ -51,7 +51,7 @@ struct Job<'a> {
     /// Files of which a link went with us: that changes the others' inode, too.
     linked: Mutex<HashSet<u64>>,
     place: &'a VolumePath,
-    /// The top, to which folders nested too deep are moved.
+    /// The top, to which directories nested too deep are moved.
     top: OwnedFd,
     lifted: Mutex<Vec<CString>>,
 }
@@ -83,7 +83,7 @@ pub(super) struct Emptied {
     pub(super) is_empty: bool,
 }
 
-/// A folder being deleted: it goes when nothing below it is left.
+/// A directory being deleted: it goes when nothing below it is left.
 struct Folder {
     above: Option<Arc<Folder>>,
     name: CString,
@@ -91,7 +91,7 @@ struct Folder {
     depth: usize,
     /// Of its own blocks.
     bytes: u64,
-    /// Folders of the batch that still stand, and one for the reading of the batch.
+    /// Directories of the batch that still stand, and one for the reading of the batch.
     pending: AtomicUsize,
     /// The batch was not all.
     more: AtomicBool,
@@ -99,8 +99,8 @@ struct Folder {
     moved: AtomicBool,
 }
 
-/// Deletes what is in the folder `place`, but for the names that stay, on the current rayon pool, until done or told to stop. A file that was written
-/// after `since` stays and is told. What is no folder is deleted itself.
+/// Deletes what is in the directory `place`, but for the names that stay, on the current rayon pool, until done or told to stop. A file that was written
+/// after `since` stays and is told. What is no directory is deleted itself.
 pub(super) fn empty(place: &VolumePath, stop: &Stop, stay: &[&str], since: Option<(i64, i64)>) -> io::Result<Emptied> {
     let top = match openat::dir(place) {
         Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTDIR | Errno::LOOP)) => return no_folder(place),
@@ -157,7 +157,7 @@ impl Folder {
 }
 
 impl Job<'_> {
-    /// Deletes what a folder lists, or as much of it as is held in memory: its files here, its folders wherever a thread is free.
+    /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its directories wherever a thread is free.
     fn batch<'scope>(&'scope self, scope: &Scope<'scope>, folder: Arc<Folder>) {
         match read(&folder.anchor, BATCH) {
             Ok(Listing { mut files, folders, more }) => {
@@ -165,10 +165,10 @@ impl Job<'_> {
                     files.retain(|name| !self.stay.iter().any(|stays| stays.as_bytes() == name.to_bytes()));
                 }
                 folder.more.store(more, Ordering::Relaxed);
-                // Folders first: while this thread deletes files, others can start on them.
+                // Directories first: while this thread deletes files, others can start on them.
                 folder.pending.fetch_add(folders.len(), Ordering::AcqRel);
                 self.folders(scope, folder.clone(), folders);
-                // What a file held is freed without its folder's lock, so two threads are faster than one.
+                // What a file held is freed without its directory's lock, so two threads are faster than one.
                 if files.len() > MANY {
                     let (half, folder) = (files.split_off(files.len() / 2), folder.clone());
                     folder.pending.fetch_add(1, Ordering::AcqRel);
@@ -211,7 +211,7 @@ impl Job<'_> {
         }
     }
 
-    /// A folder stays, and so does the one above, which would say the same; but that may hold more than this batch.
+    /// A directory stays, and so does the one above, which would say the same; but that may hold more than this batch.
     fn give_up<'scope>(&'scope self, scope: &Scope<'scope>, name: &CStr, why: &str, above: Arc<Folder>) {
         self.leave(Some(&above), name, why);
         if above.more.load(Ordering::Relaxed) {
@@ -227,7 +227,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Opens a folder on the same device, and tells the bytes of its own blocks, giving its owner back the right to read and change it where it
+    /// Opens a directory on the same device, and tells the bytes of its own blocks, giving its owner back the right to read and change it where it
     /// was taken (Go's module cache).
     fn open(&self, above: &Folder, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
         // The kernel refuses any mount on the way: one of the same file system has the same device, so that alone would not tell.
@@ -295,7 +295,7 @@ impl Job<'_> {
         self.note(Kept::Written(self.path(Some(folder), name)));
     }
 
-    /// One thing of the batch is gone, or its reading is done; the last one takes the folder along, and so on upwards.
+    /// One thing of the batch is gone, or its reading is done; the last one takes the directory along, and so on upwards.
     fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut folder: Arc<Folder>) {
         while folder.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
             // It is listed from its beginning: some file systems leave out names when others went. And only as long as that helps.
@@ -358,7 +358,7 @@ impl Job<'_> {
     }
 
     fn leave(&self, folder: Option<&Folder>, name: &CStr, why: &str) {
-        // Whoever owns the folder says what may go from it.
+        // Whoever owns the directory says what may go from it.
         let owners = folder.into_iter().flat_map(|folder| {
             let entry = || rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
             [rustix::fs::fstat(&folder.anchor), entry()]

@@ -33,7 +33,7 @@ pub(super) struct Note {
     registration: Option<Registration>,
 }
 
-/// A registration's folder, and the file that says where its tree stands: nobody can set the time at which an inode was changed.
+/// A registration's directory, and the file that says where its tree stands: nobody can set the time at which an inode was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Registration {
     folder: u64,
@@ -74,7 +74,7 @@ impl Note {
         Ok(Self { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()), registration })
     }
 
-    /// Of a folder that can be had again: nobody has to look at it a second time, but from now on nobody has any business in it either.
+    /// Of a directory that can be had again: nobody has to look at it a second time, but from now on nobody has any business in it either.
     pub(super) fn again(from: &VolumePath) -> Self {
         Self { schema: SCHEMA.to_owned(), from: from.path(), admin: None, registration: None }
     }
@@ -85,8 +85,8 @@ impl Note {
         atomic::sync_folder(&bin.path())
     }
 
-    /// A note that makes no sense was cut short before anything was moved. Our notes are whole files in folders: anything else is somebody's doing, and must
-    /// not stop every night to come.
+    /// A note that makes no sense was cut short before anything was moved. Our notes are whole files in directories: anything else is somebody's doing, and must
+    /// not stop every run to come.
     fn read(bin: &VolumePath, name: &str) -> io::Result<Option<Self>> {
         match openat::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
             Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => Ok(None),

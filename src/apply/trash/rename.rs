@@ -1,6 +1,6 @@
-//! Renaming on the volume: each folder on the way is opened beneath the root, and no link is followed.
+//! Renaming on the volume: each directory on the way is opened beneath the root, and no link is followed.
 //!
-//! It must never put anything over what stands somewhere already, but an empty folder.
+//! It must never put anything over what stands somewhere already, but an empty directory.
 
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
@@ -14,7 +14,7 @@ pub(super) fn rename(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| name.to_owned())
 }
 
-/// Renames the folder at `from`, and nothing but a folder: a file would replace a file that stands there. So says the kernel itself when both names end
+/// Renames the directory at `from`, and nothing but a directory: a file would replace a file that stands there. So says the kernel itself when both names end
 /// in a slash, whatever somebody puts there meanwhile.
 pub(super) fn folder(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| [name, OsStr::new("/")].into_iter().collect())
@@ -35,7 +35,7 @@ fn by_name(from: &VolumePath, to: &VolumePath, called: &dyn Fn(&OsStr) -> OsStri
     }
 }
 
-/// Renames once more with the folder's own write bit set, and without success takes it back: a folder that its owner can't write to (Go's modules)
+/// Renames once more with the directory's own write bit set, and without success takes it back: a directory that its owner can't write to (Go's modules)
 /// can't be moved to another parent, for its `..` changes.
 fn writable(folder: &VolumePath, rename: impl FnOnce() -> rustix::io::Result<()>) -> io::Result<()> {
     let refused = io::Error::from(Errno::ACCESS);

@@ -34,13 +34,13 @@ pub enum CheckoutError {
 /// A worktree, or the checkout itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stand {
-    /// The folder.
+    /// The directory.
     pub place: VolumePath,
-    /// The worktree's admin folder; none for the checkout.
+    /// The worktree's admin directory; none for the checkout.
     pub admin: Option<VolumePath>,
 }
 
-/// Finds the checkout, or the worktree that is registered under `name` or stands in a folder of that name, and refuses an encrypted repo.
+/// Finds the checkout, or the worktree that is registered under `name` or stands in a directory of that name, and refuses an encrypted repo.
 ///
 /// # Errors
 /// [`CheckoutError`].

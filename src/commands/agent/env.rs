@@ -1,4 +1,4 @@
-//! The cache environment: which variable sends which package manager to which folder of the volume.
+//! The cache environment: which variable sends which package manager to which directory of the volume.
 //!
 //! Each was found out by asking the tool (`tests/it/env.rs` lets it tell); two versions of one tool may want two.
 //!
@@ -11,11 +11,11 @@
 //! | `pnpm` | `pnpm_config_store_dir` | pnpm 11 and newer; links, as uv does |
 //! | | `npm_config_store_dir` | pnpm 10 and older; npm 11 warns that it doesn't know it |
 //! | `yarn` | `YARN_CACHE_FOLDER` | classic; for berry only where a project sets `enableGlobalCache: false` |
-//! | | `YARN_GLOBAL_FOLDER` | berry: its cache is the folder `cache` in it |
+//! | | `YARN_GLOBAL_FOLDER` | berry: its cache is the directory `cache` in it |
 //! | `cargo` | `CARGO_HOME` | there is none for the caches alone |
 //!
 //! `CARGO_HOME` moves cargo's own config, credentials and `cargo install` too: give tokens by `CARGO_REGISTRIES_<NAME>_TOKEN`, and config by
-//! `.cargo/config.toml` above the checkouts or `CARGO_*` variables. It must never name a folder outside the volume, nor quote a path so that
+//! `.cargo/config.toml` above the checkouts or `CARGO_*` variables. It must never name a directory outside the volume, nor quote a path so that
 //! it reads as anything but itself.
 
 use crate::config::policy::{Cache, Policy};
@@ -64,7 +64,7 @@ fn of(cache: &Cache, place: PathBuf) -> Vec<(&'static str, PathBuf)> {
         CacheKind::GoBuild => vec![("GOCACHE", place)],
         CacheKind::Npm => vec![("npm_config_cache", place)],
         CacheKind::Pnpm => {
-            // The config may name the folder of one version, which pnpm adds by itself.
+            // The config may name the directory of one version, which pnpm adds by itself.
             let store = above(&place, is_version).unwrap_or(&place).to_owned();
             vec![("pnpm_config_store_dir", store.clone()), ("npm_config_store_dir", store)]
         }
@@ -77,7 +77,7 @@ fn of(cache: &Cache, place: PathBuf) -> Vec<(&'static str, PathBuf)> {
     }
 }
 
-/// The folder that holds `place`, when its name is one that the tool adds.
+/// The directory that holds `place`, when its name is one that the tool adds.
 fn above(place: &Path, is_the_tools: impl Fn(&str) -> bool) -> Option<&Path> {
     place.file_name()?.to_str().filter(|name| is_the_tools(name)).and(place.parent())
 }

@@ -1,7 +1,7 @@
 //! `treewarden exec`: a command under its repo's lock, with the cache environment, in the checkout or a worktree.
 //!
 //! The lock's descriptor is the command's and all its children's as well, so it is held until the last of them has ended. It must never
-//! run the command without the lock, nor take the volume's: agents and nights pass each other repo by repo.
+//! run the command without the lock, nor take the volume's: agents and runs pass each other repo by repo.
 
 use super::checkout::{self, CheckoutError, Stand};
 use super::{HOLDS, child, env, held_above};
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// What is to run, and where.
 #[derive(Debug)]
-pub struct Wish<'a> {
+pub struct ExecRequest<'a> {
     /// The repo.
     pub repo: &'a policy::Repo,
     /// A worktree's name; none for the checkout.
@@ -73,23 +73,24 @@ pub struct Ended {
 ///
 /// # Errors
 /// [`ExecError`].
-pub fn exec(policy: &Policy, wish: &Wish<'_>, now: impl FnOnce() -> DateTime<Utc>) -> Result<Ended, ExecError> {
+pub fn exec(policy: &Policy, request: &ExecRequest<'_>, now: impl FnOnce() -> DateTime<Utc>) -> Result<Ended, ExecError> {
     if let Some(why) = held_above() {
         return Err(ExecError::Holds(why));
     }
     volume::prove(&policy.volume)?;
-    let repo = wish.repo;
+    let repo = request.repo;
     let locks = policy.volume.state.path().join("locks");
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
-    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, wish.wait).map_err(busy)?;
+    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait).map_err(busy)?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
-    let stand = checkout::find(repo, wish.worktree).map_err(refused)?;
+    let stand = checkout::find(repo, request.worktree).map_err(refused)?;
     let folder = openat::dir(&stand.place).map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
-    let (program, arguments) = wish.command.split_first().map_or((OsStr::new(""), &[][..]), |(program, rest)| (program.as_os_str(), rest));
+    let (program, arguments) =
+        request.command.split_first().map_or((OsStr::new(""), &[][..]), |(program, rest)| (program.as_os_str(), rest));
     #[expect(clippy::disallowed_methods, reason = "the agent's own command")]
     let mut command = Command::new(program);
     command.args(arguments).envs(env::variables(policy)).env(HOLDS, &repo.name).env("PWD", stand.place.path());
-    // By its descriptor: whatever is put into its place meanwhile, this is the folder that was looked at.
+    // By its descriptor: whatever is put into its place meanwhile, this is the directory that was looked at.
     command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
     let failed = |cause| ExecError::Start { program: program.to_owned(), cause };
     lock.share().map_err(failed)?;

@@ -24,10 +24,10 @@ use std::path::{Path, PathBuf};
 
 /// What is to come back, and where to.
 #[derive(Debug)]
-pub struct Wish<'a> {
+pub struct RestoreRequest<'a> {
     /// Which rescue.
     pub id: &'a str,
-    /// A file or folder in it; none for the whole worktree.
+    /// A file or directory in it; none for the whole worktree.
     pub path: Option<&'a Path>,
     /// Where the tree is to stand; none for where it stood.
     pub to: Option<&'a Path>,
@@ -52,8 +52,8 @@ pub struct Back {
 ///
 /// # Errors
 /// [`RescuesError`]: nothing was changed, or the error says what.
-pub fn restore(policy: &Policy, wish: &Wish<'_>, stop: &Stop, now: DateTime<Utc>) -> Result<Back, RescuesError> {
-    let found = find(policy, wish.id, stop, now)?;
+pub fn restore(policy: &Policy, request: &RestoreRequest<'_>, stop: &Stop, now: DateTime<Utc>) -> Result<Back, RescuesError> {
+    let found = find(policy, request.id, stop, now)?;
     let repo = found.repo;
     let locks = policy.volume.state.path().join("locks");
     let lock = LockedRepo::take(&locks, &repo.name, &repo.place, "rescue restore", now);
@@ -63,9 +63,9 @@ pub fn restore(policy: &Policy, wish: &Wish<'_>, stop: &Stop, now: DateTime<Utc>
     let trash = Trash::of(&policy.volume.state).map_err(|error| RescuesError::Target(format!("failed to use the trash: {error}")))?;
     let restore = Restore { lock: &lock, shadow: &shadow, trash: &trash, stop };
     let back = Bringing { policy, found: &found, saved: &saved, restore };
-    match wish.path {
-        Some(path) => back.files(path, wish),
-        None => back.worktree(&git, wish, now),
+    match request.path {
+        Some(path) => back.files(path, request),
+        None => back.worktree(&git, request, now),
     }
 }
 
@@ -78,11 +78,11 @@ struct Bringing<'a> {
 }
 
 impl Bringing<'_> {
-    fn files(&self, path: &Path, wish: &Wish<'_>) -> Result<Back, RescuesError> {
+    fn files(&self, path: &Path, request: &RestoreRequest<'_>) -> Result<Back, RescuesError> {
         let stood = &self.saved.manifest.path.0;
         let path: PathBuf = path.strip_prefix(stood).unwrap_or(path).components().filter(|part| part.as_os_str() != ".").collect();
         let pieces = self.saved.pieces(&path).map_err(|cause| RescuesError::Read(self.found.id(), cause))?;
-        let (place, base, owner) = if let Some(to) = wish.to {
+        let (place, base, owner) = if let Some(to) = request.to {
             (to.to_owned(), folder(to)?, None)
         } else {
             let place = self.place(stood)?;
@@ -95,12 +95,12 @@ impl Bringing<'_> {
             let base = openat::root(place.root()).and_then(|root| folders(root, place.relative(), owner, &|_| 0o755)).map_err(failed)?;
             (place.path(), base, owner)
         };
-        let restored = self.restore.files(&pieces, base, owner, wish.force)?;
+        let restored = self.restore.files(&pieces, base, owner, request.force)?;
         Ok(Back { id: self.found.id(), place: place.join(path), restored, notes: Vec::new() })
     }
 
-    fn worktree(&self, git: &Repository, wish: &Wish<'_>, now: DateTime<Utc>) -> Result<Back, RescuesError> {
-        let wanted = wish.to.map(std::path::absolute).transpose().map_err(|error| RescuesError::Target(error.to_string()))?;
+    fn worktree(&self, git: &Repository, request: &RestoreRequest<'_>, now: DateTime<Utc>) -> Result<Back, RescuesError> {
+        let wanted = request.to.map(std::path::absolute).transpose().map_err(|error| RescuesError::Target(error.to_string()))?;
         let place = self.place(wanted.as_deref().unwrap_or(&self.saved.manifest.path.0))?;
         self.prove_free(&place)?;
         let (head, notes) = self.head(git)?;
@@ -125,7 +125,7 @@ impl Bringing<'_> {
         }
     }
 
-    /// Nothing stands there but perhaps an empty folder, and no worktree is registered for it.
+    /// Nothing stands there but perhaps an empty directory, and no worktree is registered for it.
     fn prove_free(&self, place: &VolumePath) -> Result<(), RescuesError> {
         let no = |why: String| RescuesError::Target(format!("no worktree can be made at `{}`: {why}", place.path().display()));
         let stat = found(openat::stat(place)).map_err(|error| no(format!("failed to look: {error}")))?;
@@ -196,7 +196,7 @@ impl Bringing<'_> {
     }
 }
 
-/// The folder that somebody named: his word is good, links and all. Its parent must be there.
+/// The directory that somebody named: his word is good, links and all. Its parent must be there.
 fn folder(to: &Path) -> Result<OwnedFd, RescuesError> {
     let failed = |error: io::Error| RescuesError::Target(format!("failed to open `{}`: {error}", to.display()));
     match std::fs::create_dir(to) {

@@ -9,7 +9,7 @@ use super::{Locked, WorkError, around, is_free, place_of};
 use crate::apply::fill::Fill;
 use crate::apply::repo::RepoExecutor;
 use crate::apply::restore::owner_of;
-use crate::apply::workshop::{Workshop, free_id, hand_over, put_file};
+use crate::apply::staging::{StagingDir, free_id, hand_over, put_file};
 use crate::config::policy::{self, Address, Policy};
 use crate::facts::worktree::State;
 use crate::fs::clock;
@@ -31,10 +31,10 @@ use std::time::Duration;
 
 /// What is asked for.
 #[derive(Debug)]
-pub struct Wish<'a> {
+pub struct AddRequest<'a> {
     /// The repo's name in the config.
     pub repo: &'a str,
-    /// The worktree's folder.
+    /// The worktree's directory.
     pub name: &'a str,
     /// What its branch starts from; none for the default branch of origin.
     pub from: Option<&'a str>,
@@ -65,27 +65,27 @@ struct Start {
 ///
 /// # Errors
 /// [`WorkError`]: there is no new worktree, and no half of one.
-pub fn add(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<Added, WorkError> {
-    let repo = super::named(policy, wish.repo)?;
-    let branch = wish.branch.unwrap_or(wish.name);
-    prove_names(wish.name, branch)?;
+pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Added, WorkError> {
+    let repo = super::named(policy, request.repo)?;
+    let branch = request.branch.unwrap_or(request.name);
+    prove_names(request.name, branch)?;
     volume::prove(&policy.volume)?;
-    let place = place_of(repo, wish.name).ok_or_else(|| {
+    let place = place_of(repo, request.name).ok_or_else(|| {
         let why = "none of its worktree roots has a single `*` that a name could stand for; add one to `worktrees.roots`, for instance worktrees/<repo>/*";
         WorkError::Usage(format!("{}: {why}", repo.name))
     })?;
-    let locked = Locked::take(policy, repo, "worktree add", wish.wait, stop)?;
+    let locked = Locked::take(policy, repo, "worktree add", request.wait, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
-    let adding = Adding { policy, repo, wish, branch, place, locked: &locked, shadow: &shadow, stop };
+    let adding = Adding { policy, repo, request, branch, place, locked: &locked, shadow: &shadow, stop };
     adding.prove_free()?;
     adding.prove_nobody_has_the_branch()?;
     // Meanwhile somebody's own `git gc` may delete packs.
     shadow.close();
     let url = adding.origin()?;
-    Workshop::with(&locked.lock, &locked.trash, stop, |workshop| {
+    StagingDir::with(&locked.lock, &locked.trash, stop, |staging| {
         let remote = Remote { repo, shadow: &shadow, locked: &locked, url: &url, stop, limit: policy.run.deadline };
-        let private = remote.private(workshop.folder(Path::new("fetched"))?)?;
-        let default = remote.fetch(&private, &workshop.folder(Path::new("fetched"))?, wish.from.is_none())?;
+        let private = remote.private(staging.folder(Path::new("fetched"))?)?;
+        let default = remote.fetch(&private, &staging.folder(Path::new("fetched"))?, request.from.is_none())?;
         if let Some(default) = &default {
             adding.remember(default)?;
         }
@@ -93,7 +93,7 @@ pub fn add(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<Added, WorkE
         let start = adding.start(&git, default.as_deref())?;
         // What was fetched may be what makes it one.
         shadow.judge_crypt(Some(start.commit), stop).map_err(WorkError::repo(repo))?;
-        adding.make(workshop, &private, &start, &url)?;
+        adding.make(staging, &private, &start, &url)?;
         Ok(Added { path: adding.place.path(), note: start.note })
     })
 }
@@ -121,7 +121,7 @@ fn full(branch: &str) -> String {
 struct Adding<'a> {
     policy: &'a Policy,
     repo: &'a policy::Repo,
-    wish: &'a Wish<'a>,
+    request: &'a AddRequest<'a>,
     branch: &'a str,
     place: VolumePath,
     locked: &'a Locked,
@@ -143,7 +143,7 @@ impl Adding<'_> {
     }
 
     fn prove_free(&self) -> Result<(), WorkError> {
-        let (path, name) = (self.place.path(), self.wish.name);
+        let (path, name) = (self.place.path(), self.request.name);
         if let Some(other) = around(self.policy).in_the_way(&self.place, &self.repo.place) {
             return Err(self.refused(format!("`{}` is the place of `{other}`; choose another name", path.display())));
         }
@@ -192,7 +192,7 @@ impl Adding<'_> {
         Err(self.refused(format!("the config has no `url` for it, and what `.git/config` names is never fetched; add the `url`{theirs}")))
     }
 
-    /// The night takes `origin/HEAD` for what work lands in.
+    /// The run takes `origin/HEAD` for what work lands in.
     fn remember(&self, default: &str) -> Result<(), WorkError> {
         let target = format!("refs/remotes/origin/{default}");
         if !git2::Reference::is_valid_name(&target) {
@@ -213,7 +213,7 @@ impl Adding<'_> {
         let branch = self.branch;
         let there = self.tip(git, &full(branch))?;
         let short = |commit: Oid| commit.to_string()[..10].to_owned();
-        if let Some(from) = self.wish.from {
+        if let Some(from) = self.request.from {
             let (what, commit) = self.resolve(git, from)?;
             return match there {
                 Some(tip) if tip != commit => Err(self.refused(format!(
@@ -262,21 +262,21 @@ impl Adding<'_> {
         Ok((from.to_owned(), commit.id()))
     }
 
-    fn make(&self, workshop: &Workshop<'_>, private: &Private, start: &Start, url: &Address) -> Result<(), WorkError> {
+    fn make(&self, staging: &StagingDir<'_>, private: &Private, start: &Start, url: &Address) -> Result<(), WorkError> {
         let id = free_id(self.shadow.git_dir(), &self.place)?;
-        self.assemble(workshop, private, (&id, start.commit), url)?;
+        self.assemble(staging, private, (&id, start.commit), url)?;
         if start.new {
             self.make_branch(start)?;
         }
-        Ok(workshop.put_worktree(self.shadow.git_dir(), &id, &self.place).inspect_err(|_| self.take_back(start))?)
+        Ok(staging.put_worktree(self.shadow.git_dir(), &id, &self.place).inspect_err(|_| self.take_back(start))?)
     }
 
     /// Registration and files, as git would make them.
-    fn assemble(&self, workshop: &Workshop<'_>, private: &Private, (id, commit): (&str, Oid), url: &Address) -> Result<(), WorkError> {
+    fn assemble(&self, staging: &StagingDir<'_>, private: &Private, (id, commit): (&str, Oid), url: &Address) -> Result<(), WorkError> {
         let git_dir = self.shadow.git_dir();
         let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
         let (tree, admin, logs) =
-            (workshop.folder(Path::new("tree"))?, workshop.folder(Path::new("admin"))?, workshop.folder(Path::new("admin/logs"))?);
+            (staging.folder(Path::new("tree"))?, staging.folder(Path::new("admin"))?, staging.folder(Path::new("admin/logs"))?);
         let put = |folder: &OwnedFd, name: &str, bytes: &[u8]| {
             put_file(folder, name.as_ref(), owner, mode & 0o666, |file| io::Write::write_all(file, bytes))
         };

@@ -1,4 +1,4 @@
-//! `treewarden worktree list`: every worktree, with the verdict that a night would give it now.
+//! `treewarden worktree list`: every worktree, with the verdict that a run would give it now.
 //!
 //! A look, and as such without the lock: an agent may be at work meanwhile. It must never change anything, nor leave out a repo that can't be
 //! read.

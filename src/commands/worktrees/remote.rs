@@ -7,7 +7,7 @@
 
 use super::{Locked, WorkError};
 use crate::apply::restore::{folders, owner_of};
-use crate::apply::workshop::{put_file, put_loose, put_packs};
+use crate::apply::staging::{put_file, put_loose, put_packs};
 use crate::config::policy::{self, Address};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -145,7 +145,7 @@ impl Remote<'_> {
         let ours = |name: &str| (name.starts_with(BRANCHES) && name != "refs/remotes/origin/HEAD") || name.starts_with(TAGS);
         let (known, still): (HashMap<_, _>, HashSet<_>) =
             (before.iter().map(|old| (&old.name, &old.id)).collect(), after.iter().map(|new| &new.name).collect());
-        // First those that his own config has him prune: one of them may stand where another's folder is to be.
+        // First those that his own config has him prune: one of them may stand where another's directory is to be.
         let gone = before.iter().filter(|old| old.name.starts_with(BRANCHES) && ours(&old.name) && !still.contains(&old.name));
         let gone: Vec<String> = gone.map(|old| format!("delete {}\n", old.name)).collect();
         let moved = after.iter().filter(|new| ours(&new.name) && known.get(&new.name) != Some(&&new.id));

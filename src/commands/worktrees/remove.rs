@@ -1,6 +1,6 @@
-//! `treewarden worktree remove`: what a night does to a tree whose time has come, now and on request.
+//! `treewarden worktree remove`: what a run does to a tree whose time has come, now and on request.
 //!
-//! The look, the verdict, the rescue and the removal are the night's own; only its patience is left out, and its busy probe, for the one who
+//! The look, the verdict, the rescue and the removal are the run's own; only its patience is left out, and its busy probe, for the one who
 //! asks is the one who worked here. Plain git refuses a tree with work in it unless it is forced; here too, unless the work is to be
 //! rescued first. It must never remove a tree of which nobody can tell, nor one that is locked or in the middle of something.
 
@@ -22,7 +22,7 @@ use std::time::Duration;
 
 /// What is asked for.
 #[derive(Debug)]
-pub struct Wish<'a> {
+pub struct RemoveRequest<'a> {
     /// The repo's name in the config.
     pub repo: &'a str,
     /// The worktree's name, or its path.
@@ -37,13 +37,13 @@ pub struct Wish<'a> {
 ///
 /// # Errors
 /// [`WorkError`]: the tree stands as it stood.
-pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, WorkError> {
-    let repo = named(policy, wish.repo)?;
+pub fn remove(policy: &Policy, request: &RemoveRequest<'_>, stop: &Stop) -> Result<String, WorkError> {
+    let repo = named(policy, request.repo)?;
     volume::prove(&policy.volume)?;
-    let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", wish.wait, stop)?;
+    let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", request.wait, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
     survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
-    let (admin, path) = find(repo, shadow.git_dir(), wish.name)?;
+    let (admin, path) = find(repo, shadow.git_dir(), request.name)?;
     let now = clock::now();
     let clock = lock.server_clock().unwrap_or(now);
     // Whoever asks may well stand in it.
@@ -61,11 +61,11 @@ pub fn remove(policy: &Policy, wish: &Wish<'_>, stop: &Stop) -> Result<String, W
         Verdict::Missing if tree.locked.is_some() => {
             return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
         }
-        Verdict::Missing if !wish.rescue && holds_work(&tree) => {
+        Verdict::Missing if !request.rescue && holds_work(&tree) => {
             return Err(unsaved("the tree itself is gone, but its registration has commits or staged files that nothing else has"));
         }
-        Verdict::Missing => (wish.rescue && holds_work(&tree), executor.drop_registration(&tree)?),
-        Verdict::Reap { class: Class::Unsaved, reasons, .. } if !wish.rescue => return Err(unsaved(&reasons.join("; "))),
+        Verdict::Missing => (request.rescue && holds_work(&tree), executor.drop_registration(&tree)?),
+        Verdict::Reap { class: Class::Unsaved, reasons, .. } if !request.rescue => return Err(unsaved(&reasons.join("; "))),
         Verdict::Reap { class, .. } => {
             let reaped = executor.reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max).map_err(|error| match error {
                 error @ StepError::Changed => stays(error.to_string()),

@@ -1,8 +1,8 @@
 //! Whether a repo is a git-crypt repo: its files are plain in a checkout and encrypted in the store, by a filter.
 //!
 //! Nobody may edit such files from a worktree: without the key and the filter, which the shadow never has, plain text would be committed.
-//! Enrolling asks here, and so does every night, for a repo may become one later. It must never run the filter, and never take a repo for a
-//! plain one because a folder of attributes is nested deep.
+//! Enrolling asks here, and so does every run, for a repo may become one later. It must never run the filter, and never take a repo for a
+//! plain one because a directory of attributes is nested deep.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
@@ -24,7 +24,7 @@ const HEADER: &[u8] = b"\0GITCRYPT\0";
 const DRIVERS: [&str; 2] = ["filter=git-crypt", "diff=git-crypt"];
 /// Git reads no file of attributes that is larger.
 const ATTRIBUTES_CAP: u64 = 100 << 20;
-/// Distinct folders in the commits that are looked at; an honest repo has fewer.
+/// Distinct directories in the commits that are looked at; an honest repo has fewer.
 const MOST_FOLDERS: usize = 2_000_000;
 
 /// A key of the repo's own config, in lower case.
@@ -34,7 +34,7 @@ pub(super) fn is_key(key: &str) -> bool {
 
 /// A git-crypt repo is refused.
 ///
-/// Its signs are git-crypt's own folder in the git dir, and its drivers in the git dir's attributes or those of any folder of the commits that
+/// Its signs are git-crypt's own directory in the git dir, and its drivers in the git dir's attributes or those of any directory of the commits that
 /// matter: the main checkout's, the upstream's default branch's, the worktrees', and `also`. What can't be read shows no sign; it is the
 /// survey's to complain of.
 pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(), Refusal> {
@@ -76,7 +76,7 @@ fn commit_of(repo: &Repository, name: &str) -> Option<Oid> {
     Some(repo.find_reference(name).ok()?.peel_to_commit().ok()?.id())
 }
 
-/// The file of attributes in a commit that names the drivers. Folders that were seen in another commit are not looked at again.
+/// The file of attributes in a commit that names the drivers. Directories that were seen in another commit are not looked at again.
 fn in_commit(repo: &Repository, commit: Oid, seen: &Mutex<HashSet<Oid>>, stop: &Stop) -> Option<PathBuf> {
     let tree = repo.find_commit(commit).ok()?.tree_id();
     let mut folders = vec![(PathBuf::new(), tree)];

@@ -1,7 +1,7 @@
 //! Loose objects, read to their end before libgit2 meets them.
 //!
 //! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle for ever (its issue 7342), and with it the
-//! night. What is whole beyond doubt passes here, many at a time; all else is git's to judge. It must never call whole what git would not.
+//! run. What is whole beyond doubt passes here, many at a time; all else is git's to judge. It must never call whole what git would not.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
@@ -26,9 +26,9 @@ const ASK_EVERY: u64 = 16 << 20;
 /// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader some memory.
 const A_TASK: usize = 16;
 
-/// The loose objects of one folder of objects.
+/// The loose objects of one directory of objects.
 pub(super) struct Loose {
-    /// The folder.
+    /// The directory.
     pub(super) objects: VolumePath,
     /// Their ids.
     pub(super) ids: Vec<String>,
@@ -36,10 +36,10 @@ pub(super) struct Loose {
 
 impl Loose {
     /// Those that are not whole beyond doubt; all of them beside a multi-pack-index, of which git judges with the first object that it looks for, and
-    /// which no night writes. Works in the caller's rayon pool. Once it is time to stop, all that is left is in doubt.
+    /// which no run writes. Works in the caller's rayon pool. Once it is time to stop, all that is left is in doubt.
     ///
     /// # Errors
-    /// The folder can't be opened.
+    /// The directory can't be opened.
     pub(super) fn doubtful(&self, stop: &Stop) -> io::Result<Vec<&str>> {
         let folder = openat::dir(&self.objects)?;
         if rustix::fs::statat(&folder, "pack/multi-pack-index", AtFlags::SYMLINK_NOFOLLOW).err() != Some(Errno::NOENT) {

@@ -1,6 +1,6 @@
 //! What a git dir must look like before git or git2 may go near it.
 //!
-//! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere; the same for the object folders it
+//! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere; the same for the object directories it
 //! borrows from. It must never open what it has not looked at, and never read a config as anything but data.
 
 use super::loose::Loose;
@@ -18,7 +18,7 @@ use std::path::{Component, Path};
 pub(super) struct Proven {
     /// The text of HEAD.
     pub(super) head: Vec<u8>,
-    /// Folders of objects that it borrows, directly or through others.
+    /// Directories of objects that it borrows, directly or through others.
     pub(super) lenders: Vec<VolumePath>,
     /// Loose objects, its own and borrowed ones.
     pub(super) loose: Vec<Loose>,
@@ -106,7 +106,7 @@ fn prove_owner(git_dir: &VolumePath) -> Result<(), Refusal> {
     Err(Refusal::Odd(format!("`{git_dir}` belongs to user {owner}, and this is user {}; run as user {owner}, the agents'", me.as_raw())))
 }
 
-/// HEAD names a branch or a commit: git takes a folder with any other HEAD for no repo at all.
+/// HEAD names a branch or a commit: git takes a directory with any other HEAD for no repo at all.
 fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     let head = openat::read(&at(git_dir, "HEAD"), SMALL).map_err(unreadable(&format!("{git_dir}/HEAD")))?;
     let text = head.trim_ascii();
@@ -124,7 +124,7 @@ fn prove_lenders(objects: &VolumePath, deep: usize, lenders: &mut Vec<VolumePath
     let Some(text) = found(openat::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))? else { return Ok(()) };
     for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#') {
         let path = Path::new(OsStr::from_bytes(line));
-        // Git reads on past a carriage return, libgit2 takes what follows for another folder; git reads no further than a NUL, and what is in quotes as
+        // Git reads on past a carriage return, libgit2 takes what follows for another directory; git reads no further than a NUL, and what is in quotes as
         // a string in C.
         let plain = !line.contains(&b'\r') && !line.contains(&0) && line[0] != b'"';
         let lender = Some(path).filter(|_| plain).and_then(|path| from(objects, path));
@@ -156,7 +156,7 @@ fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
     VolumePath::new(objects.root(), &path).ok()
 }
 
-/// Refs, reflogs and registrations are plain files in plain folders: a FIFO among them would hang git and libgit2 alike, a link would lead
+/// Refs, reflogs and registrations are plain files in plain directories: a FIFO among them would hang git and libgit2 alike, a link would lead
 /// them astray. Each registration asks the server a dozen questions, so they are looked at side by side.
 fn prove_refs(git_dir: &VolumePath) -> Result<(), Refusal> {
     prove_files(&at(git_dir, "refs"), None, |_| SMALL)?;
@@ -170,7 +170,7 @@ fn prove_refs(git_dir: &VolumePath) -> Result<(), Refusal> {
     proofs.into_iter().collect()
 }
 
-/// All that stands below `top`, but for a folder in it, each file no larger than its name allows.
+/// All that stands below `top`, but for a directory in it, each file no larger than its name allows.
 fn prove_files(top: &VolumePath, but: Option<&str>, largest: impl Fn(&OsStr) -> u64) -> Result<(), Refusal> {
     let entries = walkdir::WalkDir::new(top.path()).follow_links(false).follow_root_links(false).into_iter();
     for entry in entries.filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but)) {
@@ -230,8 +230,8 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     Err(Refusal::Odd(format!("`{}` is neither file nor folder; remove it", entry.path().display())))
 }
 
-/// A link in place of a folder of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
-/// as well, is no honest one either. Gives the loose objects, of which the 256 folders are listed side by side.
+/// A link in place of a directory of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
+/// as well, is no honest one either. Gives the loose objects, of which the 256 directories are listed side by side.
 pub(super) fn prove_objects(objects: &VolumePath) -> Result<Loose, Refusal> {
     let entries = found(std::fs::read_dir(objects.path())).and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
     let folders = entries.map_err(unreadable(&objects.to_string()))?;

@@ -23,11 +23,11 @@
 //! budget come first, each for itself. It must never depend on the order in which units were listed.
 
 mod links;
-mod sieve;
+mod shortlist;
 mod used;
 mod wanted;
 
-pub use sieve::{Sieve, Sifted, Turn};
+pub use shortlist::{AgeBucket, LruShortlist, Sifted};
 pub use used::{in_use, last_use, name};
 pub use wanted::{Wanted, calm, wanted, with_budgets};
 
@@ -57,7 +57,7 @@ pub struct Queue {
     /// By number, in order of last use.
     waiting: LruCache<usize, Unit>,
     /// Those that come after this turn have to wait for others that are not here yet; none when all are here.
-    until: Option<Turn>,
+    until: Option<AgeBucket>,
     limits: HashMap<String, Limits>,
     links: Links,
     chosen: Vec<Unit>,
@@ -152,7 +152,7 @@ impl Queue {
     }
 
     /// The turn after which more is wanted, when all before it were handed out and that is not enough.
-    pub fn wants_after(&self) -> Option<Turn> {
+    pub fn wants_after(&self) -> Option<AgeBucket> {
         self.until.filter(|_| !self.is_enough())
     }
 
@@ -174,7 +174,7 @@ impl Queue {
 
     fn next_due(&mut self) -> Option<Unit> {
         let (_, next) = self.waiting.peek_lru()?;
-        if self.until.is_some_and(|until| sieve::turn(next) > until) {
+        if self.until.is_some_and(|until| shortlist::turn(next) > until) {
             return None;
         }
         self.waiting.pop_lru().map(|(_, unit)| unit)

@@ -119,7 +119,7 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
     assert_eq!(found.obstacles, expected);
 }
 
-/// The same unit, named by a lock file `ago` hours ago; tonight is 0, and in use.
+/// The same unit, named by a lock file `ago` hours ago; in this run is 0, and in use.
 fn named(mut unit: Unit, ago: i64) -> Unit {
     unit.named = Some(Box::new(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0, worked: None }));
     unit
@@ -234,7 +234,7 @@ fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
     assert_eq!((names(&found).len(), found.shortfall.bytes), (0, 55));
 }
 
-/// Thirty nights of a volume that grows by `growth` a night, with these marks. Gives the share in use before and after each eviction.
+/// Thirty runs of a volume that grows by `growth` a run, with these marks. Gives the share in use before and after each eviction.
 fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
     let marks = |part| policy::Marks { bytes: part, inodes: part };
     let policy = policy::Eviction { high: marks(0.85), low: marks(0.75), budget: None, min_age: Duration::ZERO, in_use: InUse::Keep };
@@ -257,7 +257,7 @@ fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
 
 #[test]
 fn evictions_are_rare_and_go_from_high_to_low() {
-    // 1 % a night, and 10 % between the marks: every tenth or eleventh night.
+    // 1 % a run, and 10 % between the marks: every tenth or eleventh run.
     let evictions = thirty_nights(1, 20);
     assert_eq!(evictions, [(860, 750), (860, 750), (860, 750)]);
     let evictions = thirty_nights(3, 20);

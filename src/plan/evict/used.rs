@@ -27,7 +27,7 @@ pub fn last_use(unit: &Unit) -> (DateTime<Utc>, UsedFrom) {
     }
 }
 
-/// What decides which unit goes first. All that is in use was named tonight, by idle repos and busy ones alike: there the work in the repos that
+/// What decides which unit goes first. All that is in use was named in this run, by idle repos and busy ones alike: there the work in the repos that
 /// name it counts, and the unit's own signs.
 pub(super) fn needed(unit: &Unit) -> DateTime<Utc> {
     match &unit.named {

@@ -87,7 +87,7 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
     (!reasons.is_empty()).then_some(wanted)
 }
 
-/// Why nothing is to be freed, in words, for the report of a calm night.
+/// Why nothing is to be freed, in words, for the report of a calm run.
 pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
     let told = resources(usage, policy).into_iter().filter(|resource| resource.total > 0);
     told.map(|resource| resource.told("the high mark is")).collect::<Vec<_>>().join("; ")

@@ -1,6 +1,6 @@
-//! Past nights side by side: the level before and after, what was freed, how each ended; and the same as a table.
+//! Past runs side by side: the level before and after, what was freed, how each ended; and the same as a table.
 //!
-//! Pure. It must never hide that lines of the journal were skipped, nor that there are older nights.
+//! Pure. It must never hide that lines of the journal were skipped, nor that there are older runs.
 
 use super::table::{Cell, Table};
 use super::{Badge, tone};
@@ -8,9 +8,9 @@ use crate::report::text::level;
 use crate::report::trends::{Trends, trends};
 use crate::report::{RunReport, Volume, history, words};
 
-/// How many nights are shown, the newest.
+/// How many runs are shown, the newest.
 const NIGHTS: usize = 30;
-/// So many have room at least: one night alone is no wall.
+/// So many have room at least: one run alone is no wall.
 const ROOM: usize = 14;
 /// Heights in the picture, in pixels: the levels stand above what was freed.
 const LEVELS: (f64, f64) = (14.0, 104.0);
@@ -41,7 +41,7 @@ pub(super) struct Mark {
     pub(super) text_y: String,
 }
 
-/// One night: places from the left in percent, from the top in pixels.
+/// One run: places from the left in percent, from the top in pixels.
 pub(super) struct Night {
     pub(super) told: String,
     pub(super) day: Option<String>,
@@ -108,7 +108,7 @@ fn level_y(share: f64, (floor, ceiling): (f64, f64)) -> f64 {
     y(LEVELS, (share - floor) / (ceiling - floor))
 }
 
-/// Where a night has its place.
+/// Where a run has its place.
 struct Place {
     slot: usize,
     slots: usize,

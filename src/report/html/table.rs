@@ -74,7 +74,7 @@ impl Cell {
         matches!(self.text.as_str(), "" | "–") && self.notes.is_empty()
     }
 
-    /// A path's folders with the last slash, which matter less than its name.
+    /// A path's directories with the last slash, which matter less than its name.
     pub(super) fn folder(&self) -> &str {
         self.text.trim_end_matches('/').rfind('/').map_or("", |slash| &self.text[..=slash])
     }

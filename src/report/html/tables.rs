@@ -93,7 +93,7 @@ fn idle(tree: &Worktree) -> Cell {
     Cell::number(tree.idle_seconds.map_or(String::new(), words::age), tree.idle_seconds.unwrap_or(0))
 }
 
-/// The trees and stray folders that stay: what failed, what nobody could tell, then the longest idle.
+/// The trees and stray directories that stay: what failed, what nobody could tell, then the longest idle.
 pub(super) fn kept(report: &RunReport) -> Option<Table> {
     let mut trees: Vec<_> = all(report).filter(|(_, tree)| !tree.goes()).collect();
     trees.sort_by_key(|(_, tree)| (rank(tree), Reverse(tree.idle_seconds)));
@@ -125,7 +125,7 @@ fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
     vec![Cell::name(words::below(&report.volume.root, &tree.path)), Cell::new(repo), branch(tree), is, idle(tree), why]
 }
 
-/// Registrations, what a dead git left, and rescues that stood long enough.
+/// Registrations, what a crashed git left, and rescues that stood long enough.
 pub(super) fn tidied(report: &RunReport) -> Vec<Tidied> {
     let would = if report.run.dry_run { "to be " } else { "" };
     let below = |path: &std::path::PathBuf| words::below(&report.volume.root, path);

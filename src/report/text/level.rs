@@ -21,7 +21,7 @@ pub(super) fn change(report: &RunReport) -> String {
     }
 }
 
-/// The bars, the marks below them, and where the room came from; for a quiet night one bar alone.
+/// The bars, the marks below them, and where the room came from; for a quiet run one bar alone.
 pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     let volume = &report.volume;
     let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after)) else { return };

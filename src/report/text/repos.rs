@@ -86,7 +86,7 @@ fn busy(repo: &Repo) -> String {
     }
 }
 
-/// One night is nothing to speak of.
+/// One run is nothing to speak of.
 fn nights(busy: u64) -> String {
     if busy < 2 { String::new() } else { format!("busy for {} in a row", words::count(busy, "night")) }
 }

@@ -49,7 +49,7 @@ pub(in crate::report) fn class(class: Class) -> &'static str {
     }
 }
 
-/// The trees and stray folders that stay: those that nobody could tell or remove one by one, the rest by reason.
+/// The trees and stray directories that stay: those that nobody could tell or remove one by one, the rest by reason.
 pub(super) fn kept(page: &mut Page, report: &RunReport) {
     let unknown = report.worktrees().filter(|tree| tree.verdict == VerdictName::Unknown && is_kept(tree));
     let failed = report.worktrees().filter(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)));

@@ -38,7 +38,7 @@ fn rest(page: &mut Page, rows: usize, bytes: u64) {
     }
 }
 
-/// A repo with its trees is one group, a cache another, and so is each folder that belongs to neither; the biggest first.
+/// A repo with its trees is one group, a cache another, and so is each directory that belongs to neither; the biggest first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<Vec<&Used>> {
     let mut groups: BTreeMap<(bool, &str, Option<&Used>), Vec<&Used>> = BTreeMap::new();
     for used in &report.usage {

@@ -3,7 +3,7 @@
 use crate::git::shadow::Refusal;
 use crate::lock::LockError;
 
-/// Why a repo's night ended before it began.
+/// Why a repo's run ended before it began.
 pub(super) enum Ended {
     Busy(Option<String>),
     Refused(String),

@@ -1,4 +1,4 @@
-//! A repo's repack in its night: what it must keep is readable, or nothing is dropped; and what came of it is judged.
+//! A repo's repack in its run: what it must keep is readable, or nothing is dropped; and what came of it is judged.
 //!
 //! It must never leave out a file that can't be read: the report names it.
 

@@ -1,4 +1,4 @@
-//! A first pass's steps in their order: what a dead git left, registrations, old rescues, marks, the repack.
+//! A first pass's steps in their order: what a crashed git left, registrations, old rescues, marks, the repack.
 //!
 //! It must never end at a step that fails, but for those that rest on it.
 

@@ -123,7 +123,7 @@ fn tools<'a>(parent: BorrowedFd<'a>, name: &'a str, asked: impl Fn(&Tool) -> boo
 pub(super) struct Found {
     /// Files and directories that no account speaks for, by their path in the directory, in order.
     pub(super) somebodys: Vec<PathBuf>,
-    /// Repos: folders with one's own history.
+    /// Repos: directories with one's own history.
     pub(super) repos: Vec<PathBuf>,
     /// Directories that are the tool's, with all that is in them: nobody looked further.
     pub(super) whole: Vec<VolumePath>,

@@ -1,7 +1,7 @@
-//! Build output: the folders that tools make again, in worktrees that nobody used lately.
+//! Build output: the directories that tools make again, in worktrees that nobody used lately.
 //!
-//! It looks at nothing itself: the worktrees' survey found the folders. Each is as old as its worktree's last activity, and
-//! may go only under its repo's lock, which is why the unit names its tree. It must never name a folder that the survey did not.
+//! It looks at nothing itself: the worktrees' survey found the directories. Each is as old as its worktree's last activity, and
+//! may go only under its repo's lock, which is why the unit names its tree. It must never name a directory that the survey did not.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};
@@ -49,7 +49,7 @@ mod tests {
         };
         let mut policy = field.policy(CacheKind::BuildOutput, "unused");
         policy.place = None;
-        let seen = super::super::survey(&[policy], &[tree], &field.eye(true), &Some, &crate::fs::stop::Stop::never());
+        let seen = super::super::survey(&[policy], &[tree], &field.probe(true), &Some, &crate::fs::stop::Stop::never());
         let units = &seen[0].units;
         assert_eq!(units.len(), 2);
         assert_eq!((units[0].name.as_str(), units[0].last_used), ("trees/x/node_modules", ago(20)));

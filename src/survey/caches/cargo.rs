@@ -13,7 +13,7 @@
 //! it, is a unit still: cargo fetches the db again when it needs it. cargo's locks are held while a unit goes; they and `registry/index` are never
 //! touched.
 
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
@@ -23,16 +23,16 @@ use std::collections::BTreeMap;
 /// Held by a cargo that builds (shared) or downloads; on NFS cargo goes without.
 const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    let mut units = crates(look);
-    if let (Ok(databases), Ok(checkouts)) = (look.place.join("git/db"), look.place.join("git/checkouts")) {
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let mut units = crates(lister);
+    if let (Ok(databases), Ok(checkouts)) = (lister.place.join("git/db"), lister.place.join("git/checkouts")) {
         // Checkouts first: what cargo adds meanwhile has no checkout that we know, and a db of its own.
-        let mut alone = look.folders(&checkouts);
-        let databases = look.folders(&databases);
+        let mut alone = lister.folders(&checkouts);
+        let databases = lister.folders(&databases);
         alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
-        let of_dbs = databases.par_iter().flat_map_iter(|db| git(look, &db.name, &db.place));
-        let of_none = alone.par_iter().flat_map_iter(|entry| checkouts_of(look, &entry.name, &entry.place).0);
-        units.par_extend(of_dbs.chain(of_none).filter_map(look.gate));
+        let of_dbs = databases.par_iter().flat_map_iter(|db| git(lister, &db.name, &db.place));
+        let of_none = alone.par_iter().flat_map_iter(|entry| checkouts_of(lister, &entry.name, &entry.place).0);
+        units.par_extend(of_dbs.chain(of_none).filter_map(lister.gate));
     }
     units
 }
@@ -54,29 +54,29 @@ fn registry(place: &VolumePath, store: &str) -> Option<VolumePath> {
     place.join(below).ok()
 }
 
-fn crates(look: &Look<'_>) -> Vec<Unit> {
+fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut crates: BTreeMap<(String, String), Vec<VolumePath>> = BTreeMap::new();
     // Unpacked first: cargo unpacks again what is not there.
     for (store, unpacked) in [("src", true), ("cache", false)] {
-        let registries = registry(look.place, store).map(|store| look.folders(&store)).unwrap_or_default();
+        let registries = registry(lister.place, store).map(|store| lister.folders(&store)).unwrap_or_default();
         let listed: Vec<(String, Vec<Entry>)> =
-            registries.into_par_iter().map(|registry| (registry.name, look.entries(&registry.place))).collect();
+            registries.into_par_iter().map(|registry| (registry.name, lister.entries(&registry.place))).collect();
         for (registry, entry) in listed.into_iter().flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry)))
         {
             let name = if unpacked { Some(entry.name.as_str()) } else { entry.name.strip_suffix(".crate") };
             match name.filter(|_| entry.is_dir == unpacked) {
                 Some(name) => crates.entry((registry, name.to_owned())).or_default().push(entry.place),
-                None => look.odd(&entry),
+                None => lister.odd(&entry),
             }
         }
     }
-    crates.into_par_iter().filter_map(|((_, name), paths)| look.unit_of(vec![Package::cargo(&name)], name, paths)).collect()
+    crates.into_par_iter().filter_map(|((_, name), paths)| lister.unit_of(vec![Package::cargo(&name)], name, paths)).collect()
 }
 
 /// The units of one git dependency: its db with the last checkout, and each older checkout.
-fn git(look: &Look<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
-    let Ok(folder) = look.place.join("git/checkouts").and_then(|checkouts| checkouts.join(name)) else { return Vec::new() };
-    let (mut checkouts, all) = checkouts_of(look, name, &folder);
+fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
+    let Ok(folder) = lister.place.join("git/checkouts").and_then(|checkouts| checkouts.join(name)) else { return Vec::new() };
+    let (mut checkouts, all) = checkouts_of(lister, name, &folder);
     if checkouts.len() < all {
         return checkouts;
     }
@@ -85,22 +85,22 @@ fn git(look: &Look<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
     paths.push(db.clone());
     // All of its checkouts' commits: cargo makes each of them from the db again.
     let packages = checkouts.iter().flat_map(|checkout| checkout.packages.clone()).collect();
-    if let Some(whole) = look.seen(packages, format!("git db {name}"), paths) {
+    if let Some(whole) = lister.seen(packages, format!("git db {name}"), paths) {
         checkouts.pop();
         checkouts.push(whole);
     }
     checkouts
 }
 
-/// The checkouts in a folder that can be told, and how many there are.
-fn checkouts_of(look: &Look<'_>, name: &str, folder: &VolumePath) -> (Vec<Unit>, usize) {
-    let found = look.folders(folder);
+/// The checkouts in a directory that can be told, and how many there are.
+fn checkouts_of(lister: &CacheLister<'_>, name: &str, folder: &VolumePath) -> (Vec<Unit>, usize) {
+    let found = lister.folders(folder);
     let all = found.len();
     // `tools-0123456789abcdef`: the repo's name, and a hash of its address.
     let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
     let named = found.into_iter().map(|entry| {
         let packages = vec![Package::cargo_git(repo, &entry.name)];
-        look.seen(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
+        lister.seen(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
     });
     (named.flatten().collect(), all)
 }

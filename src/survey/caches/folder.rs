@@ -1,22 +1,22 @@
-//! A plain folder: every entry at the configured depth is a unit, named by its path.
+//! A plain directory: every entry at the configured depth is a unit, named by its path.
 //!
 //! What stands higher up is never a unit, and hidden names (locks, temporary files) are left alone.
 
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    let mut level = vec![look.place.clone()];
-    for _ in 1..look.policy.depth {
-        level = level.par_iter().flat_map_iter(|folder| look.folders(folder)).map(|entry| entry.place).collect();
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let mut level = vec![lister.place.clone()];
+    for _ in 1..lister.policy.depth {
+        level = level.par_iter().flat_map_iter(|folder| lister.folders(folder)).map(|entry| entry.place).collect();
     }
-    level.par_iter().flat_map(|folder| look.entries(folder)).filter_map(|entry| unit(look, entry)).collect()
+    level.par_iter().flat_map(|folder| lister.entries(folder)).filter_map(|entry| unit(lister, entry)).collect()
 }
 
-fn unit(look: &Look<'_>, entry: Entry) -> Option<Unit> {
-    look.unit(name(look.place, &entry.place), vec![entry.place])
+fn unit(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
+    lister.unit(name(lister.place, &entry.place), vec![entry.place])
 }
 
 /// The path below the cache, readable.

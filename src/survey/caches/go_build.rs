@@ -4,7 +4,7 @@
 //! where Go keeps an executable. Never touched: `fuzz/`, which nothing can make again, `trim.txt`, `testexpire.txt` and `README`.
 
 use super::is_hex;
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use rayon::prelude::*;
 
@@ -14,24 +14,24 @@ const DIGEST: usize = 64;
 /// Digits of a digest that a name shows: 64 bits tell any two apart.
 const SHOWN: usize = 16;
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    let shards = look.folders(look.place);
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let shards = lister.folders(lister.place);
     shards
         .par_iter()
         .filter(|shard| is_hex(&shard.name, 2))
-        .flat_map_iter(|shard| look.entries(&shard.place))
-        .filter_map(|entry| unit(look, entry))
+        .flat_map_iter(|shard| lister.entries(&shard.place))
+        .filter_map(|entry| unit(lister, entry))
         .collect()
 }
 
-fn unit(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+fn unit(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     let (hash, suffix) = entry.name.split_once('-').unwrap_or_default();
     let known = suffix == "d" || (suffix == "a" && !entry.is_dir);
     if !known || !is_hex(hash, DIGEST) {
-        look.odd(&entry);
+        lister.odd(&entry);
         return None;
     }
-    look.unit(format!("{}-{suffix}", &hash[..SHOWN]), vec![entry.place])
+    lister.unit(format!("{}-{suffix}", &hash[..SHOWN]), vec![entry.place])
 }
 
 #[cfg(test)]

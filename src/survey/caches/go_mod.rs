@@ -1,15 +1,15 @@
-//! Go's module cache: a module at a version is a unit: its unpacked folder, its zip, and the zip's hash.
+//! Go's module cache: a module at a version is a unit: its unpacked directory, its zip, and the zip's hash.
 //!
 //! | path | goes |
 //! | --- | --- |
 //! | `<module>@<version>/` | first: Go unpacks it again from the zip, offline |
-//! | `cache/download/<module>/@v/<version>.zip`, `.ziphash` | next: Go fetches a zip that is not there; a folder without `.ziphash` it takes for half unpacked |
+//! | `cache/download/<module>/@v/<version>.zip`, `.ziphash` | next: Go fetches a zip that is not there; a directory without `.ziphash` it takes for half unpacked |
 //! | `<version>.lock` | never: it is held while the unit goes, as Go holds it while it unpacks |
 //!
 //! Go opens `.ziphash` on every build, so its access time tells of use. Go's `.partial` marks are not needed, for a rename is one step.
 //! It must never touch `.info`, `.mod` and `list` (small, and without them nothing resolves offline), `cache/vcs`, `cache/lock` or `sumdb`.
 
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
@@ -25,45 +25,45 @@ const PARTS: [&str; 3] = ["zip", "ziphash", "lock"];
 /// Files of one version, in the order of [`PARTS`].
 type Version = [Option<VolumePath>; PARTS.len()];
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    let Ok(downloads) = look.place.join("cache/download") else { return Vec::new() };
-    let (mut level, mut units) = (look.folders(&downloads), Vec::new());
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let Ok(downloads) = lister.place.join("cache/download") else { return Vec::new() };
+    let (mut level, mut units) = (lister.folders(&downloads), Vec::new());
     level.retain(|folder| folder.name != "sumdb");
     for _ in 0..DEEPEST {
         let (fine, odd): (Vec<Entry>, Vec<Entry>) = level.into_iter().partition(|folder| !folder.name.contains('@'));
         for folder in &odd {
-            look.odd(folder);
+            lister.odd(folder);
         }
-        let below: Vec<Entry> = fine.par_iter().flat_map_iter(|folder| look.folders(&folder.place)).collect();
+        let below: Vec<Entry> = fine.par_iter().flat_map_iter(|folder| lister.folders(&folder.place)).collect();
         let (versions, deeper): (Vec<Entry>, Vec<Entry>) = below.into_iter().partition(|folder| folder.name == "@v");
         level = deeper;
-        units.par_extend(versions.par_iter().flat_map_iter(|folder| module(look, &downloads, &folder.place)));
+        units.par_extend(versions.par_iter().flat_map_iter(|folder| module(lister, &downloads, &folder.place)));
     }
     for folder in &level {
-        look.odd(folder);
+        lister.odd(folder);
     }
     units
 }
 
-/// The units of one `@v` folder.
-fn module(look: &Look<'_>, downloads: &VolumePath, folder: &VolumePath) -> Vec<Unit> {
+/// The units of one `@v` directory.
+fn module(lister: &CacheLister<'_>, downloads: &VolumePath, folder: &VolumePath) -> Vec<Unit> {
     let path = folder.relative().strip_prefix(downloads.relative()).ok().and_then(|path| path.parent()?.to_str());
     let Some(module) = path else { return Vec::new() };
     let mut versions: BTreeMap<String, Version> = BTreeMap::new();
-    for entry in look.entries(folder).into_iter().filter(|entry| !entry.is_dir) {
+    for entry in lister.entries(folder).into_iter().filter(|entry| !entry.is_dir) {
         let Some((version, extension)) = entry.name.rsplit_once('.').filter(|(version, _)| !version.contains('@')) else { continue };
         let Some(part) = PARTS.iter().position(|part| *part == extension) else { continue };
         versions.entry(version.to_owned()).or_default()[part] = Some(entry.place);
     }
-    versions.into_iter().filter_map(|(version, files)| unit(look, module, &version, files)).collect()
+    versions.into_iter().filter_map(|(version, files)| unit(lister, module, &version, files)).collect()
 }
 
-fn unit(look: &Look<'_>, module: &str, version: &str, [zip, sum, held]: Version) -> Option<Unit> {
-    let unpacked = look.place.join(format!("{module}@{version}")).ok()?;
-    let unpacked = match look.eye.is_folder(&unpacked) {
+fn unit(lister: &CacheLister<'_>, module: &str, version: &str, [zip, sum, held]: Version) -> Option<Unit> {
+    let unpacked = lister.place.join(format!("{module}@{version}")).ok()?;
+    let unpacked = match lister.probe.is_folder(&unpacked) {
         Ok(is_there) => is_there.then_some(unpacked),
         Err(error) => {
-            look.problem("look at", &unpacked, error);
+            lister.problem("look at", &unpacked, error);
             return None;
         }
     };
@@ -72,8 +72,8 @@ fn unit(look: &Look<'_>, module: &str, version: &str, [zip, sum, held]: Version)
         return None;
     }
     let (module, version) = (unescaped(module), unescaped(version));
-    let unit = look.seen(vec![Package::go(&module, &version)], format!("{module}@{version}"), paths)?;
-    (look.gate)(Unit { locks: held.into_iter().collect(), ..unit })
+    let unit = lister.seen(vec![Package::go(&module, &version)], format!("{module}@{version}"), paths)?;
+    (lister.gate)(Unit { locks: held.into_iter().collect(), ..unit })
 }
 
 /// Go writes a capital as `!` and the small letter.

@@ -10,12 +10,12 @@ mod cargo;
 mod folder;
 mod go_build;
 mod go_mod;
-mod look;
+pub mod last_use;
+mod lister;
 pub(crate) mod npm;
 mod pip;
 mod pnpm;
 pub mod sizing;
-pub mod used;
 mod uv;
 mod yarn;
 
@@ -27,35 +27,35 @@ pub use build_output::units as build_output_units;
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, IdleTree, Unit};
 use crate::fs::stop::Stop;
-use look::Look;
+use last_use::LastUseProbe;
+use lister::CacheLister;
 use rayon::prelude::*;
-use used::Eye;
 
 /// Where each unit passes as soon as it is seen: what it gives back is listed. A volume may hold more units than memory should.
-pub type Gate<'a> = &'a (dyn Fn(Unit) -> Option<Unit> + Sync);
+pub type UnitFilter<'a> = &'a (dyn Fn(Unit) -> Option<Unit> + Sync);
 
 /// Lists the units of every configured cache that pass the gate, in the config's order. `idle` are the worktrees that a build-output
 /// cache may take from: surveyed, idle and kept.
 ///
 /// Runs in the caller's rayon pool. A cache that isn't there yet is empty. Once the run is to stop, nothing more is listed.
-pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], eye: &Eye, gate: Gate<'_>, stop: &Stop) -> Vec<Cache> {
-    policies.par_iter().map(|policy| survey_one(policy, idle, eye, gate, stop)).collect()
+pub fn survey(policies: &[policy::Cache], idle: &[IdleTree], probe: &LastUseProbe, gate: UnitFilter<'_>, stop: &Stop) -> Vec<Cache> {
+    policies.par_iter().map(|policy| survey_one(policy, idle, probe, gate, stop)).collect()
 }
 
-fn survey_one(policy: &policy::Cache, idle: &[IdleTree], eye: &Eye, gate: Gate<'_>, stop: &Stop) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], probe: &LastUseProbe, gate: UnitFilter<'_>, stop: &Stop) -> Cache {
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle).into_iter().filter_map(gate).collect();
         return Cache { units, ..empty(policy) };
     };
-    let mut look = Look::new(policy, place, eye, gate, stop);
-    look.locks = match policy.kind {
+    let mut lister = CacheLister::new(policy, place, probe, gate, stop);
+    lister.locks = match policy.kind {
         CacheKind::Cargo => cargo::locks(place),
         CacheKind::Uv => uv::locks(place),
         _ => Vec::new(),
     }
     .into();
-    let units = list(&look);
-    look.finish(units)
+    let units = list(&lister);
+    lister.finish(units)
 }
 
 /// A cache of which nothing is known but its policy.
@@ -70,17 +70,17 @@ fn empty(policy: &policy::Cache) -> Cache {
     }
 }
 
-fn list(look: &Look<'_>) -> Vec<Unit> {
-    match look.policy.kind {
-        CacheKind::Folder => folder::units(look),
-        CacheKind::Cargo => cargo::units(look),
-        CacheKind::Npm => npm::units(look),
-        CacheKind::Pip => pip::units(look),
-        CacheKind::GoBuild => go_build::units(look),
-        CacheKind::GoMod => go_mod::units(look),
-        CacheKind::Uv => uv::units(look),
-        CacheKind::Pnpm => pnpm::units(look),
-        CacheKind::Yarn => yarn::units(look),
+fn list(lister: &CacheLister<'_>) -> Vec<Unit> {
+    match lister.policy.kind {
+        CacheKind::Folder => folder::units(lister),
+        CacheKind::Cargo => cargo::units(lister),
+        CacheKind::Npm => npm::units(lister),
+        CacheKind::Pip => pip::units(lister),
+        CacheKind::GoBuild => go_build::units(lister),
+        CacheKind::GoMod => go_mod::units(lister),
+        CacheKind::Uv => uv::units(lister),
+        CacheKind::Pnpm => pnpm::units(lister),
+        CacheKind::Yarn => yarn::units(lister),
         CacheKind::BuildOutput => Vec::new(),
     }
 }
@@ -100,7 +100,7 @@ mod tests {
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
         let field = Field::new();
         for kind in [Folder, Cargo, Npm, Pip, GoBuild, GoMod, Uv, Pnpm, Yarn] {
-            let seen = survey(&[field.policy(kind, "nowhere")], &[], &field.eye(true), &Some, &Stop::never());
+            let seen = survey(&[field.policy(kind, "nowhere")], &[], &field.probe(true), &Some, &Stop::never());
             assert_eq!((seen[0].units.len(), &seen[0].problems), (0, &vec![]), "{kind:?}");
         }
     }
@@ -111,7 +111,7 @@ mod tests {
         field.file("real/unit", 9);
         field.link("real", "link");
         for place in ["link", "real/unit"] {
-            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], &field.eye(true), &Some, &Stop::never());
+            let seen = survey(&[field.policy(CacheKind::Folder, place)], &[], &field.probe(true), &Some, &Stop::never());
             assert_eq!((seen[0].units.len(), seen[0].problems.len()), (0, 1), "{place}");
         }
     }
@@ -122,7 +122,7 @@ mod tests {
         for number in 0..25 {
             field.file(&format!("go/ab/odd{number}"), 1);
         }
-        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], &field.eye(true), &Some, &Stop::never());
+        let seen = survey(&[field.policy(CacheKind::GoBuild, "go")], &[], &field.probe(true), &Some, &Stop::never());
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
     }

@@ -6,7 +6,7 @@
 //! that can't be read may name any content: then nothing goes. It must never touch npm's temporary files.
 
 use super::is_hex;
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
@@ -69,26 +69,26 @@ struct Cache {
     algorithms: Vec<String>,
 }
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    // `path` in the config may be npm's cache folder, as npm has it, or the `_cacache` in it.
-    let base = if look.place.relative().ends_with("_cacache") { Ok(look.place.clone()) } else { look.place.join("_cacache") };
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    // `path` in the config may be npm's cache directory, as npm has it, or the `_cacache` in it.
+    let base = if lister.place.relative().ends_with("_cacache") { Ok(lister.place.clone()) } else { lister.place.join("_cacache") };
     let Ok((content, index)) = base.and_then(|base| Ok((base.join("content-v2")?, base.join("index-v5")?))) else { return Vec::new() };
     // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
-    let algorithms = look.folders(&content);
-    let of_one = |(algorithm, folder): (usize, &Entry)| sharded(look, &folder.place, |digits, _| Some(Content { algorithm, digits }));
+    let algorithms = lister.folders(&content);
+    let of_one = |(algorithm, folder): (usize, &Entry)| sharded(lister, &folder.place, |digits, _| Some(Content { algorithm, digits }));
     let contents: Vec<Content> = algorithms.iter().enumerate().flat_map(of_one).collect();
     let cache = Cache { content, index, algorithms: algorithms.into_iter().map(|folder| folder.name).collect() };
-    let problems = look.problems();
-    let named = buckets(look, &cache, &contents);
-    if look.problems() > problems {
+    let problems = lister.problems();
+    let named = buckets(lister, &cache, &contents);
+    if lister.problems() > problems {
         return Vec::new();
     }
     let grouped = Grouped::of(contents.len(), &named);
-    grouped.groups().into_par_iter().filter_map(|group| unit(look, &cache, &contents, &named, group)).collect()
+    grouped.groups().into_par_iter().filter_map(|group| unit(lister, &cache, &contents, &named, group)).collect()
 }
 
 /// All buckets that name a content of these. Those that name none are left alone.
-fn buckets(look: &Look<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
+fn buckets(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
     let owner: HashMap<&Content, u32> = contents.iter().zip(0..).collect();
     let number = |digest: &String| {
         let (algorithm, digits) = digest.split_once('/')?;
@@ -98,20 +98,20 @@ fn buckets(look: &Look<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
         owner.get(&Content { algorithm, digits }).copied()
     };
     let read = |bucket: Digits, place: VolumePath| {
-        let Bucket { name, digests } = Bucket::read(look.eye, &place).unwrap_or_else(|error| {
-            look.problem("read", &place, error);
+        let Bucket { name, digests } = Bucket::read(lister.probe, &place).unwrap_or_else(|error| {
+            lister.problem("read", &place, error);
             None
         })?;
         let contents: Box<[u32]> = digests.iter().filter_map(number).collect();
         (!contents.is_empty()).then(|| Named { bucket, name: name.map(Into::into), contents })
     };
-    sharded(look, &cache.index, read)
+    sharded(lister, &cache.index, read)
 }
 
 /// What `take` makes of the files at `xx/yy/rest` below `folder`. They may be as many as there are units: none is held that it doesn't keep.
-fn sharded<T: Send>(look: &Look<'_>, folder: &VolumePath, take: impl Fn(Digits, VolumePath) -> Option<T> + Sync) -> Vec<T> {
+fn sharded<T: Send>(lister: &CacheLister<'_>, folder: &VolumePath, take: impl Fn(Digits, VolumePath) -> Option<T> + Sync) -> Vec<T> {
     let seconds = |first: &Entry| {
-        let shards = shards(look, &first.place).into_par_iter();
+        let shards = shards(lister, &first.place).into_par_iter();
         let name = first.name.clone();
         shards.map(move |second| (name.clone(), second))
     };
@@ -120,17 +120,17 @@ fn sharded<T: Send>(look: &Look<'_>, folder: &VolumePath, take: impl Fn(Digits, 
             let known = !entry.is_dir && is_hex(&entry.name, entry.name.len());
             let digits = known.then(|| Digits::of([&first, &second.name, &entry.name])).flatten();
             if digits.is_none() {
-                look.odd(&entry);
+                lister.odd(&entry);
             }
             take(digits?, entry.place)
         };
-        look.entries(&second.place).into_iter().filter_map(leaf).collect::<Vec<_>>()
+        lister.entries(&second.place).into_iter().filter_map(leaf).collect::<Vec<_>>()
     };
-    shards(look, folder).par_iter().flat_map(seconds).flat_map_iter(files).collect()
+    shards(lister, folder).par_iter().flat_map(seconds).flat_map_iter(files).collect()
 }
 
-fn shards(look: &Look<'_>, folder: &VolumePath) -> Vec<Entry> {
-    look.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
+fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {
+    lister.folders(folder).into_iter().filter(|entry| is_hex(&entry.name, 2)).collect()
 }
 
 /// Contents and the buckets that name them, put together: those that share a bucket are one group.
@@ -181,7 +181,7 @@ impl Grouped {
     }
 }
 
-fn unit(look: &Look<'_>, cache: &Cache, contents: &[Content], named: &[Named], (numbers, buckets): Group<'_>) -> Option<Unit> {
+fn unit(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content], named: &[Named], (numbers, buckets): Group<'_>) -> Option<Unit> {
     let mut buckets: Vec<&Named> = buckets.iter().map(|(_, number)| &named[*number as usize]).collect();
     buckets.sort_unstable_by(|one, other| one.bucket.cmp(&other.bucket));
     let mut contents: Vec<&Content> = numbers.iter().map(|(_, number)| &contents[*number as usize]).collect();
@@ -194,7 +194,7 @@ fn unit(look: &Look<'_>, cache: &Cache, contents: &[Content], named: &[Named], (
     let name = buckets.iter().filter_map(|bucket| bucket.name.as_deref()).min().map_or(digest, str::to_owned);
     let of_buckets = buckets.iter().map(|bucket| cache.index.join(bucket.bucket.path()));
     let paths = of_buckets.chain(contents.iter().map(|content| cache.content.join(below(content))));
-    look.unit_of(packages, name, paths.collect::<Result<_, _>>().ok()?)
+    lister.unit_of(packages, name, paths.collect::<Result<_, _>>().ok()?)
 }
 
 /// The package that a bucket called `@acme/shop (metadata)` is about; before it may stand a mirror's own path.

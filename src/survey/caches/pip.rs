@@ -5,7 +5,7 @@
 //! than a hash) are never touched: pip replaces its target with them in one step.
 
 use super::is_hex;
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
@@ -23,36 +23,36 @@ const TAIL: u64 = 4096;
 /// Digits of a digest that a name shows: 64 bits tell any two apart.
 const SHOWN: usize = 16;
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
     for store in ["http-v2", "http"] {
         // There may be as many of the last shards as there are units: they are not held.
-        let above = descend(look, store, 1, 4);
-        let shards = above.par_iter().flat_map_iter(|above| shards(look, above, 1));
-        units.par_extend(shards.flat_map_iter(|shard| pairs(look, store, &shard)));
+        let above = descend(lister, store, 1, 4);
+        let shards = above.par_iter().flat_map_iter(|above| shards(lister, above, 1));
+        units.par_extend(shards.flat_map_iter(|shard| pairs(lister, store, &shard)));
     }
-    let shards = descend(look, "wheels", 2, 3);
-    units.par_extend(shards.par_iter().flat_map_iter(|shard| look.folders(&shard.place)).filter_map(|folder| wheel(look, &folder)));
+    let shards = descend(lister, "wheels", 2, 3);
+    units.par_extend(shards.par_iter().flat_map_iter(|shard| lister.folders(&shard.place)).filter_map(|folder| wheel(lister, &folder)));
     units
 }
 
-/// The folders `levels` below `store`, each level named by `digits` hexadecimal digits.
-fn descend(look: &Look<'_>, store: &str, digits: usize, levels: usize) -> Vec<Entry> {
-    let Ok(place) = look.place.join(store) else { return Vec::new() };
+/// The directories `levels` below `store`, each level named by `digits` hexadecimal digits.
+fn descend(lister: &CacheLister<'_>, store: &str, digits: usize, levels: usize) -> Vec<Entry> {
+    let Ok(place) = lister.place.join(store) else { return Vec::new() };
     let mut level = vec![Entry { place, name: store.into(), is_dir: true }];
     for _ in 0..levels {
-        level = level.par_iter().flat_map_iter(|folder| shards(look, folder, digits)).collect();
+        level = level.par_iter().flat_map_iter(|folder| shards(lister, folder, digits)).collect();
     }
     level
 }
 
-fn shards(look: &Look<'_>, folder: &Entry, digits: usize) -> impl Iterator<Item = Entry> {
-    look.folders(&folder.place).into_iter().filter(move |folder| is_hex(&folder.name, digits))
+fn shards(lister: &CacheLister<'_>, folder: &Entry, digits: usize) -> impl Iterator<Item = Entry> {
+    lister.folders(&folder.place).into_iter().filter(move |folder| is_hex(&folder.name, digits))
 }
 
-fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
+fn pairs(lister: &CacheLister<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
     let mut pairs: BTreeMap<String, Vec<VolumePath>> = BTreeMap::new();
-    let mut entries = look.entries(&shard.place);
+    let mut entries = lister.entries(&shard.place);
     // `<hash>` sorts before `<hash>.body`: the metadata goes first.
     entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
@@ -61,21 +61,23 @@ fn pairs(look: &Look<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
             pairs.entry(format!("{store}/{}", &hash[..SHOWN])).or_default().push(entry.place);
         }
     }
-    pairs.into_iter().filter_map(|(name, paths)| pair(look, &name, paths)).collect()
+    pairs.into_iter().filter_map(|(name, paths)| pair(lister, &name, paths)).collect()
 }
 
 /// Named by its wheel where it holds one.
-fn pair(look: &Look<'_>, name: &str, paths: Vec<VolumePath>) -> Option<Unit> {
+fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<Unit> {
     let body = paths.iter().find(|path| path.relative().extension().is_some_and(|extension| extension == "body"));
-    match body.and_then(|body| release(&tail(look, body).ok()?)) {
-        Some((project, version)) => look.unit_of(vec![Package::python(&project, &version)], format!("{project} {version} ({name})"), paths),
-        None => look.unit(name.to_owned(), paths),
+    match body.and_then(|body| release(&tail(lister, body).ok()?)) {
+        Some((project, version)) => {
+            lister.unit_of(vec![Package::python(&project, &version)], format!("{project} {version} ({name})"), paths)
+        }
+        None => lister.unit(name.to_owned(), paths),
     }
 }
 
 /// The last bytes of a body.
-fn tail(look: &Look<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
-    let (file, length) = look.eye.file(body)?;
+fn tail(lister: &CacheLister<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
+    let (file, length) = lister.probe.file(body)?;
     let from = length.saturating_sub(TAIL);
     // As long as the file was when it was opened.
     let mut bytes = vec![0; usize::try_from(length - from).map_err(io::Error::other)?];
@@ -102,13 +104,13 @@ fn wheel_package(name: &str) -> Option<Package> {
     Some(Package::python(parts.next()?, parts.next()?))
 }
 
-fn wheel(look: &Look<'_>, folder: &Entry) -> Option<Unit> {
-    let wheels = look.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir && entry.has_extension("whl"));
+fn wheel(lister: &CacheLister<'_>, folder: &Entry) -> Option<Unit> {
+    let wheels = lister.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir && entry.has_extension("whl"));
     if let Some(first) = wheels.map(|wheel| wheel.name).min() {
         let packages = wheel_package(&first).into_iter().collect();
-        look.unit_of(packages, first, vec![folder.place.clone()])
+        lister.unit_of(packages, first, vec![folder.place.clone()])
     } else {
-        look.odd(folder);
+        lister.odd(folder);
         None
     }
 }

@@ -14,7 +14,7 @@
 //! never touch `index.db`, `projects`, or stores of other versions.
 
 use super::is_hex;
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::fs::volume_path::VolumePath;
 use index::{Content, Index};
@@ -35,78 +35,78 @@ const KNOWN: [&str; 2] = ["v10", "v11"];
 /// How many packages name a content.
 type Named = HashMap<Content, u32>;
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    // `path` in the config may be the store folder, as pnpm has it, or the version's folder in it.
-    let version = look.place.relative().file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if is_version(version) && look.folders(look.place).iter().any(|folder| folder.name == "files") {
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    // `path` in the config may be the store directory, as pnpm has it, or the version's directory in it.
+    let version = lister.place.relative().file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if is_version(version) && lister.folders(lister.place).iter().any(|folder| folder.name == "files") {
         if KNOWN.contains(&version) {
-            return store(look, version, look.place);
+            return store(lister, version, lister.place);
         }
-        unknown(look, look.place);
+        unknown(lister, lister.place);
         return Vec::new();
     }
-    let stores = look.folders(look.place).into_iter().filter(|folder| is_version(&folder.name));
+    let stores = lister.folders(lister.place).into_iter().filter(|folder| is_version(&folder.name));
     let (known, others): (Vec<_>, Vec<_>) = stores.partition(|folder| KNOWN.contains(&folder.name.as_str()));
-    let units = known.into_iter().flat_map(|folder| store(look, &folder.name, &folder.place)).collect();
+    let units = known.into_iter().flat_map(|folder| store(lister, &folder.name, &folder.place)).collect();
     for folder in &others {
-        unknown(look, &folder.place);
+        unknown(lister, &folder.place);
     }
     units
 }
 
-fn unknown(look: &Look<'_>, store: &VolumePath) {
-    look.note(format!("`{store}` is not evicted: this version does not know its layout; `pnpm store prune` does"));
+fn unknown(lister: &CacheLister<'_>, store: &VolumePath) {
+    lister.note(format!("`{store}` is not evicted: this version does not know its layout; `pnpm store prune` does"));
 }
 
 fn is_version(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn store(look: &Look<'_>, version: &str, store: &VolumePath) -> Vec<Unit> {
+fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Unit> {
     let Ok((index, files)) = store.join("index").and_then(|index| Ok((index, store.join("files")?))) else { return Vec::new() };
     // Contents first: what pnpm adds meanwhile is not listed.
-    let contents: Vec<(Content, Entry)> = shards(look, &files).par_iter().flat_map_iter(|shard| contents(look, shard)).collect();
-    let mut indexes: Vec<Index> = shards(look, &index).par_iter().flat_map_iter(|shard| read(look, shard, &shard.name)).collect();
-    // A package that no registry serves has a folder of its own, with an `integrity.json`.
-    let others = look.folders(store).into_iter().filter(|folder| !matches!(folder.name.as_str(), "files" | "index" | "projects"));
+    let contents: Vec<(Content, Entry)> = shards(lister, &files).par_iter().flat_map_iter(|shard| contents(lister, shard)).collect();
+    let mut indexes: Vec<Index> = shards(lister, &index).par_iter().flat_map_iter(|shard| read(lister, shard, &shard.name)).collect();
+    // A package that no registry serves has a directory of its own, with an `integrity.json`.
+    let others = lister.folders(store).into_iter().filter(|folder| !matches!(folder.name.as_str(), "files" | "index" | "projects"));
     indexes.extend(
-        others.flat_map(|folder| read(look, &folder, "").into_iter().map(move |index| Index { name: folder.name.clone(), ..index })),
+        others.flat_map(|folder| read(lister, &folder, "").into_iter().map(move |index| Index { name: folder.name.clone(), ..index })),
     );
     // In a store without index files no content is named, however well it can be read.
-    let whole = version == "v11" || look.problems() == 0;
+    let whole = version == "v11" || lister.problems() == 0;
     let mut named = Named::new();
     indexes.iter().flat_map(|index| &index.contents).for_each(|content| *named.entry(*content).or_default() += 1);
 
     let (named_ones, lone): (Vec<_>, Vec<_>) = contents.into_par_iter().partition(|(content, _)| named.contains_key(content));
     let places: HashMap<Content, VolumePath> = named_ones.into_iter().map(|(content, entry)| (content, entry.place)).collect();
-    let mut units: Vec<Unit> = indexes.into_par_iter().filter_map(|index| package(look, index, &places, &named)).collect();
-    units.par_extend(lone.into_par_iter().filter(|_| whole).filter_map(|(_, entry)| content(look, entry)));
+    let mut units: Vec<Unit> = indexes.into_par_iter().filter_map(|index| package(lister, index, &places, &named)).collect();
+    units.par_extend(lone.into_par_iter().filter(|_| whole).filter_map(|(_, entry)| content(lister, entry)));
     units
 }
 
-fn shards(look: &Look<'_>, folder: &VolumePath) -> Vec<Entry> {
-    look.folders(folder).into_iter().filter(|shard| is_hex(&shard.name, 2)).collect()
+fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {
+    lister.folders(folder).into_iter().filter(|shard| is_hex(&shard.name, 2)).collect()
 }
 
-fn contents(look: &Look<'_>, shard: &Entry) -> Vec<(Content, Entry)> {
-    let files = look.entries(&shard.place).into_iter();
+fn contents(lister: &CacheLister<'_>, shard: &Entry) -> Vec<(Content, Entry)> {
+    let files = lister.entries(&shard.place).into_iter();
     let known = |entry: Entry| {
         let content = Content::of(&shard.name, &entry.name).filter(|_| !entry.is_dir);
         // One of pnpm's temporary files begins with a digest.
         let is_temporary = !entry.is_dir && entry.name.get(..REST).is_some_and(|name| is_hex(name, REST));
         if content.is_none() && !is_temporary {
-            look.odd(&entry);
+            lister.odd(&entry);
         }
         Some((content?, entry))
     };
     files.filter_map(known).collect()
 }
 
-fn read(look: &Look<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
-    let files = look.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir && entry.has_extension("json"));
+fn read(lister: &CacheLister<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
+    let files = lister.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir && entry.has_extension("json"));
     let one = |entry: Entry| {
         Index::read(shard, &entry).unwrap_or_else(|error| {
-            look.problem("read", &entry.place, error);
+            lister.problem("read", &entry.place, error);
             None
         })
     };
@@ -114,21 +114,21 @@ fn read(look: &Look<'_>, folder: &Entry, shard: &str) -> Vec<Index> {
 }
 
 /// A package with the contents that it alone names.
-fn package(look: &Look<'_>, index: Index, places: &HashMap<Content, VolumePath>, named: &Named) -> Option<Unit> {
+fn package(lister: &CacheLister<'_>, index: Index, places: &HashMap<Content, VolumePath>, named: &Named) -> Option<Unit> {
     // One tells for all: pnpm links a package as a whole.
-    if index.contents.first().and_then(|first| places.get(first)).is_some_and(|first| look.eye.is_linked(first)) {
+    if index.contents.first().and_then(|first| places.get(first)).is_some_and(|first| lister.probe.is_linked(first)) {
         return None;
     }
     let own = index.contents.iter().filter(|content| named.get(*content) == Some(&1)).filter_map(|content| places.get(content));
     let mut paths = vec![index.place];
     paths.extend(own.cloned());
-    look.unit_of(index.package.into_iter().collect(), index.name, paths)
+    lister.unit_of(index.package.into_iter().collect(), index.name, paths)
 }
 
-fn content(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+fn content(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     let shard = entry.place.relative().parent()?.file_name()?.to_str()?;
     let digest: String = shard.chars().chain(entry.name.chars()).take(SHOWN).collect();
-    look.unit(format!("content {digest}"), vec![entry.place])
+    lister.unit(format!("content {digest}"), vec![entry.place])
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! It must never let a test depend on the day it runs on: all times count back from a fixed one.
 
-use super::used::Eye;
+use super::last_use::LastUseProbe;
 use crate::config::policy;
 use crate::facts::cache::{Cache, CacheKind, Size};
 use crate::fs::stop::Stop;
@@ -14,7 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// A volume in a temporary folder.
+/// A volume in a temporary directory.
 pub(in crate::survey) struct Field {
     root: Arc<Path>,
     _folder: tempfile::TempDir,
@@ -39,7 +39,7 @@ impl Field {
         VolumePath::new(&self.root, Path::new(path)).unwrap()
     }
 
-    /// A file of one byte, with its folders, written and read that many days ago.
+    /// A file of one byte, with its directories, written and read that many days ago.
     pub(in crate::survey) fn file(&self, path: &str, days: u64) -> VolumePath {
         let place = self.at(path);
         fs::create_dir_all(place.path().parent().unwrap()).unwrap();
@@ -67,15 +67,15 @@ impl Field {
 
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
-        super::survey(std::slice::from_ref(policy), &[], &self.eye(true), &Some, &Stop::never()).remove(0)
+        super::survey(std::slice::from_ref(policy), &[], &self.probe(true), &Some, &Stop::never()).remove(0)
     }
 
     pub(in crate::survey) fn root(&self) -> OwnedFd {
         crate::fs::openat::root(&self.root).unwrap()
     }
 
-    pub(in crate::survey) fn eye(&self, access_times: bool) -> Eye {
-        Eye::open(&self.root, access_times).unwrap()
+    pub(in crate::survey) fn probe(&self, access_times: bool) -> LastUseProbe {
+        LastUseProbe::open(&self.root, access_times).unwrap()
     }
 
     /// The names of a cache's units, sorted; it must have no problems.

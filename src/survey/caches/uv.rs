@@ -13,7 +13,7 @@
 //! `uvx` for as long as what they started; it is held here (exclusive) while a unit goes. A wheel that stands in a tree as hard links is no unit: its going would free
 //! nothing. It must never touch environments, interpreters, builds, git checkouts, or any lock file.
 
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::fs::openat;
@@ -33,28 +33,29 @@ struct Pointer {
     archives: Vec<String>,
 }
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
-    let buckets = look.folders(look.place);
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let buckets = lister.folders(lister.place);
     let of = |sort: &'static str| buckets.iter().filter(move |bucket| is_bucket(&bucket.name, sort));
     // Pointers first: of what uv adds meanwhile, the archive is not taken for one that nothing names, for that is young.
     let mut pointers = Vec::new();
-    for (sort, read) in [("wheels", wheels as fn(&Look<'_>, &Entry) -> Vec<Pointer>), ("sdists", sources)] {
+    for (sort, read) in [("wheels", wheels as fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>), ("sdists", sources)] {
         for bucket in of(sort) {
-            pointers.extend(descend(look, bucket, read));
+            pointers.extend(descend(lister, bucket, read));
         }
     }
-    let whole = look.problems() == 0;
+    let whole = lister.problems() == 0;
     let archives: HashMap<String, VolumePath> =
-        of("archive").flat_map(|bucket| look.folders(&bucket.place)).map(|archive| (archive.name, archive.place)).collect();
+        of("archive").flat_map(|bucket| lister.folders(&bucket.place)).map(|archive| (archive.name, archive.place)).collect();
     let mut named: HashMap<&str, usize> = HashMap::new();
     pointers.iter().flat_map(|pointer| &pointer.archives).for_each(|archive| *named.entry(archive).or_default() += 1);
 
-    let mut units: Vec<Unit> = pointers.par_iter().filter_map(|pointer| package(look, pointer, &archives, &named)).collect();
+    let mut units: Vec<Unit> = pointers.par_iter().filter_map(|pointer| package(lister, pointer, &archives, &named)).collect();
     let lone = archives.par_iter().filter(|(id, _)| whole && !named.contains_key(id.as_str()));
-    units.par_extend(lone.filter_map(|(id, place)| orphan(look, id, place)));
-    let pages = of("simple").flat_map(|bucket| descend(look, bucket, pages)).collect::<Vec<_>>();
-    units
-        .par_extend(pages.into_par_iter().filter_map(|page| look.unit_of(page.package.into_iter().collect(), page.name, vec![page.place])));
+    units.par_extend(lone.filter_map(|(id, place)| orphan(lister, id, place)));
+    let pages = of("simple").flat_map(|bucket| descend(lister, bucket, pages)).collect::<Vec<_>>();
+    units.par_extend(
+        pages.into_par_iter().filter_map(|page| lister.unit_of(page.package.into_iter().collect(), page.name, vec![page.place])),
+    );
     units
 }
 
@@ -69,17 +70,17 @@ fn is_bucket(name: &str, sort: &str) -> bool {
     version.is_some_and(|version| !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What `read` finds in the folders below `bucket`; into one where it finds something it goes no deeper.
-fn descend(look: &Look<'_>, bucket: &Entry, read: fn(&Look<'_>, &Entry) -> Vec<Pointer>) -> Vec<Pointer> {
-    let (mut level, mut found) = (look.folders(&bucket.place), Vec::new());
+/// What `read` finds in the directories below `bucket`; into one where it finds something it goes no deeper.
+fn descend(lister: &CacheLister<'_>, bucket: &Entry, read: fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>) -> Vec<Pointer> {
+    let (mut level, mut found) = (lister.folders(&bucket.place), Vec::new());
     // Whole trees of sources, without a pointer.
     level.retain(|folder| folder.name != "git");
     for _ in 0..DEEPEST {
         let seen: Vec<(Vec<Pointer>, Vec<Entry>)> = level
             .par_iter()
             .map(|folder| {
-                let here = read(look, folder);
-                let below = if here.is_empty() { look.folders(&folder.place) } else { Vec::new() };
+                let here = read(lister, folder);
+                let below = if here.is_empty() { lister.folders(&folder.place) } else { Vec::new() };
                 (here, below)
             })
             .collect();
@@ -92,32 +93,32 @@ fn descend(look: &Look<'_>, bucket: &Entry, read: fn(&Look<'_>, &Entry) -> Vec<P
     found
 }
 
-/// `<version>-<tags>.http`, or `.rev` for one from a file, in the folder of its package.
-fn wheels(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
-    let files = look.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir);
+/// `<version>-<tags>.http`, or `.rev` for one from a file, in the directory of its package.
+fn wheels(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+    let files = lister.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir);
     let pointer = |entry: Entry| {
         let stem = entry.name.strip_suffix(".http").or_else(|| entry.name.strip_suffix(".rev"))?;
         let version = stem.split('-').next().unwrap_or(stem);
         Some(Pointer {
             name: format!("{}-{stem}", folder.name),
             package: Some(Package::python(&folder.name, version)),
-            archives: archive(look, &folder.place, stem).into_iter().collect(),
+            archives: archive(lister, &folder.place, stem).into_iter().collect(),
             place: entry.place,
         })
     };
     files.filter_map(pointer).collect()
 }
 
-/// The folder of a source archive: it holds a `revision`, and for each revision a folder with the wheels built of it.
-fn sources(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
-    let entries = look.entries(&folder.place);
+/// The directory of a source archive: it holds a `revision`, and for each revision a directory with the wheels built of it.
+fn sources(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+    let entries = lister.entries(&folder.place);
     if !entries.iter().any(|entry| !entry.is_dir && matches!(entry.name.as_str(), "revision.http" | "revision.rev")) {
         return Vec::new();
     }
     let mut archives = Vec::new();
     for revision in entries.iter().filter(|entry| entry.is_dir) {
-        let wheels = look.entries(&revision.place).into_iter().filter(|entry| !entry.is_dir);
-        archives.extend(wheels.filter_map(|wheel| archive(look, &revision.place, wheel.name.strip_suffix(".whl")?)));
+        let wheels = lister.entries(&revision.place).into_iter().filter(|entry| !entry.is_dir);
+        archives.extend(wheels.filter_map(|wheel| archive(lister, &revision.place, wheel.name.strip_suffix(".whl")?)));
     }
     let package = folder.place.relative().parent().and_then(|parent| parent.file_name()?.to_str());
     let name = format!("{}-{} (source)", package.unwrap_or_default(), folder.name);
@@ -126,8 +127,8 @@ fn sources(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
 }
 
 /// Pages of an index, each a file.
-fn pages(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
-    let files = look.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir);
+fn pages(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+    let files = lister.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir);
     let page = |entry: Entry| {
         let project = entry.name.strip_suffix(".rkyv")?;
         Some(Pointer {
@@ -141,7 +142,7 @@ fn pages(look: &Look<'_>, folder: &Entry) -> Vec<Pointer> {
 }
 
 /// The archive that the link `name` in `folder` leads to; none when it is no link to an archive.
-fn archive(look: &Look<'_>, folder: &VolumePath, name: &str) -> Option<String> {
+fn archive(lister: &CacheLister<'_>, folder: &VolumePath, name: &str) -> Option<String> {
     let link = folder.join(name).ok()?;
     let target = openat::parent(&link).and_then(|(parent, name)| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
     let target = match openat::found(target) {
@@ -149,7 +150,7 @@ fn archive(look: &Look<'_>, folder: &VolumePath, name: &str) -> Option<String> {
         // Something else than a link.
         Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => return None,
         Err(error) => {
-            look.problem("read the link", &link, error);
+            lister.problem("read the link", &link, error);
             return None;
         }
     };
@@ -159,24 +160,29 @@ fn archive(look: &Look<'_>, folder: &VolumePath, name: &str) -> Option<String> {
 }
 
 /// A pointer with the archives that it alone names.
-fn package(look: &Look<'_>, pointer: &Pointer, archives: &HashMap<String, VolumePath>, named: &HashMap<&str, usize>) -> Option<Unit> {
+fn package(
+    lister: &CacheLister<'_>,
+    pointer: &Pointer,
+    archives: &HashMap<String, VolumePath>,
+    named: &HashMap<&str, usize>,
+) -> Option<Unit> {
     let own: HashSet<&String> = pointer.archives.iter().filter(|id| named.get(id.as_str()) == Some(&1)).collect();
     let mut own: Vec<VolumePath> = own.into_iter().filter_map(|id| archives.get(id).cloned()).collect();
     own.sort_unstable();
     own.insert(0, pointer.place.clone());
-    let used = look.eye.last_use_unlinked(&own).transpose()?;
+    let used = lister.probe.last_use_unlinked(&own).transpose()?;
     let linked = own.iter().skip(1).filter_map(of_archive);
-    look.used_unit(pointer.package.iter().cloned().chain(linked).collect(), pointer.name.clone(), used, own)
+    lister.used_unit(pointer.package.iter().cloned().chain(linked).collect(), pointer.name.clone(), used, own)
 }
 
 /// An archive that nothing names. One that is no wheel's may be an environment that somebody works in.
-fn orphan(look: &Look<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
-    if !look.folders(place).iter().any(|folder| folder.has_extension("dist-info")) {
+fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
+    if !lister.folders(place).iter().any(|folder| folder.has_extension("dist-info")) {
         return None;
     }
     let paths = vec![place.clone()];
-    let used = look.eye.last_use_unlinked(&paths).transpose()?;
-    look.used_unit(vec![Package::uv_archive(id)], format!("archive {id}"), used, paths)
+    let used = lister.probe.last_use_unlinked(&paths).transpose()?;
+    lister.used_unit(vec![Package::uv_archive(id)], format!("archive {id}"), used, paths)
 }
 
 /// What an environment calls the archive at `place` that leads to it: in use for as long as one does.

@@ -1,34 +1,36 @@
-//! Yarn: a zip of its global cache, or a folder of Yarn classic's, is a unit; so is berry's copy of what a registry said of a package.
+//! Yarn: a zip of its global cache, or a directory of Yarn classic's, is a unit; so is berry's copy of what a registry said of a package.
 //!
 //! | path | unit | name |
 //! | --- | --- | --- |
 //! | `cache/<slug>-<hash>-<key>.zip` | the file | `lodash-npm-4.17.21-6382451519-10c0` |
 //! | `metadata/npm/<hash>/<registry>/<package>.json` | the file | `lodash (metadata)` |
-//! | `v6/npm-<package>-<version>-<hash>-integrity/` | the folder (classic) | the same |
+//! | `v6/npm-<package>-<version>-<hash>-integrity/` | the directory (classic) | the same |
 //!
-//! `path` in the config may be berry's global folder, its `cache`, or classic's cache folder. Yarn writes beside and renames, so a unit is whole or
+//! `path` in the config may be berry's global directory, its `cache`, or classic's cache directory. Yarn writes beside and renames, so a unit is whole or
 //! absent, and is fetched again. A project that runs from the global cache (Plug'n'Play) needs a `yarn install` for a zip that went. It must never touch
 //! `index` (hard links that Yarn shares among trees) or classic's `.tmp`.
 
 use super::is_hex;
-use super::look::{Entry, Look};
+use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::facts::package::Package;
 use crate::fs::volume_path::VolumePath;
 use rayon::prelude::*;
 
-pub(super) fn units(look: &Look<'_>) -> Vec<Unit> {
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut units = Vec::new();
-    for entry in look.entries(look.place) {
+    for entry in lister.entries(lister.place) {
         match entry.name.as_str() {
-            _ if !entry.is_dir && entry.has_extension("zip") => units.extend(zip(look, entry)),
-            "cache" if entry.is_dir => units.par_extend(look.entries(&entry.place).into_par_iter().filter_map(|entry| zip(look, entry))),
-            "metadata" if entry.is_dir => units.extend(metadata(look, &entry.place)),
+            _ if !entry.is_dir && entry.has_extension("zip") => units.extend(zip(lister, entry)),
+            "cache" if entry.is_dir => {
+                units.par_extend(lister.entries(&entry.place).into_par_iter().filter_map(|entry| zip(lister, entry)))
+            }
+            "metadata" if entry.is_dir => units.extend(metadata(lister, &entry.place)),
             "index" => {}
             version if entry.is_dir && is_classic(version) => {
-                units.par_extend(look.entries(&entry.place).into_par_iter().filter_map(|entry| folder(look, entry)));
+                units.par_extend(lister.entries(&entry.place).into_par_iter().filter_map(|entry| folder(lister, entry)));
             }
-            _ => look.odd(&entry),
+            _ => lister.odd(&entry),
         }
     }
     units
@@ -39,50 +41,50 @@ fn is_classic(name: &str) -> bool {
     name.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-fn zip(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+fn zip(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     let Some(name) = entry.name.strip_suffix(".zip").filter(|_| !entry.is_dir) else {
-        look.odd(&entry);
+        lister.odd(&entry);
         return None;
     };
     // The slug, ten digits of the locator's hash, and either the cache key or ten digits of the checksum.
     let slug = name.rsplit_once('-').and_then(|(rest, _)| rest.rsplit_once('-')).filter(|(_, hash)| is_hex(hash, 10));
     let packages = slug.map(|(slug, _)| Package::yarn(slug)).into_iter().collect();
-    look.unit_of(packages, name.to_owned(), vec![entry.place])
+    lister.unit_of(packages, name.to_owned(), vec![entry.place])
 }
 
-fn metadata(look: &Look<'_>, metadata: &VolumePath) -> Vec<Unit> {
-    let sorts = look.folders(metadata).into_iter();
-    let registries = sorts.flat_map(|sort| look.folders(&sort.place)).flat_map(|salt| look.folders(&salt.place));
+fn metadata(lister: &CacheLister<'_>, metadata: &VolumePath) -> Vec<Unit> {
+    let sorts = lister.folders(metadata).into_iter();
+    let registries = sorts.flat_map(|sort| lister.folders(&sort.place)).flat_map(|salt| lister.folders(&salt.place));
     let mut units = Vec::new();
     for registry in registries {
-        for entry in look.entries(&registry.place) {
+        for entry in lister.entries(&registry.place) {
             if entry.is_dir {
-                let scoped = look.entries(&entry.place).into_iter();
-                units.extend(scoped.filter_map(|inner| page(look, &format!("{}/", entry.name), inner)));
+                let scoped = lister.entries(&entry.place).into_iter();
+                units.extend(scoped.filter_map(|inner| page(lister, &format!("{}/", entry.name), inner)));
             } else {
-                units.extend(page(look, "", entry));
+                units.extend(page(lister, "", entry));
             }
         }
     }
     units
 }
 
-fn page(look: &Look<'_>, scope: &str, entry: Entry) -> Option<Unit> {
+fn page(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
     let package = entry.name.strip_suffix(".json").filter(|_| !entry.is_dir)?;
-    look.unit(format!("{scope}{package} (metadata)"), vec![entry.place])
+    lister.unit(format!("{scope}{package} (metadata)"), vec![entry.place])
 }
 
 /// A package of Yarn classic's.
-fn folder(look: &Look<'_>, entry: Entry) -> Option<Unit> {
+fn folder(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
     if !entry.is_dir {
-        look.odd(&entry);
+        lister.odd(&entry);
         return None;
     }
     // Without the SHA-1 where the lock file's address has none, as many mirrors write it.
     let slug = entry.name.strip_suffix("-integrity").unwrap_or(&entry.name);
     let sha1 = slug.rsplit_once('-').and_then(|(_, hash)| Package::digest("sha1", hash));
     let packages = vec![sha1.unwrap_or_else(|| Package::yarn(slug))];
-    look.unit_of(packages, entry.name, vec![entry.place])
+    lister.unit_of(packages, entry.name, vec![entry.place])
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// Lists the tree at `place`, whose registration was listed already, but for the folders that tools make again; one in which git tracks something is never taken for such.
+    /// Lists the tree at `place`, whose registration was listed already, but for the directories that tools make again; one in which git tracks something is never taken for such.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -25,7 +25,7 @@ impl Known {
         Ok(listing)
     }
 
-    /// Lists the tree at `place` with what is somebody's in folders that tools make again: all that would be lost with it.
+    /// Lists the tree at `place` with what is somebody's in directories that tools make again: all that would be lost with it.
     ///
     /// # Errors
     /// As [`tree::list`].

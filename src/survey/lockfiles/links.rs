@@ -43,7 +43,7 @@ pub(super) fn of(tree: &VolumePath) -> io::Result<Vec<Environment>> {
     Ok(environments)
 }
 
-/// The folder `name` where it is an environment's.
+/// The directory `name` where it is an environment's.
 fn environment(root: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
     let Some(folder) = folder(root, name)? else { return Ok(None) };
     match rustix::fs::statat(&folder, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
@@ -81,14 +81,14 @@ fn archive(target: &Path) -> Option<Package> {
     is_bucket.then(|| archive.file_name()?.to_str().map(Package::uv_archive))?
 }
 
-/// The folders that `of` lists and that end in `end`. Some file systems don't say what is one.
+/// The directories that `of` lists and that end in `end`. Some file systems don't say what is one.
 fn folders(of: &OwnedFd, end: &str) -> Result<Vec<OsString>, Errno> {
     let listed = openat::list(openat::below(of, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
     let folders = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
     Ok(folders.map(|(name, _)| name).filter(|name| name.as_encoded_bytes().ends_with(end.as_bytes())).collect())
 }
 
-/// The folder at `path`; none where there is none, or something else.
+/// The directory at `path`; none where there is none, or something else.
 fn folder(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
     match openat::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
         Ok(folder) => Ok(Some(folder)),

@@ -68,13 +68,13 @@ pub(crate) enum Parse {
 pub struct Live<'a> {
     /// Where it stands.
     pub place: &'a VolumePath,
-    /// Its admin folder; a main checkout's git dir.
+    /// Its admin directory; a main checkout's git dir.
     pub admin: &'a VolumePath,
     /// Its lock files, where somebody has looked just now.
     pub looked: Option<&'a [LockFile]>,
 }
 
-/// What earlier nights know.
+/// What earlier runs know.
 pub struct Known<'a> {
     /// Of this repo.
     pub seen: Option<&'a Seen>,
@@ -86,7 +86,7 @@ pub struct Known<'a> {
 
 /// Looks at the lock files of a repo's default branch and of `trees`.
 pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
-    let mut look = Look { repo, stop, known, locks: Locks::default(), new: 0 };
+    let mut look = LockFileReader { repo, stop, known, locks: Locks::default(), new: 0 };
     look.default_branch();
     // What waits on the network is done side by side, what is parsed and remembered in order.
     let links = known.links;
@@ -166,7 +166,7 @@ fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     toml::from_str(text).map_err(|error| error.message().to_owned())
 }
 
-struct Look<'a> {
+struct LockFileReader<'a> {
     repo: &'a Repository,
     stop: &'a Stop,
     known: &'a Known<'a>,
@@ -175,7 +175,7 @@ struct Look<'a> {
     new: usize,
 }
 
-impl Look<'_> {
+impl LockFileReader<'_> {
     /// The same commit as at the last look needs no second one.
     fn default_branch(&mut self) {
         let tip = match Upstream::of(self.repo, self.stop).tip() {

@@ -1,7 +1,7 @@
 //! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address in npm's cache, and what the
 //! registry says of the package, by its name: a lock file without addresses can't do without.
 //!
-//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What has no `integrity` (a link, a folder, git)
+//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What has no `integrity` (a link, a directory, git)
 //! stands in no cache. It must never recurse deeper than `serde_json` lets it, which is 128 levels.
 
 use crate::facts::package::Package;

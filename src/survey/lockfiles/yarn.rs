@@ -21,7 +21,7 @@ pub(super) fn packages(line: &str) -> Vec<Package> {
     }
 }
 
-/// What an address without a SHA-1 names: `https://mirror.example/npm/@scope/name/-/name-1.0.0.tgz`, by the beginning of the folder that Yarn
+/// What an address without a SHA-1 names: `https://mirror.example/npm/@scope/name/-/name-1.0.0.tgz`, by the beginning of the directory that Yarn
 /// makes for it, `npm-@scope-name-1.0.0`.
 fn classic(address: &str) -> Option<Package> {
     let address = address.split(['?', '#']).next()?.replace("%2f", "/").replace("%2F", "/");

@@ -34,7 +34,7 @@ pub(super) fn contents(
     Ok((contents, newest))
 }
 
-/// A tree whose time has come: what in folders that tools make again is somebody's counts as well.
+/// A tree whose time has come: what in directories that tools make again is somebody's counts as well.
 pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
     let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
     let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;

@@ -1,6 +1,6 @@
-//! What a folder that goes lists, or as much of it as is held in memory.
+//! What a directory that goes lists, or as much of it as is held in memory.
 //!
-//! It must never be told apart by anything but its kind: whatever is no folder is deleted as a file is.
+//! It must never be told apart by anything but its kind: whatever is no directory is deleted as a file is.
 
 use crate::fs::openat;
 use crate::fs::walk::{Anchor, LISTING};
@@ -8,15 +8,15 @@ use rustix::fs::{AtFlags, FileType, RawDir, SeekFrom};
 use std::ffi::CString;
 use std::io;
 
-/// What a folder lists.
+/// What a directory lists.
 pub(super) struct Listing {
-    /// Whatever is no folder.
+    /// Whatever is no directory.
     pub(super) files: Vec<CString>,
     pub(super) folders: Vec<CString>,
     pub(super) more: bool,
 }
 
-/// Lists a folder from the beginning, at most so many names.
+/// Lists a directory from the beginning, at most so many names.
 pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
     let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
     rustix::fs::seek(folder, SeekFrom::Start(0))?;

@@ -9,16 +9,16 @@ fn decide_sifted(caches: &[Cache], wanted: Wanted, most: usize, by_size: bool) -
     let policies: Vec<policy::Cache> = caches.iter().map(|cache| policy_of(cache.clone())).collect();
     let names = HashMap::new();
     let survey = |after, wanted| {
-        let sieve = Sieve::new(&names, InUse::Keep, at(NOW), most, after);
-        let sieve = if by_size { sieve.enough(wanted) } else { sieve };
+        let shortlist = LruShortlist::new(&names, InUse::Keep, at(NOW), most, after);
+        let shortlist = if by_size { shortlist.enough(wanted) } else { shortlist };
         let all = caches.iter().cloned();
         let listed: Vec<Cache> = all
             .map(|mut cache| {
-                cache.units = cache.units.into_iter().filter_map(|unit| sieve.sift(&policies, unit)).collect();
+                cache.units = cache.units.into_iter().filter_map(|unit| shortlist.sift(&policies, unit)).collect();
                 cache
             })
             .collect();
-        (listed, sieve.sifted())
+        (listed, shortlist.sifted())
     };
     let (listed, sifted) = survey(None, Size { bytes: wanted.bytes, inodes: wanted.inodes });
     let mut queue = order(listed, wanted, InUse::Keep, at(NOW));

@@ -6,7 +6,7 @@
 use crate::facts::package::hex_of_base64;
 use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
-use crate::survey::caches::used::Eye;
+use crate::survey::caches::last_use::LastUseProbe;
 use serde::Deserialize;
 use std::io::{self, Read as _};
 
@@ -33,8 +33,8 @@ struct Line {
 
 impl Bucket {
     /// Reads a bucket; none when it is gone.
-    pub(super) fn read(eye: &Eye, place: &VolumePath) -> io::Result<Option<Self>> {
-        let Some((file, length)) = openat::found(eye.file(place))? else { return Ok(None) };
+    pub(super) fn read(probe: &LastUseProbe, place: &VolumePath) -> io::Result<Option<Self>> {
+        let Some((file, length)) = openat::found(probe.file(place))? else { return Ok(None) };
         // One byte more than it should have: mostly that is read in one go, and tells that this was all.
         let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(LARGEST) + 1);
         file.take(LARGEST as u64 + 1).read_to_end(&mut text)?;

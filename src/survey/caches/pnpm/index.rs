@@ -4,7 +4,7 @@
 //! never a package without contents.
 
 use super::super::is_hex;
-use super::super::look::Entry;
+use super::super::lister::Entry;
 use super::REST;
 use crate::facts::package::{Package, hex_of_base64};
 use crate::fs::openat;
@@ -60,7 +60,7 @@ struct File {
 }
 
 impl Content {
-    /// The content that stands in the folder `shard` under `name`.
+    /// The content that stands in the directory `shard` under `name`.
     pub(super) fn of(shard: &str, name: &str) -> Option<Self> {
         let rest = name.strip_suffix("-exec").unwrap_or(name);
         is_hex(rest, REST).then(|| Self::new(&format!("{shard}{rest}"), rest.len() < name.len()))?

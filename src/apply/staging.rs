@@ -1,8 +1,8 @@
 //! The workshop: where a checkout or a worktree is put together, before one rename puts it where it is to stand.
 //!
-//! It is a folder in the state folder, on the same file system, one for each repo: who holds the repo's lock has it alone, and what a killed
-//! holder left there goes to the trash with the next one, be that a command or a night. Half a clone or half a tree must never stand where
-//! somebody looks for a whole one, nor replace anything but an empty folder.
+//! It is a directory in the state directory, on the same file system, one for each repo: who holds the repo's lock has it alone, and what a killed
+//! holder left there goes to the trash with the next one, be that a command or a run. Half a clone or half a tree must never stand where
+//! somebody looks for a whole one, nor replace anything but an empty directory.
 
 use super::restore::{folders, give, owner_of};
 use super::trash::{Trash, TrashError};
@@ -29,7 +29,7 @@ pub enum WorkshopError {
     /// The lock is gone.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// What a dead run left there can't go.
+    /// What a crashed run left there can't go.
     #[error(transparent)]
     Trash(#[from] TrashError),
     /// The file system refused.
@@ -44,12 +44,12 @@ impl From<Errno> for WorkshopError {
 }
 
 /// A repo's workshop, swept.
-pub struct Workshop<'a> {
+pub struct StagingDir<'a> {
     lock: &'a LockedRepo,
     place: VolumePath,
 }
 
-impl<'a> Workshop<'a> {
+impl<'a> StagingDir<'a> {
     /// Has `work` done in the repo's workshop, and sweeps it before and after.
     ///
     /// # Errors
@@ -61,11 +61,11 @@ impl<'a> Workshop<'a> {
         work: impl FnOnce(&Self) -> Result<T, E>,
     ) -> Result<T, E> {
         trash.sweep(lock, stop).map_err(WorkshopError::from)?;
-        let workshop = Self { lock, place: trash.workshop(lock).map_err(WorkshopError::from)? };
-        workshop.folder(Path::new("")).map_err(WorkshopError::from)?;
-        let done = work(&workshop);
+        let staging = Self { lock, place: trash.staging(lock).map_err(WorkshopError::from)? };
+        staging.folder(Path::new("")).map_err(WorkshopError::from)?;
+        let done = work(&staging);
         if let Err(error) = trash.sweep(lock, stop) {
-            tracing::warn!(%error, "a workshop stays; the next command or night in this repo clears it");
+            tracing::warn!(%error, "a staging stays; the next command or night in this repo clears it");
         }
         done
     }
@@ -75,7 +75,7 @@ impl<'a> Workshop<'a> {
         self.place.join(TREE).expect("a fixed name stays inside")
     }
 
-    /// Opens a folder in the workshop, made where it is missing, and nobody else's.
+    /// Opens a directory in the workshop, made where it is missing, and nobody else's.
     ///
     /// # Errors
     /// Something else stands there.
@@ -103,16 +103,16 @@ impl<'a> Workshop<'a> {
         let owner = owner_of(git_dir)?;
         let registry = folders(openat::dir(git_dir)?, Path::new("worktrees"), owner, &|_| 0o755)?;
         let to = stands_in(place, owner)?;
-        let workshop = self.folder(Path::new(""))?;
-        rustix::fs::renameat(&workshop, ADMIN, &registry, id)?;
+        let staging = self.folder(Path::new(""))?;
+        rustix::fs::renameat(&staging, ADMIN, &registry, id)?;
         if let Err(error) = self.put_tree(&to, place) {
-            rustix::fs::renameat(&registry, id, &workshop, ADMIN)?;
+            rustix::fs::renameat(&registry, id, &staging, ADMIN)?;
             return Err(error);
         }
         Ok(())
     }
 
-    /// A folder's rename replaces nothing but an empty folder.
+    /// A directory's rename replaces nothing but an empty directory.
     fn put_tree(&self, to: impl AsFd, place: &VolumePath) -> Result<(), WorkshopError> {
         let name = place.relative().file_name().unwrap_or_default();
         match rustix::fs::renameat(self.folder(Path::new(""))?, TREE, to, name) {
@@ -122,7 +122,7 @@ impl<'a> Workshop<'a> {
     }
 }
 
-/// Puts a file at `name` in a folder, whole; what stood there is replaced.
+/// Puts a file at `name` in a directory, whole; what stood there is replaced.
 ///
 /// # Errors
 /// It can't be written.
@@ -143,7 +143,7 @@ pub fn put_file(
     Ok(rustix::fs::renameat(&folder, &beside, &folder, name)?)
 }
 
-/// Gives a folder of the workshop the owner and the mode that it is to have in its place.
+/// Gives a directory of the workshop the owner and the mode that it is to have in its place.
 ///
 /// # Errors
 /// The file system refuses.
@@ -188,7 +188,7 @@ fn extension(name: &OsStr) -> Option<&OsStr> {
 
 type Owner = Option<(Uid, Gid)>;
 
-/// The folder that is to hold `place`, made where it is missing.
+/// The directory that is to hold `place`, made where it is missing.
 fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
     let root = openat::root(place.root())?;
     match place.relative().parent().filter(|parent| !parent.as_os_str().is_empty()) {

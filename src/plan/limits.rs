@@ -6,7 +6,7 @@
 
 /// What one repack may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
+pub struct ResourceLimits {
     /// Threads for deltas.
     pub threads: usize,
     /// Bytes.
@@ -26,7 +26,7 @@ pub fn objects(memory: Option<u64>) -> usize {
     usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(256 << 20)
 }
 
-impl Share {
+impl ResourceLimits {
     /// Bytes that may be held for a repo while it is looked at. It is not repacked meanwhile, so this is the same share.
     pub fn held(self) -> u64 {
         self.memory.max(LEAST_FOR_A_REPO)
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn shares_add_up_to_half() {
-        let share = Share::of(8, Some(2 << 30), 4);
-        assert_eq!(share, Share { threads: 2, memory: 256 << 20 });
+        let share = ResourceLimits::of(8, Some(2 << 30), 4);
+        assert_eq!(share, ResourceLimits { threads: 2, memory: 256 << 20 });
         let expected = [
             "pack.threads=2",
             "pack.windowMemory=33554432",
@@ -72,12 +72,12 @@ mod tests {
             "core.bigFileThreshold=8388608",
         ];
         assert_eq!(share.settings(), expected);
-        assert_eq!(Share::of(1, None, 4), Share { threads: 1, memory: 512 << 20 });
+        assert_eq!(ResourceLimits::of(1, None, 4), ResourceLimits { threads: 1, memory: 512 << 20 });
     }
 
     #[test]
     fn with_all_the_memory_there_is_git_keeps_its_own_bounds() {
-        let settings = Share::of(4, Some(1 << 40), 1).settings();
+        let settings = ResourceLimits::of(4, Some(1 << 40), 1).settings();
         assert!(settings.contains(&"core.bigFileThreshold=536870912".to_owned()), "{settings:?}");
         assert!(settings.contains(&"pack.deltaCacheSize=268435456".to_owned()), "{settings:?}");
     }

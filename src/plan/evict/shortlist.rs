@@ -1,6 +1,6 @@
 //! Sifts units as they are listed: only those whose turn comes next are held.
 //!
-//! A volume may hold a million units, and a night takes the oldest of them. So of all that a survey lists only the least recently used stay in memory, and
+//! A volume may hold a million units, and a run takes the oldest of them. So of all that a survey lists only the least recently used stay in memory, and
 //! those that must stay are counted. When all that were held had their turn and more is wanted, the next survey is sifted for those that come
 //! after them. Where sizes are known already, no more are held than will do. It must never hold a unit and let an older one go by.
 
@@ -13,26 +13,26 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 /// A unit's turn, to the hour: whether it is in use, and when it was last needed. Units of one turn are held all together or not at all.
-pub type Turn = (bool, i64);
+pub type AgeBucket = (bool, i64);
 
 /// One survey's sieve.
-pub struct Sieve<'a> {
+pub struct LruShortlist<'a> {
     names: &'a Names,
     in_use: InUse,
     now: DateTime<Utc>,
     most: usize,
     enough: Option<Size>,
-    after: Option<Turn>,
+    after: Option<AgeBucket>,
     sifted: Mutex<Sifted>,
 }
 
 /// What stayed in a sieve.
 #[derive(Default)]
 pub struct Sifted {
-    pub(super) turns: BTreeMap<Turn, Together>,
+    pub(super) turns: BTreeMap<AgeBucket, Together>,
     pub(super) held: Held,
     /// The last turn that is here, where units of later ones went by.
-    pub(super) until: Option<Turn>,
+    pub(super) until: Option<AgeBucket>,
     count: usize,
     known: Size,
 }
@@ -46,9 +46,9 @@ pub(super) struct Together {
     known: Size,
 }
 
-impl<'a> Sieve<'a> {
+impl<'a> LruShortlist<'a> {
     /// A sieve that holds about `most` units, of those that come after the turn `after`.
-    pub fn new(names: &'a Names, in_use: InUse, now: DateTime<Utc>, most: usize, after: Option<Turn>) -> Self {
+    pub fn new(names: &'a Names, in_use: InUse, now: DateTime<Utc>, most: usize, after: Option<AgeBucket>) -> Self {
         Self { names, in_use, now, most: most.max(1), enough: None, after, sifted: Mutex::default() }
     }
 
@@ -83,7 +83,7 @@ impl<'a> Sieve<'a> {
 }
 
 impl Sifted {
-    fn take(&mut self, turn: Turn, unit: Unit, most: usize, enough: Option<Size>) {
+    fn take(&mut self, turn: AgeBucket, unit: Unit, most: usize, enough: Option<Size>) {
         if self.until.is_some_and(|until| turn > until) {
             return;
         }
@@ -110,6 +110,6 @@ impl Sifted {
 }
 
 /// When it is the unit's turn.
-pub(super) fn turn(unit: &Unit) -> Turn {
+pub(super) fn turn(unit: &Unit) -> AgeBucket {
     (used::in_use(unit), used::needed(unit).timestamp().div_euclid(3600))
 }

@@ -3,8 +3,8 @@
 //! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a whole: what can't be read is a
 //! line in `problems`, and what isn't a unit stays.
 
-use super::Gate;
-use super::used::{Eye, Use};
+use super::UnitFilter;
+use super::last_use::{LastUseProbe, Use};
 use crate::config::policy;
 use crate::facts::cache::{Cache, Size, Unit};
 use crate::facts::package::Package;
@@ -24,17 +24,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 const TOLD: usize = 10;
 
 /// One look at one cache.
-pub(super) struct Look<'a> {
+pub(super) struct CacheLister<'a> {
     /// The cache.
     pub(super) policy: &'a policy::Cache,
     /// Where it stands.
     pub(super) place: &'a VolumePath,
     /// Who looks.
-    pub(super) eye: &'a Eye,
+    pub(super) probe: &'a LastUseProbe,
     /// What all of its units are held by while they go.
     pub(super) locks: Arc<[VolumePath]>,
     /// Where each unit has to pass to be listed.
-    pub(super) gate: Gate<'a>,
+    pub(super) gate: UnitFilter<'a>,
     name: Arc<str>,
     stop: &'a Stop,
     problems: Mutex<Vec<String>>,
@@ -57,10 +57,16 @@ impl Entry {
     }
 }
 
-impl<'a> Look<'a> {
+impl<'a> CacheLister<'a> {
     /// Begins a look; `place` need not exist.
-    pub(super) fn new(policy: &'a policy::Cache, place: &'a VolumePath, eye: &'a Eye, gate: Gate<'a>, stop: &'a Stop) -> Self {
-        Self { policy, place, eye, locks: Arc::default(), gate, name: policy.name.as_str().into(), stop, problems: Mutex::default() }
+    pub(super) fn new(
+        policy: &'a policy::Cache,
+        place: &'a VolumePath,
+        probe: &'a LastUseProbe,
+        gate: UnitFilter<'a>,
+        stop: &'a Stop,
+    ) -> Self {
+        Self { policy, place, probe, locks: Arc::default(), gate, name: policy.name.as_str().into(), stop, problems: Mutex::default() }
     }
 
     /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
@@ -69,7 +75,7 @@ impl<'a> Look<'a> {
             return Vec::new();
         }
         let mut entries = Vec::new();
-        match self.eye.list(directory, |name, kind| entries.extend(self.entry(directory, name, kind))) {
+        match self.probe.list(directory, |name, kind| entries.extend(self.entry(directory, name, kind))) {
             Ok(()) => entries,
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
@@ -104,7 +110,7 @@ impl<'a> Look<'a> {
         if self.stop.reached().is_some() {
             return None;
         }
-        self.seen_used(packages, name, self.eye.first_look(self.policy.kind, &paths), paths)
+        self.seen_used(packages, name, self.probe.first_look(self.policy.kind, &paths), paths)
     }
 
     fn seen_used(

@@ -44,7 +44,7 @@ const LINKS: usize = 20;
 /// Paths of a package of pnpm's that tell of its use: its index, and the first of its contents.
 const PNPM_TELLS: usize = 2;
 
-/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million folders are listed.
+/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million directories are listed.
 const BUFFER: usize = 16 << 10;
 
 /// Bytes that blocks are counted in, whatever the file system's own are.
@@ -84,7 +84,7 @@ pub fn keeps_access_times(path: &Path) -> bool {
     rustix::fs::statvfs(path).is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
 }
 
-/// What of a file or folder tells of its use, and what its going would free.
+/// What of a file or directory tells of its use, and what its going would free.
 const TOLD: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::NLINK)
     .union(StatxFlags::ATIME)
@@ -93,13 +93,13 @@ const TOLD: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::BLOCKS);
 
 /// Looks at units from the volume's root, which is opened once: a way from `/` for each of a million looks costs more than the looks.
-pub struct Eye {
+pub struct LastUseProbe {
     root: OwnedFd,
     device: (u32, u32),
     access_times: bool,
 }
 
-impl Eye {
+impl LastUseProbe {
     /// Opens the volume at `root`. `access_times` says whether its mount keeps them.
     ///
     /// # Errors
@@ -139,7 +139,7 @@ impl Eye {
         self.last_use(unit.kind, &unit.paths)
     }
 
-    /// The same, in one look with whether something in their folders is linked from elsewhere, too; then none: its tool handed it out, and its going
+    /// The same, in one look with whether something in their directories is linked from elsewhere, too; then none: its tool handed it out, and its going
     /// would free nothing.
     pub(super) fn last_use_unlinked(&self, paths: &[VolumePath]) -> io::Result<Option<Use>> {
         let seen = paths.iter().map(|place| self.bounded(place, &self.look(place)?, self.access_times));
@@ -169,7 +169,7 @@ impl Eye {
         Ok(())
     }
 
-    /// Whether a folder stands there. What leads to it through a link is an error.
+    /// Whether a directory stands there. What leads to it through a link is an error.
     pub(super) fn is_folder(&self, place: &VolumePath) -> io::Result<bool> {
         let there = openat::below(&self.root, place.relative(), OFlags::PATH | OFlags::NOFOLLOW);
         let seen = openat::found(there.and_then(rustix::fs::fstat).map_err(Into::into))?;
@@ -188,7 +188,7 @@ impl Eye {
         let seen = self.look(place)?;
         let used = match kind {
             CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&seen, false)? },
-            // Go opens `.ziphash` on every build; the folder's own files are many and tell no more.
+            // Go opens `.ziphash` on every build; the directory's own files are many and tell no more.
             CacheKind::GoMod => times(&seen, self.access_times)?,
             CacheKind::Pnpm => content_use(&seen, self.access_times && !below("index"))?,
             CacheKind::Cargo => self.crate_use(place, &seen, below("git"))?,
@@ -222,7 +222,7 @@ impl Eye {
         Ok(newest)
     }
 
-    /// The newest sign in the first entries of a folder, or a file's own; and whether one of the first few has other links.
+    /// The newest sign in the first entries of a directory, or a file's own; and whether one of the first few has other links.
     fn bounded(&self, place: &VolumePath, seen: &Statx, access_times: bool) -> io::Result<(Use, bool)> {
         let (mut newest, mut linked) = (times(seen, access_times)?, false);
         if kind(seen).is_dir() {
@@ -247,7 +247,7 @@ impl Eye {
     }
 }
 
-/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a folder's own follow it.
+/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a directory's own follow it.
 fn within(
     folder: BorrowedFd<'_>,
     levels: usize,
@@ -330,14 +330,14 @@ mod tests {
         let field = Field::new();
         let file = field.file("a/file", 10);
         field.read("a/file", 3);
-        let seen = |access_times| field.eye(access_times).last_use(CacheKind::Folder, std::slice::from_ref(&file)).unwrap();
+        let seen = |access_times| field.probe(access_times).last_use(CacheKind::Folder, std::slice::from_ref(&file)).unwrap();
         assert_eq!(seen(true), Use { at: ago(3), from: UsedFrom::AccessTime });
         assert_eq!(seen(false), Use { at: ago(10), from: UsedFrom::WriteTime });
         field.read("a/file", 20);
         assert_eq!(seen(true), Use { at: ago(10), from: UsedFrom::WriteTime });
         field.age("a", 30);
         assert_eq!(
-            field.eye(true).last_use(CacheKind::GoBuild, &[field.at("a")]).unwrap(),
+            field.probe(true).last_use(CacheKind::GoBuild, &[field.at("a")]).unwrap(),
             Use { at: ago(30), from: UsedFrom::ToolRecord }
         );
     }
@@ -364,7 +364,7 @@ mod tests {
         field.file("model/blobs/weights", 5);
         field.age("model/blobs", 40);
         field.age("model", 50);
-        assert_eq!(field.eye(false).last_use(CacheKind::Folder, &[field.at("model")]).unwrap().at, ago(5));
+        assert_eq!(field.probe(false).last_use(CacheKind::Folder, &[field.at("model")]).unwrap().at, ago(5));
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
         field.file("itoa/src/lib.rs", 1);
         field.age("itoa", 60);
         field.read("itoa/.cargo-ok", 7);
-        assert_eq!(field.eye(true).last_use(CacheKind::Cargo, &[field.at("itoa")]).unwrap().at, ago(7));
+        assert_eq!(field.probe(true).last_use(CacheKind::Cargo, &[field.at("itoa")]).unwrap().at, ago(7));
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
         let field = Field::new();
         let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
         std::fs::write(body.path(), vec![7; 100_000]).unwrap();
-        let weighed = |paths: &[VolumePath]| field.eye(true).first_look(CacheKind::Pip, paths).unwrap().1;
+        let weighed = |paths: &[VolumePath]| field.probe(true).first_look(CacheKind::Pip, paths).unwrap().1;
         let both = [head.clone(), body];
         assert_eq!(weighed(&both), Some(size(&both, &crate::fs::stop::Stop::never()).unwrap()));
         assert_eq!(weighed(&[head.clone(), field.at("http-v2")]), None, "nobody looked at all that the folder holds");
@@ -391,14 +391,14 @@ mod tests {
         assert_eq!(weighed(&both), None, "its going may free nothing");
         // Of a package of pnpm's not all is looked at.
         let contents: Vec<VolumePath> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
-        assert_eq!(field.eye(true).first_look(CacheKind::Pnpm, &contents).unwrap().1, None);
+        assert_eq!(field.probe(true).first_look(CacheKind::Pnpm, &contents).unwrap().1, None);
     }
 
     #[test]
     fn gone_or_a_link_is_an_error() {
         let field = Field::new();
         field.link("a", "link");
-        assert_eq!(field.eye(true).last_use(CacheKind::Npm, &[field.at("a")]).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(field.eye(true).last_use(CacheKind::Npm, &[field.at("link")]).is_err());
+        assert_eq!(field.probe(true).last_use(CacheKind::Npm, &[field.at("a")]).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(field.probe(true).last_use(CacheKind::Npm, &[field.at("link")]).is_err());
     }
 }
