@@ -277,11 +277,11 @@ impl RunContext<'_> {
             facts.lends = self.borrowers().need(shadow.git_dir());
             plan = planned(&facts);
         }
-        let look = |ledger: &Ledger| {
+        let read = |ledger: &Ledger| {
             let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content), links: self.may_hold_links() };
             self.on_io(stop, || eviction::look(&shadow, repo, &plan, &known, stop))
         };
-        let locks = self.ledger.and_then(look);
+        let locks = self.ledger.and_then(read);
         Ok(Decided { lock, shadow, facts, plan, unread, locks, note, stop: stop.clone() })
     }
 

@@ -59,10 +59,9 @@ fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
     // Unpacked first: cargo unpacks again what is not there.
     for (store, unpacked) in [("src", true), ("cache", false)] {
         let registries = registry(lister.place, store).map(|store| lister.folders(&store)).unwrap_or_default();
-        let listed: Vec<(String, Vec<Entry>)> =
+        let found: Vec<(String, Vec<Entry>)> =
             registries.into_par_iter().map(|registry| (registry.name, lister.entries(&registry.place))).collect();
-        for (registry, entry) in listed.into_iter().flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry)))
-        {
+        for (registry, entry) in found.into_iter().flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry))) {
             let name = if unpacked { Some(entry.name.as_str()) } else { entry.name.strip_suffix(".crate") };
             match name.filter(|_| entry.is_dir == unpacked) {
                 Some(name) => crates.entry((registry, name.to_owned())).or_default().push(entry.place),

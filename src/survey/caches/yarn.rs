@@ -23,7 +23,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         match entry.name.as_str() {
             _ if !entry.is_dir && entry.has_extension("zip") => units.extend(zip(lister, entry)),
             "cache" if entry.is_dir => {
-                units.par_extend(lister.entries(&entry.place).into_par_iter().filter_map(|entry| zip(lister, entry)))
+                units.par_extend(lister.entries(&entry.place).into_par_iter().filter_map(|entry| zip(lister, entry)));
             }
             "metadata" if entry.is_dir => units.extend(metadata(lister, &entry.place)),
             "index" => {}
