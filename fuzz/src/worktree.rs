@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use treewarden::facts::worktree::State;
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
+use treewarden::survey::context::{Context, VolumeContext};
 use treewarden::survey::landed::Upstream;
 use treewarden::survey::reach::Kept;
-use treewarden::survey::repo::{Context, VolumeContext};
 use treewarden::survey::worktree;
 
 /// What an input may say the content of: after a line `@NAME`. What it leaves out is as git wrote it.

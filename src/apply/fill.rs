@@ -6,7 +6,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
-use super::restore::{folders, give};
+use super::ownership::{folders, give};
 use super::staging::put_file;
 use crate::fs::openat;
 use crate::fs::scratch::Scratch;

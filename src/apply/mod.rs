@@ -8,6 +8,7 @@ pub mod ballast;
 pub mod evict;
 pub mod fill;
 pub mod gc;
+pub mod ownership;
 pub mod proof;
 pub mod reflogs;
 pub mod repo;

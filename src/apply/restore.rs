@@ -4,6 +4,7 @@
 //! no link is followed, and a file is made anew or replaced whole. It must never write outside the directory it was given, nor over a file that
 //! differs, unless it was told to.
 
+use super::ownership::{folders, give, open_folder, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
 use super::trash::{Trash, TrashError};
 use crate::fs::openat;
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -197,50 +198,6 @@ impl From<RestoreError> for Assembly {
     fn from(error: RestoreError) -> Self {
         Self::Restore(error)
     }
-}
-
-/// Whom the repo belongs to: what root restores is for its agents.
-///
-/// # Errors
-/// It can't be looked at.
-pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
-    if !rustix::process::geteuid().is_root() {
-        return Ok(None);
-    }
-    let stat = openat::stat(git_dir)?;
-    Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))))
-}
-
-/// Opens the directory `path` below `base`, and makes what is missing on the way, without following a link.
-///
-/// # Errors
-/// Something else stands on the way.
-pub fn folders(base: impl AsFd, path: &Path, owner: Option<(Uid, Gid)>, mode: &dyn Fn(&Path) -> u32) -> io::Result<OwnedFd> {
-    let mut fd = open_folder(base.as_fd(), Path::new("."))?;
-    let mut above = PathBuf::new();
-    for name in path {
-        above.push(name);
-        match rustix::fs::mkdirat(&fd, name, Mode::RWXU) {
-            Ok(()) => {
-                let fresh = open_folder(&fd, Path::new(name))?;
-                give(&fresh, owner)?;
-                rustix::fs::fchmod(&fresh, Mode::from_raw_mode(mode(&above)))?;
-                fd = fresh;
-            }
-            Err(Errno::EXIST) => fd = open_folder(&fd, Path::new(name))?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(fd)
-}
-
-fn open_folder(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    openat::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| io::Error::other(openat::cause(errno)))
-}
-
-pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
-    let Some((uid, gid)) = owner else { return Ok(()) };
-    Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
 }
 
 /// Writes below one directory.

@@ -4,7 +4,7 @@
 //! holder left there goes to the trash with the next one, be that a command or a run. Half a clone or half a tree must never stand where
 //! somebody looks for a whole one, nor replace anything but an empty directory.
 
-use super::restore::{folders, give, owner_of};
+use super::ownership::{folders, give, owner_of};
 use super::trash::{Trash, TrashError};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;

@@ -7,7 +7,7 @@
 //! a clone, nor replace what stands there.
 
 use crate::apply::fill::Fill;
-use crate::apply::restore::folders;
+use crate::apply::ownership::folders;
 use crate::apply::staging::{StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, caller, settings};
 use crate::commands::worktrees::{Locked, WorkError, is_free};

@@ -19,7 +19,7 @@ use crate::git::shadow::crypt::encrypted;
 use crate::lock::{LockError, LockedRepo};
 use crate::run;
 use crate::state::volume::VolumeError;
-use crate::survey::repo::VolumeContext;
+use crate::survey::context::VolumeContext;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

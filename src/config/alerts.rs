@@ -5,7 +5,7 @@
 use super::policy::{self, Alerts, UrlFrom, Webhook, WebhookFormat};
 use super::problem::{KeyPath, Notes};
 use super::raw;
-use super::resolve::{names, one_of, texts};
+use super::values::{names, one_of, texts};
 use std::path::PathBuf;
 
 const FORMATS: [(&str, WebhookFormat); 2] = [("slack", WebhookFormat::Slack), ("json", WebhookFormat::Json)];

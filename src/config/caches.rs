@@ -5,9 +5,9 @@
 use super::policy::{self, Cache, Repo};
 use super::problem::{KeyPath, Notes};
 use super::raw;
-use super::resolve::{Places, is_name, names, one_of};
 use super::roots::literal_start;
 use super::units::{Amount, Count};
+use super::values::{Places, is_name, names, one_of};
 use crate::facts::cache::{CacheKind, Size};
 use crate::fs::volume_path::VolumePath;
 use std::collections::HashSet;

@@ -17,6 +17,7 @@ mod roots;
 mod settings;
 mod tree;
 pub mod units;
+mod values;
 
 pub use problem::{ConfigError, Problem};
 

@@ -6,8 +6,8 @@
 use super::policy::{Address, Repo};
 use super::problem::{KeyPath, Notes};
 use super::raw;
-use super::resolve::{Places, is_name};
 use super::settings::{self, Layers};
+use super::values::{Places, is_name};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;

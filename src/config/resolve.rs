@@ -6,6 +6,7 @@
 use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
 use super::units::{Bytes, Count, Percent, Time};
+use super::values::{Places, odd, one_of};
 use super::{alerts, caches, raw, repos};
 use crate::fs::volume_path::VolumePath;
 use std::path::{Component, Path, PathBuf};
@@ -94,81 +95,4 @@ fn run(typed: &raw::Run, at: &KeyPath, notes: &mut Notes) -> Run {
     }
     let deadline = typed.deadline.map_or(policy::DEADLINE, |time| time.0);
     Run { repos_in_parallel, io_threads, deadline, max_reaped: typed.max_reaped.map_or(policy::MAX_REAPED, |count| count.0) }
-}
-
-/// The directories named so far. No two may overlap: each has an owner, and what one owner deletes must not be another's.
-#[derive(Debug, Default)]
-pub(super) struct Places(Vec<(KeyPath, VolumePath)>);
-
-impl Places {
-    /// The directory that was typed at `at`, proven inside the root and apart from all others.
-    pub(super) fn take(
-        &mut self,
-        typed: Option<&str>,
-        example: &str,
-        root: &Arc<Path>,
-        at: &KeyPath,
-        notes: &mut Notes,
-    ) -> Option<VolumePath> {
-        let place = match typed {
-            None => Err(format!("is missing; write the folder's path below volume.root, for instance {example}")),
-            Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the folder")),
-            Some(typed) => VolumePath::new(root, Path::new(typed))
-                .map_err(|_| format!("`{typed}` is no folder below volume.root; write its path from there, without `..`")),
-        };
-        let apart = place.and_then(|place| self.apart(&place).map(|()| place));
-        let place = apart.map_err(|problem| notes.add(at, problem)).ok()?;
-        self.0.push((at.clone(), place.clone()));
-        Some(place)
-    }
-
-    fn apart(&self, place: &VolumePath) -> Result<(), String> {
-        for (key, other) in &self.0 {
-            let how = match (place.relative().starts_with(other.relative()), other.relative().starts_with(place.relative())) {
-                (true, true) => "is also",
-                (true, false) => "lies inside",
-                (false, true) => "holds",
-                (false, false) => continue,
-            };
-            return Err(format!("`{place}` {how} {key} (`{other}`); give each a folder of its own, side by side"));
-        }
-        Ok(())
-    }
-}
-
-/// Control characters end up on terminals, and a backslash means something else in a glob.
-pub(super) fn odd(path: &str) -> bool {
-    path.chars().any(|c| c.is_control() || c == '\\')
-}
-
-/// Names are for people, for metrics' labels and for lock files: letters, digits, `.`, `_` and `-`, in parts split by `/`.
-pub(super) fn is_name(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    name.len() <= LONGEST_NAME && name.split('/').all(|part| !matches!(part, "" | "." | "..") && part.chars().all(plain))
-}
-
-/// Room for `__` and `.lock` in the 255 bytes that a file's name may have.
-const LONGEST_NAME: usize = 120;
-
-/// What `name` stands for, or which names there are.
-pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, String> {
-    let found = known.iter().find(|(known, _)| *known == name);
-    found.map(|(_, value)| *value).ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
-}
-
-/// The known names, as people read them.
-pub(super) fn names<T>(known: &[(&str, T)]) -> String {
-    known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-}
-
-/// A list's texts, an empty one noted.
-pub(super) fn texts<'a>(list: &'a raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<(KeyPath, &'a str)> {
-    let mut texts = Vec::new();
-    for (index, text) in list.iter().enumerate() {
-        match text.as_deref() {
-            None | Some("") => notes.add(&at.item(index), "is empty; write a value or take the item out"),
-            Some(text) => texts.push((at.item(index), text)),
-        }
-    }
-    texts
 }

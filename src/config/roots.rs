@@ -6,7 +6,7 @@
 use super::policy;
 use super::problem::{KeyPath, Notes};
 use super::raw::List;
-use super::resolve::{names, odd, texts};
+use super::values::{names, odd, texts};
 use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
 use std::path::Path;

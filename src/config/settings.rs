@@ -5,9 +5,9 @@
 use super::policy::{self, GcStrategy, Worktrees};
 use super::problem::{KeyPath, Notes};
 use super::raw;
-use super::resolve::{odd, one_of, texts};
 use super::roots;
 use super::units::{Bytes, ClassAge, Time};
+use super::values::{odd, one_of, texts};
 use crate::facts::worktree::MadeAgain;
 use crate::fs::volume_path::VolumePath;
 use std::path::Path;

@@ -7,74 +7,20 @@ use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
 use crate::facts::cache::{IdleTree, Size, Unit};
-use crate::facts::locks::Locks;
-use crate::facts::rescue::Rescue;
 use crate::facts::volume::Usage;
-use crate::facts::worktree::{Contents, LockFile, State, Worktree};
 use crate::fs::stop::Stop;
-use crate::fs::volume_path::VolumePath;
-use crate::git::shadow::Shadow;
 use crate::plan::evict::{self, LruShortlist, Wanted};
-use crate::plan::gc::PRUNED_AFTER;
-use crate::plan::repo::Plan;
-use crate::plan::worktree::Verdict;
 use crate::report::{self, rows};
 use crate::run::mode::Mode;
 use crate::run::repo::{RepoResult, RunContext};
 use crate::state::ledger::Ledger;
-use crate::survey;
 use crate::survey::caches::last_use::{LastUseProbe, keeps_access_times};
 use crate::survey::caches::{self, sizing};
-use crate::survey::lockfiles::{self, Known, Live};
-use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Mutex;
 
 /// Units held at once, of the many that a survey lists. A run that takes more of them looks again for the next.
 const AT_ONCE: usize = 70_000;
-
-/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go are among them: whether they went, their rows tell.
-pub fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
-    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-        (Verdict::Keep(kept), State::Looked(_)) if kept.because == "busy" => None,
-        (Verdict::Keep(_) | Verdict::Reap { .. }, State::Looked(contents)) => Some((tree, contents.as_ref())),
-        _ => None,
-    });
-    let facts = |(tree, contents): (&Worktree, &Contents)| {
-        let (admin, regenerable, made_again) = (tree.admin.path(), contents.regenerable.clone(), tree.made_again.clone());
-        (tree.path.clone(), IdleTree { repo: repo.name.clone(), admin, active: tree.active, made_again, regenerable })
-    };
-    idle.map(facts).collect()
-}
-
-/// What goes with the rescues whose time is over, before any cache does.
-pub fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
-    let rescues: Vec<&Rescue> = plan.expire.iter().map(|(rescue, _)| rescue).filter(|_| plan.gc.drops_objects()).collect();
-    let Some(repo) = shadow.open().ok().filter(|_| !rescues.is_empty()) else { return Size::default() };
-    survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, now - PRUNED_AFTER)
-}
-
-/// What the lock files of the default branch, the checkout and all trees name, those that are to go among them; none when git2 can't tell, or the
-/// run is to stop, and then they count as they were seen last.
-pub fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, known: &Known<'_>, stop: &Stop) -> Option<Locks> {
-    let stands = |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree);
-    let place = |tree: &Worktree| VolumePath::new(repo.place.root(), &tree.path).ok();
-    let places: Vec<(VolumePath, &Worktree)> =
-        plan.trees.iter().filter(stands).filter_map(|(tree, _)| Some((place(tree)?, tree))).collect();
-    let mut trees = vec![Live { place: &repo.place, admin: shadow.git_dir(), looked: None }];
-    trees.extend(places.iter().map(|(place, tree)| Live { place, admin: &tree.admin, looked: lock_files(tree) }));
-    let worked = plan.trees.iter().map(|(tree, _)| tree.active).max();
-    let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, known, stop) };
-    stop.reached().is_none().then_some(locks)
-}
-
-fn lock_files(tree: &Worktree) -> Option<&[LockFile]> {
-    match &tree.state {
-        State::Looked(contents) => Some(&contents.lock_files),
-        _ => None,
-    }
-}
 
 /// The ledger with what this run saw of lock files, and lines about what it could not see.
 pub fn remember<'a>(

@@ -23,14 +23,14 @@ use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::{Only, Plan, is_stale, plan};
 use crate::plan::worktree::{Verdict, is_due, shortest};
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
-use crate::run::eviction;
 use crate::run::mode::Mode;
+use crate::run::needs;
 use crate::run::unchanged::{self, CachedSurvey, Seen};
 use crate::state::ledger::Ledger;
 use crate::survey;
 use crate::survey::borrowers::Borrowers;
+use crate::survey::context::{Times, VolumeContext};
 use crate::survey::lockfiles::Known;
-use crate::survey::repo::{Times, VolumeContext};
 use chrono::{DateTime, Utc};
 use rayon::ThreadPool;
 use std::collections::HashSet;
@@ -122,10 +122,10 @@ impl RunContext<'_> {
             let decided = self.decide(repo, &self.around)?;
             let plan = &decided.plan;
             let mut result = RepoResult {
-                idle: eviction::idle(repo, plan),
+                idle: needs::idle(repo, plan),
                 locks: decided.locks.clone(),
                 short_of_space: plan.gc.short_of_space,
-                freed: eviction::expiring(&decided.shadow, plan, self.now),
+                freed: needs::expiring(&decided.shadow, plan, self.now),
                 ..RepoResult::of(row)
             };
             result.row.worktrees = rows::worktrees(plan, &decided.facts.strays, self.now);
@@ -169,7 +169,7 @@ impl RunContext<'_> {
             let around = VolumeContext { processes: self.around.processes.anew(), ..self.around.clone() };
             let decided = self.decide(repo, &around)?;
             let lock = decided.lock.as_ref().ok_or(Ended::Busy(None))?;
-            let mut result = RepoResult { idle: eviction::idle(repo, &decided.plan), locks: decided.locks.clone(), ..RepoResult::of(row) };
+            let mut result = RepoResult { idle: needs::idle(repo, &decided.plan), locks: decided.locks.clone(), ..RepoResult::of(row) };
             result.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
             let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
             let counted: HashSet<&Path> = first.row.worktrees.iter().filter(planned).map(|tree| tree.path.as_path()).collect();
@@ -279,7 +279,7 @@ impl RunContext<'_> {
         }
         let read = |ledger: &Ledger| {
             let known = Known { seen: ledger.seen(&repo.name), content: &|content| ledger.knows(content), links: self.may_hold_links() };
-            self.on_io(stop, || eviction::look(&shadow, repo, &plan, &known, stop))
+            self.on_io(stop, || needs::look(&shadow, repo, &plan, &known, stop))
         };
         let locks = self.ledger.and_then(read);
         Ok(Decided { lock, shadow, facts, plan, unread, locks, note, stop: stop.clone() })

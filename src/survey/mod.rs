@@ -11,6 +11,7 @@ mod attributes;
 pub mod borrowers;
 pub mod caches;
 pub mod checkout;
+pub mod context;
 pub mod damage;
 mod doubt;
 mod elsewhere;

@@ -3,10 +3,11 @@
 //! The admin directory alone settles a young or locked tree; only the others are walked. It must never call a tree missing because a look
 //! failed, nor clean because git's index says so.
 
+use super::context::Context;
 use super::known::Known;
 use super::moves::{self, Moves};
 use super::processes::pid_in;
-use super::{doubt, nested, reach, repo::Context};
+use super::{doubt, nested, reach};
 use crate::facts::repo::LeftoverKind;
 use crate::facts::worktree::{DeadLock, State, Worktree};
 use crate::fs::openat::{self, Listed, found};

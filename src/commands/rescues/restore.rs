@@ -4,7 +4,8 @@
 //! something else, nor give a worktree a branch that moved on or that somebody has.
 
 use super::{Found, RescuesError, find, open, read};
-use crate::apply::restore::{Registration, Restore, Restored, folders, owner_of};
+use crate::apply::ownership::{folders, owner_of};
+use crate::apply::restore::{Registration, Restore, Restored};
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::fs::openat::{self, found};
@@ -14,7 +15,7 @@ use crate::lock::LockedRepo;
 use crate::report::words;
 use crate::run;
 use crate::survey;
-use crate::survey::repo::VolumeContext;
+use crate::survey::context::VolumeContext;
 use crate::survey::rescues::Held;
 use chrono::{DateTime, Utc};
 use git2::{Oid, Repository};

@@ -7,8 +7,8 @@
 use super::remote::{Remote, settings};
 use super::{Locked, WorkError, around, is_free, place_of};
 use crate::apply::fill::Fill;
+use crate::apply::ownership::owner_of;
 use crate::apply::repo::RepoExecutor;
-use crate::apply::restore::owner_of;
 use crate::apply::staging::{StagingDir, free_id, hand_over, put_file};
 use crate::config::policy::{self, Address, Policy};
 use crate::facts::worktree::State;
@@ -164,7 +164,7 @@ impl Adding<'_> {
     /// one, and so does whoever deletes a tree by hand.
     fn cleared(&self, admin: &VolumePath) -> Result<bool, WorkError> {
         let (Locked { lock, trash }, now) = (self.locked, clock::now());
-        let clock: (_, survey::repo::IsStale) = (lock.server_clock().unwrap_or(now), is_stale);
+        let clock: (_, survey::context::IsStale) = (lock.server_clock().unwrap_or(now), is_stale);
         let tree = survey::repo::one(self.shadow, self.repo, admin, &around(self.policy), clock, self.stop);
         let tree = tree.map_err(WorkError::repo(self.repo))?;
         let empty = matches!(&tree.state, State::Missing { unreached, staged: false, .. } if unreached.is_empty());

@@ -14,7 +14,7 @@ use crate::report::worktrees::{Listed, Listing, SCHEMA};
 use crate::report::{Worktree, rows};
 use crate::state::volume;
 use crate::survey;
-use crate::survey::repo::Times;
+use crate::survey::context::Times;
 use chrono::{DateTime, Utc};
 
 /// The worktrees of a repo, or of all.

@@ -6,7 +6,7 @@
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
 
 use super::{Locked, WorkError};
-use crate::apply::restore::{folders, owner_of};
+use crate::apply::ownership::{folders, owner_of};
 use crate::apply::staging::{put_file, put_loose, put_packs};
 use crate::config::policy::{self, Address};
 use crate::fs::openat::{self, found};

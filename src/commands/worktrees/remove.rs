@@ -16,8 +16,8 @@ use crate::plan::repo::is_stale;
 use crate::plan::worktree::{Class, Verdict, verdict};
 use crate::state::volume;
 use crate::survey;
+use crate::survey::context::VolumeContext;
 use crate::survey::processes::Processes;
-use crate::survey::repo::VolumeContext;
 use std::time::Duration;
 
 /// What is asked for.

@@ -1,0 +1,53 @@
+//! What root makes on the volume belongs to the repo's owner.
+
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Whom the repo belongs to: what root restores is for its agents.
+///
+/// # Errors
+/// It can't be looked at.
+pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    let stat = openat::stat(git_dir)?;
+    Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))))
+}
+
+/// Opens the directory `path` below `base`, and makes what is missing on the way, without following a link.
+///
+/// # Errors
+/// Something else stands on the way.
+pub fn folders(base: impl AsFd, path: &Path, owner: Option<(Uid, Gid)>, mode: &dyn Fn(&Path) -> u32) -> io::Result<OwnedFd> {
+    let mut fd = open_folder(base.as_fd(), Path::new("."))?;
+    let mut above = PathBuf::new();
+    for name in path {
+        above.push(name);
+        match rustix::fs::mkdirat(&fd, name, Mode::RWXU) {
+            Ok(()) => {
+                let fresh = open_folder(&fd, Path::new(name))?;
+                give(&fresh, owner)?;
+                rustix::fs::fchmod(&fresh, Mode::from_raw_mode(mode(&above)))?;
+                fd = fresh;
+            }
+            Err(Errno::EXIST) => fd = open_folder(&fd, Path::new(name))?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(fd)
+}
+
+pub(super) fn open_folder(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    openat::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| io::Error::other(openat::cause(errno)))
+}
+
+pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
+}
