@@ -76,7 +76,12 @@ pub fn each_due<E: From<io::Error>>(
             // It, and what it is compared with.
             let mut held = stop.hold();
             held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2))?;
-            let Some(text) = found(openat::read(&log, reach::LOG_CAP))? else { continue };
+            let Some(mut text) = found(openat::read(&log, reach::LOG_CAP))? else { continue };
+            // Git takes a last line without an end for none, and would drop it.
+            if !text.ends_with(b"\n") {
+                text.push(b'\n');
+                write(&log, &text)?;
+            }
             let batch = due.entry(cutoffs).or_default();
             batch.bytes += text.len();
             batch.held.take_over(held);
@@ -147,8 +152,9 @@ fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let mut lock = name.to_owned();
     lock.push(".lock");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+    let mode = Mode::from_raw_mode(openat::stat(log)?.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
     let mut file = File::from(rustix::fs::openat(&folder, &lock, flags, mode)?);
+    rustix::fs::fchmod(&file, mode)?;
     file.write_all(text)?;
     file.sync_all()?;
     Ok(rustix::fs::renameat(&folder, &lock, &folder, name)?)

@@ -190,6 +190,27 @@ fn a_config_may_ask_for_a_longer_grace() {
     }
 }
 
+/// As a crash or a script of somebody's leaves it. Git takes such a line for none, and an expiry would drop it.
+#[test]
+fn a_reflog_s_last_line_without_an_end_stays() {
+    let world = World::new();
+    let shop = world.repo("acme/shop");
+    for days in [200.0, 150.0] {
+        shop.commit(days, "old.ts", &format!("{days}\n"));
+    }
+    aged(&shop, 60.0);
+    let lonely = shop.git(&["commit-tree", "-m", "lonely", "HEAD^{tree}"]);
+    let (log, head) = (shop.git_dir("logs/HEAD"), shop.git(&["rev-parse", "HEAD"]));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let text = std::fs::read_to_string(&log).unwrap();
+    write(&log, format!("{text}{head} {lonely} A <a@b> {now} +0000\tlast"));
+    let report = world.pass(0, &["run"]);
+    assert_eq!(report.repos[0].gc.action, GcAction::Full, "{:?}", report.repos[0]);
+    let left = std::fs::read_to_string(&log).unwrap();
+    assert!(left.ends_with("\tlast\n") && left.lines().count() < text.lines().count() + 1, "{left}");
+    assert_eq!(shop.git(&["reflog", "-1", "--format=%H"]), lonely);
+}
+
 #[test]
 fn one_tree_with_a_broken_index_stops_nothing_but_the_dropping() {
     let world = World::new();

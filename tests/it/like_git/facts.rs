@@ -253,11 +253,27 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
         let mut less: Vec<&String> = answer.iter().filter(|line| !now.contains(line)).collect();
         match question.split(' ').nth(1) {
             // What was wrong already, and what was wrong and isn't any more.
-            Some("fsck") => (more.retain(|line| !first.contains(line)), less.clear()).0,
-            Some("clone") if answer.iter().any(|line| line.starts_with("exit code")) => (more.clear(), less.clear()).0,
+            Some("fsck") => {
+                more.retain(|line| !first.contains(line) && !(is_failure(line) && first.iter().any(|line| is_failure(line))));
+                less.clear();
+            }
+            // It failed before any run, or with what `git gc` left.
+            Some("clone") if [first, answer].iter().any(|lines| lines.iter().any(|line| is_failure(line))) => {
+                more.clear();
+                less.clear();
+            }
+            // What git itself broke and we did not.
+            _ if answer.iter().any(|line| is_failure(line)) && !now.iter().any(|line| is_failure(line)) => {
+                more.clear();
+                less.clear();
+            }
             // Ours keeps them for longer.
             Some("reflog" | "stash") => more.retain(|line| !is_id(line.split(' ').next().unwrap_or_default())),
             _ => {}
+        }
+        // `git gc` in its lender takes them as well: whoever borrows reads the commits instead.
+        if collected.is_none() {
+            more.retain(|line| *line != "warning: unable to find all commit-graph files");
         }
         if !more.is_empty() || !less.is_empty() {
             told.push(format!("{question}: now it says {}, no longer {}", brief(&more), brief(&less)));
@@ -266,6 +282,10 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
         }
     }
     Lost { objects, told }
+}
+
+fn is_failure(line: &str) -> bool {
+    line.starts_with("exit code ")
 }
 
 fn brief(lines: &[&String]) -> String {
