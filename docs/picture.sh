@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes the README's pictures anew: `bash docs/picture.sh [text|html|dashboard]...`, without a word all.
+# Makes the documents' pictures anew: `bash docs/picture.sh [text|html|dashboard]...`, without a word all.
 #
 # text: docs/report.svg, the report that `treewarden demo` prints on a terminal of 100 columns, in its colours. Needs cargo, script(1) of
 #       util-linux, and Python 3. It must never draw anything but what was printed: folder, host and time of the machine at hand become

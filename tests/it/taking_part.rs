@@ -1,4 +1,4 @@
-//! Agents that take part without treewarden: a shell's `flock`, Python's `fcntl.flock`, a pod; as the README has them, word by word.
+//! Agents that take part without treewarden: a shell's `flock`, Python's `fcntl.flock`, a pod; as `docs/agents.md` has them, word by word.
 //!
 //! Who holds the lock keeps all the others out, in both directions; no wrapper of ours stands between them.
 
@@ -8,12 +8,12 @@ use serde_yaml::Value;
 const LOCK: &str = ".treewarden/locks/acme__shop.lock";
 const OURS: &str = env!("CARGO_BIN_EXE_treewarden");
 
-/// The README's block in this language that has these words, at work on this volume, with `npm test` as a script that runs `inside`.
-fn readme(world: &World, language: &str, words: &str, inside: &str) -> String {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+/// The page's block in this language that has these words, at work on this volume, with `npm test` as a script that runs `inside`.
+fn page(world: &World, language: &str, words: &str, inside: &str) -> String {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md")).unwrap();
     let begins = format!("\n```{language}\n");
-    let mut blocks = readme.split(&begins).skip(1).filter_map(|after| after.split("\n```").next());
-    let block = blocks.find(|block| block.contains(words)).unwrap_or_else(|| panic!("the README has no such {language}"));
+    let mut blocks = page.split(&begins).skip(1).filter_map(|after| after.split("\n```").next());
+    let block = blocks.find(|block| block.contains(words)).unwrap_or_else(|| panic!("docs/agents.md has no such {language}"));
     let script = world.beside("test.sh");
     write(&script, inside);
     let (bare, listed) = (format!("sh {}", script.display()), format!("[\"sh\", \"{}\"]", script.display()));
@@ -37,10 +37,10 @@ fn said(world: &World) -> String {
 }
 
 #[test]
-fn the_readme_s_shell_takes_part() {
+fn the_page_s_shell_takes_part() {
     let world = World::new();
     world.repo("acme/shop");
-    let script = readme(&world, "sh", "flock 9", &others(&world));
+    let script = page(&world, "sh", "flock 9", &others(&world));
     let ran = world.program("bash", &["-euc", &script]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(said(&world), "exec 75 flock 99 1 held acme/shop left no name");
@@ -55,13 +55,13 @@ fn the_readme_s_shell_takes_part() {
 
 #[test]
 #[ignore = "needs Python"]
-fn the_readme_s_python_takes_part() {
+fn the_page_s_python_takes_part() {
     let world = World::new();
     world.repo("acme/shop");
     // Something that it leaves running holds the lock, too.
     let go = world.beside("go");
     let leaves = format!("{}(until [ -e {} ]; do sleep 0.01; done) &", others(&world), go.display());
-    let script = readme(&world, "python", "fcntl.flock", &leaves);
+    let script = page(&world, "python", "fcntl.flock", &leaves);
     let ran = world.program("python3", &["-c", &script]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
     let (said, host) = (said(&world), rustix::system::uname().nodename().to_str().unwrap().to_owned());
@@ -75,9 +75,9 @@ fn the_readme_s_python_takes_part() {
 }
 
 #[test]
-fn the_readme_s_pod_sees_what_the_night_sees() {
+fn the_page_s_pod_sees_what_the_night_sees() {
     let world = World::new();
-    let pod: Value = serde_yaml::from_str(&readme(&world, "yaml", "kind: Pod", "")).unwrap();
+    let pod: Value = serde_yaml::from_str(&page(&world, "yaml", "kind: Pod", "")).unwrap();
     let night = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/cronjobs/base/cronjob.yaml")).unwrap();
     let night: Value = serde_yaml::from_str(&night).unwrap();
     let night = &night["spec"]["jobTemplate"]["spec"]["template"]["spec"];

@@ -207,11 +207,20 @@ fn told(text: &str) -> BTreeSet<String> {
     words.filter(|word| !word.starts_with('-')).map(ToOwned::to_owned).collect()
 }
 
+/// What people read: the README, the changelog, the cluster's page, and every page of `docs`.
+fn documents() -> Vec<String> {
+    let paths = fs::read_dir(root().join("docs")).expect("there is a `docs`").map(|entry| entry.expect("readable").path());
+    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let pages: BTreeSet<String> = pages.map(|path| path.strip_prefix(root()).expect("below the root").display().to_string()).collect();
+    ["README.md", "CHANGELOG.md", "cronjobs/README.md"].map(ToOwned::to_owned).into_iter().chain(pages).collect()
+}
+
 #[test]
 fn the_documents_name_the_commands_that_there_are() {
     assert_eq!(told(&read("README.md")), commands(), "the README's commands, and the program's");
-    for path in ["cronjobs/README.md", "config/treewarden.yaml", "CHANGELOG.md"] {
-        let unknown: Vec<String> = told(&read(path)).difference(&commands()).cloned().collect();
+    let others = ["config/treewarden.yaml".to_owned()].into_iter().chain(documents().into_iter().filter(|path| path != "README.md"));
+    for path in others {
+        let unknown: Vec<String> = told(&read(&path)).difference(&commands()).cloned().collect();
         assert_none(&unknown, &format!("{path} names commands that don't exist"));
     }
 }
@@ -246,12 +255,12 @@ fn the_changelog_has_this_version() {
 #[test]
 fn links_lead_somewhere() {
     let mut offenders = Vec::new();
-    for path in ["README.md", "CHANGELOG.md", "cronjobs/README.md"] {
-        let text = read(path);
+    for path in documents() {
+        let text = read(&path);
         let links = text.split("](").skip(1).filter_map(|after| after.split([')', '#']).next());
-        let folder = root().join(path);
-        let folder = folder.parent().expect("a folder");
-        let lost = links.filter(|link| !link.is_empty() && !link.starts_with("https://") && !folder.join(link).exists());
+        let page = root().join(&path);
+        let directory = page.parent().expect("a directory");
+        let lost = links.filter(|link| !link.is_empty() && !link.starts_with("https://") && !directory.join(link).exists());
         offenders.extend(lost.map(|link| format!("{path}: {link}")));
     }
     assert_none(&offenders, "links to nothing");
