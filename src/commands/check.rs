@@ -69,10 +69,21 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
             },
         }
     }));
-    if policy.alerts != crate::config::policy::Alerts::default() {
-        lines.push(ok("alerts", "understood, but this version does not send any yet"));
-    }
+    lines.extend(alerts(&policy.alerts));
     lines
+}
+
+/// Where a run sends its metrics and alerts. Nobody is asked whether he listens.
+fn alerts(alerts: &policy::Alerts) -> Option<Line> {
+    let sinks = [
+        ("pushgateway", alerts.pushgateway.is_some()),
+        ("textfile", alerts.textfile.is_some()),
+        ("alertmanager", alerts.alertmanager.is_some()),
+        ("webhook", alerts.webhook.is_some()),
+        ("termination_log", alerts.termination_log.is_some()),
+    ];
+    let named: Vec<&str> = sinks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+    (!named.is_empty()).then(|| ok("alerts", format!("each run sends them to: {}; check asks none of them", named.join(", "))))
 }
 
 fn lands_nowhere(place: &VolumePath, stop: &Stop) -> bool {
