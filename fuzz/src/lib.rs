@@ -15,20 +15,26 @@ use treewarden::report::look::Look;
 use treewarden::report::{RunReport, history, text, words};
 use treewarden::state::volume::Sentinel;
 
+mod index;
+mod rescue;
 mod worktree;
+pub use index::index;
+pub use rescue::rescue;
 pub use worktree::worktree;
 
 /// A target: its name, and what it does with an input.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target; its seeds are in `fuzz/seeds/NAME`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("config", config),
     ("journal", journal),
     ("state", state),
     ("caches", caches),
     ("locks", locks),
     ("worktree", worktree),
+    ("index", index),
+    ("rescue", rescue),
     ("words", words),
 ];
 
@@ -106,7 +112,8 @@ fn harmless(text: &str) {
     assert_eq!(odd, None, "{text:?}");
 }
 
-/// Lock records, sentinels and the trash's notes: what is read is what was written, and leads nowhere outside the volume.
+/// Lock records, sentinels, looks and the trash's notes: what is read is what was written, leads nowhere outside the volume, and tells of nothing that
+/// was done.
 pub fn state(data: &[u8]) {
     if let Some(holder) = Holder::read(data) {
         let again = serde_json::to_vec(&holder).expect("a record can be written");
@@ -116,6 +123,24 @@ pub fn state(data: &[u8]) {
         assert_eq!(sentinel.schema, "treewarden.volume/1");
         let again = serde_json::to_vec(&sentinel).expect("a sentinel can be written");
         assert_eq!(Sentinel::read(&again).ok(), Some(sentinel));
+    }
+    if let Some(look) = fuzzing::look(data) {
+        let again = serde_json::to_vec(&look).expect("a look can be written");
+        assert_eq!(fuzzing::look(&again).as_ref(), Some(&look));
+        let trees = look.trees();
+        let mut night = night();
+        let row = look.row(night.repos.remove(0), chrono::DateTime::UNIX_EPOCH);
+        let idle = |tree: &report::Worktree| {
+            tree.outcome == report::TreeOutcome::Kept
+                && tree.verdict != report::VerdictName::Reap
+                && tree.bytes.is_none()
+                && tree.rescue_ref.is_none()
+        };
+        assert!(row.worktrees.iter().all(idle), "{row:?}");
+        assert!(row.gc.before == row.gc.after, "{row:?}");
+        assert!(trees <= data.len(), "{trees} trees in {} bytes", data.len());
+        night.repos = vec![row];
+        harmless(&text::render(&night, Look::PLAIN));
     }
     let root: Arc<Path> = Path::new("/data").into();
     let folder = VolumePath::new(&root, Path::new(".treewarden")).expect("inside");

@@ -17,10 +17,14 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::context::{Context, VolumeContext};
 use treewarden::survey::landed::Upstream;
 use treewarden::survey::reach::Kept;
+use treewarden::survey::roots::{self, Roots};
 use treewarden::survey::worktree;
 
 /// What an input may say the content of: after a line `@NAME`. What it leaves out is as git wrote it.
 const FILES: [&str; 9] = ["gitdir", "HEAD", "commondir", "locked", "index", "ORIG_HEAD", "logs/HEAD", "refs/worktree/mine", "MERGE_HEAD"];
+
+/// The branch whose reflog is the worktree's.
+const BRANCH: &str = "refs/heads/mine";
 
 /// A volume with one repo and one worktree. It is swept away with the process.
 struct Field {
@@ -47,7 +51,7 @@ impl Field {
             let who = Signature::new("An Agent", "agent@example.com", &git2::Time::new(1_700_000_000, 0)).expect("a name");
             let commit = repo.commit(Some("HEAD"), &who, &who, "One", &tree, &[]).expect("a commit");
             repo.branch("mine", &repo.find_commit(commit).expect("it"), false).expect("a branch");
-            let mine = repo.find_reference("refs/heads/mine").expect("a branch");
+            let mine = repo.find_reference(BRANCH).expect("a branch");
             let mut options = git2::WorktreeAddOptions::new();
             options.reference(Some(&mine));
             repo.worktree("tree", &top.path().join("tree"), Some(&options)).expect("a worktree");
@@ -72,13 +76,30 @@ impl Field {
                 None => drop(fs::remove_file(path)),
             }
         }
+        // As a branch's too: libgit2 reads that one.
+        let log = self.top.path().join("repo/.git/logs").join(BRANCH);
+        fs::create_dir_all(log.parent().expect("it is below logs")).expect("a folder");
+        fs::write(log, section(data, "logs/HEAD").unwrap_or_default()).expect("a file");
         let git_file = replace(section(data, ".git").unwrap_or(b"gitdir: ROOT/repo/.git/worktrees/tree\n"), b"ROOT", root);
         fs::write(self.top.path().join("tree/.git"), git_file).expect("a file");
     }
 }
 
+/// What nothing may be dropped of: sorted, each once, and whatever libgit2 finds in a reflog is among it.
+fn assert_named(field: &Field, roots: &Roots) {
+    for ids in [&roots.hidden, &roots.seen] {
+        assert!(ids.windows(2).all(|pair| pair[0] < pair[1]) && !ids.contains(&[0; 20]), "{ids:?}");
+    }
+    assert!(roots.unread.iter().all(|why| why.contains("; ")), "{:?}", roots.unread);
+    let Ok(log) = field.repo.reflog(BRANCH) else { return };
+    for id in log.iter().flat_map(|entry| [entry.id_old(), entry.id_new()]).filter(|id| !id.is_zero()) {
+        let known = roots.hidden.iter().any(|known| known[..] == *id.as_bytes());
+        assert!(known || !roots.unread.is_empty(), "{id} is missing");
+    }
+}
+
 /// What stands after the line `@NAME`, to the next such line.
-fn section<'a>(data: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(crate) fn section<'a>(data: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let head = format!("@{name}\n");
     let at = data.windows(head.len()).position(|window| window == head.as_bytes())? + head.len();
     let rest = &data[at..];
@@ -86,7 +107,7 @@ fn section<'a>(data: &'a [u8], name: &str) -> Option<&'a [u8]> {
     Some(&rest[..end])
 }
 
-fn replace(text: &[u8], word: &[u8], with: &[u8]) -> Vec<u8> {
+pub(crate) fn replace(text: &[u8], word: &[u8], with: &[u8]) -> Vec<u8> {
     let mut replaced = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.windows(word.len()).position(|window| window == word) {
@@ -97,7 +118,7 @@ fn replace(text: &[u8], word: &[u8], with: &[u8]) -> Vec<u8> {
     [&replaced, rest].concat()
 }
 
-/// Whatever git's files say, the tree is there, and its work is seen or nobody can tell.
+/// Whatever git's files say, the tree is there, and its work is seen or nobody can tell; and what they name is known, or that it can't be read.
 pub fn worktree(data: &[u8]) {
     FIELD.with(|field| look(field.get_or_init(Field::new), data));
 }
@@ -106,6 +127,7 @@ fn look(field: &Field, data: &[u8]) {
     field.lay(data);
     let root: Arc<Path> = field.top.path().into();
     let at = |path: &str| VolumePath::new(&root, Path::new(path)).expect("inside");
+    assert_named(field, &roots::read(&at("repo/.git"), &Stop::after(Duration::from_mins(10), Arc::default())));
     let (place, now) = (at("repo"), Utc::now());
     let stop = Stop::after(Duration::from_mins(10), Arc::default());
     let context = Context {

@@ -70,5 +70,5 @@ fn folder(state: &VolumePath) -> io::Result<VolumePath> {
 
 fn room(usage: &Usage, times: u64) -> bool {
     let inodes = usage.total_inodes.saturating_sub(usage.used_inodes);
-    usage.free_bytes >= SCARCE_BYTES * times && (usage.total_inodes == 0 || inodes >= SCARCE_INODES * times)
+    usage.free_bytes >= SCARCE_BYTES.saturating_mul(times) && (usage.total_inodes == 0 || inodes >= SCARCE_INODES.saturating_mul(times))
 }

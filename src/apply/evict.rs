@@ -93,20 +93,20 @@ impl Evictor<'_> {
 
     /// Units that share their tool's locks go together; whoever shares none need not wait for them.
     fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
-        let mut together: BTreeMap<&[VolumePath], Vec<usize>> = BTreeMap::new();
-        units.iter().enumerate().for_each(|(number, unit)| together.entry(&unit.locks).or_default().push(number));
+        let mut together: BTreeMap<&[VolumePath], Vec<(usize, &Unit)>> = BTreeMap::new();
+        units.iter().enumerate().for_each(|(number, unit)| together.entry(&unit.locks).or_default().push((number, unit)));
         let mut outcomes: Vec<(usize, UnitOutcome)> = together
             .into_par_iter()
-            .flat_map(|(locks, numbers)| {
-                let one = |number: &usize| (*number, self.one(bins, &units[*number]));
+            .flat_map(|(locks, units)| {
+                let one = |&(number, unit): &(usize, &Unit)| (number, self.one(bins, unit));
                 if locks.is_empty() {
-                    return numbers.par_iter().map(one).collect::<Vec<_>>();
+                    return units.par_iter().map(one).collect::<Vec<_>>();
                 }
-                let few = |few: &[usize]| match self.hold(locks) {
+                let few = |few: &[(usize, &Unit)]| match self.hold(locks) {
                     Ok(_held) => few.par_iter().map(one).collect::<Vec<_>>(),
-                    Err(outcome) => few.iter().map(|number| (*number, outcome.clone())).collect(),
+                    Err(outcome) => few.iter().map(|(number, _)| (*number, outcome.clone())).collect(),
                 };
-                numbers.chunks(UNDER_ONE_LOCK).flat_map(few).collect()
+                units.chunks(UNDER_ONE_LOCK).flat_map(few).collect()
             })
             .collect();
         outcomes.sort_unstable_by_key(|(number, _)| *number);

@@ -4,8 +4,6 @@
 //! tree by descriptor. What agents do to the tree meanwhile, be it a directory swapped for a link, leads to an error and never out of it. Scratch
 //! space may be small, so it is done in parts. It must never follow a link below the tree, nor write to a file that it did not make.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::ownership::{folders, give};
 use super::staging::put_file;
 use crate::fs::openat;

@@ -3,6 +3,8 @@
 //! Every step first asks the lock whether it is still held. A failed step is a row, and the others go on. It must never decide: what
 //! isn't in the plan isn't done.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 pub mod at_work;
 pub mod ballast;
 pub mod evict;

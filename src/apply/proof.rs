@@ -59,7 +59,7 @@ pub fn prove(roots: &[&[Id]], stays: &[Objects], gone: &Objects, view: &View, st
             {
                 return Err(ProofError::Stopped(why.to_owned()));
             }
-            seen += 1;
+            seen = seen.saturating_add(1);
             walk.follow(object)?;
         }
     }
@@ -83,7 +83,9 @@ impl Walk<'_> {
     fn is_new(&mut self, id: Id) -> Result<bool, ProofError> {
         for (pack, bits) in self.stays.iter().zip(&mut self.bits) {
             if let Some(number) = pack.find(&id) {
-                let (word, bit) = (&mut bits[number / 64], 1 << (number % 64));
+                let bit = 1 << (number % 64);
+                // There is a word for each 64 of its objects.
+                let Some(word) = bits.get_mut(number / 64) else { return Err(ProofError::TooMuch) };
                 let is_new = *word & bit == 0;
                 *word |= bit;
                 return Ok(is_new);
@@ -179,15 +181,15 @@ enum Entry {
 
 /// The first entry of a tree, what it names, and the rest: `MODE NAME`, a NUL, an id.
 fn entry(tree: &[u8]) -> Option<(Entry, Id, &[u8])> {
-    let space = tree.iter().position(|&byte| byte == b' ')?;
-    let name = tree[space..].iter().position(|&byte| byte == 0)? + space;
-    let (id, rest) = tree[name + 1..].split_at_checked(20)?;
-    let kind = match &tree[..space] {
+    let (mode, named) = tree.split_at_checked(tree.iter().position(|&byte| byte == b' ')?)?;
+    let (_name, behind) = named.split_at_checked(named.iter().position(|&byte| byte == 0)?)?;
+    let (id, rest) = behind.strip_prefix(b"\0")?.split_first_chunk()?;
+    let kind = match mode {
         b"40000" | b"040000" => Entry::Tree,
         b"160000" => Entry::Submodule,
         _ => Entry::File,
     };
-    Some((kind, id.try_into().ok()?, rest))
+    Some((kind, *id, rest))
 }
 
 fn oid(id: Id) -> Oid {

@@ -83,7 +83,7 @@ pub fn each_due<E: From<io::Error>>(
                 write(&log, &text)?;
             }
             let batch = due.entry(cutoffs).or_default();
-            batch.bytes += text.len();
+            batch.bytes = batch.bytes.saturating_add(text.len());
             batch.held.take_over(held);
             batch.names.push(format!("{prefix}{name}"));
             batch.logs.push((log, text));

@@ -20,7 +20,7 @@ use crate::survey::staged;
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
 use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -224,13 +224,16 @@ impl Making<'_> {
         }
         let odb = self.repo.odb().map_err(io::Error::other)?;
         let mut blob = odb.writer(usize::try_from(stamp.size).map_err(io::Error::other)?, ObjectType::Blob).map_err(io::Error::other)?;
-        let (mut file, mut buffer) = (file.take(stamp.size), vec![0; 64 << 10]);
+        let mut file = io::BufReader::with_capacity(64 << 10, file.take(stamp.size));
         loop {
             self.stop.go_on()?;
-            match file.read(&mut buffer)? {
-                0 => return blob.finalize().map_err(io::Error::other),
-                read => blob.write_all(&buffer[..read])?,
+            let bytes = file.fill_buf()?;
+            if bytes.is_empty() {
+                return blob.finalize().map_err(io::Error::other);
             }
+            blob.write_all(bytes)?;
+            let read = bytes.len();
+            file.consume(read);
         }
     }
 
@@ -378,9 +381,10 @@ fn verify_tree(
 ) -> Result<(), RescueError> {
     let repo = shadow.open()?;
     for (path, &(_, blob)) in files {
-        let standing = tree::hash(place, path, &before.files[path], stop).map_err(failed(path))?;
+        let differs = || RescueError::Differs(format!("`{}` reads differently", path.display()));
+        let standing = tree::hash(place, path, before.files.get(path).ok_or_else(differs)?, stop).map_err(failed(path))?;
         if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
-            return Err(RescueError::Differs(format!("`{}` reads differently", path.display())));
+            return Err(differs());
         }
     }
     let now = known.list(place).map_err(|cause| RescueError::File { path: place.path(), cause })?;

@@ -61,7 +61,8 @@ pub enum RestoreError {
 
 fn named(paths: &[PathBuf]) -> String {
     let some: Vec<String> = paths.iter().take(5).map(|path| format!("`{}`", path.display())).collect();
-    let more = if paths.len() > some.len() { format!(" and {} more", paths.len() - some.len()) } else { String::new() };
+    let rest = paths.len().saturating_sub(some.len());
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     some.join(", ") + &more
 }
 
@@ -240,10 +241,10 @@ impl Writer<'_> {
         }
         for (piece, standing) in pieces.files.iter().zip(&standing) {
             if matches!(standing, Standing::Same) {
-                restored.same += 1;
+                restored.same = restored.same.saturating_add(1);
             } else {
                 self.piece(piece, standing).map_err(|cause| RestoreError::Piece { path: piece.path.clone(), cause })?;
-                restored.written += 1;
+                restored.written = restored.written.saturating_add(1);
             }
         }
         for (path, mode) in made.into_iter().rev() {

@@ -163,7 +163,7 @@ impl Trash {
                 if let Some(stat) = stat
                     && found(openat::stat(&place))?.is_none()
                 {
-                    emptied.freed += Size { bytes: stat.st_blocks.cast_unsigned() * 512, inodes: 1 };
+                    emptied.freed += Size::of_blocks(stat.st_blocks.cast_unsigned());
                 }
                 Ok(emptied)
             }

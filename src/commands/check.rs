@@ -2,7 +2,7 @@
 //!
 //! It must never change anything, and never stop at the first trouble.
 
-use crate::config::policy::Policy;
+use crate::config::policy::{self, Policy};
 use crate::fs::mount;
 use crate::fs::openat;
 use crate::fs::stop::Stop;

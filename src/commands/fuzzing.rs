@@ -5,12 +5,18 @@
 
 use crate::apply::trash;
 use crate::facts::package::Package;
+use crate::fs::budget::Held;
 use crate::fs::mount::{self, Mount};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, config};
+use crate::run::unchanged::CachedSurvey;
 use crate::state::ledger::Ledger;
 use crate::survey::caches::npm::index::Bucket;
+use crate::survey::index::Read;
 use crate::survey::lockfiles;
+use crate::survey::roots::{self, Id};
+use git2::IndexEntry;
+use std::io;
 use std::path::Path;
 
 /// A bucket of npm's index: what people call it, and the contents that it names.
@@ -30,6 +36,28 @@ pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String
 /// It starts anew.
 pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
     Ledger::parse(bytes)
+}
+
+/// The look that these bytes hold.
+pub fn look(bytes: &[u8]) -> Option<CachedSurvey> {
+    CachedSurvey::parse(bytes)
+}
+
+/// The entries of an index, and whether it rests on another one.
+///
+/// # Errors
+/// It makes no sense, or holds what isn't known here.
+pub fn index(bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
+    let read = Read::of(bytes, &mut Held::default())?;
+    Ok((read.entries, read.shared.is_some()))
+}
+
+/// The objects that an index names, sorted: those that git doesn't find in it by itself, and the others.
+///
+/// # Errors
+/// As with [`index`].
+pub fn index_ids(bytes: &[u8]) -> io::Result<[Vec<Id>; 2]> {
+    roots::of_index(bytes)
 }
 
 /// One `key\nvalue` of a repo's own config.

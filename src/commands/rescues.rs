@@ -2,6 +2,8 @@
 //!
 //! A look takes no lock, and all git reading goes through the shadow. It must never pick one of two rescues that an id could mean.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::apply::restore::RestoreError;
 use crate::config::policy::{self, Policy};
 use crate::facts::rescue::{REFS, Rescue};

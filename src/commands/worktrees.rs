@@ -3,6 +3,8 @@
 //! The rooms behind add one, list them, and remove one. What a caller asks for is done with the run's own looks, verdicts and rescues. It
 //! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::apply::fill::FillError;
 use crate::apply::repo::StepError;
 use crate::apply::staging::WorkshopError;
@@ -141,11 +143,11 @@ impl Locked {
             return Err(WorkError::Usage(why));
         }
         let locks = policy.volume.state.path().join("locks");
-        let until = Instant::now() + wait.unwrap_or(repo.lock_wait);
+        let (began, wait) = (Instant::now(), wait.unwrap_or(repo.lock_wait));
         let lock = loop {
             match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {
                 Ok(lock) => break lock,
-                Err(error) if error.may_pass() && Instant::now() < until && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
+                Err(error) if error.may_pass() && began.elapsed() < wait && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
                 Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),
             }
         };
@@ -173,29 +175,25 @@ pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
 
 /// A glob with a name in the place of its one `*`; a character in brackets stands for itself, as the config writes odd ones of the repo's path.
 fn filled(glob: &str, name: &str) -> Option<PathBuf> {
-    let mut open = 0;
+    let mut open = 0_usize;
     let mut path = PathBuf::new();
     for part in glob.split('/') {
         if part == "*" {
-            open += 1;
+            open = open.saturating_add(1);
             path.push(name);
             continue;
         }
         let characters: Vec<char> = part.chars().collect();
         let mut plain = String::new();
-        let mut at = 0;
-        while let Some(&c) = characters.get(at) {
-            match (c, characters.get(at + 1), characters.get(at + 2)) {
-                ('[', Some(&literal), Some(']')) => {
-                    plain.push(literal);
-                    at += 3;
-                }
-                ('*' | '?' | '[' | '{', ..) => return None,
-                _ => {
-                    plain.push(c);
-                    at += 1;
-                }
-            }
+        let mut rest = &characters[..];
+        while let [first, more @ ..] = rest {
+            let (literal, behind) = match (first, more) {
+                ('[', [literal, ']', behind @ ..]) => (literal, behind),
+                ('*' | '?' | '[' | '{', _) => return None,
+                _ => (first, more),
+            };
+            plain.push(*literal);
+            rest = behind;
         }
         path.push(plain);
     }
@@ -228,10 +226,11 @@ pub(crate) fn find(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Res
 fn names(trees: &[(VolumePath, PathBuf)]) -> String {
     let mut names: Vec<_> = trees.iter().filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy())).collect();
     names.sort();
-    match names.len() {
-        0 => "it has none".to_owned(),
-        1..=9 => format!("it has {}", names.join(", ")),
-        many => format!("it has {} and {} more, see `treewarden worktree list`", names[..9].join(", "), many - 9),
+    let (some, more) = names.split_at(names.len().min(9));
+    match (some.join(", "), more.len()) {
+        _ if some.is_empty() => "it has none".to_owned(),
+        (some, 0) => format!("it has {some}"),
+        (some, more) => format!("it has {some} and {more} more, see `treewarden worktree list`"),
     }
 }
 

@@ -135,10 +135,18 @@ pub struct Size {
     pub inodes: u64,
 }
 
+impl Size {
+    /// One inode with so many blocks, of 512 bytes as `stat` counts them, whatever the file system's own are. A file server can tell any number.
+    pub fn of_blocks(blocks: u64) -> Self {
+        Self { bytes: blocks.saturating_mul(512), inodes: 1 }
+    }
+}
+
+/// What is too much to be counted stays at the most that can be: clippy.toml lets it pass for that.
 impl std::ops::AddAssign for Size {
     fn add_assign(&mut self, more: Self) {
-        self.bytes += more.bytes;
-        self.inodes += more.inodes;
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.inodes = self.inodes.saturating_add(more.inodes);
     }
 }
 

@@ -109,14 +109,17 @@ impl Package {
 /// A base64 text's bytes, in hexadecimal.
 pub fn hex_of_base64(encoded: &str) -> Option<String> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let (mut hex, mut bits, mut held) = (String::new(), 0_u32, 0);
+    let (mut hex, mut bits, mut held) = (String::new(), 0_u32, 0_u32);
     for symbol in encoded.trim_end_matches('=').bytes() {
         let value = ALPHABET.iter().position(|known| *known == symbol)?;
         bits = ((bits << 6) | u32::try_from(value).ok()?) & 0xfff;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            write!(hex, "{:02x}", (bits >> held) & 0xff).ok()?;
+        // Six more bits: with two that are left from before they make a byte.
+        match held.checked_sub(2) {
+            Some(left) => {
+                write!(hex, "{:02x}", (bits >> left) & 0xff).ok()?;
+                held = left;
+            }
+            None => held = 6,
         }
     }
     Some(hex)

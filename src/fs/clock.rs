@@ -3,8 +3,6 @@
 //! Every decision gets its time from here, as an argument. A debug build can be told to live ahead of time, so that tests see a volume age
 //! without touching it; a release build must never listen to that.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use crate::fs::openat;
 use chrono::{DateTime, TimeDelta, Utc};
 use std::sync::atomic::{AtomicBool, Ordering};

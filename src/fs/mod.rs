@@ -4,6 +4,8 @@
 //! It relies on nothing else of ours. Where the kernel allows it, a path is resolved in one call that follows no link and leaves no
 //! mount (`openat2`), so that what an agent swaps in the meantime leads nowhere.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 pub mod atomic;
 pub mod budget;
 pub mod clock;

@@ -84,9 +84,11 @@ fn unescaped(text: &str) -> PathBuf {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, more @ ..] = rest {
-        let octal = more.get(..3).filter(|_| *first == b'\\').and_then(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok());
-        bytes.push(octal.unwrap_or(*first));
-        rest = if octal.is_some() { &more[3..] } else { more };
+        let octal = |digits: &[u8; 3]| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok();
+        let digits = more.split_first_chunk().filter(|_| *first == b'\\');
+        let (byte, behind) = digits.and_then(|(digits, behind)| Some((octal(digits)?, behind))).unwrap_or((*first, more));
+        bytes.push(byte);
+        rest = behind;
     }
     OsStr::from_bytes(&bytes).into()
 }

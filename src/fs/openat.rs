@@ -71,7 +71,7 @@ pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
     }
     // A byte more than it should need: then the second read finds the end, and nobody makes room for a third.
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(length).unwrap_or_default() + 1)?;
+    bytes.try_reserve_exact(usize::try_from(length).unwrap_or_default().saturating_add(1))?;
     file.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

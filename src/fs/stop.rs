@@ -142,14 +142,14 @@ impl Stop {
 
     /// Whether three quarters of that time are over: what is to be done last must begin.
     pub fn is_late(&self) -> bool {
-        self.began.elapsed() >= self.limit / 4 * 3
+        self.began.elapsed().saturating_mul(4) >= self.limit.saturating_mul(3)
     }
 
     /// Sleeps for so long, or until it is time to stop.
     pub fn sleep(&self, time: Duration) {
-        let until = Instant::now() + time;
+        let began = Instant::now();
         while self.reached().is_none() {
-            match until.saturating_duration_since(Instant::now()) {
+            match time.saturating_sub(began.elapsed()) {
                 Duration::ZERO => break,
                 left => std::thread::sleep(left.min(NAP)),
             }

@@ -73,7 +73,8 @@ impl VolumePath {
         let name = name.as_ref();
         // What a directory lists is one name: nothing is to be proven of all that stands above it again.
         if name.components().eq([Component::Normal(name.as_os_str())]) {
-            let mut relative = PathBuf::with_capacity(self.relative.as_os_str().len() + 1 + name.as_os_str().len());
+            let mut relative =
+                PathBuf::with_capacity(self.relative.as_os_str().len().saturating_add(1).saturating_add(name.as_os_str().len()));
             relative.push(&*self.relative);
             relative.push(name);
             return Ok(Self { root: self.root.clone(), relative: relative.into() });

@@ -53,7 +53,8 @@ impl Anchor {
         if path.len() > LONGEST {
             return Err(Errno::NAMETOOLONG);
         }
-        let rest = path[self.depth..].strip_prefix(b"/").unwrap_or(&path[self.depth..]);
+        let rest = path.get(self.depth..).ok_or(Errno::INVAL)?;
+        let rest = rest.strip_prefix(b"/").unwrap_or(rest);
         let rest = if rest.is_empty() { b"." } else { rest };
         openat::below(self, Path::new(OsStr::from_bytes(rest)), OFlags::RDONLY | OFlags::DIRECTORY)
     }

@@ -124,7 +124,7 @@ fn told(err: &mut File) -> String {
     let text = String::from_utf8_lossy(&text).replace('\r', "\n");
     let advice = |line: &&str| line.is_empty() || line.starts_with("warning: ") || line.starts_with("hint: ");
     let lines: Vec<String> = text.lines().map(str::trim).filter(|line| !advice(line)).map(hidden).collect();
-    lines[lines.len().saturating_sub(LINES)..].join("; ")
+    lines.rchunks(LINES).next().unwrap_or_default().join("; ")
 }
 
 /// The line without what stands before the host, or behind a question mark, of an address. Git hides passwords too, but not every helper does.
@@ -135,9 +135,9 @@ fn hidden(line: &str) -> String {
         let end = part.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | '<' | '>')).unwrap_or(part.len());
         let (address, rest) = part.split_at(end);
         let address = address.split('?').next().unwrap_or_default();
-        let host = address.find('/').unwrap_or(address.len());
-        let from = address[..host].rfind('@').map_or(0, |at| at + 1);
-        text.extend(["://", &address[from..], rest]);
+        let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        text.extend(["://", host, path, rest]);
     }
     text
 }

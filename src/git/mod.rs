@@ -5,6 +5,8 @@
 //! see [`caller`]. It must never be started anywhere else, never inherit the caller's environment but there, and never see the config that
 //! a repo's agents wrote.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::fs::stop::Stop;
 use crate::git::confine::Reach;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -270,7 +272,7 @@ fn tail(file: &mut File) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let complaints: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: ")).collect();
     let telling = if complaints.is_empty() { lines } else { complaints };
-    let told = telling[telling.len().saturating_sub(3)..].join("; ");
+    let told = telling.rchunks(3).next().unwrap_or_default().join("; ");
     let is_short =
         ["Out of memory", "out of memory", "malloc failed", "mmap failed: Cannot allocate"].iter().any(|words| told.contains(words));
     if is_short { format!("{told}; raise the memory limit, or lower `run.repos_in_parallel`") } else { told }

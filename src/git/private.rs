@@ -5,8 +5,6 @@
 //! descriptors (`/proc/PID/fd/N`), so that no link that somebody plants leads git elsewhere: packs that are fetched go to one directory, and
 //! the objects of a repo are read from theirs, as data. It must never link to a path on the volume, nor show git another alternates file.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::GitError;
 use super::caller::Caller;
 use crate::fs::openat::{self, found};

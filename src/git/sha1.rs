@@ -21,8 +21,8 @@ pub fn blob(size: u64, mut content: impl Read, stop: &Stop) -> io::Result<Oid> {
             break;
         }
         stop.read(read as u64)?;
-        seen += read as u64;
-        hash.update(&buffer[..read]);
+        seen = seen.saturating_add(read as u64);
+        hash.update(buffer.get(..read).unwrap_or(&buffer));
     }
     if seen != size {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {seen} bytes instead of {size}")));

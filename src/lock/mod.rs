@@ -4,6 +4,8 @@
 //! what is written in the file only informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`] can be
 //! changed: taking the lock is what makes one.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::fs::atomic;
 use crate::fs::clock;
 use crate::fs::openat::{self, found};
@@ -365,7 +367,7 @@ impl Held {
 fn read_holder(file: &File) -> io::Result<Option<Holder>> {
     let mut text = [0; 4096];
     let length = retry_on_intr(|| rustix::io::pread(file, &mut text, 0))?;
-    Ok(Holder::read(&text[..length]))
+    Ok(text.get(..length).and_then(Holder::read))
 }
 
 /// This machine's or pod's name.

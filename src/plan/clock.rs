@@ -4,8 +4,6 @@
 //! that the next honest run takes them for old. So it is held against the file server's, which stamped a file just now, and against the
 //! last run's. It must never take a run for safe because one of the two is not to be had: the other still counts.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Two clocks may be this far apart: the shortest age that anything goes by is a day.

@@ -3,8 +3,6 @@
 //! Many trees at once are more likely a mistake than stale. Where the mistake is one repo's, it must not keep the others from theirs; where it seems to be
 //! everybody's, nobody's may go. It must never let more go in all than the run may take.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 /// So many repos may each have a mistake of their own; where more of them do, and more than half, it is the whole volume's.
 const FEW: usize = 3;
 

@@ -169,7 +169,7 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
 }
 
 fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {
-    let stale = store.last_full.is_none_or(|last| now - last > FULL_EVERY);
+    let stale = store.last_full.is_none_or(|last| now.signed_duration_since(last) > FULL_EVERY);
     if store.packs >= 2 && stale {
         let reason = format!("{} packs, and the last full repack is over 5 days old", store.packs);
         return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::PackRefs, Step::Full, Step::WholeCommitGraph]);
@@ -200,13 +200,13 @@ fn loose_ref_limit(packed_refs_bytes: u64) -> u64 {
 /// How many of these packs, by the number of their objects in ascending order, a geometric repack rolls up into one: git's rule, by which
 /// each pack that stays is at least twice as large as the next smaller one. None where they are in such a row.
 pub fn rolled_up(counts: &[u64]) -> usize {
-    let is_apart = |pair: &[u64]| pair[1] >= pair[0].saturating_mul(2);
-    let mut split = counts.windows(2).rposition(|pair| !is_apart(pair)).map_or(0, |last| last + 2);
-    let mut sum: u64 = counts[..split].iter().fold(0, |sum, count| sum.saturating_add(*count));
-    // The new pack takes up those that it outgrows.
-    while split > 0 && split < counts.len() && counts[split] < sum.saturating_mul(2) {
-        sum = sum.saturating_add(counts[split]);
-        split += 1;
+    let is_apart = |pair: &[u64]| matches!(pair, [smaller, larger] if *larger >= smaller.saturating_mul(2));
+    let mut split = counts.windows(2).rposition(|pair| !is_apart(pair)).map_or(0, |last| last.saturating_add(2));
+    let mut sum = counts.iter().take(split).fold(0_u64, |sum, count| sum.saturating_add(*count));
+    // The new pack takes up those that it outgrows; where there is none, its sum is nothing.
+    while let Some(count) = counts.get(split).filter(|count| **count < sum.saturating_mul(2)) {
+        sum = sum.saturating_add(*count);
+        split = split.saturating_add(1);
     }
     split
 }

@@ -62,7 +62,7 @@ fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     let words: Vec<&str> = value.split([' ', '.']).filter(|word| !word.is_empty()).collect();
     match words[..] {
         ["now" | "all"] => Some(now),
-        [number, unit, ..] if matches!(words[2..], [] | ["ago"]) => {
+        [number, unit] | [number, unit, "ago"] => {
             let number: i64 = number.parse().ok().filter(|number| (0..=10_000_000).contains(number))?;
             let unit = match unit.strip_suffix('s').unwrap_or(unit) {
                 "second" => TimeDelta::seconds(1),
@@ -83,25 +83,26 @@ fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
 /// Whether a pattern of git's config could mean the ref: `*` and `?` stand for anything, slashes too. Of brackets and backslashes nobody here knows.
 fn matches(pattern: &str, name: &str) -> bool {
     fn from(pattern: &[u8], name: &[u8]) -> bool {
-        let (mut at, mut here) = (0, 0);
+        let (mut pattern, mut name) = (pattern, name);
+        // What stands behind the last star, and what of the name that one has not taken.
         let mut star = None;
-        while here < name.len() {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    star = Some((at, here));
-                    at += 1;
+        while let [first, rest @ ..] = name {
+            match pattern {
+                [b'*', behind @ ..] => {
+                    star = Some((behind, name));
+                    pattern = behind;
                 }
-                Some(&byte) if byte == b'?' || byte == name[here] => (at, here) = (at + 1, here + 1),
+                [byte, behind @ ..] if *byte == b'?' || byte == first => (pattern, name) = (behind, rest),
                 _ => match star {
-                    Some((back, taken)) => {
-                        star = Some((back, taken + 1));
-                        (at, here) = (back + 1, taken + 1);
+                    Some((behind, [_, left @ ..])) => {
+                        star = Some((behind, left));
+                        (pattern, name) = (behind, left);
                     }
-                    None => return false,
+                    _ => return false,
                 },
             }
         }
-        pattern[at..].iter().all(|&byte| byte == b'*')
+        pattern.iter().all(|&byte| byte == b'*')
     }
     pattern.contains(['[', '\\']) || from(pattern.as_bytes(), name.as_bytes())
 }

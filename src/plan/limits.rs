@@ -34,22 +34,24 @@ impl ResourceLimits {
 
     /// The share of each of `repos` that are repacked at once, of `memory` bytes and so many processors.
     pub fn of(processors: usize, memory: Option<u64>, repos: usize) -> Self {
-        let repos = repos.max(1);
-        Self { threads: (processors / repos).max(1), memory: memory.unwrap_or(MEMORY) / 2 / repos as u64 }
+        let threads = processors.checked_div(repos).unwrap_or(processors).max(1);
+        let memory = memory.unwrap_or(MEMORY) / 2;
+        Self { threads, memory: memory.checked_div(repos as u64).unwrap_or(memory) }
     }
 
     /// Settings for git's `-c`.
     pub fn settings(self) -> Vec<String> {
-        let part = |of: u64, most: u64| (self.memory / of).clamp(LEAST, most);
+        let part = |of: u64, most: u64| self.memory.checked_div(of).unwrap_or(self.memory).clamp(LEAST, most);
+        let of_each = |of: u64, most: u64| part(of.saturating_mul(self.threads as u64), most);
         vec![
             format!("pack.threads={}", self.threads),
             // For each thread.
-            format!("pack.windowMemory={}", part(4 * self.threads as u64, 1 << 30)),
+            format!("pack.windowMemory={}", of_each(4, 1 << 30)),
             format!("pack.deltaCacheSize={}", part(8, 256 << 20)),
             format!("core.deltaBaseCacheLimit={}", part(8, 96 << 20)),
             format!("core.packedGitLimit={}", part(4, 32 << 30)),
             format!("core.packedGitWindowSize={}", part(16, 1 << 30)),
-            format!("core.bigFileThreshold={}", part(16 * self.threads as u64, 512 << 20)),
+            format!("core.bigFileThreshold={}", of_each(16, 512 << 20)),
         ]
     }
 }

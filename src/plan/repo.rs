@@ -179,7 +179,7 @@ fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<String> {
 }
 
 fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {
-    missing > most || (missing > 1 && missing * 2 > of)
+    missing > most || (missing > 1 && missing.saturating_mul(2) > of)
 }
 
 fn missing(tree: &Worktree) -> bool {
@@ -201,7 +201,7 @@ fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> 
 fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree> {
     // A rebase under way keeps work in the admin directory that no ref names.
     let let_be = |tree: &Worktree| tree.locked.is_some() || !tree.in_progress.is_empty();
-    let over = |since: DateTime<Utc>| now - since > PRUNE_GRACE;
+    let over = |since: DateTime<Utc>| now.signed_duration_since(since) > PRUNE_GRACE;
     let due = |tree: &Worktree| match tree.state {
         State::Missing { trashed, .. } => {
             trashed || (!let_be(tree) && !tree.missing_at_once && over(tree.active) && tree.missing_since.is_some_and(over))

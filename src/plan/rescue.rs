@@ -40,14 +40,15 @@ pub enum Because {
 pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<Fate> {
     let keep = TimeDelta::from_std(policy.rescue_keep).unwrap_or(TimeDelta::MAX);
     let mut fates: Vec<Fate> = rescues.iter().map(|rescue| by_age(rescue, keep, now)).collect();
-    let mut standing: Vec<usize> = (0..rescues.len()).filter(|&i| matches!(fates[i], Fate::Until(_))).collect();
+    let mut standing: Vec<(&Rescue, &mut Fate)> =
+        rescues.iter().zip(&mut fates).filter(|(_, fate)| matches!(fate, Fate::Until(_))).collect();
     // Those of one run have the same time: then the name decides, so that a run does what its dry run said.
-    standing.sort_by_key(|&i| (std::cmp::Reverse(rescues[i].taken), &rescues[i].name));
+    standing.sort_by_key(|(rescue, _)| (std::cmp::Reverse(rescue.taken), &rescue.name));
     let mut total: u64 = 0;
-    for i in standing {
-        total = total.saturating_add(rescues[i].own.map_or(0, |own| own.bytes));
-        if total > policy.rescue_budget && !is_new(&rescues[i], now) {
-            fates[i] = Fate::Expired(Because::Budget);
+    for (rescue, fate) in standing {
+        total = total.saturating_add(rescue.own.map_or(0, |own| own.bytes));
+        if total > policy.rescue_budget && !is_new(rescue, now) {
+            *fate = Fate::Expired(Because::Budget);
         }
     }
     fates

@@ -3,8 +3,6 @@
 //! It asks the plan itself, hour by hour ahead, so that the two can't disagree. It must never let a repo rest in which something is due, odd or
 //! unknown today.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::repo::{Plan, plan};
 use super::worktree::{Verdict, shortest};
 use crate::config::policy;

@@ -42,7 +42,7 @@ impl Shard {
     /// The one that ends the run: it waits for the others, empties the trash and evicts. The last, because an Indexed Job begins it last.
     #[must_use]
     pub fn last(self) -> Self {
-        Self { index: self.count - 1, ..self }
+        Self { index: self.count.saturating_sub(1), ..self }
     }
 
     /// Whether it is that one.
@@ -58,7 +58,8 @@ impl Shard {
     /// Its part of a number that all share: together they have that number, and no more.
     pub fn part(self, of: usize) -> usize {
         let (count, index) = (self.count as usize, self.index as usize);
-        of / count + usize::from(index < of % count)
+        let [all, rest] = [of.checked_div(count), of.checked_rem(count)].map(Option::unwrap_or_default);
+        all.saturating_add(usize::from(index < rest))
     }
 }
 

@@ -88,7 +88,7 @@ pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: Dat
         _ if !tree.in_progress.is_empty() => keep("in progress", format!("{} under way", tree.in_progress.join(" and "))),
         _ if busy.is_some() => keep("busy", busy.unwrap_or_default().to_owned()),
         _ if tree.in_use.is_some() => keep("in use", tree.in_use.clone().unwrap_or_default()),
-        _ if tree.active - now > SKEW => keep("in the future", in_the_future(tree.active)),
+        _ if tree.active.signed_duration_since(now) > SKEW => keep("in the future", in_the_future(tree.active)),
         State::NotLooked => keep("recent", "active too recently for any class".to_owned()),
         State::Looked(contents) => looked(tree, contents, policy, now),
         // Answered above.
@@ -126,14 +126,13 @@ fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kep
     let Some(DeadLock { pid, since }) = tree.dead_lock else {
         return Some(Kept { class: None, reasons: vec![told.to_owned()], because: "locked" });
     };
-    let since = since.max(tree.active);
+    let idle = now.signed_duration_since(since.max(tree.active));
     let remedy = match delta(policy.dead_locks) {
-        Some(age) if now - since >= age => return None,
+        Some(age) if idle >= age => return None,
         Some(age) => format!("such a lock holds for {}", days(age)),
         None => "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such".to_owned(),
     };
-    let why =
-        format!("process {pid} is dead on this machine, and nothing happened for {}; {remedy}", days((now - since).max(TimeDelta::zero())));
+    let why = format!("process {pid} is dead on this machine, and nothing happened for {}; {remedy}", days(idle.max(TimeDelta::zero())));
     Some(Kept { class: None, reasons: vec![format!("{told}: {why}")], because: "locked by a dead process" })
 }
 
@@ -160,7 +159,9 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
     let name = name(class);
     match delta(age) {
         None => keep("switched off", reasons, format!("{name} trees are never reaped here")),
-        Some(age) if now - tree.active < age => keep("recent", reasons, format!("{name} trees go when idle for {}", days(age))),
+        Some(age) if now.signed_duration_since(tree.active) < age => {
+            keep("recent", reasons, format!("{name} trees go when idle for {}", days(age)))
+        }
         Some(_) => {
             reasons.truncate(4);
             Verdict::Reap { class, reasons, because }
@@ -184,7 +185,7 @@ fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
 fn classify(tree: &Worktree, contents: &Contents) -> (Class, &'static str, Vec<String>) {
     let mut unsaved = Vec::new();
     if contents.dirty_count > 0 {
-        let rest = contents.dirty_count - contents.dirty.len().min(contents.dirty_count);
+        let rest = contents.dirty_count.saturating_sub(contents.dirty.len());
         let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
         unsaved.push(format!("{}{more}", contents.dirty.join(", ")));
     }

@@ -4,6 +4,8 @@
 //! torn one is skipped. When it has grown too long, the oldest runs go. One writer at a time is the caller's promise: a run holds the
 //! volume's lock, a shard the journal's. What a run wrote must never be changed.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::fs::atomic;
 use crate::report::{Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};
 use chrono::{DateTime, Utc};
@@ -145,8 +147,7 @@ fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
 /// The last whole lines of a file that is longer than what is wanted of it.
 fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     let bytes = tail(file, length, wanted)?;
-    let cut = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |end| end + 1);
-    Ok(bytes[cut..].to_vec())
+    Ok(bytes.splitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default().to_vec())
 }
 
 /// When the last run that stands there ended; none where there is none, or none can be read.
@@ -164,7 +165,7 @@ pub fn last(path: &Path) -> Option<DateTime<Utc>> {
     let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok().map(|line| line.run.finished);
     // Most lines are short; the longest that we write is `LONG`, and a torn one may follow it.
     let mut within = |wanted: u64| tail(&mut file, length, wanted).ok()?.rsplit(|byte| *byte == b'\n').find_map(read);
-    within(64 << 10).or_else(|| within(3 * LONG as u64))
+    within(64 << 10).or_else(|| within((LONG as u64).saturating_mul(3)))
 }
 
 /// Every run that can be read; a journal that isn't there yet is an empty past.
@@ -189,7 +190,7 @@ fn read_end(mut file: File) -> io::Result<Past> {
         lines.skip_until(b'\n')?;
     }
     let past = parse(lines, LONGEST_LINE)?;
-    Ok(Past { skipped: past.skipped + u64::from(from > 0), ..past })
+    Ok(Past { skipped: past.skipped.saturating_add(u64::from(from > 0)), ..past })
 }
 
 /// Reads a journal's lines, none longer than `longest`. A run that stands there twice is told once.
@@ -207,15 +208,15 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
         }
         if length as u64 == longest && !line.ends_with(b"\n") {
             lines.skip_until(b'\n')?;
-            past.skipped += 1;
+            past.skipped = past.skipped.saturating_add(1);
             continue;
         }
         match serde_json::from_slice::<RunReport>(&line) {
-            Ok(run) if run.schema != SCHEMA => past.skipped += 1,
+            Ok(run) if run.schema != SCHEMA => past.skipped = past.skipped.saturating_add(1),
             Ok(run) if known.insert(run.run.id.clone()) => past.runs.push(run),
             Ok(_) => {}
             Err(_) if line.trim_ascii().is_empty() => {}
-            Err(_) => past.skipped += 1,
+            Err(_) => past.skipped = past.skipped.saturating_add(1),
         }
     }
 }

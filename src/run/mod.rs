@@ -3,6 +3,8 @@
 //! A run proves and locks the volume, maintains every repo in parallel, reaps stale worktrees once it is known how many would go in all, empties
 //! the trash, and evicts. A dry run is the same run in [`Mode::DryRun`].
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::apply::ballast;
 use crate::apply::trash::{self, Emptied};
 use crate::config::policy::Policy;
@@ -180,7 +182,7 @@ fn finish(request: &Request<'_>, from_trash: u64, mut report: RunReport) -> RunR
 }
 
 fn tally(report: &mut RunReport, from_trash: u64) {
-    let from_gc = report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).sum();
+    let from_gc = report.repos.iter().map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes)).fold(0, u64::saturating_add);
     report.tally(from_gc, from_trash);
     report.alerts = alert::alerts(report);
 }

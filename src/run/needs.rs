@@ -34,7 +34,8 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
 pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
     let rescues: Vec<&Rescue> = plan.expire.iter().map(|(rescue, _)| rescue).filter(|_| plan.gc.drops_objects()).collect();
     let Some(repo) = shadow.open().ok().filter(|_| !rescues.is_empty()) else { return Size::default() };
-    survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, now - PRUNED_AFTER)
+    let before = now.checked_sub_signed(PRUNED_AFTER).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, before)
 }
 
 /// What the lock files of the default branch, the checkout and all trees name, those that are to go among them; none when git2 can't tell, or the

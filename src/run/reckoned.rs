@@ -29,7 +29,7 @@ fn take(usage: &mut Usage, size: Size) {
 /// So much went.
 pub(super) fn free(usage: &mut Usage, size: Size) {
     usage.used_bytes = usage.used_bytes.saturating_sub(size.bytes);
-    usage.free_bytes += size.bytes;
+    usage.free_bytes = usage.free_bytes.saturating_add(size.bytes);
     usage.used_inodes = usage.used_inodes.saturating_sub(size.inodes);
     usage.standing_bytes = usage.standing_bytes.map(|bytes| bytes.saturating_sub(size.bytes));
 }

@@ -48,7 +48,8 @@ pub fn split<'a>(policy: &'a Policy, options: &Options) -> (Vec<&'a policy::Repo
 /// A lock can't be looked at.
 pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
     // Runs are a day apart, and no shard of this run's began longer ago than a whole run takes.
-    let since = context.now - chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
+    let longest = chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
+    let since = context.now.checked_sub_signed(longest).unwrap_or(DateTime::<Utc>::MIN_UTC);
     loop {
         let states = shard.others().map(|other| Ok((other, state(&context.locks(), other, since)?)));
         let states = states.collect::<Result<Vec<_>, LockError>>()?;

@@ -4,8 +4,6 @@
 //! file in the state directory, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
 //! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done; a forger must come back each week.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Repo;
 use crate::fs::atomic;
@@ -15,7 +13,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::peek;
 use crate::plan;
-use crate::report::{self, TreeOutcome};
+use crate::report::{self, TreeOutcome, VerdictName};
 use crate::survey::{fingerprint, probe};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -49,6 +47,11 @@ pub struct CachedSurvey {
 }
 
 impl CachedSurvey {
+    /// The look that a file holds; none for what is no look of this version.
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok().filter(|look: &Self| look.schema == SCHEMA)
+    }
+
     /// How many worktrees it has, all of them in their places.
     pub fn trees(&self) -> usize {
         // Where the same is named again and again, fewer than that are missing of so many.
@@ -61,7 +64,11 @@ impl CachedSurvey {
         let gc = report::Gc { reason: self.gc, before: self.store, after: self.store, ..report::Gc::default() };
         let mut row = report::Repo { gc, worktrees: self.worktrees, unchanged_since: Some(self.at), ..blank };
         for tree in &mut row.worktrees {
-            tree.outcome = TreeOutcome::Kept;
+            (tree.outcome, tree.bytes, tree.rescue_ref) = (TreeOutcome::Kept, None, None);
+            // A repo in which a tree is to go doesn't rest.
+            if tree.verdict == VerdictName::Reap {
+                tree.verdict = VerdictName::Unknown;
+            }
             tree.idle_seconds = tree.idle_seconds.map(|idle| idle.saturating_add(since));
         }
         row
@@ -96,10 +103,10 @@ pub struct Seen<'a> {
 pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<CachedSurvey> {
     let file = openat::file(&file(&policy.volume.state, repo)?).ok()?;
     let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
-    let look: CachedSurvey = serde_json::from_slice(&openat::content(file, LARGEST).ok()?).ok()?;
+    let look = CachedSurvey::parse(&openat::content(file, LARGEST).ok()?)?;
     // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it was given.
     let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
-    let in_time = look.schema == SCHEMA && look.at <= now && now < look.until && holds(look.at) && holds(written);
+    let in_time = look.at <= now && now < look.until && holds(look.at) && holds(written);
     let free = || peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok());
     let same = || fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint);
     let idle = || probe::busy(&repo.busy_probe, &repo.name, stop).is_none();

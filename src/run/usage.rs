@@ -42,9 +42,8 @@ fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
         let trash = parts.remove(at);
         // It is the state directory's.
         if let Some(state) = parts.iter_mut().find(|part| part.place == policy.volume.state) {
-            state.size.bytes += trash.size.bytes;
-            state.size.inodes += trash.size.inodes;
-            state.shared_bytes += trash.shared_bytes;
+            state.size += trash.size;
+            state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
         }
         but_for_itself(trash.size, &trash.place)
     });

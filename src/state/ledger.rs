@@ -128,7 +128,7 @@ impl Ledger {
         for files in trees.values_mut() {
             files.retain(|_, content| {
                 let Some(packages) = self.contents.get(content) else { return false };
-                let fits = named.len() + packages.len() <= MOST_OF_A_REPO;
+                let fits = named.len().saturating_add(packages.len()) <= MOST_OF_A_REPO;
                 if fits {
                     named.extend(packages.iter().copied());
                 } else {
@@ -148,7 +148,7 @@ impl Ledger {
         let contents = self.repos.get(repo).into_iter().flat_map(|seen| seen.trees.values()).flat_map(BTreeMap::values);
         let named: BTreeSet<u32> = contents.filter_map(|content| self.contents.get(content)).flatten().copied().collect();
         for place in named {
-            let entry = &mut self.packages[place as usize];
+            let Some(entry) = self.packages.get_mut(place as usize) else { continue };
             if entry.1 < now.timestamp() {
                 (entry.1, entry.2) = (now.timestamp(), repo.to_owned());
             }
@@ -162,22 +162,18 @@ impl Ledger {
         let held: BTreeSet<&String> = self.repos.values().flat_map(|seen| seen.trees.values()).flat_map(BTreeMap::values).collect();
         self.contents.retain(|content, _| held.contains(content));
         let in_use = self.in_use();
-        let since = (now - REMEMBERED).timestamp();
-        let mut past: Vec<u32> = (0..)
-            .zip(&self.packages)
-            .filter(|(place, entry)| entry.1 >= since && !in_use.contains(place))
-            .map(|(place, _)| place)
-            .collect();
-        past.sort_unstable_by_key(|place| std::cmp::Reverse(self.packages[*place as usize].1));
+        let since = now.checked_sub_signed(REMEMBERED).unwrap_or(DateTime::<Utc>::MIN_UTC).timestamp();
+        let is_past = |(place, entry): &(u32, &Entry)| entry.1 >= since && !in_use.contains(place);
+        let mut past: Vec<(u32, &Entry)> = (0..).zip(&self.packages).filter(is_past).collect();
+        past.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.1));
         past.truncate(MOST_PAST);
+        let past: Vec<u32> = past.into_iter().map(|(place, _)| place).collect();
         let stays: BTreeSet<u32> = in_use.into_iter().chain(past).collect();
         let moved: HashMap<u32, u32> = stays.iter().copied().zip(0..).collect();
         for packages in self.contents.values_mut() {
-            for place in packages {
-                *place = moved[place];
-            }
+            *packages = packages.iter().filter_map(|place| moved.get(place).copied()).collect();
         }
-        self.packages = stays.iter().map(|place| self.packages[*place as usize].clone()).collect();
+        self.packages = stays.iter().filter_map(|place| self.packages.get(*place as usize).cloned()).collect();
         self.places = self.packages.iter().zip(0..).map(|(entry, place)| (entry.0.clone(), place)).collect();
         SCHEMA.clone_into(&mut self.schema);
         self

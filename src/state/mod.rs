@@ -2,6 +2,8 @@
 //!
 //! Agents can write there as well: what stands here informs, and is never a reason to delete (`docs/threat-model.md`, "The state directory").
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 pub mod ledger;
 pub mod trial;
 pub mod volume;

@@ -20,10 +20,10 @@ pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
     let mut file = tempfile::tempfile_in(state.path())?;
     file.write_all(b"read me\n")?;
     file.sync_all()?;
-    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_hours(24);
-    file.set_times(FileTimes::new().set_accessed(long_ago).set_modified(long_ago + Duration::from_hours(1)))?;
+    let long_ago = |hours| SystemTime::UNIX_EPOCH.checked_add(Duration::from_hours(hours)).unwrap_or(SystemTime::UNIX_EPOCH);
+    file.set_times(FileTimes::new().set_accessed(long_ago(24)).set_modified(long_ago(25)))?;
     read(&mut file)?;
-    Ok(file.metadata()?.accessed()? > long_ago)
+    Ok(file.metadata()?.accessed()? > long_ago(24))
 }
 
 /// From the disk or the server, as far as the kernel heeds the advice.

@@ -176,8 +176,8 @@ fn is_binary(blob: &[u8]) -> bool {
         match byte {
             0 => return true,
             b'\n' | b'\r' => {}
-            _ if odd(byte) => strange += 1,
-            _ => plain += 1,
+            _ if odd(byte) => strange = strange.saturating_add(1),
+            _ => plain = plain.saturating_add(1),
         }
     }
     (plain >> 7) < strange

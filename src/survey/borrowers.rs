@@ -82,7 +82,7 @@ impl Borrowers {
         }
         match openat::root(root).and_then(|top| Ok((rustix::fs::fstat(&top)?.st_dev, top))) {
             Ok((device, top)) => {
-                let walk = Walk { root, device, stop, until: Instant::now() + stop.limit() / PART, all: &all };
+                let walk = Walk { root, device, stop, began: Instant::now(), all: &all };
                 let top = Listed { anchor: Arc::new(Anchor::new(top, 0)), names: vec![PathBuf::new()] };
                 rayon::scope(|scope| walk.directory(scope, &top, 0));
             }
@@ -184,7 +184,7 @@ struct Walk<'a> {
     root: &'a Path,
     device: u64,
     stop: &'a Stop,
-    until: Instant,
+    began: Instant,
     all: &'a Borrowers,
 }
 
@@ -199,7 +199,7 @@ impl<'a> Walk<'a> {
     where
         'a: 'b,
     {
-        let path = &above.names[number];
+        let Some(path) = above.names.get(number) else { return };
         if let Some(why) = self.late() {
             return self.all.unknown(format!("nobody looked to the end who borrows its objects: {why}"));
         }
@@ -283,12 +283,12 @@ impl<'a> Walk<'a> {
     /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside the volume: no walk comes there. Each of those is
     /// read once at each depth, for they may name one another, and the volume itself by another name.
     fn lines(&self, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
-        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#');
+        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
         for (number, line) in lines.enumerate() {
             if number == LINES {
                 return Err(io::Error::other(format!("it names more than {LINES} lenders")));
             }
-            if line[0] == b'"' {
+            if line.starts_with(b"\"") {
                 return Err(io::Error::other("it names a lender in quotes; write the path as it is"));
             }
             if let Some(why) = self.late() {
@@ -302,7 +302,7 @@ impl<'a> Walk<'a> {
                 if let Some(file) = found(open())?
                     && self.all.found().lists.insert((id(&rustix::fs::fstat(&file)?), deep))
                 {
-                    self.lines(borrower, &lender, &text_of(file)?, deep - 1)?;
+                    self.lines(borrower, &lender, &text_of(file)?, deep.saturating_sub(1))?;
                 }
             }
         }
@@ -311,7 +311,9 @@ impl<'a> Walk<'a> {
 
     /// Why the search is to end before it is at its end.
     fn late(&self) -> Option<&'static str> {
-        self.stop.reached().or_else(|| (Instant::now() > self.until).then_some("it took too long, raise `run.deadline`"))
+        self.stop
+            .reached()
+            .or_else(|| (self.began.elapsed().saturating_mul(PART) > self.stop.limit()).then_some("it took too long, raise `run.deadline`"))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use rustix::fs::FileType;
-use std::io::{self, Read};
+use std::io::{self, BufRead};
 
 /// A pointer of git-lfs is shorter than this, by its specification.
 const LONGEST_POINTER: usize = 1024;
@@ -33,7 +33,7 @@ pub fn makes(
         return Ok(pointer.size == size && is_stored(git_dir, &pointer) && (vouched || names(&pointer, &sha256(place, stop)?)));
     }
     let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
-    if blob.contains(&b'\r') || blob.len() as u64 + lines != size || size > LONGEST_TEXT {
+    if blob.contains(&b'\r') || (blob.len() as u64).saturating_add(lines) != size || size > LONGEST_TEXT {
         return Ok(false);
     }
     if !vouched && !lengthens()? {
@@ -69,19 +69,18 @@ fn names(pointer: &Pointer<'_>, sum: &[u8]) -> bool {
 }
 
 fn sha256(place: &VolumePath, stop: &Stop) -> io::Result<Vec<u8>> {
-    let mut file = openat::file(place)?;
+    let mut file = io::BufReader::with_capacity(256 << 10, openat::file(place)?);
     let mut sum = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut buffer = vec![0; 256 << 10];
     loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            read => {
-                stop.read(read as u64)?;
-                sum.update(&buffer[..read]);
-            }
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(sum.finish().as_ref().to_vec());
         }
+        stop.read(bytes.len() as u64)?;
+        sum.update(bytes);
+        let read = bytes.len();
+        file.consume(read);
     }
-    Ok(sum.finish().as_ref().to_vec())
 }
 
 /// Whether the repo has the content itself. The store is the main checkout's and stays when the tree goes; nothing of ours empties it.

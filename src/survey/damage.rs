@@ -135,17 +135,18 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     }
     let is_second = bytes(file, 0)? == INDEX_HEADER;
     let header = if is_second { INDEX_HEADER.len() as u64 } else { 0 };
-    let count = u64::from(u32::from_be_bytes(bytes(file, header + FANOUT - 4)?));
-    let rest = length.checked_sub(header + FANOUT + 2 * HASH);
+    // Where the counts by the first byte end: the last is that of all.
+    let counted = FANOUT.saturating_add(header);
+    let count = u64::from(u32::from_be_bytes(bytes(file, counted.saturating_sub(4))?));
+    let rest = length.checked_sub(counted).and_then(|rest| rest.checked_sub(2 * HASH));
+    let all = |each: u64| count.saturating_mul(each);
     // Of version 2: an id, a sum and a place each, and a place in eight bytes for those far behind.
     let fits = match rest {
-        Some(rest) if is_second => {
-            rest >= count * (HASH + 8) && (rest - count * (HASH + 8)).is_multiple_of(8) && rest <= count * (HASH + 16)
-        }
-        Some(rest) => rest == count * (HASH + 4),
+        Some(rest) if is_second => rest.checked_sub(all(HASH + 8)).is_some_and(|far| far.is_multiple_of(8)) && rest <= all(HASH + 16),
+        Some(rest) => rest == all(HASH + 4),
         None => false,
     };
-    let ids = if is_second { (header + FANOUT, HASH) } else { (FANOUT + 4, HASH + 4) };
+    let ids = if is_second { (counted, HASH) } else { (FANOUT + 4, HASH + 4) };
     Ok(fits.then_some(Index { ids, count }))
 }
 
@@ -163,7 +164,8 @@ fn pair(folder: &OwnedFd, place: &VolumePath, stem: &str) -> io::Result<()> {
     if count != index.count {
         return damage(format!("`{place}/{pack}` and its index hold {count} and {} objects", index.count));
     }
-    let (end, sum): (Sum, Sum) = (bytes(&pack_file, pack_length - HASH)?, bytes(&idx_file, idx_length - 2 * HASH)?);
+    let (end, sum): (Sum, Sum) =
+        (bytes(&pack_file, pack_length.saturating_sub(HASH))?, bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?);
     if end != sum {
         return damage(format!("`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"));
     }
@@ -180,8 +182,8 @@ fn alone(shadow: &Shadow, folder: &OwnedFd, place: &VolumePath, stem: &str, stop
     }
     let mut ids = Vec::with_capacity(A_TASK);
     for number in 0..count {
-        ids.push(Oid::from_bytes(&bytes::<20>(&file, begin + number * apart)?).map_err(io::Error::other)?);
-        if ids.len() == A_TASK || number + 1 == count {
+        ids.push(Oid::from_bytes(&bytes::<20>(&file, number.saturating_mul(apart).saturating_add(begin))?).map_err(io::Error::other)?);
+        if ids.len() == A_TASK || number.saturating_add(1) == count {
             go_on(Some(stop))?;
             let all = shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
             if !all.and_then(|all| all).map_err(io::Error::other)? {
@@ -278,9 +280,9 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
         match (line.first(), id(hex), name) {
             (Some(b'#'), ..) => {}
             // What the tag above names in the end.
-            (Some(b'^'), ..) if id(&line[1..]).is_some() => {}
+            (Some(b'^'), ..) if line.get(1..).and_then(id).is_some() => {}
             (_, Some(id), [b' ', name @ ..]) if !name.is_empty() => {
-                held.more(name.len() + A_REF)?;
+                held.more(name.len().saturating_add(A_REF))?;
                 refs.insert(String::from_utf8_lossy(name).into_owned(), id);
             }
             _ => return damage(format!("`{file}` has a line that names no ref")),

@@ -10,7 +10,7 @@ use crate::fs::volume_path::VolumePath;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FileType, OFlags};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -58,7 +58,7 @@ impl<'a> Elsewhere<'a> {
             return Ok(false);
         };
         stop.read(stamp.size)?;
-        equal(openat::file(&here)?.take(stamp.size + 1), File::from(there))
+        equal(openat::file(&here)?.take(stamp.size.saturating_add(1)), File::from(there))
     }
 
     fn folder(&mut self, path: &Path) -> Option<&OwnedFd> {
@@ -72,16 +72,18 @@ impl<'a> Elsewhere<'a> {
 }
 
 /// What can't be read there is no copy.
-fn equal(mut here: impl Read, mut there: File) -> io::Result<bool> {
-    let [mut ours, mut theirs] = [vec![0; AT_ONCE], vec![0; AT_ONCE]];
+fn equal(here: impl Read, mut there: File) -> io::Result<bool> {
+    let (mut here, mut theirs) = (io::BufReader::with_capacity(AT_ONCE, here), Vec::new());
     loop {
-        let count = here.read(&mut ours)?;
-        if count == 0 {
-            return Ok(there.read(&mut theirs).is_ok_and(|rest| rest == 0));
+        let ours = here.fill_buf()?;
+        if ours.is_empty() {
+            return Ok(there.read(&mut [0]).is_ok_and(|rest| rest == 0));
         }
-        if there.read_exact(&mut theirs[..count]).is_err() || ours[..count] != theirs[..count] {
+        theirs.resize(ours.len(), 0);
+        if there.read_exact(&mut theirs).is_err() || ours != theirs {
             return Ok(false);
         }
+        here.consume(theirs.len());
     }
 }
 

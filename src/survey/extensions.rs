@@ -7,60 +7,77 @@ use super::known::Files;
 use super::tree;
 use git2::Oid;
 use std::io;
-use std::ops::Range;
 
 /// What was resolved, and from which three versions.
 pub const RESOLVED: &[u8; 4] = b"REUC";
 
 const CHECKSUM: usize = 20;
-/// Bytes of an entry before its name; two more where it has more flags.
+/// Bytes of an entry before its name, two of flags at their end; two more where it has more flags.
 const FIXED: usize = 62;
-const EXTENDED: u16 = 0x4000;
+/// In the first byte of the flags: there are more.
+const EXTENDED: u8 = 0x40;
 
 fn odd() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the index makes no sense")
 }
 
-fn number(bytes: &[u8], at: usize) -> io::Result<u32> {
-    let word = bytes.get(at..at.saturating_add(4)).ok_or_else(odd)?;
-    Ok(u32::from_be_bytes(word.try_into().map_err(io::Error::other)?))
+fn number(rest: &mut &[u8]) -> Option<u32> {
+    let (word, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(u32::from_be_bytes(*word))
 }
 
-/// An extension's name and place.
-type Extension = ([u8; 4], Range<usize>);
+/// What stands before the next NUL; that is read, too.
+fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (word, behind) = rest.split_at_checked(rest.iter().position(|byte| *byte == 0)?)?;
+    *rest = behind.strip_prefix(b"\0")?;
+    Some(word)
+}
 
-/// Each extension's name and place, its head not counted; and where the entries end.
-fn extensions(index: &[u8]) -> io::Result<(usize, Vec<Extension>)> {
-    if index.get(..4) != Some(b"DIRC") {
-        return Err(odd());
-    }
-    let (version, count) = (number(index, 4)?, number(index, 8)?);
-    let end = index.len().checked_sub(CHECKSUM).ok_or_else(odd)?;
-    let mut at = 12usize;
-    for _ in 0..count {
-        let flags = index.get(at + FIXED - 2..at + FIXED).ok_or_else(odd)?;
-        let more = if version >= 3 && u16::from_be_bytes([flags[0], flags[1]]) & EXTENDED != 0 { 2 } else { 0 };
-        let mut name = at + FIXED + more;
-        if version == 4 {
-            // A number first, seven bits a byte: how much of the last name goes.
-            while index.get(name).ok_or_else(odd)? & 0x80 != 0 {
-                name += 1;
-            }
-            name += 1;
+/// What follows the first entry.
+fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
+    let (fixed, rest) = entries.split_first_chunk::<FIXED>()?;
+    let more = if version >= 3 && fixed[FIXED - 2] & EXTENDED != 0 { 2 } else { 0 };
+    let mut name = rest.get(more..)?;
+    if version == 4 {
+        // A number first, seven bits a byte: how much of the last name goes.
+        while let (byte, behind) = name.split_first()?
+            && byte & 0x80 != 0
+        {
+            name = behind;
         }
-        let rest = index.get(name..end).ok_or_else(odd)?;
-        let length = rest.iter().position(|byte| *byte == 0).ok_or_else(odd)?;
-        at = if version == 4 { name + length + 1 } else { at + ((FIXED + more + length + 8) & !7) };
+        name = name.get(1..)?;
+        word(&mut name)?;
+        return Some(name);
     }
-    let (entries, mut found) = (at, Vec::new());
-    while at < end {
-        let name: [u8; 4] = index.get(at..at + 4).ok_or_else(odd)?.try_into().map_err(io::Error::other)?;
-        let length = usize::try_from(number(index, at + 4)?).map_err(io::Error::other)?;
-        let last = (at + 8).checked_add(length).filter(|last| *last <= end).ok_or_else(odd)?;
-        found.push((name, at + 8..last));
-        at = last;
+    let length = word(&mut name)?.len().saturating_add(FIXED).saturating_add(more);
+    // With NULs up to the next eighth byte, and one at least.
+    entries.get(length.saturating_add(8) & !7..)
+}
+
+/// An extension as it stands in the index: its name, its length, what it holds.
+struct Extension<'a> {
+    name: &'a [u8; 4],
+    holds: &'a [u8],
+    whole: &'a [u8],
+}
+
+/// The index up to where its entries end, and its extensions.
+fn parts(index: &[u8]) -> Option<(&[u8], Vec<Extension<'_>>)> {
+    let (body, _sum) = index.split_last_chunk::<CHECKSUM>()?;
+    let mut rest = body.strip_prefix(b"DIRC")?;
+    let (version, count) = (number(&mut rest)?, number(&mut rest)?);
+    for _ in 0..count {
+        rest = behind_entry(version, rest)?;
     }
-    Ok((entries, found))
+    let (entries, mut found) = (body.strip_suffix(rest)?, Vec::new());
+    while let Some((name, mut behind)) = rest.split_first_chunk() {
+        let length = number(&mut behind)?;
+        let (holds, behind) = behind.split_at_checked(usize::try_from(length).ok()?)?;
+        found.push(Extension { name, holds, whole: rest.strip_suffix(behind)? });
+        rest = behind;
+    }
+    rest.is_empty().then_some((entries, found))
 }
 
 /// The three versions of each file whose conflict was resolved, by stage.
@@ -69,24 +86,19 @@ fn extensions(index: &[u8]) -> io::Result<(usize, Vec<Extension>)> {
 /// The index makes no sense.
 pub fn resolved(index: &[u8]) -> io::Result<[Files; 3]> {
     let mut stages = <[Files; 3]>::default();
-    for (_, range) in extensions(index)?.1.into_iter().filter(|(name, _)| name == RESOLVED) {
-        let mut rest = &index[range];
+    for extension in parts(index).ok_or_else(odd)?.1.iter().filter(|extension| extension.name == RESOLVED) {
+        let mut rest = extension.holds;
         while !rest.is_empty() {
-            let mut word = || -> io::Result<Vec<u8>> {
-                let end = rest.iter().position(|byte| *byte == 0).ok_or_else(odd)?;
-                let word = rest[..end].to_vec();
-                rest = &rest[end + 1..];
-                Ok(word)
-            };
-            let path = tree::path_of(word()?);
+            let path = tree::path_of(word(&mut rest).ok_or_else(odd)?);
             let mut modes = [0; 3];
             for mode in &mut modes {
-                *mode = std::str::from_utf8(&word()?).ok().and_then(|mode| u32::from_str_radix(mode, 8).ok()).ok_or_else(odd)?;
+                let digits = word(&mut rest).and_then(|word| str::from_utf8(word).ok());
+                *mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok()).ok_or_else(odd)?;
             }
             for (stage, mode) in stages.iter_mut().zip(modes).filter(|(_, mode)| *mode != 0) {
-                let id = rest.get(..20).ok_or_else(odd)?;
+                let (id, behind) = rest.split_first_chunk::<20>().ok_or_else(odd)?;
                 stage.insert(path.clone(), (mode, Oid::from_bytes(id).map_err(io::Error::other)?));
-                rest = &rest[20..];
+                rest = behind;
             }
         }
     }
@@ -98,14 +110,14 @@ pub fn resolved(index: &[u8]) -> io::Result<[Files; 3]> {
 /// # Errors
 /// The index makes no sense.
 pub fn with(index: &[u8], keep: &[&[u8; 4]]) -> io::Result<Vec<u8>> {
-    let (entries, extensions) = extensions(index)?;
-    let mut bytes = index[..entries].to_vec();
-    for (name, range) in extensions.into_iter().filter(|(name, _)| !name[0].is_ascii_uppercase() || keep.contains(&name)) {
-        bytes.extend_from_slice(&name);
-        bytes.extend_from_slice(&index[range.start - 4..range.end]);
+    let (entries, extensions) = parts(index).ok_or_else(odd)?;
+    let mut bytes = entries.to_vec();
+    let stays = |extension: &&Extension<'_>| !extension.name[0].is_ascii_uppercase() || keep.contains(&extension.name);
+    for extension in extensions.iter().filter(stays) {
+        bytes.extend_from_slice(extension.whole);
     }
     // Git leaves it out where it is told to.
-    let unsigned = index[index.len() - CHECKSUM..].iter().all(|byte| *byte == 0);
+    let unsigned = index.ends_with(&[0; CHECKSUM]);
     bytes.extend(if unsigned { vec![0; CHECKSUM] } else { crate::git::sha1::of(&bytes) });
     Ok(bytes)
 }

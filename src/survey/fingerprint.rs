@@ -3,8 +3,6 @@
 //! Equal fingerprints say that nothing has changed of what git writes. An edited file does not show here, so a fingerprint must never stand for
 //! a look when something is to be removed.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::{go_on, repo, tree};
 use crate::config::policy;
 use crate::fs::openat::{self, found};

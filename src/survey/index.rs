@@ -18,18 +18,20 @@ const LONGER: usize = 8;
 const EXTENDED: u16 = 1 << 14;
 /// A stage other than none is an unmerged path's.
 const STAGE: u16 = 3 << 12;
+/// How long the path is; all of these bits, where it is that long or longer.
+const LENGTH: u16 = 0xfff;
 
 /// An index as it stands in its file.
 #[derive(Default)]
-pub(super) struct Read {
+pub(crate) struct Read {
     /// In the file's order.
-    pub(super) entries: Vec<IndexEntry>,
+    pub(crate) entries: Vec<IndexEntry>,
     /// On what it rests.
-    pub(super) shared: Option<Shared>,
+    pub(crate) shared: Option<Shared>,
 }
 
 /// What a split index says of the shared one that it rests on.
-pub(super) struct Shared {
+pub(crate) struct Shared {
     /// The sum of the shared one, by which its file is called.
     pub(super) sum: String,
     /// Positions of entries there that are gone.
@@ -43,9 +45,9 @@ impl Read {
     ///
     /// # Errors
     /// It makes no sense, or holds what isn't known here.
-    pub(super) fn of(bytes: &[u8], held: &mut Held) -> io::Result<Self> {
-        let end = bytes.len().checked_sub(SUM).ok_or_else(cut)?;
-        let mut rest = Bytes(&bytes[..end]);
+    pub(crate) fn of(bytes: &[u8], held: &mut Held) -> io::Result<Self> {
+        let (text, _sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
+        let mut rest = Bytes(text);
         if rest.take(4)? != b"DIRC" {
             return Err(odd("doesn't begin like one"));
         }
@@ -60,7 +62,7 @@ impl Read {
         for _ in 0..count {
             let entry = rest.entry(version, &mut before)?;
             may_name = may_name.checked_sub(entry.path.len()).ok_or_else(|| odd("names longer paths than any honest one"))?;
-            held.more(entry.path.len() + size_of::<IndexEntry>())?;
+            held.more(entry.path.len().saturating_add(size_of::<IndexEntry>()))?;
             read.entries.push(entry);
         }
         while !rest.0.is_empty() {
@@ -169,8 +171,12 @@ impl<'a> Bytes<'a> {
         } else {
             *before = self.text()?.to_vec();
             // With NULs up to the next eighth byte.
-            let padding = (8 - (begin - self.0.len()) % 8) % 8;
+            let padding = self.0.len().wrapping_sub(begin) % 8;
             self.take(padding)?;
+        }
+        let told = usize::from(flags & LENGTH);
+        if told != usize::from(LENGTH) && told != before.len() {
+            return Err(odd("has a name that isn't as long as it says"));
         }
         Ok(IndexEntry { ctime, mtime, dev, ino, mode, uid, gid, file_size, id, flags, flags_extended, path: before.clone() })
     }
@@ -214,8 +220,10 @@ impl<'a> Bytes<'a> {
             at = end;
             for _ in 0..word >> 33 {
                 let literal = u64::from_be_bytes(rest.array()?);
-                set.extend((0..64).filter(|bit| literal >> bit & 1 == 1).map(|bit| at + bit).filter(|bit| *bit < bits));
-                at = at.checked_add(64).ok_or_else(cut)?;
+                let end = at.checked_add(64).ok_or_else(cut)?;
+                let is_set = |(_, bit): &(usize, u32)| literal.unbounded_shr(*bit) & 1 == 1;
+                set.extend((at..end.min(bits)).zip(0..).filter(is_set).map(|(place, _)| place));
+                at = end;
             }
         }
         Ok(set)

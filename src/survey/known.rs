@@ -234,34 +234,35 @@ fn files_until(stop: &Stop, objects: &Objects, repo: &Repository, tree: Oid, mos
     let mut times: HashMap<Oid, u32> = HashMap::new();
     let mut folder = |above: Vec<u8>, id: Oid| {
         go_on(Some(stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
-        let same = times.entry(id).and_modify(|times| *times += 1).or_insert(1);
+        let same = times.entry(id).and_modify(|times| *times = times.saturating_add(1)).or_insert(1);
         if *same > SAME_CAP { Err(too_much()) } else { Ok((above, objects.folder(repo, id)?, 0)) }
     };
     // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run along. In order, so that nothing is left to sort.
-    let mut folders = vec![folder(Vec::new(), tree)?];
+    let top = folder(Vec::new(), tree)?;
     // Entries of the directories that are open: all but one of each directory lead to another file.
-    let mut open = folders[0].1.len();
+    let mut open = top.1.len();
+    let mut folders = vec![top];
     while let Some((above, entries, next)) = folders.last_mut() {
         let Some(entry) = entries.get(*next) else {
-            open -= entries.len();
+            open = open.saturating_sub(entries.len());
             folders.pop();
             continue;
         };
-        *next += 1;
+        *next = next.saturating_add(1);
         let path = [above.as_slice(), &entry.name].concat();
         if path.len() > LONGEST {
             return Err(too_much());
         }
         if entry.is_folder {
             let below = folder([path.as_slice(), b"/"].concat(), entry.id)?;
-            open += below.1.len();
+            open = open.saturating_add(below.1.len());
             folders.push(below);
         } else {
             let path = tree::path_of(path);
             held.path(&path).map_err(|error| git2::Error::from_str(&error.to_string()))?;
             files.push((path, (entry.mode, entry.id)));
         }
-        if folders.len() > DEEPEST + 1 || open > most + DEEPEST || files.len() > most {
+        if folders.len() > DEEPEST + 1 || open > most.saturating_add(DEEPEST) || files.len() > most {
             return Err(too_much());
         }
     }

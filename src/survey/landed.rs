@@ -205,7 +205,7 @@ impl BranchComparison<'_> {
     /// The bytes of the files that differ; none when there are too many. Both trees are walked side by side, where they differ.
     fn weight(&self, from: Oid, to: Oid) -> Result<Option<u64>, git2::Error> {
         let odb = self.repo.odb()?;
-        let (mut seen, mut bytes) = (0, 0_u64);
+        let (mut seen, mut bytes) = (0_usize, 0_u64);
         let mut pairs = vec![[Some(from), Some(to)]];
         while let Some([from, to]) = pairs.pop() {
             for sides in self.differing(from, to)? {
@@ -216,7 +216,7 @@ impl BranchComparison<'_> {
                 for (id, _) in sides.into_iter().flatten().filter(|(_, kind)| *kind == ObjectType::Blob) {
                     bytes = bytes.saturating_add(odb.read_header(id)?.0 as u64);
                 }
-                seen += 1;
+                seen = seen.saturating_add(1);
                 if seen > PATCH_FILES {
                     return Ok(None);
                 }
@@ -227,16 +227,16 @@ impl BranchComparison<'_> {
 
     /// What two directories hold under the same name and isn't the same.
     fn differing(&self, from: Option<Oid>, to: Option<Oid>) -> Result<Vec<[Side; 2]>, git2::Error> {
-        let mut names: BTreeMap<Vec<u8>, ([Side; 2], [i32; 2])> = BTreeMap::new();
+        let mut names: BTreeMap<Vec<u8>, [(Side, i32); 2]> = BTreeMap::new();
         for (side, tree) in [from, to].into_iter().enumerate() {
             let Some(tree) = tree else { continue };
             for entry in &self.repo.find_tree(tree)? {
-                let (sides, modes) = names.entry(entry.name_bytes().to_vec()).or_default();
-                sides[side] = entry.kind().map(|kind| (entry.id(), kind));
-                modes[side] = entry.filemode();
+                if let Some(seen) = names.entry(entry.name_bytes().to_vec()).or_default().get_mut(side) {
+                    *seen = (entry.kind().map(|kind| (entry.id(), kind)), entry.filemode());
+                }
             }
         }
-        Ok(names.into_values().filter(|(sides, modes)| sides[0] != sides[1] || modes[0] != modes[1]).map(|(sides, _)| sides).collect())
+        Ok(names.into_values().filter(|[from, to]| from != to).map(|sides| sides.map(|(side, _)| side)).collect())
     }
 }
 

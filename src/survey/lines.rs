@@ -17,16 +17,17 @@ const ASK_EVERY: u64 = 1 << 20;
 /// What `line` says; the file can't be read, or the run is to stop.
 pub(super) fn each(file: File, most: usize, stop: &Stop, mut line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut file = io::BufReader::with_capacity(AT_ONCE, file);
-    let (mut begin, mut read) = (Vec::with_capacity(most.min(256)), 0);
+    let (mut begin, mut read) = (Vec::with_capacity(most.min(256)), 0_u64);
     loop {
         begin.clear();
-        read += Read::by_ref(&mut file).take(most as u64 + 1).read_until(b'\n', &mut begin)? as u64;
+        let told = Read::by_ref(&mut file).take((most as u64).saturating_add(1)).read_until(b'\n', &mut begin)?;
+        read = read.saturating_add(told as u64);
         if begin.is_empty() {
             return Ok(());
         }
         if begin.pop_if(|end| *end == b'\n').is_none() {
             begin.truncate(most);
-            read += file.skip_until(b'\n')? as u64;
+            read = read.saturating_add(file.skip_until(b'\n')? as u64);
         }
         if read >= ASK_EVERY {
             stop.read(std::mem::take(&mut read))?;

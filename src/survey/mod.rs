@@ -3,6 +3,8 @@
 //! A survey never changes anything, not even a timestamp that matters: it opens files for reading only, and what git2 needs to write
 //! stays in scratch space.
 
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+
 use crate::fs::stop::Stop;
 use std::io;
 
@@ -18,7 +20,7 @@ mod elsewhere;
 pub mod extensions;
 pub mod fingerprint;
 mod in_order;
-mod index;
+pub(crate) mod index;
 pub mod known;
 pub mod landed;
 mod lines;

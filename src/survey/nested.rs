@@ -163,10 +163,10 @@ fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
     if found(openat::stat(&borrows))?.is_some() {
         return Ok(None);
     }
-    let mut count = 0;
+    let mut count = 0_usize;
     for entry in walkdir::WalkDir::new(git_dir.path()).follow_links(false) {
         let entry = entry?;
-        count += 1;
+        count = count.saturating_add(1);
         if !(entry.file_type().is_file() || entry.file_type().is_dir()) || count > MOST {
             return Ok(None);
         }

@@ -66,9 +66,10 @@ impl Objects {
         };
         let entries: Arc<[Entry]> = repo.find_tree(id)?.iter().map(entry).collect();
         let mut folders = self.folders.write().expect("nobody panics here");
-        let bytes: usize = entries.iter().map(|entry| size_of::<Entry>() + entry.name.len()).sum();
-        if folders.bytes + bytes <= FOLDERS_CAP && folders.known.insert(id, entries.clone()).is_none() {
-            folders.bytes += bytes;
+        let bytes: usize = entries.iter().map(|entry| entry.name.len().saturating_add(size_of::<Entry>())).sum();
+        let all = folders.bytes.saturating_add(bytes);
+        if all <= FOLDERS_CAP && folders.known.insert(id, entries.clone()).is_none() {
+            folders.bytes = all;
         }
         Ok(entries)
     }

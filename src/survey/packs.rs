@@ -12,6 +12,7 @@ use rustix::fs::Stat;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -72,7 +73,7 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
 
 /// When somebody last wrote one of a pack's objects, in nanoseconds.
 pub fn touched(pack: &Stat) -> i128 {
-    i128::from(pack.st_mtime) * 1_000_000_000 + i128::from(pack.st_mtime_nsec)
+    i128::from(pack.st_mtime).saturating_mul(1_000_000_000).saturating_add(i128::from(pack.st_mtime_nsec))
 }
 
 impl Pack {
@@ -85,8 +86,7 @@ impl Pack {
         let (mut head, mut last) = ([0; 4], [0; 4]);
         let file = openat::file(&place)?;
         file.read_exact_at(&mut head, 0)?;
-        let fanout = if head == *b"\xfftOc" { 8 } else { 0 };
-        file.read_exact_at(&mut last, fanout + 1020)?;
+        file.read_exact_at(&mut last, if head == *b"\xfftOc" { 8 + 1020 } else { 1020 })?;
         Ok(u32::from_be_bytes(last))
     }
 
@@ -132,8 +132,8 @@ impl Objects {
         }
         let mut fanout = [0; 256];
         let mut before = 0;
-        for (place, number) in fanout.iter_mut().zip(table.chunks_exact(4)) {
-            let number = u32::from_be_bytes([number[0], number[1], number[2], number[3]]);
+        for (place, number) in fanout.iter_mut().zip(table.as_chunks().0) {
+            let number = u32::from_be_bytes(*number);
             if number < before || number > MOST {
                 return Err(odd("makes no sense"));
             }
@@ -142,13 +142,15 @@ impl Objects {
         }
         let many = fanout[255];
         // Each has its name and an offset, and in the second version a sum.
-        if length < if is_first { 1024 + many as u64 * 24 + 40 } else { 8 + 1024 + many as u64 * 28 + 40 } {
+        let (each, more) = if is_first { (24, 1024 + 40) } else { (28, 8 + 1024 + 40) };
+        if length < (many as u64).saturating_mul(each).saturating_add(more) {
             return Err(odd("is too short for what it lists"));
         }
         let mut memory = stop.hold();
-        memory.more(many * ID)?;
+        let bytes = many.saturating_mul(ID);
+        memory.more(bytes)?;
         let mut names = Vec::new();
-        names.try_reserve_exact(many * ID)?;
+        names.try_reserve_exact(bytes)?;
         if is_first {
             let mut file = std::io::BufReader::with_capacity(64 << 10, file);
             let mut entry = [0; 24];
@@ -157,7 +159,7 @@ impl Objects {
                 names.extend_from_slice(&entry[4..]);
             }
         } else {
-            file.take(many as u64 * ID as u64).read_to_end(&mut names)?;
+            file.take(bytes as u64).read_to_end(&mut names)?;
         }
         Self { fanout, names, _held: memory }.proven().ok_or_else(|| odd("is not in order"))
     }
@@ -167,29 +169,24 @@ impl Objects {
         ids.sort_unstable();
         ids.dedup();
         let mut fanout = [0; 256];
-        for id in &ids {
-            fanout[usize::from(id[0])] += 1;
-        }
-        let mut sum = 0;
-        for place in &mut fanout {
-            sum += *place;
-            *place = sum;
+        for (byte, place) in (0..=u8::MAX).zip(&mut fanout) {
+            *place = ids.partition_point(|id| id[0] <= byte);
         }
         Self { fanout, names: ids.concat(), _held: Held::default() }
     }
 
     /// Whether names and fanout are what a search rests on.
     fn proven(self) -> Option<Self> {
-        let mut before: &[u8] = &[];
-        for (number, name) in self.names.chunks_exact(ID).enumerate() {
-            let first = usize::from(name[0]);
-            let from = if first == 0 { 0 } else { self.fanout[first - 1] };
-            if name <= before || number < from || number >= self.fanout[first] {
-                return None;
-            }
-            before = name;
-        }
-        (self.names.len() == self.fanout[255] * ID).then_some(self)
+        let (ids, rest) = self.names.as_chunks::<ID>();
+        let in_order = ids.is_sorted_by(|one, next| one < next);
+        let in_place = ids.iter().zip(0..).all(|(id, number)| self.beginning(id[0]).contains(&number));
+        (in_order && in_place && rest.is_empty() && ids.len() == self.len()).then_some(self)
+    }
+
+    /// The numbers of those that begin with this byte, by the fanout.
+    fn beginning(&self, byte: u8) -> Range<usize> {
+        let up_to = |byte: u8| self.fanout.get(usize::from(byte)).copied().unwrap_or_default();
+        byte.checked_sub(1).map_or(0, up_to)..up_to(byte)
     }
 
     /// How many there are.
@@ -204,18 +201,9 @@ impl Objects {
 
     /// The number of an object among them.
     pub fn find(&self, id: &Id) -> Option<usize> {
-        let first = usize::from(id[0]);
-        let mut from = if first == 0 { 0 } else { self.fanout[first - 1] };
-        let mut to = self.fanout[first];
-        while from < to {
-            let middle = usize::midpoint(from, to);
-            match self.names[middle * ID..(middle + 1) * ID].cmp(id) {
-                std::cmp::Ordering::Equal => return Some(middle),
-                std::cmp::Ordering::Less => from = middle + 1,
-                std::cmp::Ordering::Greater => to = middle,
-            }
-        }
-        None
+        let numbers = self.beginning(id[0]);
+        let within = self.names.as_chunks::<ID>().0.get(numbers.clone())?.binary_search(id).ok()?;
+        numbers.start.checked_add(within)
     }
 
     /// All of them, in order.

@@ -55,12 +55,12 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
         Ok(child) => child,
         Err(error) => return Some(format!("failed to start the busy probe `{program}`: {error}; mend it in the config")),
     };
-    let until = Instant::now() + limit;
+    let began = Instant::now();
     let why = loop {
         match child.try_wait() {
             Ok(Some(status)) => return verdict(status.code()),
             Ok(None) if stop.reached().is_some() => break "the busy probe was ended, for the run is to stop".to_owned(),
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) if began.elapsed() < limit => std::thread::sleep(Duration::from_millis(20)),
             Ok(None) => break format!("the busy probe gave no answer within {} s", limit.as_secs()),
             Err(error) => break format!("failed to wait for the busy probe: {error}"),
         }

@@ -138,8 +138,8 @@ impl Found {
         let maps = std::fs::read(process.join("maps")).unwrap_or_default();
         for line in maps.split(|&byte| byte == b'\n') {
             // Address, permissions, offset, device, inode; then the path, which alone has a slash.
-            if let Some(at) = line.iter().position(|&byte| byte == b'/') {
-                add(&line[at..], "has a file of it mapped");
+            if let Some(path) = line.iter().position(|&byte| byte == b'/').and_then(|at| line.get(at..)) {
+                add(path, "has a file of it mapped");
             }
         }
         if used.is_empty() || parent(pid) == Some(own) {
@@ -167,20 +167,23 @@ fn callers(own: u32) -> HashSet<u32> {
 /// `4299 (name) S 1234 ...`, where a name may hold anything.
 fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let end = stat.iter().rposition(|&byte| byte == b')')?;
-    String::from_utf8_lossy(&stat[end + 1..]).split_ascii_whitespace().nth(1)?.parse().ok()
+    let behind = stat.get(stat.iter().rposition(|&byte| byte == b')')?..)?;
+    // The bracket, the state, and then it.
+    String::from_utf8_lossy(behind).split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
 /// The process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`, `PID=4299`.
 pub fn pid_in(reason: &str) -> Option<u32> {
     let lower = reason.to_ascii_lowercase();
-    let named = |at: usize| {
-        let alone = !lower[..at].ends_with(|c: char| c.is_ascii_alphanumeric());
-        let rest = lower[at + 3..].trim_start_matches([' ', ':', '=', '#']);
+    let named = |(at, word): (usize, &str)| {
+        let (before, from) = lower.split_at_checked(at)?;
+        let behind = from.strip_prefix(word)?;
+        let alone = !before.ends_with(|c: char| c.is_ascii_alphanumeric());
+        let rest = behind.trim_start_matches([' ', ':', '=', '#']);
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-        digits.parse().ok().filter(|&pid: &u32| alone && pid > 0 && rest.len() < lower.len() - at - 3)
+        digits.parse().ok().filter(|&pid: &u32| alone && pid > 0 && rest.len() < behind.len())
     };
-    lower.match_indices("pid").find_map(|(at, _)| named(at))
+    lower.match_indices("pid").find_map(named)
 }
 
 #[cfg(test)]

@@ -95,7 +95,7 @@ fn folder(
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let below = found(Listed::of(&admin.join(&here).map_err(io::Error::other)?))?;
-                below.map_or(Ok(()), |below| folder(admin, &here, &below, depth + 1, somebodys))?;
+                below.map_or(Ok(()), |below| folder(admin, &here, &below, depth.saturating_add(1), somebodys))?;
             }
             FileType::RegularFile if here == Path::new(CONFIG) && is_plain(admin)? => {}
             FileType::RegularFile => {

@@ -73,10 +73,12 @@ fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
 
 /// The parent that is no HEAD: the last of one or two.
 fn extras<'a>(commit: &Commit<'a>) -> io::Result<Commit<'a>> {
-    match commit.parent_count() {
-        count @ 1..=2 => commit.parent(count - 1).map_err(io::Error::other),
-        _ => Err(odd("it has not the parents of a rescue")),
-    }
+    let last = match commit.parent_count() {
+        1 => 0,
+        2 => 1,
+        _ => return Err(odd("it has not the parents of a rescue")),
+    };
+    commit.parent(last).map_err(io::Error::other)
 }
 
 fn head_of<'a>(commit: &Commit<'a>) -> io::Result<Option<Commit<'a>>> {
@@ -92,7 +94,7 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (mut own, mut sizes) = (Own::default(), HashMap::new());
     own_blobs(repo, commit, |blob| {
-        own.files += 1;
+        own.files = own.files.saturating_add(1);
         own.bytes = own.bytes.saturating_add(match sizes.entry(blob) {
             Entry::Occupied(size) => *size.get(),
             Entry::Vacant(size) => *size.insert(odb.read_header(blob).map_err(io::Error::other)?.0 as u64),
@@ -120,7 +122,7 @@ pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], be
     for blob in blobs.iter().map(Oid::to_string) {
         let loose = git_dir.join(format!("objects/{}/{}", &blob[..2], &blob[2..])).ok().and_then(|place| openat::stat(&place).ok());
         if let Some(stat) = loose.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mtime < before.timestamp()) {
-            size += Size { bytes: u64::try_from(stat.st_blocks).unwrap_or_default() * 512, inodes: 1 };
+            size += Size::of_blocks(u64::try_from(stat.st_blocks).unwrap_or_default());
         }
     }
     size
@@ -129,18 +131,18 @@ pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], be
 /// Shows every file that HEAD doesn't have, without going where both are the same.
 fn own_blobs(repo: &Repository, commit: &Commit<'_>, mut each: impl FnMut(Oid) -> io::Result<()>) -> io::Result<()> {
     let head = head_of(commit)?.map(|head| head.tree_id());
-    let mut seen = 0;
-    let mut folders = vec![(0, commit.tree_id(), head)];
+    let mut seen = 0_u64;
+    let mut folders = vec![(0_usize, commit.tree_id(), head)];
     while let Some((depth, ours, theirs)) = folders.pop() {
         let theirs = theirs.map(|theirs| repo.find_tree(theirs)).transpose().map_err(io::Error::other)?;
         for entry in &repo.find_tree(ours).map_err(io::Error::other)? {
-            seen += 1;
+            seen = seen.saturating_add(1);
             let other = theirs.as_ref().and_then(|theirs| theirs.get_name_bytes(entry.name_bytes()));
             match entry.kind() {
                 _ if other.as_ref().is_some_and(|other| other.id() == entry.id()) => {}
                 Some(ObjectType::Tree) => {
                     let other = other.filter(|other| other.kind() == Some(ObjectType::Tree)).map(|other| other.id());
-                    folders.push((depth + 1, entry.id(), other));
+                    folders.push((depth.saturating_add(1), entry.id(), other));
                 }
                 Some(ObjectType::Blob) => each(entry.id())?,
                 _ => {}

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{self, BufRead};
 use std::path::Path;
 
-mod index;
+pub(super) mod index;
 
 /// An object's name.
 pub type Id = [u8; 20];
@@ -29,6 +29,8 @@ const AT_ONCE: usize = 256 << 10;
 const LARGEST: u64 = reach::LOG_CAP;
 /// The same of an index: four million files.
 const LARGEST_INDEX: u64 = 512 << 20;
+/// Bytes that one takes, with room to grow.
+const AN_ID: usize = 2 * size_of::<Id>();
 /// A ref is a line.
 const REF: u64 = 4096;
 /// The longest line of `packed-refs` that is compared whole: no loose ref has a longer name.
@@ -66,10 +68,9 @@ impl Ids {
         if self.ids.len() >= MOST {
             return Err(io::Error::other("the repo names more objects than any honest one"));
         }
-        // With room to grow.
-        self.held.more(2 * size_of::<Id>())?;
+        self.held.more(AN_ID)?;
         self.ids.push(id);
-        if self.ids.len() - self.sorted > AT_ONCE.max(self.sorted) {
+        if self.ids.len().saturating_sub(self.sorted) > AT_ONCE.max(self.sorted) {
             self.settle();
         }
         Ok(())
@@ -79,7 +80,7 @@ impl Ids {
         self.ids.sort_unstable();
         self.ids.dedup();
         self.sorted = self.ids.len();
-        self.held.only(2 * size_of::<Id>() * self.sorted);
+        self.held.only(AN_ID.saturating_mul(self.sorted));
     }
 
     fn sorted(mut self) -> Vec<Id> {
@@ -114,6 +115,16 @@ pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
         unread.push(format!("failed to read {more} more files of `{git_dir}`; see `git fsck`"));
     }
     Roots { hidden: hidden.sorted(), seen: seen.sorted(), unread }
+}
+
+/// What an index alone names, as [`read`] has it: hidden and seen.
+///
+/// # Errors
+/// It makes no sense, or holds what isn't known here.
+pub(crate) fn of_index(bytes: &[u8]) -> io::Result<[Vec<Id>; 2]> {
+    let mut named = Named::default();
+    index::ids(bytes, bytes.len() as u64, &mut named)?;
+    Ok([named.hidden, named.seen].map(Ids::sorted))
 }
 
 struct Reader<'a> {
@@ -238,7 +249,7 @@ impl Reader<'_> {
         if self.unread.len() < NAMED {
             self.unread.push(format!("failed to read `{place}`: {error}; {remedy}"));
         } else {
-            self.more += 1;
+            self.more = self.more.saturating_add(1);
         }
     }
 }
@@ -300,7 +311,7 @@ fn scan(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
                 if let Some(place) = run.get_mut(many) {
                     *place = byte;
                 }
-                many += 1;
+                many = many.saturating_add(1);
             } else {
                 if many == 40
                     && let Some(id) = id(&run)
@@ -319,7 +330,7 @@ fn scan(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
 }
 
 fn nonsense(line: &[u8]) -> io::Error {
-    let line = String::from_utf8_lossy(&line[..line.len().min(41)]).into_owned();
+    let line = String::from_utf8_lossy(line.get(..41).unwrap_or(line)).into_owned();
     io::Error::new(io::ErrorKind::InvalidData, format!("it holds {line:?}, which names nothing"))
 }
 
@@ -330,8 +341,8 @@ pub fn id(text: &[u8]) -> Option<Id> {
     if text.len() != 40 {
         return None;
     }
-    for (place, pair) in id.iter_mut().zip(text.chunks_exact(2)) {
-        *place = digit(pair[0])? << 4 | digit(pair[1])?;
+    for (place, [high, low]) in id.iter_mut().zip(text.as_chunks().0) {
+        *place = digit(*high)? << 4 | digit(*low)?;
     }
     Some(id)
 }

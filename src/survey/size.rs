@@ -27,8 +27,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
 /// All of these do so, too.
 const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
-/// Bytes that `st_blocks` counts in, whatever the file system's own blocks are.
-const BLOCK: u64 = 512;
 
 /// What deleting all of `paths` would free. What isn't there, or lies on another file system, weighs nothing.
 ///
@@ -103,7 +101,7 @@ pub fn parts(root: &Arc<Path>, places: &[VolumePath], stop: &Stop) -> io::Result
     for (path, sum) in parts {
         let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         problems.append(&mut sum.problems);
-        let shared_bytes = sum.count_linked().iter().map(|file| file.bytes).sum();
+        let shared_bytes = sum.count_linked().iter().fold(0, |sum, file| file.bytes.saturating_add(sum));
         weighed.push(Part { place: VolumePath::new(root, &path).map_err(io::Error::other)?, size: sum.size, shared_bytes });
     }
     problems.sort_unstable();
@@ -166,7 +164,11 @@ struct Listed<'a> {
 
 impl<'a> Walk<'a> {
     fn take(&'a self) {
-        let begin = |scope: &Scope<'a>, number: usize| self.begin(scope, &self.places[number]);
+        let begin = |scope: &Scope<'a>, number: usize| {
+            if let Some(place) = self.places.get(number) {
+                self.begin(scope, place);
+            }
+        };
         rayon::scope(|scope| spread(scope, 0..self.places.len(), begin));
     }
 
@@ -207,7 +209,8 @@ impl<'a> Walk<'a> {
                 let all = 0..names.len();
                 let listed = Listed { place, device: above.device, anchor, directory, names };
                 spread(scope, all, move |scope, number| {
-                    let directory = listed.directory.join(OsStr::from_bytes(listed.names[number].to_bytes()));
+                    let Some(name) = listed.names.get(number) else { return };
+                    let directory = listed.directory.join(OsStr::from_bytes(name.to_bytes()));
                     let sum = if self.parts.is_none() { sum } else { self.sum_of(&place.relative().join(&directory), sum) };
                     self.folder(scope, &listed, sum, directory);
                 });
@@ -270,7 +273,7 @@ fn blocks(stat: &Stat) -> u64 {
 
 /// What it takes by itself, whatever stands in it and however many links it has.
 pub fn of_one(stat: &Stat) -> Size {
-    Size { bytes: blocks(stat) * BLOCK, inodes: 1 }
+    Size::of_blocks(blocks(stat))
 }
 
 fn lock(sum: &Mutex<Sum>) -> std::sync::MutexGuard<'_, Sum> {
@@ -313,13 +316,13 @@ impl Sum {
         if is_dir(stat) || links <= 1 {
             self.count(blocks);
         } else {
-            self.linked.entry((stat.st_dev, stat.st_ino)).or_insert(Linked { seen: 0, links, blocks }).seen += 1;
+            let linked = self.linked.entry((stat.st_dev, stat.st_ino)).or_insert(Linked { seen: 0, links, blocks });
+            linked.seen = linked.seen.saturating_add(1);
         }
     }
 
     fn count(&mut self, blocks: u64) {
-        self.size.bytes += blocks * BLOCK;
-        self.size.inodes += 1;
+        self.size += Size::of_blocks(blocks);
     }
 
     /// Says whether it is time to stop.
@@ -327,10 +330,9 @@ impl Sum {
         if other.is_repo {
             self.repos.push(plain(place, below));
         }
-        self.size.bytes += other.size.bytes;
-        self.size.inodes += other.size.inodes;
+        self.size += other.size;
         for (file, more) in other.linked {
-            self.linked.entry(file).and_modify(|linked| linked.seen += more.seen).or_insert(more);
+            self.linked.entry(file).and_modify(|linked| linked.seen = linked.seen.saturating_add(more.seen)).or_insert(more);
         }
         self.stop.as_ref().is_some_and(|stop| stop.reached().is_some())
     }
@@ -346,7 +348,7 @@ impl Sum {
             if seen >= links {
                 self.count(blocks);
             } else {
-                shared.push(Shared { file, here: seen, links, bytes: blocks * BLOCK });
+                shared.push(Shared { file, here: seen, links, bytes: Size::of_blocks(blocks).bytes });
             }
         }
         shared.sort_unstable_by_key(|shared| shared.file);
@@ -362,7 +364,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn blocks(paths: &[&VolumePath]) -> u64 {
-        paths.iter().map(|place| place.path().symlink_metadata().unwrap().blocks() * BLOCK).sum()
+        paths.iter().map(|place| place.path().symlink_metadata().unwrap().blocks() * 512).sum()
     }
 
     #[test]

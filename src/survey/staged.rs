@@ -14,7 +14,7 @@ use git2::{Commit, Index, IndexEntry, IndexTime, Oid, Repository};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,16 @@ fn prove_count(index: &File, length: u64) -> io::Result<()> {
     )))
 }
 
+/// Whether git, libgit2 and we see the same names: before git2 names the first one. What is written meanwhile into this very file is not seen.
+fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
+    super::roots::index::prove_names(index, length).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => {
+            io::Error::other(format!("`index`: {error}; delete it, then `git reset` in the tree makes a new one"))
+        }
+        kind => io::Error::new(kind, format!("`index`: {error}")),
+    })
+}
+
 /// A tree's index, as far as it matters.
 pub(super) struct Staged {
     pub(super) entries: BTreeMap<PathBuf, IndexEntry>,
@@ -88,6 +98,8 @@ impl Staged {
         }
         prove_count(&file, data.len())?;
         stop.read(data.len())?;
+        prove_names(&file, data.len())?;
+        (&file).rewind()?;
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
         let written = (data.mtime(), data.mtime_nsec() as u32);
@@ -96,7 +108,7 @@ impl Staged {
                 let mut entries = BTreeMap::new();
                 for entry in index.iter() {
                     let (path, entry) = named(entry);
-                    held.more(path.as_os_str().len() + AN_ENTRY)?;
+                    held.more(path.as_os_str().len().saturating_add(AN_ENTRY))?;
                     entries.insert(path, entry);
                 }
                 Ok(Self { entries, conflicts: index.has_conflicts(), directories: Vec::new(), split: false, written, held })
@@ -121,7 +133,7 @@ impl Staged {
             for (path, (mode, id)) in files(tree)? {
                 let path = index::below(&directory, &path);
                 let entry = left_out(mode, id, &path);
-                self.held.more(2 * path.as_os_str().len() + AN_ENTRY)?;
+                self.held.more(path.as_os_str().len().saturating_mul(2).saturating_add(AN_ENTRY))?;
                 self.entries.insert(path, entry);
                 if self.entries.len() > FILES_CAP {
                     return Err(io::Error::other("its index names more files than any honest one"));
@@ -193,6 +205,7 @@ pub fn by_stage(
     open: impl FnOnce() -> Result<Vec<IndexEntry>, git2::Error>,
     (stop, memory): (&Stop, &mut Held),
 ) -> io::Result<[Files; 4]> {
+    prove_names(bytes, bytes.len() as u64)?;
     let entries = match open() {
         Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, memory)?.entries,
         entries => entries.map_err(io::Error::other)?,
@@ -201,8 +214,10 @@ pub fn by_stage(
     let mut staged = <[Files; 4]>::default();
     for entry in entries {
         let Some(directory) = index::directory(&entry) else {
-            memory.more(entry.path.len() + AN_ENTRY)?;
-            staged[usize::from(entry.flags >> 12 & 3)].insert(tree::path_of(entry.path), (entry.mode, entry.id));
+            memory.more(entry.path.len().saturating_add(AN_ENTRY))?;
+            if let Some(files) = staged.get_mut(usize::from(entry.flags >> 12 & 3)) {
+                files.insert(tree::path_of(entry.path), (entry.mode, entry.id));
+            }
             continue;
         };
         let committed = head.as_ref().and_then(|head| head.get_path(&tree::path_of(directory)).ok());
@@ -231,4 +246,30 @@ const SKIP_WORKTREE: u16 = 1 << 14;
 /// `skip-worktree`: a sparse checkout leaves the file out on purpose.
 pub(super) fn is_sparse(entry: &IndexEntry) -> bool {
     entry.flags_extended & SKIP_WORKTREE != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn an_index_that_lies_about_a_name_is_not_shown_to_git2() {
+        let top = tempfile::tempdir().unwrap();
+        let admin = VolumePath::new(&top.path().into(), Path::new("admin")).unwrap();
+        std::fs::create_dir(admin.path()).unwrap();
+        let write = |length: [u8; 2]| {
+            let head = [&b"DIRC\0\0\0\x02\0\0\0\x01"[..], &[0; 24], &[0, 0, 0x81, 0xa4], &[0; 12], &[1; 20], &length, b"a.ts"].concat();
+            // So long that libgit2 finds the whole of such an entry, and the name ends where the first NUL is.
+            let bytes = [head, vec![0; 6], vec![0; if length == [0, 4] { 0 } else { 5000 }]].concat();
+            std::fs::write(admin.path().join("index"), [&bytes[..], &crate::git::sha1::of(&bytes)].concat()).unwrap();
+        };
+        write([0, 4]);
+        assert_eq!(Staged::read(&admin, &Stop::never()).unwrap().paths().collect::<Vec<_>>(), [Path::new("a.ts")]);
+        for length in [[0, 3], [0, 5], [0x0f, 0xfe]] {
+            write(length);
+            let error = Staged::read(&admin, &Stop::never()).err().unwrap().to_string();
+            assert!(error.contains("isn't as long as it says; delete it"), "{error}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! file may end so. It must never judge: whether an age is old enough is for `plan`.
 
 use super::go_on;
+use crate::facts::cache::Size;
 use crate::facts::repo::{Leftover, LeftoverKind, Store};
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
@@ -122,8 +123,8 @@ impl StoreCounter<'_> {
             look(&mut part, entry).map(|()| part)
         };
         for part in entries.par_iter().map(one).collect::<io::Result<Vec<_>>>()? {
-            self.store.loose_objects += part.store.loose_objects;
-            self.store.loose_bytes += part.store.loose_bytes;
+            self.store.loose_objects = self.store.loose_objects.saturating_add(part.store.loose_objects);
+            self.store.loose_bytes = self.store.loose_bytes.saturating_add(part.store.loose_bytes);
             self.leftovers.extend(part.leftovers);
             self.held.take_over(part.held);
         }
@@ -146,8 +147,8 @@ impl StoreCounter<'_> {
             let Some(metadata) = found(entry.metadata())? else { continue };
             let name = entry.file_name();
             if name.len() == 38 {
-                self.store.loose_objects += 1;
-                self.store.loose_bytes += metadata.blocks() * 512;
+                self.store.loose_objects = self.store.loose_objects.saturating_add(1);
+                self.store.loose_bytes = self.store.loose_bytes.saturating_add(Size::of_blocks(metadata.blocks()).bytes);
             } else {
                 self.temporary(entry, &metadata)?;
             }
@@ -184,7 +185,7 @@ impl StoreCounter<'_> {
             }
             // Promised objects have packs of their own: the first of them is none too many.
             let is_first = has(stem, "promisor") && !std::mem::replace(&mut promised, true);
-            self.store.packs += u64::from(!is_first);
+            self.store.packs = self.store.packs.saturating_add(u64::from(!is_first));
             if metadata.len() > largest {
                 largest = metadata.len();
                 // Git touches a pack whenever somebody writes an object that it holds already; its index it lets be.
@@ -200,7 +201,7 @@ impl StoreCounter<'_> {
             go_on(Some(self.stop))?;
             let entry = entry?;
             if entry.file_type().is_file() {
-                self.store.loose_refs += 1;
+                self.store.loose_refs = self.store.loose_refs.saturating_add(1);
                 // No ref may be called so (git check-ref-format), so it is a lock.
                 let is_lock = entry.file_name().to_string_lossy().ends_with(".lock");
                 if is_lock || entry.path().starts_with(refs.join(SHIELD)) {
@@ -259,7 +260,7 @@ impl StoreCounter<'_> {
 
     fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) -> io::Result<()> {
         let written = metadata.modified().map_or(self.clock, openat::time);
-        let age = (self.clock - written).max(TimeDelta::zero()).to_std().unwrap_or_default();
+        let age = self.clock.signed_duration_since(written).max(TimeDelta::zero()).to_std().unwrap_or_default();
         if let Ok(place) = VolumePath::new(self.git_dir.root(), path) {
             let kind = if kind == LeftoverKind::Lock && self.is_own(path, written) { LeftoverKind::OwnLock } else { kind };
             // A row tells of it, too.

@@ -130,17 +130,17 @@ pub struct Rules<'a> {
 /// Whatever can't be read, or the run is to stop: then nobody knows what the tree holds.
 pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = openat::dir(place)?;
-    let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len() + 1);
+    let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len().saturating_add(1));
     let (files, folders, regenerable, pointers, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let held = rules.stop.hold();
     let mut walk = Walk { longest, rules, files, folders, regenerable, pointers, blockers, unreadable: None, held };
     walk.folder(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
     // What is somebody's in one of them may hold another one.
-    let mut next = 0;
+    let mut next = 0_usize;
     while let Some(path) = walk.regenerable.get(next).filter(|_| rules.whole).cloned() {
         walk.look_through(place, &path).map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
-        next += 1;
+        next = next.saturating_add(1);
     }
     let Walk { files, folders, mut regenerable, pointers, blockers, unreadable, held, .. } = walk;
     regenerable.truncate(named);
@@ -176,7 +176,7 @@ impl Walk<'_> {
         let (mut names, mut listed) = (Vec::new(), self.rules.stop.hold());
         for entry in entries.by_ref() {
             let name = entry?.file_name().to_owned();
-            listed.more(name.as_bytes().len() + A_NAME)?;
+            listed.more(name.as_bytes().len().saturating_add(A_NAME))?;
             names.push(name);
         }
         if above.is_some_and(|(parent, name)| regenerable::is_signed(parent, name, &names)) {
@@ -242,7 +242,7 @@ impl Walk<'_> {
         let tracked = (self.rules.tracked)(path);
         if tracked || !regenerable::recognise(parent, name, self.rules.made_again) {
             self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
-            return self.folder(folder, path, depth + 1, (!tracked).then_some((parent, name)));
+            return self.folder(folder, path, depth.saturating_add(1), (!tracked).then_some((parent, name)));
         }
         self.regenerable.push(path.to_owned());
         Ok(())

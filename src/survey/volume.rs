@@ -13,7 +13,7 @@ use std::path::Path;
 pub fn usage(root: &Path) -> io::Result<Usage> {
     let stat = rustix::fs::statvfs(root)?;
     // In units of f_frsize: on NFS f_bsize is the transfer size.
-    let bytes = |blocks: u64| blocks * stat.f_frsize;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Ok(Usage {
         total_bytes: bytes(stat.f_blocks),
         used_bytes: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),

@@ -200,7 +200,7 @@ fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::R
     for name in LOCKS {
         // An old one is a crashed git's leftover: it is cleared in the same run.
         let Some(stat) = listed.stat(name)? else { continue };
-        let age = context.clock - written(&stat);
+        let age = context.clock.signed_duration_since(written(&stat));
         let kind = if name == INDEX_LOCK { context.around.processes.index_lock(context.place, &tree.path) } else { LeftoverKind::Lock };
         if !(context.is_stale)(kind, age) {
             under_way.push(name);

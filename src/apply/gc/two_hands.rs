@@ -72,7 +72,7 @@ impl<'a> Store<'a> {
             if may_go { &mut go } else { &mut stay }.push(pack);
         }
         let (of_written, mut known) = (written.len(), objects);
-        known.extend(self.objects_of(&stay[of_written..])?);
+        known.extend(self.objects_of(stay.get(of_written..).unwrap_or_default())?);
         let (mut gone, mut expired) = (Vec::new(), Vec::new());
         let is_known = |known: &[Objects], id: &Id| known.iter().any(|pack| pack.find(id).is_some());
         let (mut loose_stay, has_loose) = (Vec::new(), Objects::of(loose.clone()));

@@ -35,14 +35,14 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
     let mut open: Vec<(&OsStr, Entries)> = vec![(OsStr::new(""), Entries::new())];
     for (path, &(mode, id)) in files {
         let above: Vec<&OsStr> = path.parent().unwrap_or(Path::new("")).iter().collect();
-        let shared = open[1..].iter().zip(&above).take_while(|((name, _), part)| name == *part).count();
-        close(&mut open, shared + 1, &write)?;
-        open.extend(above[shared..].iter().map(|part| (*part, Entries::new())));
+        let shared = open.iter().skip(1).zip(&above).take_while(|((name, _), part)| name == *part).count();
+        close(&mut open, shared.saturating_add(1), &write)?;
+        open.extend(above.iter().skip(shared).map(|part| (*part, Entries::new())));
         let name = path.file_name().unwrap_or_default().as_bytes();
         put(&mut open, if mode == FOLDER { [name, b"/"].concat() } else { name.to_owned() }, (mode, id))?;
     }
     close(&mut open, 1, &write)?;
-    write(&open[0].1)
+    write(&open.pop().map(|(_, top)| top).unwrap_or_default())
 }
 
 /// Writes the innermost directories until so many are left open.
@@ -58,7 +58,7 @@ fn close(open: &mut Vec<(&OsStr, Entries)>, left: usize, write: &dyn Fn(&Entries
 
 fn put(open: &mut [(&OsStr, Entries)], name: Vec<u8>, entry: (u32, Oid)) -> Result<(), git2::Error> {
     let Some((_, entries)) = open.last_mut() else { return Ok(()) };
-    let other = if entry.0 == FOLDER { name[..name.len() - 1].to_vec() } else { [&name[..], b"/"].concat() };
+    let other = name.strip_suffix(b"/").map_or_else(|| [&name, &b"/"[..]].concat(), <[u8]>::to_vec);
     let twice = entries.contains_key(&other) || entries.insert(name, entry).is_some();
     if twice { Err(git2::Error::from_str("a file and a folder have the same name")) } else { Ok(()) }
 }

@@ -130,7 +130,7 @@ pub(super) fn empty(place: &VolumePath, stop: &Stop, stay: &[&str], since: Optio
             break;
         }
         let root = root()?;
-        root.pending.store(lifted.len() + 1, Ordering::Release);
+        root.pending.store(lifted.len().saturating_add(1), Ordering::Release);
         rayon::scope(|scope| job.folders(scope, root, lifted));
     }
     let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
@@ -149,7 +149,7 @@ fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
 
 impl Folder {
     fn new(above: Option<Arc<Self>>, name: &CStr, fd: OwnedFd, bytes: u64) -> Self {
-        let depth = above.as_ref().map_or(0, |above| above.depth + 1);
+        let depth = above.as_ref().map_or(0, |above| above.depth.saturating_add(1));
         let anchor = Anchor::new(fd, 0);
         let no = || AtomicBool::new(false);
         Self { above, name: name.to_owned(), anchor, depth, bytes, pending: AtomicUsize::new(1), more: no(), moved: no() }
@@ -190,7 +190,11 @@ impl Job<'_> {
 
     fn folders<'scope>(&'scope self, scope: &Scope<'scope>, above: Arc<Folder>, names: Vec<CString>) {
         let all = 0..names.len();
-        spread(scope, all, move |scope, number| self.descend(scope, &above, &names[number]));
+        spread(scope, all, move |scope, number| {
+            if let Some(name) = names.get(number) {
+                self.descend(scope, &above, name);
+            }
+        });
     }
 
     fn descend<'scope>(&'scope self, scope: &Scope<'scope>, above: &Arc<Folder>, name: &CStr) {
@@ -388,5 +392,5 @@ impl Job<'_> {
 }
 
 fn bytes(stat: &Stat) -> u64 {
-    stat.st_blocks.cast_unsigned() * 512
+    Size::of_blocks(stat.st_blocks.cast_unsigned()).bytes
 }

@@ -3,8 +3,6 @@
 //! Git is shown the refs and objects that are there, as data, and what it fetches is data again: packs that are moved to the repo's own, and refs
 //! that are written by the git that obeys nobody. It must never take an address, or anything else that git obeys, from the repo's own config.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::{Locked, WorkError};
 use crate::apply::ownership::{folders, owner_of};
 use crate::apply::staging::{put_file, put_loose, put_packs};

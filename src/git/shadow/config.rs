@@ -3,8 +3,6 @@
 //! What every reader of git's format takes alike is read here; of all else it is git's to say what it means, in a process that costs more than the rest
 //! of a look at a small repo. It must never follow an include, and never give a plain line another meaning than git does.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::{Refusal, crypt};
 
 /// Extensions whose repos we know how to treat without obeying them.

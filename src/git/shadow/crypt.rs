@@ -4,8 +4,6 @@
 //! Enrolling asks here, and so does every run, for a repo may become one later. It must never run the filter, and never take a repo for a
 //! plain one because a directory of attributes is nested deep.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;

@@ -63,7 +63,7 @@ impl Shadow {
                 }
                 Err(_) => settings.extend(never()),
             }
-            if settings.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64 > CONFIG_CAP {
+            if settings.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum::<usize>() as u64 > CONFIG_CAP {
                 break;
             }
         }

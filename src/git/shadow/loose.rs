@@ -3,8 +3,6 @@
 //! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle for ever (its issue 7342), and with it the
 //! run. What is whole beyond doubt passes here, many at a time; all else is git's to judge. It must never call whole what git would not.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;

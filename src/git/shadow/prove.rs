@@ -122,11 +122,11 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
 fn prove_lenders(objects: &VolumePath, deep: usize, lenders: &mut Vec<VolumePath>) -> Result<(), Refusal> {
     let list = at(objects, "info/alternates");
     let Some(text) = found(openat::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))? else { return Ok(()) };
-    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && line[0] != b'#') {
+    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#")) {
         let path = Path::new(OsStr::from_bytes(line));
         // Git reads on past a carriage return, libgit2 takes what follows for another directory; git reads no further than a NUL, and what is in quotes as
         // a string in C.
-        let plain = !line.contains(&b'\r') && !line.contains(&0) && line[0] != b'"';
+        let plain = !line.contains(&b'\r') && !line.contains(&0) && !line.starts_with(b"\"");
         let lender = Some(path).filter(|_| plain).and_then(|path| from(objects, path));
         let Some(lender) = lender else {
             return Err(Refusal::Odd(format!("`{list}` names `{}`, outside the volume; repack it with `git repack -ad`", path.display())));
@@ -134,7 +134,7 @@ fn prove_lenders(objects: &VolumePath, deep: usize, lenders: &mut Vec<VolumePath
         let stands = found(openat::dir(&lender)).map_err(unreadable(&lender.to_string()))?.is_some();
         if stands && deep > 0 && !lenders.contains(&lender) {
             lenders.push(lender.clone());
-            prove_lenders(&lender, deep - 1, lenders)?;
+            prove_lenders(&lender, deep.saturating_sub(1), lenders)?;
         }
     }
     Ok(())
@@ -214,7 +214,7 @@ fn prove_index(index: &VolumePath) -> Result<(), Refusal> {
         Err(_) => 0,
     };
     let room = file.metadata().map_err(unreadable(&index.to_string()))?.len();
-    if header.starts_with(b"DIRC") && promised * ENTRY > room {
+    if header.starts_with(b"DIRC") && promised.saturating_mul(ENTRY) > room {
         return Err(Refusal::Odd(format!("`{index}` promises {promised} entries and has no room for them; delete it, then `git reset`")));
     }
     Ok(())

@@ -34,11 +34,11 @@ impl Links {
     pub(super) fn wait(&mut self, unit: Unit) {
         for shared in &unit.shared {
             let file = self.files.entry(shared.file).or_default();
-            file.waiting += shared.here;
+            file.waiting = file.waiting.saturating_add(shared.here);
             file.holders.push(self.next);
         }
         self.waiting.insert(self.next, unit);
-        self.next += 1;
+        self.next = self.next.saturating_add(1);
     }
 
     /// The unit goes. Gives the units that go with it, in the order in which they came.
@@ -49,11 +49,12 @@ impl Links {
         let partners: Vec<Unit> = partners.into_iter().filter_map(|number| self.waiting.remove(&number)).collect();
         for shared in partners.iter().flat_map(|partner| &partner.shared) {
             let file = self.files.entry(shared.file).or_default();
-            file.waiting -= shared.here;
-            file.chosen += shared.here;
+            file.waiting = file.waiting.saturating_sub(shared.here);
+            file.chosen = file.chosen.saturating_add(shared.here);
         }
         for shared in &unit.shared {
-            self.files.entry(shared.file).or_default().chosen += shared.here;
+            let file = self.files.entry(shared.file).or_default();
+            file.chosen = file.chosen.saturating_add(shared.here);
         }
         partners
     }
@@ -64,8 +65,8 @@ impl Links {
     }
 
     fn completes(&self, shared: &Shared) -> bool {
-        let known = self.files.get(&shared.file).map_or(0, |file| file.chosen + file.waiting);
-        known + shared.here >= shared.links
+        let known = self.files.get(&shared.file).map_or(0, |file| file.chosen.saturating_add(file.waiting));
+        known.saturating_add(shared.here) >= shared.links
     }
 }
 
@@ -77,7 +78,7 @@ pub(super) fn standing(cache: &Cache) -> Size {
         standing += unit.size.unwrap_or_default();
         for shared in &unit.shared {
             let seen = files.entry(shared.file).or_default();
-            *seen += shared.here;
+            *seen = seen.saturating_add(shared.here);
             if *seen == shared.links {
                 standing += of(shared);
             }

@@ -251,9 +251,10 @@ impl Held {
     fn unit(&mut self, unit: Unit, reason: String) {
         let named = unit.named.filter(|_| reason == IN_USE);
         let count = self.units.entry((unit.cache, reason)).or_default();
-        count.units += 1;
+        count.units = count.units.saturating_add(1);
         if let Some(named) = named {
-            *count.by.entry(named.by).or_default() += 1;
+            let by = count.by.entry(named.by).or_default();
+            *by = by.saturating_add(1);
         }
     }
 
@@ -304,7 +305,7 @@ fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     let used = if in_use(unit) { unit.last_used } else { last_use(unit).0 };
     // A minimum beyond what time can express is never reached.
     let min_age = TimeDelta::from_std(unit.min_age).unwrap_or(TimeDelta::MAX);
-    (now - used < min_age).then(|| format!("younger than {}", in_words(unit.min_age)))
+    (now.signed_duration_since(used) < min_age).then(|| format!("younger than {}", in_words(unit.min_age)))
 }
 
 /// `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.

@@ -89,7 +89,7 @@ impl Sifted {
         }
         // What it shares with others may never be freed.
         let known = unit.size.unwrap_or_default();
-        self.count += 1;
+        self.count = self.count.saturating_add(1);
         self.known += known;
         let together = self.turns.entry(turn).or_default();
         together.known += known;
@@ -97,7 +97,7 @@ impl Sifted {
         while self.turns.len() > 1
             && let Some(last) = self.turns.last_entry()
         {
-            let (count, known) = (self.count - last.get().units.len(), less(self.known, last.get().known));
+            let (count, known) = (self.count.saturating_sub(last.get().units.len()), less(self.known, last.get().known));
             let will_do = |enough: Size| known.bytes >= enough.bytes && known.inodes >= enough.inodes;
             if count < most && !enough.is_some_and(will_do) {
                 return;

@@ -55,7 +55,7 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     }
     if let (Some(standing), Some(budget)) = (usage.standing_bytes, policy.budget.filter(|budget| usage.standing_bytes > Some(*budget))) {
         let goal = share(budget, 0.9);
-        wanted.bytes = wanted.bytes.max(standing - goal);
+        wanted.bytes = wanted.bytes.max(standing.saturating_sub(goal));
         let [standing, budget, goal] = [standing, budget, goal].map(|bytes| ByteSize(bytes).display().iec());
         reasons.push(format!("{standing} stand below the root, over the budget of {budget}; going down to {goal}"));
     }
@@ -95,7 +95,7 @@ pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
 
 fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
     let (high, low) = (policy.high, policy.low);
-    let usable = usage.used_bytes + usage.free_bytes;
+    let usable = usage.used_bytes.saturating_add(usage.free_bytes);
     [
         Resource { name: "bytes", used: usage.used_bytes, total: usable, high: high.bytes, low: low.bytes },
         Resource { name: "inodes", used: usage.used_inodes, total: usage.total_inodes, high: high.inodes, low: low.inodes },

@@ -217,7 +217,7 @@ fn docs(depth: usize) -> Opinion {
             (0, true) if ["src", "search.index", "search.desc", "trait.impl", "type.impl", "implementors"].contains(&name) => {
                 Says::Below(files(|name| name.ends_with(".rs.html") || ends_with(name, &["js"])))
             }
-            (_, true) => Says::Below(docs(depth + 1)),
+            (_, true) => Says::Below(docs(depth.saturating_add(1))),
             (_, false) => {
                 let named = name.matches('.').count() > 1 && KINDS.contains(&stem);
                 (["index.html", "all.html", "sidebar-items.js"].contains(&name) || (named && ends_with(name, &["html"]))).into()

@@ -39,7 +39,7 @@ fn holds_map(folder: &OwnedFd, depth: usize, left: &mut usize) -> bool {
     let Some(rest) = left.checked_sub(entries.len()).filter(|_| depth > 0) else { return false };
     *left = rest;
     let mut below = entries.iter().filter(|(_, kind)| *kind == FileType::Directory);
-    below.any(|(name, _)| open_folder(folder.as_fd(), name).is_ok_and(|below| holds_map(&below, depth - 1, left)))
+    below.any(|(name, _)| open_folder(folder.as_fd(), name).is_ok_and(|below| holds_map(&below, depth.saturating_sub(1), left)))
 }
 
 /// Whether the config beside names it as the place for what is compiled.

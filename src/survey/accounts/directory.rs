@@ -96,7 +96,8 @@ impl Directory {
     /// Whether it lists a file or a directory of that name.
     pub(super) fn holds(&self, name: &str) -> bool {
         let at = self.entries.binary_search_by(|(entry, _)| entry.as_os_str().cmp(OsStr::new(name)));
-        at.is_ok_and(|at| matches!(self.entries[at].1, FileType::RegularFile | FileType::Directory))
+        let entry = at.ok().and_then(|at| self.entries.get(at));
+        entry.is_some_and(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Directory))
     }
 
     /// Whether a repo or a worktree stands here. A bare one is told by what it is made of.

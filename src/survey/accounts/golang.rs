@@ -74,12 +74,15 @@ fn module(go_mod: &str) -> Option<String> {
 fn is_built(mut file: File, module: &str) -> bool {
     let told = format!("\nmod\t{module}\t");
     let overlap = told.len().max(BUILD_INFO.len());
-    let (mut piece, mut kept) = (vec![0; AT_ONCE], 0);
+    let mut piece = Vec::with_capacity(AT_ONCE);
     let (mut info, mut named) = (false, false);
     let mut first = true;
     loop {
-        let Ok(count) = file.read(&mut piece[kept..]) else { return false };
-        let bytes = &piece[..kept + count];
+        // What is looked for may begin at the end of the piece before.
+        piece.drain(..piece.len().saturating_sub(overlap));
+        let more = AT_ONCE.saturating_sub(piece.len()) as u64;
+        let Ok(count) = file.by_ref().take(more).read_to_end(&mut piece) else { return false };
+        let bytes = piece.as_slice();
         if std::mem::take(&mut first) && ![&b"\x7fELF"[..], b"MZ", &[0xcf, 0xfa, 0xed, 0xfe]].iter().any(|magic| bytes.starts_with(magic)) {
             return false;
         }
@@ -89,8 +92,5 @@ fn is_built(mut file: File, module: &str) -> bool {
         if (info && named) || count == 0 {
             return info && named;
         }
-        let end = kept + count;
-        kept = overlap.min(end);
-        piece.copy_within(end - kept..end, 0);
     }
 }

@@ -205,6 +205,6 @@ impl Search<'_> {
             self.found.somebodys.push(path.to_owned());
             return Ok(());
         }
-        self.directory(&directory.below(OsStr::new(name))?, path, &below, depth + 1)
+        self.directory(&directory.below(OsStr::new(name))?, path, &below, depth.saturating_add(1))
     }
 }

@@ -133,14 +133,18 @@ fn is_stored(directory: &Directory, folder: &str, stored: &str, package: &str, n
 
 /// The package's name in `@scope+name@1.0.0_peers`.
 fn package_of(stored: &str) -> Option<String> {
-    let at = stored.get(1..)?.find('@')? + 1;
-    Some(stored[..at].replacen('+', "/", 1))
+    Some(before_at(stored)?.replacen('+', "/", 1))
 }
 
 /// The name in `@scope/name@1.0.0`, and in `@scope/name@npm:1.0.0`.
 fn name_of(spec: &str) -> Option<String> {
-    let at = spec.get(1..)?.find('@')? + 1;
-    Some(spec[..at].to_owned())
+    before_at(spec).map(ToOwned::to_owned)
+}
+
+/// What stands before the first `@` that doesn't begin the text.
+fn before_at(text: &str) -> Option<&str> {
+    let at = text.get(1..)?.find('@')?.checked_add(1)?;
+    text.get(..at)
 }
 
 /// The package that a path like `packages/a/node_modules/@scope/name` ends in.

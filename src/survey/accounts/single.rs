@@ -54,7 +54,7 @@ pub(super) fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
 
 /// The first kilobyte, as far as it is text.
 fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(&bytes[..bytes.len().min(1024)])
+    String::from_utf8_lossy(bytes.get(..1024).unwrap_or(bytes))
 }
 
 fn holds(bytes: &[u8], part: &str) -> bool {

@@ -8,7 +8,7 @@ use crate::fs::stop::Stop;
 use rustix::fd::{AsFd, BorrowedFd};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::io::Read;
+use std::io::BufRead;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -170,7 +170,8 @@ impl Recorded {
         let Some(record) = self.files.get(&self.hasher.hash_one(path)) else { return false };
         let Some(size) = record.size else { return true };
         let Some(stat) = directory.stat(name) else { return false };
-        u64::try_from(stat.st_size) == Ok(size) && (stat.st_mtime <= record.installed + SLACK || record.matches(directory, name))
+        u64::try_from(stat.st_size) == Ok(size)
+            && (stat.st_mtime <= record.installed.saturating_add(SLACK) || record.matches(directory, name))
     }
 }
 
@@ -187,17 +188,18 @@ impl Record {
     }
 }
 
-fn digest(mut file: std::fs::File, stop: &Stop) -> std::io::Result<ring::digest::Digest> {
+fn digest(file: std::fs::File, stop: &Stop) -> std::io::Result<ring::digest::Digest> {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
-    let mut bytes = vec![0; 256 << 10];
+    let mut file = std::io::BufReader::with_capacity(256 << 10, file);
     loop {
-        match file.read(&mut bytes)? {
-            0 => return Ok(context.finish()),
-            count => {
-                stop.read(count as u64)?;
-                context.update(&bytes[..count]);
-            }
+        let bytes = file.fill_buf()?;
+        if bytes.is_empty() {
+            return Ok(context.finish());
         }
+        stop.read(bytes.len() as u64)?;
+        context.update(bytes);
+        let count = bytes.len();
+        file.consume(count);
     }
 }
 

@@ -53,7 +53,9 @@ fn module(lister: &CacheLister<'_>, downloads: &VolumePath, folder: &VolumePath)
     for entry in lister.entries(folder).into_iter().filter(|entry| !entry.is_dir) {
         let Some((version, extension)) = entry.name.rsplit_once('.').filter(|(version, _)| !version.contains('@')) else { continue };
         let Some(part) = PARTS.iter().position(|part| *part == extension) else { continue };
-        versions.entry(version.to_owned()).or_default()[part] = Some(entry.place);
+        if let Some(file) = versions.entry(version.to_owned()).or_default().get_mut(part) {
+            *file = Some(entry.place);
+        }
     }
     versions.into_iter().filter_map(|(version, files)| unit(lister, module, &version, files)).collect()
 }

@@ -47,9 +47,6 @@ const PNPM_TELLS: usize = 2;
 /// Bytes of a listing that are read at once: some hundred names. On the stack, for a million directories are listed.
 const BUFFER: usize = 16 << 10;
 
-/// Bytes that blocks are counted in, whatever the file system's own are.
-const BLOCK: u64 = 512;
-
 /// Levels looked into: a Hugging Face model keeps its files at the second one.
 const DEPTH: usize = 3;
 
@@ -124,7 +121,10 @@ impl LastUseProbe {
         let seen = paths.iter().take(telling).map(|place| self.use_of(kind, place));
         let newest = seen.reduce(|one, other| {
             let ((one, size), (other, more)) = (one?, other?);
-            let sum = size.zip(more).map(|(one, other)| Size { bytes: one.bytes + other.bytes, inodes: one.inodes + other.inodes });
+            let sum = size.zip(more).map(|(mut sum, more)| {
+                sum += more;
+                sum
+            });
             Ok((newer(one, other), sum))
         });
         let (used, size) = newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))?;
@@ -206,13 +206,13 @@ impl LastUseProbe {
     /// What the going of a file frees that has no other link.
     fn size(&self, seen: &Statx) -> Option<Size> {
         let alone = kind(seen).is_file() && seen.stx_nlink == 1 && device(seen) == self.device;
-        alone.then_some(Size { bytes: seen.stx_blocks * BLOCK, inodes: 1 })
+        alone.then_some(Size::of_blocks(seen.stx_blocks))
     }
 
     fn crate_use(&self, place: &VolumePath, seen: &Statx, of_git: bool) -> io::Result<Use> {
         let mut newest = times(seen, self.access_times)?;
-        let reads = &CARGO_READS[..if of_git { CARGO_READS.len() } else { CRATE_READS }];
-        for name in reads.iter().filter(|_| kind(seen).is_dir()) {
+        let reads = CARGO_READS.iter().take(if of_git { CARGO_READS.len() } else { CRATE_READS });
+        for name in reads.filter(|_| kind(seen).is_dir()) {
             match look(self.root.as_fd(), place.relative().join(name)) {
                 Ok(read) if kind(&read).is_file() => newest = newer(newest, times(&read, self.access_times)?),
                 Ok(_) | Err(Errno::NOENT) => {}
@@ -267,10 +267,10 @@ fn within(
         }
         let found = look(folder, entry.file_name())?;
         show(*seen, &found)?;
-        *seen += 1;
+        *seen = seen.saturating_add(1);
         if kind(&found).is_dir() && levels > 1 {
             match openat::below(folder, name, OFlags::RDONLY | OFlags::DIRECTORY) {
-                Ok(below) => within(below.as_fd(), levels - 1, seen, show)?,
+                Ok(below) => within(below.as_fd(), levels.saturating_sub(1), seen, show)?,
                 // Another file system.
                 Err(Errno::XDEV) => {}
                 Err(errno) => return Err(errno.into()),

@@ -49,7 +49,7 @@ impl Digits {
 
     /// All of them.
     fn text(&self) -> String {
-        self.0.iter().fold(String::with_capacity(2 * self.0.len()), |mut text, byte| {
+        self.0.iter().fold(String::with_capacity(self.0.len().saturating_mul(2)), |mut text, byte| {
             text.extend([byte >> 4, byte & 15].map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()));
             text
         })
@@ -141,30 +141,49 @@ struct Grouped {
     buckets: Vec<(u32, u32)>,
 }
 
+/// Who leads a number's group, or stands nearer to who does.
+struct Leaders(Vec<u32>);
+
+impl Leaders {
+    fn above(&self, number: u32) -> u32 {
+        self.0.get(number as usize).copied().unwrap_or(number)
+    }
+
+    fn put(&mut self, number: u32, above: u32) {
+        if let Some(place) = self.0.get_mut(number as usize) {
+            *place = above;
+        }
+    }
+
+    /// Halves the way for who asks next.
+    fn of(&mut self, mut number: u32) -> u32 {
+        while self.above(number) != number {
+            let above = self.above(self.above(number));
+            self.put(number, above);
+            number = above;
+        }
+        number
+    }
+}
+
 /// The contents of a group, and its buckets.
 type Group<'a> = (&'a [(u32, u32)], &'a [(u32, u32)]);
 
 impl Grouped {
     fn of(contents: usize, buckets: &[Named]) -> Self {
-        let mut leader: Vec<u32> = (0..).take(contents).collect();
-        let mut lead = |mut number: u32, to: Option<u32>| {
-            while leader[number as usize] != number {
-                leader[number as usize] = leader[leader[number as usize] as usize];
-                number = leader[number as usize];
-            }
-            leader[number as usize] = to.unwrap_or(number);
-            number
-        };
+        let mut leaders = Leaders((0..).take(contents).collect());
         for bucket in buckets {
-            let first = lead(bucket.contents[0], None);
-            for other in &bucket.contents[1..] {
-                lead(*other, Some(first));
+            let Some((first, others)) = bucket.contents.split_first() else { continue };
+            let first = leaders.of(*first);
+            for other in others {
+                let other = leaders.of(*other);
+                leaders.put(other, first);
             }
         }
-        let mut of: Vec<(u32, u32)> = (0..).take(contents).map(|number| (lead(number, None), number)).collect();
+        let mut of: Vec<(u32, u32)> = (0..).take(contents).map(|number| (leaders.of(number), number)).collect();
         of.sort_unstable();
         let mut buckets: Vec<(u32, u32)> =
-            buckets.iter().zip(0..).map(|(bucket, number)| (lead(bucket.contents[0], None), number)).collect();
+            buckets.iter().zip(0..).filter_map(|(bucket, number)| Some((leaders.of(*bucket.contents.first()?), number))).collect();
         buckets.sort_unstable();
         Self { contents: of, buckets }
     }
@@ -173,7 +192,8 @@ impl Grouped {
         let mut rest = &self.buckets[..];
         let groups = self.contents.chunk_by(|(one, _), (other, _)| one == other);
         let with_buckets = groups.map(|group| {
-            let (mine, others) = rest.split_at(rest.partition_point(|(leader, _)| *leader <= group[0].0));
+            let of = group.first().map(|(leader, _)| *leader);
+            let (mine, others) = rest.split_at(rest.partition_point(|(leader, _)| Some(*leader) <= of));
             rest = others;
             (group, mine)
         });
@@ -182,14 +202,18 @@ impl Grouped {
 }
 
 fn unit(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content], named: &[Named], (numbers, buckets): Group<'_>) -> Option<Unit> {
-    let mut buckets: Vec<&Named> = buckets.iter().map(|(_, number)| &named[*number as usize]).collect();
+    let mut buckets: Vec<&Named> = buckets.iter().map(|(_, number)| named.get(*number as usize)).collect::<Option<_>>()?;
     buckets.sort_unstable_by(|one, other| one.bucket.cmp(&other.bucket));
-    let mut contents: Vec<&Content> = numbers.iter().map(|(_, number)| &contents[*number as usize]).collect();
-    contents.sort_unstable_by_key(|content| (&cache.algorithms[content.algorithm], &content.digits));
+    let mut contents: Vec<(&String, &Digits)> = numbers
+        .iter()
+        .map(|(_, number)| contents.get(*number as usize))
+        .map(|content| content.and_then(|Content { algorithm, digits }| Some((cache.algorithms.get(*algorithm)?, digits))))
+        .collect::<Option<_>>()?;
+    contents.sort_unstable();
     let pages = buckets.iter().filter_map(|bucket| page(bucket.name.as_deref()?));
-    let digests = contents.iter().filter_map(|content| Package::digest(&cache.algorithms[content.algorithm], &content.digits.text()));
+    let digests = contents.iter().filter_map(|(algorithm, digits)| Package::digest(algorithm, &digits.text()));
     let packages = digests.chain(pages).collect();
-    let below = |content: &Content| format!("{}/{}", cache.algorithms[content.algorithm], content.digits.path());
+    let below = |(algorithm, digits): &(&String, &Digits)| format!("{algorithm}/{}", digits.path());
     let digest: String = below(contents.first()?).chars().take(SHOWN).collect();
     let name = buckets.iter().filter_map(|bucket| bucket.name.as_deref()).min().map_or(digest, str::to_owned);
     let of_buckets = buckets.iter().map(|bucket| cache.index.join(bucket.bucket.path()));
@@ -200,8 +224,8 @@ fn unit(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content], named: &[
 /// The package that a bucket called `@acme/shop (metadata)` is about; before it may stand a mirror's own path.
 fn page(bucket: &str) -> Option<Package> {
     let path = bucket.strip_suffix(index::METADATA)?;
-    let scope = path.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
-    let name = if path[scope..].starts_with('@') { &path[scope..] } else { path.rsplit('/').next()? };
+    let last_two = path.rmatch_indices('/').nth(1).and_then(|(slash, _)| path.get(slash..)?.strip_prefix('/')).unwrap_or(path);
+    let name = if last_two.starts_with('@') { last_two } else { path.rsplit('/').next()? };
     Some(Package::npm_page(name))
 }
 

@@ -78,19 +78,18 @@ fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<
 /// The last bytes of a body.
 fn tail(lister: &CacheLister<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
     let (file, length) = lister.probe.file(body)?;
-    let from = length.saturating_sub(TAIL);
     // As long as the file was when it was opened.
-    let mut bytes = vec![0; usize::try_from(length - from).map_err(io::Error::other)?];
-    file.read_exact_at(&mut bytes, from)?;
+    let mut bytes = vec![0; usize::try_from(length.min(TAIL)).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, length.saturating_sub(TAIL))?;
     Ok(bytes)
 }
 
 /// The project and version whose wheel ends with these bytes: a zip's directory stands at its end, and a wheel's `.dist-info` last in it.
 fn release(tail: &[u8]) -> Option<(String, String)> {
-    let end = find_last(tail, b".dist-info/RECORD")?;
+    let before = tail.get(..find_last(tail, b".dist-info/RECORD")?)?;
     // An entry's name follows 46 bytes of numbers that begin with this.
-    let start = find_last(&tail[..end], b"PK\x01\x02")? + 46;
-    let (project, version) = std::str::from_utf8(tail.get(start..end)?).ok()?.split_once('-')?;
+    let entry = before.get(find_last(before, b"PK\x01\x02")?..)?;
+    let (project, version) = std::str::from_utf8(entry.get(46..)?).ok()?.split_once('-')?;
     (!version.is_empty() && !project.contains(['/', ' '])).then(|| (project.to_owned(), version.to_owned()))
 }
 

@@ -75,7 +75,10 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
     // In a store without index files no content is named, however well it can be read.
     let whole = version == "v11" || lister.problems() == 0;
     let mut named = Named::new();
-    indexes.iter().flat_map(|index| &index.contents).for_each(|content| *named.entry(*content).or_default() += 1);
+    for content in indexes.iter().flat_map(|index| &index.contents) {
+        let times = named.entry(*content).or_default();
+        *times = times.saturating_add(1);
+    }
 
     let (named_ones, lone): (Vec<_>, Vec<_>) = contents.into_par_iter().partition(|(content, _)| named.contains_key(content));
     let places: HashMap<Content, VolumePath> = named_ones.into_iter().map(|(content, entry)| (content, entry.place)).collect();

@@ -47,7 +47,10 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let archives: HashMap<String, VolumePath> =
         of("archive").flat_map(|bucket| lister.folders(&bucket.place)).map(|archive| (archive.name, archive.place)).collect();
     let mut named: HashMap<&str, usize> = HashMap::new();
-    pointers.iter().flat_map(|pointer| &pointer.archives).for_each(|archive| *named.entry(archive).or_default() += 1);
+    for archive in pointers.iter().flat_map(|pointer| &pointer.archives) {
+        let times = named.entry(archive).or_default();
+        *times = times.saturating_add(1);
+    }
 
     let mut units: Vec<Unit> = pointers.par_iter().filter_map(|pointer| package(lister, pointer, &archives, &named)).collect();
     let lone = archives.par_iter().filter(|(id, _)| whole && !named.contains_key(id.as_str()));

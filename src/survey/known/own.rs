@@ -34,12 +34,12 @@ impl Known {
                 recorded => recorded.is_some(),
             };
             if !same {
-                own.files += 1;
+                own.files = own.files.saturating_add(1);
                 own.bytes = own.bytes.saturating_add(stamp.size);
             }
         }
         for stamp in listing.registration.values() {
-            own.files += 1;
+            own.files = own.files.saturating_add(1);
             own.bytes = own.bytes.saturating_add(stamp.size);
         }
         Ok(own)

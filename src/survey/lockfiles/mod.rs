@@ -7,8 +7,6 @@
 //! Everything here is untrusted: sizes and numbers are capped, links are not followed, and what can't be read is unknown. It must never
 //! fail as a whole.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
-
 mod cargo;
 mod go;
 mod links;

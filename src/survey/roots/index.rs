@@ -14,6 +14,8 @@ const ID: usize = 20;
 const SUM: u64 = 20;
 /// Modes of entries whose id is no object of this repo: a submodule's commit.
 const SUBMODULE: u32 = 0o160_000;
+/// Bits of an entry's flags that say how long its name is; all of them, where it is that long or longer.
+const LENGTH: u16 = 0xfff;
 
 /// Whether an index rests on a shared one (`git update-index --split-index`), and on which.
 pub(super) type Shared = Option<[u8; ID]>;
@@ -23,16 +25,13 @@ pub(super) type Shared = Option<[u8; ID]>;
 /// # Errors
 /// It makes no sense, or holds what isn't known here.
 pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result<Shared> {
-    let mut index = Index { file: io::BufReader::with_capacity(64 << 10, file), at: 0, end: length.saturating_sub(SUM) };
-    if &index.bytes::<4>()? != b"DIRC" {
-        return Err(odd("doesn't begin like one"));
-    }
-    let (version, entries) = (index.number()?, index.number()?);
-    if !(2..=4).contains(&version) {
-        return Err(odd("is of an unknown version"));
-    }
+    let mut index = Index::of(file, length);
+    let (version, entries) = index.header()?;
     for _ in 0..entries {
-        index.entry(version, &mut named.seen)?;
+        let (mode, id) = index.entry(version)?;
+        if mode & 0o170_000 != SUBMODULE {
+            named.seen.push(id)?;
+        }
     }
     let mut shared = None;
     while index.at < index.end {
@@ -55,6 +54,17 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
     Ok(shared)
 }
 
+/// Proves that each name is as long as its entry says. Where they differ, libgit2 ends the name at a NUL, git after that length, and git2 reads on to it
+/// in memory that is anybody's.
+///
+/// # Errors
+/// They differ, or it makes no sense.
+pub(in crate::survey) fn prove_names(file: impl Read, length: u64) -> io::Result<()> {
+    let mut index = Index::of(file, length);
+    let (version, entries) = index.header()?;
+    (0..entries).try_for_each(|_| index.entry(version).map(drop))
+}
+
 fn odd(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"))
 }
@@ -69,16 +79,29 @@ struct Index<R> {
     at: u64,
     /// Where the closing sum begins.
     end: u64,
+    /// How long the last name was.
+    name: u64,
 }
 
 impl<R: Read> Index<R> {
+    fn of(file: R, length: u64) -> Self {
+        Self { file: io::BufReader::with_capacity(64 << 10, file), at: 0, end: length.saturating_sub(SUM), name: 0 }
+    }
+
+    /// Its version, and how many entries follow.
+    fn header(&mut self) -> io::Result<(u32, u32)> {
+        if &self.bytes::<4>()? != b"DIRC" {
+            return Err(odd("doesn't begin like one"));
+        }
+        let (version, entries) = (self.number()?, self.number()?);
+        if (2..=4).contains(&version) { Ok((version, entries)) } else { Err(odd("is of an unknown version")) }
+    }
+
     fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        if self.at + N as u64 > self.end {
-            return Err(cut());
-        }
+        let at = self.at.checked_add(N as u64).filter(|at| *at <= self.end).ok_or_else(cut)?;
         self.file.read_exact(&mut bytes)?;
-        self.at += N as u64;
+        self.at = at;
         Ok(bytes)
     }
 
@@ -95,18 +118,19 @@ impl<R: Read> Index<R> {
         let mut text = Vec::new();
         let most = LONGEST_PATH.min(self.end.saturating_sub(self.at));
         let read = self.file.by_ref().take(most).read_until(stop, &mut text)?;
-        self.at += read as u64;
+        self.at = self.at.saturating_add(read as u64);
         if text.pop() == Some(stop) { Ok(text) } else { Err(cut()) }
     }
 
     fn skip_to(&mut self, end: u64) -> io::Result<()> {
         let left = end.checked_sub(self.at).filter(|_| end <= self.end).ok_or_else(cut)?;
         let skipped = io::copy(&mut self.file.by_ref().take(left), &mut io::sink())?;
-        self.at += skipped;
+        self.at = self.at.saturating_add(skipped);
         if skipped == left { Ok(()) } else { Err(cut()) }
     }
 
-    fn entry(&mut self, version: u32, ids: &mut Ids) -> io::Result<()> {
+    /// The mode and the id of an entry.
+    fn entry(&mut self, version: u32) -> io::Result<(u32, [u8; ID])> {
         let begin = self.at;
         let _times_and_places: [u8; 24] = self.bytes()?;
         let mode = self.number()?;
@@ -122,18 +146,31 @@ impl<R: Read> Index<R> {
         }
         if version == 4 {
             // How much of the name before it is left out, and the rest of the name.
-            while self.bytes::<1>()?[0] & 0x80 != 0 {}
-            self.until(0)?;
+            let left_out = self.varint()?;
+            let kept = self.name.checked_sub(left_out).ok_or_else(|| odd("leaves out more of a path than there is"))?;
+            self.name = kept.saturating_add(self.until(0)?.len() as u64);
         } else {
-            self.until(0)?;
+            self.name = self.until(0)?.len() as u64;
             // With NULs up to the next eighth byte.
-            let padding = (8 - (self.at - begin) % 8) % 8;
-            self.skip_to(self.at + padding)?;
+            let padding = begin.wrapping_sub(self.at) % 8;
+            self.skip_to(self.at.saturating_add(padding))?;
         }
-        if mode & 0o170_000 != SUBMODULE {
-            ids.push(id)?;
+        let told = u64::from(flags & LENGTH);
+        if told != u64::from(LENGTH) && told != self.name {
+            return Err(odd("has a name that isn't as long as it says"));
         }
-        Ok(())
+        Ok((mode, id))
+    }
+
+    /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.
+    fn varint(&mut self) -> io::Result<u64> {
+        let [mut byte] = self.bytes()?;
+        let mut value = u64::from(byte & 0x7f);
+        while byte & 0x80 != 0 {
+            [byte] = self.bytes()?;
+            value = value.checked_add(1).and_then(|value| value.checked_mul(128)).ok_or_else(cut)? | u64::from(byte & 0x7f);
+        }
+        Ok(value)
     }
 
     /// A path, how many entries it covers (-1: it isn't known any more), how many trees stand below; then its id, if it is known.
@@ -155,7 +192,8 @@ impl<R: Read> Index<R> {
             self.until(0)?;
             let modes = [self.until(0)?, self.until(0)?, self.until(0)?];
             for mode in modes {
-                if mode != b"0" {
+                let mode = str::from_utf8(&mode).ok().and_then(|mode| u32::from_str_radix(mode, 8).ok());
+                if mode.ok_or_else(|| odd("has a mode that makes no sense"))? != 0 {
                     ids.push(self.bytes()?)?;
                 }
             }
@@ -174,11 +212,13 @@ mod tests {
 
     fn entry(mode: u32, id: u8, name: &[u8], version: u32, longer: bool) -> Vec<u8> {
         let mut entry = [vec![0; 24], mode.to_be_bytes().to_vec(), vec![0; 12], vec![id; 20]].concat();
-        let flags = u16::try_from(name.len()).unwrap() | if longer { 0x4000 } else { 0 };
+        // Of version 4 the length is that of the whole name.
+        let length = if version == 4 { LENGTH } else { u16::try_from(name.len()).unwrap() };
+        let flags = length | if longer { 0x4000 } else { 0 };
         entry.extend(flags.to_be_bytes());
         entry.extend(vec![0; if longer { 2 } else { 0 }]);
         if version == 4 {
-            entry.extend([0x80, 0x00]);
+            entry.push(0);
         }
         entry.extend(name);
         entry.push(0);
@@ -223,6 +263,32 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_as_long_as_its_entry_says() {
+        let with = |length: u16, name: &[u8]| {
+            let mut entry = entry(0o100_644, 1, name, 2, false);
+            entry[60..62].copy_from_slice(&length.to_be_bytes());
+            [header(2, 1), entry].concat()
+        };
+        for (length, name, fits) in
+            [(4, "a.ts", true), (3, "a.ts", false), (5, "a.ts", false), (0xffe, "a.ts", false), (LENGTH, "a.ts", true)]
+        {
+            assert_eq!(read(&with(length, name.as_bytes())).is_ok(), fits, "{length}");
+            let whole = [with(length, name.as_bytes()), vec![0; 20]].concat();
+            assert_eq!(prove_names(&whole[..], whole.len() as u64).is_ok(), fits, "{length}");
+        }
+        // Of version 4 with what it takes over from the name before: here all but 130 bytes, which are told in two.
+        let long = [&[b'a'; 200][..], b".ts"].concat();
+        let mut first = entry(0o100_644, 1, &long, 4, false);
+        first[60..62].copy_from_slice(&203_u16.to_be_bytes());
+        for (length, fits) in [(203 - 130 + 4, true), (4, false)] {
+            let mut second = entry(0o100_644, 2, b"b.ts", 4, false);
+            second[60..62].copy_from_slice(&u16::to_be_bytes(length));
+            second.splice(62..63, [0x80, 0x02]);
+            assert_eq!(read(&[header(4, 2), first.clone(), second].concat()).is_ok(), fits, "{length}");
+        }
+    }
+
+    #[test]
     fn what_makes_no_sense_is_an_error_and_no_panic() {
         let whole = [
             header(2, 2),
@@ -243,6 +309,7 @@ mod tests {
             [header(2, 0), b"TREE\xff\xff\xff\xff".to_vec()].concat(),
             [header(2, 1), entry(0o100_644, 1, b"a", 2, true)].concat(),
             [header(2, 0), part(*b"REUC", b"a\x00100644\x00")].concat(),
+            [header(2, 0), part(*b"REUC", b"a\x00-1\x000\x000\x00")].concat(),
         ] {
             assert!(read(&odd).is_err(), "{odd:?}");
         }

@@ -254,7 +254,8 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
         match question.split(' ').nth(1) {
             // What was wrong already, and what was wrong and isn't any more.
             Some("fsck") => {
-                more.retain(|line| !first.contains(line) && !(is_failure(line) && first.iter().any(|line| is_failure(line))));
+                let failed = first.iter().any(|line| is_failure(line));
+                more.retain(|line| !(first.contains(line) || failed && is_failure(line)));
                 less.clear();
             }
             // It failed before any run, or with what `git gc` left.

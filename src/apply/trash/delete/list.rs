@@ -23,7 +23,7 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
     let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
     let mut more = false;
     while let Some(entry) = entries.next() {
-        more = files.len() + folders.len() == most;
+        more = files.len().saturating_add(folders.len()) == most;
         if more {
             break;
         }

@@ -36,8 +36,8 @@ impl Bucket {
     pub(super) fn read(probe: &LastUseProbe, place: &VolumePath) -> io::Result<Option<Self>> {
         let Some((file, length)) = openat::found(probe.file(place))? else { return Ok(None) };
         // One byte more than it should have: mostly that is read in one go, and tells that this was all.
-        let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(LARGEST) + 1);
-        file.take(LARGEST as u64 + 1).read_to_end(&mut text)?;
+        let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(LARGEST).saturating_add(1));
+        file.take((LARGEST as u64).saturating_add(1)).read_to_end(&mut text)?;
         if text.len() > LARGEST {
             return Err(io::Error::other("too large for a bucket of npm's index"));
         }
@@ -47,7 +47,7 @@ impl Bucket {
     pub(crate) fn parse(text: &[u8]) -> Self {
         let (mut name, mut digests) = (None, Vec::new());
         for line in text.split(|byte| *byte == b'\n') {
-            let json = line.iter().position(|byte| *byte == b'\t').map_or(&[][..], |tab| &line[tab + 1..]);
+            let json = line.splitn(2, |byte| *byte == b'\t').nth(1).unwrap_or_default();
             let Ok(line) = serde_json::from_slice::<Line>(json) else { continue };
             digests.extend(line.integrity.iter().flat_map(|integrity| integrity.split_whitespace()).filter_map(digest));
             name = Some(readable(&line.key));
