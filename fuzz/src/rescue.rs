@@ -23,8 +23,8 @@ const NAME: &str = "tree/20231114T221320Z";
 /// The commit, where the input says none. The words in capitals are put in.
 const COMMIT: &[u8] =
     b"tree TREE\nparent HEAD\nparent EXTRAS\nauthor A <a@example.com> 1700000000 +0000\ncommitter A <a@example.com> 1700000000 +0000\n\nRescue\n";
-/// The folders of the second parent that hold files.
-const FOLDERS: [&str; 5] = ["staged", "stage2", "resolved1", "registration", "sub"];
+/// What the second parent may hold, in order: files, and folders of files.
+const EXTRAS: [&str; 7] = ["index", "manifest.json", "registration", "resolved1", "stage2", "staged", "sub"];
 
 thread_local! {
     static FIELD: OnceCell<TempDir> = const { OnceCell::new() };
@@ -89,12 +89,11 @@ fn write(odb: &Odb<'_>, data: &[u8]) -> Option<Oid> {
     let sub = tree("sub", empty)?;
     let work = tree("tree", sub)?;
     let mut extras = entries(section(data, "extras").unwrap_or_default(), blob, sub);
-    let mut add = |mode: &str, name: &str, id: Oid| extras.extend([format!("{mode} {name}\0").as_bytes(), id.as_bytes()].concat());
-    for (name, bytes) in ["manifest.json", "index"].iter().filter_map(|name| Some((name, section(data, name)?))) {
-        add("100644", name, put(ObjectType::Blob, bytes)?);
-    }
-    for name in FOLDERS.iter().filter(|name| section(data, name).is_some()) {
-        add("40000", name, tree(name, empty)?);
+    // In order, for libgit2 looks for a name by halves.
+    for (name, bytes) in EXTRAS.iter().filter_map(|name| Some((*name, section(data, name)?))) {
+        let is_file = ["index", "manifest.json"].contains(&name);
+        let (mode, id) = if is_file { ("100644", put(ObjectType::Blob, bytes)?) } else { ("40000", tree(name, empty)?) };
+        extras.extend([format!("{mode} {name}\0").as_bytes(), id.as_bytes()].concat());
     }
     let extras = put(ObjectType::Tree, &extras)?;
     let who = "author A <a@example.com> 1700000000 +0000\ncommitter A <a@example.com> 1700000000 +0000\n\n";

@@ -1,10 +1,12 @@
-//! Indexes that libgit2 doesn't read: sparse ones, in which a directory that isn't checked out is one entry, and split ones, which rest on a
-//! shared file beside them.
+//! A reader of git's index, also of what libgit2 doesn't read: sparse ones, in which a directory that isn't checked out is one entry, and split
+//! ones, which rest on a shared file beside them.
 //!
-//! An agent may have written them. It must never leave out an entry, nor make room for more of them than there are bytes.
+//! An agent may have written it. libgit2 makes room for as many entries as an index claims to hold, and takes a name to be as long as its entry says;
+//! here nothing is believed that the bytes don't bear out. The fuzz target `index` compares the two readers.
 
 use super::tree::path_of;
 use crate::fs::budget::Held;
+use crate::git::sha1;
 use git2::{IndexEntry, IndexTime, Oid};
 use std::io;
 
@@ -12,6 +14,8 @@ use std::io;
 const ID: usize = 20;
 /// What an index ends with: the sum of all before it.
 const SUM: usize = 20;
+/// An entry takes at least so many bytes.
+const SMALLEST_ENTRY: usize = 62;
 /// All paths of an index are not so many times longer than its file.
 const LONGER: usize = 8;
 /// Bits of an entry's flags: more flags follow; the stage.
@@ -57,6 +61,9 @@ impl Read {
         }
         let mut read = Self::default();
         let mut before = Vec::new();
+        if u64::from(count) > (bytes.len() / SMALLEST_ENTRY) as u64 {
+            return Err(odd(&format!("claims to hold {count} files, for which it is too short")));
+        }
         // Version 4 tells of a path only how it differs from the one before: a few bytes could name gigabytes.
         let mut may_name = bytes.len().saturating_mul(LONGER);
         for _ in 0..count {
@@ -98,6 +105,15 @@ impl Read {
         }
         Ok(entries.into_iter().flatten().chain(own).collect())
     }
+}
+
+/// Whether an index ends with the sum of what it holds, or with zeros, as git writes it by `index.skipHash`.
+///
+/// # Errors
+/// It doesn't: it was cut, or the disk gave back something else.
+pub(super) fn prove_sum(bytes: &[u8]) -> io::Result<()> {
+    let (text, sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
+    if *sum == [0; SUM] || sum[..] == sha1::of(text)[..] { Ok(()) } else { Err(odd("was cut, or changed on the disk")) }
 }
 
 /// Whether an entry is one side of a conflict.

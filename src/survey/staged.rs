@@ -10,58 +10,18 @@ use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use git2::{Commit, Index, IndexEntry, IndexTime, Oid, Repository};
-use rustix::io::Errno;
+use git2::{Commit, IndexEntry, IndexTime, Oid, Repository};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Seek};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// An index larger than this is no honest one, and would be read into memory whole.
 pub const INDEX_CAP: u64 = 512 << 20;
 
-/// Bytes: what an index ends with.
-const CHECKSUM: u64 = 20;
-
-/// libgit2 would name a path that tells nobody anything.
-fn broken_index(error: &git2::Error, size: u64) -> io::Error {
-    // It is not the index that is broken, but the disk: libgit2 has only words for that, and calls what is forbidden locked.
-    let words = error.message().replace(" is locked", " Permission denied");
-    let told = |cause: &io::Error| words.contains(cause.to_string().split(" (os error").next().unwrap_or_default());
-    if let Some(cause) = [Errno::IO, Errno::STALE, Errno::ACCESS, Errno::INTR].map(io::Error::from).into_iter().find(told) {
-        return io::Error::new(cause.kind(), format!("`index`: {cause}"));
-    }
-    // We hold it open, so it is there: its checksum could not be read, which in a file of that length is the disk's doing.
-    if words.contains("no longer exists") && size >= CHECKSUM {
-        return io::Error::new(io::Error::from(Errno::IO).kind(), "`index`: it can't be read");
-    }
-    let why = if error.message().contains("/proc/self/fd") { "it is cut short" } else { error.message() };
-    io::Error::other(format!("`index` makes no sense: {why}; delete it, then `git reset` in the tree makes a new one"))
-}
-
 /// Bytes that an entry takes beside its path, once it is read.
 const AN_ENTRY: usize = 288;
-/// An entry of an index takes at least so many bytes.
-const SMALLEST_ENTRY: u64 = 62;
-
-/// libgit2 makes room for as many entries as the header claims before it reads the first one: 32 bytes of an agent's would cost the run a
-/// gigabyte and more.
-fn prove_count(index: &File, length: u64) -> io::Result<()> {
-    let mut header = [0; 12];
-    if index.read_at(&mut header, 0)? < header.len() {
-        // libgit2 says so itself.
-        return Ok(());
-    }
-    let claimed = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
-    if u64::from(claimed) <= length / SMALLEST_ENTRY {
-        return Ok(());
-    }
-    Err(io::Error::other(format!(
-        "`index` claims to hold {claimed} files, for which it is too short; delete it, then `git reset` in the tree makes a new one"
-    )))
-}
-
 /// Whether git, libgit2 and we see the same names: before git2 names the first one. What is written meanwhile into this very file is not seen.
 fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
     super::roots::index::prove_names(index, length).map_err(|error| match error.kind() {
@@ -96,32 +56,18 @@ impl Staged {
         if data.len() > INDEX_CAP {
             return Err(io::Error::other("its index is larger than any honest one"));
         }
-        prove_count(&file, data.len())?;
-        stop.read(data.len())?;
-        prove_names(&file, data.len())?;
-        (&file).rewind()?;
-        let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
         let written = (data.mtime(), data.mtime_nsec() as u32);
-        match Index::open(Path::new(&through)) {
-            Ok(index) => {
-                let mut entries = BTreeMap::new();
-                for entry in index.iter() {
-                    let (path, entry) = named(entry);
-                    held.more(path.as_os_str().len().saturating_add(AN_ENTRY))?;
-                    entries.insert(path, entry);
-                }
-                Ok(Self { entries, conflicts: index.has_conflicts(), directories: Vec::new(), split: false, written, held })
-            }
-            Err(error) if is_beyond_libgit2(&error) => {
-                let (entries, split) = whole(admin, file, stop, &mut held)?;
-                let conflicts = entries.iter().any(index::is_unmerged);
-                let directories = entries.iter().filter_map(|entry| Some((index::directory(entry)?.to_vec(), entry.id))).collect();
-                let entries = entries.into_iter().filter(|entry| index::directory(entry).is_none()).map(named).collect();
-                Ok(Self { entries, conflicts, directories, split, written, held })
-            }
-            Err(error) => Err(broken_index(&error, data.len())),
+        let (entries, split) = whole(admin, file, stop, &mut held)?;
+        let conflicts = entries.iter().any(index::is_unmerged);
+        let directories = entries.iter().filter_map(|entry| Some((index::directory(entry)?.to_vec(), entry.id))).collect();
+        let mut files = BTreeMap::new();
+        for entry in entries.into_iter().filter(|entry| index::directory(entry).is_none()) {
+            let (path, entry) = named(entry);
+            held.more(path.as_os_str().len().saturating_add(AN_ENTRY))?;
+            files.insert(path, entry);
         }
+        Ok(Self { entries: files, conflicts, directories, split, written, held })
     }
 
     /// Names each file of the directories that a sparse index holds as one entry. `files` gives those of a tree.
@@ -173,12 +119,18 @@ fn is_beyond_libgit2(error: &git2::Error) -> bool {
     message.contains("extension") && ["'sdir'", "'link'"].iter().any(|part| message.contains(part))
 }
 
-/// The entries of an index's bytes, with those of the shared one that it rests on, which stands beside it; and whether there is one.
+/// The entries of an index, with those of the shared one that it rests on, which stands beside it; and whether there is one. It is read once: what
+/// an agent writes into the file meanwhile is another index's.
 fn whole(admin: &VolumePath, file: File, stop: &Stop, held: &mut Held) -> io::Result<(Vec<IndexEntry>, bool)> {
-    let read = |file: File, held: &mut Held| {
+    let read = |file: File, held: &mut Held| -> io::Result<Read> {
+        let length = file.metadata()?.len();
+        stop.read(length)?;
         let mut bytes = stop.hold();
-        bytes.more(usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX))?;
-        Read::of(&openat::content(file, INDEX_CAP)?, held)
+        bytes.more(usize::try_from(length).unwrap_or(usize::MAX))?;
+        let text = openat::content(file, INDEX_CAP).map_err(|error| io::Error::new(error.kind(), format!("`index`: {error}")))?;
+        let read = Read::of(&text, held)?;
+        index::prove_sum(&text)?;
+        Ok(read)
     };
     let own = read(file, held)?;
     let Some(shared) = &own.shared else { return Ok((own.entries, false)) };
