@@ -1,8 +1,10 @@
-//! treewarden keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
+//! treewarden keeps a shared volume of persistent git checkouts, worktrees and package caches
+//! healthy.
 //!
-//! One idea shapes it: **look → decide → act → tell.** [`survey`] looks and changes nothing. [`plan`] decides, without I/O and without a
-//! clock. [`apply`] does what the plan says and decides nothing. [`report`] says what was done, what was kept, and why. A dry run is the same
-//! run without `apply`.
+//! One idea shapes it: **look → decide → act → tell.** [`survey`] looks and changes nothing.
+//! [`plan`] decides, without I/O and without a clock. [`apply`] does what the plan says and decides
+//! nothing. [`report`] says what was done, what was kept, and why. A dry run is the same run
+//! without `apply`.
 //!
 //! | room | what it is for |
 //! | --- | --- |
@@ -21,8 +23,9 @@
 //! | [`git`] | the one door to the git program, and the sanitised git dir that it works in |
 //! | [`fs`] | paths that are proven to be on the volume, opening and walking beneath them, when to stop |
 //!
-//! Imports run down this table and never up; `tests/it/tidy.rs` holds the list of what each room may see. Per repo the order is lock → survey →
-//! plan → apply → unlock, so facts can't go stale between look and act.
+//! Imports run down this table and never up; `tests/it/tidy.rs` holds the list of what each room
+//! may see. Per repo the order is lock → survey → plan → apply → unlock, so facts can't go stale
+//! between look and act.
 //!
 //! # Invariants
 //!
@@ -30,14 +33,15 @@
 //!
 //! 1. `plan` does no I/O and reads no clock: `now` is an argument.
 //! 2. `survey` never changes anything; `apply` never decides.
-//! 3. One function, [`plan::worktree::verdict`], decides a worktree's fate, for the dry run, the run, `worktree list` and the eviction alike.
-//!    Unknown means keep.
-//! 4. Two hands: what decides that objects can go is not what deletes them. A store loses nothing before an independent proof
-//!    ([`apply::proof`]).
+//! 3. One function, [`plan::worktree::verdict`], decides a worktree's fate, for the dry run, the
+//!    run, `worktree list` and the eviction alike. Unknown means keep.
+//! 4. Two hands: what decides that objects can go is not what deletes them. A store loses nothing
+//!    before an independent proof ([`apply::proof`]).
 //! 5. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
-//! 6. The git program is started only in [`git`]. It reaches its own repo and nothing else ([`git::confine`]).
-//! 7. All that a repo makes us hold is counted against one budget ([`fs::budget`]), and every read that it can lengthen asks whether to stop
-//!    ([`fs::stop`]).
+//! 6. The git program is started only in [`git`]. It reaches its own repo and nothing else
+//!    ([`git::confine`]).
+//! 7. All that a repo makes us hold is counted against one budget ([`fs::budget`]), and every read
+//!    that it can lengthen asks whether to stop ([`fs::stop`]).
 //! 8. This crate has no unsafe code: the few calls that need some stand in `unsafe/`.
 //! 9. A failed item is a row in the report, never the end of the run.
 

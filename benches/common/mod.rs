@@ -1,7 +1,8 @@
 //! Side by side: several ways to do one thing, in one run, round by round.
 //!
-//! Within a round everyone works on a world made anew for him, in an order that moves on by one each round, so that a machine that gets slower is slow for
-//! all. What counts is the ratio within each round. It must never be used as a timed test: it tells figures, and its reader judges them.
+//! Within a round everyone works on a world made anew for him, in an order that moves on by one
+//! each round, so that a machine that gets slower is slow for all. What counts is the ratio within
+//! each round. It must never be used as a timed test: it tells figures, and its reader judges them.
 
 #![allow(dead_code, unreachable_pub, reason = "each bench uses its part")]
 
@@ -18,7 +19,10 @@ pub(crate) struct Way<'a, World> {
 impl<'a, World> Way<'a, World> {
     /// A way with a name.
     pub(crate) fn new(name: &'a str, run: impl FnMut(&mut World) + 'a) -> Self {
-        Self { name, run: Box::new(run) }
+        Self {
+            name,
+            run: Box::new(run),
+        }
     }
 }
 
@@ -33,7 +37,8 @@ pub(crate) struct Row {
     pub(crate) ratio: f64,
 }
 
-/// Runs all ways `rounds` times, and prints a table. Ratios are to the first way. `prepare` gets the way's name and is not timed.
+/// Runs all ways `rounds` times, and prints a table. Ratios are to the first way. `prepare` gets
+/// the way's name and is not timed.
 pub(crate) fn contest<World>(
     title: &str,
     rounds: usize,
@@ -50,15 +55,30 @@ pub(crate) fn contest<World>(
             times[way].push(began.elapsed());
         }
     }
-    let ratios = |of: &[Duration]| median(of.iter().zip(&times[0]).map(|(one, first)| one.as_secs_f64() / first.as_secs_f64()).collect());
+    let ratios = |of: &[Duration]| {
+        median(
+            of.iter()
+                .zip(&times[0])
+                .map(|(one, first)| one.as_secs_f64() / first.as_secs_f64())
+                .collect(),
+        )
+    };
     let rows: Vec<Row> = ways
         .iter()
         .zip(&times)
         .map(|(way, times)| {
             let seconds = |at: f64| Duration::from_secs_f64(at);
             let all: Vec<f64> = times.iter().map(Duration::as_secs_f64).collect();
-            let (least, most) = all.iter().fold((f64::MAX, 0.0_f64), |(least, most), &time| (least.min(time), most.max(time)));
-            Row { name: way.name.to_owned(), times: [seconds(least), seconds(median(all)), seconds(most)], ratio: ratios(times) }
+            let (least, most) = all
+                .iter()
+                .fold((f64::MAX, 0.0_f64), |(least, most), &time| {
+                    (least.min(time), most.max(time))
+                });
+            Row {
+                name: way.name.to_owned(),
+                times: [seconds(least), seconds(median(all)), seconds(most)],
+                ratio: ratios(times),
+            }
         })
         .collect();
     print(title, rounds, &rows);
@@ -66,7 +86,10 @@ pub(crate) fn contest<World>(
 }
 
 fn print(title: &str, rounds: usize, rows: &[Row]) {
-    println!("\n{title} ({rounds} rounds)\n\n{:34} {:>11} {:>11} {:>11} {:>8}", "", "fastest", "median", "slowest", "ratio");
+    println!(
+        "\n{title} ({rounds} rounds)\n\n{:34} {:>11} {:>11} {:>11} {:>8}",
+        "", "fastest", "median", "slowest", "ratio"
+    );
     for Row { name, times, ratio } in rows {
         let [least, mid, most] = times.map(|time| format!("{:.1} ms", 1e3 * time.as_secs_f64()));
         println!("{name:34} {least:>11} {mid:>11} {most:>11} {ratio:>8.2}");

@@ -1,6 +1,8 @@
-//! What both benches of trees need: where they work, the settings of the environment, and programs, ours and others'.
+//! What both benches of trees need: where they work, the settings of the environment, and programs,
+//! ours and others'.
 //!
-//! Each contestant is a process of its own, ours too: the bench starts itself again. It must never pass over a contestant that failed.
+//! Each contestant is a process of its own, ours too: the bench starts itself again. It must never
+//! pass over a contestant that failed.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -15,11 +17,14 @@ pub(crate) fn setting<T: FromStr<Err: Debug>>(name: &str, default: T) -> T {
     std::env::var(name).map_or(default, |text| text.parse().expect("a setting is a number"))
 }
 
-/// A new folder for the bench's work, in `BENCH_FOLDER` or else in cargo's target folder: a disk, not memory.
+/// A new folder for the bench's work, in `BENCH_FOLDER` or else in cargo's target folder: a disk,
+/// not memory.
 pub(crate) fn folder() -> tempfile::TempDir {
     let default = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let base = std::env::var_os("BENCH_FOLDER").map_or(default, PathBuf::from);
-    std::fs::create_dir_all(&base).and_then(|()| tempfile::tempdir_in(base)).expect("a folder to work in")
+    std::fs::create_dir_all(&base)
+        .and_then(|()| tempfile::tempdir_in(base))
+        .expect("a folder to work in")
 }
 
 /// Whether a program stands on the `PATH`; says where to get it when it doesn't.
@@ -35,14 +40,28 @@ pub(crate) fn is_there(program: &str, from: &str) -> bool {
 /// Runs a program to its end, and gives what it said.
 #[expect(clippy::disallowed_methods, reason = "the contestants are programs")]
 pub(crate) fn run(program: impl AsRef<Path>, arguments: &[&str], path: &Path) -> String {
-    let done = Command::new(program.as_ref()).args(arguments).arg(path).stdin(Stdio::null()).output().expect("it starts");
-    assert!(done.status.success(), "{} failed: {}", program.as_ref().display(), String::from_utf8_lossy(&done.stderr));
+    let done = Command::new(program.as_ref())
+        .args(arguments)
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts");
+    assert!(
+        done.status.success(),
+        "{} failed: {}",
+        program.as_ref().display(),
+        String::from_utf8_lossy(&done.stderr)
+    );
     String::from_utf8_lossy(&done.stdout).into_owned()
 }
 
 /// Runs this bench as the contestant.
 pub(crate) fn ourselves(work: &str, path: &Path) -> String {
-    run(std::env::current_exe().expect("a bench is a file"), &[work], path)
+    run(
+        std::env::current_exe().expect("a bench is a file"),
+        &[work],
+        path,
+    )
 }
 
 /// What the bench was started for: to be a contestant on a path, or else to hold the contest.
@@ -54,20 +73,33 @@ pub(crate) fn asked(work: &str) -> Option<PathBuf> {
 /// As many threads as a night has for the network.
 pub(crate) fn io_pool() -> rayon::ThreadPool {
     let threads = setting("BENCH_THREADS", treewarden::config::policy::IO_THREADS);
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads start")
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .build()
+        .expect("threads start")
 }
 
 /// The most memory that this process ever had, in MiB.
 pub(crate) fn peak_memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux");
-    line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") / 1024.0
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("Linux");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<f64>()
+        .expect("a number")
+        / 1024.0
 }
 
 /// What the server was asked for, most first.
 pub(crate) fn calls<Call: Debug>(calls: BTreeMap<Call, u64>) -> impl Display {
     let mut calls: Vec<_> = calls.into_iter().filter(|(_, count)| *count > 0).collect();
     calls.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let told: Vec<_> = calls.iter().map(|(call, count)| format!("{count} {}", format!("{call:?}").to_lowercase())).collect();
+    let told: Vec<_> = calls
+        .iter()
+        .map(|(call, count)| format!("{count} {}", format!("{call:?}").to_lowercase()))
+        .collect();
     told.join(", ")
 }

@@ -1,6 +1,8 @@
-//! A made-up tree shaped like what fills a volume: packages in `node_modules`, npm's and pnpm's stores, crates, git objects.
+//! A made-up tree shaped like what fills a volume: packages in `node_modules`, npm's and pnpm's
+//! stores, crates, git objects.
 //!
-//! The same number of entries makes the same tree, but for which of two equal files is the link. It must never be made in a folder that is not empty.
+//! The same number of entries makes the same tree, but for which of two equal files is the link. It
+//! must never be made in a folder that is not empty.
 
 #![allow(dead_code, reason = "each bench uses its part")]
 
@@ -26,7 +28,11 @@ pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
     (0..parts * 2).into_par_iter().try_for_each(|number| {
         package(root, number)?;
         stored(root, number)?;
-        if number % 2 == 0 { unpacked_crate(root, number) } else { objects(root, number) }
+        if number % 2 == 0 {
+            unpacked_crate(root, number)
+        } else {
+            objects(root, number)
+        }
     })
 }
 
@@ -36,7 +42,8 @@ pub(crate) fn make(root: &Path, entries: usize) -> io::Result<()> {
 /// As [`make`].
 pub(crate) fn wide(root: &Path, files: usize) -> io::Result<()> {
     fs::create_dir_all(root)?;
-    (0..files).try_for_each(|number| fs::write(root.join(format!("{:016x}", scattered(number))), b""))
+    (0..files)
+        .try_for_each(|number| fs::write(root.join(format!("{:016x}", scattered(number))), b""))
 }
 
 /// A chain of folders, so many deep, each with so many files.
@@ -49,23 +56,39 @@ pub(crate) fn deep(root: &Path, levels: usize, files: usize) -> io::Result<()> {
     let mut here = rustix::fs::open(root, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     for _ in 0..levels {
         for number in 0..files {
-            drop(rustix::fs::openat(&here, format!("file-{number}"), OFlags::WRONLY | OFlags::CREATE, Mode::RWXU)?);
+            drop(rustix::fs::openat(
+                &here,
+                format!("file-{number}"),
+                OFlags::WRONLY | OFlags::CREATE,
+                Mode::RWXU,
+            )?);
         }
         rustix::fs::mkdirat(&here, "d", Mode::RWXU)?;
-        here = rustix::fs::openat(&here, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        here = rustix::fs::openat(
+            &here,
+            "d",
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        )?;
     }
     Ok(())
 }
 
 /// A package: 4 folders and 14 files, of which every fourth is a link into pnpm's store.
 fn package(root: &Path, number: usize) -> io::Result<()> {
-    let top = root.join(format!("trees/tree-{}/node_modules/package-{number}", number / 600));
+    let top = root.join(format!(
+        "trees/tree-{}/node_modules/package-{number}",
+        number / 600
+    ));
     for folder in ["dist/internal", "test"] {
         fs::create_dir_all(top.join(folder))?;
     }
     for file in 0..14 {
         let folder = ["", "dist", "dist/internal", "test"][file % 4];
-        let (path, bytes) = (top.join(folder).join(format!("module-{file}.js")), scattered(number * 14 + file));
+        let (path, bytes) = (
+            top.join(folder).join(format!("module-{file}.js")),
+            scattered(number * 14 + file),
+        );
         if file % 4 == 1 {
             let store = root.join(format!("pnpm/files/{:02x}/{bytes:016x}", bytes & 0xff));
             write(&store, bytes)?;
@@ -81,7 +104,11 @@ fn package(root: &Path, number: usize) -> io::Result<()> {
 fn stored(root: &Path, number: usize) -> io::Result<()> {
     (0..3).try_for_each(|blob| {
         let hash = scattered(number * 3 + blob + 77_777_777);
-        let folder = root.join(format!("npm/content/{:02x}/{:02x}", hash & 0xff, hash >> 8 & 0xff));
+        let folder = root.join(format!(
+            "npm/content/{:02x}/{:02x}",
+            hash & 0xff,
+            hash >> 8 & 0xff
+        ));
         fs::create_dir_all(&folder)?;
         write(&folder.join(format!("{hash:032x}")), hash)
     })
@@ -95,7 +122,10 @@ fn unpacked_crate(root: &Path, number: usize) -> io::Result<()> {
     }
     (0..40).try_for_each(|file| {
         let folder = ["", "src", "src/imp", "src/imp/unix", "tests", "benches"][file % 6];
-        write(&top.join(folder).join(format!("file_{file}.rs")), scattered(number * 40 + file + 33_333_333))
+        write(
+            &top.join(folder).join(format!("file_{file}.rs")),
+            scattered(number * 40 + file + 33_333_333),
+        )
     })
 }
 
@@ -103,15 +133,26 @@ fn unpacked_crate(root: &Path, number: usize) -> io::Result<()> {
 fn objects(root: &Path, number: usize) -> io::Result<()> {
     (0..24).try_for_each(|object| {
         let hash = scattered(number * 24 + object + 55_555_555);
-        write(&root.join(format!("shop/.git/objects/{:02x}/{hash:038x}", hash & 0xff)), hash)
+        write(
+            &root.join(format!("shop/.git/objects/{:02x}/{hash:038x}", hash & 0xff)),
+            hash,
+        )
     })
 }
 
 /// Mostly a block, now and then several.
 fn write(path: &Path, random: u64) -> io::Result<()> {
     static TEXT: [u8; 20_000] = [b'x'; 20_000];
-    let most = if random.is_multiple_of(8) { TEXT.len() as u64 } else { 4000 };
-    fs::write(path, &TEXT[..usize::try_from(random >> 16 & 0xffff).unwrap_or(0) % usize::try_from(most).unwrap_or(1)])
+    let most = if random.is_multiple_of(8) {
+        TEXT.len() as u64
+    } else {
+        4000
+    };
+    fs::write(
+        path,
+        &TEXT[..usize::try_from(random >> 16 & 0xffff).unwrap_or(0)
+            % usize::try_from(most).unwrap_or(1)],
+    )
 }
 
 /// A number that follows from `number`, and looks random.

@@ -1,10 +1,17 @@
-//! Evicts a fifth of a volume's caches, with treewarden and with the script that a user would write.
+//! Evicts a fifth of a volume's caches, with treewarden and with the script that a user would
+//! write.
 //!
-//! `cargo bench --bench evict`, as root: each turn mounts a volume of its own. `EVICT_UNITS` (50000) units with twenty files each, in the mean, on
-//! `EVICT_ON` (`ext4` in a file, or `tmpfs`), `EVICT_ROUNDS` (3) rounds. A first night on a million units of one or two files (`EVICT_SMALL`, 0 for none)
-//! tells the memory it took. `EVICT_UNDER` is a command that treewarden runs under, such as `perf record`. It must never pass for a test: what it fails on are wrong results, not slow ones.
+//! `cargo bench --bench evict`, as root: each turn mounts a volume of its own. `EVICT_UNITS`
+//! (50000) units with twenty files each, in the mean, on `EVICT_ON` (`ext4` in a file, or `tmpfs`),
+//! `EVICT_ROUNDS` (3) rounds. A first night on a million units of one or two files (`EVICT_SMALL`,
+//! 0 for none) tells the memory it took. `EVICT_UNDER` is a command that treewarden runs under,
+//! such as `perf record`. It must never pass for a test: what it fails on are wrong results, not
+//! slow ones.
 
-#![allow(clippy::disallowed_methods, reason = "what is timed are whole programs")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is timed are whole programs"
+)]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -19,7 +26,8 @@ use world::{Shape, Volume};
 const SCRIPT: &str = include_str!("script.sh");
 
 fn main() {
-    let number = |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
+    let number =
+        |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
     let on = std::env::var("EVICT_ON").unwrap_or_else(|_| "ext4".to_owned());
     let within = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let small = number("EVICT_SMALL", 1_000_000);
@@ -27,19 +35,37 @@ fn main() {
         let volume = Volume::make(&within, &on, Shape::small(small / 1000));
         judged(&volume, 105, treewarden);
         // In kibibytes, of the largest child so far.
-        let most = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap().max_rss() >> 10;
-        println!("\nA fifth of {small} units of one or two files went; most memory held: {most} MiB");
+        let most = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN)
+            .unwrap()
+            .max_rss()
+            >> 10;
+        println!(
+            "\nA fifth of {small} units of one or two files went; most memory held: {most} MiB"
+        );
     }
     let rounds = number("EVICT_ROUNDS", 3);
     if rounds > 0 {
         let shape = Shape::mixed(number("EVICT_UNITS", 50_000) / 1000);
         let prepare = |_: &str| Volume::make(&within, &on, shape);
         let ways = vec![
-            Way::new("treewarden run --only evict", |volume: &mut Volume| judged(volume, 105, treewarden)),
+            Way::new("treewarden run --only evict", |volume: &mut Volume| {
+                judged(volume, 105, treewarden)
+            }),
             // It doesn't reckon with the folders, which have blocks of their own on ext4.
-            Way::new("find | sort | awk | rm", |volume: &mut Volume| judged(volume, 125, script)),
+            Way::new("find | sort | awk | rm", |volume: &mut Volume| {
+                judged(volume, 125, script)
+            }),
         ];
-        contest(&format!("A fifth of {} units with {} files goes, on {on}", shape.units(), shape.files()), rounds, prepare, ways);
+        contest(
+            &format!(
+                "A fifth of {} units with {} files goes, on {on}",
+                shape.units(),
+                shape.files()
+            ),
+            rounds,
+            prepare,
+            ways,
+        );
     }
 }
 
@@ -49,7 +75,10 @@ fn judged(volume: &Volume, most: u64, evict: impl FnOnce(&Volume, u64)) {
     let wanted = before / 5;
     evict(volume, wanted);
     let freed = before.saturating_sub(volume.level().0);
-    assert!((wanted * 99 / 100..wanted * most / 100).contains(&freed), "{freed} bytes freed, {wanted} wanted");
+    assert!(
+        (wanted * 99 / 100..wanted * most / 100).contains(&freed),
+        "{freed} bytes freed, {wanted} wanted"
+    );
 }
 
 fn treewarden(volume: &Volume, wanted: u64) {
@@ -62,13 +91,24 @@ fn command(arguments: &[&str], config: &Path) {
     let under = std::env::var("EVICT_UNDER").unwrap_or_else(|_| "env".to_owned());
     let mut under = under.split_whitespace();
     let mut command = Command::new(under.next().unwrap());
-    command.args(under).arg(env!("CARGO_BIN_EXE_treewarden")).args(arguments).arg("--config").arg(config);
+    command
+        .args(under)
+        .arg(env!("CARGO_BIN_EXE_treewarden"))
+        .args(arguments)
+        .arg("--config")
+        .arg(config);
     let status = command.stdout(Stdio::null()).status().unwrap();
     assert!(status.success(), "treewarden {arguments:?}: {status}");
 }
 
 fn script(volume: &Volume, wanted: u64) {
     let (caches, wanted) = (volume.root.join("caches"), wanted.to_string());
-    let status = Command::new("bash").args(["-c", SCRIPT, "evict"]).arg(caches).arg(wanted).env("LC_ALL", "C").status().unwrap();
+    let status = Command::new("bash")
+        .args(["-c", SCRIPT, "evict"])
+        .arg(caches)
+        .arg(wanted)
+        .env("LC_ALL", "C")
+        .status()
+        .unwrap();
     assert!(status.success());
 }

@@ -1,9 +1,14 @@
-//! A volume of its own, full of package caches: laid out as the tools lay them out, each unit last used on a day of its own.
+//! A volume of its own, full of package caches: laid out as the tools lay them out, each unit last
+//! used on a day of its own.
 //!
-//! What stands in a file is made up, but for the bytes that the survey reads: npm's index, and the ends of pip's bodies. It must never stand anywhere but
-//! on a file system mounted for it alone: the marks are shares of the whole, and the neighbours would count.
+//! What stands in a file is made up, but for the bytes that the survey reads: npm's index, and the
+//! ends of pip's bodies. It must never stand anywhere but on a file system mounted for it alone:
+//! the marks are shares of the whole, and the neighbours would count.
 
-#![allow(clippy::disallowed_methods, reason = "mounts are made and undone by the system's own commands")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "mounts are made and undone by the system's own commands"
+)]
 #![allow(clippy::cast_precision_loss, reason = "four digits of a percentage")]
 
 use base64::Engine as _;
@@ -37,12 +42,26 @@ pub(crate) struct Shape {
 impl Shape {
     /// A thousand units and twenty files in each, in the mean, for each of `thousands`.
     pub(crate) fn mixed(thousands: usize) -> Self {
-        Self { npm: 200 * thousands, pip: 160 * thousands, uv: 140 * thousands, cargo: 260 * thousands, go: 240 * thousands, go_build: 0 }
+        Self {
+            npm: 200 * thousands,
+            pip: 160 * thousands,
+            uv: 140 * thousands,
+            cargo: 260 * thousands,
+            go: 240 * thousands,
+            go_build: 0,
+        }
     }
 
     /// A thousand units of one or two small files, for each of `thousands`.
     pub(crate) fn small(thousands: usize) -> Self {
-        Self { npm: 150 * thousands, pip: 150 * thousands, uv: 0, cargo: 0, go: 0, go_build: 700 * thousands }
+        Self {
+            npm: 150 * thousands,
+            pip: 150 * thousands,
+            uv: 0,
+            cargo: 0,
+            go: 0,
+            go_build: 700 * thousands,
+        }
     }
 
     /// All of them.
@@ -52,7 +71,11 @@ impl Shape {
 
     /// Their files.
     pub(crate) fn files(self) -> usize {
-        2 * (self.npm + self.pip) + self.uv * (WHEEL + 1) + self.cargo * (CRATE + 1) + self.go * (MODULE + 5) + self.go_build
+        2 * (self.npm + self.pip)
+            + self.uv * (WHEEL + 1)
+            + self.cargo * (CRATE + 1)
+            + self.go * (MODULE + 5)
+            + self.go_build
     }
 }
 
@@ -73,11 +96,25 @@ impl Volume {
         let inodes = shape.files() * 3 / 2 + 100_000;
         let bytes = shape.files() * 6 * 1024 + (256 << 20);
         if on == "tmpfs" {
-            sh("mount", &["-t", "tmpfs", "-o", &format!("size={bytes},nr_inodes={inodes}"), "tmpfs"], &root);
+            sh(
+                "mount",
+                &[
+                    "-t",
+                    "tmpfs",
+                    "-o",
+                    &format!("size={bytes},nr_inodes={inodes}"),
+                    "tmpfs",
+                ],
+                &root,
+            );
         } else {
             let image = folder.path().join("image");
             File::create(&image).unwrap().set_len(bytes as u64).unwrap();
-            sh("mkfs.ext4", &["-q", "-m", "0", "-N", &inodes.to_string()], &image);
+            sh(
+                "mkfs.ext4",
+                &["-q", "-m", "0", "-N", &inodes.to_string()],
+                &image,
+            );
             sh("mount", &["-o", "loop", image.to_str().unwrap()], &root);
         }
         let volume = Self { root, folder };
@@ -86,11 +123,23 @@ impl Volume {
     }
 
     fn fill(&self, shape: Shape) {
-        let kinds: [(usize, Make); 6] =
-            [(shape.npm, npm), (shape.pip, pip), (shape.uv, uv), (shape.cargo, cargo), (shape.go, go), (shape.go_build, go_build)];
+        let kinds: [(usize, Make); 6] = [
+            (shape.npm, npm),
+            (shape.pip, pip),
+            (shape.uv, uv),
+            (shape.cargo, cargo),
+            (shape.go, go),
+            (shape.go_build, go_build),
+        ];
         let caches = self.root.join("caches");
         for (kind, (count, make)) in kinds.into_iter().enumerate() {
-            (0..count).into_par_iter().for_each(|number| make(&caches, &mut Rng::with_seed((kind << 32 | number) as u64), number));
+            (0..count).into_par_iter().for_each(|number| {
+                make(
+                    &caches,
+                    &mut Rng::with_seed((kind << 32 | number) as u64),
+                    number,
+                )
+            });
         }
         // Or whoever comes next waits for the disk to take in what was made.
         rustix::fs::syncfs(File::open(&self.root).unwrap()).unwrap();
@@ -99,7 +148,10 @@ impl Volume {
     /// Bytes in use, and of all, as the marks count them.
     pub(crate) fn level(&self) -> (u64, u64) {
         let stat = rustix::fs::statvfs(&self.root).unwrap();
-        ((stat.f_blocks - stat.f_bfree) * stat.f_frsize, (stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize)
+        (
+            (stat.f_blocks - stat.f_bfree) * stat.f_frsize,
+            (stat.f_blocks - stat.f_bfree + stat.f_bavail) * stat.f_frsize,
+        )
     }
 
     /// The config with which treewarden frees that many bytes here.
@@ -107,7 +159,8 @@ impl Volume {
         let (used, all) = self.level();
         let share = |bytes: u64| 100.0 * bytes as f64 / all as f64;
         let (high, low) = (share(used) - 0.01, share(used - to_free));
-        let caches = ["npm", "pip", "uv", "cargo", "go-mod", "go-build"].map(|kind| format!("  - {{kind: {kind}, path: caches/{kind}}}\n"));
+        let caches = ["npm", "pip", "uv", "cargo", "go-mod", "go-build"]
+            .map(|kind| format!("  - {{kind: {kind}, path: caches/{kind}}}\n"));
         let threads = std::env::var("EVICT_THREADS").unwrap_or_else(|_| "32".to_owned());
         let config = self.folder.path().join("config.yaml");
         let text = format!(
@@ -127,8 +180,15 @@ impl Drop for Volume {
 }
 
 fn sh(program: &str, arguments: &[&str], last: &Path) {
-    let status = Command::new(program).args(arguments).arg(last).status().unwrap();
-    assert!(status.success(), "{program} failed; this bench mounts a volume of its own, so run it as root");
+    let status = Command::new(program)
+        .args(arguments)
+        .arg(last)
+        .status()
+        .unwrap();
+    assert!(
+        status.success(),
+        "{program} failed; this bench mounts a volume of its own, so run it as root"
+    );
 }
 
 /// The unit's last use: 2 to 200 days ago.
@@ -144,7 +204,8 @@ fn put(path: &Path, bytes: &[u8], at: SystemTime) {
         })
         .unwrap();
     file.write_all(bytes).unwrap();
-    file.set_times(FileTimes::new().set_accessed(at).set_modified(at)).unwrap();
+    file.set_times(FileTimes::new().set_accessed(at).set_modified(at))
+        .unwrap();
 }
 
 fn some(rng: &mut Rng) -> Vec<u8> {
@@ -152,71 +213,156 @@ fn some(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn hex(rng: &mut Rng, digits: usize) -> String {
-    (0..digits).map(|_| char::from_digit(rng.u32(0..16), 16).unwrap()).collect()
+    (0..digits)
+        .map(|_| char::from_digit(rng.u32(0..16), 16).unwrap())
+        .collect()
 }
 
 /// `count` files in a tree of a handful of folders, which are as old as they are.
 fn tree(folder: &Path, first: &str, count: usize, rng: &mut Rng, at: SystemTime) {
     put(&folder.join(first), &some(rng), at);
-    let below: Vec<PathBuf> = ["src", "src/deep", "tests"].iter().map(|name| folder.join(name)).collect();
+    let below: Vec<PathBuf> = ["src", "src/deep", "tests"]
+        .iter()
+        .map(|name| folder.join(name))
+        .collect();
     for number in 1..count {
-        put(&below[number % 3].join(format!("file_{number}.rs")), &some(rng), at);
+        put(
+            &below[number % 3].join(format!("file_{number}.rs")),
+            &some(rng),
+            at,
+        );
     }
     // Where the first file stands, too: one young folder in a wheel would keep it.
     let first = folder.join(first);
-    for folder in below.iter().rev().map(PathBuf::as_path).chain([first.parent().unwrap(), folder]) {
-        File::open(folder).unwrap().set_times(FileTimes::new().set_modified(at)).unwrap();
+    for folder in below
+        .iter()
+        .rev()
+        .map(PathBuf::as_path)
+        .chain([first.parent().unwrap(), folder])
+    {
+        File::open(folder)
+            .unwrap()
+            .set_times(FileTimes::new().set_modified(at))
+            .unwrap();
     }
 }
 
 fn npm(caches: &Path, rng: &mut Rng, number: usize) {
     let (at, cache) = (used(rng), caches.join("npm/_cacache"));
     let digest: Vec<u8> = (0..64).map(|_| rng.u8(..)).collect();
-    let hexed = digest.iter().fold(String::new(), |hexed, byte| hexed + &format!("{byte:02x}"));
-    put(&cache.join(format!("content-v2/sha512/{}/{}/{}", &hexed[..2], &hexed[2..4], &hexed[4..])), &some(rng), at);
-    let key = format!("make-fetch-happen:request-cache:https://registry.npmjs.org/package-{number}/-/package-{number}-1.0.0.tgz");
+    let hexed = digest
+        .iter()
+        .fold(String::new(), |hexed, byte| hexed + &format!("{byte:02x}"));
+    put(
+        &cache.join(format!(
+            "content-v2/sha512/{}/{}/{}",
+            &hexed[..2],
+            &hexed[2..4],
+            &hexed[4..]
+        )),
+        &some(rng),
+        at,
+    );
+    let key = format!(
+        "make-fetch-happen:request-cache:https://registry.npmjs.org/package-{number}/-/package-{number}-1.0.0.tgz"
+    );
     let line = format!(
         "\n{}\t{{\"key\":\"{key}\",\"integrity\":\"sha512-{}\",\"time\":1700000000000,\"size\":1000,\"metadata\":{{\"url\":\"{key}\"}}}}",
         hex(rng, 40),
         STANDARD.encode(digest)
     );
     let bucket = hex(rng, 64);
-    put(&cache.join(format!("index-v5/{}/{}/{}", &bucket[..2], &bucket[2..4], &bucket[4..])), line.as_bytes(), at);
+    put(
+        &cache.join(format!(
+            "index-v5/{}/{}/{}",
+            &bucket[..2],
+            &bucket[2..4],
+            &bucket[4..]
+        )),
+        line.as_bytes(),
+        at,
+    );
 }
 
 fn pip(caches: &Path, rng: &mut Rng, _: usize) {
     let (at, hash) = (used(rng), hex(rng, 56));
-    let shard = hash[..5].chars().fold(String::new(), |shard, digit| shard + &format!("{digit}/"));
+    let shard = hash[..5]
+        .chars()
+        .fold(String::new(), |shard, digit| shard + &format!("{digit}/"));
     let path = caches.join(format!("pip/http-v2/{shard}{hash}"));
     put(&path, &some(rng)[..50], at);
     put(&path.with_extension("body"), &some(rng), at);
 }
 
 fn uv(caches: &Path, rng: &mut Rng, number: usize) {
-    let (at, cache, id) = (used(rng), caches.join("uv"), format!("{}{number}", hex(rng, 16)));
+    let (at, cache, id) = (
+        used(rng),
+        caches.join("uv"),
+        format!("{}{number}", hex(rng, 16)),
+    );
     let archive = cache.join("archive-v0").join(&id);
-    tree(&archive, &format!("wheel_{number}-1.0.dist-info/METADATA"), WHEEL, rng, at);
+    tree(
+        &archive,
+        &format!("wheel_{number}-1.0.dist-info/METADATA"),
+        WHEEL,
+        rng,
+        at,
+    );
     let pointer = cache.join(format!("wheels-v5/pypi/wheel-{number}/1.0-py3-none-any"));
-    put(&pointer.with_extension("0-py3-none-any.http"), &some(rng), at);
+    put(
+        &pointer.with_extension("0-py3-none-any.http"),
+        &some(rng),
+        at,
+    );
     std::os::unix::fs::symlink(archive, pointer).unwrap();
 }
 
 fn cargo(caches: &Path, rng: &mut Rng, number: usize) {
     let (at, registry) = (used(rng), caches.join("cargo/registry"));
-    put(&registry.join(format!("cache/index.crates.io-1949/crate-{number}-1.0.0.crate")), &some(rng), at);
-    tree(&registry.join(format!("src/index.crates.io-1949/crate-{number}-1.0.0")), ".cargo-ok", CRATE, rng, at);
+    put(
+        &registry.join(format!(
+            "cache/index.crates.io-1949/crate-{number}-1.0.0.crate"
+        )),
+        &some(rng),
+        at,
+    );
+    tree(
+        &registry.join(format!("src/index.crates.io-1949/crate-{number}-1.0.0")),
+        ".cargo-ok",
+        CRATE,
+        rng,
+        at,
+    );
 }
 
 fn go(caches: &Path, rng: &mut Rng, number: usize) {
     let (at, cache) = (used(rng), caches.join("go-mod"));
     let module = format!("github.com/owner{}/module{number}", number % 500);
-    tree(&cache.join(format!("{module}@v1.0.0")), "go.mod", MODULE, rng, at);
+    tree(
+        &cache.join(format!("{module}@v1.0.0")),
+        "go.mod",
+        MODULE,
+        rng,
+        at,
+    );
     for part in ["zip", "ziphash", "info", "mod", "lock"] {
-        put(&cache.join(format!("cache/download/{module}/@v/v1.0.0.{part}")), &some(rng), at);
+        put(
+            &cache.join(format!("cache/download/{module}/@v/v1.0.0.{part}")),
+            &some(rng),
+            at,
+        );
     }
 }
 
 fn go_build(caches: &Path, rng: &mut Rng, _: usize) {
     let (at, hash) = (used(rng), hex(rng, 64));
-    put(&caches.join(format!("go-build/{}/{hash}-{}", &hash[..2], if rng.bool() { "a" } else { "d" })), &some(rng), at);
+    put(
+        &caches.join(format!(
+            "go-build/{}/{hash}-{}",
+            &hash[..2],
+            if rng.bool() { "a" } else { "d" }
+        )),
+        &some(rng),
+        at,
+    );
 }

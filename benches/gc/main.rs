@@ -1,10 +1,15 @@
-//! Tends a repo that grows day by day, with treewarden and with git's own ways, and reads it afterwards.
+//! Tends a repo that grows day by day, with treewarden and with git's own ways, and reads it
+//! afterwards.
 //!
-//! `cargo bench --bench gc`. `GC_COMMITS` (20000) commits to begin with, `GC_NIGHTS` (5) nights after days of 2,000 loose objects and 20 small packs. Counted are
-//! processor time and bytes written, of the program and all that it starts: load does not change them. It must never pass for a test: what it fails on is
-//! a program that failed, or a repo that is not whole.
+//! `cargo bench --bench gc`. `GC_COMMITS` (20000) commits to begin with, `GC_NIGHTS` (5) nights
+//! after days of 2,000 loose objects and 20 small packs. Counted are processor time and bytes
+//! written, of the program and all that it starts: load does not change them. It must never pass
+//! for a test: what it fails on is a program that failed, or a repo that is not whole.
 
-#![allow(clippy::disallowed_methods, reason = "what is timed are whole programs")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "what is timed are whole programs"
+)]
 #![allow(clippy::cast_precision_loss, reason = "shown with two digits")]
 
 #[path = "../common/mod.rs"]
@@ -29,23 +34,41 @@ struct Place {
 
 const WAYS: [(&str, Tend); 4] = [
     ("treewarden run --only gc", treewarden),
-    ("git gc", |place| run(git(&place.repo.git_dir).args(["gc", "-q"]))),
-    ("git maintenance run", |place| run(git(&place.repo.git_dir).args(["maintenance", "run", "--quiet"]))),
+    ("git gc", |place| {
+        run(git(&place.repo.git_dir).args(["gc", "-q"]))
+    }),
+    ("git maintenance run", |place| {
+        run(git(&place.repo.git_dir).args(["maintenance", "run", "--quiet"]))
+    }),
     ("git maintenance, its incremental tasks", |place| {
-        let tasks = ["loose-objects", "incremental-repack", "commit-graph", "pack-refs"].map(|task| format!("--task={task}"));
-        run(git(&place.repo.git_dir).args(["maintenance", "run", "--quiet"]).args(tasks));
+        let tasks = [
+            "loose-objects",
+            "incremental-repack",
+            "commit-graph",
+            "pack-refs",
+        ]
+        .map(|task| format!("--task={task}"));
+        run(git(&place.repo.git_dir)
+            .args(["maintenance", "run", "--quiet"])
+            .args(tasks));
     }),
 ];
 
 fn main() {
-    let number = |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
+    let number =
+        |name: &str, or: usize| std::env::var(name).map_or(or, |text| text.parse().expect(name));
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (commits, nights) = (number("GC_COMMITS", 20_000), number("GC_NIGHTS", 5));
     let origin = Repo::make(&folder.path().join("origin"), commits);
-    let mut places: Vec<Place> = (0..WAYS.len()).map(|number| Place::of(folder.path(), number, &origin)).collect();
+    let mut places: Vec<Place> = (0..WAYS.len())
+        .map(|number| Place::of(folder.path(), number, &origin))
+        .collect();
 
     println!("\n{nights} nights of a repo of {commits} commits, the sum of all nights\n");
-    println!("{:40} {:>10} {:>8} {:>10} {:>8} {:>10}", "", "processor", "ratio", "written", "ratio", "time");
+    println!(
+        "{:40} {:>10} {:>8} {:>10} {:>8} {:>10}",
+        "", "processor", "ratio", "written", "ratio", "time"
+    );
     let mut first = None;
     for (place, (name, tend)) in places.iter_mut().zip(WAYS) {
         let mut sum = Cost::default();
@@ -54,19 +77,38 @@ fn main() {
             let before = Cost::of_children();
             let began = Instant::now();
             tend(place);
-            sum = sum.and(Cost::of_children().less(before), began.elapsed().as_secs_f64());
+            sum = sum.and(
+                Cost::of_children().less(before),
+                began.elapsed().as_secs_f64(),
+            );
         }
         let first = *first.get_or_insert(sum);
         let mib = sum.written / f64::from(1 << 20);
         let ratios = (sum.processor / first.processor, sum.written / first.written);
-        println!("{name:40} {:>8.2} s {:>8.2} {mib:>6.1} MiB {:>8.2} {:>8.2} s", sum.processor, ratios.0, ratios.1, sum.seconds);
+        println!(
+            "{name:40} {:>8.2} s {:>8.2} {mib:>6.1} MiB {:>8.2} {:>8.2} s",
+            sum.processor, ratios.0, ratios.1, sum.seconds
+        );
         run(git(&place.repo.git_dir).args(["fsck", "--no-progress", "--connectivity-only"]));
     }
     let rounds = number("GC_ROUNDS", 7);
-    for reads in [&["log"][..], &["log", "--", "dir3/sub0/file3.rs"], &["rev-list", "--objects", "--all"]] {
+    for reads in [
+        &["log"][..],
+        &["log", "--", "dir3/sub0/file3.rs"],
+        &["rev-list", "--objects", "--all"],
+    ] {
         let read = |place: &Place| run(git(&place.repo.git_dir).args(reads));
-        let ways = places.iter().zip(WAYS).map(|(place, (name, _))| Way::new(name, move |(): &mut ()| read(place))).collect();
-        contest(&format!("git {} afterwards", reads.join(" ")), rounds, |_| (), ways);
+        let ways = places
+            .iter()
+            .zip(WAYS)
+            .map(|(place, (name, _))| Way::new(name, move |(): &mut ()| read(place)))
+            .collect();
+        contest(
+            &format!("git {} afterwards", reads.join(" ")),
+            rounds,
+            |_| (),
+            ways,
+        );
     }
 }
 
@@ -76,16 +118,28 @@ impl Place {
         std::fs::create_dir(&volume).unwrap();
         let repo = origin.copy(&volume.join("repo"));
         let config = folder.join(format!("config{number}.yaml"));
-        let text = format!("volume:\n  root: {}\nrepos:\n  - {{name: acme/shop, path: repo}}\n", volume.display());
+        let text = format!(
+            "volume:\n  root: {}\nrepos:\n  - {{name: acme/shop, path: repo}}\n",
+            volume.display()
+        );
         std::fs::write(&config, text).unwrap();
-        let place = Self { volume, config, repo };
+        let place = Self {
+            volume,
+            config,
+            repo,
+        };
         place.treewarden(&["init", place.volume.to_str().unwrap()]);
         place
     }
 
     fn treewarden(&self, arguments: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_treewarden"));
-        run(command.args(arguments).arg("--config").arg(&self.config).stdout(Stdio::null()).stderr(Stdio::null()));
+        run(command
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()));
     }
 }
 
@@ -107,17 +161,31 @@ struct Cost {
 impl Cost {
     /// Of all that was started and ended so far.
     fn of_children() -> Self {
-        let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
-        let seconds = |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+        let usage =
+            nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_CHILDREN).unwrap();
+        let seconds =
+            |time: nix::sys::time::TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
         let processor = seconds(usage.user_time()) + seconds(usage.system_time());
-        Self { processor, written: usage.block_writes() as f64 * 512.0, seconds: 0.0 }
+        Self {
+            processor,
+            written: usage.block_writes() as f64 * 512.0,
+            seconds: 0.0,
+        }
     }
 
     fn less(self, before: Self) -> Self {
-        Self { processor: self.processor - before.processor, written: self.written - before.written, seconds: 0.0 }
+        Self {
+            processor: self.processor - before.processor,
+            written: self.written - before.written,
+            seconds: 0.0,
+        }
     }
 
     fn and(self, more: Self, seconds: f64) -> Self {
-        Self { processor: self.processor + more.processor, written: self.written + more.written, seconds: self.seconds + seconds }
+        Self {
+            processor: self.processor + more.processor,
+            written: self.written + more.written,
+            seconds: self.seconds + seconds,
+        }
     }
 }

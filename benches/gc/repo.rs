@@ -30,8 +30,15 @@ impl Repo {
         std::fs::create_dir_all(checkout).unwrap();
         run(git(&checkout.join(".git")).args(["init", "-q", "-b", "main"]));
         let mut rng = Rng::with_seed(7);
-        let contents = (0..FILES).map(|_| (0..SIZE / 50).fold(String::new(), |text, _| text + &line(&mut rng))).collect();
-        let mut repo = Self { git_dir: checkout.join(".git"), rng, contents, commits: 0 };
+        let contents = (0..FILES)
+            .map(|_| (0..SIZE / 50).fold(String::new(), |text, _| text + &line(&mut rng)))
+            .collect();
+        let mut repo = Self {
+            git_dir: checkout.join(".git"),
+            rng,
+            contents,
+            commits: 0,
+        };
         repo.import(commits, 1);
         run(git(&repo.git_dir).args(["repack", "-q", "-a", "-d", "-f"]));
         run(git(&repo.git_dir).args(["gc", "-q"]));
@@ -40,11 +47,20 @@ impl Repo {
 
     /// A copy in another place, which grows in the same way.
     pub(crate) fn copy(&self, checkout: &Path) -> Self {
-        run(Command::new("cp").arg("-a").arg(self.git_dir.parent().unwrap()).arg(checkout));
-        Self { git_dir: checkout.join(".git"), rng: self.rng.clone(), contents: self.contents.clone(), commits: self.commits }
+        run(Command::new("cp")
+            .arg("-a")
+            .arg(self.git_dir.parent().unwrap())
+            .arg(checkout));
+        Self {
+            git_dir: checkout.join(".git"),
+            rng: self.rng.clone(),
+            contents: self.contents.clone(),
+            commits: self.commits,
+        }
     }
 
-    /// A day's growth: so many small packs, as fetches leave them, and commits whose objects are loose, as agents make them.
+    /// A day's growth: so many small packs, as fetches leave them, and commits whose objects are
+    /// loose, as agents make them.
     pub(crate) fn grow(&mut self, packs: usize, loose_commits: usize) {
         for _ in 0..packs {
             self.import(8, 1);
@@ -58,10 +74,19 @@ impl Repo {
         for number in 0..commits {
             self.commits += 1;
             let changed = (0..CHANGED).map(|_| self.rng.usize(0..FILES));
-            let changed: Vec<usize> = if self.commits == 1 { (0..FILES).collect() } else { changed.collect() };
+            let changed: Vec<usize> = if self.commits == 1 {
+                (0..FILES).collect()
+            } else {
+                changed.collect()
+            };
             let when = 1_600_000_000 + i64::try_from(self.commits).unwrap() * DAY / 50;
             let message = format!("Commit {}", self.commits);
-            write!(text, "commit refs/heads/main\ncommitter A <a@b> {when} +0000\ndata {}\n{message}\n", message.len()).unwrap();
+            write!(
+                text,
+                "commit refs/heads/main\ncommitter A <a@b> {when} +0000\ndata {}\n{message}\n",
+                message.len()
+            )
+            .unwrap();
             if number == 0 && self.commits > 1 {
                 text += "from refs/heads/main^0\n";
             }
@@ -71,13 +96,30 @@ impl Repo {
                 self.contents[file].replace_range(at..at + 50, &line);
                 let content = &self.contents[file];
                 let (dir, below) = (file % 20, file / 20 % 10);
-                write!(text, "M 100644 inline dir{dir}/sub{below}/file{file}.rs\ndata {}\n{content}\n", content.len()).unwrap();
+                write!(
+                    text,
+                    "M 100644 inline dir{dir}/sub{below}/file{file}.rs\ndata {}\n{content}\n",
+                    content.len()
+                )
+                .unwrap();
             }
         }
         let mut command = git(&self.git_dir);
-        command.args(["-c", &format!("fastimport.unpackLimit={unpack_limit}"), "fast-import", "--quiet"]).stdin(Stdio::piped());
+        command
+            .args([
+                "-c",
+                &format!("fastimport.unpackLimit={unpack_limit}"),
+                "fast-import",
+                "--quiet",
+            ])
+            .stdin(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
         assert!(child.wait().unwrap().success());
     }
 }
@@ -90,7 +132,11 @@ fn line(rng: &mut Rng) -> String {
 /// Git on this repo, without anybody's config.
 pub(crate) fn git(git_dir: &Path) -> Command {
     let mut command = Command::new("git");
-    command.env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_DIR", git_dir).stdout(Stdio::null());
+    command
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_DIR", git_dir)
+        .stdout(Stdio::null());
     command
 }
 

@@ -1,8 +1,12 @@
-//! A volume as agents leave it: repos with a history, worktrees with `node_modules`, an npm cache beside them.
+//! A volume as agents leave it: repos with a history, worktrees with `node_modules`, an npm cache
+//! beside them.
 //!
 //! Everything is made with the real git. It must never be made where something stands already.
 
-#![expect(clippy::disallowed_methods, reason = "the volume is built with the real git, as agents would")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the volume is built with the real git, as agents would"
+)]
 
 use crate::fuse::{Manners, Mounted};
 use std::fmt::{self, Display, Formatter};
@@ -28,8 +32,17 @@ pub(crate) struct Shape {
 
 impl Display for Shape {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Self { repos, trees, tracked, installed, .. } = self;
-        write!(f, "{repos} repos with {trees} worktrees, each of {tracked} tracked and {installed} installed files")
+        let Self {
+            repos,
+            trees,
+            tracked,
+            installed,
+            ..
+        } = self;
+        write!(
+            f,
+            "{repos} repos with {trees} worktrees, each of {tracked} tracked and {installed} installed files"
+        )
     }
 }
 
@@ -43,14 +56,25 @@ pub(crate) struct Volume {
 }
 
 impl Volume {
-    /// Makes it in `folder`. Each worktree has a commit of its own, and all but one a file that is in no commit. Of a repo's worktrees one is idle for five days, one, with all
-    /// work saved on its branch, for three, and the others were worked in today: none is due.
+    /// Makes it in `folder`. Each worktree has a commit of its own, and all but one a file that is
+    /// in no commit. Of a repo's worktrees one is idle for five days, one, with all work saved on
+    /// its branch, for three, and the others were worked in today: none is due.
     pub(crate) fn make(folder: &Path, shape: Shape) -> Self {
         let root = folder.join("volume");
         fs::create_dir_all(root.join("caches/npm")).expect("the volume is made");
-        let volume = Self { config: folder.join("treewarden.yaml"), root, shape };
-        let names: Vec<String> = (0..shape.repos).map(|number| format!("repo{number:04}")).collect();
-        let repos = names.iter().map(|name| format!("  - {{name: bench/{name}, path: {name}}}\n")).collect::<Vec<_>>().concat();
+        let volume = Self {
+            config: folder.join("treewarden.yaml"),
+            root,
+            shape,
+        };
+        let names: Vec<String> = (0..shape.repos)
+            .map(|number| format!("repo{number:04}"))
+            .collect();
+        let repos = names
+            .iter()
+            .map(|name| format!("  - {{name: bench/{name}, path: {name}}}\n"))
+            .collect::<Vec<_>>()
+            .concat();
         let text = format!(
             "volume: {{root: {}}}\neviction: {{high: {{bytes: 99%, inodes: 99%}}, low: {{bytes: 98%, inodes: 98%}}}}\nrepos:\n{repos}caches: [{{kind: npm, path: caches/npm}}]\n",
             volume.root.display()
@@ -70,7 +94,8 @@ impl Volume {
         }
         run(Command::new("rm").arg("-rf").arg(&pattern));
         // Or whoever comes first waits for the disk to take in what was made.
-        rustix::fs::syncfs(fs::File::open(&volume.root).expect("it was made")).expect("the disk takes it in");
+        rustix::fs::syncfs(fs::File::open(&volume.root).expect("it was made"))
+            .expect("the disk takes it in");
         volume
     }
 
@@ -82,7 +107,11 @@ impl Volume {
     /// All worktrees.
     pub(crate) fn trees(&self) -> impl Iterator<Item = PathBuf> {
         let numbers = 0..self.shape.trees;
-        self.repos().flat_map(move |repo| numbers.clone().map(move |number| repo.join(format!(".worktrees/issue{number}"))))
+        self.repos().flat_map(move |repo| {
+            numbers
+                .clone()
+                .map(move |number| repo.join(format!(".worktrees/issue{number}")))
+        })
     }
 
     fn repo(&self, place: &Path) {
@@ -92,18 +121,33 @@ impl Volume {
         for number in 0..self.shape.tracked {
             let file = place.join(format!("src/part{:02}/file{number}.ts", number % 20));
             fs::create_dir_all(file.parent().expect("it has one")).expect("a folder is made");
-            fs::write(file, format!("export const number = {number};\n").repeat(20)).expect("a file is written");
+            fs::write(
+                file,
+                format!("export const number = {number};\n").repeat(20),
+            )
+            .expect("a file is written");
         }
         fs::write(place.join(".gitignore"), "node_modules/\n").expect("a file is written");
         fs::write(place.join("package.json"), "{}\n").expect("a file is written");
-        fs::write(place.join("package-lock.json"), "{\"lockfileVersion\": 3, \"packages\": {}}\n").expect("a file is written");
+        fs::write(
+            place.join("package-lock.json"),
+            "{\"lockfileVersion\": 3, \"packages\": {}}\n",
+        )
+        .expect("a file is written");
         for commit in 0..30 {
             fs::write(place.join("CHANGES"), format!("{commit}\n")).expect("a file is written");
             git(place, &["add", "-A"]);
             git(place, &["commit", "-q", "-m", "A change"]);
         }
         git(place, &["update-ref", "refs/remotes/origin/main", "HEAD"]);
-        git(place, &["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/main"]);
+        git(
+            place,
+            &[
+                "symbolic-ref",
+                "refs/remotes/origin/HEAD",
+                "refs/remotes/origin/main",
+            ],
+        );
         git(place, &["gc", "-q"]);
     }
 
@@ -111,27 +155,51 @@ impl Volume {
         for number in 0..self.shape.trees {
             let name = format!("issue{number}");
             let tree = place.join(".worktrees").join(&name);
-            git(place, &["worktree", "add", "-q", "-b", &name, tree.to_str().expect("a plain path")]);
+            git(
+                place,
+                &[
+                    "worktree",
+                    "add",
+                    "-q",
+                    "-b",
+                    &name,
+                    tree.to_str().expect("a plain path"),
+                ],
+            );
             for file in 0..self.shape.installed {
                 let path = tree.join("node_modules").join(installed(file));
                 if file % PACKAGE == 0 {
-                    fs::create_dir_all(path.parent().expect("it has one")).expect("a folder is made");
+                    fs::create_dir_all(path.parent().expect("it has one"))
+                        .expect("a folder is made");
                 }
-                fs::hard_link(self.root.join("store").join(installed(file)), path).expect("a file is linked");
+                fs::hard_link(self.root.join("store").join(installed(file)), path)
+                    .expect("a file is linked");
             }
             // What npm leaves there, and what the folder is known by.
             if self.shape.installed > 0 {
-                let packages = (0..=self.shape.installed / PACKAGE).map(|number| format!("\"node_modules/package{number:03}\": {{}}"));
-                let lock = format!("{{\"lockfileVersion\": 3, \"packages\": {{{}}}}}\n", packages.collect::<Vec<_>>().join(", "));
-                fs::write(tree.join("node_modules/.package-lock.json"), lock).expect("a file is written");
+                let packages = (0..=self.shape.installed / PACKAGE)
+                    .map(|number| format!("\"node_modules/package{number:03}\": {{}}"));
+                let lock = format!(
+                    "{{\"lockfileVersion\": 3, \"packages\": {{{}}}}}\n",
+                    packages.collect::<Vec<_>>().join(", ")
+                );
+                fs::write(tree.join("node_modules/.package-lock.json"), lock)
+                    .expect("a file is written");
             }
-            fs::write(tree.join("src/part01/work.ts"), format!("export const work = {number};\n")).expect("a file is written");
+            fs::write(
+                tree.join("src/part01/work.ts"),
+                format!("export const work = {number};\n"),
+            )
+            .expect("a file is written");
             git(&tree, &["add", "-A"]);
             git(&tree, &["commit", "-q", "-m", "Work"]);
             if number != 1 {
                 fs::write(tree.join("src/new.ts"), "new\n").expect("a file is written");
             }
-            let days = [5, 3].get(number).copied().unwrap_or(if self.shape.idle { 3 } else { 0 });
+            let days = [5, 3]
+                .get(number)
+                .copied()
+                .unwrap_or(if self.shape.idle { 3 } else { 0 });
             if days > 0 {
                 // As a checkout leaves it: its index knows the files, and is younger than they are.
                 age(&tree, days + 1);
@@ -157,13 +225,23 @@ impl Served {
         let [backing, mountpoint] = ["backing", "server"].map(|name| folder.join(name));
         // Made where the server will be mounted, since git writes absolute paths.
         let volume = Volume::make(&mountpoint, shape);
-        fs::rename(&mountpoint, &backing).and_then(|()| fs::create_dir(&mountpoint)).expect("a folder is moved");
-        Self { volume, backing, mountpoint, delay: Duration::from_micros(delay) }
+        fs::rename(&mountpoint, &backing)
+            .and_then(|()| fs::create_dir(&mountpoint))
+            .expect("a folder is moved");
+        Self {
+            volume,
+            backing,
+            mountpoint,
+            delay: Duration::from_micros(delay),
+        }
     }
 
     /// Mounts it, with nothing in the kernel's caches, until what it gives is dropped.
     pub(crate) fn mount(&self) -> Mounted {
-        let manners = Manners { cache: Duration::from_mins(1), ..Manners::LOCAL };
+        let manners = Manners {
+            cache: Duration::from_mins(1),
+            ..Manners::LOCAL
+        };
         let server = Mounted::mount(&self.backing, &self.mountpoint, manners);
         server.delay(self.delay);
         server
@@ -173,16 +251,24 @@ impl Served {
 /// Files of a package.
 const PACKAGE: usize = 20;
 
-/// The path of an installed file in `node_modules`, and in the store that all trees have it from, as with pnpm.
+/// The path of an installed file in `node_modules`, and in the store that all trees have it from,
+/// as with pnpm.
 fn installed(file: usize) -> String {
     format!("package{:03}/lib/file{}.js", file / PACKAGE, file % PACKAGE)
 }
 
-/// Makes all that stands there `days` old, the lines of reflogs too; what is installed stays as it is.
+/// Makes all that stands there `days` old, the lines of reflogs too; what is installed stays as it
+/// is.
 fn age(folder: &Path, days: u64) {
     let then = SystemTime::now() - Duration::from_hours(24 * days);
-    let seconds = then.duration_since(SystemTime::UNIX_EPOCH).expect("it is after 1970").as_secs();
-    for entry in walkdir::WalkDir::new(folder).into_iter().filter_entry(|entry| entry.file_name() != "node_modules") {
+    let seconds = then
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .expect("it is after 1970")
+        .as_secs();
+    for entry in walkdir::WalkDir::new(folder)
+        .into_iter()
+        .filter_entry(|entry| entry.file_name() != "node_modules")
+    {
         let entry = entry.expect("it can be listed");
         if !entry.file_type().is_file() {
             continue;
@@ -197,9 +283,14 @@ fn age(folder: &Path, days: u64) {
                 words[at] = &stamp;
                 format!("{}\t{message}\n", words.join(" "))
             };
-            fs::write(entry.path(), text.lines().map(line).collect::<String>()).expect("a reflog is written");
+            fs::write(entry.path(), text.lines().map(line).collect::<String>())
+                .expect("a reflog is written");
         }
-        fs::File::options().append(true).open(entry.path()).and_then(|file| file.set_modified(then)).expect("a time is set");
+        fs::File::options()
+            .append(true)
+            .open(entry.path())
+            .and_then(|file| file.set_modified(then))
+            .expect("a time is set");
     }
 }
 
@@ -224,6 +315,12 @@ pub(crate) fn git(place: &Path, arguments: &[&str]) {
 /// # Panics
 /// It failed: then the bench has no meaning.
 pub(crate) fn run(command: &mut Command) {
-    let done = command.output().unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
-    assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
+    let done = command
+        .output()
+        .unwrap_or_else(|error| panic!("failed to start {command:?}: {error}"));
+    assert!(
+        done.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&done.stderr)
+    );
 }

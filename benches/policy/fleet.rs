@@ -1,6 +1,8 @@
-//! A made-up fleet: registries whose packages get releases, repos whose lock files follow them, and the jobs of every day.
+//! A made-up fleet: registries whose packages get releases, repos whose lock files follow them, and
+//! the jobs of every day.
 //!
-//! Every number is a plausible one, named and explained where it stands. It must never use anything but its seed.
+//! Every number is a plausible one, named and explained where it stands. It must never use anything
+//! but its seed.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -28,13 +30,18 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { days: 180, repos: 60, packages: 2000 }
+        Self {
+            days: 180,
+            repos: 60,
+            packages: 2000,
+        }
     }
 }
 
 /// A registry, by what its packages weigh and how many a repo's lock file names.
 ///
-/// Weights and paces are measured: `benches/README.md` says how. Nobody could be asked how many packages a lock file names.
+/// Weights and paces are measured: `benches/README.md` says how. Nobody could be asked how many
+/// packages a lock file names.
 struct Registry {
     /// Median and spread (of the logarithm) of a package's bytes.
     weight: (f64, f64),
@@ -46,12 +53,28 @@ struct Registry {
 
 /// npm, crates.io, `PyPI`, Go modules.
 const REGISTRIES: [Registry; 4] = [
-    Registry { weight: (51e3, 2.2), pace: (15.0, 1.5), names: 600.0 },
+    Registry {
+        weight: (51e3, 2.2),
+        pace: (15.0, 1.5),
+        names: 600.0,
+    },
     // With what is unpacked of it, which weighs seven times as much.
-    Registry { weight: (280e3, 1.3), pace: (69.0, 1.0), names: 250.0 },
-    Registry { weight: (222e3, 2.2), pace: (60.0, 1.5), names: 70.0 },
+    Registry {
+        weight: (280e3, 1.3),
+        pace: (69.0, 1.0),
+        names: 250.0,
+    },
+    Registry {
+        weight: (222e3, 2.2),
+        pace: (60.0, 1.5),
+        names: 70.0,
+    },
     // Not measured: as the crates, unpacked too.
-    Registry { weight: (280e3, 1.3), pace: (69.0, 1.0), names: 90.0 },
+    Registry {
+        weight: (280e3, 1.3),
+        pace: (69.0, 1.0),
+        names: 90.0,
+    },
 ];
 
 /// One installation: everything that a tree's lock file names is needed.
@@ -63,7 +86,8 @@ pub(crate) struct Job {
 /// What happened on a day, and what lock files named at its end.
 pub(crate) struct Day {
     pub(crate) jobs: Vec<Job>,
-    /// By tree: its repo and the units that its lock file names. A repo's first is its default branch.
+    /// By tree: its repo and the units that its lock file names. A repo's first is its default
+    /// branch.
     pub(crate) named: Vec<(usize, Vec<Unit>)>,
 }
 
@@ -100,21 +124,34 @@ impl Fleet {
     pub(crate) fn grow(seed: u64, shape: &Shape) -> Self {
         let mut rng = Rng::with_seed(seed);
         let mut weights = Vec::new();
-        let mut registries: Vec<Vec<Package>> =
-            REGISTRIES.iter().map(|registry| packages(&mut rng, registry, shape, &mut weights)).collect();
-        let mut repos: Vec<Repo> = (0..shape.repos).map(|rank| repo(&mut rng, rank, &registries)).collect();
+        let mut registries: Vec<Vec<Package>> = REGISTRIES
+            .iter()
+            .map(|registry| packages(&mut rng, registry, shape, &mut weights))
+            .collect();
+        let mut repos: Vec<Repo> = (0..shape.repos)
+            .map(|rank| repo(&mut rng, rank, &registries))
+            .collect();
         let days = (0..shape.days)
             .map(|day| {
-                registries.iter_mut().flatten().for_each(|package| release(&mut rng, package, &mut weights));
+                registries
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|package| release(&mut rng, package, &mut weights));
                 let mut jobs = Vec::new();
                 for (number, repo) in repos.iter_mut().enumerate() {
                     work(&mut rng, day, number, repo, &registries, &mut jobs);
                 }
                 let named = repos.iter().enumerate().flat_map(|(number, repo)| {
                     let trees = repo.trees.iter().map(|tree| &tree.lock);
-                    [&repo.lock].into_iter().chain(trees).map(move |lock| (number, units(lock)))
+                    [&repo.lock]
+                        .into_iter()
+                        .chain(trees)
+                        .map(move |lock| (number, units(lock)))
                 });
-                Day { jobs, named: named.collect() }
+                Day {
+                    jobs,
+                    named: named.collect(),
+                }
             })
             .collect();
         Self { days, weights }
@@ -122,7 +159,13 @@ impl Fleet {
 
     /// That part of all bytes that the jobs need.
     pub(crate) fn room(&self, part: f64) -> u64 {
-        let needed: BTreeSet<Unit> = self.days.iter().flat_map(|day| &day.jobs).flat_map(|job| &job.needs).copied().collect();
+        let needed: BTreeSet<Unit> = self
+            .days
+            .iter()
+            .flat_map(|day| &day.jobs)
+            .flat_map(|job| &job.needs)
+            .copied()
+            .collect();
         let all: u64 = needed.iter().map(|unit| self.weights[*unit as usize]).sum();
         (all as f64 * part) as u64
     }
@@ -132,12 +175,26 @@ fn units(lock: &[(usize, Unit)]) -> Vec<Unit> {
     lock.iter().map(|(_, unit)| *unit).collect()
 }
 
-fn packages(rng: &mut Rng, registry: &Registry, shape: &Shape, weights: &mut Vec<u64>) -> Vec<Package> {
+fn packages(
+    rng: &mut Rng,
+    registry: &Registry,
+    shape: &Shape,
+    weights: &mut Vec<u64>,
+) -> Vec<Package> {
     let mut package = |rng: &mut Rng, rank: usize| {
         let weight = log_normal(rng, registry.weight.0, registry.weight.1);
         // The long tail moves five times as slowly.
-        let pace = log_normal(rng, registry.pace.0 * (1.0 + 4.0 * rank as f64 / shape.packages as f64), registry.pace.1).max(1.0);
-        let mut package = Package { latest: 0, pace, weight };
+        let pace = log_normal(
+            rng,
+            registry.pace.0 * (1.0 + 4.0 * rank as f64 / shape.packages as f64),
+            registry.pace.1,
+        )
+        .max(1.0);
+        let mut package = Package {
+            latest: 0,
+            pace,
+            weight,
+        };
         package.latest = publish(rng, &package, weights);
         package
     };
@@ -158,18 +215,36 @@ fn release(rng: &mut Rng, package: &mut Package, weights: &mut Vec<u64>) {
 fn repo(rng: &mut Rng, rank: usize, registries: &[Vec<Package>]) -> Repo {
     let registry = rng.usize(..registries.len());
     let packages = &registries[registry];
-    let wanted = (log_normal(rng, REGISTRIES[registry].names, 0.6) as usize).clamp(5, packages.len() / 2);
+    let wanted =
+        (log_normal(rng, REGISTRIES[registry].names, 0.6) as usize).clamp(5, packages.len() / 2);
     let mut chosen = BTreeSet::new();
     while chosen.len() < wanted {
         chosen.insert(popular(rng, packages.len()));
     }
-    let lock = chosen.into_iter().map(|package| (package, packages[package].latest)).collect();
+    let lock = chosen
+        .into_iter()
+        .map(|package| (package, packages[package].latest))
+        .collect();
     // Zipf: the busiest repo has 40 jobs a day, the 60th less than one.
-    Repo { registry, lock, busy: 40.0 / (rank as f64 + 1.0), active: rng.f64() < 0.6, trees: Vec::new() }
+    Repo {
+        registry,
+        lock,
+        busy: 40.0 / (rank as f64 + 1.0),
+        active: rng.f64() < 0.6,
+        trees: Vec::new(),
+    }
 }
 
-/// A repo's day: it rests for weeks or is worked on; issues begin, each in a tree; some change what is locked.
-fn work(rng: &mut Rng, day: u32, number: usize, repo: &mut Repo, registries: &[Vec<Package>], jobs: &mut Vec<Job>) {
+/// A repo's day: it rests for weeks or is worked on; issues begin, each in a tree; some change what
+/// is locked.
+fn work(
+    rng: &mut Rng,
+    day: u32,
+    number: usize,
+    repo: &mut Repo,
+    registries: &[Vec<Package>],
+    jobs: &mut Vec<Job>,
+) {
     let packages = &registries[repo.registry];
     // Worked on for three weeks, at rest for two, on average.
     if rng.f64() < if repo.active { 1.0 / 21.0 } else { 1.0 / 14.0 } {
@@ -187,7 +262,11 @@ fn work(rng: &mut Rng, day: u32, number: usize, repo: &mut Repo, registries: &[V
     if let Some(merged) = ended.into_iter().rfind(|tree| tree.merges) {
         repo.lock = merged.lock;
     }
-    let busy = if repo.active { repo.busy } else { repo.busy * 0.03 };
+    let busy = if repo.active {
+        repo.busy
+    } else {
+        repo.busy * 0.03
+    };
     for _ in 0..poisson(rng, busy) {
         // Three jobs of four go on in a tree that stands; the others begin an issue.
         if repo.trees.is_empty() || rng.f64() < 0.25 {
@@ -195,7 +274,10 @@ fn work(rng: &mut Rng, day: u32, number: usize, repo: &mut Repo, registries: &[V
             repo.trees.push(tree);
         }
         let tree = rng.choice(&repo.trees).expect("one was just made");
-        jobs.push(Job { repo: number, needs: units(&tree.lock) });
+        jobs.push(Job {
+            repo: number,
+            needs: units(&tree.lock),
+        });
     }
 }
 
@@ -211,12 +293,18 @@ fn issue(rng: &mut Rng, day: u32, repo: &Repo, packages: &[Package]) -> Tree {
             }
         }
     }
-    Tree { lock, ends: day + 1 + rng.u32(..6), merges: experiment && rng.f64() < 0.2 }
+    Tree {
+        lock,
+        ends: day + 1 + rng.u32(..6),
+        merges: experiment && rng.f64() < 0.2,
+    }
 }
 
 /// A package's rank by Zipf's law.
 fn popular(rng: &mut Rng, packages: usize) -> usize {
-    ((packages as f64).powf(rng.f64()) as usize).saturating_sub(1).min(packages - 1)
+    ((packages as f64).powf(rng.f64()) as usize)
+        .saturating_sub(1)
+        .min(packages - 1)
 }
 
 fn log_normal(rng: &mut Rng, median: f64, spread: f64) -> f64 {

@@ -1,8 +1,10 @@
-//! Replays months of a fleet's nights under several eviction policies, and counts the bytes that jobs had to fetch again.
+//! Replays months of a fleet's nights under several eviction policies, and counts the bytes that
+//! jobs had to fetch again.
 //!
-//! `cargo bench --bench policy` prints the tables that `benches/README.md` explains. Nothing here touches a disk: the fleet is made up,
-//! from a seed, and the same for every policy. It fails when treewarden's own policy is worse than promised. It must never let a policy see the
-//! future; only the optimum may.
+//! `cargo bench --bench policy` prints the tables that `benches/README.md` explains. Nothing here
+//! touches a disk: the fleet is made up, from a seed, and the same for every policy. It fails when
+//! treewarden's own policy is worse than promised. It must never let a policy see the future; only
+//! the optimum may.
 
 mod fleet;
 mod ours;
@@ -16,7 +18,8 @@ use std::process::ExitCode;
 /// Each fleet is grown from one of these.
 const SEEDS: [u64; 3] = [1, 2, 3];
 
-/// Parts of all bytes that the fleet's jobs fetch in these months; the promise is made for the first.
+/// Parts of all bytes that the fleet's jobs fetch in these months; the promise is made for the
+/// first.
 const ROOMS: [f64; 3] = [0.6, 0.4, 0.3];
 
 /// The promise: bytes fetched, against the optimum's and against those of LRU by write time.
@@ -38,11 +41,17 @@ fn main() -> ExitCode {
             "policy", "fetched", "x optimum", "x mtime", "again", "x optimum", "hits", "nights"
         );
         let outcomes = Policy::ALL.map(|policy| (policy, sum(&fleets, rooms, policy)));
-        let of = |policy| outcomes.iter().find(|(found, _)| *found == policy).map_or_else(Outcome::default, |(_, outcome)| *outcome);
+        let of = |policy| {
+            outcomes
+                .iter()
+                .find(|(found, _)| *found == policy)
+                .map_or_else(Outcome::default, |(_, outcome)| *outcome)
+        };
         let (optimum, mtime) = (of(Policy::Optimum), of(Policy::MtimeLru));
         let ours = of(Policy::Treewarden).fetched();
         if number == 0 {
-            kept = ratio(ours, optimum.fetched()) <= AT_MOST.0 && ratio(ours, mtime.fetched()) <= AT_MOST.1;
+            kept = ratio(ours, optimum.fetched()) <= AT_MOST.0
+                && ratio(ours, mtime.fetched()) <= AT_MOST.1;
         }
         for (policy, outcome) in outcomes {
             println!(
@@ -58,12 +67,19 @@ fn main() -> ExitCode {
             );
         }
     }
-    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if kept {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Over all fleets.
 fn sum(fleets: &[Fleet; 3], rooms: [u64; 3], policy: Policy) -> Outcome {
-    let outcomes = fleets.par_iter().zip(rooms).map(|(fleet, room)| replay(fleet, policy, room));
+    let outcomes = fleets
+        .par_iter()
+        .zip(rooms)
+        .map(|(fleet, room)| replay(fleet, policy, room));
     outcomes.reduce(Outcome::default, |one, other| Outcome {
         first: one.first + other.first,
         again: one.again + other.again,

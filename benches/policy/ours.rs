@@ -1,7 +1,7 @@
 //! treewarden's own choice: the program's ledger and plan, fed with the replay's days.
 //!
-//! A night sees what the real one sees: the lock files of the default branches and the trees that stand, and each unit's last use. It must
-//! never rank units by itself.
+//! A night sees what the real one sees: the lock files of the default branches and the trees that
+//! stand, and each unit's last use. It must never rank units by itself.
 
 use crate::fleet::{Day, Fleet, Unit};
 use crate::replay::Standing;
@@ -30,13 +30,26 @@ impl Ours {
             repos.entry(*repo).or_default().push(units);
         }
         for (repo, trees) in &repos {
-            let mut locks = Locks { worked: events.jobs.iter().any(|job| job.repo == *repo).then(|| noon(day)), ..Locks::default() };
+            let mut locks = Locks {
+                worked: events
+                    .jobs
+                    .iter()
+                    .any(|job| job.repo == *repo)
+                    .then(|| noon(day)),
+                ..Locks::default()
+            };
             for (number, units) in trees.iter().enumerate() {
                 let content = content(units);
                 if !self.0.knows(&content) {
-                    locks.contents.entry(content.clone()).or_insert_with(|| units.iter().copied().map(package).collect());
+                    locks
+                        .contents
+                        .entry(content.clone())
+                        .or_insert_with(|| units.iter().copied().map(package).collect());
                 }
-                locks.trees.insert(number.to_string(), Some(BTreeMap::from([("lock".to_owned(), Some(content))])));
+                locks.trees.insert(
+                    number.to_string(),
+                    Some(BTreeMap::from([("lock".to_owned(), Some(content))])),
+                );
             }
             let too_much = self.0.note(&repo.to_string(), locks, night(day));
             assert_eq!(too_much, None);
@@ -46,7 +59,8 @@ impl Ours {
         self.0 = std::mem::take(&mut self.0).tidied(&enrolled, night(day));
     }
 
-    /// What goes tonight, in order; `used` is the day of a unit's last use, as far as its time stamps tell.
+    /// What goes tonight, in order; `used` is the day of a unit's last use, as far as its time
+    /// stamps tell.
     pub(crate) fn order(
         &self,
         day: u32,
@@ -55,16 +69,36 @@ impl Ours {
         wanted: u64,
         used: impl Fn(&Standing) -> u32,
     ) -> Vec<Unit> {
-        let units = there.iter().map(|(unit, standing)| facts(*unit, fleet.weights[*unit as usize], noon(used(standing)))).collect();
-        let cache = Cache { name: "all".into(), kind: CacheKind::Npm, units, reserve: Size::default(), budget: None, problems: Vec::new() };
+        let units = there
+            .iter()
+            .map(|(unit, standing)| {
+                facts(*unit, fleet.weights[*unit as usize], noon(used(standing)))
+            })
+            .collect();
+        let cache = Cache {
+            name: "all".into(),
+            kind: CacheKind::Npm,
+            units,
+            reserve: Size::default(),
+            budget: None,
+            problems: Vec::new(),
+        };
         let mut caches = vec![cache];
         evict::name(&mut caches, &self.0.names());
-        let wanted = Wanted { bytes: wanted, ..Wanted::default() };
+        let wanted = Wanted {
+            bytes: wanted,
+            ..Wanted::default()
+        };
         let mut queue = evict::order(caches, wanted, InUse::Last, night(day));
         while let Some(batch) = queue.next_batch() {
             queue.choose(batch, Vec::new());
         }
-        queue.finish().units.iter().map(|unit| unit.name.parse().expect("its number")).collect()
+        queue
+            .finish()
+            .units
+            .iter()
+            .map(|unit| unit.name.parse().expect("its number"))
+            .collect()
     }
 }
 
@@ -103,5 +137,6 @@ fn noon(day: u32) -> DateTime<Utc> {
 
 /// When a day's night runs: at two in the morning.
 fn night(day: u32) -> DateTime<Utc> {
-    DateTime::from_timestamp(1_800_000_000 + i64::from(day) * 24 * HOUR, 0).expect("a time of this century")
+    DateTime::from_timestamp(1_800_000_000 + i64::from(day) * 24 * HOUR, 0)
+        .expect("a time of this century")
 }

@@ -1,7 +1,9 @@
 //! A volume under a policy, night after night.
 //!
-//! By day jobs fetch what isn't there; at night, above the high mark, units go in the policy's order until the low mark is reached. It must
-//! never evict by day, never more than down to the mark, and never hold more than the volume's room: what a full one can't keep is fetched all the same.
+//! By day jobs fetch what isn't there; at night, above the high mark, units go in the policy's
+//! order until the low mark is reached. It must never evict by day, never more than down to the
+//! mark, and never hold more than the volume's room: what a full one can't keep is fetched all the
+//! same.
 
 use crate::fleet::{Day, Fleet, Unit};
 use crate::ours::Ours;
@@ -15,7 +17,8 @@ const LOW: f64 = 0.75;
 /// Who says what goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Policy {
-    /// The offline optimum, Belady's: what is needed again last goes first. It alone sees the future.
+    /// The offline optimum, Belady's: what is needed again last goes first. It alone sees the
+    /// future.
     Optimum,
     /// treewarden's own plan and ledger.
     Treewarden,
@@ -32,8 +35,15 @@ pub(crate) enum Policy {
 }
 
 impl Policy {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Optimum, Self::Treewarden, Self::TreewardenNoAtime, Self::AtimeLru, Self::MtimeLru, Self::SizeFirst, Self::Fifo];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Optimum,
+        Self::Treewarden,
+        Self::TreewardenNoAtime,
+        Self::AtimeLru,
+        Self::MtimeLru,
+        Self::SizeFirst,
+        Self::Fifo,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -81,7 +91,13 @@ pub(crate) struct Standing {
 /// The fleet's days on a volume of `room` bytes.
 pub(crate) fn replay(fleet: &Fleet, policy: Policy, room: u64) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut volume = Volume { fleet, room, there: BTreeMap::new(), first: HashMap::new(), used: 0 };
+    let mut volume = Volume {
+        fleet,
+        room,
+        there: BTreeMap::new(),
+        first: HashMap::new(),
+        used: 0,
+    };
     let (needs, mut ours) = (needs(fleet), Ours::default());
     for (day, events) in (0..).zip(&fleet.days) {
         volume.work(day, events, &mut outcome);
@@ -94,8 +110,14 @@ pub(crate) fn replay(fleet: &Fleet, policy: Policy, room: u64) -> Outcome {
         outcome.nights += 1;
         let wanted = volume.used - share(room, LOW);
         let order = match policy {
-            Policy::Treewarden => ours.order(day, fleet, &volume.there, wanted, |standing| standing.read),
-            Policy::TreewardenNoAtime => ours.order(day, fleet, &volume.there, wanted, |standing| standing.written),
+            Policy::Treewarden => {
+                ours.order(day, fleet, &volume.there, wanted, |standing| standing.read)
+            }
+            Policy::TreewardenNoAtime => {
+                ours.order(day, fleet, &volume.there, wanted, |standing| {
+                    standing.written
+                })
+            }
             Policy::Optimum => volume.order(|unit, _| Reverse(next(&needs[&unit], day))),
             Policy::AtimeLru => volume.order(|_, standing| standing.read),
             Policy::MtimeLru => volume.order(|_, standing| standing.written),
@@ -127,11 +149,22 @@ impl Volume<'_> {
             let weight = self.fleet.weights[*unit as usize];
             let is_first = !self.first.contains_key(unit);
             let first_written = *self.first.entry(*unit).or_insert(day);
-            *(if is_first { &mut outcome.first } else { &mut outcome.again }) += weight;
+            *(if is_first {
+                &mut outcome.first
+            } else {
+                &mut outcome.again
+            }) += weight;
             outcome.misses += 1;
             if self.used + weight <= self.room {
                 self.used += weight;
-                self.there.insert(*unit, Standing { written: day, read: day, first_written });
+                self.there.insert(
+                    *unit,
+                    Standing {
+                        written: day,
+                        read: day,
+                        first_written,
+                    },
+                );
             }
         }
     }
@@ -153,7 +186,12 @@ impl Volume<'_> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of some gibibytes")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a part of some gibibytes"
+)]
 fn share(room: u64, part: f64) -> u64 {
     (room as f64 * part) as u64
 }
@@ -174,5 +212,7 @@ fn needs(fleet: &Fleet) -> HashMap<Unit, Vec<u32>> {
 
 /// The next of these days after `day`.
 fn next(days: &[u32], day: u32) -> u32 {
-    days.get(days.partition_point(|needed| *needed <= day)).copied().unwrap_or(u32::MAX)
+    days.get(days.partition_point(|needed| *needed <= day))
+        .copied()
+        .unwrap_or(u32::MAX)
 }

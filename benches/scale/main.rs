@@ -1,8 +1,11 @@
-//! How long a night takes on a fleet that no machine here could hold, by simulation from measured costs: over one pod and over many.
+//! How long a night takes on a fleet that no machine here could hold, by simulation from measured
+//! costs: over one pod and over many.
 //!
-//! `cargo bench --bench scale`, a second. Each pod has its shard of the repos, by the program's own rendezvous hash, and goes through the stages of a night; what they ask
-//! the file server comes out of one budget of calls a second. Every cost is a constant below, with where it comes from; `SCALE_SERVER` (50000) is the server's calls
-//! a second, `SCALE_CALL` (500) the µs that one takes. It must never be taken for a measurement.
+//! `cargo bench --bench scale`, a second. Each pod has its shard of the repos, by the program's own
+//! rendezvous hash, and goes through the stages of a night; what they ask the file server comes out
+//! of one budget of calls a second. Every cost is a constant below, with where it comes from;
+//! `SCALE_SERVER` (50000) is the server's calls a second, `SCALE_CALL` (500) the µs that one takes.
+//! It must never be taken for a measurement.
 
 #[path = "../common/other.rs"]
 mod other;
@@ -10,7 +13,8 @@ mod other;
 use other::setting;
 use treewarden::plan::shard::Shard;
 
-/// The fleet: repos, and worktrees of each; 10^9 files are 9,000 a worktree, and a tenth of them in caches.
+/// The fleet: repos, and worktrees of each; 10^9 files are 9,000 a worktree, and a tenth of them in
+/// caches.
 const REPOS: usize = 10_000;
 const TREES: f64 = 10.0;
 /// One repo in so many was worked in that day, and has one tree that goes.
@@ -27,7 +31,8 @@ const EVICTED: f64 = 0.02;
 const REST: (f64, f64) = (70.0, 14.0);
 /// Calls for a repo that is looked at, and for each tree: measured there ("verdicts").
 const LOOK: (f64, f64) = (200.0, 195.0);
-/// Seconds of a core for a repo that is looked at (two processes of git), and for a day's repack ("gc").
+/// Seconds of a core for a repo that is looked at (two processes of git), and for a day's repack
+/// ("gc").
 const CPU: f64 = 0.03 + 1.0;
 /// Calls to delete a file, and a folder (`nfs.md`): a name each, and the folder's listing.
 const DELETE: (f64, f64) = (1.0, 4.0);
@@ -44,13 +49,18 @@ struct Work {
     cpu: f64,
 }
 
-/// The stages of a night, in their order; the last is the evictor's alone, when all others are done.
+/// The stages of a night, in their order; the last is the evictor's alone, when all others are
+/// done.
 const STAGES: [&str; 4] = ["rest", "look, repack", "reap", "evict"];
 
 fn main() {
     let server: f64 = setting("SCALE_SERVER", 50_000.0);
     let call: f64 = setting("SCALE_CALL", 500.0) / 1e6;
-    println!("{REPOS} repos, {:.0} worktrees, 10^9 files; a server of {server} calls a second, {:.1} ms each\n", TREES * 1e4, 1e3 * call);
+    println!(
+        "{REPOS} repos, {:.0} worktrees, 10^9 files; a server of {server} calls a second, {:.1} ms each\n",
+        TREES * 1e4,
+        1e3 * call
+    );
     println!(
         "{:>4} {:>9} {:>13} {:>9} {:>9} {:>9}   {:>7}   {:>7}",
         "pods", STAGES[0], STAGES[1], STAGES[2], STAGES[3], "night", "full", "largest"
@@ -62,7 +72,10 @@ fn main() {
         let last = |stage: usize| ends[stage].iter().copied().fold(0.0, f64::max);
         let evict = evict() / (THREADS / call).min(server);
         let night = last(2) + evict;
-        let most = (0..pods).map(|index| repos(index, pods).count()).max().unwrap_or(0);
+        let most = (0..pods)
+            .map(|index| repos(index, pods).count())
+            .max()
+            .unwrap_or(0);
         println!(
             "{pods:>4} {:>9} {:>13} {:>9} {:>9} {:>9}   {:>5.0} %   {most:>7}",
             told(last(0)),
@@ -77,7 +90,11 @@ fn main() {
 
 fn told(seconds: f64) -> String {
     let seconds = seconds.max(0.0);
-    if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.0} min", seconds / 60.0) }
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{:.0} min", seconds / 60.0)
+    }
 }
 
 fn repos(index: usize, pods: usize) -> impl Iterator<Item = usize> {
@@ -108,14 +125,17 @@ fn evict() -> f64 {
     UNITS * LIST_UNIT + UNITS * EVICTED * delete(FILES_OF_A_UNIT)
 }
 
-/// In small steps of time: every pod asks as fast as its threads can, and the server shares out what it has. Writes down when each pod ended each stage, and gives the
-/// seconds in which the server had no more to give.
+/// In small steps of time: every pod asks as fast as its threads can, and the server shares out
+/// what it has. Writes down when each pod ended each stage, and gives the seconds in which the
+/// server had no more to give.
 fn simulate(shards: &[[Work; 3]], server: f64, call: f64, ends: &mut [Vec<f64>]) -> f64 {
     const STEP: f64 = 0.1;
     let (mut left, mut at) = (shards.to_vec(), vec![0; shards.len()]);
     let (mut now, mut busy) = (0.0, 0.0);
     while at.iter().any(|stage| *stage < 3) {
-        let asking = (0..left.len()).filter(|pod| at[*pod] < 3 && left[*pod][at[*pod]].calls > 0.0).count();
+        let asking = (0..left.len())
+            .filter(|pod| at[*pod] < 3 && left[*pod][at[*pod]].calls > 0.0)
+            .count();
         let wanted = THREADS / call;
         #[expect(clippy::cast_precision_loss, reason = "some pods")]
         let given = wanted.min(server / asking.max(1) as f64);

@@ -1,14 +1,21 @@
-//! Asks what a volume holds, side by side with `du`, `pdu`, `dua` and `gdu`: on the local disk, warm, and on a file server that takes its time for each call.
+//! Asks what a volume holds, side by side with `du`, `pdu`, `dua` and `gdu`: on the local disk,
+//! warm, and on a file server that takes its time for each call.
 //!
-//! `cargo bench --bench scan`. `SCAN_ENTRIES` (300000) are on the local disk, `SCAN_REMOTE_ENTRIES` (20000) on the server, whose calls take `SCAN_DELAY` (500) µs;
-//! `SCAN_ROUNDS` (7) and `SCAN_REMOTE_ROUNDS` (3); `BENCH_FOLDER` is where the trees are made, `BENCH_THREADS` how many threads ours has;
-//! `BENCH_BEFORE` is an earlier build of this bench, whose way is timed, too. Who answers something else than
-//! `du` is an error, for ours. It must never leave a mount behind.
+//! `cargo bench --bench scan`. `SCAN_ENTRIES` (300000) are on the local disk, `SCAN_REMOTE_ENTRIES`
+//! (20000) on the server, whose calls take `SCAN_DELAY` (500) µs; `SCAN_ROUNDS` (7) and
+//! `SCAN_REMOTE_ROUNDS` (3); `BENCH_FOLDER` is where the trees are made, `BENCH_THREADS` how many
+//! threads ours has; `BENCH_BEFORE` is an earlier build of this bench, whose way is timed, too. Who
+//! answers something else than `du` is an error, for ours. It must never leave a mount behind.
 
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../../tests/it/support/fuse/mod.rs"]
-#[allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "the tests' server, of which this bench needs little")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "the tests' server, of which this bench needs little"
+)]
 mod fuse;
 #[path = "../common/other.rs"]
 mod other;
@@ -41,11 +48,23 @@ fn main() {
     let before = std::env::var("BENCH_BEFORE").ok();
     let others = |remote: bool| {
         let mut others: Vec<(&str, &str, &[&str])> = vec![("du", "du", &["-s"])];
-        others.extend(before.as_deref().map(|before| ("treewarden before", before, &["weigh"][..])));
+        others.extend(
+            before
+                .as_deref()
+                .map(|before| ("treewarden before", before, &["weigh"][..])),
+        );
         others.extend(pdu.then_some(("pdu", "pdu", &["--max-depth=1"][..])));
-        others.extend((pdu && remote).then_some(("pdu, 32 threads", "pdu", &["--max-depth=1", "--threads=32"][..])));
+        others.extend((pdu && remote).then_some((
+            "pdu, 32 threads",
+            "pdu",
+            &["--max-depth=1", "--threads=32"][..],
+        )));
         others.extend(dua.then_some(("dua", "dua", &["aggregate"][..])));
-        others.extend((dua && remote).then_some(("dua, 32 threads", "dua", &["--threads=32", "aggregate"][..])));
+        others.extend((dua && remote).then_some((
+            "dua, 32 threads",
+            "dua",
+            &["--threads=32", "aggregate"][..],
+        )));
         others.extend(gdu.then_some(("gdu", "gdu", &["--non-interactive", "--no-progress"][..])));
         others
     };
@@ -55,13 +74,28 @@ fn main() {
     tree::make(&root, setting("SCAN_ENTRIES", 300_000)).expect("room for the tree");
     same_as_du(&root);
     let title = format!("{} entries on the local disk, warm", entries(&root));
-    contest(&title, setting("SCAN_ROUNDS", 7), |_| World { root: root.clone(), server: None }, ways(&others(false), &mut BTreeMap::new()));
+    contest(
+        &title,
+        setting("SCAN_ROUNDS", 7),
+        |_| World {
+            root: root.clone(),
+            server: None,
+        },
+        ways(&others(false), &mut BTreeMap::new()),
+    );
 
     let mountpoint = top.path().join("server");
     std::fs::create_dir(&mountpoint).expect("room for a folder");
-    let (remote, delay) = (setting("SCAN_REMOTE_ENTRIES", 20_000), setting("SCAN_DELAY", 500));
+    let (remote, delay) = (
+        setting("SCAN_REMOTE_ENTRIES", 20_000),
+        setting("SCAN_DELAY", 500),
+    );
     let settings = [
-        ("attributes cached, at first cold, as on NFS", Duration::from_mins(1), remote),
+        (
+            "attributes cached, at first cold, as on NFS",
+            Duration::from_mins(1),
+            remote,
+        ),
         // Here some take minutes.
         ("nothing cached", Duration::ZERO, remote / 10),
     ];
@@ -69,13 +103,31 @@ fn main() {
         let backing = top.path().join(format!("backing-{count}"));
         tree::make(&backing, count).expect("room for the tree");
         let serve = |_: &str| {
-            let server = Mounted::mount(&backing, &mountpoint, Manners { cache, ..Manners::LOCAL });
+            let server = Mounted::mount(
+                &backing,
+                &mountpoint,
+                Manners {
+                    cache,
+                    ..Manners::LOCAL
+                },
+            );
             server.delay(Duration::from_micros(delay));
-            World { root: mountpoint.clone(), server: Some(server) }
+            World {
+                root: mountpoint.clone(),
+                server: Some(server),
+            }
         };
         let mut asked = BTreeMap::new();
-        let title = format!("{} entries on a server, {delay} µs a call, {caches}", entries(&backing));
-        contest(&title, setting("SCAN_REMOTE_ROUNDS", 3), serve, ways(&others(true), &mut asked));
+        let title = format!(
+            "{} entries on a server, {delay} µs a call, {caches}",
+            entries(&backing)
+        );
+        contest(
+            &title,
+            setting("SCAN_REMOTE_ROUNDS", 3),
+            serve,
+            ways(&others(true), &mut asked),
+        );
         println!();
         for (name, calls) in &asked {
             println!("{name:18} {calls}");
@@ -84,11 +136,16 @@ fn main() {
 }
 
 /// Ours first, and then the others.
-fn ways<'a>(others: &[(&'a str, &'a str, &'a [&'a str])], asked: &'a mut BTreeMap<String, String>) -> Vec<Way<'a, World>> {
+fn ways<'a>(
+    others: &[(&'a str, &'a str, &'a [&'a str])],
+    asked: &'a mut BTreeMap<String, String>,
+) -> Vec<Way<'a, World>> {
     let asked = std::rc::Rc::new(std::cell::RefCell::new(asked));
     let tell = move |name: &str, world: &World| {
         if let Some(server) = &world.server {
-            asked.borrow_mut().insert(name.to_owned(), calls(server.calls()).to_string());
+            asked
+                .borrow_mut()
+                .insert(name.to_owned(), calls(server.calls()).to_string());
         }
     };
     let told = tell.clone();
@@ -108,7 +165,9 @@ fn ways<'a>(others: &[(&'a str, &'a str, &'a [&'a str])], asked: &'a mut BTreeMa
 
 /// As the night does it.
 fn weigh(root: &Arc<Path>) {
-    let (size, problems) = other::io_pool().install(|| size::standing(root, &Stop::never())).expect("the root can be listed");
+    let (size, problems) = other::io_pool()
+        .install(|| size::standing(root, &Stop::never()))
+        .expect("the root can be listed");
     assert_eq!(problems, Vec::<String>::new());
     println!("{}", size.bytes);
 }
@@ -116,7 +175,11 @@ fn weigh(root: &Arc<Path>) {
 /// The same sum, but for the root's own blocks.
 fn same_as_du(root: &Path) {
     use std::os::unix::fs::MetadataExt;
-    let du: u64 = run("du", &["-s", "--block-size=1"], root).split_whitespace().next().and_then(|sum| sum.parse().ok()).expect("a sum");
+    let du: u64 = run("du", &["-s", "--block-size=1"], root)
+        .split_whitespace()
+        .next()
+        .and_then(|sum| sum.parse().ok())
+        .expect("a sum");
     let ours: u64 = ourselves("weigh", root).trim().parse().expect("a sum");
     let own = root.metadata().expect("it stands").blocks() * 512;
     assert_eq!(ours + own, du, "du says something else");

@@ -1,15 +1,23 @@
-//! What becomes of each worktree, against `git status` in each of them, one after another: on the local disk, and on a file server that takes its time for each call.
+//! What becomes of each worktree, against `git status` in each of them, one after another: on the
+//! local disk, and on a file server that takes its time for each call.
 //!
-//! `cargo bench --bench verdicts`. `VERDICTS_REPOS` (10), `VERDICTS_TREES` of each (50), `VERDICTS_TRACKED` files (200) and `VERDICTS_INSTALLED` files in `node_modules` of each
-//! tree (2,000), all of them idle for three days, so that each has to be looked at; `VERDICTS_ROUNDS` (3). On the server there are `VERDICTS_REMOTE_REPOS` (2) with as many
-//! trees, and a call takes `VERDICTS_DELAY` (500) µs. It must never count a night in which a repo rested.
+//! `cargo bench --bench verdicts`. `VERDICTS_REPOS` (10), `VERDICTS_TREES` of each (50),
+//! `VERDICTS_TRACKED` files (200) and `VERDICTS_INSTALLED` files in `node_modules` of each tree
+//! (2,000), all of them idle for three days, so that each has to be looked at; `VERDICTS_ROUNDS`
+//! (3). On the server there are `VERDICTS_REMOTE_REPOS` (2) with as many trees, and a call takes
+//! `VERDICTS_DELAY` (500) µs. It must never count a night in which a repo rested.
 
 #![expect(clippy::disallowed_methods, reason = "the ways are other programs")]
 
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../../tests/it/support/fuse/mod.rs"]
-#[allow(dead_code, unreachable_pub, clippy::disallowed_methods, reason = "the tests' server, of which this bench needs little")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    reason = "the tests' server, of which this bench needs little"
+)]
 mod fuse;
 #[path = "../common/other.rs"]
 mod other;
@@ -32,28 +40,53 @@ fn main() {
     };
     let top = other::folder();
     let volume = Volume::make(&top.path().join("local"), shape);
-    verdicts(&volume, &format!("Verdicts on the local disk: {shape}"), || ());
+    verdicts(
+        &volume,
+        &format!("Verdicts on the local disk: {shape}"),
+        || (),
+    );
 
-    let remote = Shape { repos: setting("VERDICTS_REMOTE_REPOS", 2), ..shape };
+    let remote = Shape {
+        repos: setting("VERDICTS_REMOTE_REPOS", 2),
+        ..shape
+    };
     let delay = setting("VERDICTS_DELAY", 500);
     let slow = Served::make(top.path(), remote, delay);
-    verdicts(&slow.volume, &format!("The same on a server, {delay} µs a call: {remote}"), || slow.mount());
+    verdicts(
+        &slow.volume,
+        &format!("The same on a server, {delay} µs a call: {remote}"),
+        || slow.mount(),
+    );
     let server = slow.mount();
     look(&slow.volume);
-    println!("\ntreewarden asked the server for {}", other::calls(server.calls()));
+    println!(
+        "\ntreewarden asked the server for {}",
+        other::calls(server.calls())
+    );
 }
 
 /// A dry run keeps nothing in mind, so each of them looks.
 fn look(volume: &Volume) {
-    run(Command::new(env!("CARGO_BIN_EXE_treewarden")).args(["run", "--dry-run", "--output", "/dev/null", "--config"]).arg(&volume.config));
+    run(Command::new(env!("CARGO_BIN_EXE_treewarden"))
+        .args(["run", "--dry-run", "--output", "/dev/null", "--config"])
+        .arg(&volume.config));
 }
 
 fn verdicts<Server>(volume: &Volume, title: &str, serve: impl Fn() -> Server) {
     {
         let _server = serve();
-        run(Command::new(env!("CARGO_BIN_EXE_treewarden")).arg("init").arg(&volume.root));
+        run(Command::new(env!("CARGO_BIN_EXE_treewarden"))
+            .arg("init")
+            .arg(&volume.root));
     }
-    let status = || volume.trees().for_each(|tree| git(&tree, &["status", "--porcelain"]));
-    let ways = vec![Way::new("treewarden run --dry-run", |_: &mut Server| look(volume)), Way::new("git status in each", |_| status())];
+    let status = || {
+        volume
+            .trees()
+            .for_each(|tree| git(&tree, &["status", "--porcelain"]))
+    };
+    let ways = vec![
+        Way::new("treewarden run --dry-run", |_: &mut Server| look(volume)),
+        Way::new("git status in each", |_| status()),
+    ];
     contest(title, setting("VERDICTS_ROUNDS", 3), |_| serve(), ways);
 }

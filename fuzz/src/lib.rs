@@ -1,7 +1,8 @@
 //! What must hold for every input that a parser of ours can meet: one function a target.
 //!
-//! `.ci/fuzz` feeds them what libFuzzer makes up, `tests/it/fuzz_seeds.rs` the seeds, among them what was found before. They must never
-//! accept an input because it makes no sense: that alone is what they are for.
+//! `.ci/fuzz` feeds them what libFuzzer makes up, `tests/it/fuzz_seeds.rs` the seeds, among them
+//! what was found before. They must never accept an input because it makes no sense: that alone is
+//! what they are for.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,15 +39,25 @@ pub const TARGETS: [Target; 9] = [
     ("words", words),
 ];
 
-/// A config that is taken leads nowhere outside the volume and contradicts itself nowhere; one that is refused says why on one line a problem.
+/// A config that is taken leads nowhere outside the volume and contradicts itself nowhere; one that
+/// is refused says why on one line a problem.
 pub fn config(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match config::parse("treewarden.yaml", &text) {
         Ok(policy) => {
             let root = &policy.volume.root;
             assert!(root.is_absolute(), "{}", root.display());
-            let caches = policy.caches.iter().filter_map(|cache| cache.place.as_ref());
-            for place in policy.repos.iter().map(|repo| &repo.place).chain(caches).chain([&policy.volume.state]) {
+            let caches = policy
+                .caches
+                .iter()
+                .filter_map(|cache| cache.place.as_ref());
+            for place in policy
+                .repos
+                .iter()
+                .map(|repo| &repo.place)
+                .chain(caches)
+                .chain([&policy.volume.state])
+            {
                 below(root, &place.path());
             }
             for glob in policy.repos.iter().flat_map(|repo| &repo.worktrees.roots) {
@@ -56,7 +67,11 @@ pub fn config(data: &[u8]) {
             for (low, high) in [(low.bytes, high.bytes), (low.inodes, high.inodes)] {
                 assert!(0.0 < low && low <= high && high <= 1.0, "{low} {high}");
             }
-            assert!(policy.run.repos_in_parallel > 0 && policy.run.io_threads > 0, "{:?}", policy.run);
+            assert!(
+                policy.run.repos_in_parallel > 0 && policy.run.io_threads > 0,
+                "{:?}",
+                policy.run
+            );
         }
         Err(error) => assert!(!words::plain(&error.to_string()).is_empty()),
     }
@@ -69,30 +84,55 @@ pub fn config(data: &[u8]) {
 }
 
 fn below(root: &Path, path: &Path) {
-    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
-    assert!(path.starts_with(root) && path != root && !climbs, "{} is not below {}", path.display(), root.display());
+    let climbs = path
+        .components()
+        .any(|part| part == std::path::Component::ParentDir);
+    assert!(
+        path.starts_with(root) && path != root && !climbs,
+        "{} is not below {}",
+        path.display(),
+        root.display()
+    );
 }
 
 /// An amount is an amount or a refusal that says what was typed.
 fn again<T: std::str::FromStr<Err = String>>(typed: &str) {
     if let Err(refusal) = typed.parse::<T>() {
-        assert!(refusal.contains(typed) && refusal.contains("; write a"), "{refusal}");
+        assert!(
+            refusal.contains(typed) && refusal.contains("; write a"),
+            "{refusal}"
+        );
     }
 }
 
-/// Cut anywhere, a journal gives all the whole lines before the cut; a night added to any journal is its last; and what is printed of it
-/// moves no cursor.
+/// Cut anywhere, a journal gives all the whole lines before the cut; a night added to any journal
+/// is its last; and what is printed of it moves no cursor.
 pub fn journal(data: &[u8]) {
     let read = |text: &[u8]| journal::parse(text, 1 << 20).expect("memory can be read");
     let whole = read(data);
     let cut = data.len() / 2;
-    let lines = data[..cut].iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    let lines = data[..cut]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |end| end + 1);
     let (cut, lines) = (read(&data[..cut]), read(&data[..lines]));
     assert!(cut.runs.starts_with(&lines.runs) && whole.runs.starts_with(&lines.runs));
     assert!(cut.runs.len() <= lines.runs.len() + 1 && cut.skipped <= lines.skipped + 1);
     let night = night();
-    let torn = if data.last().is_none_or(|last| *last == b'\n') { "" } else { "\n" };
-    let more = read(&[data, torn.as_bytes(), journal::line(&night).as_bytes(), b"\n"].concat());
+    let torn = if data.last().is_none_or(|last| *last == b'\n') {
+        ""
+    } else {
+        "\n"
+    };
+    let more = read(
+        &[
+            data,
+            torn.as_bytes(),
+            journal::line(&night).as_bytes(),
+            b"\n",
+        ]
+        .concat(),
+    );
     let known = whole.runs.iter().any(|run| run.run.id == night.run.id);
     assert!(known || more.runs.last().is_some_and(|last| last.run == night.run));
     harmless(&history::render(&whole.runs, whole.skipped, Look::PLAIN));
@@ -103,17 +143,25 @@ pub fn journal(data: &[u8]) {
 
 /// A night as it was written by the demo.
 fn night() -> RunReport {
-    serde_json::from_str(include_str!("../seeds/journal/night.jsonl").lines().next().expect("a line")).expect("a report")
+    serde_json::from_str(
+        include_str!("../seeds/journal/night.jsonl")
+            .lines()
+            .next()
+            .expect("a line"),
+    )
+    .expect("a report")
 }
 
 /// Nothing but text and line ends.
 fn harmless(text: &str) {
-    let odd = text.chars().find(|c| *c != '\n' && words::plain(&c.to_string()) != c.to_string());
+    let odd = text
+        .chars()
+        .find(|c| *c != '\n' && words::plain(&c.to_string()) != c.to_string());
     assert_eq!(odd, None, "{text:?}");
 }
 
-/// Lock records, sentinels, looks and the trash's notes: what is read is what was written, leads nowhere outside the volume, and tells of nothing that
-/// was done.
+/// Lock records, sentinels, looks and the trash's notes: what is read is what was written, leads
+/// nowhere outside the volume, and tells of nothing that was done.
 pub fn state(data: &[u8]) {
     if let Some(holder) = Holder::read(data) {
         let again = serde_json::to_vec(&holder).expect("a record can be written");
@@ -149,13 +197,21 @@ pub fn state(data: &[u8]) {
     }
 }
 
-/// A lock file (its name is the input's first line) names packages that a ledger can hold, or says why not; a ledger that is taken can be
-/// asked, tidied and taken again.
+/// A lock file (its name is the input's first line) names packages that a ledger can hold, or says
+/// why not; a ledger that is taken can be asked, tidied and taken again.
 pub fn locks(data: &[u8]) {
-    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(data.len());
+    let end = data
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(data.len());
     let name = String::from_utf8_lossy(&data[..end]);
     match fuzzing::lock_file(&name, data.get(end + 1..).unwrap_or_default()) {
-        Some(Ok(packages)) => assert!(packages.iter().all(|package| package.as_str().contains(' ')), "{packages:?}"),
+        Some(Ok(packages)) => assert!(
+            packages
+                .iter()
+                .all(|package| package.as_str().contains(' ')),
+            "{packages:?}"
+        ),
         Some(Err(why)) => assert!(!why.is_empty()),
         None => {}
     }
@@ -172,31 +228,63 @@ pub fn locks(data: &[u8]) {
 pub fn caches(data: &[u8]) {
     let (name, digests) = fuzzing::npm_bucket(data);
     assert!(name.is_some() || digests.is_empty());
-    assert!(digests.windows(2).all(|pair| pair[0] < pair[1]), "{digests:?}");
+    assert!(
+        digests.windows(2).all(|pair| pair[0] < pair[1]),
+        "{digests:?}"
+    );
     for digest in digests {
-        let hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let hex = |text: &str| {
+            !text.is_empty()
+                && text
+                    .bytes()
+                    .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
         let parts: Vec<&str> = digest.rsplitn(4, '/').collect();
-        let [rest, second, first, _] = parts[..] else { panic!("{digest}") };
-        assert!(hex(rest) && hex(second) && hex(first) && (first.len(), second.len()) == (2, 2), "{digest}");
+        let [rest, second, first, _] = parts[..] else {
+            panic!("{digest}")
+        };
+        assert!(
+            hex(rest) && hex(second) && hex(first) && (first.len(), second.len()) == (2, 2),
+            "{digest}"
+        );
     }
 }
 
-/// What a repo supplies is shown so that it moves no cursor and starts no line; what would change the meaning of its objects is refused.
+/// What a repo supplies is shown so that it moves no cursor and starts no line; what would change
+/// the meaning of its objects is refused.
 pub fn words(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let shown = words::plain(&text);
     harmless(&shown);
-    assert!(!shown.contains('\n') && words::plain(&shown) == shown, "{shown:?}");
+    assert!(
+        !shown.contains('\n') && words::plain(&shown) == shown,
+        "{shown:?}"
+    );
     for columns in [1, 7, 40] {
         let short = words::shorten(&shown, columns);
-        assert!(words::width(&short) <= columns.max(1), "{short:?} in {columns}");
+        assert!(
+            words::width(&short) <= columns.max(1),
+            "{short:?} in {columns}"
+        );
     }
     harmless(&text::render(&told(&text), Look::PLAIN));
-    harmless(&text::render(&told(&text), Look { width: 41, colour: false }));
+    harmless(&text::render(
+        &told(&text),
+        Look {
+            width: 41,
+            colour: false,
+        },
+    ));
     harmless(&history::render(&[told(&text)], 1, Look::PLAIN));
     let refused = fuzzing::git_config_entry(&text).is_err();
     let key = text.split('\n').next().unwrap_or_default();
-    assert!(refused || !["core.worktree", "filter.git-crypt.smudge"].iter().any(|bad| key.eq_ignore_ascii_case(bad)), "{text:?}");
+    assert!(
+        refused
+            || !["core.worktree", "filter.git-crypt.smudge"]
+                .iter()
+                .any(|bad| key.eq_ignore_ascii_case(bad)),
+        "{text:?}"
+    );
     if let Some(mount) = fuzzing::mount(&text, Path::new("/data/a")) {
         assert!(Path::new("/data/a").starts_with(mount.at));
     }
@@ -207,20 +295,29 @@ fn told(name: &str) -> RunReport {
     let mut night = night();
     let path = PathBuf::from(name);
     let text = || name.to_owned();
-    (night.run.reason, night.volume.root, night.failures) = (Some(text()), path.clone(), vec![text()]);
+    (night.run.reason, night.volume.root, night.failures) =
+        (Some(text()), path.clone(), vec![text()]);
     for repo in &mut night.repos {
-        (repo.name, repo.path, repo.reason, repo.failures) = (text(), path.clone(), Some(text()), vec![text()]);
-        (repo.lock.holder, repo.gc.reason, repo.prune.refused) = (Some(text()), text(), Some(text()));
+        (repo.name, repo.path, repo.reason, repo.failures) =
+            (text(), path.clone(), Some(text()), vec![text()]);
+        (repo.lock.holder, repo.gc.reason, repo.prune.refused) =
+            (Some(text()), text(), Some(text()));
         (repo.gc.stale_locks, repo.prune.dropped) = (vec![path.clone()], vec![path.clone()]);
         for tree in &mut repo.worktrees {
-            (tree.path, tree.branch, tree.head, tree.because) = (path.clone(), Some(text()), Some(text()), text());
-            (tree.reasons, tree.rescue_ref, tree.outcome) = (vec![text()], Some(text()), report::TreeOutcome::Failed(text()));
+            (tree.path, tree.branch, tree.head, tree.because) =
+                (path.clone(), Some(text()), Some(text()), text());
+            (tree.reasons, tree.rescue_ref, tree.outcome) = (
+                vec![text()],
+                Some(text()),
+                report::TreeOutcome::Failed(text()),
+            );
         }
     }
     night.eviction.reason = text();
     night.eviction.obstacles = vec![text()];
     for unit in &mut night.eviction.units {
-        (unit.cache, unit.unit, unit.outcome) = (text(), text(), report::UnitOutcome::Failed(text()));
+        (unit.cache, unit.unit, unit.outcome) =
+            (text(), text(), report::UnitOutcome::Failed(text()));
     }
     night.tally(0, 0);
     night

@@ -1,9 +1,11 @@
-//! A note in the state directory that a run's git is at work in a repo: one that is found under the repo's lock is a killed run's, and so are the locks
-//! that git left since.
+//! A note in the state directory that a run's git is at work in a repo: one that is found under the
+//! repo's lock is a killed run's, and so are the locks that git left since.
 //!
-//! Without it nobody can tell a crashed git's lock from that of a living one, and it stands in the way for [`STALE_LOCK`]: a run that follows a killed
-//! one, as a Job's retry does, failed there. The file is never deleted, only emptied: its name is the repo's, and its write time, by the server's
-//! clock, says since when. It must never be written while what an earlier one stands for is not cleared yet.
+//! Without it nobody can tell a crashed git's lock from that of a living one, and it stands in the
+//! way for [`STALE_LOCK`]: a run that follows a killed one, as a Job's retry does, failed there.
+//! The file is never deleted, only emptied: its name is the repo's, and its write time, by the
+//! server's clock, says since when. It must never be written while what an earlier one stands for
+//! is not cleared yet.
 //!
 //! [`STALE_LOCK`]: crate::plan::repo::STALE_LOCK
 
@@ -20,7 +22,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
-/// Git holds a ref's lock for an instant: one that is older has nobody who still writes to it, whoever took it.
+/// Git holds a ref's lock for an instant: one that is older has nobody who still writes to it,
+/// whoever took it.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A repo's note.
@@ -31,22 +34,44 @@ pub struct AtWork {
 }
 
 impl AtWork {
-    /// The note of a repo by its name, as it was found. What can't be read says nothing: then locks are judged by their age.
+    /// The note of a repo by its name, as it was found. What can't be read says nothing: then locks
+    /// are judged by their age.
     pub fn of(state: &VolumePath, repo: &str) -> Self {
         let folder = state.join("at-work").expect("a fixed name stays inside");
-        let mut note = Self { folder, name: repo.replace('/', "__"), killed: None };
-        let data = note.open(OFlags::RDONLY).and_then(|file| file.metadata()).ok();
-        note.killed = data.filter(|data| data.len() > 0).and_then(|data| data.modified().ok()).map(openat::time);
+        let mut note = Self {
+            folder,
+            name: repo.replace('/', "__"),
+            killed: None,
+        };
+        let data = note
+            .open(OFlags::RDONLY)
+            .and_then(|file| file.metadata())
+            .ok();
+        note.killed = data
+            .filter(|data| data.len() > 0)
+            .and_then(|data| data.modified().ok())
+            .map(openat::time);
         note
     }
 
-    /// The note's file, where it is one of its own: whatever agents put there instead is left alone.
+    /// The note's file, where it is one of its own: whatever agents put there instead is left
+    /// alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
         let folder = openat::dir(&self.folder)?;
-        let careful = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(folder, &*self.name, careful, Mode::from_raw_mode(0o644))?);
+        let careful =
+            flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(
+            folder,
+            &*self.name,
+            careful,
+            Mode::from_raw_mode(0o644),
+        )?);
         let seen = file.metadata()?;
-        if seen.is_file() && seen.nlink() <= 1 { Ok(file) } else { Err(io::Error::other("it is no file of its own; remove it")) }
+        if seen.is_file() && seen.nlink() <= 1 {
+            Ok(file)
+        } else {
+            Err(io::Error::other("it is no file of its own; remove it"))
+        }
     }
 
     /// Since when a run that was killed was at work; none when none was.
@@ -54,7 +79,8 @@ impl AtWork {
         self.killed
     }
 
-    /// Writes that git is at work. Without the note a run that follows a kill has to wait, and no more.
+    /// Writes that git is at work. Without the note a run that follows a kill has to wait, and no
+    /// more.
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
@@ -81,7 +107,9 @@ impl AtWork {
 
 /// Waits until a killed run's locks are as old as no living git's.
 pub fn settle(leftovers: &[Leftover], stop: &Stop) {
-    let own = leftovers.iter().filter(|leftover| leftover.kind == LeftoverKind::OwnLock);
+    let own = leftovers
+        .iter()
+        .filter(|leftover| leftover.kind == LeftoverKind::OwnLock);
     if let Some(youngest) = own.map(|leftover| leftover.age).min() {
         stop.sleep(SETTLED.saturating_sub(youngest));
     }

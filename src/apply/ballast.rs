@@ -1,7 +1,9 @@
-//! Ballast: a little room in the state directory that is given up when the volume is full to the last byte.
+//! Ballast: a little room in the state directory that is given up when the volume is full to the
+//! last byte.
 //!
-//! A full volume is when the run is needed most, and it can't even write its name into a lock then. Like a balloon's ballast it is
-//! dropped first and taken on again last. It must never be anything that somebody would miss.
+//! A full volume is when the run is needed most, and it can't even write its name into a lock then.
+//! Like a balloon's ballast it is dropped first and taken on again last. It must never be anything
+//! that somebody would miss.
 
 use crate::apply::trash::Trash;
 use crate::facts::volume::Usage;
@@ -18,7 +20,8 @@ use std::path::Path;
 /// 64 files of 64 KiB: 4 MiB and 64 inodes, enough for the locks, bins and journal of a run.
 const FILES: usize = 64;
 const BYTES: usize = 64 << 10;
-/// Below this many free bytes or inodes the ballast goes; it comes back only when there is ten times as much.
+/// Below this many free bytes or inodes the ballast goes; it comes back only when there is ten
+/// times as much.
 const SCARCE_BYTES: u64 = 8 << 20;
 const SCARCE_INODES: u64 = 256;
 
@@ -52,7 +55,9 @@ pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
     let there = Listed::of(&folder)?;
     let folder = openat::dir(&folder)?;
     let names = (0..FILES).map(|number| number.to_string());
-    names.filter(|name| !there.holds(name)).try_for_each(|name| weigh_down(&folder, &name))
+    names
+        .filter(|name| !there.holds(name))
+        .try_for_each(|name| weigh_down(&folder, &name))
 }
 
 fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
@@ -70,5 +75,6 @@ fn folder(state: &VolumePath) -> io::Result<VolumePath> {
 
 fn room(usage: &Usage, times: u64) -> bool {
     let inodes = usage.total_inodes.saturating_sub(usage.used_inodes);
-    usage.free_bytes >= SCARCE_BYTES.saturating_mul(times) && (usage.total_inodes == 0 || inodes >= SCARCE_INODES.saturating_mul(times))
+    usage.free_bytes >= SCARCE_BYTES.saturating_mul(times)
+        && (usage.total_inodes == 0 || inodes >= SCARCE_INODES.saturating_mul(times))
 }

@@ -1,8 +1,9 @@
 //! Evicting: units go to the trash in the plan's order, each looked at once more.
 //!
-//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition. Build output goes under its repo's lock, and is
-//! looked through again; units whose tool has locks go under those, a few at a time; what is busy stays. It must never pick another unit
-//! than the plan's, wait for a tool, or make or write to a lock file of a tool's.
+//! A unit used since it was surveyed stays: that is no decision, but the plan's own condition.
+//! Build output goes under its repo's lock, and is looked through again; units whose tool has locks
+//! go under those, a few at a time; what is busy stays. It must never pick another unit than the
+//! plan's, wait for a tool, or make or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
 use crate::facts::cache::{Tree, Unit};
@@ -62,14 +63,16 @@ struct Bins {
     own: Mutex<Vec<Bin>>,
 }
 
-/// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room comes early.
+/// Units moved at once before the bin is emptied: what a kill leaves behind stays small, and room
+/// comes early.
 const BATCH: usize = 4096;
 
 /// Units that go while their tool's locks are held once: no tool should wait for long.
 const UNDER_ONE_LOCK: usize = 64;
 
 impl Evictor<'_> {
-    /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order; when the run stops, the last are missing.
+    /// Evicts the units, in order, on the current rayon pool. The outcomes are in the same order;
+    /// when the run stops, the last are missing.
     ///
     /// # Errors
     /// The trash can't be used at all.
@@ -79,7 +82,10 @@ impl Evictor<'_> {
             if self.stop.reached().is_some() {
                 break;
             }
-            let bins = Bins { all: self.trash.bin(None)?, own: Mutex::default() };
+            let bins = Bins {
+                all: self.trash.bin(None)?,
+                own: Mutex::default(),
+            };
             outcomes.extend(self.batch(&bins, batch));
             let own = bins.own.into_inner().expect("no eviction panics");
             for bin in own.into_iter().chain([bins.all]) {
@@ -94,7 +100,12 @@ impl Evictor<'_> {
     /// Units that share their tool's locks go together; whoever shares none need not wait for them.
     fn batch(&self, bins: &Bins, units: &[Unit]) -> Vec<UnitOutcome> {
         let mut together: BTreeMap<&[VolumePath], Vec<(usize, &Unit)>> = BTreeMap::new();
-        units.iter().enumerate().for_each(|(number, unit)| together.entry(&unit.locks).or_default().push((number, unit)));
+        units.iter().enumerate().for_each(|(number, unit)| {
+            together
+                .entry(&unit.locks)
+                .or_default()
+                .push((number, unit))
+        });
         let mut outcomes: Vec<(usize, UnitOutcome)> = together
             .into_par_iter()
             .flat_map(|(locks, units)| {
@@ -104,7 +115,10 @@ impl Evictor<'_> {
                 }
                 let few = |few: &[(usize, &Unit)]| match self.hold(locks) {
                     Ok(_held) => few.par_iter().map(one).collect::<Vec<_>>(),
-                    Err(outcome) => few.iter().map(|(number, _)| (*number, outcome.clone())).collect(),
+                    Err(outcome) => few
+                        .iter()
+                        .map(|(number, _)| (*number, outcome.clone()))
+                        .collect(),
                 };
                 units.chunks(UNDER_ONE_LOCK).flat_map(few).collect()
             })
@@ -124,9 +138,15 @@ impl Evictor<'_> {
                 Ok(file) => held.push(file),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(UnitOutcome::Skipped(format!("its tool is at work and holds `{lock}`")));
+                    return Err(UnitOutcome::Skipped(format!(
+                        "its tool is at work and holds `{lock}`"
+                    )));
                 }
-                Err(error) => return Err(UnitOutcome::Failed(format!("failed to lock `{lock}`: {error}; it stays"))),
+                Err(error) => {
+                    return Err(UnitOutcome::Failed(format!(
+                        "failed to lock `{lock}`: {error}; it stays"
+                    )));
+                }
             }
         }
         Ok(held)
@@ -146,9 +166,14 @@ impl Evictor<'_> {
     /// Whether a unit was used since it was surveyed. One that is gone is not in use.
     fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
         match found(self.probe.look_again(unit)) {
-            Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped("it was used again meanwhile".to_owned())),
+            Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped(
+                "it was used again meanwhile".to_owned(),
+            )),
             Ok(_) => None,
-            Err(error) => Some(UnitOutcome::Failed(format!("failed to look at `{}` again: {error}; it stays", unit.name))),
+            Err(error) => Some(UnitOutcome::Failed(format!(
+                "failed to look at `{}` again: {error}; it stays",
+                unit.name
+            ))),
         }
     }
 
@@ -156,32 +181,47 @@ impl Evictor<'_> {
         if let Some(outcome) = self.used_since(unit) {
             return Ok(outcome);
         }
-        unit.paths.iter().try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
+        unit.paths
+            .iter()
+            .try_for_each(|path| gone_is_done(bin.take(self.lock, path)))?;
         Ok(UnitOutcome::Evicted)
     }
 
-    /// Build output: nobody may be working in the tree, now or since the survey, nor have left anything of his own there. What comes after that
-    /// look stays in the trash.
+    /// Build output: nobody may be working in the tree, now or since the survey, nor have left
+    /// anything of his own there. What comes after that look stays in the trash.
     fn in_tree(&self, bins: &Bins, unit: &Unit, tree: &Tree) -> Result<UnitOutcome, TrashError> {
-        let Some(place) = unit.paths.first() else { return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned())) };
+        let Some(place) = unit.paths.first() else {
+            return Ok(UnitOutcome::Skipped("there is nothing to take".to_owned()));
+        };
         let _one_at_a_time = self.one_at_a_time.lock().expect("no eviction panics");
         let lock = match LockedRepo::take(self.locks, &tree.repo, place, "evict", self.now) {
             Ok(lock) => lock,
-            Err(error) if error.may_pass() => return Ok(UnitOutcome::Skipped(format!("{} is busy", tree.repo))),
+            Err(error) if error.may_pass() => {
+                return Ok(UnitOutcome::Skipped(format!("{} is busy", tree.repo)));
+            }
             Err(error) => return Err(error.into()),
         };
-        let active = VolumePath::new(place.root(), &tree.admin).map_err(io::Error::other).and_then(|admin| activity(&admin, self.stop));
+        let active = VolumePath::new(place.root(), &tree.admin)
+            .map_err(io::Error::other)
+            .and_then(|admin| activity(&admin, self.stop));
         if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
-            return Ok(UnitOutcome::Skipped("its worktree is in use again".to_owned()));
+            return Ok(UnitOutcome::Skipped(
+                "its worktree is in use again".to_owned(),
+            ));
         }
         let processes = Processes::default();
         for path in &unit.paths {
             // Before the look: whatever is written after it is younger than its bin.
             let bin = self.trash.bin_since_now(path)?;
             let own = || own_among(std::slice::from_ref(path), &tree.made_again, self.stop);
-            let stays = match processes.at_work(path).map_or_else(own, |busy| Ok(Some(busy))) {
+            let stays = match processes
+                .at_work(path)
+                .map_or_else(own, |busy| Ok(Some(busy)))
+            {
                 Ok(why) => why.map(UnitOutcome::Skipped),
-                Err(error) => Some(UnitOutcome::Failed(format!("failed to look through `{path}` again: {error}; it stays"))),
+                Err(error) => Some(UnitOutcome::Failed(format!(
+                    "failed to look through `{path}` again: {error}; it stays"
+                ))),
             };
             if let Some(stays) = stays {
                 bin.empty(self.stop)?;
@@ -194,11 +234,18 @@ impl Evictor<'_> {
     }
 }
 
-/// Takes a tool's lock, or fails at once with `WouldBlock`. For writing, as NFS wants it for an exclusive lock.
+/// Takes a tool's lock, or fails at once with `WouldBlock`. For writing, as NFS wants it for an
+/// exclusive lock.
 fn hold(lock: &VolumePath) -> io::Result<File> {
-    let file = File::from(openat::open(lock, OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+    let file = File::from(openat::open(
+        lock,
+        OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOCTTY,
+    )?);
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file; remove it"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no regular file; remove it",
+        ));
     }
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     Ok(file)
@@ -232,10 +279,16 @@ mod tests {
         let root: Arc<Path> = top.path().into();
         for (file, text) in [
             ("tree/Cargo.toml", "[package]"),
-            ("tree/target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55"),
+            (
+                "tree/target/CACHEDIR.TAG",
+                "Signature: 8a477f597d28d172789f06886806bc55",
+            ),
             ("tree/target/.rustc_info.json", "{}"),
             ("tree/target/debug/.cargo-lock", ""),
-            ("tree/target/debug/deps/libshop-0123456789abcdef.rlib", "made"),
+            (
+                "tree/target/debug/deps/libshop-0123456789abcdef.rlib",
+                "made",
+            ),
             ("tree/target/debug/deps/shop-0123456789abcdef.d", "made"),
             ("repo/.git/worktrees/tree/HEAD", "ref: refs/heads/tree\n"),
             ("state/locks/any", ""),
@@ -244,7 +297,11 @@ mod tests {
             fs::write(top.path().join(file), text).unwrap();
         }
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
-        let tree = Tree { repo: "acme/shop".to_owned(), admin: at("repo/.git/worktrees/tree").path(), made_again: Arc::new([]) };
+        let tree = Tree {
+            repo: "acme/shop".to_owned(),
+            admin: at("repo/.git/worktrees/tree").path(),
+            made_again: Arc::new([]),
+        };
         let unit = Unit {
             cache: "build-output".into(),
             kind: CacheKind::BuildOutput,
@@ -260,7 +317,11 @@ mod tests {
             size: None,
             shared: Vec::new(),
         };
-        Planned { trash: Trash::of(&at("state")).unwrap(), unit, top }
+        Planned {
+            trash: Trash::of(&at("state")).unwrap(),
+            unit,
+            top,
+        }
     }
 
     impl Planned {
@@ -288,7 +349,12 @@ mod tests {
         let (outcome, emptied) = planned.evict();
         assert_eq!((outcome, emptied.left), (UnitOutcome::Evicted, Vec::new()));
         assert!(!planned.top.path().join("tree/target").exists());
-        assert_eq!(fs::read_dir(planned.top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(planned.top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -297,8 +363,16 @@ mod tests {
         let own = planned.top.path().join("tree/target/debug/dev.sqlite");
         fs::write(&own, "work").unwrap();
         let (outcome, _) = planned.evict();
-        assert!(matches!(&outcome, UnitOutcome::Skipped(why) if why.contains("debug/dev.sqlite")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, UnitOutcome::Skipped(why) if why.contains("debug/dev.sqlite")),
+            "{outcome:?}"
+        );
         assert_eq!(fs::read_to_string(own).unwrap(), "work");
-        assert_eq!(fs::read_dir(planned.top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(planned.top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }

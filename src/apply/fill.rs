@@ -1,8 +1,10 @@
 //! The files of a commit, put into a new tree on the volume.
 //!
-//! Git checks them out in scratch space, where nobody else can write, with the caller's own filters; from there they are copied into the
-//! tree by descriptor. What agents do to the tree meanwhile, be it a directory swapped for a link, leads to an error and never out of it. Scratch
-//! space may be small, so it is done in parts. It must never follow a link below the tree, nor write to a file that it did not make.
+//! Git checks them out in scratch space, where nobody else can write, with the caller's own
+//! filters; from there they are copied into the tree by descriptor. What agents do to the tree
+//! meanwhile, be it a directory swapped for a link, leads to an error and never out of it. Scratch
+//! space may be small, so it is done in parts. It must never follow a link below the tree, nor
+//! write to a file that it did not make.
 
 use super::ownership::{folders, give};
 use super::staging::put_file;
@@ -25,7 +27,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What is checked out at once, at most: so much room in scratch space is taken, unless a single file needs more.
+/// What is checked out at once, at most: so much room in scratch space is taken, unless a single
+/// file needs more.
 const PART: u64 = 256 << 20;
 const PART_FILES: usize = 10_000;
 
@@ -49,7 +52,9 @@ pub enum FillError {
         cause: io::Error,
     },
     /// There is no scratch space, or git's list makes no sense.
-    #[error("failed to check it out in scratch space: {0}; see that TMPDIR is writable and has room")]
+    #[error(
+        "failed to check it out in scratch space: {0}; see that TMPDIR is writable and has room"
+    )]
     Scratch(#[from] io::Error),
     /// It is a git-crypt repo: this file was checked out as it is stored, and is encrypted.
     #[error("`{}` is encrypted", .0.display())]
@@ -112,7 +117,9 @@ impl Item {
     }
 
     fn is_attributes(&self) -> bool {
-        self.path().file_name().is_some_and(|name| name == ".gitattributes")
+        self.path()
+            .file_name()
+            .is_some_and(|name| name == ".gitattributes")
     }
 }
 
@@ -125,15 +132,27 @@ impl Fill<'_> {
         let room = Scratch::caller()?;
         let place = room.path().join("index");
         let empty = self.private.empty();
-        let git = self.private.caller(&empty, self.stop, self.limit).place("GIT_INDEX_FILE", &place);
+        let git = self
+            .private
+            .caller(&empty, self.stop, self.limit)
+            .place("GIT_INDEX_FILE", &place);
         // Git refuses a commit whose paths would lead out of a tree.
         git.run(&["read-tree", "--reset", &commit.to_string()])?;
-        let items = items(&git.run(&["ls-tree", "-r", "-l", "-z", "--full-tree", &commit.to_string()])?)
-            .ok_or_else(|| io::Error::other("git's list of files makes no sense"))?;
+        let items = items(&git.run(&[
+            "ls-tree",
+            "-r",
+            "-l",
+            "-z",
+            "--full-tree",
+            &commit.to_string(),
+        ])?)
+        .ok_or_else(|| io::Error::other("git's list of files makes no sense"))?;
         let mut stats = HashMap::new();
         let large = self.large(&items)?;
         for part in parts(&items, &weights(&items, &large)) {
-            part.iter().filter_map(|item| large.get(&item.id)).try_for_each(|large| self.lend(large))?;
+            part.iter()
+                .filter_map(|item| large.get(&item.id))
+                .try_for_each(|large| self.lend(large))?;
             self.part(&items, part, &mut stats)?;
         }
         let mut index = Index::open(&place)?;
@@ -154,40 +173,67 @@ impl Fill<'_> {
     fn large(&self, items: &[Item]) -> Result<HashMap<Oid, Large>, FillError> {
         self.shadow
             .with(|repo| {
-                let content = |id| repo.find_blob(id).map(|blob| blob.content().to_vec()).unwrap_or_default();
-                if !items.iter().any(|item| item.is_attributes() && contains(&content(item.id), b"filter=lfs")) {
+                let content = |id| {
+                    repo.find_blob(id)
+                        .map(|blob| blob.content().to_vec())
+                        .unwrap_or_default()
+                };
+                if !items
+                    .iter()
+                    .any(|item| item.is_attributes() && contains(&content(item.id), b"filter=lfs"))
+                {
                     return HashMap::new();
                 }
-                let small = items.iter().filter(|item| item.size <= POINTER && item.mode & 0o170_000 == 0o100_000);
-                small.filter_map(|item| Some((item.id, pointer(&content(item.id))?))).collect()
+                let small = items
+                    .iter()
+                    .filter(|item| item.size <= POINTER && item.mode & 0o170_000 == 0o100_000);
+                small
+                    .filter_map(|item| Some((item.id, pointer(&content(item.id))?)))
+                    .collect()
             })
             .map_err(Into::into)
     }
 
-    /// Copies a large file that the repo has to where git-lfs looks for it. Agents write in the repo: only what has the sum that the pointer names goes
-    /// there, for git-lfs would take anything of that size.
+    /// Copies a large file that the repo has to where git-lfs looks for it. Agents write in the
+    /// repo: only what has the sum that the pointer names goes there, for git-lfs would take
+    /// anything of that size.
     fn lend(&self, large: &Large) -> Result<(), FillError> {
         let below = large.path();
         let to = self.private.large_files().join(&below);
-        let kept = openat::below(&self.git_dir, &Path::new("lfs/objects").join(&below), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY);
-        let Ok(mut from) = kept.map(File::from) else { return Ok(()) };
+        let kept = openat::below(
+            &self.git_dir,
+            &Path::new("lfs/objects").join(&below),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        );
+        let Ok(mut from) = kept.map(File::from) else {
+            return Ok(());
+        };
         let data = from.metadata()?;
         if !data.is_file() || data.len() != large.size || to.exists() {
             return Ok(());
         }
         let folder = to.parent().unwrap_or(&to);
         std::fs::create_dir_all(folder)?;
-        let (mut sum, mut file) = (ring::digest::Context::new(&ring::digest::SHA256), tempfile::NamedTempFile::new_in(folder)?);
+        let (mut sum, mut file) = (
+            ring::digest::Context::new(&ring::digest::SHA256),
+            tempfile::NamedTempFile::new_in(folder)?,
+        );
         let (mut buffer, mut left) = (vec![0; 1 << 20], large.size);
         while left > 0 && self.stop.reached().is_none() {
             let read = Read::by_ref(&mut from).take(left).read(&mut buffer)?;
-            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { break };
+            let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
+                break;
+            };
             sum.update(bytes);
             io::Write::write_all(&mut file, bytes)?;
             left = left.saturating_sub(read as u64);
         }
         let sum = sum.finish();
-        let named = large.oid.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or_default(), 16).ok());
+        let named = large
+            .oid
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or_default(), 16).ok());
         if named.eq(sum.as_ref().iter().copied().map(Some)) {
             file.persist_noclobber(to).map_err(|error| error.error)?;
         }
@@ -195,7 +241,12 @@ impl Fill<'_> {
     }
 
     /// Checks out a part in scratch space, and copies it from there.
-    fn part(&self, items: &[Item], part: &[Item], stats: &mut HashMap<Vec<u8>, Stat>) -> Result<(), FillError> {
+    fn part(
+        &self,
+        items: &[Item],
+        part: &[Item],
+        stats: &mut HashMap<Vec<u8>, Stat>,
+    ) -> Result<(), FillError> {
         let room = Scratch::caller()?;
         let (tree, place) = (room.path().join("tree"), room.path().join("index"));
         std::fs::create_dir(&tree)?;
@@ -204,18 +255,31 @@ impl Fill<'_> {
             index.add(&blank(item))?;
         }
         index.write()?;
-        let git = self.private.caller(&tree, self.stop, self.limit).with(self.remote.clone()).place("GIT_INDEX_FILE", &place);
+        let git = self
+            .private
+            .caller(&tree, self.stop, self.limit)
+            .with(self.remote.clone())
+            .place("GIT_INDEX_FILE", &place);
         git.run(&["checkout", "--quiet", "--force", "--", "."])?;
         let mut above: Option<(&Path, OwnedFd)> = None;
         for item in part {
             let path = item.path();
-            let failed = |cause| FillError::File { path: path.to_owned(), cause };
+            let failed = |cause| FillError::File {
+                path: path.to_owned(),
+                cause,
+            };
             let folder = path.parent().unwrap_or(Path::new(""));
             let fd = match above.take() {
                 Some((known, fd)) if known == folder => fd,
-                _ => folders(&self.top, folder, self.owner, &|path| mode_of(&tree.join(path))).map_err(failed)?,
+                _ => folders(&self.top, folder, self.owner, &|path| {
+                    mode_of(&tree.join(path))
+                })
+                .map_err(failed)?,
             };
-            let stat = self.copy(&tree.join(path), &fd, path).map_err(failed)?.ok_or_else(|| FillError::Encrypted(path.to_owned()))?;
+            let stat = self
+                .copy(&tree.join(path), &fd, path)
+                .map_err(failed)?
+                .ok_or_else(|| FillError::Encrypted(path.to_owned()))?;
             stats.insert(item.path.clone(), stat);
             above = Some((folder, fd));
         }
@@ -225,19 +289,32 @@ impl Fill<'_> {
         }
     }
 
-    /// Copies one file or link that git made to a directory of the tree; none where it is an encrypted one.
+    /// Copies one file or link that git made to a directory of the tree; none where it is an
+    /// encrypted one.
     fn copy(&self, from: &Path, to: &OwnedFd, path: &Path) -> io::Result<Option<Stat>> {
         let name = path.file_name().unwrap_or_default();
         let data = std::fs::symlink_metadata(from)?;
         if data.is_symlink() {
             rustix::fs::symlinkat(std::fs::read_link(from)?, to, name)?;
             if let Some((uid, gid)) = self.owner {
-                rustix::fs::chownat(to, name, Some(uid), Some(gid), rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?;
+                rustix::fs::chownat(
+                    to,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
-            return Ok(Some(rustix::fs::statat(to, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?));
+            return Ok(Some(rustix::fs::statat(
+                to,
+                name,
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            )?));
         }
         if data.is_dir() {
-            let made = folders(to, Path::new(name), self.owner, &|_| data.permissions().mode() & 0o777)?;
+            let made = folders(to, Path::new(name), self.owner, &|_| {
+                data.permissions().mode() & 0o777
+            })?;
             return Ok(Some(rustix::fs::fstat(made)?));
         }
         let mut source = File::open(from)?;
@@ -250,20 +327,42 @@ impl Fill<'_> {
         let mut file = new_file(to, name)?;
         io::copy(&mut source, &mut file)?;
         give(&file, self.owner)?;
-        rustix::fs::fchmod(&file, Mode::from_raw_mode(data.permissions().mode() & 0o777))?;
+        rustix::fs::fchmod(
+            &file,
+            Mode::from_raw_mode(data.permissions().mode() & 0o777),
+        )?;
         Ok(Some(rustix::fs::fstat(&file)?))
     }
 
-    /// What git-lfs fetched goes to the volume, for the next tree; what is there already is as good.
+    /// What git-lfs fetched goes to the volume, for the next tree; what is there already is as
+    /// good.
     fn keep_lfs(&self, objects: &Path) -> Result<(), FillError> {
-        for entry in walkdir::WalkDir::new(objects).min_depth(1).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+        for entry in walkdir::WalkDir::new(objects)
+            .min_depth(1)
+            .into_iter()
+            .flatten()
+            .filter(|entry| entry.file_type().is_file())
+        {
             let below = entry.path().strip_prefix(objects).unwrap_or(entry.path());
             let path = Path::new("lfs/objects").join(below);
-            let failed = |cause| FillError::File { path: Path::new(".git").join(&path), cause };
-            let folder = folders(&self.git_dir, path.parent().unwrap_or(Path::new("")), self.owner, &|_| 0o755).map_err(failed)?;
+            let failed = |cause| FillError::File {
+                path: Path::new(".git").join(&path),
+                cause,
+            };
+            let folder = folders(
+                &self.git_dir,
+                path.parent().unwrap_or(Path::new("")),
+                self.owner,
+                &|_| 0o755,
+            )
+            .map_err(failed)?;
             let name = path.file_name().unwrap_or_default();
             if rustix::fs::statat(&folder, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_err() {
-                let copy = |to: &mut File| File::open(entry.path()).and_then(|mut from| io::copy(&mut from, to)).map(drop);
+                let copy = |to: &mut File| {
+                    File::open(entry.path())
+                        .and_then(|mut from| io::copy(&mut from, to))
+                        .map(drop)
+                };
                 put_file(&folder, name, self.owner, 0o644, copy).map_err(failed)?;
             }
         }
@@ -296,7 +395,11 @@ fn items(listed: &[u8]) -> Option<Vec<Item>> {
             size: size.parse().unwrap_or(0),
         })
     };
-    listed.split(|&byte| byte == 0).filter(|line| !line.is_empty()).map(item).collect()
+    listed
+        .split(|&byte| byte == 0)
+        .filter(|line| !line.is_empty())
+        .map(item)
+        .collect()
 }
 
 /// Neighbours together, as many as have room.
@@ -315,17 +418,31 @@ fn parts<'a>(items: &'a [Item], weights: &[u64]) -> Vec<&'a [Item]> {
     parts
 }
 
-/// What each file is going to take in scratch space: what git-lfs puts there isn't as small as its pointer.
+/// What each file is going to take in scratch space: what git-lfs puts there isn't as small as its
+/// pointer.
 fn weights(items: &[Item], large: &HashMap<Oid, Large>) -> Vec<u64> {
-    items.iter().map(|item| large.get(&item.id).map_or(item.size, |large| large.size.saturating_mul(2))).collect()
+    items
+        .iter()
+        .map(|item| {
+            large
+                .get(&item.id)
+                .map_or(item.size, |large| large.size.saturating_mul(2))
+        })
+        .collect()
 }
 
 /// What a pointer of git-lfs names.
 fn pointer(text: &[u8]) -> Option<Large> {
-    let text = std::str::from_utf8(text).ok().filter(|text| text.starts_with("version https://git-lfs"))?;
+    let text = std::str::from_utf8(text)
+        .ok()
+        .filter(|text| text.starts_with("version https://git-lfs"))?;
     let named = |key: &str| text.lines().find_map(|line| line.strip_prefix(key));
-    let oid = named("oid sha256:").filter(|oid| oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    Some(Large { oid: oid.to_owned(), size: named("size ")?.parse().ok()? })
+    let oid = named("oid sha256:")
+        .filter(|oid| oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
+    Some(Large {
+        oid: oid.to_owned(),
+        size: named("size ")?.parse().ok()?,
+    })
 }
 
 fn contains(text: &[u8], words: &[u8]) -> bool {
@@ -349,15 +466,21 @@ fn blank(item: &Item) -> IndexEntry {
     }
 }
 
-/// What git notes of a file, so that its next `git status` needn't read it: numbers are cut to 32 bits, as git cuts them.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as git cuts them")]
+/// What git notes of a file, so that its next `git status` needn't read it: numbers are cut to 32
+/// bits, as git cuts them.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "as git cuts them"
+)]
 fn seen(entry: &mut IndexEntry, stat: &Stat) {
     entry.ctime = IndexTime::new(stat.st_ctime as i32, stat.st_ctime_nsec as u32);
     entry.mtime = IndexTime::new(stat.st_mtime as i32, stat.st_mtime_nsec as u32);
     entry.dev = stat.st_dev as u32;
     entry.ino = stat.st_ino as u32;
     (entry.uid, entry.gid) = (stat.st_uid, stat.st_gid);
-    let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory && entry.mode == SUBMODULE;
+    let is_folder =
+        FileType::from_raw_mode(stat.st_mode) == FileType::Directory && entry.mode == SUBMODULE;
     entry.file_size = if is_folder { 0 } else { stat.st_size as u32 };
 }
 
@@ -366,37 +489,70 @@ mod tests {
     use super::*;
 
     fn item(path: &str, size: u64) -> Item {
-        Item { mode: 0o100_644, id: Oid::ZERO_SHA1, path: path.into(), size }
+        Item {
+            mode: 0o100_644,
+            id: Oid::ZERO_SHA1,
+            path: path.into(),
+            size,
+        }
     }
 
     #[test]
     fn a_list_of_files_is_read() {
         let id = "a".repeat(40);
-        let listed = format!("100644 blob {id}      12\ta b\0160000 commit {id}       -\tsub/x\n\0");
-        let read: Vec<(u32, Vec<u8>, u64)> =
-            items(listed.as_bytes()).unwrap().into_iter().map(|item| (item.mode, item.path, item.size)).collect();
-        assert_eq!(read, [(0o100_644, b"a b".to_vec(), 12), (0o160_000, b"sub/x\n".to_vec(), 0)]);
+        let listed =
+            format!("100644 blob {id}      12\ta b\0160000 commit {id}       -\tsub/x\n\0");
+        let read: Vec<(u32, Vec<u8>, u64)> = items(listed.as_bytes())
+            .unwrap()
+            .into_iter()
+            .map(|item| (item.mode, item.path, item.size))
+            .collect();
+        assert_eq!(
+            read,
+            [
+                (0o100_644, b"a b".to_vec(), 12),
+                (0o160_000, b"sub/x\n".to_vec(), 0)
+            ]
+        );
         assert!(items(b"nonsense\0").is_none() && items(b"").unwrap().is_empty());
     }
 
     #[test]
     fn parts_are_small_and_whole() {
         let sizes = [PART - 1, 1, 1, 3 * PART, 0, u64::MAX, u64::MAX];
-        let all: Vec<Item> = sizes.iter().enumerate().map(|(n, size)| item(&n.to_string(), *size)).collect();
+        let all: Vec<Item> = sizes
+            .iter()
+            .enumerate()
+            .map(|(n, size)| item(&n.to_string(), *size))
+            .collect();
         let lengths: Vec<usize> = parts(&all, &sizes).iter().map(|part| part.len()).collect();
         assert_eq!(lengths, [2, 1, 1, 1, 1, 1]);
         let many: Vec<Item> = (0..=PART_FILES).map(|n| item(&n.to_string(), 0)).collect();
-        assert_eq!(parts(&many, &vec![0; many.len()]).iter().map(|part| part.len()).collect::<Vec<_>>(), [PART_FILES, 1]);
+        assert_eq!(
+            parts(&many, &vec![0; many.len()])
+                .iter()
+                .map(|part| part.len())
+                .collect::<Vec<_>>(),
+            [PART_FILES, 1]
+        );
         assert!(parts(&[], &[]).is_empty());
     }
 
     #[test]
     fn a_pointer_names_a_file() {
         let oid = "ab".repeat(32);
-        let text = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 123456789012\n");
+        let text = format!(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize 123456789012\n"
+        );
         let large = pointer(text.as_bytes()).unwrap();
         assert_eq!(large.path(), Path::new("ab/ab").join(&oid));
-        assert_eq!(large, Large { oid, size: 123_456_789_012 });
+        assert_eq!(
+            large,
+            Large {
+                oid,
+                size: 123_456_789_012
+            }
+        );
         assert_eq!(pointer(b"size 12\n"), None);
         assert_eq!(pointer(text.replace("ab", "..").as_bytes()), None);
     }

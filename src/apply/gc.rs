@@ -1,7 +1,7 @@
 //! Repacking, judged by what it changed and not by git's word.
 //!
-//! A stale `objects/maintenance.lock` makes git exit 0 having done nothing, so the counts before and after decide (`git.md`). It must never
-//! choose a step: the plan lists them.
+//! A stale `objects/maintenance.lock` makes git exit 0 having done nothing, so the counts before
+//! and after decide (`git.md`). It must never choose a step: the plan lists them.
 
 use super::proof::ProofError;
 use super::reflogs::{self, Batch, Cutoffs};
@@ -38,13 +38,17 @@ pub enum GcError {
     #[error(transparent)]
     Confine(#[from] Refusal),
     /// What a repack must not lose could not be found out.
-    #[error("failed to repack: {0}; nobody could say what its worktrees still need, so nothing was dropped")]
+    #[error(
+        "failed to repack: {0}; nobody could say what its worktrees still need, so nothing was dropped"
+    )]
     Look(#[from] io::Error),
     /// A file that tells what a repack must not lose makes no sense.
     #[error("{0}; the repo is repacked, but nothing is dropped until then")]
     Roots(String),
     /// What git would have dropped is needed, or nobody could tell.
-    #[error("failed to prove that a repack loses nothing: {0}; everything is kept as it was; see `git fsck`")]
+    #[error(
+        "failed to prove that a repack loses nothing: {0}; everything is kept as it was; see `git fsck`"
+    )]
     Proof(#[source] ProofError),
     /// Packs could not go.
     #[error(transparent)]
@@ -53,10 +57,14 @@ pub enum GcError {
     #[error("failed to look at the repo's refs: {}; see `git fsck`", .0.message())]
     Store(#[from] git2::Error),
     /// The reflogs could not be compared.
-    #[error("failed to compare the reflogs after their expiry: {0}; look for missing lines with `git reflog`")]
+    #[error(
+        "failed to compare the reflogs after their expiry: {0}; look for missing lines with `git reflog`"
+    )]
     Reflogs(#[source] io::Error),
     /// Git took a log that it couldn't read for an empty one.
-    #[error("git dropped young lines of the reflog `{0}`; they were put back; look after the disk, it may be failing")]
+    #[error(
+        "git dropped young lines of the reflog `{0}`; they were put back; look after the disk, it may be failing"
+    )]
     Emptied(VolumePath),
     /// Git said yes and did nothing.
     #[error(
@@ -75,9 +83,18 @@ pub enum GcError {
 /// # Errors
 /// [`GcError`] at the first step that fails: those after it rest on it.
 pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Result<Done, GcError> {
-    let RepoExecutor { lock, shadow, stop, now, .. } = executor;
+    let RepoExecutor {
+        lock,
+        shadow,
+        stop,
+        now,
+        ..
+    } = executor;
     let settings: Vec<String> = share.settings();
-    let git = settings.iter().cloned().fold(shadow.git(stop, LIMIT), Git::with);
+    let git = settings
+        .iter()
+        .cloned()
+        .fold(shadow.git(stop, LIMIT), Git::with);
     // Nothing rests on these: one that makes no sense must not keep the rest from its repack.
     let mut indexed = Ok(());
     for pack in &plan.index {
@@ -88,7 +105,11 @@ pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Resu
     shadow.with_shared_indexes()?;
     let mut store = Store::of(executor, settings.clone())?;
     let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
-    let theirs = if drops { shadow.gc_settings(stop)? } else { Vec::new() };
+    let theirs = if drops {
+        shadow.gc_settings(stop)?
+    } else {
+        Vec::new()
+    };
     let cutoff = grace::objects(&theirs, *now);
     let partial = store.is_partial(&store.packs()?);
     let run = |command: &[&str]| {
@@ -118,11 +139,18 @@ pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Resu
             Step::WholeCommitGraph => run(WHOLE_COMMIT_GRAPH)?,
         }
     }
-    indexed.map(|()| Done { left: store.left, partial })
+    indexed.map(|()| Done {
+        left: store.left,
+        partial,
+    })
 }
 
 fn without_filters(command: Command) -> Vec<&'static str> {
-    command.iter().copied().filter(|word| *word != "--changed-paths").collect()
+    command
+        .iter()
+        .copied()
+        .filter(|word| *word != "--changed-paths")
+        .collect()
 }
 
 /// What a repack came to.
@@ -134,37 +162,72 @@ pub struct Done {
     partial: bool,
 }
 
-/// `git gc` itself is never called: among its steps is `git worktree prune`, which drops a registration whose `gitdir` it can't read, or whose
-/// tree is gone and has no index, whatever `gc.worktreePruneExpire` says; and it deletes by the hand that decides. Here are its other
+/// `git gc` itself is never called: among its steps is `git worktree prune`, which drops a
+/// registration whose `gitdir` it can't read, or whose tree is gone and has no index, whatever
+/// `gc.worktreePruneExpire` says; and it deletes by the hand that decides. Here are its other
 /// steps, one by one.
 fn parts(step: Step) -> Vec<Step> {
     match step {
-        Step::GitGc => vec![Step::PackRefs, Step::ExpireReflogs, Step::Full, Step::WholeCommitGraph],
+        Step::GitGc => vec![
+            Step::PackRefs,
+            Step::ExpireReflogs,
+            Step::Full,
+            Step::WholeCommitGraph,
+        ],
         step => vec![step],
     }
 }
 
-/// Whether commits have other parents here than their own (grafts, replacements): then git itself writes no commit-graph.
+/// Whether commits have other parents here than their own (grafts, replacements): then git itself
+/// writes no commit-graph.
 fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
-    let grafts = shadow.git_dir().join("info/grafts").map_err(io::Error::other)?;
+    let grafts = shadow
+        .git_dir()
+        .join("info/grafts")
+        .map_err(io::Error::other)?;
     // Whatever stands there and can't be looked at may be some.
-    if found(openat::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0)) {
+    if found(openat::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0))
+    {
         return Ok(true);
     }
-    Ok(shadow.with(|repo| repo.references_glob("refs/replace/*").map(|mut replaced| replaced.next().is_some()))??)
+    Ok(shadow.with(|repo| {
+        repo.references_glob("refs/replace/*")
+            .map(|mut replaced| replaced.next().is_some())
+    })??)
 }
 
 /// Drops what is old of the reflogs, each by its name.
-fn expire(executor: &RepoExecutor<'_>, git: &Git<'_>, theirs: &[(String, String)]) -> Result<(), GcError> {
+fn expire(
+    executor: &RepoExecutor<'_>,
+    git: &Git<'_>,
+    theirs: &[(String, String)],
+) -> Result<(), GcError> {
     let one = |cutoffs: Cutoffs, batch: Batch| {
-        let date = |cutoff: Cutoff| cutoff.map_or_else(|| "never".to_owned(), |cutoff| cutoff.format(DATE).to_string());
-        let ages = [format!("--expire={}", date(cutoffs.0)), format!("--expire-unreachable={}", date(cutoffs.1))];
+        let date = |cutoff: Cutoff| {
+            cutoff.map_or_else(
+                || "never".to_owned(),
+                |cutoff| cutoff.format(DATE).to_string(),
+            )
+        };
+        let ages = [
+            format!("--expire={}", date(cutoffs.0)),
+            format!("--expire-unreachable={}", date(cutoffs.1)),
+        ];
         let names = batch.names.iter().map(String::as_str);
-        let command: Vec<&str> = ["reflog", "expire"].into_iter().chain(ages.iter().map(String::as_str)).chain(names).collect();
+        let command: Vec<&str> = ["reflog", "expire"]
+            .into_iter()
+            .chain(ages.iter().map(String::as_str))
+            .chain(names)
+            .collect();
         executor.lock.still_held()?;
         let done = git.change(&command).map_err(GcError::from);
-        let mended = reflogs::since(cutoffs).map_or(Ok(Vec::new()), |since| batch.put_back(since)).map_err(GcError::Reflogs)?;
-        mended.into_iter().next().map_or(done, |log| Err(GcError::Emptied(log)))
+        let mended = reflogs::since(cutoffs)
+            .map_or(Ok(Vec::new()), |since| batch.put_back(since))
+            .map_err(GcError::Reflogs)?;
+        mended
+            .into_iter()
+            .next()
+            .map_or(done, |log| Err(GcError::Emptied(log)))
     };
     reflogs::each_due(executor.shadow, executor.stop, theirs, executor.now, one)
 }
@@ -185,26 +248,72 @@ const DATE: &str = "%Y-%m-%d %H:%M:%S +0000";
 type Command = &'static [&'static str];
 
 const PACK_REFS: Command = &["pack-refs", "--all", "--prune"];
-/// Neither deletes: see [`two_hands`]. No bitmap: git writes none beside a checkout either, and it would need a whole history.
-const FULL: Command = &["-c", "repack.writeBitmaps=false", "repack", "-a", "-l", "-n", "--quiet", "--cruft"];
-/// No multi-pack-index: it costs what the repo holds, not what the day brought, and the few packs in a geometric row are looked up as fast.
-/// Looking for deltas is half of the work, and the smallest window finds most of what a wide one does (benches/README.md, "gc").
-const GEOMETRIC: Command = &["repack", "-l", "-n", "--quiet", "--geometric=2", "--window=1"];
+/// Neither deletes: see [`two_hands`]. No bitmap: git writes none beside a checkout either, and it
+/// would need a whole history.
+const FULL: Command = &[
+    "-c",
+    "repack.writeBitmaps=false",
+    "repack",
+    "-a",
+    "-l",
+    "-n",
+    "--quiet",
+    "--cruft",
+];
+/// No multi-pack-index: it costs what the repo holds, not what the day brought, and the few packs
+/// in a geometric row are looked up as fast. Looking for deltas is half of the work, and the
+/// smallest window finds most of what a wide one does (benches/README.md, "gc").
+const GEOMETRIC: Command = &[
+    "repack",
+    "-l",
+    "-n",
+    "--quiet",
+    "--geometric=2",
+    "--window=1",
+];
 /// What is loose and reachable.
 const PACK_LOOSE: Command = &["repack", "-l", "-n", "--quiet", "--window=1"];
-const COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths", "--split"];
-/// What has a path filter already keeps it, so this costs what the repo holds once, and later little.
-const WHOLE_COMMIT_GRAPH: Command = &["commit-graph", "write", "--reachable", "--changed-paths", "--split=replace"];
+const COMMIT_GRAPH: Command = &[
+    "commit-graph",
+    "write",
+    "--reachable",
+    "--changed-paths",
+    "--split",
+];
+/// What has a path filter already keeps it, so this costs what the repo holds once, and later
+/// little.
+const WHOLE_COMMIT_GRAPH: Command = &[
+    "commit-graph",
+    "write",
+    "--reachable",
+    "--changed-paths",
+    "--split=replace",
+];
 
-/// Whether the counts show what the plan was for. What packs a repack must leave is not told by their number: they may be in a geometric row,
-/// or kept; the hands that made them have counted what is in them.
+/// Whether the counts show what the plan was for. What packs a repack must leave is not told by
+/// their number: they may be in a geometric row, or kept; the hands that made them have counted
+/// what is in them.
 ///
 /// # Errors
 /// [`GcError::NothingDone`].
 pub fn judge(plan: &Gc, done: &Done, before: &Counts, after: &Counts) -> Result<(), GcError> {
-    let packs = plan.steps.iter().any(|step| matches!(step, Step::Geometric | Step::Full | Step::FullKeepingAll));
+    let packs = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Geometric | Step::Full | Step::FullKeepingAll));
     let refs = plan.steps.contains(&Step::PackRefs);
-    let loose = packs && !done.partial && before.loose_objects > 0 && after.loose_objects >= before.loose_objects;
-    let idle = loose || (!packs && refs && before.loose_refs > 0 && after.loose_refs >= before.loose_refs);
-    if plan.may_be_idle || !idle { Ok(()) } else { Err(GcError::NothingDone { loose: after.loose_objects, packs: after.packs }) }
+    let loose = packs
+        && !done.partial
+        && before.loose_objects > 0
+        && after.loose_objects >= before.loose_objects;
+    let idle =
+        loose || (!packs && refs && before.loose_refs > 0 && after.loose_refs >= before.loose_refs);
+    if plan.may_be_idle || !idle {
+        Ok(())
+    } else {
+        Err(GcError::NothingDone {
+            loose: after.loose_objects,
+            packs: after.packs,
+        })
+    }
 }

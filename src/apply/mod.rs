@@ -1,9 +1,12 @@
 //! Acting: what a plan says, and nothing else.
 //!
-//! Every step first asks the lock whether it is still held. A failed step is a row, and the others go on. It must never decide: what
-//! isn't in the plan isn't done.
+//! Every step first asks the lock whether it is still held. A failed step is a row, and the others
+//! go on. It must never decide: what isn't in the plan isn't done.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 pub mod at_work;
 pub mod ballast;

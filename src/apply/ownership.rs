@@ -17,14 +17,23 @@ pub fn owner_of(git_dir: &VolumePath) -> io::Result<Option<(Uid, Gid)>> {
         return Ok(None);
     }
     let stat = openat::stat(git_dir)?;
-    Ok(Some((Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid))))
+    Ok(Some((
+        Uid::from_raw(stat.st_uid),
+        Gid::from_raw(stat.st_gid),
+    )))
 }
 
-/// Opens the directory `path` below `base`, and makes what is missing on the way, without following a link.
+/// Opens the directory `path` below `base`, and makes what is missing on the way, without following
+/// a link.
 ///
 /// # Errors
 /// Something else stands on the way.
-pub fn folders(base: impl AsFd, path: &Path, owner: Option<(Uid, Gid)>, mode: &dyn Fn(&Path) -> u32) -> io::Result<OwnedFd> {
+pub fn folders(
+    base: impl AsFd,
+    path: &Path,
+    owner: Option<(Uid, Gid)>,
+    mode: &dyn Fn(&Path) -> u32,
+) -> io::Result<OwnedFd> {
     let mut fd = open_folder(base.as_fd(), Path::new("."))?;
     let mut above = PathBuf::new();
     for name in path {
@@ -44,10 +53,13 @@ pub fn folders(base: impl AsFd, path: &Path, owner: Option<(Uid, Gid)>, mode: &d
 }
 
 pub(super) fn open_folder(base: impl AsFd, path: &Path) -> io::Result<OwnedFd> {
-    openat::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(|errno| io::Error::other(openat::cause(errno)))
+    openat::below(base, path, OFlags::RDONLY | OFlags::DIRECTORY)
+        .map_err(|errno| io::Error::other(openat::cause(errno)))
 }
 
 pub(super) fn give(fd: impl AsFd, owner: Option<(Uid, Gid)>) -> io::Result<()> {
-    let Some((uid, gid)) = owner else { return Ok(()) };
+    let Some((uid, gid)) = owner else {
+        return Ok(());
+    };
     Ok(rustix::fs::fchown(fd, Some(uid), Some(gid))?)
 }

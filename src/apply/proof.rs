@@ -1,8 +1,9 @@
 //! The proof before a deletion: nothing that is to go is reachable from what the repo's files name.
 //!
-//! It is the other hand: git decided what to write, and this walks from roots that were read anew, by our own code, over a view that holds only
-//! what stays. An object that was missing before is no loss; one that would go is, and then nothing goes. It must never rest
-//! on what git took for reachable, nor end early with success.
+//! It is the other hand: git decided what to write, and this walks from roots that were read anew,
+//! by our own code, over a view that holds only what stays. An object that was missing before is no
+//! loss; one that would go is, and then nothing goes. It must never rest on what git took for
+//! reachable, nor end early with success.
 
 use crate::fs::stop::Stop;
 use crate::git::shadow::rooted::View;
@@ -40,13 +41,30 @@ pub enum ProofError {
     Stopped(String),
 }
 
-/// Proves that from `roots` nothing of `gone` is reached. `stays` are the objects that stay, in packs and loose, its own and borrowed ones.
+/// Proves that from `roots` nothing of `gone` is reached. `stays` are the objects that stay, in
+/// packs and loose, its own and borrowed ones.
 ///
 /// # Errors
 /// [`ProofError`]: nothing of it may be deleted.
-pub fn prove(roots: &[&[Id]], stays: &[Objects], gone: &Objects, view: &View, stop: &Stop) -> Result<(), ProofError> {
-    let bits = stays.iter().map(|pack| vec![0; pack.len().div_ceil(64)]).collect();
-    let mut walk = Walk { stays, gone, view, bits, others: HashSet::new(), next: Vec::new() };
+pub fn prove(
+    roots: &[&[Id]],
+    stays: &[Objects],
+    gone: &Objects,
+    view: &View,
+    stop: &Stop,
+) -> Result<(), ProofError> {
+    let bits = stays
+        .iter()
+        .map(|pack| vec![0; pack.len().div_ceil(64)])
+        .collect();
+    let mut walk = Walk {
+        stays,
+        gone,
+        view,
+        bits,
+        others: HashSet::new(),
+        next: Vec::new(),
+    };
     let mut seen = 0_usize;
     for &root in roots.iter().copied().flatten() {
         if !walk.is_new(root)? {
@@ -85,7 +103,9 @@ impl Walk<'_> {
             if let Some(number) = pack.find(&id) {
                 let bit = 1 << (number % 64);
                 // There is a word for each 64 of its objects.
-                let Some(word) = bits.get_mut(number / 64) else { return Err(ProofError::TooMuch) };
+                let Some(word) = bits.get_mut(number / 64) else {
+                    return Err(ProofError::TooMuch);
+                };
                 let is_new = *word & bit == 0;
                 *word |= bit;
                 return Ok(is_new);
@@ -122,17 +142,29 @@ impl Walk<'_> {
         if data.len() > LARGEST && object.kind() != ObjectType::Blob {
             return Err(ProofError::TooMuch);
         }
-        let nonsense = || ProofError::Unreadable { id: from, why: "it makes no sense".to_owned() };
+        let nonsense = || ProofError::Unreadable {
+            id: from,
+            why: "it makes no sense".to_owned(),
+        };
         match object.kind() {
             ObjectType::Commit => {
-                for line in data.split(|&byte| byte == b'\n').take_while(|line| !line.is_empty()) {
-                    if let Some(named) = line.strip_prefix(b"tree ").or_else(|| line.strip_prefix(b"parent ")) {
+                for line in data
+                    .split(|&byte| byte == b'\n')
+                    .take_while(|line| !line.is_empty())
+                {
+                    if let Some(named) = line
+                        .strip_prefix(b"tree ")
+                        .or_else(|| line.strip_prefix(b"parent "))
+                    {
                         self.meet(id(named).ok_or_else(nonsense)?)?;
                     }
                 }
             }
             ObjectType::Tag => {
-                let named = data.strip_prefix(b"object ").and_then(|rest| id(rest.get(..40)?)).ok_or_else(nonsense)?;
+                let named = data
+                    .strip_prefix(b"object ")
+                    .and_then(|rest| id(rest.get(..40)?))
+                    .ok_or_else(nonsense)?;
                 if self.is_new(named)? {
                     self.root(named)?;
                 }
@@ -163,13 +195,17 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What isn't there is no loss: it was not there before, or it would have been found among what goes.
+    /// What isn't there is no loss: it was not there before, or it would have been found among what
+    /// goes.
     fn unread(&self, id: Id, error: &git2::Error) -> Result<(), ProofError> {
         let is_here = self.stays.iter().any(|pack| pack.find(&id).is_some());
         if error.code() == ErrorCode::NotFound && !is_here {
             return Ok(());
         }
-        Err(ProofError::Unreadable { id, why: error.message().to_owned() })
+        Err(ProofError::Unreadable {
+            id,
+            why: error.message().to_owned(),
+        })
     }
 }
 

@@ -1,8 +1,11 @@
-//! Reflogs through an expiry: what is younger than the grace stays, whatever git makes of a disk that fails.
+//! Reflogs through an expiry: what is younger than the grace stays, whatever git makes of a disk
+//! that fails.
 //!
-//! Git sees no reflog behind the sanitised git dir's link, so each that is due is named to it. And `git reflog expire` takes a log that it
-//! can't open for an empty one, and writes it so: the only trace of a commit that was reset away would be gone. So each log is read before it,
-//! and compared after it. It must never drop a line that is younger than the plan says, nor hold more logs than a few in memory.
+//! Git sees no reflog behind the sanitised git dir's link, so each that is due is named to it. And
+//! `git reflog expire` takes a log that it can't open for an empty one, and writes it so: the only
+//! trace of a commit that was reset away would be gone. So each log is read before it, and compared
+//! after it. It must never drop a line that is younger than the plan says, nor hold more logs than
+//! a few in memory.
 
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};
@@ -31,10 +34,12 @@ pub struct Batch {
     held: Held,
 }
 
-/// When a line must have been written to go: one that is reachable from where the ref stands, and one that isn't.
+/// When a line must have been written to go: one that is reachable from where the ref stands, and
+/// one that isn't.
 pub type Cutoffs = (Cutoff, Cutoff);
 
-/// Calls `expire` for all reflogs of a repo and its worktrees that have a line to lose, some at a time. `settings` are the repo's own.
+/// Calls `expire` for all reflogs of a repo and its worktrees that have a line to lose, some at a
+/// time. `settings` are the repo's own.
 ///
 /// # Errors
 /// One of them can't be read, or what `expire` says: the rest stays.
@@ -56,13 +61,24 @@ pub fn each_due<E: From<io::Error>>(
     for (place, prefix) in [main].into_iter().chain(trees) {
         let logs = place.join("logs").map_err(io::Error::other)?;
         for log in reach::files_below(&logs, stop)?.all {
-            let Some(name) = log.relative().strip_prefix(logs.relative()).ok().and_then(|name| name.to_str()) else { continue };
+            let Some(name) = log
+                .relative()
+                .strip_prefix(logs.relative())
+                .ok()
+                .and_then(|name| name.to_str())
+            else {
+                continue;
+            };
             let cutoffs = grace::log(settings, name, now);
-            let Some(since) = since(cutoffs) else { continue };
+            let Some(since) = since(cutoffs) else {
+                continue;
+            };
             if !stands(shadow, &place, name) {
                 continue;
             }
-            let Some(file) = found(openat::file(&log))? else { continue };
+            let Some(file) = found(openat::file(&log))? else {
+                continue;
+            };
             let length = file.metadata()?.len();
             let mut is_due = false;
             let of_line = |line: &[u8]| {
@@ -75,8 +91,14 @@ pub fn each_due<E: From<io::Error>>(
             }
             // It, and what it is compared with.
             let mut held = stop.hold();
-            held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2))?;
-            let Some(mut text) = found(openat::read(&log, reach::LOG_CAP))? else { continue };
+            held.more(
+                usize::try_from(length)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(2),
+            )?;
+            let Some(mut text) = found(openat::read(&log, reach::LOG_CAP))? else {
+                continue;
+            };
             // Git takes a last line without an end for none, and would drop it.
             if !text.ends_with(b"\n") {
                 text.push(b'\n');
@@ -92,7 +114,9 @@ pub fn each_due<E: From<io::Error>>(
             }
         }
     }
-    due.into_iter().filter(|(_, batch)| !batch.names.is_empty()).try_for_each(|(cutoffs, batch)| expire(cutoffs, batch))
+    due.into_iter()
+        .filter(|(_, batch)| !batch.names.is_empty())
+        .try_for_each(|(cutoffs, batch)| expire(cutoffs, batch))
 }
 
 /// No line that was written since may go; none if no line may at all.
@@ -100,21 +124,37 @@ pub fn since((reachable, unreachable): Cutoffs) -> Cutoff {
     reachable.max(unreachable)
 }
 
-/// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's own refs only HEAD is long enough in use.
+/// Whether the ref of this log names something: git knows no log of one that doesn't. Of a tree's
+/// own refs only HEAD is long enough in use.
 fn stands(shadow: &Shadow, place: &VolumePath, name: &str) -> bool {
-    let stands = |name: &str| shadow.with(|repo| repo.find_reference(name).and_then(|found| found.resolve()).is_ok()).unwrap_or(false);
+    let stands = |name: &str| {
+        shadow
+            .with(|repo| {
+                repo.find_reference(name)
+                    .and_then(|found| found.resolve())
+                    .is_ok()
+            })
+            .unwrap_or(false)
+    };
     if place == shadow.git_dir() {
         return stands(name);
     }
-    let head = place.join("HEAD").ok().filter(|_| name == "HEAD").and_then(|head| openat::read(&head, 4096).ok());
-    head.and_then(|head| String::from_utf8(head).ok()).is_some_and(|head| {
-        let head = head.trim();
-        head.strip_prefix("ref: ").map_or_else(|| git2::Oid::from_str(head).is_ok(), stands)
-    })
+    let head = place
+        .join("HEAD")
+        .ok()
+        .filter(|_| name == "HEAD")
+        .and_then(|head| openat::read(&head, 4096).ok());
+    head.and_then(|head| String::from_utf8(head).ok())
+        .is_some_and(|head| {
+            let head = head.trim();
+            head.strip_prefix("ref: ")
+                .map_or_else(|| git2::Oid::from_str(head).is_ok(), stands)
+        })
 }
 
 impl Batch {
-    /// Puts lines of `since` and later back where they are missing by now, and tells from which logs they were.
+    /// Puts lines of `since` and later back where they are missing by now, and tells from which
+    /// logs they were.
     ///
     /// # Errors
     /// A log can't be read again or written: its old lines are in the error's logs only.
@@ -122,9 +162,13 @@ impl Batch {
         let mut mended = Vec::new();
         for (log, before) in self.logs {
             // It went with its branch: that was no expiry.
-            let Some(after) = found(openat::read(&log, reach::LOG_CAP))? else { continue };
+            let Some(after) = found(openat::read(&log, reach::LOG_CAP))? else {
+                continue;
+            };
             let there: HashSet<&[u8]> = lines(&after).collect();
-            let lost = |line: &&[u8]| !there.contains(line) && time_of(line).is_some_and(|time| time >= since);
+            let lost = |line: &&[u8]| {
+                !there.contains(line) && time_of(line).is_some_and(|time| time >= since)
+            };
             if lines(&before).any(|line| lost(&line)) {
                 let old: HashSet<&[u8]> = lines(&before).collect();
                 let new: Vec<&[u8]> = lines(&after).filter(|line| !old.contains(line)).collect();
@@ -139,7 +183,9 @@ impl Batch {
 
 /// Without what git writes or leaves out as it pleases: blanks at a line's end.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii_end).filter(|line| !line.is_empty())
+    text.split(|&byte| byte == b'\n')
+        .map(<[u8]>::trim_ascii_end)
+        .filter(|line| !line.is_empty())
 }
 
 fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
@@ -152,7 +198,8 @@ fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let mut lock = name.to_owned();
     lock.push(".lock");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::from_raw_mode(openat::stat(log)?.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
+    let mode =
+        Mode::from_raw_mode(openat::stat(log)?.st_mode) & (Mode::RWXU | Mode::RWXG | Mode::RWXO);
     let mut file = File::from(rustix::fs::openat(&folder, &lock, flags, mode)?);
     rustix::fs::fchmod(&file, mode)?;
     file.write_all(text)?;
@@ -177,15 +224,28 @@ mod tests {
         for name in ["emptied", "expired", "deleted"] {
             write(name, old.clone() + &young);
         }
-        let logs_of = |name: &str| (git_dir.join(format!("logs/refs/heads/{name}")).unwrap(), std::fs::read(logs.join(name)).unwrap());
-        let read = Batch { logs: ["emptied", "expired", "deleted"].map(logs_of).to_vec(), ..Batch::default() };
+        let logs_of = |name: &str| {
+            (
+                git_dir.join(format!("logs/refs/heads/{name}")).unwrap(),
+                std::fs::read(logs.join(name)).unwrap(),
+            )
+        };
+        let read = Batch {
+            logs: ["emptied", "expired", "deleted"].map(logs_of).to_vec(),
+            ..Batch::default()
+        };
         write("emptied", new.clone());
         write("expired", young.clone());
         std::fs::rename(logs.join("deleted"), top.path().join("deleted")).unwrap();
-        let mended = read.put_back(DateTime::from_timestamp(200, 0).unwrap()).unwrap();
+        let mended = read
+            .put_back(DateTime::from_timestamp(200, 0).unwrap())
+            .unwrap();
         assert_eq!(mended, [git_dir.join("logs/refs/heads/emptied").unwrap()]);
         let now = |name: &str| std::fs::read_to_string(logs.join(name)).unwrap();
-        assert_eq!((now("emptied"), now("expired")), (old.clone() + &young + &new, young));
+        assert_eq!(
+            (now("emptied"), now("expired")),
+            (old.clone() + &young + &new, young)
+        );
         assert_eq!(std::fs::read_dir(&logs).unwrap().count(), 2);
     }
 }

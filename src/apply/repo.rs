@@ -1,7 +1,8 @@
 //! A repo's plan, carried out: leftovers cleared, registrations dropped, trees rescued and reaped.
 //!
-//! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes in an order in which a kill at any point
-//! loses nothing: rescue, rename into the trash, drop the registration, delete. It must never change that order.
+//! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes
+//! in an order in which a kill at any point loses nothing: rescue, rename into the trash, drop the
+//! registration, delete. It must never change that order.
 
 use super::rescue::{DropError, RescueError, Rescued, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
@@ -47,7 +48,9 @@ pub enum StepError {
     #[error("failed to look at the tree again: {0}; it stands where it stood")]
     LookAgain(#[source] io::Error),
     /// A plan asked for a tree that nobody looked at.
-    #[error("failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it")]
+    #[error(
+        "failed to reap: the tree was not looked at; this is a mistake in treewarden, please report it"
+    )]
     NotLooked,
 }
 
@@ -91,10 +94,16 @@ impl RepoExecutor<'_> {
     /// [`StepError`]: its grace begins another run.
     pub fn mark(&self, admin: &VolumePath, grace: Grace) -> Result<(), StepError> {
         self.lock.still_held()?;
-        let mark =
-            admin.join(if grace == Grace::Begins { worktree::MISSING } else { worktree::MISSING_AT_ONCE }).map_err(io::Error::other)?;
+        let mark = admin
+            .join(if grace == Grace::Begins {
+                worktree::MISSING
+            } else {
+                worktree::MISSING_AT_ONCE
+            })
+            .map_err(io::Error::other)?;
         let (folder, name) = openat::parent(&mark)?;
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o644)) {
             Ok(_) | Err(Errno::EXIST) => Ok(()),
             Err(errno) => Err(io::Error::from(errno).into()),
@@ -118,15 +127,25 @@ impl RepoExecutor<'_> {
         Ok(emptied)
     }
 
-    /// Drops the registration of a tree that is gone, after keeping the commits that only it reached, and its index where that holds work.
+    /// Drops the registration of a tree that is gone, after keeping the commits that only it
+    /// reached, and its index where that holds work.
     ///
     /// # Errors
     /// [`StepError`]: it stays.
     pub fn drop_registration(&self, tree: &Worktree) -> Result<Emptied, StepError> {
-        if let State::Missing { unreached, staged, .. } = &tree.state
+        if let State::Missing {
+            unreached, staged, ..
+        } = &tree.state
             && (*staged || !unreached.is_empty())
         {
-            let saved = rescue(self.shadow, tree, None, unreached, u64::MAX, (self.now, self.stop))?;
+            let saved = rescue(
+                self.shadow,
+                tree,
+                None,
+                unreached,
+                u64::MAX,
+                (self.now, self.stop),
+            )?;
             supersede(self.lock, self.shadow, &saved, self.stop);
         }
         self.clear(&tree.admin)
@@ -137,72 +156,138 @@ impl RepoExecutor<'_> {
     /// # Errors
     /// [`StepError`]: it stays.
     pub fn expire(&self, rescue: &Rescue) -> Result<(), StepError> {
-        Ok(forget(self.lock, self.shadow, &rescue.name, &rescue.commit)?)
+        Ok(forget(
+            self.lock,
+            self.shadow,
+            &rescue.name,
+            &rescue.commit,
+        )?)
     }
 
-    /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration. The branch stays.
+    /// Rescues the tree's work where `unsaved` says so, then removes the tree and its registration.
+    /// The branch stays.
     ///
-    /// Once in the trash it is looked at again: agents that don't know the lock may have worked in it since the survey, and go on in it by
-    /// their working directory even after the rename. Then it goes back.
+    /// Once in the trash it is looked at again: agents that don't know the lock may have worked in
+    /// it since the survey, and go on in it by their working directory even after the rename. Then
+    /// it goes back.
     ///
     /// # Errors
     /// [`StepError`]: the tree stays.
-    pub fn reap(&self, tree: &Worktree, unsaved: bool, rescue_max: u64) -> Result<Reaped, StepError> {
-        let State::Looked(contents) = &tree.state else { return Err(StepError::NotLooked) };
-        let Some(place) = &contents.place else { return Err(StepError::NotLooked) };
+    pub fn reap(
+        &self,
+        tree: &Worktree,
+        unsaved: bool,
+        rescue_max: u64,
+    ) -> Result<Reaped, StepError> {
+        let State::Looked(contents) = &tree.state else {
+            return Err(StepError::NotLooked);
+        };
+        let Some(place) = &contents.place else {
+            return Err(StepError::NotLooked);
+        };
         self.lock.still_held()?;
-        let saved = unsaved.then(|| rescue(self.shadow, tree, Some(place), &contents.unreached, rescue_max, (self.now, self.stop)));
+        let saved = unsaved.then(|| {
+            rescue(
+                self.shadow,
+                tree,
+                Some(place),
+                &contents.unreached,
+                rescue_max,
+                (self.now, self.stop),
+            )
+        });
         let saved = saved.transpose()?;
         if let Some(saved) = &saved {
             supersede(self.lock, self.shadow, saved, self.stop);
         }
-        let emptied = self.remove(tree, place, saved.as_ref()).inspect_err(|error| self.withdraw(saved.as_ref(), error))?;
-        Ok(Reaped { rescue_ref: saved.map(|saved| saved.name), emptied })
+        let emptied = self
+            .remove(tree, place, saved.as_ref())
+            .inspect_err(|error| self.withdraw(saved.as_ref(), error))?;
+        Ok(Reaped {
+            rescue_ref: saved.map(|saved| saved.name),
+            emptied,
+        })
     }
 
-    fn remove(&self, tree: &Worktree, place: &VolumePath, saved: Option<&Rescued>) -> Result<Emptied, StepError> {
+    fn remove(
+        &self,
+        tree: &Worktree,
+        place: &VolumePath,
+        saved: Option<&Rescued>,
+    ) -> Result<Emptied, StepError> {
         let bin = self.trash.bin(Some((place, &tree.admin)))?;
         let taken = bin.take(self.lock, place)?;
         let unchanged = self.unchanged(tree, &taken, saved.map(|saved| &saved.listing));
-        if let Err(error) = unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?)) {
+        if let Err(error) =
+            unchanged.and_then(|()| Ok(bin.take(self.lock, &tree.admin).map(drop)?))
+        {
             bin.give_back(&taken, place)?;
             bin.empty(self.stop)?;
             return Err(error);
         }
-        Ok(bin.empty(self.stop).unwrap_or_else(|error| Emptied { freed: Size::default(), left: vec![error.to_string()] }))
+        Ok(bin.empty(self.stop).unwrap_or_else(|error| Emptied {
+            freed: Size::default(),
+            left: vec![error.to_string()],
+        }))
     }
 
-    /// The tree went back, to somebody who works in it: what was rescued of it is no longer what it holds. After any other failure the
-    /// rescue stands, and the next one supersedes it.
+    /// The tree went back, to somebody who works in it: what was rescued of it is no longer what it
+    /// holds. After any other failure the rescue stands, and the next one supersedes it.
     fn withdraw(&self, saved: Option<&Rescued>, error: &StepError) {
         if let (Some(saved), StepError::Changed) = (saved, error)
-            && let Err(error) = forget(self.lock, self.shadow, &saved.name, &saved.commit.to_string())
+            && let Err(error) = forget(
+                self.lock,
+                self.shadow,
+                &saved.name,
+                &saved.commit.to_string(),
+            )
         {
             tracing::warn!(%error, "a rescue too many");
         }
     }
 
-    /// Whether tree and registration are what was surveyed or, where there is a rescue, what was rescued.
-    fn unchanged(&self, tree: &Worktree, taken: &VolumePath, rescued: Option<&Listing>) -> Result<(), StepError> {
+    /// Whether tree and registration are what was surveyed or, where there is a rescue, what was
+    /// rescued.
+    fn unchanged(
+        &self,
+        tree: &Worktree,
+        taken: &VolumePath,
+        rescued: Option<&Listing>,
+    ) -> Result<(), StepError> {
         // The tree is in the trash by now: whatever comes of the look, this is seen to its end.
         let stop = &self.stop.for_a_step();
-        let look = || -> io::Result<bool> {
-            let repo = self.shadow.open().map_err(io::Error::other)?;
-            let same = match rescued {
-                Some(rescued) => Some(known::list(&repo, tree, taken, stop)?).filter(|now| now.same_work(rescued)),
-                None => known::list_clean(&repo, tree, taken, stop)?,
+        let look =
+            || -> io::Result<bool> {
+                let repo = self.shadow.open().map_err(io::Error::other)?;
+                let same = match rescued {
+                    Some(rescued) => Some(known::list(&repo, tree, taken, stop)?)
+                        .filter(|now| now.same_work(rescued)),
+                    None => known::list_clean(&repo, tree, taken, stop)?,
+                };
+                let Some(same) = same else { return Ok(false) };
+                if !tree::still_so(taken, &same)? {
+                    return Ok(false);
+                }
+                let locked = found(openat::read(
+                    &tree.admin.join("locked").map_err(io::Error::other)?,
+                    worktree::LINE_CAP,
+                ))?;
+                // The lock of a dead process is decided about: another one is news.
+                let locked = locked.map(|reason| {
+                    String::from_utf8_lossy(&reason)
+                        .trim_end_matches('\n')
+                        .to_owned()
+                }) != tree.locked;
+                // The kernel tells of the place where the tree is by now.
+                let in_use = Processes::but_callers().at_work(taken);
+                Ok(!locked
+                    && in_use.is_none()
+                    && worktree::activity(&tree.admin, stop)? <= tree.active)
             };
-            let Some(same) = same else { return Ok(false) };
-            if !tree::still_so(taken, &same)? {
-                return Ok(false);
-            }
-            let locked = found(openat::read(&tree.admin.join("locked").map_err(io::Error::other)?, worktree::LINE_CAP))?;
-            // The lock of a dead process is decided about: another one is news.
-            let locked = locked.map(|reason| String::from_utf8_lossy(&reason).trim_end_matches('\n').to_owned()) != tree.locked;
-            // The kernel tells of the place where the tree is by now.
-            let in_use = Processes::but_callers().at_work(taken);
-            Ok(!locked && in_use.is_none() && worktree::activity(&tree.admin, stop)? <= tree.active)
-        };
-        if look().map_err(StepError::LookAgain)? { Ok(()) } else { Err(StepError::Changed) }
+        if look().map_err(StepError::LookAgain)? {
+            Ok(())
+        } else {
+            Err(StepError::Changed)
+        }
     }
 }

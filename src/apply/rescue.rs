@@ -1,9 +1,11 @@
 //! The rescue: a worktree's unsaved work as a commit, before the tree goes.
 //!
-//! The commit's tree is the worktree as it stood, byte for byte, without any filter; its first parent is HEAD, so `git diff ID^ ID` shows
-//! the work and `git checkout ID -- PATH` brings it back. Its second parent holds what a tree can't: the index as a file and as a tree,
-//! a manifest with modes and empty directories; and that one's parents are the commits which only this worktree reached.
-//! It is read back and compared before anybody may remove the tree. It must never touch the worktree itself.
+//! The commit's tree is the worktree as it stood, byte for byte, without any filter; its first
+//! parent is HEAD, so `git diff ID^ ID` shows the work and `git checkout ID -- PATH` brings it
+//! back. Its second parent holds what a tree can't: the index as a file and as a tree, a manifest
+//! with modes and empty directories; and that one's parents are the commits which only this
+//! worktree reached. It is read back and compared before anybody may remove the tree. It must never
+//! touch the worktree itself.
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
@@ -45,7 +47,9 @@ pub enum RescueError {
         cause: io::Error,
     },
     /// It is larger than the config allows.
-    #[error("its unsaved files hold {bytes}, more than rescue_max ({most}); the tree stays: raise rescue_max or save the work by hand")]
+    #[error(
+        "its unsaved files hold {bytes}, more than rescue_max ({most}); the tree stays: raise rescue_max or save the work by hand"
+    )]
     TooLarge {
         /// What would have to be written.
         bytes: bytesize::ByteSize,
@@ -74,9 +78,11 @@ pub struct Rescued {
     pub listing: Listing,
 }
 
-/// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its registration reaches.
+/// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its
+/// registration reaches.
 ///
-/// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what writes is confined.
+/// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what
+/// writes is confined.
 ///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
@@ -104,7 +110,13 @@ fn make(
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
-    let rescue = Making { repo: &repo, worktree, head, now, stop };
+    let rescue = Making {
+        repo: &repo,
+        worktree,
+        head,
+        now,
+        stop,
+    };
     let mut memory = stop.hold();
     let known = rescue.known()?;
     let (files, listing) = match place {
@@ -112,52 +124,105 @@ fn make(
         None => (known.committed.clone(), rescue.of_registration(&known)?),
     };
     // The files, the manifest and its text, what is stored of both.
-    memory.more(listing.held.bytes().saturating_mul(COPIES)).map_err(failed(&worktree.path))?;
-    let saved = rescue.hold(files, rescue.manifest(&listing, place)?, &listing, unreached, &mut memory)?;
+    memory
+        .more(listing.held.bytes().saturating_mul(COPIES))
+        .map_err(failed(&worktree.path))?;
+    let saved = rescue.hold(
+        files,
+        rescue.manifest(&listing, place)?,
+        &listing,
+        unreached,
+        &mut memory,
+    )?;
     rescue.verify(shadow, &saved, &mut memory)?;
     if let Some(place) = place {
         verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
     }
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format(TIME));
     let name = store(shadow, &repo, &name, saved.commit)?;
-    Ok(Rescued { name, commit: saved.commit, listing })
+    Ok(Rescued {
+        name,
+        commit: saved.commit,
+        listing,
+    })
 }
 
-/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the same run. Objects and ref are synced as
-/// they are written; here the directories are, that were made for them.
-fn store(shadow: &Shadow, repo: &Repository, name: &str, commit: Oid) -> Result<String, RescueError> {
+/// Gives the commit a ref of its own: `a.b` and `a+b` have the same name here, and may go in the
+/// same run. Objects and ref are synced as they are written; here the directories are, that were
+/// made for them.
+fn store(
+    shadow: &Shadow,
+    repo: &Repository,
+    name: &str,
+    commit: Oid,
+) -> Result<String, RescueError> {
     sync(shadow, Path::new("objects"))?;
     let mut free = name.to_owned();
     for number in 2.. {
-        match repo.reference(&free, commit, false, "treewarden: rescue before the worktree goes") {
-            Err(error) if error.code() == git2::ErrorCode::Exists && number < 100 => free = format!("{name}-{number}"),
+        match repo.reference(
+            &free,
+            commit,
+            false,
+            "treewarden: rescue before the worktree goes",
+        ) {
+            Err(error) if error.code() == git2::ErrorCode::Exists && number < 100 => {
+                free = format!("{name}-{number}")
+            }
             stored => {
                 stored?;
                 break;
             }
         }
     }
-    Path::new(&free).ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).try_for_each(|above| sync(shadow, above))?;
+    Path::new(&free)
+        .ancestors()
+        .skip(1)
+        .filter(|above| !above.as_os_str().is_empty())
+        .try_for_each(|above| sync(shadow, above))?;
     match shadow.open()?.find_reference(&free)?.target() {
         Some(target) if target == commit => Ok(free),
-        _ => Err(RescueError::Differs(format!("`{free}` names something else"))),
+        _ => Err(RescueError::Differs(format!(
+            "`{free}` names something else"
+        ))),
     }
 }
 
 fn sync(shadow: &Shadow, folder: &Path) -> Result<(), RescueError> {
-    let place = shadow.git_dir().join(folder).map_err(|error| RescueError::Differs(error.to_string()))?;
+    let place = shadow
+        .git_dir()
+        .join(folder)
+        .map_err(|error| RescueError::Differs(error.to_string()))?;
     let synced = openat::dir(&place).and_then(|fd| Ok(rustix::fs::fsync(fd)?));
-    synced.map_err(|cause| RescueError::File { path: place.path(), cause })
+    synced.map_err(|cause| RescueError::File {
+        path: place.path(),
+        cause,
+    })
 }
 
 /// A worktree's id as a part of a ref name.
 fn safe(id: &str) -> String {
-    let safe: String = id.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
-    if safe.is_empty() { "worktree".to_owned() } else { safe }
+    let safe: String = id
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    if safe.is_empty() {
+        "worktree".to_owned()
+    } else {
+        safe
+    }
 }
 
 fn failed(path: &Path) -> impl Fn(io::Error) -> RescueError {
-    move |cause| RescueError::File { path: path.to_owned(), cause }
+    move |cause| RescueError::File {
+        path: path.to_owned(),
+        cause,
+    }
 }
 
 struct Making<'a> {
@@ -171,23 +236,42 @@ struct Making<'a> {
 impl Making<'_> {
     fn known(&self) -> Result<Known, RescueError> {
         let head = self.head.as_ref().map(Commit::id);
-        Known::of(self.stop, &std::sync::Arc::default(), self.repo, self.worktree, head)
-            .map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })
+        Known::of(
+            self.stop,
+            &std::sync::Arc::default(),
+            self.repo,
+            self.worktree,
+            head,
+        )
+        .map_err(|cause| RescueError::File {
+            path: self.worktree.admin.path(),
+            cause,
+        })
     }
 
     /// Writes every file that HEAD doesn't have already.
-    fn files(&self, known: &Known, place: &VolumePath, most: u64) -> Result<(Files, Listing), RescueError> {
-        let listing = known.list(place).map_err(|cause| RescueError::File { path: place.path(), cause })?;
+    fn files(
+        &self,
+        known: &Known,
+        place: &VolumePath,
+        most: u64,
+    ) -> Result<(Files, Listing), RescueError> {
+        let listing = known.list(place).map_err(|cause| RescueError::File {
+            path: place.path(),
+            cause,
+        })?;
         if let Some(blocker) = listing.blockers.first() {
             return Err(RescueError::Differs(blocker.clone()));
         }
-        // What is too large is known before anything is written: a rescue that fails would leave it all in the store, each run anew.
+        // What is too large is known before anything is written: a rescue that fails would leave it
+        // all in the store, each run anew.
         let (mut files, mut own, mut bytes) = (Files::new(), Vec::new(), 0u64);
         for (path, stamp) in &listing.files {
             let blob = match known.committed.get(path) {
                 // What differs in size differs: nobody reads it for that, however large it is.
                 Some(&(_, committed)) if self.is_of_size(committed, stamp.size) => {
-                    Some(tree::hash(place, path, stamp, self.stop).map_err(failed(path))?).filter(|&blob| blob == committed)
+                    Some(tree::hash(place, path, stamp, self.stop).map_err(failed(path))?)
+                        .filter(|&blob| blob == committed)
                 }
                 // Nobody but HEAD could have it already.
                 _ => None,
@@ -200,7 +284,10 @@ impl Making<'_> {
             }
         }
         if bytes > most {
-            return Err(RescueError::TooLarge { bytes: bytesize::ByteSize(bytes), most: bytesize::ByteSize(most) });
+            return Err(RescueError::TooLarge {
+                bytes: bytesize::ByteSize(bytes),
+                most: bytesize::ByteSize(most),
+            });
         }
         for (path, stamp) in own {
             let blob = self.write(place, path, stamp).map_err(failed(path))?;
@@ -210,20 +297,31 @@ impl Making<'_> {
     }
 
     fn is_of_size(&self, blob: Oid, size: u64) -> bool {
-        self.repo.odb().and_then(|odb| odb.read_header(blob)).is_ok_and(|(its, _)| its as u64 == size)
+        self.repo
+            .odb()
+            .and_then(|odb| odb.read_header(blob))
+            .is_ok_and(|(its, _)| its as u64 == size)
     }
 
     fn write(&self, place: &VolumePath, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
         let place = place.join(path).map_err(io::Error::other)?;
         if stamp.is_link() {
-            return self.repo.blob(&tree::link_target(&place)?).map_err(io::Error::other);
+            return self
+                .repo
+                .blob(&tree::link_target(&place)?)
+                .map_err(io::Error::other);
         }
         let file = openat::file(&place)?;
         if let Some(why) = tree::anothers(file.metadata()?.uid()) {
             return Err(why);
         }
         let odb = self.repo.odb().map_err(io::Error::other)?;
-        let mut blob = odb.writer(usize::try_from(stamp.size).map_err(io::Error::other)?, ObjectType::Blob).map_err(io::Error::other)?;
+        let mut blob = odb
+            .writer(
+                usize::try_from(stamp.size).map_err(io::Error::other)?,
+                ObjectType::Blob,
+            )
+            .map_err(io::Error::other)?;
         let mut file = io::BufReader::with_capacity(64 << 10, file.take(stamp.size));
         loop {
             self.stop.go_on()?;
@@ -249,69 +347,152 @@ impl Making<'_> {
         let index = self.index(memory)?;
         let staged = self.staged(index.as_deref(), memory)?;
         let resolved = self.resolved(index.as_deref())?;
-        let lonely = unreached.iter().map(|id| Oid::from_str(id)).collect::<Result<Vec<_>, _>>()?;
+        let lonely = unreached
+            .iter()
+            .map(|id| Oid::from_str(id))
+            .collect::<Result<Vec<_>, _>>()?;
         let head = self.head.as_ref().map(Commit::id);
         let registration = self.registered(listing)?;
-        let mut saved = Held { commit: Oid::ZERO_SHA1, head, files, manifest, index, staged, resolved, registration, lonely };
+        let mut saved = Held {
+            commit: Oid::ZERO_SHA1,
+            head,
+            files,
+            manifest,
+            index,
+            staged,
+            resolved,
+            registration,
+            lonely,
+        };
         saved.commit = self.commit(&saved.files, self.extras(&saved)?)?;
         Ok(saved)
     }
 
     fn index(&self, memory: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
-        let place = self.worktree.admin.join("index").map_err(|error| RescueError::Differs(error.to_string()))?;
-        let length = found(openat::stat(&place)).map_err(failed(&place.path()))?.map_or(0, |stat| stat.st_size);
+        let place = self
+            .worktree
+            .admin
+            .join("index")
+            .map_err(|error| RescueError::Differs(error.to_string()))?;
+        let length = found(openat::stat(&place))
+            .map_err(failed(&place.path()))?
+            .map_or(0, |stat| stat.st_size);
         // It is stored, too.
-        memory.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(2)).map_err(failed(&place.path()))?;
-        found(openat::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File { path: place.path(), cause })
+        memory
+            .more(
+                usize::try_from(length)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(2),
+            )
+            .map_err(failed(&place.path()))?;
+        found(openat::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File {
+            path: place.path(),
+            cause,
+        })
     }
 
     /// What the index names by stage, read from these very bytes.
-    fn staged(&self, index: Option<&[u8]>, memory: &mut budget::Held) -> Result<[Files; 4], RescueError> {
-        let Some(bytes) = index else { return Ok(<[Files; 4]>::default()) };
-        let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
+    fn staged(
+        &self,
+        index: Option<&[u8]>,
+        memory: &mut budget::Held,
+    ) -> Result<[Files; 4], RescueError> {
+        let Some(bytes) = index else {
+            return Ok(<[Files; 4]>::default());
+        };
+        let failed = |cause| RescueError::File {
+            path: self.worktree.admin.path().join("index"),
+            cause,
+        };
         // In the shadow: this thread is confined, and may write nowhere else.
         let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
         copy.write_all(bytes).map_err(failed)?;
         let read = || Ok(Index::open(copy.path())?.iter().collect());
-        staged::by_stage(bytes, self.repo, self.head.as_ref(), read, (self.stop, memory)).map_err(failed)
+        staged::by_stage(
+            bytes,
+            self.repo,
+            self.head.as_ref(),
+            read,
+            (self.stop, memory),
+        )
+        .map_err(failed)
     }
 
-    /// What the index names of conflicts that were resolved, as far as it is still there: git keeps it for as long as the index does.
+    /// What the index names of conflicts that were resolved, as far as it is still there: git keeps
+    /// it for as long as the index does.
     fn resolved(&self, index: Option<&[u8]>) -> Result<[Files; 3], RescueError> {
-        let Some(bytes) = index else { return Ok(<[Files; 3]>::default()) };
-        let failed = |cause| RescueError::File { path: self.worktree.admin.path().join("index"), cause };
+        let Some(bytes) = index else {
+            return Ok(<[Files; 3]>::default());
+        };
+        let failed = |cause| RescueError::File {
+            path: self.worktree.admin.path().join("index"),
+            cause,
+        };
         let mut resolved = extensions::resolved(bytes).map_err(failed)?;
         let odb = self.repo.odb()?;
         for stage in &mut resolved {
-            stage.retain(|_, (_, id)| odb.read_header(*id).is_ok_and(|(_, kind)| kind == ObjectType::Blob));
+            stage.retain(|_, (_, id)| {
+                odb.read_header(*id)
+                    .is_ok_and(|(_, kind)| kind == ObjectType::Blob)
+            });
         }
         Ok(resolved)
     }
 
-    /// The second parent: index, staged content, manifest; on top of the commits that would be lost.
+    /// The second parent: index, staged content, manifest; on top of the commits that would be
+    /// lost.
     fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
         let mut builder = self.repo.treebuilder(None)?;
-        let manifest = serde_json::to_vec_pretty(&saved.manifest).map_err(|error| RescueError::Differs(error.to_string()))?;
+        let manifest = serde_json::to_vec_pretty(&saved.manifest)
+            .map_err(|error| RescueError::Differs(error.to_string()))?;
         builder.insert("manifest.json", self.repo.blob(&manifest)?, 0o100_644)?;
         if let Some(bytes) = &saved.index {
             builder.insert("index", self.repo.blob(bytes)?, 0o100_644)?;
         }
-        let stages = STAGES.iter().zip(&saved.staged).chain(RESOLVED.iter().zip(&saved.resolved));
+        let stages = STAGES
+            .iter()
+            .zip(&saved.staged)
+            .chain(RESOLVED.iter().zip(&saved.resolved));
         for (name, staged) in stages.filter(|(_, staged)| !staged.is_empty()) {
             builder.insert(name, write_tree(self.repo, staged)?, 0o040_000)?;
         }
         if !saved.registration.is_empty() {
-            builder.insert(REGISTRATION, write_tree(self.repo, &saved.registration)?, 0o040_000)?;
+            builder.insert(
+                REGISTRATION,
+                write_tree(self.repo, &saved.registration)?,
+                0o040_000,
+            )?;
         }
-        let parents = saved.lonely.iter().map(|&id| self.repo.find_commit(id)).collect::<Result<Vec<_>, _>>()?;
+        let parents = saved
+            .lonely
+            .iter()
+            .map(|&id| self.repo.find_commit(id))
+            .collect::<Result<Vec<_>, _>>()?;
         let tree = self.repo.find_tree(builder.write()?)?;
         let signature = self.signature()?;
         let message = "treewarden: index, manifest and commits of the rescued worktree\n";
-        Ok(self.repo.commit(None, &signature, &signature, message, &tree, &parents.iter().collect::<Vec<_>>())?)
+        Ok(self.repo.commit(
+            None,
+            &signature,
+            &signature,
+            message,
+            &tree,
+            &parents.iter().collect::<Vec<_>>(),
+        )?)
     }
 
-    fn manifest(&self, listing: &Listing, place: Option<&VolumePath>) -> Result<Manifest, RescueError> {
-        let top = place.map(openat::stat).transpose().map_err(|cause| RescueError::File { path: self.worktree.path.clone(), cause })?;
+    fn manifest(
+        &self,
+        listing: &Listing,
+        place: Option<&VolumePath>,
+    ) -> Result<Manifest, RescueError> {
+        let top = place
+            .map(openat::stat)
+            .transpose()
+            .map_err(|cause| RescueError::File {
+                path: self.worktree.path.clone(),
+                cause,
+            })?;
         Ok(Manifest {
             schema: SCHEMA.to_owned(),
             worktree: self.worktree.id.clone(),
@@ -320,8 +501,16 @@ impl Making<'_> {
             head: self.worktree.head.clone(),
             rescued: self.now,
             mode: top.map(|stat| stat.st_mode & 0o7777),
-            files: listing.files.iter().map(|(path, stamp)| (path.as_path().into(), stamp.mode & 0o7777, stamp.mtime.0)).collect(),
-            folders: listing.folders.iter().map(|(path, mode)| (path.as_path().into(), *mode)).collect(),
+            files: listing
+                .files
+                .iter()
+                .map(|(path, stamp)| (path.as_path().into(), stamp.mode & 0o7777, stamp.mtime.0))
+                .collect(),
+            folders: listing
+                .folders
+                .iter()
+                .map(|(path, mode)| (path.as_path().into(), *mode))
+                .collect(),
         })
     }
 
@@ -336,31 +525,55 @@ impl Making<'_> {
             self.worktree.id,
             self.worktree.path.display()
         );
-        Ok(self.repo.commit(None, &signature, &signature, &message, &tree, &parents)?)
+        Ok(self
+            .repo
+            .commit(None, &signature, &signature, &message, &tree, &parents)?)
     }
 
-    /// Reads back, as a restore would, what was stored, and every blob that the index alone names; and the index itself once more.
-    fn verify(&self, shadow: &Shadow, saved: &Held, memory: &mut budget::Held) -> Result<(), RescueError> {
+    /// Reads back, as a restore would, what was stored, and every blob that the index alone names;
+    /// and the index itself once more.
+    fn verify(
+        &self,
+        shadow: &Shadow,
+        saved: &Held,
+        memory: &mut budget::Held,
+    ) -> Result<(), RescueError> {
         let repo = shadow.open()?;
-        let stored = rescues::read(&repo, saved.commit, self.stop, memory).map_err(|error| RescueError::Differs(error.to_string()))?;
+        let stored = rescues::read(&repo, saved.commit, self.stop, memory)
+            .map_err(|error| RescueError::Differs(error.to_string()))?;
         if stored != *saved {
-            return Err(RescueError::Differs("what was stored reads differently".to_owned()));
+            return Err(RescueError::Differs(
+                "what was stored reads differently".to_owned(),
+            ));
         }
         if self.index(memory)? != saved.index {
-            return Err(RescueError::Differs("the index changed meanwhile".to_owned()));
+            return Err(RescueError::Differs(
+                "the index changed meanwhile".to_owned(),
+            ));
         }
         let indexed = saved.staged.iter().chain(&saved.resolved).flatten();
-        for (path, &(mode, blob)) in indexed.filter(|(path, entry)| saved.files.get(*path) != Some(entry)) {
+        for (path, &(mode, blob)) in
+            indexed.filter(|(path, entry)| saved.files.get(*path) != Some(entry))
+        {
             // A submodule's commit is not this repo's.
-            if mode != 0o160_000 && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))? {
-                return Err(RescueError::Differs(format!("what is staged of `{}` reads differently", path.display())));
+            if mode != 0o160_000
+                && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))?
+            {
+                return Err(RescueError::Differs(format!(
+                    "what is staged of `{}` reads differently",
+                    path.display()
+                )));
             }
         }
         Ok(())
     }
 
     fn signature(&self) -> Result<Signature<'static>, git2::Error> {
-        Signature::new("treewarden", "treewarden@localhost", &Time::new(self.now.timestamp(), 0))
+        Signature::new(
+            "treewarden",
+            "treewarden@localhost",
+            &Time::new(self.now.timestamp(), 0),
+        )
     }
 }
 
@@ -382,11 +595,26 @@ fn verify_tree(
     let repo = shadow.open()?;
     for (path, &(_, blob)) in files {
         let differs = || RescueError::Differs(format!("`{}` reads differently", path.display()));
-        let standing = tree::hash(place, path, before.files.get(path).ok_or_else(differs)?, stop).map_err(failed(path))?;
+        let standing = tree::hash(
+            place,
+            path,
+            before.files.get(path).ok_or_else(differs)?,
+            stop,
+        )
+        .map_err(failed(path))?;
         if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
             return Err(differs());
         }
     }
-    let now = known.list(place).map_err(|cause| RescueError::File { path: place.path(), cause })?;
-    if now.same_work(before) { Ok(()) } else { Err(RescueError::Differs("the tree changed meanwhile".to_owned())) }
+    let now = known.list(place).map_err(|cause| RescueError::File {
+        path: place.path(),
+        cause,
+    })?;
+    if now.same_work(before) {
+        Ok(())
+    } else {
+        Err(RescueError::Differs(
+            "the tree changed meanwhile".to_owned(),
+        ))
+    }
 }

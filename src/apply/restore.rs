@@ -1,7 +1,9 @@
-//! Bringing a rescue back: files and links, directories with their modes, and a worktree around them.
+//! Bringing a rescue back: files and links, directories with their modes, and a worktree around
+//! them.
 //!
-//! What a rescue holds was written by agents, and where it goes may be theirs too: every directory is opened by descriptor from the one above,
-//! no link is followed, and a file is made anew or replaced whole. It must never write outside the directory it was given, nor over a file that
+//! What a rescue holds was written by agents, and where it goes may be theirs too: every directory
+//! is opened by descriptor from the one above, no link is followed, and a file is made anew or
+//! replaced whole. It must never write outside the directory it was given, nor over a file that
 //! differs, unless it was told to.
 
 use super::ownership::{folders, give, open_folder, owner_of};
@@ -60,9 +62,17 @@ pub enum RestoreError {
 }
 
 fn named(paths: &[PathBuf]) -> String {
-    let some: Vec<String> = paths.iter().take(5).map(|path| format!("`{}`", path.display())).collect();
+    let some: Vec<String> = paths
+        .iter()
+        .take(5)
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
     let rest = paths.len().saturating_sub(some.len());
-    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    let more = if rest > 0 {
+        format!(" and {rest} more")
+    } else {
+        String::new()
+    };
     some.join(", ") + &more
 }
 
@@ -96,25 +106,49 @@ pub struct Registration<'a> {
 }
 
 impl Restore<'_> {
-    /// Puts `pieces` below the directory `base`. What stands there already and is the same stays as it is; where something differs, nothing at
-    /// all is written, unless `force` says so.
+    /// Puts `pieces` below the directory `base`. What stands there already and is the same stays as
+    /// it is; where something differs, nothing at all is written, unless `force` says so.
     ///
     /// # Errors
     /// [`RestoreError`].
-    pub fn files(&self, pieces: &Pieces, base: OwnedFd, owner: Option<(Uid, Gid)>, force: bool) -> Result<Restored, RestoreError> {
+    pub fn files(
+        &self,
+        pieces: &Pieces,
+        base: OwnedFd,
+        owner: Option<(Uid, Gid)>,
+        force: bool,
+    ) -> Result<Restored, RestoreError> {
         self.lock.still_held()?;
         let repo = self.shadow.open()?;
-        Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base, owner }.put(pieces, force)
+        Writer {
+            repo: &repo,
+            shadow: self.shadow,
+            stop: self.stop,
+            base,
+            owner,
+        }
+        .put(pieces, force)
     }
 
-    /// Puts the whole tree together and registers it as a worktree at `place`: first the registration, then the tree, each with one rename.
+    /// Puts the whole tree together and registers it as a worktree at `place`: first the
+    /// registration, then the tree, each with one rename.
     ///
     /// # Errors
     /// [`RestoreError`]: there is no new worktree, and no half of one.
-    pub fn worktree(&self, saved: &Held, place: &VolumePath, registration: &Registration<'_>) -> Result<Restored, RestoreError> {
-        let made = StagingDir::with(self.lock, self.trash, self.stop, |staging| self.assemble(staging, saved, place, registration));
+    pub fn worktree(
+        &self,
+        saved: &Held,
+        place: &VolumePath,
+        registration: &Registration<'_>,
+    ) -> Result<Restored, RestoreError> {
+        let made = StagingDir::with(self.lock, self.trash, self.stop, |staging| {
+            self.assemble(staging, saved, place, registration)
+        });
         made.map_err(|error| match error {
-            Assembly::Io(cause) => RestoreError::Place { place: place.path(), cause },
+            Assembly::Io(cause) => RestoreError::Place {
+                place: place.path(),
+                cause,
+            },
             Assembly::Restore(error) => error,
         })
     }
@@ -134,10 +168,19 @@ impl Restore<'_> {
         let pieces = saved.pieces(Path::new(""))?;
         let room = staging.folder(Path::new(""))?;
         let top = folders(&room, Path::new("tree"), owner, &|_| 0o700)?;
-        let writer = Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: top, owner };
+        let writer = Writer {
+            repo: &repo,
+            shadow: self.shadow,
+            stop: self.stop,
+            base: top,
+            owner,
+        };
         let restored = writer.put(&pieces, false)?;
         let admins = git_dir.path().join("worktrees");
-        writer.text(".git", &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat())?;
+        writer.text(
+            ".git",
+            &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat(),
+        )?;
         writer.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
 
         let desk = Writer {
@@ -148,14 +191,24 @@ impl Restore<'_> {
             owner,
         };
         desk.text("commondir", b"../..\n")?;
-        desk.text("gitdir", &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat())?;
+        desk.text(
+            "gitdir",
+            &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat(),
+        )?;
         desk.text("HEAD", registration.head.as_bytes())?;
         if let Some(index) = &saved.index {
             desk.text("index", &sound(&repo, saved, index)?)?;
         }
         desk.put(&saved.registered()?, false)?;
         let logs = folders(&desk.base, Path::new("logs"), owner, &|_| 0o755)?;
-        Writer { repo: &repo, shadow: self.shadow, stop: self.stop, base: logs, owner }.text("HEAD", registration.log.as_bytes())?;
+        Writer {
+            repo: &repo,
+            shadow: self.shadow,
+            stop: self.stop,
+            base: logs,
+            owner,
+        }
+        .text("HEAD", registration.log.as_bytes())?;
         desk.finish(0o755)?;
 
         staging.put_worktree(git_dir, &id, place)?;
@@ -163,13 +216,19 @@ impl Restore<'_> {
     }
 }
 
-/// The index without what it names and nobody may have any more: trees that git computed once, and conflicts that were resolved where a rescue of an
-/// earlier version doesn't hold them.
+/// The index without what it names and nobody may have any more: trees that git computed once, and
+/// conflicts that were resolved where a rescue of an earlier version doesn't hold them.
 fn sound(repo: &Repository, saved: &Held, index: &[u8]) -> io::Result<Vec<u8>> {
     let resolved = extensions::resolved(index)?;
-    let held =
-        |stage: &Files, held: &Files| stage.iter().all(|(path, entry)| held.get(path) == Some(entry) && repo.find_blob(entry.1).is_ok());
-    let all = resolved.iter().zip(&saved.resolved).all(|(stage, kept)| held(stage, kept));
+    let held = |stage: &Files, held: &Files| {
+        stage
+            .iter()
+            .all(|(path, entry)| held.get(path) == Some(entry) && repo.find_blob(entry.1).is_ok())
+    };
+    let all = resolved
+        .iter()
+        .zip(&saved.resolved)
+        .all(|(stage, kept)| held(stage, kept));
     extensions::with(index, if all { &[extensions::RESOLVED] } else { &[] })
 }
 
@@ -221,21 +280,37 @@ impl Writer<'_> {
     fn put(&self, pieces: &Pieces, force: bool) -> Result<Restored, RestoreError> {
         let mut standing = Vec::new();
         for piece in &pieces.files {
-            standing.push(self.standing(piece).map_err(|cause| RestoreError::Piece { path: piece.path.clone(), cause })?);
+            standing.push(self.standing(piece).map_err(|cause| RestoreError::Piece {
+                path: piece.path.clone(),
+                cause,
+            })?);
         }
-        let others = || pieces.files.iter().zip(&standing).filter(|(_, standing)| matches!(standing, Standing::Other));
+        let others = || {
+            pieces
+                .files
+                .iter()
+                .zip(&standing)
+                .filter(|(_, standing)| matches!(standing, Standing::Other))
+        };
         if !force && others().next().is_some() {
-            return Err(RestoreError::Differs(others().map(|(piece, _)| piece.path.clone()).collect()));
+            return Err(RestoreError::Differs(
+                others().map(|(piece, _)| piece.path.clone()).collect(),
+            ));
         }
         // Directories get their own modes last: one of them may forbid writing.
         let mut made = BTreeMap::new();
         let mut restored = Restored::default();
         for (path, mode) in &pieces.folders {
-            let failed = |cause| RestoreError::Piece { path: path.clone(), cause };
+            let failed = |cause| RestoreError::Piece {
+                path: path.clone(),
+                cause,
+            };
             let parent = self.parent(path).map_err(failed)?;
             match rustix::fs::mkdirat(&parent, name(path), Mode::RWXU) {
                 Ok(()) => drop(made.insert(path, *mode)),
-                Err(Errno::EXIST) => drop(open_folder(&parent, Path::new(name(path))).map_err(failed)?),
+                Err(Errno::EXIST) => {
+                    drop(open_folder(&parent, Path::new(name(path))).map_err(failed)?)
+                }
                 Err(error) => return Err(failed(error.into())),
             }
         }
@@ -243,7 +318,11 @@ impl Writer<'_> {
             if matches!(standing, Standing::Same) {
                 restored.same = restored.same.saturating_add(1);
             } else {
-                self.piece(piece, standing).map_err(|cause| RestoreError::Piece { path: piece.path.clone(), cause })?;
+                self.piece(piece, standing)
+                    .map_err(|cause| RestoreError::Piece {
+                        path: piece.path.clone(),
+                        cause,
+                    })?;
                 restored.written = restored.written.saturating_add(1);
             }
         }
@@ -252,13 +331,23 @@ impl Writer<'_> {
                 give(&fd, self.owner)?;
                 Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?)
             });
-            closed.map_err(|cause| RestoreError::Piece { path: path.clone(), cause })?;
+            closed.map_err(|cause| RestoreError::Piece {
+                path: path.clone(),
+                cause,
+            })?;
         }
         Ok(restored)
     }
 
     fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        open_folder(&self.base, if path.as_os_str().is_empty() { Path::new(".") } else { path })
+        open_folder(
+            &self.base,
+            if path.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                path
+            },
+        )
     }
 
     fn parent(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -266,7 +355,11 @@ impl Writer<'_> {
     }
 
     fn standing(&self, piece: &Piece) -> io::Result<Standing> {
-        let folder = piece.path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = piece
+            .path
+            .parent()
+            .filter(|path| !path.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
         let parent = match openat::below(&self.base, folder, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::NOENT) => return Ok(Standing::Nothing),
             parent => parent.map_err(|errno| io::Error::other(openat::cause(errno)))?,
@@ -276,15 +369,24 @@ impl Writer<'_> {
             stat => stat?,
         };
         let same = match (FileType::from_raw_mode(stat.st_mode), piece.mode) {
-            (FileType::Directory, _) => return Err(io::Error::other("a folder stands there; move it away")),
-            (FileType::RegularFile, Some(mode)) => stat.st_mode & 0o7777 == mode && hash(&parent, name(&piece.path))? == piece.blob,
+            (FileType::Directory, _) => {
+                return Err(io::Error::other("a folder stands there; move it away"));
+            }
+            (FileType::RegularFile, Some(mode)) => {
+                stat.st_mode & 0o7777 == mode && hash(&parent, name(&piece.path))? == piece.blob
+            }
             (FileType::Symlink, None) => {
                 let target = rustix::fs::readlinkat(&parent, name(&piece.path), Vec::new())?;
-                Oid::hash_object(ObjectType::Blob, target.as_bytes()).map_err(io::Error::other)? == piece.blob
+                Oid::hash_object(ObjectType::Blob, target.as_bytes()).map_err(io::Error::other)?
+                    == piece.blob
             }
             _ => false,
         };
-        Ok(if same { Standing::Same } else { Standing::Other })
+        Ok(if same {
+            Standing::Same
+        } else {
+            Standing::Other
+        })
     }
 
     fn piece(&self, piece: &Piece, standing: &Standing) -> io::Result<()> {
@@ -295,7 +397,12 @@ impl Writer<'_> {
         // Written whole beside it first: whoever reads it sees the old one or the new one.
         let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
         self.make(&parent, OsStr::new(&beside), piece)?;
-        Ok(rustix::fs::renameat(&parent, &beside, &parent, name(&piece.path))?)
+        Ok(rustix::fs::renameat(
+            &parent,
+            &beside,
+            &parent,
+            name(&piece.path),
+        )?)
     }
 
     fn make(&self, parent: &OwnedFd, name: &OsStr, piece: &Piece) -> io::Result<()> {
@@ -303,7 +410,13 @@ impl Writer<'_> {
             let blob = self.repo.find_blob(piece.blob).map_err(io::Error::other)?;
             rustix::fs::symlinkat(OsStr::from_bytes(blob.content()), parent, name)?;
             if let Some((uid, gid)) = self.owner {
-                rustix::fs::chownat(parent, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
+                rustix::fs::chownat(
+                    parent,
+                    name,
+                    Some(uid),
+                    Some(gid),
+                    AtFlags::SYMLINK_NOFOLLOW,
+                )?;
             }
             return Ok(());
         };
@@ -311,13 +424,27 @@ impl Writer<'_> {
         let file = self.write(parent, name, &mut blob, mode)?;
         // A byte that a disk changed is told, not passed on.
         let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
-        let same = Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)? == piece.blob;
-        if same { Ok(()) } else { Err(io::Error::other("its content in the store is damaged; see `git fsck`")) }
+        let same =
+            Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)? == piece.blob;
+        if same {
+            Ok(())
+        } else {
+            Err(io::Error::other(
+                "its content in the store is damaged; see `git fsck`",
+            ))
+        }
     }
 
     /// A new file: one that stands there is never opened.
-    fn write(&self, parent: &OwnedFd, name: &OsStr, content: &mut dyn Read, mode: u32) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fn write(
+        &self,
+        parent: &OwnedFd,
+        name: &OsStr,
+        content: &mut dyn Read,
+        mode: u32,
+    ) -> io::Result<File> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(parent, name, flags, Mode::RUSR | Mode::WUSR)?;
         let mut file = File::from(fd);
         io::copy(content, &mut file)?;
@@ -328,7 +455,8 @@ impl Writer<'_> {
     }
 
     fn text(&self, name: &str, mut bytes: &[u8]) -> io::Result<()> {
-        self.write(&self.base, OsStr::new(name), &mut bytes, 0o644).map(drop)
+        self.write(&self.base, OsStr::new(name), &mut bytes, 0o644)
+            .map(drop)
     }
 
     fn finish(&self, mode: u32) -> io::Result<()> {
@@ -341,7 +469,11 @@ fn name(path: &Path) -> &OsStr {
 }
 
 fn hash(parent: &OwnedFd, name: &OsStr) -> io::Result<Oid> {
-    let file = openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
+    let file = openat::below(
+        parent,
+        Path::new(name),
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+    )?;
     let through = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     Oid::hash_file(ObjectType::Blob, through).map_err(io::Error::other)
 }

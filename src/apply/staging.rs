@@ -1,7 +1,9 @@
-//! The workshop: where a checkout or a worktree is put together, before one rename puts it where it is to stand.
+//! The workshop: where a checkout or a worktree is put together, before one rename puts it where it
+//! is to stand.
 //!
-//! It is a directory in the state directory, on the same file system, one for each repo: who holds the repo's lock has it alone, and what a killed
-//! holder left there goes to the trash with the next one, be that a command or a run. Half a clone or half a tree must never stand where
+//! It is a directory in the state directory, on the same file system, one for each repo: who holds
+//! the repo's lock has it alone, and what a killed holder left there goes to the trash with the
+//! next one, be that a command or a run. Half a clone or half a tree must never stand where
 //! somebody looks for a whole one, nor replace anything but an empty directory.
 
 use super::ownership::{folders, give, owner_of};
@@ -61,7 +63,10 @@ impl<'a> StagingDir<'a> {
         work: impl FnOnce(&Self) -> Result<T, E>,
     ) -> Result<T, E> {
         trash.sweep(lock, stop).map_err(WorkshopError::from)?;
-        let staging = Self { lock, place: trash.staging(lock).map_err(WorkshopError::from)? };
+        let staging = Self {
+            lock,
+            place: trash.staging(lock).map_err(WorkshopError::from)?,
+        };
         staging.folder(Path::new("")).map_err(WorkshopError::from)?;
         let done = work(&staging);
         if let Err(error) = trash.sweep(lock, stop) {
@@ -80,7 +85,12 @@ impl<'a> StagingDir<'a> {
     /// # Errors
     /// Something else stands there.
     pub fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
-        folders(openat::root(self.place.root())?, &self.place.relative().join(path), None, &|_| 0o700)
+        folders(
+            openat::root(self.place.root())?,
+            &self.place.relative().join(path),
+            None,
+            &|_| 0o700,
+        )
     }
 
     /// Puts the checkout at `place`.
@@ -94,14 +104,25 @@ impl<'a> StagingDir<'a> {
         Ok(rustix::fs::fsync(to)?)
     }
 
-    /// Puts the worktree at `place`, registered as `id` in `git_dir`: first the registration, then the tree.
+    /// Puts the worktree at `place`, registered as `id` in `git_dir`: first the registration, then
+    /// the tree.
     ///
     /// # Errors
     /// [`WorkshopError`]: there is no new worktree, and no half of one.
-    pub fn put_worktree(&self, git_dir: &VolumePath, id: &str, place: &VolumePath) -> Result<(), WorkshopError> {
+    pub fn put_worktree(
+        &self,
+        git_dir: &VolumePath,
+        id: &str,
+        place: &VolumePath,
+    ) -> Result<(), WorkshopError> {
         self.lock.still_held()?;
         let owner = owner_of(git_dir)?;
-        let registry = folders(openat::dir(git_dir)?, Path::new("worktrees"), owner, &|_| 0o755)?;
+        let registry = folders(
+            openat::dir(git_dir)?,
+            Path::new("worktrees"),
+            owner,
+            &|_| 0o755,
+        )?;
         let to = stands_in(place, owner)?;
         let staging = self.folder(Path::new(""))?;
         rustix::fs::renameat(&staging, ADMIN, &registry, id)?;
@@ -116,7 +137,9 @@ impl<'a> StagingDir<'a> {
     fn put_tree(&self, to: impl AsFd, place: &VolumePath) -> Result<(), WorkshopError> {
         let name = place.relative().file_name().unwrap_or_default();
         match rustix::fs::renameat(self.folder(Path::new(""))?, TREE, to, name) {
-            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => Err(io::Error::other("something stands there").into()),
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {
+                Err(io::Error::other("something stands there").into())
+            }
             moved => Ok(moved?),
         }
     }
@@ -135,7 +158,12 @@ pub fn put_file(
 ) -> io::Result<()> {
     let beside = format!(".treewarden-{}", uuid::Uuid::new_v4());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(&folder, &beside, flags, Mode::RUSR | Mode::WUSR)?);
+    let mut file = File::from(rustix::fs::openat(
+        &folder,
+        &beside,
+        flags,
+        Mode::RUSR | Mode::WUSR,
+    )?);
     write(&mut file)?;
     give(&file, owner)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
@@ -152,15 +180,28 @@ pub fn hand_over(folder: &OwnedFd, owner: Owner, mode: u32) -> io::Result<()> {
     Ok(rustix::fs::fchmod(folder, Mode::from_raw_mode(mode))?)
 }
 
-/// Moves the packs that a fetch left in `from` to `to`: a pack is there for git when its index is, so that one comes last.
+/// Moves the packs that a fetch left in `from` to `to`: a pack is there for git when its index is,
+/// so that one comes last.
 ///
 /// # Errors
 /// Some are there, and whole; none is half there.
 pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
-    let listed = openat::list(openat::below(from, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
+    let listed = openat::list(openat::below(
+        from,
+        Path::new("."),
+        OFlags::RDONLY | OFlags::DIRECTORY,
+    )?)?;
     let mut names: Vec<OsString> = listed.into_iter().map(|(name, _)| name).collect();
-    names.retain(|name| name.as_encoded_bytes().starts_with(b"pack-") && extension(name).is_some_and(|ending| ending != "keep"));
-    names.sort_by_key(|name| (extension(name).is_some_and(|ending| ending == "idx"), name.clone()));
+    names.retain(|name| {
+        name.as_encoded_bytes().starts_with(b"pack-")
+            && extension(name).is_some_and(|ending| ending != "keep")
+    });
+    names.sort_by_key(|name| {
+        (
+            extension(name).is_some_and(|ending| ending == "idx"),
+            name.clone(),
+        )
+    });
     for name in names {
         // Not what a link leads to.
         let file = openat::below(from, Path::new(&name), OFlags::RDONLY | OFlags::NONBLOCK)?;
@@ -170,14 +211,26 @@ pub fn put_packs(from: &OwnedFd, to: &OwnedFd, owner: Owner) -> io::Result<()> {
     Ok(rustix::fs::fsync(to)?)
 }
 
-/// Copies the loose objects that a fetch left in scratch space below `objects`; what is there already is the same.
+/// Copies the loose objects that a fetch left in scratch space below `objects`; what is there
+/// already is the same.
 ///
 /// # Errors
 /// Some are there, and whole.
 pub fn put_loose(loose: &[(PathBuf, PathBuf)], objects: &OwnedFd, owner: Owner) -> io::Result<()> {
     for (from, to) in loose {
-        let folder = folders(objects, to.parent().unwrap_or(Path::new("")), owner, &|_| 0o755)?;
-        put_file(folder, to.file_name().unwrap_or_default(), owner, 0o444, |file| io::copy(&mut File::open(from)?, file).map(drop))?;
+        let folder = folders(
+            objects,
+            to.parent().unwrap_or(Path::new("")),
+            owner,
+            &|_| 0o755,
+        )?;
+        put_file(
+            folder,
+            to.file_name().unwrap_or_default(),
+            owner,
+            0o444,
+            |file| io::copy(&mut File::open(from)?, file).map(drop),
+        )?;
     }
     Ok(())
 }
@@ -191,22 +244,47 @@ type Owner = Option<(Uid, Gid)>;
 /// The directory that is to hold `place`, made where it is missing.
 fn stands_in(place: &VolumePath, owner: Owner) -> io::Result<OwnedFd> {
     let root = openat::root(place.root())?;
-    match place.relative().parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    match place
+        .relative()
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         Some(parent) => folders(root, parent, owner, &|_| 0o755),
         None => Ok(root),
     }
 }
 
-/// A name in the registry of `git_dir` that nobody has: the tree's own, with a number where that one is taken.
+/// A name in the registry of `git_dir` that nobody has: the tree's own, with a number where that
+/// one is taken.
 ///
 /// # Errors
 /// The registry can't be read.
 pub fn free_id(git_dir: &VolumePath, place: &VolumePath) -> io::Result<String> {
-    let name = place.relative().file_name().unwrap_or_default().to_string_lossy();
-    let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' }).collect();
+    let name = place
+        .relative()
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy();
+    let name: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') {
+                c
+            } else {
+                '-'
+            }
+        })
+        .collect();
     for number in 0.. {
-        let id = if number == 0 { name.clone() } else { format!("{name}{number}") };
-        let taken = git_dir.join("worktrees").and_then(|admins| admins.join(&id)).map_err(io::Error::other)?;
+        let id = if number == 0 {
+            name.clone()
+        } else {
+            format!("{name}{number}")
+        };
+        let taken = git_dir
+            .join("worktrees")
+            .and_then(|admins| admins.join(&id))
+            .map_err(io::Error::other)?;
         if found(openat::stat(&taken))?.is_none() {
             return Ok(id);
         }

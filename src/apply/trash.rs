@@ -1,9 +1,11 @@
 //! The trash: the only place that deletes.
 //!
-//! What is to go is first renamed into the trash, in one step on the same file system; it is deleted from there, now or in a later run.
-//! A tree half deleted never stands where somebody works. How it is deleted is the business of the room behind, `delete`; what is known of a
-//! tree that was taken, and what proves it, of `note`. It must never delete anything that was not renamed here first, nor a tree that nobody looked
-//! at again, nor put one back whose registration is not proven to be its own.
+//! What is to go is first renamed into the trash, in one step on the same file system; it is
+//! deleted from there, now or in a later run. A tree half deleted never stands where somebody
+//! works. How it is deleted is the business of the room behind, `delete`; what is known of a tree
+//! that was taken, and what proves it, of `note`. It must never delete anything that was not
+//! renamed here first, nor a tree that nobody looked at again, nor put one back whose registration
+//! is not proven to be its own.
 
 use crate::facts::cache::Size;
 use crate::fs::atomic;
@@ -61,7 +63,9 @@ pub enum TrashError {
         cause: io::Error,
     },
     /// It should have come back, and something stood in its place.
-    #[error("failed to put `{path}` back: {cause}; it is kept in `{place}`, and goes back with a later run when that place is free")]
+    #[error(
+        "failed to put `{path}` back: {cause}; it is kept in `{place}`, and goes back with a later run when that place is free"
+    )]
     Stranded {
         /// Where it stood.
         path: VolumePath,
@@ -103,20 +107,28 @@ impl Trash {
         Ok(Self { place })
     }
 
-    /// A new, empty bin; for a tree, its place and its registration are noted durably before anything is moved there.
+    /// A new, empty bin; for a tree, its place and its registration are noted durably before
+    /// anything is moved there.
     ///
     /// # Errors
     /// It can't be made.
     pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
-        let place = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
+        let place = self
+            .place
+            .join(uuid::Uuid::new_v4().to_string())
+            .map_err(io::Error::other)?;
         std::fs::create_dir(place.path())?;
         if let Some((from, admin)) = tree {
             Note::of(from, admin)?.write(&place)?;
         }
-        Ok(Bin { place, next: AtomicUsize::new(0) })
+        Ok(Bin {
+            place,
+            next: AtomicUsize::new(0),
+        })
     }
 
-    /// A new, empty bin for a directory that can be had again: what is written there from now on stays in the bin, and is told.
+    /// A new, empty bin for a directory that can be had again: what is written there from now on
+    /// stays in the bin, and is told.
     ///
     /// # Errors
     /// It can't be made.
@@ -126,29 +138,41 @@ impl Trash {
         Ok(bin)
     }
 
-    /// Moves one of our own directories here without a bin of its own: that would need room which may not be there.
+    /// Moves one of our own directories here without a bin of its own: that would need room which
+    /// may not be there.
     ///
     /// # Errors
     /// It stays; `NotFound` when it isn't there.
     pub fn adopt(&self, ours: &VolumePath) -> io::Result<()> {
-        rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?)
+        rename(
+            ours,
+            &self
+                .place
+                .join(uuid::Uuid::new_v4().to_string())
+                .map_err(io::Error::other)?,
+        )
     }
 
-    /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to stop.
+    /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to
+    /// stop.
     ///
-    /// Agents and other shards may be at work here: what comes after the first look stays, and so does the bin of a tree that is registered,
-    /// also where the tree is still to come. Any other is moved aside before it is believed to be one.
+    /// Agents and other shards may be at work here: what comes after the first look stays, and so
+    /// does the bin of a tree that is registered, also where the tree is still to come. Any other
+    /// is moved aside before it is believed to be one.
     ///
     /// # Errors
     /// The trash can't be read; what can't be deleted is in [`Emptied::left`].
     pub fn empty(&self, stop: &Stop) -> io::Result<Emptied> {
-        let emptied = bins(&self.place)?.into_par_iter().map(|place| self.empty_one(place, stop));
+        let emptied = bins(&self.place)?
+            .into_par_iter()
+            .map(|place| self.empty_one(place, stop));
         emptied.try_reduce(Emptied::default, |one, other| Ok(one.add(other)))
     }
 
     fn empty_one(&self, place: VolumePath, stop: &Stop) -> io::Result<Emptied> {
         let mut place = place;
-        if note::state(&place)?.is_plain() && !note::is_settled(&place)? && stop.reached().is_none() {
+        if note::state(&place)?.is_plain() && !note::is_settled(&place)? && stop.reached().is_none()
+        {
             match found(self.aside(&place)) {
                 Ok(Some(aside)) => place = aside,
                 Ok(None) => return Ok(Emptied::default()),
@@ -158,7 +182,8 @@ impl Trash {
         let told = |line: String| tell_once(&place, vec![line]);
         match note::state(&place)? {
             State::Plain => {
-                let stat = found(openat::stat(&place))?.filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+                let stat = found(openat::stat(&place))?
+                    .filter(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
                 let mut emptied = Bin::at(place.clone()).delete(stop)?;
                 if let Some(stat) = stat
                     && found(openat::stat(&place))?.is_none()
@@ -170,7 +195,10 @@ impl Trash {
             State::Coming(_) => Ok(Emptied::default()),
             State::Registered(taken) => {
                 let waits = "it goes back with its repo's next run, if that place is free";
-                Ok(told(format!("`{}` was taken by a run that did not finish, and waits in `{place}`: {waits}", taken.from)))
+                Ok(told(format!(
+                    "`{}` was taken by a run that did not finish, and waits in `{place}`: {waits}",
+                    taken.from
+                )))
             }
             State::Unproven(_) if is_older(&place, KEPT)? => Bin::at(place).finish(stop),
             State::Unproven(from) => Ok(told(format!(
@@ -184,22 +212,34 @@ impl Trash {
 
     /// Gives a bin another name, so that nobody can put anything there any more.
     fn aside(&self, bin: &VolumePath) -> io::Result<VolumePath> {
-        let aside = self.place.join(uuid::Uuid::new_v4().to_string()).map_err(io::Error::other)?;
+        let aside = self
+            .place
+            .join(uuid::Uuid::new_v4().to_string())
+            .map_err(io::Error::other)?;
         rename(bin, &aside).map(|()| aside)
     }
 
-    /// Puts the repo's trees back that an earlier run took and did not come to look at again: somebody may have gone on working in them.
-    /// What a killed command was about to make goes. `is_right` says whether a worktree of the repo may stand at a place.
+    /// Puts the repo's trees back that an earlier run took and did not come to look at again:
+    /// somebody may have gone on working in them. What a killed command was about to make goes.
+    /// `is_right` says whether a worktree of the repo may stand at a place.
     ///
-    /// A note is data, which anybody may have written: only a directory goes back, only to a place that is free, and only where the registration
-    /// proves that it is the directory's own. All else stays in the trash.
+    /// A note is data, which anybody may have written: only a directory goes back, only to a place
+    /// that is free, and only where the registration proves that it is the directory's own. All
+    /// else stays in the trash.
     ///
     /// # Errors
     /// [`TrashError`]: they stay in the trash.
-    pub fn undo(&self, lock: &LockedRepo, is_right: &dyn Fn(&VolumePath) -> bool, stop: &Stop) -> Result<(), TrashError> {
+    pub fn undo(
+        &self,
+        lock: &LockedRepo,
+        is_right: &dyn Fn(&VolumePath) -> bool,
+        stop: &Stop,
+    ) -> Result<(), TrashError> {
         let admins = lock.place().relative().join(".git/worktrees");
         for place in bins(&self.place)? {
-            let (State::Coming(taken) | State::Registered(taken)) = note::state(&place)? else { continue };
+            let (State::Coming(taken) | State::Registered(taken)) = note::state(&place)? else {
+                continue;
+            };
             if taken.admin.relative().parent() != Some(&admins) {
                 continue;
             }
@@ -207,7 +247,11 @@ impl Trash {
             let bin = Bin::at(place);
             let stands = bin.entry(0)?;
             if found(openat::stat(&stands))?.is_some() {
-                let git = taken.from.relative().iter().any(|part| part.eq_ignore_ascii_case(".git"));
+                let git = taken
+                    .from
+                    .relative()
+                    .iter()
+                    .any(|part| part.eq_ignore_ascii_case(".git"));
                 let back = if git || !is_right(&taken.from) {
                     Err(io::Error::other("no worktree of this repo may stand there"))
                 } else {
@@ -215,7 +259,14 @@ impl Trash {
                 };
                 if let Err(cause) = back {
                     // Its repo has its run all the same, and whoever empties the trash tells of it.
-                    tracing::warn!("{}", TrashError::Stranded { path: taken.from, place: stands, cause });
+                    tracing::warn!(
+                        "{}",
+                        TrashError::Stranded {
+                            path: taken.from,
+                            place: stands,
+                            cause
+                        }
+                    );
                     continue;
                 }
             }
@@ -226,8 +277,14 @@ impl Trash {
 
     /// The repo's [workshop](super::workshop).
     pub(super) fn staging(&self, lock: &LockedRepo) -> io::Result<VolumePath> {
-        let state = self.place.relative().parent().unwrap_or(self.place.relative());
-        let name = [OsStr::new("making-"), lock.stem()].into_iter().collect::<OsString>();
+        let state = self
+            .place
+            .relative()
+            .parent()
+            .unwrap_or(self.place.relative());
+        let name = [OsStr::new("making-"), lock.stem()]
+            .into_iter()
+            .collect::<OsString>();
         VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
     }
 
@@ -247,11 +304,16 @@ impl Trash {
 
 impl Bin {
     fn at(place: VolumePath) -> Self {
-        Self { place, next: AtomicUsize::new(1) }
+        Self {
+            place,
+            next: AtomicUsize::new(1),
+        }
     }
 
     fn entry(&self, number: usize) -> io::Result<VolumePath> {
-        self.place.join(number.to_string()).map_err(io::Error::other)
+        self.place
+            .join(number.to_string())
+            .map_err(io::Error::other)
     }
 
     /// Moves `what` here in one step, and says where it is now.
@@ -260,29 +322,44 @@ impl Bin {
     /// [`TrashError`]: it stands as before.
     pub fn take(&self, lock: &impl StillHeld, what: &VolumePath) -> Result<VolumePath, TrashError> {
         lock.still_held()?;
-        let failed = |cause| TrashError::Move { path: what.clone(), cause };
+        let failed = |cause| TrashError::Move {
+            path: what.clone(),
+            cause,
+        };
         let number = self.next.fetch_add(1, Ordering::Relaxed).to_string();
-        let to = self.place.join(number).map_err(|error| failed(io::Error::other(error)))?;
+        let to = self
+            .place
+            .join(number)
+            .map_err(|error| failed(io::Error::other(error)))?;
         rename(what, &to).map_err(failed)?;
         Ok(to)
     }
 
-    /// Moves `what`, which was taken from `from`, back there. When something stands there by now, it waits in the bin: its registration still
-    /// stands, and so nobody deletes it.
+    /// Moves `what`, which was taken from `from`, back there. When something stands there by now,
+    /// it waits in the bin: its registration still stands, and so nobody deletes it.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
     pub fn give_back(&self, what: &VolumePath, from: &VolumePath) -> Result<(), TrashError> {
-        let stranded = |cause| TrashError::Stranded { path: from.clone(), place: what.clone(), cause };
+        let stranded = |cause| TrashError::Stranded {
+            path: from.clone(),
+            place: what.clone(),
+            cause,
+        };
         rename::folder(what, from).map_err(stranded)
     }
 
-    /// Moves a file of a store back to where it was taken from. Whoever wrote it anew meanwhile wrote the same, for its name is its content's.
+    /// Moves a file of a store back to where it was taken from. Whoever wrote it anew meanwhile
+    /// wrote the same, for its name is its content's.
     ///
     /// # Errors
     /// [`TrashError::Stranded`] says where it is.
     pub fn give_back_object(&self, what: &VolumePath, from: &VolumePath) -> Result<(), TrashError> {
-        rename(what, from).map_err(|cause| TrashError::Stranded { path: from.clone(), place: what.clone(), cause })
+        rename(what, from).map_err(|cause| TrashError::Stranded {
+            path: from.clone(),
+            place: what.clone(),
+            cause,
+        })
     }
 
     /// Deletes what is in the bin, and the bin: all of it was looked at, or its tree went back.
@@ -297,8 +374,12 @@ impl Bin {
     fn finish(self, stop: &Stop) -> io::Result<Emptied> {
         match note::settle(&self.place) {
             Ok(()) => self.delete(stop),
-            // As it is, the next run could not tell what is left of the tree from one that nobody looked at.
-            Err(error) => Ok(Emptied { freed: Size::default(), left: vec![format!("{}: {error}", self.place)] }),
+            // As it is, the next run could not tell what is left of the tree from one that nobody
+            // looked at.
+            Err(error) => Ok(Emptied {
+                freed: Size::default(),
+                left: vec![format!("{}: {error}", self.place)],
+            }),
         }
     }
 
@@ -312,19 +393,32 @@ impl Bin {
             let emptied = empty(&self.place, stop, &[note::GONE, TOLD], since)?;
             freed += emptied.freed;
             if emptied.stopped {
-                return Ok(Emptied { freed, left: vec![format!("{}: the run stopped first", self.place)] });
+                return Ok(Emptied {
+                    freed,
+                    left: vec![format!("{}: the run stopped first", self.place)],
+                });
             }
             if !emptied.left.is_empty() {
                 let from = from.as_ref().map(|(from, _)| from.as_path());
-                let left = tell_once(&self.place, emptied.left.iter().map(|kept| line(kept, from)).collect()).left;
+                let left = tell_once(
+                    &self.place,
+                    emptied.left.iter().map(|kept| line(kept, from)).collect(),
+                )
+                .left;
                 return Ok(Emptied { freed, left });
             }
             if emptied.is_empty {
                 break;
             }
         }
-        let left = self.remove().err().map(|error| format!("{}: {error}", self.place));
-        Ok(Emptied { freed, left: left.into_iter().collect() })
+        let left = self
+            .remove()
+            .err()
+            .map(|error| format!("{}: {error}", self.place));
+        Ok(Emptied {
+            freed,
+            left: left.into_iter().collect(),
+        })
     }
 
     /// The empty bin itself, with what lay beside what it held.
@@ -332,23 +426,33 @@ impl Bin {
         let (parent, name) = openat::parent(&self.place)?;
         if let Some(folder) = found(openat::dir(&self.place))? {
             for name in [TOLD, note::GONE] {
-                found(rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from))?;
+                found(
+                    rustix::fs::unlinkat(&folder, name, AtFlags::empty()).map_err(io::Error::from),
+                )?;
             }
         }
-        found(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from)).map(drop)
+        found(rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(io::Error::from))
+            .map(drop)
     }
 }
 
 /// Whether the bin's note was written longer ago than that, by the file server's clock alone.
 fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
-    let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?.metadata()?.modified()?;
+    let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?
+        .metadata()?
+        .modified()?;
     let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
 
-/// Where the trees in the trash came from that go back with their repo's next run. A look: it changes nothing.
+/// Where the trees in the trash came from that go back with their repo's next run. A look: it
+/// changes nothing.
 pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
-    let bins = state.join("trash").map_err(io::Error::other).and_then(|trash| bins(&trash)).unwrap_or_default();
+    let bins = state
+        .join("trash")
+        .map_err(io::Error::other)
+        .and_then(|trash| bins(&trash))
+        .unwrap_or_default();
     let taken = bins.iter().filter_map(|bin| match note::state(bin) {
         Ok(State::Registered(taken)) => Some(taken.from),
         _ => None,
@@ -356,7 +460,8 @@ pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     taken.collect()
 }
 
-/// What earlier runs left in the trash, but for what they could not delete. A look: it changes nothing.
+/// What earlier runs left in the trash, but for what they could not delete. A look: it changes
+/// nothing.
 ///
 /// # Errors
 /// The trash can't be read.
@@ -368,8 +473,11 @@ pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
 }
 
 fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let Some(bins) = found(std::fs::read_dir(trash.path()))? else { return Ok(Vec::new()) };
-    bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other)).collect()
+    let Some(bins) = found(std::fs::read_dir(trash.path()))? else {
+        return Ok(Vec::new());
+    };
+    bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other))
+        .collect()
 }
 
 #[cfg(test)]
@@ -396,13 +504,23 @@ mod tests {
         (top, root, trash)
     }
 
-    /// A worktree and its registration, as git makes them; long enough ago not to be of the same moment as a note.
+    /// A worktree and its registration, as git makes them; long enough ago not to be of the same
+    /// moment as a note.
     fn registered(root: &Arc<Path>) -> [VolumePath; 2] {
-        let [tree, admin] = ["tree", "repo/.git/worktrees/tree"].map(|name| VolumePath::new(root, Path::new(name)).unwrap());
+        let [tree, admin] = ["tree", "repo/.git/worktrees/tree"]
+            .map(|name| VolumePath::new(root, Path::new(name)).unwrap());
         fs::create_dir_all(tree.path()).unwrap();
         fs::create_dir_all(admin.path()).unwrap();
-        fs::write(tree.path().join(".git"), format!("gitdir: {}\n", admin.path().display())).unwrap();
-        fs::write(admin.path().join("gitdir"), format!("{}/.git\n", tree.path().display())).unwrap();
+        fs::write(
+            tree.path().join(".git"),
+            format!("gitdir: {}\n", admin.path().display()),
+        )
+        .unwrap();
+        fs::write(
+            admin.path().join("gitdir"),
+            format!("{}/.git\n", tree.path().display()),
+        )
+        .unwrap();
         [tree, admin]
     }
 
@@ -426,7 +544,11 @@ mod tests {
         fs::write(top.path().join("stays"), vec![1; 1 << 20]).unwrap();
         fs::hard_link(top.path().join("stays"), tree.join("shared")).unwrap();
         std::os::unix::fs::symlink(outside.path(), tree.join("a/out")).unwrap();
-        fs::set_permissions(tree.join("a/b"), std::os::unix::fs::PermissionsExt::from_mode(0o500)).unwrap();
+        fs::set_permissions(
+            tree.join("a/b"),
+            std::os::unix::fs::PermissionsExt::from_mode(0o500),
+        )
+        .unwrap();
 
         let [tree, admin] = registered(&root);
         a_moment();
@@ -437,10 +559,19 @@ mod tests {
         assert_eq!(taken_from(&state), HashSet::from([tree]));
         let emptied = bin.empty(&forever()).unwrap();
         assert_eq!(emptied.left, Vec::<String>::new());
-        assert!((1 << 20..1 << 21).contains(&emptied.freed.bytes), "{}", emptied.freed.bytes);
+        assert!(
+            (1 << 20..1 << 21).contains(&emptied.freed.bytes),
+            "{}",
+            emptied.freed.bytes
+        );
         assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"x");
         assert!(top.path().join("stays").exists());
-        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -454,9 +585,15 @@ mod tests {
         assert!(top.path().join("tree/work").exists());
         rename(&tree, &taken).unwrap();
         fs::create_dir_all(top.path().join("tree/new")).unwrap();
-        let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else { panic!("it replaced something") };
+        let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else {
+            panic!("it replaced something")
+        };
         assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);
-        assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new(), "told once");
+        assert_eq!(
+            trash.empty(&forever()).unwrap().left,
+            Vec::<String>::new(),
+            "told once"
+        );
         assert!(place.path().join("work").exists() && top.path().join("tree/new").exists());
     }
 
@@ -474,10 +611,16 @@ mod tests {
         assert!(taken.path().join("work").exists());
         bin.take(&Free, &admin).unwrap();
         assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
-        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
-    /// Nobody is sure to find a bin before its note is written; then no tree may get into it any more.
+    /// Nobody is sure to find a bin before its note is written; then no tree may get into it any
+    /// more.
     #[test]
     fn nothing_gets_into_a_bin_that_is_being_deleted() {
         let (_top, root, trash) = volume();
@@ -485,24 +628,42 @@ mod tests {
             let [tree, admin] = registered(&root);
             fs::write(tree.path().join("work"), "x").unwrap();
             let emptier = std::thread::spawn({
-                let trash = Trash { place: trash.place.clone() };
+                let trash = Trash {
+                    place: trash.place.clone(),
+                };
                 move || {
                     std::thread::sleep(Duration::from_micros(number * 3));
                     trash.empty(&forever()).map(drop)
                 }
             });
-            let taken = trash.bin(Some((&tree, &admin))).ok().and_then(|bin| bin.take(&Free, &tree).ok());
+            let taken = trash
+                .bin(Some((&tree, &admin)))
+                .ok()
+                .and_then(|bin| bin.take(&Free, &tree).ok());
             emptier.join().unwrap().unwrap();
             let bins = super::bins(&trash.place).unwrap();
-            let stands: Vec<VolumePath> = std::iter::once(tree.clone()).chain(bins.into_iter().map(|bin| bin.join("0").unwrap())).collect();
-            let stands: Vec<&VolumePath> = stands.iter().filter(|place| place.path().join("work").exists()).collect();
+            let stands: Vec<VolumePath> = std::iter::once(tree.clone())
+                .chain(bins.into_iter().map(|bin| bin.join("0").unwrap()))
+                .collect();
+            let stands: Vec<&VolumePath> = stands
+                .iter()
+                .filter(|place| place.path().join("work").exists())
+                .collect();
             assert_eq!(stands.len(), 1, "{number}: {taken:?}");
             for (part, place) in [stands[0], &admin].into_iter().enumerate() {
-                fs::rename(place.path(), trash.place.path().join(format!("{number}-{part}"))).unwrap();
+                fs::rename(
+                    place.path(),
+                    trash.place.path().join(format!("{number}-{part}")),
+                )
+                .unwrap();
             }
             trash.empty(&forever()).unwrap();
             for bin in fs::read_dir(trash.place.path()).unwrap() {
-                fs::rename(bin.unwrap().path(), root.join(uuid::Uuid::new_v4().to_string())).unwrap();
+                fs::rename(
+                    bin.unwrap().path(),
+                    root.join(uuid::Uuid::new_v4().to_string()),
+                )
+                .unwrap();
             }
         }
     }
@@ -522,23 +683,43 @@ mod tests {
         let taken = bin.take(&Free, &tree).unwrap();
         bin.take(&Free, &admin).unwrap();
         a_moment();
-        // A new file with an old time, one that is moved in, and more in one that was there; another's link is not ours.
+        // A new file with an old time, one that is moved in, and more in one that was there;
+        // another's link is not ours.
         let new = taken.path().join("below/new");
         fs::write(&new, "new").unwrap();
-        fs::File::open(&new).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        fs::File::open(&new)
+            .unwrap()
+            .set_modified(std::time::UNIX_EPOCH)
+            .unwrap();
         fs::write(taken.path().join("old"), "more").unwrap();
         fs::hard_link(&elsewhere, root.join("again")).unwrap();
         let left = bin.empty(&forever()).unwrap().left;
-        assert!(left.len() == 2 && left.iter().all(|line| line.contains("was written while that was being removed")), "{left:?}");
+        assert!(
+            left.len() == 2
+                && left
+                    .iter()
+                    .all(|line| line.contains("was written while that was being removed")),
+            "{left:?}"
+        );
         assert!(!taken.path().join("below/old").exists() && !taken.path().join("shared").exists());
         for _ in 0..2 {
-            assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new(), "told once");
-            assert_eq!([&new, &taken.path().join("old")].map(|file| fs::read_to_string(file).unwrap()), ["new", "more"]);
+            assert_eq!(
+                trash.empty(&forever()).unwrap().left,
+                Vec::<String>::new(),
+                "told once"
+            );
+            assert_eq!(
+                [&new, &taken.path().join("old")].map(|file| fs::read_to_string(file).unwrap()),
+                ["new", "more"]
+            );
         }
         // Whoever takes his files leaves an empty bin; what nobody takes goes after a month.
         fs::rename(&new, root.join("mine")).unwrap();
         let note = taken.path().parent().unwrap().join(note::GONE);
-        fs::File::open(&note).unwrap().set_modified(SystemTime::now() - KEPT - Duration::from_mins(1)).unwrap();
+        fs::File::open(&note)
+            .unwrap()
+            .set_modified(SystemTime::now() - KEPT - Duration::from_mins(1))
+            .unwrap();
         trash.empty(&forever()).unwrap();
         assert_eq!(fs::read_dir(trash.place.path()).unwrap().count(), 0);
     }
@@ -552,7 +733,11 @@ mod tests {
         fs::write(module.join("go.mod"), "x").unwrap();
         fs::set_permissions(&module, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
         let bin = trash.bin(None).unwrap();
-        bin.take(&Free, &VolumePath::new(&root, Path::new("module@v1")).unwrap()).unwrap();
+        bin.take(
+            &Free,
+            &VolumePath::new(&root, Path::new("module@v1")).unwrap(),
+        )
+        .unwrap();
         assert_eq!(bin.empty(&forever()).unwrap().left, Vec::<String>::new());
         assert!(!module.exists());
     }
@@ -564,12 +749,18 @@ mod tests {
         let mut fd = openat::dir(&bin.place).unwrap();
         for _ in 0..5000 {
             rustix::fs::mkdirat(&fd, "d", Mode::RWXU).unwrap();
-            fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+            fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+                .unwrap();
         }
         drop(fd);
         let emptied = trash.empty(&forever()).unwrap();
         assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 5001));
-        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -586,8 +777,16 @@ mod tests {
             }
         }
         let emptied = trash.empty(&forever()).unwrap();
-        assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 33_500 + 670 + 2));
-        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            (emptied.left, emptied.freed.inodes),
+            (Vec::new(), 33_500 + 670 + 2)
+        );
+        assert_eq!(
+            fs::read_dir(top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -601,8 +800,16 @@ mod tests {
         let anchors = crate::fs::walk::testing::all_held();
         let emptied = trash.empty(&forever()).unwrap();
         drop(anchors);
-        assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 20 * 6 + 1));
-        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            (emptied.left, emptied.freed.inodes),
+            (Vec::new(), 20 * 6 + 1)
+        );
+        assert_eq!(
+            fs::read_dir(top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 
     #[test]
@@ -614,6 +821,11 @@ mod tests {
         assert!(!trash.empty(&now).unwrap().left.is_empty());
         assert!(bin.place.path().join("0").exists());
         assert!(trash.empty(&forever()).unwrap().left.is_empty());
-        assert_eq!(fs::read_dir(top.path().join("state/trash")).unwrap().count(), 0);
+        assert_eq!(
+            fs::read_dir(top.path().join("state/trash"))
+                .unwrap()
+                .count(),
+            0
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The commands of the agents' side, as typed: `exec`, `env` and `locks`.
 //!
-//! It must never touch the volume itself, nor print what isn't the command's own to standard output.
+//! It must never touch the volume itself, nor print what isn't the command's own to standard
+//! output.
 
 use super::{Exit, Format, known, print, refused, usage, write_as};
 use crate::commands::agent::checkout::CheckoutError;
@@ -18,7 +19,8 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-/// A repo's lock was not to be had in time: sysexits' `EX_TEMPFAIL`, which no program of note uses for anything else.
+/// A repo's lock was not to be had in time: sysexits' `EX_TEMPFAIL`, which no program of note uses
+/// for anything else.
 const BUSY: u8 = 75;
 /// As shells and `env` have it.
 const NOT_FOUND: u8 = 127;
@@ -28,8 +30,9 @@ const NOT_EXECUTABLE: u8 = 126;
 pub(super) enum Agents {
     /// Run a command under a repo's lock, with the cache environment set
     ///
-    /// The lock is held until the command and all that it started have ended. Signals go to the command, and its exit code comes back; 128 and
-    /// the signal's number when one ended it. 75: the lock was not to be had in time. 126 and 127: there is no such program.
+    /// The lock is held until the command and all that it started have ended. Signals go to the
+    /// command, and its exit code comes back; 128 and the signal's number when one ended it. 75:
+    /// the lock was not to be had in time. 126 and 127: there is no such program.
     Exec(Exec),
     /// Print the cache environment: where package managers find their caches on the volume
     Env {
@@ -75,12 +78,28 @@ pub(super) struct Exec {
 
 fn under_lock(policy: &Policy, asked: &Exec) -> Result<u8, Exit> {
     known(policy, "REPO", std::slice::from_ref(&asked.repo))?;
-    let repo = policy.repos.iter().find(|repo| repo.name == asked.repo).expect("it is known");
-    let wait = if asked.no_wait { Duration::ZERO } else { asked.wait.map_or(repo.lock_wait, |time| time.0) };
-    let request = ExecRequest { repo, worktree: asked.worktree.as_deref(), command: &asked.command, wait };
+    let repo = policy
+        .repos
+        .iter()
+        .find(|repo| repo.name == asked.repo)
+        .expect("it is known");
+    let wait = if asked.no_wait {
+        Duration::ZERO
+    } else {
+        asked.wait.map_or(repo.lock_wait, |time| time.0)
+    };
+    let request = ExecRequest {
+        repo,
+        worktree: asked.worktree.as_deref(),
+        command: &asked.command,
+        wait,
+    };
     let ended = exec(policy, &request, clock::now).map_err(told)?;
     if ended.goes_on {
-        tracing::warn!(repo = repo.name, "the command has ended; what it started goes on, and with it the lock");
+        tracing::warn!(
+            repo = repo.name,
+            "the command has ended; what it started goes on, and with it the lock"
+        );
     }
     Ok(ended.code)
 }
@@ -106,6 +125,10 @@ fn environment(policy: &Policy, format: env::Format) -> Result<u8, Exit> {
 
 fn holders(policy: &Policy, format: Format) -> Result<u8, Exit> {
     let locks = locks(policy).map_err(refused)?;
-    print(&write_as(format, &locks, || report::locks::render(&locks, Look::of_stdout())))?;
-    Ok(u8::from(locks.locks.iter().any(|lock| lock.error.is_some())))
+    print(&write_as(format, &locks, || {
+        report::locks::render(&locks, Look::of_stdout())
+    }))?;
+    Ok(u8::from(
+        locks.locks.iter().any(|lock| lock.error.is_some()),
+    ))
 }

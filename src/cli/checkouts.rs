@@ -1,7 +1,7 @@
 //! `enroll` and `worktree`, as typed, and what each prints.
 //!
-//! Standard output is for programs: `worktree add` writes the path there and nothing else, whatever there is to say besides. It must never
-//! decide anything itself.
+//! Standard output is for programs: `worktree add` writes the path there and nothing else, whatever
+//! there is to say besides. It must never decide anything itself.
 
 use super::{Exit, Format, failed, print, write_as};
 use crate::commands::enroll;
@@ -28,7 +28,11 @@ pub(super) struct Wait {
 
 impl Wait {
     fn time(&self) -> Option<Duration> {
-        if self.no_wait { Some(Duration::ZERO) } else { self.wait.map(|time| time.0) }
+        if self.no_wait {
+            Some(Duration::ZERO)
+        } else {
+            self.wait.map(|time| time.0)
+        }
     }
 }
 
@@ -48,7 +52,8 @@ pub(super) enum Worktree {
         repo: String,
         /// The worktree's name: its directory, and its branch if --branch doesn't say otherwise
         name: String,
-        /// What the branch starts from: a branch or tag of origin, or a commit [default: origin's default branch]
+        /// What the branch starts from: a branch or tag of origin, or a commit [default: origin's
+        /// default branch]
         #[arg(long, value_name = "REF")]
         from: Option<String>,
         /// The branch; one that is there is checked out as it is [default: NAME]
@@ -80,11 +85,17 @@ pub(super) enum Worktree {
 }
 
 fn stop(policy: &Policy) -> Result<Stop, Exit> {
-    Ok(Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?))
+    Ok(Stop::after(
+        policy.run.deadline,
+        Stop::listen().map_err(failed)?,
+    ))
 }
 
 fn ended(error: WorkError) -> Exit {
-    Exit { code: error.code(), message: words::plain(&error.to_string()) }
+    Exit {
+        code: error.code(),
+        message: words::plain(&error.to_string()),
+    }
 }
 
 /// Clones what is to be cloned. One repo that fails doesn't keep the others from theirs.
@@ -102,7 +113,10 @@ pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
         match enroll::enroll(policy, repo, asked.wait.time(), &stop) {
             Ok(enrolled) => {
                 print(&format!("{}\n", words::plain(&enrolled.told)))?;
-                enrolled.note.iter().for_each(|note| eprintln!("treewarden: {}", words::plain(note)));
+                enrolled
+                    .note
+                    .iter()
+                    .for_each(|note| eprintln!("treewarden: {}", words::plain(note)));
             }
             Err(error) if asked.repo.is_some() || error.code() > 2 => return Err(ended(error)),
             Err(error) => {
@@ -118,20 +132,43 @@ pub(super) fn enroll(policy: &Policy, asked: &Enroll) -> Result<u8, Exit> {
 pub(super) fn worktree(policy: &Policy, asked: &Worktree) -> Result<u8, Exit> {
     let stop = stop(policy)?;
     match asked {
-        Worktree::Add { repo, name, from, branch, wait } => {
-            let request = add::AddRequest { repo, name, from: from.as_deref(), branch: branch.as_deref(), wait: wait.time() };
+        Worktree::Add {
+            repo,
+            name,
+            from,
+            branch,
+            wait,
+        } => {
+            let request = add::AddRequest {
+                repo,
+                name,
+                from: from.as_deref(),
+                branch: branch.as_deref(),
+                wait: wait.time(),
+            };
             let added = add::add(policy, &request, &stop).map_err(ended)?;
             eprintln!("treewarden: {}", words::plain(&added.note));
             print(&format!("{}\n", added.path.display()))?;
             Ok(0)
         }
         Worktree::List { repo, format } => {
-            let listing = list::list(policy, repo.as_deref(), &stop, clock::now()).map_err(ended)?;
+            let listing =
+                list::list(policy, repo.as_deref(), &stop, clock::now()).map_err(ended)?;
             print(&write_as(*format, &listing, || table::text(&listing)))?;
             Ok(u8::from(!listing.failures.is_empty()))
         }
-        Worktree::Remove { repo, name, rescue, wait } => {
-            let request = remove::RemoveRequest { repo, name, rescue: *rescue, wait: wait.time() };
+        Worktree::Remove {
+            repo,
+            name,
+            rescue,
+            wait,
+        } => {
+            let request = remove::RemoveRequest {
+                repo,
+                name,
+                rescue: *rescue,
+                wait: wait.time(),
+            };
             let told = worktrees::remove::remove(policy, &request, &stop).map_err(ended)?;
             print(&format!("{}\n", words::plain(&told)))?;
             Ok(0)

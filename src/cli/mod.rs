@@ -1,7 +1,8 @@
 //! The commands as typed, and what each prints.
 //!
-//! Results go to standard output, logs and progress to standard error. The exit codes are the contract's: 0 done, 1 something failed,
-//! 2 bad usage or config, 3 refused, 4 stopped early. It must never touch the volume itself.
+//! Results go to standard output, logs and progress to standard error. The exit codes are the
+//! contract's: 0 done, 1 something failed, 2 bad usage or config, 3 refused, 4 stopped early. It
+//! must never touch the volume itself.
 
 use crate::commands::check;
 use crate::commands::demo;
@@ -14,7 +15,9 @@ use crate::fs::volume_path::VolumePath;
 use crate::notify;
 use crate::plan::repo::Only;
 use crate::report::journal;
-use crate::report::{RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text};
+use crate::report::{
+    RunOutcome, RunReport, history, history::History, html, json, look::Look, nights, text,
+};
 use crate::run::{self, Options};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -31,11 +34,13 @@ mod shard;
 
 /// Keeps a shared volume of persistent git checkouts, worktrees and package caches healthy.
 ///
-/// It works through every enrolled repo in parallel under the lock that agents take too: prunes, repacks, and reaps stale worktrees without
-/// losing work; then, when the volume passes its marks, evicts caches least recently used first.
+/// It works through every enrolled repo in parallel under the lock that agents take too: prunes,
+/// repacks, and reaps stale worktrees without losing work; then, when the volume passes its marks,
+/// evicts caches least recently used first.
 ///
-/// Exit codes: 0 all done (a busy repo is no failure); 1 something failed, or eviction fell short; 2 bad usage or config; 3 refused, because
-/// the volume is not what the config says or another run has it; 4 stopped early by a signal or the deadline.
+/// Exit codes: 0 all done (a busy repo is no failure); 1 something failed, or eviction fell short;
+/// 2 bad usage or config; 3 refused, because the volume is not what the config says or another run
+/// has it; 4 stopped early by a signal or the deadline.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Cli {
@@ -65,7 +70,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         at: Option<PathBuf>,
     },
-    /// Prepare a volume: the state directory, and a sentinel that names the volume and the path it is mounted at
+    /// Prepare a volume: the state directory, and a sentinel that names the volume and the path it
+    /// is mounted at
     Init {
         /// The volume's root, at the path that the agents see
         root: PathBuf,
@@ -75,7 +81,8 @@ enum Command {
     },
     /// Run the nightly pass
     Run(Pass),
-    /// Tell what a run would do, changing nothing (the same as `run --dry-run`), and what fills the volume
+    /// Tell what a run would do, changing nothing (the same as `run --dry-run`), and what fills the
+    /// volume
     Report {
         #[command(flatten)]
         pass: Pass,
@@ -83,7 +90,8 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         as_of: Option<units::Moment>,
     },
-    /// Look at config, volume, mount, git and permissions: each line is ok, or says what to do about it
+    /// Look at config, volume, mount, git and permissions: each line is ok, or says what to do
+    /// about it
     Check,
     /// Show past runs: what went, what it freed, what stood in the way
     History {
@@ -172,17 +180,26 @@ struct Exit {
 
 /// Bad usage or config: nothing was touched.
 fn usage(message: impl ToString) -> Exit {
-    Exit { code: 2, message: message.to_string() }
+    Exit {
+        code: 2,
+        message: message.to_string(),
+    }
 }
 
 /// The volume is not what it should be: nothing was touched.
 fn refused(message: impl ToString) -> Exit {
-    Exit { code: 3, message: message.to_string() }
+    Exit {
+        code: 3,
+        message: message.to_string(),
+    }
 }
 
 /// The program failed to tell what it did.
 fn failed(message: impl ToString) -> Exit {
-    Exit { code: 1, message: message.to_string() }
+    Exit {
+        code: 1,
+        message: message.to_string(),
+    }
 }
 
 /// Parses, runs, prints, and gives the exit code.
@@ -206,13 +223,33 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
     match cli.command {
         Command::Demo { at } => demo(at.as_deref()),
         Command::Init { root, state } => init(&root, &state),
-        Command::Run(pass) => night(&config()?, &pass, Options { dry_run: pass.dry_run, ..asked(&pass)? }),
+        Command::Run(pass) => night(
+            &config()?,
+            &pass,
+            Options {
+                dry_run: pass.dry_run,
+                ..asked(&pass)?
+            },
+        ),
         Command::Report { pass, as_of } => {
-            let as_of = as_of.map(|moment| moment.after(clock::now())).transpose().map_err(usage)?;
+            let as_of = as_of
+                .map(|moment| moment.after(clock::now()))
+                .transpose()
+                .map_err(usage)?;
             let options = asked(&pass)?;
-            // What fills the volume is no part of a question about one repo, one part of the work, or one shard.
+            // What fills the volume is no part of a question about one repo, one part of the work,
+            // or one shard.
             let usage = pass.repo.is_empty() && pass.only.is_empty() && options.shard.is_none();
-            night(&config()?, &pass, Options { dry_run: true, as_of, usage, ..options })
+            night(
+                &config()?,
+                &pass,
+                Options {
+                    dry_run: true,
+                    as_of,
+                    usage,
+                    ..options
+                },
+            )
         }
         Command::Check => check_all(&config()?),
         Command::History { format, last } => past(&config()?, format, last),
@@ -224,25 +261,46 @@ fn dispatch(cli: Cli) -> Result<u8, Exit> {
 }
 
 fn load(named: Option<&Path>) -> Result<Policy, Exit> {
-    let default = [Path::new("/etc/treewarden/treewarden.yaml"), Path::new("config/treewarden.yaml")];
-    let path = named.or_else(|| default.into_iter().find(|path| path.exists())).unwrap_or(default[0]);
+    let default = [
+        Path::new("/etc/treewarden/treewarden.yaml"),
+        Path::new("config/treewarden.yaml"),
+    ];
+    let path = named
+        .or_else(|| default.into_iter().find(|path| path.exists()))
+        .unwrap_or(default[0]);
     config::load(path).map_err(usage)
 }
 
 fn asked(pass: &Pass) -> Result<Options, Exit> {
     let (repos, only, shard) = (pass.repo.clone(), only(&pass.only), pass.shard.shard()?);
-    Ok(Options { dry_run: false, repos, only, as_of: None, usage: false, shard, after_pause: pass.after_pause })
+    Ok(Options {
+        dry_run: false,
+        repos,
+        only,
+        as_of: None,
+        usage: false,
+        shard,
+        after_pause: pass.after_pause,
+    })
 }
 
 fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
     known(policy, "--repo", &pass.repo)?;
-    let stop = Stop::after(pass.deadline.map_or(policy.run.deadline, |time| time.0), Stop::listen().map_err(failed)?);
+    let stop = Stop::after(
+        pass.deadline.map_or(policy.run.deadline, |time| time.0),
+        Stop::listen().map_err(failed)?,
+    );
     let bar = progress();
     let mut report = run::run(policy, &options, &stop, &bar);
     bar.finish_and_clear();
-    // A file has the report before anybody is told of it, and again with what could not be told; a stream takes it once.
+    // A file has the report before anybody is told of it, and again with what could not be told; a
+    // stream takes it once.
     let file = pass.output.as_deref().is_some_and(|path| !is_stream(path));
-    let mut written = if file { write(policy, &report, pass) } else { Ok(()) };
+    let mut written = if file {
+        write(policy, &report, pass)
+    } else {
+        Ok(())
+    };
     report.notes = notify::tell(policy, &report, &stop);
     if !file || !report.notes.is_empty() {
         written = write(policy, &report, pass);
@@ -252,14 +310,27 @@ fn night(policy: &Policy, pass: &Pass, options: Options) -> Result<u8, Exit> {
 
 /// Whether the config has all these repos.
 fn known(policy: &Policy, typed: &str, repos: &[String]) -> Result<(), Exit> {
-    let Some(unknown) = repos.iter().find(|name| policy.repos.iter().all(|repo| repo.name != **name)) else { return Ok(()) };
+    let Some(unknown) = repos
+        .iter()
+        .find(|name| policy.repos.iter().all(|repo| repo.name != **name))
+    else {
+        return Ok(());
+    };
     let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-    Err(usage(format!("{typed} {unknown}: the config has no such repo; it has {}", names.join(", "))))
+    Err(usage(format!(
+        "{typed} {unknown}: the config has no such repo; it has {}",
+        names.join(", ")
+    )))
 }
 
 fn only(parts: &[Part]) -> Only {
     let has = |part| parts.is_empty() || parts.contains(&part);
-    Only { prune: has(Part::Prune), gc: has(Part::Gc), reap: has(Part::Reap), evict: has(Part::Evict) }
+    Only {
+        prune: has(Part::Prune),
+        gc: has(Part::Gc),
+        reap: has(Part::Reap),
+        evict: has(Part::Evict),
+    }
 }
 
 fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
@@ -267,21 +338,37 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         ReportFormat::Text => to.write_all(text::render(report, look).as_bytes()),
         ReportFormat::Json => json::write(report, to),
         ReportFormat::Html => {
-            // A refused run says what is wrong with the volume; that there are no past runs to be seen is part of it.
-            let read = journal::read(&journal::file(&policy.volume.state.path())).inspect_err(|error| tracing::warn!("{error}"));
+            // A refused run says what is wrong with the volume; that there are no past runs to be
+            // seen is part of it.
+            let read = journal::read(&journal::file(&policy.volume.state.path()))
+                .inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
-            let nights: Vec<RunReport> = nights::nights(journal.runs).iter().filter_map(|night| nights::merged(night)).collect();
+            let nights: Vec<RunReport> = nights::nights(journal.runs)
+                .iter()
+                .filter_map(|night| nights::merged(night))
+                .collect();
             to.write_all(html::render(report, &nights, journal.skipped).as_bytes())
         }
     };
-    let Some(path) = &pass.output else { return printed(render(Look::of_stdout(), &mut io::stdout())) };
-    save(path, |to| render(Look::PLAIN, to))
-        .map_err(|error| failed(format!("failed to write `{}`: {error}; the run itself is done", path.display())))
+    let Some(path) = &pass.output else {
+        return printed(render(Look::of_stdout(), &mut io::stdout()));
+    };
+    save(path, |to| render(Look::PLAIN, to)).map_err(|error| {
+        failed(format!(
+            "failed to write `{}`: {error}; the run itself is done",
+            path.display()
+        ))
+    })
 }
 
-/// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never replaced.
+/// Atomically: a reader sees the old file or the new one. A device or a pipe is written to, never
+/// replaced.
 fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    if is_stream(path) { write(&mut File::create(path)?) } else { atomic::replace_with(path, |file| write(file)) }
+    if is_stream(path) {
+        write(&mut File::create(path)?)
+    } else {
+        atomic::replace_with(path, |file| write(file))
+    }
 }
 
 fn is_stream(path: &Path) -> bool {
@@ -295,7 +382,9 @@ fn print(text: &str) -> Result<(), Exit> {
 
 fn printed(written: io::Result<()>) -> Result<(), Exit> {
     match written {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(format!("failed to write to standard output: {error}"))),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(format!(
+            "failed to write to standard output: {error}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -307,14 +396,29 @@ fn demo(at: Option<&Path>) -> Result<u8, Exit> {
     print(&text::render(&demo.report, Look::of_stdout()))?;
     print(&demo.look_around())?;
     // The sample holds a repo that must be refused: the demo went well all the same.
-    Ok(if demo.report.run.outcome == RunOutcome::Refused { 3 } else { 0 })
+    Ok(if demo.report.run.outcome == RunOutcome::Refused {
+        3
+    } else {
+        0
+    })
 }
 
 fn init(root: &Path, state: &Path) -> Result<u8, Exit> {
     let root = std::path::absolute(root).map_err(usage)?;
     let place = VolumePath::new(&root.as_path().into(), state).map_err(usage)?;
-    let sentinel = init::init(&config::policy::Volume { root: root.into(), state: place }, clock::now()).map_err(refused)?;
-    print(&format!("prepared `{}` as volume {}\n", sentinel.root.display(), sentinel.id))?;
+    let sentinel = init::init(
+        &config::policy::Volume {
+            root: root.into(),
+            state: place,
+        },
+        clock::now(),
+    )
+    .map_err(refused)?;
+    print(&format!(
+        "prepared `{}` as volume {}\n",
+        sentinel.root.display(),
+        sentinel.id
+    ))?;
     Ok(0)
 }
 
@@ -322,7 +426,11 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
     let stop = Stop::after(policy.run.deadline, Stop::listen().map_err(failed)?);
     let lines = check::check(policy, &stop);
     print(&check::render(&lines))?;
-    Ok(if lines.iter().all(|line| line.trouble.is_none()) { 0 } else { 3 })
+    Ok(if lines.iter().all(|line| line.trouble.is_none()) {
+        0
+    } else {
+        3
+    })
 }
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
@@ -330,10 +438,15 @@ fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
     let nights = nights::nights(history.runs);
     let runs = nights[nights.len().saturating_sub(last)..].concat();
     if history.skipped > 0 && matches!(format, Format::Json) {
-        tracing::warn!(lines = history.skipped, "part of the journal could not be read and was left out");
+        tracing::warn!(
+            lines = history.skipped,
+            "part of the journal could not be read and was left out"
+        );
     }
     let told = History::of(&runs, history.skipped);
-    print(&write_as(format, &told, || history::render(&runs, history.skipped, Look::of_stdout())))?;
+    print(&write_as(format, &told, || {
+        history::render(&runs, history.skipped, Look::of_stdout())
+    }))?;
     Ok(0)
 }
 
@@ -349,11 +462,13 @@ fn progress() -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} repos  {msg}").expect("a fixed template parses");
+    let style = ProgressStyle::with_template("{spinner} {bar:30} {pos}/{len} repos  {msg}")
+        .expect("a fixed template parses");
     ProgressBar::new(0).with_style(style)
 }
 
-/// Walks hold hundreds of directories open, and git2 a file for each pack: the usual soft limit of 1024 is tight, the hard one is ours to use.
+/// Walks hold hundreds of directories open, and git2 a file for each pack: the usual soft limit of
+/// 1024 is tight, the hard one is ours to use.
 fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -363,16 +478,25 @@ fn raise_descriptor_limit() {
 }
 
 fn start_logs(format: LogFormat) {
-    // A cluster keeps its logs and wants to see the run pass; a person at a terminal has the report.
+    // A cluster keeps its logs and wants to see the run pass; a person at a terminal has the
+    // report.
     let level = match format {
         LogFormat::Text => tracing::Level::WARN,
         LogFormat::Json => tracing::Level::INFO,
     };
-    let filter = tracing_subscriber::EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
-    // A reader of the logs that has gone (`2>&1 | head`) must not end the run: by itself a failed log line is complained of, loudly.
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(level.into())
+        .from_env_lossy();
+    // A reader of the logs that has gone (`2>&1 | head`) must not end the run: by itself a failed
+    // log line is complained of, loudly.
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .log_internal_errors(false);
     match format {
-        LogFormat::Text => logs.with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()).init(),
+        LogFormat::Text => logs
+            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .init(),
         LogFormat::Json => logs.json().init(),
     }
 }

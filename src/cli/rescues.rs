@@ -27,7 +27,8 @@ pub(super) enum Rescue {
     },
     /// What is in one: changes against HEAD, staged content, commits that nothing else reaches
     Show {
-        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
+        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the
+        /// commit's id
         id: String,
         /// How to write it
         #[arg(long, value_enum, default_value_t = Format::Text)]
@@ -35,7 +36,8 @@ pub(super) enum Rescue {
     },
     /// Bring one back as a worktree, or a file or directory of it; under the repo's lock
     Restore {
-        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the commit's id
+        /// `owner/name:worktree/time`, the ref that a report names, or the beginning of the
+        /// commit's id
         id: String,
         /// A file or directory of the tree, `.` for all files; without it, a new worktree is made
         path: Option<PathBuf>,
@@ -63,9 +65,21 @@ pub(super) fn rescue(policy: &Policy, command: &Rescue) -> Result<u8, Exit> {
             print(&write_as(*format, &shown, || table::show(&shown, look)))?;
             Ok(0)
         }
-        Rescue::Restore { id, path, to, force } => {
-            let request = RestoreRequest { id, path: path.as_deref(), to: to.as_deref(), force: *force };
-            print(&told(&restore(policy, &request, &stop, now).map_err(stopped)?))?;
+        Rescue::Restore {
+            id,
+            path,
+            to,
+            force,
+        } => {
+            let request = RestoreRequest {
+                id,
+                path: path.as_deref(),
+                to: to.as_deref(),
+                force: *force,
+            };
+            print(&told(
+                &restore(policy, &request, &stop, now).map_err(stopped)?,
+            ))?;
             Ok(0)
         }
     }
@@ -75,7 +89,9 @@ fn stopped(error: RescuesError) -> Exit {
     let message = words::plain(&error.to_string());
     match error {
         RescuesError::Volume(_) => refused(message),
-        RescuesError::Lock(_, error) if matches!(*error, LockError::Local { .. }) => refused(message),
+        RescuesError::Lock(_, error) if matches!(*error, LockError::Local { .. }) => {
+            refused(message)
+        }
         RescuesError::Id(_) => usage(message),
         _ => failed(message),
     }

@@ -1,21 +1,24 @@
 //! `--shard`, and what an Indexed Job says in its place.
 //!
-//! Half an answer is refused: a pod that took itself for the only one would be in the way of all others. It must never guess.
+//! Half an answer is refused: a pod that took itself for the only one would be in the way of all
+//! others. It must never guess.
 
 use super::{Exit, usage};
 use crate::plan::shard::Shard;
 use clap::Args;
 use std::env::{VarError, var};
 
-/// How many there are, and which one this is: the latter as Kubernetes tells every pod of an Indexed Job.
+/// How many there are, and which one this is: the latter as Kubernetes tells every pod of an
+/// Indexed Job.
 const COUNT: &str = "TREEWARDEN_SHARDS";
 const INDEX: &str = "JOB_COMPLETION_INDEX";
 
 /// Which of several machines this is.
 #[derive(Debug, Args)]
 pub(super) struct Asked {
-    /// Work on this machine's share of the repos: one of N, counted from 0, so `0/4` to `3/4`. The last one also waits for the others and
-    /// evicts for all [default: from `TREEWARDEN_SHARDS` (N) and `JOB_COMPLETION_INDEX` (I) where the former is set, else all repos]
+    /// Work on this machine's share of the repos: one of N, counted from 0, so `0/4` to `3/4`. The
+    /// last one also waits for the others and evicts for all [default: from `TREEWARDEN_SHARDS` (N)
+    /// and `JOB_COMPLETION_INDEX` (I) where the former is set, else all repos]
     #[arg(long, value_name = "I/N")]
     shard: Option<Shard>,
 }
@@ -26,13 +29,18 @@ impl Asked {
         if self.shard.is_some() {
             return Ok(self.shard);
         }
-        let Some(count) = told(COUNT)? else { return Ok(None) };
+        let Some(count) = told(COUNT)? else {
+            return Ok(None);
+        };
         let index = told(INDEX)?.ok_or_else(|| {
             usage(format!(
                 "{COUNT} is set and {INDEX} is not: run it in an Indexed Job, or say which of the {count} shards this is by --shard"
             ))
         })?;
-        format!("{index}/{count}").parse().map(Some).map_err(|wrong| usage(format!("{INDEX} and {COUNT}: {wrong}")))
+        format!("{index}/{count}")
+            .parse()
+            .map(Some)
+            .map_err(|wrong| usage(format!("{INDEX} and {COUNT}: {wrong}")))
     }
 }
 

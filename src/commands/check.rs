@@ -1,4 +1,5 @@
-//! `treewarden check`: whether a run could run here, line by line, with what to do about it where not.
+//! `treewarden check`: whether a run could run here, line by line, with what to do about it where
+//! not.
 //!
 //! It must never change anything, and never stop at the first trouble.
 
@@ -31,27 +32,52 @@ pub struct Line {
 }
 
 fn ok(what: impl Into<String>, found: impl Into<String>) -> Line {
-    Line { what: what.into(), found: found.into(), trouble: None }
+    Line {
+        what: what.into(),
+        found: found.into(),
+        trouble: None,
+    }
 }
 
 fn bad(what: impl Into<String>, trouble: impl ToString) -> Line {
-    Line { what: what.into(), found: String::new(), trouble: Some(trouble.to_string()) }
+    Line {
+        what: what.into(),
+        found: String::new(),
+        trouble: Some(trouble.to_string()),
+    }
 }
 
 /// Looks at everything a run needs.
 pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     let many = |many: usize, what| words::count(many as u64, what);
-    let mut lines = vec![ok("config", format!("{}, {}", many(policy.repos.len(), "repo"), many(policy.caches.len(), "cache"))), git(stop)];
-    lines.push(volume::prove(&policy.volume).map_or_else(|error| bad("volume", error), |sentinel| ok("volume", sentinel.id)));
+    let mut lines = vec![
+        ok(
+            "config",
+            format!(
+                "{}, {}",
+                many(policy.repos.len(), "repo"),
+                many(policy.caches.len(), "cache")
+            ),
+        ),
+        git(stop),
+    ];
+    lines.push(volume::prove(&policy.volume).map_or_else(
+        |error| bad("volume", error),
+        |sentinel| ok("volume", sentinel.id),
+    ));
     lines.push(space(policy));
     lines.extend(mount(policy));
     lines.push(writable(&policy.volume.state));
     lines.extend(policy.repos.iter().map(|repo| {
         let what = format!("repo {}", repo.name);
-        match Shadow::of(&repo.place, stop).and_then(|shadow| survey::damage::prove_whole(&shadow, stop)) {
+        match Shadow::of(&repo.place, stop)
+            .and_then(|shadow| survey::damage::prove_whole(&shadow, stop))
+        {
             Err(refusal) => bad(what, refusal),
             Ok(()) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
-                Ok(Ok(())) if lands_nowhere(&repo.place, stop) => ok(what, format!("free; {NO_DEFAULT_BRANCH}")),
+                Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
+                    ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
+                }
                 Ok(Ok(())) => ok(what, "free"),
                 Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
                 Err(error) => bad(what, error),
@@ -65,7 +91,12 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
             Some(place) => match openat::found(openat::dir(place)) {
                 Ok(Some(_)) => ok(what, place.to_string()),
                 Ok(None) => ok(what, format!("{place}: not there yet")),
-                Err(error) => bad(what, format!("failed to open `{place}`: {error}; mend it or take it out of the config")),
+                Err(error) => bad(
+                    what,
+                    format!(
+                        "failed to open `{place}`: {error}; mend it or take it out of the config"
+                    ),
+                ),
             },
         }
     }));
@@ -82,31 +113,75 @@ fn alerts(alerts: &policy::Alerts) -> Option<Line> {
         ("webhook", alerts.webhook.is_some()),
         ("termination_log", alerts.termination_log.is_some()),
     ];
-    let named: Vec<&str> = sinks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
-    (!named.is_empty()).then(|| ok("alerts", format!("each run sends them to: {}; check asks none of them", named.join(", "))))
+    let named: Vec<&str> = sinks
+        .into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(name, _)| name)
+        .collect();
+    (!named.is_empty()).then(|| {
+        ok(
+            "alerts",
+            format!(
+                "each run sends them to: {}; check asks none of them",
+                named.join(", ")
+            ),
+        )
+    })
 }
 
 fn lands_nowhere(place: &VolumePath, stop: &Stop) -> bool {
-    Shadow::of(place, stop).is_ok_and(|shadow| shadow.open().is_ok_and(|repo| Upstream::of(&repo, stop).is_none()))
+    Shadow::of(place, stop).is_ok_and(|shadow| {
+        shadow
+            .open()
+            .is_ok_and(|repo| Upstream::of(&repo, stop).is_none())
+    })
 }
 
 fn git(stop: &Stop) -> Line {
     let (major, minor) = git::OLDEST;
     match git::version(stop) {
         Ok(Some(found)) if found >= git::OLDEST => {
-            let confined = if confine::held() { "confined by Landlock" } else { "not confined: this kernel has no Landlock" };
+            let confined = if confine::held() {
+                "confined by Landlock"
+            } else {
+                "not confined: this kernel has no Landlock"
+            };
             ok("git", format!("{}.{}, {confined}", found.0, found.1))
         }
-        Ok(Some(found)) => bad("git", format!("{}.{} is too old; install {major}.{minor} or newer", found.0, found.1)),
-        Ok(None) => bad("git", format!("`git version` gave an answer that makes no sense; install {major}.{minor} or newer")),
+        Ok(Some(found)) => bad(
+            "git",
+            format!(
+                "{}.{} is too old; install {major}.{minor} or newer",
+                found.0, found.1
+            ),
+        ),
+        Ok(None) => bad(
+            "git",
+            format!(
+                "`git version` gave an answer that makes no sense; install {major}.{minor} or newer"
+            ),
+        ),
         Err(error) => bad("git", error),
     }
 }
 
 fn space(policy: &Policy) -> Line {
     match survey::volume::usage(&policy.volume.root) {
-        Ok(usage) => ok("space", format!("{} free of {}", words::size(usage.free_bytes), words::size(usage.total_bytes))),
-        Err(error) => bad("space", format!("failed to ask how full `{}` is: {error}; is it mounted?", policy.volume.root.display())),
+        Ok(usage) => ok(
+            "space",
+            format!(
+                "{} free of {}",
+                words::size(usage.free_bytes),
+                words::size(usage.total_bytes)
+            ),
+        ),
+        Err(error) => bad(
+            "space",
+            format!(
+                "failed to ask how full `{}` is: {error}; is it mounted?",
+                policy.volume.root.display()
+            ),
+        ),
     }
 }
 
@@ -114,35 +189,67 @@ fn mount(policy: &Policy) -> Vec<Line> {
     let facts = match mount::of(&policy.volume.root) {
         Ok(facts) => facts,
         Err(error) => {
-            return vec![bad("mount", format!("failed to ask how `{}` is mounted: {error}; is it there?", policy.volume.root.display()))];
+            return vec![bad(
+                "mount",
+                format!(
+                    "failed to ask how `{}` is mounted: {error}; is it there?",
+                    policy.volume.root.display()
+                ),
+            )];
         }
     };
     let told = facts.mount.as_ref().map_or_else(
         || "not listed by the kernel".to_owned(),
-        |mount| format!("{} at {} ({})", mount.kind, mount.at.display(), mount.options.join(",")),
+        |mount| {
+            format!(
+                "{} at {} ({})",
+                mount.kind,
+                mount.at.display(),
+                mount.options.join(",")
+            )
+        },
     );
-    let judged = mount::judge(&facts).into_iter().map(|judged| match judged.found {
-        Ok(found) => ok(judged.what, found),
-        Err(trouble) => bad(judged.what, trouble),
-    });
+    let judged = mount::judge(&facts)
+        .into_iter()
+        .map(|judged| match judged.found {
+            Ok(found) => ok(judged.what, found),
+            Err(trouble) => bad(judged.what, trouble),
+        });
     iter::once(ok("mount", told)).chain(judged).collect()
 }
 
 fn writable(state: &VolumePath) -> Line {
-    match rustix::fs::access(state.path(), Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+    match rustix::fs::access(
+        state.path(),
+        Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+    ) {
         Ok(()) => ok("state folder", state.to_string()),
-        Err(error) => {
-            bad("state folder", format!("failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable"))
-        }
+        Err(error) => bad(
+            "state folder",
+            format!(
+                "failed to write to `{state}`: {error}; run as the agents' user, or mount the volume writable"
+            ),
+        ),
     }
 }
 
 /// A line each: `ok` or `!!`, what, and what was found or what to do.
 pub fn render(lines: &[Line]) -> String {
-    let width = lines.iter().map(|line| words::width(&line.what)).max().unwrap_or(0);
+    let width = lines
+        .iter()
+        .map(|line| words::width(&line.what))
+        .max()
+        .unwrap_or(0);
     let row = |line: &Line| {
-        let (mark, text) = line.trouble.as_ref().map_or(("ok", &line.found), |trouble| ("!!", trouble));
-        format!("{mark}  {:width$}  {}\n", words::plain(&line.what), words::plain(text))
+        let (mark, text) = line
+            .trouble
+            .as_ref()
+            .map_or(("ok", &line.found), |trouble| ("!!", trouble));
+        format!(
+            "{mark}  {:width$}  {}\n",
+            words::plain(&line.what),
+            words::plain(text)
+        )
     };
     lines.iter().map(row).collect()
 }

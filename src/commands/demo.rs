@@ -1,7 +1,7 @@
 //! The demo: a throwaway volume with a repo in every state, and one run on it.
 //!
-//! Everything is real: repos and worktrees by git2, caches laid out as their tools lay them out, files old by their time stamps. It must
-//! never build anywhere but in a directory of its own.
+//! Everything is real: repos and worktrees by git2, caches laid out as their tools lay them out,
+//! files old by their time stamps. It must never build anywhere but in a directory of its own.
 
 use crate::commands::init::init;
 use crate::config;
@@ -51,7 +51,8 @@ pub enum DemoError {
 }
 
 /// The whole config of the demo; `ROOT` is filled in.
-const CONFIG: &str = "# The demo's config: `treewarden report --config THIS` shows what the next run would do.
+const CONFIG: &str =
+    "# The demo's config: `treewarden report --config THIS` shows what the next run would do.
 volume: {root: ROOT}
 eviction: {budget: 36MiB, min_age: 1d}
 defaults: {lock_wait: 0s}
@@ -67,14 +68,18 @@ caches:
   - {kind: build-output}
 ";
 
-/// Builds the sample volume in `at` (a new temporary directory by default), and runs treewarden on it.
+/// Builds the sample volume in `at` (a new temporary directory by default), and runs treewarden on
+/// it.
 ///
 /// # Errors
 /// [`DemoError`].
 pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     let folder = match at {
         Some(at) => std::path::absolute(at)?,
-        None => tempfile::Builder::new().prefix("treewarden-demo-").tempdir()?.keep(),
+        None => tempfile::Builder::new()
+            .prefix("treewarden-demo-")
+            .tempdir()?
+            .keep(),
     };
     let root = folder.join("volume");
     fs::create_dir_all(&folder)?;
@@ -95,11 +100,27 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
     sample.caches()?;
 
     let mobile = &policy.repos[2];
-    let _agent = LockedRepo::take(&policy.volume.state.path().join("locks"), &mobile.name, &mobile.place, "exec cargo test", now)?;
+    let _agent = LockedRepo::take(
+        &policy.volume.state.path().join("locks"),
+        &mobile.name,
+        &mobile.place,
+        "exec cargo test",
+        now,
+    )?;
     let stop = Stop::after(Duration::from_mins(10), Arc::default());
-    let options =
-        Options { dry_run: false, repos: Vec::new(), only: Only::ALL, as_of: None, usage: false, shard: None, after_pause: false };
-    Ok(Demo { folder, report: run::run(&policy, &options, &stop, bar) })
+    let options = Options {
+        dry_run: false,
+        repos: Vec::new(),
+        only: Only::ALL,
+        as_of: None,
+        usage: false,
+        shard: None,
+        after_pause: false,
+    };
+    Ok(Demo {
+        folder,
+        report: run::run(&policy, &options, &stop, bar),
+    })
 }
 
 impl Demo {
@@ -137,12 +158,23 @@ impl Sample {
     /// Worktrees in every state.
     fn shop(&self) -> Result<(), DemoError> {
         let shop = self.repo("acme__shop")?;
-        let lock = format!(r#"{{"packages": {{"node_modules/react": {{"integrity": "{}"}}}}}}"#, integrity(1));
-        let files = [("README.md", "# Shop\n"), ("cart.ts", "export const cart = [];\n"), ("package-lock.json", &lock)];
+        let lock = format!(
+            r#"{{"packages": {{"node_modules/react": {{"integrity": "{}"}}}}}}"#,
+            integrity(1)
+        );
+        let files = [
+            ("README.md", "# Shop\n"),
+            ("cart.ts", "export const cart = [];\n"),
+            ("package-lock.json", &lock),
+        ];
         let first = shop.commit("main", &files, 60)?;
 
         shop.branch("coupons", first)?;
-        let squashed = shop.commit("coupons", &[("coupon.ts", "export const coupon = 5;\n")], 12)?;
+        let squashed = shop.commit(
+            "coupons",
+            &[("coupon.ts", "export const coupon = 5;\n")],
+            12,
+        )?;
         let main = shop.commit("main", &[("coupon.ts", "export const coupon = 5;\n")], 11)?;
         let main = shop.commit_on(main, "main", &[("tax.ts", "export const tax = 19;\n")], 4)?;
         shop.upstream(main)?;
@@ -159,7 +191,10 @@ impl Sample {
         self.modules("issue-112-stock", 3)?;
 
         let unsaved = shop.tree("issue-088-payments", "payments", main, 41)?;
-        for (name, text) in [("cart.ts", "export const cart = ['half', 'done'];\n"), (".env", "STRIPE_KEY=only-here\n")] {
+        for (name, text) in [
+            ("cart.ts", "export const cart = ['half', 'done'];\n"),
+            (".env", "STRIPE_KEY=only-here\n"),
+        ] {
             fs::write(unsaved.join(name), text)?;
             self.age(&unsaved.join(name), 41)?;
         }
@@ -175,13 +210,23 @@ impl Sample {
         Ok(())
     }
 
-    /// A repo that agents committed to for weeks: too many loose objects, and a lock that a killed git left.
+    /// A repo that agents committed to for weeks: too many loose objects, and a lock that a killed
+    /// git left.
     fn api(&self) -> Result<(), DemoError> {
         let api = self.repo("acme__api")?;
         let lock = "[[package]]\nname = \"serde\"\nversion = \"1.0.100\"\n\
                     source = \"registry+https://github.com/rust-lang/crates.io-index\"\n";
-        let files: Vec<(String, String)> = (0..1300).map(|n| (format!("handler_{n}.rs"), format!("pub fn handler_{n}() {{}}\n"))).collect();
-        let files = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let files: Vec<(String, String)> = (0..1300)
+            .map(|n| {
+                (
+                    format!("handler_{n}.rs"),
+                    format!("pub fn handler_{n}() {{}}\n"),
+                )
+            })
+            .collect();
+        let files = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
         let files: Vec<(&str, &str)> = files.chain([("Cargo.lock", lock)]).collect();
         let main = api.commit("main", &files, 10)?;
         api.upstream(main)?;
@@ -193,18 +238,31 @@ impl Sample {
     /// A repo that an agent is working in.
     fn mobile(&self) -> Result<(), DemoError> {
         let mobile = self.repo("acme__mobile")?;
-        mobile.commit("main", &[("app.kt", "fun main() {}\n")], 1).map(drop)
+        mobile
+            .commit("main", &[("app.kt", "fun main() {}\n")], 1)
+            .map(drop)
     }
 
     /// A git-crypt repo, which has no business here.
     fn infra(&self) -> Result<(), DemoError> {
         let infra = self.repo("acme__infra")?;
-        infra.repo.config()?.set_str("filter.git-crypt.smudge", "git-crypt smudge")?;
-        infra.commit("main", &[("secrets.yaml", "encrypted\n")], 5).map(drop)
+        infra
+            .repo
+            .config()?
+            .set_str("filter.git-crypt.smudge", "git-crypt smudge")?;
+        infra
+            .commit("main", &[("secrets.yaml", "encrypted\n")], 5)
+            .map(drop)
     }
 
     fn caches(&self) -> Result<(), DemoError> {
-        let packages = [("lodash-4.17.21", 2), ("react-18.2.0", 50), ("vite-5.0.0", 21), ("typescript-4.9.5", 64), ("left-pad-1.3.0", 190)];
+        let packages = [
+            ("lodash-4.17.21", 2),
+            ("react-18.2.0", 50),
+            ("vite-5.0.0", 21),
+            ("typescript-4.9.5", 64),
+            ("left-pad-1.3.0", 190),
+        ];
         for (number, (package, days)) in packages.into_iter().enumerate() {
             self.npm_package(number, package, days)?;
         }
@@ -217,9 +275,19 @@ impl Sample {
             ("syn-1.0.9", 30),
         ];
         for (name, days) in crates {
-            self.file(&format!("caches/cargo/registry/cache/index.crates.io-1949cf8c6b5b557f/{name}.crate"), 1 << 20, days)?;
+            self.file(
+                &format!(
+                    "caches/cargo/registry/cache/index.crates.io-1949cf8c6b5b557f/{name}.crate"
+                ),
+                1 << 20,
+                days,
+            )?;
         }
-        for (name, days) in [("all-minilm-l6", 3), ("whisper-small", 33), ("yolo-v5n", 80)] {
+        for (name, days) in [
+            ("all-minilm-l6", 3),
+            ("whisper-small", 33),
+            ("yolo-v5n", 80),
+        ] {
             self.file(&format!("caches/models/{name}"), 5 << 20, days)?;
         }
         Ok(())
@@ -229,10 +297,29 @@ impl Sample {
     fn npm_package(&self, number: usize, package: &str, days: u32) -> Result<(), DemoError> {
         let hex = format!("{:06x}", (number + 1) * 0o1_010_101).repeat(21);
         let name = package.rsplit_once('-').map_or(package, |(name, _)| name);
-        let key = format!("make-fetch-happen:request-cache:https://registry.npmjs.org/{name}/-/{package}.tgz");
-        let line = format!("\nhash\t{{\"key\":\"{key}\",\"integrity\":\"{}\",\"time\":1}}", integrity(number));
-        let bucket = format!("caches/npm/_cacache/index-v5/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..60]);
-        self.file(&format!("caches/npm/_cacache/content-v2/sha512/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]), 1 << 20, days)?;
+        let key = format!(
+            "make-fetch-happen:request-cache:https://registry.npmjs.org/{name}/-/{package}.tgz"
+        );
+        let line = format!(
+            "\nhash\t{{\"key\":\"{key}\",\"integrity\":\"{}\",\"time\":1}}",
+            integrity(number)
+        );
+        let bucket = format!(
+            "caches/npm/_cacache/index-v5/{}/{}/{}",
+            &hex[..2],
+            &hex[2..4],
+            &hex[4..60]
+        );
+        self.file(
+            &format!(
+                "caches/npm/_cacache/content-v2/sha512/{}/{}/{}",
+                &hex[..2],
+                &hex[2..4],
+                &hex[4..]
+            ),
+            1 << 20,
+            days,
+        )?;
         self.file(&bucket, 0, days)?;
         fs::write(self.root.join(&bucket), line)?;
         self.age(&self.root.join(&bucket), days)
@@ -246,9 +333,14 @@ impl Sample {
             self.file(&format!("{modules}/{package}/package.json"), 1000, days)?;
             self.file(&format!("{modules}/{package}/index.js"), 2 << 20, days)?;
         }
-        let installed = packages.map(|package| format!(r#""node_modules/{package}": {{"version": "1.0.0"}}"#)).join(", ");
+        let installed = packages
+            .map(|package| format!(r#""node_modules/{package}": {{"version": "1.0.0"}}"#))
+            .join(", ");
         let account = self.root.join(modules).join(".package-lock.json");
-        fs::write(&account, format!(r#"{{"lockfileVersion": 3, "packages": {{{installed}}}}}"#))?;
+        fs::write(
+            &account,
+            format!(r#"{{"lockfileVersion": 3, "packages": {{{installed}}}}}"#),
+        )?;
         self.age(&account, days)
     }
 
@@ -262,7 +354,8 @@ impl Sample {
     /// Makes a file look as if it was last used so many days ago.
     fn age(&self, path: &Path, days: u32) -> Result<(), DemoError> {
         let then = SystemTime::from(self.ago(days));
-        fs::File::open(path)?.set_times(fs::FileTimes::new().set_accessed(then).set_modified(then))?;
+        fs::File::open(path)?
+            .set_times(fs::FileTimes::new().set_accessed(then).set_modified(then))?;
         Ok(())
     }
 
@@ -271,30 +364,68 @@ impl Sample {
     }
 
     fn repo(&self, name: &'static str) -> Result<SampleRepo<'_>, DemoError> {
-        let repo = Repository::init_opts(self.root.join(name), RepositoryInitOptions::new().initial_head("main").external_template(false))?;
-        Ok(SampleRepo { sample: self, repo, name })
+        let repo = Repository::init_opts(
+            self.root.join(name),
+            RepositoryInitOptions::new()
+                .initial_head("main")
+                .external_template(false),
+        )?;
+        Ok(SampleRepo {
+            sample: self,
+            repo,
+            name,
+        })
     }
 }
 
 impl SampleRepo<'_> {
     fn commit(&self, branch: &str, files: &[(&str, &str)], days: u32) -> Result<Oid, DemoError> {
-        let parent = self.repo.find_reference(&format!("refs/heads/{branch}")).and_then(|branch| branch.peel_to_commit()).ok();
+        let parent = self
+            .repo
+            .find_reference(&format!("refs/heads/{branch}"))
+            .and_then(|branch| branch.peel_to_commit())
+            .ok();
         self.write(parent.as_ref(), branch, files, days)
     }
 
-    fn commit_on(&self, parent: Oid, branch: &str, files: &[(&str, &str)], days: u32) -> Result<Oid, DemoError> {
+    fn commit_on(
+        &self,
+        parent: Oid,
+        branch: &str,
+        files: &[(&str, &str)],
+        days: u32,
+    ) -> Result<Oid, DemoError> {
         self.write(Some(&self.repo.find_commit(parent)?), branch, files, days)
     }
 
-    fn write(&self, parent: Option<&Commit<'_>>, branch: &str, files: &[(&str, &str)], days: u32) -> Result<Oid, DemoError> {
-        let mut tree = self.repo.treebuilder(parent.map(Commit::tree).transpose()?.as_ref())?;
+    fn write(
+        &self,
+        parent: Option<&Commit<'_>>,
+        branch: &str,
+        files: &[(&str, &str)],
+        days: u32,
+    ) -> Result<Oid, DemoError> {
+        let mut tree = self
+            .repo
+            .treebuilder(parent.map(Commit::tree).transpose()?.as_ref())?;
         for (name, text) in files {
             tree.insert(name, self.repo.blob(text.as_bytes())?, 0o100_644)?;
         }
         let tree = self.repo.find_tree(tree.write()?)?;
-        let agent = Signature::new("An Agent", "agent@example.com", &Time::new(self.sample.ago(days).timestamp(), 0))?;
+        let agent = Signature::new(
+            "An Agent",
+            "agent@example.com",
+            &Time::new(self.sample.ago(days).timestamp(), 0),
+        )?;
         let name = format!("refs/heads/{branch}");
-        Ok(self.repo.commit(Some(&name), &agent, &agent, "Work on the issue\n", &tree, parent.as_slice())?)
+        Ok(self.repo.commit(
+            Some(&name),
+            &agent,
+            &agent,
+            "Work on the issue\n",
+            &tree,
+            parent.as_slice(),
+        )?)
     }
 
     fn branch(&self, name: &str, at: Oid) -> Result<(), DemoError> {
@@ -304,19 +435,33 @@ impl SampleRepo<'_> {
 
     /// What the last fetch brought.
     fn upstream(&self, main: Oid) -> Result<(), DemoError> {
-        self.repo.reference("refs/remotes/origin/main", main, true, "fetch")?;
+        self.repo
+            .reference("refs/remotes/origin/main", main, true, "fetch")?;
         Ok(())
     }
 
     /// A worktree that nobody has touched for so many days.
     fn tree(&self, name: &str, branch: &str, at: Oid, days: u32) -> Result<PathBuf, DemoError> {
-        if self.repo.find_branch(branch, git2::BranchType::Local).is_err() {
+        if self
+            .repo
+            .find_branch(branch, git2::BranchType::Local)
+            .is_err()
+        {
             self.branch(branch, at)?;
         }
-        let path = self.sample.root.join("worktrees").join(self.name).join(name);
+        let path = self
+            .sample
+            .root
+            .join("worktrees")
+            .join(self.name)
+            .join(name);
         fs::create_dir_all(path.parent().unwrap_or(&path))?;
         let reference = self.repo.find_reference(&format!("refs/heads/{branch}"))?;
-        self.repo.worktree(name, &path, Some(WorktreeAddOptions::new().reference(Some(&reference))))?;
+        self.repo.worktree(
+            name,
+            &path,
+            Some(WorktreeAddOptions::new().reference(Some(&reference))),
+        )?;
         for file in ["HEAD", "index", "logs/HEAD", "ORIG_HEAD"] {
             let file = self.repo.path().join("worktrees").join(name).join(file);
             if file.exists() {
@@ -328,7 +473,12 @@ impl SampleRepo<'_> {
 
     /// A file in a worktree's admin directory.
     fn admin(&self, tree: &Path, file: &str, text: &str, days: u32) -> Result<(), DemoError> {
-        let path = self.repo.path().join("worktrees").join(tree.file_name().unwrap_or_default()).join(file);
+        let path = self
+            .repo
+            .path()
+            .join("worktrees")
+            .join(tree.file_name().unwrap_or_default())
+            .join(file);
         fs::write(&path, text)?;
         self.sample.age(&path, days)
     }

@@ -1,7 +1,7 @@
 //! Parsers that are nobody's business outside, for the fuzz targets of `fuzz/`.
 //!
-//! Each takes what a hostile file holds and gives what the program would make of it. It must never hold a parser, or a rule of its own: what
-//! any input must come to is said in `fuzz/src/lib.rs`.
+//! Each takes what a hostile file holds and gives what the program would make of it. It must never
+//! hold a parser, or a rule of its own: what any input must come to is said in `fuzz/src/lib.rs`.
 
 use crate::apply::trash;
 use crate::facts::package::Package;
@@ -52,7 +52,8 @@ pub fn index(bytes: &[u8]) -> io::Result<(Vec<IndexEntry>, bool)> {
     Ok((read.entries, read.shared.is_some()))
 }
 
-/// The objects that an index names, sorted: those that git doesn't find in it by itself, and the others.
+/// The objects that an index names, sorted: those that git doesn't find in it by itself, and the
+/// others.
 ///
 /// # Errors
 /// As with [`index`].

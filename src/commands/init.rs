@@ -13,6 +13,9 @@ use chrono::{DateTime, Utc};
 pub fn init(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
     let sentinel = volume::prepare(volume, now)?;
     let taken = usage(&volume.root).and_then(|usage| ballast::take_on(&volume.state, &usage));
-    taken.map_err(|cause| VolumeError::Prepare { path: volume.state.path(), cause })?;
+    taken.map_err(|cause| VolumeError::Prepare {
+        path: volume.state.path(),
+        cause,
+    })?;
     Ok(sentinel)
 }

@@ -1,8 +1,13 @@
-//! `treewarden rescue`: which rescues there are, and what is in one; the room behind brings one back.
+//! `treewarden rescue`: which rescues there are, and what is in one; the room behind brings one
+//! back.
 //!
-//! A look takes no lock, and all git reading goes through the shadow. It must never pick one of two rescues that an id could mean.
+//! A look takes no lock, and all git reading goes through the shadow. It must never pick one of two
+//! rescues that an id could mean.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 use crate::apply::restore::RestoreError;
 use crate::config::policy::{self, Policy};
@@ -67,27 +72,46 @@ impl Found<'_> {
 
     /// `worktree/time`.
     fn short(&self) -> &str {
-        self.rescue.name.strip_prefix(REFS).unwrap_or(&self.rescue.name).trim_start_matches('/')
+        self.rescue
+            .name
+            .strip_prefix(REFS)
+            .unwrap_or(&self.rescue.name)
+            .trim_start_matches('/')
     }
 
     fn is(&self, id: &str) -> bool {
-        let beginning = id.len() >= SHORTEST && self.rescue.commit.starts_with(&id.to_ascii_lowercase());
+        let beginning =
+            id.len() >= SHORTEST && self.rescue.commit.starts_with(&id.to_ascii_lowercase());
         beginning || id == self.id() || id == self.short() || id == self.rescue.name
     }
 
     fn entry(&self, repo: &Repository, now: DateTime<Utc>) -> Entry {
-        let manifest =
-            Oid::from_str(&self.rescue.commit).ok().and_then(|commit| rescues::manifest(repo, commit, &mut Stop::never().hold()).ok());
+        let manifest = Oid::from_str(&self.rescue.commit)
+            .ok()
+            .and_then(|commit| rescues::manifest(repo, commit, &mut Stop::never().hold()).ok());
         let (expires, stands) = stands(self.fate, now);
-        let told = self.short().rsplit_once('/').map_or(self.short(), |(worktree, _)| worktree).to_owned();
-        let branch = manifest.as_ref().and_then(|manifest| manifest.branch.as_deref());
+        let told = self
+            .short()
+            .rsplit_once('/')
+            .map_or(self.short(), |(worktree, _)| worktree)
+            .to_owned();
+        let branch = manifest
+            .as_ref()
+            .and_then(|manifest| manifest.branch.as_deref());
         Entry {
             id: self.id(),
             commit: self.rescue.commit.clone(),
             rescue_ref: self.rescue.name.clone(),
             repo: self.repo.name.clone(),
-            branch: branch.map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(branch).to_owned()),
-            worktree: manifest.as_ref().map_or(told, |manifest| manifest.worktree.clone()),
+            branch: branch.map(|branch| {
+                branch
+                    .strip_prefix("refs/heads/")
+                    .unwrap_or(branch)
+                    .to_owned()
+            }),
+            worktree: manifest
+                .as_ref()
+                .map_or(told, |manifest| manifest.worktree.clone()),
             head: manifest.as_ref().and_then(|manifest| manifest.head.clone()),
             path: manifest.map(|manifest| manifest.path.0),
             taken: self.rescue.taken,
@@ -100,15 +124,29 @@ impl Found<'_> {
 }
 
 /// The rescues of one repo.
-fn of<'a>(repo: &'a policy::Repo, git: &Repository, now: DateTime<Utc>) -> Result<Vec<Found<'a>>, git2::Error> {
+fn of<'a>(
+    repo: &'a policy::Repo,
+    git: &Repository,
+    now: DateTime<Utc>,
+) -> Result<Vec<Found<'a>>, git2::Error> {
     let all = rescues::all(git)?;
     let fates = fates(&all, &repo.worktrees, now);
-    Ok(all.into_iter().zip(fates).map(|(rescue, fate)| Found { repo, rescue, fate }).collect())
+    Ok(all
+        .into_iter()
+        .zip(fates)
+        .map(|(rescue, fate)| Found { repo, rescue, fate })
+        .collect())
 }
 
 fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
-    let git = shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{}`: {}", repo.place, error.message())))?;
+    let git = shadow.open().map_err(|error| {
+        Refusal::Odd(format!(
+            "failed to open `{}`: {}",
+            repo.place,
+            error.message()
+        ))
+    })?;
     Ok((shadow, git))
 }
 
@@ -116,73 +154,144 @@ fn open(repo: &policy::Repo, stop: &Stop) -> Result<(Shadow, Repository), Refusa
 ///
 /// # Errors
 /// The volume is not what it should be. A repo that can't be read is among the failures.
-pub fn list(policy: &Policy, repos: &[String], stop: &Stop, now: DateTime<Utc>) -> Result<Rescues, RescuesError> {
+pub fn list(
+    policy: &Policy,
+    repos: &[String],
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Rescues, RescuesError> {
     volume::prove(&policy.volume)?;
     let (mut entries, mut failures) = (Vec::new(), Vec::new());
-    for repo in policy.repos.iter().filter(|repo| repos.is_empty() || repos.contains(&repo.name)) {
-        let listed = open(repo, stop).map_err(|refusal| refusal.to_string()).and_then(|(_shadow, git)| {
-            let found = of(repo, &git, now).map_err(|error| error.message().to_owned())?;
-            Ok(found.iter().map(|found| found.entry(&git, now)).collect::<Vec<_>>())
-        });
+    for repo in policy
+        .repos
+        .iter()
+        .filter(|repo| repos.is_empty() || repos.contains(&repo.name))
+    {
+        let listed = open(repo, stop)
+            .map_err(|refusal| refusal.to_string())
+            .and_then(|(_shadow, git)| {
+                let found = of(repo, &git, now).map_err(|error| error.message().to_owned())?;
+                Ok(found
+                    .iter()
+                    .map(|found| found.entry(&git, now))
+                    .collect::<Vec<_>>())
+            });
         match listed {
             Ok(listed) => entries.extend(listed),
-            Err(why) => failures.push(format!("failed to list the rescues of {}: {why}", repo.name)),
+            Err(why) => failures.push(format!(
+                "failed to list the rescues of {}: {why}",
+                repo.name
+            )),
         }
     }
     entries.sort_by(|a, b| (b.taken, &a.id).cmp(&(a.taken, &b.id)));
-    Ok(Rescues { schema: SCHEMA, rescues: entries, failures })
+    Ok(Rescues {
+        schema: SCHEMA,
+        rescues: entries,
+        failures,
+    })
 }
 
 /// The one rescue that `id` means.
-fn find<'a>(policy: &'a Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Result<Found<'a>, RescuesError> {
+fn find<'a>(
+    policy: &'a Policy,
+    id: &str,
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Found<'a>, RescuesError> {
     volume::prove(&policy.volume)?;
     let (mut meant, mut failures) = (Vec::new(), Vec::new());
     // A full id names its repo: the others need no look.
     let named = |repo: &&policy::Repo| id.split_once(':').is_none_or(|(name, _)| name == repo.name);
     for repo in policy.repos.iter().filter(named) {
         let found = open(repo, stop).map_err(|refusal| refusal.to_string());
-        match found.and_then(|(_shadow, git)| of(repo, &git, now).map_err(|error| error.message().to_owned())) {
+        match found.and_then(|(_shadow, git)| {
+            of(repo, &git, now).map_err(|error| error.message().to_owned())
+        }) {
             Ok(found) => meant.extend(found.into_iter().filter(|found| found.is(id))),
             Err(why) => failures.push(format!("{}: {why}", repo.name)),
         }
     }
     match meant.len() {
         1 => Ok(meant.remove(0)),
-        0 if failures.is_empty() => Err(RescuesError::Id(format!("there is no rescue `{id}`; `treewarden rescue list` names them"))),
-        0 => Err(RescuesError::Id(format!("there is no rescue `{id}` in what can be read; {}", failures.join("; ")))),
+        0 if failures.is_empty() => Err(RescuesError::Id(format!(
+            "there is no rescue `{id}`; `treewarden rescue list` names them"
+        ))),
+        0 => Err(RescuesError::Id(format!(
+            "there is no rescue `{id}` in what can be read; {}",
+            failures.join("; ")
+        ))),
         _ => {
-            let ids: Vec<String> = meant.iter().map(|found| format!("{} ({})", found.id(), &found.rescue.commit)).collect();
-            Err(RescuesError::Id(format!("`{id}` could be any of these, give more of it: {}", ids.join(", "))))
+            let ids: Vec<String> = meant
+                .iter()
+                .map(|found| format!("{} ({})", found.id(), &found.rescue.commit))
+                .collect();
+            Err(RescuesError::Id(format!(
+                "`{id}` could be any of these, give more of it: {}",
+                ids.join(", ")
+            )))
         }
     }
 }
 
 fn read(git: &Repository, found: &Found<'_>, stop: &Stop) -> Result<Held, RescuesError> {
     let commit = Oid::from_str(&found.rescue.commit).map_err(io::Error::other);
-    commit.and_then(|commit| rescues::read(git, commit, stop, &mut stop.hold())).map_err(|cause| RescuesError::Read(found.id(), cause))
+    commit
+        .and_then(|commit| rescues::read(git, commit, stop, &mut stop.hold()))
+        .map_err(|cause| RescuesError::Read(found.id(), cause))
 }
 
 /// What is in a rescue.
 ///
 /// # Errors
 /// [`RescuesError`].
-pub fn show(policy: &Policy, id: &str, stop: &Stop, now: DateTime<Utc>) -> Result<Shown, RescuesError> {
+pub fn show(
+    policy: &Policy,
+    id: &str,
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Shown, RescuesError> {
     let found = find(policy, id, stop, now)?;
-    let (_shadow, git) = open(found.repo, stop).map_err(|refusal| RescuesError::Repo(found.repo.name.clone(), refusal))?;
+    let (_shadow, git) = open(found.repo, stop)
+        .map_err(|refusal| RescuesError::Repo(found.repo.name.clone(), refusal))?;
     let saved = read(&git, &found, stop)?;
     let unreadable = |error: git2::Error| RescuesError::Read(found.id(), io::Error::other(error));
-    let head = saved.head.map_or_else(|| Ok(Files::new()), |head| files_of(&git, head, stop, &mut stop.hold())).map_err(unreadable)?;
+    let head = saved
+        .head
+        .map_or_else(
+            || Ok(Files::new()),
+            |head| files_of(&git, head, stop, &mut stop.hold()),
+        )
+        .map_err(unreadable)?;
     let tips: Vec<Oid> = saved.lonely.iter().copied().chain(saved.head).collect();
     let mut commits = Vec::new();
     let kept = reach::kept(&git, stop).map_err(|error| RescuesError::Read(found.id(), error))?;
-    for commit in reach::walk(&git, &tips, &Vec::from_iter(kept.ids)).map_err(unreadable)?.take(COMMITS + 1) {
-        let commit = commit.and_then(|id| git.find_commit(id)).map_err(unreadable)?;
-        let subject = String::from_utf8_lossy(commit.message_bytes()).lines().next().unwrap_or_default().to_owned();
-        commits.push(Lonely { id: commit.id().to_string(), subject });
+    for commit in reach::walk(&git, &tips, &Vec::from_iter(kept.ids))
+        .map_err(unreadable)?
+        .take(COMMITS + 1)
+    {
+        let commit = commit
+            .and_then(|id| git.find_commit(id))
+            .map_err(unreadable)?;
+        let subject = String::from_utf8_lossy(commit.message_bytes())
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        commits.push(Lonely {
+            id: commit.id().to_string(),
+            subject,
+        });
     }
     let more_commits = commits.len() > COMMITS;
     commits.truncate(COMMITS);
-    Ok(Shown { entry: found.entry(&git, now), changes: changes(&saved, &head), staged: saved.staged_alone(&head), commits, more_commits })
+    Ok(Shown {
+        entry: found.entry(&git, now),
+        changes: changes(&saved, &head),
+        staged: saved.staged_alone(&head),
+        commits,
+        more_commits,
+    })
 }
 
 /// As `git status` would tell it, by path.
@@ -197,10 +306,18 @@ fn changes(saved: &Held, head: &Files) -> Vec<Change> {
             None if saved.staged[0].contains_key(path) => 'A',
             None => '?',
         };
-        changes.push(Change { status, path: path.clone() });
+        changes.push(Change {
+            status,
+            path: path.clone(),
+        });
     }
-    let gone = head.iter().filter(|(path, (mode, _))| mode & KIND != 0o160_000 && !saved.files.contains_key(*path));
-    changes.extend(gone.map(|(path, _)| Change { status: 'D', path: path.clone() }));
+    let gone = head
+        .iter()
+        .filter(|(path, (mode, _))| mode & KIND != 0o160_000 && !saved.files.contains_key(*path));
+    changes.extend(gone.map(|(path, _)| Change {
+        status: 'D',
+        path: path.clone(),
+    }));
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     changes
 }

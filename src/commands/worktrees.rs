@@ -1,9 +1,13 @@
 //! `treewarden worktree`: the agents' way to a worktree, under the lock that the run takes too.
 //!
-//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the run's own looks, verdicts and rescues. It
-//! must never leave half a tree, and never take a repo's `.git/config` for more than data: see [`crate::git::caller`].
+//! The rooms behind add one, list them, and remove one. What a caller asks for is done with the
+//! run's own looks, verdicts and rescues. It must never leave half a tree, and never take a repo's
+//! `.git/config` for more than data: see [`crate::git::caller`].
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 use crate::apply::fill::FillError;
 use crate::apply::repo::StepError;
@@ -94,17 +98,25 @@ impl WorkError {
         }
     }
 
-    pub(crate) fn fill(what: impl Into<String>, repo: &policy::Repo) -> impl FnOnce(FillError) -> Self {
+    pub(crate) fn fill(
+        what: impl Into<String>,
+        repo: &policy::Repo,
+    ) -> impl FnOnce(FillError) -> Self {
         let what = what.into();
         move |error| match error {
             FillError::Git(GitError::Ended { why, .. }) => Self::Stopped(why),
-            FillError::Encrypted(file) => Self::Repo(repo.name.clone(), Refusal::Odd(encrypted(&file))),
+            FillError::Encrypted(file) => {
+                Self::Repo(repo.name.clone(), Refusal::Odd(encrypted(&file)))
+            }
             error => Self::Fill(what, error),
         }
     }
 
     /// Of what git was to do; `remedy` begins with a semicolon.
-    pub(crate) fn git(what: impl Into<String>, remedy: &'static str) -> impl FnOnce(GitError) -> Self {
+    pub(crate) fn git(
+        what: impl Into<String>,
+        remedy: &'static str,
+    ) -> impl FnOnce(GitError) -> Self {
         let what = what.into();
         move |error| match error {
             GitError::Ended { why, .. } => Self::Stopped(why),
@@ -118,10 +130,17 @@ impl WorkError {
 /// # Errors
 /// [`WorkError::Usage`] names those that there are.
 pub fn named<'a>(policy: &'a Policy, name: &str) -> Result<&'a policy::Repo, WorkError> {
-    policy.repos.iter().find(|repo| repo.name == name).ok_or_else(|| {
-        let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
-        WorkError::Usage(format!("the config has no repo `{name}`; it has {}", names.join(", ")))
-    })
+    policy
+        .repos
+        .iter()
+        .find(|repo| repo.name == name)
+        .ok_or_else(|| {
+            let names: Vec<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
+            WorkError::Usage(format!(
+                "the config has no repo `{name}`; it has {}",
+                names.join(", ")
+            ))
+        })
 }
 
 /// A repo under its lock.
@@ -131,7 +150,8 @@ pub(crate) struct Locked {
 }
 
 impl Locked {
-    /// Takes the lock, waiting for it as long as `wait`, and puts back what a crashed run took and did not finish.
+    /// Takes the lock, waiting for it as long as `wait`, and puts back what a crashed run took and
+    /// did not finish.
     pub(crate) fn take(
         policy: &Policy,
         repo: &policy::Repo,
@@ -147,13 +167,24 @@ impl Locked {
         let lock = loop {
             match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {
                 Ok(lock) => break lock,
-                Err(error) if error.may_pass() && began.elapsed() < wait && stop.reached().is_none() => stop.sleep(ASK_AGAIN),
+                Err(error)
+                    if error.may_pass() && began.elapsed() < wait && stop.reached().is_none() =>
+                {
+                    stop.sleep(ASK_AGAIN)
+                }
                 Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),
             }
         };
         let trash = Trash::of(&policy.volume.state)?;
-        let reserved = VolumeContext { reserved: run::reserved(policy), ..VolumeContext::default() };
-        trash.undo(&lock, &|place: &VolumePath| reserved.in_the_way(place, &repo.place).is_none(), stop)?;
+        let reserved = VolumeContext {
+            reserved: run::reserved(policy),
+            ..VolumeContext::default()
+        };
+        trash.undo(
+            &lock,
+            &|place: &VolumePath| reserved.in_the_way(place, &repo.place).is_none(),
+            stop,
+        )?;
         Ok(Self { lock, trash })
     }
 }
@@ -161,19 +192,32 @@ impl Locked {
 /// What the rest of the volume tells of a repo's trees.
 pub(crate) fn around(policy: &Policy) -> VolumeContext {
     let trashed = crate::apply::trash::taken_from(&policy.volume.state);
-    VolumeContext { trashed, reserved: run::reserved(policy), touched: clock::is_touched(), ..VolumeContext::default() }
+    VolumeContext {
+        trashed,
+        reserved: run::reserved(policy),
+        touched: clock::is_touched(),
+        ..VolumeContext::default()
+    }
 }
 
-/// Where the worktree `name` of this repo stands: in the first root of its layout that has one directory left open, and there for choice outside
-/// of the checkout, in whose `git status` it would show up.
+/// Where the worktree `name` of this repo stands: in the first root of its layout that has one
+/// directory left open, and there for choice outside of the checkout, in whose `git status` it
+/// would show up.
 pub fn place_of(repo: &policy::Repo, name: &str) -> Option<VolumePath> {
-    let places = repo.worktrees.roots.iter().filter_map(|root| filled(root, name));
-    let mut places: Vec<VolumePath> = places.filter_map(|path| VolumePath::new(repo.place.root(), &path).ok()).collect();
+    let places = repo
+        .worktrees
+        .roots
+        .iter()
+        .filter_map(|root| filled(root, name));
+    let mut places: Vec<VolumePath> = places
+        .filter_map(|path| VolumePath::new(repo.place.root(), &path).ok())
+        .collect();
     places.sort_by_key(|place| place.relative().starts_with(repo.place.relative()));
     places.into_iter().next()
 }
 
-/// A glob with a name in the place of its one `*`; a character in brackets stands for itself, as the config writes odd ones of the repo's path.
+/// A glob with a name in the place of its one `*`; a character in brackets stands for itself, as
+/// the config writes odd ones of the repo's path.
 fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     let mut open = 0_usize;
     let mut path = PathBuf::new();
@@ -200,31 +244,58 @@ fn filled(glob: &str, name: &str) -> Option<PathBuf> {
     (open == 1).then_some(path)
 }
 
-/// The registered worktree that `name` means: by its place, else by its directory's or its registration's name, else by its path.
-pub(crate) fn find(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<(VolumePath, PathBuf), WorkError> {
+/// The registered worktree that `name` means: by its place, else by its directory's or its
+/// registration's name, else by its path.
+pub(crate) fn find(
+    repo: &policy::Repo,
+    git_dir: &VolumePath,
+    name: &str,
+) -> Result<(VolumePath, PathBuf), WorkError> {
     let admins = crate::survey::repo::admins(git_dir)?;
-    let trees: Vec<(VolumePath, PathBuf)> =
-        admins.into_iter().filter_map(|admin| crate::survey::worktree::place(&admin).ok().map(|path| (admin, path))).collect();
+    let trees: Vec<(VolumePath, PathBuf)> = admins
+        .into_iter()
+        .filter_map(|admin| {
+            crate::survey::worktree::place(&admin)
+                .ok()
+                .map(|path| (admin, path))
+        })
+        .collect();
     let own = place_of(repo, name).map(|place| place.path());
-    let exact = |(_, path): &&(VolumePath, PathBuf)| own.as_ref() == Some(path) || path.as_os_str() == name;
+    let exact =
+        |(_, path): &&(VolumePath, PathBuf)| own.as_ref() == Some(path) || path.as_os_str() == name;
     if let Some(tree) = trees.iter().find(exact) {
         return Ok(tree.clone());
     }
     let last = |path: Option<&std::ffi::OsStr>| path.is_some_and(|last| last == name);
-    let meant = trees.iter().filter(|(admin, path)| last(path.file_name()) || last(admin.relative().file_name()));
+    let meant = trees
+        .iter()
+        .filter(|(admin, path)| last(path.file_name()) || last(admin.relative().file_name()));
     let mut meant: Vec<(VolumePath, PathBuf)> = meant.cloned().collect();
     match meant.len() {
         1 => Ok(meant.remove(0)),
-        0 => Err(WorkError::Usage(format!("{} has no worktree `{name}`; {}", repo.name, names(&trees)))),
+        0 => Err(WorkError::Usage(format!(
+            "{} has no worktree `{name}`; {}",
+            repo.name,
+            names(&trees)
+        ))),
         _ => {
-            let paths: Vec<String> = meant.iter().map(|(_, path)| format!("`{}`", path.display())).collect();
-            Err(WorkError::Usage(format!("`{name}` could be any of these, give the path instead: {}", paths.join(", "))))
+            let paths: Vec<String> = meant
+                .iter()
+                .map(|(_, path)| format!("`{}`", path.display()))
+                .collect();
+            Err(WorkError::Usage(format!(
+                "`{name}` could be any of these, give the path instead: {}",
+                paths.join(", ")
+            )))
         }
     }
 }
 
 fn names(trees: &[(VolumePath, PathBuf)]) -> String {
-    let mut names: Vec<_> = trees.iter().filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy())).collect();
+    let mut names: Vec<_> = trees
+        .iter()
+        .filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy()))
+        .collect();
     names.sort();
     let (some, more) = names.split_at(names.len().min(9));
     match (some.join(", "), more.len()) {
@@ -238,7 +309,10 @@ fn names(trees: &[(VolumePath, PathBuf)]) -> String {
 pub(crate) fn is_free(place: &VolumePath) -> io::Result<bool> {
     match openat::found(openat::stat(place))? {
         None => Ok(true),
-        Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Directory => {
+        Some(stat)
+            if rustix::fs::FileType::from_raw_mode(stat.st_mode)
+                == rustix::fs::FileType::Directory =>
+        {
             Ok(openat::list(openat::dir(place)?)?.is_empty())
         }
         Some(_) => Ok(false),
@@ -262,7 +336,11 @@ mod tests {
             ("trees/[ab]/*", None),
             ("trees/shop", None),
         ] {
-            assert_eq!(filled(glob, "fix").as_deref(), path.map(Path::new), "{glob}");
+            assert_eq!(
+                filled(glob, "fix").as_deref(),
+                path.map(Path::new),
+                "{glob}"
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Where a repo is cloned and fetched from: an address that git may be given, apart from the secret that it may carry.
+//! Where a repo is cloned and fetched from: an address that git may be given, apart from the secret
+//! that it may carry.
 //!
-//! An address also comes from a repo's own `.git/config`, an agent's word: it must never name anything but a plain transport (`ext::` runs
-//! a command), and its secret must never be shown, nor be written to the volume.
+//! An address also comes from a repo's own `.git/config`, an agent's word: it must never name
+//! anything but a plain transport (`ext::` runs a command), and its secret must never be shown, nor
+//! be written to the volume.
 
 use std::fmt;
 
@@ -21,17 +23,21 @@ impl Address {
     /// # Errors
     /// What is wrong, without a word of what was typed.
     pub fn new(typed: &str) -> Result<Self, &'static str> {
-        const REMEDY: &str =
-            "is no address; write one as for `git clone`: https://host/owner/name.git, git@host:owner/name.git or file:///path";
+        const REMEDY: &str = "is no address; write one as for `git clone`: https://host/owner/name.git, git@host:owner/name.git or file:///path";
         let odd = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\\' | '"');
         let scheme = SCHEMES.into_iter().find(|scheme| typed.starts_with(scheme));
         let plain = match scheme {
-            Some("file://") => typed["file://".len()..].starts_with('/').then(|| typed.to_owned()),
+            Some("file://") => typed["file://".len()..]
+                .starts_with('/')
+                .then(|| typed.to_owned()),
             Some(scheme) => without_secret(scheme, &typed[scheme.len()..]),
             None => (is_path(typed) || is_ssh(typed)).then(|| typed.to_owned()),
         };
         let plain = plain.filter(|_| !typed.contains(odd)).ok_or(REMEDY)?;
-        Ok(Self { plain, whole: typed.to_owned() })
+        Ok(Self {
+            plain,
+            whole: typed.to_owned(),
+        })
     }
 
     /// Without password or token: to be shown, and to stand in a checkout's config.
@@ -39,10 +45,12 @@ impl Address {
         &self.plain
     }
 
-    /// What git must be told besides, where there is a secret: a key of its config, and the value. For git alone.
+    /// What git must be told besides, where there is a secret: a key of its config, and the value.
+    /// For git alone.
     pub fn secret(&self) -> Option<(String, String)> {
         // The longest prefix wins, and this one is the whole of it.
-        (self.plain != self.whole).then(|| (format!("url.{}.insteadOf", self.whole), self.plain.clone()))
+        (self.plain != self.whole)
+            .then(|| (format!("url.{}.insteadOf", self.whole), self.plain.clone()))
     }
 }
 
@@ -62,18 +70,33 @@ impl fmt::Debug for Address {
 fn without_secret(scheme: &str, rest: &str) -> Option<String> {
     let rest = rest.split(['?', '#']).next().unwrap_or_default();
     let (authority, path) = rest.split_once('/')?;
-    let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
-    let name = user.and_then(|user| user.split(':').next()).filter(|name| scheme == "ssh://" && !name.is_empty());
+    let (user, host) = authority
+        .rsplit_once('@')
+        .map_or((None, authority), |(user, host)| (Some(user), host));
+    let name = user
+        .and_then(|user| user.split(':').next())
+        .filter(|name| scheme == "ssh://" && !name.is_empty());
     let sound = is_host(host) && !path.is_empty() && name.is_none_or(|name| !name.starts_with('-'));
-    sound.then(|| format!("{scheme}{}{host}/{path}", name.map(|name| format!("{name}@")).unwrap_or_default()))
+    sound.then(|| {
+        format!(
+            "{scheme}{}{host}/{path}",
+            name.map(|name| format!("{name}@")).unwrap_or_default()
+        )
+    })
 }
 
 /// `user@host:path`; `ext::` and its like have two colons.
 fn is_ssh(typed: &str) -> bool {
-    let Some((host, path)) = typed.split_once(':') else { return false };
+    let Some((host, path)) = typed.split_once(':') else {
+        return false;
+    };
     let (user, host) = host.rsplit_once('@').unwrap_or(("git", host));
     let named = !user.is_empty() && !user.starts_with('-') && !user.contains('/');
-    named && is_host(host) && !path.is_empty() && !path.starts_with([':', '-']) && !path.starts_with("//")
+    named
+        && is_host(host)
+        && !path.is_empty()
+        && !path.starts_with([':', '-'])
+        && !path.starts_with("//")
 }
 
 /// An option in a host's place would be ssh's.
@@ -93,18 +116,28 @@ mod tests {
     fn addresses_are_shown_without_their_secrets() {
         for (typed, shown) in [
             ("https://host/acme/shop.git", "https://host/acme/shop.git"),
-            ("https://me:SECRET@host/acme/shop.git", "https://host/acme/shop.git"),
+            (
+                "https://me:SECRET@host/acme/shop.git",
+                "https://host/acme/shop.git",
+            ),
             ("https://SECRET@host:8443/a@b", "https://host:8443/a@b"),
             ("https://host/shop?token=SECRET#x", "https://host/shop"),
             ("ssh://git@host:22/acme/shop", "ssh://git@host:22/acme/shop"),
-            ("ssh://git:SECRET@host/acme/shop", "ssh://git@host/acme/shop"),
+            (
+                "ssh://git:SECRET@host/acme/shop",
+                "ssh://git@host/acme/shop",
+            ),
             ("git@host:acme/shop.git", "git@host:acme/shop.git"),
             ("host:shop", "host:shop"),
             ("file:///srv/shop.git", "file:///srv/shop.git"),
             ("/srv/shop.git", "/srv/shop.git"),
         ] {
             let address = Address::new(typed).unwrap();
-            assert_eq!((address.plain(), format!("{address} {address:?}")), (shown, format!("{shown} {shown:?}")), "{typed}");
+            assert_eq!(
+                (address.plain(), format!("{address} {address:?}")),
+                (shown, format!("{shown} {shown:?}")),
+                "{typed}"
+            );
             assert_eq!(address.secret().is_some(), typed != shown, "{typed}");
         }
     }

@@ -1,6 +1,7 @@
 //! `alerts`: where a run's outcome is sent.
 //!
-//! It must never repeat a value that was typed: an address may carry a password or a token, wherever it was put.
+//! It must never repeat a value that was typed: an address may carry a password or a token,
+//! wherever it was put.
 
 use super::policy::{self, Alerts, UrlFrom, Webhook, WebhookFormat};
 use super::problem::{KeyPath, Notes};
@@ -8,7 +9,10 @@ use super::raw;
 use super::values::{names, one_of, texts};
 use std::path::PathBuf;
 
-const FORMATS: [(&str, WebhookFormat); 2] = [("slack", WebhookFormat::Slack), ("json", WebhookFormat::Json)];
+const FORMATS: [(&str, WebhookFormat); 2] = [
+    ("slack", WebhookFormat::Slack),
+    ("json", WebhookFormat::Json),
+];
 
 /// Resolves `alerts`.
 pub(super) fn alerts(typed: &raw::Alerts, at: &KeyPath, notes: &mut Notes) -> Alerts {
@@ -17,20 +21,44 @@ pub(super) fn alerts(typed: &raw::Alerts, at: &KeyPath, notes: &mut Notes) -> Al
         runbook: url(typed.runbook.as_deref(), &at.key("runbook"), notes),
         pushgateway: url(typed.pushgateway.as_deref(), &at.key("pushgateway"), notes),
         textfile: file(typed.textfile.as_deref(), &at.key("textfile"), notes),
-        alertmanager: url(typed.alertmanager.as_deref(), &at.key("alertmanager"), notes),
-        webhook: typed.webhook.as_ref().map(|webhook| self::webhook(webhook, &at.key("webhook"), notes)),
-        termination_log: file(typed.termination_log.as_deref(), &at.key("termination_log"), notes),
+        alertmanager: url(
+            typed.alertmanager.as_deref(),
+            &at.key("alertmanager"),
+            notes,
+        ),
+        webhook: typed
+            .webhook
+            .as_ref()
+            .map(|webhook| self::webhook(webhook, &at.key("webhook"), notes)),
+        termination_log: file(
+            typed.termination_log.as_deref(),
+            &at.key("termination_log"),
+            notes,
+        ),
     }
 }
 
 fn url(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String> {
     let typed = typed?;
-    let host = typed.strip_prefix("http://").or_else(|| typed.strip_prefix("https://"));
+    let host = typed
+        .strip_prefix("http://")
+        .or_else(|| typed.strip_prefix("https://"));
     let plain = |c: char| !c.is_whitespace() && !c.is_control();
-    if host.is_none_or(|host| host.is_empty() || host.starts_with('/') || !host.chars().all(plain)) {
-        notes.add(at, "is no address; write one that starts with http:// or https://");
-    } else if host.is_some_and(|host| host.split('/').next().is_some_and(|host| host.contains('@'))) {
-        notes.add(at, "holds a name or a password, which would not be sent; take it out");
+    if host.is_none_or(|host| host.is_empty() || host.starts_with('/') || !host.chars().all(plain))
+    {
+        notes.add(
+            at,
+            "is no address; write one that starts with http:// or https://",
+        );
+    } else if host.is_some_and(|host| {
+        host.split('/')
+            .next()
+            .is_some_and(|host| host.contains('@'))
+    }) {
+        notes.add(
+            at,
+            "holds a name or a password, which would not be sent; take it out",
+        );
     }
     Some(typed.to_owned())
 }
@@ -38,7 +66,10 @@ fn url(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String> {
 fn label(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<String> {
     let typed = typed?;
     if typed.trim().is_empty() || typed.chars().any(char::is_control) {
-        notes.add(at, "is no name; write the one that metrics and alerts are to call this volume by");
+        notes.add(
+            at,
+            "is no name; write the one that metrics and alerts are to call this volume by",
+        );
     }
     Some(typed.to_owned())
 }
@@ -54,14 +85,24 @@ fn file(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf>
 fn webhook(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> Webhook {
     let url = url_from(typed, at, notes);
     let format = format(typed.format.as_deref(), &at.key("format"), notes);
-    let when = typed.when.as_ref().map(|list| when(list, &at.key("when"), notes));
-    Webhook { url, format, when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()) }
+    let when = typed
+        .when
+        .as_ref()
+        .map(|list| when(list, &at.key("when"), notes));
+    Webhook {
+        url,
+        format,
+        when: when.unwrap_or_else(|| policy::WEBHOOK_WHEN.map(str::to_owned).to_vec()),
+    }
 }
 
 fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
     if let Some(path) = file(typed.url_file.as_deref(), &at.key("url_file"), notes) {
         if typed.url_env.is_some() {
-            notes.add(&at.key("url_file"), "stands beside url_env; keep one of the two");
+            notes.add(
+                &at.key("url_file"),
+                "stands beside url_env; keep one of the two",
+            );
         }
         return UrlFrom::File(path);
     }
@@ -71,13 +112,20 @@ fn url_from(typed: &raw::Webhook, at: &KeyPath, notes: &mut Notes) -> UrlFrom {
         notes.add(&at.key("url_env"), format!("is missing; {remedy}"));
     } else if !is_variable(&url_env) {
         let remedy = "write the name of the variable that holds the address, for instance TREEWARDEN_WEBHOOK_URL";
-        notes.add(&at.key("url_env"), format!("is no environment variable's name, and an address doesn't belong here; {remedy}"));
+        notes.add(
+            &at.key("url_env"),
+            format!(
+                "is no environment variable's name, and an address doesn't belong here; {remedy}"
+            ),
+        );
     }
     UrlFrom::Env(url_env)
 }
 
 fn format(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> WebhookFormat {
-    let Some(typed) = typed else { return WebhookFormat::default() };
+    let Some(typed) = typed else {
+        return WebhookFormat::default();
+    };
     let known = one_of(&FORMATS, typed).ok();
     if known.is_none() {
         notes.add(at, format!("is unknown; write one of {}", names(&FORMATS)));
@@ -86,13 +134,18 @@ fn format(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> WebhookFormat
 }
 
 fn is_variable(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit()) && !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 fn when(typed: &raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<String> {
     let known = policy::WEBHOOK_WHEN.join(", ");
     if typed.is_empty() {
-        notes.add(at, format!("is empty, so the webhook would never be called; list any of {known}"));
+        notes.add(
+            at,
+            format!("is empty, so the webhook would never be called; list any of {known}"),
+        );
     }
     let mut events = Vec::new();
     for (at, event) in texts(typed, at, notes) {

@@ -31,7 +31,8 @@ const KINDS: [(&str, CacheKind); 10] = [
 /// Deeper than any cache's layout.
 const DEEPEST: usize = 16;
 
-/// Resolves `caches`. `min_age` is the eviction's, and `repos` are those whose worktrees no cache may hold.
+/// Resolves `caches`. `min_age` is the eviction's, and `repos` are those whose worktrees no cache
+/// may hold.
 pub(super) fn caches(
     typed: &raw::Config,
     root: &Arc<Path>,
@@ -53,11 +54,24 @@ pub(super) fn caches(
             _ => folder(cache, root, &at, repos, places, notes),
         };
         let depth = depth(cache.depth, kind, &at.key("depth"), notes);
-        let Some((kind, name)) = kind.zip(name) else { continue };
+        let Some((kind, name)) = kind.zip(name) else {
+            continue;
+        };
         let min_age = cache.min_age.map_or(min_age, |time| time.0.max(min_age));
-        let (reserve, budget) = (amount(cache.reserve, 0), cache.budget.map(|budget| amount(Some(budget), u64::MAX)));
+        let (reserve, budget) = (
+            amount(cache.reserve, 0),
+            cache.budget.map(|budget| amount(Some(budget), u64::MAX)),
+        );
         check_budget(reserve, budget, &at, notes);
-        resolved.push(Cache { name, kind, place, depth, min_age, reserve, budget });
+        resolved.push(Cache {
+            name,
+            kind,
+            place,
+            depth,
+            min_age,
+            reserve,
+            budget,
+        });
     }
     resolved
 }
@@ -65,7 +79,10 @@ pub(super) fn caches(
 /// What was typed, and `otherwise` where nothing was.
 fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
     let Amount { bytes, inodes } = typed.unwrap_or_default();
-    Size { bytes: bytes.map_or(otherwise, |bytes| bytes.0), inodes: inodes.map_or(otherwise, |count| count.0 as u64) }
+    Size {
+        bytes: bytes.map_or(otherwise, |bytes| bytes.0),
+        inodes: inodes.map_or(otherwise, |count| count.0 as u64),
+    }
 }
 
 fn check_budget(reserve: Size, budget: Option<Size>, at: &KeyPath, notes: &mut Notes) {
@@ -73,7 +90,10 @@ fn check_budget(reserve: Size, budget: Option<Size>, at: &KeyPath, notes: &mut N
     if budget.bytes == 0 || budget.inodes == 0 {
         notes.add(&at.key("budget"), "0 would empty the cache; write a size such as 25GiB, or leave the key out for no budget");
     } else if reserve.bytes > budget.bytes || reserve.inodes > budget.inodes {
-        notes.add(&at.key("reserve"), "is more than the cache's budget; lower it, or raise the budget");
+        notes.add(
+            &at.key("reserve"),
+            "is more than the cache's budget; lower it, or raise the budget",
+        );
     }
 }
 
@@ -82,28 +102,53 @@ fn kind(typed: &raw::Cache, at: &KeyPath, notes: &mut Notes) -> Option<CacheKind
         Some(kind) => one_of(&KINDS, kind),
         None => Err(format!("is missing; write one of {}", names(&KINDS))),
     };
-    kind.map_err(|problem| notes.add(&at.key("kind"), problem)).ok()
+    kind.map_err(|problem| notes.add(&at.key("kind"), problem))
+        .ok()
 }
 
-fn name(typed: &raw::Cache, at: &KeyPath, seen: &mut HashSet<String>, notes: &mut Notes) -> Option<String> {
+fn name(
+    typed: &raw::Cache,
+    at: &KeyPath,
+    seen: &mut HashSet<String>,
+    notes: &mut Notes,
+) -> Option<String> {
     let name = typed.name.as_deref().or(typed.kind.as_deref())?;
     let problem = match typed.name.as_deref() {
-        Some(typed) if !is_name(typed) => "is no cache's name; use letters, digits, `.`, `_` and `-` only",
+        Some(typed) if !is_name(typed) => {
+            "is no cache's name; use letters, digits, `.`, `_` and `-` only"
+        }
         Some(_) if !seen.insert(name.to_owned()) => "is named twice; give each cache its own name",
-        None if !seen.insert(name.to_owned()) => "is the name of another cache already; give this one a name of its own",
+        None if !seen.insert(name.to_owned()) => {
+            "is the name of another cache already; give this one a name of its own"
+        }
         _ => return Some(name.to_owned()),
     };
     notes.add(&at.key("name"), format!("`{name}` {problem}"));
     None
 }
 
-/// Build output stands in the worktrees, wherever those are: it has no directory, and there is no second one.
-fn no_place(typed: &raw::Cache, at: &KeyPath, others: &[Cache], notes: &mut Notes) -> Option<VolumePath> {
+/// Build output stands in the worktrees, wherever those are: it has no directory, and there is no
+/// second one.
+fn no_place(
+    typed: &raw::Cache,
+    at: &KeyPath,
+    others: &[Cache],
+    notes: &mut Notes,
+) -> Option<VolumePath> {
     if typed.path.is_some() {
-        notes.add(&at.key("path"), "build-output stands in the worktrees and has no path; take the key out");
+        notes.add(
+            &at.key("path"),
+            "build-output stands in the worktrees and has no path; take the key out",
+        );
     }
-    if others.iter().any(|other| other.kind == CacheKind::BuildOutput) {
-        notes.add(&at.key("kind"), "build-output is listed twice; keep one, it covers every worktree");
+    if others
+        .iter()
+        .any(|other| other.kind == CacheKind::BuildOutput)
+    {
+        notes.add(
+            &at.key("kind"),
+            "build-output is listed twice; keep one, it covers every worktree",
+        );
     }
     None
 }
@@ -119,7 +164,12 @@ fn folder(
     let at = at.key("path");
     let place = places.take(typed.path.as_deref(), "caches/npm", root, &at, notes)?;
     for repo in repos {
-        if let Some(trees) = repo.worktrees.roots.iter().find(|trees| literal_start(trees).starts_with(place.relative())) {
+        if let Some(trees) = repo
+            .worktrees
+            .roots
+            .iter()
+            .find(|trees| literal_start(trees).starts_with(place.relative()))
+        {
             notes.add(&at, format!("`{place}` holds worktrees of {} (`{trees}`); give the cache a folder of its own", repo.name));
             break;
         }
@@ -128,11 +178,18 @@ fn folder(
 }
 
 fn depth(typed: Option<Count>, kind: Option<CacheKind>, at: &KeyPath, notes: &mut Notes) -> usize {
-    let Some(Count(depth)) = typed else { return policy::CACHE_DEPTH };
+    let Some(Count(depth)) = typed else {
+        return policy::CACHE_DEPTH;
+    };
     if kind.is_some_and(|kind| kind != CacheKind::Folder) {
         notes.add(at, "is for the kind folder only; take the key out");
     } else if !(1..=DEEPEST).contains(&depth) {
-        notes.add(at, format!("`{depth}` is not between 1 and {DEEPEST}; 1 makes each entry of the folder a unit"));
+        notes.add(
+            at,
+            format!(
+                "`{depth}` is not between 1 and {DEEPEST}; 1 makes each entry of the folder a unit"
+            ),
+        );
     }
     depth
 }

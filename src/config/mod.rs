@@ -1,9 +1,11 @@
 //! The configuration: what was typed (`raw`) becomes what the program sees ([`policy`]).
 //!
-//! The way through the room: `tree` reads YAML, `raw` gives it a shape, `resolve` and its helpers check it and fill
-//! in the defaults. All problems of a file are collected and told together, each with its line, key and remedy.
+//! The way through the room: `tree` reads YAML, `raw` gives it a shape, `resolve` and its helpers
+//! check it and fill in the defaults. All problems of a file are collected and told together, each
+//! with its line, key and remedy.
 //!
-//! It must never touch the volume: a bad config leaves everything as it was. Only [`load`] does any I/O.
+//! It must never touch the volume: a bad config leaves everything as it was. Only [`load`] does any
+//! I/O.
 
 mod address;
 mod alerts;
@@ -29,7 +31,10 @@ use std::path::Path;
 /// # Errors
 /// [`ConfigError`], with every problem of the file.
 pub fn load(path: &Path) -> Result<Policy, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable { path: path.to_owned(), cause })?;
+    let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
     parse(&path.display().to_string(), &text)
 }
 
@@ -38,11 +43,19 @@ pub fn load(path: &Path) -> Result<Policy, ConfigError> {
 /// # Errors
 /// [`ConfigError::Refused`], with every problem of the text.
 pub fn parse(file: &str, text: &str) -> Result<Policy, ConfigError> {
-    // Some editors on Windows put a byte order mark in front, which the YAML library takes for a document of its own.
+    // Some editors on Windows put a byte order mark in front, which the YAML library takes for a
+    // document of its own.
     let text = text.trim_start_matches('\u{feff}');
-    let refused = |problems| ConfigError::Refused { file: file.to_owned(), problems };
+    let refused = |problems| ConfigError::Refused {
+        file: file.to_owned(),
+        problems,
+    };
     let (typed, mut notes) = raw::read(text).map_err(|problem| refused(vec![problem]))?;
     let policy = resolve::policy(&typed, &mut notes);
     let problems = notes.into_problems(|key| raw::line(text, key));
-    if problems.is_empty() { Ok(policy) } else { Err(refused(problems)) }
+    if problems.is_empty() {
+        Ok(policy)
+    } else {
+        Err(refused(problems))
+    }
 }

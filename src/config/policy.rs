@@ -15,14 +15,22 @@ const DAY: Duration = Duration::from_hours(24);
 const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
-// What a key is when nobody typed it. `config/treewarden.yaml` says why, and a test keeps the two equal.
+// What a key is when nobody typed it. `config/treewarden.yaml` says why, and a test keeps the two
+// equal.
 
 /// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
 /// `eviction.high`: the contract's, and where the kubelet starts to collect images.
-pub const HIGH: Marks = Marks { bytes: 0.85, inodes: 0.85 };
-/// `eviction.low`: the contract's; ten points below, so that a run's eviction lasts for more than a run.
-pub const LOW: Marks = Marks { bytes: 0.75, inodes: 0.75 };
+pub const HIGH: Marks = Marks {
+    bytes: 0.85,
+    inodes: 0.85,
+};
+/// `eviction.low`: the contract's; ten points below, so that a run's eviction lasts for more than a
+/// run.
+pub const LOW: Marks = Marks {
+    bytes: 0.75,
+    inodes: 0.75,
+};
 /// `eviction.min_age`: the contract's; what yesterday's agents used, today's will use.
 pub const MIN_AGE: Duration = DAY;
 /// `eviction.in_use`: a job that finds its packages gone is what the caches are there to prevent.
@@ -33,7 +41,8 @@ pub const REPOS_IN_PARALLEL: usize = 4;
 pub const IO_THREADS: usize = 32;
 /// `run.deadline`: the contract's; a run, with room for a second try.
 pub const DEADLINE: Duration = Duration::from_secs(4 * HOUR.as_secs());
-/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees (`worktrees.md`), and most of them don't go at once.
+/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees (`worktrees.md`), and most of them
+/// don't go at once.
 pub const MAX_REAPED: usize = 50;
 /// `lock_wait`: the contract's.
 pub const LOCK_WAIT: Duration = Duration::from_mins(10);
@@ -43,7 +52,8 @@ pub const LANDED: Age = Age::After(DAY);
 pub const SAVED: Age = Age::After(Duration::from_secs(7 * DAY.as_secs()));
 /// `worktrees.unsaved`: the class's age in `worktrees.md`.
 pub const UNSAVED: Age = Age::After(Duration::from_secs(30 * DAY.as_secs()));
-/// `worktrees.dead_locks`: a lock is somebody's word, and that its process is gone doesn't take it back.
+/// `worktrees.dead_locks`: a lock is somebody's word, and that its process is gone doesn't take it
+/// back.
 pub const DEAD_LOCKS: Age = Age::Never;
 /// `worktrees.presets`: the default layout of `worktrees.md`.
 pub const PRESETS: [&str; 1] = ["afk"];
@@ -55,7 +65,8 @@ pub const RESCUE_KEEP: Duration = Duration::from_secs(30 * DAY.as_secs());
 pub const RESCUE_BUDGET: u64 = 2 * GIB;
 /// `gc.strategy`: the contract's.
 pub const GC: GcStrategy = GcStrategy::Auto;
-/// A cache's `depth`: the entries of the directory itself are the units, as in the contract's example.
+/// A cache's `depth`: the entries of the directory itself are the units, as in the contract's
+/// example.
 pub const CACHE_DEPTH: usize = 1;
 /// `alerts.webhook.when`: all that the contract knows.
 pub const WEBHOOK_WHEN: [&str; 4] = ["failed", "shortfall", "evicted", "refused"];
@@ -163,11 +174,13 @@ pub struct Worktrees {
     pub saved: Age,
     /// Idle time after which an unsaved tree is rescued and goes.
     pub unsaved: Age,
-    /// Idle time after which a tree without a commit of its own goes: as `saved`, unless the config says otherwise.
+    /// Idle time after which a tree without a commit of its own goes: as `saved`, unless the config
+    /// says otherwise.
     pub fresh: Age,
     /// How long after it was made a lock whose process is dead holds its tree.
     pub dead_locks: Age,
-    /// Globs relative to the volume's root, each matching trees: presets expanded, then the custom `roots`.
+    /// Globs relative to the volume's root, each matching trees: presets expanded, then the custom
+    /// `roots`.
     pub roots: Vec<String>,
     /// Bytes; a larger rescue keeps its tree.
     pub rescue_max: u64,

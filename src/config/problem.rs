@@ -1,6 +1,8 @@
-//! What is wrong with a config, and where: key paths, the notes taken on the way, and the error that tells them all.
+//! What is wrong with a config, and where: key paths, the notes taken on the way, and the error
+//! that tells them all.
 //!
-//! It must never hold a value from below `alerts`: those may be secrets, and whatever is noted here gets printed.
+//! It must never hold a value from below `alerts`: those may be secrets, and whatever is noted here
+//! gets printed.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -40,7 +42,8 @@ impl fmt::Display for KeyPath {
             let dot = if position == 0 { "" } else { "." };
             match step {
                 Step::Item(index) => write!(f, "[{index}]")?,
-                // Somebody pasted an address where a key belongs: it may carry a password or a token.
+                // Somebody pasted an address where a key belongs: it may carry a password or a
+                // token.
                 Step::Key(name) if name.contains(['/', ':', '@']) => write!(f, "{dot}(hidden)")?,
                 Step::Key(name) => write!(f, "{dot}{name}")?,
             }
@@ -57,7 +60,8 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Notes what is wrong at `at`. Where the value was taken out as unreadable, whatever follows from that is no news.
+    /// Notes what is wrong at `at`. Where the value was taken out as unreadable, whatever follows
+    /// from that is no news.
     pub(super) fn add(&mut self, at: &KeyPath, what: impl Into<String>) {
         if !self.is_taken_out(at) {
             self.found.push((at.clone(), what.into()));
@@ -77,7 +81,11 @@ impl Notes {
 
     /// The problems by line; `line` finds the line of a key.
     pub(super) fn into_problems(self, line: impl Fn(&KeyPath) -> usize) -> Vec<Problem> {
-        let problem = |(at, what): (KeyPath, String)| Problem { line: line(&at), key: at.to_string(), what };
+        let problem = |(at, what): (KeyPath, String)| Problem {
+            line: line(&at),
+            key: at.to_string(),
+            what,
+        };
         let mut problems: Vec<_> = self.found.into_iter().map(problem).collect();
         problems.sort_by_key(|problem| problem.line);
         problems
@@ -97,14 +105,27 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = if self.key.is_empty() { String::new() } else { format!("{}: ", self.key) };
+        let key = if self.key.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", self.key)
+        };
         f.write_str(&one_line(&format!("{}: {key}{}", self.line, self.what)))
     }
 }
 
-/// A problem is one line on somebody's terminal, so control characters that were typed are shown, not sent.
+/// A problem is one line on somebody's terminal, so control characters that were typed are shown,
+/// not sent.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars()
+        .map(|c| {
+            if c.is_control() {
+                c.escape_default().to_string()
+            } else {
+                c.to_string()
+            }
+        })
+        .collect()
 }
 
 /// The config can't be used.
@@ -129,7 +150,11 @@ pub enum ConfigError {
 }
 
 fn lines(file: &str, problems: &[Problem]) -> String {
-    problems.iter().map(|problem| format!("{file}:{problem}")).collect::<Vec<_>>().join("\n")
+    problems
+        .iter()
+        .map(|problem| format!("{file}:{problem}"))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -140,8 +165,18 @@ mod tests {
     fn key_paths_read_as_people_write_them_and_hide_addresses() {
         let top = KeyPath::default();
         assert_eq!(top.to_string(), "");
-        assert_eq!(top.key("repos").item(1).key("worktrees").key("saved").to_string(), "repos[1].worktrees.saved");
-        assert_eq!(top.key("alerts").key("https://me:secret@host").to_string(), "alerts.(hidden)");
+        assert_eq!(
+            top.key("repos")
+                .item(1)
+                .key("worktrees")
+                .key("saved")
+                .to_string(),
+            "repos[1].worktrees.saved"
+        );
+        assert_eq!(
+            top.key("alerts").key("https://me:secret@host").to_string(),
+            "alerts.(hidden)"
+        );
         assert_eq!(top.key("hooks.example/secret").to_string(), "(hidden)");
     }
 
@@ -152,13 +187,21 @@ mod tests {
         notes.take_out(repos.item(0), "no mapping".into());
         notes.add(&repos.item(0).key("name"), "missing");
         notes.add(&repos.item(1).key("name"), "missing");
-        let told: Vec<_> = notes.into_problems(|_| 1).into_iter().map(|problem| problem.key).collect();
+        let told: Vec<_> = notes
+            .into_problems(|_| 1)
+            .into_iter()
+            .map(|problem| problem.key)
+            .collect();
         assert_eq!(told, ["repos[0]", "repos[1].name"]);
     }
 
     #[test]
     fn a_problem_is_one_line() {
-        let problem = Problem { line: 3, key: "a\nb".into(), what: "\u{1b}[31m".into() };
+        let problem = Problem {
+            line: 3,
+            key: "a\nb".into(),
+            what: "\u{1b}[31m".into(),
+        };
         assert_eq!(problem.to_string(), r"3: a\nb: \u{1b}[31m");
     }
 }

@@ -1,7 +1,7 @@
 //! The config as it was typed: every key optional, nothing filled in, unknown keys refused.
 //!
-//! The one user of `serde_yaml`. It must never judge a value beyond its form, and never stop at the first mistake:
-//! what can't be read is noted and taken out, and the rest is read on.
+//! The one user of `serde_yaml`. It must never judge a value beyond its form, and never stop at the
+//! first mistake: what can't be read is noted and taken out, and the rest is read on.
 
 use super::problem::{KeyPath, Notes, Problem, Step};
 use super::tree::{Seek, Tree};
@@ -19,7 +19,8 @@ use std::ops::Deref;
 /// Nobody reads more problems than this at once, and each one costs another pass over the file.
 const MOST_PROBLEMS: usize = 100;
 
-/// A list of texts. An item may be empty here, so that taking one out leaves the others their numbers.
+/// A list of texts. An item may be empty here, so that taking one out leaves the others their
+/// numbers.
 pub(super) type List = Vec<Option<String>>;
 
 /// The whole file.
@@ -82,7 +83,8 @@ pub(super) struct Settings {
     pub(super) busy_probe: Option<List>,
 }
 
-/// One of `repos`: its name, path and address, and any of [`Settings`] (serde can't both flatten and refuse unknown keys).
+/// One of `repos`: its name, path and address, and any of [`Settings`] (serde can't both flatten
+/// and refuse unknown keys).
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Repo {
@@ -98,8 +100,19 @@ pub(super) struct Repo {
 impl Repo {
     /// What the repo sets for itself.
     pub(super) fn settings(&self) -> Settings {
-        let Self { lock_wait, worktrees, gc, busy_probe, .. } = self.clone();
-        Settings { lock_wait, worktrees, gc, busy_probe }
+        let Self {
+            lock_wait,
+            worktrees,
+            gc,
+            busy_probe,
+            ..
+        } = self.clone();
+        Settings {
+            lock_wait,
+            worktrees,
+            gc,
+            busy_probe,
+        }
     }
 }
 
@@ -172,8 +185,8 @@ pub(super) struct Webhook {
     pub(super) when: Option<List>,
 }
 
-/// A mapping, or nothing: a section whose keys are all commented out. Serde's own structs would also take a list for
-/// one, by position, and `high: [85%, 75%]` must not pass.
+/// A mapping, or nothing: a section whose keys are all commented out. Serde's own structs would
+/// also take a list for one, by position, and `high: [85%, 75%]` must not pass.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Mapping<T>(T);
 
@@ -187,7 +200,9 @@ impl<T> Deref for Mapping<T> {
 
 impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Mapping<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MappingVisitor(PhantomData)).map(Self)
+        deserializer
+            .deserialize_any(MappingVisitor(PhantomData))
+            .map(Self)
     }
 }
 
@@ -216,7 +231,9 @@ impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for MappingVisitor<T> {
 pub(super) fn read(text: &str) -> Result<(Config, Notes), Problem> {
     let mut notes = Notes::default();
     let yaml = serde_yaml::Deserializer::from_str(text);
-    let mut tree = Tree::new(&mut notes).deserialize(yaml).map_err(|error| no_yaml(&error))?;
+    let mut tree = Tree::new(&mut notes)
+        .deserialize(yaml)
+        .map_err(|error| no_yaml(&error))?;
     for _ in 0..MOST_PROBLEMS {
         match serde_path_to_error::deserialize::<_, Mapping<Config>>(&tree) {
             Ok(config) => return Ok((config.0, notes)),
@@ -227,20 +244,35 @@ pub(super) fn read(text: &str) -> Result<(Config, Notes), Problem> {
             }
         }
     }
-    // So much is wrong that the rest can't be judged: the problems so far are told, and nothing more.
-    notes.take_out(KeyPath::default(), format!("more than {MOST_PROBLEMS} keys or values can't be read; mend these first"));
+    // So much is wrong that the rest can't be judged: the problems so far are told, and nothing
+    // more.
+    notes.take_out(
+        KeyPath::default(),
+        format!("more than {MOST_PROBLEMS} keys or values can't be read; mend these first"),
+    );
     Ok((Config::default(), notes))
 }
 
 /// The line that `key` stands on, or what it would stand in where it isn't there.
 pub(super) fn line(text: &str, key: &KeyPath) -> usize {
-    (1..=key.0.len()).rev().find_map(|depth| line_of(text, &key.0[..depth])).unwrap_or(1)
+    (1..=key.0.len())
+        .rev()
+        .find_map(|depth| line_of(text, &key.0[..depth]))
+        .unwrap_or(1)
 }
 
 fn line_of(text: &str, steps: &[Step]) -> Option<usize> {
     let found = Cell::new(false);
-    let error = Seek { steps, found: &found }.deserialize(serde_yaml::Deserializer::from_str(text)).err()?;
-    error.location().filter(|_| found.get()).map(|location| location.line())
+    let error = Seek {
+        steps,
+        found: &found,
+    }
+    .deserialize(serde_yaml::Deserializer::from_str(text))
+    .err()?;
+    error
+        .location()
+        .filter(|_| found.get())
+        .map(|location| location.line())
 }
 
 fn no_yaml(error: &serde_yaml::Error) -> Problem {
@@ -249,9 +281,15 @@ fn no_yaml(error: &serde_yaml::Error) -> Problem {
     let what = if cause.contains("more than one document") {
         "holds more than one YAML document; keep one, without `---` lines".to_owned()
     } else {
-        format!("no valid YAML: {cause}; look for a wrong indent, a tab, or a missing quote or bracket")
+        format!(
+            "no valid YAML: {cause}; look for a wrong indent, a tab, or a missing quote or bracket"
+        )
     };
-    Problem { line: error.location().map_or(1, |location| location.line()), key: String::new(), what }
+    Problem {
+        line: error.location().map_or(1, |location| location.line()),
+        key: String::new(),
+        what,
+    }
 }
 
 fn step(segment: &Segment) -> Option<Step> {
@@ -262,14 +300,20 @@ fn step(segment: &Segment) -> Option<Step> {
     }
 }
 
-/// Takes the value at `steps` out of the tree: a key goes, an item is emptied, so that the others keep their numbers.
+/// Takes the value at `steps` out of the tree: a key goes, an item is emptied, so that the others
+/// keep their numbers.
 fn take_out(tree: &mut Value, steps: &[Step]) {
     match (steps, tree) {
         ([], tree) => *tree = Value::Null,
         ([Step::Key(key)], Value::Object(map)) => drop(map.remove(key)),
-        ([Step::Key(key), rest @ ..], Value::Object(map)) => map.get_mut(key).into_iter().for_each(|value| take_out(value, rest)),
+        ([Step::Key(key), rest @ ..], Value::Object(map)) => map
+            .get_mut(key)
+            .into_iter()
+            .for_each(|value| take_out(value, rest)),
         ([Step::Item(index), rest @ ..], Value::Array(list)) => {
-            list.get_mut(*index).into_iter().for_each(|value| take_out(value, rest));
+            list.get_mut(*index)
+                .into_iter()
+                .for_each(|value| take_out(value, rest));
         }
         _ => {}
     }
@@ -277,12 +321,26 @@ fn take_out(tree: &mut Value, steps: &[Step]) {
 
 /// Serde's words for a wrong form, in ours. What was typed is left out: it may be a secret.
 fn reworded(told: &str) -> String {
-    let Some((found, expected)) = told.rsplit_once(", expected ") else { return told.to_owned() };
+    let Some((found, expected)) = told.rsplit_once(", expected ") else {
+        return told.to_owned();
+    };
     if found.starts_with("unknown field") {
-        return format!("unknown key; known here: {}", expected.trim_start_matches("one of "));
+        return format!(
+            "unknown key; known here: {}",
+            expected.trim_start_matches("one of ")
+        );
     }
-    let found = found.trim_start_matches("invalid type: ").split(['`', '"']).next().unwrap_or_default().trim_end();
-    format!("found {}; write {}", with_article(found), with_article(expected))
+    let found = found
+        .trim_start_matches("invalid type: ")
+        .split(['`', '"'])
+        .next()
+        .unwrap_or_default()
+        .trim_end();
+    format!(
+        "found {}; write {}",
+        with_article(found),
+        with_article(expected)
+    )
 }
 
 fn with_article(form: &str) -> &str {

@@ -1,7 +1,7 @@
 //! `repos`: each with a name, a directory of its own, and its settings over the defaults.
 //!
-//! It must never let two repos share a lock file: they would wait for each other, or worse, not know of each other;
-//! nor tell what stands in a `url`, which may be a secret.
+//! It must never let two repos share a lock file: they would wait for each other, or worse, not
+//! know of each other; nor tell what stands in a `url`, which may be a secret.
 
 use super::policy::{Address, Repo};
 use super::problem::{KeyPath, Notes};
@@ -13,13 +13,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 /// Resolves `defaults` and `repos`.
-pub(super) fn repos(typed: &raw::Config, root: &Arc<Path>, places: &mut Places, notes: &mut Notes) -> Vec<Repo> {
+pub(super) fn repos(
+    typed: &raw::Config,
+    root: &Arc<Path>,
+    places: &mut Places,
+    notes: &mut Notes,
+) -> Vec<Repo> {
     let top = KeyPath::default();
     let defaults: &raw::Settings = &typed.defaults;
     settings::check(defaults, root, &top.key("defaults"), notes);
-    Layers { repo: defaults, defaults }.check_rescue(&top.key("defaults"), notes);
+    Layers {
+        repo: defaults,
+        defaults,
+    }
+    .check_rescue(&top.key("defaults"), notes);
     let Some(repos) = &typed.repos else {
-        notes.add(&top.key("repos"), "is missing; list the repos, or write [] to look after caches alone");
+        notes.add(
+            &top.key("repos"),
+            "is missing; list the repos, or write [] to look after caches alone",
+        );
         return Vec::new();
     };
     let mut locks = Locks::default();
@@ -27,15 +39,38 @@ pub(super) fn repos(typed: &raw::Config, root: &Arc<Path>, places: &mut Places, 
     for (index, repo) in repos.iter().enumerate() {
         let at = top.key("repos").item(index);
         let own = repo.settings();
-        let layers = Layers { repo: &own, defaults };
+        let layers = Layers {
+            repo: &own,
+            defaults,
+        };
         settings::check(&own, root, &at, notes);
         layers.check_rescue(&at, notes);
         let name = name(repo.name.as_deref(), &at.key("name"), &mut locks, notes);
-        let place = places.take(repo.path.as_deref(), "acme__shop", root, &at.key("path"), notes);
-        let url = repo.url.as_deref().and_then(|typed| Address::new(typed).map_err(|wrong| notes.add(&at.key("url"), wrong)).ok());
-        let Some((name, place)) = name.zip(place) else { continue };
+        let place = places.take(
+            repo.path.as_deref(),
+            "acme__shop",
+            root,
+            &at.key("path"),
+            notes,
+        );
+        let url = repo.url.as_deref().and_then(|typed| {
+            Address::new(typed)
+                .map_err(|wrong| notes.add(&at.key("url"), wrong))
+                .ok()
+        });
+        let Some((name, place)) = name.zip(place) else {
+            continue;
+        };
         let (worktrees, gc) = (layers.worktrees(&place), layers.gc());
-        resolved.push(Repo { name, place, url, lock_wait: layers.lock_wait(), worktrees, gc, busy_probe: layers.busy_probe() });
+        resolved.push(Repo {
+            name,
+            place,
+            url,
+            lock_wait: layers.lock_wait(),
+            worktrees,
+            gc,
+            busy_probe: layers.busy_probe(),
+        });
     }
     resolved
 }
@@ -44,19 +79,33 @@ pub(super) fn repos(typed: &raw::Config, root: &Arc<Path>, places: &mut Places, 
 #[derive(Default)]
 struct Locks<'a>(HashMap<String, &'a str>);
 
-fn name<'a>(typed: Option<&'a str>, at: &KeyPath, locks: &mut Locks<'a>, notes: &mut Notes) -> Option<String> {
+fn name<'a>(
+    typed: Option<&'a str>,
+    at: &KeyPath,
+    locks: &mut Locks<'a>,
+    notes: &mut Notes,
+) -> Option<String> {
     let problem = match typed {
         None => "is missing; write owner/name".to_owned(),
         Some(name) if !is_name(name) => {
-            format!("`{name}` is no repo's name; write owner/name, with letters, digits, `.`, `_` and `-` only")
+            format!(
+                "`{name}` is no repo's name; write owner/name, with letters, digits, `.`, `_` and `-` only"
+            )
         }
-        Some(name) if matches!(name, "volume" | "journal") || name.starts_with("shard-") && !name.contains('/') => {
+        Some(name)
+            if matches!(name, "volume" | "journal")
+                || name.starts_with("shard-") && !name.contains('/') =>
+        {
             format!("`{name}` would take one of the volume's own lock files; write owner/name")
         }
         Some(name) => match locks.0.insert(name.replace('/', "__"), name) {
             None => return Some(name.to_owned()),
-            Some(other) if other == name => format!("`{name}` is named twice; give each repo its own name"),
-            Some(other) => format!("`{name}` would share a lock file with `{other}`; rename one of them"),
+            Some(other) if other == name => {
+                format!("`{name}` is named twice; give each repo its own name")
+            }
+            Some(other) => {
+                format!("`{name}` would share a lock file with `{other}`; rename one of them")
+            }
         },
     };
     notes.add(at, problem);

@@ -1,7 +1,8 @@
 //! From what was typed to a complete [`Policy`]: defaults filled in, everything checked.
 //!
-//! A pure function: it must never look at the disk, and never stop at the first problem. Where a value makes no sense it
-//! notes so and goes on with a stand-in; the policy it returns is used only when nothing was noted.
+//! A pure function: it must never look at the disk, and never stop at the first problem. Where a
+//! value makes no sense it notes so and goes on with a stand-in; the policy it returns is used only
+//! when nothing was noted.
 
 use super::policy::{self, Eviction, InUse, Marks, Policy, Run, Volume};
 use super::problem::{KeyPath, Notes};
@@ -26,45 +27,86 @@ pub(super) fn policy(typed: &raw::Config, notes: &mut Notes) -> Policy {
     let eviction = eviction(&typed.eviction, &top.key("eviction"), notes);
     let run = run(&typed.run, &top.key("run"), notes);
     let repos = repos::repos(typed, &volume.root, &mut places, notes);
-    let caches = caches::caches(typed, &volume.root, eviction.min_age, &repos, &mut places, notes);
+    let caches = caches::caches(
+        typed,
+        &volume.root,
+        eviction.min_age,
+        &repos,
+        &mut places,
+        notes,
+    );
     let alerts = alerts::alerts(&typed.alerts, &top.key("alerts"), notes);
-    Policy { volume, eviction, run, repos, caches, alerts }
+    Policy {
+        volume,
+        eviction,
+        run,
+        repos,
+        caches,
+        alerts,
+    }
 }
 
 fn volume(typed: &raw::Volume, at: &KeyPath, places: &mut Places, notes: &mut Notes) -> Volume {
-    // Any path lies inside `/`, so with this stand-in a wrong root doesn't make every other path look wrong too.
-    let root: Arc<Path> = root(typed.root.as_deref(), &at.key("root"), notes).unwrap_or("/".into()).into();
+    // Any path lies inside `/`, so with this stand-in a wrong root doesn't make every other path
+    // look wrong too.
+    let root: Arc<Path> = root(typed.root.as_deref(), &at.key("root"), notes)
+        .unwrap_or("/".into())
+        .into();
     let state = typed.state.as_deref().unwrap_or(policy::STATE);
     let state = places.take(Some(state), policy::STATE, &root, &at.key("state"), notes);
-    let state = state.unwrap_or_else(|| VolumePath::new(&root, Path::new(policy::STATE)).expect("the default lies inside any root"));
+    let state = state.unwrap_or_else(|| {
+        VolumePath::new(&root, Path::new(policy::STATE)).expect("the default lies inside any root")
+    });
     Volume { root, state }
 }
 
 fn root(typed: Option<&str>, at: &KeyPath, notes: &mut Notes) -> Option<PathBuf> {
     let Some(typed) = typed else {
-        notes.add(at, "is missing; write the volume's absolute path, for instance /data");
+        notes.add(
+            at,
+            "is missing; write the volume's absolute path, for instance /data",
+        );
         return None;
     };
     let path = Path::new(typed);
-    let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let plain = path
+        .components()
+        .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
     if !path.is_absolute() || !plain || odd(typed) {
         notes.add(at, format!("`{typed}` is no plain absolute path; write the one that the agents see, for instance /data"));
         None
     } else if path.parent().is_none() {
-        notes.add(at, "`/` is the whole machine; name the folder that the shared volume is mounted at");
+        notes.add(
+            at,
+            "`/` is the whole machine; name the folder that the shared volume is mounted at",
+        );
         None
     } else {
-        // `/data/` and `/data//` are `/data`: others compare this path with what the volume's sentinel says.
+        // `/data/` and `/data//` are `/data`: others compare this path with what the volume's
+        // sentinel says.
         Some(path.components().collect())
     }
 }
 
 fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction {
-    let (high, low) = (marks(&typed.high, policy::HIGH), marks(&typed.low, policy::LOW));
-    for (key, low, high) in [("bytes", low.bytes, high.bytes), ("inodes", low.inodes, high.inodes)] {
+    let (high, low) = (
+        marks(&typed.high, policy::HIGH),
+        marks(&typed.low, policy::LOW),
+    );
+    for (key, low, high) in [
+        ("bytes", low.bytes, high.bytes),
+        ("inodes", low.inodes, high.inodes),
+    ] {
         if low >= high && !notes.is_taken_out(&at.key("high").key(key)) {
             let how = if low > high { "is above" } else { "equals" };
-            notes.add(&at.key("low").key(key), format!("{} {how} high ({}); set it below", Percent(low), Percent(high)));
+            notes.add(
+                &at.key("low").key(key),
+                format!(
+                    "{} {how} high ({}); set it below",
+                    Percent(low),
+                    Percent(high)
+                ),
+            );
         }
     }
     if typed.budget == Some(Bytes(0)) {
@@ -72,12 +114,26 @@ fn eviction(typed: &raw::Eviction, at: &KeyPath, notes: &mut Notes) -> Eviction 
     }
     let min_age = typed.min_age.map_or(policy::MIN_AGE, |time| time.0);
     let in_use = typed.in_use.as_deref().map(|name| one_of(&IN_USE, name));
-    let in_use = in_use.transpose().map_err(|unknown| notes.add(&at.key("in_use"), unknown)).ok().flatten().unwrap_or(policy::IN_USE);
-    Eviction { high, low, budget: typed.budget.map(|bytes| bytes.0), min_age, in_use }
+    let in_use = in_use
+        .transpose()
+        .map_err(|unknown| notes.add(&at.key("in_use"), unknown))
+        .ok()
+        .flatten()
+        .unwrap_or(policy::IN_USE);
+    Eviction {
+        high,
+        low,
+        budget: typed.budget.map(|bytes| bytes.0),
+        min_age,
+        in_use,
+    }
 }
 
 fn marks(typed: &raw::Marks, default: Marks) -> Marks {
-    Marks { bytes: typed.bytes.map_or(default.bytes, |p| p.0), inodes: typed.inodes.map_or(default.inodes, |p| p.0) }
+    Marks {
+        bytes: typed.bytes.map_or(default.bytes, |p| p.0),
+        inodes: typed.inodes.map_or(default.inodes, |p| p.0),
+    }
 }
 
 fn run(typed: &raw::Run, at: &KeyPath, notes: &mut Notes) -> Run {
@@ -88,11 +144,23 @@ fn run(typed: &raw::Run, at: &KeyPath, notes: &mut Notes) -> Run {
         }
         typed => typed.map_or(default, |count| count.0),
     };
-    let repos_in_parallel = threads("repos_in_parallel", typed.repos_in_parallel, policy::REPOS_IN_PARALLEL);
+    let repos_in_parallel = threads(
+        "repos_in_parallel",
+        typed.repos_in_parallel,
+        policy::REPOS_IN_PARALLEL,
+    );
     let io_threads = threads("io_threads", typed.io_threads, policy::IO_THREADS);
     if typed.deadline == Some(Time(Duration::ZERO)) {
-        notes.add(&at.key("deadline"), "0 leaves a run no time; write a time such as 4h");
+        notes.add(
+            &at.key("deadline"),
+            "0 leaves a run no time; write a time such as 4h",
+        );
     }
     let deadline = typed.deadline.map_or(policy::DEADLINE, |time| time.0);
-    Run { repos_in_parallel, io_threads, deadline, max_reaped: typed.max_reaped.map_or(policy::MAX_REAPED, |count| count.0) }
+    Run {
+        repos_in_parallel,
+        io_threads,
+        deadline,
+        max_reaped: typed.max_reaped.map_or(policy::MAX_REAPED, |count| count.0),
+    }
 }

@@ -1,7 +1,7 @@
 //! Where a repo's worktrees may stand: presets by name, and globs of one's own.
 //!
-//! A root is a glob relative to the volume's root in which `*` stays within one directory. It must never lead out of the
-//! volume, nor reach any depth: discovery walks what it names.
+//! A root is a glob relative to the volume's root in which `*` stays within one directory. It must
+//! never lead out of the volume, nor reach any depth: discovery walks what it names.
 
 use super::policy;
 use super::problem::{KeyPath, Notes};
@@ -11,18 +11,41 @@ use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
 use std::path::Path;
 
-/// The layouts of `worktrees.md`, each where its runner is told to work on the volume, and where it works by itself when the volume is the
-/// agents' home; `custom` stands for `roots` only. Superset names directories by branches, which have slashes.
+/// The layouts of `worktrees.md`, each where its runner is told to work on the volume, and where it
+/// works by itself when the volume is the agents' home; `custom` stands for `roots` only. Superset
+/// names directories by branches, which have slashes.
 const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
-    ("t3", &["worktrees/<repo-basename>/*", ".t3/worktrees/<repo-basename>/*"]),
+    (
+        "t3",
+        &[
+            "worktrees/<repo-basename>/*",
+            ".t3/worktrees/<repo-basename>/*",
+        ],
+    ),
     ("claude", &["<repo>/.claude/worktrees/*"]),
-    ("codex", &["worktrees/*/<repo-basename>", ".codex/worktrees/*/<repo-basename>"]),
-    ("cursor", &["worktrees/<repo-basename>/*", ".cursor/worktrees/<repo-basename>/*"]),
+    (
+        "codex",
+        &[
+            "worktrees/*/<repo-basename>",
+            ".codex/worktrees/*/<repo-basename>",
+        ],
+    ),
+    (
+        "cursor",
+        &[
+            "worktrees/<repo-basename>/*",
+            ".cursor/worktrees/<repo-basename>/*",
+        ],
+    ),
     ("grok", &["worktrees/<repo-basename>/*"]),
     (
         "vibe-kanban",
-        &["worktrees/*/<repo-basename>", "vibe-kanban/worktrees/*/<repo-basename>", ".vibe-kanban/worktrees/*/<repo-basename>"],
+        &[
+            "worktrees/*/<repo-basename>",
+            "vibe-kanban/worktrees/*/<repo-basename>",
+            ".vibe-kanban/worktrees/*/<repo-basename>",
+        ],
     ),
     (
         "superset",
@@ -35,7 +58,13 @@ const PRESETS: [(&str, &[&str]); 11] = [
             ".superset/worktrees/<repo-basename>/*/*/*",
         ],
     ),
-    ("conductor", &["workspaces/<repo-basename>/*", "conductor/workspaces/<repo-basename>/*"]),
+    (
+        "conductor",
+        &[
+            "workspaces/<repo-basename>/*",
+            "conductor/workspaces/<repo-basename>/*",
+        ],
+    ),
     ("crystal", &["<repo>/worktrees/*"]),
     ("custom", &[]),
 ];
@@ -60,45 +89,93 @@ pub(super) fn check_roots(typed: Option<&List>, root: &Path, at: &KeyPath, notes
 }
 
 fn check(template: &str, root: &Path) -> Result<(), String> {
-    let glob = below(template, root).ok_or_else(|| format!("`{template}` is not below volume.root; write the glob from there"))?;
+    let glob = below(template, root).ok_or_else(|| {
+        format!("`{template}` is not below volume.root; write the glob from there")
+    })?;
     let refused = [
-        (glob.is_empty(), "names the volume's root itself; name the folders that worktrees stand in, for instance trees/*"),
-        (odd(&glob), "holds a control character or a backslash; to mean a `*` itself, write [*]"),
-        (glob.contains(".."), "holds `..`; write the glob from the volume's root"),
-        (glob.contains("**"), "reaches any depth with `**`; write one `*` for each folder"),
-        (filled(&glob, "", "").contains(['<', '>']), "holds a placeholder that is unknown; there are <repo> and <repo-basename>"),
+        (
+            glob.is_empty(),
+            "names the volume's root itself; name the folders that worktrees stand in, for instance trees/*",
+        ),
+        (
+            odd(&glob),
+            "holds a control character or a backslash; to mean a `*` itself, write [*]",
+        ),
+        (
+            glob.contains(".."),
+            "holds `..`; write the glob from the volume's root",
+        ),
+        (
+            glob.contains("**"),
+            "reaches any depth with `**`; write one `*` for each folder",
+        ),
+        (
+            filled(&glob, "", "").contains(['<', '>']),
+            "holds a placeholder that is unknown; there are <repo> and <repo-basename>",
+        ),
     ];
     if let Some((_, why)) = refused.iter().find(|(applies, _)| *applies) {
         return Err(format!("`{template}` {why}"));
     }
     let sample = filled(&glob, "repo", "repo");
     let built = GlobBuilder::new(&sample).literal_separator(true).build();
-    built.map(drop).map_err(|cause| format!("`{template}` is no glob ({}); close its brackets", cause.kind()))
+    built.map(drop).map_err(|cause| {
+        format!(
+            "`{template}` is no glob ({}); close its brackets",
+            cause.kind()
+        )
+    })
 }
 
-/// A template as a glob relative to the volume's root, in its plainest form; none where it is absolute and elsewhere.
+/// A template as a glob relative to the volume's root, in its plainest form; none where it is
+/// absolute and elsewhere.
 fn below(template: &str, root: &Path) -> Option<String> {
-    let rest = if template.starts_with('/') { Path::new(template).strip_prefix(root).ok()?.to_str()? } else { template };
-    Some(rest.split('/').filter(|part| !matches!(*part, "" | ".")).collect::<Vec<_>>().join("/"))
+    let rest = if template.starts_with('/') {
+        Path::new(template).strip_prefix(root).ok()?.to_str()?
+    } else {
+        template
+    };
+    Some(
+        rest.split('/')
+            .filter(|part| !matches!(*part, "" | "."))
+            .collect::<Vec<_>>()
+            .join("/"),
+    )
 }
 
 fn filled(glob: &str, repo: &str, basename: &str) -> String {
-    glob.replace("<repo-basename>", basename).replace("<repo>", repo)
+    glob.replace("<repo-basename>", basename)
+        .replace("<repo>", repo)
 }
 
 fn templates(preset: &str) -> Option<&'static [&'static str]> {
-    PRESETS.iter().find(|(name, _)| *name == preset).map(|(_, templates)| *templates)
+    PRESETS
+        .iter()
+        .find(|(name, _)| *name == preset)
+        .map(|(_, templates)| *templates)
 }
 
 /// A repo's roots: its presets', then its own, each once.
-pub(super) fn expanded(presets: Option<&List>, roots: Option<&List>, repo: &VolumePath) -> Vec<String> {
+pub(super) fn expanded(
+    presets: Option<&List>,
+    roots: Option<&List>,
+    repo: &VolumePath,
+) -> Vec<String> {
     let path = escape(&repo.to_string());
     let basename = path.rsplit('/').next().unwrap_or_default();
     let presets = presets.map_or_else(|| policy::PRESETS.to_vec(), typed);
-    let mut all_templates: Vec<&str> = presets.into_iter().filter_map(templates).flatten().copied().collect();
+    let mut all_templates: Vec<&str> = presets
+        .into_iter()
+        .filter_map(templates)
+        .flatten()
+        .copied()
+        .collect();
     all_templates.extend(roots.map(typed).unwrap_or_default());
     let mut globs = Vec::new();
-    for glob in all_templates.into_iter().filter_map(|template| below(template, repo.root())) {
+    for glob in all_templates
+        .into_iter()
+        .filter_map(|template| below(template, repo.root()))
+    {
         let glob = filled(&glob, &path, basename);
         if !globs.contains(&glob) {
             globs.push(glob);
@@ -114,6 +191,10 @@ fn typed(list: &List) -> Vec<&str> {
 /// The directories that a root starts with, before anything that is matched.
 pub(super) fn literal_start(glob: &str) -> &Path {
     let matched = glob.find(['*', '?', '[', '{']).unwrap_or(glob.len());
-    let end = if matched == glob.len() { matched } else { glob[..matched].rfind('/').unwrap_or(0) };
+    let end = if matched == glob.len() {
+        matched
+    } else {
+        glob[..matched].rfind('/').unwrap_or(0)
+    };
     Path::new(&glob[..end])
 }

@@ -1,6 +1,8 @@
-//! What every repo may set for itself, and `defaults` for all: checked where it was typed, then laid over each other.
+//! What every repo may set for itself, and `defaults` for all: checked where it was typed, then
+//! laid over each other.
 //!
-//! It must never check a value twice: `defaults` is judged at `defaults`, not once more for every repo.
+//! It must never check a value twice: `defaults` is judged at `defaults`, not once more for every
+//! repo.
 
 use super::policy::{self, GcStrategy, Worktrees};
 use super::problem::{KeyPath, Notes};
@@ -13,20 +15,41 @@ use crate::fs::volume_path::VolumePath;
 use std::path::Path;
 use std::time::Duration;
 
-const STRATEGIES: [(&str, GcStrategy); 3] = [("auto", GcStrategy::Auto), ("git-gc", GcStrategy::GitGc), ("off", GcStrategy::Off)];
+const STRATEGIES: [(&str, GcStrategy); 3] = [
+    ("auto", GcStrategy::Auto),
+    ("git-gc", GcStrategy::GitGc),
+    ("off", GcStrategy::Off),
+];
 
 /// Notes what makes no sense in the settings typed at `at`, whatever they are laid over.
 pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mut Notes) {
     let worktrees = at.key("worktrees");
-    roots::check_presets(typed.worktrees.presets.as_ref(), &worktrees.key("presets"), notes);
-    roots::check_roots(typed.worktrees.roots.as_ref(), root, &worktrees.key("roots"), notes);
+    roots::check_presets(
+        typed.worktrees.presets.as_ref(),
+        &worktrees.key("presets"),
+        notes,
+    );
+    roots::check_roots(
+        typed.worktrees.roots.as_ref(),
+        root,
+        &worktrees.key("roots"),
+        notes,
+    );
     if typed.worktrees.rescue_keep == Some(Time(Duration::ZERO)) {
-        notes.add(&worktrees.key("rescue_keep"), "0 would drop every rescue; write a time such as 30d");
+        notes.add(
+            &worktrees.key("rescue_keep"),
+            "0 would drop every rescue; write a time such as 30d",
+        );
     }
     for (index, folder) in typed.worktrees.made_again.iter().flatten().enumerate() {
         check_made_again(folder, &worktrees.key("made_again").item(index), notes);
     }
-    if let Some(Err(unknown)) = typed.gc.strategy.as_deref().map(|name| one_of(&STRATEGIES, name)) {
+    if let Some(Err(unknown)) = typed
+        .gc
+        .strategy
+        .as_deref()
+        .map(|name| one_of(&STRATEGIES, name))
+    {
         notes.add(&at.key("gc").key("strategy"), unknown);
     }
     if let Some(command) = &typed.busy_probe {
@@ -36,9 +59,17 @@ pub(super) fn check(typed: &raw::Settings, root: &Path, at: &KeyPath, notes: &mu
 
 /// A name alone proves nothing: a sign beside the directory or in it has to.
 fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
-    for (key, name) in [("name", &typed.name), ("beside", &typed.beside), ("holds", &typed.holds)] {
+    for (key, name) in [
+        ("name", &typed.name),
+        ("beside", &typed.beside),
+        ("holds", &typed.holds),
+    ] {
         let Some(name) = name else { continue };
-        if matches!(name.as_str(), "" | "." | "..") || name.contains(['/', '*', '?']) || odd(name) || name.eq_ignore_ascii_case(".git") {
+        if matches!(name.as_str(), "" | "." | "..")
+            || name.contains(['/', '*', '?'])
+            || odd(name)
+            || name.eq_ignore_ascii_case(".git")
+        {
             notes.add(
                 &at.key(key),
                 format!("`{name}` is no plain name; write one file's or folder's name, such as dist, without `/` or `*`"),
@@ -46,7 +77,10 @@ fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
         }
     }
     if typed.name.is_none() {
-        notes.add(&at.key("name"), "is missing; write the folder's name, such as dist");
+        notes.add(
+            &at.key("name"),
+            "is missing; write the folder's name, such as dist",
+        );
     }
     if typed.beside.is_none() && typed.holds.is_none() {
         notes.add(
@@ -57,8 +91,16 @@ fn check_made_again(typed: &raw::MadeAgain, at: &KeyPath, notes: &mut Notes) {
 }
 
 fn made_again(typed: &raw::Mapping<raw::MadeAgain>) -> Option<MadeAgain> {
-    let raw::MadeAgain { name, beside, holds } = (**typed).clone();
-    Some(MadeAgain { name: name?, beside, holds })
+    let raw::MadeAgain {
+        name,
+        beside,
+        holds,
+    } = (**typed).clone();
+    Some(MadeAgain {
+        name: name?,
+        beside,
+        holds,
+    })
 }
 
 /// A repo's settings over the defaults', over the program's.
@@ -77,54 +119,90 @@ impl<'a> Layers<'a> {
 
     /// How long to wait for the repo's lock.
     pub(super) fn lock_wait(&self) -> Duration {
-        self.first(|s| s.lock_wait).map_or(policy::LOCK_WAIT, |time| time.0)
+        self.first(|s| s.lock_wait)
+            .map_or(policy::LOCK_WAIT, |time| time.0)
     }
 
     /// What becomes of its worktrees.
     pub(super) fn worktrees(&self, repo: &VolumePath) -> Worktrees {
         let presets = self.first(|s| s.worktrees.presets.as_ref());
         let roots = self.first(|s| s.worktrees.roots.as_ref());
-        let saved = self.first(|s| s.worktrees.saved).map_or(policy::SAVED, |ClassAge(age)| age);
+        let saved = self
+            .first(|s| s.worktrees.saved)
+            .map_or(policy::SAVED, |ClassAge(age)| age);
         Worktrees {
-            landed: self.first(|s| s.worktrees.landed).map_or(policy::LANDED, |ClassAge(age)| age),
+            landed: self
+                .first(|s| s.worktrees.landed)
+                .map_or(policy::LANDED, |ClassAge(age)| age),
             saved,
-            unsaved: self.first(|s| s.worktrees.unsaved).map_or(policy::UNSAVED, |ClassAge(age)| age),
-            fresh: self.first(|s| s.worktrees.fresh).map_or(saved, |ClassAge(age)| age),
-            dead_locks: self.first(|s| s.worktrees.dead_locks).map_or(policy::DEAD_LOCKS, |ClassAge(age)| age),
+            unsaved: self
+                .first(|s| s.worktrees.unsaved)
+                .map_or(policy::UNSAVED, |ClassAge(age)| age),
+            fresh: self
+                .first(|s| s.worktrees.fresh)
+                .map_or(saved, |ClassAge(age)| age),
+            dead_locks: self
+                .first(|s| s.worktrees.dead_locks)
+                .map_or(policy::DEAD_LOCKS, |ClassAge(age)| age),
             roots: roots::expanded(presets, roots, repo),
             rescue_max: self.rescue_max(),
-            rescue_keep: self.first(|s| s.worktrees.rescue_keep).map_or(policy::RESCUE_KEEP, |time| time.0),
+            rescue_keep: self
+                .first(|s| s.worktrees.rescue_keep)
+                .map_or(policy::RESCUE_KEEP, |time| time.0),
             rescue_budget: self.rescue_budget(),
-            made_again: self.first(|s| s.worktrees.made_again.as_ref()).into_iter().flatten().filter_map(made_again).collect(),
+            made_again: self
+                .first(|s| s.worktrees.made_again.as_ref())
+                .into_iter()
+                .flatten()
+                .filter_map(made_again)
+                .collect(),
         }
     }
 
     fn rescue_max(&self) -> u64 {
-        self.first(|s| s.worktrees.rescue_max).map_or(policy::RESCUE_MAX, |bytes| bytes.0)
+        self.first(|s| s.worktrees.rescue_max)
+            .map_or(policy::RESCUE_MAX, |bytes| bytes.0)
     }
 
     fn rescue_budget(&self) -> u64 {
-        self.first(|s| s.worktrees.rescue_budget).map_or(policy::RESCUE_BUDGET, |bytes| bytes.0)
+        self.first(|s| s.worktrees.rescue_budget)
+            .map_or(policy::RESCUE_BUDGET, |bytes| bytes.0)
     }
 
     /// What kind of repack.
     pub(super) fn gc(&self) -> GcStrategy {
         let known = |name: &str| one_of(&STRATEGIES, name).ok();
-        self.first(|s| s.gc.strategy.as_deref()).and_then(known).unwrap_or(policy::GC)
+        self.first(|s| s.gc.strategy.as_deref())
+            .and_then(known)
+            .unwrap_or(policy::GC)
     }
 
     /// The busy probe's command.
     pub(super) fn busy_probe(&self) -> Vec<String> {
-        self.first(|s| s.busy_probe.as_ref()).into_iter().flatten().flatten().cloned().collect()
+        self.first(|s| s.busy_probe.as_ref())
+            .into_iter()
+            .flatten()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
-    /// Notes a rescue that may be larger than all rescues together: the next run would drop what this one saved.
+    /// Notes a rescue that may be larger than all rescues together: the next run would drop what
+    /// this one saved.
     pub(super) fn check_rescue(&self, at: &KeyPath, notes: &mut Notes) {
         let (max, budget) = (self.rescue_max(), self.rescue_budget());
         let typed_here = &self.repo.worktrees;
         if max > budget && (typed_here.rescue_max.is_some() || typed_here.rescue_budget.is_some()) {
-            let key = if typed_here.rescue_max.is_some() { "rescue_max" } else { "rescue_budget" };
-            let told = format!("rescue_max ({}) is above rescue_budget ({}); raise the budget or lower the cap", Bytes(max), Bytes(budget));
+            let key = if typed_here.rescue_max.is_some() {
+                "rescue_max"
+            } else {
+                "rescue_budget"
+            };
+            let told = format!(
+                "rescue_max ({}) is above rescue_budget ({}); raise the budget or lower the cap",
+                Bytes(max),
+                Bytes(budget)
+            );
             notes.add(&at.key("worktrees").key(key), told);
         }
     }

@@ -1,15 +1,20 @@
-//! Walks over YAML as it was typed: one walk builds a tree, the other finds the line that a key stands on.
+//! Walks over YAML as it was typed: one walk builds a tree, the other finds the line that a key
+//! stands on.
 //!
-//! Both are plain serde, so that only `raw.rs` names the YAML library. It must never judge what a value means.
+//! Both are plain serde, so that only `raw.rs` names the YAML library. It must never judge what a
+//! value means.
 
 use super::problem::{KeyPath, Notes, Step};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, MapAccess,
+    SeqAccess, Visitor,
+};
 use serde_json::{Map, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// Builds the tree below `at`. A key that stands twice is noted and its first value kept: the usual ways to read YAML
-/// would either stop there or let the last one win unseen.
+/// Builds the tree below `at`. A key that stands twice is noted and its first value kept: the usual
+/// ways to read YAML would either stop there or let the last one win unseen.
 pub(super) struct Tree<'a> {
     at: KeyPath,
     notes: &'a mut Notes,
@@ -18,7 +23,10 @@ pub(super) struct Tree<'a> {
 impl<'a> Tree<'a> {
     /// The tree of a whole file.
     pub(super) fn new(notes: &'a mut Notes) -> Self {
-        Self { at: KeyPath::default(), notes }
+        Self {
+            at: KeyPath::default(),
+            notes,
+        }
     }
 }
 
@@ -57,9 +65,14 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(value.to_string().into())
     }
 
-    /// JSON has no `.nan` and `.inf`, and would turn them into nothing: they stay as text, for the units to refuse.
+    /// JSON has no `.nan` and `.inf`, and would turn them into nothing: they stay as text, for the
+    /// units to refuse.
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(if value.is_finite() { value.into() } else { value.to_string().into() })
+        Ok(if value.is_finite() {
+            value.into()
+        } else {
+            value.to_string().into()
+        })
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -81,7 +94,10 @@ impl<'de> Visitor<'de> for Tree<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(value) = items.next_element_seed(Tree { at: self.at.item(list.len()), notes: self.notes })? {
+        while let Some(value) = items.next_element_seed(Tree {
+            at: self.at.item(list.len()),
+            notes: self.notes,
+        })? {
             list.push(value);
         }
         Ok(list.into())
@@ -95,24 +111,37 @@ impl<'de> Visitor<'de> for Tree<'_> {
                 self.notes.add(&at, "stands more than once; keep one");
                 entries.next_value::<IgnoredAny>()?;
             } else {
-                map.insert(key, entries.next_value_seed(Tree { at, notes: self.notes })?);
+                map.insert(
+                    key,
+                    entries.next_value_seed(Tree {
+                        at,
+                        notes: self.notes,
+                    })?,
+                );
             }
         }
         Ok(map.into())
     }
 }
 
-/// A key as it was typed: `1`, `true` and `~` are text here, and so are unknown keys like any other.
+/// A key as it was typed: `1`, `true` and `~` are text here, and so are unknown keys like any
+/// other.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let nowhere = Cell::new(false);
-        SeekKey { wanted: None, found: &nowhere }.deserialize(deserializer).map(Self)
+        SeekKey {
+            wanted: None,
+            found: &nowhere,
+        }
+        .deserialize(deserializer)
+        .map(Self)
     }
 }
 
-/// Reads one key, and stops the walk with an error when it is the wanted one: the error then carries the key's line.
+/// Reads one key, and stops the walk with an error when it is the wanted one: the error then
+/// carries the key's line.
 struct SeekKey<'a> {
     wanted: Option<&'a str>,
     found: &'a Cell<bool>,
@@ -142,7 +171,8 @@ impl Visitor<'_> for SeekKey<'_> {
     }
 }
 
-/// Walks down `steps` and stops with an error where they end. `found` tells that error from any other.
+/// Walks down `steps` and stops with an error where they end. `found` tells that error from any
+/// other.
 pub(super) struct Seek<'a> {
     /// The way down.
     pub(super) steps: &'a [Step],
@@ -186,7 +216,10 @@ impl<'de> Visitor<'de> for Seek<'_> {
             for _ in 0..*wanted {
                 items.next_element::<IgnoredAny>()?;
             }
-            items.next_element_seed(Seek { steps: rest, found: self.found })?;
+            items.next_element_seed(Seek {
+                steps: rest,
+                found: self.found,
+            })?;
         }
         while items.next_element::<IgnoredAny>()?.is_some() {}
         Ok(())
@@ -199,9 +232,15 @@ impl<'de> Visitor<'de> for Seek<'_> {
         };
         // The last step is a key itself: its value may start on a later line.
         let last = wanted.filter(|_| rest.is_empty());
-        while let Some(key) = entries.next_key_seed(SeekKey { wanted: last, found: self.found })? {
+        while let Some(key) = entries.next_key_seed(SeekKey {
+            wanted: last,
+            found: self.found,
+        })? {
             if wanted == Some(key.as_str()) {
-                entries.next_value_seed(Seek { steps: rest, found: self.found })?;
+                entries.next_value_seed(Seek {
+                    steps: rest,
+                    found: self.found,
+                })?;
             } else {
                 entries.next_value::<IgnoredAny>()?;
             }

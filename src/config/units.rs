@@ -1,7 +1,7 @@
 //! Amounts as people type them: `30d`, `25GiB`, `85%`, `never`.
 //!
-//! Each refusal says what was typed and what would do. It must never guess: a number without its unit is refused,
-//! save for plain bytes and counts.
+//! Each refusal says what was typed and what would do. It must never guess: a number without its
+//! unit is refused, save for plain bytes and counts.
 
 use super::policy::Age;
 use bytesize::ByteSize;
@@ -23,7 +23,8 @@ const A_COUNT: &str = "a whole number such as 4";
 /// Longer than anything here is kept: more than this is a slip of the finger.
 const LONGEST: Duration = Duration::from_hours(876_600);
 
-/// Larger than any volume. It also catches what `bytesize` silently cuts down to the largest number there is.
+/// Larger than any volume. It also catches what `bytesize` silently cuts down to the largest number
+/// there is.
 const LARGEST: u64 = bytesize::EIB;
 
 /// A time span: `30d`, `1h 30m`.
@@ -34,8 +35,13 @@ impl FromStr for Time {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
-        let time = humantime::parse_duration(typed).map_err(|_| format!("`{typed}` is no time; write {A_TIME}"))?;
-        if time > LONGEST { Err(format!("`{typed}` is more than 100 years; write {A_TIME}")) } else { Ok(Self(time)) }
+        let time = humantime::parse_duration(typed)
+            .map_err(|_| format!("`{typed}` is no time; write {A_TIME}"))?;
+        if time > LONGEST {
+            Err(format!("`{typed}` is more than 100 years; write {A_TIME}"))
+        } else {
+            Ok(Self(time))
+        }
     }
 }
 
@@ -58,10 +64,22 @@ impl FromStr for Moment {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
-        let day = || NaiveDate::from_str(typed).ok()?.and_hms_opt(0, 0, 0).map(|time| Self::At(time.and_utc()));
-        let time = || DateTime::parse_from_rfc3339(typed).ok().map(|time| Self::At(time.to_utc()));
+        let day = || {
+            NaiveDate::from_str(typed)
+                .ok()?
+                .and_hms_opt(0, 0, 0)
+                .map(|time| Self::At(time.and_utc()))
+        };
+        let time = || {
+            DateTime::parse_from_rfc3339(typed)
+                .ok()
+                .map(|time| Self::At(time.to_utc()))
+        };
         let span = || Time::from_str(typed).ok().map(|Time(span)| Self::In(span));
-        day().or_else(time).or_else(span).ok_or_else(|| format!("`{typed}` is no time; write {A_MOMENT}"))
+        day()
+            .or_else(time)
+            .or_else(span)
+            .ok_or_else(|| format!("`{typed}` is no time; write {A_MOMENT}"))
     }
 }
 
@@ -73,9 +91,11 @@ impl Moment {
     pub fn after(self, now: DateTime<Utc>) -> Result<DateTime<Utc>, String> {
         let then = match self {
             Self::At(then) => Some(then),
-            Self::In(span) => now.checked_add_signed(TimeDelta::from_std(span).map_err(|error| error.to_string())?),
+            Self::In(span) => now
+                .checked_add_signed(TimeDelta::from_std(span).map_err(|error| error.to_string())?),
         };
-        then.filter(|then| *then >= now).ok_or_else(|| format!("that time is past; write {A_MOMENT}"))
+        then.filter(|then| *then >= now)
+            .ok_or_else(|| format!("that time is past; write {A_MOMENT}"))
     }
 }
 
@@ -91,8 +111,12 @@ impl FromStr for ClassAge {
             return Ok(Self(Age::Never));
         }
         match humantime::parse_duration(typed) {
-            Ok(Duration::ZERO) => Err(format!("`{typed}` would take a worktree the moment it is made; write {AN_AGE}")),
-            Ok(time) if time > LONGEST => Err(format!("`{typed}` is more than 100 years; write {AN_AGE}")),
+            Ok(Duration::ZERO) => Err(format!(
+                "`{typed}` would take a worktree the moment it is made; write {AN_AGE}"
+            )),
+            Ok(time) if time > LONGEST => {
+                Err(format!("`{typed}` is more than 100 years; write {AN_AGE}"))
+            }
             Ok(time) => Ok(Self(Age::After(time))),
             Err(_) => Err(format!("`{typed}` is no age; write {AN_AGE}")),
         }
@@ -107,8 +131,16 @@ impl FromStr for Bytes {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
-        let ByteSize(bytes) = typed.parse().map_err(|_| format!("`{typed}` is no size; write {A_SIZE}"))?;
-        if bytes > LARGEST { Err(format!("`{typed}` is more than any volume holds; write {A_SIZE}")) } else { Ok(Self(bytes)) }
+        let ByteSize(bytes) = typed
+            .parse()
+            .map_err(|_| format!("`{typed}` is no size; write {A_SIZE}"))?;
+        if bytes > LARGEST {
+            Err(format!(
+                "`{typed}` is more than any volume holds; write {A_SIZE}"
+            ))
+        } else {
+            Ok(Self(bytes))
+        }
     }
 }
 
@@ -126,10 +158,15 @@ impl FromStr for Percent {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
-        let number = typed.strip_suffix('%').map(str::trim_end).filter(|number| number.chars().all(|c| c.is_ascii_digit() || c == '.'));
+        let number = typed
+            .strip_suffix('%')
+            .map(str::trim_end)
+            .filter(|number| number.chars().all(|c| c.is_ascii_digit() || c == '.'));
         match number.and_then(|number| number.parse::<f64>().ok()) {
             Some(percent) if percent > 0.0 && percent <= 100.0 => Ok(Self(percent / 100.0)),
-            Some(_) => Err(format!("`{typed}` is not above 0% and up to 100%; write {A_PERCENTAGE}")),
+            Some(_) => Err(format!(
+                "`{typed}` is not above 0% and up to 100%; write {A_PERCENTAGE}"
+            )),
             None => Err(format!("`{typed}` is no percentage; write {A_PERCENTAGE}")),
         }
     }
@@ -150,7 +187,10 @@ impl FromStr for Count {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
-        typed.parse().map(Self).map_err(|_| format!("`{typed}` is no count; write {A_COUNT}"))
+        typed
+            .parse()
+            .map(Self)
+            .map_err(|_| format!("`{typed}` is no count; write {A_COUNT}"))
     }
 }
 
@@ -181,7 +221,10 @@ impl<'de> Visitor<'de> for AmountVisitor {
 
     fn visit_str<E: Error>(self, typed: &str) -> Result<Amount, E> {
         let bytes = typed.parse().map_err(E::custom)?;
-        Ok(Amount { bytes: Some(bytes), inodes: None })
+        Ok(Amount {
+            bytes: Some(bytes),
+            inodes: None,
+        })
     }
 
     fn visit_u64<E: Error>(self, typed: u64) -> Result<Amount, E> {
@@ -253,16 +296,41 @@ mod tests {
     fn all_refused<T: FromStr<Err = String> + Debug>(typed: &[&str]) {
         for typed in typed {
             let told = typed.parse::<T>().expect_err(typed);
-            assert!(told.starts_with(&format!("`{typed}` ")) && told.contains("; write a") && told.contains(" such as "), "{told}");
+            assert!(
+                told.starts_with(&format!("`{typed}` "))
+                    && told.contains("; write a")
+                    && told.contains(" such as "),
+                "{told}"
+            );
         }
     }
 
     #[test]
     fn times() {
-        for (typed, seconds) in [("30d", 2_592_000), ("10m", 600), ("4h", 14_400), ("1h 30m", 5_400), ("0", 0), ("100y", 3_155_760_000)] {
-            assert_eq!(read(typed).map(|Time(time)| time.as_secs()), Some(seconds), "{typed}");
+        for (typed, seconds) in [
+            ("30d", 2_592_000),
+            ("10m", 600),
+            ("4h", 14_400),
+            ("1h 30m", 5_400),
+            ("0", 0),
+            ("100y", 3_155_760_000),
+        ] {
+            assert_eq!(
+                read(typed).map(|Time(time)| time.as_secs()),
+                Some(seconds),
+                "{typed}"
+            );
         }
-        all_refused::<Time>(&["", "24", "never", "-5m", "5 potatoes", "101y", "99999999999999999999d", "NaN"]);
+        all_refused::<Time>(&[
+            "",
+            "24",
+            "never",
+            "-5m",
+            "5 potatoes",
+            "101y",
+            "99999999999999999999d",
+            "NaN",
+        ]);
     }
 
     #[test]
@@ -275,27 +343,56 @@ mod tests {
             ("2026-12-24", "2026-12-24T00:00:00Z"),
             ("2026-12-24T03:00:00+01:00", "2026-12-24T02:00:00Z"),
         ] {
-            assert_eq!(read::<Moment>(typed).unwrap().after(now), Ok(at(then)), "{typed}");
+            assert_eq!(
+                read::<Moment>(typed).unwrap().after(now),
+                Ok(at(then)),
+                "{typed}"
+            );
         }
         all_refused::<Moment>(&["", "tomorrow", "2026-13-01", "24"]);
-        assert!(read::<Moment>("2026-11-21").unwrap().after(now).unwrap_err().starts_with("that time is past; write"));
+        assert!(
+            read::<Moment>("2026-11-21")
+                .unwrap()
+                .after(now)
+                .unwrap_err()
+                .starts_with("that time is past; write")
+        );
     }
 
     #[test]
     fn class_ages() {
-        assert_eq!(read("7d"), Some(ClassAge(Age::After(Duration::from_hours(168)))));
+        assert_eq!(
+            read("7d"),
+            Some(ClassAge(Age::After(Duration::from_hours(168))))
+        );
         assert_eq!(read("never"), Some(ClassAge(Age::Never)));
         all_refused::<ClassAge>(&["0", "0s", "Never", "always", "7", "101y"]);
     }
 
     #[test]
     fn sizes() {
-        for (typed, bytes) in
-            [("25GiB", 25 << 30), ("1.5GiB", 3 << 29), ("200 MiB", 200 << 20), ("1GB", 1_000_000_000), ("4096", 4096), ("0", 0)]
-        {
+        for (typed, bytes) in [
+            ("25GiB", 25 << 30),
+            ("1.5GiB", 3 << 29),
+            ("200 MiB", 200 << 20),
+            ("1GB", 1_000_000_000),
+            ("4096", 4096),
+            ("0", 0),
+        ] {
             assert_eq!(read(typed), Some(Bytes(bytes)), "{typed}");
         }
-        all_refused::<Bytes>(&["", "GiB", "-1GiB", "1.0", "1e3", "NaN", "inf", "1 potato", "2EiB", "99999999999999999999EiB"]);
+        all_refused::<Bytes>(&[
+            "",
+            "GiB",
+            "-1GiB",
+            "1.0",
+            "1e3",
+            "NaN",
+            "inf",
+            "1 potato",
+            "2EiB",
+            "99999999999999999999EiB",
+        ]);
     }
 
     #[test]
@@ -304,8 +401,13 @@ mod tests {
             let Percent(read) = read(typed).expect(typed);
             assert!((read - fraction).abs() < 1e-9, "{typed}: {read}");
         }
-        all_refused::<Percent>(&["", "%", "85", "0.85", "0%", "-1%", "100.1%", "nan%", "inf%", "1e1%"]);
-        assert_eq!(["29%", "12.5%"].map(|typed| read(typed).map(|p: Percent| p.to_string())), ["29%", "12.5%"].map(|s| Some(s.to_owned())));
+        all_refused::<Percent>(&[
+            "", "%", "85", "0.85", "0%", "-1%", "100.1%", "nan%", "inf%", "1e1%",
+        ]);
+        assert_eq!(
+            ["29%", "12.5%"].map(|typed| read(typed).map(|p: Percent| p.to_string())),
+            ["29%", "12.5%"].map(|s| Some(s.to_owned()))
+        );
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Values that several parts of the config are made of: directories that must not overlap, names, lists.
+//! Values that several parts of the config are made of: directories that must not overlap, names,
+//! lists.
 
 use super::problem::{KeyPath, Notes};
 use super::raw;
@@ -6,7 +7,8 @@ use crate::fs::volume_path::VolumePath;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The directories named so far. No two may overlap: each has an owner, and what one owner deletes must not be another's.
+/// The directories named so far. No two may overlap: each has an owner, and what one owner deletes
+/// must not be another's.
 #[derive(Debug, Default)]
 pub(super) struct Places(Vec<(KeyPath, VolumePath)>);
 
@@ -34,13 +36,18 @@ impl Places {
 
     fn apart(&self, place: &VolumePath) -> Result<(), String> {
         for (key, other) in &self.0 {
-            let how = match (place.relative().starts_with(other.relative()), other.relative().starts_with(place.relative())) {
+            let how = match (
+                place.relative().starts_with(other.relative()),
+                other.relative().starts_with(place.relative()),
+            ) {
                 (true, true) => "is also",
                 (true, false) => "lies inside",
                 (false, true) => "holds",
                 (false, false) => continue,
             };
-            return Err(format!("`{place}` {how} {key} (`{other}`); give each a folder of its own, side by side"));
+            return Err(format!(
+                "`{place}` {how} {key} (`{other}`); give each a folder of its own, side by side"
+            ));
         }
         Ok(())
     }
@@ -51,10 +58,14 @@ pub(super) fn odd(path: &str) -> bool {
     path.chars().any(|c| c.is_control() || c == '\\')
 }
 
-/// Names are for people, for metrics' labels and for lock files: letters, digits, `.`, `_` and `-`, in parts split by `/`.
+/// Names are for people, for metrics' labels and for lock files: letters, digits, `.`, `_` and `-`,
+/// in parts split by `/`.
 pub(super) fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    name.len() <= LONGEST_NAME && name.split('/').all(|part| !matches!(part, "" | "." | "..") && part.chars().all(plain))
+    name.len() <= LONGEST_NAME
+        && name
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && part.chars().all(plain))
 }
 
 /// Room for `__` and `.lock` in the 255 bytes that a file's name may have.
@@ -63,20 +74,33 @@ const LONGEST_NAME: usize = 120;
 /// What `name` stands for, or which names there are.
 pub(super) fn one_of<T: Copy>(known: &[(&str, T)], name: &str) -> Result<T, String> {
     let found = known.iter().find(|(known, _)| *known == name);
-    found.map(|(_, value)| *value).ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
+    found
+        .map(|(_, value)| *value)
+        .ok_or_else(|| format!("`{name}` is unknown; write one of {}", names(known)))
 }
 
 /// The known names, as people read them.
 pub(super) fn names<T>(known: &[(&str, T)]) -> String {
-    known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    known
+        .iter()
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A list's texts, an empty one noted.
-pub(super) fn texts<'a>(list: &'a raw::List, at: &KeyPath, notes: &mut Notes) -> Vec<(KeyPath, &'a str)> {
+pub(super) fn texts<'a>(
+    list: &'a raw::List,
+    at: &KeyPath,
+    notes: &mut Notes,
+) -> Vec<(KeyPath, &'a str)> {
     let mut texts = Vec::new();
     for (index, text) in list.iter().enumerate() {
         match text.as_deref() {
-            None | Some("") => notes.add(&at.item(index), "is empty; write a value or take the item out"),
+            None | Some("") => notes.add(
+                &at.item(index),
+                "is empty; write a value or take the item out",
+            ),
             Some(text) => texts.push((at.item(index), text)),
         }
     }

@@ -38,7 +38,8 @@ pub enum CacheKind {
     BuildOutput,
 }
 
-/// The smallest thing that can vanish in one step while its owner goes on working. A run may hold a hundred thousand, so what many have alike is shared.
+/// The smallest thing that can vanish in one step while its owner goes on working. A run may hold a
+/// hundred thousand, so what many have alike is shared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
     /// The cache's name in the config.
@@ -59,13 +60,16 @@ pub struct Unit {
     pub last_used_from: UsedFrom,
     /// Not evicted while younger than this.
     pub min_age: Duration,
-    /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). One that isn't there is held by nobody.
+    /// Its tool's lock files: each is held while it goes (`flock(2)`, exclusive). One that isn't
+    /// there is held by nobody.
     pub locks: Arc<[VolumePath]>,
     /// The idle tree that holds it, for build output: its repo's lock is needed.
     pub tree: Option<Box<Tree>>,
-    /// None until somebody sized it: listing must stay cheap, and tells it only of units that are files without other links.
+    /// None until somebody sized it: listing must stay cheap, and tells it only of units that are
+    /// files without other links.
     pub size: Option<Size>,
-    /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is sized.
+    /// Its files that have links elsewhere too, and so free nothing by themselves; known once it is
+    /// sized.
     pub shared: Vec<Shared>,
 }
 
@@ -116,7 +120,8 @@ pub enum UsedFrom {
     ToolRecord,
     /// The access time, where the mount keeps it.
     AccessTime,
-    /// The last time it was linked into a tree, or a link of it went: its tool hands it out as hard links.
+    /// The last time it was linked into a tree, or a link of it went: its tool hands it out as hard
+    /// links.
     LinkTime,
     /// The write time: all there is.
     WriteTime,
@@ -136,9 +141,13 @@ pub struct Size {
 }
 
 impl Size {
-    /// One inode with so many blocks, of 512 bytes as `stat` counts them, whatever the file system's own are. A file server can tell any number.
+    /// One inode with so many blocks, of 512 bytes as `stat` counts them, whatever the file
+    /// system's own are. A file server can tell any number.
     pub fn of_blocks(blocks: u64) -> Self {
-        Self { bytes: blocks.saturating_mul(512), inodes: 1 }
+        Self {
+            bytes: blocks.saturating_mul(512),
+            inodes: 1,
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Facts about lock files: what a repo's default branch and its live trees name.
 //!
-//! A content is known by its format and its blob id, so each is parsed once, however many trees hold it. What could not be read is
-//! none: it must never pass for a lock file that names nothing.
+//! A content is known by its format and its blob id, so each is parsed once, however many trees
+//! hold it. What could not be read is none: it must never pass for a lock file that names nothing.
 
 use super::package::Package;
 use chrono::{DateTime, Utc};
@@ -16,8 +16,8 @@ pub type Files = BTreeMap<String, String>;
 pub struct Locks {
     /// The commit of the default branch, where all of its lock files could be read.
     pub tip: Option<String>,
-    /// The default branch under [`DEFAULT`], and every live tree under its path. A file is none when it could not be read; a tree is when
-    /// its files could not be told.
+    /// The default branch under [`DEFAULT`], and every live tree under its path. A file is none
+    /// when it could not be read; a tree is when its files could not be told.
     pub trees: BTreeMap<String, Option<BTreeMap<String, Option<String>>>>,
     /// What the contents name that nobody knew yet.
     pub contents: BTreeMap<String, Vec<Package>>,

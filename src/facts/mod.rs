@@ -1,9 +1,13 @@
 //! What was seen, as plain data.
 //!
-//! Facts have no behaviour and import nothing of ours but [`crate::fs::volume_path`]. A fact that could not be had says so in its type:
-//! a decision must never mistake "could not look" for "looked, and it was fine".
+//! Facts have no behaviour and import nothing of ours but [`crate::fs::volume_path`]. A fact that
+//! could not be had says so in its type: a decision must never mistake "could not look" for
+//! "looked, and it was fine".
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 pub mod cache;
 pub mod locks;

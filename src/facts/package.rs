@@ -1,7 +1,8 @@
 //! What lock files call a package, and what a cache's unit answers to.
 //!
-//! Both sides build the same text, and are equal when it is: that is the whole of the match. It holds what is needed to tell two packages apart
-//! and nothing more, for a ledger remembers each one for months. It must never be shown as a package's name: a unit has one of its own.
+//! Both sides build the same text, and are equal when it is: that is the whole of the match. It
+//! holds what is needed to tell two packages apart and nothing more, for a ledger remembers each
+//! one for months. It must never be shown as a package's name: a unit has one of its own.
 
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -23,19 +24,21 @@ impl Package {
         Self::new("cargo", name_and_version)
     }
 
-    /// A commit of a git dependency of cargo's. `repo` is the last part of its address, without `.git`; of one on GitHub, cargo writes it in
-    /// small letters.
+    /// A commit of a git dependency of cargo's. `repo` is the last part of its address, without
+    /// `.git`; of one on GitHub, cargo writes it in small letters.
     pub fn cargo_git(repo: &str, revision: &str) -> Self {
         let revision = revision.get(..REVISION).unwrap_or(revision);
         Self::new("cargo-git", &format!("{} {revision}", repo.to_lowercase()))
     }
 
-    /// A Go module, with its capitals as they are (not `!x`): `github.com/BurntSushi/toml`, `v1.3.2`.
+    /// A Go module, with its capitals as they are (not `!x`): `github.com/BurntSushi/toml`,
+    /// `v1.3.2`.
     pub fn go(module: &str, version: &str) -> Self {
         Self::new("go", &format!("{module}@{version}"))
     }
 
-    /// A release on a Python index. Names that PEP 503 takes for the same are the same, and so are `2.0` and `2.0.0`, as PEP 440 wants it.
+    /// A release on a Python index. Names that PEP 503 takes for the same are the same, and so are
+    /// `2.0` and `2.0.0`, as PEP 440 wants it.
     pub fn python(name: &str, version: &str) -> Self {
         let mut version = version.trim().trim_start_matches('v');
         while let Some(shorter) = version.strip_suffix(".0") {
@@ -49,29 +52,34 @@ impl Package {
         Self::new("python-page", &Self::normal(name))
     }
 
-    /// An archive of uv's cache, by its directory: what a virtual environment leads to that uv filled with links.
+    /// An archive of uv's cache, by its directory: what a virtual environment leads to that uv
+    /// filled with links.
     pub fn uv_archive(id: &str) -> Self {
         Self::new("uv-archive", id)
     }
 
-    /// A package whatever its version, as npm's registry calls it (`@acme/shop`): what the registry says of it stands in caches too.
+    /// A package whatever its version, as npm's registry calls it (`@acme/shop`): what the registry
+    /// says of it stands in caches too.
     pub fn npm_page(name: &str) -> Self {
         Self::new("npm-page", name)
     }
 
-    /// A zip of Yarn berry's, as its name begins, without the two hashes: `lodash-npm-4.17.21`, `@acme-shop-npm-1.0.0`, `resolve-patch`.
+    /// A zip of Yarn berry's, as its name begins, without the two hashes: `lodash-npm-4.17.21`,
+    /// `@acme-shop-npm-1.0.0`, `resolve-patch`.
     pub fn yarn(slug: &str) -> Self {
         Self::new("yarn", slug)
     }
 
-    /// A content by its digest, in hexadecimal: npm, pnpm, Yarn classic (`sha512`, `sha1`), Python (`sha256`). None when it isn't one.
+    /// A content by its digest, in hexadecimal: npm, pnpm, Yarn classic (`sha512`, `sha1`), Python
+    /// (`sha256`). None when it isn't one.
     pub fn digest(algorithm: &str, hex: &str) -> Option<Self> {
         let hex = hex.get(..DIGITS).unwrap_or(hex);
         let is_hex = hex.len() == DIGITS && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_hex.then(|| Self::new(&algorithm.to_ascii_lowercase(), &hex.to_ascii_lowercase()))
     }
 
-    /// The contents that an `integrity` names: `sha1-<base64> sha512-<base64>?options`. What makes no sense is left out.
+    /// The contents that an `integrity` names: `sha1-<base64> sha512-<base64>?options`. What makes
+    /// no sense is left out.
     pub fn integrity(text: &str) -> Vec<Self> {
         let one = |part: &str| {
             let (algorithm, encoded) = part.split_once('-')?;
@@ -133,18 +141,52 @@ mod tests {
     fn both_sides_build_the_same() {
         let hex = "5c8e4c3f354d0298c0ca1433a615fc06498ab0a5310f82ddc8adb88997901a29c137dc93413ddb165081cbf695c761eb35ca901ac768b7c821ae3cabbcc0a810";
         let integrity = "sha512-XI5MPzVNApjAyhQzphX8BkmKsKUxD4LdyK24iZeQGinBN9yTQT3bFlCBy/aVx2HrNcqQGsdot8ghrjyrvMCoEA==";
-        assert_eq!(Package::integrity(integrity), [Package::digest("sha512", hex).unwrap()]);
-        assert_eq!(Package::integrity(&format!("{integrity}?x md5-?? {integrity}")).len(), 2);
-        for bad in ["", "sha512", "sha512-", "sha512-??", "sha512-ä", "sha512-AAAA"] {
+        assert_eq!(
+            Package::integrity(integrity),
+            [Package::digest("sha512", hex).unwrap()]
+        );
+        assert_eq!(
+            Package::integrity(&format!("{integrity}?x md5-?? {integrity}")).len(),
+            2
+        );
+        for bad in [
+            "",
+            "sha512",
+            "sha512-",
+            "sha512-??",
+            "sha512-ä",
+            "sha512-AAAA",
+        ] {
             assert_eq!(Package::integrity(bad), [], "{bad}");
         }
-        assert_eq!(Package::python("Foo__bar.-Baz", "1.0"), Package::python("foo-bar-baz", "1.0"));
-        assert_eq!(Package::python("foo", "v2.0.0"), Package::python("foo", "2"));
-        assert_ne!(Package::python("foo", "2.10"), Package::python("foo", "2.1"));
-        assert_ne!(Package::python("foobar", "1.0"), Package::python("foo-bar", "1.0"));
-        assert_eq!(Package::cargo_git("y", "0123456789abcdef"), Package::cargo_git("y", "0123456"));
-        assert_eq!(Package::cargo_git("Tools", "0123456"), Package::cargo_git("tools", "0123456"));
-        assert_eq!(Package::go("github.com/BurntSushi/toml", "v1.3.2").as_str(), "go github.com/BurntSushi/toml@v1.3.2");
+        assert_eq!(
+            Package::python("Foo__bar.-Baz", "1.0"),
+            Package::python("foo-bar-baz", "1.0")
+        );
+        assert_eq!(
+            Package::python("foo", "v2.0.0"),
+            Package::python("foo", "2")
+        );
+        assert_ne!(
+            Package::python("foo", "2.10"),
+            Package::python("foo", "2.1")
+        );
+        assert_ne!(
+            Package::python("foobar", "1.0"),
+            Package::python("foo-bar", "1.0")
+        );
+        assert_eq!(
+            Package::cargo_git("y", "0123456789abcdef"),
+            Package::cargo_git("y", "0123456")
+        );
+        assert_eq!(
+            Package::cargo_git("Tools", "0123456"),
+            Package::cargo_git("tools", "0123456")
+        );
+        assert_eq!(
+            Package::go("github.com/BurntSushi/toml", "v1.3.2").as_str(),
+            "go github.com/BurntSushi/toml@v1.3.2"
+        );
         for bad in ["", "5c8e", &"g".repeat(40), &"ä".repeat(40)] {
             assert_eq!(Package::digest("sha1", bad), None, "{bad}");
         }

@@ -19,9 +19,11 @@ pub struct Repo {
     pub rescues: Vec<Rescue>,
     /// Objects and packs.
     pub store: Store,
-    /// Lock and temporary files that a crashed git may have left: all that are there, with their age.
+    /// Lock and temporary files that a crashed git may have left: all that are there, with their
+    /// age.
     pub leftovers: Vec<Leftover>,
-    /// Why what nothing reaches here may yet be needed: somebody borrows its objects, or nobody can tell. Asked only where something would be dropped.
+    /// Why what nothing reaches here may yet be needed: somebody borrows its objects, or nobody can
+    /// tell. Asked only where something would be dropped.
     pub lends: Option<String>,
     /// Of all registered trees of the volume.
     pub around: Missing,
@@ -75,14 +77,18 @@ pub struct Leftover {
 pub enum LeftoverKind {
     /// `index.lock`, `gc.pid`, ...
     Lock,
-    /// The lock of a run's own git, which was killed: of a ref of ours, or made since that run wrote that it is at work.
+    /// The lock of a run's own git, which was killed: of a ref of ours, or made since that run
+    /// wrote that it is at work.
     OwnLock,
-    /// An `index.lock` while a process stands in its tree: `git commit -a` holds it for as long as its editor is open.
+    /// An `index.lock` while a process stands in its tree: `git commit -a` holds it for as long as
+    /// its editor is open.
     HeldLock,
-    /// An `index.lock` that somebody may hold whom we can't see: on another machine, or in another container.
+    /// An `index.lock` that somebody may hold whom we can't see: on another machine, or in another
+    /// container.
     UnseenLock,
     /// `tmp_pack_*`, `tmp_idx_*`, `tmp_obj_*`.
     Temporary,
-    /// A pack whose index a crashed git never wrote, or deleted first. It may hold what nothing else does: it is indexed, never deleted.
+    /// A pack whose index a crashed git never wrote, or deleted first. It may hold what nothing
+    /// else does: it is indexed, never deleted.
     PackWithoutIndex,
 }

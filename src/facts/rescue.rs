@@ -1,6 +1,7 @@
 //! Facts about rescues: what a ref below [`REFS`] holds, and the manifest that each one carries.
 //!
-//! Agents can write refs as well. A rescue whose time or size nobody can tell says so in its type, and must never pass for an old one.
+//! Agents can write refs as well. A rescue whose time or size nobody can tell says so in its type,
+//! and must never pass for an old one.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -22,13 +23,15 @@ pub struct Rescue {
     pub name: String,
     /// The commit that it names, in hex.
     pub commit: String,
-    /// When it was made; none where the ref's name and the commit don't tell the same, or it isn't one of ours.
+    /// When it was made; none where the ref's name and the commit don't tell the same, or it isn't
+    /// one of ours.
     pub taken: Option<DateTime<Utc>>,
     /// What it alone holds; none where it can't be read.
     pub own: Option<Own>,
 }
 
-/// The files of a rescue that its HEAD doesn't have as they are: what `rescue_max` is held against as well.
+/// The files of a rescue that its HEAD doesn't have as they are: what `rescue_max` is held against
+/// as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Own {
     /// How many.
@@ -76,7 +79,10 @@ enum Bytes {
 impl From<Name> for Bytes {
     fn from(name: Name) -> Self {
         let bytes = name.0.as_os_str().as_bytes();
-        std::str::from_utf8(bytes).map_or_else(|_| Self::Bytes(bytes.to_vec()), |text| Self::Text(text.to_owned()))
+        std::str::from_utf8(bytes).map_or_else(
+            |_| Self::Bytes(bytes.to_vec()),
+            |text| Self::Text(text.to_owned()),
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! Facts about a worktree.
 //!
-//! A tree that could not be read is unknown, with the cause. It must never pass for missing or clean.
+//! A tree that could not be read is unknown, with the cause. It must never pass for missing or
+//! clean.
 
 use super::rescue::Own;
 use crate::fs::volume_path::VolumePath;
@@ -43,8 +44,8 @@ pub struct Worktree {
     pub state: State,
 }
 
-/// The operator's word that directories of a name are made again by a tool, where structure shows that they are that tool's. At least one of the
-/// two signs is there.
+/// The operator's word that directories of a name are made again by a tool, where structure shows
+/// that they are that tool's. At least one of the two signs is there.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MadeAgain {
     /// The directory's name.
@@ -67,7 +68,8 @@ pub struct DeadLock {
 /// What was found where a worktree should stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It is there, and the admin directory alone shows that it is too young to matter, or locked: nobody walked it.
+    /// It is there, and the admin directory alone shows that it is too young to matter, or locked:
+    /// nobody walked it.
     NotLooked,
     /// It is there, and this is what it holds.
     Looked(Box<Contents>),
@@ -77,12 +79,14 @@ pub enum State {
         trashed: bool,
         /// What only this registration keeps alive: it is rescued before the entry goes.
         unreached: Vec<String>,
-        /// Its index holds what HEAD doesn't, or its registration what isn't git's: with the files gone, that is all that is left of the work.
+        /// Its index holds what HEAD doesn't, or its registration what isn't git's: with the files
+        /// gone, that is all that is left of the work.
         staged: bool,
     },
     /// It isn't what it should be: nobody may touch it.
     Unknown(String),
-    /// The file system failed when it was looked at: nobody may touch it, and somebody should look into that.
+    /// The file system failed when it was looked at: nobody may touch it, and somebody should look
+    /// into that.
     Unreadable(String),
 }
 

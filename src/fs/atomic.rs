@@ -1,7 +1,9 @@
-//! Files of our own in the state directory, so written that a crash leaves the old one or the new one, never half of one.
+//! Files of our own in the state directory, so written that a crash leaves the old one or the new
+//! one, never half of one.
 //!
-//! Agents can write there too: a link of either kind in a file's place would have us write over what it leads to, and a FIFO would wait
-//! for ever. It must never open anything but a regular file of its own, and never change one that a reader may have open.
+//! Agents can write there too: a link of either kind in a file's place would have us write over
+//! what it leads to, and a FIFO would wait for ever. It must never open anything but a regular file
+//! of its own, and never change one that a reader may have open.
 
 use rustix::fs::OFlags;
 use serde::Serialize;
@@ -16,12 +18,17 @@ use std::path::Path;
 /// `InvalidData` when it is no regular file or has other names; else whatever `open` says.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = options.custom_flags(careful.bits().cast_signed()).open(path)?;
+    let file = options
+        .custom_flags(careful.bits().cast_signed())
+        .open(path)?;
     let seen = file.metadata()?;
     if seen.is_file() && seen.nlink() <= 1 {
         Ok(file)
     } else {
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file of its own; remove it"))
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is no file of its own; remove it",
+        ))
     }
 }
 
@@ -46,21 +53,31 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// As [`replace`]; `write` failed.
-pub fn replace_with(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+pub fn replace_with(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<()> {
     draft(path, write)?.persist(path)?;
     sync_folder(path)
 }
 
-/// The new file beside the old one. Whoever may look into the directory may read it, as with any other file there.
-fn draft(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<tempfile::NamedTempFile> {
+/// The new file beside the old one. Whoever may look into the directory may read it, as with any
+/// other file there.
+fn draft(
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> io::Result<tempfile::NamedTempFile> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder(path))?;
+    let mut file = tempfile::Builder::new()
+        .permissions(mode)
+        .tempfile_in(folder(path))?;
     write(file.as_file_mut())?;
     file.as_file().sync_all()?;
     Ok(file)
 }
 
-/// Writes `what` as JSON, to its end: a buffer that goes with its value writes the rest as well, and nobody hears of an error.
+/// Writes `what` as JSON, to its end: a buffer that goes with its value writes the rest as well,
+/// and nobody hears of an error.
 ///
 /// # Errors
 /// Whatever `to` says.
@@ -76,11 +93,14 @@ pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
 /// Something else stands there, or it can't be made or looked at.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {
-        // Of a directory that can't be looked at, `create_dir_all` tells that it is there, and not what is wrong.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match std::fs::symlink_metadata(path)? {
-            there if there.is_dir() => Ok(()),
-            _ => Err(error),
-        },
+        // Of a directory that can't be looked at, `create_dir_all` tells that it is there, and not
+        // what is wrong.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            match std::fs::symlink_metadata(path)? {
+                there if there.is_dir() => Ok(()),
+                _ => Err(error),
+            }
+        }
         made => made,
     }
 }
@@ -94,7 +114,9 @@ pub fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -105,7 +127,10 @@ mod tests {
     #[test]
     fn a_full_disk_is_told() {
         let mut full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-        assert_eq!(json(&mut full, &"short").unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(
+            json(&mut full, &"short").unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
     }
 
     #[test]
@@ -117,17 +142,42 @@ mod tests {
         std::os::unix::fs::symlink("victim", at("soft")).unwrap();
         std::os::unix::fs::symlink("nowhere", at("loose")).unwrap();
         fs::create_dir(at("folder")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, at("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("fifo"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
         for name in ["hard", "soft", "loose", "folder", "fifo"] {
-            assert!(open(&at(name), OpenOptions::new().read(true).write(true).create(true)).is_err(), "{name}");
-            assert!(create(&at(name), b"new").is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists), "{name}");
+            assert!(
+                open(
+                    &at(name),
+                    OpenOptions::new().read(true).write(true).create(true)
+                )
+                .is_err(),
+                "{name}"
+            );
+            assert!(
+                create(&at(name), b"new")
+                    .is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists),
+                "{name}"
+            );
         }
         assert!(open(&at("fifo"), OpenOptions::new().read(true)).is_err());
         assert!(!at("nowhere").exists());
         // What has another name elsewhere is replaced, not written over.
         replace(&at("hard"), b"new").unwrap();
         replace(&at("soft"), b"new").unwrap();
-        assert_eq!([at("victim"), at("hard"), at("soft")].map(|path| fs::read_to_string(path).unwrap()), ["precious", "new", "new"]);
-        assert_eq!(fs::read_dir(top.path()).unwrap().count(), 6, "no draft is left");
+        assert_eq!(
+            [at("victim"), at("hard"), at("soft")].map(|path| fs::read_to_string(path).unwrap()),
+            ["precious", "new", "new"]
+        );
+        assert_eq!(
+            fs::read_dir(top.path()).unwrap().count(),
+            6,
+            "no draft is left"
+        );
     }
 }

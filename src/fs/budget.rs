@@ -1,7 +1,8 @@
-//! One budget of memory for all that is held for a repo: what it wrote is read into memory, by us and by libgit2, and it may have written anything.
+//! One budget of memory for all that is held for a repo: what it wrote is read into memory, by us
+//! and by libgit2, and it may have written anything.
 //!
-//! It is drawn from where something is kept, before it is. Over it, the repo or its tree is refused by name. It must never be a count of files: one
-//! name may be as long as a path.
+//! It is drawn from where something is kept, before it is. Over it, the repo or its tree is refused
+//! by name. It must never be a count of files: one name may be as long as a path.
 
 use bytesize::ByteSize;
 use std::io;
@@ -20,12 +21,18 @@ pub struct Budget(Option<&'static Account>);
 impl Budget {
     /// So many bytes.
     pub fn of(bytes: u64) -> Self {
-        Self(Some(Account::open(usize::try_from(bytes).unwrap_or(usize::MAX))))
+        Self(Some(Account::open(
+            usize::try_from(bytes).unwrap_or(usize::MAX),
+        )))
     }
 
     /// Nothing yet.
     pub fn held(self) -> Held {
-        Held { of: self, drawn: 0, used: 0 }
+        Held {
+            of: self,
+            drawn: 0,
+            used: 0,
+        }
     }
 
     /// What libgit2 allocates in this thread is drawn as well, until the answer is dropped.
@@ -46,7 +53,9 @@ impl Budget {
     /// What somebody is told who needs more.
     pub fn exceeded(self) -> String {
         let most = ByteSize(self.most().unwrap_or(u64::MAX));
-        format!("it takes more than {most} of memory, a repo's share; raise the memory limit, or lower `run.repos_in_parallel`")
+        format!(
+            "it takes more than {most} of memory, a repo's share; raise the memory limit, or lower `run.repos_in_parallel`"
+        )
     }
 }
 
@@ -68,7 +77,10 @@ impl Held {
         if let (Some(account), Some(missing @ 1..)) = (self.of.0, used.checked_sub(self.drawn)) {
             let draw = missing.max(AT_ONCE.min(account.most() / 64));
             if !account.take(draw) {
-                return Err(io::Error::new(io::ErrorKind::OutOfMemory, self.of.exceeded()));
+                return Err(io::Error::new(
+                    io::ErrorKind::OutOfMemory,
+                    self.of.exceeded(),
+                ));
             }
             self.drawn = self.drawn.saturating_add(draw);
         }
@@ -86,7 +98,11 @@ impl Held {
 
     /// What was held for parts is held for the whole.
     pub fn take_over(&mut self, mut other: Self) {
-        self.of = if self.of.0.is_none() { other.of } else { self.of };
+        self.of = if self.of.0.is_none() {
+            other.of
+        } else {
+            self.of
+        };
         self.drawn = self.drawn.saturating_add(std::mem::take(&mut other.drawn));
         self.used = self.used.saturating_add(other.used);
     }
@@ -123,13 +139,19 @@ mod tests {
         let budget = Budget::of(10 << 20);
         let (mut one, mut other) = (budget.held(), budget.held());
         one.more(6 << 20).unwrap();
-        assert_eq!(other.more(5 << 20).unwrap_err().kind(), io::ErrorKind::OutOfMemory);
+        assert_eq!(
+            other.more(5 << 20).unwrap_err().kind(),
+            io::ErrorKind::OutOfMemory
+        );
         other.more(3 << 20).unwrap();
         drop(one);
         other.more(6 << 20).unwrap();
         assert_eq!((other.bytes(), budget.refusals()), (9 << 20, 1));
         let told = other.more(2 << 20).unwrap_err().to_string();
-        assert!(told.starts_with("it takes more than 10.0 MiB of memory, a repo's share; raise"), "{told}");
+        assert!(
+            told.starts_with("it takes more than 10.0 MiB of memory, a repo's share; raise"),
+            "{told}"
+        );
         Budget::default().held().more(usize::MAX).unwrap();
     }
 
@@ -137,7 +159,9 @@ mod tests {
     fn many_paths_are_no_more_than_there_is_room_for() {
         let mut held = Budget::of(1 << 20).held();
         let path = "d/".repeat(2000);
-        let fit = (0..1000).take_while(|_| held.path(Path::new(&path)).is_ok()).count();
+        let fit = (0..1000)
+            .take_while(|_| held.path(Path::new(&path)).is_ok())
+            .count();
         assert!((200..280).contains(&fit), "{fit}");
     }
 }

@@ -1,7 +1,8 @@
 //! The run's clock, and the file server's.
 //!
-//! Every decision gets its time from here, as an argument. A debug build can be told to live ahead of time, so that tests see a volume age
-//! without touching it; a release build must never listen to that.
+//! Every decision gets its time from here, as an argument. A debug build can be told to live ahead
+//! of time, so that tests see a volume age without touching it; a release build must never listen
+//! to that.
 
 use crate::fs::openat;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -20,21 +21,27 @@ static SAMPLE: AtomicBool = AtomicBool::new(false);
 /// What this machine's clock says.
 #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
 pub fn now() -> DateTime<Utc> {
-    [AHEAD, WRONG].into_iter().fold(Utc::now(), |now, name| now.checked_add_signed(given(name)).unwrap_or(now))
+    [AHEAD, WRONG].into_iter().fold(Utc::now(), |now, name| {
+        now.checked_add_signed(given(name)).unwrap_or(now)
+    })
 }
 
 /// What the file server's clock said when it wrote `stamp` on a file that was just touched.
 pub fn of_server(stamp: SystemTime) -> DateTime<Utc> {
-    openat::time(stamp).checked_add_signed(given(AHEAD)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    openat::time(stamp)
+        .checked_add_signed(given(AHEAD))
+        .unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Whether the volume was made to look old by touching its files. What the kernel wrote down of that, which nobody can set back, is then no
-/// sign that somebody was at work.
+/// Whether the volume was made to look old by touching its files. What the kernel wrote down of
+/// that, which nobody can set back, is then no sign that somebody was at work.
 pub fn is_touched() -> bool {
-    SAMPLE.load(Ordering::Relaxed) || (cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some())
+    SAMPLE.load(Ordering::Relaxed)
+        || (cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some())
 }
 
-/// Whether a test goes on touching, between one run and the next: then that tells nothing either of what a run wrote down before.
+/// Whether a test goes on touching, between one run and the next: then that tells nothing either of
+/// what a run wrote down before.
 pub fn is_touched_again() -> bool {
     cfg!(debug_assertions) && std::env::var_os(TOUCHED).is_some_and(|value| value == "again")
 }
@@ -53,6 +60,8 @@ fn given(name: &str) -> TimeDelta {
     if !cfg!(debug_assertions) {
         return TimeDelta::zero();
     }
-    let seconds = std::env::var(name).ok().and_then(|seconds| seconds.parse().ok());
+    let seconds = std::env::var(name)
+        .ok()
+        .and_then(|seconds| seconds.parse().ok());
     seconds.and_then(TimeDelta::try_seconds).unwrap_or_default()
 }

@@ -1,10 +1,14 @@
-//! The file system beneath everything else: places proven to be on the volume, opening and walking beneath them, replacing a file atomically,
-//! and what reading may cost.
+//! The file system beneath everything else: places proven to be on the volume, opening and walking
+//! beneath them, replacing a file atomically, and what reading may cost.
 //!
-//! It relies on nothing else of ours. Where the kernel allows it, a path is resolved in one call that follows no link and leaves no
-//! mount (`openat2`), so that what an agent swaps in the meantime leads nowhere.
+//! It relies on nothing else of ours. Where the kernel allows it, a path is resolved in one call
+//! that follows no link and leaves no mount (`openat2`), so that what an agent swaps in the
+//! meantime leads nowhere.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 pub mod atomic;
 pub mod budget;

@@ -1,7 +1,8 @@
 //! How the volume is mounted, and what of that a run can be trusted with.
 //!
-//! The facts come from the kernel; judging them is pure. It must never guess: options that nobody lists are not judged, and of a network
-//! mount without options it can't be told whether its locks reach anybody.
+//! The facts come from the kernel; judging them is pure. It must never guess: options that nobody
+//! lists are not judged, and of a network mount without options it can't be told whether its locks
+//! reach anybody.
 
 use std::ffi::OsStr;
 use std::io;
@@ -12,10 +13,19 @@ use std::path::{Path, PathBuf};
 const NFS: rustix::fs::FsWord = 0x6969;
 
 /// Options by which locks stay on this machine: of NFS, of SMB, of Lustre and OCFS2.
-const LOCAL: [&str; 6] = ["nolock", "local_lock=all", "local_lock=flock", "nobrl", "localflock", "localflocks"];
+const LOCAL: [&str; 6] = [
+    "nolock",
+    "local_lock=all",
+    "local_lock=flock",
+    "nobrl",
+    "localflock",
+    "localflocks",
+];
 
 /// What keeps its locks for all machines, by the kernel's names.
-const SHARED: [&str; 9] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "gfs2", "ocfs2", "lustre", "gpfs"];
+const SHARED: [&str; 9] = [
+    "nfs", "nfs4", "cifs", "smb3", "ceph", "gfs2", "ocfs2", "lustre", "gpfs",
+];
 
 /// What other machines did is to be seen within this time, in seconds: the kernel's own default.
 const STALE: u32 = 60;
@@ -58,12 +68,18 @@ pub fn of(path: &Path) -> io::Result<Facts> {
     let nfs = rustix::fs::statfs(&path)?.f_type == NFS;
     // Where there is no /proc, nothing is listed.
     let listed = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-    Ok(Facts { mount: parse(&String::from_utf8_lossy(&listed), &path), nfs })
+    Ok(Facts {
+        mount: parse(&String::from_utf8_lossy(&listed), &path),
+        nfs,
+    })
 }
 
 /// The last line whose mount point is the longest above `path`: later mounts cover earlier ones.
 pub(crate) fn parse(mountinfo: &str, path: &Path) -> Option<Mount> {
-    let mounts = mountinfo.lines().filter_map(mount).filter(|mount| path.starts_with(&mount.at));
+    let mounts = mountinfo
+        .lines()
+        .filter_map(mount)
+        .filter(|mount| path.starts_with(&mount.at));
     mounts.max_by_key(|mount| mount.at.components().count())
 }
 
@@ -75,7 +91,12 @@ fn mount(line: &str) -> Option<Mount> {
     let mut file_system = file_system.split(' ');
     let kind = file_system.next()?.to_owned();
     let more = file_system.nth(1).unwrap_or_default();
-    let options = options.split(',').chain(more.split(',')).filter(|option| !option.is_empty()).map(str::to_owned).collect();
+    let options = options
+        .split(',')
+        .chain(more.split(','))
+        .filter(|option| !option.is_empty())
+        .map(str::to_owned)
+        .collect();
     Some(Mount { at, kind, options })
 }
 
@@ -86,7 +107,9 @@ fn unescaped(text: &str) -> PathBuf {
     while let [first, more @ ..] = rest {
         let octal = |digits: &[u8; 3]| u8::from_str_radix(str::from_utf8(digits).ok()?, 8).ok();
         let digits = more.split_first_chunk().filter(|_| *first == b'\\');
-        let (byte, behind) = digits.and_then(|(digits, behind)| Some((octal(digits)?, behind))).unwrap_or((*first, more));
+        let (byte, behind) = digits
+            .and_then(|(digits, behind)| Some((octal(digits)?, behind)))
+            .unwrap_or((*first, more));
         bytes.push(byte);
         rest = behind;
     }
@@ -95,12 +118,22 @@ fn unescaped(text: &str) -> PathBuf {
 
 impl Mount {
     fn has(&self, wanted: &[&str]) -> Option<&str> {
-        self.options.iter().map(String::as_str).find(|option| wanted.contains(option))
+        self.options
+            .iter()
+            .map(String::as_str)
+            .find(|option| wanted.contains(option))
     }
 
     /// The greatest of these options' numbers.
     fn number(&self, names: &[&str]) -> Option<u32> {
-        let value = |option: &String| option.split_once('=').filter(|(name, _)| names.contains(name))?.1.parse().ok();
+        let value = |option: &String| {
+            option
+                .split_once('=')
+                .filter(|(name, _)| names.contains(name))?
+                .1
+                .parse()
+                .ok()
+        };
         self.options.iter().filter_map(value).max()
     }
 
@@ -109,13 +142,23 @@ impl Mount {
     }
 }
 
-/// Whether no other machine can be at work there: it is no network file system, as far as the kernel tells. What a FUSE server brings may be anybody's.
+/// Whether no other machine can be at work there: it is no network file system, as far as the
+/// kernel tells. What a FUSE server brings may be anybody's.
 pub fn is_local(facts: &Facts) -> bool {
-    let remote = |kind: &str| SHARED.contains(&kind) || kind.starts_with("fuse") || matches!(kind, "9p" | "virtiofs" | "afs");
-    !facts.nfs && facts.mount.as_ref().is_some_and(|mount| !remote(&mount.kind))
+    let remote = |kind: &str| {
+        SHARED.contains(&kind)
+            || kind.starts_with("fuse")
+            || matches!(kind, "9p" | "virtiofs" | "afs")
+    };
+    !facts.nfs
+        && facts
+            .mount
+            .as_ref()
+            .is_some_and(|mount| !remote(&mount.kind))
 }
 
-/// Why locks taken here keep nobody out who is on another machine; none where they do, or where that is the operator's to know.
+/// Why locks taken here keep nobody out who is on another machine; none where they do, or where
+/// that is the operator's to know.
 pub fn local_locks(facts: &Facts) -> Option<String> {
     match &facts.mount {
         Some(mount) if SHARED.contains(&mount.kind.as_str()) => mount.has(&LOCAL).map(|option| {
@@ -145,11 +188,23 @@ pub fn local_locks(facts: &Facts) -> Option<String> {
 /// | `actimeo` and its kin above a minute, `nocto` | what others did is seen late: to be mended |
 /// | `noac` | good, and slow |
 pub fn judge(facts: &Facts) -> Vec<Judged> {
-    let mut judged = vec![Judged { what: "mount locks", found: locks(facts) }];
+    let mut judged = vec![Judged {
+        what: "mount locks",
+        found: locks(facts),
+    }];
     if let Some(mount) = facts.mount.as_ref().filter(|mount| mount.is_nfs()) {
-        judged.push(Judged { what: "mount version", found: Ok(version(mount)) });
-        judged.push(Judged { what: "mount errors", found: errors(mount) });
-        judged.push(Judged { what: "mount cache", found: cache(mount) });
+        judged.push(Judged {
+            what: "mount version",
+            found: Ok(version(mount)),
+        });
+        judged.push(Judged {
+            what: "mount errors",
+            found: errors(mount),
+        });
+        judged.push(Judged {
+            what: "mount cache",
+            found: cache(mount),
+        });
     }
     judged
 }
@@ -164,21 +219,42 @@ fn locks(facts: &Facts) -> Result<String, String> {
     } else if answers_itself(facts) {
         format!("kept by {kind}, on this machine: no other can use the volume")
     } else {
-        let kind = if kind.is_empty() { "a mount that isn't listed" } else { kind };
-        format!("kept by {kind}: perhaps on this machine alone, and then no other may use the volume")
+        let kind = if kind.is_empty() {
+            "a mount that isn't listed"
+        } else {
+            kind
+        };
+        format!(
+            "kept by {kind}: perhaps on this machine alone, and then no other may use the volume"
+        )
     })
 }
 
 /// Whether this machine's kernel answers by itself, and nobody else has to be waited for.
 pub fn answers_itself(facts: &Facts) -> bool {
-    let elsewhere = |kind: &str| SHARED.contains(&kind) || ["9p", "virtiofs", "overlay", "afs"].contains(&kind) || kind.starts_with("fuse");
-    facts.mount.as_ref().is_some_and(|mount| !facts.nfs && !elsewhere(&mount.kind))
+    let elsewhere = |kind: &str| {
+        SHARED.contains(&kind)
+            || ["9p", "virtiofs", "overlay", "afs"].contains(&kind)
+            || kind.starts_with("fuse")
+    };
+    facts
+        .mount
+        .as_ref()
+        .is_some_and(|mount| !facts.nfs && !elsewhere(&mount.kind))
 }
 
 fn version(mount: &Mount) -> String {
-    match mount.options.iter().find_map(|option| option.strip_prefix("vers=")) {
-        Some(version) if version.starts_with('4') => format!("{version}: the locks of a machine that died are freed after the lease, 90 s"),
-        Some(version) => format!("{version}: a machine that died keeps its locks until it is back; 4.2 frees them after 90 s"),
+    match mount
+        .options
+        .iter()
+        .find_map(|option| option.strip_prefix("vers="))
+    {
+        Some(version) if version.starts_with('4') => {
+            format!("{version}: the locks of a machine that died are freed after the lease, 90 s")
+        }
+        Some(version) => format!(
+            "{version}: a machine that died keeps its locks until it is back; 4.2 frees them after 90 s"
+        ),
         None => "not listed".to_owned(),
     }
 }
@@ -186,21 +262,33 @@ fn version(mount: &Mount) -> String {
 fn errors(mount: &Mount) -> Result<String, String> {
     let soft = mount.has(&["soft", "softerr"]);
     let why = |option| {
-        format!("with `{option}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard")
+        format!(
+            "with `{option}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard"
+        )
     };
-    soft.map_or_else(|| Ok("hard: who calls a server that is away waits for it".to_owned()), |option| Err(why(option)))
+    soft.map_or_else(
+        || Ok("hard: who calls a server that is away waits for it".to_owned()),
+        |option| Err(why(option)),
+    )
 }
 
 fn cache(mount: &Mount) -> Result<String, String> {
     if mount.has(&["nocto"]).is_some() {
-        return Err("with `nocto` a file just opened may be an old one; mount without it".to_owned());
+        return Err(
+            "with `nocto` a file just opened may be an old one; mount without it".to_owned(),
+        );
     }
     match mount.number(&["acregmin", "acregmax", "acdirmin", "acdirmax", "actimeo"]) {
-        _ if mount.has(&["noac"]).is_some() => Ok("noac: what others did is seen at once, and every look costs a round trip".to_owned()),
-        Some(seconds) if seconds > STALE => {
-            Err(format!("what others did is seen up to {seconds} s late; mount with actimeo={STALE} or less, or without"))
-        }
-        seconds => Ok(format!("what others did is seen within {} s", seconds.unwrap_or(STALE))),
+        _ if mount.has(&["noac"]).is_some() => Ok(
+            "noac: what others did is seen at once, and every look costs a round trip".to_owned(),
+        ),
+        Some(seconds) if seconds > STALE => Err(format!(
+            "what others did is seen up to {seconds} s late; mount with actimeo={STALE} or less, or without"
+        )),
+        seconds => Ok(format!(
+            "what others did is seen within {} s",
+            seconds.unwrap_or(STALE)
+        )),
     }
 }
 
@@ -225,7 +313,11 @@ mod tests {
         ];
         for (path, at, kind) in cases {
             let mount = parse(INFO, Path::new(path)).unwrap();
-            assert_eq!((mount.at.to_str().unwrap(), mount.kind.as_str()), (at, kind), "{path}");
+            assert_eq!(
+                (mount.at.to_str().unwrap(), mount.kind.as_str()),
+                (at, kind),
+                "{path}"
+            );
         }
         assert_eq!(parse("nonsense\n1 2 3 - x\n", Path::new("/")), None);
         assert_eq!(unescaped("a\\134b\\011c\\04"), Path::new("a\\b\tc\\04"));
@@ -245,8 +337,16 @@ mod tests {
             ("nfs4", "rw,vers=4.2,softerr,nocto", "errors cache"),
             ("nfs4", "rw,vers=4.2,hard,noac,acregmin=0,acdirmax=0", ""),
             ("nfs4", "rw,vers=4.2,hard,acregmin=3,acregmax=60", ""),
-            ("nfs4", "rw,vers=4.2,hard,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600", "cache"),
-            ("nfs", "rw,vers=3,soft,nolock,acdirmax=61", "! locks errors cache"),
+            (
+                "nfs4",
+                "rw,vers=4.2,hard,acregmin=600,acregmax=600,acdirmin=600,acdirmax=600",
+                "cache",
+            ),
+            (
+                "nfs",
+                "rw,vers=3,soft,nolock,acdirmax=61",
+                "! locks errors cache",
+            ),
             ("cifs", "rw,nobrl", "! locks"),
             ("cifs", "rw", ""),
             ("lustre", "rw,localflock", "! locks"),
@@ -257,27 +357,66 @@ mod tests {
         ];
         for (kind, options, wanted) in cases {
             let info = format!("36 22 0:40 / /data rw,relatime - {kind} server:/srv {options}\n");
-            let facts = Facts { mount: parse(&info, Path::new("/data")), nfs: kind.starts_with("nfs") };
-            let troubled = judge(&facts).into_iter().filter(|judged| judged.found.is_err()).map(|judged| &judged.what["mount ".len()..]);
+            let facts = Facts {
+                mount: parse(&info, Path::new("/data")),
+                nfs: kind.starts_with("nfs"),
+            };
+            let troubled = judge(&facts)
+                .into_iter()
+                .filter(|judged| judged.found.is_err())
+                .map(|judged| &judged.what["mount ".len()..]);
             let refused = local_locks(&facts).map(|_| "!");
-            assert_eq!(refused.into_iter().chain(troubled).collect::<Vec<_>>().join(" "), wanted, "{kind} {options}");
+            assert_eq!(
+                refused
+                    .into_iter()
+                    .chain(troubled)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+                wanted,
+                "{kind} {options}"
+            );
         }
     }
 
     #[test]
     fn nfs_of_unknown_options_is_not_trusted() {
-        let listed = |kind: &str| Some(Mount { at: "/".into(), kind: kind.into(), options: Vec::new() });
-        for (mount, nfs, refused) in
-            [(None, true, true), (None, false, false), (listed("rootfs"), true, true), (listed("nfs4"), true, false)]
-        {
-            assert_eq!(local_locks(&Facts { mount: mount.clone(), nfs }).is_some(), refused, "{mount:?}");
+        let listed = |kind: &str| {
+            Some(Mount {
+                at: "/".into(),
+                kind: kind.into(),
+                options: Vec::new(),
+            })
+        };
+        for (mount, nfs, refused) in [
+            (None, true, true),
+            (None, false, false),
+            (listed("rootfs"), true, true),
+            (listed("nfs4"), true, false),
+        ] {
+            assert_eq!(
+                local_locks(&Facts {
+                    mount: mount.clone(),
+                    nfs
+                })
+                .is_some(),
+                refused,
+                "{mount:?}"
+            );
         }
     }
 
     #[test]
     fn every_lock_says_who_keeps_it() {
-        for (kind, wanted) in [("nfs4", "by the server"), ("9p", "perhaps"), ("fuse.sshfs", "perhaps"), ("ext4", "on this machine")] {
-            let facts = Facts { mount: parse(&format!("1 0 0:1 / / rw - {kind} x rw\n"), Path::new("/")), nfs: false };
+        for (kind, wanted) in [
+            ("nfs4", "by the server"),
+            ("9p", "perhaps"),
+            ("fuse.sshfs", "perhaps"),
+            ("ext4", "on this machine"),
+        ] {
+            let facts = Facts {
+                mount: parse(&format!("1 0 0:1 / / rw - {kind} x rw\n"), Path::new("/")),
+                nfs: false,
+            };
             assert!(locks(&facts).unwrap().contains(wanted), "{kind}");
         }
     }

@@ -1,8 +1,9 @@
 //! Opening what lies inside the volume, without ever being led out of it.
 //!
-//! Every path is resolved by the kernel from a descriptor of the root (`openat2`), so a link planted anywhere on the way is an error
-//! (`ELOOP`), not a detour, and so is another file system (`EXDEV`): nothing could be renamed from there into the trash. Files are opened without blocking and must be regular: a
-//! FIFO where a file is expected must never hang a run.
+//! Every path is resolved by the kernel from a descriptor of the root (`openat2`), so a link
+//! planted anywhere on the way is an error (`ELOOP`), not a detour, and so is another file system
+//! (`EXDEV`): nothing could be renamed from there into the trash. Files are opened without blocking
+//! and must be regular: a FIFO where a file is expected must never hang a run.
 
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
@@ -17,7 +18,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::DIRECTORY
+    .union(OFlags::RDONLY)
+    .union(OFlags::CLOEXEC);
 /// Bytes of all names in a directory that is [`Listed`]: git writes some thirty of them there.
 const LISTED: usize = 1 << 20;
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
@@ -27,7 +30,9 @@ const FILE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK).union(OFlags::NOCTTY
 /// # Errors
 /// Whatever `open` says.
 pub fn root(root: &Path) -> io::Result<OwnedFd> {
-    Ok(retry_on_intr(|| rustix::fs::open(root, DIRECTORY, Mode::empty()))?)
+    Ok(retry_on_intr(|| {
+        rustix::fs::open(root, DIRECTORY, Mode::empty())
+    })?)
 }
 
 /// Opens a directory inside the volume.
@@ -38,16 +43,25 @@ pub fn dir(place: &VolumePath) -> io::Result<OwnedFd> {
     Ok(open(place, DIRECTORY)?)
 }
 
-/// Opens the directory that holds `place` as a place only, and gives its name there: what `renameat` and `unlinkat` want. It can't be listed or
-/// synced by that, and the file server isn't asked to open it.
+/// Opens the directory that holds `place` as a place only, and gives its name there: what
+/// `renameat` and `unlinkat` want. It can't be listed or synced by that, and the file server isn't
+/// asked to open it.
 ///
 /// # Errors
 /// As [`dir`].
 pub fn parent(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
-    let name = place.relative().file_name().expect("an VolumePath is never empty and never ends in ..");
-    let folder = place.relative().parent().filter(|path| !path.as_os_str().is_empty());
+    let name = place
+        .relative()
+        .file_name()
+        .expect("an VolumePath is never empty and never ends in ..");
+    let folder = place
+        .relative()
+        .parent()
+        .filter(|path| !path.as_os_str().is_empty());
     let flags = OFlags::PATH | OFlags::DIRECTORY;
-    let root = || retry_on_intr(|| rustix::fs::open(&**place.root(), flags | OFlags::CLOEXEC, Mode::empty()));
+    let root = || {
+        retry_on_intr(|| rustix::fs::open(&**place.root(), flags | OFlags::CLOEXEC, Mode::empty()))
+    };
     let fd = folder.map_or_else(root, |folder| below(root()?, folder, flags))?;
     Ok((fd, name))
 }
@@ -67,11 +81,19 @@ pub fn read(place: &VolumePath, cap: u64) -> io::Result<Vec<u8>> {
 pub fn content(file: File, cap: u64) -> io::Result<Vec<u8>> {
     let length = file.metadata()?.len();
     if length > cap {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {cap} expected here")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{length} bytes are more than the {cap} expected here"),
+        ));
     }
-    // A byte more than it should need: then the second read finds the end, and nobody makes room for a third.
+    // A byte more than it should need: then the second read finds the end, and nobody makes room
+    // for a third.
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(usize::try_from(length).unwrap_or_default().saturating_add(1))?;
+    bytes.try_reserve_exact(
+        usize::try_from(length)
+            .unwrap_or_default()
+            .saturating_add(1),
+    )?;
     file.take(cap).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
@@ -86,7 +108,14 @@ pub fn file(place: &VolumePath) -> io::Result<File> {
 
 fn regular(file: OwnedFd) -> io::Result<File> {
     let file = File::from(file);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "not a regular file",
+        ))
+    }
 }
 
 /// Looks at what stands at `place` itself, without following it.
@@ -95,7 +124,11 @@ fn regular(file: OwnedFd) -> io::Result<File> {
 /// As [`dir`]; `NotFound` when nothing stands there.
 pub fn stat(place: &VolumePath) -> io::Result<rustix::fs::Stat> {
     let (parent, name) = parent(place)?;
-    Ok(rustix::fs::statat(&parent, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)?)
+    Ok(rustix::fs::statat(
+        &parent,
+        name,
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )?)
 }
 
 /// Opens `place` with `flags`.
@@ -114,8 +147,19 @@ pub fn open(place: &VolumePath, flags: OFlags) -> Result<OwnedFd, Errno> {
 /// Whatever the kernel says.
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let open = |flags| retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty(), resolve));
-    // To list or read what is ours moves no access time: a local disk would write down each of them.
+    let open = |flags| {
+        retry_on_intr(|| {
+            rustix::fs::openat2(
+                base.as_fd(),
+                path,
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+                resolve,
+            )
+        })
+    };
+    // To list or read what is ours moves no access time: a local disk would write down each of
+    // them.
     if flags.contains(OFlags::PATH) {
         return open(flags);
     }
@@ -126,7 +170,8 @@ pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
     }
 }
 
-/// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file systems don't say.
+/// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file
+/// systems don't say.
 ///
 /// # Errors
 /// Whatever the kernel says.
@@ -139,14 +184,18 @@ fn entries(directory: &mut Dir) -> Result<Vec<(OsString, FileType)>, Errno> {
     for entry in directory {
         let entry = entry?;
         if !is_dots(entry.file_name()) {
-            entries.push((OsString::from_vec(entry.file_name().to_bytes().to_vec()), entry.file_type()));
+            entries.push((
+                OsString::from_vec(entry.file_name().to_bytes().to_vec()),
+                entry.file_type(),
+            ));
         }
     }
     Ok(entries)
 }
 
-/// A directory inside the volume, open and listed: one round trip tells what is there, where asking for each name would cost one a name, and what
-/// stands in it is opened from there, not from the root again.
+/// A directory inside the volume, open and listed: one round trip tells what is there, where asking
+/// for each name would cost one a name, and what stands in it is opened from there, not from the
+/// root again.
 pub struct Listed {
     folder: Dir,
     names: HashSet<OsString>,
@@ -165,8 +214,15 @@ impl Listed {
             let entry = entry?;
             let name = entry.file_name();
             if !is_dots(name) {
-                let too_many = || io::Error::new(io::ErrorKind::InvalidData, format!("`{place}` lists more files than any honest one"));
-                left = left.checked_sub(name.to_bytes().len()).ok_or_else(too_many)?;
+                let too_many = || {
+                    io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("`{place}` lists more files than any honest one"),
+                    )
+                };
+                left = left
+                    .checked_sub(name.to_bytes().len())
+                    .ok_or_else(too_many)?;
                 names.insert(OsString::from_vec(name.to_bytes().to_vec()));
             }
         }
@@ -180,7 +236,8 @@ impl Listed {
 
     /// Whether it lists `name`, or the directory that a path below it begins with.
     pub fn holds(&self, name: &str) -> bool {
-        self.names.contains(OsStr::new(name.split('/').next().unwrap_or(name)))
+        self.names
+            .contains(OsStr::new(name.split('/').next().unwrap_or(name)))
     }
 
     /// Looks at what it lists, without following it; none where it doesn't.
@@ -200,7 +257,14 @@ impl Listed {
     /// # Errors
     /// Whatever the kernel says.
     pub fn stat_of(&self, name: &OsStr) -> io::Result<Option<rustix::fs::Stat>> {
-        found(rustix::fs::statat(self.folder.fd()?, name, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))
+        found(
+            rustix::fs::statat(
+                self.folder.fd()?,
+                name,
+                rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .map_err(io::Error::from),
+        )
     }
 
     /// Opens the regular file at a path below it; none where it isn't listed.
@@ -218,7 +282,8 @@ impl Listed {
         regular(below(self.folder.fd()?, Path::new(path), FILE)?)
     }
 
-    /// Reads the regular file at a path below it, of at most `cap` bytes; none where it isn't listed.
+    /// Reads the regular file at a path below it, of at most `cap` bytes; none where it isn't
+    /// listed.
     ///
     /// # Errors
     /// As [`read`].
@@ -226,7 +291,8 @@ impl Listed {
         self.file(path)?.map(|file| content(file, cap)).transpose()
     }
 
-    /// The same of what should be there, listed or not: a listing may miss what is renamed while it is made.
+    /// The same of what should be there, listed or not: a listing may miss what is renamed while it
+    /// is made.
     ///
     /// # Errors
     /// As [`read`].
@@ -240,10 +306,21 @@ pub fn time(stamp: SystemTime) -> DateTime<Utc> {
     let (seconds, nanos) = match stamp.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => (i64::try_from(since.as_secs()).ok(), since.subsec_nanos()),
         // A second is enough for what is older than the epoch.
-        Err(before) => (i64::try_from(before.duration().as_secs()).ok().and_then(i64::checked_neg), 0),
+        Err(before) => (
+            i64::try_from(before.duration().as_secs())
+                .ok()
+                .and_then(i64::checked_neg),
+            0,
+        ),
     };
-    let far = if stamp < SystemTime::UNIX_EPOCH { DateTime::<Utc>::MIN_UTC } else { DateTime::<Utc>::MAX_UTC };
-    seconds.and_then(|seconds| DateTime::from_timestamp(seconds, nanos)).unwrap_or(far)
+    let far = if stamp < SystemTime::UNIX_EPOCH {
+        DateTime::<Utc>::MIN_UTC
+    } else {
+        DateTime::<Utc>::MAX_UTC
+    };
+    seconds
+        .and_then(|seconds| DateTime::from_timestamp(seconds, nanos))
+        .unwrap_or(far)
 }
 
 /// Whether a listed name is `.` or `..`, which every listing holds.
@@ -284,7 +361,14 @@ mod tests {
         std::fs::write(top.path().join("real/file"), "x").unwrap();
         symlink("real", top.path().join("link")).unwrap();
         symlink("file", top.path().join("real/alias")).unwrap();
-        rustix::fs::mknodat(rustix::fs::CWD, top.path().join("fifo"), rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            top.path().join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
         let root = std::sync::Arc::from(top.path());
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
 
@@ -292,8 +376,14 @@ mod tests {
         assert!(dir(&at("link")).is_err());
         assert!(read(&at("link/file"), 10).is_err());
         assert!(read(&at("real/alias"), 10).is_err());
-        assert_eq!(read(&at("fifo"), 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
-        assert_eq!(read(&at("real"), 10).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            read(&at("fifo"), 10).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        assert_eq!(
+            read(&at("real"), 10).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         assert!(found(read(&at("none"), 10)).unwrap().is_none());
         assert_eq!(parent(&at("real/alias")).unwrap().1, "alias");
         assert!(stat(&at("real/alias")).is_ok());
@@ -306,7 +396,10 @@ mod tests {
         std::fs::create_dir(top.path().join("folder")).unwrap();
         std::fs::write(top.path().join("folder/file"), "x").unwrap();
         for path in ["folder", "folder/file"] {
-            File::open(top.path().join(path)).unwrap().set_times(std::fs::FileTimes::new().set_accessed(old)).unwrap();
+            File::open(top.path().join(path))
+                .unwrap()
+                .set_times(std::fs::FileTimes::new().set_accessed(old))
+                .unwrap();
         }
         let root = std::sync::Arc::from(top.path());
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
@@ -314,9 +407,20 @@ mod tests {
 
         assert_eq!(listed.read("file", 10).unwrap().unwrap(), b"x");
         assert_eq!(read(&at("folder/file"), 10).unwrap(), b"x");
-        assert!(!listed.holds("other") && listed.read("other", 10).unwrap().is_none() && listed.stat("other").unwrap().is_none());
+        assert!(
+            !listed.holds("other")
+                && listed.read("other", 10).unwrap().is_none()
+                && listed.stat("other").unwrap().is_none()
+        );
         for path in ["folder", "folder/file"] {
-            assert_eq!(std::fs::metadata(top.path().join(path)).unwrap().accessed().unwrap(), old, "{path}");
+            assert_eq!(
+                std::fs::metadata(top.path().join(path))
+                    .unwrap()
+                    .accessed()
+                    .unwrap(),
+                old,
+                "{path}"
+            );
         }
     }
 
@@ -325,10 +429,19 @@ mod tests {
         use std::time::Duration;
         let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 62);
         let long_ago = SystemTime::UNIX_EPOCH - Duration::from_secs(1 << 62);
-        assert_eq!((time(far), time(long_ago)), (DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC));
+        assert_eq!(
+            (time(far), time(long_ago)),
+            (DateTime::<Utc>::MAX_UTC, DateTime::<Utc>::MIN_UTC)
+        );
         assert_eq!(crate::fs::clock::of_server(far), DateTime::<Utc>::MAX_UTC);
         let plain = SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 5);
-        assert_eq!(time(plain), DateTime::from_timestamp(1_800_000_000, 5).unwrap());
-        assert_eq!(time(SystemTime::UNIX_EPOCH - Duration::from_secs(5)), DateTime::from_timestamp(-5, 0).unwrap());
+        assert_eq!(
+            time(plain),
+            DateTime::from_timestamp(1_800_000_000, 5).unwrap()
+        );
+        assert_eq!(
+            time(SystemTime::UNIX_EPOCH - Duration::from_secs(5)),
+            DateTime::from_timestamp(-5, 0).unwrap()
+        );
     }
 }

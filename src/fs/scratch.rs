@@ -1,7 +1,8 @@
-//! The scratch directories in which a shadow is laid or the caller's git works, and those that killed runs and commands left.
+//! The scratch directories in which a shadow is laid or the caller's git works, and those that
+//! killed runs and commands left.
 //!
-//! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a crashed run's. It must never clear what is
-//! another user's, or a living run's.
+//! Each holds a file that its run keeps locked for as long as it lives: what nobody locks is a
+//! crashed run's. It must never clear what is another user's, or a living run's.
 
 use crate::fs::openat;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -45,12 +46,16 @@ impl Scratch {
 
     fn new(prefix: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        // It has its name only once it is locked, or a run that clears at this moment would take it for a dead one's.
+        // It has its name only once it is locked, or a run that clears at this moment would take it
+        // for a dead one's.
         let unnamed = directory.path().join("treewarden-born");
         let alive = File::create_new(&unnamed)?;
         rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;
         std::fs::rename(unnamed, directory.path().join(ALIVE))?;
-        Ok(Self { directory, _alive: alive })
+        Ok(Self {
+            directory,
+            _alive: alive,
+        })
     }
 
     /// Where it is.
@@ -61,23 +66,38 @@ impl Scratch {
 
 /// Clears what runs that were killed before `now` left, as far as it can. Gives how many went.
 pub fn clear(now: DateTime<Utc>) -> usize {
-    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else { return 0 };
-    let is_ours = |name: &[u8]| [SHADOW, CALLER].iter().any(|prefix| name.starts_with(prefix.as_bytes()));
-    let ours = entries.filter_map(Result::ok).filter(|entry| is_ours(entry.file_name().as_encoded_bytes()));
-    ours.filter(|entry| is_dead(&entry.path(), now) && remove(&entry.path()).is_ok()).count()
+    let Ok(entries) = std::fs::read_dir(std::env::temp_dir()) else {
+        return 0;
+    };
+    let is_ours = |name: &[u8]| {
+        [SHADOW, CALLER]
+            .iter()
+            .any(|prefix| name.starts_with(prefix.as_bytes()))
+    };
+    let ours = entries
+        .filter_map(Result::ok)
+        .filter(|entry| is_ours(entry.file_name().as_encoded_bytes()));
+    ours.filter(|entry| is_dead(&entry.path(), now) && remove(&entry.path()).is_ok())
+        .count()
 }
 
 fn is_dead(directory: &Path, now: DateTime<Utc>) -> bool {
-    let Ok(seen) = directory.symlink_metadata() else { return false };
+    let Ok(seen) = directory.symlink_metadata() else {
+        return false;
+    };
     if !seen.is_dir() || seen.uid() != rustix::process::geteuid().as_raw() {
         return false;
     }
     let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    match OpenOptions::new().write(true).custom_flags(careful.bits().cast_signed()).open(directory.join(ALIVE)) {
+    match OpenOptions::new()
+        .write(true)
+        .custom_flags(careful.bits().cast_signed())
+        .open(directory.join(ALIVE))
+    {
         Ok(alive) => rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive).is_ok(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            seen.modified().is_ok_and(|made| now.signed_duration_since(openat::time(made)) > YOUNG)
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => seen
+            .modified()
+            .is_ok_and(|made| now.signed_duration_since(openat::time(made)) > YOUNG),
         Err(_) => false,
     }
 }

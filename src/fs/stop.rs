@@ -1,5 +1,5 @@
-//! When to stop: a signal or the deadline, asked between items and while git runs. And what a repo may cost until then: memory, and bytes that are
-//! read.
+//! When to stop: a signal or the deadline, asked between items and while git runs. And what a repo
+//! may cost until then: memory, and bytes that are read.
 //!
 //! It must never be asked in the middle of a destructive step: a step that began is finished.
 
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 const NAP: Duration = Duration::from_millis(50);
 /// Bytes that a step may read before it counts as one that takes long: some seconds.
 const LONG: u64 = 2 << 30;
-/// Bytes that are read of one repo's files in a pass: some minutes of a processor, and more than anybody's work. A file without content may be of
-/// any length.
+/// Bytes that are read of one repo's files in a pass: some minutes of a processor, and more than
+/// anybody's work. A file without content may be of any length.
 const READS: u64 = 256 << 30;
 
 /// Shared by all threads of a run.
@@ -44,16 +44,24 @@ impl Stop {
         }
     }
 
-    /// The same for one repo, which may cost so much memory, and no more reading than any honest one.
+    /// The same for one repo, which may cost so much memory, and no more reading than any honest
+    /// one.
     #[must_use]
     pub fn within(&self, budget: Budget) -> Self {
-        Self { budget, reads: Arc::new(AtomicU64::new(READS)), ..self.clone() }
+        Self {
+            budget,
+            reads: Arc::new(AtomicU64::new(READS)),
+            ..self.clone()
+        }
     }
 
     /// The same for what has a limit of its own to what is read.
     #[must_use]
     pub fn freely(&self) -> Self {
-        Self { reads: Arc::new(AtomicU64::new(u64::MAX)), ..self.clone() }
+        Self {
+            reads: Arc::new(AtomicU64::new(u64::MAX)),
+            ..self.clone()
+        }
     }
 
     /// The same signals, but a time of its own.
@@ -70,11 +78,16 @@ impl Stop {
     /// The same within a step that is to be finished: it stops only where that would take long.
     #[must_use]
     pub fn for_a_step(&self) -> Self {
-        Self { reads: Arc::new(AtomicU64::new(READS)), began_step: true, ..self.clone() }
+        Self {
+            reads: Arc::new(AtomicU64::new(READS)),
+            began_step: true,
+            ..self.clone()
+        }
     }
 
-    /// Listens for SIGTERM and SIGINT. Ctrl-C a second time ends the process at once, as people expect. A second SIGTERM says nothing new:
-    /// `timeout` and the inits of containers send it to the process and to its group.
+    /// Listens for SIGTERM and SIGINT. Ctrl-C a second time ends the process at once, as people
+    /// expect. A second SIGTERM says nothing new: `timeout` and the inits of containers send it to
+    /// the process and to its group.
     ///
     /// # Errors
     /// The system refuses the handler.
@@ -107,7 +120,8 @@ impl Stop {
     /// # Errors
     /// It is.
     pub fn go_on(&self) -> io::Result<()> {
-        self.reached().map_or(Ok(()), |why| Err(io::Error::other(why)))
+        self.reached()
+            .map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     /// To be asked before so many bytes are read or inflated, some megabytes at most.
@@ -116,13 +130,21 @@ impl Stop {
     /// It is time to stop, or too much was read already.
     pub fn read(&self, bytes: u64) -> io::Result<()> {
         self.go_on()?;
-        let read = self.reads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        let read = self
+            .reads
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+                left.checked_sub(bytes)
+            });
         let Ok(left) = read else {
             let most = bytesize::ByteSize(READS);
-            return Err(io::Error::other(format!("there is more to be read here than {most}; look for a file without content")));
+            return Err(io::Error::other(format!(
+                "there is more to be read here than {most}; look for a file without content"
+            )));
         };
         let is_long = self.began_step && READS.saturating_sub(left) > LONG;
-        self.asked().filter(|_| is_long).map_or(Ok(()), |why| Err(io::Error::other(why)))
+        self.asked()
+            .filter(|_| is_long)
+            .map_or(Ok(()), |why| Err(io::Error::other(why)))
     }
 
     /// The memory that there is.
@@ -174,7 +196,12 @@ mod tests {
     fn no_repo_is_read_without_an_end() {
         let stop = Stop::never().within(Budget::default());
         assert!(stop.read(READS).is_ok());
-        assert!(stop.read(1).unwrap_err().to_string().starts_with("there is more to be read here than 256.0 GiB"));
+        assert!(
+            stop.read(1)
+                .unwrap_err()
+                .to_string()
+                .starts_with("there is more to be read here than 256.0 GiB")
+        );
         assert!(stop.freely().read(READS).is_ok());
     }
 }

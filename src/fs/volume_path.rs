@@ -1,8 +1,9 @@
 //! A path proven to lie inside the volume's root, as a type.
 //!
-//! Whatever a plan changes is named by an [`VolumePath`], so a plan that leads out of the volume can't be built.
-//! The proof here is lexical and does no I/O; links are refused later, when the path is opened
-//! (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). It must never hold an empty path: the root itself is no target.
+//! Whatever a plan changes is named by an [`VolumePath`], so a plan that leads out of the volume
+//! can't be built. The proof here is lexical and does no I/O; links are refused later, when the
+//! path is opened (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). It must never hold an
+//! empty path: the root itself is no target.
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
@@ -36,8 +37,15 @@ impl VolumePath {
     /// # Errors
     /// [`Outside`] when it doesn't, when it is the root itself, or when it holds a `..`.
     pub fn new(root: &Arc<Path>, path: &Path) -> Result<Self, Outside> {
-        let outside = || Outside { path: path.to_owned(), root: root.to_path_buf() };
-        let rest = if path.is_absolute() { path.strip_prefix(root).map_err(|_| outside())? } else { path };
+        let outside = || Outside {
+            path: path.to_owned(),
+            root: root.to_path_buf(),
+        };
+        let rest = if path.is_absolute() {
+            path.strip_prefix(root).map_err(|_| outside())?
+        } else {
+            path
+        };
         // No byte more than the path has: a run holds a million.
         let mut relative = PathBuf::with_capacity(rest.as_os_str().len());
         for component in rest.components() {
@@ -47,7 +55,14 @@ impl VolumePath {
                 _ => return Err(outside()),
             }
         }
-        if relative.as_os_str().is_empty() { Err(outside()) } else { Ok(Self { root: root.clone(), relative: relative.into() }) }
+        if relative.as_os_str().is_empty() {
+            Err(outside())
+        } else {
+            Ok(Self {
+                root: root.clone(),
+                relative: relative.into(),
+            })
+        }
     }
 
     /// The volume's root.
@@ -71,13 +86,22 @@ impl VolumePath {
     /// [`Outside`] when `name` climbs with `..`.
     pub fn join(&self, name: impl AsRef<Path>) -> Result<Self, Outside> {
         let name = name.as_ref();
-        // What a directory lists is one name: nothing is to be proven of all that stands above it again.
+        // What a directory lists is one name: nothing is to be proven of all that stands above it
+        // again.
         if name.components().eq([Component::Normal(name.as_os_str())]) {
-            let mut relative =
-                PathBuf::with_capacity(self.relative.as_os_str().len().saturating_add(1).saturating_add(name.as_os_str().len()));
+            let mut relative = PathBuf::with_capacity(
+                self.relative
+                    .as_os_str()
+                    .len()
+                    .saturating_add(1)
+                    .saturating_add(name.as_os_str().len()),
+            );
             relative.push(&*self.relative);
             relative.push(name);
-            return Ok(Self { root: self.root.clone(), relative: relative.into() });
+            return Ok(Self {
+                root: self.root.clone(),
+                relative: relative.into(),
+            });
         }
         Self::new(&self.root, &self.relative.join(name))
     }
@@ -106,13 +130,37 @@ mod tests {
             assert!(VolumePath::new(&root, Path::new(good)).is_ok(), "{good}");
         }
         let place = VolumePath::new(&root, Path::new("a")).unwrap();
-        for (name, joined) in [("b", "a/b"), ("b/c", "a/b/c"), ("b/", "a/b"), ("./b", "a/b"), (".", "a"), ("", "a"), ("/data/b", "b")] {
-            assert_eq!(place.join(name).unwrap(), VolumePath::new(&root, Path::new(joined)).unwrap(), "{name}");
+        for (name, joined) in [
+            ("b", "a/b"),
+            ("b/c", "a/b/c"),
+            ("b/", "a/b"),
+            ("./b", "a/b"),
+            (".", "a"),
+            ("", "a"),
+            ("/data/b", "b"),
+        ] {
+            assert_eq!(
+                place.join(name).unwrap(),
+                VolumePath::new(&root, Path::new(joined)).unwrap(),
+                "{name}"
+            );
         }
         for bad in ["..", "b/..", "../../etc", "/etc"] {
             assert!(place.join(bad).is_err(), "{bad}");
         }
-        for bad in ["", ".", "/data", "/data/", "/", "/dat", "/database/a", "..", "a/../..", "a/..", "/data/../etc"] {
+        for bad in [
+            "",
+            ".",
+            "/data",
+            "/data/",
+            "/",
+            "/dat",
+            "/database/a",
+            "..",
+            "a/../..",
+            "a/..",
+            "/data/../etc",
+        ] {
             assert!(VolumePath::new(&root, Path::new(bad)).is_err(), "{bad}");
         }
     }

@@ -1,7 +1,7 @@
 //! Walking trees that somebody else made, on many threads and in little room.
 //!
-//! Where every call waits on the network, a walk is as fast as it has calls under way. However deep or wide a tree is, it must never cost
-//! a descriptor or a task for each of its directories.
+//! Where every call waits on the network, a walk is as fast as it has calls under way. However deep
+//! or wide a tree is, it must never cost a descriptor or a task for each of its directories.
 
 use crate::fs::openat;
 use rayon::Scope;
@@ -15,7 +15,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes of a directory's listing to ask for at once: most fit in, and a server that fills them is asked less often.
+/// Bytes of a directory's listing to ask for at once: most fit in, and a server that fills them is
+/// asked less often.
 pub const LISTING: usize = 64 << 10;
 /// Of the 1024 descriptors that a process may have at least, half are left for all else.
 const ANCHORS: usize = 512;
@@ -24,9 +25,11 @@ const LONGEST: usize = 4096;
 
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// A directory held open: what is in it is opened from here, so that the kernel resolves a name and not a whole path.
+/// A directory held open: what is in it is opened from here, so that the kernel resolves a name and
+/// not a whole path.
 ///
-/// They are counted in the whole process: no more should be made when they [are scarce](Self::are_scarce).
+/// They are counted in the whole process: no more should be made when they [are
+/// scarce](Self::are_scarce).
 pub struct Anchor {
     folder: OwnedFd,
     depth: usize,
@@ -47,7 +50,8 @@ impl Anchor {
     /// Opens this directory or one below it; its path begins with this one's.
     ///
     /// # Errors
-    /// As [`openat::below`]; `ENAMETOOLONG` for what no path can name, though descriptors lead there: a tree that deep is nobody's work.
+    /// As [`openat::below`]; `ENAMETOOLONG` for what no path can name, though descriptors lead
+    /// there: a tree that deep is nobody's work.
     pub fn open(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let path = path.as_os_str().as_bytes();
         if path.len() > LONGEST {
@@ -56,7 +60,11 @@ impl Anchor {
         let rest = path.get(self.depth..).ok_or(Errno::INVAL)?;
         let rest = rest.strip_prefix(b"/").unwrap_or(rest);
         let rest = if rest.is_empty() { b"." } else { rest };
-        openat::below(self, Path::new(OsStr::from_bytes(rest)), OFlags::RDONLY | OFlags::DIRECTORY)
+        openat::below(
+            self,
+            Path::new(OsStr::from_bytes(rest)),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        )
     }
 }
 
@@ -74,13 +82,21 @@ impl Drop for Anchor {
 
 /// Does the work of these numbers, wherever a thread is free.
 ///
-/// Half of what is left is given away each time, and what is given away first waits longest: so each thread goes down before it goes on, and
-/// little waits.
-pub fn spread<'a>(scope: &Scope<'a>, numbers: Range<usize>, work: impl Fn(&Scope<'a>, usize) + Send + Sync + 'a) {
+/// Half of what is left is given away each time, and what is given away first waits longest: so
+/// each thread goes down before it goes on, and little waits.
+pub fn spread<'a>(
+    scope: &Scope<'a>,
+    numbers: Range<usize>,
+    work: impl Fn(&Scope<'a>, usize) + Send + Sync + 'a,
+) {
     share(scope, numbers, Arc::new(work));
 }
 
-fn share<'a>(scope: &Scope<'a>, mut numbers: Range<usize>, work: Arc<impl Fn(&Scope<'a>, usize) + Send + Sync + 'a>) {
+fn share<'a>(
+    scope: &Scope<'a>,
+    mut numbers: Range<usize>,
+    work: Arc<impl Fn(&Scope<'a>, usize) + Send + Sync + 'a>,
+) {
     if numbers.is_empty() {
         return;
     }
@@ -100,7 +116,9 @@ pub(crate) mod testing {
 
     /// So many anchors that they are scarce while these stand.
     pub(crate) fn all_held() -> Vec<Anchor> {
-        let anchors = (0..ANCHORS).map(|_| Anchor::new(std::fs::File::open("/dev/null").unwrap().into(), 0)).collect();
+        let anchors = (0..ANCHORS)
+            .map(|_| Anchor::new(std::fs::File::open("/dev/null").unwrap().into(), 0))
+            .collect();
         assert!(Anchor::are_scarce());
         anchors
     }
@@ -115,7 +133,11 @@ mod tests {
     fn each_number_comes_once() {
         for many in [0, 1, 2, 1000] {
             let seen = Mutex::new(Vec::new());
-            rayon::scope(|scope| spread(scope, 0..many, |_, number| seen.lock().unwrap().push(number)));
+            rayon::scope(|scope| {
+                spread(scope, 0..many, |_, number| {
+                    seen.lock().unwrap().push(number)
+                })
+            });
             let mut seen = seen.into_inner().unwrap();
             seen.sort_unstable();
             assert_eq!(seen, (0..many).collect::<Vec<_>>());
@@ -129,7 +151,11 @@ mod tests {
         let root = Anchor::new(openat::root(top.path()).unwrap(), 0);
         let same = |one: OwnedFd, path: &str| {
             let stat = rustix::fs::stat(top.path().join(path)).unwrap();
-            assert_eq!(rustix::fs::fstat(one).unwrap().st_ino, stat.st_ino, "{path}");
+            assert_eq!(
+                rustix::fs::fstat(one).unwrap().st_ino,
+                stat.st_ino,
+                "{path}"
+            );
         };
         let inner = Anchor::new(root.open(Path::new("a")).unwrap(), 1);
         for path in ["a", "a/b", "a/b/c"] {
@@ -137,6 +163,9 @@ mod tests {
             same(inner.open(Path::new(path)).unwrap(), path);
         }
         same(root.open(Path::new("")).unwrap(), "");
-        assert_eq!(root.open(Path::new(&"a/".repeat(3000))).unwrap_err(), Errno::NAMETOOLONG);
+        assert_eq!(
+            root.open(Path::new(&"a/".repeat(3000))).unwrap_err(),
+            Errno::NAMETOOLONG
+        );
     }
 }

@@ -1,10 +1,14 @@
-//! Git with the caller's credentials and transport: for what asks a remote, and for the files that come of it.
+//! Git with the caller's credentials and transport: for what asks a remote, and for the files that
+//! come of it.
 //!
-//! Whoever calls `enroll` or `worktree add` fetches as himself: his environment and his own git config hold (credential helpers, ssh keys,
-//! proxies, `insteadOf`, filters such as git-lfs). A repo's config, which any agent may have written, does not: like the nightly git, this one
-//! works on a shadow git dir, and whatever a config of `.git` could have it run (`core.sshCommand`, `remote.*.uploadpack`, `ext::` behind an
-//! `insteadOf`, `credential.helper`, `core.gitProxy`, `core.fsmonitor`, filters, hooks) is never read. Landlock can't hold it, for nobody
-//! knows what a credential helper needs. It must never prompt, for nobody answers, and never let out a secret of an address.
+//! Whoever calls `enroll` or `worktree add` fetches as himself: his environment and his own git
+//! config hold (credential helpers, ssh keys, proxies, `insteadOf`, filters such as git-lfs). A
+//! repo's config, which any agent may have written, does not: like the nightly git, this one works
+//! on a shadow git dir, and whatever a config of `.git` could have it run (`core.sshCommand`,
+//! `remote.*.uploadpack`, `ext::` behind an `insteadOf`, `credential.helper`, `core.gitProxy`,
+//! `core.fsmonitor`, filters, hooks) is never read. Landlock can't hold it, for nobody knows what a
+//! credential helper needs. It must never prompt, for nobody answers, and never let out a secret of
+//! an address.
 
 use super::{GitError, read_all, supervise};
 use crate::fs::stop::Stop;
@@ -14,8 +18,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-/// Where the caller's own shell happens to be is no business of ours: `git rev-parse --local-env-vars`, without its settings, which may be
-/// the credentials.
+/// Where the caller's own shell happens to be is no business of ours: `git rev-parse
+/// --local-env-vars`, without its settings, which may be the credentials.
 const LOCAL: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_CEILING_DIRECTORIES",
@@ -35,12 +39,17 @@ const LOCAL: [&str; 16] = [
     "GIT_WORK_TREE",
 ];
 
-/// What holds whatever the caller's config says: a prompt would wait for ever (ssh asks the terminal unless it is told where else), and no
-/// format that the run doesn't know may come of his defaults.
-const ENVIRONMENT: [(&str, &str); 3] =
-    [("GIT_TERMINAL_PROMPT", "0"), ("SSH_ASKPASS_REQUIRE", "force"), ("GIT_DEFAULT_REF_FORMAT", "files")];
+/// What holds whatever the caller's config says: a prompt would wait for ever (ssh asks the
+/// terminal unless it is told where else), and no format that the run doesn't know may come of his
+/// defaults.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("SSH_ASKPASS_REQUIRE", "force"),
+    ("GIT_DEFAULT_REF_FORMAT", "files"),
+];
 
-/// The same as settings. Submodules are other repos: their addresses are in the content, so nobody goes there.
+/// The same as settings. Submodules are other repos: their addresses are in the content, so nobody
+/// goes there.
 const SETTINGS: [(&str, &str); 7] = [
     ("core.hooksPath", "/dev/null"),
     ("core.fsmonitor", "false"),
@@ -64,10 +73,19 @@ pub struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// Git in the directory `folder`; every command is ended after `limit`, or when the caller is to stop.
+    /// Git in the directory `folder`; every command is ended after `limit`, or when the caller is
+    /// to stop.
     pub fn new(folder: &'a Path, stop: &'a Stop, limit: Duration) -> Self {
-        let settings = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { folder, places: Vec::new(), settings, stop, limit }
+        let settings = SETTINGS
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .to_vec();
+        Self {
+            folder,
+            places: Vec::new(),
+            settings,
+            stop,
+            limit,
+        }
     }
 
     /// Tells git where something is: `GIT_DIR`, `GIT_COMMON_DIR`, `GIT_WORK_TREE`.
@@ -97,20 +115,42 @@ impl<'a> Caller<'a> {
             for name in LOCAL {
                 command.env_remove(name);
             }
-            command.envs(ENVIRONMENT.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()));
-            command.envs(self.places.iter().map(|(name, path)| (name, path))).envs(self.numbered());
-            command.current_dir(self.folder).stdin(Stdio::null()).stdout(to).stderr(complaint);
+            command.envs(
+                ENVIRONMENT
+                    .into_iter()
+                    .filter(|(name, _)| std::env::var_os(name).is_none()),
+            );
+            command
+                .envs(self.places.iter().map(|(name, path)| (name, path)))
+                .envs(self.numbered());
+            command
+                .current_dir(self.folder)
+                .stdin(Stdio::null())
+                .stdout(to)
+                .stderr(complaint);
             Ok(())
         };
         supervise(args, prepare, self.stop, self.limit, || told(&mut err))?;
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// The settings as variables, behind those that the caller has: nobody sees an environment but its owner, while arguments are for all.
+    /// The settings as variables, behind those that the caller has: nobody sees an environment but
+    /// its owner, while arguments are for all.
     fn numbered(&self) -> Vec<(String, String)> {
-        let given = std::env::var("GIT_CONFIG_COUNT").ok().and_then(|count| count.parse::<usize>().ok()).unwrap_or(0);
-        let mut variables = vec![("GIT_CONFIG_COUNT".to_owned(), given.saturating_add(self.settings.len()).to_string())];
-        for (number, (key, value)) in self.settings.iter().enumerate().map(|(number, setting)| (given.saturating_add(number), setting)) {
+        let given = std::env::var("GIT_CONFIG_COUNT")
+            .ok()
+            .and_then(|count| count.parse::<usize>().ok())
+            .unwrap_or(0);
+        let mut variables = vec![(
+            "GIT_CONFIG_COUNT".to_owned(),
+            given.saturating_add(self.settings.len()).to_string(),
+        )];
+        for (number, (key, value)) in self
+            .settings
+            .iter()
+            .enumerate()
+            .map(|(number, setting)| (given.saturating_add(number), setting))
+        {
             variables.push((format!("GIT_CONFIG_KEY_{number}"), key.clone()));
             variables.push((format!("GIT_CONFIG_VALUE_{number}"), value.clone()));
         }
@@ -118,21 +158,32 @@ impl<'a> Caller<'a> {
     }
 }
 
-/// The end of what git said, for the cause often stands before the last line; without its progress, nor any secret.
+/// The end of what git said, for the cause often stands before the last line; without its progress,
+/// nor any secret.
 fn told(err: &mut File) -> String {
     let text = read_all(err).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).replace('\r', "\n");
-    let advice = |line: &&str| line.is_empty() || line.starts_with("warning: ") || line.starts_with("hint: ");
-    let lines: Vec<String> = text.lines().map(str::trim).filter(|line| !advice(line)).map(hidden).collect();
+    let advice = |line: &&str| {
+        line.is_empty() || line.starts_with("warning: ") || line.starts_with("hint: ")
+    };
+    let lines: Vec<String> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !advice(line))
+        .map(hidden)
+        .collect();
     lines.rchunks(LINES).next().unwrap_or_default().join("; ")
 }
 
-/// The line without what stands before the host, or behind a question mark, of an address. Git hides passwords too, but not every helper does.
+/// The line without what stands before the host, or behind a question mark, of an address. Git
+/// hides passwords too, but not every helper does.
 fn hidden(line: &str) -> String {
     let mut parts = line.split("://");
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let end = part.find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | '<' | '>')).unwrap_or(part.len());
+        let end = part
+            .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`' | '<' | '>'))
+            .unwrap_or(part.len());
         let (address, rest) = part.split_at(end);
         let address = address.split('?').next().unwrap_or_default();
         let (host, path) = address.split_at(address.find('/').unwrap_or(address.len()));
@@ -149,8 +200,14 @@ mod tests {
     #[test]
     fn secrets_of_addresses_are_hidden() {
         for (said, told) in [
-            ("fatal: unable to access 'https://me:SECRET@host/a/b?t=SECRET': no", "fatal: unable to access 'https://host/a/b': no"),
-            ("https://SECRET@a/ and http://SECRET@b", "https://a/ and http://b"),
+            (
+                "fatal: unable to access 'https://me:SECRET@host/a/b?t=SECRET': no",
+                "fatal: unable to access 'https://host/a/b': no",
+            ),
+            (
+                "https://SECRET@a/ and http://SECRET@b",
+                "https://a/ and http://b",
+            ),
             ("no address: me@host", "no address: me@host"),
             ("https://host/a@b", "https://host/a@b"),
         ] {

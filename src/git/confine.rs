@@ -1,12 +1,14 @@
 //! What a git process can reach, held by the kernel: Landlock (Linux 5.13 and newer).
 //!
-//! The shadow git dir gives git nothing foreign to obey. Should anything slip through all the same, or be swapped while git runs, this is
-//! the wall behind it: git can change its own repo and its scratch space, read the objects it borrows and the system's own files, start
-//! nothing but git, and reach no network. It must never be entered by a thread that does anything else: there is no way back out.
+//! The shadow git dir gives git nothing foreign to obey. Should anything slip through all the same,
+//! or be swapped while git runs, this is the wall behind it: git can change its own repo and its
+//! scratch space, read the objects it borrows and the system's own files, start nothing but git,
+//! and reach no network. It must never be entered by a thread that does anything else: there is no
+//! way back out.
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetError, RulesetStatus, Scope, make_bitflags,
+    ABI, Access, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, RestrictionStatus, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 use std::fs::File;
 use std::io;
@@ -18,9 +20,22 @@ use std::sync::OnceLock;
 const RULES: ABI = ABI::V6;
 
 /// Where programs find their loader and libraries, and where git finds its own programs.
-const LIBRARIES: [&str; 6] = ["/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/libexec", "/nix/store"];
+const LIBRARIES: [&str; 6] = [
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/libexec",
+    "/nix/store",
+];
 /// What any program may want to know of the system.
-const SYSTEM: [&str; 5] = ["/usr/share", "/etc", "/sys/devices/system/cpu", "/dev/urandom", "/dev/random"];
+const SYSTEM: [&str; 5] = [
+    "/usr/share",
+    "/etc",
+    "/sys/devices/system/cpu",
+    "/dev/urandom",
+    "/dev/random",
+];
 
 /// The directories of one repo.
 #[derive(Debug, Default)]
@@ -37,22 +52,31 @@ impl Reach {
     /// # Errors
     /// It can't be opened.
     pub fn of(scratch: &Path) -> io::Result<Self> {
-        Ok(Self { works_in: vec![File::open(scratch)?.into()], reads: Vec::new() })
+        Ok(Self {
+            works_in: vec![File::open(scratch)?.into()],
+            reads: Vec::new(),
+        })
     }
 
-    /// Confines the calling thread, and every process that it starts, for good. Tells whether the kernel holds it.
+    /// Confines the calling thread, and every process that it starts, for good. Tells whether the
+    /// kernel holds it.
     ///
     /// # Errors
     /// The kernel has Landlock, and refused the rules.
     pub fn enter(&self) -> Result<bool, RulesetError> {
         let look: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
-        let work = look | make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer});
+        let work = look
+            | make_bitflags!(AccessFs::{WriteFile | Truncate | MakeReg | MakeDir | RemoveFile | RemoveDir | Refer});
         let mut rules = Ruleset::default()
             .handle_access(AccessFs::from_all(RULES))?
             .handle_access(AccessNet::from_all(RULES))?
             .scope(Scope::from_all(RULES))?
             .create()?;
-        let own = self.works_in.iter().map(|folder| (folder, work)).chain(self.reads.iter().map(|folder| (folder, look)));
+        let own = self
+            .works_in
+            .iter()
+            .map(|folder| (folder, work))
+            .chain(self.reads.iter().map(|folder| (folder, look)));
         for (folder, rights) in own {
             rules = rules.add_rule(PathBeneath::new(folder, rights))?;
         }
@@ -78,22 +102,37 @@ fn machine() -> impl Iterator<Item = (BorrowedFd<'static>, &'static BitFlags<Acc
         let look: BitFlags<AccessFs> = make_bitflags!(AccessFs::{ReadFile | ReadDir});
         let run = look | AccessFs::Execute;
         let programs = git_program().into_iter().flat_map(|git| {
-            let beside = git.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
+            let beside = git
+                .ancestors()
+                .nth(2)
+                .map(PathBuf::from)
+                .unwrap_or_default();
             [beside.join("lib"), beside.join("libexec"), git]
         });
-        let places = programs.chain(LIBRARIES.map(PathBuf::from)).map(|place| (place, run));
+        let places = programs
+            .chain(LIBRARIES.map(PathBuf::from))
+            .map(|place| (place, run));
         let places = places.chain(SYSTEM.map(|place| (place.into(), look)));
         let places = places.chain([("/dev/null".into(), look | AccessFs::WriteFile)]);
         // What this machine doesn't have can't be missed.
-        places.filter_map(|(place, rights)| Some((PathFd::new(place).ok()?, rights))).collect()
+        places
+            .filter_map(|(place, rights)| Some((PathFd::new(place).ok()?, rights)))
+            .collect()
     };
-    MACHINE.get_or_init(open).iter().map(|(place, rights)| (place.as_fd(), rights))
+    MACHINE
+        .get_or_init(open)
+        .iter()
+        .map(|(place, rights)| (place.as_fd(), rights))
 }
 
 /// The git on the path, where its links end.
 fn git_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join("git")).find(|git| git.is_file())?.canonicalize().ok()
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("git"))
+        .find(|git| git.is_file())?
+        .canonicalize()
+        .ok()
 }
 
 #[cfg(test)]
@@ -103,17 +142,29 @@ mod tests {
 
     #[test]
     fn a_confined_thread_reaches_its_folders_and_nothing_else() {
-        let (own, lent, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (own, lent, other) = (
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir().unwrap(),
+        );
         for folder in [&own, &lent, &other] {
             fs::write(folder.path().join("there"), "text").unwrap();
         }
-        let open = |folder: &tempfile::TempDir| OwnedFd::from(fs::File::open(folder.path()).unwrap());
-        let reach = Reach { works_in: vec![open(&own)], reads: vec![open(&lent)] };
+        let open =
+            |folder: &tempfile::TempDir| OwnedFd::from(fs::File::open(folder.path()).unwrap());
+        let reach = Reach {
+            works_in: vec![open(&own)],
+            reads: vec![open(&lent)],
+        };
         if !held() {
             return;
         }
         let can = |folder: &std::path::Path| {
-            (fs::read(folder.join("there")).is_ok(), fs::write(folder.join("new"), "").is_ok(), fs::write(folder.join("there"), "").is_ok())
+            (
+                fs::read(folder.join("there")).is_ok(),
+                fs::write(folder.join("new"), "").is_ok(),
+                fs::write(folder.join("there"), "").is_ok(),
+            )
         };
         let tried = std::thread::scope(|scope| {
             let confined = scope.spawn(|| {
@@ -122,7 +173,18 @@ mod tests {
             });
             confined.join().unwrap()
         });
-        assert_eq!(tried, [(true, true, true), (true, false, false), (false, false, false)]);
-        assert_eq!(can(other.path()), (true, true, true), "only that thread is confined");
+        assert_eq!(
+            tried,
+            [
+                (true, true, true),
+                (true, false, false),
+                (false, false, false)
+            ]
+        );
+        assert_eq!(
+            can(other.path()),
+            (true, true, true),
+            "only that thread is confined"
+        );
     }
 }

@@ -1,11 +1,15 @@
 //! The one door to the git program.
 //!
-//! Git runs on a shadow git dir (see [`crate::git::shadow`]) with an environment of our own making, in a process group of its own, confined to
-//! its repo (see [`crate::git::confine`]), under a time limit; it dies with its parent. Where a remote is asked, it is the caller's own git instead:
-//! see [`caller`]. It must never be started anywhere else, never inherit the caller's environment but there, and never see the config that
-//! a repo's agents wrote.
+//! Git runs on a shadow git dir (see [`crate::git::shadow`]) with an environment of our own making,
+//! in a process group of its own, confined to its repo (see [`crate::git::confine`]), under a time
+//! limit; it dies with its parent. Where a remote is asked, it is the caller's own git instead: see
+//! [`caller`]. It must never be started anywhere else, never inherit the caller's environment but
+//! there, and never see the config that a repo's agents wrote.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 use crate::fs::stop::Stop;
 use crate::git::confine::Reach;
@@ -48,7 +52,8 @@ const ENVIRONMENT: [(&str, &str); 16] = [
     ("GIT_EDITOR", "/bin/false"),
 ];
 
-/// Settings that must hold whatever a config says: same place, step 4; the ages are `git.md`'s grace.
+/// Settings that must hold whatever a config says: same place, step 4; the ages are `git.md`'s
+/// grace.
 const SETTINGS: [&str; 11] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -99,9 +104,16 @@ pub enum GitError {
 }
 
 impl<'a> Git<'a> {
-    /// Git on the git dir `git_dir`, confined to `reach`; every command is ended after `limit`, or when the run stops.
+    /// Git on the git dir `git_dir`, confined to `reach`; every command is ended after `limit`, or
+    /// when the run stops.
     pub fn new(git_dir: &'a Path, reach: &'a Reach, stop: &'a Stop, limit: Duration) -> Self {
-        Self { git_dir, reach, stop, limit, settings: Vec::new() }
+        Self {
+            git_dir,
+            reach,
+            stop,
+            limit,
+            settings: Vec::new(),
+        }
     }
 
     /// One more `-c` setting for all commands.
@@ -118,21 +130,30 @@ impl<'a> Git<'a> {
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Vec<u8>, GitError> {
         let mut out = tempfile::tempfile().map_err(GitError::Start)?;
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
-        self.finish(args, Stdio::null(), out.try_clone().map_err(GitError::Start)?.into(), &mut err)?;
+        self.finish(
+            args,
+            Stdio::null(),
+            out.try_clone().map_err(GitError::Start)?.into(),
+            &mut err,
+        )?;
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    /// Runs a command to its end with its standard output in a file. Nothing is written but that file and scratch space.
+    /// Runs a command to its end with its standard output in a file. Nothing is written but that
+    /// file and scratch space.
     ///
     /// # Errors
     /// As [`Git::run`].
     pub fn write<S: AsRef<OsStr>>(&self, args: &[S], out: File) -> Result<(), GitError> {
         let mut err = tempfile::tempfile_in(self.git_dir).map_err(GitError::Start)?;
-        self.finish(args, Stdio::null(), out.into(), &mut err).map(drop)
+        self.finish(args, Stdio::null(), out.into(), &mut err)
+            .map(drop)
     }
 
-    /// Runs a command that changes the repo. A directory that git can't open, a lock file that it can't delete, and the like, it sometimes passes over,
-    /// and reports success: then its complaint is the failure. What it merely does without, such as a commit-graph that makes no sense, is none.
+    /// Runs a command that changes the repo. A directory that git can't open, a lock file that it
+    /// can't delete, and the like, it sometimes passes over, and reports success: then its
+    /// complaint is the failure. What it merely does without, such as a commit-graph that makes no
+    /// sense, is none.
     ///
     /// # Errors
     /// As [`Git::run`].
@@ -140,12 +161,24 @@ impl<'a> Git<'a> {
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
         let status = self.finish(args, Stdio::null(), Stdio::null(), &mut err)?;
         let said = read_all(&mut err).map_err(GitError::Start)?;
-        let passed_over = |line: &str| ["error: unable to ", "warning: unable to unlink "].iter().any(|words| line.starts_with(words));
+        let passed_over = |line: &str| {
+            ["error: unable to ", "warning: unable to unlink "]
+                .iter()
+                .any(|words| line.starts_with(words))
+        };
         if !String::from_utf8_lossy(&said).lines().any(passed_over) {
             return Ok(());
         }
-        let command = args.iter().map(|arg| arg.as_ref().to_string_lossy()).collect::<Vec<_>>().join(" ");
-        Err(GitError::Failed { command, status, message: tail(&mut err) })
+        let command = args
+            .iter()
+            .map(|arg| arg.as_ref().to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ");
+        Err(GitError::Failed {
+            command,
+            status,
+            message: tail(&mut err),
+        })
     }
 
     /// Runs a command to its end on `input`, for what its exit status says alone.
@@ -156,7 +189,12 @@ impl<'a> Git<'a> {
         self.fed(args, input, Stdio::null())
     }
 
-    fn fed<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8], output: Stdio) -> Result<(), GitError> {
+    fn fed<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        input: &[u8],
+        output: Stdio,
+    ) -> Result<(), GitError> {
         let file = || {
             let mut file = tempfile::tempfile()?;
             file.write_all(input)?;
@@ -164,7 +202,13 @@ impl<'a> Git<'a> {
             io::Result::Ok(file)
         };
         let mut err = tempfile::tempfile().map_err(GitError::Start)?;
-        self.finish(args, file().map_err(GitError::Start)?.into(), output, &mut err).map(drop)
+        self.finish(
+            args,
+            file().map_err(GitError::Start)?.into(),
+            output,
+            &mut err,
+        )
+        .map(drop)
     }
 
     /// The same, and gives its standard output.
@@ -173,17 +217,35 @@ impl<'a> Git<'a> {
     /// As [`Git::run`].
     pub fn ask<S: AsRef<OsStr>>(&self, args: &[S], input: &[u8]) -> Result<Vec<u8>, GitError> {
         let mut out = tempfile::tempfile().map_err(GitError::Start)?;
-        self.fed(args, input, out.try_clone().map_err(GitError::Start)?.into())?;
+        self.fed(
+            args,
+            input,
+            out.try_clone().map_err(GitError::Start)?.into(),
+        )?;
         read_all(&mut out).map_err(GitError::Start)
     }
 
-    fn finish<S: AsRef<OsStr>>(&self, args: &[S], input: Stdio, output: Stdio, err: &mut File) -> Result<ExitStatus, GitError> {
+    fn finish<S: AsRef<OsStr>>(
+        &self,
+        args: &[S],
+        input: Stdio,
+        output: Stdio,
+        err: &mut File,
+    ) -> Result<ExitStatus, GitError> {
         let complaint = err.try_clone().map_err(GitError::Start)?;
         let prepare = |command: &mut Command| {
             self.reach.enter().map_err(io::Error::other)?;
-            command.env_clear().envs(ENVIRONMENT).env("PATH", std::env::var_os("PATH").unwrap_or_default());
-            command.env("GIT_DIR", self.git_dir).current_dir(self.git_dir);
-            for setting in SETTINGS.into_iter().chain(self.settings.iter().map(String::as_str)) {
+            command
+                .env_clear()
+                .envs(ENVIRONMENT)
+                .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            command
+                .env("GIT_DIR", self.git_dir)
+                .current_dir(self.git_dir);
+            for setting in SETTINGS
+                .into_iter()
+                .chain(self.settings.iter().map(String::as_str))
+            {
                 command.args(["-c", setting]);
             }
             command.stdin(input).stdout(output).stderr(complaint);
@@ -197,7 +259,8 @@ impl<'a> Git<'a> {
     }
 }
 
-/// Runs git to its end, or until its time is up; `prepare` gives it all but its arguments, and `complaint` is what it said of a failure.
+/// Runs git to its end, or until its time is up; `prepare` gives it all but its arguments, and
+/// `complaint` is what it said of a failure.
 fn supervise<S: AsRef<OsStr>>(
     args: &[S],
     prepare: impl FnOnce(&mut Command) -> io::Result<()> + Send,
@@ -208,7 +271,8 @@ fn supervise<S: AsRef<OsStr>>(
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
     let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
     let command = words.join(" ");
-    // Confinement is a thread's, and for good; a child dies with the thread that started it. So each has one of its own.
+    // Confinement is a thread's, and for good; a child dies with the thread that started it. So
+    // each has one of its own.
     let child = || {
         #[expect(clippy::disallowed_methods, reason = "this is the door")]
         let mut git = Command::new("git");
@@ -219,20 +283,33 @@ fn supervise<S: AsRef<OsStr>>(
         ended
     };
     let ran = std::thread::scope(|scope| scope.spawn(child).join());
-    let (status, ended) = ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(GitError::Start)?;
+    let (status, ended) = ran
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        .map_err(GitError::Start)?;
     match ended {
         Some(why) => Err(GitError::Ended { command, why }),
         None if status.success() => Ok(status),
-        None => Err(GitError::Failed { command, status, message: complaint() }),
+        None => Err(GitError::Failed {
+            command,
+            status,
+            message: complaint(),
+        }),
     }
 }
 
-/// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it ends.
-fn wait(mut child: Child, stop: &Stop, limit: Duration) -> io::Result<(ExitStatus, Option<String>)> {
+/// Waits for the child without polling in a loop of sleeps: its pidfd becomes readable when it
+/// ends.
+fn wait(
+    mut child: Child,
+    stop: &Stop,
+    limit: Duration,
+) -> io::Result<(ExitStatus, Option<String>)> {
     let pid = Pid::from_child(&child);
-    let ended = watch(pid, stop, limit).unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
-    // The group: git's own children must not go on when the lock is gone, nor when git itself crashed. Mostly they ended by now. As
-    // nobody has waited for it yet, the number is still git's.
+    let ended = watch(pid, stop, limit)
+        .unwrap_or_else(|error| Some(format!("failed to watch it: {error}")));
+    // The group: git's own children must not go on when the lock is gone, nor when git itself
+    // crashed. Mostly they ended by now. As nobody has waited for it yet, the number is still
+    // git's.
     let _may_be_gone = rustix::process::kill_process_group(pid, Signal::KILL);
     Ok((child.wait()?, ended))
 }
@@ -241,7 +318,10 @@ fn wait(mut child: Child, stop: &Stop, limit: Duration) -> io::Result<(ExitStatu
 fn watch(pid: Pid, stop: &Stop, limit: Duration) -> io::Result<Option<String>> {
     let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     let began = Instant::now();
-    let tick = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    let tick = Timespec {
+        tv_sec: 0,
+        tv_nsec: 200_000_000,
+    };
     loop {
         match rustix::event::poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&tick)) {
             // A signal handler ran in this thread: whether to stop is asked below.
@@ -265,17 +345,40 @@ fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What git complained of, or else the end of what it said: enough to know, short enough for a row. Advice comes after the complaint.
+/// What git complained of, or else the end of what it said: enough to know, short enough for a row.
+/// Advice comes after the complaint.
 fn tail(file: &mut File) -> String {
     let text = read_all(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let complaints: Vec<&str> = lines.iter().copied().filter(|line| line.starts_with("fatal: ") || line.starts_with("error: ")).collect();
-    let telling = if complaints.is_empty() { lines } else { complaints };
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let complaints: Vec<&str> = lines
+        .iter()
+        .copied()
+        .filter(|line| line.starts_with("fatal: ") || line.starts_with("error: "))
+        .collect();
+    let telling = if complaints.is_empty() {
+        lines
+    } else {
+        complaints
+    };
     let told = telling.rchunks(3).next().unwrap_or_default().join("; ");
-    let is_short =
-        ["Out of memory", "out of memory", "malloc failed", "mmap failed: Cannot allocate"].iter().any(|words| told.contains(words));
-    if is_short { format!("{told}; raise the memory limit, or lower `run.repos_in_parallel`") } else { told }
+    let is_short = [
+        "Out of memory",
+        "out of memory",
+        "malloc failed",
+        "mmap failed: Cannot allocate",
+    ]
+    .iter()
+    .any(|words| told.contains(words));
+    if is_short {
+        format!("{told}; raise the memory limit, or lower `run.repos_in_parallel`")
+    } else {
+        told
+    }
 }
 
 /// The version of the git on the path: major and minor.
@@ -285,13 +388,17 @@ fn tail(file: &mut File) -> String {
 pub fn version(stop: &Stop) -> Result<Option<(u32, u32)>, GitError> {
     let scratch = tempfile::tempdir().map_err(GitError::Start)?;
     let reach = Reach::of(scratch.path()).map_err(GitError::Start)?;
-    let answer = Git::new(scratch.path(), &reach, stop, Duration::from_secs(10)).run(&["version"])?;
+    let answer =
+        Git::new(scratch.path(), &reach, stop, Duration::from_secs(10)).run(&["version"])?;
     Ok(parse_version(&String::from_utf8_lossy(&answer)))
 }
 
 fn parse_version(answer: &str) -> Option<(u32, u32)> {
     let mut numbers = answer.strip_prefix("git version ")?.split('.');
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.trim().parse().ok()?))
+    Some((
+        numbers.next()?.parse().ok()?,
+        numbers.next()?.trim().parse().ok()?,
+    ))
 }
 
 #[cfg(test)]
@@ -301,7 +408,10 @@ mod tests {
     #[test]
     fn versions_are_read() {
         assert_eq!(parse_version("git version 2.47.3\n"), Some((2, 47)));
-        assert_eq!(parse_version("git version 2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(
+            parse_version("git version 2.39.5 (Apple Git-154)"),
+            Some((2, 39))
+        );
         assert_eq!(parse_version("git version 3.0\n"), Some((3, 0)));
         assert_eq!(parse_version("nonsense"), None);
     }
@@ -312,17 +422,29 @@ mod tests {
         prepare(scratch.path());
         let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
         let reach = Reach::of(scratch.path()).unwrap();
-        Git::new(scratch.path(), &reach, &stop, Duration::from_millis(300)).with(setting.to_owned()).run(args)
+        Git::new(scratch.path(), &reach, &stop, Duration::from_millis(300))
+            .with(setting.to_owned())
+            .run(args)
     }
 
     #[test]
     fn a_git_that_takes_too_long_is_ended() {
         let fifo = |scratch: &Path| {
             let path = scratch.join("fifo");
-            rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                path,
+                rustix::fs::FileType::Fifo,
+                rustix::fs::Mode::RUSR,
+                0,
+            )
+            .unwrap();
         };
         let began = Instant::now();
-        assert!(matches!(ask(fifo, "core.x=y", &["hash-object", "--no-filters", "fifo"]), Err(GitError::Ended { .. })));
+        assert!(matches!(
+            ask(fifo, "core.x=y", &["hash-object", "--no-filters", "fifo"]),
+            Err(GitError::Ended { .. })
+        ));
         assert!(began.elapsed() < Duration::from_secs(10));
     }
 

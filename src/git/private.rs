@@ -1,9 +1,11 @@
 //! A private git dir: the one that the caller's git obeys.
 //!
-//! Config, HEAD, refs, `shallow` and alternates stand in a scratch directory that is nobody else's, outside of the volume: agents write
-//! everywhere on the volume, also in the state directory, while git works. What is large stays on the volume and is reached through
-//! descriptors (`/proc/PID/fd/N`), so that no link that somebody plants leads git elsewhere: packs that are fetched go to one directory, and
-//! the objects of a repo are read from theirs, as data. It must never link to a path on the volume, nor show git another alternates file.
+//! Config, HEAD, refs, `shallow` and alternates stand in a scratch directory that is nobody else's,
+//! outside of the volume: agents write everywhere on the volume, also in the state directory, while
+//! git works. What is large stays on the volume and is reached through descriptors
+//! (`/proc/PID/fd/N`), so that no link that somebody plants leads git elsewhere: packs that are
+//! fetched go to one directory, and the objects of a repo are read from theirs, as data. It must
+//! never link to a path on the volume, nor show git another alternates file.
 
 use super::GitError;
 use super::caller::Caller;
@@ -17,9 +19,11 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n";
+const CONFIG: &str =
+    "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tlogAllRefUpdates = false\n";
 
-/// What must hold for a git dir of this kind, whatever the caller's config says: all that is fetched is one pack, and the index is of the plain kind.
+/// What must hold for a git dir of this kind, whatever the caller's config says: all that is
+/// fetched is one pack, and the index is of the plain kind.
 const SETTINGS: [(&str, &str); 8] = [
     ("fetch.unpackLimit", "1"),
     ("fetch.writeCommitGraph", "false"),
@@ -56,7 +60,11 @@ impl Private {
     /// There is no scratch space.
     pub fn new(packs: OwnedFd) -> io::Result<Self> {
         let scratch = Scratch::caller()?;
-        let mut private = Self { scratch, held: Vec::new(), alternates: Vec::new() };
+        let mut private = Self {
+            scratch,
+            held: Vec::new(),
+            alternates: Vec::new(),
+        };
         let git_dir = private.git_dir();
         for directory in ["", "refs", "objects", "objects/info"] {
             std::fs::create_dir(git_dir.join(directory))?;
@@ -73,76 +81,121 @@ impl Private {
     /// # Errors
     /// It can't be opened or listed.
     pub fn borrow(&mut self, objects: &OwnedFd) -> io::Result<()> {
-        let lent = self.scratch.path().join(format!("lent-{}", self.held.len()));
+        let lent = self
+            .scratch
+            .path()
+            .join(format!("lent-{}", self.held.len()));
         std::fs::create_dir_all(lent.join("objects"))?;
-        for (name, _) in openat::list(openat::below(objects, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)? {
-            let is_loose = name.len() == 2 && name.to_string_lossy().bytes().all(|byte| byte.is_ascii_hexdigit());
+        for (name, _) in openat::list(openat::below(
+            objects,
+            Path::new("."),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        )?)? {
+            let is_loose = name.len() == 2
+                && name
+                    .to_string_lossy()
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit());
             if !is_loose && name != "pack" {
                 continue;
             }
             // Another one at the same name later on is not looked at.
-            if let Some(directory) = found(openat::below(objects, Path::new(&name), OFlags::PATH | OFlags::DIRECTORY).map_err(Into::into))?
-            {
+            if let Some(directory) = found(
+                openat::below(objects, Path::new(&name), OFlags::PATH | OFlags::DIRECTORY)
+                    .map_err(Into::into),
+            )? {
                 symlink(self.hold(directory), lent.join("objects").join(&name))?;
             }
         }
-        self.alternates.extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(lent.join("objects").as_os_str()));
+        self.alternates
+            .extend_from_slice(std::os::unix::ffi::OsStrExt::as_bytes(
+                lent.join("objects").as_os_str(),
+            ));
         self.alternates.push(b'\n');
-        std::fs::write(self.git_dir().join("objects/info/alternates"), &self.alternates)
+        std::fs::write(
+            self.git_dir().join("objects/info/alternates"),
+            &self.alternates,
+        )
     }
 
-    /// Where a descriptor's directory is to be found by other processes, whatever becomes of its name.
+    /// Where a descriptor's directory is to be found by other processes, whatever becomes of its
+    /// name.
     fn hold(&mut self, directory: OwnedFd) -> PathBuf {
-        let path = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd()));
+        let path = PathBuf::from(format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            directory.as_raw_fd()
+        ));
         self.held.push(directory);
         path
     }
 
-    /// Tells git of refs that are there, so that it asks for what is new alone, and of the commits where history was cut off.
+    /// Tells git of refs that are there, so that it asks for what is new alone, and of the commits
+    /// where history was cut off.
     ///
     /// # Errors
     /// There is no room.
     pub fn know(&self, refs: &[Ref], shallow: Option<&[u8]>) -> io::Result<()> {
-        let lines: Vec<String> = refs.iter().map(|Ref { name, id, .. }| format!("{id} {name}\n")).collect();
+        let lines: Vec<String> = refs
+            .iter()
+            .map(|Ref { name, id, .. }| format!("{id} {name}\n"))
+            .collect();
         std::fs::write(self.git_dir().join("packed-refs"), lines.concat())?;
-        shallow.map_or(Ok(()), |shallow| std::fs::write(self.git_dir().join("shallow"), shallow))
+        shallow.map_or(Ok(()), |shallow| {
+            std::fs::write(self.git_dir().join("shallow"), shallow)
+        })
     }
 
-    /// Where git-lfs looks for large files before it fetches them. It counts on what it finds there, whatever that is.
+    /// Where git-lfs looks for large files before it fetches them. It counts on what it finds
+    /// there, whatever that is.
     pub fn large_files(&self) -> PathBuf {
         self.git_dir().join("lfs/objects")
     }
 
-    /// Moves what git-lfs has here, and what it fetched, to `room`; none where there is nothing. It keeps that where it does by itself: a setting for it, git-lfs would take for
-    /// one of a remote in a directory, too.
+    /// Moves what git-lfs has here, and what it fetched, to `room`; none where there is nothing. It
+    /// keeps that where it does by itself: a setting for it, git-lfs would take for one of a remote
+    /// in a directory, too.
     ///
     /// # Errors
     /// It can't be moved.
     pub fn take_large_files(&self, room: &Path) -> io::Result<Option<PathBuf>> {
         let taken = room.join("lfs");
-        Ok(found(std::fs::rename(self.git_dir().join("lfs"), &taken))?.map(|()| taken.join("objects")))
+        Ok(found(std::fs::rename(self.git_dir().join("lfs"), &taken))?
+            .map(|()| taken.join("objects")))
     }
 
     /// The caller's git here.
     pub fn caller<'a>(&'a self, tree: &'a Path, stop: &'a Stop, limit: Duration) -> Caller<'a> {
         let settings = SETTINGS.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let caller = Caller::new(tree, stop, limit).with(settings);
-        caller.place("GIT_DIR", self.git_dir()).place("GIT_WORK_TREE", tree)
+        caller
+            .place("GIT_DIR", self.git_dir())
+            .place("GIT_WORK_TREE", tree)
     }
 
-    /// All refs, in the order of their names; if asked for, with what tags lead to, for which each of them is read.
+    /// All refs, in the order of their names; if asked for, with what tags lead to, for which each
+    /// of them is read.
     ///
     /// # Errors
     /// [`GitError`].
     pub fn refs(&self, peeled: bool, stop: &Stop, limit: Duration) -> Result<Vec<Ref>, GitError> {
         let empty = self.empty();
-        let format = format!("--format=%(objectname) {} %(refname)", if peeled { "%(*objectname)" } else { "" });
-        let listed = self.caller(&empty, stop, limit).run(&["for-each-ref", &format])?;
+        let format = format!(
+            "--format=%(objectname) {} %(refname)",
+            if peeled { "%(*objectname)" } else { "" }
+        );
+        let listed = self
+            .caller(&empty, stop, limit)
+            .run(&["for-each-ref", &format])?;
         let listed = String::from_utf8_lossy(&listed).into_owned();
         let read = |line: &str| {
             let mut words = line.splitn(3, ' ');
             let (id, peeled, name) = (words.next()?, words.next()?, words.next()?);
-            Some(Ref { name: name.to_owned(), id: id.to_owned(), peeled: Some(peeled.to_owned()).filter(|peeled| !peeled.is_empty()) })
+            Some(Ref {
+                name: name.to_owned(),
+                id: id.to_owned(),
+                peeled: Some(peeled.to_owned()).filter(|peeled| !peeled.is_empty()),
+            })
         };
         Ok(listed.lines().filter_map(read).collect())
     }
@@ -155,7 +208,8 @@ impl Private {
         found(std::fs::read(self.git_dir().join("shallow")))
     }
 
-    /// The loose objects that a fetch by git's plain protocol leaves, as paths, and as they are named below `objects`.
+    /// The loose objects that a fetch by git's plain protocol leaves, as paths, and as they are
+    /// named below `objects`.
     ///
     /// # Errors
     /// The scratch directory is gone.
@@ -167,7 +221,10 @@ impl Private {
             if directory.file_name().len() == 2 {
                 for file in std::fs::read_dir(directory.path())? {
                     let file = file?;
-                    loose.push((file.path(), Path::new(&directory.file_name()).join(file.file_name())));
+                    loose.push((
+                        file.path(),
+                        Path::new(&directory.file_name()).join(file.file_name()),
+                    ));
                 }
             }
         }

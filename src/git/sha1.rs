@@ -1,6 +1,7 @@
 //! SHA-1 of what is too large to be held: git names objects by it, and ends its files with it.
 //!
-//! It must never be what keeps anybody out: SHA-1 is broken for that, and good enough to tell that a disk gave back what it was given.
+//! It must never be what keeps anybody out: SHA-1 is broken for that, and good enough to tell that
+//! a disk gave back what it was given.
 
 use crate::fs::stop::Stop;
 use git2::Oid;
@@ -25,14 +26,19 @@ pub fn blob(size: u64, mut content: impl Read, stop: &Stop) -> io::Result<Oid> {
         hash.update(buffer.get(..read).unwrap_or(&buffer));
     }
     if seen != size {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has {seen} bytes instead of {size}")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it has {seen} bytes instead of {size}"),
+        ));
     }
     Oid::from_bytes(hash.finish().as_ref()).map_err(io::Error::other)
 }
 
 /// The hash of some bytes.
 pub fn of(bytes: &[u8]) -> Vec<u8> {
-    ring::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref().to_vec()
+    ring::digest::digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes)
+        .as_ref()
+        .to_vec()
 }
 
 #[cfg(test)]

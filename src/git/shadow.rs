@@ -1,8 +1,9 @@
 //! A shadow git dir: the repo's objects, refs and worktrees behind a config of our own.
 //!
-//! Agents write `.git`, and git's own security page says that running git in an untrusted `.git` is not safe. So the real config is data,
-//! parsed and never obeyed; git and git2 see a directory in scratch space whose entries are links to the real ones (`git.md`, "Hostile
-//! repos"). It must never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
+//! Agents write `.git`, and git's own security page says that running git in an untrusted `.git` is
+//! not safe. So the real config is data, parsed and never obeyed; git and git2 see a directory in
+//! scratch space whose entries are links to the real ones (`git.md`, "Hostile repos"). It must
+//! never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
 
 use crate::fs::budget::Budget;
 use crate::fs::openat::{self, found};
@@ -26,7 +27,8 @@ pub mod rooted;
 use loose::Loose;
 use prove::{Proven, at, prove, unreadable};
 
-/// Linked even where they don't exist yet: without the `packed-refs` link, pack-refs would move every ref into the shadow.
+/// Linked even where they don't exist yet: without the `packed-refs` link, pack-refs would move
+/// every ref into the shadow.
 const LINKED: [&str; 13] = [
     "objects",
     "refs",
@@ -43,8 +45,8 @@ const LINKED: [&str; 13] = [
     "REBASE_HEAD",
 ];
 
-/// libgit2 syncs loose objects and refs by the first key, git by `core.fsync` of `git.rs`. Names that only other systems find
-/// dangerous (`git~1`) are fine in a rescue.
+/// libgit2 syncs loose objects and refs by the first key, git by `core.fsync` of `git.rs`. Names
+/// that only other systems find dangerous (`git~1`) are fine in a rescue.
 const CONFIG: &str = "[core]
 \trepositoryformatversion = 0
 \tbare = true
@@ -100,10 +102,15 @@ pub enum Refusal {
     Git(#[from] GitError),
 }
 
-/// Whether every loose object of a store that has no shadow is whole, so that libgit2 may read there.
+/// Whether every loose object of a store that has no shadow is whole, so that libgit2 may read
+/// there.
 pub fn is_whole(objects: &VolumePath, stop: &Stop) -> bool {
     let loose = prove::prove_objects(objects).ok();
-    loose.is_some_and(|loose| loose.doubtful(stop).is_ok_and(|doubtful| doubtful.is_empty()))
+    loose.is_some_and(|loose| {
+        loose
+            .doubtful(stop)
+            .is_ok_and(|doubtful| doubtful.is_empty())
+    })
 }
 
 impl Shadow {
@@ -114,13 +121,23 @@ impl Shadow {
     pub fn of(checkout: &VolumePath, stop: &Stop) -> Result<Self, Refusal> {
         let budget = stop.budget();
         let _counted = budget.enter();
-        let git_dir = checkout.join(".git").map_err(|error| Refusal::Odd(error.to_string()))?;
-        let Proven { head, lenders, loose } = prove(&git_dir)?;
+        let git_dir = checkout
+            .join(".git")
+            .map_err(|error| Refusal::Odd(error.to_string()))?;
+        let Proven {
+            head,
+            lenders,
+            loose,
+        } = prove(&git_dir)?;
         let scratch = Scratch::shadow().map_err(unreadable("the scratch folder"))?;
         let mut reach = Reach::of(scratch.path()).map_err(unreadable("the scratch folder"))?;
-        reach.works_in.push(openat::dir(&git_dir).map_err(unreadable(&git_dir.to_string()))?);
+        reach
+            .works_in
+            .push(openat::dir(&git_dir).map_err(unreadable(&git_dir.to_string()))?);
         for lender in &lenders {
-            reach.reads.push(openat::dir(lender).map_err(unreadable(&lender.to_string()))?);
+            reach
+                .reads
+                .push(openat::dir(lender).map_err(unreadable(&lender.to_string()))?);
         }
         let mut shadow = Self {
             scratch,
@@ -132,10 +149,14 @@ impl Shadow {
             handles: Mutex::default(),
             budget,
         };
-        shadow.lay(&head).map_err(unreadable("the scratch folder"))?;
+        shadow
+            .lay(&head)
+            .map_err(unreadable("the scratch folder"))?;
         shadow.theirs = shadow.judge_config(stop)?;
         if shadow.theirs.promisor {
-            shadow.is_partial().map_err(unreadable("the scratch folder"))?;
+            shadow
+                .is_partial()
+                .map_err(unreadable("the scratch folder"))?;
         }
         shadow.doubtful = shadow.read_loose(&loose, stop)?;
         shadow.judge_crypt(None, stop)?;
@@ -169,17 +190,30 @@ impl Shadow {
         if !copy.exists() {
             return Ok(None);
         }
-        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--get".as_ref(), key.as_ref()];
+        let args = [
+            "config".as_ref(),
+            "--file".as_ref(),
+            copy.as_os_str(),
+            "--no-includes".as_ref(),
+            "--get".as_ref(),
+            key.as_ref(),
+        ];
         match self.git(stop, Duration::from_secs(10)).run(&args) {
-            Ok(value) => Ok(Some(String::from_utf8_lossy(value.trim_ascii_end()).into_owned())),
+            Ok(value) => Ok(Some(
+                String::from_utf8_lossy(value.trim_ascii_end()).into_owned(),
+            )),
             Err(GitError::Failed { status, .. }) if status.code() == Some(1) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Tells git that objects may be missing here, because a remote has promised them; there is none that could be asked.
+    /// Tells git that objects may be missing here, because a remote has promised them; there is
+    /// none that could be asked.
     fn is_partial(&self) -> io::Result<()> {
-        std::fs::write(self.scratch.path().join("config"), format!("{CONFIG}{PROMISOR}"))
+        std::fs::write(
+            self.scratch.path().join("config"),
+            format!("{CONFIG}{PROMISOR}"),
+        )
     }
 
     /// Whether the repo's own config says that objects may be missing.
@@ -194,7 +228,9 @@ impl Shadow {
 
     /// Refuses a repo whose config would change the meaning of its objects.
     fn judge_config(&self, stop: &Stop) -> Result<config::Theirs, Refusal> {
-        let Some(theirs) = found(openat::read(&at(&self.git_dir, "config"), CONFIG_CAP)).map_err(unreadable(".git/config"))? else {
+        let Some(theirs) = found(openat::read(&at(&self.git_dir, "config"), CONFIG_CAP))
+            .map_err(unreadable(".git/config"))?
+        else {
             return Ok(config::Theirs::default());
         };
         if config::is_endless(&theirs) {
@@ -206,24 +242,44 @@ impl Shadow {
         if let Some(entries) = config::plain(&theirs) {
             return config::judge(entries.iter().map(String::as_str));
         }
-        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
+        let args = [
+            "config".as_ref(),
+            "--file".as_ref(),
+            copy.as_os_str(),
+            "--no-includes".as_ref(),
+            "--null".as_ref(),
+            "--list".as_ref(),
+        ];
         let listed = self.git(stop, Duration::from_secs(10)).run(&args);
-        let listed = listed.map_err(|error| self.complaint(error, "config", "makes no sense", "mend it by hand"))?;
-        let listed: Vec<_> = listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+        let listed = listed.map_err(|error| {
+            self.complaint(error, "config", "makes no sense", "mend it by hand")
+        })?;
+        let listed: Vec<_> = listed
+            .split(|&byte| byte == 0)
+            .map(String::from_utf8_lossy)
+            .collect();
         config::judge(listed.iter().map(|entry| &**entry))
     }
 
-    /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt git reads, and says what is wrong.
+    /// Sees that every loose object is whole before libgit2 meets it. What is not so beyond doubt
+    /// git reads, and says what is wrong.
     fn read_loose(&self, loose: &[Loose], stop: &Stop) -> Result<Vec<String>, Refusal> {
         let mut doubtful = Vec::new();
         for loose in loose.iter().filter(|loose| !loose.ids.is_empty()) {
-            doubtful.extend(loose.doubtful(stop).map_err(unreadable(&loose.objects.to_string()))?);
+            doubtful.extend(
+                loose
+                    .doubtful(stop)
+                    .map_err(unreadable(&loose.objects.to_string()))?,
+            );
         }
         if doubtful.is_empty() {
             return Ok(Vec::new());
         }
         let doubtful: Vec<String> = doubtful.into_iter().map(ToOwned::to_owned).collect();
-        let read = self.git(stop, Duration::from_mins(10)).feed(&["cat-file", "--batch", "--buffer"], doubtful.join("\n").as_bytes());
+        let read = self.git(stop, Duration::from_mins(10)).feed(
+            &["cat-file", "--batch", "--buffer"],
+            doubtful.join("\n").as_bytes(),
+        );
         match read {
             Ok(()) => Ok(doubtful),
             Err(GitError::Failed { message, .. }) => Err(Refusal::Damaged(self.real(&message))),
@@ -240,27 +296,47 @@ impl Shadow {
             return Ok(None);
         }
         let git = self.git(stop, Duration::from_mins(10));
-        let answer = git.ask(&["cat-file", "--batch-check", "--buffer"], self.doubtful.join("\n").as_bytes())?;
+        let answer = git.ask(
+            &["cat-file", "--batch-check", "--buffer"],
+            self.doubtful.join("\n").as_bytes(),
+        )?;
         let answer = String::from_utf8_lossy(&answer).into_owned();
-        let missing = answer.lines().filter_map(|line| line.strip_suffix(" missing"));
+        let missing = answer
+            .lines()
+            .filter_map(|line| line.strip_suffix(" missing"));
         let there = |id: &&str| {
-            let file = self.git_dir.join(format!("objects/{}/{}", &id[..2], &id[2..]));
+            let file = self
+                .git_dir
+                .join(format!("objects/{}/{}", &id[..2], &id[2..]));
             id.len() == 40 && file.is_ok_and(|file| openat::stat(&file).is_ok())
         };
-        Ok(missing.filter(|id| id.is_ascii()).find(there).map(ToOwned::to_owned))
+        Ok(missing
+            .filter(|id| id.is_ascii())
+            .find(there)
+            .map(ToOwned::to_owned))
     }
 
     /// What git says of the shadow, as said of the real thing.
     fn real(&self, message: &str) -> String {
-        message.replace(&self.scratch.path().display().to_string(), &self.git_dir.to_string())
+        message.replace(
+            &self.scratch.path().display().to_string(),
+            &self.git_dir.to_string(),
+        )
     }
 
     /// What git says of the shadow, as said of the real thing.
     fn complaint(&self, error: GitError, name: &str, what: &str, remedy: &str) -> Refusal {
-        let GitError::Failed { message, .. } = error else { return error.into() };
+        let GitError::Failed { message, .. } = error else {
+            return error.into();
+        };
         let scratch = self.scratch.path().display().to_string();
-        let message = message.replace(&format!("{scratch}/theirs"), "it").replace(&scratch, &self.git_dir.to_string());
-        Refusal::Odd(format!("`{}/{name}` {what}: {message}; {remedy}", self.git_dir))
+        let message = message
+            .replace(&format!("{scratch}/theirs"), "it")
+            .replace(&scratch, &self.git_dir.to_string());
+        Refusal::Odd(format!(
+            "`{}/{name}` {what}: {message}; {remedy}",
+            self.git_dir
+        ))
     }
 
     /// Git on this repo.
@@ -286,13 +362,14 @@ impl Shadow {
         let repo = git2::Repository::open(self.scratch.path())?;
         // libgit2 reads no relative line of a lender's own list.
         for lender in &self.lenders {
-            repo.odb()?.add_disk_alternate(&lender.path().to_string_lossy())?;
+            repo.odb()?
+                .add_disk_alternate(&lender.path().to_string_lossy())?;
         }
         Ok(repo)
     }
 
-    /// Does the work with a handle that nobody else has meanwhile. A handle is for one thread, and to open it costs more than most looks, so it waits
-    /// for the next one who asks.
+    /// Does the work with a handle that nobody else has meanwhile. A handle is for one thread, and
+    /// to open it costs more than most looks, so it waits for the next one who asks.
     ///
     /// # Errors
     /// As [`Shadow::open`].
@@ -305,7 +382,8 @@ impl Shadow {
         Ok(done)
     }
 
-    /// Closes the handles that wait. They hold packs open, and what a repack deletes meanwhile would stay on NFS.
+    /// Closes the handles that wait. They hold packs open, and what a repack deletes meanwhile
+    /// would stay on NFS.
     pub fn close(&self) {
         self.handles().clear();
     }
@@ -314,21 +392,36 @@ impl Shadow {
         self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and change this repo alone: a directory that somebody
-    /// swaps for a link meanwhile leads nowhere. An error of the confinement itself is the repo's failure.
+    /// Runs what changes the repo by way of libgit2, in a thread that can read the volume and
+    /// change this repo alone: a directory that somebody swaps for a link meanwhile leads nowhere.
+    /// An error of the confinement itself is the repo's failure.
     ///
     /// # Errors
     /// [`Refusal::Unreadable`]: the kernel refused the confinement, and the work was not begun.
     pub fn confined<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Refusal> {
         let confine = || -> io::Result<()> {
-            let works_in = self.reach.works_in.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>()?;
-            Reach { works_in, reads: vec![openat::root(self.git_dir.root())?] }.enter().map(drop).map_err(io::Error::other)
+            let works_in = self
+                .reach
+                .works_in
+                .iter()
+                .map(OwnedFd::try_clone)
+                .collect::<io::Result<_>>()?;
+            Reach {
+                works_in,
+                reads: vec![openat::root(self.git_dir.root())?],
+            }
+            .enter()
+            .map(drop)
+            .map_err(io::Error::other)
         };
         let run = || {
             let _counted = self.budget.enter();
-            confine().map_err(unreadable(&self.git_dir.to_string())).map(|()| work())
+            confine()
+                .map_err(unreadable(&self.git_dir.to_string()))
+                .map(|()| work())
         };
-        std::thread::scope(|scope| scope.spawn(run).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        std::thread::scope(|scope| scope.spawn(run).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 
     /// The real git dir.

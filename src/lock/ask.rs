@@ -1,8 +1,10 @@
 //! Asking for a lock, without being held up by the one who is asked.
 //!
-//! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace period lasts, while it takes back what it had
-//! delegated to a client that is cut off, or on v3 always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
-//! when nobody waits any more. It must never leave a lock taken for which nobody waits, nor take one that keeps out nobody but this machine.
+//! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace
+//! period lasts, while it takes back what it had delegated to a client that is cut off, or on v3
+//! always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
+//! when nobody waits any more. It must never leave a lock taken for which nobody waits, nor take
+//! one that keeps out nobody but this machine.
 
 use super::{Holder, LockError, read_holder};
 use crate::fs::atomic;
@@ -17,10 +19,12 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long an answer is waited for: a server's grace period, or the lease of a client that is cut off, makes it 105 s.
+/// How long an answer is waited for: a server's grace period, or the lease of a client that is cut
+/// off, makes it 105 s.
 pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
-/// How often a lock is asked for before it counts as busy, and how long after: a look takes some microseconds.
+/// How often a lock is asked for before it counts as busy, and how long after: a look takes some
+/// microseconds.
 const LOOKS: usize = 5;
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
@@ -40,7 +44,8 @@ struct Trusted {
 
 static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
 
-/// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it is free.
+/// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it
+/// is free.
 pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
     let (tell, told) = mpsc::channel();
@@ -53,9 +58,16 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
     if limit.is_zero() && prompt(path) {
         asking();
     } else {
-        thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+        thread::Builder::new()
+            .spawn(asking)
+            .map_err(|cause| LockError::Io {
+                path: path.to_owned(),
+                cause,
+            })?;
     }
-    let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else { return Err(LockError::Silent(path.to_owned(), began.elapsed())) };
+    let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else {
+        return Err(LockError::Silent(path.to_owned(), began.elapsed()));
+    };
     let holder = match first? {
         Answer::Ours(file) => return Ok(file),
         Answer::Busy(holder) => holder,
@@ -70,7 +82,10 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
 /// A share of the lock, which any number may have at a time.
 pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
     look_within(path, ANSWER, |path| {
-        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        let failed = |cause| LockError::Io {
+            path: path.to_owned(),
+            cause,
+        };
         reaches_others(path)?;
         let file = open(path, true).map_err(failed)?;
         if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)? {
@@ -91,12 +106,25 @@ pub(super) fn look_within<T: Send + 'static>(
     let asking = move || {
         let _nobody_waits = tell.send(look(&asked));
     };
-    thread::Builder::new().spawn(asking).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
-    told.recv_timeout(limit).unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), limit)))
+    thread::Builder::new()
+        .spawn(asking)
+        .map_err(|cause| LockError::Io {
+            path: path.to_owned(),
+            cause,
+        })?;
+    told.recv_timeout(limit)
+        .unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), limit)))
 }
 
-fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Result<(), LockError> {
-    let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+fn ask(
+    path: &Path,
+    queue: bool,
+    tell: &Sender<Result<Answer, LockError>>,
+) -> Result<(), LockError> {
+    let failed = |cause| LockError::Io {
+        path: path.to_owned(),
+        cause,
+    };
     reaches_others(path)?;
     let file = open(path, true).map_err(failed)?;
     if !hold(&file).map_err(failed)? {
@@ -104,36 +132,59 @@ fn ask(path: &Path, queue: bool, tell: &Sender<Result<Answer, LockError>>) -> Re
         if !queue {
             return Ok(());
         }
-        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive)).map_err(|errno| failed(errno.into()))?;
+        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive))
+            .map_err(|errno| failed(errno.into()))?;
     }
     let _nobody_waits = tell.send(Ok(Answer::Ours(file)));
     Ok(())
 }
 
-/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each directory of locks.
+/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each
+/// directory of locks.
 fn reaches_others(path: &Path) -> Result<(), LockError> {
     let folder = path.parent().unwrap_or(path);
     let known = || TRUSTED.lock().expect("nobody panics here");
-    if known().as_ref().is_some_and(|trusted| trusted.folder == folder) {
+    if known()
+        .as_ref()
+        .is_some_and(|trusted| trusted.folder == folder)
+    {
         return Ok(());
     }
-    let facts = mount::of(folder).map_err(|cause| LockError::Io { path: path.to_owned(), cause })?;
+    let facts = mount::of(folder).map_err(|cause| LockError::Io {
+        path: path.to_owned(),
+        cause,
+    })?;
     if let Some(why) = mount::local_locks(&facts) {
-        return Err(LockError::Local { path: path.to_owned(), why });
+        return Err(LockError::Local {
+            path: path.to_owned(),
+            why,
+        });
     }
-    *known() = Some(Trusted { folder: folder.to_owned(), prompt: mount::answers_itself(&facts) });
+    *known() = Some(Trusted {
+        folder: folder.to_owned(),
+        prompt: mount::answers_itself(&facts),
+    });
     Ok(())
 }
 
 /// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
 fn prompt(path: &Path) -> bool {
     let trusted = TRUSTED.lock().expect("nobody panics here");
-    trusted.as_ref().is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
+    trusted
+        .as_ref()
+        .is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
 }
 
 /// For writing, as NFS wants it for an exclusive lock.
 pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
-    atomic::open(path, OpenOptions::new().read(true).write(true).create(create).truncate(false))
+    atomic::open(
+        path,
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false),
+    )
 }
 
 /// Asked a few times: somebody may just be looking.
@@ -162,14 +213,23 @@ mod tests {
     #[test]
     fn who_gives_no_answer_is_given_up_on() {
         let look = |wait| {
-            look_within(Path::new("/data/a.lock"), Duration::from_millis(200), move |_| {
-                thread::sleep(wait);
-                Ok(())
-            })
+            look_within(
+                Path::new("/data/a.lock"),
+                Duration::from_millis(200),
+                move |_| {
+                    thread::sleep(wait);
+                    Ok(())
+                },
+            )
         };
         assert!(look(Duration::ZERO).is_ok());
-        let Err(error) = look(Duration::from_mins(1)) else { panic!("waited for") };
-        assert!(error.may_pass() && error.to_string().contains("no answer"), "{error}");
+        let Err(error) = look(Duration::from_mins(1)) else {
+            panic!("waited for")
+        };
+        assert!(
+            error.may_pass() && error.to_string().contains("no answer"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -177,7 +237,10 @@ mod tests {
         let locks = tempfile::tempdir().unwrap();
         let path = locks.path().join("a.lock");
         let first = hold_within(&path, Duration::ZERO).unwrap();
-        assert!(matches!(hold_within(&path, Duration::from_millis(50)), Err(LockError::Busy(_))));
+        assert!(matches!(
+            hold_within(&path, Duration::from_millis(50)),
+            Err(LockError::Busy(_))
+        ));
         // The thread that still queues gets it now, finds nobody waiting, and lets go.
         drop(first);
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());

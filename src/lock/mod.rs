@@ -1,10 +1,14 @@
 //! The lock that agents and the run share: an exclusive `flock(2)` on a file that is never deleted.
 //!
-//! `flock FILE CMD` in a shell takes the very same lock (`contract.md`, "The lock protocol"). The kernel alone decides who holds it;
-//! what is written in the file only informs people. Nobody may take a second repo while holding one. Only a [`LockedRepo`] can be
-//! changed: taking the lock is what makes one.
+//! `flock FILE CMD` in a shell takes the very same lock (`contract.md`, "The lock protocol"). The
+//! kernel alone decides who holds it; what is written in the file only informs people. Nobody may
+//! take a second repo while holding one. Only a [`LockedRepo`] can be changed: taking the lock is
+//! what makes one.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 use crate::fs::atomic;
 use crate::fs::clock;
@@ -36,12 +40,15 @@ const SCHEMA: &str = "treewarden.lock/1";
 const VOLUME: &str = "volume.lock";
 
 /// What an I/O error on a lock's file means.
-const GIVEN_UP: &str = "the file server gave it up while it could not be reached, and somebody else may have had it";
+const GIVEN_UP: &str =
+    "the file server gave it up while it could not be reached, and somebody else may have had it";
 
-/// How often what is held is proven to the server: a lost lease takes it 90 s, and a run has a hundred thousand steps.
+/// How often what is held is proven to the server: a lost lease takes it 90 s, and a run has a
+/// hundred thousand steps.
 const PROOF: Duration = Duration::from_secs(1);
 
-/// What a holder writes about itself. It only informs: one of any schema is told as far as it can be read.
+/// What a holder writes about itself. It only informs: one of any schema is told as far as it can
+/// be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// `treewarden.lock/1`; agents may leave it out.
@@ -106,7 +113,8 @@ impl LockError {
 }
 
 impl Holder {
-    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a shape that isn't known.
+    /// What a lock file's text says. None is somebody who left no name: the record is torn, or of a
+    /// shape that isn't known.
     pub fn read(text: &[u8]) -> Option<Self> {
         serde_json::from_slice(text).ok()
     }
@@ -114,12 +122,22 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (pid {}) for `{}` since {}", self.holder, self.pid, self.purpose, self.since.format("%F %H:%M UTC"))
+        write!(
+            f,
+            "{} (pid {}) for `{}` since {}",
+            self.holder,
+            self.pid,
+            self.purpose,
+            self.since.format("%F %H:%M UTC")
+        )
     }
 }
 
 fn describe(holder: Option<&Holder>) -> String {
-    holder.map_or_else(|| "held by somebody who left no name".to_owned(), |holder| format!("held by {holder}"))
+    holder.map_or_else(
+        || "held by somebody who left no name".to_owned(),
+        |holder| format!("held by {holder}"),
+    )
 }
 
 /// A lock that is held. Dropping it sets it free.
@@ -157,16 +175,27 @@ impl StillHeld for LockedRepo {
 }
 
 impl LockedRepo {
-    /// Takes the lock of the repo `name`, whose checkout is `place`, or says who holds it. Never waits.
+    /// Takes the lock of the repo `name`, whose checkout is `place`, or says who holds it. Never
+    /// waits.
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take(locks: &Path, name: &str, place: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+    pub fn take(
+        locks: &Path,
+        name: &str,
+        place: &VolumePath,
+        purpose: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, LockError> {
         let held = Held::take(&locks.join(file_name(name)), purpose, now)?;
-        Ok(Self { held, place: place.clone() })
+        Ok(Self {
+            held,
+            place: place.clone(),
+        })
     }
 
-    /// The same, but waits for it as long as `limit`, in the kernel's queue: woken as soon as it is free. `now` is asked then.
+    /// The same, but waits for it as long as `limit`, in the kernel's queue: woken as soon as it is
+    /// free. `now` is asked then.
     ///
     /// # Errors
     /// [`LockError`]; busy, when the time is over.
@@ -179,10 +208,14 @@ impl LockedRepo {
         limit: Duration,
     ) -> Result<Self, LockError> {
         let held = Held::wait(&locks.join(file_name(name)), purpose, now, limit)?;
-        Ok(Self { held, place: place.clone() })
+        Ok(Self {
+            held,
+            place: place.clone(),
+        })
     }
 
-    /// Shares the lock with every process started from here on: it is free when the last of them has ended too, whatever becomes of us.
+    /// Shares the lock with every process started from here on: it is free when the last of them
+    /// has ended too, whatever becomes of us.
     ///
     /// # Errors
     /// Whatever the kernel says.
@@ -192,7 +225,8 @@ impl LockedRepo {
         Ok(())
     }
 
-    /// A sign of life: the record's time moves. On NFS it also tells whether the lock was lost while the network was away.
+    /// A sign of life: the record's time moves. On NFS it also tells whether the lock was lost
+    /// while the network was away.
     ///
     /// # Errors
     /// As [`StillHeld::still_held`].
@@ -211,7 +245,8 @@ impl LockedRepo {
         self.held.path.file_stem().unwrap_or_default()
     }
 
-    /// The file server's clock: when it saw us write our name. Ages of files are measured against it.
+    /// The file server's clock: when it saw us write our name. Ages of files are measured against
+    /// it.
     pub fn server_clock(&self) -> Option<DateTime<Utc>> {
         self.held.server_clock()
     }
@@ -242,20 +277,41 @@ pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, Lock
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
 pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
-    look_within(&locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)), ANSWER, look)
+    look_within(
+        &locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)),
+        ANSWER,
+        look,
+    )
 }
 
-/// Asks for a share of the lock, which any number may have at a time, and lets go of it at once: who looks disturbs nobody else who does,
-/// and who wants to hold it for a moment only (see [`ask`]).
+/// Asks for a share of the lock, which any number may have at a time, and lets go of it at once:
+/// who looks disturbs nobody else who does, and who wants to hold it for a moment only (see
+/// [`ask`]).
 fn look(path: &Path) -> Result<Seen, LockError> {
-    let failed = |cause| LockError::Io { path: path.to_owned(), cause };
-    let Some(file) = found(atomic::open(path, OpenOptions::new().read(true))).map_err(failed)? else {
-        return Ok(Seen { held: false, holder: None, written: None });
+    let failed = |cause| LockError::Io {
+        path: path.to_owned(),
+        cause,
+    };
+    let Some(file) = found(atomic::open(path, OpenOptions::new().read(true))).map_err(failed)?
+    else {
+        return Ok(Seen {
+            held: false,
+            holder: None,
+            written: None,
+        });
     };
     let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
     try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
-    let written = file.metadata().and_then(|data| data.modified()).ok().map(openat::time);
-    Ok(Seen { held, holder: read_holder(&file).ok().flatten(), written })
+    let written = file
+        .metadata()
+        .and_then(|data| data.modified())
+        .ok()
+        .map(openat::time);
+    Ok(Seen {
+        held,
+        holder: read_holder(&file).ok().flatten(),
+        written,
+    })
 }
 
 /// `owner/name` is locked by `owner__name.lock`.
@@ -268,13 +324,21 @@ impl Held {
         Self::wait(path, purpose, || now, Duration::ZERO)
     }
 
-    fn wait(path: &Path, purpose: &str, now: impl FnOnce() -> DateTime<Utc>, limit: Duration) -> Result<Self, LockError> {
+    fn wait(
+        path: &Path,
+        purpose: &str,
+        now: impl FnOnce() -> DateTime<Utc>,
+        limit: Duration,
+    ) -> Result<Self, LockError> {
         Self::sign(hold_within(path, limit)?, path, purpose, now())
     }
 
     /// Writes our name into the file that we hold.
     fn sign(file: File, path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let failed = |cause| LockError::Io { path: path.to_owned(), cause };
+        let failed = |cause| LockError::Io {
+            path: path.to_owned(),
+            cause,
+        };
         let holder = Holder {
             schema: SCHEMA.to_owned(),
             holder: host(),
@@ -283,34 +347,57 @@ impl Held {
             since: now,
             token: uuid::Uuid::new_v4().to_string(),
         };
-        let held =
-            Self { file, path: path.to_owned(), token: holder.token.clone(), proven: Mutex::new(Some(Instant::now())), shared: false };
-        held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?).map_err(failed)?;
+        let held = Self {
+            file,
+            path: path.to_owned(),
+            token: holder.token.clone(),
+            proven: Mutex::new(Some(Instant::now())),
+            shared: false,
+        };
+        held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?)
+            .map_err(failed)?;
         held.check()?;
         Ok(held)
     }
 
-    /// Write and sync: on NFS only the sync tells that the lock was lost while the network was away.
+    /// Write and sync: on NFS only the sync tells that the lock was lost while the network was
+    /// away.
     fn write(&self, text: &[u8]) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.write_all_at(text, 0)?;
         self.file.sync_all()
     }
 
-    /// Writes the record's first byte as it is, so that no reader sees half a record, and syncs it: on a lock that is lost that is EIO, once the
-    /// network is back. A sync of nothing proves nothing. Lost is lost: a server that gives it anew has had another holder meanwhile.
+    /// Writes the record's first byte as it is, so that no reader sees half a record, and syncs it:
+    /// on a lock that is lost that is EIO, once the network is back. A sync of nothing proves
+    /// nothing. Lost is lost: a server that gives it anew has had another holder meanwhile.
     fn prove(&self, every: Duration) -> Result<(), LockError> {
         let mut proven = self.proven.lock().expect("no holder panics here");
-        let Some(last) = *proven else { return Err(self.lost(GIVEN_UP)) };
+        let Some(last) = *proven else {
+            return Err(self.lost(GIVEN_UP));
+        };
         if last.elapsed() >= every {
             *proven = None;
-            let written = self.file.write_all_at(b"{", 0).and_then(|()| self.file.sync_all());
+            let written = self
+                .file
+                .write_all_at(b"{", 0)
+                .and_then(|()| self.file.sync_all());
             match written {
-                Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => return Err(self.lost(GIVEN_UP)),
+                Err(cause) if cause.raw_os_error() == Some(Errno::IO.raw_os_error()) => {
+                    return Err(self.lost(GIVEN_UP));
+                }
                 // A full volume is to be emptied under this lock, and says nothing against it.
-                Err(cause) if !matches!(cause.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Err(cause)
+                    if !matches!(
+                        cause.kind(),
+                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                    ) =>
+                {
                     *proven = Some(last);
-                    return Err(LockError::Io { path: self.path.clone(), cause });
+                    return Err(LockError::Io {
+                        path: self.path.clone(),
+                        cause,
+                    });
                 }
                 _ => *proven = Some(Instant::now()),
             }
@@ -319,18 +406,31 @@ impl Held {
     }
 
     fn server_clock(&self) -> Option<DateTime<Utc>> {
-        self.file.metadata().ok()?.modified().ok().map(clock::of_server)
+        self.file
+            .metadata()
+            .ok()?
+            .modified()
+            .ok()
+            .map(clock::of_server)
     }
 
     fn lost(&self, why: &str) -> LockError {
-        LockError::Lost { path: self.path.clone(), why: why.to_owned() }
+        LockError::Lost {
+            path: self.path.clone(),
+            why: why.to_owned(),
+        }
     }
 
     fn check(&self) -> Result<(), LockError> {
-        let failed = |cause| LockError::Io { path: self.path.clone(), cause };
+        let failed = |cause| LockError::Io {
+            path: self.path.clone(),
+            cause,
+        };
         let lost = |why: &str| Err(self.lost(why));
         let ours = self.file.metadata().map_err(failed)?;
-        let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else { return lost("the file is gone") };
+        let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else {
+            return lost("the file is gone");
+        };
         if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
             return lost("the file was replaced");
         }
@@ -342,7 +442,8 @@ impl Held {
 }
 
 impl Drop for Held {
-    /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file closes.
+    /// Takes our name out, so that a free lock doesn't look held; the kernel frees it as the file
+    /// closes.
     fn drop(&mut self) {
         // Our part is let go of first: who still has one holds on, and our name stays for him.
         if self.shared && !self.take_alone().unwrap_or(false) {
@@ -372,7 +473,10 @@ fn read_holder(file: &File) -> io::Result<Option<Holder>> {
 
 /// This machine's or pod's name.
 pub fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
 #[cfg(test)]
@@ -390,12 +494,20 @@ mod tests {
     fn one_holder_at_a_time_and_the_other_is_named() {
         let locks = tempfile::tempdir().unwrap();
         let held = take(locks.path()).unwrap();
-        let Err(LockError::Busy(Some(holder))) = take(locks.path()) else { panic!("taken twice") };
-        assert_eq!((holder.pid, holder.purpose.as_str()), (std::process::id(), "test"));
+        let Err(LockError::Busy(Some(holder))) = take(locks.path()) else {
+            panic!("taken twice")
+        };
+        assert_eq!(
+            (holder.pid, holder.purpose.as_str()),
+            (std::process::id(), "test")
+        );
         assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Err(Some(_)))));
         drop(held);
         assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
-        assert_eq!(std::fs::read(locks.path().join("acme__shop.lock")).unwrap(), b"");
+        assert_eq!(
+            std::fs::read(locks.path().join("acme__shop.lock")).unwrap(),
+            b""
+        );
         drop(take(locks.path()).unwrap());
     }
 
@@ -405,7 +517,10 @@ mod tests {
         drop(take(locks.path()).unwrap());
         let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
         assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
-        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))), "another look");
+        assert!(
+            matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))),
+            "another look"
+        );
         let looker = std::thread::spawn(move || {
             std::thread::sleep(LOOK / 2);
             drop(looking);

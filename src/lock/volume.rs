@@ -1,7 +1,8 @@
 //! The volume's lock: a run has the whole of it, or as one of several shards a share.
 //!
-//! Shards keep other runs out by their shares of `volume.lock`, and one another's doubles by a lock of their own each, which tells besides who is
-//! still at work. Repos are locked as ever: who has a share of the volume must never take that for a lock on a repo.
+//! Shards keep other runs out by their shares of `volume.lock`, and one another's doubles by a lock
+//! of their own each, which tells besides who is still at work. Repos are locked as ever: who has a
+//! share of the volume must never take that for a lock on a repo.
 
 use super::ask::{self, ANSWER, look_within};
 use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look};
@@ -13,14 +14,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A shard that waits for the others looks at their locks again and again, and must not pass for a double.
+/// A shard that waits for the others looks at their locks again and again, and must not pass for a
+/// double.
 const OWN_WAIT: Duration = Duration::from_secs(3);
 
 /// Shards that end together write one after the other.
 const JOURNAL: &str = "journal.lock";
 const JOURNAL_WAIT: Duration = Duration::from_mins(2);
 
-/// The volume, locked for a run or for one shard of it: the only one that evicts, for of several shards only the last one does.
+/// The volume, locked for a run or for one shard of it: the only one that evicts, for of several
+/// shards only the last one does.
 #[derive(Debug)]
 pub struct LockedVolume {
     held: Held,
@@ -49,7 +52,10 @@ impl LockedVolume {
         match Held::take(&locks.join(VOLUME), purpose, now) {
             // Shards leave no name there.
             Err(LockError::Busy(_)) => Err(LockError::Busy(holder(locks)?)),
-            held => Ok(Self { held: held?, _share: None }),
+            held => Ok(Self {
+                held: held?,
+                _share: None,
+            }),
         }
     }
 
@@ -58,21 +64,36 @@ impl LockedVolume {
         self.held.server_clock()
     }
 
-    /// Takes a share of it as one of several shards, or says who is in the way: a run that has it whole, the same shard, or a run of another
-    /// number of shards, which would have another share of the repos.
+    /// Takes a share of it as one of several shards, or says who is in the way: a run that has it
+    /// whole, the same shard, or a run of another number of shards, which would have another share
+    /// of the repos.
     ///
     /// # Errors
     /// [`LockError`].
     pub fn take_shard(locks: &Path, shard: Shard, now: DateTime<Utc>) -> Result<Self, LockError> {
         let part = ask::share_within(&locks.join(VOLUME))?;
-        let held = Held::wait(&own(locks, shard), &format!("run --shard {shard}"), || now, OWN_WAIT)?;
+        let held = Held::wait(
+            &own(locks, shard),
+            &format!("run --shard {shard}"),
+            || now,
+            OWN_WAIT,
+        )?;
         // After ours is taken: of two that begin at once, at least one sees the other.
-        for other in all(locks)?.into_iter().filter(|other| other.count() != shard.count()) {
-            if let Seen { held: true, holder, .. } = self::shard(locks, other)? {
+        for other in all(locks)?
+            .into_iter()
+            .filter(|other| other.count() != shard.count())
+        {
+            if let Seen {
+                held: true, holder, ..
+            } = self::shard(locks, other)?
+            {
                 return Err(LockError::Busy(holder));
             }
         }
-        Ok(Self { held, _share: Some(part) })
+        Ok(Self {
+            held,
+            _share: Some(part),
+        })
     }
 }
 
@@ -82,7 +103,9 @@ impl LockedJournal {
     /// # Errors
     /// [`LockError`]; busy, when it can't be had for minutes.
     pub fn wait(locks: &Path, now: DateTime<Utc>) -> Result<Self, LockError> {
-        Ok(Self { _held: Held::wait(&locks.join(JOURNAL), "journal", || now, JOURNAL_WAIT)? })
+        Ok(Self {
+            _held: Held::wait(&locks.join(JOURNAL), "journal", || now, JOURNAL_WAIT)?,
+        })
     }
 }
 
@@ -90,7 +113,10 @@ impl LockedJournal {
 fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
     let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
     // What a run that died left in the file says nothing of shards.
-    at_work.map_or_else(|| Ok(look_within(&locks.join(VOLUME), ANSWER, look)?.holder), |(_, seen)| Ok(seen.holder))
+    at_work.map_or_else(
+        || Ok(look_within(&locks.join(VOLUME), ANSWER, look)?.holder),
+        |(_, seen)| Ok(seen.holder),
+    )
 }
 
 /// Looks at a shard's lock.
@@ -106,14 +132,26 @@ pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
 /// # Errors
 /// [`LockError::Io`].
 pub fn shards(locks: &Path) -> Result<Vec<(Shard, Seen)>, LockError> {
-    all(locks)?.into_iter().map(|it| Ok((it, shard(locks, it)?))).collect()
+    all(locks)?
+        .into_iter()
+        .map(|it| Ok((it, shard(locks, it)?)))
+        .collect()
 }
 
 fn all(locks: &Path) -> Result<Vec<Shard>, LockError> {
-    let failed = |cause| LockError::Io { path: locks.to_owned(), cause };
-    let Some(entries) = found(std::fs::read_dir(locks)).map_err(failed)? else { return Ok(Vec::new()) };
+    let failed = |cause| LockError::Io {
+        path: locks.to_owned(),
+        cause,
+    };
+    let Some(entries) = found(std::fs::read_dir(locks)).map_err(failed)? else {
+        return Ok(Vec::new());
+    };
     let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
-    let mut shards: Vec<Shard> = names.map_err(failed)?.iter().filter_map(|name| named(name.to_str()?)).collect();
+    let mut shards: Vec<Shard> = names
+        .map_err(failed)?
+        .iter()
+        .filter_map(|name| named(name.to_str()?))
+        .collect();
     shards.sort_by_key(|shard| (shard.count(), shard.index()));
     Ok(shards)
 }
@@ -124,7 +162,10 @@ fn own(locks: &Path, shard: Shard) -> PathBuf {
 
 /// The shard whose lock is called so; its own spelling alone, so that nobody is told of twice.
 fn named(name: &str) -> Option<Shard> {
-    let (index, count) = name.strip_prefix("shard-")?.strip_suffix(".lock")?.split_once("-of-")?;
+    let (index, count) = name
+        .strip_prefix("shard-")?
+        .strip_suffix(".lock")?
+        .split_once("-of-")?;
     let shard = Shard::new(index.parse().ok()?, count.parse().ok()?)?;
     (own(Path::new(""), shard).to_str() == Some(name)).then_some(shard)
 }

@@ -1,19 +1,33 @@
 //! What somebody should hear of: rules over a report.
 //!
-//! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one escaped line. It must never quote a
-//! repo's text unescaped.
+//! Pure; delivery is somebody else's work. A dry run alerts nobody, and every summary is one
+//! escaped line. It must never quote a repo's text unescaped.
 
 use crate::plan::shard::Shard;
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
-use crate::report::{Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, Unit, VerdictName, Worktree, words};
+use crate::report::{
+    Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, Unit,
+    VerdictName, Worktree, words,
+};
 use std::collections::BTreeMap;
 
-/// An agent works through a night now and then; one that does so night after night hangs, or its busy probe fails.
+/// An agent works through a night now and then; one that does so night after night hangs, or its
+/// busy probe fails.
 const BUSY_NIGHTS: u64 = 3;
-/// Seconds: a tree that is idle for 30 days would be gone by now, by the ages that a config has unless it says otherwise.
+/// Seconds: a tree that is idle for 30 days would be gone by now, by the ages that a config has
+/// unless it says otherwise.
 const STUCK: u64 = 30 * 86_400;
-/// Short names of reasons that pass by themselves, or are somebody's decision, and of what has an alert of its own.
-const PASSING: [&str; 7] = ["recent", "switched off", "busy", "missing", "reaping not asked for", "too many at once", "fresh"];
+/// Short names of reasons that pass by themselves, or are somebody's decision, and of what has an
+/// alert of its own.
+const PASSING: [&str; 7] = [
+    "recent",
+    "switched off",
+    "busy",
+    "missing",
+    "reaping not asked for",
+    "too many at once",
+    "fresh",
+];
 /// As many of the trees that never go are named.
 const NAMED: usize = 50;
 /// A summary's longest quotation.
@@ -26,19 +40,40 @@ pub fn alerts(report: &RunReport) -> Vec<Alert> {
     if report.run.dry_run {
         return Vec::new();
     }
-    let rules = [refused, shortfall, evicted_in_use, failed, interrupted, still_high, missing_trees, busy, stuck, evicted, rescues];
+    let rules = [
+        refused,
+        shortfall,
+        evicted_in_use,
+        failed,
+        interrupted,
+        still_high,
+        missing_trees,
+        busy,
+        stuck,
+        evicted,
+        rescues,
+    ];
     let mut alerts: Vec<Alert> = rules.iter().filter_map(|rule| rule(report)).collect();
     alerts.sort_by_key(|alert| std::cmp::Reverse(alert.severity));
     alerts
 }
 
 fn alert(name: &str, severity: Severity, summary: &str) -> Alert {
-    Alert { name: name.to_owned(), severity, summary: words::plain(summary), repo: None, details: Vec::new() }
+    Alert {
+        name: name.to_owned(),
+        severity,
+        summary: words::plain(summary),
+        repo: None,
+        details: Vec::new(),
+    }
 }
 
 /// The repo that an alert is about, when there is no other.
 fn only<'a>(mut repos: impl Iterator<Item = &'a Repo>) -> Option<String> {
-    repos.next().filter(|_| repos.next().is_none()).map(|repo| repo.name.clone())
+    repos
+        .next()
+        .filter(|_| repos.next().is_none())
+        .map(|repo| repo.name.clone())
 }
 
 fn quoted(text: &str) -> String {
@@ -46,13 +81,26 @@ fn quoted(text: &str) -> String {
 }
 
 fn reason(report: &RunReport) -> String {
-    quoted(report.run.reason.as_deref().unwrap_or("no reason was given"))
+    quoted(
+        report
+            .run
+            .reason
+            .as_deref()
+            .unwrap_or("no reason was given"),
+    )
 }
 
 /// The run touched nothing, because the volume is not what the config says.
 fn refused(report: &RunReport) -> Option<Alert> {
-    let summary = || format!("the run on {} was refused and touched nothing: {}", report.volume.root.display(), reason(report));
-    (report.run.outcome == RunOutcome::Refused).then(|| alert("RunRefused", Severity::Critical, &summary()))
+    let summary = || {
+        format!(
+            "the run on {} was refused and touched nothing: {}",
+            report.volume.root.display(),
+            reason(report)
+        )
+    };
+    (report.run.outcome == RunOutcome::Refused)
+        .then(|| alert("RunRefused", Severity::Critical, &summary()))
 }
 
 /// Less was evicted than needed: the volume goes on filling.
@@ -62,33 +110,63 @@ fn shortfall(report: &RunReport) -> Option<Alert> {
     let wanted = said(eviction.wanted_bytes, eviction.wanted_inodes);
     let freed = said(eviction.freed_bytes, eviction.freed_inodes);
     let summary = format!("eviction wanted {wanted}, freed {freed}, is short by {missing}");
-    Some(Alert { details: details(eviction), ..alert("EvictionShortfall", Severity::Critical, &summary) })
+    Some(Alert {
+        details: details(eviction),
+        ..alert("EvictionShortfall", Severity::Critical, &summary)
+    })
 }
 
 /// The largest units that went, and what stood in the way of more.
 fn details(eviction: &Eviction) -> Vec<String> {
-    let mut gone: Vec<&Unit> = eviction.units.iter().filter(|unit| unit.outcome.goes()).collect();
+    let mut gone: Vec<&Unit> = eviction
+        .units
+        .iter()
+        .filter(|unit| unit.outcome.goes())
+        .collect();
     gone.sort_by_key(|unit| std::cmp::Reverse(unit.bytes));
-    let largest = gone.iter().take(LARGEST).map(|unit| format!("{} went: {}, {}", words::size(unit.bytes), unit.cache, unit.unit));
+    let largest = gone.iter().take(LARGEST).map(|unit| {
+        format!(
+            "{} went: {}, {}",
+            words::size(unit.bytes),
+            unit.cache,
+            unit.unit
+        )
+    });
     let in_the_way = eviction.in_the_way();
-    largest.chain(in_the_way.iter().map(|why| format!("in the way: {why}"))).map(|line| quoted(&line)).collect()
+    largest
+        .chain(in_the_way.iter().map(|why| format!("in the way: {why}")))
+        .map(|line| quoted(&line))
+        .collect()
 }
 
 /// What live trees need went: their next jobs fetch it again.
 fn evicted_in_use(report: &RunReport) -> Option<Alert> {
-    let summary = format!("{} had to go, for nothing else was left", in_use(&report.eviction)?);
+    let summary = format!(
+        "{} had to go, for nothing else was left",
+        in_use(&report.eviction)?
+    );
     Some(alert("EvictedInUse", Severity::Warning, &summary))
 }
 
 /// Something failed; the others went on.
 fn failed(report: &RunReport) -> Option<Alert> {
-    let failures: Vec<Trouble> = troubles(report).into_iter().filter(|trouble| trouble.kind == Kind::Failure).collect();
+    let failures: Vec<Trouble> = troubles(report)
+        .into_iter()
+        .filter(|trouble| trouble.kind == Kind::Failure)
+        .collect();
     let first = failures.first()?;
-    let about = if first.about.is_empty() { String::new() } else { format!("{}: ", first.about) };
+    let about = if first.about.is_empty() {
+        String::new()
+    } else {
+        format!("{}: ", first.about)
+    };
     let first = quoted(&format!("{about}{}", first.why));
     let summary = match failures.len() {
         1 => format!("1 failure: {first}"),
-        many => format!("{}, the first: {first}", words::count(many as u64, "failure")),
+        many => format!(
+            "{}, the first: {first}",
+            words::count(many as u64, "failure")
+        ),
     };
     Some(alert("RunFailed", Severity::Warning, &summary))
 }
@@ -96,17 +174,25 @@ fn failed(report: &RunReport) -> Option<Alert> {
 /// The run was stopped; the rest comes next time.
 fn interrupted(report: &RunReport) -> Option<Alert> {
     let summary = || format!("the run was stopped early: {}", reason(report));
-    (report.run.outcome == RunOutcome::Interrupted).then(|| alert("RunInterrupted", Severity::Warning, &summary()))
+    (report.run.outcome == RunOutcome::Interrupted)
+        .then(|| alert("RunInterrupted", Severity::Warning, &summary()))
 }
 
-/// The volume is above its high mark even after the run. What a shard thinks of it that leaves the eviction to another says nothing.
+/// The volume is above its high mark even after the run. What a shard thinks of it that leaves the
+/// eviction to another says nothing.
 fn still_high(report: &RunReport) -> Option<Alert> {
-    let shard: Option<Shard> = report.run.shard.as_deref().and_then(|shard| shard.parse().ok());
+    let shard: Option<Shard> = report
+        .run
+        .shard
+        .as_deref()
+        .and_then(|shard| shard.parse().ok());
     if shard.is_some_and(|shard| !shard.is_last()) {
         return None;
     }
     let volume = &report.volume;
-    let after = volume.share(volume.after).filter(|&after| volume.high > 0.0 && after > volume.high)?;
+    let after = volume
+        .share(volume.after)
+        .filter(|&after| volume.high > 0.0 && after > volume.high)?;
     let summary = format!(
         "{} is {} full after the run, above its high mark of {}",
         volume.root.display(),
@@ -118,33 +204,73 @@ fn still_high(report: &RunReport) -> Option<Alert> {
 
 /// So many trees were missing at once that the volume may be partly mounted.
 fn missing_trees(report: &RunReport) -> Option<Alert> {
-    let repos = || report.repos.iter().filter(|repo| repo.prune.refused.is_some());
-    let said = repos().map(|repo| quoted(&format!("{}: {}", repo.name, repo.prune.refused.as_deref().unwrap_or_default())));
+    let repos = || {
+        report
+            .repos
+            .iter()
+            .filter(|repo| repo.prune.refused.is_some())
+    };
+    let said = repos().map(|repo| {
+        quoted(&format!(
+            "{}: {}",
+            repo.name,
+            repo.prune.refused.as_deref().unwrap_or_default()
+        ))
+    });
     let said: Vec<String> = said.collect();
     let summary = || format!("pruning was refused in {}", words::few(&said, 3));
-    let alert = || Alert { repo: only(repos()), ..alert("MissingTreesRefused", Severity::Warning, &summary()) };
+    let alert = || Alert {
+        repo: only(repos()),
+        ..alert("MissingTreesRefused", Severity::Warning, &summary())
+    };
     (!said.is_empty()).then(alert)
 }
 
 /// Repos that nobody could look after for many runs.
 fn busy(report: &RunReport) -> Option<Alert> {
-    let repos = || report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Busy && repo.lock.busy_nights >= BUSY_NIGHTS);
+    let repos = || {
+        report.repos.iter().filter(|repo| {
+            repo.outcome == RepoOutcome::Busy && repo.lock.busy_nights >= BUSY_NIGHTS
+        })
+    };
     let said = repos().map(|repo| {
-        let why = repo.reason.as_deref().or(repo.lock.holder.as_deref()).unwrap_or("its holder left no name");
-        quoted(&format!("{} for {} nights ({why})", repo.name, repo.lock.busy_nights))
+        let why = repo
+            .reason
+            .as_deref()
+            .or(repo.lock.holder.as_deref())
+            .unwrap_or("its holder left no name");
+        quoted(&format!(
+            "{} for {} nights ({why})",
+            repo.name, repo.lock.busy_nights
+        ))
     });
     let said: Vec<String> = said.collect();
-    let summary = || format!("busy night after night: {}; end what holds them, or mend their busy probe", words::few(&said, 3));
-    (!said.is_empty()).then(|| Alert { repo: only(repos()), ..alert("RepoBusy", Severity::Warning, &summary()) })
+    let summary = || {
+        format!(
+            "busy night after night: {}; end what holds them, or mend their busy probe",
+            words::few(&said, 3)
+        )
+    };
+    (!said.is_empty()).then(|| Alert {
+        repo: only(repos()),
+        ..alert("RepoBusy", Severity::Warning, &summary())
+    })
 }
 
 /// Trees that stay whatever their age: each waits for somebody, who may not know it.
 fn stuck(report: &RunReport) -> Option<Alert> {
     let never = |tree: &&Worktree| {
         let waits = tree.verdict != VerdictName::Reap && !PASSING.contains(&tree.because.as_str());
-        waits && tree.outcome == TreeOutcome::Kept && tree.idle_seconds.is_some_and(|idle| idle >= STUCK)
+        waits
+            && tree.outcome == TreeOutcome::Kept
+            && tree.idle_seconds.is_some_and(|idle| idle >= STUCK)
     };
-    let repos = || report.repos.iter().filter(|repo| repo.worktrees.iter().any(|tree| never(&tree)));
+    let repos = || {
+        report
+            .repos
+            .iter()
+            .filter(|repo| repo.worktrees.iter().any(|tree| never(&tree)))
+    };
     let trees: Vec<&Worktree> = report.worktrees().filter(never).collect();
     let name = |tree: &Worktree| words::below(&report.volume.root, &tree.path);
     let names: Vec<String> = trees.iter().map(|tree| name(tree)).collect();
@@ -158,23 +284,35 @@ fn stuck(report: &RunReport) -> Option<Alert> {
     let detail = |tree: &&Worktree| {
         let why = tree.reasons.first().map_or("", String::as_str);
         let idle = words::age(tree.idle_seconds.unwrap_or_default());
-        quoted(&format!("{}, idle {idle}: {}: {why}{}", name(tree), tree.because, lets_go(tree)))
+        quoted(&format!(
+            "{}, idle {idle}: {}: {why}{}",
+            name(tree),
+            tree.because,
+            lets_go(tree)
+        ))
     };
     let details = trees.iter().take(NAMED).map(detail).collect();
-    (!trees.is_empty()).then(|| Alert { repo: only(repos()), details, ..alert("TreesStuck", Severity::Warning, &summary()) })
+    (!trees.is_empty()).then(|| Alert {
+        repo: only(repos()),
+        details,
+        ..alert("TreesStuck", Severity::Warning, &summary())
+    })
 }
 
 /// What would let a tree go; where nobody can tell what it holds, the reason says it itself.
 fn lets_go(tree: &Worktree) -> &'static str {
     match tree.because.as_str() {
         "locked" => "; `git worktree unlock` it",
-        "in progress" => "; end it there, or drop it (`git bisect reset`, `git rebase --abort` and the like)",
+        "in progress" => {
+            "; end it there, or drop it (`git bisect reset`, `git rebase --abort` and the like)"
+        }
         _ if tree.verdict == VerdictName::Unknown => "",
         _ => "; move that elsewhere, or remove the tree by hand",
     }
 }
 
-/// `volume from 88 % to 74 %, 12.3 GiB wanted, 12.4 GiB freed, from npm (41 units) and cargo (3 units)`.
+/// `volume from 88 % to 74 %, 12.3 GiB wanted, 12.4 GiB freed, from npm (41 units) and cargo (3
+/// units)`.
 fn evicted(report: &RunReport) -> Option<Alert> {
     let eviction = &report.eviction;
     let mut units: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
@@ -185,22 +323,48 @@ fn evicted(report: &RunReport) -> Option<Alert> {
     }
     let mut caches: Vec<_> = units.into_iter().collect();
     caches.sort_by_key(|(_, (bytes, _))| std::cmp::Reverse(*bytes));
-    let from: Vec<String> = caches.iter().map(|(cache, (_, many))| format!("{cache} ({})", words::count(*many, "unit"))).collect();
-    let level = |level| report.volume.share(level).map_or("?".to_owned(), words::percent);
-    let wanted = amount(eviction.wanted_bytes, eviction.wanted_inodes).map(|wanted| format!("{wanted} wanted, ")).unwrap_or_default();
-    let freed = amount(eviction.freed_bytes, eviction.freed_inodes).unwrap_or_else(|| "nothing".to_owned());
-    let levels = format!("volume from {} to {}", level(report.volume.before), level(report.volume.after));
-    let summary = format!("{levels}, {wanted}{freed} freed, from {}", words::few(&from, 6));
-    (!from.is_empty()).then(|| Alert { details: details(eviction), ..alert("Evicted", Severity::Info, &summary) })
+    let from: Vec<String> = caches
+        .iter()
+        .map(|(cache, (_, many))| format!("{cache} ({})", words::count(*many, "unit")))
+        .collect();
+    let level = |level| {
+        report
+            .volume
+            .share(level)
+            .map_or("?".to_owned(), words::percent)
+    };
+    let wanted = amount(eviction.wanted_bytes, eviction.wanted_inodes)
+        .map(|wanted| format!("{wanted} wanted, "))
+        .unwrap_or_default();
+    let freed =
+        amount(eviction.freed_bytes, eviction.freed_inodes).unwrap_or_else(|| "nothing".to_owned());
+    let levels = format!(
+        "volume from {} to {}",
+        level(report.volume.before),
+        level(report.volume.after)
+    );
+    let summary = format!(
+        "{levels}, {wanted}{freed} freed, from {}",
+        words::few(&from, 6)
+    );
+    (!from.is_empty()).then(|| Alert {
+        details: details(eviction),
+        ..alert("Evicted", Severity::Info, &summary)
+    })
 }
 
 /// Unsaved work was put under a ref: its owner may want it back.
 fn rescues(report: &RunReport) -> Option<Alert> {
     let trees = report.worktrees().filter(|tree| tree.rescued());
-    let names: Vec<String> = trees.map(|tree| words::below(&report.volume.root, &tree.path)).collect();
+    let names: Vec<String> = trees
+        .map(|tree| words::below(&report.volume.root, &tree.path))
+        .collect();
     let summary = || {
         let many = words::count(names.len() as u64, "tree");
-        format!("unsaved work of {many} was rescued: {}; `treewarden rescue list` shows it", words::few(&names, 5))
+        format!(
+            "unsaved work of {many} was rescued: {}; `treewarden rescue list` shows it",
+            words::few(&names, 5)
+        )
     };
     (!names.is_empty()).then(|| alert("RescuesMade", Severity::Info, &summary()))
 }

@@ -1,7 +1,8 @@
 //! Alerts to Alertmanager, by its API v2.
 //!
-//! A run speaks for a day: each alert stands until the next run has had time to tell anew, then it ends by itself. Its labels are what
-//! tells it from others, so what changes from run to run stands in annotations; a label must never hold a time or a number.
+//! A run speaks for a day: each alert stands until the next run has had time to tell anew, then it
+//! ends by itself. Its labels are what tells it from others, so what changes from run to run stands
+//! in annotations; a label must never hold a time or a number.
 
 use super::{http, runbook, volume};
 use crate::config::policy::Policy;
@@ -14,11 +15,30 @@ use serde_json::{Map, Value, json};
 const STANDS: TimeDelta = TimeDelta::hours(26);
 
 /// Sends the report's alerts, all at once.
-pub(super) fn send(base: &str, policy: &Policy, report: &RunReport, stop: &Stop) -> Result<(), String> {
-    let alerts: Vec<Value> = report.alerts.iter().map(|alert| shape(policy, report, alert)).collect();
+pub(super) fn send(
+    base: &str,
+    policy: &Policy,
+    report: &RunReport,
+    stop: &Stop,
+) -> Result<(), String> {
+    let alerts: Vec<Value> = report
+        .alerts
+        .iter()
+        .map(|alert| shape(policy, report, alert))
+        .collect();
     let url = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
-    http::send(http::Method::Post, &url, "application/json", &Value::from(alerts).to_string(), stop)
-        .map_err(|cause| format!("failed to send the alerts to alerts.alertmanager: {cause}; they stand in the report"))
+    http::send(
+        http::Method::Post,
+        &url,
+        "application/json",
+        &Value::from(alerts).to_string(),
+        stop,
+    )
+    .map_err(|cause| {
+        format!(
+            "failed to send the alerts to alerts.alertmanager: {cause}; they stand in the report"
+        )
+    })
 }
 
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
@@ -28,15 +48,27 @@ fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {
     labels.insert("job".to_owned(), "treewarden".into());
     labels.insert("severity".to_owned(), severity(alert.severity).into());
     labels.insert("volume".to_owned(), volume(policy).into());
-    labels.extend(alert.repo.iter().map(|repo| ("repo".to_owned(), repo.clone().into())));
-    labels.extend(report.run.shard.iter().map(|shard| ("shard".to_owned(), shard.clone().into())));
+    labels.extend(
+        alert
+            .repo
+            .iter()
+            .map(|repo| ("repo".to_owned(), repo.clone().into())),
+    );
+    labels.extend(
+        report
+            .run
+            .shard
+            .iter()
+            .map(|shard| ("shard".to_owned(), shard.clone().into())),
+    );
     let mut annotations = Map::new();
     annotations.insert("summary".to_owned(), alert.summary.clone().into());
     annotations.insert("runbook_url".to_owned(), runbook(policy, alert).into());
     if !alert.details.is_empty() {
         annotations.insert("description".to_owned(), alert.details.join("\n").into());
     }
-    let time = |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let time =
+        |time: chrono::DateTime<chrono::Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
     let (starts, ends) = (report.run.finished, report.run.finished + STANDS);
     json!({"labels": labels, "annotations": annotations, "startsAt": time(starts), "endsAt": time(ends)})
 }

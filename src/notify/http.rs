@@ -1,7 +1,8 @@
 //! The one door to the network: sends a text to an address, with a time limit and a few tries.
 //!
-//! An address may be a secret, and so may what it leads to: it must never stand in an error, and a redirect is never followed. What the other
-//! side answers is not quoted, for it may repeat the address.
+//! An address may be a secret, and so may what it leads to: it must never stand in an error, and a
+//! redirect is never followed. What the other side answers is not quoted, for it may repeat the
+//! address.
 
 use crate::fs::stop::Stop;
 use std::sync::Arc;
@@ -25,11 +26,18 @@ pub(super) enum Method {
     Delete,
 }
 
-/// Sends a text; tries again where that may help, until it is time to stop. The answer must be a 2xx.
+/// Sends a text; tries again where that may help, until it is time to stop. The answer must be a
+/// 2xx.
 ///
 /// # Errors
 /// Why it was not taken, and what helps.
-pub(super) fn send(method: Method, url: &str, content_type: &str, body: &str, stop: &Stop) -> Result<(), String> {
+pub(super) fn send(
+    method: Method,
+    url: &str,
+    content_type: &str,
+    body: &str,
+    stop: &Stop,
+) -> Result<(), String> {
     let agent = agent(url.starts_with("https://"));
     let mut tries = 1;
     loop {
@@ -38,7 +46,9 @@ pub(super) fn send(method: Method, url: &str, content_type: &str, body: &str, st
             Ok(status) => Wrong::of_status(status),
             Err(error) => Wrong::of(&error),
         };
-        let Some(pause) = PAUSES.get(tries - 1).filter(|_| wrong.may_pass) else { return Err(wrong.told(tries)) };
+        let Some(pause) = PAUSES.get(tries - 1).filter(|_| wrong.may_pass) else {
+            return Err(wrong.told(tries));
+        };
         stop.sleep(*pause);
         if stop.reached().is_some() {
             return Err(wrong.told(tries));
@@ -47,27 +57,53 @@ pub(super) fn send(method: Method, url: &str, content_type: &str, body: &str, st
     }
 }
 
-fn once(agent: &Agent, method: Method, url: &str, content_type: &str, body: &str) -> Result<u16, Error> {
+fn once(
+    agent: &Agent,
+    method: Method,
+    url: &str,
+    content_type: &str,
+    body: &str,
+) -> Result<u16, Error> {
     let request = match method {
         Method::Post => agent.post(url),
         Method::Put => agent.put(url),
         Method::Delete => return Ok(agent.delete(url).call()?.status().as_u16()),
     };
-    Ok(request.content_type(content_type).send(body)?.status().as_u16())
+    Ok(request
+        .content_type(content_type)
+        .send(body)?
+        .status()
+        .as_u16())
 }
 
 fn agent(secure: bool) -> Agent {
-    let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false);
-    let config = config.max_redirects(0).max_redirects_will_error(false).user_agent(concat!("treewarden/", env!("CARGO_PKG_VERSION")));
-    if secure { config.tls_config(tls()).build() } else { config.build() }.into()
+    let config = Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false);
+    let config = config
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(concat!("treewarden/", env!("CARGO_PKG_VERSION")));
+    if secure {
+        config.tls_config(tls()).build()
+    } else {
+        config.build()
+    }
+    .into()
 }
 
 /// Whom the machine trusts (`SSL_CERT_FILE` among them): a cluster has authorities of its own.
 fn tls() -> TlsConfig {
     let roots = rustls_native_certs::load_native_certs().certs;
-    let roots: Vec<Certificate<'static>> = roots.iter().map(|root| Certificate::from_der(root).to_owned()).collect();
+    let roots: Vec<Certificate<'static>> = roots
+        .iter()
+        .map(|root| Certificate::from_der(root).to_owned())
+        .collect();
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
-    TlsConfig::builder().root_certs(RootCerts::Specific(Arc::new(roots))).unversioned_rustls_crypto_provider(crypto).build()
+    TlsConfig::builder()
+        .root_certs(RootCerts::Specific(Arc::new(roots)))
+        .unversioned_rustls_crypto_provider(crypto)
+        .build()
 }
 
 /// What went wrong, in words without the address.
@@ -80,12 +116,21 @@ struct Wrong {
 impl Wrong {
     fn of_status(status: u16) -> Self {
         let (what, may_pass) = match status {
-            300..=399 => {
-                (format!("it answered {status}, a redirect, and those are not followed; give the address that it leads to"), false)
-            }
-            401 | 403 | 404 | 410 => (format!("it answered {status}; see that the address is right and still good"), false),
+            300..=399 => (
+                format!(
+                    "it answered {status}, a redirect, and those are not followed; give the address that it leads to"
+                ),
+                false,
+            ),
+            401 | 403 | 404 | 410 => (
+                format!("it answered {status}; see that the address is right and still good"),
+                false,
+            ),
             429 | 500.. => (format!("it answered {status}; look into its own log"), true),
-            _ => (format!("it answered {status}, and so took nothing; look into its own log"), false),
+            _ => (
+                format!("it answered {status}, and so took nothing; look into its own log"),
+                false,
+            ),
         };
         Self { what, may_pass }
     }
@@ -93,28 +138,56 @@ impl Wrong {
     fn of(error: &Error) -> Self {
         if let Some(error) = of_tls(error) {
             let what = match error {
-                rustls::Error::InvalidCertificate(_) => "its certificate is not trusted here; name its authority with SSL_CERT_FILE",
+                rustls::Error::InvalidCertificate(_) => {
+                    "its certificate is not trusted here; name its authority with SSL_CERT_FILE"
+                }
                 _ => "no secure connection could be made; see that it speaks TLS",
             };
-            return Self { what: what.to_owned(), may_pass: false };
+            return Self {
+                what: what.to_owned(),
+                may_pass: false,
+            };
         }
         let (what, may_pass) = match error {
-            Error::Timeout(_) => (format!("no answer within {} s; see that it is up", TIMEOUT.as_secs()), true),
-            Error::HostNotFound => ("its host's name is not known; see that the address is right".to_owned(), true),
+            Error::Timeout(_) => (
+                format!(
+                    "no answer within {} s; see that it is up",
+                    TIMEOUT.as_secs()
+                ),
+                true,
+            ),
+            Error::HostNotFound => (
+                "its host's name is not known; see that the address is right".to_owned(),
+                true,
+            ),
             // The kind alone: the rest may name the host.
             Error::Io(error) => (format!("{}; see that it is up", error.kind()), true),
-            Error::Protocol(_) => ("it doesn't speak HTTP; see that the address is right".to_owned(), true),
-            Error::BadUri(_) | Error::Http(_) => ("its address is none; write one as in http://host:9091".to_owned(), false),
-            Error::ConnectProxyFailed(_) | Error::InvalidProxyUrl => {
-                ("the proxy that the environment names gave no connection".to_owned(), true)
-            }
-            _ => ("no connection could be made; see that it is up".to_owned(), true),
+            Error::Protocol(_) => (
+                "it doesn't speak HTTP; see that the address is right".to_owned(),
+                true,
+            ),
+            Error::BadUri(_) | Error::Http(_) => (
+                "its address is none; write one as in http://host:9091".to_owned(),
+                false,
+            ),
+            Error::ConnectProxyFailed(_) | Error::InvalidProxyUrl => (
+                "the proxy that the environment names gave no connection".to_owned(),
+                true,
+            ),
+            _ => (
+                "no connection could be made; see that it is up".to_owned(),
+                true,
+            ),
         };
         Self { what, may_pass }
     }
 
     fn told(self, tries: usize) -> String {
-        if tries == 1 { self.what } else { format!("{} (tried {tries} times)", self.what) }
+        if tries == 1 {
+            self.what
+        } else {
+            format!("{} (tried {tries} times)", self.what)
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! A run as Prometheus metrics: names, labels and help.
 //!
-//! Pure. All are gauges of the last run, in base units, without time stamps. It must never leave a series behind for a repo that the config
-//! no longer has, and never guess: what nobody knows has no sample.
+//! Pure. All are gauges of the last run, in base units, without time stamps. It must never leave a
+//! series behind for a repo that the config no longer has, and never guess: what nobody knows has
+//! no sample.
 
 use super::volume;
 use crate::config::policy::{Marks, Policy};
@@ -26,7 +27,8 @@ struct Family {
 
 impl Collector for Family {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let mut family = encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
+        let mut family =
+            encoder.encode_descriptor(self.name, self.help, None, MetricType::Gauge)?;
         for (labels, value) in &self.samples {
             family.encode_family(labels)?.encode_gauge(value)?;
         }
@@ -34,16 +36,34 @@ impl Collector for Family {
     }
 }
 
-/// A run's metrics in the text format, which the Pushgateway, node-exporter and Prometheus read: the end mark and all else that
-/// is new in `OpenMetrics` are comments to them.
+/// A run's metrics in the text format, which the Pushgateway, node-exporter and Prometheus read:
+/// the end mark and all else that is new in `OpenMetrics` are comments to them.
 ///
-/// `past` holds the earlier runs, the oldest first; where it isn't known, the metrics that need it are left out.
+/// `past` holds the earlier runs, the oldest first; where it isn't known, the metrics that need it
+/// are left out.
 pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> String {
     let labels = [("volume".into(), volume(policy).into())].into_iter();
-    let labels = labels.chain(report.run.shard.iter().map(|shard| ("shard".into(), shard.clone().into())));
+    let labels = labels.chain(
+        report
+            .run
+            .shard
+            .iter()
+            .map(|shard| ("shard".into(), shard.clone().into())),
+    );
     let mut registry = Registry::with_prefix_and_labels("treewarden", labels);
-    let families = [run(report), repos(report), trees(report), level(policy, report), eviction(policy, report), last(policy, report, past)];
-    for family in families.into_iter().flatten().filter(|family| !family.samples.is_empty()) {
+    let families = [
+        run(report),
+        repos(report),
+        trees(report),
+        level(policy, report),
+        eviction(policy, report),
+        last(policy, report, past),
+    ];
+    for family in families
+        .into_iter()
+        .flatten()
+        .filter(|family| !family.samples.is_empty())
+    {
         registry.register_collector(Box::new(family));
     }
     let mut told = String::new();
@@ -51,8 +71,16 @@ pub fn text(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> 
     told
 }
 
-fn family(name: &'static str, help: &'static str, samples: impl IntoIterator<Item = Sample>) -> Family {
-    Family { name, help, samples: samples.into_iter().collect() }
+fn family(
+    name: &'static str,
+    help: &'static str,
+    samples: impl IntoIterator<Item = Sample>,
+) -> Family {
+    Family {
+        name,
+        help,
+        samples: samples.into_iter().collect(),
+    }
 }
 
 fn one(name: &'static str, help: &'static str, value: f64) -> Family {
@@ -63,7 +91,10 @@ fn label(name: &'static str, value: &str) -> Vec<(&'static str, String)> {
     vec![(name, value.to_owned())]
 }
 
-#[expect(clippy::cast_precision_loss, reason = "Prometheus has no other numbers, and petabytes are exact")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "Prometheus has no other numbers, and petabytes are exact"
+)]
 fn number(n: u64) -> f64 {
     n as f64
 }
@@ -84,22 +115,43 @@ fn run(report: &RunReport) -> Vec<Family> {
         ("refused", RunOutcome::Refused),
         ("interrupted", RunOutcome::Interrupted),
     ];
-    let freed =
-        [("reap", totals.freed_by_reap), ("gc", totals.freed_by_gc), ("evict", totals.freed_by_evict), ("trash", totals.freed_by_trash)];
+    let freed = [
+        ("reap", totals.freed_by_reap),
+        ("gc", totals.freed_by_gc),
+        ("evict", totals.freed_by_evict),
+        ("trash", totals.freed_by_trash),
+    ];
     vec![
-        one("last_run_timestamp_seconds", "When the last run ended, however it ended.", seconds(run.finished)),
-        one("run_duration_seconds", "How long the last run took.", (run.finished - run.started).as_seconds_f64().max(0.0)),
+        one(
+            "last_run_timestamp_seconds",
+            "When the last run ended, however it ended.",
+            seconds(run.finished),
+        ),
+        one(
+            "run_duration_seconds",
+            "How long the last run took.",
+            (run.finished - run.started).as_seconds_f64().max(0.0),
+        ),
         family(
             "run_outcome",
             "How the last run ended: 1 for its outcome, 0 for the others.",
-            outcomes.map(|(name, outcome)| (label("outcome", name), f64::from(u8::from(run.outcome == outcome)))),
+            outcomes.map(|(name, outcome)| {
+                (
+                    label("outcome", name),
+                    f64::from(u8::from(run.outcome == outcome)),
+                )
+            }),
         ),
         family(
             "freed_bytes",
             "Bytes that the last run freed, by what freed them.",
             freed.map(|(stage, bytes)| (label("stage", stage), number(bytes))),
         ),
-        one("failures", "Repos, worktrees, cache units and steps that failed in the last run.", number(totals.failures)),
+        one(
+            "failures",
+            "Repos, worktrees, cache units and steps that failed in the last run.",
+            number(totals.failures),
+        ),
     ]
 }
 
@@ -111,36 +163,70 @@ fn repos(report: &RunReport) -> Vec<Family> {
         ("failed", RepoOutcome::Failed),
     ];
     let with = |outcome| count(report.repos.iter().filter(|repo| repo.outcome == outcome));
-    let waited = report.repos.iter().map(|repo| (label("repo", &repo.name), repo.lock.waited_seconds));
+    let waited = report
+        .repos
+        .iter()
+        .map(|repo| (label("repo", &repo.name), repo.lock.waited_seconds));
     vec![
         family(
             "repos",
             "Repos of the last run, by what became of them.",
             outcomes.map(|(name, outcome)| (label("outcome", name), with(outcome))),
         ),
-        family("repo_lock_wait_seconds", "How long the last run waited for the repo's lock.", waited),
+        family(
+            "repo_lock_wait_seconds",
+            "How long the last run waited for the repo's lock.",
+            waited,
+        ),
         one(
             "prunes_refused",
             "Repos in which the last run dropped no registration, because too many trees were missing at once.",
-            count(report.repos.iter().filter(|repo| repo.prune.refused.is_some())),
+            count(
+                report
+                    .repos
+                    .iter()
+                    .filter(|repo| repo.prune.refused.is_some()),
+            ),
         ),
     ]
 }
 
 fn trees(report: &RunReport) -> Vec<Family> {
-    let verdicts = [("keep", VerdictName::Keep), ("reap", VerdictName::Reap), ("unknown", VerdictName::Unknown)];
+    let verdicts = [
+        ("keep", VerdictName::Keep),
+        ("reap", VerdictName::Reap),
+        ("unknown", VerdictName::Unknown),
+    ];
     // Of a repo that it could not look into, the run knows no trees: that is not the same as none.
-    let looked_at = report.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Maintained || !repo.worktrees.is_empty());
+    let looked_at = report
+        .repos
+        .iter()
+        .filter(|repo| repo.outcome == RepoOutcome::Maintained || !repo.worktrees.is_empty());
     let trees = looked_at.flat_map(|repo| {
         verdicts.map(|(name, verdict)| {
             let labels = vec![("repo", repo.name.clone()), ("verdict", name.to_owned())];
-            (labels, count(repo.worktrees.iter().filter(|tree| tree.verdict == verdict)))
+            (
+                labels,
+                count(repo.worktrees.iter().filter(|tree| tree.verdict == verdict)),
+            )
         })
     });
     vec![
-        family("worktrees", "Worktrees that the last run looked at, by its verdict on them.", trees),
-        one("reaped_worktrees", "Worktrees that the last run removed.", number(report.totals.reaped)),
-        one("rescued_worktrees", "Worktrees whose unsaved work the last run put under a ref.", number(report.totals.rescued)),
+        family(
+            "worktrees",
+            "Worktrees that the last run looked at, by its verdict on them.",
+            trees,
+        ),
+        one(
+            "reaped_worktrees",
+            "Worktrees that the last run removed.",
+            number(report.totals.reaped),
+        ),
+        one(
+            "rescued_worktrees",
+            "Worktrees whose unsaved work the last run put under a ref.",
+            number(report.totals.rescued),
+        ),
     ]
 }
 
@@ -149,49 +235,119 @@ fn level(policy: &Policy, report: &RunReport) -> Vec<Family> {
     let of = |resource: &str, share: &dyn Fn(Level) -> Option<f64>| {
         let when = [("before", volume.before), ("after", volume.after)];
         let sample = |(when, level): (&str, Level)| {
-            Some((vec![("resource", resource.to_owned()), ("when", when.to_owned())], share(level).filter(|share| share.is_finite())?))
+            Some((
+                vec![("resource", resource.to_owned()), ("when", when.to_owned())],
+                share(level).filter(|share| share.is_finite())?,
+            ))
         };
         when.map(sample)
     };
-    let samples = [of("bytes", &|level| volume.share(level)), of("inodes", &|level| volume.inode_share(level))];
-    let both = |mark: Marks| [("bytes", mark.bytes), ("inodes", mark.inodes)].map(|(resource, mark)| (label("resource", resource), mark));
+    let samples = [
+        of("bytes", &|level| volume.share(level)),
+        of("inodes", &|level| volume.inode_share(level)),
+    ];
+    let both = |mark: Marks| {
+        [("bytes", mark.bytes), ("inodes", mark.inodes)]
+            .map(|(resource, mark)| (label("resource", resource), mark))
+    };
     vec![
         family(
             "volume_used_ratio",
             "The share of the volume in use before and after the last run, from 0 to 1.",
             samples.into_iter().flatten().flatten(),
         ),
-        family("volume_high_ratio", "The share in use above which a run evicts, as the config has it.", both(marks.high)),
-        family("volume_low_ratio", "The share in use that an eviction goes down to, as the config has it.", both(marks.low)),
+        family(
+            "volume_high_ratio",
+            "The share in use above which a run evicts, as the config has it.",
+            both(marks.high),
+        ),
+        family(
+            "volume_low_ratio",
+            "The share in use that an eviction goes down to, as the config has it.",
+            both(marks.low),
+        ),
     ]
 }
 
 fn eviction(policy: &Policy, report: &RunReport) -> Vec<Family> {
     let eviction = &report.eviction;
-    let gone = |cache: &str| count(eviction.units.iter().filter(|unit| unit.cache == cache && unit.outcome.goes()));
-    let units = policy.caches.iter().map(|cache| (label("cache", &cache.name), gone(&cache.name)));
+    let gone = |cache: &str| {
+        count(
+            eviction
+                .units
+                .iter()
+                .filter(|unit| unit.cache == cache && unit.outcome.goes()),
+        )
+    };
+    let units = policy
+        .caches
+        .iter()
+        .map(|cache| (label("cache", &cache.name), gone(&cache.name)));
     vec![
-        one("eviction_triggered", "Whether the last run had to evict from the caches: 1 or 0.", f64::from(u8::from(eviction.triggered))),
-        one("eviction_wanted_bytes", "Bytes that the last run's eviction was to free.", number(eviction.wanted_bytes)),
-        one("eviction_freed_bytes", "Bytes that the last run's eviction freed.", number(eviction.freed_bytes)),
-        one("eviction_shortfall_bytes", "Bytes that the last run's eviction fell short by.", number(eviction.shortfall_bytes)),
-        family("evicted_units", "Units that the last run evicted, by cache.", units),
+        one(
+            "eviction_triggered",
+            "Whether the last run had to evict from the caches: 1 or 0.",
+            f64::from(u8::from(eviction.triggered)),
+        ),
+        one(
+            "eviction_wanted_bytes",
+            "Bytes that the last run's eviction was to free.",
+            number(eviction.wanted_bytes),
+        ),
+        one(
+            "eviction_freed_bytes",
+            "Bytes that the last run's eviction freed.",
+            number(eviction.freed_bytes),
+        ),
+        one(
+            "eviction_shortfall_bytes",
+            "Bytes that the last run's eviction fell short by.",
+            number(eviction.shortfall_bytes),
+        ),
+        family(
+            "evicted_units",
+            "Units that the last run evicted, by cache.",
+            units,
+        ),
     ]
 }
 
 /// When each thing last went well, which an earlier run may know. Only a whole run is a success.
 fn last(policy: &Policy, report: &RunReport, past: Option<&[RunReport]>) -> Vec<Family> {
     let Some(past) = past else { return Vec::new() };
-    let real = || std::iter::once(report).chain(past.iter().rev()).filter(|run| !run.run.dry_run);
-    let when = |so: &dyn Fn(&RunReport) -> bool| real().find(|run| so(run)).map_or(0.0, |run| seconds(run.run.finished));
-    // A run of some repos alone looked after these; one that did a part of the work looked after nobody.
-    let all_of_it = |run: &RunReport| run.run.asked.as_ref().is_none_or(|asked| asked.only.is_empty());
-    let looked_after =
-        |run: &RunReport, name: &str| run.repos.iter().any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained);
+    let real = || {
+        std::iter::once(report)
+            .chain(past.iter().rev())
+            .filter(|run| !run.run.dry_run)
+    };
+    let when = |so: &dyn Fn(&RunReport) -> bool| {
+        real()
+            .find(|run| so(run))
+            .map_or(0.0, |run| seconds(run.run.finished))
+    };
+    // A run of some repos alone looked after these; one that did a part of the work looked after
+    // nobody.
+    let all_of_it = |run: &RunReport| {
+        run.run
+            .asked
+            .as_ref()
+            .is_none_or(|asked| asked.only.is_empty())
+    };
+    let looked_after = |run: &RunReport, name: &str| {
+        run.repos
+            .iter()
+            .any(|repo| repo.name == name && repo.outcome == RepoOutcome::Maintained)
+    };
     let maintained = |name: &str| when(&|run| all_of_it(run) && looked_after(run, name));
     // A shard speaks for its own repos alone.
-    let ours = |name: &str| report.run.shard.is_none() || report.repos.iter().any(|repo| repo.name == name);
-    let repos = policy.repos.iter().filter(|repo| ours(&repo.name)).map(|repo| (label("repo", &repo.name), maintained(&repo.name)));
+    let ours = |name: &str| {
+        report.run.shard.is_none() || report.repos.iter().any(|repo| repo.name == name)
+    };
+    let repos = policy
+        .repos
+        .iter()
+        .filter(|repo| ours(&repo.name))
+        .map(|repo| (label("repo", &repo.name), maintained(&repo.name)));
     vec![
         one(
             "last_success_timestamp_seconds",

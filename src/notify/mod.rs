@@ -1,7 +1,9 @@
-//! Tells others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a webhook and the termination log.
+//! Tells others of a run: metrics to a textfile and a Pushgateway, alerts to Alertmanager, a
+//! webhook and the termination log.
 //!
-//! One file a sink, each a function; all of them go at once, so that a dead one holds up nobody. It speaks of what is over: it must never
-//! change how a run ended, tell of a dry run, or let an address out, for an address may be a secret.
+//! One file a sink, each a function; all of them go at once, so that a dead one holds up nobody. It
+//! speaks of what is over: it must never change how a run ended, tell of a dry run, or let an
+//! address out, for an address may be a secret.
 
 pub mod alert;
 mod alertmanager;
@@ -45,14 +47,25 @@ fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<S
         match &report.run.asked {
             None => sinks.extend(of_metrics(policy, report, stop)),
             // In the place of a whole run's, its metrics would say nothing of the rest.
-            Some(asked) => tracing::info!("the metrics stay those of the last whole night: this was {}", words::asked(asked)),
+            Some(asked) => tracing::info!(
+                "the metrics stay those of the last whole night: this was {}",
+                words::asked(asked)
+            ),
         }
     }
-    if let Some(base) = alerts.alertmanager.as_ref().filter(|_| !report.alerts.is_empty()) {
-        sinks.push(Box::new(move || alertmanager::send(base, policy, report, stop)));
+    if let Some(base) = alerts
+        .alertmanager
+        .as_ref()
+        .filter(|_| !report.alerts.is_empty())
+    {
+        sinks.push(Box::new(move || {
+            alertmanager::send(base, policy, report, stop)
+        }));
     }
     if let Some(webhook) = &alerts.webhook {
-        sinks.push(Box::new(move || webhook::send(webhook, policy, report, stop)));
+        sinks.push(Box::new(move || {
+            webhook::send(webhook, policy, report, stop)
+        }));
     }
     if let Some(file) = &alerts.termination_log {
         sinks.push(Box::new(move || termination::write(file, report)));
@@ -67,7 +80,10 @@ fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> 
     let file = policy.alerts.textfile.as_ref();
     let file = file.map(|file| Box::new(move || textfile::write(file, &metrics)) as Sink<'a>);
     let gateway = policy.alerts.pushgateway.as_ref();
-    let gateway = gateway.map(|base| Box::new(move || pushgateway::push(base, policy, report, &pushed, past.as_deref(), stop)) as Sink<'a>);
+    let gateway = gateway.map(|base| {
+        Box::new(move || pushgateway::push(base, policy, report, &pushed, past.as_deref(), stop))
+            as Sink<'a>
+    });
     file.into_iter().chain(gateway).collect()
 }
 
@@ -75,23 +91,39 @@ fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {
     std::thread::scope(|scope| {
         let told: Vec<_> = sinks.into_iter().map(|sink| scope.spawn(sink)).collect();
         told.into_iter()
-            .filter_map(|sink| sink.join().unwrap_or_else(|_| Err("a sink of alerts broke; this is a bug".to_owned())).err())
+            .filter_map(|sink| {
+                sink.join()
+                    .unwrap_or_else(|_| Err("a sink of alerts broke; this is a bug".to_owned()))
+                    .err()
+            })
             .collect()
     })
 }
 
-/// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the volume may not be ours.
+/// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the
+/// volume may not be ours.
 fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
     let file = journal::file(&policy.volume.state.path());
-    (report.run.outcome != RunOutcome::Refused).then(|| journal::read(&file).ok()).flatten().map(|past| past.runs)
+    (report.run.outcome != RunOutcome::Refused)
+        .then(|| journal::read(&file).ok())
+        .flatten()
+        .map(|past| past.runs)
 }
 
 /// What others call the volume.
 fn volume(policy: &Policy) -> String {
-    policy.alerts.volume.clone().unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
+    policy
+        .alerts
+        .volume
+        .clone()
+        .unwrap_or_else(|| words::plain(&policy.volume.root.to_string_lossy()))
 }
 
 /// Where the runbook speaks of this alert: its heading is the alert's name.
 fn runbook(policy: &Policy, alert: &Alert) -> String {
-    format!("{}#{}", policy.alerts.runbook.as_deref().unwrap_or(policy::RUNBOOK), alert.name.to_lowercase())
+    format!(
+        "{}#{}",
+        policy.alerts.runbook.as_deref().unwrap_or(policy::RUNBOOK),
+        alert.name.to_lowercase()
+    )
 }

@@ -1,7 +1,8 @@
 //! Metrics to a Pushgateway, which keeps them for Prometheus until the next run.
 //!
-//! The group is the job, the volume and the shard. PUT replaces all of it, so that a repo that left the config leaves no series behind. It must
-//! never replace what this run knows nothing of: one that knows no earlier ones uses POST, which leaves other metrics alone.
+//! The group is the job, the volume and the shard. PUT replaces all of it, so that a repo that left
+//! the config leaves no series behind. It must never replace what this run knows nothing of: one
+//! that knows no earlier ones uses POST, which leaves other metrics alone.
 
 use super::{http, volume};
 use crate::config::policy::Policy;
@@ -10,7 +11,8 @@ use crate::report::{RunReport, nights};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// Pushes the metrics, and drops those of shards that runs no longer have. `past` holds the earlier runs; none when nobody knows them.
+/// Pushes the metrics, and drops those of shards that runs no longer have. `past` holds the earlier
+/// runs; none when nobody knows them.
 pub(super) fn push(
     base: &str,
     policy: &Policy,
@@ -19,13 +21,31 @@ pub(super) fn push(
     past: Option<&[RunReport]>,
     stop: &Stop,
 ) -> Result<(), String> {
-    let method = if past.is_some() { http::Method::Put } else { http::Method::Post };
+    let method = if past.is_some() {
+        http::Method::Put
+    } else {
+        http::Method::Post
+    };
     let of = |shard: Option<&str>| {
         let shard = shard.map(|shard| group("shard", shard)).unwrap_or_default();
-        format!("{}/metrics/job/treewarden{}{shard}", base.trim_end_matches('/'), group("volume", &volume(policy)))
+        format!(
+            "{}/metrics/job/treewarden{}{shard}",
+            base.trim_end_matches('/'),
+            group("volume", &volume(policy))
+        )
     };
-    http::send(method, &of(report.run.shard.as_deref()), "text/plain; version=0.0.4; charset=utf-8", metrics, stop)
-        .map_err(|cause| format!("failed to push the metrics to alerts.pushgateway: {cause}; the next run pushes its own"))?;
+    http::send(
+        method,
+        &of(report.run.shard.as_deref()),
+        "text/plain; version=0.0.4; charset=utf-8",
+        metrics,
+        stop,
+    )
+    .map_err(|cause| {
+        format!(
+            "failed to push the metrics to alerts.pushgateway: {cause}; the next run pushes its own"
+        )
+    })?;
     for shard in nights::outdated(report, past.unwrap_or_default()) {
         http::send(http::Method::Delete, &of(shard), "text/plain", "", stop).map_err(|cause| {
             let whose = shard.map_or("a night without shards".to_owned(), |shard| format!("shard {shard}"));
@@ -35,7 +55,8 @@ pub(super) fn push(
     Ok(())
 }
 
-/// A label of the group. In base64, for the Pushgateway takes a slash for the next label's, however it is escaped.
+/// A label of the group. In base64, for the Pushgateway takes a slash for the next label's, however
+/// it is escaped.
 fn group(name: &str, value: &str) -> String {
     format!("/{name}@base64/{}", URL_SAFE_NO_PAD.encode(value))
 }

@@ -1,6 +1,8 @@
-//! One line for `kubectl describe pod`, in the file that the kubelet reads when the container has ended.
+//! One line for `kubectl describe pod`, in the file that the kubelet reads when the container has
+//! ended.
 //!
-//! The kubelet takes 4096 bytes. The file is the kubelet's: it must never be made anew, only written to where it stands.
+//! The kubelet takes 4096 bytes. The file is the kubelet's: it must never be made anew, only
+//! written to where it stands.
 
 use crate::fs::atomic;
 use crate::report::{RunOutcome, RunReport, words};
@@ -18,7 +20,12 @@ pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), String> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     };
-    written.map_err(|error| format!("failed to write `{}` (alerts.termination_log): {error}; the report tells the same", file.display()))
+    written.map_err(|error| {
+        format!(
+            "failed to write `{}` (alerts.termination_log): {error}; the report tells the same",
+            file.display()
+        )
+    })
 }
 
 /// How the run went and its alerts, the worst first.
@@ -29,8 +36,14 @@ fn line(report: &RunReport) -> String {
         RunOutcome::Refused => "refused",
         RunOutcome::Interrupted => "stopped early",
     };
-    let head = format!("{outcome}: {} freed", words::size(report.totals.freed_bytes));
-    let alerts = report.alerts.iter().map(|alert| format!("{}: {}", alert.name, alert.summary));
+    let head = format!(
+        "{outcome}: {} freed",
+        words::size(report.totals.freed_bytes)
+    );
+    let alerts = report
+        .alerts
+        .iter()
+        .map(|alert| format!("{}: {}", alert.name, alert.summary));
     let parts: Vec<String> = std::iter::once(head).chain(alerts).collect();
     cut(words::plain(&parts.join("; ")))
 }
@@ -49,7 +62,12 @@ mod tests {
 
     #[test]
     fn a_line_is_never_longer_than_the_kubelet_reads() {
-        for text in ["a".repeat(4096), "a".repeat(4097), "ä".repeat(4096), format!("a{}", "界".repeat(4096))] {
+        for text in [
+            "a".repeat(4096),
+            "a".repeat(4097),
+            "ä".repeat(4096),
+            format!("a{}", "界".repeat(4096)),
+        ] {
             let (whole, cut) = (text.clone(), cut(text));
             assert!(cut.len() <= MOST && cut.len() > MOST - 8, "{}", cut.len());
             assert_eq!(cut == whole, whole.len() <= MOST);

@@ -1,7 +1,7 @@
 //! Metrics as a file for node-exporter's textfile collector.
 //!
-//! Replaced whole, so that a scrape sees the old metrics or the new ones; node-exporter runs as somebody else, so that anybody may read it.
-//! It must never write through a link.
+//! Replaced whole, so that a scrape sees the old metrics or the new ones; node-exporter runs as
+//! somebody else, so that anybody may read it. It must never write through a link.
 
 use crate::fs::atomic;
 use std::collections::BTreeSet;
@@ -12,8 +12,8 @@ use std::path::Path;
 /// A longer file was not written by us.
 const LONGEST: u64 = 16 << 20;
 
-/// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else the refusal of one run would take away when
-/// a run last went well.
+/// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else
+/// the refusal of one run would take away when a run last went well.
 pub(super) fn write(file: &Path, metrics: &str) -> Result<(), String> {
     let before = read(file).unwrap_or_default();
     atomic::replace(file, with(&before, metrics).as_bytes())
@@ -22,23 +22,38 @@ pub(super) fn write(file: &Path, metrics: &str) -> Result<(), String> {
 
 fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    atomic::open(file, OpenOptions::new().read(true))?.take(LONGEST).read_to_string(&mut text)?;
+    atomic::open(file, OpenOptions::new().read(true))?
+        .take(LONGEST)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
 /// The metrics, with those of the file's that only an earlier run could know and these lack.
 fn with(before: &str, metrics: &str) -> String {
-    const LAST: [&str; 2] = ["treewarden_last_success_timestamp_seconds", "treewarden_repo_last_maintained_timestamp_seconds"];
+    const LAST: [&str; 2] = [
+        "treewarden_last_success_timestamp_seconds",
+        "treewarden_repo_last_maintained_timestamp_seconds",
+    ];
     let known: BTreeSet<&str> = metrics.lines().filter_map(name).collect();
-    let kept = before.lines().filter(|line| name(line).is_some_and(|name| LAST.contains(&name) && !known.contains(name)));
+    let kept = before.lines().filter(|line| {
+        name(line).is_some_and(|name| LAST.contains(&name) && !known.contains(name))
+    });
     let kept: String = kept.flat_map(|line| [line, "\n"]).collect();
-    format!("{}{kept}# EOF\n", metrics.strip_suffix("# EOF\n").unwrap_or(metrics))
+    format!(
+        "{}{kept}# EOF\n",
+        metrics.strip_suffix("# EOF\n").unwrap_or(metrics)
+    )
 }
 
 /// The metric that a line is about.
 fn name(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE ")).unwrap_or(line);
-    rest.split([' ', '{']).next().filter(|name| !name.is_empty() && *name != "#")
+    let rest = line
+        .strip_prefix("# HELP ")
+        .or_else(|| line.strip_prefix("# TYPE "))
+        .unwrap_or(line);
+    rest.split([' ', '{'])
+        .next()
+        .filter(|name| !name.is_empty() && *name != "#")
 }
 
 #[cfg(test)]
@@ -53,8 +68,18 @@ mod tests {
     fn a_night_that_knows_nothing_of_others_keeps_what_the_last_one_knew() {
         let before = format!("{NIGHT}{LAST}# EOF\n");
         let refused = NIGHT.replace("1.0", "2.0") + "# EOF\n";
-        assert_eq!(with(&before, &refused), format!("{}{LAST}# EOF\n", NIGHT.replace("1.0", "2.0")));
+        assert_eq!(
+            with(&before, &refused),
+            format!("{}{LAST}# EOF\n", NIGHT.replace("1.0", "2.0"))
+        );
         let good = format!("{NIGHT}{}# EOF\n", LAST.replace("7.0", "9.0"));
-        assert_eq!([with(&before, &good), with("", &good), with("rubbish\n#\n", &good)], [good.clone(), good.clone(), good.clone()]);
+        assert_eq!(
+            [
+                with(&before, &good),
+                with("", &good),
+                with("rubbish\n#\n", &good)
+            ],
+            [good.clone(), good.clone(), good.clone()]
+        );
     }
 }

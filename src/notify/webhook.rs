@@ -1,7 +1,8 @@
 //! A message to a chat, or a run as JSON to whatever listens.
 //!
-//! The address is the secret: it is read when it is needed, and it must never get any further. Names in a message may be hostile: they stand in a
-//! block of code, where no chat takes them for links or for calls to people.
+//! The address is the secret: it is read when it is needed, and it must never get any further.
+//! Names in a message may be hostile: they stand in a block of code, where no chat takes them for
+//! links or for calls to people.
 
 use super::alertmanager::severity;
 use super::{http, runbook, volume};
@@ -20,18 +21,34 @@ const MOST: usize = 3000;
 
 /// Which of `when` each alert is: a run with any of those that are asked for is told of, whole.
 const EVENTS: [(&str, &[&str]); 4] = [
-    ("failed", &["RunFailed", "RunInterrupted", "MissingTreesRefused", "RepoBusy", "TreesStuck"]),
+    (
+        "failed",
+        &[
+            "RunFailed",
+            "RunInterrupted",
+            "MissingTreesRefused",
+            "RepoBusy",
+            "TreesStuck",
+        ],
+    ),
     ("shortfall", &["EvictionShortfall", "VolumeStillHigh"]),
     ("evicted", &["Evicted", "EvictedInUse"]),
     ("refused", &["RunRefused"]),
 ];
 
 /// Sends a message, if the run had what the webhook is to be told of.
-pub(super) fn send(webhook: &Webhook, policy: &Policy, report: &RunReport, stop: &Stop) -> Result<(), String> {
+pub(super) fn send(
+    webhook: &Webhook,
+    policy: &Policy,
+    report: &RunReport,
+    stop: &Stop,
+) -> Result<(), String> {
     if !is_wanted(webhook, report) {
         return Ok(());
     }
-    let failed = |cause: String| format!("failed to call alerts.webhook: {cause}; the alerts stand in the report");
+    let failed = |cause: String| {
+        format!("failed to call alerts.webhook: {cause}; the alerts stand in the report")
+    };
     let url = url(&webhook.url).map_err(failed)?;
     let body = match webhook.format {
         WebhookFormat::Slack => json::line(&serde_json::json!({ "text": text(policy, report) })),
@@ -41,8 +58,11 @@ pub(super) fn send(webhook: &Webhook, policy: &Policy, report: &RunReport, stop:
 }
 
 fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
-    let wanted =
-        |alert: &str| EVENTS.iter().any(|(event, alerts)| alerts.contains(&alert) && webhook.when.iter().any(|when| when == event));
+    let wanted = |alert: &str| {
+        EVENTS.iter().any(|(event, alerts)| {
+            alerts.contains(&alert) && webhook.when.iter().any(|when| when == event)
+        })
+    };
     report.alerts.iter().any(|alert| wanted(&alert.name))
 }
 
@@ -50,26 +70,37 @@ fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
 fn url(from: &UrlFrom) -> Result<String, String> {
     let (url, place) = match from {
         UrlFrom::Env(name) => {
-            let url = std::env::var(name).map_err(|_| format!("the environment variable {name} is not set, or is no text; set it"))?;
+            let url = std::env::var(name).map_err(|_| {
+                format!("the environment variable {name} is not set, or is no text; set it")
+            })?;
             (url, name.clone())
         }
         UrlFrom::File(path) => {
             let place = format!("`{}`", path.display());
-            (read(path).map_err(|error| format!("failed to read {place}: {error}; make it readable for treewarden"))?, place)
+            (
+                read(path).map_err(|error| {
+                    format!("failed to read {place}: {error}; make it readable for treewarden")
+                })?,
+                place,
+            )
         }
     };
     let url = url.trim();
     if url.starts_with("https://") || url.starts_with("http://") {
         Ok(url.to_owned())
     } else {
-        Err(format!("{place} holds no address; write one that starts with https://"))
+        Err(format!(
+            "{place} holds no address; write one that starts with https://"
+        ))
     }
 }
 
 /// Kubernetes mounts a secret as a link.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    atomic::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?.take(LONGEST).read_to_string(&mut text)?;
+    atomic::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
+        .take(LONGEST)
+        .read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -82,22 +113,54 @@ fn text(policy: &Policy, report: &RunReport) -> String {
         RunOutcome::Interrupted => "was stopped early",
     };
     let freed = words::size(report.totals.freed_bytes);
-    let part = report.run.asked.as_ref().map(|asked| format!(" ({})", inert(&words::asked(asked)))).unwrap_or_default();
-    let head = format!("treewarden on `{}`: the night{part} {verb}, {freed} freed.", inert(&volume(policy)));
+    let part = report
+        .run
+        .asked
+        .as_ref()
+        .map(|asked| format!(" ({})", inert(&words::asked(asked))))
+        .unwrap_or_default();
+    let head = format!(
+        "treewarden on `{}`: the night{part} {verb}, {freed} freed.",
+        inert(&volume(policy))
+    );
     let mut lines: Vec<String> = Vec::new();
     for alert in &report.alerts {
-        let details: Vec<String> = alert.details.iter().map(|line| format!("  {line}")).collect();
-        lines.push(format!("{} {}: {}", severity(alert.severity), alert.name, alert.summary));
+        let details: Vec<String> = alert
+            .details
+            .iter()
+            .map(|line| format!("  {line}"))
+            .collect();
+        lines.push(format!(
+            "{} {}: {}",
+            severity(alert.severity),
+            alert.name,
+            alert.summary
+        ));
         // Two alerts of one eviction have the same.
-        lines.extend(details.into_iter().filter(|line| !lines.contains(line)).collect::<Vec<_>>());
+        lines.extend(
+            details
+                .into_iter()
+                .filter(|line| !lines.contains(line))
+                .collect::<Vec<_>>(),
+        );
     }
-    let link = report.alerts.first().map(|worst| runbook(policy, worst)).unwrap_or_default();
-    format!("{head}\n```\n{}\n```\nWhat to do: {link}", cut(&inert(&lines.join("\n"))))
+    let link = report
+        .alerts
+        .first()
+        .map(|worst| runbook(policy, worst))
+        .unwrap_or_default();
+    format!(
+        "{head}\n```\n{}\n```\nWhat to do: {link}",
+        cut(&inert(&lines.join("\n")))
+    )
 }
 
 /// Without what a chat reads as more than text: its escapes, and the end of a block of code.
 fn inert(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "'")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('`', "'")
 }
 
 /// At most so many bytes of whole lines, and a word on the rest.
@@ -106,7 +169,10 @@ fn cut(text: &str) -> String {
     for (number, line) in text.lines().enumerate() {
         if kept.len() + line.len() > MOST {
             let rest = text.lines().count() - number;
-            return format!("{kept}... and {} in the report", words::count(rest as u64, "more line").replace("more lines", "lines more"));
+            return format!(
+                "{kept}... and {} in the report",
+                words::count(rest as u64, "more line").replace("more lines", "lines more")
+            );
         }
         kept.push_str(line);
         kept.push('\n');
@@ -114,7 +180,8 @@ fn cut(text: &str) -> String {
     kept.trim_end().to_owned()
 }
 
-/// What a program reads: the report without its long lists, which no endpoint would take, and what people call the volume.
+/// What a program reads: the report without its long lists, which no endpoint would take, and what
+/// people call the volume.
 fn whole(policy: &Policy, report: &RunReport) -> serde_json::Value {
     let mut whole = serde_json::json!({
         "schema": report.schema, "run": report.run, "volume": report.volume, "totals": report.totals, "alerts": report.alerts,

@@ -1,16 +1,19 @@
 //! Whether a run may believe its clock.
 //!
-//! Every age comes from it: a clock a year ahead makes trees of a minute ago stale, and rescues of yesterday expired; one that runs back dates rescues so
-//! that the next honest run takes them for old. So it is held against the file server's, which stamped a file just now, and against the
-//! last run's. It must never take a run for safe because one of the two is not to be had: the other still counts.
+//! Every age comes from it: a clock a year ahead makes trees of a minute ago stale, and rescues of
+//! yesterday expired; one that runs back dates rescues so that the next honest run takes them for
+//! old. So it is held against the file server's, which stamped a file just now, and against the
+//! last run's. It must never take a run for safe because one of the two is not to be had: the other
+//! still counts.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// Two clocks may be this far apart: the shortest age that anything goes by is a day.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
-/// Runs follow one another; a run that is the first one for longer than this is more likely one with a wrong clock. It is less than any age that
-/// costs bytes: 14 days for objects that nothing reaches, 30 for unsaved trees and for rescues.
+/// Runs follow one another; a run that is the first one for longer than this is more likely one
+/// with a wrong clock. It is less than any age that costs bytes: 14 days for objects that nothing
+/// reaches, 30 for unsaved trees and for rescues.
 const PAUSE: TimeDelta = TimeDelta::days(7);
 
 /// What a run knows of the time.
@@ -31,13 +34,20 @@ pub fn implausible(clocks: Clocks, after_pause: bool) -> Option<String> {
     let since = |then: DateTime<Utc>| now.signed_duration_since(then);
     if let Some(server) = server.filter(|server| since(*server).abs() > SKEW) {
         let remedy = "everything would be taken for older or younger than it is; set this machine's clock, or the server's";
-        return Some(format!("the clock says {}, and the volume's file server {}: {remedy}", told(now), told(server)));
+        return Some(format!(
+            "the clock says {}, and the volume's file server {}: {remedy}",
+            told(now),
+            told(server)
+        ));
     }
     let last = last?;
     if since(last) < -SKEW {
-        let remedy =
-            "the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state folder";
-        return Some(format!("the clock says {}, and the last run ended at {}: {remedy}", told(now), told(last)));
+        let remedy = "the clock ran back, or was ahead then; set it right, or if it is right now, move `journal.jsonl` out of the state folder";
+        return Some(format!(
+            "the clock says {}, and the last run ended at {}: {remedy}",
+            told(now),
+            told(last)
+        ));
     }
     (since(last) > PAUSE && !after_pause).then(|| {
         let remedy = "the clock is ahead, or nights were missed; if it is right, `treewarden run --after-pause` goes on (`treewarden report` shows with what)";
@@ -53,7 +63,10 @@ mod tests {
     fn a_clock_is_held_against_the_servers_and_the_last_run() {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let at = |hours: i64| Some(now + TimeDelta::hours(hours));
-        let (far, least) = (Some(DateTime::<Utc>::MAX_UTC), Some(DateTime::<Utc>::MIN_UTC));
+        let (far, least) = (
+            Some(DateTime::<Utc>::MAX_UTC),
+            Some(DateTime::<Utc>::MIN_UTC),
+        );
         for (server, last, after_pause, word) in [
             (None, None, false, None),
             (at(0), at(-24), false, None),

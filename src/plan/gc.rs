@@ -1,6 +1,7 @@
 //! What kind of repack a repo needs, from counts: nothing is done by the calendar alone.
 //!
-//! The rules are GitLab Gitaly's, which run on millions of repos (`git.md`, "What kind of work, and when"):
+//! The rules are GitLab Gitaly's, which run on millions of repos (`git.md`, "What kind of work, and
+//! when"):
 //!
 //! | seen | done |
 //! | --- | --- |
@@ -47,17 +48,20 @@ pub enum Step {
     Geometric,
     /// One pack, a cruft pack for what nothing reaches, and a prune.
     Full,
-    /// The same, but all that nothing reaches stays in the cruft pack, whatever its age: somebody borrows it, or may.
+    /// The same, but all that nothing reaches stays in the cruft pack, whatever its age: somebody
+    /// borrows it, or may.
     FullKeepingAll,
     /// `git gc`.
     GitGc,
-    /// Delete loose objects that nothing reached for 14 days, as those of a rescue whose time is over.
+    /// Delete loose objects that nothing reached for 14 days, as those of a rescue whose time is
+    /// over.
     Prune,
     /// Gather loose refs.
     PackRefs,
     /// Add the new commits to the commit-graph.
     CommitGraph,
-    /// Write the commit-graph whole, so that every commit has its path filter: `git log -- PATH` asks it before it compares trees.
+    /// Write the commit-graph whole, so that every commit has its path filter: `git log -- PATH`
+    /// asks it before it compares trees.
     WholeCommitGraph,
 }
 
@@ -68,7 +72,8 @@ pub struct Gc {
     pub action: GcAction,
     /// Why, in words.
     pub reason: String,
-    /// Packs that a crashed git left without an index: they get one before the steps, which then gather what they hold.
+    /// Packs that a crashed git left without an index: they get one before the steps, which then
+    /// gather what they hold.
     pub index: Vec<VolumePath>,
     /// The steps.
     pub steps: Vec<Step>,
@@ -83,7 +88,11 @@ impl Gc {
     #[must_use]
     pub fn gently(mut self, why: &str) -> Self {
         self.steps.retain(|step| *step != Step::Prune);
-        if !self.steps.iter().any(|step| matches!(step, Step::Full | Step::GitGc)) {
+        if !self
+            .steps
+            .iter()
+            .any(|step| matches!(step, Step::Full | Step::GitGc))
+        {
             return self;
         }
         let steps = vec![Step::Geometric, Step::PackRefs, Step::CommitGraph];
@@ -102,7 +111,10 @@ impl Gc {
         if !self.drops_objects() {
             return self;
         }
-        self.reason = format!("{}; what nothing reaches is kept, because {why}", self.reason);
+        self.reason = format!(
+            "{}; what nothing reaches is kept, because {why}",
+            self.reason
+        );
         self.steps.retain(|step| *step != Step::Prune);
         for step in &mut self.steps {
             if *step == Step::Full {
@@ -110,17 +122,26 @@ impl Gc {
             }
         }
         if self.steps.contains(&Step::GitGc) {
-            self.steps = vec![Step::ExpireReflogs, Step::PackRefs, Step::FullKeepingAll, Step::WholeCommitGraph];
+            self.steps = vec![
+                Step::ExpireReflogs,
+                Step::PackRefs,
+                Step::FullKeepingAll,
+                Step::WholeCommitGraph,
+            ];
         }
         self.may_be_idle |= self.steps.is_empty();
         self
     }
 
-    /// The same, and what expired rescues alone held goes at once, as far as it can: a prune takes no room.
+    /// The same, and what expired rescues alone held goes at once, as far as it can: a prune takes
+    /// no room.
     #[must_use]
     pub fn prune(mut self) -> Self {
         if !self.drops_objects() {
-            self.reason = format!("{}; rescues expired, and what they alone held is pruned", self.reason);
+            self.reason = format!(
+                "{}; rescues expired, and what they alone held is pruned",
+                self.reason
+            );
             self.steps.push(Step::Prune);
             if self.action == GcAction::None {
                 (self.action, self.may_be_idle) = (GcAction::Incremental, true);
@@ -131,7 +152,9 @@ impl Gc {
 
     /// Whether it deletes what nothing reaches, once its grace is over.
     pub fn drops_objects(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Full | Step::GitGc | Step::Prune))
+        self.steps
+            .iter()
+            .any(|step| matches!(step, Step::Full | Step::GitGc | Step::Prune))
     }
 
     /// The same with an index for these packs.
@@ -140,71 +163,158 @@ impl Gc {
         if packs.is_empty() {
             return self;
         }
-        let reason = format!("{}; a dead git left packs without an index ({}), which get one", self.reason, packs.len());
-        Self { reason, index: packs, ..self }
+        let reason = format!(
+            "{}; a dead git left packs without an index ({}), which get one",
+            self.reason,
+            packs.len()
+        );
+        Self {
+            reason,
+            index: packs,
+            ..self
+        }
     }
 
     /// Nothing, because of `why`.
     pub fn none(why: &str) -> Self {
         let (reason, index, steps) = (why.to_owned(), Vec::new(), Vec::new());
-        Self { action: GcAction::None, reason, index, steps, short_of_space: false, may_be_idle: true }
+        Self {
+            action: GcAction::None,
+            reason,
+            index,
+            steps,
+            short_of_space: false,
+            may_be_idle: true,
+        }
     }
 }
 
 /// Decides. `free_bytes` is what the volume has left.
 pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Utc>) -> Gc {
     let (action, reason, steps) = match strategy {
-        GcStrategy::Off => (GcAction::None, "switched off in the config".to_owned(), Vec::new()),
-        GcStrategy::GitGc => (GcAction::Full, "the config asks for git gc every night".to_owned(), vec![Step::GitGc]),
+        GcStrategy::Off => (
+            GcAction::None,
+            "switched off in the config".to_owned(),
+            Vec::new(),
+        ),
+        GcStrategy::GitGc => (
+            GcAction::Full,
+            "the config asks for git gc every night".to_owned(),
+            vec![Step::GitGc],
+        ),
         GcStrategy::Auto => auto(store, now),
     };
     // A repack writes a second copy of what it gathers before it deletes the first.
-    let room = store.pack_bytes.saturating_add(store.loose_bytes).saturating_mul(12) / 10;
+    let room = store
+        .pack_bytes
+        .saturating_add(store.loose_bytes)
+        .saturating_mul(12)
+        / 10;
     if !steps.is_empty() && free_bytes < room {
-        let reason =
-            format!("{reason}; but it needs {} free, and the volume has {}", bytesize::ByteSize(room), bytesize::ByteSize(free_bytes));
-        return Gc { short_of_space: true, ..Gc::none(&reason) };
+        let reason = format!(
+            "{reason}; but it needs {} free, and the volume has {}",
+            bytesize::ByteSize(room),
+            bytesize::ByteSize(free_bytes)
+        );
+        return Gc {
+            short_of_space: true,
+            ..Gc::none(&reason)
+        };
     }
-    Gc { action, reason, index: Vec::new(), steps, short_of_space: false, may_be_idle: strategy == GcStrategy::GitGc }
+    Gc {
+        action,
+        reason,
+        index: Vec::new(),
+        steps,
+        short_of_space: false,
+        may_be_idle: strategy == GcStrategy::GitGc,
+    }
 }
 
 fn auto(store: &Store, now: DateTime<Utc>) -> (GcAction, String, Vec<Step>) {
-    let stale = store.last_full.is_none_or(|last| now.signed_duration_since(last) > FULL_EVERY);
+    let stale = store
+        .last_full
+        .is_none_or(|last| now.signed_duration_since(last) > FULL_EVERY);
     if store.packs >= 2 && stale {
-        let reason = format!("{} packs, and the last full repack is over 5 days old", store.packs);
-        return (GcAction::Full, reason, vec![Step::ExpireReflogs, Step::PackRefs, Step::Full, Step::WholeCommitGraph]);
+        let reason = format!(
+            "{} packs, and the last full repack is over 5 days old",
+            store.packs
+        );
+        return (
+            GcAction::Full,
+            reason,
+            vec![
+                Step::ExpireReflogs,
+                Step::PackRefs,
+                Step::Full,
+                Step::WholeCommitGraph,
+            ],
+        );
     }
     let limit = pack_limit(store.pack_bytes);
     if store.loose_objects > LOOSE_OBJECTS || store.packs > limit {
-        let reason = if store.packs > limit { format!("{} packs", store.packs) } else { format!("{} loose objects", store.loose_objects) };
-        return (GcAction::Incremental, reason, vec![Step::Geometric, Step::PackRefs, Step::CommitGraph]);
+        let reason = if store.packs > limit {
+            format!("{} packs", store.packs)
+        } else {
+            format!("{} loose objects", store.loose_objects)
+        };
+        return (
+            GcAction::Incremental,
+            reason,
+            vec![Step::Geometric, Step::PackRefs, Step::CommitGraph],
+        );
     }
     if store.loose_refs >= loose_ref_limit(store.packed_refs_bytes) {
-        return (GcAction::Incremental, format!("{} loose refs", store.loose_refs), vec![Step::PackRefs]);
+        return (
+            GcAction::Incremental,
+            format!("{} loose refs", store.loose_refs),
+            vec![Step::PackRefs],
+        );
     }
     (GcAction::None, "nothing to gain".to_owned(), Vec::new())
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a logarithm of a size")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a logarithm of a size"
+)]
 fn pack_limit(pack_bytes: u64) -> u64 {
     let mebibytes = (pack_bytes >> 20).max(1) as f64;
     (mebibytes.ln() / 1.8_f64.ln()).max(2.0) as u64
 }
 
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a logarithm of a size")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a logarithm of a size"
+)]
 fn loose_ref_limit(packed_refs_bytes: u64) -> u64 {
     let refs = (packed_refs_bytes as f64 / 100.0).max(1.0);
     (refs.ln() / 1.15_f64.ln()).max(16.0) as u64
 }
 
-/// How many of these packs, by the number of their objects in ascending order, a geometric repack rolls up into one: git's rule, by which
-/// each pack that stays is at least twice as large as the next smaller one. None where they are in such a row.
+/// How many of these packs, by the number of their objects in ascending order, a geometric repack
+/// rolls up into one: git's rule, by which each pack that stays is at least twice as large as the
+/// next smaller one. None where they are in such a row.
 pub fn rolled_up(counts: &[u64]) -> usize {
-    let is_apart = |pair: &[u64]| matches!(pair, [smaller, larger] if *larger >= smaller.saturating_mul(2));
-    let mut split = counts.windows(2).rposition(|pair| !is_apart(pair)).map_or(0, |last| last.saturating_add(2));
-    let mut sum = counts.iter().take(split).fold(0_u64, |sum, count| sum.saturating_add(*count));
+    let is_apart =
+        |pair: &[u64]| matches!(pair, [smaller, larger] if *larger >= smaller.saturating_mul(2));
+    let mut split = counts
+        .windows(2)
+        .rposition(|pair| !is_apart(pair))
+        .map_or(0, |last| last.saturating_add(2));
+    let mut sum = counts
+        .iter()
+        .take(split)
+        .fold(0_u64, |sum, count| sum.saturating_add(*count));
     // The new pack takes up those that it outgrows; where there is none, its sum is nothing.
-    while let Some(count) = counts.get(split).filter(|count| **count < sum.saturating_mul(2)) {
+    while let Some(count) = counts
+        .get(split)
+        .filter(|count| **count < sum.saturating_mul(2))
+    {
         sum = sum.saturating_add(*count);
         split = split.saturating_add(1);
     }
@@ -223,7 +333,13 @@ mod tests {
     fn each_row_of_the_table() {
         let recent = Some(now() - TimeDelta::days(1));
         let old = Some(now() - TimeDelta::days(6));
-        let store = |loose_objects, packs, last_full, loose_refs| Store { loose_objects, packs, last_full, loose_refs, ..Store::default() };
+        let store = |loose_objects, packs, last_full, loose_refs| Store {
+            loose_objects,
+            packs,
+            last_full,
+            loose_refs,
+            ..Store::default()
+        };
         let cases = [
             (store(0, 1, old, 0), GcAction::None, 0),
             (store(1024, 1, old, 15), GcAction::None, 0),
@@ -235,7 +351,12 @@ mod tests {
         ];
         for (store, action, steps) in cases {
             let gc = gc(&store, GcStrategy::Auto, u64::MAX, now());
-            assert_eq!((gc.action, gc.steps.len()), (action, steps), "{store:?}: {}", gc.reason);
+            assert_eq!(
+                (gc.action, gc.steps.len()),
+                (action, steps),
+                "{store:?}: {}",
+                gc.reason
+            );
         }
     }
 
@@ -259,23 +380,50 @@ mod tests {
 
     #[test]
     fn gently_nothing_is_dropped() {
-        let store = Store { packs: 2, ..Store::default() };
+        let store = Store {
+            packs: 2,
+            ..Store::default()
+        };
         for strategy in [GcStrategy::Auto, GcStrategy::GitGc] {
             let gc = gc(&store, strategy, u64::MAX, now()).gently("x");
-            assert_eq!((gc.action, gc.steps[0]), (GcAction::Incremental, Step::Geometric), "{strategy:?}");
+            assert_eq!(
+                (gc.action, gc.steps[0]),
+                (GcAction::Incremental, Step::Geometric),
+                "{strategy:?}"
+            );
             assert!(gc.reason.ends_with("; not in full, because x"));
         }
-        assert_eq!(gc(&Store::default(), GcStrategy::Auto, 0, now()).gently("x").action, GcAction::None);
+        assert_eq!(
+            gc(&Store::default(), GcStrategy::Auto, 0, now())
+                .gently("x")
+                .action,
+            GcAction::None
+        );
     }
 
     #[test]
     fn what_somebody_may_borrow_is_kept_and_all_else_is_as_ever() {
-        let store = Store { packs: 2, ..Store::default() };
+        let store = Store {
+            packs: 2,
+            ..Store::default()
+        };
         for strategy in [GcStrategy::Auto, GcStrategy::GitGc] {
             let gc = gc(&store, strategy, u64::MAX, now()).keep_unreachable("x");
-            let steps = [Step::ExpireReflogs, Step::PackRefs, Step::FullKeepingAll, Step::WholeCommitGraph];
-            assert_eq!((gc.action, &gc.steps[..], gc.drops_objects()), (GcAction::Full, &steps[..], false), "{strategy:?}");
-            assert!(gc.reason.ends_with("; what nothing reaches is kept, because x"));
+            let steps = [
+                Step::ExpireReflogs,
+                Step::PackRefs,
+                Step::FullKeepingAll,
+                Step::WholeCommitGraph,
+            ];
+            assert_eq!(
+                (gc.action, &gc.steps[..], gc.drops_objects()),
+                (GcAction::Full, &steps[..], false),
+                "{strategy:?}"
+            );
+            assert!(
+                gc.reason
+                    .ends_with("; what nothing reaches is kept, because x")
+            );
         }
         let calm = gc(&Store::default(), GcStrategy::Auto, 0, now());
         assert_eq!(calm.clone().keep_unreachable("x"), calm);
@@ -285,15 +433,28 @@ mod tests {
 
     #[test]
     fn the_limits_grow_with_the_repo() {
-        assert_eq!([0, 1 << 20, 100 << 20, 10 << 30].map(pack_limit), [2, 2, 7, 15]);
-        assert_eq!([0, 1_000, 100_000, 10_000_000].map(loose_ref_limit), [16, 16, 49, 82]);
+        assert_eq!(
+            [0, 1 << 20, 100 << 20, 10 << 30].map(pack_limit),
+            [2, 2, 7, 15]
+        );
+        assert_eq!(
+            [0, 1_000, 100_000, 10_000_000].map(loose_ref_limit),
+            [16, 16, 49, 82]
+        );
     }
 
     #[test]
     fn no_room_means_no_repack() {
-        let store = Store { loose_objects: 2000, pack_bytes: 1000, ..Store::default() };
+        let store = Store {
+            loose_objects: 2000,
+            pack_bytes: 1000,
+            ..Store::default()
+        };
         let full = gc(&store, GcStrategy::Auto, 1199, now());
-        assert!(full.short_of_space && full.steps.is_empty() && full.reason.contains("free"), "{full:?}");
+        assert!(
+            full.short_of_space && full.steps.is_empty() && full.reason.contains("free"),
+            "{full:?}"
+        );
         assert!(!gc(&store, GcStrategy::Auto, 1200, now()).short_of_space);
     }
 }

@@ -1,7 +1,9 @@
-//! How long what nothing reaches any more stays: `git.md`'s grace, or longer where the repo's own config says so.
+//! How long what nothing reaches any more stays: `git.md`'s grace, or longer where the repo's own
+//! config says so.
 //!
-//! The config is an agent's, so it is data: it can only make things stay longer. Git is told points in time, for its own clock may be
-//! another. It must never shorten a grace, and never take a date that it doesn't understand for an early one.
+//! The config is an agent's, so it is data: it can only make things stay longer. Git is told points
+//! in time, for its own clock may be another. It must never shorten a grace, and never take a date
+//! that it doesn't understand for an early one.
 
 use super::gc::PRUNED_AFTER;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -14,9 +16,11 @@ pub type Cutoff = Option<DateTime<Utc>>;
 
 /// When unreachable objects must have been written last to go.
 ///
-/// `settings` are the `gc.*` keys of the repo's config, each in lower case but for what stands between two dots, with its value.
+/// `settings` are the `gc.*` keys of the repo's config, each in lower case but for what stands
+/// between two dots, with its value.
 pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
-    // A command that names more, which is not run; packs that stay with all that is in them for their size.
+    // A command that names more, which is not run; packs that stay with all that is in them for
+    // their size.
     let keeps = |(key, value): &(String, String)| match key.as_str() {
         "gc.recentobjectshook" => !value.is_empty(),
         "gc.bigpackthreshold" => value != "0",
@@ -25,24 +29,35 @@ pub fn objects(settings: &[(String, String)], now: DateTime<Utc>) -> Cutoff {
     if settings.iter().any(keeps) {
         return None;
     }
-    let theirs = settings.iter().filter(|(key, _)| key == "gc.pruneexpire").map(|(_, value)| date(value, now));
+    let theirs = settings
+        .iter()
+        .filter(|(key, _)| key == "gc.pruneexpire")
+        .map(|(_, value)| date(value, now));
     theirs.fold(before(now, PRUNED_AFTER), earlier)
 }
 
-/// When an entry of the reflog of `name` (`HEAD`, `refs/heads/main`, ...) must have been written to go: one that is reachable from where the
-/// ref stands, and one that isn't.
+/// When an entry of the reflog of `name` (`HEAD`, `refs/heads/main`, ...) must have been written to
+/// go: one that is reachable from where the ref stands, and one that isn't.
 pub fn log(settings: &[(String, String)], name: &str, now: DateTime<Utc>) -> (Cutoff, Cutoff) {
     // Stashes have nothing else.
     if name == "refs/stash" {
         return (None, None);
     }
     let of = |kind: &str| {
-        let mine = settings.iter().filter(|(key, _)| match key.strip_prefix("gc.").and_then(|key| key.strip_suffix(kind)) {
-            Some("") => true,
-            Some(pattern) => pattern.strip_suffix('.').is_some_and(|pattern| matches(pattern, name)),
-            None => false,
+        let mine = settings.iter().filter(|(key, _)| {
+            match key
+                .strip_prefix("gc.")
+                .and_then(|key| key.strip_suffix(kind))
+            {
+                Some("") => true,
+                Some(pattern) => pattern
+                    .strip_suffix('.')
+                    .is_some_and(|pattern| matches(pattern, name)),
+                None => false,
+            }
         });
-        mine.map(|(_, value)| date(value, now)).fold(before(now, LOGGED_FOR), earlier)
+        mine.map(|(_, value)| date(value, now))
+            .fold(before(now, LOGGED_FOR), earlier)
     };
     (of("reflogexpire"), of("reflogexpireunreachable"))
 }
@@ -59,11 +74,17 @@ fn earlier(one: Cutoff, other: Cutoff) -> Cutoff {
 /// A date as git's config has it; what isn't one of the usual forms is never.
 fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     let value = value.trim().to_ascii_lowercase();
-    let words: Vec<&str> = value.split([' ', '.']).filter(|word| !word.is_empty()).collect();
+    let words: Vec<&str> = value
+        .split([' ', '.'])
+        .filter(|word| !word.is_empty())
+        .collect();
     match words[..] {
         ["now" | "all"] => Some(now),
         [number, unit] | [number, unit, "ago"] => {
-            let number: i64 = number.parse().ok().filter(|number| (0..=10_000_000).contains(number))?;
+            let number: i64 = number
+                .parse()
+                .ok()
+                .filter(|number| (0..=10_000_000).contains(number))?;
             let unit = match unit.strip_suffix('s').unwrap_or(unit) {
                 "second" => TimeDelta::seconds(1),
                 "minute" => TimeDelta::minutes(1),
@@ -80,7 +101,8 @@ fn date(value: &str, now: DateTime<Utc>) -> Cutoff {
     }
 }
 
-/// Whether a pattern of git's config could mean the ref: `*` and `?` stand for anything, slashes too. Of brackets and backslashes nobody here knows.
+/// Whether a pattern of git's config could mean the ref: `*` and `?` stand for anything, slashes
+/// too. Of brackets and backslashes nobody here knows.
 fn matches(pattern: &str, name: &str) -> bool {
     fn from(pattern: &[u8], name: &[u8]) -> bool {
         let (mut pattern, mut name) = (pattern, name);
@@ -92,7 +114,9 @@ fn matches(pattern: &str, name: &str) -> bool {
                     star = Some((behind, name));
                     pattern = behind;
                 }
-                [byte, behind @ ..] if *byte == b'?' || byte == first => (pattern, name) = (behind, rest),
+                [byte, behind @ ..] if *byte == b'?' || byte == first => {
+                    (pattern, name) = (behind, rest)
+                }
                 _ => match star {
                     Some((behind, [_, left @ ..])) => {
                         star = Some((behind, left));
@@ -120,7 +144,10 @@ mod tests {
     }
 
     fn set(settings: &[(&str, &str)]) -> Vec<(String, String)> {
-        settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+        settings
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -154,9 +181,19 @@ mod tests {
             ("gc.bigpackthreshold", "1g", None),
             ("gc.bigpackthreshold", "0", ago(14)),
         ] {
-            assert_eq!(objects(&set(&[(key, value)]), now()), cutoff, "{key} = {value}");
+            assert_eq!(
+                objects(&set(&[(key, value)]), now()),
+                cutoff,
+                "{key} = {value}"
+            );
         }
-        assert_eq!(objects(&set(&[("gc.pruneexpire", "20.days"), ("gc.pruneexpire", "now")]), now()), ago(20));
+        assert_eq!(
+            objects(
+                &set(&[("gc.pruneexpire", "20.days"), ("gc.pruneexpire", "now")]),
+                now()
+            ),
+            ago(20)
+        );
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! One repack's share of the machine, as git's settings: several run at once, and together they must stay below the memory limit.
+//! One repack's share of the machine, as git's settings: several run at once, and together they
+//! must stay below the memory limit.
 //!
-//! Half of the memory is left for the tables of objects, which no setting bounds, for ourselves and for the file system; the other half is shared out. What git
-//! holds of large files counts several times: both sides of a delta, and an index of one of them. So a file that is large for the share is packed without
-//! one. It must never ask for more than git itself would.
+//! Half of the memory is left for the tables of objects, which no setting bounds, for ourselves and
+//! for the file system; the other half is shared out. What git holds of large files counts several
+//! times: both sides of a delta, and an index of one of them. So a file that is large for the share
+//! is packed without one. It must never ask for more than git itself would.
 
 /// What one repack may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,30 +20,42 @@ const MEMORY: u64 = 4 << 30;
 /// Less than this and git reads in crumbs.
 const LEAST: u64 = 1 << 20;
 
-/// Where there is less, a repo of some ten thousand files could not be looked at; it is half of what an idle run holds itself.
+/// Where there is less, a repo of some ten thousand files could not be looked at; it is half of
+/// what an idle run holds itself.
 const LEAST_FOR_A_REPO: u64 = 32 << 20;
 
-/// Bytes of objects that libgit2 keeps in mind for all repos together: no more than it would by itself.
+/// Bytes of objects that libgit2 keeps in mind for all repos together: no more than it would by
+/// itself.
 pub fn objects(memory: Option<u64>) -> usize {
     usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(256 << 20)
 }
 
 impl ResourceLimits {
-    /// Bytes that may be held for a repo while it is looked at. It is not repacked meanwhile, so this is the same share.
+    /// Bytes that may be held for a repo while it is looked at. It is not repacked meanwhile, so
+    /// this is the same share.
     pub fn held(self) -> u64 {
         self.memory.max(LEAST_FOR_A_REPO)
     }
 
-    /// The share of each of `repos` that are repacked at once, of `memory` bytes and so many processors.
+    /// The share of each of `repos` that are repacked at once, of `memory` bytes and so many
+    /// processors.
     pub fn of(processors: usize, memory: Option<u64>, repos: usize) -> Self {
         let threads = processors.checked_div(repos).unwrap_or(processors).max(1);
         let memory = memory.unwrap_or(MEMORY) / 2;
-        Self { threads, memory: memory.checked_div(repos as u64).unwrap_or(memory) }
+        Self {
+            threads,
+            memory: memory.checked_div(repos as u64).unwrap_or(memory),
+        }
     }
 
     /// Settings for git's `-c`.
     pub fn settings(self) -> Vec<String> {
-        let part = |of: u64, most: u64| self.memory.checked_div(of).unwrap_or(self.memory).clamp(LEAST, most);
+        let part = |of: u64, most: u64| {
+            self.memory
+                .checked_div(of)
+                .unwrap_or(self.memory)
+                .clamp(LEAST, most)
+        };
         let of_each = |of: u64, most: u64| part(of.saturating_mul(self.threads as u64), most);
         vec![
             format!("pack.threads={}", self.threads),
@@ -63,7 +77,13 @@ mod tests {
     #[test]
     fn shares_add_up_to_half() {
         let share = ResourceLimits::of(8, Some(2 << 30), 4);
-        assert_eq!(share, ResourceLimits { threads: 2, memory: 256 << 20 });
+        assert_eq!(
+            share,
+            ResourceLimits {
+                threads: 2,
+                memory: 256 << 20
+            }
+        );
         let expected = [
             "pack.threads=2",
             "pack.windowMemory=33554432",
@@ -74,13 +94,25 @@ mod tests {
             "core.bigFileThreshold=8388608",
         ];
         assert_eq!(share.settings(), expected);
-        assert_eq!(ResourceLimits::of(1, None, 4), ResourceLimits { threads: 1, memory: 512 << 20 });
+        assert_eq!(
+            ResourceLimits::of(1, None, 4),
+            ResourceLimits {
+                threads: 1,
+                memory: 512 << 20
+            }
+        );
     }
 
     #[test]
     fn with_all_the_memory_there_is_git_keeps_its_own_bounds() {
         let settings = ResourceLimits::of(4, Some(1 << 40), 1).settings();
-        assert!(settings.contains(&"core.bigFileThreshold=536870912".to_owned()), "{settings:?}");
-        assert!(settings.contains(&"pack.deltaCacheSize=268435456".to_owned()), "{settings:?}");
+        assert!(
+            settings.contains(&"core.bigFileThreshold=536870912".to_owned()),
+            "{settings:?}"
+        );
+        assert!(
+            settings.contains(&"pack.deltaCacheSize=268435456".to_owned()),
+            "{settings:?}"
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! A repo's run: which trees go, which registrations are dropped, which leftovers are cleared, what is repacked.
+//! A repo's run: which trees go, which registrations are dropped, which leftovers are cleared, what
+//! is repacked.
 //!
-//! The guards stand here as well: when too much goes missing between two runs, the volume is more likely half mounted than half deleted. A plan
-//! names only what was seen, and in the order in which it is to be done. It must never plan a repack, a clearing, a drop or
-//! an expiry in a repo that the busy probe calls busy.
+//! The guards stand here as well: when too much goes missing between two runs, the volume is more
+//! likely half mounted than half deleted. A plan names only what was seen, and in the order in
+//! which it is to be done. It must never plan a repack, a clearing, a drop or an expiry in a repo
+//! that the busy probe calls busy.
 
 use super::gc::{Gc, gc};
 use super::rescue::{self, Because};
@@ -14,18 +16,21 @@ use crate::facts::worktree::{State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// A registration whose tree is gone is dropped when nobody used it, and every run found the tree missing, for this long: time for a moved
-/// tree to be repaired, and for a mount to come back.
+/// A registration whose tree is gone is dropped when nobody used it, and every run found the tree
+/// missing, for this long: time for a moved tree to be repaired, and for a mount to come back.
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
-/// A lock that nobody wrote to for this long is a crashed git's (`git.md`): no git holds one longer than a write.
+/// A lock that nobody wrote to for this long is a crashed git's (`git.md`): no git holds one longer
+/// than a write.
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
-/// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open. While a process of this machine stands in the
-/// tree it is never a crashed git's. Where others may stand there unseen (on a network file system, or from within a container) it is one when
-/// it is older than anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
+/// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open.
+/// While a process of this machine stands in the tree it is never a crashed git's. Where others may
+/// stand there unseen (on a network file system, or from within a container) it is one when it is
+/// older than anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
 const STALE_UNSEEN: TimeDelta = TimeDelta::hours(24);
 /// A pack may take hours to write (`git.md`).
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
-/// More missing trees than this at once are refused; so are more than half of a repo's, when that is more than one.
+/// More missing trees than this at once are refused; so are more than half of a repo's, when that
+/// is more than one.
 const MISSING_AT_ONCE: usize = 5;
 /// The same for the whole volume, where a share of all its trees may be missing besides.
 const MISSING_AROUND: usize = 10;
@@ -35,7 +40,8 @@ const SHARE_AROUND: usize = 10;
 /// What is to be done to a repo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// Every registered tree with its verdict: those that go first, longest idle first, then those that stay, by path.
+    /// Every registered tree with its verdict: those that go first, longest idle first, then those
+    /// that stay, by path.
     pub trees: Vec<(Worktree, Verdict)>,
     /// Registrations to drop.
     pub drop: Vec<Worktree>,
@@ -58,7 +64,8 @@ pub struct Plan {
 pub enum Grace {
     /// Its registration goes when the grace is over.
     Begins,
-    /// Too many went missing at once, as when a volume is half mounted: its registration stays until somebody says otherwise.
+    /// Too many went missing at once, as when a volume is half mounted: its registration stays
+    /// until somebody says otherwise.
     Refused,
 }
 
@@ -77,9 +84,19 @@ pub struct Only {
 
 impl Only {
     /// The whole run.
-    pub const ALL: Self = Self { prune: true, gc: true, reap: true, evict: true };
+    pub const ALL: Self = Self {
+        prune: true,
+        gc: true,
+        reap: true,
+        evict: true,
+    };
     /// Nothing of it.
-    pub const NONE: Self = Self { prune: false, gc: false, reap: false, evict: false };
+    pub const NONE: Self = Self {
+        prune: false,
+        gc: false,
+        reap: false,
+        evict: false,
+    };
 
     /// Whether all is done that is done to a repo; evicting is the volume's affair.
     pub fn all_of_a_repo(self) -> bool {
@@ -102,8 +119,11 @@ impl Plan {
             self.expire.clear();
             for (_, verdict) in &mut self.trees {
                 if let Verdict::Reap { class, reasons, .. } = verdict {
-                    *verdict =
-                        Verdict::Keep(Kept { class: Some(*class), reasons: std::mem::take(reasons), because: "reaping not asked for" });
+                    *verdict = Verdict::Keep(Kept {
+                        class: Some(*class),
+                        reasons: std::mem::take(reasons),
+                        because: "reaping not asked for",
+                    });
                 }
             }
         }
@@ -121,49 +141,117 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
         _ => (1, None),
     });
     let too_many = too_many_missing(&trees, facts.around);
-    let grace = if too_many.is_some() { Grace::Refused } else { Grace::Begins };
+    let grace = if too_many.is_some() {
+        Grace::Refused
+    } else {
+        Grace::Begins
+    };
     let prune_refused = too_many.or_else(|| went_at_once(&trees)).map(|why| {
         let name = &policy.name;
         format!("{why}: is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove {name} NAME --rescue`")
     });
     // What was found missing before goes on through its grace, whatever else went since.
-    let drop = if busy.is_some() { Vec::new() } else { droppable(&trees, now) };
-    let mark = if busy.is_some() { Vec::new() } else { marked(&trees, newly_missing) };
-    let mark = mark.into_iter().map(|admin| (admin, grace)).collect();
-    let unmark = if busy.is_some() { Vec::new() } else { marked(&trees, |tree| stands(tree) && tree.missing_since.is_some()) };
-    let expire = if busy.is_some() { Vec::new() } else { rescue::expired(&facts.rescues, &policy.worktrees, now) };
-    let stale = facts
-        .leftovers
-        .iter()
-        .filter(|leftover| busy.is_none() && is_stale(leftover.kind, TimeDelta::from_std(leftover.age).unwrap_or(TimeDelta::MAX)));
-    let (unindexed, clear): (Vec<_>, Vec<_>) = stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
-    let [unindexed, clear] = [unindexed, clear].map(|files| files.into_iter().map(|file| file.place.clone()).collect::<Vec<_>>());
-    // A busy repo is let be: somebody who doesn't know our lock may be at work.
-    let gc = if busy.is_some() { Gc::none("somebody is working here") } else { gc(&facts.store, policy.gc, free_bytes, now) };
-    let gc = if expire.is_empty() || policy.gc == GcStrategy::Off || busy.is_some() { gc } else { gc.prune() };
-    let gc = match unreadable(facts) {
-        Some(id) => gc.gently(&format!("the registration of worktree {id} can't be read; mend it with `git worktree repair`")),
-        None => facts.lends.iter().fold(gc, |gc, why| gc.keep_unreachable(why)),
+    let drop = if busy.is_some() {
+        Vec::new()
+    } else {
+        droppable(&trees, now)
     };
-    let gc = if policy.gc == GcStrategy::Off { gc } else { gc.index(unindexed) };
-    Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc }
+    let mark = if busy.is_some() {
+        Vec::new()
+    } else {
+        marked(&trees, newly_missing)
+    };
+    let mark = mark.into_iter().map(|admin| (admin, grace)).collect();
+    let unmark = if busy.is_some() {
+        Vec::new()
+    } else {
+        marked(&trees, |tree| stands(tree) && tree.missing_since.is_some())
+    };
+    let expire = if busy.is_some() {
+        Vec::new()
+    } else {
+        rescue::expired(&facts.rescues, &policy.worktrees, now)
+    };
+    let stale = facts.leftovers.iter().filter(|leftover| {
+        busy.is_none()
+            && is_stale(
+                leftover.kind,
+                TimeDelta::from_std(leftover.age).unwrap_or(TimeDelta::MAX),
+            )
+    });
+    let (unindexed, clear): (Vec<_>, Vec<_>) =
+        stale.partition(|leftover| leftover.kind == LeftoverKind::PackWithoutIndex);
+    let [unindexed, clear] = [unindexed, clear].map(|files| {
+        files
+            .into_iter()
+            .map(|file| file.place.clone())
+            .collect::<Vec<_>>()
+    });
+    // A busy repo is let be: somebody who doesn't know our lock may be at work.
+    let gc = if busy.is_some() {
+        Gc::none("somebody is working here")
+    } else {
+        gc(&facts.store, policy.gc, free_bytes, now)
+    };
+    let gc = if expire.is_empty() || policy.gc == GcStrategy::Off || busy.is_some() {
+        gc
+    } else {
+        gc.prune()
+    };
+    let gc = match unreadable(facts) {
+        Some(id) => gc.gently(&format!(
+            "the registration of worktree {id} can't be read; mend it with `git worktree repair`"
+        )),
+        None => facts
+            .lends
+            .iter()
+            .fold(gc, |gc, why| gc.keep_unreachable(why)),
+    };
+    let gc = if policy.gc == GcStrategy::Off {
+        gc
+    } else {
+        gc.index(unindexed)
+    };
+    Plan {
+        trees,
+        drop,
+        mark,
+        unmark,
+        prune_refused,
+        expire,
+        clear,
+        gc,
+    }
 }
 
-/// A registration that can't be read: git passes over it as well, and a repack would drop what its tree needs.
+/// A registration that can't be read: git passes over it as well, and a repack would drop what its
+/// tree needs.
 fn unreadable(facts: &Repo) -> Option<&str> {
-    facts.worktrees.iter().find(|tree| tree.path == tree.admin.path()).map(|tree| tree.id.as_str())
+    facts
+        .worktrees
+        .iter()
+        .find(|tree| tree.path == tree.admin.path())
+        .map(|tree| tree.id.as_str())
 }
 
-/// A mass of trees that went missing since the last run, in the repo or around it, not counting those that an earlier run took to the trash itself.
+/// A mass of trees that went missing since the last run, in the repo or around it, not counting
+/// those that an earlier run took to the trash itself.
 fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
     let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
-    let here = Missing { missing: many(newly_missing), of: many(|tree| !missing(tree) || newly_missing(tree)) };
+    let here = Missing {
+        missing: many(newly_missing),
+        of: many(|tree| !missing(tree) || newly_missing(tree)),
+    };
     let told = |Missing { missing, of }: Missing, whose: &str| {
-        format!("{} of {of}{whose} went missing at once, since the last run", plural(missing, "tree"))
+        format!(
+            "{} of {of}{whose} went missing at once, since the last run",
+            plural(missing, "tree")
+        )
     };
     if implausible(here, MISSING_AT_ONCE) {
         Some(told(here, ""))
-    } else if here.missing > 0 && implausible(around, MISSING_AROUND.max(around.of / SHARE_AROUND)) {
+    } else if here.missing > 0 && implausible(around, MISSING_AROUND.max(around.of / SHARE_AROUND))
+    {
         Some(told(around, " on the volume"))
     } else {
         None
@@ -172,10 +260,17 @@ fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<St
 
 /// Those of earlier runs, which are neither back nor let go.
 fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<String> {
-    let gone = trees.iter().map(|(tree, _)| tree).filter(|tree| missing(tree) && tree.missing_at_once);
+    let gone = trees
+        .iter()
+        .map(|(tree, _)| tree)
+        .filter(|tree| missing(tree) && tree.missing_at_once);
     let since: Vec<DateTime<Utc>> = gone.filter_map(|tree| tree.missing_since).collect();
     let first = since.iter().min()?;
-    Some(format!("{} went missing at once, on {}", plural(since.len(), "tree"), first.format("%-d %b %Y")))
+    Some(format!(
+        "{} went missing at once, on {}",
+        plural(since.len(), "tree"),
+        first.format("%-d %b %Y")
+    ))
 }
 
 fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {
@@ -195,7 +290,11 @@ fn stands(tree: &Worktree) -> bool {
 }
 
 fn marked(trees: &[(Worktree, Verdict)], wanted: impl Fn(&Worktree) -> bool) -> Vec<VolumePath> {
-    trees.iter().filter(|(tree, _)| wanted(tree)).map(|(tree, _)| tree.admin.clone()).collect()
+    trees
+        .iter()
+        .filter(|(tree, _)| wanted(tree))
+        .map(|(tree, _)| tree.admin.clone())
+        .collect()
 }
 
 fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree> {
@@ -204,11 +303,20 @@ fn droppable(trees: &[(Worktree, Verdict)], now: DateTime<Utc>) -> Vec<Worktree>
     let over = |since: DateTime<Utc>| now.signed_duration_since(since) > PRUNE_GRACE;
     let due = |tree: &Worktree| match tree.state {
         State::Missing { trashed, .. } => {
-            trashed || (!let_be(tree) && !tree.missing_at_once && over(tree.active) && tree.missing_since.is_some_and(over))
+            trashed
+                || (!let_be(tree)
+                    && !tree.missing_at_once
+                    && over(tree.active)
+                    && tree.missing_since.is_some_and(over))
         }
         _ => false,
     };
-    trees.iter().map(|(tree, _)| tree).filter(|tree| due(tree)).cloned().collect()
+    trees
+        .iter()
+        .map(|(tree, _)| tree)
+        .filter(|tree| due(tree))
+        .cloned()
+        .collect()
 }
 
 /// Whether a file that nobody wrote to for so long is a crashed git's.

@@ -1,6 +1,7 @@
 //! Which rescues have stood long enough: by age, and by what all of a repo hold together.
 //!
-//! A rescue is somebody's lost work, so whatever makes no sense stays. It must never let go of one in the run that made it.
+//! A rescue is somebody's lost work, so whatever makes no sense stays. It must never let go of one
+//! in the run that made it.
 
 use crate::config::policy::Worktrees;
 use crate::facts::rescue::Rescue;
@@ -39,10 +40,17 @@ pub enum Because {
 /// | else | stands |
 pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<Fate> {
     let keep = TimeDelta::from_std(policy.rescue_keep).unwrap_or(TimeDelta::MAX);
-    let mut fates: Vec<Fate> = rescues.iter().map(|rescue| by_age(rescue, keep, now)).collect();
-    let mut standing: Vec<(&Rescue, &mut Fate)> =
-        rescues.iter().zip(&mut fates).filter(|(_, fate)| matches!(fate, Fate::Until(_))).collect();
-    // Those of one run have the same time: then the name decides, so that a run does what its dry run said.
+    let mut fates: Vec<Fate> = rescues
+        .iter()
+        .map(|rescue| by_age(rescue, keep, now))
+        .collect();
+    let mut standing: Vec<(&Rescue, &mut Fate)> = rescues
+        .iter()
+        .zip(&mut fates)
+        .filter(|(_, fate)| matches!(fate, Fate::Until(_)))
+        .collect();
+    // Those of one run have the same time: then the name decides, so that a run does what its dry
+    // run said.
     standing.sort_by_key(|(rescue, _)| (std::cmp::Reverse(rescue.taken), &rescue.name));
     let mut total: u64 = 0;
     for (rescue, fate) in standing {
@@ -55,7 +63,11 @@ pub fn fates(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<
 }
 
 /// Those that go, the oldest first.
-pub fn expired(rescues: &[Rescue], policy: &Worktrees, now: DateTime<Utc>) -> Vec<(Rescue, Because)> {
+pub fn expired(
+    rescues: &[Rescue],
+    policy: &Worktrees,
+    now: DateTime<Utc>,
+) -> Vec<(Rescue, Because)> {
     let fates = fates(rescues, policy, now);
     let mut expired: Vec<(Rescue, Because)> = rescues
         .iter()
@@ -83,7 +95,9 @@ fn by_age(rescue: &Rescue, keep: TimeDelta, now: DateTime<Utc>) -> Fate {
 
 /// A ref's name tells whole seconds.
 fn is_new(rescue: &Rescue, now: DateTime<Utc>) -> bool {
-    rescue.taken.is_some_and(|taken| taken.timestamp() >= now.timestamp())
+    rescue
+        .taken
+        .is_some_and(|taken| taken.timestamp() >= now.timestamp())
 }
 
 #[cfg(test)]
@@ -118,44 +132,127 @@ mod tests {
     fn rescue(name: &str, age: f64, bytes: u64) -> Rescue {
         #[expect(clippy::cast_possible_truncation, reason = "a few days")]
         let taken = now() - TimeDelta::seconds((age * 86_400.0) as i64);
-        Rescue { name: name.into(), commit: "1".repeat(40), taken: Some(taken), own: Some(Own { files: 1, bytes }) }
+        Rescue {
+            name: name.into(),
+            commit: "1".repeat(40),
+            taken: Some(taken),
+            own: Some(Own { files: 1, bytes }),
+        }
     }
 
     fn gone(rescues: &[Rescue], policy: &Worktrees) -> Vec<(String, Because)> {
-        expired(rescues, policy, now()).into_iter().map(|(rescue, because)| (rescue.name, because)).collect()
+        expired(rescues, policy, now())
+            .into_iter()
+            .map(|(rescue, because)| (rescue.name, because))
+            .collect()
     }
 
     #[test]
     fn each_row_of_the_table() {
         use Because::{Age, Budget};
-        type Case<'a> = (&'a str, &'a [(&'a str, f64, u64)], u32, u64, &'a [(&'a str, Because)]);
+        type Case<'a> = (
+            &'a str,
+            &'a [(&'a str, f64, u64)],
+            u32,
+            u64,
+            &'a [(&'a str, Because)],
+        );
         let cases: [Case; 9] = [
-            ("nothing is old", &[("a", 1.0, 5), ("b", 29.0, 5)], 30, 100, &[]),
-            ("the very age goes", &[("a", 30.0, 5), ("b", 29.99, 5)], 30, 100, &[("a", Age)]),
-            ("the oldest goes first", &[("b", 40.0, 5), ("a", 35.0, 5), ("c", 50.0, 5)], 30, 100, &[("c", Age), ("b", Age), ("a", Age)]),
-            ("the budget to the byte", &[("a", 1.0, 60), ("b", 2.0, 40)], 30, 100, &[]),
-            ("one byte more", &[("a", 1.0, 60), ("b", 2.0, 41)], 30, 100, &[("b", Budget)]),
+            (
+                "nothing is old",
+                &[("a", 1.0, 5), ("b", 29.0, 5)],
+                30,
+                100,
+                &[],
+            ),
+            (
+                "the very age goes",
+                &[("a", 30.0, 5), ("b", 29.99, 5)],
+                30,
+                100,
+                &[("a", Age)],
+            ),
+            (
+                "the oldest goes first",
+                &[("b", 40.0, 5), ("a", 35.0, 5), ("c", 50.0, 5)],
+                30,
+                100,
+                &[("c", Age), ("b", Age), ("a", Age)],
+            ),
+            (
+                "the budget to the byte",
+                &[("a", 1.0, 60), ("b", 2.0, 40)],
+                30,
+                100,
+                &[],
+            ),
+            (
+                "one byte more",
+                &[("a", 1.0, 60), ("b", 2.0, 41)],
+                30,
+                100,
+                &[("b", Budget)],
+            ),
             // A small old one doesn't slip through behind a large younger one.
-            ("no gaps", &[("a", 1.0, 60), ("b", 2.0, 60), ("c", 3.0, 1)], 30, 100, &[("c", Budget), ("b", Budget)]),
-            ("what age takes leaves room", &[("a", 1.0, 60), ("b", 31.0, 60), ("c", 2.0, 40)], 30, 100, &[("b", Age)]),
-            ("made in this run", &[("a", 0.0, 99), ("b", 0.0, 99), ("c", 1.0, 1)], 30, 100, &[("c", Budget)]),
-            ("one night's, by name", &[("b", 1.0, 60), ("a", 1.0, 60)], 30, 100, &[("b", Budget)]),
+            (
+                "no gaps",
+                &[("a", 1.0, 60), ("b", 2.0, 60), ("c", 3.0, 1)],
+                30,
+                100,
+                &[("c", Budget), ("b", Budget)],
+            ),
+            (
+                "what age takes leaves room",
+                &[("a", 1.0, 60), ("b", 31.0, 60), ("c", 2.0, 40)],
+                30,
+                100,
+                &[("b", Age)],
+            ),
+            (
+                "made in this run",
+                &[("a", 0.0, 99), ("b", 0.0, 99), ("c", 1.0, 1)],
+                30,
+                100,
+                &[("c", Budget)],
+            ),
+            (
+                "one night's, by name",
+                &[("b", 1.0, 60), ("a", 1.0, 60)],
+                30,
+                100,
+                &[("b", Budget)],
+            ),
         ];
         for (what, seen, keep, budget, expected) in cases {
-            let rescues: Vec<Rescue> = seen.iter().map(|&(name, age, bytes)| rescue(name, age, bytes)).collect();
-            let expected: Vec<(String, Because)> = expected.iter().map(|&(name, because)| (name.to_owned(), because)).collect();
+            let rescues: Vec<Rescue> = seen
+                .iter()
+                .map(|&(name, age, bytes)| rescue(name, age, bytes))
+                .collect();
+            let expected: Vec<(String, Because)> = expected
+                .iter()
+                .map(|&(name, because)| (name.to_owned(), because))
+                .collect();
             assert_eq!(gone(&rescues, &policy(keep, budget)), expected, "{what}");
         }
     }
 
     #[test]
     fn what_makes_no_sense_stays_and_takes_nobodys_place() {
-        let nameless = Rescue { taken: None, ..rescue("nameless", 500.0, 90) };
-        let unreadable = Rescue { own: None, ..rescue("unreadable", 500.0, 90) };
+        let nameless = Rescue {
+            taken: None,
+            ..rescue("nameless", 500.0, 90)
+        };
+        let unreadable = Rescue {
+            own: None,
+            ..rescue("unreadable", 500.0, 90)
+        };
         let tomorrow = rescue("tomorrow", -1.0, 90);
         let rescues = [nameless, unreadable, tomorrow, rescue("a", 1.0, 100)];
         assert_eq!(gone(&rescues, &policy(30, 100)), []);
-        let odd = fates(&rescues, &policy(30, 100), now()).into_iter().filter(|fate| matches!(fate, Fate::Odd(_))).count();
+        let odd = fates(&rescues, &policy(30, 100), now())
+            .into_iter()
+            .filter(|fate| matches!(fate, Fate::Odd(_)))
+            .count();
         assert_eq!(odd, 3);
     }
 
@@ -163,6 +260,9 @@ mod tests {
     fn nothing_goes_in_the_run_that_made_it_whatever_the_config_says() {
         assert_eq!(gone(&[rescue("a", 0.0, 1000)], &policy(0, 0)), []);
         let half_a_second = now() + TimeDelta::milliseconds(500);
-        assert_eq!(expired(&[rescue("a", 0.0, 1000)], &policy(0, 0), half_a_second), []);
+        assert_eq!(
+            expired(&[rescue("a", 0.0, 1000)], &policy(0, 0), half_a_second),
+            []
+        );
     }
 }

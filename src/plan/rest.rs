@@ -1,7 +1,7 @@
 //! How long a repo may rest: until when its plan, made of the same facts, asks for nothing.
 //!
-//! It asks the plan itself, hour by hour ahead, so that the two can't disagree. It must never let a repo rest in which something is due, odd or
-//! unknown today.
+//! It asks the plan itself, hour by hour ahead, so that the two can't disagree. It must never let a
+//! repo rest in which something is due, odd or unknown today.
 
 use super::repo::{Plan, plan};
 use super::worktree::{Verdict, shortest};
@@ -10,40 +10,86 @@ use crate::facts::repo::Repo;
 use crate::facts::worktree::State;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// After so many hours a repo is looked at again, whatever its fingerprint says: nobody's work is hidden from a look for longer than this.
+/// After so many hours a repo is looked at again, whatever its fingerprint says: nobody's work is
+/// hidden from a look for longer than this.
 pub const LONGEST: i64 = 7 * 24;
 
-/// Until when nothing will be due in a repo that was seen like this, in whole hours from now; none when something is, or is by the next hour.
-pub fn until(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    let at = |hours: i64| now.checked_add_signed(TimeDelta::hours(hours)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    let rests = |hours: i64| rests(facts, &plan(facts, policy, free_bytes, at(hours)), policy, at(hours));
+/// Until when nothing will be due in a repo that was seen like this, in whole hours from now; none
+/// when something is, or is by the next hour.
+pub fn until(
+    facts: &Repo,
+    policy: &policy::Repo,
+    free_bytes: u64,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    let at = |hours: i64| {
+        now.checked_add_signed(TimeDelta::hours(hours))
+            .unwrap_or(DateTime::<Utc>::MAX_UTC)
+    };
+    let rests = |hours: i64| {
+        rests(
+            facts,
+            &plan(facts, policy, free_bytes, at(hours)),
+            policy,
+            at(hours),
+        )
+    };
     let hours: Vec<i64> = (0..=LONGEST).collect();
     // All that is due by its age stays due, so the hours at which nothing is come first.
     let count = hours.partition_point(|hours| rests(*hours));
-    hours.get(..count)?.last().filter(|hours| **hours > 0).map(|hours| at(*hours))
+    hours
+        .get(..count)?
+        .last()
+        .filter(|hours| **hours > 0)
+        .map(|hours| at(*hours))
 }
 
-/// Whether a look that was kept at `from` may still hold. One from the future is nobody's; an hour is for clocks that differ.
+/// Whether a look that was kept at `from` may still hold. One from the future is nobody's; an hour
+/// is for clocks that differ.
 pub fn holds(from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     let age = now.signed_duration_since(from);
     age >= TimeDelta::hours(-1) && age < TimeDelta::hours(LONGEST)
 }
 
 fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -> bool {
-    let Plan { trees, drop, mark, unmark, prune_refused, expire, clear, gc } = plan;
-    let nothing = drop.is_empty() && mark.is_empty() && unmark.is_empty() && expire.is_empty() && clear.is_empty();
+    let Plan {
+        trees,
+        drop,
+        mark,
+        unmark,
+        prune_refused,
+        expire,
+        clear,
+        gc,
+    } = plan;
+    let nothing = drop.is_empty()
+        && mark.is_empty()
+        && unmark.is_empty()
+        && expire.is_empty()
+        && clear.is_empty();
     let no_gc = gc.steps.is_empty() && gc.index.is_empty() && !gc.short_of_space;
-    let stay = trees.iter().all(|(tree, verdict)| match (&tree.state, verdict) {
-        (State::Looked(_), Verdict::Keep(_)) => true,
-        // What kept it from being looked at must do so yet.
-        (State::NotLooked, Verdict::Keep(_)) => {
-            let young = shortest(&policy.worktrees).is_none_or(|age| now.signed_duration_since(tree.active) < age);
-            // Who is at work there may be gone in an hour, and nothing of that shows in a file.
-            tree.in_use.is_none() && (young || (tree.locked.is_some() && tree.dead_lock.is_none()) || !tree.in_progress.is_empty())
-        }
-        _ => false,
-    });
-    nothing && no_gc && stay && prune_refused.is_none() && facts.leftovers.is_empty() && facts.busy.is_none()
+    let stay = trees
+        .iter()
+        .all(|(tree, verdict)| match (&tree.state, verdict) {
+            (State::Looked(_), Verdict::Keep(_)) => true,
+            // What kept it from being looked at must do so yet.
+            (State::NotLooked, Verdict::Keep(_)) => {
+                let young = shortest(&policy.worktrees)
+                    .is_none_or(|age| now.signed_duration_since(tree.active) < age);
+                // Who is at work there may be gone in an hour, and nothing of that shows in a file.
+                tree.in_use.is_none()
+                    && (young
+                        || (tree.locked.is_some() && tree.dead_lock.is_none())
+                        || !tree.in_progress.is_empty())
+            }
+            _ => false,
+        });
+    nothing
+        && no_gc
+        && stay
+        && prune_refused.is_none()
+        && facts.leftovers.is_empty()
+        && facts.busy.is_none()
 }
 
 #[cfg(test)]
@@ -136,21 +182,50 @@ mod tests {
     #[test]
     fn a_repo_rests_until_the_first_of_its_trees_is_due() {
         let saved = || looked(Contents::default());
-        let landed = || looked(Contents { landed: Some(Landed::Ancestor), ..Contents::default() });
-        let dirty = || looked(Contents { dirty_count: 1, ..Contents::default() });
+        let landed = || {
+            looked(Contents {
+                landed: Some(Landed::Ancestor),
+                ..Contents::default()
+            })
+        };
+        let dirty = || {
+            looked(Contents {
+                dirty_count: 1,
+                ..Contents::default()
+            })
+        };
         let table = [
             (vec![], Some(LONGEST)),
             (vec![tree(DAY, saved())], Some(6 * DAY - 1)),
-            (vec![tree(DAY, saved()), tree(5 * DAY, saved())], Some(2 * DAY - 1)),
+            (
+                vec![tree(DAY, saved()), tree(5 * DAY, saved())],
+                Some(2 * DAY - 1),
+            ),
             (vec![tree(6, landed())], Some(18 - 1)),
             (vec![tree(DAY, landed())], None),
             (vec![tree(20 * DAY, dirty())], Some(LONGEST)),
             (vec![tree(29 * DAY, dirty())], Some(DAY - 1)),
             (vec![tree(4, State::NotLooked)], Some(20 - 1)),
-            (vec![Worktree { locked: Some(String::new()), ..tree(400 * DAY, State::NotLooked) }], Some(LONGEST)),
+            (
+                vec![Worktree {
+                    locked: Some(String::new()),
+                    ..tree(400 * DAY, State::NotLooked)
+                }],
+                Some(LONGEST),
+            ),
             (vec![tree(DAY, State::Unknown("odd".into()))], None),
             (vec![tree(DAY, State::Unreadable("EIO".into()))], None),
-            (vec![tree(DAY, State::Missing { trashed: false, unreached: Vec::new(), staged: false })], None),
+            (
+                vec![tree(
+                    DAY,
+                    State::Missing {
+                        trashed: false,
+                        unreached: Vec::new(),
+                        staged: false,
+                    },
+                )],
+                None,
+            ),
         ];
         for (trees, expected) in table {
             assert_eq!(hours(&repo(trees.clone())), expected, "{trees:#?}");
@@ -160,22 +235,67 @@ mod tests {
     #[test]
     fn no_look_holds_for_longer_than_a_week() {
         let held = |hours: i64| holds(now() - TimeDelta::hours(hours), now());
-        assert_eq!([-2, -1, 0, LONGEST - 1, LONGEST].map(held), [false, true, true, true, false]);
+        assert_eq!(
+            [-2, -1, 0, LONGEST - 1, LONGEST].map(held),
+            [false, true, true, true, false]
+        );
         assert!(!holds(DateTime::<Utc>::MAX_UTC, now()) && !holds(DateTime::<Utc>::MIN_UTC, now()));
     }
 
     #[test]
     fn what_is_under_way_is_not_slept_through() {
         let calm = repo(Vec::new());
-        let leftover = Leftover { place: at("b/.git/index.lock"), age: Duration::ZERO, kind: LeftoverKind::Lock };
-        let packs = Store { packs: 2, pack_bytes: 1 << 30, last_full: Some(now() - TimeDelta::days(3)), ..Store::default() };
-        assert_eq!(hours(&Repo { leftovers: vec![leftover], ..calm.clone() }), None);
-        assert_eq!(hours(&Repo { busy: Some("somebody".into()), ..calm.clone() }), None);
-        assert_eq!(hours(&Repo { store: Store { loose_objects: 5000, ..Store::default() }, ..calm.clone() }), None);
+        let leftover = Leftover {
+            place: at("b/.git/index.lock"),
+            age: Duration::ZERO,
+            kind: LeftoverKind::Lock,
+        };
+        let packs = Store {
+            packs: 2,
+            pack_bytes: 1 << 30,
+            last_full: Some(now() - TimeDelta::days(3)),
+            ..Store::default()
+        };
+        assert_eq!(
+            hours(&Repo {
+                leftovers: vec![leftover],
+                ..calm.clone()
+            }),
+            None
+        );
+        assert_eq!(
+            hours(&Repo {
+                busy: Some("somebody".into()),
+                ..calm.clone()
+            }),
+            None
+        );
+        assert_eq!(
+            hours(&Repo {
+                store: Store {
+                    loose_objects: 5000,
+                    ..Store::default()
+                },
+                ..calm.clone()
+            }),
+            None
+        );
         // The full repack is due five days after the last one.
-        assert_eq!(hours(&Repo { store: packs, ..calm.clone() }), Some(2 * DAY));
+        assert_eq!(
+            hours(&Repo {
+                store: packs,
+                ..calm.clone()
+            }),
+            Some(2 * DAY)
+        );
         // There is no room for the one that is due: perhaps tomorrow.
-        let short = Repo { store: Store { last_full: Some(now() - TimeDelta::days(9)), ..packs }, ..calm };
+        let short = Repo {
+            store: Store {
+                last_full: Some(now() - TimeDelta::days(9)),
+                ..packs
+            },
+            ..calm
+        };
         assert_eq!(until(&short, &policy(), 0, now()), None);
     }
 }

@@ -1,8 +1,9 @@
 //! Which of several machines looks after which repo, and which one of them evicts.
 //!
-//! Repos are shared out by rendezvous hashing: each shard draws a number for each repo, and the highest has it. So a repo that comes or goes
-//! moves no other, and one more shard takes only what it is to have. The numbers are the same on every machine and in every version: they must
-//! never come from a hasher that somebody else may change.
+//! Repos are shared out by rendezvous hashing: each shard draws a number for each repo, and the
+//! highest has it. So a repo that comes or goes moves no other, and one more shard takes only what
+//! it is to have. The numbers are the same on every machine and in every version: they must never
+//! come from a hasher that somebody else may change.
 
 use std::fmt;
 use std::str::FromStr;
@@ -36,13 +37,18 @@ impl Shard {
     /// Whether this repo is its own.
     pub fn has(self, repo: &str) -> bool {
         // Of equal numbers the first counts.
-        (0..self.count).max_by_key(|&index| (drawn(repo, index), std::cmp::Reverse(index))) == Some(self.index)
+        (0..self.count).max_by_key(|&index| (drawn(repo, index), std::cmp::Reverse(index)))
+            == Some(self.index)
     }
 
-    /// The one that ends the run: it waits for the others, empties the trash and evicts. The last, because an Indexed Job begins it last.
+    /// The one that ends the run: it waits for the others, empties the trash and evicts. The last,
+    /// because an Indexed Job begins it last.
     #[must_use]
     pub fn last(self) -> Self {
-        Self { index: self.count.saturating_sub(1), ..self }
+        Self {
+            index: self.count.saturating_sub(1),
+            ..self
+        }
     }
 
     /// Whether it is that one.
@@ -52,13 +58,16 @@ impl Shard {
 
     /// All but itself.
     pub fn others(self) -> impl Iterator<Item = Self> {
-        (0..self.count).filter(move |index| *index != self.index).map(move |index| Self { index, ..self })
+        (0..self.count)
+            .filter(move |index| *index != self.index)
+            .map(move |index| Self { index, ..self })
     }
 
     /// Its part of a number that all share: together they have that number, and no more.
     pub fn part(self, of: usize) -> usize {
         let (count, index) = (self.count as usize, self.index as usize);
-        let [all, rest] = [of.checked_div(count), of.checked_rem(count)].map(Option::unwrap_or_default);
+        let [all, rest] =
+            [of.checked_div(count), of.checked_rem(count)].map(Option::unwrap_or_default);
         all.saturating_add(usize::from(index < rest))
     }
 }
@@ -73,7 +82,12 @@ impl FromStr for Shard {
     type Err = String;
 
     fn from_str(typed: &str) -> Result<Self, String> {
-        let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+        let number = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| text.parse().ok())
+                .flatten()
+        };
         let read = |(index, count)| Self::new(number(index)?, number(count)?);
         typed.split_once('/').and_then(read).ok_or_else(|| {
             format!(
@@ -83,11 +97,14 @@ impl FromStr for Shard {
     }
 }
 
-/// What a shard draws for a repo: FNV-1a over the name and the shard's number, 4 bytes, lowest first; then `MurmurHash3`'s finalizer, since FNV alone
-/// hardly moves the high bits for the last bytes.
+/// What a shard draws for a repo: FNV-1a over the name and the shard's number, 4 bytes, lowest
+/// first; then `MurmurHash3`'s finalizer, since FNV alone hardly moves the high bits for the last
+/// bytes.
 fn drawn(repo: &str, index: u32) -> u64 {
     let bytes = repo.bytes().chain(index.to_le_bytes());
-    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     hash ^ (hash >> 33)
@@ -98,30 +115,82 @@ mod tests {
     use super::*;
 
     fn owner(repo: &str, count: u32) -> u32 {
-        let owners: Vec<u32> = (0..count).filter(|&index| Shard::new(index, count).unwrap().has(repo)).collect();
+        let owners: Vec<u32> = (0..count)
+            .filter(|&index| Shard::new(index, count).unwrap().has(repo))
+            .collect();
         assert_eq!(owners.len(), 1, "{repo} has one owner: {owners:?}");
         owners[0]
     }
 
     fn repos() -> Vec<String> {
-        (0..4000).map(|number| format!("owner-{}/repo-{number}", number % 7)).collect()
+        (0..4000)
+            .map(|number| format!("owner-{}/repo-{number}", number % 7))
+            .collect()
     }
 
     #[test]
     fn what_is_typed_and_what_is_told() {
         let shard: Shard = "3/8".parse().unwrap();
-        assert_eq!((shard.index(), shard.count(), shard.is_last(), shard.to_string().as_str()), (3, 8, false, "3/8"));
-        assert_eq!((shard.last().to_string().as_str(), shard.last().is_last()), ("7/8", true));
-        assert_eq!("1/3".parse::<Shard>().unwrap().others().map(|other| other.to_string()).collect::<Vec<_>>(), ["0/3", "2/3"]);
-        for wrong in ["", "/", "1", "8/8", "0/0", "-1/2", "+1/2", "1/+2", "1/2/3", " 1/2", "a/b", "0/1001", "0/4294967296"] {
-            assert!(wrong.parse::<Shard>().unwrap_err().contains("write I/N, counted from 0"), "{wrong}");
+        assert_eq!(
+            (
+                shard.index(),
+                shard.count(),
+                shard.is_last(),
+                shard.to_string().as_str()
+            ),
+            (3, 8, false, "3/8")
+        );
+        assert_eq!(
+            (shard.last().to_string().as_str(), shard.last().is_last()),
+            ("7/8", true)
+        );
+        assert_eq!(
+            "1/3"
+                .parse::<Shard>()
+                .unwrap()
+                .others()
+                .map(|other| other.to_string())
+                .collect::<Vec<_>>(),
+            ["0/3", "2/3"]
+        );
+        for wrong in [
+            "",
+            "/",
+            "1",
+            "8/8",
+            "0/0",
+            "-1/2",
+            "+1/2",
+            "1/+2",
+            "1/2/3",
+            " 1/2",
+            "a/b",
+            "0/1001",
+            "0/4294967296",
+        ] {
+            assert!(
+                wrong
+                    .parse::<Shard>()
+                    .unwrap_err()
+                    .contains("write I/N, counted from 0"),
+                "{wrong}"
+            );
         }
     }
 
-    /// Pods of two versions may share a run, and a volume's history is read by shard: these must never change.
+    /// Pods of two versions may share a run, and a volume's history is read by shard: these must
+    /// never change.
     #[test]
     fn the_split_is_the_same_everywhere_and_for_ever() {
-        let split = ["acme/shop", "acme/site", "acme/tools", "beta/api", "volume", ""].map(|repo| owner(repo, 8));
+        let split = [
+            "acme/shop",
+            "acme/site",
+            "acme/tools",
+            "beta/api",
+            "volume",
+            "",
+        ]
+        .map(|repo| owner(repo, 8));
         assert_eq!(split, [1, 1, 7, 3, 2, 4]);
         assert_eq!(drawn("acme/shop", 3), 0x8e3f_993c_4af1_2465);
     }
@@ -130,11 +199,22 @@ mod tests {
     fn one_more_shard_takes_its_part_and_moves_nothing_else() {
         let repos = repos();
         for count in 1..12 {
-            let moved: Vec<u32> =
-                repos.iter().map(|repo| (owner(repo, count), owner(repo, count + 1))).filter(|(a, b)| a != b).map(|(_, b)| b).collect();
-            assert!(moved.iter().all(|&to| to == count), "from {count}: some went to a shard that was there");
+            let moved: Vec<u32> = repos
+                .iter()
+                .map(|repo| (owner(repo, count), owner(repo, count + 1)))
+                .filter(|(a, b)| a != b)
+                .map(|(_, b)| b)
+                .collect();
+            assert!(
+                moved.iter().all(|&to| to == count),
+                "from {count}: some went to a shard that was there"
+            );
             let fair = repos.len() / (count as usize + 1);
-            assert!(moved.len().abs_diff(fair) < fair * 15 / 100, "from {count}: {} moved, and not {fair}", moved.len());
+            assert!(
+                moved.len().abs_diff(fair) < fair * 15 / 100,
+                "from {count}: {} moved, and not {fair}",
+                moved.len()
+            );
         }
     }
 
@@ -147,16 +227,26 @@ mod tests {
                 sizes[owner(repo, count) as usize] += 1;
             }
             let fair = repos.len() / count as usize;
-            assert!(sizes.iter().all(|size| (fair * 3 / 4..fair * 5 / 4).contains(size)), "{sizes:?}");
+            assert!(
+                sizes
+                    .iter()
+                    .all(|size| (fair * 3 / 4..fair * 5 / 4).contains(size)),
+                "{sizes:?}"
+            );
         }
     }
 
     #[test]
     fn together_they_have_the_whole_and_no_more() {
         for (whole, count) in [(50, 8), (3, 8), (0, 4), (8, 8), (usize::MAX, 1000)] {
-            let parts: Vec<usize> = (0..count).map(|index| Shard::new(index, count).unwrap().part(whole)).collect();
+            let parts: Vec<usize> = (0..count)
+                .map(|index| Shard::new(index, count).unwrap().part(whole))
+                .collect();
             assert_eq!(parts.iter().sum::<usize>(), whole);
-            assert!(parts.iter().max().unwrap() - parts.iter().min().unwrap() <= 1, "{parts:?}");
+            assert!(
+                parts.iter().max().unwrap() - parts.iter().min().unwrap() <= 1,
+                "{parts:?}"
+            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A worktree's fate: the one function that decides it, for the dry run and the real run alike.
 //!
-//! Any doubt keeps the tree. It must never look at a path's name or at the root directory's write time (deep edits don't touch it).
+//! Any doubt keeps the tree. It must never look at a path's name or at the root directory's write
+//! time (deep edits don't touch it).
 
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, Landed, State, Worktree};
@@ -74,8 +75,19 @@ pub struct Kept {
 /// | fresh | none of that, and no reflog of it tells of a commit |
 /// | landed | none of that, and HEAD is in a default branch upstream |
 /// | saved | else |
-pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: DateTime<Utc>) -> Verdict {
-    let keep = |because, why: String| Verdict::Keep(Kept { class: None, reasons: vec![why], because });
+pub fn verdict(
+    tree: &Worktree,
+    policy: &Worktrees,
+    busy: Option<&str>,
+    now: DateTime<Utc>,
+) -> Verdict {
+    let keep = |because, why: String| {
+        Verdict::Keep(Kept {
+            class: None,
+            reasons: vec![why],
+            because,
+        })
+    };
     match &tree.state {
         State::Unknown(cause) | State::Unreadable(cause) => return Verdict::Unknown(cause.clone()),
         State::Missing { .. } => return Verdict::Missing,
@@ -85,10 +97,15 @@ pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: Dat
         return Verdict::Keep(kept);
     }
     match &tree.state {
-        _ if !tree.in_progress.is_empty() => keep("in progress", format!("{} under way", tree.in_progress.join(" and "))),
+        _ if !tree.in_progress.is_empty() => keep(
+            "in progress",
+            format!("{} under way", tree.in_progress.join(" and ")),
+        ),
         _ if busy.is_some() => keep("busy", busy.unwrap_or_default().to_owned()),
         _ if tree.in_use.is_some() => keep("in use", tree.in_use.clone().unwrap_or_default()),
-        _ if tree.active.signed_duration_since(now) > SKEW => keep("in the future", in_the_future(tree.active)),
+        _ if tree.active.signed_duration_since(now) > SKEW => {
+            keep("in the future", in_the_future(tree.active))
+        }
         State::NotLooked => keep("recent", "active too recently for any class".to_owned()),
         State::Looked(contents) => looked(tree, contents, policy, now),
         // Answered above.
@@ -98,33 +115,49 @@ pub fn verdict(tree: &Worktree, policy: &Worktrees, busy: Option<&str>, now: Dat
 
 /// The shortest idle time after which any class may go: younger trees need no closer look.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
-    [policy.landed, policy.saved, policy.unsaved, policy.fresh].into_iter().filter_map(delta).min()
+    [policy.landed, policy.saved, policy.unsaved, policy.fresh]
+        .into_iter()
+        .filter_map(delta)
+        .min()
 }
 
-/// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked at whole before anything is decided.
+/// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked
+/// at whole before anything is decided.
 pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
     matches!(verdict(tree, policy, None, now), Verdict::Reap { .. })
 }
 
 /// Why nothing lands in a repo.
-pub const NO_DEFAULT_BRANCH: &str =
-    "no default branch is known, so no worktree counts as landed: run `git remote set-head REMOTE --auto` in the checkout";
+pub const NO_DEFAULT_BRANCH: &str = "no default branch is known, so no worktree counts as landed: run `git remote set-head REMOTE --auto` in the checkout";
 /// Machines' clocks may differ by so much.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
 fn in_the_future(active: DateTime<Utc>) -> String {
     // A time that can't be told stands for the latest there is.
-    let when =
-        if active == DateTime::<Utc>::MAX_UTC { "a time that can't be told".to_owned() } else { active.format("%Y-%m-%d").to_string() };
-    format!("last active in the future ({when}), by its time stamps; `touch` its files and those of its registration")
+    let when = if active == DateTime::<Utc>::MAX_UTC {
+        "a time that can't be told".to_owned()
+    } else {
+        active.format("%Y-%m-%d").to_string()
+    };
+    format!(
+        "last active in the future ({when}), by its time stamps; `touch` its files and those of its registration"
+    )
 }
 
 /// Why a lock holds the tree; none without one, or when it counts no longer.
 fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kept> {
     let reason = tree.locked.as_deref()?;
-    let told = if reason.is_empty() { "with `git worktree lock`, without a reason" } else { reason };
+    let told = if reason.is_empty() {
+        "with `git worktree lock`, without a reason"
+    } else {
+        reason
+    };
     let Some(DeadLock { pid, since }) = tree.dead_lock else {
-        return Some(Kept { class: None, reasons: vec![told.to_owned()], because: "locked" });
+        return Some(Kept {
+            class: None,
+            reasons: vec![told.to_owned()],
+            because: "locked",
+        });
     };
     let idle = now.signed_duration_since(since.max(tree.active));
     let remedy = match delta(policy.dead_locks) {
@@ -132,15 +165,26 @@ fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kep
         Some(age) => format!("such a lock holds for {}", days(age)),
         None => "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such".to_owned(),
     };
-    let why = format!("process {pid} is dead on this machine, and nothing happened for {}; {remedy}", days(idle.max(TimeDelta::zero())));
-    Some(Kept { class: None, reasons: vec![format!("{told}: {why}")], because: "locked by a dead process" })
+    let why = format!(
+        "process {pid} is dead on this machine, and nothing happened for {}; {remedy}",
+        days(idle.max(TimeDelta::zero()))
+    );
+    Some(Kept {
+        class: None,
+        reasons: vec![format!("{told}: {why}")],
+        because: "locked by a dead process",
+    })
 }
 
 fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTime<Utc>) -> Verdict {
     let (class, because, mut reasons) = classify(tree, contents);
     let keep = |because, mut reasons: Vec<String>, why: String| {
         reasons.insert(0, why);
-        Verdict::Keep(Kept { class: Some(class), reasons, because })
+        Verdict::Keep(Kept {
+            class: Some(class),
+            reasons,
+            because,
+        })
     };
     if !contents.blockers.is_empty() {
         return keep("can't be rescued", reasons, contents.blockers.join("; "));
@@ -158,13 +202,23 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
     };
     let name = name(class);
     match delta(age) {
-        None => keep("switched off", reasons, format!("{name} trees are never reaped here")),
-        Some(age) if now.signed_duration_since(tree.active) < age => {
-            keep("recent", reasons, format!("{name} trees go when idle for {}", days(age)))
-        }
+        None => keep(
+            "switched off",
+            reasons,
+            format!("{name} trees are never reaped here"),
+        ),
+        Some(age) if now.signed_duration_since(tree.active) < age => keep(
+            "recent",
+            reasons,
+            format!("{name} trees go when idle for {}", days(age)),
+        ),
         Some(_) => {
             reasons.truncate(4);
-            Verdict::Reap { class, reasons, because }
+            Verdict::Reap {
+                class,
+                reasons,
+                because,
+            }
         }
     }
 }
@@ -175,38 +229,65 @@ fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
         return contents.unholdable_index.clone();
     }
     if let Some(unreadable) = &contents.unreadable {
-        return Some(format!("its unsaved work can't be rescued: failed to read {unreadable}; make the file readable, or remove it"));
+        return Some(format!(
+            "its unsaved work can't be rescued: failed to read {unreadable}; make the file readable, or remove it"
+        ));
     }
-    let [bytes, most] = [contents.rescue.bytes, policy.rescue_max].map(|bytes| ByteSize(bytes).display().iec());
+    let [bytes, most] =
+        [contents.rescue.bytes, policy.rescue_max].map(|bytes| ByteSize(bytes).display().iec());
     let what = "raise rescue_max, or save the work by hand";
-    (contents.rescue.bytes > policy.rescue_max).then(|| format!("its unsaved files hold {bytes}, more than rescue_max ({most}): {what}"))
+    (contents.rescue.bytes > policy.rescue_max)
+        .then(|| format!("its unsaved files hold {bytes}, more than rescue_max ({most}): {what}"))
 }
 
 fn classify(tree: &Worktree, contents: &Contents) -> (Class, &'static str, Vec<String>) {
     let mut unsaved = Vec::new();
     if contents.dirty_count > 0 {
         let rest = contents.dirty_count.saturating_sub(contents.dirty.len());
-        let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+        let more = if rest > 0 {
+            format!(" and {rest} more")
+        } else {
+            String::new()
+        };
         unsaved.push(format!("{}{more}", contents.dirty.join(", ")));
     }
     if !contents.unreached.is_empty() {
-        unsaved.push(format!("only this tree reaches {}", plural(contents.unreached.len(), "commit")));
+        unsaved.push(format!(
+            "only this tree reaches {}",
+            plural(contents.unreached.len(), "commit")
+        ));
     }
     if contents.stashed {
         unsaved.push("a stash was made on its branch".to_owned());
     }
     if !unsaved.is_empty() {
-        let because = if contents.dirty_count > 0 { "uncommitted work" } else { "unsaved commits" };
+        let because = if contents.dirty_count > 0 {
+            "uncommitted work"
+        } else {
+            "unsaved commits"
+        };
         return (Class::Unsaved, because, unsaved);
     }
     if !tree.worked_in && tree.head.is_some() {
-        return (Class::Fresh, "no commit yet", vec!["clean, and nothing was ever committed in it".to_owned()]);
+        return (
+            Class::Fresh,
+            "no commit yet",
+            vec!["clean, and nothing was ever committed in it".to_owned()],
+        );
     }
     if let Some(landed) = contents.landed {
-        return (Class::Landed, landed_name(landed), vec![landed_words(landed).to_owned()]);
+        return (
+            Class::Landed,
+            landed_name(landed),
+            vec![landed_words(landed).to_owned()],
+        );
     }
     let mut reasons = vec!["clean, and its commits are on a branch that stays".to_owned()];
-    reasons.extend(contents.no_default_branch.then(|| NO_DEFAULT_BRANCH.to_owned()));
+    reasons.extend(
+        contents
+            .no_default_branch
+            .then(|| NO_DEFAULT_BRANCH.to_owned()),
+    );
     (Class::Saved, "saved on its branch", reasons)
 }
 
@@ -252,7 +333,11 @@ fn days(age: TimeDelta) -> String {
 }
 
 pub(super) fn plural(count: usize, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
 }
 
 #[cfg(test)]
@@ -283,7 +368,11 @@ mod tests {
     fn tree(idle_days: i64, state: State) -> Worktree {
         Worktree {
             id: "a".into(),
-            admin: VolumePath::new(&Arc::from(Path::new("/data")), Path::new("r/.git/worktrees/a")).unwrap(),
+            admin: VolumePath::new(
+                &Arc::from(Path::new("/data")),
+                Path::new("r/.git/worktrees/a"),
+            )
+            .unwrap(),
             path: "/data/w/a".into(),
             branch: Some("refs/heads/a".into()),
             head: Some("1".repeat(40)),
@@ -301,13 +390,23 @@ mod tests {
     }
 
     fn untouched(idle_days: i64, state: State) -> Worktree {
-        Worktree { worked_in: false, ..tree(idle_days, state) }
+        Worktree {
+            worked_in: false,
+            ..tree(idle_days, state)
+        }
     }
 
     /// Of a process that died when the tree was last worked in.
     fn dead_lock(days: i64, state: State) -> Worktree {
-        let lock = DeadLock { pid: 4299, since: now() - TimeDelta::days(days) };
-        Worktree { locked: Some("claude agent a (pid 4299)".into()), dead_lock: Some(lock), ..tree(days, state) }
+        let lock = DeadLock {
+            pid: 4299,
+            since: now() - TimeDelta::days(days),
+        };
+        Worktree {
+            locked: Some("claude agent a (pid 4299)".into()),
+            dead_lock: Some(lock),
+            ..tree(days, state)
+        }
     }
 
     fn now() -> DateTime<Utc> {
@@ -333,7 +432,12 @@ mod tests {
     fn each_row_of_the_table() {
         let landed = || looked(|c| c.landed = Some(Landed::SamePatch));
         let saved = || looked(|_| {});
-        let dirty = || looked(|c| (c.dirty_count, c.dirty, c.landed) = (1, vec!["x is untracked".into()], Some(Landed::Ancestor)));
+        let dirty = || {
+            looked(|c| {
+                (c.dirty_count, c.dirty, c.landed) =
+                    (1, vec!["x is untracked".into()], Some(Landed::Ancestor))
+            })
+        };
         let lonely = || looked(|c| c.unreached = vec!["2".repeat(40)]);
         let stashed = || looked(|c| c.stashed = true);
         let blocked = || looked(|c| c.blockers = vec!["x is a nested repo".into()]);
@@ -348,50 +452,172 @@ mod tests {
             (tree(30, lonely()), "reap unsaved unsaved commits"),
             (tree(29, stashed()), "keep recent"),
             (tree(900, blocked()), "keep can't be rescued"),
-            (tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 11))), "keep can't be rescued"),
-            (tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 10))), "reap unsaved uncommitted work"),
-            (tree(900, looked(|c| (c.dirty_count, c.unreadable) = (1, Some("x".into())))), "keep can't be rescued"),
+            (
+                tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 11))),
+                "keep can't be rescued",
+            ),
+            (
+                tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 10))),
+                "reap unsaved uncommitted work",
+            ),
+            (
+                tree(
+                    900,
+                    looked(|c| (c.dirty_count, c.unreadable) = (1, Some("x".into()))),
+                ),
+                "keep can't be rescued",
+            ),
             // What needs no rescue goes without one.
-            (tree(900, looked(|c| (c.unreadable, c.rescue.bytes) = (Some("x".into()), 11))), "reap saved saved on its branch"),
-            (tree(900, looked(|c| c.unholdable_index = Some("split".into()))), "reap saved saved on its branch"),
-            (tree(900, looked(|c| (c.unholdable_index, c.stashed) = (Some("split".into()), true))), "keep can't be rescued"),
-            (Worktree { active: now() + TimeDelta::minutes(59), ..tree(0, landed()) }, "keep recent"),
+            (
+                tree(
+                    900,
+                    looked(|c| (c.unreadable, c.rescue.bytes) = (Some("x".into()), 11)),
+                ),
+                "reap saved saved on its branch",
+            ),
+            (
+                tree(900, looked(|c| c.unholdable_index = Some("split".into()))),
+                "reap saved saved on its branch",
+            ),
+            (
+                tree(
+                    900,
+                    looked(|c| (c.unholdable_index, c.stashed) = (Some("split".into()), true)),
+                ),
+                "keep can't be rescued",
+            ),
+            (
+                Worktree {
+                    active: now() + TimeDelta::minutes(59),
+                    ..tree(0, landed())
+                },
+                "keep recent",
+            ),
             (tree(-1, landed()), "keep in the future"),
             (tree(-1, State::NotLooked), "keep in the future"),
-            (Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotLooked) }, "keep in the future"),
+            (
+                Worktree {
+                    active: DateTime::<Utc>::MAX_UTC,
+                    ..tree(0, State::NotLooked)
+                },
+                "keep in the future",
+            ),
             (untouched(6, saved()), "keep recent"),
             (untouched(6, landed()), "keep recent"),
             (untouched(7, landed()), "reap fresh no commit yet"),
             (untouched(29, dirty()), "keep recent"),
             (untouched(30, dirty()), "reap unsaved uncommitted work"),
             (untouched(900, blocked()), "keep can't be rescued"),
-            (Worktree { head: None, ..untouched(7, saved()) }, "reap saved saved on its branch"),
-            (Worktree { in_use: Some("node (pid 7) stands in it".into()), ..tree(900, State::NotLooked) }, "keep in use"),
-            (Worktree { in_use: Some("node (pid 7) stands in it".into()), ..tree(900, landed()) }, "keep in use"),
+            (
+                Worktree {
+                    head: None,
+                    ..untouched(7, saved())
+                },
+                "reap saved saved on its branch",
+            ),
+            (
+                Worktree {
+                    in_use: Some("node (pid 7) stands in it".into()),
+                    ..tree(900, State::NotLooked)
+                },
+                "keep in use",
+            ),
+            (
+                Worktree {
+                    in_use: Some("node (pid 7) stands in it".into()),
+                    ..tree(900, landed())
+                },
+                "keep in use",
+            ),
             (dead_lock(400, landed()), "keep locked by a dead process"),
             (tree(900, State::NotLooked), "keep recent"),
             (tree(900, State::Unknown("EIO".into())), "unknown"),
-            (tree(900, State::Missing { trashed: false, unreached: Vec::new(), staged: false }), "missing"),
-            (Worktree { locked: Some(String::new()), ..tree(900, landed()) }, "keep locked"),
-            (Worktree { in_progress: vec!["rebase"], ..tree(900, landed()) }, "keep in progress"),
+            (
+                tree(
+                    900,
+                    State::Missing {
+                        trashed: false,
+                        unreached: Vec::new(),
+                        staged: false,
+                    },
+                ),
+                "missing",
+            ),
+            (
+                Worktree {
+                    locked: Some(String::new()),
+                    ..tree(900, landed())
+                },
+                "keep locked",
+            ),
+            (
+                Worktree {
+                    in_progress: vec!["rebase"],
+                    ..tree(900, landed())
+                },
+                "keep in progress",
+            ),
         ];
         for (tree, wanted) in cases {
-            assert_eq!(short(&verdict(&tree, &policy(), None, now())), wanted, "{tree:?}");
+            assert_eq!(
+                short(&verdict(&tree, &policy(), None, now())),
+                wanted,
+                "{tree:?}"
+            );
         }
-        assert_eq!(short(&verdict(&tree(900, saved()), &policy(), Some("busy"), now())), "keep busy");
-        let three = Worktrees { dead_locks: Age::After(3 * DAY), ..policy() };
+        assert_eq!(
+            short(&verdict(
+                &tree(900, saved()),
+                &policy(),
+                Some("busy"),
+                now()
+            )),
+            "keep busy"
+        );
+        let three = Worktrees {
+            dead_locks: Age::After(3 * DAY),
+            ..policy()
+        };
         for (tree, wanted) in [
             (dead_lock(4, landed()), "reap landed squash-merged"),
             (dead_lock(4, saved()), "keep recent"),
             (dead_lock(2, landed()), "keep locked by a dead process"),
-            (Worktree { active: now(), ..dead_lock(4, landed()) }, "keep locked by a dead process"),
-            (Worktree { in_progress: vec!["rebase"], ..dead_lock(4, landed()) }, "keep in progress"),
-            (Worktree { dead_lock: None, ..dead_lock(400, landed()) }, "keep locked"),
+            (
+                Worktree {
+                    active: now(),
+                    ..dead_lock(4, landed())
+                },
+                "keep locked by a dead process",
+            ),
+            (
+                Worktree {
+                    in_progress: vec!["rebase"],
+                    ..dead_lock(4, landed())
+                },
+                "keep in progress",
+            ),
+            (
+                Worktree {
+                    dead_lock: None,
+                    ..dead_lock(400, landed())
+                },
+                "keep locked",
+            ),
         ] {
-            assert_eq!(short(&verdict(&tree, &three, None, now())), wanted, "{tree:?}");
+            assert_eq!(
+                short(&verdict(&tree, &three, None, now())),
+                wanted,
+                "{tree:?}"
+            );
         }
-        let never = Worktrees { saved: Age::Never, ..policy() };
-        assert_eq!(short(&verdict(&tree(900, saved()), &never, None, now())), "keep switched off");
+        let never = Worktrees {
+            saved: Age::Never,
+            ..policy()
+        };
+        assert_eq!(
+            short(&verdict(&tree(900, saved()), &never, None, now())),
+            "keep switched off"
+        );
         assert_eq!(shortest(&policy()), Some(TimeDelta::days(1)));
     }
 }

@@ -1,6 +1,7 @@
 //! The shape of an alert; the rules that raise one stand in `src/notify/alert.rs`.
 //!
-//! Names are fixed: others route by them. Its texts are escaped already, and must never be made of anything that isn't.
+//! Names are fixed: others route by them. Its texts are escaped already, and must never be made of
+//! anything that isn't.
 
 use serde::{Deserialize, Serialize};
 

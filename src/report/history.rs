@@ -1,8 +1,8 @@
-//! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and where the volume is going. Shards
-//! of a run come as [one](super::runs).
+//! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and
+//! where the volume is going. Shards of a run come as [one](super::runs).
 //!
-//! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that lines of the journal were
-//! skipped.
+//! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that
+//! lines of the journal were skipped.
 
 use super::look::Look;
 use super::nights::{merged as merged_night, nights};
@@ -30,12 +30,20 @@ pub struct History<'a> {
 impl<'a> History<'a> {
     /// Of these runs.
     pub fn of(runs: &'a [RunReport], skipped: u64) -> Self {
-        Self { schema: "treewarden.history/1", runs, skipped, trends: trends(&as_nights(runs)) }
+        Self {
+            schema: "treewarden.history/1",
+            runs,
+            skipped,
+            trends: trends(&as_nights(runs)),
+        }
     }
 }
 
 fn as_nights(runs: &[RunReport]) -> Vec<RunReport> {
-    nights(runs.to_vec()).iter().filter_map(|night| merged_night(night)).collect()
+    nights(runs.to_vec())
+        .iter()
+        .filter_map(|night| merged_night(night))
+        .collect()
 }
 
 /// The table, a line of sums, and how many lines of the journal could not be read.
@@ -45,7 +53,9 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
     if runs.is_empty() {
         page.line(0, &[Span::body("No runs yet.")]);
     } else {
-        let rows: Vec<Row> = std::iter::once(head()).chain(runs.iter().map(row)).collect();
+        let rows: Vec<Row> = std::iter::once(head())
+            .chain(runs.iter().map(row))
+            .collect();
         page.table(0, &rows);
         page.gap();
         page.paragraph(0, Span::new(sum(&runs), STRONG));
@@ -61,8 +71,15 @@ pub fn render(runs: &[RunReport], skipped: u64, look: Look) -> String {
 
 /// How many lines of the journal could not be read.
 pub(super) fn left_out(skipped: u64) -> String {
-    let text = format!("{} of the journal could not be read and were left out.", words::count(skipped, "line"));
-    if skipped == 1 { text.replace("were", "was") } else { text }
+    let text = format!(
+        "{} of the journal could not be read and were left out.",
+        words::count(skipped, "line")
+    );
+    if skipped == 1 {
+        text.replace("were", "was")
+    } else {
+        text
+    }
 }
 
 fn head() -> Row {
@@ -84,22 +101,51 @@ fn head() -> Row {
 fn row(run: &RunReport) -> Row {
     let (outcome, style) = outcome(run);
     let totals = &run.totals;
-    let many = |n: u64| if n > 0 { Span::body(words::number(n)).right() } else { Span::new("–", FAINT).right() };
-    let freed = if totals.freed_bytes > 0 { Span::body(words::size(totals.freed_bytes)) } else { Span::new("–", FAINT) };
+    let many = |n: u64| {
+        if n > 0 {
+            Span::body(words::number(n)).right()
+        } else {
+            Span::new("–", FAINT).right()
+        }
+    };
+    let freed = if totals.freed_bytes > 0 {
+        Span::body(words::size(totals.freed_bytes))
+    } else {
+        Span::new("–", FAINT)
+    };
     let cells = vec![
         Span::body(run.run.started.format("%-d %b %H:%M").to_string()).right(),
         Span::new(outcome, style),
-        Span::body(words::took((run.run.finished - run.run.started).as_seconds_f64())).right(),
+        Span::body(words::took(
+            (run.run.finished - run.run.started).as_seconds_f64(),
+        ))
+        .right(),
         freed.right(),
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),
         Span::body(level(run)).right(),
     ];
-    let missing = run.run.shard.as_ref().filter(|shards| shards.contains(" of "));
-    let missing = missing.map(|shards| Span::new(format!("only {shards} told how they ended"), NOTE));
-    let asked = run.run.asked.as_ref().map(|asked| Span::new(words::asked(asked), NOTE));
-    Row { cells, notes: asked.into_iter().chain(in_the_way(run).map(|why| Span::new(why, BODY))).chain(missing).collect() }
+    let missing = run
+        .run
+        .shard
+        .as_ref()
+        .filter(|shards| shards.contains(" of "));
+    let missing =
+        missing.map(|shards| Span::new(format!("only {shards} told how they ended"), NOTE));
+    let asked = run
+        .run
+        .asked
+        .as_ref()
+        .map(|asked| Span::new(words::asked(asked), NOTE));
+    Row {
+        cells,
+        notes: asked
+            .into_iter()
+            .chain(in_the_way(run).map(|why| Span::new(why, BODY)))
+            .chain(missing)
+            .collect(),
+    }
 }
 
 pub(super) fn outcome(run: &RunReport) -> (&'static str, Style) {
@@ -116,7 +162,9 @@ pub(super) fn outcome(run: &RunReport) -> (&'static str, Style) {
 pub(super) fn level(run: &RunReport) -> String {
     let said = |level| run.volume.share(level).map(words::percent);
     match (said(run.volume.before), said(run.volume.after)) {
-        (Some(before), Some(after)) if before != after => format!("{} → {after}", before.trim_end_matches(" %")),
+        (Some(before), Some(after)) if before != after => {
+            format!("{} → {after}", before.trim_end_matches(" %"))
+        }
         (_, Some(after)) => after,
         _ => String::new(),
     }
@@ -132,24 +180,51 @@ pub(super) fn in_the_way(run: &RunReport) -> Option<String> {
     let why = run.run.reason.clone().or(first)?;
     let more = (troubles.len() as u64).saturating_sub(u64::from(run.run.reason.is_none()));
     let why = words::shorten(&words::plain(&why), 200);
-    Some(if more > 0 { format!("{why} (and {} more)", words::number(more)) } else { why })
+    Some(if more > 0 {
+        format!("{why} (and {} more)", words::number(more))
+    } else {
+        why
+    })
 }
 
-/// `30 runs since 23 Oct 2026 freed 210 GiB: 45 trees reaped, 12 rescued, 1,204 cache units evicted. 27 ok, 3 failed.`
+/// `30 runs since 23 Oct 2026 freed 210 GiB: 45 trees reaped, 12 rescued, 1,204 cache units
+/// evicted. 27 ok, 3 failed.`
 pub(super) fn sum(runs: &[RunReport]) -> String {
     let total = |of: fn(&RunReport) -> u64| runs.iter().map(of).fold(0, u64::saturating_add);
-    let mut done = vec![format!("{} reaped", words::count(total(|run| run.totals.reaped), "tree"))];
+    let mut done = vec![format!(
+        "{} reaped",
+        words::count(total(|run| run.totals.reaped), "tree")
+    )];
     match total(|run| run.totals.rescued) {
         0 => {}
         rescued => done.push(format!("{} rescued", words::number(rescued))),
     }
-    done.push(format!("{} evicted", words::count(total(|run| run.totals.evicted), "cache unit")));
+    done.push(format!(
+        "{} evicted",
+        words::count(total(|run| run.totals.evicted), "cache unit")
+    ));
     let names = ["ok", "failed", "refused", "interrupted", "dry run"];
-    let ended = names.map(|name| (name, how_many(runs.iter().filter(|run| outcome(run).0 == name))));
-    let ended: Vec<String> = ended.iter().filter(|(_, n)| *n > 0).map(|(name, n)| format!("{} {name}", words::number(*n))).collect();
+    let ended = names.map(|name| {
+        (
+            name,
+            how_many(runs.iter().filter(|run| outcome(run).0 == name)),
+        )
+    });
+    let ended: Vec<String> = ended
+        .iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(name, n)| format!("{} {name}", words::number(*n)))
+        .collect();
     let freed = words::size(total(|run| run.totals.freed_bytes));
-    let since = runs.first().map(|run| run.run.started.format(" since %-d %b %Y").to_string()).unwrap_or_default();
+    let since = runs
+        .first()
+        .map(|run| run.run.started.format(" since %-d %b %Y").to_string())
+        .unwrap_or_default();
     let shared = runs.iter().any(|run| run.run.shard.is_some());
     let many = words::count(runs.len() as u64, if shared { "night" } else { "run" });
-    format!("{many}{since} freed {freed}: {}. {}.", done.join(", "), ended.join(", "))
+    format!(
+        "{many}{since} freed {freed}: {}. {}.",
+        done.join(", "),
+        ended.join(", ")
+    )
 }

@@ -1,7 +1,9 @@
-//! A report as one HTML file, for people who would rather see it: on a phone, in the dark, on paper.
+//! A report as one HTML file, for people who would rather see it: on a phone, in the dark, on
+//! paper.
 //!
-//! Pure, and a rendering only: what it says is what the text says, by the same functions. The file needs nothing but itself, and is whole
-//! without its script. It must never let a string from a repo become markup: the template writes nothing but through [`Plain`].
+//! Pure, and a rendering only: what it says is what the text says, by the same functions. The file
+//! needs nothing but itself, and is whole without its script. It must never let a string from a
+//! repo become markup: the template writes nothing but through [`Plain`].
 
 mod fills;
 mod level;
@@ -25,12 +27,15 @@ use table::Table;
 /// How many rows a long table has.
 const SHOWN: usize = 500;
 
-/// The whole report as a file. `past` are the journal's runs, oldest first; `skipped` is how many of its lines could not be read.
+/// The whole report as a file. `past` are the journal's runs, oldest first; `skipped` is how many
+/// of its lines could not be read.
 ///
 /// # Panics
 /// Never: a string takes all there is.
 pub fn render(report: &RunReport, past: &[RunReport], skipped: u64) -> String {
-    Page::of(report, past, skipped).render().expect("a string takes all there is")
+    Page::of(report, past, skipped)
+        .render()
+        .expect("a string takes all there is")
 }
 
 #[derive(Template)]
@@ -38,7 +43,8 @@ pub fn render(report: &RunReport, past: &[RunReport], skipped: u64) -> String {
 struct Page {
     style: &'static str,
     script: &'static str,
-    /// Lets our style and script run, and nothing else. A run's id is made when the run begins: nobody who writes to the volume before knows it.
+    /// Lets our style and script run, and nothing else. A run's id is made when the run begins:
+    /// nobody who writes to the volume before knows it.
     nonce: String,
     headline: String,
     looks: Option<String>,
@@ -101,10 +107,18 @@ impl Page {
         Self {
             style: include_str!("html/report.css"),
             script: include_str!("html/report.js"),
-            nonce: report.run.id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect(),
+            nonce: report
+                .run
+                .id
+                .chars()
+                .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+                .collect(),
             headline: freed(report, looks),
             looks: need_a_look(looks),
-            outcome: Badge { text: outcome.to_owned(), tone: tone(style) },
+            outcome: Badge {
+                text: outcome.to_owned(),
+                tone: tone(style),
+            },
             occasion: occasion(report),
             notes: remarks(report),
             more_troubles: more(troubles.len(), ""),
@@ -134,13 +148,25 @@ fn look(trouble: Trouble) -> Look {
         Kind::Failure => ("failed", "bad"),
         Kind::Shortfall => ("shortfall", "bad"),
     };
-    Look { about: trouble.about, why: trouble.why, badge: Badge { text: text.to_owned(), tone } }
+    Look {
+        about: trouble.about,
+        why: trouble.why,
+        badge: Badge {
+            text: text.to_owned(),
+            tone,
+        },
+    }
 }
 
 /// `and 4,500 more, 3 GiB`; none where all are shown.
 fn more(all: usize, rest: &str) -> Option<String> {
     let more = all.saturating_sub(SHOWN);
-    (more > 0).then(|| format!("and {} more{rest}; the JSON report has them all", words::number(more as u64)))
+    (more > 0).then(|| {
+        format!(
+            "and {} more{rest}; the JSON report has them all",
+            words::number(more as u64)
+        )
+    })
 }
 
 /// The text's colours, as the page calls them.
@@ -158,7 +184,8 @@ fn place(share: f64) -> String {
     format!("{:.2}%", share.clamp(0.0, 1.0) * 100.0)
 }
 
-/// How everything that is filled in is written: what steers is shown as `\u{..}`, as in the text, and no character is markup.
+/// How everything that is filled in is written: what steers is shown as `\u{..}`, as in the text,
+/// and no character is markup.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Plain;
 

@@ -1,13 +1,19 @@
 //! The journal: one line of JSON a run, so that tomorrow's person can ask what went on which run.
 //!
-//! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one starts on a line of its own, and the
-//! torn one is skipped. When it has grown too long, the oldest runs go. One writer at a time is the caller's promise: a run holds the
-//! volume's lock, a shard the journal's. What a run wrote must never be changed.
+//! Runs are added at its end. A run that is killed while it writes leaves a torn line: the next one
+//! starts on a line of its own, and the torn one is skipped. When it has grown too long, the oldest
+//! runs go. One writer at a time is the caller's promise: a run holds the volume's lock, a shard
+//! the journal's. What a run wrote must never be changed.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 use crate::fs::atomic;
-use crate::report::{Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json};
+use crate::report::{
+    Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json,
+};
 use chrono::{DateTime, Utc};
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -17,13 +23,15 @@ use std::path::{Path, PathBuf};
 /// A longer line was not written by us: it is skipped, not read.
 const LONGEST_LINE: u64 = 64 << 20;
 
-/// A run's line may be this long. Few ever are: a thousand evicted units take a quarter of a megabyte.
+/// A run's line may be this long. Few ever are: a thousand evicted units take a quarter of a
+/// megabyte.
 const LONG: usize = 8 << 20;
 
 /// More units than fit in such a line are not even copied.
 const MANY: usize = LONG / 128;
 
-/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is years of runs.
+/// A journal longer than this loses its oldest runs: what stays is at most half as long, which is
+/// years of runs.
 const FULL: u64 = 64 << 20;
 
 /// The journal could not be used.
@@ -61,10 +69,15 @@ pub fn file(state: &Path) -> PathBuf {
     state.join("journal.jsonl")
 }
 
-/// The run as the journal's line, without the line's end: what stays as it was is left out, so that the line stays small. When a line is
-/// long even so, the units that went are told by their sums; at worst, everything is.
+/// The run as the journal's line, without the line's end: what stays as it was is left out, so that
+/// the line stays small. When a line is long even so, the units that went are told by their sums;
+/// at worst, everything is.
 pub fn line(report: &RunReport) -> String {
-    let mut small = if report.eviction.units.len() > MANY { without_units(report) } else { report.clone() };
+    let mut small = if report.eviction.units.len() > MANY {
+        without_units(report)
+    } else {
+        report.clone()
+    };
     let mut line = String::new();
     for leave_out in [what_stays, what_went, all_but_the_sums] {
         leave_out(&mut small);
@@ -78,10 +91,35 @@ pub fn line(report: &RunReport) -> String {
 
 /// A copy, but for the units that went.
 fn without_units(report: &RunReport) -> RunReport {
-    let units = report.eviction.units.iter().filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_))).cloned().collect();
-    let (reason, obstacles) = (report.eviction.reason.clone(), report.eviction.obstacles.clone());
-    let eviction = Eviction { units, reason, obstacles, ..report.eviction };
-    let RunReport { schema, run, volume, repos, eviction: _, usage, totals, alerts, failures, notes } = report;
+    let units = report
+        .eviction
+        .units
+        .iter()
+        .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
+        .cloned()
+        .collect();
+    let (reason, obstacles) = (
+        report.eviction.reason.clone(),
+        report.eviction.obstacles.clone(),
+    );
+    let eviction = Eviction {
+        units,
+        reason,
+        obstacles,
+        ..report.eviction
+    };
+    let RunReport {
+        schema,
+        run,
+        volume,
+        repos,
+        eviction: _,
+        usage,
+        totals,
+        alerts,
+        failures,
+        notes,
+    } = report;
     RunReport {
         schema: schema.clone(),
         run: run.clone(),
@@ -97,17 +135,28 @@ fn without_units(report: &RunReport) -> RunReport {
 }
 
 fn what_stays(report: &mut RunReport) {
-    let told = |tree: &Worktree| tree.verdict != VerdictName::Keep || tree.outcome != TreeOutcome::Kept;
-    report.repos.iter_mut().for_each(|repo| repo.worktrees.retain(told));
+    let told =
+        |tree: &Worktree| tree.verdict != VerdictName::Keep || tree.outcome != TreeOutcome::Kept;
+    report
+        .repos
+        .iter_mut()
+        .for_each(|repo| repo.worktrees.retain(told));
 }
 
 fn what_went(report: &mut RunReport) {
-    report.eviction.units.retain(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)));
+    report
+        .eviction
+        .units
+        .retain(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)));
 }
 
 fn all_but_the_sums(report: &mut RunReport) {
     (report.repos, report.failures) = (Vec::new(), Vec::new());
-    report.eviction = Eviction { units: Vec::new(), obstacles: Vec::new(), ..std::mem::take(&mut report.eviction) };
+    report.eviction = Eviction {
+        units: Vec::new(),
+        obstacles: Vec::new(),
+        ..std::mem::take(&mut report.eviction)
+    };
 }
 
 /// Adds a run, in one write, and waits until it is on the disk.
@@ -115,25 +164,42 @@ fn all_but_the_sums(report: &mut RunReport) {
 /// # Errors
 /// [`JournalError::Append`], which names the journal.
 pub fn append(file: &Path, report: &RunReport) -> Result<(), JournalError> {
-    add(file, &line(report), FULL).map_err(|cause| JournalError::Append { path: file.to_owned(), cause })
+    add(file, &line(report), FULL).map_err(|cause| JournalError::Append {
+        path: file.to_owned(),
+        cause,
+    })
 }
 
 fn add(path: &Path, line: &str, full: u64) -> io::Result<()> {
-    let mut file = atomic::open(path, OpenOptions::new().read(true).append(true).create(true))?;
+    let mut file = atomic::open(
+        path,
+        OpenOptions::new().read(true).append(true).create(true),
+    )?;
     let length = file.seek(SeekFrom::End(0))?;
     if length > full {
         let newest = newest(&mut file, length, full / 2)?;
-        return atomic::replace(path, &[&newest, end(&newest), line.as_bytes(), b"\n"].concat());
+        return atomic::replace(
+            path,
+            &[&newest, end(&newest), line.as_bytes(), b"\n"].concat(),
+        );
     }
     let last = tail(&mut file, length, 1)?;
     file.write_all(&[end(&last), line.as_bytes(), b"\n"].concat())?;
     file.sync_all()?;
-    if length == 0 { atomic::sync_folder(path) } else { Ok(()) }
+    if length == 0 {
+        atomic::sync_folder(path)
+    } else {
+        Ok(())
+    }
 }
 
 /// The end of a line that lacks it.
 fn end(written: &[u8]) -> &'static [u8] {
-    if written.last().is_none_or(|last| *last == b'\n') { b"" } else { b"\n" }
+    if written.last().is_none_or(|last| *last == b'\n') {
+        b""
+    } else {
+        b"\n"
+    }
 }
 
 /// The last bytes of a file.
@@ -147,7 +213,11 @@ fn tail(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
 /// The last whole lines of a file that is longer than what is wanted of it.
 fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
     let bytes = tail(file, length, wanted)?;
-    Ok(bytes.splitn(2, |byte| *byte == b'\n').nth(1).unwrap_or_default().to_vec())
+    Ok(bytes
+        .splitn(2, |byte| *byte == b'\n')
+        .nth(1)
+        .unwrap_or_default()
+        .to_vec())
 }
 
 /// When the last run that stands there ended; none where there is none, or none can be read.
@@ -162,9 +232,18 @@ pub fn last(path: &Path) -> Option<DateTime<Utc>> {
     }
     let mut file = atomic::open(path, OpenOptions::new().read(true)).ok()?;
     let length = file.seek(SeekFrom::End(0)).ok()?;
-    let read = |line: &[u8]| serde_json::from_slice::<Line>(line).ok().map(|line| line.run.finished);
+    let read = |line: &[u8]| {
+        serde_json::from_slice::<Line>(line)
+            .ok()
+            .map(|line| line.run.finished)
+    };
     // Most lines are short; the longest that we write is `LONG`, and a torn one may follow it.
-    let mut within = |wanted: u64| tail(&mut file, length, wanted).ok()?.rsplit(|byte| *byte == b'\n').find_map(read);
+    let mut within = |wanted: u64| {
+        tail(&mut file, length, wanted)
+            .ok()?
+            .rsplit(|byte| *byte == b'\n')
+            .find_map(read)
+    };
     within(64 << 10).or_else(|| within((LONG as u64).saturating_mul(3)))
 }
 
@@ -178,7 +257,10 @@ pub fn read(file: &Path) -> Result<Past, JournalError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::default()),
         Err(error) => Err(error),
     };
-    past.map_err(|cause| JournalError::Read { path: file.to_owned(), cause })
+    past.map_err(|cause| JournalError::Read {
+        path: file.to_owned(),
+        cause,
+    })
 }
 
 /// We never let it grow so long that its beginning is left out here; somebody else may.
@@ -190,7 +272,10 @@ fn read_end(mut file: File) -> io::Result<Past> {
         lines.skip_until(b'\n')?;
     }
     let past = parse(lines, LONGEST_LINE)?;
-    Ok(Past { skipped: past.skipped.saturating_add(u64::from(from > 0)), ..past })
+    Ok(Past {
+        skipped: past.skipped.saturating_add(u64::from(from > 0)),
+        ..past
+    })
 }
 
 /// Reads a journal's lines, none longer than `longest`. A run that stands there twice is told once.
@@ -221,12 +306,18 @@ pub fn parse(mut lines: impl BufRead, longest: u64) -> io::Result<Past> {
     }
 }
 
-/// For how many runs in a row, this run's included, the repo has been busy, when it is so in this run. Runs of one day (UTC) count once; one that
-/// was stopped before the repo's turn, or that didn't have it, says nothing.
+/// For how many runs in a row, this run's included, the repo has been busy, when it is so in this
+/// run. Runs of one day (UTC) count once; one that was stopped before the repo's turn, or that
+/// didn't have it, says nothing.
 pub fn busy_nights(past: &[RunReport], tonight: DateTime<Utc>, repo: &str) -> u64 {
     let mut nights = HashSet::from([tonight.date_naive()]);
     for run in past.iter().rev() {
-        match run.repos.iter().find(|row| row.name == repo).map(|row| row.outcome) {
+        match run
+            .repos
+            .iter()
+            .find(|row| row.name == repo)
+            .map(|row| row.outcome)
+        {
             Some(RepoOutcome::Busy) => nights.extend([run.run.started.date_naive()]),
             None | Some(RepoOutcome::Refused) => {}
             Some(_) => break,
@@ -266,10 +357,19 @@ mod tests {
         for number in 10..99 {
             add(&journal, &line(&night(&number.to_string())), full).unwrap();
             let past = read(&journal).unwrap();
-            let expected: Vec<String> = (number + 1 - past.runs.len()..=number).map(|number| number.to_string()).collect();
-            assert_eq!((ids(&past), past.skipped), (expected.iter().map(String::as_str).collect(), 0));
+            let expected: Vec<String> = (number + 1 - past.runs.len()..=number)
+                .map(|number| number.to_string())
+                .collect();
+            assert_eq!(
+                (ids(&past), past.skipped),
+                (expected.iter().map(String::as_str).collect(), 0)
+            );
             longest = longest.max(past.runs.len());
-            assert!(past.runs.len() >= 3.min(number - 9), "{number}: only {} are left", past.runs.len());
+            assert!(
+                past.runs.len() >= 3.min(number - 9),
+                "{number}: only {} are left",
+                past.runs.len()
+            );
         }
         assert!((6..9).contains(&longest), "{longest}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -291,11 +391,19 @@ mod tests {
             outcome,
         };
         many.eviction.units = vec![unit(UnitOutcome::Evicted); 10_000];
-        many.eviction.units.push(unit(UnitOutcome::Failed("why".into())));
+        many.eviction
+            .units
+            .push(unit(UnitOutcome::Failed("why".into())));
         let told: RunReport = serde_json::from_str(&line(&many)).unwrap();
-        assert_eq!((told.eviction.units.len(), told.run, told.totals), (1, many.run.clone(), many.totals));
+        assert_eq!(
+            (told.eviction.units.len(), told.run, told.totals),
+            (1, many.run.clone(), many.totals)
+        );
         many.eviction.units = vec![unit(UnitOutcome::Failed("why".into())); 10_000];
         let told: RunReport = serde_json::from_str(&line(&many)).unwrap();
-        assert_eq!((told.eviction.units.len(), told.run, told.totals), (0, many.run, many.totals));
+        assert_eq!(
+            (told.eviction.units.len(), told.run, told.totals),
+            (0, many.run, many.totals)
+        );
     }
 }

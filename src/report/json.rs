@@ -1,7 +1,8 @@
 //! Reports as JSON, in plain characters.
 //!
-//! JSON itself asks for escapes below U+0020 only; a terminal also obeys U+0080 to U+009F, and bidi marks turn what it shows. People look at
-//! these texts with `cat`, `kubectl logs` and `tail`. It must never let a character that a repo supplied reach them raw.
+//! JSON itself asks for escapes below U+0020 only; a terminal also obeys U+0080 to U+009F, and bidi
+//! marks turn what it shows. People look at these texts with `cat`, `kubectl logs` and `tail`. It
+//! must never let a character that a repo supplied reach them raw.
 
 use super::words::steers;
 use serde::Serialize;
@@ -40,7 +41,8 @@ pub fn write(what: &impl Serialize, to: impl Write) -> io::Result<()> {
 
 const WRITABLE: &str = "a report has only string keys, and its paths are written lossily";
 
-/// Writes the same JSON: outside of strings there is nothing but ASCII, and inside of them an escape is as good as its character.
+/// Writes the same JSON: outside of strings there is nothing but ASCII, and inside of them an
+/// escape is as good as its character.
 struct Plain<W>(W);
 
 impl<W: Write> Write for Plain<W> {
@@ -70,12 +72,19 @@ mod tests {
 
     #[test]
     fn no_character_steers_a_terminal_and_none_is_lost() {
-        let evil = ["a\u{1b}[31m\u{9b}K\u{85}\u{7f}\r\n", "evil\u{202e}gpj\u{200b}\u{e0041}", "fix/über-cart ✓ 𝄞 \"\\"];
+        let evil = [
+            "a\u{1b}[31m\u{9b}K\u{85}\u{7f}\r\n",
+            "evil\u{202e}gpj\u{200b}\u{e0041}",
+            "fix/über-cart ✓ 𝄞 \"\\",
+        ];
         let json = line(&evil);
         assert!(!json.contains(steers), "{json}");
         assert!(json.contains("fix/über-cart ✓ 𝄞"), "{json}");
         assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), evil);
-        assert_eq!(serde_json::from_str::<Vec<String>>(&pretty(&evil)).unwrap(), evil);
+        assert_eq!(
+            serde_json::from_str::<Vec<String>>(&pretty(&evil)).unwrap(),
+            evil
+        );
         let mut written = Vec::new();
         write(&evil, &mut written).unwrap();
         assert_eq!(String::from_utf8(written).unwrap(), pretty(&evil));

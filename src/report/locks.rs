@@ -1,7 +1,7 @@
 //! What `treewarden locks` tells: the shape of its JSON, and its text.
 //!
-//! Pure. Whoever can write to the volume can write a holder's name: it must never reach a terminal unescaped, nor pass for what the kernel
-//! says.
+//! Pure. Whoever can write to the volume can write a holder's name: it must never reach a terminal
+//! unescaped, nor pass for what the kernel says.
 
 use super::look::Look;
 use super::page::{BAD, FAINT, GOOD, NOTE, Page, Row, STRONG, Span};
@@ -16,7 +16,8 @@ pub const SCHEMA: &str = "treewarden.locks/1";
 pub struct Locks {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// The volume's first, then those of shards at work and of shards that died, then the repos' in the config's order.
+    /// The volume's first, then those of shards at work and of shards that died, then the repos' in
+    /// the config's order.
     pub locks: Vec<Lock>,
 }
 
@@ -30,7 +31,8 @@ pub struct Lock {
     pub shard: Option<String>,
     /// What the kernel says.
     pub state: State,
-    /// Who the lock's file names: of one that is left, who held it last. None where he left no name.
+    /// Who the lock's file names: of one that is left, who held it last. None where he left no
+    /// name.
     pub holder: Option<Holder>,
     /// The holder's last sign of life.
     pub beat: Option<DateTime<Utc>>,
@@ -70,8 +72,20 @@ pub enum State {
 /// The locks as a table.
 pub fn render(locks: &Locks, look: Look) -> String {
     let mut page = Page::new(look);
-    let head = ["", "lock", "holder", "pid", "purpose", "since (UTC)", "last sign"].map(|name| Span::new(name, FAINT)).to_vec();
-    let rows: Vec<Row> = std::iter::once(head.into()).chain(locks.locks.iter().map(row)).collect();
+    let head = [
+        "",
+        "lock",
+        "holder",
+        "pid",
+        "purpose",
+        "since (UTC)",
+        "last sign",
+    ]
+    .map(|name| Span::new(name, FAINT))
+    .to_vec();
+    let rows: Vec<Row> = std::iter::once(head.into())
+        .chain(locks.locks.iter().map(row))
+        .collect();
     page.table(0, &rows);
     page.finish()
 }
@@ -83,20 +97,50 @@ fn row(lock: &Lock) -> Row {
         State::Left => ("free, left by", FAINT),
         State::Unknown => ("unknown", BAD),
     };
-    let told = if lock.state == State::Left { FAINT } else { super::page::BODY };
-    let nameless = if lock.state == State::Held { "left no name" } else { "" };
+    let told = if lock.state == State::Left {
+        FAINT
+    } else {
+        super::page::BODY
+    };
+    let nameless = if lock.state == State::Held {
+        "left no name"
+    } else {
+        ""
+    };
     let shard = lock.shard.as_ref().map(|shard| format!("(shard {shard})"));
     let time = |time: DateTime<Utc>, form: &str| time.format(form).to_string();
-    let cell = |of: fn(&Holder) -> String| Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), told);
-    let beat = lock.beat.filter(|_| lock.holder.is_some()).map(|beat| time(beat, "%F %H:%M:%S")).unwrap_or_default();
+    let cell = |of: fn(&Holder) -> String| {
+        Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), told)
+    };
+    let beat = lock
+        .beat
+        .filter(|_| lock.holder.is_some())
+        .map(|beat| time(beat, "%F %H:%M:%S"))
+        .unwrap_or_default();
     let cells = vec![
         Span::new(state, style),
-        Span::new(lock.repo.as_deref().or(shard.as_deref()).unwrap_or("(the volume)"), STRONG).shorten(),
-        Span::new(lock.holder.as_ref().map_or(nameless, |holder| &holder.holder), told).shorten(),
+        Span::new(
+            lock.repo
+                .as_deref()
+                .or(shard.as_deref())
+                .unwrap_or("(the volume)"),
+            STRONG,
+        )
+        .shorten(),
+        Span::new(
+            lock.holder
+                .as_ref()
+                .map_or(nameless, |holder| &holder.holder),
+            told,
+        )
+        .shorten(),
         cell(|holder| holder.pid.to_string()).right(),
         cell(|holder| holder.purpose.clone()).shorten(),
         cell(|holder| holder.since.format("%F %H:%M").to_string()),
         Span::new(beat, told),
     ];
-    Row { cells, notes: lock.error.iter().map(|why| Span::new(why, BAD)).collect() }
+    Row {
+        cells,
+        notes: lock.error.iter().map(|why| Span::new(why, BAD)).collect(),
+    }
 }

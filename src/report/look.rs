@@ -16,7 +16,10 @@ pub struct Look {
 
 impl Look {
     /// For a file, a log or a test: 100 columns, no colour.
-    pub const PLAIN: Self = Self { width: 100, colour: false };
+    pub const PLAIN: Self = Self {
+        width: 100,
+        colour: false,
+    };
 
     /// What suits the standard output of this process.
     pub fn of_stdout() -> Self {
@@ -25,13 +28,24 @@ impl Look {
         Self::suiting(out.is_terminal(), columns, |name| std::env::var(name).ok())
     }
 
-    /// Colour needs a terminal that isn't dumb, and no `NO_COLOR`; `COLUMNS` wins over what the terminal says of its width.
-    fn suiting(terminal: bool, columns: Option<usize>, env: impl Fn(&str) -> Option<String>) -> Self {
+    /// Colour needs a terminal that isn't dumb, and no `NO_COLOR`; `COLUMNS` wins over what the
+    /// terminal says of its width.
+    fn suiting(
+        terminal: bool,
+        columns: Option<usize>,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Self {
         let unwanted = env("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = env("TERM").is_some_and(|value| value == "dumb");
         let asked = env("COLUMNS").and_then(|value| value.parse().ok());
-        let width = asked.or(columns).filter(|&columns| columns > 0).unwrap_or(Self::PLAIN.width);
-        Self { width, colour: terminal && !unwanted && !dumb }
+        let width = asked
+            .or(columns)
+            .filter(|&columns| columns > 0)
+            .unwrap_or(Self::PLAIN.width);
+        Self {
+            width,
+            colour: terminal && !unwanted && !dumb,
+        }
     }
 }
 
@@ -40,15 +54,43 @@ mod tests {
     use super::*;
 
     fn look(terminal: bool, columns: Option<usize>, env: &[(&str, &str)]) -> Look {
-        Look::suiting(terminal, columns, |name| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+        Look::suiting(terminal, columns, |name| {
+            env.iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
     }
 
     #[test]
     fn colour_is_for_terminals_that_want_it() {
-        assert_eq!(look(true, Some(80), &[]), Look { width: 80, colour: true });
-        assert_eq!(look(true, Some(80), &[("NO_COLOR", "")]), Look { width: 80, colour: true });
-        assert_eq!(look(true, Some(80), &[("NO_COLOR", "1")]), Look { width: 80, colour: false });
-        assert_eq!(look(true, Some(80), &[("TERM", "dumb")]), Look { width: 80, colour: false });
+        assert_eq!(
+            look(true, Some(80), &[]),
+            Look {
+                width: 80,
+                colour: true
+            }
+        );
+        assert_eq!(
+            look(true, Some(80), &[("NO_COLOR", "")]),
+            Look {
+                width: 80,
+                colour: true
+            }
+        );
+        assert_eq!(
+            look(true, Some(80), &[("NO_COLOR", "1")]),
+            Look {
+                width: 80,
+                colour: false
+            }
+        );
+        assert_eq!(
+            look(true, Some(80), &[("TERM", "dumb")]),
+            Look {
+                width: 80,
+                colour: false
+            }
+        );
         assert_eq!(look(false, None, &[]), Look::PLAIN);
     }
 

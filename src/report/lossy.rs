@@ -1,6 +1,7 @@
 //! Paths as JSON strings: what isn't UTF-8 becomes `\u{fffd}`.
 //!
-//! serde refuses such a path, and one odd file name must never keep a whole report from being written.
+//! serde refuses such a path, and one odd file name must never keep a whole report from being
+//! written.
 
 use serde::{Serialize as _, Serializer};
 use std::path::{Path, PathBuf};
@@ -18,5 +19,7 @@ pub(super) fn paths<S: Serializer>(paths: &[PathBuf], to: S) -> Result<S::Ok, S:
 /// One that may be missing.
 #[expect(clippy::ref_option, reason = "the form that serde asks for")]
 pub(super) fn maybe<S: Serializer>(path: &Option<PathBuf>, to: S) -> Result<S::Ok, S::Error> {
-    path.as_ref().map(|path| path.to_string_lossy()).serialize(to)
+    path.as_ref()
+        .map(|path| path.to_string_lossy())
+        .serialize(to)
 }

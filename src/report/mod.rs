@@ -1,8 +1,9 @@
 //! What a run tells: done, kept, failed, and why.
 //!
-//! The shapes are the contract's (`treewarden.report/1`): fields are added, never renamed. Text is a rendering of them.
-//! It must never hold a secret, and every string that a repo supplied is escaped when it is rendered.
-//! The journal holds reports of older versions: a field that is added needs `#[serde(default)]`, or history forgets them.
+//! The shapes are the contract's (`treewarden.report/1`): fields are added, never renamed. Text is
+//! a rendering of them. It must never hold a secret, and every string that a repo supplied is
+//! escaped when it is rendered. The journal holds reports of older versions: a field that is added
+//! needs `#[serde(default)]`, or history forgets them.
 
 mod alert;
 pub mod history;
@@ -57,9 +58,11 @@ pub struct RunReport {
     pub totals: Totals,
     /// What somebody should hear of.
     pub alerts: Vec<Alert>,
-    /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its remedy.
+    /// What failed outside of any repo row or unit: a trash entry, the journal. Each names its
+    /// remedy.
     pub failures: Vec<String>,
-    /// What could not be told to somebody: a dead Pushgateway, an unset variable. No failure; not in the journal, which is written before.
+    /// What could not be told to somebody: a dead Pushgateway, an unset variable. No failure; not
+    /// in the journal, which is written before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -282,8 +285,8 @@ pub struct Worktree {
     pub verdict: VerdictName,
     /// Why, in words; the first is the decisive one.
     pub reasons: Vec<String>,
-    /// A short name for the decisive reason, the same for all trees kept or reaped for it (`recent`, `locked`, `in progress`,
-    /// `dangling`, `squash-merged`): what the text groups by.
+    /// A short name for the decisive reason, the same for all trees kept or reaped for it
+    /// (`recent`, `locked`, `in progress`, `dangling`, `squash-merged`): what the text groups by.
     pub because: String,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
@@ -317,7 +320,8 @@ pub enum TreeOutcome {
     Planned,
     /// It went.
     Reaped,
-    /// It should have gone, or should have been looked at, and stands as before; the text says what stood in the way and what helps.
+    /// It should have gone, or should have been looked at, and stands as before; the text says what
+    /// stood in the way and what helps.
     Failed(String),
 }
 
@@ -366,7 +370,8 @@ pub struct Unit {
     /// Whose lock file named it last, where any did.
     #[serde(default)]
     pub named_by: Option<String>,
-    /// A live tree's lock file names it today: it went because nothing else was left, and the config allows it.
+    /// A live tree's lock file names it today: it went because nothing else was left, and the
+    /// config allows it.
     #[serde(default)]
     pub in_use: bool,
     /// What became of it.

@@ -1,7 +1,7 @@
 //! Runs of several shards as the run that they were together.
 //!
-//! Pure. A journal's lines are in the order in which runs ended. What belongs together is told by their shards and times; a run must never hide
-//! that shards are missing in it.
+//! Pure. A journal's lines are in the order in which runs ended. What belongs together is told by
+//! their shards and times; a run must never hide that shards are missing in it.
 
 use super::{Eviction, RunOutcome, RunReport, Totals};
 use crate::plan::shard::Shard;
@@ -25,23 +25,37 @@ pub fn nights(runs: Vec<RunReport>) -> Vec<Vec<RunReport>> {
 
 fn belongs(run: &RunReport, night: &[RunReport]) -> bool {
     let Some(own) = shard(run) else { return false };
-    let another = |other: &RunReport| shard(other).is_some_and(|other| other.count() == own.count() && other != own);
-    night.iter().all(another) && night.iter().any(|other| run.run.started <= other.run.finished + APART)
+    let another = |other: &RunReport| {
+        shard(other).is_some_and(|other| other.count() == own.count() && other != own)
+    };
+    night.iter().all(another)
+        && night
+            .iter()
+            .any(|other| run.run.started <= other.run.finished + APART)
 }
 
 fn shard(run: &RunReport) -> Option<Shard> {
     run.run.shard.as_deref()?.parse().ok()
 }
 
-/// A run as one run: whose shard says how many there were, `8 shards` or `7 of 8 shards`. None for no runs.
+/// A run as one run: whose shard says how many there were, `8 shards` or `7 of 8 shards`. None for
+/// no runs.
 pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     let first = night.iter().min_by_key(|run| run.run.started)?;
-    let Some(count) = shard(first).map(Shard::count) else { return Some(first.clone()) };
+    let Some(count) = shard(first).map(Shard::count) else {
+        return Some(first.clone());
+    };
     let last = night.iter().max_by_key(|run| run.run.finished)?;
-    let evicts = night.iter().find(|run| shard(run).is_some_and(Shard::is_last));
+    let evicts = night
+        .iter()
+        .find(|run| shard(run).is_some_and(Shard::is_last));
     let worst = night.iter().max_by_key(|run| badness(run.run.outcome))?;
     let mut all = first.clone();
-    let missing = if night.len() < count as usize { format!("{} of ", night.len()) } else { String::new() };
+    let missing = if night.len() < count as usize {
+        format!("{} of ", night.len())
+    } else {
+        String::new()
+    };
     all.run.shard = Some(format!("{missing}{count} shards"));
     all.run.finished = last.run.finished;
     (all.run.outcome, all.run.reason) = (worst.run.outcome, worst.run.reason.clone());
@@ -50,20 +64,29 @@ pub fn merged(night: &[RunReport]) -> Option<RunReport> {
     all.failures = night.iter().flat_map(|run| run.failures.clone()).collect();
     all.alerts = night.iter().flat_map(|run| run.alerts.clone()).collect();
     all.eviction = evicts.map_or_else(Eviction::default, |run| run.eviction.clone());
-    all.totals = night.iter().map(|run| run.totals).fold(Totals::default(), Totals::and);
+    all.totals = night
+        .iter()
+        .map(|run| run.totals)
+        .fold(Totals::default(), Totals::and);
     Some(all)
 }
 
-/// What the last week's runs were shared as, and in this run is not: shards of another number, or none for a plain run. Only who ends the run can
-/// say so.
+/// What the last week's runs were shared as, and in this run is not: shards of another number, or
+/// none for a plain run. Only who ends the run can say so.
 pub fn outdated<'a>(tonight: &RunReport, past: &'a [RunReport]) -> BTreeSet<Option<&'a str>> {
     let count = |run: &RunReport| shard(run).map(Shard::count);
     let is_old = |run: &&RunReport| {
         let pushed = !run.run.dry_run && run.run.asked.is_none();
-        pushed && tonight.run.started - run.run.started < TimeDelta::days(7) && count(run) != count(tonight)
+        pushed
+            && tonight.run.started - run.run.started < TimeDelta::days(7)
+            && count(run) != count(tonight)
     };
     let ends = shard(tonight).is_none_or(Shard::is_last);
-    past.iter().filter(|_| ends).filter(is_old).map(|run| run.run.shard.as_deref()).collect()
+    past.iter()
+        .filter(|_| ends)
+        .filter(is_old)
+        .map(|run| run.run.shard.as_deref())
+        .collect()
 }
 
 fn badness(outcome: RunOutcome) -> u8 {
@@ -88,16 +111,27 @@ mod tests {
         run.run.shard = Some(shard.to_owned()).filter(|shard| !shard.is_empty());
         (run.run.started, run.run.finished) = (at(started), at(finished));
         (run.run.outcome, run.run.reason) = (RunOutcome::Ok, None);
-        run.totals = Totals { reaped: 1, ..Totals::default() };
+        run.totals = Totals {
+            reaped: 1,
+            ..Totals::default()
+        };
         run
     }
 
     fn told(runs: &[(&str, i64, i64)]) -> Vec<String> {
-        let nights = nights(runs.iter().map(|&(shard, started, finished)| run(shard, started, finished)).collect());
+        let nights = nights(
+            runs.iter()
+                .map(|&(shard, started, finished)| run(shard, started, finished))
+                .collect(),
+        );
         let tell = |night: &Vec<RunReport>| {
             let merged = merged(night).unwrap();
             let took = (merged.run.finished - merged.run.started).num_minutes();
-            format!("{}: {} in {took}", merged.run.shard.unwrap_or("plain".into()), merged.totals.reaped)
+            format!(
+                "{}: {} in {took}",
+                merged.run.shard.unwrap_or("plain".into()),
+                merged.totals.reaped
+            )
         };
         nights.iter().map(tell).collect()
     }
@@ -105,25 +139,58 @@ mod tests {
     #[test]
     fn shards_of_a_night_are_one_night() {
         let day = 24 * 60;
-        assert_eq!(told(&[("", 0, 9), ("", 10, 12)]), ["plain: 1 in 9", "plain: 1 in 2"]);
-        assert_eq!(told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]), ["3 shards: 3 in 12"]);
+        assert_eq!(
+            told(&[("", 0, 9), ("", 10, 12)]),
+            ["plain: 1 in 9", "plain: 1 in 2"]
+        );
+        assert_eq!(
+            told(&[("1/3", 1, 5), ("0/3", 0, 9), ("2/3", 1, 12)]),
+            ["3 shards: 3 in 12"]
+        );
         // Where only two find room at a time.
-        assert_eq!(told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]), ["3 shards: 3 in 12"]);
+        assert_eq!(
+            told(&[("0/3", 0, 5), ("1/3", 0, 9), ("2/3", 6, 12)]),
+            ["3 shards: 3 in 12"]
+        );
         // The same shard twice, another number of them, a day between: another run.
-        assert_eq!(told(&[("0/2", 0, 5), ("1/2", 0, 9), ("0/2", 10, 12), ("1/2", 10, 12)]), ["2 shards: 2 in 9", "2 shards: 2 in 2"]);
+        assert_eq!(
+            told(&[
+                ("0/2", 0, 5),
+                ("1/2", 0, 9),
+                ("0/2", 10, 12),
+                ("1/2", 10, 12)
+            ]),
+            ["2 shards: 2 in 9", "2 shards: 2 in 2"]
+        );
         assert_eq!(
             told(&[("0/2", 0, 5), ("1/3", 0, 9), ("", 10, 11)]),
-            ["1 of 2 shards: 1 in 5", "1 of 3 shards: 1 in 9", "plain: 1 in 1"]
+            [
+                "1 of 2 shards: 1 in 5",
+                "1 of 3 shards: 1 in 9",
+                "plain: 1 in 1"
+            ]
         );
-        assert_eq!(told(&[("0/2", 0, 5), ("1/2", day, day + 2)]), ["1 of 2 shards: 1 in 5", "1 of 2 shards: 1 in 2"]);
+        assert_eq!(
+            told(&[("0/2", 0, 5), ("1/2", day, day + 2)]),
+            ["1 of 2 shards: 1 in 5", "1 of 2 shards: 1 in 2"]
+        );
     }
 
     #[test]
     fn the_worst_end_is_the_nights() {
         let mut night = [run("0/2", 0, 1), run("1/2", 0, 2)];
-        (night[0].run.outcome, night[0].run.reason) = (RunOutcome::Interrupted, Some("the deadline has passed".into()));
+        (night[0].run.outcome, night[0].run.reason) = (
+            RunOutcome::Interrupted,
+            Some("the deadline has passed".into()),
+        );
         let merged = merged(&night).unwrap();
-        assert_eq!((merged.run.outcome, merged.run.reason), (night[0].run.outcome, night[0].run.reason.clone()));
-        assert_eq!(merged.repos.len(), night.iter().map(|run| run.repos.len()).sum::<usize>());
+        assert_eq!(
+            (merged.run.outcome, merged.run.reason),
+            (night[0].run.outcome, night[0].run.reason.clone())
+        );
+        assert_eq!(
+            merged.repos.len(),
+            night.iter().map(|run| run.repos.len()).sum::<usize>()
+        );
     }
 }

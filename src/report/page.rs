@@ -1,7 +1,8 @@
-//! A page of text: paragraphs that wrap, tables whose columns stand in line, and colour where it is wanted.
+//! A page of text: paragraphs that wrap, tables whose columns stand in line, and colour where it is
+//! wanted.
 //!
-//! Every text that enters is made [`words::plain`] here, so nothing that a repo supplied can steer a terminal. It must never
-//! know what a report is.
+//! Every text that enters is made [`words::plain`] here, so nothing that a repo supplied can steer
+//! a terminal. It must never know what a report is.
 
 use super::look::Look;
 use super::words;
@@ -18,7 +19,9 @@ pub(crate) const GOOD: Style = Style::new().fg_color(Some(Color::Ansi(AnsiColor:
 /// To be noticed.
 pub(crate) const NOTE: Style = Style::new().fg_color(Some(Color::Ansi(AnsiColor::Yellow)));
 /// To be looked at.
-pub(crate) const BAD: Style = Style::new().bold().fg_color(Some(Color::Ansi(AnsiColor::Red)));
+pub(crate) const BAD: Style = Style::new()
+    .bold()
+    .fg_color(Some(Color::Ansi(AnsiColor::Red)));
 
 /// Narrower than this nothing can be laid out; wider, the eye loses its line.
 const WIDTHS: std::ops::RangeInclusive<usize> = 40..=120;
@@ -48,7 +51,11 @@ enum Fit {
 impl Span {
     /// A text, escaped.
     pub(crate) fn new(text: impl AsRef<str>, style: Style) -> Self {
-        Self { text: words::plain(text.as_ref()), style, fit: Fit::Left }
+        Self {
+            text: words::plain(text.as_ref()),
+            style,
+            fit: Fit::Left,
+        }
     }
 
     /// The same in ordinary style.
@@ -58,17 +65,26 @@ impl Span {
 
     /// The same, at the right of its column.
     pub(crate) fn right(self) -> Self {
-        Self { fit: Fit::Right, ..self }
+        Self {
+            fit: Fit::Right,
+            ..self
+        }
     }
 
     /// The same, with a middle that may go.
     pub(crate) fn shorten(self) -> Self {
-        Self { fit: Fit::Shorten, ..self }
+        Self {
+            fit: Fit::Shorten,
+            ..self
+        }
     }
 
     /// The same, going on in the next line where it must.
     pub(crate) fn wrap(self) -> Self {
-        Self { fit: Fit::Wrap, ..self }
+        Self {
+            fit: Fit::Wrap,
+            ..self
+        }
     }
 
     fn width(&self) -> usize {
@@ -85,7 +101,10 @@ pub(crate) struct Row {
 
 impl From<Vec<Span>> for Row {
     fn from(cells: Vec<Span>) -> Self {
-        Self { cells, notes: Vec::new() }
+        Self {
+            cells,
+            notes: Vec::new(),
+        }
     }
 }
 
@@ -100,7 +119,11 @@ pub(crate) struct Page {
 impl Page {
     /// An empty page.
     pub(crate) fn new(look: Look) -> Self {
-        Self { out: String::new(), width: look.width.clamp(*WIDTHS.start(), *WIDTHS.end()), colour: look.colour }
+        Self {
+            out: String::new(),
+            width: look.width.clamp(*WIDTHS.start(), *WIDTHS.end()),
+            colour: look.colour,
+        }
     }
 
     /// Its columns.
@@ -120,7 +143,8 @@ impl Page {
         }
     }
 
-    /// A section's first line, after an empty one: what it is about, and what is to be said of it at once.
+    /// A section's first line, after an empty one: what it is about, and what is to be said of it
+    /// at once.
     pub(crate) fn heading(&mut self, title: &str, rest: Span) {
         self.gap();
         self.labelled(0, &[Span::new(title, STRONG)], rest);
@@ -144,7 +168,12 @@ impl Page {
     pub(crate) fn labelled(&mut self, indent: usize, label: &[Span], text: Span) {
         let mut cells = label.to_vec();
         cells.push(text.wrap());
-        self.row(indent, 1, &cells, &cells.iter().map(Span::width).collect::<Vec<_>>());
+        self.row(
+            indent,
+            1,
+            &cells,
+            &cells.iter().map(Span::width).collect::<Vec<_>>(),
+        );
     }
 
     /// Rows whose columns stand in line.
@@ -158,17 +187,28 @@ impl Page {
         }
     }
 
-    /// The columns' widths: as wide as their widest cells, then narrowed, one column by one, until the row fits.
+    /// The columns' widths: as wide as their widest cells, then narrowed, one column by one, until
+    /// the row fits.
     fn columns(&self, indent: usize, rows: &[Row]) -> Vec<usize> {
         let many = rows.iter().map(|row| row.cells.len()).max().unwrap_or(0);
         let cells = |i: usize| rows.iter().filter_map(move |row| row.cells.get(i));
-        let mut columns: Vec<usize> = (0..many).map(|i| cells(i).map(Span::width).max().unwrap_or(0)).collect();
+        let mut columns: Vec<usize> = (0..many)
+            .map(|i| cells(i).map(Span::width).max().unwrap_or(0))
+            .collect();
         let gives = |i: usize, fit: Fit| cells(i).any(|cell| cell.fit == fit);
-        let room = self.width.saturating_sub(indent + GAP * many.saturating_sub(1));
+        let room = self
+            .width
+            .saturating_sub(indent + GAP * many.saturating_sub(1));
         while columns.iter().sum::<usize>() > room {
             let wraps = (0..many).find(|&i| gives(i, Fit::Wrap) && columns[i] > 32);
-            let widest = || (0..many).filter(|&i| gives(i, Fit::Shorten) && columns[i] > 12).max_by_key(|&i| columns[i]);
-            let Some(i) = wraps.or_else(widest) else { break };
+            let widest = || {
+                (0..many)
+                    .filter(|&i| gives(i, Fit::Shorten) && columns[i] > 12)
+                    .max_by_key(|&i| columns[i])
+            };
+            let Some(i) = wraps.or_else(widest) else {
+                break;
+            };
             columns[i] -= 1;
         }
         columns
@@ -178,8 +218,16 @@ impl Page {
         self.pad(indent);
         let (mut at, mut starts) = (indent, indent);
         for (cell, &column) in cells.iter().zip(columns) {
-            let text = if cell.fit == Fit::Shorten { words::shorten(&cell.text, column) } else { cell.text.clone() };
-            let lead = if cell.fit == Fit::Right { column.saturating_sub(words::width(&text)) } else { 0 };
+            let text = if cell.fit == Fit::Shorten {
+                words::shorten(&cell.text, column)
+            } else {
+                cell.text.clone()
+            };
+            let lead = if cell.fit == Fit::Right {
+                column.saturating_sub(words::width(&text))
+            } else {
+                0
+            };
             if !text.is_empty() {
                 // Blanks are written before a cell, never after one: no line ends in them.
                 self.pad((starts + lead).saturating_sub(at));
@@ -192,7 +240,11 @@ impl Page {
 
     /// Writes a cell's text, over several lines where it may; tells the column after it.
     fn flow(&mut self, text: &str, cell: &Span, starts: usize) -> usize {
-        let room = if cell.fit == Fit::Wrap { self.width.saturating_sub(starts).max(20) } else { usize::MAX };
+        let room = if cell.fit == Fit::Wrap {
+            self.width.saturating_sub(starts).max(20)
+        } else {
+            usize::MAX
+        };
         let lines = wrapped(text, room);
         for (i, line) in lines.iter().enumerate() {
             if i > 0 {
@@ -210,14 +262,19 @@ impl Page {
 
     fn paint(&mut self, text: &str, style: Style) {
         if self.colour && style != BODY {
-            self.out.extend([&style.render().to_string(), text, &style.render_reset().to_string()]);
+            self.out.extend([
+                &style.render().to_string(),
+                text,
+                &style.render_reset().to_string(),
+            ]);
         } else {
             self.out.push_str(text);
         }
     }
 }
 
-/// The text in lines of at most `room` columns. A word longer than that stays whole: it may be a path to copy.
+/// The text in lines of at most `room` columns. A word longer than that stays whole: it may be a
+/// path to copy.
 fn wrapped(text: &str, room: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
@@ -243,7 +300,10 @@ mod tests {
     use super::*;
 
     fn page(width: usize, write: impl FnOnce(&mut Page)) -> String {
-        let mut page = Page::new(Look { width, colour: false });
+        let mut page = Page::new(Look {
+            width,
+            colour: false,
+        });
         write(&mut page);
         page.finish()
     }
@@ -254,26 +314,47 @@ mod tests {
             vec![Span::body("a"), Span::body("12").right(), Span::body("")].into(),
             vec![Span::body("long"), Span::body("3").right(), Span::body("x")].into(),
         ];
-        assert_eq!(page(80, |page| page.table(2, &rows)), "  a     12\n  long   3  x\n");
+        assert_eq!(
+            page(80, |page| page.table(2, &rows)),
+            "  a     12\n  long   3  x\n"
+        );
     }
 
     #[test]
     fn a_row_that_is_too_wide_wraps_its_last_cell_then_shortens() {
         let long = "one two three four five six seven eight nine ten";
-        let rows = [vec![Span::body("a/very/long/path/to/somewhere").shorten(), Span::body(long).wrap()].into()];
+        let rows = [vec![
+            Span::body("a/very/long/path/to/somewhere").shorten(),
+            Span::body(long).wrap(),
+        ]
+        .into()];
         let text = page(50, |page| page.table(0, &rows));
-        assert_eq!(text, "a/…/to/somewhere  one two three four five six\n                  seven eight nine ten\n");
+        assert_eq!(
+            text,
+            "a/…/to/somewhere  one two three four five six\n                  seven eight nine ten\n"
+        );
     }
 
     #[test]
     fn a_heading_hangs_and_escapes() {
-        let text = page(40, |page| page.heading("Caches:", Span::body("nothing\nwas evicted, and here is the reason for that")));
-        assert_eq!(text, "Caches: nothing\\u{a}was evicted, and\n        here is the reason for that\n");
+        let text = page(40, |page| {
+            page.heading(
+                "Caches:",
+                Span::body("nothing\nwas evicted, and here is the reason for that"),
+            )
+        });
+        assert_eq!(
+            text,
+            "Caches: nothing\\u{a}was evicted, and\n        here is the reason for that\n"
+        );
     }
 
     #[test]
     fn colour_is_written_only_when_asked_for() {
-        let mut page = Page::new(Look { width: 80, colour: true });
+        let mut page = Page::new(Look {
+            width: 80,
+            colour: true,
+        });
         page.line(0, &[Span::new("bad", BAD), Span::body(" body")]);
         assert_eq!(page.finish(), "\u{1b}[1m\u{1b}[31mbad\u{1b}[0m body\n");
     }

@@ -1,6 +1,7 @@
 //! What `treewarden rescue list` and `show` tell: the shapes of their JSON, and their text.
 //!
-//! Pure. A rescue is an agent's word from its paths to its commits' subjects: it must never reach a terminal unescaped.
+//! Pure. A rescue is an agent's word from its paths to its commits' subjects: it must never reach a
+//! terminal unescaped.
 
 use super::look::Look;
 use super::lossy;
@@ -81,7 +82,8 @@ pub struct Shown {
 /// A file that differs from HEAD.
 #[derive(Debug, Serialize)]
 pub struct Change {
-    /// As `git status` has it: `M` modified, `T` another kind, `A` staged as new, `D` deleted, `?` untracked.
+    /// As `git status` has it: `M` modified, `T` another kind, `A` staged as new, `D` deleted, `?`
+    /// untracked.
     pub status: char,
     /// Which file.
     #[serde(serialize_with = "lossy::path")]
@@ -101,11 +103,21 @@ pub struct Lonely {
 pub fn stands(fate: Fate, now: DateTime<Utc>) -> (Option<DateTime<Utc>>, String) {
     match fate {
         Fate::Until(until) if until <= now => (None, "made by the run at work".to_owned()),
-        Fate::Until(until) => {
-            (Some(until), format!("expires in {}", words::age(u64::try_from((until - now).num_seconds()).unwrap_or_default())))
-        }
-        Fate::Expired(Because::Age) => (None, "older than rescue_keep: goes with the next run".to_owned()),
-        Fate::Expired(Because::Budget) => (None, "over rescue_budget: goes with the next run".to_owned()),
+        Fate::Until(until) => (
+            Some(until),
+            format!(
+                "expires in {}",
+                words::age(u64::try_from((until - now).num_seconds()).unwrap_or_default())
+            ),
+        ),
+        Fate::Expired(Because::Age) => (
+            None,
+            "older than rescue_keep: goes with the next run".to_owned(),
+        ),
+        Fate::Expired(Because::Budget) => (
+            None,
+            "over rescue_budget: goes with the next run".to_owned(),
+        ),
         Fate::Odd(why) => (None, format!("{why}: stays for good")),
     }
 }
@@ -116,9 +128,23 @@ pub fn list(rescues: &Rescues, look: Look) -> String {
     if rescues.rescues.is_empty() {
         page.line(0, &[Span::body("No rescues.")]);
     } else {
-        let head = ["id", "repo", "worktree", "branch", "when (UTC)", "size", "files", ""];
-        let head = head.iter().map(|name| Span::new(name, FAINT)).collect::<Vec<_>>();
-        let rows: Vec<Row> = std::iter::once(head.into()).chain(rescues.rescues.iter().map(row)).collect();
+        let head = [
+            "id",
+            "repo",
+            "worktree",
+            "branch",
+            "when (UTC)",
+            "size",
+            "files",
+            "",
+        ];
+        let head = head
+            .iter()
+            .map(|name| Span::new(name, FAINT))
+            .collect::<Vec<_>>();
+        let rows: Vec<Row> = std::iter::once(head.into())
+            .chain(rescues.rescues.iter().map(row))
+            .collect();
         page.table(0, &rows);
     }
     for failure in &rescues.failures {
@@ -134,7 +160,11 @@ fn row(entry: &Entry) -> Row {
         Span::body(&entry.repo).shorten(),
         Span::body(&entry.worktree).shorten(),
         branch(entry).shorten(),
-        Span::body(entry.taken.map_or_else(unknown, |taken| taken.format("%F %H:%M").to_string())),
+        Span::body(
+            entry
+                .taken
+                .map_or_else(unknown, |taken| taken.format("%F %H:%M").to_string()),
+        ),
         Span::body(entry.bytes.map_or_else(unknown, words::size)).right(),
         Span::body(entry.files.map_or_else(unknown, words::number)).right(),
         Span::new(&entry.stands, FAINT).wrap(),
@@ -143,28 +173,80 @@ fn row(entry: &Entry) -> Row {
 }
 
 fn branch(entry: &Entry) -> Span {
-    entry.branch.as_deref().map_or(Span::new("no branch", FAINT), Span::body)
+    entry
+        .branch
+        .as_deref()
+        .map_or(Span::new("no branch", FAINT), Span::body)
 }
 
 /// One rescue as a page.
 pub fn show(shown: &Shown, look: Look) -> String {
     let (mut page, entry) = (Page::new(look), &shown.entry);
     page.line(0, &[Span::new(&entry.id, STRONG)]);
-    let path = entry.path.as_ref().map_or("?".into(), |path| path.to_string_lossy().into_owned());
+    let path = entry
+        .path
+        .as_ref()
+        .map_or("?".into(), |path| path.to_string_lossy().into_owned());
     let head = entry.head.as_deref().unwrap_or("none yet").to_owned();
-    let when = entry.taken.map_or("?".to_owned(), |taken| taken.format("%F %H:%M UTC").to_string());
-    let facts = [("commit", entry.commit.clone()), ("tree", path), ("HEAD", head), ("made", when), ("stands", entry.stands.clone())];
-    let mut rows: Vec<Row> = facts.iter().map(|(name, fact)| vec![Span::new(name, FAINT), Span::body(fact)].into()).collect();
+    let when = entry.taken.map_or("?".to_owned(), |taken| {
+        taken.format("%F %H:%M UTC").to_string()
+    });
+    let facts = [
+        ("commit", entry.commit.clone()),
+        ("tree", path),
+        ("HEAD", head),
+        ("made", when),
+        ("stands", entry.stands.clone()),
+    ];
+    let mut rows: Vec<Row> = facts
+        .iter()
+        .map(|(name, fact)| vec![Span::new(name, FAINT), Span::body(fact)].into())
+        .collect();
     rows.insert(2, vec![Span::new("branch", FAINT), branch(entry)].into());
     page.table(2, &rows);
-    let changes = shown.changes.iter().map(|change| (change.status.to_string(), change.path.to_string_lossy().into_owned()));
-    section(&mut page, "Changed against HEAD:", &changes.collect::<Vec<_>>(), false);
-    let staged = shown.staged.iter().map(|path| ("A".to_owned(), path.to_string_lossy().into_owned()));
-    section(&mut page, "Staged, and neither in HEAD nor in the file:", &staged.collect::<Vec<_>>(), false);
-    let commits = shown.commits.iter().map(|commit| (commit.id[..SHORT].to_owned(), commit.subject.clone()));
-    section(&mut page, "Commits that nothing else reaches:", &commits.collect::<Vec<_>>(), shown.more_commits);
+    let changes = shown.changes.iter().map(|change| {
+        (
+            change.status.to_string(),
+            change.path.to_string_lossy().into_owned(),
+        )
+    });
+    section(
+        &mut page,
+        "Changed against HEAD:",
+        &changes.collect::<Vec<_>>(),
+        false,
+    );
+    let staged = shown
+        .staged
+        .iter()
+        .map(|path| ("A".to_owned(), path.to_string_lossy().into_owned()));
+    section(
+        &mut page,
+        "Staged, and neither in HEAD nor in the file:",
+        &staged.collect::<Vec<_>>(),
+        false,
+    );
+    let commits = shown
+        .commits
+        .iter()
+        .map(|commit| (commit.id[..SHORT].to_owned(), commit.subject.clone()));
+    section(
+        &mut page,
+        "Commits that nothing else reaches:",
+        &commits.collect::<Vec<_>>(),
+        shown.more_commits,
+    );
     page.gap();
-    page.paragraph(0, Span::new(format!("`treewarden rescue restore {}` brings it back.", &entry.commit[..SHORT]), NOTE));
+    page.paragraph(
+        0,
+        Span::new(
+            format!(
+                "`treewarden rescue restore {}` brings it back.",
+                &entry.commit[..SHORT]
+            ),
+            NOTE,
+        ),
+    );
     page.finish()
 }
 
@@ -173,10 +255,26 @@ fn section(page: &mut Page, title: &str, all: &[(String, String)], more: bool) {
         return;
     }
     let plus = if more { "+" } else { "" };
-    page.heading(title, Span::body(format!("{}{plus}", words::number(all.len() as u64))));
-    let rows: Vec<Row> = all.iter().take(NAMED).map(|(mark, text)| vec![Span::new(mark, STRONG), Span::new(text, BODY)].into()).collect();
+    page.heading(
+        title,
+        Span::body(format!("{}{plus}", words::number(all.len() as u64))),
+    );
+    let rows: Vec<Row> = all
+        .iter()
+        .take(NAMED)
+        .map(|(mark, text)| vec![Span::new(mark, STRONG), Span::new(text, BODY)].into())
+        .collect();
     page.table(2, &rows);
     if all.len() > NAMED {
-        page.line(2, &[Span::new(format!("and {} more; --format json names them all", all.len() - NAMED), FAINT)]);
+        page.line(
+            2,
+            &[Span::new(
+                format!(
+                    "and {} more; --format json names them all",
+                    all.len() - NAMED
+                ),
+                FAINT,
+            )],
+        );
     }
 }

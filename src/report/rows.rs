@@ -2,7 +2,10 @@
 //!
 //! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
 
-use super::{Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree};
+use super::{
+    Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, Unit, UnitOutcome,
+    VerdictName, Worktree,
+};
 use crate::facts::cache::{self, Size};
 use crate::facts::repo::Store;
 use crate::facts::worktree::{self, Stray, StrayKind};
@@ -14,26 +17,67 @@ use chrono::{DateTime, Utc};
 
 /// A row for each tree of the plan, in its order, then for each stray. What is to go is `Planned`.
 pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Worktree> {
-    let trees = plan.trees.iter().filter(|(tree, _)| !plan.drop.contains(tree));
-    trees.map(|(tree, verdict)| row(tree, verdict, now)).chain(strays.iter().map(stray)).collect()
+    let trees = plan
+        .trees
+        .iter()
+        .filter(|(tree, _)| !plan.drop.contains(tree));
+    trees
+        .map(|(tree, verdict)| row(tree, verdict, now))
+        .chain(strays.iter().map(stray))
+        .collect()
 }
 
 fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
     let (name, class, reasons, because, outcome): (_, Option<Class>, _, _, _) = match verdict {
-        Verdict::Keep(kept) => (VerdictName::Keep, kept.class, kept.reasons.clone(), kept.because, TreeOutcome::Kept),
-        Verdict::Reap { class, reasons, because } => (VerdictName::Reap, Some(*class), reasons.clone(), *because, TreeOutcome::Planned),
+        Verdict::Keep(kept) => (
+            VerdictName::Keep,
+            kept.class,
+            kept.reasons.clone(),
+            kept.because,
+            TreeOutcome::Kept,
+        ),
+        Verdict::Reap {
+            class,
+            reasons,
+            because,
+        } => (
+            VerdictName::Reap,
+            Some(*class),
+            reasons.clone(),
+            *because,
+            TreeOutcome::Planned,
+        ),
         Verdict::Unknown(cause) => {
             let failed = matches!(tree.state, worktree::State::Unreadable(_));
-            let outcome = if failed { TreeOutcome::Failed(cause.clone()) } else { TreeOutcome::Kept };
-            (VerdictName::Unknown, None, vec![cause.clone()], "unknown", outcome)
+            let outcome = if failed {
+                TreeOutcome::Failed(cause.clone())
+            } else {
+                TreeOutcome::Kept
+            };
+            (
+                VerdictName::Unknown,
+                None,
+                vec![cause.clone()],
+                "unknown",
+                outcome,
+            )
         }
-        Verdict::Missing => {
-            (VerdictName::Keep, None, vec!["gone from the disk; its registration stays for now".to_owned()], "missing", TreeOutcome::Kept)
-        }
+        Verdict::Missing => (
+            VerdictName::Keep,
+            None,
+            vec!["gone from the disk; its registration stays for now".to_owned()],
+            "missing",
+            TreeOutcome::Kept,
+        ),
     };
     Worktree {
         path: tree.path.clone(),
-        branch: tree.branch.as_ref().map(|branch| branch.strip_prefix("refs/heads/").unwrap_or(branch).to_owned()),
+        branch: tree.branch.as_ref().map(|branch| {
+            branch
+                .strip_prefix("refs/heads/")
+                .unwrap_or(branch)
+                .to_owned()
+        }),
         head: tree.head.clone(),
         class,
         verdict: name,
@@ -48,14 +92,16 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
 
 /// None where nothing told of any activity.
 fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
-    (tree.active > DateTime::UNIX_EPOCH).then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
+    (tree.active > DateTime::UNIX_EPOCH)
+        .then(|| u64::try_from((now - tree.active).num_seconds()).unwrap_or(0))
 }
 
 fn stray(stray: &Stray) -> Worktree {
     let (because, why) = match stray.kind {
-        StrayKind::Dangling => {
-            ("dangling", "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand")
-        }
+        StrayKind::Dangling => (
+            "dangling",
+            "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand",
+        ),
         StrayKind::Foreign => ("foreign", "a worktree of another repo"),
         StrayKind::Empty => ("empty", "an empty folder"),
         StrayKind::NotGit => ("not git", "a folder that is no worktree"),
@@ -77,7 +123,10 @@ fn stray(stray: &Stray) -> Worktree {
 
 /// What the plan says of registrations.
 pub fn prune(plan: &Plan) -> Prune {
-    Prune { dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(), refused: plan.prune_refused.clone() }
+    Prune {
+        dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(),
+        refused: plan.prune_refused.clone(),
+    }
 }
 
 /// What the plan says of rescues.
@@ -89,7 +138,9 @@ pub fn rescues(plan: &Plan) -> Rescues {
         bytes: rescue.own.map_or(0, |own| own.bytes),
         because: *because,
     });
-    Rescues { expired: expired.collect() }
+    Rescues {
+        expired: expired.collect(),
+    }
 }
 
 /// What the plan says of repacking; `after` is filled in by who does it.
@@ -106,15 +157,23 @@ pub fn gc(plan: &Plan, store: &Store) -> Gc {
 
 /// A store's counts.
 pub fn counts(store: &Store) -> Counts {
-    Counts { loose_objects: store.loose_objects, packs: store.packs, bytes: store.loose_bytes + store.pack_bytes }
+    Counts {
+        loose_objects: store.loose_objects,
+        packs: store.packs,
+        bytes: store.loose_bytes + store.pack_bytes,
+    }
 }
 
 /// What became of units.
 pub fn units(units: Vec<cache::Unit>, outcomes: Vec<UnitOutcome>) -> impl Iterator<Item = Unit> {
-    units.into_iter().zip(outcomes).map(|(unit, outcome)| unit_row(unit, outcome))
+    units
+        .into_iter()
+        .zip(outcomes)
+        .map(|(unit, outcome)| unit_row(unit, outcome))
 }
 
-/// What was evicted: the rows of `units` are in the plan's order, `freed` is measured (or, in a dry run, foreseen).
+/// What was evicted: the rows of `units` are in the plan's order, `freed` is measured (or, in a dry
+/// run, foreseen).
 pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Eviction {
     let wanted = plan.wanted.total();
     Eviction {
@@ -122,10 +181,16 @@ pub fn eviction(plan: evict::Eviction, units: Vec<Unit>, freed: Size) -> Evictio
         reason: plan.wanted.reason,
         wanted_bytes: wanted.bytes,
         freed_bytes: freed.bytes,
-        shortfall_bytes: plan.shortfall.bytes.max(wanted.bytes.saturating_sub(freed.bytes)),
+        shortfall_bytes: plan
+            .shortfall
+            .bytes
+            .max(wanted.bytes.saturating_sub(freed.bytes)),
         wanted_inodes: wanted.inodes,
         freed_inodes: freed.inodes,
-        shortfall_inodes: plan.shortfall.inodes.max(wanted.inodes.saturating_sub(freed.inodes)),
+        shortfall_inodes: plan
+            .shortfall
+            .inodes
+            .max(wanted.inodes.saturating_sub(freed.inodes)),
         obstacles: plan.obstacles,
         units,
     }

@@ -1,7 +1,8 @@
-//! A report as text, to be read at seven in the morning: what was freed and what needs a look comes first, the reasons follow.
+//! A report as text, to be read at seven in the morning: what was freed and what needs a look comes
+//! first, the reasons follow.
 //!
-//! Pure. What is empty is left out, nothing is said twice, and no failure is missing: the last section gathers them all. It must
-//! never look at anything but the report.
+//! Pure. What is empty is left out, nothing is said twice, and no failure is missing: the last
+//! section gathers them all. It must never look at anything but the report.
 
 pub(super) mod caches;
 pub(super) mod level;
@@ -13,7 +14,9 @@ use super::look::Look;
 use super::page::{BAD, BODY, FAINT, NOTE, Page, Row, STRONG, Span};
 use super::totals::how_many;
 use super::troubles::{Kind, Trouble, merged, troubles};
-use super::{Because, Expired, GcAction, Repo, RepoOutcome, RunOutcome, RunReport, VerdictName, words};
+use super::{
+    Because, Expired, GcAction, Repo, RepoOutcome, RunOutcome, RunReport, VerdictName, words,
+};
 use crate::facts::rescue::REFS;
 
 /// The whole report as text.
@@ -38,10 +41,17 @@ pub fn render(report: &RunReport, look: Look) -> String {
     page.finish()
 }
 
-/// `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`, and below it when, for how long and where.
+/// `Freed 12.4 GiB on /data: 88 % → 74 %. 2 things need a look.`, and below it when, for how long
+/// and where.
 fn headline(page: &mut Page, report: &RunReport, looks: u64) {
     let tail = need_a_look(looks).map_or(String::new(), |said| format!(" {said}."));
-    page.line(0, &[Span::new(freed(report, looks), STRONG), Span::new(tail, BAD)]);
+    page.line(
+        0,
+        &[
+            Span::new(freed(report, looks), STRONG),
+            Span::new(tail, BAD),
+        ],
+    );
     page.paragraph(0, Span::new(occasion(report), FAINT));
     for remark in remarks(report) {
         page.paragraph(0, Span::new(remark, NOTE));
@@ -70,9 +80,15 @@ pub(super) fn freed(report: &RunReport, looks: u64) -> String {
         (_, false) => "Freed",
     };
     match report.totals.freed_bytes {
-        0 if looks == 0 && run.outcome == RunOutcome::Ok && !run.dry_run => format!("All in order on {root}{}", level::change(report)),
+        0 if looks == 0 && run.outcome == RunOutcome::Ok && !run.dry_run => {
+            format!("All in order on {root}{}", level::change(report))
+        }
         0 => format!("{start} nothing on {root}{}", level::change(report)),
-        bytes => format!("{start} {} on {root}{}", words::size(bytes), level::change(report)),
+        bytes => format!(
+            "{start} {} on {root}{}",
+            words::size(bytes),
+            level::change(report)
+        ),
     }
 }
 
@@ -89,11 +105,25 @@ pub(super) fn remarks(report: &RunReport) -> Vec<String> {
 pub(super) fn occasion(report: &RunReport) -> String {
     let run = &report.run;
     let seconds = (run.finished - run.started).as_seconds_f64();
-    let shard = run.shard.as_ref().map(|shard| format!(", shard {shard}")).unwrap_or_default();
-    let asked = run.asked.as_ref().map(|asked| format!(", {}", words::asked(asked))).unwrap_or_default();
+    let shard = run
+        .shard
+        .as_ref()
+        .map(|shard| format!(", shard {shard}"))
+        .unwrap_or_default();
+    let asked = run
+        .asked
+        .as_ref()
+        .map(|asked| format!(", {}", words::asked(asked)))
+        .unwrap_or_default();
     let when = run.started.format("%a %-d %b %Y, %H:%M UTC");
-    let took = Some(words::took(seconds)).filter(|took| !took.is_empty()).map(|took| format!(", {took}")).unwrap_or_default();
-    format!("{when}{took}, on {}{shard}{asked}, treewarden {}", run.host, run.version)
+    let took = Some(words::took(seconds))
+        .filter(|took| !took.is_empty())
+        .map(|took| format!(", {took}"))
+        .unwrap_or_default();
+    format!(
+        "{when}{took}, on {}{shard}{asked}, treewarden {}",
+        run.host, run.version
+    )
 }
 
 /// Whether there is nothing to tell but that all is well.
@@ -104,59 +134,119 @@ fn is_idle(report: &RunReport, troubles: &[Trouble]) -> bool {
             && repo.gc.stale_locks.is_empty()
             && repo.prune.dropped.is_empty()
             && repo.rescues.expired.is_empty()
-            && repo.worktrees.iter().all(|tree| tree.verdict == VerdictName::Keep)
+            && repo
+                .worktrees
+                .iter()
+                .all(|tree| tree.verdict == VerdictName::Keep)
     };
-    let done = report.run.outcome == RunOutcome::Ok && report.totals.freed_bytes == 0 && !report.eviction.triggered;
+    let done = report.run.outcome == RunOutcome::Ok
+        && report.totals.freed_bytes == 0
+        && !report.eviction.triggered;
     done && troubles.is_empty() && report.repos.iter().all(quiet)
 }
 
 /// The rest of a report of an idle run, in two lines.
 fn quiet(page: &mut Page, report: &RunReport) {
     let (repos, trees) = (report.repos.len() as u64, how_many(report.worktrees()));
-    let order = if repos == 1 { "is in good order" } else { "are in good order" };
-    let groups: Vec<String> = trees::groups(report).iter().map(|(because, trees)| format!("{} {because}", trees.len())).collect();
+    let order = if repos == 1 {
+        "is in good order"
+    } else {
+        "are in good order"
+    };
+    let groups: Vec<String> = trees::groups(report)
+        .iter()
+        .map(|(because, trees)| format!("{} {because}", trees.len()))
+        .collect();
     let stay = match trees {
         0 => String::new(),
         1 => format!("; 1 tree stays ({})", words::and(&groups)),
-        n => format!("; {} stay ({})", words::count(n, "tree"), words::and(&groups)),
+        n => format!(
+            "; {} stay ({})",
+            words::count(n, "tree"),
+            words::and(&groups)
+        ),
     };
-    page.paragraph(0, Span::body(format!("{} {order}{stay}.", words::count(repos, "repo"))));
+    page.paragraph(
+        0,
+        Span::body(format!("{} {order}{stay}.", words::count(repos, "repo"))),
+    );
     caches::untouched(page, report);
 }
 
 /// What was tidied away beside trees: registrations, and what a crashed git left.
 fn leftovers(page: &mut Page, report: &RunReport) {
     let would = if report.run.dry_run { "to be " } else { "" };
-    paths(page, report, &format!("Registrations {would}dropped, their trees were gone already:"), |repo| &repo.prune.dropped);
-    paths(page, report, &format!("Stale git files {would}removed:"), |repo| &repo.gc.stale_locks);
+    paths(
+        page,
+        report,
+        &format!("Registrations {would}dropped, their trees were gone already:"),
+        |repo| &repo.prune.dropped,
+    );
+    paths(
+        page,
+        report,
+        &format!("Stale git files {would}removed:"),
+        |repo| &repo.gc.stale_locks,
+    );
     rescues(page, report, would);
 }
 
 /// Rescues that stood long enough: the next repacks drop what they alone held.
 fn rescues(page: &mut Page, report: &RunReport, would: &str) {
-    let rows: Vec<Row> = report.repos.iter().filter(|repo| !repo.rescues.expired.is_empty()).map(expired).collect();
+    let rows: Vec<Row> = report
+        .repos
+        .iter()
+        .filter(|repo| !repo.rescues.expired.is_empty())
+        .map(expired)
+        .collect();
     if !rows.is_empty() {
         let all = || report.repos.iter().flat_map(|repo| &repo.rescues.expired);
         let held = words::size(all().map(|rescue| rescue.bytes).sum());
-        page.heading(&format!("Old rescues {would}dropped:"), Span::body(format!("{} (of {held})", words::number(how_many(all())))));
+        page.heading(
+            &format!("Old rescues {would}dropped:"),
+            Span::body(format!("{} (of {held})", words::number(how_many(all())))),
+        );
         page.table(2, &rows);
     }
 }
 
 fn expired(repo: &Repo) -> Row {
     let names: Vec<String> = repo.rescues.expired.iter().map(expired_name).collect();
-    vec![Span::body(&repo.name).shorten(), Span::body(words::few(&names, 5)).wrap()].into()
+    vec![
+        Span::body(&repo.name).shorten(),
+        Span::body(words::few(&names, 5)).wrap(),
+    ]
+    .into()
 }
 
 /// A rescue's name below all rescues, and why it goes where that isn't its age.
 pub(super) fn expired_name(rescue: &Expired) -> String {
-    let name = rescue.rescue_ref.strip_prefix(REFS).map_or(rescue.rescue_ref.as_str(), |name| name.trim_start_matches('/'));
-    let why = if rescue.because == Because::Budget { " (rescue_budget)" } else { "" };
+    let name = rescue
+        .rescue_ref
+        .strip_prefix(REFS)
+        .map_or(rescue.rescue_ref.as_str(), |name| {
+            name.trim_start_matches('/')
+        });
+    let why = if rescue.because == Because::Budget {
+        " (rescue_budget)"
+    } else {
+        ""
+    };
     format!("{}{why}", words::plain(name))
 }
 
-fn paths(page: &mut Page, report: &RunReport, title: &str, of: impl Fn(&Repo) -> &Vec<std::path::PathBuf>) {
-    let rows: Vec<Row> = report.repos.iter().filter(|repo| !of(repo).is_empty()).map(|repo| row(report, repo, of(repo))).collect();
+fn paths(
+    page: &mut Page,
+    report: &RunReport,
+    title: &str,
+    of: impl Fn(&Repo) -> &Vec<std::path::PathBuf>,
+) {
+    let rows: Vec<Row> = report
+        .repos
+        .iter()
+        .filter(|repo| !of(repo).is_empty())
+        .map(|repo| row(report, repo, of(repo)))
+        .collect();
     if !rows.is_empty() {
         let many = report.repos.iter().map(|repo| of(repo).len() as u64).sum();
         page.heading(title, Span::body(words::number(many)));
@@ -165,8 +255,15 @@ fn paths(page: &mut Page, report: &RunReport, title: &str, of: impl Fn(&Repo) ->
 }
 
 fn row(report: &RunReport, repo: &Repo, paths: &[std::path::PathBuf]) -> Row {
-    let names: Vec<String> = paths.iter().map(|path| words::below(&report.volume.root, path)).collect();
-    vec![Span::body(&repo.name).shorten(), Span::body(words::few(&names, 5)).wrap()].into()
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| words::below(&report.volume.root, path))
+        .collect();
+    vec![
+        Span::body(&repo.name).shorten(),
+        Span::body(words::few(&names, 5)).wrap(),
+    ]
+    .into()
 }
 
 /// Every failure with its remedy, numbered so that people can talk of them.
@@ -174,13 +271,32 @@ fn to_look_at(page: &mut Page, troubles: &[Trouble]) {
     if troubles.is_empty() {
         return;
     }
-    page.heading("Needs a look:", Span::body(words::number(troubles.len() as u64)));
-    let rows: Vec<Row> = troubles.iter().enumerate().map(|(i, trouble)| numbered(i + 1, trouble)).collect();
+    page.heading(
+        "Needs a look:",
+        Span::body(words::number(troubles.len() as u64)),
+    );
+    let rows: Vec<Row> = troubles
+        .iter()
+        .enumerate()
+        .map(|(i, trouble)| numbered(i + 1, trouble))
+        .collect();
     page.table(2, &rows);
 }
 
 fn numbered(number: usize, trouble: &Trouble) -> Row {
-    let style = if trouble.kind == Kind::Warning { NOTE } else { BAD };
-    let text = if trouble.about.is_empty() { trouble.why.clone() } else { format!("{}: {}", trouble.about, trouble.why) };
-    vec![Span::new(number.to_string(), style).right(), Span::new(text, BODY).wrap()].into()
+    let style = if trouble.kind == Kind::Warning {
+        NOTE
+    } else {
+        BAD
+    };
+    let text = if trouble.about.is_empty() {
+        trouble.why.clone()
+    } else {
+        format!("{}: {}", trouble.about, trouble.why)
+    };
+    vec![
+        Span::new(number.to_string(), style).right(),
+        Span::new(text, BODY).wrap(),
+    ]
+    .into()
 }

@@ -1,10 +1,12 @@
 //! The sums of a run, and how it ended.
 //!
-//! Pure: everything is read off the report's own rows, so a sum can't say what no row says. It must never call a run with a
-//! failure a success.
+//! Pure: everything is read off the report's own rows, so a sum can't say what no row says. It must
+//! never call a run with a failure a success.
 
 use super::troubles::{Kind, troubles};
-use super::{Class, Level, RunOutcome, RunReport, Totals, TreeOutcome, UnitOutcome, Volume, Worktree};
+use super::{
+    Class, Level, RunOutcome, RunReport, Totals, TreeOutcome, UnitOutcome, Volume, Worktree,
+};
 
 impl Totals {
     /// The sums of both.
@@ -28,13 +30,20 @@ impl Totals {
 impl RunReport {
     /// Fills in the sums and the outcome, once every row is there.
     ///
-    /// What repacking and emptying the trash freed stands in no row, and is passed in. A run that was refused or stopped early
-    /// stays that: what failed in it is in the rows.
+    /// What repacking and emptying the trash freed stands in no row, and is passed in. A run that
+    /// was refused or stopped early stays that: what failed in it is in the rows.
     pub fn tally(&mut self, freed_by_gc: u64, freed_by_trash: u64) {
         self.totals = totals(self, freed_by_gc, freed_by_trash);
         let short = self.eviction.shortfall_bytes > 0 || self.eviction.shortfall_inodes > 0;
-        if !matches!(self.run.outcome, RunOutcome::Refused | RunOutcome::Interrupted) {
-            self.run.outcome = if self.totals.failures > 0 || short { RunOutcome::Failed } else { RunOutcome::Ok };
+        if !matches!(
+            self.run.outcome,
+            RunOutcome::Refused | RunOutcome::Interrupted
+        ) {
+            self.run.outcome = if self.totals.failures > 0 || short {
+                RunOutcome::Failed
+            } else {
+                RunOutcome::Ok
+            };
         }
     }
 
@@ -62,7 +71,8 @@ impl Worktree {
 
     /// Whether its work was saved under a ref or, in a dry run, would be.
     pub fn rescued(&self) -> bool {
-        self.rescue_ref.is_some() || (self.outcome == TreeOutcome::Planned && self.class == Some(Class::Unsaved))
+        self.rescue_ref.is_some()
+            || (self.outcome == TreeOutcome::Planned && self.class == Some(Class::Unsaved))
     }
 }
 
@@ -74,11 +84,16 @@ impl UnitOutcome {
 }
 
 impl Volume {
-    /// The share of the volume's bytes in use at this level, of those that anybody but root may fill: what df and the kubelet say, and
-    /// what the marks are held against. None where the size is unknown.
-    #[expect(clippy::cast_precision_loss, reason = "a share of petabytes is still exact to far more digits than anybody reads")]
+    /// The share of the volume's bytes in use at this level, of those that anybody but root may
+    /// fill: what df and the kubelet say, and what the marks are held against. None where the size
+    /// is unknown.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "a share of petabytes is still exact to far more digits than anybody reads"
+    )]
     pub fn share(&self, level: Level) -> Option<f64> {
-        (self.total_bytes > 0).then(|| level.used_bytes as f64 / (level.used_bytes + level.free_bytes) as f64)
+        (self.total_bytes > 0)
+            .then(|| level.used_bytes as f64 / (level.used_bytes + level.free_bytes) as f64)
     }
 
     /// The share of its inodes; none where it has no fixed number.
@@ -90,7 +105,11 @@ impl Volume {
 
 /// The sums of a report's rows.
 pub fn totals(report: &RunReport, freed_by_gc: u64, freed_by_trash: u64) -> Totals {
-    let freed_by_reap = report.worktrees().filter(|tree| tree.goes()).filter_map(|tree| tree.bytes).sum();
+    let freed_by_reap = report
+        .worktrees()
+        .filter(|tree| tree.goes())
+        .filter_map(|tree| tree.bytes)
+        .sum();
     let freed_by_evict = report.eviction.freed_bytes;
     Totals {
         freed_bytes: freed_by_reap + freed_by_gc + freed_by_evict + freed_by_trash,
@@ -100,8 +119,18 @@ pub fn totals(report: &RunReport, freed_by_gc: u64, freed_by_trash: u64) -> Tota
         freed_by_trash,
         reaped: how_many(report.worktrees().filter(|tree| tree.goes())),
         rescued: how_many(report.worktrees().filter(|tree| tree.rescued())),
-        evicted: how_many(report.eviction.units.iter().filter(|unit| unit.outcome.goes())),
-        failures: how_many(troubles(report).iter().filter(|trouble| trouble.kind == Kind::Failure)),
+        evicted: how_many(
+            report
+                .eviction
+                .units
+                .iter()
+                .filter(|unit| unit.outcome.goes()),
+        ),
+        failures: how_many(
+            troubles(report)
+                .iter()
+                .filter(|trouble| trouble.kind == Kind::Failure),
+        ),
     }
 }
 

@@ -1,7 +1,9 @@
-//! Where the volume is going, from the journal's runs: growth a day, how long until the marks, and the repos that grow fastest.
+//! Where the volume is going, from the journal's runs: growth a day, how long until the marks, and
+//! the repos that grow fastest.
 //!
-//! Pure. A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one odd run, or one large clean-up, does not
-//! bend it. It must never foretell from less than three runs over two days.
+//! Pure. A pace is the median of the slopes between all pairs of runs (Theil and Sen), so that one
+//! odd run, or one large clean-up, does not bend it. It must never foretell from less than three
+//! runs over two days.
 
 use super::{RepoOutcome, RunOutcome, RunReport, words};
 use chrono::{DateTime, Utc};
@@ -22,7 +24,8 @@ const FORETOLD: f64 = 3650.0;
 pub struct Trends {
     /// Runs that it is known from.
     pub nights: usize,
-    /// Bytes a day that agents and jobs add between one run's end and the next one's begin, the median.
+    /// Bytes a day that agents and jobs add between one run's end and the next one's begin, the
+    /// median.
     #[serde(rename = "added_bytes_per_day")]
     pub added: f64,
     /// Bytes that a run frees, the median.
@@ -55,7 +58,9 @@ pub struct Growing {
 
 /// None where there are too few runs.
 pub fn trends(runs: &[RunReport]) -> Option<Trends> {
-    let whole = |run: &RunReport| !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused;
+    let whole = |run: &RunReport| {
+        !run.run.dry_run && run.run.asked.is_none() && run.run.outcome != RunOutcome::Refused
+    };
     let counts = |run: &&RunReport| whole(run) && run.volume.after.used_bytes > 0;
     let nights: Vec<&RunReport> = runs.iter().filter(counts).collect();
     let nights = &nights[nights.len().saturating_sub(NIGHTS)..];
@@ -65,18 +70,31 @@ pub fn trends(runs: &[RunReport]) -> Option<Trends> {
     }
     let between = |pair: &[&RunReport]| {
         let [one, next] = [&pair[0], &pair[1]];
-        (days(one.run.finished, next.run.started), float(next.volume.before.used_bytes) - float(one.volume.after.used_bytes))
+        (
+            days(one.run.finished, next.run.started),
+            float(next.volume.before.used_bytes) - float(one.volume.after.used_bytes),
+        )
     };
     let added = median(nights.windows(2).map(between))?;
-    let mut freed: Vec<u64> = nights.iter().map(|night| night.totals.freed_bytes).collect();
+    let mut freed: Vec<u64> = nights
+        .iter()
+        .map(|night| night.totals.freed_bytes)
+        .collect();
     freed.sort_unstable();
-    let levels: Vec<_> = nights.iter().map(|night| (night.run.finished, night.volume.after.used_bytes)).collect();
+    let levels: Vec<_> = nights
+        .iter()
+        .map(|night| (night.run.finished, night.volume.after.used_bytes))
+        .collect();
     let pace = slope(&levels)?;
     let level = last.volume.after;
     let usable = float(level.used_bytes + level.free_bytes);
     let until = |share: f64| {
         let left = share * usable - float(level.used_bytes);
-        if left <= 0.0 { Some(0.0) } else { Some(left / pace).filter(|days| pace > 0.0 && *days < FORETOLD) }
+        if left <= 0.0 {
+            Some(0.0)
+        } else {
+            Some(left / pace).filter(|days| pace > 0.0 && *days < FORETOLD)
+        }
     };
     Some(Trends {
         nights: nights.len(),
@@ -95,13 +113,19 @@ fn days(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
 
 /// Bytes a day; none where no two points lie far enough apart.
 fn slope(points: &[(DateTime<Utc>, u64)]) -> Option<f64> {
-    let pairs = points.iter().enumerate().flat_map(|(i, a)| points[i + 1..].iter().map(move |b| (a, b)));
+    let pairs = points
+        .iter()
+        .enumerate()
+        .flat_map(|(i, a)| points[i + 1..].iter().map(move |b| (a, b)));
     median(pairs.map(|(a, b)| (days(a.0, b.0), float(b.1) - float(a.1))))
 }
 
 /// Of all paces, each from its days and its bytes.
 fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
-    let mut paces: Vec<f64> = spans.filter(|(days, _)| *days >= APART).map(|(days, bytes)| bytes / days).collect();
+    let mut paces: Vec<f64> = spans
+        .filter(|(days, _)| *days >= APART)
+        .map(|(days, bytes)| bytes / days)
+        .collect();
     paces.sort_unstable_by(f64::total_cmp);
     paces.get(paces.len() / 2).copied()
 }
@@ -110,15 +134,29 @@ fn median(spans: impl Iterator<Item = (f64, f64)>) -> Option<f64> {
 fn fastest(nights: &[&RunReport]) -> Vec<Growing> {
     let mut stores: BTreeMap<&str, Vec<(DateTime<Utc>, u64)>> = BTreeMap::new();
     for night in nights {
-        for repo in night.repos.iter().filter(|repo| repo.outcome == RepoOutcome::Maintained && repo.gc.after.bytes > 0) {
-            stores.entry(&repo.name).or_default().push((night.run.finished, repo.gc.after.bytes));
+        for repo in night
+            .repos
+            .iter()
+            .filter(|repo| repo.outcome == RepoOutcome::Maintained && repo.gc.after.bytes > 0)
+        {
+            stores
+                .entry(&repo.name)
+                .or_default()
+                .push((night.run.finished, repo.gc.after.bytes));
         }
     }
     let growing = stores.into_iter().filter(|(_, points)| points.len() >= 3);
-    let growing =
-        growing.filter_map(|(name, points)| Some(Growing { name: name.to_owned(), pace: slope(&points)?, bytes: points.last()?.1 }));
+    let growing = growing.filter_map(|(name, points)| {
+        Some(Growing {
+            name: name.to_owned(),
+            pace: slope(&points)?,
+            bytes: points.last()?.1,
+        })
+    });
     // Less than that is not worth a line.
-    let mut growing: Vec<_> = growing.filter(|repo| repo.pace >= 1024.0 * 1024.0).collect();
+    let mut growing: Vec<_> = growing
+        .filter(|repo| repo.pace >= 1024.0 * 1024.0)
+        .collect();
     growing.sort_by(|a, b| b.pace.total_cmp(&a.pace));
     growing.truncate(NAMED);
     growing
@@ -128,7 +166,11 @@ impl Trends {
     /// Some sentences.
     pub fn told(&self) -> Vec<String> {
         let nights = words::count(self.nights as u64, "night");
-        let added = format!("Over {nights}, work added {} a day and a night freed {}", size(self.added), words::size(self.freed));
+        let added = format!(
+            "Over {nights}, work added {} a day and a night freed {}",
+            size(self.added),
+            words::size(self.freed)
+        );
         let pace = match self.pace {
             p if p.abs() < 1024.0 * 1024.0 => "the level stays where it is".to_owned(),
             p if p < 0.0 => format!("the level falls by {} a day", size(-p)),
@@ -136,18 +178,37 @@ impl Trends {
         };
         let mut told = vec![format!("{added}: {pace}.")];
         let until = match (self.until_high, self.until_full) {
-            (Some(high), Some(full)) if high > 0.0 => {
-                Some(format!("the high mark is reached in {}, the volume is full in {}", span(high), span(full)))
+            (Some(high), Some(full)) if high > 0.0 => Some(format!(
+                "the high mark is reached in {}, the volume is full in {}",
+                span(high),
+                span(full)
+            )),
+            (Some(high), None) if high > 0.0 => {
+                Some(format!("the high mark is reached in {}", span(high)))
             }
-            (Some(high), None) if high > 0.0 => Some(format!("the high mark is reached in {}", span(high))),
-            (_, Some(full)) => Some(format!("the high mark is passed; the volume is full in {}", span(full))),
+            (_, Some(full)) => Some(format!(
+                "the high mark is passed; the volume is full in {}",
+                span(full)
+            )),
             _ => None,
         };
-        told.extend(until.map(|until| format!("At this pace {until}, but for what evictions free then.")));
+        told.extend(
+            until.map(|until| format!("At this pace {until}, but for what evictions free then.")),
+        );
         if !self.repos.is_empty() {
-            let each = |repo: &Growing| format!("{} by {} a day to {}", words::plain(&repo.name), size(repo.pace), words::size(repo.bytes));
+            let each = |repo: &Growing| {
+                format!(
+                    "{} by {} a day to {}",
+                    words::plain(&repo.name),
+                    size(repo.pace),
+                    words::size(repo.bytes)
+                )
+            };
             let repos: Vec<String> = self.repos.iter().map(each).collect();
-            told.push(format!("The stores that grow fastest: {}.", repos.join(", ")));
+            told.push(format!(
+                "The stores that grow fastest: {}.",
+                repos.join(", ")
+            ));
         }
         told
     }
@@ -161,12 +222,19 @@ fn span(days: f64) -> String {
     words::age(whole(days * 86_400.0))
 }
 
-#[expect(clippy::cast_precision_loss, reason = "bytes of a volume are exact to far more digits than anybody reads")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes of a volume are exact to far more digits than anybody reads"
+)]
 fn float(bytes: u64) -> f64 {
     bytes as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is below nothing is nothing")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is below nothing is nothing"
+)]
 fn whole(number: f64) -> u64 {
     number as u64
 }

@@ -1,8 +1,12 @@
 //! Everything in a report that a person should look at, gathered from wherever it stands.
 //!
-//! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a tree that stays.
+//! Pure. It must never leave a failure out, and it must never count one that isn't: a busy repo, a
+//! tree that stays.
 
-use super::{Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, words};
+use super::{
+    Eviction, Repo, RepoOutcome, RunOutcome, RunReport, TreeOutcome, Unit, UnitOutcome,
+    VerdictName, words,
+};
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
@@ -30,7 +34,10 @@ pub enum Kind {
 
 /// The report's troubles: the shortfall first, then by repo, then the caches' and the run's own.
 pub fn troubles(report: &RunReport) -> Vec<Trouble> {
-    let mut found: Vec<Trouble> = shortfall(&report.eviction).into_iter().chain(in_use_went(report)).collect();
+    let mut found: Vec<Trouble> = shortfall(&report.eviction)
+        .into_iter()
+        .chain(in_use_went(report))
+        .collect();
     for repo in &report.repos {
         of_repo(report, repo, &mut found);
     }
@@ -39,8 +46,16 @@ pub fn troubles(report: &RunReport) -> Vec<Trouble> {
             found.push(failure(format!("{}, {}", unit.cache, unit.unit), why));
         }
     }
-    found.extend(report.failures.iter().map(|why| failure(String::new(), why)));
-    found.extend(report.notes.iter().map(|why| Trouble { kind: Kind::Warning, ..failure(String::new(), why) }));
+    found.extend(
+        report
+            .failures
+            .iter()
+            .map(|why| failure(String::new(), why)),
+    );
+    found.extend(report.notes.iter().map(|why| Trouble {
+        kind: Kind::Warning,
+        ..failure(String::new(), why)
+    }));
     found
 }
 
@@ -57,11 +72,20 @@ pub fn merged(troubles: Vec<Trouble>) -> Vec<Trouble> {
             }
         }
     }
-    kept.into_iter().map(|(abouts, trouble)| Trouble { about: words::and(&abouts), ..trouble }).collect()
+    kept.into_iter()
+        .map(|(abouts, trouble)| Trouble {
+            about: words::and(&abouts),
+            ..trouble
+        })
+        .collect()
 }
 
 fn failure(about: String, why: &str) -> Trouble {
-    Trouble { about, why: why.to_owned(), kind: Kind::Failure }
+    Trouble {
+        about,
+        why: why.to_owned(),
+        kind: Kind::Failure,
+    }
 }
 
 fn shortfall(eviction: &Eviction) -> Option<Trouble> {
@@ -69,24 +93,45 @@ fn shortfall(eviction: &Eviction) -> Option<Trouble> {
     let why = format!(
         "eviction fell short by {missing}. Lower a cache's reserve or min_age, name more caches in the config, or enlarge the volume."
     );
-    Some(Trouble { about: String::new(), why, kind: Kind::Shortfall })
+    Some(Trouble {
+        about: String::new(),
+        why,
+        kind: Kind::Shortfall,
+    })
 }
 
 /// `12 units, 1.4 GiB, that lock files of live trees name`; none when nothing in use went.
 pub(crate) fn in_use(eviction: &Eviction) -> Option<String> {
-    let gone: Vec<&Unit> = eviction.units.iter().filter(|unit| unit.in_use && unit.outcome.goes()).collect();
+    let gone: Vec<&Unit> = eviction
+        .units
+        .iter()
+        .filter(|unit| unit.in_use && unit.outcome.goes())
+        .collect();
     let bytes = gone.iter().map(|unit| unit.bytes).sum();
-    (!gone.is_empty())
-        .then(|| format!("{}, {}, that lock files of live trees name", words::count(gone.len() as u64, "unit"), words::size(bytes)))
+    (!gone.is_empty()).then(|| {
+        format!(
+            "{}, {}, that lock files of live trees name",
+            words::count(gone.len() as u64, "unit"),
+            words::size(bytes)
+        )
+    })
 }
 
 fn in_use_went(report: &RunReport) -> Option<Trouble> {
-    let verb = if report.run.dry_run { "will have to go" } else { "had to go" };
+    let verb = if report.run.dry_run {
+        "will have to go"
+    } else {
+        "had to go"
+    };
     let why = format!(
         "{} {verb}, for nothing else was left: the next jobs fetch them again. Enlarge the volume, or keep them with eviction.in_use: keep.",
         in_use(&report.eviction)?
     );
-    Some(Trouble { about: String::new(), why, kind: Kind::Warning })
+    Some(Trouble {
+        about: String::new(),
+        why,
+        kind: Kind::Warning,
+    })
 }
 
 /// What an eviction fell short by, in words; none when it didn't.
@@ -95,7 +140,8 @@ pub(crate) fn missing(eviction: &Eviction) -> Option<String> {
 }
 
 impl Eviction {
-    /// What stood in the way of more: the plan's obstacles, and units that were used again when their turn came.
+    /// What stood in the way of more: the plan's obstacles, and units that were used again when
+    /// their turn came.
     pub fn in_the_way(&self) -> Vec<String> {
         let mut skipped: BTreeMap<&str, u64> = BTreeMap::new();
         for unit in &self.units {
@@ -103,7 +149,9 @@ impl Eviction {
                 *skipped.entry(why).or_default() += 1;
             }
         }
-        let skipped = skipped.into_iter().map(|(why, many)| format!("{} skipped: {why}", words::count(many, "unit")));
+        let skipped = skipped
+            .into_iter()
+            .map(|(why, many)| format!("{} skipped: {why}", words::count(many, "unit")));
         self.obstacles.iter().cloned().chain(skipped).collect()
     }
 }
@@ -119,32 +167,59 @@ pub(crate) fn amount(bytes: u64, inodes: u64) -> Option<String> {
 fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
     let because = repo.reason.as_deref().unwrap_or("it gave no reason");
     match repo.outcome {
-        RepoOutcome::Failed if repo.reason.is_some() || !has_parts(repo) => found.push(failure(repo.name.clone(), because)),
-        RepoOutcome::Refused => found.push(Trouble { kind: refusal(report), ..failure(repo.name.clone(), because) }),
+        RepoOutcome::Failed if repo.reason.is_some() || !has_parts(repo) => {
+            found.push(failure(repo.name.clone(), because))
+        }
+        RepoOutcome::Refused => found.push(Trouble {
+            kind: refusal(report),
+            ..failure(repo.name.clone(), because)
+        }),
         _ => {}
     }
-    found.extend(repo.failures.iter().map(|why| failure(repo.name.clone(), why)));
+    found.extend(
+        repo.failures
+            .iter()
+            .map(|why| failure(repo.name.clone(), why)),
+    );
     for tree in &repo.worktrees {
         if let TreeOutcome::Failed(why) = &tree.outcome {
             found.push(failure(words::below(&report.volume.root, &tree.path), why));
         } else if tree.verdict == VerdictName::Unknown {
-            let why = format!("nobody can tell what it holds, so it stays: {}", tree.reasons.join("; "));
-            found.push(Trouble { kind: Kind::Warning, ..failure(words::below(&report.volume.root, &tree.path), &why) });
+            let why = format!(
+                "nobody can tell what it holds, so it stays: {}",
+                tree.reasons.join("; ")
+            );
+            found.push(Trouble {
+                kind: Kind::Warning,
+                ..failure(words::below(&report.volume.root, &tree.path), &why)
+            });
         }
     }
     if let Some(why) = &repo.prune.refused {
-        found.push(Trouble { kind: Kind::Warning, ..failure(repo.name.clone(), &format!("pruning was refused: {why}")) });
+        found.push(Trouble {
+            kind: Kind::Warning,
+            ..failure(repo.name.clone(), &format!("pruning was refused: {why}"))
+        });
     }
 }
 
 /// Whether single failures explain a failed repo.
 fn has_parts(repo: &Repo) -> bool {
-    !repo.failures.is_empty() || repo.worktrees.iter().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)))
+    !repo.failures.is_empty()
+        || repo
+            .worktrees
+            .iter()
+            .any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)))
 }
 
-/// A repo that is not what it should be is a failure; one that a run didn't get to, because it was stopped, is not.
+/// A repo that is not what it should be is a failure; one that a run didn't get to, because it was
+/// stopped, is not.
 fn refusal(report: &RunReport) -> Kind {
-    if report.run.outcome == RunOutcome::Interrupted { Kind::Warning } else { Kind::Failure }
+    if report.run.outcome == RunOutcome::Interrupted {
+        Kind::Warning
+    } else {
+        Kind::Failure
+    }
 }
 
 #[cfg(test)]
@@ -153,9 +228,20 @@ mod tests {
 
     #[test]
     fn many_troubles_are_merged_in_their_order() {
-        let trouble = |n: u32| failure(format!("tree {n}"), &format!("{:05} is why, of a cause that is said at some length", n / 2));
+        let trouble = |n: u32| {
+            failure(
+                format!("tree {n}"),
+                &format!(
+                    "{:05} is why, of a cause that is said at some length",
+                    n / 2
+                ),
+            )
+        };
         let merged = merged((0..60_000).map(trouble).collect());
-        assert_eq!((merged.len(), merged[7].about.as_str()), (30_000, "tree 14 and tree 15"));
+        assert_eq!(
+            (merged.len(), merged[7].about.as_str()),
+            (30_000, "tree 14 and tree 15")
+        );
         assert!(merged.iter().map(|trouble| &trouble.why).is_sorted());
     }
 }

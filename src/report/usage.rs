@@ -1,7 +1,8 @@
 //! What fills the volume, as a report tells it: repos, worktrees, caches, biggest first.
 //!
-//! Only `treewarden report` asks, for it costs a walk over everything. It must never add up to more than there is: bytes of files that
-//! have links elsewhere stand on their own, for they may be another part's as well.
+//! Only `treewarden report` asks, for it costs a walk over everything. It must never add up to more
+//! than there is: bytes of files that have links elsewhere stand on their own, for they may be
+//! another part's as well.
 
 use super::lossy;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,8 @@ pub struct Used {
     pub bytes: u64,
     /// Inodes that its deletion would free.
     pub inodes: u64,
-    /// Bytes of files that have links elsewhere, too: in a cache, or in a tree that was installed from one.
+    /// Bytes of files that have links elsewhere, too: in a cache, or in a tree that was installed
+    /// from one.
     pub shared_bytes: u64,
 }
 

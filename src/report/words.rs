@@ -1,7 +1,7 @@
 //! Numbers, times and names as people say them.
 //!
-//! Pure: no clock, no I/O, no colour. It must never let a string from a repo reach a terminal unescaped: [`plain`] is the one
-//! way there, and it may be applied twice without harm.
+//! Pure: no clock, no I/O, no colour. It must never let a string from a repo reach a terminal
+//! unescaped: [`plain`] is the one way there, and it may be applied twice without harm.
 
 use super::Asked;
 use bytesize::ByteSize;
@@ -20,7 +20,9 @@ pub fn size(bytes: u64) -> String {
     let exact = format!("{:.1}", ByteSize(bytes).display().iec());
     match exact.split_once('.') {
         // A third digit before the point makes the one behind it noise; so does a zero.
-        Some((whole, rest)) if whole.len() > 2 || rest.starts_with('0') => format!("{:.0}", ByteSize(bytes).display().iec()),
+        Some((whole, rest)) if whole.len() > 2 || rest.starts_with('0') => {
+            format!("{:.0}", ByteSize(bytes).display().iec())
+        }
         _ => exact,
     }
 }
@@ -49,7 +51,12 @@ pub fn took(seconds: f64) -> String {
         s if s < 9.95 => format!("{} s", format!("{s:.1}").trim_end_matches(".0")),
         s if s < 119.5 => format!("{s:.0} s"),
         s if s < 7200.0 => format!("{:.0} min", (s / 60.0).floor()),
-        s => format!("{:.0} h {:.0} min", (s / 3600.0).floor(), (s % 3600.0 / 60.0).floor()).replace(" 0 min", ""),
+        s => format!(
+            "{:.0} h {:.0} min",
+            (s / 3600.0).floor(),
+            (s % 3600.0 / 60.0).floor()
+        )
+        .replace(" 0 min", ""),
     }
 }
 
@@ -86,7 +93,11 @@ pub fn count(n: u64, noun: &str) -> String {
 pub fn few(names: &[String], at_most: usize) -> String {
     match names.len().saturating_sub(at_most) {
         0 | 1 => and(names),
-        more => format!("{} and {} more", names[..names.len() - more].join(", "), number(more as u64)),
+        more => format!(
+            "{} and {} more",
+            names[..names.len() - more].join(", "),
+            number(more as u64)
+        ),
     }
 }
 
@@ -101,22 +112,34 @@ pub fn and(names: &[String]) -> String {
 
 /// What part of a run was asked for: `gc of acme/shop alone`.
 pub fn asked(asked: &Asked) -> String {
-    let of = [and(&asked.only), plain(&and(&asked.repos))].into_iter().filter(|part| !part.is_empty());
+    let of = [and(&asked.only), plain(&and(&asked.repos))]
+        .into_iter()
+        .filter(|part| !part.is_empty());
     format!("{} alone", of.collect::<Vec<_>>().join(" of "))
 }
 
-/// A path as it is read: relative to the volume's root where it lies below it, escaped, and lossy where it isn't UTF-8.
+/// A path as it is read: relative to the volume's root where it lies below it, escaped, and lossy
+/// where it isn't UTF-8.
 pub fn below(root: &Path, path: &Path) -> String {
-    let inner = path.strip_prefix(root).ok().filter(|rest| !rest.as_os_str().is_empty());
+    let inner = path
+        .strip_prefix(root)
+        .ok()
+        .filter(|rest| !rest.as_os_str().is_empty());
     plain(&inner.unwrap_or(path).to_string_lossy())
 }
 
 /// A path's last name, escaped.
 pub fn name(path: &Path) -> String {
-    plain(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
+    plain(
+        &path
+            .file_name()
+            .unwrap_or(path.as_os_str())
+            .to_string_lossy(),
+    )
 }
 
-/// The text with everything that could move a cursor, start a line or turn the reading direction shown as `\u{..}`.
+/// The text with everything that could move a cursor, start a line or turn the reading direction
+/// shown as `\u{..}`.
 pub fn plain(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
@@ -134,7 +157,8 @@ pub fn steers(c: char) -> bool {
     c.is_control() || is_treacherous(c)
 }
 
-/// Marks that are invisible, or that turn the reading direction: with them one name can pass for another.
+/// Marks that are invisible, or that turn the reading direction: with them one name can pass for
+/// another.
 fn is_treacherous(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
@@ -147,7 +171,8 @@ pub fn width(text: &str) -> usize {
 
 /// The text in at most `columns`, with `…` for its middle.
 ///
-/// A path loses whole directories where that is enough. Else more of its end stays: that is what it is known by.
+/// A path loses whole directories where that is enough. Else more of its end stays: that is what it
+/// is known by.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -166,7 +191,9 @@ pub fn shorten(text: &str, columns: usize) -> String {
 fn without_middle_folders(path: &str, columns: usize) -> Option<String> {
     let (first, rest) = path.split_once('/')?;
     let tails = rest.match_indices('/').map(|(at, _)| &rest[at..]);
-    tails.map(|tail| format!("{first}/…{tail}")).find(|short| width(short) <= columns)
+    tails
+        .map(|tail| format!("{first}/…{tail}"))
+        .find(|short| width(short) <= columns)
 }
 
 fn fitting(text: impl Iterator<Item = char>, columns: usize) -> impl Iterator<Item = char> {
@@ -227,10 +254,30 @@ mod tests {
 
     #[test]
     fn times_shares_and_numbers_are_short() {
-        let times = [0.0, 0.42, 3.99, 9.97, 41.2, 119.4, 125.0, 7199.0, 7800.0, 14_400.0].map(took);
-        assert_eq!(times, ["", "0.4 s", "4 s", "10 s", "41 s", "119 s", "2 min", "119 min", "2 h 10 min", "4 h"]);
+        let times = [
+            0.0, 0.42, 3.99, 9.97, 41.2, 119.4, 125.0, 7199.0, 7800.0, 14_400.0,
+        ]
+        .map(took);
+        assert_eq!(
+            times,
+            [
+                "",
+                "0.4 s",
+                "4 s",
+                "10 s",
+                "41 s",
+                "119 s",
+                "2 min",
+                "119 min",
+                "2 h 10 min",
+                "4 h"
+            ]
+        );
         assert_eq!([0.0, 0.884, 1.0].map(percent), ["0 %", "88 %", "100 %"]);
-        assert_eq!([0, 999, 1000, 1_204_000].map(number), ["0", "999", "1,000", "1,204,000"]);
+        assert_eq!(
+            [0, 999, 1000, 1_204_000].map(number),
+            ["0", "999", "1,000", "1,204,000"]
+        );
     }
 
     #[test]
@@ -252,8 +299,14 @@ mod tests {
     #[test]
     fn nothing_that_steers_a_terminal_stays() {
         assert_eq!(plain("fix/über-cart ✓"), "fix/über-cart ✓");
-        assert_eq!(plain("a\nb\tc\u{1b}[31m\u{9b}K"), r"a\u{a}b\u{9}c\u{1b}[31m\u{9b}K");
-        assert_eq!(plain("evil\u{202e}gpj\u{200b}\u{2066}"), r"evil\u{202e}gpj\u{200b}\u{2066}");
+        assert_eq!(
+            plain("a\nb\tc\u{1b}[31m\u{9b}K"),
+            r"a\u{a}b\u{9}c\u{1b}[31m\u{9b}K"
+        );
+        assert_eq!(
+            plain("evil\u{202e}gpj\u{200b}\u{2066}"),
+            r"evil\u{202e}gpj\u{200b}\u{2066}"
+        );
         assert_eq!(plain(&plain("\u{1b}")), plain("\u{1b}"));
     }
 
@@ -268,8 +321,14 @@ mod tests {
 
     #[test]
     fn a_long_name_loses_its_middle() {
-        assert_eq!(shorten("worktrees/shop/fix-cart", 40), "worktrees/shop/fix-cart");
-        assert_eq!(shorten("worktrees/shop/fix-cart", 22), "worktrees/…/fix-cart");
+        assert_eq!(
+            shorten("worktrees/shop/fix-cart", 40),
+            "worktrees/shop/fix-cart"
+        );
+        assert_eq!(
+            shorten("worktrees/shop/fix-cart", 22),
+            "worktrees/…/fix-cart"
+        );
         assert_eq!(shorten("worktrees/shop/fix-cart", 16), "workt…p/fix-cart");
         assert_eq!(shorten("a/bb/cc/dd/e", 10), "a/…/dd/e");
         assert_eq!(width(&shorten("界界界界界界界界", 9)), 9);

@@ -14,7 +14,8 @@ pub const SCHEMA: &str = "treewarden.worktrees/1";
 pub struct Listing {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
-    /// In the config's order of repos; within one, those that would go first, longest idle first, then the others by path.
+    /// In the config's order of repos; within one, those that would go first, longest idle first,
+    /// then the others by path.
     pub worktrees: Vec<Listed>,
     /// Repos whose worktrees could not be listed, and why.
     pub failures: Vec<String>,
@@ -33,8 +34,15 @@ pub struct Listed {
 /// A line for each tree, in columns; then the failures.
 pub fn text(listing: &Listing) -> String {
     let head = ["PATH", "REPO", "BRANCH", "CLASS", "VERDICT", "IDLE", "WHY"].map(str::to_owned);
-    let rows: Vec<[String; 7]> = std::iter::once(head).chain(listing.worktrees.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| words::width(&row[column])).max().unwrap_or(0);
+    let rows: Vec<[String; 7]> = std::iter::once(head)
+        .chain(listing.worktrees.iter().map(row))
+        .collect();
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| words::width(&row[column]))
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..6).map(width).collect();
     let mut text = String::new();
     for row in rows.iter().filter(|_| !listing.worktrees.is_empty()) {
@@ -43,7 +51,12 @@ pub fn text(listing: &Listing) -> String {
         }
         text.extend([&row[6], "\n"]);
     }
-    text.extend(listing.failures.iter().map(|failure| words::plain(failure) + "\n"));
+    text.extend(
+        listing
+            .failures
+            .iter()
+            .map(|failure| words::plain(failure) + "\n"),
+    );
     text
 }
 
@@ -60,7 +73,18 @@ fn row(Listed { repo, tree }: &Listed) -> [String; 7] {
         VerdictName::Unknown => "unknown",
     };
     let idle = tree.idle_seconds.map_or_else(|| "-".to_owned(), words::age);
-    let branch = tree.branch.as_deref().map_or_else(|| "-".to_owned(), words::plain);
+    let branch = tree
+        .branch
+        .as_deref()
+        .map_or_else(|| "-".to_owned(), words::plain);
     let path = words::plain(&tree.path.to_string_lossy());
-    [path, words::plain(repo), branch, class.to_owned(), verdict.to_owned(), idle, words::plain(&tree.because)]
+    [
+        path,
+        words::plain(repo),
+        branch,
+        class.to_owned(),
+        verdict.to_owned(),
+        idle,
+        words::plain(&tree.because),
+    ]
 }

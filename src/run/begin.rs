@@ -1,6 +1,7 @@
 //! How a run begins: the volume is proven, measured and locked, or the run is refused.
 //!
-//! Ballast goes first where not even a lock could be written. It must never touch anything else before the volume's lock is had.
+//! Ballast goes first where not even a lock could be written. It must never touch anything else
+//! before the volume's lock is had.
 
 use super::locks;
 use super::mode::Mode;
@@ -46,7 +47,13 @@ pub struct Options {
 impl Options {
     /// The same for one shard: only the last one evicts, for all.
     pub(super) fn of_this_shard(&self) -> Self {
-        Self { only: Only { evict: self.only.evict && self.ends_the_night(), ..self.only }, ..self.clone() }
+        Self {
+            only: Only {
+                evict: self.only.evict && self.ends_the_night(),
+                ..self.only
+            },
+            ..self.clone()
+        }
     }
 
     /// Whether the run ends with this run: it empties the trash and evicts.
@@ -56,17 +63,40 @@ impl Options {
 
     /// None for a whole run.
     pub(super) fn asked(&self) -> Option<Asked> {
-        let Only { prune, gc, reap, evict } = self.only;
-        let parts = [("prune", prune), ("gc", gc), ("reap", reap), ("evict", evict)];
-        let only =
-            if self.only == Only::ALL { Vec::new() } else { parts.iter().filter(|part| part.1).map(|part| part.0.to_owned()).collect() };
-        let asked = Asked { repos: self.repos.clone(), only };
+        let Only {
+            prune,
+            gc,
+            reap,
+            evict,
+        } = self.only;
+        let parts = [
+            ("prune", prune),
+            ("gc", gc),
+            ("reap", reap),
+            ("evict", evict),
+        ];
+        let only = if self.only == Only::ALL {
+            Vec::new()
+        } else {
+            parts
+                .iter()
+                .filter(|part| part.1)
+                .map(|part| part.0.to_owned())
+                .collect()
+        };
+        let asked = Asked {
+            repos: self.repos.clone(),
+            only,
+        };
         (!asked.repos.is_empty() || self.only != Only::ALL).then_some(asked)
     }
 
     /// Whether others are to be waited for.
     pub(super) fn waits(&self) -> bool {
-        !self.dry_run && self.shard.is_some_and(|shard| shard.is_last() && shard.count() > 1)
+        !self.dry_run
+            && self
+                .shard
+                .is_some_and(|shard| shard.is_last() && shard.count() > 1)
     }
 }
 
@@ -81,43 +111,97 @@ pub(super) struct Begun {
     pub(super) io: ThreadPool,
 }
 
-/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was touched.
-pub(super) fn begin(policy: &Policy, options: &Options, stop: &Stop, now: DateTime<Utc>) -> Result<Begun, String> {
+/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was
+/// touched.
+pub(super) fn begin(
+    policy: &Policy,
+    options: &Options,
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Begun, String> {
     volume::prove(&policy.volume).map_err(|error| error.to_string())?;
-    let unusable = |error: io::Error| format!("failed to use the volume's state folder `{}`: {error}", policy.volume.state);
-    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| format!("failed to start threads: {error}"));
-    let (repos, io) = (pool(policy.run.repos_in_parallel)?, pool(policy.run.io_threads)?);
-    let (before, mut unmeasured) = measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+    let unusable = |error: io::Error| {
+        format!(
+            "failed to use the volume's state folder `{}`: {error}",
+            policy.volume.state
+        )
+    };
+    let pool = |threads| {
+        ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .map_err(|error| format!("failed to start threads: {error}"))
+    };
+    let (repos, io) = (
+        pool(policy.run.repos_in_parallel)?,
+        pool(policy.run.io_threads)?,
+    );
+    let (before, mut unmeasured) =
+        measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
     let mode = if options.dry_run {
-        unmeasured.extend(implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")));
+        unmeasured.extend(
+            implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")),
+        );
         Mode::DryRun
     } else {
         scratch::clear(now);
         // Here already, for the lock is taken only when it has room.
-        if let Some(why) = mount::of(&policy.volume.root).map(|facts| mount::local_locks(&facts)).map_err(unusable)? {
+        if let Some(why) = mount::of(&policy.volume.root)
+            .map(|facts| mount::local_locks(&facts))
+            .map_err(unusable)?
+        {
             return Err(format!("refused to lock the volume: {why}"));
         }
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
         let locks = locks(policy);
-        let lock = options.shard.map_or_else(|| LockedVolume::take(&locks, "run", now), |it| LockedVolume::take_shard(&locks, it, now));
+        let lock = options.shard.map_or_else(
+            || LockedVolume::take(&locks, "run", now),
+            |it| LockedVolume::take_shard(&locks, it, now),
+        );
         let lock = lock.map_err(not_to_be_had)?;
         // The lock's file was written just now.
         if let Some(why) = implausible(policy, options, lock.server_clock()) {
             return Err(why);
         }
-        Mode::Apply { lock, trash: Trash::of(&policy.volume.state).map_err(unusable)? }
+        Mode::Apply {
+            lock,
+            trash: Trash::of(&policy.volume.state).map_err(unusable)?,
+        }
     };
-    Ok(Begun { mode, before, unmeasured, repos, io })
+    Ok(Begun {
+        mode,
+        before,
+        unmeasured,
+        repos,
+        io,
+    })
 }
 
 /// Why this machine's clock is not to be believed.
-fn implausible(policy: &Policy, options: &Options, server: Option<DateTime<Utc>>) -> Option<String> {
+fn implausible(
+    policy: &Policy,
+    options: &Options,
+    server: Option<DateTime<Utc>>,
+) -> Option<String> {
     let last = journal::last(&journal::file(&policy.volume.state.path()));
-    plan::clock::implausible(plan::clock::Clocks { now: clock::now(), server, last }, options.after_pause || clock::is_moved())
+    plan::clock::implausible(
+        plan::clock::Clocks {
+            now: clock::now(),
+            server,
+            last,
+        },
+        options.after_pause || clock::is_moved(),
+    )
 }
 
-/// How full the volume is; where a budget is to be held, by weighing all that stands there, and then with what could not be weighed.
-pub(super) fn measure(policy: &Policy, evicts: bool, io: &ThreadPool, stop: &Stop) -> io::Result<(Usage, Vec<String>)> {
+/// How full the volume is; where a budget is to be held, by weighing all that stands there, and
+/// then with what could not be weighed.
+pub(super) fn measure(
+    policy: &Policy,
+    evicts: bool,
+    io: &ThreadPool,
+    stop: &Stop,
+) -> io::Result<(Usage, Vec<String>)> {
     let mut usage = survey::volume::usage(&policy.volume.root)?;
     if policy.eviction.budget.is_none() || !evicts {
         return Ok((usage, Vec::new()));

@@ -1,7 +1,8 @@
-//! The eviction stage: reckon what is wanted, list and order units, weigh as many as needed, evict them, tell.
+//! The eviction stage: reckon what is wanted, list and order units, weigh as many as needed, evict
+//! them, tell.
 //!
-//! Below the marks it costs nothing beyond the statvfs that the run made already, save for the caches that have a budget of their own. It must
-//! never end the run: what fails is a row.
+//! Below the marks it costs nothing beyond the statvfs that the run made already, save for the
+//! caches that have a budget of their own. It must never end the run: what fails is a row.
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
@@ -19,7 +20,8 @@ use crate::survey::caches::{self, sizing};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-/// Units held at once, of the many that a survey lists. A run that takes more of them looks again for the next.
+/// Units held at once, of the many that a survey lists. A run that takes more of them looks again
+/// for the next.
 const AT_ONCE: usize = 70_000;
 
 /// The ledger with what this run saw of lock files, and lines about what it could not see.
@@ -34,30 +36,52 @@ pub fn remember<'a>(
         if result.skipped {
             ledger.again(&result.row.name, context.now);
         }
-        let Some(mut locks) = result.locks.take() else { continue };
+        let Some(mut locks) = result.locks.take() else {
+            continue;
+        };
         // What went needs nothing any more; what was to go and stays needs what it needed.
         for tree in result.row.worktrees.iter().filter(|tree| tree.goes()) {
-            let name = tree.path.strip_prefix(&policy.volume.root).unwrap_or(&tree.path);
+            let name = tree
+                .path
+                .strip_prefix(&policy.volume.root)
+                .unwrap_or(&tree.path);
             locks.trees.remove(&*name.to_string_lossy());
         }
-        lines.extend(locks.problems.iter().map(|problem| format!("{}: {problem}", result.row.name)));
+        lines.extend(
+            locks
+                .problems
+                .iter()
+                .map(|problem| format!("{}: {problem}", result.row.name)),
+        );
         lines.extend(ledger.note(&result.row.name, locks, context.now));
     }
     let enrolled: BTreeSet<&str> = policy.repos.iter().map(|repo| repo.name.as_str()).collect();
     (ledger.tidied(&enrolled, context.now), lines)
 }
 
-/// Whether units may be wanted in this run, so that trees and lock files have to be looked at: a volume as full as this, or a cache over a budget of its own.
-/// What such a cache holds is listed and weighed for that alone; what goes is chosen from what is seen after the look. Works in the caller's rayon pool.
+/// Whether units may be wanted in this run, so that trees and lock files have to be looked at: a
+/// volume as full as this, or a cache over a budget of its own. What such a cache holds is listed
+/// and weighed for that alone; what goes is chosen from what is seen after the look. Works in the
+/// caller's rayon pool.
 pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
-    let budgeted: Vec<policy::Cache> = policy.caches.iter().filter(|cache| cache.budget.is_some()).cloned().collect();
+    let budgeted: Vec<policy::Cache> = policy
+        .caches
+        .iter()
+        .filter(|cache| cache.budget.is_some())
+        .cloned()
+        .collect();
     let wanted = evict::wanted(usage, &policy.eviction).is_some();
     if wanted || budgeted.is_empty() {
         return wanted;
     }
     // What stands in the trees, and what can't be seen, only the eviction itself can tell.
     let placed = budgeted.iter().all(|cache| cache.place.is_some());
-    let Some(probe) = LastUseProbe::open(&policy.volume.root, false).ok().filter(|_| placed) else { return true };
+    let Some(probe) = LastUseProbe::open(&policy.volume.root, false)
+        .ok()
+        .filter(|_| placed)
+    else {
+        return true;
+    };
     let mut caches = caches::survey(&budgeted, &[], &probe, &Some, stop);
     sizing::weigh_whole(&mut caches, stop);
     evict::with_budgets(None, &caches).is_some()
@@ -65,12 +89,17 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
 
 /// A run that evicts nothing, on a volume as full as this.
 fn calm(policy: &Policy, usage: &Usage) -> report::Eviction {
-    report::Eviction { reason: evict::calm(usage, &policy.eviction), ..report::Eviction::default() }
+    report::Eviction {
+        reason: evict::calm(usage, &policy.eviction),
+        ..report::Eviction::default()
+    }
 }
 
 /// The same, where the volume wants nothing by its marks.
 pub fn none_wanted(policy: &Policy, usage: &Usage) -> Option<report::Eviction> {
-    evict::wanted(usage, &policy.eviction).is_none().then(|| calm(policy, usage))
+    evict::wanted(usage, &policy.eviction)
+        .is_none()
+        .then(|| calm(policy, usage))
 }
 
 /// What an eviction is decided by.
@@ -86,29 +115,45 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Evicts, least recently used first, until the marks are reached. A dry run only tells what would go.
+    /// Evicts, least recently used first, until the marks are reached. A dry run only tells what
+    /// would go.
     pub fn evict(&self, failures: &mut Vec<String>) -> report::Eviction {
         let root = &self.context.policy.volume.root;
-        let access_times = self.ledger.access_times.unwrap_or_else(|| keeps_access_times(root));
+        let access_times = self
+            .ledger
+            .access_times
+            .unwrap_or_else(|| keeps_access_times(root));
         match LastUseProbe::open(root, access_times) {
             Ok(probe) => self.evict_seen(&probe, failures),
             Err(error) => {
-                failures.push(format!("failed to open `{}`: {error}; see that it is mounted", root.display()));
+                failures.push(format!(
+                    "failed to open `{}`: {error}; see that it is mounted",
+                    root.display()
+                ));
                 report::Eviction::default()
             }
         }
     }
 
     fn evict_seen(&self, probe: &LastUseProbe, failures: &mut Vec<String>) -> report::Eviction {
-        let RunContext { policy, stop, now, .. } = *self.context;
+        let RunContext {
+            policy, stop, now, ..
+        } = *self.context;
         let wanted = evict::wanted(self.usage, &policy.eviction);
         let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
-        let looked_at: Vec<policy::Cache> = policy.caches.iter().filter(looked_at).cloned().collect();
+        let looked_at: Vec<policy::Cache> =
+            policy.caches.iter().filter(looked_at).cloned().collect();
         let names = self.ledger.names();
         let in_use = policy.eviction.in_use;
         let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
         let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, None).enough(enough);
-        let mut caches = caches::survey(&looked_at, self.idle, probe, &|unit| shortlist.sift(&looked_at, unit), stop);
+        let mut caches = caches::survey(
+            &looked_at,
+            self.idle,
+            probe,
+            &|unit| shortlist.sift(&looked_at, unit),
+            stop,
+        );
         sizing::weigh_whole(&mut caches, stop);
         let Some(wanted) = evict::with_budgets(wanted, &caches) else {
             return calm(policy, self.usage);
@@ -122,7 +167,8 @@ impl Stage<'_> {
                 let (units, problems) = sizing::weigh(batch, stop);
                 queue.choose(units, problems);
             }
-            // What was listed or measured is then not all there is, and a plan made of it would be another run's.
+            // What was listed or measured is then not all there is, and a plan made of it would be
+            // another run's.
             match stop.reached() {
                 Some(why) if rows.is_empty() => return not_begun(why),
                 Some(_) => break,
@@ -133,26 +179,57 @@ impl Stage<'_> {
             freed += gone;
             let all_had_their_turn = outcomes.len() == chosen.len();
             rows.extend(rows::units(chosen, outcomes));
-            let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else { break };
+            let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else {
+                break;
+            };
             // What has a reserve or a budget was listed whole.
-            let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
-            caches::survey(&looked_at, self.idle, probe, &|unit| shortlist.sift(&looked_at, unit).and(None), stop);
+            let shortlist =
+                LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
+            caches::survey(
+                &looked_at,
+                self.idle,
+                probe,
+                &|unit| shortlist.sift(&looked_at, unit).and(None),
+                stop,
+            );
             queue.add(shortlist.sifted());
         }
         rows::eviction(queue.finish(), rows, freed)
     }
 
-    fn apply(&self, units: &[Unit], probe: &LastUseProbe, failures: &mut Vec<String>) -> (Vec<UnitOutcome>, Size) {
-        let RunContext { stop, now, mode, .. } = *self.context;
-        let Mode::Apply { lock, trash } = mode else { return (vec![UnitOutcome::Planned; units.len()], expected(units)) };
-        let evictor = Evictor { lock, locks: &self.context.locks(), trash, stop, now, probe, one_at_a_time: Mutex::default() };
+    fn apply(
+        &self,
+        units: &[Unit],
+        probe: &LastUseProbe,
+        failures: &mut Vec<String>,
+    ) -> (Vec<UnitOutcome>, Size) {
+        let RunContext {
+            stop, now, mode, ..
+        } = *self.context;
+        let Mode::Apply { lock, trash } = mode else {
+            return (vec![UnitOutcome::Planned; units.len()], expected(units));
+        };
+        let evictor = Evictor {
+            lock,
+            locks: &self.context.locks(),
+            trash,
+            stop,
+            now,
+            probe,
+            one_at_a_time: Mutex::default(),
+        };
         match evictor.evict(units) {
             Ok((outcomes, Emptied { freed, left })) => {
-                failures.extend(left.into_iter().map(|left| format!("left in the trash: {left}; the next run tries again")));
+                failures
+                    .extend(left.into_iter().map(|left| {
+                        format!("left in the trash: {left}; the next run tries again")
+                    }));
                 (outcomes, freed)
             }
             Err(error) => {
-                failures.push(format!("failed to evict: {error}; look into the volume's state folder"));
+                failures.push(format!(
+                    "failed to evict: {error}; look into the volume's state folder"
+                ));
                 (Vec::new(), Size::default())
             }
         }
@@ -160,11 +237,17 @@ impl Stage<'_> {
 }
 
 fn not_begun(why: &str) -> report::Eviction {
-    report::Eviction { reason: format!("not begun: {why}; the next run goes on here"), ..report::Eviction::default() }
+    report::Eviction {
+        reason: format!("not begun: {why}; the next run goes on here"),
+        ..report::Eviction::default()
+    }
 }
 
 fn expected(units: &[Unit]) -> Size {
     let mut sum = Size::default();
-    units.iter().filter_map(|unit| unit.size).for_each(|size| sum += size);
+    units
+        .iter()
+        .filter_map(|unit| unit.size)
+        .for_each(|size| sum += size);
     sum
 }

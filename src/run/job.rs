@@ -29,34 +29,80 @@ pub(super) struct DoneJob<'a> {
     pub(super) result: RepoResult,
 }
 
-/// A job for each repo. None is skipped while a crashed run's trees wait in the trash: they may be some repo's.
-pub(super) fn jobs<'a>(request: &Request<'a>, repos: Vec<&'a policy::Repo>, trashed: &HashSet<VolumePath>) -> Vec<RepoJob<'a>> {
+/// A job for each repo. None is skipped while a crashed run's trees wait in the trash: they may be
+/// some repo's.
+pub(super) fn jobs<'a>(
+    request: &Request<'a>,
+    repos: Vec<&'a policy::Repo>,
+    trashed: &HashSet<VolumePath>,
+) -> Vec<RepoJob<'a>> {
     let may_skip = trashed.is_empty() && request.options.only.all_of_a_repo();
-    let cached = |policy| may_skip.then(|| unchanged::holds(request.policy, policy, request.now, request.stop)).flatten();
-    repos.into_par_iter().map(|policy| RepoJob { policy, cached: cached(policy) }).collect()
+    let cached = |policy| {
+        may_skip
+            .then(|| unchanged::holds(request.policy, policy, request.now, request.stop))
+            .flatten()
+    };
+    repos
+        .into_par_iter()
+        .map(|policy| RepoJob {
+            policy,
+            cached: cached(policy),
+        })
+        .collect()
 }
 
 /// How many trees of the whole volume are missing; none is in a repo that is skipped.
-pub(super) fn missing(request: &Request<'_>, jobs: &[RepoJob<'_>], trashed: &HashSet<VolumePath>) -> Missing {
-    let skipped: HashSet<&str> = jobs.iter().filter(|job| job.cached.is_some()).map(|job| job.policy.name.as_str()).collect();
-    let others: Vec<&policy::Repo> = request.policy.repos.iter().filter(|repo| !skipped.contains(repo.name.as_str())).collect();
+pub(super) fn missing(
+    request: &Request<'_>,
+    jobs: &[RepoJob<'_>],
+    trashed: &HashSet<VolumePath>,
+) -> Missing {
+    let skipped: HashSet<&str> = jobs
+        .iter()
+        .filter(|job| job.cached.is_some())
+        .map(|job| job.policy.name.as_str())
+        .collect();
+    let others: Vec<&policy::Repo> = request
+        .policy
+        .repos
+        .iter()
+        .filter(|repo| !skipped.contains(repo.name.as_str()))
+        .collect();
     let found = survey::repo::missing(&others, trashed);
-    let present: usize = jobs.iter().filter_map(|job| job.cached.as_ref()).map(CachedSurvey::trees).sum();
-    Missing { of: found.of.saturating_add(present), ..found }
+    let present: usize = jobs
+        .iter()
+        .filter_map(|job| job.cached.as_ref())
+        .map(CachedSurvey::trees)
+        .sum();
+    Missing {
+        of: found.of.saturating_add(present),
+        ..found
+    }
 }
 
-/// Maintains every repo in parallel. Those that are busy are asked for again until their `lock_wait` is over.
-pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>, bar: &ProgressBar) -> Vec<DoneJob<'a>> {
+/// Maintains every repo in parallel. Those that are busy are asked for again until their
+/// `lock_wait` is over.
+pub(super) fn maintain<'a>(
+    context: &RunContext<'_>,
+    jobs: Vec<RepoJob<'a>>,
+    bar: &ProgressBar,
+) -> Vec<DoneJob<'a>> {
     let began = Instant::now();
     let first = |RepoJob { policy, cached }: RepoJob<'a>| {
-        let result = cached.map_or_else(|| context.maintain(policy), |cached| context.skip(policy, cached));
+        let result = cached.map_or_else(
+            || context.maintain(policy),
+            |cached| context.skip(policy, cached),
+        );
         tracing::info!(repo = result.row.name, outcome = ?result.row.outcome, seconds = result.row.seconds, "maintained");
         bar.inc(1);
         bar.set_message(result.row.name.clone());
         DoneJob { policy, result }
     };
     let first: Vec<DoneJob<'a>> = jobs.into_par_iter().map(first).collect();
-    first.into_par_iter().map(|job| wait(context, job, began)).collect()
+    first
+        .into_par_iter()
+        .map(|job| wait(context, job, began))
+        .collect()
 }
 
 /// A dry run doesn't wait: it only looks.
@@ -66,7 +112,9 @@ fn wait<'a>(context: &RunContext<'_>, mut job: DoneJob<'a>, began: Instant) -> D
     }
     let patience = job.policy.lock_wait;
     while job.result.row.outcome == RepoOutcome::Busy && began.elapsed() < patience {
-        context.stop.sleep(ASK_AGAIN.min(patience.saturating_sub(began.elapsed())));
+        context
+            .stop
+            .sleep(ASK_AGAIN.min(patience.saturating_sub(began.elapsed())));
         if context.stop.reached().is_some() {
             break;
         }
@@ -76,16 +124,23 @@ fn wait<'a>(context: &RunContext<'_>, mut job: DoneJob<'a>, began: Instant) -> D
     job
 }
 
-/// Looks again at repos that were skipped: what may be evicted depends on what is idle and in use there.
+/// Looks again at repos that were skipped: what may be evicted depends on what is idle and in use
+/// there.
 pub(super) fn rescan(context: &RunContext<'_>, jobs: &mut [DoneJob<'_>]) {
-    jobs.par_iter_mut().filter(|job| job.result.skipped).for_each(|job| {
-        let seen = super::shards::look(context, &[job.policy]).pop();
-        (job.result.idle, job.result.locks) = seen.map(|seen| (seen.idle, seen.locks)).unwrap_or_default();
-    });
+    jobs.par_iter_mut()
+        .filter(|job| job.result.skipped)
+        .for_each(|job| {
+            let seen = super::shards::look(context, &[job.policy]).pop();
+            (job.result.idle, job.result.locks) =
+                seen.map(|seen| (seen.idle, seen.locks)).unwrap_or_default();
+        });
 }
 
 /// Gives repos whose repack had no room before the eviction another chance.
-pub(super) fn repack_again<'a>(context: &RunContext<'_>, jobs: Vec<DoneJob<'a>>) -> Vec<DoneJob<'a>> {
+pub(super) fn repack_again<'a>(
+    context: &RunContext<'_>,
+    jobs: Vec<DoneJob<'a>>,
+) -> Vec<DoneJob<'a>> {
     let again = |mut job: DoneJob<'a>| {
         if job.result.short_of_space {
             let again = context.maintain(job.policy);
@@ -102,6 +157,11 @@ pub(super) fn repack_again<'a>(context: &RunContext<'_>, jobs: Vec<DoneJob<'a>>)
 impl DoneJob<'_> {
     /// How many of its trees are still to go.
     pub(super) fn due(&self) -> usize {
-        self.result.row.worktrees.iter().filter(|tree| tree.outcome == TreeOutcome::Planned).count()
+        self.result
+            .row
+            .worktrees
+            .iter()
+            .filter(|tree| tree.outcome == TreeOutcome::Planned)
+            .count()
     }
 }

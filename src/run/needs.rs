@@ -1,4 +1,5 @@
-//! What a repo tells the eviction: which trees are idle, what their lock files name, and what goes anyway.
+//! What a repo tells the eviction: which trees are idle, what their lock files name, and what goes
+//! anyway.
 
 use crate::config::policy::{self};
 use crate::facts::cache::{IdleTree, Size};
@@ -16,39 +17,91 @@ use crate::survey::lockfiles::{self, Known, Live};
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
-/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go are among them: whether they went, their rows tell.
+/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go
+/// are among them: whether they went, their rows tell.
 pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
-    let idle = plan.trees.iter().filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-        (Verdict::Keep(kept), State::Looked(_)) if kept.because == "busy" => None,
-        (Verdict::Keep(_) | Verdict::Reap { .. }, State::Looked(contents)) => Some((tree, contents.as_ref())),
-        _ => None,
-    });
+    let idle = plan
+        .trees
+        .iter()
+        .filter_map(|(tree, verdict)| match (verdict, &tree.state) {
+            (Verdict::Keep(kept), State::Looked(_)) if kept.because == "busy" => None,
+            (Verdict::Keep(_) | Verdict::Reap { .. }, State::Looked(contents)) => {
+                Some((tree, contents.as_ref()))
+            }
+            _ => None,
+        });
     let facts = |(tree, contents): (&Worktree, &Contents)| {
-        let (admin, regenerable, made_again) = (tree.admin.path(), contents.regenerable.clone(), tree.made_again.clone());
-        (tree.path.clone(), IdleTree { repo: repo.name.clone(), admin, active: tree.active, made_again, regenerable })
+        let (admin, regenerable, made_again) = (
+            tree.admin.path(),
+            contents.regenerable.clone(),
+            tree.made_again.clone(),
+        );
+        (
+            tree.path.clone(),
+            IdleTree {
+                repo: repo.name.clone(),
+                admin,
+                active: tree.active,
+                made_again,
+                regenerable,
+            },
+        )
     };
     idle.map(facts).collect()
 }
 
 /// What goes with the rescues whose time is over, before any cache does.
 pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
-    let rescues: Vec<&Rescue> = plan.expire.iter().map(|(rescue, _)| rescue).filter(|_| plan.gc.drops_objects()).collect();
-    let Some(repo) = shadow.open().ok().filter(|_| !rescues.is_empty()) else { return Size::default() };
-    let before = now.checked_sub_signed(PRUNED_AFTER).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let rescues: Vec<&Rescue> = plan
+        .expire
+        .iter()
+        .map(|(rescue, _)| rescue)
+        .filter(|_| plan.gc.drops_objects())
+        .collect();
+    let Some(repo) = shadow.open().ok().filter(|_| !rescues.is_empty()) else {
+        return Size::default();
+    };
+    let before = now
+        .checked_sub_signed(PRUNED_AFTER)
+        .unwrap_or(DateTime::<Utc>::MIN_UTC);
     survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, before)
 }
 
-/// What the lock files of the default branch, the checkout and all trees name, those that are to go among them; none when git2 can't tell, or the
-/// run is to stop, and then they count as they were seen last.
-pub(super) fn look(shadow: &Shadow, repo: &policy::Repo, plan: &Plan, known: &Known<'_>, stop: &Stop) -> Option<Locks> {
-    let stands = |(tree, verdict): &&(Worktree, Verdict)| !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree);
+/// What the lock files of the default branch, the checkout and all trees name, those that are to go
+/// among them; none when git2 can't tell, or the run is to stop, and then they count as they were
+/// seen last.
+pub(super) fn look(
+    shadow: &Shadow,
+    repo: &policy::Repo,
+    plan: &Plan,
+    known: &Known<'_>,
+    stop: &Stop,
+) -> Option<Locks> {
+    let stands = |(tree, verdict): &&(Worktree, Verdict)| {
+        !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree)
+    };
     let place = |tree: &Worktree| VolumePath::new(repo.place.root(), &tree.path).ok();
-    let places: Vec<(VolumePath, &Worktree)> =
-        plan.trees.iter().filter(stands).filter_map(|(tree, _)| Some((place(tree)?, tree))).collect();
-    let mut trees = vec![Live { place: &repo.place, admin: shadow.git_dir(), looked: None }];
-    trees.extend(places.iter().map(|(place, tree)| Live { place, admin: &tree.admin, looked: lock_files(tree) }));
+    let places: Vec<(VolumePath, &Worktree)> = plan
+        .trees
+        .iter()
+        .filter(stands)
+        .filter_map(|(tree, _)| Some((place(tree)?, tree)))
+        .collect();
+    let mut trees = vec![Live {
+        place: &repo.place,
+        admin: shadow.git_dir(),
+        looked: None,
+    }];
+    trees.extend(places.iter().map(|(place, tree)| Live {
+        place,
+        admin: &tree.admin,
+        looked: lock_files(tree),
+    }));
     let worked = plan.trees.iter().map(|(tree, _)| tree.active).max();
-    let locks = Locks { worked, ..lockfiles::survey(&shadow.open().ok()?, &trees, known, stop) };
+    let locks = Locks {
+        worked,
+        ..lockfiles::survey(&shadow.open().ok()?, &trees, known, stop)
+    };
     stop.reached().is_none().then_some(locks)
 }
 

@@ -1,4 +1,5 @@
-//! The second pass over the repos: the trees go, unless there are so many that the plan is more likely wrong than the trees.
+//! The second pass over the repos: the trees go, unless there are so many that the plan is more
+//! likely wrong than the trees.
 //!
 //! Whose are held back is [decided elsewhere](crate::plan::fair).
 
@@ -12,21 +13,38 @@ use rayon::prelude::*;
 /// As many of the repos that are held back are named.
 const NAMED: usize = 10;
 
-/// Every repo's trees that are to go, but for those of repos that are held back: these are named in the report.
-pub(super) fn reap<'a>(context: &RunContext<'_>, jobs: Vec<DoneJob<'a>>, shard: Option<Shard>, report: &mut RunReport) -> Vec<DoneJob<'a>> {
+/// Every repo's trees that are to go, but for those of repos that are held back: these are named in
+/// the report.
+pub(super) fn reap<'a>(
+    context: &RunContext<'_>,
+    jobs: Vec<DoneJob<'a>>,
+    shard: Option<Shard>,
+    report: &mut RunReport,
+) -> Vec<DoneJob<'a>> {
     let most = context.policy.run.max_reaped;
     let part = shard.map_or(most, |shard| shard.part(most));
     let limit = fair::most_of_one(jobs.iter().map(DoneJob::due), part);
-    let (held, others): (Vec<&DoneJob<'_>>, Vec<&DoneJob<'_>>) = jobs.iter().partition(|job| job.due() > limit);
+    let (held, others): (Vec<&DoneJob<'_>>, Vec<&DoneJob<'_>>) =
+        jobs.iter().partition(|job| job.due() > limit);
     if !held.is_empty() {
-        let named: Vec<String> = held.iter().take(NAMED).map(|job| format!("{} ({})", job.policy.name, job.due())).collect();
+        let named: Vec<String> = held
+            .iter()
+            .take(NAMED)
+            .map(|job| format!("{} ({})", job.policy.name, job.due()))
+            .collect();
         let more = match held.len().saturating_sub(NAMED) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
         let count: usize = jobs.iter().map(DoneJob::due).sum();
-        let of = shard.map(|shard| format!("; shard {shard} has {part} of them")).unwrap_or_default();
-        let went = if others.iter().all(|job| job.due() == 0) { "none went" } else { "the others went, none of these did" };
+        let of = shard
+            .map(|shard| format!("; shard {shard} has {part} of them"))
+            .unwrap_or_default();
+        let went = if others.iter().all(|job| job.due() == 0) {
+            "none went"
+        } else {
+            "the others went, none of these did"
+        };
         let whose = format!("{}{more}", named.join(", "));
         let remedy = "look at a dry run, then raise max_reaped, or run with --repo";
         report.failures.push(format!("{count} trees would go, more than max_reaped ({most}{of}), of {whose}: {went}; {remedy}"));
@@ -43,10 +61,18 @@ pub(super) fn reap<'a>(context: &RunContext<'_>, jobs: Vec<DoneJob<'a>>, shard: 
 }
 
 fn hold_back(mut result: RepoResult) -> RepoResult {
-    for tree in result.row.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Planned) {
+    for tree in result
+        .row
+        .worktrees
+        .iter_mut()
+        .filter(|tree| tree.outcome == TreeOutcome::Planned)
+    {
         tree.outcome = TreeOutcome::Kept;
         "too many at once".clone_into(&mut tree.because);
-        tree.reasons.insert(0, "kept, because too many trees of this repo would go at once".to_owned());
+        tree.reasons.insert(
+            0,
+            "kept, because too many trees of this repo would go at once".to_owned(),
+        );
     }
     result
 }

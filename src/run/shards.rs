@@ -1,8 +1,10 @@
-//! A run that several machines share: each shard has its own repos, and the last one ends the run for all.
+//! A run that several machines share: each shard has its own repos, and the last one ends the run
+//! for all.
 //!
-//! That one waits for the others, but not beyond three quarters of its time, then empties the trash and evicts. Who is at work is told by the
-//! locks alone; what the others' repos need and name it sees for itself, for anybody could write a note of that. It must never change anything
-//! in a repo that isn't its own.
+//! That one waits for the others, but not beyond three quarters of its time, then empties the trash
+//! and evicts. Who is at work is told by the locks alone; what the others' repos need and name it
+//! sees for itself, for anybody could write a note of that. It must never change anything in a repo
+//! that isn't its own.
 
 use crate::config::policy::{self, Policy};
 use crate::lock::{self, Holder, LockError, Seen};
@@ -37,9 +39,17 @@ enum State {
 }
 
 /// The repos that a run is to work on, and those that other shards have.
-pub fn split<'a>(policy: &'a Policy, options: &Options) -> (Vec<&'a policy::Repo>, Vec<&'a policy::Repo>) {
-    let asked = |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
-    policy.repos.iter().filter(asked).partition(|repo| options.shard.is_none_or(|shard| shard.has(&repo.name)))
+pub fn split<'a>(
+    policy: &'a Policy,
+    options: &Options,
+) -> (Vec<&'a policy::Repo>, Vec<&'a policy::Repo>) {
+    let asked =
+        |repo: &&policy::Repo| options.repos.is_empty() || options.repos.contains(&repo.name);
+    policy
+        .repos
+        .iter()
+        .filter(asked)
+        .partition(|repo| options.shard.is_none_or(|shard| shard.has(&repo.name)))
 }
 
 /// Waits until all others have ended, or it is late, or the run is to stop.
@@ -48,12 +58,20 @@ pub fn split<'a>(policy: &'a Policy, options: &Options) -> (Vec<&'a policy::Repo
 /// A lock can't be looked at.
 pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError> {
     // Runs are a day apart, and no shard of this run's began longer ago than a whole run takes.
-    let longest = chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
-    let since = context.now.checked_sub_signed(longest).unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let longest =
+        chrono::TimeDelta::from_std(context.stop.limit()).unwrap_or(chrono::TimeDelta::days(1));
+    let since = context
+        .now
+        .checked_sub_signed(longest)
+        .unwrap_or(DateTime::<Utc>::MIN_UTC);
     loop {
-        let states = shard.others().map(|other| Ok((other, state(&context.locks(), other, since)?)));
+        let states = shard
+            .others()
+            .map(|other| Ok((other, state(&context.locks(), other, since)?)));
         let states = states.collect::<Result<Vec<_>, LockError>>()?;
-        let waits = states.iter().any(|(_, state)| matches!(state, State::AtWork | State::NotBegun));
+        let waits = states
+            .iter()
+            .any(|(_, state)| matches!(state, State::AtWork | State::NotBegun));
         if !waits || context.stop.is_late() || context.stop.reached().is_some() {
             return Ok(told(states));
         }
@@ -65,7 +83,11 @@ pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError>
 fn state(locks: &Path, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
     Ok(match lock::shard(locks, shard)? {
         Seen { held: true, .. } => State::AtWork,
-        Seen { written: Some(written), holder, .. } if written >= since => holder.map_or(State::Ended, State::Died),
+        Seen {
+            written: Some(written),
+            holder,
+            ..
+        } if written >= since => holder.map_or(State::Ended, State::Died),
         _ => State::NotBegun,
     })
 }
@@ -75,7 +97,9 @@ fn told(states: Vec<(Shard, State)>) -> Others {
     for (shard, state) in states {
         match state {
             State::Ended => {}
-            State::AtWork => others.at_work.push(format!("shard {shard} was still at work: what it frees counts in the next run")),
+            State::AtWork => others.at_work.push(format!(
+                "shard {shard} was still at work: what it frees counts in the next run"
+            )),
             State::Died(holder) => {
                 others.missing.push(format!("shard {shard} ended without a word ({holder}): the next run goes on where it was"));
             }
@@ -87,11 +111,27 @@ fn told(states: Vec<(Shard, State)>) -> Others {
     others
 }
 
-/// Looks at the repos of other shards, without a lock and without changing anything, for what is idle there and what their lock files name. A dry
-/// run foresees besides what will go there.
+/// Looks at the repos of other shards, without a lock and without changing anything, for what is
+/// idle there and what their lock files name. A dry run foresees besides what will go there.
 pub fn look(context: &RunContext<'_>, repos: &[&policy::Repo]) -> Vec<RepoResult> {
-    let only = if context.mode.trash().is_none() { context.only } else { Only { evict: true, ..Only::NONE } };
+    let only = if context.mode.trash().is_none() {
+        context.only
+    } else {
+        Only {
+            evict: true,
+            ..Only::NONE
+        }
+    };
     let (around, borrowers) = (context.around.clone(), context.borrowers.clone());
-    let context = RunContext { mode: &Mode::DryRun, only, around, borrowers, ..*context };
-    repos.par_iter().map(|repo| context.maintain(repo)).collect()
+    let context = RunContext {
+        mode: &Mode::DryRun,
+        only,
+        around,
+        borrowers,
+        ..*context
+    };
+    repos
+        .par_iter()
+        .map(|repo| context.maintain(repo))
+        .collect()
 }

@@ -1,8 +1,11 @@
-//! Repos that rest: since a run looked, nothing has changed there that git writes, and nothing is due yet.
+//! Repos that rest: since a run looked, nothing has changed there that git writes, and nothing is
+//! due yet.
 //!
-//! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk. What that run saw is told again from a
-//! file in the state directory, where agents can write as well. So it must never be the reason to change anything: when something is due the repo is
-//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which nothing is done; a forger must come back each week.
+//! Such a repo costs a listing of its refs, packs and registrations: no lock, no process, no walk.
+//! What that run saw is told again from a file in the state directory, where agents can write as
+//! well. So it must never be the reason to change anything: when something is due the repo is
+//! locked and looked at anew. A file that is lost or forged costs a look, or a week in which
+//! nothing is done; a forger must come back each week.
 
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Repo;
@@ -25,8 +28,8 @@ use std::path::{Path, PathBuf};
 const SCHEMA: &str = "treewarden.look/1";
 /// Bytes. A thousand worktrees take one.
 const LARGEST: u64 = 4 << 20;
-/// What changed this long before a look may have changed again in the same tick of the server's clock: `git.md` calls such files racy, and gives
-/// them a second.
+/// What changed this long before a look may have changed again in the same tick of the server's
+/// clock: `git.md` calls such files racy, and gives them a second.
 const RACY: TimeDelta = TimeDelta::seconds(2);
 
 /// What a look found in a repo where nothing is to be done.
@@ -49,7 +52,9 @@ pub struct CachedSurvey {
 impl CachedSurvey {
     /// The look that a file holds; none for what is no look of this version.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok().filter(|look: &Self| look.schema == SCHEMA)
+        serde_json::from_slice(bytes)
+            .ok()
+            .filter(|look: &Self| look.schema == SCHEMA)
     }
 
     /// How many worktrees it has, all of them in their places.
@@ -61,8 +66,18 @@ impl CachedSurvey {
     /// The row of a run in which the repo rests: whatever the file says, nothing was done in it.
     pub fn row(self, blank: report::Repo, now: DateTime<Utc>) -> report::Repo {
         let since = u64::try_from(now.signed_duration_since(self.at).num_seconds()).unwrap_or(0);
-        let gc = report::Gc { reason: self.gc, before: self.store, after: self.store, ..report::Gc::default() };
-        let mut row = report::Repo { gc, worktrees: self.worktrees, unchanged_since: Some(self.at), ..blank };
+        let gc = report::Gc {
+            reason: self.gc,
+            before: self.store,
+            after: self.store,
+            ..report::Gc::default()
+        };
+        let mut row = report::Repo {
+            gc,
+            worktrees: self.worktrees,
+            unchanged_since: Some(self.at),
+            ..blank
+        };
         for tree in &mut row.worktrees {
             (tree.outcome, tree.bytes, tree.rescue_ref) = (TreeOutcome::Kept, None, None);
             // A repo in which a tree is to go doesn't rest.
@@ -100,23 +115,46 @@ pub struct Seen<'a> {
 }
 
 /// The last look at a repo, where it still holds.
-pub fn holds(policy: &Policy, repo: &policy::Repo, now: DateTime<Utc>, stop: &Stop) -> Option<CachedSurvey> {
+pub fn holds(
+    policy: &Policy,
+    repo: &policy::Repo,
+    now: DateTime<Utc>,
+    stop: &Stop,
+) -> Option<CachedSurvey> {
     let file = openat::file(&file(&policy.volume.state, repo)?).ok()?;
     let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
     let look = CachedSurvey::parse(&openat::content(file, LARGEST).ok()?)?;
-    // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it was given.
+    // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it
+    // was given.
     let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
     let in_time = look.at <= now && now < look.until && holds(look.at) && holds(written);
-    let free = || peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok());
-    let same = || fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint);
+    let free = || {
+        peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok())
+    };
+    let same = || {
+        fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint)
+    };
     let idle = || probe::busy(&repo.busy_probe, &repo.name, stop).is_none();
     (in_time && free() && same() && idle()).then_some(look)
 }
 
 /// Keeps what a run saw, if the repo may rest. A look that can't be kept is made again.
-pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, now: DateTime<Utc>, stop: &Stop) {
-    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, now) else { return };
-    let places: Vec<PathBuf> = seen.facts.worktrees.iter().map(|tree| tree.path.clone()).collect();
+pub fn keep(
+    state: &VolumePath,
+    repo: &policy::Repo,
+    seen: &Seen<'_>,
+    now: DateTime<Utc>,
+    stop: &Stop,
+) {
+    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, now) else {
+        return;
+    };
+    let places: Vec<PathBuf> = seen
+        .facts
+        .worktrees
+        .iter()
+        .map(|tree| tree.path.clone())
+        .collect();
     let kept = fingerprint::of(repo, &places, stop).and_then(|found| {
         // Also what changed while we looked.
         if seen.clock.signed_duration_since(found.newest) <= RACY {
@@ -124,7 +162,17 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, now: DateT
         }
         let report::Repo { gc, worktrees, .. } = seen.row.clone();
         let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
-        CachedSurvey { schema, at: now, until, fingerprint, places, gc: gc.reason, store: gc.before, worktrees }.write(state, repo)
+        CachedSurvey {
+            schema,
+            at: now,
+            until,
+            fingerprint,
+            places,
+            gc: gc.reason,
+            store: gc.before,
+            worktrees,
+        }
+        .write(state, repo)
     });
     if let Err(error) = kept {
         tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");
@@ -132,5 +180,8 @@ pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, now: DateT
 }
 
 fn file(state: &VolumePath, repo: &policy::Repo) -> Option<VolumePath> {
-    state.join("looks").and_then(|looks| looks.join(format!("{}.json", repo.name.replace('/', "__")))).ok()
+    state
+        .join("looks")
+        .and_then(|looks| looks.join(format!("{}.json", repo.name.replace('/', "__"))))
+        .ok()
 }

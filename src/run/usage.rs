@@ -1,7 +1,7 @@
 //! What fills the volume: its parts, in one walk over all of it.
 //!
-//! A repo's parts are its store, its checkout and its registered worktrees, wherever these stand. It must never open a repo with git: even one
-//! that is busy, refused or broken takes its room.
+//! A repo's parts are its store, its checkout and its registered worktrees, wherever these stand.
+//! It must never open a repo with git: even one that is busy, refused or broken takes its room.
 
 use crate::config::policy::Policy;
 use crate::facts::cache::Size;
@@ -28,55 +28,111 @@ pub struct Usage {
 pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
     weigh(policy, stop).unwrap_or_else(|error| {
         let problem = format!("failed to list `{}`: {error}", policy.volume.root.display());
-        Usage { problems: vec![problem], ..Usage::default() }
+        Usage {
+            problems: vec![problem],
+            ..Usage::default()
+        }
     })
 }
 
 fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy);
-    let trash = policy.volume.state.join("trash").map_err(io::Error::other)?;
+    let trash = policy
+        .volume
+        .state
+        .join("trash")
+        .map_err(io::Error::other)?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
     let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;
-    let waiting = parts.iter().position(|part| part.place == trash).map_or_else(Size::default, |at| {
-        let trash = parts.remove(at);
-        // It is the state directory's.
-        if let Some(state) = parts.iter_mut().find(|part| part.place == policy.volume.state) {
-            state.size += trash.size;
-            state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
-        }
-        but_for_itself(trash.size, &trash.place)
-    });
+    let waiting = parts
+        .iter()
+        .position(|part| part.place == trash)
+        .map_or_else(Size::default, |at| {
+            let trash = parts.remove(at);
+            // It is the state directory's.
+            if let Some(state) = parts
+                .iter_mut()
+                .find(|part| part.place == policy.volume.state)
+            {
+                state.size += trash.size;
+                state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
+            }
+            but_for_itself(trash.size, &trash.place)
+        });
     let used = |part: size::Part| {
-        let (what, name) = known.get(&part.place).cloned().unwrap_or((Part::Other, None));
-        let size::Part { place, size, shared_bytes } = part;
-        Used { what, name, path: place.path(), bytes: size.bytes, inodes: size.inodes, shared_bytes }
+        let (what, name) = known
+            .get(&part.place)
+            .cloned()
+            .unwrap_or((Part::Other, None));
+        let size::Part {
+            place,
+            size,
+            shared_bytes,
+        } = part;
+        Used {
+            what,
+            name,
+            path: place.path(),
+            bytes: size.bytes,
+            inodes: size.inodes,
+            shared_bytes,
+        }
     };
-    let mut used: Vec<_> = parts.into_iter().map(used).filter(|used| used.inodes > 0).collect();
+    let mut used: Vec<_> = parts
+        .into_iter()
+        .map(used)
+        .filter(|used| used.inodes > 0)
+        .collect();
     used.sort_by(|a, b| (b.bytes, &a.path).cmp(&(a.bytes, &b.path)));
-    Ok(Usage { used, trash: waiting, problems })
+    Ok(Usage {
+        used,
+        trash: waiting,
+        problems,
+    })
 }
 
 /// The trash itself stays when it is emptied.
 fn but_for_itself(weighed: Size, trash: &VolumePath) -> Size {
     let own = openat::stat(trash).map_or(0, |stat| size::of_one(&stat).bytes);
-    Size { bytes: weighed.bytes.saturating_sub(own), inodes: weighed.inodes.saturating_sub(1) }
+    Size {
+        bytes: weighed.bytes.saturating_sub(own),
+        inodes: weighed.inodes.saturating_sub(1),
+    }
 }
 
-/// What the config and the repos' registrations tell of places. What an agent registered is never what the config gives to somebody.
+/// What the config and the repos' registrations tell of places. What an agent registered is never
+/// what the config gives to somebody.
 fn known(policy: &Policy) -> HashMap<VolumePath, (Part, Option<String>)> {
     let mut known = HashMap::new();
     for repo in &policy.repos {
-        let Ok(git_dir) = repo.place.join(".git") else { continue };
+        let Ok(git_dir) = repo.place.join(".git") else {
+            continue;
+        };
         let trees = repo::admins(&git_dir).unwrap_or_default();
-        let trees = trees.iter().filter_map(|admin| worktree::tree_of(admin).ok().flatten());
+        let trees = trees
+            .iter()
+            .filter_map(|admin| worktree::tree_of(admin).ok().flatten());
         known.extend(trees.map(|tree| (tree, (Part::Worktree, Some(repo.name.clone())))));
     }
     for repo in &policy.repos {
-        known.insert(repo.place.clone(), (Part::Checkout, Some(repo.name.clone())));
-        known.extend(repo.place.join(".git").ok().map(|git_dir| (git_dir, (Part::Store, Some(repo.name.clone())))));
+        known.insert(
+            repo.place.clone(),
+            (Part::Checkout, Some(repo.name.clone())),
+        );
+        known.extend(
+            repo.place
+                .join(".git")
+                .ok()
+                .map(|git_dir| (git_dir, (Part::Store, Some(repo.name.clone())))),
+        );
     }
-    let caches = policy.caches.iter().filter_map(|cache| Some((cache.place.clone()?, (Part::Cache, Some(cache.name.clone())))));
+    let caches = policy.caches.iter().filter_map(|cache| {
+        Some((
+            cache.place.clone()?,
+            (Part::Cache, Some(cache.name.clone())),
+        ))
+    });
     known.extend(caches);
     known.insert(policy.volume.state.clone(), (Part::State, None));
     known

@@ -1,8 +1,9 @@
 //! The ledger: which package was last named by whose lock file, run by run.
 //!
-//! It is one file in the volume's state directory, replaced whole. A repo that a run could not look at keeps what it named then. Losing the
-//! ledger costs a worse choice for some weeks and nothing else, so what can't be read is started anew, with a word. It must never grow
-//! without bound, and never be written by a dry run.
+//! It is one file in the volume's state directory, replaced whole. A repo that a run could not look
+//! at keeps what it named then. Losing the ledger costs a worse choice for some weeks and nothing
+//! else, so what can't be read is started anew, with a word. It must never grow without bound, and
+//! never be written by a dry run.
 
 use crate::facts::locks::{Files, Locks, Names, Naming, Seen};
 use crate::facts::package::Package;
@@ -25,8 +26,8 @@ const REMEMBERED: TimeDelta = TimeDelta::days(90);
 /// Bytes. Ten times what a large fleet's takes.
 const LARGEST: u64 = 256 << 20;
 
-/// Packages that are remembered though no lock file names them any more, the latest first; and those that one repo's lock files may name
-/// together.
+/// Packages that are remembered though no lock file names them any more, the latest first; and
+/// those that one repo's lock files may name together.
 const MOST_PAST: usize = 500_000;
 const MOST_OF_A_REPO: usize = 500_000;
 
@@ -50,7 +51,8 @@ pub struct Ledger {
 struct Entry(Package, i64, String);
 
 impl Ledger {
-    /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, when what stands there is none.
+    /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, when
+    /// what stands there is none.
     pub fn read(state: &VolumePath) -> (Self, Option<String>) {
         let read = file(state).and_then(|file| found(openat::read(&file, LARGEST)));
         let (ledger, why) = match read {
@@ -72,7 +74,12 @@ impl Ledger {
         if ledger.schema != SCHEMA || !ledger.is_sound() {
             return Err("it is of another version, or damaged".to_owned());
         }
-        let places = ledger.packages.iter().zip(0..).map(|(entry, place)| (entry.0.clone(), place)).collect();
+        let places = ledger
+            .packages
+            .iter()
+            .zip(0..)
+            .map(|(entry, place)| (entry.0.clone(), place))
+            .collect();
         Ok(Self { places, ..ledger })
     }
 
@@ -82,10 +89,13 @@ impl Ledger {
     /// It can't be written; the old one stands.
     pub fn write(&self, state: &VolumePath) -> io::Result<()> {
         let to = file(state)?;
-        // In the trash, under a name that nobody could plant a link at: what a kill leaves behind is gone the next run.
+        // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
+        // is gone the next run.
         let trash = state.join("trash").map_err(io::Error::other)?.path();
         atomic::make_folder(&trash)?;
-        let mut new = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(trash)?;
+        let mut new = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o644))
+            .tempfile_in(trash)?;
         atomic::json(&mut new, self)?;
         new.as_file().sync_all()?;
         new.persist(to.path()).map_err(|error| error.error)?;
@@ -102,11 +112,14 @@ impl Ledger {
         self.contents.contains_key(content)
     }
 
-    /// Takes in what a run saw of a repo: all that its lock files name is named now. What could not be read stays as it was seen last.
-    /// Gives a line where there was too much of it.
+    /// Takes in what a run saw of a repo: all that its lock files name is named now. What could not
+    /// be read stays as it was seen last. Gives a line where there was too much of it.
     pub fn note(&mut self, repo: &str, locks: Locks, now: DateTime<Utc>) -> Option<String> {
         for (content, packages) in locks.contents {
-            let places = packages.into_iter().map(|package| self.place(package)).collect();
+            let places = packages
+                .into_iter()
+                .map(|package| self.place(package))
+                .collect();
             self.contents.insert(content, places);
         }
         let mut old = self.repos.remove(repo).unwrap_or_default();
@@ -116,9 +129,15 @@ impl Ledger {
             let files: Files = match files {
                 None => std::mem::take(&mut before),
                 Some(files) => {
-                    let mut again =
-                        |path: String, content: Option<String>| content.or_else(|| before.remove(&path)).map(|content| (path, content));
-                    files.into_iter().filter_map(|(path, content)| again(path, content)).collect()
+                    let mut again = |path: String, content: Option<String>| {
+                        content
+                            .or_else(|| before.remove(&path))
+                            .map(|content| (path, content))
+                    };
+                    files
+                        .into_iter()
+                        .filter_map(|(path, content)| again(path, content))
+                        .collect()
                 }
             };
             trees.insert(tree, files);
@@ -138,31 +157,60 @@ impl Ledger {
                 fits
             });
         }
-        self.repos.insert(repo.to_owned(), Seen { at: now, tip: locks.tip, trees, worked: locks.worked.max(old.worked) });
+        self.repos.insert(
+            repo.to_owned(),
+            Seen {
+                at: now,
+                tip: locks.tip,
+                trees,
+                worked: locks.worked.max(old.worked),
+            },
+        );
         self.again(repo, now);
         too_much
     }
 
     /// What a repo's lock files named last is named now, too: nothing has changed there.
     pub fn again(&mut self, repo: &str, now: DateTime<Utc>) {
-        let contents = self.repos.get(repo).into_iter().flat_map(|seen| seen.trees.values()).flat_map(BTreeMap::values);
-        let named: BTreeSet<u32> = contents.filter_map(|content| self.contents.get(content)).flatten().copied().collect();
+        let contents = self
+            .repos
+            .get(repo)
+            .into_iter()
+            .flat_map(|seen| seen.trees.values())
+            .flat_map(BTreeMap::values);
+        let named: BTreeSet<u32> = contents
+            .filter_map(|content| self.contents.get(content))
+            .flatten()
+            .copied()
+            .collect();
         for place in named {
-            let Some(entry) = self.packages.get_mut(place as usize) else { continue };
+            let Some(entry) = self.packages.get_mut(place as usize) else {
+                continue;
+            };
             if entry.1 < now.timestamp() {
                 (entry.1, entry.2) = (now.timestamp(), repo.to_owned());
             }
         }
     }
 
-    /// Forgets repos that nobody enrols any more, contents that no tree holds, and packages that nobody named for long.
+    /// Forgets repos that nobody enrols any more, contents that no tree holds, and packages that
+    /// nobody named for long.
     #[must_use]
     pub fn tidied(mut self, enrolled: &BTreeSet<&str>, now: DateTime<Utc>) -> Self {
-        self.repos.retain(|repo, _| enrolled.contains(repo.as_str()));
-        let held: BTreeSet<&String> = self.repos.values().flat_map(|seen| seen.trees.values()).flat_map(BTreeMap::values).collect();
+        self.repos
+            .retain(|repo, _| enrolled.contains(repo.as_str()));
+        let held: BTreeSet<&String> = self
+            .repos
+            .values()
+            .flat_map(|seen| seen.trees.values())
+            .flat_map(BTreeMap::values)
+            .collect();
         self.contents.retain(|content, _| held.contains(content));
         let in_use = self.in_use();
-        let since = now.checked_sub_signed(REMEMBERED).unwrap_or(DateTime::<Utc>::MIN_UTC).timestamp();
+        let since = now
+            .checked_sub_signed(REMEMBERED)
+            .unwrap_or(DateTime::<Utc>::MIN_UTC)
+            .timestamp();
         let is_past = |(place, entry): &(u32, &Entry)| entry.1 >= since && !in_use.contains(place);
         let mut past: Vec<(u32, &Entry)> = (0..).zip(&self.packages).filter(is_past).collect();
         past.sort_unstable_by_key(|(_, entry)| std::cmp::Reverse(entry.1));
@@ -171,31 +219,56 @@ impl Ledger {
         let stays: BTreeSet<u32> = in_use.into_iter().chain(past).collect();
         let moved: HashMap<u32, u32> = stays.iter().copied().zip(0..).collect();
         for packages in self.contents.values_mut() {
-            *packages = packages.iter().filter_map(|place| moved.get(place).copied()).collect();
+            *packages = packages
+                .iter()
+                .filter_map(|place| moved.get(place).copied())
+                .collect();
         }
-        self.packages = stays.iter().filter_map(|place| self.packages.get(*place as usize).cloned()).collect();
-        self.places = self.packages.iter().zip(0..).map(|(entry, place)| (entry.0.clone(), place)).collect();
+        self.packages = stays
+            .iter()
+            .filter_map(|place| self.packages.get(*place as usize).cloned())
+            .collect();
+        self.places = self
+            .packages
+            .iter()
+            .zip(0..)
+            .map(|(entry, place)| (entry.0.clone(), place))
+            .collect();
         SCHEMA.clone_into(&mut self.schema);
         self
     }
 
-    /// When each package was last named, and whether it is in use: named by a lock file as it was seen last. To be asked of a tidied
-    /// ledger: a content that no tree holds any more would still count.
+    /// When each package was last named, and whether it is in use: named by a lock file as it was
+    /// seen last. To be asked of a tidied ledger: a content that no tree holds any more would still
+    /// count.
     pub fn names(&self) -> Names {
         let worked = self.worked();
         let entries = (0..).zip(&self.packages);
         let naming = |place: u32, Entry(_, at, by): &Entry| {
             let at = DateTime::from_timestamp(*at, 0).unwrap_or_default();
-            Naming { at, by: by.clone(), in_use: worked.contains_key(&place), worked: worked.get(&place).copied().flatten() }
+            Naming {
+                at,
+                by: by.clone(),
+                in_use: worked.contains_key(&place),
+                worked: worked.get(&place).copied().flatten(),
+            }
         };
-        entries.map(|(place, entry)| (entry.0.clone(), naming(place, entry))).collect()
+        entries
+            .map(|(place, entry)| (entry.0.clone(), naming(place, entry)))
+            .collect()
     }
 
     /// What is in use, each with the last work in a repo that names it.
     fn worked(&self) -> HashMap<u32, Option<DateTime<Utc>>> {
         let mut worked = HashMap::new();
         for seen in self.repos.values() {
-            for place in seen.trees.values().flat_map(BTreeMap::values).filter_map(|content| self.contents.get(content)).flatten() {
+            for place in seen
+                .trees
+                .values()
+                .flat_map(BTreeMap::values)
+                .filter_map(|content| self.contents.get(content))
+                .flatten()
+            {
                 let newest = worked.entry(*place).or_default();
                 *newest = seen.worked.max(*newest);
             }
@@ -208,7 +281,8 @@ impl Ledger {
     }
 
     fn place(&mut self, package: Package) -> u32 {
-        let next = u32::try_from(self.packages.len()).expect("a night's lock files name fewer packages than that");
+        let next = u32::try_from(self.packages.len())
+            .expect("a night's lock files name fewer packages than that");
         *self.places.entry(package.clone()).or_insert_with(|| {
             self.packages.push(Entry(package, i64::MIN, String::new()));
             next
@@ -217,7 +291,10 @@ impl Ledger {
 
     /// Every number leads somewhere: the file may have been changed by anybody.
     fn is_sound(&self) -> bool {
-        self.contents.values().flatten().all(|place| (*place as usize) < self.packages.len())
+        self.contents
+            .values()
+            .flatten()
+            .all(|place| (*place as usize) < self.packages.len())
     }
 }
 
@@ -239,8 +316,14 @@ mod tests {
     fn locks(path: &str, crates: &[&str]) -> Locks {
         let content = format!("cargo {crates:?}");
         Locks {
-            trees: BTreeMap::from([("tree".to_owned(), Some(BTreeMap::from([(path.to_owned(), Some(content.clone()))])))]),
-            contents: BTreeMap::from([(content, crates.iter().map(|name| Package::cargo(name)).collect())]),
+            trees: BTreeMap::from([(
+                "tree".to_owned(),
+                Some(BTreeMap::from([(path.to_owned(), Some(content.clone()))])),
+            )]),
+            contents: BTreeMap::from([(
+                content,
+                crates.iter().map(|name| Package::cargo(name)).collect(),
+            )]),
             ..Locks::default()
         }
     }
@@ -250,7 +333,12 @@ mod tests {
         let names = ledger.names();
         let told = |(package, naming): (&Package, &Naming)| {
             let star = if naming.in_use { "*" } else { "" };
-            format!("{}{star}: {}, {}", package.as_str(), (naming.at - night(0)).num_days(), naming.by)
+            format!(
+                "{}{star}: {}, {}",
+                package.as_str(),
+                (naming.at - night(0)).num_days(),
+                naming.by
+            )
         };
         let mut told: Vec<String> = names.iter().map(told).collect();
         told.sort();
@@ -266,25 +354,60 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.note("a", locks("Cargo.lock", &["old-1", "kept-1"]), night(0));
         ledger.note("b", locks("Cargo.lock", &["kept-1", "b-1"]), night(0));
-        assert_eq!(told(&ledger), ["cargo b-1*: 0, b", "cargo kept-1*: 0, a", "cargo old-1*: 0, a"]);
+        assert_eq!(
+            told(&ledger),
+            [
+                "cargo b-1*: 0, b",
+                "cargo kept-1*: 0, a",
+                "cargo old-1*: 0, a"
+            ]
+        );
         // On the next run b is busy.
         ledger.note("a", locks("Cargo.lock", &["new-1"]), night(1));
         let ledger = after(ledger, 1);
-        assert_eq!(told(&ledger), ["cargo b-1*: 0, b", "cargo kept-1*: 0, a", "cargo new-1*: 1, a", "cargo old-1: 0, a"]);
+        assert_eq!(
+            told(&ledger),
+            [
+                "cargo b-1*: 0, b",
+                "cargo kept-1*: 0, a",
+                "cargo new-1*: 1, a",
+                "cargo old-1: 0, a"
+            ]
+        );
         // Later a leaves the config, and what it named is forgotten in time.
         let gone = ledger.clone().tidied(&BTreeSet::from(["b"]), night(91));
-        assert_eq!(told(&gone), ["cargo b-1*: 0, b", "cargo kept-1*: 0, a", "cargo new-1: 1, a"]);
-        assert_eq!(told(&ledger.tidied(&BTreeSet::new(), night(92))), Vec::<String>::new());
+        assert_eq!(
+            told(&gone),
+            [
+                "cargo b-1*: 0, b",
+                "cargo kept-1*: 0, a",
+                "cargo new-1: 1, a"
+            ]
+        );
+        assert_eq!(
+            told(&ledger.tidied(&BTreeSet::new(), night(92))),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn what_could_not_be_read_stays_as_it_was() {
         let mut ledger = Ledger::default();
         ledger.note("a", locks("Cargo.lock", &["x-1"]), night(0));
-        let unknown_file = BTreeMap::from([("tree".to_owned(), Some(BTreeMap::from([("Cargo.lock".to_owned(), None)])))]);
+        let unknown_file = BTreeMap::from([(
+            "tree".to_owned(),
+            Some(BTreeMap::from([("Cargo.lock".to_owned(), None)])),
+        )]);
         let unknown_tree = BTreeMap::from([("tree".to_owned(), None)]);
         for (number, trees) in [(1, unknown_file), (2, unknown_tree)] {
-            ledger.note("a", Locks { trees, ..Locks::default() }, night(number));
+            ledger.note(
+                "a",
+                Locks {
+                    trees,
+                    ..Locks::default()
+                },
+                night(number),
+            );
             ledger = after(ledger, number);
             assert_eq!(told(&ledger), [format!("cargo x-1*: {number}, a")]);
         }
@@ -296,7 +419,14 @@ mod tests {
     fn what_is_in_use_knows_the_last_work_in_a_repo_that_names_it() {
         let mut ledger = Ledger::default();
         let mut note = |repo: &str, crates: &[&str], worked: Option<i64>, at: i64| {
-            ledger.note(repo, Locks { worked: worked.map(night), ..locks("Cargo.lock", crates) }, night(at));
+            ledger.note(
+                repo,
+                Locks {
+                    worked: worked.map(night),
+                    ..locks("Cargo.lock", crates)
+                },
+                night(at),
+            );
         };
         note("a", &["both-1", "a-1"], Some(1), 9);
         note("b", &["both-1", "b-1"], Some(4), 9);
@@ -305,7 +435,10 @@ mod tests {
         note("b", &["both-1", "b-1"], Some(2), 10);
         let names = after(ledger, 10).names();
         let worked = |name: &str| names[&Package::cargo(name)].worked;
-        assert_eq!(["a-1", "both-1", "b-1", "c-1"].map(worked), [Some(night(1)), Some(night(4)), Some(night(4)), None]);
+        assert_eq!(
+            ["a-1", "both-1", "b-1", "c-1"].map(worked),
+            [Some(night(1)), Some(night(4)), Some(night(4)), None]
+        );
     }
 
     #[test]
@@ -315,18 +448,36 @@ mod tests {
         let state = VolumePath::new(&root, Path::new("state")).unwrap();
         assert_eq!(Ledger::read(&state), (Ledger::default(), None));
         std::fs::create_dir(state.path()).unwrap();
-        let mut ledger = Ledger { access_times: Some(true), ..Ledger::default() };
+        let mut ledger = Ledger {
+            access_times: Some(true),
+            ..Ledger::default()
+        };
         ledger.note("a", locks("Cargo.lock", &["x-1", "y-2"]), night(0));
         let ledger = after(ledger, 0);
         ledger.write(&state).unwrap();
         assert_eq!(Ledger::read(&state), (ledger.clone(), None));
         ledger.write(&state).unwrap();
-        assert_eq!(std::fs::read_dir(state.path().join("trash")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(state.path().join("trash"))
+                .unwrap()
+                .count(),
+            0
+        );
         let text = std::fs::read_to_string(state.path().join("ledger.json")).unwrap();
-        for bad in ["", "{}", &text[..text.len() / 2], &text.replace("ledger/1", "ledger/9"), &text.replace("[0,1]", "[0,7]"), "[[[[[["] {
+        for bad in [
+            "",
+            "{}",
+            &text[..text.len() / 2],
+            &text.replace("ledger/1", "ledger/9"),
+            &text.replace("[0,1]", "[0,7]"),
+            "[[[[[[",
+        ] {
             std::fs::write(state.path().join("ledger.json"), bad).unwrap();
             let (found, why) = Ledger::read(&state);
-            assert!(found == Ledger::default() && why.unwrap().contains("starts anew"), "{bad}");
+            assert!(
+                found == Ledger::default() && why.unwrap().contains("starts anew"),
+                "{bad}"
+            );
         }
     }
 }

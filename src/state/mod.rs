@@ -1,8 +1,12 @@
 //! treewarden's own files in the volume's state directory.
 //!
-//! Agents can write there as well: what stands here informs, and is never a reason to delete (`docs/threat-model.md`, "The state directory").
+//! Agents can write there as well: what stands here informs, and is never a reason to delete
+//! (`docs/threat-model.md`, "The state directory").
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 pub mod ledger;
 pub mod trial;

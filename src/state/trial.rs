@@ -1,9 +1,11 @@
-//! Finds out by trying whether the volume keeps access times: mount options don't tell, for an NFS client can't see what the server does.
+//! Finds out by trying whether the volume keeps access times: mount options don't tell, for an NFS
+//! client can't see what the server does.
 //!
-//! A small file of our own is read, and its access time must move, as under `relatime`, which moves one that is older than the write. Where
-//! the read is answered from a cache it doesn't move; then access times count as not kept, which costs knowledge and nothing else.
-//! `strictatime` is not told from `relatime`: whoever uses access times takes them for up to a day old. It must never touch a file that
-//! isn't ours.
+//! A small file of our own is read, and its access time must move, as under `relatime`, which moves
+//! one that is older than the write. Where the read is answered from a cache it doesn't move; then
+//! access times count as not kept, which costs knowledge and nothing else. `strictatime` is not
+//! told from `relatime`: whoever uses access times takes them for up to a day old. It must never
+//! touch a file that isn't ours.
 
 use crate::fs::volume_path::VolumePath;
 use rustix::fs::{Advice, fadvise};
@@ -20,8 +22,16 @@ pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
     let mut file = tempfile::tempfile_in(state.path())?;
     file.write_all(b"read me\n")?;
     file.sync_all()?;
-    let long_ago = |hours| SystemTime::UNIX_EPOCH.checked_add(Duration::from_hours(hours)).unwrap_or(SystemTime::UNIX_EPOCH);
-    file.set_times(FileTimes::new().set_accessed(long_ago(24)).set_modified(long_ago(25)))?;
+    let long_ago = |hours| {
+        SystemTime::UNIX_EPOCH
+            .checked_add(Duration::from_hours(hours))
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    };
+    file.set_times(
+        FileTimes::new()
+            .set_accessed(long_ago(24))
+            .set_modified(long_ago(25)),
+    )?;
     read(&mut file)?;
     Ok(file.metadata()?.accessed()? > long_ago(24))
 }
@@ -46,7 +56,10 @@ mod tests {
         let root: Arc<Path> = top.path().into();
         std::fs::create_dir(top.path().join("state")).unwrap();
         let state = VolumePath::new(&root, Path::new("state")).unwrap();
-        let no = rustix::fs::statvfs(top.path()).unwrap().f_flag.contains(StatVfsMountFlags::NOATIME);
+        let no = rustix::fs::statvfs(top.path())
+            .unwrap()
+            .f_flag
+            .contains(StatVfsMountFlags::NOATIME);
         assert_eq!(keeps_access_times(&state).unwrap(), !no);
         assert_eq!(std::fs::read_dir(state.path()).unwrap().count(), 0);
     }

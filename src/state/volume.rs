@@ -1,7 +1,7 @@
 //! The volume's sentinel: what tells the mounted volume from an empty mount point.
 //!
-//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing. It must never be made by anything but
-//! `treewarden init`.
+//! Without it a run on an unmounted or wrongly mounted volume would find every worktree missing. It
+//! must never be made by anything but `treewarden init`.
 
 use crate::config::policy;
 use crate::fs::atomic;
@@ -52,7 +52,11 @@ impl Sentinel {
             schema: String,
         }
         let Kind { schema } = serde_json::from_slice(text).map_err(SentinelError::Nonsense)?;
-        if schema == SCHEMA { serde_json::from_slice(text).map_err(SentinelError::Nonsense) } else { Err(SentinelError::Other(schema)) }
+        if schema == SCHEMA {
+            serde_json::from_slice(text).map_err(SentinelError::Nonsense)
+        } else {
+            Err(SentinelError::Other(schema))
+        }
     }
 }
 
@@ -68,10 +72,14 @@ pub enum VolumeError {
         cause: io::Error,
     },
     /// There is a directory, and no sentinel.
-    #[error("`{0}` is missing: the volume is not mounted here, or was never prepared; mount it, or run `treewarden init {1}`")]
+    #[error(
+        "`{0}` is missing: the volume is not mounted here, or was never prepared; mount it, or run `treewarden init {1}`"
+    )]
     NoSentinel(VolumePath, String),
     /// There is a sentinel that can't be read.
-    #[error("failed to read `{path}`: {cause}; remove it and run `treewarden init` again if this is the right volume")]
+    #[error(
+        "failed to read `{path}`: {cause}; remove it and run `treewarden init` again if this is the right volume"
+    )]
     Unreadable {
         /// The sentinel.
         path: VolumePath,
@@ -79,7 +87,9 @@ pub enum VolumeError {
         cause: io::Error,
     },
     /// A later version wrote it.
-    #[error("`{path}` is of schema {schema:?}, and this treewarden knows {SCHEMA:?}; use the one that prepared the volume, or a newer one")]
+    #[error(
+        "`{path}` is of schema {schema:?}, and this treewarden knows {SCHEMA:?}; use the one that prepared the volume, or a newer one"
+    )]
     Version {
         /// The sentinel.
         path: VolumePath,
@@ -133,29 +143,50 @@ pub enum VolumeError {
 /// [`VolumeError`].
 pub fn prove(volume: &policy::Volume) -> Result<Sentinel, VolumeError> {
     let root = &volume.root;
-    openat::root(root).map_err(|cause| VolumeError::Root { root: root.to_path_buf(), cause })?;
+    openat::root(root).map_err(|cause| VolumeError::Root {
+        root: root.to_path_buf(),
+        cause,
+    })?;
     let path = volume.state.join(NAME).expect("a fixed name stays inside");
-    let unreadable = |cause| VolumeError::Unreadable { path: path.clone(), cause };
+    let unreadable = |cause| VolumeError::Unreadable {
+        path: path.clone(),
+        cause,
+    };
     let Some(text) = found(openat::read(&path, 64 << 10)).map_err(unreadable)? else {
         return Err(VolumeError::NoSentinel(path, root.display().to_string()));
     };
     let sentinel = Sentinel::read(&text).map_err(|error| match error {
         SentinelError::Nonsense(error) => unreadable(error.into()),
-        SentinelError::Other(schema) => VolumeError::Version { path: path.clone(), schema },
+        SentinelError::Other(schema) => VolumeError::Version {
+            path: path.clone(),
+            schema,
+        },
     })?;
     if sentinel.root != **root {
-        return Err(VolumeError::Elsewhere { prepared: sentinel.root, mounted: root.to_path_buf() });
+        return Err(VolumeError::Elsewhere {
+            prepared: sentinel.root,
+            mounted: root.to_path_buf(),
+        });
     }
-    FOLDERS.iter().try_for_each(|name| prove_folder(&volume.state.join(name).expect("a fixed name stays inside")))?;
+    FOLDERS.iter().try_for_each(|name| {
+        prove_folder(&volume.state.join(name).expect("a fixed name stays inside"))
+    })?;
     prove_owner(&volume.state.path()).and_then(|()| prove_scratch(root))?;
     Ok(sentinel)
 }
 
 /// Root works for nobody but root.
 fn prove_owner(path: &Path) -> Result<(), VolumeError> {
-    let seen = std::fs::symlink_metadata(path).map_err(|cause| VolumeError::Root { root: path.to_owned(), cause })?;
+    let seen = std::fs::symlink_metadata(path).map_err(|cause| VolumeError::Root {
+        root: path.to_owned(),
+        cause,
+    })?;
     if rustix::process::geteuid().is_root() && seen.uid() != 0 {
-        return Err(VolumeError::Owner { place: path.to_owned(), owner: seen.uid(), group: seen.gid() });
+        return Err(VolumeError::Owner {
+            place: path.to_owned(),
+            owner: seen.uid(),
+            group: seen.gid(),
+        });
     }
     Ok(())
 }
@@ -172,7 +203,10 @@ fn prove_scratch(root: &Path) -> Result<(), VolumeError> {
 
 /// Agents can write here: a link in place of a directory would lead a run out of the volume.
 fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
-    let seen = found(openat::stat(place)).map_err(|cause| VolumeError::Unreadable { path: place.clone(), cause })?;
+    let seen = found(openat::stat(place)).map_err(|cause| VolumeError::Unreadable {
+        path: place.clone(),
+        cause,
+    })?;
     match seen.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
         None | Some(FileType::Directory) => Ok(()),
         Some(_) => Err(VolumeError::NoFolder(place.clone())),
@@ -184,25 +218,38 @@ fn prove_folder(place: &VolumePath) -> Result<(), VolumeError> {
 /// # Errors
 /// [`VolumeError`]; a prepared volume is left as it is.
 pub fn prepare(volume: &policy::Volume, now: DateTime<Utc>) -> Result<Sentinel, VolumeError> {
-    openat::root(&volume.root).map_err(|cause| VolumeError::Root { root: volume.root.to_path_buf(), cause })?;
+    openat::root(&volume.root).map_err(|cause| VolumeError::Root {
+        root: volume.root.to_path_buf(),
+        cause,
+    })?;
     prove_owner(&volume.root)?;
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |cause| VolumeError::Prepare { path, cause }
     };
     let place = volume.state.join(NAME).expect("a fixed name stays inside");
-    if found(openat::stat(&place)).map_err(failed(&place.path()))?.is_some() {
+    if found(openat::stat(&place))
+        .map_err(failed(&place.path()))?
+        .is_some()
+    {
         return Err(VolumeError::Prepared(place));
     }
     for name in FOLDERS {
         let path = volume.state.path().join(name);
         std::fs::create_dir_all(&path).map_err(failed(&path))?;
     }
-    let sentinel =
-        Sentinel { schema: SCHEMA.to_owned(), id: uuid::Uuid::new_v4().to_string(), root: volume.root.to_path_buf(), created: now };
-    let text = serde_json::to_vec_pretty(&sentinel).map_err(|error| failed(&place.path())(error.into()))?;
+    let sentinel = Sentinel {
+        schema: SCHEMA.to_owned(),
+        id: uuid::Uuid::new_v4().to_string(),
+        root: volume.root.to_path_buf(),
+        created: now,
+    };
+    let text = serde_json::to_vec_pretty(&sentinel)
+        .map_err(|error| failed(&place.path())(error.into()))?;
     match atomic::create(&place.path(), &text) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(VolumeError::Prepared(place)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            return Err(VolumeError::Prepared(place));
+        }
         made => made.map_err(failed(&place.path()))?,
     }
     Ok(sentinel)

@@ -1,7 +1,9 @@
-//! Which files get other line endings when they are checked out, by the attributes that HEAD holds and by the repo's own settings.
+//! Which files get other line endings when they are checked out, by the attributes that HEAD holds
+//! and by the repo's own settings.
 //!
-//! Both are data: a pattern is matched, nothing is run. A line that isn't understood makes the whole answer unknown. It must never claim that a
-//! checkout would change a file if git might leave it as it is.
+//! Both are data: a pattern is matched, nothing is run. A line that isn't understood makes the
+//! whole answer unknown. It must never claim that a checkout would change a file if git might leave
+//! it as it is.
 
 use super::known::Files;
 use crate::fs::budget::Held;
@@ -68,18 +70,40 @@ impl Attributes {
     ///
     /// # Errors
     /// Something can't be read.
-    pub(super) fn of(repo: &Repository, git_dir: &VolumePath, committed: &Files, stop: &Stop) -> io::Result<Option<Self>> {
+    pub(super) fn of(
+        repo: &Repository,
+        git_dir: &VolumePath,
+        committed: &Files,
+        stop: &Stop,
+    ) -> io::Result<Option<Self>> {
         let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
         let config = found(openat::read(&at("config")?, LARGEST_CONFIG))?.unwrap_or_default();
-        let Some(entries) = config::plain(&config) else { return Ok(None) };
-        let value =
-            |key: &str| entries.iter().rev().find_map(|entry| entry.strip_prefix(key)?.strip_prefix('\n')).map(str::to_ascii_lowercase);
+        let Some(entries) = config::plain(&config) else {
+            return Ok(None);
+        };
+        let value = |key: &str| {
+            entries
+                .iter()
+                .rev()
+                .find_map(|entry| entry.strip_prefix(key)?.strip_prefix('\n'))
+                .map(str::to_ascii_lowercase)
+        };
         let auto = value("core.autocrlf").unwrap_or_default();
         let auto_is_true = matches!(auto.as_str(), "true" | "yes" | "on" | "1");
-        let crlf = auto_is_true || (auto != "input" && value("core.eol").is_some_and(|eol| eol == "crlf"));
-        let mut attributes = Self { rules: Vec::new(), auto: auto_is_true, crlf, held: stop.hold() };
-        let named = committed.iter().filter(|(path, (mode, _))| path.file_name() == Some(NAME.as_ref()) && mode & 0o170_000 == 0o100_000);
-        let mut files: Vec<_> = named.map(|(path, (_, blob))| (path.parent().unwrap_or(Path::new("")), *blob)).collect();
+        let crlf =
+            auto_is_true || (auto != "input" && value("core.eol").is_some_and(|eol| eol == "crlf"));
+        let mut attributes = Self {
+            rules: Vec::new(),
+            auto: auto_is_true,
+            crlf,
+            held: stop.hold(),
+        };
+        let named = committed.iter().filter(|(path, (mode, _))| {
+            path.file_name() == Some(NAME.as_ref()) && mode & 0o170_000 == 0o100_000
+        });
+        let mut files: Vec<_> = named
+            .map(|(path, (_, blob))| (path.parent().unwrap_or(Path::new("")), *blob))
+            .collect();
         // A deeper one wins.
         files.sort_by_key(|(folder, _)| folder.components().count());
         for (folder, blob) in files.iter().take(MOST_FILES + 1) {
@@ -94,8 +118,13 @@ impl Attributes {
 
     /// Adds a file's rules; false when one of them isn't understood.
     fn add(&mut self, folder: &Path, text: &[u8]) -> bool {
-        let Some(text) = str::from_utf8(text).ok().filter(|_| text.len() <= LARGEST) else { return false };
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let Some(text) = str::from_utf8(text).ok().filter(|_| text.len() <= LARGEST) else {
+            return false;
+        };
+        let lines = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         for line in lines {
             // Names for several attributes, quotes, and what git itself forbids.
             if line.starts_with(['[', '"', '!']) || self.rules.len() >= MOST_RULES {
@@ -103,7 +132,9 @@ impl Attributes {
             }
             let mut words = line.split([' ', '\t']).filter(|word| !word.is_empty());
             let pattern = words.next().unwrap_or_default();
-            let Some(mut rule) = Rule::of(folder, pattern) else { return false };
+            let Some(mut rule) = Rule::of(folder, pattern) else {
+                return false;
+            };
             words.for_each(|word| rule.say(word));
             if rule.text.is_some() || rule.eol.is_some() {
                 if self.held.more(A_RULE).is_err() {
@@ -115,7 +146,8 @@ impl Attributes {
         true
     }
 
-    /// Whether a checkout of `blob` at `path` writes line endings of two characters where the blob has one.
+    /// Whether a checkout of `blob` at `path` writes line endings of two characters where the blob
+    /// has one.
     pub(super) fn lengthens(&self, path: &Path, blob: &[u8]) -> bool {
         let (mut text, mut eol) = (Text::Unspecified, Eol::Unspecified);
         for rule in self.rules.iter().filter(|rule| rule.matches(path)) {
@@ -128,7 +160,11 @@ impl Attributes {
             (Text::Unspecified, Eol::Unspecified) if self.auto => Text::Auto,
             (text, _) => text,
         };
-        let crlf = if eol == Eol::Unspecified { self.crlf } else { eol == Eol::Crlf };
+        let crlf = if eol == Eol::Unspecified {
+            self.crlf
+        } else {
+            eol == Eol::Crlf
+        };
         match text {
             Text::Unset | Text::Unspecified => false,
             Text::Set => crlf,
@@ -138,20 +174,31 @@ impl Attributes {
 }
 
 impl Rule {
-    /// As gitignore's patterns, but that one with a slash at its end matches nothing. None when it isn't understood.
+    /// As gitignore's patterns, but that one with a slash at its end matches nothing. None when it
+    /// isn't understood.
     fn of(folder: &Path, pattern: &str) -> Option<Self> {
         let by_name = !pattern.trim_end_matches('/').contains('/');
-        let glob =
-            GlobBuilder::new(pattern.strip_prefix('/').unwrap_or(pattern)).literal_separator(true).backslash_escape(true).build().ok()?;
+        let glob = GlobBuilder::new(pattern.strip_prefix('/').unwrap_or(pattern))
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .ok()?;
         // Braces mean nothing to git.
         let odd = pattern.contains(['{', '}']);
-        (!odd).then(|| Self { folder: folder.to_owned(), by_name, pattern: glob.compile_matcher(), text: None, eol: None })
+        (!odd).then(|| Self {
+            folder: folder.to_owned(),
+            by_name,
+            pattern: glob.compile_matcher(),
+            text: None,
+            eol: None,
+        })
     }
 
     fn say(&mut self, word: &str) {
         match word {
             "text" => self.text = Some(Text::Set),
-            // `crlf` is an older word for `text`: whatever it says, such a file is looked at as if nobody had said that it is text.
+            // `crlf` is an older word for `text`: whatever it says, such a file is looked at as if
+            // nobody had said that it is text.
             "-text" | "binary" | "crlf" | "-crlf" | "crlf=input" => self.text = Some(Text::Unset),
             "text=auto" => self.text = Some(Text::Auto),
             "!text" => self.text = Some(Text::Unspecified),
@@ -163,14 +210,23 @@ impl Rule {
     }
 
     fn matches(&self, path: &Path) -> bool {
-        let Ok(below) = path.strip_prefix(&self.folder) else { return false };
-        if self.by_name { path.file_name().is_some_and(|name| self.pattern.is_match(name)) } else { self.pattern.is_match(below) }
+        let Ok(below) = path.strip_prefix(&self.folder) else {
+            return false;
+        };
+        if self.by_name {
+            path.file_name()
+                .is_some_and(|name| self.pattern.is_match(name))
+        } else {
+            self.pattern.is_match(below)
+        }
     }
 }
 
 /// As git guesses: a NUL, or more than one odd character in 128.
 fn is_binary(blob: &[u8]) -> bool {
-    let odd = |byte: u8| byte == 127 || (byte < 32 && !matches!(byte, b'\n' | b'\r' | b'\t' | 8 | 12 | 27));
+    let odd = |byte: u8| {
+        byte == 127 || (byte < 32 && !matches!(byte, b'\n' | b'\r' | b'\t' | 8 | 12 | 27))
+    };
     let (mut plain, mut strange) = (0_usize, 0_usize);
     for &byte in blob {
         match byte {
@@ -187,9 +243,21 @@ fn is_binary(blob: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn lengthens(settings: (bool, bool), files: &[(&str, &str)], path: &str, blob: &[u8]) -> Option<bool> {
-        let mut attributes = Attributes { rules: Vec::new(), auto: settings.0, crlf: settings.1, held: Held::default() };
-        let understood = files.iter().all(|(folder, text)| attributes.add(Path::new(folder), text.as_bytes()));
+    fn lengthens(
+        settings: (bool, bool),
+        files: &[(&str, &str)],
+        path: &str,
+        blob: &[u8],
+    ) -> Option<bool> {
+        let mut attributes = Attributes {
+            rules: Vec::new(),
+            auto: settings.0,
+            crlf: settings.1,
+            held: Held::default(),
+        };
+        let understood = files
+            .iter()
+            .all(|(folder, text)| attributes.add(Path::new(folder), text.as_bytes()));
         understood.then(|| attributes.lengthens(Path::new(path), blob))
     }
 
@@ -215,12 +283,21 @@ mod tests {
             ("# *.txt eol=crlf", "a.txt", false),
             ("*.txt eol=crlf -text", "a.txt", false),
         ] {
-            assert_eq!(lengthens(plain, &[("", rules)], path, text), Some(expected), "{rules}: {path}");
+            assert_eq!(
+                lengthens(plain, &[("", rules)], path, text),
+                Some(expected),
+                "{rules}: {path}"
+            );
         }
         let deeper = [("", "* eol=crlf"), ("deep", "*.txt eol=lf")];
         assert_eq!(lengthens(plain, &deeper, "deep/a.txt", text), Some(false));
         assert_eq!(lengthens(plain, &deeper, "deeper/a.txt", text), Some(true));
-        for odd in ["[attr]mine text eol=crlf", "\"a b\" eol=crlf", "{a,b} eol=crlf", "[ eol=crlf"] {
+        for odd in [
+            "[attr]mine text eol=crlf",
+            "\"a b\" eol=crlf",
+            "{a,b} eol=crlf",
+            "[ eol=crlf",
+        ] {
             assert_eq!(lengthens(plain, &[("", odd)], "a", text), None, "{odd}");
         }
     }
@@ -230,8 +307,14 @@ mod tests {
         let auto = (true, true);
         assert_eq!(lengthens(auto, &[], "a", b"one\n"), Some(true));
         assert_eq!(lengthens(auto, &[], "a", b"one\n\0"), Some(false));
-        assert_eq!(lengthens(auto, &[("", "* -text")], "a", b"one\n"), Some(false));
+        assert_eq!(
+            lengthens(auto, &[("", "* -text")], "a", b"one\n"),
+            Some(false)
+        );
         assert_eq!(lengthens((false, true), &[], "a", b"one\n"), Some(false));
-        assert_eq!(lengthens((false, true), &[("", "* text")], "a", b"one\n"), Some(true));
+        assert_eq!(
+            lengthens((false, true), &[("", "* text")], "a", b"one\n"),
+            Some(true)
+        );
     }
 }

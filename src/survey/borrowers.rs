@@ -1,4 +1,5 @@
-//! Who borrows objects from the enrolled repos, found on the whole volume: nothing in a lender tells of it.
+//! Who borrows objects from the enrolled repos, found on the whole volume: nothing in a lender
+//! tells of it.
 //!
 //! | a borrower | is known by |
 //! | --- | --- |
@@ -6,10 +7,12 @@
 //! | a `git-new-workdir` | `objects` that is a link |
 //! | a worktree's admin directory that stands in no registry | `commondir` |
 //!
-//! Lenders are compared by device and inode, so that it makes no difference by which links, `..` or relative line a borrower reaches
-//! them. Every directory below the root is listed, `node_modules` and caches too, for somebody may have cloned into them; only the fan-out and the
-//! packs of an object directory are not, and what is mounted there. What can't be read may borrow from anybody. It must never be asked where
-//! nothing is to be dropped: it costs three round trips for each directory of the volume.
+//! Lenders are compared by device and inode, so that it makes no difference by which links, `..` or
+//! relative line a borrower reaches them. Every directory below the root is listed, `node_modules`
+//! and caches too, for somebody may have cloned into them; only the fan-out and the packs of an
+//! object directory are not, and what is mounted there. What can't be read may borrow from anybody.
+//! It must never be asked where nothing is to be dropped: it costs three round trips for each
+//! directory of the volume.
 
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -65,25 +68,48 @@ struct Found {
 }
 
 impl Borrowers {
-    /// Looks for them on the whole volume, in as many threads as the current rayon pool has. `repos` are the enrolled ones by name and checkout.
+    /// Looks for them on the whole volume, in as many threads as the current rayon pool has.
+    /// `repos` are the enrolled ones by name and checkout.
     pub fn find(root: &Arc<Path>, repos: &[(&str, &VolumePath)], stop: &Stop) -> Self {
         let lender = |(_, place): &(&str, &VolumePath)| {
             let objects = place.path().join(".git/objects");
             let id = rustix::fs::stat(&objects).ok().map(|stat| id(&stat));
-            Lender { objects, id, called: place.relative().file_name().map(ToOwned::to_owned) }
+            Lender {
+                objects,
+                id,
+                called: place.relative().file_name().map(ToOwned::to_owned),
+            }
         };
-        let all = Self { lenders: repos.iter().map(lender).collect(), found: Mutex::default() };
+        let all = Self {
+            lenders: repos.iter().map(lender).collect(),
+            found: Mutex::default(),
+        };
         for (name, place) in repos {
             // One that isn't there may be there again tomorrow.
-            if place.join(".git/objects").map_err(io::Error::other).and_then(|objects| openat::dir(&objects)).is_err_and(|it| !is_odd(&it))
+            if place
+                .join(".git/objects")
+                .map_err(io::Error::other)
+                .and_then(|objects| openat::dir(&objects))
+                .is_err_and(|it| !is_odd(&it))
             {
-                all.unknown(format!("nobody can tell what {name} borrows: mend it, or take it out of the config"));
+                all.unknown(format!(
+                    "nobody can tell what {name} borrows: mend it, or take it out of the config"
+                ));
             }
         }
         match openat::root(root).and_then(|top| Ok((rustix::fs::fstat(&top)?.st_dev, top))) {
             Ok((device, top)) => {
-                let walk = Walk { root, device, stop, began: Instant::now(), all: &all };
-                let top = Listed { anchor: Arc::new(Anchor::new(top, 0)), names: vec![PathBuf::new()] };
+                let walk = Walk {
+                    root,
+                    device,
+                    stop,
+                    began: Instant::now(),
+                    all: &all,
+                };
+                let top = Listed {
+                    anchor: Arc::new(Anchor::new(top, 0)),
+                    names: vec![PathBuf::new()],
+                };
                 rayon::scope(|scope| walk.directory(scope, &top, 0));
             }
             Err(error) => all.unreadable(root, &error),
@@ -95,10 +121,18 @@ impl Borrowers {
     pub fn need(&self, git_dir: &VolumePath) -> Option<String> {
         let objects = git_dir.path().join("objects");
         let found = self.found();
-        let place = self.lenders.iter().position(|lender| lender.objects == objects);
+        let place = self
+            .lenders
+            .iter()
+            .position(|lender| lender.objects == objects);
         // Of one that nobody asked for, nothing is known.
-        let Some(place) = place else { return Some("nobody looked who borrows its objects".to_owned()) };
-        let borrower = found.borrowers.get(&place).map(|path| format!("`{}` borrows its objects", path.display()));
+        let Some(place) = place else {
+            return Some("nobody looked who borrows its objects".to_owned());
+        };
+        let borrower = found
+            .borrowers
+            .get(&place)
+            .map(|path| format!("`{}` borrows its objects", path.display()));
         borrower.or_else(|| found.unknown.clone())
     }
 
@@ -122,21 +156,29 @@ impl Borrowers {
 
     fn borrows(&self, lender: usize, borrower: &Path) {
         let mut found = self.found();
-        let first = found.borrowers.entry(lender).or_insert_with(|| borrower.to_owned());
+        let first = found
+            .borrowers
+            .entry(lender)
+            .or_insert_with(|| borrower.to_owned());
         if borrower < first.as_path() {
             borrower.clone_into(first);
         }
     }
 
-    /// Takes in that `borrower` reaches `objects`, by whatever path. Gives the directory, where it is one.
+    /// Takes in that `borrower` reaches `objects`, by whatever path. Gives the directory, where it
+    /// is one.
     fn reaches(&self, borrower: &Path, objects: &Path) -> io::Result<bool> {
         let plain = plain(objects);
         let looked = rustix::fs::statat(CWD, objects, AtFlags::NO_AUTOMOUNT);
         for (number, lender) in self.lenders.iter().enumerate() {
-            // What doesn't stand there for us may be the volume by another name that only agents have.
+            // What doesn't stand there for us may be the volume by another name that only agents
+            // have.
             let named = match &looked {
                 Ok(stat) => lender.id == Some(id(stat)),
-                Err(_) => lender.called.as_deref().is_some_and(|called| plain.iter().any(|part| part == called)),
+                Err(_) => lender
+                    .called
+                    .as_deref()
+                    .is_some_and(|called| plain.iter().any(|part| part == called)),
             };
             if named || plain == lender.objects {
                 self.borrows(number, borrower);
@@ -154,10 +196,12 @@ fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-/// Something stands there, and it isn't what it should be: then git borrows nothing there either, and the walk sees what else there is.
+/// Something stands there, and it isn't what it should be: then git borrows nothing there either,
+/// and the walk sees what else there is.
 fn is_odd(error: &io::Error) -> bool {
     use io::ErrorKind::{CrossesDevices, InvalidData, NotADirectory};
-    matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices) || Errno::from_io_error(error) == Some(Errno::LOOP)
+    matches!(error.kind(), NotADirectory | InvalidData | CrossesDevices)
+        || Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
 /// The path without `.` and `..`, by its letters.
@@ -199,17 +243,31 @@ impl<'a> Walk<'a> {
     where
         'a: 'b,
     {
-        let Some(path) = above.names.get(number) else { return };
+        let Some(path) = above.names.get(number) else {
+            return;
+        };
         if let Some(why) = self.late() {
-            return self.all.unknown(format!("nobody looked to the end who borrows its objects: {why}"));
+            return self.all.unknown(format!(
+                "nobody looked to the end who borrows its objects: {why}"
+            ));
         }
-        match above.anchor.open(path).and_then(|directory| Ok((self.list(&directory, path)?, directory))) {
+        match above
+            .anchor
+            .open(path)
+            .and_then(|directory| Ok((self.list(&directory, path)?, directory)))
+        {
             Ok((names, _)) if names.is_empty() => {}
             Ok((names, directory)) => {
                 let length = path.as_os_str().len();
-                let anchor = if Anchor::are_scarce() { above.anchor.clone() } else { Arc::new(Anchor::new(directory, length)) };
+                let anchor = if Anchor::are_scarce() {
+                    above.anchor.clone()
+                } else {
+                    Arc::new(Anchor::new(directory, length))
+                };
                 let (all, listed) = (0..names.len(), Listed { anchor, names });
-                spread(scope, all, move |scope, number| self.directory(scope, &listed, number));
+                spread(scope, all, move |scope, number| {
+                    self.directory(scope, &listed, number)
+                });
             }
             // It went while we looked, or something else is mounted there.
             Err(Errno::NOENT | Errno::XDEV) => {}
@@ -232,7 +290,11 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let kind = match entry.file_type() {
-                FileType::Unknown => match rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+                FileType::Unknown => match rustix::fs::statat(
+                    directory,
+                    name,
+                    AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+                ) {
                     Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                     Err(Errno::NOENT) => continue,
                     Err(errno) => return Err(errno),
@@ -245,8 +307,13 @@ impl<'a> Walk<'a> {
                     below.push(path.join(name));
                     Ok(())
                 }
-                (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => self.alternates(directory, path),
-                (b"objects", FileType::Symlink) => self.all.reaches(path, &self.root.join(path).join(name)).map(drop),
+                (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => {
+                    self.alternates(directory, path)
+                }
+                (b"objects", FileType::Symlink) => self
+                    .all
+                    .reaches(path, &self.root.join(path).join(name))
+                    .map(drop),
                 (b"commondir", FileType::RegularFile) => self.commondir(directory, path),
                 _ => Ok(()),
             };
@@ -254,42 +321,71 @@ impl<'a> Walk<'a> {
                 self.all.unreadable(&path.join(name), &error);
             }
         }
-        let is_store =
-            path.ends_with("objects") && ["pack", "info"].iter().all(|name| below.iter().any(|directory| directory.ends_with(name)));
+        let is_store = path.ends_with("objects")
+            && ["pack", "info"]
+                .iter()
+                .all(|name| below.iter().any(|directory| directory.ends_with(name)));
         below.retain(|directory| !is_store || !is_full_of_objects(directory));
         Ok(below)
     }
 
-    /// A list of lenders stands in `info` of the object directory whose objects are short of theirs.
+    /// A list of lenders stands in `info` of the object directory whose objects are short of
+    /// theirs.
     fn alternates(&self, info: &OwnedFd, path: &Path) -> io::Result<()> {
-        let list = openat::below(info, Path::new("alternates"), OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let list = openat::below(
+            info,
+            Path::new("alternates"),
+            OFlags::RDONLY | OFlags::NONBLOCK,
+        )?;
         let text = text_of(File::from(list))?;
         let objects = path.parent().unwrap_or(Path::new(""));
-        let borrower = if objects.ends_with("objects") { objects.parent().unwrap_or(objects) } else { objects };
+        let borrower = if objects.ends_with("objects") {
+            objects.parent().unwrap_or(objects)
+        } else {
+            objects
+        };
         self.lines(borrower, &self.root.join(objects), &text, DEEPEST)
     }
 
-    /// An admin directory's `commondir` leads to the repo whose objects its HEAD, index and reflog need. Those in the repo's own registry git knows of.
+    /// An admin directory's `commondir` leads to the repo whose objects its HEAD, index and reflog
+    /// need. Those in the repo's own registry git knows of.
     fn commondir(&self, admin: &OwnedFd, path: &Path) -> io::Result<()> {
-        let text = text_of(File::from(openat::below(admin, Path::new("commondir"), OFlags::RDONLY | OFlags::NONBLOCK)?))?;
-        let common = self.root.join(path).join(OsStr::from_bytes(text.trim_ascii_end()));
-        let registered = path.parent().filter(|above| above.ends_with("worktrees")).and_then(Path::parent);
+        let text = text_of(File::from(openat::below(
+            admin,
+            Path::new("commondir"),
+            OFlags::RDONLY | OFlags::NONBLOCK,
+        )?))?;
+        let common = self
+            .root
+            .join(path)
+            .join(OsStr::from_bytes(text.trim_ascii_end()));
+        let registered = path
+            .parent()
+            .filter(|above| above.ends_with("worktrees"))
+            .and_then(Path::parent);
         if registered.is_some_and(|git_dir| plain(&common) == self.root.join(git_dir)) {
             return Ok(());
         }
         self.all.reaches(path, &common.join("objects")).map(drop)
     }
 
-    /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside the volume: no walk comes there. Each of those is
-    /// read once at each depth, for they may name one another, and the volume itself by another name.
+    /// Takes in the lines of a list that stands in `objects`, and of the lists of lenders outside
+    /// the volume: no walk comes there. Each of those is read once at each depth, for they may name
+    /// one another, and the volume itself by another name.
     fn lines(&self, borrower: &Path, objects: &Path, text: &[u8], deep: usize) -> io::Result<()> {
-        let lines = text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#"));
+        let lines = text
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty() && !line.starts_with(b"#"));
         for (number, line) in lines.enumerate() {
             if number == LINES {
-                return Err(io::Error::other(format!("it names more than {LINES} lenders")));
+                return Err(io::Error::other(format!(
+                    "it names more than {LINES} lenders"
+                )));
             }
             if line.starts_with(b"\"") {
-                return Err(io::Error::other("it names a lender in quotes; write the path as it is"));
+                return Err(io::Error::other(
+                    "it names a lender in quotes; write the path as it is",
+                ));
             }
             if let Some(why) = self.late() {
                 return Err(io::Error::other(why));
@@ -298,9 +394,19 @@ impl<'a> Walk<'a> {
             let outside = !plain(&lender).starts_with(self.root);
             if self.all.reaches(borrower, &lender)? && outside && deep > 0 {
                 let list = lender.join("info/alternates");
-                let open = || Ok(File::from(rustix::fs::open(&list, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?));
+                let open = || {
+                    Ok(File::from(rustix::fs::open(
+                        &list,
+                        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    )?))
+                };
                 if let Some(file) = found(open())?
-                    && self.all.found().lists.insert((id(&rustix::fs::fstat(&file)?), deep))
+                    && self
+                        .all
+                        .found()
+                        .lists
+                        .insert((id(&rustix::fs::fstat(&file)?), deep))
                 {
                     self.lines(borrower, &lender, &text_of(file)?, deep.saturating_sub(1))?;
                 }
@@ -311,9 +417,10 @@ impl<'a> Walk<'a> {
 
     /// Why the search is to end before it is at its end.
     fn late(&self) -> Option<&'static str> {
-        self.stop
-            .reached()
-            .or_else(|| (self.began.elapsed().saturating_mul(PART) > self.stop.limit()).then_some("it took too long, raise `run.deadline`"))
+        self.stop.reached().or_else(|| {
+            (self.began.elapsed().saturating_mul(PART) > self.stop.limit())
+                .then_some("it took too long, raise `run.deadline`")
+        })
     }
 }
 

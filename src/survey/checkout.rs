@@ -1,7 +1,9 @@
-//! What a checkout makes of a blob: other line endings, and a large file in the place of its pointer.
+//! What a checkout makes of a blob: other line endings, and a large file in the place of its
+//! pointer.
 //!
-//! Git hides the difference once its index has seen the file; here it is known for what it is. Everything else that a filter did counts as
-//! work, for nobody can tell what it dropped. It must never run a filter, and never take a file for safe that only the tree holds.
+//! Git hides the difference once its index has seen the file; here it is known for what it is.
+//! Everything else that a filter did counts as work, for nobody can tell what it dropped. It must
+//! never run a filter, and never take a file for safe that only the tree holds.
 
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -11,13 +13,15 @@ use std::io::{self, BufRead};
 
 /// A pointer of git-lfs is shorter than this, by its specification.
 const LONGEST_POINTER: usize = 1024;
-/// How a pointer begins, by its specification; older ones are too rare to matter, and count as work.
+/// How a pointer begins, by its specification; older ones are too rare to matter, and count as
+/// work.
 const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
 /// A text with other line endings than its blob's is read whole up to this size.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
-/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again. Either git's index vouches that it did; or, for an index
-/// knows nothing of a copy (`cp -a`), the file is read, and `lengthens` says whether a checkout changes line endings there.
+/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again. Either
+/// git's index vouches that it did; or, for an index knows nothing of a copy (`cp -a`), the file is
+/// read, and `lengthens` says whether a checkout changes line endings there.
 ///
 /// # Errors
 /// The file can't be read.
@@ -30,20 +34,27 @@ pub fn makes(
     stop: &Stop,
 ) -> io::Result<bool> {
     if let Some(pointer) = pointer(blob) {
-        return Ok(pointer.size == size && is_stored(git_dir, &pointer) && (vouched || names(&pointer, &sha256(place, stop)?)));
+        return Ok(pointer.size == size
+            && is_stored(git_dir, &pointer)
+            && (vouched || names(&pointer, &sha256(place, stop)?)));
     }
     let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
-    if blob.contains(&b'\r') || (blob.len() as u64).saturating_add(lines) != size || size > LONGEST_TEXT {
+    if blob.contains(&b'\r')
+        || (blob.len() as u64).saturating_add(lines) != size
+        || size > LONGEST_TEXT
+    {
         return Ok(false);
     }
     if !vouched && !lengthens()? {
         return Ok(false);
     }
     let text = openat::read(place, size)?;
-    let ended = blob.split_inclusive(|&byte| byte == b'\n').flat_map(|line| match line.split_last() {
-        Some((b'\n', line)) => [line, b"\r\n"],
-        _ => [line, b""],
-    });
+    let ended = blob
+        .split_inclusive(|&byte| byte == b'\n')
+        .flat_map(|line| match line.split_last() {
+            Some((b'\n', line)) => [line, b"\r\n"],
+            _ => [line, b""],
+        });
     Ok(ended.flatten().eq(&text))
 }
 
@@ -56,15 +67,28 @@ struct Pointer<'a> {
 
 /// Only the plain form: extensions (`ext-0-...`) change the content on its way into the store.
 fn pointer(blob: &[u8]) -> Option<Pointer<'_>> {
-    let text = std::str::from_utf8(blob).ok().filter(|text| text.len() < LONGEST_POINTER)?;
-    let (oid, size) = text.strip_prefix(POINTER)?.strip_prefix("oid sha256:")?.split_once("\nsize ")?;
+    let text = std::str::from_utf8(blob)
+        .ok()
+        .filter(|text| text.len() < LONGEST_POINTER)?;
+    let (oid, size) = text
+        .strip_prefix(POINTER)?
+        .strip_prefix("oid sha256:")?
+        .split_once("\nsize ")?;
     let is_hex = oid.len() == 64 && oid.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Some(Pointer { oid, size: size.strip_suffix('\n')?.parse().ok()? }).filter(|_| is_hex)
+    Some(Pointer {
+        oid,
+        size: size.strip_suffix('\n')?.parse().ok()?,
+    })
+    .filter(|_| is_hex)
 }
 
 /// Whether a pointer names the content with this sum.
 fn names(pointer: &Pointer<'_>, sum: &[u8]) -> bool {
-    let digits = pointer.oid.as_bytes().chunks(2).map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or_default(), 16).ok());
+    let digits = pointer
+        .oid
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(str::from_utf8(pair).unwrap_or_default(), 16).ok());
     digits.eq(sum.iter().copied().map(Some))
 }
 
@@ -83,12 +107,16 @@ fn sha256(place: &VolumePath, stop: &Stop) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Whether the repo has the content itself. The store is the main checkout's and stays when the tree goes; nothing of ours empties it.
+/// Whether the repo has the content itself. The store is the main checkout's and stays when the
+/// tree goes; nothing of ours empties it.
 fn is_stored(git_dir: &VolumePath, Pointer { oid, size }: &Pointer<'_>) -> bool {
     let object = git_dir.join(format!("lfs/objects/{}/{}/{oid}", &oid[..2], &oid[2..4]));
     object.is_ok_and(|object| {
         let stat = openat::stat(&object);
-        stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(*size))
+        stat.is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && u64::try_from(stat.st_size) == Ok(*size)
+        })
     })
 }
 
@@ -101,10 +129,20 @@ mod tests {
     fn only_a_plain_pointer_is_one() {
         let oid = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
         let plain = format!("{POINTER}oid sha256:{oid}\nsize 12345\n");
-        assert_eq!(pointer(plain.as_bytes()), Some(Pointer { oid, size: 12345 }));
+        assert_eq!(
+            pointer(plain.as_bytes()),
+            Some(Pointer { oid, size: 12345 })
+        );
         let extended = plain.replace("oid", "ext-0-foo sha256:00\noid");
         let padded = format!("{plain}{}", "\n".repeat(2000));
-        for other in [&plain[1..], &plain.replace("12345", "-1"), &plain.replace("4d7a", "../."), &extended, &padded, ""] {
+        for other in [
+            &plain[1..],
+            &plain.replace("12345", "-1"),
+            &plain.replace("4d7a", "../."),
+            &extended,
+            &padded,
+            "",
+        ] {
             assert_eq!(pointer(other.as_bytes()), None, "{other}");
         }
     }
@@ -124,9 +162,21 @@ mod tests {
         ] {
             std::fs::write(place.path(), file).unwrap();
             let made = |vouched, lengthens| {
-                makes(blob.as_bytes(), &place, (&place, file.len() as u64), vouched, || Ok(lengthens), &Stop::never()).unwrap()
+                makes(
+                    blob.as_bytes(),
+                    &place,
+                    (&place, file.len() as u64),
+                    vouched,
+                    || Ok(lengthens),
+                    &Stop::never(),
+                )
+                .unwrap()
             };
-            assert_eq!([made(true, false), made(false, true), made(false, false)], [same, same, false], "{blob:?} and {file:?}");
+            assert_eq!(
+                [made(true, false), made(false, true), made(false, false)],
+                [same, same, false],
+                "{blob:?} and {file:?}"
+            );
         }
     }
 }

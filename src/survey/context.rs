@@ -27,7 +27,8 @@ pub struct Context<'a> {
     pub made_again: &'a Arc<[MadeAgain]>,
     /// What a stash was made on: full names of branches, ids of commits.
     pub stashed: &'a HashSet<String>,
-    /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that needs to know is unknown.
+    /// Where branches, remote-tracking refs and tags stand; where nobody can tell, every tree that
+    /// needs to know is unknown.
     pub kept: &'a Kept,
     /// What was asked of its objects.
     pub objects: &'a Arc<Objects>,
@@ -44,13 +45,15 @@ pub struct Context<'a> {
 pub struct VolumeContext {
     /// Places whose tree an earlier run took to the trash.
     pub trashed: HashSet<VolumePath>,
-    /// The state directory, caches and checkouts: no worktree may stand there, whatever a registration says.
+    /// The state directory, caches and checkouts: no worktree may stand there, whatever a
+    /// registration says.
     pub reserved: Vec<VolumePath>,
     /// How many of all registered trees are missing.
     pub missing: Missing,
     /// Who is at work on this machine.
     pub processes: Processes,
-    /// The volume was made to look old by touching its files, which shows in their change times: those don't count.
+    /// The volume was made to look old by touching its files, which shows in their change times:
+    /// those don't count.
     pub touched: bool,
 }
 

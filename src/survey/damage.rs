@@ -1,4 +1,5 @@
-//! Damage to a repo that shows without reading its store: what a run must not repack, remove or clear anything beside.
+//! Damage to a repo that shows without reading its store: what a run must not repack, remove or
+//! clear anything beside.
 //!
 //! | looked at | must be so |
 //! | --- | --- |
@@ -8,9 +9,11 @@
 //! | a ref, `packed-refs` and HEAD | they parse, and what they name is there; of HEAD and a branch the tree too |
 //! | HEAD's branch | it is there, or has no reflog |
 //!
-//! A pack without an index is what a killed git leaves while it writes or deletes one: all that it holds is elsewhere. It is damage only where
-//! something that a ref names is missing. It costs some ten calls a pack and two a loose ref, where `git fsck` reads everything: what lies deeper is
-//! found by whoever needs it. It must never mend anything, and never call damaged what an agent's git changes meanwhile.
+//! A pack without an index is what a killed git leaves while it writes or deletes one: all that it
+//! holds is elsewhere. It is damage only where something that a ref names is missing. It costs some
+//! ten calls a pack and two a loose ref, where `git fsck` reads everything: what lies deeper is
+//! found by whoever needs it. It must never mend anything, and never call damaged what an agent's
+//! git changes meanwhile.
 
 use super::go_on;
 use crate::fs::budget::Held;
@@ -54,18 +57,33 @@ pub fn prove_whole(shadow: &Shadow, stop: &Stop) -> Result<(), Refusal> {
     let git_dir = shadow.git_dir();
     let unreadable = |cause: io::Error| match cause.downcast::<Damage>() {
         Ok(Damage(what)) => Refusal::Damaged(what),
-        Err(cause) => Refusal::Unreadable { path: git_dir.to_string(), cause },
+        Err(cause) => Refusal::Unreadable {
+            path: git_dir.to_string(),
+            cause,
+        },
     };
-    let Packs { unindexed, promised } = packs(shadow, stop).map_err(unreadable)?;
+    let Packs {
+        unindexed,
+        promised,
+    } = packs(shadow, stop).map_err(unreadable)?;
     let mut held = stop.hold();
     let refs = refs(git_dir, stop, &mut held).map_err(unreadable)?;
     if let Some(id) = shadow.lost(stop)? {
         let path = format!("{git_dir}/objects/{}/{}", &id[..2], &id[2..]);
-        return Err(Refusal::Damaged(format!("the loose object `{path}` is empty or cut short")));
+        return Err(Refusal::Damaged(format!(
+            "the loose object `{path}` is empty or cut short"
+        )));
     }
     let missing = objects(shadow, &refs, promised, stop).map_err(unreadable)?;
-    let index = unindexed.map(|pack| format!("; the pack `{pack}` has no index: `git index-pack {}` makes one", pack.path().display()));
-    missing.map_or(Ok(()), |missing| Err(Refusal::Damaged(missing + &index.unwrap_or_default())))
+    let index = unindexed.map(|pack| {
+        format!(
+            "; the pack `{pack}` has no index: `git index-pack {}` makes one",
+            pack.path().display()
+        )
+    });
+    missing.map_or(Ok(()), |missing| {
+        Err(Refusal::Damaged(missing + &index.unwrap_or_default()))
+    })
 }
 
 /// What is wrong, as an error among others.
@@ -88,25 +106,50 @@ struct Packs {
 
 /// Looks at all packs.
 fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
-    let place = shadow.git_dir().join("objects/pack").map_err(io::Error::other)?;
-    let Some(folder) = found(openat::dir(&place))? else { return Ok(Packs::default()) };
+    let place = shadow
+        .git_dir()
+        .join("objects/pack")
+        .map_err(io::Error::other)?;
+    let Some(folder) = found(openat::dir(&place))? else {
+        return Ok(Packs::default());
+    };
     let listed = openat::list(rustix::io::dup(&folder)?)?;
-    let names: BTreeSet<&str> = listed.iter().filter_map(|(name, _)| name.to_str()).filter(|name| name.starts_with("pack-")).collect();
-    let stems = |ending: &str| names.iter().filter_map(|name| name.strip_suffix(ending)).collect::<BTreeSet<_>>();
+    let names: BTreeSet<&str> = listed
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .filter(|name| name.starts_with("pack-"))
+        .collect();
+    let stems = |ending: &str| {
+        names
+            .iter()
+            .filter_map(|name| name.strip_suffix(ending))
+            .collect::<BTreeSet<_>>()
+    };
     let (packs, indexes) = (stems(".pack"), stems(".idx"));
     let both: Vec<&&str> = packs.intersection(&indexes).collect();
-    both.into_par_iter().try_for_each(|stem| pair(&folder, &place, stem))?;
+    both.into_par_iter()
+        .try_for_each(|stem| pair(&folder, &place, stem))?;
     for stem in indexes.difference(&packs) {
         alone(shadow, &folder, &place, stem, stop)?;
     }
-    let unindexed = packs.difference(&indexes).next().map(|stem| place.join(format!("{stem}.pack")));
+    let unindexed = packs
+        .difference(&indexes)
+        .next()
+        .map(|stem| place.join(format!("{stem}.pack")));
     let promised = names.iter().any(|name| name.ends_with(".promisor"));
-    Ok(Packs { unindexed: unindexed.transpose().map_err(io::Error::other)?, promised })
+    Ok(Packs {
+        unindexed: unindexed.transpose().map_err(io::Error::other)?,
+        promised,
+    })
 }
 
 /// None when it went meanwhile.
 fn open(folder: &OwnedFd, name: &str) -> io::Result<Option<(File, u64)>> {
-    let Some(file) = found(openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from))? else {
+    let Some(file) = found(
+        openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK)
+            .map_err(io::Error::from),
+    )?
+    else {
         return Ok(None);
     };
     let file = File::from(file);
@@ -134,60 +177,119 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
         return Ok(None);
     }
     let is_second = bytes(file, 0)? == INDEX_HEADER;
-    let header = if is_second { INDEX_HEADER.len() as u64 } else { 0 };
+    let header = if is_second {
+        INDEX_HEADER.len() as u64
+    } else {
+        0
+    };
     // Where the counts by the first byte end: the last is that of all.
     let counted = FANOUT.saturating_add(header);
     let count = u64::from(u32::from_be_bytes(bytes(file, counted.saturating_sub(4))?));
-    let rest = length.checked_sub(counted).and_then(|rest| rest.checked_sub(2 * HASH));
+    let rest = length
+        .checked_sub(counted)
+        .and_then(|rest| rest.checked_sub(2 * HASH));
     let all = |each: u64| count.saturating_mul(each);
     // Of version 2: an id, a sum and a place each, and a place in eight bytes for those far behind.
     let fits = match rest {
-        Some(rest) if is_second => rest.checked_sub(all(HASH + 8)).is_some_and(|far| far.is_multiple_of(8)) && rest <= all(HASH + 16),
+        Some(rest) if is_second => {
+            rest.checked_sub(all(HASH + 8))
+                .is_some_and(|far| far.is_multiple_of(8))
+                && rest <= all(HASH + 16)
+        }
         Some(rest) => rest == all(HASH + 4),
         None => false,
     };
-    let ids = if is_second { (counted, HASH) } else { (FANOUT + 4, HASH + 4) };
+    let ids = if is_second {
+        (counted, HASH)
+    } else {
+        (FANOUT + 4, HASH + 4)
+    };
     Ok(fits.then_some(Index { ids, count }))
 }
 
 fn pair(folder: &OwnedFd, place: &VolumePath, stem: &str) -> io::Result<()> {
     let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
-    let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) = (open(folder, &pack)?, open(folder, &idx)?) else { return Ok(()) };
+    let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) =
+        (open(folder, &pack)?, open(folder, &idx)?)
+    else {
+        return Ok(());
+    };
     let Some(index) = index(&idx_file, idx_length)? else {
-        return damage(format!("`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"));
+        return damage(format!(
+            "`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"
+        ));
     };
-    let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH).then(|| bytes(&pack_file, 0)).transpose()?;
-    let Some(header) = header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3)) else {
-        return damage(format!("`{place}/{pack}` is no pack: it is cut short, or overwritten"));
+    let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH)
+        .then(|| bytes(&pack_file, 0))
+        .transpose()?;
+    let Some(header) =
+        header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3))
+    else {
+        return damage(format!(
+            "`{place}/{pack}` is no pack: it is cut short, or overwritten"
+        ));
     };
-    let count = u64::from(u32::from_be_bytes([header[8], header[9], header[10], header[11]]));
+    let count = u64::from(u32::from_be_bytes([
+        header[8], header[9], header[10], header[11],
+    ]));
     if count != index.count {
-        return damage(format!("`{place}/{pack}` and its index hold {count} and {} objects", index.count));
+        return damage(format!(
+            "`{place}/{pack}` and its index hold {count} and {} objects",
+            index.count
+        ));
     }
-    let (end, sum): (Sum, Sum) =
-        (bytes(&pack_file, pack_length.saturating_sub(HASH))?, bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?);
+    let (end, sum): (Sum, Sum) = (
+        bytes(&pack_file, pack_length.saturating_sub(HASH))?,
+        bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?,
+    );
     if end != sum {
-        return damage(format!("`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"));
+        return damage(format!(
+            "`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"
+        ));
     }
     Ok(())
 }
 
-/// An index without its pack: what it lists must be elsewhere. One that makes no sense tells nothing.
-fn alone(shadow: &Shadow, folder: &OwnedFd, place: &VolumePath, stem: &str, stop: &Stop) -> io::Result<()> {
-    let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else { return Ok(()) };
-    let Some(Index { ids: (begin, apart), count }) = index(&file, length)? else { return Ok(()) };
+/// An index without its pack: what it lists must be elsewhere. One that makes no sense tells
+/// nothing.
+fn alone(
+    shadow: &Shadow,
+    folder: &OwnedFd,
+    place: &VolumePath,
+    stem: &str,
+    stop: &Stop,
+) -> io::Result<()> {
+    let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else {
+        return Ok(());
+    };
+    let Some(Index {
+        ids: (begin, apart),
+        count,
+    }) = index(&file, length)?
+    else {
+        return Ok(());
+    };
     // It was written since the directory was listed.
     if open(folder, &format!("{stem}.pack"))?.is_some() {
         return Ok(());
     }
     let mut ids = Vec::with_capacity(A_TASK);
     for number in 0..count {
-        ids.push(Oid::from_bytes(&bytes::<20>(&file, number.saturating_mul(apart).saturating_add(begin))?).map_err(io::Error::other)?);
+        ids.push(
+            Oid::from_bytes(&bytes::<20>(
+                &file,
+                number.saturating_mul(apart).saturating_add(begin),
+            )?)
+            .map_err(io::Error::other)?,
+        );
         if ids.len() == A_TASK || number.saturating_add(1) == count {
             go_on(Some(stop))?;
-            let all = shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
+            let all =
+                shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
             if !all.and_then(|all| all).map_err(io::Error::other)? {
-                return damage(format!("the pack `{place}/{stem}.pack` is gone, and with it what only it held"));
+                return damage(format!(
+                    "the pack `{place}/{stem}.pack` is gone, and with it what only it held"
+                ));
             }
             ids.clear();
         }
@@ -205,10 +307,18 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
         go_on(Some(stop))?;
         match entry {
-            // A lock, or what a file server calls a file that somebody has open: no ref may be called so.
-            Ok(entry) if entry.file_type().is_file() && !entry.path().to_string_lossy().ends_with(".lock") => {
-                let name = entry.path().strip_prefix(git_dir.path()).map_err(io::Error::other)?;
-                // A run's own, which go with it: one that a crash left is cleared, whatever it holds.
+            // A lock, or what a file server calls a file that somebody has open: no ref may be
+            // called so.
+            Ok(entry)
+                if entry.file_type().is_file()
+                    && !entry.path().to_string_lossy().ends_with(".lock") =>
+            {
+                let name = entry
+                    .path()
+                    .strip_prefix(git_dir.path())
+                    .map_err(io::Error::other)?;
+                // A run's own, which go with it: one that a crash left is cleared, whatever it
+                // holds.
                 let passing = name.starts_with("refs/treewarden/shield");
                 if !passing && !entry.file_name().as_encoded_bytes().starts_with(b".") {
                     // With what it names.
@@ -218,12 +328,16 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
                 }
             }
             Ok(_) => {}
-            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error)
+                if error
+                    .io_error()
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }
     // The loose ones first: what is packed meanwhile is seen twice, not never.
-    let read = |name: &std::path::PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
+    let read =
+        |name: &std::path::PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
     let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
     let mut refs = packed(git_dir, held)?;
     for (name, named) in loose {
@@ -250,29 +364,62 @@ enum Named {
 
 /// Reads a ref.
 fn one(git_dir: &VolumePath, name: &Path) -> io::Result<Named> {
-    let Some(text) = found(openat::read(&git_dir.join(name).map_err(io::Error::other)?, LINE))? else { return Ok(Named::Nothing) };
-    let named = match text.strip_prefix(b"ref:") {
-        Some(other) => {
-            Some(Named::Ref(String::from_utf8_lossy(other.trim_ascii()).into_owned())).filter(|_| !other.trim_ascii().is_empty())
-        }
-        // Git reads no further than a space.
-        None => id(text.split(u8::is_ascii_whitespace).next().unwrap_or_default()).map(Named::Object),
+    let Some(text) = found(openat::read(
+        &git_dir.join(name).map_err(io::Error::other)?,
+        LINE,
+    ))?
+    else {
+        return Ok(Named::Nothing);
     };
-    named.map_or_else(|| damage(format!("`{git_dir}/{}` names neither an object nor a ref", name.display())), Ok)
+    let named = match text.strip_prefix(b"ref:") {
+        Some(other) => Some(Named::Ref(
+            String::from_utf8_lossy(other.trim_ascii()).into_owned(),
+        ))
+        .filter(|_| !other.trim_ascii().is_empty()),
+        // Git reads no further than a space.
+        None => id(text
+            .split(u8::is_ascii_whitespace)
+            .next()
+            .unwrap_or_default())
+        .map(Named::Object),
+    };
+    named.map_or_else(
+        || {
+            damage(format!(
+                "`{git_dir}/{}` names neither an object nor a ref",
+                name.display()
+            ))
+        },
+        Ok,
+    )
 }
 
 fn id(hex: &[u8]) -> Option<Oid> {
-    std::str::from_utf8(hex).ok().filter(|hex| hex.len() == 40).and_then(|hex| Oid::from_str(hex).ok())
+    std::str::from_utf8(hex)
+        .ok()
+        .filter(|hex| hex.len() == 40)
+        .and_then(|hex| Oid::from_str(hex).ok())
 }
 
 fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
     let file = git_dir.join("packed-refs").map_err(io::Error::other)?;
-    let Some(length) = found(openat::stat(&file))?.map(|stat| stat.st_size) else { return Ok(Refs::new()) };
+    let Some(length) = found(openat::stat(&file))?.map(|stat| stat.st_size) else {
+        return Ok(Refs::new());
+    };
     held.more(usize::try_from(length).unwrap_or(usize::MAX))?;
-    let Some(text) = found(openat::read(&file, PACKED_REFS))? else { return Ok(Refs::new()) };
+    let Some(text) = found(openat::read(&file, PACKED_REFS))? else {
+        return Ok(Refs::new());
+    };
     // Git begins it with a line about itself, even where no ref is left.
     let Some(text) = text.strip_suffix(b"\n") else {
-        return damage(format!("`{file}` is {}", if text.is_empty() { "empty" } else { "cut short" }));
+        return damage(format!(
+            "`{file}` is {}",
+            if text.is_empty() {
+                "empty"
+            } else {
+                "cut short"
+            }
+        ));
     };
     let mut refs = Refs::new();
     for line in text.split(|&byte| byte == b'\n') {
@@ -293,17 +440,28 @@ fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
 
 /// HEAD's branch isn't there: it was never born, or its file was lost, and then its reflog wasn't.
 fn unborn(git_dir: &VolumePath, branch: &str) -> io::Result<()> {
-    let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else { return Ok(()) };
+    let Ok(log) = git_dir.join("logs").and_then(|logs| logs.join(branch)) else {
+        return Ok(());
+    };
     match found(openat::stat(&log))? {
-        Some(stat) if stat.st_size > 0 && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() => {
-            damage(format!("`{git_dir}/HEAD` is on `{branch}`, which is gone, though its reflog is there"))
+        Some(stat)
+            if stat.st_size > 0 && rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file() =>
+        {
+            damage(format!(
+                "`{git_dir}/HEAD` is on `{branch}`, which is gone, though its reflog is there"
+            ))
         }
         _ => Ok(()),
     }
 }
 
 /// The first object that a ref names and that isn't there.
-fn objects(shadow: &Shadow, refs: &Refs, promised: bool, stop: &Stop) -> io::Result<Option<String>> {
+fn objects(
+    shadow: &Shadow,
+    refs: &Refs,
+    promised: bool,
+    stop: &Stop,
+) -> io::Result<Option<String>> {
     let all: Vec<(&String, &Oid)> = refs.iter().collect();
     let git_dir = shadow.git_dir();
     let part = |part: &[(&String, &Oid)]| {
@@ -312,23 +470,38 @@ fn objects(shadow: &Shadow, refs: &Refs, promised: bool, stop: &Stop) -> io::Res
             let odb = repo.odb()?;
             for (name, id) in part {
                 if !odb.exists(**id) {
-                    return Ok(Some(format!("`{git_dir}/{name}` names the object {id}, which is missing")));
+                    return Ok(Some(format!(
+                        "`{git_dir}/{name}` names the object {id}, which is missing"
+                    )));
                 }
                 let is_branch = *name == "HEAD" || name.starts_with("refs/heads/");
-                if promised || !is_branch || !matches!(odb.read_header(**id), Ok((_, ObjectType::Commit))) {
+                if promised
+                    || !is_branch
+                    || !matches!(odb.read_header(**id), Ok((_, ObjectType::Commit)))
+                {
                     continue;
                 }
                 let tree = repo.find_commit(**id)?.tree_id();
                 if !odb.exists(tree) {
-                    return Ok(Some(format!("the tree of `{git_dir}/{name}` ({tree}) is missing")));
+                    return Ok(Some(format!(
+                        "the tree of `{git_dir}/{name}` ({tree}) is missing"
+                    )));
                 }
             }
             Ok(None)
         });
         looked
             .and_then(|looked: Result<_, git2::Error>| looked)
-            .or_else(|error| Ok(Some(format!("its refs can't be followed: {}", error.message()))))
+            .or_else(|error| {
+                Ok(Some(format!(
+                    "its refs can't be followed: {}",
+                    error.message()
+                )))
+            })
     };
-    let parts: Vec<Option<String>> = all.par_chunks(A_TASK).map(part).collect::<io::Result<_>>()?;
+    let parts: Vec<Option<String>> = all
+        .par_chunks(A_TASK)
+        .map(part)
+        .collect::<io::Result<_>>()?;
     Ok(parts.into_iter().flatten().next())
 }

@@ -1,13 +1,16 @@
-//! Why nobody can tell what is to become of a tree, in words that somebody can act on: what was tried, what stood in the way, what helps.
+//! Why nobody can tell what is to become of a tree, in words that somebody can act on: what was
+//! tried, what stood in the way, what helps.
 //!
-//! libgit2's own words name a class and a code, and say nothing to whoever has to mend a tree. It must never swallow what was found.
+//! libgit2's own words name a class and a code, and say nothing to whoever has to mend a tree. It
+//! must never swallow what was found.
 
 use crate::fs::openat;
 use git2::{ErrorClass, ErrorCode};
 use rustix::io::Errno;
 use std::io;
 
-/// `failed to look: an object that it needs is missing (object not found - no match for id (...)); run git fsck, ...`
+/// `failed to look: an object that it needs is missing (object not found - no match for id (...));
+/// run git fsck, ...`
 pub(super) fn told(what: &str, error: &io::Error) -> String {
     let (cause, remedy) = plain(error);
     let remedy = remedy.map_or(String::new(), |remedy| format!("; {remedy}"));
@@ -18,8 +21,12 @@ pub(super) fn told(what: &str, error: &io::Error) -> String {
 pub(super) fn failed(error: &io::Error) -> bool {
     // Of no name in std, as EIO is.
     let nameless = io::Error::from(Errno::IO).kind();
-    matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::Interrupted)
-        || error.kind() == nameless
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::Interrupted
+    ) || error.kind() == nameless
         || by_git(error).is_some_and(|error| error.class() == ErrorClass::Os)
 }
 
@@ -35,29 +42,45 @@ fn plain(error: &io::Error) -> (String, Option<&'static str>) {
         let said = error.message().trim_end_matches('.');
         return match (error.class(), error.code()) {
             (ErrorClass::Os | ErrorClass::Filesystem, _) => (said.to_owned(), Some(FAILED)),
-            (ErrorClass::Odb, ErrorCode::NotFound) => {
-                (format!("an object that it needs is missing ({said})"), Some("run `git fsck`, and fetch or restore what it names"))
-            }
-            (ErrorClass::Odb | ErrorClass::Object | ErrorClass::Tree | ErrorClass::Zlib, _) => {
-                (format!("an object that it needs is damaged ({said})"), Some("run `git fsck`, and restore what it names"))
-            }
-            (ErrorClass::Index, _) => {
-                (format!("its index makes no sense ({said})"), Some("move the index away, then run `git reset` there"))
-            }
-            (ErrorClass::Reference | ErrorClass::Invalid | ErrorClass::Repository, _) => {
-                (format!("HEAD or a ref makes no sense ({said})"), Some("run `git fsck`, and mend the ref that it names"))
-            }
+            (ErrorClass::Odb, ErrorCode::NotFound) => (
+                format!("an object that it needs is missing ({said})"),
+                Some("run `git fsck`, and fetch or restore what it names"),
+            ),
+            (ErrorClass::Odb | ErrorClass::Object | ErrorClass::Tree | ErrorClass::Zlib, _) => (
+                format!("an object that it needs is damaged ({said})"),
+                Some("run `git fsck`, and restore what it names"),
+            ),
+            (ErrorClass::Index, _) => (
+                format!("its index makes no sense ({said})"),
+                Some("move the index away, then run `git reset` there"),
+            ),
+            (ErrorClass::Reference | ErrorClass::Invalid | ErrorClass::Repository, _) => (
+                format!("HEAD or a ref makes no sense ({said})"),
+                Some("run `git fsck`, and mend the ref that it names"),
+            ),
             _ => (said.to_owned(), Some(BY_HAND)),
         };
     }
     match Errno::from_io_error(error) {
-        Some(errno @ (Errno::LOOP | Errno::XDEV)) => (openat::cause(errno), Some("move the tree, or run `git worktree repair`")),
-        Some(Errno::ACCESS | Errno::PERM) => (error.to_string(), Some("run as the agents' user, or give it leave to read")),
-        Some(Errno::NAMETOOLONG) => (error.to_string(), Some("shorten or remove the path by hand")),
+        Some(errno @ (Errno::LOOP | Errno::XDEV)) => (
+            openat::cause(errno),
+            Some("move the tree, or run `git worktree repair`"),
+        ),
+        Some(Errno::ACCESS | Errno::PERM) => (
+            error.to_string(),
+            Some("run as the agents' user, or give it leave to read"),
+        ),
+        Some(Errno::NAMETOOLONG) => (
+            error.to_string(),
+            Some("shorten or remove the path by hand"),
+        ),
         Some(_) if failed(error) => (error.to_string(), Some(FAILED)),
         Some(_) => (error.to_string(), Some(BY_HAND)),
         // Ours says what helps behind a semicolon.
-        None => (error.to_string(), (!error.to_string().contains("; ")).then_some(BY_HAND)),
+        None => (
+            error.to_string(),
+            (!error.to_string().contains("; ")).then_some(BY_HAND),
+        ),
     }
 }
 
@@ -84,15 +107,32 @@ mod tests {
         ];
         for error in errors {
             let told = told("look", &error);
-            assert!(told.starts_with("failed to look: ") && told.contains("; ") && !told.contains("class="), "{told}");
+            assert!(
+                told.starts_with("failed to look: ")
+                    && told.contains("; ")
+                    && !told.contains("class="),
+                "{told}"
+            );
         }
-        assert_eq!(told("look", &io::Error::other("it is odd; do this")), "failed to look: it is odd; do this");
+        assert_eq!(
+            told("look", &io::Error::other("it is odd; do this")),
+            "failed to look: it is odd; do this"
+        );
     }
 
     #[test]
     fn a_failing_disk_is_told_apart() {
         let git = |class| io::Error::other(git2::Error::new(ErrorCode::GenericError, class, "x"));
-        assert!([Errno::IO, Errno::ACCESS, Errno::STALE].into_iter().all(|errno| failed(&errno.into())) && failed(&git(ErrorClass::Os)));
-        assert!(!failed(&Errno::LOOP.into()) && !failed(&git(ErrorClass::Odb)) && !failed(&io::Error::other("odd")));
+        assert!(
+            [Errno::IO, Errno::ACCESS, Errno::STALE]
+                .into_iter()
+                .all(|errno| failed(&errno.into()))
+                && failed(&git(ErrorClass::Os))
+        );
+        assert!(
+            !failed(&Errno::LOOP.into())
+                && !failed(&git(ErrorClass::Odb))
+                && !failed(&io::Error::other("odd"))
+        );
     }
 }

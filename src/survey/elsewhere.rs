@@ -1,7 +1,8 @@
-//! Untracked files and links that lose nothing with their tree: a copy of what the main checkout has at the same path, byte for byte, and a
-//! link that leads out of the tree, which holds nothing.
+//! Untracked files and links that lose nothing with their tree: a copy of what the main checkout
+//! has at the same path, byte for byte, and a link that leads out of the tree, which holds nothing.
 //!
-//! It must never take a file for a copy that it has not compared, nor a link for one that leads out because its text is long.
+//! It must never take a file for a copy that it has not compared, nor a link for one that leads out
+//! because its text is long.
 
 use super::tree::{self, Stamp};
 use crate::fs::openat;
@@ -31,40 +32,70 @@ pub(super) struct Elsewhere<'a> {
 impl<'a> Elsewhere<'a> {
     /// The checkout of the repo with this git dir, and one of its trees.
     pub(super) fn of(git_dir: &VolumePath, tree: &'a Path) -> Self {
-        let checkout = git_dir.relative().parent().filter(|_| git_dir.relative().ends_with(".git"));
-        Self { tree, checkout: checkout.and_then(|checkout| VolumePath::new(git_dir.root(), checkout).ok()), last: None }
+        let checkout = git_dir
+            .relative()
+            .parent()
+            .filter(|_| git_dir.relative().ends_with(".git"));
+        Self {
+            tree,
+            checkout: checkout.and_then(|checkout| VolumePath::new(git_dir.root(), checkout).ok()),
+            last: None,
+        }
     }
 
     /// Whether what stands at `path` in the tree at `place` stands elsewhere as well.
     ///
     /// # Errors
     /// The file can't be read.
-    pub(super) fn has(&mut self, place: &VolumePath, path: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<bool> {
+    pub(super) fn has(
+        &mut self,
+        place: &VolumePath,
+        path: &Path,
+        stamp: &Stamp,
+        stop: &Stop,
+    ) -> io::Result<bool> {
         let here = place.join(path).map_err(io::Error::other)?;
         if stamp.is_link() {
             let target = PathBuf::from(std::ffi::OsString::from_vec(tree::link_target(&here)?));
             return Ok(leads_out(self.tree, path, &target));
         }
-        let Some(name) = path.file_name() else { return Ok(false) };
-        let Some(folder) = self.folder(path.parent().unwrap_or(Path::new(""))) else { return Ok(false) };
-        let same = |stat: &rustix::fs::Stat| {
-            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && u64::try_from(stat.st_size) == Ok(stamp.size)
+        let Some(name) = path.file_name() else {
+            return Ok(false);
         };
-        let stands = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| same(&stat));
+        let Some(folder) = self.folder(path.parent().unwrap_or(Path::new(""))) else {
+            return Ok(false);
+        };
+        let same = |stat: &rustix::fs::Stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+                && u64::try_from(stat.st_size) == Ok(stamp.size)
+        };
+        let stands = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| same(&stat));
         if !stands || stamp.size > LARGEST {
             return Ok(false);
         }
-        let Ok(there) = openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY) else {
+        let Ok(there) = openat::below(
+            folder,
+            Path::new(name),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        ) else {
             return Ok(false);
         };
         stop.read(stamp.size)?;
-        equal(openat::file(&here)?.take(stamp.size.saturating_add(1)), File::from(there))
+        equal(
+            openat::file(&here)?.take(stamp.size.saturating_add(1)),
+            File::from(there),
+        )
     }
 
     fn folder(&mut self, path: &Path) -> Option<&OwnedFd> {
         if self.last.as_ref().is_none_or(|(last, _)| last != path) {
-            let place = self.checkout.as_ref().and_then(|checkout| checkout.join(path).ok());
-            let opened = place.and_then(|place| openat::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
+            let place = self
+                .checkout
+                .as_ref()
+                .and_then(|checkout| checkout.join(path).ok());
+            let opened =
+                place.and_then(|place| openat::open(&place, OFlags::PATH | OFlags::DIRECTORY).ok());
             self.last = Some((path.to_owned(), opened));
         }
         self.last.as_ref()?.1.as_ref()
@@ -121,7 +152,11 @@ mod tests {
             ("a/b", "..", false),
             ("a/b", "../..", true),
         ] {
-            assert_eq!(leads_out(top, Path::new(path), Path::new(target)), out, "{path} -> {target}");
+            assert_eq!(
+                leads_out(top, Path::new(path), Path::new(target)),
+                out,
+                "{path} -> {target}"
+            );
         }
     }
 }

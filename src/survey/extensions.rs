@@ -1,7 +1,8 @@
 //! What follows the entries of an index: its extensions.
 //!
-//! Some of them name objects: what a merge left behind of its conflicts (`REUC`), trees that git computed once (`TREE`). A rescue must hold what it names,
-//! or not name it. It must never trust a length: an index is an agent's word.
+//! Some of them name objects: what a merge left behind of its conflicts (`REUC`), trees that git
+//! computed once (`TREE`). A rescue must hold what it names, or not name it. It must never trust a
+//! length: an index is an agent's word.
 
 use super::known::Files;
 use super::tree;
@@ -37,7 +38,11 @@ fn word<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// What follows the first entry.
 fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
     let (fixed, rest) = entries.split_first_chunk::<FIXED>()?;
-    let more = if version >= 3 && fixed[FIXED - 2] & EXTENDED != 0 { 2 } else { 0 };
+    let more = if version >= 3 && fixed[FIXED - 2] & EXTENDED != 0 {
+        2
+    } else {
+        0
+    };
     let mut name = rest.get(more..)?;
     if version == 4 {
         // A number first, seven bits a byte: how much of the last name goes.
@@ -50,7 +55,10 @@ fn behind_entry(version: u32, entries: &[u8]) -> Option<&[u8]> {
         word(&mut name)?;
         return Some(name);
     }
-    let length = word(&mut name)?.len().saturating_add(FIXED).saturating_add(more);
+    let length = word(&mut name)?
+        .len()
+        .saturating_add(FIXED)
+        .saturating_add(more);
     // With NULs up to the next eighth byte, and one at least.
     entries.get(length.saturating_add(8) & !7..)
 }
@@ -74,7 +82,11 @@ fn parts(index: &[u8]) -> Option<(&[u8], Vec<Extension<'_>>)> {
     while let Some((name, mut behind)) = rest.split_first_chunk() {
         let length = number(&mut behind)?;
         let (holds, behind) = behind.split_at_checked(usize::try_from(length).ok()?)?;
-        found.push(Extension { name, holds, whole: rest.strip_suffix(behind)? });
+        found.push(Extension {
+            name,
+            holds,
+            whole: rest.strip_suffix(behind)?,
+        });
         rest = behind;
     }
     rest.is_empty().then_some((entries, found))
@@ -86,18 +98,28 @@ fn parts(index: &[u8]) -> Option<(&[u8], Vec<Extension<'_>>)> {
 /// The index makes no sense.
 pub fn resolved(index: &[u8]) -> io::Result<[Files; 3]> {
     let mut stages = <[Files; 3]>::default();
-    for extension in parts(index).ok_or_else(odd)?.1.iter().filter(|extension| extension.name == RESOLVED) {
+    for extension in parts(index)
+        .ok_or_else(odd)?
+        .1
+        .iter()
+        .filter(|extension| extension.name == RESOLVED)
+    {
         let mut rest = extension.holds;
         while !rest.is_empty() {
             let path = tree::path_of(word(&mut rest).ok_or_else(odd)?);
             let mut modes = [0; 3];
             for mode in &mut modes {
                 let digits = word(&mut rest).and_then(|word| str::from_utf8(word).ok());
-                *mode = digits.and_then(|digits| u32::from_str_radix(digits, 8).ok()).ok_or_else(odd)?;
+                *mode = digits
+                    .and_then(|digits| u32::from_str_radix(digits, 8).ok())
+                    .ok_or_else(odd)?;
             }
             for (stage, mode) in stages.iter_mut().zip(modes).filter(|(_, mode)| *mode != 0) {
                 let (id, behind) = rest.split_first_chunk::<20>().ok_or_else(odd)?;
-                stage.insert(path.clone(), (mode, Oid::from_bytes(id).map_err(io::Error::other)?));
+                stage.insert(
+                    path.clone(),
+                    (mode, Oid::from_bytes(id).map_err(io::Error::other)?),
+                );
                 rest = behind;
             }
         }
@@ -105,19 +127,26 @@ pub fn resolved(index: &[u8]) -> io::Result<[Files; 3]> {
     Ok(stages)
 }
 
-/// The index with these extensions alone: git makes the others again, or does without. Those that it can't do without (in small letters) stay.
+/// The index with these extensions alone: git makes the others again, or does without. Those that
+/// it can't do without (in small letters) stay.
 ///
 /// # Errors
 /// The index makes no sense.
 pub fn with(index: &[u8], keep: &[&[u8; 4]]) -> io::Result<Vec<u8>> {
     let (entries, extensions) = parts(index).ok_or_else(odd)?;
     let mut bytes = entries.to_vec();
-    let stays = |extension: &&Extension<'_>| !extension.name[0].is_ascii_uppercase() || keep.contains(&extension.name);
+    let stays = |extension: &&Extension<'_>| {
+        !extension.name[0].is_ascii_uppercase() || keep.contains(&extension.name)
+    };
     for extension in extensions.iter().filter(stays) {
         bytes.extend_from_slice(extension.whole);
     }
     // Git leaves it out where it is told to.
     let unsigned = index.ends_with(&[0; CHECKSUM]);
-    bytes.extend(if unsigned { vec![0; CHECKSUM] } else { crate::git::sha1::of(&bytes) });
+    bytes.extend(if unsigned {
+        vec![0; CHECKSUM]
+    } else {
+        crate::git::sha1::of(&bytes)
+    });
     Ok(bytes)
 }

@@ -1,7 +1,8 @@
-//! A repo's fingerprint: what its registry, refs, packs and trees look like from outside. No file is read, no tree is walked, no process started.
+//! A repo's fingerprint: what its registry, refs, packs and trees look like from outside. No file
+//! is read, no tree is walked, no process started.
 //!
-//! Equal fingerprints say that nothing has changed of what git writes. An edited file does not show here, so a fingerprint must never stand for
-//! a look when something is to be removed.
+//! Equal fingerprints say that nothing has changed of what git writes. An edited file does not show
+//! here, so a fingerprint must never stand for a look when something is to be removed.
 
 use super::{go_on, repo, tree};
 use crate::config::policy;
@@ -19,7 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Directories of a git dir that are listed to their depth. Of the others it counts when they were written to.
+/// Directories of a git dir that are listed to their depth. Of the others it counts when they were
+/// written to.
 const LISTED: [&str; 4] = ["refs", "logs", "worktrees", "info"];
 /// The same in `objects`: a new loose object shows in its directory's own times.
 const LISTED_OBJECTS: [&str; 2] = ["pack", "info"];
@@ -33,30 +35,52 @@ const DEEPEST: usize = 64;
 pub struct Fingerprint {
     /// A hash of it.
     pub id: String,
-    /// The latest change of anything that was seen. What changed within a tick of the server's clock before it was seen may change again unseen.
+    /// The latest change of anything that was seen. What changed within a tick of the server's
+    /// clock before it was seen may change again unseen.
     pub newest: DateTime<Utc>,
 }
 
-/// Takes it, for a repo whose trees stand at `places`. It waits for the network in as many threads as the current rayon pool has.
+/// Takes it, for a repo whose trees stand at `places`. It waits for the network in as many threads
+/// as the current rayon pool has.
 ///
 /// # Errors
 /// Something can't be listed, isn't there, or is too much; or the run is to stop.
 pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<Fingerprint> {
     let git_dir = policy.place.join(".git").map_err(io::Error::other)?;
-    let look = Fingerprinter { stop, count: AtomicUsize::new(0) };
+    let look = Fingerprinter {
+        stop,
+        count: AtomicUsize::new(0),
+    };
     let (folders, trees) = rayon::join(
         || look.folder(openat::dir(&git_dir)?, Path::new("")),
-        || places.par_iter().map(|place| tree_at(policy.place.root(), place)).collect::<io::Result<Vec<_>>>(),
+        || {
+            places
+                .par_iter()
+                .map(|place| tree_at(policy.place.root(), place))
+                .collect::<io::Result<Vec<_>>>()
+        },
     );
-    let words = format!("{} {policy:?} {:?}", env!("CARGO_PKG_VERSION"), repo::strays(policy, &git_dir, places));
-    let mut seen = Seen { text: words.into_bytes(), newest: (i64::MIN, 0) };
+    let words = format!(
+        "{} {policy:?} {:?}",
+        env!("CARGO_PKG_VERSION"),
+        repo::strays(policy, &git_dir, places)
+    );
+    let mut seen = Seen {
+        text: words.into_bytes(),
+        newest: (i64::MIN, 0),
+    };
     seen.take_in(folders?);
     for tree in trees? {
         seen.take_in(tree);
     }
-    let id = git2::Oid::hash_object(git2::ObjectType::Blob, &seen.text).map_err(io::Error::other)?;
-    let newest = DateTime::from_timestamp(seen.newest.0, seen.newest.1).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    Ok(Fingerprint { id: id.to_string(), newest })
+    let id =
+        git2::Oid::hash_object(git2::ObjectType::Blob, &seen.text).map_err(io::Error::other)?;
+    let newest =
+        DateTime::from_timestamp(seen.newest.0, seen.newest.1).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    Ok(Fingerprint {
+        id: id.to_string(),
+        newest,
+    })
 }
 
 /// A tree's directory and its `.git` file: that they are there, and the same.
@@ -64,7 +88,10 @@ fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
     let tree = openat::dir(&VolumePath::new(root, place).map_err(io::Error::other)?)?;
     let mut seen = Seen::default();
     seen.add(place, &rustix::fs::fstat(&tree)?);
-    seen.add(Path::new(".git"), &rustix::fs::statat(&tree, ".git", AtFlags::SYMLINK_NOFOLLOW)?);
+    seen.add(
+        Path::new(".git"),
+        &rustix::fs::statat(&tree, ".git", AtFlags::SYMLINK_NOFOLLOW)?,
+    );
     Ok(seen)
 }
 
@@ -72,7 +99,9 @@ fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
 fn is_listed(path: &Path) -> bool {
     let mut parts = path.iter();
     match parts.next().and_then(OsStr::to_str) {
-        Some("objects") => parts.next().is_none_or(|part| LISTED_OBJECTS.iter().any(|listed| part == *listed)),
+        Some("objects") => parts
+            .next()
+            .is_none_or(|part| LISTED_OBJECTS.iter().any(|listed| part == *listed)),
         Some(first) => LISTED.contains(&first),
         None => false,
     }
@@ -89,11 +118,15 @@ impl Fingerprinter<'_> {
         let mut seen = Seen::default();
         seen.add(path, &rustix::fs::fstat(&folder)?);
         let mut entries = Dir::new(folder)?;
-        let names = entries.by_ref().map(|entry| entry.map(|entry| entry.file_name().to_owned()));
+        let names = entries
+            .by_ref()
+            .map(|entry| entry.map(|entry| entry.file_name().to_owned()));
         let mut names = names.collect::<Result<Vec<_>, _>>()?;
         names.retain(|name| !openat::is_dots(name));
         names.sort_unstable();
-        if self.count.fetch_add(names.len(), Ordering::Relaxed) > MOST || path.iter().count() > DEEPEST {
+        if self.count.fetch_add(names.len(), Ordering::Relaxed) > MOST
+            || path.iter().count() > DEEPEST
+        {
             return Err(io::Error::other("it has too many refs and registrations"));
         }
         let folder = entries.fd()?;
@@ -102,15 +135,26 @@ impl Fingerprinter<'_> {
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
             // What is gone by now was seen to change: the directory's own times tell.
-            let Some(stat) = found(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from))? else { continue };
+            let Some(stat) = found(
+                rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(io::Error::from),
+            )?
+            else {
+                continue;
+            };
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && is_listed(&path) {
                 below.push((name.to_owned(), path));
             } else {
                 seen.add(&path, &stat);
             }
         }
-        let open = |name: &OsStr| openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY);
-        let below = below.into_par_iter().map(|(name, path)| self.folder(open(&name)?, &path)).collect::<io::Result<Vec<_>>>()?;
+        let open = |name: &OsStr| {
+            openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)
+        };
+        let below = below
+            .into_par_iter()
+            .map(|(name, path)| self.folder(open(&name)?, &path))
+            .collect::<io::Result<Vec<_>>>()?;
         for below in below {
             seen.take_in(below);
         }
@@ -130,13 +174,18 @@ impl Seen {
         let stamp = tree::stamp(stat);
         self.newest = self.newest.max(stamp.ctime).max(stamp.mtime);
         self.text.extend_from_slice(path.as_os_str().as_bytes());
-        self.text.extend_from_slice(format!("\0{stamp:?}\n").as_bytes());
+        self.text
+            .extend_from_slice(format!("\0{stamp:?}\n").as_bytes());
     }
 
     /// Its hash alone: a repo can have many long names.
     fn settle(self) -> io::Result<Self> {
-        let id = git2::Oid::hash_object(git2::ObjectType::Blob, &self.text).map_err(io::Error::other)?;
-        Ok(Self { text: id.as_bytes().to_vec(), newest: self.newest })
+        let id =
+            git2::Oid::hash_object(git2::ObjectType::Blob, &self.text).map_err(io::Error::other)?;
+        Ok(Self {
+            text: id.as_bytes().to_vec(),
+            newest: self.newest,
+        })
     }
 
     fn take_in(&mut self, other: Self) {

@@ -1,8 +1,9 @@
-//! A reader of git's index, also of what libgit2 doesn't read: sparse ones, in which a directory that isn't checked out is one entry, and split
-//! ones, which rest on a shared file beside them.
+//! A reader of git's index, also of what libgit2 doesn't read: sparse ones, in which a directory
+//! that isn't checked out is one entry, and split ones, which rest on a shared file beside them.
 //!
-//! An agent may have written it. libgit2 makes room for as many entries as an index claims to hold, and takes a name to be as long as its entry says;
-//! here nothing is believed that the bytes don't bear out. The fuzz target `index` compares the two readers.
+//! An agent may have written it. libgit2 makes room for as many entries as an index claims to hold,
+//! and takes a name to be as long as its entry says; here nothing is believed that the bytes don't
+//! bear out. The fuzz target `index` compares the two readers.
 
 use super::tree::path_of;
 use crate::fs::budget::Held;
@@ -62,13 +63,18 @@ impl Read {
         let mut read = Self::default();
         let mut before = Vec::new();
         if u64::from(count) > (bytes.len() / SMALLEST_ENTRY) as u64 {
-            return Err(odd(&format!("claims to hold {count} files, for which it is too short")));
+            return Err(odd(&format!(
+                "claims to hold {count} files, for which it is too short"
+            )));
         }
-        // Version 4 tells of a path only how it differs from the one before: a few bytes could name gigabytes.
+        // Version 4 tells of a path only how it differs from the one before: a few bytes could name
+        // gigabytes.
         let mut may_name = bytes.len().saturating_mul(LONGER);
         for _ in 0..count {
             let entry = rest.entry(version, &mut before)?;
-            may_name = may_name.checked_sub(entry.path.len()).ok_or_else(|| odd("names longer paths than any honest one"))?;
+            may_name = may_name
+                .checked_sub(entry.path.len())
+                .ok_or_else(|| odd("names longer paths than any honest one"))?;
             held.more(entry.path.len().saturating_add(size_of::<IndexEntry>()))?;
             read.entries.push(entry);
         }
@@ -90,30 +96,48 @@ impl Read {
     /// # Errors
     /// The two don't fit.
     pub(super) fn upon(self, base: Self) -> io::Result<Vec<IndexEntry>> {
-        let Some(Shared { deleted, replaced, .. }) = self.shared else { return Ok(self.entries) };
+        let Some(Shared {
+            deleted, replaced, ..
+        }) = self.shared
+        else {
+            return Ok(self.entries);
+        };
         let mut entries: Vec<Option<IndexEntry>> = base.entries.into_iter().map(Some).collect();
         let mut own = self.entries.into_iter();
         for position in replaced {
-            let (entry, new) = entries.get_mut(position).zip(own.next()).ok_or_else(|| odd("doesn't fit the one that it rests on"))?;
+            let (entry, new) = entries
+                .get_mut(position)
+                .zip(own.next())
+                .ok_or_else(|| odd("doesn't fit the one that it rests on"))?;
             if let Some(entry) = entry {
                 // It has no name of its own: that is how git tells it from one that is added.
-                *entry = IndexEntry { path: std::mem::take(&mut entry.path), ..new };
+                *entry = IndexEntry {
+                    path: std::mem::take(&mut entry.path),
+                    ..new
+                };
             }
         }
         for position in deleted {
-            *entries.get_mut(position).ok_or_else(|| odd("doesn't fit the one that it rests on"))? = None;
+            *entries
+                .get_mut(position)
+                .ok_or_else(|| odd("doesn't fit the one that it rests on"))? = None;
         }
         Ok(entries.into_iter().flatten().chain(own).collect())
     }
 }
 
-/// Whether an index ends with the sum of what it holds, or with zeros, as git writes it by `index.skipHash`.
+/// Whether an index ends with the sum of what it holds, or with zeros, as git writes it by
+/// `index.skipHash`.
 ///
 /// # Errors
 /// It doesn't: it was cut, or the disk gave back something else.
 pub(super) fn prove_sum(bytes: &[u8]) -> io::Result<()> {
     let (text, sum) = bytes.split_last_chunk::<SUM>().ok_or_else(cut)?;
-    if *sum == [0; SUM] || sum[..] == sha1::of(text)[..] { Ok(()) } else { Err(odd("was cut, or changed on the disk")) }
+    if *sum == [0; SUM] || sum[..] == sha1::of(text)[..] {
+        Ok(())
+    } else {
+        Err(odd("was cut, or changed on the disk"))
+    }
 }
 
 /// Whether an entry is one side of a conflict.
@@ -123,11 +147,14 @@ pub(super) fn is_unmerged(entry: &IndexEntry) -> bool {
 
 /// The path of an entry that stands for a whole directory of a sparse checkout; none for any other.
 pub(super) fn directory(entry: &IndexEntry) -> Option<&[u8]> {
-    (entry.mode & 0o170_000 == 0o040_000).then(|| entry.path.strip_suffix(b"/").unwrap_or(&entry.path))
+    (entry.mode & 0o170_000 == 0o040_000)
+        .then(|| entry.path.strip_suffix(b"/").unwrap_or(&entry.path))
 }
 
 fn odd(what: &str) -> io::Error {
-    io::Error::other(format!("`index` {what}; delete it, then `git reset` in the tree makes a new one"))
+    io::Error::other(format!(
+        "`index` {what}; delete it, then `git reset` in the tree makes a new one"
+    ))
 }
 
 fn cut() -> io::Error {
@@ -164,15 +191,24 @@ impl<'a> Bytes<'a> {
 
     fn time(&mut self) -> io::Result<IndexTime> {
         let (seconds, nanos) = (self.number()?, self.number()?);
-        Ok(IndexTime::new(i32::from_be_bytes(seconds.to_be_bytes()), nanos))
+        Ok(IndexTime::new(
+            i32::from_be_bytes(seconds.to_be_bytes()),
+            nanos,
+        ))
     }
 
     /// `before` is the path of the entry before it, of which version 4 tells only the difference.
     fn entry(&mut self, version: u32, before: &mut Vec<u8>) -> io::Result<IndexEntry> {
         let begin = self.0.len();
         let (ctime, mtime) = (self.time()?, self.time()?);
-        let [dev, ino, mode, uid, gid, file_size] =
-            [self.number()?, self.number()?, self.number()?, self.number()?, self.number()?, self.number()?];
+        let [dev, ino, mode, uid, gid, file_size] = [
+            self.number()?,
+            self.number()?,
+            self.number()?,
+            self.number()?,
+            self.number()?,
+            self.number()?,
+        ];
         let id = Oid::from_bytes(self.take(ID)?).map_err(io::Error::other)?;
         let flags = self.short()?;
         let flags_extended = match flags & EXTENDED {
@@ -182,7 +218,12 @@ impl<'a> Bytes<'a> {
         };
         if version == 4 {
             let left_out = self.varint()?;
-            before.truncate(before.len().checked_sub(left_out).ok_or_else(|| odd("leaves out more of a path than there is"))?);
+            before.truncate(
+                before
+                    .len()
+                    .checked_sub(left_out)
+                    .ok_or_else(|| odd("leaves out more of a path than there is"))?,
+            );
             before.extend_from_slice(self.text()?);
         } else {
             *before = self.text()?.to_vec();
@@ -194,7 +235,20 @@ impl<'a> Bytes<'a> {
         if told != usize::from(LENGTH) && told != before.len() {
             return Err(odd("has a name that isn't as long as it says"));
         }
-        Ok(IndexEntry { ctime, mtime, dev, ino, mode, uid, gid, file_size, id, flags, flags_extended, path: before.clone() })
+        Ok(IndexEntry {
+            ctime,
+            mtime,
+            dev,
+            ino,
+            mode,
+            uid,
+            gid,
+            file_size,
+            id,
+            flags,
+            flags_extended,
+            path: before.clone(),
+        })
     }
 
     /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.
@@ -203,18 +257,31 @@ impl<'a> Bytes<'a> {
         let mut value = usize::from(byte & 0x7f);
         while byte & 0x80 != 0 {
             byte = self.array::<1>()?[0];
-            value = value.checked_add(1).and_then(|value| value.checked_mul(128)).ok_or_else(cut)? | usize::from(byte & 0x7f);
+            value = value
+                .checked_add(1)
+                .and_then(|value| value.checked_mul(128))
+                .ok_or_else(cut)?
+                | usize::from(byte & 0x7f);
         }
         Ok(value)
     }
 
     fn shared(&mut self) -> io::Result<Option<Shared>> {
         let sum = Oid::from_bytes(self.take(ID)?).map_err(io::Error::other)?;
-        let [deleted, replaced] = if self.0.is_empty() { Default::default() } else { [self.bitmap()?, self.bitmap()?] };
-        Ok((!sum.is_zero()).then(|| Shared { sum: sum.to_string(), deleted, replaced }))
+        let [deleted, replaced] = if self.0.is_empty() {
+            Default::default()
+        } else {
+            [self.bitmap()?, self.bitmap()?]
+        };
+        Ok((!sum.is_zero()).then(|| Shared {
+            sum: sum.to_string(),
+            deleted,
+            replaced,
+        }))
     }
 
-    /// Which bits are set in a compressed bitmap (EWAH): words that are all alike are one, with a count; the others follow as they are.
+    /// Which bits are set in a compressed bitmap (EWAH): words that are all alike are one, with a
+    /// count; the others follow as they are.
     fn bitmap(&mut self) -> io::Result<Vec<usize>> {
         let bits = usize::try_from(self.number()?).map_err(|_| cut())?;
         let words = usize::try_from(self.number()?).map_err(|_| cut())?;
@@ -225,7 +292,10 @@ impl<'a> Bytes<'a> {
         let most = super::known::FILES_CAP;
         while !rest.0.is_empty() {
             let word = u64::from_be_bytes(rest.array()?);
-            let alike = usize::try_from(word >> 1 & 0xffff_ffff).map_err(|_| cut())?.checked_mul(64).ok_or_else(cut)?;
+            let alike = usize::try_from(word >> 1 & 0xffff_ffff)
+                .map_err(|_| cut())?
+                .checked_mul(64)
+                .ok_or_else(cut)?;
             let end = at.checked_add(alike).ok_or_else(cut)?;
             if word & 1 == 1 {
                 if end.min(bits) > most {
@@ -238,7 +308,12 @@ impl<'a> Bytes<'a> {
                 let literal = u64::from_be_bytes(rest.array()?);
                 let end = at.checked_add(64).ok_or_else(cut)?;
                 let is_set = |(_, bit): &(usize, u32)| literal.unbounded_shr(*bit) & 1 == 1;
-                set.extend((at..end.min(bits)).zip(0..).filter(is_set).map(|(place, _)| place));
+                set.extend(
+                    (at..end.min(bits))
+                        .zip(0..)
+                        .filter(is_set)
+                        .map(|(place, _)| place),
+                );
                 at = end;
             }
         }
@@ -260,36 +335,76 @@ mod tests {
     }
 
     fn part(name: [u8; 4], bytes: &[u8]) -> Vec<u8> {
-        [&name[..], &u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+        [
+            &name[..],
+            &u32::try_from(bytes.len()).unwrap().to_be_bytes(),
+            bytes,
+        ]
+        .concat()
     }
 
     fn entry(name: &[u8], id: u8) -> Vec<u8> {
-        let mut entry =
-            [vec![0; 40], vec![id; 20], u16::try_from(name.len()).unwrap().to_be_bytes().to_vec(), name.to_vec(), vec![0]].concat();
+        let mut entry = [
+            vec![0; 40],
+            vec![id; 20],
+            u16::try_from(name.len()).unwrap().to_be_bytes().to_vec(),
+            name.to_vec(),
+            vec![0],
+        ]
+        .concat();
         entry.resize(entry.len().next_multiple_of(8), 0);
         entry
     }
 
     fn index(entries: &[Vec<u8>], parts: &[u8]) -> Vec<u8> {
         let count = u32::try_from(entries.len()).unwrap();
-        [b"DIRC".to_vec(), 2_u32.to_be_bytes().to_vec(), count.to_be_bytes().to_vec(), entries.concat(), parts.to_vec(), vec![0; 20]]
-            .concat()
+        [
+            b"DIRC".to_vec(),
+            2_u32.to_be_bytes().to_vec(),
+            count.to_be_bytes().to_vec(),
+            entries.concat(),
+            parts.to_vec(),
+            vec![0; 20],
+        ]
+        .concat()
     }
 
     fn bitmap(bits: u32, words: &[u64]) -> Vec<u8> {
         let words: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-        [&bits.to_be_bytes()[..], &u32::try_from(words.len() / 8).unwrap().to_be_bytes(), &words, &[0; 4]].concat()
+        [
+            &bits.to_be_bytes()[..],
+            &u32::try_from(words.len() / 8).unwrap().to_be_bytes(),
+            &words,
+            &[0; 4],
+        ]
+        .concat()
     }
 
     #[test]
     fn a_split_index_is_laid_over_the_shared_one() {
-        let base = read(&index(&[entry(b"a", 1), entry(b"b", 2), entry(b"c", 3)], b"")).unwrap();
+        let base = read(&index(
+            &[entry(b"a", 1), entry(b"b", 2), entry(b"c", 3)],
+            b"",
+        ))
+        .unwrap();
         // One literal word each: `b` is gone, `c` is told anew.
-        let link = [vec![9; 20], bitmap(3, &[1 << 33, 0b010]), bitmap(3, &[1 << 33, 0b100])].concat();
-        let split = read(&index(&[entry(b"", 4), entry(b"d", 5)], &part(*b"link", &link))).unwrap();
+        let link = [
+            vec![9; 20],
+            bitmap(3, &[1 << 33, 0b010]),
+            bitmap(3, &[1 << 33, 0b100]),
+        ]
+        .concat();
+        let split = read(&index(
+            &[entry(b"", 4), entry(b"d", 5)],
+            &part(*b"link", &link),
+        ))
+        .unwrap();
         assert_eq!(split.shared.as_ref().unwrap().sum, "09".repeat(20));
         let entries = split.upon(base).unwrap();
-        let told: Vec<_> = entries.iter().map(|entry| (entry.path.as_slice(), entry.id.as_bytes()[0])).collect();
+        let told: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.path.as_slice(), entry.id.as_bytes()[0]))
+            .collect();
         assert_eq!(told, [(&b"a"[..], 1), (b"c", 4), (b"d", 5)]);
     }
 
@@ -302,15 +417,34 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_an_error_and_no_panic() {
-        let link = [vec![9; 20], bitmap(3, &[1 << 33, 0b010]), bitmap(3, &[1 << 33, 0b100])].concat();
+        let link = [
+            vec![9; 20],
+            bitmap(3, &[1 << 33, 0b010]),
+            bitmap(3, &[1 << 33, 0b100]),
+        ]
+        .concat();
         let whole = index(&[entry(b"a", 1)], &part(*b"link", &link));
         for cut in 0..whole.len() {
             drop(read(&whole[..cut]));
         }
-        let beyond = [vec![9; 20], bitmap(1000, &[1 << 33, 1 << 63]), bitmap(3, &[])].concat();
+        let beyond = [
+            vec![9; 20],
+            bitmap(1000, &[1 << 33, 1 << 63]),
+            bitmap(3, &[]),
+        ]
+        .concat();
         let split = read(&index(&[], &part(*b"link", &beyond))).unwrap();
-        assert!(split.upon(read(&index(&[entry(b"a", 1)], b"")).unwrap()).is_err());
-        let endless = [vec![9; 20], bitmap(u32::MAX, &[u64::MAX >> 31]), bitmap(3, &[])].concat();
+        assert!(
+            split
+                .upon(read(&index(&[entry(b"a", 1)], b"")).unwrap())
+                .is_err()
+        );
+        let endless = [
+            vec![9; 20],
+            bitmap(u32::MAX, &[u64::MAX >> 31]),
+            bitmap(3, &[]),
+        ]
+        .concat();
         assert!(read(&index(&[], &part(*b"link", &endless))).is_err());
         assert!(read(&index(&[], &part(*b"wild", b""))).is_err());
     }

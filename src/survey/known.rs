@@ -1,7 +1,7 @@
 //! What git has on record for a tree, the commit and the index, and how the tree differs from it.
 //!
-//! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state is used, to save reading the file. It
-//! must never vouch for a file that could have changed since.
+//! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state
+//! is used, to save reading the file. It must never vouch for a file that could have changed since.
 
 use super::attributes::Attributes;
 use super::elsewhere::Elsewhere;
@@ -25,14 +25,17 @@ use std::sync::Arc;
 mod lists;
 mod own;
 
-/// A commit with more files than this, or directories nested deeper, is no honest one: trees that name one another hold billions in a kilobyte.
+/// A commit with more files than this, or directories nested deeper, is no honest one: trees that
+/// name one another hold billions in a kilobyte.
 pub(super) const FILES_CAP: usize = 5_000_000;
-/// Nor is one that holds the very same directory this often: without unfolding it whole, that tells such trees from honest ones.
+/// Nor is one that holds the very same directory this often: without unfolding it whole, that tells
+/// such trees from honest ones.
 const SAME_CAP: u32 = 10_000;
 pub(super) const DEEPEST: usize = 1024;
 /// No file with a longer path can be checked out: the kernel takes none.
 const LONGEST: usize = 4096;
-const TOO_MUCH: &str = "its commit holds more files, deeper folders or longer names than any honest one";
+const TOO_MUCH: &str =
+    "its commit holds more files, deeper folders or longer names than any honest one";
 const TWICE: &str = "its commit names a file twice, as no honest one does; see `git fsck`";
 
 /// Mode and blob of files by their path.
@@ -55,20 +58,47 @@ pub struct Known {
 }
 
 impl Known {
-    /// Reads the tree of the worktree's `head`, and its index. It ends when the run is to stop, and with it all that is asked of the answer.
+    /// Reads the tree of the worktree's `head`, and its index. It ends when the run is to stop, and
+    /// with it all that is asked of the answer.
     ///
     /// # Errors
     /// An object or the index can't be read.
-    pub fn of(stop: &Stop, objects: &Arc<Objects>, repo: &Repository, tree: &Worktree, head: Option<Oid>) -> io::Result<Self> {
-        let git_dir = tree.admin.relative().ancestors().nth(2).unwrap_or(tree.admin.relative());
+    pub fn of(
+        stop: &Stop,
+        objects: &Arc<Objects>,
+        repo: &Repository,
+        tree: &Worktree,
+        head: Option<Oid>,
+    ) -> io::Result<Self> {
+        let git_dir = tree
+            .admin
+            .relative()
+            .ancestors()
+            .nth(2)
+            .unwrap_or(tree.admin.relative());
         let git_dir = VolumePath::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
         let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
-        Ok(Self { made_again: tree.made_again.clone(), path: tree.path.clone(), ..known })
+        Ok(Self {
+            made_again: tree.made_again.clone(),
+            path: tree.path.clone(),
+            ..known
+        })
     }
 
     /// The same of a submodule, whose git dir is `git_dir` and whose objects `repo` reads.
-    pub(super) fn of_submodule(stop: &Stop, repo: &Repository, git_dir: &VolumePath, head: Option<Oid>) -> io::Result<Self> {
-        Self::read(stop, &Arc::default(), repo, (git_dir, git_dir.clone()), head)
+    pub(super) fn of_submodule(
+        stop: &Stop,
+        repo: &Repository,
+        git_dir: &VolumePath,
+        head: Option<Oid>,
+    ) -> io::Result<Self> {
+        Self::read(
+            stop,
+            &Arc::default(),
+            repo,
+            (git_dir, git_dir.clone()),
+            head,
+        )
     }
 
     fn read(
@@ -79,36 +109,70 @@ impl Known {
         head: Option<Oid>,
     ) -> io::Result<Self> {
         let mut memory = stop.hold();
-        let mut files = |tree| files_until(stop, objects, repo, tree, FILES_CAP, &mut memory).map_err(io::Error::other);
-        let tree = head.map(|head| repo.find_commit(head)).transpose().map_err(io::Error::other)?.map(|head| head.tree_id());
+        let mut files = |tree| {
+            files_until(stop, objects, repo, tree, FILES_CAP, &mut memory).map_err(io::Error::other)
+        };
+        let tree = head
+            .map(|head| repo.find_commit(head))
+            .transpose()
+            .map_err(io::Error::other)?
+            .map(|head| head.tree_id());
         let committed = tree.map_or_else(|| Ok(Files::new()), &mut files)?;
         let mut index = Staged::read(admin, stop)?;
         index.unfold(files)?;
         let (attributes, made_again) = (OnceCell::new(), [].into());
         let (admin, objects, stop) = (admin.clone(), objects.clone(), stop.clone());
-        Ok(Self { committed, index, made_again, git_dir, admin, path: PathBuf::new(), objects, attributes, stop, _held: memory })
+        Ok(Self {
+            committed,
+            index,
+            made_again,
+            git_dir,
+            admin,
+            path: PathBuf::new(),
+            objects,
+            attributes,
+            stop,
+            _held: memory,
+        })
     }
 
     fn of_tree(stop: &Stop, repo: &Repository, tree: &Worktree) -> io::Result<Self> {
-        let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+        let head = tree
+            .head
+            .as_deref()
+            .map(Oid::from_str)
+            .transpose()
+            .map_err(io::Error::other)?;
         Self::of(stop, &Arc::default(), repo, tree, head)
     }
 
     /// Whether the index names content that HEAD doesn't have.
     pub(super) fn holds_staged_work(&self) -> bool {
-        let committed = |(path, entry): (&PathBuf, &IndexEntry)| self.committed.get(path) == Some(&(entry.mode, entry.id));
+        let committed = |(path, entry): (&PathBuf, &IndexEntry)| {
+            self.committed.get(path) == Some(&(entry.mode, entry.id))
+        };
         self.index.conflicts || !self.index.entries.iter().all(committed)
     }
 
-    /// Whose the `.git` files in a listing are: of what holds nothing back, a copy's files are plain files, and a submodule's are left out.
+    /// Whose the `.git` files in a listing are: of what holds nothing back, a copy's files are
+    /// plain files, and a submodule's are left out.
     fn judge_pointers(&self, place: &VolumePath, listing: &mut Listing) -> io::Result<()> {
         for pointer in std::mem::take(&mut listing.pointers) {
             let folder = pointer.parent().unwrap_or(&pointer);
             let held = match self.committed.get(folder) {
                 Some((SUBMODULE, _)) => {
-                    nested::submodule(&self.admin, place, folder, &self.committed, &self.stop)?.map(|why| format!("is a submodule: {why}"))
+                    nested::submodule(&self.admin, place, folder, &self.committed, &self.stop)?
+                        .map(|why| format!("is a submodule: {why}"))
                 }
-                _ if nested::is_copy(&self.admin, place, &pointer, [&self.path, &place.path()])? => continue,
+                _ if nested::is_copy(
+                    &self.admin,
+                    place,
+                    &pointer,
+                    [&self.path, &place.path()],
+                )? =>
+                {
+                    continue;
+                }
                 _ => Some("holds a nested repo".to_owned()),
             };
             match held {
@@ -119,7 +183,8 @@ impl Known {
         Ok(())
     }
 
-    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a file can be named twice. It is `held`.
+    /// Everything that HEAD alone would not bring back, each with what is odd about it, in order; a
+    /// file can be named twice. It is `held`.
     pub(super) fn dirty(
         &self,
         repo: &Repository,
@@ -127,7 +192,9 @@ impl Known {
         listing: &Listing,
         held: &mut Held,
     ) -> io::Result<Vec<(PathBuf, &'static str)>> {
-        let Self { committed, index, .. } = self;
+        let Self {
+            committed, index, ..
+        } = self;
         let mut dirty = Vec::new();
         let mut note = |path: &Path, what| {
             held.path(path)?;
@@ -143,7 +210,9 @@ impl Known {
                 None if staged.is_none() && elsewhere.has(place, path, stamp, &self.stop)? => {}
                 None => note(path, "is untracked")?,
                 Some(&(mode, _)) if mode != stamp.git_mode() => note(path, "has another mode")?,
-                Some(&(_, blob)) if !self.comes_back(repo, place, (path, stamp), staged, blob)? => {
+                Some(&(_, blob))
+                    if !self.comes_back(repo, place, (path, stamp), staged, blob)? =>
+                {
                     note(path, "is modified")?;
                 }
                 Some(_) => {}
@@ -159,14 +228,22 @@ impl Known {
             }
         }
         let mut recorded = InOrder::of(committed);
-        listing.registration.keys().try_for_each(|path| note(&Path::new(".git").join(path), "is somebody's, not git's"))?;
-        index.entries.keys().filter(|path| recorded.at(path).is_none()).try_for_each(|path| note(path, "is staged"))?;
+        listing
+            .registration
+            .keys()
+            .try_for_each(|path| note(&Path::new(".git").join(path), "is somebody's, not git's"))?;
+        index
+            .entries
+            .keys()
+            .filter(|path| recorded.at(path).is_none())
+            .try_for_each(|path| note(path, "is staged"))?;
         dirty.sort();
         Ok(dirty)
     }
 
-    /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading what a filter can't have touched; of what
-    /// one did touch, git's index would vouch for the blob, but not for what the filter dropped.
+    /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading
+    /// what a filter can't have touched; of what one did touch, git's index would vouch for the
+    /// blob, but not for what the filter dropped.
     fn comes_back(
         &self,
         repo: &Repository,
@@ -175,7 +252,8 @@ impl Known {
         staged: Option<&IndexEntry>,
         blob: Oid,
     ) -> io::Result<bool> {
-        let vouched = staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
+        let vouched =
+            staged.is_some_and(|entry| entry.id == blob && self.index.vouches(entry, stamp));
         let size = self.objects.size(repo, blob)?;
         if size == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
@@ -189,8 +267,19 @@ impl Known {
         let mut held = self.stop.hold();
         held.more(usize::try_from(stamp.size.min(size.saturating_mul(2))).unwrap_or(usize::MAX))?;
         let blob = repo.find_blob(blob).map_err(io::Error::other)?;
-        let lengthens = || Ok(self.attributes(repo)?.is_some_and(|attributes| attributes.lengthens(path, blob.content())));
-        checkout::makes(blob.content(), &self.git_dir, (&place, stamp.size), vouched, lengthens, &self.stop)
+        let lengthens = || {
+            Ok(self
+                .attributes(repo)?
+                .is_some_and(|attributes| attributes.lengthens(path, blob.content())))
+        };
+        checkout::makes(
+            blob.content(),
+            &self.git_dir,
+            (&place, stamp.size),
+            vouched,
+            lengthens,
+            &self.stop,
+        )
     }
 
     /// The attributes of HEAD's files, read when the first file asks.
@@ -210,8 +299,17 @@ impl Known {
 
     /// What a rescue can't hold.
     pub(super) fn blockers(&self, listing: &Listing) -> Vec<String> {
-        let unmerged = self.index.conflicts.then(|| "the index holds unmerged paths".to_owned());
-        listing.blockers.iter().cloned().chain(submodules(&self.committed, &listing.files)).chain(unmerged).collect()
+        let unmerged = self
+            .index
+            .conflicts
+            .then(|| "the index holds unmerged paths".to_owned());
+        listing
+            .blockers
+            .iter()
+            .cloned()
+            .chain(submodules(&self.committed, &listing.files))
+            .chain(unmerged)
+            .collect()
     }
 }
 
@@ -219,25 +317,57 @@ impl Known {
 ///
 /// # Errors
 /// An object can't be read.
-pub fn files_of(repo: &Repository, commit: Oid, stop: &Stop, held: &mut Held) -> Result<Files, git2::Error> {
-    files_in(repo, repo.find_commit(commit)?.tree_id(), FILES_CAP, stop, held)
+pub fn files_of(
+    repo: &Repository,
+    commit: Oid,
+    stop: &Stop,
+    held: &mut Held,
+) -> Result<Files, git2::Error> {
+    files_in(
+        repo,
+        repo.find_commit(commit)?.tree_id(),
+        FILES_CAP,
+        stop,
+        held,
+    )
 }
 
 /// Every file of a tree that should hold at most `most`.
-pub(super) fn files_in(repo: &Repository, tree: Oid, most: usize, stop: &Stop, held: &mut Held) -> Result<Files, git2::Error> {
+pub(super) fn files_in(
+    repo: &Repository,
+    tree: Oid,
+    most: usize,
+    stop: &Stop,
+    held: &mut Held,
+) -> Result<Files, git2::Error> {
     files_until(stop, &Objects::default(), repo, tree, most, held)
 }
 
-fn files_until(stop: &Stop, objects: &Objects, repo: &Repository, tree: Oid, most: usize, held: &mut Held) -> Result<Files, git2::Error> {
+fn files_until(
+    stop: &Stop,
+    objects: &Objects,
+    repo: &Repository,
+    tree: Oid,
+    most: usize,
+    held: &mut Held,
+) -> Result<Files, git2::Error> {
     let too_much = || git2::Error::from_str(TOO_MUCH);
     let mut files = Vec::new();
     let mut times: HashMap<Oid, u32> = HashMap::new();
     let mut folder = |above: Vec<u8>, id: Oid| {
         go_on(Some(stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
-        let same = times.entry(id).and_modify(|times| *times = times.saturating_add(1)).or_insert(1);
-        if *same > SAME_CAP { Err(too_much()) } else { Ok((above, objects.folder(repo, id)?, 0)) }
+        let same = times
+            .entry(id)
+            .and_modify(|times| *times = times.saturating_add(1))
+            .or_insert(1);
+        if *same > SAME_CAP {
+            Err(too_much())
+        } else {
+            Ok((above, objects.folder(repo, id)?, 0))
+        }
     };
-    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run along. In order, so that nothing is left to sort.
+    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
+    // along. In order, so that nothing is left to sort.
     let top = folder(Vec::new(), tree)?;
     // Entries of the directories that are open: all but one of each directory lead to another file.
     let mut open = top.1.len();
@@ -259,26 +389,40 @@ fn files_until(stop: &Stop, objects: &Objects, repo: &Repository, tree: Oid, mos
             folders.push(below);
         } else {
             let path = tree::path_of(path);
-            held.path(&path).map_err(|error| git2::Error::from_str(&error.to_string()))?;
+            held.path(&path)
+                .map_err(|error| git2::Error::from_str(&error.to_string()))?;
             files.push((path, (entry.mode, entry.id)));
         }
-        if folders.len() > DEEPEST + 1 || open > most.saturating_add(DEEPEST) || files.len() > most {
+        if folders.len() > DEEPEST + 1 || open > most.saturating_add(DEEPEST) || files.len() > most
+        {
             return Err(too_much());
         }
     }
     let count = files.len();
     let files: Files = files.into_iter().collect();
-    if files.len() == count { Ok(files) } else { Err(git2::Error::from_str(TWICE)) }
+    if files.len() == count {
+        Ok(files)
+    } else {
+        Err(git2::Error::from_str(TWICE))
+    }
 }
 
 /// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
 ///
 /// # Errors
 /// Something can't be read.
-pub fn list_clean(repo: &Repository, tree: &Worktree, place: &VolumePath, stop: &Stop) -> io::Result<Option<Listing>> {
+pub fn list_clean(
+    repo: &Repository,
+    tree: &Worktree,
+    place: &VolumePath,
+    stop: &Stop,
+) -> io::Result<Option<Listing>> {
     let known = Known::of_tree(stop, repo, tree)?;
     let listing = known.list(place)?;
-    let clean = listing.blockers.is_empty() && known.dirty(repo, place, &listing, &mut stop.hold())?.is_empty();
+    let clean = listing.blockers.is_empty()
+        && known
+            .dirty(repo, place, &listing, &mut stop.hold())?
+            .is_empty();
     Ok(clean.then_some(listing))
 }
 
@@ -286,7 +430,12 @@ pub fn list_clean(repo: &Repository, tree: &Worktree, place: &VolumePath, stop: 
 ///
 /// # Errors
 /// Something can't be read.
-pub fn list(repo: &Repository, tree: &Worktree, place: &VolumePath, stop: &Stop) -> io::Result<Listing> {
+pub fn list(
+    repo: &Repository,
+    tree: &Worktree,
+    place: &VolumePath,
+    stop: &Stop,
+) -> io::Result<Listing> {
     Known::of_tree(stop, repo, tree)?.list(place)
 }
 
@@ -294,7 +443,13 @@ const SUBMODULE: u32 = 0o160_000;
 
 /// A submodule that was never filled is an empty directory; one with files holds a repo of its own.
 fn submodules(committed: &Files, files: &BTreeMap<PathBuf, Stamp>) -> Vec<String> {
-    let filled = |path: &Path| files.range(path.to_owned()..).take_while(|(file, _)| file.starts_with(path)).next().is_some();
+    let filled = |path: &Path| {
+        files
+            .range(path.to_owned()..)
+            .take_while(|(file, _)| file.starts_with(path))
+            .next()
+            .is_some()
+    };
     committed
         .iter()
         .filter(|(path, (mode, _))| *mode == SUBMODULE && filled(path))
@@ -309,7 +464,9 @@ mod tests {
 
     /// Written as it is, whatever git would say of it.
     fn folder(repo: &Repository, entries: &[(&str, &str, Oid)]) -> Oid {
-        let entry = |(mode, name, id): &(&str, &str, Oid)| [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat();
+        let entry = |(mode, name, id): &(&str, &str, Oid)| {
+            [mode.as_bytes(), b" ", name.as_bytes(), b"\0", id.as_bytes()].concat()
+        };
         let bytes: Vec<u8> = entries.iter().flat_map(entry).collect();
         repo.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap()
     }
@@ -326,21 +483,36 @@ mod tests {
                 .map_err(|error| error.message().to_owned())
         };
 
-        // Many levels, each with a hundred directories: no file, and no directory but the empty one twice.
+        // Many levels, each with a hundred directories: no file, and no directory but the empty one
+        // twice.
         let names: Vec<String> = (0..100).map(|number| format!("n{number:03}")).collect();
         let level = |below| {
             let empty = names.iter().map(|name| ("40000", name.as_str(), nothing));
-            folder(&repo, &[("40000", "a", below)].into_iter().chain(empty).collect::<Vec<_>>())
+            folder(
+                &repo,
+                &[("40000", "a", below)]
+                    .into_iter()
+                    .chain(empty)
+                    .collect::<Vec<_>>(),
+            )
         };
         let [few, many] = [10, 30].map(|levels| (0..levels).fold(nothing, |below, _| level(below)));
-        let long = (0..3).fold(nothing, |below, _| folder(&repo, &[("40000", &"a".repeat(2000), below)]));
+        let long = (0..3).fold(nothing, |below, _| {
+            folder(&repo, &[("40000", &"a".repeat(2000), below)])
+        });
         let one = folder(&repo, &[("100644", "x", blob)]);
         let two = folder(&repo, &[("100644", "x", blob), ("100644", "y", blob)]);
 
         assert_eq!(why(few), Ok(0));
         assert_eq!(why(many), Err(TOO_MUCH.to_owned()));
         assert_eq!(why(long), Err(TOO_MUCH.to_owned()));
-        assert_eq!(why(folder(&repo, &[("40000", "a", one), ("40000", "b", one)])), Ok(2));
-        assert_eq!(why(folder(&repo, &[("40000", "a", one), ("40000", "a", two)])), Err(TWICE.to_owned()));
+        assert_eq!(
+            why(folder(&repo, &[("40000", "a", one), ("40000", "b", one)])),
+            Ok(2)
+        );
+        assert_eq!(
+            why(folder(&repo, &[("40000", "a", one), ("40000", "a", two)])),
+            Err(TWICE.to_owned())
+        );
     }
 }

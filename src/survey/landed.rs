@@ -1,7 +1,8 @@
 //! Whether a commit's work is in the upstream's default branch, however it was merged.
 //!
-//! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. It must never say "landed" when it could not
-//! look: what can't be compared has not landed, and the tree gets the longer age; a default branch that can't be read is an error.
+//! Squash and rebase merges leave no ancestry, so trees and patches are compared as well. It must
+//! never say "landed" when it could not look: what can't be compared has not landed, and the tree
+//! gets the longer age; a default branch that can't be read is an error.
 
 use super::go_on;
 use crate::facts::worktree::Landed;
@@ -12,23 +13,28 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// How many commits of the default branch are compared, at most: a tree that branched off longer ago is judged by its branch.
+/// How many commits of the default branch are compared, at most: a tree that branched off longer
+/// ago is judged by its branch.
 const UPSTREAM_COMMITS: usize = 2000;
 /// How many commits of a branch are compared one by one, at most.
 const BRANCH_COMMITS: usize = 200;
-/// A patch of more files than this is not looked at: a few trees that name one another hold billions.
+/// A patch of more files than this is not looked at: a few trees that name one another hold
+/// billions.
 const PATCH_FILES: usize = 10_000;
 /// Larger files are compared as bytes, not line by line, which takes a hundred times their size.
 const LINES_BYTES: i64 = 2 << 20;
 /// What all patches of a repo may read: libgit2 can't be stopped half-way.
 const READ_BYTES: u64 = 1 << 30;
 
-/// Remotes that a project's work lands in, by their names: a fork has its own as `origin`, which may be old, and the project's as `upstream`.
+/// Remotes that a project's work lands in, by their names: a fork has its own as `origin`, which
+/// may be old, and the project's as `upstream`.
 const REMOTES: [&str; 2] = ["upstream", "origin"];
-/// What a default branch is called where the remote's HEAD doesn't say, or says the name of one that is gone.
+/// What a default branch is called where the remote's HEAD doesn't say, or says the name of one
+/// that is gone.
 const BRANCHES: [&str; 5] = ["HEAD", "main", "master", "trunk", "develop"];
 
-/// The default branches of a repo's upstream, and what was learned of their commits: once for all trees, which are looked at in many threads.
+/// The default branches of a repo's upstream, and what was learned of their commits: once for all
+/// trees, which are looked at in many threads.
 pub struct Upstream<'a> {
     stop: &'a Stop,
     /// The project's own first; why, when nobody can tell.
@@ -59,14 +65,18 @@ fn default_of(repo: &Repository, remote: &str) -> Result<Option<Oid>, git2::Erro
     Ok(None)
 }
 
-/// Of a repo with no remote at all, the main checkout's branch. Of one remote with another name, its default branch as usual; or the only branch
-/// that is known of it. With several it can't be told where work lands.
+/// Of a repo with no remote at all, the main checkout's branch. Of one remote with another name,
+/// its default branch as usual; or the only branch that is known of it. With several it can't be
+/// told where work lands.
 fn of_any_remote(repo: &Repository) -> Result<Option<Oid>, git2::Error> {
     let mut known = repo.references_glob("refs/remotes/*")?;
     let mut remotes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for name in known.names() {
         let name = name?;
-        if let Some((remote, branch)) = name.strip_prefix("refs/remotes/").and_then(|name| name.split_once('/')) {
+        if let Some((remote, branch)) = name
+            .strip_prefix("refs/remotes/")
+            .and_then(|name| name.split_once('/'))
+        {
             let branches = remotes.entry(remote.to_owned()).or_default();
             branches.extend((branch != "HEAD").then(|| name.to_owned()));
         }
@@ -90,16 +100,27 @@ fn commit(repo: &Repository, name: &str) -> Result<Option<Oid>, git2::Error> {
 }
 
 impl<'a> Upstream<'a> {
-    /// Finds the default branches of `upstream` and of `origin`: what its HEAD names, else `main`, `master` and the like; of another remote only
-    /// if it is alone; for a repo without any remote, the main checkout's branch.
+    /// Finds the default branches of `upstream` and of `origin`: what its HEAD names, else `main`,
+    /// `master` and the like; of another remote only if it is alone; for a repo without any remote,
+    /// the main checkout's branch.
     pub fn of(repo: &Repository, stop: &'a Stop) -> Self {
-        let tips = default_branches(repo).map_err(|error| format!("failed to read the default branch: {}", error.message()));
-        Self { stop, tips, patches: Mutex::default(), may_read: AtomicU64::new(READ_BYTES) }
+        let tips = default_branches(repo)
+            .map_err(|error| format!("failed to read the default branch: {}", error.message()));
+        Self {
+            stop,
+            tips,
+            patches: Mutex::default(),
+            may_read: AtomicU64::new(READ_BYTES),
+        }
     }
 
-    /// The default branch's commit, where there is one, the project's own before a fork's; or why that can't be told.
+    /// The default branch's commit, where there is one, the project's own before a fork's; or why
+    /// that can't be told.
     pub(super) fn tip(&self) -> Result<Option<Oid>, String> {
-        self.tips.as_ref().map(|tips| tips.first().copied()).map_err(Clone::clone)
+        self.tips
+            .as_ref()
+            .map(|tips| tips.first().copied())
+            .map_err(Clone::clone)
     }
 
     /// Whether there is no default branch, so that nothing can be known to have landed.
@@ -107,13 +128,20 @@ impl<'a> Upstream<'a> {
         self.tips.as_ref().is_ok_and(Vec::is_empty)
     }
 
-    /// How `head` is known to have landed; none also when the run is to stop. `repo` is a handle of the same repo.
+    /// How `head` is known to have landed; none also when the run is to stop. `repo` is a handle of
+    /// the same repo.
     ///
     /// # Errors
     /// The default branch can't be read.
     pub fn landed(&self, repo: &Repository, head: Oid) -> io::Result<Option<Landed>> {
-        let tips = self.tips.as_ref().map_err(|why| io::Error::other(why.clone()))?;
-        let look = BranchComparison { repo, upstream: self };
+        let tips = self
+            .tips
+            .as_ref()
+            .map_err(|why| io::Error::other(why.clone()))?;
+        let look = BranchComparison {
+            repo,
+            upstream: self,
+        };
         Ok(tips.iter().find_map(|&tip| {
             look.compare(head, tip).unwrap_or_else(|error| {
                 tracing::debug!(%head, %error, "can't tell whether it landed");
@@ -122,7 +150,8 @@ impl<'a> Upstream<'a> {
         }))
     }
 
-    /// Hundreds of patches of an odd upstream take a minute: a run that is to stop can't wait for them.
+    /// Hundreds of patches of an odd upstream take a minute: a run that is to stop can't wait for
+    /// them.
     fn go_on(&self) -> Result<(), git2::Error> {
         go_on(Some(self.stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))
     }
@@ -130,7 +159,10 @@ impl<'a> Upstream<'a> {
     /// Takes so many bytes of what may be read; none where that is no longer left.
     fn afford(&self, bytes: u64) -> Option<()> {
         let take = |left: u64| left.checked_sub(bytes);
-        self.may_read.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok().map(drop)
+        self.may_read
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .ok()
+            .map(drop)
     }
 }
 
@@ -166,9 +198,16 @@ impl BranchComparison<'_> {
             upstream.go_on()?;
             patches.extend(self.patch(commit));
         }
-        let squashed = self.patch_between(&base_commit, &head_commit).is_some_and(|patch| patches.contains(&patch));
+        let squashed = self
+            .patch_between(&base_commit, &head_commit)
+            .is_some_and(|patch| patches.contains(&patch));
         let mine = self.between(base, head, BRANCH_COMMITS + 1)?;
-        let landed = |commit| upstream.go_on().is_ok() && self.patch(commit).is_some_and(|patch| patches.contains(&patch));
+        let landed = |commit| {
+            upstream.go_on().is_ok()
+                && self
+                    .patch(commit)
+                    .is_some_and(|patch| patches.contains(&patch))
+        };
         let rebased = mine.len() <= BRANCH_COMMITS && mine.iter().all(|&commit| landed(commit));
         Ok((squashed || rebased).then_some(Landed::SamePatch))
     }
@@ -180,11 +219,23 @@ impl BranchComparison<'_> {
         walk.take(most).collect()
     }
 
-    /// The patch id of a commit against its parent; none for a merge, whose patch stands in its parents. Whoever asks second waits for the first.
+    /// The patch id of a commit against its parent; none for a merge, whose patch stands in its
+    /// parents. Whoever asks second waits for the first.
     fn patch(&self, commit: Oid) -> Option<Oid> {
-        let known = self.upstream.patches.lock().expect("nobody panics here").entry(commit).or_default().clone();
+        let known = self
+            .upstream
+            .patches
+            .lock()
+            .expect("nobody panics here")
+            .entry(commit)
+            .or_default()
+            .clone();
         *known.get_or_init(|| {
-            let commit = self.repo.find_commit(commit).ok().filter(|commit| commit.parent_count() == 1)?;
+            let commit = self
+                .repo
+                .find_commit(commit)
+                .ok()
+                .filter(|commit| commit.parent_count() == 1)?;
             self.patch_between(&commit.parent(0).ok()?, &commit)
         })
     }
@@ -198,22 +249,33 @@ impl BranchComparison<'_> {
         let (from, to) = (from.tree().ok()?, to.tree().ok()?);
         let mut options = DiffOptions::new();
         options.show_binary(true).max_size(LINES_BYTES);
-        let diff = self.repo.diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options)).ok()?;
+        let diff = self
+            .repo
+            .diff_tree_to_tree(Some(&from), Some(&to), Some(&mut options))
+            .ok()?;
         diff.patchid(None).ok()
     }
 
-    /// The bytes of the files that differ; none when there are too many. Both trees are walked side by side, where they differ.
+    /// The bytes of the files that differ; none when there are too many. Both trees are walked side
+    /// by side, where they differ.
     fn weight(&self, from: Oid, to: Oid) -> Result<Option<u64>, git2::Error> {
         let odb = self.repo.odb()?;
         let (mut seen, mut bytes) = (0_usize, 0_u64);
         let mut pairs = vec![[Some(from), Some(to)]];
         while let Some([from, to]) = pairs.pop() {
             for sides in self.differing(from, to)? {
-                let trees = sides.map(|side| side.filter(|(_, kind)| *kind == ObjectType::Tree).map(|(id, _)| id));
+                let trees = sides.map(|side| {
+                    side.filter(|(_, kind)| *kind == ObjectType::Tree)
+                        .map(|(id, _)| id)
+                });
                 if trees != [None, None] {
                     pairs.push(trees);
                 }
-                for (id, _) in sides.into_iter().flatten().filter(|(_, kind)| *kind == ObjectType::Blob) {
+                for (id, _) in sides
+                    .into_iter()
+                    .flatten()
+                    .filter(|(_, kind)| *kind == ObjectType::Blob)
+                {
                     bytes = bytes.saturating_add(odb.read_header(id)?.0 as u64);
                 }
                 seen = seen.saturating_add(1);
@@ -231,12 +293,23 @@ impl BranchComparison<'_> {
         for (side, tree) in [from, to].into_iter().enumerate() {
             let Some(tree) = tree else { continue };
             for entry in &self.repo.find_tree(tree)? {
-                if let Some(seen) = names.entry(entry.name_bytes().to_vec()).or_default().get_mut(side) {
-                    *seen = (entry.kind().map(|kind| (entry.id(), kind)), entry.filemode());
+                if let Some(seen) = names
+                    .entry(entry.name_bytes().to_vec())
+                    .or_default()
+                    .get_mut(side)
+                {
+                    *seen = (
+                        entry.kind().map(|kind| (entry.id(), kind)),
+                        entry.filemode(),
+                    );
                 }
             }
         }
-        Ok(names.into_values().filter(|[from, to]| from != to).map(|sides| sides.map(|(side, _)| side)).collect())
+        Ok(names
+            .into_values()
+            .filter(|[from, to]| from != to)
+            .map(|sides| sides.map(|(side, _)| side))
+            .collect())
     }
 }
 

@@ -1,4 +1,5 @@
-//! Files line by line, however long they and their lines are: what is held of them is the beginning of one line.
+//! Files line by line, however long they and their lines are: what is held of them is the beginning
+//! of one line.
 //!
 //! It must never hold a file because its length looks honest: thirty of them are read at once.
 
@@ -15,12 +16,19 @@ const ASK_EVERY: u64 = 1 << 20;
 ///
 /// # Errors
 /// What `line` says; the file can't be read, or the run is to stop.
-pub(super) fn each(file: File, most: usize, stop: &Stop, mut line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub(super) fn each(
+    file: File,
+    most: usize,
+    stop: &Stop,
+    mut line: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut file = io::BufReader::with_capacity(AT_ONCE, file);
     let (mut begin, mut read) = (Vec::with_capacity(most.min(256)), 0_u64);
     loop {
         begin.clear();
-        let told = Read::by_ref(&mut file).take((most as u64).saturating_add(1)).read_until(b'\n', &mut begin)?;
+        let told = Read::by_ref(&mut file)
+            .take((most as u64).saturating_add(1))
+            .read_until(b'\n', &mut begin)?;
         read = read.saturating_add(told as u64);
         if begin.is_empty() {
             return Ok(());
@@ -48,7 +56,10 @@ mod tests {
             ("", vec![]),
             ("one\n", vec!["one"]),
             ("one\n\ntwo", vec!["one", "", "two"]),
-            (&format!("{long}\nafter\n{long}"), vec!["xxxxx", "after", "xxxxx"]),
+            (
+                &format!("{long}\nafter\n{long}"),
+                vec!["xxxxx", "after", "xxxxx"],
+            ),
         ] {
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(text.as_bytes()).unwrap();

@@ -11,8 +11,14 @@ const GROUPS: &str = "/sys/fs/cgroup";
 /// Bytes that we and all that we start may hold; none where nobody says.
 pub fn limit() -> Option<u64> {
     let own = read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let machine = read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
-    files(&own).iter().filter_map(|file| read_to_string(file).ok()?.trim().parse().ok()).chain(machine).min()
+    let machine = read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| total(&text));
+    files(&own)
+        .iter()
+        .filter_map(|file| read_to_string(file).ok()?.trim().parse().ok())
+        .chain(machine)
+        .min()
 }
 
 /// The files that may hold a limit: of our group and those above it, in both versions.
@@ -24,15 +30,26 @@ fn files(own: &str) -> Vec<PathBuf> {
             [_, "memory", _] => (Path::new(GROUPS).join("memory"), "memory.limit_in_bytes"),
             _ => continue,
         };
-        let group = line.splitn(3, ':').last().unwrap_or_default().trim_start_matches('/');
-        // In a container the path may be the machine's, while only our own group is shown; that one stands at the top.
-        files.extend(Path::new(group).ancestors().map(|group| place.join(group).join(name)));
+        let group = line
+            .splitn(3, ':')
+            .last()
+            .unwrap_or_default()
+            .trim_start_matches('/');
+        // In a container the path may be the machine's, while only our own group is shown; that one
+        // stands at the top.
+        files.extend(
+            Path::new(group)
+                .ancestors()
+                .map(|group| place.join(group).join(name)),
+        );
     }
     files
 }
 
 fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
     Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
 }
 
@@ -52,7 +69,10 @@ mod tests {
             "memory.max",
         ];
         assert_eq!(found, expected.map(|file| Path::new(GROUPS).join(file)));
-        assert_eq!(total("MemFree: 1 kB\nMemTotal:       24 kB\n"), Some(24 << 10));
+        assert_eq!(
+            total("MemFree: 1 kB\nMemTotal:       24 kB\n"),
+            Some(24 << 10)
+        );
         assert!(limit().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

@@ -1,9 +1,12 @@
 //! Looking: repos, worktrees, caches and the volume.
 //!
-//! A survey never changes anything, not even a timestamp that matters: it opens files for reading only, and what git2 needs to write
-//! stays in scratch space.
+//! A survey never changes anything, not even a timestamp that matters: it opens files for reading
+//! only, and what git2 needs to write stays in scratch space.
 
-#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects, clippy::indexing_slicing))]
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
 
 use crate::fs::stop::Stop;
 use std::io;
@@ -45,7 +48,8 @@ pub mod tree;
 pub mod volume;
 pub mod worktree;
 
-/// An error once the run is to stop: what was seen so far is nobody's verdict, so whoever looks can leave at once.
+/// An error once the run is to stop: what was seen so far is nobody's verdict, so whoever looks can
+/// leave at once.
 fn go_on(stop: Option<&Stop>) -> io::Result<()> {
     stop.map_or(Ok(()), Stop::go_on)
 }

@@ -1,7 +1,8 @@
-//! What a reflog tells of a tree: when its HEAD last moved, and whether anybody ever committed there.
+//! What a reflog tells of a tree: when its HEAD last moved, and whether anybody ever committed
+//! there.
 //!
-//! A reflog is an agent's word, and `git reflog expire` shortens it: it may only make a tree stay longer. It must never make a commit of a move
-//! that only leads elsewhere.
+//! A reflog is an agent's word, and `git reflog expire` shortens it: it may only make a tree stay
+//! longer. It must never make a commit of a move that only leads elsewhere.
 
 use super::lines;
 use super::reach::LOG_CAP;
@@ -21,11 +22,19 @@ pub struct Moves {
     pub worked: bool,
 }
 
-/// How the messages of moves begin that make no commit: `worktree add` (none at all), `checkout`, `switch`, `reset`, `branch`, a rename, the
-/// beginning and the end of a rebase.
-const LEADING: [&str; 6] = ["checkout:", "reset:", "branch:", "Branch:", "clone:", "fetch"];
+/// How the messages of moves begin that make no commit: `worktree add` (none at all), `checkout`,
+/// `switch`, `reset`, `branch`, a rename, the beginning and the end of a rebase.
+const LEADING: [&str; 6] = [
+    "checkout:",
+    "reset:",
+    "branch:",
+    "Branch:",
+    "clone:",
+    "fetch",
+];
 const STEPS: [&str; 2] = [" (start): ", " (finish): "];
-/// Bytes of a line that are looked at. What a longer one says at its end is not known: then it counts as a commit.
+/// Bytes of a line that are looked at. What a longer one says at its end is not known: then it
+/// counts as a commit.
 const LONGEST: usize = 64 << 10;
 /// How they end: nothing but others' commits.
 const FORWARD: &str = ": Fast-forward";
@@ -35,7 +44,10 @@ const FORWARD: &str = ": Fast-forward";
 /// # Errors
 /// It can't be read, or is larger than any honest one.
 pub fn read(log: File, stop: &Stop) -> io::Result<Moves> {
-    let mut moves = Moves { last: None, worked: false };
+    let mut moves = Moves {
+        last: None,
+        worked: false,
+    };
     each_line(log, stop, |line| {
         moves.add(line);
         Ok(())
@@ -47,30 +59,54 @@ pub fn read(log: File, stop: &Stop) -> io::Result<Moves> {
 ///
 /// # Errors
 /// As [`read`]; what `line` says.
-pub fn each_line(log: File, stop: &Stop, line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+pub fn each_line(
+    log: File,
+    stop: &Stop,
+    line: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let length = log.metadata()?.len();
     if length > LOG_CAP {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {LOG_CAP} expected here")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{length} bytes are more than the {LOG_CAP} expected here"),
+        ));
     }
     lines::each(log, LONGEST, stop, line)
 }
 
-/// Whether the reflog of a registration's branch tells of a commit: it may have been made in another tree, and this one for the rest of the work.
+/// Whether the reflog of a registration's branch tells of a commit: it may have been made in
+/// another tree, and this one for the rest of the work.
 ///
 /// # Errors
 /// It can't be read, or is larger than any honest one.
-pub(super) fn worked_on_branch(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<bool> {
-    let Some(branch) = branch else { return Ok(false) };
-    let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
-    let Ok(log) = VolumePath::new(admin.root(), &git_dir.join("logs").join(branch)) else { return Ok(false) };
-    Ok(found(openat::file(&log))?.map(|log| read(log, stop)).transpose()?.is_some_and(|moves| moves.worked))
+pub(super) fn worked_on_branch(
+    admin: &VolumePath,
+    branch: Option<&str>,
+    stop: &Stop,
+) -> io::Result<bool> {
+    let Some(branch) = branch else {
+        return Ok(false);
+    };
+    let git_dir = admin
+        .relative()
+        .ancestors()
+        .nth(2)
+        .unwrap_or(admin.relative());
+    let Ok(log) = VolumePath::new(admin.root(), &git_dir.join("logs").join(branch)) else {
+        return Ok(false);
+    };
+    Ok(found(openat::file(&log))?
+        .map(|log| read(log, stop))
+        .transpose()?
+        .is_some_and(|moves| moves.worked))
 }
 
 impl Moves {
     fn add(&mut self, line: &[u8]) {
         if !line.is_empty() {
             // A time that makes no sense counts as just now.
-            self.last = Some(line_time(&String::from_utf8_lossy(line)).unwrap_or(DateTime::<Utc>::MAX_UTC));
+            self.last =
+                Some(line_time(&String::from_utf8_lossy(line)).unwrap_or(DateTime::<Utc>::MAX_UTC));
             self.worked = self.worked || makes_a_commit(line);
         }
     }
@@ -78,18 +114,31 @@ impl Moves {
 
 #[cfg(test)]
 fn of(log: &[u8]) -> Moves {
-    let mut moves = Moves { last: None, worked: false };
-    log.split(|&byte| byte == b'\n').for_each(|line| moves.add(line));
+    let mut moves = Moves {
+        last: None,
+        worked: false,
+    };
+    log.split(|&byte| byte == b'\n')
+        .for_each(|line| moves.add(line));
     moves
 }
 
 fn makes_a_commit(line: &[u8]) -> bool {
-    let message = line.splitn(2, |&byte| byte == b'\t').nth(1).unwrap_or_default();
+    let message = line
+        .splitn(2, |&byte| byte == b'\t')
+        .nth(1)
+        .unwrap_or_default();
     let message = String::from_utf8_lossy(message);
     let message = message.trim();
-    // A line that doesn't move it is none of anybody's work: `reset` writes one when the tree is made.
-    let rebases = STEPS.iter().any(|step| message.contains(step)) && ["rebase", "pull"].iter().any(|what| message.starts_with(what));
-    let leads = message.is_empty() || message.ends_with(FORWARD) || LEADING.iter().any(|leading| message.starts_with(leading));
+    // A line that doesn't move it is none of anybody's work: `reset` writes one when the tree is
+    // made.
+    let rebases = STEPS.iter().any(|step| message.contains(step))
+        && ["rebase", "pull"]
+            .iter()
+            .any(|what| message.starts_with(what));
+    let leads = message.is_empty()
+        || message.ends_with(FORWARD)
+        || LEADING.iter().any(|leading| message.starts_with(leading));
     !leads && !rebases
 }
 
@@ -105,17 +154,26 @@ mod tests {
 
     #[test]
     fn a_line_tells_when_head_moved() {
-        let line = "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
+        let line =
+            "0 1 A U Thor <a@example.com> 1700000000 +0200\tcheckout: moving from a to b 12 x";
         assert_eq!(line_time(line), DateTime::from_timestamp(1_700_000_000, 0));
         assert_eq!(line_time("nonsense"), None);
-        assert_eq!(of(b""), Moves { last: None, worked: false });
+        assert_eq!(
+            of(b""),
+            Moves {
+                last: None,
+                worked: false
+            }
+        );
         assert_eq!(of(b"nonsense\n").last, Some(DateTime::<Utc>::MAX_UTC));
     }
 
     #[test]
     fn only_a_commit_is_work() {
         let worked = |messages: &[&str]| {
-            let line = |message: &&str| format!("0 1 A U Thor <a@example.com> 1700000000 +0200{message}\n");
+            let line = |message: &&str| {
+                format!("0 1 A U Thor <a@example.com> 1700000000 +0200{message}\n")
+            };
             of(messages.iter().map(line).collect::<String>().as_bytes()).worked
         };
         // As git 2.39 and 2.47 write them.

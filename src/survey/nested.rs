@@ -1,9 +1,11 @@
 //! A `.git` file below a tree's root: whose it is, and whether anything hangs on it.
 //!
-//! Three kinds hold nothing back. A copy of a worktree (`cp -a`) has the `.git` file of another tree's registration: what stands beside it is
-//! plain content. A submodule that is just as its commit is, and whose every commit a remote has, can be fetched again. So can the repo of a
-//! submodule that is no longer checked out. Everything else is a repo of its own. It must never call a commit fetched that no remote-tracking
-//! ref reaches, nor open a repo of which it has not looked at every file's kind.
+//! Three kinds hold nothing back. A copy of a worktree (`cp -a`) has the `.git` file of another
+//! tree's registration: what stands beside it is plain content. A submodule that is just as its
+//! commit is, and whose every commit a remote has, can be fetched again. So can the repo of a
+//! submodule that is no longer checked out. Everything else is a repo of its own. It must never
+//! call a commit fetched that no remote-tracking ref reaches, nor open a repo of which it has not
+//! looked at every file's kind.
 
 use super::known::{Files, Known};
 use super::{lines, reach, tree};
@@ -23,8 +25,8 @@ const PACKED: u64 = 32 << 20;
 const NAME: usize = 8 << 10;
 /// A pointer is a line.
 const LINE: u64 = 64 << 10;
-/// What git writes into the git dir of a submodule that is at rest. Anything else is an operation under way, a worktree, a submodule of its own,
-/// borrowed objects, or somebody's.
+/// What git writes into the git dir of a submodule that is at rest. Anything else is an operation
+/// under way, a worktree, a submodule of its own, borrowed objects, or somebody's.
 const AT_REST: [&str; 16] = [
     "HEAD",
     "ORIG_HEAD",
@@ -49,7 +51,10 @@ const MOST: usize = 200_000;
 /// Where the `.git` file at `at` leads, by its letters.
 pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
     let text = openat::read(at, LINE)?;
-    let Some(to) = str::from_utf8(&text).ok().and_then(|text| text.trim_end_matches('\n').strip_prefix("gitdir: ")) else {
+    let Some(to) = str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.trim_end_matches('\n').strip_prefix("gitdir: "))
+    else {
         return Ok(None);
     };
     let folder = at.path();
@@ -58,7 +63,11 @@ pub(super) fn leads_to(at: &VolumePath) -> io::Result<Option<PathBuf>> {
 
 /// `to` from `folder`, without `.` and `..`: no link on the way is followed when it is opened.
 fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
-    let mut path = if to.is_absolute() { PathBuf::from("/") } else { folder.to_owned() };
+    let mut path = if to.is_absolute() {
+        PathBuf::from("/")
+    } else {
+        folder.to_owned()
+    };
     for part in to.components() {
         match part {
             Component::Normal(name) => path.push(name),
@@ -69,11 +78,19 @@ fn plain(folder: &Path, to: &Path) -> Option<PathBuf> {
     Some(path)
 }
 
-/// Whether the `.git` file at `path` of a tree is a copy of another tree's, whose registration names another place. `places` are where the tree
-/// may be said to stand, `own` its registration.
-pub(super) fn is_copy(own: &VolumePath, top: &VolumePath, path: &Path, places: [&Path; 2]) -> io::Result<bool> {
+/// Whether the `.git` file at `path` of a tree is a copy of another tree's, whose registration
+/// names another place. `places` are where the tree may be said to stand, `own` its registration.
+pub(super) fn is_copy(
+    own: &VolumePath,
+    top: &VolumePath,
+    path: &Path,
+    places: [&Path; 2],
+) -> io::Result<bool> {
     let at = top.join(path).map_err(io::Error::other)?;
-    let Some(admin) = leads_to(&at)?.and_then(|admin| VolumePath::new(own.root(), &admin).ok()) else { return Ok(false) };
+    let Some(admin) = leads_to(&at)?.and_then(|admin| VolumePath::new(own.root(), &admin).ok())
+    else {
+        return Ok(false);
+    };
     // Of this very tree, wherever it stands by now.
     if admin == *own {
         return Ok(true);
@@ -81,12 +98,26 @@ pub(super) fn is_copy(own: &VolumePath, top: &VolumePath, path: &Path, places: [
     if admin.relative().parent().and_then(Path::file_name) != Some("worktrees".as_ref()) {
         return Ok(false);
     }
-    let Some(back) = found(openat::read(&admin.join("gitdir").map_err(io::Error::other)?, LINE))? else { return Ok(false) };
-    let Some(back) = str::from_utf8(&back).ok().and_then(|back| plain(&admin.path(), Path::new(back.trim_end_matches('\n')))) else {
+    let Some(back) = found(openat::read(
+        &admin.join("gitdir").map_err(io::Error::other)?,
+        LINE,
+    ))?
+    else {
+        return Ok(false);
+    };
+    let Some(back) = str::from_utf8(&back)
+        .ok()
+        .and_then(|back| plain(&admin.path(), Path::new(back.trim_end_matches('\n'))))
+    else {
         return Ok(false);
     };
     // Where nothing stands in that place, this may be the tree itself, which somebody moved.
-    let stands = VolumePath::new(own.root(), &back).ok().map(|back| found(openat::stat(&back))).transpose()?.flatten().is_some();
+    let stands = VolumePath::new(own.root(), &back)
+        .ok()
+        .map(|back| found(openat::stat(&back)))
+        .transpose()?
+        .flatten()
+        .is_some();
     Ok(stands && !places.iter().any(|place| place.join(path) == back))
 }
 
@@ -96,12 +127,22 @@ const WHOLE: Duration = Duration::from_secs(10);
 /// Why the repo in a submodule's git dir can't be fetched again; none when all of it can.
 pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<String>> {
     if let Some(odd) = odd_name(git_dir)? {
-        return Ok(Some(format!("`{odd}` in its repo tells of something under way, or is somebody's")));
+        return Ok(Some(format!(
+            "`{odd}` in its repo tells of something under way, or is somebody's"
+        )));
     }
-    let Some(repo) = objects(git_dir)? else { return Ok(Some("its repo is no plain one".to_owned())) };
+    let Some(repo) = objects(git_dir)? else {
+        return Ok(Some("its repo is no plain one".to_owned()));
+    };
     let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
     let (mut own, mut remote) = (reach::Ids::of(stop), reach::Ids::of(stop));
-    packed(git_dir, stop, |id, name| if name.starts_with(b"refs/remotes/") { remote.add(id) } else { own.add(id) })?;
+    packed(git_dir, stop, |id, name| {
+        if name.starts_with(b"refs/remotes/") {
+            remote.add(id)
+        } else {
+            own.add(id)
+        }
+    })?;
     for (folder, remotes) in [("refs", "refs/remotes"), ("logs", "logs/refs/remotes")] {
         for file in reach::files_below(&at(folder)?, stop)?.all {
             let is_remote = file.relative().starts_with(at(remotes)?.relative());
@@ -122,10 +163,22 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
 }
 
 /// Gives the packed refs one by one, by their ids and the beginnings of their names.
-fn packed(git_dir: &VolumePath, stop: &Stop, mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>) -> io::Result<()> {
-    let Some(file) = found(openat::file(&git_dir.join("packed-refs").map_err(io::Error::other)?))? else { return Ok(()) };
+fn packed(
+    git_dir: &VolumePath,
+    stop: &Stop,
+    mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(file) = found(openat::file(
+        &git_dir.join("packed-refs").map_err(io::Error::other)?,
+    ))?
+    else {
+        return Ok(());
+    };
     if file.metadata()?.len() > PACKED {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "`packed-refs` is larger than any honest one"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "`packed-refs` is larger than any honest one",
+        ));
     }
     lines::each(file, NAME, stop, |line| match line.split_at_checked(40) {
         // A tag's own commit stands in the next line, behind `^`; the tag leads there as well.
@@ -135,14 +188,20 @@ fn packed(git_dir: &VolumePath, stop: &Stop, mut each: impl FnMut(Oid, &[u8]) ->
 }
 
 /// A commit, or whatever else is named, that no remote reaches.
-fn unfetched(repo: &Repository, own: &BTreeSet<Oid>, remote: &BTreeSet<Oid>) -> Result<Option<Oid>, git2::Error> {
+fn unfetched(
+    repo: &Repository,
+    own: &BTreeSet<Oid>,
+    remote: &BTreeSet<Oid>,
+) -> Result<Option<Oid>, git2::Error> {
     let mut walk = repo.revwalk()?;
     for &id in remote {
         walk.hide(id)?;
     }
     for &id in own {
         // A tag, a note, a tree: none of a remote's branches.
-        let Ok(commit) = repo.find_commit(id) else { return Ok(Some(id)) };
+        let Ok(commit) = repo.find_commit(id) else {
+            return Ok(Some(id));
+        };
         walk.push(commit.id())?;
     }
     walk.next().transpose()
@@ -151,11 +210,15 @@ fn unfetched(repo: &Repository, own: &BTreeSet<Oid>, remote: &BTreeSet<Oid>) -> 
 fn odd_name(git_dir: &VolumePath) -> io::Result<Option<String>> {
     let names = openat::list(openat::dir(git_dir)?)?;
     let odd = |name: &std::ffi::OsStr| !AT_REST.iter().any(|known| name == *known);
-    Ok(names.into_iter().map(|(name, _)| name).find(|name| odd(name)).map(|name| name.to_string_lossy().into_owned()))
+    Ok(names
+        .into_iter()
+        .map(|(name, _)| name)
+        .find(|name| odd(name))
+        .map(|name| name.to_string_lossy().into_owned()))
 }
 
-/// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a link, a pipe or another repo's objects are in
-/// the way, or an object that was cut short.
+/// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a
+/// link, a pipe or another repo's objects are in the way, or an object that was cut short.
 fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
     let objects = git_dir.join("objects").map_err(io::Error::other)?;
     openat::dir(&objects)?;
@@ -176,13 +239,18 @@ fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
     }
     let odb = Odb::new().map_err(io::Error::other)?;
     let path = objects.path();
-    let Some(path) = path.to_str() else { return Ok(None) };
+    let Some(path) = path.to_str() else {
+        return Ok(None);
+    };
     odb.add_disk_alternate(path).map_err(io::Error::other)?;
-    Repository::from_odb(odb).map(Some).map_err(io::Error::other)
+    Repository::from_odb(odb)
+        .map(Some)
+        .map_err(io::Error::other)
 }
 
-/// Git keeps the repos of a worktree's submodules in its registration, even after `git submodule deinit`: with commits that nothing else has. Those
-/// of which all can be fetched again hold nothing.
+/// Git keeps the repos of a worktree's submodules in its registration, even after `git submodule
+/// deinit`: with commits that nothing else has. Those of which all can be fetched again hold
+/// nothing.
 pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Result<Option<String>> {
     if !listed.holds("modules") {
         return Ok(None);
@@ -190,7 +258,9 @@ pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Resu
     for repo in modules(admin)? {
         if let Some(why) = holds(&repo, stop)? {
             let name = repo.relative().file_name().unwrap_or_default().display();
-            return Ok(Some(format!("its registration holds the repo of its submodule {name}, which no rescue keeps: {why}")));
+            return Ok(Some(format!(
+                "its registration holds the repo of its submodule {name}, which no rescue keeps: {why}"
+            )));
         }
     }
     Ok(None)
@@ -200,16 +270,26 @@ pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Resu
 pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
     let top = admin.join("modules").map_err(io::Error::other)?;
     let mut repos = Vec::new();
-    let mut entries = walkdir::WalkDir::new(top.path()).follow_links(false).into_iter();
+    let mut entries = walkdir::WalkDir::new(top.path())
+        .follow_links(false)
+        .into_iter();
     while let Some(entry) = entries.next() {
         let entry = match entry {
-            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => continue,
+            Err(error)
+                if error
+                    .io_error()
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) =>
+            {
+                continue;
+            }
             entry => entry?,
         };
         let place = VolumePath::new(admin.root(), entry.path()).map_err(io::Error::other)?;
         if !entry.file_type().is_dir() {
             // No git dir of a submodule: whoever put it there has to take it away.
-            return Err(io::Error::other(format!("`{place}` is in no submodule's repo")));
+            return Err(io::Error::other(format!(
+                "`{place}` is in no submodule's repo"
+            )));
         }
         if found(openat::stat(&place.join("HEAD").map_err(io::Error::other)?))?.is_some() {
             repos.push(place);
@@ -219,13 +299,26 @@ pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
     Ok(repos)
 }
 
-/// The submodule at `path` of a tree: none when it is as its commit is and everything in it can be fetched again, else what holds the tree.
-pub(super) fn submodule(admin: &VolumePath, top: &VolumePath, path: &Path, committed: &Files, stop: &Stop) -> io::Result<Option<String>> {
+/// The submodule at `path` of a tree: none when it is as its commit is and everything in it can be
+/// fetched again, else what holds the tree.
+pub(super) fn submodule(
+    admin: &VolumePath,
+    top: &VolumePath,
+    path: &Path,
+    committed: &Files,
+    stop: &Stop,
+) -> io::Result<Option<String>> {
     let pointer = top.join(path.join(".git")).map_err(io::Error::other)?;
     let repos = modules(admin)?;
-    // The tree may be in the trash by now, and a relative way leads from where it stood: only the end of it counts.
-    let Some(to) = leads_to(&pointer)? else { return Ok(Some("its `.git` file makes no sense".to_owned())) };
-    let Some(git_dir) = repos.into_iter().find(|repo| repo.path() == to || to.ends_with(tail(admin, repo))) else {
+    // The tree may be in the trash by now, and a relative way leads from where it stood: only the
+    // end of it counts.
+    let Some(to) = leads_to(&pointer)? else {
+        return Ok(Some("its `.git` file makes no sense".to_owned()));
+    };
+    let Some(git_dir) = repos
+        .into_iter()
+        .find(|repo| repo.path() == to || to.ends_with(tail(admin, repo)))
+    else {
         return Ok(Some("its repo is none of this worktree's".to_owned()));
     };
     if let Some(why) = holds(&git_dir, stop)? {
@@ -236,22 +329,31 @@ pub(super) fn submodule(admin: &VolumePath, top: &VolumePath, path: &Path, commi
     if head.is_none() || head != recorded {
         return Ok(Some("it is at another commit than HEAD names".to_owned()));
     }
-    let Some(repo) = objects(&git_dir)? else { return Ok(Some("its repo is no plain one".to_owned())) };
+    let Some(repo) = objects(&git_dir)? else {
+        return Ok(Some("its repo is no plain one".to_owned()));
+    };
     let place = top.join(path).map_err(io::Error::other)?;
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
     let listing = known.listed(&place, true)?;
     if let Some(blocker) = listing.blockers.first() {
         return Ok(Some(blocker.clone()));
     }
-    Ok(known.dirty(&repo, &place, &listing, &mut stop.hold())?.first().map(|(path, what)| format!("{} {what}", path.display())))
+    Ok(known
+        .dirty(&repo, &place, &listing, &mut stop.hold())?
+        .first()
+        .map(|(path, what)| format!("{} {what}", path.display())))
 }
 
 /// The commit that HEAD names, itself or by a branch of its own.
 fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
     let text = openat::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
     let text = String::from_utf8_lossy(&text);
-    let Some(branch) = text.trim_end().strip_prefix("ref: ") else { return Ok(reach::id(text.trim_end().as_bytes())) };
-    let Ok(loose) = git_dir.join(branch) else { return Ok(None) };
+    let Some(branch) = text.trim_end().strip_prefix("ref: ") else {
+        return Ok(reach::id(text.trim_end().as_bytes()));
+    };
+    let Ok(loose) = git_dir.join(branch) else {
+        return Ok(None);
+    };
     let mut ids = reach::Ids::of(stop);
     reach::ids(&[loose], &mut ids, stop)?;
     let mut named = ids.ids.into_iter().next();
@@ -268,15 +370,22 @@ fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
 /// `worktrees/<id>/modules/<name>`: what a pointer to it ends with, however it gets there.
 fn tail(admin: &VolumePath, repo: &VolumePath) -> PathBuf {
     let id = admin.relative().file_name().unwrap_or_default();
-    let below = repo.relative().strip_prefix(admin.relative()).unwrap_or(repo.relative());
+    let below = repo
+        .relative()
+        .strip_prefix(admin.relative())
+        .unwrap_or(repo.relative());
     Path::new("worktrees").join(id).join(below)
 }
 
 /// Takes out of a listing what stands below a directory.
 pub(super) fn cut_out(listing: &mut tree::Listing, folder: &Path) {
     listing.files.retain(|path, _| !path.starts_with(folder));
-    listing.folders.retain(|path, _| path == folder || !path.starts_with(folder));
+    listing
+        .folders
+        .retain(|path, _| path == folder || !path.starts_with(folder));
     listing.regenerable.retain(|path| !path.starts_with(folder));
     let name = folder.display().to_string();
-    listing.blockers.retain(|blocker| !blocker.starts_with(&format!("{name}/")));
+    listing
+        .blockers
+        .retain(|blocker| !blocker.starts_with(&format!("{name}/")));
 }

@@ -1,7 +1,9 @@
-//! What a look at a repo's trees asks of its objects: how large a blob is, and what a directory of a commit holds.
+//! What a look at a repo's trees asks of its objects: how large a blob is, and what a directory of
+//! a commit holds.
 //!
-//! A repo's trees mostly hold the same, so an answer is kept for the next tree, as long as there is room. It must never keep what depends on a
-//! tree's own state: only what an object's id vouches for.
+//! A repo's trees mostly hold the same, so an answer is kept for the next tree, as long as there is
+//! room. It must never keep what depends on a tree's own state: only what an object's id vouches
+//! for.
 
 use git2::{Oid, Repository};
 use std::collections::HashMap;
@@ -40,11 +42,19 @@ pub(super) struct Entry {
 impl Objects {
     /// The bytes of a blob.
     pub(super) fn size(&self, repo: &Repository, blob: Oid) -> io::Result<u64> {
-        let known = self.sizes.read().expect("nobody panics here").get(&blob).copied();
+        let known = self
+            .sizes
+            .read()
+            .expect("nobody panics here")
+            .get(&blob)
+            .copied();
         if let Some(size) = known {
             return Ok(size);
         }
-        let (size, _) = repo.odb().and_then(|odb| odb.read_header(blob)).map_err(io::Error::other)?;
+        let (size, _) = repo
+            .odb()
+            .and_then(|odb| odb.read_header(blob))
+            .map_err(io::Error::other)?;
         let mut sizes = self.sizes.write().expect("nobody panics here");
         if sizes.len() < SIZES_CAP {
             sizes.insert(blob, size as u64);
@@ -54,7 +64,13 @@ impl Objects {
 
     /// What a directory of a commit holds.
     pub(super) fn folder(&self, repo: &Repository, id: Oid) -> Result<Arc<[Entry]>, git2::Error> {
-        let known = self.folders.read().expect("nobody panics here").known.get(&id).cloned();
+        let known = self
+            .folders
+            .read()
+            .expect("nobody panics here")
+            .known
+            .get(&id)
+            .cloned();
         if let Some(entries) = known {
             return Ok(entries);
         }
@@ -66,7 +82,10 @@ impl Objects {
         };
         let entries: Arc<[Entry]> = repo.find_tree(id)?.iter().map(entry).collect();
         let mut folders = self.folders.write().expect("nobody panics here");
-        let bytes: usize = entries.iter().map(|entry| entry.name.len().saturating_add(size_of::<Entry>())).sum();
+        let bytes: usize = entries
+            .iter()
+            .map(|entry| entry.name.len().saturating_add(size_of::<Entry>()))
+            .sum();
         let all = folders.bytes.saturating_add(bytes);
         if all <= FOLDERS_CAP && folders.known.insert(id, entries.clone()).is_none() {
             folders.bytes = all;

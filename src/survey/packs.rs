@@ -1,7 +1,8 @@
 //! Which packs a store has, and which objects their indexes list, read by our own code.
 //!
-//! This is the account of what is there: a repack is judged by it, and nothing is deleted that it doesn't show elsewhere. It must never take
-//! a pack for what its name or its index doesn't prove, and never read more into memory than an honest store has.
+//! This is the account of what is there: a repack is judged by it, and nothing is deleted that it
+//! doesn't show elsewhere. It must never take a pack for what its name or its index doesn't prove,
+//! and never read more into memory than an honest store has.
 
 use super::roots::{Id, hex, id};
 use crate::fs::budget::Held;
@@ -16,7 +17,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// More objects than this no honest pack holds; their names would take 640 MB. The Linux kernel has some eleven million.
+/// More objects than this no honest pack holds; their names would take 640 MB. The Linux kernel has
+/// some eleven million.
 const MOST: u32 = 32 << 20;
 /// Bytes of an id.
 const ID: usize = 20;
@@ -46,13 +48,18 @@ pub struct Pack {
 /// The directory can't be read.
 pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
     let folder = objects.join("pack").map_err(io::Error::other)?;
-    let Some(fd) = found(openat::dir(&folder))? else { return Ok(Vec::new()) };
+    let Some(fd) = found(openat::dir(&folder))? else {
+        return Ok(Vec::new());
+    };
     let mut stems: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, _) in openat::list(fd)? {
         if let Some((stem, ending)) = name.to_str().and_then(|name| name.split_once('.'))
             && stem.starts_with("pack-")
         {
-            stems.entry(stem.to_owned()).or_default().push(ending.to_owned());
+            stems
+                .entry(stem.to_owned())
+                .or_default()
+                .push(ending.to_owned());
         }
     }
     let mut packs = Vec::new();
@@ -61,19 +68,37 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
         if !has("pack") || !has("idx") {
             continue;
         }
-        let data =
-            |ending: &str| found(folder.join(format!("{stem}.{ending}")).map_err(io::Error::other).and_then(|file| openat::stat(&file)));
+        let data = |ending: &str| {
+            found(
+                folder
+                    .join(format!("{stem}.{ending}"))
+                    .map_err(io::Error::other)
+                    .and_then(|file| openat::stat(&file)),
+            )
+        };
         // One that goes meanwhile is none of ours.
-        let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else { continue };
+        let (Some(index), Some(pack)) = (data("idx")?, data("pack")?) else {
+            continue;
+        };
         let [kept, promisor, cruft] = ["keep", "promisor", "mtimes"].map(has);
-        packs.push(Pack { written: (index.st_ino, pack.st_ino), touched: touched(&pack), kept, promisor, cruft, stem, endings });
+        packs.push(Pack {
+            written: (index.st_ino, pack.st_ino),
+            touched: touched(&pack),
+            kept,
+            promisor,
+            cruft,
+            stem,
+            endings,
+        });
     }
     Ok(packs)
 }
 
 /// When somebody last wrote one of a pack's objects, in nanoseconds.
 pub fn touched(pack: &Stat) -> i128 {
-    i128::from(pack.st_mtime).saturating_mul(1_000_000_000).saturating_add(i128::from(pack.st_mtime_nsec))
+    i128::from(pack.st_mtime)
+        .saturating_mul(1_000_000_000)
+        .saturating_add(i128::from(pack.st_mtime_nsec))
 }
 
 impl Pack {
@@ -82,7 +107,9 @@ impl Pack {
     /// # Errors
     /// The index can't be read.
     pub fn count(&self, objects: &VolumePath) -> io::Result<u32> {
-        let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
+        let place = objects
+            .join(format!("pack/{}.idx", self.stem))
+            .map_err(io::Error::other)?;
         let (mut head, mut last) = ([0; 4], [0; 4]);
         let file = openat::file(&place)?;
         file.read_exact_at(&mut head, 0)?;
@@ -95,8 +122,15 @@ impl Pack {
     /// # Errors
     /// The index can't be read, or makes no sense.
     pub fn objects(&self, objects: &VolumePath, stop: &Stop) -> io::Result<Objects> {
-        let place = objects.join(format!("pack/{}.idx", self.stem)).map_err(io::Error::other)?;
-        let odd = |error: io::Error| io::Error::new(error.kind(), format!("failed to read `{place}`: {error}; see `git fsck`"));
+        let place = objects
+            .join(format!("pack/{}.idx", self.stem))
+            .map_err(io::Error::other)?;
+        let odd = |error: io::Error| {
+            io::Error::new(
+                error.kind(),
+                format!("failed to read `{place}`: {error}; see `git fsck`"),
+            )
+        };
         let file = openat::file(&place).map_err(odd)?;
         let length = file.metadata().map_err(odd)?.len();
         Objects::read(file, length, stop).map_err(odd)
@@ -120,7 +154,8 @@ impl Objects {
         let mut head = [0; 8];
         file.read_exact(&mut head)?;
         let mut table = [0; 1024];
-        // The first version has no head: what stands there is of the fanout, and before each name stands where its object is.
+        // The first version has no head: what stands there is of the fanout, and before each name
+        // stands where its object is.
         let is_first = !head.starts_with(b"\xfftOc");
         if is_first {
             table[..8].copy_from_slice(&head);
@@ -142,7 +177,11 @@ impl Objects {
         }
         let many = fanout[255];
         // Each has its name and an offset, and in the second version a sum.
-        let (each, more) = if is_first { (24, 1024 + 40) } else { (28, 8 + 1024 + 40) };
+        let (each, more) = if is_first {
+            (24, 1024 + 40)
+        } else {
+            (28, 8 + 1024 + 40)
+        };
         if length < (many as u64).saturating_mul(each).saturating_add(more) {
             return Err(odd("is too short for what it lists"));
         }
@@ -161,7 +200,13 @@ impl Objects {
         } else {
             file.take(bytes as u64).read_to_end(&mut names)?;
         }
-        Self { fanout, names, _held: memory }.proven().ok_or_else(|| odd("is not in order"))
+        Self {
+            fanout,
+            names,
+            _held: memory,
+        }
+        .proven()
+        .ok_or_else(|| odd("is not in order"))
     }
 
     /// The same of names in no order.
@@ -172,20 +217,32 @@ impl Objects {
         for (byte, place) in (0..=u8::MAX).zip(&mut fanout) {
             *place = ids.partition_point(|id| id[0] <= byte);
         }
-        Self { fanout, names: ids.concat(), _held: Held::default() }
+        Self {
+            fanout,
+            names: ids.concat(),
+            _held: Held::default(),
+        }
     }
 
     /// Whether names and fanout are what a search rests on.
     fn proven(self) -> Option<Self> {
         let (ids, rest) = self.names.as_chunks::<ID>();
         let in_order = ids.is_sorted_by(|one, next| one < next);
-        let in_place = ids.iter().zip(0..).all(|(id, number)| self.beginning(id[0]).contains(&number));
+        let in_place = ids
+            .iter()
+            .zip(0..)
+            .all(|(id, number)| self.beginning(id[0]).contains(&number));
         (in_order && in_place && rest.is_empty() && ids.len() == self.len()).then_some(self)
     }
 
     /// The numbers of those that begin with this byte, by the fanout.
     fn beginning(&self, byte: u8) -> Range<usize> {
-        let up_to = |byte: u8| self.fanout.get(usize::from(byte)).copied().unwrap_or_default();
+        let up_to = |byte: u8| {
+            self.fanout
+                .get(usize::from(byte))
+                .copied()
+                .unwrap_or_default()
+        };
         byte.checked_sub(1).map_or(0, up_to)..up_to(byte)
     }
 
@@ -202,13 +259,21 @@ impl Objects {
     /// The number of an object among them.
     pub fn find(&self, id: &Id) -> Option<usize> {
         let numbers = self.beginning(id[0]);
-        let within = self.names.as_chunks::<ID>().0.get(numbers.clone())?.binary_search(id).ok()?;
+        let within = self
+            .names
+            .as_chunks::<ID>()
+            .0
+            .get(numbers.clone())?
+            .binary_search(id)
+            .ok()?;
         numbers.start.checked_add(within)
     }
 
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = Id> {
-        self.names.chunks_exact(ID).map(|name| name.try_into().unwrap_or_default())
+        self.names
+            .chunks_exact(ID)
+            .map(|name| name.try_into().unwrap_or_default())
     }
 }
 
@@ -220,7 +285,10 @@ pub fn loose(objects: &VolumePath) -> io::Result<Vec<Id>> {
     let mut ids = Vec::new();
     for shard in 0..=255_u8 {
         let name = format!("{shard:02x}");
-        let Some(folder) = found(openat::dir(&objects.join(&name).map_err(io::Error::other)?))? else { continue };
+        let Some(folder) = found(openat::dir(&objects.join(&name).map_err(io::Error::other)?))?
+        else {
+            continue;
+        };
         let listed = openat::list(folder)?;
         ids.extend(listed.iter().filter_map(|(rest, _)| loose_id(&name, rest)));
     }
@@ -237,7 +305,9 @@ fn loose_id(shard: &str, rest: &OsStr) -> Option<Id> {
 /// Never of an id.
 pub fn place(objects: &VolumePath, id: &Id) -> io::Result<VolumePath> {
     let name = hex(id);
-    objects.join(Path::new(&name[..2]).join(&name[2..])).map_err(io::Error::other)
+    objects
+        .join(Path::new(&name[..2]).join(&name[2..]))
+        .map_err(io::Error::other)
 }
 
 #[cfg(test)]
@@ -246,7 +316,9 @@ mod tests {
 
     fn index(ids: &[Id]) -> Vec<u8> {
         let Objects { fanout, names, .. } = Objects::of(ids.to_vec());
-        let fanout = fanout.iter().flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes());
+        let fanout = fanout
+            .iter()
+            .flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes());
         let mut bytes = b"\xfftOc\0\0\0\x02".to_vec();
         bytes.extend(fanout);
         bytes.extend(&names);
@@ -262,11 +334,20 @@ mod tests {
     fn what_an_index_lists_is_found_and_nothing_else() {
         let mut random = fastrand::Rng::with_seed(3);
         for many in [0, 1, 2, 3, 100, 5000] {
-            let ids: Vec<Id> = (0..many).map(|_| std::array::from_fn(|_| random.u8(..))).collect();
+            let ids: Vec<Id> = (0..many)
+                .map(|_| std::array::from_fn(|_| random.u8(..)))
+                .collect();
             let objects = read(&index(&ids)).unwrap();
             assert_eq!((objects.len(), objects.is_empty()), (many, many == 0));
-            assert!(ids.iter().all(|id| objects.iter().nth(objects.find(id).unwrap()) == Some(*id)));
-            assert!((0..1000).all(|_| objects.find(&std::array::from_fn(|_| random.u8(..))).is_none()));
+            assert!(
+                ids.iter()
+                    .all(|id| objects.iter().nth(objects.find(id).unwrap()) == Some(*id))
+            );
+            assert!((0..1000).all(|_| {
+                objects
+                    .find(&std::array::from_fn(|_| random.u8(..)))
+                    .is_none()
+            }));
         }
     }
 
@@ -274,7 +355,10 @@ mod tests {
     fn the_first_version_is_read_as_well() {
         let ids: Vec<Id> = (0..10).map(|number| [number * 20; 20]).collect();
         let fanout = Objects::of(ids.clone()).fanout;
-        let mut bytes: Vec<u8> = fanout.iter().flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes()).collect();
+        let mut bytes: Vec<u8> = fanout
+            .iter()
+            .flat_map(|number| u32::try_from(*number).unwrap().to_be_bytes())
+            .collect();
         bytes.extend(ids.iter().flat_map(|id| [&[9; 4][..], id].concat()));
         bytes.extend([0; 40]);
         assert!(read(&bytes).unwrap().iter().eq(ids));

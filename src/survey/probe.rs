@@ -1,7 +1,8 @@
 //! The operator's own answer to "is somebody working in this repo?".
 //!
-//! A pipeline's lock may live elsewhere: an issue label, an agent server's API. Exit 1 is idle; anything else, an error and a time-out
-//! too, is busy. It must never run anything but the command in the operator's config.
+//! A pipeline's lock may live elsewhere: an issue label, an agent server's API. Exit 1 is idle;
+//! anything else, an error and a time-out too, is busy. It must never run anything but the command
+//! in the operator's config.
 
 use crate::fs::stop::Stop;
 use rustix::process::{Pid, Signal};
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 /// Long enough for an API call, short enough for a run of many repos.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What a probe gets of our environment, besides what begins with [`FOR_PROBES`]: none of git's variables, and none of our secrets.
+/// What a probe gets of our environment, besides what begins with [`FOR_PROBES`]: none of git's
+/// variables, and none of our secrets.
 const ENVIRONMENT: [&str; 12] = [
     "PATH",
     "HOME",
@@ -53,15 +55,23 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
         .spawn();
     let mut child = match started {
         Ok(child) => child,
-        Err(error) => return Some(format!("failed to start the busy probe `{program}`: {error}; mend it in the config")),
+        Err(error) => {
+            return Some(format!(
+                "failed to start the busy probe `{program}`: {error}; mend it in the config"
+            ));
+        }
     };
     let began = Instant::now();
     let why = loop {
         match child.try_wait() {
             Ok(Some(status)) => return verdict(status.code()),
-            Ok(None) if stop.reached().is_some() => break "the busy probe was ended, for the run is to stop".to_owned(),
+            Ok(None) if stop.reached().is_some() => {
+                break "the busy probe was ended, for the run is to stop".to_owned();
+            }
             Ok(None) if began.elapsed() < limit => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => break format!("the busy probe gave no answer within {} s", limit.as_secs()),
+            Ok(None) => {
+                break format!("the busy probe gave no answer within {} s", limit.as_secs());
+            }
             Err(error) => break format!("failed to wait for the busy probe: {error}"),
         }
     };
@@ -72,14 +82,17 @@ fn ask(probe: &[String], repo: &str, stop: &Stop, limit: Duration) -> Option<Str
 }
 
 fn is_for_probes(name: &OsStr) -> bool {
-    name.to_str().is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with(FOR_PROBES))
+    name.to_str()
+        .is_some_and(|name| ENVIRONMENT.contains(&name) || name.starts_with(FOR_PROBES))
 }
 
 fn verdict(code: Option<i32>) -> Option<String> {
     match code {
         Some(1) => None,
         Some(0) => Some("the busy probe says that somebody works here".to_owned()),
-        Some(code) => Some(format!("the busy probe left with {code}, which is neither 0 (busy) nor 1 (idle)")),
+        Some(code) => Some(format!(
+            "the busy probe left with {code}, which is neither 0 (busy) nor 1 (idle)"
+        )),
         None => Some("the busy probe was killed".to_owned()),
     }
 }
@@ -89,7 +102,11 @@ mod tests {
     use super::*;
 
     fn say(script: &str) -> Option<String> {
-        busy(&["sh".into(), "-c".into(), script.into()], "acme/shop", &Stop::never())
+        busy(
+            &["sh".into(), "-c".into(), script.into()],
+            "acme/shop",
+            &Stop::never(),
+        )
     }
 
     #[test]
@@ -100,8 +117,16 @@ mod tests {
             assert!(say(script).is_some(), "{script}");
         }
         let stopping = Stop::after(Duration::ZERO, std::sync::Arc::default());
-        assert!(busy(&["sleep".into(), "60".into()], "acme/shop", &stopping).unwrap().contains("is to stop"));
-        assert!(busy(&["/nonexistent/probe".into()], "acme/shop", &Stop::never()).unwrap().contains("/nonexistent/probe"));
+        assert!(
+            busy(&["sleep".into(), "60".into()], "acme/shop", &stopping)
+                .unwrap()
+                .contains("is to stop")
+        );
+        assert!(
+            busy(&["/nonexistent/probe".into()], "acme/shop", &Stop::never())
+                .unwrap()
+                .contains("/nonexistent/probe")
+        );
     }
 
     #[test]
@@ -110,8 +135,16 @@ mod tests {
         let file = top.path().join("late");
         let script = format!("(sleep 0.4; touch {}) & sleep 60", file.display());
         let began = Instant::now();
-        let why = ask(&["sh".into(), "-c".into(), script], "acme/shop", &Stop::never(), Duration::from_millis(100));
-        assert_eq!(why.as_deref(), Some("the busy probe gave no answer within 0 s"));
+        let why = ask(
+            &["sh".into(), "-c".into(), script],
+            "acme/shop",
+            &Stop::never(),
+            Duration::from_millis(100),
+        );
+        assert_eq!(
+            why.as_deref(),
+            Some("the busy probe gave no answer within 0 s")
+        );
         assert!(began.elapsed() < Duration::from_secs(10));
         std::thread::sleep(Duration::from_millis(600));
         assert!(!file.exists());
@@ -119,6 +152,13 @@ mod tests {
 
     #[test]
     fn no_shell_reads_its_arguments() {
-        assert_eq!(busy(&["test".into(), "$HOME".into(), "!=".into(), "$HOME".into()], "acme/shop", &Stop::never()), None);
+        assert_eq!(
+            busy(
+                &["test".into(), "$HOME".into(), "!=".into(), "$HOME".into()],
+                "acme/shop",
+                &Stop::never()
+            ),
+            None
+        );
     }
 }

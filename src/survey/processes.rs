@@ -1,8 +1,10 @@
-//! Which processes of this machine are at work in a tree: they stand in it, have a file of it open, or run or map one.
+//! Which processes of this machine are at work in a tree: they stand in it, have a file of it open,
+//! or run or map one.
 //!
-//! `/proc` is read once for all trees, when the first tree asks. What it shows is evidence of use; that it shows nothing is evidence only if it
-//! shows everybody: see [`Processes::see_all`]. What can't be read there is evidence of nothing. It must never ask the file system that a
-//! path is on, which may hang: links are read, not followed.
+//! `/proc` is read once for all trees, when the first tree asks. What it shows is evidence of use;
+//! that it shows nothing is evidence only if it shows everybody: see [`Processes::see_all`]. What
+//! can't be read there is evidence of nothing. It must never ask the file system that a path is on,
+//! which may hang: links are read, not followed.
 
 use crate::facts::repo::LeftoverKind;
 use crate::fs::mount;
@@ -13,7 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-/// The first process namespace's inode is fixed in the kernel (`PROC_PID_INIT_INO`). In any other, `/proc` shows only a part of the processes.
+/// The first process namespace's inode is fixed in the kernel (`PROC_PID_INIT_INO`). In any other,
+/// `/proc` shows only a part of the processes.
 const FIRST_NAMESPACE: &str = "pid:[4026531836]";
 /// What the kernel adds to the path of a file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";
@@ -48,37 +51,49 @@ struct Use {
 impl Processes {
     /// The same without the processes that led to this one, for what somebody asks for himself.
     pub fn but_callers() -> Self {
-        Self { but_callers: true, found: Arc::default() }
+        Self {
+            but_callers: true,
+            found: Arc::default(),
+        }
     }
 
     /// The same processes, to be looked at anew.
     #[must_use]
     pub fn anew(&self) -> Self {
-        Self { but_callers: self.but_callers, found: Arc::default() }
+        Self {
+            but_callers: self.but_callers,
+            found: Arc::default(),
+        }
     }
 
     /// Who is at work in the tree, in words; none when nobody is seen there.
     pub fn at_work(&self, tree: &VolumePath) -> Option<String> {
         let found = self.of(tree);
-        let (_, used) = found.used.range(tree.relative().to_owned()..).next().filter(|(path, _)| path.starts_with(tree.relative()))?;
+        let (_, used) = found
+            .used
+            .range(tree.relative().to_owned()..)
+            .next()
+            .filter(|(path, _)| path.starts_with(tree.relative()))?;
         Some(format!("{} (pid {}) {}", used.name, used.pid, used.how))
     }
 
-    /// Whether nobody can be at work on the volume unseen: it is on a local file system, and we are in the machine's first process namespace,
-    /// where everybody has a number.
+    /// Whether nobody can be at work on the volume unseen: it is on a local file system, and we are
+    /// in the machine's first process namespace, where everybody has a number.
     pub fn see_all(&self, of: &VolumePath) -> bool {
         self.of(of).all
     }
 
-    /// Whether the process with this number is dead on this machine; none when that can't be told from here. A number is a namespace's, so one
-    /// that any process has in any of them counts as alive, also when the kernel gave it away again.
+    /// Whether the process with this number is dead on this machine; none when that can't be told
+    /// from here. A number is a namespace's, so one that any process has in any of them counts as
+    /// alive, also when the kernel gave it away again.
     pub fn is_dead(&self, of: &VolumePath, pid: u32) -> Option<bool> {
         let found = self.of(of);
         found.all.then(|| !found.numbers.contains(&pid))
     }
 
-    /// What an `index.lock` may be, by who stands in its tree. `git commit -a` and `git commit FILE` hold it while their editor is open, hours if
-    /// need be, and stand in the tree meanwhile; every other lock is held for no longer than a write.
+    /// What an `index.lock` may be, by who stands in its tree. `git commit -a` and `git commit
+    /// FILE` hold it while their editor is open, hours if need be, and stand in the tree meanwhile;
+    /// every other lock is held for no longer than a write.
     pub fn index_lock(&self, place: &VolumePath, tree: &Path) -> LeftoverKind {
         match VolumePath::new(place.root(), tree) {
             Ok(tree) if self.at_work(&tree).is_some() => LeftoverKind::HeldLock,
@@ -88,17 +103,25 @@ impl Processes {
     }
 
     fn of(&self, place: &VolumePath) -> &Found {
-        self.found.get_or_init(|| Found::look(place.root(), self.but_callers))
+        self.found
+            .get_or_init(|| Found::look(place.root(), self.but_callers))
     }
 }
 
 impl Found {
     fn look(root: &Path, but_callers: bool) -> Self {
         let own = std::process::id();
-        let not_counted = if but_callers { callers(own) } else { HashSet::from([own]) };
+        let not_counted = if but_callers {
+            callers(own)
+        } else {
+            HashSet::from([own])
+        };
         // The kernel tells paths without links.
         let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        let mut found = Self { all: shows_all(&root), ..Self::default() };
+        let mut found = Self {
+            all: shows_all(&root),
+            ..Self::default()
+        };
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         for pid in processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()) {
             found.number(pid);
@@ -113,24 +136,45 @@ impl Found {
     fn number(&mut self, pid: u32) {
         self.numbers.insert(pid);
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let inner = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-        self.numbers.extend(inner.split_ascii_whitespace().filter_map(|number| number.parse::<u32>().ok()));
+        let inner = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .unwrap_or_default();
+        self.numbers.extend(
+            inner
+                .split_ascii_whitespace()
+                .filter_map(|number| number.parse::<u32>().ok()),
+        );
     }
 
     fn process(&mut self, pid: u32, root: &Path, own: u32) {
         let process = Path::new("/proc").join(pid.to_string());
         let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
         let mut add = |path: &[u8], how| {
-            let path = Path::new(OsStr::from_bytes(path.strip_suffix(DELETED).unwrap_or(path)));
-            used.extend(path.strip_prefix(root).ok().map(|path| (path.to_owned(), how)));
+            let path = Path::new(OsStr::from_bytes(
+                path.strip_suffix(DELETED).unwrap_or(path),
+            ));
+            used.extend(
+                path.strip_prefix(root)
+                    .ok()
+                    .map(|path| (path.to_owned(), how)),
+            );
         };
         let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
-        for (name, how) in [("cwd", "stands in it"), ("root", "stands in it"), ("exe", "runs from it")] {
+        for (name, how) in [
+            ("cwd", "stands in it"),
+            ("root", "stands in it"),
+            ("exe", "runs from it"),
+        ] {
             if let Some(to) = link(&process.join(name)) {
                 add(to.as_bytes(), how);
             }
         }
-        for open in std::fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
+        for open in std::fs::read_dir(process.join("fd"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if let Some(to) = link(&open.path()) {
                 add(to.as_bytes(), "has a file of it open");
             }
@@ -138,7 +182,11 @@ impl Found {
         let maps = std::fs::read(process.join("maps")).unwrap_or_default();
         for line in maps.split(|&byte| byte == b'\n') {
             // Address, permissions, offset, device, inode; then the path, which alone has a slash.
-            if let Some(path) = line.iter().position(|&byte| byte == b'/').and_then(|at| line.get(at..)) {
+            if let Some(path) = line
+                .iter()
+                .position(|&byte| byte == b'/')
+                .and_then(|at| line.get(at..))
+            {
                 add(path, "has a file of it mapped");
             }
         }
@@ -147,21 +195,32 @@ impl Found {
         }
         let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
         // A process names itself as it likes.
-        let name: String = name.trim().chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        let name: String = name
+            .trim()
+            .chars()
+            .map(|c| if c.is_control() { '?' } else { c })
+            .collect();
         for (path, how) in used {
-            self.used.entry(path).or_insert_with(|| Use { pid, name: name.clone(), how });
+            self.used.entry(path).or_insert_with(|| Use {
+                pid,
+                name: name.clone(),
+                how,
+            });
         }
     }
 }
 
 fn shows_all(root: &Path) -> bool {
-    let first = std::fs::read_link("/proc/self/ns/pid").is_ok_and(|link| link == Path::new(FIRST_NAMESPACE));
+    let first = std::fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|link| link == Path::new(FIRST_NAMESPACE));
     first && mount::of(root).is_ok_and(|facts| mount::is_local(&facts))
 }
 
 /// The process, and those that led to it.
 fn callers(own: u32) -> HashSet<u32> {
-    std::iter::successors(Some(own), |&pid| parent(pid).filter(|&parent| parent > 1)).take(DEEPEST).collect()
+    std::iter::successors(Some(own), |&pid| parent(pid).filter(|&parent| parent > 1))
+        .take(DEEPEST)
+        .collect()
 }
 
 /// `4299 (name) S 1234 ...`, where a name may hold anything.
@@ -169,10 +228,15 @@ fn parent(pid: u32) -> Option<u32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let behind = stat.get(stat.iter().rposition(|&byte| byte == b')')?..)?;
     // The bracket, the state, and then it.
-    String::from_utf8_lossy(behind).split_ascii_whitespace().nth(2)?.parse().ok()
+    String::from_utf8_lossy(behind)
+        .split_ascii_whitespace()
+        .nth(2)?
+        .parse()
+        .ok()
 }
 
-/// The process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`, `PID=4299`.
+/// The process that a lock's reason names: `claude agent fix-cart (pid 4299)`, `pid: 4299`,
+/// `PID=4299`.
 pub fn pid_in(reason: &str) -> Option<u32> {
     let lower = reason.to_ascii_lowercase();
     let named = |(at, word): (usize, &str)| {
@@ -180,8 +244,14 @@ pub fn pid_in(reason: &str) -> Option<u32> {
         let behind = from.strip_prefix(word)?;
         let alone = !before.ends_with(|c: char| c.is_ascii_alphanumeric());
         let rest = behind.trim_start_matches([' ', ':', '=', '#']);
-        let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-        digits.parse().ok().filter(|&pid: &u32| alone && pid > 0 && rest.len() < behind.len())
+        let digits = rest
+            .split(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap_or_default();
+        digits
+            .parse()
+            .ok()
+            .filter(|&pid: &u32| alone && pid > 0 && rest.len() < behind.len())
     };
     lower.match_indices("pid").find_map(named)
 }
@@ -232,13 +302,29 @@ mod tests {
             found.number(pid);
             found.process(pid, &root.canonicalize().unwrap(), 0);
         }
-        let processes = Processes { but_callers: false, found: Arc::new(OnceLock::from(found)) };
-        let told = |path: &str| processes.at_work(&at(path)).map(|told| told.replace(&sleeps.id().to_string(), "N"));
+        let processes = Processes {
+            but_callers: false,
+            found: Arc::new(OnceLock::from(found)),
+        };
+        let told = |path: &str| {
+            processes
+                .at_work(&at(path))
+                .map(|told| told.replace(&sleeps.id().to_string(), "N"))
+        };
         let [stands, open, neighbour] = ["stands", "open", "open-not"].map(told);
         sleeps.kill().unwrap();
         sleeps.wait().unwrap();
-        assert!(stands.as_ref().is_some_and(|told| told.ends_with("(pid N) stands in it")), "{stands:?}");
-        assert!(open.as_ref().is_some_and(|told| told.ends_with("(pid N) has a file of it open")), "{open:?}");
+        assert!(
+            stands
+                .as_ref()
+                .is_some_and(|told| told.ends_with("(pid N) stands in it")),
+            "{stands:?}"
+        );
+        assert!(
+            open.as_ref()
+                .is_some_and(|told| told.ends_with("(pid N) has a file of it open")),
+            "{open:?}"
+        );
         assert_eq!(neighbour, None);
         assert!(callers(std::process::id()).len() > 1);
     }

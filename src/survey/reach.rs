@@ -1,7 +1,8 @@
 //! Commits that only one worktree keeps alive: its HEAD, its reflog, its private refs.
 //!
-//! `git worktree remove` loses them without a word. What a branch, a remote-tracking ref, a tag or the branch's own reflog reaches is
-//! kept by the repo; our own rescues don't count, since they expire. It must never shorten its list because something could not be read.
+//! `git worktree remove` loses them without a word. What a branch, a remote-tracking ref, a tag or
+//! the branch's own reflog reaches is kept by the repo; our own rescues don't count, since they
+//! expire. It must never shorten its list because something could not be read.
 
 use super::{go_on, lines};
 use crate::fs::budget::Held;
@@ -18,7 +19,8 @@ use std::sync::OnceLock;
 pub const LOG_CAP: u64 = 64 << 20;
 /// Bytes that an id takes in a set.
 const AN_ID: usize = 48;
-/// Files of a git dir or an admin directory that name commits and are no refs: where an operation came from, and what it put aside.
+/// Files of a git dir or an admin directory that name commits and are no refs: where an operation
+/// came from, and what it put aside.
 const PRIVATE: [&str; 14] = [
     "ORIG_HEAD",
     "FETCH_HEAD",
@@ -35,8 +37,15 @@ const PRIVATE: [&str; 14] = [
     "rebase-apply/orig-head",
     "rebase-apply/original-commit",
 ];
-/// Refs that end by themselves, or with the next `git stash pop`: nobody's commits are kept by them.
-const PASSING: [&[u8]; 5] = [b"refs/treewarden/", b"refs/bisect/", b"refs/rewritten/", b"refs/worktree/", b"refs/stash"];
+/// Refs that end by themselves, or with the next `git stash pop`: nobody's commits are kept by
+/// them.
+const PASSING: [&[u8]; 5] = [
+    b"refs/treewarden/",
+    b"refs/bisect/",
+    b"refs/rewritten/",
+    b"refs/worktree/",
+    b"refs/stash",
+];
 
 /// What a worktree's registration alone may keep alive.
 pub struct Tips<'a> {
@@ -54,8 +63,18 @@ pub struct Tips<'a> {
 ///
 /// # Errors
 /// Something could not be read: nobody knows what would be lost.
-pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &Kept, stop: &Stop) -> io::Result<Vec<String>> {
-    let Tips { admin, listed, branch, head } = of;
+pub fn unreached(
+    repo: &Repository,
+    of: &Tips<'_>,
+    kept: &Kept,
+    stop: &Stop,
+) -> io::Result<Vec<String>> {
+    let Tips {
+        admin,
+        listed,
+        branch,
+        head,
+    } = of;
     let mut tips = Ids::of(stop);
     head.iter().try_for_each(|head| tips.add(*head))?;
     if listed.holds("logs") {
@@ -64,16 +83,28 @@ pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &Kept, stop: &Stop) -> 
         }
     }
     for name in PRIVATE {
-        listed.file(name)?.map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
+        listed
+            .file(name)?
+            .map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
     }
     if listed.holds("refs") {
         let mut private = Ids::of(stop);
-        ids(&files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all, &mut private, stop)?;
+        ids(
+            &files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all,
+            &mut private,
+            stop,
+        )?;
         only_commits(repo, &private.ids)?;
         private.ids.iter().try_for_each(|id| tips.add(*id))?;
     }
-    let Ids { ids: tips, held: _held } = tips;
-    let tips: Vec<Oid> = tips.into_iter().filter_map(|tip| commit(repo, tip).transpose()).collect::<Result<_, _>>()?;
+    let Ids {
+        ids: tips,
+        held: _held,
+    } = tips;
+    let tips: Vec<Oid> = tips
+        .into_iter()
+        .filter_map(|tip| commit(repo, tip).transpose())
+        .collect::<Result<_, _>>()?;
     if tips.is_empty() {
         return Ok(Vec::new());
     }
@@ -85,18 +116,27 @@ pub fn unreached(repo: &Repository, of: &Tips<'_>, kept: &Kept, stop: &Stop) -> 
     }
     hidden.extend(kept.by_refs(repo, stop)?);
     let lonely = lonely(repo, &tips, &hidden, stop)?;
-    Ok(tips.into_iter().filter(|tip| lonely.contains(tip)).map(|tip| tip.to_string()).collect())
+    Ok(tips
+        .into_iter()
+        .filter(|tip| lonely.contains(tip))
+        .map(|tip| tip.to_string())
+        .collect())
 }
 
-/// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2 reads them one by one, and on a network that would
-/// take as long as to look at the trees, which is done side by side.
+/// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2
+/// reads them one by one, and on a network that would take as long as to look at the trees, which
+/// is done side by side.
 #[derive(Default)]
 pub struct Kept(OnceLock<Result<Ids, String>>);
 
 impl Kept {
     fn by_refs(&self, repo: &Repository, stop: &Stop) -> io::Result<&BTreeSet<Oid>> {
         let read = || kept(repo, stop).map_err(|error| error.to_string());
-        self.0.get_or_init(read).as_ref().map(|kept| &kept.ids).map_err(|why| io::Error::other(why.clone()))
+        self.0
+            .get_or_init(read)
+            .as_ref()
+            .map(|kept| &kept.ids)
+            .map_err(|why| io::Error::other(why.clone()))
     }
 }
 
@@ -109,12 +149,19 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
     for reference in repo.references().map_err(io::Error::other)? {
         go_on(Some(stop))?;
         let reference = reference.map_err(io::Error::other)?;
-        if PASSING.iter().any(|passing| reference.name_bytes().starts_with(passing)) {
+        if PASSING
+            .iter()
+            .any(|passing| reference.name_bytes().starts_with(passing))
+        {
             continue;
         }
         // A branch names a commit. It isn't read here, for many of them would take long.
-        let named = reference.target().filter(|_| reference.is_branch() || reference.is_remote());
-        named.or_else(|| Some(reference.peel_to_commit().ok()?.id())).map_or(Ok(()), |id| kept.add(id))?;
+        let named = reference
+            .target()
+            .filter(|_| reference.is_branch() || reference.is_remote());
+        named
+            .or_else(|| Some(reference.peel_to_commit().ok()?.id()))
+            .map_or(Ok(()), |id| kept.add(id))?;
     }
     Ok(kept)
 }
@@ -122,9 +169,15 @@ pub fn kept(repo: &Repository, stop: &Stop) -> io::Result<Ids> {
 /// A rescue keeps commits; a tag's message, or a note as a blob under a private ref, would be lost.
 fn only_commits(repo: &Repository, tips: &BTreeSet<Oid>) -> io::Result<()> {
     let odb = repo.odb().map_err(io::Error::other)?;
-    let other = tips.iter().find(|&&tip| odb.read_header(tip).is_ok_and(|(_, kind)| kind != ObjectType::Commit));
-    other
-        .map_or(Ok(()), |tip| Err(io::Error::other(format!("a ref of its own names {tip}, which is no commit: give it a branch or a tag"))))
+    let other = tips.iter().find(|&&tip| {
+        odb.read_header(tip)
+            .is_ok_and(|(_, kind)| kind != ObjectType::Commit)
+    });
+    other.map_or(Ok(()), |tip| {
+        Err(io::Error::other(format!(
+            "a ref of its own names {tip}, which is no commit: give it a branch or a tag"
+        )))
+    })
 }
 
 /// The tip as a commit; none when it is gone already or is no commit.
@@ -152,7 +205,11 @@ fn lonely(repo: &Repository, tips: &[Oid], kept: &[Oid], stop: &Stop) -> io::Res
 ///
 /// # Errors
 /// A commit can't be read.
-pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revwalk<'a>, git2::Error> {
+pub fn walk<'a>(
+    repo: &'a Repository,
+    tips: &[Oid],
+    kept: &[Oid],
+) -> Result<Revwalk<'a>, git2::Error> {
     let mut walk = repo.revwalk()?;
     for &tip in tips {
         walk.push(tip)?;
@@ -167,8 +224,14 @@ pub fn walk<'a>(repo: &'a Repository, tips: &[Oid], kept: &[Oid]) -> Result<Revw
 
 /// Commits that the reflog of the tree's own branch keeps: the branch stays when the tree goes.
 fn shared_log(admin: &VolumePath, branch: Option<&str>, stop: &Stop) -> io::Result<Vec<Oid>> {
-    let Some(branch) = branch else { return Ok(Vec::new()) };
-    let git_dir = admin.relative().ancestors().nth(2).unwrap_or(admin.relative());
+    let Some(branch) = branch else {
+        return Ok(Vec::new());
+    };
+    let git_dir = admin
+        .relative()
+        .ancestors()
+        .nth(2)
+        .unwrap_or(admin.relative());
     match VolumePath::new(admin.root(), &git_dir.join("logs").join(branch)) {
         Ok(log) => {
             let mut ids = Ids::of(stop);
@@ -188,42 +251,73 @@ pub struct Ids {
 
 impl Ids {
     pub(super) fn of(stop: &Stop) -> Self {
-        Self { ids: BTreeSet::new(), held: stop.hold() }
+        Self {
+            ids: BTreeSet::new(),
+            held: stop.hold(),
+        }
     }
 
     pub(super) fn add(&mut self, id: Oid) -> io::Result<()> {
-        if self.ids.insert(id) { self.held.more(AN_ID) } else { Ok(()) }
+        if self.ids.insert(id) {
+            self.held.more(AN_ID)
+        } else {
+            Ok(())
+        }
     }
 }
 
 /// Adds every id that a reflog names. A line that makes no sense names none.
 pub(super) fn log_commits(log: &VolumePath, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
-    let Some(log) = found(openat::file(log))? else { return Ok(()) };
-    each_line(log, 82, stop, |line| line.splitn(3, |&byte| byte == b' ').take(2).filter_map(id).try_for_each(|id| ids.add(id)))
+    let Some(log) = found(openat::file(log))? else {
+        return Ok(());
+    };
+    each_line(log, 82, stop, |line| {
+        line.splitn(3, |&byte| byte == b' ')
+            .take(2)
+            .filter_map(id)
+            .try_for_each(|id| ids.add(id))
+    })
 }
 
 /// Of a file that is no larger than any honest one.
-fn each_line(file: File, most: usize, stop: &Stop, line: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn each_line(
+    file: File,
+    most: usize,
+    stop: &Stop,
+    line: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let length = file.metadata()?.len();
     if length > LOG_CAP {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{length} bytes are more than the {LOG_CAP} expected here")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{length} bytes are more than the {LOG_CAP} expected here"),
+        ));
     }
     lines::each(file, most, stop, line)
 }
 
 pub(super) fn id(hex: &[u8]) -> Option<Oid> {
     let hex = std::str::from_utf8(hex).ok()?.trim();
-    Oid::from_str(hex).ok().filter(|oid| hex.len() == 40 && !oid.is_zero())
+    Oid::from_str(hex)
+        .ok()
+        .filter(|oid| hex.len() == 40 && !oid.is_zero())
 }
 
 /// The ids at the beginning of the lines of these files.
 pub(super) fn ids(files: &[VolumePath], ids: &mut Ids, stop: &Stop) -> io::Result<()> {
-    files.iter().try_for_each(|file| found(openat::file(file))?.map_or(Ok(()), |file| ids_in(file, ids, stop)))
+    files.iter().try_for_each(|file| {
+        found(openat::file(file))?.map_or(Ok(()), |file| ids_in(file, ids, stop))
+    })
 }
 
 /// The id at the beginning of each line; more may follow it (`FETCH_HEAD`).
 fn ids_in(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
-    each_line(file, 64, stop, |line| line.split(u8::is_ascii_whitespace).next().and_then(id).map_or(Ok(()), |id| ids.add(id)))
+    each_line(file, 64, stop, |line| {
+        line.split(u8::is_ascii_whitespace)
+            .next()
+            .and_then(id)
+            .map_or(Ok(()), |id| ids.add(id))
+    })
 }
 
 /// Files, and what is held for their names.
@@ -243,11 +337,21 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
         go_on(Some(stop))?;
         match entry {
             Ok(entry) if entry.file_type().is_dir() => {}
-            Ok(entry) if held.path(entry.path()).is_err() => return Err(io::Error::other(stop.budget().exceeded())),
-            Ok(entry) => files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?),
-            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Ok(entry) if held.path(entry.path()).is_err() => {
+                return Err(io::Error::other(stop.budget().exceeded()));
+            }
+            Ok(entry) => {
+                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?)
+            }
+            Err(error)
+                if error
+                    .io_error()
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(FilesBelow { all: files, _held: held })
+    Ok(FilesBelow {
+        all: files,
+        _held: held,
+    })
 }

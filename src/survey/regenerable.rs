@@ -1,7 +1,9 @@
-//! What is made again: directories and files that tools make, by their own account (`accounts`), and what the operator says besides.
+//! What is made again: directories and files that tools make, by their own account (`accounts`),
+//! and what the operator says besides.
 //!
-//! A name alone proves nothing: somebody's notes may stand in a directory called `target`. Whoever asks must first know that git tracks
-//! nothing in it. It must never say yes on an error or for a directory's link: then it is walked and counts as work.
+//! A name alone proves nothing: somebody's notes may stand in a directory called `target`. Whoever
+//! asks must first know that git tracks nothing in it. It must never say yes on an error or for a
+//! directory's link: then it is walked and counts as work.
 
 use super::accounts::{self, holds};
 use super::{go_on, size};
@@ -44,26 +46,47 @@ use std::path::PathBuf;
 // |                                         | Vite's: beside package.json and vite.config.*, holds assets or index.html             |
 // | any                                     | tsc's: tsconfig.json beside it names it as outDir                                     |
 //
-// What in such a directory is the tool's, its account says; all else is somebody's. What an operator knows besides stands in the config, as
-// `worktrees.made_again`: his word is good for the directory with all that is in it.
+// What in such a directory is the tool's, its account says; all else is somebody's. What an
+// operator knows besides stands in the config, as `worktrees.made_again`: his word is good for the
+// directory with all that is in it.
 
-/// Whether the directory `name` in the directory `parent` is one that a tool makes again and names, or one by the operator's word. An error is a no.
+/// Whether the directory `name` in the directory `parent` is one that a tool makes again and names,
+/// or one by the operator's word. An error is a no.
 pub fn recognise(parent: BorrowedFd<'_>, name: &OsStr, made_again: &[MadeAgain]) -> bool {
-    let Some(name) = name.to_str() else { return false };
+    let Some(name) = name.to_str() else {
+        return false;
+    };
     accounts::is_named(parent, name) || said(parent, name, made_again)
 }
 
-/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves its sign, whatever it is called.
+/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves
+/// its sign, whatever it is called.
 pub fn is_signed(parent: BorrowedFd<'_>, name: &OsStr, names: &[CString]) -> bool {
-    name.to_str().is_some_and(|name| accounts::is_signed(parent, name, names.iter().map(|name| name.to_bytes())))
+    name.to_str().is_some_and(|name| {
+        accounts::is_signed(parent, name, names.iter().map(|name| name.to_bytes()))
+    })
 }
 
-/// Whether the file or link `name` is one that a tool writes among the sources, or one by the operator's word.
-pub fn recognise_file(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat, made_again: &[MadeAgain]) -> bool {
-    let Some(name) = name.to_str() else { return false };
+/// Whether the file or link `name` is one that a tool writes among the sources, or one by the
+/// operator's word.
+pub fn recognise_file(
+    parent: BorrowedFd<'_>,
+    name: &OsStr,
+    stat: &Stat,
+    made_again: &[MadeAgain],
+) -> bool {
+    let Some(name) = name.to_str() else {
+        return false;
+    };
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    let beside =
-        |said: &MadeAgain| said.name == name && said.holds.is_none() && said.beside.as_ref().is_some_and(|sign| holds(parent, &[sign]));
+    let beside = |said: &MadeAgain| {
+        said.name == name
+            && said.holds.is_none()
+            && said
+                .beside
+                .as_ref()
+                .is_some_and(|sign| holds(parent, &[sign]))
+    };
     (is_file && accounts::is_made_file(parent, name)) || made_again.iter().any(beside)
 }
 
@@ -71,10 +94,15 @@ pub fn recognise_file(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat, made_ag
 fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
     let shows = |known: &&MadeAgain| {
         let beside = |name: &String| holds(parent, &[name]);
-        let inside = |sign: &str| accounts::folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), &[sign]));
+        let inside = |sign: &str| {
+            accounts::folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), &[sign]))
+        };
         inside(known.holds.as_deref().unwrap_or(".")) && known.beside.as_ref().is_none_or(beside)
     };
-    made_again.iter().filter(|known| known.name == name).any(|known| shows(&known))
+    made_again
+        .iter()
+        .filter(|known| known.name == name)
+        .any(|known| shows(&known))
 }
 
 /// What stands in a directory that is made again, and that no tool brings back.
@@ -82,43 +110,78 @@ fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
 pub struct Found {
     /// Files and directories that no account speaks for, by their path in the directory, in order.
     pub somebodys: Vec<PathBuf>,
-    /// Repos (`pip install -e git+https://...` clones into `.venv/src`, and people clone a dependency into `node_modules` to mend it there).
+    /// Repos (`pip install -e git+https://...` clones into `.venv/src`, and people clone a
+    /// dependency into `node_modules` to mend it there).
     pub repos: Vec<PathBuf>,
 }
 
-/// Looks through the whole of a directory that is made again. It is as much work as to delete it, so ask only of what is about to go.
+/// Looks through the whole of a directory that is made again. It is as much work as to delete it,
+/// so ask only of what is about to go.
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub fn look_through(folder: &VolumePath, made_again: &[MadeAgain], stop: &Stop) -> io::Result<Found> {
+pub fn look_through(
+    folder: &VolumePath,
+    made_again: &[MadeAgain],
+    stop: &Stop,
+) -> io::Result<Found> {
     let (parent, name) = openat::parent(folder)?;
-    if name.to_str().is_some_and(|name| said(parent.as_fd(), name, made_again)) {
-        return Ok(Found { somebodys: Vec::new(), repos: repos(folder, std::slice::from_ref(folder), stop)? });
+    if name
+        .to_str()
+        .is_some_and(|name| said(parent.as_fd(), name, made_again))
+    {
+        return Ok(Found {
+            somebodys: Vec::new(),
+            repos: repos(folder, std::slice::from_ref(folder), stop)?,
+        });
     }
     let found = accounts::look_through(folder, false, stop)?;
     let mut within = repos(folder, &found.whole, stop)?;
     within.extend(found.repos);
-    Ok(Found { somebodys: found.somebodys, repos: within })
+    Ok(Found {
+        somebodys: found.somebodys,
+        repos: within,
+    })
 }
 
 fn repos(folder: &VolumePath, places: &[VolumePath], stop: &Stop) -> io::Result<Vec<PathBuf>> {
     let repo = size::repo_among(places, stop)?;
     go_on(Some(stop))?;
-    Ok(repo.into_iter().map(|repo| repo.strip_prefix(folder.relative()).map_or_else(|_| repo.clone(), ToOwned::to_owned)).collect())
+    Ok(repo
+        .into_iter()
+        .map(|repo| {
+            repo.strip_prefix(folder.relative())
+                .map_or_else(|_| repo.clone(), ToOwned::to_owned)
+        })
+        .collect())
 }
 
-/// What in one of these directories isn't the tool's that made it, in words; none where all of it is. Repos are not looked for.
+/// What in one of these directories isn't the tool's that made it, in words; none where all of it
+/// is. Repos are not looked for.
 ///
 /// # Errors
 /// As [`look_through`].
-pub fn own_among(folders: &[VolumePath], made_again: &[MadeAgain], stop: &Stop) -> io::Result<Option<String>> {
+pub fn own_among(
+    folders: &[VolumePath],
+    made_again: &[MadeAgain],
+    stop: &Stop,
+) -> io::Result<Option<String>> {
     for folder in folders {
         let (parent, name) = openat::parent(folder)?;
-        if name.to_str().is_some_and(|name| said(parent.as_fd(), name, made_again)) {
+        if name
+            .to_str()
+            .is_some_and(|name| said(parent.as_fd(), name, made_again))
+        {
             continue;
         }
-        if let Some(own) = accounts::look_through(folder, true, stop)?.somebodys.first() {
-            return Ok(Some(format!("`{folder}/{}` is not what the tool that made `{folder}` would bring back", own.display())));
+        if let Some(own) = accounts::look_through(folder, true, stop)?
+            .somebodys
+            .first()
+        {
+            return Ok(Some(format!(
+                "`{folder}/{}` is not what the tool that made `{folder}` would bring back",
+                own.display()
+            )));
         }
     }
     Ok(None)
@@ -143,20 +206,45 @@ mod tests {
 
     #[test]
     fn structure_tells() {
-        // The files that stand there, the directory asked about, and whether it is one that a tool makes again.
+        // The files that stand there, the directory asked about, and whether it is one that a tool
+        // makes again.
         let table: [(&[&str], &str, bool); 59] = [
-            (&["p/package.json", "p/node_modules/left-pad/index.js"], "p/node_modules", true),
-            (&["p/node_modules/.package-lock.json"], "p/node_modules", true),
+            (
+                &["p/package.json", "p/node_modules/left-pad/index.js"],
+                "p/node_modules",
+                true,
+            ),
+            (
+                &["p/node_modules/.package-lock.json"],
+                "p/node_modules",
+                true,
+            ),
             (&["p/node_modules/.bin/tsc"], "p/node_modules", true),
             (&["p/node_modules/mine.js"], "p/node_modules", false),
-            (&["p/package.json", "p/node_modules"], "p/node_modules", false),
+            (
+                &["p/package.json", "p/node_modules"],
+                "p/node_modules",
+                false,
+            ),
             (&["p/Cargo.toml", "p/target/CACHEDIR.TAG"], "p/target", true),
-            (&["p/Cargo.toml", "p/target/.rustc_info.json"], "p/target", true),
+            (
+                &["p/Cargo.toml", "p/target/.rustc_info.json"],
+                "p/target",
+                true,
+            ),
             (&["p/Cargo.toml", "p/target/notes.md"], "p/target", false),
             (&["p/target/CACHEDIR.TAG"], "p/target", false),
-            (&["p/out/CACHEDIR.TAG", "p/out/.rustc_info.json"], "p/out", true),
+            (
+                &["p/out/CACHEDIR.TAG", "p/out/.rustc_info.json"],
+                "p/out",
+                true,
+            ),
             (&["p/out/CACHEDIR.TAG"], "p/out", false),
-            (&["p/env/pyvenv.cfg", "p/env/bin/python", "p/env/lib/x"], "p/env", true),
+            (
+                &["p/env/pyvenv.cfg", "p/env/bin/python", "p/env/lib/x"],
+                "p/env",
+                true,
+            ),
             (&["p/env/pyvenv.cfg", "p/env/main.py"], "p/env", false),
             (&["p/.venv/pyvenv.cfg"], "p/.venv", true),
             (&["p/venv/main.py"], "p/venv", false),
@@ -166,46 +254,154 @@ mod tests {
             (&["p/package.json", "p/.next/page.tsx"], "p/.next", false),
             (&["p/turbo.json", "p/.turbo/log"], "p/.turbo", true),
             (&["p/.turbo/log"], "p/.turbo", false),
-            (&["p/settings.gradle.kts", "p/.gradle/8.5/x"], "p/.gradle", true),
+            (
+                &["p/settings.gradle.kts", "p/.gradle/8.5/x"],
+                "p/.gradle",
+                true,
+            ),
             (&["p/.mypy_cache/CACHEDIR.TAG"], "p/.mypy_cache", true),
             (&["p/.ruff_cache/mine"], "p/.ruff_cache", false),
-            (&["p/.tox/CACHEDIR.TAG", "p/.tox/py/pyvenv.cfg"], "p/.tox", true),
+            (
+                &["p/.tox/CACHEDIR.TAG", "p/.tox/py/pyvenv.cfg"],
+                "p/.tox",
+                true,
+            ),
             (&["p/.nox/mine"], "p/.nox", false),
-            (&["p/pom.xml", "p/target/maven-status/x", "p/target/shop-1.jar"], "p/target", true),
+            (
+                &[
+                    "p/pom.xml",
+                    "p/target/maven-status/x",
+                    "p/target/shop-1.jar",
+                ],
+                "p/target",
+                true,
+            ),
             (&["p/pom.xml", "p/target/notes.md"], "p/target", false),
-            (&["p/htmlcov/index.html", "p/htmlcov/status.json"], "p/htmlcov", true),
+            (
+                &["p/htmlcov/index.html", "p/htmlcov/status.json"],
+                "p/htmlcov",
+                true,
+            ),
             (&["p/htmlcov/index.html"], "p/htmlcov", false),
             (&["p/htmlcov/notes/todo.md"], "p/htmlcov", false),
             (&["p/package.json", "p/.nuxt/nuxt.d.ts"], "p/.nuxt", true),
-            (&["p/package.json", "p/.output/nitro.json"], "p/.output", true),
+            (
+                &["p/package.json", "p/.output/nitro.json"],
+                "p/.output",
+                true,
+            ),
             (&["p/package.json", "p/.output/mine"], "p/.output", false),
-            (&["p/package.json", "p/.svelte-kit/generated/root.js"], "p/.svelte-kit", true),
-            (&["p/angular.json", "p/.angular/cache/x"], "p/.angular", true),
-            (&["p/package.json", "p/.parcel-cache/data.mdb"], "p/.parcel-cache", true),
-            (&["p/package.json", "p/coverage/lcov-report/index.html", "p/coverage/clover.xml"], "p/coverage", true),
-            (&["p/coverage/lcov-report/index.html", "p/coverage/notes.md"], "p/coverage", false),
-            (&["p/package.json", "p/coverage/notes/todo.md"], "p/coverage", false),
-            (&["p/package.json", "p/coverage/table.json"], "p/coverage", false),
-            (&["p/build.gradle", "p/build/classes/A.class", "p/build/libs/shop.jar"], "p/build", true),
-            (&["p/build.gradle", "p/build/docs/handbook.md"], "p/build", false),
+            (
+                &["p/package.json", "p/.svelte-kit/generated/root.js"],
+                "p/.svelte-kit",
+                true,
+            ),
+            (
+                &["p/angular.json", "p/.angular/cache/x"],
+                "p/.angular",
+                true,
+            ),
+            (
+                &["p/package.json", "p/.parcel-cache/data.mdb"],
+                "p/.parcel-cache",
+                true,
+            ),
+            (
+                &[
+                    "p/package.json",
+                    "p/coverage/lcov-report/index.html",
+                    "p/coverage/clover.xml",
+                ],
+                "p/coverage",
+                true,
+            ),
+            (
+                &["p/coverage/lcov-report/index.html", "p/coverage/notes.md"],
+                "p/coverage",
+                false,
+            ),
+            (
+                &["p/package.json", "p/coverage/notes/todo.md"],
+                "p/coverage",
+                false,
+            ),
+            (
+                &["p/package.json", "p/coverage/table.json"],
+                "p/coverage",
+                false,
+            ),
+            (
+                &[
+                    "p/build.gradle",
+                    "p/build/classes/A.class",
+                    "p/build/libs/shop.jar",
+                ],
+                "p/build",
+                true,
+            ),
+            (
+                &["p/build.gradle", "p/build/docs/handbook.md"],
+                "p/build",
+                false,
+            ),
             (&["p/build.gradle", "p/build/mine.sh"], "p/build", false),
             (&["p/build/classes/A.class"], "p/build", false),
-            (&["p/pyproject.toml", "p/build/bdist.linux-x86_64/x", "p/build/lib/shop.py"], "p/build", true),
-            (&["p/pyproject.toml", "p/build/lib/shop.py"], "p/build", false),
-            (&["p/pyproject.toml", "p/dist/.gitignore", "p/dist/a-1-py3-none-any.whl", "p/dist/a-1.tar.gz"], "p/dist", true),
+            (
+                &[
+                    "p/pyproject.toml",
+                    "p/build/bdist.linux-x86_64/x",
+                    "p/build/lib/shop.py",
+                ],
+                "p/build",
+                true,
+            ),
+            (
+                &["p/pyproject.toml", "p/build/lib/shop.py"],
+                "p/build",
+                false,
+            ),
+            (
+                &[
+                    "p/pyproject.toml",
+                    "p/dist/.gitignore",
+                    "p/dist/a-1-py3-none-any.whl",
+                    "p/dist/a-1.tar.gz",
+                ],
+                "p/dist",
+                true,
+            ),
             (&["p/pyproject.toml", "p/dist/mine.py"], "p/dist", false),
             (&["p/pyproject.toml", "p/dist/.gitignore"], "p/dist", false),
             (&["p/dist/a-1.tar.gz"], "p/dist", false),
             (
-                &["p/package.json", "p/dist/a/x.js", "p/dist/a/x.js.map", "p/dist/a/x.d.ts", "p/dist/s.css", "p/dist/s.css.map"],
+                &[
+                    "p/package.json",
+                    "p/dist/a/x.js",
+                    "p/dist/a/x.js.map",
+                    "p/dist/a/x.d.ts",
+                    "p/dist/s.css",
+                    "p/dist/s.css.map",
+                ],
                 "p/dist",
                 true,
             ),
-            (&["p/package.json", "p/out/x.js", "p/out/x.js.map"], "p/out", false),
+            (
+                &["p/package.json", "p/out/x.js", "p/out/x.js.map"],
+                "p/out",
+                false,
+            ),
             (&["p/package.json", "p/dist/x.js.map"], "p/dist", false),
-            (&["p/package.json", "p/dist/x.js", "p/dist/x.d.ts"], "p/dist", false),
+            (
+                &["p/package.json", "p/dist/x.js", "p/dist/x.d.ts"],
+                "p/dist",
+                false,
+            ),
             (&["p/dist/x.js", "p/dist/x.js.map"], "p/dist", false),
-            (&["p/package.json", "p/build/x.js", "p/build/x.js.map"], "p/build", true),
+            (
+                &["p/package.json", "p/build/x.js", "p/build/x.js.map"],
+                "p/build",
+                true,
+            ),
             (&["p/package.json", "p/dist/index.js"], "p/dist", false),
             (&["p/package.json"], "p/node_modules", false),
         ];
@@ -222,7 +418,11 @@ mod tests {
     fn an_operator_says_more_and_signs_must_show_it() {
         let word = |name: &str, beside: Option<&str>, holds: Option<&str>| {
             let [beside, holds] = [beside, holds].map(|sign| sign.map(str::to_owned));
-            MadeAgain { name: name.to_owned(), beside, holds }
+            MadeAgain {
+                name: name.to_owned(),
+                beside,
+                holds,
+            }
         };
         let said = [
             word("dist", Some("package.json"), None),
@@ -245,7 +445,11 @@ mod tests {
                 field.file(&format!("p/{file}"), 1);
             }
             let parent = File::open(field.at("p").path()).unwrap();
-            assert_eq!(recognise(parent.as_fd(), OsStr::new(asked), &said), expected, "{asked} with {files:?}");
+            assert_eq!(
+                recognise(parent.as_fd(), OsStr::new(asked), &said),
+                expected,
+                "{asked} with {files:?}"
+            );
         }
         let field = Field::new();
         field.file("p/package.json", 1);
@@ -257,51 +461,113 @@ mod tests {
 
     #[test]
     fn what_a_tool_did_not_make_is_somebodys() {
-        // The files that stand there, the directory looked through, what of it is somebody's, and what is a repo.
-        type Row = (&'static [&'static str], &'static str, &'static [&'static str], &'static [&'static str]);
+        // The files that stand there, the directory looked through, what of it is somebody's, and
+        // what is a repo.
+        type Row = (
+            &'static [&'static str],
+            &'static str,
+            &'static [&'static str],
+            &'static [&'static str],
+        );
         let table: [Row; 8] = [
-            (&[".venv/pyvenv.cfg", ".venv/src/pkg/.git/HEAD"], ".venv", &[], &["src/pkg"]),
             (
-                &[".venv/pyvenv.cfg", ".venv/lib/python3.11/site-packages/pkg/.hg/requires"],
+                &[".venv/pyvenv.cfg", ".venv/src/pkg/.git/HEAD"],
+                ".venv",
+                &[],
+                &["src/pkg"],
+            ),
+            (
+                &[
+                    ".venv/pyvenv.cfg",
+                    ".venv/lib/python3.11/site-packages/pkg/.hg/requires",
+                ],
                 ".venv",
                 &[],
                 &["lib/python3.11/site-packages/pkg"],
             ),
             (
-                &[".venv/pyvenv.cfg", ".venv/train.py", ".venv/bin/python", ".venv/bin/python-notes"],
+                &[
+                    ".venv/pyvenv.cfg",
+                    ".venv/train.py",
+                    ".venv/bin/python",
+                    ".venv/bin/python-notes",
+                ],
                 ".venv",
                 &["bin/python-notes", "train.py"],
                 &[],
             ),
             (
-                &["node_modules/.bin/x", "node_modules/.mine/a.js", "node_modules/a/package.json", "node_modules/b.js"],
+                &[
+                    "node_modules/.bin/x",
+                    "node_modules/.mine/a.js",
+                    "node_modules/a/package.json",
+                    "node_modules/b.js",
+                ],
                 "node_modules",
                 &[".bin/x", ".mine", "a", "b.js"],
                 &[],
             ),
             (
-                &["package.json", "node_modules/.cache/x/0123456789abcdef", "node_modules/.cache/x/notes.md"],
+                &[
+                    "package.json",
+                    "node_modules/.cache/x/0123456789abcdef",
+                    "node_modules/.cache/x/notes.md",
+                ],
                 "node_modules",
                 &[".cache/x/notes.md"],
                 &[],
             ),
-            (&["Cargo.toml", "target/CACHEDIR.TAG", "target/debug/x/.GIT/HEAD", "target/notes.md"], "target", &["debug", "notes.md"], &[]),
             (
-                &["Cargo.toml", "target/CACHEDIR.TAG", "target/debug/.cargo-lock", "target/debug/dev.sqlite"],
+                &[
+                    "Cargo.toml",
+                    "target/CACHEDIR.TAG",
+                    "target/debug/x/.GIT/HEAD",
+                    "target/notes.md",
+                ],
+                "target",
+                &["debug", "notes.md"],
+                &[],
+            ),
+            (
+                &[
+                    "Cargo.toml",
+                    "target/CACHEDIR.TAG",
+                    "target/debug/.cargo-lock",
+                    "target/debug/dev.sqlite",
+                ],
                 "target",
                 &["debug/dev.sqlite"],
                 &[],
             ),
-            (&["pom.xml", "target/classes/A.class", "target/shop-1.0.jar", "target/mine.csv"], "target", &["mine.csv"], &[]),
+            (
+                &[
+                    "pom.xml",
+                    "target/classes/A.class",
+                    "target/shop-1.0.jar",
+                    "target/mine.csv",
+                ],
+                "target",
+                &["mine.csv"],
+                &[],
+            ),
         ];
         for (files, asked, somebodys, repos) in table {
             let field = Field::new();
             for file in files {
                 field.file(&format!("p/{file}"), 1);
             }
-            let found = look_through(&field.at("p").join(asked).unwrap(), &[], &Stop::never()).unwrap();
-            let [expected, repos] = [somebodys, repos].map(|paths| paths.iter().map(PathBuf::from).collect::<Vec<_>>());
-            assert_eq!(found, Found { somebodys: expected, repos }, "{files:?}");
+            let found =
+                look_through(&field.at("p").join(asked).unwrap(), &[], &Stop::never()).unwrap();
+            let [expected, repos] =
+                [somebodys, repos].map(|paths| paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+            assert_eq!(
+                found,
+                Found {
+                    somebodys: expected,
+                    repos
+                },
+                "{files:?}"
+            );
         }
     }
 

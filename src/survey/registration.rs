@@ -1,5 +1,5 @@
-//! A worktree's registration, its admin directory, by what git writes there: every other file is somebody's (`git rev-parse --git-path notes.md` leads
-//! there).
+//! A worktree's registration, its admin directory, by what git writes there: every other file is
+//! somebody's (`git rev-parse --git-path notes.md` leads there).
 //!
 //! It must never take a file for git's because of the directory it stands in.
 
@@ -14,7 +14,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// treewarden's own marks.
-const MARKS: [&str; 3] = [worktree::HEARTBEAT, worktree::MISSING, worktree::MISSING_AT_ONCE];
+const MARKS: [&str; 3] = [
+    worktree::HEARTBEAT,
+    worktree::MISSING,
+    worktree::MISSING_AT_ONCE,
+];
 /// Files of git's, with or without a `.lock` behind them.
 const FILES: [&str; 26] = [
     "ADD_EDIT.patch",
@@ -44,7 +48,8 @@ const FILES: [&str; 26] = [
     "info/sparse-checkout",
     "locked",
 ];
-/// Directories of git's and of git-lfs, with all that is in them: submodules' repos keep the tree by themselves.
+/// Directories of git's and of git-lfs, with all that is in them: submodules' repos keep the tree
+/// by themselves.
 const FOLDERS: [&str; 11] = [
     "NOTES_MERGE_WORKTREE",
     "fsmonitor--daemon",
@@ -60,7 +65,13 @@ const FOLDERS: [&str; 11] = [
 ];
 const CONFIG: &str = "config.worktree";
 /// What git itself writes there, as `sparse-checkout` and `worktree add` do.
-const OWN_KEYS: [&str; 5] = ["core.bare", "core.sparsecheckout", "core.sparsecheckoutcone", "core.worktree", "index.sparse"];
+const OWN_KEYS: [&str; 5] = [
+    "core.bare",
+    "core.sparsecheckout",
+    "core.sparsecheckoutcone",
+    "core.worktree",
+    "index.sparse",
+];
 const CONFIG_CAP: u64 = 1 << 20;
 /// Deeper than anybody would keep a note.
 const DEEPEST: usize = 32;
@@ -69,7 +80,11 @@ const DEEPEST: usize = 32;
 ///
 /// # Errors
 /// Something can't be read: nobody knows what stands there.
-pub(super) fn somebodys(admin: &VolumePath, listed: &Listed, held: &mut Held) -> io::Result<BTreeMap<PathBuf, Stamp>> {
+pub(super) fn somebodys(
+    admin: &VolumePath,
+    listed: &Listed,
+    held: &mut Held,
+) -> io::Result<BTreeMap<PathBuf, Stamp>> {
     let mut somebodys = BTreeMap::new();
     folder(admin, Path::new(""), listed, 0, &mut (&mut somebodys, held))?;
     Ok(somebodys)
@@ -83,7 +98,10 @@ fn folder(
     somebodys: &mut (&mut BTreeMap<PathBuf, Stamp>, &mut Held),
 ) -> io::Result<()> {
     if depth > DEEPEST {
-        return Err(io::Error::other(format!("`{}` in its registration is nested too deep", path.display())));
+        return Err(io::Error::other(format!(
+            "`{}` in its registration is nested too deep",
+            path.display()
+        )));
     }
     for name in listed.names() {
         let here = path.join(name);
@@ -91,11 +109,15 @@ fn folder(
             continue;
         }
         // What git renames away meanwhile was its own.
-        let Some(stat) = listed.stat_of(name)? else { continue };
+        let Some(stat) = listed.stat_of(name)? else {
+            continue;
+        };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
                 let below = found(Listed::of(&admin.join(&here).map_err(io::Error::other)?))?;
-                below.map_or(Ok(()), |below| folder(admin, &here, &below, depth.saturating_add(1), somebodys))?;
+                below.map_or(Ok(()), |below| {
+                    folder(admin, &here, &below, depth.saturating_add(1), somebodys)
+                })?;
             }
             FileType::RegularFile if here == Path::new(CONFIG) && is_plain(admin)? => {}
             FileType::RegularFile => {
@@ -110,9 +132,19 @@ fn folder(
 }
 
 fn is_gits(path: &Path) -> bool {
-    let Some(path) = path.to_str() else { return false };
+    let Some(path) = path.to_str() else {
+        return false;
+    };
     let file = path.strip_suffix(".lock").unwrap_or(path);
-    let numbered = ["sharedindex.", "sharedindex_", "BISECT_", "index.stash.", "next-index-"].iter().any(|start| path.starts_with(start));
+    let numbered = [
+        "sharedindex.",
+        "sharedindex_",
+        "BISECT_",
+        "index.stash.",
+        "next-index-",
+    ]
+    .iter()
+    .any(|start| path.starts_with(start));
     MARKS.contains(&path)
         || FILES.contains(&file)
         || FOLDERS.contains(&path)
@@ -122,20 +154,35 @@ fn is_gits(path: &Path) -> bool {
 
 /// Whether the registration's own config holds nothing but what git itself writes.
 fn is_plain(admin: &VolumePath) -> io::Result<bool> {
-    let config = found(openat::read(&admin.join(CONFIG).map_err(io::Error::other)?, CONFIG_CAP))?;
+    let config = found(openat::read(
+        &admin.join(CONFIG).map_err(io::Error::other)?,
+        CONFIG_CAP,
+    ))?;
     Ok(config.is_none_or(|config| holds_own_keys(&config)))
 }
 
 fn holds_own_keys(config: &[u8]) -> bool {
     let mut section = String::new();
-    String::from_utf8_lossy(config).lines().map(str::trim).filter(|line| !line.is_empty()).all(|line| {
-        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
-            section = name.to_lowercase();
-            return true;
-        }
-        let key = line.split('=').next().unwrap_or_default().trim().to_lowercase();
-        OWN_KEYS.contains(&format!("{section}.{key}").as_str())
-    })
+    String::from_utf8_lossy(config)
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .all(|line| {
+            if let Some(name) = line
+                .strip_prefix('[')
+                .and_then(|line| line.strip_suffix(']'))
+            {
+                section = name.to_lowercase();
+                return true;
+            }
+            let key = line
+                .split('=')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_lowercase();
+            OWN_KEYS.contains(&format!("{section}.{key}").as_str())
+        })
 }
 
 #[cfg(test)]
@@ -159,13 +206,24 @@ mod tests {
         ] {
             field.file(&format!("a/{file}"), 1);
         }
-        let mine = ["agent-notes.md", "info/notes.md", "deep/er/plan.md", "HEAD.md"];
+        let mine = [
+            "agent-notes.md",
+            "info/notes.md",
+            "deep/er/plan.md",
+            "HEAD.md",
+        ];
         for file in mine {
             field.file(&format!("a/{file}"), 1);
         }
         field.link("elsewhere", "a/link");
-        let found: Vec<PathBuf> =
-            somebodys(&field.at("a"), &Listed::of(&field.at("a")).unwrap(), &mut Held::default()).unwrap().into_keys().collect();
+        let found: Vec<PathBuf> = somebodys(
+            &field.at("a"),
+            &Listed::of(&field.at("a")).unwrap(),
+            &mut Held::default(),
+        )
+        .unwrap()
+        .into_keys()
+        .collect();
         let mut expected = mine.map(PathBuf::from);
         expected.sort();
         assert_eq!(found, expected);
@@ -175,7 +233,9 @@ mod tests {
     fn a_config_of_gits_own_keys_is_gits() {
         assert!(holds_own_keys(b"[core]\n\tsparseCheckout = true\n\tsparseCheckoutCone = true\n[index]\n\tsparse = false\n"));
         assert!(holds_own_keys(b""));
-        assert!(!holds_own_keys(b"[core]\n\tsparseCheckout = true\n[user]\n\temail = a@example.com\n"));
+        assert!(!holds_own_keys(
+            b"[core]\n\tsparseCheckout = true\n[user]\n\temail = a@example.com\n"
+        ));
         assert!(!holds_own_keys(b"# why\n[core]\n"));
     }
 }

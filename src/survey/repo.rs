@@ -1,7 +1,9 @@
-//! One repo: its worktrees by the registry, then what the disk shows beside them, its store, and whether it is busy.
+//! One repo: its worktrees by the registry, then what the disk shows beside them, its store, and
+//! whether it is busy.
 //!
-//! The registry comes first: a worktree is what an admin directory's `gitdir` names, never what a directory is called. It must never follow a
-//! link, and never leave out a tree because something about it is odd.
+//! The registry comes first: a worktree is what an admin directory's `gitdir` names, never what a
+//! directory is called. It must never follow a link, and never leave out a tree because something
+//! about it is odd.
 
 use super::context::{Context, IsStale, Times, VolumeContext};
 use super::reach::Kept;
@@ -25,10 +27,12 @@ const A_STASH: usize = 8 << 10;
 /// How Superset calls a tree that it is about to delete.
 const RUNNERS_TRASH: &str = ".superset-delete-";
 
-/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in directories that tools make again.
+/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in
+/// directories that tools make again.
 ///
 /// # Errors
-/// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What is wrong with one tree is that tree's fact.
+/// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What
+/// is wrong with one tree is that tree's fact.
 pub fn survey(
     shadow: &Shadow,
     policy: &policy::Repo,
@@ -37,21 +41,53 @@ pub fn survey(
     stop: &Stop,
     due: &(dyn Fn(&Worktree) -> bool + Sync),
 ) -> Result<Repo, Refusal> {
-    let odd = |error: git2::Error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message()));
-    let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
+    let odd = |error: git2::Error| {
+        Refusal::Odd(format!(
+            "failed to open `{}`: {}; see `git fsck`",
+            policy.place,
+            error.message()
+        ))
+    };
+    let unreadable = |cause: io::Error| Refusal::Unreadable {
+        path: shadow.git_dir().to_string(),
+        cause,
+    };
     let repo = shadow.open().map_err(odd)?;
-    let Times { clock, look_before, is_stale, killed } = times;
+    let Times {
+        clock,
+        look_before,
+        is_stale,
+        killed,
+    } = times;
     let stashed = stashed(&repo, shadow.git_dir(), stop).map_err(unreadable)?;
     let made_again = &policy.worktrees.made_again;
     let (place, stashed) = (&policy.place, &stashed);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    // What was asked of the repo goes with the look: of one that found no memory, that there was none.
+    // What was asked of the repo goes with the look: of one that found no memory, that there was
+    // none.
     let look = |admins: &[&VolumePath]| {
-        let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(&repo, stop));
+        let (kept, objects, upstream) = (
+            &Kept::default(),
+            &Arc::default(),
+            &Upstream::of(&repo, stop),
+        );
         let one = |admin: &&VolumePath| {
             shadow.with(|repo| {
-                let context =
-                    Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
+                let context = Context {
+                    repo,
+                    place,
+                    clock,
+                    look_before,
+                    is_stale,
+                    around,
+                    made_again,
+                    stashed,
+                    kept,
+                    objects,
+                    upstream,
+                    stop,
+                    due,
+                };
                 worktree::survey(&context, admin)
             })
         };
@@ -60,15 +96,22 @@ pub fn survey(
         shadow.close();
         looked
     };
-    let mut worktrees = side_by_side(&admins.iter().collect::<Vec<_>>(), stop, look).map_err(odd)?;
+    let mut worktrees =
+        side_by_side(&admins.iter().collect::<Vec<_>>(), stop, look).map_err(odd)?;
     worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
     if let Some(why) = stop.reached() {
-        return Err(Refusal::Odd(format!("not looked at to the end: {why}; the next run goes on here")));
+        return Err(Refusal::Odd(format!(
+            "not looked at to the end: {why}; the next run goes on here"
+        )));
     }
-    let (store, mut leftovers) = store::survey(shadow.git_dir(), clock, killed, stop).map_err(unreadable)?;
-    for lock in leftovers.iter_mut().filter(|file| file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK))
-    {
-        let tree = worktrees.iter().find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
+    let (store, mut leftovers) =
+        store::survey(shadow.git_dir(), clock, killed, stop).map_err(unreadable)?;
+    for lock in leftovers.iter_mut().filter(|file| {
+        file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK)
+    }) {
+        let tree = worktrees
+            .iter()
+            .find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
         let tree = tree.map_or(policy.place.path(), |tree| tree.path.clone());
         lock.kind = around.processes.index_lock(&policy.place, &tree);
     }
@@ -76,18 +119,29 @@ pub fn survey(
     let strays = strays(policy, shadow.git_dir(), &paths);
     let rescues = rescues::all(&repo).map_err(odd)?;
     let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
-    Ok(Repo { worktrees, strays, rescues, store, leftovers, lends: None, around: around.missing, busy })
+    Ok(Repo {
+        worktrees,
+        strays,
+        rescues,
+        store,
+        leftovers,
+        lends: None,
+        around: around.missing,
+        busy,
+    })
 }
 
-/// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody could tell of while memory was short are looked at
-/// again, one by one. Of one that is too large by itself, that is what is told.
+/// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody
+/// could tell of while memory was short are looked at again, one by one. Of one that is too large
+/// by itself, that is what is told.
 fn side_by_side<E>(
     admins: &[&VolumePath],
     stop: &Stop,
     look: impl Fn(&[&VolumePath]) -> Result<Vec<Worktree>, E>,
 ) -> Result<Vec<Worktree>, E> {
     let short = || stop.budget().refusals();
-    let is_unknown = |tree: &Worktree| matches!(tree.state, State::Unknown(_) | State::Unreadable(_));
+    let is_unknown =
+        |tree: &Worktree| matches!(tree.state, State::Unknown(_) | State::Unreadable(_));
     let before = short();
     let mut trees = match look(admins) {
         Err(error) if short() == before => return Err(error),
@@ -102,7 +156,10 @@ fn side_by_side<E>(
         let before = short();
         let mut alone = look(&[admin])?;
         if short() > before {
-            alone.iter_mut().filter(|tree| is_unknown(tree)).for_each(|tree| tree.state = State::Unknown(stop.budget().exceeded()));
+            alone
+                .iter_mut()
+                .filter(|tree| is_unknown(tree))
+                .for_each(|tree| tree.state = State::Unknown(stop.budget().exceeded()));
         }
         trees.append(&mut alone);
         if stop.reached().is_some() {
@@ -124,26 +181,53 @@ pub fn one(
     (clock, is_stale): (DateTime<Utc>, IsStale),
     stop: &Stop,
 ) -> Result<Worktree, Refusal> {
-    let unreadable = |cause: io::Error| Refusal::Unreadable { path: shadow.git_dir().to_string(), cause };
-    let repo =
-        shadow.open().map_err(|error| Refusal::Odd(format!("failed to open `{}`: {}; see `git fsck`", policy.place, error.message())))?;
+    let unreadable = |cause: io::Error| Refusal::Unreadable {
+        path: shadow.git_dir().to_string(),
+        cause,
+    };
+    let repo = shadow.open().map_err(|error| {
+        Refusal::Odd(format!(
+            "failed to open `{}`: {}; see `git fsck`",
+            policy.place,
+            error.message()
+        ))
+    })?;
     let stashed = stashed(&repo, shadow.git_dir(), stop).map_err(unreadable)?;
     let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
     let (repo, place, stashed) = (&repo, &policy.place, &stashed);
     let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(repo, stop));
     let due: &(dyn Fn(&Worktree) -> bool + Sync) = &|_| true;
-    let context = Context { repo, place, clock, look_before, is_stale, around, made_again, stashed, kept, objects, upstream, stop, due };
+    let context = Context {
+        repo,
+        place,
+        clock,
+        look_before,
+        is_stale,
+        around,
+        made_again,
+        stashed,
+        kept,
+        objects,
+        upstream,
+        stop,
+        due,
+    };
     Ok(worktree::survey(&context, admin))
 }
 
-/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase ends.
+/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase
+/// ends.
 ///
 /// # Errors
 /// Somebody's HEAD can't be read.
 pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
     for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
         for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
-            let text = found(openat::read(&folder.join(name).map_err(io::Error::other)?, 64 << 10))?.unwrap_or_default();
+            let text = found(openat::read(
+                &folder.join(name).map_err(io::Error::other)?,
+                64 << 10,
+            ))?
+            .unwrap_or_default();
             let text = text.trim_ascii();
             if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
                 return Ok(Some(folder));
@@ -155,11 +239,21 @@ pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePat
 
 /// How many trees of these repos went missing since the last run.
 pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
-    let git_dirs = repos.par_iter().filter_map(|repo| repo.place.join(".git").ok());
-    let admins: Vec<VolumePath> = git_dirs.flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default()).collect();
-    let looked: Vec<(bool, bool)> = admins.par_iter().map(|admin| worktree::went_missing(admin, trashed)).collect();
+    let git_dirs = repos
+        .par_iter()
+        .filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<VolumePath> = git_dirs
+        .flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default())
+        .collect();
+    let looked: Vec<(bool, bool)> = admins
+        .par_iter()
+        .map(|admin| worktree::went_missing(admin, trashed))
+        .collect();
     let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();
-    Missing { missing: many(|(_, gone)| *gone), of: many(|(was_there, _)| *was_there) }
+    Missing {
+        missing: many(|(_, gone)| *gone),
+        of: many(|(was_there, _)| *was_there),
+    }
 }
 
 /// The admin directory of every registered worktree.
@@ -168,31 +262,49 @@ pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missin
 /// The registry can't be read.
 pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
     let worktrees = git_dir.join("worktrees").map_err(io::Error::other)?;
-    let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else { return Ok(Vec::new()) };
+    let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else {
+        return Ok(Vec::new());
+    };
     let mut admins = Vec::new();
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            admins.push(worktrees.join(entry.file_name()).map_err(io::Error::other)?);
+            admins.push(
+                worktrees
+                    .join(entry.file_name())
+                    .map_err(io::Error::other)?,
+            );
         }
     }
     admins.sort();
     Ok(admins)
 }
 
-/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog. One that was made on none names the commit
-/// it was made on, by being its child.
-fn stashed(repo: &git2::Repository, git_dir: &VolumePath, stop: &Stop) -> io::Result<HashSet<String>> {
+/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog.
+/// One that was made on none names the commit it was made on, by being its child.
+fn stashed(
+    repo: &git2::Repository,
+    git_dir: &VolumePath,
+    stop: &Stop,
+) -> io::Result<HashSet<String>> {
     let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
-    let Some(log) = found(openat::file(&log))? else { return Ok(HashSet::new()) };
+    let Some(log) = found(openat::file(&log))? else {
+        return Ok(HashSet::new());
+    };
     let on = |line: &str| {
         let (ids, message) = line.split_once('\t')?;
-        let (branch, _) = message.strip_prefix("WIP on ").or(message.strip_prefix("On "))?.split_once(':')?;
+        let (branch, _) = message
+            .strip_prefix("WIP on ")
+            .or(message.strip_prefix("On "))?
+            .split_once(':')?;
         if branch != "(no branch)" {
             return Some(format!("refs/heads/{branch}"));
         }
         let stash = git2::Oid::from_str(ids.split(' ').nth(1)?).ok()?;
-        repo.find_commit(stash).and_then(|stash| stash.parent_id(0)).ok().map(|base| base.to_string())
+        repo.find_commit(stash)
+            .and_then(|stash| stash.parent_id(0))
+            .ok()
+            .map(|base| base.to_string())
     };
     let (mut stashed, mut held) = (HashSet::new(), stop.hold());
     lines::each(log, A_STASH, stop, |line| {
@@ -205,24 +317,54 @@ fn stashed(repo: &git2::Repository, git_dir: &VolumePath, stop: &Stop) -> io::Re
     Ok(stashed)
 }
 
-/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then it is simply not mentioned, and never touched.
+/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then
+/// it is simply not mentioned, and never touched.
 pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
-    let places: BTreeSet<PathBuf> = policy.worktrees.roots.iter().flat_map(|glob| matches(policy.place.root(), glob)).collect();
+    let places: BTreeSet<PathBuf> = policy
+        .worktrees
+        .roots
+        .iter()
+        .flat_map(|glob| matches(policy.place.root(), glob))
+        .collect();
     let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
-    // What is in a tree is that tree's; only in one that stands where trees do, for a registration may name any directory.
-    let inside = |path: &Path| path.ancestors().any(|above| known.contains(above) && places.contains(above));
+    // What is in a tree is that tree's; only in one that stands where trees do, for a registration
+    // may name any directory.
+    let inside = |path: &Path| {
+        path.ancestors()
+            .any(|above| known.contains(above) && places.contains(above))
+    };
     // A directory in whose depth one stands is a part of a branch's name.
     let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
-    let trashed = |path: &Path| path.iter().any(|part| part.as_encoded_bytes().starts_with(RUNNERS_TRASH.as_bytes()));
-    let places = places.par_iter().filter(|path| !inside(path) && !trashed(path));
-    let strays = places.filter_map(|path| stray_kind(git_dir, path).map(|kind| Stray { path: path.clone(), kind }));
-    outermost(strays.filter(|stray| is_tree(stray.kind) || !around(&stray.path)).collect())
+    let trashed = |path: &Path| {
+        path.iter().any(|part| {
+            part.as_encoded_bytes()
+                .starts_with(RUNNERS_TRASH.as_bytes())
+        })
+    };
+    let places = places
+        .par_iter()
+        .filter(|path| !inside(path) && !trashed(path));
+    let strays = places.filter_map(|path| {
+        stray_kind(git_dir, path).map(|kind| Stray {
+            path: path.clone(),
+            kind,
+        })
+    });
+    outermost(
+        strays
+            .filter(|stray| is_tree(stray.kind) || !around(&stray.path))
+            .collect(),
+    )
 }
 
-/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is that tree's, but a lost tree in a plain
-/// directory is what there is to tell of the directory.
+/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is
+/// that tree's, but a lost tree in a plain directory is what there is to tell of the directory.
 fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
-    let trees: Vec<PathBuf> = strays.iter().filter(|stray| is_tree(stray.kind)).map(|stray| stray.path.clone()).collect();
+    let trees: Vec<PathBuf> = strays
+        .iter()
+        .filter(|stray| is_tree(stray.kind))
+        .map(|stray| stray.path.clone())
+        .collect();
     let mut plain: Vec<PathBuf> = Vec::new();
     let kept = strays.into_iter().filter(|stray| {
         let inside = |above: &PathBuf| stray.path != *above && stray.path.starts_with(above);
@@ -243,25 +385,49 @@ fn is_tree(kind: StrayKind) -> bool {
 /// Directories below `root` that the glob matches, no deeper than it is long.
 fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     let depth = glob.split('/').count();
-    let Ok(pattern) = globset::GlobBuilder::new(glob).literal_separator(true).build() else { return Vec::new() };
+    let Ok(pattern) = globset::GlobBuilder::new(glob)
+        .literal_separator(true)
+        .build()
+    else {
+        return Vec::new();
+    };
     let pattern = pattern.compile_matcher();
     // Start below the part without wildcards, so that the rest of the volume is not walked.
-    let fixed: Vec<&str> = glob.split('/').take_while(|part| !part.contains(['*', '?', '[', '{', '\\'])).collect();
+    let fixed: Vec<&str> = glob
+        .split('/')
+        .take_while(|part| !part.contains(['*', '?', '[', '{', '\\']))
+        .collect();
     let start = root.join(fixed.join("/"));
-    let mut level: Vec<PathBuf> = std::fs::symlink_metadata(&start).is_ok_and(|data| data.is_dir()).then_some(start).into_iter().collect();
+    let mut level: Vec<PathBuf> = std::fs::symlink_metadata(&start)
+        .is_ok_and(|data| data.is_dir())
+        .then_some(start)
+        .into_iter()
+        .collect();
     let mut all = level.clone();
     for _ in fixed.len()..depth {
-        level = level.par_iter().flat_map_iter(|above| folders(above)).collect();
+        level = level
+            .par_iter()
+            .flat_map_iter(|above| folders(above))
+            .collect();
         all.extend_from_slice(&level);
     }
-    all.retain(|path| path.strip_prefix(root).is_ok_and(|rest| pattern.is_match(rest)));
+    all.retain(|path| {
+        path.strip_prefix(root)
+            .is_ok_and(|rest| pattern.is_match(rest))
+    });
     all
 }
 
 /// The directories in a directory; none where it can't be listed.
 fn folders(above: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(above).into_iter().flatten().filter_map(Result::ok);
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    let entries = std::fs::read_dir(above)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
@@ -271,11 +437,20 @@ fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
         Ok(_) => {
             let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
             let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
-            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is gone.
+            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is
+            // gone.
             let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
-            Some(if foreign { StrayKind::Foreign } else { StrayKind::Dangling })
+            Some(if foreign {
+                StrayKind::Foreign
+            } else {
+                StrayKind::Dangling
+            })
         }
-        Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() { StrayKind::Empty } else { StrayKind::NotGit }),
+        Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() {
+            StrayKind::Empty
+        } else {
+            StrayKind::NotGit
+        }),
     }
 }
 
@@ -287,11 +462,22 @@ mod tests {
     fn no_worktree_may_stand_where_the_config_has_something_else() {
         let root = std::sync::Arc::from(Path::new("/data"));
         let at = |path: &str| VolumePath::new(&root, Path::new(path)).unwrap();
-        let around = VolumeContext { reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(), ..VolumeContext::default() };
+        let around = VolumeContext {
+            reserved: ["r", "s", "caches/npm", ".state"].map(at).to_vec(),
+            ..VolumeContext::default()
+        };
         for free in ["worktrees/r/a", "r/.worktrees/a", "caches/other"] {
             assert_eq!(around.in_the_way(&at(free), &at("r")), None, "{free}");
         }
-        for taken in ["r", "s", "s/a", "caches", "caches/npm", "caches/npm/x", ".state/trash/x"] {
+        for taken in [
+            "r",
+            "s",
+            "s/a",
+            "caches",
+            "caches/npm",
+            "caches/npm/x",
+            ".state/trash/x",
+        ] {
             assert!(around.in_the_way(&at(taken), &at("r")).is_some(), "{taken}");
         }
     }

@@ -1,7 +1,8 @@
 //! The rescues of a repo: which there are, and what one of them holds.
 //!
-//! They are refs, which agents can write as well: nothing that one says is believed without a look, and a name or a tree that makes no sense
-//! is an error or an unknown. It must never lead anybody out of the tree that it describes.
+//! They are refs, which agents can write as well: nothing that one says is believed without a look,
+//! and a name or a tree that makes no sense is an error or an unknown. It must never lead anybody
+//! out of the tree that it describes.
 
 use super::known::{DEEPEST, FILES_CAP, Files, INDEX_CAP, files_in};
 use crate::facts::cache::Size;
@@ -18,7 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-/// Trees that name one another hold billions in a kilobyte; nobody's unsaved work has so many files.
+/// Trees that name one another hold billions in a kilobyte; nobody's unsaved work has so many
+/// files.
 const SEEN_CAP: u64 = 1_000_000;
 /// No entry of an index takes less.
 const LEAST_ENTRY: usize = 60;
@@ -46,29 +48,50 @@ pub fn all(repo: &Repository) -> Result<Vec<Rescue>, git2::Error> {
         let name = String::from_utf8_lossy(reference.name_bytes()).into_owned();
         // One that only points to another ref is none of ours.
         let Some(commit) = reference.target() else {
-            rescues.push(Rescue { name, commit: Oid::ZERO_SHA1.to_string(), taken: None, own: None });
+            rescues.push(Rescue {
+                name,
+                commit: Oid::ZERO_SHA1.to_string(),
+                taken: None,
+                own: None,
+            });
             continue;
         };
         let made = repo.find_commit(commit).ok();
-        let taken = made.as_ref().and_then(|made| told(&name).filter(|taken| is_ours(made, *taken)));
+        let taken = made
+            .as_ref()
+            .and_then(|made| told(&name).filter(|taken| is_ours(made, *taken)));
         let own = made.and_then(|made| own(repo, &made).ok());
-        rescues.push(Rescue { name, commit: commit.to_string(), taken, own });
+        rescues.push(Rescue {
+            name,
+            commit: commit.to_string(),
+            taken,
+            own,
+        });
     }
     rescues.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(rescues)
 }
 
-/// The time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` behind it for a second one of the same moment.
+/// The time in a ref's name: `<REFS>/<worktree>/<time>`, with `-2` behind it for a second one of
+/// the same moment.
 fn told(name: &str) -> Option<DateTime<Utc>> {
-    let (_, time) = name.strip_prefix(REFS)?.strip_prefix('/')?.split_once('/')?;
+    let (_, time) = name
+        .strip_prefix(REFS)?
+        .strip_prefix('/')?
+        .split_once('/')?;
     let time = time.split_once('-').map_or(time, |(time, _)| time);
     Some(NaiveDateTime::parse_from_str(time, TIME).ok()?.and_utc())
 }
 
 /// Whether the commit is a rescue, of this time.
 fn is_ours(commit: &Commit<'_>, taken: DateTime<Utc>) -> bool {
-    let marked = |extras: &Commit<'_>| extras.tree().is_ok_and(|tree| tree.get_name("manifest.json").is_some());
-    commit.time().seconds() == taken.timestamp() && extras(commit).is_ok_and(|extras| marked(&extras))
+    let marked = |extras: &Commit<'_>| {
+        extras
+            .tree()
+            .is_ok_and(|tree| tree.get_name("manifest.json").is_some())
+    };
+    commit.time().seconds() == taken.timestamp()
+        && extras(commit).is_ok_and(|extras| marked(&extras))
 }
 
 /// The parent that is no HEAD: the last of one or two.
@@ -82,14 +105,19 @@ fn extras<'a>(commit: &Commit<'a>) -> io::Result<Commit<'a>> {
 }
 
 fn head_of<'a>(commit: &Commit<'a>) -> io::Result<Option<Commit<'a>>> {
-    if commit.parent_count() == 2 { commit.parent(0).map(Some).map_err(io::Error::other) } else { Ok(None) }
+    if commit.parent_count() == 2 {
+        commit.parent(0).map(Some).map_err(io::Error::other)
+    } else {
+        Ok(None)
+    }
 }
 
 fn odd(what: &str) -> io::Error {
     io::Error::other(format!("it makes no sense: {what}"))
 }
 
-/// Counts what HEAD doesn't have, without reading any file and without going where both are the same.
+/// Counts what HEAD doesn't have, without reading any file and without going where both are the
+/// same.
 fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (mut own, mut sizes) = (Own::default(), HashMap::new());
@@ -97,17 +125,25 @@ fn own(repo: &Repository, commit: &Commit<'_>) -> io::Result<Own> {
         own.files = own.files.saturating_add(1);
         own.bytes = own.bytes.saturating_add(match sizes.entry(blob) {
             Entry::Occupied(size) => *size.get(),
-            Entry::Vacant(size) => *size.insert(odb.read_header(blob).map_err(io::Error::other)?.0 as u64),
+            Entry::Vacant(size) => {
+                *size.insert(odb.read_header(blob).map_err(io::Error::other)?.0 as u64)
+            }
         });
         Ok(())
     })?;
     Ok(own)
 }
 
-/// What goes with these rescues at once: files that HEAD doesn't have, each in an object of its own that nobody wrote since `before`. What is in a
-/// pack, or younger, goes with a later repack. An object that something else reaches, too, is counted all the same: then the run frees less than
+/// What goes with these rescues at once: files that HEAD doesn't have, each in an object of its own
+/// that nobody wrote since `before`. What is in a pack, or younger, goes with a later repack. An
+/// object that something else reaches, too, is counted all the same: then the run frees less than
 /// it foresaw, and the next one sees that.
-pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], before: DateTime<Utc>) -> Size {
+pub fn prunable(
+    repo: &Repository,
+    git_dir: &VolumePath,
+    rescues: &[&Rescue],
+    before: DateTime<Utc>,
+) -> Size {
     let mut blobs = BTreeSet::new();
     for rescue in rescues {
         let commit = Oid::from_str(&rescue.commit).and_then(|commit| repo.find_commit(commit));
@@ -116,12 +152,19 @@ pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], be
             blobs.insert(blob);
             Ok(())
         };
-        let _unread = commit.map_err(io::Error::other).and_then(|commit| own_blobs(repo, &commit, &mut note));
+        let _unread = commit
+            .map_err(io::Error::other)
+            .and_then(|commit| own_blobs(repo, &commit, &mut note));
     }
     let mut size = Size::default();
     for blob in blobs.iter().map(Oid::to_string) {
-        let loose = git_dir.join(format!("objects/{}/{}", &blob[..2], &blob[2..])).ok().and_then(|place| openat::stat(&place).ok());
-        if let Some(stat) = loose.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mtime < before.timestamp()) {
+        let loose = git_dir
+            .join(format!("objects/{}/{}", &blob[..2], &blob[2..]))
+            .ok()
+            .and_then(|place| openat::stat(&place).ok());
+        if let Some(stat) = loose.filter(|stat| {
+            FileType::from_raw_mode(stat.st_mode).is_file() && stat.st_mtime < before.timestamp()
+        }) {
             size += Size::of_blocks(u64::try_from(stat.st_blocks).unwrap_or_default());
         }
     }
@@ -129,19 +172,30 @@ pub fn prunable(repo: &Repository, git_dir: &VolumePath, rescues: &[&Rescue], be
 }
 
 /// Shows every file that HEAD doesn't have, without going where both are the same.
-fn own_blobs(repo: &Repository, commit: &Commit<'_>, mut each: impl FnMut(Oid) -> io::Result<()>) -> io::Result<()> {
+fn own_blobs(
+    repo: &Repository,
+    commit: &Commit<'_>,
+    mut each: impl FnMut(Oid) -> io::Result<()>,
+) -> io::Result<()> {
     let head = head_of(commit)?.map(|head| head.tree_id());
     let mut seen = 0_u64;
     let mut folders = vec![(0_usize, commit.tree_id(), head)];
     while let Some((depth, ours, theirs)) = folders.pop() {
-        let theirs = theirs.map(|theirs| repo.find_tree(theirs)).transpose().map_err(io::Error::other)?;
+        let theirs = theirs
+            .map(|theirs| repo.find_tree(theirs))
+            .transpose()
+            .map_err(io::Error::other)?;
         for entry in &repo.find_tree(ours).map_err(io::Error::other)? {
             seen = seen.saturating_add(1);
-            let other = theirs.as_ref().and_then(|theirs| theirs.get_name_bytes(entry.name_bytes()));
+            let other = theirs
+                .as_ref()
+                .and_then(|theirs| theirs.get_name_bytes(entry.name_bytes()));
             match entry.kind() {
                 _ if other.as_ref().is_some_and(|other| other.id() == entry.id()) => {}
                 Some(ObjectType::Tree) => {
-                    let other = other.filter(|other| other.kind() == Some(ObjectType::Tree)).map(|other| other.id());
+                    let other = other
+                        .filter(|other| other.kind() == Some(ObjectType::Tree))
+                        .map(|other| other.id());
                     folders.push((depth.saturating_add(1), entry.id(), other));
                 }
                 Some(ObjectType::Blob) => each(entry.id())?,
@@ -149,7 +203,9 @@ fn own_blobs(repo: &Repository, commit: &Commit<'_>, mut each: impl FnMut(Oid) -
             }
         }
         if depth > DEEPEST || seen > SEEN_CAP {
-            return Err(odd("it holds more files or deeper folders than any honest one"));
+            return Err(odd(
+                "it holds more files or deeper folders than any honest one",
+            ));
         }
     }
     Ok(())
@@ -183,22 +239,44 @@ pub struct Held {
 /// # Errors
 /// It is no rescue, or can't be read.
 pub fn manifest(repo: &Repository, commit: Oid, memory: &mut budget::Held) -> io::Result<Manifest> {
-    let tree = repo.find_commit(commit).map_err(io::Error::other).and_then(|commit| extras(&commit))?.tree().map_err(io::Error::other)?;
-    let entry = tree.get_name("manifest.json").ok_or_else(|| odd("it has no manifest"))?;
-    let manifest: Manifest = serde_json::from_slice(&blob(repo, entry.id(), MANIFEST_CAP, memory)?)?;
-    if manifest.schema == SCHEMA { Ok(manifest) } else { Err(odd("its manifest is of another version; use a newer treewarden")) }
+    let tree = repo
+        .find_commit(commit)
+        .map_err(io::Error::other)
+        .and_then(|commit| extras(&commit))?
+        .tree()
+        .map_err(io::Error::other)?;
+    let entry = tree
+        .get_name("manifest.json")
+        .ok_or_else(|| odd("it has no manifest"))?;
+    let manifest: Manifest =
+        serde_json::from_slice(&blob(repo, entry.id(), MANIFEST_CAP, memory)?)?;
+    if manifest.schema == SCHEMA {
+        Ok(manifest)
+    } else {
+        Err(odd(
+            "its manifest is of another version; use a newer treewarden",
+        ))
+    }
 }
 
 /// Reads a rescue.
 ///
 /// # Errors
 /// It is no rescue, or can't be read.
-pub fn read(repo: &Repository, commit: Oid, stop: &Stop, memory: &mut budget::Held) -> io::Result<Held> {
+pub fn read(
+    repo: &Repository,
+    commit: Oid,
+    stop: &Stop,
+    memory: &mut budget::Held,
+) -> io::Result<Held> {
     let manifest = manifest(repo, commit, memory)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
     let (head, extras) = (head_of(&made)?, extras(&made)?);
     let tree = extras.tree().map_err(io::Error::other)?;
-    let index = tree.get_name("index").map(|entry| blob(repo, entry.id(), INDEX_CAP, memory)).transpose()?;
+    let index = tree
+        .get_name("index")
+        .map(|entry| blob(repo, entry.id(), INDEX_CAP, memory))
+        .transpose()?;
     let mut list = |id, most| files_in(repo, id, most, stop, memory).map_err(io::Error::other);
     let mut staged = <[Files; 4]>::default();
     for (name, files) in STAGES.iter().zip(&mut staged) {
@@ -209,22 +287,50 @@ pub fn read(repo: &Repository, commit: Oid, stop: &Stop, memory: &mut budget::He
     let mut resolved = <[Files; 3]>::default();
     for (name, files) in RESOLVED.iter().zip(&mut resolved) {
         if let Some(entry) = tree.get_name(name) {
-            *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_RESOLVED)?;
+            *files = list(
+                entry.id(),
+                index.as_ref().map_or(0, Vec::len) / LEAST_RESOLVED,
+            )?;
         }
     }
-    let registration = tree.get_name(REGISTRATION).map_or_else(|| Ok(Files::new()), |entry| list(entry.id(), REGISTERED_CAP))?;
-    // The manifest names every file, but where there was no tree any more, and the rescue is of HEAD's.
-    let of_head = head.as_ref().is_some_and(|head| head.tree_id() == made.tree_id());
-    let files = list(made.tree_id(), if of_head { FILES_CAP } else { manifest.files.len() })?;
+    let registration = tree.get_name(REGISTRATION).map_or_else(
+        || Ok(Files::new()),
+        |entry| list(entry.id(), REGISTERED_CAP),
+    )?;
+    // The manifest names every file, but where there was no tree any more, and the rescue is of
+    // HEAD's.
+    let of_head = head
+        .as_ref()
+        .is_some_and(|head| head.tree_id() == made.tree_id());
+    let files = list(
+        made.tree_id(),
+        if of_head {
+            FILES_CAP
+        } else {
+            manifest.files.len()
+        },
+    )?;
     let (head, lonely) = (head.map(|head| head.id()), extras.parent_ids().collect());
-    Ok(Held { commit, head, files, manifest, index, staged, resolved, registration, lonely })
+    Ok(Held {
+        commit,
+        head,
+        files,
+        manifest,
+        index,
+        staged,
+        resolved,
+        registration,
+        lonely,
+    })
 }
 
 fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::Result<Vec<u8>> {
     let odb = repo.odb().map_err(io::Error::other)?;
     let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
     if kind != ObjectType::Blob || size as u64 > cap {
-        return Err(odd("its manifest or index is no file, or larger than any honest one"));
+        return Err(odd(
+            "its manifest or index is no file, or larger than any honest one",
+        ));
     }
     // Read, copied, and understood.
     memory.more(size.saturating_mul(3))?;
@@ -251,7 +357,8 @@ pub struct Pieces {
     pub folders: BTreeMap<PathBuf, u32>,
 }
 
-/// Permission bits that come back. A set-id bit would lend whoever restores the file to whoever wrote it.
+/// Permission bits that come back. A set-id bit would lend whoever restores the file to whoever
+/// wrote it.
 const BITS: u32 = 0o1777;
 const LINK: u32 = 0o120_000;
 const SUBMODULE: u32 = 0o160_000;
@@ -259,10 +366,27 @@ const SUBMODULE: u32 = 0o160_000;
 impl Held {
     /// Whether both hold the same, whenever they were made.
     pub fn same_work(&self, other: &Self) -> bool {
-        let told = |saved: &Self| Manifest { rescued: DateTime::UNIX_EPOCH, ..saved.manifest.clone() };
-        (self.head, &self.files, &self.index, &self.staged, &self.resolved, &self.registration, &self.lonely)
-            == (other.head, &other.files, &other.index, &other.staged, &other.resolved, &other.registration, &other.lonely)
-            && told(self) == told(other)
+        let told = |saved: &Self| Manifest {
+            rescued: DateTime::UNIX_EPOCH,
+            ..saved.manifest.clone()
+        };
+        (
+            self.head,
+            &self.files,
+            &self.index,
+            &self.staged,
+            &self.resolved,
+            &self.registration,
+            &self.lonely,
+        ) == (
+            other.head,
+            &other.files,
+            &other.index,
+            &other.staged,
+            &other.resolved,
+            &other.registration,
+            &other.lonely,
+        ) && told(self) == told(other)
     }
 
     /// The file, link or directory `path` with all below it; everything for an empty path.
@@ -270,30 +394,72 @@ impl Held {
     /// # Errors
     /// There is none, or it can't be put back without leaving the tree or writing into a `.git`.
     pub fn pieces(&self, path: &Path) -> io::Result<Pieces> {
-        let modes: BTreeMap<&Path, u32> = self.manifest.files.iter().map(|(name, mode, _)| (name.0.as_path(), mode & BITS)).collect();
+        let modes: BTreeMap<&Path, u32> = self
+            .manifest
+            .files
+            .iter()
+            .map(|(name, mode, _)| (name.0.as_path(), mode & BITS))
+            .collect();
         let mut pieces = Pieces::default();
         for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
             let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
             let mode = match kind {
                 LINK => None,
-                // A submodule that was never filled: its empty directory is in the manifest, if it stood there.
+                // A submodule that was never filled: its empty directory is in the manifest, if it
+                // stood there.
                 SUBMODULE => continue,
                 executable if executable & 0o100 != 0 => mode(0o755),
                 _ => mode(0o644),
             };
-            pieces.files.push(Piece { path: proven(name)?, blob, mode });
+            pieces.files.push(Piece {
+                path: proven(name)?,
+                blob,
+                mode,
+            });
         }
-        let folders: BTreeMap<&Path, u32> = self.manifest.folders.iter().map(|(name, mode)| (name.0.as_path(), mode & 0o7777)).collect();
-        let below = folders.keys().filter(|name| name.starts_with(path)).map(|name| proven(name)).collect::<io::Result<Vec<_>>>()?;
-        let above = pieces.files.iter().map(|piece| &piece.path).chain(&below).flat_map(|path| path.ancestors().skip(1));
-        for folder in below.iter().map(PathBuf::as_path).chain(above).filter(|folder| !folder.as_os_str().is_empty()) {
-            pieces.folders.insert(folder.to_owned(), folders.get(folder).copied().unwrap_or(0o755));
+        let folders: BTreeMap<&Path, u32> = self
+            .manifest
+            .folders
+            .iter()
+            .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
+            .collect();
+        let below = folders
+            .keys()
+            .filter(|name| name.starts_with(path))
+            .map(|name| proven(name))
+            .collect::<io::Result<Vec<_>>>()?;
+        let above = pieces
+            .files
+            .iter()
+            .map(|piece| &piece.path)
+            .chain(&below)
+            .flat_map(|path| path.ancestors().skip(1));
+        for folder in below
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(above)
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            pieces.folders.insert(
+                folder.to_owned(),
+                folders.get(folder).copied().unwrap_or(0o755),
+            );
         }
         if pieces == Pieces::default() && !path.as_os_str().is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, format!("it holds no `{}`", path.display())));
+            return Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("it holds no `{}`", path.display()),
+            ));
         }
-        match pieces.files.iter().find(|piece| pieces.folders.contains_key(&piece.path)) {
-            Some(piece) => Err(odd(&format!("`{}` is a file and a folder at once", piece.path.display()))),
+        match pieces
+            .files
+            .iter()
+            .find(|piece| pieces.folders.contains_key(&piece.path))
+        {
+            Some(piece) => Err(odd(&format!(
+                "`{}` is a file and a folder at once",
+                piece.path.display()
+            ))),
             None => Ok(pieces),
         }
     }
@@ -306,29 +472,50 @@ impl Held {
         let mut pieces = Pieces::default();
         for (name, &(kind, blob)) in &self.registration {
             let path = proven(name)?;
-            pieces
-                .folders
-                .extend(path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty()).map(|above| (above.to_owned(), 0o755)));
-            pieces.files.push(Piece { path, blob, mode: Some(if kind & 0o100 == 0 { 0o644 } else { 0o755 }) });
+            pieces.folders.extend(
+                path.ancestors()
+                    .skip(1)
+                    .filter(|above| !above.as_os_str().is_empty())
+                    .map(|above| (above.to_owned(), 0o755)),
+            );
+            pieces.files.push(Piece {
+                path,
+                blob,
+                mode: Some(if kind & 0o100 == 0 { 0o644 } else { 0o755 }),
+            });
         }
         Ok(pieces)
     }
 
-    /// Files whose staged content is neither HEAD's nor the tree's, and so stands in the index alone.
+    /// Files whose staged content is neither HEAD's nor the tree's, and so stands in the index
+    /// alone.
     pub fn staged_alone(&self, head: &Files) -> Vec<PathBuf> {
         let alone = |(path, entry): &(&PathBuf, &(u32, Oid))| {
-            head.get(*path).is_none_or(|other| other.1 != entry.1) && self.files.get(*path).is_none_or(|other| other.1 != entry.1)
+            head.get(*path).is_none_or(|other| other.1 != entry.1)
+                && self.files.get(*path).is_none_or(|other| other.1 != entry.1)
         };
-        self.staged.iter().flatten().filter(alone).map(|(path, _)| path.clone()).collect()
+        self.staged
+            .iter()
+            .flatten()
+            .filter(alone)
+            .map(|(path, _)| path.clone())
+            .collect()
     }
 }
 
-/// A path that stays in the tree, and out of any `.git`: no rescue that treewarden made holds another.
+/// A path that stays in the tree, and out of any `.git`: no rescue that treewarden made holds
+/// another.
 fn proven(path: &Path) -> io::Result<PathBuf> {
     let fine = |part: Component<'_>| matches!(part, Component::Normal(name) if !name.eq_ignore_ascii_case(".git") && !name.is_empty());
     let whole = path.components().collect::<PathBuf>();
-    if path.as_os_str().is_empty() || whole.as_os_str() != path.as_os_str() || !path.components().all(fine) {
-        return Err(odd(&format!("`{}` leads out of the tree or into a `.git`; restore other paths one by one", path.display())));
+    if path.as_os_str().is_empty()
+        || whole.as_os_str() != path.as_os_str()
+        || !path.components().all(fine)
+    {
+        return Err(odd(&format!(
+            "`{}` leads out of the tree or into a `.git`; restore other paths one by one",
+            path.display()
+        )));
     }
     Ok(path.to_owned())
 }

@@ -1,8 +1,10 @@
-//! What a repo's objects are needed by: every place in the real git dir that names one, read by our own code.
+//! What a repo's objects are needed by: every place in the real git dir that names one, read by our
+//! own code.
 //!
-//! Git looks at a sanitised git dir and does not see all of it, and it takes a directory that can't be read for an empty one. So refs, reflogs,
-//! HEADs, in-progress states, indexes and grafts are read here, from the files themselves. Whatever can't be read is told by name, and
-//! then nothing may be dropped. It must never pass over a file because something is wrong with it.
+//! Git looks at a sanitised git dir and does not see all of it, and it takes a directory that can't
+//! be read for an empty one. So refs, reflogs, HEADs, in-progress states, indexes and grafts are
+//! read here, from the files themselves. Whatever can't be read is told by name, and then nothing
+//! may be dropped. It must never pass over a file because something is wrong with it.
 
 use super::repo::admins;
 use super::{lines, reach, worktree};
@@ -47,7 +49,8 @@ pub struct Roots {
     pub hidden: Vec<Id>,
     /// Objects that it finds there: refs and the entries of indexes, sorted.
     pub seen: Vec<Id>,
-    /// What could not be read, each with its cause and remedy. While there is any, nothing may be dropped.
+    /// What could not be read, each with its cause and remedy. While there is any, nothing may be
+    /// dropped.
     pub unread: Vec<String>,
 }
 
@@ -66,7 +69,9 @@ impl Ids {
             return Ok(());
         }
         if self.ids.len() >= MOST {
-            return Err(io::Error::other("the repo names more objects than any honest one"));
+            return Err(io::Error::other(
+                "the repo names more objects than any honest one",
+            ));
         }
         self.held.more(AN_ID)?;
         self.ids.push(id);
@@ -97,24 +102,50 @@ struct Named {
 
 impl Named {
     fn of(stop: &Stop) -> Self {
-        let ids = || Ids { held: stop.hold(), ..Ids::default() };
-        Self { hidden: ids(), seen: ids() }
+        let ids = || Ids {
+            held: stop.hold(),
+            ..Ids::default()
+        };
+        Self {
+            hidden: ids(),
+            seen: ids(),
+        }
     }
 }
 
 /// Reads all of it.
 pub fn read(git_dir: &VolumePath, stop: &Stop) -> Roots {
-    let mut reader = Reader { named: Named::of(stop), stop, unread: Vec::new(), more: 0 };
+    let mut reader = Reader {
+        named: Named::of(stop),
+        stop,
+        unread: Vec::new(),
+        more: 0,
+    };
     reader.git_dir(git_dir);
     match admins(git_dir) {
         Ok(admins) => admins.iter().for_each(|admin| reader.admin(admin)),
-        Err(error) => reader.failed(&at(git_dir, "worktrees"), &error, "mend the registry of worktrees"),
+        Err(error) => reader.failed(
+            &at(git_dir, "worktrees"),
+            &error,
+            "mend the registry of worktrees",
+        ),
     }
-    let Reader { named: Named { hidden, seen }, mut unread, more, .. } = reader;
+    let Reader {
+        named: Named { hidden, seen },
+        mut unread,
+        more,
+        ..
+    } = reader;
     if more > 0 {
-        unread.push(format!("failed to read {more} more files of `{git_dir}`; see `git fsck`"));
+        unread.push(format!(
+            "failed to read {more} more files of `{git_dir}`; see `git fsck`"
+        ));
     }
-    Roots { hidden: hidden.sorted(), seen: seen.sorted(), unread }
+    Roots {
+        hidden: hidden.sorted(),
+        seen: seen.sorted(),
+        unread,
+    }
 }
 
 /// What an index alone names, as [`read`] has it: hidden and seen.
@@ -140,44 +171,94 @@ impl Reader<'_> {
         let stop = self.stop;
         // The loose ones first: one that is packed meanwhile is read twice, not never.
         let remedy = "delete it, if nobody knows what it named";
-        let loose = self.below(&at(git_dir, "refs"), remedy, |file, named| reference(file, &mut named.seen, stop));
-        let name =
-            |file: &VolumePath| Some(file.relative().strip_prefix(git_dir.relative()).ok()?.as_os_str().as_encoded_bytes().to_owned());
-        let names: HashSet<Vec<u8>> = loose.iter().flat_map(|loose| &loose.all).filter_map(name).collect();
-        self.file(&at(git_dir, "packed-refs"), "see `git fsck`", |file, named| packed(file, &names, &mut named.seen, stop));
-        self.file(&at(git_dir, "info/grafts"), "mend it by hand", |file, named| scan(file, &mut named.hidden, stop));
+        let loose = self.below(&at(git_dir, "refs"), remedy, |file, named| {
+            reference(file, &mut named.seen, stop)
+        });
+        let name = |file: &VolumePath| {
+            Some(
+                file.relative()
+                    .strip_prefix(git_dir.relative())
+                    .ok()?
+                    .as_os_str()
+                    .as_encoded_bytes()
+                    .to_owned(),
+            )
+        };
+        let names: HashSet<Vec<u8>> = loose
+            .iter()
+            .flat_map(|loose| &loose.all)
+            .filter_map(name)
+            .collect();
+        self.file(
+            &at(git_dir, "packed-refs"),
+            "see `git fsck`",
+            |file, named| packed(file, &names, &mut named.seen, stop),
+        );
+        self.file(
+            &at(git_dir, "info/grafts"),
+            "mend it by hand",
+            |file, named| scan(file, &mut named.hidden, stop),
+        );
         self.common(git_dir);
-        self.index(git_dir, "delete it, then `git reset` in the checkout makes a new one");
+        self.index(
+            git_dir,
+            "delete it, then `git reset` in the checkout makes a new one",
+        );
     }
 
     fn admin(&mut self, admin: &VolumePath) {
         let stop = self.stop;
-        self.below(&at(admin, "refs"), "delete it, if nobody knows what it named", |file, named| reference(file, &mut named.hidden, stop));
+        self.below(
+            &at(admin, "refs"),
+            "delete it, if nobody knows what it named",
+            |file, named| reference(file, &mut named.hidden, stop),
+        );
         self.common(admin);
         let tree = worktree::place(admin).unwrap_or_else(|_| admin.path());
-        self.index(admin, &format!("delete it, then `git reset` in `{}` makes a new one", tree.display()));
+        self.index(
+            admin,
+            &format!(
+                "delete it, then `git reset` in `{}` makes a new one",
+                tree.display()
+            ),
+        );
     }
 
     /// What stands in a git dir and in an admin directory alike.
     fn common(&mut self, folder: &VolumePath) {
         let stop = self.stop;
-        self.below(&at(folder, "logs"), "mend it or take it away", |file, named| log(file, &mut named.hidden, stop));
+        self.below(
+            &at(folder, "logs"),
+            "mend it or take it away",
+            |file, named| log(file, &mut named.hidden, stop),
+        );
         for name in IN_PROGRESS {
-            self.below(&at(folder, name), "end or abort what is in progress", |file, named| scan(file, &mut named.hidden, stop));
+            self.below(
+                &at(folder, name),
+                "end or abort what is in progress",
+                |file, named| scan(file, &mut named.hidden, stop),
+            );
         }
         let names = match found(openat::dir(folder).and_then(|folder| Ok(openat::list(folder)?))) {
             Ok(names) => names.unwrap_or_default(),
             Err(error) => return self.failed(folder, &error, "see `git fsck`"),
         };
         for (name, kind) in names {
-            // ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV, whatever comes: git names them so, and what else is called so is text.
+            // ORIG_HEAD, FETCH_HEAD, MERGE_AUTOSTASH, BISECT_EXPECTED_REV, whatever comes: git
+            // names them so, and what else is called so is text.
             let name = name.to_string_lossy();
-            let is_state = name.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'));
+            let is_state = name
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'_' | b'-'));
             let remedy = "mend it or take it away";
             if is_state && kind == FileType::Directory && name != "HEAD" {
-                self.below(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden, stop));
+                self.below(&at(folder, &name), remedy, |file, named| {
+                    scan(file, &mut named.hidden, stop)
+                });
             } else if is_state {
-                self.file(&at(folder, &name), remedy, |file, named| scan(file, &mut named.hidden, stop));
+                self.file(&at(folder, &name), remedy, |file, named| {
+                    scan(file, &mut named.hidden, stop)
+                });
             }
             if let Some(base) = name.strip_prefix("sharedindex.")
                 && base.len() == 40
@@ -188,7 +269,9 @@ impl Reader<'_> {
     }
 
     fn index(&mut self, folder: &VolumePath, remedy: &str) {
-        let Some(base) = self.one_index(&at(folder, "index"), remedy) else { return };
+        let Some(base) = self.one_index(&at(folder, "index"), remedy) else {
+            return;
+        };
         let shared = at(folder, &format!("sharedindex.{}", hex(&base)));
         match openat::stat(&shared) {
             Ok(_) => {}
@@ -196,26 +279,36 @@ impl Reader<'_> {
         }
     }
 
-    /// Git looks only at what an index takes over from it, and at those that no index rests on not at all.
+    /// Git looks only at what an index takes over from it, and at those that no index rests on not
+    /// at all.
     fn shared_index(&mut self, place: &VolumePath) {
         let others = std::mem::take(&mut self.named.seen);
         self.one_index(place, "delete it, if no index rests on it");
         let theirs = std::mem::replace(&mut self.named.seen, others).sorted();
-        if let Err(error) = theirs.into_iter().try_for_each(|id| self.named.hidden.push(id)) {
+        if let Err(error) = theirs
+            .into_iter()
+            .try_for_each(|id| self.named.hidden.push(id))
+        {
             self.failed(place, &error, "delete it, if no index rests on it");
         }
     }
 
     fn one_index(&mut self, place: &VolumePath, remedy: &str) -> index::Shared {
         let read = |named: &mut Named| -> io::Result<index::Shared> {
-            let Some(file) = found(openat::file(place))? else { return Ok(None) };
+            let Some(file) = found(openat::file(place))? else {
+                return Ok(None);
+            };
             let length = file.metadata()?.len();
             if length > LARGEST_INDEX {
                 return Err(io::Error::other("it is larger than any honest one"));
             }
             // Where nothing was ever staged.
             self.stop.read(length)?;
-            if length == 0 { Ok(None) } else { index::ids(file, length, named) }
+            if length == 0 {
+                Ok(None)
+            } else {
+                index::ids(file, length, named)
+            }
         };
         read(&mut self.named).unwrap_or_else(|error| {
             self.failed(place, &error, remedy);
@@ -224,9 +317,16 @@ impl Reader<'_> {
     }
 
     /// Reads a file, and says whether it is there.
-    fn file(&mut self, place: &VolumePath, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> bool {
+    fn file(
+        &mut self,
+        place: &VolumePath,
+        remedy: &str,
+        read: impl Fn(File, &mut Named) -> io::Result<()>,
+    ) -> bool {
         let done = found(openat::file(place)).and_then(|file| match file {
-            Some(file) if file.metadata()?.len() > LARGEST => Err(io::Error::other("it is larger than any honest one")),
+            Some(file) if file.metadata()?.len() > LARGEST => {
+                Err(io::Error::other("it is larger than any honest one"))
+            }
             Some(file) => read(file, &mut self.named).map(|()| true),
             None => Ok(false),
         });
@@ -237,17 +337,32 @@ impl Reader<'_> {
     }
 
     /// Reads every file below a directory, and says which were there.
-    fn below(&mut self, folder: &VolumePath, remedy: &str, read: impl Fn(File, &mut Named) -> io::Result<()>) -> Option<reach::FilesBelow> {
-        let mut files =
-            reach::files_below(folder, self.stop).inspect_err(|error| self.failed(folder, error, "see that it can be read")).ok()?;
-        // A lock is no ref, and no ref may be called so: what a write that isn't finished will name is named elsewhere, too.
-        files.all.retain(|file| !file.relative().as_os_str().as_encoded_bytes().ends_with(b".lock") && self.file(file, remedy, &read));
+    fn below(
+        &mut self,
+        folder: &VolumePath,
+        remedy: &str,
+        read: impl Fn(File, &mut Named) -> io::Result<()>,
+    ) -> Option<reach::FilesBelow> {
+        let mut files = reach::files_below(folder, self.stop)
+            .inspect_err(|error| self.failed(folder, error, "see that it can be read"))
+            .ok()?;
+        // A lock is no ref, and no ref may be called so: what a write that isn't finished will name
+        // is named elsewhere, too.
+        files.all.retain(|file| {
+            !file
+                .relative()
+                .as_os_str()
+                .as_encoded_bytes()
+                .ends_with(b".lock")
+                && self.file(file, remedy, &read)
+        });
         Some(files)
     }
 
     fn failed(&mut self, place: &VolumePath, error: &io::Error, remedy: &str) {
         if self.unread.len() < NAMED {
-            self.unread.push(format!("failed to read `{place}`: {error}; {remedy}"));
+            self.unread
+                .push(format!("failed to read `{place}`: {error}; {remedy}"));
         } else {
             self.more = self.more.saturating_add(1);
         }
@@ -255,17 +370,27 @@ impl Reader<'_> {
 }
 
 fn at(folder: &VolumePath, name: &str) -> VolumePath {
-    folder.join(Path::new(name)).expect("a name that was listed stays inside")
+    folder
+        .join(Path::new(name))
+        .expect("a name that was listed stays inside")
 }
 
-/// `ID NAME`, and below a tag what it names as `^ID`. What a line says of a ref that is loose as well is what it named once.
+/// `ID NAME`, and below a tag what it names as `^ID`. What a line says of a ref that is loose as
+/// well is what it named once.
 fn packed(file: File, loose: &HashSet<Vec<u8>>, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
     let mut counts = true;
     lines::each(file, NAMES, stop, |line| {
         let (named, name) = match line {
             [b'#', ..] | [] => return Ok(()),
             [b'^', peeled @ ..] => (peeled.get(..40), None),
-            _ => (line.get(..40), Some(line.get(40..).and_then(|rest| rest.strip_prefix(b" ")).ok_or_else(|| nonsense(line))?)),
+            _ => (
+                line.get(..40),
+                Some(
+                    line.get(40..)
+                        .and_then(|rest| rest.strip_prefix(b" "))
+                        .ok_or_else(|| nonsense(line))?,
+                ),
+            ),
         };
         let named = named.and_then(id).ok_or_else(|| nonsense(line))?;
         counts = name.map_or(counts, |name| !loose.contains(name));
@@ -331,13 +456,20 @@ fn scan(file: File, ids: &mut Ids, stop: &Stop) -> io::Result<()> {
 
 fn nonsense(line: &[u8]) -> io::Error {
     let line = String::from_utf8_lossy(line.get(..41).unwrap_or(line)).into_owned();
-    io::Error::new(io::ErrorKind::InvalidData, format!("it holds {line:?}, which names nothing"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("it holds {line:?}, which names nothing"),
+    )
 }
 
 /// An id in forty hexadecimal digits.
 pub fn id(text: &[u8]) -> Option<Id> {
     let mut id = [0; 20];
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digit = |byte: u8| {
+        char::from(byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
     if text.len() != 40 {
         return None;
     }

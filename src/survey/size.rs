@@ -1,11 +1,12 @@
 //! Weighs files and trees: what their deletion would free.
 //!
-//! A file counts when all of its links lie within what is weighed: deleting one link of several frees nothing. Blocks count, not
-//! lengths, so sparse files are told right; a directory counts with its own blocks. It must never follow a link or enter
-//! another mount, and it must never guess: an error is returned, not skipped.
+//! A file counts when all of its links lie within what is weighed: deleting one link of several
+//! frees nothing. Blocks count, not lengths, so sparse files are told right; a directory counts
+//! with its own blocks. It must never follow a link or enter another mount, and it must never
+//! guess: an error is returned, not skipped.
 //!
-//! Every directory is a task of its own in the caller's rayon pool, opened from the one above. Its own stat is taken once it is open: that costs
-//! nobody a look at its name.
+//! Every directory is a task of its own in the caller's rayon pool, opened from the one above. Its
+//! own stat is taken once it is open: that costs nobody a look at its name.
 
 use crate::facts::cache::{Shared, Size};
 use crate::fs::openat;
@@ -28,7 +29,8 @@ const REPO: [&[u8]; 3] = [b".git", b".hg", b".jj"];
 /// All of these do so, too.
 const BARE: [&[u8]; 3] = [b"HEAD", b"objects", b"refs"];
 
-/// What deleting all of `paths` would free. What isn't there, or lies on another file system, weighs nothing.
+/// What deleting all of `paths` would free. What isn't there, or lies on another file system,
+/// weighs nothing.
 ///
 /// # Errors
 /// Something could not be looked at; the error names it. More than the first may have gone wrong.
@@ -38,18 +40,29 @@ pub fn size(paths: &[VolumePath], stop: &Stop) -> io::Result<Size> {
 }
 
 fn first_problem<T>(what: T, problems: Vec<String>) -> io::Result<T> {
-    problems.into_iter().next().map_or(Ok(what), |problem| Err(io::Error::other(problem)))
+    problems
+        .into_iter()
+        .next()
+        .map_or(Ok(what), |problem| Err(io::Error::other(problem)))
 }
 
-/// The same, seen from the open `root`, with the files that have links elsewhere too. Where `may_hold_repos`, somebody may have put a git repo or a worktree into it:
-/// that is work, and no tool brings it back.
+/// The same, seen from the open `root`, with the files that have links elsewhere too. Where
+/// `may_hold_repos`, somebody may have put a git repo or a worktree into it: that is work, and no
+/// tool brings it back.
 ///
 /// # Errors
 /// As [`size`]; there is a repo somewhere in it.
-pub fn weigh(root: &OwnedFd, paths: &[VolumePath], may_hold_repos: bool) -> io::Result<(Size, Vec<Shared>)> {
+pub fn weigh(
+    root: &OwnedFd,
+    paths: &[VolumePath],
+    may_hold_repos: bool,
+) -> io::Result<(Size, Vec<Shared>)> {
     let sum = sum_up(Some(root), paths, true, None);
     match sum.repos.into_iter().min().filter(|_| may_hold_repos) {
-        Some(repo) => Err(io::Error::other(format!("`{}` is a git repo or worktree, so what holds it stays", repo.display()))),
+        Some(repo) => Err(io::Error::other(format!(
+            "`{}` is a git repo or worktree, so what holds it stays",
+            repo.display()
+        ))),
         None => first_problem((sum.size, sum.shared), sum.problems),
     }
 }
@@ -59,12 +72,14 @@ pub fn weigh(root: &OwnedFd, paths: &[VolumePath], may_hold_repos: bool) -> io::
 /// # Errors
 /// As [`size`].
 pub fn repo_among(paths: &[VolumePath], stop: &Stop) -> io::Result<Option<PathBuf>> {
-    let Weighed { repos, problems, .. } = sum_up(None, paths, false, Some(stop));
+    let Weighed {
+        repos, problems, ..
+    } = sum_up(None, paths, false, Some(stop));
     first_problem(repos.into_iter().min(), problems)
 }
 
-/// What stands below `root`, as far as there is time, and a line for each directory that could not be read, which weighs nothing. `lost+found` is the
-/// file system's own, and left out.
+/// What stands below `root`, as far as there is time, and a line for each directory that could not
+/// be read, which weighs nothing. `lost+found` is the file system's own, and left out.
 ///
 /// # Errors
 /// The root itself can't be listed.
@@ -84,25 +99,51 @@ fn children(root: &Arc<Path>) -> io::Result<Vec<VolumePath>> {
     Ok(entries)
 }
 
-/// The same, part by part, in one walk: what stands in each of `places` but not in another of them that is deeper, and in whatever else stands
-/// in the root.
+/// The same, part by part, in one walk: what stands in each of `places` but not in another of them
+/// that is deeper, and in whatever else stands in the root.
 ///
 /// # Errors
 /// As [`standing`].
-pub fn parts(root: &Arc<Path>, places: &[VolumePath], stop: &Stop) -> io::Result<(Vec<Part>, Vec<String>)> {
+pub fn parts(
+    root: &Arc<Path>,
+    places: &[VolumePath],
+    stop: &Stop,
+) -> io::Result<(Vec<Part>, Vec<String>)> {
     let entries = children(root)?;
     let all: BTreeSet<&VolumePath> = places.iter().chain(&entries).collect();
-    let sum = || Mutex::new(Sum { stop: Some(stop.clone()), ..Sum::default() });
-    let parts: Parts = all.into_iter().map(|place| (place.relative().to_owned(), sum())).collect();
+    let sum = || {
+        Mutex::new(Sum {
+            stop: Some(stop.clone()),
+            ..Sum::default()
+        })
+    };
+    let parts: Parts = all
+        .into_iter()
+        .map(|place| (place.relative().to_owned(), sum()))
+        .collect();
     let nowhere = sum();
-    Walk { root: None, places: &entries, sum: &nowhere, whole: true, parts: Some(&parts) }.take();
+    Walk {
+        root: None,
+        places: &entries,
+        sum: &nowhere,
+        whole: true,
+        parts: Some(&parts),
+    }
+    .take();
     let mut problems = Vec::new();
     let mut weighed = Vec::new();
     for (path, sum) in parts {
         let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
         problems.append(&mut sum.problems);
-        let shared_bytes = sum.count_linked().iter().fold(0, |sum, file| file.bytes.saturating_add(sum));
-        weighed.push(Part { place: VolumePath::new(root, &path).map_err(io::Error::other)?, size: sum.size, shared_bytes });
+        let shared_bytes = sum
+            .count_linked()
+            .iter()
+            .fold(0, |sum, file| file.bytes.saturating_add(sum));
+        weighed.push(Part {
+            place: VolumePath::new(root, &path).map_err(io::Error::other)?,
+            size: sum.size,
+            shared_bytes,
+        });
     }
     problems.sort_unstable();
     Ok((weighed, problems))
@@ -132,13 +173,33 @@ struct Weighed {
 }
 
 /// The sum, which counts only directories unless `whole`.
-fn sum_up(root: Option<&OwnedFd>, places: &[VolumePath], whole: bool, stop: Option<&Stop>) -> Weighed {
-    let sum = Mutex::new(Sum { stop: stop.cloned(), ..Sum::default() });
-    Walk { root, places, sum: &sum, whole, parts: None }.take();
+fn sum_up(
+    root: Option<&OwnedFd>,
+    places: &[VolumePath],
+    whole: bool,
+    stop: Option<&Stop>,
+) -> Weighed {
+    let sum = Mutex::new(Sum {
+        stop: stop.cloned(),
+        ..Sum::default()
+    });
+    Walk {
+        root,
+        places,
+        sum: &sum,
+        whole,
+        parts: None,
+    }
+    .take();
     let mut sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
     sum.problems.sort_unstable();
     let shared = sum.count_linked();
-    Weighed { size: sum.size, shared, repos: sum.repos, problems: sum.problems }
+    Weighed {
+        size: sum.size,
+        shared,
+        repos: sum.repos,
+        problems: sum.problems,
+    }
 }
 
 /// What is weighed, and where it is counted.
@@ -174,20 +235,31 @@ impl<'a> Walk<'a> {
 
     /// Where a place is counted, of which the directory that holds it is counted in `outer`.
     fn sum_of(&self, place: &Path, outer: &'a Mutex<Sum>) -> &'a Mutex<Sum> {
-        self.parts.and_then(|parts| parts.get(place)).unwrap_or(outer)
+        self.parts
+            .and_then(|parts| parts.get(place))
+            .unwrap_or(outer)
     }
 
     fn begin(&'a self, scope: &Scope<'a>, place: &'a VolumePath) {
         let sum = self.sum_of(place.relative(), self.sum);
         let flags = OFlags::PATH | OFlags::NOFOLLOW;
-        let opened = self.root.map_or_else(|| openat::open(place, flags), |root| openat::below(root, place.relative(), flags));
+        let opened = self.root.map_or_else(
+            || openat::open(place, flags),
+            |root| openat::below(root, place.relative(), flags),
+        );
         let seen = opened.and_then(|place| Ok((rustix::fs::fstat(&place)?, place)));
         match seen {
             Err(Errno::NOENT | Errno::XDEV) => {}
             Err(errno) => lock(sum).problem(place, Path::new(""), errno),
             Ok((stat, top)) if is_dir(&stat) => {
                 let anchor = Arc::new(Anchor::new(top, 0));
-                let above = Listed { place, device: stat.st_dev, anchor, directory: PathBuf::new(), names: Vec::new() };
+                let above = Listed {
+                    place,
+                    device: stat.st_dev,
+                    anchor,
+                    directory: PathBuf::new(),
+                    names: Vec::new(),
+                };
                 self.folder(scope, &above, sum, PathBuf::new());
             }
             Ok((stat, _)) => lock(sum).add(&stat),
@@ -195,9 +267,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Weighs a directory, and sends those in it on their way.
-    fn folder(&'a self, scope: &Scope<'a>, above: &Listed<'a>, sum: &'a Mutex<Sum>, directory: PathBuf) {
+    fn folder(
+        &'a self,
+        scope: &Scope<'a>,
+        above: &Listed<'a>,
+        sum: &'a Mutex<Sum>,
+        directory: PathBuf,
+    ) {
         let place = above.place;
-        let weighed = above.anchor.open(&directory).and_then(|folder| Ok((weigh_one(&folder, above.device, self.whole)?, folder)));
+        let weighed = above
+            .anchor
+            .open(&directory)
+            .and_then(|folder| Ok((weigh_one(&folder, above.device, self.whole)?, folder)));
         match weighed {
             Ok(((found, names), folder)) => {
                 let stopped = lock(sum).merge(found, place, &directory);
@@ -205,13 +286,29 @@ impl<'a> Walk<'a> {
                     return;
                 }
                 let length = directory.as_os_str().len();
-                let anchor = if Anchor::are_scarce() { above.anchor.clone() } else { Arc::new(Anchor::new(folder, length)) };
+                let anchor = if Anchor::are_scarce() {
+                    above.anchor.clone()
+                } else {
+                    Arc::new(Anchor::new(folder, length))
+                };
                 let all = 0..names.len();
-                let listed = Listed { place, device: above.device, anchor, directory, names };
+                let listed = Listed {
+                    place,
+                    device: above.device,
+                    anchor,
+                    directory,
+                    names,
+                };
                 spread(scope, all, move |scope, number| {
-                    let Some(name) = listed.names.get(number) else { return };
+                    let Some(name) = listed.names.get(number) else {
+                        return;
+                    };
                     let directory = listed.directory.join(OsStr::from_bytes(name.to_bytes()));
-                    let sum = if self.parts.is_none() { sum } else { self.sum_of(&place.relative().join(&directory), sum) };
+                    let sum = if self.parts.is_none() {
+                        sum
+                    } else {
+                        self.sum_of(&place.relative().join(&directory), sum)
+                    };
                     self.folder(scope, &listed, sum, directory);
                 });
             }
@@ -222,7 +319,8 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Weighs one directory and what it holds, but for its own directories, which are named, to be weighed next.
+/// Weighs one directory and what it holds, but for its own directories, which are named, to be
+/// weighed next.
 fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CString>), Errno> {
     let (mut sum, mut below) = (Sum::default(), Vec::new());
     let own = rustix::fs::fstat(folder)?;
@@ -241,7 +339,10 @@ fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CSt
         }
         let text = name.to_bytes();
         sum.is_repo |= REPO.iter().any(|repo| text.eq_ignore_ascii_case(repo));
-        parts.iter_mut().zip(BARE).for_each(|(seen, part)| *seen |= text == part);
+        parts
+            .iter_mut()
+            .zip(BARE)
+            .for_each(|(seen, part)| *seen |= text == part);
         match entry.file_type() {
             // It is weighed when it is open.
             FileType::Directory => {
@@ -252,7 +353,11 @@ fn weigh_one(folder: &OwnedFd, device: u64, whole: bool) -> Result<(Sum, Vec<CSt
             _ if !whole => continue,
             _ => {}
         }
-        match rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT) {
+        match rustix::fs::statat(
+            folder,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+        ) {
             Ok(stat) if stat.st_dev == device && is_dir(&stat) => below.push(name.to_owned()),
             Ok(stat) if stat.st_dev == device => sum.add(&stat),
             Ok(_) | Err(Errno::NOENT) => {}
@@ -316,7 +421,14 @@ impl Sum {
         if is_dir(stat) || links <= 1 {
             self.count(blocks);
         } else {
-            let linked = self.linked.entry((stat.st_dev, stat.st_ino)).or_insert(Linked { seen: 0, links, blocks });
+            let linked = self
+                .linked
+                .entry((stat.st_dev, stat.st_ino))
+                .or_insert(Linked {
+                    seen: 0,
+                    links,
+                    blocks,
+                });
             linked.seen = linked.seen.saturating_add(1);
         }
     }
@@ -332,23 +444,46 @@ impl Sum {
         }
         self.size += other.size;
         for (file, more) in other.linked {
-            self.linked.entry(file).and_modify(|linked| linked.seen = linked.seen.saturating_add(more.seen)).or_insert(more);
+            self.linked
+                .entry(file)
+                .and_modify(|linked| linked.seen = linked.seen.saturating_add(more.seen))
+                .or_insert(more);
         }
-        self.stop.as_ref().is_some_and(|stop| stop.reached().is_some())
+        self.stop
+            .as_ref()
+            .is_some_and(|stop| stop.reached().is_some())
     }
 
     fn problem(&mut self, place: &VolumePath, below: &Path, errno: Errno) {
-        self.problems.push(format!("failed to weigh `{}`: {}", plain(place, below).display(), openat::cause(errno)));
+        self.problems.push(format!(
+            "failed to weigh `{}`: {}",
+            plain(place, below).display(),
+            openat::cause(errno)
+        ));
     }
 
-    /// A file with several links counts once, when all of them were seen. The others are given, in order.
+    /// A file with several links counts once, when all of them were seen. The others are given, in
+    /// order.
     fn count_linked(&mut self) -> Vec<Shared> {
         let mut shared = Vec::new();
-        for (file, Linked { seen, links, blocks }) in std::mem::take(&mut self.linked) {
+        for (
+            file,
+            Linked {
+                seen,
+                links,
+                blocks,
+            },
+        ) in std::mem::take(&mut self.linked)
+        {
             if seen >= links {
                 self.count(blocks);
             } else {
-                shared.push(Shared { file, here: seen, links, bytes: Size::of_blocks(blocks).bytes });
+                shared.push(Shared {
+                    file,
+                    here: seen,
+                    links,
+                    bytes: Size::of_blocks(blocks).bytes,
+                });
             }
         }
         shared.sort_unstable_by_key(|shared| shared.file);
@@ -364,7 +499,10 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     fn blocks(paths: &[&VolumePath]) -> u64 {
-        paths.iter().map(|place| place.path().symlink_metadata().unwrap().blocks() * 512).sum()
+        paths
+            .iter()
+            .map(|place| place.path().symlink_metadata().unwrap().blocks() * 512)
+            .sum()
     }
 
     #[test]
@@ -372,9 +510,27 @@ mod tests {
         let field = Field::new();
         let (one, two) = (field.file("t/one", 1), field.file("t/deep/er/two", 1));
         fs::write(one.path(), vec![7; 100_000]).unwrap();
-        let all = [&field.at("t"), &field.at("t/deep"), &field.at("t/deep/er"), &one, &two];
-        assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap(), Size { bytes: blocks(&all), inodes: 5 });
-        assert_eq!(size(std::slice::from_ref(&one), &Stop::never()).unwrap(), Size { bytes: blocks(&[&one]), inodes: 1 });
+        let all = [
+            &field.at("t"),
+            &field.at("t/deep"),
+            &field.at("t/deep/er"),
+            &one,
+            &two,
+        ];
+        assert_eq!(
+            size(&[field.at("t")], &Stop::never()).unwrap(),
+            Size {
+                bytes: blocks(&all),
+                inodes: 5
+            }
+        );
+        assert_eq!(
+            size(std::slice::from_ref(&one), &Stop::never()).unwrap(),
+            Size {
+                bytes: blocks(&[&one]),
+                inodes: 1
+            }
+        );
     }
 
     #[test]
@@ -383,11 +539,29 @@ mod tests {
         let file = field.file("a/file", 1);
         field.file("b/other", 1);
         fs::hard_link(file.path(), field.at("b/link").path()).unwrap();
-        assert_eq!(size(&[field.at("a")], &Stop::never()).unwrap(), Size { bytes: blocks(&[&field.at("a")]), inodes: 1 });
+        assert_eq!(
+            size(&[field.at("a")], &Stop::never()).unwrap(),
+            Size {
+                bytes: blocks(&[&field.at("a")]),
+                inodes: 1
+            }
+        );
         let shared = weigh(&field.root(), &[field.at("a")], false).unwrap().1;
-        assert_eq!(shared.iter().map(|file| (file.here, file.links, file.bytes)).collect::<Vec<_>>(), [(1, 2, blocks(&[&file]))]);
+        assert_eq!(
+            shared
+                .iter()
+                .map(|file| (file.here, file.links, file.bytes))
+                .collect::<Vec<_>>(),
+            [(1, 2, blocks(&[&file]))]
+        );
         let all = [&field.at("a"), &field.at("b"), &file, &field.at("b/other")];
-        assert_eq!(size(&[field.at("a"), field.at("b")], &Stop::never()).unwrap(), Size { bytes: blocks(&all), inodes: 4 });
+        assert_eq!(
+            size(&[field.at("a"), field.at("b")], &Stop::never()).unwrap(),
+            Size {
+                bytes: blocks(&all),
+                inodes: 4
+            }
+        );
     }
 
     #[test]
@@ -398,8 +572,13 @@ mod tests {
         field.link("outside", "t/link");
         assert_eq!(size(&[field.at("t")], &Stop::never()).unwrap().inodes, 3);
         field.link("outside", "way");
-        let error = size(&[field.at("way/big")], &Stop::never()).unwrap_err().to_string();
-        assert_eq!(error, "failed to weigh `way/big`: it is reached through a symbolic link, which is never followed");
+        let error = size(&[field.at("way/big")], &Stop::never())
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "failed to weigh `way/big`: it is reached through a symbolic link, which is never followed"
+        );
     }
 
     #[test]
@@ -407,17 +586,27 @@ mod tests {
         let field = Field::new();
         field.file("models/org/mine/.git", 1);
         field.file("models/org/theirs/weights", 1);
-        let error = weigh(&field.root(), &[field.at("models")], true).unwrap_err().to_string();
-        assert_eq!(error, "`models/org/mine` is a git repo or worktree, so what holds it stays");
+        let error = weigh(&field.root(), &[field.at("models")], true)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
-            weigh(&field.root(), &[field.at("models/org/theirs")], true).unwrap().0,
+            error,
+            "`models/org/mine` is a git repo or worktree, so what holds it stays"
+        );
+        assert_eq!(
+            weigh(&field.root(), &[field.at("models/org/theirs")], true)
+                .unwrap()
+                .0,
             size(&[field.at("models/org/theirs")], &Stop::never()).unwrap()
         );
     }
 
     #[test]
     fn what_is_missing_weighs_nothing() {
-        assert_eq!(size(&[Field::new().at("nowhere")], &Stop::never()).unwrap(), Size::default());
+        assert_eq!(
+            size(&[Field::new().at("nowhere")], &Stop::never()).unwrap(),
+            Size::default()
+        );
     }
 
     #[test]
@@ -444,13 +633,29 @@ mod tests {
     #[test]
     fn a_volume_is_weighed_part_by_part() {
         let field = Field::new();
-        let files = ["a/file", "a/deep/b/file", "a/deep/file", "c/file", "alone"].map(|path| field.file(path, 1));
+        let files = ["a/file", "a/deep/b/file", "a/deep/file", "c/file", "alone"]
+            .map(|path| field.file(path, 1));
         fs::hard_link(files[1].path(), field.at("c/link").path()).unwrap();
         let places = ["a/deep/b", "a", "gone"].map(|path| field.at(path));
         let (parts, problems) = parts(field.at("a").root(), &places, &Stop::never()).unwrap();
         let of = |paths: &[&str], shared: &[&str]| {
-            let at = |paths: &[&str]| blocks(&paths.iter().map(|path| field.at(path)).collect::<Vec<_>>().iter().collect::<Vec<_>>());
-            (Size { bytes: at(paths), inodes: paths.len() as u64 }, at(shared))
+            let at = |paths: &[&str]| {
+                blocks(
+                    &paths
+                        .iter()
+                        .map(|path| field.at(path))
+                        .collect::<Vec<_>>()
+                        .iter()
+                        .collect::<Vec<_>>(),
+                )
+            };
+            (
+                Size {
+                    bytes: at(paths),
+                    inodes: paths.len() as u64,
+                },
+                at(shared),
+            )
         };
         let expected = [
             ("a", of(&["a", "a/file", "a/deep", "a/deep/file"], &[])),
@@ -459,7 +664,15 @@ mod tests {
             ("c", of(&["c", "c/file"], &["a/deep/b/file"])),
             ("gone", of(&[], &[])),
         ];
-        let found: Vec<_> = parts.iter().map(|part| (part.place.relative().to_str().unwrap(), (part.size, part.shared_bytes))).collect();
+        let found: Vec<_> = parts
+            .iter()
+            .map(|part| {
+                (
+                    part.place.relative().to_str().unwrap(),
+                    (part.size, part.shared_bytes),
+                )
+            })
+            .collect();
         assert_eq!((found, problems), (expected.to_vec(), vec![]));
     }
 

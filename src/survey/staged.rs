@@ -1,7 +1,7 @@
 //! A tree's index, as far as it matters: what it names, and for which files it vouches.
 //!
-//! An index is an agent's word: its flags are ignored, but for what a sparse checkout leaves out on purpose. It must never vouch for a file that
-//! could have changed since, nor leave out an entry.
+//! An index is an agent's word: its flags are ignored, but for what a sparse checkout leaves out on
+//! purpose. It must never vouch for a file that could have changed since, nor leave out an entry.
 
 use super::index::{self, Read};
 use super::known::{FILES_CAP, Files, files_in};
@@ -22,12 +22,13 @@ pub const INDEX_CAP: u64 = 512 << 20;
 
 /// Bytes that an entry takes beside its path, once it is read.
 const AN_ENTRY: usize = 288;
-/// Whether git, libgit2 and we see the same names: before git2 names the first one. What is written meanwhile into this very file is not seen.
+/// Whether git, libgit2 and we see the same names: before git2 names the first one. What is written
+/// meanwhile into this very file is not seen.
 fn prove_names(index: impl io::Read, length: u64) -> io::Result<()> {
     super::roots::index::prove_names(index, length).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => {
-            io::Error::other(format!("`index`: {error}; delete it, then `git reset` in the tree makes a new one"))
-        }
+        io::ErrorKind::InvalidData => io::Error::other(format!(
+            "`index`: {error}; delete it, then `git reset` in the tree makes a new one"
+        )),
         kind => io::Error::new(kind, format!("`index`: {error}")),
     })
 }
@@ -50,39 +51,74 @@ impl Staged {
         let (mut held, _counted) = (stop.hold(), stop.budget().enter());
         let place = admin.join("index").map_err(io::Error::other)?;
         let Some(file) = found(openat::file(&place))? else {
-            return Ok(Self { entries: BTreeMap::new(), conflicts: false, directories: Vec::new(), split: false, written: (0, 0), held });
+            return Ok(Self {
+                entries: BTreeMap::new(),
+                conflicts: false,
+                directories: Vec::new(),
+                split: false,
+                written: (0, 0),
+                held,
+            });
         };
         let data = file.metadata()?;
         if data.len() > INDEX_CAP {
             return Err(io::Error::other("its index is larger than any honest one"));
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "nanoseconds are below 10^9"
+        )]
         let written = (data.mtime(), data.mtime_nsec() as u32);
         let (entries, split) = whole(admin, file, stop, &mut held)?;
         let conflicts = entries.iter().any(index::is_unmerged);
-        let directories = entries.iter().filter_map(|entry| Some((index::directory(entry)?.to_vec(), entry.id))).collect();
+        let directories = entries
+            .iter()
+            .filter_map(|entry| Some((index::directory(entry)?.to_vec(), entry.id)))
+            .collect();
         let mut files = BTreeMap::new();
-        for entry in entries.into_iter().filter(|entry| index::directory(entry).is_none()) {
+        for entry in entries
+            .into_iter()
+            .filter(|entry| index::directory(entry).is_none())
+        {
             let (path, entry) = named(entry);
             held.more(path.as_os_str().len().saturating_add(AN_ENTRY))?;
             files.insert(path, entry);
         }
-        Ok(Self { entries: files, conflicts, directories, split, written, held })
+        Ok(Self {
+            entries: files,
+            conflicts,
+            directories,
+            split,
+            written,
+            held,
+        })
     }
 
-    /// Names each file of the directories that a sparse index holds as one entry. `files` gives those of a tree.
+    /// Names each file of the directories that a sparse index holds as one entry. `files` gives
+    /// those of a tree.
     ///
     /// # Errors
     /// Such a tree can't be read.
-    pub(super) fn unfold(&mut self, mut files: impl FnMut(Oid) -> io::Result<Files>) -> io::Result<()> {
+    pub(super) fn unfold(
+        &mut self,
+        mut files: impl FnMut(Oid) -> io::Result<Files>,
+    ) -> io::Result<()> {
         for (directory, tree) in std::mem::take(&mut self.directories) {
             for (path, (mode, id)) in files(tree)? {
                 let path = index::below(&directory, &path);
                 let entry = left_out(mode, id, &path);
-                self.held.more(path.as_os_str().len().saturating_mul(2).saturating_add(AN_ENTRY))?;
+                self.held.more(
+                    path.as_os_str()
+                        .len()
+                        .saturating_mul(2)
+                        .saturating_add(AN_ENTRY),
+                )?;
                 self.entries.insert(path, entry);
                 if self.entries.len() > FILES_CAP {
-                    return Err(io::Error::other("its index names more files than any honest one"));
+                    return Err(io::Error::other(
+                        "its index names more files than any honest one",
+                    ));
                 }
             }
         }
@@ -94,16 +130,22 @@ impl Staged {
         self.entries.keys().map(PathBuf::as_path)
     }
 
-    /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just that.
+    /// The blob that the index vouches for: the file at `path`, in the state `stamp`, holds just
+    /// that.
     pub(super) fn vouched(&self, path: &Path, stamp: &Stamp) -> Option<Oid> {
-        self.entries.get(path).filter(|entry| self.vouches(entry, stamp)).map(|entry| entry.id)
+        self.entries
+            .get(path)
+            .filter(|entry| self.vouches(entry, stamp))
+            .map(|entry| entry.id)
     }
 
-    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in which the file was written.
-    /// Its flags (`assume-unchanged`, `skip-worktree`) are an agent's word and count for nothing.
+    /// Whether the index vouches for a file: it recorded this very state, and not in the moment in
+    /// which the file was written. Its flags (`assume-unchanged`, `skip-worktree`) are an agent's
+    /// word and count for nothing.
     pub(super) fn vouches(&self, entry: &IndexEntry, stamp: &Stamp) -> bool {
         let same = |time: &git2::IndexTime, (seconds, nanos): (i64, u32)| {
-            i64::from(time.seconds()) == (seconds & 0xffff_ffff) && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
+            i64::from(time.seconds()) == (seconds & 0xffff_ffff)
+                && (time.nanoseconds() == nanos || time.nanoseconds() == 0)
         };
         u64::from(entry.file_size) == stamp.size & 0xffff_ffff
             && u64::from(entry.ino) == stamp.inode & 0xffff_ffff
@@ -116,37 +158,54 @@ impl Staged {
 /// What an index is made of that libgit2 doesn't know.
 fn is_beyond_libgit2(error: &git2::Error) -> bool {
     let message = error.message();
-    message.contains("extension") && ["'sdir'", "'link'"].iter().any(|part| message.contains(part))
+    message.contains("extension")
+        && ["'sdir'", "'link'"]
+            .iter()
+            .any(|part| message.contains(part))
 }
 
-/// The entries of an index, with those of the shared one that it rests on, which stands beside it; and whether there is one. It is read once: what
-/// an agent writes into the file meanwhile is another index's.
-fn whole(admin: &VolumePath, file: File, stop: &Stop, held: &mut Held) -> io::Result<(Vec<IndexEntry>, bool)> {
+/// The entries of an index, with those of the shared one that it rests on, which stands beside it;
+/// and whether there is one. It is read once: what an agent writes into the file meanwhile is
+/// another index's.
+fn whole(
+    admin: &VolumePath,
+    file: File,
+    stop: &Stop,
+    held: &mut Held,
+) -> io::Result<(Vec<IndexEntry>, bool)> {
     let read = |file: File, held: &mut Held| -> io::Result<Read> {
         let length = file.metadata()?.len();
         stop.read(length)?;
         let mut bytes = stop.hold();
         bytes.more(usize::try_from(length).unwrap_or(usize::MAX))?;
-        let text = openat::content(file, INDEX_CAP).map_err(|error| io::Error::new(error.kind(), format!("`index`: {error}")))?;
+        let text = openat::content(file, INDEX_CAP)
+            .map_err(|error| io::Error::new(error.kind(), format!("`index`: {error}")))?;
         let read = Read::of(&text, held)?;
         index::prove_sum(&text)?;
         Ok(read)
     };
     let own = read(file, held)?;
-    let Some(shared) = &own.shared else { return Ok((own.entries, false)) };
-    let place = admin.join(format!("sharedindex.{}", shared.sum)).map_err(io::Error::other)?;
+    let Some(shared) = &own.shared else {
+        return Ok((own.entries, false));
+    };
+    let place = admin
+        .join(format!("sharedindex.{}", shared.sum))
+        .map_err(io::Error::other)?;
     let lost = |error: io::Error| {
         io::Error::new(
             error.kind(),
-            format!("the shared index that it rests on: {error}; delete `index`, then `git reset` in the tree makes a new one"),
+            format!(
+                "the shared index that it rests on: {error}; delete `index`, then `git reset` in the tree makes a new one"
+            ),
         )
     };
     let base = read(openat::file(&place).map_err(lost)?, held).map_err(lost)?;
     Ok((own.upon(base)?, true))
 }
 
-/// What an index's bytes name by stage, as a rescue holds it. `open` reads them by way of libgit2. A directory that a sparse index holds as one entry
-/// is told file by file, unless HEAD has the very same and so holds it. A split index is none that a rescue can hold.
+/// What an index's bytes name by stage, as a rescue holds it. `open` reads them by way of libgit2.
+/// A directory that a sparse index holds as one entry is told file by file, unless HEAD has the
+/// very same and so holds it. A split index is none that a rescue can hold.
 ///
 /// # Errors
 /// It makes no sense.
@@ -162,7 +221,10 @@ pub fn by_stage(
         Err(error) if is_beyond_libgit2(&error) => Read::of(bytes, memory)?.entries,
         entries => entries.map_err(io::Error::other)?,
     };
-    let head = head.map(Commit::tree).transpose().map_err(io::Error::other)?;
+    let head = head
+        .map(Commit::tree)
+        .transpose()
+        .map_err(io::Error::other)?;
     let mut staged = <[Files; 4]>::default();
     for entry in entries {
         let Some(directory) = index::directory(&entry) else {
@@ -172,10 +234,17 @@ pub fn by_stage(
             }
             continue;
         };
-        let committed = head.as_ref().and_then(|head| head.get_path(&tree::path_of(directory)).ok());
+        let committed = head
+            .as_ref()
+            .and_then(|head| head.get_path(&tree::path_of(directory)).ok());
         if committed.is_none_or(|committed| committed.id() != entry.id) {
-            let files = files_in(repo, entry.id, FILES_CAP, stop, memory).map_err(io::Error::other)?;
-            staged[0].extend(files.into_iter().map(|(path, file)| (index::below(directory, &path), file)));
+            let files =
+                files_in(repo, entry.id, FILES_CAP, stop, memory).map_err(io::Error::other)?;
+            staged[0].extend(
+                files
+                    .into_iter()
+                    .map(|(path, file)| (index::below(directory, &path), file)),
+            );
         }
     }
     Ok(staged)
@@ -190,7 +259,20 @@ fn left_out(mode: u32, id: Oid, path: &Path) -> IndexEntry {
     let zero = || IndexTime::new(0, 0);
     let path = path.as_os_str().as_encoded_bytes().to_vec();
     let (ctime, mtime, flags_extended) = (zero(), zero(), SKIP_WORKTREE);
-    IndexEntry { ctime, mtime, dev: 0, ino: 0, mode, uid: 0, gid: 0, file_size: 0, id, flags: 0, flags_extended, path }
+    IndexEntry {
+        ctime,
+        mtime,
+        dev: 0,
+        ino: 0,
+        mode,
+        uid: 0,
+        gid: 0,
+        file_size: 0,
+        id,
+        flags: 0,
+        flags_extended,
+        path,
+    }
 }
 
 const SKIP_WORKTREE: u16 = 1 << 14;
@@ -211,17 +293,48 @@ mod tests {
         let admin = VolumePath::new(&top.path().into(), Path::new("admin")).unwrap();
         std::fs::create_dir(admin.path()).unwrap();
         let write = |length: [u8; 2]| {
-            let head = [&b"DIRC\0\0\0\x02\0\0\0\x01"[..], &[0; 24], &[0, 0, 0x81, 0xa4], &[0; 12], &[1; 20], &length, b"a.ts"].concat();
-            // So long that libgit2 finds the whole of such an entry, and the name ends where the first NUL is.
-            let bytes = [head, vec![0; 6], vec![0; if length == [0, 4] { 0 } else { 5000 }]].concat();
-            std::fs::write(admin.path().join("index"), [&bytes[..], &crate::git::sha1::of(&bytes)].concat()).unwrap();
+            let head = [
+                &b"DIRC\0\0\0\x02\0\0\0\x01"[..],
+                &[0; 24],
+                &[0, 0, 0x81, 0xa4],
+                &[0; 12],
+                &[1; 20],
+                &length,
+                b"a.ts",
+            ]
+            .concat();
+            // So long that libgit2 finds the whole of such an entry, and the name ends where the
+            // first NUL is.
+            let bytes = [
+                head,
+                vec![0; 6],
+                vec![0; if length == [0, 4] { 0 } else { 5000 }],
+            ]
+            .concat();
+            std::fs::write(
+                admin.path().join("index"),
+                [&bytes[..], &crate::git::sha1::of(&bytes)].concat(),
+            )
+            .unwrap();
         };
         write([0, 4]);
-        assert_eq!(Staged::read(&admin, &Stop::never()).unwrap().paths().collect::<Vec<_>>(), [Path::new("a.ts")]);
+        assert_eq!(
+            Staged::read(&admin, &Stop::never())
+                .unwrap()
+                .paths()
+                .collect::<Vec<_>>(),
+            [Path::new("a.ts")]
+        );
         for length in [[0, 3], [0, 5], [0x0f, 0xfe]] {
             write(length);
-            let error = Staged::read(&admin, &Stop::never()).err().unwrap().to_string();
-            assert!(error.contains("isn't as long as it says; delete it"), "{error}");
+            let error = Staged::read(&admin, &Stop::never())
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(
+                error.contains("isn't as long as it says; delete it"),
+                "{error}"
+            );
         }
     }
 }

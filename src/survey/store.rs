@@ -1,7 +1,8 @@
 //! The object store in numbers, and what a crashed git left in it.
 //!
-//! It counts what git itself would count, and lists lock and temporary files by exact name only: never `*.lock`, since somebody else's
-//! file may end so. It must never judge: whether an age is old enough is for `plan`.
+//! It counts what git itself would count, and lists lock and temporary files by exact name only:
+//! never `*.lock`, since somebody else's file may end so. It must never judge: whether an age is
+//! old enough is for `plan`.
 
 use super::go_on;
 use crate::facts::cache::Size;
@@ -21,7 +22,8 @@ use std::path::Path;
 
 /// Bytes that an entry of a directory takes.
 const AN_ENTRY: usize = 128;
-/// Where git leaves locks, relative to the git dir, and relative to each worktree's admin directory.
+/// Where git leaves locks, relative to the git dir, and relative to each worktree's admin
+/// directory.
 const LOCKS: [&str; 12] = [
     "index.lock",
     "HEAD.lock",
@@ -38,8 +40,8 @@ const LOCKS: [&str; 12] = [
     "objects/pack/multi-pack-index.lock",
 ];
 const TREE_LOCKS: [&str; 2] = ["index.lock", "HEAD.lock"];
-/// What a pack, what belongs to it, a commit-graph or a loose object is called while it is written; `.tmp-` are those of `git repack`, and those
-/// of libgit2 have its name in them.
+/// What a pack, what belongs to it, a commit-graph or a loose object is called while it is written;
+/// `.tmp-` are those of `git repack`, and those of libgit2 have its name in them.
 const TEMPORARY: [&str; 11] = [
     "tmp_pack_",
     "tmp_idx_",
@@ -55,14 +57,23 @@ const TEMPORARY: [&str; 11] = [
 ];
 /// What goes with a pack and is worth nothing without it.
 const BESIDE_A_PACK: [&str; 4] = ["idx", "rev", "mtimes", "bitmap"];
-/// Locks that a run's git never takes in the repo itself: they are an agent's. One may have its editor open for an hour.
-const NEVER_OURS: [&str; 5] = ["index.lock", "config.lock", "gc.pid", "gc.pid.lock", "maintenance.lock"];
-/// Where only treewarden writes: whatever lock is there, under the repo's lock it is a crashed run's.
+/// Locks that a run's git never takes in the repo itself: they are an agent's. One may have its
+/// editor open for an hour.
+const NEVER_OURS: [&str; 5] = [
+    "index.lock",
+    "config.lock",
+    "gc.pid",
+    "gc.pid.lock",
+    "maintenance.lock",
+];
+/// Where only treewarden writes: whatever lock is there, under the repo's lock it is a crashed
+/// run's.
 const OURS: [&str; 2] = ["refs/treewarden", "logs/refs/treewarden"];
 /// Refs that only a run itself makes, for as long as it repacks.
 const SHIELD: &str = "treewarden/shield";
 
-/// Counts the store and lists leftovers, with their age by `clock`. `killed` is since when a run that was killed was at work.
+/// Counts the store and lists leftovers, with their age by `clock`. `killed` is since when a run
+/// that was killed was at work.
 ///
 /// # Errors
 /// A directory can't be read.
@@ -72,12 +83,23 @@ pub fn survey(
     killed: Option<DateTime<Utc>>,
     stop: &Stop,
 ) -> io::Result<(Store, Vec<Leftover>)> {
-    let mut look = StoreCounter { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
+    let mut look = StoreCounter {
+        git_dir,
+        clock,
+        killed,
+        stop,
+        store: Store::default(),
+        leftovers: Vec::new(),
+        held: stop.hold(),
+    };
     look.objects(&git_dir.path().join("objects"))?;
     look.refs(&git_dir.path().join("refs"))?;
     look.log_locks(&git_dir.path().join("logs"))?;
     look.locks(&git_dir.path())?;
-    look.store.packed_refs_bytes = found(std::fs::symlink_metadata(git_dir.path().join("packed-refs")))?.map_or(0, |data| data.len());
+    look.store.packed_refs_bytes = found(std::fs::symlink_metadata(
+        git_dir.path().join("packed-refs"),
+    ))?
+    .map_or(0, |data| data.len());
     look.leftovers.sort_by(|a, b| a.place.cmp(&b.place));
     Ok((look.store, look.leftovers))
 }
@@ -110,21 +132,44 @@ impl StoreCounter<'_> {
         }
         let graph = objects.join("info/commit-graph");
         let chain = objects.join("info/commit-graphs/commit-graph-chain");
-        self.store.commit_graph = graph.symlink_metadata().is_ok() || chain.symlink_metadata().is_ok();
+        self.store.commit_graph =
+            graph.symlink_metadata().is_ok() || chain.symlink_metadata().is_ok();
         self.packs(&objects.join("pack"))
     }
 
     /// Looks at many entries side by side, for on a network they are waited for.
-    fn each(&mut self, entries: &[DirEntry], look: fn(&mut Self, &DirEntry) -> io::Result<()>) -> io::Result<()> {
+    fn each(
+        &mut self,
+        entries: &[DirEntry],
+        look: fn(&mut Self, &DirEntry) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (git_dir, clock, killed, stop) = (self.git_dir, self.clock, self.killed, self.stop);
         let one = |entry| {
             go_on(Some(stop))?;
-            let mut part = StoreCounter { git_dir, clock, killed, stop, store: Store::default(), leftovers: Vec::new(), held: stop.hold() };
+            let mut part = StoreCounter {
+                git_dir,
+                clock,
+                killed,
+                stop,
+                store: Store::default(),
+                leftovers: Vec::new(),
+                held: stop.hold(),
+            };
             look(&mut part, entry).map(|()| part)
         };
-        for part in entries.par_iter().map(one).collect::<io::Result<Vec<_>>>()? {
-            self.store.loose_objects = self.store.loose_objects.saturating_add(part.store.loose_objects);
-            self.store.loose_bytes = self.store.loose_bytes.saturating_add(part.store.loose_bytes);
+        for part in entries
+            .par_iter()
+            .map(one)
+            .collect::<io::Result<Vec<_>>>()?
+        {
+            self.store.loose_objects = self
+                .store
+                .loose_objects
+                .saturating_add(part.store.loose_objects);
+            self.store.loose_bytes = self
+                .store
+                .loose_bytes
+                .saturating_add(part.store.loose_bytes);
             self.leftovers.extend(part.leftovers);
             self.held.take_over(part.held);
         }
@@ -134,7 +179,10 @@ impl StoreCounter<'_> {
     fn in_objects(&mut self, entry: &DirEntry) -> io::Result<()> {
         let name = entry.file_name();
         let name = name.to_string_lossy();
-        if name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit()) && entry.file_type()?.is_dir() {
+        if name.len() == 2
+            && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && entry.file_type()?.is_dir()
+        {
             self.loose(&entry.path())?;
         } else if let Some(metadata) = found(entry.metadata())? {
             self.temporary(entry, &metadata)?;
@@ -144,11 +192,16 @@ impl StoreCounter<'_> {
 
     fn loose(&mut self, shard: &Path) -> io::Result<()> {
         for entry in &*entries(shard, self.stop)? {
-            let Some(metadata) = found(entry.metadata())? else { continue };
+            let Some(metadata) = found(entry.metadata())? else {
+                continue;
+            };
             let name = entry.file_name();
             if name.len() == 38 {
                 self.store.loose_objects = self.store.loose_objects.saturating_add(1);
-                self.store.loose_bytes = self.store.loose_bytes.saturating_add(Size::of_blocks(metadata.blocks()).bytes);
+                self.store.loose_bytes = self
+                    .store
+                    .loose_bytes
+                    .saturating_add(Size::of_blocks(metadata.blocks()).bytes);
             } else {
                 self.temporary(entry, &metadata)?;
             }
@@ -159,10 +212,13 @@ impl StoreCounter<'_> {
     fn packs(&mut self, folder: &Path) -> io::Result<()> {
         let all = entries(folder, self.stop)?;
         let names: HashSet<OsString> = all.iter().map(DirEntry::file_name).collect();
-        let has = |stem: &str, ending: &str| names.contains(OsStr::new(&format!("{stem}.{ending}")));
+        let has =
+            |stem: &str, ending: &str| names.contains(OsStr::new(&format!("{stem}.{ending}")));
         let (mut largest, mut promised) = (0, false);
         for entry in &*all {
-            let Some(metadata) = found(entry.metadata())? else { continue };
+            let Some(metadata) = found(entry.metadata())? else {
+                continue;
+            };
             let name = entry.file_name().to_string_lossy().into_owned();
             self.temporary(entry, &metadata)?;
             if name.starts_with("pack-") {
@@ -176,7 +232,9 @@ impl StoreCounter<'_> {
             {
                 self.push(&entry.path(), &metadata, LeftoverKind::Temporary)?;
             }
-            let Some(stem) = name.strip_suffix(".pack") else { continue };
+            let Some(stem) = name.strip_suffix(".pack") else {
+                continue;
+            };
             if stem.starts_with("pack-") && !has(stem, "idx") {
                 self.push(&entry.path(), &metadata, LeftoverKind::PackWithoutIndex)?;
             }
@@ -188,8 +246,12 @@ impl StoreCounter<'_> {
             self.store.packs = self.store.packs.saturating_add(u64::from(!is_first));
             if metadata.len() > largest {
                 largest = metadata.len();
-                // Git touches a pack whenever somebody writes an object that it holds already; its index it lets be.
-                let index = found(std::fs::symlink_metadata(folder.join(format!("{stem}.idx"))))?.unwrap_or(metadata);
+                // Git touches a pack whenever somebody writes an object that it holds already; its
+                // index it lets be.
+                let index = found(std::fs::symlink_metadata(
+                    folder.join(format!("{stem}.idx")),
+                ))?
+                .unwrap_or(metadata);
                 self.store.last_full = index.modified().ok().map(openat::time);
             }
         }
@@ -217,9 +279,14 @@ impl StoreCounter<'_> {
         for entry in walkdir::WalkDir::new(logs).follow_links(false) {
             go_on(Some(self.stop))?;
             match entry {
-                Ok(entry) if entry.file_name().to_string_lossy().ends_with(".lock") => self.leftover(entry.path(), LeftoverKind::Lock)?,
+                Ok(entry) if entry.file_name().to_string_lossy().ends_with(".lock") => {
+                    self.leftover(entry.path(), LeftoverKind::Lock)?
+                }
                 Ok(_) => {}
-                Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+                Err(error)
+                    if error
+                        .io_error()
+                        .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -230,7 +297,10 @@ impl StoreCounter<'_> {
         for name in LOCKS {
             self.leftover(&git_dir.join(name), LeftoverKind::Lock)?;
         }
-        self.each(&entries(&git_dir.join("worktrees"), self.stop)?, Self::in_admin)
+        self.each(
+            &entries(&git_dir.join("worktrees"), self.stop)?,
+            Self::in_admin,
+        )
     }
 
     fn in_admin(&mut self, admin: &DirEntry) -> io::Result<()> {
@@ -242,7 +312,9 @@ impl StoreCounter<'_> {
 
     fn temporary(&mut self, entry: &DirEntry, metadata: &Metadata) -> io::Result<()> {
         let name = entry.file_name();
-        let is_temporary = TEMPORARY.iter().any(|prefix| name.to_string_lossy().starts_with(prefix));
+        let is_temporary = TEMPORARY
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix));
         if is_temporary && metadata.is_file() {
             self.push(&entry.path(), metadata, LeftoverKind::Temporary)?;
         }
@@ -260,9 +332,18 @@ impl StoreCounter<'_> {
 
     fn push(&mut self, path: &Path, metadata: &Metadata, kind: LeftoverKind) -> io::Result<()> {
         let written = metadata.modified().map_or(self.clock, openat::time);
-        let age = self.clock.signed_duration_since(written).max(TimeDelta::zero()).to_std().unwrap_or_default();
+        let age = self
+            .clock
+            .signed_duration_since(written)
+            .max(TimeDelta::zero())
+            .to_std()
+            .unwrap_or_default();
         if let Ok(place) = VolumePath::new(self.git_dir.root(), path) {
-            let kind = if kind == LeftoverKind::Lock && self.is_own(path, written) { LeftoverKind::OwnLock } else { kind };
+            let kind = if kind == LeftoverKind::Lock && self.is_own(path, written) {
+                LeftoverKind::OwnLock
+            } else {
+                kind
+            };
             // A row tells of it, too.
             self.held.path(path)?;
             self.held.path(path)?;
@@ -277,7 +358,8 @@ impl StoreCounter<'_> {
     fn is_own(&self, path: &Path, written: DateTime<Utc>) -> bool {
         let name = path.strip_prefix(self.git_dir.path()).unwrap_or(path);
         let never = NEVER_OURS.iter().any(|never| name.ends_with(never));
-        OURS.iter().any(|ours| name.starts_with(ours)) || (!never && self.killed.is_some_and(|since| written >= since))
+        OURS.iter().any(|ours| name.starts_with(ours))
+            || (!never && self.killed.is_some_and(|since| written >= since))
     }
 }
 
@@ -297,7 +379,10 @@ impl std::ops::Deref for Entries {
 
 /// A directory's entries; none when it isn't there.
 fn entries(folder: &Path, stop: &Stop) -> io::Result<Entries> {
-    let mut entries = Entries { all: Vec::new(), held: stop.hold() };
+    let mut entries = Entries {
+        all: Vec::new(),
+        held: stop.hold(),
+    };
     for entry in found(std::fs::read_dir(folder))?.into_iter().flatten() {
         let entry = entry?;
         entries.held.more(AN_ENTRY)?;

@@ -1,8 +1,9 @@
 //! What stands in a worktree, file by file, without the directories that tools make again.
 //!
-//! Git's own view is not trusted here: flags in the index (`assume-unchanged`, `skip-worktree`), ignore rules and
-//! `status.showUntrackedFiles` hide edits that would be lost with the tree. The walk goes by descriptor, follows no link and leaves no
-//! mount. It must never call anything disposable on the repo's own word.
+//! Git's own view is not trusted here: flags in the index (`assume-unchanged`, `skip-worktree`),
+//! ignore rules and `status.showUntrackedFiles` hide edits that would be lost with the tree. The
+//! walk goes by descriptor, follows no link and leaves no mount. It must never call anything
+//! disposable on the repo's own word.
 
 use super::{go_on, regenerable};
 use crate::facts::worktree::MadeAgain;
@@ -35,21 +36,26 @@ const NAMED: usize = 200;
 /// A workspace of jj's is in jj's own books as well, with commits that git may not know.
 const JJ: &str = "it is a jj workspace: run `jj workspace forget` in it and delete its .jj, then it is like any other";
 
-/// Whether a tree's root is a workspace of jj's: its `.jj` has a working copy, and a repo or the way to one.
+/// Whether a tree's root is a workspace of jj's: its `.jj` has a working copy, and a repo or the
+/// way to one.
 fn is_jj(root: BorrowedFd<'_>) -> bool {
-    ["repo", "working_copy"].iter().all(|name| openat::below(root, &Path::new(".jj").join(name), OFlags::PATH).is_ok())
+    ["repo", "working_copy"]
+        .iter()
+        .all(|name| openat::below(root, &Path::new(".jj").join(name), OFlags::PATH).is_ok())
 }
 
 /// A tree, file by file.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// Files and links by their path in the tree. What is equal in two listings did not change between them.
+    /// Files and links by their path in the tree. What is equal in two listings did not change
+    /// between them.
     pub files: BTreeMap<PathBuf, Stamp>,
     /// Directories by their path in the tree, with their permission bits.
     pub folders: BTreeMap<PathBuf, u32>,
     /// Directories that tools make again: not walked.
     pub regenerable: Vec<PathBuf>,
-    /// `.git` files below the tree's own: each is a nested repo's, or a copy's. Nobody has judged them yet.
+    /// `.git` files below the tree's own: each is a nested repo's, or a copy's. Nobody has judged
+    /// them yet.
     pub pointers: Vec<PathBuf>,
     /// What a git tree can't hold: nested repos, FIFOs, other mounts.
     pub blockers: Vec<String>,
@@ -64,12 +70,22 @@ pub struct Listing {
 impl Listing {
     /// Whether both hold the same work, wherever they stand: what tools make again is none.
     pub fn same_work(&self, other: &Self) -> bool {
-        (&self.files, &self.folders, &self.blockers, &self.registration)
-            == (&other.files, &other.folders, &other.blockers, &other.registration)
+        (
+            &self.files,
+            &self.folders,
+            &self.blockers,
+            &self.registration,
+        ) == (
+            &other.files,
+            &other.folders,
+            &other.blockers,
+            &other.registration,
+        )
     }
 }
 
-/// What tells a file's content apart from another time's without reading it: what git's index records, too.
+/// What tells a file's content apart from another time's without reading it: what git's index
+/// records, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stamp {
     /// `st_mode`, with the kind.
@@ -100,7 +116,11 @@ impl Stamp {
     }
 }
 
-#[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "sizes and nanoseconds are never negative or large")]
+#[expect(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    reason = "sizes and nanoseconds are never negative or large"
+)]
 pub(super) fn stamp(stat: &Stat) -> Stamp {
     Stamp {
         mode: stat.st_mode,
@@ -113,12 +133,13 @@ pub(super) fn stamp(stat: &Stat) -> Stamp {
 
 /// How a tree is to be listed.
 pub struct Rules<'a> {
-    /// Whether git tracks this path, or something below it: such a file is never regenerable, nor such a directory as a whole, whatever the operator
-    /// says.
+    /// Whether git tracks this path, or something below it: such a file is never regenerable, nor
+    /// such a directory as a whole, whatever the operator says.
     pub tracked: &'a dyn Fn(&Path) -> bool,
     /// What the operator says that tools make again.
     pub made_again: &'a [MadeAgain],
-    /// Whether the directories that tools make again are looked through, for what in them is somebody's.
+    /// Whether the directories that tools make again are looked through, for what in them is
+    /// somebody's.
     pub whole: bool,
     /// When to stop.
     pub stop: &'a Stop,
@@ -131,18 +152,40 @@ pub struct Rules<'a> {
 pub fn list(place: &VolumePath, rules: &Rules<'_>) -> io::Result<Listing> {
     let top = openat::dir(place)?;
     let longest = PATH_MAX.saturating_sub(place.path().as_os_str().len().saturating_add(1));
-    let (files, folders, regenerable, pointers, blockers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (files, folders, regenerable, pointers, blockers) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let held = rules.stop.hold();
-    let mut walk = Walk { longest, rules, files, folders, regenerable, pointers, blockers, unreadable: None, held };
+    let mut walk = Walk {
+        longest,
+        rules,
+        files,
+        folders,
+        regenerable,
+        pointers,
+        blockers,
+        unreadable: None,
+        held,
+    };
     walk.folder(top, Path::new(""), 0, None)?;
     let named = walk.regenerable.len();
     // What is somebody's in one of them may hold another one.
     let mut next = 0_usize;
     while let Some(path) = walk.regenerable.get(next).filter(|_| rules.whole).cloned() {
-        walk.look_through(place, &path).map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+        walk.look_through(place, &path).map_err(|error| {
+            io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+        })?;
         next = next.saturating_add(1);
     }
-    let Walk { files, folders, mut regenerable, pointers, blockers, unreadable, held, .. } = walk;
+    let Walk {
+        files,
+        folders,
+        mut regenerable,
+        pointers,
+        blockers,
+        unreadable,
+        held,
+        ..
+    } = walk;
     regenerable.truncate(named);
     Ok(Listing {
         files: files.into_iter().collect(),
@@ -170,8 +213,15 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Lists a directory. Where git tracks nothing in it, `above` is the directory that holds it, with its name there: then it may be a tool's.
-    fn folder(&mut self, folder: OwnedFd, path: &Path, depth: usize, above: Option<(BorrowedFd<'_>, &OsStr)>) -> io::Result<()> {
+    /// Lists a directory. Where git tracks nothing in it, `above` is the directory that holds it,
+    /// with its name there: then it may be a tool's.
+    fn folder(
+        &mut self,
+        folder: OwnedFd,
+        path: &Path,
+        depth: usize,
+        above: Option<(BorrowedFd<'_>, &OsStr)>,
+    ) -> io::Result<()> {
         let mut entries = Dir::new(folder)?;
         let (mut names, mut listed) = (Vec::new(), self.rules.stop.hold());
         for entry in entries.by_ref() {
@@ -191,13 +241,20 @@ impl Walk<'_> {
             go_on(Some(self.rules.stop))?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
-            self.entry(folder, name, &path, depth)
-                .map_err(|error| io::Error::new(error.kind(), format!("`{}`: {error}", path.display())))?;
+            self.entry(folder, name, &path, depth).map_err(|error| {
+                io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
+            })?;
         }
         Ok(())
     }
 
-    fn entry(&mut self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, depth: usize) -> io::Result<()> {
+    fn entry(
+        &mut self,
+        parent: BorrowedFd<'_>,
+        name: &OsStr,
+        path: &Path,
+        depth: usize,
+    ) -> io::Result<()> {
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         // Whatever it is, its path is kept, or why it can't be.
         self.held.path(path)?;
@@ -206,21 +263,30 @@ impl Walk<'_> {
             FileType::RegularFile if name == ".git" => self.pointers.push(path.to_owned()),
             // However it is spelt: git takes no path with such a part into a commit.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
-            _ if path.as_os_str().len() > self.longest => self.block(path, "is reached by a path that is too long to be opened"),
-            FileType::RegularFile | FileType::Symlink if self.is_made(parent, name, path, &stat) => {}
+            _ if path.as_os_str().len() > self.longest => {
+                self.block(path, "is reached by a path that is too long to be opened")
+            }
+            FileType::RegularFile | FileType::Symlink
+                if self.is_made(parent, name, path, &stat) => {}
             kind @ (FileType::RegularFile | FileType::Symlink) => {
                 if kind == FileType::RegularFile && self.unreadable.is_none() {
-                    self.unreadable = unreadable(parent, name, &stat).map(|why| format!("{}: {why}", path.display()));
+                    self.unreadable = unreadable(parent, name, &stat)
+                        .map(|why| format!("{}: {why}", path.display()));
                 }
                 self.files.push((path.to_owned(), stamp(&stat)));
             }
-            FileType::Directory if name == ".jj" && depth == 0 && is_jj(parent) => self.blockers.push(JJ.to_owned()),
+            FileType::Directory if name == ".jj" && depth == 0 && is_jj(parent) => {
+                self.blockers.push(JJ.to_owned())
+            }
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
-            FileType::Directory => match openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
-                // The kernel tells of a mount of the same file system, too, which has the same device.
-                Err(Errno::XDEV) => self.block(path, "is another mount"),
-                opened => self.below(parent, name, path, depth, (opened?, &stat))?,
-            },
+            FileType::Directory => {
+                match openat::below(parent, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY) {
+                    // The kernel tells of a mount of the same file system, too, which has the same
+                    // device.
+                    Err(Errno::XDEV) => self.block(path, "is another mount"),
+                    opened => self.below(parent, name, path, depth, (opened?, &stat))?,
+                }
+            }
             _ => self.block(path, "is neither file, link nor folder"),
         }
         Ok(())
@@ -228,7 +294,8 @@ impl Walk<'_> {
 
     /// Whether a file or link is made again by a tool, and git tracks none there.
     fn is_made(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> bool {
-        regenerable::recognise_file(parent, name, stat, self.rules.made_again) && !(self.rules.tracked)(path)
+        regenerable::recognise_file(parent, name, stat, self.rules.made_again)
+            && !(self.rules.tracked)(path)
     }
 
     fn below(
@@ -242,13 +309,19 @@ impl Walk<'_> {
         let tracked = (self.rules.tracked)(path);
         if tracked || !regenerable::recognise(parent, name, self.rules.made_again) {
             self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
-            return self.folder(folder, path, depth.saturating_add(1), (!tracked).then_some((parent, name)));
+            return self.folder(
+                folder,
+                path,
+                depth.saturating_add(1),
+                (!tracked).then_some((parent, name)),
+            );
         }
         self.regenerable.push(path.to_owned());
         Ok(())
     }
 
-    /// Lists what in a directory that a tool makes again is somebody's, with the directories above it.
+    /// Lists what in a directory that a tool makes again is somebody's, with the directories above
+    /// it.
     fn look_through(&mut self, top: &VolumePath, path: &Path) -> io::Result<()> {
         let place = top.join(path).map_err(io::Error::other)?;
         let found = regenerable::look_through(&place, self.rules.made_again, self.rules.stop)?;
@@ -258,13 +331,18 @@ impl Walk<'_> {
         let mut above = BTreeMap::new();
         for somebodys in found.somebodys {
             let path = path.join(somebodys);
-            for folder in path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty()) {
+            for folder in path
+                .ancestors()
+                .skip(1)
+                .filter(|folder| !folder.as_os_str().is_empty())
+            {
                 if !above.contains_key(folder) {
                     let stat = openat::stat(&top.join(folder).map_err(io::Error::other)?)?;
                     above.insert(folder.to_owned(), stat.st_mode & 0o7777);
                 }
             }
-            let (parent, name) = openat::parent(&top.join(&path).map_err(io::Error::other)?).map(|(fd, name)| (fd, name.to_owned()))?;
+            let (parent, name) = openat::parent(&top.join(&path).map_err(io::Error::other)?)
+                .map(|(fd, name)| (fd, name.to_owned()))?;
             self.entry(parent.as_fd(), &name, &path, path.components().count())?;
         }
         self.folders.extend(above);
@@ -285,29 +363,42 @@ fn shortened(path: &Path) -> String {
     }
 }
 
-/// Why a file can't be read; none if it can. The kernel is asked only where the file's mode doesn't tell.
+/// Why a file can't be read; none if it can. The kernel is asked only where the file's mode doesn't
+/// tell.
 fn unreadable(parent: BorrowedFd<'_>, name: &OsStr, stat: &Stat) -> Option<io::Error> {
     if let Some(why) = anothers(stat.st_uid) {
         return Some(why);
     }
     let own = stat.st_uid == rustix::process::geteuid().as_raw();
-    let plain = if own { stat.st_mode & 0o400 != 0 } else { stat.st_mode & 0o044 == 0o044 };
+    let plain = if own {
+        stat.st_mode & 0o400 != 0
+    } else {
+        stat.st_mode & 0o044 == 0o044
+    };
     if plain {
         return None;
     }
-    rustix::fs::accessat(parent, name, rustix::fs::Access::READ_OK, AtFlags::empty()).err().map(io::Error::from)
+    rustix::fs::accessat(parent, name, rustix::fs::Access::READ_OK, AtFlags::empty())
+        .err()
+        .map(io::Error::from)
 }
 
-/// Why a file of this user's is not read: root may read everybody's, and a rescue would hand it to whoever may read the repo. Whoever is not root the
-/// kernel lets read what he could read himself.
+/// Why a file of this user's is not read: root may read everybody's, and a rescue would hand it to
+/// whoever may read the repo. Whoever is not root the kernel lets read what he could read himself.
 pub fn anothers(user: u32) -> Option<io::Error> {
     let me = rustix::process::geteuid();
-    let told = || format!("it belongs to user {user}, and root rescues nobody else's files: `chown` it, or run as that user");
-    (me.is_root() && user != me.as_raw()).then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
+    let told = || {
+        format!(
+            "it belongs to user {user}, and root rescues nobody else's files: `chown` it, or run as that user"
+        )
+    };
+    (me.is_root() && user != me.as_raw())
+        .then(|| io::Error::new(io::ErrorKind::PermissionDenied, told()))
 }
 
-/// Whether the file server has these files as they were listed. A stat alone may be as old as an NFS client's cache: seconds to a minute, in which
-/// another machine wrote. Costs two round trips a file, on the current rayon pool.
+/// Whether the file server has these files as they were listed. A stat alone may be as old as an
+/// NFS client's cache: seconds to a minute, in which another machine wrote. Costs two round trips a
+/// file, on the current rayon pool.
 ///
 /// # Errors
 /// A file can't be looked at.
@@ -315,13 +406,26 @@ pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
     let so = |(path, listed): (&PathBuf, &Stamp)| {
         let place = place.join(path).map_err(io::Error::other)?;
         let (parent, name) = openat::parent(&place)?;
-        match rustix::fs::statx(&parent, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS) {
+        match rustix::fs::statx(
+            &parent,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_FORCE_SYNC,
+            StatxFlags::BASIC_STATS,
+        ) {
             Ok(_) | Err(Errno::NOSYS) => {}
             Err(errno) => return Err(errno.into()),
         }
-        Ok(stamp(&rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?) == *listed)
+        Ok(stamp(&rustix::fs::statat(
+            &parent,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?) == *listed)
     };
-    listing.files.par_iter().map(so).try_reduce(|| true, |one, other| Ok(one && other))
+    listing
+        .files
+        .par_iter()
+        .map(so)
+        .try_reduce(|| true, |one, other| Ok(one && other))
 }
 
 /// The git blob id of a file of the tree as it stands, without any filter.
@@ -331,7 +435,8 @@ pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
 pub fn hash(place: &VolumePath, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<git2::Oid> {
     let place = place.join(file).map_err(io::Error::other)?;
     if stamp.is_link() {
-        return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?).map_err(io::Error::other);
+        return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?)
+            .map_err(io::Error::other);
     }
     let open = openat::file(&place)?;
     // It may have grown since it was listed: then it is another file.

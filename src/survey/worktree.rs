@@ -1,7 +1,7 @@
 //! One worktree: what its admin directory says, and what its tree holds.
 //!
-//! The admin directory alone settles a young or locked tree; only the others are walked. It must never call a tree missing because a look
-//! failed, nor clean because git's index says so.
+//! The admin directory alone settles a young or locked tree; only the others are walked. It must
+//! never call a tree missing because a look failed, nor clean because git's index says so.
 
 use super::context::Context;
 use super::known::Known;
@@ -25,11 +25,13 @@ use contents::{contents, look_whole};
 
 /// HEAD, `gitdir` and a lock's reason are a line.
 pub const LINE_CAP: u64 = 64 << 10;
-/// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire` rewrites it: see [`log_time`].
+/// Files whose writing is a sign of activity. `logs/HEAD` is one too, but `git reflog expire`
+/// rewrites it: see [`log_time`].
 const ACTIVE: [&str; 4] = ["HEAD", "index", "ORIG_HEAD", HEARTBEAT];
 /// What agents write into the admin directory of the tree that they work in.
 pub const HEARTBEAT: &str = "treewarden-heartbeat";
-/// The mark that a run leaves in the admin directory of a tree that it finds missing: its age is how long that has been so.
+/// The mark that a run leaves in the admin directory of a tree that it finds missing: its age is
+/// how long that has been so.
 pub const MISSING: &str = "treewarden-missing";
 /// The same of a tree that went missing with too many others: no grace runs for it.
 pub const MISSING_AT_ONCE: &str = "treewarden-missing-at-once";
@@ -51,7 +53,12 @@ pub(super) const INDEX_LOCK: &str = "index.lock";
 
 /// Surveys the worktree whose admin directory is `admin`.
 pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
-    let id = admin.relative().file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let id = admin
+        .relative()
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let blank = Worktree {
         id,
         admin: admin.clone(),
@@ -69,30 +76,50 @@ pub fn survey(context: &Context<'_>, admin: &VolumePath) -> Worktree {
         made_again: context.made_again.clone(),
         state: State::NotLooked,
     };
-    let read = Listed::of(admin).and_then(|listed| Ok((registration(context, blank.clone(), &listed)?, listed)));
+    let read = Listed::of(admin)
+        .and_then(|listed| Ok((registration(context, blank.clone(), &listed)?, listed)));
     match read {
         Ok((mut tree, listed)) => {
-            tree.state = state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
+            tree.state =
+                state(context, &mut tree, &listed).unwrap_or_else(|error| unknown("look", &error));
             if matches!(tree.state, State::Looked(_)) && (context.due)(&tree) {
-                look_whole(context, &mut tree).unwrap_or_else(|error| tree.state = unknown("look", &error));
+                look_whole(context, &mut tree)
+                    .unwrap_or_else(|error| tree.state = unknown("look", &error));
             }
             tree
         }
-        Err(error) => Worktree { path: place(admin).unwrap_or(admin.path()), state: unknown("read its admin folder", &error), ..blank },
+        Err(error) => Worktree {
+            path: place(admin).unwrap_or(admin.path()),
+            state: unknown("read its admin folder", &error),
+            ..blank
+        },
     }
 }
 
-/// Whether it is odd or the file system failed makes no difference to the tree, and a great one to whoever has to mend it.
+/// Whether it is odd or the file system failed makes no difference to the tree, and a great one to
+/// whoever has to mend it.
 fn unknown(what: &str, error: &io::Error) -> State {
     let cause = doubt::told(what, error);
-    if doubt::failed(error) { State::Unreadable(cause) } else { State::Unknown(cause) }
+    if doubt::failed(error) {
+        State::Unreadable(cause)
+    } else {
+        State::Unknown(cause)
+    }
 }
 
 /// What the admin directory alone tells.
-fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> io::Result<Worktree> {
-    tree.path = stands_at(&tree.admin, line("gitdir", listed.insist("gitdir", LINE_CAP))?)?;
-    let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?
-        .ok_or_else(|| io::Error::other("`HEAD` is missing; write the branch or commit into it that the tree had"))?;
+fn registration(
+    context: &Context<'_>,
+    mut tree: Worktree,
+    listed: &Listed,
+) -> io::Result<Worktree> {
+    tree.path = stands_at(
+        &tree.admin,
+        line("gitdir", listed.insist("gitdir", LINE_CAP))?,
+    )?;
+    let head = line("HEAD", listed.insist("HEAD", LINE_CAP))?.ok_or_else(|| {
+        io::Error::other("`HEAD` is missing; write the branch or commit into it that the tree had")
+    })?;
     match head.strip_prefix("ref: ") {
         Some(branch) => {
             tree.head = commit_of(context.repo, branch)?.map(|oid| oid.to_string());
@@ -106,26 +133,39 @@ fn registration(context: &Context<'_>, mut tree: Worktree, listed: &Listed) -> i
     (tree.active, tree.worked_in) = active(listed, context.stop)?;
     let at_once = listed.stat(MISSING_AT_ONCE)?;
     tree.missing_at_once = at_once.is_some();
-    tree.missing_since = at_once.map_or_else(|| listed.stat(MISSING), |stat| Ok(Some(stat)))?.map(|stat| written(&stat));
+    tree.missing_since = at_once
+        .map_or_else(|| listed.stat(MISSING), |stat| Ok(Some(stat)))?
+        .map(|stat| written(&stat));
     Ok(tree)
 }
 
-/// Whether a registered tree was there at the last run, and whether nothing stands there now. A guess, for counting: what can't be told counts as
-/// standing.
+/// Whether a registered tree was there at the last run, and whether nothing stands there now. A
+/// guess, for counting: what can't be told counts as standing.
 pub fn went_missing(admin: &VolumePath, trashed: &HashSet<VolumePath>) -> (bool, bool) {
-    let place = place(admin).ok().and_then(|place| VolumePath::new(admin.root(), &place).ok());
-    let gone = place.is_some_and(|place| found(openat::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place));
-    let has = |mark: &str| admin.join(mark).is_ok_and(|mark| found(openat::stat(&mark)).is_ok_and(|stat| stat.is_some()));
+    let place = place(admin)
+        .ok()
+        .and_then(|place| VolumePath::new(admin.root(), &place).ok());
+    let gone = place.is_some_and(|place| {
+        found(openat::stat(&place)).is_ok_and(|stat| stat.is_none()) && !trashed.contains(&place)
+    });
+    let has = |mark: &str| {
+        admin
+            .join(mark)
+            .is_ok_and(|mark| found(openat::stat(&mark)).is_ok_and(|stat| stat.is_some()))
+    };
     let was_there = !gone || ![MISSING, MISSING_AT_ONCE].into_iter().any(has);
     (was_there, gone && was_there)
 }
 
-/// The directory of the worktree whose admin directory is `admin`: none when it stands outside the volume, is gone, or another's stands there.
+/// The directory of the worktree whose admin directory is `admin`: none when it stands outside the
+/// volume, is gone, or another's stands there.
 ///
 /// # Errors
 /// The registration can't be read.
 pub fn tree_of(admin: &VolumePath) -> io::Result<Option<VolumePath>> {
-    let Ok(place) = VolumePath::new(admin.root(), &place(admin)?) else { return Ok(None) };
+    let Ok(place) = VolumePath::new(admin.root(), &place(admin)?) else {
+        return Ok(None);
+    };
     Ok(not_ours(&place, admin)?.is_none().then_some(place))
 }
 
@@ -137,18 +177,25 @@ pub fn place(admin: &VolumePath) -> io::Result<PathBuf> {
     stands_at(admin, line_of(admin, "gitdir")?)
 }
 
-/// The tree's directory, from the text of a `gitdir` file, which names the `.git` file in it: absolute, or from the admin directory.
+/// The tree's directory, from the text of a `gitdir` file, which names the `.git` file in it:
+/// absolute, or from the admin directory.
 fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Result<PathBuf> {
-    let gitdir = gitdir.ok_or_else(|| io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree"))?;
+    let gitdir = gitdir.ok_or_else(|| {
+        io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree")
+    })?;
     let path = from(&admin.path(), &gitdir);
     match path.as_deref().and_then(Path::parent) {
-        Some(tree) if path.as_deref().and_then(Path::file_name) == Some(".git".as_ref()) => Ok(tree.to_owned()),
-        _ => Err(io::Error::other(format!("`gitdir` holds `{gitdir}`, which is no path to a .git file; try `git worktree repair`"))),
+        Some(tree) if path.as_deref().and_then(Path::file_name) == Some(".git".as_ref()) => {
+            Ok(tree.to_owned())
+        }
+        _ => Err(io::Error::other(format!(
+            "`gitdir` holds `{gitdir}`, which is no path to a .git file; try `git worktree repair`"
+        ))),
     }
 }
 
-/// Where `path` leads from `folder`. Only by its letters: no link on the way is followed when it is opened, so `..` means what it says.
-/// None where it climbs out of everything.
+/// Where `path` leads from `folder`. Only by its letters: no link on the way is followed when it is
+/// opened, so `..` means what it says. None where it climbs out of everything.
 fn from(folder: &Path, path: &str) -> Option<PathBuf> {
     if Path::new(path).is_absolute() {
         return Some(path.into());
@@ -167,11 +214,21 @@ fn from(folder: &Path, path: &str) -> Option<PathBuf> {
 
 /// A file's one line.
 fn line_of(folder: &VolumePath, name: &str) -> io::Result<Option<String>> {
-    line(name, found(openat::read(&folder.join(name).map_err(io::Error::other)?, LINE_CAP)))
+    line(
+        name,
+        found(openat::read(
+            &folder.join(name).map_err(io::Error::other)?,
+            LINE_CAP,
+        )),
+    )
 }
 
 fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {
-    let text = read.map_err(|error| named(name, &error))?.map(String::from_utf8).transpose().map_err(io::Error::other)?;
+    let text = read
+        .map_err(|error| named(name, &error))?
+        .map(String::from_utf8)
+        .transpose()
+        .map_err(io::Error::other)?;
     Ok(text.map(|text| text.trim_end_matches('\n').to_owned()))
 }
 
@@ -181,27 +238,57 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 
 fn commit_of(repo: &Repository, branch: &str) -> io::Result<Option<Oid>> {
     match repo.find_reference(branch) {
-        Ok(reference) => Ok(Some(reference.peel_to_commit().map_err(io::Error::other)?.id())),
+        Ok(reference) => Ok(Some(
+            reference.peel_to_commit().map_err(io::Error::other)?.id(),
+        )),
         Err(error) if error.code() == git2::ErrorCode::NotFound => Ok(None),
         Err(error) => Err(io::Error::other(error)),
     }
 }
 
 /// Whether the lock's reason names a process, and that one is known to be dead.
-fn dead_lock(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::Result<Option<DeadLock>> {
-    let Some(pid) = tree.locked.as_deref().and_then(pid_in) else { return Ok(None) };
-    let Some(stat) = listed.stat("locked")? else { return Ok(None) };
+fn dead_lock(
+    context: &Context<'_>,
+    tree: &Worktree,
+    listed: &Listed,
+) -> io::Result<Option<DeadLock>> {
+    let Some(pid) = tree.locked.as_deref().and_then(pid_in) else {
+        return Ok(None);
+    };
+    let Some(stat) = listed.stat("locked")? else {
+        return Ok(None);
+    };
     let dead = context.around.processes.is_dead(context.place, pid) == Some(true);
-    Ok(dead.then(|| DeadLock { pid, since: written(&stat) }))
+    Ok(dead.then(|| DeadLock {
+        pid,
+        since: written(&stat),
+    }))
 }
 
-fn in_progress(context: &Context<'_>, tree: &Worktree, listed: &Listed) -> io::Result<Vec<&'static str>> {
-    let mut under_way: Vec<_> = IN_PROGRESS.iter().filter(|(name, _)| listed.holds(name)).map(|(_, what)| *what).collect();
+fn in_progress(
+    context: &Context<'_>,
+    tree: &Worktree,
+    listed: &Listed,
+) -> io::Result<Vec<&'static str>> {
+    let mut under_way: Vec<_> = IN_PROGRESS
+        .iter()
+        .filter(|(name, _)| listed.holds(name))
+        .map(|(_, what)| *what)
+        .collect();
     for name in LOCKS {
         // An old one is a crashed git's leftover: it is cleared in the same run.
-        let Some(stat) = listed.stat(name)? else { continue };
+        let Some(stat) = listed.stat(name)? else {
+            continue;
+        };
         let age = context.clock.signed_duration_since(written(&stat));
-        let kind = if name == INDEX_LOCK { context.around.processes.index_lock(context.place, &tree.path) } else { LeftoverKind::Lock };
+        let kind = if name == INDEX_LOCK {
+            context
+                .around
+                .processes
+                .index_lock(context.place, &tree.path)
+        } else {
+            LeftoverKind::Lock
+        };
         if !(context.is_stale)(kind, age) {
             under_way.push(name);
         }
@@ -221,24 +308,41 @@ pub fn activity(admin: &VolumePath, stop: &Stop) -> io::Result<DateTime<Utc>> {
 fn active(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
     let (mut newest, worked) = log_time(listed, stop)?;
     for name in ACTIVE {
-        newest = newest.max(listed.stat(name)?.map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)));
+        newest = newest.max(
+            listed
+                .stat(name)?
+                .map_or(DateTime::UNIX_EPOCH, |stat| written(&stat)),
+        );
     }
     Ok((newest, worked))
 }
 
-/// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git reflog expire` renews.
+/// When HEAD last moved: the earlier of the reflog's own last line and its write time, which a `git
+/// reflog expire` renews.
 fn log_time(listed: &Listed, stop: &Stop) -> io::Result<(DateTime<Utc>, bool)> {
-    let Some(log) = listed.file("logs/HEAD")? else { return Ok((DateTime::UNIX_EPOCH, false)) };
+    let Some(log) = listed.file("logs/HEAD")? else {
+        return Ok((DateTime::UNIX_EPOCH, false));
+    };
     let data = log.metadata()?;
     let Moves { last, worked } = moves::read(log, stop)?;
-    // An expiry that leaves no line writes the file, too: it tells of our own repack, not of anybody's work.
-    let Some(moved) = last else { return Ok((DateTime::UNIX_EPOCH, worked)) };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "nanoseconds are below 10^9")]
+    // An expiry that leaves no line writes the file, too: it tells of our own repack, not of
+    // anybody's work.
+    let Some(moved) = last else {
+        return Ok((DateTime::UNIX_EPOCH, worked));
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "nanoseconds are below 10^9"
+    )]
     let written = moment(data.mtime(), data.mtime_nsec() as u32);
     Ok((moved.min(written), worked))
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "nanoseconds are below 10^9")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "nanoseconds are below 10^9"
+)]
 fn written(stat: &rustix::fs::Stat) -> DateTime<Utc> {
     moment(stat.st_mtime, stat.st_mtime_nsec as u32)
 }
@@ -260,10 +364,18 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
             "it stands at `{place}`, and `{other}` is the config's for something else; `git worktree move` it elsewhere"
         )));
     }
-    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+    let head = tree
+        .head
+        .as_deref()
+        .map(Oid::from_str)
+        .transpose()
+        .map_err(io::Error::other)?;
     match found(openat::stat(&place))? {
         None => return missing(context, tree, &place, head, listed),
-        Some(stat) if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::Directory => {
+        Some(stat)
+            if rustix::fs::FileType::from_raw_mode(stat.st_mode)
+                != rustix::fs::FileType::Directory =>
+        {
             return Ok(State::Unknown(
                 "something else than a directory stands there; move that away, then run `git worktree repair`".to_owned(),
             ));
@@ -273,60 +385,102 @@ fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Res
     if let Some(why) = not_ours(&place, &tree.admin)? {
         return Ok(State::Unknown(why));
     }
-    if (tree.locked.is_some() && tree.dead_lock.is_none()) || !tree.in_progress.is_empty() || tree.active > context.look_before {
+    if (tree.locked.is_some() && tree.dead_lock.is_none())
+        || !tree.in_progress.is_empty()
+        || tree.active > context.look_before
+    {
         return Ok(State::NotLooked);
     }
     tree.in_use = context.around.processes.at_work(&place);
     if tree.in_use.is_some() {
         return Ok(State::NotLooked);
     }
-    tree.worked_in = tree.worked_in || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
+    tree.worked_in = tree.worked_in
+        || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
     let unreached = unreached(context, tree, head, listed)?;
-    let stashed = tree.branch.as_ref().or(tree.head.as_ref()).is_some_and(|on| context.stashed.contains(on));
-    let (mut contents, dirty_active) = contents(context, tree, &place, head, (stashed || !unreached.is_empty(), listed))?;
+    let stashed = tree
+        .branch
+        .as_ref()
+        .or(tree.head.as_ref())
+        .is_some_and(|on| context.stashed.contains(on));
+    let (mut contents, dirty_active) = contents(
+        context,
+        tree,
+        &place,
+        head,
+        (stashed || !unreached.is_empty(), listed),
+    )?;
     contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
     contents.no_default_branch = context.upstream.is_none();
-    contents.blockers.extend(nested::held(&tree.admin, listed, context.stop)?);
+    contents
+        .blockers
+        .extend(nested::held(&tree.admin, listed, context.stop)?);
     (contents.unreached, contents.stashed) = (unreached, stashed);
     contents.place = Some(place);
     tree.active = tree.active.max(dirty_active);
     Ok(State::Looked(Box::new(contents)))
 }
 
-/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin directory from where it `stood`.
+/// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin
+/// directory from where it `stood`.
 ///
 /// # Errors
 /// It can't be read.
 pub fn leads_back(stands: &VolumePath, stood: &VolumePath, admin: &VolumePath) -> io::Result<bool> {
     let text = line_of(stands, ".git")?.unwrap_or_default();
-    Ok(text.strip_prefix("gitdir: ").is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
+    Ok(text
+        .strip_prefix("gitdir: ")
+        .is_some_and(|back| from(&stood.path(), back) == Some(admin.path())))
 }
 
-/// The tree's `.git` file must lead back to this very admin directory, or somebody else's tree stands there.
+/// The tree's `.git` file must lead back to this very admin directory, or somebody else's tree
+/// stands there.
 fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>> {
-    let Some(text) = line_of(place, ".git")? else { return Ok(Some("its `.git` file is gone; try `git worktree repair`".to_owned())) };
+    let Some(text) = line_of(place, ".git")? else {
+        return Ok(Some(
+            "its `.git` file is gone; try `git worktree repair`".to_owned(),
+        ));
+    };
     let back = text.strip_prefix("gitdir: ").unwrap_or_default();
     let leads_back = from(&place.path(), back) == Some(admin.path());
-    Ok((!leads_back).then(|| format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")))
+    Ok((!leads_back).then(|| {
+        format!("its `.git` file leads to `{back}`, not back here; try `git worktree repair`")
+    }))
 }
 
-/// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must not list it.
-fn missing(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
+/// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must not
+/// list it.
+fn missing(
+    context: &Context<'_>,
+    tree: &Worktree,
+    place: &VolumePath,
+    head: Option<Oid>,
+    listed: &Listed,
+) -> io::Result<State> {
     let mut below = place.relative();
     while let Some(above) = below.parent() {
         let folder = context.place.root().join(above);
         match found(std::fs::read_dir(&folder))? {
             None => below = above,
             Some(entries) => {
-                let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>()?;
-                return if names.iter().any(|name| Some(name.as_os_str()) == below.file_name()) {
+                let names = entries
+                    .map(|entry| Ok(entry?.file_name()))
+                    .collect::<io::Result<Vec<_>>>()?;
+                return if names
+                    .iter()
+                    .any(|name| Some(name.as_os_str()) == below.file_name())
+                {
                     Ok(State::Unknown(
                         "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
                             .to_owned(),
                     ))
                 } else if names.is_empty() && below != place.relative() {
-                    // Not only the tree is gone, but the directory of trees with it, and nothing else is left: a mount point looks so.
-                    Ok(State::Unknown(format!("`{}` is empty: is something not mounted there?", above.display())))
+                    // Not only the tree is gone, but the directory of trees with it, and nothing
+                    // else is left: a mount point looks so.
+                    Ok(State::Unknown(format!(
+                        "`{}` is empty: is something not mounted there?",
+                        above.display()
+                    )))
                 } else {
                     gone(context, tree, place, head, listed)
                 };
@@ -337,7 +491,13 @@ fn missing(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Opt
 }
 
 /// The tree is gone: what would be lost with its registration?
-fn gone(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option<Oid>, listed: &Listed) -> io::Result<State> {
+fn gone(
+    context: &Context<'_>,
+    tree: &Worktree,
+    place: &VolumePath,
+    head: Option<Oid>,
+    listed: &Listed,
+) -> io::Result<State> {
     if let Some(modules) = nested::held(&tree.admin, listed, context.stop)? {
         return Ok(State::Unknown(format!(
             "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
@@ -347,7 +507,8 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option
     let unreached = unreached(context, tree, head, listed)?;
     // What a run took to the trash was rescued with its index.
     let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
-    let staged = (!trashed && known.holds_staged_work()) || !known.registration(&mut context.stop.hold())?.is_empty();
+    let staged = (!trashed && known.holds_staged_work())
+        || !known.registration(&mut context.stop.hold())?.is_empty();
     if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {
         return Ok(State::Unknown(format!(
             "it is gone from the disk, and its index, which stages work, is split in two, which no rescue holds; \
@@ -355,11 +516,25 @@ fn gone(context: &Context<'_>, tree: &Worktree, place: &VolumePath, head: Option
             tree.admin.path().display()
         )));
     }
-    Ok(State::Missing { trashed, unreached, staged })
+    Ok(State::Missing {
+        trashed,
+        unreached,
+        staged,
+    })
 }
 
-fn unreached(context: &Context<'_>, tree: &Worktree, head: Option<Oid>, listed: &Listed) -> io::Result<Vec<String>> {
-    let tips = reach::Tips { admin: &tree.admin, listed, branch: tree.branch.as_deref(), head };
+fn unreached(
+    context: &Context<'_>,
+    tree: &Worktree,
+    head: Option<Oid>,
+    listed: &Listed,
+) -> io::Result<Vec<String>> {
+    let tips = reach::Tips {
+        admin: &tree.admin,
+        listed,
+        branch: tree.branch.as_deref(),
+        head,
+    };
     reach::unreached(context.repo, &tips, context.kept, context.stop)
 }
 
@@ -373,16 +548,33 @@ mod tests {
         std::fs::create_dir_all(top.path().join("admin/logs")).unwrap();
         std::fs::write(top.path().join("admin/logs/HEAD"), "").unwrap();
         let admin = VolumePath::new(&top.path().into(), Path::new("admin")).unwrap();
-        assert_eq!(activity(&admin, &Stop::never()).unwrap(), DateTime::UNIX_EPOCH);
+        assert_eq!(
+            activity(&admin, &Stop::never()).unwrap(),
+            DateTime::UNIX_EPOCH
+        );
     }
 
     #[test]
     fn only_a_path_to_a_git_file_is_a_tree() {
-        let admin = VolumePath::new(&Path::new("/data").into(), Path::new("r/.git/worktrees/a")).unwrap();
-        assert_eq!(stands_at(&admin, Some("/data/w/a/.git".into())).unwrap(), Path::new("/data/w/a"));
+        let admin =
+            VolumePath::new(&Path::new("/data").into(), Path::new("r/.git/worktrees/a")).unwrap();
+        assert_eq!(
+            stands_at(&admin, Some("/data/w/a/.git".into())).unwrap(),
+            Path::new("/data/w/a")
+        );
         // As git writes it with worktree.useRelativePaths.
-        assert_eq!(stands_at(&admin, Some("../../../../w/a/.git".into())).unwrap(), Path::new("/data/w/a"));
-        for bad in ["", "/", "/data/w/a", "/data/w/a/.git/x", "../../../../../../../.git", "../w"] {
+        assert_eq!(
+            stands_at(&admin, Some("../../../../w/a/.git".into())).unwrap(),
+            Path::new("/data/w/a")
+        );
+        for bad in [
+            "",
+            "/",
+            "/data/w/a",
+            "/data/w/a/.git/x",
+            "../../../../../../../.git",
+            "../w",
+        ] {
             assert!(stands_at(&admin, Some(bad.into())).is_err(), "{bad}");
         }
     }

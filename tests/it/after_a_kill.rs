@@ -1,4 +1,5 @@
-//! What a killed run leaves is known as ours by the next one, at once; and trees that nobody lets go are told.
+//! What a killed run leaves is known as ours by the next one, at once; and trees that nobody lets
+//! go are told.
 
 use super::support::repo::Repo;
 use super::support::{World, age, age_all, fifo, write};
@@ -15,12 +16,22 @@ const OWN: [&str; 7] = [
     "worktrees/fresh/HEAD.lock",
 ];
 /// What an agent's git may hold while its editor is open, or has from elsewhere.
-const THEIRS: [&str; 4] = ["index.lock", "config.lock", "worktrees/fresh/index.lock", "gc.pid"];
+const THEIRS: [&str; 4] = [
+    "index.lock",
+    "config.lock",
+    "worktrees/fresh/index.lock",
+    "gc.pid",
+];
 
 fn with_locks<'a>(world: &'a World, name: &str) -> (Repo<'a>, Vec<PathBuf>, Vec<PathBuf>) {
     let repo = world.repo(name);
     repo.tree("fresh");
-    let [own, theirs] = [&OWN[..], &THEIRS].map(|names| names.iter().map(|name| repo.git_dir(name)).collect::<Vec<_>>());
+    let [own, theirs] = [&OWN[..], &THEIRS].map(|names| {
+        names
+            .iter()
+            .map(|name| repo.git_dir(name))
+            .collect::<Vec<_>>()
+    });
     own.iter().chain(&theirs).for_each(|lock| write(lock, ""));
     (repo, own, theirs)
 }
@@ -34,10 +45,15 @@ fn a_killed_runs_locks_are_known_at_once() {
     let world = World::new();
     std::fs::create_dir(world.at(".treewarden/at-work")).unwrap();
     let note = |name: &str| world.at(format!(".treewarden/at-work/{name}"));
-    // One was at work when its run was killed, one when its run ended, and of one nobody wrote anything.
-    write(&note("acme__killed"), "a run's git is at work in this repo, under its lock\n");
+    // One was at work when its run was killed, one when its run ended, and of one nobody wrote
+    // anything.
+    write(
+        &note("acme__killed"),
+        "a run's git is at work in this repo, under its lock\n",
+    );
     write(&note("acme__ended"), "");
-    let [killed, ended, other] = ["acme/killed", "acme/ended", "acme/other"].map(|name| with_locks(&world, name));
+    let [killed, ended, other] =
+        ["acme/killed", "acme/ended", "acme/other"].map(|name| with_locks(&world, name));
     let rescue = "refs/treewarden/rescue/fresh/20261101T000000Z.lock";
     for (repo, ..) in [&killed, &ended, &other] {
         write(&repo.git_dir(rescue), "");
@@ -49,13 +65,37 @@ fn a_killed_runs_locks_are_known_at_once() {
 
     let report = world.night();
     let nothing: Vec<&PathBuf> = Vec::new();
-    assert_eq!((there(&killed.1), there(&killed.2).len(), old.exists()), (nothing, THEIRS.len(), true));
+    assert_eq!(
+        (there(&killed.1), there(&killed.2).len(), old.exists()),
+        (nothing, THEIRS.len(), true)
+    );
     for (repo, own, theirs) in [&ended, &other] {
-        assert_eq!((there(own).len(), there(theirs).len()), (OWN.len(), THEIRS.len()), "{}", repo.name);
+        assert_eq!(
+            (there(own).len(), there(theirs).len()),
+            (OWN.len(), THEIRS.len()),
+            "{}",
+            repo.name
+        );
     }
-    assert!([&killed, &ended, &other].iter().all(|(repo, ..)| !repo.git_dir(rescue).exists()), "only a run writes there");
-    let cleared = report.repos.iter().find(|repo| repo.name == "acme/killed").unwrap().gc.stale_locks.len();
-    assert_eq!((cleared, std::fs::read(note("acme__killed")).unwrap()), (OWN.len() + 1, Vec::new()), "the note says that it is done");
+    assert!(
+        [&killed, &ended, &other]
+            .iter()
+            .all(|(repo, ..)| !repo.git_dir(rescue).exists()),
+        "only a run writes there"
+    );
+    let cleared = report
+        .repos
+        .iter()
+        .find(|repo| repo.name == "acme/killed")
+        .unwrap()
+        .gc
+        .stale_locks
+        .len();
+    assert_eq!(
+        (cleared, std::fs::read(note("acme__killed")).unwrap()),
+        (OWN.len() + 1, Vec::new()),
+        "the note says that it is done"
+    );
 }
 
 #[test]
@@ -63,17 +103,25 @@ fn a_run_that_is_killed_at_work_leaves_its_note() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     for n in 0..3000 {
-        write(&shop.path.join(format!("src/{n}.ts")), format!("{n}\n").repeat(400));
+        write(
+            &shop.path.join(format!("src/{n}.ts")),
+            format!("{n}\n").repeat(400),
+        );
     }
     shop.commit(60.0, "last.ts", "1\n");
     let note = world.at(".treewarden/at-work/acme__shop");
     let mut running = world.start(&["run"]);
-    super::support::until("git is at work", || note.metadata().is_ok_and(|data| data.len() > 0));
+    super::support::until("git is at work", || {
+        note.metadata().is_ok_and(|data| data.len() > 0)
+    });
     running.signal(rustix::process::Signal::KILL);
     running.end();
     assert!(note.metadata().unwrap().len() > 0);
     world.night();
-    assert_eq!((note.metadata().unwrap().len(), shop.fsck()), (0, String::new()));
+    assert_eq!(
+        (note.metadata().unwrap().len(), shop.fsck()),
+        (0, String::new())
+    );
 }
 
 #[test]
@@ -83,23 +131,37 @@ fn scratch_directories_of_killed_runs_go_and_no_others() {
     let scratch = |name: &str| world.beside("scratch").join(name);
     let make = |name: &str, alive: bool| {
         write(&scratch(name).join("HEAD"), "ref: refs/heads/main\n");
-        std::os::unix::fs::symlink(world.at("acme__shop/.git/objects"), scratch(name).join("objects")).unwrap();
+        std::os::unix::fs::symlink(
+            world.at("acme__shop/.git/objects"),
+            scratch(name).join("objects"),
+        )
+        .unwrap();
         if alive {
             write(&scratch(name).join("treewarden-alive"), "");
         }
     };
-    for (name, alive) in [("shadow-dead", true), ("caller-dead", true), ("shadow-live", true), ("shadow-old", false)] {
+    for (name, alive) in [
+        ("shadow-dead", true),
+        ("caller-dead", true),
+        ("shadow-live", true),
+        ("shadow-old", false),
+    ] {
         make(&format!("treewarden-{name}"), alive);
     }
     make("treewarden-shadow-new", false);
     make("somebody-elses", true);
     age_all(&scratch("treewarden-shadow-old"), 2.0);
     std::os::unix::fs::symlink(world.at("acme__shop"), scratch("treewarden-shadow-link")).unwrap();
-    let held = std::fs::File::options().write(true).open(scratch("treewarden-shadow-live/treewarden-alive")).unwrap();
+    let held = std::fs::File::options()
+        .write(true)
+        .open(scratch("treewarden-shadow-live/treewarden-alive"))
+        .unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     let names = || {
         let entries = std::fs::read_dir(world.beside("scratch")).unwrap();
-        let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     };
@@ -107,12 +169,27 @@ fn scratch_directories_of_killed_runs_go_and_no_others() {
     world.pass(0, &["report"]);
     assert_eq!(names(), all, "a dry run clears nothing");
     world.night();
-    assert_eq!(names(), ["somebody-elses", "treewarden-shadow-link", "treewarden-shadow-live", "treewarden-shadow-new"]);
+    assert_eq!(
+        names(),
+        [
+            "somebody-elses",
+            "treewarden-shadow-link",
+            "treewarden-shadow-live",
+            "treewarden-shadow-new"
+        ]
+    );
     assert!(world.at("acme__shop/.git/objects").is_dir());
     // And none of its own is left, though the run before it was killed.
     drop(held);
     world.night();
-    assert_eq!(names(), ["somebody-elses", "treewarden-shadow-link", "treewarden-shadow-new"]);
+    assert_eq!(
+        names(),
+        [
+            "somebody-elses",
+            "treewarden-shadow-link",
+            "treewarden-shadow-new"
+        ]
+    );
 }
 
 #[test]
@@ -131,16 +208,43 @@ fn trees_that_never_go_are_alerted_with_what_would_let_them_go() {
     }
     young.age(20.0);
     let report = world.night();
-    let alert = report.alerts.iter().find(|alert| alert.name == "TreesStuck").unwrap();
-    assert!(alert.summary.starts_with("4 trees, idle for 30 days and more"), "{alert:?}");
-    assert_eq!((alert.repo.as_deref(), alert.details.len()), (Some("acme/shop"), 4));
-    for (tree, remedy) in [("locked", "git worktree unlock"), ("bisecting", "git bisect reset"), ("piped", "pipe"), ("odd", "index")] {
-        let line = alert.details.iter().find(|line| line.starts_with(&format!("worktrees/acme__shop/{tree}, idle")));
-        assert!(line.is_some_and(|line| line.contains(remedy)), "{tree}: {alert:?}");
+    let alert = report
+        .alerts
+        .iter()
+        .find(|alert| alert.name == "TreesStuck")
+        .unwrap();
+    assert!(
+        alert
+            .summary
+            .starts_with("4 trees, idle for 30 days and more"),
+        "{alert:?}"
+    );
+    assert_eq!(
+        (alert.repo.as_deref(), alert.details.len()),
+        (Some("acme/shop"), 4)
+    );
+    for (tree, remedy) in [
+        ("locked", "git worktree unlock"),
+        ("bisecting", "git bisect reset"),
+        ("piped", "pipe"),
+        ("odd", "index"),
+    ] {
+        let line = alert
+            .details
+            .iter()
+            .find(|line| line.starts_with(&format!("worktrees/acme__shop/{tree}, idle")));
+        assert!(
+            line.is_some_and(|line| line.contains(remedy)),
+            "{tree}: {alert:?}"
+        );
     }
     assert!(fresh.path.exists());
     // Unknown ones stand where a person looks, in plain words.
     let told = world.treewarden(&["report"]).out;
     let look = told.split("Needs a look:").nth(1).unwrap_or_default();
-    assert!(look.contains("worktrees/acme__shop/odd: nobody can tell what it holds, so it stays: ") && !look.contains("class="), "{told}");
+    assert!(
+        look.contains("worktrees/acme__shop/odd: nobody can tell what it holds, so it stays: ")
+            && !look.contains("class="),
+        "{told}"
+    );
 }

@@ -1,5 +1,6 @@
-//! In use is not idle: what a process of this machine stands in, or has open, stays, however old its files look; so does what came today with
-//! old times. A living git's lock is not a dead one's, and a dead agent's lock is known for one.
+//! In use is not idle: what a process of this machine stands in, or has open, stays, however old
+//! its files look; so does what came today with old times. A living git's lock is not a dead one's,
+//! and a dead agent's lock is known for one.
 
 use super::support::at_work::{AtWork, SLEEP};
 use super::support::repo::Repo;
@@ -15,12 +16,19 @@ fn sees_all() -> bool {
 fn a_tree_in_which_somebody_is_at_work_stays_until_he_is_gone() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    let trees = ["stands", "deep", "appends", "maps", "nobody", "nobody-here"].map(|name| shop.tree(name));
+    let trees =
+        ["stands", "deep", "appends", "maps", "nobody", "nobody-here"].map(|name| shop.tree(name));
     let [stands, deep, appends, maps, _, _] = &trees;
     write(&deep.path.join("target/debug/x"), "x");
-    write(&deep.path.join("target/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55");
+    write(
+        &deep.path.join("target/CACHEDIR.TAG"),
+        "Signature: 8a477f597d28d172789f06886806bc55",
+    );
     write(&appends.path.join("run.log"), "1\n");
-    write(&maps.path.join("target/CACHEDIR.TAG"), "Signature: 8a477f597d28d172789f06886806bc55");
+    write(
+        &maps.path.join("target/CACHEDIR.TAG"),
+        "Signature: 8a477f597d28d172789f06886806bc55",
+    );
     std::fs::copy("/bin/sleep", {
         std::fs::create_dir_all(maps.path.join("target/debug")).unwrap();
         maps.path.join("target/debug/server")
@@ -30,7 +38,10 @@ fn a_tree_in_which_somebody_is_at_work_stays_until_he_is_gone() {
         tree.age(99.0);
     }
     let elsewhere = world.beside(".");
-    let server = format!("exec {} 300", maps.path.join("target/debug/server").display());
+    let server = format!(
+        "exec {} 300",
+        maps.path.join("target/debug/server").display()
+    );
     let at_work = [
         AtWork::new(&stands.path, None, SLEEP),
         AtWork::new(&deep.path.join("target/debug"), None, SLEEP),
@@ -38,9 +49,12 @@ fn a_tree_in_which_somebody_is_at_work_stays_until_he_is_gone() {
         AtWork::new(&elsewhere, None, &server),
     ];
     let runs = |at: &AtWork, what: &str| {
-        std::fs::read_link(format!("/proc/{}/exe", at.id())).is_ok_and(|exe| exe.to_string_lossy().ends_with(what))
+        std::fs::read_link(format!("/proc/{}/exe", at.id()))
+            .is_ok_and(|exe| exe.to_string_lossy().ends_with(what))
     };
-    until("they run", || at_work[..3].iter().all(|at| runs(at, "sleep")) && runs(&at_work[3], "server"));
+    until("they run", || {
+        at_work[..3].iter().all(|at| runs(at, "sleep")) && runs(&at_work[3], "server")
+    });
     age(&stands.path, 99.0);
 
     let expected = map(&[
@@ -48,25 +62,56 @@ fn a_tree_in_which_somebody_is_at_work_stays_until_he_is_gone() {
         ("acme/shop worktrees/acme__shop/deep", "keep in use"),
         ("acme/shop worktrees/acme__shop/appends", "keep in use"),
         ("acme/shop worktrees/acme__shop/maps", "keep in use"),
-        ("acme/shop worktrees/acme__shop/nobody", "reap landed merged"),
-        ("acme/shop worktrees/acme__shop/nobody-here", "reap landed merged"),
+        (
+            "acme/shop worktrees/acme__shop/nobody",
+            "reap landed merged",
+        ),
+        (
+            "acme/shop worktrees/acme__shop/nobody-here",
+            "reap landed merged",
+        ),
     ]);
-    same("a dry run", &world.fates(&world.pass(0, &["report"])), &expected);
+    same(
+        "a dry run",
+        &world.fates(&world.pass(0, &["report"])),
+        &expected,
+    );
     let night = world.night();
     same("fates", &world.fates(&night), &expected);
-    let row = night.worktrees().find(|row| row.path == stands.path).unwrap();
-    assert_eq!(row.reasons, [format!("sleep (pid {}) stands in it", at_work[0].id())]);
+    let row = night
+        .worktrees()
+        .find(|row| row.path == stands.path)
+        .unwrap();
+    assert_eq!(
+        row.reasons,
+        [format!("sleep (pid {}) stands in it", at_work[0].id())]
+    );
     // Nor does anybody who asks for it get it, but for the one who stands there himself.
     let removed = world.treewarden(&["worktree", "remove", "acme/shop", "stands"]);
     assert_eq!(removed.code, 1, "{removed:?}");
-    assert!(removed.err.contains("stands in it") && stands.path.exists(), "{removed:?}");
+    assert!(
+        removed.err.contains("stands in it") && stands.path.exists(),
+        "{removed:?}"
+    );
     drop(at_work);
 
     let expected = map(&[
-        ("acme/shop worktrees/acme__shop/stands", "reap landed merged"),
-        ("acme/shop worktrees/acme__shop/deep", "reap unsaved uncommitted work"),
-        ("acme/shop worktrees/acme__shop/appends", "reap unsaved uncommitted work"),
-        ("acme/shop worktrees/acme__shop/maps", "reap unsaved uncommitted work"),
+        (
+            "acme/shop worktrees/acme__shop/stands",
+            "reap landed merged",
+        ),
+        (
+            "acme/shop worktrees/acme__shop/deep",
+            "reap unsaved uncommitted work",
+        ),
+        (
+            "acme/shop worktrees/acme__shop/appends",
+            "reap unsaved uncommitted work",
+        ),
+        (
+            "acme/shop worktrees/acme__shop/maps",
+            "reap unsaved uncommitted work",
+        ),
     ]);
     same("when all are gone", &world.fates(&world.night()), &expected);
 }
@@ -77,10 +122,22 @@ fn whoever_stands_in_a_tree_may_have_it_removed_himself() {
     let shop = world.repo("acme/shop");
     let tree = shop.tree("mine");
     let config = world.config();
-    let script = format!("cd {} && {} worktree remove acme/shop mine", tree.path.display(), env!("CARGO_BIN_EXE_treewarden"));
+    let script = format!(
+        "cd {} && {} worktree remove acme/shop mine",
+        tree.path.display(),
+        env!("CARGO_BIN_EXE_treewarden")
+    );
     let environment = [("TREEWARDEN_CONFIG", config.to_str().unwrap())];
     let ran = world
-        .start_program("env", &[&format!("{}={}", environment[0].0, environment[0].1), "sh", "-c", &format!("{script}; exit $?")])
+        .start_program(
+            "env",
+            &[
+                &format!("{}={}", environment[0].0, environment[0].1),
+                "sh",
+                "-c",
+                &format!("{script}; exit $?"),
+            ],
+        )
         .end();
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(!tree.path.exists());
@@ -93,7 +150,11 @@ fn what_came_today_with_old_times_is_not_old() {
     let unpacked = shop.tree("unpacked");
     unpacked.age(99.0);
     let fate = |expected: &str| {
-        same("fate", &world.fates(&world.pass(0, &["report"])), &map(&[("acme/shop worktrees/acme__shop/unpacked", expected)]));
+        same(
+            "fate",
+            &world.fates(&world.pass(0, &["report"])),
+            &map(&[("acme/shop worktrees/acme__shop/unpacked", expected)]),
+        );
     };
     fate("reap landed merged");
     // As tar does it: a new file, an old time.
@@ -106,8 +167,21 @@ fn what_came_today_with_old_times_is_not_old() {
     remove(&unpacked.path.join("notes.md"));
     fate("keep landed recent");
     // Time goes by.
-    let later = world.start_as(&[("TREEWARDEN_TEST_CLOCK_AHEAD", "172800")], &["report", "--format", "json"]).end().report();
-    same("later", &world.fates(&later), &map(&[("acme/shop worktrees/acme__shop/unpacked", "reap landed merged")]));
+    let later = world
+        .start_as(
+            &[("TREEWARDEN_TEST_CLOCK_AHEAD", "172800")],
+            &["report", "--format", "json"],
+        )
+        .end()
+        .report();
+    same(
+        "later",
+        &world.fates(&later),
+        &map(&[(
+            "acme/shop worktrees/acme__shop/unpacked",
+            "reap landed merged",
+        )]),
+    );
 }
 
 #[test]
@@ -120,10 +194,17 @@ fn the_lock_of_a_git_whose_editor_is_open_is_not_a_dead_gits() {
         tree.age(99.0);
     }
     // `git commit -a` holds the lock while its editor is open.
-    let editor = format!("touch {0}; exec sleep 300", world.beside("editor-is-open").display());
-    let script = format!("GIT_EDITOR='sh -c \"{editor}\"' exec git -c user.name=A -c user.email=a@example.com commit -q -a");
+    let editor = format!(
+        "touch {0}; exec sleep 300",
+        world.beside("editor-is-open").display()
+    );
+    let script = format!(
+        "GIT_EDITOR='sh -c \"{editor}\"' exec git -c user.name=A -c user.email=a@example.com commit -q -a"
+    );
     let git = AtWork::new(&commits.path, None, &script);
-    until("the editor is open", || world.beside("editor-is-open").exists());
+    until("the editor is open", || {
+        world.beside("editor-is-open").exists()
+    });
     let [held, left] = [&commits, &crashed].map(|tree| tree.admin.join("index.lock"));
     assert!(held.exists());
     write(&left, "");
@@ -135,7 +216,10 @@ fn the_lock_of_a_git_whose_editor_is_open_is_not_a_dead_gits() {
     let night = world.night();
     let fates = map(&[
         ("acme/shop worktrees/acme__shop/commits", "keep in progress"),
-        ("acme/shop worktrees/acme__shop/crashed", "reap landed merged"),
+        (
+            "acme/shop worktrees/acme__shop/crashed",
+            "reap landed merged",
+        ),
     ]);
     same("fates", &world.fates(&night), &fates);
     assert!(held.exists() && !shop.git_dir("index.lock").exists());
@@ -152,7 +236,13 @@ fn the_lock_of_a_git_whose_editor_is_open_is_not_a_dead_gits() {
 
 fn locked(shop: &Repo<'_>, name: &str, reason: &str) {
     let tree = shop.tree(name);
-    shop.git(&["worktree", "lock", "--reason", reason, tree.path.to_str().unwrap()]);
+    shop.git(&[
+        "worktree",
+        "lock",
+        "--reason",
+        reason,
+        tree.path.to_str().unwrap(),
+    ]);
     tree.age(99.0);
     age(&tree.admin.join("locked"), 99.0);
 }
@@ -164,9 +254,17 @@ fn a_lock_of_a_process_that_is_dead_is_told_apart_and_may_end() {
     let alive = AtWork::new(&world.root, None, SLEEP);
     // No process can have this number: it is above the kernel's largest.
     locked(&shop, "dead", "claude agent dead (pid 4194399)");
-    locked(&shop, "alive", &format!("claude agent alive (pid {})", alive.id()));
+    locked(
+        &shop,
+        "alive",
+        &format!("claude agent alive (pid {})", alive.id()),
+    );
     locked(&shop, "fair", "shown at the fair until Friday");
-    let dead = if sees_all() { "keep locked by a dead process" } else { "keep locked" };
+    let dead = if sees_all() {
+        "keep locked by a dead process"
+    } else {
+        "keep locked"
+    };
     let fates = map(&[
         ("acme/shop worktrees/acme__shop/dead", dead),
         ("acme/shop worktrees/acme__shop/alive", "keep locked"),
@@ -177,7 +275,10 @@ fn a_lock_of_a_process_that_is_dead_is_told_apart_and_may_end() {
     if !sees_all() {
         return;
     }
-    let row = night.worktrees().find(|row| row.path.ends_with("dead")).unwrap();
+    let row = night
+        .worktrees()
+        .find(|row| row.path.ends_with("dead"))
+        .unwrap();
     let told = "claude agent dead (pid 4194399): process 4194399 is dead on this machine, and nothing happened for 99 days; \
                 `git worktree unlock` lets it go, or `worktrees.dead_locks` all such";
     assert_eq!(row.reasons, [told]);

@@ -1,4 +1,5 @@
-//! Volumes and repos that are not what they should be: a clear word, nothing lost, no hang, and the others are maintained.
+//! Volumes and repos that are not what they should be: a clear word, nothing lost, no hang, and the
+//! others are maintained.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -10,18 +11,27 @@ use treewarden::report::{RepoOutcome, RunReport};
 
 /// A night that must be refused, with these words.
 fn refused(world: &World, words: &[&str]) {
-    for arguments in [&["run", "--format", "json"][..], &["report", "--format", "json"]] {
+    for arguments in [
+        &["run", "--format", "json"][..],
+        &["report", "--format", "json"],
+    ] {
         let ran = world.treewarden(arguments);
         assert_eq!(ran.code, 3, "{ran:?}");
         let report = ran.report();
         let reason = report.run.reason.clone().unwrap();
         assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
-        assert!(report.repos.is_empty() && report.totals.freed_bytes == 0, "{report:?}");
+        assert!(
+            report.repos.is_empty() && report.totals.freed_bytes == 0,
+            "{report:?}"
+        );
     }
 }
 
 fn said(ran: &Ran, code: i32, words: &[&str]) {
-    assert!(ran.code == code && words.iter().all(|word| ran.err.contains(word)), "{ran:?}");
+    assert!(
+        ran.code == code && words.iter().all(|word| ran.err.contains(word)),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -31,7 +41,11 @@ fn a_volume_that_is_not_there() {
     remove(&world.root);
     refused(&world, &["failed to open the volume", "is it mounted?"]);
     assert!(!world.root.exists(), "nobody may make the mount point");
-    said(&world.treewarden(&["init", world.root.to_str().unwrap()]), 3, &["failed to open the volume"]);
+    said(
+        &world.treewarden(&["init", world.root.to_str().unwrap()]),
+        3,
+        &["failed to open the volume"],
+    );
     assert!(!world.root.exists());
 }
 
@@ -55,7 +69,15 @@ fn a_volume_that_is_mounted_elsewhere() {
     std::fs::rename(&world.root, &elsewhere).unwrap();
     let prepared = std::mem::replace(&mut world.root, elsewhere);
     let before = snapshot(&world.root);
-    refused(&world, &["prepared for", prepared.to_str().unwrap(), "mounted at", world.root.to_str().unwrap()]);
+    refused(
+        &world,
+        &[
+            "prepared for",
+            prepared.to_str().unwrap(),
+            "mounted at",
+            world.root.to_str().unwrap(),
+        ],
+    );
     same("the volume", &snapshot(&world.root), &before);
 }
 
@@ -80,7 +102,11 @@ fn a_sentinel_that_makes_no_sense() {
 fn a_second_init() {
     let world = World::new();
     let before = snapshot(&world.root);
-    said(&world.treewarden(&["init", world.root.to_str().unwrap()]), 3, &["prepared already", "nothing was changed"]);
+    said(
+        &world.treewarden(&["init", world.root.to_str().unwrap()]),
+        3,
+        &["prepared already", "nothing was changed"],
+    );
     same("the volume", &snapshot(&world.root), &before);
 }
 
@@ -91,13 +117,20 @@ fn a_state_folder_that_can_not_be_used() {
         let world = World::new();
         let shop = world.repo("acme/shop");
         shop.tree("landed").age(2.0);
-        let place = world.at(if locks { ".treewarden/locks" } else { ".treewarden/trash" });
+        let place = world.at(if locks {
+            ".treewarden/locks"
+        } else {
+            ".treewarden/trash"
+        });
         remove(&place);
         write(&place, "");
         let before = snapshot(&shop.path);
         let ran = world.treewarden(&["run", "--format", "json"]);
         assert_eq!(ran.code, 3, "{ran:?}");
-        assert!(ran.report().run.reason.unwrap().contains(".treewarden"), "{ran:?}");
+        assert!(
+            ran.report().run.reason.unwrap().contains(".treewarden"),
+            "{ran:?}"
+        );
         same("the repo", &snapshot(&shop.path), &before);
     }
     let world = World::new();
@@ -105,7 +138,11 @@ fn a_state_folder_that_can_not_be_used() {
     std::fs::create_dir(world.at(".treewarden/journal.jsonl")).unwrap();
     let report = world.pass(1, &["run"]);
     assert_eq!(report.totals.reaped, 1, "the work is done even so");
-    assert!(report.failures.len() == 1 && report.failures[0].contains("journal.jsonl"), "{:?}", report.failures);
+    assert!(
+        report.failures.len() == 1 && report.failures[0].contains("journal.jsonl"),
+        "{:?}",
+        report.failures
+    );
 
     if is_root() {
         return eprintln!("skipped for root, whom no permission stops: a read-only state folder");
@@ -122,11 +159,20 @@ fn a_state_folder_that_can_not_be_used() {
     let before = snapshot(&world.root);
     let ran = world.treewarden(&["run", "--format", "json"]);
     assert!(
-        ran.code == 3 && ran.report().run.reason.unwrap().contains("check that the volume is mounted with locks and writable"),
+        ran.code == 3
+            && ran
+                .report()
+                .run
+                .reason
+                .unwrap()
+                .contains("check that the volume is mounted with locks and writable"),
         "{ran:?}"
     );
     let ran = world.treewarden(&["check"]);
-    assert!(ran.code == 3 && ran.out.contains("failed to write to `.treewarden`"), "{ran:?}");
+    assert!(
+        ran.code == 3 && ran.out.contains("failed to write to `.treewarden`"),
+        "{ran:?}"
+    );
     // Looking is all that a dry run does.
     assert_eq!(world.pass(0, &["report"]).totals.reaped, 1);
     same("the volume", &snapshot(&world.root), &before);
@@ -152,8 +198,12 @@ fn replace_by_fifo(path: PathBuf) {
 
 fn packed(repo: &Repo<'_>, ending: &str) -> PathBuf {
     repo.git(&["repack", "-q", "-a", "-d"]);
-    let mut files = std::fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
-    files.find(|path| path.extension().is_some_and(|found| found == ending)).unwrap()
+    let mut files = std::fs::read_dir(repo.git_dir("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .find(|path| path.extension().is_some_and(|found| found == ending))
+        .unwrap()
 }
 
 fn set(repo: &Repo<'_>, key: &str, value: &str) {
@@ -162,7 +212,12 @@ fn set(repo: &Repo<'_>, key: &str, value: &str) {
 
 /// Each repo, what is done to it, what becomes of it, and words that its row must hold.
 const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
-    ("gone", |repo| remove(&repo.path), Refused, "no git checkout"),
+    (
+        "gone",
+        |repo| remove(&repo.path),
+        Refused,
+        "no git checkout",
+    ),
     (
         "empty",
         |repo| {
@@ -204,7 +259,11 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "objects-link",
         |repo| {
             remove(&repo.git_dir("objects"));
-            symlink(repo.world.at("acme__victim/.git/objects"), repo.git_dir("objects")).unwrap();
+            symlink(
+                repo.world.at("acme__victim/.git/objects"),
+                repo.git_dir("objects"),
+            )
+            .unwrap();
         },
         Refused,
         "`acme__objects-link/.git/objects` is no folder",
@@ -213,7 +272,11 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "refs-link",
         |repo| {
             remove(&repo.git_dir("refs"));
-            symlink(repo.world.at("acme__victim/.git/refs"), repo.git_dir("refs")).unwrap();
+            symlink(
+                repo.world.at("acme__victim/.git/refs"),
+                repo.git_dir("refs"),
+            )
+            .unwrap();
         },
         Refused,
         "refs` is no folder",
@@ -222,14 +285,24 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         "pack-link",
         |repo| {
             remove(&repo.git_dir("objects/pack"));
-            symlink(repo.world.at("acme__victim/.git/objects/pack"), repo.git_dir("objects/pack")).unwrap();
+            symlink(
+                repo.world.at("acme__victim/.git/objects/pack"),
+                repo.git_dir("objects/pack"),
+            )
+            .unwrap();
         },
         Refused,
         "pack` is no folder",
     ),
     (
         "ref-link",
-        |repo| symlink(repo.world.at("acme__victim/.git/refs/heads/main"), repo.git_dir("refs/heads/x")).unwrap(),
+        |repo| {
+            symlink(
+                repo.world.at("acme__victim/.git/refs/heads/main"),
+                repo.git_dir("refs/heads/x"),
+            )
+            .unwrap()
+        },
         Refused,
         "neither file nor folder",
     ),
@@ -242,14 +315,59 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         Failed,
         "symbolic link",
     ),
-    ("commondir", |repo| write(&repo.git_dir("commondir"), "../../acme__victim/.git\n"), Refused, "leads to another repo"),
-    ("alternates", |repo| write(&repo.git_dir("objects/info/alternates"), "/elsewhere/objects\n"), Refused, "outside the volume"),
-    ("fifo-head", |repo| replace_by_fifo(repo.git_dir("HEAD")), Refused, "HEAD` is no regular file"),
-    ("fifo-packed-refs", |repo| replace_by_fifo(repo.git_dir("packed-refs")), Refused, "packed-refs` is no regular file"),
-    ("fifo-ref", |repo| fifo(&repo.git_dir("refs/heads/x")), Refused, "neither file nor folder"),
-    ("fifo-index", |repo| replace_by_fifo(repo.git_dir("index")), Refused, "index` is no regular file"),
-    ("fifo-config", |repo| replace_by_fifo(repo.git_dir("config")), Refused, "config` is no regular file"),
-    ("fifo-alternates", |repo| fifo(&repo.git_dir("objects/info/alternates")), Refused, "alternates` is no regular file"),
+    (
+        "commondir",
+        |repo| write(&repo.git_dir("commondir"), "../../acme__victim/.git\n"),
+        Refused,
+        "leads to another repo",
+    ),
+    (
+        "alternates",
+        |repo| {
+            write(
+                &repo.git_dir("objects/info/alternates"),
+                "/elsewhere/objects\n",
+            )
+        },
+        Refused,
+        "outside the volume",
+    ),
+    (
+        "fifo-head",
+        |repo| replace_by_fifo(repo.git_dir("HEAD")),
+        Refused,
+        "HEAD` is no regular file",
+    ),
+    (
+        "fifo-packed-refs",
+        |repo| replace_by_fifo(repo.git_dir("packed-refs")),
+        Refused,
+        "packed-refs` is no regular file",
+    ),
+    (
+        "fifo-ref",
+        |repo| fifo(&repo.git_dir("refs/heads/x")),
+        Refused,
+        "neither file nor folder",
+    ),
+    (
+        "fifo-index",
+        |repo| replace_by_fifo(repo.git_dir("index")),
+        Refused,
+        "index` is no regular file",
+    ),
+    (
+        "fifo-config",
+        |repo| replace_by_fifo(repo.git_dir("config")),
+        Refused,
+        "config` is no regular file",
+    ),
+    (
+        "fifo-alternates",
+        |repo| fifo(&repo.git_dir("objects/info/alternates")),
+        Refused,
+        "alternates` is no regular file",
+    ),
     (
         "fifo-stash-log",
         |repo| {
@@ -259,14 +377,54 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         Refused,
         "neither file nor folder",
     ),
-    ("fifo-object", |repo| replace_by_fifo(object(repo, "HEAD")), Refused, "objects"),
-    ("fifo-pack", |repo| replace_by_fifo(packed(repo, "pack")), Refused, "objects/pack"),
-    ("fifo-pack-index", |repo| replace_by_fifo(packed(repo, "idx")), Refused, "objects/pack"),
-    ("fifo-midx", |repo| fifo(&repo.git_dir("objects/pack/multi-pack-index")), Refused, "multi-pack-index"),
-    ("fifo-graph", |repo| fifo(&repo.git_dir("objects/info/commit-graph")), Refused, "commit-graph"),
-    ("fifo-branch-log", |repo| replace_by_fifo(repo.git_dir("logs/refs/heads/main")), Refused, "logs"),
-    ("head-garbage", |repo| write(&repo.git_dir("HEAD"), "garbage\n"), Refused, "names neither a branch nor a commit"),
-    ("head-large", |repo| write(&repo.git_dir("HEAD"), vec![b'x'; 100_000]), Failed, "100000 bytes are more than the"),
+    (
+        "fifo-object",
+        |repo| replace_by_fifo(object(repo, "HEAD")),
+        Refused,
+        "objects",
+    ),
+    (
+        "fifo-pack",
+        |repo| replace_by_fifo(packed(repo, "pack")),
+        Refused,
+        "objects/pack",
+    ),
+    (
+        "fifo-pack-index",
+        |repo| replace_by_fifo(packed(repo, "idx")),
+        Refused,
+        "objects/pack",
+    ),
+    (
+        "fifo-midx",
+        |repo| fifo(&repo.git_dir("objects/pack/multi-pack-index")),
+        Refused,
+        "multi-pack-index",
+    ),
+    (
+        "fifo-graph",
+        |repo| fifo(&repo.git_dir("objects/info/commit-graph")),
+        Refused,
+        "commit-graph",
+    ),
+    (
+        "fifo-branch-log",
+        |repo| replace_by_fifo(repo.git_dir("logs/refs/heads/main")),
+        Refused,
+        "logs",
+    ),
+    (
+        "head-garbage",
+        |repo| write(&repo.git_dir("HEAD"), "garbage\n"),
+        Refused,
+        "names neither a branch nor a commit",
+    ),
+    (
+        "head-large",
+        |repo| write(&repo.git_dir("HEAD"), vec![b'x'; 100_000]),
+        Failed,
+        "100000 bytes are more than the",
+    ),
     (
         "config-garbage",
         |repo| write(&repo.git_dir("config"), "[core\n"),
@@ -279,9 +437,24 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
         Refused,
         "encrypted files must not be edited from a worktree",
     ),
-    ("git-crypt-key", |repo| set(repo, "filter.git-crypt.required", "true"), Refused, "encrypted files must not be edited from a worktree"),
-    ("elsewhere", |repo| set(repo, "core.worktree", "/elsewhere"), Refused, "core.worktree"),
-    ("too-new", |repo| set(repo, "core.repositoryFormatVersion", "9"), Refused, "unknown to treewarden"),
+    (
+        "git-crypt-key",
+        |repo| set(repo, "filter.git-crypt.required", "true"),
+        Refused,
+        "encrypted files must not be edited from a worktree",
+    ),
+    (
+        "elsewhere",
+        |repo| set(repo, "core.worktree", "/elsewhere"),
+        Refused,
+        "core.worktree",
+    ),
+    (
+        "too-new",
+        |repo| set(repo, "core.repositoryFormatVersion", "9"),
+        Refused,
+        "unknown to treewarden",
+    ),
     (
         "reftable",
         |repo| {
@@ -295,7 +468,12 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
 
 fn words_of(report: &RunReport, name: &str) -> String {
     let repo = report.repos.iter().find(|repo| repo.name == name).unwrap();
-    format!("{:?} {} {:?}", repo.outcome, repo.reason.clone().unwrap_or_default(), repo.failures)
+    format!(
+        "{:?} {} {:?}",
+        repo.outcome,
+        repo.reason.clone().unwrap_or_default(),
+        repo.failures
+    )
 }
 
 #[test]
@@ -312,8 +490,15 @@ fn a_repo_that_is_no_honest_one_is_left_alone_and_the_others_are_maintained() {
     let dry = world.pass(1, &["report"]);
     same("after a report", &snapshot(&world.root), &before);
     let report = world.pass(1, &["run"]);
-    let found: BTreeMap<_, _> = report.repos.iter().map(|repo| (repo.name.clone(), repo.outcome)).collect();
-    let mut expected: BTreeMap<_, _> = BROKEN.iter().map(|(name, _, outcome, _)| (format!("acme/{name}"), *outcome)).collect();
+    let found: BTreeMap<_, _> = report
+        .repos
+        .iter()
+        .map(|repo| (repo.name.clone(), repo.outcome))
+        .collect();
+    let mut expected: BTreeMap<_, _> = BROKEN
+        .iter()
+        .map(|(name, _, outcome, _)| (format!("acme/{name}"), *outcome))
+        .collect();
     expected.extend(["acme/victim", "acme/zebra"].map(|name| (name.to_owned(), Maintained)));
     same("outcomes", &found, &expected);
     let wordless: Vec<String> = BROKEN
@@ -323,15 +508,31 @@ fn a_repo_that_is_no_honest_one_is_left_alone_and_the_others_are_maintained() {
         .map(|(words, said)| format!("\n  {words}: {said}"))
         .collect();
     assert!(wordless.is_empty(), "{}", wordless.concat());
-    let planned = |report: &RunReport| report.repos.iter().map(|repo| (repo.name.clone(), repo.reason.clone())).collect::<BTreeMap<_, _>>();
+    let planned = |report: &RunReport| {
+        report
+            .repos
+            .iter()
+            .map(|repo| (repo.name.clone(), repo.reason.clone()))
+            .collect::<BTreeMap<_, _>>()
+    };
     same("the dry run said so too", &planned(&dry), &planned(&report));
     // Whatever belongs to a broken repo is as it was; of the others only the trees went.
     let touched = |path: &PathBuf| {
         path.starts_with(".treewarden")
-            || ["acme__victim", "acme__zebra"].iter().any(|repo| path.components().any(|part| part.as_os_str() == *repo))
+            || ["acme__victim", "acme__zebra"]
+                .iter()
+                .any(|repo| path.components().any(|part| part.as_os_str() == *repo))
     };
-    let rest = |seen: BTreeMap<PathBuf, _>| seen.into_iter().filter(|(path, _)| !touched(path)).collect::<BTreeMap<_, _>>();
-    same("the broken repos", &rest(snapshot(&world.root)), &rest(before));
+    let rest = |seen: BTreeMap<PathBuf, _>| {
+        seen.into_iter()
+            .filter(|(path, _)| !touched(path))
+            .collect::<BTreeMap<_, _>>()
+    };
+    same(
+        "the broken repos",
+        &rest(snapshot(&world.root)),
+        &rest(before),
+    );
     assert_eq!(report.totals.reaped, 2);
     assert_eq!(Repo::there(&world, "acme/victim").fsck(), "");
 }
@@ -353,17 +554,40 @@ fn what_can_not_be_read_stays() {
     for tree in &trees {
         tree.age(2.0);
     }
-    let closed = [shut.path.join("deep"), trees[0].admin.join("logs"), store.git_dir("objects/pack")];
-    let modes = |mode| closed.iter().for_each(|place| std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap());
+    let closed = [
+        shut.path.join("deep"),
+        trees[0].admin.join("logs"),
+        store.git_dir("objects/pack"),
+    ];
+    let modes = |mode| {
+        closed.iter().for_each(|place| {
+            std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap()
+        })
+    };
     modes(0o000);
     let report = world.pass(1, &["run"]);
     modes(0o755);
-    let expected = [("acme/shop worktrees/acme__shop/open", "reap landed merged"), ("acme/shop worktrees/acme__shop/shut", "unknown")];
-    same("fates", &world.fates(&report), &super::support::map(&expected));
-    assert!(shut.path.join("deep/down/file").exists() && trees.iter().all(|tree| tree.path.exists()));
-    for (name, words) in [("acme/registry", "acme__registry/.git/worktrees"), ("acme/store", "acme__store/.git/objects")] {
+    let expected = [
+        ("acme/shop worktrees/acme__shop/open", "reap landed merged"),
+        ("acme/shop worktrees/acme__shop/shut", "unknown"),
+    ];
+    same(
+        "fates",
+        &world.fates(&report),
+        &super::support::map(&expected),
+    );
+    assert!(
+        shut.path.join("deep/down/file").exists() && trees.iter().all(|tree| tree.path.exists())
+    );
+    for (name, words) in [
+        ("acme/registry", "acme__registry/.git/worktrees"),
+        ("acme/store", "acme__store/.git/objects"),
+    ] {
         let said = words_of(&report, name);
-        assert!(said.starts_with("Failed") && said.contains(words) && said.contains("ermission denied"), "{said}");
+        assert!(
+            said.starts_with("Failed") && said.contains(words) && said.contains("ermission denied"),
+            "{said}"
+        );
     }
 }
 
@@ -378,7 +602,12 @@ fn an_index_that_claims_more_than_it_holds_costs_nothing() {
     tree.age(40.0);
     let report = world.night();
     let told = report.worktrees().next().unwrap();
-    assert!(told.reasons.iter().any(|why| why.contains("`index` claims to hold 4294967295 files")), "{told:?}");
+    assert!(
+        told.reasons
+            .iter()
+            .any(|why| why.contains("`index` claims to hold 4294967295 files")),
+        "{told:?}"
+    );
     assert!(tree.path.exists());
 }
 
@@ -387,10 +616,20 @@ fn no_time_of_a_file_makes_a_run_stumble() {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     // In memory a file keeps any time; a disk would cut it.
     let world = World::unprepared_in_memory();
-    assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
-    world.set("caches", "{kind: pip, path: pip}, {kind: npm, path: npm}, {kind: build-output}");
+    assert_eq!(
+        world
+            .treewarden(&["init", world.root.to_str().unwrap()])
+            .code,
+        0
+    );
+    world.set(
+        "caches",
+        "{kind: pip, path: pip}, {kind: npm, path: npm}, {kind: build-output}",
+    );
     let shop = world.repo("acme/shop");
-    shop.tree("dirty").write("new.ts", "1\n").write("target/x", "1\n");
+    shop.tree("dirty")
+        .write("new.ts", "1\n")
+        .write("target/x", "1\n");
     shop.tree("landed").age(2.0);
     shop.git(&["stash", "list"]);
     write(&world.at("pip/wheels/a/b/c/x.whl"), "x");
@@ -399,16 +638,36 @@ fn no_time_of_a_file_makes_a_run_stumble() {
     world.pass(0, &["report"]);
     for seconds in [1 << 62, -(1 << 62), i64::MAX, i64::MIN, 1 << 40, -(1 << 40)] {
         for entry in walkdir::WalkDir::new(&world.root).contents_first(true) {
-            let then = Timespec { tv_sec: seconds, tv_nsec: 999_999_999 };
-            utimensat(CWD, entry.unwrap().path(), &Timestamps { last_access: then, last_modification: then }, AtFlags::SYMLINK_NOFOLLOW)
-                .unwrap();
+            let then = Timespec {
+                tv_sec: seconds,
+                tv_nsec: 999_999_999,
+            };
+            utimensat(
+                CWD,
+                entry.unwrap().path(),
+                &Timestamps {
+                    last_access: then,
+                    last_modification: then,
+                },
+                AtFlags::SYMLINK_NOFOLLOW,
+            )
+            .unwrap();
         }
-        for typed in [&["run"][..], &["report"], &["report", "--as-of", "40d"], &["check"], &["locks"], &["worktree", "list"], &["history"]]
-        {
+        for typed in [
+            &["run"][..],
+            &["report"],
+            &["report", "--as-of", "40d"],
+            &["check"],
+            &["locks"],
+            &["worktree", "list"],
+            &["history"],
+        ] {
             let ran = world.treewarden(typed);
             let told = format!("{}{}", ran.out, ran.err);
             assert!(
-                [0, 1].contains(&ran.code) && !told.contains("made a mistake") && !told.contains("panicked"),
+                [0, 1].contains(&ran.code)
+                    && !told.contains("made a mistake")
+                    && !told.contains("panicked"),
                 "{seconds} {typed:?}: {told}"
             );
         }

@@ -1,9 +1,14 @@
-//! Caches of real tools under eviction by the real program: between two installs, half way through a unit, and while an install runs.
+//! Caches of real tools under eviction by the real program: between two installs, half way through
+//! a unit, and while an install runs.
 //!
-//! Each tool gets projects with lock files, and a cache on a volume. What went is fetched again; what stands works offline; nothing is ever half there.
-//! Most is left out of the plain run: it needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
+//! Each tool gets projects with lock files, and a cache on a volume. What went is fetched again;
+//! what stands works offline; nothing is ever half there. Most is left out of the plain run: it
+//! needs the tools that `.ci/run` puts into `target/ci/bin`, and their registries.
 
-#![expect(clippy::disallowed_methods, reason = "it runs real tools, and lets units of a temporary cache vanish")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it runs real tools, and lets units of a temporary cache vanish"
+)]
 
 use super::support::{World, age_all, fifo, write};
 use std::collections::BTreeSet;
@@ -36,7 +41,8 @@ struct Tool {
     packages: [&'static str; 3],
     /// Writes a project with these packages.
     project: fn(&Bench, &Path, &[&str]),
-    /// The shell command in a project's folder that installs; `$CACHE` is the cache, `$OFFLINE` is empty where there is a network.
+    /// The shell command in a project's folder that installs; `$CACHE` is the cache, `$OFFLINE` is
+    /// empty where there is a network.
     install: &'static str,
 }
 
@@ -54,7 +60,11 @@ impl Bench {
         world.set("eviction", "budget: 1");
         world.set("caches", &format!("{{kind: {}, path: cache}}", tool.name));
         fs::create_dir(world.at("cache")).unwrap();
-        Self { tool, world, work: tempfile::tempdir().unwrap() }
+        Self {
+            tool,
+            world,
+            work: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// Installs a project with these packages, made when it isn't there yet.
@@ -65,7 +75,10 @@ impl Bench {
             (self.tool.project)(self, &folder, packages);
         }
         let mut shell = Command::new("bash");
-        shell.args(["-euc", self.tool.install]).current_dir(&folder).env("CACHE", self.world.at("cache"));
+        shell
+            .args(["-euc", self.tool.install])
+            .current_dir(&folder)
+            .env("CACHE", self.world.at("cache"));
         shell
             .env("WORK", self.work.path())
             .env("XDG_CACHE_HOME", self.work.path().join("xdg"))
@@ -75,9 +88,23 @@ impl Bench {
             .env_remove("CI")
             .env("YARN_ENABLE_IMMUTABLE_INSTALLS", "false")
             .env("OFFLINE", if offline { "yes" } else { "" });
-        let Output { status, stdout, stderr } = shell.output().unwrap();
-        let said = || format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
-        if status.success() { Ok(()) } else { Err(said()) }
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = shell.output().unwrap();
+        let said = || {
+            format!(
+                "{}{}",
+                String::from_utf8_lossy(&stdout),
+                String::from_utf8_lossy(&stderr)
+            )
+        };
+        if status.success() {
+            Ok(())
+        } else {
+            Err(said())
+        }
     }
 
     fn folder(&self, packages: &[&str]) -> PathBuf {
@@ -103,14 +130,26 @@ impl Bench {
         let root: Arc<Path> = self.world.root.canonicalize().unwrap().into();
         let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
         let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
-        let policy = policy::Cache { name: "real".into(), kind, place, depth: 1, min_age, reserve, budget: None };
+        let policy = policy::Cache {
+            name: "real".into(),
+            kind,
+            place,
+            depth: 1,
+            min_age,
+            reserve,
+            budget: None,
+        };
         let probe = LastUseProbe::open(&root, true).unwrap();
         let seen = caches::survey(&[policy], &[], &probe, &Some, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         let mut units = seen.units;
         units.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         let paths: Vec<&VolumePath> = units.iter().flat_map(|unit| &unit.paths).collect();
-        assert_eq!(paths.len(), paths.iter().collect::<BTreeSet<_>>().len(), "a path in two units");
+        assert_eq!(
+            paths.len(),
+            paths.iter().collect::<BTreeSet<_>>().len(),
+            "a path in two units"
+        );
         units
     }
 
@@ -121,7 +160,11 @@ impl Bench {
     /// The first `count` paths of a unit go, as eviction moves them.
     fn take(&self, unit: &Unit, count: usize) {
         for path in unit.paths.iter().take(count) {
-            fs::rename(path.path(), self.work.path().join(format!("gone-{}", uuid()))).unwrap();
+            fs::rename(
+                path.path(),
+                self.work.path().join(format!("gone-{}", uuid())),
+            )
+            .unwrap();
         }
     }
 
@@ -134,10 +177,14 @@ impl Bench {
 
     #[track_caller]
     fn fails_offline(&self, packages: &[&str]) {
-        assert!(self.install(packages, true).is_err(), "{packages:?} needs nothing that went");
+        assert!(
+            self.install(packages, true).is_err(),
+            "{packages:?} needs nothing that went"
+        );
     }
 
-    /// What each eviction leaves behind works. `expected` are parts of the names of more units than the packages'.
+    /// What each eviction leaves behind works. `expected` are parts of the names of more units than
+    /// the packages'.
     fn withstands(&self, expected: &[&str]) {
         self.world.set("eviction", "min_age: 0s");
         let [first, second, third] = self.tool.packages;
@@ -146,23 +193,53 @@ impl Bench {
         self.works(&[first, third], false);
         self.works(&[second], false);
         let names = self.names();
-        let expected = self.tool.packages.map(bare).into_iter().chain(expected.iter().copied()).collect::<Vec<_>>();
-        let unexpected = names.iter().filter(|name| !expected.iter().any(|part| name.contains(part))).collect::<Vec<_>>();
-        let missing = expected.iter().filter(|part| !names.iter().any(|name| name.contains(*part))).collect::<Vec<_>>();
-        assert!(unexpected.is_empty() && missing.is_empty(), "unexpected: {unexpected:?}, missing: {missing:?}");
+        let expected = self
+            .tool
+            .packages
+            .map(bare)
+            .into_iter()
+            .chain(expected.iter().copied())
+            .collect::<Vec<_>>();
+        let unexpected = names
+            .iter()
+            .filter(|name| !expected.iter().any(|part| name.contains(part)))
+            .collect::<Vec<_>>();
+        let missing = expected
+            .iter()
+            .filter(|part| !names.iter().any(|name| name.contains(*part)))
+            .collect::<Vec<_>>();
+        assert!(
+            unexpected.is_empty() && missing.is_empty(),
+            "unexpected: {unexpected:?}, missing: {missing:?}"
+        );
 
         // Killed half way through a unit: with its first path gone, and with its last one left.
-        let several: Vec<Unit> = self.units().into_iter().filter(|unit| unit.paths.len() > 1).take(3).collect();
-        for (name, count) in
-            several.iter().flat_map(|unit| BTreeSet::from([1, unit.paths.len() - 1]).into_iter().map(|count| (&unit.name, count)))
-        {
-            let unit = self.units().into_iter().find(|unit| unit.name == *name).unwrap_or_else(|| panic!("{name} did not come back"));
+        let several: Vec<Unit> = self
+            .units()
+            .into_iter()
+            .filter(|unit| unit.paths.len() > 1)
+            .take(3)
+            .collect();
+        for (name, count) in several.iter().flat_map(|unit| {
+            BTreeSet::from([1, unit.paths.len() - 1])
+                .into_iter()
+                .map(|count| (&unit.name, count))
+        }) {
+            let unit = self
+                .units()
+                .into_iter()
+                .find(|unit| unit.name == *name)
+                .unwrap_or_else(|| panic!("{name} did not come back"));
             self.take(&unit, count);
             self.works(&all, false);
         }
         self.works(&all, true);
         // One that a project needs.
-        let needed: Vec<Unit> = self.units().into_iter().filter(|unit| unit.name.contains(bare(second))).collect();
+        let needed: Vec<Unit> = self
+            .units()
+            .into_iter()
+            .filter(|unit| unit.name.contains(bare(second)))
+            .collect();
         for unit in &needed {
             self.take(unit, unit.paths.len());
         }
@@ -170,13 +247,21 @@ impl Bench {
         self.fails_offline(&[second]);
         self.works(&all, false);
         // Every second one.
-        self.units().iter().step_by(2).for_each(|unit| self.take(unit, unit.paths.len()));
+        self.units()
+            .iter()
+            .step_by(2)
+            .for_each(|unit| self.take(unit, unit.paths.len()));
         self.works(&all, false);
         self.works(&all, true);
         // All, by the program.
         let before = self.units();
         let report = self.world.pass(1, &["run"]);
-        let outcomes = report.eviction.units.iter().filter(|unit| unit.outcome == UnitOutcome::Evicted).count();
+        let outcomes = report
+            .eviction
+            .units
+            .iter()
+            .filter(|unit| unit.outcome == UnitOutcome::Evicted)
+            .count();
         assert_eq!(outcomes, before.len(), "{:?}", report.eviction);
         assert_eq!(self.units(), []);
         self.fails_offline(&all);
@@ -184,9 +269,11 @@ impl Bench {
         self.works(&all, true);
     }
 
-    /// A project's installs go on, without a network, while the program evicts all else over and over.
+    /// A project's installs go on, without a network, while the program evicts all else over and
+    /// over.
     fn goes_on(&self, min_age: Duration) {
-        self.world.set("eviction", &format!("min_age: {}s", min_age.as_secs()));
+        self.world
+            .set("eviction", &format!("min_age: {}s", min_age.as_secs()));
         let [hot, cold @ ..] = self.tool.packages;
         // Once more with a lock file: npm asks the registry in other words then.
         self.works(&[hot], false);
@@ -198,7 +285,8 @@ impl Bench {
             self.works(&[hot], false);
             self.keeps_a_tree_of(hot);
         }
-        // Files written and read long ago, but for what a job reads from here on: that is all there is to see its use by.
+        // Files written and read long ago, but for what a job reads from here on: that is all there
+        // is to see its use by.
         age_all(&self.world.at("cache"), 2.0);
         self.works(&[hot], true);
         let (done, evicted, began) = (AtomicBool::new(false), AtomicUsize::new(0), Instant::now());
@@ -207,7 +295,8 @@ impl Bench {
                 let (mut installs, mut failures) = (0, Vec::new());
                 // However slow the machine is.
                 while began.elapsed() < BUSY
-                    || ((installs <= ENOUGH || evicted.load(Ordering::Relaxed) <= ENOUGH) && began.elapsed() < 9 * BUSY)
+                    || ((installs <= ENOUGH || evicted.load(Ordering::Relaxed) <= ENOUGH)
+                        && began.elapsed() < 9 * BUSY)
                 {
                     installs += 1;
                     failures.extend(self.install(&[hot], true).err());
@@ -222,20 +311,37 @@ impl Bench {
                     self.works(&cold, false);
                     let _none = fs::remove_dir_all(self.folder(&cold).join("node_modules"));
                     let _none = fs::remove_dir_all(self.folder(&cold).join("out"));
-                    let others = self.units_as_they_are().into_iter().filter(|unit| !names.contains(&unit.name));
-                    others.flat_map(|unit| unit.paths).for_each(|path| age_all(&path.path(), 2.0));
+                    let others = self
+                        .units_as_they_are()
+                        .into_iter()
+                        .filter(|unit| !names.contains(&unit.name));
+                    others
+                        .flat_map(|unit| unit.paths)
+                        .for_each(|path| age_all(&path.path(), 2.0));
                 }
             }
             installing.join().unwrap()
         });
         let evicted = evicted.into_inner();
-        println!("{}: {installs} installs, {} failed; {evicted} units evicted", self.tool.name, failures.len());
-        assert!(failures.is_empty(), "{} of {installs} installs failed, first: {}", failures.len(), failures[0]);
-        assert!(installs > ENOUGH && evicted > ENOUGH, "{installs} installs, {evicted} units evicted");
+        println!(
+            "{}: {installs} installs, {} failed; {evicted} units evicted",
+            self.tool.name,
+            failures.len()
+        );
+        assert!(
+            failures.is_empty(),
+            "{} of {installs} installs failed, first: {}",
+            failures.len(),
+            failures[0]
+        );
+        assert!(
+            installs > ENOUGH && evicted > ENOUGH,
+            "{installs} installs, {evicted} units evicted"
+        );
     }
 
-    /// What a repo's lock files name stays, though older than what nobody names, and is enough to install from without a network, but for pip,
-    /// which asks the index always.
+    /// What a repo's lock files name stays, though older than what nobody names, and is enough to
+    /// install from without a network, but for pip, which asks the index always.
     fn keeps_what_is_named(&self) {
         let [named, other, another] = self.tool.packages;
         // Once more with a lock file: npm asks the registry in other words then.
@@ -243,21 +349,34 @@ impl Bench {
         self.works(&[named], false);
         let before = self.units();
         let shop = self.world.repo("acme/shop");
-        for file in fs::read_dir(self.folder(&[named])).unwrap().map(Result::unwrap).filter(|file| file.file_type().unwrap().is_file()) {
+        for file in fs::read_dir(self.folder(&[named]))
+            .unwrap()
+            .map(Result::unwrap)
+            .filter(|file| file.file_type().unwrap().is_file())
+        {
             // All but what was built.
-            let Ok(text) = fs::read_to_string(file.path()) else { continue };
+            let Ok(text) = fs::read_to_string(file.path()) else {
+                continue;
+            };
             shop.commit(60.0, file.file_name().to_str().unwrap(), &text);
         }
         shop.push();
         self.works(&[other, another], false);
         self.clean();
         age_all(&self.world.at("cache"), 3.0);
-        before.iter().flat_map(|unit| &unit.paths).for_each(|path| age_all(&path.path(), 300.0));
+        before
+            .iter()
+            .flat_map(|unit| &unit.paths)
+            .for_each(|path| age_all(&path.path(), 300.0));
         self.world.set("eviction", "min_age: 0s");
         self.evict();
         let left = self.names();
         let has = |package: &str| left.iter().any(|name| name.contains(bare(package)));
-        assert_eq!([has(named), has(other), has(another)], [true, false, false], "{left:?}");
+        assert_eq!(
+            [has(named), has(other), has(another)],
+            [true, false, false],
+            "{left:?}"
+        );
         let works_offline = self.tool.kind != CacheKind::Pip;
         self.works(&[named], works_offline);
         if works_offline {
@@ -268,12 +387,16 @@ impl Bench {
 
     /// A tree that stays and has the package as hard links.
     fn keeps_a_tree_of(&self, package: &str) {
-        let copied =
-            Command::new("cp").arg("-al").arg(self.folder(&[package]).join("node_modules")).arg(self.work.path().join("kept")).status();
+        let copied = Command::new("cp")
+            .arg("-al")
+            .arg(self.folder(&[package]).join("node_modules"))
+            .arg(self.work.path().join("kept"))
+            .status();
         assert!(copied.unwrap().success());
     }
 
-    /// Of a tool that tells by a lock that it is at work, even what it is about to use may be evicted.
+    /// Of a tool that tells by a lock that it is at work, even what it is about to use may be
+    /// evicted.
     fn is_waited_for(&self) {
         self.world.set("eviction", "min_age: 0s");
         let all = self.tool.packages;
@@ -300,15 +423,25 @@ impl Bench {
     /// One run of the program; says how many units went.
     fn evict(&self) -> usize {
         let units = self.world.pass(1, &["run"]).eviction.units;
-        let failed: Vec<_> = units.iter().filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_))).collect();
+        let failed: Vec<_> = units
+            .iter()
+            .filter(|unit| matches!(unit.outcome, UnitOutcome::Failed(_)))
+            .collect();
         assert!(failed.is_empty(), "{failed:?}");
-        units.iter().filter(|unit| unit.outcome == UnitOutcome::Evicted).count()
+        units
+            .iter()
+            .filter(|unit| unit.outcome == UnitOutcome::Evicted)
+            .count()
     }
 }
 
 /// A package's name without its version.
 fn bare(package: &str) -> &str {
-    package.rsplit_once('@').or_else(|| package.rsplit_once('-')).unwrap().0
+    package
+        .rsplit_once('@')
+        .or_else(|| package.rsplit_once('-'))
+        .unwrap()
+        .0
 }
 
 fn uuid() -> uuid::Uuid {
@@ -322,38 +455,76 @@ fn package_json(_: &Bench, folder: &Path, packages: &[&str]) {
         format!("\"{name}\": \"{version}\"")
     });
     let dependencies = dependencies.collect::<Vec<_>>().join(", ");
-    fs::write(folder.join("package.json"), format!("{{\"name\": \"x\", \"version\": \"1.0.0\", \"dependencies\": {{{dependencies}}}}}"))
-        .unwrap();
+    fs::write(
+        folder.join("package.json"),
+        format!(
+            "{{\"name\": \"x\", \"version\": \"1.0.0\", \"dependencies\": {{{dependencies}}}}}"
+        ),
+    )
+    .unwrap();
     fs::write(folder.join("yarn.lock"), "").unwrap();
-    fs::write(folder.join(".yarnrc.yml"), "nodeLinker: node-modules\nenableTelemetry: false\nenableGlobalCache: true\n").unwrap();
+    fs::write(
+        folder.join(".yarnrc.yml"),
+        "nodeLinker: node-modules\nenableTelemetry: false\nenableGlobalCache: true\n",
+    )
+    .unwrap();
 }
 
 const NODE_PACKAGES: [&str; 3] = ["left-pad@1.3.0", "is-number@7.0.0", "escape-html@1.0.3"];
 
 fn pnpm(install: &'static str) -> Tool {
-    Tool { kind: CacheKind::Pnpm, name: "pnpm", packages: NODE_PACKAGES, project: package_json, install }
+    Tool {
+        kind: CacheKind::Pnpm,
+        name: "pnpm",
+        packages: NODE_PACKAGES,
+        project: package_json,
+        install,
+    }
 }
 
-const PNPM_10: &str = "rm -rf node_modules; pnpm-10 install --store-dir $CACHE ${OFFLINE:+--offline}";
-const PNPM_12: &str = "rm -rf node_modules; pnpm-12 install --store-dir $CACHE ${OFFLINE:+--offline}";
+const PNPM_10: &str =
+    "rm -rf node_modules; pnpm-10 install --store-dir $CACHE ${OFFLINE:+--offline}";
+const PNPM_12: &str =
+    "rm -rf node_modules; pnpm-12 install --store-dir $CACHE ${OFFLINE:+--offline}";
 
 fn yarn_4() -> Tool {
     let install = "rm -rf node_modules; [ -z $OFFLINE ] || export YARN_ENABLE_NETWORK=false; YARN_GLOBAL_FOLDER=$CACHE yarn-4 install";
-    Tool { kind: CacheKind::Yarn, name: "yarn", packages: NODE_PACKAGES, project: package_json, install }
+    Tool {
+        kind: CacheKind::Yarn,
+        name: "yarn",
+        packages: NODE_PACKAGES,
+        project: package_json,
+        install,
+    }
 }
 
 fn yarn_1() -> Tool {
     let install = "rm -rf node_modules; YARN_CACHE_FOLDER=$CACHE yarn-1 install --no-progress ${OFFLINE:+--offline}";
-    Tool { kind: CacheKind::Yarn, name: "yarn", packages: NODE_PACKAGES, project: package_json, install }
+    Tool {
+        kind: CacheKind::Yarn,
+        name: "yarn",
+        packages: NODE_PACKAGES,
+        project: package_json,
+        install,
+    }
 }
 
 fn npm() -> Tool {
     let install = "rm -rf node_modules; npm_config_cache=$CACHE npm install --no-audit --no-fund ${OFFLINE:+--offline}";
-    Tool { kind: CacheKind::Npm, name: "npm", packages: NODE_PACKAGES, project: package_json, install }
+    Tool {
+        kind: CacheKind::Npm,
+        name: "npm",
+        packages: NODE_PACKAGES,
+        project: package_json,
+        install,
+    }
 }
 
 fn requirements(_: &Bench, folder: &Path, packages: &[&str]) {
-    let lines: Vec<String> = packages.iter().map(|package| format!("{}\n", package.replacen('-', "==", 1))).collect();
+    let lines: Vec<String> = packages
+        .iter()
+        .map(|package| format!("{}\n", package.replacen('-', "==", 1)))
+        .collect();
     fs::write(folder.join("requirements.txt"), lines.concat()).unwrap();
     fs::write(folder.join("build.txt"), "setuptools==80.9.0\n").unwrap();
 }
@@ -364,7 +535,13 @@ const PYTHON_PACKAGES: [&str; 3] = ["six-1.17.0", "idna-3.10", "toml-0.10.2"];
 fn uv() -> Tool {
     let install = "rm -rf out; UV_CACHE_DIR=$CACHE UV_PYTHON_DOWNLOADS=never uv pip install --no-config --target out --no-deps \
                    --no-binary toml --build-constraint build.txt ${OFFLINE:+--offline} -r requirements.txt; [ -d out ]";
-    Tool { kind: CacheKind::Uv, name: "uv", packages: PYTHON_PACKAGES, project: requirements, install }
+    Tool {
+        kind: CacheKind::Uv,
+        name: "uv",
+        packages: PYTHON_PACKAGES,
+        project: requirements,
+        install,
+    }
 }
 
 fn pip() -> Tool {
@@ -372,7 +549,13 @@ fn pip() -> Tool {
     let packages = ["toml-0.10.2", "six-1.17.0", "docopt-0.6.2"];
     let install = "rm -rf out; PIP_CACHE_DIR=$CACHE PIP_CONSTRAINT=build.txt python3 -m pip install --quiet --target out --no-deps \
                    --no-binary toml,six,docopt -r requirements.txt";
-    Tool { kind: CacheKind::Pip, name: "pip", packages, project: requirements, install }
+    Tool {
+        kind: CacheKind::Pip,
+        name: "pip",
+        packages,
+        project: requirements,
+        install,
+    }
 }
 
 const CRATES: [&str; 3] = ["itoa-1.0.15", "cfg-if-1.0.0", "fnv-1.0.7"];
@@ -383,17 +566,29 @@ fn cargo() -> Tool {
             let (name, version) = package.rsplit_once('-').unwrap();
             format!("{name} = \"={version}\"\n")
         });
-        let manifest =
-            format!("[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{}", lines.collect::<String>());
+        let manifest = format!(
+            "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\n{}",
+            lines.collect::<String>()
+        );
         fs::write(folder.join("Cargo.toml"), manifest).unwrap();
         fs::create_dir(folder.join("src")).unwrap();
         fs::write(folder.join("src/lib.rs"), "").unwrap();
     };
     let install = "rm -rf target; CARGO_TARGET_DIR=target CARGO_HOME=$CACHE cargo check ${OFFLINE:+--offline}";
-    Tool { kind: CacheKind::Cargo, name: "cargo", packages: CRATES, project, install }
+    Tool {
+        kind: CacheKind::Cargo,
+        name: "cargo",
+        packages: CRATES,
+        project,
+        install,
+    }
 }
 
-const MODULES: [&str; 3] = ["example.com/Acme/one@v1.0.0", "example.com/two@v0.2.0", "example.com/three@v0.3.0"];
+const MODULES: [&str; 3] = [
+    "example.com/Acme/one@v1.0.0",
+    "example.com/two@v0.2.0",
+    "example.com/three@v0.3.0",
+];
 
 /// A proxy of files for Go, with the modules in it.
 const PROXY: &str = r#"
@@ -412,27 +607,60 @@ for module in sys.argv[1:]:
 "#;
 
 fn go_project(bench: &Bench, folder: &Path, packages: &[&str]) {
-    let made = Command::new("python3").args(["-c", PROXY]).args(MODULES).current_dir(bench.work.path()).status().unwrap();
+    let made = Command::new("python3")
+        .args(["-c", PROXY])
+        .args(MODULES)
+        .current_dir(bench.work.path())
+        .status()
+        .unwrap();
     assert!(made.success());
-    let modules: Vec<(&str, &str)> = packages.iter().map(|package| package.split_once('@').unwrap()).collect();
-    let each = |line: fn(&str, &str) -> String| modules.iter().map(|(path, version)| line(path, version)).collect::<String>();
+    let modules: Vec<(&str, &str)> = packages
+        .iter()
+        .map(|package| package.split_once('@').unwrap())
+        .collect();
+    let each = |line: fn(&str, &str) -> String| {
+        modules
+            .iter()
+            .map(|(path, version)| line(path, version))
+            .collect::<String>()
+    };
     let requires = each(|path, version| format!("require {path} {version}\n"));
     let imports = each(|path, _| format!("import \"{path}\"\n"));
     let prints = each(|path, _| format!("\tprintln({}.Name)\n", path.rsplit_once('/').unwrap().1));
-    fs::write(folder.join("go.mod"), format!("module example.com/x\n\ngo 1.21\n\n{requires}")).unwrap();
-    fs::write(folder.join("main.go"), format!("package main\n\n{imports}\nfunc main() {{\n{prints}}}\n")).unwrap();
+    fs::write(
+        folder.join("go.mod"),
+        format!("module example.com/x\n\ngo 1.21\n\n{requires}"),
+    )
+    .unwrap();
+    fs::write(
+        folder.join("main.go"),
+        format!("package main\n\n{imports}\nfunc main() {{\n{prints}}}\n"),
+    )
+    .unwrap();
 }
 
 fn go_mod() -> Tool {
     let install = "export GOMODCACHE=$CACHE GOCACHE=$WORK/gocache GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
                    [ -z $OFFLINE ] || export GOPROXY=off; rm -f out; go build -o out . && ./out && go mod verify";
-    Tool { kind: CacheKind::GoMod, name: "go-mod", packages: MODULES, project: go_project, install }
+    Tool {
+        kind: CacheKind::GoMod,
+        name: "go-mod",
+        packages: MODULES,
+        project: go_project,
+        install,
+    }
 }
 
 fn go_build() -> Tool {
     let install = "export GOMODCACHE=$WORK/modules GOCACHE=$CACHE GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
                    rm -f out; go build -o out . && ./out";
-    Tool { kind: CacheKind::GoBuild, name: "go-build", packages: MODULES, project: go_project, install }
+    Tool {
+        kind: CacheKind::GoBuild,
+        name: "go-build",
+        packages: MODULES,
+        project: go_project,
+        install,
+    }
 }
 
 #[test]
@@ -440,19 +668,28 @@ fn what_its_tool_holds_stays() {
     let world = World::new();
     world.set("eviction", "budget: 1, min_age: 0s");
     world.set("caches", "{kind: uv, path: cache}");
-    let (unit, lock) = (world.at("cache/wheels-v7/pypi/six/1.17.0-py3-none-any.http"), world.at("cache/.lock"));
+    let (unit, lock) = (
+        world.at("cache/wheels-v7/pypi/six/1.17.0-py3-none-any.http"),
+        world.at("cache/.lock"),
+    );
     write(&unit, "x");
     write(&lock, "");
     age_all(&world.at("cache"), 2.0);
     let outcome = || {
         let mut units = world.pass(1, &["run"]).eviction.units;
-        assert_eq!((units.len(), units[0].unit.as_str()), (1, "six-1.17.0-py3-none-any"));
+        assert_eq!(
+            (units.len(), units[0].unit.as_str()),
+            (1, "six-1.17.0-py3-none-any")
+        );
         units.remove(0).outcome
     };
     // As uv holds it while it runs.
     let held = fs::File::open(&lock).unwrap();
     rustix::fs::flock(&held, rustix::fs::FlockOperation::LockShared).unwrap();
-    assert_eq!(outcome(), UnitOutcome::Skipped("its tool is at work and holds `cache/.lock`".to_owned()));
+    assert_eq!(
+        outcome(),
+        UnitOutcome::Skipped("its tool is at work and holds `cache/.lock`".to_owned())
+    );
     drop(held);
     // What an agent put there instead is neither opened through nor waited for.
     let elsewhere = world.beside("elsewhere");
@@ -465,7 +702,10 @@ fn what_its_tool_holds_stays() {
         super::support::remove(&lock);
         plant(&elsewhere, &lock);
         let outcome = outcome();
-        assert!(matches!(&outcome, UnitOutcome::Failed(why) if why.starts_with("failed to lock")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, UnitOutcome::Failed(why) if why.starts_with("failed to lock")),
+            "{outcome:?}"
+        );
     }
     assert!(unit.exists());
     super::support::remove(&lock);

@@ -1,5 +1,5 @@
-//! The busy probe: the operator's own answer, asked without a shell and in an environment of our making; a repo that is busy night after
-//! night is alerted.
+//! The busy probe: the operator's own answer, asked without a shell and in an environment of our
+//! making; a repo that is busy night after night is alerted.
 
 use super::support::{World, age, map, same, write};
 use chrono::Duration;
@@ -24,10 +24,17 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
     world.repo("acme/quiet");
     shop.tree("landed").age(2.0);
     let answer = world.beside("answer");
-    shop.set(&format!("busy_probe: [sh, -c, 'exit $(cat {})']", answer.display()));
+    shop.set(&format!(
+        "busy_probe: [sh, -c, 'exit $(cat {})']",
+        answer.display()
+    ));
     let mut nights = Vec::new();
-    // Busy, busy twice on one day, idle, and then busy for five nights, in one of them by a lock, in one without an answer.
-    for (night, code) in ["0", "0", "0", "1", "0", "0", "lock", "7", "0"].into_iter().enumerate() {
+    // Busy, busy twice on one day, idle, and then busy for five nights, in one of them by a lock,
+    // in one without an answer.
+    for (night, code) in ["0", "0", "0", "1", "0", "0", "lock", "7", "0"]
+        .into_iter()
+        .enumerate()
+    {
         write(&answer, code.replace("lock", "0"));
         let held = (code == "lock").then(|| world.hold("acme__shop"));
         if night != 2 && night > 0 {
@@ -35,18 +42,47 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
         }
         let report = world.night();
         drop(held);
-        let row = report.repos.iter().find(|repo| repo.name == "acme/shop").unwrap();
+        let row = report
+            .repos
+            .iter()
+            .find(|repo| repo.name == "acme/shop")
+            .unwrap();
         assert_eq!(row.outcome == RepoOutcome::Busy, code != "1");
-        nights.push((row.lock.busy_nights, report.alerts.iter().any(|alert| alert.name == "RepoBusy")));
+        nights.push((
+            row.lock.busy_nights,
+            report.alerts.iter().any(|alert| alert.name == "RepoBusy"),
+        ));
         if night == 8 {
-            let alert = report.alerts.iter().find(|alert| alert.name == "RepoBusy").unwrap();
+            let alert = report
+                .alerts
+                .iter()
+                .find(|alert| alert.name == "RepoBusy")
+                .unwrap();
             let said = "busy night after night: acme/shop for 5 nights (the busy probe says that somebody works here); end what holds them";
             assert!(alert.summary.starts_with(said), "{alert:?}");
-            let told = world.treewarden(&["run"]).out.split_whitespace().collect::<Vec<_>>().join(" ");
-            assert!(told.contains("somebody works here; busy for 5 nights in a row"), "{told}");
+            let told = world
+                .treewarden(&["run"])
+                .out
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ");
+            assert!(
+                told.contains("somebody works here; busy for 5 nights in a row"),
+                "{told}"
+            );
         }
     }
-    let expected = [(1, false), (2, false), (2, false), (0, false), (1, false), (2, false), (3, true), (4, true), (5, true)];
+    let expected = [
+        (1, false),
+        (2, false),
+        (2, false),
+        (0, false),
+        (1, false),
+        (2, false),
+        (3, true),
+        (4, true),
+        (5, true),
+    ];
     assert_eq!(nights, expected);
 }
 
@@ -54,8 +90,16 @@ fn a_repo_that_is_busy_night_after_night_is_alerted() {
 fn a_probe_gets_no_environment_but_its_own() {
     let world = World::new();
     let (said, script) = (world.beside("said"), world.beside("probe"));
-    world.repo("acme/shop").set(&format!("busy_probe: [sh, {}]", script.display()));
-    write(&script, format!("{{ pwd; env | cut -d= -f1 | sort; ls -l /proc/self/fd | grep -c lock; }} >{}; exit 1\n", said.display()));
+    world
+        .repo("acme/shop")
+        .set(&format!("busy_probe: [sh, {}]", script.display()));
+    write(
+        &script,
+        format!(
+            "{{ pwd; env | cut -d= -f1 | sort; ls -l /proc/self/fd | grep -c lock; }} >{}; exit 1\n",
+            said.display()
+        ),
+    );
     let night = "PROBE_TOKEN=x GIT_DIR=/x TREEWARDEN_WEBHOOK_URL=secret LD_DEBUG= HOME=/root TZ=UTC \"$0\" run";
     let ran = world.program("sh", &["-c", night, env!("CARGO_BIN_EXE_treewarden")]);
     assert_eq!(ran.code, 0, "{ran:?}");
@@ -64,16 +108,38 @@ fn a_probe_gets_no_environment_but_its_own() {
     let (first, last) = (lines.next().unwrap(), lines.next_back().unwrap());
     // The shell adds a name of its own.
     let names: Vec<&str> = lines.filter(|name| *name != "PWD").collect();
-    assert_eq!((first, last), ("/", "0"), "its folder, and no lock of ours: {said}");
-    assert_eq!(names, ["HOME", "PATH", "PROBE_TOKEN", "TMPDIR", "TREEWARDEN_REPO", "TZ"]);
+    assert_eq!(
+        (first, last),
+        ("/", "0"),
+        "its folder, and no lock of ours: {said}"
+    );
+    assert_eq!(
+        names,
+        [
+            "HOME",
+            "PATH",
+            "PROBE_TOKEN",
+            "TMPDIR",
+            "TREEWARDEN_REPO",
+            "TZ"
+        ]
+    );
 }
 
 #[test]
 fn any_answer_but_idle_leaves_the_repo_alone_and_says_why() {
     let world = World::new();
     let answers = [
-        ("busy", "exit 0", "the busy probe says that somebody works here"),
-        ("odd", "exit 3", "the busy probe left with 3, which is neither 0 (busy) nor 1 (idle)"),
+        (
+            "busy",
+            "exit 0",
+            "the busy probe says that somebody works here",
+        ),
+        (
+            "odd",
+            "exit 3",
+            "the busy probe left with 3, which is neither 0 (busy) nor 1 (idle)",
+        ),
         ("killed", "kill -9 $$", "the busy probe was killed"),
         ("idle", "exit 1", ""),
     ];
@@ -86,11 +152,38 @@ fn any_answer_but_idle_leaves_the_repo_alone_and_says_why() {
         repo.set(&format!("busy_probe: [sh, -c, '{script}']"));
     }
     let report = world.night();
-    let found = report.repos.iter().map(|repo| (repo.name.clone(), repo.reason.clone().unwrap_or_default())).collect();
-    same("reasons", &found, &answers.iter().map(|(name, _, why)| (format!("acme/{name}"), (*why).to_owned())).collect());
+    let found = report
+        .repos
+        .iter()
+        .map(|repo| (repo.name.clone(), repo.reason.clone().unwrap_or_default()))
+        .collect();
+    same(
+        "reasons",
+        &found,
+        &answers
+            .iter()
+            .map(|(name, _, why)| (format!("acme/{name}"), (*why).to_owned()))
+            .collect(),
+    );
     let left = answers.iter().map(|(name, ..)| {
         let repo = super::support::repo::Repo::there(&world, &format!("acme/{name}"));
-        ((*name).to_owned(), format!("{} {}", repo.registered().len(), repo.git_dir("shallow.lock").exists()))
+        (
+            (*name).to_owned(),
+            format!(
+                "{} {}",
+                repo.registered().len(),
+                repo.git_dir("shallow.lock").exists()
+            ),
+        )
     });
-    same("what is left", &left.collect(), &map(&[("busy", "2 true"), ("odd", "2 true"), ("killed", "2 true"), ("idle", "1 false")]));
+    same(
+        "what is left",
+        &left.collect(),
+        &map(&[
+            ("busy", "2 true"),
+            ("odd", "2 true"),
+            ("killed", "2 true"),
+            ("idle", "1 false"),
+        ]),
+    );
 }

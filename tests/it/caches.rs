@@ -1,8 +1,13 @@
-//! Real caches of real tools: what they hold are the units that the survey lists, and each tool goes on when all of them vanish.
+//! Real caches of real tools: what they hold are the units that the survey lists, and each tool
+//! goes on when all of them vanish.
 //!
-//! Left out of the plain run, for it needs the tools and their registries: `cargo test --test it -- --ignored caches`.
+//! Left out of the plain run, for it needs the tools and their registries: `cargo test --test it --
+//! --ignored caches`.
 
-#![expect(clippy::disallowed_methods, reason = "it runs real tools, and lets units of a temporary cache vanish")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "it runs real tools, and lets units of a temporary cache vanish"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +23,8 @@ use treewarden::fs::volume_path::VolumePath;
 use treewarden::survey::caches::{self, last_use::LastUseProbe};
 use treewarden::survey::size;
 
-/// Serves the working directory as a package index would: pip caches only what has an `ETag` or a maximum age.
+/// Serves the working directory as a package index would: pip caches only what has an `ETag` or a
+/// maximum age.
 const SERVER: &str = r#"
 import http.server, subprocess, sys, threading
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -52,7 +58,10 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        Self { volume: tempfile::tempdir().unwrap(), work: tempfile::tempdir().unwrap() }
+        Self {
+            volume: tempfile::tempdir().unwrap(),
+            work: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn cache(&self) -> std::path::PathBuf {
@@ -68,17 +77,31 @@ impl Bench {
     /// Runs a tool in the work folder, with the cache where `variable` says; it must succeed.
     fn run(&self, variable: &str, command: &[&str]) {
         let mut tool = Command::new(command[0]);
-        tool.args(&command[1..]).current_dir(self.work.path()).env(variable, self.cache());
-        tool.env_remove("PIP_FIND_LINKS").env_remove("PIP_NO_CACHE_DIR");
+        tool.args(&command[1..])
+            .current_dir(self.work.path())
+            .env(variable, self.cache());
+        tool.env_remove("PIP_FIND_LINKS")
+            .env_remove("PIP_NO_CACHE_DIR");
         let Output { status, stderr, .. } = tool.output().unwrap();
-        assert!(status.success(), "{command:?}: {}", String::from_utf8_lossy(&stderr));
+        assert!(
+            status.success(),
+            "{command:?}: {}",
+            String::from_utf8_lossy(&stderr)
+        );
     }
 
     fn units(&self, kind: CacheKind) -> Vec<Unit> {
         let root: Arc<Path> = self.volume.path().canonicalize().unwrap().into();
         let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
-        let policy =
-            policy::Cache { name: "real".into(), kind, place, depth: 1, min_age: Duration::ZERO, reserve: Size::default(), budget: None };
+        let policy = policy::Cache {
+            name: "real".into(),
+            kind,
+            place,
+            depth: 1,
+            min_age: Duration::ZERO,
+            reserve: Size::default(),
+            budget: None,
+        };
         let probe = LastUseProbe::open(&root, true).unwrap();
         let seen = caches::survey(&[policy], &[], &probe, &Some, &Stop::never()).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
@@ -88,11 +111,25 @@ impl Bench {
     /// The units are as `expected`; with all of them gone `refill` works, and brings back the same.
     fn proves(&self, kind: CacheKind, expected: &[&str], refill: impl Fn()) {
         let units = self.units(kind);
-        assert_eq!(names(&units), expected.iter().map(ToString::to_string).collect());
+        assert_eq!(
+            names(&units),
+            expected.iter().map(ToString::to_string).collect()
+        );
         for unit in &units {
-            assert!(size::size(&unit.paths, &treewarden::fs::stop::Stop::never()).unwrap().inodes > 0, "{}", unit.name);
+            assert!(
+                size::size(&unit.paths, &treewarden::fs::stop::Stop::never())
+                    .unwrap()
+                    .inodes
+                    > 0,
+                "{}",
+                unit.name
+            );
             for path in unit.paths.iter().map(VolumePath::path) {
-                if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+                if path.is_dir() {
+                    fs::remove_dir_all(path).unwrap()
+                } else {
+                    fs::remove_file(path).unwrap()
+                }
             }
         }
         assert_eq!(self.units(kind), []);
@@ -110,16 +147,42 @@ fn names(units: &[Unit]) -> BTreeSet<String> {
 fn npm() {
     let bench = Bench::new();
     bench.write("package.json", r#"{"name": "x", "version": "1.0.0"}"#);
-    let install =
-        |package: &str| bench.run("npm_config_cache", &["npm", "install", "--no-audit", "--no-fund", "--prefer-offline", package]);
+    let install = |package: &str| {
+        bench.run(
+            "npm_config_cache",
+            &[
+                "npm",
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--prefer-offline",
+                package,
+            ],
+        )
+    };
     install("left-pad@1.3.0");
     install("is-number@7.0.0");
-    let expected = ["is-number (metadata)", "is-number-7.0.0.tgz", "left-pad (metadata)", "left-pad-1.3.0.tgz"];
-    // Without a lock file npm needs the metadata; offline first, it believes whatever the index says.
+    let expected = [
+        "is-number (metadata)",
+        "is-number-7.0.0.tgz",
+        "left-pad (metadata)",
+        "left-pad-1.3.0.tgz",
+    ];
+    // Without a lock file npm needs the metadata; offline first, it believes whatever the index
+    // says.
     bench.proves(CacheKind::Npm, &expected, || {
         fs::remove_dir_all(bench.work.path().join("node_modules")).unwrap();
         fs::remove_file(bench.work.path().join("package-lock.json")).unwrap();
-        bench.run("npm_config_cache", &["npm", "install", "--no-audit", "--no-fund", "--prefer-offline"]);
+        bench.run(
+            "npm_config_cache",
+            &[
+                "npm",
+                "install",
+                "--no-audit",
+                "--no-fund",
+                "--prefer-offline",
+            ],
+        );
     });
 }
 
@@ -138,11 +201,29 @@ fn cargo() {
 #[ignore = "needs npm, pip, go and cargo with registries"]
 fn cargo_git() {
     let bench = Bench::new();
-    bench.write("dependency/Cargo.toml", "[package]\nname = \"dependency\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");
+    bench.write(
+        "dependency/Cargo.toml",
+        "[package]\nname = \"dependency\"\nversion = \"0.1.0\"\nedition = \"2021\"\n",
+    );
     bench.write("dependency/src/lib.rs", "");
     let dependency = bench.work.path().join("dependency").display().to_string();
-    for arguments in [&["init", "-q"][..], &["add", "."], &["-c", "user.name=x", "-c", "user.email=x@x", "commit", "-qm", "x"]] {
-        bench.run("UNUSED", &[&["git", "-C", &dependency][..], arguments].concat());
+    for arguments in [
+        &["init", "-q"][..],
+        &["add", "."],
+        &[
+            "-c",
+            "user.name=x",
+            "-c",
+            "user.email=x@x",
+            "commit",
+            "-qm",
+            "x",
+        ],
+    ] {
+        bench.run(
+            "UNUSED",
+            &[&["git", "-C", &dependency][..], arguments].concat(),
+        );
     }
     let manifest = format!(
         "[package]\nname = \"x\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[dependencies]\ndependency = {{git = \"file://{dependency}\"}}\n"
@@ -167,9 +248,14 @@ fn pip() {
         bench.run("PIP_CACHE_DIR", &["python3", "-c", SERVER]);
     };
     download();
-    // The digest is the URL's, and so the port's: one unit, of a pair or (an older pip) of one file.
+    // The digest is the URL's, and so the port's: one unit, of a pair or (an older pip) of one
+    // file.
     let units = bench.units(CacheKind::Pip);
-    let paths = if units[0].name.contains("http-v2/") { 2 } else { 1 };
+    let paths = if units[0].name.contains("http-v2/") {
+        2
+    } else {
+        1
+    };
     assert_eq!((units.len(), units[0].paths.len()), (1, paths), "{units:?}");
     for path in units[0].paths.iter().map(VolumePath::path) {
         fs::remove_file(path).unwrap();
@@ -185,13 +271,40 @@ fn pip_wheels() {
     // The registry's source archive is built, and the wheel of it kept.
     let build = || {
         let _gone = fs::remove_dir_all(bench.work.path().join("out"));
-        bench.run("PIP_CACHE_DIR", &["python3", "-m", "pip", "wheel", "--no-deps", "--no-binary", "toml", "-w", "out", "toml==0.10.2"]);
+        bench.run(
+            "PIP_CACHE_DIR",
+            &[
+                "python3",
+                "-m",
+                "pip",
+                "wheel",
+                "--no-deps",
+                "--no-binary",
+                "toml",
+                "-w",
+                "out",
+                "toml==0.10.2",
+            ],
+        );
     };
     build();
-    let wheels = || bench.units(CacheKind::Pip).into_iter().filter(|unit| !unit.name.contains("http")).collect::<Vec<_>>();
+    let wheels = || {
+        bench
+            .units(CacheKind::Pip)
+            .into_iter()
+            .filter(|unit| !unit.name.contains("http"))
+            .collect::<Vec<_>>()
+    };
     let units = wheels();
-    assert!(names(&units).contains("toml-0.10.2-py2.py3-none-any.whl"), "{units:?}");
-    for path in units.iter().flat_map(|unit| &unit.paths).map(VolumePath::path) {
+    assert!(
+        names(&units).contains("toml-0.10.2-py2.py3-none-any.whl"),
+        "{units:?}"
+    );
+    for path in units
+        .iter()
+        .flat_map(|unit| &unit.paths)
+        .map(VolumePath::path)
+    {
         fs::remove_dir_all(path).unwrap();
     }
     build();
@@ -204,10 +317,15 @@ fn go_build() {
     let bench = Bench::new();
     bench.write("go.mod", "module example.com/x\n");
     bench.write("main.go", "package main\n\nfunc main() {}\n");
-    // Go 1.20 and newer index a folder whose files are 2 s old, and only then: one more unit, if the second build is late enough.
-    let old = fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50));
+    // Go 1.20 and newer index a folder whose files are 2 s old, and only then: one more unit, if
+    // the second build is late enough.
+    let old = fs::FileTimes::new()
+        .set_modified(SystemTime::UNIX_EPOCH + Duration::from_hours(24 * 365 * 50));
     for name in ["go.mod", "main.go"] {
-        fs::File::open(bench.work.path().join(name)).unwrap().set_times(old).unwrap();
+        fs::File::open(bench.work.path().join(name))
+            .unwrap()
+            .set_times(old)
+            .unwrap();
     }
     let build = || {
         // Go takes what it can from an output that is there.
@@ -216,7 +334,11 @@ fn go_build() {
     };
     build();
     let units = names(&bench.units(CacheKind::GoBuild));
-    assert!(units.iter().any(|name| name.ends_with("-a")) && units.iter().any(|name| name.ends_with("-d")), "{units:?}");
+    assert!(
+        units.iter().any(|name| name.ends_with("-a"))
+            && units.iter().any(|name| name.ends_with("-d")),
+        "{units:?}"
+    );
     let expected: Vec<&str> = units.iter().map(String::as_str).collect();
     bench.proves(CacheKind::GoBuild, &expected, build);
 }

@@ -1,4 +1,5 @@
-//! The commands as a script sees them: exit codes, what goes where, and what a choice of repos or parts leaves alone.
+//! The commands as a script sees them: exit codes, what goes where, and what a choice of repos or
+//! parts leaves alone.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -8,7 +9,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport};
 
-/// A repo with something for each part of a night: a tree, a registration, a leftover and loose refs.
+/// A repo with something for each part of a night: a tree, a registration, a leftover and loose
+/// refs.
 fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     let repo = world.repo(name);
     repo.tree("landed").age(2.0);
@@ -18,17 +20,29 @@ fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     remove(&gone.path);
     gone.age_admin(10.0);
     let branches: Vec<String> = (0..20).map(|n| format!("main:b{n}")).collect();
-    repo.git(&[&["fetch", "-q", "."], &branches.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    repo.git(
+        &[
+            &["fetch", "-q", "."],
+            &branches.iter().map(String::as_str).collect::<Vec<_>>()[..],
+        ]
+        .concat(),
+    );
     write(&repo.git_dir("shallow.lock"), "");
     age(&repo.git_dir("shallow.lock"), 1.0);
     repo
 }
 
-/// Waits in this repo, with its lock held, until the second file is there; the first one says that it has begun.
+/// Waits in this repo, with its lock held, until the second file is there; the first one says that
+/// it has begun.
 fn halt(world: &World, repo: &str) -> [std::path::PathBuf; 2] {
     let files = [world.beside("begun"), world.beside("go")];
     let [begun, go] = files.each_ref().map(|path| path.display());
-    world.enrol(repo, &format!("busy_probe: [sh, -c, 'touch {begun}; until [ -e {go} ]; do sleep 0.01; done; exit 1']"));
+    world.enrol(
+        repo,
+        &format!(
+            "busy_probe: [sh, -c, 'touch {begun}; until [ -e {go} ]; do sleep 0.01; done; exit 1']"
+        ),
+    );
     files
 }
 
@@ -44,7 +58,10 @@ fn bad_usage_and_bad_config_touch_nothing() {
     let [nowhere, broken] = [&nowhere, &broken].map(|path| path.to_str().unwrap());
     // What was typed, and what is said on standard error.
     let table: [(&[&str], &str); 11] = [
-        (&["run", "--repo", "acme/sho"], "--repo acme/sho: the config has no such repo; it has acme/shop, acme/web"),
+        (
+            &["run", "--repo", "acme/sho"],
+            "--repo acme/sho: the config has no such repo; it has acme/shop, acme/web",
+        ),
         (&["run", "--repo", "acme/shop", "--repo", "x"], "--repo x"),
         (&["run", "--only", "gc,prun"], "prun"),
         (&["run", "--deadline", "soon"], "write a time such as"),
@@ -53,17 +70,26 @@ fn bad_usage_and_bad_config_touch_nothing() {
         (&["no-such"], "no-such"),
         (&[], "Usage:"),
         (&["run", "--config", nowhere], nowhere),
-        (&["run", "--config", broken], "broken.yaml:1: volume.rot: unknown key"),
+        (
+            &["run", "--config", broken],
+            "broken.yaml:1: volume.rot: unknown key",
+        ),
         (&["init"], "ROOT"),
     ];
     for (typed, words) in table {
         let ran = world.treewarden(typed);
-        assert!(ran.code == 2 && ran.err.contains(words) && ran.out.is_empty(), "{typed:?}: {ran:?}");
+        assert!(
+            ran.code == 2 && ran.err.contains(words) && ran.out.is_empty(),
+            "{typed:?}: {ran:?}"
+        );
     }
     same("the volume", &snapshot(&world.root), &before);
     for typed in [&["--help"][..], &["--version"], &["run", "--help"]] {
         let ran = world.treewarden(typed);
-        assert!(ran.code == 0 && ran.out.contains("treewarden") && ran.err.is_empty(), "{typed:?}: {ran:?}");
+        assert!(
+            ran.code == 0 && ran.out.contains("treewarden") && ran.err.is_empty(),
+            "{typed:?}: {ran:?}"
+        );
     }
 }
 
@@ -71,12 +97,26 @@ fn bad_usage_and_bad_config_touch_nothing() {
 fn a_chosen_repo_is_all_that_is_touched() {
     let world = World::new();
     let [shop, web] = ["acme/shop", "acme/web"].map(|name| work(&world, name));
-    let before = [snapshot(&web.path), snapshot(&world.at("worktrees/acme__web"))];
+    let before = [
+        snapshot(&web.path),
+        snapshot(&world.at("worktrees/acme__web")),
+    ];
     let report = world.pass(0, &["run", "--repo", "acme/shop"]);
-    assert_eq!(report.repos.iter().map(|repo| repo.name.as_str()).collect::<Vec<_>>(), ["acme/shop"]);
+    assert_eq!(
+        report
+            .repos
+            .iter()
+            .map(|repo| repo.name.as_str())
+            .collect::<Vec<_>>(),
+        ["acme/shop"]
+    );
     assert_eq!((report.totals.reaped, shop.registered().len()), (1, 3));
     same("the other repo", &snapshot(&web.path), &before[0]);
-    same("its trees", &snapshot(&world.at("worktrees/acme__web")), &before[1]);
+    same(
+        "its trees",
+        &snapshot(&world.at("worktrees/acme__web")),
+        &before[1],
+    );
     let report = world.pass(0, &["run", "--repo", "acme/web", "--repo", "acme/shop"]);
     assert_eq!((report.repos.len(), report.totals.reaped), (2, 1));
 }
@@ -85,10 +125,16 @@ fn a_chosen_repo_is_all_that_is_touched() {
 fn a_chosen_part_is_all_that_is_done() {
     let world = World::new();
     let shop = work(&world, "acme/shop");
-    world.set("caches", "{kind: folder, name: models, path: caches/models}");
+    world.set(
+        "caches",
+        "{kind: folder, name: models, path: caches/models}",
+    );
     write(&world.at("caches/models/old"), vec![b'x'; 2 << 20]);
     age(&world.at("caches/models/old"), 30.0);
-    world.set("eviction", &format!("budget: {}", world.standing() - (1 << 20)));
+    world.set(
+        "eviction",
+        &format!("budget: {}", world.standing() - (1 << 20)),
+    );
     let seen = || {
         [
             ("evict", world.at("caches/models/old").exists()),
@@ -103,7 +149,9 @@ fn a_chosen_part_is_all_that_is_done() {
     for part in ["evict", "prune", "gc", "reap"] {
         world.pass(0, &["run", "--dry-run", "--only", part]);
         world.pass(0, &["run", "--only", part]);
-        left.iter_mut().filter(|(what, _)| what.starts_with(part)).for_each(|(_, there)| *there = false);
+        left.iter_mut()
+            .filter(|(what, _)| what.starts_with(part))
+            .for_each(|(_, there)| *there = false);
         assert_eq!(seen().to_vec(), left, "after --only {part}");
     }
     assert_eq!(shop.fsck(), "");
@@ -115,10 +163,26 @@ fn a_night_without_time_begins_nothing() {
     let shop = work(&world, "acme/shop");
     let before = [snapshot(&shop.path), snapshot(&world.at("worktrees"))];
     let report = world.pass(4, &["run", "--deadline", "0s"]);
-    assert_eq!((report.run.outcome, report.run.reason.as_deref()), (RunOutcome::Interrupted, Some("the deadline has passed")));
-    assert!(report.repos[0].reason.as_ref().unwrap().contains("the next run goes on here"), "{:?}", report.repos[0]);
+    assert_eq!(
+        (report.run.outcome, report.run.reason.as_deref()),
+        (RunOutcome::Interrupted, Some("the deadline has passed"))
+    );
+    assert!(
+        report.repos[0]
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("the next run goes on here"),
+        "{:?}",
+        report.repos[0]
+    );
     assert_eq!(report.totals.failures, 0, "being stopped is no failure");
-    assert!(report.alerts.iter().any(|alert| alert.name == "RunInterrupted"));
+    assert!(
+        report
+            .alerts
+            .iter()
+            .any(|alert| alert.name == "RunInterrupted")
+    );
     same("the repo", &snapshot(&shop.path), &before[0]);
     same("its trees", &snapshot(&world.at("worktrees")), &before[1]);
     assert_eq!(world.night().totals.reaped, 1);
@@ -138,14 +202,24 @@ fn a_signal_ends_a_night_between_two_steps() {
         let ran = night.end();
         assert_eq!(ran.code, 4, "{ran:?}");
         let report = ran.report();
-        assert_eq!((report.run.outcome, report.run.reason.as_deref()), (RunOutcome::Interrupted, Some("a signal asked to stop")));
+        assert_eq!(
+            (report.run.outcome, report.run.reason.as_deref()),
+            (RunOutcome::Interrupted, Some("a signal asked to stop"))
+        );
         assert_eq!(report.totals.reaped, 0);
         assert!(world.at("worktrees/acme__shop/landed").exists() && shop.fsck().is_empty());
         // Nothing is left behind: neither a name in a lock nor scratch space.
         for lock in ["volume", "acme__shop"] {
-            assert_eq!(std::fs::read(world.at(format!(".treewarden/locks/{lock}.lock"))).unwrap(), b"", "{lock}");
+            assert_eq!(
+                std::fs::read(world.at(format!(".treewarden/locks/{lock}.lock"))).unwrap(),
+                b"",
+                "{lock}"
+            );
         }
-        assert_eq!(std::fs::read_dir(world.beside("scratch")).unwrap().count(), 0);
+        assert_eq!(
+            std::fs::read_dir(world.beside("scratch")).unwrap().count(),
+            0
+        );
         assert_eq!(world.night().totals.reaped, 1);
     }
 }
@@ -161,7 +235,9 @@ fn a_second_signal_ends_it_at_once() {
     let mut night = world.start(&["run", "--output", pipe.to_str().unwrap()]);
     until("the night begins", || begun.exists());
     night.signal(Signal::INT);
-    until("the night is over", || world.at(".treewarden/journal.jsonl").exists());
+    until("the night is over", || {
+        world.at(".treewarden/journal.jsonl").exists()
+    });
     night.signal(Signal::INT);
     assert_eq!(night.end().code, 130);
     write(&go, "");
@@ -175,20 +251,44 @@ fn the_report_goes_where_it_was_sent() {
     let file = world.beside("reports/report.json");
     write(&file, "the old one");
     let mut old = std::fs::File::open(&file).unwrap();
-    let ran = world.treewarden(&["run", "--format", "json", "--output", file.to_str().unwrap()]);
+    let ran = world.treewarden(&[
+        "run",
+        "--format",
+        "json",
+        "--output",
+        file.to_str().unwrap(),
+    ]);
     assert!(ran.code == 0 && ran.out.is_empty(), "{ran:?}");
     let report: RunReport = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!((report.schema.as_str(), report.totals.reaped), ("treewarden.report/1", 1));
+    assert_eq!(
+        (report.schema.as_str(), report.totals.reaped),
+        ("treewarden.report/1", 1)
+    );
     // Whoever was reading the old one reads it to its end.
     let mut text = String::new();
     old.read_to_string(&mut text).unwrap();
     assert_eq!(text, "the old one");
-    assert_eq!(std::fs::read_dir(world.beside("reports")).unwrap().count(), 1, "nothing half written is left");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(
+        std::fs::read_dir(world.beside("reports")).unwrap().count(),
+        1,
+        "nothing half written is left"
+    );
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o644, "others may read it");
-    let ran = world.treewarden(&["run", "--output", world.beside("nowhere/report.txt").to_str().unwrap()]);
-    assert!(ran.code == 1 && ran.err.contains("nowhere/report.txt") && ran.err.contains("the run itself is done"), "{ran:?}");
-    let json: serde_json::Value = serde_json::from_str(&world.treewarden(&["report", "--format", "json"]).out).unwrap();
+    let ran = world.treewarden(&[
+        "run",
+        "--output",
+        world.beside("nowhere/report.txt").to_str().unwrap(),
+    ]);
+    assert!(
+        ran.code == 1
+            && ran.err.contains("nowhere/report.txt")
+            && ran.err.contains("the run itself is done"),
+        "{ran:?}"
+    );
+    let json: serde_json::Value =
+        serde_json::from_str(&world.treewarden(&["report", "--format", "json"]).out).unwrap();
     assert_eq!(json["schema"], "treewarden.report/1");
 }
 
@@ -196,7 +296,13 @@ fn the_report_goes_where_it_was_sent() {
 fn the_past_is_told_and_a_torn_line_is_skipped() {
     let world = World::new();
     work(&world, "acme/shop");
-    let history = || world.history().into_iter().map(|run| (run.run.id, run.totals.reaped)).collect::<Vec<_>>();
+    let history = || {
+        world
+            .history()
+            .into_iter()
+            .map(|run| (run.run.id, run.totals.reaped))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(history(), []);
     let mut expected = Vec::new();
     for _ in 0..2 {
@@ -205,7 +311,13 @@ fn the_past_is_told_and_a_torn_line_is_skipped() {
     }
     world.pass(0, &["report"]);
     assert_eq!(history(), expected);
-    assert_eq!(expected.iter().map(|(_, reaped)| *reaped).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(
+        expected
+            .iter()
+            .map(|(_, reaped)| *reaped)
+            .collect::<Vec<_>>(),
+        [1, 0]
+    );
     let journal = world.at(".treewarden/journal.jsonl");
     let whole = std::fs::read_to_string(&journal).unwrap();
     assert_eq!(whole.lines().count(), 2);
@@ -216,7 +328,9 @@ fn the_past_is_told_and_a_torn_line_is_skipped() {
     assert_eq!(history(), expected);
     let text = world.treewarden(&["history"]).out;
     assert!(text.contains("1 line"), "{text}");
-    let last = world.treewarden(&["history", "--format", "json", "--last", "1"]).history();
+    let last = world
+        .treewarden(&["history", "--format", "json", "--last", "1"])
+        .history();
     assert_eq!((last.len(), &last[0].run.id), (1, &expected[2].0));
 }
 
@@ -226,12 +340,21 @@ fn a_pipe_gets_no_colours() {
     work(&world, "acme/shop");
     let crypt = world.repo("acme/crypt");
     crypt.git(&["config", "filter.git-crypt.clean", "x"]);
-    for typed in
-        [&["report"][..], &["run"], &["history"], &["check"], &["--help"], &["run", "--repo", "x"], &["run", "--config", "/nowhere"]]
-    {
+    for typed in [
+        &["report"][..],
+        &["run"],
+        &["history"],
+        &["check"],
+        &["--help"],
+        &["run", "--repo", "x"],
+        &["run", "--config", "/nowhere"],
+    ] {
         let ran = world.treewarden(typed);
         assert!(!ran.out.is_empty() || !ran.err.is_empty(), "{typed:?}");
-        assert!(!ran.out.contains('\x1b') && !ran.err.contains('\x1b'), "{typed:?}: {ran:?}");
+        assert!(
+            !ran.out.contains('\x1b') && !ran.err.contains('\x1b'),
+            "{typed:?}: {ran:?}"
+        );
     }
 }
 
@@ -242,14 +365,32 @@ fn what_a_repo_says_can_not_paint_on_a_terminal() {
     let tree = shop.tree("odd");
     write(&tree.path.join("\x1b[2Jcleared\nOK: all fine"), "x");
     tree.age(31.0);
-    shop.tree_at("worktrees/acme__shop/\x1b[31mred", "red").age(2.0);
-    world.repo("acme/crypt").git(&["config", "filter.git-crypt.smudge", "\x1b[1mgit-crypt"]);
+    shop.tree_at("worktrees/acme__shop/\x1b[31mred", "red")
+        .age(2.0);
+    world
+        .repo("acme/crypt")
+        .git(&["config", "filter.git-crypt.smudge", "\x1b[1mgit-crypt"]);
     let locked = shop.tree("locked");
-    shop.git(&["worktree", "lock", "--reason", "\x1b]0;title\x07\nsecond line", locked.path.to_str().unwrap()]);
+    shop.git(&[
+        "worktree",
+        "lock",
+        "--reason",
+        "\x1b]0;title\x07\nsecond line",
+        locked.path.to_str().unwrap(),
+    ]);
     for typed in [&["report"][..], &["run"], &["history"]] {
         let ran = world.treewarden(typed);
-        assert!(ran.out.chars().all(|c| c == '\n' || !c.is_control()), "{typed:?}: {ran:?}");
-        assert!(!ran.out.lines().any(|line| line.starts_with("OK: all fine") || line.starts_with("second line")), "{}", ran.out);
+        assert!(
+            ran.out.chars().all(|c| c == '\n' || !c.is_control()),
+            "{typed:?}: {ran:?}"
+        );
+        assert!(
+            !ran.out
+                .lines()
+                .any(|line| line.starts_with("OK: all fine") || line.starts_with("second line")),
+            "{}",
+            ran.out
+        );
     }
 }
 
@@ -262,8 +403,20 @@ fn check_says_what_a_night_would_stumble_over() {
     assert!(ran.code == 0 && !ran.out.contains("!!"), "{ran:?}");
     world.enrol("acme/none", "");
     let ran = world.treewarden(&["check"]);
-    assert!(ran.code == 3 && ran.out.lines().filter(|line| line.starts_with("!!")).count() == 1, "{ran:?}");
-    assert!(ran.out.contains("acme/none") && ran.out.contains("no git checkout"), "{ran:?}");
+    assert!(
+        ran.code == 3
+            && ran
+                .out
+                .lines()
+                .filter(|line| line.starts_with("!!"))
+                .count()
+                == 1,
+        "{ran:?}"
+    );
+    assert!(
+        ran.out.contains("acme/none") && ran.out.contains("no git checkout"),
+        "{ran:?}"
+    );
     same("the volume", &snapshot(&world.root), &before);
 }
 
@@ -273,20 +426,52 @@ fn the_demo_shows_a_whole_night() {
     let place = world.beside("demo");
     let ran = world.treewarden(&["demo", "--at", place.to_str().unwrap()]);
     assert!(ran.code == 0 && ran.err.is_empty(), "{ran:?}");
-    for words in ["acme/shop", "encrypted files must", "rescued as refs/treewarden/rescue/"] {
+    for words in [
+        "acme/shop",
+        "encrypted files must",
+        "rescued as refs/treewarden/rescue/",
+    ] {
         assert!(ran.out.contains(words), "{words}: {}", ran.out);
     }
     let config = place.join("treewarden.yaml");
     let config = ["--config", config.to_str().unwrap()];
-    let runs = world.treewarden(&[&["history", "--format", "json"][..], &config].concat()).history();
-    let found = runs[0].repos.iter().map(|repo| (repo.name.clone(), format!("{:?}", repo.outcome))).collect();
-    let expected = [("acme/shop", "Maintained"), ("acme/api", "Maintained"), ("acme/mobile", "Busy"), ("acme/infra", "Refused")];
+    let runs = world
+        .treewarden(&[&["history", "--format", "json"][..], &config].concat())
+        .history();
+    let found = runs[0]
+        .repos
+        .iter()
+        .map(|repo| (repo.name.clone(), format!("{:?}", repo.outcome)))
+        .collect();
+    let expected = [
+        ("acme/shop", "Maintained"),
+        ("acme/api", "Maintained"),
+        ("acme/mobile", "Busy"),
+        ("acme/infra", "Refused"),
+    ];
     same("the demo's repos", &found, &map(&expected));
     // What it says to try works; the agent of the demo is gone by then.
     let ran = world.treewarden(&[&["report", "--format", "json"][..], &config].concat());
-    let report: BTreeMap<_, _> = ran.report().repos.into_iter().map(|repo| (repo.name, repo.outcome)).collect();
+    let report: BTreeMap<_, _> = ran
+        .report()
+        .repos
+        .into_iter()
+        .map(|repo| (repo.name, repo.outcome))
+        .collect();
     assert_eq!(report["acme/mobile"], RepoOutcome::Planned);
-    assert_eq!(super::support::git(&place.join("volume/acme__shop"), 0.0, &["for-each-ref", "refs/treewarden"]).lines().count(), 1);
+    assert_eq!(
+        super::support::git(
+            &place.join("volume/acme__shop"),
+            0.0,
+            &["for-each-ref", "refs/treewarden"]
+        )
+        .lines()
+        .count(),
+        1
+    );
     let again = world.treewarden(&["demo", "--at", place.to_str().unwrap()]);
-    assert!(again.code != 0 && again.err.contains("failed to build the sample volume"), "{again:?}");
+    assert!(
+        again.code != 0 && again.err.contains("failed to build the sample volume"),
+        "{again:?}"
+    );
 }

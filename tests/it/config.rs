@@ -17,25 +17,44 @@ fn accepted(text: &str) -> Policy {
 }
 
 fn refused(text: &str) -> String {
-    parse("c.yaml", text).map(|policy| panic!("accepted as {policy:?}:\n{text}")).unwrap_err().to_string()
+    parse("c.yaml", text)
+        .map(|policy| panic!("accepted as {policy:?}:\n{text}"))
+        .unwrap_err()
+        .to_string()
 }
 
 /// A config that is right but for `lines`, which start on line 3.
 fn refused_with(lines: &str) -> String {
-    refused(&format!("volume: {{root: /data}}\nrepos: [{{name: acme/shop, path: acme__shop}}]\n{lines}"))
+    refused(&format!(
+        "volume: {{root: /data}}\nrepos: [{{name: acme/shop, path: acme__shop}}]\n{lines}"
+    ))
 }
 
 /// The example with every optional key that it only shows put to work.
 fn example_with_all_keys() -> String {
-    let is_key = |rest: &str| rest.starts_with("- {") || rest.split_once(": ").is_some_and(|(key, _)| EXAMPLE_OPTIONS.contains(&key));
+    let is_key = |rest: &str| {
+        rest.starts_with("- {")
+            || rest
+                .split_once(": ")
+                .is_some_and(|(key, _)| EXAMPLE_OPTIONS.contains(&key))
+    };
     let line = |line: &str| match line.split_once("# ") {
-        Some((indent, rest)) if indent.trim().is_empty() && is_key(rest) => format!("{indent}{rest}\n"),
+        Some((indent, rest)) if indent.trim().is_empty() && is_key(rest) => {
+            format!("{indent}{rest}\n")
+        }
         _ => format!("{line}\n"),
     };
     EXAMPLE.lines().map(line).collect()
 }
 
-const EXAMPLE_OPTIONS: [&str; 6] = ["budget", "pushgateway", "textfile", "alertmanager", "webhook", "termination_log"];
+const EXAMPLE_OPTIONS: [&str; 6] = [
+    "budget",
+    "pushgateway",
+    "textfile",
+    "alertmanager",
+    "webhook",
+    "termination_log",
+];
 
 #[test]
 fn the_contracts_example_is_understood() {
@@ -79,14 +98,36 @@ alerts:
     assert_eq!(policy.repos[0].name, "acme/shop");
     assert_eq!(policy.repos[0].place.path(), Path::new("/data/acme__shop"));
     let none = Size::default();
-    let caches: Vec<_> = policy.caches.iter().map(|c| (c.name.as_str(), c.kind, c.depth, c.min_age, c.reserve)).collect();
+    let caches: Vec<_> = policy
+        .caches
+        .iter()
+        .map(|c| (c.name.as_str(), c.kind, c.depth, c.min_age, c.reserve))
+        .collect();
     assert_eq!(
         caches,
-        [("npm", CacheKind::Npm, 1, DAY, none), ("models", CacheKind::Folder, 1, 7 * DAY, Size { bytes: 2 * GIB, inodes: 0 })]
+        [
+            ("npm", CacheKind::Npm, 1, DAY, none),
+            (
+                "models",
+                CacheKind::Folder,
+                1,
+                7 * DAY,
+                Size {
+                    bytes: 2 * GIB,
+                    inodes: 0
+                }
+            )
+        ]
     );
     let webhook = policy.alerts.webhook.expect("it was typed");
-    let (from, format) = (UrlFrom::Env("TREEWARDEN_WEBHOOK_URL".into()), WebhookFormat::Slack);
-    assert_eq!((webhook.url, webhook.format, webhook.when.len()), (from, format, 4));
+    let (from, format) = (
+        UrlFrom::Env("TREEWARDEN_WEBHOOK_URL".into()),
+        WebhookFormat::Slack,
+    );
+    assert_eq!(
+        (webhook.url, webhook.format, webhook.when.len()),
+        (from, format, 4)
+    );
 }
 
 #[test]
@@ -94,24 +135,63 @@ fn the_defaults_are_the_contracts() {
     let policy = accepted("volume: {root: /data}\nrepos: [{name: acme/shop, path: acme__shop}]");
     assert_eq!(policy.volume.state.relative(), Path::new(".treewarden"));
     let (high, low) = (policy.eviction.high, policy.eviction.low);
-    assert_eq!([high.bytes, high.inodes, low.bytes, low.inodes].map(|mark| format!("{mark:.4}")), ["0.8500", "0.8500", "0.7500", "0.7500"]);
-    assert_eq!((policy.eviction.budget, policy.eviction.min_age, policy.eviction.in_use), (None, DAY, InUse::Keep));
+    assert_eq!(
+        [high.bytes, high.inodes, low.bytes, low.inodes].map(|mark| format!("{mark:.4}")),
+        ["0.8500", "0.8500", "0.7500", "0.7500"]
+    );
+    assert_eq!(
+        (
+            policy.eviction.budget,
+            policy.eviction.min_age,
+            policy.eviction.in_use
+        ),
+        (None, DAY, InUse::Keep)
+    );
     let run = policy.run;
-    assert_eq!((run.repos_in_parallel, run.io_threads, run.deadline, run.max_reaped), (4, 32, DAY / 6, 50));
+    assert_eq!(
+        (
+            run.repos_in_parallel,
+            run.io_threads,
+            run.deadline,
+            run.max_reaped
+        ),
+        (4, 32, DAY / 6, 50)
+    );
     let repo = &policy.repos[0];
-    assert_eq!((repo.lock_wait, repo.gc, repo.busy_probe.len()), (Duration::from_mins(10), GcStrategy::Auto, 0));
+    assert_eq!(
+        (repo.lock_wait, repo.gc, repo.busy_probe.len()),
+        (Duration::from_mins(10), GcStrategy::Auto, 0)
+    );
     let trees = &repo.worktrees;
-    assert_eq!([trees.landed, trees.saved, trees.unsaved], [1, 7, 30].map(|days| Age::After(days * DAY)));
-    assert_eq!(trees.roots, ["acme__shop/.worktrees/*", "worktrees/acme__shop/*"]);
-    assert_eq!((trees.rescue_max, trees.rescue_keep, trees.rescue_budget), (200 << 20, 30 * DAY, 2 * GIB));
-    assert_eq!((policy.caches, policy.alerts), (Vec::new(), treewarden::config::policy::Alerts::default()));
+    assert_eq!(
+        [trees.landed, trees.saved, trees.unsaved],
+        [1, 7, 30].map(|days| Age::After(days * DAY))
+    );
+    assert_eq!(
+        trees.roots,
+        ["acme__shop/.worktrees/*", "worktrees/acme__shop/*"]
+    );
+    assert_eq!(
+        (trees.rescue_max, trees.rescue_keep, trees.rescue_budget),
+        (200 << 20, 30 * DAY, 2 * GIB)
+    );
+    assert_eq!(
+        (policy.caches, policy.alerts),
+        (Vec::new(), treewarden::config::policy::Alerts::default())
+    );
 }
 
 #[test]
 fn the_commented_example_shows_the_defaults() {
     let example = accepted(EXAMPLE);
     let minimal = accepted("volume: {root: /data}\nrepos: [{name: acme/shop, path: acme__shop}]");
-    assert_eq!(Policy { caches: Vec::new(), ..example }, minimal);
+    assert_eq!(
+        Policy {
+            caches: Vec::new(),
+            ..example
+        },
+        minimal
+    );
 }
 
 #[test]
@@ -121,28 +201,49 @@ fn the_commented_example_shows_every_key() {
     assert_eq!(policy.repos.len(), 2);
     assert_eq!(policy.caches.len(), 3);
     let alerts = policy.alerts;
-    assert!(alerts.pushgateway.is_some() && alerts.alertmanager.is_some() && alerts.textfile.is_some());
+    assert!(
+        alerts.pushgateway.is_some() && alerts.alertmanager.is_some() && alerts.textfile.is_some()
+    );
     assert!(alerts.termination_log.is_some() && alerts.webhook.is_some());
 
     // The refusal of an unknown key lists the known ones, so it can't forget any.
     let bad = "x: 1\nvolume: {x: 1}\neviction: {x: 1, high: {x: 1}}\nrun: {x: 1}\ndefaults: {x: 1, worktrees: {x: 1}, gc: {x: 1}}
 repos: [{x: 1}]\ncaches: [{x: 1}]\nalerts: {x: 1, webhook: {x: 1}}";
     let told = refused(bad);
-    let known: Vec<&str> =
-        told.lines().filter_map(|line| line.split_once("known here: ")).flat_map(|(_, keys)| keys.split('`').skip(1).step_by(2)).collect();
+    let known: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.split_once("known here: "))
+        .flat_map(|(_, keys)| keys.split('`').skip(1).step_by(2))
+        .collect();
     assert!(known.len() > 40, "{told}");
-    let missing: Vec<_> =
-        known.into_iter().filter(|key| !EXAMPLE.contains(&format!("{key}:")) && !EXAMPLE.contains(&format!("#   {key} "))).collect();
+    let missing: Vec<_> = known
+        .into_iter()
+        .filter(|key| {
+            !EXAMPLE.contains(&format!("{key}:")) && !EXAMPLE.contains(&format!("#   {key} "))
+        })
+        .collect();
     assert_eq!(missing, [""; 0]);
 }
 
 #[test]
 fn a_caches_limits_are_bytes_or_bytes_and_inodes() {
     let caches = "[{kind: npm, path: a, reserve: {inodes: 3}, budget: 1MiB}, {kind: pip, path: b, budget: {bytes: 1MiB, inodes: 70}}]";
-    let policy = accepted(&format!("volume: {{root: /data}}\nrepos: []\neviction: {{in_use: last}}\ncaches: {caches}"));
-    let limits: Vec<_> = policy.caches.iter().map(|cache| (cache.reserve, cache.budget)).collect();
+    let policy = accepted(&format!(
+        "volume: {{root: /data}}\nrepos: []\neviction: {{in_use: last}}\ncaches: {caches}"
+    ));
+    let limits: Vec<_> = policy
+        .caches
+        .iter()
+        .map(|cache| (cache.reserve, cache.budget))
+        .collect();
     let size = |bytes, inodes| Size { bytes, inodes };
-    assert_eq!(limits, [(size(0, 3), Some(size(1 << 20, u64::MAX))), (size(0, 0), Some(size(1 << 20, 70)))]);
+    assert_eq!(
+        limits,
+        [
+            (size(0, 3), Some(size(1 << 20, u64::MAX))),
+            (size(0, 0), Some(size(1 << 20, 70)))
+        ]
+    );
     assert_eq!(policy.eviction.in_use, InUse::Last);
 }
 
@@ -158,27 +259,61 @@ repos:
   - {name: c, path: src/c, lock_wait: 0s, worktrees: {roots: [], rescue_max: 1GiB}}
 ",
     );
-    let [a, b, c] = &policy.repos[..] else { panic!("three repos") };
-    assert_eq!((a.worktrees.landed, a.worktrees.saved, a.worktrees.unsaved), (Age::After(2 * DAY), Age::Never, Age::After(30 * DAY)));
+    let [a, b, c] = &policy.repos[..] else {
+        panic!("three repos")
+    };
+    assert_eq!(
+        (a.worktrees.landed, a.worktrees.saved, a.worktrees.unsaved),
+        (Age::After(2 * DAY), Age::Never, Age::After(30 * DAY))
+    );
     assert_eq!(
         (b.worktrees.landed, b.worktrees.saved, b.worktrees.unsaved),
-        (Age::After(2 * DAY), Age::After(3 * DAY), Age::After(30 * DAY))
+        (
+            Age::After(2 * DAY),
+            Age::After(3 * DAY),
+            Age::After(30 * DAY)
+        )
     );
     assert_eq!(a.worktrees.roots, ["a/.claude/worktrees/*", "trees/a/*"]);
-    assert_eq!(b.worktrees.roots, ["worktrees/*/b", ".codex/worktrees/*/b", "trees/b/*"]);
+    assert_eq!(
+        b.worktrees.roots,
+        ["worktrees/*/b", ".codex/worktrees/*/b", "trees/b/*"]
+    );
     assert_eq!(c.worktrees.roots, ["src/c/.claude/worktrees/*"]);
-    assert_eq!([a.gc, b.gc, c.gc], [GcStrategy::Auto, GcStrategy::Off, GcStrategy::Auto]);
-    assert_eq!([a.busy_probe.len(), b.busy_probe.len(), c.busy_probe.len()], [2, 0, 2]);
-    assert_eq!([a.lock_wait, b.lock_wait, c.lock_wait].map(|wait| wait.as_secs()), [300, 300, 0]);
-    assert_eq!([a.worktrees.rescue_max, c.worktrees.rescue_max], [200 << 20, GIB]);
+    assert_eq!(
+        [a.gc, b.gc, c.gc],
+        [GcStrategy::Auto, GcStrategy::Off, GcStrategy::Auto]
+    );
+    assert_eq!(
+        [a.busy_probe.len(), b.busy_probe.len(), c.busy_probe.len()],
+        [2, 0, 2]
+    );
+    assert_eq!(
+        [a.lock_wait, b.lock_wait, c.lock_wait].map(|wait| wait.as_secs()),
+        [300, 300, 0]
+    );
+    assert_eq!(
+        [a.worktrees.rescue_max, c.worktrees.rescue_max],
+        [200 << 20, GIB]
+    );
 }
 
 #[test]
 fn roots_are_globs_below_the_volume() {
     let roots = "['./trees//<repo-basename>/*', '/data/x/<repo>-*', 'w/{a,b}?/*', 'trees/s[h]op/*', 'w/{a,b}?/*']";
-    let text = format!("volume: {{root: /data/}}\nrepos: [{{name: a, path: 'src/s*p', worktrees: {{presets: [custom], roots: {roots}}}}}]");
+    let text = format!(
+        "volume: {{root: /data/}}\nrepos: [{{name: a, path: 'src/s*p', worktrees: {{presets: [custom], roots: {roots}}}}}]"
+    );
     assert_eq!(accepted(&text).volume.root.as_os_str(), "/data");
-    assert_eq!(accepted(&text).repos[0].worktrees.roots, ["trees/s[*]p/*", "x/src/s[*]p-*", "w/{a,b}?/*", "trees/s[h]op/*"]);
+    assert_eq!(
+        accepted(&text).repos[0].worktrees.roots,
+        [
+            "trees/s[*]p/*",
+            "x/src/s[*]p-*",
+            "w/{a,b}?/*",
+            "trees/s[h]op/*"
+        ]
+    );
 }
 
 #[test]
@@ -265,35 +400,89 @@ c.yaml:31: alerts.pushgateway: is no address; write one that starts with http://
     assert_eq!(told, wanted);
 }
 
-/// Each row: lines of a config that is right otherwise, and how each problem starts that is told of them.
+/// Each row: lines of a config that is right otherwise, and how each problem starts that is told of
+/// them.
 const MISTAKES: &[(&str, &[&str])] = &[
-    ("evicton: {}", &["3: evicton: unknown key; known here: `volume`, `eviction`, `run`"]),
+    (
+        "evicton: {}",
+        &["3: evicton: unknown key; known here: `volume`, `eviction`, `run`"],
+    ),
     ("1: 2\n~: 3", &["3: 1: unknown key", "4: ~: unknown key"]),
     ("run:\n\n  # why\n  nice: 1", &["6: run.nice: unknown key"]),
-    ("eviction: {high: {bytes: 70%}}", &["3: eviction.low.bytes: 75% is above high (70%)"]),
-    ("eviction: {low: {inodes: 85%}}", &["3: eviction.low.inodes: 85% equals high (85%)"]),
+    (
+        "eviction: {high: {bytes: 70%}}",
+        &["3: eviction.low.bytes: 75% is above high (70%)"],
+    ),
+    (
+        "eviction: {low: {inodes: 85%}}",
+        &["3: eviction.low.inodes: 85% equals high (85%)"],
+    ),
     // With high unreadable, nothing can be said of low.
-    ("eviction: {high: {bytes: 8}, low: {bytes: 99%}}", &["3: eviction.high.bytes: `8` is no percentage"]),
-    ("eviction: {high: [85%, 85%]}", &["3: eviction.high: found a list"]),
-    ("caches:\n\n  kind: npm", &["3: caches: found a mapping; write a list"]),
+    (
+        "eviction: {high: {bytes: 8}, low: {bytes: 99%}}",
+        &["3: eviction.high.bytes: `8` is no percentage"],
+    ),
+    (
+        "eviction: {high: [85%, 85%]}",
+        &["3: eviction.high: found a list"],
+    ),
+    (
+        "caches:\n\n  kind: npm",
+        &["3: caches: found a mapping; write a list"],
+    ),
     ("eviction: {high: 85%}", &["3: eviction.high: found text"]),
-    ("eviction: {budget: 0}", &["3: eviction.budget: 0 would empty every cache"]),
-    ("eviction: {budget: .inf}", &["3: eviction.budget: `inf` is no size"]),
-    ("run: {io_threads: 1025}", &["3: run.io_threads: `1025` is not between 1 and 1024"]),
-    ("run: {max_reaped: -1}", &["3: run.max_reaped: `-1` is no count"]),
-    ("run: {max_reaped: 99999999999999999999999}", &["3: run.max_reaped: `99999999999999999999999` is no count"]),
-    ("run: {max_reaped: 1.0}", &["3: run.max_reaped: `1.0` is no count"]),
-    ("run: {max_reaped: true}", &["3: run.max_reaped: found a yes or no; write a whole number"]),
-    ("run: {deadline: 0s}", &["3: run.deadline: 0 leaves a run no time"]),
+    (
+        "eviction: {budget: 0}",
+        &["3: eviction.budget: 0 would empty every cache"],
+    ),
+    (
+        "eviction: {budget: .inf}",
+        &["3: eviction.budget: `inf` is no size"],
+    ),
+    (
+        "run: {io_threads: 1025}",
+        &["3: run.io_threads: `1025` is not between 1 and 1024"],
+    ),
+    (
+        "run: {max_reaped: -1}",
+        &["3: run.max_reaped: `-1` is no count"],
+    ),
+    (
+        "run: {max_reaped: 99999999999999999999999}",
+        &["3: run.max_reaped: `99999999999999999999999` is no count"],
+    ),
+    (
+        "run: {max_reaped: 1.0}",
+        &["3: run.max_reaped: `1.0` is no count"],
+    ),
+    (
+        "run: {max_reaped: true}",
+        &["3: run.max_reaped: found a yes or no; write a whole number"],
+    ),
+    (
+        "run: {deadline: 0s}",
+        &["3: run.deadline: 0 leaves a run no time"],
+    ),
     ("defaults: {gc: off}", &["3: defaults.gc: found text"]),
     ("defaults: {name: x}", &["3: defaults.name: unknown key"]),
-    ("defaults: {busy_probe: ['', busy]}", &["3: defaults.busy_probe[0]: is empty"]),
-    ("defaults: {worktrees: {rescue_keep: 0s}}", &["3: defaults.worktrees.rescue_keep: 0 would drop every rescue"]),
+    (
+        "defaults: {busy_probe: ['', busy]}",
+        &["3: defaults.busy_probe[0]: is empty"],
+    ),
+    (
+        "defaults: {worktrees: {rescue_keep: 0s}}",
+        &["3: defaults.worktrees.rescue_keep: 0 would drop every rescue"],
+    ),
     (
         "defaults: {worktrees: {rescue_budget: 1MiB}}",
-        &["3: defaults.worktrees.rescue_budget: rescue_max (200.0 MiB) is above rescue_budget (1.0 MiB)"],
+        &[
+            "3: defaults.worktrees.rescue_budget: rescue_max (200.0 MiB) is above rescue_budget (1.0 MiB)",
+        ],
     ),
-    ("defaults: {worktrees: {made_again: [{name: dist}]}}", &["3: defaults.worktrees.made_again[0]: says nothing but a name"]),
+    (
+        "defaults: {worktrees: {made_again: [{name: dist}]}}",
+        &["3: defaults.worktrees.made_again[0]: says nothing but a name"],
+    ),
     (
         "defaults: {worktrees: {made_again: [{beside: a/b, holds: .., as: x}, dist]}}",
         &[
@@ -308,43 +497,151 @@ const MISTAKES: &[(&str, &[&str])] = &[
         "defaults: {worktrees: {made_again: [{name: .Git, beside: x}]}}",
         &["3: defaults.worktrees.made_again[0].name: `.Git` is no plain name"],
     ),
-    ("defaults: {worktrees: {roots: ['', ~]}}", &["3: defaults.worktrees.roots[0]: is empty", "3: defaults.worktrees.roots[1]: is empty"]),
-    ("defaults: {worktrees: {roots: ['a/**/b']}}", &["3: defaults.worktrees.roots[0]: `a/**/b` reaches any depth"]),
-    ("defaults: {worktrees: {roots: ['/etc/*']}}", &["3: defaults.worktrees.roots[0]: `/etc/*` is not below volume.root"]),
-    ("defaults: {worktrees: {roots: ['/data/.']}}", &["3: defaults.worktrees.roots[0]: `/data/.` names the volume's root itself"]),
-    ("defaults: {worktrees: {roots: ['a/{b,..}/*']}}", &["3: defaults.worktrees.roots[0]: `a/{b,..}/*` holds `..`"]),
-    ("defaults: {worktrees: {roots: ['a\\*']}}", &["3: defaults.worktrees.roots[0]: `a\\*` holds a control character or a backslash"]),
-    ("defaults: {worktrees: {roots: ['<rep>/*']}}", &["3: defaults.worktrees.roots[0]: `<rep>/*` holds a placeholder that is unknown"]),
-    ("defaults: {worktrees: {roots: ['{a']}}", &["3: defaults.worktrees.roots[0]: `{a` is no glob"]),
-    ("eviction: {in_use: never}", &["3: eviction.in_use: `never` is unknown; write one of keep, last"]),
-    ("caches: [{kind: npm, path: a, budget: 0}]", &["3: caches[0].budget: 0 would empty the cache"]),
-    ("caches: [{kind: npm, path: a, budget: {inodes: 0}}]", &["3: caches[0].budget: 0 would empty the cache"]),
-    ("caches: [{kind: npm, path: a, budget: {files: 1}}]", &["3: caches[0].budget.files: unknown key; known here: `bytes` or `inodes`"]),
-    ("caches: [{kind: npm, path: a, budget: many}]", &["3: caches[0].budget: `many` is no size"]),
-    ("caches: [{kind: npm, path: a, budget: 1GiB, reserve: 2GiB}]", &["3: caches[0].reserve: is more than the cache's budget"]),
+    (
+        "defaults: {worktrees: {roots: ['', ~]}}",
+        &[
+            "3: defaults.worktrees.roots[0]: is empty",
+            "3: defaults.worktrees.roots[1]: is empty",
+        ],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['a/**/b']}}",
+        &["3: defaults.worktrees.roots[0]: `a/**/b` reaches any depth"],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['/etc/*']}}",
+        &["3: defaults.worktrees.roots[0]: `/etc/*` is not below volume.root"],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['/data/.']}}",
+        &["3: defaults.worktrees.roots[0]: `/data/.` names the volume's root itself"],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['a/{b,..}/*']}}",
+        &["3: defaults.worktrees.roots[0]: `a/{b,..}/*` holds `..`"],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['a\\*']}}",
+        &["3: defaults.worktrees.roots[0]: `a\\*` holds a control character or a backslash"],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['<rep>/*']}}",
+        &["3: defaults.worktrees.roots[0]: `<rep>/*` holds a placeholder that is unknown"],
+    ),
+    (
+        "defaults: {worktrees: {roots: ['{a']}}",
+        &["3: defaults.worktrees.roots[0]: `{a` is no glob"],
+    ),
+    (
+        "eviction: {in_use: never}",
+        &["3: eviction.in_use: `never` is unknown; write one of keep, last"],
+    ),
+    (
+        "caches: [{kind: npm, path: a, budget: 0}]",
+        &["3: caches[0].budget: 0 would empty the cache"],
+    ),
+    (
+        "caches: [{kind: npm, path: a, budget: {inodes: 0}}]",
+        &["3: caches[0].budget: 0 would empty the cache"],
+    ),
+    (
+        "caches: [{kind: npm, path: a, budget: {files: 1}}]",
+        &["3: caches[0].budget.files: unknown key; known here: `bytes` or `inodes`"],
+    ),
+    (
+        "caches: [{kind: npm, path: a, budget: many}]",
+        &["3: caches[0].budget: `many` is no size"],
+    ),
+    (
+        "caches: [{kind: npm, path: a, budget: 1GiB, reserve: 2GiB}]",
+        &["3: caches[0].reserve: is more than the cache's budget"],
+    ),
     ("caches: [{}]", &["3: caches[0].kind: is missing"]),
-    ("caches: [{kind: npm, path: .treewarden/npm}]", &["3: caches[0].path: `.treewarden/npm` lies inside volume.state"]),
-    ("caches: [{kind: npm, path: /database}]", &["3: caches[0].path: `/database` is no folder below volume.root"]),
-    ("caches: [{kind: npm, path: 'a\\b'}]", &["3: caches[0].path: `a\\b` holds a control character or a backslash"]),
-    ("caches: [{kind: npm, path: a/b}, {kind: pip, path: a}]", &["3: caches[1].path: `a` holds caches[0].path (`a/b`)"]),
-    ("caches: [{kind: npm, path: a}, {kind: npm, path: b}]", &["3: caches[1].name: `npm` is the name of another cache already"]),
-    ("caches: [{kind: npm, path: a}, {kind: pip, name: npm, path: b}]", &["3: caches[1].name: `npm` is named twice"]),
-    ("caches: [{kind: npm, name: a b, path: a}]", &["3: caches[0].name: `a b` is no cache's name"]),
-    ("caches: [{kind: folder, path: worktrees}]", &["3: caches[0].path: `worktrees` holds worktrees of acme/shop"]),
-    ("caches: [{kind: folder, path: a, depth: 0}]", &["3: caches[0].depth: `0` is not between 1 and 16"]),
-    ("caches: [{kind: npm, path: a, depth: 1}]", &["3: caches[0].depth: is for the kind folder only"]),
-    ("caches: [{kind: build-output}, {kind: build-output, name: b}]", &["3: caches[1].kind: build-output is listed twice"]),
-    ("alerts: {textfile: prom}", &["3: alerts.textfile: is no absolute path"]),
-    ("alerts: {alertmanager: 'http://'}", &["3: alerts.alertmanager: is no address"]),
-    ("alerts: {webhook: }\nrun: {x: 1}", &["4: run.x: unknown key"]),
-    ("alerts: {webhook: {when: []}}", &["3: alerts.webhook.url_env: is missing", "3: alerts.webhook.when: is empty"]),
-    ("alerts: {webhook: {url_env: A, url_file: /a}}", &["3: alerts.webhook.url_file: stands beside url_env"]),
+    (
+        "caches: [{kind: npm, path: .treewarden/npm}]",
+        &["3: caches[0].path: `.treewarden/npm` lies inside volume.state"],
+    ),
+    (
+        "caches: [{kind: npm, path: /database}]",
+        &["3: caches[0].path: `/database` is no folder below volume.root"],
+    ),
+    (
+        "caches: [{kind: npm, path: 'a\\b'}]",
+        &["3: caches[0].path: `a\\b` holds a control character or a backslash"],
+    ),
+    (
+        "caches: [{kind: npm, path: a/b}, {kind: pip, path: a}]",
+        &["3: caches[1].path: `a` holds caches[0].path (`a/b`)"],
+    ),
+    (
+        "caches: [{kind: npm, path: a}, {kind: npm, path: b}]",
+        &["3: caches[1].name: `npm` is the name of another cache already"],
+    ),
+    (
+        "caches: [{kind: npm, path: a}, {kind: pip, name: npm, path: b}]",
+        &["3: caches[1].name: `npm` is named twice"],
+    ),
+    (
+        "caches: [{kind: npm, name: a b, path: a}]",
+        &["3: caches[0].name: `a b` is no cache's name"],
+    ),
+    (
+        "caches: [{kind: folder, path: worktrees}]",
+        &["3: caches[0].path: `worktrees` holds worktrees of acme/shop"],
+    ),
+    (
+        "caches: [{kind: folder, path: a, depth: 0}]",
+        &["3: caches[0].depth: `0` is not between 1 and 16"],
+    ),
+    (
+        "caches: [{kind: npm, path: a, depth: 1}]",
+        &["3: caches[0].depth: is for the kind folder only"],
+    ),
+    (
+        "caches: [{kind: build-output}, {kind: build-output, name: b}]",
+        &["3: caches[1].kind: build-output is listed twice"],
+    ),
+    (
+        "alerts: {textfile: prom}",
+        &["3: alerts.textfile: is no absolute path"],
+    ),
+    (
+        "alerts: {alertmanager: 'http://'}",
+        &["3: alerts.alertmanager: is no address"],
+    ),
+    (
+        "alerts: {webhook: }\nrun: {x: 1}",
+        &["4: run.x: unknown key"],
+    ),
+    (
+        "alerts: {webhook: {when: []}}",
+        &[
+            "3: alerts.webhook.url_env: is missing",
+            "3: alerts.webhook.when: is empty",
+        ],
+    ),
+    (
+        "alerts: {webhook: {url_env: A, url_file: /a}}",
+        &["3: alerts.webhook.url_file: stands beside url_env"],
+    ),
     (
         "alerts: {webhook: {url_file: a, format: xml}}",
-        &["3: alerts.webhook.url_file: is no absolute", "3: alerts.webhook.format: is unknown"],
+        &[
+            "3: alerts.webhook.url_file: is no absolute",
+            "3: alerts.webhook.format: is unknown",
+        ],
     ),
-    ("alerts: {volume: ' ', runbook: x}", &["3: alerts.volume: is no name", "3: alerts.runbook: is no address"]),
-    ("alerts: {alertmanager: 'http://me:pw@host'}", &["3: alerts.alertmanager: holds a name or a password"]),
+    (
+        "alerts: {volume: ' ', runbook: x}",
+        &[
+            "3: alerts.volume: is no name",
+            "3: alerts.runbook: is no address",
+        ],
+    ),
+    (
+        "alerts: {alertmanager: 'http://me:pw@host'}",
+        &["3: alerts.alertmanager: holds a name or a password"],
+    ),
 ];
 
 #[test]
@@ -352,7 +649,9 @@ fn each_mistake_is_told_with_its_line_its_key_and_the_remedy() {
     for (lines, wanted) in MISTAKES {
         let told = refused_with(lines);
         let matches = told.lines().count() == wanted.len()
-            && told.lines().zip(*wanted).all(|(told, start)| told.starts_with(&format!("c.yaml:{start}")) && told.contains("; "));
+            && told.lines().zip(*wanted).all(|(told, start)| {
+                told.starts_with(&format!("c.yaml:{start}")) && told.contains("; ")
+            });
         assert!(matches, "{lines}\nwanted: {wanted:#?}\ntold:\n{told}");
     }
 }
@@ -360,19 +659,54 @@ fn each_mistake_is_told_with_its_line_its_key_and_the_remedy() {
 #[test]
 fn a_repos_name_makes_a_lock_file_of_its_own() {
     for name in ["acme/shop", "a", "A.b_c-d/e/f", "-", "..."] {
-        accepted(&format!("volume: {{root: /data}}\nrepos: [{{name: '{name}', path: x}}]"));
+        accepted(&format!(
+            "volume: {{root: /data}}\nrepos: [{{name: '{name}', path: x}}]"
+        ));
     }
-    for name in ["", "/a", "a/", "a//b", ".", "a/..", "a b", "ä", "a\\b", "volume", &"a".repeat(121)] {
-        let told = refused(&format!("volume: {{root: /data}}\nrepos:\n- path: x\n  name: '{name}'"));
-        assert!(told.starts_with("c.yaml:4: repos[0].name: ") && !told.contains('\n'), "{told}");
+    for name in [
+        "",
+        "/a",
+        "a/",
+        "a//b",
+        ".",
+        "a/..",
+        "a b",
+        "ä",
+        "a\\b",
+        "volume",
+        &"a".repeat(121),
+    ] {
+        let told = refused(&format!(
+            "volume: {{root: /data}}\nrepos:\n- path: x\n  name: '{name}'"
+        ));
+        assert!(
+            told.starts_with("c.yaml:4: repos[0].name: ") && !told.contains('\n'),
+            "{told}"
+        );
     }
 }
 
 #[test]
 fn the_root_is_a_plain_absolute_path() {
-    for root in ["''", "/", "//", "data", "./data", "/data/../etc", "\"/da\\0ta\"", "5", "[/data]", ""] {
-        let told = refused(&format!("volume:\n  root: {root}\nrepos: [{{name: a, path: /data/a}}]"));
-        assert!(told.starts_with("c.yaml:2: volume.root: ") && !told.contains('\n'), "{told}");
+    for root in [
+        "''",
+        "/",
+        "//",
+        "data",
+        "./data",
+        "/data/../etc",
+        "\"/da\\0ta\"",
+        "5",
+        "[/data]",
+        "",
+    ] {
+        let told = refused(&format!(
+            "volume:\n  root: {root}\nrepos: [{{name: a, path: /data/a}}]"
+        ));
+        assert!(
+            told.starts_with("c.yaml:2: volume.root: ") && !told.contains('\n'),
+            "{told}"
+        );
     }
 }
 
@@ -381,29 +715,56 @@ fn what_is_no_config_at_all_is_one_problem_with_its_line() {
     for (text, wanted) in [
         ("- a\n- b", "c.yaml:1: found a list; write keys with values"),
         ("text", "c.yaml:1: found text; write keys with values"),
-        ("volume: {root: /data}\n---\nrepos: []", "c.yaml:1: holds more than one YAML document; keep one"),
+        (
+            "volume: {root: /data}\n---\nrepos: []",
+            "c.yaml:1: holds more than one YAML document; keep one",
+        ),
         ("volume:\n\troot: /data", "c.yaml:2: no valid YAML: "),
         ("volume:\n  root: 'x", "c.yaml:2: no valid YAML: "),
-        ("volume:\n  root: *nowhere", "c.yaml:2: no valid YAML: unknown anchor; "),
-        ("volume: &me\n  root: *me", "c.yaml:1: no valid YAML: recursion limit exceeded; "),
-        ("volume:\n  root: !tag /data", "c.yaml:2: no valid YAML: volume.root: a tag (!name) means nothing here; "),
+        (
+            "volume:\n  root: *nowhere",
+            "c.yaml:2: no valid YAML: unknown anchor; ",
+        ),
+        (
+            "volume: &me\n  root: *me",
+            "c.yaml:1: no valid YAML: recursion limit exceeded; ",
+        ),
+        (
+            "volume:\n  root: !tag /data",
+            "c.yaml:2: no valid YAML: volume.root: a tag (!name) means nothing here; ",
+        ),
         ("volume:\n  [a]: 1", "c.yaml:2: no valid YAML: "),
         ("\0", "c.yaml:1: no valid YAML: "),
     ] {
         let told = refused(text);
-        assert!(told.starts_with(wanted) && !told.contains('\n'), "{text:?}\nwanted: {wanted}\ntold:   {told}");
+        assert!(
+            told.starts_with(wanted) && !told.contains('\n'),
+            "{text:?}\nwanted: {wanted}\ntold:   {told}"
+        );
     }
     for empty in ["", "\n\n", "# nothing", "~", "{}", "---"] {
         let told = refused(empty);
-        assert!(told.contains("volume.root: is missing; ") && told.contains("\nc.yaml:1: repos: is missing; "), "{empty:?}\n{told}");
+        assert!(
+            told.contains("volume.root: is missing; ")
+                && told.contains("\nc.yaml:1: repos: is missing; "),
+            "{empty:?}\n{told}"
+        );
     }
 }
 
 #[test]
 fn a_hundred_unreadable_keys_are_enough() {
-    let told = refused(&(0..300).map(|n| format!("x{n}: 1")).collect::<Vec<_>>().join("\n"));
+    let told = refused(
+        &(0..300)
+            .map(|n| format!("x{n}: 1"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    );
     assert_eq!(told.lines().count(), 101);
-    assert!(told.contains("more than 100 keys or values can't be read; mend these first"), "{told}");
+    assert!(
+        told.contains("more than 100 keys or values can't be read; mend these first"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -429,20 +790,40 @@ fn an_address_is_never_told() {
     }
 }
 
-/// The example, cut and mangled in many ways: never a panic, and always a line that is there (or the one after the end).
+/// The example, cut and mangled in many ways: never a panic, and always a line that is there (or
+/// the one after the end).
 #[test]
 fn mangled_text_is_accepted_or_refused_but_never_a_panic() {
-    let lines: Vec<&str> = EXAMPLE.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+    let lines: Vec<&str> = EXAMPLE
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .collect();
     let example = lines.join("\n");
-    let cuts = (0..example.len()).step_by(5).filter_map(|end| example.get(..end)).map(str::to_owned);
-    let without = (0..lines.len()).map(|out| [&lines[..out], &lines[out + 1..]].concat().join("\n"));
-    let swapped = ["{", "]", ":", "- ", "\t", "&a", "*a", "!x", "|", "%", "'", "\"\\u{0}", "ä", "0x10", "<<", "? "];
-    let replaced = swapped.iter().flat_map(|by| [":", "{", "85%", "  ", "/"].map(|what| example.replacen(what, by, 3)));
+    let cuts = (0..example.len())
+        .step_by(5)
+        .filter_map(|end| example.get(..end))
+        .map(str::to_owned);
+    let without =
+        (0..lines.len()).map(|out| [&lines[..out], &lines[out + 1..]].concat().join("\n"));
+    let swapped = [
+        "{", "]", ":", "- ", "\t", "&a", "*a", "!x", "|", "%", "'", "\"\\u{0}", "ä", "0x10", "<<",
+        "? ",
+    ];
+    let replaced = swapped
+        .iter()
+        .flat_map(|by| [":", "{", "85%", "  ", "/"].map(|what| example.replacen(what, by, 3)));
     for text in cuts.chain(without).chain(replaced) {
-        let Err(error) = parse("c.yaml", &text) else { continue };
-        let ConfigError::Refused { problems, .. } = error else { panic!("{error}") };
+        let Err(error) = parse("c.yaml", &text) else {
+            continue;
+        };
+        let ConfigError::Refused { problems, .. } = error else {
+            panic!("{error}")
+        };
         let last = text.lines().count() + 1;
-        assert!(!problems.is_empty() && problems.iter().all(|p| (1..=last).contains(&p.line)), "{problems:#?}\n{text}");
+        assert!(
+            !problems.is_empty() && problems.iter().all(|p| (1..=last).contains(&p.line)),
+            "{problems:#?}\n{text}"
+        );
     }
 }
 
@@ -451,7 +832,11 @@ fn a_file_is_read_and_one_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("treewarden.yaml");
     let told = load(&file).expect_err("it isn't there").to_string();
-    assert!(told.starts_with(&format!("failed to read `{}`: ", file.display())) && told.contains("; check that"), "{told}");
+    assert!(
+        told.starts_with(&format!("failed to read `{}`: ", file.display()))
+            && told.contains("; check that"),
+        "{told}"
+    );
     std::fs::write(&file, EXAMPLE).expect("a temporary file");
     assert_eq!(load(&file).expect("the example"), accepted(EXAMPLE));
 }

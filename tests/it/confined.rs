@@ -1,4 +1,5 @@
-//! The wall behind the shadow: what git could reach if somebody swapped a repo's folders while it runs.
+//! The wall behind the shadow: what git could reach if somebody swapped a repo's folders while it
+//! runs.
 //!
 //! It must never pass because git had nothing to do: where no wall is, git does the harm.
 
@@ -13,7 +14,10 @@ use treewarden::git::confine;
 use treewarden::git::shadow::Shadow;
 
 fn files(folder: &Path) -> BTreeSet<std::path::PathBuf> {
-    walkdir::WalkDir::new(folder).into_iter().map(|entry| entry.unwrap().into_path()).collect()
+    walkdir::WalkDir::new(folder)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .collect()
 }
 
 #[test]
@@ -22,9 +26,20 @@ fn a_repack_can_not_be_led_to_another_tenants_objects() {
     let _repos = (world.repo("acme/mine"), world.repo("acme/theirs"));
     let victim = world.at("acme__theirs/.git/objects");
     // All that a repack of mine needs is there: nothing but the wall can stop it.
-    let copied = world.program("cp", &["-a", "volume/acme__mine/.git/objects/.", victim.to_str().unwrap()]);
+    let copied = world.program(
+        "cp",
+        &[
+            "-a",
+            "volume/acme__mine/.git/objects/.",
+            victim.to_str().unwrap(),
+        ],
+    );
     assert_eq!(copied.code, 0, "{copied:?}");
-    git(&world.at("acme__theirs"), 0.0, &["repack", "-a", "-d", "-k"]);
+    git(
+        &world.at("acme__theirs"),
+        0.0,
+        &["repack", "-a", "-d", "-k"],
+    );
     let before = files(&victim);
     let place = VolumePath::new(&world.root.clone().into(), "acme__mine".as_ref()).unwrap();
     let stop = Stop::after(Duration::from_mins(1), std::sync::Arc::default());
@@ -33,7 +48,11 @@ fn a_repack_can_not_be_led_to_another_tenants_objects() {
     // Proven, and swapped only then.
     remove(&world.at("acme__mine/.git/objects"));
     symlink(&victim, world.at("acme__mine/.git/objects")).unwrap();
-    let repack = || shadow.git(&stop, Duration::from_mins(1)).run(&["repack", "-adf"]);
+    let repack = || {
+        shadow
+            .git(&stop, Duration::from_mins(1))
+            .run(&["repack", "-adf"])
+    };
     if confine::held() {
         assert!(repack().is_err());
         assert_eq!(files(&victim), before);

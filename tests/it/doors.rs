@@ -1,7 +1,8 @@
-//! Agents who write where `enroll` and `worktree add` work, while they work there: nothing of theirs is obeyed, and nothing is written
-//! outside the volume.
+//! Agents who write where `enroll` and `worktree add` work, while they work there: nothing of
+//! theirs is obeyed, and nothing is written outside the volume.
 //!
-//! Each race runs against a thread that does nothing else. A few rounds are taken each time; the ignored tests take fifty.
+//! Each race runs against a thread that does nothing else. A few rounds are taken each time; the
+//! ignored tests take fifty.
 
 use super::enroll::{said, script, serve, state_folder, unenrolled};
 use super::support::repo::Repo;
@@ -32,7 +33,10 @@ fn against(mut running: Running, attack: impl Fn() + Sync) -> Ran {
 /// The workshops that stand in the state folder.
 fn workshops(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.at(".treewarden")).unwrap().flatten();
-    entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("making-")).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("making-"))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// In which of so many rounds an agent got the password that `enroll` clones with.
@@ -41,7 +45,10 @@ fn stolen(rounds: usize) -> usize {
     let (shop, origin) = unenrolled(&world, "acme/shop", "file://ORIGIN");
     git(&origin, 0.0, &["update-server-info"]);
     let port = serve(origin, "bWU6U0VDUkVU");
-    world.enrol("acme/shop", &format!("url: 'http://me:SECRET@127.0.0.1:{port}/shop.git'"));
+    world.enrol(
+        "acme/shop",
+        &format!("url: 'http://me:SECRET@127.0.0.1:{port}/shop.git'"),
+    );
     let canary = world.beside("canary");
     let evil = script(&world, "evil", &format!("cat >>{}", canary.display()));
     let config = format!(
@@ -54,7 +61,10 @@ fn stolen(rounds: usize) -> usize {
         let attack = || {
             for staging in workshops(&world) {
                 for git_dir in [staging.join("tree/.git"), staging.join("git"), staging] {
-                    if let Ok(mut file) = fs::OpenOptions::new().append(true).open(git_dir.join("config")) {
+                    if let Ok(mut file) = fs::OpenOptions::new()
+                        .append(true)
+                        .open(git_dir.join("config"))
+                    {
                         let _too_late = file.write_all(config.as_bytes());
                     }
                 }
@@ -74,7 +84,8 @@ fn stolen(rounds: usize) -> usize {
     won
 }
 
-/// In which of so many rounds something was written outside the volume by a checkout, while its folders were swapped for links.
+/// In which of so many rounds something was written outside the volume by a checkout, while its
+/// folders were swapped for links.
 fn escaped(rounds: usize, enrolls: bool) -> usize {
     let world = World::new();
     let shop = world.repo("acme/shop");
@@ -94,7 +105,11 @@ fn escaped(rounds: usize, enrolls: bool) -> usize {
             for staging in workshops(&world) {
                 let folder = staging.join("tree/d");
                 if fs::symlink_metadata(&folder).is_ok_and(|data| data.is_dir())
-                    && fs::rename(&folder, staging.join(format!("tree/e{}", fastrand::u32(..)))).is_ok()
+                    && fs::rename(
+                        &folder,
+                        staging.join(format!("tree/e{}", fastrand::u32(..))),
+                    )
+                    .is_ok()
                 {
                     let _too_late = std::os::unix::fs::symlink(&outside, &folder);
                 }
@@ -102,7 +117,14 @@ fn escaped(rounds: usize, enrolls: bool) -> usize {
         };
         let name = format!("tree-{round}");
         let add: &[&str] = &["worktree", "add", "acme/shop", &name];
-        let ran = against(world.start(if enrolls { &["enroll", "acme/shop"] } else { add }), attack);
+        let ran = against(
+            world.start(if enrolls {
+                &["enroll", "acme/shop"]
+            } else {
+                add
+            }),
+            attack,
+        );
         assert!([0, 1].contains(&ran.code), "{ran:?}");
         won += usize::from(only_authorized_keys(&outside).is_none());
         remove(&outside);
@@ -111,7 +133,8 @@ fn escaped(rounds: usize, enrolls: bool) -> usize {
 }
 
 fn only_authorized_keys(outside: &Path) -> Option<()> {
-    let untouched = fs::read_to_string(outside.join("authorized_keys")).ok()? == "the operator's key\n";
+    let untouched =
+        fs::read_to_string(outside.join("authorized_keys")).ok()? == "the operator's key\n";
     (untouched && fs::read_dir(outside).ok()?.count() == 1).then_some(())
 }
 
@@ -133,11 +156,14 @@ fn no_swapped_folder_leads_a_new_checkout_out() {
 #[test]
 #[ignore = "needs minutes: fifty rounds of each race"]
 fn fifty_rounds_of_each_race_are_lost() {
-    assert_eq!((stolen(50), escaped(50, false), escaped(50, true)), (0, 0, 0));
+    assert_eq!(
+        (stolen(50), escaped(50, false), escaped(50, true)),
+        (0, 0, 0)
+    );
 }
 
-/// What an agent may name in the repo's config instead of its origin: a repo that only the caller can read, by path and by URL, straight and
-/// by a detour.
+/// What an agent may name in the repo's config instead of its origin: a repo that only the caller
+/// can read, by path and by URL, straight and by a detour.
 #[test]
 fn an_origin_of_the_repos_own_config_is_never_fetched() {
     let world = World::new();
@@ -157,8 +183,16 @@ fn an_origin_of_the_repos_own_config_is_never_fetched() {
         &[(&instead(path), &origin)],
         &[(&instead(&file), "/")],
         &[("remote.origin.uploadpack", "touch canary; git-upload-pack")],
-        &[("remote.origin.pushurl", path), ("remote.pushDefault", path), ("branch.main.remote", path)],
-        &[("core.sshCommand", "touch canary"), ("http.proxy", "http://127.0.0.1:1"), ("credential.helper", "!touch canary")],
+        &[
+            ("remote.origin.pushurl", path),
+            ("remote.pushDefault", path),
+            ("branch.main.remote", path),
+        ],
+        &[
+            ("core.sshCommand", "touch canary"),
+            ("http.proxy", "http://127.0.0.1:1"),
+            ("credential.helper", "!touch canary"),
+        ],
     ];
     let config = fs::read(shop.git_dir("config")).unwrap();
     for url in ["", "url: ~"] {
@@ -175,9 +209,20 @@ fn an_origin_of_the_repos_own_config_is_never_fetched() {
             } else {
                 said(&ran, 1, &["acme/shop", "`url`"]);
             }
-            let found = super::support::try_git(&shop.path, 0.0, &["cat-file", "-e", &private.git(&["rev-parse", "HEAD"])]);
-            assert_ne!(found.0, Some(0), "{entries:?}: the private repo's commit is there");
-            assert!(!world.beside("canary").exists() && !shop.path.join("canary").exists(), "{entries:?}");
+            let found = super::support::try_git(
+                &shop.path,
+                0.0,
+                &["cat-file", "-e", &private.git(&["rev-parse", "HEAD"])],
+            );
+            assert_ne!(
+                found.0,
+                Some(0),
+                "{entries:?}: the private repo's commit is there"
+            );
+            assert!(
+                !world.beside("canary").exists() && !shop.path.join("canary").exists(),
+                "{entries:?}"
+            );
         }
     }
 }
@@ -197,10 +242,21 @@ fn root_works_for_nobody_but_root() {
     world.repo("acme/api");
     own(&shop.path, 1600);
     let report = world.pass(1, &["run"]);
-    let reasons: Vec<bool> =
-        report.repos.iter().map(|row| row.reason.as_ref().is_some_and(|why| why.contains("belongs to user 1600"))).collect();
+    let reasons: Vec<bool> = report
+        .repos
+        .iter()
+        .map(|row| {
+            row.reason
+                .as_ref()
+                .is_some_and(|why| why.contains("belongs to user 1600"))
+        })
+        .collect();
     assert_eq!(reasons, [false, true], "{:#?}", report.repos);
-    said(&world.treewarden(&["worktree", "add", "acme/shop", "x"]), 1, &["belongs to user 1600", "run as user 1600"]);
+    said(
+        &world.treewarden(&["worktree", "add", "acme/shop", "x"]),
+        1,
+        &["belongs to user 1600", "run as user 1600"],
+    );
     said(&world.treewarden(&["check"]), 3, &["belongs to user 1600"]);
     own(&world.root, 1600);
     for typed in [
@@ -210,12 +266,20 @@ fn root_works_for_nobody_but_root() {
         &["worktree", "add", "acme/api", "x"],
         &["worktree", "remove", "acme/api", "x"],
     ] {
-        said(&world.treewarden(typed), 3, &["belongs to user 1600", "runAsUser: 1600"]);
+        said(
+            &world.treewarden(typed),
+            3,
+            &["belongs to user 1600", "runAsUser: 1600"],
+        );
     }
     said(&world.treewarden(&["check"]), 3, &["runAsUser: 1600"]);
     let unprepared = World::unprepared();
     own(&unprepared.root, 1600);
-    said(&unprepared.treewarden(&["init", unprepared.root.to_str().unwrap()]), 3, &["runAsUser: 1600"]);
+    said(
+        &unprepared.treewarden(&["init", unprepared.root.to_str().unwrap()]),
+        3,
+        &["runAsUser: 1600"],
+    );
     assert_eq!(fs::read_dir(&unprepared.root).unwrap().count(), 0);
 }
 
@@ -226,8 +290,14 @@ fn scratch_space_on_the_volume_is_refused() {
     fs::create_dir(world.at("tmp")).unwrap();
     std::os::unix::fs::symlink(world.at("tmp"), world.beside("tmp")).unwrap();
     for scratch in [world.at("tmp"), world.beside("tmp")] {
-        for typed in [&["run"][..], &["worktree", "add", "acme/shop", "x"], &["enroll", "acme/shop"]] {
-            let ran = world.start_as(&[("TMPDIR", scratch.to_str().unwrap())], typed).end();
+        for typed in [
+            &["run"][..],
+            &["worktree", "add", "acme/shop", "x"],
+            &["enroll", "acme/shop"],
+        ] {
+            let ran = world
+                .start_as(&[("TMPDIR", scratch.to_str().unwrap())], typed)
+                .end();
             said(&ran, 3, &["lies on the volume", "TMPDIR"]);
         }
     }

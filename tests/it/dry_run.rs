@@ -10,20 +10,55 @@ use treewarden::report::{RunReport, TreeOutcome, UnitOutcome};
 pub(crate) fn deeds(report: &RunReport) -> BTreeMap<usize, String> {
     let mut deeds = Vec::new();
     for repo in &report.repos {
-        deeds.push(format!("{} {:?}: {} {}", repo.name, repo.gc.action, repo.gc.reason, repo.gc.before.loose_objects));
-        deeds.extend(repo.reason.iter().map(|why| format!("{}: {why}", repo.name)));
-        deeds.extend(repo.gc.stale_locks.iter().map(|path| format!("clear {}", path.display())));
-        deeds.extend(repo.prune.dropped.iter().map(|path| format!("drop {}", path.display())));
-        deeds.extend(repo.prune.refused.iter().map(|why| format!("{}: {why}", repo.name)));
+        deeds.push(format!(
+            "{} {:?}: {} {}",
+            repo.name, repo.gc.action, repo.gc.reason, repo.gc.before.loose_objects
+        ));
+        deeds.extend(
+            repo.reason
+                .iter()
+                .map(|why| format!("{}: {why}", repo.name)),
+        );
+        deeds.extend(
+            repo.gc
+                .stale_locks
+                .iter()
+                .map(|path| format!("clear {}", path.display())),
+        );
+        deeds.extend(
+            repo.prune
+                .dropped
+                .iter()
+                .map(|path| format!("drop {}", path.display())),
+        );
+        deeds.extend(
+            repo.prune
+                .refused
+                .iter()
+                .map(|why| format!("{}: {why}", repo.name)),
+        );
         for tree in &repo.worktrees {
             let goes = matches!(tree.outcome, TreeOutcome::Planned | TreeOutcome::Reaped);
-            let kept = if goes { "goes".to_owned() } else { format!("{:?}", tree.outcome) };
-            deeds.push(format!("{kept} {} {:?} {:?} {:?}", tree.path.display(), tree.class, tree.because, tree.reasons));
+            let kept = if goes {
+                "goes".to_owned()
+            } else {
+                format!("{:?}", tree.outcome)
+            };
+            deeds.push(format!(
+                "{kept} {} {:?} {:?} {:?}",
+                tree.path.display(),
+                tree.class,
+                tree.because,
+                tree.reasons
+            ));
         }
     }
     for unit in &report.eviction.units {
         let goes = matches!(unit.outcome, UnitOutcome::Planned | UnitOutcome::Evicted);
-        deeds.push(format!("evict {goes} {} {} {} {}", unit.cache, unit.unit, unit.bytes, unit.inodes));
+        deeds.push(format!(
+            "evict {goes} {} {} {} {}",
+            unit.cache, unit.unit, unit.bytes, unit.inodes
+        ));
     }
     deeds.into_iter().enumerate().collect()
 }
@@ -44,15 +79,25 @@ pub(crate) fn everything() -> World {
     }
     age_all(&packs.git_dir("objects/pack"), 6.0);
     for (cache, units) in [("models", 4), ("data", 3)] {
-        world.set("caches", &format!("{{kind: folder, name: {cache}, path: caches/{cache}}}"));
+        world.set(
+            "caches",
+            &format!("{{kind: folder, name: {cache}, path: caches/{cache}}}"),
+        );
         for n in 1..=units {
             let unit = world.at(format!("caches/{cache}/{cache}-{n}"));
             write(&unit, vec![b'x'; 3_000_000 + n]);
-            age(&unit, 30.0 + f64::from(u32::try_from(n).unwrap()) + if cache == "data" { 0.5 } else { 0.0 });
+            age(
+                &unit,
+                30.0 + f64::from(u32::try_from(n).unwrap())
+                    + if cache == "data" { 0.5 } else { 0.0 },
+            );
         }
     }
     // What a repack frees can't be foreseen: so much is to go that it makes no difference.
-    world.set("eviction", &format!("budget: {}", world.standing() - 3_500_000));
+    world.set(
+        "eviction",
+        &format!("budget: {}", world.standing() - 3_500_000),
+    );
     world
 }
 
@@ -73,7 +118,16 @@ fn nothing_changes_and_the_run_does_what_was_told() {
     assert!(!night.run.dry_run);
     // It is no proof that nothing does the same twice.
     let said = told.into_values().collect::<Vec<_>>().join("\n");
-    for deed in ["goes ", "clear ", "drop ", "Incremental", "Full", "evict true models models-4", "evict true data data-3", "Kept "] {
+    for deed in [
+        "goes ",
+        "clear ",
+        "drop ",
+        "Incremental",
+        "Full",
+        "evict true models models-4",
+        "evict true data data-3",
+        "Kept ",
+    ] {
         assert!(said.contains(deed), "{deed}\n{said}");
     }
     assert_ne!(snapshot(&world.root), before);
@@ -90,7 +144,11 @@ fn a_volume_that_no_night_was_on_yet_stays_as_it_was() {
     remove(&world.at(".treewarden/locks"));
     remove(&world.at(".treewarden/trash"));
     let before = snapshot(&world.root);
-    for command in [&["run", "--dry-run"][..], &["report"], &["run", "--dry-run", "--only", "prune,gc"]] {
+    for command in [
+        &["run", "--dry-run"][..],
+        &["report"],
+        &["run", "--dry-run", "--only", "prune,gc"],
+    ] {
         world.pass(0, command);
         for text in ["check", "history"] {
             assert_eq!(world.treewarden(&[text]).code, 0);
@@ -109,7 +167,11 @@ fn a_dry_run_waits_for_nobody_and_takes_nobodys_lock() {
     let before = snapshot(&world.root);
     let report = world.pass(0, &["report"]);
     assert_eq!(report.totals.reaped, 1);
-    same("after a report beside a night", &snapshot(&world.root), &before);
+    same(
+        "after a report beside a night",
+        &snapshot(&world.root),
+        &before,
+    );
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! `treewarden env`: what each format says, as its own readers read it, and where the real tools then find their caches.
+//! `treewarden env`: what each format says, as its own readers read it, and where the real tools
+//! then find their caches.
 
 use super::support::{World, git, map, same, write};
 use std::collections::BTreeMap;
@@ -30,9 +31,15 @@ fn printed(world: &World, format: &str) -> String {
     ran.out
 }
 
-fn below(world: &World, values: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+fn below(
+    world: &World,
+    values: impl IntoIterator<Item = (String, String)>,
+) -> BTreeMap<String, String> {
     let root = format!("{}/", world.root.display());
-    values.into_iter().map(|(name, value)| (name, value.strip_prefix(&root).unwrap_or(&value).to_owned())).collect()
+    values
+        .into_iter()
+        .map(|(name, value)| (name, value.strip_prefix(&root).unwrap_or(&value).to_owned()))
+        .collect()
 }
 
 #[test]
@@ -40,18 +47,32 @@ fn every_format_says_the_same() {
     let world = World::new();
     world.set("caches", CACHES);
     let pairs = |lines: &str| {
-        lines.lines().filter_map(|line| line.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        lines
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect::<Vec<_>>()
     };
     let json: BTreeMap<String, String> = serde_json::from_str(&printed(&world, "json")).unwrap();
     same("json", &below(&world, json), &expected());
-    same("dotenv", &below(&world, pairs(&printed(&world, "dotenv"))), &expected());
+    same(
+        "dotenv",
+        &below(&world, pairs(&printed(&world, "dotenv"))),
+        &expected(),
+    );
     let shell = format!("eval \"$({} env)\"; env", env!("CARGO_BIN_EXE_treewarden"));
     let said = world.program("sh", &["-c", &shell]).out;
-    let ours = pairs(&said).into_iter().filter(|(name, _)| expected().contains_key(name));
+    let ours = pairs(&said)
+        .into_iter()
+        .filter(|(name, _)| expected().contains_key(name));
     same("shell", &below(&world, ours), &expected());
     let map: serde_yaml::Value = serde_yaml::from_str(&printed(&world, "configmap")).unwrap();
     assert_eq!(
-        (map["apiVersion"].as_str(), map["kind"].as_str(), map["metadata"]["name"].as_str()),
+        (
+            map["apiVersion"].as_str(),
+            map["kind"].as_str(),
+            map["metadata"]["name"].as_str()
+        ),
         (Some("v1"), Some("ConfigMap"), Some("treewarden-env"))
     );
     let data: BTreeMap<String, String> = serde_yaml::from_value(map["data"].clone()).unwrap();
@@ -61,23 +82,50 @@ fn every_format_says_the_same() {
 #[test]
 fn the_oddest_path_is_quoted_right() {
     let world = World::new();
-    for odd in ["with space", "it's", "$HOME `id` $(id) \"x\" #;&|*?", "über ✓", "- : {a: b}", "!x"] {
+    for odd in [
+        "with space",
+        "it's",
+        "$HOME `id` $(id) \"x\" #;&|*?",
+        "über ✓",
+        "- : {a: b}",
+        "!x",
+    ] {
         let policy = treewarden::config::parse(
             "test",
-            &format!("volume: {{root: /data}}\nrepos: []\ncaches: [{{kind: npm, path: {}}}]\n", serde_json::to_string(odd).unwrap()),
+            &format!(
+                "volume: {{root: /data}}\nrepos: []\ncaches: [{{kind: npm, path: {}}}]\n",
+                serde_json::to_string(odd).unwrap()
+            ),
         );
         let variables = env::variables(&policy.unwrap());
         let value = format!("/data/{odd}");
         let said = |format| env::render(&variables, format).unwrap();
-        let shell = format!("{}printf %s \"$npm_config_cache\"", said(env::Format::Shell));
+        let shell = format!(
+            "{}printf %s \"$npm_config_cache\"",
+            said(env::Format::Shell)
+        );
         assert_eq!(world.program("sh", &["-c", &shell]).out, value);
         assert_eq!(world.program("bash", &["-c", &shell]).out, value);
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&said(env::Format::Json)).unwrap()["npm_config_cache"], *value);
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&said(env::Format::Json)).unwrap()["npm_config_cache"],
+            *value
+        );
         let map: serde_yaml::Value = serde_yaml::from_str(&said(env::Format::Configmap)).unwrap();
-        assert_eq!(map["data"]["npm_config_cache"].as_str(), Some(value.as_str()));
+        assert_eq!(
+            map["data"]["npm_config_cache"].as_str(),
+            Some(value.as_str())
+        );
         if let Ok(dotenv) = env::render(&variables, env::Format::Dotenv) {
             assert_eq!(dotenv, format!("npm_config_cache='{value}'\n"));
-            assert_eq!(world.program("sh", &["-c", &format!("{dotenv}printf %s \"$npm_config_cache\"")]).out, value);
+            assert_eq!(
+                world
+                    .program(
+                        "sh",
+                        &["-c", &format!("{dotenv}printf %s \"$npm_config_cache\"")]
+                    )
+                    .out,
+                value
+            );
         }
     }
 }
@@ -90,7 +138,10 @@ fn every_tool_finds_its_cache_on_the_volume() {
     let shop = world.repo("acme/shop");
     // Cargo has no way to say it; it says it by what it fetches.
     let dependency = world.beside("dependency");
-    write(&dependency.join("Cargo.toml"), "[package]\nname = \"dependency\"\nversion = \"0.1.0\"\n");
+    write(
+        &dependency.join("Cargo.toml"),
+        "[package]\nname = \"dependency\"\nversion = \"0.1.0\"\n",
+    );
     write(&dependency.join("src/lib.rs"), "");
     git(&dependency, 60.0, &["init", "-q", "--template=", "."]);
     git(&dependency, 60.0, &["add", "."]);
@@ -112,15 +163,40 @@ fn every_tool_finds_its_cache_on_the_volume() {
         ("pnpm 10", "pnpm-10 store path", "c/pnpm/v10"),
         ("pnpm 12", "pnpm-12 store path", "c/pnpm/v11"),
         ("yarn 1", "yarn-1 --silent cache dir", "c/yarn/v6"),
-        ("yarn 4", "cd berry; yarn-4 config get cacheFolder", "c/yarn/cache"),
-        ("cargo", "cargo fetch --quiet; ls -d $CARGO_HOME/git/db/dependency-* | sed 's|/git/.*||'", "c/cargo"),
+        (
+            "yarn 4",
+            "cd berry; yarn-4 config get cacheFolder",
+            "c/yarn/cache",
+        ),
+        (
+            "cargo",
+            "cargo fetch --quiet; ls -d $CARGO_HOME/git/db/dependency-* | sed 's|/git/.*||'",
+            "c/cargo",
+        ),
     ];
     // Rustup's cargo finds its toolchain by the home folder.
     let home = std::env::var("HOME").unwrap();
     let told = table.iter().map(|(tool, ask, _)| {
-        let ran = world.treewarden(&["exec", "acme/shop", "--", "sh", "-c", &format!("export HOME={home}; {ask}")]);
-        ((*tool).to_owned(), if ran.code == 0 { ran.out.trim().to_owned() } else { format!("{ran:?}") })
+        let ran = world.treewarden(&[
+            "exec",
+            "acme/shop",
+            "--",
+            "sh",
+            "-c",
+            &format!("export HOME={home}; {ask}"),
+        ]);
+        (
+            (*tool).to_owned(),
+            if ran.code == 0 {
+                ran.out.trim().to_owned()
+            } else {
+                format!("{ran:?}")
+            },
+        )
     });
-    let expected = table.iter().map(|(tool, _, place)| ((*tool).to_owned(), (*place).to_owned())).collect();
+    let expected = table
+        .iter()
+        .map(|(tool, _, place)| ((*tool).to_owned(), (*place).to_owned()))
+        .collect();
     same("caches", &below(&world, told), &expected);
 }

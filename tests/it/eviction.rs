@@ -1,4 +1,5 @@
-//! Evicting: least recently used first across caches, until nine tenths of the budget, and never what must stay.
+//! Evicting: least recently used first across caches, until nine tenths of the budget, and never
+//! what must stay.
 
 use super::support::made::{cargo, npm};
 use super::support::repo::Tree;
@@ -18,30 +19,53 @@ fn unit(world: &World, path: &str, mebibytes: usize, days: f64) {
 
 /// Names a plain folder as a cache.
 fn cache(world: &World, name: &str, settings: &str) {
-    world.set("caches", &format!("{{kind: folder, name: {name}, path: caches/{name}{settings}}}"));
+    world.set(
+        "caches",
+        &format!("{{kind: folder, name: {name}, path: caches/{name}{settings}}}"),
+    );
 }
 
 /// Sets the budget so that this many MiB must go to get to nine tenths of it.
 fn must_go(world: &World, mebibytes: u64) {
     // A tenth of the budget counts as well. Half a MiB is room for folders and the run's own files.
     let budget = (world.standing() - mebibytes * MIB + MIB / 2) * 10 / 9;
-    assert!(budget < world.standing(), "the volume is too small to be over its budget");
+    assert!(
+        budget < world.standing(),
+        "the volume is too small to be over its budget"
+    );
     world.set("eviction", &format!("budget: {budget}"));
 }
 
 fn gone(eviction: &Eviction) -> Vec<String> {
-    eviction.units.iter().map(|unit| format!("{} {} {:?}", unit.cache, unit.unit, unit.outcome)).collect()
+    eviction
+        .units
+        .iter()
+        .map(|unit| format!("{} {} {:?}", unit.cache, unit.unit, unit.outcome))
+        .collect()
 }
 
 /// What is left below a folder.
 fn left(world: &World, folder: &str) -> Vec<String> {
-    let files = walkdir::WalkDir::new(world.at(folder)).sort_by_file_name().into_iter().map(Result::unwrap);
-    files.filter(|entry| entry.file_type().is_file()).map(|entry| world.below(entry.path()).to_string()).collect()
+    let files = walkdir::WalkDir::new(world.at(folder))
+        .sort_by_file_name()
+        .into_iter()
+        .map(Result::unwrap);
+    files
+        .filter(|entry| entry.file_type().is_file())
+        .map(|entry| world.below(entry.path()).to_string())
+        .collect()
 }
 
 /// Two caches whose units are of many ages.
 fn caches(world: &World) {
-    for (path, days) in [("models/a", 50.0), ("models/b", 10.0), ("models/c", 30.0), ("data/d", 40.0), ("data/e", 20.0), ("data/f", 5.0)] {
+    for (path, days) in [
+        ("models/a", 50.0),
+        ("models/b", 10.0),
+        ("models/c", 30.0),
+        ("data/d", 40.0),
+        ("data/e", 20.0),
+        ("data/f", 5.0),
+    ] {
         unit(world, path, 2, days);
     }
 }
@@ -54,17 +78,49 @@ fn the_least_recently_used_go_first_across_caches() {
     age_all(&world.at("caches/models/folder"), 45.0);
     cache(&world, "models", "");
     cache(&world, "data", "");
-    write(&world.at("caches/not-in-the-config/old"), vec![b'x'; 9 << 20]);
+    write(
+        &world.at("caches/not-in-the-config/old"),
+        vec![b'x'; 9 << 20],
+    );
     age(&world.at("caches/not-in-the-config/old"), 999.0);
     must_go(&world, 7);
     let report = world.night();
     let eviction = &report.eviction;
-    assert_eq!(gone(eviction), ["models a Evicted", "models folder Evicted", "data d Evicted", "models c Evicted"]);
-    assert_eq!(left(&world, "caches"), ["caches/data/e", "caches/data/f", "caches/models/b", "caches/not-in-the-config/old"]);
-    assert!(eviction.triggered && eviction.reason.contains("over the budget"), "{}", eviction.reason);
-    assert!((eviction.wanted_bytes..eviction.wanted_bytes + 2 * MIB).contains(&eviction.freed_bytes), "{eviction:?}");
-    assert_eq!((eviction.shortfall_bytes, eviction.freed_bytes), (0, eviction.units.iter().map(|unit| unit.bytes).sum()));
-    assert_eq!((report.totals.evicted, report.totals.freed_by_evict), (4, eviction.freed_bytes));
+    assert_eq!(
+        gone(eviction),
+        [
+            "models a Evicted",
+            "models folder Evicted",
+            "data d Evicted",
+            "models c Evicted"
+        ]
+    );
+    assert_eq!(
+        left(&world, "caches"),
+        [
+            "caches/data/e",
+            "caches/data/f",
+            "caches/models/b",
+            "caches/not-in-the-config/old"
+        ]
+    );
+    assert!(
+        eviction.triggered && eviction.reason.contains("over the budget"),
+        "{}",
+        eviction.reason
+    );
+    assert!(
+        (eviction.wanted_bytes..eviction.wanted_bytes + 2 * MIB).contains(&eviction.freed_bytes),
+        "{eviction:?}"
+    );
+    assert_eq!(
+        (eviction.shortfall_bytes, eviction.freed_bytes),
+        (0, eviction.units.iter().map(|unit| unit.bytes).sum())
+    );
+    assert_eq!(
+        (report.totals.evicted, report.totals.freed_by_evict),
+        (4, eviction.freed_bytes)
+    );
     assert!(report.alerts.iter().any(|alert| alert.name == "Evicted"));
     // That is enough for the next run.
     let again = world.night().eviction;
@@ -79,8 +135,15 @@ fn below_its_budget_a_volume_is_left_alone() {
     world.set("eviction", &format!("budget: {}", world.standing() + MIB));
     let before = snapshot(&world.at("caches"));
     let eviction = world.night().eviction;
-    assert!(!eviction.triggered && eviction.wanted_bytes == 0 && gone(&eviction).is_empty(), "{eviction:?}");
-    assert!(eviction.reason.contains("the high mark is 100 %"), "{}", eviction.reason);
+    assert!(
+        !eviction.triggered && eviction.wanted_bytes == 0 && gone(&eviction).is_empty(),
+        "{eviction:?}"
+    );
+    assert!(
+        eviction.reason.contains("the high mark is 100 %"),
+        "{}",
+        eviction.reason
+    );
     same("the caches", &snapshot(&world.at("caches")), &before);
 }
 
@@ -90,15 +153,25 @@ fn a_mark_is_passed_by_what_the_volume_holds() {
     caches(&world);
     cache(&world, "models", "");
     cache(&world, "data", "");
-    // Whatever machine this is: some millionth of its disk is in use, and more than the caches must go.
+    // Whatever machine this is: some millionth of its disk is in use, and more than the caches must
+    // go.
     let text = std::fs::read_to_string(world.config()).unwrap();
-    let text =
-        text.replace("high: {bytes: 100%, inodes: 100%}, low: {bytes: 99%, inodes: 99%}", "high: {bytes: 0.0002%}, low: {bytes: 0.0001%}");
+    let text = text.replace(
+        "high: {bytes: 100%, inodes: 100%}, low: {bytes: 99%, inodes: 99%}",
+        "high: {bytes: 0.0002%}, low: {bytes: 0.0001%}",
+    );
     let config = world.beside("low.yaml");
     std::fs::write(&config, text).unwrap();
     let report = world.pass(1, &["run", "--config", config.to_str().unwrap()]);
-    assert!(report.eviction.reason.contains("above the high mark of"), "{}", report.eviction.reason);
-    assert_eq!((report.eviction.units.len(), left(&world, "caches").len()), (6, 0));
+    assert!(
+        report.eviction.reason.contains("above the high mark of"),
+        "{}",
+        report.eviction.reason
+    );
+    assert_eq!(
+        (report.eviction.units.len(), left(&world, "caches").len()),
+        (6, 0)
+    );
 }
 
 #[test]
@@ -119,7 +192,15 @@ fn what_must_stay_stays_and_the_shortfall_is_told() {
     same("after a report", &snapshot(&world.root), &before);
     let report = world.pass(1, &["run"]);
     let eviction = &report.eviction;
-    assert_eq!(gone(eviction), ["models a Evicted", "data d Evicted", "models c Evicted", "data e Evicted"]);
+    assert_eq!(
+        gone(eviction),
+        [
+            "models a Evicted",
+            "data d Evicted",
+            "models c Evicted",
+            "data e Evicted"
+        ]
+    );
     assert_eq!(
         left(&world, "caches"),
         ["b", "f", "future", "p", "q"]
@@ -140,13 +221,30 @@ fn what_must_stay_stays_and_the_shortfall_is_told() {
         "2 units of precious: held by its reserve of 3.0 MiB",
     ];
     assert_eq!(eviction.obstacles, expected);
-    assert!((3 * MIB..5 * MIB).contains(&eviction.shortfall_bytes), "{eviction:?}");
-    assert_eq!(eviction.wanted_bytes - eviction.freed_bytes, eviction.shortfall_bytes);
-    assert_eq!(report.totals.failures, 0, "nothing failed, and still the run did: it fell short");
+    assert!(
+        (3 * MIB..5 * MIB).contains(&eviction.shortfall_bytes),
+        "{eviction:?}"
+    );
+    assert_eq!(
+        eviction.wanted_bytes - eviction.freed_bytes,
+        eviction.shortfall_bytes
+    );
+    assert_eq!(
+        report.totals.failures, 0,
+        "nothing failed, and still the run did: it fell short"
+    );
     assert_eq!(report.alerts[0].name, "EvictionShortfall");
     assert_eq!(
-        dry.eviction.units.iter().map(|unit| &unit.unit).collect::<Vec<_>>(),
-        eviction.units.iter().map(|unit| &unit.unit).collect::<Vec<_>>()
+        dry.eviction
+            .units
+            .iter()
+            .map(|unit| &unit.unit)
+            .collect::<Vec<_>>(),
+        eviction
+            .units
+            .iter()
+            .map(|unit| &unit.unit)
+            .collect::<Vec<_>>()
     );
 }
 
@@ -163,7 +261,10 @@ fn links_are_no_units_and_nothing_behind_them_goes() {
     must_go(&world, 8);
     let before = snapshot(&outside);
     let report = world.pass(1, &["run"]);
-    assert_eq!(gone(&report.eviction), ["models a Evicted", "models c Evicted", "models b Evicted"]);
+    assert_eq!(
+        gone(&report.eviction),
+        ["models a Evicted", "models c Evicted", "models b Evicted"]
+    );
     same("behind the links", &snapshot(&outside), &before);
     assert!(world.at("caches/models/link").is_symlink());
 }
@@ -181,7 +282,12 @@ fn with_modules(world: &World, name: &str, days: f64) -> Tree {
 }
 
 fn units(report: &RunReport) -> BTreeMap<String, UnitOutcome> {
-    report.eviction.units.iter().map(|unit| (unit.unit.clone(), unit.outcome.clone())).collect()
+    report
+        .eviction
+        .units
+        .iter()
+        .map(|unit| (unit.unit.clone(), unit.outcome.clone()))
+        .collect()
 }
 
 #[test]
@@ -197,16 +303,45 @@ fn build_output_of_idle_trees_goes_under_their_repos_lock() {
     // All of it must go, and only one may.
     must_go(&world, 12);
     let report = world.pass(1, &["run"]);
-    assert_eq!(units(&report), [("worktrees/acme__idle/stays/node_modules".to_owned(), UnitOutcome::Evicted)].into());
+    assert_eq!(
+        units(&report),
+        [(
+            "worktrees/acme__idle/stays/node_modules".to_owned(),
+            UnitOutcome::Evicted
+        )]
+        .into()
+    );
     assert!(!idle.path.join("node_modules").exists());
-    assert_eq!(std::fs::read_to_string(idle.path.join("mine.ts")).unwrap(), "1\n");
+    assert_eq!(
+        std::fs::read_to_string(idle.path.join("mine.ts")).unwrap(),
+        "1\n"
+    );
     for tree in [&lately, &busy, &own] {
-        assert!(tree.path.join("node_modules/big/index.js").exists(), "{}", tree.path.display());
+        assert!(
+            tree.path.join("node_modules/big/index.js").exists(),
+            "{}",
+            tree.path.display()
+        );
     }
-    assert!(report.eviction.obstacles.iter().any(|why| why.contains("node_modules/patch.js")), "{:?}", report.eviction);
+    assert!(
+        report
+            .eviction
+            .obstacles
+            .iter()
+            .any(|why| why.contains("node_modules/patch.js")),
+        "{:?}",
+        report.eviction
+    );
     drop(agent);
     let report = world.pass(1, &["run"]);
-    assert_eq!(units(&report), [("worktrees/acme__busy/stays/node_modules".to_owned(), UnitOutcome::Evicted)].into());
+    assert_eq!(
+        units(&report),
+        [(
+            "worktrees/acme__busy/stays/node_modules".to_owned(),
+            UnitOutcome::Evicted
+        )]
+        .into()
+    );
 }
 
 #[test]
@@ -216,39 +351,70 @@ fn build_output_of_a_repo_that_somebody_took_meanwhile_stays() {
     let second = with_modules(&world, "acme/woken", 20.0);
     world.set("caches", "{kind: build-output}");
     let lock = world.at(".treewarden/locks/acme__shop.lock");
-    // While the night looks, an agent queues for the one repo's lock; a slower repo holds the eviction up until it has it. In the third
-    // repo an agent works without any lock.
+    // While the night looks, an agent queues for the one repo's lock; a slower repo holds the
+    // eviction up until it has it. In the third repo an agent works without any lock.
     let (agent, got) = (world.beside("agent"), world.beside("got"));
-    let queue = format!(r#"flock {} sh -c "touch {}; sleep 60" & echo $! > {}; exit 1"#, lock.display(), got.display(), agent.display());
+    let queue = format!(
+        r#"flock {} sh -c "touch {}; sleep 60" & echo $! > {}; exit 1"#,
+        lock.display(),
+        got.display(),
+        agent.display()
+    );
     world.enrol("acme/shop", &format!("busy_probe: [sh, -c, '{queue}']"));
-    world.repo("acme/slow").set(&format!("busy_probe: [sh, -c, 'until [ -e {} ]; do sleep 0.01; done; exit 1']", got.display()));
+    world.repo("acme/slow").set(&format!(
+        "busy_probe: [sh, -c, 'until [ -e {} ]; do sleep 0.01; done; exit 1']",
+        got.display()
+    ));
     let wake = format!("touch {}; exit 1", second.admin.join("index").display());
     world.enrol("acme/woken", &format!("busy_probe: [sh, -c, '{wake}']"));
     must_go(&world, 8);
     let report = world.pass(1, &["run"]);
-    let agent: i32 = std::fs::read_to_string(agent).unwrap().trim().parse().unwrap();
+    let agent: i32 = std::fs::read_to_string(agent)
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     let agent = rustix::process::Pid::from_raw(agent).unwrap();
-    rustix::process::kill_process_group(rustix::process::getpgid(Some(agent)).unwrap(), rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process_group(
+        rustix::process::getpgid(Some(agent)).unwrap(),
+        rustix::process::Signal::KILL,
+    )
+    .unwrap();
     let skipped = |why: &str| UnitOutcome::Skipped(why.to_owned());
     let expected = [
-        ("worktrees/acme__shop/stays/node_modules".to_owned(), skipped("acme/shop is busy")),
-        ("worktrees/acme__woken/stays/node_modules".to_owned(), skipped("its worktree is in use again")),
+        (
+            "worktrees/acme__shop/stays/node_modules".to_owned(),
+            skipped("acme/shop is busy"),
+        ),
+        (
+            "worktrees/acme__woken/stays/node_modules".to_owned(),
+            skipped("its worktree is in use again"),
+        ),
     ];
     assert_eq!(units(&report), expected.into());
-    assert!([tree, second].iter().all(|tree| tree.path.join("node_modules/big/index.js").exists()));
+    assert!(
+        [tree, second]
+            .iter()
+            .all(|tree| tree.path.join("node_modules/big/index.js").exists())
+    );
     assert_eq!((report.totals.evicted, report.eviction.freed_bytes), (0, 0));
 }
 
-/// What stands in a tree that must stay, each folder with what becomes of it: tools' own goes, what git tracks, what somebody put there and
-/// what no structure shows stays.
+/// What stands in a tree that must stay, each folder with what becomes of it: tools' own goes, what
+/// git tracks, what somebody put there and what no structure shows stays.
 #[test]
 fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let tree = shop.tree("stays");
-    tree.commit("package.json", "{}").commit("py/pyproject.toml", "").commit("rs/Cargo.toml", "").commit("jvm/build.gradle", "");
+    tree.commit("package.json", "{}")
+        .commit("py/pyproject.toml", "")
+        .commit("rs/Cargo.toml", "")
+        .commit("jvm/build.gradle", "");
     // Tracked, though it looks as if a compiler made it.
-    tree.commit("lib/package.json", "{}").commit("lib/dist/x.js", "1\n").write("lib/dist/x.js.map", "{}");
+    tree.commit("lib/package.json", "{}")
+        .commit("lib/dist/x.js", "1\n")
+        .write("lib/dist/x.js.map", "{}");
     let table: [(&str, &[&str], bool); 24] = [
         ("node_modules", &["big/package.json"], true),
         (".next", &["BUILD_ID"], true),
@@ -266,7 +432,14 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
         ("py/dist", &["shop-1-py3-none-any.whl"], true),
         ("rs/target", &[], true),
         ("jvm/.gradle", &["8.5/fileHashes/fileHashes.bin"], true),
-        ("jvm/build", &["tmp/compileJava/previous-compilation-data.bin", "libs/shop.jar"], true),
+        (
+            "jvm/build",
+            &[
+                "tmp/compileJava/previous-compilation-data.bin",
+                "libs/shop.jar",
+            ],
+            true,
+        ),
         ("lib/dist", &["x.js.map"], false),
         ("notes/target", &["todo.md"], false),
         ("notes/build", &["todo.md"], false),
@@ -283,22 +456,51 @@ fn partial_reclaim_takes_what_tools_make_and_nothing_else() {
     tree.write("node_modules/.package-lock.json", &npm(&["big"]));
     cargo(&tree.path.join("rs/target"), "shop", &vec![b'x'; 64 << 10]);
     // One note of somebody's, and all of it stays.
-    tree.write(".next/cache/webpack/0.pack", "x").write("svc/.next/BUILD_ID", "x").write("svc/.next/why.md", "mine\n");
+    tree.write(".next/cache/webpack/0.pack", "x")
+        .write("svc/.next/BUILD_ID", "x")
+        .write("svc/.next/why.md", "mine\n");
     tree.write("svc/package.json", "{}");
     tree.age(20.0);
     // All of it is ignored: that is the repo's word, and proves nothing.
     write(&shop.path.join(".git/info/exclude"), "*\n");
-    world.enrol("acme/shop", "worktrees: {made_again: [{name: out, holds: build.ninja}]}");
+    world.enrol(
+        "acme/shop",
+        "worktrees: {made_again: [{name: out, holds: build.ninja}]}",
+    );
     world.set("caches", "{kind: build-output, min_age: 3d}");
     world.set("eviction", "budget: 1KiB");
     let names = |report: &RunReport| units(report).into_keys().collect::<Vec<_>>();
     let dry = world.pass(1, &["report"]);
     let report = world.pass(1, &["run"]);
     assert_eq!(names(&dry), names(&report));
-    let found: BTreeMap<&str, bool> = table.iter().map(|(folder, ..)| (*folder, !tree.path.join(folder).exists())).collect();
-    same("which folders went", &found, &table.iter().map(|(folder, _, goes)| (*folder, *goes)).collect());
-    assert!(report.eviction.obstacles.iter().any(|why| why.contains("svc/.next/why.md")), "{:?}", report.eviction.obstacles);
-    for kept in ["package.json", "lib/dist/x.js", "notes/target/todo.md", "svc/.next/BUILD_ID", "svc/.next/why.md"] {
+    let found: BTreeMap<&str, bool> = table
+        .iter()
+        .map(|(folder, ..)| (*folder, !tree.path.join(folder).exists()))
+        .collect();
+    same(
+        "which folders went",
+        &found,
+        &table
+            .iter()
+            .map(|(folder, _, goes)| (*folder, *goes))
+            .collect(),
+    );
+    assert!(
+        report
+            .eviction
+            .obstacles
+            .iter()
+            .any(|why| why.contains("svc/.next/why.md")),
+        "{:?}",
+        report.eviction.obstacles
+    );
+    for kept in [
+        "package.json",
+        "lib/dist/x.js",
+        "notes/target/todo.md",
+        "svc/.next/BUILD_ID",
+        "svc/.next/why.md",
+    ] {
         assert!(tree.path.join(kept).exists(), "{kept}");
     }
 }

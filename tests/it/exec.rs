@@ -1,4 +1,5 @@
-//! `treewarden exec`: a command under its repo's lock, as transparent as if it ran bare, and never without the lock.
+//! `treewarden exec`: a command under its repo's lock, as transparent as if it ran bare, and never
+//! without the lock.
 
 use super::support::snapshot::snapshot;
 use super::support::{Ran, Running, World, same, until, write};
@@ -37,7 +38,11 @@ fn mark(world: &World, name: &str) -> (PathBuf, String) {
 
 /// Waits in a shell until the file is there; or the test is over, should it fail.
 fn waits(file: &std::path::Path) -> String {
-    format!("until [ -e {} ] || ! [ -d {} ]; do sleep 0.01; done", file.display(), file.parent().unwrap().display())
+    format!(
+        "until [ -e {} ] || ! [ -d {} ]; do sleep 0.01; done",
+        file.display(),
+        file.parent().unwrap().display()
+    )
 }
 
 #[test]
@@ -49,7 +54,8 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
     // A second one of the same folder name has another in git's registry.
     let twin = shop.tree_at("elsewhere/fix", "twin");
     let lone = shop.tree_at("elsewhere/lone", "lone");
-    let script = "pwd; echo $PWD; echo $npm_config_cache; echo $TREEWARDEN_HOLDS; echo oops >&2; exit 42";
+    let script =
+        "pwd; echo $PWD; echo $npm_config_cache; echo $TREEWARDEN_HOLDS; echo oops >&2; exit 42";
     for (options, place) in [
         (&[][..], &shop.path),
         (&["--worktree", "lone"], &lone.path),
@@ -57,24 +63,60 @@ fn a_command_runs_where_it_is_told_to_with_its_caches_and_its_own_exit_code() {
         (&["--worktree", "fix1"], &twin.path),
     ] {
         let ran = exec(&world, options, script);
-        let expected = format!("{0}\n{0}\n{1}\n{SHOP}\n", place.display(), world.at("caches/npm").display());
-        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (42, expected.as_str(), "oops\n"), "{options:?}");
+        let expected = format!(
+            "{0}\n{0}\n{1}\n{SHOP}\n",
+            place.display(),
+            world.at("caches/npm").display()
+        );
+        assert_eq!(
+            (ran.code, ran.out.as_str(), ran.err.as_str()),
+            (42, expected.as_str(), "oops\n"),
+            "{options:?}"
+        );
     }
-    let beats = [&lone, &tree, &twin, &shop.tree("other")].map(|tree| tree.admin.join("treewarden-heartbeat").exists());
+    let beats = [&lone, &tree, &twin, &shop.tree("other")]
+        .map(|tree| tree.admin.join("treewarden-heartbeat").exists());
     assert_eq!(beats, [true, true, true, false]);
     // What it says to who asks for what isn't there.
     let table: [(&[&str], i32, &str); 7] = [
-        (&["exec", SHOP, "--worktree", "none", "--", "true"], 2, "no worktree `none`; it has fix, fix, lone, other"),
-        (&["exec", SHOP, "--worktree", "../fix", "--", "true"], 2, "no worktree `../fix`"),
-        (&["exec", "acme/none", "--", "true"], 2, "REPO acme/none: the config has no such repo; it has acme/shop"),
+        (
+            &["exec", SHOP, "--worktree", "none", "--", "true"],
+            2,
+            "no worktree `none`; it has fix, fix, lone, other",
+        ),
+        (
+            &["exec", SHOP, "--worktree", "../fix", "--", "true"],
+            2,
+            "no worktree `../fix`",
+        ),
+        (
+            &["exec", "acme/none", "--", "true"],
+            2,
+            "REPO acme/none: the config has no such repo; it has acme/shop",
+        ),
         (&["exec", SHOP], 2, "CMD"),
-        (&["exec", SHOP, "--wait", "1s", "--no-wait", "--", "true"], 2, "--no-wait"),
-        (&["exec", SHOP, "--", "no-such-program"], 127, "failed to run `no-such-program`: No such file"),
-        (&["exec", SHOP, "--", "/etc/passwd"], 126, "failed to run `/etc/passwd`: Permission denied"),
+        (
+            &["exec", SHOP, "--wait", "1s", "--no-wait", "--", "true"],
+            2,
+            "--no-wait",
+        ),
+        (
+            &["exec", SHOP, "--", "no-such-program"],
+            127,
+            "failed to run `no-such-program`: No such file",
+        ),
+        (
+            &["exec", SHOP, "--", "/etc/passwd"],
+            126,
+            "failed to run `/etc/passwd`: Permission denied",
+        ),
     ];
     for (typed, code, words) in table {
         let ran = world.treewarden(typed);
-        assert!(ran.code == code && ran.err.contains(words) && ran.out.is_empty(), "{typed:?}: {ran:?}");
+        assert!(
+            ran.code == code && ran.err.contains(words) && ran.out.is_empty(),
+            "{typed:?}: {ran:?}"
+        );
     }
     assert_eq!((record(&world), is_free(&world)), (String::new(), true));
 }
@@ -85,13 +127,24 @@ fn the_command_has_what_it_would_have_without_us() {
     world.repo(SHOP);
     let bare = |script: &str| world.program("sh", &["-c", script]);
     // Limits, ignored signals, standard input, and the environment that is not ours.
-    let ask = "ulimit -Sn; ulimit -Hn; grep -E 'Sig(Ign|Blk)' /proc/self/status; umask; echo $FOO; cat";
+    let ask =
+        "ulimit -Sn; ulimit -Hn; grep -E 'Sig(Ign|Blk)' /proc/self/status; umask; echo $FOO; cat";
     let before = "ulimit -Sn 512; umask 027; trap '' HUP USR1; export FOO=bar; printf 'a line' |";
-    let through = format!("{before} {} exec {SHOP} -- sh -c '{}'", env!("CARGO_BIN_EXE_treewarden"), ask.replace('\'', r"'\''"));
+    let through = format!(
+        "{before} {} exec {SHOP} -- sh -c '{}'",
+        env!("CARGO_BIN_EXE_treewarden"),
+        ask.replace('\'', r"'\''")
+    );
     let expected = bare(&format!("{before} sh -c '{}'", ask.replace('\'', r"'\''")));
-    assert!(expected.out.starts_with("512\n") && expected.out.ends_with("bar\na line"), "{expected:?}");
+    assert!(
+        expected.out.starts_with("512\n") && expected.out.ends_with("bar\na line"),
+        "{expected:?}"
+    );
     let found = bare(&through);
-    assert_eq!((found.code, found.out, found.err), (0, expected.out, String::new()));
+    assert_eq!(
+        (found.code, found.out, found.err),
+        (0, expected.out, String::new())
+    );
 }
 
 #[test]
@@ -107,18 +160,38 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
     assert!(!is_free(&world));
     let pid = running.pid().as_raw_nonzero().to_string();
     let written = record(&world);
-    assert!(written.contains("\"purpose\":\"exec\"") && written.contains(&format!("\"pid\":{pid},")), "{written}");
+    assert!(
+        written.contains("\"purpose\":\"exec\"") && written.contains(&format!("\"pid\":{pid},")),
+        "{written}"
+    );
     // The night passes it by, and says why.
     let report = world.night();
     let holder = report.repos[0].lock.holder.clone().unwrap();
-    assert_eq!((report.repos[0].outcome, report.totals.reaped), (RepoOutcome::Busy, 0));
-    assert!(holder.contains(&format!("(pid {pid}) for `exec`")), "{holder}");
+    assert_eq!(
+        (report.repos[0].outcome, report.totals.reaped),
+        (RepoOutcome::Busy, 0)
+    );
+    assert!(
+        holder.contains(&format!("(pid {pid}) for `exec`")),
+        "{holder}"
+    );
     // So does another agent, in the time that it has.
-    for (options, least) in [(&["--no-wait"][..], Duration::ZERO), (&["--wait", "1s"], Duration::from_secs(1)), (&[], Duration::ZERO)] {
+    for (options, least) in [
+        (&["--no-wait"][..], Duration::ZERO),
+        (&["--wait", "1s"], Duration::from_secs(1)),
+        (&[], Duration::ZERO),
+    ] {
         let asked = Instant::now();
         let ran = exec(&world, options, "echo ran");
-        assert!(ran.code == 75 && ran.out.is_empty() && asked.elapsed() >= least, "{options:?}: {ran:?}");
-        assert!(ran.err.contains("acme/shop: held by ") && ran.err.contains(&format!("(pid {pid}) for `exec` since")), "{ran:?}");
+        assert!(
+            ran.code == 75 && ran.out.is_empty() && asked.elapsed() >= least,
+            "{options:?}: {ran:?}"
+        );
+        assert!(
+            ran.err.contains("acme/shop: held by ")
+                && ran.err.contains(&format!("(pid {pid}) for `exec` since")),
+            "{ran:?}"
+        );
     }
     // Who is told to stop while waiting stops.
     let mut waiting = start(&world, &["--wait", "1m"], "echo ran");
@@ -131,7 +204,11 @@ fn the_lock_is_held_while_the_command_runs_and_names_it() {
     std::thread::sleep(Duration::from_millis(100));
     write(&go, "");
     let (first, second) = (running.end(), waiting.end());
-    assert_eq!((first.code, second.code, second.out.as_str()), (0, 0, "ran\n"), "{first:?} {second:?}");
+    assert_eq!(
+        (first.code, second.code, second.out.as_str()),
+        (0, 0, "ran\n"),
+        "{first:?} {second:?}"
+    );
     assert_eq!((record(&world), is_free(&world)), (String::new(), true));
     assert_eq!(world.night().totals.reaped, 1);
 }
@@ -143,10 +220,15 @@ fn a_night_at_work_is_waited_for_repo_by_repo() {
     let go = world.beside("go");
     let wait = waits(&go);
     world.repo(SHOP);
-    world.repo("acme/other").set(&format!("busy_probe: [sh, -c, 'touch {name}; {wait}; exit 1']"));
+    world.repo("acme/other").set(&format!(
+        "busy_probe: [sh, -c, 'touch {name}; {wait}; exit 1']"
+    ));
     let night = world.start(&["run"]);
     until("the night is in the other repo", || begun.exists());
-    assert!(world.try_hold("volume").is_none(), "the night holds the volume");
+    assert!(
+        world.try_hold("volume").is_none(),
+        "the night holds the volume"
+    );
     assert_eq!(exec(&world, &["--wait", "1m"], "exit 3").code, 3);
     let ran = world.treewarden(&["exec", "acme/other", "--no-wait", "--", "true"]);
     assert!(ran.code == 75 && ran.err.contains("for `run`"), "{ran:?}");
@@ -159,27 +241,53 @@ fn signals_reach_the_command_and_its_end_is_told() {
     let world = World::new();
     world.repo(SHOP);
     let (begun, name) = mark(&world, "begun");
-    let all = [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALARM];
-    // In the background of a script, these tests are started to ignore some; so is the command then, as it should be.
+    let all = [
+        Signal::TERM,
+        Signal::INT,
+        Signal::HUP,
+        Signal::QUIT,
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+    ];
+    // In the background of a script, these tests are started to ignore some; so is the command
+    // then, as it should be.
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let ignored = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok()).unwrap();
-    let signals: Vec<Signal> = all.into_iter().filter(|signal| ignored & (1 << (signal.as_raw() - 1)) == 0).collect();
+    let ignored = status
+        .lines()
+        .find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok())
+        .unwrap();
+    let signals: Vec<Signal> = all
+        .into_iter()
+        .filter(|signal| ignored & (1 << (signal.as_raw() - 1)) == 0)
+        .collect();
     assert!(signals.contains(&Signal::TERM));
     let mut found = BTreeMap::new();
     for &signal in &signals {
         let number = signal.as_raw();
-        for (how, trap) in [("trapped", format!("trap 'exit {}' {number};", 40 + number)), ("plain", String::new())] {
+        for (how, trap) in [
+            ("trapped", format!("trap 'exit {}' {number};", 40 + number)),
+            ("plain", String::new()),
+        ] {
             if begun.exists() {
                 super::support::remove(&begun);
             }
-            let mut running = start(&world, &[], &format!("{trap} touch {name}; while :; do sleep 0.01; done"));
+            let mut running = start(
+                &world,
+                &[],
+                &format!("{trap} touch {name}; while :; do sleep 0.01; done"),
+            );
             until("it runs", || begun.exists());
             running.signal(signal);
             found.insert((number, how), running.end().code);
         }
         until("nobody is left", || is_free(&world));
     }
-    let expected = signals.into_iter().map(Signal::as_raw).flat_map(|n| [((n, "trapped"), 40 + n), ((n, "plain"), 128 + n)]).collect();
+    let expected = signals
+        .into_iter()
+        .map(Signal::as_raw)
+        .flat_map(|n| [((n, "trapped"), 40 + n), ((n, "plain"), 128 + n)])
+        .collect();
     same("exit codes", &found, &expected);
     // One that nobody sent through us counts as well.
     assert_eq!(exec(&world, &[], "kill -9 $$").code, 128 + 9);
@@ -195,10 +303,21 @@ fn what_a_command_leaves_running_holds_the_lock() {
         let (begins, wait) = (waits(&begun), waits(&world.beside("go")));
         let script = format!("{start} 'touch {name}; {wait}' & {begins}; exit 5");
         let ran = exec(&world, &[], &script);
-        assert_eq!((ran.code, ran.err.contains("what it started goes on, and with it the lock")), (5, said), "{ran:?}");
+        assert_eq!(
+            (
+                ran.code,
+                ran.err
+                    .contains("what it started goes on, and with it the lock")
+            ),
+            (5, said),
+            "{ran:?}"
+        );
         assert!(!is_free(&world));
         let ran = exec(&world, &["--no-wait"], "true");
-        assert!(ran.code == 75 && ran.err.contains("for `exec` since"), "its starter's name stays: {ran:?}");
+        assert!(
+            ran.code == 75 && ran.err.contains("for `exec` since"),
+            "its starter's name stays: {ran:?}"
+        );
         write(&world.beside("go"), "");
         until("it has ended", || is_free(&world));
         assert_eq!(exec(&world, &["--no-wait"], "exit 6").code, 6);
@@ -208,8 +327,14 @@ fn what_a_command_leaves_running_holds_the_lock() {
 
 /// What runs in this world with a word in its command line.
 fn processes(word: &str) -> usize {
-    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok());
-    all.filter(|line| line.windows(word.len()).any(|window| window == word.as_bytes())).count()
+    let all = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok());
+    all.filter(|line| {
+        line.windows(word.len())
+            .any(|window| window == word.as_bytes())
+    })
+    .count()
 }
 
 #[test]
@@ -218,15 +343,29 @@ fn a_killed_holder_takes_its_command_along_and_leaves_the_lock_free() {
     world.repo(SHOP);
     let (begun, name) = mark(&world, "begun");
     // A child, and a grandchild that catches what it can.
-    let loops = format!("trap '' TERM INT HUP; {}", waits(&world.beside("begun.never")));
-    let mut running = start(&world, &[], &format!("sh -c \"{loops}\" & sh -c \"sh -c '{}' & wait\" & touch {name}; wait", "sleep 1000"));
-    until("it runs", || begun.exists() && processes(&format!("{name}.never")) > 1);
+    let loops = format!(
+        "trap '' TERM INT HUP; {}",
+        waits(&world.beside("begun.never"))
+    );
+    let mut running = start(
+        &world,
+        &[],
+        &format!(
+            "sh -c \"{loops}\" & sh -c \"sh -c '{}' & wait\" & touch {name}; wait",
+            "sleep 1000"
+        ),
+    );
+    until("it runs", || {
+        begun.exists() && processes(&format!("{name}.never")) > 1
+    });
     running.signal(Signal::KILL);
     let killed = Instant::now();
     assert_eq!(running.end().code, 128 + 9);
     until("the lock is free", || is_free(&world));
     println!("free {} ms after the kill", killed.elapsed().as_millis());
-    until("nobody is left", || processes(&format!("{name}.never")) == 0);
+    until("nobody is left", || {
+        processes(&format!("{name}.never")) == 0
+    });
     assert!(record(&world).contains("exec"), "nobody took the name out");
     assert_eq!(exec(&world, &["--no-wait"], "exit 6").code, 6);
 }
@@ -260,13 +399,22 @@ fn many_agents_get_their_turns_one_by_one() {
     let add = format!("read n <{count}; sleep 0.002; echo $((n + 1)) >{count}");
     let config = world.beside("agents.yaml");
     std::fs::copy(world.config(), &config).unwrap();
-    let turn = format!("{} --config {} exec {SHOP} --wait 1m -- sh -c '{add}'", env!("CARGO_BIN_EXE_treewarden"), config.display());
-    let agents: Vec<Running> = (0..8).map(|_| world.start_program("sh", &["-euc", &[turn.as_str(); 10].join("\n")])).collect();
+    let turn = format!(
+        "{} --config {} exec {SHOP} --wait 1m -- sh -c '{add}'",
+        env!("CARGO_BIN_EXE_treewarden"),
+        config.display()
+    );
+    let agents: Vec<Running> = (0..8)
+        .map(|_| world.start_program("sh", &["-euc", &[turn.as_str(); 10].join("\n")]))
+        .collect();
     for agent in agents {
         let ran = agent.end();
         assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
     }
-    assert_eq!(std::fs::read_to_string(world.beside("count")).unwrap(), "80\n");
+    assert_eq!(
+        std::fs::read_to_string(world.beside("count")).unwrap(),
+        "80\n"
+    );
     assert_eq!(record(&world), "");
 }
 
@@ -277,12 +425,22 @@ fn nothing_runs_where_nothing_may() {
     let refused = |what: &str, words: &str| {
         let before = snapshot(&shop.path);
         let ran = exec(&world, &[], "echo ran; touch made");
-        assert!(ran.code == 3 && ran.err.contains(words) && ran.out.is_empty(), "{what}: {ran:?}");
+        assert!(
+            ran.code == 3 && ran.err.contains(words) && ran.out.is_empty(),
+            "{what}: {ran:?}"
+        );
         same(what, &snapshot(&shop.path), &before);
-        assert_eq!((record(&world), is_free(&world)), (String::new(), true), "{what}");
+        assert_eq!(
+            (record(&world), is_free(&world)),
+            (String::new(), true),
+            "{what}"
+        );
     };
     let encrypted = "this is a git-crypt repo: encrypted files must not be edited from a worktree";
-    write(&shop.path.join(".gitattributes"), "*.txt text\nsecret/** filter=git-crypt diff=git-crypt\n");
+    write(
+        &shop.path.join(".gitattributes"),
+        "*.txt text\nsecret/** filter=git-crypt diff=git-crypt\n",
+    );
     refused("by attribute", encrypted);
     super::support::remove(&shop.path.join(".gitattributes"));
     shop.git(&["config", "filter.git-crypt.smudge", "git-crypt smudge"]);
@@ -296,19 +454,42 @@ fn nothing_runs_where_nothing_may() {
     world.enrol("acme/none", "");
     std::os::unix::fs::symlink(&shop.path, world.at("acme__link")).unwrap();
     world.enrol("acme/link", "");
-    for (repo, words) in [("acme/none", "there is no checkout"), ("acme/link", "failed to read `acme__link/.git`")] {
+    for (repo, words) in [
+        ("acme/none", "there is no checkout"),
+        ("acme/link", "failed to read `acme__link/.git`"),
+    ] {
         let ran = world.treewarden(&["exec", repo, "--", "echo", "ran"]);
-        assert!(ran.code == 3 && ran.err.contains(words) && ran.out.is_empty(), "{repo}: {ran:?}");
+        assert!(
+            ran.code == 3 && ran.err.contains(words) && ran.out.is_empty(),
+            "{repo}: {ran:?}"
+        );
     }
     // Nobody takes a second lock while holding one, not even the same.
-    for nested in ["exec acme/shop -- echo ran", "worktree add acme/none fix", "worktree remove acme/shop fix", "enroll acme/none"] {
-        let ran = exec(&world, &[], &format!("{} {nested}", env!("CARGO_BIN_EXE_treewarden")));
-        assert!(ran.code == 2 && ran.err.contains("under the lock of acme/shop already") && ran.out.is_empty(), "{nested}: {ran:?}");
+    for nested in [
+        "exec acme/shop -- echo ran",
+        "worktree add acme/none fix",
+        "worktree remove acme/shop fix",
+        "enroll acme/none",
+    ] {
+        let ran = exec(
+            &world,
+            &[],
+            &format!("{} {nested}", env!("CARGO_BIN_EXE_treewarden")),
+        );
+        assert!(
+            ran.code == 2
+                && ran.err.contains("under the lock of acme/shop already")
+                && ran.out.is_empty(),
+            "{nested}: {ran:?}"
+        );
     }
     // Not our volume.
     super::support::remove(&world.at(".treewarden/volume.json"));
     let ran = exec(&world, &[], "echo ran");
-    assert!(ran.code == 3 && ran.err.contains("treewarden init") && ran.out.is_empty(), "{ran:?}");
+    assert!(
+        ran.code == 3 && ran.err.contains("treewarden init") && ran.out.is_empty(),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -319,19 +500,32 @@ fn a_sign_of_life_is_given_and_a_lost_lock_ends_the_command() {
         let shop = world.repo(SHOP);
         let tree = shop.tree("fix");
         let (begun, name) = mark(&world, "begun");
-        let running =
-            start(&world, &["--worktree", "fix"], &format!("trap 'echo told; exit 9' TERM; touch {name}; while :; do sleep 0.01; done"));
+        let running = start(
+            &world,
+            &["--worktree", "fix"],
+            &format!("trap 'echo told; exit 9' TERM; touch {name}; while :; do sleep 0.01; done"),
+        );
         until("it runs", || begun.exists());
         let beats = [world.at(LOCK), tree.admin.join("treewarden-heartbeat")];
-        let seen = || beats.each_ref().map(|file| file.metadata().unwrap().modified().unwrap());
+        let seen = || {
+            beats
+                .each_ref()
+                .map(|file| file.metadata().unwrap().modified().unwrap())
+        };
         let (first, written) = (seen(), record(&world));
-        until("both hearts beat", || seen().iter().zip(&first).all(|(now, first)| now > first));
+        until("both hearts beat", || {
+            seen().iter().zip(&first).all(|(now, first)| now > first)
+        });
         assert_eq!(record(&world), written);
         let theft = theft.replace("LOCK", world.at(LOCK).to_str().unwrap());
         assert_eq!(world.program("sh", &["-c", &theft]).code, 0);
         let ran = running.end();
         assert!(
-            ran.code == 1 && ran.out == "told\n" && ran.err.contains("acme/shop: ended the command: lost the lock"),
+            ran.code == 1
+                && ran.out == "told\n"
+                && ran
+                    .err
+                    .contains("acme/shop: ended the command: lost the lock"),
             "{theft}: {ran:?}"
         );
     }
@@ -345,13 +539,26 @@ fn at_a_terminal_the_command_is_in_the_foreground() {
     let typed = |script: &str, keys: &str| {
         let file = world.beside("script.sh");
         write(&file, script);
-        let ours = format!("exec {} exec {SHOP} -- sh {}", env!("CARGO_BIN_EXE_treewarden"), file.display());
-        world.program("sh", &["-c", &format!("{keys} | script -qefc '{ours}' /dev/null")])
+        let ours = format!(
+            "exec {} exec {SHOP} -- sh {}",
+            env!("CARGO_BIN_EXE_treewarden"),
+            file.display()
+        );
+        world.program(
+            "sh",
+            &["-c", &format!("{keys} | script -qefc '{ours}' /dev/null")],
+        )
     };
     let ran = typed("read line; echo got $line", "echo hello");
-    assert!(ran.code == 0 && ran.out.contains("got hello"), "it reads from the terminal: {ran:?}");
+    assert!(
+        ran.code == 0 && ran.out.contains("got hello"),
+        "it reads from the terminal: {ran:?}"
+    );
     let ctrl_c = "{ sleep 0.5; printf '\\003'; sleep 3; }";
-    let ran = typed("n=0; trap 'n=$((n+1))' INT; sleep 1; sleep 1; exit $((40+n))", ctrl_c);
+    let ran = typed(
+        "n=0; trap 'n=$((n+1))' INT; sleep 1; sleep 1; exit $((40+n))",
+        ctrl_c,
+    );
     assert_eq!(ran.code, 41, "Ctrl-C reaches it once: {ran:?}");
     let ran = typed("sleep 60", ctrl_c);
     assert_eq!((ran.code, is_free(&world)), (130, true), "{ran:?}");

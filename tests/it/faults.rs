@@ -1,8 +1,10 @@
-//! A night in which the file system fails, anywhere and in any way: nothing is lost, the report names the failure, the exit code is right.
+//! A night in which the file system fails, anywhere and in any way: nothing is lost, the report
+//! names the failure, the exit code is right.
 //!
-//! The tracer lets one system call on the volume fail, or all from one on, the program's and its git children's. Of calls that are
-//! the same but for their number the first one stands for all. The sample takes a minute; the whole, `TREEWARDEN_SWEEP=all cargo test
-//! --test it faults:: -- --ignored --nocapture`, takes hours, so that `TREEWARDEN_SWEEP=1/20` asks for a twentieth.
+//! The tracer lets one system call on the volume fail, or all from one on, the program's and its
+//! git children's. Of calls that are the same but for their number the first one stands for all.
+//! The sample takes a minute; the whole, `TREEWARDEN_SWEEP=all cargo test --test it faults:: --
+//! --ignored --nocapture`, takes hours, so that `TREEWARDEN_SWEEP=1/20` asks for a twentieth.
 
 use super::support::calls::Call;
 use super::support::sweep::{Sweep, sample, sweep};
@@ -31,7 +33,11 @@ struct Fault {
 
 impl Fault {
     fn act(&self) -> Act<'_> {
-        if self.lasting { Act::Lasting(&self.point, self.errno) } else { Act::Once(&self.point, self.errno) }
+        if self.lasting {
+            Act::Lasting(&self.point, self.errno)
+        } else {
+            Act::Once(&self.point, self.errno)
+        }
     }
 }
 
@@ -39,9 +45,14 @@ fn faults() -> Vec<Fault> {
     let sweep = Sweep::new();
     sweep.bring_back();
     let night = sweep.night(Act::Watch);
-    let first = points(&night.calls).into_iter().filter(|point| point.nth == 1);
+    let first = points(&night.calls)
+        .into_iter()
+        .filter(|point| point.nth == 1);
     let of_point = |point: Point| {
-        let errors = ERRORS.iter().map(|(errno, _)| *errno).filter(move |errno| point.call.kind.can_meet(*errno));
+        let errors = ERRORS
+            .iter()
+            .map(|(errno, _)| *errno)
+            .filter(move |errno| point.call.kind.can_meet(*errno));
         // A call that is interrupted for ever is no file server's doing.
         errors
             .flat_map(|errno| [(errno, false), (errno, true)])
@@ -49,13 +60,23 @@ fn faults() -> Vec<Fault> {
             .map(move |fault| (point.clone(), fault))
             .collect::<Vec<_>>()
     };
-    first.flat_map(of_point).map(|(point, (errno, lasting))| Fault { point, errno, lasting }).collect()
+    first
+        .flat_map(of_point)
+        .map(|(point, (errno, lasting))| Fault {
+            point,
+            errno,
+            lasting,
+        })
+        .collect()
 }
 
-/// Git passes over a reflog at which it may not look, and says nothing: its lines are kept for longer. libgit2 does so with packed refs, which here only
-/// tell what lock files of the default branch name.
+/// Git passes over a reflog at which it may not look, and says nothing: its lines are kept for
+/// longer. libgit2 does so with packed refs, which here only tell what lock files of the default
+/// branch name.
 fn is_passed_over(fault: &Fault) -> bool {
-    let Call { who, path, name, .. } = &fault.point.call;
+    let Call {
+        who, path, name, ..
+    } = &fault.point.call;
     (&**who == "git reflog" && fault.errno == Errno::EACCES && path.contains("/logs/"))
         || (*name == "mmap" && path.ends_with(".git/packed-refs"))
 }
@@ -66,21 +87,43 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
         return vec!["it hangs".to_owned()];
     }
     let Ok(report) = serde_json::from_str::<RunReport>(&night.ran.out) else {
-        return vec![format!("it ended with {} and without a report: {}", night.ran.code, night.ran.err)];
+        return vec![format!(
+            "it ended with {} and without a report: {}",
+            night.ran.code, night.ran.err
+        )];
     };
-    let words = ERRORS.iter().find(|(errno, _)| *errno == fault.errno).unwrap().1;
+    let words = ERRORS
+        .iter()
+        .find(|(errno, _)| *errno == fault.errno)
+        .unwrap()
+        .1;
     let troubles = troubles(&report);
-    let told = format!("{:?} {troubles:?} {:?}", report.run.reason, report.eviction.obstacles);
+    let told = format!(
+        "{:?} {troubles:?} {:?}",
+        report.run.reason, report.eviction.obstacles
+    );
     let named = told.contains(words);
     match night.ran.code {
         // That something isn't there can be true: then there is nothing to tell of.
         0 if fault.errno == Errno::ENOENT || is_passed_over(fault) => Vec::new(),
-        0 => sweep.unlike_one_night().into_iter().map(|odd| format!("it ended with 0, and yet {odd}")).collect(),
-        3 if named => sweep.unlike_untouched().into_iter().map(|odd| format!("it was refused, and yet {odd}")).collect(),
-        1 if !troubles.iter().any(|trouble| trouble.kind != Kind::Warning) => vec![format!("it ended with 1 and names no failure: {told}")],
+        0 => sweep
+            .unlike_one_night()
+            .into_iter()
+            .map(|odd| format!("it ended with 0, and yet {odd}"))
+            .collect(),
+        3 if named => sweep
+            .unlike_untouched()
+            .into_iter()
+            .map(|odd| format!("it was refused, and yet {odd}"))
+            .collect(),
+        1 if !troubles.iter().any(|trouble| trouble.kind != Kind::Warning) => {
+            vec![format!("it ended with 1 and names no failure: {told}")]
+        }
         3 => vec![format!("it was refused for another reason: {told}")],
         // Git has words of its own, and libgit2 sometimes none.
-        1 if !named && fault.errno != Errno::ENOENT && !fault.point.call.path.contains(".git/") => vec![format!("unnamed: {told}")],
+        1 if !named && fault.errno != Errno::ENOENT && !fault.point.call.path.contains(".git/") => {
+            vec![format!("unnamed: {told}")]
+        }
         1 => Vec::new(),
         // Some gits turn in a circle for ever when a folder can't be read: the deadline ends that.
         4 if fault.lasting => Vec::new(),
@@ -97,17 +140,38 @@ fn all_end_well(chosen: &[Fault], total: usize) {
         missed.fetch_add(usize::from(night.hit.is_none()), Ordering::Relaxed);
         let mut wrong = wrong_end(sweep, fault, &night);
         wrong.extend(sweep.lost());
-        wrong.extend(sweep.recover(true).into_iter().map(|odd| format!("afterwards {odd}")));
+        wrong.extend(
+            sweep
+                .recover(true)
+                .into_iter()
+                .map(|odd| format!("afterwards {odd}")),
+        );
         // Who is told that a pointer isn't there takes what it points to. Tools fetch that again.
         wrong.retain(|what| fault.errno != Errno::ENOENT || !what.contains(" is there, and "));
         wrong.retain(|what| !is_passed_over(fault) || !what.contains(".git/logs/"));
         let lasting = if fault.lasting { " from then on" } else { "" };
-        wrong.iter().map(|what| format!("{}{lasting} at {}: {what}", fault.errno, fault.point)).collect()
+        wrong
+            .iter()
+            .map(|what| format!("{}{lasting} at {}: {what}", fault.errno, fault.point))
+            .collect()
     });
     let missed = missed.into_inner();
-    println!("{} of {total} faults tried, {} met", chosen.len(), chosen.len() - missed);
-    assert!(wrong.is_empty(), "{} things went wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(missed * 50 <= chosen.len(), "{missed} of {} faults were never met", chosen.len());
+    println!(
+        "{} of {total} faults tried, {} met",
+        chosen.len(),
+        chosen.len() - missed
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} things went wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(
+        missed * 50 <= chosen.len(),
+        "{missed} of {} faults were never met",
+        chosen.len()
+    );
 }
 
 #[test]
@@ -118,13 +182,21 @@ fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
     all_end_well(&sample(all, 60), total);
 }
 
-/// To git that is a warning, and it reports success. Of an old pack it says nothing: that is left for the next full repack.
+/// To git that is a warning, and it reports success. Of an old pack it says nothing: that is left
+/// for the next full repack.
 #[test]
 #[ignore = "slow"]
 fn what_git_can_not_delete_is_told() {
-    let warns = |call: &Call| call.who.starts_with("git") && call.name.starts_with("unlink") && !call.path.contains("/objects/pack/");
+    let warns = |call: &Call| {
+        call.who.starts_with("git")
+            && call.name.starts_with("unlink")
+            && !call.path.contains("/objects/pack/")
+    };
     let once = |fault: &Fault| fault.errno == Errno::EIO && !fault.lasting;
-    let all: Vec<Fault> = faults().into_iter().filter(|fault| warns(&fault.point.call) && once(fault)).collect();
+    let all: Vec<Fault> = faults()
+        .into_iter()
+        .filter(|fault| warns(&fault.point.call) && once(fault))
+        .collect();
     assert!(all.len() >= 20, "{}", all.len());
     all_end_well(&all, all.len());
 }

@@ -1,4 +1,5 @@
-//! Rescues that agents forge: listed and refused, and nothing of them lands where it doesn't belong.
+//! Rescues that agents forge: listed and refused, and nothing of them lands where it doesn't
+//! belong.
 
 use super::support::forge::{forge, raw_blob, raw_tree};
 use super::support::snapshot::{Standing, snapshot};
@@ -15,7 +16,8 @@ const UNREADABLE: &str = "failed to read the rescue";
 
 fn list(world: &World) -> Vec<Value> {
     let ran = world.treewarden(&["rescue", "list", "--format", "json"]);
-    let all: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    let all: Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     all["rescues"].as_array().unwrap().clone()
 }
 
@@ -41,18 +43,41 @@ fn endless_rescues_are_not_counted() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let folder = raw_tree(&shop, &[("100644", b"file", &raw_blob(&shop, b"x"))]);
-    let deep = (0..1100).fold(folder.clone(), |tree, _| raw_tree(&shop, &[("40000", b"d", &tree)]));
-    let fork = |tree: String, _| raw_tree(&shop, &[("40000", b"a", &tree), ("40000", b"b", &tree), ("40000", b"c", &tree)]);
+    let deep = (0..1100).fold(folder.clone(), |tree, _| {
+        raw_tree(&shop, &[("40000", b"d", &tree)])
+    });
+    let fork = |tree: String, _| {
+        raw_tree(
+            &shop,
+            &[
+                ("40000", b"a", &tree),
+                ("40000", b"b", &tree),
+                ("40000", b"c", &tree),
+            ],
+        )
+    };
     let bomb = (0..40).fold(folder, fork);
     for (name, tree) in [("deep", &deep), ("bomb", &bomb)] {
-        forge(&shop, name, 100.0, tree, &manifest(&world, some(), json!([])));
+        forge(
+            &shop,
+            name,
+            100.0,
+            tree,
+            &manifest(&world, some(), json!([])),
+        );
     }
     let report = world.night();
     assert!(report.repos[0].rescues.expired.is_empty(), "{report:?}");
     for row in list(&world) {
-        assert!(row["bytes"].is_null() && row["stands"] == "it can't be read: stays for good", "{row}");
+        assert!(
+            row["bytes"].is_null() && row["stands"] == "it can't be read: stays for good",
+            "{row}"
+        );
         let ran = restore(&world, &[row["id"].as_str().unwrap()]);
-        assert!(ran.code == 1 && ran.err.contains("failed to read the rescue"), "{ran:?}");
+        assert!(
+            ran.code == 1 && ran.err.contains("failed to read the rescue"),
+            "{ran:?}"
+        );
     }
 }
 
@@ -74,30 +99,120 @@ fn hostile_rescues_lead_nowhere() {
     let tree = |entries: &[(&str, &[u8], &str)]| raw_tree(&shop, entries);
     let cases = [
         ("climb", OUT, tree(&[("40000", b"..", &folder)]), plain()),
-        ("climb-by-name", OUT, tree(&[("100755", b"../evil", &evil)]), plain()),
-        ("absolute", OUT, tree(&[("100755", b"/tmp/evil", &evil)]), plain()),
+        (
+            "climb-by-name",
+            OUT,
+            tree(&[("100755", b"../evil", &evil)]),
+            plain(),
+        ),
+        (
+            "absolute",
+            OUT,
+            tree(&[("100755", b"/tmp/evil", &evil)]),
+            plain(),
+        ),
         ("dot", OUT, tree(&[("40000", b".", &folder)]), plain()),
-        ("git", OUT, tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &folder)]))]), plain()),
-        ("git-file", OUT, tree(&[("100644", b".git", &evil)]), plain()),
-        ("git-case", OUT, tree(&[("40000", b".GiT", &folder)]), plain()),
-        ("git-deep", OUT, tree(&[("40000", b"a", &tree(&[("40000", b".git", &folder)]))]), plain()),
+        (
+            "git",
+            OUT,
+            tree(&[("40000", b".git", &tree(&[("40000", b"hooks", &folder)]))]),
+            plain(),
+        ),
+        (
+            "git-file",
+            OUT,
+            tree(&[("100644", b".git", &evil)]),
+            plain(),
+        ),
+        (
+            "git-case",
+            OUT,
+            tree(&[("40000", b".GiT", &folder)]),
+            plain(),
+        ),
+        (
+            "git-deep",
+            OUT,
+            tree(&[("40000", b"a", &tree(&[("40000", b".git", &folder)]))]),
+            plain(),
+        ),
         ("git-link", OUT, tree(&[("120000", b".git", &out)]), plain()),
-        ("through-link", BOTH, tree(&[("120000", b"a", &out), ("40000", b"a", &folder)]), plain()),
-        ("through-link-by-name", BOTH, tree(&[("120000", b"a", &out), ("100755", b"a/evil", &evil)]), plain()),
-        ("through-file", BOTH, tree(&[("100644", b"a", &evil), ("40000", b"a", &folder)]), plain()),
+        (
+            "through-link",
+            BOTH,
+            tree(&[("120000", b"a", &out), ("40000", b"a", &folder)]),
+            plain(),
+        ),
+        (
+            "through-link-by-name",
+            BOTH,
+            tree(&[("120000", b"a", &out), ("100755", b"a/evil", &evil)]),
+            plain(),
+        ),
+        (
+            "through-file",
+            BOTH,
+            tree(&[("100644", b"a", &evil), ("40000", b"a", &folder)]),
+            plain(),
+        ),
         ("folder-climbs", OUT, empty.clone(), folders(&["../evil"])),
-        ("folder-absolute", OUT, empty.clone(), folders(&["/tmp/evil"])),
-        ("folder-git", OUT, empty.clone(), folders(&[".git", ".git/hooks"])),
+        (
+            "folder-absolute",
+            OUT,
+            empty.clone(),
+            folders(&["/tmp/evil"]),
+        ),
+        (
+            "folder-git",
+            OUT,
+            empty.clone(),
+            folders(&[".git", ".git/hooks"]),
+        ),
         ("folder-empty", OUT, empty.clone(), folders(&[""])),
         ("folder-dots", OUT, empty.clone(), folders(&["a/./b"])),
         ("folder-nul", FAILED, empty.clone(), folders(&["a\0b"])),
-        ("folder-through-link", BOTH, tree(&[("120000", b"a", &out)]), folders(&["a/b"])),
-        ("missing-blob", FAILED, tree(&[("100644", b"a", &"1".repeat(40))]), plain()),
-        ("blob-is-tree", FAILED, tree(&[("100644", b"a", &folder)]), plain()),
-        ("tree-is-blob", UNREADABLE, tree(&[("40000", b"a", &evil)]), plain()),
-        ("long-name", FAILED, tree(&[("100644", &[b'x'; 300], &evil)]), plain()),
-        ("no-manifest", UNREADABLE, empty.clone(), json!({"schema": "treewarden.rescue/1"})),
-        ("other-version", UNREADABLE, empty.clone(), json!({"schema": "treewarden.rescue/2"})),
+        (
+            "folder-through-link",
+            BOTH,
+            tree(&[("120000", b"a", &out)]),
+            folders(&["a/b"]),
+        ),
+        (
+            "missing-blob",
+            FAILED,
+            tree(&[("100644", b"a", &"1".repeat(40))]),
+            plain(),
+        ),
+        (
+            "blob-is-tree",
+            FAILED,
+            tree(&[("100644", b"a", &folder)]),
+            plain(),
+        ),
+        (
+            "tree-is-blob",
+            UNREADABLE,
+            tree(&[("40000", b"a", &evil)]),
+            plain(),
+        ),
+        (
+            "long-name",
+            FAILED,
+            tree(&[("100644", &[b'x'; 300], &evil)]),
+            plain(),
+        ),
+        (
+            "no-manifest",
+            UNREADABLE,
+            empty.clone(),
+            json!({"schema": "treewarden.rescue/1"}),
+        ),
+        (
+            "other-version",
+            UNREADABLE,
+            empty.clone(),
+            json!({"schema": "treewarden.rescue/2"}),
+        ),
     ];
     for (name, _, tree, manifest) in &cases {
         forge(&shop, name, 1.0, tree, manifest);
@@ -106,9 +221,15 @@ fn hostile_rescues_lead_nowhere() {
     for (name, path) in [
         ("to-root", "/".to_owned()),
         ("to-etc", "/etc/cron.d/evil".to_owned()),
-        ("to-state", world.at(".treewarden/locks").display().to_string()),
+        (
+            "to-state",
+            world.at(".treewarden/locks").display().to_string(),
+        ),
         ("to-checkout", world.at("acme__shop").display().to_string()),
-        ("to-git", world.at("acme__shop/.git/hooks").display().to_string()),
+        (
+            "to-git",
+            world.at("acme__shop/.git/hooks").display().to_string(),
+        ),
         ("to-relative", "worktrees/evil".to_owned()),
         ("to-climb", world.at("a/../../evil").display().to_string()),
     ] {
@@ -117,32 +238,55 @@ fn hostile_rescues_lead_nowhere() {
         forge(&shop, name, 1.0, &folder, &manifest);
         elsewhere.push(name);
     }
-    let ours = |path: &PathBuf| !path.starts_with("volume/.treewarden/locks") && !path.starts_with("volume/.treewarden/trash");
+    let ours = |path: &PathBuf| {
+        !path.starts_with("volume/.treewarden/locks")
+            && !path.starts_with("volume/.treewarden/trash")
+    };
     let beside = || -> BTreeMap<PathBuf, Standing> {
         let all = snapshot(world.root.parent().unwrap());
         let settled = |path: &PathBuf, seen: &Standing| {
-            ours(path) && !path.starts_with("scratch") && seen.kind != "folder" && !path.ends_with("treewarden.yaml")
+            ours(path)
+                && !path.starts_with("scratch")
+                && seen.kind != "folder"
+                && !path.ends_with("treewarden.yaml")
         };
-        all.into_iter().filter(|(path, seen)| settled(path, seen)).collect()
+        all.into_iter()
+            .filter(|(path, seen)| settled(path, seen))
+            .collect()
     };
     // Single files want a tree that is there.
     std::fs::create_dir_all(&target).unwrap();
     let before = beside();
     let rescues = list(&world);
-    let id =
-        |name: &str| rescues.iter().find(|row| row["id"].as_str().unwrap().contains(&format!(":{name}/"))).unwrap()["id"].as_str().unwrap();
+    let id = |name: &str| {
+        rescues
+            .iter()
+            .find(|row| row["id"].as_str().unwrap().contains(&format!(":{name}/")))
+            .unwrap()["id"]
+            .as_str()
+            .unwrap()
+    };
     for (name, why, ..) in &cases {
         for arguments in [vec![id(name)], vec![id(name), ".", "--force"]] {
             let ran = restore(&world, &arguments);
-            assert!(ran.code == 1 && ran.err.contains(why), "{arguments:?}: {ran:?}");
-            assert!(!ran.err.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
+            assert!(
+                ran.code == 1 && ran.err.contains(why),
+                "{arguments:?}: {ran:?}"
+            );
+            assert!(
+                !ran.err.chars().any(|c| c.is_control() && c != '\n'),
+                "{ran:?}"
+            );
         }
         world.treewarden(&["rescue", "show", id(name)]);
     }
     for name in elsewhere {
         for arguments in [vec![id(name)], vec![id(name), "evil"]] {
             let ran = restore(&world, &arguments);
-            assert!(ran.code == 1 && ran.err.contains("nothing can be restored to"), "{arguments:?}: {ran:?}");
+            assert!(
+                ran.code == 1 && ran.err.contains("nothing can be restored to"),
+                "{arguments:?}: {ran:?}"
+            );
         }
     }
     same("everything", &beside(), &before);
@@ -153,10 +297,28 @@ fn hostile_rescues_lead_nowhere() {
 fn no_set_id_bit_comes_back() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    let shell = raw_tree(&shop, &[("100755", b"shell", &raw_blob(&shop, b"#!/bin/sh\n"))]);
-    forge(&shop, "set-id", 1.0, &shell, &manifest(&world, json!([["shell", 0o6755, 0]]), json!([])));
+    let shell = raw_tree(
+        &shop,
+        &[("100755", b"shell", &raw_blob(&shop, b"#!/bin/sh\n"))],
+    );
+    forge(
+        &shop,
+        "set-id",
+        1.0,
+        &shell,
+        &manifest(&world, json!([["shell", 0o6755, 0]]), json!([])),
+    );
     let ran = restore(&world, &[list(&world)[0]["id"].as_str().unwrap()]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let mode = world.at("worktrees/acme__shop/target/shell").metadata().unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o755, "it would lend whoever restores it to whoever forged it");
+    let mode = world
+        .at("worktrees/acme__shop/target/shell")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(
+        mode & 0o7777,
+        0o755,
+        "it would lend whoever restores it to whoever forged it"
+    );
 }

@@ -1,6 +1,9 @@
 //! Nights on a file server that behaves as NFS does, and fails as NFS fails.
 
-#![expect(clippy::disallowed_methods, reason = "cp brings the volume back as it was, and other clients delete")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "cp brings the volume back as it was, and other clients delete"
+)]
 
 use super::support::fleet::Fleet;
 use super::support::fuse::{Call, Fault, Manners, Mounted};
@@ -30,10 +33,18 @@ fn the_server_behaves_as_nfs_does() {
     fs::write(folder.join("file"), "text").unwrap();
     let mut open = fs::File::open(folder.join("file")).unwrap();
     fs::remove_file(folder.join("file")).unwrap();
-    let names = || fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<Vec<_>>();
+    let names = || {
+        fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<Vec<_>>()
+    };
     let silly = names().pop().unwrap();
     assert!(silly.starts_with(".nfs") && silly.len() == 28, "{silly}");
-    assert_eq!(error(fs::remove_file(folder.join(&silly))), Some(Errno::BUSY));
+    assert_eq!(
+        error(fs::remove_file(folder.join(&silly))),
+        Some(Errno::BUSY)
+    );
     assert_eq!(error(fs::remove_dir(&folder)), Some(Errno::NOTEMPTY));
     assert_eq!(std::io::read_to_string(&mut open).unwrap(), "text");
     drop(open);
@@ -54,7 +65,10 @@ fn the_server_behaves_as_nfs_does() {
     assert_eq!(error(fs::read_dir(&world.root)), Some(Errno::IO));
     assert_eq!(error(fs::metadata(&world.root)), Some(Errno::IO));
     assert!(fs::read_dir(&world.root).is_ok());
-    assert_eq!((reads(&server) - before, server.heal(), server.failed()), (3, 2, 0));
+    assert_eq!(
+        (reads(&server) - before, server.heal(), server.failed()),
+        (3, 2, 0)
+    );
     server.resize(1 << 30);
     let level = rustix::fs::statvfs(&world.root).unwrap();
     assert_eq!(level.f_blocks * level.f_frsize, 1 << 30);
@@ -68,9 +82,13 @@ fn the_server_behaves_as_nfs_does() {
 fn state(world: &World, repos: &[&str]) -> BTreeMap<String, String> {
     let mut state = BTreeMap::new();
     for (path, standing) in snapshot(&world.root) {
-        let ours = path.starts_with(".treewarden") || path.components().any(|part| part.as_os_str() == ".git");
+        let ours = path.starts_with(".treewarden")
+            || path.components().any(|part| part.as_os_str() == ".git");
         if !ours {
-            state.insert(path.display().to_string(), format!("{} {:o} {}", standing.kind, standing.mode, standing.content));
+            state.insert(
+                path.display().to_string(),
+                format!("{} {:o} {}", standing.kind, standing.mode, standing.content),
+            );
         }
     }
     for name in repos {
@@ -79,18 +97,37 @@ fn state(world: &World, repos: &[&str]) -> BTreeMap<String, String> {
         tell("registered", format!("{:?}", repo.registered()));
         tell("fsck", repo.fsck());
         for (name, commit) in repo.refs("refs") {
-            match name.strip_prefix("refs/treewarden/rescue/").and_then(|rescue| rescue.split('/').next()) {
-                Some(tree) => tell(&format!("rescue of {tree}"), repo.git(&["rev-parse", &format!("{commit}^{{tree}}")])),
+            match name
+                .strip_prefix("refs/treewarden/rescue/")
+                .and_then(|rescue| rescue.split('/').next())
+            {
+                Some(tree) => tell(
+                    &format!("rescue of {tree}"),
+                    repo.git(&["rev-parse", &format!("{commit}^{{tree}}")]),
+                ),
                 None => tell(&name, commit),
             };
         }
     }
-    state.insert("in the trash".into(), fs::read_dir(world.at(".treewarden/trash")).unwrap().count().to_string());
+    state.insert(
+        "in the trash".into(),
+        fs::read_dir(world.at(".treewarden/trash"))
+            .unwrap()
+            .count()
+            .to_string(),
+    );
     state
 }
 
 fn copy(from: &Path, to: &Path) {
-    assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+    assert!(
+        Command::new("cp")
+            .arg("-a")
+            .args([from, to])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -107,18 +144,37 @@ fn a_night_on_the_file_server_equals_one_on_the_local_disk() {
     let names: Vec<&str> = local.repos.iter().map(|repo| repo.name.as_str()).collect();
     let after = state(&world, &names);
     bring_back();
-    let server = Mounted::under(&world, Manners { cache: Duration::from_secs(1), ..Manners::NFS });
+    let server = Mounted::under(
+        &world,
+        Manners {
+            cache: Duration::from_secs(1),
+            ..Manners::NFS
+        },
+    );
 
     let report = world.night();
 
     same("fates", &world.fates(&report), &fates);
     let rows = |report: &RunReport| {
-        let told = report.repos.iter().map(|repo| format!("{:?} {:?} {:?}", repo.outcome, repo.prune.dropped, repo.gc.action));
+        let told = report.repos.iter().map(|repo| {
+            format!(
+                "{:?} {:?} {:?}",
+                repo.outcome, repo.prune.dropped, repo.gc.action
+            )
+        });
         names.iter().map(ToString::to_string).zip(told).collect()
     };
-    same("what the report says of repos", &rows(&report), &rows(&local));
+    same(
+        "what the report says of repos",
+        &rows(&report),
+        &rows(&local),
+    );
     same("the volume after the night", &state(&world, &names), &after);
-    assert!(server.calls()[&Call::Unlink] > 500, "the server was not asked: {:?}", server.calls());
+    assert!(
+        server.calls()[&Call::Unlink] > 500,
+        "the server was not asked: {:?}",
+        server.calls()
+    );
 }
 
 #[test]
@@ -127,14 +183,26 @@ fn a_report_opens_each_folder_once() {
     let world = World::new();
     for number in 0..50 {
         write(&world.at(format!("backups/{number}/file")), "kept");
-        write(&world.at(format!(".treewarden/trash/bin/{number}/file")), "not kept");
+        write(
+            &world.at(format!(".treewarden/trash/bin/{number}/file")),
+            "not kept",
+        );
     }
-    let server = Mounted::under(&world, Manners { cache: Duration::from_mins(1), ..Manners::NFS });
+    let server = Mounted::under(
+        &world,
+        Manners {
+            cache: Duration::from_mins(1),
+            ..Manners::NFS
+        },
+    );
     let opened = || server.calls()[&Call::Opendir];
     let before = opened();
     world.pass(0, &["report"]);
     let more = opened() - before;
-    assert!((100..130).contains(&more), "{more} folders were opened, of which there are hardly more than 100");
+    assert!(
+        (100..130).contains(&more),
+        "{more} folders were opened, of which there are hardly more than 100"
+    );
 }
 
 #[test]
@@ -145,10 +213,14 @@ fn a_night_asks_for_its_ballast_once() {
     let server = Mounted::under(&world, Manners::NFS);
     world.night();
     let looked_up = server.calls()[&Call::Lookup];
-    assert!(looked_up < 64, "{looked_up} names were looked up in a volume without repos; the ballast alone has 64 files");
+    assert!(
+        looked_up < 64,
+        "{looked_up} names were looked up in a volume without repos; the ballast alone has 64 files"
+    );
 }
 
-/// What a night on a small volume has to do: prune, repack, rescue, reap and evict, in two repos and a cache.
+/// What a night on a small volume has to do: prune, repack, rescue, reap and evict, in two repos
+/// and a cache.
 struct Small {
     world: World,
 }
@@ -160,10 +232,16 @@ impl Small {
             let repo = world.repo(name);
             repo.tree("landed").age(2.0);
             let dirty = repo.tree("dirty");
-            dirty.write(".env", "only here\n").write("README.md", "half done\n");
-            dirty.write("staged.ts", "staged\n").git(&["add", "staged.ts"]);
+            dirty
+                .write(".env", "only here\n")
+                .write("README.md", "half done\n");
+            dirty
+                .write("staged.ts", "staged\n")
+                .git(&["add", "staged.ts"]);
             dirty.write("staged.ts", "and changed\n").age(31.0);
-            repo.detached("lonely").commit("lonely.ts", "lonely\n").age(31.0);
+            repo.detached("lonely")
+                .commit("lonely.ts", "lonely\n")
+                .age(31.0);
             repo.tree("fresh");
             let gone = repo.tree("gone");
             remove(&gone.path);
@@ -176,11 +254,24 @@ impl Small {
             age_all(&repo.git_dir("objects/pack"), 20.0);
         }
         for number in 0..4_u8 {
-            write(&world.at(format!("caches/models/{number}/data")), vec![number; 4 << 20]);
+            write(
+                &world.at(format!("caches/models/{number}/data")),
+                vec![number; 4 << 20],
+            );
         }
-        world.set("caches", "{kind: folder, name: models, path: caches/models}");
-        // Eviction goes on to nine tenths of the budget: three units must go, and while any of them stands, the budget is passed.
-        world.set("eviction", &format!("budget: {}, min_age: 30d", (world.standing() - (5 << 21)) * 10 / 9));
+        world.set(
+            "caches",
+            "{kind: folder, name: models, path: caches/models}",
+        );
+        // Eviction goes on to nine tenths of the budget: three units must go, and while any of them
+        // stands, the budget is passed.
+        world.set(
+            "eviction",
+            &format!(
+                "budget: {}, min_age: 30d",
+                (world.standing() - (5 << 21)) * 10 / 9
+            ),
+        );
         fs::rename(&world.root, world.beside("before")).unwrap();
         Self { world }
     }
@@ -188,10 +279,18 @@ impl Small {
     /// The volume as it was built, on the file server.
     fn mounted(&self, manners: Manners) -> Mounted {
         let Self { world } = self;
-        [&world.root, &world.beside("backing")].into_iter().filter(|folder| folder.exists()).for_each(|folder| remove(folder));
+        [&world.root, &world.beside("backing")]
+            .into_iter()
+            .filter(|folder| folder.exists())
+            .for_each(|folder| remove(folder));
         copy(&world.beside("before"), &world.root);
         // A copy reads, and reading is use.
-        (0..4_u8).for_each(|number| age_all(&world.at(format!("caches/models/{number}")), f64::from(40 * number)));
+        (0..4_u8).for_each(|number| {
+            age_all(
+                &world.at(format!("caches/models/{number}")),
+                f64::from(40 * number),
+            )
+        });
         Mounted::under(world, manners)
     }
 
@@ -202,9 +301,19 @@ impl Small {
             let repo = Repo::there(&self.world, name);
             let rescues = repo.refs("refs/treewarden/rescue/dirty");
             for file in [".env", "README.md", "staged.ts"] {
-                let place = self.world.at(format!("worktrees/{}/dirty/{file}", repo.folder()));
-                let saved = || rescues.keys().map(|rescue| repo.git(&["show", &format!("{rescue}:{file}")])).next();
-                let text = fs::read_to_string(place).ok().or_else(saved).unwrap_or_default();
+                let place = self
+                    .world
+                    .at(format!("worktrees/{}/dirty/{file}", repo.folder()));
+                let saved = || {
+                    rescues
+                        .keys()
+                        .map(|rescue| repo.git(&["show", &format!("{rescue}:{file}")]))
+                        .next()
+                };
+                let text = fs::read_to_string(place)
+                    .ok()
+                    .or_else(saved)
+                    .unwrap_or_default();
                 work.insert(format!("{name} {file}"), text.trim().to_owned());
             }
         }
@@ -226,16 +335,27 @@ const CHANGES: &[Call] = &[
     Call::Fsync,
     Call::Fsyncdir,
 ];
-const LOOKS: &[Call] = &[Call::Lookup, Call::Getattr, Call::Open, Call::Read, Call::Opendir, Call::Readdir];
+const LOOKS: &[Call] = &[
+    Call::Lookup,
+    Call::Getattr,
+    Call::Open,
+    Call::Read,
+    Call::Opendir,
+    Call::Readdir,
+];
 
 /// The fates of a night on the small volume.
 fn fates() -> BTreeMap<String, String> {
     let of = |name: &str| {
         let place = format!("acme/{name} worktrees/acme__{name}");
-        [("dirty", "reap unsaved uncommitted work"), ("fresh", "keep recent"), ("landed", "reap landed merged")]
-            .into_iter()
-            .chain([("lonely", "reap unsaved unsaved commits")])
-            .map(move |(tree, fate)| (format!("{place}/{tree}"), fate.to_owned()))
+        [
+            ("dirty", "reap unsaved uncommitted work"),
+            ("fresh", "keep recent"),
+            ("landed", "reap landed merged"),
+        ]
+        .into_iter()
+        .chain([("lonely", "reap unsaved unsaved commits")])
+        .map(move |(tree, fate)| (format!("{place}/{tree}"), fate.to_owned()))
     };
     of("a").chain(of("b")).collect()
 }
@@ -247,7 +367,10 @@ fn outcomes(report: &RunReport) -> Vec<RepoOutcome> {
 /// The outcome of the last run in the journal.
 fn last_night(world: &World) -> RunOutcome {
     let journal = fs::read_to_string(world.at(".treewarden/journal.jsonl")).unwrap();
-    serde_json::from_str::<RunReport>(journal.lines().last().unwrap()).unwrap().run.outcome
+    serde_json::from_str::<RunReport>(journal.lines().last().unwrap())
+        .unwrap()
+        .run
+        .outcome
 }
 
 /// A night that fails, and what it says.
@@ -255,33 +378,62 @@ fn bad_night(world: &World, server: &Mounted) -> Ran {
     let ran = world.treewarden(&["run", "--format", "json"]);
     let failed = server.heal();
     assert!(failed > 0, "nothing went wrong");
-    assert!(ran.code == 1 && !ran.err.contains("panicked"), "{}: {}\n{}", ran.code, ran.err, ran.troubles());
+    assert!(
+        ran.code == 1 && !ran.err.contains("panicked"),
+        "{}: {}\n{}",
+        ran.code,
+        ran.err,
+        ran.troubles()
+    );
     ran
 }
 
 /// A day goes by, and what a dead git left is old.
 fn a_day_later(server: &Mounted) {
     let old = |path: &Path| {
-        let in_the_way = path.extension().is_some_and(|ending| ending == "lock") || path.ends_with("packed-refs.new");
+        let in_the_way = path.extension().is_some_and(|ending| ending == "lock")
+            || path.ends_with("packed-refs.new");
         in_the_way || path.parent().is_some_and(|above| above.ends_with("shield"))
     };
-    let files = walkdir::WalkDir::new(&server.backing).into_iter().map(|entry| entry.unwrap().into_path());
-    files.filter(|path| old(path)).for_each(|path| age(&path, 1.0));
+    let files = walkdir::WalkDir::new(&server.backing)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path());
+    files
+        .filter(|path| old(path))
+        .for_each(|path| age(&path, 1.0));
 }
 
-/// After a night that went wrong: the work is there, and the next run ends where an undisturbed one would have.
-fn recovers(what: &str, small: &Small, server: &Mounted, unsaved: &BTreeMap<String, String>, undisturbed: &BTreeMap<String, String>) {
+/// After a night that went wrong: the work is there, and the next run ends where an undisturbed one
+/// would have.
+fn recovers(
+    what: &str,
+    small: &Small,
+    server: &Mounted,
+    unsaved: &BTreeMap<String, String>,
+    undisturbed: &BTreeMap<String, String>,
+) {
     same(&format!("work after {what}"), &small.work(), unsaved);
     a_day_later(server);
     small.world.night();
-    same(&format!("the volume after {what} and a night"), &state(&small.world, &REPOS), undisturbed);
-    same(&format!("work after {what} and a night"), &small.work(), unsaved);
+    same(
+        &format!("the volume after {what} and a night"),
+        &state(&small.world, &REPOS),
+        undisturbed,
+    );
+    same(
+        &format!("work after {what} and a night"),
+        &small.work(),
+        unsaved,
+    );
 }
 
 #[test]
 #[ignore = "needs FUSE"]
 fn a_server_that_vanishes_in_the_night_and_returns_costs_nothing_but_time() {
-    const MANNERS: Manners = Manners { cache: Duration::from_secs(1), ..Manners::NFS };
+    const MANNERS: Manners = Manners {
+        cache: Duration::from_secs(1),
+        ..Manners::NFS
+    };
     let small = Small::new();
     let world = &small.world;
     let server = small.mounted(MANNERS);
@@ -291,13 +443,50 @@ fn a_server_that_vanishes_in_the_night_and_returns_costs_nothing_but_time() {
     drop(server);
 
     let phases = [
-        ("the survey", Fault::outage().on(&[Call::Open]).at("worktrees/acme__a/dirty/.git")),
-        ("a repack", Fault::outage().on(&[Call::Create]).at("acme__b/.git/objects/pack").times(100)),
-        ("a rescue", Fault::outage().on(&[Call::Create]).at("refs/treewarden/rescue/dirty").times(30)),
-        ("a move to the trash", Fault::outage().on(&[Call::Rename]).at("worktrees/acme__a/dirty -> .treewarden/trash")),
-        ("the emptying of the trash", Fault::outage().on(&[Call::Unlink]).at(".treewarden/trash").after(20).times(60)),
-        ("an eviction", Fault::outage().on(&[Call::Rename]).at("caches/models/2 ->")),
-        ("the writing of the journal", Fault::outage().on(&[Call::Open, Call::Create]).at("journal.jsonl")),
+        (
+            "the survey",
+            Fault::outage()
+                .on(&[Call::Open])
+                .at("worktrees/acme__a/dirty/.git"),
+        ),
+        (
+            "a repack",
+            Fault::outage()
+                .on(&[Call::Create])
+                .at("acme__b/.git/objects/pack")
+                .times(100),
+        ),
+        (
+            "a rescue",
+            Fault::outage()
+                .on(&[Call::Create])
+                .at("refs/treewarden/rescue/dirty")
+                .times(30),
+        ),
+        (
+            "a move to the trash",
+            Fault::outage()
+                .on(&[Call::Rename])
+                .at("worktrees/acme__a/dirty -> .treewarden/trash"),
+        ),
+        (
+            "the emptying of the trash",
+            Fault::outage()
+                .on(&[Call::Unlink])
+                .at(".treewarden/trash")
+                .after(20)
+                .times(60),
+        ),
+        (
+            "an eviction",
+            Fault::outage().on(&[Call::Rename]).at("caches/models/2 ->"),
+        ),
+        (
+            "the writing of the journal",
+            Fault::outage()
+                .on(&[Call::Open, Call::Create])
+                .at("journal.jsonl"),
+        ),
     ];
     for (what, fault) in phases {
         let server = small.mounted(MANNERS);
@@ -306,27 +495,45 @@ fn a_server_that_vanishes_in_the_night_and_returns_costs_nothing_but_time() {
         recovers(what, &small, &server, &unsaved, &undisturbed);
     }
 
-    // A spread over all calls; the whole sweep: `TREEWARDEN_POINTS=500 cargo test --test it fuse::a_server -- --ignored --nocapture`.
-    let points: u64 = std::env::var("TREEWARDEN_POINTS").map_or(1, |points| points.parse().unwrap());
+    // A spread over all calls; the whole sweep: `TREEWARDEN_POINTS=500 cargo test --test it
+    // fuse::a_server -- --ignored --nocapture`.
+    let points: u64 =
+        std::env::var("TREEWARDEN_POINTS").map_or(1, |points| points.parse().unwrap());
     let once = |error| Fault::of(error).times(1);
     let kinds = [
         ("an outage at a change", CHANGES, Fault::outage()),
-        ("an outage of 40 calls at a change", CHANGES, Fault::outage().times(40)),
+        (
+            "an outage of 40 calls at a change",
+            CHANGES,
+            Fault::outage().times(40),
+        ),
         ("an outage at a look", LOOKS, Fault::outage()),
         ("EIO at a change", CHANGES, once(Errno::IO)),
         ("ESTALE at a look", LOOKS, once(Errno::STALE)),
         ("EDQUOT at a change", CHANGES, once(Errno::DQUOT)),
     ];
     for (what, calls, fault) in kinds {
-        let all = calls.iter().map(|kind| end[kind] - begin[kind]).sum::<u64>();
+        let all = calls
+            .iter()
+            .map(|kind| end[kind] - begin[kind])
+            .sum::<u64>();
         for point in 0..points {
             let after = u32::try_from((2 * point + 1) * all / (2 * points)).unwrap();
             let server = small.mounted(MANNERS);
             server.set(fault.clone().on(calls).after(after));
             let ran = world.treewarden(&["run", "--format", "json"]);
-            let what = format!("{what}, {after} of {all}: {} calls failed, exit code {}", server.heal(), ran.code);
+            let what = format!(
+                "{what}, {after} of {all}: {} calls failed, exit code {}",
+                server.heal(),
+                ran.code
+            );
             println!("{what}");
-            assert!([0, 1].contains(&ran.code) && !ran.err.contains("panicked"), "{what}: {}\n{}", ran.err, ran.troubles());
+            assert!(
+                [0, 1].contains(&ran.code) && !ran.err.contains("panicked"),
+                "{what}: {}\n{}",
+                ran.err,
+                ran.troubles()
+            );
             recovers(&what, &small, &server, &unsaved, &undisturbed);
         }
     }
@@ -341,14 +548,31 @@ fn a_server_that_vanishes_before_the_night_or_for_good_is_told_at_once() {
     server.set(Fault::outage());
     let ran = world.treewarden(&["run"]);
     assert_eq!((ran.code, server.heal() > 0), (3, true), "{ran:?}");
-    assert!(ran.out.contains("Input/output error") && ran.out.contains(world.root.to_str().unwrap()), "{ran:?}");
-    // And in the middle, without a return: the report is on standard output, where no server is needed.
-    server.set(Fault::outage().on(&[Call::Rename]).at("-> .treewarden/trash"));
+    assert!(
+        ran.out.contains("Input/output error") && ran.out.contains(world.root.to_str().unwrap()),
+        "{ran:?}"
+    );
+    // And in the middle, without a return: the report is on standard output, where no server is
+    // needed.
+    server.set(
+        Fault::outage()
+            .on(&[Call::Rename])
+            .at("-> .treewarden/trash"),
+    );
     let began = std::time::Instant::now();
     let ran = world.treewarden(&["run", "--format", "json"]);
-    assert!(ran.code == 1 && !ran.err.contains("panicked") && began.elapsed() < Duration::from_secs(30), "{ran:?}");
+    assert!(
+        ran.code == 1 && !ran.err.contains("panicked") && began.elapsed() < Duration::from_secs(30),
+        "{ran:?}"
+    );
     let failures = ran.report().failures;
-    assert!(failures.iter().any(|failure| failure.contains("failed to append to") && failure.contains("journal.jsonl")), "{failures:?}");
+    assert!(
+        failures
+            .iter()
+            .any(|failure| failure.contains("failed to append to")
+                && failure.contains("journal.jsonl")),
+        "{failures:?}"
+    );
 }
 
 #[test]
@@ -357,10 +581,19 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
     let small = Small::new();
     let world = &small.world;
     let server = small.mounted(Manners::NFS);
-    let open = ["worktrees/acme__a/landed/README.md", "caches/models/3/data"].map(|file| fs::File::open(world.at(file)).unwrap());
+    let open = ["worktrees/acme__a/landed/README.md", "caches/models/3/data"]
+        .map(|file| fs::File::open(world.at(file)).unwrap());
     // Somebody on another machine: who is seen at work in a tree keeps it.
     let run = || {
-        let unseen = ["--pid", "--fork", "--mount-proc", env!("CARGO_BIN_EXE_treewarden"), "run", "--format", "json"];
+        let unseen = [
+            "--pid",
+            "--fork",
+            "--mount-proc",
+            env!("CARGO_BIN_EXE_treewarden"),
+            "run",
+            "--format",
+            "json",
+        ];
         let ran = world.start_program("unshare", &unseen).end();
         assert_eq!(ran.code, 1, "{ran:?}");
         ran.report()
@@ -368,26 +601,56 @@ fn what_somebody_has_open_stays_in_the_trash_until_it_is_closed() {
     let report = run();
     same("fates", &world.fates(&report), &fates());
     let told = |report: &RunReport, what: &str| {
-        let open = report
-            .failures
-            .iter()
-            .filter(|line| line.starts_with(what) && line.contains(".nfs") && line.contains("somebody has this file open"));
-        (open.count(), report.failures.iter().filter(|line| !line.contains(".nfs")).cloned().collect::<Vec<_>>())
+        let open = report.failures.iter().filter(|line| {
+            line.starts_with(what)
+                && line.contains(".nfs")
+                && line.contains("somebody has this file open")
+        });
+        (
+            open.count(),
+            report
+                .failures
+                .iter()
+                .filter(|line| !line.contains(".nfs"))
+                .cloned()
+                .collect::<Vec<_>>(),
+        )
     };
     let (count, others) = told(&report, "left in the trash: ");
     // The bins that hold them stay as well.
-    assert!(count == 2 && others.iter().all(|line| line.contains("not empty")), "{:?}", report.failures);
+    assert!(
+        count == 2 && others.iter().all(|line| line.contains("not empty")),
+        "{:?}",
+        report.failures
+    );
     // The bytes of what is open are not free yet.
-    assert!((8 << 20..9 << 20).contains(&report.eviction.freed_bytes), "{:?}", report.eviction);
+    assert!(
+        (8 << 20..9 << 20).contains(&report.eviction.freed_bytes),
+        "{:?}",
+        report.eviction
+    );
     // It is told once.
     let second = run();
-    assert!(!second.failures.iter().any(|line| line.contains("trash")), "{:?}", second.failures);
+    assert!(
+        !second.failures.iter().any(|line| line.contains("trash")),
+        "{:?}",
+        second.failures
+    );
     assert_eq!(std::io::read_to_string(&open[0]).unwrap(), "# A repo\n");
     drop(open);
-    let silly = || walkdir::WalkDir::new(server.behind(".treewarden/trash")).into_iter().flatten();
-    until("the files are closed", || !silly().any(|entry| entry.file_name().to_string_lossy().starts_with(".nfs")));
+    let silly = || {
+        walkdir::WalkDir::new(server.behind(".treewarden/trash"))
+            .into_iter()
+            .flatten()
+    };
+    until("the files are closed", || {
+        !silly().any(|entry| entry.file_name().to_string_lossy().starts_with(".nfs"))
+    });
     world.night();
-    assert_eq!(fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(world.at(".treewarden/trash")).unwrap().count(),
+        0
+    );
 }
 
 #[test]
@@ -402,10 +665,23 @@ fn what_the_server_does_not_answer_for_is_left_alone() {
     server.set(Fault::of(Errno::STALE).at("worktrees/acme__a/landed"));
     let report = world.treewarden(&["run", "--format", "json"]).report();
     assert!(server.heal() > 0);
-    let unknown = report.worktrees().filter(|tree| tree.verdict == VerdictName::Unknown).map(|tree| tree.path.clone());
-    assert_eq!(unknown.collect::<Vec<_>>(), ["gone", "landed"].map(|tree| world.at("worktrees/acme__a").join(tree)));
-    let left: BTreeMap<_, _> = registered.into_iter().filter(|(path, _)| !path.ends_with("dirty") && !path.ends_with("lonely")).collect();
-    same("git worktree list", &Repo::there(world, "acme/a").registered(), &left);
+    let unknown = report
+        .worktrees()
+        .filter(|tree| tree.verdict == VerdictName::Unknown)
+        .map(|tree| tree.path.clone());
+    assert_eq!(
+        unknown.collect::<Vec<_>>(),
+        ["gone", "landed"].map(|tree| world.at("worktrees/acme__a").join(tree))
+    );
+    let left: BTreeMap<_, _> = registered
+        .into_iter()
+        .filter(|(path, _)| !path.ends_with("dirty") && !path.ends_with("lonely"))
+        .collect();
+    same(
+        "git worktree list",
+        &Repo::there(world, "acme/a").registered(),
+        &left,
+    );
     drop(server);
 
     // One repo: the other has its night.
@@ -413,29 +689,63 @@ fn what_the_server_does_not_answer_for_is_left_alone() {
     let unsaved = small.work();
     server.set(Fault::of(Errno::IO).at("acme__b/"));
     let report = bad_night(world, &server).report();
-    assert_eq!(outcomes(&report), [RepoOutcome::Maintained, RepoOutcome::Failed]);
-    assert!(report.repos[1].reason.as_ref().unwrap().contains("Input/output error"), "{:?}", report.repos[1]);
-    let first = fates().into_iter().filter(|(tree, _)| tree.starts_with("acme/a")).collect();
+    assert_eq!(
+        outcomes(&report),
+        [RepoOutcome::Maintained, RepoOutcome::Failed]
+    );
+    assert!(
+        report.repos[1]
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("Input/output error"),
+        "{:?}",
+        report.repos[1]
+    );
+    let first = fates()
+        .into_iter()
+        .filter(|(tree, _)| tree.starts_with("acme/a"))
+        .collect();
     same("fates", &world.fates(&report), &first);
     assert_eq!(last_night(world), RunOutcome::Failed);
     same("work", &small.work(), &unsaved);
     let report = world.night();
-    let both = fates().into_iter().filter(|(tree, fate)| tree.starts_with("acme/b") || fate.starts_with("keep")).collect();
+    let both = fates()
+        .into_iter()
+        .filter(|(tree, fate)| tree.starts_with("acme/b") || fate.starts_with("keep"))
+        .collect();
     same("fates of the next run", &world.fates(&report), &both);
     drop(server);
 
     // A unit of a cache, and a registration.
     let server = small.mounted(Manners::NFS);
-    server.set(Fault::of(Errno::STALE).on(&[Call::Opendir]).at("caches/models/3"));
+    server.set(
+        Fault::of(Errno::STALE)
+            .on(&[Call::Opendir])
+            .at("caches/models/3"),
+    );
     server.set(Fault::of(Errno::STALE).at("acme__b/.git/worktrees/dirty/"));
     let ran = world.treewarden(&["run", "--format", "json"]);
     assert!(server.heal() > 0);
     let report = ran.report();
     assert!(world.at("caches/models/3/data").exists());
-    assert!(report.eviction.triggered && report.eviction.units.iter().all(|unit| unit.unit != "3"), "{:?}", report.eviction);
+    assert!(
+        report.eviction.triggered && report.eviction.units.iter().all(|unit| unit.unit != "3"),
+        "{:?}",
+        report.eviction
+    );
     let obstacles = &report.eviction.obstacles;
-    assert!(obstacles.is_empty() || obstacles.iter().any(|line| line.contains("Stale file handle")), "{obstacles:?}");
-    assert!(world.at("worktrees/acme__b/dirty/.env").exists() && world.at("acme__b/.git/worktrees/dirty/index").exists());
+    assert!(
+        obstacles.is_empty()
+            || obstacles
+                .iter()
+                .any(|line| line.contains("Stale file handle")),
+        "{obstacles:?}"
+    );
+    assert!(
+        world.at("worktrees/acme__b/dirty/.env").exists()
+            && world.at("acme__b/.git/worktrees/dirty/index").exists()
+    );
     same("work", &small.work(), &unsaved);
     assert!([0, 1].contains(&ran.code), "{ran:?}");
 }
@@ -461,7 +771,11 @@ fn a_half_mounted_volume_loses_no_registration() {
         trees
     });
     assert_eq!(admins(), left, "without the folder");
-    assert!(report.repos.iter().all(|repo| repo.prune.refused.is_some()), "{:?}", report.repos);
+    assert!(
+        report.repos.iter().all(|repo| repo.prune.refused.is_some()),
+        "{:?}",
+        report.repos
+    );
     fs::rename(world.beside("unmounted"), server.behind("worktrees")).unwrap();
     same("fates", &world.fates(&world.night()), &fates());
 }
@@ -472,10 +786,30 @@ fn a_rescue_that_the_server_does_not_take_keeps_the_tree() {
     let small = Small::new();
     let world = &small.world;
     let faults = [
-        ("fsync of an object", Fault::of(Errno::DQUOT).on(&[Call::Fsync]).at("acme__a/.git/objects")),
-        ("close of an object", Fault::of(Errno::IO).on(&[Call::Flush]).at("acme__a/.git/objects/")),
-        ("write of an object", Fault::of(Errno::NOSPC).on(&[Call::Write]).at("acme__a/.git/objects")),
-        ("write of the ref", Fault::of(Errno::IO).on(&[Call::Write, Call::Fsync]).at("refs/treewarden/rescue")),
+        (
+            "fsync of an object",
+            Fault::of(Errno::DQUOT)
+                .on(&[Call::Fsync])
+                .at("acme__a/.git/objects"),
+        ),
+        (
+            "close of an object",
+            Fault::of(Errno::IO)
+                .on(&[Call::Flush])
+                .at("acme__a/.git/objects/"),
+        ),
+        (
+            "write of an object",
+            Fault::of(Errno::NOSPC)
+                .on(&[Call::Write])
+                .at("acme__a/.git/objects"),
+        ),
+        (
+            "write of the ref",
+            Fault::of(Errno::IO)
+                .on(&[Call::Write, Call::Fsync])
+                .at("refs/treewarden/rescue"),
+        ),
     ];
     for (what, fault) in faults {
         let server = small.mounted(Manners::NFS);
@@ -484,18 +818,35 @@ fn a_rescue_that_the_server_does_not_take_keeps_the_tree() {
         assert!(server.heal() > 0, "{what}");
         let mut expected = fates();
         for tree in ["dirty", "lonely"] {
-            let fate = expected.get_mut(&format!("acme/a worktrees/acme__a/{tree}")).unwrap();
+            let fate = expected
+                .get_mut(&format!("acme/a worktrees/acme__a/{tree}"))
+                .unwrap();
             *fate = fate.replace("reap", "failed");
         }
         let report = ran.report();
-        expected.insert("acme/a worktrees/acme__a/gone".into(), "keep missing".into());
-        let of_a = |fates: BTreeMap<String, String>| fates.into_iter().filter(|(tree, _)| tree.starts_with("acme/a")).collect();
+        expected.insert(
+            "acme/a worktrees/acme__a/gone".into(),
+            "keep missing".into(),
+        );
+        let of_a = |fates: BTreeMap<String, String>| {
+            fates
+                .into_iter()
+                .filter(|(tree, _)| tree.starts_with("acme/a"))
+                .collect()
+        };
         same(what, &of_a(world.fates(&report)), &of_a(expected));
         assert_eq!(ran.code, 1, "{what}");
         let dirty = world.at("worktrees/acme__a/dirty");
-        assert_eq!(fs::read_to_string(dirty.join(".env")).unwrap(), "only here\n", "{what}");
+        assert_eq!(
+            fs::read_to_string(dirty.join(".env")).unwrap(),
+            "only here\n",
+            "{what}"
+        );
         world.night();
-        assert!(!dirty.exists() && Repo::there(world, "acme/a").fsck().is_empty(), "{what}");
+        assert!(
+            !dirty.exists() && Repo::there(world, "acme/a").fsck().is_empty(),
+            "{what}"
+        );
     }
 }
 
@@ -509,23 +860,57 @@ fn work_that_goes_on_in_the_trash_while_the_server_is_away_comes_back() {
     shop.tree("dirty").write(".env", "before\n").age(31.0);
     let server = Mounted::under(&world, Manners::NFS);
     // The server vanishes when the tree is in the trash, and nobody could look at it again.
-    server.set(Fault::outage().on(&[Call::Opendir]).at(".treewarden/trash/").after(1));
+    server.set(
+        Fault::outage()
+            .on(&[Call::Opendir])
+            .at(".treewarden/trash/")
+            .after(1),
+    );
     let report = bad_night(&world, &server).report();
-    assert!(report.worktrees().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_))), "{report:?}");
-    let bins: Vec<_> = fs::read_dir(world.at(".treewarden/trash")).unwrap().map(|bin| bin.unwrap().path()).collect();
+    assert!(
+        report
+            .worktrees()
+            .any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_))),
+        "{report:?}"
+    );
+    let bins: Vec<_> = fs::read_dir(world.at(".treewarden/trash"))
+        .unwrap()
+        .map(|bin| bin.unwrap().path())
+        .collect();
     assert_eq!(bins.len(), 1);
-    assert!(bins[0].join("0/README.md").exists(), "the tree waits in the trash");
+    assert!(
+        bins[0].join("0/README.md").exists(),
+        "the tree waits in the trash"
+    );
     // An agent goes on, by its working folder.
     write(&bins[0].join("0/.env"), "after\n");
     // While the repo is busy, the tree waits.
     let agent = world.hold("acme__shop");
     let report = world.pass(1, &["run"]);
-    assert!(report.failures[0].contains("`worktrees/acme__shop/dirty` was taken by a run that did not finish"), "{:?}", report.failures);
+    assert!(
+        report.failures[0]
+            .contains("`worktrees/acme__shop/dirty` was taken by a run that did not finish"),
+        "{:?}",
+        report.failures
+    );
     drop(agent);
     let report = world.night();
-    same("fates", &world.fates(&report), &map(&[("acme/shop worktrees/acme__shop/dirty", "keep unsaved recent")]));
-    assert_eq!(fs::read_to_string(world.at("worktrees/acme__shop/dirty/.env")).unwrap(), "after\n");
-    assert_eq!(fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
+    same(
+        "fates",
+        &world.fates(&report),
+        &map(&[(
+            "acme/shop worktrees/acme__shop/dirty",
+            "keep unsaved recent",
+        )]),
+    );
+    assert_eq!(
+        fs::read_to_string(world.at("worktrees/acme__shop/dirty/.env")).unwrap(),
+        "after\n"
+    );
+    assert_eq!(
+        fs::read_dir(world.at(".treewarden/trash")).unwrap().count(),
+        0
+    );
 }
 
 #[test]
@@ -537,13 +922,28 @@ fn a_lender_whose_borrower_can_not_be_asked_keeps_everything() {
     lender.git(&["checkout", "-q", "-b", "topic"]);
     lender.commit(60.0, "topic.ts", "topic\n");
     world.enrol("acme/borrower", "");
-    git(&world.root, 60.0, &["clone", "-q", "--shared", "--template=", "acme__lender", "acme__borrower"]);
+    git(
+        &world.root,
+        60.0,
+        &[
+            "clone",
+            "-q",
+            "--shared",
+            "--template=",
+            "acme__lender",
+            "acme__borrower",
+        ],
+    );
     lender.git(&["checkout", "-q", "main"]);
     lender.git(&["branch", "-q", "-D", "topic"]);
     lender.git(&["reflog", "expire", "--expire=now", "--all"]);
     age_all(&lender.git_dir("objects"), 60.0);
     let server = Mounted::under(&world, Manners::NFS);
-    server.set(Fault::of(Errno::IO).at("acme__borrower/.git/objects/info/alternates").times(1));
+    server.set(
+        Fault::of(Errno::IO)
+            .at("acme__borrower/.git/objects/info/alternates")
+            .times(1),
+    );
     world.treewarden(&["run"]);
     assert_eq!(server.heal(), 1);
     assert_eq!(Repo::there(&world, "acme/borrower").fsck(), "");
@@ -566,10 +966,21 @@ fn git_itself_drops_nothing_when_it_can_not_list_the_refs() {
         remove(&world.root);
         copy(&world.beside("before"), &world.root);
         let server = Mounted::under(&world, Manners::NFS);
-        server.set(Fault::of(Errno::IO).on(&[Call::Opendir]).at(".git/refs/heads").after(after).times(1));
+        server.set(
+            Fault::of(Errno::IO)
+                .on(&[Call::Opendir])
+                .at(".git/refs/heads")
+                .after(after)
+                .times(1),
+        );
         let ran = world.treewarden(&["run", "--format", "json"]);
         let failed = server.heal();
-        assert_eq!(shop.fsck(), "", "the {after}. reading of the branches failed: {}", ran.troubles());
+        assert_eq!(
+            shop.fsck(),
+            "",
+            "the {after}. reading of the branches failed: {}",
+            ran.troubles()
+        );
         println!("{after} {failed} {}", ran.code);
         drop(server);
         remove(&world.beside("backing"));

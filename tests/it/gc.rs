@@ -16,7 +16,10 @@ fn repack(world: &World) -> report::Gc {
 /// More loose objects than anybody wants.
 fn many_loose(repo: &Repo<'_>) {
     for n in 0..1100 {
-        write(&repo.path.join(format!("src/file-{n}.ts")), format!("{n}\n"));
+        write(
+            &repo.path.join(format!("src/file-{n}.ts")),
+            format!("{n}\n"),
+        );
     }
     repo.commit(60.0, "last.ts", "1\n");
     repo.push();
@@ -34,8 +37,12 @@ fn old_packs(repo: &Repo<'_>) {
 
 /// Files of the pack folder with this ending.
 fn packs(repo: &Repo<'_>, ending: &str) -> usize {
-    let files = std::fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path());
-    files.filter(|path| path.extension().is_some_and(|found| found == ending)).count()
+    let files = std::fs::read_dir(repo.git_dir("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .filter(|path| path.extension().is_some_and(|found| found == ending))
+        .count()
 }
 
 fn has(repo: &Repo<'_>, object: &str) -> bool {
@@ -44,7 +51,10 @@ fn has(repo: &Repo<'_>, object: &str) -> bool {
 
 /// Makes an object look as if it was written so many days ago.
 fn age_object(repo: &Repo<'_>, object: &str, days: f64) {
-    age(&repo.git_dir(format!("objects/{}/{}", &object[..2], &object[2..])), days);
+    age(
+        &repo.git_dir(format!("objects/{}/{}", &object[..2], &object[2..])),
+        days,
+    );
 }
 
 /// A loose object that nothing reaches.
@@ -63,14 +73,32 @@ fn many_loose_objects_are_gathered() {
     many_loose(&shop);
     let refs = shop.refs("refs");
     let gc = repack(&world);
-    assert_eq!((gc.action, gc.after.loose_objects, gc.after.packs), (GcAction::Incremental, 0, 1), "{gc:?}");
-    assert!(gc.before.loose_objects > 1100 && gc.after.bytes < gc.before.bytes, "{gc:?}");
+    assert_eq!(
+        (gc.action, gc.after.loose_objects, gc.after.packs),
+        (GcAction::Incremental, 0, 1),
+        "{gc:?}"
+    );
+    assert!(
+        gc.before.loose_objects > 1100 && gc.after.bytes < gc.before.bytes,
+        "{gc:?}"
+    );
     assert!(!shop.git_dir("objects/pack/multi-pack-index").exists());
-    assert!(shop.git_dir("objects/info/commit-graphs/commit-graph-chain").exists());
+    assert!(
+        shop.git_dir("objects/info/commit-graphs/commit-graph-chain")
+            .exists()
+    );
     shop.git(&["commit-graph", "verify"]);
-    assert!(std::fs::read_to_string(shop.git_dir("packed-refs")).unwrap().contains("refs/heads/main"), "refs stand in the real repo");
+    assert!(
+        std::fs::read_to_string(shop.git_dir("packed-refs"))
+            .unwrap()
+            .contains("refs/heads/main"),
+        "refs stand in the real repo"
+    );
     same("refs", &shop.refs("refs"), &refs);
-    assert_eq!((shop.fsck(), shop.git(&["status", "--porcelain"])), (String::new(), String::new()));
+    assert_eq!(
+        (shop.fsck(), shop.git(&["status", "--porcelain"])),
+        (String::new(), String::new())
+    );
 }
 
 #[test]
@@ -78,24 +106,48 @@ fn several_old_packs_become_one_and_the_grace_holds() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     // A repo may ask for less of a grace than it gets.
-    for setting in ["gc.pruneExpire", "gc.reflogExpire", "gc.reflogExpireUnreachable", "gc.cruftPacks"] {
-        shop.git(&["config", setting, if setting == "gc.cruftPacks" { "false" } else { "now" }]);
+    for setting in [
+        "gc.pruneExpire",
+        "gc.reflogExpire",
+        "gc.reflogExpireUnreachable",
+        "gc.cruftPacks",
+    ] {
+        shop.git(&[
+            "config",
+            setting,
+            if setting == "gc.cruftPacks" {
+                "false"
+            } else {
+                "now"
+            },
+        ]);
     }
     old_packs(&shop);
-    let (young, old) = (unreachable(&shop, "young\n", 13.0), unreachable(&shop, "old\n", 15.0));
+    let (young, old) = (
+        unreachable(&shop, "young\n", 13.0),
+        unreachable(&shop, "old\n", 15.0),
+    );
     // An old pack nobody needs any more, for as long as it stands.
     write(&world.beside("ids"), old.clone() + "\n");
-    let script = format!("git pack-objects -q {}/pack < {}", shop.git_dir("objects/pack").display(), world.beside("ids").display());
+    let script = format!(
+        "git pack-objects -q {}/pack < {}",
+        shop.git_dir("objects/pack").display(),
+        world.beside("ids").display()
+    );
     let pack = shop.git(&["-c", &format!("alias.pack=!{script}"), "pack"]);
     shop.git(&["prune-packed"]);
     for ending in ["pack", "idx"] {
-        age(&shop.git_dir(format!("objects/pack/pack-{pack}.{ending}")), 15.0);
+        age(
+            &shop.git_dir(format!("objects/pack/pack-{pack}.{ending}")),
+            15.0,
+        );
     }
     let loose = unreachable(&shop, "loose\n", 15.0);
     // Of these each is kept alive by one thing alone, however old it is.
     let tree = shop.detached("fresh");
     tree.commit("detached.ts", "1\n");
-    tree.write("staged.ts", "only in the tree's index\n").git(&["add", "staged.ts"]);
+    tree.write("staged.ts", "only in the tree's index\n")
+        .git(&["add", "staged.ts"]);
     write(&shop.path.join("staged.ts"), "only in the main index\n");
     shop.git(&["add", "staged.ts"]);
     shop.commit(80.0, "reset.ts", "1\n");
@@ -107,9 +159,19 @@ fn several_old_packs_become_one_and_the_grace_holds() {
     remove(&missing.path);
     let kept_apart = shop.git(&["commit-tree", "-m", "Kept", "HEAD^{tree}"]);
     shop.git(&["update-ref", "refs/t3/kept", &kept_apart]);
-    let (detached, blob) = (tree.git(&["rev-parse", "HEAD"]), tree.git(&["rev-parse", ":staged.ts"]));
+    let (detached, blob) = (
+        tree.git(&["rev-parse", "HEAD"]),
+        tree.git(&["rev-parse", ":staged.ts"]),
+    );
     let main_blob = shop.git(&["rev-parse", ":staged.ts"]);
-    let alive = [&detached, &blob, &main_blob, &in_reflog, &of_missing, &kept_apart];
+    let alive = [
+        &detached,
+        &blob,
+        &main_blob,
+        &in_reflog,
+        &of_missing,
+        &kept_apart,
+    ];
     for object in &alive {
         age_object(&shop, object, 20.0);
     }
@@ -117,11 +179,21 @@ fn several_old_packs_become_one_and_the_grace_holds() {
     let gc = repack(&world);
     assert_eq!((gc.action, gc.after.packs), (GcAction::Full, 1), "{gc:?}");
     assert_eq!(packs(&shop, "mtimes"), 1, "a cruft pack");
-    let found: BTreeMap<&str, bool> = alive.iter().map(|object| (object.as_str(), has(&shop, object))).collect();
+    let found: BTreeMap<&str, bool> = alive
+        .iter()
+        .map(|object| (object.as_str(), has(&shop, object)))
+        .collect();
     assert!(found.values().all(|&found| found), "{found:?}");
-    assert_eq!([&young, &old, &loose].map(|object| has(&shop, object)), [true, false, false], "the grace is 14 days");
+    assert_eq!(
+        [&young, &old, &loose].map(|object| has(&shop, object)),
+        [true, false, false],
+        "the grace is 14 days"
+    );
     assert_eq!(shop.fsck(), "");
-    assert!(shop.git(&["reflog"]).contains("reset.ts"), "a reflog is kept for 90 days");
+    assert!(
+        shop.git(&["reflog"]).contains("reset.ts"),
+        "a reflog is kept for 90 days"
+    );
     // Once more, and there is nothing to do.
     let settled = snapshot(&shop.git_dir("objects"));
     assert_eq!(repack(&world).action, GcAction::None);
@@ -140,7 +212,10 @@ fn a_repo_in_order_is_left_alone() {
     assert_eq!((gc.action, gc.before), (GcAction::None, gc.after), "{gc:?}");
     same("the git dir", &snapshot(&shop.git_dir(".")), &before);
     // Nor is anybody's `.keep` taken for old age, even when a repack is due.
-    let pack = std::fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.extension().unwrap() == "pack");
+    let pack = std::fs::read_dir(&kept)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.extension().unwrap() == "pack");
     write(&pack.as_ref().unwrap().with_extension("keep"), "");
     old_packs(&shop);
     assert_eq!(repack(&world).action, GcAction::Full);
@@ -204,7 +279,11 @@ fn leftovers_go_by_name_and_age() {
         "index.lock",
     ];
     let mut gone: Vec<PathBuf> = Vec::new();
-    let mut stay: Vec<PathBuf> = foreign.iter().map(|name| shop.path.join(name)).chain([tree.path.join("index.lock")]).collect();
+    let mut stay: Vec<PathBuf> = foreign
+        .iter()
+        .map(|name| shop.path.join(name))
+        .chain([tree.path.join("index.lock")])
+        .collect();
     for path in &stay {
         write(path, "");
         age(path, 30.0);
@@ -242,11 +321,22 @@ fn leftovers_go_by_name_and_age() {
 
     let report = world.night();
     for (path, before) in stay.iter().zip(before) {
-        assert!(path.symlink_metadata().is_ok(), "{} is gone", path.display());
+        assert!(
+            path.symlink_metadata().is_ok(),
+            "{} is gone",
+            path.display()
+        );
         same(&path.display().to_string(), &snapshot(path), &before);
     }
     gone.sort();
-    assert_eq!(report.repos.iter().flat_map(|repo| repo.gc.stale_locks.clone()).collect::<Vec<_>>(), gone);
+    assert_eq!(
+        report
+            .repos
+            .iter()
+            .flat_map(|repo| repo.gc.stale_locks.clone())
+            .collect::<Vec<_>>(),
+        gone
+    );
     assert_eq!(gone.iter().find(|path| path.exists()), None);
 }
 
@@ -262,8 +352,15 @@ fn stashes_never_expire() {
             git(&shop.path, days, &["stash", "-q"]);
         }
         let stashes = shop.git(&["reflog", "show", "--format=%H", "refs/stash"]);
-        assert_eq!((repack(&world).action, stashes.lines().count()), (GcAction::Full, 3));
-        assert_eq!(shop.git(&["reflog", "show", "--format=%H", "refs/stash"]), stashes, "{strategy}");
+        assert_eq!(
+            (repack(&world).action, stashes.lines().count()),
+            (GcAction::Full, 3)
+        );
+        assert_eq!(
+            shop.git(&["reflog", "show", "--format=%H", "refs/stash"]),
+            stashes,
+            "{strategy}"
+        );
         assert_eq!(shop.fsck(), "");
     }
 }
@@ -284,9 +381,15 @@ fn a_stash_that_was_dropped_goes_though_packed_refs_still_name_it() {
     shop.git(&["pack-refs", "--all"]);
     shop.git(&["stash", "drop", "-q"]);
     let packed = std::fs::read_to_string(shop.git_dir("packed-refs")).unwrap();
-    assert!(packed.contains(&format!("{second} refs/stash")), "git leaves what a loose ref hides");
+    assert!(
+        packed.contains(&format!("{second} refs/stash")),
+        "git leaves what a loose ref hides"
+    );
     assert_eq!(repack(&world).action, GcAction::Full);
-    assert_eq!([&first, &second].map(|object| has(&shop, object)), [true, false]);
+    assert_eq!(
+        [&first, &second].map(|object| has(&shop, object)),
+        [true, false]
+    );
     assert_eq!(shop.fsck(), "");
 }
 
@@ -297,7 +400,10 @@ fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
     for (repo, days) in [(&shop, 2.0), (&young, 0.5)] {
         repo.git(&["repack", "-q", "-a", "-d"]);
         // As a kill of `git repack` leaves it: of an old pack the index goes first.
-        let old = files_of_packs(repo).into_iter().find(|path| path.extension().unwrap() == "pack").unwrap();
+        let old = files_of_packs(repo)
+            .into_iter()
+            .find(|path| path.extension().unwrap() == "pack")
+            .unwrap();
         let bytes = std::fs::read(&old).unwrap();
         repo.commit(60.0, "later.ts", "1\n");
         repo.git(&["repack", "-q", "-a", "-d"]);
@@ -305,19 +411,34 @@ fn a_pack_without_an_index_gets_one_and_a_shield_that_stayed_goes() {
         age_all(&repo.git_dir("objects/pack"), days);
     }
     let shield = shop.git_dir("refs/treewarden/shield/x");
-    write(&shield, std::fs::read(shop.git_dir("refs/heads/main")).unwrap());
+    write(
+        &shield,
+        std::fs::read(shop.git_dir("refs/heads/main")).unwrap(),
+    );
     age(&shield, 1.0);
 
     world.treewarden(&["run"]);
-    assert_eq!((shop.fsck(), packs(&shop, "idx"), packs(&young, "idx")), (String::new(), 2, 1));
-    assert!(!shield.exists() && world.at("acme__shop/.git/refs/treewarden").read_dir().is_ok());
+    assert_eq!(
+        (shop.fsck(), packs(&shop, "idx"), packs(&young, "idx")),
+        (String::new(), 2, 1)
+    );
+    assert!(
+        !shield.exists()
+            && world
+                .at("acme__shop/.git/refs/treewarden")
+                .read_dir()
+                .is_ok()
+    );
     // It was out of order when the night began.
     let again = world.treewarden(&["run", "--repo", "acme/shop"]);
     assert_eq!(again.code, 0, "{again:?}");
 }
 
 fn files_of_packs(repo: &Repo<'_>) -> Vec<PathBuf> {
-    std::fs::read_dir(repo.git_dir("objects/pack")).unwrap().map(|entry| entry.unwrap().path()).collect()
+    std::fs::read_dir(repo.git_dir("objects/pack"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
 }
 
 /// Makes everything that git would run leave a canary, and says where.
@@ -325,21 +446,30 @@ fn booby_trap(repo: &Repo<'_>) -> PathBuf {
     let canaries = repo.world.beside("canaries");
     std::fs::create_dir(&canaries).unwrap();
     let script = |path: &Path, name: &str| {
-        write(path, format!("#!/bin/sh\ntouch {}/{name}\ncat\n", canaries.display()));
+        write(
+            path,
+            format!("#!/bin/sh\ntouch {}/{name}\ncat\n", canaries.display()),
+        );
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     };
     let hooks = "applypatch-msg pre-applypatch post-applypatch pre-commit post-commit pre-rebase post-checkout post-merge pre-push \
                  pre-auto-gc post-rewrite reference-transaction post-index-change pre-receive update post-update fsmonitor-watchman";
     for hook in hooks.split_whitespace() {
         script(&repo.git_dir("hooks").join(hook), hook);
-        script(&repo.world.beside("more-hooks").join(hook), &format!("hookspath-{hook}"));
+        script(
+            &repo.world.beside("more-hooks").join(hook),
+            &format!("hookspath-{hook}"),
+        );
     }
     let program = |name: &str| {
         let path = repo.world.beside(format!("programs/{name}"));
         script(&path, name);
         path.display().to_string()
     };
-    write(&repo.git_dir("info/attributes"), "* filter=evil diff=evil merge=evil\n");
+    write(
+        &repo.git_dir("info/attributes"),
+        "* filter=evil diff=evil merge=evil\n",
+    );
     for key in [
         "core.fsmonitor",
         "core.sshCommand",
@@ -368,14 +498,21 @@ fn booby_trap(repo: &Repo<'_>) -> PathBuf {
     let included = repo.world.beside("included");
     write(
         &included,
-        format!("[core]\n\tfsmonitor = {}\n\thooksPath = {}\n", program("included"), repo.world.beside("more-hooks").display()),
+        format!(
+            "[core]\n\tfsmonitor = {}\n\thooksPath = {}\n",
+            program("included"),
+            repo.world.beside("more-hooks").display()
+        ),
     );
     repo.git(&["config", "include.path", included.to_str().unwrap()]);
     canaries
 }
 
 fn sung(canaries: &Path) -> Vec<String> {
-    std::fs::read_dir(canaries).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    std::fs::read_dir(canaries)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 #[test]
@@ -387,7 +524,9 @@ fn nothing_that_a_repo_says_is_run() {
         old_packs(&shop);
         shop.tree("landed").age(2.0);
         let dirty = shop.tree("dirty");
-        dirty.write("new.ts", "new\n").write("README.md", "edited\n");
+        dirty
+            .write("new.ts", "new\n")
+            .write("README.md", "edited\n");
         let lonely = shop.detached("lonely");
         lonely.commit("lonely.ts", "1\n");
         let gone = shop.tree("gone");
@@ -398,7 +537,10 @@ fn nothing_that_a_repo_says_is_run() {
             tree.git(&["config", "extensions.worktreeConfig", "true"]);
             write(
                 &tree.admin.join("config.worktree"),
-                format!("[core]\n\tfsmonitor = {}\n", world.beside("programs/core.fsmonitor").display()),
+                format!(
+                    "[core]\n\tfsmonitor = {}\n",
+                    world.beside("programs/core.fsmonitor").display()
+                ),
             );
             tree.age(31.0);
         }
@@ -431,8 +573,18 @@ fn the_strategy_is_the_configs() {
     remove(&tree.path);
     let before = snapshot(&off.git_dir("objects"));
     let report = world.night();
-    let of = |name: &str| &report.repos.iter().find(|repo| repo.name == name).unwrap().gc;
-    assert_eq!((of("acme/off").action, of("acme/git-gc").action), (GcAction::None, GcAction::Full));
+    let of = |name: &str| {
+        &report
+            .repos
+            .iter()
+            .find(|repo| repo.name == name)
+            .unwrap()
+            .gc
+    };
+    assert_eq!(
+        (of("acme/off").action, of("acme/git-gc").action),
+        (GcAction::None, GcAction::Full)
+    );
     same("switched off", &snapshot(&off.git_dir("objects")), &before);
     assert_eq!(of("acme/git-gc").after.packs, 1, "{:?}", of("acme/git-gc"));
     assert!(has(&git_gc, &young) && tree.admin.join("HEAD").exists());
@@ -448,8 +600,16 @@ fn a_repack_that_did_nothing_is_told() {
     write(&shop.git_dir("packed-refs.lock"), "");
     let report = world.pass(1, &["run"]);
     let repo = &report.repos[0];
-    assert!(repo.failures.len() == 1 && repo.failures[0].contains("packed-refs.lock"), "{:?}", repo.failures);
-    assert_eq!((repo.gc.action, repo.gc.after.loose_objects), (GcAction::Incremental, 0), "what was done before it is told");
+    assert!(
+        repo.failures.len() == 1 && repo.failures[0].contains("packed-refs.lock"),
+        "{:?}",
+        repo.failures
+    );
+    assert_eq!(
+        (repo.gc.action, repo.gc.after.loose_objects),
+        (GcAction::Incremental, 0),
+        "what was done before it is told"
+    );
     assert!(report.alerts.iter().any(|alert| alert.name == "RunFailed"));
     assert_eq!(shop.fsck(), "");
 }

@@ -1,7 +1,8 @@
 //! Repacks side by side stay below the memory that they were given, whatever stands in the repos.
 //!
-//! Once what git processes hold is sampled, all together, while they work; those of this test are known by the settings in their environment. And
-//! once the kernel itself enforces the limit, on a whole night. It must never pass where it proved nothing without saying so.
+//! Once what git processes hold is sampled, all together, while they work; those of this test are
+//! known by the settings in their environment. And once the kernel itself enforces the limit, on a
+//! whole night. It must never pass where it proved nothing without saying so.
 
 use super::support::group::Group;
 use super::support::repo::Repo;
@@ -43,16 +44,27 @@ fn grow(world: &World, name: &str) {
 
 /// Bytes that git processes with this setting hold.
 fn held(setting: &str) -> u64 {
-    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let processes = std::fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path());
     let ours = processes.filter(|process| {
         let told = |file: &str| std::fs::read(process.join(file)).unwrap_or_default();
-        let said = |text: Vec<u8>| text.windows(setting.len()).any(|part| part == setting.as_bytes());
+        let said = |text: Vec<u8>| {
+            text.windows(setting.len())
+                .any(|part| part == setting.as_bytes())
+        };
         said(told("cmdline")) || said(told("environ"))
     });
     let resident = |process: std::path::PathBuf| {
         let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).and_then(|line| line.trim().strip_suffix("kB"));
-        line.and_then(|number| number.trim().parse::<u64>().ok()).unwrap_or(0) << 10
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|line| line.trim().strip_suffix("kB"));
+        line.and_then(|number| number.trim().parse::<u64>().ok())
+            .unwrap_or(0)
+            << 10
     };
     ours.map(resident).sum()
 }
@@ -65,7 +77,11 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
         grow(&world, name);
     }
     let share = ResourceLimits::of(1, Some(LIMIT), REPOS.len());
-    let setting = share.settings().into_iter().find(|setting| setting.contains("bigFileThreshold")).unwrap();
+    let setting = share
+        .settings()
+        .into_iter()
+        .find(|setting| setting.contains("bigFileThreshold"))
+        .unwrap();
     // The settings stand on git's own command line and, for what it starts, in the environment.
     let setting = setting.split_once('=').unwrap().1.to_owned();
     let root: Arc<Path> = world.root.canonicalize().unwrap().into();
@@ -79,15 +95,25 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
             }
             most
         });
-        let repacks: Vec<_> = REPOS.iter().map(|name| scope.spawn(|| repack(&world, &root, name, share))).collect();
-        let repacked: Vec<_> = repacks.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        let repacks: Vec<_> = REPOS
+            .iter()
+            .map(|name| scope.spawn(|| repack(&world, &root, name, share)))
+            .collect();
+        let repacked: Vec<_> = repacks
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect();
         done.store(true, Ordering::Relaxed);
         for repacked in repacked {
             repacked.unwrap();
         }
         sampler.join().unwrap()
     });
-    println!("most memory held: {} MiB of {} MiB", most >> 20, LIMIT >> 20);
+    println!(
+        "most memory held: {} MiB of {} MiB",
+        most >> 20,
+        LIMIT >> 20
+    );
     assert!(most > 4 << 20, "nothing was sampled");
     assert!(most < LIMIT, "{} MiB", most >> 20);
     for name in REPOS {
@@ -98,14 +124,25 @@ fn repacks_side_by_side_stay_below_the_memory_limit() {
 }
 
 fn repack(world: &World, root: &Arc<Path>, name: &str, share: ResourceLimits) {
-    let place = VolumePath::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
+    let place =
+        VolumePath::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
     let (stop, now) = (Stop::never(), treewarden::fs::clock::now());
     let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
-    let plan = Gc { action: GcAction::Full, steps: vec![Step::Geometric, Step::PackRefs, Step::Full], ..Gc::none("test") };
+    let plan = Gc {
+        action: GcAction::Full,
+        steps: vec![Step::Geometric, Step::PackRefs, Step::Full],
+        ..Gc::none("test")
+    };
     let state = VolumePath::new(root, &root.join(".treewarden")).unwrap();
     let trash = Trash::of(&state).unwrap();
-    let executor = RepoExecutor { lock: &lock, shadow: &shadow, trash: &trash, stop: &stop, now };
+    let executor = RepoExecutor {
+        lock: &lock,
+        shadow: &shadow,
+        trash: &trash,
+        stop: &stop,
+        now,
+    };
     assert_eq!(gc(&executor, &plan, share).unwrap().left, [""; 0]);
 }
 
@@ -114,28 +151,63 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: ResourceLimits) {
 fn a_night_within_an_enforced_limit_repacks_all_and_nothing_is_killed() {
     let group = match Group::make(LIMIT) {
         Ok(group) => group,
-        Err(error) => return eprintln!("SKIPPED: no control group with a limit can be made here ({error}): nothing was proven"),
+        Err(error) => {
+            return eprintln!(
+                "SKIPPED: no control group with a limit can be made here ({error}): nothing was proven"
+            );
+        }
     };
-    let names: Vec<String> = (0..4).map(|number| format!("acme/number-{number}")).collect();
+    let names: Vec<String> = (0..4)
+        .map(|number| format!("acme/number-{number}"))
+        .collect();
     let world = World::new();
     world.set("defaults", "gc: {strategy: git-gc}");
     for name in &names {
         grow(&world, name);
     }
     let mut night = group.command(env!("CARGO_BIN_EXE_treewarden"));
-    night.args(["run", "--only", "gc", "--format", "json", "--config"]).arg(world.config());
-    let ran = night.env("TMPDIR", world.beside("scratch")).output().unwrap();
+    night
+        .args(["run", "--only", "gc", "--format", "json", "--config"])
+        .arg(world.config());
+    let ran = night
+        .env("TMPDIR", world.beside("scratch"))
+        .output()
+        .unwrap();
     let told = String::from_utf8_lossy(&ran.stderr);
-    println!("of {} MiB: {:?} MiB at most, with files; killed: {}", LIMIT >> 20, group.peak().map(|peak| peak >> 20), group.killed());
+    println!(
+        "of {} MiB: {:?} MiB at most, with files; killed: {}",
+        LIMIT >> 20,
+        group.peak().map(|peak| peak >> 20),
+        group.killed()
+    );
     assert_eq!(group.killed(), 0, "{told}");
-    let report: RunReport = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
+    let report: RunReport =
+        serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {told}"));
     let found: BTreeMap<String, String> = report
         .repos
         .iter()
-        .map(|repo| (repo.name.clone(), format!("{:?} {:?} {} packs", repo.outcome, repo.failures, repo.gc.after.packs)))
+        .map(|repo| {
+            (
+                repo.name.clone(),
+                format!(
+                    "{:?} {:?} {} packs",
+                    repo.outcome, repo.failures, repo.gc.after.packs
+                ),
+            )
+        })
         .collect();
-    same("repos", &found, &names.iter().map(|name| (name.clone(), "Maintained [] 1 packs".to_owned())).collect());
-    assert!(group.peak().is_none_or(|peak| peak > LIMIT / 2), "the group was not theirs");
+    same(
+        "repos",
+        &found,
+        &names
+            .iter()
+            .map(|name| (name.clone(), "Maintained [] 1 packs".to_owned()))
+            .collect(),
+    );
+    assert!(
+        group.peak().is_none_or(|peak| peak > LIMIT / 2),
+        "the group was not theirs"
+    );
     for name in &names {
         let repo = Repo::there(&world, name);
         assert_eq!(repo.fsck(), "");

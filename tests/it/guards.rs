@@ -1,6 +1,10 @@
-//! What stops a night that would be wrong: a volume that is another or half there, and more reaps than anybody meant.
+//! What stops a night that would be wrong: a volume that is another or half there, and more reaps
+//! than anybody meant.
 
-#![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests build and break volumes with real tools"
+)]
 
 use super::support::snapshot::snapshot;
 use super::support::{World, age_all, is_root, map, remove, same, until, write};
@@ -15,8 +19,18 @@ fn refused(world: &World, words: &[&str]) {
     let before = snapshot(&world.root);
     let report = world.pass(3, &["run"]);
     let reason = report.run.reason.unwrap();
-    assert!(report.run.outcome == RunOutcome::Refused && words.iter().all(|word| reason.contains(word)), "{reason}");
-    assert_eq!(report.alerts.iter().map(|alert| alert.name.as_str()).collect::<Vec<_>>(), ["RunRefused"]);
+    assert!(
+        report.run.outcome == RunOutcome::Refused && words.iter().all(|word| reason.contains(word)),
+        "{reason}"
+    );
+    assert_eq!(
+        report
+            .alerts
+            .iter()
+            .map(|alert| alert.name.as_str())
+            .collect::<Vec<_>>(),
+        ["RunRefused"]
+    );
     same("the volume", &snapshot(&world.root), &before);
 }
 
@@ -38,7 +52,11 @@ fn an_empty_mount_point_is_refused() {
 #[test]
 fn the_sentinel_of_another_volume_is_refused() {
     let (world, other) = (with_a_tree(), World::new());
-    std::fs::copy(other.at(".treewarden/volume.json"), world.at(".treewarden/volume.json")).unwrap();
+    std::fs::copy(
+        other.at(".treewarden/volume.json"),
+        world.at(".treewarden/volume.json"),
+    )
+    .unwrap();
     refused(&world, &["prepared for", other.root.to_str().unwrap()]);
 }
 
@@ -59,7 +77,15 @@ struct Mounted(PathBuf);
 impl Mounted {
     fn new(arguments: &[&str], at: &Path) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        assert!(Command::new("mount").args(arguments).arg(at).status().unwrap().success(), "{arguments:?}");
+        assert!(
+            Command::new("mount")
+                .args(arguments)
+                .arg(at)
+                .status()
+                .unwrap()
+                .success(),
+            "{arguments:?}"
+        );
         Self(at.to_owned())
     }
 }
@@ -80,7 +106,10 @@ fn mounts_in_the_wrong_place() {
     std::fs::rename(&state, world.beside("state")).unwrap();
     {
         let _state = Mounted::new(&["-t", "tmpfs", "tmpfs"], &state);
-        for entry in std::fs::read_dir(world.beside("state")).unwrap().map(|entry| entry.unwrap().path()) {
+        for entry in std::fs::read_dir(world.beside("state"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+        {
             if entry.is_dir() {
                 std::fs::create_dir(state.join(entry.file_name().unwrap())).unwrap();
             } else {
@@ -103,9 +132,16 @@ fn mounts_in_the_wrong_place() {
     {
         let _trees = Mounted::new(&["-t", "tmpfs", "tmpfs"], &world.at("worktrees"));
         let report = world.night();
-        assert_eq!((report.totals.reaped, report.repos[0].prune.dropped.len()), (0, 0));
+        assert_eq!(
+            (report.totals.reaped, report.repos[0].prune.dropped.len()),
+            (0, 0)
+        );
     }
-    same("the registry", &snapshot(&repo.git_dir("worktrees")), &before);
+    same(
+        "the registry",
+        &snapshot(&repo.git_dir("worktrees")),
+        &before,
+    );
     assert_eq!(world.night().totals.reaped, 1);
 }
 
@@ -118,10 +154,27 @@ fn a_repo_that_is_gone_is_told_and_the_others_get_their_night() {
     std::fs::rename(&gone.path, world.beside("gone")).unwrap();
     let before = snapshot(&tree.path);
     let report = world.pass(1, &["run"]);
-    let outcomes: Vec<_> = report.repos.iter().map(|repo| (repo.name.as_str(), repo.outcome)).collect();
-    assert_eq!(outcomes, [("acme/gone", RepoOutcome::Refused), ("acme/shop", RepoOutcome::Maintained)]);
-    assert_eq!((report.totals.reaped, report.alerts[0].name.as_str()), (1, "RunFailed"));
-    assert!(report.alerts[0].summary.contains("acme/gone"), "{:?}", report.alerts);
+    let outcomes: Vec<_> = report
+        .repos
+        .iter()
+        .map(|repo| (repo.name.as_str(), repo.outcome))
+        .collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("acme/gone", RepoOutcome::Refused),
+            ("acme/shop", RepoOutcome::Maintained)
+        ]
+    );
+    assert_eq!(
+        (report.totals.reaped, report.alerts[0].name.as_str()),
+        (1, "RunFailed")
+    );
+    assert!(
+        report.alerts[0].summary.contains("acme/gone"),
+        "{:?}",
+        report.alerts
+    );
     same("its tree", &snapshot(&tree.path), &before);
     std::fs::rename(world.beside("gone"), &gone.path).unwrap();
     assert_eq!(world.night().totals.rescued, 1);
@@ -137,11 +190,20 @@ fn what_comes_due_after_the_count_waits() {
     counted.age(2.0);
     locked.age(2.0);
     // The probe is asked when the first pass has looked at the trees.
-    shop.set(&format!("busy_probe: [sh, -c, 'rm -f {}; exit 1']", locked.admin.join("locked").display()));
+    shop.set(&format!(
+        "busy_probe: [sh, -c, 'rm -f {}; exit 1']",
+        locked.admin.join("locked").display()
+    ));
     let report = world.night();
     let expected = [
-        ("acme/shop worktrees/acme__shop/counted", "reap landed merged"),
-        ("acme/shop worktrees/acme__shop/locked", "spared landed merged"),
+        (
+            "acme/shop worktrees/acme__shop/counted",
+            "reap landed merged",
+        ),
+        (
+            "acme/shop worktrees/acme__shop/locked",
+            "spared landed merged",
+        ),
     ];
     same("fates", &world.fates(&report), &map(&expected));
     assert!(locked.path.exists() && report.totals.reaped == 1);
@@ -157,8 +219,15 @@ fn too_many_reaps_are_alerted() {
         world.repo(name).tree("landed").age(2.0);
     }
     let report = world.pass(1, &["run"]);
-    assert_eq!((report.totals.reaped, report.alerts[0].name.as_str()), (0, "RunFailed"));
-    assert!(report.alerts[0].summary.contains("max_reaped (2)"), "{:?}", report.alerts);
+    assert_eq!(
+        (report.totals.reaped, report.alerts[0].name.as_str()),
+        (0, "RunFailed")
+    );
+    assert!(
+        report.alerts[0].summary.contains("max_reaped (2)"),
+        "{:?}",
+        report.alerts
+    );
 }
 
 #[test]
@@ -178,13 +247,24 @@ fn a_repo_with_too_many_trees_keeps_no_other_from_its_own() {
         ("acme/one worktrees/acme__one/landed", "reap landed merged"),
         ("acme/two worktrees/acme__two/landed", "reap landed merged"),
     ]);
-    expected.extend(
-        ["a", "b", "c"].map(|name| (format!("acme/greedy worktrees/acme__greedy/{name}"), "spared landed too many at once".to_owned())),
-    );
+    expected.extend(["a", "b", "c"].map(|name| {
+        (
+            format!("acme/greedy worktrees/acme__greedy/{name}"),
+            "spared landed too many at once".to_owned(),
+        )
+    }));
     same("fates", &world.fates(&report), &expected);
     same("the dry run", &foreseen, &expected);
-    assert!(report.failures.len() == 1 && report.failures[0].contains("acme/greedy (3)"), "{:?}", report.failures);
-    assert!(!report.failures[0].contains("acme/one"), "{:?}", report.failures);
+    assert!(
+        report.failures.len() == 1 && report.failures[0].contains("acme/greedy (3)"),
+        "{:?}",
+        report.failures
+    );
+    assert!(
+        !report.failures[0].contains("acme/one"),
+        "{:?}",
+        report.failures
+    );
     assert_eq!((report.totals.reaped, greedy.registered().len()), (2, 4));
 }
 
@@ -192,7 +272,8 @@ fn a_repo_with_too_many_trees_keeps_no_other_from_its_own() {
 fn last_run(world: &World, hours: i64) {
     let journal = world.at(".treewarden/journal.jsonl");
     let lines = std::fs::read_to_string(&journal).unwrap();
-    let mut run: treewarden::report::RunReport = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    let mut run: treewarden::report::RunReport =
+        serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     run.run.finished = chrono::Utc::now() - chrono::Duration::hours(hours);
     write(&journal, serde_json::to_string(&run).unwrap() + "\n{torn");
 }
@@ -216,24 +297,53 @@ fn a_clock_that_is_not_to_be_believed_takes_nothing() {
     };
     let before = standing();
     let refused = |seconds: i64, words: &str| {
-        let ran = world.start_as(&[("TREEWARDEN_TEST_CLOCK_WRONG", &seconds.to_string())], &["run", "--format", "json"]).end();
+        let ran = world
+            .start_as(
+                &[("TREEWARDEN_TEST_CLOCK_WRONG", &seconds.to_string())],
+                &["run", "--format", "json"],
+            )
+            .end();
         let report = ran.report();
-        assert!(report.run.reason.as_ref().is_some_and(|why| why.contains(words)), "{seconds}: {:?}", report.run);
-        assert_eq!((ran.code, report.run.outcome, report.alerts[0].name.as_str()), (3, RunOutcome::Refused, "RunRefused"));
+        assert!(
+            report
+                .run
+                .reason
+                .as_ref()
+                .is_some_and(|why| why.contains(words)),
+            "{seconds}: {:?}",
+            report.run
+        );
+        assert_eq!(
+            (ran.code, report.run.outcome, report.alerts[0].name.as_str()),
+            (3, RunOutcome::Refused, "RunRefused")
+        );
         same("the volume", &standing(), &before);
     };
     for seconds in [YEAR, -YEAR, 2 * 3600, -2 * 3600] {
         refused(seconds, "the volume's file server");
     }
-    // Both are wrong, or nights were missed: only the journal can tell, and only the operator knows which it is.
+    // Both are wrong, or nights were missed: only the journal can tell, and only the operator knows
+    // which it is.
     let journal = world.at(".treewarden/journal.jsonl");
     let honest = std::fs::read(&journal).unwrap();
     for (hours, words) in [(-24, "ran back"), (8 * 24, "--after-pause")] {
         last_run(&world, hours);
         let report = world.pass(3, &["run"]);
-        assert!(report.run.reason.as_ref().is_some_and(|why| why.contains(words)), "{hours}: {:?}", report.run);
+        assert!(
+            report
+                .run
+                .reason
+                .as_ref()
+                .is_some_and(|why| why.contains(words)),
+            "{hours}: {:?}",
+            report.run
+        );
         let report = world.pass(1, &["report"]);
-        assert!(report.failures.len() == 1 && report.failures[0].contains(words), "{hours}: {:?}", report.failures);
+        assert!(
+            report.failures.len() == 1 && report.failures[0].contains(words),
+            "{hours}: {:?}",
+            report.failures
+        );
     }
     world.pass(0, &["run", "--after-pause"]);
     world.night();
@@ -250,32 +360,63 @@ fn a_look_ends_when_the_run_is_to_stop() {
     tree.commit("mine.ts", "1\n").age(9.0);
     let mut stream = String::new();
     for commit in 0..300 {
-        writeln!(stream, "commit refs/heads/upstream\ncommitter A <a@example.com> {} +0000\ndata 1\nx", 1_700_000_000 + commit).unwrap();
+        writeln!(
+            stream,
+            "commit refs/heads/upstream\ncommitter A <a@example.com> {} +0000\ndata 1\nx",
+            1_700_000_000 + commit
+        )
+        .unwrap();
         if commit == 0 {
             stream += "from refs/heads/main^0\n";
         }
         for file in 0..40 {
-            let text = (0..60).map(|line| format!("{} {line}\n", commit * 7 + file)).collect::<Vec<_>>().concat();
+            let text = (0..60)
+                .map(|line| format!("{} {line}\n", commit * 7 + file))
+                .collect::<Vec<_>>()
+                .concat();
             writeln!(stream, "M 644 inline f{file}\ndata {}\n{text}", text.len()).unwrap();
         }
     }
     write(&world.beside("stream"), stream);
     let input = std::fs::File::open(world.beside("stream")).unwrap();
-    let import = Command::new("git").args(["fast-import", "--quiet"]).current_dir(&shop.path).stdin(input).status();
+    let import = Command::new("git")
+        .args(["fast-import", "--quiet"])
+        .current_dir(&shop.path)
+        .stdin(input)
+        .status();
     assert!(import.unwrap().success());
     shop.git(&["push", "-q", "origin", "upstream:main"]);
     age_all(&shop.git_dir("objects"), 60.0);
 
     let mut running = world.start(&["run", "--format", "json"]);
     let holds = world.at(".treewarden/locks/acme__shop.lock");
-    until("the repo is looked at", || std::fs::read_to_string(&holds).is_ok_and(|text| text.contains("\"run\"")));
+    until("the repo is looked at", || {
+        std::fs::read_to_string(&holds).is_ok_and(|text| text.contains("\"run\""))
+    });
     std::thread::sleep(std::time::Duration::from_millis(200));
     let asked = std::time::Instant::now();
     running.signal(rustix::process::Signal::TERM);
     let ran = running.end();
-    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
     let report = ran.report();
-    assert_eq!((ran.code, report.run.outcome), (4, RunOutcome::Interrupted), "{}", ran.err);
-    assert!(report.repos[0].reason.as_ref().unwrap().contains("not looked at to the end"), "{:?}", report.repos[0]);
+    assert_eq!(
+        (ran.code, report.run.outcome),
+        (4, RunOutcome::Interrupted),
+        "{}",
+        ran.err
+    );
+    assert!(
+        report.repos[0]
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("not looked at to the end"),
+        "{:?}",
+        report.repos[0]
+    );
     assert!(tree.path.exists() && report.worktrees().count() == 0);
 }

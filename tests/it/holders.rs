@@ -1,4 +1,5 @@
-//! `treewarden locks`: the kernel says who holds what; a name that somebody left is told apart, and asking disturbs nobody.
+//! `treewarden locks`: the kernel says who holds what; a name that somebody left is told apart, and
+//! asking disturbs nobody.
 
 use super::support::snapshot::snapshot;
 use super::support::{World, map, same, until, write};
@@ -22,13 +23,18 @@ fn told(world: &World) -> BTreeMap<String, String> {
             )
         });
         assert_eq!(lock["beat"].is_string(), holder.is_some(), "{lock}");
-        (text(&lock["repo"]).unwrap_or("volume".into()), text(&lock["state"]).unwrap() + &holder.unwrap_or_default())
+        (
+            text(&lock["repo"]).unwrap_or("volume".into()),
+            text(&lock["state"]).unwrap() + &holder.unwrap_or_default(),
+        )
     });
     locks.collect()
 }
 
 fn record(holder: &str) -> String {
-    format!(r#"{{"holder": "{holder}", "pid": 12, "purpose": "exec", "since": "2026-05-01T03:04:05Z", "token": "t"}}"#)
+    format!(
+        r#"{{"holder": "{holder}", "pid": 12, "purpose": "exec", "since": "2026-05-01T03:04:05Z", "token": "t"}}"#
+    )
 }
 
 #[test]
@@ -38,7 +44,11 @@ fn the_kernel_s_word_and_what_somebody_left_are_told_apart() {
         world.enrol(&format!("acme/{repo}"), "");
     }
     let lock = |repo: &str| world.at(format!(".treewarden/locks/acme__{repo}.lock"));
-    let _held = (world.hold("acme__held"), world.hold("acme__nameless"), world.hold("volume"));
+    let _held = (
+        world.hold("acme__held"),
+        world.hold("acme__nameless"),
+        world.hold("volume"),
+    );
     write(&lock("held"), record("pod-7/node-1"));
     write(&lock("left"), record("pod-8"));
     write(&lock("torn"), "{\"holder");
@@ -48,18 +58,43 @@ fn the_kernel_s_word_and_what_somebody_left_are_told_apart() {
         ("volume", "held"),
         ("acme/never", "free"),
         ("acme/free", "free"),
-        ("acme/held", "held pod-7/node-1 on node-1 for exec since 2026-05-01T03:04:05Z"),
+        (
+            "acme/held",
+            "held pod-7/node-1 on node-1 for exec since 2026-05-01T03:04:05Z",
+        ),
         ("acme/nameless", "held"),
-        ("acme/left", "left pod-8 on pod-8 for exec since 2026-05-01T03:04:05Z"),
+        (
+            "acme/left",
+            "left pod-8 on pod-8 for exec since 2026-05-01T03:04:05Z",
+        ),
         ("acme/torn", "free"),
     ]);
     same("locks", &told(&world), &expected);
     let text = world.treewarden(&["locks"]).out;
-    let line =
-        |repo: &str| text.lines().find(|line| line.contains(repo)).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(line("acme/held").starts_with("held acme/held pod-7/node-1 12 exec 2026-05-01 03:04 "), "{text}");
-    assert!(line("acme/left").starts_with("free, left by acme/left pod-8 12 exec 2026-05-01 03:04 "), "{text}");
-    assert_eq!((line("acme/nameless"), line("acme/free")), ("held acme/nameless left no name".into(), "free acme/free".into()), "{text}");
+    let line = |repo: &str| {
+        text.lines()
+            .find(|line| line.contains(repo))
+            .unwrap_or_default()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert!(
+        line("acme/held").starts_with("held acme/held pod-7/node-1 12 exec 2026-05-01 03:04 "),
+        "{text}"
+    );
+    assert!(
+        line("acme/left").starts_with("free, left by acme/left pod-8 12 exec 2026-05-01 03:04 "),
+        "{text}"
+    );
+    assert_eq!(
+        (line("acme/nameless"), line("acme/free")),
+        (
+            "held acme/nameless left no name".into(),
+            "free acme/free".into()
+        ),
+        "{text}"
+    );
     same("the volume", &snapshot(&world.root), &before);
 }
 
@@ -69,12 +104,19 @@ fn a_command_s_lock_is_told_while_it_runs_and_after_it_was_killed() {
     world.repo("acme/shop");
     let lock = world.at(".treewarden/locks/acme__shop.lock");
     let mut running = world.start(&["exec", "acme/shop", "--", "sleep", "60"]);
-    until("it runs", || lock.metadata().is_ok_and(|data| data.len() > 0));
+    until("it runs", || {
+        lock.metadata().is_ok_and(|data| data.len() > 0)
+    });
     let held = told(&world)["acme/shop"].clone();
-    assert!(held.starts_with("held ") && held.contains(" for exec since "), "{held}");
+    assert!(
+        held.starts_with("held ") && held.contains(" for exec since "),
+        "{held}"
+    );
     running.signal(Signal::KILL);
     running.end();
-    until("the lock is free", || world.try_hold("acme__shop").is_some());
+    until("the lock is free", || {
+        world.try_hold("acme__shop").is_some()
+    });
     assert_eq!(told(&world)["acme/shop"], held.replace("held ", "left "));
 }
 
@@ -82,10 +124,16 @@ fn a_command_s_lock_is_told_while_it_runs_and_after_it_was_killed() {
 fn a_holder_s_name_can_not_paint_on_a_terminal() {
     let world = World::new();
     world.enrol("acme/shop", "");
-    write(&world.at(".treewarden/locks/acme__shop.lock"), record("\\u001b[2J\\nheld"));
+    write(
+        &world.at(".treewarden/locks/acme__shop.lock"),
+        record("\\u001b[2J\\nheld"),
+    );
     for typed in [&["locks"][..], &["locks", "--format", "json"]] {
         let ran = world.treewarden(typed);
-        assert!(ran.out.chars().all(|c| c == '\n' || !c.is_control()), "{ran:?}");
+        assert!(
+            ran.out.chars().all(|c| c == '\n' || !c.is_control()),
+            "{ran:?}"
+        );
     }
     super::support::remove(&world.at(".treewarden/volume.json"));
     assert_eq!(world.treewarden(&["locks"]).code, 3);

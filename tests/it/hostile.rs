@@ -1,10 +1,16 @@
-//! Hostile repos: what an agent may write into its `.git` and its trees, and what a night makes of it.
+//! Hostile repos: what an agent may write into its `.git` and its trees, and what a night makes of
+//! it.
 //!
-//! Each case is a repo of its own, made by real git and then by a hostile hand, with the row that a night must give it. They stand on one volume
-//! with an honest repo, a victim next door, a cache, and a folder outside. Whatever they try: no canary sings, nothing outside the repo's own
-//! folders changes by a byte, the night ends, no output steers a terminal, and the honest repo gets its night.
+//! Each case is a repo of its own, made by real git and then by a hostile hand, with the row that a
+//! night must give it. They stand on one volume with an honest repo, a victim next door, a cache,
+//! and a folder outside. Whatever they try: no canary sings, nothing outside the repo's own folders
+//! changes by a byte, the night ends, no output steers a terminal, and the honest repo gets its
+//! night.
 
-#![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests build and break volumes with real tools"
+)]
 
 mod config;
 mod evil;
@@ -31,7 +37,8 @@ use treewarden::report::{RepoOutcome, RunReport, TreeOutcome};
 
 /// A volume of thirty of them takes some seconds.
 const LIMIT: Duration = Duration::from_mins(1);
-/// What the program may take with all that it starts, whatever it is made to read. Where it may, the kernel enforces it.
+/// What the program may take with all that it starts, whatever it is made to read. Where it may,
+/// the kernel enforces it.
 const MOST_MEMORY: u64 = 256 << 20;
 /// How late a run may stop, on a machine that is shared.
 const LATE: Duration = Duration::from_secs(10);
@@ -58,8 +65,19 @@ const fn refused() -> &'static str {
 }
 
 impl Case {
-    fn new(name: &str, row: &'static str, words: &str, make: impl Fn(&Evil<'_>) + Send + Sync + 'static) -> Self {
-        Self { name: name.to_owned(), row, words: words.to_owned(), make: Box::new(make), sings: "" }
+    fn new(
+        name: &str,
+        row: &'static str,
+        words: &str,
+        make: impl Fn(&Evil<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            name: name.to_owned(),
+            row,
+            words: words.to_owned(),
+            make: Box::new(make),
+            sings: "",
+        }
     }
 
     fn sings(self, sings: &'static str) -> Self {
@@ -73,7 +91,10 @@ fn stage() -> World {
     for (section, text) in [
         ("run", "max_reaped: 10000"),
         ("defaults", "gc: {strategy: git-gc}"),
-        ("caches", "{kind: folder, name: models, path: caches/models}"),
+        (
+            "caches",
+            "{kind: folder, name: models, path: caches/models}",
+        ),
     ] {
         world.set(section, text);
     }
@@ -92,30 +113,78 @@ fn stage() -> World {
 
 /// Everything below a folder by its last change, which nobody can set: cheap where a file is large.
 fn stamps(top: &Path) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
-    let entries = walkdir::WalkDir::new(top).into_iter().filter_map(Result::ok);
+    let entries = walkdir::WalkDir::new(top)
+        .into_iter()
+        .filter_map(Result::ok);
     let stamp = |data: fs::Metadata| (data.ino(), data.ctime(), data.ctime_nsec(), data.len());
-    entries.filter_map(|entry| Some((entry.path().to_owned(), stamp(entry.path().symlink_metadata().ok()?)))).collect()
+    entries
+        .filter_map(|entry| {
+            Some((
+                entry.path().to_owned(),
+                stamp(entry.path().symlink_metadata().ok()?),
+            ))
+        })
+        .collect()
 }
 
 /// Everything that is none of a night's business, volume and all beside it.
 fn not_ours(world: &World) -> BTreeMap<PathBuf, Standing> {
     let mut all = BTreeMap::new();
     for place in ["outside", "canaries", "home"] {
-        all.extend(snapshot(&world.beside(place)).into_iter().map(|(path, standing)| (Path::new(place).join(path), standing)));
+        all.extend(
+            snapshot(&world.beside(place))
+                .into_iter()
+                .map(|(path, standing)| (Path::new(place).join(path), standing)),
+        );
     }
     for place in ["acme__victim", "worktrees/acme__victim", "caches"] {
-        all.extend(snapshot(&world.at(place)).into_iter().map(|(path, standing)| (Path::new(place).join(path), standing)));
+        all.extend(
+            snapshot(&world.at(place))
+                .into_iter()
+                .map(|(path, standing)| (Path::new(place).join(path), standing)),
+        );
     }
     // Git touches a borrowed object that it would have written, as it does with its own.
-    let lent = snapshot(&world.at("acme__lender")).into_iter().map(|(path, standing)| (path, Standing { mtime: 0, ctime: 0, ..standing }));
+    let lent = snapshot(&world.at("acme__lender"))
+        .into_iter()
+        .map(|(path, standing)| {
+            (
+                path,
+                Standing {
+                    mtime: 0,
+                    ctime: 0,
+                    ..standing
+                },
+            )
+        });
     all.extend(lent.map(|(path, standing)| (Path::new("acme__lender").join(path), standing)));
-    all.extend(snapshot(&Evil::origins()).into_iter().map(|(path, standing)| (Path::new("origins").join(path), standing)));
-    let names =
-        |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect::<std::collections::BTreeSet<_>>();
+    all.extend(
+        snapshot(&Evil::origins())
+            .into_iter()
+            .map(|(path, standing)| (Path::new("origins").join(path), standing)),
+    );
+    let names = |folder: &Path| {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
     // No new name at the top of anything, either.
     for folder in [world.beside(""), world.root.clone(), world.at("worktrees")] {
-        let standing = Standing { kind: "names", mode: 0, size: 0, content: 0, inode: 0, mtime: 0, ctime: 0 };
-        all.extend(names(&folder).into_iter().map(|name| (folder.join(name), standing.clone())));
+        let standing = Standing {
+            kind: "names",
+            mode: 0,
+            size: 0,
+            content: 0,
+            inode: 0,
+            mtime: 0,
+            ctime: 0,
+        };
+        all.extend(
+            names(&folder)
+                .into_iter()
+                .map(|name| (folder.join(name), standing.clone())),
+        );
     }
     all
 }
@@ -127,7 +196,8 @@ struct Ended {
     err: Vec<u8>,
     /// The most memory it had, in bytes.
     peak: u64,
-    /// The same with what it started, and with files that the kernel keeps; and how many of them the kernel killed for it.
+    /// The same with what it started, and with files that the kernel keeps; and how many of them
+    /// the kernel killed for it.
     group: Option<(u64, u64)>,
     took: Duration,
 }
@@ -140,21 +210,41 @@ fn run(world: &World, arguments: &[&str]) -> Ended {
 /// The same, with a signal after so long.
 fn run_until(world: &World, arguments: &[&str], signal: Option<Duration>) -> Ended {
     let group = Group::make(MOST_MEMORY).ok();
-    let (out, err) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+    let (out, err) = (
+        tempfile::NamedTempFile::new().unwrap(),
+        tempfile::NamedTempFile::new().unwrap(),
+    );
     let program = env!("CARGO_BIN_EXE_treewarden");
-    let mut command = group.as_ref().map_or_else(|| Command::new(program), |group| group.command(program));
-    command.args(arguments).current_dir(world.beside("home")).env_clear();
-    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", world.config());
+    let mut command = group
+        .as_ref()
+        .map_or_else(|| Command::new(program), |group| group.command(program));
+    command
+        .args(arguments)
+        .current_dir(world.beside("home"))
+        .env_clear();
+    command
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("TREEWARDEN_CONFIG", world.config());
     command.env("TREEWARDEN_TEST_TOUCHED", "1");
-    command.env("TMPDIR", world.beside("scratch")).env("HOME", world.beside("home")).env("RUST_LOG", "debug");
-    command.stdin(Stdio::null()).stdout(out.reopen().unwrap()).stderr(err.reopen().unwrap());
+    command
+        .env("TMPDIR", world.beside("scratch"))
+        .env("HOME", world.beside("home"))
+        .env("RUST_LOG", "debug");
+    command
+        .stdin(Stdio::null())
+        .stdout(out.reopen().unwrap())
+        .stderr(err.reopen().unwrap());
     let began = Instant::now();
     let mut child = command.spawn().unwrap();
     let (mut peak, mut signal) = (0, signal);
     let status = loop {
         peak = peak.max(memory(child.id()));
         if signal.take_if(|after| began.elapsed() > *after).is_some() {
-            rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
+            rustix::process::kill_process(
+                rustix::process::Pid::from_child(&child),
+                rustix::process::Signal::TERM,
+            )
+            .unwrap();
         }
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -162,28 +252,50 @@ fn run_until(world: &World, arguments: &[&str], signal: Option<Duration>) -> End
         if began.elapsed() > LIMIT {
             child.kill().unwrap();
             child.wait().unwrap();
-            panic!("it hangs: {arguments:?}: {}", String::from_utf8_lossy(&fs::read(err.path()).unwrap()));
+            panic!(
+                "it hangs: {arguments:?}: {}",
+                String::from_utf8_lossy(&fs::read(err.path()).unwrap())
+            );
         }
         std::thread::sleep(Duration::from_millis(2));
     };
     let read = |file: &tempfile::NamedTempFile| fs::read(file.path()).unwrap();
     let group = group.map(|group| (group.peak().unwrap_or(0), group.killed()));
-    Ended { code: status.code().unwrap_or(-1), out: read(&out), err: read(&err), peak, group, took: began.elapsed() }
+    Ended {
+        code: status.code().unwrap_or(-1),
+        out: read(&out),
+        err: read(&err),
+        peak,
+        group,
+        took: began.elapsed(),
+    }
 }
 
 /// The most memory that a process has had; 0 when it is gone.
 fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or_default();
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse::<u64>()
+        .unwrap_or(0)
+        * 1024
 }
 
 /// Characters that steer a terminal, or turn the reading direction.
 fn steering(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
-    let odd =
-        |c: char| (c.is_control() && c != '\n') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-    text.lines().filter(|line| line.contains(odd)).map(|line| format!("{:?}", line.chars().take(600).collect::<String>())).collect()
+    let odd = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}')
+    };
+    text.lines()
+        .filter(|line| line.contains(odd))
+        .map(|line| format!("{:?}", line.chars().take(600).collect::<String>()))
+        .collect()
 }
 
 /// A whole night over these cases on one volume; every complaint at once.
@@ -197,30 +309,51 @@ fn night(cases: &[Case]) {
         evil.age();
     });
     let others = not_ours(world);
-    let own: BTreeMap<_, _> = cases.iter().map(|case| (case.name.clone(), all_of(world, &case.name))).collect();
+    let own: BTreeMap<_, _> = cases
+        .iter()
+        .map(|case| (case.name.clone(), all_of(world, &case.name)))
+        .collect();
 
     let dry = run(world, &["report"]);
     for case in cases {
-        same(&format!("{} after a report", case.name), &all_of(world, &case.name), &own[&case.name]);
+        same(
+            &format!("{} after a report", case.name),
+            &all_of(world, &case.name),
+            &own[&case.name],
+        );
     }
     let ran = run(world, &["run", "--format", "json", "--log-format", "json"]);
-    let report: RunReport = serde_json::from_slice(&ran.out)
-        .unwrap_or_else(|error| panic!("{error}, {}, {:?}: {}", ran.code, ran.group, String::from_utf8_lossy(&ran.err)));
+    let report: RunReport = serde_json::from_slice(&ran.out).unwrap_or_else(|error| {
+        panic!(
+            "{error}, {}, {:?}: {}",
+            ran.code,
+            ran.group,
+            String::from_utf8_lossy(&ran.err)
+        )
+    });
     same("what is none of its business", &not_ours(world), &others);
     let mut odd = Vec::new();
     for case in cases {
         odd.extend(judge(world, &report, case));
         let kept = case.row.starts_with("Refused") || case.row.starts_with("Failed");
         if kept && all_of(world, &case.name) != own[&case.name] {
-            odd.push(format!("{}: it was left alone, and is not as it was", case.name));
+            odd.push(format!(
+                "{}: it was left alone, and is not as it was",
+                case.name
+            ));
         }
     }
     odd.extend(honest(world, &report));
-    let sung: Vec<_> = fs::read_dir(world.beside("sung")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let sung: Vec<_> = fs::read_dir(world.beside("sung"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     if !sung.is_empty() {
         odd.push(format!("canaries sang: {sung:?}"));
     }
-    let troubled = cases.iter().any(|case| case.row.ends_with('!') || !case.row.starts_with("Maintained"));
+    let troubled = cases
+        .iter()
+        .any(|case| case.row.ends_with('!') || !case.row.starts_with("Maintained"));
     if ran.code != i32::from(troubled) {
         odd.push(format!("exit code {}", ran.code));
     }
@@ -236,19 +369,38 @@ fn night(cases: &[Case]) {
         ("history's log", &text.err),
         ("journal", &journal),
     ] {
-        odd.extend(steering(bytes).into_iter().map(|line| format!("{what} steers a terminal: {line}")));
+        odd.extend(
+            steering(bytes)
+                .into_iter()
+                .map(|line| format!("{what} steers a terminal: {line}")),
+        );
     }
     for (what, ran) in [("dry run", &dry), ("night", &ran)] {
         let (all, killed) = ran.group.unwrap_or_default();
-        println!("{what}: {} repos, {:.1} s, {} MiB, {} MiB with all", cases.len() + 1, ran.took.as_secs_f64(), ran.peak >> 20, all >> 20);
+        println!(
+            "{what}: {} repos, {:.1} s, {} MiB, {} MiB with all",
+            cases.len() + 1,
+            ran.took.as_secs_f64(),
+            ran.peak >> 20,
+            all >> 20
+        );
         if ran.peak > MOST_MEMORY || killed > 0 {
             odd.push(format!("{what} took {} MiB", ran.peak >> 20));
         }
     }
     // Deeper than the library goes that would do this.
-    let removed = Command::new("rm").arg("-rf").arg(&world.root).status().unwrap();
+    let removed = Command::new("rm")
+        .arg("-rf")
+        .arg(&world.root)
+        .status()
+        .unwrap();
     assert!(removed.success());
-    assert!(odd.is_empty(), "{} complaints:\n{}", odd.len(), odd.join("\n"));
+    assert!(
+        odd.is_empty(),
+        "{} complaints:\n{}",
+        odd.len(),
+        odd.join("\n")
+    );
 }
 
 fn all_of(world: &World, name: &str) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> {
@@ -259,14 +411,26 @@ fn all_of(world: &World, name: &str) -> BTreeMap<PathBuf, (u64, i64, i64, u64)> 
 
 /// Whether the row is what the case says.
 fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
-    let row = report.repos.iter().find(|row| row.name == format!("acme/{}", case.name))?;
+    let row = report
+        .repos
+        .iter()
+        .find(|row| row.name == format!("acme/{}", case.name))?;
     let mut found = format!("{:?}", row.outcome);
     if matches!(row.outcome, RepoOutcome::Maintained) {
         for name in ["landed", "dirty"] {
             let path = world.at(format!("worktrees/acme__{}/{name}", case.name));
-            let fates: Vec<String> = row.worktrees.iter().filter(|tree| tree.path == path).map(fate).collect();
+            let fates: Vec<String> = row
+                .worktrees
+                .iter()
+                .filter(|tree| tree.path == path)
+                .map(fate)
+                .collect();
             found.push(' ');
-            found.push_str(&if fates.is_empty() { "-".to_owned() } else { fates.join("+") });
+            found.push_str(&if fates.is_empty() {
+                "-".to_owned()
+            } else {
+                fates.join("+")
+            });
         }
         found.push_str(if row.failures.is_empty() { "" } else { "!" });
     }
@@ -274,9 +438,22 @@ fn judge(world: &World, report: &RunReport, case: &Case) -> Option<String> {
     let told = row.reason.clone().unwrap_or_default();
     let wanted = words.contains(&case.words) || told.contains(&case.words);
     (found != case.row || !wanted).then(|| {
-        let trees: Vec<_> =
-            row.worktrees.iter().map(|tree| format!("{}: {:?} {:?}", world.below(&tree.path), tree.outcome, tree.reasons)).collect();
-        format!("{}: expected `{} {}`, found `{found}`: {told:?} {:?} {trees:?}", case.name, case.row, case.words, row.failures)
+        let trees: Vec<_> = row
+            .worktrees
+            .iter()
+            .map(|tree| {
+                format!(
+                    "{}: {:?} {:?}",
+                    world.below(&tree.path),
+                    tree.outcome,
+                    tree.reasons
+                )
+            })
+            .collect();
+        format!(
+            "{}: expected `{} {}`, found `{found}`: {told:?} {:?} {trees:?}",
+            case.name, case.row, case.words, row.failures
+        )
     })
 }
 
@@ -294,23 +471,48 @@ fn fate(tree: &treewarden::report::Worktree) -> String {
 
 /// The honest repo had its night: trees gone, work rescued, nothing broken.
 fn honest(world: &World, report: &RunReport) -> Option<String> {
-    let row = report.repos.iter().find(|row| row.name == "acme/honest").unwrap();
-    let rescue = row.worktrees.iter().find_map(|tree| tree.rescue_ref.clone()).unwrap_or_default();
+    let row = report
+        .repos
+        .iter()
+        .find(|row| row.name == "acme/honest")
+        .unwrap();
+    let rescue = row
+        .worktrees
+        .iter()
+        .find_map(|tree| tree.rescue_ref.clone())
+        .unwrap_or_default();
     let honest = Repo::there(world, "acme/honest");
     let (_, work, _) = try_git(&honest.path, 0.0, &["show", &format!("{rescue}:new.ts")]);
-    let gone = !world.at("worktrees/acme__honest/landed").exists() && !world.at("worktrees/acme__honest/dirty").exists();
-    let fine =
-        row.outcome == RepoOutcome::Maintained && row.failures.is_empty() && gone && work == WORK.trim_end() && honest.fsck().is_empty();
+    let gone = !world.at("worktrees/acme__honest/landed").exists()
+        && !world.at("worktrees/acme__honest/dirty").exists();
+    let fine = row.outcome == RepoOutcome::Maintained
+        && row.failures.is_empty()
+        && gone
+        && work == WORK.trim_end()
+        && honest.fsck().is_empty();
     (!fine).then(|| format!("the honest repo: {row:?}"))
 }
 
 #[test]
 fn the_corpus_is_large() {
-    let rooms = [config::cases(), hooks::cases(), links::cases(), names::cases(), huge::cases(), heavy::cases(), heavy::slow()];
+    let rooms = [
+        config::cases(),
+        hooks::cases(),
+        links::cases(),
+        names::cases(),
+        huge::cases(),
+        heavy::cases(),
+        heavy::slow(),
+    ];
     let names: Vec<String> = rooms.into_iter().flatten().map(|case| case.name).collect();
     let distinct: std::collections::BTreeSet<_> = names.iter().collect();
     println!("{} hostile repos", names.len());
-    assert!(distinct.len() == names.len() && names.len() >= 100, "{} of {} names", distinct.len(), names.len());
+    assert!(
+        distinct.len() == names.len() && names.len() >= 100,
+        "{} of {} names",
+        distinct.len(),
+        names.len()
+    );
 }
 
 #[test]
@@ -356,15 +558,28 @@ fn nothing_heavy_takes_the_memory_of_all() {
 #[test]
 fn what_takes_a_day_to_read_ends_with_the_run() {
     for case in heavy::slow() {
-        for (arguments, signal) in [(&["run", "--deadline", "5s"][..], None), (&["run"], Some(5))] {
+        for (arguments, signal) in [
+            (&["run", "--deadline", "5s"][..], None),
+            (&["run"], Some(5)),
+        ] {
             let world = stage();
             world.enrol(&format!("acme/{}", case.name), "");
             let evil = Evil::copy(&world, &case.name);
             (case.make)(&evil);
             let ran = run_until(&world, arguments, signal.map(Duration::from_secs));
-            println!("{} {arguments:?}: {} after {:.1} s", case.name, ran.code, ran.took.as_secs_f64());
+            println!(
+                "{} {arguments:?}: {} after {:.1} s",
+                case.name,
+                ran.code,
+                ran.took.as_secs_f64()
+            );
             let in_time = ran.took < Duration::from_secs(5) + LATE;
-            assert!(in_time && [0, 1, 4].contains(&ran.code), "{}: {}", case.name, String::from_utf8_lossy(&ran.err));
+            assert!(
+                in_time && [0, 1, 4].contains(&ran.code),
+                "{}: {}",
+                case.name,
+                String::from_utf8_lossy(&ran.err)
+            );
         }
     }
 }
@@ -372,17 +587,32 @@ fn what_takes_a_day_to_read_ends_with_the_run() {
 #[test]
 fn the_canaries_can_sing() {
     let world = stage();
-    let cases: Vec<Case> = config::cases().into_iter().chain(hooks::cases()).filter(|case| !case.sings.is_empty()).collect();
+    let cases: Vec<Case> = config::cases()
+        .into_iter()
+        .chain(hooks::cases())
+        .filter(|case| !case.sings.is_empty())
+        .collect();
     let silent = cases.par_iter().filter(|case| {
         let evil = Evil::copy(&world, &case.name);
         (case.make)(&evil);
         write(&evil.repo.path.join("README.md"), "edited\n");
         for command in case.sings.split(" && ") {
-            let _whatever_it_says = try_git(&evil.repo.path, 0.0, &command.split(' ').collect::<Vec<_>>());
+            let _whatever_it_says = try_git(
+                &evil.repo.path,
+                0.0,
+                &command.split(' ').collect::<Vec<_>>(),
+            );
         }
         !world.beside("sung").join(&case.name).exists()
     });
     let silent: Vec<&str> = silent.map(|case| case.name.as_str()).collect();
-    println!("{} canaries sing under plain git", cases.len() - silent.len());
-    assert!(silent.is_empty() && cases.len() > 20, "{silent:?} of {} stay silent under plain git", cases.len());
+    println!(
+        "{} canaries sing under plain git",
+        cases.len() - silent.len()
+    );
+    assert!(
+        silent.is_empty() && cases.len() > 20,
+        "{silent:?} of {} stay silent under plain git",
+        cases.len()
+    );
 }

@@ -1,6 +1,8 @@
-//! What the HTML report says, that nothing in it becomes markup, and that a large fleet's can still be read.
+//! What the HTML report says, that nothing in it becomes markup, and that a large fleet's can still
+//! be read.
 //!
-//! What only a browser can tell is in `html/browser.rs`, what it tells a screen reader and a printer in `html/reader.rs`.
+//! What only a browser can tell is in `html/browser.rs`, what it tells a screen reader and a
+//! printer in `html/reader.rs`.
 
 mod browser;
 mod reader;
@@ -14,16 +16,27 @@ use std::time::Instant;
 use treewarden::facts::cache::{CacheKind, UsedFrom};
 use treewarden::report::look::Look;
 use treewarden::report::usage::{Part, Used};
-use treewarden::report::{Because, Expired, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, html, text, words};
+use treewarden::report::{
+    Because, Expired, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, html, text,
+    words,
+};
 
 const GIB: u64 = 1 << 30;
 
-/// What a browser is to run, if anything here lets it: as markup, out of an attribute, out of the script, out of the style.
+/// What a browser is to run, if anything here lets it: as markup, out of an attribute, out of the
+/// script, out of the style.
 const HOSTILE: &str = "<img src=x onerror=pwned()>\" autofocus onfocus='pwned()' </script><script>pwned()</script>\
                        </style></title><!-- &amp;&lt;b&gt; {{ 7*7 }} \u{0}\u{1b}[2J\u{202e}\u{2066}\u{200b}\r\n\u{85}\u{feff}";
 
 fn used(what: Part, name: Option<&str>, path: &str, bytes: u64, shared_bytes: u64) -> Used {
-    Used { what, name: name.map(str::to_owned), path: path.into(), bytes, inodes: 100, shared_bytes }
+    Used {
+        what,
+        name: name.map(str::to_owned),
+        path: path.into(),
+        bytes,
+        inodes: 100,
+        shared_bytes,
+    }
 }
 
 /// A rich night that was asked what fills the volume, and that let go of a rescue.
@@ -31,16 +44,54 @@ fn rich() -> RunReport {
     let mut report = nights::rich();
     report.usage = vec![
         used(Part::Cache, Some("npm"), "/data/caches/npm", 41 * GIB, 0),
-        used(Part::Store, Some("acme/shop"), "/data/acme__shop/.git", 9 * GIB, 0),
-        used(Part::Worktree, Some("acme/shop"), "/data/acme__shop/.worktrees/vat", 8 * GIB, 2 * GIB),
+        used(
+            Part::Store,
+            Some("acme/shop"),
+            "/data/acme__shop/.git",
+            9 * GIB,
+            0,
+        ),
+        used(
+            Part::Worktree,
+            Some("acme/shop"),
+            "/data/acme__shop/.worktrees/vat",
+            8 * GIB,
+            2 * GIB,
+        ),
         used(Part::Other, None, "/data/backups", 7 * GIB, 0),
-        used(Part::Worktree, Some("acme/shop"), "/data/acme__shop/.worktrees/search", 6 * GIB, 0),
-        used(Part::Store, Some("data/etl"), "/data/data__etl/.git", 5 * GIB, 0),
-        used(Part::Cache, Some("models"), "/data/caches/models", 4 * GIB, 0),
-        used(Part::Checkout, Some("acme/shop"), "/data/acme__shop", 3 * GIB, 0),
+        used(
+            Part::Worktree,
+            Some("acme/shop"),
+            "/data/acme__shop/.worktrees/search",
+            6 * GIB,
+            0,
+        ),
+        used(
+            Part::Store,
+            Some("data/etl"),
+            "/data/data__etl/.git",
+            5 * GIB,
+            0,
+        ),
+        used(
+            Part::Cache,
+            Some("models"),
+            "/data/caches/models",
+            4 * GIB,
+            0,
+        ),
+        used(
+            Part::Checkout,
+            Some("acme/shop"),
+            "/data/acme__shop",
+            3 * GIB,
+            0,
+        ),
         used(Part::State, None, "/data/.treewarden", GIB, 0),
     ];
-    report.usage.sort_by_key(|used| std::cmp::Reverse(used.bytes));
+    report
+        .usage
+        .sort_by_key(|used| std::cmp::Reverse(used.bytes));
     report.repos[0].rescues.expired = vec![Expired {
         rescue_ref: "refs/treewarden/rescue/old-try/20261001T030112Z".to_owned(),
         commit: "c0ffee".to_owned(),
@@ -55,10 +106,18 @@ fn rich() -> RunReport {
 fn all() -> Vec<RunReport> {
     let mut later = nights::rehearsal();
     later.run.as_of = Some(later.run.started + TimeDelta::days(7));
-    vec![rich(), nights::idle(), nights::rehearsal(), later, nights::disaster(), nights::refused()]
+    vec![
+        rich(),
+        nights::idle(),
+        nights::rehearsal(),
+        later,
+        nights::disaster(),
+        nights::refused(),
+    ]
 }
 
-/// So many nights of all sorts, the last one tonight: work adds some, a night frees some, and above the high mark much.
+/// So many nights of all sorts, the last one tonight: work adds some, a night frees some, and above
+/// the high mark much.
 fn past(many: u32) -> Vec<RunReport> {
     let mut level = nights::rich().volume.after;
     let mut night = |days: u32| {
@@ -73,11 +132,17 @@ fn past(many: u32) -> Vec<RunReport> {
         }
         if days > 0 && night.volume.total_bytes > 0 {
             let added = u64::from(3 + days * 7 % 4) * GIB;
-            (level.used_bytes, level.free_bytes) = (level.used_bytes + added, level.free_bytes - added);
+            (level.used_bytes, level.free_bytes) =
+                (level.used_bytes + added, level.free_bytes - added);
             night.volume.before = level;
             let full = night.volume.share(level).unwrap() > night.volume.high;
-            let freed = if full { level.used_bytes - 149 * GIB } else { u64::from(days * 5 % 7) * GIB / 3 };
-            (level.used_bytes, level.free_bytes) = (level.used_bytes - freed, level.free_bytes + freed);
+            let freed = if full {
+                level.used_bytes - 149 * GIB
+            } else {
+                u64::from(days * 5 % 7) * GIB / 3
+            };
+            (level.used_bytes, level.free_bytes) =
+                (level.used_bytes - freed, level.free_bytes + freed);
             (night.volume.after, night.totals.freed_bytes) = (level, freed);
             night.totals.reaped = u64::from(days * 5 % 7);
         }
@@ -86,7 +151,8 @@ fn past(many: u32) -> Vec<RunReport> {
     (0..many).rev().map(&mut night).collect()
 }
 
-/// A page, tag by tag: `(tag with its attributes' names, text before it)`; and all that stands in attributes.
+/// A page, tag by tag: `(tag with its attributes' names, text before it)`; and all that stands in
+/// attributes.
 fn parsed(page: &str) -> (Vec<(String, String)>, Vec<String>) {
     let (mut tags, mut values, mut rest) = (Vec::new(), Vec::new(), page);
     while let Some(at) = rest.find('<') {
@@ -117,12 +183,26 @@ fn parsed(page: &str) -> (Vec<(String, String)>, Vec<String>) {
 fn seen(page: &str) -> String {
     let (tags, values) = parsed(page);
     // What stands within a line is one word with its neighbours; anything else parts them.
-    let inline = |tag: &str| ["<span", "</span", "<wbr"].iter().any(|inline| tag.starts_with(inline));
-    let texts = tags.into_iter().map(|(tag, text)| text + if inline(&tag) { "" } else { " " });
+    let inline = |tag: &str| {
+        ["<span", "</span", "<wbr"]
+            .iter()
+            .any(|inline| tag.starts_with(inline))
+    };
+    let texts = tags
+        .into_iter()
+        .map(|(tag, text)| text + if inline(&tag) { "" } else { " " });
     let texts = texts.collect::<String>() + &values.join(" ");
-    [("&#60;", "<"), ("&#62;", ">"), ("&#34;", "\""), ("&#39;", "'"), ("&#38;", "&")]
-        .iter()
-        .fold(texts, |text, (entity, character)| text.replace(entity, character))
+    [
+        ("&#60;", "<"),
+        ("&#62;", ">"),
+        ("&#34;", "\""),
+        ("&#39;", "'"),
+        ("&#38;", "&"),
+    ]
+    .iter()
+    .fold(texts, |text, (entity, character)| {
+        text.replace(entity, character)
+    })
 }
 
 /// The same report with another text wherever a repo, a tool, the system or an agent supplied one.
@@ -142,7 +222,10 @@ fn supplied(mut report: RunReport, text: &str) -> RunReport {
         repo.gc.stale_locks = vec![path()];
         repo.prune.dropped = vec![path()];
         repo.prune.refused = Some(text.to_owned());
-        repo.rescues.expired.iter_mut().for_each(|rescue| text.clone_into(&mut rescue.rescue_ref));
+        repo.rescues
+            .expired
+            .iter_mut()
+            .for_each(|rescue| text.clone_into(&mut rescue.rescue_ref));
         for tree in &mut repo.worktrees {
             tree.path = path();
             tree.branch = Some(text.to_owned());
@@ -158,7 +241,8 @@ fn supplied(mut report: RunReport, text: &str) -> RunReport {
     text.clone_into(&mut report.eviction.reason);
     report.eviction.obstacles = vec![text.to_owned()];
     for unit in &mut report.eviction.units {
-        (unit.cache, unit.unit, unit.named_by) = (text.to_owned(), text.to_owned(), Some(text.to_owned()));
+        (unit.cache, unit.unit, unit.named_by) =
+            (text.to_owned(), text.to_owned(), Some(text.to_owned()));
         if let UnitOutcome::Skipped(why) | UnitOutcome::Failed(why) = &mut unit.outcome {
             text.clone_into(why);
         }
@@ -172,17 +256,38 @@ fn supplied(mut report: RunReport, text: &str) -> RunReport {
 #[test]
 fn what_others_wrote_is_never_markup() {
     for report in all() {
-        let page = |text| html::render(&supplied(report.clone(), text), &past(9).map_all(|run| supplied(run, text)), 1);
+        let page = |text| {
+            html::render(
+                &supplied(report.clone(), text),
+                &past(9).map_all(|run| supplied(run, text)),
+                1,
+            )
+        };
         // A slash parts a path's folders from its name: it stays.
-        let harmless: String = HOSTILE.chars().map(|c| if c == '/' { c } else { 'x' }).collect();
+        let harmless: String = HOSTILE
+            .chars()
+            .map(|c| if c == '/' { c } else { 'x' })
+            .collect();
         let (hostile, harmless) = (page(HOSTILE), page(&harmless));
-        let skeleton = |page: &str| parsed(page).0.into_iter().map(|(tag, _)| tag).collect::<Vec<_>>();
-        let odd = skeleton(&hostile).into_iter().zip(skeleton(&harmless)).find(|(one, other)| one != other);
+        let skeleton = |page: &str| {
+            parsed(page)
+                .0
+                .into_iter()
+                .map(|(tag, _)| tag)
+                .collect::<Vec<_>>()
+        };
+        let odd = skeleton(&hostile)
+            .into_iter()
+            .zip(skeleton(&harmless))
+            .find(|(one, other)| one != other);
         assert_eq!(odd, None, "what tags there are is nobody's choice but ours");
         assert_eq!(skeleton(&hostile).len(), skeleton(&harmless).len());
         let steers = |c: char| words::steers(c) && c != '\n';
         assert!(!hostile.contains(steers), "{:?}", hostile.find(steers));
-        assert!(seen(&hostile).contains(&words::plain(HOSTILE)), "it is shown for what it is");
+        assert!(
+            seen(&hostile).contains(&words::plain(HOSTILE)),
+            "it is shown for what it is"
+        );
     }
 }
 
@@ -199,7 +304,11 @@ impl MapAll for Vec<RunReport> {
 #[test]
 fn only_our_own_style_and_script_may_run() {
     let page = html::render(&rich(), &past(30), 0);
-    let policy = page.split("Content-Security-Policy\" content=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    let policy = page
+        .split("Content-Security-Policy\" content=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap();
     let nonce = &rich().run.id;
     assert_eq!(
         policy,
@@ -212,34 +321,79 @@ fn only_our_own_style_and_script_may_run() {
     forged.run.id = "x' 'unsafe-inline'; \"><".to_owned();
     assert!(html::render(&forged, &[], 0).contains("script-src 'nonce-xunsafe-inline';"));
     let page = page.replace("http://www.w3.org/2000/svg", "");
-    for asks in ["http:", "https:", "url(", "@import", "<link rel=\"style", " style=\"", " onclick", "src="] {
+    for asks in [
+        "http:",
+        "https:",
+        "url(",
+        "@import",
+        "<link rel=\"style",
+        " style=\"",
+        " onclick",
+        "src=",
+    ] {
         assert!(!page.contains(asks), "{asks}");
     }
 }
 
-/// The words of the text that tell of this report: numbers, names, reasons; not the few that only lay out or sum up the text itself.
+/// The words of the text that tell of this report: numbers, names, reasons; not the few that only
+/// lay out or sum up the text itself.
 fn told(report: &RunReport) -> Vec<String> {
-    let text = text::render(report, Look { width: 120, colour: false });
+    let text = text::render(
+        report,
+        Look {
+            width: 120,
+            colour: false,
+        },
+    );
     // Bars and shortened names are the text's own, and so is how many of a list it leaves out.
-    let own = |word: &str| word.contains(['█', '░', '▲', '…']) || ["more", "ten", "largest"].contains(&word);
+    let own = |word: &str| {
+        word.contains(['█', '░', '▲', '…']) || ["more", "ten", "largest"].contains(&word)
+    };
     let words: Vec<&str> = text.split_whitespace().collect();
-    let left_out = |i: usize| words.get(i + 1).is_some_and(|next| next.starts_with("more"));
-    let trimmed = |word: &str| word.trim_matches([',', '.', ';', ':', '(', ')']).to_lowercase();
-    let told = words.iter().enumerate().filter(|(i, word)| !own(word) && !left_out(*i));
-    told.map(|(_, word)| trimmed(word)).filter(|word| !word.is_empty()).collect()
+    let left_out = |i: usize| {
+        words
+            .get(i + 1)
+            .is_some_and(|next| next.starts_with("more"))
+    };
+    let trimmed = |word: &str| {
+        word.trim_matches([',', '.', ';', ':', '(', ')'])
+            .to_lowercase()
+    };
+    let told = words
+        .iter()
+        .enumerate()
+        .filter(|(i, word)| !own(word) && !left_out(*i));
+    told.map(|(_, word)| trimmed(word))
+        .filter(|word| !word.is_empty())
+        .collect()
 }
 
 #[test]
 fn all_that_the_text_tells_is_in_it() {
     for report in all() {
         let page = seen(&html::render(&report, &[], 0)).to_lowercase();
-        let mut missing: Vec<String> = told(&report).into_iter().filter(|word| !page.contains(word.as_str())).collect();
+        let mut missing: Vec<String> = told(&report)
+            .into_iter()
+            .filter(|word| !page.contains(word.as_str()))
+            .collect();
         missing.retain(|word| !["are", "below", "see", "by", "name"].contains(&word.as_str()));
-        assert!(missing.is_empty(), "{missing:?} of\n{}", text::render(&report, Look { width: 120, colour: false }));
+        assert!(
+            missing.is_empty(),
+            "{missing:?} of\n{}",
+            text::render(
+                &report,
+                Look {
+                    width: 120,
+                    colour: false
+                }
+            )
+        );
         for tree in report.worktrees() {
             let path = words::below(&report.volume.root, &tree.path);
             assert!(page.contains(&path.to_lowercase()), "{path}");
-            tree.reasons.iter().for_each(|why| assert!(page.contains(&words::plain(why).to_lowercase()), "{why}"));
+            tree.reasons
+                .iter()
+                .for_each(|why| assert!(page.contains(&words::plain(why).to_lowercase()), "{why}"));
         }
     }
 }
@@ -250,26 +404,49 @@ fn the_past_nights_are_told_and_what_is_left_out() {
     let page = html::render(&rich(), &past(45), 2);
     let seen = seen(&page);
     assert_eq!(page.matches("<g>").count(), 30);
-    assert!(seen.contains("30 nights since 23 Oct 2026 freed "), "{seen}");
+    assert!(
+        seen.contains("30 nights since 23 Oct 2026 freed "),
+        "{seen}"
+    );
     assert!(seen.contains("2 lines of the journal could not be read and were left out."));
-    assert!(seen.contains("failed to read the sentinel"), "what stood in a refused night's way");
+    assert!(
+        seen.contains("failed to read the sentinel"),
+        "what stood in a refused night's way"
+    );
 }
 
 /// A large fleet's night.
 fn large() -> RunReport {
     let mut report = rich();
-    let (tree, repo) = (report.repos[0].worktrees[0].clone(), report.repos[0].clone());
+    let (tree, repo) = (
+        report.repos[0].worktrees[0].clone(),
+        report.repos[0].clone(),
+    );
     let trees = |repo: u64| {
         let of = |n: u64| Worktree {
             path: format!("/data/worktrees/team-{repo}/issue-{n}").into(),
             bytes: (n < 10).then_some((repo * 20 + n) << 20),
-            verdict: if n < 10 { VerdictName::Reap } else { VerdictName::Keep },
-            outcome: if n < 10 { TreeOutcome::Reaped } else { TreeOutcome::Kept },
+            verdict: if n < 10 {
+                VerdictName::Reap
+            } else {
+                VerdictName::Keep
+            },
+            outcome: if n < 10 {
+                TreeOutcome::Reaped
+            } else {
+                TreeOutcome::Kept
+            },
             ..tree.clone()
         };
         (0..20).map(of).collect()
     };
-    report.repos = (0..1000).map(|n| treewarden::report::Repo { name: format!("team/{n}"), worktrees: trees(n), ..repo.clone() }).collect();
+    report.repos = (0..1000)
+        .map(|n| treewarden::report::Repo {
+            name: format!("team/{n}"),
+            worktrees: trees(n),
+            ..repo.clone()
+        })
+        .collect();
     let unit = |n: u64| Unit {
         cache: "npm".to_owned(),
         kind: CacheKind::Npm,
@@ -305,7 +482,10 @@ fn a_large_fleet_s_page_is_short_and_says_what_it_leaves_out() {
     ] {
         assert!(seen.contains(told), "{told}");
     }
-    assert!(!seen.contains("content-v2/sha512/49499"), "the biggest come first");
+    assert!(
+        !seen.contains("content-v2/sha512/49499"),
+        "the biggest come first"
+    );
 }
 
 #[test]
@@ -323,9 +503,23 @@ fn run_and_report_write_it_and_nothing_else_does() {
     assert_eq!(codes, [0, 2, 2]);
     let seen_of = |page: &str| seen(page);
     let before = seen_of(&std::fs::read_to_string(&file).unwrap());
-    assert!(before.contains("Dry run. Would free") && before.contains("What fills it") && !before.contains("Past nights"), "{before}");
+    assert!(
+        before.contains("Dry run. Would free")
+            && before.contains("What fills it")
+            && !before.contains("Past nights"),
+        "{before}"
+    );
     let ran = world.treewarden(&["run", "--format", "html"]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let found = ["Trees that went", "Past nights", "worktrees/acme__shop/landed"].map(|told| (told, seen_of(&ran.out).contains(told)));
-    same("the night", &BTreeMap::from(found), &BTreeMap::from(found.map(|(told, _)| (told, true))));
+    let found = [
+        "Trees that went",
+        "Past nights",
+        "worktrees/acme__shop/landed",
+    ]
+    .map(|told| (told, seen_of(&ran.out).contains(told)));
+    same(
+        "the night",
+        &BTreeMap::from(found),
+        &BTreeMap::from(found.map(|(told, _)| (told, true))),
+    );
 }

@@ -1,20 +1,24 @@
-//! A night that is killed, anywhere: the next one ends where an undisturbed night would have, and no work is lost on the way.
+//! A night that is killed, anywhere: the next one ends where an undisturbed night would have, and
+//! no work is lost on the way.
 //!
-//! The tracer kills the real program before each system call that changes the volume, its git children's too. The sample takes half a
-//! minute; `TREEWARDEN_SWEEP=all cargo test --test it kills:: -- --ignored --nocapture` takes some ten.
+//! The tracer kills the real program before each system call that changes the volume, its git
+//! children's too. The sample takes half a minute; `TREEWARDEN_SWEEP=all cargo test --test it
+//! kills:: -- --ignored --nocapture` takes some ten.
 
 use super::support::calls::Call;
 use super::support::sweep::{Sweep, sample, sweep};
 use super::support::tracer::{Act, Point, points};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The kernel kills git when the program dies, but nobody kills git's own children. These go on to their end; what they write is temporary
-/// until their parent gives it a name, and in a container they die with the program even so.
+/// The kernel kills git when the program dies, but nobody kills git's own children. These go on to
+/// their end; what they write is temporary until their parent gives it a name, and in a container
+/// they die with the program even so.
 const OUTLIVE: [&str; 2] = ["git pack-objects", "git multi-pack-index"];
 
 /// The kills that the whole sweep is made of.
 enum Kill {
-    /// Of everything at once, and where a number stands, of the next run too, before its so many-th change.
+    /// Of everything at once, and where a number stands, of the next run too, before its so many-th
+    /// change.
     All(Point, Option<usize>),
     /// Of the program alone, while git is at work.
     Alone(Point),
@@ -24,11 +28,19 @@ fn kills() -> Vec<Kill> {
     let sweep = Sweep::new();
     sweep.bring_back();
     let night = sweep.night(Act::Watch);
-    let changes: Vec<Point> = points(&night.calls).into_iter().filter(|point| point.call.kind.changes()).collect();
+    let changes: Vec<Point> = points(&night.calls)
+        .into_iter()
+        .filter(|point| point.call.kind.changes())
+        .collect();
     let total = changes.len();
     let kills = changes.into_iter().enumerate().flat_map(|(number, point)| {
-        let alone = point.call.who.starts_with("git ").then(|| Kill::Alone(point.clone()));
-        // Some twice; how far the second night comes runs through all that is left for it, without any order.
+        let alone = point
+            .call
+            .who
+            .starts_with("git ")
+            .then(|| Kill::Alone(point.clone()));
+        // Some twice; how far the second night comes runs through all that is left for it, without
+        // any order.
         let again = (number / 3 % 4 == 1).then_some(1 + number * 7919 % (total - number + 20));
         [Some(Kill::All(point, again)), alone]
     });
@@ -50,17 +62,30 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
         };
         let mut wrong = Vec::new();
         match night.hit {
-            // The lock's sign of life is given by the clock: a night that is watched on a busy machine gives more of them.
+            // The lock's sign of life is given by the clock: a night that is watched on a busy
+            // machine gives more of them.
             None if point.call.path.starts_with(".treewarden/locks/") => {}
             None => {
                 eprintln!("never reached: {point}");
                 missed.fetch_add(1, Ordering::Relaxed);
             }
-            Some(_) if night.ran.code != 137 => wrong.push(format!("it ended with {} and not by the kill", night.ran.code)),
+            Some(_) if night.ran.code != 137 => wrong.push(format!(
+                "it ended with {} and not by the kill",
+                night.ran.code
+            )),
             Some(hit) => {
-                let outlived = |call: &&Call| matches!(kill, Kill::Alone(_)) && call.kind.changes() && !OUTLIVE.contains(&&*call.who);
+                let outlived = |call: &&Call| {
+                    matches!(kill, Kill::Alone(_))
+                        && call.kind.changes()
+                        && !OUTLIVE.contains(&&*call.who)
+                };
                 let later = night.calls[hit + 1..].iter().filter(outlived);
-                wrong.extend(later.map(|call| format!("{} outlived the program: {} {}", call.who, call.name, call.path)));
+                wrong.extend(later.map(|call| {
+                    format!(
+                        "{} outlived the program: {} {}",
+                        call.who, call.name, call.path
+                    )
+                }));
             }
         }
         wrong.extend(sweep.lost());
@@ -70,14 +95,33 @@ fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
             again.fetch_add(usize::from(second.hit.is_some()), Ordering::Relaxed);
             wrong.extend(sweep.lost());
         }
-        // An eviction that was cut short may have freed enough: then the next run leaves the rest, though an undisturbed one had taken it.
+        // An eviction that was cut short may have freed enough: then the next run leaves the rest,
+        // though an undisturbed one had taken it.
         let evicted = |call: &Call| call.path.starts_with("caches/") && call.kind.changes();
-        let began = night.hit.is_some_and(|hit| night.calls[..hit].iter().chain([&point.call]).any(evicted));
+        let began = night
+            .hit
+            .is_some_and(|hit| night.calls[..hit].iter().chain([&point.call]).any(evicted));
         wrong.extend(sweep.recover(began));
-        wrong.iter().map(|what| format!("killed before {point}: {what}")).collect()
+        wrong
+            .iter()
+            .map(|what| format!("killed before {point}: {what}"))
+            .collect()
     });
     let (missed, again) = (missed.into_inner(), again.into_inner());
-    println!("{} of {total} points tried, {} hit, {again} of them killed once more the night after", chosen.len(), chosen.len() - missed);
-    assert!(wrong.is_empty(), "{} things went wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert!(missed * 50 <= chosen.len(), "{missed} of {} points were never reached", chosen.len());
+    println!(
+        "{} of {total} points tried, {} hit, {again} of them killed once more the night after",
+        chosen.len(),
+        chosen.len() - missed
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} things went wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(
+        missed * 50 <= chosen.len(),
+        "{missed} of {} points were never reached",
+        chosen.len()
+    );
 }

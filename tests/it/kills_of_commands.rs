@@ -1,8 +1,9 @@
-//! `enroll` and `worktree add`, killed before each change that they or their git make: a whole checkout or tree, or none, and the next try
-//! makes one.
+//! `enroll` and `worktree add`, killed before each change that they or their git make: a whole
+//! checkout or tree, or none, and the next try makes one.
 //!
-//! As in `kills.rs`, a day goes by after a kill, and a night clears what a dead git left. The sample takes
-//! a minute; `TREEWARDEN_SWEEP=all` takes three. It must never count a kill that didn't happen.
+//! As in `kills.rs`, a day goes by after a kill, and a night clears what a dead git left. The
+//! sample takes a minute; `TREEWARDEN_SWEEP=all` takes three. It must never count a kill that
+//! didn't happen.
 
 use super::enroll::state_folder;
 use super::support::repo::Repo;
@@ -10,8 +11,9 @@ use super::support::tracer::Act;
 use super::support::{World, age, git, remove, try_git, write};
 use std::path::Path;
 
-/// Kills the command at ever later changes, until it comes to its end undisturbed, and gives how many kills that took. `judge` says what is
-/// wrong with what the try of this number made, and `there` whether it was made in spite of the kill.
+/// Kills the command at ever later changes, until it comes to its end undisturbed, and gives how
+/// many kills that took. `judge` says what is wrong with what the try of this number made, and
+/// `there` whether it was made in spite of the kill.
 fn sweep(
     world: &World,
     command: impl Fn(usize) -> Vec<String>,
@@ -24,26 +26,58 @@ fn sweep(
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         let traced = world.trace(&command, Act::KillAllBefore(number));
         assert!(!traced.hung, "{number}");
-        let last = || traced.calls.last().map(|call| format!("{}: {} {}", call.who, call.name, call.path));
+        let last = || {
+            traced
+                .calls
+                .last()
+                .map(|call| format!("{}: {} {}", call.who, call.name, call.path))
+        };
         if traced.hit.is_none() {
-            assert_eq!((traced.ran.code, judge(number)), (0, None), "{:?}", traced.ran);
+            assert_eq!(
+                (traced.ran.code, judge(number)),
+                (0, None),
+                "{:?}",
+                traced.ran
+            );
             return kills;
         }
-        assert_eq!((traced.ran.code, judge(number)), (137, None), "{:?}", last());
-        for entry in walkdir::WalkDir::new(&world.root).into_iter().map(Result::unwrap) {
-            if entry.path().extension().is_some_and(|ending| ending == "lock")
-                && entry.path().components().any(|part| part.as_os_str() == ".git")
+        assert_eq!(
+            (traced.ran.code, judge(number)),
+            (137, None),
+            "{:?}",
+            last()
+        );
+        for entry in walkdir::WalkDir::new(&world.root)
+            .into_iter()
+            .map(Result::unwrap)
+        {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|ending| ending == "lock")
+                && entry
+                    .path()
+                    .components()
+                    .any(|part| part.as_os_str() == ".git")
             {
                 age(entry.path(), 1.0);
             }
         }
         let night = world.treewarden(&["run", "--only", "gc"]);
-        assert!(night.code < 2 && state_folder(world).is_empty(), "{night:?}");
+        assert!(
+            night.code < 2 && state_folder(world).is_empty(),
+            "{night:?}"
+        );
         if there(number) {
             continue;
         }
         let again = world.treewarden(&command);
-        assert_eq!((again.code, judge(number)), (0, None), "{:?}: {again:?}", last());
+        assert_eq!(
+            (again.code, judge(number)),
+            (0, None),
+            "{:?}: {again:?}",
+            last()
+        );
     }
     unreachable!("the loop returns")
 }
@@ -54,7 +88,8 @@ fn odd(path: &Path) -> Option<String> {
         return None;
     }
     let (code, out, err) = try_git(path, 0.0, &["status", "--porcelain"]);
-    (code != Some(0) || !out.is_empty() || !path.join("README.md").exists()).then(|| format!("{out}{err}"))
+    (code != Some(0) || !out.is_empty() || !path.join("README.md").exists())
+        .then(|| format!("{out}{err}"))
 }
 
 #[test]
@@ -65,7 +100,13 @@ fn a_killed_enroll_leaves_a_whole_checkout_or_none() {
     write(&seed.path.join("deep/down/file"), "x");
     seed.commit(1.0, "x", "x");
     seed.push();
-    world.enrol("acme/shop", &format!("url: 'file://{}'", seed.git(&["remote", "get-url", "origin"])));
+    world.enrol(
+        "acme/shop",
+        &format!(
+            "url: 'file://{}'",
+            seed.git(&["remote", "get-url", "origin"])
+        ),
+    );
     let shop = Repo::there(&world, "acme/shop");
     let command = |_| {
         if shop.path.exists() {
@@ -85,22 +126,48 @@ fn a_killed_worktree_add_leaves_a_whole_tree_or_none() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let others = world.beside("others");
-    git(&world.beside(""), 0.0, &["clone", "-q", &shop.git(&["remote", "get-url", "origin"]), others.to_str().unwrap()]);
-    let others = Repo { world: &world, name: "others".to_owned(), path: others };
+    git(
+        &world.beside(""),
+        0.0,
+        &[
+            "clone",
+            "-q",
+            &shop.git(&["remote", "get-url", "origin"]),
+            others.to_str().unwrap(),
+        ],
+    );
+    let others = Repo {
+        world: &world,
+        name: "others".to_owned(),
+        path: others,
+    };
     let command = |number: usize| {
         others.commit(0.0, "new", &number.to_string());
         others.push();
-        ["worktree", "add", "acme/shop", &format!("tree-{number}"), "--from", "main"].map(str::to_owned).to_vec()
+        [
+            "worktree",
+            "add",
+            "acme/shop",
+            &format!("tree-{number}"),
+            "--from",
+            "main",
+        ]
+        .map(str::to_owned)
+        .to_vec()
     };
     let place = |number: usize| format!("worktrees/acme__shop/tree-{number}");
     let judge = |number: usize| {
         let path = world.at(place(number));
         let registered = shop.registered();
-        // Between the two renames there is a registration without a tree; never the other way round.
-        let lost = path.exists() && registered.get(&place(number)) != Some(&format!("tree-{number}"));
+        // Between the two renames there is a registration without a tree; never the other way
+        // round.
+        let lost =
+            path.exists() && registered.get(&place(number)) != Some(&format!("tree-{number}"));
         odd(&path).or(lost.then(|| "its registration is missing".to_owned()))
     };
-    let kills = sweep(&world, command, judge, |number| world.at(place(number)).exists());
+    let kills = sweep(&world, command, judge, |number| {
+        world.at(place(number)).exists()
+    });
     println!("worktree add: {kills} kills");
     assert!(kills > 15, "{kills}");
     assert_eq!(shop.fsck(), "");

@@ -1,4 +1,5 @@
-//! What a repo lends is never dropped: who borrows its objects is found on the whole volume, and in doubt all that nothing reaches is kept.
+//! What a repo lends is never dropped: who borrows its objects is found on the whole volume, and in
+//! doubt all that nothing reaches is kept.
 
 use super::support::repo::Repo;
 use super::support::{World, age_all, git, remove, try_git, write};
@@ -6,7 +7,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use treewarden::report::{self, GcAction};
 
-/// A repo with a branch of its own, which others borrow from and which then goes: nothing in the lender reaches its commit any more.
+/// A repo with a branch of its own, which others borrow from and which then goes: nothing in the
+/// lender reaches its commit any more.
 struct Lender<'a> {
     repo: Repo<'a>,
     commit: String,
@@ -26,16 +28,28 @@ impl<'a> Lender<'a> {
     /// What only a borrower reaches from now on is old.
     fn forget(&self) {
         self.repo.git(&["branch", "-q", "-D", "topic"]);
-        self.repo.git(&["reflog", "expire", "--expire=now", "--all"]);
+        self.repo
+            .git(&["reflog", "expire", "--expire=now", "--all"]);
         age_all(&self.repo.git_dir("objects"), 60.0);
     }
 
     fn has_it(&self) -> bool {
-        try_git(&self.repo.path, 0.0, &["cat-file", "-e", &format!("{}^{{tree}}", self.commit)]).0 == Some(0)
+        try_git(
+            &self.repo.path,
+            0.0,
+            &["cat-file", "-e", &format!("{}^{{tree}}", self.commit)],
+        )
+        .0 == Some(0)
     }
 
     fn gc(&self, report: &report::RunReport) -> report::Gc {
-        report.repos.iter().find(|repo| repo.name == self.repo.name).unwrap().gc.clone()
+        report
+            .repos
+            .iter()
+            .find(|repo| repo.name == self.repo.name)
+            .unwrap()
+            .gc
+            .clone()
     }
 }
 
@@ -43,7 +57,16 @@ fn shared(world: &World, from: &Path, to: &str, more: &[&str]) -> PathBuf {
     let to = world.at(to);
     std::fs::create_dir_all(to.parent().unwrap()).unwrap();
     let arguments = ["clone", "-q", "--shared", "--template=", "-b", "topic"];
-    git(&world.root, 60.0, &[&arguments, more, &[from.to_str().unwrap(), to.to_str().unwrap()]].concat());
+    git(
+        &world.root,
+        60.0,
+        &[
+            &arguments,
+            more,
+            &[from.to_str().unwrap(), to.to_str().unwrap()],
+        ]
+        .concat(),
+    );
     to
 }
 
@@ -52,39 +75,92 @@ fn lend(git_dir: &Path, lines: &str) {
     write(&git_dir.join("objects/info/alternates"), lines);
 }
 
-/// A way to borrow. Gives the folder in which git must find the commit whatever happens, and the path that the report must name.
+/// A way to borrow. Gives the folder in which git must find the commit whatever happens, and the
+/// path that the report must name.
 type Borrow = fn(&World, &Lender<'_>) -> (PathBuf, &'static str);
 
 const WAYS: [(&str, Borrow); 12] = [
     ("enrolled", |world, lender| {
         world.enrol("acme/borrower", "");
-        (shared(world, &lender.repo.path, "acme__borrower", &[]), "acme__borrower/.git")
+        (
+            shared(world, &lender.repo.path, "acme__borrower", &[]),
+            "acme__borrower/.git",
+        )
     }),
-    ("by nobody's leave", |world, lender| (shared(world, &lender.repo.path, "people/jo/copy", &[]), "people/jo/copy/.git")),
+    ("by nobody's leave", |world, lender| {
+        (
+            shared(world, &lender.repo.path, "people/jo/copy", &[]),
+            "people/jo/copy/.git",
+        )
+    }),
     ("with a reference", |world, lender| {
         let to = world.at("people/with-reference");
-        let [from, origin] = [lender.repo.path.clone(), lender.repo.path.clone()].map(|path| path.to_str().unwrap().to_owned());
-        git(&world.root, 60.0, &["clone", "-q", "--reference", &from, "-b", "topic", "--template=", &origin, to.to_str().unwrap()]);
+        let [from, origin] = [lender.repo.path.clone(), lender.repo.path.clone()]
+            .map(|path| path.to_str().unwrap().to_owned());
+        git(
+            &world.root,
+            60.0,
+            &[
+                "clone",
+                "-q",
+                "--reference",
+                &from,
+                "-b",
+                "topic",
+                "--template=",
+                &origin,
+                to.to_str().unwrap(),
+            ],
+        );
         (to, "people/with-reference/.git")
     }),
     ("a lender's lender", |world, lender| {
         let mirror = shared(world, &lender.repo.path, "mirrors/one.git", &["--bare"]);
-        (shared(world, &mirror, "people/of-a-mirror", &[]), "mirrors/one.git")
+        (
+            shared(world, &mirror, "people/of-a-mirror", &[]),
+            "mirrors/one.git",
+        )
     }),
     ("a lender's lender outside", |world, lender| {
         let mirror = world.beside("mirror.git");
-        git(&world.root, 60.0, &["clone", "-q", "--shared", "--bare", lender.repo.path.to_str().unwrap(), mirror.to_str().unwrap()]);
-        (shared(world, &mirror, "people/of-a-far-mirror", &[]), "people/of-a-far-mirror/.git")
+        git(
+            &world.root,
+            60.0,
+            &[
+                "clone",
+                "-q",
+                "--shared",
+                "--bare",
+                lender.repo.path.to_str().unwrap(),
+                mirror.to_str().unwrap(),
+            ],
+        );
+        (
+            shared(world, &mirror, "people/of-a-far-mirror", &[]),
+            "people/of-a-far-mirror/.git",
+        )
     }),
     ("by a relative line", |world, lender| {
         let to = shared(world, &lender.repo.path, "people/relative", &[]);
-        lend(&to.join(".git"), &format!("# ours\n\n../../../../{}/.git/objects\n", lender.repo.folder()));
+        lend(
+            &to.join(".git"),
+            &format!(
+                "# ours\n\n../../../../{}/.git/objects\n",
+                lender.repo.folder()
+            ),
+        );
         (to, "people/relative/.git")
     }),
     ("by way of a link", |world, lender| {
         symlink(&world.root, world.beside("alias")).unwrap();
         let to = shared(world, &lender.repo.path, "people/linked", &[]);
-        lend(&to.join(".git"), &format!("{}/.git/../.git/objects/\n", world.beside("alias").join(lender.repo.folder()).display()));
+        lend(
+            &to.join(".git"),
+            &format!(
+                "{}/.git/../.git/objects/\n",
+                world.beside("alias").join(lender.repo.folder()).display()
+            ),
+        );
         (to, "people/linked/.git")
     }),
     ("in a tree's installed packages", |world, lender| {
@@ -99,7 +175,21 @@ const WAYS: [(&str, Borrow); 12] = [
         let outer = world.at("people/outer");
         git(&world.root, 60.0, &["init", "-q", outer.to_str().unwrap()]);
         let from = lender.repo.path.to_str().unwrap();
-        git(&outer, 60.0, &["submodule", "--quiet", "add", "-b", "topic", "--reference", from, from, "sub"]);
+        git(
+            &outer,
+            60.0,
+            &[
+                "submodule",
+                "--quiet",
+                "add",
+                "-b",
+                "topic",
+                "--reference",
+                from,
+                from,
+                "sub",
+            ],
+        );
         (outer.join("sub"), "people/outer/.git/modules/sub")
     }),
     ("by a folder of objects that is a link", |world, lender| {
@@ -109,15 +199,24 @@ const WAYS: [(&str, Borrow); 12] = [
         symlink(lender.repo.git_dir("objects"), to.join(".git/objects")).unwrap();
         (to, "people/workdir/.git")
     }),
-    ("as a worktree that is registered nowhere", |world, lender| {
-        let tree = lender.repo.tree_at("people/lost", "lost");
-        tree.git(&["checkout", "-q", "--detach", "topic"]);
-        let admin = world.at("people/lost-admin");
-        std::fs::rename(&tree.admin, &admin).unwrap();
-        write(&admin.join("commondir"), format!("{}\n", lender.repo.git_dir("").display()));
-        write(&tree.path.join(".git"), format!("gitdir: {}\n", admin.display()));
-        (tree.path, "people/lost-admin")
-    }),
+    (
+        "as a worktree that is registered nowhere",
+        |world, lender| {
+            let tree = lender.repo.tree_at("people/lost", "lost");
+            tree.git(&["checkout", "-q", "--detach", "topic"]);
+            let admin = world.at("people/lost-admin");
+            std::fs::rename(&tree.admin, &admin).unwrap();
+            write(
+                &admin.join("commondir"),
+                format!("{}\n", lender.repo.git_dir("").display()),
+            );
+            write(
+                &tree.path.join(".git"),
+                format!("gitdir: {}\n", admin.display()),
+            );
+            (tree.path, "people/lost-admin")
+        },
+    ),
     ("in our own trash", |world, lender| {
         let to = shared(world, &lender.repo.path, "people/was-here", &[]);
         let bin = world.at(".treewarden/trash/kept-of-another-night/0");
@@ -143,12 +242,28 @@ fn whoever_borrows_and_however_keeps_what_it_borrows() {
         assert!(gc.reason.contains(named), "{way}: {gc:?}");
         assert!(lender.has_it(), "{way}");
         if borrower.exists() {
-            let (_, out, err) = try_git(&borrower, 0.0, &["fsck", "--full", "--no-dangling", "--no-progress"]);
-            assert!(!format!("{out}{err}").contains("missing"), "{way}: {out}{err}");
-            assert_eq!(try_git(&borrower, 0.0, &["log", "-1", "--format=%H"]).1, lender.commit, "{way}: HEAD is the borrowed commit");
+            let (_, out, err) = try_git(
+                &borrower,
+                0.0,
+                &["fsck", "--full", "--no-dangling", "--no-progress"],
+            );
+            assert!(
+                !format!("{out}{err}").contains("missing"),
+                "{way}: {out}{err}"
+            );
+            assert_eq!(
+                try_git(&borrower, 0.0, &["log", "-1", "--format=%H"]).1,
+                lender.commit,
+                "{way}: HEAD is the borrowed commit"
+            );
         }
         // Nobody borrows there, and it is as ever.
-        assert_eq!((other.gc(&report).action, other.has_it()), (GcAction::Full, false), "{way}: {:?}", other.gc(&report));
+        assert_eq!(
+            (other.gc(&report).action, other.has_it()),
+            (GcAction::Full, false),
+            "{way}: {:?}",
+            other.gc(&report)
+        );
     }
 }
 
@@ -164,7 +279,9 @@ fn where_nobody_can_tell_who_borrows_nothing_is_dropped_and_all_is_repacked() {
             std::fs::create_dir_all(world.at("people/odd/info")).unwrap();
             super::support::fifo(&world.at("people/odd/info/alternates"));
         }),
-        ("people/odd/info/alternates", |world, _| write(&world.at("people/odd/info/alternates"), vec![b'/'; 2 << 20])),
+        ("people/odd/info/alternates", |world, _| {
+            write(&world.at("people/odd/info/alternates"), vec![b'/'; 2 << 20])
+        }),
         ("people/odd/info/alternates", |world, _| {
             std::fs::create_dir_all(world.at("people/odd/info")).unwrap();
             symlink("../../list", world.at("people/odd/info/alternates")).unwrap();
@@ -181,8 +298,15 @@ fn where_nobody_can_tell_who_borrows_nothing_is_dropped_and_all_is_repacked() {
         let report = world.treewarden(&["run", "--format", "json"]).report();
         for repo in [&lender, &calm] {
             let gc = repo.gc(&report);
-            assert_eq!((gc.action, gc.after.packs, gc.after.loose_objects), (GcAction::Full, 1, 0), "{named}: {gc:?}");
-            assert!(gc.reason.contains(named) && repo.has_it(), "{named}: {gc:?}");
+            assert_eq!(
+                (gc.action, gc.after.packs, gc.after.loose_objects),
+                (GcAction::Full, 1, 0),
+                "{named}: {gc:?}"
+            );
+            assert!(
+                gc.reason.contains(named) && repo.has_it(),
+                "{named}: {gc:?}"
+            );
         }
     }
 }
@@ -193,8 +317,30 @@ fn a_repo_that_borrows_by_a_relative_line_is_maintained() {
     let lender = world.repo("acme/lender");
     world.enrol("acme/borrower", "");
     let mirror = world.at("mirrors/one.git");
-    git(&world.root, 60.0, &["clone", "-q", "--shared", "--bare", "acme__lender", mirror.to_str().unwrap()]);
-    git(&world.root, 60.0, &["clone", "-q", "--shared", "--template=", mirror.to_str().unwrap(), "acme__borrower"]);
+    git(
+        &world.root,
+        60.0,
+        &[
+            "clone",
+            "-q",
+            "--shared",
+            "--bare",
+            "acme__lender",
+            mirror.to_str().unwrap(),
+        ],
+    );
+    git(
+        &world.root,
+        60.0,
+        &[
+            "clone",
+            "-q",
+            "--shared",
+            "--template=",
+            mirror.to_str().unwrap(),
+            "acme__borrower",
+        ],
+    );
     let borrower = Repo::there(&world, "acme/borrower");
     lend(&borrower.git_dir(""), "../../../mirrors/one.git/objects\n");
     lend(&mirror, "../../../acme__lender/.git/objects\n");
@@ -205,11 +351,22 @@ fn a_repo_that_borrows_by_a_relative_line_is_maintained() {
 
     let report = world.night();
     assert_eq!(report.totals.rescued, 1);
-    assert_eq!((borrower.fsck(), lender.fsck()), (String::new(), String::new()));
+    assert_eq!(
+        (borrower.fsck(), lender.fsck()),
+        (String::new(), String::new())
+    );
     // Out of the volume it leads nowhere.
     lend(&borrower.git_dir(""), "../../../../mirror/objects\n");
     let report = world.pass(1, &["run", "--repo", "acme/borrower"]);
-    assert!(report.repos[0].reason.as_ref().unwrap().contains("outside the volume"), "{:?}", report.repos[0]);
+    assert!(
+        report.repos[0]
+            .reason
+            .as_ref()
+            .unwrap()
+            .contains("outside the volume"),
+        "{:?}",
+        report.repos[0]
+    );
 }
 
 #[test]
@@ -221,11 +378,14 @@ fn where_nothing_is_to_be_dropped_nobody_looks_who_borrows() {
     std::fs::create_dir_all(world.at("info")).unwrap();
     std::fs::rename(world.at("alternates"), world.at("info/alternates")).unwrap();
     let gc = world.night().repos.remove(0).gc;
-    assert_eq!((gc.action, gc.reason.as_str()), (GcAction::None, "nothing to gain"));
+    assert_eq!(
+        (gc.action, gc.reason.as_str()),
+        (GcAction::None, "nothing to gain")
+    );
 }
 
-/// Anybody may write such a list, and it need not belong to a repo: a thousand lines, each the directory itself by a name that looks like another
-/// place, six deep.
+/// Anybody may write such a list, and it need not belong to a repo: a thousand lines, each the
+/// directory itself by a name that looks like another place, six deep.
 #[test]
 fn a_list_that_names_itself_a_thousand_times_holds_up_nobody() {
     let world = World::new();

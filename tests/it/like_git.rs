@@ -1,15 +1,20 @@
 //! Git as the judge: what `git gc` keeps of a repo, a run of ours keeps.
 //!
-//! A seed makes a repo (`recipe.rs`): history, refs, reflogs, worktrees, indexes, operations under way, packs of all kinds, borrowers, and age. A copy
-//! gets `git gc`, the volume gets two runs with a full repack due in each. Then every object that git kept must be there, and git must say
-//! the same of both (`facts.rs`). Several gits take part where there are several: those on `PATH`, and those that `TREEWARDEN_GITS` names.
+//! A seed makes a repo (`recipe.rs`): history, refs, reflogs, worktrees, indexes, operations under
+//! way, packs of all kinds, borrowers, and age. A copy gets `git gc`, the volume gets two runs with
+//! a full repack due in each. Then every object that git kept must be there, and git must say the
+//! same of both (`facts.rs`). Several gits take part where there are several: those on `PATH`, and
+//! those that `TREEWARDEN_GITS` names.
 //!
 //! | to do | type |
 //! | --- | --- |
 //! | thousands of repos | `TREEWARDEN_LIKE_GIT=5000 cargo test --test it like_git -- --ignored --nocapture` |
 //! | one again, shortened to what it takes | `TREEWARDEN_LIKE_GIT_SEED=17 cargo test --test it like_git -- --ignored --nocapture` |
 
-#![expect(clippy::disallowed_methods, reason = "repos are made by scripts of a shell")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "repos are made by scripts of a shell"
+)]
 
 mod facts;
 mod recipe;
@@ -44,9 +49,15 @@ fn gits() -> &'static [PathBuf] {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut seen = BTreeSet::new();
         let folders = std::env::split_paths(&named).chain(std::env::split_paths(&path));
-        let executable = |git: &Path| git.metadata().is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0);
+        let executable = |git: &Path| {
+            git.metadata()
+                .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+        };
         let real = folders.filter(|folder| executable(&folder.join("git")));
-        real.filter(|folder| std::fs::canonicalize(folder.join("git")).is_ok_and(|git| seen.insert(git))).collect()
+        real.filter(|folder| {
+            std::fs::canonicalize(folder.join("git")).is_ok_and(|git| seen.insert(git))
+        })
+        .collect()
     })
 }
 
@@ -54,7 +65,10 @@ fn gits() -> &'static [PathBuf] {
 fn path(git: &Path) -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::iter::once(git.to_owned()).chain(std::env::split_paths(&path));
-    std::env::join_paths(folders).unwrap().into_string().unwrap()
+    std::env::join_paths(folders)
+        .unwrap()
+        .into_string()
+        .unwrap()
 }
 
 /// Some git, as a number decides.
@@ -65,15 +79,28 @@ fn some_git(seed: u64) -> &'static Path {
 /// Seconds, the same for the whole of the tests.
 fn now() -> u64 {
     static START: OnceLock<u64> = OnceLock::new();
-    *START.get_or_init(|| SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+    *START.get_or_init(|| {
+        SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+    })
 }
 
 /// Runs a script on a volume; it may fail.
 fn sh(world: &World, git: &Path, script: &str) -> Output {
     let mut command = Command::new("sh");
-    command.env_clear().env("PATH", path(git)).env("T", now().to_string()).env("V", &world.root).env("O", world.beside("."));
+    command
+        .env_clear()
+        .env("PATH", path(git))
+        .env("T", now().to_string())
+        .env("V", &world.root)
+        .env("O", world.beside("."));
     command.current_dir(&world.root).stdin(Stdio::null());
-    command.args(["-c", &format!("{PRELUDE}{script}")]).output().unwrap()
+    command
+        .args(["-c", &format!("{PRELUDE}{script}")])
+        .output()
+        .unwrap()
 }
 
 /// What is wrong with a repo after two runs.
@@ -88,7 +115,8 @@ struct Finding {
 struct Judged {
     /// What is wrong.
     findings: Vec<Finding>,
-    /// In how many repos each thing was seen that a repo may hold, and that git and we dropped something.
+    /// In how many repos each thing was seen that a repo may hold, and that git and we dropped
+    /// something.
     seen: BTreeMap<&'static str, usize>,
 }
 
@@ -118,18 +146,27 @@ impl Judged {
     }
 }
 
-/// Builds the volume of these recipes, and has it judged. Before the last look somebody may meddle with it.
+/// Builds the volume of these recipes, and has it judged. Before the last look somebody may meddle
+/// with it.
 fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     let world = World::unprepared_in_memory();
     let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    world.set("defaults", "worktrees: {landed: never, saved: never, unsaved: never}");
+    world.set(
+        "defaults",
+        "worktrees: {landed: never, saved: never, unsaved: never}",
+    );
     let mut judged = Judged::default();
     let mut members = Vec::new();
     for recipe in recipes {
         let git = some_git(recipe.seed);
         let made = sh(&world, git, &recipe.script());
-        assert!(world.at(&recipe.folder).join(".git").is_dir(), "seed {}: {}", recipe.seed, String::from_utf8_lossy(&made.stderr));
+        assert!(
+            world.at(&recipe.folder).join(".git").is_dir(),
+            "seed {}: {}",
+            recipe.seed,
+            String::from_utf8_lossy(&made.stderr)
+        );
         world.enrol(&recipe.folder.replace("__", "/"), recipe.settings);
         let mut folders = vec![recipe.folder.clone()];
         for enrolled in ["b", "c"].map(|suffix| format!("{}{suffix}", recipe.folder)) {
@@ -142,8 +179,11 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
         members.push((recipe, git, folders));
     }
     let look = |look: Look| -> BTreeMap<String, Facts> {
-        let all = members.iter().flat_map(|(_, git, folders)| folders.iter().map(move |folder| (git, folder)));
-        all.map(|(git, folder)| (folder.clone(), facts(&world, git, folder, look))).collect()
+        let all = members
+            .iter()
+            .flat_map(|(_, git, folders)| folders.iter().map(move |folder| (git, folder)));
+        all.map(|(git, folder)| (folder.clone(), facts(&world, git, folder, look)))
+            .collect()
     };
     // The same paths for both: worktrees and alternates are absolute.
     let aged = world.beside("aged");
@@ -173,7 +213,9 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     std::fs::rename(&aged, &world.root).unwrap();
     for run in [1, 2] {
         let git = some_git(recipes[0].seed / ON_A_VOLUME + run);
-        let ran = world.start_as(&[("PATH", &path(git))], &["run", "--format", "json"]).end();
+        let ran = world
+            .start_as(&[("PATH", &path(git))], &["run", "--format", "json"])
+            .end();
         let report = ran.report();
         let mut excused = false;
         for repo in &report.repos {
@@ -181,22 +223,48 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
                 continue;
             }
             let folder = repo.name.replace('/', "__");
-            let recipe = members.iter().find(|(_, _, folders)| folders.contains(&folder)).unwrap().0;
+            let recipe = members
+                .iter()
+                .find(|(_, _, folders)| folders.contains(&folder))
+                .unwrap()
+                .0;
             // What we don't know we leave alone.
-            if beyond_gc.contains(&folder) || (repo.outcome == Outcome::Refused && recipe.is_unknown_to_us()) {
+            if beyond_gc.contains(&folder)
+                || (repo.outcome == Outcome::Refused && recipe.is_unknown_to_us())
+            {
                 excused = true;
                 continue;
             }
-            let text = format!("{folder}: run {run} with {}: {:?} {:?} {:?}", git.display(), repo.outcome, repo.reason, repo.failures);
-            judged.findings.push(Finding { seed: recipe.seed, text });
+            let text = format!(
+                "{folder}: run {run} with {}: {:?} {:?} {:?}",
+                git.display(),
+                repo.outcome,
+                repo.reason,
+                repo.failures
+            );
+            judged.findings.push(Finding {
+                seed: recipe.seed,
+                text,
+            });
         }
         for recipe in recipes {
-            if recipe.operations.iter().any(|operation| operation.script.ends_with(DUE)) {
-                sh(&world, some_git(recipe.seed), &format!("R={}; D={run}; {DUE}", recipe.folder));
+            if recipe
+                .operations
+                .iter()
+                .any(|operation| operation.script.ends_with(DUE))
+            {
+                sh(
+                    &world,
+                    some_git(recipe.seed),
+                    &format!("R={}; D={run}; {DUE}", recipe.folder),
+                );
             }
         }
         if ran.code != 0 && !excused && judged.findings.is_empty() {
-            judged.findings.push(Finding { seed: recipes[0].seed, text: format!("run {run}: exit code {}: {}", ran.code, ran.troubles()) });
+            judged.findings.push(Finding {
+                seed: recipes[0].seed,
+                text: format!("run {run}: exit code {}: {}", ran.code, ran.troubles()),
+            });
         }
     }
     meddle(&world);
@@ -206,7 +274,10 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
         for folder in folders {
             let enrolled = is_enrolled(folder);
             let lost = facts::lost(&before[folder], collected.get(folder), &after[folder]);
-            if collected.get(folder).is_some_and(|collected| before[folder].dropped_by(collected)) {
+            if collected
+                .get(folder)
+                .is_some_and(|collected| before[folder].dropped_by(collected))
+            {
                 judged.saw("git dropped something");
             }
             if enrolled && before[folder].dropped_by(&after[folder]) {
@@ -220,7 +291,10 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
             let referrers = facts::referrers(&world, git, folder, &lost.objects);
             std::fs::rename(&world.root, world.beside("before")).unwrap();
             let texts = lost.told.into_iter().chain(referrers);
-            judged.findings.extend(texts.map(|text| Finding { seed: recipe.seed, text: format!("{folder}: {text}") }));
+            judged.findings.extend(texts.map(|text| Finding {
+                seed: recipe.seed,
+                text: format!("{folder}: {text}"),
+            }));
         }
     }
     judged
@@ -235,10 +309,18 @@ fn is_enrolled(folder: &str) -> bool {
 fn others(world: &World, folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     for top in ["others".to_owned(), format!("{folder}/.git/modules")] {
-        let below = walkdir::WalkDir::new(world.at(&top)).into_iter().filter_map(Result::ok);
-        let git_dirs = below.filter(|entry| entry.file_name() == "HEAD" && entry.path().with_file_name("objects").is_dir());
+        let below = walkdir::WalkDir::new(world.at(&top))
+            .into_iter()
+            .filter_map(Result::ok);
+        let git_dirs = below.filter(|entry| {
+            entry.file_name() == "HEAD" && entry.path().with_file_name("objects").is_dir()
+        });
         for git_dir in git_dirs.map(|entry| entry.path().parent().unwrap().to_owned()) {
-            let repo = if git_dir.ends_with(".git") { git_dir.parent().unwrap() } else { &git_dir };
+            let repo = if git_dir.ends_with(".git") {
+                git_dir.parent().unwrap()
+            } else {
+                &git_dir
+            };
             let name = world.below(repo).to_string();
             if top != "others" || name.starts_with(&format!("others/{folder}-")) {
                 found.push(name);
@@ -250,13 +332,21 @@ fn others(world: &World, folder: &str) -> Vec<String> {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    let done = Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
     assert!(done.success());
 }
 
 /// Judges so many seeds from this one on, on all processors.
 fn sweep(from: u64, count: u64, without: &[&str]) -> Judged {
-    let (next, all) = (AtomicU64::new(from / ON_A_VOLUME), Mutex::new(Judged::default()));
+    let (next, all) = (
+        AtomicU64::new(from / ON_A_VOLUME),
+        Mutex::new(Judged::default()),
+    );
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let work = || {
         loop {
@@ -264,7 +354,9 @@ fn sweep(from: u64, count: u64, without: &[&str]) -> Judged {
             if first >= from + count {
                 return;
             }
-            let recipes: Vec<Recipe> = (first..first + ON_A_VOLUME).map(|seed| Recipe::of(seed, without)).collect();
+            let recipes: Vec<Recipe> = (first..first + ON_A_VOLUME)
+                .map(|seed| Recipe::of(seed, without))
+                .collect();
             let judged = judge(&recipes, |_| ());
             all.lock().unwrap().add(judged);
         }
@@ -276,19 +368,35 @@ fn sweep(from: u64, count: u64, without: &[&str]) -> Judged {
 /// What a finding is, without its numbers and ids.
 fn gist(text: &str) -> String {
     let is_id = |word: &str| word.chars().filter(char::is_ascii_hexdigit).count() >= 40;
-    let words = text.split([' ', '/', '\'', '"']).map(|word| if is_id(word) { "ID" } else { word }).collect::<Vec<_>>().join(" ");
-    let words = words.split_once(": nothing refers").map_or(words.as_str(), |(_, _)| "object: nothing refers to it");
-    words.chars().filter(|c| !c.is_ascii_digit()).take(120).collect()
+    let words = text
+        .split([' ', '/', '\'', '"'])
+        .map(|word| if is_id(word) { "ID" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ");
+    let words = words
+        .split_once(": nothing refers")
+        .map_or(words.as_str(), |(_, _)| "object: nothing refers to it");
+    words
+        .chars()
+        .filter(|c| !c.is_ascii_digit())
+        .take(120)
+        .collect()
 }
 
 /// The same recipe without all that its finding doesn't need.
 fn shorten(recipe: &Recipe) -> Recipe {
     let mut recipe = recipe.clone();
     let gists = |recipe: &Recipe| -> BTreeSet<String> {
-        judge(std::slice::from_ref(recipe), |_| ()).findings.iter().map(|finding| gist(&finding.text)).collect()
+        judge(std::slice::from_ref(recipe), |_| ())
+            .findings
+            .iter()
+            .map(|finding| gist(&finding.text))
+            .collect()
     };
     let wanted = gists(&recipe);
-    let Some(wanted) = wanted.first() else { return recipe };
+    let Some(wanted) = wanted.first() else {
+        return recipe;
+    };
     for at in (1..recipe.operations.len()).rev() {
         let left_out = recipe.operations.remove(at);
         if !gists(&recipe).contains(wanted) {
@@ -303,32 +411,68 @@ fn a_run_keeps_what_git_gc_keeps() {
     let judged = sweep(0, IN_CI, NOT_YET);
     judged.tell(IN_CI);
     assert!(judged.findings.is_empty());
-    let dropped = ["git dropped something", "a run dropped something"].map(|what| judged.seen.get(what).copied().unwrap_or_default());
-    assert!(dropped.iter().all(|&times| times as u64 > IN_CI / 5), "{dropped:?}");
+    let dropped = ["git dropped something", "a run dropped something"]
+        .map(|what| judged.seen.get(what).copied().unwrap_or_default());
+    assert!(
+        dropped.iter().all(|&times| times as u64 > IN_CI / 5),
+        "{dropped:?}"
+    );
 }
 
 #[test]
 fn a_judge_sees_what_is_missing() {
-    let objects = "mv .git/objects/pack p; for p in p/*.pack; do git unpack-objects -q <$p; done; rm -rf p";
-    let rm = |id: &str| format!("{objects}; o=$({id}); rm -f .git/objects/$(echo $o | cut -c1-2)/$(echo $o | cut -c3-)");
+    let objects =
+        "mv .git/objects/pack p; for p in p/*.pack; do git unpack-objects -q <$p; done; rm -rf p";
+    let rm = |id: &str| {
+        format!(
+            "{objects}; o=$({id}); rm -f .git/objects/$(echo $o | cut -c1-2)/$(echo $o | cut -c3-)"
+        )
+    };
     let cases = [
         ("true".to_owned(), ""),
         (objects.to_owned(), ""),
-        (rm("git rev-parse 'tagged^{}'"), "commit ID: R/.git/refs/tags/tagged:1"),
+        (
+            rm("git rev-parse 'tagged^{}'"),
+            "commit ID: R/.git/refs/tags/tagged:1",
+        ),
         (rm("git rev-parse 'tagged^{}'"), "R: git fsck"),
         (rm("git rev-parse :f1"), "blob ID: the index of R (0 f1)"),
         (rm("git rev-parse main~1"), "R: git reflog"),
-        ("git branch -q other $(git commit-tree -m x 'HEAD^{tree}')".to_owned(), "R: git log"),
-        (rm("git rev-parse main~1"), "R: git clone: now it says 1 lines `exit code"),
-        (rm("echo young | git hash-object --stdin"), "blob ID: nothing refers to it"),
+        (
+            "git branch -q other $(git commit-tree -m x 'HEAD^{tree}')".to_owned(),
+            "R: git log",
+        ),
+        (
+            rm("git rev-parse main~1"),
+            "R: git clone: now it says 1 lines `exit code",
+        ),
+        (
+            rm("echo young | git hash-object --stdin"),
+            "blob ID: nothing refers to it",
+        ),
         ("git branch -q -D topic".to_owned(), "R: git for-each-ref"),
-        ("git branch -q -D topic".to_owned(), "lines of R/.git/logs/refs/heads/topic are gone"),
-        ("sed -i 1d .git/logs/HEAD".to_owned(), "lines of R/.git/logs/HEAD are gone: 1 lines"),
+        (
+            "git branch -q -D topic".to_owned(),
+            "lines of R/.git/logs/refs/heads/topic are gone",
+        ),
+        (
+            "sed -i 1d .git/logs/HEAD".to_owned(),
+            "lines of R/.git/logs/HEAD are gone: 1 lines",
+        ),
         (": >.git/logs/refs/stash".to_owned(), "R: git stash list"),
-        ("git rm -q --cached f1".to_owned(), "R: git ls-files -s in R"),
+        (
+            "git rm -q --cached f1".to_owned(),
+            "R: git ls-files -s in R",
+        ),
         ("git update-ref HEAD HEAD~1".to_owned(), "R: git status"),
-        ("cd ../others/R-b; rm -rf .git/objects/??".to_owned(), "others/R-b: git fsck"),
-        ("cd ../others/R-b; rm -rf .git/objects/??".to_owned(), "others/R-b: 3 of "),
+        (
+            "cd ../others/R-b; rm -rf .git/objects/??".to_owned(),
+            "others/R-b: git fsck",
+        ),
+        (
+            "cd ../others/R-b; rm -rf .git/objects/??".to_owned(),
+            "others/R-b: 3 of ",
+        ),
     ];
     let operations = Operation::all(&[
         "git init -q --template= \"$V/$R\"; in_main; c f0 1; c f0 2; git tag -a -m x tagged $(git commit-tree -m lonely 'HEAD^{tree}')",
@@ -336,20 +480,50 @@ fn a_judge_sees_what_is_missing() {
         "in_main; git clone -q --template= --shared . \"$V/others/$R-b\"; (cd \"$V/others/$R-b\" && c f0 theirs)",
         DUE,
     ]);
-    let recipes: Vec<Recipe> =
-        (0..).zip(&cases).map(|(seed, _)| Recipe { operations: operations.clone(), ..Recipe::of(seed, &[]) }).collect();
+    let recipes: Vec<Recipe> = (0..)
+        .zip(&cases)
+        .map(|(seed, _)| Recipe {
+            operations: operations.clone(),
+            ..Recipe::of(seed, &[])
+        })
+        .collect();
     let judged = judge(&recipes, |world| {
         for (recipe, (sabotage, _)) in recipes.iter().zip(&cases) {
-            let done =
-                sh(world, some_git(0), &format!("cd {}; {}", recipe.folder, sabotage.replace("R-b", &format!("{}-b", recipe.folder))));
-            assert!(done.status.success(), "{sabotage}: {}", String::from_utf8_lossy(&done.stderr));
+            let done = sh(
+                world,
+                some_git(0),
+                &format!(
+                    "cd {}; {}",
+                    recipe.folder,
+                    sabotage.replace("R-b", &format!("{}-b", recipe.folder))
+                ),
+            );
+            assert!(
+                done.status.success(),
+                "{sabotage}: {}",
+                String::from_utf8_lossy(&done.stderr)
+            );
         }
     });
-    let words = |text: &str| text.split(' ').map(|word| if word.len() == 41 { "ID:" } else { word }).collect::<Vec<_>>().join(" ");
+    let words = |text: &str| {
+        text.split(' ')
+            .map(|word| if word.len() == 41 { "ID:" } else { word })
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
     for (recipe, (sabotage, told)) in recipes.iter().zip(&cases) {
-        let texts = judged.findings.iter().filter(|finding| finding.seed == recipe.seed);
-        let texts: Vec<String> = texts.map(|finding| words(&finding.text.replace(&recipe.folder, "R"))).collect();
-        let seen = if told.is_empty() { texts.is_empty() } else { texts.iter().any(|text| text.contains(told)) };
+        let texts = judged
+            .findings
+            .iter()
+            .filter(|finding| finding.seed == recipe.seed);
+        let texts: Vec<String> = texts
+            .map(|finding| words(&finding.text.replace(&recipe.folder, "R")))
+            .collect();
+        let seen = if told.is_empty() {
+            texts.is_empty()
+        } else {
+            texts.iter().any(|text| text.contains(told))
+        };
         assert!(seen, "{sabotage}: not `{told}` but {texts:#?}");
     }
 }
@@ -357,7 +531,12 @@ fn a_judge_sees_what_is_missing() {
 #[test]
 #[ignore = "thousands of repos: `TREEWARDEN_LIKE_GIT=5000`, or one again: `TREEWARDEN_LIKE_GIT_SEED=17`"]
 fn a_run_keeps_what_git_gc_keeps_by_name() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is no number")));
+    let number = |name: &str| {
+        std::env::var(name).ok().map(|text| {
+            text.parse::<u64>()
+                .unwrap_or_else(|_| panic!("{name} is no number"))
+        })
+    };
     if let Some(seed) = number("TREEWARDEN_LIKE_GIT_SEED") {
         let recipe = shorten(&Recipe::of(seed, &[]));
         println!("{PRELUDE}{}", recipe.script());
@@ -370,12 +549,17 @@ fn a_run_keeps_what_git_gc_keeps_by_name() {
     let judged = sweep(0, count, &[]);
     judged.tell(count);
     // What no repo holds is not judged.
-    let unseen: Vec<&str> = facts::all().filter(|what| count >= 300 && !judged.seen.contains_key(what)).collect();
+    let unseen: Vec<&str> = facts::all()
+        .filter(|what| count >= 300 && !judged.seen.contains_key(what))
+        .collect();
     assert!(unseen.is_empty(), "nobody made {unseen:?}");
     // One of each.
     let mut gists: BTreeMap<String, (u64, usize)> = BTreeMap::new();
     for finding in &judged.findings {
-        gists.entry(gist(&finding.text)).or_insert((finding.seed, 0)).1 += 1;
+        gists
+            .entry(gist(&finding.text))
+            .or_insert((finding.seed, 0))
+            .1 += 1;
     }
     for (gist, (seed, times)) in gists {
         println!("{times} times, as of seed {seed}: {gist}");

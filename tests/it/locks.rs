@@ -1,4 +1,5 @@
-//! The lock that agents and nights share: who holds it is left in peace, and a killed night is finished by the next one.
+//! The lock that agents and nights share: who holds it is left in peace, and a killed night is
+//! finished by the next one.
 
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::snapshot;
@@ -22,16 +23,30 @@ fn work<'a>(world: &'a World, name: &str) -> Repo<'a> {
     repo
 }
 
-/// Makes a night wait in this repo, with its lock held, until the answer's file is there. The other file says that it has begun.
+/// Makes a night wait in this repo, with its lock held, until the answer's file is there. The other
+/// file says that it has begun.
 fn halt(world: &World, repo: &str) -> (PathBuf, PathBuf) {
     let (begun, go) = (world.beside("begun"), world.beside("go"));
-    let script = format!("touch {}; until [ -e {} ]; do sleep 0.01; done; exit 1", begun.display(), go.display());
+    let script = format!(
+        "touch {}; until [ -e {} ]; do sleep 0.01; done; exit 1",
+        begun.display(),
+        go.display()
+    );
     world.enrol(repo, &format!("busy_probe: [sh, -c, '{script}']"));
     (begun, go)
 }
 
 fn outcomes(report: &RunReport) -> BTreeMap<String, String> {
-    report.repos.iter().map(|repo| (repo.name.clone(), format!("{:?} {:?}", repo.outcome, repo.lock.holder))).collect()
+    report
+        .repos
+        .iter()
+        .map(|repo| {
+            (
+                repo.name.clone(),
+                format!("{:?} {:?}", repo.outcome, repo.lock.holder),
+            )
+        })
+        .collect()
 }
 
 #[test]
@@ -46,27 +61,50 @@ fn a_busy_repo_is_left_in_peace_and_its_holder_named() {
         r#"{"holder": "pod-7/node-1", "pid": 12, "purpose": "exec", "since": "2026-05-01T03:04:05Z", "token": "t"}"#,
     );
     let shell = world.hold("acme__nameless");
-    let before = [snapshot(&busy.path), snapshot(&world.at("worktrees/acme__busy")), snapshot(&nameless.path)];
+    let before = [
+        snapshot(&busy.path),
+        snapshot(&world.at("worktrees/acme__busy")),
+        snapshot(&nameless.path),
+    ];
     let lock = snapshot(&world.at(".treewarden/locks/acme__busy.lock"));
     let expected = |did: &str| {
         map(&[
-            ("acme/busy", r#"Busy Some("pod-7/node-1 (pid 12) for `exec` since 2026-05-01 03:04 UTC")"#),
+            (
+                "acme/busy",
+                r#"Busy Some("pod-7/node-1 (pid 12) for `exec` since 2026-05-01 03:04 UTC")"#,
+            ),
             ("acme/nameless", "Busy None"),
             ("acme/free", &format!("{did} None")),
         ])
     };
-    same("a dry run", &outcomes(&world.pass(0, &["report"])), &expected("Planned"));
+    same(
+        "a dry run",
+        &outcomes(&world.pass(0, &["report"])),
+        &expected("Planned"),
+    );
     let report = world.night();
     same("a night", &outcomes(&report), &expected("Maintained"));
     assert_eq!((report.totals.reaped, report.totals.failures), (2, 0));
     same("the busy repo", &snapshot(&busy.path), &before[0]);
-    same("its trees", &snapshot(&world.at("worktrees/acme__busy")), &before[1]);
+    same(
+        "its trees",
+        &snapshot(&world.at("worktrees/acme__busy")),
+        &before[1],
+    );
     same("the other busy repo", &snapshot(&nameless.path), &before[2]);
-    same("its lock file", &snapshot(&world.at(".treewarden/locks/acme__busy.lock")), &lock);
+    same(
+        "its lock file",
+        &snapshot(&world.at(".treewarden/locks/acme__busy.lock")),
+        &lock,
+    );
     // Free again; what stands in the file never decides.
     drop((named, shell));
     assert_eq!(world.night().totals.reaped, 4);
-    assert_eq!(std::fs::read(world.at(".treewarden/locks/acme__busy.lock")).unwrap(), b"", "our own name goes when we do");
+    assert_eq!(
+        std::fs::read(world.at(".treewarden/locks/acme__busy.lock")).unwrap(),
+        b"",
+        "our own name goes when we do"
+    );
 }
 
 #[test]
@@ -74,11 +112,16 @@ fn flock_from_a_shell_is_the_same_lock() {
     let world = World::new();
     let shop = work(&world, "acme/shop");
     let lock = world.at(".treewarden/locks/acme__shop.lock");
-    let run = format!("{} run --format json > {}", env!("CARGO_BIN_EXE_treewarden"), world.beside("report.json").display());
+    let run = format!(
+        "{} run --format json > {}",
+        env!("CARGO_BIN_EXE_treewarden"),
+        world.beside("report.json").display()
+    );
     let before = snapshot(&shop.path);
     let ran = world.program("flock", &[lock.to_str().unwrap(), "sh", "-c", &run]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    let report: RunReport = serde_json::from_slice(&std::fs::read(world.beside("report.json")).unwrap()).unwrap();
+    let report: RunReport =
+        serde_json::from_slice(&std::fs::read(world.beside("report.json")).unwrap()).unwrap();
     assert_eq!(report.repos[0].outcome, RepoOutcome::Busy);
     same("the repo", &snapshot(&shop.path), &before);
 }
@@ -91,12 +134,24 @@ fn a_busy_repo_is_waited_for() {
     shop.set("lock_wait: 1m");
     let agent = world.hold("acme__shop");
     let night = world.start(&["run", "--format", "json"]);
-    until("the night begins", || world.at(".treewarden/locks/volume.lock").metadata().is_ok_and(|data| data.len() > 0));
+    until("the night begins", || {
+        world
+            .at(".treewarden/locks/volume.lock")
+            .metadata()
+            .is_ok_and(|data| data.len() > 0)
+    });
     std::thread::sleep(std::time::Duration::from_millis(300));
     drop(agent);
     let report = night.end().report();
-    assert_eq!((report.repos[0].outcome, report.totals.reaped), (RepoOutcome::Maintained, 2));
-    assert!(report.repos[0].lock.waited_seconds > 0.2, "{:?}", report.repos[0].lock);
+    assert_eq!(
+        (report.repos[0].outcome, report.totals.reaped),
+        (RepoOutcome::Maintained, 2)
+    );
+    assert!(
+        report.repos[0].lock.waited_seconds > 0.2,
+        "{:?}",
+        report.repos[0].lock
+    );
 }
 
 #[test]
@@ -111,7 +166,8 @@ fn one_night_at_a_time() {
     assert_eq!(second.code, 3, "{second:?}");
     let reason = second.report().run.reason.unwrap();
     assert!(
-        reason.contains("another run has the volume: held by") && reason.contains(&format!("(pid {})", night.pid().as_raw_nonzero())),
+        reason.contains("another run has the volume: held by")
+            && reason.contains(&format!("(pid {})", night.pid().as_raw_nonzero())),
         "{reason}"
     );
     same("after the second night", &snapshot(&world.root), &before);
@@ -148,36 +204,73 @@ fn who_loses_the_lock_stops_at_once() {
         work(&world, "acme/fine");
         let lock = world.at(".treewarden/locks/acme__shop.lock");
         let theft = theft.replace("LOCK", lock.to_str().unwrap());
-        world.enrol("acme/shop", &format!("busy_probe: [sh, -c, '{theft}; exit 1']"));
-        let before = [snapshot(&shop.path), snapshot(&world.at("worktrees/acme__shop"))];
+        world.enrol(
+            "acme/shop",
+            &format!("busy_probe: [sh, -c, '{theft}; exit 1']"),
+        );
+        let before = [
+            snapshot(&shop.path),
+            snapshot(&world.at("worktrees/acme__shop")),
+        ];
         let report = world.pass(1, &["run"]);
-        let repo = report.repos.iter().find(|repo| repo.name == "acme/shop").unwrap();
+        let repo = report
+            .repos
+            .iter()
+            .find(|repo| repo.name == "acme/shop")
+            .unwrap();
         let failures: Vec<&String> = repo.failures.iter().collect();
-        assert!(!failures.is_empty() && failures.iter().all(|why| why.contains("lost the lock")), "{theft}: {failures:?}");
-        assert!(repo.worktrees.iter().all(|tree| tree.outcome != TreeOutcome::Reaped), "{theft}: {:?}", repo.worktrees);
+        assert!(
+            !failures.is_empty() && failures.iter().all(|why| why.contains("lost the lock")),
+            "{theft}: {failures:?}"
+        );
+        assert!(
+            repo.worktrees
+                .iter()
+                .all(|tree| tree.outcome != TreeOutcome::Reaped),
+            "{theft}: {:?}",
+            repo.worktrees
+        );
         same(&theft, &snapshot(&shop.path), &before[0]);
-        same(&theft, &snapshot(&world.at("worktrees/acme__shop")), &before[1]);
+        same(
+            &theft,
+            &snapshot(&world.at("worktrees/acme__shop")),
+            &before[1],
+        );
         assert_eq!(report.totals.reaped, 2, "the other repo's trees go");
     }
 }
 
-/// What a night must have come to, however often it was killed on its way: trees, registrations, branches, and what was rescued.
+/// What a night must have come to, however often it was killed on its way: trees, registrations,
+/// branches, and what was rescued.
 fn end_state(repo: &Repo<'_>) -> BTreeMap<String, String> {
     let mut state = repo.registered();
-    state.extend(repo.refs("refs").into_iter().filter(|(name, _)| !name.starts_with("refs/treewarden/")));
+    state.extend(
+        repo.refs("refs")
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with("refs/treewarden/")),
+    );
     for (name, _) in repo.refs("refs/treewarden") {
         let tree = name.split('/').nth(3).unwrap().to_owned();
-        state.insert(format!("rescue of {tree}"), repo.git(&["rev-parse", &format!("{name}^{{tree}}")]));
+        state.insert(
+            format!("rescue of {tree}"),
+            repo.git(&["rev-parse", &format!("{name}^{{tree}}")]),
+        );
     }
     for entry in std::fs::read_dir(repo.world.at("worktrees").join(repo.folder())).unwrap() {
         let path = entry.unwrap().path();
-        state.insert(format!("stands {}", path.file_name().unwrap().display()), path.join(".git").exists().to_string());
+        state.insert(
+            format!("stands {}", path.file_name().unwrap().display()),
+            path.join(".git").exists().to_string(),
+        );
     }
     state
 }
 
 fn many_trees(world: &World) -> Vec<Repo<'_>> {
-    let repos: Vec<Repo<'_>> = ["acme/a", "acme/b"].into_iter().map(|name| work(world, name)).collect();
+    let repos: Vec<Repo<'_>> = ["acme/a", "acme/b"]
+        .into_iter()
+        .map(|name| work(world, name))
+        .collect();
     for repo in &repos {
         let trees: Vec<Tree> = (0..3).map(|n| repo.tree(&format!("dirty-{n}"))).collect();
         for (n, tree) in trees.iter().enumerate() {
@@ -188,7 +281,13 @@ fn many_trees(world: &World) -> Vec<Repo<'_>> {
         }
         // Enough to be packed.
         let branches: Vec<String> = (0..20).map(|n| format!("main:b{n}")).collect();
-        repo.git(&[&["fetch", "-q", "."], &branches.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+        repo.git(
+            &[
+                &["fetch", "-q", "."],
+                &branches.iter().map(String::as_str).collect::<Vec<_>>()[..],
+            ]
+            .concat(),
+        );
     }
     repos
 }
@@ -214,23 +313,41 @@ fn a_night_that_is_killed_again_and_again_ends_like_one_that_is_not() {
             until("the lock is free again", || world.try_hold(name).is_some());
         }
         // A day goes by: what a killed git left is old.
-        for lock in walkdir::WalkDir::new(&world.root).into_iter().map(Result::unwrap).filter(|entry| is_lock(entry.path())) {
+        for lock in walkdir::WalkDir::new(&world.root)
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| is_lock(entry.path()))
+        {
             age(lock.path(), 1.0);
         }
     }
     let kills = codes.iter().filter(|&&code| code == 137).count();
-    assert!(kills > 2 && codes.iter().all(|code| [0, 1, 137].contains(code)), "{codes:?}");
+    assert!(
+        kills > 2 && codes.iter().all(|code| [0, 1, 137].contains(code)),
+        "{codes:?}"
+    );
     world.night();
     for (repo, expected) in repos.iter().zip(&expected) {
         same(&repo.name, &end_state(repo), expected);
         assert_eq!(repo.fsck(), "");
     }
     world.night();
-    assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(world.at(".treewarden/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
     let runs = world.history();
-    assert!(runs.len() + kills >= codes.len() + 2, "{} runs in the journal, {codes:?}", runs.len());
+    assert!(
+        runs.len() + kills >= codes.len() + 2,
+        "{} runs in the journal, {codes:?}",
+        runs.len()
+    );
 }
 
 fn is_lock(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "lock" || ending == "new") && path.components().any(|part| part.as_os_str() == ".git")
+    path.extension()
+        .is_some_and(|ending| ending == "lock" || ending == "new")
+        && path.components().any(|part| part.as_os_str() == ".git")
 }

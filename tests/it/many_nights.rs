@@ -1,5 +1,5 @@
-//! Nights at the mark, one after the other, while jobs fetch again what they miss: eviction must buy peace for some nights, not come back
-//! every night for the same packages.
+//! Nights at the mark, one after the other, while jobs fetch again what they miss: eviction must
+//! buy peace for some nights, not come back every night for the same packages.
 
 use super::support::{World, age, age_all, is_root, remove, write};
 use std::collections::BTreeMap;
@@ -26,17 +26,32 @@ struct Fleet<'a> {
 
 impl<'a> Fleet<'a> {
     fn new(world: &'a World, files: u32, bytes: u64) -> Self {
-        world.set("caches", "{kind: folder, name: models, path: caches/models}");
-        Self { world, files, bytes, used: BTreeMap::new(), fetched: BTreeMap::new() }
+        world.set(
+            "caches",
+            "{kind: folder, name: models, path: caches/models}",
+        );
+        Self {
+            world,
+            files,
+            bytes,
+            used: BTreeMap::new(),
+            fetched: BTreeMap::new(),
+        }
     }
 
-    /// The jobs of a day, which fetch what is missing; then all files look as old as they would by the evening.
+    /// The jobs of a day, which fetch what is missing; then all files look as old as they would by
+    /// the evening.
     fn day(&mut self, day: u32) {
         for package in (0..HOT).chain([HOT + day]) {
             let place = self.world.at(format!("caches/models/{package:03}"));
             if !place.exists() {
                 *self.fetched.entry(package).or_default() += 1;
-                (0..self.files).for_each(|file| write(&place.join(file.to_string()), vec![b'x'; usize::try_from(self.bytes).unwrap()]));
+                (0..self.files).for_each(|file| {
+                    write(
+                        &place.join(file.to_string()),
+                        vec![b'x'; usize::try_from(self.bytes).unwrap()],
+                    )
+                });
             }
             self.used.insert(package, day);
         }
@@ -61,22 +76,44 @@ impl<'a> Fleet<'a> {
         evictions
     }
 
-    /// Peace between evictions, each as large as wanted and no larger than one more unit, and nothing that jobs need is fetched twice.
+    /// Peace between evictions, each as large as wanted and no larger than one more unit, and
+    /// nothing that jobs need is fetched twice.
     fn proves_peace(&self, evictions: &[(u32, RunReport)]) {
         let days: Vec<u32> = evictions.iter().map(|(day, _)| *day).collect();
-        assert!(days.len() >= 3 && days.windows(2).all(|two| two[1] - two[0] >= 2), "evictions on days {days:?}");
+        assert!(
+            days.len() >= 3 && days.windows(2).all(|two| two[1] - two[0] >= 2),
+            "evictions on days {days:?}"
+        );
         for (day, report) in evictions {
             let eviction = &report.eviction;
-            let (unit_bytes, unit_inodes) = (u64::from(self.files) * (self.bytes + 4096) + 4096, u64::from(self.files) + 1);
+            let (unit_bytes, unit_inodes) = (
+                u64::from(self.files) * (self.bytes + 4096) + 4096,
+                u64::from(self.files) + 1,
+            );
             assert!(
-                eviction.freed_bytes >= eviction.wanted_bytes && eviction.freed_inodes >= eviction.wanted_inodes,
+                eviction.freed_bytes >= eviction.wanted_bytes
+                    && eviction.freed_inodes >= eviction.wanted_inodes,
                 "{day}: {eviction:?}"
             );
-            let more = (eviction.freed_bytes - eviction.wanted_bytes, eviction.freed_inodes - eviction.wanted_inodes);
-            assert!(more.0 < unit_bytes || more.1 < unit_inodes, "{day}: more than needed: {eviction:?}");
-            assert_eq!((eviction.shortfall_bytes, eviction.units.len() > 1), (0, true), "{day}: {eviction:?}");
+            let more = (
+                eviction.freed_bytes - eviction.wanted_bytes,
+                eviction.freed_inodes - eviction.wanted_inodes,
+            );
+            assert!(
+                more.0 < unit_bytes || more.1 < unit_inodes,
+                "{day}: more than needed: {eviction:?}"
+            );
+            assert_eq!(
+                (eviction.shortfall_bytes, eviction.units.len() > 1),
+                (0, true),
+                "{day}: {eviction:?}"
+            );
         }
-        let twice: Vec<_> = self.fetched.iter().filter(|(_, times)| **times > 1).collect();
+        let twice: Vec<_> = self
+            .fetched
+            .iter()
+            .filter(|(_, times)| **times > 1)
+            .collect();
         assert!(twice.is_empty(), "fetched again: {twice:?}");
     }
 }
@@ -86,7 +123,10 @@ fn a_budget_is_no_storm() {
     let world = World::new();
     let mut fleet = Fleet::new(&world, 1, MIB);
     (0..10).for_each(|day| fleet.day(day));
-    world.set("eviction", &format!("budget: {}", world.standing() + 2 * MIB));
+    world.set(
+        "eviction",
+        &format!("budget: {}", world.standing() + 2 * MIB),
+    );
     let evictions = fleet.nights(10, 12);
     fleet.proves_peace(&evictions);
 }
@@ -97,9 +137,24 @@ struct Volume<'a>(&'a World);
 impl<'a> Volume<'a> {
     fn mount(world: &'a World, options: &str) -> Self {
         assert!(is_root(), "only root may mount");
-        let mounted = world.program("mount", &["-t", "tmpfs", "-o", options, "tmpfs", world.root.to_str().unwrap()]);
+        let mounted = world.program(
+            "mount",
+            &[
+                "-t",
+                "tmpfs",
+                "-o",
+                options,
+                "tmpfs",
+                world.root.to_str().unwrap(),
+            ],
+        );
         assert_eq!(mounted.code, 0, "{options}: {mounted:?}");
-        assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
+        assert_eq!(
+            world
+                .treewarden(&["init", world.root.to_str().unwrap()])
+                .code,
+            0
+        );
         Self(world)
     }
 }
@@ -107,7 +162,10 @@ impl<'a> Volume<'a> {
 impl Drop for Volume<'_> {
     fn drop(&mut self) {
         let unmounted = self.0.program("umount", &[self.0.root.to_str().unwrap()]);
-        assert!(unmounted.code == 0 || std::thread::panicking(), "{unmounted:?}");
+        assert!(
+            unmounted.code == 0 || std::thread::panicking(),
+            "{unmounted:?}"
+        );
     }
 }
 
@@ -115,26 +173,40 @@ impl Drop for Volume<'_> {
 #[ignore = "needs root, to mount a file system"]
 fn marks_of_a_real_volume_are_no_storm() {
     // Bytes run out on the one, inodes on the other.
-    for (options, files, bytes, word) in [("size=24m", 1, MIB, "of bytes used"), ("size=400m,nr_inodes=500", 20, 1, "of inodes used")] {
+    for (options, files, bytes, word) in [
+        ("size=24m", 1, MIB, "of bytes used"),
+        ("size=400m,nr_inodes=500", 20, 1, "of inodes used"),
+    ] {
         let world = World::unprepared();
         let _volume = Volume::mount(&world, options);
-        world.set("eviction", "high: {bytes: 85%, inodes: 85%}, low: {bytes: 75%, inodes: 75%}");
+        world.set(
+            "eviction",
+            "high: {bytes: 85%, inodes: 85%}, low: {bytes: 75%, inodes: 75%}",
+        );
         let mut fleet = Fleet::new(&world, files, bytes);
         (0..8).for_each(|day| fleet.day(day));
         let evictions = fleet.nights(8, 20);
         fleet.proves_peace(&evictions);
         let reason = &evictions[0].1.eviction.reason;
-        assert!(reason.contains(word) && !reason.contains("; and"), "{options}: {reason}");
+        assert!(
+            reason.contains(word) && !reason.contains("; and"),
+            "{options}: {reason}"
+        );
         let inodes = evictions[0].1.eviction.wanted_inodes;
         assert_eq!(inodes > 0, word.contains("inodes"), "{options}: {inodes}");
     }
 }
 
-/// What a mount keeps of access times is found out, and decides: of two old units the one that was read today stays.
+/// What a mount keeps of access times is found out, and decides: of two old units the one that was
+/// read today stays.
 #[test]
 #[ignore = "needs root, to mount a file system"]
 fn access_times_count_where_the_mount_keeps_them() {
-    for (option, kept) in [("noatime", false), ("relatime", true), ("strictatime", true)] {
+    for (option, kept) in [
+        ("noatime", false),
+        ("relatime", true),
+        ("strictatime", true),
+    ] {
         let world = World::unprepared();
         let _volume = Volume::mount(&world, &format!("size=64m,{option}"));
         for (name, days) in [("read", 50.0), ("unread", 40.0)] {
@@ -143,14 +215,28 @@ fn access_times_count_where_the_mount_keeps_them() {
             age(&unit, days);
         }
         fs::read(world.at("caches/models/read")).unwrap();
-        world.set("caches", "{kind: folder, name: models, path: caches/models}");
-        world.set("eviction", &format!("budget: {}", (world.standing() - 2 * MIB) * 10 / 9));
+        world.set(
+            "caches",
+            "{kind: folder, name: models, path: caches/models}",
+        );
+        world.set(
+            "eviction",
+            &format!("budget: {}", (world.standing() - 2 * MIB) * 10 / 9),
+        );
         let report = world.night();
-        let gone: Vec<&str> = report.eviction.units.iter().map(|unit| unit.unit.as_str()).collect();
+        let gone: Vec<&str> = report
+            .eviction
+            .units
+            .iter()
+            .map(|unit| unit.unit.as_str())
+            .collect();
         assert_eq!(gone, [if kept { "unread" } else { "read" }], "{option}");
-        let ledger: serde_json::Value = serde_json::from_slice(&fs::read(world.at(".treewarden/ledger.json")).unwrap()).unwrap();
+        let ledger: serde_json::Value =
+            serde_json::from_slice(&fs::read(world.at(".treewarden/ledger.json")).unwrap())
+                .unwrap();
         assert_eq!(ledger["access_times"], kept, "{option}");
-        // A job that reads it again within the day leaves no trace under relatime: so an access time is taken for up to a day old.
+        // A job that reads it again within the day leaves no trace under relatime: so an access
+        // time is taken for up to a day old.
         if kept {
             let file = world.at("caches/models/read");
             let accessed = || fs::metadata(&file).unwrap().accessed().unwrap();

@@ -1,8 +1,9 @@
-//! A model of the lock's protocol, checked in every order of events: agents and nights that take the lock, work and die; a file server that takes
-//! a lock away while its client is cut off; somebody who replaces the lock file.
+//! A model of the lock's protocol, checked in every order of events: agents and nights that take
+//! the lock, work and die; a file server that takes a lock away while its client is cut off;
+//! somebody who replaces the lock file.
 //!
-//! It is the protocol of `src/lock/mod.rs`, step by step, and not its code: what the code does is for `contention.rs` and `state_files.rs`. One
-//! second's grace between two syncs is one step here.
+//! It is the protocol of `src/lock/mod.rs`, step by step, and not its code: what the code does is
+//! for `contention.rs` and `state_files.rs`. One second's grace between two syncs is one step here.
 
 use stateright::{Checker, Model, Property};
 
@@ -83,7 +84,8 @@ impl Actor {
 }
 
 impl World {
-    /// Whether the kernel or the server would say that `actor` holds the lock file that stands at the lock's path.
+    /// Whether the kernel or the server would say that `actor` holds the lock file that stands at
+    /// the lock's path.
     fn holds(&self, actor: usize) -> bool {
         self.actors[actor].file == self.file && self.held[usize::from(self.file)] == Some(actor)
     }
@@ -101,8 +103,21 @@ impl Model for Protocol {
     type Action = Event;
 
     fn init_states(&self) -> Vec<World> {
-        let actor = Actor { phase: Phase::Idle, left: STEPS, file: 0, lost: false, unsynced: 0, late: 0 };
-        vec![World { actors: std::array::from_fn(|_| actor.clone()), held: [None; 2], written: [None; 2], file: 0, mishaps: self.mishaps }]
+        let actor = Actor {
+            phase: Phase::Idle,
+            left: STEPS,
+            file: 0,
+            lost: false,
+            unsynced: 0,
+            late: 0,
+        };
+        vec![World {
+            actors: std::array::from_fn(|_| actor.clone()),
+            held: [None; 2],
+            written: [None; 2],
+            file: 0,
+            mishaps: self.mishaps,
+        }]
     }
 
     fn actions(&self, world: &World, events: &mut Vec<Event>) {
@@ -144,14 +159,19 @@ impl Model for Protocol {
             Event::Name(number) => {
                 let actor = &mut next.actors[number];
                 // A lost lock is told by the sync, and what was written never gets to the server.
-                actor.phase = if actor.lost { Phase::Ended } else { Phase::Named };
+                actor.phase = if actor.lost {
+                    Phase::Ended
+                } else {
+                    Phase::Named
+                };
                 if !actor.lost {
                     next.written[usize::from(actor.file)] = Some(number);
                 }
             }
             Event::Check(number, synced) => {
                 let (file, now) = (world.file, &world.actors[number]);
-                // Without a sync the client may answer from its cache: its own token, long after another wrote there.
+                // Without a sync the client may answer from its cache: its own token, long after
+                // another wrote there.
                 let replaced = now.file != file;
                 let another = !now.lost && world.written[usize::from(now.file)] != Some(number);
                 let seen = replaced || another || (synced && now.lost);
@@ -165,7 +185,8 @@ impl Model for Protocol {
             Event::Step(number) => {
                 let late = u8::from(!world.holds(number));
                 let actor = &mut next.actors[number];
-                (actor.phase, actor.left, actor.late) = (Phase::Named, actor.left - 1, actor.late + late);
+                (actor.phase, actor.left, actor.late) =
+                    (Phase::Named, actor.left - 1, actor.late + late);
             }
             Event::End(number) => {
                 next.let_go(number);
@@ -190,21 +211,51 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("without a mishap, two are never at work", |model: &Self, world: &World| {
-                model.mishaps > 0 || world.actors.iter().filter(|actor| actor.is_at_work()).count() <= 1
+            Property::always(
+                "without a mishap, two are never at work",
+                |model: &Self, world: &World| {
+                    model.mishaps > 0
+                        || world
+                            .actors
+                            .iter()
+                            .filter(|actor| actor.is_at_work())
+                            .count()
+                            <= 1
+                },
+            ),
+            Property::always(
+                "without a mishap, no step is late",
+                |model: &Self, world: &World| {
+                    model.mishaps > 0 || world.actors.iter().all(|actor| actor.late == 0)
+                },
+            ),
+            // The one step that a check had let through, and the one within the second before the
+            // next sync.
+            Property::always("a lock that is lost ends the work", |_, world: &World| {
+                world.actors.iter().all(|actor| actor.late <= 2)
             }),
-            Property::always("without a mishap, no step is late", |model: &Self, world: &World| {
-                model.mishaps > 0 || world.actors.iter().all(|actor| actor.late == 0)
+            Property::always(
+                "nobody who is dead or done holds a lock",
+                |_, world: &World| {
+                    world
+                        .held
+                        .iter()
+                        .flatten()
+                        .all(|holder| world.actors[*holder].is_at_work())
+                },
+            ),
+            Property::sometimes("all get their turn", |_, world: &World| {
+                world.actors.iter().all(|actor| actor.left == 0)
             }),
-            // The one step that a check had let through, and the one within the second before the next sync.
-            Property::always("a lock that is lost ends the work", |_, world: &World| world.actors.iter().all(|actor| actor.late <= 2)),
-            Property::always("nobody who is dead or done holds a lock", |_, world: &World| {
-                world.held.iter().flatten().all(|holder| world.actors[*holder].is_at_work())
-            }),
-            Property::sometimes("all get their turn", |_, world: &World| world.actors.iter().all(|actor| actor.left == 0)),
-            Property::sometimes("the last one works though the others died", |_, world: &World| {
-                world.actors[1..].iter().all(|actor| actor.phase == Phase::Dead) && world.actors[0].left == 0
-            }),
+            Property::sometimes(
+                "the last one works though the others died",
+                |_, world: &World| {
+                    world.actors[1..]
+                        .iter()
+                        .all(|actor| actor.phase == Phase::Dead)
+                        && world.actors[0].left == 0
+                },
+            ),
         ]
     }
 }
@@ -212,7 +263,11 @@ impl Model for Protocol {
 #[test]
 fn the_protocol_holds_in_every_order_of_events() {
     // A second mishap makes 900,000 states of 130,000.
-    let most = if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") { 2 } else { 1 };
+    let most = if std::env::var("TREEWARDEN_SWEEP").is_ok_and(|sweep| sweep == "all") {
+        2
+    } else {
+        1
+    };
     for mishaps in 0..=most {
         let checker = Protocol { mishaps }.checker().threads(2).spawn_bfs().join();
         checker.assert_properties();

@@ -1,4 +1,5 @@
-//! Registrations of trees that are gone: dropped one by one, and not at all when too much is missing.
+//! Registrations of trees that are gone: dropped one by one, and not at all when too much is
+//! missing.
 
 use super::support::repo::{MISSING, MISSING_AT_ONCE, Repo, Tree};
 use super::support::snapshot::{Standing, snapshot};
@@ -9,18 +10,31 @@ use std::path::{Path, PathBuf};
 use treewarden::report::RunReport;
 
 fn dropped(world: &World, report: &RunReport) -> Vec<String> {
-    report.repos.iter().flat_map(|repo| &repo.prune.dropped).map(|path| world.below(path).to_string()).collect()
+    report
+        .repos
+        .iter()
+        .flat_map(|repo| &repo.prune.dropped)
+        .map(|path| world.below(path).to_string())
+        .collect()
 }
 
 fn alerts(report: &RunReport) -> Vec<&str> {
-    report.alerts.iter().map(|alert| alert.name.as_str()).collect()
+    report
+        .alerts
+        .iter()
+        .map(|alert| alert.name.as_str())
+        .collect()
 }
 
-/// What stands there, but for the marks of what went missing at once, and the times of the folders that they stand in.
+/// What stands there, but for the marks of what went missing at once, and the times of the folders
+/// that they stand in.
 fn without_marks(path: &Path) -> BTreeMap<PathBuf, Standing> {
     let mut seen = snapshot(path);
     seen.retain(|path, _| !path.ends_with(MISSING_AT_ONCE));
-    for standing in seen.values_mut().filter(|standing| standing.kind == "folder") {
+    for standing in seen
+        .values_mut()
+        .filter(|standing| standing.kind == "folder")
+    {
         (standing.mtime, standing.ctime) = (0, 0);
     }
     seen
@@ -52,12 +66,18 @@ fn one_goes_after_its_grace_and_the_others_stay() {
     let old = missing(&shop, "gone-4-days", 4.0);
     missing(&shop, "gone-2-days", 2.0);
     let mut registered = shop.registered();
-    let others: BTreeSet<_> = ["a", "b", "c", "gone-2-days"].iter().map(|name| shop.git_dir("worktrees").join(name)).collect();
+    let others: BTreeSet<_> = ["a", "b", "c", "gone-2-days"]
+        .iter()
+        .map(|name| shop.git_dir("worktrees").join(name))
+        .collect();
     let before: Vec<_> = others.iter().map(|admin| snapshot(admin)).collect();
     let refs = shop.refs("refs");
 
     let report = world.night();
-    assert_eq!(dropped(&world, &report), ["worktrees/acme__shop/gone-4-days"]);
+    assert_eq!(
+        dropped(&world, &report),
+        ["worktrees/acme__shop/gone-4-days"]
+    );
     assert!(!old.admin.exists() && alerts(&report).is_empty());
     registered.remove("worktrees/acme__shop/gone-4-days");
     same("git worktree list", &shop.registered(), &registered);
@@ -82,13 +102,22 @@ fn a_tree_must_have_been_missing_for_as_long() {
         tree
     });
     let mark = |tree: &Tree| tree.admin.join(MISSING);
-    let pass_days = |days: f64| [&moved, &back, &touched].iter().filter(|tree| mark(tree).exists()).for_each(|tree| age(&mark(tree), days));
+    let pass_days = |days: f64| {
+        [&moved, &back, &touched]
+            .iter()
+            .filter(|tree| mark(tree).exists())
+            .for_each(|tree| age(&mark(tree), days))
+    };
     // Idle for weeks, and missing since today.
     let before = snapshot(&shop.path);
     assert_eq!(dropped(&world, &world.pass(0, &["report"])), [""; 0]);
     same("after a report", &snapshot(&shop.path), &before);
     assert_eq!(dropped(&world, &world.night()), [""; 0]);
-    assert!([&moved, &back, &touched].iter().all(|tree| mark(tree).exists()));
+    assert!(
+        [&moved, &back, &touched]
+            .iter()
+            .all(|tree| mark(tree).exists())
+    );
     pass_days(2.9);
     assert_eq!(dropped(&world, &world.night()), [""; 0]);
     // One is there again for a night, one is worked with by its registration alone.
@@ -99,11 +128,17 @@ fn a_tree_must_have_been_missing_for_as_long() {
     assert!(!mark(&back).exists() && mark(&moved).exists());
     std::fs::rename(&back.path, world.beside("back")).unwrap();
     pass_days(3.1);
-    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/moved"]);
+    assert_eq!(
+        dropped(&world, &world.night()),
+        ["worktrees/acme__shop/moved"]
+    );
     assert!(mark(&back).exists() && mark(&touched).exists());
     pass_days(3.1);
     age(&touched.admin.join("HEAD"), 4.0);
-    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/back", "worktrees/acme__shop/touched"]);
+    assert_eq!(
+        dropped(&world, &world.night()),
+        ["worktrees/acme__shop/back", "worktrees/acme__shop/touched"]
+    );
 }
 
 #[test]
@@ -126,16 +161,32 @@ fn a_tree_missing_in_each_of_many_repos_is_refused_and_alerted() {
             }
         });
         let report = world.night();
-        let expected: Vec<_> = (1..repos).map(|n| format!("worktrees/acme__r{n:02}/gone")).filter(|_| goes).collect();
+        let expected: Vec<_> = (1..repos)
+            .map(|n| format!("worktrees/acme__r{n:02}/gone"))
+            .filter(|_| goes)
+            .collect();
         assert_eq!(dropped(&world, &report), expected);
-        let refused: Vec<&str> = report.repos.iter().filter(|repo| repo.prune.refused.is_some()).map(|repo| repo.name.as_str()).collect();
+        let refused: Vec<&str> = report
+            .repos
+            .iter()
+            .filter(|repo| repo.prune.refused.is_some())
+            .map(|repo| repo.name.as_str())
+            .collect();
         if goes {
             assert_eq!((refused.len(), alerts(&report)), (0, vec![]));
         } else {
-            assert_eq!(refused, names[1..].iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(
+                refused,
+                names[1..].iter().map(String::as_str).collect::<Vec<_>>()
+            );
             assert_eq!(alerts(&report), ["MissingTreesRefused"]);
             let why = report.repos[1].prune.refused.as_ref().unwrap();
-            assert!(why.contains("11 trees of 23 on the volume went missing at once, since the last run"), "{why}");
+            assert!(
+                why.contains(
+                    "11 trees of 23 on the volume went missing at once, since the last run"
+                ),
+                "{why}"
+            );
         }
     }
 }
@@ -151,17 +202,29 @@ fn what_went_missing_with_many_others_waits_for_somebodys_word() {
     }
     let refused = |day: f64| {
         for tree in &trees[1..] {
-            let marks: Vec<_> = [MISSING, MISSING_AT_ONCE].map(|mark| tree.admin.join(mark).exists()).into();
+            let marks: Vec<_> = [MISSING, MISSING_AT_ONCE]
+                .map(|mark| tree.admin.join(mark).exists())
+                .into();
             assert_eq!(marks, [false, day > 0.0], "day {day}");
             if day > 0.0 {
                 age(&tree.admin.join(MISSING_AT_ONCE), day);
             }
         }
         let report = world.night();
-        assert_eq!((alerts(&report), dropped(&world, &report).len()), (vec!["MissingTreesRefused"], 0), "day {day}");
+        assert_eq!(
+            (alerts(&report), dropped(&world, &report).len()),
+            (vec!["MissingTreesRefused"], 0),
+            "day {day}"
+        );
         let why = report.repos[0].prune.refused.clone().unwrap();
-        assert!(why.contains("2 trees") && why.contains("went missing at once"), "{why}");
-        assert!(why.contains("`treewarden worktree remove acme/shop NAME --rescue`"), "{why}");
+        assert!(
+            why.contains("2 trees") && why.contains("went missing at once"),
+            "{why}"
+        );
+        assert!(
+            why.contains("`treewarden worktree remove acme/shop NAME --rescue`"),
+            "{why}"
+        );
     };
     for day in [0.0, 1.0, 40.0] {
         refused(day);
@@ -175,13 +238,31 @@ fn what_went_missing_with_many_others_waits_for_somebodys_word() {
     assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/a"]);
     // Somebody's word, or the tree itself, and all is well.
     let removed = world.treewarden(&["worktree", "remove", "acme/shop", "b", "--rescue"]);
-    assert_eq!((removed.code, trees[1].admin.exists()), (0, false), "{removed:?}");
+    assert_eq!(
+        (removed.code, trees[1].admin.exists()),
+        (0, false),
+        "{removed:?}"
+    );
     shop.git(&["worktree", "repair"]);
-    git(&world.root, 0.0, &["clone", "-q", "acme__shop", trees[2].path.to_str().unwrap()]);
+    git(
+        &world.root,
+        0.0,
+        &["clone", "-q", "acme__shop", trees[2].path.to_str().unwrap()],
+    );
     remove(&trees[2].path.join(".git"));
-    write(&trees[2].path.join(".git"), format!("gitdir: {}\n", trees[2].admin.display()));
+    write(
+        &trees[2].path.join(".git"),
+        format!("gitdir: {}\n", trees[2].admin.display()),
+    );
     let report = world.night();
-    assert_eq!((alerts(&report), trees[2].admin.join(MISSING_AT_ONCE).exists()), (vec![], false), "{report:?}");
+    assert_eq!(
+        (
+            alerts(&report),
+            trees[2].admin.join(MISSING_AT_ONCE).exists()
+        ),
+        (vec![], false),
+        "{report:?}"
+    );
 }
 
 #[test]
@@ -191,11 +272,19 @@ fn trees_that_go_a_few_at_a_time_are_dropped_a_few_at_a_time() {
     let shop = world.repo("acme/shop");
     let others: Vec<_> = (0..7).map(|n| world.repo(&format!("acme/r{n}"))).collect();
     let trees: Vec<Tree> = (0..20).map(|n| shop.tree(&format!("t{n:02}"))).collect();
-    let more: Vec<Tree> = others.iter().flat_map(|repo| (0..3).map(|n| repo.tree(&format!("t{n}"))).collect::<Vec<_>>()).collect();
+    let more: Vec<Tree> = others
+        .iter()
+        .flat_map(|repo| {
+            (0..3)
+                .map(|n| repo.tree(&format!("t{n}")))
+                .collect::<Vec<_>>()
+        })
+        .collect();
     for tree in trees.iter().chain(&more) {
         tree.age(10.0);
     }
-    // Three one day, three two days later, of 20; and one a day in the others, until a third of all is gone.
+    // Three one day, three two days later, of 20; and one a day in the others, until a third of all
+    // is gone.
     let days: [&[&Tree]; 9] = [
         &[&trees[0], &trees[1], &trees[2], &more[0]],
         &[&more[3]],
@@ -218,12 +307,22 @@ fn trees_that_go_a_few_at_a_time_are_dropped_a_few_at_a_time() {
         for tree in &gone {
             let mark = tree.admin.join(MISSING);
             if mark.exists() {
-                let since = mark.metadata().unwrap().modified().unwrap().elapsed().unwrap();
+                let since = mark
+                    .metadata()
+                    .unwrap()
+                    .modified()
+                    .unwrap()
+                    .elapsed()
+                    .unwrap();
                 age(&mark, since.as_secs_f64() / 86_400.0 + 1.0);
             }
         }
     }
-    let left: Vec<_> = gone.iter().filter(|tree| tree.admin.exists()).map(|tree| world.below(&tree.path).to_string()).collect();
+    let left: Vec<_> = gone
+        .iter()
+        .filter(|tree| tree.admin.exists())
+        .map(|tree| world.below(&tree.path).to_string())
+        .collect();
     assert_eq!((left, gone.len()), (Vec::<String>::new(), 13));
 }
 
@@ -232,21 +331,48 @@ fn the_word_for_a_missing_tree_keeps_its_staged_files_and_its_commits() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let tree = shop.detached("gone");
-    tree.commit("lonely.ts", "1\n").write("staged.ts", "only staged\n").git(&["add", "staged.ts"]);
+    tree.commit("lonely.ts", "1\n")
+        .write("staged.ts", "only staged\n")
+        .git(&["add", "staged.ts"]);
     let commit = tree.git(&["rev-parse", "HEAD"]);
     remove(&tree.path);
     let without = world.treewarden(&["worktree", "remove", "acme/shop", "gone"]);
-    assert!(without.code == 1 && without.err.contains("--rescue") && tree.admin.exists(), "{without:?}");
+    assert!(
+        without.code == 1 && without.err.contains("--rescue") && tree.admin.exists(),
+        "{without:?}"
+    );
     shop.git(&["worktree", "lock", "gone"]);
     let locked = world.treewarden(&["worktree", "remove", "acme/shop", "gone", "--rescue"]);
-    assert!(locked.code == 1 && locked.err.contains("git worktree unlock") && tree.admin.exists(), "{locked:?}");
+    assert!(
+        locked.code == 1 && locked.err.contains("git worktree unlock") && tree.admin.exists(),
+        "{locked:?}"
+    );
     shop.git(&["worktree", "unlock", "gone"]);
     let with = world.treewarden(&["worktree", "remove", "acme/shop", "gone", "--rescue"]);
-    assert!(with.code == 0 && with.out.contains("its work is rescued") && !tree.admin.exists(), "{with:?}");
+    assert!(
+        with.code == 0 && with.out.contains("its work is rescued") && !tree.admin.exists(),
+        "{with:?}"
+    );
     shop.git(&["gc", "-q", "--prune=now"]);
-    let id = shop.refs("refs/treewarden/rescue/gone").into_keys().next().unwrap();
-    assert_eq!(try_git(&shop.path, 0.0, &["merge-base", "--is-ancestor", &commit, &id]).0, Some(0));
-    let restored = world.treewarden(&["rescue", "restore", id.strip_prefix("refs/treewarden/rescue/").unwrap()]);
+    let id = shop
+        .refs("refs/treewarden/rescue/gone")
+        .into_keys()
+        .next()
+        .unwrap();
+    assert_eq!(
+        try_git(
+            &shop.path,
+            0.0,
+            &["merge-base", "--is-ancestor", &commit, &id]
+        )
+        .0,
+        Some(0)
+    );
+    let restored = world.treewarden(&[
+        "rescue",
+        "restore",
+        id.strip_prefix("refs/treewarden/rescue/").unwrap(),
+    ]);
     assert_eq!(restored.code, 0, "{restored:?}");
     assert_eq!(git(&tree.path, 0.0, &["show", ":staged.ts"]), "only staged");
 }
@@ -265,15 +391,28 @@ fn commits_that_only_a_missing_tree_reached_are_kept() {
     let report = world.night();
     assert_eq!(dropped(&world, &report), ["worktrees/acme__shop/gone"]);
     shop.git(&["gc", "-q", "--prune=now"]);
-    let rescue: Vec<String> = shop.refs("refs/treewarden/rescue/gone").into_keys().collect();
-    let (code, ..) = try_git(&shop.path, 0.0, &["merge-base", "--is-ancestor", &commit, &rescue[0]]);
+    let rescue: Vec<String> = shop
+        .refs("refs/treewarden/rescue/gone")
+        .into_keys()
+        .collect();
+    let (code, ..) = try_git(
+        &shop.path,
+        0.0,
+        &["merge-base", "--is-ancestor", &commit, &rescue[0]],
+    );
     assert_eq!(code, Some(0));
 }
 
 #[test]
 fn many_missing_at_once_are_refused_and_alerted() {
     // How many trees there are, how many of them are missing, and whether they go.
-    for (all, gone, goes) in [(4, 3, false), (2, 2, false), (13, 6, false), (11, 5, true), (3, 1, true)] {
+    for (all, gone, goes) in [
+        (4, 3, false),
+        (2, 2, false),
+        (13, 6, false),
+        (11, 5, true),
+        (3, 1, true),
+    ] {
         let world = World::new();
         let shop = world.repo("acme/shop");
         let elsewhere = world.repo("acme/other");
@@ -284,7 +423,11 @@ fn many_missing_at_once_are_refused_and_alerted() {
         missing(&elsewhere, "gone", 10.0);
         for n in 0..all {
             if n < gone {
-                if goes { missing(&shop, &format!("t{n}"), 10.0) } else { deleted(&shop, &format!("t{n}")) }
+                if goes {
+                    missing(&shop, &format!("t{n}"), 10.0)
+                } else {
+                    deleted(&shop, &format!("t{n}"))
+                }
             } else {
                 shop.tree(&format!("t{n}"))
             };
@@ -296,11 +439,29 @@ fn many_missing_at_once_are_refused_and_alerted() {
             expected.extend((0..gone).map(|n| format!("worktrees/acme__shop/t{n}")));
             assert_eq!(alerts(&report), [""; 0]);
         } else {
-            same(&format!("{gone} of {all}"), &without_marks(&shop.git_dir("worktrees")), &before);
+            same(
+                &format!("{gone} of {all}"),
+                &without_marks(&shop.git_dir("worktrees")),
+                &before,
+            );
             assert_eq!(alerts(&report), ["MissingTreesRefused"], "{gone} of {all}");
-            assert!(report.alerts[0].summary.contains("acme/shop") && !report.alerts[0].summary.contains("acme/other"));
-            let why = report.repos.iter().find(|repo| repo.name == "acme/shop").unwrap().prune.refused.clone().unwrap();
-            assert!(why.contains(&format!("{gone} trees of {all} went missing at once")), "{why}");
+            assert!(
+                report.alerts[0].summary.contains("acme/shop")
+                    && !report.alerts[0].summary.contains("acme/other")
+            );
+            let why = report
+                .repos
+                .iter()
+                .find(|repo| repo.name == "acme/shop")
+                .unwrap()
+                .prune
+                .refused
+                .clone()
+                .unwrap();
+            assert!(
+                why.contains(&format!("{gone} trees of {all} went missing at once")),
+                "{why}"
+            );
         }
         assert_eq!(dropped(&world, &report), expected, "{gone} of {all}");
     }
@@ -316,7 +477,10 @@ fn a_folder_of_trees_that_is_not_mounted_drops_nothing() {
     std::fs::rename(world.at("worktrees"), world.beside("unmounted")).unwrap();
     let before = without_marks(&shop.path);
     let report = world.night();
-    assert_eq!((dropped(&world, &report).len(), alerts(&report)), (0, vec!["MissingTreesRefused"]));
+    assert_eq!(
+        (dropped(&world, &report).len(), alerts(&report)),
+        (0, vec!["MissingTreesRefused"])
+    );
     same("the repo", &without_marks(&shop.path), &before);
     // And when it is there again, all is as it was: they go for what they are.
     std::fs::rename(world.beside("unmounted"), world.at("worktrees")).unwrap();
@@ -327,16 +491,28 @@ fn a_folder_of_trees_that_is_not_mounted_drops_nothing() {
 fn a_note_that_proves_nothing_makes_no_missing_tree_ours() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // More than half are missing, and somebody put them into our trash with a note that says less than ours do.
+    // More than half are missing, and somebody put them into our trash with a note that says less
+    // than ours do.
     for (n, name) in ["one", "two"].iter().enumerate() {
         let tree = shop.tree(name);
-        let bin = world.at(format!(".treewarden/trash/1b4e28ba-2fa1-11d2-883f-0016d3cca42{n}"));
-        write(&bin.join("note.json"), format!("{{\"schema\":\"treewarden.taken/1\",\"from\":\"{}\"}}", tree.path.display()));
+        let bin = world.at(format!(
+            ".treewarden/trash/1b4e28ba-2fa1-11d2-883f-0016d3cca42{n}"
+        ));
+        write(
+            &bin.join("note.json"),
+            format!(
+                "{{\"schema\":\"treewarden.taken/1\",\"from\":\"{}\"}}",
+                tree.path.display()
+            ),
+        );
         std::fs::rename(&tree.path, bin.join("0")).unwrap();
     }
     let before = shop.registered();
     let report = world.night();
-    assert_eq!((dropped(&world, &report).len(), alerts(&report)), (0, vec!["MissingTreesRefused"]));
+    assert_eq!(
+        (dropped(&world, &report).len(), alerts(&report)),
+        (0, vec!["MissingTreesRefused"])
+    );
     same("git worktree list", &shop.registered(), &before);
 }
 
@@ -351,13 +527,28 @@ fn staged_work_in_a_split_index_stays_until_the_index_is_made_one() {
     tree.age_admin(10.0);
     remove(&tree.path);
     let report = world.night();
-    let why = report.worktrees().find(|row| row.path == tree.path).unwrap().reasons.concat();
-    let remedy = format!("git --git-dir='{}' --work-tree=. update-index --no-split-index", tree.admin.display());
+    let why = report
+        .worktrees()
+        .find(|row| row.path == tree.path)
+        .unwrap()
+        .reasons
+        .concat();
+    let remedy = format!(
+        "git --git-dir='{}' --work-tree=. update-index --no-split-index",
+        tree.admin.display()
+    );
     assert!(why.contains(&format!("`{remedy}`")), "{why}");
-    let words: Vec<&str> = remedy.split(' ').skip(1).map(|word| word.trim_start_matches("--git-dir=")).collect();
+    let words: Vec<&str> = remedy
+        .split(' ')
+        .skip(1)
+        .map(|word| word.trim_start_matches("--git-dir="))
+        .collect();
     let admin = format!("--git-dir={}", words[0].trim_matches('\''));
     git(&other.path, 0.0, &[&[admin.as_str()], &words[1..]].concat());
     tree.age_admin(10.0);
-    assert_eq!(dropped(&world, &world.night()), ["worktrees/acme__shop/split"]);
+    assert_eq!(
+        dropped(&world, &world.night()),
+        ["worktrees/acme__shop/split"]
+    );
     assert!(!shop.refs("refs/treewarden/rescue").is_empty());
 }

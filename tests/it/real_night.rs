@@ -1,6 +1,10 @@
-//! Nights that need more than git: real caches filled from the registries, and a volume that is full to the last byte.
+//! Nights that need more than git: real caches filled from the registries, and a volume that is
+//! full to the last byte.
 
-#![expect(clippy::disallowed_methods, reason = "real tools fill the caches, and mount makes a small volume")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "real tools fill the caches, and mount makes a small volume"
+)]
 
 use super::support::fleet::Fleet;
 use super::support::{World, age, age_all, same, write};
@@ -13,9 +17,18 @@ use treewarden::report::{RunReport, UnitOutcome};
 
 /// Runs a tool, with its cache where `variable` says; it must succeed.
 fn tool(folder: &Path, variable: &str, cache: &Path, words: &[&str]) {
-    let ran =
-        Command::new(words[0]).args(&words[1..]).current_dir(folder).env(variable, cache).env_remove("PIP_NO_CACHE_DIR").output().unwrap();
-    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    let ran = Command::new(words[0])
+        .args(&words[1..])
+        .current_dir(folder)
+        .env(variable, cache)
+        .env_remove("PIP_NO_CACHE_DIR")
+        .output()
+        .unwrap();
+    assert!(
+        ran.status.success(),
+        "{words:?}: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
 }
 
 /// A project of each tool, beside the volume, that uses the caches on the volume.
@@ -26,22 +39,56 @@ struct Projects {
 
 impl Projects {
     fn npm(&self, words: &[&str]) {
-        let words = [&["npm", "install", "--no-audit", "--no-fund", "--no-save"], words].concat();
-        tool(&self.folder, "npm_config_cache", &self.caches.join("npm"), &words);
+        let words = [
+            &["npm", "install", "--no-audit", "--no-fund", "--no-save"],
+            words,
+        ]
+        .concat();
+        tool(
+            &self.folder,
+            "npm_config_cache",
+            &self.caches.join("npm"),
+            &words,
+        );
     }
 
     fn cargo(&self, words: &[&str]) {
-        tool(&self.folder, "CARGO_HOME", &self.caches.join("cargo"), &[&["cargo"], words].concat());
+        tool(
+            &self.folder,
+            "CARGO_HOME",
+            &self.caches.join("cargo"),
+            &[&["cargo"], words].concat(),
+        );
     }
 
     /// Builds a wheel of the registry's source archive: pip keeps what it built.
     fn pip(&self) {
-        let words = ["python3", "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-binary", "toml", "-w", "wheels", "toml==0.10.2"];
-        tool(&self.folder, "PIP_CACHE_DIR", &self.caches.join("pip"), &words);
+        let words = [
+            "python3",
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-binary",
+            "toml",
+            "-w",
+            "wheels",
+            "toml==0.10.2",
+        ];
+        tool(
+            &self.folder,
+            "PIP_CACHE_DIR",
+            &self.caches.join("pip"),
+            &words,
+        );
     }
 
     fn fill(&self) {
-        write(&self.folder.join("package.json"), r#"{"name": "x", "version": "1.0.0"}"#);
+        write(
+            &self.folder.join("package.json"),
+            r#"{"name": "x", "version": "1.0.0"}"#,
+        );
         self.npm(&["left-pad@1.3.0"]);
         write(
             &self.folder.join("Cargo.toml"),
@@ -54,22 +101,41 @@ impl Projects {
 }
 
 fn evicted(report: &RunReport, outcome: &UnitOutcome) -> Vec<String> {
-    assert!(report.eviction.units.iter().all(|unit| unit.outcome == *outcome), "{:?}", report.eviction.units);
-    report.eviction.units.iter().map(|unit| format!("{} {}", unit.cache, unit.unit)).collect()
+    assert!(
+        report
+            .eviction
+            .units
+            .iter()
+            .all(|unit| unit.outcome == *outcome),
+        "{:?}",
+        report.eviction.units
+    );
+    report
+        .eviction
+        .units
+        .iter()
+        .map(|unit| format!("{} {}", unit.cache, unit.unit))
+        .collect()
 }
 
 #[test]
 #[ignore = "needs npm, pip and cargo with registries"]
 fn a_fleet_and_real_caches_in_one_night() {
     let Fleet { world, fates } = Fleet::new();
-    let projects = Projects { folder: world.beside("projects"), caches: world.at("caches") };
+    let projects = Projects {
+        folder: world.beside("projects"),
+        caches: world.at("caches"),
+    };
     fs::create_dir_all(&projects.folder).unwrap();
     projects.fill();
     age_all(&projects.caches, 90.0);
     // Used again yesterday: it stays.
     projects.npm(&["is-number@7.0.0"]);
     for cache in ["npm", "cargo", "pip"] {
-        world.set("caches", &format!("{{kind: {cache}, path: caches/{cache}}}"));
+        world.set(
+            "caches",
+            &format!("{{kind: {cache}, path: caches/{cache}}}"),
+        );
     }
     // Far more is wanted than may go, so that exactly what is old goes, and the shortfall is told.
     world.set("eviction", "budget: 1MiB, min_age: 30d");
@@ -79,12 +145,30 @@ fn a_fleet_and_real_caches_in_one_night() {
 
     same("fates", &world.fates(&report), &fates);
     let went = evicted(&report, &UnitOutcome::Evicted);
-    assert_eq!(evicted(&foreseen, &UnitOutcome::Planned), went, "the dry run named the same units in the same order");
-    let expected = ["cargo itoa-1.0.15", "npm left-pad (metadata)", "npm left-pad-1.3.0.tgz"];
-    let (wheels, others): (Vec<_>, Vec<_>) = went.iter().map(String::as_str).partition(|unit| unit.starts_with("pip "));
+    assert_eq!(
+        evicted(&foreseen, &UnitOutcome::Planned),
+        went,
+        "the dry run named the same units in the same order"
+    );
+    let expected = [
+        "cargo itoa-1.0.15",
+        "npm left-pad (metadata)",
+        "npm left-pad-1.3.0.tgz",
+    ];
+    let (wheels, others): (Vec<_>, Vec<_>) = went
+        .iter()
+        .map(String::as_str)
+        .partition(|unit| unit.starts_with("pip "));
     assert_eq!(BTreeSet::from_iter(others), BTreeSet::from(expected));
-    assert!(!wheels.is_empty(), "pip keeps the wheel that it built: {went:?}");
-    assert!(report.eviction.freed_bytes > 0 && report.eviction.shortfall_bytes > 0, "{:?}", report.eviction);
+    assert!(
+        !wheels.is_empty(),
+        "pip keeps the wheel that it built: {went:?}"
+    );
+    assert!(
+        report.eviction.freed_bytes > 0 && report.eviction.shortfall_bytes > 0,
+        "{:?}",
+        report.eviction
+    );
 
     // What stayed serves without the network; what went comes back.
     projects.npm(&["--offline", "is-number@7.0.0"]);
@@ -99,8 +183,16 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn at(folder: &Path, size: &str) -> Self {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder).output().unwrap();
-        assert!(mounted.status.success(), "{}", String::from_utf8_lossy(&mounted.stderr));
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+            .arg(folder)
+            .output()
+            .unwrap();
+        assert!(
+            mounted.status.success(),
+            "{}",
+            String::from_utf8_lossy(&mounted.stderr)
+        );
         Self(folder.to_owned())
     }
 }
@@ -117,7 +209,12 @@ impl Drop for Mounted {
 fn a_volume_full_to_the_last_byte_gets_its_night() {
     let world = World::unprepared();
     let _mounted = Mounted::at(&world.root, "120m");
-    assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
+    assert_eq!(
+        world
+            .treewarden(&["init", world.root.to_str().unwrap()])
+            .code,
+        0
+    );
     let shop = world.repo("acme/shop");
     shop.tree("landed").age(2.0);
     for number in 0..20_u8 {
@@ -126,20 +223,34 @@ fn a_volume_full_to_the_last_byte_gets_its_night() {
         age(&path, f64::from(90 - number));
     }
     let mut filler = fs::File::create(world.at("caches/models/99")).unwrap();
-    let full = std::iter::repeat_with(|| filler.write_all(&[0; 4096])).find_map(Result::err).unwrap();
+    let full = std::iter::repeat_with(|| filler.write_all(&[0; 4096]))
+        .find_map(Result::err)
+        .unwrap();
     assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
     drop(filler);
-    world.set("caches", "{kind: folder, name: models, path: caches/models}");
+    world.set(
+        "caches",
+        "{kind: folder, name: models, path: caches/models}",
+    );
     world.set("eviction", "budget: 80MiB");
 
     let report = world.night();
 
-    assert_eq!((report.totals.reaped, report.eviction.shortfall_bytes), (1, 0), "{report:?}");
+    assert_eq!(
+        (report.totals.reaped, report.eviction.shortfall_bytes),
+        (1, 0),
+        "{report:?}"
+    );
     let went = evicted(&report, &UnitOutcome::Evicted);
-    let oldest: Vec<String> = (0..went.len()).map(|number| format!("models {number:02}")).collect();
+    let oldest: Vec<String> = (0..went.len())
+        .map(|number| format!("models {number:02}"))
+        .collect();
     assert!((5..15).contains(&went.len()) && went == oldest, "{went:?}");
     let nights = fs::read_to_string(world.at(".treewarden/journal.jsonl")).unwrap();
     assert_eq!(nights.lines().count(), 1, "the night is in the journal");
-    assert!(!world.at(".treewarden/ballast").exists(), "the ballast was given up");
+    assert!(
+        !world.at(".treewarden/ballast").exists(),
+        "the ballast was given up"
+    );
     assert_eq!(shop.fsck(), "");
 }

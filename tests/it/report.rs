@@ -11,10 +11,14 @@ use treewarden::notify::alert::alerts;
 use treewarden::report::journal;
 use treewarden::report::look::Look;
 use treewarden::report::trends::trends;
-use treewarden::report::{Asked, Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text};
+use treewarden::report::{
+    Asked, Level, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, history, text,
+};
 
 pub(crate) fn golden(name: &str, is: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/it/golden")
+        .join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, is).unwrap();
     }
@@ -23,7 +27,13 @@ pub(crate) fn golden(name: &str, is: &str) {
 }
 
 fn all() -> Vec<RunReport> {
-    vec![nights::rich(), nights::idle(), nights::rehearsal(), nights::disaster(), nights::refused()]
+    vec![
+        nights::rich(),
+        nights::idle(),
+        nights::rehearsal(),
+        nights::disaster(),
+        nights::refused(),
+    ]
 }
 
 #[test]
@@ -33,7 +43,16 @@ fn a_rich_night() {
 
 #[test]
 fn a_rich_night_on_a_narrow_terminal() {
-    golden("rich-80.txt", &text::render(&nights::rich(), Look { width: 80, colour: false }));
+    golden(
+        "rich-80.txt",
+        &text::render(
+            &nights::rich(),
+            Look {
+                width: 80,
+                colour: false,
+            },
+        ),
+    );
 }
 
 #[test]
@@ -45,43 +64,73 @@ fn an_idle_night_is_told_in_five_lines() {
 
 #[test]
 fn a_dry_run() {
-    golden("dry-run.txt", &text::render(&nights::rehearsal(), Look::PLAIN));
+    golden(
+        "dry-run.txt",
+        &text::render(&nights::rehearsal(), Look::PLAIN),
+    );
 }
 
 #[test]
 fn a_disaster() {
-    golden("disaster.txt", &text::render(&nights::disaster(), Look::PLAIN));
+    golden(
+        "disaster.txt",
+        &text::render(&nights::disaster(), Look::PLAIN),
+    );
 }
 
 #[test]
 fn a_refused_run() {
-    golden("refused.txt", &text::render(&nights::refused(), Look::PLAIN));
+    golden(
+        "refused.txt",
+        &text::render(&nights::refused(), Look::PLAIN),
+    );
 }
 
 #[test]
 fn the_history_of_some_nights() {
-    let mut runs = [nights::idle(), nights::refused(), nights::disaster(), nights::rich()];
+    let mut runs = [
+        nights::idle(),
+        nights::refused(),
+        nights::disaster(),
+        nights::rich(),
+    ];
     for (run, days) in runs.iter_mut().zip([3, 2, 1, 0]) {
         run.run.started -= TimeDelta::days(days);
         run.run.finished -= TimeDelta::days(days);
     }
-    golden("history.txt", &history::render(&runs, 1, Look { width: 80, colour: false }));
+    golden(
+        "history.txt",
+        &history::render(
+            &runs,
+            1,
+            Look {
+                width: 80,
+                colour: false,
+            },
+        ),
+    );
     assert_eq!(history::render(&[], 0, Look::PLAIN), "No runs yet.\n");
 }
 
-/// Twenty nights of a volume of 200 GiB, on which `added` GiB a day come to stay, and 3 more that each night takes away.
+/// Twenty nights of a volume of 200 GiB, on which `added` GiB a day come to stay, and 3 more that
+/// each night takes away.
 fn growing(from: u64, added: u64) -> Vec<RunReport> {
     let night = |n: u64| {
         let mut run = nights::idle();
         run.run.started -= TimeDelta::days(19 - n.cast_signed());
         run.run.finished = run.run.started + TimeDelta::minutes(10);
-        let level = |gib: u64| Level { used_bytes: gib << 30, free_bytes: (200 - gib) << 30, used_inodes: 0 };
+        let level = |gib: u64| Level {
+            used_bytes: gib << 30,
+            free_bytes: (200 - gib) << 30,
+            used_inodes: 0,
+        };
         // One odd night: a large clean-up, which came back at once.
         let after = if n == 10 { 20 } else { from + n * added };
         (run.volume.before, run.volume.after) = (level(after + 3), level(after));
         run.totals.freed_bytes = 3 << 30;
         for (repo, mib) in run.repos.iter_mut().zip([100, 7, 0, 0, 0, 0, 0]) {
-            (repo.outcome, repo.gc.after.bytes) = (RepoOutcome::Maintained, (1 << 30) + n * (mib << 20));
+            (repo.outcome, repo.gc.after.bytes) =
+                (RepoOutcome::Maintained, (1 << 30) + n * (mib << 20));
         }
         run
     };
@@ -97,22 +146,57 @@ fn the_history_tells_where_the_volume_is_going() {
          reached in 2 weeks, the volume is full in 4 weeks, but for what evictions free then. The stores that grow fastest: acme/shop by \
          100 MiB a day to 2.9 GiB, acme/api by 7 MiB a day to 1.1 GiB."
     );
-    assert!(told(175, 0).contains("the level stays where it is. The stores"), "{}", told(175, 0));
-    assert!(told(160, 1).contains("the high mark is passed; the volume is full in 3 weeks"), "{}", told(160, 1));
+    assert!(
+        told(175, 0).contains("the level stays where it is. The stores"),
+        "{}",
+        told(175, 0)
+    );
+    assert!(
+        told(160, 1).contains("the high mark is passed; the volume is full in 3 weeks"),
+        "{}",
+        told(160, 1)
+    );
     // The same for programs, in bytes and days.
     let json = serde_json::to_value(history::History::of(&growing(100, 2), 1)).unwrap();
     let trend = |name: &str| json["trends"][name].clone();
     let about = |name: &str, unit: f64| format!("{:.0}", trend(name).as_f64().unwrap() / unit);
-    assert_eq!((&json["skipped"], json["runs"].as_array().unwrap().len(), trend("nights")), (&1.into(), 20, 20.into()));
-    let bytes = ["added_bytes_per_day", "freed_bytes_per_night", "growth_bytes_per_day"].map(|name| about(name, f64::from(1 << 30)));
     assert_eq!(
-        (bytes, ["days_until_high", "days_until_full"].map(|name| about(name, 1.0))),
-        (["5", "3", "2"].map(str::to_owned), ["16", "31"].map(str::to_owned))
+        (
+            &json["skipped"],
+            json["runs"].as_array().unwrap().len(),
+            trend("nights")
+        ),
+        (&1.into(), 20, 20.into())
     );
-    let names: Vec<_> = trend("repos").as_array().unwrap().iter().map(|repo| repo["name"].clone()).collect();
+    let bytes = [
+        "added_bytes_per_day",
+        "freed_bytes_per_night",
+        "growth_bytes_per_day",
+    ]
+    .map(|name| about(name, f64::from(1 << 30)));
+    assert_eq!(
+        (
+            bytes,
+            ["days_until_high", "days_until_full"].map(|name| about(name, 1.0))
+        ),
+        (
+            ["5", "3", "2"].map(str::to_owned),
+            ["16", "31"].map(str::to_owned)
+        )
+    );
+    let names: Vec<_> = trend("repos")
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|repo| repo["name"].clone())
+        .collect();
     assert_eq!(names, ["acme/shop", "acme/api"]);
-    assert_eq!(serde_json::to_value(history::History::of(&[], 0)).unwrap()["trends"], serde_json::Value::Null);
-    // Two nights tell nothing, nor do dry runs and refused ones, parts of a night, or many in one day.
+    assert_eq!(
+        serde_json::to_value(history::History::of(&[], 0)).unwrap()["trends"],
+        serde_json::Value::Null
+    );
+    // Two nights tell nothing, nor do dry runs and refused ones, parts of a night, or many in one
+    // day.
     let mut runs = growing(100, 2);
     assert_eq!(trends(&runs[18..]), None);
     for run in &mut runs[17..] {
@@ -121,7 +205,10 @@ fn the_history_tells_where_the_volume_is_going() {
     assert_eq!(trends(&runs[15..]), None);
     let mut runs = growing(100, 2);
     for run in &mut runs[17..] {
-        run.run.asked = Some(Asked { repos: vec!["acme/shop".to_owned()], only: Vec::new() });
+        run.run.asked = Some(Asked {
+            repos: vec!["acme/shop".to_owned()],
+            only: Vec::new(),
+        });
     }
     assert_eq!(trends(&runs[15..]), None);
     let mut runs = growing(100, 2);
@@ -134,9 +221,17 @@ fn the_history_tells_where_the_volume_is_going() {
 #[test]
 fn the_alerts_of_all_nights() {
     let mut said = String::new();
-    for (name, report) in ["rich", "idle", "dry run", "disaster", "refused"].iter().zip(all()) {
+    for (name, report) in ["rich", "idle", "dry run", "disaster", "refused"]
+        .iter()
+        .zip(all())
+    {
         for alert in alerts(&report) {
-            writeln!(said, "{name}: {} ({:?}): {}", alert.name, alert.severity, alert.summary).unwrap();
+            writeln!(
+                said,
+                "{name}: {} ({:?}): {}",
+                alert.name, alert.severity, alert.summary
+            )
+            .unwrap();
         }
     }
     golden("alerts.txt", &said);
@@ -153,7 +248,10 @@ fn a_dry_run_and_a_quiet_night_alert_nobody() {
 
 #[test]
 fn the_worst_alert_comes_first() {
-    let severities: Vec<Severity> = alerts(&nights::disaster()).iter().map(|alert| alert.severity).collect();
+    let severities: Vec<Severity> = alerts(&nights::disaster())
+        .iter()
+        .map(|alert| alert.severity)
+        .collect();
     assert!(severities.is_sorted_by(|a, b| a >= b), "{severities:?}");
 }
 
@@ -170,23 +268,52 @@ fn without_colours(text: &str) -> String {
 
 #[test]
 fn no_name_steers_a_terminal() {
-    let hostile = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}".contains(c);
+    let hostile = |c: char| {
+        (c.is_control() && c != '\n') || "\u{202e}\u{2066}\u{200b}\u{feff}\u{2028}".contains(c)
+    };
     for width in [0, 40, 80, 100, 1000] {
-        let plain = Look { width, colour: false };
+        let plain = Look {
+            width,
+            colour: false,
+        };
         for report in all() {
             let runs = [report];
-            let texts = [text::render(&runs[0], plain), history::render(&runs, 0, plain)];
-            for (text, coloured) in texts
-                .iter()
-                .zip([text::render(&runs[0], Look { width, colour: true }), history::render(&runs, 0, Look { width, colour: true })])
-            {
+            let texts = [
+                text::render(&runs[0], plain),
+                history::render(&runs, 0, plain),
+            ];
+            for (text, coloured) in texts.iter().zip([
+                text::render(
+                    &runs[0],
+                    Look {
+                        width,
+                        colour: true,
+                    },
+                ),
+                history::render(
+                    &runs,
+                    0,
+                    Look {
+                        width,
+                        colour: true,
+                    },
+                ),
+            ]) {
                 assert!(!text.contains(hostile), "{text:?}");
                 assert_eq!(&without_colours(&coloured), text);
             }
-            assert!(!alerts(&runs[0]).iter().any(|alert| alert.summary.contains(|c| hostile(c) || c == '\n')));
+            assert!(
+                !alerts(&runs[0])
+                    .iter()
+                    .any(|alert| alert.summary.contains(|c| hostile(c) || c == '\n'))
+            );
         }
     }
-    assert!(!text::render(&nights::disaster(), Look::PLAIN).lines().any(|line| line.starts_with("Freed 9 TiB")));
+    assert!(
+        !text::render(&nights::disaster(), Look::PLAIN)
+            .lines()
+            .any(|line| line.starts_with("Freed 9 TiB"))
+    );
 }
 
 #[test]
@@ -196,20 +323,37 @@ fn no_line_ends_in_blanks_and_none_is_wider_than_its_words_need() {
         assert!(!text.contains(" \n") && !text.contains("\n\n\n"), "{text}");
     }
     let text = text::render(&nights::rich(), Look::PLAIN);
-    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 100),
+        "{text}"
+    );
 }
 
 #[test]
 fn the_exit_code_tells_how_a_run_ended() {
-    assert_eq!(all().iter().map(RunReport::exit_code).collect::<Vec<_>>(), [1, 0, 0, 4, 3]);
+    assert_eq!(
+        all().iter().map(RunReport::exit_code).collect::<Vec<_>>(),
+        [1, 0, 0, 4, 3]
+    );
 }
 
 #[test]
 fn the_sums_are_those_of_the_rows() {
     let report = nights::rich();
     let totals = report.totals;
-    assert_eq!((totals.reaped, totals.rescued, totals.evicted, totals.failures), (3, 1, 44, 1));
-    assert_eq!(totals.freed_bytes, totals.freed_by_reap + totals.freed_by_gc + totals.freed_by_evict + totals.freed_by_trash);
+    assert_eq!(
+        (
+            totals.reaped,
+            totals.rescued,
+            totals.evicted,
+            totals.failures
+        ),
+        (3, 1, 44, 1)
+    );
+    assert_eq!(
+        totals.freed_bytes,
+        totals.freed_by_reap + totals.freed_by_gc + totals.freed_by_evict + totals.freed_by_trash
+    );
     assert_eq!(nights::rehearsal().totals.rescued, 1);
 }
 
@@ -218,7 +362,10 @@ fn a_shortfall_alone_fails_a_run() {
     let mut report = nights::idle();
     report.eviction.shortfall_inodes = 1;
     report.tally(0, 0);
-    assert_eq!((report.run.outcome, report.totals.failures), (RunOutcome::Failed, 0));
+    assert_eq!(
+        (report.run.outcome, report.totals.failures),
+        (RunOutcome::Failed, 0)
+    );
 }
 
 #[test]
@@ -232,9 +379,16 @@ fn the_journal_brings_back_what_was_done() {
     }
     let past = journal::read(&file).unwrap();
     assert_eq!((past.runs.len(), past.skipped), (5, 0));
-    let trees: Vec<&str> = past.runs[0].worktrees().map(|tree| tree.because.as_str()).collect();
+    let trees: Vec<&str> = past.runs[0]
+        .worktrees()
+        .map(|tree| tree.because.as_str())
+        .collect();
     assert_eq!(trees, ["idle", "idle", "idle", "landed", "unreadable"]);
-    assert!(past.runs[0].worktrees().any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_))));
+    assert!(
+        past.runs[0]
+            .worktrees()
+            .any(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)))
+    );
     assert_eq!(past.runs[1].totals, nights::idle().totals);
 }
 
@@ -258,7 +412,9 @@ fn a_link_in_the_journal_s_place_is_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let file = journal::file(folder.path());
     std::os::unix::fs::symlink(folder.path().join("elsewhere"), &file).unwrap();
-    let error = journal::append(&file, &nights::idle()).unwrap_err().to_string();
+    let error = journal::append(&file, &nights::idle())
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("failed to append to `"), "{error}");
     assert!(!folder.path().join("elsewhere").exists());
 }

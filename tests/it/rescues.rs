@@ -1,10 +1,12 @@
-//! `treewarden rescue`, and what becomes of rescues in the nights after: what was taken comes back as it was, nothing comes back where it
-//! doesn't belong, and each stands for its time.
+//! `treewarden rescue`, and what becomes of rescues in the nights after: what was taken comes back
+//! as it was, nothing comes back where it doesn't belong, and each stands for its time.
 
 use super::support::forge::{raw_blob, raw_commit, refer};
 use super::support::repo::{Repo, Tree};
 use super::support::snapshot::{Standing, snapshot};
-use super::support::{Ran, World, age, age_all, ago, fifo, git, git_bytes, map, remove, same, try_git, write};
+use super::support::{
+    Ran, World, age, age_all, ago, fifo, git, git_bytes, map, remove, same, try_git, write,
+};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,11 +16,23 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use treewarden::report::{RunReport, TreeOutcome};
 
-/// What must come back of a tree: kind, mode, size and content of everything that stands in it, but for `.git` and what tools make again.
+/// What must come back of a tree: kind, mode, size and content of everything that stands in it, but
+/// for `.git` and what tools make again.
 fn work(top: &Path) -> BTreeMap<PathBuf, (&'static str, u32, u64, u64)> {
-    let told = |seen: Standing| (seen.kind, if seen.kind == "link" { 0 } else { seen.mode }, seen.size, seen.content);
+    let told = |seen: Standing| {
+        (
+            seen.kind,
+            if seen.kind == "link" { 0 } else { seen.mode },
+            seen.size,
+            seen.content,
+        )
+    };
     let stays = |path: &Path| !path.starts_with(".git") && !path.starts_with("node_modules");
-    snapshot(top).into_iter().filter(|(path, _)| stays(path)).map(|(path, seen)| (path, told(seen))).collect()
+    snapshot(top)
+        .into_iter()
+        .filter(|(path, _)| stays(path))
+        .map(|(path, seen)| (path, told(seen)))
+        .collect()
 }
 
 fn chmod(path: &Path, mode: u32) {
@@ -28,7 +42,17 @@ fn chmod(path: &Path, mode: u32) {
 /// What an owner may do in the days after: nothing of it may cost a rescue.
 fn tidy(repo: &Repo<'_>) {
     git(&repo.path, 0.0, &["pack-refs", "--all", "--prune"]);
-    git(&repo.path, 0.0, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"]);
+    git(
+        &repo.path,
+        0.0,
+        &[
+            "reflog",
+            "expire",
+            "--expire=now",
+            "--expire-unreachable=now",
+            "--all",
+        ],
+    );
     git(&repo.path, 0.0, &["worktree", "prune"]);
     git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
 }
@@ -40,7 +64,10 @@ fn json(world: &World, code: i32, arguments: &[&str]) -> Value {
 }
 
 fn list(world: &World) -> Vec<Value> {
-    json(world, 0, &["rescue", "list"])["rescues"].as_array().unwrap().clone()
+    json(world, 0, &["rescue", "list"])["rescues"]
+        .as_array()
+        .unwrap()
+        .clone()
 }
 
 /// The only rescue's beginning of a commit.
@@ -64,7 +91,10 @@ fn restored(world: &World, arguments: &[&str]) -> String {
 #[track_caller]
 fn refused(world: &World, code: i32, arguments: &[&str], why: &str) {
     let ran = restore(world, arguments);
-    assert!(ran.code == code && ran.err.contains(why), "{arguments:?}: {why}: {ran:?}");
+    assert!(
+        ran.code == code && ran.err.contains(why),
+        "{arguments:?}: {why}: {ran:?}"
+    );
 }
 
 /// Dirty in every way that can be rescued.
@@ -87,8 +117,17 @@ fn nasty(tree: &Tree) {
     }
     write(&at(b"windows.txt"), "one\r\ntwo\r\n");
     write(&at(b"empty"), "");
-    write(&at(b"binary"), (0..=255).cycle().take(300_000).collect::<Vec<u8>>());
-    for (name, mode) in [(&b"script"[..], 0o755), (b"secret", 0o600), (b"fixed", 0o444), (b"odd", 0o641), (b"others", 0o707)] {
+    write(
+        &at(b"binary"),
+        (0..=255).cycle().take(300_000).collect::<Vec<u8>>(),
+    );
+    for (name, mode) in [
+        (&b"script"[..], 0o755),
+        (b"secret", 0o600),
+        (b"fixed", 0o444),
+        (b"odd", 0o641),
+        (b"others", 0o707),
+    ] {
         write(&at(name), name);
         chmod(&at(name), mode);
     }
@@ -100,7 +139,8 @@ fn nasty(tree: &Tree) {
     write(&at(b"private/file"), "mine\n");
     write(&at(b"README.md"), "edited\n");
     remove(&at(b"gone.ts"));
-    // Staged in every way: new, changed since, removed from the index alone, an intention, flags that hide edits.
+    // Staged in every way: new, changed since, removed from the index alone, an intention, flags
+    // that hide edits.
     write(&at(b"both.ts"), "staged\n");
     write(&at(b"new.ts"), "new\n");
     tree.git(&["add", "both.ts", "new.ts"]);
@@ -141,15 +181,36 @@ fn a_nasty_tree_comes_back_as_it_was() {
         tree.git(&["reset", "-q", "--hard", "HEAD~1"]);
     }
     tree.git(&["checkout", "-q", "work"]);
-    let lost: Vec<String> = tree.git(&["reflog", "--format=%H"]).lines().map(str::to_owned).collect();
+    let lost: Vec<String> = tree
+        .git(&["reflog", "--format=%H"])
+        .lines()
+        .map(str::to_owned)
+        .collect();
     nasty(&tree);
-    let status = ["status", "--porcelain=v2", "-z", "--branch", "--ignored", "--untracked-files=all"];
+    let status = [
+        "status",
+        "--porcelain=v2",
+        "-z",
+        "--branch",
+        "--ignored",
+        "--untracked-files=all",
+    ];
     // Refreshed once, it says the same ever after.
     git_bytes(&tree.path, &status);
     tree.age(31.0);
-    let said = |tree: &Path| String::from_utf8_lossy(&git_bytes(tree, &status)).replace("! node_modules/.package-lock.json\0", "");
-    let (before, index) = (work(&tree.path), std::fs::read(tree.admin.join("index")).unwrap());
-    let told = [tree.git(&["ls-files", "-s", "-v", "-t"]), tree.git(&["rev-parse", "HEAD"]), tree.git(&["diff", "--cached"])];
+    let said = |tree: &Path| {
+        String::from_utf8_lossy(&git_bytes(tree, &status))
+            .replace("! node_modules/.package-lock.json\0", "")
+    };
+    let (before, index) = (
+        work(&tree.path),
+        std::fs::read(tree.admin.join("index")).unwrap(),
+    );
+    let told = [
+        tree.git(&["ls-files", "-s", "-v", "-t"]),
+        tree.git(&["rev-parse", "HEAD"]),
+        tree.git(&["diff", "--cached"]),
+    ];
     std::fs::write(tree.admin.join("index"), &index).unwrap();
     tree.age_admin(31.0);
 
@@ -161,25 +222,66 @@ fn a_nasty_tree_comes_back_as_it_was() {
     same("the tree", &work(&tree.path), &before);
     // But for what git makes again by itself, behind the entries.
     let back = std::fs::read(tree.admin.join("index")).unwrap();
-    assert!(index.starts_with(&back[..back.len() - 20]) && back.len() > 500, "the index is another one");
-    assert_eq!([tree.git(&["ls-files", "-s", "-v", "-t"]), tree.git(&["rev-parse", "HEAD"]), tree.git(&["diff", "--cached"])], told);
+    assert!(
+        index.starts_with(&back[..back.len() - 20]) && back.len() > 500,
+        "the index is another one"
+    );
+    assert_eq!(
+        [
+            tree.git(&["ls-files", "-s", "-v", "-t"]),
+            tree.git(&["rev-parse", "HEAD"]),
+            tree.git(&["diff", "--cached"])
+        ],
+        told
+    );
     assert_eq!(tree.git(&["symbolic-ref", "HEAD"]), "refs/heads/work");
     let status = said(&tree.path);
-    assert!(status.contains("? new\nline\0") && status.contains("# branch.head work\0"), "{status}");
-    // The commits that its reflog alone reached are in its reflog again, and survive what an owner does.
-    git(&shop.path, 0.0, &["update-ref", "-d", list(&world)[0]["rescue_ref"].as_str().unwrap()]);
+    assert!(
+        status.contains("? new\nline\0") && status.contains("# branch.head work\0"),
+        "{status}"
+    );
+    // The commits that its reflog alone reached are in its reflog again, and survive what an owner
+    // does.
+    git(
+        &shop.path,
+        0.0,
+        &[
+            "update-ref",
+            "-d",
+            list(&world)[0]["rescue_ref"].as_str().unwrap(),
+        ],
+    );
     git(&shop.path, 0.0, &["gc", "-q", "--prune=now"]);
     let reflog = tree.git(&["reflog", "--format=%H"]);
     for commit in lost {
-        assert_eq!(try_git(&tree.path, 0.0, &["cat-file", "-e", &commit]).0, Some(0), "{commit} is lost: {reflog}");
+        assert_eq!(
+            try_git(&tree.path, 0.0, &["cat-file", "-e", &commit]).0,
+            Some(0),
+            "{commit} is lost: {reflog}"
+        );
     }
     assert_eq!(shop.fsck(), "");
     let registered = shop.registered();
-    assert_eq!(registered.get("worktrees/acme__shop/work").map(String::as_str), Some("work"), "{registered:?}");
-    assert_eq!(std::fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
+    assert_eq!(
+        registered
+            .get("worktrees/acme__shop/work")
+            .map(String::as_str),
+        Some("work"),
+        "{registered:?}"
+    );
+    assert_eq!(
+        std::fs::read_dir(world.at(".treewarden/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
     assert!(!world.at(".treewarden/making-acme__shop").exists());
     // And the next run takes it for what it is: somebody's work.
-    same("fates", &world.fates(&world.night()), &map(&[("acme/shop worktrees/acme__shop/work", "keep recent")]));
+    same(
+        "fates",
+        &world.fates(&world.night()),
+        &map(&[("acme/shop worktrees/acme__shop/work", "keep recent")]),
+    );
 }
 
 #[test]
@@ -189,13 +291,30 @@ fn status_says_the_same_before_and_after() {
     let tree = shop.tree("work");
     nasty(&tree);
     let status = |tree: &Path| {
-        let said = git_bytes(tree, &["status", "--porcelain=v2", "-z", "--branch", "--ignored", "--untracked-files=all"]);
+        let said = git_bytes(
+            tree,
+            &[
+                "status",
+                "--porcelain=v2",
+                "-z",
+                "--branch",
+                "--ignored",
+                "--untracked-files=all",
+            ],
+        );
         String::from_utf8_lossy(&said).replace("! node_modules/.package-lock.json\0", "")
     };
     let before = status(&tree.path);
     tree.age(31.0);
     world.night();
-    restored(&world, &[&only(&world), "--to", world.at("elsewhere/deep").to_str().unwrap()]);
+    restored(
+        &world,
+        &[
+            &only(&world),
+            "--to",
+            world.at("elsewhere/deep").to_str().unwrap(),
+        ],
+    );
     assert_eq!(status(&world.at("elsewhere/deep")), before);
 }
 
@@ -216,39 +335,87 @@ fn single_files_and_folders_come_back() {
     restored(&world, &[&id, "script", "--to", to]);
     restored(&world, &[&id, "./hollow/", "--to", to]);
     restored(&world, &[&id, "dangling", "--to", to]);
-    restored(&world, &[&id, tree.path.join("größe/文.md").to_str().unwrap(), "--to", to]);
-    let expected = ["script", "hollow", "hollow/inner", "hollow/inner/most", "dangling", "größe", "größe/文.md"];
+    restored(
+        &world,
+        &[
+            &id,
+            tree.path.join("größe/文.md").to_str().unwrap(),
+            "--to",
+            to,
+        ],
+    );
+    let expected = [
+        "script",
+        "hollow",
+        "hollow/inner",
+        "hollow/inner/most",
+        "dangling",
+        "größe",
+        "größe/文.md",
+    ];
     let part = |all: &BTreeMap<PathBuf, _>| -> BTreeMap<PathBuf, (&str, u32, u64, u64)> {
         all.iter()
             .filter(|(path, _)| expected.iter().any(|one| path.as_path() == Path::new(one)))
             .map(|(path, seen)| (path.clone(), *seen))
             .collect()
     };
-    let found = work(&out).into_iter().filter(|(path, _)| !path.as_os_str().is_empty()).collect();
+    let found = work(&out)
+        .into_iter()
+        .filter(|(path, _)| !path.as_os_str().is_empty())
+        .collect();
     same("some of it", &found, &part(&before));
     // Where it was, if somebody has something there; and nothing is registered for it.
     refused(&world, 1, &[&id, "both.ts"], "is gone: give --to DIR");
     std::fs::create_dir_all(&tree.path).unwrap();
     restored(&world, &[&id, "both.ts"]);
-    assert_eq!(std::fs::read(tree.path.join("both.ts")).unwrap(), b"and edited since\n");
+    assert_eq!(
+        std::fs::read(tree.path.join("both.ts")).unwrap(),
+        b"and edited since\n"
+    );
     assert_eq!(shop.registered().len(), 1);
     // The same once more is nothing; one that differs is left alone, and with it all the rest.
     assert!(restored(&world, &[&id, "both.ts"]).contains("0 files, 1 file stood there already"));
     write(&tree.path.join("both.ts"), "somebody's\n");
     refused(&world, 1, &[&id, "."], "`both.ts`");
     assert_eq!(std::fs::read_dir(&tree.path).unwrap().count(), 1);
-    assert_eq!(std::fs::read(tree.path.join("both.ts")).unwrap(), b"somebody's\n");
+    assert_eq!(
+        std::fs::read(tree.path.join("both.ts")).unwrap(),
+        b"somebody's\n"
+    );
     restored(&world, &[&id, ".", "--force"]);
-    let found = work(&tree.path).into_iter().filter(|(path, _)| !path.as_os_str().is_empty()).collect();
-    same("all files", &found, &before.into_iter().filter(|(path, _)| !path.as_os_str().is_empty()).collect());
+    let found = work(&tree.path)
+        .into_iter()
+        .filter(|(path, _)| !path.as_os_str().is_empty())
+        .collect();
+    same(
+        "all files",
+        &found,
+        &before
+            .into_iter()
+            .filter(|(path, _)| !path.as_os_str().is_empty())
+            .collect(),
+    );
     // What stands in the way of a file or a folder is never replaced.
     remove(&tree.path.join("script"));
     write(&tree.path.join("script/inside"), "precious\n");
-    refused(&world, 1, &[&id, "script", "--force"], "a folder stands there");
+    refused(
+        &world,
+        1,
+        &[&id, "script", "--force"],
+        "a folder stands there",
+    );
     remove(&tree.path.join("hollow"));
     write(&tree.path.join("hollow"), "precious\n");
-    refused(&world, 1, &[&id, "hollow", "--force"], "failed to restore `hollow`");
-    assert_eq!(std::fs::read(tree.path.join("hollow")).unwrap(), b"precious\n");
+    refused(
+        &world,
+        1,
+        &[&id, "hollow", "--force"],
+        "failed to restore `hollow`",
+    );
+    assert_eq!(
+        std::fs::read(tree.path.join("hollow")).unwrap(),
+        b"precious\n"
+    );
     refused(&world, 1, &[&id, "no/such"], "it holds no `no/such`");
     refused(&world, 2, &[&id, "--force"], "PATH");
     refused(&world, 1, &[&id], "something stands there");
@@ -259,7 +426,9 @@ fn no_link_in_the_way_is_followed() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let tree = shop.tree("work");
-    tree.write("deep/er/file", "mine\n").write("top", "mine\n").age(31.0);
+    tree.write("deep/er/file", "mine\n")
+        .write("top", "mine\n")
+        .age(31.0);
     world.night();
     let id = only(&world);
     let outside = world.beside("outside");
@@ -269,11 +438,19 @@ fn no_link_in_the_way_is_followed() {
     std::fs::create_dir_all(&tree.path).unwrap();
     symlink(&outside, tree.path.join("deep")).unwrap();
     symlink(outside.join("top"), tree.path.join("top")).unwrap();
-    refused(&world, 1, &[&id, "deep/er/file", "--force"], "symbolic link");
+    refused(
+        &world,
+        1,
+        &[&id, "deep/er/file", "--force"],
+        "symbolic link",
+    );
     refused(&world, 1, &[&id, "deep", "--force"], "symbolic link");
     refused(&world, 1, &[&id, "top"], "`top`");
     restored(&world, &[&id, "top", "--force"]);
-    assert!(tree.path.join("top").symlink_metadata().unwrap().is_file(), "the link itself is replaced");
+    assert!(
+        tree.path.join("top").symlink_metadata().unwrap().is_file(),
+        "the link itself is replaced"
+    );
     // Nor one on the way to where the tree stood.
     remove(&tree.path);
     symlink(&outside, &tree.path).unwrap();
@@ -289,48 +466,110 @@ fn a_branch_is_given_back_only_where_it_is_free() {
     let shop = world.repo("acme/shop");
     let states: [State<'_>; 6] = [
         ("free", &|_| {}, "free", ""),
-        ("gone", &|_| drop(shop.git(&["branch", "-q", "-D", "gone"])), "detached", "its branch is gone; `git switch -c gone`"),
-        ("moved", &|_| drop(shop.git(&["branch", "-q", "-f", "moved", "main"])), "detached", "the branch moved has moved on"),
-        ("taken", &|_| drop(shop.git(&["checkout", "-q", "taken"])), "detached", "the branch taken is checked out elsewhere"),
+        (
+            "gone",
+            &|_| drop(shop.git(&["branch", "-q", "-D", "gone"])),
+            "detached",
+            "its branch is gone; `git switch -c gone`",
+        ),
+        (
+            "moved",
+            &|_| drop(shop.git(&["branch", "-q", "-f", "moved", "main"])),
+            "detached",
+            "the branch moved has moved on",
+        ),
+        (
+            "taken",
+            &|_| drop(shop.git(&["checkout", "-q", "taken"])),
+            "detached",
+            "the branch taken is checked out elsewhere",
+        ),
         (
             "rebased",
-            &|_| write(&shop.git_dir("rebase-merge/head-name"), "refs/heads/rebased\n"),
+            &|_| {
+                write(
+                    &shop.git_dir("rebase-merge/head-name"),
+                    "refs/heads/rebased\n",
+                )
+            },
             "detached",
             "the branch rebased is checked out",
         ),
-        ("packed", &|_| drop(shop.git(&["pack-refs", "--all"])), "packed", ""),
+        (
+            "packed",
+            &|_| drop(shop.git(&["pack-refs", "--all"])),
+            "packed",
+            "",
+        ),
     ];
     for (name, ..) in &states {
         let tree = shop.tree(name);
-        tree.commit("mine.ts", name).write("dirty.ts", name).age(31.0);
+        tree.commit("mine.ts", name)
+            .write("dirty.ts", name)
+            .age(31.0);
     }
     let detached = shop.detached("detached");
-    detached.commit("mine.ts", "detached").write("dirty.ts", "detached").age(31.0);
+    detached
+        .commit("mine.ts", "detached")
+        .write("dirty.ts", "detached")
+        .age(31.0);
     assert_eq!(world.night().totals.rescued, 7);
-    let id = |name: &str| list(&world).iter().find(|row| row["worktree"] == name).unwrap()["id"].as_str().unwrap().to_owned();
+    let id = |name: &str| {
+        list(&world)
+            .iter()
+            .find(|row| row["worktree"] == name)
+            .unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     for (name, change, head, note) in &states {
         let tree = world.at(format!("worktrees/acme__shop/{name}"));
-        change(&Tree { path: tree.clone(), admin: tree.clone() });
+        change(&Tree {
+            path: tree.clone(),
+            admin: tree.clone(),
+        });
         let out = restored(&world, &[&id(name)]);
-        assert!(if note.is_empty() { out.lines().count() == 1 } else { out.contains(note) }, "{name}: {out}");
+        assert!(
+            if note.is_empty() {
+                out.lines().count() == 1
+            } else {
+                out.contains(note)
+            },
+            "{name}: {out}"
+        );
         let (_, on, _) = try_git(&tree, 0.0, &["symbolic-ref", "--short", "HEAD"]);
-        assert_eq!(if on.is_empty() { "detached" } else { &on }, *head, "{name}");
+        assert_eq!(
+            if on.is_empty() { "detached" } else { &on },
+            *head,
+            "{name}"
+        );
         assert_eq!(git(&tree, 0.0, &["show", "HEAD:mine.ts"]), *name);
-        assert_eq!(git(&tree, 0.0, &["status", "--porcelain"]), "?? dirty.ts", "{name}");
+        assert_eq!(
+            git(&tree, 0.0, &["status", "--porcelain"]),
+            "?? dirty.ts",
+            "{name}"
+        );
         if *name == "rebased" {
             remove(&shop.git_dir("rebase-merge"));
         }
     }
     let out = restored(&world, &[&id("detached")]);
     assert_eq!(out.lines().count(), 1, "{out}");
-    assert_eq!(git(&detached.path, 0.0, &["show", "HEAD:mine.ts"]), "detached");
+    assert_eq!(
+        git(&detached.path, 0.0, &["show", "HEAD:mine.ts"]),
+        "detached"
+    );
     assert_eq!(shop.fsck(), "");
 }
 
 #[test]
 fn places_that_are_taken_are_refused() {
     let world = World::new();
-    world.set("caches", "{kind: folder, name: models, path: caches/models}");
+    world.set(
+        "caches",
+        "{kind: folder, name: models, path: caches/models}",
+    );
     let shop = world.repo("acme/shop");
     world.repo("acme/web");
     shop.tree("work").write("new.ts", "new\n").age(31.0);
@@ -339,7 +578,10 @@ fn places_that_are_taken_are_refused() {
     let before = snapshot(&world.root);
     let at = |path: &str| world.at(path).to_str().unwrap().to_owned();
     for (to, why) in [
-        (world.beside("outside").to_str().unwrap().to_owned(), "outside the volume"),
+        (
+            world.beside("outside").to_str().unwrap().to_owned(),
+            "outside the volume",
+        ),
         (at("../outside"), "outside the volume"),
         (at(""), "outside the volume"),
         (at(".treewarden/trash/x"), "the place of `.treewarden`"),
@@ -353,13 +595,21 @@ fn places_that_are_taken_are_refused() {
     ] {
         refused(&world, 1, &[&id, "--to", &to], why);
     }
-    let changed = |path: &PathBuf| !path.starts_with(".treewarden/locks") && !path.starts_with(".treewarden/trash");
+    let changed = |path: &PathBuf| {
+        !path.starts_with(".treewarden/locks") && !path.starts_with(".treewarden/trash")
+    };
     let after = snapshot(&world.root);
-    let without =
-        |all: BTreeMap<PathBuf, Standing>| all.into_iter().filter(|(path, seen)| changed(path) && seen.kind != "folder").collect();
+    let without = |all: BTreeMap<PathBuf, Standing>| {
+        all.into_iter()
+            .filter(|(path, seen)| changed(path) && seen.kind != "folder")
+            .collect()
+    };
     same("the volume", &without(after), &without(before));
     // A registration whose tree is gone: git would not add another one either.
-    write(&shop.git_dir("worktrees/half/gitdir"), format!("{}/.git\n", at("worktrees/acme__shop/work")));
+    write(
+        &shop.git_dir("worktrees/half/gitdir"),
+        format!("{}/.git\n", at("worktrees/acme__shop/work")),
+    );
     refused(&world, 1, &[&id], "is registered for it already");
     remove(&shop.git_dir("worktrees/half"));
     // Somebody works in the repo: looking is free, restoring is not.
@@ -386,21 +636,45 @@ fn ids_are_never_guessed() {
     let look = |id: &str| world.treewarden(&["rescue", "show", id]);
     for row in &rescues {
         let text = |key: &str| row[key].as_str().unwrap().to_owned();
-        for id in
-            [text("id"), text("rescue_ref"), text("commit"), text("commit")[..10].to_uppercase(), text("id").replace("acme/shop:", "")]
-        {
+        for id in [
+            text("id"),
+            text("rescue_ref"),
+            text("commit"),
+            text("commit")[..10].to_uppercase(),
+            text("id").replace("acme/shop:", ""),
+        ] {
             let ran = look(&id);
-            assert!(ran.code == 0 && ran.out.starts_with(&text("id")), "{id}: {ran:?}");
+            assert!(
+                ran.code == 0 && ran.out.starts_with(&text("id")),
+                "{id}: {ran:?}"
+            );
         }
     }
-    let (one, two) = (rescues[0]["commit"].as_str().unwrap(), rescues[1]["rescue_ref"].as_str().unwrap());
+    let (one, two) = (
+        rescues[0]["commit"].as_str().unwrap(),
+        rescues[1]["rescue_ref"].as_str().unwrap(),
+    );
     // The same commit under a second name: which one is meant?
     git(&shop.path, 0.0, &["update-ref", &format!("{two}-9"), one]);
     let ran = look(&one[..10]);
-    assert!(ran.code == 2 && ran.err.contains("give more of it"), "{ran:?}");
-    for unknown in ["", "one", "abc", "0000000000", "acme/shop:", "acme/none:one/20260101T000000Z", "refs/heads/main"] {
+    assert!(
+        ran.code == 2 && ran.err.contains("give more of it"),
+        "{ran:?}"
+    );
+    for unknown in [
+        "",
+        "one",
+        "abc",
+        "0000000000",
+        "acme/shop:",
+        "acme/none:one/20260101T000000Z",
+        "refs/heads/main",
+    ] {
         let ran = look(unknown);
-        assert!(ran.code == 2 && ran.err.contains("there is no rescue"), "{unknown}: {ran:?}");
+        assert!(
+            ran.code == 2 && ran.err.contains("there is no rescue"),
+            "{unknown}: {ran:?}"
+        );
     }
 }
 
@@ -421,16 +695,36 @@ fn list_and_show_tell_what_is_in_it() {
     let before = snapshot(&world.root);
     let row = &list(&world)[0];
     let text = |key: &str| row[key].as_str().unwrap().to_owned();
-    assert_eq!([text("repo"), text("worktree"), text("branch"), text("head")], ["acme/shop", "work", "work", &head]);
-    assert_eq!((text("path"), text("stands")), (tree.path.display().to_string(), "expires in 4 weeks".to_owned()));
-    assert_eq!(text("id"), text("rescue_ref").replace("refs/treewarden/rescue/", "acme/shop:"));
-    assert!(row["bytes"].as_u64().unwrap() > 300_000 && row["files"].as_u64().unwrap() > 20, "{row}");
+    assert_eq!(
+        [text("repo"), text("worktree"), text("branch"), text("head")],
+        ["acme/shop", "work", "work", &head]
+    );
+    assert_eq!(
+        (text("path"), text("stands")),
+        (
+            tree.path.display().to_string(),
+            "expires in 4 weeks".to_owned()
+        )
+    );
+    assert_eq!(
+        text("id"),
+        text("rescue_ref").replace("refs/treewarden/rescue/", "acme/shop:")
+    );
+    assert!(
+        row["bytes"].as_u64().unwrap() > 300_000 && row["files"].as_u64().unwrap() > 20,
+        "{row}"
+    );
     let shown = json(&world, 0, &["rescue", "show", &text("id")]);
     let changes: BTreeMap<String, String> = shown["changes"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|change| (change["path"].as_str().unwrap().to_owned(), change["status"].as_str().unwrap().to_owned()))
+        .map(|change| {
+            (
+                change["path"].as_str().unwrap().to_owned(),
+                change["status"].as_str().unwrap().to_owned(),
+            )
+        })
         .collect();
     let some = [
         ("README.md", "M"),
@@ -443,22 +737,53 @@ fn list_and_show_tell_what_is_in_it() {
         ("new\nline", "?"),
         ("caf\u{fffd}/\u{fffd}", "?"),
     ];
-    let found = changes.iter().filter(|(path, _)| some.iter().any(|(one, _)| one == path)).map(|(a, b)| (a.clone(), b.clone())).collect();
+    let found = changes
+        .iter()
+        .filter(|(path, _)| some.iter().any(|(one, _)| one == path))
+        .map(|(a, b)| (a.clone(), b.clone()))
+        .collect();
     same("changes", &found, &map(&some));
-    assert_eq!(shown["staged"], serde_json::json!(["both.ts", "intended.ts"]));
+    assert_eq!(
+        shown["staged"],
+        serde_json::json!(["both.ts", "intended.ts"])
+    );
     let commits = shown["commits"].as_array().unwrap();
-    assert!(commits.len() == 1 && commits[0]["subject"] == "Work on lonely.ts", "{commits:?}");
-    for ran in [world.treewarden(&["rescue", "list"]), world.treewarden(&["rescue", "show", &text("id")])] {
-        assert!(ran.code == 0 && !ran.out.chars().any(|c| c.is_control() && c != '\n'), "{ran:?}");
+    assert!(
+        commits.len() == 1 && commits[0]["subject"] == "Work on lonely.ts",
+        "{commits:?}"
+    );
+    for ran in [
+        world.treewarden(&["rescue", "list"]),
+        world.treewarden(&["rescue", "show", &text("id")]),
+    ] {
+        assert!(
+            ran.code == 0 && !ran.out.chars().any(|c| c.is_control() && c != '\n'),
+            "{ran:?}"
+        );
     }
-    assert!(world.treewarden(&["rescue", "show", &text("id")]).out.contains("esc\\u{1b}[2J"));
+    assert!(
+        world
+            .treewarden(&["rescue", "show", &text("id")])
+            .out
+            .contains("esc\\u{1b}[2J")
+    );
     same("the volume", &snapshot(&world.root), &before);
-    assert_eq!(world.treewarden(&["rescue", "list", "--repo", "acme/none"]).code, 2);
+    assert_eq!(
+        world
+            .treewarden(&["rescue", "list", "--repo", "acme/none"])
+            .code,
+        2
+    );
 }
 
 /// The same rescue as if it was made so many days ago.
 fn aged(repo: &Repo<'_>, rescue: &str, name: &str, days: f64) -> String {
-    let ids = repo.git(&["rev-parse", &format!("{rescue}^1"), &format!("{rescue}^2"), &format!("{rescue}^{{tree}}")]);
+    let ids = repo.git(&[
+        "rev-parse",
+        &format!("{rescue}^1"),
+        &format!("{rescue}^2"),
+        &format!("{rescue}^{{tree}}"),
+    ]);
     let ids: Vec<&str> = ids.lines().collect();
     let at = ago(days).into();
     refer(repo, name, at, &raw_commit(repo, at, &ids[..2], ids[2]))
@@ -466,7 +791,15 @@ fn aged(repo: &Repo<'_>, rescue: &str, name: &str, days: f64) -> String {
 
 fn expired(report: &RunReport) -> BTreeMap<String, String> {
     let all = report.repos.iter().flat_map(|repo| &repo.rescues.expired);
-    all.map(|rescue| (rescue.rescue_ref.clone(), serde_json::to_string(&rescue.because).unwrap().replace('"', ""))).collect()
+    all.map(|rescue| {
+        (
+            rescue.rescue_ref.clone(),
+            serde_json::to_string(&rescue.because)
+                .unwrap()
+                .replace('"', ""),
+        )
+    })
+    .collect()
 }
 
 /// The volume is over its budget by less than what an old rescue holds, and that is what goes.
@@ -476,11 +809,16 @@ fn an_expired_rescue_goes_before_any_cache() {
     let shop = world.repo("acme/shop");
     let tree = shop.tree("large");
     // No compression makes it smaller.
-    let noise: Vec<u8> =
-        (0..3_u32 << 20).map(|n| (n.wrapping_mul(2_654_435_761) ^ (n / 7).wrapping_mul(40_503)).to_le_bytes()[2]).collect();
+    let noise: Vec<u8> = (0..3_u32 << 20)
+        .map(|n| (n.wrapping_mul(2_654_435_761) ^ (n / 7).wrapping_mul(40_503)).to_le_bytes()[2])
+        .collect();
     write(&tree.path.join("work.bin"), &noise);
     tree.age(40.0);
-    let made = world.night().worktrees().find_map(|row| row.rescue_ref.clone()).unwrap();
+    let made = world
+        .night()
+        .worktrees()
+        .find_map(|row| row.rescue_ref.clone())
+        .unwrap();
     let old = aged(&shop, &made, "large", 31.0);
     shop.git(&["update-ref", "-d", &made]);
     let blob = shop.git(&["rev-parse", &format!("{old}:work.bin")]);
@@ -489,8 +827,14 @@ fn an_expired_rescue_goes_before_any_cache() {
     let unit = world.at("caches/models/old");
     write(&unit, vec![b'x'; 2 << 20]);
     age(&unit, 99.0);
-    world.set("caches", "{kind: folder, name: models, path: caches/models}");
-    world.set("eviction", &format!("budget: {}", world.standing() - (1 << 20)));
+    world.set(
+        "caches",
+        "{kind: folder, name: models, path: caches/models}",
+    );
+    world.set(
+        "eviction",
+        &format!("budget: {}", world.standing() - (1 << 20)),
+    );
     let before = snapshot(&world.root);
     let dry = world.pass(0, &["report"]);
     same("after a report", &snapshot(&world.root), &before);
@@ -499,7 +843,11 @@ fn an_expired_rescue_goes_before_any_cache() {
         assert!(!report.eviction.triggered, "{:?}", report.eviction);
     }
     assert!(unit.exists() && shop.refs("refs/treewarden").is_empty());
-    assert_ne!(try_git(&shop.path, 0.0, &["cat-file", "-e", &blob]).0, Some(0), "what it held is gone");
+    assert_ne!(
+        try_git(&shop.path, 0.0, &["cat-file", "-e", &blob]).0,
+        Some(0),
+        "what it held is gone"
+    );
     assert_eq!(shop.fsck(), "");
     // Now it is calm, and stays so.
     assert!(!world.night().eviction.triggered);
@@ -508,44 +856,101 @@ fn an_expired_rescue_goes_before_any_cache() {
 #[test]
 fn rescues_stand_for_their_time() {
     let world = World::new();
-    world.set("defaults", "worktrees: {rescue_keep: 20d, rescue_max: 1KiB, rescue_budget: 10KiB}");
+    world.set(
+        "defaults",
+        "worktrees: {rescue_keep: 20d, rescue_max: 1KiB, rescue_budget: 10KiB}",
+    );
     let shop = world.repo("acme/shop");
     let tree = shop.tree("work");
     tree.write("work.ts", &"x".repeat(1000)).age(31.0);
     let report = world.night();
-    let made = report.worktrees().find(|row| row.path == tree.path).unwrap().rescue_ref.clone().unwrap();
+    let made = report
+        .worktrees()
+        .find(|row| row.path == tree.path)
+        .unwrap()
+        .rescue_ref
+        .clone()
+        .unwrap();
     assert_eq!(expired(&report), BTreeMap::new());
     // The newest ten fit into the budget, and the one just made is among them.
-    let mut refs: Vec<String> = (1..=12).map(|n| aged(&shop, &made, &format!("t{n}"), f64::from(n))).collect();
+    let mut refs: Vec<String> = (1..=12)
+        .map(|n| aged(&shop, &made, &format!("t{n}"), f64::from(n)))
+        .collect();
     let ancient = aged(&shop, &made, "ancient", 20.01);
-    let odd = ["refs/treewarden/rescue/odd/20200101T000000Z", "refs/treewarden/rescue/nonsense", "refs/treewarden/rescue/odd/tomorrow"];
+    let odd = [
+        "refs/treewarden/rescue/odd/20200101T000000Z",
+        "refs/treewarden/rescue/nonsense",
+        "refs/treewarden/rescue/odd/tomorrow",
+    ];
     for name in odd {
         shop.git(&["update-ref", name, &made]);
     }
     let tomorrow = aged(&shop, &made, "tomorrow", -2.0);
-    shop.git(&["symbolic-ref", "refs/treewarden/rescue/link/20200101T000000Z", "refs/heads/main"]);
+    shop.git(&[
+        "symbolic-ref",
+        "refs/treewarden/rescue/link/20200101T000000Z",
+        "refs/heads/main",
+    ]);
     let long_ago = ago(50.0).into();
-    let no_rescue = refer(&shop, "commit", long_ago, &raw_commit(&shop, long_ago, &[], &shop.git(&["rev-parse", "main^{tree}"])));
+    let no_rescue = refer(
+        &shop,
+        "commit",
+        long_ago,
+        &raw_commit(
+            &shop,
+            long_ago,
+            &[],
+            &shop.git(&["rev-parse", "main^{tree}"]),
+        ),
+    );
     shop.git(&["pack-refs", "--all", "--prune"]);
     let going = refs.split_off(9);
-    let mut expected: BTreeMap<String, String> = going.iter().map(|name| (name.clone(), "budget".to_owned())).collect();
+    let mut expected: BTreeMap<String, String> = going
+        .iter()
+        .map(|name| (name.clone(), "budget".to_owned()))
+        .collect();
     expected.insert(ancient.clone(), "age".to_owned());
-    let stay: Vec<String> = refs.into_iter().chain(odd.map(str::to_owned)).chain([tomorrow, no_rescue, made]).collect();
+    let stay: Vec<String> = refs
+        .into_iter()
+        .chain(odd.map(str::to_owned))
+        .chain([tomorrow, no_rescue, made])
+        .collect();
 
     let before = shop.refs("refs");
-    same("a dry run", &expired(&world.pass(0, &["report"])), &expected);
-    same("without reaping", &expired(&world.pass(0, &["run", "--only", "prune,gc"])), &BTreeMap::new());
+    same(
+        "a dry run",
+        &expired(&world.pass(0, &["report"])),
+        &expected,
+    );
+    same(
+        "without reaping",
+        &expired(&world.pass(0, &["run", "--only", "prune,gc"])),
+        &BTreeMap::new(),
+    );
     same("refs", &shop.refs("refs"), &before);
     let dry = world.treewarden(&["report"]).out;
-    assert!(dry.contains("Old rescues to be dropped: 4 (of 3.9 KiB)") && dry.contains("acme/shop  ancient/"), "{dry}");
+    assert!(
+        dry.contains("Old rescues to be dropped: 4 (of 3.9 KiB)")
+            && dry.contains("acme/shop  ancient/"),
+        "{dry}"
+    );
     // Somebody may be at work here.
     shop.set("busy_probe: [\"true\"]");
     same("a busy repo", &expired(&world.night()), &BTreeMap::new());
     shop.set("");
     let report = world.night();
     same("a night", &expired(&report), &expected);
-    let gone: Vec<&str> = report.repos[0].rescues.expired.iter().map(|rescue| rescue.rescue_ref.as_str()).collect();
-    assert_eq!(gone[..2], [ancient.as_str(), going[2].as_str()], "the oldest first");
+    let gone: Vec<&str> = report.repos[0]
+        .rescues
+        .expired
+        .iter()
+        .map(|rescue| rescue.rescue_ref.as_str())
+        .collect();
+    assert_eq!(
+        gone[..2],
+        [ancient.as_str(), going[2].as_str()],
+        "the oldest first"
+    );
     let left = shop.refs("refs/treewarden/rescue");
     for name in &stay {
         assert!(left.contains_key(name), "{name} is gone");
@@ -553,8 +958,18 @@ fn rescues_stand_for_their_time() {
     assert_eq!(left.len(), stay.len() + 1, "{left:?}");
     same("the next run", &expired(&world.night()), &BTreeMap::new());
     assert_eq!(shop.fsck(), "");
-    let stands: Vec<String> = list(&world).iter().map(|row| row["stands"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(stands.iter().filter(|stands| stands.ends_with(": stays for good")).count(), 6, "{stands:?}");
+    let stands: Vec<String> = list(&world)
+        .iter()
+        .map(|row| row["stands"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        stands
+            .iter()
+            .filter(|stands| stands.ends_with(": stays for good"))
+            .count(),
+        6,
+        "{stands:?}"
+    );
 }
 
 #[test]
@@ -563,14 +978,22 @@ fn a_tree_that_can_not_go_leaves_one_rescue() {
     let shop = world.repo("acme/shop");
     let tree = shop.tree("work");
     tree.write("new.ts", "new\n").age(31.0);
-    // The probe is asked twice a night; the second time it takes the trash away, and the tree can't go.
+    // The probe is asked twice a night; the second time it takes the trash away, and the tree can't
+    // go.
     let (count, trash) = (world.beside("asked"), world.at(".treewarden/trash"));
-    let probe = format!("if [ -e {0} ]; then rm {0}; rmdir {1}; else touch {0}; fi; exit 1", count.display(), trash.display());
+    let probe = format!(
+        "if [ -e {0} ]; then rm {0}; rmdir {1}; else touch {0}; fi; exit 1",
+        count.display(),
+        trash.display()
+    );
     shop.set(&format!("busy_probe: [sh, -c, '{probe}']"));
     let mut names = Vec::new();
     for _ in 0..3 {
         let report = world.pass(1, &["run"]);
-        let row = report.worktrees().find(|row| row.path == tree.path).unwrap();
+        let row = report
+            .worktrees()
+            .find(|row| row.path == tree.path)
+            .unwrap();
         assert!(matches!(row.outcome, TreeOutcome::Failed(_)), "{row:?}");
         let refs: Vec<String> = shop.refs("refs/treewarden/rescue").into_keys().collect();
         assert_eq!(refs.len(), 1, "{refs:?}");
@@ -597,10 +1020,18 @@ fn a_tree_that_goes_back_takes_its_rescue_along() {
     tree.write("new.ts", "new\n").age(31.0);
     let before = work(&tree.path);
     let (count, locked) = (world.beside("asked"), tree.admin.join("locked"));
-    let probe = format!("if [ -e {0} ]; then touch {1}; else touch {0}; fi; exit 1", count.display(), locked.display());
+    let probe = format!(
+        "if [ -e {0} ]; then touch {1}; else touch {0}; fi; exit 1",
+        count.display(),
+        locked.display()
+    );
     shop.set(&format!("busy_probe: [sh, -c, '{probe}']"));
     let report = world.night();
-    same("fates", &world.fates(&report), &map(&[("acme/shop worktrees/acme__shop/work", "spared unsaved busy")]));
+    same(
+        "fates",
+        &world.fates(&report),
+        &map(&[("acme/shop worktrees/acme__shop/work", "spared unsaved busy")]),
+    );
     same("the tree", &work(&tree.path), &before);
     assert_eq!(shop.refs("refs/treewarden"), BTreeMap::new());
 }
@@ -616,27 +1047,48 @@ fn what_a_rescue_can_not_hold_keeps_the_tree() {
         tree.age(31.0);
     };
     with("fifo", &|tree| fifo(&tree.path.join("pipe")));
-    with("socket", &|tree| drop(std::os::unix::net::UnixListener::bind(tree.path.join("s")).unwrap()));
-    with("nested", &|tree| drop(git(&tree.path, 60.0, &["init", "-q", "inner"])));
+    with("socket", &|tree| {
+        drop(std::os::unix::net::UnixListener::bind(tree.path.join("s")).unwrap())
+    });
+    with("nested", &|tree| {
+        drop(git(&tree.path, 60.0, &["init", "-q", "inner"]))
+    });
     with("unmerged", &|tree| {
         let [a, b] = ["1\n", "2\n"].map(|text| raw_blob(&shop, text.as_bytes()));
         let info = world.beside("info");
         write(&info, format!("100644 {a} 1\tc.ts\n100644 {b} 3\tc.ts\n"));
         let command = format!("git update-index --index-info < {}", info.display());
-        git(&tree.path, 60.0, &["-c", &format!("alias.x=!{command}"), "x"]);
+        git(
+            &tree.path,
+            60.0,
+            &["-c", &format!("alias.x=!{command}"), "x"],
+        );
     });
     let report = world.night();
     let expected: Vec<(String, String)> = ["fifo", "socket", "nested", "unmerged"]
-        .map(|name| (format!("acme/shop worktrees/acme__shop/{name}"), "keep unsaved can't be rescued".to_owned()))
+        .map(|name| {
+            (
+                format!("acme/shop worktrees/acme__shop/{name}"),
+                "keep unsaved can't be rescued".to_owned(),
+            )
+        })
         .into();
-    same("fates", &world.fates(&report), &expected.into_iter().collect());
+    same(
+        "fates",
+        &world.fates(&report),
+        &expected.into_iter().collect(),
+    );
     assert_eq!(shop.refs("refs/treewarden"), BTreeMap::new());
     for tree in report.worktrees() {
-        assert!(!tree.reasons[0].is_empty() && tree.path.join("new.ts").exists(), "{tree:?}");
+        assert!(
+            !tree.reasons[0].is_empty() && tree.path.join("new.ts").exists(),
+            "{tree:?}"
+        );
     }
 }
 
-/// A conflict of a popped stash that was resolved: the index remembers the three versions, and nothing else has the stash's any more.
+/// A conflict of a popped stash that was resolved: the index remembers the three versions, and
+/// nothing else has the stash's any more.
 fn resolved(tree: &Tree) -> String {
     tree.write("shared.ts", "stashed\n").git(&["stash", "-q"]);
     tree.commit("shared.ts", "meanwhile\n");
@@ -646,7 +1098,8 @@ fn resolved(tree: &Tree) -> String {
     tree.git(&["stash", "drop", "-q"]);
     let listed = tree.git(&["ls-files", "--resolve-undo"]);
     assert_eq!(listed.lines().count(), 3, "{listed}");
-    tree.write("later.ts", "new\n").git(&["add", "-N", "later.ts"]);
+    tree.write("later.ts", "new\n")
+        .git(&["add", "-N", "later.ts"]);
     tree.git(&["write-tree"]);
     listed
 }
@@ -669,10 +1122,16 @@ fn what_the_index_remembers_of_resolved_conflicts_comes_back_and_git_is_content(
     tidy(&shop);
     same("the work", &work(&tree.path), &before);
     assert_eq!(tree.git(&["ls-files", "--resolve-undo"]), listed);
-    assert_eq!(tree.git(&["show", &listed.lines().nth(2).unwrap()[7..47]]), "stashed");
-    for arguments in
-        [&["fsck", "--full", "--no-progress"][..], &["gc", "-q", "--prune=now"], &["status"], &["fsck", "--full", "--no-progress"]]
-    {
+    assert_eq!(
+        tree.git(&["show", &listed.lines().nth(2).unwrap()[7..47]]),
+        "stashed"
+    );
+    for arguments in [
+        &["fsck", "--full", "--no-progress"][..],
+        &["gc", "-q", "--prune=now"],
+        &["status"],
+        &["fsck", "--full", "--no-progress"],
+    ] {
         let (code, _, said) = try_git(&tree.path, 0.0, arguments);
         assert_eq!(code, Some(0), "{arguments:?}: {said}");
     }
@@ -687,7 +1146,10 @@ fn what_the_index_remembers_of_resolved_conflicts_comes_back_and_git_is_content(
     tidy(&shop);
     restored(&world, &[&older.1[..10]]);
     assert_eq!(tree.git(&["ls-files", "--resolve-undo"]), "");
-    for arguments in [&["fsck", "--full", "--no-progress"][..], &["gc", "-q", "--prune=now"]] {
+    for arguments in [
+        &["fsck", "--full", "--no-progress"][..],
+        &["gc", "-q", "--prune=now"],
+    ] {
         let (code, _, said) = try_git(&tree.path, 0.0, arguments);
         assert_eq!(code, Some(0), "{arguments:?}: {said}");
     }
@@ -697,18 +1159,41 @@ fn what_the_index_remembers_of_resolved_conflicts_comes_back_and_git_is_content(
 fn raw_older(shop: &Repo<'_>, rescue: &Value) -> (String, String) {
     let commit = rescue["commit"].as_str().unwrap();
     let extras = shop.git(&["ls-tree", &format!("{commit}^2")]);
-    let fewer: Vec<&str> = extras.lines().filter(|line| !line.contains("\tresolved")).collect();
+    let fewer: Vec<&str> = extras
+        .lines()
+        .filter(|line| !line.contains("\tresolved"))
+        .collect();
     let fewer = fewer.join("\n") + "\n";
-    assert_ne!(fewer.trim_end(), extras.trim_end(), "nothing of it was held");
+    assert_ne!(
+        fewer.trim_end(),
+        extras.trim_end(),
+        "nothing of it was held"
+    );
     let list = shop.world.beside("tree-list");
     write(&list, fewer);
-    let tree = shop.world.program("sh", &["-c", &format!("cd '{}' && git mktree <'{}'", shop.path.display(), list.display())]).out;
+    let tree = shop
+        .world
+        .program(
+            "sh",
+            &[
+                "-c",
+                &format!(
+                    "cd '{}' && git mktree <'{}'",
+                    shop.path.display(),
+                    list.display()
+                ),
+            ],
+        )
+        .out;
     let time = shop.git(&["show", "-s", "--format=%ct", commit]);
     let at = chrono::DateTime::from_timestamp(time.trim().parse().unwrap(), 0).unwrap();
     let raw = |tree: &str, parents: &[&str]| raw_commit(shop, at, parents, tree.trim_end());
     let second = raw(&tree, &[]);
     let head = shop.git(&["rev-parse", &format!("{commit}^1")]);
-    let whole = raw(&shop.git(&["rev-parse", &format!("{commit}^{{tree}}")]), &[&head, &second]);
+    let whole = raw(
+        &shop.git(&["rev-parse", &format!("{commit}^{{tree}}")]),
+        &[&head, &second],
+    );
     (rescue["rescue_ref"].as_str().unwrap().to_owned(), whole)
 }
 
@@ -722,7 +1207,15 @@ fn files_of_a_tree_that_is_gone_want_a_place() {
     let id = only(&world);
     refused(&world, 1, &[&id, "new.ts"], "is gone: give --to DIR");
     assert!(!tree.path.exists(), "not even an empty folder");
-    restored(&world, &[&id, "new.ts", "--to", world.beside("there").to_str().unwrap()]);
+    restored(
+        &world,
+        &[
+            &id,
+            "new.ts",
+            "--to",
+            world.beside("there").to_str().unwrap(),
+        ],
+    );
     assert!(world.beside("there/new.ts").exists());
 }
 
@@ -742,7 +1235,11 @@ fn a_large_file_takes_no_memory_on_its_way_there_and_back() {
             "{program} {arguments} >/dev/null & pid=$!; peak=0; while read -r _ kb _ < <(grep VmHWM /proc/$pid/status 2>/dev/null); do peak=$kb; sleep 0.02; done; wait $pid; echo $peak"
         );
         let ran = world.program("bash", &["-c", &script]);
-        ran.out.trim().parse::<usize>().unwrap_or_else(|_| panic!("{ran:?}")) >> 10
+        ran.out
+            .trim()
+            .parse::<usize>()
+            .unwrap_or_else(|_| panic!("{ran:?}"))
+            >> 10
     };
     let night = peak("run");
     assert!(!tree.path.exists());
@@ -752,6 +1249,14 @@ fn a_large_file_takes_no_memory_on_its_way_there_and_back() {
     git(&shop.path, 0.0, &["repack", "-q", "-a", "-d"]);
     let packed = peak(&format!("rescue restore {id}"));
     println!("MiB at most: {night} to rescue, {back} to restore, {packed} from a pack");
-    assert_eq!(std::fs::metadata(tree.path.join("model.bin")).unwrap().len(), SIZE as u64);
-    assert!(night < 48 && back < 40 && packed < 40, "MiB: {night} to rescue, {back} to restore, {packed} from a pack");
+    assert_eq!(
+        std::fs::metadata(tree.path.join("model.bin"))
+            .unwrap()
+            .len(),
+        SIZE as u64
+    );
+    assert!(
+        night < 48 && back < 40 && packed < 40,
+        "MiB: {night} to rescue, {back} to restore, {packed} from a pack"
+    );
 }

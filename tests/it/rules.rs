@@ -1,4 +1,5 @@
-//! The rules and the dashboard, and the runbook that every alert links to, held against the program.
+//! The rules and the dashboard, and the runbook that every alert links to, held against the
+//! program.
 //!
 //! With Prometheus' own tool they are also tried: what they say of nights as they come.
 
@@ -19,31 +20,46 @@ fn text(path: &str) -> String {
 
 /// The rules file that stands in the object for the operator.
 pub(crate) fn spec() -> Value {
-    let object: Value = serde_yaml::from_str(&text("cronjobs/monitoring/prometheusrule.yaml")).unwrap();
+    let object: Value =
+        serde_yaml::from_str(&text("cronjobs/monitoring/prometheusrule.yaml")).unwrap();
     object["spec"].clone()
 }
 
 fn rules() -> Vec<Value> {
     let spec = spec();
     let groups = spec["groups"].as_sequence().unwrap();
-    groups.iter().flat_map(|group| group["rules"].as_sequence().unwrap().clone()).collect()
+    groups
+        .iter()
+        .flat_map(|group| group["rules"].as_sequence().unwrap().clone())
+        .collect()
 }
 
-/// For a Prometheus without the operator, which takes no file from within an object. `UPDATE_GOLDEN=1` writes it anew.
+/// For a Prometheus without the operator, which takes no file from within an object.
+/// `UPDATE_GOLDEN=1` writes it anew.
 #[test]
 fn the_plain_rules_are_those_of_the_operator() {
     let head = "# What stands below `spec` in prometheusrule.yaml, which says why; tests/it/rules.rs makes it: UPDATE_GOLDEN=1.\n";
-    golden("../../../cronjobs/monitoring/rules.yaml", &format!("{head}{}", serde_yaml::to_string(&spec()).unwrap()));
+    golden(
+        "../../../cronjobs/monitoring/rules.yaml",
+        &format!("{head}{}", serde_yaml::to_string(&spec()).unwrap()),
+    );
 }
 
 fn policy() -> Policy {
-    config::parse("c.yaml", "volume: {root: /data}\nrepos: [{name: data/etl, path: a}]\ncaches: [{kind: npm, path: b}]").unwrap()
+    config::parse(
+        "c.yaml",
+        "volume: {root: /data}\nrepos: [{name: data/etl, path: a}]\ncaches: [{kind: npm, path: b}]",
+    )
+    .unwrap()
 }
 
 /// The words of a text that begin with `treewarden_`.
 fn metrics_of(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter(|word| word.starts_with("treewarden_")).map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with("treewarden_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -52,14 +68,27 @@ fn every_rule_asks_for_metrics_that_there_are_and_says_what_to_do() {
     let rules = rules();
     assert!(rules.len() > 8, "{rules:?}");
     for rule in rules {
-        let unknown: Vec<String> = metrics_of(rule["expr"].as_str().unwrap()).difference(&there).cloned().collect();
+        let unknown: Vec<String> = metrics_of(rule["expr"].as_str().unwrap())
+            .difference(&there)
+            .cloned()
+            .collect();
         assert_eq!(unknown, [""; 0], "{rule:?}");
         let name = rule["alert"].as_str().unwrap();
         let link = format!("cronjobs/README.md#{}", name.to_lowercase());
-        assert_eq!(rule["annotations"]["runbook_url"].as_str(), Some(link.as_str()));
-        assert!(["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()), "{name}");
+        assert_eq!(
+            rule["annotations"]["runbook_url"].as_str(),
+            Some(link.as_str())
+        );
         assert!(
-            ["summary", "description"].iter().all(|what| rule["annotations"][*what].as_str().is_some_and(|said| said.len() > 30)),
+            ["critical", "warning", "info"].contains(&rule["labels"]["severity"].as_str().unwrap()),
+            "{name}"
+        );
+        assert!(
+            ["summary", "description"]
+                .iter()
+                .all(|what| rule["annotations"][*what]
+                    .as_str()
+                    .is_some_and(|said| said.len() > 30)),
             "{name}"
         );
     }
@@ -67,18 +96,39 @@ fn every_rule_asks_for_metrics_that_there_are_and_says_what_to_do() {
 
 #[test]
 fn the_runbook_has_a_heading_for_every_alert_and_for_none_that_is_not() {
-    let mut said: BTreeSet<String> = rules().iter().map(|rule| rule["alert"].as_str().unwrap().to_owned()).collect();
+    let mut said: BTreeSet<String> = rules()
+        .iter()
+        .map(|rule| rule["alert"].as_str().unwrap().to_owned())
+        .collect();
     let nights = [nights::rich(), nights::disaster(), nights::refused()];
-    said.extend(nights.iter().flat_map(alert::alerts).map(|alert| alert.name));
+    said.extend(
+        nights
+            .iter()
+            .flat_map(alert::alerts)
+            .map(|alert| alert.name),
+    );
     assert!(said.len() > 12, "{said:?}");
     // Each that the program can raise is in one of those nights.
     let source = text("src/notify/alert.rs");
-    let raised = source.split("alert(\"").skip(1).map(|after| after.split('"').next().unwrap().to_owned());
+    let raised = source
+        .split("alert(\"")
+        .skip(1)
+        .map(|after| after.split('"').next().unwrap().to_owned());
     let missing: Vec<String> = raised.filter(|name| !said.contains(name)).collect();
     assert_eq!(missing, [""; 0]);
     let runbook = text("cronjobs/README.md");
-    let runbook = runbook.split("\n## Runbook\n").nth(1).unwrap().split("\n## ").next().unwrap();
-    let headings: BTreeSet<String> = runbook.lines().filter_map(|line| line.strip_prefix("### ")).map(str::to_owned).collect();
+    let runbook = runbook
+        .split("\n## Runbook\n")
+        .nth(1)
+        .unwrap()
+        .split("\n## ")
+        .next()
+        .unwrap();
+    let headings: BTreeSet<String> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .map(str::to_owned)
+        .collect();
     assert_eq!(headings, said);
 }
 
@@ -86,49 +136,102 @@ fn the_runbook_has_a_heading_for_every_alert_and_for_none_that_is_not() {
 #[ignore = "needs prometheus"]
 fn the_rules_say_of_nights_what_they_should() {
     let world = World::unprepared();
-    fs::write(world.beside("rules.yaml"), serde_yaml::to_string(&spec()).unwrap()).unwrap();
+    fs::write(
+        world.beside("rules.yaml"),
+        serde_yaml::to_string(&spec()).unwrap(),
+    )
+    .unwrap();
     let cases = text("cronjobs/monitoring/rules.test.yaml");
     fs::write(world.beside("rules.test.yaml"), &cases).unwrap();
     let checked = world.program("promtool", &["check", "rules", "rules.yaml"]);
     assert_eq!(checked.code, 0, "{checked:?}");
     let tested = world.program("promtool", &["test", "rules", "rules.test.yaml"]);
     assert_eq!(tested.code, 0, "{}\n{}", tested.out, tested.err);
-    let untested: Vec<String> =
-        rules().iter().map(|rule| rule["alert"].as_str().unwrap().to_owned()).filter(|name| !cases.contains(name)).collect();
+    let untested: Vec<String> = rules()
+        .iter()
+        .map(|rule| rule["alert"].as_str().unwrap().to_owned())
+        .filter(|name| !cases.contains(name))
+        .collect();
     assert_eq!(untested, [""; 0]);
     // A rule that is broken is seen.
-    let broken = serde_yaml::to_string(&spec()).unwrap().replace("26 * 3600", "46 * 3600");
+    let broken = serde_yaml::to_string(&spec())
+        .unwrap()
+        .replace("26 * 3600", "46 * 3600");
     fs::write(world.beside("rules.yaml"), broken).unwrap();
-    assert_ne!(world.program("promtool", &["test", "rules", "rules.test.yaml"]).code, 0);
+    assert_ne!(
+        world
+            .program("promtool", &["test", "rules", "rules.test.yaml"])
+            .code,
+        0
+    );
 }
 
 /// What the dashboard asks Prometheus, with a volume chosen.
 fn queries() -> Vec<String> {
-    let dashboard: serde_json::Value = serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let targets = panels
+        .iter()
+        .flat_map(|panel| panel["targets"].as_array().unwrap());
     let marks = dashboard["annotations"]["list"].as_array().unwrap();
-    let asked = targets.chain(marks).map(|target| target["expr"].as_str().unwrap().replace("$volume", "agents"));
-    let of_choice = dashboard["templating"]["list"].as_array().unwrap().iter().filter_map(|list| list["query"].as_str());
-    let of_choice = of_choice.filter_map(|query| Some(query.strip_prefix("label_values(")?.split_once(',')?.0.to_owned()));
+    let asked = targets.chain(marks).map(|target| {
+        target["expr"]
+            .as_str()
+            .unwrap()
+            .replace("$volume", "agents")
+    });
+    let of_choice = dashboard["templating"]["list"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|list| list["query"].as_str());
+    let of_choice = of_choice.filter_map(|query| {
+        Some(
+            query
+                .strip_prefix("label_values(")?
+                .split_once(',')?
+                .0
+                .to_owned(),
+        )
+    });
     asked.chain(of_choice).collect()
 }
 
 #[test]
 fn the_dashboard_shows_what_there_is_and_all_of_it() {
     let there = metrics_of(&metrics::text(&policy(), &nights::rich(), Some(&[])));
-    let asked: BTreeSet<String> = queries().iter().flat_map(|query| metrics_of(query)).collect();
+    let asked: BTreeSet<String> = queries()
+        .iter()
+        .flat_map(|query| metrics_of(query))
+        .collect();
     let unknown: Vec<_> = asked.difference(&there).collect();
     assert_eq!(unknown, [""; 0]);
     // These are in the others: a night's balance, and what only an alert asks for.
-    let elsewhere = ["eviction_freed_bytes", "eviction_triggered", "eviction_wanted_bytes", "prunes_refused", "reaped_worktrees"];
-    let unseen: Vec<_> = there.difference(&asked).map(|name| name.trim_start_matches("treewarden_")).collect();
+    let elsewhere = [
+        "eviction_freed_bytes",
+        "eviction_triggered",
+        "eviction_wanted_bytes",
+        "prunes_refused",
+        "reaped_worktrees",
+    ];
+    let unseen: Vec<_> = there
+        .difference(&asked)
+        .map(|name| name.trim_start_matches("treewarden_"))
+        .collect();
     assert_eq!(unseen, elsewhere);
-    let dashboard: serde_json::Value = serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
+    let dashboard: serde_json::Value =
+        serde_json::from_str(&text("cronjobs/monitoring/dashboard.json")).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
-    let ids: BTreeSet<u64> = panels.iter().map(|panel| panel["id"].as_u64().unwrap()).collect();
+    let ids: BTreeSet<u64> = panels
+        .iter()
+        .map(|panel| panel["id"].as_u64().unwrap())
+        .collect();
     assert_eq!(ids.len(), panels.len());
-    let silent: Vec<_> = panels.iter().filter(|panel| panel["description"].as_str().is_none_or(str::is_empty)).collect();
+    let silent: Vec<_> = panels
+        .iter()
+        .filter(|panel| panel["description"].as_str().is_none_or(str::is_empty))
+        .collect();
     assert!(silent.is_empty(), "{silent:?}");
 }
 
@@ -137,13 +240,19 @@ fn the_dashboard_shows_what_there_is_and_all_of_it() {
 fn prometheus_understands_what_the_dashboard_asks() {
     let world = World::unprepared();
     let checked = |queries: &[String]| {
-        let rules: Vec<_> =
-            queries.iter().enumerate().map(|(n, expr)| serde_json::json!({"record": format!("query_{n}"), "expr": expr})).collect();
+        let rules: Vec<_> = queries
+            .iter()
+            .enumerate()
+            .map(|(n, expr)| serde_json::json!({"record": format!("query_{n}"), "expr": expr}))
+            .collect();
         let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
         fs::write(world.beside("queries.yaml"), groups.to_string()).unwrap();
         world.program("promtool", &["check", "rules", "queries.yaml"])
     };
     let fine = checked(&queries());
     assert_eq!(fine.code, 0, "{fine:?}");
-    assert_ne!(checked(&["sum by (volume) treewarden_failures)".to_owned()]).code, 0);
+    assert_ne!(
+        checked(&["sum by (volume) treewarden_failures)".to_owned()]).code,
+        0
+    );
 }

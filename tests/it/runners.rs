@@ -1,12 +1,15 @@
-//! Volumes laid out as agent runners lay them out: the night finds their trees, keeps their refs, respects their locks.
+//! Volumes laid out as agent runners lay them out: the night finds their trees, keeps their refs,
+//! respects their locks.
 //!
-//! Each runner's preset is tried twice: told to work on the volume, and with the volume as its home.
+//! Each runner's preset is tried twice: told to work on the volume, and with the volume as its
+//! home.
 
 use super::support::repo::{Repo, Tree};
 use super::support::{World, remove, same, write};
 use std::collections::BTreeMap;
 
-/// A runner's trees, by its preset: a template for their places, in which `REPO` is the checkout's folder and `NAME` the tree's.
+/// A runner's trees, by its preset: a template for their places, in which `REPO` is the checkout's
+/// folder and `NAME` the tree's.
 const LAYOUTS: [(&str, &str); 17] = [
     ("afk", "worktrees/REPO/NAME"),
     ("afk", "REPO/.worktrees/NAME"),
@@ -28,7 +31,11 @@ const LAYOUTS: [(&str, &str); 17] = [
 ];
 
 /// What runners keep of their own in a repo.
-const REFS: [&str; 3] = ["refs/t3/checkpoints/1/turn/0", "refs/codex/snapshots/1", "refs/openclaw/keep"];
+const REFS: [&str; 3] = [
+    "refs/t3/checkpoints/1/turn/0",
+    "refs/codex/snapshots/1",
+    "refs/openclaw/keep",
+];
 
 /// What becomes of the trees that [`trees`] makes, and whether they stand after a night.
 const FATES: [(&str, &str, bool); 6] = [
@@ -59,17 +66,34 @@ fn trees(repo: &Repo<'_>, number: usize, preset: &str, layout: &str) {
     let locked = tree("locked");
     locked.age(60.0);
     // As claude does while it runs.
-    repo.git(&["worktree", "lock", "--reason", &format!("claude session 7 (pid {})", std::process::id()), locked.path.to_str().unwrap()]);
+    repo.git(&[
+        "worktree",
+        "lock",
+        "--reason",
+        &format!("claude session 7 (pid {})", std::process::id()),
+        locked.path.to_str().unwrap(),
+    ]);
     // As T3 does after the first turn: the branch gets another name, the path doesn't.
     let renamed = tree("renamed");
     if preset != "codex" {
-        renamed.git(&["branch", "-q", "-m", &format!("t3code/fix-the-cart-{number}")]);
+        renamed.git(&[
+            "branch",
+            "-q",
+            "-m",
+            &format!("t3code/fix-the-cart-{number}"),
+        ]);
     }
     renamed.age(2.0);
     // Nobody registered it any more; the layout alone leads there.
     remove(&tree("lost").admin);
     if preset == "superset" {
-        write(&repo.world.at(place(repo, layout, ".superset-delete-1")).join("src/x"), "x");
+        write(
+            &repo
+                .world
+                .at(place(repo, layout, ".superset-delete-1"))
+                .join("src/x"),
+            "x",
+        );
     }
 }
 
@@ -100,13 +124,39 @@ fn the_night_finds_the_trees_of_every_runner_keeps_their_refs_and_respects_their
         refs.retain(|name, _| !name.starts_with("refs/treewarden/"));
         refs
     };
-    let before: BTreeMap<_, _> = repos.iter().map(|(preset, repo)| (*preset, refs(repo))).collect();
-    assert!(before.values().all(|refs| REFS.iter().all(|name| refs.contains_key(*name))), "{before:?}");
-    same("a dry run", &world.fates(&world.pass(0, &["report"])), &fates);
+    let before: BTreeMap<_, _> = repos
+        .iter()
+        .map(|(preset, repo)| (*preset, refs(repo)))
+        .collect();
+    assert!(
+        before
+            .values()
+            .all(|refs| REFS.iter().all(|name| refs.contains_key(*name))),
+        "{before:?}"
+    );
+    same(
+        "a dry run",
+        &world.fates(&world.pass(0, &["report"])),
+        &fates,
+    );
     same("a night", &world.fates(&world.night()), &fates);
     // Branches stay as well: a runner brings a tree back from its branch.
-    same("refs", &repos.iter().map(|(preset, repo)| (*preset, refs(repo))).collect(), &before);
-    same("trees", &standing.keys().map(|place| (place.clone(), world.at(place).exists())).collect(), &standing);
+    same(
+        "refs",
+        &repos
+            .iter()
+            .map(|(preset, repo)| (*preset, refs(repo)))
+            .collect(),
+        &before,
+    );
+    same(
+        "trees",
+        &standing
+            .keys()
+            .map(|place| (place.clone(), world.at(place).exists()))
+            .collect(),
+        &standing,
+    );
     for repo in repos.values() {
         assert_eq!(repo.fsck(), "", "{}", repo.name);
     }

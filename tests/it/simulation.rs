@@ -1,9 +1,10 @@
-//! Days of agents' work and nights of maintenance, drawn from a seed, with an oracle outside the program that keeps every commit and every
-//! byte that agents made.
+//! Days of agents' work and nights of maintenance, drawn from a seed, with an oracle outside the
+//! program that keeps every commit and every byte that agents made.
 //!
-//! A test of one thing finds what somebody thought of. Here trees grow old, nights are killed and tried again, names come back, people
-//! delete by hand; and each morning everything must be where it was, or where the README says that it went. A failure names its seed and
-//! night, and its log says all that was done. `TREEWARDEN_SIMULATION` runs a single one.
+//! A test of one thing finds what somebody thought of. Here trees grow old, nights are killed and
+//! tried again, names come back, people delete by hand; and each morning everything must be where
+//! it was, or where the README says that it went. A failure names its seed and night, and its log
+//! says all that was done. `TREEWARDEN_SIMULATION` runs a single one.
 
 mod agents;
 mod days;
@@ -55,7 +56,13 @@ fn simulate(seed: u64, size: Size) -> Result<String, String> {
             }
         }
     }
-    let Oracle { reaped, rescues_seen, evicted, written_late, .. } = oracle;
+    let Oracle {
+        reaped,
+        rescues_seen,
+        evicted,
+        written_late,
+        ..
+    } = oracle;
     let steps = sim.log.len();
     Ok(format!(
         "seed {seed}: {} nights, {early} ended early; {steps} steps; {reaped} trees went, {rescues_seen} rescued, {written_late} written into meanwhile; \
@@ -69,14 +76,30 @@ fn told(sim: &Sim, night: u32, problems: &[String]) -> String {
     let log = std::env::temp_dir().join(format!("treewarden-simulation-{}.log", sim.seed));
     // What the program says of the volume as it stands now, for whoever looks for the cause.
     let report = sim.program(&["report"]);
-    std::fs::write(&log, format!("{}\n\n{}{}", sim.log.join("\n"), report.out, report.err)).unwrap();
-    let last: Vec<&str> = sim.log.iter().rev().take(30).rev().map(String::as_str).collect();
+    std::fs::write(
+        &log,
+        format!("{}\n\n{}{}", sim.log.join("\n"), report.out, report.err),
+    )
+    .unwrap();
+    let last: Vec<&str> = sim
+        .log
+        .iter()
+        .rev()
+        .take(30)
+        .rev()
+        .map(String::as_str)
+        .collect();
     format!(
         "seed {}, night {night}, day {}: {} problems\n  {}\nthe last that was done (all of it: {}):\n  {}",
         sim.seed,
         sim.day,
         problems.len(),
-        problems.iter().take(20).cloned().collect::<Vec<_>>().join("\n  "),
+        problems
+            .iter()
+            .take(20)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n  "),
         log.display(),
         last.join("\n  ")
     )
@@ -84,13 +107,21 @@ fn told(sim: &Sim, night: u32, problems: &[String]) -> String {
 
 #[test]
 fn twelve_nights_of_three_repos() {
-    match simulate(1, Size { repos: 3, nights: 12, operations: 18 }) {
+    match simulate(
+        1,
+        Size {
+            repos: 3,
+            nights: 12,
+            operations: 18,
+        },
+    ) {
         Ok(what) => eprintln!("{what}"),
         Err(what) => panic!("{what}"),
     }
 }
 
-/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS:REPOS:OPERATIONS` chooses others; operations are a day's.
+/// `TREEWARDEN_SIMULATION=FIRST-LAST:NIGHTS:REPOS:OPERATIONS` chooses others; operations are a
+/// day's.
 #[test]
 #[ignore = "takes minutes"]
 fn ten_seeds_of_sixty_nights() {
@@ -98,8 +129,16 @@ fn ten_seeds_of_sixty_nights() {
     let asked: Vec<&str> = asked.split(':').collect();
     let (first, last) = asked[0].split_once('-').unwrap_or((asked[0], asked[0]));
     let [first, last]: [u64; 2] = [first, last].map(|number| number.parse().expect("a number"));
-    let size = |place: usize, usual: u32| asked.get(place).map_or(usual, |number| number.parse().expect("a number"));
-    let size = Size { nights: size(1, 60), repos: size(2, 5) as usize, operations: size(3, 40) };
+    let size = |place: usize, usual: u32| {
+        asked
+            .get(place)
+            .map_or(usual, |number| number.parse().expect("a number"))
+    };
+    let size = Size {
+        nights: size(1, 60),
+        repos: size(2, 5) as usize,
+        operations: size(3, 40),
+    };
     let next = std::sync::atomic::AtomicU64::new(first);
     let failed = std::sync::Mutex::new(Vec::new());
     std::thread::scope(|scope| {

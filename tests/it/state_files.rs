@@ -1,6 +1,8 @@
-//! The state folder's files, damaged in every way that a crash, a full disk or somebody's hand can damage them.
+//! The state folder's files, damaged in every way that a crash, a full disk or somebody's hand can
+//! damage them.
 //!
-//! What is whole is read, what is not is told, and nothing else is touched. The config and the repos have tests of their own.
+//! What is whole is read, what is not is told, and nothing else is touched. The config and the
+//! repos have tests of their own.
 
 use super::report::nights;
 use super::support::{World, age, fifo, map, remove, same, write};
@@ -26,7 +28,9 @@ type Put = fn(&Path, &Path);
 const NO_FILES: [(&str, Put); 5] = [
     ("link", |path, victim| symlink(victim, path).unwrap()),
     ("loose link", |path, _| symlink("nowhere", path).unwrap()),
-    ("hard link", |path, victim| fs::hard_link(victim, path).unwrap()),
+    ("hard link", |path, victim| {
+        fs::hard_link(victim, path).unwrap()
+    }),
     ("FIFO", |path, _| fifo(path)),
     ("folder", |path, _| fs::create_dir(path).unwrap()),
 ];
@@ -34,7 +38,10 @@ const NO_FILES: [(&str, Put); 5] = [
 /// A sentence in place of a file is told from a file by its name.
 fn volume(world: &World) -> Volume {
     let root: Arc<Path> = world.root.as_path().into();
-    Volume { state: VolumePath::new(&root, Path::new(".treewarden")).unwrap(), root }
+    Volume {
+        state: VolumePath::new(&root, Path::new(".treewarden")).unwrap(),
+        root,
+    }
 }
 
 #[test]
@@ -46,7 +53,10 @@ fn a_sentinel_that_is_not_whole_or_not_known_is_refused() {
     prove(&volume).unwrap();
     for cut in 0..whole.len() {
         write(&sentinel, &whole[..cut]);
-        assert!(matches!(prove(&volume), Err(VolumeError::Unreadable { .. })), "cut at {cut}");
+        assert!(
+            matches!(prove(&volume), Err(VolumeError::Unreadable { .. })),
+            "cut at {cut}"
+        );
     }
     let text = String::from_utf8(whole.clone()).unwrap();
     let nulls = [&whole[..], &[0; 4096]].concat();
@@ -56,33 +66,56 @@ fn a_sentinel_that_is_not_whole_or_not_known_is_refused() {
         ("NULs alone", &[0; 168]),
         ("too large", &large),
         ("two of them", &[&whole[..], &whole].concat()),
-        ("another type", text.replace("\"id\": \"", "\"id\": [\"").replace("\",\n  \"root", "\"],\n  \"root").as_bytes()),
+        (
+            "another type",
+            text.replace("\"id\": \"", "\"id\": [\"")
+                .replace("\",\n  \"root", "\"],\n  \"root")
+                .as_bytes(),
+        ),
         ("no schema", text.replace("schema", "scheme").as_bytes()),
     ] {
         write(&sentinel, text);
-        assert!(matches!(prove(&volume), Err(VolumeError::Unreadable { .. })), "{what}");
+        assert!(
+            matches!(prove(&volume), Err(VolumeError::Unreadable { .. })),
+            "{what}"
+        );
     }
     // A later one may look different altogether.
-    for text in [text.replace("volume/1", "volume/2"), "{\"schema\": \"treewarden.volume/3\\u001b[2J\", \"roots\": []}".to_owned()] {
+    for text in [
+        text.replace("volume/1", "volume/2"),
+        "{\"schema\": \"treewarden.volume/3\\u001b[2J\", \"roots\": []}".to_owned(),
+    ] {
         write(&sentinel, &text);
         world.repo("acme/shop").tree("landed").age(2.0);
         let ran = world.treewarden(&["run"]);
         assert_eq!(ran.code, 3, "{ran:?}");
-        assert!(ran.out.contains("this treewarden knows") && !ran.out.contains('\x1b'), "{ran:?}");
+        assert!(
+            ran.out.contains("this treewarden knows") && !ran.out.contains('\x1b'),
+            "{ran:?}"
+        );
         assert!(world.at("worktrees/acme__shop/landed").exists());
         remove(&world.at("acme__shop"));
         remove(&world.at("worktrees"));
         remove(&world.beside("origins"));
     }
     write(&sentinel, "precious");
-    for (what, put) in NO_FILES.into_iter().filter(|(what, _)| *what != "hard link") {
-        let (place, elsewhere) = (world.at(".treewarden/volume.json"), world.beside("elsewhere"));
+    for (what, put) in NO_FILES
+        .into_iter()
+        .filter(|(what, _)| *what != "hard link")
+    {
+        let (place, elsewhere) = (
+            world.at(".treewarden/volume.json"),
+            world.beside("elsewhere"),
+        );
         write(&elsewhere, &whole);
         remove(&place);
         put(&place, &elsewhere);
         assert!(prove(&volume).is_err(), "{what}");
         let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);
-        assert!(ran.code == 3 && ran.err.contains("prepared already"), "{what}: {ran:?}");
+        assert!(
+            ran.code == 3 && ran.err.contains("prepared already"),
+            "{what}: {ran:?}"
+        );
     }
     remove(&sentinel);
     write(&sentinel, &whole);
@@ -92,13 +125,19 @@ fn a_sentinel_that_is_not_whole_or_not_known_is_refused() {
 /// Three nights as the journal holds them.
 fn three() -> Vec<RunReport> {
     let mut nights = vec![nights::refused(), nights::refused(), nights::refused()];
-    nights.iter_mut().zip(["first", "second", "third"]).for_each(|(night, id)| id.clone_into(&mut night.run.id));
+    nights
+        .iter_mut()
+        .zip(["first", "second", "third"])
+        .for_each(|(night, id)| id.clone_into(&mut night.run.id));
     nights
 }
 
 fn told(file: &Path) -> (Vec<String>, u64) {
     let past = journal::read(file).unwrap();
-    (past.runs.into_iter().map(|run| run.run.id).collect(), past.skipped)
+    (
+        past.runs.into_iter().map(|run| run.run.id).collect(),
+        past.skipped,
+    )
 }
 
 #[test]
@@ -107,8 +146,14 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
     let file = journal::file(folder.path());
     let lines: Vec<String> = three().iter().map(journal::line).collect();
     let whole = lines.concat();
-    let ends: Vec<usize> = (1..=3).map(|count| lines[..count].concat().len() + count).collect();
-    let text = lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>().concat();
+    let ends: Vec<usize> = (1..=3)
+        .map(|count| lines[..count].concat().len() + count)
+        .collect();
+    let text = lines
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect::<Vec<_>>()
+        .concat();
     assert_eq!(whole.len() + 3, text.len());
     let mut next = nights::refused();
     "next".clone_into(&mut next.run.id);
@@ -116,18 +161,32 @@ fn a_journal_cut_anywhere_keeps_what_is_whole_and_takes_the_next_night() {
         // Without its line end alone a line is whole, too.
         let count = ends.iter().filter(|end| **end - 1 <= cut).count();
         let torn = u64::from(cut > 0 && !ends.iter().any(|end| [*end, *end - 1].contains(&cut)));
-        let mut expected: Vec<String> = ["first", "second", "third"][..count].iter().map(|id| (*id).to_owned()).collect();
+        let mut expected: Vec<String> = ["first", "second", "third"][..count]
+            .iter()
+            .map(|id| (*id).to_owned())
+            .collect();
         for tail in [0, 512] {
             write(&file, [&text.as_bytes()[..cut], &vec![0; tail]].concat());
             let after_end = tail > 0 && (cut == 0 || ends.contains(&cut));
             // NULs right behind a line spoil it, if its end is missing.
             let spoilt = tail > 0 && ends.iter().any(|end| end - 1 == cut);
-            let (kept, skipped) = (count - usize::from(spoilt), torn.max(u64::from(after_end || spoilt)));
-            assert_eq!(told(&file), (expected[..kept].to_vec(), skipped), "cut at {cut}, {tail} NULs");
+            let (kept, skipped) = (
+                count - usize::from(spoilt),
+                torn.max(u64::from(after_end || spoilt)),
+            );
+            assert_eq!(
+                told(&file),
+                (expected[..kept].to_vec(), skipped),
+                "cut at {cut}, {tail} NULs"
+            );
             if cut % 50 == 0 || ends.iter().any(|end| end.abs_diff(cut) < 2) {
                 journal::append(&file, &next).unwrap();
                 let now = [&expected[..kept], &["next".to_owned()]].concat();
-                assert_eq!(told(&file), (now, skipped), "after a night, cut at {cut}, {tail} NULs");
+                assert_eq!(
+                    told(&file),
+                    (now, skipped),
+                    "after a night, cut at {cut}, {tail} NULs"
+                );
             }
         }
         expected.clear();
@@ -142,8 +201,18 @@ fn a_journal_of_odd_lines_tells_the_others() {
     let later = second.replace("treewarden.report/1", "treewarden.report/2");
     let odd: Vec<(&str, Vec<u8>, u64)> = vec![
         ("a later schema", later.into_bytes(), 1),
-        ("another type", second.replace("\"id\":\"second\"", "\"id\":2").into_bytes(), 1),
-        ("a huge number", second.replace("\"total_bytes\":0", "\"total_bytes\":1e99").into_bytes(), 1),
+        (
+            "another type",
+            second.replace("\"id\":\"second\"", "\"id\":2").into_bytes(),
+            1,
+        ),
+        (
+            "a huge number",
+            second
+                .replace("\"total_bytes\":0", "\"total_bytes\":1e99")
+                .into_bytes(),
+            1,
+        ),
         ("no JSON", b"\xff\xfe garbage".to_vec(), 1),
         ("nested too deep", b"[".repeat(100_000), 1),
         ("a long line", vec![b'x'; 65 << 20], 1),
@@ -151,8 +220,23 @@ fn a_journal_of_odd_lines_tells_the_others() {
         ("the first again", first.clone().into_bytes(), 0),
     ];
     for (what, line, skipped) in odd {
-        write(&file, [first.as_bytes(), b"\n", &line, b"\n", third.as_bytes(), b"\n"].concat());
-        assert_eq!(told(&file), (vec!["first".to_owned(), "third".to_owned()], skipped), "{what}");
+        write(
+            &file,
+            [
+                first.as_bytes(),
+                b"\n",
+                &line,
+                b"\n",
+                third.as_bytes(),
+                b"\n",
+            ]
+            .concat(),
+        );
+        assert_eq!(
+            told(&file),
+            (vec!["first".to_owned(), "third".to_owned()], skipped),
+            "{what}"
+        );
     }
 }
 
@@ -187,7 +271,9 @@ fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
     }
     let (ids, skipped) = told(&file);
     assert!(longest < 80 << 20 && skipped == 0, "{longest} bytes");
-    let kept: Vec<String> = (30 - ids.len()..30).map(|number| format!("night {number}")).collect();
+    let kept: Vec<String> = (30 - ids.len()..30)
+        .map(|number| format!("night {number}"))
+        .collect();
     assert!(ids == kept && ids.len() >= 4, "{ids:?}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
 }
@@ -205,15 +291,42 @@ fn what_is_no_file_of_its_own_is_not_written_through() {
             put(&world.at(".treewarden").join(place), &victim);
         }
         let report = world.pass(1, &["run"]);
-        let outcomes = report.repos.iter().map(|repo| (repo.name.clone(), format!("{:?}", repo.outcome))).collect();
-        same(what, &outcomes, &map(&[("acme/other", "Maintained"), ("acme/shop", "Failed")]));
-        assert!(report.failures.len() == 1 && report.failures[0].contains("failed to append to `"), "{what}: {:?}", report.failures);
+        let outcomes = report
+            .repos
+            .iter()
+            .map(|repo| (repo.name.clone(), format!("{:?}", repo.outcome)))
+            .collect();
+        same(
+            what,
+            &outcomes,
+            &map(&[("acme/other", "Maintained"), ("acme/shop", "Failed")]),
+        );
+        assert!(
+            report.failures.len() == 1 && report.failures[0].contains("failed to append to `"),
+            "{what}: {:?}",
+            report.failures
+        );
         assert_eq!(fs::read(&victim).unwrap(), b"precious\n", "{what}");
-        assert!(!world.at(".treewarden/nowhere").exists() && !world.at(".treewarden/locks/nowhere").exists(), "{what}");
-        assert!(world.at("worktrees/acme__shop/landed").exists() && !world.at("worktrees/acme__other/landed").exists(), "{what}");
+        assert!(
+            !world.at(".treewarden/nowhere").exists()
+                && !world.at(".treewarden/locks/nowhere").exists(),
+            "{what}"
+        );
+        assert!(
+            world.at("worktrees/acme__shop/landed").exists()
+                && !world.at("worktrees/acme__other/landed").exists(),
+            "{what}"
+        );
         let ran = world.treewarden(&["history"]);
-        let told = if what == "loose link" || what == "link" { "ymbolic link" } else { "" };
-        assert!(ran.code == 3 && ran.err.contains("failed to read `") && ran.err.contains(told), "{what}: {ran:?}");
+        let told = if what == "loose link" || what == "link" {
+            "ymbolic link"
+        } else {
+            ""
+        };
+        assert!(
+            ran.code == 3 && ran.err.contains("failed to read `") && ran.err.contains(told),
+            "{what}: {ran:?}"
+        );
     }
 }
 
@@ -226,15 +339,25 @@ fn named(text: &[u8]) -> Option<String> {
     rustix::fs::flock(&open, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
     let holder = peek(locks.path(), "acme/shop").unwrap().unwrap_err();
     let root: Arc<Path> = locks.path().into();
-    let take =
-        || LockedRepo::take(locks.path(), "acme/shop", &VolumePath::new(&root, Path::new("shop")).unwrap(), "run", DateTime::UNIX_EPOCH);
+    let take = || {
+        LockedRepo::take(
+            locks.path(),
+            "acme/shop",
+            &VolumePath::new(&root, Path::new("shop")).unwrap(),
+            "run",
+            DateTime::UNIX_EPOCH,
+        )
+    };
     assert!(matches!(take(), Err(LockError::Busy(again)) if again == holder));
     assert_eq!(fs::read(&file).unwrap(), text, "asking leaves no trace");
     drop(open);
     // What stands in it never decides.
     let lock = take().unwrap();
     let record = Holder::read(&fs::read(&file).unwrap()).unwrap();
-    assert_eq!((record.schema.as_str(), record.pid), ("treewarden.lock/1", std::process::id()));
+    assert_eq!(
+        (record.schema.as_str(), record.pid),
+        ("treewarden.lock/1", std::process::id())
+    );
     drop(lock);
     assert_eq!(fs::read(&file).unwrap(), b"");
     holder.map(|holder| holder.holder)
@@ -251,10 +374,19 @@ fn a_lock_s_record_only_informs_however_damaged_it_is() {
     let text = std::str::from_utf8(agent).unwrap();
     let table: [(&str, Vec<u8>, Option<String>); 7] = [
         ("a line end", [agent, &b"\n"[..]].concat(), pod.clone()),
-        ("a later schema", text.replace('{', "{\"schema\": \"treewarden.lock/9\", \"more\": [1], ").into_bytes(), pod),
+        (
+            "a later schema",
+            text.replace('{', "{\"schema\": \"treewarden.lock/9\", \"more\": [1], ")
+                .into_bytes(),
+            pod,
+        ),
         ("NULs behind", [agent, &[0; 64][..]].concat(), None),
         ("NULs alone", vec![0; 4096], None),
-        ("another type", text.replace("12", "\"12\"").into_bytes(), None),
+        (
+            "another type",
+            text.replace("12", "\"12\"").into_bytes(),
+            None,
+        ),
         ("garbage", b"\xff\xfe\x00".to_vec(), None),
         ("huge", vec![b'{'; 1 << 20], None),
     ];
@@ -269,12 +401,19 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
     let state = volume(&world).state;
     let shop = world.repo("acme/shop");
     shop.tree("stays");
-    let (stays, outside) = (world.at("worktrees/acme__shop/stays"), world.beside("outside"));
+    let (stays, outside) = (
+        world.at("worktrees/acme__shop/stays"),
+        world.beside("outside"),
+    );
     write(&outside.join("precious"), "precious");
     let bin = |name: &str| world.at(".treewarden/trash").join(name);
     let admin = shop.git_dir("worktrees/stays");
     std::thread::sleep(std::time::Duration::from_millis(20));
-    let whole = format!(r#"{{"schema":"treewarden.taken/1","from":"{}","admin":"{}"}}"#, stays.display(), admin.display());
+    let whole = format!(
+        r#"{{"schema":"treewarden.taken/1","from":"{}","admin":"{}"}}"#,
+        stays.display(),
+        admin.display()
+    );
     write(&bin("whole").join("note.json"), &whole);
     fs::rename(&stays, bin("whole").join("0")).unwrap();
     let expected: HashSet<VolumePath> = [VolumePath::new(state.root(), &stays).unwrap()].into();
@@ -282,14 +421,20 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
     fs::rename(bin("whole").join("0"), &stays).unwrap();
     assert_eq!(taken_from(&state), HashSet::new(), "nothing was taken");
     remove(&bin("whole"));
-    let note = format!(r#"{{"schema":"treewarden.taken/1","from":"{}"}}"#, stays.display());
+    let note = format!(
+        r#"{{"schema":"treewarden.taken/1","from":"{}"}}"#,
+        stays.display()
+    );
     for cut in 0..note.len() {
         write(&bin("cut").join("note.json"), &note[..cut]);
         assert_eq!(taken_from(&state), HashSet::new(), "cut at {cut}");
     }
     for (name, text) in [
         ("later", note.replace("taken/1", "taken/2")),
-        ("outside", note.replace(stays.to_str().unwrap(), outside.to_str().unwrap())),
+        (
+            "outside",
+            note.replace(stays.to_str().unwrap(), outside.to_str().unwrap()),
+        ),
         ("climbs", note.replace("stays", "../../..")),
         ("type", note.replace("\"from\":", "\"from\":1,\"x\":")),
         ("nulls", format!("{note}\0\0\0")),
@@ -299,7 +444,10 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
     }
     for (what, put) in NO_FILES {
         fs::create_dir(bin(what)).unwrap();
-        put(&bin(what).join("note.json"), &outside.join("precious").canonicalize().unwrap_or_default());
+        put(
+            &bin(what).join("note.json"),
+            &outside.join("precious").canonicalize().unwrap_or_default(),
+        );
         // The bins themselves, too.
         let no_bin = bin(&format!("no bin but a {what}"));
         put(&no_bin, &outside.join("precious"));
@@ -307,7 +455,10 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
     symlink(&outside, bin("link to a folder")).unwrap();
     assert_eq!(taken_from(&state), HashSet::new());
     world.night();
-    assert_eq!(fs::read_dir(world.at(".treewarden/trash")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(world.at(".treewarden/trash")).unwrap().count(),
+        0
+    );
     assert_eq!(fs::read(outside.join("precious")).unwrap(), b"precious");
     assert!(stays.exists());
 }
@@ -316,10 +467,18 @@ fn what_is_no_note_proves_nothing_and_the_trash_is_emptied_all_the_same() {
 fn ballast_that_was_cut_short_is_made_whole_and_a_link_is_not_filled() {
     let world = World::new();
     let state = volume(&world).state;
-    let room = Usage { total_bytes: 1 << 40, free_bytes: 1 << 39, ..Usage::default() };
+    let room = Usage {
+        total_bytes: 1 << 40,
+        free_bytes: 1 << 39,
+        ..Usage::default()
+    };
     let files = || -> BTreeMap<PathBuf, u64> {
-        let entries = fs::read_dir(world.at(".treewarden/ballast")).unwrap().map(|entry| entry.unwrap());
-        entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect()
+        let entries = fs::read_dir(world.at(".treewarden/ballast"))
+            .unwrap()
+            .map(|entry| entry.unwrap());
+        entries
+            .map(|entry| (entry.path(), entry.metadata().unwrap().len()))
+            .collect()
     };
     ballast::take_on(&state, &room).unwrap();
     let whole = files();

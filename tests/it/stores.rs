@@ -1,4 +1,5 @@
-//! What `git gc` would keep, a run keeps: a copy of the repo gets the one, the repo the other, and git says the same of both.
+//! What `git gc` would keep, a run keeps: a copy of the repo gets the one, the repo the other, and
+//! git says the same of both.
 
 use super::support::repo::Repo;
 use super::support::{Ran, World, age_all, git, remove, try_git, write};
@@ -7,12 +8,20 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use treewarden::report::GcAction;
 
-/// The gits of this machine, each as a folder that holds nothing else: the one on the path, and another where there is one.
+/// The gits of this machine, each as a folder that holds nothing else: the one on the path, and
+/// another where there is one.
 fn gits(world: &World) -> Vec<(String, PathBuf)> {
     let mut gits: Vec<(String, PathBuf)> = Vec::new();
-    for (number, git) in ["git", "/usr/bin/git", "/usr/local/bin/git"].iter().enumerate() {
-        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap()).map(|folder| folder.join(git)).find(|git| git.exists());
-        let Some(real) = found.and_then(|git| git.canonicalize().ok()) else { continue };
+    for (number, git) in ["git", "/usr/bin/git", "/usr/local/bin/git"]
+        .iter()
+        .enumerate()
+    {
+        let found = std::env::split_paths(&std::env::var_os("PATH").unwrap())
+            .map(|folder| folder.join(git))
+            .find(|git| git.exists());
+        let Some(real) = found.and_then(|git| git.canonicalize().ok()) else {
+            continue;
+        };
         let folder = world.beside(format!("git-{number}"));
         std::fs::create_dir_all(&folder).unwrap();
         symlink(&real, folder.join("git")).unwrap();
@@ -27,20 +36,45 @@ fn gits(world: &World) -> Vec<(String, PathBuf)> {
 /// A run with this git first on the path.
 fn run_with(world: &World, git: &Path) -> Ran {
     let path = format!("{}:{}", git.display(), std::env::var("PATH").unwrap());
-    world.start_as(&[("PATH", &path)], &["run", "--format", "json"]).end()
+    world
+        .start_as(&[("PATH", &path)], &["run", "--format", "json"])
+        .end()
 }
 
 fn objects(folder: &Path) -> BTreeSet<String> {
-    let list = git(folder, 0.0, &["cat-file", "--batch-all-objects", "--batch-check=%(objectname)"]);
+    let list = git(
+        folder,
+        0.0,
+        &[
+            "cat-file",
+            "--batch-all-objects",
+            "--batch-check=%(objectname)",
+        ],
+    );
     list.lines().map(ToOwned::to_owned).collect()
 }
 
-/// A copy that had `git gc`, with our grace for reflogs: its own is 30 days for entries that nothing else reaches.
+/// A copy that had `git gc`, with our grace for reflogs: its own is 30 days for entries that
+/// nothing else reaches.
 fn judged(repo: &Repo<'_>) -> PathBuf {
     let copy = repo.world.beside(format!("judge-{}", repo.folder()));
-    let copied = repo.world.program("cp", &["-a", repo.path.to_str().unwrap(), copy.to_str().unwrap()]);
+    let copied = repo.world.program(
+        "cp",
+        &["-a", repo.path.to_str().unwrap(), copy.to_str().unwrap()],
+    );
     assert_eq!(copied.code, 0);
-    git(&copy, 0.0, &["-c", "gc.reflogExpire=90.days", "-c", "gc.reflogExpireUnreachable=90.days", "gc", "-q"]);
+    git(
+        &copy,
+        0.0,
+        &[
+            "-c",
+            "gc.reflogExpire=90.days",
+            "-c",
+            "gc.reflogExpireUnreachable=90.days",
+            "gc",
+            "-q",
+        ],
+    );
     copy
 }
 
@@ -53,13 +87,18 @@ fn told(folder: &Path) -> Vec<(Option<i32>, String, String)> {
         &["log", "--all", "--format=%H"],
         &["status", "--porcelain"],
     ];
-    says.iter().map(|words| try_git(folder, 0.0, words)).collect()
+    says.iter()
+        .map(|words| try_git(folder, 0.0, words))
+        .collect()
 }
 
 /// That a repo has whatever its copy has that `git gc` went over, and git says the same of both.
 #[track_caller]
 fn no_less(repo: &Repo<'_>, copy: &Path) {
-    let lost: Vec<String> = objects(copy).difference(&objects(&repo.path)).cloned().collect();
+    let lost: Vec<String> = objects(copy)
+        .difference(&objects(&repo.path))
+        .cloned()
+        .collect();
     assert_eq!(lost, [""; 0], "lost, and `git gc` keeps them");
     assert_eq!(told(&repo.path), told(copy));
 }
@@ -87,8 +126,18 @@ fn a_stash_below_the_top_stays() {
         let copy = judged(&shop);
         let ran = run_with(&world, git);
         assert_eq!(ran.code, 0, "{version}: {ran:?}");
-        let gc = ran.report().repos.into_iter().find(|repo| repo.name == shop.name).unwrap().gc;
-        assert_eq!((gc.action, gc.after.packs, gc.after.loose_objects), (GcAction::Full, 1, 0), "{version}");
+        let gc = ran
+            .report()
+            .repos
+            .into_iter()
+            .find(|repo| repo.name == shop.name)
+            .unwrap()
+            .gc;
+        assert_eq!(
+            (gc.action, gc.after.packs, gc.after.loose_objects),
+            (GcAction::Full, 1, 0),
+            "{version}"
+        );
         no_less(&shop, &copy);
     }
 }
@@ -99,7 +148,8 @@ fn whatever_the_files_of_a_repo_name_stays() {
         let world = World::new();
         let shop = world.repo("acme/shop");
         shop.set(&format!("gc: {{strategy: {strategy}}}"));
-        let lonely = |repo: &Path, text: &str| git(repo, 60.0, &["commit-tree", "-m", text, "HEAD^{tree}"]);
+        let lonely =
+            |repo: &Path, text: &str| git(repo, 60.0, &["commit-tree", "-m", text, "HEAD^{tree}"]);
         // Each is kept alive by one place alone, and by the first of them git itself keeps it.
         let mut kept = vec![];
         shop.commit(60.0, "reset.ts", "1\n");
@@ -113,7 +163,12 @@ fn whatever_the_files_of_a_repo_name_stays() {
         tree.commit("detached.ts", "2\n");
         kept.push(tree.git(&["rev-parse", "HEAD"]));
         tree.git(&["checkout", "-q", "HEAD~1"]);
-        for name in ["refs/notes/x", "refs/replace/1111111111111111111111111111111111111111", "refs/t3/x", "refs/bisect/bad"] {
+        for name in [
+            "refs/notes/x",
+            "refs/replace/1111111111111111111111111111111111111111",
+            "refs/t3/x",
+            "refs/bisect/bad",
+        ] {
             let commit = lonely(&shop.path, name);
             shop.git(&["update-ref", name, &commit]);
             kept.push(commit);
@@ -121,7 +176,8 @@ fn whatever_the_files_of_a_repo_name_stays() {
         write(&shop.path.join("staged.ts"), "staged\n");
         shop.git(&["add", "staged.ts"]);
         kept.push(shop.git(&["rev-parse", ":staged.ts"]));
-        tree.write("split.ts", "in a shared index\n").git(&["add", "split.ts"]);
+        tree.write("split.ts", "in a shared index\n")
+            .git(&["add", "split.ts"]);
         tree.git(&["update-index", "--split-index"]);
         kept.push(tree.git(&["rev-parse", ":split.ts"]));
         let grafted = lonely(&shop.path, "grafted");
@@ -129,25 +185,50 @@ fn whatever_the_files_of_a_repo_name_stays() {
         write(&shop.git_dir("info/grafts"), format!("{head} {grafted}\n"));
         kept.push(grafted);
         // These git forgets, and whoever is in the middle of something needs them.
-        let ours: Vec<String> = (0..6).map(|number| lonely(&shop.path, &format!("ours {number}"))).collect();
+        let ours: Vec<String> = (0..6)
+            .map(|number| lonely(&shop.path, &format!("ours {number}")))
+            .collect();
         write(&shop.git_dir("ORIG_HEAD"), format!("{}\n", ours[0]));
-        write(&shop.git_dir("rebase-merge/autostash"), format!("{}\n", ours[1]));
-        write(&tree.admin.join("MERGE_AUTOSTASH"), format!("{}\n", ours[2]));
-        write(&tree.admin.join("sequencer/todo"), format!("pick {} x\n", ours[3]));
-        write(&tree.admin.join("refs/worktree/x"), format!("{}\n", ours[4]));
+        write(
+            &shop.git_dir("rebase-merge/autostash"),
+            format!("{}\n", ours[1]),
+        );
+        write(
+            &tree.admin.join("MERGE_AUTOSTASH"),
+            format!("{}\n", ours[2]),
+        );
+        write(
+            &tree.admin.join("sequencer/todo"),
+            format!("pick {} x\n", ours[3]),
+        );
+        write(
+            &tree.admin.join("refs/worktree/x"),
+            format!("{}\n", ours[4]),
+        );
         write(&shop.git_dir("AGENTS_HEAD"), format!("{}\n", ours[5]));
         aged(&shop, 20.0);
         remove(&shop.git_dir("rebase-merge"));
-        write(&shop.git_dir("rebase-merge/autostash"), format!("{}\n", ours[1]));
+        write(
+            &shop.git_dir("rebase-merge/autostash"),
+            format!("{}\n", ours[1]),
+        );
 
         let copy = judged(&shop);
         let gc = world.night().repos.remove(0).gc;
         assert_eq!(gc.action, GcAction::Full, "{gc:?}");
         let all = objects(&shop.path);
-        let lost: Vec<&String> = kept.iter().chain(&ours).filter(|id| !all.contains(*id)).collect();
+        let lost: Vec<&String> = kept
+            .iter()
+            .chain(&ours)
+            .filter(|id| !all.contains(*id))
+            .collect();
         assert_eq!(lost, [""; 0], "{strategy}");
         no_less(&shop, &copy);
-        assert_eq!(shop.refs("refs/treewarden"), [].into(), "nothing of ours is left among the agents' refs");
+        assert_eq!(
+            shop.refs("refs/treewarden"),
+            [].into(),
+            "nothing of ours is left among the agents' refs"
+        );
     }
 }
 
@@ -169,10 +250,22 @@ fn a_config_may_ask_for_a_longer_grace() {
     };
     let cases: [(&[(&str, &str)], bool); 6] = [
         (&[], false),
-        (&[("gc.pruneExpire", "now"), ("gc.reflogExpireUnreachable", "now")], false),
+        (
+            &[
+                ("gc.pruneExpire", "now"),
+                ("gc.reflogExpireUnreachable", "now"),
+            ],
+            false,
+        ),
         (&[("gc.pruneExpire", "30.days.ago")], true),
         (&[("gc.pruneExpire", "never")], true),
-        (&[("gc.reflogExpire", "never"), ("gc.reflogExpireUnreachable", "never")], true),
+        (
+            &[
+                ("gc.reflogExpire", "never"),
+                ("gc.reflogExpireUnreachable", "never"),
+            ],
+            true,
+        ),
         (
             &[
                 ("gc.refs/heads/*.reflogExpire", "never"),
@@ -182,15 +275,24 @@ fn a_config_may_ask_for_a_longer_grace() {
             true,
         ),
     ];
-    let repos: Vec<_> = cases.iter().enumerate().map(|(n, (settings, _))| dead(settings, &format!("acme/r{n}"))).collect();
+    let repos: Vec<_> = cases
+        .iter()
+        .enumerate()
+        .map(|(n, (settings, _))| dead(settings, &format!("acme/r{n}")))
+        .collect();
     world.night();
     for ((settings, stays), (repo, commit)) in cases.iter().zip(repos) {
-        assert_eq!(objects(&repo.path).contains(&commit), *stays, "{settings:?}");
+        assert_eq!(
+            objects(&repo.path).contains(&commit),
+            *stays,
+            "{settings:?}"
+        );
         assert_eq!(repo.fsck(), "", "{settings:?}");
     }
 }
 
-/// As a crash or a script of somebody's leaves it. Git takes such a line for none, and an expiry would drop it.
+/// As a crash or a script of somebody's leaves it. Git takes such a line for none, and an expiry
+/// would drop it.
 #[test]
 fn a_reflog_s_last_line_without_an_end_stays() {
     let world = World::new();
@@ -201,13 +303,27 @@ fn a_reflog_s_last_line_without_an_end_stays() {
     aged(&shop, 60.0);
     let lonely = shop.git(&["commit-tree", "-m", "lonely", "HEAD^{tree}"]);
     let (log, head) = (shop.git_dir("logs/HEAD"), shop.git(&["rev-parse", "HEAD"]));
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs();
     let text = std::fs::read_to_string(&log).unwrap();
-    write(&log, format!("{text}{head} {lonely} A <a@b> {now} +0000\tlast"));
+    write(
+        &log,
+        format!("{text}{head} {lonely} A <a@b> {now} +0000\tlast"),
+    );
     let report = world.pass(0, &["run"]);
-    assert_eq!(report.repos[0].gc.action, GcAction::Full, "{:?}", report.repos[0]);
+    assert_eq!(
+        report.repos[0].gc.action,
+        GcAction::Full,
+        "{:?}",
+        report.repos[0]
+    );
     let left = std::fs::read_to_string(&log).unwrap();
-    assert!(left.ends_with("\tlast\n") && left.lines().count() < text.lines().count() + 1, "{left}");
+    assert!(
+        left.ends_with("\tlast\n") && left.lines().count() < text.lines().count() + 1,
+        "{left}"
+    );
     assert_eq!(shop.git(&["reflog", "-1", "--format=%H"]), lonely);
 }
 
@@ -221,12 +337,26 @@ fn one_tree_with_a_broken_index_stops_nothing_but_the_dropping() {
         aged(&shop, 20.0);
         write(&tree.admin.join("index"), "DIRC nonsense");
         let ran = run_with(&world, git);
-        let repo = ran.report().repos.into_iter().find(|repo| repo.name == shop.name).unwrap();
+        let repo = ran
+            .report()
+            .repos
+            .into_iter()
+            .find(|repo| repo.name == shop.name)
+            .unwrap();
         assert_eq!(ran.code, 1, "{version}: {ran:?}");
         let failures = repo.failures.join("\n");
-        assert!(repo.failures.len() == 1 && failures.contains(tree.path.to_str().unwrap()) && failures.contains("git reset"), "{failures}");
+        assert!(
+            repo.failures.len() == 1
+                && failures.contains(tree.path.to_str().unwrap())
+                && failures.contains("git reset"),
+            "{failures}"
+        );
         assert_eq!(
-            (repo.gc.action, repo.gc.after.packs, repo.gc.after.loose_objects),
+            (
+                repo.gc.action,
+                repo.gc.after.packs,
+                repo.gc.after.loose_objects
+            ),
             (GcAction::Incremental, 1, 0),
             "{version}: {:?}",
             repo.gc
@@ -251,14 +381,21 @@ fn packs_in_a_geometric_row_are_no_failure() {
     let shop = world.repo("acme/shop");
     for many in [150, 36, 9] {
         for number in 0..many {
-            write(&shop.path.join(format!("{many}/{number}.ts")), format!("{many} {number}\n"));
+            write(
+                &shop.path.join(format!("{many}/{number}.ts")),
+                format!("{many} {number}\n"),
+            );
         }
         shop.commit(60.0, "x.ts", &many.to_string());
         shop.git(&["repack", "-q", "-d"]);
     }
     for _ in 0..2 {
         let gc = world.night().repos.remove(0).gc;
-        assert_eq!((gc.action, gc.before.packs, gc.after.packs), (GcAction::Incremental, 3, 3), "{gc:?}");
+        assert_eq!(
+            (gc.action, gc.before.packs, gc.after.packs),
+            (GcAction::Incremental, 3, 3),
+            "{gc:?}"
+        );
     }
     assert_eq!(shop.fsck(), "");
 }
@@ -280,7 +417,16 @@ fn partial<'a>(world: &'a World, name: &str, git_of: &Path) -> Repo<'a> {
     let program = git_of.join("git");
     let cloned = world.program(
         program.to_str().unwrap(),
-        &["-c", "protocol.file.allow=always", "clone", "-q", "--template=", "--filter=blob:none", &url, folder.to_str().unwrap()],
+        &[
+            "-c",
+            "protocol.file.allow=always",
+            "clone",
+            "-q",
+            "--template=",
+            "--filter=blob:none",
+            &url,
+            folder.to_str().unwrap(),
+        ],
     );
     assert_eq!(cloned.code, 0, "{cloned:?}");
     let repo = Repo::there(world, name);
@@ -313,21 +459,56 @@ fn promised_objects_stay_promised() {
             let copy = judged(&repo);
             let ran = run_with(&world, git_of);
             assert_eq!(ran.code, 0, "{version} {kind}: {ran:?}");
-            let row = ran.report().repos.into_iter().find(|row| row.name == repo.name).unwrap();
-            assert_eq!(row.gc.action, if days > 0.0 { GcAction::Full } else { GcAction::Incremental }, "{version} {kind}: {row:?}");
+            let row = ran
+                .report()
+                .repos
+                .into_iter()
+                .find(|row| row.name == repo.name)
+                .unwrap();
+            assert_eq!(
+                row.gc.action,
+                if days > 0.0 {
+                    GcAction::Full
+                } else {
+                    GcAction::Incremental
+                },
+                "{version} {kind}: {row:?}"
+            );
             assert_eq!(row.gc.after.loose_objects, 0, "{version} {kind}: {row:?}");
             assert_eq!(told(&repo.path), before, "{version} {kind}");
             no_less(&repo, &copy);
             for words in [&["--local"][..], &["--no-local"]] {
                 let to = world.beside(format!("clone-{kind}-{number}{}", words[0]));
                 let from = format!("file://{}", repo.path.display());
-                let from = if words[0] == "--local" { repo.path.to_str().unwrap() } else { &from };
-                let clone = [&["clone", "-q", "--template="], words, &[from, to.to_str().unwrap()]].concat();
+                let from = if words[0] == "--local" {
+                    repo.path.to_str().unwrap()
+                } else {
+                    &from
+                };
+                let clone = [
+                    &["clone", "-q", "--template="],
+                    words,
+                    &[from, to.to_str().unwrap()],
+                ]
+                .concat();
                 let (code, _, err) = try_git(&world.root, 0.0, &clone);
                 let (of_copy, ..) = {
                     let to = world.beside(format!("clone-of-copy-{kind}-{number}{}", words[0]));
-                    let from = if words[0] == "--local" { copy.display().to_string() } else { format!("file://{}", copy.display()) };
-                    try_git(&world.root, 0.0, &[&["clone", "-q", "--template="], words, &[&from, to.to_str().unwrap()]].concat())
+                    let from = if words[0] == "--local" {
+                        copy.display().to_string()
+                    } else {
+                        format!("file://{}", copy.display())
+                    };
+                    try_git(
+                        &world.root,
+                        0.0,
+                        &[
+                            &["clone", "-q", "--template="],
+                            words,
+                            &[&from, to.to_str().unwrap()],
+                        ]
+                        .concat(),
+                    )
                 };
                 assert_eq!(code, of_copy, "{version} {kind} {words:?}: {err}");
             }
@@ -340,16 +521,25 @@ fn a_young_object_keeps_what_it_names() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let blob = {
-        write(&world.beside("blob"), "only in a tree that nobody committed yet\n");
-        shop.git(&["hash-object", "-w", "--no-filters", world.beside("blob").to_str().unwrap()])
+        write(
+            &world.beside("blob"),
+            "only in a tree that nobody committed yet\n",
+        );
+        shop.git(&[
+            "hash-object",
+            "-w",
+            "--no-filters",
+            world.beside("blob").to_str().unwrap(),
+        ])
     };
     aged(&shop, 20.0);
     let index = world.beside("index");
     let path = index.to_str().unwrap();
     world.program("git", &["-C", shop.path.to_str().unwrap(), "version"]);
     let tree = {
-        let script =
-            format!("GIT_INDEX_FILE={path} git update-index --add --cacheinfo 100644,{blob},a && GIT_INDEX_FILE={path} git write-tree");
+        let script = format!(
+            "GIT_INDEX_FILE={path} git update-index --add --cacheinfo 100644,{blob},a && GIT_INDEX_FILE={path} git write-tree"
+        );
         shop.git(&["-c", &format!("alias.tree=!{script}"), "tree"])
     };
     let copy = judged(&shop);

@@ -1,5 +1,5 @@
-//! Trees that a run took and did not finish: each goes back only where it is proven to belong, nothing that was written in the meantime is lost, and what
-//! can't be deleted is told once.
+//! Trees that a run took and did not finish: each goes back only where it is proven to belong,
+//! nothing that was written in the meantime is lost, and what can't be deleted is told once.
 
 use super::support::made::npm;
 use super::support::repo::Tree;
@@ -15,36 +15,69 @@ use std::time::{Duration, Instant};
 
 /// Everything below a folder, but for what tells when.
 fn files(top: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let all = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
-    all.map(|entry| (entry.path().strip_prefix(top).unwrap().to_owned(), fs::read(entry.path()).unwrap())).collect()
+    let all = walkdir::WalkDir::new(top)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file());
+    all.map(|entry| {
+        (
+            entry.path().strip_prefix(top).unwrap().to_owned(),
+            fs::read(entry.path()).unwrap(),
+        )
+    })
+    .collect()
 }
 
 /// The trash holds nothing.
 #[track_caller]
 fn is_empty(world: &World) {
-    let left: Vec<_> =
-        walkdir::WalkDir::new(world.at(".treewarden/trash")).min_depth(1).into_iter().map(|entry| entry.unwrap().into_path()).collect();
+    let left: Vec<_> = walkdir::WalkDir::new(world.at(".treewarden/trash"))
+        .min_depth(1)
+        .into_iter()
+        .map(|entry| entry.unwrap().into_path())
+        .collect();
     assert!(left.is_empty(), "{left:?}");
     let kept = fs::read_dir(world.at(".treewarden"))
         .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("kept-"));
+        .filter(|entry| {
+            entry
+                .as_ref()
+                .unwrap()
+                .file_name()
+                .to_string_lossy()
+                .starts_with("kept-")
+        });
     assert_eq!(kept.count(), 0);
 }
 
-/// Stops a night when it has taken the tree and looks at it again: it still drops the registration, and leaves the tree itself in the trash.
+/// Stops a night when it has taken the tree and looks at it again: it still drops the registration,
+/// and leaves the tree itself in the trash.
 fn stop_when_taken(world: &World, tree: &Tree) {
     for number in 0..5000 {
-        write(&tree.path.join(format!("node_modules/p{}/{number}", number % 50)), "x");
+        write(
+            &tree
+                .path
+                .join(format!("node_modules/p{}/{number}", number % 50)),
+            "x",
+        );
     }
     for number in 0..50 {
-        write(&tree.path.join(format!("node_modules/p{number}/package.json")), "{}");
+        write(
+            &tree
+                .path
+                .join(format!("node_modules/p{number}/package.json")),
+            "{}",
+        );
     }
     for number in 0..1500 {
         tree.write(&format!("src/{number}"), "work\n");
     }
     let packages: Vec<String> = (0..50).map(|number| format!("p{number}")).collect();
     let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
-    write(&tree.path.join("node_modules/.package-lock.json"), npm(&packages));
+    write(
+        &tree.path.join("node_modules/.package-lock.json"),
+        npm(&packages),
+    );
     tree.age(40.0);
     let mut night = world.start(&["run"]);
     let began = Instant::now();
@@ -58,7 +91,9 @@ fn stop_when_taken(world: &World, tree: &Tree) {
     let ran = night.end();
     assert_eq!(ran.code, 4, "{ran:?}");
     assert!(
-        !tree.path.exists() && !tree.admin.exists() && fs::read_dir(world.at(".treewarden/trash")).unwrap().count() == 1,
+        !tree.path.exists()
+            && !tree.admin.exists()
+            && fs::read_dir(world.at(".treewarden/trash")).unwrap().count() == 1,
         "nothing is left in the trash"
     );
 }
@@ -78,7 +113,10 @@ fn a_stopped_removal_never_comes_back_as_another_trees_twin() {
     new.write("mine.ts", "new work\n");
     let before = files(&new.path);
     world.night();
-    assert!(!old.path.exists(), "the old tree is back, and git there works on the other's branch");
+    assert!(
+        !old.path.exists(),
+        "the old tree is back, and git there works on the other's branch"
+    );
     same("the new tree", &files(&new.path), &before);
     assert_eq!(new.git(&["status", "--porcelain"]), "?? mine.ts");
     is_empty(&world);
@@ -103,15 +141,16 @@ fn a_stopped_removal_is_no_obstacle_for_a_new_tree_of_that_name() {
     is_empty(&world);
 }
 
-/// What a run leaves that was killed when it had taken the tree: its note is of an earlier version, or of today's.
+/// What a run leaves that was killed when it had taken the tree: its note is of an earlier version,
+/// or of today's.
 fn taken(world: &World, tree: &Tree, proof: bool) -> PathBuf {
     let bin = world.at(".treewarden/trash/0b5cfd8e-6f3c-4d0c-9d62-0d4b7a1a6f00");
     let gitdir = tree.admin.join("gitdir").metadata().unwrap();
-    let mut note = serde_json::json!({"schema": "treewarden.taken/1", "from": tree.path, "admin": tree.admin});
+    let mut note =
+        serde_json::json!({"schema": "treewarden.taken/1", "from": tree.path, "admin": tree.admin});
     if proof {
         let changed = [gitdir.ctime(), gitdir.ctime_nsec()];
-        note["registration"] =
-            serde_json::json!({"folder": tree.admin.metadata().unwrap().ino(), "gitdir": gitdir.ino(), "changed": changed});
+        note["registration"] = serde_json::json!({"folder": tree.admin.metadata().unwrap().ino(), "gitdir": gitdir.ino(), "changed": changed});
     }
     std::thread::sleep(Duration::from_millis(20));
     write(&bin.join("note.json"), note.to_string());
@@ -128,10 +167,18 @@ fn a_tree_goes_back_where_its_registration_proves_it_and_the_place_is_free() {
         tree.write("unsaved.ts", "mine\n").age(10.0);
         let before = files(&tree.path);
         let bin = taken(&world, &tree, proof);
-        // Somebody has put something there: nothing is lost, nothing is replaced, and it is told once.
+        // Somebody has put something there: nothing is lost, nothing is replaced, and it is told
+        // once.
         write(&tree.path.join("new"), "new\n");
         let report = world.pass(1, &["run"]);
-        assert!(report.failures.iter().any(|line| line.contains("was taken by a run that did not finish")), "{:?}", report.failures);
+        assert!(
+            report
+                .failures
+                .iter()
+                .any(|line| line.contains("was taken by a run that did not finish")),
+            "{:?}",
+            report.failures
+        );
         world.night();
         same("in the trash", &files(&bin.join("0")), &before);
         assert_eq!(fs::read(tree.path.join("new")).unwrap(), b"new\n");
@@ -164,9 +211,18 @@ fn a_tree_whose_registration_is_anothers_stays_in_the_trash() {
                 fs::rename(&new.path, world.beside("aside")).unwrap();
             }
             let (ran, stands) = (world.treewarden(&["run"]), old.path.exists());
-            fs::rename(world.beside("aside"), &new.path).or_else(|_| fs::metadata(&new.path).map(drop)).unwrap();
-            assert!(!stands || place == "worktrees/two/shop" && !old.path.exists(), "{place}: it is back");
-            assert_eq!(ran.code, i32::from(place == "worktrees/two/shop"), "told once: {ran:?}");
+            fs::rename(world.beside("aside"), &new.path)
+                .or_else(|_| fs::metadata(&new.path).map(drop))
+                .unwrap();
+            assert!(
+                !stands || place == "worktrees/two/shop" && !old.path.exists(),
+                "{place}: it is back"
+            );
+            assert_eq!(
+                ran.code,
+                i32::from(place == "worktrees/two/shop"),
+                "told once: {ran:?}"
+            );
             same("in the trash", &files(&bin.join("0")), &before);
             same("the new tree", &files(&new.path), &clean);
             shop.git(&["worktree", "remove", "--force", new.path.to_str().unwrap()]);
@@ -197,36 +253,52 @@ fn a_forged_note_moves_nothing() {
         fs::create_dir_all(&bin).unwrap();
         fill(&bin.join("0"));
         std::thread::sleep(Duration::from_millis(20));
-        let note = serde_json::json!({"schema": "treewarden.taken/1", "from": from, "admin": admin});
+        let note =
+            serde_json::json!({"schema": "treewarden.taken/1", "from": from, "admin": admin});
         write(&bin.join("note.json"), note.to_string());
     };
     let folder = |number: usize| {
-        let back = format!("gitdir: {}\n", shop.git_dir(format!("worktrees/forged{number}")).display());
+        let back = format!(
+            "gitdir: {}\n",
+            shop.git_dir(format!("worktrees/forged{number}")).display()
+        );
         move |top: &Path| {
             write(&top.join(".git"), &back);
             write(&top.join("evil"), "#!/bin/sh\n");
         }
     };
-    forge(1, &config, &|top| write(top, "[core]\n\tfsmonitor = touch /tmp/owned\n"));
+    forge(1, &config, &|top| {
+        write(top, "[core]\n\tfsmonitor = touch /tmp/owned\n")
+    });
     forge(2, &victim.git_dir("hooks"), &folder(2));
     forge(3, &world.at(".treewarden/elsewhere"), &folder(3));
     forge(4, &tree.path, &folder(4));
     forge(5, &victim.path.join("src"), &folder(5));
     let ran = world.treewarden(&["run"]);
     assert_eq!(fs::read(&config).unwrap(), before, "{ran:?}");
-    for place in [victim.git_dir("hooks"), world.at(".treewarden/elsewhere"), victim.path.join("src"), tree.path.join("evil")] {
+    for place in [
+        victim.git_dir("hooks"),
+        world.at(".treewarden/elsewhere"),
+        victim.path.join("src"),
+        tree.path.join("evil"),
+    ] {
         assert!(!place.exists(), "{}: {ran:?}", place.display());
     }
     assert_eq!(victim.git(&["status", "--porcelain"]), "");
-    assert_eq!(fs::read_to_string(tree.path.join("unsaved.ts")).unwrap(), "mine\n");
+    assert_eq!(
+        fs::read_to_string(tree.path.join("unsaved.ts")).unwrap(),
+        "mine\n"
+    );
     // The others had their night, and so has this repo once nobody forges.
     assert!(ran.code == 1 || ran.code == 0, "{ran:?}");
 }
 
-/// Writes into a tree by the folders that it holds open, as a build does that was started there, until there are none any more. Gives the names of all that
-/// could be written.
+/// Writes into a tree by the folders that it holds open, as a build does that was started there,
+/// until there are none any more. Gives the names of all that could be written.
 fn write_on(folders: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
-    let open = |path: &PathBuf| rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap();
+    let open = |path: &PathBuf| {
+        rustix::fs::open(path, OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty()).unwrap()
+    };
     let mut held: Vec<_> = folders.iter().map(open).collect();
     let (mut written, mut number) = (BTreeSet::new(), 0);
     // Nothing before the look: then the tree would simply go back.
@@ -239,7 +311,9 @@ fn write_on(folders: &[PathBuf], stop: &AtomicBool) -> BTreeSet<String> {
             number += 1;
             let name = format!("late-{number}");
             let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-            let Ok(file) = rustix::fs::openat(folder, &name, flags, Mode::RUSR | Mode::WUSR) else { return false };
+            let Ok(file) = rustix::fs::openat(folder, &name, flags, Mode::RUSR | Mode::WUSR) else {
+                return false;
+            };
             if rustix::io::write(&file, name.as_bytes()).is_ok() {
                 written.insert(name);
             }
@@ -263,12 +337,20 @@ fn what_is_written_by_a_held_folder_while_its_tree_is_deleted_is_not_lost() {
             tree.write(&format!("src/d{}/f{number}", number % 30), "x\n");
         }
         tree.commit("README.md", "mine\n").age(8.0);
-        let folders: Vec<PathBuf> = (0..30).map(|number| tree.path.join(format!("src/d{number}"))).collect();
+        let folders: Vec<PathBuf> = (0..30)
+            .map(|number| tree.path.join(format!("src/d{number}")))
+            .collect();
         let over = AtomicBool::new(false);
         let names = std::thread::scope(|scope| {
             let writer = scope.spawn(|| write_on(&folders, &over));
             // As on another machine of the file server's: who is seen at work in a tree keeps it.
-            let unseen = ["--pid", "--fork", "--mount-proc", env!("CARGO_BIN_EXE_treewarden"), "run"];
+            let unseen = [
+                "--pid",
+                "--fork",
+                "--mount-proc",
+                env!("CARGO_BIN_EXE_treewarden"),
+                "run",
+            ];
             let ran = world.start_program("unshare", &unseen).end();
             assert!(ran.code < 2, "{ran:?}");
             over.store(true, Ordering::Relaxed);
@@ -280,16 +362,33 @@ fn what_is_written_by_a_held_folder_while_its_tree_is_deleted_is_not_lost() {
         let stands = files(&world.root);
         let found: BTreeSet<String> = stands
             .iter()
-            .filter(|(path, content)| path.file_name().is_some_and(|name| name.as_encoded_bytes() == content.as_slice()))
+            .filter(|(path, content)| {
+                path.file_name()
+                    .is_some_and(|name| name.as_encoded_bytes() == content.as_slice())
+            })
             .map(|(path, _)| path.file_name().unwrap().to_string_lossy().into_owned())
             .collect();
         written += names.len();
-        kept += stands.keys().filter(|path| path.starts_with(".treewarden/trash")).count();
-        lost.extend(names.difference(&found).map(|name| format!("{round}: {name}")));
+        kept += stands
+            .keys()
+            .filter(|path| path.starts_with(".treewarden/trash"))
+            .count();
+        lost.extend(
+            names
+                .difference(&found)
+                .map(|name| format!("{round}: {name}")),
+        );
     }
-    println!("{written} written, {} lost, {kept} kept in the trash", lost.len());
+    println!(
+        "{written} written, {} lost, {kept} kept in the trash",
+        lost.len()
+    );
     assert!(written > 50, "{written} is no race");
-    assert!(lost.is_empty(), "{} of {written} lost: {lost:?}", lost.len());
+    assert!(
+        lost.is_empty(),
+        "{} of {written} lost: {lost:?}",
+        lost.len()
+    );
 }
 
 #[test]
@@ -300,26 +399,54 @@ fn what_can_not_be_deleted_is_told_once_with_all_that_helps() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     let tree = shop.tree("landed");
-    write(&tree.path.join("node_modules/.package-lock.json"), npm(&["pkg"]));
+    write(
+        &tree.path.join("node_modules/.package-lock.json"),
+        npm(&["pkg"]),
+    );
     write(&tree.path.join("node_modules/pkg/package.json"), "{}");
     tree.age(2.0);
-    for entry in walkdir::WalkDir::new(world.beside("")).into_iter().map(Result::unwrap) {
+    for entry in walkdir::WalkDir::new(world.beside(""))
+        .into_iter()
+        .map(Result::unwrap)
+    {
         std::os::unix::fs::lchown(entry.path(), Some(1600), Some(1600)).unwrap();
     }
     std::os::unix::fs::lchown(tree.path.join("node_modules/pkg"), Some(0), Some(0)).unwrap();
     let run = || {
-        let program = ["--reuid=1600", "--regid=1600", "--clear-groups", env!("CARGO_BIN_EXE_treewarden"), "run", "--format", "json"];
+        let program = [
+            "--reuid=1600",
+            "--regid=1600",
+            "--clear-groups",
+            env!("CARGO_BIN_EXE_treewarden"),
+            "run",
+            "--format",
+            "json",
+        ];
         let ran = world.program("setpriv", &program);
         (ran.code, ran.report())
     };
     let (code, report) = run();
-    let told: Vec<&String> = report.failures.iter().filter(|line| line.contains("in the trash")).collect();
+    let told: Vec<&String> = report
+        .failures
+        .iter()
+        .filter(|line| line.contains("in the trash"))
+        .collect();
     assert!(code == 1 && told.len() == 1, "{:?}", report.failures);
-    for part in [world.at(".treewarden/trash").to_str().unwrap(), "/0/node_modules/pkg", tree.path.to_str().unwrap(), "user 0", "lsattr"] {
+    for part in [
+        world.at(".treewarden/trash").to_str().unwrap(),
+        "/0/node_modules/pkg",
+        tree.path.to_str().unwrap(),
+        "user 0",
+        "lsattr",
+    ] {
         assert!(told[0].contains(part), "{part}: {told:?}");
     }
     let (code, report) = run();
-    assert!(code == 0 && report.failures.is_empty(), "{:?}", report.failures);
+    assert!(
+        code == 0 && report.failures.is_empty(),
+        "{:?}",
+        report.failures
+    );
     for bin in fs::read_dir(world.at(".treewarden/trash")).unwrap() {
         remove(&bin.unwrap().path().join("0"));
     }

@@ -1,6 +1,8 @@
-//! Agents that take part without treewarden: a shell's `flock`, Python's `fcntl.flock`, a pod; as `docs/agents.md` has them, word by word.
+//! Agents that take part without treewarden: a shell's `flock`, Python's `fcntl.flock`, a pod; as
+//! `docs/agents.md` has them, word by word.
 //!
-//! Who holds the lock keeps all the others out, in both directions; no wrapper of ours stands between them.
+//! Who holds the lock keeps all the others out, in both directions; no wrapper of ours stands
+//! between them.
 
 use super::support::{World, map, same, until, write};
 use serde_yaml::Value;
@@ -8,16 +10,29 @@ use serde_yaml::Value;
 const LOCK: &str = ".treewarden/locks/acme__shop.lock";
 const OURS: &str = env!("CARGO_BIN_EXE_treewarden");
 
-/// The page's block in this language that has these words, at work on this volume, with `npm test` as a script that runs `inside`.
+/// The page's block in this language that has these words, at work on this volume, with `npm test`
+/// as a script that runs `inside`.
 fn page(world: &World, language: &str, words: &str, inside: &str) -> String {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md")).unwrap();
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/agents.md")).unwrap();
     let begins = format!("\n```{language}\n");
-    let mut blocks = page.split(&begins).skip(1).filter_map(|after| after.split("\n```").next());
-    let block = blocks.find(|block| block.contains(words)).unwrap_or_else(|| panic!("docs/agents.md has no such {language}"));
+    let mut blocks = page
+        .split(&begins)
+        .skip(1)
+        .filter_map(|after| after.split("\n```").next());
+    let block = blocks
+        .find(|block| block.contains(words))
+        .unwrap_or_else(|| panic!("docs/agents.md has no such {language}"));
     let script = world.beside("test.sh");
     write(&script, inside);
-    let (bare, listed) = (format!("sh {}", script.display()), format!("[\"sh\", \"{}\"]", script.display()));
-    block.replace("/data/", &format!("{}/", world.root.display())).replace("[\"npm\", \"test\"]", &listed).replace("npm test", &bare)
+    let (bare, listed) = (
+        format!("sh {}", script.display()),
+        format!("[\"sh\", \"{}\"]", script.display()),
+    );
+    block
+        .replace("/data/", &format!("{}/", world.root.display()))
+        .replace("[\"npm\", \"test\"]", &listed)
+        .replace("npm test", &bare)
 }
 
 /// Whether we, a shell, and the night get the lock: exit codes, and the night's word.
@@ -43,13 +58,29 @@ fn the_page_s_shell_takes_part() {
     let script = page(&world, "sh", "flock 9", &others(&world));
     let ran = world.program("bash", &["-euc", &script]);
     assert_eq!(ran.code, 0, "{ran:?}");
-    assert_eq!(said(&world), "exec 75 flock 99 1 held acme/shop left no name");
+    assert_eq!(
+        said(&world),
+        "exec 75 flock 99 1 held acme/shop left no name"
+    );
     // The other way round: it doesn't get what we hold.
     let theirs = script.replace("flock 9 ", "flock --nonblock 9 || exit 98 ");
     assert_ne!(theirs, script);
-    assert_eq!(world.treewarden(&["exec", "acme/shop", "--", "bash", "-euc", &theirs]).code, 98);
-    let one = format!("flock --nonblock --conflict-exit-code 99 {} true", world.at(LOCK).display());
-    assert_eq!(world.treewarden(&["exec", "acme/shop", "--", "sh", "-c", &one]).code, 99);
+    assert_eq!(
+        world
+            .treewarden(&["exec", "acme/shop", "--", "bash", "-euc", &theirs])
+            .code,
+        98
+    );
+    let one = format!(
+        "flock --nonblock --conflict-exit-code 99 {} true",
+        world.at(LOCK).display()
+    );
+    assert_eq!(
+        world
+            .treewarden(&["exec", "acme/shop", "--", "sh", "-c", &one])
+            .code,
+        99
+    );
     assert_eq!(world.program("sh", &["-c", &one]).code, 0);
 }
 
@@ -60,44 +91,86 @@ fn the_page_s_python_takes_part() {
     world.repo("acme/shop");
     // Something that it leaves running holds the lock, too.
     let go = world.beside("go");
-    let leaves = format!("{}(until [ -e {} ]; do sleep 0.01; done) &", others(&world), go.display());
+    let leaves = format!(
+        "{}(until [ -e {} ]; do sleep 0.01; done) &",
+        others(&world),
+        go.display()
+    );
     let script = page(&world, "python", "fcntl.flock", &leaves);
     let ran = world.program("python3", &["-c", &script]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
-    let (said, host) = (said(&world), rustix::system::uname().nodename().to_str().unwrap().to_owned());
-    assert!(said.starts_with(&format!("exec 75 flock 99 1 held acme/shop {host} ")) && said.contains(" agent "), "{said}");
+    let (said, host) = (
+        said(&world),
+        rustix::system::uname()
+            .nodename()
+            .to_str()
+            .unwrap()
+            .to_owned(),
+    );
+    assert!(
+        said.starts_with(&format!("exec 75 flock 99 1 held acme/shop {host} "))
+            && said.contains(" agent "),
+        "{said}"
+    );
     assert!(world.try_hold("acme__shop").is_none());
     write(&go, "");
-    until("the lock is free", || world.try_hold("acme__shop").is_some());
+    until("the lock is free", || {
+        world.try_hold("acme__shop").is_some()
+    });
     let theirs = script.replace("fcntl.LOCK_EX", "fcntl.LOCK_EX | fcntl.LOCK_NB");
     let ran = world.treewarden(&["exec", "acme/shop", "--", "python3", "-c", &theirs]);
-    assert!(ran.code == 1 && ran.err.contains("BlockingIOError"), "{ran:?}");
+    assert!(
+        ran.code == 1 && ran.err.contains("BlockingIOError"),
+        "{ran:?}"
+    );
 }
 
 #[test]
 fn the_page_s_pod_sees_what_the_night_sees() {
     let world = World::new();
     let pod: Value = serde_yaml::from_str(&page(&world, "yaml", "kind: Pod", "")).unwrap();
-    let night = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/cronjobs/base/cronjob.yaml")).unwrap();
+    let night = std::fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/cronjobs/base/cronjob.yaml"
+    ))
+    .unwrap();
     let night: Value = serde_yaml::from_str(&night).unwrap();
     let night = &night["spec"]["jobTemplate"]["spec"]["template"]["spec"];
     let (agent, spec) = (&pod["spec"]["containers"][0], &pod["spec"]);
     let volume = |spec: &Value| {
         let volumes = spec["volumes"].as_sequence().unwrap();
-        volumes.iter().find_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str()).unwrap().to_owned()
+        volumes
+            .iter()
+            .find_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str())
+            .unwrap()
+            .to_owned()
     };
     let found = map(&[
         ("claim", &volume(spec)),
-        ("user", &format!("{:?}", spec["securityContext"]["runAsUser"])),
+        (
+            "user",
+            &format!("{:?}", spec["securityContext"]["runAsUser"]),
+        ),
         ("lock", agent["command"][1].as_str().unwrap()),
-        ("environment", agent["envFrom"][0]["configMapRef"]["name"].as_str().unwrap()),
+        (
+            "environment",
+            agent["envFrom"][0]["configMapRef"]["name"]
+                .as_str()
+                .unwrap(),
+        ),
     ]);
     let expected = map(&[
         ("claim", &volume(night)),
-        ("user", &format!("{:?}", night["securityContext"]["runAsUser"])),
+        (
+            "user",
+            &format!("{:?}", night["securityContext"]["runAsUser"]),
+        ),
         ("lock", world.at(LOCK).to_str().unwrap()),
         ("environment", "treewarden-env"),
     ]);
     same("the pod", &found, &expected);
-    assert_eq!(agent["volumeMounts"][0]["mountPath"].as_str(), Some("/data"));
+    assert_eq!(
+        agent["volumeMounts"][0]["mountPath"].as_str(),
+        Some("/data")
+    );
 }

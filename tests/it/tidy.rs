@@ -1,6 +1,8 @@
-//! Conventions as tests: what `src/lib.rs` promises of the source, and what the README promises of the program, by reading both.
+//! Conventions as tests: what `src/lib.rs` promises of the source, and what the README promises of
+//! the program, by reading both.
 //!
-//! Words are searched, not syntax: each check names every offender at once, so that one run tells all there is to mend.
+//! Words are searched, not syntax: each check names every offender at once, so that one run tells
+//! all there is to mend.
 
 use clap::CommandFactory;
 use std::collections::BTreeSet;
@@ -9,14 +11,33 @@ use std::path::Path;
 use treewarden::cli::Cli;
 use walkdir::WalkDir;
 
-/// Every room, from the top of the house to its ground, and what it may import of ours: only rooms further down.
+/// Every room, from the top of the house to its ground, and what it may import of ours: only rooms
+/// further down.
 const ROOMS: [(&str, &[&str]); 14] = [
-    ("cli", &["commands", "run", "notify", "report", "lock", "plan", "config", "fs"]),
-    ("commands", &["run", "report", "apply", "lock", "survey", "plan", "state", "config", "facts", "git", "fs"]),
-    ("run", &["notify", "report", "apply", "lock", "survey", "plan", "state", "config", "facts", "git", "fs"]),
+    (
+        "cli",
+        &[
+            "commands", "run", "notify", "report", "lock", "plan", "config", "fs",
+        ],
+    ),
+    (
+        "commands",
+        &[
+            "run", "report", "apply", "lock", "survey", "plan", "state", "config", "facts", "git",
+            "fs",
+        ],
+    ),
+    (
+        "run",
+        &[
+            "notify", "report", "apply", "lock", "survey", "plan", "state", "config", "facts",
+            "git", "fs",
+        ],
+    ),
     ("notify", &["report", "plan", "config", "fs"]),
     ("report", &["apply", "plan", "facts", "fs"]),
-    // It looks again before it acts, so it sees the survey; it never decides, so it never sees the config.
+    // It looks again before it acts, so it sees the survey; it never decides, so it never sees the
+    // config.
     ("apply", &["lock", "survey", "plan", "facts", "git", "fs"]),
     ("lock", &["plan", "fs"]),
     ("survey", &["config", "facts", "git", "fs"]),
@@ -33,9 +54,21 @@ const POLICY_ONLY: [&str; 4] = ["notify", "survey", "plan", "state"];
 
 /// Calls with one home each.
 const HOMES: [(&str, &[&str]); 10] = [
-    ("Command::new", &["commands/agent/exec.rs", "git/mod.rs", "survey/probe.rs"]),
+    (
+        "Command::new",
+        &["commands/agent/exec.rs", "git/mod.rs", "survey/probe.rs"],
+    ),
     ("unlinkat", &["apply/trash.rs", "apply/trash/delete.rs"]),
-    ("renameat", &["apply/trash/rename.rs", "apply/trash/delete.rs", "apply/restore.rs", "apply/staging.rs", "apply/reflogs.rs"]),
+    (
+        "renameat",
+        &[
+            "apply/trash/rename.rs",
+            "apply/trash/delete.rs",
+            "apply/restore.rs",
+            "apply/staging.rs",
+            "apply/reflogs.rs",
+        ],
+    ),
     ("remove_dir", &["apply/trash.rs"]),
     ("remove_file", &["apply/trash.rs"]),
     ("serde_yaml", &["config/raw.rs"]),
@@ -46,7 +79,17 @@ const HOMES: [(&str, &[&str]); 10] = [
 ];
 
 /// What would let a decision depend on anything but its arguments.
-const NOT_IN_PLAN: [&str; 9] = ["VolumePath::new", "std::fs", "std::io", "std::env", "git2", "rustix", "walkdir", "SystemTime", "Instant"];
+const NOT_IN_PLAN: [&str; 9] = [
+    "VolumePath::new",
+    "std::fs",
+    "std::io",
+    "std::env",
+    "git2",
+    "rustix",
+    "walkdir",
+    "SystemTime",
+    "Instant",
+];
 
 /// A file of `src`: its path there, and its text.
 struct Source {
@@ -57,13 +100,19 @@ struct Source {
 impl Source {
     /// What comes before the tests.
     fn body(&self) -> &str {
-        self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+        self.text
+            .split("#[cfg(test)]\nmod tests {")
+            .next()
+            .unwrap_or_default()
     }
 
     /// The lines of code before the tests; none for a file that only tests see.
     fn code(&self) -> String {
         let only_tests = self.path.ends_with("/tests.rs") || self.path.ends_with("/testing.rs");
-        let lines = self.body().lines().filter(|line| !only_tests && !line.trim_start().starts_with("//"));
+        let lines = self
+            .body()
+            .lines()
+            .filter(|line| !only_tests && !line.trim_start().starts_with("//"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -77,48 +126,84 @@ fn root() -> &'static Path {
 }
 
 fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("failed to read `{path}`: {error}"))
+    fs::read_to_string(root().join(path))
+        .unwrap_or_else(|error| panic!("failed to read `{path}`: {error}"))
 }
 
 fn sources() -> Vec<Source> {
     let src = root().join("src");
-    let files = WalkDir::new(&src).sort_by_file_name().into_iter().map(|entry| entry.expect("a readable folder").into_path());
+    let files = WalkDir::new(&src)
+        .sort_by_file_name()
+        .into_iter()
+        .map(|entry| entry.expect("a readable folder").into_path());
     let rust = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
     let source = |path: std::path::PathBuf| Source {
         text: fs::read_to_string(&path).expect("a readable file"),
-        path: path.strip_prefix(&src).expect("below src").display().to_string(),
+        path: path
+            .strip_prefix(&src)
+            .expect("below src")
+            .display()
+            .to_string(),
     };
     rust.map(source).collect()
 }
 
 #[track_caller]
 fn assert_none(offenders: &[String], convention: &str) {
-    assert!(offenders.is_empty(), "{convention}:\n  {}", offenders.join("\n  "));
+    assert!(
+        offenders.is_empty(),
+        "{convention}:\n  {}",
+        offenders.join("\n  ")
+    );
 }
 
 /// The name after each `crate::`; an empty one for a group in braces, which no room needs.
 fn imports(code: &str) -> BTreeSet<String> {
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let word = |text: &str| {
+        text.chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect()
+    };
     code.split("crate::").skip(1).map(word).collect()
 }
 
 #[test]
 fn every_file_opens_with_what_it_is() {
     let lacking = |source: &Source| !source.text.starts_with("//! ");
-    let offenders: Vec<String> = sources().into_iter().filter(lacking).map(|source| source.path).collect();
+    let offenders: Vec<String> = sources()
+        .into_iter()
+        .filter(lacking)
+        .map(|source| source.path)
+        .collect();
     assert_none(&offenders, "these open without a `//!`");
 }
 
 #[test]
 fn every_file_stands_in_a_room() {
     let rooms: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
-    let entries = fs::read_dir(root().join("src")).expect("there is a `src`").map(|entry| entry.expect("readable").file_name());
-    let found: BTreeSet<String> = entries.map(|name| name.to_string_lossy().into_owned()).collect();
-    let expected: BTreeSet<String> = rooms.iter().copied().chain(["main.rs", "lib.rs"]).map(ToOwned::to_owned).collect();
+    let entries = fs::read_dir(root().join("src"))
+        .expect("there is a `src`")
+        .map(|entry| entry.expect("readable").file_name());
+    let found: BTreeSet<String> = entries
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let expected: BTreeSet<String> = rooms
+        .iter()
+        .copied()
+        .chain(["main.rs", "lib.rs"])
+        .map(ToOwned::to_owned)
+        .collect();
     assert_eq!(found, expected);
     let map = read("src/lib.rs");
     let unnamed = |room: &&&str| !map.contains(&format!("| [`{room}`] |"));
-    assert_none(&rooms.iter().filter(unnamed).map(ToString::to_string).collect::<Vec<_>>(), "rooms that lib.rs' map doesn't name");
+    assert_none(
+        &rooms
+            .iter()
+            .filter(unnamed)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+        "rooms that lib.rs' map doesn't name",
+    );
 }
 
 #[test]
@@ -126,13 +211,26 @@ fn imports_run_one_way() {
     let sources = sources();
     let mut offenders = Vec::new();
     for (floor, (room, may)) in ROOMS.into_iter().enumerate() {
-        let below: Vec<&str> = ROOMS.iter().skip(floor + 1).map(|(room, _)| *room).collect();
-        offenders.extend(may.iter().filter(|other| !below.contains(other)).map(|other| format!("{room} may not see {other}")));
+        let below: Vec<&str> = ROOMS
+            .iter()
+            .skip(floor + 1)
+            .map(|(room, _)| *room)
+            .collect();
+        offenders.extend(
+            may.iter()
+                .filter(|other| !below.contains(other))
+                .map(|other| format!("{room} may not see {other}")),
+        );
         for file in sources.iter().filter(|source| source.stands_in(room)) {
             let (code, allowed) = (file.code(), [may, &[room]].concat());
-            let wrong = imports(&code).into_iter().filter(|name| !allowed.contains(&name.as_str()));
+            let wrong = imports(&code)
+                .into_iter()
+                .filter(|name| !allowed.contains(&name.as_str()));
             offenders.extend(wrong.map(|name| format!("{}: crate::{name}", file.path)));
-            if POLICY_ONLY.contains(&room) && code.matches("crate::config").count() != code.matches("crate::config::policy").count() {
+            if POLICY_ONLY.contains(&room)
+                && code.matches("crate::config").count()
+                    != code.matches("crate::config::policy").count()
+            {
                 offenders.push(format!("{}: more of `config` than its `policy`", file.path));
             }
         }
@@ -142,11 +240,20 @@ fn imports_run_one_way() {
 
 #[test]
 fn a_plan_can_do_no_io_and_read_no_clock() {
-    let plan = sources().into_iter().filter(|source| source.stands_in("plan"));
+    let plan = sources()
+        .into_iter()
+        .filter(|source| source.stands_in("plan"));
     let found = |source: Source| {
-        NOT_IN_PLAN.iter().filter(|word| source.code().contains(**word)).map(|word| format!("{}: {word}", source.path)).collect::<Vec<_>>()
+        NOT_IN_PLAN
+            .iter()
+            .filter(|word| source.code().contains(**word))
+            .map(|word| format!("{}: {word}", source.path))
+            .collect::<Vec<_>>()
     };
-    assert_none(&plan.flat_map(found).collect::<Vec<_>>(), "a plan is made of facts and policy alone");
+    assert_none(
+        &plan.flat_map(found).collect::<Vec<_>>(),
+        "a plan is made of facts and policy alone",
+    );
 }
 
 #[test]
@@ -154,8 +261,15 @@ fn dangerous_calls_stand_where_they_belong() {
     let sources = sources();
     let mut offenders = Vec::new();
     for (call, homes) in HOMES {
-        let here = |source: &&Source| source.code().contains(call) && !homes.contains(&source.path.as_str());
-        offenders.extend(sources.iter().filter(here).map(|source| format!("{}: {call} belongs into {}", source.path, homes.join(", "))));
+        let here = |source: &&Source| {
+            source.code().contains(call) && !homes.contains(&source.path.as_str())
+        };
+        offenders.extend(
+            sources
+                .iter()
+                .filter(here)
+                .map(|source| format!("{}: {call} belongs into {}", source.path, homes.join(", "))),
+        );
     }
     assert_none(&offenders, "calls away from home");
 }
@@ -166,61 +280,122 @@ fn a_place_outside_the_volume_can_not_be_made() {
     let mut offenders = Vec::new();
     for source in &sources {
         let code = source.code();
-        // Whoever has no root of its own can't lead a place out of the volume: it has one that is proven, or the operator's.
-        let roots = code.split("VolumePath::new(").skip(1).map(|after| after.split(',').next().unwrap_or_default());
+        // Whoever has no root of its own can't lead a place out of the volume: it has one that is
+        // proven, or the operator's.
+        let roots = code
+            .split("VolumePath::new(")
+            .skip(1)
+            .map(|after| after.split(',').next().unwrap_or_default());
         let operators = ["config", "cli"].iter().any(|room| source.stands_in(room));
         let proven = |root: &str| {
-            let named = root == "root" && (code.contains("root: &Arc<Path>") || code.contains("let root = self.place.root();"));
+            let named = root == "root"
+                && (code.contains("root: &Arc<Path>")
+                    || code.contains("let root = self.place.root();"));
             named || root.ends_with(".root()") || root.ends_with("policy.volume.root")
         };
         let own = roots.filter(|root| !operators && !proven(root));
         offenders.extend(own.map(|root| format!("{}: VolumePath::new({root}, ..)", source.path)));
         let shown = ["fmt::Debug", "fmt::Display"];
-        let made = code.lines().filter(|line| line.starts_with("impl ") && line.contains(" for VolumePath"));
-        let made = made.filter(|line| !shown.iter().any(|known| line.starts_with(&format!("impl {known} for VolumePath"))));
+        let made = code
+            .lines()
+            .filter(|line| line.starts_with("impl ") && line.contains(" for VolumePath"));
+        let made = made.filter(|line| {
+            !shown
+                .iter()
+                .any(|known| line.starts_with(&format!("impl {known} for VolumePath")))
+        });
         offenders.extend(made.map(|line| format!("{}: {line}", source.path)));
     }
-    let proof = sources.iter().find(|source| source.path == "fs/volume_path.rs").expect("there is one").code();
+    let proof = sources
+        .iter()
+        .find(|source| source.path == "fs/volume_path.rs")
+        .expect("there is one")
+        .code();
     assert!(
         proof.contains("derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]\npub struct VolumePath {\n    root:"),
         "no derive that makes one"
     );
-    assert_none(&offenders, "a place is proven by `VolumePath::new` and `join` alone, against the root of another place");
+    assert_none(
+        &offenders,
+        "a place is proven by `VolumePath::new` and `join` alone, against the root of another place",
+    );
 }
 
 #[test]
 fn files_stay_short() {
-    let long = |source: &Source| source.body().lines().count() > if source.path == "main.rs" { 25 } else { 400 };
-    let told = |source: Source| format!("{}: {} lines before its tests", source.path, source.body().lines().count());
+    let long = |source: &Source| {
+        source.body().lines().count() > if source.path == "main.rs" { 25 } else { 400 }
+    };
+    let told = |source: Source| {
+        format!(
+            "{}: {} lines before its tests",
+            source.path,
+            source.body().lines().count()
+        )
+    };
     let offenders: Vec<String> = sources().into_iter().filter(long).map(told).collect();
-    assert_none(&offenders, "main.rs is a doorway of 25 lines; any other file is read in one go, 400 lines");
+    assert_none(
+        &offenders,
+        "main.rs is a doorway of 25 lines; any other file is read in one go, 400 lines",
+    );
 }
 
 /// The names of all commands; `help` is clap's.
 fn commands() -> BTreeSet<String> {
-    Cli::command().get_subcommands().map(|command| command.get_name().to_owned()).collect()
+    Cli::command()
+        .get_subcommands()
+        .map(|command| command.get_name().to_owned())
+        .collect()
 }
 
 /// What stands after each `` `treewarden `` of a text: what it tells people to type.
 fn told(text: &str) -> BTreeSet<String> {
-    let words = text.split("`treewarden ").skip(1).filter_map(|after| after.split([' ', '`', '\n']).next());
-    words.filter(|word| !word.starts_with('-')).map(ToOwned::to_owned).collect()
+    let words = text
+        .split("`treewarden ")
+        .skip(1)
+        .filter_map(|after| after.split([' ', '`', '\n']).next());
+    words
+        .filter(|word| !word.starts_with('-'))
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// What people read: the README, the changelog, the cluster's page, and every page of `docs`.
 fn documents() -> Vec<String> {
-    let paths = fs::read_dir(root().join("docs")).expect("there is a `docs`").map(|entry| entry.expect("readable").path());
+    let paths = fs::read_dir(root().join("docs"))
+        .expect("there is a `docs`")
+        .map(|entry| entry.expect("readable").path());
     let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let pages: BTreeSet<String> = pages.map(|path| path.strip_prefix(root()).expect("below the root").display().to_string()).collect();
-    ["README.md", "CHANGELOG.md", "cronjobs/README.md"].map(ToOwned::to_owned).into_iter().chain(pages).collect()
+    let pages: BTreeSet<String> = pages
+        .map(|path| {
+            path.strip_prefix(root())
+                .expect("below the root")
+                .display()
+                .to_string()
+        })
+        .collect();
+    ["README.md", "CHANGELOG.md", "cronjobs/README.md"]
+        .map(ToOwned::to_owned)
+        .into_iter()
+        .chain(pages)
+        .collect()
 }
 
 #[test]
 fn the_documents_name_the_commands_that_there_are() {
-    assert_eq!(told(&read("README.md")), commands(), "the README's commands, and the program's");
-    let others = ["config/treewarden.yaml".to_owned()].into_iter().chain(documents().into_iter().filter(|path| path != "README.md"));
+    assert_eq!(
+        told(&read("README.md")),
+        commands(),
+        "the README's commands, and the program's"
+    );
+    let others = ["config/treewarden.yaml".to_owned()]
+        .into_iter()
+        .chain(documents().into_iter().filter(|path| path != "README.md"));
     for path in others {
-        let unknown: Vec<String> = told(&read(&path)).difference(&commands()).cloned().collect();
+        let unknown: Vec<String> = told(&read(&path))
+            .difference(&commands())
+            .cloned()
+            .collect();
         assert_none(&unknown, &format!("{path} names commands that don't exist"));
     }
 }
@@ -228,7 +403,10 @@ fn the_documents_name_the_commands_that_there_are() {
 #[test]
 fn the_readme_begins_with_two_commands_that_ci_runs() {
     let readme = read("README.md");
-    let first = readme.split("```sh\n").nth(1).and_then(|block| block.split("```").next());
+    let first = readme
+        .split("```sh\n")
+        .nth(1)
+        .and_then(|block| block.split("```").next());
     assert_eq!(first, Some("cargo run --release -- demo\ncargo test\n"));
 }
 
@@ -236,20 +414,39 @@ fn the_readme_begins_with_two_commands_that_ci_runs() {
 fn every_exit_code_is_told_in_help_and_readme() {
     let help = Cli::command().render_long_help().to_string();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-    let codes = help.split("Exit codes: ").nth(1).and_then(|codes| codes.split(". ").next()).expect("exit codes in --help");
+    let codes = help
+        .split("Exit codes: ")
+        .nth(1)
+        .and_then(|codes| codes.split(". ").next())
+        .expect("exit codes in --help");
     let first = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
-    assert_eq!(codes.split("; ").map(first).collect::<Vec<_>>(), ["0", "1", "2", "3", "4"], "{codes}");
-    assert!(help.contains("config/treewarden.yaml"), "--help names the example config");
+    assert_eq!(
+        codes.split("; ").map(first).collect::<Vec<_>>(),
+        ["0", "1", "2", "3", "4"],
+        "{codes}"
+    );
+    assert!(
+        help.contains("config/treewarden.yaml"),
+        "--help names the example config"
+    );
     let readme = read("README.md");
-    let rows: Vec<String> =
-        readme.lines().filter_map(|line| line.strip_prefix("| ")).map(first).filter(|cell| cell.parse::<u8>().is_ok()).collect();
+    let rows: Vec<String> = readme
+        .lines()
+        .filter_map(|line| line.strip_prefix("| "))
+        .map(first)
+        .filter(|cell| cell.parse::<u8>().is_ok())
+        .collect();
     assert_eq!(rows, ["0", "1", "2", "3", "4"]);
 }
 
 #[test]
 fn the_changelog_has_this_version() {
     let heading = concat!("\n## [", env!("CARGO_PKG_VERSION"), "] - ");
-    assert!(read("CHANGELOG.md").contains(heading), "CHANGELOG.md has no `{}`", heading.trim());
+    assert!(
+        read("CHANGELOG.md").contains(heading),
+        "CHANGELOG.md has no `{}`",
+        heading.trim()
+    );
 }
 
 #[test]
@@ -257,10 +454,15 @@ fn links_lead_somewhere() {
     let mut offenders = Vec::new();
     for path in documents() {
         let text = read(&path);
-        let links = text.split("](").skip(1).filter_map(|after| after.split([')', '#']).next());
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|after| after.split([')', '#']).next());
         let page = root().join(&path);
         let directory = page.parent().expect("a directory");
-        let lost = links.filter(|link| !link.is_empty() && !link.starts_with("https://") && !directory.join(link).exists());
+        let lost = links.filter(|link| {
+            !link.is_empty() && !link.starts_with("https://") && !directory.join(link).exists()
+        });
         offenders.extend(lost.map(|link| format!("{path}: {link}")));
     }
     assert_none(&offenders, "links to nothing");
@@ -270,12 +472,19 @@ fn links_lead_somewhere() {
 fn no_file_names_a_folder_of_the_machine_it_was_written_on() {
     let homes = [concat!("/wo", "rk/"), concat!("/tmp", "/h/")];
     let ours = |name: &std::ffi::OsStr| name != ".git" && name != "target";
-    let files = WalkDir::new(root()).into_iter().filter_entry(|entry| ours(entry.file_name())).map(|entry| entry.expect("a readable tree"));
-    let named = files.filter(|entry| entry.file_type().is_file()).filter(|entry| {
-        let bytes = fs::read(entry.path()).expect("a readable file");
-        let text = String::from_utf8_lossy(&bytes);
-        homes.iter().any(|home| text.contains(home))
-    });
-    let offenders: Vec<String> = named.map(|entry| entry.path().display().to_string()).collect();
+    let files = WalkDir::new(root())
+        .into_iter()
+        .filter_entry(|entry| ours(entry.file_name()))
+        .map(|entry| entry.expect("a readable tree"));
+    let named = files
+        .filter(|entry| entry.file_type().is_file())
+        .filter(|entry| {
+            let bytes = fs::read(entry.path()).expect("a readable file");
+            let text = String::from_utf8_lossy(&bytes);
+            homes.iter().any(|home| text.contains(home))
+        });
+    let offenders: Vec<String> = named
+        .map(|entry| entry.path().display().to_string())
+        .collect();
     assert_none(&offenders, "files with paths of one machine");
 }

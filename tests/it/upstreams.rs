@@ -1,5 +1,5 @@
-//! Where work lands: the default branch is found with a remote of any name, beside a fork's stale `origin`, and when `origin/HEAD` names a
-//! branch that is gone. Where there is none, that is said.
+//! Where work lands: the default branch is found with a remote of any name, beside a fork's stale
+//! `origin`, and when `origin/HEAD` names a branch that is gone. Where there is none, that is said.
 
 use super::support::repo::Repo;
 use super::support::{World, map, same};
@@ -30,16 +30,25 @@ fn the_default_branch_is_found_whatever_the_remote_is_called() {
     let fork = world.repo("acme/fork");
     fork.git(&["update-ref", "refs/remotes/upstream/main", "HEAD"]);
     lands(&world, &fork, &format!("upstream/main {LANDED}"));
-    // The other way round, somebody pushed to the fork's own default branch: that is merged for its owner.
+    // The other way round, somebody pushed to the fork's own default branch: that is merged for its
+    // owner.
     let own = world.repo("acme/own");
     own.git(&["update-ref", "refs/remotes/upstream/main", "HEAD"]);
     lands(&world, &own, &format!("origin/main {LANDED}"));
     // The default branch was renamed, and nobody told this clone.
     let dangling = world.repo("acme/dangling");
-    dangling.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/gone"]);
+    dangling.git(&[
+        "symbolic-ref",
+        "refs/remotes/origin/HEAD",
+        "refs/remotes/origin/gone",
+    ]);
     lands(&world, &dangling, &format!("origin/main {LANDED}"));
     let trunk = world.repo("acme/trunk");
-    trunk.git(&["symbolic-ref", "refs/remotes/origin/HEAD", "refs/remotes/origin/trunk"]);
+    trunk.git(&[
+        "symbolic-ref",
+        "refs/remotes/origin/HEAD",
+        "refs/remotes/origin/trunk",
+    ]);
     lands(&world, &trunk, &format!("origin/trunk {LANDED}"));
     // Any other branch is nobody's default.
     let other = world.repo("acme/other");
@@ -55,7 +64,11 @@ fn lands_without_origin(world: &World, repo: &Repo<'_>, expected: &str) {
     let (remote, fate) = expected.split_once(' ').unwrap();
     repo.git(&["update-ref", &format!("refs/remotes/{remote}"), &head]);
     let place = format!("{} worktrees/{}/fix", repo.name, repo.folder());
-    same(&repo.name, &world.fates(&world.pass(0, &["report", "--repo", &repo.name])), &map(&[(&place, fate)]));
+    same(
+        &repo.name,
+        &world.fates(&world.pass(0, &["report", "--repo", &repo.name])),
+        &map(&[(&place, fate)]),
+    );
 }
 
 #[test]
@@ -73,5 +86,8 @@ fn where_there_is_none_check_and_report_say_so() {
     assert!(check.out.contains(said), "{check:?}");
     let report = world.pass(0, &["report"]);
     let row = report.worktrees().next().unwrap();
-    assert_eq!(row.reasons, ["clean, and its commits are on a branch that stays", said]);
+    assert_eq!(
+        row.reasons,
+        ["clean, and its commits are on a branch that stays", said]
+    );
 }

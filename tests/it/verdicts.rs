@@ -1,7 +1,9 @@
-//! The verdict sees what git does not: one table of trees, each in a state in which something is easily lost, and the fate it must have.
+//! The verdict sees what git does not: one table of trees, each in a state in which something is
+//! easily lost, and the fate it must have.
 //!
-//! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. Whatever goes as unsaved must be held whole by its
-//! rescue, whatever stays must be untouched, and no commit that a row names may be lost, whatever becomes of the tree.
+//! The everyday states are the fleet's (`support/fleet.rs`); these are the odd ones. Whatever goes
+//! as unsaved must be held whole by its rescue, whatever stays must be untouched, and no commit
+//! that a row names may be lost, whatever becomes of the tree.
 
 use super::support::made::npm;
 use super::support::repo::{Repo, Tree};
@@ -78,13 +80,18 @@ impl At<'_> {
 
 fn nothing(_: &Repo<'_>) {}
 
-/// What flags, ignore rules and settings hide from `git status`, or what it shows and people forget.
+/// What flags, ignore rules and settings hide from `git status`, or what it shows and people
+/// forget.
 const FILES: Group = Group {
     name: "files",
     prepare: |repo| {
         write(&repo.git_dir("info/exclude"), "*\n");
         write(&repo.world.beside("excludes"), "*.secret\n");
-        repo.git(&["config", "core.excludesFile", repo.world.beside("excludes").to_str().unwrap()]);
+        repo.git(&[
+            "config",
+            "core.excludesFile",
+            repo.world.beside("excludes").to_str().unwrap(),
+        ]);
         repo.git(&["config", "status.showUntrackedFiles", "no"]);
         write(&repo.path.join("folder/file.ts"), "in a folder\n");
         symlink("README.md", repo.path.join("link")).unwrap();
@@ -115,37 +122,55 @@ const FILES: Group = Group {
             remove(&at.path("README.md"));
         }),
         ("staged-then-deleted", DIRTY, |at| {
-            at.write("new.ts", "only in the index\n").git(&["add", "-f", "new.ts"]);
+            at.write("new.ts", "only in the index\n")
+                .git(&["add", "-f", "new.ts"]);
             remove(&at.path("new.ts"));
         }),
         ("staged-then-as-before", DIRTY, |at| {
-            at.write("README.md", "only in the index\n").git(&["add", "README.md"]);
+            at.write("README.md", "only in the index\n")
+                .git(&["add", "README.md"]);
             at.write("README.md", "# A repo\n");
         }),
         ("staged-mode", DIRTY, |at| {
             at.git(&["update-index", "--chmod=+x", "README.md"]);
         }),
         ("to-be-added", DIRTY, |at| {
-            at.write("new.ts", "new\n").git(&["add", "-f", "-N", "new.ts"]);
+            at.write("new.ts", "new\n")
+                .git(&["add", "-f", "-N", "new.ts"]);
         }),
         ("to-be-added-and-gone", DIRTY, |at| {
-            at.write("new.ts", "new\n").git(&["add", "-f", "-N", "new.ts"]);
+            at.write("new.ts", "new\n")
+                .git(&["add", "-f", "-N", "new.ts"]);
             remove(&at.path("new.ts"));
         }),
         ("removed-from-the-index", DIRTY, |at| {
             at.git(&["rm", "-q", "--cached", "README.md"]);
         }),
         ("same-size-and-time", DIRTY, |at| {
-            let before = fs::metadata(at.path("README.md")).unwrap().modified().unwrap();
+            let before = fs::metadata(at.path("README.md"))
+                .unwrap()
+                .modified()
+                .unwrap();
             at.write("README.md", "# a REPO\n");
-            fs::File::options().write(true).open(at.path("README.md")).unwrap().set_modified(before).unwrap();
+            fs::File::options()
+                .write(true)
+                .open(at.path("README.md"))
+                .unwrap()
+                .set_modified(before)
+                .unwrap();
         }),
         ("through-a-hard-link", DIRTY, |at| {
             let other = at.repo.world.beside("other-link");
             fs::hard_link(at.path("README.md"), &other).unwrap();
             write(&other, "# a REPO\n");
         }),
-        ("hard-linked", MERGED, |at| fs::hard_link(at.path("README.md"), at.repo.world.beside("link-to-a-clean-file")).unwrap()),
+        ("hard-linked", MERGED, |at| {
+            fs::hard_link(
+                at.path("README.md"),
+                at.repo.world.beside("link-to-a-clean-file"),
+            )
+            .unwrap()
+        }),
         ("link-for-file", DIRTY, |at| {
             remove(&at.path("README.md"));
             symlink("# A repo", at.path("README.md")).unwrap();
@@ -176,13 +201,23 @@ const FILES: Group = Group {
         ("dot-git-in-capitals", BLOCKED, |at| {
             at.write("sub/.GIT/config", "a repo for other systems\n");
         }),
-        ("only-empty-folders", MERGED, |at| fs::create_dir_all(at.path("hollow/inner")).unwrap()),
-        ("not-a-git-mode", MERGED, |at| fs::set_permissions(at.path("README.md"), fs::Permissions::from_mode(0o600)).unwrap()),
-        ("among-ignored-files", DIRTY, |at| {
-            at.write(".claude/notes.md", "what I learned\n").write("ignored/.env", "KEY=only-here\n");
-            write(&at.path("ignored/app.sqlite"), [b"SQLite format 3\0".as_slice(), &[0, 255, 7]].concat());
+        ("only-empty-folders", MERGED, |at| {
+            fs::create_dir_all(at.path("hollow/inner")).unwrap()
         }),
-        ("socket", BLOCKED, |at| drop(std::os::unix::net::UnixListener::bind(at.path("s")).unwrap())),
+        ("not-a-git-mode", MERGED, |at| {
+            fs::set_permissions(at.path("README.md"), fs::Permissions::from_mode(0o600)).unwrap()
+        }),
+        ("among-ignored-files", DIRTY, |at| {
+            at.write(".claude/notes.md", "what I learned\n")
+                .write("ignored/.env", "KEY=only-here\n");
+            write(
+                &at.path("ignored/app.sqlite"),
+                [b"SQLite format 3\0".as_slice(), &[0, 255, 7]].concat(),
+            );
+        }),
+        ("socket", BLOCKED, |at| {
+            drop(std::os::unix::net::UnixListener::bind(at.path("s")).unwrap())
+        }),
         ("pipe", BLOCKED, |at| fifo(&at.path("ignored.log"))),
     ],
 };
@@ -193,10 +228,21 @@ const FILTERS: Group = Group {
     prepare: |repo| {
         let lines = "*.crlf text eol=crlf\n*.id ident\n*.wide working-tree-encoding=UTF-16LE-BOM\n*.up filter=up\n*.cut filter=cut\n";
         write(&repo.path.join(".gitattributes"), lines);
-        for (file, text) in [("a.crlf", "one\ntwo\n"), ("a.id", "$Id$\n"), ("a.up", "shout\n"), ("a.cut", "kept\n")] {
+        for (file, text) in [
+            ("a.crlf", "one\ntwo\n"),
+            ("a.id", "$Id$\n"),
+            ("a.up", "shout\n"),
+            ("a.cut", "kept\n"),
+        ] {
             write(&repo.path.join(file), text);
         }
-        write(&repo.path.join("a.wide"), "\u{feff}wide\n".encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<u8>>());
+        write(
+            &repo.path.join("a.wide"),
+            "\u{feff}wide\n"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect::<Vec<u8>>(),
+        );
         repo.git(&["config", "filter.up.clean", "tr A-Z a-z"]);
         repo.git(&["config", "filter.up.smudge", "tr a-z A-Z"]);
         repo.git(&["config", "filter.cut.clean", "head -n 1"]);
@@ -210,7 +256,8 @@ const FILTERS: Group = Group {
             at.git(&["update-index", "--refresh"]);
         }),
         ("what-a-filter-drops", DIRTY, |at| {
-            at.write("a.cut", "kept\nmeasured for a week\n").git(&["add", "a.cut"]);
+            at.write("a.cut", "kept\nmeasured for a week\n")
+                .git(&["add", "a.cut"]);
             assert_eq!(at.git(&["status", "--porcelain"]), "");
         }),
     ],
@@ -252,7 +299,9 @@ fn copy(from: &Path, to: &Path) {
         let to = to.join(entry.file_name());
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => copy(&entry.path(), &to),
-            kind if kind.is_symlink() => symlink(fs::read_link(entry.path()).unwrap(), &to).unwrap(),
+            kind if kind.is_symlink() => {
+                symlink(fs::read_link(entry.path()).unwrap(), &to).unwrap()
+            }
             _ => drop(fs::copy(entry.path(), &to).unwrap()),
         }
     }
@@ -261,7 +310,11 @@ fn copy(from: &Path, to: &Path) {
 /// Makes an index vouch for nothing, as one that came with a copy of the volume.
 fn no_index_vouches(tree: &Tree, beside: &Path) {
     copy(&tree.path, beside);
-    for entry in fs::read_dir(beside).unwrap().map(Result::unwrap).filter(|entry| entry.file_name() != ".git") {
+    for entry in fs::read_dir(beside)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.file_name() != ".git")
+    {
         let there = tree.path.join(entry.file_name());
         remove(&there);
         fs::rename(entry.path(), &there).unwrap();
@@ -329,15 +382,24 @@ const SPARSE: Group = Group {
         }),
         ("sparse-index", MERGED, |at| {
             at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
-            assert!(at.git(&["ls-files", "--sparse"]).contains("src/\n") || at.git(&["ls-files", "--sparse"]).ends_with("src/"));
+            assert!(
+                at.git(&["ls-files", "--sparse"]).contains("src/\n")
+                    || at.git(&["ls-files", "--sparse"]).ends_with("src/")
+            );
         }),
         ("sparse-index-written-outside-the-cone", DIRTY, |at| {
             at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
-            at.write("src/b.ts", "edited\n").write("docs/new.md", "new\n");
+            at.write("src/b.ts", "edited\n")
+                .write("docs/new.md", "new\n");
         }),
         ("sparse-index-of-another-commit", DIRTY, |at| {
             at.git(&["sparse-checkout", "set", "--cone", "--sparse-index", "docs"]);
-            let commit = at.git(&["commit-tree", "-m", "Without src", &at.git(&["rev-parse", "HEAD:docs"])]);
+            let commit = at.git(&[
+                "commit-tree",
+                "-m",
+                "Without src",
+                &at.git(&["rev-parse", "HEAD:docs"]),
+            ]);
             at.git(&["reset", "-q", "--soft", &commit]);
         }),
     ],
@@ -356,7 +418,12 @@ const INDEXES: Group = Group {
             at.write("README.md", "edited\n");
         }),
         ("no-checksum", MERGED, |at| {
-            at.git(&["-c", "index.skipHash=true", "update-index", "--force-write-index"]);
+            at.git(&[
+                "-c",
+                "index.skipHash=true",
+                "update-index",
+                "--force-write-index",
+            ]);
         }),
         ("untracked-cache", DIRTY, |at| {
             at.git(&["update-index", "--force-untracked-cache"]);
@@ -369,7 +436,14 @@ const INDEXES: Group = Group {
             at.write("README.md", "edited\n");
         }),
         ("many-threads", MERGED, |at| {
-            at.git(&["-c", "index.threads=4", "-c", "core.preloadIndex=true", "update-index", "--force-write-index"]);
+            at.git(&[
+                "-c",
+                "index.threads=4",
+                "-c",
+                "core.preloadIndex=true",
+                "update-index",
+                "--force-write-index",
+            ]);
         }),
         ("split", MERGED, |at| {
             at.git(&["update-index", "--split-index"]);
@@ -379,15 +453,36 @@ const INDEXES: Group = Group {
             at.write("new.ts", "new\n");
         }),
         ("split-and-staged", BLOCKED_DIRTY, |at| {
-            at.write("a.ts", "1\n").write("b.ts", "1\n").git(&["add", "-A"]);
+            at.write("a.ts", "1\n")
+                .write("b.ts", "1\n")
+                .git(&["add", "-A"]);
             at.git(&["update-index", "--split-index"]);
-            at.write("a.ts", "2\n").write("c.ts", "1\n").git(&["add", "a.ts", "c.ts"]);
+            at.write("a.ts", "2\n")
+                .write("c.ts", "1\n")
+                .git(&["add", "a.ts", "c.ts"]);
             at.git(&["rm", "-q", "-f", "b.ts"]);
         }),
         ("split-and-back", MERGED, |at| {
-            at.git(&["-c", "splitIndex.maxPercentChange=100", "update-index", "--split-index"]);
-            at.write("README.md", "other\n").git(&["-c", "splitIndex.maxPercentChange=100", "add", "README.md"]);
-            at.git(&["-c", "splitIndex.maxPercentChange=100", "checkout", "-q", "HEAD", "README.md"]);
+            at.git(&[
+                "-c",
+                "splitIndex.maxPercentChange=100",
+                "update-index",
+                "--split-index",
+            ]);
+            at.write("README.md", "other\n").git(&[
+                "-c",
+                "splitIndex.maxPercentChange=100",
+                "add",
+                "README.md",
+            ]);
+            at.git(&[
+                "-c",
+                "splitIndex.maxPercentChange=100",
+                "checkout",
+                "-q",
+                "HEAD",
+                "README.md",
+            ]);
         }),
         ("none", DIRTY, |at| remove(&at.tree.admin.join("index"))),
     ],
@@ -404,8 +499,22 @@ const COMMITS: Group = Group {
         ("bisect-head", LONELY, |at| at.only_in("BISECT_HEAD")),
         ("fetch-head", LONELY, |at| {
             let other = at.repo.world.beside("other-clone");
-            git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
-            git(&other, 60.0, &["commit", "-q", "--allow-empty", "-m", "Fetched by URL"]);
+            git(
+                &at.repo.world.root,
+                60.0,
+                &[
+                    "clone",
+                    "-q",
+                    "--no-hardlinks",
+                    at.repo.path.to_str().unwrap(),
+                    other.to_str().unwrap(),
+                ],
+            );
+            git(
+                &other,
+                60.0,
+                &["commit", "-q", "--allow-empty", "-m", "Fetched by URL"],
+            );
             at.git(&["fetch", "-q", other.to_str().unwrap(), "HEAD"]);
             at.must_live(&at.git(&["rev-parse", "FETCH_HEAD"]));
         }),
@@ -423,17 +532,30 @@ const COMMITS: Group = Group {
         }),
         ("private-log", LONELY, |at| {
             let commit = at.lonely("Once under a private ref");
-            at.git(&["update-ref", "--create-reflog", "refs/worktree/mine", &commit]);
+            at.git(&[
+                "update-ref",
+                "--create-reflog",
+                "refs/worktree/mine",
+                &commit,
+            ]);
             at.git(&["update-ref", "refs/worktree/mine", "HEAD"]);
         }),
         ("private-blob", UNKNOWN, |at| {
             write(&at.repo.world.beside("blob"), "a note\n");
-            let blob = at.git(&["hash-object", "-w", at.repo.world.beside("blob").to_str().unwrap()]);
+            let blob = at.git(&[
+                "hash-object",
+                "-w",
+                at.repo.world.beside("blob").to_str().unwrap(),
+            ]);
             at.git(&["update-ref", "refs/worktree/note", &blob]);
         }),
         ("private-tag", UNKNOWN, |at| {
             at.git(&["tag", "-a", "-m", "Why it matters", "for-a-moment"]);
-            at.git(&["update-ref", "refs/worktree/tag", &at.git(&["rev-parse", "for-a-moment"])]);
+            at.git(&[
+                "update-ref",
+                "refs/worktree/tag",
+                &at.git(&["rev-parse", "for-a-moment"]),
+            ]);
             at.git(&["tag", "-d", "for-a-moment"]);
         }),
         ("deleted-branch", LONELY, |at| {
@@ -445,7 +567,9 @@ const COMMITS: Group = Group {
         }),
         ("amended", MERGED, |at| {
             // The branch's own reflog has it, and stays as long as any reflog.
-            at.tree.commit("a.ts", "1\n").git(&["reset", "-q", "--hard", "HEAD~1"]);
+            at.tree
+                .commit("a.ts", "1\n")
+                .git(&["reset", "-q", "--hard", "HEAD~1"]);
         }),
         ("stash", LONELY, |at| {
             at.write("README.md", "put aside\n").git(&["stash", "-q"]);
@@ -470,23 +594,34 @@ const COMMITS: Group = Group {
         }),
         ("on-a-remote", SAVED, |at| {
             at.git(&["checkout", "-q", "--detach"]);
-            at.tree.commit("d.ts", "1\n").git(&["push", "-q", "origin", "HEAD:refs/heads/elsewhere"]);
+            at.tree.commit("d.ts", "1\n").git(&[
+                "push",
+                "-q",
+                "origin",
+                "HEAD:refs/heads/elsewhere",
+            ]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
         }),
         // The ref stays in the repo, whether or not anybody still fetches it.
         ("on-a-remote-that-is-gone", SAVED, |at| {
             at.git(&["checkout", "-q", "--detach"]);
-            at.tree.commit("e.ts", "1\n").git(&["update-ref", "refs/remotes/gone/main", "HEAD"]);
+            at.tree
+                .commit("e.ts", "1\n")
+                .git(&["update-ref", "refs/remotes/gone/main", "HEAD"]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
         }),
         ("noted", SAVED, |at| {
             at.git(&["checkout", "-q", "--detach"]);
-            at.tree.commit("f.ts", "1\n").git(&["update-ref", "refs/notes/mine", "HEAD"]);
+            at.tree
+                .commit("f.ts", "1\n")
+                .git(&["update-ref", "refs/notes/mine", "HEAD"]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
         }),
         // Called as the upstream's branch is for short, and yet nobody's but this repo's.
         ("branch-named-as-a-remotes", SAVED, |at| {
-            at.tree.commit("g.ts", "1\n").git(&["branch", "origin/main"]);
+            at.tree
+                .commit("g.ts", "1\n")
+                .git(&["branch", "origin/main"]);
         }),
         ("tag-named-as-a-remotes", SAVED, |at| {
             at.tree.commit("h.ts", "1\n").git(&["tag", "origin/main"]);
@@ -494,13 +629,25 @@ const COMMITS: Group = Group {
         // HEAD names a ref, and it is no branch: it expires.
         ("on-a-rescue", LONELY, |at| {
             at.git(&["checkout", "-q", "--detach"]);
-            at.tree.commit("j.ts", "1\n").git(&["update-ref", "refs/treewarden/rescue/y/20200101T000000Z", "HEAD"]);
+            at.tree.commit("j.ts", "1\n").git(&[
+                "update-ref",
+                "refs/treewarden/rescue/y/20200101T000000Z",
+                "HEAD",
+            ]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
-            at.git(&["symbolic-ref", "HEAD", "refs/treewarden/rescue/y/20200101T000000Z"]);
+            at.git(&[
+                "symbolic-ref",
+                "HEAD",
+                "refs/treewarden/rescue/y/20200101T000000Z",
+            ]);
         }),
         ("rescued-before", LONELY, |at| {
             at.git(&["checkout", "-q", "--detach"]);
-            at.tree.commit("i.ts", "1\n").git(&["update-ref", "refs/treewarden/rescue/x/20200101T000000Z", "HEAD"]);
+            at.tree.commit("i.ts", "1\n").git(&[
+                "update-ref",
+                "refs/treewarden/rescue/x/20200101T000000Z",
+                "HEAD",
+            ]);
             at.must_live(&at.git(&["rev-parse", "HEAD"]));
         }),
     ],
@@ -525,7 +672,13 @@ const NESTED: Group = Group {
             git(
                 &at.tree.path,
                 60.0,
-                &["init", "-q", "--separate-git-dir", at.repo.world.beside("apart.git").to_str().unwrap(), "ignored/inner"],
+                &[
+                    "init",
+                    "-q",
+                    "--separate-git-dir",
+                    at.repo.world.beside("apart.git").to_str().unwrap(),
+                    "ignored/inner",
+                ],
             );
         }),
         ("with-a-git-link", BLOCKED, |at| {
@@ -536,17 +689,37 @@ const NESTED: Group = Group {
             git(
                 &at.tree.path,
                 60.0,
-                &["clone", "-q", "--bare", "--no-hardlinks", "--template=", at.repo.path.to_str().unwrap(), "ignored/bare.git"],
+                &[
+                    "clone",
+                    "-q",
+                    "--bare",
+                    "--no-hardlinks",
+                    "--template=",
+                    at.repo.path.to_str().unwrap(),
+                    "ignored/bare.git",
+                ],
             );
         }),
         ("worktree-of-another-repo", BLOCKED_DIRTY, |at| {
             let other = Repo::clone(at.repo.world, "acme/not-enrolled");
-            other.git(&["worktree", "add", "-q", "--detach", at.path("ignored/theirs").to_str().unwrap()]);
+            other.git(&[
+                "worktree",
+                "add",
+                "-q",
+                "--detach",
+                at.path("ignored/theirs").to_str().unwrap(),
+            ]);
         }),
         ("copy-of-a-worktree", DIRTY, |at| {
             let other = Repo::clone(at.repo.world, "acme/not-enrolled-either");
             let theirs = at.repo.world.at("elsewhere/theirs");
-            other.git(&["worktree", "add", "-q", "--detach", theirs.to_str().unwrap()]);
+            other.git(&[
+                "worktree",
+                "add",
+                "-q",
+                "--detach",
+                theirs.to_str().unwrap(),
+            ]);
             copy(&theirs, &at.path("ignored/copy"));
         }),
         ("copy-of-itself", DIRTY, |at| {
@@ -557,46 +730,107 @@ const NESTED: Group = Group {
         ("moved-here", BLOCKED_DIRTY, |at| {
             let other = Repo::clone(at.repo.world, "acme/not-enrolled-at-all");
             let theirs = at.repo.world.at("elsewhere/moved");
-            other.git(&["worktree", "add", "-q", "--detach", theirs.to_str().unwrap()]);
+            other.git(&[
+                "worktree",
+                "add",
+                "-q",
+                "--detach",
+                theirs.to_str().unwrap(),
+            ]);
             fs::create_dir_all(at.path("ignored")).unwrap();
             fs::rename(&theirs, at.path("ignored/moved")).unwrap();
         }),
         ("jj-workspace", BLOCKED, |at| {
-            at.write(".jj/repo/store/type", "git").write(".jj/working_copy/type", "local").write(".jj/.gitignore", "/*\n");
+            at.write(".jj/repo/store/type", "git")
+                .write(".jj/working_copy/type", "local")
+                .write(".jj/.gitignore", "/*\n");
         }),
         ("jj-by-name-alone", DIRTY, |at| {
             at.write(".jj/notes.md", "mine\n");
         }),
         ("in-node-modules", BLOCKED, |at| {
             at.write("node_modules/.package-lock.json", &npm(&["left-pad"]));
-            git(&at.tree.path, 60.0, &["init", "-q", "node_modules/left-pad"]);
+            git(
+                &at.tree.path,
+                60.0,
+                &["init", "-q", "node_modules/left-pad"],
+            );
         }),
         ("deep-in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", &npm(&["a"])).write("node_modules/a/package.json", "{}");
-            git(&at.tree.path, 60.0, &["init", "-q", "node_modules/a/node_modules/b"]);
+            at.write("node_modules/.package-lock.json", &npm(&["a"]))
+                .write("node_modules/a/package.json", "{}");
+            git(
+                &at.tree.path,
+                60.0,
+                &["init", "-q", "node_modules/a/node_modules/b"],
+            );
         }),
         ("bare-in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", &npm(&["a"])).write("node_modules/a/package.json", "{}");
-            git(&at.tree.path, 60.0, &["init", "-q", "--bare", "--template=", "node_modules/a/node_modules/b"]);
+            at.write("node_modules/.package-lock.json", &npm(&["a"]))
+                .write("node_modules/a/package.json", "{}");
+            git(
+                &at.tree.path,
+                60.0,
+                &[
+                    "init",
+                    "-q",
+                    "--bare",
+                    "--template=",
+                    "node_modules/a/node_modules/b",
+                ],
+            );
         }),
         ("in-target", BLOCKED, |at| {
-            at.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55");
-            git(&at.tree.path, 60.0, &["init", "-q", "target/debug/build/x/out/checkout"]);
+            at.write(
+                "target/CACHEDIR.TAG",
+                "Signature: 8a477f597d28d172789f06886806bc55",
+            );
+            git(
+                &at.tree.path,
+                60.0,
+                &["init", "-q", "target/debug/build/x/out/checkout"],
+            );
         }),
         ("in-venv-src", BLOCKED, |at| {
-            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".gitignore", ".venv/\n");
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n")
+                .write(".gitignore", ".venv/\n");
             at.git(&["checkout", "-q", ".gitignore"]);
             git(&at.tree.path, 60.0, &["init", "-q", ".venv/src/pkg"]);
         }),
         ("in-site-packages", BLOCKED, |at| {
             at.write(".venv/pyvenv.cfg", "home = /usr/bin\n");
-            git(&at.tree.path, 60.0, &["init", "-q", ".venv/lib/python3.11/site-packages/pkg"]);
+            git(
+                &at.tree.path,
+                60.0,
+                &["init", "-q", ".venv/lib/python3.11/site-packages/pkg"],
+            );
         }),
         ("worktree-in-node-modules", BLOCKED, |at| {
-            at.write("node_modules/.package-lock.json", &npm(&["a"])).write("node_modules/a/package.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["a"]))
+                .write("node_modules/a/package.json", "{}");
             let other = at.repo.world.beside("somewhere-else");
-            git(&at.repo.world.root, 60.0, &["clone", "-q", "--no-hardlinks", at.repo.path.to_str().unwrap(), other.to_str().unwrap()]);
-            git(&other, 60.0, &["worktree", "add", "-q", "--detach", at.path("node_modules/a/lib/wt").to_str().unwrap()]);
+            git(
+                &at.repo.world.root,
+                60.0,
+                &[
+                    "clone",
+                    "-q",
+                    "--no-hardlinks",
+                    at.repo.path.to_str().unwrap(),
+                    other.to_str().unwrap(),
+                ],
+            );
+            git(
+                &other,
+                60.0,
+                &[
+                    "worktree",
+                    "add",
+                    "-q",
+                    "--detach",
+                    at.path("node_modules/a/lib/wt").to_str().unwrap(),
+                ],
+            );
         }),
     ],
 };
@@ -608,7 +842,13 @@ const SUBMODULES: Group = Group {
         let origin = Repo::clone(repo.world, "acme/library");
         remove(&origin.path);
         let origin = repo.world.beside("origins/acme__library.git");
-        repo.git(&["submodule", "--quiet", "add", origin.to_str().unwrap(), "sub"]);
+        repo.git(&[
+            "submodule",
+            "--quiet",
+            "add",
+            origin.to_str().unwrap(),
+            "sub",
+        ]);
         repo.git(&["commit", "-q", "-m", "A submodule"]);
         repo.push();
     },
@@ -629,7 +869,20 @@ const SUBMODULES: Group = Group {
         ("committed-on-a-branch", BLOCKED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             let sub = at.path("sub");
-            git(&sub, 60.0, &["branch", "-q", "mine", &git(&sub, 60.0, &["commit-tree", "-m", "Only here", "HEAD^{tree}"])]);
+            git(
+                &sub,
+                60.0,
+                &[
+                    "branch",
+                    "-q",
+                    "mine",
+                    &git(
+                        &sub,
+                        60.0,
+                        &["commit-tree", "-m", "Only here", "HEAD^{tree}"],
+                    ),
+                ],
+            );
         }),
         ("stashed-in-it", BLOCKED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
@@ -639,7 +892,11 @@ const SUBMODULES: Group = Group {
         ("reset-in-it", BLOCKED, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
             let sub = at.path("sub");
-            git(&sub, 60.0, &["commit", "-q", "--allow-empty", "-m", "Only in the reflog"]);
+            git(
+                &sub,
+                60.0,
+                &["commit", "-q", "--allow-empty", "-m", "Only in the reflog"],
+            );
             git(&sub, 60.0, &["reset", "-q", "--hard", "HEAD~1"]);
         }),
         ("ignored-in-it", BLOCKED_DIRTY, |at| {
@@ -652,7 +909,11 @@ const SUBMODULES: Group = Group {
         }),
         ("unpushed", BLOCKED_DIRTY, |at| {
             at.git(&["submodule", "--quiet", "update", "--init"]);
-            git(&at.path("sub"), 60.0, &["commit", "-q", "--allow-empty", "-m", "Only here"]);
+            git(
+                &at.path("sub"),
+                60.0,
+                &["commit", "-q", "--allow-empty", "-m", "Only here"],
+            );
             at.git(&["add", "sub"]);
         }),
         ("dirty", BLOCKED_DIRTY, |at| {
@@ -667,7 +928,17 @@ const SUBMODULES: Group = Group {
             git(
                 &at.tree.path,
                 60.0,
-                &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
+                &[
+                    "clone",
+                    "-q",
+                    "--no-hardlinks",
+                    at.repo
+                        .world
+                        .beside("origins/acme__library.git")
+                        .to_str()
+                        .unwrap(),
+                    "sub",
+                ],
             );
         }),
         // All of it came from its remote, and is there.
@@ -675,7 +946,17 @@ const SUBMODULES: Group = Group {
             git(
                 &at.tree.path,
                 60.0,
-                &["clone", "-q", "--no-hardlinks", at.repo.world.beside("origins/acme__library.git").to_str().unwrap(), "sub"],
+                &[
+                    "clone",
+                    "-q",
+                    "--no-hardlinks",
+                    at.repo
+                        .world
+                        .beside("origins/acme__library.git")
+                        .to_str()
+                        .unwrap(),
+                    "sub",
+                ],
             );
             at.git(&["submodule", "--quiet", "absorbgitdirs"]);
         }),
@@ -683,16 +964,22 @@ const SUBMODULES: Group = Group {
             at.write("sub/notes.md", "mine\n");
         }),
         ("staged-pointer", DIRTY, |at| {
-            at.git(&["update-index", "--cacheinfo", &format!("160000,{},sub", "1".repeat(40))]);
+            at.git(&[
+                "update-index",
+                "--cacheinfo",
+                &format!("160000,{},sub", "1".repeat(40)),
+            ]);
         }),
     ],
 };
 
-/// Large files by pointer: their content stands in the repo's `lfs/objects`, or nowhere but in the tree.
+/// Large files by pointer: their content stands in the repo's `lfs/objects`, or nowhere but in the
+/// tree.
 const LFS: Group = Group {
     name: "lfs",
     prepare: |repo| {
-        // What git-lfs's own filter does, in a few lines of shell, and for some files not to the end.
+        // What git-lfs's own filter does, in a few lines of shell, and for some files not to the
+        // end.
         let store = "d=$(git rev-parse --path-format=absolute --git-common-dir)/lfs; mkdir -p $d; t=$(mktemp -p $d); cat > $t; \
                      o=$(sha256sum < $t | cut -c -64); s=$(stat -c %s $t); \
                      p=$d/objects/$(echo $o | cut -c -2)/$(echo $o | cut -c 3-4); mkdir -p $p; \
@@ -702,17 +989,28 @@ const LFS: Group = Group {
         write(&repo.path.join(".gitattributes"), "*.bin filter=lfs\n");
         repo.commit(60.0, "big.bin", "a very large file indeed\n");
         repo.push();
-        assert!(repo.git(&["show", "HEAD:big.bin"]).starts_with("version https://git-lfs"));
+        assert!(
+            repo.git(&["show", "HEAD:big.bin"])
+                .starts_with("version https://git-lfs")
+        );
     },
     rows: &[
         // `GIT_LFS_SKIP_SMUDGE=1`, or no git-lfs here at all.
-        ("pointer", MERGED, |at| assert!(fs::read_to_string(at.path("big.bin")).unwrap().starts_with("version https"))),
+        ("pointer", MERGED, |at| {
+            assert!(
+                fs::read_to_string(at.path("big.bin"))
+                    .unwrap()
+                    .starts_with("version https")
+            )
+        }),
         ("content", MERGED, |at| {
-            at.write("big.bin", "a very large file indeed\n").git(&["add", "big.bin"]);
+            at.write("big.bin", "a very large file indeed\n")
+                .git(&["add", "big.bin"]);
             assert_eq!(at.git(&["status", "--porcelain"]), "");
         }),
         ("content-in-a-copy", MERGED, |at| {
-            at.write("big.bin", "a very large file indeed\n").git(&["add", "big.bin"]);
+            at.write("big.bin", "a very large file indeed\n")
+                .git(&["add", "big.bin"]);
         }),
         ("edited-in-a-copy", DIRTY, |at| {
             at.write("big.bin", "a very large file INDEED\n");
@@ -724,7 +1022,8 @@ const LFS: Group = Group {
             at.write("big.bin", "a very large file INDEED\n");
         }),
         ("staged", DIRTY, |at| {
-            at.write("big.bin", "another very large file\n").git(&["add", "big.bin"]);
+            at.write("big.bin", "another very large file\n")
+                .git(&["add", "big.bin"]);
         }),
         ("committed", SAVED, |at| {
             at.tree.commit("own.bin", "a large file of mine\n");
@@ -754,7 +1053,10 @@ const UNDER_WAYS: Group = Group {
             stops(at, &["cherry-pick", "others~2", "others~1"]);
             at.write("README.md", "1\n").git(&["add", "README.md"]);
             at.git(&["commit", "-q", "-m", "The first"]);
-            assert!(at.tree.admin.join("sequencer").exists() && !at.tree.admin.join("CHERRY_PICK_HEAD").exists());
+            assert!(
+                at.tree.admin.join("sequencer").exists()
+                    && !at.tree.admin.join("CHERRY_PICK_HEAD").exists()
+            );
         }),
         ("rebase-by-am", UNDER_WAY, |at| {
             at.tree.commit("README.md", "mine\n");
@@ -763,7 +1065,14 @@ const UNDER_WAYS: Group = Group {
         }),
         ("rebase-to-edit", UNDER_WAY, |at| {
             at.tree.commit("a.ts", "1\n");
-            at.git(&["-c", "sequence.editor=sed -i s/^pick/edit/", "rebase", "-q", "-i", "HEAD~1"]);
+            at.git(&[
+                "-c",
+                "sequence.editor=sed -i s/^pick/edit/",
+                "rebase",
+                "-q",
+                "-i",
+                "HEAD~1",
+            ]);
             assert_eq!(at.git(&["status", "--porcelain"]), "");
         }),
         ("merge-not-committed", UNDER_WAY, |at| {
@@ -782,7 +1091,9 @@ const UNDER_WAYS: Group = Group {
             stops(at, &["notes", "--ref", "mine", "merge", "theirs"]);
             assert!(at.tree.admin.join("NOTES_MERGE_WORKTREE").exists());
         }),
-        ("head-being-written", UNDER_WAY, |at| write(&at.tree.admin.join("HEAD.lock"), "")),
+        ("head-being-written", UNDER_WAY, |at| {
+            write(&at.tree.admin.join("HEAD.lock"), "")
+        }),
         ("unmerged-only", BLOCKED_DIRTY, |at| {
             at.tree.commit("README.md", "mine\n");
             stops(at, &["merge", "others"]);
@@ -806,43 +1117,66 @@ const MADE_AGAIN: Group = Group {
     prepare: |repo| {
         write(&repo.path.join("Cargo.toml"), "[package]\n");
         write(&repo.path.join("web/package.json"), "{}\n");
-        write(&repo.path.join(".gitignore"), "node_modules/\ntarget/\n.venv/\nbuild/\ndist/\n");
+        write(
+            &repo.path.join(".gitignore"),
+            "node_modules/\ntarget/\n.venv/\nbuild/\ndist/\n",
+        );
         repo.commit(60.0, "lib.rs", "\n");
         repo.push();
     },
     rows: &[
         ("packages", MERGED, |at| {
-            at.write("node_modules/.package-lock.json", &npm(&["@acme/ui"])).write("node_modules/@acme/ui/package.json", "{}");
+            at.write("node_modules/.package-lock.json", &npm(&["@acme/ui"]))
+                .write("node_modules/@acme/ui/package.json", "{}");
             at.write("web/node_modules/.package-lock.json", &npm(&["react"]));
-            at.write("web/node_modules/react/package.json", "{}").write("web/node_modules/react/index.js", "x");
+            at.write("web/node_modules/react/package.json", "{}")
+                .write("web/node_modules/react/index.js", "x");
             symlink("../web", at.path("node_modules/web")).unwrap();
         }),
         ("own-file-among-packages", DIRTY, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/patch.js", "mine\n");
+            at.write("node_modules/.package-lock.json", "{}")
+                .write("node_modules/patch.js", "mine\n");
         }),
         ("own-folder-among-packages", DIRTY, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/mine/package.json", "{}");
+            at.write("node_modules/.package-lock.json", "{}")
+                .write("node_modules/mine/package.json", "{}");
             at.write("node_modules/mine/index.js", "mine\n");
         }),
         ("own-folder-in-a-scope", DIRTY, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/@acme/mine/index.js", "mine\n");
+            at.write("node_modules/.package-lock.json", "{}")
+                .write("node_modules/@acme/mine/index.js", "mine\n");
         }),
         ("virtual-environment", MERGED, |at| {
-            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/bin/python", "x").write(".venv/.gitignore", "*\n");
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n")
+                .write(".venv/bin/python", "x")
+                .write(".venv/.gitignore", "*\n");
             at.write(".venv/lib/python3.11/site-packages/six.py", "x");
-            at.write(".venv/lib/python3.11/site-packages/six-1.dist-info/RECORD", "six.py,,\nsix-1.dist-info/RECORD,,\n");
+            at.write(
+                ".venv/lib/python3.11/site-packages/six-1.dist-info/RECORD",
+                "six.py,,\nsix-1.dist-info/RECORD,,\n",
+            );
         }),
         ("own-file-in-venv", DIRTY, |at| {
-            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/train.py", "mine\n");
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n")
+                .write(".venv/train.py", "mine\n");
         }),
         ("own-folder-in-venv", DIRTY, |at| {
-            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n").write(".venv/data/measured.csv", "mine\n");
+            at.write(".venv/pyvenv.cfg", "home = /usr/bin\n")
+                .write(".venv/data/measured.csv", "mine\n");
         }),
         ("target-without-cargo", DIRTY, |at| {
-            at.write("web/target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("web/target/shop.db", "mine\n");
+            at.write(
+                "web/target/CACHEDIR.TAG",
+                "Signature: 8a477f597d28d172789f06886806bc55",
+            )
+            .write("web/target/shop.db", "mine\n");
         }),
         ("own-file-in-target", DIRTY, |at| {
-            at.write("target/CACHEDIR.TAG", "Signature: 8a477f597d28d172789f06886806bc55").write("target/notes.md", "mine\n");
+            at.write(
+                "target/CACHEDIR.TAG",
+                "Signature: 8a477f597d28d172789f06886806bc55",
+            )
+            .write("target/notes.md", "mine\n");
         }),
         ("build", DIRTY, |at| {
             at.write("build/app", "x").write("dist/index.js", "x");
@@ -853,7 +1187,8 @@ const MADE_AGAIN: Group = Group {
             at.write("dist/index.js", "2\n");
         }),
         ("tracked-among-packages", DIRTY, |at| {
-            at.write("node_modules/.package-lock.json", "{}").write("node_modules/a/package.json", "{}");
+            at.write("node_modules/.package-lock.json", "{}")
+                .write("node_modules/a/package.json", "{}");
             at.git(&["add", "-f", "node_modules/a"]);
             at.git(&["commit", "-q", "-m", "A package of ours"]);
             at.write("node_modules/a/package.json", "edited\n");
@@ -861,25 +1196,44 @@ const MADE_AGAIN: Group = Group {
     ],
 };
 
-const GROUPS: &[Group] = &[FILES, FILTERS, ENDINGS, AUTOCRLF, SPARSE, INDEXES, COMMITS, NESTED, SUBMODULES, LFS, UNDER_WAYS, MADE_AGAIN];
+const GROUPS: &[Group] = &[
+    FILES, FILTERS, ENDINGS, AUTOCRLF, SPARSE, INDEXES, COMMITS, NESTED, SUBMODULES, LFS,
+    UNDER_WAYS, MADE_AGAIN,
+];
 
 /// Mode and blob of every file and link.
 fn standing(top: &Path) -> BTreeMap<PathBuf, (String, String)> {
     // A submodule that can be fetched again is no work.
-    let fetched = |entry: &walkdir::DirEntry| fs::read_to_string(entry.path().join(".git")).is_ok_and(|to| to.contains("/modules/"));
-    let entries = walkdir::WalkDir::new(top).into_iter().filter_entry(|entry| !fetched(entry));
-    let entries = entries.map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
+    let fetched = |entry: &walkdir::DirEntry| {
+        fs::read_to_string(entry.path().join(".git")).is_ok_and(|to| to.contains("/modules/"))
+    };
+    let entries = walkdir::WalkDir::new(top)
+        .into_iter()
+        .filter_entry(|entry| !fetched(entry));
+    let entries = entries
+        .map(Result::unwrap)
+        .filter(|entry| !entry.file_type().is_dir());
     let below = |entry: &walkdir::DirEntry| entry.path().strip_prefix(top).unwrap().to_owned();
     // The `.git` file of a copied worktree is another tree's.
     let files = entries.filter(|entry| entry.file_name() != ".git");
-    let blob = |bytes: &[u8]| git2::Oid::hash_object(git2::ObjectType::Blob, bytes).unwrap().to_string();
+    let blob = |bytes: &[u8]| {
+        git2::Oid::hash_object(git2::ObjectType::Blob, bytes)
+            .unwrap()
+            .to_string()
+    };
     files
         .map(|entry| {
             let told = if entry.file_type().is_symlink() {
-                ("120000", blob(fs::read_link(entry.path()).unwrap().as_os_str().as_bytes()))
+                (
+                    "120000",
+                    blob(fs::read_link(entry.path()).unwrap().as_os_str().as_bytes()),
+                )
             } else {
                 let exec = entry.metadata().unwrap().permissions().mode() & 0o100 != 0;
-                (if exec { "100755" } else { "100644" }, blob(&fs::read(entry.path()).unwrap()))
+                (
+                    if exec { "100755" } else { "100644" },
+                    blob(&fs::read(entry.path()).unwrap()),
+                )
             };
             (below(&entry), (told.0.to_owned(), told.1))
         })
@@ -889,19 +1243,33 @@ fn standing(top: &Path) -> BTreeMap<PathBuf, (String, String)> {
 /// The same of a commit, read with the real git.
 fn stored(repo: &Repo<'_>, commit: &str) -> BTreeMap<PathBuf, (String, String)> {
     let list = git_bytes(&repo.path, &["ls-tree", "-r", "-z", commit]);
-    let entries = list.split(|&byte| byte == 0).filter(|entry| !entry.is_empty());
+    let entries = list
+        .split(|&byte| byte == 0)
+        .filter(|entry| !entry.is_empty());
     entries
         .map(|entry| {
             let tab = entry.iter().position(|&byte| byte == b'\t').unwrap();
-            let words: Vec<&str> = std::str::from_utf8(&entry[..tab]).unwrap().split(' ').collect();
-            (std::ffi::OsStr::from_bytes(&entry[tab + 1..]).into(), (words[0].to_owned(), words[2].to_owned()))
+            let words: Vec<&str> = std::str::from_utf8(&entry[..tab])
+                .unwrap()
+                .split(' ')
+                .collect();
+            (
+                std::ffi::OsStr::from_bytes(&entry[tab + 1..]).into(),
+                (words[0].to_owned(), words[2].to_owned()),
+            )
         })
         .collect()
 }
 
 /// All but the notes of tools, which no rescue holds.
-fn somebodys(mut files: BTreeMap<PathBuf, (String, String)>) -> BTreeMap<PathBuf, (String, String)> {
-    let notes = ["node_modules/.package-lock.json", ".venv/pyvenv.cfg", "target/CACHEDIR.TAG"];
+fn somebodys(
+    mut files: BTreeMap<PathBuf, (String, String)>,
+) -> BTreeMap<PathBuf, (String, String)> {
+    let notes = [
+        "node_modules/.package-lock.json",
+        ".venv/pyvenv.cfg",
+        "target/CACHEDIR.TAG",
+    ];
     // Where git tracks a part of it, the folder is nobody's whole.
     if !files.contains_key(Path::new("node_modules/a/package.json")) {
         files.retain(|path, _| !notes.iter().any(|note| path == Path::new(note)));
@@ -925,9 +1293,14 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
     (group.prepare)(repo);
     let build = |&(name, fate, make): &Row| {
         let tree = repo.tree(name);
-        let at = At { repo, tree: &tree, lonely: RefCell::default() };
+        let at = At {
+            repo,
+            tree: &tree,
+            lonely: RefCell::default(),
+        };
         make(&at);
-        // As the last `git status` there left it: the index vouches for whatever git takes for unchanged.
+        // As the last `git status` there left it: the index vouches for whatever git takes for
+        // unchanged.
         age_all(&tree.path, 100.0);
         try_git(&tree.path, 0.0, &["update-index", "-q", "--refresh"]);
         if name.ends_with("in-a-copy") {
@@ -941,7 +1314,11 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
             fate,
             name: name.to_owned(),
             lonely,
-            files: if readable { somebodys(standing(&tree.path)) } else { BTreeMap::new() },
+            files: if readable {
+                somebodys(standing(&tree.path))
+            } else {
+                BTreeMap::new()
+            },
             index: fs::read(tree.admin.join("index")).ok(),
             staged: listed
                 .lines()
@@ -959,22 +1336,55 @@ fn build(repo: &Repo<'_>, group: &Group) -> Vec<Before> {
 /// Whatever became of the tree, nothing of it is lost, even after an owner's own tidying.
 fn nothing_is_lost(repo: &Repo<'_>, report: &RunReport, before: &Before) {
     let what = format!("{} {}", repo.name, before.name);
-    let row = report.worktrees().find(|row| row.path == before.tree.path).unwrap();
-    let ends = |commit: &str, at: &str| try_git(&repo.path, 0.0, &["merge-base", "--is-ancestor", commit, at]).0 == Some(0);
+    let row = report
+        .worktrees()
+        .find(|row| row.path == before.tree.path)
+        .unwrap();
+    let ends = |commit: &str, at: &str| {
+        try_git(
+            &repo.path,
+            0.0,
+            &["merge-base", "--is-ancestor", commit, at],
+        )
+        .0 == Some(0)
+    };
     if row.outcome != TreeOutcome::Reaped {
         return same(&what, &snapshot(&before.tree.path), &before.all);
     }
-    assert!(!before.tree.path.exists() && !before.tree.admin.exists(), "{what}");
+    assert!(
+        !before.tree.path.exists() && !before.tree.admin.exists(),
+        "{what}"
+    );
     let Some(rescue) = &row.rescue_ref else {
         let refs = repo.refs("refs");
-        return assert!(before.lonely.iter().all(|commit| refs.values().any(|tip| ends(commit, tip))), "{what}: a commit is lost");
+        return assert!(
+            before
+                .lonely
+                .iter()
+                .all(|commit| refs.values().any(|tip| ends(commit, tip))),
+            "{what}: a commit is lost"
+        );
     };
     same(&what, &stored(repo, rescue), &before.files);
     if let Some(index) = &before.index {
-        assert!(git_bytes(&repo.path, &["cat-file", "blob", &format!("{rescue}^2:index")]) == *index, "{what}: the index is another one");
+        assert!(
+            git_bytes(
+                &repo.path,
+                &["cat-file", "blob", &format!("{rescue}^2:index")]
+            ) == *index,
+            "{what}: the index is another one"
+        );
     }
-    let held = git(&repo.path, 0.0, &["rev-list", "--objects", "--no-object-names", rescue]);
-    let lost: Vec<&String> = before.staged.iter().filter(|blob| !held.contains(*blob)).collect();
+    let held = git(
+        &repo.path,
+        0.0,
+        &["rev-list", "--objects", "--no-object-names", rescue],
+    );
+    let lost: Vec<&String> = before
+        .staged
+        .iter()
+        .filter(|blob| !held.contains(*blob))
+        .collect();
     assert!(lost.is_empty(), "{what}: staged content is lost: {lost:?}");
     for commit in &before.lonely {
         assert!(ends(commit, rescue), "{what}: {commit} is not held");
@@ -984,23 +1394,64 @@ fn nothing_is_lost(repo: &Repo<'_>, report: &RunReport, before: &Before) {
 #[test]
 fn every_row_of_the_table() {
     let world = World::new();
-    let repos: Vec<Repo<'_>> = GROUPS.iter().map(|group| world.repo(&format!("acme/{}", group.name))).collect();
-    let trees: Vec<Vec<Before>> = repos.par_iter().zip(GROUPS).map(|(repo, group)| build(repo, group)).collect();
+    let repos: Vec<Repo<'_>> = GROUPS
+        .iter()
+        .map(|group| world.repo(&format!("acme/{}", group.name)))
+        .collect();
+    let trees: Vec<Vec<Before>> = repos
+        .par_iter()
+        .zip(GROUPS)
+        .map(|(repo, group)| build(repo, group))
+        .collect();
     let expected = repos.iter().zip(&trees).flat_map(|(repo, trees)| {
-        trees.iter().map(|before| (format!("{} {}", repo.name, world.below(&before.tree.path)), before.fate.to_owned()))
+        trees.iter().map(|before| {
+            (
+                format!("{} {}", repo.name, world.below(&before.tree.path)),
+                before.fate.to_owned(),
+            )
+        })
     });
     let expected: BTreeMap<String, String> = expected.collect();
     world.set("run", "max_reaped: 500");
-    same("what a dry run says", &world.fates(&world.pass(0, &["report"])), &expected);
+    same(
+        "what a dry run says",
+        &world.fates(&world.pass(0, &["report"])),
+        &expected,
+    );
     let report = world.night();
     same("fates", &world.fates(&report), &expected);
-    let why = |name: &str| report.worktrees().find(|row| row.path.ends_with(name)).unwrap().reasons.concat();
+    let why = |name: &str| {
+        report
+            .worktrees()
+            .find(|row| row.path.ends_with(name))
+            .unwrap()
+            .reasons
+            .concat()
+    };
     let remedy = "git update-index --no-split-index";
-    assert!(why("split-and-written").contains(remedy), "{}", why("split-and-written"));
+    assert!(
+        why("split-and-written").contains(remedy),
+        "{}",
+        why("split-and-written")
+    );
     repos.par_iter().zip(&trees).for_each(|(repo, trees)| {
         // It would stand in the way of this test as of anybody.
-        trees.iter().map(|before| before.tree.admin.join("HEAD.lock")).filter(|lock| lock.exists()).for_each(|lock| remove(&lock));
-        git(&repo.path, 0.0, &["reflog", "expire", "--expire=now", "--expire-unreachable=now", "--all"]);
+        trees
+            .iter()
+            .map(|before| before.tree.admin.join("HEAD.lock"))
+            .filter(|lock| lock.exists())
+            .for_each(|lock| remove(&lock));
+        git(
+            &repo.path,
+            0.0,
+            &[
+                "reflog",
+                "expire",
+                "--expire=now",
+                "--expire-unreachable=now",
+                "--all",
+            ],
+        );
         git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
         for before in trees {
             nothing_is_lost(repo, &report, before);

@@ -29,8 +29,21 @@ fn added(world: &World, args: &[&str]) -> PathBuf {
 /// What others push, while this checkout knows nothing of it.
 fn others<'a>(world: &'a World, shop: &Repo<'_>) -> Repo<'a> {
     let path = world.beside("others");
-    git(&world.beside(""), 0.0, &["clone", "-q", &shop.git(&["remote", "get-url", "origin"]), path.to_str().unwrap()]);
-    Repo { world, name: "others".into(), path }
+    git(
+        &world.beside(""),
+        0.0,
+        &[
+            "clone",
+            "-q",
+            &shop.git(&["remote", "get-url", "origin"]),
+            path.to_str().unwrap(),
+        ],
+    );
+    Repo {
+        world,
+        name: "others".into(),
+        path,
+    }
 }
 
 fn head(tree: &Path) -> String {
@@ -46,24 +59,56 @@ fn a_worktree_starts_from_what_origin_has_now() {
     others.push();
     let ran = add(&world, &["fix"]);
     let path = world.at("worktrees/acme__shop/fix");
-    assert_eq!((ran.code, ran.out), (0, format!("{}\n", path.display())), "{}", ran.err);
-    assert_eq!(head(&path), "HEAD -> fix, origin/main, origin/HEAD | Work on new");
-    assert_eq!((git(&path, 0.0, &["status", "--porcelain", "--ignored"]), shop.fsck()), (String::new(), String::new()));
-    assert_eq!(git(&path, 0.0, &["diff-files", "--name-only"]), "", "git's index knows every file");
+    assert_eq!(
+        (ran.code, ran.out),
+        (0, format!("{}\n", path.display())),
+        "{}",
+        ran.err
+    );
+    assert_eq!(
+        head(&path),
+        "HEAD -> fix, origin/main, origin/HEAD | Work on new"
+    );
+    assert_eq!(
+        (
+            git(&path, 0.0, &["status", "--porcelain", "--ignored"]),
+            shop.fsck()
+        ),
+        (String::new(), String::new())
+    );
+    assert_eq!(
+        git(&path, 0.0, &["diff-files", "--name-only"]),
+        "",
+        "git's index knows every file"
+    );
     let expected = map(&[("acme__shop", "main"), ("worktrees/acme__shop/fix", "fix")]);
     same("git worktree list", &shop.registered(), &expected);
-    assert_eq!(git(&path, 0.0, &["reflog", "-1", "--format=%gs"]), "worktree add");
-    assert_eq!((state_folder(&world), path.join("README.md").exists()), (Vec::new(), true));
+    assert_eq!(
+        git(&path, 0.0, &["reflog", "-1", "--format=%gs"]),
+        "worktree add"
+    );
+    assert_eq!(
+        (state_folder(&world), path.join("README.md").exists()),
+        (Vec::new(), true)
+    );
     // Origin's default branch is another one from now on.
     others.git(&["checkout", "-q", "-b", "trunk"]);
     others.commit(0.0, "newer", "x");
     others.git(&["push", "-q", "origin", "trunk"]);
     let origin = PathBuf::from(shop.git(&["remote", "get-url", "origin"]));
     git(&origin, 0.0, &["symbolic-ref", "HEAD", "refs/heads/trunk"]);
-    assert_eq!(head(&added(&world, &["two"])), "HEAD -> two, origin/trunk, origin/HEAD | Work on newer");
+    assert_eq!(
+        head(&added(&world, &["two"])),
+        "HEAD -> two, origin/trunk, origin/HEAD | Work on newer"
+    );
     // The night looks for it just there.
     let found = world.fates(&world.night());
-    let expected = ["fix", "two"].map(|name| (format!("acme/shop worktrees/acme__shop/{name}"), "keep recent".to_owned()));
+    let expected = ["fix", "two"].map(|name| {
+        (
+            format!("acme/shop worktrees/acme__shop/{name}"),
+            "keep recent".to_owned(),
+        )
+    });
     same("fates", &found, &expected.into_iter().collect());
 }
 
@@ -80,19 +125,40 @@ fn a_worktree_starts_where_it_is_told_to() {
     others.git(&["push", "-q", "--tags", "origin", "main", "release/1"]);
     // Long out of date here.
     shop.git(&["branch", "release/1", "main"]);
-    assert_eq!(head(&added(&world, &["a", "--from", "release/1"])), "HEAD -> a, origin/release/1 | Work on two");
-    assert_eq!(head(&added(&world, &["b", "--from", "v1"])), "HEAD -> b, tag: v1, origin/main | Work on one");
     assert_eq!(
-        head(&added(&world, &["c", "--from", &first[..12], "--branch", "deep/c"])),
+        head(&added(&world, &["a", "--from", "release/1"])),
+        "HEAD -> a, origin/release/1 | Work on two"
+    );
+    assert_eq!(
+        head(&added(&world, &["b", "--from", "v1"])),
+        "HEAD -> b, tag: v1, origin/main | Work on one"
+    );
+    assert_eq!(
+        head(&added(
+            &world,
+            &["c", "--from", &first[..12], "--branch", "deep/c"]
+        )),
         "HEAD -> deep/c, release/1, main | Work on README.md"
     );
-    assert_eq!(head(&added(&world, &["d", "--from", "refs/heads/main"])), "HEAD -> d, release/1, main, deep/c | Work on README.md");
-    assert_eq!(head(&added(&world, &["e", "--from", "origin/main~1"])), "HEAD -> e, release/1, main, deep/c, d | Work on README.md");
+    assert_eq!(
+        head(&added(&world, &["d", "--from", "refs/heads/main"])),
+        "HEAD -> d, release/1, main, deep/c | Work on README.md"
+    );
+    assert_eq!(
+        head(&added(&world, &["e", "--from", "origin/main~1"])),
+        "HEAD -> e, release/1, main, deep/c, d | Work on README.md"
+    );
     // A branch that origin has is the same work; one that is here, too, as it is.
     others.git(&["push", "-q", "origin", "release/1:theirs"]);
-    assert_eq!(head(&added(&world, &["theirs"])), "HEAD -> theirs, origin/theirs, origin/release/1, a | Work on two");
+    assert_eq!(
+        head(&added(&world, &["theirs"])),
+        "HEAD -> theirs, origin/theirs, origin/release/1, a | Work on two"
+    );
     shop.git(&["branch", "mine", &first]);
-    assert_eq!(head(&added(&world, &["again", "--branch", "mine"])), "HEAD -> mine, release/1, main, e, deep/c, d | Work on README.md");
+    assert_eq!(
+        head(&added(&world, &["again", "--branch", "mine"])),
+        "HEAD -> mine, release/1, main, e, deep/c, d | Work on README.md"
+    );
     // Deleted by hand: with the registration nothing is lost, for the branch stays.
     let gone = added(&world, &["gone"]);
     git(&gone, 0.0, &["commit", "-q", "--allow-empty", "-m", "Mine"]);
@@ -114,7 +180,10 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
     ext.git(&["remote", "set-url", "origin", "ext::sh -c touch% canary"]);
     ext.set("url: ~");
     world.repo("acme/globs");
-    world.enrol("acme/globs", "worktrees: {presets: [custom], roots: ['a/*/*', 'b']}");
+    world.enrol(
+        "acme/globs",
+        "worktrees: {presets: [custom], roots: ['a/*/*', 'b']}",
+    );
     shop.tree("taken");
     let missing = shop.tree("missing");
     remove(&missing.path);
@@ -126,52 +195,155 @@ fn what_can_not_be_added_is_told_and_nothing_is_made() {
     shop.moves_on("more.ts");
     let rebasing = shop.tree("rebasing");
     rebasing.git(&["checkout", "-q", "--detach"]);
-    write(&rebasing.admin.join("rebase-merge/head-name"), "refs/heads/rebasing\n");
+    write(
+        &rebasing.admin.join("rebase-merge/head-name"),
+        "refs/heads/rebasing\n",
+    );
     shop.git(&["fetch", "-q"]);
     let lock = world.at(".treewarden/locks/acme__shop.lock");
     let state = || {
         let standing = snapshot(&world.root);
-        let standing = standing.into_iter().filter(|(path, _)| !path.starts_with(".treewarden")).collect();
+        let standing = standing
+            .into_iter()
+            .filter(|(path, _)| !path.starts_with(".treewarden"))
+            .collect();
         (standing, state_folder(&world))
     };
     let _warm = added(&world, &["warm"]);
     let before: (BTreeMap<_, _>, Vec<String>) = state();
     let cases: [(&[&str], i32, &[&str]); 23] = [
         (&["acme/none", "x"], 2, &["no repo `acme/none`"]),
-        (&["acme/shop", "a/b"], 2, &["`a/b` is no worktree's name", "--branch"]),
+        (
+            &["acme/shop", "a/b"],
+            2,
+            &["`a/b` is no worktree's name", "--branch"],
+        ),
         (&["acme/shop", ".."], 2, &["`..` is no worktree's name"]),
         (&["acme/shop", ".hidden"], 2, &["no worktree's name"]),
-        (&["acme/shop", "x", "--branch", "a..b"], 2, &["`a..b` is no branch's name"]),
-        (&["acme/shop", "x", "--branch=-b"], 2, &["`-b` is no branch's name"]),
-        (&["acme/shop", "x", "--branch", "HEAD"], 2, &["`HEAD` is no branch's name"]),
-        (&["acme/shop", "x.lock"], 2, &["`x.lock` is no branch's name"]),
+        (
+            &["acme/shop", "x", "--branch", "a..b"],
+            2,
+            &["`a..b` is no branch's name"],
+        ),
+        (
+            &["acme/shop", "x", "--branch=-b"],
+            2,
+            &["`-b` is no branch's name"],
+        ),
+        (
+            &["acme/shop", "x", "--branch", "HEAD"],
+            2,
+            &["`HEAD` is no branch's name"],
+        ),
+        (
+            &["acme/shop", "x.lock"],
+            2,
+            &["`x.lock` is no branch's name"],
+        ),
         (
             &["acme/shop", "taken", "--branch", "other"],
             1,
-            &["`taken` is in use by the worktree", "treewarden worktree remove acme/shop taken"],
+            &[
+                "`taken` is in use by the worktree",
+                "treewarden worktree remove acme/shop taken",
+            ],
         ),
-        (&["acme/shop", "missing", "--branch", "other"], 1, &["`missing` is in use", "treewarden worktree remove acme/shop missing"]),
-        (&["acme/shop", "file"], 1, &["something stands at", "choose another"]),
+        (
+            &["acme/shop", "missing", "--branch", "other"],
+            1,
+            &[
+                "`missing` is in use",
+                "treewarden worktree remove acme/shop missing",
+            ],
+        ),
+        (
+            &["acme/shop", "file"],
+            1,
+            &["something stands at", "choose another"],
+        ),
         (&["acme/shop", "folder"], 1, &["something stands at"]),
-        (&["acme/shop", "x", "--branch", "main"], 1, &["`main` is checked out at", "acme__shop`", "--branch"]),
-        (&["acme/shop", "x", "--branch", "branch-of-another"], 1, &["is checked out at", "elsewhere/tree`"]),
-        (&["acme/shop", "x", "--branch", "rebasing"], 1, &["`rebasing` is checked out at"]),
-        (&["acme/shop", "x", "--from", "nowhere"], 1, &["no branch, tag or commit `nowhere`", "git ls-remote"]),
-        (&["acme/shop", "x", "--from", "--upload-pack=x"], 2, &["'--upload-pack'"]),
-        (&["acme/shop", "x", "--from=-x"], 1, &["no branch, tag or commit `-x`"]),
-        (&["acme/shop", "x", "--branch", "old", "--from", "main"], 1, &["`old` is there already", "leave --from out"]),
-        (&["acme/lost", "x"], 1, &["acme/lost: the config has no `url`", "its origin says /"]),
-        (&["acme/gone", "x"], 1, &["failed to fetch acme/gone", "/nowhere/at/all.git", "nothing was made"]),
-        (&["acme/ext", "x"], 1, &["acme/ext: the config has no `url`"]),
+        (
+            &["acme/shop", "x", "--branch", "main"],
+            1,
+            &["`main` is checked out at", "acme__shop`", "--branch"],
+        ),
+        (
+            &["acme/shop", "x", "--branch", "branch-of-another"],
+            1,
+            &["is checked out at", "elsewhere/tree`"],
+        ),
+        (
+            &["acme/shop", "x", "--branch", "rebasing"],
+            1,
+            &["`rebasing` is checked out at"],
+        ),
+        (
+            &["acme/shop", "x", "--from", "nowhere"],
+            1,
+            &["no branch, tag or commit `nowhere`", "git ls-remote"],
+        ),
+        (
+            &["acme/shop", "x", "--from", "--upload-pack=x"],
+            2,
+            &["'--upload-pack'"],
+        ),
+        (
+            &["acme/shop", "x", "--from=-x"],
+            1,
+            &["no branch, tag or commit `-x`"],
+        ),
+        (
+            &["acme/shop", "x", "--branch", "old", "--from", "main"],
+            1,
+            &["`old` is there already", "leave --from out"],
+        ),
+        (
+            &["acme/lost", "x"],
+            1,
+            &["acme/lost: the config has no `url`", "its origin says /"],
+        ),
+        (
+            &["acme/gone", "x"],
+            1,
+            &[
+                "failed to fetch acme/gone",
+                "/nowhere/at/all.git",
+                "nothing was made",
+            ],
+        ),
+        (
+            &["acme/ext", "x"],
+            1,
+            &["acme/ext: the config has no `url`"],
+        ),
         (&["acme/globs", "x"], 2, &["worktrees.roots"]),
     ];
     for (args, code, words) in cases {
-        said(&world.treewarden(&[&["worktree", "add"], args].concat()), code, words);
+        said(
+            &world.treewarden(&[&["worktree", "add"], args].concat()),
+            code,
+            words,
+        );
     }
     let held = world.hold("acme__shop");
-    write(&lock, r#"{"holder": "pod-7", "pid": 12, "purpose": "exec", "since": "2026-05-01T03:04:05Z", "token": "t"}"#);
-    said(&add(&world, &["x", "--no-wait"]), 1, &["failed to lock acme/shop", "held by pod-7 (pid 12)", "--wait"]);
-    said(&add(&world, &["x", "--wait", "1s", "--no-wait"]), 2, &["--no-wait"]);
+    write(
+        &lock,
+        r#"{"holder": "pod-7", "pid": 12, "purpose": "exec", "since": "2026-05-01T03:04:05Z", "token": "t"}"#,
+    );
+    said(
+        &add(&world, &["x", "--no-wait"]),
+        1,
+        &[
+            "failed to lock acme/shop",
+            "held by pod-7 (pid 12)",
+            "--wait",
+        ],
+    );
+    said(
+        &add(&world, &["x", "--wait", "1s", "--no-wait"]),
+        2,
+        &["--no-wait"],
+    );
     let after = state();
     same("the volume", &after.0, &before.0);
     assert_eq!(after.1, before.1);
@@ -189,14 +361,26 @@ fn the_layout_says_where_a_tree_stands() {
         ("presets: [afk]", "worktrees/acme__shop/a"),
         ("presets: [claude]", "acme__shop/.claude/worktrees/b"),
         ("presets: [codex]", "worktrees/c/acme__shop"),
-        ("presets: [custom], roots: ['trees/<repo-basename>/*']", "trees/acme__shop/d"),
+        (
+            "presets: [custom], roots: ['trees/<repo-basename>/*']",
+            "trees/acme__shop/d",
+        ),
     ] {
         shop.set(&format!("worktrees: {{{presets}}}"));
-        let name = ["a", "b", "c", "d"].into_iter().find(|name| place.split('/').any(|part| part == *name)).unwrap();
+        let name = ["a", "b", "c", "d"]
+            .into_iter()
+            .find(|name| place.split('/').any(|part| part == *name))
+            .unwrap();
         assert_eq!(added(&world, &[name]), world.at(place));
-        let row = |tree: &treewarden::report::Worktree| tree.path == world.at(place) && tree.because == "recent";
+        let row = |tree: &treewarden::report::Worktree| {
+            tree.path == world.at(place) && tree.because == "recent"
+        };
         assert!(world.pass(0, &["report"]).worktrees().any(row), "{presets}");
-        said(&drop_tree(&world, &[name]), 0, &["removed", place, "its branch"]);
+        said(
+            &drop_tree(&world, &[name]),
+            0,
+            &["removed", place, "its branch"],
+        );
     }
     assert_eq!(shop.registered().len(), 1);
 }
@@ -205,11 +389,18 @@ fn the_layout_says_where_a_tree_stands() {
 fn a_hostile_config_and_its_hooks_run_nothing() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    write(&shop.path.join(".gitattributes"), "* filter=evil diff=evil merge=evil\n");
+    write(
+        &shop.path.join(".gitattributes"),
+        "* filter=evil diff=evil merge=evil\n",
+    );
     shop.commit(1.0, "x", "x");
     shop.push();
     let canary = world.beside("canary");
-    let evil = script(&world, "evil", &format!("touch {}; exit 1", canary.display()));
+    let evil = script(
+        &world,
+        "evil",
+        &format!("touch {}; exit 1", canary.display()),
+    );
     let evil = evil.to_str().unwrap();
     let origin = shop.git(&["remote", "get-url", "origin"]);
     for (key, value) in [
@@ -237,20 +428,45 @@ fn a_hostile_config_and_its_hooks_run_nothing() {
     ] {
         shop.git(&["config", "--file", ".git/config", key, value]);
     }
-    write(&shop.git_dir("more"), format!("[url \"ext::{evil} \"]\n\tinsteadOf = {origin}\n"));
-    for name in ["post-checkout", "reference-transaction", "post-index-change", "post-merge", "pre-auto-gc"] {
-        script(&world, &format!("volume/acme__shop/hooks/{name}"), &format!("touch {}", canary.display()));
-        script(&world, &format!("volume/acme__shop/.git/hooks/{name}"), &format!("touch {}", canary.display()));
+    write(
+        &shop.git_dir("more"),
+        format!("[url \"ext::{evil} \"]\n\tinsteadOf = {origin}\n"),
+    );
+    for name in [
+        "post-checkout",
+        "reference-transaction",
+        "post-index-change",
+        "post-merge",
+        "pre-auto-gc",
+    ] {
+        script(
+            &world,
+            &format!("volume/acme__shop/hooks/{name}"),
+            &format!("touch {}", canary.display()),
+        );
+        script(
+            &world,
+            &format!("volume/acme__shop/.git/hooks/{name}"),
+            &format!("touch {}", canary.display()),
+        );
     }
     let path = added(&world, &["fix"]);
     assert!(!canary.exists());
     assert_eq!(std::fs::read_to_string(path.join("x")).unwrap(), "x");
-    said(&world.treewarden(&["enroll", "acme/shop"]), 0, &["enrolled already"]);
+    said(
+        &world.treewarden(&["enroll", "acme/shop"]),
+        0,
+        &["enrolled already"],
+    );
     said(&world.treewarden(&["worktree", "list"]), 0, &["fix"]);
     said(&drop_tree(&world, &["fix", "--rescue"]), 0, &["removed"]);
     assert!(!canary.exists());
     // It is not that nothing would have run.
-    super::support::try_git(&shop.path, 0.0, &["worktree", "add", "-q", world.at("plain").to_str().unwrap()]);
+    super::support::try_git(
+        &shop.path,
+        0.0,
+        &["worktree", "add", "-q", world.at("plain").to_str().unwrap()],
+    );
     assert!(canary.exists());
 }
 
@@ -259,7 +475,10 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
     let world = World::new();
     let shop = world.repo("acme/shop");
     for n in 0..300 {
-        write(&shop.path.join(format!("folder-{}/{n}.ts", n % 20)), format!("{n}\n"));
+        write(
+            &shop.path.join(format!("folder-{}/{n}.ts", n % 20)),
+            format!("{n}\n"),
+        );
     }
     shop.commit(1.0, "x", "x");
     shop.push();
@@ -267,7 +486,8 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
     added(&world, &["undisturbed"]);
     let took = began.elapsed();
     let mut outcomes = [0, 0];
-    // Later and later, until some came too late: beside other tests it can take many times as long as undisturbed.
+    // Later and later, until some came too late: beside other tests it can take many times as long
+    // as undisturbed.
     for n in 0..80 {
         if n >= 24 && outcomes.iter().all(|count| *count > 1) {
             break;
@@ -277,19 +497,32 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
         std::thread::sleep(took * (n * n) / 400);
         adding.signal(Signal::KILL);
         adding.end();
-        until("the lock is free", || world.try_hold("acme__shop").is_some());
+        until("the lock is free", || {
+            world.try_hold("acme__shop").is_some()
+        });
         let path = world.at("worktrees/acme__shop").join(&name);
-        // Between its two renames there is a registration without a tree, which the night drops when it stays so.
+        // Between its two renames there is a registration without a tree, which the night drops
+        // when it stays so.
         let whole = path.exists();
         outcomes[usize::from(whole)] += 1;
         if whole {
             assert_eq!(git(&path, 0.0, &["status", "--porcelain"]), "", "{name}");
-        } else if shop.registered().contains_key(&format!("worktrees/acme__shop/{name}")) {
+        } else if shop
+            .registered()
+            .contains_key(&format!("worktrees/acme__shop/{name}"))
+        {
             said(&drop_tree(&world, &[&name]), 0, &["removed"]);
         }
         // What is a lock of a dead git is old in a while; here and now it would be somebody's.
-        for entry in walkdir::WalkDir::new(shop.git_dir("")).into_iter().map(Result::unwrap) {
-            if entry.path().extension().is_some_and(|ending| ending == "lock") {
+        for entry in walkdir::WalkDir::new(shop.git_dir(""))
+            .into_iter()
+            .map(Result::unwrap)
+        {
+            if entry
+                .path()
+                .extension()
+                .is_some_and(|ending| ending == "lock")
+            {
                 remove(entry.path());
             }
         }
@@ -297,10 +530,17 @@ fn a_killed_add_leaves_a_whole_tree_or_none() {
             added(&world, &[&name]);
         }
     }
-    assert!(outcomes.iter().all(|count| *count > 1), "{outcomes:?}: the kills came too early or too late");
+    assert!(
+        outcomes.iter().all(|count| *count > 1),
+        "{outcomes:?}: the kills came too early or too late"
+    );
     assert_eq!(
         (shop.fsck(), state_folder(&world), shop.registered().len()),
-        (String::new(), Vec::new(), outcomes.iter().sum::<usize>() + 2)
+        (
+            String::new(),
+            Vec::new(),
+            outcomes.iter().sum::<usize>() + 2
+        )
     );
 }
 
@@ -325,7 +565,11 @@ fn a_list_tells_what_the_night_would_do() {
     let before = snapshot(&world.root);
     let json = world.treewarden(&["worktree", "list", "--format", "json"]);
     let listing: serde_json::Value = serde_json::from_str(&json.out).unwrap();
-    assert_eq!((json.code, &listing["schema"]), (0, &"treewarden.worktrees/1".into()), "{json:?}");
+    assert_eq!(
+        (json.code, &listing["schema"]),
+        (0, &"treewarden.worktrees/1".into()),
+        "{json:?}"
+    );
     let mut found = BTreeMap::new();
     for row in listing["worktrees"].as_array().unwrap() {
         let tree: treewarden::report::Worktree = serde_json::from_value(row.clone()).unwrap();
@@ -334,23 +578,57 @@ fn a_list_tells_what_the_night_would_do() {
             VerdictName::Reap => "reap ",
             VerdictName::Unknown => "unknown",
         };
-        let class = row["class"].as_str().map_or(String::new(), |class| format!("{class} "));
-        let because = if tree.verdict == VerdictName::Unknown { "" } else { &tree.because };
-        let name = format!("{} {}", row["repo"].as_str().unwrap(), world.below(&tree.path));
+        let class = row["class"]
+            .as_str()
+            .map_or(String::new(), |class| format!("{class} "));
+        let because = if tree.verdict == VerdictName::Unknown {
+            ""
+        } else {
+            &tree.because
+        };
+        let name = format!(
+            "{} {}",
+            row["repo"].as_str().unwrap(),
+            world.below(&tree.path)
+        );
         found.insert(name, format!("{verdict}{class}{because}"));
     }
     same("the list", &found, &expected);
     let text = world.treewarden(&["worktree", "list", "acme/shop"]);
-    let line = text.out.lines().find(|line| line.contains("/landed ")).unwrap_or_else(|| panic!("{text:?}"));
+    let line = text
+        .out
+        .lines()
+        .find(|line| line.contains("/landed "))
+        .unwrap_or_else(|| panic!("{text:?}"));
     let words: Vec<&str> = line.split_whitespace().collect();
     let path = world.at("worktrees/acme__shop/landed");
-    assert_eq!(words, [path.to_str().unwrap(), "acme/shop", "landed", "landed", "reap", "2", "days", "merged"]);
+    assert_eq!(
+        words,
+        [
+            path.to_str().unwrap(),
+            "acme/shop",
+            "landed",
+            "landed",
+            "reap",
+            "2",
+            "days",
+            "merged"
+        ]
+    );
     assert!(!text.out.contains("acme/api"), "{text:?}");
     same("the volume", &snapshot(&world.root), &before);
     drop(held);
     world.enrol("acme/none", "");
-    said(&world.treewarden(&["worktree", "list"]), 1, &["failed to list the worktrees of acme/none", "/landed"]);
-    said(&world.treewarden(&["worktree", "list", "acme/unknown"]), 2, &["no repo `acme/unknown`"]);
+    said(
+        &world.treewarden(&["worktree", "list"]),
+        1,
+        &["failed to list the worktrees of acme/none", "/landed"],
+    );
+    said(
+        &world.treewarden(&["worktree", "list", "acme/unknown"]),
+        2,
+        &["no repo `acme/unknown`"],
+    );
 }
 
 #[test]
@@ -360,44 +638,101 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     let path = |name: &str| world.at(format!("worktrees/acme__shop/{name}"));
     // Young, clean, on its branch: it goes at once, and the branch stays.
     shop.tree("clean").commit("a.ts", "x");
-    said(&drop_tree(&world, &["clean"]), 0, &["removed", "its branch clean stays"]);
+    said(
+        &drop_tree(&world, &["clean"]),
+        0,
+        &["removed", "its branch clean stays"],
+    );
     assert!(!path("clean").exists() && shop.refs("refs/heads").contains_key("refs/heads/clean"));
 
     let dirty = shop.tree("dirty");
-    dirty.write("new.ts", "new\n").write("README.md", "edited\n");
+    dirty
+        .write("new.ts", "new\n")
+        .write("README.md", "edited\n");
     let lonely = shop.detached("lonely");
     lonely.commit("a.ts", "lonely");
-    for (name, words) in [("dirty", "new.ts is untracked"), ("lonely", "only this tree reaches 1 commit")] {
+    for (name, words) in [
+        ("dirty", "new.ts is untracked"),
+        ("lonely", "only this tree reaches 1 commit"),
+    ] {
         let before = snapshot(&path(name));
-        said(&drop_tree(&world, &[name]), 1, &["stays: it holds unsaved work", words, "--rescue"]);
+        said(
+            &drop_tree(&world, &[name]),
+            1,
+            &["stays: it holds unsaved work", words, "--rescue"],
+        );
         same(name, &snapshot(&path(name)), &before);
-        said(&drop_tree(&world, &[name, "--rescue"]), 0, &["removed", "its work is rescued"]);
+        said(
+            &drop_tree(&world, &[name, "--rescue"]),
+            0,
+            &["removed", "its work is rescued"],
+        );
         assert!(!path(name).exists());
     }
     let list = world.treewarden(&["rescue", "list", "--format", "json"]);
     let list: serde_json::Value = serde_json::from_str(&list.out).unwrap();
-    let dirty = list["rescues"].as_array().unwrap().iter().find(|rescue| rescue["worktree"] == "dirty").unwrap();
-    said(&world.treewarden(&["rescue", "restore", dirty["id"].as_str().unwrap()]), 0, &["restored"]);
-    assert_eq!(git(&path("dirty"), 0.0, &["status", "--porcelain"]), " M README.md\n?? new.ts");
-    said(&drop_tree(&world, &[path("dirty").to_str().unwrap(), "--rescue"]), 0, &["removed"]);
+    let dirty = list["rescues"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|rescue| rescue["worktree"] == "dirty")
+        .unwrap();
+    said(
+        &world.treewarden(&["rescue", "restore", dirty["id"].as_str().unwrap()]),
+        0,
+        &["restored"],
+    );
+    assert_eq!(
+        git(&path("dirty"), 0.0, &["status", "--porcelain"]),
+        " M README.md\n?? new.ts"
+    );
+    said(
+        &drop_tree(&world, &[path("dirty").to_str().unwrap(), "--rescue"]),
+        0,
+        &["removed"],
+    );
 
     // What a night keeps for good stays, rescue or not.
     let locked = shop.tree("locked");
-    shop.git(&["worktree", "lock", "--reason", "mine", locked.path.to_str().unwrap()]);
+    shop.git(&[
+        "worktree",
+        "lock",
+        "--reason",
+        "mine",
+        locked.path.to_str().unwrap(),
+    ]);
     write(&shop.tree("rebasing").admin.join("rebase-merge/x"), "x");
     write(&shop.tree("nested").path.join("repo/.git/HEAD"), "x");
-    write(&shop.tree("unknown").path.join(".git"), "gitdir: /elsewhere\n");
+    write(
+        &shop.tree("unknown").path.join(".git"),
+        "gitdir: /elsewhere\n",
+    );
     let before = snapshot(&world.at("worktrees"));
-    for (name, words) in
-        [("locked", "mine"), ("rebasing", "rebase under way"), ("nested", "is a nested repo"), ("unknown", "nobody can tell")]
-    {
-        said(&drop_tree(&world, &[name, "--rescue"]), 1, &["stays", words]);
+    for (name, words) in [
+        ("locked", "mine"),
+        ("rebasing", "rebase under way"),
+        ("nested", "is a nested repo"),
+        ("unknown", "nobody can tell"),
+    ] {
+        said(
+            &drop_tree(&world, &[name, "--rescue"]),
+            1,
+            &["stays", words],
+        );
     }
     same("the trees", &snapshot(&world.at("worktrees")), &before);
-    said(&drop_tree(&world, &["none"]), 2, &["no worktree `none`", "it has"]);
+    said(
+        &drop_tree(&world, &["none"]),
+        2,
+        &["no worktree `none`", "it has"],
+    );
     said(&drop_tree(&world, &["acme__shop"]), 2, &["no worktree"]);
     let held = world.hold("acme__shop");
-    said(&drop_tree(&world, &["locked"]), 1, &["failed to lock acme/shop"]);
+    said(
+        &drop_tree(&world, &["locked"]),
+        1,
+        &["failed to lock acme/shop"],
+    );
     drop(held);
 
     // A tree that somebody deleted by hand: its registration goes, after what it alone holds.
@@ -407,11 +742,29 @@ fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     let gone = shop.detached("gone-with-work");
     gone.commit("b.ts", "x");
     remove(&gone.path);
-    said(&drop_tree(&world, &["gone-with-work"]), 1, &["unsaved work"]);
-    said(&drop_tree(&world, &["gone-with-work", "--rescue"]), 0, &["rescued"]);
+    said(
+        &drop_tree(&world, &["gone-with-work"]),
+        1,
+        &["unsaved work"],
+    );
+    said(
+        &drop_tree(&world, &["gone-with-work", "--rescue"]),
+        0,
+        &["rescued"],
+    );
     let left: Vec<String> = shop.registered().into_keys().collect();
-    let expected = ["acme__shop", "worktrees/acme__shop/locked", "worktrees/acme__shop/nested", "worktrees/acme__shop/rebasing"];
-    assert_eq!(left.iter().filter(|path| !path.ends_with("unknown")).collect::<Vec<_>>(), expected);
+    let expected = [
+        "acme__shop",
+        "worktrees/acme__shop/locked",
+        "worktrees/acme__shop/nested",
+        "worktrees/acme__shop/rebasing",
+    ];
+    assert_eq!(
+        left.iter()
+            .filter(|path| !path.ends_with("unknown"))
+            .collect::<Vec<_>>(),
+        expected
+    );
     assert_eq!(shop.fsck(), "");
 }
 
@@ -422,11 +775,23 @@ fn a_name_that_could_mean_two_trees_means_none() {
     for place in ["one", "two"] {
         shop.tree_at(&format!("trees/{place}/same"), place);
     }
-    said(&drop_tree(&world, &["same"]), 2, &["could be any of these", "trees/one/same", "trees/two/same"]);
-    said(&drop_tree(&world, &[world.at("trees/two/same").to_str().unwrap()]), 0, &["removed"]);
+    said(
+        &drop_tree(&world, &["same"]),
+        2,
+        &["could be any of these", "trees/one/same", "trees/two/same"],
+    );
+    said(
+        &drop_tree(&world, &[world.at("trees/two/same").to_str().unwrap()]),
+        0,
+        &["removed"],
+    );
     // The one where the layout says is meant before any other.
     shop.tree("same");
-    said(&drop_tree(&world, &["same"]), 0, &["worktrees/acme__shop/same"]);
+    said(
+        &drop_tree(&world, &["same"]),
+        0,
+        &["worktrees/acme__shop/same"],
+    );
     age(&world.at("trees/one/same"), 1.0);
     assert!(world.at("trees/one/same").exists());
 }
@@ -439,16 +804,31 @@ fn many_at_once_take_turns() {
     // Each start writes the config anew, under the others' eyes.
     let config = world.beside("fixed.yaml");
     std::fs::copy(world.config(), &config).unwrap();
-    let start = |args: &[&str]| world.start(&[args, &["--config", config.to_str().unwrap()]].concat());
-    let adding: Vec<_> = names.iter().map(|name| start(&["worktree", "add", "acme/shop", name, "--wait", "1m"])).collect();
+    let start =
+        |args: &[&str]| world.start(&[args, &["--config", config.to_str().unwrap()]].concat());
+    let adding: Vec<_> = names
+        .iter()
+        .map(|name| start(&["worktree", "add", "acme/shop", name, "--wait", "1m"]))
+        .collect();
     let night = start(&["run", "--format", "json"]);
     let mut codes: Vec<i32> = adding.into_iter().map(|adding| adding.end().code).collect();
     assert_eq!(codes.drain(..4).collect::<Vec<_>>(), [0; 4]);
     codes.sort_unstable();
     assert_eq!(codes, [0, 1], "one of two gets the name");
     assert!([0, 1].contains(&night.end().code));
-    assert_eq!((shop.registered().len(), shop.fsck(), state_folder(&world)), (6, String::new(), Vec::new()));
+    assert_eq!(
+        (shop.registered().len(), shop.fsck(), state_folder(&world)),
+        (6, String::new(), Vec::new())
+    );
     for name in ["a", "b", "c", "d", "same"] {
-        assert_eq!(git(&world.at("worktrees/acme__shop").join(name), 0.0, &["status", "--porcelain"]), "", "{name}");
+        assert_eq!(
+            git(
+                &world.at("worktrees/acme__shop").join(name),
+                0.0,
+                &["status", "--porcelain"]
+            ),
+            "",
+            "{name}"
+        );
     }
 }

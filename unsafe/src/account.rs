@@ -1,7 +1,9 @@
-//! What libgit2 allocates, counted for the repo that it is allocated for, and refused where that is too much.
+//! What libgit2 allocates, counted for the repo that it is allocated for, and refused where that is
+//! too much.
 //!
-//! libgit2 makes room for whatever a repo's files ask of it: an index of some megabytes becomes a gigabyte. It takes an allocation that fails for
-//! an error like any other. Before each piece stands whose it is, for it may be freed in another thread, and after its repo's turn.
+//! libgit2 makes room for whatever a repo's files ask of it: an index of some megabytes becomes a
+//! gigabyte. It takes an allocation that fails for an error like any other. Before each piece
+//! stands whose it is, for it may be freed in another thread, and after its repo's turn.
 
 use libc::{c_char, c_int, c_void};
 use std::cell::Cell;
@@ -9,7 +11,8 @@ use std::marker::PhantomData;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
-/// Bytes that a thread takes or gives back before it says so: what is counted together by many threads costs each of them.
+/// Bytes that a thread takes or gives back before it says so: what is counted together by many
+/// threads costs each of them.
 const BATCH: isize = 64 << 10;
 
 /// Bytes of memory that may be held for one repo.
@@ -21,10 +24,15 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account of so many bytes. It is never closed, for libgit2 may keep something for it to the end: a run opens some for each repo.
+    /// An account of so many bytes. It is never closed, for libgit2 may keep something for it to
+    /// the end: a run opens some for each repo.
     #[must_use]
     pub fn open(most: usize) -> &'static Self {
-        Box::leak(Box::new(Self { most, held: AtomicIsize::new(0), refused: AtomicUsize::new(0) }))
+        Box::leak(Box::new(Self {
+            most,
+            held: AtomicIsize::new(0),
+            refused: AtomicUsize::new(0),
+        }))
     }
 
     /// Bytes that may be held.
@@ -49,7 +57,10 @@ impl Account {
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
         let bytes = isize::try_from(bytes).unwrap_or(isize::MAX / 2);
-        let held = self.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let held = self
+            .held
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
         let has_room = usize::try_from(held).is_ok_and(|held| held <= self.most) || held < 0;
         if !has_room {
             self.held.fetch_sub(bytes, Ordering::Relaxed);
@@ -60,14 +71,21 @@ impl Account {
 
     /// Gives back what was taken.
     pub fn give_back(&self, bytes: usize) {
-        self.held.fetch_sub(isize::try_from(bytes).unwrap_or(isize::MAX / 2), Ordering::Relaxed);
+        self.held.fetch_sub(
+            isize::try_from(bytes).unwrap_or(isize::MAX / 2),
+            Ordering::Relaxed,
+        );
     }
 
-    /// From now on, what libgit2 allocates in this thread counts for this account, or for none, until the answer is dropped.
+    /// From now on, what libgit2 allocates in this thread counts for this account, or for none,
+    /// until the answer is dropped.
     #[must_use]
     pub fn enter(account: Option<&'static Self>) -> Entered {
         settle();
-        Entered { before: MINE.replace(account), _of_this_thread: PhantomData }
+        Entered {
+            before: MINE.replace(account),
+            _of_this_thread: PhantomData,
+        }
     }
 }
 
@@ -108,8 +126,12 @@ struct Header {
 }
 
 fn charge(bytes: usize) -> bool {
-    let Some(account) = MINE.get() else { return true };
-    let untold = UNTOLD.get().saturating_add(isize::try_from(bytes).unwrap_or(isize::MAX / 2));
+    let Some(account) = MINE.get() else {
+        return true;
+    };
+    let untold = UNTOLD
+        .get()
+        .saturating_add(isize::try_from(bytes).unwrap_or(isize::MAX / 2));
     if untold < BATCH {
         UNTOLD.set(untold);
         return true;
@@ -136,16 +158,28 @@ unsafe extern "C" fn allocate(bytes: usize, file: *const c_char, line: c_int) ->
 
 /// # Safety
 /// `old` is null, or came from here and was not freed.
-unsafe extern "C" fn resize(old: *mut c_void, bytes: usize, _file: *const c_char, _line: c_int) -> *mut c_void {
-    let Some(whole) = bytes.checked_add(size_of::<Header>()) else { return null_mut() };
+unsafe extern "C" fn resize(
+    old: *mut c_void,
+    bytes: usize,
+    _file: *const c_char,
+    _line: c_int,
+) -> *mut c_void {
+    let Some(whole) = bytes.checked_add(size_of::<Header>()) else {
+        return null_mut();
+    };
     if !charge(bytes) {
         return null_mut();
     }
     let owner = MINE.get();
-    // SAFETY: a piece that came from here has its header before it, which was written, and both are one block of `realloc`'s. That aligns blocks
-    // for anything up to 16 bytes, so the header fits, and what follows it is aligned alike. On failure the old block stands as it was.
+    // SAFETY: a piece that came from here has its header before it, which was written, and both are
+    // one block of `realloc`'s. That aligns blocks for anything up to 16 bytes, so the header fits,
+    // and what follows it is aligned alike. On failure the old block stands as it was.
     unsafe {
-        let old = if old.is_null() { null_mut() } else { old.cast::<Header>().sub(1) };
+        let old = if old.is_null() {
+            null_mut()
+        } else {
+            old.cast::<Header>().sub(1)
+        };
         let before = (!old.is_null()).then(|| old.read());
         let new = libc::realloc(old.cast(), whole).cast::<Header>();
         if new.is_null() {
@@ -183,18 +217,28 @@ struct Allocator {
     free: unsafe extern "C" fn(*mut c_void),
 }
 
-/// Has libgit2 allocate here, and keep no more than so many bytes of objects in mind for all repos. To be called before anything else of it is:
-/// what it allocated elsewhere must not be freed here.
+/// Has libgit2 allocate here, and keep no more than so many bytes of objects in mind for all repos.
+/// To be called before anything else of it is: what it allocated elsewhere must not be freed here.
 ///
 /// # Panics
 /// libgit2 doesn't know how to set a size.
 pub fn count_libgit2(objects: usize) {
-    let mut here = Allocator { allocate, resize, free };
+    let mut here = Allocator {
+        allocate,
+        resize,
+        free,
+    };
     let option = libgit2_sys::GIT_OPT_SET_ALLOCATOR.cast_signed();
-    // SAFETY: it copies the functions, which do what `malloc`, `realloc` and `free` do; nobody has used libgit2 yet, in this thread or another.
+    // SAFETY: it copies the functions, which do what `malloc`, `realloc` and `free` do; nobody has
+    // used libgit2 yet, in this thread or another.
     unsafe { libgit2_sys::git_libgit2_opts(option, &raw mut here) };
     // SAFETY: a number that libgit2 reads without a lock is written before anybody reads it.
-    unsafe { git2::opts::set_cache_max_size(libc::ssize_t::try_from(objects).unwrap_or(libc::ssize_t::MAX)) }.expect("it takes any size");
+    unsafe {
+        git2::opts::set_cache_max_size(
+            libc::ssize_t::try_from(objects).unwrap_or(libc::ssize_t::MAX),
+        )
+    }
+    .expect("it takes any size");
 }
 
 #[cfg(test)]
@@ -229,7 +273,9 @@ mod tests {
         drop(entered);
         let piece = mine as usize;
         // SAFETY: it came from there, and nobody else has it.
-        std::thread::spawn(move || unsafe { free(piece as *mut c_void) }).join().unwrap();
+        std::thread::spawn(move || unsafe { free(piece as *mut c_void) })
+            .join()
+            .unwrap();
         assert_eq!((one.held(), one.refusals()), (0, 1));
     }
 
@@ -237,7 +283,10 @@ mod tests {
     fn many_small_pieces_count_as_well() {
         let account = Account::open(1 << 20);
         let entered = Account::enter(Some(account));
-        let pieces: Vec<_> = (0..100_000).map(|_| allocated(100)).take_while(|piece| !piece.is_null()).collect();
+        let pieces: Vec<_> = (0..100_000)
+            .map(|_| allocated(100))
+            .take_while(|piece| !piece.is_null())
+            .collect();
         assert!((9_000..12_000).contains(&pieces.len()), "{}", pieces.len());
         // SAFETY: as above.
         pieces.into_iter().for_each(|piece| unsafe { free(piece) });

@@ -1,7 +1,7 @@
 //! The few calls that Rust can't prove safe, each behind a safe function that says why it is.
 //!
-//! treewarden itself forbids unsafe code, so whoever audits it for that reads this file, `account.rs` and no other. It must never grow beyond what no
-//! well-kept crate offers.
+//! treewarden itself forbids unsafe code, so whoever audits it for that reads this file,
+//! `account.rs` and no other. It must never grow beyond what no well-kept crate offers.
 
 use rustix::process::Signal;
 use std::io::{self, PipeReader, PipeWriter};
@@ -13,26 +13,36 @@ use std::sync::Once;
 mod account;
 pub use account::{Account, Entered, count_libgit2};
 
-/// Has the kernel give the child, and what it starts, no more than so many bytes of memory of its own: what asks for more ends with an error. Files
-/// that it maps to read them are not counted.
+/// Has the kernel give the child, and what it starts, no more than so many bytes of memory of its
+/// own: what asks for more ends with an error. Files that it maps to read them are not counted.
 pub fn limit_memory(command: &mut Command, bytes: u64) {
     let ask = move || {
-        let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
-        Ok(rustix::process::setrlimit(rustix::process::Resource::Data, limit)?)
+        let limit = rustix::process::Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        Ok(rustix::process::setrlimit(
+            rustix::process::Resource::Data,
+            limit,
+        )?)
     };
     // SAFETY: as below.
     unsafe { command.pre_exec(ask) };
 }
 
-/// Puts the child into a process group of its own, and has the kernel kill it when the thread that starts it ends: a child must not work on
-/// when its parent's lock is gone. So must its own children not, of which that call knows nothing: a pipe that nobody writes to is theirs,
-/// and when its other end closes, which is the answer's, their whole group gets SIGIO, and that ends them.
+/// Puts the child into a process group of its own, and has the kernel kill it when the thread that
+/// starts it ends: a child must not work on when its parent's lock is gone. So must its own
+/// children not, of which that call knows nothing: a pipe that nobody writes to is theirs, and when
+/// its other end closes, which is the answer's, their whole group gets SIGIO, and that ends them.
 ///
 /// # Errors
 /// There is no descriptor left for the pipe.
 pub fn die_with_parent(command: &mut Command) -> io::Result<Lifeline> {
     let (theirs, ours) = io::pipe()?;
-    let lifeline = Lifeline { _ours: ours, theirs: theirs.try_clone()? };
+    let lifeline = Lifeline {
+        _ours: ours,
+        theirs: theirs.try_clone()?,
+    };
     let ask = move || {
         rustix::io::fcntl_setfd(&theirs, rustix::io::FdFlags::empty())?;
         // SAFETY: they take and give plain numbers, and the descriptor is open.
@@ -41,23 +51,31 @@ pub fn die_with_parent(command: &mut Command) -> io::Result<Lifeline> {
                 && libc::fcntl(theirs.as_raw_fd(), libc::F_SETOWN, -libc::getpid()) == 0
                 && libc::fcntl(theirs.as_raw_fd(), libc::F_SETFL, libc::O_ASYNC) == 0
         };
-        if asked { Ok(()) } else { Err(io::Error::last_os_error()) }
+        if asked {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes system calls and allocates nothing: all kinds
-    // of error are plain numbers.
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed. The closure makes
+    // system calls and allocates nothing: all kinds of error are plain numbers.
     unsafe { command.process_group(0).pre_exec(ask) };
     die_alone_with_parent(command);
     Ok(lifeline)
 }
 
-/// Has the kernel kill the child when the thread that starts it ends. It stays in our process group, as a program at a terminal must, and
-/// its own children go on.
+/// Has the kernel kill the child when the thread that starts it ends. It stays in our process
+/// group, as a program at a terminal must, and its own children go on.
 pub fn die_alone_with_parent(command: &mut Command) {
     let parent = rustix::process::getpid();
     let ask = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // The parent may have died before the kernel was asked.
-        if rustix::process::getppid() == Some(parent) { Ok(()) } else { Err(io::Error::from(io::ErrorKind::BrokenPipe)) }
+        if rustix::process::getppid() == Some(parent) {
+            Ok(())
+        } else {
+            Err(io::Error::from(io::ErrorKind::BrokenPipe))
+        }
     };
     // SAFETY: as above.
     unsafe { command.pre_exec(ask) };
@@ -77,12 +95,16 @@ impl Lifeline {
     /// The kernel refuses; then they die.
     pub fn let_live(self) -> io::Result<()> {
         // Of the pipe's end itself, which is theirs as well.
-        Ok(rustix::fs::fcntl_setfl(&self.theirs, rustix::fs::OFlags::empty())?)
+        Ok(rustix::fs::fcntl_setfl(
+            &self.theirs,
+            rustix::fs::OFlags::empty(),
+        )?)
     }
 }
 
-/// Has libgit2 read no config but a repository's own: the machine's and the user's are none of our business, and need not be honest.
-/// To be called before any repository is opened; calling it again does nothing.
+/// Has libgit2 read no config but a repository's own: the machine's and the user's are none of our
+/// business, and need not be honest. To be called before any repository is opened; calling it again
+/// does nothing.
 ///
 /// # Panics
 /// libgit2 has no memory left.
@@ -91,18 +113,22 @@ pub fn forget_machine_config() {
     ONCE.call_once(|| {
         use git2::ConfigLevel::{Global, ProgramData, System, XDG};
         for level in [System, Global, XDG, ProgramData] {
-            // SAFETY: the search path is a global that libgit2 doesn't guard. `call_once` keeps other callers waiting until it is written,
-            // and no repository is opened before this has returned.
+            // SAFETY: the search path is a global that libgit2 doesn't guard. `call_once` keeps
+            // other callers waiting until it is written, and no repository is opened before this
+            // has returned.
             let set = unsafe { git2::opts::set_search_path(level, "/nonexistent") };
             set.expect("libgit2 takes a search path for every level");
         }
     });
 }
 
-/// Has mimalloc give memory that nobody uses back at once: each of a night's many threads keeps some for itself.
+/// Has mimalloc give memory that nobody uses back at once: each of a night's many threads keeps
+/// some for itself.
 pub fn give_back_at_once() {
-    // `mi_option_purge_delay` of mimalloc 2 stands between two that have a name here: `eager_commit_delay` and `use_numa_nodes`.
-    const PURGE_DELAY: libmimalloc_sys::mi_option_t = libmimalloc_sys::mi_option_eager_commit_delay + 1;
+    // `mi_option_purge_delay` of mimalloc 2 stands between two that have a name here:
+    // `eager_commit_delay` and `use_numa_nodes`.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t =
+        libmimalloc_sys::mi_option_eager_commit_delay + 1;
     const { assert!(PURGE_DELAY + 1 == libmimalloc_sys::mi_option_use_numa_nodes) }
     // SAFETY: it takes plain numbers, and sets one that mimalloc's threads read one by one.
     unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) };
@@ -112,8 +138,15 @@ pub fn give_back_at_once() {
 mod tests {
     use super::*;
 
-    #[expect(clippy::disallowed_methods, reason = "a test of children needs a child")]
-    fn start(program: &str, arguments: &[&str], output: std::process::Stdio) -> (std::process::Child, Lifeline) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a test of children needs a child"
+    )]
+    fn start(
+        program: &str,
+        arguments: &[&str],
+        output: std::process::Stdio,
+    ) -> (std::process::Child, Lifeline) {
         let mut command = Command::new(program);
         let lifeline = die_with_parent(command.args(arguments).stdout(output)).unwrap();
         (command.spawn().unwrap(), lifeline)
@@ -125,7 +158,10 @@ mod tests {
 
     #[test]
     fn a_child_dies_with_the_thread_that_started_it() {
-        let (child, _lifeline) = std::thread::spawn(|| start("sleep", &["60"], std::process::Stdio::null())).join().unwrap();
+        let (child, _lifeline) =
+            std::thread::spawn(|| start("sleep", &["60"], std::process::Stdio::null()))
+                .join()
+                .unwrap();
         assert_eq!(ended_by(child), Some(Signal::KILL.as_raw()));
     }
 
@@ -142,7 +178,11 @@ mod tests {
     #[test]
     fn a_childs_children_live_on_when_they_may() {
         let (mut answer, theirs) = io::pipe().unwrap();
-        let (mut child, lifeline) = start("sh", &["-c", "(sleep 0.2; echo lives) & exit 3"], theirs.into());
+        let (mut child, lifeline) = start(
+            "sh",
+            &["-c", "(sleep 0.2; echo lives) & exit 3"],
+            theirs.into(),
+        );
         assert_eq!(child.wait().unwrap().code(), Some(3));
         lifeline.let_live().unwrap();
         let mut said = String::new();

@@ -32,7 +32,12 @@ pub enum DropError {
 ///
 /// # Errors
 /// [`DropError`]: it stays.
-pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> Result<(), DropError> {
+pub fn forget(
+    lock: &LockedRepo,
+    shadow: &Shadow,
+    name: &str,
+    commit: &str,
+) -> Result<(), DropError> {
     lock.still_held()?;
     let failed = |error| DropError::Git(name.to_owned(), error);
     shadow.confined(|| {
@@ -41,7 +46,10 @@ pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> R
             Err(error) if error.code() == git2::ErrorCode::NotFound => return Ok(()),
             found => found.map_err(failed)?,
         };
-        if reference.target().is_none_or(|target| target.to_string() != commit) {
+        if reference
+            .target()
+            .is_none_or(|target| target.to_string() != commit)
+        {
             return Err(DropError::Moved(name.to_owned()));
         }
         // libgit2 compares once more, under the ref's own lock.
@@ -49,26 +57,41 @@ pub fn forget(lock: &LockedRepo, shadow: &Shadow, name: &str, commit: &str) -> R
     })?
 }
 
-/// Drops rescues that hold the very same as `made`, but for their time: what runs left that failed after their rescue, or were killed.
-/// Each is still held by `made`, so nothing is lost, and what can't be compared or dropped simply stands until it expires.
+/// Drops rescues that hold the very same as `made`, but for their time: what runs left that failed
+/// after their rescue, or were killed. Each is still held by `made`, so nothing is lost, and what
+/// can't be compared or dropped simply stands until it expires.
 pub fn supersede(lock: &LockedRepo, shadow: &Shadow, made: &Rescued, stop: &Stop) {
     let equal = || -> io::Result<Vec<Rescue>> {
         let repo = shadow.open().map_err(io::Error::other)?;
         let mut held = stop.hold();
         let mine = rescues::read(&repo, made.commit, stop, &mut held)?;
         let folder = made.name.rsplit_once('/').map_or("", |(folder, _)| folder);
-        let beside = |other: &Rescue| other.name != made.name && other.name.rsplit_once('/').is_some_and(|(beside, _)| beside == folder);
-        let tree = repo.find_commit(made.commit).map_err(io::Error::other)?.tree_id();
+        let beside = |other: &Rescue| {
+            other.name != made.name
+                && other
+                    .name
+                    .rsplit_once('/')
+                    .is_some_and(|(beside, _)| beside == folder)
+        };
+        let tree = repo
+            .find_commit(made.commit)
+            .map_err(io::Error::other)?
+            .tree_id();
         let same = |other: &Rescue| {
             // Most differ in their files already, and reading all of one takes time.
-            let other = Oid::from_str(&other.commit).and_then(|commit| repo.find_commit(commit)).ok();
+            let other = Oid::from_str(&other.commit)
+                .and_then(|commit| repo.find_commit(commit))
+                .ok();
             let other = other
                 .filter(|other| other.tree_id() == tree)
                 .and_then(|other| rescues::read(&repo, other.id(), stop, &mut stop.hold()).ok());
             other.is_some_and(|other| mine.same_work(&other))
         };
         let all = rescues::all(&repo).map_err(io::Error::other)?;
-        Ok(all.into_iter().filter(|other| other.taken.is_some() && beside(other) && same(other)).collect())
+        Ok(all
+            .into_iter()
+            .filter(|other| other.taken.is_some() && beside(other) && same(other))
+            .collect())
     };
     for older in equal().unwrap_or_default() {
         if let Err(error) = forget(lock, shadow, &older.name, &older.commit) {

@@ -1,4 +1,5 @@
-//! What in a registration is somebody's goes into the rescue as well, in a tree of its own beside the index.
+//! What in a registration is somebody's goes into the rescue as well, in a tree of its own beside
+//! the index.
 //!
 //! It must never store a file that changed while it was read.
 
@@ -12,19 +13,35 @@ impl Making<'_> {
     /// What is left of a tree that is gone: its registration.
     pub(super) fn of_registration(&self, known: &Known) -> Result<Listing, RescueError> {
         let mut held = self.stop.hold();
-        let registration = known.registration(&mut held).map_err(|cause| RescueError::File { path: self.worktree.admin.path(), cause })?;
-        Ok(Listing { registration, held, ..Listing::default() })
+        let registration = known
+            .registration(&mut held)
+            .map_err(|cause| RescueError::File {
+                path: self.worktree.admin.path(),
+                cause,
+            })?;
+        Ok(Listing {
+            registration,
+            held,
+            ..Listing::default()
+        })
     }
 
     /// Writes what in the registration is not git's.
     pub(super) fn registered(&self, listing: &Listing) -> Result<Files, RescueError> {
         let admin = &self.worktree.admin;
         let one = |(path, stamp): (&PathBuf, &Stamp)| {
-            let failed = |cause| RescueError::File { path: admin.path().join(path), cause };
+            let failed = |cause| RescueError::File {
+                path: admin.path().join(path),
+                cause,
+            };
             let written = self.write(admin, path, stamp).map_err(failed)?;
             let blob = tree::hash(admin, path, stamp, self.stop).map_err(failed)?;
             let changed = || failed(io::Error::other("it changed while it was read"));
-            if written == blob { Ok((path.clone(), (stamp.git_mode(), blob))) } else { Err(changed()) }
+            if written == blob {
+                Ok((path.clone(), (stamp.git_mode(), blob)))
+            } else {
+                Err(changed())
+            }
         };
         listing.registration.iter().map(one).collect()
     }

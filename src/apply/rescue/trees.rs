@@ -1,7 +1,8 @@
 //! A git tree from a list of files, written object by object.
 //!
-//! By hand, for libgit2 takes no name into a tree that Windows would mistake for `.git` (`git~1`, `.git.`, `.git `), and here they are files like any
-//! other. It must never sort as paths are sorted: git compares a directory as if its name ended in a slash.
+//! By hand, for libgit2 takes no name into a tree that Windows would mistake for `.git` (`git~1`,
+//! `.git.`, `.git `), and here they are files like any other. It must never sort as paths are
+//! sorted: git compares a directory as if its name ended in a slash.
 
 use crate::survey::known::Files;
 use git2::{ObjectType, Oid, Repository};
@@ -15,7 +16,8 @@ const FOLDER: u32 = 0o040_000;
 /// A directory under construction: mode and object by the name as git sorts it.
 type Entries = BTreeMap<Vec<u8>, (u32, Oid)>;
 
-/// Writes these files, and the directories above them, as a tree. An entry that is a directory itself is taken as it is.
+/// Writes these files, and the directories above them, as a tree. An entry that is a directory
+/// itself is taken as it is.
 ///
 /// # Errors
 /// The store refuses, or a file stands where another's directory does.
@@ -31,22 +33,45 @@ pub(super) fn write_tree(repo: &Repository, files: &Files) -> Result<Oid, git2::
         }
         odb.write(ObjectType::Tree, &bytes)
     };
-    // The directories that are open, from the top down. What is in one directory comes in a row, for the files are in the order of their paths.
+    // The directories that are open, from the top down. What is in one directory comes in a row,
+    // for the files are in the order of their paths.
     let mut open: Vec<(&OsStr, Entries)> = vec![(OsStr::new(""), Entries::new())];
     for (path, &(mode, id)) in files {
         let above: Vec<&OsStr> = path.parent().unwrap_or(Path::new("")).iter().collect();
-        let shared = open.iter().skip(1).zip(&above).take_while(|((name, _), part)| name == *part).count();
+        let shared = open
+            .iter()
+            .skip(1)
+            .zip(&above)
+            .take_while(|((name, _), part)| name == *part)
+            .count();
         close(&mut open, shared.saturating_add(1), &write)?;
-        open.extend(above.iter().skip(shared).map(|part| (*part, Entries::new())));
+        open.extend(
+            above
+                .iter()
+                .skip(shared)
+                .map(|part| (*part, Entries::new())),
+        );
         let name = path.file_name().unwrap_or_default().as_bytes();
-        put(&mut open, if mode == FOLDER { [name, b"/"].concat() } else { name.to_owned() }, (mode, id))?;
+        put(
+            &mut open,
+            if mode == FOLDER {
+                [name, b"/"].concat()
+            } else {
+                name.to_owned()
+            },
+            (mode, id),
+        )?;
     }
     close(&mut open, 1, &write)?;
     write(&open.pop().map(|(_, top)| top).unwrap_or_default())
 }
 
 /// Writes the innermost directories until so many are left open.
-fn close(open: &mut Vec<(&OsStr, Entries)>, left: usize, write: &dyn Fn(&Entries) -> Result<Oid, git2::Error>) -> Result<(), git2::Error> {
+fn close(
+    open: &mut Vec<(&OsStr, Entries)>,
+    left: usize,
+    write: &dyn Fn(&Entries) -> Result<Oid, git2::Error>,
+) -> Result<(), git2::Error> {
     while open.len() > left
         && let Some((name, entries)) = open.pop()
     {
@@ -56,11 +81,25 @@ fn close(open: &mut Vec<(&OsStr, Entries)>, left: usize, write: &dyn Fn(&Entries
     Ok(())
 }
 
-fn put(open: &mut [(&OsStr, Entries)], name: Vec<u8>, entry: (u32, Oid)) -> Result<(), git2::Error> {
-    let Some((_, entries)) = open.last_mut() else { return Ok(()) };
-    let other = name.strip_suffix(b"/").map_or_else(|| [&name, &b"/"[..]].concat(), <[u8]>::to_vec);
+fn put(
+    open: &mut [(&OsStr, Entries)],
+    name: Vec<u8>,
+    entry: (u32, Oid),
+) -> Result<(), git2::Error> {
+    let Some((_, entries)) = open.last_mut() else {
+        return Ok(());
+    };
+    let other = name
+        .strip_suffix(b"/")
+        .map_or_else(|| [&name, &b"/"[..]].concat(), <[u8]>::to_vec);
     let twice = entries.contains_key(&other) || entries.insert(name, entry).is_some();
-    if twice { Err(git2::Error::from_str("a file and a folder have the same name")) } else { Ok(()) }
+    if twice {
+        Err(git2::Error::from_str(
+            "a file and a folder have the same name",
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -75,7 +114,20 @@ mod tests {
             let zero = git2::IndexTime::new(0, 0);
             let path = path.as_os_str().as_bytes().to_vec();
             let (dev, ino, uid, gid, file_size, flags, flags_extended) = (0, 0, 0, 0, 0, 0, 0);
-            let entry = git2::IndexEntry { ctime: zero, mtime: zero, dev, ino, mode, uid, gid, file_size, id, flags, flags_extended, path };
+            let entry = git2::IndexEntry {
+                ctime: zero,
+                mtime: zero,
+                dev,
+                ino,
+                mode,
+                uid,
+                gid,
+                file_size,
+                id,
+                flags,
+                flags_extended,
+                path,
+            };
             index.add(&entry).unwrap();
         }
         index.write_tree_to(repo).unwrap()
@@ -94,12 +146,23 @@ mod tests {
                 let depth = random.usize(1..4);
                 let path: Vec<String> = (0..depth)
                     .map(|level| {
-                        format!("{}{}", names[random.usize(..names.len())].replace('/', "_"), if level + 1 == depth { "f" } else { "" })
+                        format!(
+                            "{}{}",
+                            names[random.usize(..names.len())].replace('/', "_"),
+                            if level + 1 == depth { "f" } else { "" }
+                        )
                     })
                     .collect();
-                files.insert(path.join("/").into(), ([0o100_644, 0o100_755, 0o120_000][random.usize(..3)], blob));
+                files.insert(
+                    path.join("/").into(),
+                    ([0o100_644, 0o100_755, 0o120_000][random.usize(..3)], blob),
+                );
             }
-            assert_eq!(write_tree(&repo, &files).unwrap(), by_index(&repo, &files), "{round}: {files:?}");
+            assert_eq!(
+                write_tree(&repo, &files).unwrap(),
+                by_index(&repo, &files),
+                "{round}: {files:?}"
+            );
         }
     }
 
@@ -108,9 +171,19 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let repo = Repository::init_bare(top.path()).unwrap();
         let blob = repo.blob(b"x").unwrap();
-        let files = |names: &[&str]| names.iter().map(|name| ((*name).into(), (0o100_644, blob))).collect::<Files>();
+        let files = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ((*name).into(), (0o100_644, blob)))
+                .collect::<Files>()
+        };
         let tree = write_tree(&repo, &files(&[".git ", ".git.", "a/git~1", "git~1"])).unwrap();
-        let listed: Vec<Vec<u8>> = repo.find_tree(tree).unwrap().iter().map(|entry| entry.name_bytes().to_vec()).collect();
+        let listed: Vec<Vec<u8>> = repo
+            .find_tree(tree)
+            .unwrap()
+            .iter()
+            .map(|entry| entry.name_bytes().to_vec())
+            .collect();
         assert_eq!(listed, [&b".git "[..], b".git.", b"a", b"git~1"]);
         assert!(write_tree(&repo, &files(&["a", "a/b"])).is_err());
     }

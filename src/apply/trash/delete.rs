@@ -1,7 +1,9 @@
 //! Deleting what is in the trash: by descriptor, in parallel, directory by directory.
 //!
-//! It follows no link, leaves no mount, and holds neither more directories open nor more names in memory than it may, however deep or wide somebody
-//! made a tree. What can't be deleted is left and told. It must never fall back to anything more forceful, and never be called for a place outside the trash.
+//! It follows no link, leaves no mount, and holds neither more directories open nor more names in
+//! memory than it may, however deep or wide somebody made a tree. What can't be deleted is left and
+//! told. It must never fall back to anything more forceful, and never be called for a place outside
+//! the trash.
 
 use super::note::{changed, shown};
 use crate::facts::cache::Size;
@@ -24,7 +26,8 @@ use std::sync::{Arc, Mutex};
 mod list;
 use list::{Listing, read};
 
-/// Directories nested deeper than this are moved up before they are deleted, so that depth costs neither descriptors nor time.
+/// Directories nested deeper than this are moved up before they are deleted, so that depth costs
+/// neither descriptors nor time.
 const DEEPEST: usize = 128;
 /// Names of a directory that are held in memory at a time.
 const BATCH: usize = 1 << 15;
@@ -99,14 +102,32 @@ struct Folder {
     moved: AtomicBool,
 }
 
-/// Deletes what is in the directory `place`, but for the names that stay, on the current rayon pool, until done or told to stop. A file that was written
-/// after `since` stays and is told. What is no directory is deleted itself.
-pub(super) fn empty(place: &VolumePath, stop: &Stop, stay: &[&str], since: Option<(i64, i64)>) -> io::Result<Emptied> {
+/// Deletes what is in the directory `place`, but for the names that stay, on the current rayon
+/// pool, until done or told to stop. A file that was written after `since` stays and is told. What
+/// is no directory is deleted itself.
+pub(super) fn empty(
+    place: &VolumePath,
+    stop: &Stop,
+    stay: &[&str],
+    since: Option<(i64, i64)>,
+) -> io::Result<Emptied> {
     let top = match openat::dir(place) {
-        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTDIR | Errno::LOOP)) => return no_folder(place),
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::NOTDIR | Errno::LOOP)
+            ) =>
+        {
+            return no_folder(place);
+        }
         top => found(top)?,
     };
-    let Some(top) = top else { return Ok(Emptied { is_empty: true, ..Emptied::default() }) };
+    let Some(top) = top else {
+        return Ok(Emptied {
+            is_empty: true,
+            ..Emptied::default()
+        });
+    };
     let job = Job {
         stop,
         stopped: AtomicBool::new(false),
@@ -130,13 +151,24 @@ pub(super) fn empty(place: &VolumePath, stop: &Stop, stay: &[&str], since: Optio
             break;
         }
         let root = root()?;
-        root.pending.store(lifted.len().saturating_add(1), Ordering::Release);
+        root.pending
+            .store(lifted.len().saturating_add(1), Ordering::Release);
         rayon::scope(|scope| job.folders(scope, root, lifted));
     }
-    let freed = Size { bytes: job.bytes.into_inner(), inodes: job.inodes.into_inner() };
+    let freed = Size {
+        bytes: job.bytes.into_inner(),
+        inodes: job.inodes.into_inner(),
+    };
     let entries = openat::list(openat::dir(place)?)?;
-    let is_empty = entries.iter().all(|(name, _)| stay.iter().any(|stays| name == stays));
-    Ok(Emptied { freed, left: job.left.into_inner().expect("no deletion panics"), stopped: job.stopped.into_inner(), is_empty })
+    let is_empty = entries
+        .iter()
+        .all(|(name, _)| stay.iter().any(|stays| name == stays));
+    Ok(Emptied {
+        freed,
+        left: job.left.into_inner().expect("no deletion panics"),
+        stopped: job.stopped.into_inner(),
+        is_empty,
+    })
 }
 
 fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
@@ -144,31 +176,60 @@ fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
     let stat = rustix::fs::statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     rustix::fs::unlinkat(&parent, name, AtFlags::empty())?;
     let bytes = if stat.st_nlink == 1 { bytes(&stat) } else { 0 };
-    Ok(Emptied { freed: Size { bytes, inodes: u64::from(stat.st_nlink == 1) }, is_empty: true, ..Emptied::default() })
+    Ok(Emptied {
+        freed: Size {
+            bytes,
+            inodes: u64::from(stat.st_nlink == 1),
+        },
+        is_empty: true,
+        ..Emptied::default()
+    })
 }
 
 impl Folder {
     fn new(above: Option<Arc<Self>>, name: &CStr, fd: OwnedFd, bytes: u64) -> Self {
-        let depth = above.as_ref().map_or(0, |above| above.depth.saturating_add(1));
+        let depth = above
+            .as_ref()
+            .map_or(0, |above| above.depth.saturating_add(1));
         let anchor = Anchor::new(fd, 0);
         let no = || AtomicBool::new(false);
-        Self { above, name: name.to_owned(), anchor, depth, bytes, pending: AtomicUsize::new(1), more: no(), moved: no() }
+        Self {
+            above,
+            name: name.to_owned(),
+            anchor,
+            depth,
+            bytes,
+            pending: AtomicUsize::new(1),
+            more: no(),
+            moved: no(),
+        }
     }
 }
 
 impl Job<'_> {
-    /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its directories wherever a thread is free.
+    /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its
+    /// directories wherever a thread is free.
     fn batch<'scope>(&'scope self, scope: &Scope<'scope>, folder: Arc<Folder>) {
         match read(&folder.anchor, BATCH) {
-            Ok(Listing { mut files, folders, more }) => {
+            Ok(Listing {
+                mut files,
+                folders,
+                more,
+            }) => {
                 if folder.above.is_none() {
-                    files.retain(|name| !self.stay.iter().any(|stays| stays.as_bytes() == name.to_bytes()));
+                    files.retain(|name| {
+                        !self
+                            .stay
+                            .iter()
+                            .any(|stays| stays.as_bytes() == name.to_bytes())
+                    });
                 }
                 folder.more.store(more, Ordering::Relaxed);
                 // Directories first: while this thread deletes files, others can start on them.
                 folder.pending.fetch_add(folders.len(), Ordering::AcqRel);
                 self.folders(scope, folder.clone(), folders);
-                // What a file held is freed without its directory's lock, so two threads are faster than one.
+                // What a file held is freed without its directory's lock, so two threads are faster
+                // than one.
                 if files.len() > MANY {
                     let (half, folder) = (files.split_off(files.len() / 2), folder.clone());
                     folder.pending.fetch_add(1, Ordering::AcqRel);
@@ -185,10 +246,18 @@ impl Job<'_> {
     }
 
     fn files(&self, folder: &Folder, names: &[CString]) {
-        names.iter().take_while(|_| !self.stopped()).for_each(|name| self.file(folder, name));
+        names
+            .iter()
+            .take_while(|_| !self.stopped())
+            .for_each(|name| self.file(folder, name));
     }
 
-    fn folders<'scope>(&'scope self, scope: &Scope<'scope>, above: Arc<Folder>, names: Vec<CString>) {
+    fn folders<'scope>(
+        &'scope self,
+        scope: &Scope<'scope>,
+        above: Arc<Folder>,
+        names: Vec<CString>,
+    ) {
         let all = 0..names.len();
         spread(scope, all, move |scope, number| {
             if let Some(name) = names.get(number) {
@@ -209,14 +278,24 @@ impl Job<'_> {
             return;
         }
         match self.open(above, name) {
-            Ok((fd, bytes)) => self.batch(scope, Arc::new(Folder::new(Some(above.clone()), name, fd, bytes))),
+            Ok((fd, bytes)) => self.batch(
+                scope,
+                Arc::new(Folder::new(Some(above.clone()), name, fd, bytes)),
+            ),
             Err(Errno::NOENT) => self.done(scope, above.clone()),
             Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
         }
     }
 
-    /// A directory stays, and so does the one above, which would say the same; but that may hold more than this batch.
-    fn give_up<'scope>(&'scope self, scope: &Scope<'scope>, name: &CStr, why: &str, above: Arc<Folder>) {
+    /// A directory stays, and so does the one above, which would say the same; but that may hold
+    /// more than this batch.
+    fn give_up<'scope>(
+        &'scope self,
+        scope: &Scope<'scope>,
+        name: &CStr,
+        why: &str,
+        above: Arc<Folder>,
+    ) {
         self.leave(Some(&above), name, why);
         if above.more.load(Ordering::Relaxed) {
             self.done(scope, above);
@@ -231,10 +310,11 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Opens a directory on the same device, and tells the bytes of its own blocks, giving its owner back the right to read and change it where it
-    /// was taken (Go's module cache).
+    /// Opens a directory on the same device, and tells the bytes of its own blocks, giving its
+    /// owner back the right to read and change it where it was taken (Go's module cache).
     fn open(&self, above: &Folder, name: &CStr) -> Result<(OwnedFd, u64), Errno> {
-        // The kernel refuses any mount on the way: one of the same file system has the same device, so that alone would not tell.
+        // The kernel refuses any mount on the way: one of the same file system has the same device,
+        // so that alone would not tell.
         let name = Path::new(OsStr::from_bytes(name.to_bytes()));
         let fd = match openat::below(&above.anchor, name, OFlags::RDONLY | OFlags::DIRECTORY) {
             Err(Errno::ACCESS) => {
@@ -265,7 +345,10 @@ impl Job<'_> {
             return self.keep(folder, name);
         }
         if stat.st_nlink > 1 {
-            self.linked.lock().expect("no deletion panics").insert(stat.st_ino);
+            self.linked
+                .lock()
+                .expect("no deletion panics")
+                .insert(stat.st_ino);
         }
         match rustix::fs::unlinkat(&folder.anchor, name, AtFlags::empty()) {
             Ok(()) => {
@@ -276,18 +359,30 @@ impl Job<'_> {
             }
             Err(Errno::NOENT) => {}
             // On NFS that is what a file is called which somebody has open.
-            Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => self.leave(Some(folder), name, OPEN),
+            Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
+                self.leave(Some(folder), name, OPEN)
+            }
             Err(error) => self.leave(Some(folder), name, &error.to_string()),
         }
     }
 
-    /// Whether somebody wrote the file, or moved it here, since the bin is nobody's: nobody can set the time at which an inode was changed. Of a file with
-    /// other links it may be one of those that changed it; then its content tells.
+    /// Whether somebody wrote the file, or moved it here, since the bin is nobody's: nobody can set
+    /// the time at which an inode was changed. Of a file with other links it may be one of those
+    /// that changed it; then its content tells.
     fn is_new(&self, stat: &Stat) -> bool {
-        let Some(since) = self.since else { return false };
+        let Some(since) = self.since else {
+            return false;
+        };
         #[expect(clippy::cast_possible_wrap, reason = "nanoseconds are below 10^9")]
         let written = (stat.st_mtime, stat.st_mtime_nsec as i64);
-        let linked = || stat.st_nlink > 1 || self.linked.lock().expect("no deletion panics").contains(&stat.st_ino);
+        let linked = || {
+            stat.st_nlink > 1
+                || self
+                    .linked
+                    .lock()
+                    .expect("no deletion panics")
+                    .contains(&stat.st_ino)
+        };
         changed(stat) >= since && (!linked() || written >= since)
     }
 
@@ -299,15 +394,22 @@ impl Job<'_> {
         self.note(Kept::Written(self.path(Some(folder), name)));
     }
 
-    /// One thing of the batch is gone, or its reading is done; the last one takes the directory along, and so on upwards.
+    /// One thing of the batch is gone, or its reading is done; the last one takes the directory
+    /// along, and so on upwards.
     fn done<'scope>(&'scope self, scope: &Scope<'scope>, mut folder: Arc<Folder>) {
         while folder.pending.fetch_sub(1, Ordering::AcqRel) == 1 {
-            // It is listed from its beginning: some file systems leave out names when others went. And only as long as that helps.
-            if folder.more.load(Ordering::Relaxed) && folder.moved.swap(false, Ordering::Relaxed) && !self.stopped() {
+            // It is listed from its beginning: some file systems leave out names when others went.
+            // And only as long as that helps.
+            if folder.more.load(Ordering::Relaxed)
+                && folder.moved.swap(false, Ordering::Relaxed)
+                && !self.stopped()
+            {
                 folder.pending.store(1, Ordering::Release);
                 return scope.spawn(move |scope| self.batch(scope, folder));
             }
-            let Some(above) = folder.above.clone() else { return };
+            let Some(above) = folder.above.clone() else {
+                return;
+            };
             match rustix::fs::unlinkat(&above.anchor, &folder.name, AtFlags::REMOVEDIR) {
                 Ok(()) => {
                     above.moved.store(true, Ordering::Relaxed);
@@ -316,7 +418,8 @@ impl Job<'_> {
                 Err(Errno::NOENT) => {}
                 Err(error) => {
                     match error {
-                        // What was left in it has been reported where it was left, but for what NFS put there when it was deleted.
+                        // What was left in it has been reported where it was left, but for what NFS
+                        // put there when it was deleted.
                         Errno::NOTEMPTY | Errno::EXIST => self.still_open(&folder),
                         error => self.leave(Some(&above), &folder.name, &error.to_string()),
                     }
@@ -329,10 +432,15 @@ impl Job<'_> {
         }
     }
 
-    /// On NFS a file that somebody has open gets another name when it is deleted (`.nfs...`), and is there, with its bytes, until it is closed.
+    /// On NFS a file that somebody has open gets another name when it is deleted (`.nfs...`), and
+    /// is there, with its bytes, until it is closed.
     fn still_open(&self, folder: &Folder) {
-        let files = read(&folder.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
-        for name in files.iter().filter(|name| name.to_bytes().starts_with(b".nfs")) {
+        let files =
+            read(&folder.anchor, BATCH).map_or_else(|_| Vec::new(), |listing| listing.files);
+        for name in files
+            .iter()
+            .filter(|name| name.to_bytes().starts_with(b".nfs"))
+        {
             let path = self.path(Some(folder), name);
             let told = self
                 .left
@@ -367,8 +475,15 @@ impl Job<'_> {
             let entry = || rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
             [rustix::fs::fstat(&folder.anchor), entry()]
         });
-        let owner = owners.flatten().map(|stat| stat.st_uid).find(|owner| *owner != rustix::process::geteuid().as_raw());
-        self.note(Kept::Refused { path: self.path(folder, name), owner, why: why.to_owned() });
+        let owner = owners
+            .flatten()
+            .map(|stat| stat.st_uid)
+            .find(|owner| *owner != rustix::process::geteuid().as_raw());
+        self.note(Kept::Refused {
+            path: self.path(folder, name),
+            owner,
+            why: why.to_owned(),
+        });
     }
 
     fn note(&self, kept: Kept) {
@@ -386,7 +501,11 @@ impl Job<'_> {
             names.push(&folder.name);
             at = folder.above.as_deref();
         }
-        let below: PathBuf = names.iter().rev().map(|name| OsStr::from_bytes(name.to_bytes())).collect();
+        let below: PathBuf = names
+            .iter()
+            .rev()
+            .map(|name| OsStr::from_bytes(name.to_bytes()))
+            .collect();
         shown(self.place, &below)
     }
 }

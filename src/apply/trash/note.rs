@@ -1,8 +1,9 @@
 //! The note beside a tree that was taken: where it stood, and which registration is its own.
 //!
-//! While the note is called [`NOTE`], nobody has looked at the tree again, and it is not ours to delete. It is called [`GONE`] when somebody has; then the
-//! time at which it was written says since when nobody has any business in the tree. Anybody can write a note: it must never be believed to be more than a
-//! question, which the registration and the tree themselves answer.
+//! While the note is called [`NOTE`], nobody has looked at the tree again, and it is not ours to
+//! delete. It is called [`GONE`] when somebody has; then the time at which it was written says
+//! since when nobody has any business in the tree. Anybody can write a note: it must never be
+//! believed to be more than a question, which the registration and the tree themselves answer.
 
 use crate::fs::atomic;
 use crate::fs::clock;
@@ -28,12 +29,14 @@ pub(super) struct Note {
     from: PathBuf,
     /// Its registration, which goes when the tree was looked at again.
     admin: Option<PathBuf>,
-    /// What tells that registration from another of the same name. Notes of earlier versions have none.
+    /// What tells that registration from another of the same name. Notes of earlier versions have
+    /// none.
     #[serde(default)]
     registration: Option<Registration>,
 }
 
-/// A registration's directory, and the file that says where its tree stands: nobody can set the time at which an inode was changed.
+/// A registration's directory, and the file that says where its tree stands: nobody can set the
+/// time at which an inode was changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Registration {
     folder: u64,
@@ -55,8 +58,8 @@ pub(super) enum State {
     Plain,
     /// Its tree is still to come.
     Coming(Taken),
-    /// Its tree is registered, and nobody has looked at it again: somebody is at work on it, under the repo's lock, or was killed there, or the file
-    /// server vanished.
+    /// Its tree is registered, and nobody has looked at it again: somebody is at work on it, under
+    /// the repo's lock, or was killed there, or the file server vanished.
     Registered(Taken),
     /// Nobody has looked at its tree again, and no registration proves whose it is.
     Unproven(PathBuf),
@@ -71,12 +74,23 @@ impl State {
 impl Note {
     pub(super) fn of(from: &VolumePath, admin: &VolumePath) -> io::Result<Self> {
         let registration = found(Registration::of(admin))?;
-        Ok(Self { schema: SCHEMA.to_owned(), from: from.path(), admin: Some(admin.path()), registration })
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            from: from.path(),
+            admin: Some(admin.path()),
+            registration,
+        })
     }
 
-    /// Of a directory that can be had again: nobody has to look at it a second time, but from now on nobody has any business in it either.
+    /// Of a directory that can be had again: nobody has to look at it a second time, but from now
+    /// on nobody has any business in it either.
     pub(super) fn again(from: &VolumePath) -> Self {
-        Self { schema: SCHEMA.to_owned(), from: from.path(), admin: None, registration: None }
+        Self {
+            schema: SCHEMA.to_owned(),
+            from: from.path(),
+            admin: None,
+            registration: None,
+        }
     }
 
     pub(super) fn write(&self, bin: &VolumePath) -> io::Result<()> {
@@ -85,11 +99,19 @@ impl Note {
         atomic::sync_folder(&bin.path())
     }
 
-    /// A note that makes no sense was cut short before anything was moved. Our notes are whole files in directories: anything else is somebody's doing, and must
-    /// not stop every run to come.
+    /// A note that makes no sense was cut short before anything was moved. Our notes are whole
+    /// files in directories: anything else is somebody's doing, and must not stop every run to
+    /// come.
     fn read(bin: &VolumePath, name: &str) -> io::Result<Option<Self>> {
         match openat::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData) || is_link(&error) => Ok(None),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotADirectory | io::ErrorKind::InvalidData
+                ) || is_link(&error) =>
+            {
+                Ok(None)
+            }
             note => Ok(found(note)?.and_then(|note| serde_json::from_slice(&note).ok())),
         }
     }
@@ -97,9 +119,20 @@ impl Note {
 
 impl Registration {
     fn of(admin: &VolumePath) -> io::Result<Self> {
-        let (folder, gitdir) = (openat::stat(admin)?, openat::stat(&admin.join("gitdir").map_err(io::Error::other)?)?);
-        let changed = if clock::is_touched_again() { (0, 0) } else { changed(&gitdir) };
-        Ok(Self { folder: folder.st_ino, gitdir: gitdir.st_ino, changed })
+        let (folder, gitdir) = (
+            openat::stat(admin)?,
+            openat::stat(&admin.join("gitdir").map_err(io::Error::other)?)?,
+        );
+        let changed = if clock::is_touched_again() {
+            (0, 0)
+        } else {
+            changed(&gitdir)
+        };
+        Ok(Self {
+            folder: folder.st_ino,
+            gitdir: gitdir.st_ino,
+            changed,
+        })
     }
 }
 
@@ -114,25 +147,46 @@ pub(super) fn changed(stat: &Stat) -> (i64, i64) {
 /// What the bin is now.
 pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     let at = |name: &str| bin.join(name).map_err(io::Error::other);
-    let Some(Note { from, admin: Some(admin), registration, .. }) = Note::read(bin, NOTE)? else { return Ok(State::Plain) };
-    let (Ok(stood), Ok(admin)) = (VolumePath::new(bin.root(), &from), VolumePath::new(bin.root(), &admin)) else {
+    let Some(Note {
+        from,
+        admin: Some(admin),
+        registration,
+        ..
+    }) = Note::read(bin, NOTE)?
+    else {
+        return Ok(State::Plain);
+    };
+    let (Ok(stood), Ok(admin)) = (
+        VolumePath::new(bin.root(), &from),
+        VolumePath::new(bin.root(), &admin),
+    ) else {
         return Ok(State::Unproven(from));
     };
     let Some(taken) = found(openat::stat(&at("0")?))? else {
         let coming = found(openat::stat(&admin))?.is_some();
-        return Ok(if coming { State::Coming(Taken { from: stood, admin }) } else { State::Plain });
+        return Ok(if coming {
+            State::Coming(Taken { from: stood, admin })
+        } else {
+            State::Plain
+        });
     };
     let is_folder = FileType::from_raw_mode(taken.st_mode) == FileType::Directory;
     let written = stat_of(bin, NOTE)?;
     if is_folder && proves(&admin, &stood, &at("0")?, registration, written.as_ref())? {
         return Ok(State::Registered(Taken { from: stood, admin }));
     }
-    // The registration goes the same way when the tree was looked at: asked for last, so that nobody moves it in between unseen.
+    // The registration goes the same way when the tree was looked at: asked for last, so that
+    // nobody moves it in between unseen.
     let done = found(openat::stat(&at("1")?))?.is_some();
-    Ok(if done { State::Plain } else { State::Unproven(from) })
+    Ok(if done {
+        State::Plain
+    } else {
+        State::Unproven(from)
+    })
 }
 
-/// Whether the registration is the tree's own: it is the one that the note means, it names the place where the tree stood, and the tree leads to it.
+/// Whether the registration is the tree's own: it is the one that the note means, it names the
+/// place where the tree stood, and the tree leads to it.
 fn proves(
     admin: &VolumePath,
     stood: &VolumePath,
@@ -148,12 +202,17 @@ fn proves(
         Some(Errno::IO | Errno::STALE | Errno::ACCESS) => Err(error),
         _ => Ok(false),
     };
-    let named = worktree::place(admin).map(|place| place == stood.path()).or_else(sense)?;
+    let named = worktree::place(admin)
+        .map(|place| place == stood.path())
+        .or_else(sense)?;
     let leads = named && worktree::leads_back(stands, stood, admin).or_else(sense)?;
     let same = || -> io::Result<bool> {
         let now = Registration::of(admin)?;
         // Of an old note it can be told only that the registration was there before it.
-        Ok(noted.map_or_else(|| written.is_some_and(|written| now.changed < changed(written)), |noted| noted == now))
+        Ok(noted.map_or_else(
+            || written.is_some_and(|written| now.changed < changed(written)),
+            |noted| noted == now,
+        ))
     };
     Ok(leads && same().or_else(sense)?)
 }
@@ -189,7 +248,9 @@ pub(super) fn written(bin: &VolumePath) -> io::Result<Option<SystemTime>> {
         None => stat_of(bin, NOTE)?,
         stat => stat,
     };
-    Ok(stat.and_then(|stat| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(stat.st_mtime).ok()?))))
+    Ok(stat.and_then(|stat| {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::try_from(stat.st_mtime).ok()?))
+    }))
 }
 
 fn stat_of(bin: &VolumePath, name: &str) -> io::Result<Option<Stat>> {
@@ -199,10 +260,15 @@ fn stat_of(bin: &VolumePath, name: &str) -> io::Result<Option<Stat>> {
     }
 }
 
-/// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves whose doing a missing tree is.
+/// What a note says; none when it is torn, or of a schema that isn't known: then nothing proves
+/// whose doing a missing tree is.
 pub(crate) fn origin(note: &[u8], state: &VolumePath) -> Option<VolumePath> {
     let note: Note = serde_json::from_slice(note).ok()?;
-    if note.schema == SCHEMA { VolumePath::new(state.root(), &note.from).ok() } else { None }
+    if note.schema == SCHEMA {
+        VolumePath::new(state.root(), &note.from).ok()
+    } else {
+        None
+    }
 }
 
 fn is_link(error: &io::Error) -> bool {

@@ -1,4 +1,5 @@
-//! Renaming on the volume: each directory on the way is opened beneath the root, and no link is followed.
+//! Renaming on the volume: each directory on the way is opened beneath the root, and no link is
+//! followed.
 //!
 //! It must never put anything over what stands somewhere already, but an empty directory.
 
@@ -14,20 +15,37 @@ pub(super) fn rename(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
     by_name(from, to, &|name| name.to_owned())
 }
 
-/// Renames the directory at `from`, and nothing but a directory: a file would replace a file that stands there. So says the kernel itself when both names end
-/// in a slash, whatever somebody puts there meanwhile.
+/// Renames the directory at `from`, and nothing but a directory: a file would replace a file that
+/// stands there. So says the kernel itself when both names end in a slash, whatever somebody puts
+/// there meanwhile.
 pub(super) fn folder(from: &VolumePath, to: &VolumePath) -> io::Result<()> {
-    by_name(from, to, &|name| [name, OsStr::new("/")].into_iter().collect())
+    by_name(from, to, &|name| {
+        [name, OsStr::new("/")].into_iter().collect()
+    })
 }
 
-fn by_name(from: &VolumePath, to: &VolumePath, called: &dyn Fn(&OsStr) -> OsString) -> io::Result<()> {
+fn by_name(
+    from: &VolumePath,
+    to: &VolumePath,
+    called: &dyn Fn(&OsStr) -> OsString,
+) -> io::Result<()> {
     let root = openat::root(from.root())?;
-    let folder = |of: &VolumePath| match of.relative().parent().filter(|above| !above.as_os_str().is_empty()) {
-        Some(above) => Ok(openat::below(&root, above, OFlags::DIRECTORY | OFlags::PATH)?),
+    let folder = |of: &VolumePath| match of
+        .relative()
+        .parent()
+        .filter(|above| !above.as_os_str().is_empty())
+    {
+        Some(above) => Ok(openat::below(
+            &root,
+            above,
+            OFlags::DIRECTORY | OFlags::PATH,
+        )?),
         None => root.try_clone(),
     };
     let (parent, new_parent) = (folder(from)?, folder(to)?);
-    let [Some(name), Some(new_name)] = [from, to].map(|place| place.relative().file_name()) else { return Err(Errno::INVAL.into()) };
+    let [Some(name), Some(new_name)] = [from, to].map(|place| place.relative().file_name()) else {
+        return Err(Errno::INVAL.into());
+    };
     let rename = || rustix::fs::renameat(&parent, called(name), &new_parent, called(new_name));
     match rename() {
         Err(Errno::ACCESS) => writable(from, rename),
@@ -35,11 +53,17 @@ fn by_name(from: &VolumePath, to: &VolumePath, called: &dyn Fn(&OsStr) -> OsStri
     }
 }
 
-/// Renames once more with the directory's own write bit set, and without success takes it back: a directory that its owner can't write to (Go's modules)
-/// can't be moved to another parent, for its `..` changes.
-fn writable(folder: &VolumePath, rename: impl FnOnce() -> rustix::io::Result<()>) -> io::Result<()> {
+/// Renames once more with the directory's own write bit set, and without success takes it back: a
+/// directory that its owner can't write to (Go's modules) can't be moved to another parent, for its
+/// `..` changes.
+fn writable(
+    folder: &VolumePath,
+    rename: impl FnOnce() -> rustix::io::Result<()>,
+) -> io::Result<()> {
     let refused = io::Error::from(Errno::ACCESS);
-    let Ok(folder) = openat::dir(folder) else { return Err(refused) };
+    let Ok(folder) = openat::dir(folder) else {
+        return Err(refused);
+    };
     let mode = Mode::from_raw_mode(rustix::fs::fstat(&folder)?.st_mode);
     if mode.contains(Mode::WUSR) || rustix::fs::fchmod(&folder, mode | Mode::WUSR).is_err() {
         return Err(refused);
@@ -55,8 +79,12 @@ pub(super) fn remedy(cause: &io::Error) -> &'static str {
         Some(Errno::XDEV) => {
             "; it is a mount, or stands on another file system than the state folder: unmount it, or leave it out of the config"
         }
-        Some(Errno::PERM) => "; it is another user's in a sticky folder, or protected: see `ls -ld` and `lsattr -d`, and run as its owner",
-        Some(Errno::ACCESS) => "; the folder that holds it can't be written to: see `ls -ld`, and run as its owner",
+        Some(Errno::PERM) => {
+            "; it is another user's in a sticky folder, or protected: see `ls -ld` and `lsattr -d`, and run as its owner"
+        }
+        Some(Errno::ACCESS) => {
+            "; the folder that holds it can't be written to: see `ls -ld`, and run as its owner"
+        }
         Some(Errno::BUSY) => "; something is mounted there, or it is somebody's root: unmount it",
         _ => "",
     }

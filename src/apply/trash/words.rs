@@ -12,14 +12,18 @@ use std::path::Path;
 
 /// What stays, where it came from, and what to do about it.
 pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
-    let from = from.map(|from| format!(" of `{}`", from.display())).unwrap_or_default();
+    let from = from
+        .map(|from| format!(" of `{}`", from.display()))
+        .unwrap_or_default();
     match kept {
         Kept::Written(path) => format!(
             "`{}`{from} was written while that was being removed: it is kept for 30 days; take it from there, then delete it",
             path.display()
         ),
         Kept::Refused { path, owner, why } => {
-            let owner = owner.map(|owner| format!(", user {owner} owns it or its folder")).unwrap_or_default();
+            let owner = owner
+                .map(|owner| format!(", user {owner} owns it or its folder"))
+                .unwrap_or_default();
             let remedy = if why.contains("not permitted") || why.contains("denied") {
                 "; delete it as that user (`chattr -i` first, where `lsattr` shows an i)"
             } else {
@@ -34,7 +38,9 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
 pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
     let text = lines.join("\n");
     let place = bin.join(TOLD).ok();
-    let before = place.as_ref().and_then(|place| openat::read(place, 1 << 20).ok());
+    let before = place
+        .as_ref()
+        .and_then(|place| openat::read(place, 1 << 20).ok());
     if before.as_deref() == Some(text.as_bytes()) {
         for line in lines {
             tracing::info!("still in the trash: {line}");
@@ -45,5 +51,8 @@ pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
     if let Some(Err(error)) = place.map(|place| atomic::replace(&place.path(), text.as_bytes())) {
         tracing::debug!(%error, "failed to note what was told of the trash");
     }
-    Emptied { freed: Size::default(), left: lines }
+    Emptied {
+        freed: Size::default(),
+        left: lines,
+    }
 }

@@ -1,7 +1,8 @@
 //! Where an agent's command runs: a repo's checkout, or one of its worktrees by name.
 //!
-//! What stands there was written by agents: it is looked up without following a link, and a repo whose files are encrypted is refused by
-//! name. It must never run git, for that takes longer than all the rest, and never lead outside the volume.
+//! What stands there was written by agents: it is looked up without following a link, and a repo
+//! whose files are encrypted is refused by name. It must never run git, for that takes longer than
+//! all the rest, and never lead outside the volume.
 
 use crate::commands::worktrees;
 use crate::config::policy;
@@ -18,7 +19,9 @@ const CAP: u64 = 1 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum CheckoutError {
     /// There is no checkout.
-    #[error("`{0}/.git` is missing: there is no checkout; clone it there, or take it out of the config")]
+    #[error(
+        "`{0}/.git` is missing: there is no checkout; clone it there, or take it out of the config"
+    )]
     Missing(VolumePath),
     /// It can't be looked at.
     #[error("failed to read `{0}`: {1}; mend it by hand")]
@@ -40,18 +43,23 @@ pub struct Stand {
     pub admin: Option<VolumePath>,
 }
 
-/// Finds the checkout, or the worktree that is registered under `name` or stands in a directory of that name, and refuses an encrypted repo.
+/// Finds the checkout, or the worktree that is registered under `name` or stands in a directory of
+/// that name, and refuses an encrypted repo.
 ///
 /// # Errors
 /// [`CheckoutError`].
 pub fn find(repo: &policy::Repo, name: Option<&str>) -> Result<Stand, CheckoutError> {
     let git_dir = at(&repo.place, ".git");
-    let opened = found(openat::dir(&git_dir)).map_err(|error| CheckoutError::Unreadable(git_dir.to_string(), error))?;
+    let opened = found(openat::dir(&git_dir))
+        .map_err(|error| CheckoutError::Unreadable(git_dir.to_string(), error))?;
     if opened.is_none() {
         return Err(CheckoutError::Missing(repo.place.clone()));
     }
     let stand = match name {
-        None => Stand { place: repo.place.clone(), admin: None },
+        None => Stand {
+            place: repo.place.clone(),
+            admin: None,
+        },
         Some(name) => worktree(repo, &git_dir, name)?,
     };
     refuse_encrypted(&git_dir, &stand.place)?;
@@ -64,21 +72,34 @@ fn at(place: &VolumePath, name: &str) -> VolumePath {
 }
 
 fn worktree(repo: &policy::Repo, git_dir: &VolumePath, name: &str) -> Result<Stand, CheckoutError> {
-    let (admin, path) = worktrees::find(repo, git_dir, name).map_err(|error| CheckoutError::NoWorktree(error.to_string()))?;
-    match survey::worktree::tree_of(&admin).map_err(|error| CheckoutError::Unreadable(admin.to_string(), error))? {
-        Some(place) => Ok(Stand { place, admin: Some(admin) }),
-        None => Err(CheckoutError::NoWorktree(format!("the worktree `{name}` is gone from `{}`", path.display()))),
+    let (admin, path) = worktrees::find(repo, git_dir, name)
+        .map_err(|error| CheckoutError::NoWorktree(error.to_string()))?;
+    match survey::worktree::tree_of(&admin)
+        .map_err(|error| CheckoutError::Unreadable(admin.to_string(), error))?
+    {
+        Some(place) => Ok(Stand {
+            place,
+            admin: Some(admin),
+        }),
+        None => Err(CheckoutError::NoWorktree(format!(
+            "the worktree `{name}` is gone from `{}`",
+            path.display()
+        ))),
     }
 }
 
-/// By the three places that tell without running git: its keys, its filter in the config, its attribute on files.
+/// By the three places that tell without running git: its keys, its filter in the config, its
+/// attribute on files.
 fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), CheckoutError> {
     let unreadable = |place: &VolumePath| {
         let place = place.to_string();
         move |error| CheckoutError::Unreadable(place, error)
     };
     let keys = at(git_dir, "git-crypt");
-    if found(openat::stat(&keys)).map_err(unreadable(&keys))?.is_some() {
+    if found(openat::stat(&keys))
+        .map_err(unreadable(&keys))?
+        .is_some()
+    {
         return Err(CheckoutError::Encrypted(keys));
     }
     for (file, tells) in [
@@ -86,7 +107,11 @@ fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), Check
         (at(git_dir, "info/attributes"), names_driver),
         (at(tree, ".gitattributes"), names_driver),
     ] {
-        if tells(&found(openat::read(&file, CAP)).map_err(unreadable(&file))?.unwrap_or_default()) {
+        if tells(
+            &found(openat::read(&file, CAP))
+                .map_err(unreadable(&file))?
+                .unwrap_or_default(),
+        ) {
             return Err(CheckoutError::Encrypted(file));
         }
     }
@@ -95,7 +120,16 @@ fn refuse_encrypted(git_dir: &VolumePath, tree: &VolumePath) -> Result<(), Check
 
 /// A section of git-crypt's in a git config.
 fn has_section(config: &[u8]) -> bool {
-    let begins = ["[filter \"git-crypt", "[diff \"git-crypt", "[filter.git-crypt", "[diff.git-crypt"];
+    let begins = [
+        "[filter \"git-crypt",
+        "[diff \"git-crypt",
+        "[filter.git-crypt",
+        "[diff.git-crypt",
+    ];
     let config = String::from_utf8_lossy(config).to_lowercase();
-    config.lines().any(|line| begins.iter().any(|begin| line.trim_start().starts_with(begin)))
+    config.lines().any(|line| {
+        begins
+            .iter()
+            .any(|begin| line.trim_start().starts_with(begin))
+    })
 }

@@ -1,8 +1,11 @@
-//! An agent's command as a child: signals go to it, its exit code comes back, and it doesn't outlive us.
+//! An agent's command as a child: signals go to it, its exit code comes back, and it doesn't
+//! outlive us.
 //!
-//! Without a terminal it has a process group of its own, and the kernel kills the whole group should we be killed: nobody works on under a
-//! lock that looks free. What left the group holds the lock itself. At a terminal it stays in our group, which gets Ctrl-C and Ctrl-Z from
-//! there, and only the command itself dies with us. It must never start anything but the caller's command, nor end what that leaves running.
+//! Without a terminal it has a process group of its own, and the kernel kills the whole group
+//! should we be killed: nobody works on under a lock that looks free. What left the group holds the
+//! lock itself. At a terminal it stays in our group, which gets Ctrl-C and Ctrl-Z from there, and
+//! only the command itself dies with us. It must never start anything but the caller's command, nor
+//! end what that leaves running.
 
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
@@ -38,10 +41,15 @@ pub struct Ended<E> {
 ///
 /// # Errors
 /// It could not be started, and then the error is `spawn`'s, or not be waited for.
-pub fn run<E: Display + Send>(mut command: Command, beat: impl Fn() -> Result<(), E> + Send) -> io::Result<Ended<E>> {
+pub fn run<E: Display + Send>(
+    mut command: Command,
+    beat: impl Fn() -> Result<(), E> + Send,
+) -> io::Result<Ended<E>> {
     let at_terminal = io::stdin().is_terminal();
     let ignored = ignored();
-    let listened = PASSED_ON.into_iter().filter(|signal| ignored & (1 << (signal - 1)) == 0);
+    let listened = PASSED_ON
+        .into_iter()
+        .filter(|signal| ignored & (1 << (signal - 1)) == 0);
     let mut signals = Signals::new(listened.chain([SIGCHLD]))?;
     let lifeline = if at_terminal {
         treewarden_unsafe::die_alone_with_parent(&mut command);
@@ -49,24 +57,38 @@ pub fn run<E: Display + Send>(mut command: Command, beat: impl Fn() -> Result<()
     } else {
         Some(treewarden_unsafe::die_with_parent(&mut command)?)
     };
-    let started = Started { pid: Pid::from_child(&command.spawn()?), at_terminal };
+    let started = Started {
+        pid: Pid::from_child(&command.spawn()?),
+        at_terminal,
+    };
     let (ended, lost) = std::thread::scope(|scope| {
         let (end, ending) = mpsc::channel();
         let heart = scope.spawn(move || started.beats(beat, &ending));
         let ended = started.wait(&mut signals);
         drop(end);
-        (ended, heart.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        (
+            ended,
+            heart
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
     });
     let goes_on = !at_terminal && rustix::process::test_kill_process_group(started.pid).is_ok();
     lifeline.map_or(Ok(()), treewarden_unsafe::Lifeline::let_live)?;
-    Ok(Ended { code: code(ended?), goes_on, lost })
+    Ok(Ended {
+        code: code(ended?),
+        goes_on,
+        lost,
+    })
 }
 
-/// What we were started to ignore, as by `nohup`, a bit for each signal: the command ignores it, too.
+/// What we were started to ignore, as by `nohup`, a bit for each signal: the command ignores it,
+/// too.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or_default()
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
 }
 
 /// A command that runs.
@@ -91,7 +113,8 @@ impl Started {
         Err(io::Error::other("the signals ended"))
     }
 
-    /// Its status, when it has ended. As a container's first process we are everybody's heir: others' children are laid to rest, too.
+    /// Its status, when it has ended. As a container's first process we are everybody's heir:
+    /// others' children are laid to rest, too.
     fn reap(self) -> io::Result<Option<WaitStatus>> {
         loop {
             match rustix::process::wait(WaitOptions::NOHANG) {
@@ -103,9 +126,12 @@ impl Started {
         }
     }
 
-    /// What a terminal sends goes to its whole group, and has been there already when it came from one; the rest is for the command.
+    /// What a terminal sends goes to its whole group, and has been there already when it came from
+    /// one; the rest is for the command.
     fn pass_on(self, signal: i32) {
-        let Some(known) = Signal::from_named_raw(signal) else { return };
+        let Some(known) = Signal::from_named_raw(signal) else {
+            return;
+        };
         match signal {
             SIGINT | SIGQUIT if self.at_terminal => {}
             SIGINT | SIGQUIT | SIGHUP if !self.at_terminal => self.to_all(known),
@@ -122,7 +148,11 @@ impl Started {
     }
 
     /// Until the command has ended; or until its heart stops, and then it is ended.
-    fn beats<E: Display>(self, beat: impl Fn() -> Result<(), E>, ending: &mpsc::Receiver<()>) -> Option<E> {
+    fn beats<E: Display>(
+        self,
+        beat: impl Fn() -> Result<(), E>,
+        ending: &mpsc::Receiver<()>,
+    ) -> Option<E> {
         let goes_on = |time| ending.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
         while goes_on(BEAT) {
             if let Err(lost) = beat() {
@@ -146,6 +176,9 @@ fn gone_already(sent: Result<(), Errno>) {
 }
 
 fn code(status: WaitStatus) -> u8 {
-    let code = status.exit_status().or_else(|| Some(128 + status.terminating_signal()?)).unwrap_or(1);
+    let code = status
+        .exit_status()
+        .or_else(|| Some(128 + status.terminating_signal()?))
+        .unwrap_or(1);
     u8::try_from(code).unwrap_or(u8::MAX)
 }

@@ -1,6 +1,8 @@
-//! The cache environment: which variable sends which package manager to which directory of the volume.
+//! The cache environment: which variable sends which package manager to which directory of the
+//! volume.
 //!
-//! Each was found out by asking the tool (`tests/it/env.rs` lets it tell); two versions of one tool may want two.
+//! Each was found out by asking the tool (`tests/it/env.rs` lets it tell); two versions of one tool
+//! may want two.
 //!
 //! | kind | variable | note |
 //! | --- | --- | --- |
@@ -14,8 +16,9 @@
 //! | | `YARN_GLOBAL_FOLDER` | berry: its cache is the directory `cache` in it |
 //! | `cargo` | `CARGO_HOME` | there is none for the caches alone |
 //!
-//! `CARGO_HOME` moves cargo's own config, credentials and `cargo install` too: give tokens by `CARGO_REGISTRIES_<NAME>_TOKEN`, and config by
-//! `.cargo/config.toml` above the checkouts or `CARGO_*` variables. It must never name a directory outside the volume, nor quote a path so that
+//! `CARGO_HOME` moves cargo's own config, credentials and `cargo install` too: give tokens by
+//! `CARGO_REGISTRIES_<NAME>_TOKEN`, and config by `.cargo/config.toml` above the checkouts or
+//! `CARGO_*` variables. It must never name a directory outside the volume, nor quote a path so that
 //! it reads as anything but itself.
 
 use crate::config::policy::{Cache, Policy};
@@ -38,19 +41,28 @@ pub enum Format {
 
 /// A path that a format has no way to say.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write {name} as dotenv: `{value}` holds a quote, which each of its readers takes in its own way; use another --format")]
+#[error(
+    "failed to write {name} as dotenv: `{value}` holds a quote, which each of its readers takes in its own way; use another --format"
+)]
 pub struct Unsayable {
     name: &'static str,
     value: String,
 }
 
-/// The variables by their names. Of two caches of one kind the first in the config counts; `folder` and `build-output` have no tool.
+/// The variables by their names. Of two caches of one kind the first in the config counts; `folder`
+/// and `build-output` have no tool.
 pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
     let mut variables = BTreeMap::new();
-    for (cache, place) in policy.caches.iter().filter_map(|cache| Some((cache, cache.place.as_ref()?.path()))) {
+    for (cache, place) in policy
+        .caches
+        .iter()
+        .filter_map(|cache| Some((cache, cache.place.as_ref()?.path())))
+    {
         for (name, path) in of(cache, place) {
             // The config is text, and so is all that comes of it.
-            variables.entry(name).or_insert_with(|| path.display().to_string());
+            variables
+                .entry(name)
+                .or_insert_with(|| path.display().to_string());
         }
     }
     variables
@@ -66,10 +78,15 @@ fn of(cache: &Cache, place: PathBuf) -> Vec<(&'static str, PathBuf)> {
         CacheKind::Pnpm => {
             // The config may name the directory of one version, which pnpm adds by itself.
             let store = above(&place, is_version).unwrap_or(&place).to_owned();
-            vec![("pnpm_config_store_dir", store.clone()), ("npm_config_store_dir", store)]
+            vec![
+                ("pnpm_config_store_dir", store.clone()),
+                ("npm_config_store_dir", store),
+            ]
         }
         CacheKind::Yarn => {
-            let global = above(&place, |name| name == "cache").unwrap_or(&place).to_owned();
+            let global = above(&place, |name| name == "cache")
+                .unwrap_or(&place)
+                .to_owned();
             vec![("YARN_GLOBAL_FOLDER", global), ("YARN_CACHE_FOLDER", place)]
         }
         CacheKind::Cargo => vec![("CARGO_HOME", place)],
@@ -79,28 +96,50 @@ fn of(cache: &Cache, place: PathBuf) -> Vec<(&'static str, PathBuf)> {
 
 /// The directory that holds `place`, when its name is one that the tool adds.
 fn above(place: &Path, is_the_tools: impl Fn(&str) -> bool) -> Option<&Path> {
-    place.file_name()?.to_str().filter(|name| is_the_tools(name)).and(place.parent())
+    place
+        .file_name()?
+        .to_str()
+        .filter(|name| is_the_tools(name))
+        .and(place.parent())
 }
 
 fn is_version(name: &str) -> bool {
-    name.strip_prefix('v').is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix('v').is_some_and(|digits| {
+        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// The environment as text.
 ///
 /// # Errors
 /// [`Unsayable`], in dotenv alone.
-pub fn render(variables: &BTreeMap<&'static str, String>, format: Format) -> Result<String, Unsayable> {
-    let lines =
-        |line: fn(&'static str, &str) -> Result<String, Unsayable>| variables.iter().map(|(name, value)| line(name, value)).collect();
+pub fn render(
+    variables: &BTreeMap<&'static str, String>,
+    format: Format,
+) -> Result<String, Unsayable> {
+    let lines = |line: fn(&'static str, &str) -> Result<String, Unsayable>| {
+        variables
+            .iter()
+            .map(|(name, value)| line(name, value))
+            .collect()
+    };
     match format {
         Format::Shell => lines(|name, value| Ok(format!("export {name}={}\n", shell(value)))),
         Format::Dotenv => lines(dotenv),
         Format::Json => Ok(json(variables)),
         Format::Configmap => {
-            let data: Vec<String> = variables.iter().map(|(name, value)| format!("\n  {name}: {}", json(value).trim_end())).collect();
-            let data = if data.is_empty() { " {}".to_owned() } else { data.concat() };
-            Ok(format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: treewarden-env\ndata:{data}\n"))
+            let data: Vec<String> = variables
+                .iter()
+                .map(|(name, value)| format!("\n  {name}: {}", json(value).trim_end()))
+                .collect();
+            let data = if data.is_empty() {
+                " {}".to_owned()
+            } else {
+                data.concat()
+            };
+            Ok(format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: treewarden-env\ndata:{data}\n"
+            ))
         }
     }
 }
@@ -112,11 +151,17 @@ fn json(what: &impl serde::Serialize) -> String {
 
 /// What no reader of any of these formats takes for anything but itself.
 fn is_plain(value: &str) -> bool {
-    value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%:,".contains(&byte))
+    value
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"/._-+@%:,".contains(&byte))
 }
 
 fn shell(value: &str) -> String {
-    if is_plain(value) { value.to_owned() } else { format!("'{}'", value.replace('\'', r"'\''")) }
+    if is_plain(value) {
+        value.to_owned()
+    } else {
+        format!("'{}'", value.replace('\'', r"'\''"))
+    }
 }
 
 /// Docker takes quotes for part of the value, so only what needs them gets some.
@@ -124,7 +169,10 @@ fn dotenv(name: &'static str, value: &str) -> Result<String, Unsayable> {
     match value {
         plain if is_plain(plain) => Ok(format!("{name}={plain}\n")),
         // Backslashes and line ends, the other troublemakers, are refused by the config.
-        odd if odd.contains('\'') => Err(Unsayable { name, value: odd.to_owned() }),
+        odd if odd.contains('\'') => Err(Unsayable {
+            name,
+            value: odd.to_owned(),
+        }),
         quoted => Ok(format!("{name}='{quoted}'\n")),
     }
 }
@@ -134,7 +182,14 @@ mod tests {
     use super::*;
 
     fn policy(root: &str, caches: &str) -> Policy {
-        crate::config::parse("test", &format!("volume: {{root: {}}}\nrepos: []\ncaches: [{caches}]\n", json(&root).trim())).unwrap()
+        crate::config::parse(
+            "test",
+            &format!(
+                "volume: {{root: {}}}\nrepos: []\ncaches: [{caches}]\n",
+                json(&root).trim()
+            ),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -154,14 +209,36 @@ mod tests {
     #[test]
     fn an_empty_environment_is_well_formed_too() {
         let none = BTreeMap::new();
-        let all = [Format::Shell, Format::Dotenv, Format::Json, Format::Configmap].map(|format| render(&none, format).unwrap());
-        assert_eq!(all, ["", "", "{}\n", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: treewarden-env\ndata: {}\n"]);
+        let all = [
+            Format::Shell,
+            Format::Dotenv,
+            Format::Json,
+            Format::Configmap,
+        ]
+        .map(|format| render(&none, format).unwrap());
+        assert_eq!(
+            all,
+            [
+                "",
+                "",
+                "{}\n",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: treewarden-env\ndata: {}\n"
+            ]
+        );
     }
 
     #[test]
     fn what_dotenv_can_not_say_is_refused() {
         let variables = variables(&policy("/it's", "{kind: npm, path: npm}"));
-        assert!(render(&variables, Format::Dotenv).unwrap_err().to_string().contains("npm_config_cache"));
-        assert_eq!(render(&variables, Format::Shell).unwrap(), "export npm_config_cache='/it'\\''s/npm'\n");
+        assert!(
+            render(&variables, Format::Dotenv)
+                .unwrap_err()
+                .to_string()
+                .contains("npm_config_cache")
+        );
+        assert_eq!(
+            render(&variables, Format::Shell).unwrap(),
+            "export npm_config_cache='/it'\\''s/npm'\n"
+        );
     }
 }

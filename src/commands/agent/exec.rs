@@ -1,7 +1,9 @@
-//! `treewarden exec`: a command under its repo's lock, with the cache environment, in the checkout or a worktree.
+//! `treewarden exec`: a command under its repo's lock, with the cache environment, in the checkout
+//! or a worktree.
 //!
-//! The lock's descriptor is the command's and all its children's as well, so it is held until the last of them has ended. It must never
-//! run the command without the lock, nor take the volume's: agents and runs pass each other repo by repo.
+//! The lock's descriptor is the command's and all its children's as well, so it is held until the
+//! last of them has ended. It must never run the command without the lock, nor take the volume's:
+//! agents and runs pass each other repo by repo.
 
 use super::checkout::{self, CheckoutError, Stand};
 use super::{HOLDS, child, env, held_above};
@@ -73,7 +75,11 @@ pub struct Ended {
 ///
 /// # Errors
 /// [`ExecError`].
-pub fn exec(policy: &Policy, request: &ExecRequest<'_>, now: impl FnOnce() -> DateTime<Utc>) -> Result<Ended, ExecError> {
+pub fn exec(
+    policy: &Policy,
+    request: &ExecRequest<'_>,
+    now: impl FnOnce() -> DateTime<Utc>,
+) -> Result<Ended, ExecError> {
     if let Some(why) = held_above() {
         return Err(ExecError::Holds(why));
     }
@@ -81,18 +87,32 @@ pub fn exec(policy: &Policy, request: &ExecRequest<'_>, now: impl FnOnce() -> Da
     let repo = request.repo;
     let locks = policy.volume.state.path().join("locks");
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
-    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait).map_err(busy)?;
+    let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait)
+        .map_err(busy)?;
     let refused = |error| ExecError::Checkout(repo.name.clone(), error);
     let stand = checkout::find(repo, request.worktree).map_err(refused)?;
-    let folder = openat::dir(&stand.place).map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
-    let (program, arguments) =
-        request.command.split_first().map_or((OsStr::new(""), &[][..]), |(program, rest)| (program.as_os_str(), rest));
+    let folder = openat::dir(&stand.place)
+        .map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
+    let (program, arguments) = request
+        .command
+        .split_first()
+        .map_or((OsStr::new(""), &[][..]), |(program, rest)| {
+            (program.as_os_str(), rest)
+        });
     #[expect(clippy::disallowed_methods, reason = "the agent's own command")]
     let mut command = Command::new(program);
-    command.args(arguments).envs(env::variables(policy)).env(HOLDS, &repo.name).env("PWD", stand.place.path());
-    // By its descriptor: whatever is put into its place meanwhile, this is the directory that was looked at.
+    command
+        .args(arguments)
+        .envs(env::variables(policy))
+        .env(HOLDS, &repo.name)
+        .env("PWD", stand.place.path());
+    // By its descriptor: whatever is put into its place meanwhile, this is the directory that was
+    // looked at.
     command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
-    let failed = |cause| ExecError::Start { program: program.to_owned(), cause };
+    let failed = |cause| ExecError::Start {
+        program: program.to_owned(),
+        cause,
+    };
     lock.share().map_err(failed)?;
     sign_of_life(&stand);
     let ended = child::run(command, || {
@@ -102,11 +122,15 @@ pub fn exec(policy: &Policy, request: &ExecRequest<'_>, now: impl FnOnce() -> Da
     let ended = ended.map_err(failed)?;
     match ended.lost {
         Some(error) => Err(ExecError::Lost(repo.name.clone(), Box::new(error))),
-        None => Ok(Ended { code: ended.code, goes_on: ended.goes_on }),
+        None => Ok(Ended {
+            code: ended.code,
+            goes_on: ended.goes_on,
+        }),
     }
 }
 
-/// A worktree in which a command runs is not idle, whether it writes there or not. What can't be written says nothing, and that is all.
+/// A worktree in which a command runs is not idle, whether it writes there or not. What can't be
+/// written says nothing, and that is all.
 fn sign_of_life(stand: &Stand) {
     if let Some(Err(error)) = stand.admin.as_ref().map(touch) {
         tracing::debug!(%error, "failed to write the worktree's heartbeat");
@@ -114,8 +138,23 @@ fn sign_of_life(stand: &Stand) {
 }
 
 fn touch(admin: &VolumePath) -> io::Result<()> {
-    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(openat::dir(admin)?, HEARTBEAT, flags, Mode::from_raw_mode(0o644))?;
-    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    Ok(rustix::fs::futimens(file, &Timestamps { last_access: now, last_modification: now })?)
+    let flags =
+        OFlags::CREATE | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(
+        openat::dir(admin)?,
+        HEARTBEAT,
+        flags,
+        Mode::from_raw_mode(0o644),
+    )?;
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: UTIME_NOW,
+    };
+    Ok(rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: now,
+            last_modification: now,
+        },
+    )?)
 }

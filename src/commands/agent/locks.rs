@@ -1,4 +1,5 @@
-//! `treewarden locks`: who holds what, by the kernel's word; what a dead holder left written is told apart.
+//! `treewarden locks`: who holds what, by the kernel's word; what a dead holder left written is
+//! told apart.
 //!
 //! It must never hold up who wants a lock: it asks without waiting, and lets go at once.
 
@@ -18,36 +19,86 @@ pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let mut volume = told(None, unreadable.map_or_else(|| lock::look_at(&folder, None), Err));
+    let mut volume = told(
+        None,
+        unreadable.map_or_else(|| lock::look_at(&folder, None), Err),
+    );
     // Each has a share of it, and a share is not seen by one who asks for a share.
     if shards.iter().any(|(_, seen)| seen.held) && volume.state != State::Unknown {
-        volume = Lock { state: State::Held, holder: None, beat: None, ..volume };
+        volume = Lock {
+            state: State::Held,
+            holder: None,
+            beat: None,
+            ..volume
+        };
     }
-    let shards = shards.into_iter().map(|(shard, seen)| Lock { shard: Some(shard.to_string()), ..told(None, Ok(seen)) });
-    let repos = policy.repos.iter().map(|repo| told(Some(&repo.name), lock::look_at(&folder, Some(&repo.name))));
-    let locks = std::iter::once(volume).chain(shards.filter(|shard| shard.state != State::Free)).chain(repos).collect();
-    Ok(Locks { schema: SCHEMA, locks })
+    let shards = shards.into_iter().map(|(shard, seen)| Lock {
+        shard: Some(shard.to_string()),
+        ..told(None, Ok(seen))
+    });
+    let repos = policy
+        .repos
+        .iter()
+        .map(|repo| told(Some(&repo.name), lock::look_at(&folder, Some(&repo.name))));
+    let locks = std::iter::once(volume)
+        .chain(shards.filter(|shard| shard.state != State::Free))
+        .chain(repos)
+        .collect();
+    Ok(Locks {
+        schema: SCHEMA,
+        locks,
+    })
 }
 
 fn told(name: Option<&str>, seen: Result<Seen, LockError>) -> Lock {
     let repo = name.map(ToOwned::to_owned);
     match seen {
-        Err(error) => Lock { repo, shard: None, state: State::Unknown, holder: None, beat: None, error: Some(error.to_string()) },
-        Ok(Seen { held, holder, written }) => {
+        Err(error) => Lock {
+            repo,
+            shard: None,
+            state: State::Unknown,
+            holder: None,
+            beat: None,
+            error: Some(error.to_string()),
+        },
+        Ok(Seen {
+            held,
+            holder,
+            written,
+        }) => {
             let state = match (held, &holder) {
                 (true, _) => State::Held,
                 (false, Some(_)) => State::Left,
                 (false, None) => State::Free,
             };
             let beat = written.filter(|_| holder.is_some());
-            Lock { repo, shard: None, state, holder: holder.map(Holder::from), beat, error: None }
+            Lock {
+                repo,
+                shard: None,
+                state,
+                holder: holder.map(Holder::from),
+                beat,
+                error: None,
+            }
         }
     }
 }
 
 impl From<lock::Holder> for Holder {
     fn from(holder: lock::Holder) -> Self {
-        let lock::Holder { holder, pid, purpose, since, .. } = holder;
-        Self { host: holder.rsplit('/').next().unwrap_or_default().to_owned(), holder, pid, purpose, since }
+        let lock::Holder {
+            holder,
+            pid,
+            purpose,
+            since,
+            ..
+        } = holder;
+        Self {
+            host: holder.rsplit('/').next().unwrap_or_default().to_owned(),
+            holder,
+            pid,
+            purpose,
+            since,
+        }
     }
 }

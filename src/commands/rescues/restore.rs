@@ -1,7 +1,8 @@
 //! Bringing a rescue back: which place, which branch, which files.
 //!
-//! It takes the repo's lock first, and says no before anything is written where it can. It must never put a tree where the config has
-//! something else, nor give a worktree a branch that moved on or that somebody has.
+//! It takes the repo's lock first, and says no before anything is written where it can. It must
+//! never put a tree where the config has something else, nor give a worktree a branch that moved on
+//! or that somebody has.
 
 use super::{Found, RescuesError, find, open, read};
 use crate::apply::ownership::{folders, owner_of};
@@ -53,17 +54,34 @@ pub struct Back {
 ///
 /// # Errors
 /// [`RescuesError`]: nothing was changed, or the error says what.
-pub fn restore(policy: &Policy, request: &RestoreRequest<'_>, stop: &Stop, now: DateTime<Utc>) -> Result<Back, RescuesError> {
+pub fn restore(
+    policy: &Policy,
+    request: &RestoreRequest<'_>,
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Back, RescuesError> {
     let found = find(policy, request.id, stop, now)?;
     let repo = found.repo;
     let locks = policy.volume.state.path().join("locks");
     let lock = LockedRepo::take(&locks, &repo.name, &repo.place, "rescue restore", now);
     let lock = lock.map_err(|error| RescuesError::Lock(repo.name.clone(), Box::new(error)))?;
-    let (shadow, git) = open(repo, stop).map_err(|refusal| RescuesError::Repo(repo.name.clone(), refusal))?;
+    let (shadow, git) =
+        open(repo, stop).map_err(|refusal| RescuesError::Repo(repo.name.clone(), refusal))?;
     let saved = read(&git, &found, stop)?;
-    let trash = Trash::of(&policy.volume.state).map_err(|error| RescuesError::Target(format!("failed to use the trash: {error}")))?;
-    let restore = Restore { lock: &lock, shadow: &shadow, trash: &trash, stop };
-    let back = Bringing { policy, found: &found, saved: &saved, restore };
+    let trash = Trash::of(&policy.volume.state)
+        .map_err(|error| RescuesError::Target(format!("failed to use the trash: {error}")))?;
+    let restore = Restore {
+        lock: &lock,
+        shadow: &shadow,
+        trash: &trash,
+        stop,
+    };
+    let back = Bringing {
+        policy,
+        found: &found,
+        saved: &saved,
+        restore,
+    };
     match request.path {
         Some(path) => back.files(path, request),
         None => back.worktree(&git, request, now),
@@ -81,82 +99,151 @@ struct Bringing<'a> {
 impl Bringing<'_> {
     fn files(&self, path: &Path, request: &RestoreRequest<'_>) -> Result<Back, RescuesError> {
         let stood = &self.saved.manifest.path.0;
-        let path: PathBuf = path.strip_prefix(stood).unwrap_or(path).components().filter(|part| part.as_os_str() != ".").collect();
-        let pieces = self.saved.pieces(&path).map_err(|cause| RescuesError::Read(self.found.id(), cause))?;
+        let path: PathBuf = path
+            .strip_prefix(stood)
+            .unwrap_or(path)
+            .components()
+            .filter(|part| part.as_os_str() != ".")
+            .collect();
+        let pieces = self
+            .saved
+            .pieces(&path)
+            .map_err(|cause| RescuesError::Read(self.found.id(), cause))?;
         let (place, base, owner) = if let Some(to) = request.to {
             (to.to_owned(), folder(to)?, None)
         } else {
             let place = self.place(stood)?;
             if found(openat::stat(&place)).is_ok_and(|stat| stat.is_none()) {
                 let what = "give --to DIR for a place of their own, or leave PATH out to bring the whole worktree back";
-                return Err(RescuesError::Target(format!("the tree of these files, `{}`, is gone: {what}", place.path().display())));
+                return Err(RescuesError::Target(format!(
+                    "the tree of these files, `{}`, is gone: {what}",
+                    place.path().display()
+                )));
             }
-            let failed = |error: io::Error| RescuesError::Target(format!("failed to open `{place}`: {error}; give --to DIR"));
+            let failed = |error: io::Error| {
+                RescuesError::Target(format!("failed to open `{place}`: {error}; give --to DIR"))
+            };
             let owner = owner_of(self.restore.shadow.git_dir()).map_err(failed)?;
-            let base = openat::root(place.root()).and_then(|root| folders(root, place.relative(), owner, &|_| 0o755)).map_err(failed)?;
+            let base = openat::root(place.root())
+                .and_then(|root| folders(root, place.relative(), owner, &|_| 0o755))
+                .map_err(failed)?;
             (place.path(), base, owner)
         };
         let restored = self.restore.files(&pieces, base, owner, request.force)?;
-        Ok(Back { id: self.found.id(), place: place.join(path), restored, notes: Vec::new() })
+        Ok(Back {
+            id: self.found.id(),
+            place: place.join(path),
+            restored,
+            notes: Vec::new(),
+        })
     }
 
-    fn worktree(&self, git: &Repository, request: &RestoreRequest<'_>, now: DateTime<Utc>) -> Result<Back, RescuesError> {
-        let wanted = request.to.map(std::path::absolute).transpose().map_err(|error| RescuesError::Target(error.to_string()))?;
+    fn worktree(
+        &self,
+        git: &Repository,
+        request: &RestoreRequest<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<Back, RescuesError> {
+        let wanted = request
+            .to
+            .map(std::path::absolute)
+            .transpose()
+            .map_err(|error| RescuesError::Target(error.to_string()))?;
         let place = self.place(wanted.as_deref().unwrap_or(&self.saved.manifest.path.0))?;
         self.prove_free(&place)?;
         let (head, notes) = self.head(git)?;
-        let registration = Registration { head: &head, log: &self.log(now) };
+        let registration = Registration {
+            head: &head,
+            log: &self.log(now),
+        };
         let restored = self.restore.worktree(self.saved, &place, &registration)?;
-        Ok(Back { id: self.found.id(), place: place.path(), restored, notes })
+        Ok(Back {
+            id: self.found.id(),
+            place: place.path(),
+            restored,
+            notes,
+        })
     }
 
     /// A place on the volume that the config gives to nobody else.
     fn place(&self, path: &Path) -> Result<VolumePath, RescuesError> {
-        let no = |why: &str| RescuesError::Target(format!("nothing can be restored to `{}`: {why}; give --to DIR", path.display()));
+        let no = |why: &str| {
+            RescuesError::Target(format!(
+                "nothing can be restored to `{}`: {why}; give --to DIR",
+                path.display()
+            ))
+        };
         let place = VolumePath::new(self.policy.volume.state.root(), path);
         let place = place
             .ok()
             .filter(|_| path.is_absolute())
             .ok_or_else(|| no("it lies outside the volume; a worktree stands on it (files alone go anywhere: give `.` as PATH)"))?;
-        let around = VolumeContext { reserved: run::reserved(self.policy), ..VolumeContext::default() };
+        let around = VolumeContext {
+            reserved: run::reserved(self.policy),
+            ..VolumeContext::default()
+        };
         match around.in_the_way(&place, &self.found.repo.place) {
             Some(other) => Err(no(&format!("that is the place of `{other}`"))),
-            None if place.relative().iter().any(|part| part.eq_ignore_ascii_case(".git")) => Err(no("that is git's own")),
+            None if place
+                .relative()
+                .iter()
+                .any(|part| part.eq_ignore_ascii_case(".git")) =>
+            {
+                Err(no("that is git's own"))
+            }
             None => Ok(place),
         }
     }
 
     /// Nothing stands there but perhaps an empty directory, and no worktree is registered for it.
     fn prove_free(&self, place: &VolumePath) -> Result<(), RescuesError> {
-        let no = |why: String| RescuesError::Target(format!("no worktree can be made at `{}`: {why}", place.path().display()));
-        let stat = found(openat::stat(place)).map_err(|error| no(format!("failed to look: {error}")))?;
-        let empty = || openat::dir(place).and_then(|fd| Ok(openat::list(fd)?)).is_ok_and(|entries| entries.is_empty());
+        let no = |why: String| {
+            RescuesError::Target(format!(
+                "no worktree can be made at `{}`: {why}",
+                place.path().display()
+            ))
+        };
+        let stat =
+            found(openat::stat(place)).map_err(|error| no(format!("failed to look: {error}")))?;
+        let empty = || {
+            openat::dir(place)
+                .and_then(|fd| Ok(openat::list(fd)?))
+                .is_ok_and(|entries| entries.is_empty())
+        };
         if stat.is_some() && !empty() {
-            return Err(no("something stands there; give --to DIR, or PATH to bring back single files".to_owned()));
+            return Err(no(
+                "something stands there; give --to DIR, or PATH to bring back single files"
+                    .to_owned(),
+            ));
         }
         let git_dir = self.restore.shadow.git_dir();
-        let admins = survey::repo::admins(git_dir).map_err(|error| no(format!("failed to read the registry: {error}")))?;
+        let admins = survey::repo::admins(git_dir)
+            .map_err(|error| no(format!("failed to read the registry: {error}")))?;
         let names = |admin: &&VolumePath| {
-            let text = admin.join("gitdir").ok().and_then(|file| openat::read(&file, 64 << 10).ok()).unwrap_or_default();
+            let text = admin
+                .join("gitdir")
+                .ok()
+                .and_then(|file| openat::read(&file, 64 << 10).ok())
+                .unwrap_or_default();
             text.trim_ascii_end() == place.path().join(".git").as_os_str().as_encoded_bytes()
         };
         match admins.iter().find(names) {
-            Some(admin) => {
-                Err(no(format!("`{admin}` is registered for it already; run `git worktree prune` in the repo, or give --to DIR")))
-            }
+            Some(admin) => Err(no(format!(
+                "`{admin}` is registered for it already; run `git worktree prune` in the repo, or give --to DIR"
+            ))),
             None => Ok(()),
         }
     }
 
-    /// The new worktree's HEAD: its branch, where that still is at the very commit and nobody has it; else the commit alone.
+    /// The new worktree's HEAD: its branch, where that still is at the very commit and nobody has
+    /// it; else the commit alone.
     fn head(&self, git: &Repository) -> Result<(String, Vec<String>), RescuesError> {
-        let branch = self
-            .saved
-            .manifest
-            .branch
-            .as_deref()
-            .filter(|branch| branch.starts_with("refs/heads/") && git2::Reference::is_valid_name(branch));
-        let tip = branch.and_then(|branch| git.find_reference(branch).ok()).map(|reference| reference.target());
+        let branch = self.saved.manifest.branch.as_deref().filter(|branch| {
+            branch.starts_with("refs/heads/") && git2::Reference::is_valid_name(branch)
+        });
+        let tip = branch
+            .and_then(|branch| git.find_reference(branch).ok())
+            .map(|reference| reference.target());
         let on = |branch: &str| Ok((format!("ref: {branch}\n"), Vec::new()));
         let short = |branch: &str| branch.trim_start_matches("refs/heads/").to_owned();
         let Some(head) = self.saved.head else {
@@ -167,30 +254,60 @@ impl Bringing<'_> {
                 on,
             );
         };
-        let detached = |why: String| Ok((format!("{head}\n"), vec![format!("HEAD is detached at {}: {why}", &head.to_string()[..10])]));
+        let detached = |why: String| {
+            Ok((
+                format!("{head}\n"),
+                vec![format!(
+                    "HEAD is detached at {}: {why}",
+                    &head.to_string()[..10]
+                )],
+            ))
+        };
         match (branch, tip) {
-            (None, _) if self.saved.manifest.branch.is_some() => detached("its branch has an impossible name".to_owned()),
+            (None, _) if self.saved.manifest.branch.is_some() => {
+                detached("its branch has an impossible name".to_owned())
+            }
             (None, _) => Ok((format!("{head}\n"), Vec::new())),
-            (Some(branch), None) => detached(format!("its branch is gone; `git switch -c {0}` in the tree makes it again", short(branch))),
-            (Some(branch), Some(tip)) if tip != Some(head) => detached(format!("the branch {} has moved on since", short(branch))),
-            (Some(branch), _) if self.is_out(branch) => detached(format!("the branch {} is checked out elsewhere", short(branch))),
+            (Some(branch), None) => detached(format!(
+                "its branch is gone; `git switch -c {0}` in the tree makes it again",
+                short(branch)
+            )),
+            (Some(branch), Some(tip)) if tip != Some(head) => {
+                detached(format!("the branch {} has moved on since", short(branch)))
+            }
+            (Some(branch), _) if self.is_out(branch) => detached(format!(
+                "the branch {} is checked out elsewhere",
+                short(branch)
+            )),
             (Some(branch), _) => on(branch),
         }
     }
 
     /// Whether somebody has the branch. Unknown is taken.
     fn is_out(&self, branch: &str) -> bool {
-        survey::repo::holder(self.restore.shadow.git_dir(), branch).map_or(true, |holder| holder.is_some())
+        survey::repo::holder(self.restore.shadow.git_dir(), branch)
+            .map_or(true, |holder| holder.is_some())
     }
 
-    /// A reflog through which the commits that only this tree reached can be had again: `git reflog` shows them.
+    /// A reflog through which the commits that only this tree reached can be had again: `git
+    /// reflog` shows them.
     fn log(&self, now: DateTime<Utc>) -> String {
         let mut before = Oid::ZERO_SHA1;
         let mut log = String::new();
-        let lonely = self.saved.lonely.iter().map(|&id| (id, "only the rescued tree reached this"));
-        for (id, why) in lonely.chain(self.saved.head.map(|head| (head, "HEAD of the rescued tree"))) {
+        let lonely = self
+            .saved
+            .lonely
+            .iter()
+            .map(|&id| (id, "only the rescued tree reached this"));
+        for (id, why) in lonely.chain(
+            self.saved
+                .head
+                .map(|head| (head, "HEAD of the rescued tree")),
+        ) {
             let when = now.timestamp();
-            log.extend([format!("{before} {id} treewarden <treewarden@localhost> {when} +0000\ttreewarden: {why}\n")]);
+            log.extend([format!(
+                "{before} {id} treewarden <treewarden@localhost> {when} +0000\ttreewarden: {why}\n"
+            )]);
             before = id;
         }
         log
@@ -199,7 +316,9 @@ impl Bringing<'_> {
 
 /// The directory that somebody named: his word is good, links and all. Its parent must be there.
 fn folder(to: &Path) -> Result<OwnedFd, RescuesError> {
-    let failed = |error: io::Error| RescuesError::Target(format!("failed to open `{}`: {error}", to.display()));
+    let failed = |error: io::Error| {
+        RescuesError::Target(format!("failed to open `{}`: {error}", to.display()))
+    };
     match std::fs::create_dir(to) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(failed(error)),
         _ => openat::root(to).map_err(failed),
@@ -210,8 +329,21 @@ fn folder(to: &Path) -> Result<OwnedFd, RescuesError> {
 pub fn told(back: &Back) -> String {
     let Restored { written, same } = back.restored;
     let plain = |text: &str| words::plain(text);
-    let same = if same > 0 { format!(", {} stood there already", words::count(same as u64, "file")) } else { String::new() };
+    let same = if same > 0 {
+        format!(
+            ", {} stood there already",
+            words::count(same as u64, "file")
+        )
+    } else {
+        String::new()
+    };
     let files = words::count(written as u64, "file");
-    let text = format!("restored {} to `{}`: {files}{same}\n", plain(&back.id), plain(&back.place.to_string_lossy()));
-    std::iter::once(text).chain(back.notes.iter().map(|note| plain(note) + "\n")).collect()
+    let text = format!(
+        "restored {} to `{}`: {files}{same}\n",
+        plain(&back.id),
+        plain(&back.place.to_string_lossy())
+    );
+    std::iter::once(text)
+        .chain(back.notes.iter().map(|note| plain(note) + "\n"))
+        .collect()
 }

@@ -1,8 +1,11 @@
 //! `treewarden worktree add`: fetch, then a new worktree, under the repo's lock.
 //!
-//! The tree is put together in the repo's workshop, of what git checked out [in scratch space](crate::apply::fill), and registered with two renames,
-//! as `git worktree add` would leave it, but for what that would run of the repo's own config: hooks, filters, the file system monitor. A kill leaves nothing but, at worst, a branch at the commit
-//! that it was to start from, or a registration without a tree: the next try takes up either. It must never move a branch that was there, nor take one that somebody has.
+//! The tree is put together in the repo's workshop, of what git checked out [in scratch
+//! space](crate::apply::fill), and registered with two renames, as `git worktree add` would leave
+//! it, but for what that would run of the repo's own config: hooks, filters, the file system
+//! monitor. A kill leaves nothing but, at worst, a branch at the commit that it was to start from,
+//! or a registration without a tree: the next try takes up either. It must never move a branch that
+//! was there, nor take one that somebody has.
 
 use super::remote::{Remote, settings};
 use super::{Locked, WorkError, around, is_free, place_of};
@@ -76,40 +79,75 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
     })?;
     let locked = Locked::take(policy, repo, "worktree add", request.wait, stop)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
-    let adding = Adding { policy, repo, request, branch, place, locked: &locked, shadow: &shadow, stop };
+    let adding = Adding {
+        policy,
+        repo,
+        request,
+        branch,
+        place,
+        locked: &locked,
+        shadow: &shadow,
+        stop,
+    };
     adding.prove_free()?;
     adding.prove_nobody_has_the_branch()?;
     // Meanwhile somebody's own `git gc` may delete packs.
     shadow.close();
     let url = adding.origin()?;
     StagingDir::with(&locked.lock, &locked.trash, stop, |staging| {
-        let remote = Remote { repo, shadow: &shadow, locked: &locked, url: &url, stop, limit: policy.run.deadline };
+        let remote = Remote {
+            repo,
+            shadow: &shadow,
+            locked: &locked,
+            url: &url,
+            stop,
+            limit: policy.run.deadline,
+        };
         let private = remote.private(staging.folder(Path::new("fetched"))?)?;
-        let default = remote.fetch(&private, &staging.folder(Path::new("fetched"))?, request.from.is_none())?;
+        let default = remote.fetch(
+            &private,
+            &staging.folder(Path::new("fetched"))?,
+            request.from.is_none(),
+        )?;
         if let Some(default) = &default {
             adding.remember(default)?;
         }
-        let git = shadow.open().map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
+        let git = shadow
+            .open()
+            .map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
         let start = adding.start(&git, default.as_deref())?;
         // What was fetched may be what makes it one.
-        shadow.judge_crypt(Some(start.commit), stop).map_err(WorkError::repo(repo))?;
+        shadow
+            .judge_crypt(Some(start.commit), stop)
+            .map_err(WorkError::repo(repo))?;
         adding.make(staging, &private, &start, &url)?;
-        Ok(Added { path: adding.place.path(), note: start.note })
+        Ok(Added {
+            path: adding.place.path(),
+            note: start.note,
+        })
     })
 }
 
 /// Before anything is asked of anybody.
 fn prove_names(name: &str, branch: &str) -> Result<(), WorkError> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.len() > 120 || name.starts_with(['.', '-']) || !name.chars().all(plain) {
+    if name.is_empty()
+        || name.len() > 120
+        || name.starts_with(['.', '-'])
+        || !name.chars().all(plain)
+    {
         let why = "is no worktree's name: it becomes a folder's; write letters, digits, `.`, `_` and `-`, and give any other branch with --branch";
         return Err(WorkError::Usage(format!("`{name}` {why}")));
     }
-    let sound = !branch.starts_with('-') && branch != "HEAD" && git2::Reference::is_valid_name(&full(branch));
+    let sound = !branch.starts_with('-')
+        && branch != "HEAD"
+        && git2::Reference::is_valid_name(&full(branch));
     if sound {
         Ok(())
     } else {
-        Err(WorkError::Usage(format!("`{branch}` is no branch's name; give another with --branch (see `git check-ref-format`)")))
+        Err(WorkError::Usage(format!(
+            "`{branch}` is no branch's name; give another with --branch (see `git check-ref-format`)"
+        )))
     }
 }
 
@@ -139,18 +177,32 @@ impl Adding<'_> {
     }
 
     fn still_held(&self) -> Result<(), WorkError> {
-        self.locked.lock.still_held().map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))
+        self.locked
+            .lock
+            .still_held()
+            .map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))
     }
 
     fn prove_free(&self) -> Result<(), WorkError> {
         let (path, name) = (self.place.path(), self.request.name);
         if let Some(other) = around(self.policy).in_the_way(&self.place, &self.repo.place) {
-            return Err(self.refused(format!("`{}` is the place of `{other}`; choose another name", path.display())));
+            return Err(self.refused(format!(
+                "`{}` is the place of `{other}`; choose another name",
+                path.display()
+            )));
         }
         for admin in survey::repo::admins(self.shadow.git_dir())? {
-            if survey::worktree::place(&admin).is_ok_and(|there| there == path) && !self.cleared(&admin)? {
-                let remedy = format!("choose another, or `treewarden worktree remove {} {name}`", self.repo.name);
-                return Err(self.refused(format!("the name `{name}` is in use by the worktree at `{}`; {remedy}", path.display())));
+            if survey::worktree::place(&admin).is_ok_and(|there| there == path)
+                && !self.cleared(&admin)?
+            {
+                let remedy = format!(
+                    "choose another, or `treewarden worktree remove {} {name}`",
+                    self.repo.name
+                );
+                return Err(self.refused(format!(
+                    "the name `{name}` is in use by the worktree at `{}`; {remedy}",
+                    path.display()
+                )));
             }
         }
         if is_free(&self.place)? {
@@ -160,35 +212,63 @@ impl Adding<'_> {
             .refused(format!("the name `{name}` is in use: something stands at `{}`; choose another, or move that away", path.display())))
     }
 
-    /// Drops the registration of a tree that is gone, where nothing is lost with it: an `add` that was killed between its last two steps leaves
-    /// one, and so does whoever deletes a tree by hand.
+    /// Drops the registration of a tree that is gone, where nothing is lost with it: an `add` that
+    /// was killed between its last two steps leaves one, and so does whoever deletes a tree by
+    /// hand.
     fn cleared(&self, admin: &VolumePath) -> Result<bool, WorkError> {
         let (Locked { lock, trash }, now) = (self.locked, clock::now());
         let clock: (_, survey::context::IsStale) = (lock.server_clock().unwrap_or(now), is_stale);
-        let tree = survey::repo::one(self.shadow, self.repo, admin, &around(self.policy), clock, self.stop);
+        let tree = survey::repo::one(
+            self.shadow,
+            self.repo,
+            admin,
+            &around(self.policy),
+            clock,
+            self.stop,
+        );
         let tree = tree.map_err(WorkError::repo(self.repo))?;
         let empty = matches!(&tree.state, State::Missing { unreached, staged: false, .. } if unreached.is_empty());
         if !empty || tree.locked.is_some() || !tree.in_progress.is_empty() {
             return Ok(false);
         }
-        RepoExecutor { lock, shadow: self.shadow, trash, stop: self.stop, now }.drop_registration(&tree)?;
+        RepoExecutor {
+            lock,
+            shadow: self.shadow,
+            trash,
+            stop: self.stop,
+            now,
+        }
+        .drop_registration(&tree)?;
         Ok(true)
     }
 
     fn prove_nobody_has_the_branch(&self) -> Result<(), WorkError> {
-        let Some(admin) = survey::repo::holder(self.shadow.git_dir(), &full(self.branch))? else { return Ok(()) };
+        let Some(admin) = survey::repo::holder(self.shadow.git_dir(), &full(self.branch))? else {
+            return Ok(());
+        };
         let place = survey::worktree::place(&admin).unwrap_or(self.repo.place.path());
-        Err(self.refused(format!("the branch `{}` is checked out at `{}`; give another with --branch", self.branch, place.display())))
+        Err(self.refused(format!(
+            "the branch `{}` is checked out at `{}`; give another with --branch",
+            self.branch,
+            place.display()
+        )))
     }
 
-    /// The config's address alone. What the checkout's own config calls origin any agent may have written, and whoever fetches it with the
-    /// caller's credentials copies what only the caller may read to where the agents read.
+    /// The config's address alone. What the checkout's own config calls origin any agent may have
+    /// written, and whoever fetches it with the caller's credentials copies what only the caller
+    /// may read to where the agents read.
     fn origin(&self) -> Result<Address, WorkError> {
         if let Some(url) = &self.repo.url {
             return Ok(url.clone());
         }
-        let theirs = self.shadow.setting("remote.origin.url", self.stop).map_err(WorkError::repo(self.repo))?;
-        let theirs = theirs.and_then(|url| Address::new(&url).ok()).map(|url| format!(" (its origin says {url})")).unwrap_or_default();
+        let theirs = self
+            .shadow
+            .setting("remote.origin.url", self.stop)
+            .map_err(WorkError::repo(self.repo))?;
+        let theirs = theirs
+            .and_then(|url| Address::new(&url).ok())
+            .map(|url| format!(" (its origin says {url})"))
+            .unwrap_or_default();
         Err(self.refused(format!("the config has no `url` for it, and what `.git/config` names is never fetched; add the `url`{theirs}")))
     }
 
@@ -196,11 +276,18 @@ impl Adding<'_> {
     fn remember(&self, default: &str) -> Result<(), WorkError> {
         let target = format!("refs/remotes/origin/{default}");
         if !git2::Reference::is_valid_name(&target) {
-            return Err(self.refused("origin's default branch has an impossible name; give --from REF".to_owned()));
+            return Err(self.refused(
+                "origin's default branch has an impossible name; give --from REF".to_owned(),
+            ));
         }
         self.still_held()?;
-        let set = self.git().run(&["symbolic-ref", "refs/remotes/origin/HEAD", &target]);
-        set.map(drop).map_err(WorkError::git(format!("failed to note the default branch of {}", self.repo.name), ""))
+        let set = self
+            .git()
+            .run(&["symbolic-ref", "refs/remotes/origin/HEAD", &target]);
+        set.map(drop).map_err(WorkError::git(
+            format!("failed to note the default branch of {}", self.repo.name),
+            "",
+        ))
     }
 
     /// Git on this repo alone, which reaches nothing else.
@@ -223,62 +310,118 @@ impl Adding<'_> {
             };
         }
         if let Some(commit) = there {
-            return Ok(Start { commit, new: false, note: format!("branch {branch}, which was there, as it is ({})", short(commit)) });
+            return Ok(Start {
+                commit,
+                new: false,
+                note: format!(
+                    "branch {branch}, which was there, as it is ({})",
+                    short(commit)
+                ),
+            });
         }
-        let own = self.tip(git, &format!("refs/remotes/origin/{branch}"))?.map(|commit| (branch.to_owned(), commit));
+        let own = self
+            .tip(git, &format!("refs/remotes/origin/{branch}"))?
+            .map(|commit| (branch.to_owned(), commit));
         let (from, commit) = match (own, default) {
             (Some(own), _) => own,
-            (None, Some(default)) => match self.tip(git, &format!("refs/remotes/origin/{default}"))? {
-                Some(commit) => (default.to_owned(), commit),
-                None => return Err(self.refused("origin's default branch has no commit yet; push one".to_owned())),
-            },
-            (None, None) => return Err(self.refused("origin names no default branch; give --from REF".to_owned())),
+            (None, Some(default)) => {
+                match self.tip(git, &format!("refs/remotes/origin/{default}"))? {
+                    Some(commit) => (default.to_owned(), commit),
+                    None => {
+                        return Err(self.refused(
+                            "origin's default branch has no commit yet; push one".to_owned(),
+                        ));
+                    }
+                }
+            }
+            (None, None) => {
+                return Err(
+                    self.refused("origin names no default branch; give --from REF".to_owned())
+                );
+            }
         };
-        Ok(Start { commit, new: true, note: format!("new branch {branch} from origin/{from} ({})", short(commit)) })
+        Ok(Start {
+            commit,
+            new: true,
+            note: format!("new branch {branch} from origin/{from} ({})", short(commit)),
+        })
     }
 
     fn tip(&self, git: &Repository, name: &str) -> Result<Option<Oid>, WorkError> {
-        match git.find_reference(name).and_then(|reference| reference.peel_to_commit()) {
+        match git
+            .find_reference(name)
+            .and_then(|reference| reference.peel_to_commit())
+        {
             Ok(commit) => Ok(Some(commit.id())),
             Err(error) if error.code() == ErrorCode::NotFound => Ok(None),
-            Err(error) => Err(self.odd(format!("failed to read `{name}`: {}; see `git fsck`", error.message()))),
+            Err(error) => Err(self.odd(format!(
+                "failed to read `{name}`: {}; see `git fsck`",
+                error.message()
+            ))),
         }
     }
 
     /// What origin calls so comes first: a local branch of that name may be long out of date.
     fn resolve(&self, git: &Repository, from: &str) -> Result<(String, Oid), WorkError> {
         let short = ["refs/remotes/origin/", "refs/tags/", "refs/heads/"];
-        let names = short.iter().map(|kind| format!("{kind}{from}")).filter(|_| !from.starts_with("refs/"));
+        let names = short
+            .iter()
+            .map(|kind| format!("{kind}{from}"))
+            .filter(|_| !from.starts_with("refs/"));
         for name in names.filter(|name| git2::Reference::is_valid_name(name)) {
             if let Some(commit) = self.tip(git, &name)? {
-                let told = name.strip_prefix("refs/remotes/").or(name.strip_prefix("refs/tags/")).or(name.strip_prefix("refs/heads/"));
+                let told = name
+                    .strip_prefix("refs/remotes/")
+                    .or(name.strip_prefix("refs/tags/"))
+                    .or(name.strip_prefix("refs/heads/"));
                 return Ok((told.unwrap_or(&name).to_owned(), commit));
             }
         }
-        let commit = git.revparse_single(from).and_then(|object| object.peel_to_commit());
+        let commit = git
+            .revparse_single(from)
+            .and_then(|object| object.peel_to_commit());
         let commit = commit.map_err(|_| {
             self.refused(format!("origin has no branch, tag or commit `{from}`, nor is there one here; `git ls-remote` names what it has"))
         })?;
         Ok((from.to_owned(), commit.id()))
     }
 
-    fn make(&self, staging: &StagingDir<'_>, private: &Private, start: &Start, url: &Address) -> Result<(), WorkError> {
+    fn make(
+        &self,
+        staging: &StagingDir<'_>,
+        private: &Private,
+        start: &Start,
+        url: &Address,
+    ) -> Result<(), WorkError> {
         let id = free_id(self.shadow.git_dir(), &self.place)?;
         self.assemble(staging, private, (&id, start.commit), url)?;
         if start.new {
             self.make_branch(start)?;
         }
-        Ok(staging.put_worktree(self.shadow.git_dir(), &id, &self.place).inspect_err(|_| self.take_back(start))?)
+        Ok(staging
+            .put_worktree(self.shadow.git_dir(), &id, &self.place)
+            .inspect_err(|_| self.take_back(start))?)
     }
 
     /// Registration and files, as git would make them.
-    fn assemble(&self, staging: &StagingDir<'_>, private: &Private, (id, commit): (&str, Oid), url: &Address) -> Result<(), WorkError> {
+    fn assemble(
+        &self,
+        staging: &StagingDir<'_>,
+        private: &Private,
+        (id, commit): (&str, Oid),
+        url: &Address,
+    ) -> Result<(), WorkError> {
         let git_dir = self.shadow.git_dir();
         let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
-        let (tree, admin, logs) =
-            (staging.folder(Path::new("tree"))?, staging.folder(Path::new("admin"))?, staging.folder(Path::new("admin/logs"))?);
+        let (tree, admin, logs) = (
+            staging.folder(Path::new("tree"))?,
+            staging.folder(Path::new("admin"))?,
+            staging.folder(Path::new("admin/logs"))?,
+        );
         let put = |folder: &OwnedFd, name: &str, bytes: &[u8]| {
-            put_file(folder, name.as_ref(), owner, mode & 0o666, |file| io::Write::write_all(file, bytes))
+            put_file(folder, name.as_ref(), owner, mode & 0o666, |file| {
+                io::Write::write_all(file, bytes)
+            })
         };
         let fill = Fill {
             private,
@@ -290,32 +433,79 @@ impl Adding<'_> {
             stop: self.stop,
             limit: self.policy.run.deadline,
         };
-        let index = fill.with(commit).map_err(WorkError::fill(format!("{commit} of {}", self.repo.name), self.repo))?;
-        put(&tree, ".git", &[b"gitdir: ", bytes(&git_dir.path().join("worktrees").join(id)), b"\n"].concat())?;
-        put(&admin, "gitdir", &[bytes(&self.place.path().join(".git")), b"\n"].concat())?;
+        let index = fill.with(commit).map_err(WorkError::fill(
+            format!("{commit} of {}", self.repo.name),
+            self.repo,
+        ))?;
+        put(
+            &tree,
+            ".git",
+            &[
+                b"gitdir: ",
+                bytes(&git_dir.path().join("worktrees").join(id)),
+                b"\n",
+            ]
+            .concat(),
+        )?;
+        put(
+            &admin,
+            "gitdir",
+            &[bytes(&self.place.path().join(".git")), b"\n"].concat(),
+        )?;
         put(&admin, "commondir", b"../..\n")?;
-        put(&admin, "HEAD", format!("ref: {}\n", full(self.branch)).as_bytes())?;
+        put(
+            &admin,
+            "HEAD",
+            format!("ref: {}\n", full(self.branch)).as_bytes(),
+        )?;
         put(&admin, "index", &index)?;
-        let moved =
-            format!("{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n", Oid::ZERO_SHA1, clock::now().timestamp());
+        let moved = format!(
+            "{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n",
+            Oid::ZERO_SHA1,
+            clock::now().timestamp()
+        );
         put(&logs, "HEAD", moved.as_bytes())?;
-        Ok([&logs, &admin, &tree].into_iter().try_for_each(|folder| hand_over(folder, owner, mode))?)
+        Ok([&logs, &admin, &tree]
+            .into_iter()
+            .try_for_each(|folder| hand_over(folder, owner, mode))?)
     }
 
     /// Only where none is: git sees to that.
     fn make_branch(&self, start: &Start) -> Result<(), WorkError> {
         self.still_held()?;
-        let (name, commit, none) = (full(self.branch), start.commit.to_string(), Oid::ZERO_SHA1.to_string());
-        let made =
-            self.git().run(&["update-ref", "--create-reflog", "-m", "branch: created by treewarden worktree add", &name, &commit, &none]);
+        let (name, commit, none) = (
+            full(self.branch),
+            start.commit.to_string(),
+            Oid::ZERO_SHA1.to_string(),
+        );
+        let made = self.git().run(&[
+            "update-ref",
+            "--create-reflog",
+            "-m",
+            "branch: created by treewarden worktree add",
+            &name,
+            &commit,
+            &none,
+        ]);
         let remedy = "; give another with --branch";
-        made.map(drop).map_err(WorkError::git(format!("failed to make the branch {} of {}", self.branch, self.repo.name), remedy))
+        made.map(drop).map_err(WorkError::git(
+            format!(
+                "failed to make the branch {} of {}",
+                self.branch, self.repo.name
+            ),
+            remedy,
+        ))
     }
 
     /// The branch that was made for a tree which could not be put in place.
     fn take_back(&self, start: &Start) {
         if start.new {
-            let gone: Result<_, GitError> = self.git().run(&["update-ref", "-d", &full(self.branch), &start.commit.to_string()]);
+            let gone: Result<_, GitError> = self.git().run(&[
+                "update-ref",
+                "-d",
+                &full(self.branch),
+                &start.commit.to_string(),
+            ]);
             if let Err(error) = gone {
                 tracing::warn!(%error, "a branch too many");
             }

@@ -1,7 +1,7 @@
 //! `treewarden worktree list`: every worktree, with the verdict that a run would give it now.
 //!
-//! A look, and as such without the lock: an agent may be at work meanwhile. It must never change anything, nor leave out a repo that can't be
-//! read.
+//! A look, and as such without the lock: an agent may be at work meanwhile. It must never change
+//! anything, nor leave out a repo that can't be read.
 
 use crate::commands::worktrees::{WorkError, around, named};
 use crate::config::policy::{self, Policy};
@@ -21,25 +21,61 @@ use chrono::{DateTime, Utc};
 ///
 /// # Errors
 /// [`WorkError`]: no such repo, or the volume is not what it should be. A repo that can't be read is among the failures.
-pub fn list(policy: &Policy, repo: Option<&str>, stop: &Stop, now: DateTime<Utc>) -> Result<Listing, WorkError> {
+pub fn list(
+    policy: &Policy,
+    repo: Option<&str>,
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Listing, WorkError> {
     let one = repo.map(|name| named(policy, name)).transpose()?;
     volume::prove(&policy.volume)?;
-    let mut listing = Listing { schema: SCHEMA, worktrees: Vec::new(), failures: Vec::new() };
-    for repo in policy.repos.iter().filter(|repo| one.is_none_or(|one| one.name == repo.name)) {
+    let mut listing = Listing {
+        schema: SCHEMA,
+        worktrees: Vec::new(),
+        failures: Vec::new(),
+    };
+    for repo in policy
+        .repos
+        .iter()
+        .filter(|repo| one.is_none_or(|one| one.name == repo.name))
+    {
         match of(policy, repo, stop, now) {
-            Ok(rows) => listing.worktrees.extend(rows.into_iter().map(|tree| Listed { repo: repo.name.clone(), tree })),
-            Err(refusal) => listing.failures.push(format!("failed to list the worktrees of {}: {refusal}", repo.name)),
+            Ok(rows) => listing
+                .worktrees
+                .extend(rows.into_iter().map(|tree| Listed {
+                    repo: repo.name.clone(),
+                    tree,
+                })),
+            Err(refusal) => listing.failures.push(format!(
+                "failed to list the worktrees of {}: {refusal}",
+                repo.name
+            )),
         }
     }
     Ok(listing)
 }
 
-fn of(policy: &Policy, repo: &policy::Repo, stop: &Stop, now: DateTime<Utc>) -> Result<Vec<Worktree>, Refusal> {
+fn of(
+    policy: &Policy,
+    repo: &policy::Repo,
+    stop: &Stop,
+    now: DateTime<Utc>,
+) -> Result<Vec<Worktree>, Refusal> {
     let shadow = Shadow::of(&repo.place, stop)?;
-    let look_before = shortest(&repo.worktrees).and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let times = Times { clock: now, look_before, is_stale, killed: None };
+    let look_before = shortest(&repo.worktrees)
+        .and_then(|age| now.checked_sub_signed(age))
+        .unwrap_or(DateTime::<Utc>::MIN_UTC);
+    let times = Times {
+        clock: now,
+        look_before,
+        is_stale,
+        killed: None,
+    };
     let due = |tree: &Tree| is_due(tree, &repo.worktrees, now);
     let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop, &due)?;
-    let plan = plan(&facts, repo, 0, now).only(Only { reap: true, ..Only::NONE });
+    let plan = plan(&facts, repo, 0, now).only(Only {
+        reap: true,
+        ..Only::NONE
+    });
     Ok(rows::worktrees(&plan, &facts.strays, now))
 }

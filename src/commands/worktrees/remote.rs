@@ -1,7 +1,9 @@
-//! A repo's remote, as the operator's config names it: asked and fetched from with a git dir that is nobody else's.
+//! A repo's remote, as the operator's config names it: asked and fetched from with a git dir that
+//! is nobody else's.
 //!
-//! Git is shown the refs and objects that are there, as data, and what it fetches is data again: packs that are moved to the repo's own, and refs
-//! that are written by the git that obeys nobody. It must never take an address, or anything else that git obeys, from the repo's own config.
+//! Git is shown the refs and objects that are there, as data, and what it fetches is data again:
+//! packs that are moved to the repo's own, and refs that are written by the git that obeys nobody.
+//! It must never take an address, or anything else that git obeys, from the repo's own config.
 
 use super::{Locked, WorkError};
 use crate::apply::ownership::{folders, owner_of};
@@ -41,19 +43,42 @@ impl Head {
     /// Reads what `git ls-remote --symref origin HEAD` answers.
     pub(crate) fn read(answer: &[u8]) -> Self {
         let answer = String::from_utf8_lossy(answer);
-        let target = answer.lines().find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
-        let commit = answer.lines().find_map(|line| line.strip_suffix("\tHEAD").filter(|id| !id.starts_with("ref: ")));
-        Self { branch: target.and_then(|target| target.strip_prefix("refs/heads/")).map(str::to_owned), commit: commit.map(str::to_owned) }
+        let target = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("ref: ")?.strip_suffix("\tHEAD"));
+        let commit = answer.lines().find_map(|line| {
+            line.strip_suffix("\tHEAD")
+                .filter(|id| !id.starts_with("ref: "))
+        });
+        Self {
+            branch: target
+                .and_then(|target| target.strip_prefix("refs/heads/"))
+                .map(str::to_owned),
+            commit: commit.map(str::to_owned),
+        }
     }
 }
 
 /// Git with the address, and what it is to fetch from there.
-pub(crate) fn caller<'a>(private: &'a Private, at: &'a Path, url: &Address, stop: &'a Stop, limit: Duration) -> Caller<'a> {
-    let refspec = ("remote.origin.fetch".to_owned(), format!("+refs/heads/*:{BRANCHES}*"));
-    private.caller(at, stop, limit).with(settings(url)).with([refspec])
+pub(crate) fn caller<'a>(
+    private: &'a Private,
+    at: &'a Path,
+    url: &Address,
+    stop: &'a Stop,
+    limit: Duration,
+) -> Caller<'a> {
+    let refspec = (
+        "remote.origin.fetch".to_owned(),
+        format!("+refs/heads/*:{BRANCHES}*"),
+    );
+    private
+        .caller(at, stop, limit)
+        .with(settings(url))
+        .with([refspec])
 }
 
-/// The address, as settings of git. For large files, too: else git-lfs would ask whomever a commit's `.lfsconfig` names, with the caller's password.
+/// The address, as settings of git. For large files, too: else git-lfs would ask whomever a
+/// commit's `.lfsconfig` names, with the caller's password.
 pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
     let plain = url.plain();
     let large = match plain.trim_end_matches('/') {
@@ -61,8 +86,16 @@ pub(crate) fn settings(url: &Address) -> Vec<(String, String)> {
         web if web.strip_suffix(".git").is_some() => format!("{web}/info/lfs"),
         web => format!("{web}.git/info/lfs"),
     };
-    let named = [("remote.origin.url", plain.to_owned()), ("lfs.url", large.clone()), ("lfs.pushurl", large)];
-    named.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(url.secret()).collect()
+    let named = [
+        ("remote.origin.url", plain.to_owned()),
+        ("lfs.url", large.clone()),
+        ("lfs.pushurl", large),
+    ];
+    named
+        .map(|(key, value)| (key.to_owned(), value))
+        .into_iter()
+        .chain(url.secret())
+        .collect()
 }
 
 /// The remote of a repo that is here.
@@ -80,7 +113,14 @@ impl Remote<'_> {
     pub(crate) fn private(&self, packs: OwnedFd) -> Result<Private, WorkError> {
         let mut private = Private::new(packs)?;
         let git_dir = openat::dir(self.shadow.git_dir())?;
-        let folder = |name: &str| openat::below(&git_dir, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY).map_err(io::Error::from);
+        let folder = |name: &str| {
+            openat::below(
+                &git_dir,
+                Path::new(name),
+                OFlags::RDONLY | OFlags::DIRECTORY,
+            )
+            .map_err(io::Error::from)
+        };
         private.borrow(&folder("objects")?)?;
         for lender in self.shadow.lenders()? {
             private.borrow(&lender)?;
@@ -90,21 +130,48 @@ impl Remote<'_> {
     }
 
     fn shallow(&self) -> io::Result<Option<Vec<u8>>> {
-        found(openat::read(&self.shadow.git_dir().join("shallow").map_err(io::Error::other)?, SHALLOW_CAP))
+        found(openat::read(
+            &self
+                .shadow
+                .git_dir()
+                .join("shallow")
+                .map_err(io::Error::other)?,
+            SHALLOW_CAP,
+        ))
     }
 
     /// What git may tell the remote that it has. A ref to nothing is no help.
     fn refs(&self) -> Result<Vec<Ref>, WorkError> {
         let read = |repo: &git2::Repository| {
             let odb = repo.odb()?;
-            let plain = |reference: git2::Reference<'_>| Some((reference.name().ok()?.to_owned(), reference.target()?));
-            let known = |name: &str| ["refs/heads/", "refs/remotes/", TAGS].iter().any(|kind| name.starts_with(kind));
-            let named = repo.references()?.flatten().filter_map(plain).filter(|(name, id)| known(name) && odb.exists(*id));
-            Ok(named.map(|(name, id)| Ref { name, id: id.to_string(), peeled: None }).collect())
+            let plain = |reference: git2::Reference<'_>| {
+                Some((reference.name().ok()?.to_owned(), reference.target()?))
+            };
+            let known = |name: &str| {
+                ["refs/heads/", "refs/remotes/", TAGS]
+                    .iter()
+                    .any(|kind| name.starts_with(kind))
+            };
+            let named = repo
+                .references()?
+                .flatten()
+                .filter_map(plain)
+                .filter(|(name, id)| known(name) && odb.exists(*id));
+            Ok(named
+                .map(|(name, id)| Ref {
+                    name,
+                    id: id.to_string(),
+                    peeled: None,
+                })
+                .collect())
         };
         let refs: Result<Vec<Ref>, git2::Error> = self.shadow.with(read).and_then(|refs| refs);
-        let odd =
-            |error: git2::Error| crate::git::shadow::Refusal::Odd(format!("failed to read its refs: {}; see `git fsck`", error.message()));
+        let odd = |error: git2::Error| {
+            crate::git::shadow::Refusal::Odd(format!(
+                "failed to read its refs: {}; see `git fsck`",
+                error.message()
+            ))
+        };
         let refs = refs.map_err(odd).map_err(WorkError::repo(self.repo));
         // Meanwhile somebody's own `git gc` may delete packs.
         self.shadow.close();
@@ -112,44 +179,102 @@ impl Remote<'_> {
     }
 
     /// Brings origin's branches up to date. Gives the name of its default branch, if asked for.
-    pub(crate) fn fetch(&self, private: &Private, packs: &OwnedFd, ask: bool) -> Result<Option<String>, WorkError> {
+    pub(crate) fn fetch(
+        &self,
+        private: &Private,
+        packs: &OwnedFd,
+        ask: bool,
+    ) -> Result<Option<String>, WorkError> {
         let at = private.empty();
         let git = caller(private, &at, self.url, self.stop, self.limit);
         let failed = || {
             let remedy = "; nothing was made: try `git ls-remote` on it as this user, with the same environment";
-            WorkError::git(format!("failed to fetch {} from {}", self.repo.name, self.url), remedy)
+            WorkError::git(
+                format!("failed to fetch {} from {}", self.repo.name, self.url),
+                remedy,
+            )
         };
-        let head =
-            if ask { Head::read(&git.run(&["ls-remote", "--symref", "origin", "HEAD"]).map_err(failed())?) } else { Head::default() };
-        let (refs, shallow) = (|| private.refs(false, self.stop, self.limit), private.shallow()?);
+        let head = if ask {
+            Head::read(
+                &git.run(&["ls-remote", "--symref", "origin", "HEAD"])
+                    .map_err(failed())?,
+            )
+        } else {
+            Head::default()
+        };
+        let (refs, shallow) = (
+            || private.refs(false, self.stop, self.limit),
+            private.shallow()?,
+        );
         let before = refs().map_err(failed())?;
-        git.run(&["fetch", "--quiet", "--no-write-fetch-head", "--no-recurse-submodules", "origin"]).map_err(failed())?;
+        git.run(&[
+            "fetch",
+            "--quiet",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "origin",
+        ])
+        .map_err(failed())?;
         let after = refs().map_err(failed())?;
-        self.locked.lock.still_held().map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;
+        self.locked
+            .lock
+            .still_held()
+            .map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;
         let git_dir = self.shadow.git_dir();
         let owner = owner_of(git_dir)?;
         let real = openat::dir(git_dir)?;
-        put_packs(packs, &folders(&real, Path::new("objects/pack"), owner, &|_| 0o755)?, owner)?;
-        put_loose(&private.loose()?, &folders(&real, Path::new("objects"), owner, &|_| 0o755)?, owner)?;
-        if let Some(cut) = private.shallow()?.filter(|cut| shallow.as_ref() != Some(cut)) {
-            put_file(&real, "shallow".as_ref(), owner, 0o644, |file| file.write_all(&cut))?;
+        put_packs(
+            packs,
+            &folders(&real, Path::new("objects/pack"), owner, &|_| 0o755)?,
+            owner,
+        )?;
+        put_loose(
+            &private.loose()?,
+            &folders(&real, Path::new("objects"), owner, &|_| 0o755)?,
+            owner,
+        )?;
+        if let Some(cut) = private
+            .shallow()?
+            .filter(|cut| shallow.as_ref() != Some(cut))
+        {
+            put_file(&real, "shallow".as_ref(), owner, 0o644, |file| {
+                file.write_all(&cut)
+            })?;
         }
-        self.note(&before, &after).map_err(WorkError::git(format!("failed to note what was fetched for {}", self.repo.name), ""))?;
+        self.note(&before, &after).map_err(WorkError::git(
+            format!("failed to note what was fetched for {}", self.repo.name),
+            "",
+        ))?;
         Ok(head.branch)
     }
 
     /// Writes the refs that the fetch moved, with the git that obeys nobody.
     fn note(&self, before: &[Ref], after: &[Ref]) -> Result<(), GitError> {
-        let ours = |name: &str| (name.starts_with(BRANCHES) && name != "refs/remotes/origin/HEAD") || name.starts_with(TAGS);
-        let (known, still): (HashMap<_, _>, HashSet<_>) =
-            (before.iter().map(|old| (&old.name, &old.id)).collect(), after.iter().map(|new| &new.name).collect());
-        // First those that his own config has him prune: one of them may stand where another's directory is to be.
-        let gone = before.iter().filter(|old| old.name.starts_with(BRANCHES) && ours(&old.name) && !still.contains(&old.name));
+        let ours = |name: &str| {
+            (name.starts_with(BRANCHES) && name != "refs/remotes/origin/HEAD")
+                || name.starts_with(TAGS)
+        };
+        let (known, still): (HashMap<_, _>, HashSet<_>) = (
+            before.iter().map(|old| (&old.name, &old.id)).collect(),
+            after.iter().map(|new| &new.name).collect(),
+        );
+        // First those that his own config has him prune: one of them may stand where another's
+        // directory is to be.
+        let gone = before.iter().filter(|old| {
+            old.name.starts_with(BRANCHES) && ours(&old.name) && !still.contains(&old.name)
+        });
         let gone: Vec<String> = gone.map(|old| format!("delete {}\n", old.name)).collect();
-        let moved = after.iter().filter(|new| ours(&new.name) && known.get(&new.name) != Some(&&new.id));
-        let moved: Vec<String> = moved.map(|new| format!("update {} {}\n", new.name, new.id)).collect();
+        let moved = after
+            .iter()
+            .filter(|new| ours(&new.name) && known.get(&new.name) != Some(&&new.id));
+        let moved: Vec<String> = moved
+            .map(|new| format!("update {} {}\n", new.name, new.id))
+            .collect();
         for lines in [gone, moved].iter().filter(|lines| !lines.is_empty()) {
-            self.shadow.git(self.stop, self.limit).feed(&["update-ref", "-m", "fetch origin", "--stdin"], lines.concat().as_bytes())?;
+            self.shadow.git(self.stop, self.limit).feed(
+                &["update-ref", "-m", "fetch origin", "--stdin"],
+                lines.concat().as_bytes(),
+            )?;
         }
         Ok(())
     }
@@ -162,10 +287,15 @@ mod tests {
     #[test]
     fn a_remotes_head_is_read() {
         let id = "a".repeat(40);
-        let head =
-            |branch: Option<&str>, commit: Option<&str>| Head { branch: branch.map(str::to_owned), commit: commit.map(str::to_owned) };
+        let head = |branch: Option<&str>, commit: Option<&str>| Head {
+            branch: branch.map(str::to_owned),
+            commit: commit.map(str::to_owned),
+        };
         for (answer, read) in [
-            (format!("ref: refs/heads/main\tHEAD\n{id}\tHEAD\n"), head(Some("main"), Some(&id))),
+            (
+                format!("ref: refs/heads/main\tHEAD\n{id}\tHEAD\n"),
+                head(Some("main"), Some(&id)),
+            ),
             (format!("{id}\tHEAD\n"), head(None, Some(&id))),
             (String::new(), head(None, None)),
         ] {

@@ -1,8 +1,10 @@
 //! `treewarden worktree remove`: what a run does to a tree whose time has come, now and on request.
 //!
-//! The look, the verdict, the rescue and the removal are the run's own; only its patience is left out, and its busy probe, for the one who
-//! asks is the one who worked here. Plain git refuses a tree with work in it unless it is forced; here too, unless the work is to be
-//! rescued first. It must never remove a tree of which nobody can tell, nor one that is locked or in the middle of something.
+//! The look, the verdict, the rescue and the removal are the run's own; only its patience is left
+//! out, and its busy probe, for the one who asks is the one who worked here. Plain git refuses a
+//! tree with work in it unless it is forced; here too, unless the work is to be rescued first. It
+//! must never remove a tree of which nobody can tell, nor one that is locked or in the middle of
+//! something.
 
 use super::{Locked, WorkError, around, find, named};
 use crate::apply::repo::{RepoExecutor, StepError};
@@ -37,7 +39,11 @@ pub struct RemoveRequest<'a> {
 ///
 /// # Errors
 /// [`WorkError`]: the tree stands as it stood.
-pub fn remove(policy: &Policy, request: &RemoveRequest<'_>, stop: &Stop) -> Result<String, WorkError> {
+pub fn remove(
+    policy: &Policy,
+    request: &RemoveRequest<'_>,
+    stop: &Stop,
+) -> Result<String, WorkError> {
     let repo = named(policy, request.repo)?;
     volume::prove(&policy.volume)?;
     let Locked { lock, trash } = Locked::take(policy, repo, "worktree remove", request.wait, stop)?;
@@ -47,44 +53,97 @@ pub fn remove(policy: &Policy, request: &RemoveRequest<'_>, stop: &Stop) -> Resu
     let now = clock::now();
     let clock = lock.server_clock().unwrap_or(now);
     // Whoever asks may well stand in it.
-    let around = VolumeContext { processes: Processes::but_callers(), ..around(policy) };
-    let tree = survey::repo::one(&shadow, repo, &admin, &around, (clock, is_stale), stop).map_err(WorkError::repo(repo))?;
+    let around = VolumeContext {
+        processes: Processes::but_callers(),
+        ..around(policy)
+    };
+    let tree = survey::repo::one(&shadow, repo, &admin, &around, (clock, is_stale), stop)
+        .map_err(WorkError::repo(repo))?;
     // The file server's clock may be ahead of ours: what was just written is old enough.
     let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
-    let executor = RepoExecutor { lock: &lock, shadow: &shadow, trash: &trash, stop, now };
+    let executor = RepoExecutor {
+        lock: &lock,
+        shadow: &shadow,
+        trash: &trash,
+        stop,
+        now,
+    };
     let stays = |why: String| WorkError::Refused(format!("`{}` stays: {why}", path.display()));
-    let unsaved =
-        |work: &str| stays(format!("it holds unsaved work: {work}; commit it to a branch, or give --rescue to have it saved first"));
+    let unsaved = |work: &str| {
+        stays(format!(
+            "it holds unsaved work: {work}; commit it to a branch, or give --rescue to have it saved first"
+        ))
+    };
     let (rescued, Emptied { left, .. }) = match &verdict {
-        Verdict::Unknown(why) => return Err(stays(format!("nobody can tell what is in it: {why}"))),
-        Verdict::Keep(kept) => return Err(stays(kept.reasons.first().cloned().unwrap_or_default())),
+        Verdict::Unknown(why) => {
+            return Err(stays(format!("nobody can tell what is in it: {why}")));
+        }
+        Verdict::Keep(kept) => {
+            return Err(stays(kept.reasons.first().cloned().unwrap_or_default()));
+        }
         Verdict::Missing if tree.locked.is_some() => {
             return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
         }
         Verdict::Missing if !request.rescue && holds_work(&tree) => {
-            return Err(unsaved("the tree itself is gone, but its registration has commits or staged files that nothing else has"));
+            return Err(unsaved(
+                "the tree itself is gone, but its registration has commits or staged files that nothing else has",
+            ));
         }
-        Verdict::Missing => (request.rescue && holds_work(&tree), executor.drop_registration(&tree)?),
-        Verdict::Reap { class: Class::Unsaved, reasons, .. } if !request.rescue => return Err(unsaved(&reasons.join("; "))),
+        Verdict::Missing => (
+            request.rescue && holds_work(&tree),
+            executor.drop_registration(&tree)?,
+        ),
+        Verdict::Reap {
+            class: Class::Unsaved,
+            reasons,
+            ..
+        } if !request.rescue => return Err(unsaved(&reasons.join("; "))),
         Verdict::Reap { class, .. } => {
-            let reaped = executor.reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max).map_err(|error| match error {
-                error @ StepError::Changed => stays(error.to_string()),
-                error => error.into(),
-            })?;
+            let reaped = executor
+                .reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max)
+                .map_err(|error| match error {
+                    error @ StepError::Changed => stays(error.to_string()),
+                    error => error.into(),
+                })?;
             (reaped.rescue_ref.is_some(), reaped.emptied)
         }
     };
-    let branch = tree.branch.as_deref().and_then(|branch| branch.strip_prefix("refs/heads/"));
-    let branch = branch.map(|branch| format!("; its branch {branch} stays")).unwrap_or_default();
-    let rescued = if rescued { format!("; its work is rescued, see `treewarden rescue list --repo {}`", repo.name) } else { String::new() };
-    let left = if left.is_empty() { "" } else { "; some of it waits in the trash for the night" };
-    Ok(format!("removed `{}`{branch}{rescued}{left}", path.display()))
+    let branch = tree
+        .branch
+        .as_deref()
+        .and_then(|branch| branch.strip_prefix("refs/heads/"));
+    let branch = branch
+        .map(|branch| format!("; its branch {branch} stays"))
+        .unwrap_or_default();
+    let rescued = if rescued {
+        format!(
+            "; its work is rescued, see `treewarden rescue list --repo {}`",
+            repo.name
+        )
+    } else {
+        String::new()
+    };
+    let left = if left.is_empty() {
+        ""
+    } else {
+        "; some of it waits in the trash for the night"
+    };
+    Ok(format!(
+        "removed `{}`{branch}{rescued}{left}",
+        path.display()
+    ))
 }
 
 /// The repo's rules without their patience: whoever asks for it wants it gone now.
 fn at_once(rules: &Worktrees) -> Worktrees {
     let now = Age::After(Duration::ZERO);
-    Worktrees { landed: now, saved: now, unsaved: now, fresh: now, ..rules.clone() }
+    Worktrees {
+        landed: now,
+        saved: now,
+        unsaved: now,
+        fresh: now,
+        ..rules.clone()
+    }
 }
 
 fn holds_work(tree: &Worktree) -> bool {

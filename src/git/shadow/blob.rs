@@ -1,7 +1,8 @@
 //! Blobs read piece by piece: a file of a gigabyte must not take a gigabyte of memory.
 //!
-//! libgit2 reads an object whole, or maps it whole; so does git, but for large ones that it stores for themselves. It must never give more than the object's
-//! own header claims, nor fewer bytes without an error.
+//! libgit2 reads an object whole, or maps it whole; so does git, but for large ones that it stores
+//! for themselves. It must never give more than the object's own header claims, nor fewer bytes
+//! without an error.
 
 use super::Shadow;
 use crate::fs::openat::{self, found};
@@ -49,25 +50,42 @@ impl Shadow {
         let odb = repo.odb().map_err(io::Error::other)?;
         let (size, kind) = odb.read_header(id).map_err(io::Error::other)?;
         if kind != ObjectType::Blob {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{id} is no file")));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{id} is no file"),
+            ));
         }
         let size = size as u64;
         if size < LARGE {
             let object = odb.read(id).map_err(io::Error::other)?;
-            return Ok(Blob { size, rest: Box::new(Cursor::new(object.data().to_vec())) });
+            return Ok(Blob {
+                size,
+                rest: Box::new(Cursor::new(object.data().to_vec())),
+            });
         }
         let mut whole = tempfile::tempfile_in(self.scratch.path())?;
-        let git = self.git(stop, LIMIT).with(format!("core.bigFileThreshold={LARGE}"));
-        git.write(&["cat-file", "blob", &id.to_string()], whole.try_clone()?).map_err(io::Error::other)?;
+        let git = self
+            .git(stop, LIMIT)
+            .with(format!("core.bigFileThreshold={LARGE}"));
+        git.write(&["cat-file", "blob", &id.to_string()], whole.try_clone()?)
+            .map_err(io::Error::other)?;
         whole.rewind()?;
-        Ok(Blob { size, rest: Box::new(whole) })
+        Ok(Blob {
+            size,
+            rest: Box::new(whole),
+        })
     }
 
     /// The same, if it has a file of its own in the store.
     fn loose(&self, id: Oid) -> io::Result<Option<Blob<'static>>> {
         let name = id.to_string();
-        let place = self.git_dir.join(format!("objects/{}/{}", &name[..2], &name[2..])).map_err(io::Error::other)?;
-        let Some(file) = found(openat::file(&place))? else { return Ok(None) };
+        let place = self
+            .git_dir
+            .join(format!("objects/{}/{}", &name[..2], &name[2..]))
+            .map_err(io::Error::other)?;
+        let Some(file) = found(openat::file(&place))? else {
+            return Ok(None);
+        };
         let mut content = BufReader::new(ZlibDecoder::new(file));
         let mut header = Vec::new();
         for byte in content.by_ref().bytes().take(HEADER) {
@@ -76,10 +94,19 @@ impl Shadow {
                 byte => header.push(byte),
             }
         }
-        let size = std::str::from_utf8(&header).ok().and_then(|header| header.strip_prefix("blob ")?.parse().ok());
-        let size: u64 =
-            size.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("{id} is no file, or damaged; see `git fsck`")))?;
+        let size = std::str::from_utf8(&header)
+            .ok()
+            .and_then(|header| header.strip_prefix("blob ")?.parse().ok());
+        let size: u64 = size.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{id} is no file, or damaged; see `git fsck`"),
+            )
+        })?;
         // One byte more would show that it is longer than it claims.
-        Ok(Some(Blob { size, rest: Box::new(content.take(size.saturating_add(1))) }))
+        Ok(Some(Blob {
+            size,
+            rest: Box::new(content.take(size.saturating_add(1))),
+        }))
     }
 }

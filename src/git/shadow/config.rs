@@ -1,31 +1,51 @@
 //! The repo's own config: data to judge, never to obey.
 //!
-//! What every reader of git's format takes alike is read here; of all else it is git's to say what it means, in a process that costs more than the rest
-//! of a look at a small repo. It must never follow an include, and never give a plain line another meaning than git does.
+//! What every reader of git's format takes alike is read here; of all else it is git's to say what
+//! it means, in a process that costs more than the rest of a look at a small repo. It must never
+//! follow an include, and never give a plain line another meaning than git does.
 
 use super::{Refusal, crypt};
 
 /// Extensions whose repos we know how to treat without obeying them.
-const KNOWN_EXTENSIONS: [&str; 4] =
-    ["extensions.worktreeconfig", "extensions.noop", "extensions.relativeworktrees", "extensions.partialclone"];
+const KNOWN_EXTENSIONS: [&str; 4] = [
+    "extensions.worktreeconfig",
+    "extensions.noop",
+    "extensions.relativeworktrees",
+    "extensions.partialclone",
+];
 
 /// Bytes that the names of sections in all entries of an honest config come to, at the very most.
 const LARGEST: usize = 64 << 20;
 
-/// Whether its entries could take more room than anybody has: each repeats the name of its section, and a megabyte of config can give a long one to a
-/// hundred thousand keys. A line holds no more than one key, and a section's name stands where its line begins.
+/// Whether its entries could take more room than anybody has: each repeats the name of its section,
+/// and a megabyte of config can give a long one to a hundred thousand keys. A line holds no more
+/// than one key, and a section's name stands where its line begins.
 pub(super) fn is_endless(config: &[u8]) -> bool {
-    let lines = || config.strip_prefix(b"\xef\xbb\xbf").unwrap_or(config).split(|&byte| byte == b'\n');
-    let longest = lines().filter(|line| line.trim_ascii_start().starts_with(b"[")).map(<[u8]>::len).max().unwrap_or(0);
+    let lines = || {
+        config
+            .strip_prefix(b"\xef\xbb\xbf")
+            .unwrap_or(config)
+            .split(|&byte| byte == b'\n')
+    };
+    let longest = lines()
+        .filter(|line| line.trim_ascii_start().starts_with(b"["))
+        .map(<[u8]>::len)
+        .max()
+        .unwrap_or(0);
     lines().count().saturating_mul(longest) > LARGEST
 }
 
-/// The entries of a config that `git config --null --list` would tell, each as `key\nvalue`; none when a line of it is not plain: with quotes, comments,
-/// backslashes, tabs or other control characters in it, or no `=`.
+/// The entries of a config that `git config --null --list` would tell, each as `key\nvalue`; none
+/// when a line of it is not plain: with quotes, comments, backslashes, tabs or other control
+/// characters in it, or no `=`.
 pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
     let text = std::str::from_utf8(config).ok()?;
     let (mut section, mut entries) = (None, Vec::new());
-    for line in text.split('\n').map(|line| line.trim_matches([' ', '\t'])).filter(|line| !line.is_empty()) {
+    for line in text
+        .split('\n')
+        .map(|line| line.trim_matches([' ', '\t']))
+        .filter(|line| !line.is_empty())
+    {
         if let Some(name) = line.strip_prefix('[') {
             section = Some(header(name.strip_suffix(']')?)?);
             continue;
@@ -37,21 +57,31 @@ pub(crate) fn plain(config: &[u8]) -> Option<Vec<String>> {
         if !is_plain || value.contains(|char: char| char.is_control() || "\"\\#;".contains(char)) {
             return None;
         }
-        entries.push(format!("{}.{}\n{value}", section.as_ref()?, key.to_ascii_lowercase()));
+        entries.push(format!(
+            "{}.{}\n{value}",
+            section.as_ref()?,
+            key.to_ascii_lowercase()
+        ));
     }
     Some(entries)
 }
 
 /// `core` or `remote "origin"`, as it stands before a key.
 fn header(name: &str) -> Option<String> {
-    let Some((name, rest)) = name.split_once(' ') else { return is_name(name).then(|| name.to_ascii_lowercase()) };
+    let Some((name, rest)) = name.split_once(' ') else {
+        return is_name(name).then(|| name.to_ascii_lowercase());
+    };
     let below = rest.strip_prefix('"')?.strip_suffix('"')?;
-    let is_plain = is_name(name) && !below.contains(|char: char| char.is_control() || "\"\\".contains(char));
+    let is_plain =
+        is_name(name) && !below.contains(|char: char| char.is_control() || "\"\\".contains(char));
     is_plain.then(|| format!("{}.{below}", name.to_ascii_lowercase()))
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 /// What a repo's config says of its objects.
@@ -59,7 +89,8 @@ fn is_name(text: &str) -> bool {
 pub(crate) struct Theirs {
     /// Objects may be missing, for a remote has promised to have them (`git clone --filter`).
     pub promisor: bool,
-    /// Its `gc.*` keys and their values, in order. What stands between two dots is as it was written, the rest in lower case.
+    /// Its `gc.*` keys and their values, in order. What stands between two dots is as it was
+    /// written, the rest in lower case.
     pub gc: Vec<(String, String)>,
     /// Files that it includes, on whatever condition, as they are named.
     pub includes: Vec<String>,
@@ -80,10 +111,16 @@ pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
         if key.starts_with("gc.") {
             theirs.gc.push((key.to_owned(), value.to_owned()));
         }
-        if key == "include.path" || key.strip_suffix(".path").is_some_and(|key| key.starts_with("includeif.")) {
+        if key == "include.path"
+            || key
+                .strip_suffix(".path")
+                .is_some_and(|key| key.starts_with("includeif."))
+        {
             theirs.includes.push(value.to_owned());
         }
-        let is_promisor = key.starts_with("remote.") && key.ends_with(".promisor") && !matches!(value, "false" | "no" | "off" | "0" | "");
+        let is_promisor = key.starts_with("remote.")
+            && key.ends_with(".promisor")
+            && !matches!(value, "false" | "no" | "off" | "0" | "");
         theirs.promisor |= is_promisor || key.eq_ignore_ascii_case("extensions.partialclone");
     }
     theirs
@@ -93,9 +130,15 @@ pub(super) fn gather<'a>(entries: impl Iterator<Item = &'a str>) -> Theirs {
 pub(crate) fn judge_entry(entry: &str) -> Result<(), Refusal> {
     let (key, value) = entry.split_once('\n').unwrap_or((entry, "true"));
     let key = key.to_lowercase();
-    let refuse = |why: &str| Err(Refusal::Odd(format!("`.git/config` sets {key} = {value}: {why}")));
+    let refuse = |why: &str| {
+        Err(Refusal::Odd(format!(
+            "`.git/config` sets {key} = {value}: {why}"
+        )))
+    };
     match key.as_str() {
-        "core.repositoryformatversion" if !matches!(value, "0" | "1") => refuse("this version of the format is unknown to treewarden"),
+        "core.repositoryformatversion" if !matches!(value, "0" | "1") => {
+            refuse("this version of the format is unknown to treewarden")
+        }
         "core.worktree" => refuse("the checkout would be elsewhere; unset it"),
         "extensions.objectformat" if value == "sha1" => Ok(()),
         "extensions.refstorage" if value == "files" => Ok(()),
@@ -123,8 +166,21 @@ mod tests {
         let stop = Stop::after(Duration::from_mins(1), Arc::default());
         let reach = Reach::of(scratch.path()).unwrap();
         let git = Git::new(scratch.path(), &reach, &stop, Duration::from_secs(10));
-        match git.run(&["config", "--file", "theirs", "--no-includes", "--null", "--list"]) {
-            Ok(listed) => Some(String::from_utf8(listed).unwrap().split_terminator('\0').map(str::to_owned).collect()),
+        match git.run(&[
+            "config",
+            "--file",
+            "theirs",
+            "--no-includes",
+            "--null",
+            "--list",
+        ]) {
+            Ok(listed) => Some(
+                String::from_utf8(listed)
+                    .unwrap()
+                    .split_terminator('\0')
+                    .map(str::to_owned)
+                    .collect(),
+            ),
             Err(GitError::Failed { .. }) => None,
             Err(error) => panic!("{error}"),
         }
@@ -146,7 +202,11 @@ mod tests {
         let lines = "bare|a = \"b\"|a = b # c|a = b ; c|a = b\\|a = b\tc|a = b\r|a = b\0c|a_b = c|1a = b|a b = c|= b|# a|[a|[a] b = c|[]|[a.b]|\
             [a  \"b\"]|[a \"b\\\"\"]|[a \"b\" ]|[a \"b]|[a \"\"b\"]|\u{feff}[a]|a = \u{85}";
         for line in lines.split('|') {
-            assert_eq!(plain(format!("[core]\n{line}\n").as_bytes()), None, "{line}");
+            assert_eq!(
+                plain(format!("[core]\n{line}\n").as_bytes()),
+                None,
+                "{line}"
+            );
         }
         assert_eq!(plain(b"a = b\n"), None, "in no section");
         assert_eq!(plain(b"[core]\na = \xff\n"), None, "no UTF-8");
@@ -154,9 +214,20 @@ mod tests {
 
     #[test]
     fn a_long_name_for_many_keys_is_no_honest_config() {
-        let config = |name: usize, keys: usize| format!("[a \"{}\"]\n{}", "x".repeat(name), "a=\n".repeat(keys));
-        for (name, keys, endless) in [(500 << 10, 100_000, true), (1000, 100_000, true), (500 << 10, 10, false), (200, 100_000, false)] {
-            assert_eq!(is_endless(config(name, keys).as_bytes()), endless, "{name}, {keys}");
+        let config = |name: usize, keys: usize| {
+            format!("[a \"{}\"]\n{}", "x".repeat(name), "a=\n".repeat(keys))
+        };
+        for (name, keys, endless) in [
+            (500 << 10, 100_000, true),
+            (1000, 100_000, true),
+            (500 << 10, 10, false),
+            (200, 100_000, false),
+        ] {
+            assert_eq!(
+                is_endless(config(name, keys).as_bytes()),
+                endless,
+                "{name}, {keys}"
+            );
         }
     }
 
@@ -166,7 +237,9 @@ mod tests {
         let parts: Vec<&str> = parts.split('|').collect();
         let (mut random, mut seen) = (fastrand::Rng::with_seed(7), 0);
         while seen < 100 {
-            let config: String = (0..random.usize(1..14)).map(|_| parts[random.usize(..parts.len())]).collect();
+            let config: String = (0..random.usize(1..14))
+                .map(|_| parts[random.usize(..parts.len())])
+                .collect();
             if let Some(listed) = plain(config.as_bytes()).filter(|listed| !listed.is_empty()) {
                 assert_eq!(Some(listed), by_git(config.as_bytes()), "{config:?}");
                 seen += 1;

@@ -1,8 +1,10 @@
-//! Whether a repo is a git-crypt repo: its files are plain in a checkout and encrypted in the store, by a filter.
+//! Whether a repo is a git-crypt repo: its files are plain in a checkout and encrypted in the
+//! store, by a filter.
 //!
-//! Nobody may edit such files from a worktree: without the key and the filter, which the shadow never has, plain text would be committed.
-//! Enrolling asks here, and so does every run, for a repo may become one later. It must never run the filter, and never take a repo for a
-//! plain one because a directory of attributes is nested deep.
+//! Nobody may edit such files from a worktree: without the key and the filter, which the shadow
+//! never has, plain text would be committed. Enrolling asks here, and so does every run, for a repo
+//! may become one later. It must never run the filter, and never take a repo for a plain one
+//! because a directory of attributes is nested deep.
 
 use super::{CONFIG_CAP, Refusal, SMALL, Shadow, at, unreadable};
 use crate::fs::openat::{self, found};
@@ -15,10 +17,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 /// The contract's words, and the remedy.
-pub(crate) const WORDS: &str = "encrypted files must not be edited from a worktree; take the repo out of the config";
+pub(crate) const WORDS: &str =
+    "encrypted files must not be edited from a worktree; take the repo out of the config";
 /// How an encrypted blob begins.
 const HEADER: &[u8] = b"\0GITCRYPT\0";
-/// The filter and the diff driver of git-crypt; those of other keys than the first have the key's name behind a dash.
+/// The filter and the diff driver of git-crypt; those of other keys than the first have the key's
+/// name behind a dash.
 const DRIVERS: [&str; 2] = ["filter=git-crypt", "diff=git-crypt"];
 /// Git reads no file of attributes that is larger.
 const ATTRIBUTES_CAP: u64 = 100 << 20;
@@ -27,19 +31,29 @@ const MOST_FOLDERS: usize = 2_000_000;
 
 /// A key of the repo's own config, in lower case.
 pub(super) fn is_key(key: &str) -> bool {
-    ["filter.git-crypt", "diff.git-crypt"].iter().any(|driver| key.starts_with(driver))
+    ["filter.git-crypt", "diff.git-crypt"]
+        .iter()
+        .any(|driver| key.starts_with(driver))
 }
 
 /// A git-crypt repo is refused.
 ///
-/// Its signs are git-crypt's own directory in the git dir, and its drivers in the git dir's attributes or those of any directory of the commits that
-/// matter: the main checkout's, the upstream's default branch's, the worktrees', and `also`. What can't be read shows no sign; it is the
-/// survey's to complain of.
+/// Its signs are git-crypt's own directory in the git dir, and its drivers in the git dir's
+/// attributes or those of any directory of the commits that matter: the main checkout's, the
+/// upstream's default branch's, the worktrees', and `also`. What can't be read shows no sign; it is
+/// the survey's to complain of.
 pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(), Refusal> {
-    let refuse = |what: String| Err(Refusal::Odd(format!("{what}, so this is a git-crypt repo: {WORDS}")));
+    let refuse = |what: String| {
+        Err(Refusal::Odd(format!(
+            "{what}, so this is a git-crypt repo: {WORDS}"
+        )))
+    };
     let git_dir = shadow.git_dir();
     let key = at(git_dir, "git-crypt");
-    if found(openat::stat(&key)).map_err(unreadable(&key.to_string()))?.is_some() {
+    if found(openat::stat(&key))
+        .map_err(unreadable(&key.to_string()))?
+        .is_some()
+    {
         return refuse(format!("`{key}` is there"));
     }
     let own = at(git_dir, "info/attributes");
@@ -48,24 +62,49 @@ pub(super) fn judge(shadow: &Shadow, also: Option<Oid>, stop: &Stop) -> Result<(
     }
     let seen = Mutex::default();
     let heads: Vec<Oid> = heads(shadow).into_iter().chain(also).collect();
-    let names_it = |&head: &Oid| Some((shadow.with(|repo| in_commit(repo, head, &seen, stop)).ok()??, head));
+    let names_it = |&head: &Oid| {
+        Some((
+            shadow
+                .with(|repo| in_commit(repo, head, &seen, stop))
+                .ok()??,
+            head,
+        ))
+    };
     match heads.par_iter().find_map_any(names_it) {
-        Some((path, head)) => refuse(format!("`{}` names its filter in commit {head:.10}", path.display())),
+        Some((path, head)) => refuse(format!(
+            "`{}` names its filter in commit {head:.10}",
+            path.display()
+        )),
         None => Ok(()),
     }
 }
 
-/// What stands at the heads that matter, each once. Worktrees are asked side by side: on a network their files are waited for.
+/// What stands at the heads that matter, each once. Worktrees are asked side by side: on a network
+/// their files are waited for.
 fn heads(shadow: &Shadow) -> HashSet<Oid> {
-    let named = ["HEAD", "refs/remotes/origin/HEAD", "refs/remotes/origin/main", "refs/remotes/origin/master"];
+    let named = [
+        "HEAD",
+        "refs/remotes/origin/HEAD",
+        "refs/remotes/origin/main",
+        "refs/remotes/origin/master",
+    ];
     let at_name = |name: &str| shadow.with(|repo| commit_of(repo, name)).ok()?;
     let mut heads: HashSet<Oid> = named.iter().filter_map(|name| at_name(name)).collect();
     let trees = at(shadow.git_dir(), "worktrees");
-    let admins: Vec<OsString> = std::fs::read_dir(trees.path()).into_iter().flatten().flatten().map(|entry| entry.file_name()).collect();
+    let admins: Vec<OsString> = std::fs::read_dir(trees.path())
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     heads.par_extend(admins.par_iter().filter_map(|admin| {
-        let text = String::from_utf8(openat::read(&trees.join(admin).ok()?.join("HEAD").ok()?, SMALL).ok()?).ok()?;
+        let text = String::from_utf8(
+            openat::read(&trees.join(admin).ok()?.join("HEAD").ok()?, SMALL).ok()?,
+        )
+        .ok()?;
         let text = text.trim_end();
-        text.strip_prefix("ref: ").map_or_else(|| Oid::from_str(text).ok(), at_name)
+        text.strip_prefix("ref: ")
+            .map_or_else(|| Oid::from_str(text).ok(), at_name)
     }));
     heads
 }
@@ -74,8 +113,14 @@ fn commit_of(repo: &Repository, name: &str) -> Option<Oid> {
     Some(repo.find_reference(name).ok()?.peel_to_commit().ok()?.id())
 }
 
-/// The file of attributes in a commit that names the drivers. Directories that were seen in another commit are not looked at again.
-fn in_commit(repo: &Repository, commit: Oid, seen: &Mutex<HashSet<Oid>>, stop: &Stop) -> Option<PathBuf> {
+/// The file of attributes in a commit that names the drivers. Directories that were seen in another
+/// commit are not looked at again.
+fn in_commit(
+    repo: &Repository,
+    commit: Oid,
+    seen: &Mutex<HashSet<Oid>>,
+    stop: &Stop,
+) -> Option<PathBuf> {
     let tree = repo.find_commit(commit).ok()?.tree_id();
     let mut folders = vec![(PathBuf::new(), tree)];
     while let Some((path, tree)) = folders.pop() {
@@ -89,12 +134,16 @@ fn in_commit(repo: &Repository, commit: Oid, seen: &Mutex<HashSet<Oid>>, stop: &
         if count > MOST_FOLDERS || stop.reached().is_some() {
             return None;
         }
-        let Ok(tree) = repo.find_tree(tree) else { continue };
+        let Ok(tree) = repo.find_tree(tree) else {
+            continue;
+        };
         for entry in &tree {
             let name = || String::from_utf8_lossy(entry.name_bytes()).into_owned();
             match entry.kind() {
                 Some(ObjectType::Tree) => folders.push((path.join(name()), entry.id())),
-                Some(ObjectType::Blob) if entry.name_bytes() == b".gitattributes" && attributes(repo, entry.id()) => {
+                Some(ObjectType::Blob)
+                    if entry.name_bytes() == b".gitattributes" && attributes(repo, entry.id()) =>
+                {
                     return Some(path.join(name()));
                 }
                 _ => {}
@@ -105,14 +154,22 @@ fn in_commit(repo: &Repository, commit: Oid, seen: &Mutex<HashSet<Oid>>, stop: &
 }
 
 fn attributes(repo: &Repository, blob: Oid) -> bool {
-    let small = repo.odb().and_then(|odb| odb.read_header(blob)).is_ok_and(|(size, _)| size as u64 <= ATTRIBUTES_CAP);
-    small && repo.find_blob(blob).is_ok_and(|blob| names_driver(blob.content()))
+    let small = repo
+        .odb()
+        .and_then(|odb| odb.read_header(blob))
+        .is_ok_and(|(size, _)| size as u64 <= ATTRIBUTES_CAP);
+    small
+        && repo
+            .find_blob(blob)
+            .is_ok_and(|blob| names_driver(blob.content()))
 }
 
 /// Whether a line gives a driver of git-crypt to a pattern, or to a macro.
 pub(crate) fn names_driver(text: &[u8]) -> bool {
     let text = String::from_utf8_lossy(text);
-    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
     let mut attributes = lines.flat_map(|line| line.split_whitespace().skip(1));
     attributes.any(|attribute| DRIVERS.iter().any(|driver| attribute.starts_with(driver)))
 }
@@ -124,7 +181,10 @@ pub fn is_encrypted(begin: &[u8]) -> bool {
 
 /// Why a tree with such a file is refused.
 pub fn encrypted(file: &Path) -> String {
-    format!("`{}` is encrypted, so this is a git-crypt repo: {WORDS}", file.display())
+    format!(
+        "`{}` is encrypted, so this is a git-crypt repo: {WORDS}",
+        file.display()
+    )
 }
 
 #[cfg(test)]
@@ -141,7 +201,14 @@ mod tests {
         ] {
             assert!(names_driver(yes.as_bytes()), "{yes}");
         }
-        for no in ["", "#* filter=git-crypt", "* filter=lfs", "filter=git-crypt", "* -filter", "* !filter diff=x"] {
+        for no in [
+            "",
+            "#* filter=git-crypt",
+            "* filter=lfs",
+            "filter=git-crypt",
+            "* -filter",
+            "* !filter diff=x",
+        ] {
             assert!(!names_driver(no.as_bytes()), "{no}");
         }
     }

@@ -1,7 +1,7 @@
 //! What a repo's own config says of how long things are kept there.
 //!
-//! All files that git would read are read, as data: of the worktrees, too, and what they include inside the volume. It must never take what can't be
-//! read for a word that something may go.
+//! All files that git would read are read, as data: of the worktrees, too, and what they include
+//! inside the volume. It must never take what can't be read for a word that something may go.
 
 use super::{CONFIG_CAP, Refusal, Shadow, at, config, unreadable};
 use crate::fs::openat::{self, found};
@@ -17,22 +17,42 @@ use std::time::Duration;
 const INCLUDES: usize = 1000;
 
 impl Shadow {
-    /// The `gc.*` keys of the repo's own config, of its worktrees' and of what they include inside the volume, as data. Of an include that can't be
-    /// read the worst is assumed: that nothing ever expires.
+    /// The `gc.*` keys of the repo's own config, of its worktrees' and of what they include inside
+    /// the volume, as data. Of an include that can't be read the worst is assumed: that nothing
+    /// ever expires.
     ///
     /// # Errors
     /// The file system doesn't answer, or it is time to stop.
     pub fn gc_settings(&self, stop: &Stop) -> Result<Vec<(String, String)>, Refusal> {
         let mut settings = self.theirs.gc.clone();
-        let admins = openat::dir(&at(&self.git_dir, "worktrees")).and_then(|trees| Ok(openat::list(trees)?)).unwrap_or_default();
-        let folders = admins.iter().filter_map(|(name, _)| at(&self.git_dir, "worktrees").join(name).ok());
-        let mut next: Vec<VolumePath> = folders.chain([self.git_dir.clone()]).map(|folder| at(&folder, "config.worktree")).collect();
-        let never = || ["gc.pruneexpire", "gc.reflogexpire", "gc.reflogexpireunreachable"].map(|key| (key.to_owned(), "never".to_owned()));
+        let admins = openat::dir(&at(&self.git_dir, "worktrees"))
+            .and_then(|trees| Ok(openat::list(trees)?))
+            .unwrap_or_default();
+        let folders = admins
+            .iter()
+            .filter_map(|(name, _)| at(&self.git_dir, "worktrees").join(name).ok());
+        let mut next: Vec<VolumePath> = folders
+            .chain([self.git_dir.clone()])
+            .map(|folder| at(&folder, "config.worktree"))
+            .collect();
+        let never = || {
+            [
+                "gc.pruneexpire",
+                "gc.reflogexpire",
+                "gc.reflogexpireunreachable",
+            ]
+            .map(|key| (key.to_owned(), "never".to_owned()))
+        };
         let include = |from: &VolumePath, name: &str| {
             let folder = from.path().parent().map(Path::to_owned).unwrap_or_default();
             VolumePath::new(from.root(), &folder.join(name)).ok()
         };
-        let mut included: Vec<_> = self.theirs.includes.iter().map(|name| include(&at(&self.git_dir, "config"), name)).collect();
+        let mut included: Vec<_> = self
+            .theirs
+            .includes
+            .iter()
+            .map(|name| include(&at(&self.git_dir, "config"), name))
+            .collect();
         // A file that includes itself is read once.
         let mut seen = HashSet::new();
         for _ in 0..INCLUDES {
@@ -57,13 +77,21 @@ impl Shadow {
                     included.extend(theirs.includes.iter().map(|name| include(&place, name)));
                 }
                 Err(Refusal::Git(error @ GitError::Ended { .. })) => return Err(error.into()),
-                // The file system doesn't answer. Of what is no file, nobody can say more by asking again.
-                Err(Refusal::Unreadable { path, cause }) if Errno::from_io_error(&cause).is_some_and(|errno| errno != Errno::LOOP) => {
+                // The file system doesn't answer. Of what is no file, nobody can say more by asking
+                // again.
+                Err(Refusal::Unreadable { path, cause })
+                    if Errno::from_io_error(&cause).is_some_and(|errno| errno != Errno::LOOP) =>
+                {
                     return Err(Refusal::Unreadable { path, cause });
                 }
                 Err(_) => settings.extend(never()),
             }
-            if settings.iter().map(|(key, value)| key.len().saturating_add(value.len())).sum::<usize>() as u64 > CONFIG_CAP {
+            if settings
+                .iter()
+                .map(|(key, value)| key.len().saturating_add(value.len()))
+                .sum::<usize>() as u64
+                > CONFIG_CAP
+            {
                 break;
             }
         }
@@ -73,7 +101,9 @@ impl Shadow {
 
     /// What a file of that form says; nothing where there is none.
     fn settings_of(&self, place: &VolumePath, stop: &Stop) -> Result<config::Theirs, Refusal> {
-        let Some(text) = found(openat::read(place, CONFIG_CAP)).map_err(unreadable(&place.to_string()))? else {
+        let Some(text) =
+            found(openat::read(place, CONFIG_CAP)).map_err(unreadable(&place.to_string()))?
+        else {
             return Ok(config::Theirs::default());
         };
         if config::is_endless(&text) {
@@ -84,9 +114,19 @@ impl Shadow {
         }
         let copy = self.scratch.path().join("included");
         std::fs::write(&copy, &text).map_err(unreadable("the scratch folder"))?;
-        let args = ["config".as_ref(), "--file".as_ref(), copy.as_os_str(), "--no-includes".as_ref(), "--null".as_ref(), "--list".as_ref()];
+        let args = [
+            "config".as_ref(),
+            "--file".as_ref(),
+            copy.as_os_str(),
+            "--no-includes".as_ref(),
+            "--null".as_ref(),
+            "--list".as_ref(),
+        ];
         let listed = self.git(stop, Duration::from_secs(10)).run(&args)?;
-        let listed: Vec<_> = listed.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();
+        let listed: Vec<_> = listed
+            .split(|&byte| byte == 0)
+            .map(String::from_utf8_lossy)
+            .collect();
         Ok(config::gather(listed.iter().map(|entry| &**entry)))
     }
 }

@@ -1,7 +1,8 @@
 //! Loose objects, read to their end before libgit2 meets them.
 //!
-//! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a circle for ever (its issue 7342), and with it the
-//! run. What is whole beyond doubt passes here, many at a time; all else is git's to judge. It must never call whole what git would not.
+//! On one that was cut short, as a crash or a full disk leaves it, libgit2 1.9 would turn in a
+//! circle for ever (its issue 7342), and with it the run. What is whole beyond doubt passes here,
+//! many at a time; all else is git's to judge. It must never call whole what git would not.
 
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -21,7 +22,8 @@ const INPUT: usize = 16 << 10;
 const OUTPUT: usize = 64 << 10;
 /// What is inflated before it is asked whether to stop: a small file can hold any length of zeros.
 const ASK_EVERY: u64 = 16 << 20;
-/// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader some memory.
+/// So many objects a task: where nothing is waited for, each takes some microseconds, and a reader
+/// some memory.
 const A_TASK: usize = 16;
 
 /// The loose objects of one directory of objects.
@@ -33,14 +35,17 @@ pub(super) struct Loose {
 }
 
 impl Loose {
-    /// Those that are not whole beyond doubt; all of them beside a multi-pack-index, of which git judges with the first object that it looks for, and
-    /// which no run writes. Works in the caller's rayon pool. Once it is time to stop, all that is left is in doubt.
+    /// Those that are not whole beyond doubt; all of them beside a multi-pack-index, of which git
+    /// judges with the first object that it looks for, and which no run writes. Works in the
+    /// caller's rayon pool. Once it is time to stop, all that is left is in doubt.
     ///
     /// # Errors
     /// The directory can't be opened.
     pub(super) fn doubtful(&self, stop: &Stop) -> io::Result<Vec<&str>> {
         let folder = openat::dir(&self.objects)?;
-        if rustix::fs::statat(&folder, "pack/multi-pack-index", AtFlags::SYMLINK_NOFOLLOW).err() != Some(Errno::NOENT) {
+        if rustix::fs::statat(&folder, "pack/multi-pack-index", AtFlags::SYMLINK_NOFOLLOW).err()
+            != Some(Errno::NOENT)
+        {
             return Ok(self.ids.iter().map(String::as_str).collect());
         }
         let is_whole = |reader: &mut Reader, id: &str| {
@@ -48,13 +53,23 @@ impl Loose {
                 return false;
             }
             let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
-            let file = openat::below(&folder, &PathBuf::from(format!("{}/{}", &id[..2], &id[2..])), flags).map(File::from);
-            file.is_ok_and(|file| file.metadata().is_ok_and(|data| data.is_file()) && reader.whole(file, stop).unwrap_or(false))
+            let file = openat::below(
+                &folder,
+                &PathBuf::from(format!("{}/{}", &id[..2], &id[2..])),
+                flags,
+            )
+            .map(File::from);
+            file.is_ok_and(|file| {
+                file.metadata().is_ok_and(|data| data.is_file())
+                    && reader.whole(file, stop).unwrap_or(false)
+            })
         };
         let doubtful = self.ids.par_chunks(A_TASK).flat_map_iter(|ids| {
             let mut reader = Reader::new();
             let is_whole = &is_whole;
-            ids.iter().map(String::as_str).filter(move |id| !is_whole(&mut reader, id))
+            ids.iter()
+                .map(String::as_str)
+                .filter(move |id| !is_whole(&mut reader, id))
         });
         Ok(doubtful.collect())
     }
@@ -68,10 +83,15 @@ struct Reader {
 
 impl Reader {
     fn new() -> Self {
-        Self { inflate: Decompress::new(true), input: vec![0; INPUT], output: vec![0; OUTPUT] }
+        Self {
+            inflate: Decompress::new(true),
+            input: vec![0; INPUT],
+            output: vec![0; OUTPUT],
+        }
     }
 
-    /// Whether it says what it is and how long, inflates to that length and no further, and ends there with the right sum.
+    /// Whether it says what it is and how long, inflates to that length and no further, and ends
+    /// there with the right sum.
     fn whole(&mut self, mut file: impl Read, stop: &Stop) -> io::Result<bool> {
         self.inflate.reset(true);
         let (mut promised, mut asked) = (None, 0);
@@ -83,9 +103,13 @@ impl Reader {
             }
             loop {
                 let (taken, given) = (self.inflate.total_in(), self.inflate.total_out());
-                let status = self.inflate.decompress(input, &mut self.output, FlushDecompress::None)?;
-                let taken = usize::try_from(self.inflate.total_in().saturating_sub(taken)).map_err(io::Error::other)?;
-                let given = usize::try_from(self.inflate.total_out().saturating_sub(given)).map_err(io::Error::other)?;
+                let status =
+                    self.inflate
+                        .decompress(input, &mut self.output, FlushDecompress::None)?;
+                let taken = usize::try_from(self.inflate.total_in().saturating_sub(taken))
+                    .map_err(io::Error::other)?;
+                let given = usize::try_from(self.inflate.total_out().saturating_sub(given))
+                    .map_err(io::Error::other)?;
                 input = input.get(taken..).unwrap_or_default();
                 if promised.is_none() {
                     promised = length(self.output.get(..given).unwrap_or_default());
@@ -99,7 +123,9 @@ impl Reader {
                         let is_all = input.is_empty() && file.read(&mut self.input)? == 0;
                         return Ok(is_all && promised == Some(self.inflate.total_out()));
                     }
-                    _ if promised.is_none_or(|promised| self.inflate.total_out() > promised) => return Ok(false),
+                    _ if promised.is_none_or(|promised| self.inflate.total_out() > promised) => {
+                        return Ok(false);
+                    }
                     // All that it gives of this input.
                     _ if given < self.output.len() => break,
                     _ => {}
@@ -114,7 +140,9 @@ fn length(begin: &[u8]) -> Option<u64> {
     let end = begin.iter().take(32).position(|&byte| byte == 0)?;
     let mut words = begin.get(..end)?.splitn(2, |&byte| byte == b' ');
     let is_known = KINDS.contains(&words.next()?);
-    let digits = words.next().filter(|digits| is_known && digits.iter().all(u8::is_ascii_digit))?;
+    let digits = words
+        .next()
+        .filter(|digits| is_known && digits.iter().all(u8::is_ascii_digit))?;
     let length: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
     length.checked_add(end as u64)?.checked_add(1)
 }
@@ -155,34 +183,79 @@ mod tests {
         let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(b"blob 99999999999999\0").unwrap();
         let began = std::time::Instant::now();
-        let stop = Stop::after(std::time::Duration::from_millis(300), std::sync::Arc::default());
-        assert!(!Reader::new().whole(Endless(encoder, 0), &stop).unwrap_or(false));
-        assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
+        let stop = Stop::after(
+            std::time::Duration::from_millis(300),
+            std::sync::Arc::default(),
+        );
+        assert!(
+            !Reader::new()
+                .whole(Endless(encoder, 0), &stop)
+                .unwrap_or(false)
+        );
+        assert!(
+            began.elapsed() < std::time::Duration::from_secs(20),
+            "{:?}",
+            began.elapsed()
+        );
     }
 
     #[test]
     fn whole_is_what_ends_where_it_says() {
         let zeros = [b"blob 300000\0".to_vec(), vec![0; 300_000]].concat();
-        let noise: Vec<u8> = (0..100_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        let noise: Vec<u8> = (0..100_000_u32)
+            .flat_map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes())
+            .collect();
         let noise = [b"blob 400000\0".to_vec(), noise].concat();
-        for text in [&b"blob 0\0"[..], b"blob 3\0abc", b"tree 0\0", b"commit 1\0x", b"tag 1\0x", &zeros, &noise] {
+        for text in [
+            &b"blob 0\0"[..],
+            b"blob 3\0abc",
+            b"tree 0\0",
+            b"commit 1\0x",
+            b"tag 1\0x",
+            &zeros,
+            &noise,
+        ] {
             assert!(whole(&object(text)), "{:?}", &text[..8]);
         }
-        for text in [&b"blob 4\0abc"[..], b"blob 2\0abc", b"blub 3\0abc", b"blob 3 \0abc", b"blob +3\0abc", b"blob\0", b"blob 3", b""] {
+        for text in [
+            &b"blob 4\0abc"[..],
+            b"blob 2\0abc",
+            b"blub 3\0abc",
+            b"blob 3 \0abc",
+            b"blob +3\0abc",
+            b"blob\0",
+            b"blob 3",
+            b"",
+        ] {
             assert!(!whole(&object(text)), "{text:?}");
         }
     }
 
     #[test]
     fn cut_or_changed_anywhere_it_is_none() {
-        for text in [b"blob 3\0abc".to_vec(), [b"blob 70000\0".to_vec(), vec![7; 70_000]].concat()] {
+        for text in [
+            b"blob 3\0abc".to_vec(),
+            [b"blob 70000\0".to_vec(), vec![7; 70_000]].concat(),
+        ] {
             let bytes = object(&text);
             for cut in 0..bytes.len() {
                 assert!(!whole(&bytes[..cut]), "cut at {cut}");
             }
             assert!(!whole(&[&bytes[..], b"\0"].concat()), "more behind it");
-            assert!(!whole(&[&bytes[..bytes.len() - 1], &[bytes[bytes.len() - 1] ^ 1]].concat()), "another sum");
-            assert!(!whole(&[&bytes[..bytes.len() / 2], &vec![0; bytes.len() - bytes.len() / 2]].concat()), "zeros at its end");
+            assert!(
+                !whole(&[&bytes[..bytes.len() - 1], &[bytes[bytes.len() - 1] ^ 1]].concat()),
+                "another sum"
+            );
+            assert!(
+                !whole(
+                    &[
+                        &bytes[..bytes.len() / 2],
+                        &vec![0; bytes.len() - bytes.len() / 2]
+                    ]
+                    .concat()
+                ),
+                "zeros at its end"
+            );
         }
     }
 }

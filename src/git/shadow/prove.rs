@@ -1,7 +1,8 @@
 //! What a git dir must look like before git or git2 may go near it.
 //!
-//! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere; the same for the object directories it
-//! borrows from. It must never open what it has not looked at, and never read a config as anything but data.
+//! No links where git would follow them, no FIFO where it would wait, nothing that leads elsewhere;
+//! the same for the object directories it borrows from. It must never open what it has not looked
+//! at, and never read a config as anything but data.
 
 use super::loose::Loose;
 use super::{CONFIG_CAP, Refusal, SMALL};
@@ -24,9 +25,13 @@ pub(super) struct Proven {
     pub(super) loose: Vec<Loose>,
 }
 
-/// What git and libgit2 read into memory whole may be no larger than this in an honest repo: half a million packed refs, a reflog of
-/// 400,000 moves, an index of four million files; a ref is a line.
-const LARGEST: [(&str, u64); 3] = [("packed-refs", 32 << 20), ("shallow", CONFIG_CAP), ("index", INDEX_CAP)];
+/// What git and libgit2 read into memory whole may be no larger than this in an honest repo: half a
+/// million packed refs, a reflog of 400,000 moves, an index of four million files; a ref is a line.
+const LARGEST: [(&str, u64); 3] = [
+    ("packed-refs", 32 << 20),
+    ("shallow", CONFIG_CAP),
+    ("index", INDEX_CAP),
+];
 const LOG_CAP: u64 = 64 << 20;
 const INDEX_CAP: u64 = 512 << 20;
 
@@ -39,23 +44,48 @@ pub(super) fn at(place: &VolumePath, name: &str) -> VolumePath {
 }
 
 pub(super) fn unreadable(path: &str) -> impl Fn(io::Error) -> Refusal {
-    move |cause| Refusal::Unreadable { path: path.to_owned(), cause }
+    move |cause| Refusal::Unreadable {
+        path: path.to_owned(),
+        cause,
+    }
 }
 
 /// The shape of an honest git dir.
 pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
-    let odd =
-        |name: &str, what: &str| Refusal::Odd(format!("`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"));
+    let odd = |name: &str, what: &str| {
+        Refusal::Odd(format!(
+            "`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"
+        ))
+    };
     let must_be = |name: &str, wanted: FileType, needed: bool| {
-        let place = if name.is_empty() { git_dir.clone() } else { at(git_dir, name) };
+        let place = if name.is_empty() {
+            git_dir.clone()
+        } else {
+            at(git_dir, name)
+        };
         match found(openat::stat(&place)).map_err(unreadable(&place.to_string()))? {
             Some(stat) if FileType::from_raw_mode(stat.st_mode) == wanted => {
-                let largest =
-                    LARGEST.iter().find(|(file, _)| *file == name && wanted == FileType::RegularFile).map_or(u64::MAX, |(_, most)| *most);
-                if stat.st_size.cast_unsigned() > largest { Err(odd(name, "is larger than any honest one")) } else { Ok(()) }
+                let largest = LARGEST
+                    .iter()
+                    .find(|(file, _)| *file == name && wanted == FileType::RegularFile)
+                    .map_or(u64::MAX, |(_, most)| *most);
+                if stat.st_size.cast_unsigned() > largest {
+                    Err(odd(name, "is larger than any honest one"))
+                } else {
+                    Ok(())
+                }
             }
-            Some(_) if name.is_empty() => Err(Refusal::Odd(format!("`{git_dir}` is no folder; name the main checkout, not a worktree"))),
-            Some(_) => Err(odd(name, if wanted == FileType::Directory { "is no folder" } else { "is no regular file" })),
+            Some(_) if name.is_empty() => Err(Refusal::Odd(format!(
+                "`{git_dir}` is no folder; name the main checkout, not a worktree"
+            ))),
+            Some(_) => Err(odd(
+                name,
+                if wanted == FileType::Directory {
+                    "is no folder"
+                } else {
+                    "is no regular file"
+                },
+            )),
             None if needed => Err(Refusal::Odd(format!(
                 "`{place}` is missing: this is no git checkout; `treewarden enroll` clones it, or take it out of the config"
             ))),
@@ -83,7 +113,10 @@ pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
     ] {
         must_be(name, FileType::RegularFile, needed)?;
     }
-    if found(openat::stat(&at(git_dir, "commondir"))).map_err(unreadable("commondir"))?.is_some() {
+    if found(openat::stat(&at(git_dir, "commondir")))
+        .map_err(unreadable("commondir"))?
+        .is_some()
+    {
         return Err(odd("commondir", "leads to another repo"));
     }
     prove_owner(git_dir)?;
@@ -92,25 +125,40 @@ pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
     let own = at(git_dir, "objects");
     let mut lenders = Vec::new();
     prove_lenders(&own, LENDERS_DEEP, &mut lenders)?;
-    let loose = [&own].into_iter().chain(&lenders).map(prove_objects).collect::<Result<_, _>>()?;
-    Ok(Proven { head: prove_head(git_dir)?, lenders, loose })
+    let loose = [&own]
+        .into_iter()
+        .chain(&lenders)
+        .map(prove_objects)
+        .collect::<Result<_, _>>()?;
+    Ok(Proven {
+        head: prove_head(git_dir)?,
+        lenders,
+        loose,
+    })
 }
 
-/// Everybody tends his own repos. Root could read for an agent what that one can't, and what he wrote the agent could not use.
+/// Everybody tends his own repos. Root could read for an agent what that one can't, and what he
+/// wrote the agent could not use.
 fn prove_owner(git_dir: &VolumePath) -> Result<(), Refusal> {
     let owner = openat::stat(git_dir).map_err(unreadable(".git"))?.st_uid;
     let me = rustix::process::geteuid();
     if owner == me.as_raw() {
         return Ok(());
     }
-    Err(Refusal::Odd(format!("`{git_dir}` belongs to user {owner}, and this is user {}; run as user {owner}, the agents'", me.as_raw())))
+    Err(Refusal::Odd(format!(
+        "`{git_dir}` belongs to user {owner}, and this is user {}; run as user {owner}, the agents'",
+        me.as_raw()
+    )))
 }
 
 /// HEAD names a branch or a commit: git takes a directory with any other HEAD for no repo at all.
 fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
-    let head = openat::read(&at(git_dir, "HEAD"), SMALL).map_err(unreadable(&format!("{git_dir}/HEAD")))?;
+    let head = openat::read(&at(git_dir, "HEAD"), SMALL)
+        .map_err(unreadable(&format!("{git_dir}/HEAD")))?;
     let text = head.trim_ascii();
-    if text.starts_with(b"ref: refs/") || (matches!(text.len(), 40 | 64) && text.iter().all(u8::is_ascii_hexdigit)) {
+    if text.starts_with(b"ref: refs/")
+        || (matches!(text.len(), 40 | 64) && text.iter().all(u8::is_ascii_hexdigit))
+    {
         return Ok(head);
     }
     Err(Refusal::Odd(format!(
@@ -118,20 +166,39 @@ fn prove_head(git_dir: &VolumePath) -> Result<Vec<u8>, Refusal> {
     )))
 }
 
-/// Borrowed objects must stand inside the volume, or a repack could be led to another tenant's; and so must what the lender borrows.
-fn prove_lenders(objects: &VolumePath, deep: usize, lenders: &mut Vec<VolumePath>) -> Result<(), Refusal> {
+/// Borrowed objects must stand inside the volume, or a repack could be led to another tenant's; and
+/// so must what the lender borrows.
+fn prove_lenders(
+    objects: &VolumePath,
+    deep: usize,
+    lenders: &mut Vec<VolumePath>,
+) -> Result<(), Refusal> {
     let list = at(objects, "info/alternates");
-    let Some(text) = found(openat::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))? else { return Ok(()) };
-    for line in text.split(|&byte| byte == b'\n').filter(|line| !line.is_empty() && !line.starts_with(b"#")) {
+    let Some(text) =
+        found(openat::read(&list, CONFIG_CAP)).map_err(unreadable(&list.to_string()))?
+    else {
+        return Ok(());
+    };
+    for line in text
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+    {
         let path = Path::new(OsStr::from_bytes(line));
-        // Git reads on past a carriage return, libgit2 takes what follows for another directory; git reads no further than a NUL, and what is in quotes as
-        // a string in C.
+        // Git reads on past a carriage return, libgit2 takes what follows for another directory;
+        // git reads no further than a NUL, and what is in quotes as a string in C.
         let plain = !line.contains(&b'\r') && !line.contains(&0) && !line.starts_with(b"\"");
-        let lender = Some(path).filter(|_| plain).and_then(|path| from(objects, path));
+        let lender = Some(path)
+            .filter(|_| plain)
+            .and_then(|path| from(objects, path));
         let Some(lender) = lender else {
-            return Err(Refusal::Odd(format!("`{list}` names `{}`, outside the volume; repack it with `git repack -ad`", path.display())));
+            return Err(Refusal::Odd(format!(
+                "`{list}` names `{}`, outside the volume; repack it with `git repack -ad`",
+                path.display()
+            )));
         };
-        let stands = found(openat::dir(&lender)).map_err(unreadable(&lender.to_string()))?.is_some();
+        let stands = found(openat::dir(&lender))
+            .map_err(unreadable(&lender.to_string()))?
+            .is_some();
         if stands && deep > 0 && !lenders.contains(&lender) {
             lenders.push(lender.clone());
             prove_lenders(&lender, deep.saturating_sub(1), lenders)?;
@@ -140,7 +207,8 @@ fn prove_lenders(objects: &VolumePath, deep: usize, lenders: &mut Vec<VolumePath
     Ok(())
 }
 
-/// What a line means: a path, or one from the object directory that it stands in. By its letters, for there is no link on the way.
+/// What a line means: a path, or one from the object directory that it stands in. By its letters,
+/// for there is no link on the way.
 fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
     if line.is_absolute() {
         return VolumePath::new(objects.root(), line).ok();
@@ -156,66 +224,122 @@ fn from(objects: &VolumePath, line: &Path) -> Option<VolumePath> {
     VolumePath::new(objects.root(), &path).ok()
 }
 
-/// Refs, reflogs and registrations are plain files in plain directories: a FIFO among them would hang git and libgit2 alike, a link would lead
-/// them astray. Each registration asks the server a dozen questions, so they are looked at side by side.
+/// Refs, reflogs and registrations are plain files in plain directories: a FIFO among them would
+/// hang git and libgit2 alike, a link would lead them astray. Each registration asks the server a
+/// dozen questions, so they are looked at side by side.
 fn prove_refs(git_dir: &VolumePath) -> Result<(), Refusal> {
     prove_files(&at(git_dir, "refs"), None, |_| SMALL)?;
     prove_files(&at(git_dir, "logs"), None, |_| LOG_CAP)?;
     let trees = at(git_dir, "worktrees");
     let entries = found(std::fs::read_dir(trees.path())).map_err(unreadable(&trees.to_string()))?;
     let names: Vec<OsString> = entries
-        .map_or(Ok(Vec::new()), |entries| entries.map(|entry| Ok(entry?.file_name())).collect())
+        .map_or(Ok(Vec::new()), |entries| {
+            entries.map(|entry| Ok(entry?.file_name())).collect()
+        })
         .map_err(unreadable(&trees.to_string()))?;
-    let proofs: Vec<Result<(), Refusal>> = names.par_iter().map(|name| prove_registration(git_dir, &trees, name)).collect();
+    let proofs: Vec<Result<(), Refusal>> = names
+        .par_iter()
+        .map(|name| prove_registration(git_dir, &trees, name))
+        .collect();
     proofs.into_iter().collect()
 }
 
-/// All that stands below `top`, but for a directory in it, each file no larger than its name allows.
-fn prove_files(top: &VolumePath, but: Option<&str>, largest: impl Fn(&OsStr) -> u64) -> Result<(), Refusal> {
-    let entries = walkdir::WalkDir::new(top.path()).follow_links(false).follow_root_links(false).into_iter();
-    for entry in entries.filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but)) {
+/// All that stands below `top`, but for a directory in it, each file no larger than its name
+/// allows.
+fn prove_files(
+    top: &VolumePath,
+    but: Option<&str>,
+    largest: impl Fn(&OsStr) -> u64,
+) -> Result<(), Refusal> {
+    let entries = walkdir::WalkDir::new(top.path())
+        .follow_links(false)
+        .follow_root_links(false)
+        .into_iter();
+    for entry in entries
+        .filter_entry(|entry| but.is_none_or(|but| entry.depth() != 1 || entry.file_name() != but))
+    {
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;
-                if entry.file_type().is_file() && entry.metadata().is_ok_and(|data| data.len() > largest(entry.file_name())) {
-                    return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
+                if entry.file_type().is_file()
+                    && entry
+                        .metadata()
+                        .is_ok_and(|data| data.len() > largest(entry.file_name()))
+                {
+                    return Err(Refusal::Odd(format!(
+                        "`{}` is larger than any honest one; remove it",
+                        entry.path().display()
+                    )));
                 }
             }
-            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
-            Err(error) => return Err(Refusal::Unreadable { path: top.to_string(), cause: error.into() }),
+            Err(error)
+                if error
+                    .io_error()
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => {
+                return Err(Refusal::Unreadable {
+                    path: top.to_string(),
+                    cause: error.into(),
+                });
+            }
         }
     }
     Ok(())
 }
 
 /// A worktree's `commondir` tells git where its refs are: nowhere but here.
-fn prove_registration(git_dir: &VolumePath, trees: &VolumePath, name: &OsStr) -> Result<(), Refusal> {
-    let admin = trees.join(name).map_err(|error| Refusal::Odd(error.to_string()))?;
-    // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that has some stays.
-    prove_files(&admin, Some("modules"), |name| if name == "index" { INDEX_CAP } else { LOG_CAP })?;
+fn prove_registration(
+    git_dir: &VolumePath,
+    trees: &VolumePath,
+    name: &OsStr,
+) -> Result<(), Refusal> {
+    let admin = trees
+        .join(name)
+        .map_err(|error| Refusal::Odd(error.to_string()))?;
+    // Repos of submodules are nobody's business here: git doesn't go there either, and a tree that
+    // has some stays.
+    prove_files(&admin, Some("modules"), |name| {
+        if name == "index" { INDEX_CAP } else { LOG_CAP }
+    })?;
     let file = at(&admin, "commondir");
-    let Some(text) = found(openat::read(&file, SMALL)).map_err(unreadable(&file.to_string()))? else { return Ok(()) };
+    let Some(text) = found(openat::read(&file, SMALL)).map_err(unreadable(&file.to_string()))?
+    else {
+        return Ok(());
+    };
     // By their parts: libgit2 writes the whole path, and a slash behind it.
     let named = Path::new(OsStr::from_bytes(text.trim_ascii_end())).components();
-    if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components()) {
-        return Err(Refusal::Odd(format!("`{file}` leads to another repo; write `../..` into it")));
+    if !named.clone().eq(Path::new("../..").components()) && !named.eq(git_dir.path().components())
+    {
+        return Err(Refusal::Odd(format!(
+            "`{file}` leads to another repo; write `../..` into it"
+        )));
     }
     Ok(())
 }
 
-/// An index can't promise more entries than it has room for: git takes room for all of them at once. A worktree's is judged with its tree.
+/// An index can't promise more entries than it has room for: git takes room for all of them at
+/// once. A worktree's is judged with its tree.
 fn prove_index(index: &VolumePath) -> Result<(), Refusal> {
     /// An entry's times, ids and flags, without its name.
     const ENTRY: u64 = 62;
-    let Ok(mut file) = openat::file(index) else { return Ok(()) };
+    let Ok(mut file) = openat::file(index) else {
+        return Ok(());
+    };
     let mut header = [0; 12];
     let promised = match file.read_exact(&mut header) {
-        Ok(()) => u64::from(u32::from_be_bytes([header[8], header[9], header[10], header[11]])),
+        Ok(()) => u64::from(u32::from_be_bytes([
+            header[8], header[9], header[10], header[11],
+        ])),
         Err(_) => 0,
     };
-    let room = file.metadata().map_err(unreadable(&index.to_string()))?.len();
+    let room = file
+        .metadata()
+        .map_err(unreadable(&index.to_string()))?
+        .len();
     if header.starts_with(b"DIRC") && promised.saturating_mul(ENTRY) > room {
-        return Err(Refusal::Odd(format!("`{index}` promises {promised} entries and has no room for them; delete it, then `git reset`")));
+        return Err(Refusal::Odd(format!(
+            "`{index}` promises {promised} entries and has no room for them; delete it, then `git reset`"
+        )));
     }
     Ok(())
 }
@@ -227,33 +351,60 @@ fn prove_plain(entry: &walkdir::DirEntry) -> Result<(), Refusal> {
     if kind.is_file() || kind.is_dir() || kind.is_socket() {
         return Ok(());
     }
-    Err(Refusal::Odd(format!("`{}` is neither file nor folder; remove it", entry.path().display())))
+    Err(Refusal::Odd(format!(
+        "`{}` is neither file nor folder; remove it",
+        entry.path().display()
+    )))
 }
 
-/// A link in place of a directory of objects would have a repack delete what another repo needs; one in place of an object or a pack, a FIFO
-/// as well, is no honest one either. Gives the loose objects, of which the 256 directories are listed side by side.
+/// A link in place of a directory of objects would have a repack delete what another repo needs;
+/// one in place of an object or a pack, a FIFO as well, is no honest one either. Gives the loose
+/// objects, of which the 256 directories are listed side by side.
 pub(super) fn prove_objects(objects: &VolumePath) -> Result<Loose, Refusal> {
-    let entries = found(std::fs::read_dir(objects.path())).and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
+    let entries = found(std::fs::read_dir(objects.path()))
+        .and_then(|entries| entries.map_or(Ok(Vec::new()), Iterator::collect));
     let folders = entries.map_err(unreadable(&objects.to_string()))?;
-    let proofs: Vec<_> = folders.par_iter().map(|folder| prove_object_folder(objects, &folder.path())).collect();
+    let proofs: Vec<_> = folders
+        .par_iter()
+        .map(|folder| prove_object_folder(objects, &folder.path()))
+        .collect();
     let ids: Vec<Vec<String>> = proofs.into_iter().collect::<Result<_, _>>()?;
-    Ok(Loose { objects: objects.clone(), ids: ids.concat() })
+    Ok(Loose {
+        objects: objects.clone(),
+        ids: ids.concat(),
+    })
 }
 
 fn prove_object_folder(objects: &VolumePath, folder: &Path) -> Result<Vec<String>, Refusal> {
     let mut ids = Vec::new();
-    for entry in walkdir::WalkDir::new(folder).follow_links(false).follow_root_links(false) {
+    for entry in walkdir::WalkDir::new(folder)
+        .follow_links(false)
+        .follow_root_links(false)
+    {
         match entry {
             Ok(entry) => {
                 prove_plain(&entry)?;
                 // Git reads it line by line, and believes every one of them.
-                if entry.file_name() == "commit-graph-chain" && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP) {
-                    return Err(Refusal::Odd(format!("`{}` is larger than any honest one; remove it", entry.path().display())));
+                if entry.file_name() == "commit-graph-chain"
+                    && entry.metadata().is_ok_and(|data| data.len() > CONFIG_CAP)
+                {
+                    return Err(Refusal::Odd(format!(
+                        "`{}` is larger than any honest one; remove it",
+                        entry.path().display()
+                    )));
                 }
                 ids.extend(loose_id(entry.path()));
             }
-            Err(error) if error.io_error().is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
-            Err(error) => return Err(Refusal::Unreadable { path: objects.to_string(), cause: error.into() }),
+            Err(error)
+                if error
+                    .io_error()
+                    .is_some_and(|cause| cause.kind() == io::ErrorKind::NotFound) => {}
+            Err(error) => {
+                return Err(Refusal::Unreadable {
+                    path: objects.to_string(),
+                    cause: error.into(),
+                });
+            }
         }
     }
     Ok(ids)
@@ -261,7 +412,11 @@ fn prove_object_folder(objects: &VolumePath, folder: &Path) -> Result<Vec<String
 
 /// `ab/cdef...` as an id.
 fn loose_id(path: &Path) -> Option<String> {
-    let (shard, name) = (path.parent()?.file_name()?.to_str()?, path.file_name()?.to_str()?);
+    let (shard, name) = (
+        path.parent()?.file_name()?.to_str()?,
+        path.file_name()?.to_str()?,
+    );
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (shard.len() == 2 && name.len() == 38 && hex(shard) && hex(name)).then(|| format!("{shard}{name}"))
+    (shard.len() == 2 && name.len() == 38 && hex(shard) && hex(name))
+        .then(|| format!("{shard}{name}"))
 }

@@ -1,8 +1,10 @@
-//! A sanitised git dir for the hand that writes packs: besides what git finds by itself, it names as refs what only our own reader found.
+//! A sanitised git dir for the hand that writes packs: besides what git finds by itself, it names
+//! as refs what only our own reader found.
 //!
-//! Git can't follow the reflogs through a link, nor what an operation put aside. Here `packed-refs` is a copy with more in it, in scratch
-//! space: nothing is written into the repo, whose agents list their refs. And a view of objects that holds only what is to stay. Both
-//! must never be given to a command that writes refs, and go when they are dropped.
+//! Git can't follow the reflogs through a link, nor what an operation put aside. Here `packed-refs`
+//! is a copy with more in it, in scratch space: nothing is written into the repo, whose agents list
+//! their refs. And a view of objects that holds only what is to stay. Both must never be given to a
+//! command that writes refs, and go when they are dropped.
 
 use super::{CONFIG, LINKED, PROMISOR, Shadow};
 use crate::fs::openat::{self, found};
@@ -25,14 +27,28 @@ pub struct Rooted<'a> {
 }
 
 impl Shadow {
-    /// The same repo where refs of ours name `tips`, ids in hexadecimal; each must be there. `promisor` says that objects may be missing.
+    /// The same repo where refs of ours name `tips`, ids in hexadecimal; each must be there.
+    /// `promisor` says that objects may be missing.
     ///
     /// # Errors
     /// The repo's refs can't be read, or scratch space can't be written.
-    pub fn rooted(&self, tips: impl Iterator<Item = String>, promisor: bool) -> io::Result<Rooted<'_>> {
-        let scratch = tempfile::Builder::new().prefix("rooted-").tempdir_in(self.scratch.path())?;
+    pub fn rooted(
+        &self,
+        tips: impl Iterator<Item = String>,
+        promisor: bool,
+    ) -> io::Result<Rooted<'_>> {
+        let scratch = tempfile::Builder::new()
+            .prefix("rooted-")
+            .tempdir_in(self.scratch.path())?;
         let to = scratch.path();
-        std::fs::write(to.join("config"), if promisor { format!("{CONFIG}{PROMISOR}") } else { CONFIG.to_owned() })?;
+        std::fs::write(
+            to.join("config"),
+            if promisor {
+                format!("{CONFIG}{PROMISOR}")
+            } else {
+                CONFIG.to_owned()
+            },
+        )?;
         std::fs::copy(self.scratch.path().join("HEAD"), to.join("HEAD"))?;
         for name in LINKED.into_iter().filter(|name| !OURS.contains(name)) {
             symlink(self.git_dir.path().join(name), to.join(name))?;
@@ -54,13 +70,18 @@ impl Shadow {
             writeln!(refs, "{tip} refs/treewarden/root/{tip}")?;
         }
         refs.flush()?;
-        Ok(Rooted { shadow: self, scratch })
+        Ok(Rooted {
+            shadow: self,
+            scratch,
+        })
     }
 
-    /// Shows git what a split index rests on, in a sanitised git dir at `to`; it is refused without.
+    /// Shows git what a split index rests on, in a sanitised git dir at `to`; it is refused
+    /// without.
     fn share_indexes(&self, to: &Path) -> io::Result<()> {
         for (name, _) in openat::list(openat::dir(&self.git_dir)?)? {
-            if name.as_encoded_bytes().starts_with(b"sharedindex.") && !to.join(&name).is_symlink() {
+            if name.as_encoded_bytes().starts_with(b"sharedindex.") && !to.join(&name).is_symlink()
+            {
                 symlink(self.git_dir.path().join(&name), to.join(&name))?;
             }
         }
@@ -75,12 +96,15 @@ impl Shadow {
         self.share_indexes(self.scratch.path())
     }
 
-    /// The objects of its packs of these names (`pack-...`), all that are loose now, and what it borrows: what is left when other packs are gone.
+    /// The objects of its packs of these names (`pack-...`), all that are loose now, and what it
+    /// borrows: what is left when other packs are gone.
     ///
     /// # Errors
     /// Scratch space can't be written.
     pub fn view<'a>(&self, packs: impl Iterator<Item = &'a str>) -> io::Result<View> {
-        let scratch = tempfile::Builder::new().prefix("view-").tempdir_in(self.scratch.path())?;
+        let scratch = tempfile::Builder::new()
+            .prefix("view-")
+            .tempdir_in(self.scratch.path())?;
         let objects = self.git_dir.path().join("objects");
         std::fs::create_dir(scratch.path().join("pack"))?;
         for stem in packs {
@@ -94,11 +118,20 @@ impl Shadow {
             symlink(objects.join(&name), scratch.path().join(&name))?;
         }
         let odb = git2::Odb::new().map_err(io::Error::other)?;
-        for place in [scratch.path().to_owned()].into_iter().chain(self.lenders.iter().map(crate::fs::volume_path::VolumePath::path)) {
-            let place = place.to_str().ok_or_else(|| io::Error::other("the path of a borrowed store is no UTF-8"))?;
+        for place in [scratch.path().to_owned()].into_iter().chain(
+            self.lenders
+                .iter()
+                .map(crate::fs::volume_path::VolumePath::path),
+        ) {
+            let place = place
+                .to_str()
+                .ok_or_else(|| io::Error::other("the path of a borrowed store is no UTF-8"))?;
             odb.add_disk_alternate(place).map_err(io::Error::other)?;
         }
-        Ok(View { odb, _scratch: scratch })
+        Ok(View {
+            odb,
+            _scratch: scratch,
+        })
     }
 }
 

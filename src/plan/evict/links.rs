@@ -1,7 +1,9 @@
-//! Files with several links: what frees them is the last link's end, and that may stand in another unit.
+//! Files with several links: what frees them is the last link's end, and that may stand in another
+//! unit.
 //!
-//! Two units that each hold one link to the same file free it together, and neither does alone. One that would free nothing yet waits until
-//! its partners' turn comes. It must never count a file before all of its links go.
+//! Two units that each hold one link to the same file free it together, and neither does alone. One
+//! that would free nothing yet waits until its partners' turn comes. It must never count a file
+//! before all of its links go.
 
 use crate::facts::cache::{Cache, Shared, Size, Unit};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,7 +28,10 @@ impl Links {
     /// What a unit's going frees, with that of the units that wait for it.
     pub(super) fn gain(&self, unit: &Unit) -> Size {
         let mut gain = unit.size.unwrap_or_default();
-        unit.shared.iter().filter(|shared| self.completes(shared)).for_each(|shared| gain += of(shared));
+        unit.shared
+            .iter()
+            .filter(|shared| self.completes(shared))
+            .for_each(|shared| gain += of(shared));
         gain
     }
 
@@ -44,9 +49,14 @@ impl Links {
     /// The unit goes. Gives the units that go with it, in the order in which they came.
     pub(super) fn go(&mut self, unit: &Unit) -> Vec<Unit> {
         let completed = unit.shared.iter().filter(|shared| self.completes(shared));
-        let partners: BTreeSet<usize> =
-            completed.filter_map(|shared| self.files.get(&shared.file)).flat_map(|file| file.holders.clone()).collect();
-        let partners: Vec<Unit> = partners.into_iter().filter_map(|number| self.waiting.remove(&number)).collect();
+        let partners: BTreeSet<usize> = completed
+            .filter_map(|shared| self.files.get(&shared.file))
+            .flat_map(|file| file.holders.clone())
+            .collect();
+        let partners: Vec<Unit> = partners
+            .into_iter()
+            .filter_map(|number| self.waiting.remove(&number))
+            .collect();
         for shared in partners.iter().flat_map(|partner| &partner.shared) {
             let file = self.files.entry(shared.file).or_default();
             file.waiting = file.waiting.saturating_sub(shared.here);
@@ -65,7 +75,10 @@ impl Links {
     }
 
     fn completes(&self, shared: &Shared) -> bool {
-        let known = self.files.get(&shared.file).map_or(0, |file| file.chosen.saturating_add(file.waiting));
+        let known = self
+            .files
+            .get(&shared.file)
+            .map_or(0, |file| file.chosen.saturating_add(file.waiting));
         known.saturating_add(shared.here) >= shared.links
     }
 }
@@ -88,5 +101,8 @@ pub(super) fn standing(cache: &Cache) -> Size {
 }
 
 fn of(shared: &Shared) -> Size {
-    Size { bytes: shared.bytes, inodes: 1 }
+    Size {
+        bytes: shared.bytes,
+        inodes: 1,
+    }
 }

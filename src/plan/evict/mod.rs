@@ -1,7 +1,8 @@
 //! Decides which units go: least recently used first, across all caches.
 //!
-//! Cost must follow what is evicted, not what is stored, so units are weighed as they go. Weighing is I/O and not this room's:
-//! the queue hands out batches, the caller weighs them and hands them back.
+//! Cost must follow what is evicted, not what is stored, so units are weighed as they go. Weighing
+//! is I/O and not this room's: the queue hands out batches, the caller weighs them and hands them
+//! back.
 //!
 //! ```text
 //! let sieve = Sieve::new(&names, policy.in_use, now, most, None).enough(wanted);
@@ -18,9 +19,10 @@
 //! let eviction = queue.finish();
 //! ```
 //!
-//! What comes out is the shortest run of the least recently used units that frees enough, without those that must stay: too young ones,
-//! those a reserve holds, those whose going frees nothing, and those in use, unless the operator lets them go last. Caches over their own
-//! budget come first, each for itself. It must never depend on the order in which units were listed.
+//! What comes out is the shortest run of the least recently used units that frees enough, without
+//! those that must stay: too young ones, those a reserve holds, those whose going frees nothing,
+//! and those in use, unless the operator lets them go last. Caches over their own budget come
+//! first, each for itself. It must never depend on the order in which units were listed.
 
 mod links;
 mod shortlist;
@@ -42,10 +44,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Units handed out at once: enough to keep 32 threads busy, and few to weigh for nothing at the end.
+/// Units handed out at once: enough to keep 32 threads busy, and few to weigh for nothing at the
+/// end.
 const BATCH: usize = 256;
 
-/// Problems told in full; the rest is a number, so that an unreadable cache doesn't flood the report.
+/// Problems told in full; the rest is a number, so that an unreadable cache doesn't flood the
+/// report.
 const TOLD: usize = 50;
 
 /// Repos told of that need most of what stays.
@@ -56,7 +60,8 @@ pub struct Queue {
     wanted: Wanted,
     /// By number, in order of last use.
     waiting: LruCache<usize, Unit>,
-    /// Those that come after this turn have to wait for others that are not here yet; none when all are here.
+    /// Those that come after this turn have to wait for others that are not here yet; none when all
+    /// are here.
     until: Option<AgeBucket>,
     limits: HashMap<String, Limits>,
     links: Links,
@@ -104,17 +109,27 @@ struct Count {
     by: BTreeMap<String, usize>,
 }
 
-/// Puts the caches' units in order: least recently used first, and by cache, name and path where the times are the same, so that
-/// the dry run and the run agree. Units that are too young, or used after `now`, are held back.
+/// Puts the caches' units in order: least recently used first, and by cache, name and path where
+/// the times are the same, so that the dry run and the run agree. Units that are too young, or used
+/// after `now`, are held back.
 ///
-/// A cache with a reserve or a budget must come with all its units weighed; what isn't weighed counts as nothing, and so stays. What is over
-/// a cache's budget is chosen at once.
+/// A cache with a reserve or a budget must come with all its units weighed; what isn't weighed
+/// counts as nothing, and so stays. What is over a cache's budget is chosen at once.
 pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Utc>) -> Queue {
-    let limited = caches.iter().filter(|cache| cache.budget.is_some() || cache.reserve != Size::default());
-    let limits = limited.map(|cache| (cache.name.clone(), limits(cache, &wanted))).collect();
+    let limited = caches
+        .iter()
+        .filter(|cache| cache.budget.is_some() || cache.reserve != Size::default());
+    let limits = limited
+        .map(|cache| (cache.name.clone(), limits(cache, &wanted)))
+        .collect();
     let (mut held, mut units) = (Held::default(), Vec::new());
     for cache in caches {
-        held.problems.extend(cache.problems.into_iter().map(|problem| format!("{}: {problem}", cache.name)));
+        held.problems.extend(
+            cache
+                .problems
+                .into_iter()
+                .map(|problem| format!("{}: {problem}", cache.name)),
+        );
         for unit in cache.units {
             match held_back(&unit, in_use, now) {
                 Some(reason) => held.unit(unit, reason),
@@ -124,7 +139,16 @@ pub fn order(caches: Vec<Cache>, wanted: Wanted, in_use: InUse, now: DateTime<Ut
     }
     units.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
     let (waiting, links) = (LruCache::unbounded(), Links::default());
-    let mut queue = Queue { wanted, waiting, until: None, limits, links, chosen: Vec::new(), foreseen: Size::default(), held };
+    let mut queue = Queue {
+        wanted,
+        waiting,
+        until: None,
+        limits,
+        links,
+        chosen: Vec::new(),
+        foreseen: Size::default(),
+        held,
+    };
     let mut waiting = Vec::new();
     for unit in units {
         if queue.is_over_budget(&unit.cache) {
@@ -146,19 +170,34 @@ impl Queue {
         }
         self.until = sifted.until;
         let waiting = std::iter::from_fn(|| self.waiting.pop_lru()).map(|(_, unit)| unit);
-        let mut all: Vec<Unit> = waiting.chain(sifted.turns.into_values().flat_map(|together| together.units).map(|unit| *unit)).collect();
+        let mut all: Vec<Unit> = waiting
+            .chain(
+                sifted
+                    .turns
+                    .into_values()
+                    .flat_map(|together| together.units)
+                    .map(|unit| *unit),
+            )
+            .collect();
         all.sort_unstable_by(|one, other| rank(one).cmp(&rank(other)));
         self.wait(all);
     }
 
-    /// The turn after which more is wanted, when all before it were handed out and that is not enough.
+    /// The turn after which more is wanted, when all before it were handed out and that is not
+    /// enough.
     pub fn wants_after(&self) -> Option<AgeBucket> {
         self.until.filter(|_| !self.is_enough())
     }
 
     /// What is still wanted.
     pub fn wants(&self) -> Size {
-        less(Size { bytes: self.wanted.bytes, inodes: self.wanted.inodes }, self.foreseen)
+        less(
+            Size {
+                bytes: self.wanted.bytes,
+                inodes: self.wanted.inodes,
+            },
+            self.foreseen,
+        )
     }
 
     /// What was chosen since this was asked last, in order.
@@ -174,7 +213,10 @@ impl Queue {
 
     fn next_due(&mut self) -> Option<Unit> {
         let (_, next) = self.waiting.peek_lru()?;
-        if self.until.is_some_and(|until| shortlist::turn(next) > until) {
+        if self
+            .until
+            .is_some_and(|until| shortlist::turn(next) > until)
+        {
             return None;
         }
         self.waiting.pop_lru().map(|(_, unit)| unit)
@@ -189,8 +231,8 @@ impl Queue {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// Takes back a batch, weighed and in the same order, and chooses of it until enough is foreseen. `problems` tell of units that
-    /// could not be weighed.
+    /// Takes back a batch, weighed and in the same order, and chooses of it until enough is
+    /// foreseen. `problems` tell of units that could not be weighed.
     pub fn choose(&mut self, batch: Vec<Unit>, problems: Vec<String>) {
         self.held.problems.extend(problems);
         for unit in batch {
@@ -209,11 +251,25 @@ impl Queue {
         let mut over = Size::default();
         self.limits.values().for_each(|limits| over += limits.over);
         let shortfall = Size {
-            bytes: self.wanted.bytes.saturating_sub(self.foreseen.bytes).max(over.bytes),
-            inodes: self.wanted.inodes.saturating_sub(self.foreseen.inodes).max(over.inodes),
+            bytes: self
+                .wanted
+                .bytes
+                .saturating_sub(self.foreseen.bytes)
+                .max(over.bytes),
+            inodes: self
+                .wanted
+                .inodes
+                .saturating_sub(self.foreseen.inodes)
+                .max(over.inodes),
         };
         let obstacles = self.held.told();
-        Eviction { wanted: self.wanted, units: self.chosen, foreseen: self.foreseen, shortfall, obstacles }
+        Eviction {
+            wanted: self.wanted,
+            units: self.chosen,
+            foreseen: self.foreseen,
+            shortfall,
+            obstacles,
+        }
     }
 
     fn is_enough(&self) -> bool {
@@ -221,7 +277,9 @@ impl Queue {
     }
 
     fn is_over_budget(&self, cache: &str) -> bool {
-        self.limits.get(cache).is_some_and(|limits| limits.over != Size::default())
+        self.limits
+            .get(cache)
+            .is_some_and(|limits| limits.over != Size::default())
     }
 
     fn choose_one(&mut self, mut unit: Unit) {
@@ -230,12 +288,18 @@ impl Queue {
         }
         let gain = self.links.gain(&unit);
         if gain == Size::default() {
-            return if unit.shared.is_empty() { self.held.unit(unit, NOTHING.into()) } else { self.links.wait(unit) };
+            return if unit.shared.is_empty() {
+                self.held.unit(unit, NOTHING.into())
+            } else {
+                self.links.wait(unit)
+            };
         }
         if let Some(limits) = self.limits.get_mut(&*unit.cache) {
             if gain.bytes > limits.spare.bytes || gain.inodes > limits.spare.inodes {
                 let reserve = in_amounts(limits.reserve);
-                return self.held.unit(unit, format!("held by its reserve of {reserve}"));
+                return self
+                    .held
+                    .unit(unit, format!("held by its reserve of {reserve}"));
             }
             limits.spare = less(limits.spare, gain);
             limits.over = less(limits.over, gain);
@@ -260,38 +324,67 @@ impl Held {
 
     /// `12 units of npm: younger than 24 h`.
     fn told(self) -> Vec<String> {
-        let units = self.units.into_iter().map(|((cache, reason), Count { units, by })| {
-            let noun = if units == 1 { "unit" } else { "units" };
-            format!("{units} {noun} of {cache}: {reason}{}", whose(by))
-        });
+        let units = self
+            .units
+            .into_iter()
+            .map(|((cache, reason), Count { units, by })| {
+                let noun = if units == 1 { "unit" } else { "units" };
+                format!("{units} {noun} of {cache}: {reason}{}", whose(by))
+            });
         let untold = self.problems.len().saturating_sub(TOLD);
         let more = (untold > 0).then(|| format!("{untold} more problems like these"));
-        units.chain(self.problems.into_iter().take(TOLD)).chain(more).collect()
+        units
+            .chain(self.problems.into_iter().take(TOLD))
+            .chain(more)
+            .collect()
     }
 }
 
-/// `, most of them by acme/shop (12)`: one repo can keep a whole cache from going, and somebody has to see which.
+/// `, most of them by acme/shop (12)`: one repo can keep a whole cache from going, and somebody has
+/// to see which.
 fn whose(by: BTreeMap<String, usize>) -> String {
     let mut repos: Vec<(String, usize)> = by.into_iter().collect();
     repos.sort_by_key(|(_, units)| Reverse(*units));
-    let told: Vec<String> = repos.iter().take(REPOS_TOLD).map(|(repo, units)| format!("{repo} ({units})")).collect();
-    if told.is_empty() { String::new() } else { format!(", most of them by {}", told.join(", ")) }
+    let told: Vec<String> = repos
+        .iter()
+        .take(REPOS_TOLD)
+        .map(|(repo, units)| format!("{repo} ({units})"))
+        .collect();
+    if told.is_empty() {
+        String::new()
+    } else {
+        format!(", most of them by {}", told.join(", "))
+    }
 }
 
-const IN_USE: &str = "in use: lock files or environments of live trees name them (eviction.in_use: keep)";
+const IN_USE: &str =
+    "in use: lock files or environments of live trees name them (eviction.in_use: keep)";
 const NOTHING: &str = "would free nothing: gone, or linked elsewhere";
 
 fn limits(cache: &Cache, wanted: &Wanted) -> Limits {
     let over = wanted.caches.get(&cache.name).copied().unwrap_or_default();
-    Limits { reserve: cache.reserve, spare: less(standing(cache), cache.reserve), over }
+    Limits {
+        reserve: cache.reserve,
+        spare: less(standing(cache), cache.reserve),
+        over,
+    }
 }
 
 fn less(from: Size, size: Size) -> Size {
-    Size { bytes: from.bytes.saturating_sub(size.bytes), inodes: from.inodes.saturating_sub(size.inodes) }
+    Size {
+        bytes: from.bytes.saturating_sub(size.bytes),
+        inodes: from.inodes.saturating_sub(size.inodes),
+    }
 }
 
 fn rank(unit: &Unit) -> impl Ord + '_ {
-    (in_use(unit), used::needed(unit), &unit.cache, &unit.name, &unit.paths)
+    (
+        in_use(unit),
+        used::needed(unit),
+        &unit.cache,
+        &unit.name,
+        &unit.paths,
+    )
 }
 
 /// Why the unit stays whatever is wanted: somebody needs it, or may.
@@ -302,24 +395,37 @@ fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     if unit.last_used > now {
         return Some("last used in the future, by their time stamps".into());
     }
-    let used = if in_use(unit) { unit.last_used } else { last_use(unit).0 };
+    let used = if in_use(unit) {
+        unit.last_used
+    } else {
+        last_use(unit).0
+    };
     // A minimum beyond what time can express is never reached.
     let min_age = TimeDelta::from_std(unit.min_age).unwrap_or(TimeDelta::MAX);
-    (now.signed_duration_since(used) < min_age).then(|| format!("younger than {}", in_words(unit.min_age)))
+    (now.signed_duration_since(used) < min_age)
+        .then(|| format!("younger than {}", in_words(unit.min_age)))
 }
 
 /// `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.
 fn in_amounts(size: Size) -> String {
     let bytes = (size.bytes > 0).then(|| ByteSize(size.bytes).display().iec().to_string());
     let inodes = (size.inodes > 0).then(|| format!("{} inodes", size.inodes));
-    bytes.into_iter().chain(inodes).collect::<Vec<_>>().join(" and ")
+    bytes
+        .into_iter()
+        .chain(inodes)
+        .collect::<Vec<_>>()
+        .join(" and ")
 }
 
 /// Hours, or days from the third on: `24 h`, `7 d`.
 fn in_words(age: Duration) -> String {
     match age.as_secs() {
-        seconds if seconds >= 3 * 86_400 && seconds.is_multiple_of(86_400) => format!("{} d", seconds / 86_400),
-        seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => format!("{} h", seconds / 3600),
+        seconds if seconds >= 3 * 86_400 && seconds.is_multiple_of(86_400) => {
+            format!("{} d", seconds / 86_400)
+        }
+        seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => {
+            format!("{} h", seconds / 3600)
+        }
         _ => humantime::format_duration(age).to_string(),
     }
 }

@@ -1,8 +1,10 @@
 //! Sifts units as they are listed: only those whose turn comes next are held.
 //!
-//! A volume may hold a million units, and a run takes the oldest of them. So of all that a survey lists only the least recently used stay in memory, and
-//! those that must stay are counted. When all that were held had their turn and more is wanted, the next survey is sifted for those that come
-//! after them. Where sizes are known already, no more are held than will do. It must never hold a unit and let an older one go by.
+//! A volume may hold a million units, and a run takes the oldest of them. So of all that a survey
+//! lists only the least recently used stay in memory, and those that must stay are counted. When
+//! all that were held had their turn and more is wanted, the next survey is sifted for those that
+//! come after them. Where sizes are known already, no more are held than will do. It must never
+//! hold a unit and let an older one go by.
 
 use super::{Held, held_back, less, used};
 use crate::config::policy::{self, InUse};
@@ -12,7 +14,8 @@ use chrono::{DateTime, Utc};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// A unit's turn, to the hour: whether it is in use, and when it was last needed. Units of one turn are held all together or not at all.
+/// A unit's turn, to the hour: whether it is in use, and when it was last needed. Units of one turn
+/// are held all together or not at all.
 pub type AgeBucket = (bool, i64);
 
 /// One survey's sieve.
@@ -40,7 +43,10 @@ pub struct Sifted {
 /// The units of one turn.
 #[derive(Default)]
 pub(super) struct Together {
-    #[expect(clippy::vec_box, reason = "what a growing list has to spare should be small")]
+    #[expect(
+        clippy::vec_box,
+        reason = "what a growing list has to spare should be small"
+    )]
     pub(super) units: Vec<Box<Unit>>,
     /// What they free at least.
     known: Size,
@@ -48,19 +54,40 @@ pub(super) struct Together {
 
 impl<'a> LruShortlist<'a> {
     /// A sieve that holds about `most` units, of those that come after the turn `after`.
-    pub fn new(names: &'a Names, in_use: InUse, now: DateTime<Utc>, most: usize, after: Option<AgeBucket>) -> Self {
-        Self { names, in_use, now, most: most.max(1), enough: None, after, sifted: Mutex::default() }
+    pub fn new(
+        names: &'a Names,
+        in_use: InUse,
+        now: DateTime<Utc>,
+        most: usize,
+        after: Option<AgeBucket>,
+    ) -> Self {
+        Self {
+            names,
+            in_use,
+            now,
+            most: most.max(1),
+            enough: None,
+            after,
+            sifted: Mutex::default(),
+        }
     }
 
     /// Fewer are held where it is known that they free so much.
     #[must_use]
     pub fn enough(self, wanted: Size) -> Self {
-        Self { enough: Some(wanted), ..self }
+        Self {
+            enough: Some(wanted),
+            ..self
+        }
     }
 
-    /// Takes a unit, as a survey's gate. Those of a cache with a reserve or a budget are given back: what may go there depends on the whole.
+    /// Takes a unit, as a survey's gate. Those of a cache with a reserve or a budget are given
+    /// back: what may go there depends on the whole.
     pub fn sift(&self, caches: &[policy::Cache], mut unit: Unit) -> Option<Unit> {
-        let limited = |cache: &policy::Cache| *cache.name == *unit.cache && (cache.budget.is_some() || cache.reserve != Size::default());
+        let limited = |cache: &policy::Cache| {
+            *cache.name == *unit.cache
+                && (cache.budget.is_some() || cache.reserve != Size::default())
+        };
         if caches.iter().any(limited) {
             return Some(unit);
         }
@@ -70,7 +97,9 @@ impl<'a> LruShortlist<'a> {
         let mut sifted = self.sifted.lock().unwrap_or_else(PoisonError::into_inner);
         match reason {
             Some(reason) => sifted.held.unit(unit, reason),
-            None if self.after.is_none_or(|after| turn > after) => sifted.take(turn, unit, self.most, self.enough),
+            None if self.after.is_none_or(|after| turn > after) => {
+                sifted.take(turn, unit, self.most, self.enough)
+            }
             None => {}
         }
         None
@@ -78,7 +107,9 @@ impl<'a> LruShortlist<'a> {
 
     /// What stayed.
     pub fn sifted(self) -> Sifted {
-        self.sifted.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.sifted
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -97,8 +128,12 @@ impl Sifted {
         while self.turns.len() > 1
             && let Some(last) = self.turns.last_entry()
         {
-            let (count, known) = (self.count.saturating_sub(last.get().units.len()), less(self.known, last.get().known));
-            let will_do = |enough: Size| known.bytes >= enough.bytes && known.inodes >= enough.inodes;
+            let (count, known) = (
+                self.count.saturating_sub(last.get().units.len()),
+                less(self.known, last.get().known),
+            );
+            let will_do =
+                |enough: Size| known.bytes >= enough.bytes && known.inodes >= enough.inodes;
             if count < most && !enough.is_some_and(will_do) {
                 return;
             }
@@ -111,5 +146,8 @@ impl Sifted {
 
 /// When it is the unit's turn.
 pub(super) fn turn(unit: &Unit) -> AgeBucket {
-    (used::in_use(unit), used::needed(unit).timestamp().div_euclid(3600))
+    (
+        used::in_use(unit),
+        used::needed(unit).timestamp().div_euclid(3600),
+    )
 }

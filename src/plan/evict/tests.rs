@@ -1,4 +1,5 @@
-//! Literal tables for the choice, and a seeded storm of random queues that must all keep its promises.
+//! Literal tables for the choice, and a seeded storm of random queues that must all keep its
+//! promises.
 //!
 //! They must never need a disk or a clock: everything is a literal or comes from a fixed seed.
 
@@ -36,12 +37,26 @@ fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
 }
 
 fn cache(name: &str, reserve: u64, units: Vec<Unit>) -> Cache {
-    let reserve = Size { bytes: reserve, inodes: 0 };
-    Cache { name: name.into(), kind: CacheKind::Folder, units, reserve, budget: None, problems: Vec::new() }
+    let reserve = Size {
+        bytes: reserve,
+        inodes: 0,
+    };
+    Cache {
+        name: name.into(),
+        kind: CacheKind::Folder,
+        units,
+        reserve,
+        budget: None,
+        problems: Vec::new(),
+    }
 }
 
 fn evict(caches: Vec<Cache>, bytes: u64, inodes: u64) -> Eviction {
-    let wanted = Wanted { bytes, inodes, ..Wanted::default() };
+    let wanted = Wanted {
+        bytes,
+        inodes,
+        ..Wanted::default()
+    };
     decide(caches, wanted, InUse::Keep)
 }
 
@@ -54,7 +69,11 @@ fn decide(caches: Vec<Cache>, wanted: Wanted, in_use: InUse) -> Eviction {
 }
 
 fn names(eviction: &Eviction) -> Vec<&str> {
-    eviction.units.iter().map(|unit| unit.name.as_str()).collect()
+    eviction
+        .units
+        .iter()
+        .map(|unit| unit.name.as_str())
+        .collect()
 }
 
 #[test]
@@ -62,8 +81,16 @@ fn the_least_recently_used_go_first_across_caches() {
     let build = unit("build-output", "x/target", 80, 10);
     let caches = || {
         vec![
-            cache("npm", 0, vec![unit("npm", "old", 90, 10), unit("npm", "new", 30, 10)]),
-            cache("pip", 0, vec![unit("pip", "b", 70, 10), unit("pip", "a", 70, 10)]),
+            cache(
+                "npm",
+                0,
+                vec![unit("npm", "old", 90, 10), unit("npm", "new", 30, 10)],
+            ),
+            cache(
+                "pip",
+                0,
+                vec![unit("pip", "b", 70, 10), unit("pip", "a", 70, 10)],
+            ),
             cache("build-output", 0, vec![build.clone()]),
         ]
     };
@@ -85,20 +112,48 @@ fn the_least_recently_used_go_first_across_caches() {
 
 #[test]
 fn the_young_and_those_of_the_future_stay_and_are_counted() {
-    let units = vec![unit("npm", "a", 23, 10), unit("npm", "b", 1, 10), unit("npm", "edge", 24, 10), unit("npm", "tomorrow", -1, 10)];
+    let units = vec![
+        unit("npm", "a", 23, 10),
+        unit("npm", "b", 1, 10),
+        unit("npm", "edge", 24, 10),
+        unit("npm", "tomorrow", -1, 10),
+    ];
     let found = evict(vec![cache("npm", 0, units)], 100, 0);
     assert_eq!(names(&found), ["edge"]);
-    assert_eq!(found.shortfall, Size { bytes: 90, inodes: 0 });
-    assert_eq!(found.obstacles, ["1 unit of npm: last used in the future, by their time stamps", "2 units of npm: younger than 24 h"]);
+    assert_eq!(
+        found.shortfall,
+        Size {
+            bytes: 90,
+            inodes: 0
+        }
+    );
+    assert_eq!(
+        found.obstacles,
+        [
+            "1 unit of npm: last used in the future, by their time stamps",
+            "2 units of npm: younger than 24 h"
+        ]
+    );
 }
 
 #[test]
 fn a_reserve_holds_what_would_break_it_and_lets_smaller_ones_go() {
     // 60 bytes stand, young ones too; 35 must stay, so 25 may go.
-    let units = vec![unit("m", "large", 90, 20), unit("m", "next", 80, 15), unit("m", "small", 70, 5), unit("m", "young", 1, 20)];
+    let units = vec![
+        unit("m", "large", 90, 20),
+        unit("m", "next", 80, 15),
+        unit("m", "small", 70, 5),
+        unit("m", "young", 1, 20),
+    ];
     let found = evict(vec![cache("m", 35, units)], 60, 0);
     assert_eq!(names(&found), ["large", "small"]);
-    assert_eq!(found.obstacles, ["1 unit of m: held by its reserve of 35 B", "1 unit of m: younger than 24 h"]);
+    assert_eq!(
+        found.obstacles,
+        [
+            "1 unit of m: held by its reserve of 35 B",
+            "1 unit of m: younger than 24 h"
+        ]
+    );
 }
 
 #[test]
@@ -121,7 +176,12 @@ fn what_frees_nothing_or_could_not_be_weighed_stays() {
 
 /// The same unit, named by a lock file `ago` hours ago; in this run is 0, and in use.
 fn named(mut unit: Unit, ago: i64) -> Unit {
-    unit.named = Some(Box::new(Naming { at: at(NOW - ago * 3600), by: "acme/shop".into(), in_use: ago == 0, worked: None }));
+    unit.named = Some(Box::new(Naming {
+        at: at(NOW - ago * 3600),
+        by: "acme/shop".into(),
+        in_use: ago == 0,
+        worked: None,
+    }));
     unit
 }
 
@@ -149,18 +209,53 @@ fn what_lock_files_named_is_younger_than_it_looks() {
         ];
         vec![cache("npm", 0, units)]
     };
-    let all = Wanted { bytes: 1000, ..Wanted::default() };
+    let all = Wanted {
+        bytes: 1000,
+        ..Wanted::default()
+    };
     let kept = decide(caches(), all.clone(), InUse::Keep);
-    assert_eq!(names(&kept), ["nobody", "last-year", "experiment", "lodash"]);
-    let in_use =
-        "5 units of npm: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (5)";
+    assert_eq!(
+        names(&kept),
+        ["nobody", "last-year", "experiment", "lodash"]
+    );
+    let in_use = "5 units of npm: in use: lock files or environments of live trees name them (eviction.in_use: keep), most of them by acme/shop (5)";
     assert_eq!(kept.obstacles, [in_use, "1 unit of npm: younger than 24 h"]);
     let last = decide(caches(), all, InUse::Last);
-    assert_eq!(names(&last), ["nobody", "last-year", "experiment", "lodash", "today", "idle repo's", "today-younger", "busy repo's"]);
+    assert_eq!(
+        names(&last),
+        [
+            "nobody",
+            "last-year",
+            "experiment",
+            "lodash",
+            "today",
+            "idle repo's",
+            "today-younger",
+            "busy repo's"
+        ]
+    );
     assert_eq!(last.obstacles, ["2 units of npm: younger than 24 h"]);
-    let uses: Vec<UsedFrom> = last.units.iter().take(4).map(|unit| last_use(unit).1).collect();
-    assert_eq!(uses, [UsedFrom::WriteTime, UsedFrom::Named, UsedFrom::WriteTime, UsedFrom::Named]);
-    assert!(last.units.iter().skip(4).all(|unit| last_use(unit).1 == UsedFrom::Named));
+    let uses: Vec<UsedFrom> = last
+        .units
+        .iter()
+        .take(4)
+        .map(|unit| last_use(unit).1)
+        .collect();
+    assert_eq!(
+        uses,
+        [
+            UsedFrom::WriteTime,
+            UsedFrom::Named,
+            UsedFrom::WriteTime,
+            UsedFrom::Named
+        ]
+    );
+    assert!(
+        last.units
+            .iter()
+            .skip(4)
+            .all(|unit| last_use(unit).1 == UsedFrom::Named)
+    );
 }
 
 /// A file of 10 bytes with two links, of which the unit holds one.
@@ -168,7 +263,12 @@ fn link(mut unit: Unit, file: u64) -> Unit {
     if unit.shared.is_empty() {
         unit.size = Some(Size::default());
     }
-    unit.shared.push(Shared { file: (1, file), here: 1, links: 2, bytes: 10 });
+    unit.shared.push(Shared {
+        file: (1, file),
+        here: 1,
+        links: 2,
+        bytes: 10,
+    });
     unit
 }
 
@@ -187,18 +287,48 @@ fn a_file_counts_when_its_last_link_goes() {
     let table: [(u64, &[&str]); 5] = [
         (1, &["plain"]),
         (11, &["plain", "old half", "new half"]),
-        (21, &["plain", "old half", "new half", "two halves", "third"]),
-        (31, &["plain", "old half", "new half", "two halves", "third", "fourth"]),
-        (99, &["plain", "old half", "new half", "two halves", "third", "fourth"]),
+        (
+            21,
+            &["plain", "old half", "new half", "two halves", "third"],
+        ),
+        (
+            31,
+            &[
+                "plain",
+                "old half",
+                "new half",
+                "two halves",
+                "third",
+                "fourth",
+            ],
+        ),
+        (
+            99,
+            &[
+                "plain",
+                "old half",
+                "new half",
+                "two halves",
+                "third",
+                "fourth",
+            ],
+        ),
     ];
     for (bytes, expected) in table {
         let found = evict(vec![cache("pnpm", 0, units.clone())], bytes, 0);
         assert_eq!(names(&found), expected, "{bytes}");
-        assert_eq!(found.foreseen.bytes, bytes.next_multiple_of(10).min(40), "{bytes}");
+        assert_eq!(
+            found.foreseen.bytes,
+            bytes.next_multiple_of(10).min(40),
+            "{bytes}"
+        );
         assert_eq!(found.foreseen.inodes, found.foreseen.bytes / 10, "{bytes}");
     }
     let left = evict(vec![cache("pnpm", 0, units)], 99, 0).obstacles;
-    assert_eq!(left, ["1 unit of pnpm: would free nothing: gone, or linked elsewhere"]);
+    assert_eq!(
+        left,
+        ["1 unit of pnpm: would free nothing: gone, or linked elsewhere"]
+    );
 }
 
 /// What caches hold over their budgets, and what goes then.
@@ -210,44 +340,105 @@ fn over_budget(caches: Vec<Cache>, volume: Option<Wanted>) -> Option<Eviction> {
 #[test]
 fn a_cache_over_its_budget_goes_down_to_nine_tenths_of_it() {
     let caches = |bytes, inodes| {
-        let mut npm = cache("npm", 0, (0..10).map(|age| unit("npm", &age.to_string(), 100 - age, 10)).collect());
+        let mut npm = cache(
+            "npm",
+            0,
+            (0..10)
+                .map(|age| unit("npm", &age.to_string(), 100 - age, 10))
+                .collect(),
+        );
         npm.budget = Some(Size { bytes, inodes });
         vec![npm, cache("pip", 0, vec![unit("pip", "oldest", 900, 10)])]
     };
     assert_eq!(over_budget(caches(100, 10), None), None);
     let found = over_budget(caches(90, u64::MAX), None).unwrap();
     assert_eq!(names(&found), ["0", "1"]);
-    assert_eq!(found.wanted.reason, "npm holds 100 B, over its budget of 90 B; going down to 81 B");
-    assert_eq!((found.wanted.total(), found.shortfall), (Size { bytes: 19, inodes: 0 }, Size::default()));
+    assert_eq!(
+        found.wanted.reason,
+        "npm holds 100 B, over its budget of 90 B; going down to 81 B"
+    );
+    assert_eq!(
+        (found.wanted.total(), found.shortfall),
+        (
+            Size {
+                bytes: 19,
+                inodes: 0
+            },
+            Size::default()
+        )
+    );
     let found = over_budget(caches(u64::MAX, 6), None).unwrap();
     assert_eq!(names(&found), ["0", "1", "2", "3", "4"]);
-    assert_eq!(found.wanted.reason, "npm holds 10 inodes, over its budget of 6 inodes; going down to 5 inodes");
+    assert_eq!(
+        found.wanted.reason,
+        "npm holds 10 inodes, over its budget of 6 inodes; going down to 5 inodes"
+    );
     // What goes for a budget counts for the volume, and is not enough here.
-    let volume = Wanted { bytes: 35, reason: "full".into(), ..Wanted::default() };
+    let volume = Wanted {
+        bytes: 35,
+        reason: "full".into(),
+        ..Wanted::default()
+    };
     let found = over_budget(caches(90, u64::MAX), Some(volume)).unwrap();
     assert_eq!(names(&found), ["0", "1", "oldest", "2"]);
-    assert!(found.wanted.reason.starts_with("full; and npm holds"), "{}", found.wanted.reason);
+    assert!(
+        found.wanted.reason.starts_with("full; and npm holds"),
+        "{}",
+        found.wanted.reason
+    );
     // Nothing of another cache goes for this one's sake.
     let mut in_use = caches(50, u64::MAX);
-    in_use[0].units = in_use[0].units.drain(..).map(|unit| named(unit, 0)).collect();
+    in_use[0].units = in_use[0]
+        .units
+        .drain(..)
+        .map(|unit| named(unit, 0))
+        .collect();
     let found = over_budget(in_use, None).unwrap();
     assert_eq!((names(&found).len(), found.shortfall.bytes), (0, 55));
 }
 
-/// Thirty runs of a volume that grows by `growth` a run, with these marks. Gives the share in use before and after each eviction.
+/// Thirty runs of a volume that grows by `growth` a run, with these marks. Gives the share in use
+/// before and after each eviction.
 fn thirty_nights(growth: u64, keep: usize) -> Vec<(u64, u64)> {
-    let marks = |part| policy::Marks { bytes: part, inodes: part };
-    let policy = policy::Eviction { high: marks(0.85), low: marks(0.75), budget: None, min_age: Duration::ZERO, in_use: InUse::Keep };
-    let mut units: Vec<Unit> = (0..84).map(|age| unit("npm", &format!("first {age:02}"), 9000 - age, 10)).collect();
-    units.iter_mut().rev().take(keep).for_each(|needed| *needed = named(needed.clone(), 0));
+    let marks = |part| policy::Marks {
+        bytes: part,
+        inodes: part,
+    };
+    let policy = policy::Eviction {
+        high: marks(0.85),
+        low: marks(0.75),
+        budget: None,
+        min_age: Duration::ZERO,
+        in_use: InUse::Keep,
+    };
+    let mut units: Vec<Unit> = (0..84)
+        .map(|age| unit("npm", &format!("first {age:02}"), 9000 - age, 10))
+        .collect();
+    units
+        .iter_mut()
+        .rev()
+        .take(keep)
+        .for_each(|needed| *needed = named(needed.clone(), 0));
     let mut evictions = Vec::new();
     for night in 0..30 {
         for piece in 0..growth {
-            units.push(unit("npm", &format!("night {night:02} {piece}"), (30 - night) * 24, 10));
+            units.push(unit(
+                "npm",
+                &format!("night {night:02} {piece}"),
+                (30 - night) * 24,
+                10,
+            ));
         }
         let used: u64 = units.iter().map(|unit| unit.size.unwrap().bytes).sum();
-        let usage = Usage { total_bytes: 1000, used_bytes: used, free_bytes: 1000_u64.saturating_sub(used), ..Usage::default() };
-        let Some(wanted) = wanted(&usage, &policy) else { continue };
+        let usage = Usage {
+            total_bytes: 1000,
+            used_bytes: used,
+            free_bytes: 1000_u64.saturating_sub(used),
+            ..Usage::default()
+        };
+        let Some(wanted) = wanted(&usage, &policy) else {
+            continue;
+        };
         let found = decide(vec![cache("npm", 0, units.clone())], wanted, policy.in_use);
         units.retain(|unit| !found.units.iter().any(|gone| gone.name == unit.name));
         evictions.push((used, used - found.foreseen.bytes));
@@ -262,13 +453,28 @@ fn evictions_are_rare_and_go_from_high_to_low() {
     assert_eq!(evictions, [(860, 750), (860, 750), (860, 750)]);
     let evictions = thirty_nights(3, 20);
     assert_eq!(evictions.len(), 8);
-    assert!(evictions.iter().all(|(before, after)| *before > 850 && *after == 750), "{evictions:?}");
+    assert!(
+        evictions
+            .iter()
+            .all(|(before, after)| *before > 850 && *after == 750),
+        "{evictions:?}"
+    );
 }
 
 #[test]
 fn only_as_many_batches_are_handed_out_as_are_needed() {
-    let units = (0..1000).map(|number| unit("npm", &format!("{number:04}"), 50, 1)).collect();
-    let mut queue = order(vec![cache("npm", 0, units)], Wanted { bytes: 300, ..Wanted::default() }, InUse::Keep, at(NOW));
+    let units = (0..1000)
+        .map(|number| unit("npm", &format!("{number:04}"), 50, 1))
+        .collect();
+    let mut queue = order(
+        vec![cache("npm", 0, units)],
+        Wanted {
+            bytes: 300,
+            ..Wanted::default()
+        },
+        InUse::Keep,
+        at(NOW),
+    );
     let mut batches = 0;
     while let Some(batch) = queue.next_batch() {
         batches += 1;
@@ -279,7 +485,13 @@ fn only_as_many_batches_are_handed_out_as_are_needed() {
 
 #[test]
 fn ages_in_words() {
-    let table = [(86_400, "24 h"), (7 * 86_400, "7 d"), (48 * 3600, "48 h"), (5400, "1h 30m"), (0, "0s")];
+    let table = [
+        (86_400, "24 h"),
+        (7 * 86_400, "7 d"),
+        (48 * 3600, "48 h"),
+        (5400, "1h 30m"),
+        (0, "0s"),
+    ];
     for (seconds, expected) in table {
         assert_eq!(in_words(Duration::from_secs(seconds)), expected);
     }
@@ -301,8 +513,14 @@ impl Dice {
         (0..=self.below(4))
             .map(|number| {
                 let name = format!("cache{number}");
-                let units = (0..self.below(600)).map(|number| self.unit(&name, number)).collect();
-                let reserve = if self.below(2) == 0 { 0 } else { self.below(3000) };
+                let units = (0..self.below(600))
+                    .map(|number| self.unit(&name, number))
+                    .collect();
+                let reserve = if self.below(2) == 0 {
+                    0
+                } else {
+                    self.below(3000)
+                };
                 cache(&name, reserve, units)
             })
             .collect()
@@ -330,40 +548,87 @@ fn every_choice_keeps_its_promises() {
         for cache in &mut shuffled {
             cache.units.reverse();
         }
-        assert_eq!(found, evict(shuffled, bytes, inodes), "seed {seed}: the order of listing counts");
+        assert_eq!(
+            found,
+            evict(shuffled, bytes, inodes),
+            "seed {seed}: the order of listing counts"
+        );
         check(&caches, &found, seed);
     }
 }
 
 fn check(caches: &[Cache], found: &Eviction, seed: u64) {
-    let sum = |units: &[Unit]| units.iter().fold((0, 0), |(b, i), unit| (b + unit.size.unwrap().bytes, i + unit.size.unwrap().inodes));
-    let enough = |(bytes, inodes): (u64, u64)| bytes >= found.wanted.bytes && inodes >= found.wanted.inodes;
-    assert_eq!(sum(&found.units), (found.foreseen.bytes, found.foreseen.inodes), "seed {seed}");
+    let sum = |units: &[Unit]| {
+        units.iter().fold((0, 0), |(b, i), unit| {
+            (b + unit.size.unwrap().bytes, i + unit.size.unwrap().inodes)
+        })
+    };
+    let enough =
+        |(bytes, inodes): (u64, u64)| bytes >= found.wanted.bytes && inodes >= found.wanted.inodes;
+    assert_eq!(
+        sum(&found.units),
+        (found.foreseen.bytes, found.foreseen.inodes),
+        "seed {seed}"
+    );
     assert_eq!(
         enough(sum(&found.units)),
         found.shortfall == Size::default(),
         "seed {seed}: covers what is wanted, or says what is missing"
     );
     if let Some((_, shorter)) = found.units.split_last() {
-        assert!(!enough(sum(shorter)), "seed {seed}: the last unit was not needed");
+        assert!(
+            !enough(sum(shorter)),
+            "seed {seed}: the last unit was not needed"
+        );
     }
-    assert!(found.units.is_sorted_by_key(|unit| unit.last_used), "seed {seed}");
-    assert!(found.units.iter().all(|unit| held_back(unit, InUse::Keep, at(NOW)).is_none()), "seed {seed}: a young one goes");
-    for cache in caches.iter().filter(|cache| cache.reserve != Size::default()) {
-        let gone: u64 = found.units.iter().filter(|unit| *unit.cache == *cache.name).map(|unit| unit.size.unwrap().bytes).sum();
+    assert!(
+        found.units.is_sorted_by_key(|unit| unit.last_used),
+        "seed {seed}"
+    );
+    assert!(
+        found
+            .units
+            .iter()
+            .all(|unit| held_back(unit, InUse::Keep, at(NOW)).is_none()),
+        "seed {seed}: a young one goes"
+    );
+    for cache in caches
+        .iter()
+        .filter(|cache| cache.reserve != Size::default())
+    {
+        let gone: u64 = found
+            .units
+            .iter()
+            .filter(|unit| *unit.cache == *cache.name)
+            .map(|unit| unit.size.unwrap().bytes)
+            .sum();
         let standing = sum(&cache.units).0;
-        assert!(gone == 0 || standing - gone >= cache.reserve.bytes, "seed {seed}: a reserve is broken");
+        assert!(
+            gone == 0 || standing - gone >= cache.reserve.bytes,
+            "seed {seed}: a reserve is broken"
+        );
     }
     prefix(caches, found, seed);
 }
 
 /// Whatever is older than the last one chosen goes too, unless something holds it.
 fn prefix(caches: &[Cache], found: &Eviction, seed: u64) {
-    let Some(last) = found.units.last() else { return };
-    for cache in caches.iter().filter(|cache| cache.reserve == Size::default()) {
+    let Some(last) = found.units.last() else {
+        return;
+    };
+    for cache in caches
+        .iter()
+        .filter(|cache| cache.reserve == Size::default())
+    {
         for unit in cache.units.iter().filter(|unit| rank(unit) < rank(last)) {
-            let held = held_back(unit, InUse::Keep, at(NOW)).is_some() || unit.size == Some(Size::default());
-            assert!(held != found.units.contains(unit), "seed {seed}: {} of {} was passed over", unit.name, unit.cache);
+            let held = held_back(unit, InUse::Keep, at(NOW)).is_some()
+                || unit.size == Some(Size::default());
+            assert!(
+                held != found.units.contains(unit),
+                "seed {seed}: {} of {} was passed over",
+                unit.name,
+                unit.cache
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! How much must go: the marks and the budget against what the volume holds.
 //!
-//! The part in use is `used / (used + free)`, as `df` and the kubelet tell it: blocks reserved for root are nobody's to fill. It must
-//! never ask for more than the marks and the budget say.
+//! The part in use is `used / (used + free)`, as `df` and the kubelet tell it: blocks reserved for
+//! root are nobody's to fill. It must never ask for more than the marks and the budget say.
 
 use super::links::standing;
 use super::{in_amounts, less};
@@ -29,7 +29,10 @@ impl Wanted {
     pub fn total(&self) -> Size {
         let mut over = Size::default();
         self.caches.values().for_each(|cache| over += *cache);
-        Size { bytes: self.bytes.max(over.bytes), inodes: self.inodes.max(over.inodes) }
+        Size {
+            bytes: self.bytes.max(over.bytes),
+            inodes: self.inodes.max(over.inodes),
+        }
     }
 }
 
@@ -44,44 +47,72 @@ struct Resource {
 
 /// What is to be freed; none below the high marks and the budget.
 ///
-/// Past any high mark, eviction goes on until all low marks are reached. Over the budget, it goes on to 90 % of it. The larger number of
-/// bytes counts.
+/// Past any high mark, eviction goes on until all low marks are reached. Over the budget, it goes
+/// on to 90 % of it. The larger number of bytes counts.
 pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     let [bytes, inodes] = resources(usage, policy);
     let mut wanted = Wanted::default();
-    let mut reasons: Vec<String> = [&bytes, &inodes].into_iter().filter_map(Resource::passed).collect();
+    let mut reasons: Vec<String> = [&bytes, &inodes]
+        .into_iter()
+        .filter_map(Resource::passed)
+        .collect();
     if !reasons.is_empty() {
         (wanted.bytes, wanted.inodes) = (bytes.above_low(), inodes.above_low());
     }
-    if let (Some(standing), Some(budget)) = (usage.standing_bytes, policy.budget.filter(|budget| usage.standing_bytes > Some(*budget))) {
+    if let (Some(standing), Some(budget)) = (
+        usage.standing_bytes,
+        policy
+            .budget
+            .filter(|budget| usage.standing_bytes > Some(*budget)),
+    ) {
         let goal = share(budget, 0.9);
         wanted.bytes = wanted.bytes.max(standing.saturating_sub(goal));
-        let [standing, budget, goal] = [standing, budget, goal].map(|bytes| ByteSize(bytes).display().iec());
-        reasons.push(format!("{standing} stand below the root, over the budget of {budget}; going down to {goal}"));
+        let [standing, budget, goal] =
+            [standing, budget, goal].map(|bytes| ByteSize(bytes).display().iec());
+        reasons.push(format!(
+            "{standing} stand below the root, over the budget of {budget}; going down to {goal}"
+        ));
     }
     wanted.reason = reasons.join("; and ");
     (!reasons.is_empty()).then_some(wanted)
 }
 
-/// Adds what caches hold over their own budgets: such a cache goes down to 90 % of it, however empty the volume is. Its units must be weighed.
+/// Adds what caches hold over their own budgets: such a cache goes down to 90 % of it, however
+/// empty the volume is. Its units must be weighed.
 pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> {
     let mut reasons: Vec<String> = wanted.iter().map(|wanted| wanted.reason.clone()).collect();
     let mut wanted = wanted.unwrap_or_default();
     for cache in caches {
-        let (Some(budget), holds) = (cache.budget, standing(cache)) else { continue };
+        let (Some(budget), holds) = (cache.budget, standing(cache)) else {
+            continue;
+        };
         if holds.bytes <= budget.bytes && holds.inodes <= budget.inodes {
             continue;
         }
         let part = |of| if of == u64::MAX { of } else { share(of, 0.9) };
-        let goal = Size { bytes: part(budget.bytes), inodes: part(budget.inodes) };
+        let goal = Size {
+            bytes: part(budget.bytes),
+            inodes: part(budget.inodes),
+        };
         wanted.caches.insert(cache.name.clone(), less(holds, goal));
         // A part without a budget is not told.
         let told = |size: Size| Size {
-            bytes: if budget.bytes == u64::MAX { 0 } else { size.bytes },
-            inodes: if budget.inodes == u64::MAX { 0 } else { size.inodes },
+            bytes: if budget.bytes == u64::MAX {
+                0
+            } else {
+                size.bytes
+            },
+            inodes: if budget.inodes == u64::MAX {
+                0
+            } else {
+                size.inodes
+            },
         };
         let [holds, budget, goal] = [holds, budget, goal].map(|size| in_amounts(told(size)));
-        reasons.push(format!("{} holds {holds}, over its budget of {budget}; going down to {goal}", cache.name));
+        reasons.push(format!(
+            "{} holds {holds}, over its budget of {budget}; going down to {goal}",
+            cache.name
+        ));
     }
     wanted.reason = reasons.join("; and ");
     (!reasons.is_empty()).then_some(wanted)
@@ -89,38 +120,75 @@ pub fn with_budgets(wanted: Option<Wanted>, caches: &[Cache]) -> Option<Wanted> 
 
 /// Why nothing is to be freed, in words, for the report of a calm run.
 pub fn calm(usage: &Usage, policy: &policy::Eviction) -> String {
-    let told = resources(usage, policy).into_iter().filter(|resource| resource.total > 0);
-    told.map(|resource| resource.told("the high mark is")).collect::<Vec<_>>().join("; ")
+    let told = resources(usage, policy)
+        .into_iter()
+        .filter(|resource| resource.total > 0);
+    told.map(|resource| resource.told("the high mark is"))
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 fn resources(usage: &Usage, policy: &policy::Eviction) -> [Resource; 2] {
     let (high, low) = (policy.high, policy.low);
     let usable = usage.used_bytes.saturating_add(usage.free_bytes);
     [
-        Resource { name: "bytes", used: usage.used_bytes, total: usable, high: high.bytes, low: low.bytes },
-        Resource { name: "inodes", used: usage.used_inodes, total: usage.total_inodes, high: high.inodes, low: low.inodes },
+        Resource {
+            name: "bytes",
+            used: usage.used_bytes,
+            total: usable,
+            high: high.bytes,
+            low: low.bytes,
+        },
+        Resource {
+            name: "inodes",
+            used: usage.used_inodes,
+            total: usage.total_inodes,
+            high: high.inodes,
+            low: low.inodes,
+        },
     ]
 }
 
 impl Resource {
-    /// Why eviction starts, when it does. A volume without a fixed number of inodes (a total of 0) never runs out of them.
+    /// Why eviction starts, when it does. A volume without a fixed number of inodes (a total of 0)
+    /// never runs out of them.
     fn passed(&self) -> Option<String> {
         let passed = self.total > 0 && self.used > share(self.total, self.high);
-        passed.then(|| format!("{}; going down to {}", self.told("above the high mark of"), percent(self.low)))
+        passed.then(|| {
+            format!(
+                "{}; going down to {}",
+                self.told("above the high mark of"),
+                percent(self.low)
+            )
+        })
     }
 
     fn above_low(&self) -> u64 {
-        if self.total == 0 { 0 } else { self.used.saturating_sub(share(self.total, self.low)) }
+        if self.total == 0 {
+            0
+        } else {
+            self.used.saturating_sub(share(self.total, self.low))
+        }
     }
 
     fn told(&self, high: &str) -> String {
         let tenths = (u128::from(self.used) * 1000).div_ceil(u128::from(self.total.max(1)));
-        format!("{} of {} used, {high} {}", tenths_of_percent(tenths), self.name, percent(self.high))
+        format!(
+            "{} of {} used, {high} {}",
+            tenths_of_percent(tenths),
+            self.name,
+            percent(self.high)
+        )
     }
 }
 
 /// A fraction of a number, to the byte.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a fraction of a count is one")]
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a fraction of a count is one"
+)]
 fn share(of: u64, fraction: f64) -> u64 {
     (of as f64 * fraction.clamp(0.0, 1.0)).round() as u64
 }
@@ -131,7 +199,11 @@ fn percent(fraction: f64) -> String {
 
 /// Used parts are rounded up, so that what is above a mark never reads like the mark.
 fn tenths_of_percent(tenths: u128) -> String {
-    if tenths.is_multiple_of(10) { format!("{} %", tenths / 10) } else { format!("{}.{} %", tenths / 10, tenths % 10) }
+    if tenths.is_multiple_of(10) {
+        format!("{} %", tenths / 10)
+    } else {
+        format!("{}.{} %", tenths / 10, tenths % 10)
+    }
 }
 
 #[cfg(test)]
@@ -142,13 +214,29 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn policy(budget: Option<u64>) -> policy::Eviction {
-        let marks = |part| policy::Marks { bytes: part, inodes: part };
-        policy::Eviction { high: marks(0.85), low: marks(0.75), budget, min_age: Duration::ZERO, in_use: policy::InUse::Keep }
+        let marks = |part| policy::Marks {
+            bytes: part,
+            inodes: part,
+        };
+        policy::Eviction {
+            high: marks(0.85),
+            low: marks(0.75),
+            budget,
+            min_age: Duration::ZERO,
+            in_use: policy::InUse::Keep,
+        }
     }
 
     fn usage(used_bytes: u64, used_inodes: u64, total_inodes: u64) -> Usage {
         // 10 bytes more are reserved for root: they count neither as used nor as free.
-        Usage { total_bytes: 1010, used_bytes, free_bytes: 1000 - used_bytes, total_inodes, used_inodes, standing_bytes: None }
+        Usage {
+            total_bytes: 1010,
+            used_bytes,
+            free_bytes: 1000 - used_bytes,
+            total_inodes,
+            used_inodes,
+            standing_bytes: None,
+        }
     }
 
     #[test]
@@ -158,26 +246,75 @@ mod tests {
         // used bytes, used inodes, total inodes -> wanted bytes, wanted inodes, reason
         let table = [
             (850, 850, 1000, None),
-            (851, 0, 0, Some((101, 0, "85.1 % of bytes used, above the high mark of 85 %; going down to 75 %"))),
-            (880, 10, 1000, Some((130, 0, "88 % of bytes used, above the high mark of 85 %; going down to 75 %"))),
-            (100, 860, 1000, Some((0, 110, "86 % of inodes used, above the high mark of 85 %; going down to 75 %"))),
-            (800, 860, 1000, Some((50, 110, "86 % of inodes used, above the high mark of 85 %; going down to 75 %"))),
+            (
+                851,
+                0,
+                0,
+                Some((
+                    101,
+                    0,
+                    "85.1 % of bytes used, above the high mark of 85 %; going down to 75 %",
+                )),
+            ),
+            (
+                880,
+                10,
+                1000,
+                Some((
+                    130,
+                    0,
+                    "88 % of bytes used, above the high mark of 85 %; going down to 75 %",
+                )),
+            ),
+            (
+                100,
+                860,
+                1000,
+                Some((
+                    0,
+                    110,
+                    "86 % of inodes used, above the high mark of 85 %; going down to 75 %",
+                )),
+            ),
+            (
+                800,
+                860,
+                1000,
+                Some((
+                    50,
+                    110,
+                    "86 % of inodes used, above the high mark of 85 %; going down to 75 %",
+                )),
+            ),
             (880, 900, 1000, Some((130, 150, both))),
             (500, 999, 0, None),
         ];
         for (bytes, inodes, total, expected) in table {
             let found = wanted(&usage(bytes, inodes, total), &policy(None));
-            let expected = expected.map(|(bytes, inodes, reason)| Wanted { bytes, inodes, caches: BTreeMap::new(), reason: reason.into() });
+            let expected = expected.map(|(bytes, inodes, reason)| Wanted {
+                bytes,
+                inodes,
+                caches: BTreeMap::new(),
+                reason: reason.into(),
+            });
             assert_eq!(found, expected, "{bytes} bytes, {inodes} of {total} inodes");
         }
     }
 
     #[test]
     fn a_budget_goes_down_to_nine_tenths() {
-        let mut seen = Usage { used_bytes: 30, free_bytes: 900 * GIB, standing_bytes: Some(30 * GIB), ..Usage::default() };
+        let mut seen = Usage {
+            used_bytes: 30,
+            free_bytes: 900 * GIB,
+            standing_bytes: Some(30 * GIB),
+            ..Usage::default()
+        };
         let found = wanted(&seen, &policy(Some(25 * GIB))).unwrap();
         assert_eq!(found.bytes, 30 * GIB - 25 * GIB / 10 * 9);
-        assert_eq!(found.reason, "30.0 GiB stand below the root, over the budget of 25.0 GiB; going down to 22.5 GiB");
+        assert_eq!(
+            found.reason,
+            "30.0 GiB stand below the root, over the budget of 25.0 GiB; going down to 22.5 GiB"
+        );
         seen.standing_bytes = Some(25 * GIB);
         assert_eq!(wanted(&seen, &policy(Some(25 * GIB))), None);
         assert_eq!(wanted(&seen, &policy(None)), None);
@@ -187,6 +324,9 @@ mod tests {
     fn a_calm_night_says_how_calm() {
         let told = "71 % of bytes used, the high mark is 85 %; 12.5 % of inodes used, the high mark is 85 %";
         assert_eq!(calm(&usage(710, 125, 1000), &policy(None)), told);
-        assert_eq!(calm(&usage(710, 125, 0), &policy(None)), "71 % of bytes used, the high mark is 85 %");
+        assert_eq!(
+            calm(&usage(710, 125, 0), &policy(None)),
+            "71 % of bytes used, the high mark is 85 %"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! What fills the volume, as bars: repos with their trees, caches and the rest, biggest first; then the largest worktrees.
+//! What fills the volume, as bars: repos with their trees, caches and the rest, biggest first; then
+//! the largest worktrees.
 //!
 //! Pure. It must never leave out a part without saying how much the rest is.
 
@@ -45,9 +46,17 @@ impl Fills {
         let (longest, longest_tree) = (longest(&groups), longest(&trees));
         Some(Self {
             total: words::size(report.usage.iter().map(|used| used.bytes).sum()),
-            bars: groups.iter().take(NAMED).map(|parts| fill(report, parts, longest)).collect(),
+            bars: groups
+                .iter()
+                .take(NAMED)
+                .map(|parts| fill(report, parts, longest))
+                .collect(),
             more: more(&groups),
-            trees: trees.iter().take(NAMED).map(|tree| tree_fill(report, tree[0], longest_tree)).collect(),
+            trees: trees
+                .iter()
+                .take(NAMED)
+                .map(|tree| tree_fill(report, tree[0], longest_tree))
+                .collect(),
             more_trees: more(&trees),
         })
     }
@@ -55,22 +64,43 @@ impl Fills {
 
 /// Each tree as a group of its own; the biggest came first.
 fn trees(report: &RunReport) -> Vec<Vec<&Used>> {
-    report.usage.iter().filter(|used| used.what == Part::Worktree).map(|used| vec![used]).collect()
+    report
+        .usage
+        .iter()
+        .filter(|used| used.what == Part::Worktree)
+        .map(|used| vec![used])
+        .collect()
 }
 
 fn more(groups: &[Vec<&Used>]) -> Option<String> {
     let rest = groups.get(NAMED..).filter(|rest| !rest.is_empty())?;
-    Some(format!("and {} more, {}", words::number(rest.len() as u64), words::size(rest.iter().map(|parts| bytes(parts)).sum())))
+    Some(format!(
+        "and {} more, {}",
+        words::number(rest.len() as u64),
+        words::size(rest.iter().map(|parts| bytes(parts)).sum())
+    ))
 }
 
 fn fill(report: &RunReport, parts: &[&Used], longest: u64) -> Fill {
     let (kind, name) = called(report, parts[0]);
-    Fill { kind, name, size: words::size(bytes(parts)), pieces: pieces(parts, longest), said: made_of(parts) }
+    Fill {
+        kind,
+        name,
+        size: words::size(bytes(parts)),
+        pieces: pieces(parts, longest),
+        said: made_of(parts),
+    }
 }
 
 fn tree_fill(report: &RunReport, tree: &Used, longest: u64) -> Fill {
     let name = words::below(&report.volume.root, &tree.path);
-    Fill { kind: "tree", name, size: words::size(tree.bytes), pieces: pieces(&[tree], longest), said: made_of_shared(tree) }
+    Fill {
+        kind: "tree",
+        name,
+        size: words::size(tree.bytes),
+        pieces: pieces(&[tree], longest),
+        said: made_of_shared(tree),
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a place in a picture")]
@@ -86,9 +116,17 @@ fn pieces(parts: &[&Used], longest: u64) -> Vec<Piece> {
         (Part::State, "state"),
         (Part::Other, "other"),
     ] {
-        let bytes: u64 = parts.iter().filter(|part| part.what == what).map(|part| part.bytes).sum();
+        let bytes: u64 = parts
+            .iter()
+            .filter(|part| part.what == what)
+            .map(|part| part.bytes)
+            .sum();
         if bytes > 0 {
-            pieces.push(Piece { class, at: place(share(at)), width: place(share(bytes)) });
+            pieces.push(Piece {
+                class,
+                at: place(share(at)),
+                width: place(share(bytes)),
+            });
             at += bytes;
         }
     }

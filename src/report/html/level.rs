@@ -37,13 +37,31 @@ impl Levels {
     pub(super) fn of(report: &RunReport) -> Option<Self> {
         let volume = &report.volume;
         let (before, after) = (bar(volume, volume.before)?, bar(volume, volume.after)?);
-        let (first, then) = if report.run.dry_run { ("now", "then") } else { ("before", "after") };
-        let bars = if before.percent == after.percent {
-            vec![Bar { label: "now", ..after }]
+        let (first, then) = if report.run.dry_run {
+            ("now", "then")
         } else {
-            vec![Bar { label: first, ..before }, Bar { label: then, ..after }]
+            ("before", "after")
         };
-        let sources = level::freed_by(report).into_iter().map(|(from, bytes)| (from.to_owned(), words::size(bytes)));
+        let bars = if before.percent == after.percent {
+            vec![Bar {
+                label: "now",
+                ..after
+            }]
+        } else {
+            vec![
+                Bar {
+                    label: first,
+                    ..before
+                },
+                Bar {
+                    label: then,
+                    ..after
+                },
+            ]
+        };
+        let sources = level::freed_by(report)
+            .into_iter()
+            .map(|(from, bytes)| (from.to_owned(), words::size(bytes)));
         Some(Self {
             bars,
             marks: level::has_marks(volume).then(|| marks(volume)),
@@ -56,11 +74,26 @@ impl Levels {
 
 fn bar(volume: &Volume, level: Level) -> Option<Bar> {
     let share = volume.share(level)?;
-    let said = format!("{} used, {} free", words::size(level.used_bytes), words::size(level.free_bytes));
+    let said = format!(
+        "{} used, {} free",
+        words::size(level.used_bytes),
+        words::size(level.free_bytes)
+    );
     let tone = tone(level::colour(share, volume));
-    Some(Bar { label: "", width: place(share), tone, percent: words::percent(share), said })
+    Some(Bar {
+        label: "",
+        width: place(share),
+        tone,
+        percent: words::percent(share),
+        said,
+    })
 }
 
 fn marks(volume: &Volume) -> Marks {
-    Marks { low: words::percent(volume.low), high: words::percent(volume.high), low_at: place(volume.low), high_at: place(volume.high) }
+    Marks {
+        low: words::percent(volume.low),
+        high: words::percent(volume.high),
+        low_at: place(volume.low),
+        high_at: place(volume.high),
+    }
 }

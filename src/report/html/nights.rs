@@ -1,4 +1,5 @@
-//! Past runs side by side: the level before and after, what was freed, how each ended; and the same as a table.
+//! Past runs side by side: the level before and after, what was freed, how each ended; and the same
+//! as a table.
 //!
 //! Pure. It must never hide that lines of the journal were skipped, nor that there are older runs.
 
@@ -63,13 +64,30 @@ impl Nights {
             return None;
         }
         let runs = &past[past.len().saturating_sub(NIGHTS)..];
-        let most = runs.iter().map(|run| run.totals.freed_bytes).max().unwrap_or(0);
+        let most = runs
+            .iter()
+            .map(|run| run.totals.freed_bytes)
+            .max()
+            .unwrap_or(0);
         let slots = runs.len().max(ROOM);
         let scale = scale(runs);
-        let place = |i: usize| Place { slot: slots - runs.len() + i, slots, from_last: runs.len() - 1 - i, scale, most };
-        let columns = runs.iter().enumerate().map(|(i, run)| night(run, &place(i)));
+        let place = |i: usize| Place {
+            slot: slots - runs.len() + i,
+            slots,
+            from_last: runs.len() - 1 - i,
+            scale,
+            most,
+        };
+        let columns = runs
+            .iter()
+            .enumerate()
+            .map(|(i, run)| night(run, &place(i)));
         Some(Self {
-            said: if runs.is_empty() { "No runs yet.".to_owned() } else { history::sum(runs) },
+            said: if runs.is_empty() {
+                "No runs yet.".to_owned()
+            } else {
+                history::sum(runs)
+            },
             trends: trends(past).iter().flat_map(Trends::told).collect(),
             skipped: (skipped > 0).then(|| history::left_out(skipped)),
             floor: words::percent(scale.0),
@@ -95,12 +113,32 @@ fn y((top, bottom): (f64, f64), share: f64) -> f64 {
 /// The tenths around every level and mark: small changes of a full volume are to be seen.
 fn scale(runs: &[RunReport]) -> (f64, f64) {
     let levels = |run: &RunReport| {
-        let Volume { before, after, low, high, .. } = run.volume;
-        [run.volume.share(before), run.volume.share(after), Some(low), Some(high)].into_iter().flatten()
+        let Volume {
+            before,
+            after,
+            low,
+            high,
+            ..
+        } = run.volume;
+        [
+            run.volume.share(before),
+            run.volume.share(after),
+            Some(low),
+            Some(high),
+        ]
+        .into_iter()
+        .flatten()
     };
-    let (least, most) =
-        runs.iter().flat_map(levels).fold((1.0, 0.0), |(least, most): (f64, f64), level| (least.min(level), most.max(level)));
-    (((least * 10.0 - 1.0).floor() / 10.0).max(0.0), ((most * 10.0 + 0.5).ceil() / 10.0).min(1.0))
+    let (least, most) = runs
+        .iter()
+        .flat_map(levels)
+        .fold((1.0, 0.0), |(least, most): (f64, f64), level| {
+            (least.min(level), most.max(level))
+        });
+    (
+        ((least * 10.0 - 1.0).floor() / 10.0).max(0.0),
+        ((most * 10.0 + 0.5).ceil() / 10.0).min(1.0),
+    )
 }
 
 /// Where a level stands in the scale.
@@ -125,25 +163,59 @@ fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
     }
     let mark = |name, share, down| {
         let at = level_y(share, scale);
-        Mark { name, percent: words::percent(share), y: px(at), text_y: px(at + down) }
+        Mark {
+            name,
+            percent: words::percent(share),
+            y: px(at),
+            text_y: px(at + down),
+        }
     };
-    vec![mark("high", run.volume.high, -4.0), mark("low", run.volume.low, 12.0)]
+    vec![
+        mark("high", run.volume.high, -4.0),
+        mark("low", run.volume.low, 12.0),
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
-fn night(run: &RunReport, &Place { slot, slots, from_last, scale, most }: &Place) -> Night {
+fn night(
+    run: &RunReport,
+    &Place {
+        slot,
+        slots,
+        from_last,
+        scale,
+        most,
+    }: &Place,
+) -> Night {
     let place = |at: f64| format!("{:.2}%", at / slots as f64 * 100.0);
     let at = slot as f64;
     let top = y(FREED, run.totals.freed_bytes as f64 / most.max(1) as f64);
     // What freed little is seen to have freed something.
-    let top = if run.totals.freed_bytes > 0 { top.min(FREED.1 - 1.5) } else { top };
+    let top = if run.totals.freed_bytes > 0 {
+        top.min(FREED.1 - 1.5)
+    } else {
+        top
+    };
     let (outcome, style) = history::outcome(run);
-    let share = |level| run.volume.share(level).map(|share| px(level_y(share, scale)));
+    let share = |level| {
+        run.volume
+            .share(level)
+            .map(|share| px(level_y(share, scale)))
+    };
     let when = run.run.started.format("%a %-d %b, %H:%M UTC");
     let freed = words::size(run.totals.freed_bytes);
     Night {
-        told: [format!("{when}: {outcome}"), format!("freed {freed}"), history::level(run)].join(", ").trim_end_matches(", ").to_owned(),
-        day: from_last.is_multiple_of(7).then(|| run.run.started.format("%-d %b").to_string()),
+        told: [
+            format!("{when}: {outcome}"),
+            format!("freed {freed}"),
+            history::level(run),
+        ]
+        .join(", ")
+        .trim_end_matches(", ")
+        .to_owned(),
+        day: from_last
+            .is_multiple_of(7)
+            .then(|| run.run.started.format("%-d %b").to_string()),
         left: place(at),
         slot: place(1.0),
         bar_left: place(at + 0.2),
@@ -152,7 +224,10 @@ fn night(run: &RunReport, &Place { slot, slots, from_last, scale, most }: &Place
         top: px(top),
         height: px(FREED.1 - top),
         level: share(run.volume.before).zip(share(run.volume.after)),
-        badge: Badge { text: outcome.to_owned(), tone: tone(style) },
+        badge: Badge {
+            text: outcome.to_owned(),
+            tone: tone(style),
+        },
     }
 }
 
@@ -169,24 +244,65 @@ fn table(runs: &[RunReport]) -> Option<Table> {
         ("What stood in the way", "why"),
     ];
     let rows = runs.iter().rev().map(row).collect();
-    Table::new(("nights-table", "Night by night", "nights"), String::new(), &columns, 0, rows, "")
+    Table::new(
+        ("nights-table", "Night by night", "nights"),
+        String::new(),
+        &columns,
+        0,
+        rows,
+        "",
+    )
 }
 
 fn row(run: &RunReport) -> Vec<Cell> {
     let (outcome, style) = history::outcome(run);
     let totals = &run.totals;
-    let many = |n: u64| Cell::number(if n > 0 { words::number(n) } else { "–".to_owned() }, n);
+    let many = |n: u64| {
+        Cell::number(
+            if n > 0 {
+                words::number(n)
+            } else {
+                "–".to_owned()
+            },
+            n,
+        )
+    };
     let seconds = u64::try_from((run.run.finished - run.run.started).num_seconds()).unwrap_or(0);
     let started = run.run.started;
     vec![
-        Cell { value: u64::try_from(started.timestamp()).ok(), ..Cell::new(started.format("%-d %b %Y, %H:%M").to_string()) },
+        Cell {
+            value: u64::try_from(started.timestamp()).ok(),
+            ..Cell::new(started.format("%-d %b %Y, %H:%M").to_string())
+        },
         Cell::new(outcome).toned(tone(style)),
-        Cell::number(words::took((run.run.finished - started).as_seconds_f64()), seconds),
-        Cell::number(if totals.freed_bytes > 0 { words::size(totals.freed_bytes) } else { "–".to_owned() }, totals.freed_bytes),
-        Cell { class: "n", ..Cell::new(history::level(run)) },
+        Cell::number(
+            words::took((run.run.finished - started).as_seconds_f64()),
+            seconds,
+        ),
+        Cell::number(
+            if totals.freed_bytes > 0 {
+                words::size(totals.freed_bytes)
+            } else {
+                "–".to_owned()
+            },
+            totals.freed_bytes,
+        ),
+        Cell {
+            class: "n",
+            ..Cell::new(history::level(run))
+        },
         many(totals.reaped),
         many(totals.rescued),
         many(totals.evicted),
-        Cell::why(run.run.asked.as_ref().map(words::asked).into_iter().chain(history::in_the_way(run)).collect::<Vec<_>>().join(": ")),
+        Cell::why(
+            run.run
+                .asked
+                .as_ref()
+                .map(words::asked)
+                .into_iter()
+                .chain(history::in_the_way(run))
+                .collect::<Vec<_>>()
+                .join(": "),
+        ),
     ]
 }

@@ -43,22 +43,35 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), ..Self::default() }
+        Self {
+            text: text.into(),
+            ..Self::default()
+        }
     }
 
     /// At the right, sorted by its number.
     pub(super) fn number(text: impl Into<String>, value: u64) -> Self {
-        Self { value: Some(value), class: "n", ..Self::new(text) }
+        Self {
+            value: Some(value),
+            class: "n",
+            ..Self::new(text)
+        }
     }
 
     /// A reason: it has the most room.
     pub(super) fn why(text: impl Into<String>) -> Self {
-        Self { class: "why", ..Self::new(text) }
+        Self {
+            class: "why",
+            ..Self::new(text)
+        }
     }
 
     /// A path, a branch, a ref.
     pub(super) fn name(text: impl Into<String>) -> Self {
-        Self { class: "name", ..Self::new(text) }
+        Self {
+            class: "name",
+            ..Self::new(text)
+        }
     }
 
     pub(super) fn toned(self, tone: &'static str) -> Self {
@@ -66,7 +79,10 @@ impl Cell {
     }
 
     pub(super) fn noted(self, notes: impl IntoIterator<Item = String>) -> Self {
-        Self { notes: notes.into_iter().collect(), ..self }
+        Self {
+            notes: notes.into_iter().collect(),
+            ..self
+        }
     }
 
     /// Whether it says nothing: a card leaves it out.
@@ -76,7 +92,10 @@ impl Cell {
 
     /// A path's directories with the last slash, which matter less than its name.
     pub(super) fn folder(&self) -> &str {
-        self.text.trim_end_matches('/').rfind('/').map_or("", |slash| &self.text[..=slash])
+        self.text
+            .trim_end_matches('/')
+            .rfind('/')
+            .map_or("", |slash| &self.text[..=slash])
     }
 
     /// What stands behind them.
@@ -95,7 +114,8 @@ impl Cell {
 }
 
 impl Table {
-    /// A table of the first rows of all; none where there are none. `rest` says what the others are worth.
+    /// A table of the first rows of all; none where there are none. `rest` says what the others are
+    /// worth.
     pub(super) fn new(
         (id, title, rows_are): (&'static str, &str, &'static str),
         said: String,
@@ -104,9 +124,21 @@ impl Table {
         rows: Vec<Vec<Cell>>,
         rest: &str,
     ) -> Option<Self> {
-        let columns = columns.iter().map(|&(name, class)| Column { name, class }).collect();
+        let columns = columns
+            .iter()
+            .map(|&(name, class)| Column { name, class })
+            .collect();
         let more = more(all, rest);
-        (!rows.is_empty()).then(|| Self { id, title: title.to_owned(), said, rows_are, columns, rows, more, groups: Vec::new() })
+        (!rows.is_empty()).then(|| Self {
+            id,
+            title: title.to_owned(),
+            said,
+            rows_are,
+            columns,
+            rows,
+            more,
+            groups: Vec::new(),
+        })
     }
 
     /// Few rows are seen at once: nobody needs help to find one.

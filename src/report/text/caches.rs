@@ -24,7 +24,10 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
             page.line(2, &[Span::new(format!("IN USE: {told}"), BAD)]);
         }
         page.paragraph(2, Span::new(&report.eviction.reason, FAINT));
-        let rows: Vec<Row> = by_cache(report).iter().map(|(cache, units)| cache_row(report, cache, units)).collect();
+        let rows: Vec<Row> = by_cache(report)
+            .iter()
+            .map(|(cache, units)| cache_row(report, cache, units))
+            .collect();
         page.table(2, &rows);
         largest(page, report);
     } else if !report.eviction.reason.is_empty() {
@@ -37,7 +40,13 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
 /// Why nothing was evicted.
 pub(super) fn untouched(page: &mut Page, report: &RunReport) {
     if !report.eviction.reason.is_empty() {
-        page.line(0, &[Span::new("Caches:", STRONG), Span::body(format!(" untouched, {}", report.eviction.reason))]);
+        page.line(
+            0,
+            &[
+                Span::new("Caches:", STRONG),
+                Span::body(format!(" untouched, {}", report.eviction.reason)),
+            ],
+        );
     }
 }
 
@@ -45,7 +54,11 @@ pub(super) fn untouched(page: &mut Page, report: &RunReport) {
 pub(in crate::report) fn balance(report: &RunReport) -> String {
     let eviction = &report.eviction;
     // Inodes are told where they were wanted.
-    let inodes = if eviction.wanted_inodes > 0 { eviction.freed_inodes } else { 0 };
+    let inodes = if eviction.wanted_inodes > 0 {
+        eviction.freed_inodes
+    } else {
+        0
+    };
     let freed = amount(eviction.freed_bytes, inodes).unwrap_or_else(|| "nothing".to_owned());
     let verb = if report.run.dry_run { "to go" } else { "freed" };
     match amount(eviction.wanted_bytes, eviction.wanted_inodes) {
@@ -56,7 +69,11 @@ pub(in crate::report) fn balance(report: &RunReport) -> String {
 
 /// The units that went.
 pub(in crate::report) fn evicted(report: &RunReport) -> impl Iterator<Item = &Unit> {
-    report.eviction.units.iter().filter(|unit| unit.outcome.goes())
+    report
+        .eviction
+        .units
+        .iter()
+        .filter(|unit| unit.outcome.goes())
 }
 
 /// The units that went, by cache: the most bytes first.
@@ -86,12 +103,20 @@ fn cache_row(report: &RunReport, cache: &str, units: &[&Unit]) -> Row {
 
 /// `last used 6 months to 3 weeks ago`.
 pub(in crate::report) fn used(report: &RunReport, units: &[&Unit]) -> String {
-    let (oldest, newest) = (units.iter().map(|unit| unit.last_used).min(), units.iter().map(|unit| unit.last_used).max());
-    match (oldest.map(|at| ago(report, at)), newest.map(|at| ago(report, at))) {
+    let (oldest, newest) = (
+        units.iter().map(|unit| unit.last_used).min(),
+        units.iter().map(|unit| unit.last_used).max(),
+    );
+    match (
+        oldest.map(|at| ago(report, at)),
+        newest.map(|at| ago(report, at)),
+    ) {
         (Some(oldest), Some(newest)) if oldest != newest && newest != NOW => {
             format!("last used {} to {newest}", oldest.trim_end_matches(" ago"))
         }
-        (Some(oldest), Some(newest)) if oldest != newest => format!("last used {oldest} to {newest}"),
+        (Some(oldest), Some(newest)) if oldest != newest => {
+            format!("last used {oldest} to {newest}")
+        }
         (Some(once), _) => format!("last used {once}"),
         _ => String::new(),
     }
@@ -111,7 +136,15 @@ pub(in crate::report) fn known_by(units: &[&Unit]) -> String {
         }
     }
     ways.sort_by_key(|(_, many)| Reverse(*many));
-    format!("by {}", words::and(&ways.iter().map(|(way, _)| (*way).to_owned()).collect::<Vec<_>>()))
+    format!(
+        "by {}",
+        words::and(
+            &ways
+                .iter()
+                .map(|(way, _)| (*way).to_owned())
+                .collect::<Vec<_>>()
+        )
+    )
 }
 
 fn way(from: UsedFrom) -> &'static str {
@@ -138,15 +171,26 @@ const NOW: &str = "now";
 
 pub(in crate::report) fn ago(report: &RunReport, used: DateTime<Utc>) -> String {
     let seconds = (report.run.started - used).num_seconds();
-    u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(NOW.into(), |seconds| format!("{} ago", words::age(seconds)))
+    u64::try_from(seconds)
+        .ok()
+        .filter(|seconds| *seconds > 0)
+        .map_or(NOW.into(), |seconds| format!("{} ago", words::age(seconds)))
 }
 
 /// The largest units by name.
 fn largest(page: &mut Page, report: &RunReport) {
     let mut units: Vec<&Unit> = evicted(report).collect();
     units.sort_by_key(|unit| Reverse(unit.bytes));
-    let title = if units.len() > NAMED { "The ten largest:" } else { "By name:" };
-    let rows: Vec<Row> = units.iter().take(NAMED).map(|unit| unit_row(report, unit)).collect();
+    let title = if units.len() > NAMED {
+        "The ten largest:"
+    } else {
+        "By name:"
+    };
+    let rows: Vec<Row> = units
+        .iter()
+        .take(NAMED)
+        .map(|unit| unit_row(report, unit))
+        .collect();
     if !rows.is_empty() {
         page.line(2, &[Span::new(title, FAINT)]);
         page.table(4, &rows);
@@ -166,7 +210,12 @@ fn unit_row(report: &RunReport, unit: &Unit) -> Row {
 
 /// What stood in the way of more.
 fn obstacles(page: &mut Page, report: &RunReport) {
-    let rows: Vec<Row> = report.eviction.in_the_way().into_iter().map(|why| vec![Span::new(why, BODY).wrap()].into()).collect();
+    let rows: Vec<Row> = report
+        .eviction
+        .in_the_way()
+        .into_iter()
+        .map(|why| vec![Span::new(why, BODY).wrap()].into())
+        .collect();
     if !rows.is_empty() {
         page.line(2, &[Span::new("What stays, and why:", FAINT)]);
         page.table(4, &rows);

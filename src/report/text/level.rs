@@ -14,7 +14,10 @@ const SAID: usize = 38;
 /// `: 88 % → 74 %.`, or `, 74 % full.` where nothing changed.
 pub(super) fn change(report: &RunReport) -> String {
     let volume = &report.volume;
-    match (volume.share(volume.before).map(words::percent), volume.share(volume.after).map(words::percent)) {
+    match (
+        volume.share(volume.before).map(words::percent),
+        volume.share(volume.after).map(words::percent),
+    ) {
         (Some(before), Some(after)) if before != after => format!(": {before} → {after}."),
         (_, Some(after)) => format!(", {after} full."),
         _ => ".".to_owned(),
@@ -24,17 +27,31 @@ pub(super) fn change(report: &RunReport) -> String {
 /// The bars, the marks below them, and where the room came from; for a quiet run one bar alone.
 pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     let volume = &report.volume;
-    let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after)) else { return };
+    let (Some(before), Some(after)) = (volume.share(volume.before), volume.share(volume.after))
+    else {
+        return;
+    };
     if !quiet {
         page.gap();
     }
     let long = page.width().saturating_sub(LABEL + SAID).clamp(16, 50);
-    let bar = |page: &mut Page, label: &str, share, level| draw(page, label, share, level, volume, long);
+    let bar =
+        |page: &mut Page, label: &str, share, level| draw(page, label, share, level, volume, long);
     if quiet || words::percent(before) == words::percent(after) {
         bar(page, "now", after, volume.after);
     } else {
-        bar(page, if report.run.dry_run { "now" } else { "before" }, before, volume.before);
-        bar(page, if report.run.dry_run { "then" } else { "after" }, after, volume.after);
+        bar(
+            page,
+            if report.run.dry_run { "now" } else { "before" },
+            before,
+            volume.before,
+        );
+        bar(
+            page,
+            if report.run.dry_run { "then" } else { "after" },
+            after,
+            volume.after,
+        );
     }
     if !quiet {
         marks(page, volume, long);
@@ -45,9 +62,17 @@ pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
 
 fn draw(page: &mut Page, label: &str, share: f64, level: Level, volume: &Volume, long: usize) {
     let full = cells(share, long);
-    let said = format!("  {:>5}  {} used, {} free", words::percent(share), words::size(level.used_bytes), words::size(level.free_bytes));
+    let said = format!(
+        "  {:>5}  {} used, {} free",
+        words::percent(share),
+        words::size(level.used_bytes),
+        words::size(level.free_bytes)
+    );
     let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
-    let bar = [Span::new("█".repeat(full), colour(share, volume)), Span::new("░".repeat(long - full), FAINT)];
+    let bar = [
+        Span::new("█".repeat(full), colour(share, volume)),
+        Span::new("░".repeat(long - full), FAINT),
+    ];
     let [used, free] = bar;
     page.line(2, &[label, used, free, Span::body(said)]);
 }
@@ -66,34 +91,73 @@ fn marks(page: &mut Page, volume: &Volume, long: usize) {
         return;
     }
     let at = |mark: f64| LABEL + cells(mark, long).saturating_sub(1);
-    let low = format!("{:>width$}", format!("low {} ▲", words::percent(volume.low)), width = at(volume.low) + 1);
+    let low = format!(
+        "{:>width$}",
+        format!("low {} ▲", words::percent(volume.low)),
+        width = at(volume.low) + 1
+    );
     let gap = at(volume.high).saturating_sub(words::width(&low));
-    page.line(0, &[Span::new(format!("{low}{}▲ high {}", " ".repeat(gap), words::percent(volume.high)), FAINT)]);
+    page.line(
+        0,
+        &[Span::new(
+            format!(
+                "{low}{}▲ high {}",
+                " ".repeat(gap),
+                words::percent(volume.high)
+            ),
+            FAINT,
+        )],
+    );
 }
 
 /// Whether both marks have a place in a bar.
 pub(in crate::report) fn has_marks(volume: &Volume) -> bool {
-    [volume.low, volume.high].iter().all(|&mark| mark > 0.0 && mark <= 1.0)
+    [volume.low, volume.high]
+        .iter()
+        .all(|&mark| mark > 0.0 && mark <= 1.0)
 }
 
 /// `43 % → 38 %`; none where the file system has no fixed number of inodes.
 pub(in crate::report) fn inodes_said(volume: &Volume) -> Option<String> {
-    let (before, after) = (volume.inode_share(volume.before)?, volume.inode_share(volume.after)?);
+    let (before, after) = (
+        volume.inode_share(volume.before)?,
+        volume.inode_share(volume.after)?,
+    );
     let (before, after) = (words::percent(before), words::percent(after));
-    Some(if before == after { after } else { format!("{before} → {after}") })
+    Some(if before == after {
+        after
+    } else {
+        format!("{before} → {after}")
+    })
 }
 
 fn inodes(page: &mut Page, volume: &Volume) {
-    let Some(said) = inodes_said(volume) else { return };
-    page.line(2, &[Span::new(format!("{:<width$}{said}", "inodes", width = LABEL - 2), BODY)]);
+    let Some(said) = inodes_said(volume) else {
+        return;
+    };
+    page.line(
+        2,
+        &[Span::new(
+            format!("{:<width$}{said}", "inodes", width = LABEL - 2),
+            BODY,
+        )],
+    );
 }
 
-/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one place.
+/// `freed   trees 8.2 GiB, repacking 34 MiB`: where the room came from, when it is more than one
+/// place.
 fn sources(page: &mut Page, report: &RunReport) {
-    let said: Vec<String> = freed_by(report).iter().map(|(from, bytes)| format!("{from} {}", words::size(*bytes))).collect();
+    let said: Vec<String> = freed_by(report)
+        .iter()
+        .map(|(from, bytes)| format!("{from} {}", words::size(*bytes)))
+        .collect();
     if said.len() > 1 {
         let label = if report.run.dry_run { "to go" } else { "freed" };
-        page.labelled(2, &[Span::body(format!("{label:<width$}", width = LABEL - 3))], Span::body(said.join(", ")));
+        page.labelled(
+            2,
+            &[Span::body(format!("{label:<width$}", width = LABEL - 3))],
+            Span::body(said.join(", ")),
+        );
     }
 }
 
@@ -112,7 +176,9 @@ pub(in crate::report) fn freed_by(report: &RunReport) -> Vec<(&'static str, u64)
 /// How many of a bar's cells a share fills: a cell counts from its half on.
 fn cells(share: f64, long: usize) -> usize {
     let long = u16::try_from(long).unwrap_or(u16::MAX);
-    (0..long).take_while(|&cell| f64::from(cell) + 0.5 <= share * f64::from(long)).count()
+    (0..long)
+        .take_while(|&cell| f64::from(cell) + 0.5 <= share * f64::from(long))
+        .count()
 }
 
 #[cfg(test)]
@@ -121,7 +187,10 @@ mod tests {
 
     #[test]
     fn a_bar_fills_by_halves_of_cells() {
-        assert_eq!([0.0, 0.004, 0.006, 0.5, 0.994, 0.996, 1.0, 7.0].map(|share| cells(share, 100)), [0, 0, 1, 50, 99, 100, 100, 100]);
+        assert_eq!(
+            [0.0, 0.004, 0.006, 0.5, 0.994, 0.996, 1.0, 7.0].map(|share| cells(share, 100)),
+            [0, 0, 1, 50, 99, 100, 100, 100]
+        );
         assert_eq!(cells(f64::NAN, 10), 0);
     }
 }

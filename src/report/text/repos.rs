@@ -16,7 +16,11 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
         return;
     }
     page.heading("Repos:", Span::body(summary(&report.repos)));
-    let rows: Vec<Row> = report.repos.iter().map(|repo| row(repo, report.run.dry_run)).collect();
+    let rows: Vec<Row> = report
+        .repos
+        .iter()
+        .map(|repo| row(repo, report.run.dry_run))
+        .collect();
     page.table(2, &rows);
 }
 
@@ -24,8 +28,12 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
 pub(in crate::report) fn summary(repos: &[Repo]) -> String {
     use RepoOutcome::{Busy, Failed, Maintained, Planned, Refused};
     let many = |outcome| how_many(repos.iter().filter(|repo| repo.outcome == outcome));
-    let said = [Maintained, Planned, Busy, Refused, Failed].into_iter().filter(|&outcome| many(outcome) > 0);
-    said.map(|outcome| format!("{} {}", words::number(many(outcome)), name(outcome).0)).collect::<Vec<_>>().join(", ")
+    let said = [Maintained, Planned, Busy, Refused, Failed]
+        .into_iter()
+        .filter(|&outcome| many(outcome) > 0);
+    said.map(|outcome| format!("{} {}", words::number(many(outcome)), name(outcome).0))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 pub(in crate::report) fn name(outcome: RepoOutcome) -> (&'static str, Style) {
@@ -40,7 +48,8 @@ pub(in crate::report) fn name(outcome: RepoOutcome) -> (&'static str, Style) {
 
 fn row(repo: &Repo, dry_run: bool) -> Row {
     let (outcome, style) = name(repo.outcome);
-    let at_rest = repo.gc.action == GcAction::None && matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned);
+    let at_rest = repo.gc.action == GcAction::None
+        && matches!(repo.outcome, RepoOutcome::Maintained | RepoOutcome::Planned);
     vec![
         Span::body(&repo.name).shorten(),
         Span::new(outcome, style),
@@ -56,8 +65,15 @@ pub(in crate::report) fn trees(repo: &Repo, dry_run: bool) -> String {
     let going = how_many(repo.worktrees.iter().filter(|tree| tree.goes()));
     let staying = repo.worktrees.len() as u64 - going;
     let verb = if dry_run { "would go" } else { "went" };
-    let both = [(going, verb), (staying, if staying == 1 { "stays" } else { "stay" })];
-    both.iter().filter(|(n, _)| *n > 0).map(|(n, verb)| format!("{} {verb}", words::number(*n))).collect::<Vec<_>>().join(", ")
+    let both = [
+        (going, verb),
+        (staying, if staying == 1 { "stays" } else { "stay" }),
+    ];
+    both.iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, verb)| format!("{} {verb}", words::number(*n)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What else there is to say of a repo.
@@ -66,12 +82,17 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
     match repo.outcome {
         RepoOutcome::Busy => parts.extend([busy(repo), nights(repo.lock.busy_nights)]),
         RepoOutcome::Refused => parts.push("see below".to_owned()),
-        RepoOutcome::Failed if repo.gc.action == GcAction::None => parts.push("see below".to_owned()),
+        RepoOutcome::Failed if repo.gc.action == GcAction::None => {
+            parts.push("see below".to_owned())
+        }
         _ => parts.push(objects(&repo.gc, dry_run)),
     }
     // A busy repo's whole time was the wait.
     if repo.lock.waited_seconds >= LONG_WAIT && repo.outcome != RepoOutcome::Busy {
-        parts.push(format!("waited {} for its lock", words::took(repo.lock.waited_seconds)));
+        parts.push(format!(
+            "waited {} for its lock",
+            words::took(repo.lock.waited_seconds)
+        ));
     }
     parts.retain(|part| !part.is_empty());
     parts.join("; ")
@@ -80,7 +101,9 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
 /// Who holds it and why it counts as busy, each once.
 fn busy(repo: &Repo) -> String {
     match (&repo.lock.holder, &repo.reason) {
-        (Some(holder), Some(reason)) if !reason.contains(holder.as_str()) => format!("held by {holder}; {reason}"),
+        (Some(holder), Some(reason)) if !reason.contains(holder.as_str()) => {
+            format!("held by {holder}; {reason}")
+        }
         (Some(holder), None) => format!("held by {holder}"),
         (_, reason) => reason.clone().unwrap_or_default(),
     }
@@ -88,25 +111,49 @@ fn busy(repo: &Repo) -> String {
 
 /// One run is nothing to speak of.
 fn nights(busy: u64) -> String {
-    if busy < 2 { String::new() } else { format!("busy for {} in a row", words::count(busy, "night")) }
+    if busy < 2 {
+        String::new()
+    } else {
+        format!("busy for {} in a row", words::count(busy, "night"))
+    }
 }
 
 /// `412 loose objects, 9 packs → 1 pack, 34 MiB less`; where nothing was repacked, why.
 fn objects(gc: &Gc, dry_run: bool) -> String {
-    let full = if gc.action == GcAction::Full { " in full" } else { "" };
+    let full = if gc.action == GcAction::Full {
+        " in full"
+    } else {
+        ""
+    };
     match gc.action {
         GcAction::None => gc.reason.clone(),
         _ if dry_run => format!("would repack{full}: {}", gc.reason),
         // Refs alone were packed: the counts don't tell of them.
         _ if gc.before == gc.after => format!("tidied up: {}", gc.reason),
-        _ => format!("repacked{full}: {} → {}{}", counts(gc.before), counts(gc.after), change(gc)),
+        _ => format!(
+            "repacked{full}: {} → {}{}",
+            counts(gc.before),
+            counts(gc.after),
+            change(gc)
+        ),
     }
 }
 
 fn counts(counts: Counts) -> String {
-    let both = [(counts.loose_objects, "loose object"), (counts.packs, "pack")];
-    let said: Vec<String> = both.iter().filter(|(n, _)| *n > 0).map(|(n, noun)| words::count(*n, noun)).collect();
-    if said.is_empty() { "no objects".to_owned() } else { said.join(", ") }
+    let both = [
+        (counts.loose_objects, "loose object"),
+        (counts.packs, "pack"),
+    ];
+    let said: Vec<String> = both
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, noun)| words::count(*n, noun))
+        .collect();
+    if said.is_empty() {
+        "no objects".to_owned()
+    } else {
+        said.join(", ")
+    }
 }
 
 fn change(gc: &Gc) -> String {

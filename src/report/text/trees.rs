@@ -12,32 +12,59 @@ const NAMED: usize = 5;
 
 /// The trees that went, each with its reason and the ref that holds its work.
 pub(super) fn gone(page: &mut Page, report: &RunReport) {
-    let rows: Vec<Row> = report.worktrees().filter(|tree| tree.goes()).map(|tree| gone_row(report, tree)).collect();
+    let rows: Vec<Row> = report
+        .worktrees()
+        .filter(|tree| tree.goes())
+        .map(|tree| gone_row(report, tree))
+        .collect();
     if rows.is_empty() {
         return;
     }
-    let title = if report.run.dry_run { "Trees that would go:" } else { "Trees that went:" };
+    let title = if report.run.dry_run {
+        "Trees that would go:"
+    } else {
+        "Trees that went:"
+    };
     let bytes = match report.totals.freed_by_reap {
         0 => String::new(),
         bytes => format!(" ({})", words::size(bytes)),
     };
-    page.heading(title, Span::body(format!("{}{bytes}", words::number(rows.len() as u64))));
+    page.heading(
+        title,
+        Span::body(format!("{}{bytes}", words::number(rows.len() as u64))),
+    );
     page.table(2, &rows);
 }
 
 fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
-    let branch = tree.branch.as_deref().map_or(Span::new("no branch", FAINT), Span::body);
+    let branch = tree
+        .branch
+        .as_deref()
+        .map_or(Span::new("no branch", FAINT), Span::body);
     let cells = vec![
         Span::new(words::below(&report.volume.root, &tree.path), STRONG).shorten(),
         branch.shorten(),
         Span::body(tree.class.map_or("", class)),
-        Span::body(tree.idle_seconds.map_or(String::new(), |seconds| format!("idle {}", words::age(seconds)))),
+        Span::body(tree.idle_seconds.map_or(String::new(), |seconds| {
+            format!("idle {}", words::age(seconds))
+        })),
         Span::body(tree.bytes.map_or(String::new(), words::size)).right(),
     ];
-    let rescue = tree.rescue_ref.as_ref().map(|name| Span::body(format!("rescued as {name}")));
-    let planned = (tree.rescue_ref.is_none() && tree.rescued()).then(|| Span::body("its work would be rescued first"));
-    let notes = [Some(Span::new(tree.reasons.join("; "), FAINT)), rescue, planned];
-    Row { cells, notes: notes.into_iter().flatten().collect() }
+    let rescue = tree
+        .rescue_ref
+        .as_ref()
+        .map(|name| Span::body(format!("rescued as {name}")));
+    let planned = (tree.rescue_ref.is_none() && tree.rescued())
+        .then(|| Span::body("its work would be rescued first"));
+    let notes = [
+        Some(Span::new(tree.reasons.join("; "), FAINT)),
+        rescue,
+        planned,
+    ];
+    Row {
+        cells,
+        notes: notes.into_iter().flatten().collect(),
+    }
 }
 
 pub(in crate::report) fn class(class: Class) -> &'static str {
@@ -49,13 +76,22 @@ pub(in crate::report) fn class(class: Class) -> &'static str {
     }
 }
 
-/// The trees and stray directories that stay: those that nobody could tell or remove one by one, the rest by reason.
+/// The trees and stray directories that stay: those that nobody could tell or remove one by one,
+/// the rest by reason.
 pub(super) fn kept(page: &mut Page, report: &RunReport) {
-    let unknown = report.worktrees().filter(|tree| tree.verdict == VerdictName::Unknown && is_kept(tree));
-    let failed = report.worktrees().filter(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)));
+    let unknown = report
+        .worktrees()
+        .filter(|tree| tree.verdict == VerdictName::Unknown && is_kept(tree));
+    let failed = report
+        .worktrees()
+        .filter(|tree| matches!(tree.outcome, TreeOutcome::Failed(_)));
     let mut rows: Vec<Row> = unknown.map(|tree| unknown_row(report, tree)).collect();
     rows.extend(failed.map(|tree| failed_row(report, tree)));
-    rows.extend(groups(report).iter().map(|(because, trees)| group_row(report, because, trees)));
+    rows.extend(
+        groups(report)
+            .iter()
+            .map(|(because, trees)| group_row(report, because, trees)),
+    );
     if !rows.is_empty() {
         let many = how_many(report.worktrees().filter(|tree| !tree.goes()));
         page.heading("Trees that stay:", Span::body(words::number(many)));
@@ -70,7 +106,10 @@ fn is_kept(tree: &Worktree) -> bool {
 /// What was decided to stay, by its decisive reason: the largest group first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>)> {
     let mut by_reason: BTreeMap<&str, Vec<&Worktree>> = BTreeMap::new();
-    for tree in report.worktrees().filter(|tree| is_kept(tree) && tree.verdict != VerdictName::Unknown) {
+    for tree in report
+        .worktrees()
+        .filter(|tree| is_kept(tree) && tree.verdict != VerdictName::Unknown)
+    {
         by_reason.entry(&tree.because).or_default().push(tree);
     }
     let mut groups: Vec<_> = by_reason.into_iter().collect();
@@ -79,21 +118,47 @@ pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>
 }
 
 fn unknown_row(report: &RunReport, tree: &Worktree) -> Row {
-    let why = format!("{}: see below", words::below(&report.volume.root, &tree.path));
-    vec![Span::new("unknown", NOTE), Span::body("1").right(), Span::new(why, BODY).wrap()].into()
+    let why = format!(
+        "{}: see below",
+        words::below(&report.volume.root, &tree.path)
+    );
+    vec![
+        Span::new("unknown", NOTE),
+        Span::body("1").right(),
+        Span::new(why, BODY).wrap(),
+    ]
+    .into()
 }
 
 fn failed_row(report: &RunReport, tree: &Worktree) -> Row {
-    let why = format!("{}: should have gone ({}), see below", words::below(&report.volume.root, &tree.path), tree.because);
-    vec![Span::new("failed", BAD), Span::body("1").right(), Span::new(why, BODY).wrap()].into()
+    let why = format!(
+        "{}: should have gone ({}), see below",
+        words::below(&report.volume.root, &tree.path),
+        tree.because
+    );
+    vec![
+        Span::new("failed", BAD),
+        Span::body("1").right(),
+        Span::new(why, BODY).wrap(),
+    ]
+    .into()
 }
 
 fn group_row(report: &RunReport, because: &str, trees: &[&Worktree]) -> Row {
     let said = match trees {
-        [one] => format!("{}: {}", words::below(&report.volume.root, &one.path), one.reasons.join("; ")),
+        [one] => format!(
+            "{}: {}",
+            words::below(&report.volume.root, &one.path),
+            one.reasons.join("; ")
+        ),
         many => words::few(&names(report, many), NAMED),
     };
-    vec![Span::body(because), Span::body(words::number(trees.len() as u64)).right(), Span::new(said, FAINT).wrap()].into()
+    vec![
+        Span::body(because),
+        Span::body(words::number(trees.len() as u64)).right(),
+        Span::new(said, FAINT).wrap(),
+    ]
+    .into()
 }
 
 /// The trees' last names; their paths, where two of them would read the same.
@@ -102,5 +167,8 @@ fn names(report: &RunReport, trees: &[&Worktree]) -> Vec<String> {
     if short.iter().collect::<BTreeSet<_>>().len() == short.len() {
         return short;
     }
-    trees.iter().map(|tree| words::below(&report.volume.root, &tree.path)).collect()
+    trees
+        .iter()
+        .map(|tree| words::below(&report.volume.root, &tree.path))
+        .collect()
 }

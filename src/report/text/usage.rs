@@ -16,15 +16,44 @@ pub(super) fn write(page: &mut Page, report: &RunReport) {
     if report.usage.is_empty() {
         return;
     }
-    page.heading("What fills it:", Span::body(words::size(bytes(&report.usage.iter().collect::<Vec<_>>()))));
+    page.heading(
+        "What fills it:",
+        Span::body(words::size(bytes(&report.usage.iter().collect::<Vec<_>>()))),
+    );
     let groups = groups(report);
-    page.table(2, &groups.iter().take(NAMED).map(|parts| group(report, parts)).collect::<Vec<_>>());
-    rest(page, groups.len(), groups.iter().skip(NAMED).map(|parts| bytes(parts)).sum());
-    let trees: Vec<&Used> = report.usage.iter().filter(|used| used.what == Part::Worktree).collect();
+    page.table(
+        2,
+        &groups
+            .iter()
+            .take(NAMED)
+            .map(|parts| group(report, parts))
+            .collect::<Vec<_>>(),
+    );
+    rest(
+        page,
+        groups.len(),
+        groups.iter().skip(NAMED).map(|parts| bytes(parts)).sum(),
+    );
+    let trees: Vec<&Used> = report
+        .usage
+        .iter()
+        .filter(|used| used.what == Part::Worktree)
+        .collect();
     if trees.len() > 1 {
         page.line(2, &[Span::new("The largest worktrees:", FAINT)]);
-        page.table(4, &trees.iter().take(NAMED).map(|tree| row(report, tree)).collect::<Vec<_>>());
-        rest(page, trees.len(), trees.iter().skip(NAMED).map(|tree| tree.bytes).sum());
+        page.table(
+            4,
+            &trees
+                .iter()
+                .take(NAMED)
+                .map(|tree| row(report, tree))
+                .collect::<Vec<_>>(),
+        );
+        rest(
+            page,
+            trees.len(),
+            trees.iter().skip(NAMED).map(|tree| tree.bytes).sum(),
+        );
     }
 }
 
@@ -34,17 +63,31 @@ pub(in crate::report) fn bytes(parts: &[&Used]) -> u64 {
 
 fn rest(page: &mut Page, rows: usize, bytes: u64) {
     if rows > NAMED {
-        page.line(2, &[Span::new(format!("and {} more, {}", words::number((rows - NAMED) as u64), words::size(bytes)), FAINT)]);
+        page.line(
+            2,
+            &[Span::new(
+                format!(
+                    "and {} more, {}",
+                    words::number((rows - NAMED) as u64),
+                    words::size(bytes)
+                ),
+                FAINT,
+            )],
+        );
     }
 }
 
-/// A repo with its trees is one group, a cache another, and so is each directory that belongs to neither; the biggest first.
+/// A repo with its trees is one group, a cache another, and so is each directory that belongs to
+/// neither; the biggest first.
 pub(in crate::report) fn groups(report: &RunReport) -> Vec<Vec<&Used>> {
     let mut groups: BTreeMap<(bool, &str, Option<&Used>), Vec<&Used>> = BTreeMap::new();
     for used in &report.usage {
         let of_repo = matches!(used.what, Part::Store | Part::Checkout | Part::Worktree);
         let alone = if of_repo { None } else { Some(used) };
-        groups.entry((of_repo, used.name.as_deref().unwrap_or_default(), alone)).or_default().push(used);
+        groups
+            .entry((of_repo, used.name.as_deref().unwrap_or_default(), alone))
+            .or_default()
+            .push(used);
     }
     let mut groups: Vec<Vec<&Used>> = groups.into_values().collect();
     groups.sort_by_key(|parts| Reverse(bytes(parts)));
@@ -54,42 +97,77 @@ pub(in crate::report) fn groups(report: &RunReport) -> Vec<Vec<&Used>> {
 fn group(report: &RunReport, parts: &[&Used]) -> Row {
     let (kind, name) = called(report, parts[0]);
     let size = words::size(bytes(parts));
-    vec![Span::new(kind, FAINT), Span::body(name).shorten(), Span::body(size).right(), Span::new(made_of(parts), FAINT).wrap()].into()
+    vec![
+        Span::new(kind, FAINT),
+        Span::body(name).shorten(),
+        Span::body(size).right(),
+        Span::new(made_of(parts), FAINT).wrap(),
+    ]
+    .into()
 }
 
 /// What a group is and what it is called, by one of its parts.
 pub(in crate::report) fn called(report: &RunReport, part: &Used) -> (&'static str, String) {
     match part.what {
-        Part::Store | Part::Checkout | Part::Worktree => ("repo", part.name.clone().unwrap_or_default()),
+        Part::Store | Part::Checkout | Part::Worktree => {
+            ("repo", part.name.clone().unwrap_or_default())
+        }
         Part::Cache => ("cache", part.name.clone().unwrap_or_default()),
         Part::State => ("state", words::below(&report.volume.root, &part.path)),
         Part::Other => ("other", words::below(&report.volume.root, &part.path)),
     }
 }
 
-/// `store 2 GiB, checkout 80 MiB, 12 trees 31 GiB; 4 GiB more in files that have links elsewhere, too`.
+/// `store 2 GiB, checkout 80 MiB, 12 trees 31 GiB; 4 GiB more in files that have links elsewhere,
+/// too`.
 pub(in crate::report) fn made_of(parts: &[&Used]) -> String {
-    let of = |what: Part| parts.iter().filter(|part| part.what == what).copied().collect::<Vec<&Used>>();
+    let of = |what: Part| {
+        parts
+            .iter()
+            .filter(|part| part.what == what)
+            .copied()
+            .collect::<Vec<&Used>>()
+    };
     let trees = of(Part::Worktree);
     let mut told = Vec::new();
-    for (name, parts) in [("store".to_owned(), of(Part::Store)), ("checkout".to_owned(), of(Part::Checkout))]
-        .into_iter()
-        .chain([(words::count(trees.len() as u64, "tree"), trees)])
+    for (name, parts) in [
+        ("store".to_owned(), of(Part::Store)),
+        ("checkout".to_owned(), of(Part::Checkout)),
+    ]
+    .into_iter()
+    .chain([(words::count(trees.len() as u64, "tree"), trees)])
     {
         if !parts.is_empty() {
             told.push(format!("{name} {}", words::size(bytes(&parts))));
         }
     }
     let shared: u64 = parts.iter().map(|part| part.shared_bytes).sum();
-    let shared = (shared > 0).then(|| format!("{} more in files with links elsewhere", words::size(shared)));
-    [Some(told.join(", ")).filter(|told| !told.is_empty()), shared].into_iter().flatten().collect::<Vec<_>>().join("; ")
+    let shared =
+        (shared > 0).then(|| format!("{} more in files with links elsewhere", words::size(shared)));
+    [
+        Some(told.join(", ")).filter(|told| !told.is_empty()),
+        shared,
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join("; ")
 }
 
 fn row(report: &RunReport, tree: &Used) -> Row {
     let name = words::below(&report.volume.root, &tree.path);
-    vec![Span::body(name).shorten(), Span::body(words::size(tree.bytes)).right(), Span::new(made_of_shared(tree), BODY)].into()
+    vec![
+        Span::body(name).shorten(),
+        Span::body(words::size(tree.bytes)).right(),
+        Span::new(made_of_shared(tree), BODY),
+    ]
+    .into()
 }
 
 pub(in crate::report) fn made_of_shared(tree: &Used) -> String {
-    if tree.shared_bytes > 0 { format!("+ {} shared", words::size(tree.shared_bytes)) } else { String::new() }
+    if tree.shared_bytes > 0 {
+        format!("+ {} shared", words::size(tree.shared_bytes))
+    } else {
+        String::new()
+    }
 }

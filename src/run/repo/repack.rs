@@ -1,4 +1,5 @@
-//! A repo's repack in its run: what it must keep is readable, or nothing is dropped; and what came of it is judged.
+//! A repo's repack in its run: what it must keep is readable, or nothing is dropped; and what came
+//! of it is judged.
 //!
 //! It must never leave out a file that can't be read: the report names it.
 
@@ -12,31 +13,54 @@ use crate::report::rows;
 use crate::survey;
 
 impl RunContext<'_> {
-    /// Files that name what a repack must keep, and can't be read. While there are any, the plan drops nothing.
+    /// Files that name what a repack must keep, and can't be read. While there are any, the plan
+    /// drops nothing.
     pub(super) fn unread(&self, shadow: &Shadow, plan: &mut Plan, stop: &Stop) -> Vec<String> {
         if !plan.gc.drops_objects() {
             return Vec::new();
         }
-        let unread = self.on_io(stop, || survey::roots::read(shadow.git_dir(), stop)).unread;
+        let unread = self
+            .on_io(stop, || survey::roots::read(shadow.git_dir(), stop))
+            .unread;
         if !unread.is_empty() {
-            plan.gc = plan.gc.clone().gently("not all that leads to its objects can be read");
+            plan.gc = plan
+                .gc
+                .clone()
+                .gently("not all that leads to its objects can be read");
         }
-        unread.into_iter().map(|what| format!("{what}; until then nothing is dropped from the repo's objects")).collect()
+        unread
+            .into_iter()
+            .map(|what| format!("{what}; until then nothing is dropped from the repo's objects"))
+            .collect()
     }
 
-    pub(super) fn repack(&self, result: &mut RepoResult, decided: &Decided, executor: &RepoExecutor<'_>) {
+    pub(super) fn repack(
+        &self,
+        result: &mut RepoResult,
+        decided: &Decided,
+        executor: &RepoExecutor<'_>,
+    ) {
         let plan = &decided.plan.gc;
         if plan.steps.is_empty() && plan.index.is_empty() {
             return;
         }
-        let done = gc(executor, plan, self.share).inspect(|done| result.left.extend_from_slice(&done.left));
-        match self.on_io(executor.stop, || survey::store::count(decided.shadow.git_dir(), executor.stop)) {
+        let done = gc(executor, plan, self.share)
+            .inspect(|done| result.left.extend_from_slice(&done.left));
+        match self.on_io(executor.stop, || {
+            survey::store::count(decided.shadow.git_dir(), executor.stop)
+        }) {
             Ok(after) => {
                 result.row.gc.after = rows::counts(&after);
                 let judged = done.and_then(|done| judge(plan, &done, &decided.facts.store, &after));
-                result.row.failures.extend(judged.err().map(|error| error.to_string()));
+                result
+                    .row
+                    .failures
+                    .extend(judged.err().map(|error| error.to_string()));
             }
-            Err(error) => result.row.failures.push(format!("failed to count objects after the repack: {error}")),
+            Err(error) => result
+                .row
+                .failures
+                .push(format!("failed to count objects after the repack: {error}")),
         }
     }
 }

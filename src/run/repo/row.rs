@@ -10,31 +10,47 @@ use crate::report::{self, RepoOutcome, TreeOutcome};
 use std::collections::HashSet;
 use std::path::Path;
 
-/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of it.
+/// A tree that was not to go when the run counted what would: more than `max_reaped` could come of
+/// it.
 pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>) {
     if row.outcome == TreeOutcome::Planned && !counted.contains(row.path.as_path()) {
         row.outcome = TreeOutcome::Kept;
-        row.reasons.insert(0, "due only since the run counted what would go; the next run takes it".to_owned());
+        row.reasons.insert(
+            0,
+            "due only since the run counted what would go; the next run takes it".to_owned(),
+        );
     }
 }
 
-/// Looks at trees that failed first and not again: what the first pass would have done there was left out even so.
+/// Looks at trees that failed first and not again: what the first pass would have done there was
+/// left out even so.
 pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
     let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
     let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));
     let told = first.iter().filter_map(|tree| match &tree.outcome {
-        TreeOutcome::Failed(why) if !twice(&tree.path) => Some(format!("{}: {why}", tree.path.display())),
+        TreeOutcome::Failed(why) if !twice(&tree.path) => {
+            Some(format!("{}: {why}", tree.path.display()))
+        }
         _ => None,
     });
     told.collect()
 }
 
-/// What became of a tree, into its row. Gives what its deletion freed and left; `written` is what its rescue took of that again.
-pub(super) fn tell(row: &mut report::Worktree, reaped: Result<Reaped, StepError>, written: Size) -> Option<Emptied> {
+/// What became of a tree, into its row. Gives what its deletion freed and left; `written` is what
+/// its rescue took of that again.
+pub(super) fn tell(
+    row: &mut report::Worktree,
+    reaped: Result<Reaped, StepError>,
+    written: Size,
+) -> Option<Emptied> {
     match reaped {
-        Ok(Reaped { rescue_ref, emptied }) => {
+        Ok(Reaped {
+            rescue_ref,
+            emptied,
+        }) => {
             let freed = emptied.freed.bytes.saturating_sub(written.bytes);
-            (row.outcome, row.bytes, row.rescue_ref) = (TreeOutcome::Reaped, Some(freed), rescue_ref);
+            (row.outcome, row.bytes, row.rescue_ref) =
+                (TreeOutcome::Reaped, Some(freed), rescue_ref);
             Some(emptied)
         }
         // Like a busy repo, a busy tree is no failure.

@@ -1,4 +1,5 @@
-//! A first pass's steps in their order: what a crashed git left, registrations, old rescues, marks, the repack.
+//! A first pass's steps in their order: what a crashed git left, registrations, old rescues, marks,
+//! the repack.
 //!
 //! It must never end at a step that fails, but for those that rest on it.
 
@@ -10,23 +11,42 @@ use crate::lock::LockedRepo;
 
 impl RunContext<'_> {
     /// Does what a first pass does, step by step; what fails is a row.
-    pub(super) fn apply(&self, result: &mut RepoResult, decided: &Decided, lock: &LockedRepo, trash: &Trash) {
-        let executor = RepoExecutor { lock, shadow: &decided.shadow, trash, stop: &decided.stop, now: self.now };
+    pub(super) fn apply(
+        &self,
+        result: &mut RepoResult,
+        decided: &Decided,
+        lock: &LockedRepo,
+        trash: &Trash,
+    ) {
+        let executor = RepoExecutor {
+            lock,
+            shadow: &decided.shadow,
+            trash,
+            stop: &decided.stop,
+            now: self.now,
+        };
         let plan = &decided.plan;
         result.row.gc.stale_locks.clear();
         settle(&decided.facts.leftovers, &decided.stop);
         for leftover in &plan.clear {
-            if result.did(&leftover.path(), self.on_io(executor.stop, || executor.clear(leftover))) {
+            if result.did(
+                &leftover.path(),
+                self.on_io(executor.stop, || executor.clear(leftover)),
+            ) {
                 result.row.gc.stale_locks.push(leftover.path());
             }
         }
-        let git_works = !plan.gc.steps.is_empty() || !plan.expire.is_empty() || !plan.drop.is_empty();
+        let git_works =
+            !plan.gc.steps.is_empty() || !plan.expire.is_empty() || !plan.drop.is_empty();
         if git_works {
             decided.note.begin(lock);
         }
         result.row.prune.dropped.clear();
         for tree in &plan.drop {
-            if result.did(&tree.path, self.on_io(executor.stop, || executor.drop_registration(tree))) {
+            if result.did(
+                &tree.path,
+                self.on_io(executor.stop, || executor.drop_registration(tree)),
+            ) {
                 result.row.prune.dropped.push(tree.path.clone());
             }
         }
@@ -39,10 +59,16 @@ impl RunContext<'_> {
             }
         }
         for admin in &plan.unmark {
-            result.did(&admin.path(), self.on_io(executor.stop, || executor.unmark(admin)));
+            result.did(
+                &admin.path(),
+                self.on_io(executor.stop, || executor.unmark(admin)),
+            );
         }
         for (admin, grace) in &plan.mark {
-            result.did(&admin.path(), executor.mark(admin, *grace).map(|()| Emptied::default()));
+            result.did(
+                &admin.path(),
+                executor.mark(admin, *grace).map(|()| Emptied::default()),
+            );
         }
         self.repack(result, decided, &executor);
         // What failed may have been a git that was ended, and left its locks.

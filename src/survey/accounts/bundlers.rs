@@ -1,4 +1,5 @@
-//! What bundlers and frameworks of the web make: each directory by the shapes that its maker gives its files, and by what it was made of.
+//! What bundlers and frameworks of the web make: each directory by the shapes that its maker gives
+//! its files, and by what it was made of.
 //!
 //! It must never take a document for a page's part.
 
@@ -8,7 +9,14 @@ use rustix::fd::BorrowedFd;
 pub(super) const TOOLS: [Tool; 5] = [
     Tool {
         signs: &[],
-        made: |parent, name| name == ".next" && made(parent, name, &["BUILD_ID", "build-manifest.json", "cache", "trace"]),
+        made: |parent, name| {
+            name == ".next"
+                && made(
+                    parent,
+                    name,
+                    &["BUILD_ID", "build-manifest.json", "cache", "trace"],
+                )
+        },
         account: |_| next(),
     },
     Tool {
@@ -16,14 +24,26 @@ pub(super) const TOOLS: [Tool; 5] = [
         made: |parent, name| name == ".nuxt" && made(parent, name, &["nuxt.d.ts"]),
         account: |_| extensions(&["ts", "mjs", "js", "json", "map", "css", "html"]),
     },
-    Tool { signs: &[], made: |parent, name| name == ".output" && made(parent, name, &["nitro.json"]), account: |_| output() },
-    Tool { signs: &[], made: |parent, name| name == ".svelte-kit" && made(parent, name, &["generated"]), account: |_| svelte_kit() },
-    Tool { signs: &[], made: is_vites, account: |_| vite() },
+    Tool {
+        signs: &[],
+        made: |parent, name| name == ".output" && made(parent, name, &["nitro.json"]),
+        account: |_| output(),
+    },
+    Tool {
+        signs: &[],
+        made: |parent, name| name == ".svelte-kit" && made(parent, name, &["generated"]),
+        account: |_| svelte_kit(),
+    },
+    Tool {
+        signs: &[],
+        made: is_vites,
+        account: |_| vite(),
+    },
 ];
 
 const PARTS: &[&str] = &[
-    "css", "js", "json", "map", "mjs", "cjs", "wasm", "woff", "woff2", "ttf", "eot", "otf", "svg", "png", "jpg", "jpeg", "gif", "webp",
-    "avif", "ico",
+    "css", "js", "json", "map", "mjs", "cjs", "wasm", "woff", "woff2", "ttf", "eot", "otf", "svg",
+    "png", "jpg", "jpeg", "gif", "webp", "avif", "ico",
 ];
 
 fn made(parent: BorrowedFd<'_>, name: &str, inside: &[&str]) -> bool {
@@ -42,8 +62,19 @@ fn next() -> Opinion {
         "next-minimal-server.js.nft.json",
         "export-marker.json",
     ];
-    const DIRECTORIES: [&str; 11] =
-        ["analyze", "build", "cache", "dev", "diagnostics", "export", "server", "standalone", "static", "types", "turbopack"];
+    const DIRECTORIES: [&str; 11] = [
+        "analyze",
+        "build",
+        "cache",
+        "dev",
+        "diagnostics",
+        "export",
+        "server",
+        "standalone",
+        "static",
+        "types",
+        "turbopack",
+    ];
     fn within() -> Opinion {
         files(|name| {
             ends_with(name, PARTS)
@@ -67,15 +98,30 @@ fn next() -> Opinion {
                         "del",
                     ],
                 )
-                || ["CURRENT", "LOG", "trace", "lock", "BUILD_ID", ".rscinfo", ".previewinfo"].contains(&name)
+                || [
+                    "CURRENT",
+                    "LOG",
+                    "trace",
+                    "lock",
+                    "BUILD_ID",
+                    ".rscinfo",
+                    ".previewinfo",
+                ]
+                .contains(&name)
                 || super::node::is_hash(name)
         })
     }
     opinion(|_, name, kind| {
         if kind.is_dir() {
-            return if DIRECTORIES.contains(&name) { Says::Below(within()) } else { Says::Nothing };
+            return if DIRECTORIES.contains(&name) {
+                Says::Below(within())
+            } else {
+                Says::Nothing
+            };
         }
-        let listed = name.ends_with("manifest.json") || name.ends_with("-manifest.js") || name.starts_with("required-server-files.js");
+        let listed = name.ends_with("manifest.json")
+            || name.ends_with("-manifest.js")
+            || name.starts_with("required-server-files.js");
         (TOP.contains(&name) || listed).into()
     })
 }
@@ -97,24 +143,60 @@ fn output() -> Opinion {
 
 fn svelte_kit() -> Opinion {
     opinion(|_, name, kind| match kind.is_dir() {
-        true if ["generated", "output", "types", "adapter-node", "cloudflare", "vercel-tmp"].contains(&name) => {
-            Says::Below(files(|name| ends_with(name, PARTS) || ends_with(name, &["ts", "html", "svelte"])))
+        true if [
+            "generated",
+            "output",
+            "types",
+            "adapter-node",
+            "cloudflare",
+            "vercel-tmp",
+        ]
+        .contains(&name) =>
+        {
+            Says::Below(files(|name| {
+                ends_with(name, PARTS) || ends_with(name, &["ts", "html", "svelte"])
+            }))
         }
         true => Says::Nothing,
-        false => ["ambient.d.ts", "env.d.ts", "non-ambient.d.ts", "tsconfig.json"].contains(&name).into(),
+        false => [
+            "ambient.d.ts",
+            "env.d.ts",
+            "non-ambient.d.ts",
+            "tsconfig.json",
+        ]
+        .contains(&name)
+        .into(),
     })
 }
 
-const VITE: [&str; 6] = ["vite.config.ts", "vite.config.js", "vite.config.mts", "vite.config.mjs", "vite.config.cts", "vite.config.cjs"];
+const VITE: [&str; 6] = [
+    "vite.config.ts",
+    "vite.config.js",
+    "vite.config.mts",
+    "vite.config.mjs",
+    "vite.config.cts",
+    "vite.config.cjs",
+];
 
 fn is_vites(parent: BorrowedFd<'_>, name: &str) -> bool {
-    ["dist", "build"].contains(&name) && holds(parent, &VITE) && beside(parent, &["package.json"], name, &["assets", "index.html", ".vite"])
+    ["dist", "build"].contains(&name)
+        && holds(parent, &VITE)
+        && beside(
+            parent,
+            &["package.json"],
+            name,
+            &["assets", "index.html", ".vite"],
+        )
 }
 
 /// Pages of the project's own names, assets with a hash in theirs, and copies of what is public.
 fn vite() -> Opinion {
     let own = |directory: &Directory, name: &str| {
-        ends_with(name, &["html"]) && directory.above().first().is_some_and(|project| project.holds(name))
+        ends_with(name, &["html"])
+            && directory
+                .above()
+                .first()
+                .is_some_and(|project| project.holds(name))
     };
     opinion(move |directory, name, kind| match (name, kind.is_dir()) {
         ("assets", true) => Says::Below(opinion(|directory, name, kind| {
@@ -128,10 +210,21 @@ fn vite() -> Opinion {
 
 /// `index-D_6Ay_gG.js`.
 fn is_hashed(name: &str) -> bool {
-    let stem = name.strip_suffix(".map").unwrap_or(name).split('.').next().unwrap_or_default();
-    let hash = stem.len().checked_sub(8).and_then(|at| Some((stem.get(..at)?, stem.get(at..)?)));
+    let stem = name
+        .strip_suffix(".map")
+        .unwrap_or(name)
+        .split('.')
+        .next()
+        .unwrap_or_default();
+    let hash = stem
+        .len()
+        .checked_sub(8)
+        .and_then(|at| Some((stem.get(..at)?, stem.get(at..)?)));
     let hashed = hash.is_some_and(|(name, hash)| {
-        name.ends_with('-') && hash.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+        name.ends_with('-')
+            && hash
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     });
     hashed && ends_with(name, PARTS)
 }
@@ -149,7 +242,12 @@ fn public(path: String, built: bool) -> Opinion {
 
 /// Whether the file is byte for byte what the project keeps as public.
 fn is_public(directory: &Directory, path: &str, name: &str) -> bool {
-    let mut projects = directory.above().into_iter().filter(|above| above.holds("public"));
-    let source = projects.next().and_then(|project| project.note(&format!("public/{path}{name}")));
+    let mut projects = directory
+        .above()
+        .into_iter()
+        .filter(|above| above.holds("public"));
+    let source = projects
+        .next()
+        .and_then(|project| project.note(&format!("public/{path}{name}")));
     source.is_some_and(|source| directory.note(name) == Some(source))
 }

@@ -1,7 +1,9 @@
-//! A directory of a tool's, listed: what its account is asked about, and where it reads what the tool noted.
+//! A directory of a tool's, listed: what its account is asked about, and where it reads what the
+//! tool noted.
 //!
-//! What agents may have written is read here: sizes are capped, and no link is followed. It must never take what can't be read for an answer:
-//! an error of the file system's is kept until the whole has been looked through, and then nobody knows whose the files are.
+//! What agents may have written is read here: sizes are capped, and no link is followed. It must
+//! never take what can't be read for an answer: an error of the file system's is kept until the
+//! whole has been looked through, and then nobody knows whose the files are.
 
 use crate::fs::budget::Held;
 use crate::fs::openat;
@@ -50,11 +52,26 @@ impl Trouble {
         self.0.take().map_or(Ok(()), Err)
     }
 
-    /// What is there, if it can be had. That nothing is there, or another kind of thing, is an answer.
+    /// What is there, if it can be had. That nothing is there, or another kind of thing, is an
+    /// answer.
     fn but<T, E: Into<io::Error>>(&self, found: Result<T, E>) -> Option<T> {
-        let answers = [Errno::NOENT, Errno::NOTDIR, Errno::LOOP, Errno::ISDIR, Errno::NXIO, Errno::NAMETOOLONG];
-        let met = |error: E| Errno::from_io_error(&error.into()).filter(|met| !answers.contains(met));
-        found.map_err(|error| met(error).into_iter().for_each(|met| self.0.set(Some(met.into())))).ok()
+        let answers = [
+            Errno::NOENT,
+            Errno::NOTDIR,
+            Errno::LOOP,
+            Errno::ISDIR,
+            Errno::NXIO,
+            Errno::NAMETOOLONG,
+        ];
+        let met =
+            |error: E| Errno::from_io_error(&error.into()).filter(|met| !answers.contains(met));
+        found
+            .map_err(|error| {
+                met(error)
+                    .into_iter()
+                    .for_each(|met| self.0.set(Some(met.into())))
+            })
+            .ok()
     }
 }
 
@@ -66,16 +83,34 @@ impl Directory {
 
     /// Lists one that stands in it.
     pub(super) fn below(&self, name: &OsStr) -> io::Result<Self> {
-        let opened = openat::below(&self.folder, Path::new(name), OFlags::RDONLY | OFlags::DIRECTORY)?;
-        Self::of(self.place.join(name).map_err(io::Error::other)?, opened, self.trouble.clone(), &self.stop)
+        let opened = openat::below(
+            &self.folder,
+            Path::new(name),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        )?;
+        Self::of(
+            self.place.join(name).map_err(io::Error::other)?,
+            opened,
+            self.trouble.clone(),
+            &self.stop,
+        )
     }
 
     fn of(place: VolumePath, folder: OwnedFd, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
         let mut held = stop.hold();
         let mut entries = listed(&folder)?;
-        entries.iter().try_for_each(|(name, _)| held.more(name.len().saturating_add(A_NAME)))?;
+        entries
+            .iter()
+            .try_for_each(|(name, _)| held.more(name.len().saturating_add(A_NAME)))?;
         entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        Ok(Self { place, folder, entries, trouble, stop: stop.clone(), held: RefCell::new(held) })
+        Ok(Self {
+            place,
+            folder,
+            entries,
+            trouble,
+            stop: stop.clone(),
+            held: RefCell::new(held),
+        })
     }
 
     /// Where it stands.
@@ -95,23 +130,38 @@ impl Directory {
 
     /// Whether it lists a file or a directory of that name.
     pub(super) fn holds(&self, name: &str) -> bool {
-        let at = self.entries.binary_search_by(|(entry, _)| entry.as_os_str().cmp(OsStr::new(name)));
+        let at = self
+            .entries
+            .binary_search_by(|(entry, _)| entry.as_os_str().cmp(OsStr::new(name)));
         let entry = at.ok().and_then(|at| self.entries.get(at));
         entry.is_some_and(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Directory))
     }
 
     /// Whether a repo or a worktree stands here. A bare one is told by what it is made of.
     pub(super) fn is_repo(&self) -> bool {
-        let marked = |(name, _): &(OsString, FileType)| REPO.iter().any(|repo| name.eq_ignore_ascii_case(repo));
-        self.entries.iter().any(marked) || ["HEAD", "objects", "refs"].iter().all(|name| self.holds(name))
+        let marked = |(name, _): &(OsString, FileType)| {
+            REPO.iter().any(|repo| name.eq_ignore_ascii_case(repo))
+        };
+        self.entries.iter().any(marked)
+            || ["HEAD", "objects", "refs"]
+                .iter()
+                .all(|name| self.holds(name))
     }
 
     /// What the tool noted in a file here or deeper; none where there is none that can be read.
     pub(super) fn note(&self, path: &str) -> Option<Vec<u8>> {
-        let file = self.trouble.but(open(self.folder.as_fd(), Path::new(path)))?;
+        let file = self
+            .trouble
+            .but(open(self.folder.as_fd(), Path::new(path)))?;
         let length = self.trouble.but(file.metadata())?.len().min(NOTE_CAP);
-        let has_room = self.held.borrow_mut().more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(UNDERSTOOD));
-        has_room.map_err(|error| self.trouble.0.set(Some(error))).ok()?;
+        let has_room = self.held.borrow_mut().more(
+            usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(UNDERSTOOD),
+        );
+        has_room
+            .map_err(|error| self.trouble.0.set(Some(error)))
+            .ok()?;
         self.trouble.but(openat::content(file, NOTE_CAP))
     }
 
@@ -132,28 +182,57 @@ impl Directory {
 
     /// Whether a file or a directory stands at a path from here.
     pub(super) fn has(&self, path: &str) -> bool {
-        self.stat(path).is_some_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
+        self.stat(path).is_some_and(|stat| {
+            matches!(
+                FileType::from_raw_mode(stat.st_mode),
+                FileType::RegularFile | FileType::Directory
+            )
+        })
     }
 
     /// The names that another directory lists, below here; none where it can't be listed.
     pub(super) fn names(&self, path: &str) -> Vec<OsString> {
-        let opened = openat::below(&self.folder, Path::new(path), OFlags::RDONLY | OFlags::DIRECTORY);
-        let entries = self.trouble.but(opened.and_then(openat::list)).unwrap_or_default();
+        let opened = openat::below(
+            &self.folder,
+            Path::new(path),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        );
+        let entries = self
+            .trouble
+            .but(opened.and_then(openat::list))
+            .unwrap_or_default();
         entries.into_iter().map(|(name, _)| name).collect()
     }
 
     /// What stands here or deeper by that path, itself.
     pub(super) fn stat(&self, path: &str) -> Option<Stat> {
-        let opened = openat::below(&self.folder, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW);
+        let opened = openat::below(
+            &self.folder,
+            Path::new(path),
+            OFlags::PATH | OFlags::NOFOLLOW,
+        );
         self.trouble.but(opened.and_then(rustix::fs::fstat))
     }
 
     /// The directories above this one as far as its worktree's own, the nearest first.
     pub(super) fn above(&self) -> Vec<Self> {
         let mut above = Vec::new();
-        for path in self.place.relative().ancestors().skip(1).filter(|path| !path.as_os_str().is_empty()) {
-            let Ok(place) = VolumePath::new(self.place.root(), path) else { break };
-            let Some(directory) = self.trouble.but(Self::open(&place, self.trouble.clone(), &self.stop)) else { break };
+        for path in self
+            .place
+            .relative()
+            .ancestors()
+            .skip(1)
+            .filter(|path| !path.as_os_str().is_empty())
+        {
+            let Ok(place) = VolumePath::new(self.place.root(), path) else {
+                break;
+            };
+            let Some(directory) =
+                self.trouble
+                    .but(Self::open(&place, self.trouble.clone(), &self.stop))
+            else {
+                break;
+            };
             let top = directory.entries.iter().any(|(name, _)| name == ".git");
             above.push(directory);
             if top {
@@ -178,19 +257,31 @@ pub(super) fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedF
 pub(in crate::survey) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
     names.iter().any(|name| {
         let seen = rustix::fs::statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW);
-        seen.is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
+        seen.is_ok_and(|stat| {
+            matches!(
+                FileType::from_raw_mode(stat.st_mode),
+                FileType::RegularFile | FileType::Directory
+            )
+        })
     })
 }
 
 /// The same of one path below it.
 pub(super) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
-    let opened = openat::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW).and_then(rustix::fs::fstat);
-    opened.is_ok_and(|stat| matches!(FileType::from_raw_mode(stat.st_mode), FileType::RegularFile | FileType::Directory))
+    let opened = openat::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
+        .and_then(rustix::fs::fstat);
+    opened.is_ok_and(|stat| {
+        matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::RegularFile | FileType::Directory
+        )
+    })
 }
 
 /// Whether any of these stands `beside` the directory `name` and any of those in it.
 pub(super) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside: &[&str]) -> bool {
-    holds(parent, beside) && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
+    holds(parent, beside)
+        && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
 }
 
 /// Reads a regular file by its path from here.
@@ -200,21 +291,37 @@ pub(super) fn read(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Vec<u8>> {
 
 /// Opens a regular file by its path from here.
 pub(super) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
-    let file = File::from(openat::below(parent, path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file")) }
+    let file = File::from(openat::below(
+        parent,
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+    )?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
 }
 
 /// What a directory holds, for file systems whose listings don't tell the kinds, too.
 pub(super) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
     // By another descriptor: a listing uses its own up.
     let mut entries = openat::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
-    for (name, kind) in entries.iter_mut().filter(|(_, kind)| *kind == FileType::Unknown) {
-        *kind = FileType::from_raw_mode(rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode);
+    for (name, kind) in entries
+        .iter_mut()
+        .filter(|(_, kind)| *kind == FileType::Unknown)
+    {
+        *kind = FileType::from_raw_mode(
+            rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
+        );
     }
     Ok(entries)
 }
 
 /// Whether a name ends in one of these extensions.
 pub(super) fn ends_with(name: &str, extensions: &[&str]) -> bool {
-    Path::new(name).extension().and_then(OsStr::to_str).is_some_and(|found| extensions.contains(&found))
+    Path::new(name)
+        .extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|found| extensions.contains(&found))
 }

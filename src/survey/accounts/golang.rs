@@ -1,4 +1,5 @@
-//! Go: what it vendored, by its list of modules, and the programs that it built, by what it writes into each.
+//! Go: what it vendored, by its list of modules, and the programs that it built, by what it writes
+//! into each.
 //!
 //! It must never take another module's program for one that is built here.
 
@@ -12,10 +13,18 @@ use std::path::Path;
 use std::rc::Rc;
 
 pub(super) const TOOLS: [Tool; 2] = [
-    Tool { signs: &[], made: |parent, name| name == "vendor" && beside(parent, &["go.mod"], name, &["modules.txt"]), account: vendor },
     Tool {
         signs: &[],
-        made: |parent, name| name == "bin" && holds(parent, &["go.mod"]) && holds_program(parent, name),
+        made: |parent, name| {
+            name == "vendor" && beside(parent, &["go.mod"], name, &["modules.txt"])
+        },
+        account: vendor,
+    },
+    Tool {
+        signs: &[],
+        made: |parent, name| {
+            name == "bin" && holds(parent, &["go.mod"]) && holds_program(parent, name)
+        },
         account: |_| programs(),
     },
 ];
@@ -27,50 +36,100 @@ const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
 
 fn vendor(directory: &Directory) -> Opinion {
     let list = directory.text("modules.txt").unwrap_or_default();
-    let packages = list.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+    let packages = list
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
     vendored(String::new(), Rc::new(packages))
 }
 
 /// All files of the packages; above them, what a license wants to be kept.
 fn vendored(path: String, packages: Rc<HashSet<String>>) -> Opinion {
-    const KEPT: [&str; 8] = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE", "PATENTS", "AUTHORS", "CONTRIBUTORS"];
+    const KEPT: [&str; 8] = [
+        "LICENSE",
+        "LICENCE",
+        "COPYING",
+        "COPYRIGHT",
+        "NOTICE",
+        "PATENTS",
+        "AUTHORS",
+        "CONTRIBUTORS",
+    ];
     opinion(move |_, name, kind| {
-        let here = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        let here = if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}/{name}")
+        };
         if kind.is_dir() {
             let below = format!("{here}/");
-            let known = packages.contains(&here) || packages.iter().any(|package| package.starts_with(&below));
-            return if known { Says::Below(vendored(here, packages.clone())) } else { Says::Nothing };
+            let known = packages.contains(&here)
+                || packages.iter().any(|package| package.starts_with(&below));
+            return if known {
+                Says::Below(vendored(here, packages.clone()))
+            } else {
+                Says::Nothing
+            };
         }
-        let kept = KEPT.iter().any(|kept| name.to_ascii_uppercase().starts_with(kept));
+        let kept = KEPT
+            .iter()
+            .any(|kept| name.to_ascii_uppercase().starts_with(kept));
         (here == "modules.txt" || packages.contains(&path) || (kept && !path.is_empty())).into()
     })
 }
 
 fn holds_program(parent: BorrowedFd<'_>, name: &str) -> bool {
-    let Some(folder) = folder(parent, name) else { return false };
+    let Some(folder) = folder(parent, name) else {
+        return false;
+    };
     let entries = listed(&folder).unwrap_or_default();
-    entries.iter().filter_map(|(name, _)| name.to_str()).any(|name| super::single::is_large_program(folder.as_fd(), name))
+    entries
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .any(|name| super::single::is_large_program(folder.as_fd(), name))
 }
 
 fn programs() -> Opinion {
     opinion(|directory, name, kind| {
-        let module = || directory.above().first().and_then(|project| module(&project.text("go.mod")?));
-        (!kind.is_dir() && module().is_some_and(|module| directory.file(name).is_some_and(|file| is_built(file, &module)))).into()
+        let module = || {
+            directory
+                .above()
+                .first()
+                .and_then(|project| module(&project.text("go.mod")?))
+        };
+        (!kind.is_dir()
+            && module().is_some_and(|module| {
+                directory
+                    .file(name)
+                    .is_some_and(|file| is_built(file, &module))
+            }))
+        .into()
     })
 }
 
 /// Whether a file beside a `go.mod` is a program of its module.
 pub(super) fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
-    let module = || read(parent.as_fd(), Path::new("go.mod")).ok().and_then(|text| module(std::str::from_utf8(&text).ok()?));
-    holds(parent, &["go.mod"]) && module().is_some_and(|module| open(parent, Path::new(name)).is_ok_and(|file| is_built(file, &module)))
+    let module = || {
+        read(parent.as_fd(), Path::new("go.mod"))
+            .ok()
+            .and_then(|text| module(std::str::from_utf8(&text).ok()?))
+    };
+    holds(parent, &["go.mod"])
+        && module().is_some_and(|module| {
+            open(parent, Path::new(name)).is_ok_and(|file| is_built(file, &module))
+        })
 }
 
 fn module(go_mod: &str) -> Option<String> {
-    let name = go_mod.lines().find_map(|line| line.strip_prefix("module "))?;
+    let name = go_mod
+        .lines()
+        .find_map(|line| line.strip_prefix("module "))?;
     Some(name.split("//").next()?.trim().trim_matches('"').to_owned())
 }
 
-/// Whether it is a program that names the module as its own. Read piece by piece, for programs are large.
+/// Whether it is a program that names the module as its own. Read piece by piece, for programs are
+/// large.
 fn is_built(mut file: File, module: &str) -> bool {
     let told = format!("\nmod\t{module}\t");
     let overlap = told.len().max(BUILD_INFO.len());
@@ -81,9 +140,15 @@ fn is_built(mut file: File, module: &str) -> bool {
         // What is looked for may begin at the end of the piece before.
         piece.drain(..piece.len().saturating_sub(overlap));
         let more = AT_ONCE.saturating_sub(piece.len()) as u64;
-        let Ok(count) = file.by_ref().take(more).read_to_end(&mut piece) else { return false };
+        let Ok(count) = file.by_ref().take(more).read_to_end(&mut piece) else {
+            return false;
+        };
         let bytes = piece.as_slice();
-        if std::mem::take(&mut first) && ![&b"\x7fELF"[..], b"MZ", &[0xcf, 0xfa, 0xed, 0xfe]].iter().any(|magic| bytes.starts_with(magic)) {
+        if std::mem::take(&mut first)
+            && ![&b"\x7fELF"[..], b"MZ", &[0xcf, 0xfa, 0xed, 0xfe]]
+                .iter()
+                .any(|magic| bytes.starts_with(magic))
+        {
             return false;
         }
         let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);

@@ -1,4 +1,5 @@
-//! The keys of an object in JSON: notes name files and packages so, with more than anybody needs behind each.
+//! The keys of an object in JSON: notes name files and packages so, with more than anybody needs
+//! behind each.
 //!
 //! It must never keep the values.
 

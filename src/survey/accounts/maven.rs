@@ -7,25 +7,46 @@ use super::{Opinion, Says, Tool, beside, ends_with, extensions, files, opinion};
 pub(super) const TARGET: Tool = Tool {
     signs: &[],
     made: |parent, name| {
-        name == "target" && beside(parent, &["pom.xml"], name, &["maven-status", "maven-archiver", "classes", "surefire-reports"])
+        name == "target"
+            && beside(
+                parent,
+                &["pom.xml"],
+                name,
+                &[
+                    "maven-status",
+                    "maven-archiver",
+                    "classes",
+                    "surefire-reports",
+                ],
+            )
     },
     account: |_| target(),
 };
 
 fn target() -> Opinion {
     opinion(|directory, name, kind| match (name, kind.is_dir()) {
-        ("classes", true) => Says::Below(either(classes(), resources("main".to_owned(), String::new()))),
-        ("test-classes", true) => Says::Below(either(classes(), resources("test".to_owned(), String::new()))),
+        ("classes", true) => Says::Below(either(
+            classes(),
+            resources("main".to_owned(), String::new()),
+        )),
+        ("test-classes", true) => Says::Below(either(
+            classes(),
+            resources("test".to_owned(), String::new()),
+        )),
         ("maven-status", true) => Says::Below(extensions(&["lst"])),
         ("maven-archiver", true) => Says::Below(extensions(&["properties"])),
-        ("generated-sources" | "generated-test-sources", true) => Says::Below(extensions(&["java", "kt"])),
-        ("surefire-reports" | "failsafe-reports", true) => Says::Below(files(is_test_report)),
-        ("site" | "reports" | "apidocs" | "jacoco", true) => {
-            Says::Below(extensions(&["css", "csv", "gif", "html", "js", "png", "svg", "xml"]))
+        ("generated-sources" | "generated-test-sources", true) => {
+            Says::Below(extensions(&["java", "kt"]))
         }
+        ("surefire-reports" | "failsafe-reports", true) => Says::Below(files(is_test_report)),
+        ("site" | "reports" | "apidocs" | "jacoco", true) => Says::Below(extensions(&[
+            "css", "csv", "gif", "html", "js", "png", "svg", "xml",
+        ])),
         ("dependency-maven-plugin-markers", true) => Says::Below(extensions(&["marker"])),
         (_, true) => Says::Nothing,
-        (_, false) => (ends_with(name, &["jar", "war", "ear", "original"]) || is_jacoco(directory, name)).into(),
+        (_, false) => (ends_with(name, &["jar", "war", "ear", "original"])
+            || is_jacoco(directory, name))
+        .into(),
     })
 }
 
@@ -34,13 +55,20 @@ fn classes() -> Opinion {
 }
 
 fn is_test_report(name: &str) -> bool {
-    let shaped = ends_with(name, &["xml", "txt"]) && (name.starts_with("TEST-") || name.split('.').count() > 2 || name.contains("Test"));
-    shaped || ends_with(name, &["dump", "dumpstream"]) || name == "failsafe-summary.xml" || name == "testng-results.xml"
+    let shaped = ends_with(name, &["xml", "txt"])
+        && (name.starts_with("TEST-") || name.split('.').count() > 2 || name.contains("Test"));
+    shaped
+        || ends_with(name, &["dump", "dumpstream"])
+        || name == "failsafe-summary.xml"
+        || name == "testng-results.xml"
 }
 
 /// What jacoco's agent writes: blocks, of which the first is a header.
 fn is_jacoco(directory: &super::Directory, name: &str) -> bool {
-    ends_with(name, &["exec"]) && directory.note(name).is_some_and(|bytes| bytes.starts_with(&[1, 0xc0, 0xc0]))
+    ends_with(name, &["exec"])
+        && directory
+            .note(name)
+            .is_some_and(|bytes| bytes.starts_with(&[1, 0xc0, 0xc0]))
 }
 
 /// Copies of what stands in `src/SET/resources` of the project.
@@ -50,14 +78,20 @@ pub(super) fn resources(set: String, path: String) -> Opinion {
         if kind.is_dir() {
             return Says::Below(resources(set.clone(), format!("{here}/")));
         }
-        directory.above().iter().any(|above| above.has(&format!("src/{set}/resources/{here}"))).into()
+        directory
+            .above()
+            .iter()
+            .any(|above| above.has(&format!("src/{set}/resources/{here}")))
+            .into()
     })
 }
 
 /// What either of them knows.
 fn either(one: Opinion, other: Opinion) -> Opinion {
-    opinion(move |directory, name, kind| match (one(directory, name, kind), other(directory, name, kind)) {
-        (Says::Below(one), Says::Below(other)) => Says::Below(either(one, other)),
-        (Says::Nothing, said) | (said, _) => said,
+    opinion(move |directory, name, kind| {
+        match (one(directory, name, kind), other(directory, name, kind)) {
+            (Says::Below(one), Says::Below(other)) => Says::Below(either(one, other)),
+            (Says::Nothing, said) | (said, _) => said,
+        }
     })
 }

@@ -1,9 +1,10 @@
-//! Whose file is it? In the directories that tools make, the tool's own account says which files are its own; every other file is somebody's
-//! work.
+//! Whose file is it? In the directories that tools make, the tool's own account says which files
+//! are its own; every other file is somebody's work.
 //!
-//! A tool is one file here and one line in [`TOOLS`]: how its directory is recognised, and what it says of each entry in it. What
-//! a tool notes is read, never believed about more than its own directory. It must never call a file a tool's only because of where it
-//! stands, nor on an error: what no account speaks for is somebody's.
+//! A tool is one file here and one line in [`TOOLS`]: how its directory is recognised, and what it
+//! says of each entry in it. What a tool notes is read, never believed about more than its own
+//! directory. It must never call a file a tool's only because of where it stands, nor on an error:
+//! what no account speaks for is somebody's.
 
 use super::go_on;
 use crate::fs::budget::Held;
@@ -53,9 +54,11 @@ const TOOLS: [&[Tool]; 11] = [
 
 /// A tool that makes directories.
 struct Tool {
-    /// What it leaves in each of its directories, where they are called as anybody likes; none where it gives them a name.
+    /// What it leaves in each of its directories, where they are called as anybody likes; none
+    /// where it gives them a name.
     signs: &'static [&'static str],
-    /// Whether the directory of that name in `parent` is one, by what stands in it and beside it. It must say no for a link, and on an error.
+    /// Whether the directory of that name in `parent` is one, by what stands in it and beside it.
+    /// It must say no for a link, and on an error.
     made: fn(BorrowedFd<'_>, &str) -> bool,
     /// What it says of the entries, where the directory is one.
     account: fn(&Directory) -> Opinion,
@@ -82,7 +85,13 @@ fn opinion(says: impl Fn(&Directory, &str, FileType) -> Says + 'static) -> Opini
 /// One that says only which files are its own, in whatever directories.
 fn files(mine: impl Fn(&str) -> bool + 'static) -> Opinion {
     fn of(mine: Rc<dyn Fn(&str) -> bool>) -> Opinion {
-        opinion(move |_, name, kind| if kind.is_dir() { Says::Below(of(mine.clone())) } else { mine(name).into() })
+        opinion(move |_, name, kind| {
+            if kind.is_dir() {
+                Says::Below(of(mine.clone()))
+            } else {
+                mine(name).into()
+            }
+        })
     }
     of(Rc::new(mine))
 }
@@ -98,24 +107,44 @@ impl From<bool> for Says {
     }
 }
 
-/// Whether the directory `name` in `parent` is one to which a tool gives that name. An error is a no.
+/// Whether the directory `name` in `parent` is one to which a tool gives that name. An error is a
+/// no.
 pub(super) fn is_named(parent: BorrowedFd<'_>, name: &str) -> bool {
-    tools(parent, name, |tool| tool.signs.is_empty()).next().is_some()
+    tools(parent, name, |tool| tool.signs.is_empty())
+        .next()
+        .is_some()
 }
 
-/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves its sign.
-pub(super) fn is_signed<'a>(parent: BorrowedFd<'_>, name: &str, mut names: impl Iterator<Item = &'a [u8]>) -> bool {
+/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves
+/// its sign.
+pub(super) fn is_signed<'a>(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    mut names: impl Iterator<Item = &'a [u8]>,
+) -> bool {
     let all = || TOOLS.iter().copied().flatten().flat_map(|tool| tool.signs);
-    names.any(|listed| all().any(|sign| sign.as_bytes() == listed)) && tools(parent, name, |tool| !tool.signs.is_empty()).next().is_some()
+    names.any(|listed| all().any(|sign| sign.as_bytes() == listed))
+        && tools(parent, name, |tool| !tool.signs.is_empty())
+            .next()
+            .is_some()
 }
 
-/// Whether an untracked file, by its name and by what it holds, is one that a tool writes among the sources.
+/// Whether an untracked file, by its name and by what it holds, is one that a tool writes among the
+/// sources.
 pub(super) fn is_made_file(parent: BorrowedFd<'_>, name: &str) -> bool {
     single::is_made(parent, name)
 }
 
-fn tools<'a>(parent: BorrowedFd<'a>, name: &'a str, asked: impl Fn(&Tool) -> bool + 'a) -> impl Iterator<Item = &'static Tool> + 'a {
-    TOOLS.iter().copied().flatten().filter(move |tool| asked(tool) && (tool.made)(parent, name))
+fn tools<'a>(
+    parent: BorrowedFd<'a>,
+    name: &'a str,
+    asked: impl Fn(&Tool) -> bool + 'a,
+) -> impl Iterator<Item = &'static Tool> + 'a {
+    TOOLS
+        .iter()
+        .copied()
+        .flatten()
+        .filter(move |tool| asked(tool) && (tool.made)(parent, name))
 }
 
 /// What stands in a tool's directory and isn't the tool's.
@@ -129,8 +158,8 @@ pub(super) struct Found {
     pub(super) whole: Vec<VolumePath>,
 }
 
-/// Looks through a tool's directory, and stops at the `first` thing that is somebody's if that is enough. Links hold nothing, and sockets
-/// and pipes neither.
+/// Looks through a tool's directory, and stops at the `first` thing that is somebody's if that is
+/// enough. Links hold nothing, and sockets and pipes neither.
 ///
 /// # Errors
 /// Something can't be read, or the run is to stop: nobody knows what stands there.
@@ -138,8 +167,17 @@ pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::
     let (parent, name) = openat::parent(place)?;
     let trouble = Trouble::default();
     let directory = Directory::open(place, trouble.clone(), stop)?;
-    let tools = name.to_str().map(|name| tools(parent.as_fd(), name, |_| true).map(|tool| (tool.account)(&directory)).collect::<Vec<_>>());
-    let mut search = Search { found: Found::default(), first, stop, held: stop.hold() };
+    let tools = name.to_str().map(|name| {
+        tools(parent.as_fd(), name, |_| true)
+            .map(|tool| (tool.account)(&directory))
+            .collect::<Vec<_>>()
+    });
+    let mut search = Search {
+        found: Found::default(),
+        first,
+        stop,
+        held: stop.hold(),
+    };
     search.directory(&directory, Path::new(""), &tools.unwrap_or_default(), 0)?;
     trouble.told()?;
     Ok(search.found)
@@ -156,7 +194,13 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    fn directory(&mut self, directory: &Directory, path: &Path, opinions: &[Opinion], depth: usize) -> io::Result<()> {
+    fn directory(
+        &mut self,
+        directory: &Directory,
+        path: &Path,
+        opinions: &[Opinion],
+        depth: usize,
+    ) -> io::Result<()> {
         if directory.is_repo() {
             self.held.path(path)?;
             self.found.repos.push(path.to_owned());
@@ -184,17 +228,21 @@ impl Search<'_> {
         depth: usize,
     ) -> io::Result<()> {
         let text = name.to_str().filter(|_| depth < DEEPEST);
-        let said = opinions.iter().filter_map(|opinion| match opinion(directory, text?, kind) {
-            Says::Nothing => None,
-            said => Some(said),
-        });
+        let said = opinions
+            .iter()
+            .filter_map(|opinion| match opinion(directory, text?, kind) {
+                Says::Nothing => None,
+                said => Some(said),
+            });
         let mut below = Vec::new();
         for says in said {
             match says {
                 Says::Below(opinion) if kind.is_dir() => below.push(opinion),
                 _ if kind.is_dir() => {
                     self.held.path(path)?;
-                    self.found.whole.push(directory.place().join(name).map_err(io::Error::other)?);
+                    self.found
+                        .whole
+                        .push(directory.place().join(name).map_err(io::Error::other)?);
                     return Ok(());
                 }
                 _ => return Ok(()),
@@ -205,6 +253,11 @@ impl Search<'_> {
             self.found.somebodys.push(path.to_owned());
             return Ok(());
         }
-        self.directory(&directory.below(OsStr::new(name))?, path, &below, depth.saturating_add(1))
+        self.directory(
+            &directory.below(OsStr::new(name))?,
+            path,
+            &below,
+            depth.saturating_add(1),
+        )
     }
 }

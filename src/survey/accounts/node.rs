@@ -1,7 +1,9 @@
-//! `node_modules`, whichever manager filled it: packages that its account names, its own notes, and the caches of what runs there.
+//! `node_modules`, whichever manager filled it: packages that its account names, its own notes, and
+//! the caches of what runs there.
 //!
-//! A package that is named is the manager's whole: whoever installs again makes it anew, edits in it and all. It must never take a directory
-//! for a package because of a `package.json` that anybody could have written.
+//! A package that is named is the manager's whole: whoever installs again makes it anew, edits in
+//! it and all. It must never take a directory for a package because of a `package.json` that
+//! anybody could have written.
 
 use super::{Directory, Opinion, Says, Tool, beside, ends_with, files, folder, holds, opinion};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -14,7 +16,11 @@ mod npm;
 mod pnpm;
 mod yarn;
 
-pub(super) const MODULES: Tool = Tool { signs: &[], made, account };
+pub(super) const MODULES: Tool = Tool {
+    signs: &[],
+    made,
+    account,
+};
 
 /// A manager of packages.
 struct Manager {
@@ -28,24 +34,39 @@ struct Manager {
     packages: fn(&Directory, &Directory) -> Vec<String>,
 }
 
-const MANAGERS: [Manager; 6] = [npm::NPM, pnpm::PNPM, yarn::CLASSIC, yarn::BERRY, bun::BUN, deno::DENO];
+const MANAGERS: [Manager; 6] = [
+    npm::NPM,
+    pnpm::PNPM,
+    yarn::CLASSIC,
+    yarn::BERRY,
+    bun::BUN,
+    deno::DENO,
+];
 
 /// What it takes to call a directory of that name one of theirs.
 fn made(parent: BorrowedFd<'_>, name: &str) -> bool {
     const ANY: [&str; 1] = [".bin"];
     name == "node_modules"
         && folder(parent, name).is_some_and(|folder| {
-            let signed = MANAGERS.iter().any(|manager| holds(folder.as_fd(), manager.signs)) || holds(folder.as_fd(), &ANY);
+            let signed = MANAGERS
+                .iter()
+                .any(|manager| holds(folder.as_fd(), manager.signs))
+                || holds(folder.as_fd(), &ANY);
             signed || beside(parent, &["package.json"], name, &["."])
         })
 }
 
-/// The names of all packages that an account of here or above names: in a workspace the notes stand at its top.
+/// The names of all packages that an account of here or above names: in a workspace the notes stand
+/// at its top.
 fn account(modules: &Directory) -> Opinion {
     let mut names = HashSet::new();
     for above in modules.above() {
         if let Ok(noted) = above.below("node_modules".as_ref()) {
-            names.extend(MANAGERS.iter().flat_map(|manager| (manager.packages)(&noted, &above)));
+            names.extend(
+                MANAGERS
+                    .iter()
+                    .flat_map(|manager| (manager.packages)(&noted, &above)),
+            );
         }
     }
     top(Rc::new(names))
@@ -55,9 +76,12 @@ type Names = Rc<HashSet<String>>;
 
 fn top(names: Names) -> Opinion {
     opinion(move |directory, name, kind| {
-        let manager = |of: fn(&Manager, &str) -> bool| MANAGERS.iter().any(|manager| of(manager, name));
+        let manager =
+            |of: fn(&Manager, &str) -> bool| MANAGERS.iter().any(|manager| of(manager, name));
         match name {
-            _ if !kind.is_dir() => manager(|it, name| it.signs.contains(&name) || it.notes.contains(&name)).into(),
+            _ if !kind.is_dir() => {
+                manager(|it, name| it.signs.contains(&name) || it.notes.contains(&name)).into()
+            }
             ".bin" => Says::Below(shims()),
             _ if manager(|it, name| it.store == Some(name)) => Says::Below(store(names.clone())),
             _ if name.starts_with('.') => hidden(directory, name),
@@ -68,19 +92,28 @@ fn top(names: Names) -> Opinion {
 }
 
 fn scope(scope: String, names: Names) -> Opinion {
-    opinion(move |directory, name, kind| (kind.is_dir() && (names.contains(&format!("{scope}/{name}")) || is_old(directory, name))).into())
+    opinion(move |directory, name, kind| {
+        (kind.is_dir() && (names.contains(&format!("{scope}/{name}")) || is_old(directory, name)))
+            .into()
+    })
 }
 
 /// Whether npm before 7 put the package there: it noted in each what it had resolved.
 fn is_old(directory: &Directory, name: &str) -> bool {
-    let text = directory.text(&format!("{name}/package.json")).unwrap_or_default();
+    let text = directory
+        .text(&format!("{name}/package.json"))
+        .unwrap_or_default();
     text.contains("\"_resolved\":") && text.contains("\"_integrity\":")
 }
 
 /// Scripts that start a package's program. npm makes links instead.
 fn shims() -> Opinion {
     opinion(|directory, name, kind| {
-        let text = || directory.text(name).is_some_and(|text| text.starts_with("#!") && text.contains("basedir="));
+        let text = || {
+            directory
+                .text(name)
+                .is_some_and(|text| text.starts_with("#!") && text.contains("basedir="))
+        };
         (!kind.is_dir() && (ends_with(name, &["cmd", "ps1", "exe", "bunx"]) || text())).into()
     })
 }
@@ -88,7 +121,9 @@ fn shims() -> Opinion {
 /// `NAME@VERSION/node_modules/NAME`, and links.
 fn store(names: Names) -> Opinion {
     opinion(move |_, name, kind| match name {
-        "lock.yaml" | ".deno.lock" | ".deno.lock.poll" | ".setup-cache.bin" => (!kind.is_dir()).into(),
+        "lock.yaml" | ".deno.lock" | ".deno.lock.poll" | ".setup-cache.bin" => {
+            (!kind.is_dir()).into()
+        }
         "node_modules" => Says::Below(top(names.clone())),
         _ if kind.is_dir() => Says::Below(version(name.to_owned(), names.clone())),
         _ => Says::Nothing,
@@ -98,7 +133,9 @@ fn store(names: Names) -> Opinion {
 fn version(stored: String, names: Names) -> Opinion {
     opinion(move |_, name, kind| match (name, package_of(&stored)) {
         (".initialized" | ".scripts-run" | ".scripts-warned", _) => Says::Mine,
-        ("node_modules", Some(package)) if kind.is_dir() => Says::Below(alone(stored.clone(), package, names.clone())),
+        ("node_modules", Some(package)) if kind.is_dir() => {
+            Says::Below(alone(stored.clone(), package, names.clone()))
+        }
         _ => Says::Nothing,
     })
 }
@@ -108,27 +145,46 @@ fn alone(stored: String, package: String, names: Names) -> Opinion {
     opinion(move |directory, name, kind| match name {
         ".bin" if kind.is_dir() => Says::Below(shims()),
         scope if kind.is_dir() && scope.starts_with('@') => {
-            let (stored, package, names, scope) = (stored.clone(), package.clone(), names.clone(), scope.to_owned());
+            let (stored, package, names, scope) = (
+                stored.clone(),
+                package.clone(),
+                names.clone(),
+                scope.to_owned(),
+            );
             let is_it = move |directory: &Directory, name: &str| {
-                format!("{scope}/{name}") == package && is_stored(directory, name, &stored, &package, &names)
+                format!("{scope}/{name}") == package
+                    && is_stored(directory, name, &stored, &package, &names)
             };
-            Says::Below(opinion(move |directory, name, _| is_it(directory, name).into()))
+            Says::Below(opinion(move |directory, name, _| {
+                is_it(directory, name).into()
+            }))
         }
         _ => (name == package && is_stored(directory, name, &stored, &package, &names)).into(),
     })
 }
 
-/// Whether a note names it, or it is of the name and version that its place tells: managers leave for a while what no note names any more.
-fn is_stored(directory: &Directory, folder: &str, stored: &str, package: &str, names: &HashSet<String>) -> bool {
+/// Whether a note names it, or it is of the name and version that its place tells: managers leave
+/// for a while what no note names any more.
+fn is_stored(
+    directory: &Directory,
+    folder: &str,
+    stored: &str,
+    package: &str,
+    names: &HashSet<String>,
+) -> bool {
     #[derive(serde::Deserialize)]
     struct Package {
         name: String,
         version: String,
     }
-    let told = || serde_json::from_slice::<Package>(&directory.note(&format!("{folder}/package.json"))?).ok();
+    let told = || {
+        serde_json::from_slice::<Package>(&directory.note(&format!("{folder}/package.json"))?).ok()
+    };
     names.contains(package)
-        || told()
-            .is_some_and(|told| told.name == package && stored.starts_with(&format!("{}@{}", told.name.replace('/', "+"), told.version)))
+        || told().is_some_and(|told| {
+            told.name == package
+                && stored.starts_with(&format!("{}@{}", told.name.replace('/', "+"), told.version))
+        })
 }
 
 /// The package's name in `@scope+name@1.0.0_peers`.
@@ -152,17 +208,43 @@ fn last_package(path: &str) -> Option<String> {
     Some(path.rsplit_once("node_modules/")?.1.to_owned())
 }
 
-/// What tools keep beside the packages. Each writes into a directory of its own, in shapes that no person would choose for a note.
+/// What tools keep beside the packages. Each writes into a directory of its own, in shapes that no
+/// person would choose for a note.
 fn hidden(directory: &Directory, name: &str) -> Says {
-    const SHAPES: &[&str] =
-        &["br", "bin", "cache", "cjs", "css", "gz", "js", "json", "lock", "map", "mjs", "node", "pack", "tsbuildinfo", "wasm"];
+    const SHAPES: &[&str] = &[
+        "br",
+        "bin",
+        "cache",
+        "cjs",
+        "css",
+        "gz",
+        "js",
+        "json",
+        "lock",
+        "map",
+        "mjs",
+        "node",
+        "pack",
+        "tsbuildinfo",
+        "wasm",
+    ];
     fn shaped(name: &str) -> bool {
         ends_with(name, SHAPES) || is_hash(name) || ["CACHEDIR.TAG", "lock"].contains(&name)
     }
     match name {
-        ".vite" | ".vite-temp" | ".vitest" | ".tmp" | ".nitro" | ".astro" => Says::Below(files(shaped)),
-        ".prisma" => Says::Below(files(|name| shaped(name) || ends_with(name, &["ts", "prisma", "so", "hbs"]))),
-        ".cache" => Says::Below(opinion(|_, _, kind| if kind.is_dir() { Says::Below(files(shaped)) } else { Says::Nothing })),
+        ".vite" | ".vite-temp" | ".vitest" | ".tmp" | ".nitro" | ".astro" => {
+            Says::Below(files(shaped))
+        }
+        ".prisma" => Says::Below(files(|name| {
+            shaped(name) || ends_with(name, &["ts", "prisma", "so", "hbs"])
+        })),
+        ".cache" => Says::Below(opinion(|_, _, kind| {
+            if kind.is_dir() {
+                Says::Below(files(shaped))
+            } else {
+                Says::Nothing
+            }
+        })),
         _ if directory.has(&format!("{name}/CACHEDIR.TAG")) => Says::Below(files(shaped)),
         _ => Says::Nothing,
     }

@@ -1,7 +1,8 @@
-//! What Python and its builders make in a project: bytecode, `build`, `dist`, the metadata of an install in place.
+//! What Python and its builders make in a project: bytecode, `build`, `dist`, the metadata of an
+//! install in place.
 //!
-//! A source without its file stays bytecode, and bytecode is nobody's work. It must never take an archive of an older release for one that a
-//! build brings back.
+//! A source without its file stays bytecode, and bytecode is nobody's work. It must never take an
+//! archive of an older release for one that a build brings back.
 
 use super::directory::listed;
 use super::{Directory, Opinion, Says, Tool, ends_with, files, folder, holds, opinion};
@@ -17,13 +18,23 @@ pub(super) const TOOLS: [Tool; 4] = [
     },
     Tool {
         signs: &[],
-        made: |parent, name| name == "build" && holds(parent, &PROJECT) && any(parent, name, is_bdist),
+        made: |parent, name| {
+            name == "build" && holds(parent, &PROJECT) && any(parent, name, is_bdist)
+        },
         account: |_| build(),
     },
-    Tool { signs: &[], made: |parent, name| name == "dist" && holds(parent, &PROJECT) && any(parent, name, is_archive), account: dist },
     Tool {
         signs: &[],
-        made: |parent, name| ends_with(name, &["egg-info"]) && any(parent, name, |name| name == "PKG-INFO"),
+        made: |parent, name| {
+            name == "dist" && holds(parent, &PROJECT) && any(parent, name, is_archive)
+        },
+        account: dist,
+    },
+    Tool {
+        signs: &[],
+        made: |parent, name| {
+            ends_with(name, &["egg-info"]) && any(parent, name, |name| name == "PKG-INFO")
+        },
         account: |_| metadata(),
     },
 ];
@@ -33,7 +44,11 @@ const PROJECT: [&str; 2] = ["pyproject.toml", "setup.py"];
 /// Whether the directory holds anything of such a name.
 fn any(parent: BorrowedFd<'_>, name: &str, is_one: fn(&str) -> bool) -> bool {
     let entries = folder(parent, name).and_then(|folder| listed(&folder).ok());
-    entries.is_some_and(|entries| entries.iter().any(|(name, kind)| *kind != FileType::Symlink && name.to_str().is_some_and(is_one)))
+    entries.is_some_and(|entries| {
+        entries
+            .iter()
+            .any(|(name, kind)| *kind != FileType::Symlink && name.to_str().is_some_and(is_one))
+    })
 }
 
 fn is_bytecode(name: &str) -> bool {
@@ -41,7 +56,9 @@ fn is_bytecode(name: &str) -> bool {
 }
 
 fn is_bdist(name: &str) -> bool {
-    ["bdist.", "lib.", "temp.", "scripts-"].iter().any(|start| name.starts_with(start))
+    ["bdist.", "lib.", "temp.", "scripts-"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 fn is_archive(name: &str) -> bool {
@@ -57,13 +74,23 @@ fn build() -> Opinion {
                 return Says::Below(copies(format!("{here}/")));
             }
             let made = ends_with(name, &["so", "o", "pyc", "pyd"]);
-            let source = || directory.above().iter().any(|above| ["", "src/"].iter().any(|root| above.has(&format!("{root}{here}"))));
+            let source = || {
+                directory.above().iter().any(|above| {
+                    ["", "src/"]
+                        .iter()
+                        .any(|root| above.has(&format!("{root}{here}")))
+                })
+            };
             (made || source()).into()
         })
     }
     opinion(|_, name, kind| match kind {
-        FileType::Directory if name == "lib" || name.starts_with("lib.") => Says::Below(copies(String::new())),
-        FileType::Directory if is_bdist(name) => Says::Below(files(|name| ends_with(name, &["o", "d", "so", "a", "pyc"]))),
+        FileType::Directory if name == "lib" || name.starts_with("lib.") => {
+            Says::Below(copies(String::new()))
+        }
+        FileType::Directory if is_bdist(name) => {
+            Says::Below(files(|name| ends_with(name, &["o", "d", "so", "a", "pyc"])))
+        }
         _ => Says::Nothing,
     })
 }
@@ -72,11 +99,20 @@ fn build() -> Opinion {
 fn dist(directory: &Directory) -> Opinion {
     let release = |name: &str| {
         let stem = name.strip_suffix(".tar.gz").unwrap_or(name);
-        stem.splitn(3, '-').take(2).map(|part| part.replace('-', "_").to_lowercase()).collect::<Vec<_>>()
+        stem.splitn(3, '-')
+            .take(2)
+            .map(|part| part.replace('-', "_").to_lowercase())
+            .collect::<Vec<_>>()
     };
-    let archives = directory.entries().iter().filter_map(|(name, _)| name.to_str()).filter(|name| is_archive(name));
+    let archives = directory
+        .entries()
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .filter(|name| is_archive(name));
     let one = archives.map(release).collect::<BTreeSet<_>>().len() == 1;
-    opinion(move |_, name, kind| (!kind.is_dir() && (name == ".gitignore" || (one && is_archive(name)))).into())
+    opinion(move |_, name, kind| {
+        (!kind.is_dir() && (name == ".gitignore" || (one && is_archive(name)))).into()
+    })
 }
 
 fn metadata() -> Opinion {

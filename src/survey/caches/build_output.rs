@@ -1,7 +1,8 @@
 //! Build output: the directories that tools make again, in worktrees that nobody used lately.
 //!
-//! It looks at nothing itself: the worktrees' survey found the directories. Each is as old as its worktree's last activity, and
-//! may go only under its repo's lock, which is why the unit names its tree. It must never name a directory that the survey did not.
+//! It looks at nothing itself: the worktrees' survey found the directories. Each is as old as its
+//! worktree's last activity, and may go only under its repo's lock, which is why the unit names its
+//! tree. It must never name a directory that the survey did not.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Tree, Unit, UsedFrom};
@@ -10,10 +11,17 @@ use std::sync::Arc;
 /// The units that idle worktrees offer to the build-output cache of `policy`.
 pub fn units(policy: &policy::Cache, trees: &[IdleTree]) -> Vec<Unit> {
     let name: Arc<str> = policy.name.as_str().into();
-    trees.iter().flat_map(|tree| tree_units(policy, &name, tree)).collect()
+    trees
+        .iter()
+        .flat_map(|tree| tree_units(policy, &name, tree))
+        .collect()
 }
 
-fn tree_units<'a>(policy: &'a policy::Cache, name: &'a Arc<str>, tree: &'a IdleTree) -> impl Iterator<Item = Unit> + 'a {
+fn tree_units<'a>(
+    policy: &'a policy::Cache,
+    name: &'a Arc<str>,
+    tree: &'a IdleTree,
+) -> impl Iterator<Item = Unit> + 'a {
     tree.regenerable.iter().map(|folder| Unit {
         cache: name.clone(),
         kind: policy.kind,
@@ -25,7 +33,11 @@ fn tree_units<'a>(policy: &'a policy::Cache, name: &'a Arc<str>, tree: &'a IdleT
         last_used_from: UsedFrom::WorktreeActivity,
         min_age: policy.min_age,
         locks: Arc::default(),
-        tree: Some(Box::new(Tree { repo: tree.repo.clone(), admin: tree.admin.clone(), made_again: tree.made_again.clone() })),
+        tree: Some(Box::new(Tree {
+            repo: tree.repo.clone(),
+            admin: tree.admin.clone(),
+            made_again: tree.made_again.clone(),
+        })),
         size: None,
         shared: Vec::new(),
     })
@@ -45,14 +57,26 @@ mod tests {
             admin: "/data/shop/.git/worktrees/x".into(),
             active: ago(20),
             made_again: [].into(),
-            regenerable: vec![field.at("trees/x/node_modules"), field.at("trees/x/web/target")],
+            regenerable: vec![
+                field.at("trees/x/node_modules"),
+                field.at("trees/x/web/target"),
+            ],
         };
         let mut policy = field.policy(CacheKind::BuildOutput, "unused");
         policy.place = None;
-        let seen = super::super::survey(&[policy], &[tree], &field.probe(true), &Some, &crate::fs::stop::Stop::never());
+        let seen = super::super::survey(
+            &[policy],
+            &[tree],
+            &field.probe(true),
+            &Some,
+            &crate::fs::stop::Stop::never(),
+        );
         let units = &seen[0].units;
         assert_eq!(units.len(), 2);
-        assert_eq!((units[0].name.as_str(), units[0].last_used), ("trees/x/node_modules", ago(20)));
+        assert_eq!(
+            (units[0].name.as_str(), units[0].last_used),
+            ("trees/x/node_modules", ago(20))
+        );
         assert_eq!(units[1].tree.as_ref().unwrap().repo, "acme/shop");
     }
 }

@@ -6,12 +6,13 @@
 //! | `git/checkouts/<x>/<rev>/` | `git checkout x/rev` | the directory |
 //! | `git/db/<x>/` | `git db x` | its most recently used checkout, then the db |
 //!
-//! A crate goes with its directory: cargo opens the archive on every use, even of a crate that is unpacked, and refuses to work offline without it; but it
-//! reads only what is unpacked, and so that alone tells of use.
-//! Every path belongs to exactly one unit, so nothing counts twice: a db goes with its last checkout, and LRU order takes
-//! the older ones before. A db whose checkouts could not all be told stays. A checkout whose db is gone, since it could not be moved before
-//! it, is a unit still: cargo fetches the db again when it needs it. cargo's locks are held while a unit goes; they and `registry/index` are never
-//! touched.
+//! A crate goes with its directory: cargo opens the archive on every use, even of a crate that is
+//! unpacked, and refuses to work offline without it; but it reads only what is unpacked, and so
+//! that alone tells of use. Every path belongs to exactly one unit, so nothing counts twice: a db
+//! goes with its last checkout, and LRU order takes the older ones before. A db whose checkouts
+//! could not all be told stays. A checkout whose db is gone, since it could not be moved before it,
+//! is a unit still: cargo fetches the db again when it needs it. cargo's locks are held while a
+//! unit goes; they and `registry/index` are never touched.
 
 use super::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
@@ -25,13 +26,21 @@ const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut units = crates(lister);
-    if let (Ok(databases), Ok(checkouts)) = (lister.place.join("git/db"), lister.place.join("git/checkouts")) {
-        // Checkouts first: what cargo adds meanwhile has no checkout that we know, and a db of its own.
+    if let (Ok(databases), Ok(checkouts)) = (
+        lister.place.join("git/db"),
+        lister.place.join("git/checkouts"),
+    ) {
+        // Checkouts first: what cargo adds meanwhile has no checkout that we know, and a db of its
+        // own.
         let mut alone = lister.folders(&checkouts);
         let databases = lister.folders(&databases);
         alone.retain(|entry| databases.iter().all(|db| db.name != entry.name));
-        let of_dbs = databases.par_iter().flat_map_iter(|db| git(lister, &db.name, &db.place));
-        let of_none = alone.par_iter().flat_map_iter(|entry| checkouts_of(lister, &entry.name, &entry.place).0);
+        let of_dbs = databases
+            .par_iter()
+            .flat_map_iter(|db| git(lister, &db.name, &db.place));
+        let of_none = alone
+            .par_iter()
+            .flat_map_iter(|entry| checkouts_of(lister, &entry.name, &entry.place).0);
         units.par_extend(of_dbs.chain(of_none).filter_map(lister.gate));
     }
     units
@@ -39,18 +48,29 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
 
 /// Held while a unit of the cache at `place` goes.
 pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
-    LOCKS.iter().filter_map(|lock| beside_the_registry(place, lock)).collect()
+    LOCKS
+        .iter()
+        .filter_map(|lock| beside_the_registry(place, lock))
+        .collect()
 }
 
 /// `name` in the `CARGO_HOME`, which `path` in the config may be, or the `registry` in it.
 fn beside_the_registry(place: &VolumePath, name: &str) -> Option<VolumePath> {
-    let home = if place.relative().ends_with("registry") { place.relative().parent()? } else { place.relative() };
+    let home = if place.relative().ends_with("registry") {
+        place.relative().parent()?
+    } else {
+        place.relative()
+    };
     VolumePath::new(place.root(), &home.join(name)).ok()
 }
 
 /// `path` in the config may be a `CARGO_HOME`, or the `registry` in it.
 fn registry(place: &VolumePath, store: &str) -> Option<VolumePath> {
-    let below = if place.relative().ends_with("registry") { store.to_owned() } else { format!("registry/{store}") };
+    let below = if place.relative().ends_with("registry") {
+        store.to_owned()
+    } else {
+        format!("registry/{store}")
+    };
     place.join(below).ok()
 }
 
@@ -58,32 +78,63 @@ fn crates(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut crates: BTreeMap<(String, String), Vec<VolumePath>> = BTreeMap::new();
     // Unpacked first: cargo unpacks again what is not there.
     for (store, unpacked) in [("src", true), ("cache", false)] {
-        let registries = registry(lister.place, store).map(|store| lister.folders(&store)).unwrap_or_default();
-        let found: Vec<(String, Vec<Entry>)> =
-            registries.into_par_iter().map(|registry| (registry.name, lister.entries(&registry.place))).collect();
-        for (registry, entry) in found.into_iter().flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry))) {
-            let name = if unpacked { Some(entry.name.as_str()) } else { entry.name.strip_suffix(".crate") };
+        let registries = registry(lister.place, store)
+            .map(|store| lister.folders(&store))
+            .unwrap_or_default();
+        let found: Vec<(String, Vec<Entry>)> = registries
+            .into_par_iter()
+            .map(|registry| (registry.name, lister.entries(&registry.place)))
+            .collect();
+        for (registry, entry) in found
+            .into_iter()
+            .flat_map(|(name, entries)| entries.into_iter().map(move |entry| (name.clone(), entry)))
+        {
+            let name = if unpacked {
+                Some(entry.name.as_str())
+            } else {
+                entry.name.strip_suffix(".crate")
+            };
             match name.filter(|_| entry.is_dir == unpacked) {
-                Some(name) => crates.entry((registry, name.to_owned())).or_default().push(entry.place),
+                Some(name) => crates
+                    .entry((registry, name.to_owned()))
+                    .or_default()
+                    .push(entry.place),
                 None => lister.odd(&entry),
             }
         }
     }
-    crates.into_par_iter().filter_map(|((_, name), paths)| lister.unit_of(vec![Package::cargo(&name)], name, paths)).collect()
+    crates
+        .into_par_iter()
+        .filter_map(|((_, name), paths)| lister.unit_of(vec![Package::cargo(&name)], name, paths))
+        .collect()
 }
 
 /// The units of one git dependency: its db with the last checkout, and each older checkout.
 fn git(lister: &CacheLister<'_>, name: &str, db: &VolumePath) -> Vec<Unit> {
-    let Ok(folder) = lister.place.join("git/checkouts").and_then(|checkouts| checkouts.join(name)) else { return Vec::new() };
+    let Ok(folder) = lister
+        .place
+        .join("git/checkouts")
+        .and_then(|checkouts| checkouts.join(name))
+    else {
+        return Vec::new();
+    };
     let (mut checkouts, all) = checkouts_of(lister, name, &folder);
     if checkouts.len() < all {
         return checkouts;
     }
-    checkouts.sort_unstable_by(|one, other| (one.last_used, &one.name).cmp(&(other.last_used, &other.name)));
-    let mut paths = checkouts.last().map(|last| last.paths.clone()).unwrap_or_default();
+    checkouts.sort_unstable_by(|one, other| {
+        (one.last_used, &one.name).cmp(&(other.last_used, &other.name))
+    });
+    let mut paths = checkouts
+        .last()
+        .map(|last| last.paths.clone())
+        .unwrap_or_default();
     paths.push(db.clone());
     // All of its checkouts' commits: cargo makes each of them from the db again.
-    let packages = checkouts.iter().flat_map(|checkout| checkout.packages.clone()).collect();
+    let packages = checkouts
+        .iter()
+        .flat_map(|checkout| checkout.packages.clone())
+        .collect();
     if let Some(whole) = lister.seen(packages, format!("git db {name}"), paths) {
         checkouts.pop();
         checkouts.push(whole);
@@ -99,7 +150,11 @@ fn checkouts_of(lister: &CacheLister<'_>, name: &str, folder: &VolumePath) -> (V
     let repo = name.rsplit_once('-').map_or(name, |(repo, _)| repo);
     let named = found.into_iter().map(|entry| {
         let packages = vec![Package::cargo_git(repo, &entry.name)];
-        lister.seen(packages, format!("git checkout {name}/{}", entry.name), vec![entry.place])
+        lister.seen(
+            packages,
+            format!("git checkout {name}/{}", entry.name),
+            vec![entry.place],
+        )
     });
     (named.flatten().collect(), all)
 }
@@ -113,31 +168,72 @@ mod tests {
     #[test]
     fn crates_packed_and_unpacked_are_units_and_the_index_is_not() {
         let field = Field::new();
-        field.file("cargo/registry/cache/index.crates.io-1949/itoa-1.0.18.crate", 3);
-        field.file("cargo/registry/src/index.crates.io-1949/itoa-1.0.18/.cargo-ok", 3);
+        field.file(
+            "cargo/registry/cache/index.crates.io-1949/itoa-1.0.18.crate",
+            3,
+        );
+        field.file(
+            "cargo/registry/src/index.crates.io-1949/itoa-1.0.18/.cargo-ok",
+            3,
+        );
         field.file("cargo/registry/index/index.crates.io-1949/config.json", 3);
         field.file("cargo/registry/CACHEDIR.TAG", 3);
         field.file("cargo/.package-cache", 3);
         let names = ["itoa-1.0.18"];
         assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo")), names);
-        assert_eq!(field.names(&field.policy(CacheKind::Cargo, "cargo/registry")), names);
+        assert_eq!(
+            field.names(&field.policy(CacheKind::Cargo, "cargo/registry")),
+            names
+        );
         let seen = field.survey(&field.policy(CacheKind::Cargo, "cargo"));
-        assert!(seen.units.iter().all(|unit| unit.packages == [Package::cargo("itoa-1.0.18")]), "{seen:?}");
+        assert!(
+            seen.units
+                .iter()
+                .all(|unit| unit.packages == [Package::cargo("itoa-1.0.18")]),
+            "{seen:?}"
+        );
     }
 
     #[test]
     fn a_db_goes_with_its_last_checkout() {
         let field = Field::new();
-        for (path, days) in [("checkouts/x-1/old", 9), ("checkouts/x-1/new", 2), ("checkouts/z-3/alone", 9), ("db/x-1", 9), ("db/y-2", 5)] {
+        for (path, days) in [
+            ("checkouts/x-1/old", 9),
+            ("checkouts/x-1/new", 2),
+            ("checkouts/z-3/alone", 9),
+            ("db/x-1", 9),
+            ("db/y-2", 5),
+        ] {
             field.file(&format!("cargo/git/{path}/FETCH_HEAD"), days);
             field.age(&format!("cargo/git/{path}"), days);
         }
         let policy = field.policy(CacheKind::Cargo, "cargo");
-        assert_eq!(field.names(&policy), ["git checkout x-1/old", "git checkout z-3/alone", "git db x-1", "git db y-2"]);
+        assert_eq!(
+            field.names(&policy),
+            [
+                "git checkout x-1/old",
+                "git checkout z-3/alone",
+                "git db x-1",
+                "git db y-2"
+            ]
+        );
         let seen = field.survey(&policy);
-        let db = seen.units.iter().find(|unit| unit.name == "git db x-1").unwrap();
-        assert_eq!(db.paths, [field.at("cargo/git/checkouts/x-1/new"), field.at("cargo/git/db/x-1")]);
+        let db = seen
+            .units
+            .iter()
+            .find(|unit| unit.name == "git db x-1")
+            .unwrap();
+        assert_eq!(
+            db.paths,
+            [
+                field.at("cargo/git/checkouts/x-1/new"),
+                field.at("cargo/git/db/x-1")
+            ]
+        );
         assert_eq!(db.last_used, ago(2));
-        assert_eq!(db.packages, ["old", "new"].map(|commit| Package::cargo_git("x", commit)));
+        assert_eq!(
+            db.packages,
+            ["old", "new"].map(|commit| Package::cargo_git("x", commit))
+        );
     }
 }

@@ -10,9 +10,17 @@ use rayon::prelude::*;
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let mut level = vec![lister.place.clone()];
     for _ in 1..lister.policy.depth {
-        level = level.par_iter().flat_map_iter(|folder| lister.folders(folder)).map(|entry| entry.place).collect();
+        level = level
+            .par_iter()
+            .flat_map_iter(|folder| lister.folders(folder))
+            .map(|entry| entry.place)
+            .collect();
     }
-    level.par_iter().flat_map(|folder| lister.entries(folder)).filter_map(|entry| unit(lister, entry)).collect()
+    level
+        .par_iter()
+        .flat_map(|folder| lister.entries(folder))
+        .filter_map(|entry| unit(lister, entry))
+        .collect()
 }
 
 fn unit(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
@@ -21,7 +29,10 @@ fn unit(lister: &CacheLister<'_>, entry: Entry) -> Option<Unit> {
 
 /// The path below the cache, readable.
 fn name(cache: &VolumePath, entry: &VolumePath) -> String {
-    let below = entry.relative().strip_prefix(cache.relative()).unwrap_or(entry.relative());
+    let below = entry
+        .relative()
+        .strip_prefix(cache.relative())
+        .unwrap_or(entry.relative());
     below.to_string_lossy().into_owned()
 }
 
@@ -37,7 +48,10 @@ mod tests {
             field.file(path, 3);
         }
         field.link("f/a/one", "f/b/link");
-        assert_eq!(field.names(&field.policy(CacheKind::Folder, "f")), ["a", "b", "top"]);
+        assert_eq!(
+            field.names(&field.policy(CacheKind::Folder, "f")),
+            ["a", "b", "top"]
+        );
         let mut deeper = field.policy(CacheKind::Folder, "f");
         deeper.depth = 2;
         assert_eq!(field.names(&deeper), ["a/one", "a/two", "b/three"]);

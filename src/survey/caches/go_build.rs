@@ -1,7 +1,8 @@
 //! Go's build cache: every `xx/<hash>-a` (an action) and `xx/<hash>-d` (its output) is a unit.
 //!
-//! Each may go alone: Go looks for the output before it believes the action, and takes a lone one for a miss. A `-d` is a directory
-//! where Go keeps an executable. Never touched: `fuzz/`, which nothing can make again, `trim.txt`, `testexpire.txt` and `README`.
+//! Each may go alone: Go looks for the output before it believes the action, and takes a lone one
+//! for a miss. A `-d` is a directory where Go keeps an executable. Never touched: `fuzz/`, which
+//! nothing can make again, `trim.txt`, `testexpire.txt` and `README`.
 
 use super::is_hex;
 use super::lister::{CacheLister, Entry};
@@ -47,14 +48,33 @@ mod tests {
         field.read(&format!("go/ab/{first}-a"), 1);
         field.file(&format!("go/cd/{second}-d"), 3);
         field.file(&format!("go/ab/{first}-d/tool"), 3);
-        for other in ["go/README", "go/trim.txt", "go/testexpire.txt", "go/fuzz/ab/cd/seed"] {
+        for other in [
+            "go/README",
+            "go/trim.txt",
+            "go/testexpire.txt",
+            "go/fuzz/ab/cd/seed",
+        ] {
             field.file(other, 3);
         }
         let policy = field.policy(CacheKind::GoBuild, "go");
-        assert_eq!(field.names(&policy), ["abababababababab-a", "abababababababab-d", "cdcdcdcdcdcdcdcd-d"]);
+        assert_eq!(
+            field.names(&policy),
+            [
+                "abababababababab-a",
+                "abababababababab-d",
+                "cdcdcdcdcdcdcdcd-d"
+            ]
+        );
         let seen = field.survey(&policy);
-        let action = seen.units.iter().find(|unit| unit.name.ends_with("-a")).unwrap();
-        assert_eq!((action.last_used, action.last_used_from), (ago(3), UsedFrom::ToolRecord));
+        let action = seen
+            .units
+            .iter()
+            .find(|unit| unit.name.ends_with("-a"))
+            .unwrap();
+        assert_eq!(
+            (action.last_used, action.last_used_from),
+            (ago(3), UsedFrom::ToolRecord)
+        );
         assert!(seen.problems.is_empty());
     }
 }

@@ -1,13 +1,15 @@
 //! Says when a unit was last used: once for the survey, and once more just before it goes.
 //!
-//! The newest of write time and access time. An access time counts only for files (listing a directory moves its own, so our
-//! looks would keep it young for ever), only where the mount keeps it, and only when it is newer than the write time.
-//! A directory says little by itself, so a bounded look goes into it. It must never guess: a failed stat is an error, and the unit stays.
+//! The newest of write time and access time. An access time counts only for files (listing a
+//! directory moves its own, so our looks would keep it young for ever), only where the mount keeps
+//! it, and only when it is newer than the write time. A directory says little by itself, so a
+//! bounded look goes into it. It must never guess: a failed stat is an error, and the unit stays.
 //!
-//! Linux mounts with `relatime` unless told otherwise: a read moves an access time that is not newer than the last write or change, or over
-//! 24 h old, and no other. What is read every hour may so look as if it was last read yesterday; what was not read since it was written looks
-//! just so. Whether the mount does better (`strictatime`) makes too little difference to find out, so an access time must show a day more
-//! (`Use::must_show`); the order of eviction is by what was seen.
+//! Linux mounts with `relatime` unless told otherwise: a read moves an access time that is not
+//! newer than the last write or change, or over 24 h old, and no other. What is read every hour may
+//! so look as if it was last read yesterday; what was not read since it was written looks just so.
+//! Whether the mount does better (`strictatime`) makes too little difference to find out, so an
+//! access time must show a day more (`Use::must_show`); the order of eviction is by what was seen.
 //!
 //! | kind | a file | a directory |
 //! | --- | --- | --- |
@@ -24,7 +26,9 @@ use crate::fs::openat;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, Utc};
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, OFlags, RawDir, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp};
+use rustix::fs::{
+    AtFlags, FileType, OFlags, RawDir, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp,
+};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -35,7 +39,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or two on a network mount.
+/// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or
+/// two on a network mount.
 const LOOK: usize = 100;
 
 /// Of these, those looked at for hard links: a tool links all that it unpacked, or nothing.
@@ -44,7 +49,8 @@ const LINKS: usize = 20;
 /// Paths of a package of pnpm's that tell of its use: its index, and the first of its contents.
 const PNPM_TELLS: usize = 2;
 
-/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million directories are listed.
+/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million
+/// directories are listed.
 const BUFFER: usize = 16 << 10;
 
 /// Levels looked into: a Hugging Face model keeps its files at the second one.
@@ -68,17 +74,24 @@ pub struct Use {
 const STALE: Duration = Duration::from_hours(24);
 
 impl Use {
-    /// How long ago the use must seem to be, for the unit to have been unused for `min_age`. Where any age will do, any does.
+    /// How long ago the use must seem to be, for the unit to have been unused for `min_age`. Where
+    /// any age will do, any does.
     pub(super) fn must_show(&self, min_age: Duration) -> Duration {
         let may_be_stale = self.from == UsedFrom::AccessTime && min_age > Duration::ZERO;
-        if may_be_stale { min_age.saturating_add(STALE) } else { min_age }
+        if may_be_stale {
+            min_age.saturating_add(STALE)
+        } else {
+            min_age
+        }
     }
 }
 
-/// Whether the mount that holds `path` keeps access times, by its options: for a dry run on a volume where no run has tried it yet. An NFS
-/// client can't see that the server doesn't, but then they stay older than the write times and don't count anyway.
+/// Whether the mount that holds `path` keeps access times, by its options: for a dry run on a
+/// volume where no run has tried it yet. An NFS client can't see that the server doesn't, but then
+/// they stay older than the write times and don't count anyway.
 pub fn keeps_access_times(path: &Path) -> bool {
-    rustix::fs::statvfs(path).is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
+    rustix::fs::statvfs(path)
+        .is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
 }
 
 /// What of a file or directory tells of its use, and what its going would free.
@@ -89,7 +102,8 @@ const TOLD: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::CTIME)
     .union(StatxFlags::BLOCKS);
 
-/// Looks at units from the volume's root, which is opened once: a way from `/` for each of a million looks costs more than the looks.
+/// Looks at units from the volume's root, which is opened once: a way from `/` for each of a
+/// million looks costs more than the looks.
 pub struct LastUseProbe {
     root: OwnedFd,
     device: (u32, u32),
@@ -104,7 +118,11 @@ impl LastUseProbe {
     pub fn open(root: &Path, access_times: bool) -> io::Result<Self> {
         let root = openat::root(root)?;
         let device = device(&look(root.as_fd(), ".")?);
-        Ok(Self { root, device, access_times })
+        Ok(Self {
+            root,
+            device,
+            access_times,
+        })
     }
 
     /// The newest sign of use of what `paths` name.
@@ -115,10 +133,22 @@ impl LastUseProbe {
         Ok(self.first_look(kind, paths)?.0)
     }
 
-    /// The same, with what their going would free where the same looks tell: all of them are files without another link.
-    pub(super) fn first_look(&self, kind: CacheKind, paths: &[VolumePath]) -> io::Result<(Use, Option<Size>)> {
-        let telling = if kind == CacheKind::Pnpm { PNPM_TELLS } else { paths.len() };
-        let seen = paths.iter().take(telling).map(|place| self.use_of(kind, place));
+    /// The same, with what their going would free where the same looks tell: all of them are files
+    /// without another link.
+    pub(super) fn first_look(
+        &self,
+        kind: CacheKind,
+        paths: &[VolumePath],
+    ) -> io::Result<(Use, Option<Size>)> {
+        let telling = if kind == CacheKind::Pnpm {
+            PNPM_TELLS
+        } else {
+            paths.len()
+        };
+        let seen = paths
+            .iter()
+            .take(telling)
+            .map(|place| self.use_of(kind, place));
         let newest = seen.reduce(|one, other| {
             let ((one, size), (other, more)) = (one?, other?);
             let sum = size.zip(more).map(|(mut sum, more)| {
@@ -127,11 +157,13 @@ impl LastUseProbe {
             });
             Ok((newer(one, other), sum))
         });
-        let (used, size) = newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))?;
+        let (used, size) =
+            newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))?;
         Ok((used, size.filter(|_| telling >= paths.len())))
     }
 
-    /// The same again for a unit that is about to go. For build output ask its worktree instead: this can't tell.
+    /// The same again for a unit that is about to go. For build output ask its worktree instead:
+    /// this can't tell.
     ///
     /// # Errors
     /// As [`Self::last_use`]; "not found" means that it went already.
@@ -139,31 +171,43 @@ impl LastUseProbe {
         self.last_use(unit.kind, &unit.paths)
     }
 
-    /// The same, in one look with whether something in their directories is linked from elsewhere, too; then none: its tool handed it out, and its going
-    /// would free nothing.
+    /// The same, in one look with whether something in their directories is linked from elsewhere,
+    /// too; then none: its tool handed it out, and its going would free nothing.
     pub(super) fn last_use_unlinked(&self, paths: &[VolumePath]) -> io::Result<Option<Use>> {
-        let seen = paths.iter().map(|place| self.bounded(place, &self.look(place)?, self.access_times));
+        let seen = paths
+            .iter()
+            .map(|place| self.bounded(place, &self.look(place)?, self.access_times));
         let newest = seen.reduce(|one, other| {
             let ((one, linked), (other, linked_too)) = (one?, other?);
             Ok((newer(one, other), linked || linked_too))
         });
-        newest.transpose().map(|seen| seen.filter(|(_, linked)| !linked).map(|(used, _)| used))
+        newest
+            .transpose()
+            .map(|seen| seen.filter(|(_, linked)| !linked).map(|(used, _)| used))
     }
 
-    /// Whether the file `place` is linked from elsewhere, too. What can't be looked at counts as linked, so that it stays.
+    /// Whether the file `place` is linked from elsewhere, too. What can't be looked at counts as
+    /// linked, so that it stays.
     pub(super) fn is_linked(&self, place: &VolumePath) -> bool {
         self.look(place).map_or(true, |seen| is_linked(&seen))
     }
 
     /// Shows what a directory lists.
-    pub(super) fn list(&self, directory: &VolumePath, mut show: impl FnMut(&OsStr, FileType)) -> Result<(), Errno> {
+    pub(super) fn list(
+        &self,
+        directory: &VolumePath,
+        mut show: impl FnMut(&OsStr, FileType),
+    ) -> Result<(), Errno> {
         let folder = self.folder(directory)?;
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let mut entries = RawDir::new(folder, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry?;
             if !openat::is_dots(entry.file_name()) {
-                show(OsStr::from_bytes(entry.file_name().to_bytes()), entry.file_type());
+                show(
+                    OsStr::from_bytes(entry.file_name().to_bytes()),
+                    entry.file_type(),
+                );
             }
         }
         Ok(())
@@ -171,31 +215,56 @@ impl LastUseProbe {
 
     /// Whether a directory stands there. What leads to it through a link is an error.
     pub(super) fn is_folder(&self, place: &VolumePath) -> io::Result<bool> {
-        let there = openat::below(&self.root, place.relative(), OFlags::PATH | OFlags::NOFOLLOW);
+        let there = openat::below(
+            &self.root,
+            place.relative(),
+            OFlags::PATH | OFlags::NOFOLLOW,
+        );
         let seen = openat::found(there.and_then(rustix::fs::fstat).map_err(Into::into))?;
         Ok(seen.is_some_and(|seen| FileType::from_raw_mode(seen.st_mode).is_dir()))
     }
 
     /// Opens a regular file for reading, and tells how long it is.
     pub(super) fn file(&self, place: &VolumePath) -> io::Result<(File, u64)> {
-        let file = File::from(openat::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?);
+        let file = File::from(openat::below(
+            &self.root,
+            place.relative(),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )?);
         let seen = file.metadata()?;
-        if seen.is_file() { Ok((file, seen.len())) } else { Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file")) }
+        if seen.is_file() {
+            Ok((file, seen.len()))
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not a regular file",
+            ))
+        }
     }
 
     fn use_of(&self, kind: CacheKind, place: &VolumePath) -> io::Result<(Use, Option<Size>)> {
         let below = |name: &str| place.relative().iter().any(|part| part == name);
         let seen = self.look(place)?;
         let used = match kind {
-            CacheKind::GoBuild => Use { from: UsedFrom::ToolRecord, ..times(&seen, false)? },
-            // Go opens `.ziphash` on every build; the directory's own files are many and tell no more.
+            CacheKind::GoBuild => Use {
+                from: UsedFrom::ToolRecord,
+                ..times(&seen, false)?
+            },
+            // Go opens `.ziphash` on every build; the directory's own files are many and tell no
+            // more.
             CacheKind::GoMod => times(&seen, self.access_times)?,
             CacheKind::Pnpm => content_use(&seen, self.access_times && !below("index"))?,
             CacheKind::Cargo => self.crate_use(place, &seen, below("git"))?,
-            CacheKind::Npm => self.bounded(place, &seen, self.access_times && !below("index-v5"))?.0,
+            CacheKind::Npm => {
+                self.bounded(place, &seen, self.access_times && !below("index-v5"))?
+                    .0
+            }
             // The survey reads the ends of bodies; pip opens the metadata beside them on every use.
             CacheKind::Pip => {
-                let is_body = place.relative().extension().is_some_and(|end| end == "body");
+                let is_body = place
+                    .relative()
+                    .extension()
+                    .is_some_and(|end| end == "body");
                 self.bounded(place, &seen, self.access_times && !is_body)?.0
             }
             _ => self.bounded(place, &seen, self.access_times)?.0,
@@ -211,10 +280,16 @@ impl LastUseProbe {
 
     fn crate_use(&self, place: &VolumePath, seen: &Statx, of_git: bool) -> io::Result<Use> {
         let mut newest = times(seen, self.access_times)?;
-        let reads = CARGO_READS.iter().take(if of_git { CARGO_READS.len() } else { CRATE_READS });
+        let reads = CARGO_READS.iter().take(if of_git {
+            CARGO_READS.len()
+        } else {
+            CRATE_READS
+        });
         for name in reads.filter(|_| kind(seen).is_dir()) {
             match look(self.root.as_fd(), place.relative().join(name)) {
-                Ok(read) if kind(&read).is_file() => newest = newer(newest, times(&read, self.access_times)?),
+                Ok(read) if kind(&read).is_file() => {
+                    newest = newer(newest, times(&read, self.access_times)?)
+                }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -222,32 +297,52 @@ impl LastUseProbe {
         Ok(newest)
     }
 
-    /// The newest sign in the first entries of a directory, or a file's own; and whether one of the first few has other links.
-    fn bounded(&self, place: &VolumePath, seen: &Statx, access_times: bool) -> io::Result<(Use, bool)> {
+    /// The newest sign in the first entries of a directory, or a file's own; and whether one of the
+    /// first few has other links.
+    fn bounded(
+        &self,
+        place: &VolumePath,
+        seen: &Statx,
+        access_times: bool,
+    ) -> io::Result<(Use, bool)> {
         let (mut newest, mut linked) = (times(seen, access_times)?, false);
         if kind(seen).is_dir() {
-            within(self.folder(place)?.as_fd(), DEPTH, &mut 0, &mut |number, seen| {
-                linked |= number < LINKS && is_linked(seen);
-                newest = newer(newest, times(seen, access_times)?);
-                Ok(())
-            })?;
+            within(
+                self.folder(place)?.as_fd(),
+                DEPTH,
+                &mut 0,
+                &mut |number, seen| {
+                    linked |= number < LINKS && is_linked(seen);
+                    newest = newer(newest, times(seen, access_times)?);
+                    Ok(())
+                },
+            )?;
         }
         Ok((newest, linked))
     }
 
     fn folder(&self, place: &VolumePath) -> Result<OwnedFd, Errno> {
-        openat::below(&self.root, place.relative(), OFlags::RDONLY | OFlags::DIRECTORY)
+        openat::below(
+            &self.root,
+            place.relative(),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        )
     }
 
     /// A unit's path itself: a link or a special file is an error.
     fn look(&self, place: &VolumePath) -> io::Result<Statx> {
         let seen = look(self.root.as_fd(), place.relative())?;
         let known = kind(&seen).is_file() || kind(&seen).is_dir();
-        if known { Ok(seen) } else { Err(io::Error::other("neither a file nor a directory")) }
+        if known {
+            Ok(seen)
+        } else {
+            Err(io::Error::other("neither a file nor a directory"))
+        }
     }
 }
 
-/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a directory's own follow it.
+/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a
+/// directory's own follow it.
 fn within(
     folder: BorrowedFd<'_>,
     levels: usize,
@@ -281,7 +376,12 @@ fn within(
 }
 
 fn look(folder: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<Statx, Errno> {
-    rustix::fs::statx(folder, path, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, TOLD)
+    rustix::fs::statx(
+        folder,
+        path,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+        TOLD,
+    )
 }
 
 fn kind(seen: &Statx) -> FileType {
@@ -292,18 +392,28 @@ fn is_linked(seen: &Statx) -> bool {
     kind(seen).is_file() && seen.stx_nlink > 1
 }
 
-/// pnpm's contents keep the times that they were written with; a link made or removed moves the time of change.
+/// pnpm's contents keep the times that they were written with; a link made or removed moves the
+/// time of change.
 fn content_use(seen: &Statx, access_times: bool) -> io::Result<Use> {
-    let linked = Use { at: moment(seen.stx_ctime)?, from: UsedFrom::LinkTime };
+    let linked = Use {
+        at: moment(seen.stx_ctime)?,
+        from: UsedFrom::LinkTime,
+    };
     Ok(newer(linked, times(seen, access_times)?))
 }
 
 fn times(seen: &Statx, access_times: bool) -> io::Result<Use> {
-    let write = Use { at: moment(seen.stx_mtime)?, from: UsedFrom::WriteTime };
+    let write = Use {
+        at: moment(seen.stx_mtime)?,
+        from: UsedFrom::WriteTime,
+    };
     if !access_times || !kind(seen).is_file() {
         return Ok(write);
     }
-    let read = Use { at: moment(seen.stx_atime)?, from: UsedFrom::AccessTime };
+    let read = Use {
+        at: moment(seen.stx_atime)?,
+        from: UsedFrom::AccessTime,
+    };
     Ok(newer(write, read))
 }
 
@@ -317,7 +427,8 @@ fn newer(first: Use, second: Use) -> Use {
 }
 
 fn moment(time: StatxTimestamp) -> io::Result<DateTime<Utc>> {
-    DateTime::from_timestamp(time.tv_sec, time.tv_nsec).ok_or_else(|| io::Error::other("its time is out of range"))
+    DateTime::from_timestamp(time.tv_sec, time.tv_nsec)
+        .ok_or_else(|| io::Error::other("its time is out of range"))
 }
 
 #[cfg(test)]
@@ -330,15 +441,44 @@ mod tests {
         let field = Field::new();
         let file = field.file("a/file", 10);
         field.read("a/file", 3);
-        let seen = |access_times| field.probe(access_times).last_use(CacheKind::Folder, std::slice::from_ref(&file)).unwrap();
-        assert_eq!(seen(true), Use { at: ago(3), from: UsedFrom::AccessTime });
-        assert_eq!(seen(false), Use { at: ago(10), from: UsedFrom::WriteTime });
+        let seen = |access_times| {
+            field
+                .probe(access_times)
+                .last_use(CacheKind::Folder, std::slice::from_ref(&file))
+                .unwrap()
+        };
+        assert_eq!(
+            seen(true),
+            Use {
+                at: ago(3),
+                from: UsedFrom::AccessTime
+            }
+        );
+        assert_eq!(
+            seen(false),
+            Use {
+                at: ago(10),
+                from: UsedFrom::WriteTime
+            }
+        );
         field.read("a/file", 20);
-        assert_eq!(seen(true), Use { at: ago(10), from: UsedFrom::WriteTime });
+        assert_eq!(
+            seen(true),
+            Use {
+                at: ago(10),
+                from: UsedFrom::WriteTime
+            }
+        );
         field.age("a", 30);
         assert_eq!(
-            field.probe(true).last_use(CacheKind::GoBuild, &[field.at("a")]).unwrap(),
-            Use { at: ago(30), from: UsedFrom::ToolRecord }
+            field
+                .probe(true)
+                .last_use(CacheKind::GoBuild, &[field.at("a")])
+                .unwrap(),
+            Use {
+                at: ago(30),
+                from: UsedFrom::ToolRecord
+            }
         );
     }
 
@@ -351,11 +491,23 @@ mod tests {
         field.file("cache/written", 10);
         let shown = |policy: &_| {
             let units = field.survey(policy).units;
-            units.into_iter().map(|unit| (unit.name, unit.min_age.as_secs() / 3600)).collect::<std::collections::BTreeMap<_, _>>()
+            units
+                .into_iter()
+                .map(|unit| (unit.name, unit.min_age.as_secs() / 3600))
+                .collect::<std::collections::BTreeMap<_, _>>()
         };
-        assert_eq!(shown(&policy), [("read".to_owned(), 48), ("written".to_owned(), 24)].into());
-        let any = crate::config::policy::Cache { min_age: Duration::ZERO, ..policy };
-        assert_eq!(shown(&any), [("read".to_owned(), 0), ("written".to_owned(), 0)].into());
+        assert_eq!(
+            shown(&policy),
+            [("read".to_owned(), 48), ("written".to_owned(), 24)].into()
+        );
+        let any = crate::config::policy::Cache {
+            min_age: Duration::ZERO,
+            ..policy
+        };
+        assert_eq!(
+            shown(&any),
+            [("read".to_owned(), 0), ("written".to_owned(), 0)].into()
+        );
     }
 
     #[test]
@@ -364,7 +516,14 @@ mod tests {
         field.file("model/blobs/weights", 5);
         field.age("model/blobs", 40);
         field.age("model", 50);
-        assert_eq!(field.probe(false).last_use(CacheKind::Folder, &[field.at("model")]).unwrap().at, ago(5));
+        assert_eq!(
+            field
+                .probe(false)
+                .last_use(CacheKind::Folder, &[field.at("model")])
+                .unwrap()
+                .at,
+            ago(5)
+        );
     }
 
     #[test]
@@ -374,7 +533,14 @@ mod tests {
         field.file("itoa/src/lib.rs", 1);
         field.age("itoa", 60);
         field.read("itoa/.cargo-ok", 7);
-        assert_eq!(field.probe(true).last_use(CacheKind::Cargo, &[field.at("itoa")]).unwrap().at, ago(7));
+        assert_eq!(
+            field
+                .probe(true)
+                .last_use(CacheKind::Cargo, &[field.at("itoa")])
+                .unwrap()
+                .at,
+            ago(7)
+        );
     }
 
     #[test]
@@ -383,22 +549,54 @@ mod tests {
         let field = Field::new();
         let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
         std::fs::write(body.path(), vec![7; 100_000]).unwrap();
-        let weighed = |paths: &[VolumePath]| field.probe(true).first_look(CacheKind::Pip, paths).unwrap().1;
+        let weighed = |paths: &[VolumePath]| {
+            field
+                .probe(true)
+                .first_look(CacheKind::Pip, paths)
+                .unwrap()
+                .1
+        };
         let both = [head.clone(), body];
-        assert_eq!(weighed(&both), Some(size(&both, &crate::fs::stop::Stop::never()).unwrap()));
-        assert_eq!(weighed(&[head.clone(), field.at("http-v2")]), None, "nobody looked at all that the folder holds");
+        assert_eq!(
+            weighed(&both),
+            Some(size(&both, &crate::fs::stop::Stop::never()).unwrap())
+        );
+        assert_eq!(
+            weighed(&[head.clone(), field.at("http-v2")]),
+            None,
+            "nobody looked at all that the folder holds"
+        );
         std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
         assert_eq!(weighed(&both), None, "its going may free nothing");
         // Of a package of pnpm's not all is looked at.
         let contents: Vec<VolumePath> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
-        assert_eq!(field.probe(true).first_look(CacheKind::Pnpm, &contents).unwrap().1, None);
+        assert_eq!(
+            field
+                .probe(true)
+                .first_look(CacheKind::Pnpm, &contents)
+                .unwrap()
+                .1,
+            None
+        );
     }
 
     #[test]
     fn gone_or_a_link_is_an_error() {
         let field = Field::new();
         field.link("a", "link");
-        assert_eq!(field.probe(true).last_use(CacheKind::Npm, &[field.at("a")]).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(field.probe(true).last_use(CacheKind::Npm, &[field.at("link")]).is_err());
+        assert_eq!(
+            field
+                .probe(true)
+                .last_use(CacheKind::Npm, &[field.at("a")])
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(
+            field
+                .probe(true)
+                .last_use(CacheKind::Npm, &[field.at("link")])
+                .is_err()
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! One look at one cache: what every kind needs to list its units, and where it says what it could not read.
+//! One look at one cache: what every kind needs to list its units, and where it says what it could
+//! not read.
 //!
-//! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a whole: what can't be read is a
-//! line in `problems`, and what isn't a unit stays.
+//! A kind asks for a directory's entries and names its units; nothing else. It must never fail as a
+//! whole: what can't be read is a line in `problems`, and what isn't a unit stays.
 
 use super::UnitFilter;
 use super::last_use::{LastUseProbe, Use};
@@ -20,7 +21,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Problem lines told of one cache; the rest is a number. An unreadable cache must not flood the report.
+/// Problem lines told of one cache; the rest is a number. An unreadable cache must not flood the
+/// report.
 const TOLD: usize = 10;
 
 /// One look at one cache.
@@ -40,7 +42,8 @@ pub(super) struct CacheLister<'a> {
     problems: Mutex<Vec<String>>,
 }
 
-/// What a directory holds. Links, special files and hidden names are left out: they are never units.
+/// What a directory holds. Links, special files and hidden names are left out: they are never
+/// units.
 pub(super) struct Entry {
     /// Where it is.
     pub(super) place: VolumePath,
@@ -53,7 +56,9 @@ pub(super) struct Entry {
 impl Entry {
     /// Whether its name ends with `.` and `extension`.
     pub(super) fn has_extension(&self, extension: &str) -> bool {
-        Path::new(&self.name).extension().is_some_and(|found| found == extension)
+        Path::new(&self.name)
+            .extension()
+            .is_some_and(|found| found == extension)
     }
 }
 
@@ -66,16 +71,28 @@ impl<'a> CacheLister<'a> {
         gate: UnitFilter<'a>,
         stop: &'a Stop,
     ) -> Self {
-        Self { policy, place, probe, locks: Arc::default(), gate, name: policy.name.as_str().into(), stop, problems: Mutex::default() }
+        Self {
+            policy,
+            place,
+            probe,
+            locks: Arc::default(),
+            gate,
+            name: policy.name.as_str().into(),
+            stop,
+            problems: Mutex::default(),
+        }
     }
 
-    /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be read.
+    /// What `directory` holds: nothing when it isn't there, nothing and a problem when it can't be
+    /// read.
     pub(super) fn entries(&self, directory: &VolumePath) -> Vec<Entry> {
         if self.stop.reached().is_some() {
             return Vec::new();
         }
         let mut entries = Vec::new();
-        match self.probe.list(directory, |name, kind| entries.extend(self.entry(directory, name, kind))) {
+        match self.probe.list(directory, |name, kind| {
+            entries.extend(self.entry(directory, name, kind))
+        }) {
             Ok(()) => entries,
             Err(Errno::NOENT) => Vec::new(),
             Err(errno) => {
@@ -87,30 +104,56 @@ impl<'a> CacheLister<'a> {
 
     /// The directories among the [`Self::entries`].
     pub(super) fn folders(&self, directory: &VolumePath) -> Vec<Entry> {
-        self.entries(directory).into_iter().filter(|entry| entry.is_dir).collect()
+        self.entries(directory)
+            .into_iter()
+            .filter(|entry| entry.is_dir)
+            .collect()
     }
 
-    /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be told. None, too, when it went through the gate and stayed there.
+    /// A unit of this cache, as old as its newest path; none, and a problem, when that can't be
+    /// told. None, too, when it went through the gate and stayed there.
     pub(super) fn unit(&self, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
         self.unit_of(Vec::new(), name, paths)
     }
 
     /// The same for a unit that holds what lock files call `packages`.
-    pub(super) fn unit_of(&self, packages: Vec<Package>, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
+    pub(super) fn unit_of(
+        &self,
+        packages: Vec<Package>,
+        name: String,
+        paths: Vec<VolumePath>,
+    ) -> Option<Unit> {
         self.seen(packages, name, paths).and_then(self.gate)
     }
 
     /// The same for one of which it is known when it was `used`.
-    pub(super) fn used_unit(&self, packages: Vec<Package>, name: String, used: io::Result<Use>, paths: Vec<VolumePath>) -> Option<Unit> {
-        self.seen_used(packages, name, used.map(|used| (used, None)), paths).and_then(self.gate)
+    pub(super) fn used_unit(
+        &self,
+        packages: Vec<Package>,
+        name: String,
+        used: io::Result<Use>,
+        paths: Vec<VolumePath>,
+    ) -> Option<Unit> {
+        self.seen_used(packages, name, used.map(|used| (used, None)), paths)
+            .and_then(self.gate)
     }
 
     /// The same, for one that is not ready for the gate.
-    pub(super) fn seen(&self, packages: Vec<Package>, name: String, paths: Vec<VolumePath>) -> Option<Unit> {
+    pub(super) fn seen(
+        &self,
+        packages: Vec<Package>,
+        name: String,
+        paths: Vec<VolumePath>,
+    ) -> Option<Unit> {
         if self.stop.reached().is_some() {
             return None;
         }
-        self.seen_used(packages, name, self.probe.first_look(self.policy.kind, &paths), paths)
+        self.seen_used(
+            packages,
+            name,
+            self.probe.first_look(self.policy.kind, &paths),
+            paths,
+        )
     }
 
     fn seen_used(
@@ -140,7 +183,11 @@ impl<'a> CacheLister<'a> {
             // Its tool replaced or removed it while we looked.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                self.problem("tell the last use of", paths.first().unwrap_or(self.place), error);
+                self.problem(
+                    "tell the last use of",
+                    paths.first().unwrap_or(self.place),
+                    error,
+                );
                 None
             }
         }
@@ -148,7 +195,11 @@ impl<'a> CacheLister<'a> {
 
     /// Notes something that stands where only units should: it stays.
     pub(super) fn odd(&self, entry: &Entry) {
-        self.problem("recognise", &entry.place, "not a part of this cache's layout, so it stays");
+        self.problem(
+            "recognise",
+            &entry.place,
+            "not a part of this cache's layout, so it stays",
+        );
     }
 
     /// Notes what went wrong.
@@ -158,24 +209,37 @@ impl<'a> CacheLister<'a> {
 
     /// How much went wrong so far.
     pub(super) fn problems(&self) -> usize {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 
     /// Notes a line.
     pub(super) fn note(&self, line: String) {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.problems
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line);
     }
 
     /// Ends the look. Problems are sorted, so that two looks at the same cache tell the same.
     pub(super) fn finish(self, units: Vec<Unit>) -> Cache {
-        let mut problems = self.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut problems = self
+            .problems
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
         problems.sort_unstable();
         let untold = problems.len().saturating_sub(TOLD);
         problems.truncate(TOLD);
         if untold > 0 {
             problems.push(format!("{untold} more problems like these"));
         }
-        Cache { units, problems, ..super::empty(self.policy) }
+        Cache {
+            units,
+            problems,
+            ..super::empty(self.policy)
+        }
     }
 
     fn entry(&self, directory: &VolumePath, name: &OsStr, kind: FileType) -> Option<Entry> {
@@ -190,7 +254,11 @@ impl<'a> CacheLister<'a> {
             FileType::Unknown => self.is_dir(&place)?,
             _ => return None,
         };
-        Some(Entry { place, name: readable, is_dir })
+        Some(Entry {
+            place,
+            name: readable,
+            is_dir,
+        })
     }
 
     /// For file systems whose listings don't tell.

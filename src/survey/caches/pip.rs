@@ -1,8 +1,10 @@
 //! pip: the pairs of its HTTP cache, and the wheels that it built.
 //!
-//! `http-v2/a/b/c/d/e/<hash>` with `<hash>.body` is one unit, metadata first: without it pip takes the body for absent. Older pips keep
-//! one file in `http/` instead. A body that is a wheel says in its last bytes what it holds; no other name of it is kept anywhere. `wheels/aa/bb/cc/<rest>/` is a unit when it holds a wheel. Temporary files (another name
-//! than a hash) are never touched: pip replaces its target with them in one step.
+//! `http-v2/a/b/c/d/e/<hash>` with `<hash>.body` is one unit, metadata first: without it pip takes
+//! the body for absent. Older pips keep one file in `http/` instead. A body that is a wheel says in
+//! its last bytes what it holds; no other name of it is kept anywhere. `wheels/aa/bb/cc/<rest>/` is
+//! a unit when it holds a wheel. Temporary files (another name than a hash) are never touched: pip
+//! replaces its target with them in one step.
 
 use super::is_hex;
 use super::lister::{CacheLister, Entry};
@@ -17,7 +19,8 @@ use std::os::unix::fs::FileExt;
 /// Hexadecimal digits of SHA-224, which names an HTTP entry.
 const DIGEST: usize = 56;
 
-/// The end of a body that is looked at: a wheel's list of files ends there, and its own `RECORD` is the last of them.
+/// The end of a body that is looked at: a wheel's list of files ends there, and its own `RECORD` is
+/// the last of them.
 const TAIL: u64 = 4096;
 
 /// Digits of a digest that a name shows: 64 bits tell any two apart.
@@ -28,26 +31,45 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     for store in ["http-v2", "http"] {
         // There may be as many of the last shards as there are units: they are not held.
         let above = descend(lister, store, 1, 4);
-        let shards = above.par_iter().flat_map_iter(|above| shards(lister, above, 1));
+        let shards = above
+            .par_iter()
+            .flat_map_iter(|above| shards(lister, above, 1));
         units.par_extend(shards.flat_map_iter(|shard| pairs(lister, store, &shard)));
     }
     let shards = descend(lister, "wheels", 2, 3);
-    units.par_extend(shards.par_iter().flat_map_iter(|shard| lister.folders(&shard.place)).filter_map(|folder| wheel(lister, &folder)));
+    units.par_extend(
+        shards
+            .par_iter()
+            .flat_map_iter(|shard| lister.folders(&shard.place))
+            .filter_map(|folder| wheel(lister, &folder)),
+    );
     units
 }
 
 /// The directories `levels` below `store`, each level named by `digits` hexadecimal digits.
 fn descend(lister: &CacheLister<'_>, store: &str, digits: usize, levels: usize) -> Vec<Entry> {
-    let Ok(place) = lister.place.join(store) else { return Vec::new() };
-    let mut level = vec![Entry { place, name: store.into(), is_dir: true }];
+    let Ok(place) = lister.place.join(store) else {
+        return Vec::new();
+    };
+    let mut level = vec![Entry {
+        place,
+        name: store.into(),
+        is_dir: true,
+    }];
     for _ in 0..levels {
-        level = level.par_iter().flat_map_iter(|folder| shards(lister, folder, digits)).collect();
+        level = level
+            .par_iter()
+            .flat_map_iter(|folder| shards(lister, folder, digits))
+            .collect();
     }
     level
 }
 
 fn shards(lister: &CacheLister<'_>, folder: &Entry, digits: usize) -> impl Iterator<Item = Entry> {
-    lister.folders(&folder.place).into_iter().filter(move |folder| is_hex(&folder.name, digits))
+    lister
+        .folders(&folder.place)
+        .into_iter()
+        .filter(move |folder| is_hex(&folder.name, digits))
 }
 
 fn pairs(lister: &CacheLister<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
@@ -58,19 +80,31 @@ fn pairs(lister: &CacheLister<'_>, store: &str, shard: &Entry) -> Vec<Unit> {
     for entry in entries.into_iter().filter(|entry| !entry.is_dir) {
         let hash = entry.name.strip_suffix(".body").unwrap_or(&entry.name);
         if is_hex(hash, DIGEST) {
-            pairs.entry(format!("{store}/{}", &hash[..SHOWN])).or_default().push(entry.place);
+            pairs
+                .entry(format!("{store}/{}", &hash[..SHOWN]))
+                .or_default()
+                .push(entry.place);
         }
     }
-    pairs.into_iter().filter_map(|(name, paths)| pair(lister, &name, paths)).collect()
+    pairs
+        .into_iter()
+        .filter_map(|(name, paths)| pair(lister, &name, paths))
+        .collect()
 }
 
 /// Named by its wheel where it holds one.
 fn pair(lister: &CacheLister<'_>, name: &str, paths: Vec<VolumePath>) -> Option<Unit> {
-    let body = paths.iter().find(|path| path.relative().extension().is_some_and(|extension| extension == "body"));
+    let body = paths.iter().find(|path| {
+        path.relative()
+            .extension()
+            .is_some_and(|extension| extension == "body")
+    });
     match body.and_then(|body| release(&tail(lister, body).ok()?)) {
-        Some((project, version)) => {
-            lister.unit_of(vec![Package::python(&project, &version)], format!("{project} {version} ({name})"), paths)
-        }
+        Some((project, version)) => lister.unit_of(
+            vec![Package::python(&project, &version)],
+            format!("{project} {version} ({name})"),
+            paths,
+        ),
         None => lister.unit(name.to_owned(), paths),
     }
 }
@@ -84,13 +118,17 @@ fn tail(lister: &CacheLister<'_>, body: &VolumePath) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The project and version whose wheel ends with these bytes: a zip's directory stands at its end, and a wheel's `.dist-info` last in it.
+/// The project and version whose wheel ends with these bytes: a zip's directory stands at its end,
+/// and a wheel's `.dist-info` last in it.
 fn release(tail: &[u8]) -> Option<(String, String)> {
     let before = tail.get(..find_last(tail, b".dist-info/RECORD")?)?;
     // An entry's name follows 46 bytes of numbers that begin with this.
     let entry = before.get(find_last(before, b"PK\x01\x02")?..)?;
-    let (project, version) = std::str::from_utf8(entry.get(46..)?).ok()?.split_once('-')?;
-    (!version.is_empty() && !project.contains(['/', ' '])).then(|| (project.to_owned(), version.to_owned()))
+    let (project, version) = std::str::from_utf8(entry.get(46..)?)
+        .ok()?
+        .split_once('-')?;
+    (!version.is_empty() && !project.contains(['/', ' ']))
+        .then(|| (project.to_owned(), version.to_owned()))
 }
 
 fn find_last(bytes: &[u8], what: &[u8]) -> Option<usize> {
@@ -104,7 +142,10 @@ fn wheel_package(name: &str) -> Option<Package> {
 }
 
 fn wheel(lister: &CacheLister<'_>, folder: &Entry) -> Option<Unit> {
-    let wheels = lister.entries(&folder.place).into_iter().filter(|entry| !entry.is_dir && entry.has_extension("whl"));
+    let wheels = lister
+        .entries(&folder.place)
+        .into_iter()
+        .filter(|entry| !entry.is_dir && entry.has_extension("whl"));
     if let Some(first) = wheels.map(|wheel| wheel.name).min() {
         let packages = wheel_package(&first).into_iter().collect();
         lister.unit_of(packages, first, vec![folder.place.clone()])
@@ -132,10 +173,20 @@ mod tests {
         field.file(&format!("pip/http/c/8/7/1/0/{HASH}"), 9);
         field.file("pip/selfcheck/0a1b", 9);
         let policy = field.policy(CacheKind::Pip, "pip");
-        assert_eq!(field.names(&policy), ["http-v2/c871039579d83b60", "http/c871039579d83b60"]);
+        assert_eq!(
+            field.names(&policy),
+            ["http-v2/c871039579d83b60", "http/c871039579d83b60"]
+        );
         let seen = field.survey(&policy);
-        let pair = seen.units.iter().find(|unit| unit.name.starts_with("http-v2")).unwrap();
-        assert_eq!((&pair.paths, pair.last_used), (&vec![metadata, body], ago(2)));
+        let pair = seen
+            .units
+            .iter()
+            .find(|unit| unit.name.starts_with("http-v2"))
+            .unwrap();
+        assert_eq!(
+            (&pair.paths, pair.last_used),
+            (&vec![metadata, body], ago(2))
+        );
     }
 
     #[test]
@@ -153,11 +204,28 @@ mod tests {
     #[test]
     fn a_body_says_which_wheel_it_is() {
         let entry = |name: &str| [b"PK\x01\x02".as_slice(), &[0; 42], name.as_bytes()].concat();
-        let directory = [entry("unit/__init__.py"), entry("unit-1.0.dist-info/METADATA"), entry("unit-1.0.dist-info/RECORD")].concat();
-        let body = [vec![b'x'; 9000], directory.clone(), b"PK\x05\x06".to_vec(), vec![0; 18]].concat();
+        let directory = [
+            entry("unit/__init__.py"),
+            entry("unit-1.0.dist-info/METADATA"),
+            entry("unit-1.0.dist-info/RECORD"),
+        ]
+        .concat();
+        let body = [
+            vec![b'x'; 9000],
+            directory.clone(),
+            b"PK\x05\x06".to_vec(),
+            vec![0; 18],
+        ]
+        .concat();
         let found = |bytes: &[u8]| super::release(bytes);
         assert_eq!(found(&body), Some(("unit".to_owned(), "1.0".to_owned())));
-        for bad in [&b""[..], b".dist-info/RECORD", b"PK\x01\x02.dist-info/RECORD", b"<html>", &entry("a/b-1.dist-info/RECORD")] {
+        for bad in [
+            &b""[..],
+            b".dist-info/RECORD",
+            b"PK\x01\x02.dist-info/RECORD",
+            b"<html>",
+            &entry("a/b-1.dist-info/RECORD"),
+        ] {
             assert_eq!(found(bad), None);
         }
         let field = Field::new();
@@ -168,9 +236,15 @@ mod tests {
         field.age(&format!("{path}.body"), 9);
         field.read(&format!("{path}.body"), 1);
         let seen = field.survey(&field.policy(CacheKind::Pip, "pip"));
-        assert_eq!((seen.units[0].name.as_str(), seen.units[0].last_used), ("unit 1.0 (http-v2/c871039579d83b60)", ago(9)));
+        assert_eq!(
+            (seen.units[0].name.as_str(), seen.units[0].last_used),
+            ("unit 1.0 (http-v2/c871039579d83b60)", ago(9))
+        );
         assert_eq!(seen.units[0].packages, [Package::python("Unit", "1.0")]);
         field.read(&path, 2);
-        assert_eq!(field.survey(&field.policy(CacheKind::Pip, "pip")).units[0].last_used, ago(2));
+        assert_eq!(
+            field.survey(&field.policy(CacheKind::Pip, "pip")).units[0].last_used,
+            ago(2)
+        );
     }
 }

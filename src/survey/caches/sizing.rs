@@ -1,7 +1,8 @@
-//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted. Whose listing told their size are not looked at again.
+//! Weighs units: only those that may go, in parallel, so that cost follows what is evicted. Whose
+//! listing told their size are not looked at again.
 //!
-//! A unit that can't be weighed is left out with a line that says why: nobody could say what its going frees. It must never
-//! guess.
+//! A unit that can't be weighed is left out with a line that says why: nobody could say what its
+//! going frees. It must never guess.
 
 use crate::facts::cache::{Cache, CacheKind, Size, Unit};
 use crate::fs::openat;
@@ -11,26 +12,50 @@ use crate::survey::{regenerable, size};
 use rayon::prelude::*;
 use rustix::fd::OwnedFd;
 
-/// The units with their sizes, in the same order, and a line for each that could not be weighed and is left out.
+/// The units with their sizes, in the same order, and a line for each that could not be weighed and
+/// is left out.
 ///
 /// Once the run is to stop, nothing more is weighed.
 pub fn weigh(units: Vec<Unit>, stop: &Stop) -> (Vec<Unit>, Vec<String>) {
     // They all stand in one volume.
-    let Some(root) = units.iter().flat_map(|unit| &unit.paths).next().map(VolumePath::root) else { return (units, Vec::new()) };
+    let Some(root) = units
+        .iter()
+        .flat_map(|unit| &unit.paths)
+        .next()
+        .map(VolumePath::root)
+    else {
+        return (units, Vec::new());
+    };
     let root = match openat::root(root) {
         Ok(root) => root,
-        Err(error) => return (Vec::new(), vec![format!("failed to open `{}`: {error}; see that it is mounted", root.display())]),
+        Err(error) => {
+            return (
+                Vec::new(),
+                vec![format!(
+                    "failed to open `{}`: {error}; see that it is mounted",
+                    root.display()
+                )],
+            );
+        }
     };
     let units = units.into_par_iter().filter(|_| stop.reached().is_none());
-    let weighed: Vec<Result<Unit, String>> = units.map(|unit| weigh_one(&root, unit, stop)).collect();
+    let weighed: Vec<Result<Unit, String>> =
+        units.map(|unit| weigh_one(&root, unit, stop)).collect();
     let mut problems = Vec::new();
-    let units = weighed.into_iter().filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok()).collect();
+    let units = weighed
+        .into_iter()
+        .filter_map(|unit| unit.map_err(|problem| problems.push(problem)).ok())
+        .collect();
     (units, problems)
 }
 
-/// Weighs every unit of the caches that have a reserve or a budget: what may go there depends on the whole.
+/// Weighs every unit of the caches that have a reserve or a budget: what may go there depends on
+/// the whole.
 pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
-    for cache in caches.iter_mut().filter(|cache| cache.budget.is_some() || cache.reserve != Size::default()) {
+    for cache in caches
+        .iter_mut()
+        .filter(|cache| cache.budget.is_some() || cache.reserve != Size::default())
+    {
         let (units, problems) = weigh(std::mem::take(&mut cache.units), stop);
         cache.units = units;
         cache.problems.extend(problems);
@@ -40,14 +65,20 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
 fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, String> {
     if unit.size.is_none() {
         if unit.kind == CacheKind::BuildOutput
-            && let Some(own) = regenerable::own_among(&unit.paths, unit.tree.as_ref().map_or(&[], |tree| &tree.made_again), stop)
-                .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
+            && let Some(own) = regenerable::own_among(
+                &unit.paths,
+                unit.tree.as_ref().map_or(&[], |tree| &tree.made_again),
+                stop,
+            )
+            .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
         {
             return Err(format!("{own}, so it stays"));
         }
-        // Tools own the layouts of the other kinds; into these people put repos of their own, and a worktree may stand there.
+        // Tools own the layouts of the other kinds; into these people put repos of their own, and a
+        // worktree may stand there.
         let may_hold_repos = matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput);
-        let (size, shared) = size::weigh(root, &unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
+        let (size, shared) =
+            size::weigh(root, &unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
         (unit.size, unit.shared) = (Some(size), shared);
     }
     Ok(unit)

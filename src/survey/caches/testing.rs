@@ -32,7 +32,10 @@ fn moment(days: u64) -> SystemTime {
 impl Field {
     pub(in crate::survey) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { root: folder.path().canonicalize().unwrap().into(), _folder: folder }
+        Self {
+            root: folder.path().canonicalize().unwrap().into(),
+            _folder: folder,
+        }
     }
 
     pub(in crate::survey) fn at(&self, path: &str) -> VolumePath {
@@ -49,7 +52,12 @@ impl Field {
     }
 
     pub(in crate::survey) fn age(&self, path: &str, days: u64) {
-        self.set(path, FileTimes::new().set_modified(moment(days)).set_accessed(moment(days)));
+        self.set(
+            path,
+            FileTimes::new()
+                .set_modified(moment(days))
+                .set_accessed(moment(days)),
+        );
     }
 
     pub(in crate::survey) fn read(&self, path: &str, days: u64) {
@@ -62,12 +70,27 @@ impl Field {
 
     pub(in crate::survey) fn policy(&self, kind: CacheKind, path: &str) -> policy::Cache {
         let min_age = Duration::from_hours(24);
-        policy::Cache { name: path.into(), kind, place: Some(self.at(path)), depth: 1, min_age, reserve: Size::default(), budget: None }
+        policy::Cache {
+            name: path.into(),
+            kind,
+            place: Some(self.at(path)),
+            depth: 1,
+            min_age,
+            reserve: Size::default(),
+            budget: None,
+        }
     }
 
     pub(in crate::survey) fn survey(&self, policy: &policy::Cache) -> Cache {
         assert!(self.root.exists());
-        super::survey(std::slice::from_ref(policy), &[], &self.probe(true), &Some, &Stop::never()).remove(0)
+        super::survey(
+            std::slice::from_ref(policy),
+            &[],
+            &self.probe(true),
+            &Some,
+            &Stop::never(),
+        )
+        .remove(0)
     }
 
     pub(in crate::survey) fn root(&self) -> OwnedFd {
@@ -88,6 +111,9 @@ impl Field {
     }
 
     fn set(&self, path: &str, times: FileTimes) {
-        File::open(self.at(path).path()).unwrap().set_times(times).unwrap();
+        File::open(self.at(path).path())
+            .unwrap()
+            .set_times(times)
+            .unwrap();
     }
 }

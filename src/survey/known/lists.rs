@@ -15,17 +15,24 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// Lists the tree at `place`, whose registration was listed already, but for the directories that tools make again; one in which git tracks something is never taken for such.
+    /// Lists the tree at `place`, whose registration was listed already, but for the directories
+    /// that tools make again; one in which git tracks something is never taken for such.
     ///
     /// # Errors
     /// As [`tree::list`].
-    pub(in crate::survey) fn list_outside(&self, place: &VolumePath, registration: &Listed) -> io::Result<Listing> {
+    pub(in crate::survey) fn list_outside(
+        &self,
+        place: &VolumePath,
+        registration: &Listed,
+    ) -> io::Result<Listing> {
         let mut listing = self.listed(place, false)?;
-        listing.registration = registration::somebodys(&self.admin, registration, &mut listing.held)?;
+        listing.registration =
+            registration::somebodys(&self.admin, registration, &mut listing.held)?;
         Ok(listing)
     }
 
-    /// Lists the tree at `place` with what is somebody's in directories that tools make again: all that would be lost with it.
+    /// Lists the tree at `place` with what is somebody's in directories that tools make again: all
+    /// that would be lost with it.
     ///
     /// # Errors
     /// As [`tree::list`].
@@ -41,7 +48,12 @@ impl Known {
     /// As [`tree::list`].
     pub(in crate::survey) fn listed(&self, place: &VolumePath, whole: bool) -> io::Result<Listing> {
         let tracked = |path: &Path| self.tracks(path);
-        let rules = Rules { tracked: &tracked, made_again: &self.made_again, whole, stop: &self.stop };
+        let rules = Rules {
+            tracked: &tracked,
+            made_again: &self.made_again,
+            whole,
+            stop: &self.stop,
+        };
         let mut listing = tree::list(place, &rules)?;
         self.judge_pointers(place, &mut listing)?;
         Ok(listing)
@@ -55,20 +67,42 @@ impl Known {
         registration::somebodys(&self.admin, &Listed::of(&self.admin)?, held)
     }
 
-    /// Whether git tracks this path or something below it: paths are in order, so what is below comes right behind it.
+    /// Whether git tracks this path or something below it: paths are in order, so what is below
+    /// comes right behind it.
     fn tracks(&self, folder: &Path) -> bool {
         let after = (Bound::Included(folder), Bound::Unbounded);
-        let committed = self.committed.range::<Path, _>(after).map(|(path, _)| path).next();
-        let staged = self.index.entries.range::<Path, _>(after).map(|(path, _)| path).next();
-        [committed, staged].into_iter().flatten().any(|path| path.starts_with(folder))
+        let committed = self
+            .committed
+            .range::<Path, _>(after)
+            .map(|(path, _)| path)
+            .next();
+        let staged = self
+            .index
+            .entries
+            .range::<Path, _>(after)
+            .map(|(path, _)| path)
+            .next();
+        [committed, staged]
+            .into_iter()
+            .flatten()
+            .any(|path| path.starts_with(folder))
     }
 
     /// The files of a listing that name packages.
     pub(in crate::survey) fn lock_files(&self, listing: &Listing) -> Vec<LockFile> {
         let at_root = |path: &Path| path.parent() == Some(Path::new(""));
-        let files = listing.files.iter().filter(|(path, stamp)| lockfiles::is_one(path) && !stamp.is_link());
-        let files = files.filter(|(path, _)| at_root(path) || self.index.entries.contains_key(*path));
+        let files = listing
+            .files
+            .iter()
+            .filter(|(path, stamp)| lockfiles::is_one(path) && !stamp.is_link());
+        let files =
+            files.filter(|(path, _)| at_root(path) || self.index.entries.contains_key(*path));
         let blob = |path, stamp| self.index.vouched(path, stamp).map(|blob| blob.to_string());
-        files.map(|(path, stamp)| LockFile { path: path.clone(), blob: blob(path, stamp) }).collect()
+        files
+            .map(|(path, stamp)| LockFile {
+                path: path.clone(),
+                blob: blob(path, stamp),
+            })
+            .collect()
     }
 }

@@ -1,6 +1,8 @@
-//! What of a tree HEAD doesn't have: the files that a rescue has to write, and their size, before anybody writes them.
+//! What of a tree HEAD doesn't have: the files that a rescue has to write, and their size, before
+//! anybody writes them.
 //!
-//! It must never call a file written already because a filter would make the same of it: a rescue holds files as they stand.
+//! It must never call a file written already because a filter would make the same of it: a rescue
+//! holds files as they stand.
 
 use super::super::{go_on, tree};
 use super::Known;
@@ -14,7 +16,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 impl Known {
-    /// The files that a rescue has to write, for HEAD doesn't have their content. `dirty` is what [`Known::dirty`] found.
+    /// The files that a rescue has to write, for HEAD doesn't have their content. `dirty` is what
+    /// [`Known::dirty`] found.
     pub(in crate::survey) fn own(
         &self,
         repo: &Repository,
@@ -22,15 +25,26 @@ impl Known {
         listing: &Listing,
         dirty: &[(PathBuf, &'static str)],
     ) -> io::Result<Own> {
-        let modified: HashSet<&Path> = dirty.iter().filter(|(_, what)| *what == "is modified").map(|(path, _)| path.as_path()).collect();
+        let modified: HashSet<&Path> = dirty
+            .iter()
+            .filter(|(_, what)| *what == "is modified")
+            .map(|(path, _)| path.as_path())
+            .collect();
         let mut recorded = InOrder::of(&self.committed);
         let mut own = Own::default();
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let same = match recorded.at(path) {
                 // What differs in size differs, whatever a filter made of it.
-                Some(&(_, blob)) if self.objects.size(repo, blob)? != stamp.size || modified.contains(path.as_path()) => false,
-                Some(&(mode, blob)) if mode != stamp.git_mode() => tree::hash(place, path, stamp, &self.stop)? == blob,
+                Some(&(_, blob))
+                    if self.objects.size(repo, blob)? != stamp.size
+                        || modified.contains(path.as_path()) =>
+                {
+                    false
+                }
+                Some(&(mode, blob)) if mode != stamp.git_mode() => {
+                    tree::hash(place, path, stamp, &self.stop)? == blob
+                }
                 recorded => recorded.is_some(),
             };
             if !same {

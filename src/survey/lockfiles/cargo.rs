@@ -1,6 +1,7 @@
 //! `Cargo.lock`: every crate of a registry by name and version, every git dependency by its commit.
 //!
-//! Crates of the workspace itself have no source and are left out: no cache holds them. It must never take a broken file for an empty one.
+//! Crates of the workspace itself have no source and are left out: no cache holds them. It must
+//! never take a broken file for an empty one.
 
 use super::from_toml;
 use crate::facts::package::Package;
@@ -26,11 +27,21 @@ pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
 
 fn package(entry: &Entry) -> Option<Package> {
     let source = entry.source.as_deref()?;
-    let Some(git) = source.strip_prefix("git+") else { return Some(Package::cargo(&format!("{}-{}", entry.name, entry.version))) };
+    let Some(git) = source.strip_prefix("git+") else {
+        return Some(Package::cargo(&format!("{}-{}", entry.name, entry.version)));
+    };
     // `git+https://github.com/acme/shop.git?branch=main#<commit>`
     let (address, revision) = git.rsplit_once('#')?;
-    let repo = address.split('?').next()?.trim_end_matches('/').rsplit('/').next()?;
-    Some(Package::cargo_git(repo.strip_suffix(".git").unwrap_or(repo), revision))
+    let repo = address
+        .split('?')
+        .next()?
+        .trim_end_matches('/')
+        .rsplit('/')
+        .next()?;
+    Some(Package::cargo_git(
+        repo.strip_suffix(".git").unwrap_or(repo),
+        revision,
+    ))
 }
 
 #[cfg(test)]
@@ -55,8 +66,15 @@ name = "tool"
 version = "0.3.0"
 source = "git+https://github.com/acme/tools.git?branch=main#0123456789abcdef0123456789abcdef01234567"
 "#;
-        assert_eq!(packages(text).unwrap(), [Package::cargo("serde-1.0.228"), Package::cargo_git("tools", "0123456")]);
-        // The first version of the format, with checksums apart; a sparse registry; and GitHub's capitals, which cargo writes small.
+        assert_eq!(
+            packages(text).unwrap(),
+            [
+                Package::cargo("serde-1.0.228"),
+                Package::cargo_git("tools", "0123456")
+            ]
+        );
+        // The first version of the format, with checksums apart; a sparse registry; and GitHub's
+        // capitals, which cargo writes small.
         let old = r#"
 [root]
 name = "shop"
@@ -76,7 +94,11 @@ source = "git+https://github.com/Acme/My.Tools.git?rev=b5daf85#b5daf85393e9a11c8
 [metadata]
 "checksum itoa 0.4.1 (registry+https://github.com/rust-lang/crates.io-index)" = "c069bbec61e1ca5a596166e55dfe4773ff745c3d16b700013bcaff9a6df2c682"
 "#;
-        let expected = [Package::cargo("itoa-0.4.1"), Package::cargo("ryu-1.0.0"), Package::cargo_git("my.tools", "b5daf85")];
+        let expected = [
+            Package::cargo("itoa-0.4.1"),
+            Package::cargo("ryu-1.0.0"),
+            Package::cargo_git("my.tools", "b5daf85"),
+        ];
         assert_eq!(packages(old).unwrap(), expected);
         assert_eq!(packages("").unwrap(), []);
         assert!(packages("<<<<<<< HEAD\n[[package]]\n").is_err());

@@ -1,14 +1,16 @@
 //! `go.sum`: every module whose zip was needed once.
 //!
-//! Lines for a `go.mod` alone name a module that nobody downloads, and are left out. Go keeps lines of older versions until `go mod tidy`: then
-//! more is kept than needed. It must never take a line that makes no sense for a module.
+//! Lines for a `go.mod` alone name a module that nobody downloads, and are left out. Go keeps lines
+//! of older versions until `go mod tidy`: then more is kept than needed. It must never take a line
+//! that makes no sense for a module.
 
 use crate::facts::package::Package;
 
 pub(super) fn package(line: &str) -> Option<Package> {
     let mut words = line.split_whitespace();
     let (module, version, hash) = (words.next()?, words.next()?, words.next()?);
-    (version.starts_with('v') && !version.ends_with("/go.mod") && hash.starts_with("h1:")).then(|| Package::go(module, version))
+    (version.starts_with('v') && !version.ends_with("/go.mod") && hash.starts_with("h1:"))
+        .then(|| Package::go(module, version))
 }
 
 #[cfg(test)]
@@ -20,6 +22,9 @@ mod tests {
         let text = "github.com/BurntSushi/toml v1.3.2 h1:o7IhLm0Msx3BaB+n3Ag7L8EVlByGnpq14C4YWiu/gL8=\n\
                     github.com/BurntSushi/toml v1.3.2/go.mod h1:CxXYINrC8qIiEnFrOxCa7Jy5BFHlXnUU2pbicEuybxQ=\n\
                     <<<<<<< HEAD\nnonsense\n";
-        assert_eq!(text.lines().filter_map(package).collect::<Vec<_>>(), [Package::go("github.com/BurntSushi/toml", "v1.3.2")]);
+        assert_eq!(
+            text.lines().filter_map(package).collect::<Vec<_>>(),
+            [Package::go("github.com/BurntSushi/toml", "v1.3.2")]
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! The links that a tree's virtual environments hold into uv's cache (`UV_LINK_MODE=symlink`): an archive that one leads to is needed for as
-//! long as the environment stands, as if a lock file named it.
+//! The links that a tree's virtual environments hold into uv's cache (`UV_LINK_MODE=symlink`): an
+//! archive that one leads to is needed for as long as the environment stands, as if a lock file
+//! named it.
 //!
-//! Environments are looked for in the tree's root, whatever they are called. uv links every file of a wheel, so the `METADATA` of each package tells
-//! which archive all of it is in. Links are read and never followed.
+//! Environments are looked for in the tree's root, whatever they are called. uv links every file of
+//! a wheel, so the `METADATA` of each package tells which archive all of it is in. Links are read
+//! and never followed.
 
 use crate::facts::package::Package;
 use crate::fs::openat;
@@ -31,7 +33,8 @@ pub(super) fn of(tree: &VolumePath) -> io::Result<Vec<Environment>> {
     let root = openat::dir(tree)?;
     let mut environments = Vec::new();
     for name in folders(&root, "")? {
-        let archives = environment(&root, &name).and_then(|there| there.as_ref().map_or(Ok(Vec::new()), archives));
+        let archives = environment(&root, &name)
+            .and_then(|there| there.as_ref().map_or(Ok(Vec::new()), archives));
         match archives {
             Ok(archives) if archives.is_empty() => {}
             archives => environments.push(Environment { name, archives }),
@@ -45,7 +48,9 @@ pub(super) fn of(tree: &VolumePath) -> io::Result<Vec<Environment>> {
 
 /// The directory `name` where it is an environment's.
 fn environment(root: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
-    let Some(folder) = folder(root, name)? else { return Ok(None) };
+    let Some(folder) = folder(root, name)? else {
+        return Ok(None);
+    };
     match rustix::fs::statat(&folder, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Ok(Some(folder)),
         Err(Errno::NOENT) => Ok(None),
@@ -55,13 +60,24 @@ fn environment(root: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
 
 fn archives(environment: &OwnedFd) -> Result<Vec<Package>, Errno> {
     let mut archives = Vec::new();
-    let Some(lib) = folder(environment, "lib")? else { return Ok(archives) };
+    let Some(lib) = folder(environment, "lib")? else {
+        return Ok(archives);
+    };
     for python in folders(&lib, "")? {
-        let Some(site) = folder(&lib, Path::new(&python).join("site-packages"))? else { continue };
+        let Some(site) = folder(&lib, Path::new(&python).join("site-packages"))? else {
+            continue;
+        };
         for info in folders(&site, ".dist-info")? {
-            let Some(info) = folder(&site, &info)? else { continue };
+            let Some(info) = folder(&site, &info)? else {
+                continue;
+            };
             match rustix::fs::readlinkat(&info, "METADATA", Vec::new()) {
-                Ok(target) => archives.extend(target.to_str().ok().and_then(|target| archive(Path::new(target)))),
+                Ok(target) => archives.extend(
+                    target
+                        .to_str()
+                        .ok()
+                        .and_then(|target| archive(Path::new(target))),
+                ),
                 // A file, as nearly everywhere.
                 Err(Errno::INVAL | Errno::NOENT) => {}
                 Err(errno) => return Err(errno),
@@ -83,9 +99,18 @@ fn archive(target: &Path) -> Option<Package> {
 
 /// The directories that `of` lists and that end in `end`. Some file systems don't say what is one.
 fn folders(of: &OwnedFd, end: &str) -> Result<Vec<OsString>, Errno> {
-    let listed = openat::list(openat::below(of, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?)?;
-    let folders = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
-    Ok(folders.map(|(name, _)| name).filter(|name| name.as_encoded_bytes().ends_with(end.as_bytes())).collect())
+    let listed = openat::list(openat::below(
+        of,
+        Path::new("."),
+        OFlags::RDONLY | OFlags::DIRECTORY,
+    )?)?;
+    let folders = listed
+        .into_iter()
+        .filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
+    Ok(folders
+        .map(|(name, _)| name)
+        .filter(|name| name.as_encoded_bytes().ends_with(end.as_bytes()))
+        .collect())
 }
 
 /// The directory at `path`; none where there is none, or something else.
@@ -108,12 +133,21 @@ mod tests {
     fn environments_lead_to_archives() {
         let field = Field::new();
         let package = |environment: &str, name: &str| {
-            let info = field.at(&format!("tree/{environment}/lib/python3.11/site-packages/{name}.dist-info")).path();
+            let info = field
+                .at(&format!(
+                    "tree/{environment}/lib/python3.11/site-packages/{name}.dist-info"
+                ))
+                .path();
             fs::create_dir_all(&info).unwrap();
             info.join("METADATA")
         };
-        let archive = |id: &str, name: &str| format!("/caches/uv/archive-v0/{id}/{name}.dist-info/METADATA");
-        for (name, id) in [("six-1.17.0", "bb"), ("rich-15.0.0", "aa"), ("also-1", "bb")] {
+        let archive =
+            |id: &str, name: &str| format!("/caches/uv/archive-v0/{id}/{name}.dist-info/METADATA");
+        for (name, id) in [
+            ("six-1.17.0", "bb"),
+            ("rich-15.0.0", "aa"),
+            ("also-1", "bb"),
+        ] {
             symlink(archive(id, name), package(".venv", name)).unwrap();
         }
         for environment in [".venv", "copied", "elsewhere"] {
@@ -124,7 +158,16 @@ mod tests {
         symlink(archive("cc", "x"), package("not-one", "x")).unwrap();
         symlink(".venv", field.at("tree/linked").path()).unwrap();
         let found = of(&field.at("tree")).unwrap();
-        let found: Vec<_> = found.into_iter().map(|environment| (environment.name, environment.archives)).collect();
-        assert_eq!(found, [(".venv".into(), Ok(vec![Package::uv_archive("aa"), Package::uv_archive("bb")]))]);
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|environment| (environment.name, environment.archives))
+            .collect();
+        assert_eq!(
+            found,
+            [(
+                ".venv".into(),
+                Ok(vec![Package::uv_archive("aa"), Package::uv_archive("bb")])
+            )]
+        );
     }
 }

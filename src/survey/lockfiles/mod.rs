@@ -1,11 +1,13 @@
-//! Looks at lock files: what the default branch as committed, and every live tree as it stands, name of packages.
+//! Looks at lock files: what the default branch as committed, and every live tree as it stands,
+//! name of packages.
 //!
-//! The default branch is what the next job starts from; a tree is what somebody works with. A content is parsed once and known by its blob
-//! id from then on, and a tree's index says which file has which without reading it: a tree that was just looked at costs nothing, any other
-//! a look at its index, a list of its root, and a stat a lock file. Lock files below the root that git doesn't track are not looked for.
-//! Where caches hold archives of uv's, what a tree's environments lead to counts as named, too.
-//! Everything here is untrusted: sizes and numbers are capped, links are not followed, and what can't be read is unknown. It must never
-//! fail as a whole.
+//! The default branch is what the next job starts from; a tree is what somebody works with. A
+//! content is parsed once and known by its blob id from then on, and a tree's index says which file
+//! has which without reading it: a tree that was just looked at costs nothing, any other a look at
+//! its index, a list of its root, and a stat a lock file. Lock files below the root that git
+//! doesn't track are not looked for. Where caches hold archives of uv's, what a tree's environments
+//! lead to counts as named, too. Everything here is untrusted: sizes and numbers are capped, links
+//! are not followed, and what can't be read is unknown. It must never fail as a whole.
 
 mod cargo;
 mod go;
@@ -40,8 +42,9 @@ const LARGEST: u64 = 64 << 20;
 /// So many times its length a lock file takes once it is understood.
 const UNDERSTOOD: usize = 6;
 
-/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more than any honest one. A look at a repo takes in
-/// so many packages that nobody knew yet, for they stand in memory together.
+/// Packages that one lock file may name, and lock files that one tree may hold: tens of times more
+/// than any honest one. A look at a repo takes in so many packages that nobody knew yet, for they
+/// stand in memory together.
 const MOST_PACKAGES: usize = 200_000;
 const MOST_NEW: usize = 1_000_000;
 const MOST_FILES: usize = 1000;
@@ -84,15 +87,26 @@ pub struct Known<'a> {
 
 /// Looks at the lock files of a repo's default branch and of `trees`.
 pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &Stop) -> Locks {
-    let mut look = LockFileReader { repo, stop, known, locks: Locks::default(), new: 0 };
+    let mut look = LockFileReader {
+        repo,
+        stop,
+        known,
+        locks: Locks::default(),
+        new: 0,
+    };
     look.default_branch();
     // What waits on the network is done side by side, what is parsed and remembered in order.
     let links = known.links;
     let stands = |live: &Live<'_>| {
-        let environments = if links { links::of(live.place)? } else { Vec::new() };
+        let environments = if links {
+            links::of(live.place)?
+        } else {
+            Vec::new()
+        };
         Ok((standing(live, stop)?, environments))
     };
-    let stands: Vec<io::Result<(Vec<Standing>, Vec<Environment>)>> = trees.par_iter().map(stands).collect();
+    let stands: Vec<io::Result<(Vec<Standing>, Vec<Environment>)>> =
+        trees.par_iter().map(stands).collect();
     for (tree, stands) in trees.iter().zip(stands) {
         look.tree(tree, stands);
     }
@@ -103,13 +117,23 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
 pub(crate) fn format(name: &str) -> Option<(&'static str, Parse)> {
     Some(match name {
         "Cargo.lock" => ("cargo", Parse::Whole(cargo::packages)),
-        "go.sum" | "go.work.sum" => ("go", Parse::Lines(|line| go::package(line).into_iter().collect())),
+        "go.sum" | "go.work.sum" => (
+            "go",
+            Parse::Lines(|line| go::package(line).into_iter().collect()),
+        ),
         "package-lock.json" | "npm-shrinkwrap.json" => ("npm", Parse::Whole(npm::packages)),
         "pnpm-lock.yaml" => ("pnpm", Parse::Lines(pnpm::packages)),
         "yarn.lock" => ("yarn", Parse::Lines(yarn::packages)),
-        "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => ("python", Parse::Whole(python::locked)),
-        _ if (name.contains("requirements") || name.contains("constraints")) && name.split('.').next_back() == Some("txt") => {
-            ("requirements", Parse::Lines(|line| python::requirement(line).into_iter().flatten().collect()))
+        "uv.lock" | "poetry.lock" | "pdm.lock" | "pylock.toml" => {
+            ("python", Parse::Whole(python::locked))
+        }
+        _ if (name.contains("requirements") || name.contains("constraints"))
+            && name.split('.').next_back() == Some("txt") =>
+        {
+            (
+                "requirements",
+                Parse::Lines(|line| python::requirement(line).into_iter().flatten().collect()),
+            )
         }
         _ => return None,
     })
@@ -123,12 +147,16 @@ pub(super) fn is_one(path: &Path) -> bool {
 fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
     let name = path.file_name()?.to_str()?;
     // `requirements/base.txt`
-    let among = path.parent().is_some_and(|above| above.ends_with("requirements")) && path.extension().is_some_and(|end| end == "txt");
+    let among = path
+        .parent()
+        .is_some_and(|above| above.ends_with("requirements"))
+        && path.extension().is_some_and(|end| end == "txt");
     format(if among { "requirements.txt" } else { name })
 }
 
-/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length without its content. Nor is what
-/// git-lfs leaves where it was not installed: read line by line, both would pass for a lock file that names nothing.
+/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length
+/// without its content. Nor is what git-lfs leaves where it was not installed: read line by line,
+/// both would pass for a lock file that names nothing.
 pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
     let text = text(bytes);
     if text.contains('\0') {
@@ -148,7 +176,11 @@ pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
 /// In UTF-8, or in UTF-16 where a mark says so, as PowerShell writes it and pip reads it.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = rest.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(of).collect();
+        let units: Vec<u16> = rest
+            .chunks_exact(2)
+            .filter_map(|pair| pair.try_into().ok())
+            .map(of)
+            .collect();
         Cow::Owned(String::from_utf16_lossy(&units))
     };
     match bytes {
@@ -182,9 +214,16 @@ impl LockFileReader<'_> {
             Err(why) => return self.unknown(DEFAULT, &why),
         };
         let name = tip.to_string();
-        let again = self.known.seen.filter(|seen| seen.tip.as_ref() == Some(&name)).and_then(|seen| seen.trees.get(DEFAULT));
+        let again = self
+            .known
+            .seen
+            .filter(|seen| seen.tip.as_ref() == Some(&name))
+            .and_then(|seen| seen.trees.get(DEFAULT));
         if let Some(files) = again.filter(|files| self.all_known(files)) {
-            let files = files.iter().map(|(path, content)| (path.clone(), Some(content.clone()))).collect();
+            let files = files
+                .iter()
+                .map(|(path, content)| (path.clone(), Some(content.clone())))
+                .collect();
             self.locks.trees.insert(DEFAULT.to_owned(), Some(files));
             self.locks.tip = Some(name);
             return;
@@ -193,12 +232,19 @@ impl LockFileReader<'_> {
             Ok(files) => files,
             Err(error) => return self.unknown(DEFAULT, error.message()),
         };
-        let files = files.into_iter().filter(|(_, (mode, _))| mode & 0o170_000 == REGULAR);
-        let blobs = files.filter_map(|(path, (_, blob))| Some((format_of(&path)?, path, blob))).take(MOST_FILES);
+        let files = files
+            .into_iter()
+            .filter(|(_, (mode, _))| mode & 0o170_000 == REGULAR);
+        let blobs = files
+            .filter_map(|(path, (_, blob))| Some((format_of(&path)?, path, blob)))
+            .take(MOST_FILES);
         let mut named = BTreeMap::new();
         for ((format, parse), path, blob) in blobs {
             let content = self.content(format, parse, blob, || self.blob(blob));
-            named.insert(path.to_string_lossy().into_owned(), self.told(DEFAULT, &path, content));
+            named.insert(
+                path.to_string_lossy().into_owned(),
+                self.told(DEFAULT, &path, content),
+            );
         }
         self.locks.tip = named.values().all(Option::is_some).then_some(name);
         self.locks.trees.insert(DEFAULT.to_owned(), Some(named));
@@ -212,60 +258,118 @@ impl LockFileReader<'_> {
         };
         let mut named = BTreeMap::new();
         for Standing { path, blob } in stands {
-            let Some((format, parse)) = format_of(&path) else { continue };
+            let Some((format, parse)) = format_of(&path) else {
+                continue;
+            };
             let content = blob.and_then(|blob| self.standing(live, &path, format, parse, blob));
-            named.insert(path.to_string_lossy().into_owned(), self.told(&name, &path, content));
+            named.insert(
+                path.to_string_lossy().into_owned(),
+                self.told(&name, &path, content),
+            );
         }
-        for Environment { name: path, archives } in environments {
-            let content = archives.map_err(openat::cause).and_then(|archives| self.linked(archives));
-            named.insert(path.to_string_lossy().into_owned(), self.told(&name, Path::new(&path), content));
+        for Environment {
+            name: path,
+            archives,
+        } in environments
+        {
+            let content = archives
+                .map_err(openat::cause)
+                .and_then(|archives| self.linked(archives));
+            named.insert(
+                path.to_string_lossy().into_owned(),
+                self.told(&name, Path::new(&path), content),
+            );
         }
         self.locks.trees.insert(name, Some(named));
     }
 
     /// What an environment leads to, known like the content of a lock file.
     fn linked(&self, archives: Vec<Package>) -> Result<Content, String> {
-        let text = archives.iter().map(Package::as_str).collect::<Vec<_>>().join("\n");
-        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes()).map_err(|error| error.message().to_owned())?;
+        let text = archives
+            .iter()
+            .map(Package::as_str)
+            .collect::<Vec<_>>()
+            .join("\n");
+        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())
+            .map_err(|error| error.message().to_owned())?;
         self.few("uv-links", blob, || Ok(archives))
     }
 
-    /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody knows it yet.
-    fn standing(&self, live: &Live<'_>, path: &Path, format: &str, parse: Parse, vouched: Option<Oid>) -> Result<Content, String> {
-        if let Some(id) = vouched.map(|blob| content_id(format, blob)).filter(|id| self.knows(id)) {
+    /// The content of a tree's file, which is read where the index doesn't vouch for it or nobody
+    /// knows it yet.
+    fn standing(
+        &self,
+        live: &Live<'_>,
+        path: &Path,
+        format: &str,
+        parse: Parse,
+        vouched: Option<Oid>,
+    ) -> Result<Content, String> {
+        if let Some(id) = vouched
+            .map(|blob| content_id(format, blob))
+            .filter(|id| self.knows(id))
+        {
             return Ok(Content { id, packages: None });
         }
         let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let length = openat::stat(&place).map_err(|error| error.to_string())?.st_size;
+        let length = openat::stat(&place)
+            .map_err(|error| error.to_string())?
+            .st_size;
         let mut held = self.stop.hold();
-        held.more(usize::try_from(length).unwrap_or(usize::MAX).saturating_mul(UNDERSTOOD)).map_err(|error| error.to_string())?;
+        held.more(
+            usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(UNDERSTOOD),
+        )
+        .map_err(|error| error.to_string())?;
         let bytes = openat::read(&place, LARGEST).map_err(|error| error.to_string())?;
-        // Its own id, whatever was vouched for a moment ago: what is remembered by an id is remembered for months.
-        let blob = Oid::hash_object(ObjectType::Blob, &bytes).map_err(|error| error.message().to_owned())?;
+        // Its own id, whatever was vouched for a moment ago: what is remembered by an id is
+        // remembered for months.
+        let blob = Oid::hash_object(ObjectType::Blob, &bytes)
+            .map_err(|error| error.message().to_owned())?;
         self.content(format, parse, blob, || Ok(bytes))
     }
 
     /// A content by its id; its packages only where nobody knows them yet.
-    fn content(&self, format: &str, how: Parse, blob: Oid, read: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Content, String> {
+    fn content(
+        &self,
+        format: &str,
+        how: Parse,
+        blob: Oid,
+        read: impl FnOnce() -> Result<Vec<u8>, String>,
+    ) -> Result<Content, String> {
         self.few(format, blob, || parse(&read()?, how))
     }
 
     /// The same, however its packages are found: not too many of them.
-    fn few(&self, format: &str, blob: Oid, find: impl FnOnce() -> Result<Vec<Package>, String>) -> Result<Content, String> {
+    fn few(
+        &self,
+        format: &str,
+        blob: Oid,
+        find: impl FnOnce() -> Result<Vec<Package>, String>,
+    ) -> Result<Content, String> {
         let id = content_id(format, blob);
         if self.knows(&id) {
             return Ok(Content { id, packages: None });
         }
         if self.new >= MOST_NEW {
-            return Err(format!("more than {MOST_NEW} packages are too many for one night"));
+            return Err(format!(
+                "more than {MOST_NEW} packages are too many for one night"
+            ));
         }
         let mut packages = find()?;
         packages.sort_unstable();
         packages.dedup();
         if packages.len() > MOST_PACKAGES {
-            return Err(format!("it names {} packages, more than any honest one", packages.len()));
+            return Err(format!(
+                "it names {} packages, more than any honest one",
+                packages.len()
+            ));
         }
-        Ok(Content { id, packages: Some(packages) })
+        Ok(Content {
+            id,
+            packages: Some(packages),
+        })
     }
 
     fn knows(&self, id: &str) -> bool {
@@ -274,12 +378,17 @@ impl LockFileReader<'_> {
 
     fn blob(&self, blob: Oid) -> Result<Vec<u8>, String> {
         let told = |error: git2::Error| error.message().to_owned();
-        let (size, _) = self.repo.odb().and_then(|odb| odb.read_header(blob)).map_err(told)?;
+        let (size, _) = self
+            .repo
+            .odb()
+            .and_then(|odb| odb.read_header(blob))
+            .map_err(told)?;
         if size as u64 > LARGEST {
             return Err(format!("{size} bytes are more than any honest one has"));
         }
         let mut held = self.stop.hold();
-        held.more(size.saturating_mul(UNDERSTOOD)).map_err(|error| error.to_string())?;
+        held.more(size.saturating_mul(UNDERSTOOD))
+            .map_err(|error| error.to_string())?;
         Ok(self.repo.find_blob(blob).map_err(told)?.content().to_vec())
     }
 
@@ -288,7 +397,12 @@ impl LockFileReader<'_> {
     }
 
     /// Takes a content in, or notes why there is none.
-    fn told(&mut self, tree: &str, path: &Path, content: Result<Content, String>) -> Option<String> {
+    fn told(
+        &mut self,
+        tree: &str,
+        path: &Path,
+        content: Result<Content, String>,
+    ) -> Option<String> {
         match content {
             Ok(Content { id, packages }) => {
                 if let Some(packages) = packages {
@@ -298,7 +412,10 @@ impl LockFileReader<'_> {
                 Some(id)
             }
             Err(why) => {
-                self.note(format!("failed to read `{}` in {tree}: {why}", path.display()));
+                self.note(format!(
+                    "failed to read `{}` in {tree}: {why}",
+                    path.display()
+                ));
                 None
             }
         }
@@ -310,14 +427,18 @@ impl LockFileReader<'_> {
     }
 
     fn note(&mut self, problem: String) {
-        self.locks.problems.push(format!("{problem}; what it named last still counts as in use"));
+        self.locks.problems.push(format!(
+            "{problem}; what it named last still counts as in use"
+        ));
     }
 
     fn finish(mut self) -> Locks {
         let untold = self.locks.problems.len().saturating_sub(TOLD);
         self.locks.problems.truncate(TOLD);
         if untold > 0 {
-            self.locks.problems.push(format!("{untold} more lock files or trees like these"));
+            self.locks
+                .problems
+                .push(format!("{untold} more lock files or trees like these"));
         }
         self.locks
     }
@@ -342,12 +463,27 @@ struct Standing {
 /// The lock files that the index names, and those in the tree's root.
 fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     if let Some(looked) = live.looked {
-        let blob = |file: &LockFile| file.blob.as_deref().map(Oid::from_str).transpose().map_err(|error| error.message().to_owned());
+        let blob = |file: &LockFile| {
+            file.blob
+                .as_deref()
+                .map(Oid::from_str)
+                .transpose()
+                .map_err(|error| error.message().to_owned())
+        };
         let files = looked.iter().take(MOST_FILES);
-        return Ok(files.map(|file| Standing { path: file.path.clone(), blob: blob(file) }).collect());
+        return Ok(files
+            .map(|file| Standing {
+                path: file.path.clone(),
+                blob: blob(file),
+            })
+            .collect());
     }
     let index = Staged::read(live.admin, stop)?;
-    let mut paths: BTreeSet<PathBuf> = index.paths().filter(|path| is_one(path)).map(Path::to_owned).collect();
+    let mut paths: BTreeSet<PathBuf> = index
+        .paths()
+        .filter(|path| is_one(path))
+        .map(Path::to_owned)
+        .collect();
     paths.extend(at_root(live.place)?);
     // None where it is a link or the like, or isn't there.
     let blob = |path: &Path| {
@@ -357,14 +493,23 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
         Ok(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
     };
     let stands = |path: PathBuf| blob(&path).transpose().map(|blob| Standing { path, blob });
-    Ok(paths.into_iter().take(MOST_FILES).filter_map(stands).collect())
+    Ok(paths
+        .into_iter()
+        .take(MOST_FILES)
+        .filter_map(stands)
+        .collect())
 }
 
 /// The lock files in the tree's root: a new project's may not be tracked yet.
 fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
     let listed = openat::list(openat::open(place, OFlags::RDONLY | OFlags::DIRECTORY)?)?;
-    let files = listed.into_iter().filter(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Unknown));
-    Ok(files.map(|(name, _)| name.into()).filter(|path: &PathBuf| is_one(path)).collect())
+    let files = listed
+        .into_iter()
+        .filter(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Unknown));
+    Ok(files
+        .map(|(name, _)| name.into())
+        .filter(|path: &PathBuf| is_one(path))
+        .collect())
 }
 
 #[cfg(test)]
@@ -373,15 +518,23 @@ mod tests {
 
     fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
         let (_, how) = format_of(Path::new(name)).unwrap();
-        let names = parse(bytes, how)?.iter().map(|package| package.as_str().to_owned()).collect::<Vec<_>>();
+        let names = parse(bytes, how)?
+            .iter()
+            .map(|package| package.as_str().to_owned())
+            .collect::<Vec<_>>();
         // Every release comes with its project's page.
-        Ok(names.into_iter().filter(|name| !name.starts_with("python-page ")).collect())
+        Ok(names
+            .into_iter()
+            .filter(|name| !name.starts_with("python-page "))
+            .collect())
     }
 
     #[test]
     fn odd_encodings() {
         let text = "requests==2.31.0\r\nsix==1.16.0\r\n";
-        let wide = |of: fn(u16) -> [u8; 2], mark: [u8; 2]| [mark.to_vec(), text.encode_utf16().flat_map(of).collect()].concat();
+        let wide = |of: fn(u16) -> [u8; 2], mark: [u8; 2]| {
+            [mark.to_vec(), text.encode_utf16().flat_map(of).collect()].concat()
+        };
         let table = [
             text.as_bytes().to_vec(),
             [b"\xef\xbb\xbf", text.as_bytes()].concat(),
@@ -389,16 +542,32 @@ mod tests {
             wide(u16::to_be_bytes, [0xfe, 0xff]),
         ];
         for bytes in table {
-            assert_eq!(names("requirements.txt", &bytes).unwrap(), ["python requests 2.31", "python six 1.16"], "{bytes:?}");
+            assert_eq!(
+                names("requirements.txt", &bytes).unwrap(),
+                ["python requests 2.31", "python six 1.16"],
+                "{bytes:?}"
+            );
         }
         let cargo = "\u{feff}version = 4\r\n[[package]]\r\nname = \"a\"\r\nversion = \"1.0.0\"\r\nsource = \"registry+x\"\r\n";
-        assert_eq!(names("Cargo.lock", cargo.as_bytes()).unwrap(), ["cargo a-1.0.0"]);
+        assert_eq!(
+            names("Cargo.lock", cargo.as_bytes()).unwrap(),
+            ["cargo a-1.0.0"]
+        );
     }
 
     #[test]
     fn what_is_no_lock_file_names_nothing_and_says_so() {
-        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
-        for name in ["Cargo.lock", "go.sum", "package-lock.json", "pnpm-lock.yaml", "yarn.lock", "uv.lock", "requirements.txt"] {
+        let pointer =
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n";
+        for name in [
+            "Cargo.lock",
+            "go.sum",
+            "package-lock.json",
+            "pnpm-lock.yaml",
+            "yarn.lock",
+            "uv.lock",
+            "requirements.txt",
+        ] {
             assert!(names(name, pointer).is_err(), "{name}");
             assert!(names(name, b"\0\0\0\0").is_err(), "{name}");
         }
@@ -407,17 +576,34 @@ mod tests {
     #[test]
     fn both_sides_of_a_conflict_count_where_lines_can_be_told() {
         let text = "<<<<<<< HEAD\nexample.com/a v1.0.0 h1:x\n=======\nexample.com/a v1.1.0 h1:y\n>>>>>>> theirs\n";
-        assert_eq!(names("go.sum", text.as_bytes()).unwrap(), ["go example.com/a@v1.0.0", "go example.com/a@v1.1.0"]);
+        assert_eq!(
+            names("go.sum", text.as_bytes()).unwrap(),
+            ["go example.com/a@v1.0.0", "go example.com/a@v1.1.0"]
+        );
         let text = "<<<<<<< HEAD\nsix==1.16.0\n=======\nsix==1.17.0\n>>>>>>> theirs\n";
-        assert_eq!(names("requirements.txt", text.as_bytes()).unwrap(), ["python six 1.16", "python six 1.17"]);
+        assert_eq!(
+            names("requirements.txt", text.as_bytes()).unwrap(),
+            ["python six 1.16", "python six 1.17"]
+        );
     }
 
     #[test]
     fn names_of_requirements() {
-        for name in ["requirements.txt", "requirements-dev.txt", "dev-requirements.txt", "constraints.txt", "api/requirements/base.txt"] {
+        for name in [
+            "requirements.txt",
+            "requirements-dev.txt",
+            "dev-requirements.txt",
+            "constraints.txt",
+            "api/requirements/base.txt",
+        ] {
             assert!(format_of(Path::new(name)).is_some(), "{name}");
         }
-        for name in ["notes.txt", "requirements.md", "requirements/base.in", "requirements"] {
+        for name in [
+            "notes.txt",
+            "requirements.md",
+            "requirements/base.in",
+            "requirements",
+        ] {
             assert!(format_of(Path::new(name)).is_none(), "{name}");
         }
     }
@@ -425,6 +611,9 @@ mod tests {
     #[test]
     fn nobodys_name_is_so_long() {
         let text = format!("{}==1.0\nsix==1.16.0\n", "a".repeat(LONGEST));
-        assert_eq!(names("requirements.txt", text.as_bytes()).unwrap(), ["python six 1.16"]);
+        assert_eq!(
+            names("requirements.txt", text.as_bytes()).unwrap(),
+            ["python six 1.16"]
+        );
     }
 }

@@ -1,8 +1,10 @@
-//! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address in npm's cache, and what the
-//! registry says of the package, by its name: a lock file without addresses can't do without.
+//! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address
+//! in npm's cache, and what the registry says of the package, by its name: a lock file without
+//! addresses can't do without.
 //!
-//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What has no `integrity` (a link, a directory, git)
-//! stands in no cache. It must never recurse deeper than `serde_json` lets it, which is 128 levels.
+//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What
+//! has no `integrity` (a link, a directory, git) stands in no cache. It must never recurse deeper
+//! than `serde_json` lets it, which is 128 levels.
 
 use crate::facts::package::Package;
 use serde::Deserialize;
@@ -36,7 +38,10 @@ pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
     let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
     let mut packages = Vec::new();
     for (path, entry) in &lock.packages {
-        let name = entry.name.as_deref().or_else(|| path.rsplit_once("node_modules/").map(|(_, name)| name));
+        let name = entry
+            .name
+            .as_deref()
+            .or_else(|| path.rsplit_once("node_modules/").map(|(_, name)| name));
         archive(name, entry.integrity.as_deref(), &mut packages);
     }
     collect(&lock.dependencies, &mut packages);
@@ -84,13 +89,24 @@ mod tests {
         for text in [modern, old] {
             let found: BTreeSet<Package> = packages(&text).unwrap().into_iter().collect();
             let pages = ["@acme/a", "b"].map(Package::npm_page);
-            assert_eq!(found, [first.clone(), second.clone()].into_iter().chain(pages).collect(), "{text}");
+            assert_eq!(
+                found,
+                [first.clone(), second.clone()]
+                    .into_iter()
+                    .chain(pages)
+                    .collect(),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn depth_is_bounded() {
-        let deep = format!("{}{}", r#"{"dependencies": {"a": "#.repeat(5000), "}}".repeat(5000));
+        let deep = format!(
+            "{}{}",
+            r#"{"dependencies": {"a": "#.repeat(5000),
+            "}}".repeat(5000)
+        );
         assert!(packages(&deep).is_err());
         assert!(packages("").is_err());
     }

@@ -1,11 +1,15 @@
-//! `pnpm-lock.yaml`: every archive by its digest. All versions of the format write it as `integrity: sha512-...`.
+//! `pnpm-lock.yaml`: every archive by its digest. All versions of the format write it as
+//! `integrity: sha512-...`.
 //!
-//! Line by line, for a YAML parser would have to be trusted with somebody's anchors. It must never read more than that one word of a line.
+//! Line by line, for a YAML parser would have to be trusted with somebody's anchors. It must never
+//! read more than that one word of a line.
 
 use crate::facts::package::Package;
 
 pub(super) fn packages(line: &str) -> Vec<Package> {
-    let Some((_, rest)) = line.split_once("integrity:") else { return Vec::new() };
+    let Some((_, rest)) = line.split_once("integrity:") else {
+        return Vec::new();
+    };
     let value = rest.trim().split([',', '}']).next().unwrap_or_default();
     Package::integrity(value.trim_matches(['\'', '"', ' ']))
 }
@@ -22,6 +26,9 @@ mod tests {
             "lockfileVersion: '9.0'\npackages:\n  a@1.0.0:\n    resolution: {{integrity: {integrity}}}\n    engines: {{node: '>=4'}}\n  \
              /b/2.0.0:\n    resolution:\n      integrity: {integrity}\n    dev: false\n  c@1:\n    resolution: {{integrity: {integrity}, tarball: https://x/y.tgz}}\n"
         );
-        assert_eq!(text.lines().flat_map(packages).collect::<Vec<_>>(), [package.clone(), package.clone(), package]);
+        assert_eq!(
+            text.lines().flat_map(packages).collect::<Vec<_>>(),
+            [package.clone(), package.clone(), package]
+        );
     }
 }

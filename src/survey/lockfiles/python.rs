@@ -1,8 +1,9 @@
-//! Python: `uv.lock`, `poetry.lock`, `pdm.lock`, `pylock.toml` and pinned requirements, every release by name and version, and the
-//! project's page, without which a pinned requirement can't be resolved offline.
+//! Python: `uv.lock`, `poetry.lock`, `pdm.lock`, `pylock.toml` and pinned requirements, every
+//! release by name and version, and the project's page, without which a pinned requirement can't be
+//! resolved offline.
 //!
-//! Not by address: an index may be reached by another one tomorrow, and pip and uv know a release by its name. It must never take a range for
-//! a version.
+//! Not by address: an index may be reached by another one tomorrow, and pip and uv know a release
+//! by its name. It must never take a range for a version.
 
 use super::from_toml;
 use crate::facts::package::Package;
@@ -24,7 +25,12 @@ struct Entry {
 /// A lock file in TOML.
 pub(super) fn locked(text: &str) -> Result<Vec<Package>, String> {
     let lock: Lock = from_toml(text)?;
-    Ok(lock.package.iter().filter_map(|entry| Some(release(&entry.name, entry.version.as_deref()?))).flatten().collect())
+    Ok(lock
+        .package
+        .iter()
+        .filter_map(|entry| Some(release(&entry.name, entry.version.as_deref()?)))
+        .flatten()
+        .collect())
 }
 
 /// A line of `requirements.txt` and the like, as `pip-compile` and `pip freeze` write them:
@@ -33,9 +39,15 @@ pub(super) fn requirement(line: &str) -> Option<[Package; 2]> {
     let line = line.split(" #").next()?.trim();
     let (name, rest) = line.split_once("==")?;
     let name = name.split('[').next()?.trim();
-    let version = rest.trim_start_matches('=').trim_start().split([' ', ';', '\\', ',', '\t']).next()?;
+    let version = rest
+        .trim_start_matches('=')
+        .trim_start()
+        .split([' ', ';', '\\', ',', '\t'])
+        .next()?;
     let is_name = name.starts_with(|first: char| first.is_ascii_alphanumeric())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
     (is_name && !version.is_empty() && !version.contains('*')).then(|| release(name, version))
 }
 
@@ -55,8 +67,12 @@ mod tests {
         let others = "[[package]]\nname = \"a\"\nversion = \"1.2\"\nsource = { git = \"https://x/a?rev=main#0123\" }\n\
                       [[package]]\nname = \"b\"\nversion = \"0.1.0\"\nsource = { path = \"../b\" }\n\
                       [[package]]\nname = \"c\"\nsource = { virtual = \".\" }\n";
-        assert_eq!(locked(others).unwrap(), [release("a", "1.2"), release("b", "0.1")].concat());
-        let pylock = "lock-version = \"1.0\"\n[[packages]]\nname = \"attrs\"\nversion = \"25.1.0\"\n";
+        assert_eq!(
+            locked(others).unwrap(),
+            [release("a", "1.2"), release("b", "0.1")].concat()
+        );
+        let pylock =
+            "lock-version = \"1.0\"\n[[packages]]\nname = \"attrs\"\nversion = \"25.1.0\"\n";
         assert_eq!(locked(pylock).unwrap(), release("attrs", "25.1.0"));
         assert!(locked("[[package]]\nname = 3\n").is_err());
     }
@@ -66,7 +82,15 @@ mod tests {
         let text = "# by pip-compile\n--index-url https://pypi.org/simple\nRequests[socks]==2.31.0 ; python_version >= \"3.7\" \\\n    \
                     --hash=sha256:58cd2187c01e70e6e26505bca751777aa9f2ee0b7f4300988b709f44e013003f\n    # via shop\nsix===1.16.0\nidna>=3\n\
                     urllib3==2.*\n-r other.txt\nname @ https://x/y==z.whl\nnumpy == 2.0.1 # why\n";
-        let expected = [("requests", "2.31.0"), ("six", "1.16.0"), ("numpy", "2.0.1")].map(|(name, version)| release(name, version));
-        assert_eq!(text.lines().filter_map(requirement).collect::<Vec<_>>(), expected);
+        let expected = [
+            ("requests", "2.31.0"),
+            ("six", "1.16.0"),
+            ("numpy", "2.0.1"),
+        ]
+        .map(|(name, version)| release(name, version));
+        assert_eq!(
+            text.lines().filter_map(requirement).collect::<Vec<_>>(),
+            expected
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! The objects that an index names: staged files, the trees it caches, and what a resolved conflict can be brought back from.
+//! The objects that an index names: staged files, the trees it caches, and what a resolved conflict
+//! can be brought back from.
 //!
-//! It is read by our own code and not by libgit2, which knows no split and no sparse index and takes room for what a header promises. An
-//! agent may have written it. It must never leave out a part that it doesn't understand: that is an error, and then nothing is dropped.
+//! It is read by our own code and not by libgit2, which knows no split and no sparse index and
+//! takes room for what a header promises. An agent may have written it. It must never leave out a
+//! part that it doesn't understand: that is an error, and then nothing is dropped.
 
 use super::{Ids, Named};
 use std::io::{self, BufRead, Read};
@@ -14,13 +16,15 @@ const ID: usize = 20;
 const SUM: u64 = 20;
 /// Modes of entries whose id is no object of this repo: a submodule's commit.
 const SUBMODULE: u32 = 0o160_000;
-/// Bits of an entry's flags that say how long its name is; all of them, where it is that long or longer.
+/// Bits of an entry's flags that say how long its name is; all of them, where it is that long or
+/// longer.
 const LENGTH: u16 = 0xfff;
 
 /// Whether an index rests on a shared one (`git update-index --split-index`), and on which.
 pub(super) type Shared = Option<[u8; ID]>;
 
-/// Adds all that an index of `length` bytes names. Git looks at its entries and its trees by itself.
+/// Adds all that an index of `length` bytes names. Git looks at its entries and its trees by
+/// itself.
 ///
 /// # Errors
 /// It makes no sense, or holds what isn't known here.
@@ -36,7 +40,11 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
     let mut shared = None;
     while index.at < index.end {
         let (name, size) = (index.bytes::<4>()?, u64::from(index.number()?));
-        let end = index.at.checked_add(size).filter(|end| *end <= index.end).ok_or_else(cut)?;
+        let end = index
+            .at
+            .checked_add(size)
+            .filter(|end| *end <= index.end)
+            .ok_or_else(cut)?;
         match &name {
             b"TREE" => index.trees(end, &mut named.seen)?,
             b"REUC" => index.resolved(end, &mut named.hidden)?,
@@ -44,8 +52,9 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
                 let base = index.bytes::<ID>()?;
                 shared = Some(base).filter(|base| *base != [0; ID]);
             }
-            // What begins with a capital may be passed over by who doesn't know it; known ones name nothing that must stay. `sdir` says that
-            // whole directories are entries: these were read above.
+            // What begins with a capital may be passed over by who doesn't know it; known ones name
+            // nothing that must stay. `sdir` says that whole directories are entries: these were
+            // read above.
             b"sdir" | [b'A'..=b'Z', ..] => {}
             _ => return Err(odd("has a part that treewarden doesn't know")),
         }
@@ -54,8 +63,8 @@ pub(super) fn ids(file: impl Read, length: u64, named: &mut Named) -> io::Result
     Ok(shared)
 }
 
-/// Proves that each name is as long as its entry says. Where they differ, libgit2 ends the name at a NUL, git after that length, and git2 reads on to it
-/// in memory that is anybody's.
+/// Proves that each name is as long as its entry says. Where they differ, libgit2 ends the name at
+/// a NUL, git after that length, and git2 reads on to it in memory that is anybody's.
 ///
 /// # Errors
 /// They differ, or it makes no sense.
@@ -85,7 +94,12 @@ struct Index<R> {
 
 impl<R: Read> Index<R> {
     fn of(file: R, length: u64) -> Self {
-        Self { file: io::BufReader::with_capacity(64 << 10, file), at: 0, end: length.saturating_sub(SUM), name: 0 }
+        Self {
+            file: io::BufReader::with_capacity(64 << 10, file),
+            at: 0,
+            end: length.saturating_sub(SUM),
+            name: 0,
+        }
     }
 
     /// Its version, and how many entries follow.
@@ -94,12 +108,20 @@ impl<R: Read> Index<R> {
             return Err(odd("doesn't begin like one"));
         }
         let (version, entries) = (self.number()?, self.number()?);
-        if (2..=4).contains(&version) { Ok((version, entries)) } else { Err(odd("is of an unknown version")) }
+        if (2..=4).contains(&version) {
+            Ok((version, entries))
+        } else {
+            Err(odd("is of an unknown version"))
+        }
     }
 
     fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
-        let at = self.at.checked_add(N as u64).filter(|at| *at <= self.end).ok_or_else(cut)?;
+        let at = self
+            .at
+            .checked_add(N as u64)
+            .filter(|at| *at <= self.end)
+            .ok_or_else(cut)?;
         self.file.read_exact(&mut bytes)?;
         self.at = at;
         Ok(bytes)
@@ -119,11 +141,18 @@ impl<R: Read> Index<R> {
         let most = LONGEST_PATH.min(self.end.saturating_sub(self.at));
         let read = self.file.by_ref().take(most).read_until(stop, &mut text)?;
         self.at = self.at.saturating_add(read as u64);
-        if text.pop() == Some(stop) { Ok(text) } else { Err(cut()) }
+        if text.pop() == Some(stop) {
+            Ok(text)
+        } else {
+            Err(cut())
+        }
     }
 
     fn skip_to(&mut self, end: u64) -> io::Result<()> {
-        let left = end.checked_sub(self.at).filter(|_| end <= self.end).ok_or_else(cut)?;
+        let left = end
+            .checked_sub(self.at)
+            .filter(|_| end <= self.end)
+            .ok_or_else(cut)?;
         let skipped = io::copy(&mut self.file.by_ref().take(left), &mut io::sink())?;
         self.at = self.at.saturating_add(skipped);
         if skipped == left { Ok(()) } else { Err(cut()) }
@@ -147,7 +176,10 @@ impl<R: Read> Index<R> {
         if version == 4 {
             // How much of the name before it is left out, and the rest of the name.
             let left_out = self.varint()?;
-            let kept = self.name.checked_sub(left_out).ok_or_else(|| odd("leaves out more of a path than there is"))?;
+            let kept = self
+                .name
+                .checked_sub(left_out)
+                .ok_or_else(|| odd("leaves out more of a path than there is"))?;
             self.name = kept.saturating_add(self.until(0)?.len() as u64);
         } else {
             self.name = self.until(0)?.len() as u64;
@@ -168,12 +200,17 @@ impl<R: Read> Index<R> {
         let mut value = u64::from(byte & 0x7f);
         while byte & 0x80 != 0 {
             [byte] = self.bytes()?;
-            value = value.checked_add(1).and_then(|value| value.checked_mul(128)).ok_or_else(cut)? | u64::from(byte & 0x7f);
+            value = value
+                .checked_add(1)
+                .and_then(|value| value.checked_mul(128))
+                .ok_or_else(cut)?
+                | u64::from(byte & 0x7f);
         }
         Ok(value)
     }
 
-    /// A path, how many entries it covers (-1: it isn't known any more), how many trees stand below; then its id, if it is known.
+    /// A path, how many entries it covers (-1: it isn't known any more), how many trees stand
+    /// below; then its id, if it is known.
     fn trees(&mut self, end: u64, ids: &mut Ids) -> io::Result<()> {
         while self.at < end {
             self.until(0)?;
@@ -192,7 +229,9 @@ impl<R: Read> Index<R> {
             self.until(0)?;
             let modes = [self.until(0)?, self.until(0)?, self.until(0)?];
             for mode in modes {
-                let mode = str::from_utf8(&mode).ok().and_then(|mode| u32::from_str_radix(mode, 8).ok());
+                let mode = str::from_utf8(&mode)
+                    .ok()
+                    .and_then(|mode| u32::from_str_radix(mode, 8).ok());
                 if mode.ok_or_else(|| odd("has a mode that makes no sense"))? != 0 {
                     ids.push(self.bytes()?)?;
                 }
@@ -207,13 +246,28 @@ mod tests {
     use super::*;
 
     fn header(version: u32, entries: u32) -> Vec<u8> {
-        [b"DIRC".to_vec(), version.to_be_bytes().to_vec(), entries.to_be_bytes().to_vec()].concat()
+        [
+            b"DIRC".to_vec(),
+            version.to_be_bytes().to_vec(),
+            entries.to_be_bytes().to_vec(),
+        ]
+        .concat()
     }
 
     fn entry(mode: u32, id: u8, name: &[u8], version: u32, longer: bool) -> Vec<u8> {
-        let mut entry = [vec![0; 24], mode.to_be_bytes().to_vec(), vec![0; 12], vec![id; 20]].concat();
+        let mut entry = [
+            vec![0; 24],
+            mode.to_be_bytes().to_vec(),
+            vec![0; 12],
+            vec![id; 20],
+        ]
+        .concat();
         // Of version 4 the length is that of the whole name.
-        let length = if version == 4 { LENGTH } else { u16::try_from(name.len()).unwrap() };
+        let length = if version == 4 {
+            LENGTH
+        } else {
+            u16::try_from(name.len()).unwrap()
+        };
         let flags = length | if longer { 0x4000 } else { 0 };
         entry.extend(flags.to_be_bytes());
         entry.extend(vec![0; if longer { 2 } else { 0 }]);
@@ -229,7 +283,12 @@ mod tests {
     }
 
     fn part(name: [u8; 4], bytes: &[u8]) -> Vec<u8> {
-        [&name[..], &u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+        [
+            &name[..],
+            &u32::try_from(bytes.len()).unwrap().to_be_bytes(),
+            bytes,
+        ]
+        .concat()
     }
 
     fn read(index: &[u8]) -> io::Result<(Vec<u8>, Shared)> {
@@ -244,8 +303,20 @@ mod tests {
     fn every_part_that_names_objects_is_read() {
         for version in 2..=4 {
             let more = version > 2;
-            let tree = [b"\x002 1\n".to_vec(), vec![5; 20], b"src\0-1 0\n".to_vec(), b"doc\x001 0\n".to_vec(), vec![6; 20]].concat();
-            let resolved = [b"a.ts\x00100644\x000\x00100755\0".to_vec(), vec![7; 20], vec![8; 20]].concat();
+            let tree = [
+                b"\x002 1\n".to_vec(),
+                vec![5; 20],
+                b"src\0-1 0\n".to_vec(),
+                b"doc\x001 0\n".to_vec(),
+                vec![6; 20],
+            ]
+            .concat();
+            let resolved = [
+                b"a.ts\x00100644\x000\x00100755\0".to_vec(),
+                vec![7; 20],
+                vec![8; 20],
+            ]
+            .concat();
             let index = [
                 header(version, 4),
                 entry(0o100_644, 1, b"a.ts", version, false),
@@ -258,7 +329,11 @@ mod tests {
                 part(*b"sdir", b""),
                 part(*b"link", &[10; 24]),
             ];
-            assert_eq!(read(&index.concat()).unwrap(), (vec![1, 2, 4, 5, 6, 7, 8], Some([10; 20])), "version {version}");
+            assert_eq!(
+                read(&index.concat()).unwrap(),
+                (vec![1, 2, 4, 5, 6, 7, 8], Some([10; 20])),
+                "version {version}"
+            );
         }
     }
 
@@ -269,14 +344,27 @@ mod tests {
             entry[60..62].copy_from_slice(&length.to_be_bytes());
             [header(2, 1), entry].concat()
         };
-        for (length, name, fits) in
-            [(4, "a.ts", true), (3, "a.ts", false), (5, "a.ts", false), (0xffe, "a.ts", false), (LENGTH, "a.ts", true)]
-        {
-            assert_eq!(read(&with(length, name.as_bytes())).is_ok(), fits, "{length}");
+        for (length, name, fits) in [
+            (4, "a.ts", true),
+            (3, "a.ts", false),
+            (5, "a.ts", false),
+            (0xffe, "a.ts", false),
+            (LENGTH, "a.ts", true),
+        ] {
+            assert_eq!(
+                read(&with(length, name.as_bytes())).is_ok(),
+                fits,
+                "{length}"
+            );
             let whole = [with(length, name.as_bytes()), vec![0; 20]].concat();
-            assert_eq!(prove_names(&whole[..], whole.len() as u64).is_ok(), fits, "{length}");
+            assert_eq!(
+                prove_names(&whole[..], whole.len() as u64).is_ok(),
+                fits,
+                "{length}"
+            );
         }
-        // Of version 4 with what it takes over from the name before: here all but 130 bytes, which are told in two.
+        // Of version 4 with what it takes over from the name before: here all but 130 bytes, which
+        // are told in two.
         let long = [&[b'a'; 200][..], b".ts"].concat();
         let mut first = entry(0o100_644, 1, &long, 4, false);
         first[60..62].copy_from_slice(&203_u16.to_be_bytes());
@@ -284,7 +372,11 @@ mod tests {
             let mut second = entry(0o100_644, 2, b"b.ts", 4, false);
             second[60..62].copy_from_slice(&u16::to_be_bytes(length));
             second.splice(62..63, [0x80, 0x02]);
-            assert_eq!(read(&[header(4, 2), first.clone(), second].concat()).is_ok(), fits, "{length}");
+            assert_eq!(
+                read(&[header(4, 2), first.clone(), second].concat()).is_ok(),
+                fits,
+                "{length}"
+            );
         }
     }
 
@@ -300,7 +392,11 @@ mod tests {
         assert!(read(&whole).is_ok());
         let ends = [12 + 2 * 72, whole.len()];
         for cut in 0..whole.len() {
-            assert_eq!(read(&whole[..cut]).is_ok(), ends.contains(&cut), "cut at {cut}");
+            assert_eq!(
+                read(&whole[..cut]).is_ok(),
+                ends.contains(&cut),
+                "cut at {cut}"
+            );
         }
         for odd in [
             header(5, 0),

@@ -17,7 +17,8 @@ use std::io;
 /// How many dirty files a row names.
 const NAMED: usize = 5;
 
-/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is whether a rescue is needed anyway.
+/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is
+/// whether a rescue is needed anyway.
 pub(super) fn contents(
     context: &Context<'_>,
     tree: &Worktree,
@@ -29,20 +30,43 @@ pub(super) fn contents(
     let listing = known.list_outside(place, listed)?;
     let mut contents = Contents::default();
     let newest = compare(context, &known, place, &listing, unsaved, &mut contents)?;
-    contents.regenerable = listing.regenerable.iter().map(|path| place.join(path)).collect::<Result<_, _>>().map_err(io::Error::other)?;
-    (contents.lock_files, contents.unholdable_index) = (known.lock_files(&listing), known.unholdable_index());
+    contents.regenerable = listing
+        .regenerable
+        .iter()
+        .map(|path| place.join(path))
+        .collect::<Result<_, _>>()
+        .map_err(io::Error::other)?;
+    (contents.lock_files, contents.unholdable_index) =
+        (known.lock_files(&listing), known.unholdable_index());
     Ok((contents, newest))
 }
 
-/// A tree whose time has come: what in directories that tools make again is somebody's counts as well.
+/// A tree whose time has come: what in directories that tools make again is somebody's counts as
+/// well.
 pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
-    let head = tree.head.as_deref().map(Oid::from_str).transpose().map_err(io::Error::other)?;
+    let head = tree
+        .head
+        .as_deref()
+        .map(Oid::from_str)
+        .transpose()
+        .map_err(io::Error::other)?;
     let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
-    let State::Looked(contents) = &mut tree.state else { return Ok(()) };
-    let Some(place) = contents.place.clone() else { return Ok(()) };
+    let State::Looked(contents) = &mut tree.state else {
+        return Ok(());
+    };
+    let Some(place) = contents.place.clone() else {
+        return Ok(());
+    };
     contents.blockers.clear();
     let unsaved = contents.stashed || !contents.unreached.is_empty();
-    let newest = compare(context, &known, &place, &known.list(&place)?, unsaved, contents)?;
+    let newest = compare(
+        context,
+        &known,
+        &place,
+        &known.list(&place)?,
+        unsaved,
+        contents,
+    )?;
     tree.active = tree.active.max(newest);
     Ok(())
 }
@@ -58,19 +82,39 @@ fn compare(
 ) -> io::Result<DateTime<Utc>> {
     let mut held = context.stop.hold();
     let mut dirty = known.dirty(context.repo, place, listing, &mut held)?;
-    let newest = dirty.iter().filter_map(|(path, _)| listing.files.get(path)).chain(listing.registration.values());
+    let newest = dirty
+        .iter()
+        .filter_map(|(path, _)| listing.files.get(path))
+        .chain(listing.registration.values());
     let newest = newest.map(|stamp| stamp.mtime).max();
-    // Whoever unpacks an archive or moves a file here may bring its old time along; when it came is what the kernel alone writes down. That
-    // also moves when a file is linked, chmoded or restored, which only makes the tree stay longer; nothing of ours moves it.
-    let came = listing.files.values().map(|stamp| stamp.ctime).max().filter(|_| !context.around.touched);
+    // Whoever unpacks an archive or moves a file here may bring its old time along; when it came is
+    // what the kernel alone writes down. That also moves when a file is linked, chmoded or
+    // restored, which only makes the tree stay longer; nothing of ours moves it.
+    let came = listing
+        .files
+        .values()
+        .map(|stamp| stamp.ctime)
+        .max()
+        .filter(|_| !context.around.touched);
     let newest = newest.max(came);
-    contents.rescue = if unsaved || !dirty.is_empty() { known.own(context.repo, place, listing, &dirty)? } else { Own::default() };
+    contents.rescue = if unsaved || !dirty.is_empty() {
+        known.own(context.repo, place, listing, &dirty)?
+    } else {
+        Own::default()
+    };
     contents.unreadable.clone_from(&listing.unreadable);
-    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree is.
-    let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| moment(seconds, nanos));
+    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree
+    // is.
+    let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| {
+        moment(seconds, nanos)
+    });
     dirty.dedup_by(|a, b| a.0 == b.0);
     contents.blockers = known.blockers(listing);
-    contents.dirty = dirty.iter().take(NAMED).map(|(path, what)| format!("{} {what}", path.display())).collect();
+    contents.dirty = dirty
+        .iter()
+        .take(NAMED)
+        .map(|(path, what)| format!("{} {what}", path.display()))
+        .collect();
     contents.dirty_count = dirty.len();
     Ok(newest)
 }

@@ -1,6 +1,8 @@
-//! A hostile repo under construction: a copy of one that real git made, with the canary that none of its commands may wake.
+//! A hostile repo under construction: a copy of one that real git made, with the canary that none
+//! of its commands may wake.
 //!
-//! All copies stem from one template, so that two hundred repos cost two hundred `cp`, not two thousand git.
+//! All copies stem from one template, so that two hundred repos cost two hundred `cp`, not two
+//! thousand git.
 
 use super::super::support::repo::{Repo, Tree};
 use super::super::support::{World, age, fifo, remove, write};
@@ -77,7 +79,10 @@ fn template() -> &'static Template {
         repo.push();
         repo.tree("landed").age(2.0);
         let dirty = repo.tree("dirty");
-        dirty.commit("mine.ts", "1\n").write("new.ts", WORK).write("README.md", "edited\n");
+        dirty
+            .commit("mine.ts", "1\n")
+            .write("new.ts", WORK)
+            .write("README.md", "edited\n");
         dirty.age(31.0);
         let path = repo.path.clone();
         Template { world, repo: path }
@@ -91,21 +96,48 @@ impl<'a> Evil<'a> {
         let repo = Repo::there(world, &format!("acme/{name}"));
         let trees = world.at(format!("worktrees/{}", repo.folder()));
         fs::create_dir_all(world.at("worktrees")).unwrap();
-        for (from, to) in [(&template.repo, &repo.path), (&template.world.at("worktrees/acme__template"), &trees)] {
-            let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+        for (from, to) in [
+            (&template.repo, &repo.path),
+            (&template.world.at("worktrees/acme__template"), &trees),
+        ] {
+            let copied = Command::new("cp")
+                .arg("-a")
+                .args([from, to])
+                .status()
+                .unwrap();
             assert!(copied.success());
         }
         let tree = |name: &str| {
-            let tree = Tree { path: trees.join(name), admin: repo.git_dir("worktrees").join(name) };
-            write(&tree.path.join(".git"), format!("gitdir: {}\n", tree.admin.display()));
-            write(&tree.admin.join("gitdir"), format!("{}\n", tree.path.join(".git").display()));
+            let tree = Tree {
+                path: trees.join(name),
+                admin: repo.git_dir("worktrees").join(name),
+            };
+            write(
+                &tree.path.join(".git"),
+                format!("gitdir: {}\n", tree.admin.display()),
+            );
+            write(
+                &tree.admin.join("gitdir"),
+                format!("{}\n", tree.path.join(".git").display()),
+            );
             tree
         };
         let (landed, dirty) = (tree("landed"), tree("dirty"));
         let canary = world.beside("canaries").join(name);
-        write(&canary, format!("#!/bin/sh\n: > '{}'\n", world.beside("sung").join(name).display()));
+        write(
+            &canary,
+            format!(
+                "#!/bin/sh\n: > '{}'\n",
+                world.beside("sung").join(name).display()
+            ),
+        );
         fs::set_permissions(&canary, fs::Permissions::from_mode(0o755)).unwrap();
-        let evil = Self { repo, landed, dirty, canary };
+        let evil = Self {
+            repo,
+            landed,
+            dirty,
+            canary,
+        };
         evil.age();
         evil
     }
@@ -120,7 +152,11 @@ impl<'a> Evil<'a> {
         for (tree, days) in [(&self.landed, 2.0), (&self.dirty, 31.0)] {
             if tree.path.symlink_metadata().is_ok_and(|data| data.is_dir()) {
                 // Folders may go deeper than a path can reach.
-                let entries = walkdir::WalkDir::new(&tree.path).max_depth(50).contents_first(true).into_iter().flatten();
+                let entries = walkdir::WalkDir::new(&tree.path)
+                    .max_depth(50)
+                    .contents_first(true)
+                    .into_iter()
+                    .flatten();
                 entries.for_each(|entry| age(entry.path(), days));
             }
             tree.age_admin(days);
@@ -164,12 +200,23 @@ impl<'a> Evil<'a> {
 
     /// Fills in `{}` (the canary), `{hooks}`, `{outside}`, `{victim}` and `{lender}`.
     pub(crate) fn fill(&self, text: &str) -> String {
-        let hooks = if text.contains("{hooks}") { self.hooks() } else { PathBuf::new() };
+        let hooks = if text.contains("{hooks}") {
+            self.hooks()
+        } else {
+            PathBuf::new()
+        };
         let outside = self.outside();
         let lender = self.repo.world.at("acme__lender/.git/");
-        let pairs =
-            [("{}", &self.canary), ("{hooks}", &hooks), ("{outside}", &outside), ("{victim}", &self.victim("")), ("{lender}", &lender)];
-        pairs.iter().fold(text.to_owned(), |text, (mark, path)| text.replace(mark, &path.display().to_string()))
+        let pairs = [
+            ("{}", &self.canary),
+            ("{hooks}", &hooks),
+            ("{outside}", &outside),
+            ("{victim}", &self.victim("")),
+            ("{lender}", &lender),
+        ];
+        pairs.iter().fold(text.to_owned(), |text, (mark, path)| {
+            text.replace(mark, &path.display().to_string())
+        })
     }
 
     /// Adds `section.name=value` or `section.sub.name=value` lines to a config file.
@@ -178,9 +225,17 @@ impl<'a> Evil<'a> {
         for setting in settings {
             let (key, value) = setting.split_once('=').unwrap();
             let (section, name) = key.rsplit_once('.').unwrap();
-            let (section, sub) = section.split_once('.').map_or((section, None), |(section, sub)| (section, Some(sub)));
-            let sub = sub.map(|sub| format!(" \"{}\"", self.fill(sub))).unwrap_or_default();
-            let value = self.fill(value).replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let (section, sub) = section
+                .split_once('.')
+                .map_or((section, None), |(section, sub)| (section, Some(sub)));
+            let sub = sub
+                .map(|sub| format!(" \"{}\"", self.fill(sub)))
+                .unwrap_or_default();
+            let value = self
+                .fill(value)
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             text.extend(["[", section, &sub, "]\n\t", name, " = \"", &value, "\"\n"]);
         }
         write(file, text);

@@ -1,6 +1,7 @@
 //! Heavy: little on the disk that is much in memory, or takes a day to read.
 //!
-//! Where memory would follow what a repo wrote, the repo is refused by name and the others get their run; what would be read for a day ends with the run.
+//! Where memory would follow what a repo wrote, the repo is refused by name and the others get
+//! their run; what would be read for a day ends with the run.
 
 use super::super::support::{age, write};
 use super::{Case, evil::Evil};
@@ -22,21 +23,34 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("heavy-trees", "Maintained unknown reap", MEMORY, |evil| {
             let repo = open(evil);
-            write(&evil.landed.admin.join("HEAD"), format!("{}\n", commit(&repo, long_paths(&repo))));
+            write(
+                &evil.landed.admin.join("HEAD"),
+                format!("{}\n", commit(&repo, long_paths(&repo))),
+            );
         }),
-        // Each entry tells of its path only how it differs from the one before: three bytes for four thousand.
-        Case::new("heavy-indexes", "Maintained unknown unknown!", MEMORY, |evil| {
-            let more = copies(evil, 2);
-            for admin in [&evil.landed.admin, &evil.dirty.admin].into_iter().chain(&more) {
-                write(&admin.join("index"), index(100_000));
-            }
-        }),
+        // Each entry tells of its path only how it differs from the one before: three bytes for
+        // four thousand.
+        Case::new(
+            "heavy-indexes",
+            "Maintained unknown unknown!",
+            MEMORY,
+            |evil| {
+                let more = copies(evil, 2);
+                for admin in [&evil.landed.admin, &evil.dirty.admin]
+                    .into_iter()
+                    .chain(&more)
+                {
+                    write(&admin.join("index"), index(100_000));
+                }
+            },
+        ),
         Case::new("heavy-links", "Maintained reap unknown", MEMORY, |evil| {
             write(&evil.dirty.path.join("one"), "x\n");
             age(&evil.dirty.path.join("one"), 31.0);
             links(&evil.dirty.path, 12_000);
         }),
-        // Read side by side, each is as large as an honest one may be. Git itself holds a line whole.
+        // Read side by side, each is as large as an honest one may be. Git itself holds a line
+        // whole.
         Case::new("heavy-reflogs", "Maintained reap reap!", MEMORY, |evil| {
             for admin in copies(evil, 30) {
                 sparse(&admin.join("logs/HEAD"), 64 << 20);
@@ -46,19 +60,43 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("heavy-refs", "Refused", MEMORY, |evil| {
             let main = evil.repo.git(&["rev-parse", "HEAD"]);
             let name = "n".repeat(200);
-            let lines: Vec<String> = (0..120_000).map(|number| format!("{main} refs/tags/{name}{number:06}\n")).collect();
-            write(&evil.git_dir("packed-refs"), format!("# pack-refs with: peeled fully-peeled sorted \n{}", lines.concat()));
+            let lines: Vec<String> = (0..120_000)
+                .map(|number| format!("{main} refs/tags/{name}{number:06}\n"))
+                .collect();
+            write(
+                &evil.git_dir("packed-refs"),
+                format!(
+                    "# pack-refs with: peeled fully-peeled sorted \n{}",
+                    lines.concat()
+                ),
+            );
             for admin in copies(evil, 30) {
                 write(&admin.join("HEAD"), "ref: refs/heads/nowhere\n");
             }
         }),
-        Case::new("heavy-tree-object", "Maintained unknown reap!", MEMORY, |evil| {
-            let repo = open(evil);
-            let blob = repo.blob(b"x").unwrap();
-            let entry = |number| [format!("100644 {number:09}\0").as_bytes(), blob.as_bytes()].concat();
-            let tree = repo.odb().unwrap().write(ObjectType::Tree, &(0..4_000_000).flat_map(entry).collect::<Vec<u8>>()).unwrap();
-            write(&evil.landed.admin.join("HEAD"), format!("{}\n", commit(&repo, tree)));
-        }),
+        Case::new(
+            "heavy-tree-object",
+            "Maintained unknown reap!",
+            MEMORY,
+            |evil| {
+                let repo = open(evil);
+                let blob = repo.blob(b"x").unwrap();
+                let entry =
+                    |number| [format!("100644 {number:09}\0").as_bytes(), blob.as_bytes()].concat();
+                let tree = repo
+                    .odb()
+                    .unwrap()
+                    .write(
+                        ObjectType::Tree,
+                        &(0..4_000_000).flat_map(entry).collect::<Vec<u8>>(),
+                    )
+                    .unwrap();
+                write(
+                    &evil.landed.admin.join("HEAD"),
+                    format!("{}\n", commit(&repo, tree)),
+                );
+            },
+        ),
     ]
 }
 
@@ -68,7 +106,9 @@ pub(super) fn slow() -> Vec<Case> {
         // Large files of git-lfs are read to tell whether the store's is the same.
         Case::new("slow-pointer", "", "", |evil| {
             let sum = "4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393";
-            let pointer = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{sum}\nsize {ENDLESS}\n");
+            let pointer = format!(
+                "version https://git-lfs.github.com/spec/v1\noid sha256:{sum}\nsize {ENDLESS}\n"
+            );
             evil.dirty.commit("model.bin", &pointer);
             sparse(&evil.dirty.path.join("model.bin"), ENDLESS);
             sparse(&evil.git_dir(format!("lfs/objects/4d/7a/{sum}")), ENDLESS);
@@ -79,7 +119,10 @@ pub(super) fn slow() -> Vec<Case> {
             let venv = evil.dirty.path.join(".venv");
             let site = venv.join("lib/python3.11/site-packages");
             write(&venv.join("pyvenv.cfg"), "home = /usr\n");
-            write(&site.join("x-1.dist-info/RECORD"), format!("x.bin,sha256={},{ENDLESS}\n", "A".repeat(43)));
+            write(
+                &site.join("x-1.dist-info/RECORD"),
+                format!("x.bin,sha256={},{ENDLESS}\n", "A".repeat(43)),
+            );
             sparse(&site.join("x.bin"), ENDLESS);
             evil.age();
             // Written since the install, so it is read.
@@ -104,22 +147,33 @@ fn open(evil: &Evil<'_>) -> Repository {
 fn commit(repo: &Repository, tree: Oid) -> Oid {
     let who = "An Agent <agent@example.com> 1700000000 +0000";
     let text = format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nx\n");
-    repo.odb().unwrap().write(ObjectType::Commit, text.as_bytes()).unwrap()
+    repo.odb()
+        .unwrap()
+        .write(ObjectType::Commit, text.as_bytes())
+        .unwrap()
 }
 
 fn sparse(path: &Path, bytes: u64) {
     write(path, "");
-    File::options().write(true).open(path).unwrap().set_len(bytes).unwrap();
+    File::options()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(bytes)
+        .unwrap();
 }
 
 /// Some kilobytes of trees that name 800,000 files, each by a path as long as may be.
 fn long_paths(repo: &Repository) -> Oid {
     let folder = |entries: &mut dyn Iterator<Item = (String, Oid)>, mode: &str| {
-        let bytes: Vec<u8> = entries.flat_map(|(name, id)| [format!("{mode} {name}\0").as_bytes(), id.as_bytes()].concat()).collect();
+        let bytes: Vec<u8> = entries
+            .flat_map(|(name, id)| [format!("{mode} {name}\0").as_bytes(), id.as_bytes()].concat())
+            .collect();
         repo.odb().unwrap().write(ObjectType::Tree, &bytes).unwrap()
     };
     let blob = repo.blob(b"x").unwrap();
-    let many = |count: usize, below: Oid| (0..count).map(move |number| (format!("n{number:02}"), below));
+    let many =
+        |count: usize, below: Oid| (0..count).map(move |number| (format!("n{number:02}"), below));
     let mut tree = folder(&mut many(100, blob), "100644");
     for count in [100, 80] {
         tree = folder(&mut many(count, tree), "40000");
@@ -134,7 +188,16 @@ fn long_paths(repo: &Repository) -> Oid {
 fn index(entries: u32) -> Vec<u8> {
     let mut bytes = [b"DIRC", &4_u32.to_be_bytes()[..], &entries.to_be_bytes()].concat();
     for number in 0..entries {
-        bytes.extend([[0; 24].as_slice(), &0o100_644_u32.to_be_bytes(), &[0; 12], &[1; 20], &0xfff_u16.to_be_bytes()].concat());
+        bytes.extend(
+            [
+                [0; 24].as_slice(),
+                &0o100_644_u32.to_be_bytes(),
+                &[0; 12],
+                &[1; 20],
+                &0xfff_u16.to_be_bytes(),
+            ]
+            .concat(),
+        );
         if number == 0 {
             bytes.push(0);
             bytes.extend("d".repeat(250).repeat(LONGEST / 250).as_bytes());
@@ -147,17 +210,34 @@ fn index(entries: u32) -> Vec<u8> {
     [bytes, sum].concat()
 }
 
-/// So many more registrations like that of the landed tree, with trees like it. Gives their admin folders.
+/// So many more registrations like that of the landed tree, with trees like it. Gives their admin
+/// folders.
 fn copies(evil: &Evil<'_>, many: usize) -> Vec<PathBuf> {
     let one = |number: usize| {
         let name = format!("more{number}");
-        let (tree, admin) = (evil.landed.path.with_file_name(&name), evil.landed.admin.with_file_name(&name));
+        let (tree, admin) = (
+            evil.landed.path.with_file_name(&name),
+            evil.landed.admin.with_file_name(&name),
+        );
         for (from, to) in [(&evil.landed.path, &tree), (&evil.landed.admin, &admin)] {
-            assert!(std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
+            assert!(
+                std::process::Command::new("cp")
+                    .arg("-a")
+                    .args([from, to])
+                    .status()
+                    .unwrap()
+                    .success()
+            );
         }
         write(&tree.join(".git"), format!("gitdir: {}\n", admin.display()));
-        write(&admin.join("gitdir"), format!("{}\n", tree.join(".git").display()));
-        write(&admin.join("HEAD"), evil.repo.git(&["rev-parse", "refs/remotes/origin/main"]));
+        write(
+            &admin.join("gitdir"),
+            format!("{}\n", tree.join(".git").display()),
+        );
+        write(
+            &admin.join("HEAD"),
+            evil.repo.git(&["rev-parse", "refs/remotes/origin/main"]),
+        );
         admin
     };
     (0..many).map(one).collect()
@@ -170,14 +250,28 @@ fn links(top: &Path, many: usize) {
     let mut folder = top.try_clone().unwrap();
     for _ in 0..240 {
         mkdirat(&folder, "fifteen-letters", Mode::RWXU).unwrap();
-        folder = openat(&folder, "fifteen-letters", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        folder = openat(
+            &folder,
+            "fifteen-letters",
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        )
+        .unwrap();
     }
     for number in 0..many {
-        linkat(&top, "one", &folder, format!("l{number:05}"), AtFlags::empty()).unwrap();
+        linkat(
+            &top,
+            "one",
+            &folder,
+            format!("l{number:05}"),
+            AtFlags::empty(),
+        )
+        .unwrap();
     }
 }
 
-/// A loose object of so many zeros, a thousandth of that on the disk: one piece of what deflate makes of them, time and again.
+/// A loose object of so many zeros, a thousandth of that on the disk: one piece of what deflate
+/// makes of them, time and again.
 fn bomb(path: &Path, bytes: u64) {
     let piece = |zlib: bool, content: &[u8], flush| {
         let mut deflate = Compress::new(Compression::best(), zlib);
@@ -186,7 +280,14 @@ fn bomb(path: &Path, bytes: u64) {
         out
     };
     let zeros = vec![0; 64 << 20];
-    let (begin, more) = (piece(true, format!("blob {bytes}\0").as_bytes(), FlushCompress::Full), piece(false, &zeros, FlushCompress::Full));
+    let (begin, more) = (
+        piece(
+            true,
+            format!("blob {bytes}\0").as_bytes(),
+            FlushCompress::Full,
+        ),
+        piece(false, &zeros, FlushCompress::Full),
+    );
     write(path, &begin);
     let file = File::options().write(true).open(path).unwrap();
     let mut at = begin.len() as u64;

@@ -1,4 +1,5 @@
-//! Huge and corrupt: files that would fill the memory of who reads them, counts that promise more than there is, histories that unfold.
+//! Huge and corrupt: files that would fill the memory of who reads them, counts that promise more
+//! than there is, histories that unfold.
 //!
 //! The night must end, in bounded memory, and say of each what stood in its way.
 
@@ -52,26 +53,56 @@ const FILES: &[(&str, &str)] = &[
     ("objects/info/commit-graph", FINE),
     ("objects/info/commit-graphs/commit-graph-chain", "Refused"),
     ("objects/pack/multi-pack-index", "Failed"),
-    ("objects/pack/pack-1111111111111111111111111111111111111111.pack", FINE),
-    ("objects/pack/pack-1111111111111111111111111111111111111111.idx", FINE),
-    ("objects/11/11111111111111111111111111111111111111", "Failed"),
+    (
+        "objects/pack/pack-1111111111111111111111111111111111111111.pack",
+        FINE,
+    ),
+    (
+        "objects/pack/pack-1111111111111111111111111111111111111111.idx",
+        FINE,
+    ),
+    (
+        "objects/11/11111111111111111111111111111111111111",
+        "Failed",
+    ),
 ];
 
 /// The cases of this room.
 pub(super) fn cases() -> Vec<Case> {
     let files = FILES.iter().map(|&(file, row)| {
-        let name: String = file.chars().filter(|c| *c != '1').map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        Case::new(&format!("huge-{}", name.to_lowercase()), row, "", move |evil| sparse(&evil.git_dir(file), HUGE))
+        let name: String = file
+            .chars()
+            .filter(|c| *c != '1')
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
+        Case::new(
+            &format!("huge-{}", name.to_lowercase()),
+            row,
+            "",
+            move |evil| sparse(&evil.git_dir(file), HUGE),
+        )
     });
     // Each key repeats its section's name: the list of them would take some 80 GiB.
-    let endless = [("endless-config", ""), ("endless-config-for-git", "# a comment\n")].map(|(name, more)| {
+    let endless = [
+        ("endless-config", ""),
+        ("endless-config-for-git", "# a comment\n"),
+    ]
+    .map(|(name, more)| {
         Case::new(name, "Refused", "", move |evil| {
             let config = fs::read_to_string(evil.git_dir("config")).unwrap();
             let (section, keys) = ("x".repeat(500 << 10), "a=\n".repeat(170_000));
-            write(&evil.git_dir("config"), format!("{config}[a \"{section}\"]\n{more}{keys}"));
+            write(
+                &evil.git_dir("config"),
+                format!("{config}[a \"{section}\"]\n{more}{keys}"),
+            );
         })
     });
-    files.chain(endless).chain(counts()).chain(corrupt()).chain(bombs()).collect()
+    files
+        .chain(endless)
+        .chain(counts())
+        .chain(corrupt())
+        .chain(bombs())
+        .collect()
 }
 
 /// Headers that promise more than there is.
@@ -85,22 +116,42 @@ fn counts() -> Vec<Case> {
     };
     vec![
         index("count-index", "index", "Refused"),
-        index("count-tree-index", "worktrees/landed/index", "Maintained unknown reap!"),
+        index(
+            "count-tree-index",
+            "worktrees/landed/index",
+            "Maintained unknown reap!",
+        ),
         Case::new("count-extension", "Maintained unknown reap!", "", |evil| {
             let mut bytes = b"DIRC\0\0\0\x02\0\0\0\0TREE\x7f\xff\xff\xff".to_vec();
             bytes.extend([0; 40]);
             write(&evil.git_dir("worktrees/landed/index"), bytes);
         }),
-        Case::new("count-pack", "Failed", "damaged: ", |evil| pair(evil, b"PACK\0\0\0\x02\xff\xff\xff\xff", b"\xfftOc\0\0\0\x02")),
-        Case::new("count-midx", FINE, "", |evil| {
-            write(&evil.git_dir("objects/pack/multi-pack-index"), b"MIDX\x01\x01\xff\0\xff\xff\xff\xff");
+        Case::new("count-pack", "Failed", "damaged: ", |evil| {
+            pair(
+                evil,
+                b"PACK\0\0\0\x02\xff\xff\xff\xff",
+                b"\xfftOc\0\0\0\x02",
+            )
         }),
-        Case::new("count-graph", FINE, "", |evil| write(&evil.git_dir("objects/info/commit-graph"), b"CGPH\x01\x01\xff\xff")),
+        Case::new("count-midx", FINE, "", |evil| {
+            write(
+                &evil.git_dir("objects/pack/multi-pack-index"),
+                b"MIDX\x01\x01\xff\0\xff\xff\xff\xff",
+            );
+        }),
+        Case::new("count-graph", FINE, "", |evil| {
+            write(
+                &evil.git_dir("objects/info/commit-graph"),
+                b"CGPH\x01\x01\xff\xff",
+            )
+        }),
     ]
 }
 
 fn pair(evil: &Evil<'_>, pack: &[u8], idx: &[u8]) {
-    let stem = evil.git_dir("objects/pack").join(format!("pack-{}", "1".repeat(40)));
+    let stem = evil
+        .git_dir("objects/pack")
+        .join(format!("pack-{}", "1".repeat(40)));
     write(&stem.with_extension("pack"), [pack, &[0; 20]].concat());
     let mut idx = idx.to_vec();
     idx.extend([0xff; 1024]);
@@ -123,13 +174,18 @@ fn noise(length: usize) -> Vec<u8> {
 fn corrupt() -> Vec<Case> {
     let noisy = |name: &str, file: &'static str, row: &'static str| {
         Case::new(name, row, "", move |evil| {
-            evil.repo.git(&["repack", "-q", "-a", "-d", "-b", "--write-midx"]);
+            evil.repo
+                .git(&["repack", "-q", "-a", "-d", "-b", "--write-midx"]);
             evil.repo.git(&["commit-graph", "write", "--reachable"]);
             let file = match file.split_once('*') {
                 None => evil.git_dir(file),
                 Some((folder, ending)) => {
-                    let mut files = fs::read_dir(evil.git_dir(folder)).unwrap().map(|entry| entry.unwrap().path());
-                    files.find(|path| path.to_str().unwrap().ends_with(ending)).unwrap()
+                    let mut files = fs::read_dir(evil.git_dir(folder))
+                        .unwrap()
+                        .map(|entry| entry.unwrap().path());
+                    files
+                        .find(|path| path.to_str().unwrap().ends_with(ending))
+                        .unwrap()
                 }
             };
             let length = usize::try_from(file.metadata().unwrap().len()).unwrap();
@@ -147,13 +203,34 @@ fn corrupt() -> Vec<Case> {
         noisy("noise-bitmap", "objects/pack*.bitmap", FINE),
         noisy("noise-midx", "objects/pack/multi-pack-index", FINE),
         noisy("noise-graph", "objects/info/commit-graph", FINE),
-        noisy("noise-index", "worktrees/landed/index", "Maintained unknown reap!"),
-        noisy("noise-head", "worktrees/landed/HEAD", "Maintained unknown reap"),
-        Case::new("noise-log", FINE, "", |evil| write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000))),
-        Case::new("noise-main-log", FINE, "", |evil| write(&evil.git_dir("logs/HEAD"), noise(100_000))),
-        Case::new("noise-object", "Failed", "damaged: ", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), noise(1000))),
-        Case::new("empty-object", "Failed", "damaged: ", |evil| write(&evil.git_dir("objects/11").join("1".repeat(38)), "")),
-        Case::new("empty-pack", "Failed", "damaged: ", |evil| pair(evil, b"", b"")),
+        noisy(
+            "noise-index",
+            "worktrees/landed/index",
+            "Maintained unknown reap!",
+        ),
+        noisy(
+            "noise-head",
+            "worktrees/landed/HEAD",
+            "Maintained unknown reap",
+        ),
+        Case::new("noise-log", FINE, "", |evil| {
+            write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000))
+        }),
+        Case::new("noise-main-log", FINE, "", |evil| {
+            write(&evil.git_dir("logs/HEAD"), noise(100_000))
+        }),
+        Case::new("noise-object", "Failed", "damaged: ", |evil| {
+            write(
+                &evil.git_dir("objects/11").join("1".repeat(38)),
+                noise(1000),
+            )
+        }),
+        Case::new("empty-object", "Failed", "damaged: ", |evil| {
+            write(&evil.git_dir("objects/11").join("1".repeat(38)), "")
+        }),
+        Case::new("empty-pack", "Failed", "damaged: ", |evil| {
+            pair(evil, b"", b"")
+        }),
     ]
 }
 
@@ -162,9 +239,25 @@ fn open(evil: &Evil<'_>) -> Repository {
 }
 
 fn commit(repo: &Repository, tree: Oid, parents: &[Oid]) -> Oid {
-    let author = Signature::new("An Agent", "agent@example.com", &Time::new(1_700_000_000, 0)).unwrap();
-    let parents: Vec<_> = parents.iter().map(|id| repo.find_commit(*id).unwrap()).collect();
-    repo.commit(None, &author, &author, "Unfold", &repo.find_tree(tree).unwrap(), &parents.iter().collect::<Vec<_>>()).unwrap()
+    let author = Signature::new(
+        "An Agent",
+        "agent@example.com",
+        &Time::new(1_700_000_000, 0),
+    )
+    .unwrap();
+    let parents: Vec<_> = parents
+        .iter()
+        .map(|id| repo.find_commit(*id).unwrap())
+        .collect();
+    repo.commit(
+        None,
+        &author,
+        &author,
+        "Unfold",
+        &repo.find_tree(tree).unwrap(),
+        &parents.iter().collect::<Vec<_>>(),
+    )
+    .unwrap()
 }
 
 /// A tree of 31 objects that holds 2^30 files.
@@ -173,7 +266,8 @@ fn tree_bomb(repo: &Repository) -> Oid {
     for level in 0..30 {
         let mut tree = repo.treebuilder(None).unwrap();
         for name in ["a", "b"] {
-            tree.insert(name, id, if level == 0 { 0o100_644 } else { 0o040_000 }).unwrap();
+            tree.insert(name, id, if level == 0 { 0o100_644 } else { 0o040_000 })
+                .unwrap();
         }
         id = tree.write().unwrap();
     }
@@ -189,34 +283,63 @@ fn bombs() -> Vec<Case> {
             let repo = open(evil);
             at_head(evil, commit(&repo, tree_bomb(&repo), &[]));
         }),
-        Case::new("bomb-tree-over-main", "Maintained unknown reap", "", |evil| {
-            let repo = open(evil);
-            let main = repo.refname_to_id("refs/remotes/origin/main").unwrap();
-            at_head(evil, commit(&repo, tree_bomb(&repo), &[main]));
-        }),
+        Case::new(
+            "bomb-tree-over-main",
+            "Maintained unknown reap",
+            "",
+            |evil| {
+                let repo = open(evil);
+                let main = repo.refname_to_id("refs/remotes/origin/main").unwrap();
+                at_head(evil, commit(&repo, tree_bomb(&repo), &[main]));
+            },
+        ),
         // The tree is honest, and what came in between upstream is not.
         Case::new("bomb-upstream", "Maintained keep reap", "", |evil| {
             let repo = open(evil);
-            let main = repo.find_commit(repo.refname_to_id("refs/remotes/origin/main").unwrap()).unwrap();
+            let main = repo
+                .find_commit(repo.refname_to_id("refs/remotes/origin/main").unwrap())
+                .unwrap();
             let bomb = commit(&repo, tree_bomb(&repo), &[main.id()]);
-            let mine = commit(&repo, repo.treebuilder(None).unwrap().write().unwrap(), &[main.id()]);
-            repo.reference("refs/remotes/origin/main", bomb, true, "x").unwrap();
+            let mine = commit(
+                &repo,
+                repo.treebuilder(None).unwrap().write().unwrap(),
+                &[main.id()],
+            );
+            repo.reference("refs/remotes/origin/main", bomb, true, "x")
+                .unwrap();
             at_head(evil, mine);
         }),
         Case::new("bomb-branch", "Maintained keep reap", "", |evil| {
             let repo = open(evil);
-            let main = repo.find_commit(repo.refname_to_id("refs/remotes/origin/main").unwrap()).unwrap();
+            let main = repo
+                .find_commit(repo.refname_to_id("refs/remotes/origin/main").unwrap())
+                .unwrap();
             let bomb = commit(&repo, tree_bomb(&repo), &[main.id()]);
-            let mine = commit(&repo, repo.treebuilder(None).unwrap().write().unwrap(), &[bomb]);
-            let ours = commit(&repo, repo.treebuilder(None).unwrap().write().unwrap(), &[main.id()]);
+            let mine = commit(
+                &repo,
+                repo.treebuilder(None).unwrap().write().unwrap(),
+                &[bomb],
+            );
+            let ours = commit(
+                &repo,
+                repo.treebuilder(None).unwrap().write().unwrap(),
+                &[main.id()],
+            );
             let ours = commit(&repo, main.tree_id(), &[ours]);
-            repo.reference("refs/remotes/origin/main", ours, true, "x").unwrap();
+            repo.reference("refs/remotes/origin/main", ours, true, "x")
+                .unwrap();
             at_head(evil, mine);
         }),
         Case::new("bomb-refs", FINE, "", |evil| {
             let repo = open(evil);
             let bomb = tree_bomb(&repo);
-            for name in ["refs/treewarden/rescue/x/y", "refs/treewarden/shield/x", "refs/stash", "refs/heads/tree", "refs/tags/tree"] {
+            for name in [
+                "refs/treewarden/rescue/x/y",
+                "refs/treewarden/shield/x",
+                "refs/stash",
+                "refs/heads/tree",
+                "refs/tags/tree",
+            ] {
                 repo.reference(name, bomb, true, "x").unwrap();
             }
         }),
@@ -227,7 +350,11 @@ fn bombs() -> Vec<Case> {
             for depth in 0..2000 {
                 let kind = if depth == 0 { "commit" } else { "tag" };
                 let text = format!("object {id}\ntype {kind}\ntag t{depth}\n{tagger}\n\nx\n");
-                id = repo.odb().unwrap().write(ObjectType::Tag, text.as_bytes()).unwrap();
+                id = repo
+                    .odb()
+                    .unwrap()
+                    .write(ObjectType::Tag, text.as_bytes())
+                    .unwrap();
             }
             repo.reference("refs/tags/deep", id, true, "x").unwrap();
         }),
@@ -236,22 +363,39 @@ fn bombs() -> Vec<Case> {
             let mut id = repo.blob(b"x").unwrap();
             for level in 0..3000 {
                 let mut tree = repo.treebuilder(None).unwrap();
-                tree.insert("d", id, if level == 0 { 0o100_644 } else { 0o040_000 }).unwrap();
+                tree.insert("d", id, if level == 0 { 0o100_644 } else { 0o040_000 })
+                    .unwrap();
                 id = tree.write().unwrap();
             }
             at_head(evil, commit(&repo, id, &[]));
         }),
-        Case::new("bomb-folders", "Maintained reap keep", "", |evil| deep(&evil.dirty.path, 5000)),
-        Case::new("bomb-made-again", "Maintained reap keep", "nested too deep", |evil| {
-            write(&evil.dirty.path.join("node_modules/.bin/x"), "");
-            deep(&evil.dirty.path.join("node_modules"), 5000);
+        Case::new("bomb-folders", "Maintained reap keep", "", |evil| {
+            deep(&evil.dirty.path, 5000)
         }),
-        Case::new("bomb-ref-folders", "Failed", "", |evil| deep(&evil.git_dir("refs/heads"), 5000)),
-        Case::new("bomb-object-folders", "Failed", "", |evil| deep(&evil.git_dir("objects"), 5000)),
-        Case::new("bomb-admin-folders", "Failed", "", |evil| deep(&evil.landed.admin, 5000)),
+        Case::new(
+            "bomb-made-again",
+            "Maintained reap keep",
+            "nested too deep",
+            |evil| {
+                write(&evil.dirty.path.join("node_modules/.bin/x"), "");
+                deep(&evil.dirty.path.join("node_modules"), 5000);
+            },
+        ),
+        Case::new("bomb-ref-folders", "Failed", "", |evil| {
+            deep(&evil.git_dir("refs/heads"), 5000)
+        }),
+        Case::new("bomb-object-folders", "Failed", "", |evil| {
+            deep(&evil.git_dir("objects"), 5000)
+        }),
+        Case::new("bomb-admin-folders", "Failed", "", |evil| {
+            deep(&evil.landed.admin, 5000)
+        }),
         Case::new("bomb-refs-deep", FINE, "", |evil| {
             let id = evil.repo.git(&["rev-parse", "HEAD"]);
-            write(&evil.git_dir("refs/heads").join("d/".repeat(1500)).join("x"), format!("{id}\n"));
+            write(
+                &evil.git_dir("refs/heads").join("d/".repeat(1500)).join("x"),
+                format!("{id}\n"),
+            );
         }),
     ]
 }
@@ -262,6 +406,7 @@ fn deep(top: &Path, levels: usize) {
     let mut fd = rustix::fs::open(top, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
     for _ in 0..levels {
         rustix::fs::mkdirat(&fd, "d", Mode::RWXU).unwrap();
-        fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .unwrap();
     }
 }

@@ -1,6 +1,8 @@
-//! Names and texts that would steer a terminal, start a line of their own, or turn the reading direction, wherever a report may show them.
+//! Names and texts that would steer a terminal, start a line of their own, or turn the reading
+//! direction, wherever a report may show them.
 //!
-//! What is checked is every byte of every output: see `steering`. Nothing here may change what a night does.
+//! What is checked is every byte of every output: see `steering`. Nothing here may change what a
+//! night does.
 
 use super::super::support::{age_all, try_git, write};
 use super::{Case, FINE, evil::Evil};
@@ -25,12 +27,20 @@ fn files() -> Vec<Case> {
     vec![
         Case::new("name-branch", FINE, "", |evil| {
             evil.repo.git(&["branch", "-m", "landed", REF]);
-            evil.repo.git(&["branch", "-m", "dirty", &format!("deep/{REF}")]);
+            evil.repo
+                .git(&["branch", "-m", "dirty", &format!("deep/{REF}")]);
         }),
         Case::new("name-tree", FINE, "", |evil| {
             for name in [EVIL, "new\nline: landed", "\u{9b}K", "--help", "..."] {
                 let path = evil.landed.path.with_file_name(name);
-                evil.repo.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "origin/main"]);
+                evil.repo.git(&[
+                    "worktree",
+                    "add",
+                    "-q",
+                    "--detach",
+                    path.to_str().unwrap(),
+                    "origin/main",
+                ]);
                 write(&path.join(EVIL), "x\n");
                 age_all(&path, 31.0);
             }
@@ -39,8 +49,12 @@ fn files() -> Vec<Case> {
             }
         }),
         Case::new("name-tree-bytes", FINE, "", |evil| {
-            let path = evil.landed.path.with_file_name(OsStr::from_bytes(b"\xff\xfe\x9b31m"));
-            evil.repo.git(&["worktree", "add", "-q", "--detach", "plain", "origin/main"]);
+            let path = evil
+                .landed
+                .path
+                .with_file_name(OsStr::from_bytes(b"\xff\xfe\x9b31m"));
+            evil.repo
+                .git(&["worktree", "add", "-q", "--detach", "plain", "origin/main"]);
             fs::rename(evil.repo.path.join("plain"), &path).unwrap();
             let gitdir = [path.as_os_str().as_bytes(), b"/.git\n"].concat();
             write(&evil.git_dir("worktrees/plain/gitdir"), gitdir);
@@ -49,33 +63,83 @@ fn files() -> Vec<Case> {
         Case::new("name-admin", FINE, "", |evil| {
             let admin = evil.git_dir("worktrees").join(EVIL);
             fs::rename(&evil.dirty.admin, &admin).unwrap();
-            write(&evil.dirty.path.join(".git"), format!("gitdir: {}\n", admin.display()));
+            write(
+                &evil.dirty.path.join(".git"),
+                format!("gitdir: {}\n", admin.display()),
+            );
             age_all(&admin, 31.0);
         }),
         Case::new("name-files", FINE, "", |evil| {
-            for name in [EVIL.as_bytes(), b"new\nline", b"\xff\xfe\x9b31m", b" ", b"\t", b"-rf", b"\\", b"\"", &[b'x'; 255]] {
+            for name in [
+                EVIL.as_bytes(),
+                b"new\nline",
+                b"\xff\xfe\x9b31m",
+                b" ",
+                b"\t",
+                b"-rf",
+                b"\\",
+                b"\"",
+                &[b'x'; 255],
+            ] {
                 write(&evil.dirty.path.join(OsStr::from_bytes(name)), "x\n");
-                write(&evil.dirty.path.join("deep").join(OsStr::from_bytes(name)).join(OsStr::from_bytes(name)), "x\n");
+                write(
+                    &evil
+                        .dirty
+                        .path
+                        .join("deep")
+                        .join(OsStr::from_bytes(name))
+                        .join(OsStr::from_bytes(name)),
+                    "x\n",
+                );
             }
         }),
-        Case::new("name-blocker", "Maintained reap keep", "nested repo", |evil| write(&evil.dirty.path.join(EVIL).join(".git/HEAD"), "")),
+        Case::new(
+            "name-blocker",
+            "Maintained reap keep",
+            "nested repo",
+            |evil| write(&evil.dirty.path.join(EVIL).join(".git/HEAD"), ""),
+        ),
         Case::new("name-stray", FINE, "", |evil| {
             for name in [EVIL, "new\nline"] {
                 write(&evil.dirty.path.with_file_name(name).join("file"), "x\n");
-                write(&evil.dirty.path.with_file_name(format!("{name}2")).join(".git"), format!("gitdir: /{name}\n"));
+                write(
+                    &evil
+                        .dirty
+                        .path
+                        .with_file_name(format!("{name}2"))
+                        .join(".git"),
+                    format!("gitdir: /{name}\n"),
+                );
             }
         }),
         Case::new("name-ref", "Maintained reap reap!", "", |evil| {
             let id = evil.repo.git(&["rev-parse", "HEAD"]);
-            for name in [EVIL, "new\nline", "x.lock", "\u{1b}[31m", "refs", "HEAD", "-x", "@{1}"] {
+            for name in [
+                EVIL,
+                "new\nline",
+                "x.lock",
+                "\u{1b}[31m",
+                "refs",
+                "HEAD",
+                "-x",
+                "@{1}",
+            ] {
                 write(&evil.git_dir("refs/heads").join(name), format!("{id}\n"));
             }
         }),
         Case::new("name-object", FINE, "", |evil| {
-            for name in [EVIL, "tmp_obj_\u{1b}[31m", &format!("{}\u{9b}", "1".repeat(36))] {
+            for name in [
+                EVIL,
+                "tmp_obj_\u{1b}[31m",
+                &format!("{}\u{9b}", "1".repeat(36)),
+            ] {
                 write(&evil.git_dir("objects/11").join(name), "x");
             }
-            for name in ["tmp_pack_\u{1b}[31m", "pack-\u{1b}[31m.keep", "tmp_idx_\u{9b}31m"] {
+            for name in [
+                "tmp_pack_\u{1b}[31m",
+                "pack-\u{1b}[31m.keep",
+                "tmp_idx_\u{9b}31m",
+            ] {
                 write(&evil.git_dir("objects/pack").join(name), "x");
                 super::super::support::age(&evil.git_dir("objects/pack").join(name), 9.0);
             }
@@ -85,37 +149,91 @@ fn files() -> Vec<Case> {
 
 fn texts() -> Vec<Case> {
     let reason = |name: &str, row: &'static str, text: Vec<u8>| {
-        Case::new(name, row, "", move |evil: &Evil<'_>| write(&evil.landed.admin.join("locked"), &text))
+        Case::new(name, row, "", move |evil: &Evil<'_>| {
+            write(&evil.landed.admin.join("locked"), &text)
+        })
     };
     vec![
-        reason("text-lock-reason", "Maintained keep reap", format!("{EVIL}\nsecond line\n").into_bytes()),
-        reason("text-lock-reason-bytes", "Maintained unknown reap", b"\xff\xfe\x9b31m\n".to_vec()),
-        reason("text-lock-reason-long", "Maintained unknown reap", vec![b'x'; 1 << 20]),
+        reason(
+            "text-lock-reason",
+            "Maintained keep reap",
+            format!("{EVIL}\nsecond line\n").into_bytes(),
+        ),
+        reason(
+            "text-lock-reason-bytes",
+            "Maintained unknown reap",
+            b"\xff\xfe\x9b31m\n".to_vec(),
+        ),
+        reason(
+            "text-lock-reason-long",
+            "Maintained unknown reap",
+            vec![b'x'; 1 << 20],
+        ),
         Case::new("text-commit", FINE, "", |evil| {
-            let (code, _, _) =
-                try_git(&evil.dirty.path, 60.0, &["commit", "-q", "--allow-empty", "-m", EVIL, "--author", &format!("{REF} <{REF}>")]);
+            let (code, _, _) = try_git(
+                &evil.dirty.path,
+                60.0,
+                &[
+                    "commit",
+                    "-q",
+                    "--allow-empty",
+                    "-m",
+                    EVIL,
+                    "--author",
+                    &format!("{REF} <{REF}>"),
+                ],
+            );
             assert_eq!(code, Some(0));
         }),
         Case::new("text-config", "Refused", "core.worktree", |evil| {
-            evil.configure(&evil.git_dir("config"), &[&format!("core.worktree=/{EVIL}")]);
+            evil.configure(
+                &evil.git_dir("config"),
+                &[&format!("core.worktree=/{EVIL}")],
+            );
         }),
         Case::new("text-extension", "Refused", "extension", |evil| {
-            evil.configure(&evil.git_dir("config"), &[&format!("extensions.{REF}.x={EVIL}")]);
+            evil.configure(
+                &evil.git_dir("config"),
+                &[&format!("extensions.{REF}.x={EVIL}")],
+            );
         }),
-        Case::new("text-alternates", "Refused", "outside", |evil| write(&evil.git_dir("objects/info/alternates"), format!("/{EVIL}\n"))),
+        Case::new("text-alternates", "Refused", "outside", |evil| {
+            write(
+                &evil.git_dir("objects/info/alternates"),
+                format!("/{EVIL}\n"),
+            )
+        }),
         Case::new("text-git-file", "Maintained unknown reap", "", |evil| {
             write(&evil.landed.path.join(".git"), format!("gitdir: /{EVIL}\n"));
         }),
-        Case::new("text-gitdir", "Maintained keep reap", "", |evil| write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}\n"))),
-        Case::new("text-gitdir-outside", "Maintained keep reap", "outside the volume", |evil| {
-            write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}/.git\n"));
+        Case::new("text-gitdir", "Maintained keep reap", "", |evil| {
+            write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}\n"))
         }),
+        Case::new(
+            "text-gitdir-outside",
+            "Maintained keep reap",
+            "outside the volume",
+            |evil| {
+                write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}/.git\n"));
+            },
+        ),
         Case::new("text-tree-head", "Maintained unknown reap", "", |evil| {
-            write(&evil.landed.admin.join("HEAD"), format!("ref: refs/heads/{EVIL}\n"));
+            write(
+                &evil.landed.admin.join("HEAD"),
+                format!("ref: refs/heads/{EVIL}\n"),
+            );
         }),
-        Case::new("text-head", FINE, "", |evil| write(&evil.git_dir("HEAD"), format!("ref: refs/heads/{REF}\n"))),
+        Case::new("text-head", FINE, "", |evil| {
+            write(&evil.git_dir("HEAD"), format!("ref: refs/heads/{REF}\n"))
+        }),
         Case::new("text-stash", FINE, "", |evil| {
-            write(&evil.git_dir("logs/refs/stash"), format!("{0} {0} {EVIL} <> 1 +0000\tWIP on {EVIL}: x\n", "1".repeat(40)));
+            write(
+                &evil.git_dir("logs/refs/stash"),
+                format!(
+                    "{0} {0} {EVIL} <> 1 +0000\tWIP on {EVIL}: x\n",
+                    "1".repeat(40)
+                ),
+            );
         }),
     ]
 }
@@ -123,9 +241,17 @@ fn texts() -> Vec<Case> {
 /// What makes git complain, in words of the repo's own.
 fn broken() -> Vec<Case> {
     vec![
-        Case::new("complaint-packed-refs", "Failed", "has a line that names no ref", |evil| {
-            write(&evil.git_dir("packed-refs"), format!("{EVIL}\n{EVIL} refs/heads/x\n"));
-        }),
+        Case::new(
+            "complaint-packed-refs",
+            "Failed",
+            "has a line that names no ref",
+            |evil| {
+                write(
+                    &evil.git_dir("packed-refs"),
+                    format!("{EVIL}\n{EVIL} refs/heads/x\n"),
+                );
+            },
+        ),
         Case::new("complaint-config", "Refused", "makes no sense", |evil| {
             write(&evil.git_dir("config"), format!("[core \"{EVIL}\n"));
         }),
@@ -137,15 +263,31 @@ fn broken() -> Vec<Case> {
             bytes.extend(length.to_le_bytes());
             bytes.extend((!length).to_le_bytes());
             bytes.extend(text.as_bytes());
-            let (a, b) =
-                text.bytes().fold((1_u32, 0_u32), |(a, b), byte| ((a + u32::from(byte)) % 65521, (b + a + u32::from(byte)) % 65521));
+            let (a, b) = text.bytes().fold((1_u32, 0_u32), |(a, b), byte| {
+                (
+                    (a + u32::from(byte)) % 65521,
+                    (b + a + u32::from(byte)) % 65521,
+                )
+            });
             bytes.extend(((b << 16) | a).to_be_bytes());
             write(&evil.git_dir("objects/11").join("1".repeat(38)), bytes);
         }),
-        Case::new("complaint-index", "Maintained unknown reap!", "", |evil| write(&evil.landed.admin.join("index"), EVIL)),
-        Case::new("complaint-ref", "Failed", "names neither an object nor a ref", |evil| write(&evil.git_dir("refs/heads/bad"), EVIL)),
-        Case::new("complaint-commondir", "Refused", "leads to another repo", |evil| {
-            write(&evil.landed.admin.join("commondir"), format!("/{EVIL}\n"));
+        Case::new("complaint-index", "Maintained unknown reap!", "", |evil| {
+            write(&evil.landed.admin.join("index"), EVIL)
         }),
+        Case::new(
+            "complaint-ref",
+            "Failed",
+            "names neither an object nor a ref",
+            |evil| write(&evil.git_dir("refs/heads/bad"), EVIL),
+        ),
+        Case::new(
+            "complaint-commondir",
+            "Refused",
+            "leads to another repo",
+            |evil| {
+                write(&evil.landed.admin.join("commondir"), format!("/{EVIL}\n"));
+            },
+        ),
     ]
 }

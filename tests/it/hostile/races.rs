@@ -1,6 +1,7 @@
 //! Races: what was looked at is swapped for a link to somebody else's while the night works.
 //!
-//! A thread of the agent's swaps as fast as it can, round after round, each with a night of its own, until the time is over.
+//! A thread of the agent's swaps as fast as it can, round after round, each with a night of its
+//! own, until the time is over.
 
 use super::super::support::{age_all, same, write};
 use super::evil::Evil;
@@ -36,7 +37,11 @@ fn race(prepare: impl Fn(&Evil<'_>), swap: impl Fn(&Evil<'_>) + Sync) {
             });
             for arguments in [&["report"][..], &["run"], &["run", "--only", "gc"]] {
                 let ran = run(&world, arguments);
-                assert!([0, 1].contains(&ran.code), "{}", String::from_utf8_lossy(&ran.err));
+                assert!(
+                    [0, 1].contains(&ran.code),
+                    "{}",
+                    String::from_utf8_lossy(&ran.err)
+                );
             }
             over.store(true, Ordering::Relaxed);
         });
@@ -55,7 +60,12 @@ fn exchange(folder: impl std::os::fd::AsFd, one: &Path, other: &Path) {
 
 /// Waits until the repo has just been found honest: its config lies in the shadow.
 fn await_proof(evil: &Evil<'_>) {
-    let shadows = || fs::read_dir(evil.repo.world.beside("scratch")).into_iter().flatten().flatten();
+    let shadows = || {
+        fs::read_dir(evil.repo.world.beside("scratch"))
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
     let until = Instant::now() + Duration::from_millis(200);
     while !shadows().any(|shadow| shadow.path().join("theirs").exists()) && Instant::now() < until {
         std::thread::yield_now();
@@ -65,8 +75,14 @@ fn await_proof(evil: &Evil<'_>) {
 #[test]
 #[ignore = "needs half a minute"]
 fn a_tree_is_swapped_while_it_is_looked_at_rescued_and_deleted() {
-    let links =
-        |evil: &Evil<'_>| -> Vec<PathBuf> { vec![evil.outside(), evil.victim(""), evil.repo.world.at("caches/models"), "/etc".into()] };
+    let links = |evil: &Evil<'_>| -> Vec<PathBuf> {
+        vec![
+            evil.outside(),
+            evil.victim(""),
+            evil.repo.world.at("caches/models"),
+            "/etc".into(),
+        ]
+    };
     let prepare = |evil: &Evil<'_>| {
         for tree in [&evil.landed.path, &evil.dirty.path] {
             for number in 0..40 {
@@ -85,13 +101,24 @@ fn a_tree_is_swapped_while_it_is_looked_at_rescued_and_deleted() {
         let mut folders = folders.lock().unwrap();
         let world = evil.repo.world.root.display().to_string();
         if folders.0 != world {
-            let trees = [&evil.landed.path, &evil.dirty.path].into_iter().filter_map(|tree| File::open(tree).ok());
+            let trees = [&evil.landed.path, &evil.dirty.path]
+                .into_iter()
+                .filter_map(|tree| File::open(tree).ok());
             *folders = (world, trees.collect());
         }
         for tree in &folders.1 {
             for number in 0..40 {
-                exchange(tree, Path::new(&format!("d{number}")), Path::new(&format!("l{number}")));
-                if let Ok(folder) = rustix::fs::openat(tree, format!("d{number}"), OFlags::DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                exchange(
+                    tree,
+                    Path::new(&format!("d{number}")),
+                    Path::new(&format!("l{number}")),
+                );
+                if let Ok(folder) = rustix::fs::openat(
+                    tree,
+                    format!("d{number}"),
+                    OFlags::DIRECTORY | OFlags::NOFOLLOW,
+                    Mode::empty(),
+                ) {
                     exchange(&folder, Path::new("deep"), Path::new("link"));
                 }
             }
@@ -103,9 +130,12 @@ fn a_tree_is_swapped_while_it_is_looked_at_rescued_and_deleted() {
 #[ignore = "needs half a minute"]
 fn a_git_dir_is_swapped_while_it_is_repacked() {
     // What is swapped for the victim's, time and again.
-    for names in
-        [&["objects"][..], &["refs", "logs"], &["worktrees", "packed-refs", "index"], &["objects/pack", "objects/info", "refs/heads"]]
-    {
+    for names in [
+        &["objects"][..],
+        &["refs", "logs"],
+        &["worktrees", "packed-refs", "index"],
+        &["objects/pack", "objects/info", "refs/heads"],
+    ] {
         let prepare = |evil: &Evil<'_>| {
             evil.repo.git(&["pack-refs", "--all"]);
             for name in names {
@@ -118,10 +148,16 @@ fn a_git_dir_is_swapped_while_it_is_repacked() {
         race(prepare, |evil| {
             await_proof(evil);
             // Every moment after the proof gets its turn.
-            std::thread::sleep(Duration::from_millis(round.fetch_add(7, Ordering::Relaxed) % 120));
+            std::thread::sleep(Duration::from_millis(
+                round.fetch_add(7, Ordering::Relaxed) % 120,
+            ));
             for _there_and_back in 0..2 {
                 for name in names {
-                    exchange(CWD, &evil.git_dir(name), &evil.git_dir(format!("{name}-swapped")));
+                    exchange(
+                        CWD,
+                        &evil.git_dir(name),
+                        &evil.git_dir(format!("{name}-swapped")),
+                    );
                 }
                 std::thread::sleep(Duration::from_millis(20));
             }
@@ -133,10 +169,18 @@ fn a_git_dir_is_swapped_while_it_is_repacked() {
 #[ignore = "needs half a minute"]
 fn a_checkout_is_swapped_while_it_is_tended() {
     let prepare = |evil: &Evil<'_>| {
-        symlink(evil.repo.world.at("acme__victim"), evil.repo.world.at("worktrees/acme__racer/other")).unwrap();
+        symlink(
+            evil.repo.world.at("acme__victim"),
+            evil.repo.world.at("worktrees/acme__racer/other"),
+        )
+        .unwrap();
         let trees = evil.landed.path.parent().unwrap();
         for name in ["landed", "dirty"] {
-            symlink(evil.repo.world.at("worktrees/acme__victim").join(name), trees.join(format!("{name}-swapped"))).unwrap();
+            symlink(
+                evil.repo.world.at("worktrees/acme__victim").join(name),
+                trees.join(format!("{name}-swapped")),
+            )
+            .unwrap();
         }
         symlink(evil.victim(""), evil.repo.path.join("git-swapped")).unwrap();
         fs::create_dir(evil.repo.path.join("empty")).unwrap();
@@ -144,9 +188,17 @@ fn a_checkout_is_swapped_while_it_is_tended() {
     race(prepare, |evil| {
         let trees = evil.landed.path.parent().unwrap();
         for name in ["landed", "dirty"] {
-            exchange(CWD, &trees.join(name), &trees.join(format!("{name}-swapped")));
+            exchange(
+                CWD,
+                &trees.join(name),
+                &trees.join(format!("{name}-swapped")),
+            );
         }
-        exchange(CWD, &evil.repo.path.join(".git"), &evil.repo.path.join("git-swapped"));
+        exchange(
+            CWD,
+            &evil.repo.path.join(".git"),
+            &evil.repo.path.join("git-swapped"),
+        );
         std::thread::sleep(Duration::from_micros(300));
     });
 }

@@ -1,7 +1,7 @@
 //! The HTML report in a real browser: Debian's `chromium`, headless.
 //!
-//! `TREEWARDEN_SCREENS=FOLDER` keeps the pictures, to be looked at. A page tests itself by a script that is added to its copy, under the nonce
-//! that only the page knows.
+//! `TREEWARDEN_SCREENS=FOLDER` keeps the pictures, to be looked at. A page tests itself by a script
+//! that is added to its copy, under the nonce that only the page knows.
 
 use super::{HOSTILE, large, past, rich, supplied};
 use crate::report::nights;
@@ -19,7 +19,8 @@ addEventListener('securitypolicyviolation', (event) => heard.push('refused: ' + 
 for (const kind of ['log', 'warn', 'error']) { console[kind] = (...said) => heard.push(kind + ': ' + said.join(' ')); }
 ";
 
-/// Tries what the page's own script offers. It sets no style and asks for nothing, so that what is heard is the page's.
+/// Tries what the page's own script offers. It sets no style and asks for nothing, so that what is
+/// heard is the page's.
 const TRY: &str = r"
 const check = (so, what) => { if (!so) heard.push('wrong: ' + what); };
 const table = (id) => document.getElementById(id).parentElement.querySelector('table');
@@ -63,28 +64,63 @@ parent.postMessage(heard.length ? heard.join(' | ') : 'nothing', '*');
 /// The page with a script at its beginning and one at its end.
 fn trying(report: &RunReport, page: &str, hostile: bool) -> String {
     let nonce = &report.run.id;
-    let body = if hostile { "<body data-hostile=\"yes\">" } else { "<body>" };
-    page.replacen("<meta name=\"viewport\"", &format!("<script nonce=\"{nonce}\">{LISTEN}</script><meta name=\"viewport\""), 1)
-        .replacen("<body>", body, 1)
-        .replacen("</body>", &format!("<script nonce=\"{nonce}\">addEventListener('load', () => {{ {TRY} }});</script></body>"), 1)
+    let body = if hostile {
+        "<body data-hostile=\"yes\">"
+    } else {
+        "<body>"
+    };
+    page.replacen(
+        "<meta name=\"viewport\"",
+        &format!("<script nonce=\"{nonce}\">{LISTEN}</script><meta name=\"viewport\""),
+        1,
+    )
+    .replacen("<body>", body, 1)
+    .replacen(
+        "</body>",
+        &format!(
+            "<script nonce=\"{nonce}\">addEventListener('load', () => {{ {TRY} }});</script></body>"
+        ),
+        1,
+    )
 }
 
 #[expect(clippy::disallowed_methods, reason = "the browser is this test's tool")]
 fn chromium(folder: &Path, arguments: &[&str], page: &Path) -> Output {
     let profile = format!("--user-data-dir={}", folder.join("profile").display());
-    let always = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--hide-scrollbars"];
+    let always = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--hide-scrollbars",
+    ];
     // The page asks for nothing; were it to, no answer comes.
-    let offline = ["--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--virtual-time-budget=5000"];
+    let offline = [
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        "--enable-logging=stderr",
+        "--virtual-time-budget=5000",
+    ];
     let mut command = Command::new("chromium");
-    command.args(always).args(offline).arg(profile).args(arguments).arg(format!("file://{}", page.display()));
-    command.output().expect("chromium starts: install Debian's `chromium`")
+    command
+        .args(always)
+        .args(offline)
+        .arg(profile)
+        .args(arguments)
+        .arg(format!("file://{}", page.display()));
+    command
+        .output()
+        .expect("chromium starts: install Debian's `chromium`")
 }
 
-/// A page of our own that shows the file at this width, narrower than a window can be, and keeps what it says.
+/// A page of our own that shows the file at this width, narrower than a window can be, and keeps
+/// what it says.
 fn framed(folder: &Path, file: &str, width: u32) -> PathBuf {
     let frame = folder.join("frame.html");
     let listen = "onmessage = (event) => { document.body.dataset.heard = event.data; }";
-    let style = format!("body {{ margin: 0 }} iframe {{ display: block; border: 0; width: {width}px; height: 100vh }}");
+    let style = format!(
+        "body {{ margin: 0 }} iframe {{ display: block; border: 0; width: {width}px; height: 100vh }}"
+    );
     fs::write(&frame, format!("<!doctype html><style>{style}</style><body><script>{listen}</script><iframe src=\"{file}\"></iframe>"))
         .unwrap();
     frame
@@ -92,12 +128,33 @@ fn framed(folder: &Path, file: &str, width: u32) -> PathBuf {
 
 fn heard(report: &RunReport, hostile: bool, width: u32) -> String {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("page.html"), trying(report, &html::render(report, &past(30), 1), hostile)).unwrap();
-    let ran = chromium(folder.path(), &["--window-size=1300,900", "--dump-dom"], &framed(folder.path(), "page.html", width));
-    let (dom, log) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
-    let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-    let heard = dom.split("data-heard=\"").nth(1).and_then(|rest| rest.split('"').next());
-    format!("{}{}", heard.unwrap_or("the page's script did not run to its end"), console.concat())
+    fs::write(
+        folder.path().join("page.html"),
+        trying(report, &html::render(report, &past(30), 1), hostile),
+    )
+    .unwrap();
+    let ran = chromium(
+        folder.path(),
+        &["--window-size=1300,900", "--dump-dom"],
+        &framed(folder.path(), "page.html", width),
+    );
+    let (dom, log) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
+    let console: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("CONSOLE"))
+        .collect();
+    let heard = dom
+        .split("data-heard=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    format!(
+        "{}{}",
+        heard.unwrap_or("the page's script did not run to its end"),
+        console.concat()
+    )
 }
 
 #[test]
@@ -111,17 +168,26 @@ fn a_browser_has_nothing_to_complain_of_and_sorts_and_filters() {
     ];
     for width in [1280, 1000, 800, 390] {
         for (name, report, hostile) in &pages {
-            assert_eq!(heard(report, *hostile, width), "nothing", "{name}, {width} pixels wide");
+            assert_eq!(
+                heard(report, *hostile, width),
+                "nothing",
+                "{name}, {width} pixels wide"
+            );
         }
     }
-    assert_ne!(heard(&nights::refused(), false, 1280), "nothing", "a page without what is looked for is seen to be one");
+    assert_ne!(
+        heard(&nights::refused(), false, 1280),
+        "nothing",
+        "a page without what is looked for is seen to be one"
+    );
 }
 
 #[test]
 #[ignore = "needs chromium"]
 fn it_can_be_drawn_light_dark_and_narrow() {
     let scratch = tempfile::tempdir().unwrap();
-    let folder = std::env::var_os("TREEWARDEN_SCREENS").map_or(scratch.path().to_owned(), Into::into);
+    let folder =
+        std::env::var_os("TREEWARDEN_SCREENS").map_or(scratch.path().to_owned(), Into::into);
     let reports = [
         ("rich", rich()),
         ("idle", nights::idle()),
@@ -132,17 +198,27 @@ fn it_can_be_drawn_light_dark_and_narrow() {
     for (name, report) in reports {
         let page = folder.join(format!("{name}.html"));
         fs::write(&page, html::render(&report, &past(30), 0)).unwrap();
-        for (look, scheme, width, height) in
-            [("light", 1, 1280, 3800), ("dark", 0, 1280, 3800), ("narrow-light", 1, 390, 7000), ("narrow-dark", 0, 390, 7000)]
-        {
+        for (look, scheme, width, height) in [
+            ("light", 1, 1280, 3800),
+            ("dark", 0, 1280, 3800),
+            ("narrow-light", 1, 390, 7000),
+            ("narrow-dark", 0, 390, 7000),
+        ] {
             let picture = folder.join(format!("{name}-{look}.png"));
             let arguments = [
                 format!("--blink-settings=preferredColorScheme={scheme}"),
                 format!("--window-size={},{height}", width.max(500)),
                 format!("--screenshot={}", picture.display()),
             ];
-            let ran = chromium(scratch.path(), &arguments.each_ref().map(String::as_str), &framed(&folder, &format!("{name}.html"), width));
-            assert!(fs::metadata(&picture).is_ok_and(|file| file.len() > 10_000), "{name}, {look}: {ran:?}");
+            let ran = chromium(
+                scratch.path(),
+                &arguments.each_ref().map(String::as_str),
+                &framed(&folder, &format!("{name}.html"), width),
+            );
+            assert!(
+                fs::metadata(&picture).is_ok_and(|file| file.len() > 10_000),
+                "{name}, {look}: {ran:?}"
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What a screen reader is told of the HTML report, and what a printer gets: Debian's `chromium` is asked through its own protocol.
+//! What a screen reader is told of the HTML report, and what a printer gets: Debian's `chromium` is
+//! asked through its own protocol.
 
 use super::{HOSTILE, all, past, rich, supplied};
 use crate::report::golden;
@@ -11,7 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tempfile::TempDir;
 use treewarden::report::{RunReport, html};
 
-/// A browser with one page, spoken to in JSON that ends with a zero byte: it hears on descriptor 3 and answers on 4.
+/// A browser with one page, spoken to in JSON that ends with a zero byte: it hears on descriptor 3
+/// and answers on 4.
 struct Browser {
     child: Child,
     ask: ChildStdin,
@@ -25,16 +27,36 @@ impl Browser {
     #[expect(clippy::disallowed_methods, reason = "the browser is this test's tool")]
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let script =
-            "exec chromium --headless --no-sandbox --disable-gpu --remote-debugging-pipe \"$0\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
+        let profile = format!(
+            "--user-data-dir={}",
+            folder.path().join("profile").display()
+        );
+        let script = "exec chromium --headless --no-sandbox --disable-gpu --remote-debugging-pipe \"$0\" 3<&0 4>&1 </dev/null >/dev/null 2>&1";
         let mut command = Command::new("sh");
-        command.args(["-c", script, &profile]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command
+            .args(["-c", script, &profile])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
         let mut child = command.spawn().expect("sh starts");
-        let (ask, answers) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        let mut browser = Self { child, ask, answers, asked: 0, session: Value::Null, folder };
-        let target = browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
-        browser.session = browser.call("Target.attachToTarget", json!({"targetId": target, "flatten": true}))["sessionId"].clone();
+        let (ask, answers) = (
+            child.stdin.take().unwrap(),
+            BufReader::new(child.stdout.take().unwrap()),
+        );
+        let mut browser = Self {
+            child,
+            ask,
+            answers,
+            asked: 0,
+            session: Value::Null,
+            folder,
+        };
+        let target =
+            browser.call("Target.createTarget", json!({"url": "about:blank"}))["targetId"].clone();
+        browser.session = browser.call(
+            "Target.attachToTarget",
+            json!({"targetId": target, "flatten": true}),
+        )["sessionId"]
+            .clone();
         browser.call("Page.enable", json!({}));
         browser
     }
@@ -42,7 +64,10 @@ impl Browser {
     fn hear(&mut self) -> Value {
         let mut said = Vec::new();
         self.answers.read_until(0, &mut said).unwrap();
-        assert!(!said.is_empty(), "chromium has gone: install Debian's `chromium`");
+        assert!(
+            !said.is_empty(),
+            "chromium has gone: install Debian's `chromium`"
+        );
         serde_json::from_slice(&said[..said.len() - 1]).unwrap()
     }
 
@@ -68,18 +93,31 @@ impl Browser {
         fs::write(&file, html::render(report, &past(30), 1)).unwrap();
         let size = json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false});
         self.call("Emulation.setDeviceMetricsOverride", size);
-        self.call("Page.navigate", json!({"url": format!("file://{}", file.display())}));
+        self.call(
+            "Page.navigate",
+            json!({"url": format!("file://{}", file.display())}),
+        );
         while self.hear()["method"] != "Page.loadEventFired" {}
     }
 
     fn evaluate(&mut self, script: &str) -> Value {
-        self.call("Runtime.evaluate", json!({"expression": script, "returnByValue": true}))["result"]["value"].clone()
+        self.call(
+            "Runtime.evaluate",
+            json!({"expression": script, "returnByValue": true}),
+        )["result"]["value"]
+            .clone()
     }
 
     /// What is told, in its order.
     fn told(&mut self) -> Vec<Told> {
-        let tree = self.call("Accessibility.getFullAXTree", json!({}))["nodes"].as_array().unwrap().clone();
-        let nodes: HashMap<&str, &Value> = tree.iter().map(|node| (node["nodeId"].as_str().unwrap(), node)).collect();
+        let tree = self.call("Accessibility.getFullAXTree", json!({}))["nodes"]
+            .as_array()
+            .unwrap()
+            .clone();
+        let nodes: HashMap<&str, &Value> = tree
+            .iter()
+            .map(|node| (node["nodeId"].as_str().unwrap(), node))
+            .collect();
         let mut told = Vec::new();
         tell(&nodes, &tree[0], 0, &mut told);
         told
@@ -105,15 +143,33 @@ struct Told {
 fn tell(nodes: &HashMap<&str, &Value>, node: &Value, depth: usize, told: &mut Vec<Told>) {
     let word = |what: &str| node[what]["value"].as_str().unwrap_or_default().to_owned();
     // Text, and what only holds others.
-    let silent = ["StaticText", "InlineTextBox", "generic", "none", "LineBreak"].contains(&word("role").as_str());
+    let silent = [
+        "StaticText",
+        "InlineTextBox",
+        "generic",
+        "none",
+        "LineBreak",
+    ]
+    .contains(&word("role").as_str());
     let says = node["ignored"] != true && !silent;
     if says {
         let properties = node["properties"].as_array();
-        let level =
-            properties.and_then(|all| all.iter().find(|one| one["name"] == "level")).and_then(|level| level["value"]["value"].as_u64());
-        told.push(Told { depth, role: word("role"), name: word("name"), level: level.filter(|_| word("role") == "heading") });
+        let level = properties
+            .and_then(|all| all.iter().find(|one| one["name"] == "level"))
+            .and_then(|level| level["value"]["value"].as_u64());
+        told.push(Told {
+            depth,
+            role: word("role"),
+            name: word("name"),
+            level: level.filter(|_| word("role") == "heading"),
+        });
     }
-    for child in node["childIds"].as_array().into_iter().flatten().filter_map(|id| nodes.get(id.as_str()?)) {
+    for child in node["childIds"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| nodes.get(id.as_str()?))
+    {
         tell(nodes, child, depth + usize::from(says), told);
     }
 }
@@ -122,19 +178,55 @@ fn tell(nodes: &HashMap<&str, &Value>, node: &Value, depth: usize, told: &mut Ve
 fn outline(told: &[Told]) -> String {
     let mut text = String::new();
     let below = |i: usize, role: &str| {
-        let inside = told[i + 1..].iter().take_while(|other| other.depth > told[i].depth);
-        inside.filter(|other| other.role == role).map(|other| other.name.as_str()).collect::<Vec<_>>()
+        let inside = told[i + 1..]
+            .iter()
+            .take_while(|other| other.depth > told[i].depth);
+        inside
+            .filter(|other| other.role == role)
+            .map(|other| other.name.as_str())
+            .collect::<Vec<_>>()
     };
-    let within =
-        ["row", "rowgroup", "columnheader", "rowheader", "cell", "listitem", "term", "definition", "paragraph", "button", "ListMarker"];
-    for (i, Told { depth, role, name, level }) in told.iter().enumerate().filter(|(_, one)| !within.contains(&one.role.as_str())) {
+    let within = [
+        "row",
+        "rowgroup",
+        "columnheader",
+        "rowheader",
+        "cell",
+        "listitem",
+        "term",
+        "definition",
+        "paragraph",
+        "button",
+        "ListMarker",
+    ];
+    for (
+        i,
+        Told {
+            depth,
+            role,
+            name,
+            level,
+        },
+    ) in told
+        .iter()
+        .enumerate()
+        .filter(|(_, one)| !within.contains(&one.role.as_str()))
+    {
         let rest = match role.as_str() {
-            "table" => format!(" of {} rows: {}", below(i, "rowheader").len(), below(i, "columnheader").join(", ")),
+            "table" => format!(
+                " of {} rows: {}",
+                below(i, "rowheader").len(),
+                below(i, "columnheader").join(", ")
+            ),
             "list" => format!(" of {}", below(i, "listitem").len()),
             "heading" => format!(" {}", level.unwrap()),
             _ => String::new(),
         };
-        let name = if name.is_empty() { String::new() } else { format!(" `{name}`") };
+        let name = if name.is_empty() {
+            String::new()
+        } else {
+            format!(" `{name}`")
+        };
         writeln!(text, "{}{role}{name}{rest}", "  ".repeat(*depth)).unwrap();
     }
     text
@@ -146,21 +238,49 @@ fn a_screen_reader_is_told_what_everything_is() {
     let mut browser = Browser::start();
     browser.open(&rich(), 1280);
     golden("reader.txt", &outline(&browser.told()));
-    let named = ["table", "image", "region", "heading", "link", "button", "searchbox", "columnheader", "rowheader", "DisclosureTriangle"];
+    let named = [
+        "table",
+        "image",
+        "region",
+        "heading",
+        "link",
+        "button",
+        "searchbox",
+        "columnheader",
+        "rowheader",
+        "DisclosureTriangle",
+    ];
     for report in all().into_iter().chain([supplied(rich(), HOSTILE)]) {
         // As cards, too, the tables are tables.
         for width in [1280, 390] {
             browser.open(&report, width);
             let told = browser.told();
-            let unnamed: Vec<&Told> = told.iter().filter(|one| named.contains(&one.role.as_str()) && one.name.trim().is_empty()).collect();
+            let unnamed: Vec<&Told> = told
+                .iter()
+                .filter(|one| named.contains(&one.role.as_str()) && one.name.trim().is_empty())
+                .collect();
             assert!(unnamed.is_empty(), "{width} wide: {unnamed:?}");
             let levels: Vec<u64> = told.iter().filter_map(|one| one.level).collect();
-            assert!(levels[0] == 1 && levels[1..].iter().all(|level| *level > 1), "{levels:?}");
-            assert!(levels.windows(2).all(|pair| pair[1] <= pair[0] + 1), "{levels:?}");
-            let counted = |role: &str| u64::try_from(told.iter().filter(|one| one.role == role).count()).unwrap();
+            assert!(
+                levels[0] == 1 && levels[1..].iter().all(|level| *level > 1),
+                "{levels:?}"
+            );
+            assert!(
+                levels.windows(2).all(|pair| pair[1] <= pair[0] + 1),
+                "{levels:?}"
+            );
+            let counted = |role: &str| {
+                u64::try_from(told.iter().filter(|one| one.role == role).count()).unwrap()
+            };
             let (tables, rows) = ("table:not(details *)", "tbody tr:not(details *)");
-            let there = [tables, rows].map(|what| browser.evaluate(&format!("document.querySelectorAll('{what}').length")));
-            assert_eq!([counted("table"), counted("rowheader")].map(Value::from), there, "{width} wide");
+            let there = [tables, rows].map(|what| {
+                browser.evaluate(&format!("document.querySelectorAll('{what}').length"))
+            });
+            assert_eq!(
+                [counted("table"), counted("rowheader")].map(Value::from),
+                there,
+                "{width} wide"
+            );
         }
     }
 }
@@ -182,12 +302,22 @@ fn a_printer_gets_all_of_it() {
     for report in all().into_iter().chain([supplied(rich(), HOSTILE)]) {
         // A4 and Letter, less their margins.
         for width in [718, 740] {
-            browser.call("Emulation.setEmulatedMedia", json!({"media": "print", "features": dark}));
+            browser.call(
+                "Emulation.setEmulatedMedia",
+                json!({"media": "print", "features": dark}),
+            );
             browser.open(&report, width);
             assert_eq!(browser.evaluate(ON_PAPER), "", "{width} wide");
         }
     }
-    browser.call("Emulation.setEmulatedMedia", json!({"media": "screen", "features": dark}));
+    browser.call(
+        "Emulation.setEmulatedMedia",
+        json!({"media": "screen", "features": dark}),
+    );
     browser.open(&rich(), 718);
-    assert_eq!(browser.evaluate(ON_PAPER), "folded, for a mouse, cards, ink all over", "a screen is seen to be one");
+    assert_eq!(
+        browser.evaluate(ON_PAPER),
+        "folded, for a mouse, cards, ink all over",
+        "a screen is seen to be one"
+    );
 }

@@ -24,7 +24,8 @@ pub(super) struct Facts {
 /// How closely a repo is looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Before anything was done to it: an enrolled one is compared with what `git gc` makes of it, so little is asked.
+    /// Before anything was done to it: an enrolled one is compared with what `git gc` makes of it,
+    /// so little is asked.
     First,
     /// With all questions.
     Whole,
@@ -37,7 +38,8 @@ impl Facts {
     }
 }
 
-/// What a checkout may hold, by the files that tell: a path in its git dir (`*` is any name), and a text in that file.
+/// What a checkout may hold, by the files that tell: a path in its git dir (`*` is any name), and a
+/// text in that file.
 const HOLDS: &[(&str, &str, &str)] = &[
     ("a merge under way", "MERGE_HEAD", ""),
     ("an autostash of a merge", "MERGE_AUTOSTASH", ""),
@@ -48,8 +50,16 @@ const HOLDS: &[(&str, &str, &str)] = &[
     ("a rebase under way", "rebase-merge/done", ""),
     ("an autostash of a rebase", "rebase-merge/autostash", ""),
     ("a rebase by patches", "rebase-apply/patch", ""),
-    ("an autostash of a rebase by patches", "rebase-apply/autostash", ""),
-    ("branches that a rebase moves", "rebase-merge/update-refs", ""),
+    (
+        "an autostash of a rebase by patches",
+        "rebase-apply/autostash",
+        "",
+    ),
+    (
+        "branches that a rebase moves",
+        "rebase-merge/update-refs",
+        "",
+    ),
     ("rewritten commits", "refs/rewritten/*", ""),
     ("several stashes", "logs/refs/stash", "\n"),
     ("the base of a split index", "sharedindex.*", "DIRC"),
@@ -67,9 +77,17 @@ const HOLDS: &[(&str, &str, &str)] = &[
     ("a promisor's pack", "objects/pack/*.promisor", ""),
     ("a bitmap", "objects/pack/pack-*.bitmap", ""),
     ("a multi-pack-index", "objects/pack/multi-pack-index", ""),
-    ("a bitmap of many packs", "objects/pack/multi-pack-index-*.bitmap", ""),
+    (
+        "a bitmap of many packs",
+        "objects/pack/multi-pack-index-*.bitmap",
+        "",
+    ),
     ("a commit-graph", "objects/info/commit-graph", ""),
-    ("commit-graphs", "objects/info/commit-graphs/commit-graph-chain", ""),
+    (
+        "commit-graphs",
+        "objects/info/commit-graphs/commit-graph-chain",
+        "",
+    ),
     ("a worktree", "worktrees/*/HEAD", ""),
     ("a worktree's reset", "worktrees/*/logs/HEAD", "reset: "),
     ("a worktree's rebase", "worktrees/*/rebase-merge/done", ""),
@@ -109,16 +127,32 @@ fn contains(bytes: &[u8], text: &[u8]) -> bool {
 
 /// The paths below a folder that a pattern names.
 fn found(folder: &Path, parts: &[&str]) -> Vec<PathBuf> {
-    let Some((first, rest)) = parts.split_first() else { return vec![folder.to_owned()] };
-    let Some((before, after)) = first.split_once('*') else {
-        return if folder.join(first).symlink_metadata().is_ok() { found(&folder.join(first), rest) } else { Vec::new() };
+    let Some((first, rest)) = parts.split_first() else {
+        return vec![folder.to_owned()];
     };
-    let names = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let names = names.filter(|name| name.len() >= before.len() + after.len() && name.starts_with(before) && name.ends_with(after));
-    names.flat_map(|name| found(&folder.join(name), rest)).collect()
+    let Some((before, after)) = first.split_once('*') else {
+        return if folder.join(first).symlink_metadata().is_ok() {
+            found(&folder.join(first), rest)
+        } else {
+            Vec::new()
+        };
+    };
+    let names = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = names.filter(|name| {
+        name.len() >= before.len() + after.len()
+            && name.starts_with(before)
+            && name.ends_with(after)
+    });
+    names
+        .flat_map(|name| found(&folder.join(name), rest))
+        .collect()
 }
 
-/// The questions. A fetch of what a partial clone lacks would change the store, so nothing is fetched; the clone alone needs a way to go.
+/// The questions. A fetch of what a partial clone lacks would change the store, so nothing is
+/// fetched; the clone alone needs a way to go.
 const QUESTIONS: &str = r#"
 ask() { echo "=== $*"; "$@" 2>&1 || echo "exit code $?"; }
 export GIT_OPTIONAL_LOCKS=0 GIT_NO_LAZY_FETCH=1 GIT_ALLOW_PROTOCOL=none
@@ -149,15 +183,28 @@ ask git status --porcelain=2 --branch
 
 /// The git dir of a checkout or a bare repo.
 fn git_dir(place: &Path) -> PathBuf {
-    Some(place.join(".git")).filter(|inside| inside.exists()).unwrap_or_else(|| place.to_owned())
+    Some(place.join(".git"))
+        .filter(|inside| inside.exists())
+        .unwrap_or_else(|| place.to_owned())
 }
 
 /// The main checkout, where there is one, and the worktrees that stand.
 fn trees(place: &Path) -> Vec<PathBuf> {
-    let mut trees: Vec<PathBuf> = std::iter::once(place.to_owned()).filter(|place| place.join(".git").exists()).collect();
-    for admin in std::fs::read_dir(git_dir(place).join("worktrees")).into_iter().flatten() {
-        let gitdir = std::fs::read_to_string(admin.unwrap().path().join("gitdir")).unwrap_or_default();
-        trees.extend(Path::new(gitdir.trim_end()).parent().filter(|tree| tree.is_dir()).map(Path::to_owned));
+    let mut trees: Vec<PathBuf> = std::iter::once(place.to_owned())
+        .filter(|place| place.join(".git").exists())
+        .collect();
+    for admin in std::fs::read_dir(git_dir(place).join("worktrees"))
+        .into_iter()
+        .flatten()
+    {
+        let gitdir =
+            std::fs::read_to_string(admin.unwrap().path().join("gitdir")).unwrap_or_default();
+        trees.extend(
+            Path::new(gitdir.trim_end())
+                .parent()
+                .filter(|tree| tree.is_dir())
+                .map(Path::to_owned),
+        );
     }
     trees
 }
@@ -166,7 +213,11 @@ fn trees(place: &Path) -> Vec<PathBuf> {
 pub(super) fn facts(world: &World, git: &Path, folder: &str, look: Look) -> Facts {
     let place = world.at(folder);
     let clone = world.beside(format!("clone-{}", folder.replace('/', "-")));
-    let mut script = format!("C={}; cd {} || exit\n{QUESTIONS}", clone.display(), place.display());
+    let mut script = format!(
+        "C={}; cd {} || exit\n{QUESTIONS}",
+        clone.display(),
+        place.display()
+    );
     let enrolled = is_enrolled(folder);
     if look == Look::First && !enrolled {
         script.push_str(REACHED);
@@ -195,20 +246,45 @@ pub(super) fn facts(world: &World, git: &Path, folder: &str, look: Look) -> Fact
     }
     let passing = ["refs", "logs", "objects", "packed-refs", "reftable"];
     let git_dir = git_dir(&place);
-    let all = WalkDir::new(&git_dir).into_iter().map(Result::unwrap).filter(|entry| !entry.file_type().is_dir());
-    let all = all.map(|entry| entry.path().strip_prefix(&git_dir).unwrap().to_string_lossy().into_owned());
-    facts.files = all.filter(|name| !name.split('/').any(|part| passing.contains(&part))).collect();
-    for file in files(&git_dir).iter().filter(|file| file.components().any(|part| part.as_os_str() == "logs")) {
+    let all = WalkDir::new(&git_dir)
+        .into_iter()
+        .map(Result::unwrap)
+        .filter(|entry| !entry.file_type().is_dir());
+    let all = all.map(|entry| {
+        entry
+            .path()
+            .strip_prefix(&git_dir)
+            .unwrap()
+            .to_string_lossy()
+            .into_owned()
+    });
+    facts.files = all
+        .filter(|name| !name.split('/').any(|part| passing.contains(&part)))
+        .collect();
+    for file in files(&git_dir)
+        .iter()
+        .filter(|file| file.components().any(|part| part.as_os_str() == "logs"))
+    {
         let text = String::from_utf8_lossy(&std::fs::read(file).unwrap()).into_owned();
-        facts.logs.insert(world.below(file).to_string(), text.lines().map(|line| line.trim_end().to_owned()).collect());
+        facts.logs.insert(
+            world.below(file).to_string(),
+            text.lines()
+                .map(|line| line.trim_end().to_owned())
+                .collect(),
+        );
     }
     facts
 }
 
 /// What a git dir holds beside its objects.
 fn files(git_dir: &Path) -> Vec<PathBuf> {
-    let all = WalkDir::new(git_dir).into_iter().filter_entry(|entry| !matches!(entry.file_name().to_str(), Some("objects" | "modules")));
-    all.map(Result::unwrap).filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+    let all = WalkDir::new(git_dir)
+        .into_iter()
+        .filter_entry(|entry| !matches!(entry.file_name().to_str(), Some("objects" | "modules")));
+    all.map(Result::unwrap)
+        .filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .collect()
 }
 
 fn is_id(text: &str) -> bool {
@@ -224,15 +300,24 @@ pub(super) struct Lost {
     pub(super) told: Vec<String>,
 }
 
-/// Compares. `collected` is what `git gc` made of an enrolled repo; of one that nobody enrolled everything that was reached must be there.
+/// Compares. `collected` is what `git gc` made of an enrolled repo; of one that nobody enrolled
+/// everything that was reached must be there.
 pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> Lost {
     let kept = collected.unwrap_or(before);
     let wanted = collected.map_or(&before.reached, |collected| &collected.objects);
     // What git fetched meanwhile was not there.
-    let objects: Vec<String> = wanted.difference(&after.objects).filter(|id| before.objects.contains(*id)).cloned().collect();
+    let objects: Vec<String> = wanted
+        .difference(&after.objects)
+        .filter(|id| before.objects.contains(*id))
+        .cloned()
+        .collect();
     let mut told = Vec::new();
     if !objects.is_empty() {
-        told.push(format!("{} of {} objects are gone", objects.len(), wanted.len()));
+        told.push(format!(
+            "{} of {} objects are gone",
+            objects.len(),
+            wanted.len()
+        ));
     }
     let gone: Vec<&String> = before.files.difference(&after.files).collect();
     if !gone.is_empty() {
@@ -259,17 +344,25 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
                 less.clear();
             }
             // It failed before any run, or with what `git gc` left.
-            Some("clone") if [first, answer].iter().any(|lines| lines.iter().any(|line| is_failure(line))) => {
+            Some("clone")
+                if [first, answer]
+                    .iter()
+                    .any(|lines| lines.iter().any(|line| is_failure(line))) =>
+            {
                 more.clear();
                 less.clear();
             }
             // What git itself broke and we did not.
-            _ if answer.iter().any(|line| is_failure(line)) && !now.iter().any(|line| is_failure(line)) => {
+            _ if answer.iter().any(|line| is_failure(line))
+                && !now.iter().any(|line| is_failure(line)) =>
+            {
                 more.clear();
                 less.clear();
             }
             // Ours keeps them for longer.
-            Some("reflog" | "stash") => more.retain(|line| !is_id(line.split(' ').next().unwrap_or_default())),
+            Some("reflog" | "stash") => {
+                more.retain(|line| !is_id(line.split(' ').next().unwrap_or_default()))
+            }
             _ => {}
         }
         // `git gc` in its lender takes them as well: whoever borrows reads the commits instead.
@@ -277,8 +370,14 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
             more.retain(|line| *line != "warning: unable to find all commit-graph files");
         }
         if !more.is_empty() || !less.is_empty() {
-            told.push(format!("{question}: now it says {}, no longer {}", brief(&more), brief(&less)));
-        } else if question.starts_with("git stash") && !now.iter().filter(|line| answer.contains(line)).eq(answer) {
+            told.push(format!(
+                "{question}: now it says {}, no longer {}",
+                brief(&more),
+                brief(&less)
+            ));
+        } else if question.starts_with("git stash")
+            && !now.iter().filter(|line| answer.contains(line)).eq(answer)
+        {
             told.push(format!("{question}: in another order"));
         }
     }
@@ -294,34 +393,85 @@ fn brief(lines: &[&String]) -> String {
     format!("{} lines `{}`", lines.len(), few.join(" | "))
 }
 
-/// Who refers to these objects: every id that stands in a file of the git dir or in an index, and from which git gets there.
+/// Who refers to these objects: every id that stands in a file of the git dir or in an index, and
+/// from which git gets there.
 pub(super) fn referrers(world: &World, git: &Path, folder: &str, lost: &[String]) -> Vec<String> {
     let place = world.at(folder);
     let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for file in files(&git_dir(&place)).into_iter().filter(|file| !file.ends_with("info/refs")) {
+    for file in files(&git_dir(&place))
+        .into_iter()
+        .filter(|file| !file.ends_with("info/refs"))
+    {
         let text = String::from_utf8_lossy(&std::fs::read(&file).unwrap()).into_owned();
         for (n, line) in text.lines().enumerate() {
-            for id in line.split(|c: char| !c.is_ascii_hexdigit()).filter(|id| is_id(id)) {
-                named.entry(id.to_owned()).or_default().insert(format!("{}:{}", world.below(&file), n + 1));
+            for id in line
+                .split(|c: char| !c.is_ascii_hexdigit())
+                .filter(|id| is_id(id))
+            {
+                named.entry(id.to_owned()).or_default().insert(format!(
+                    "{}:{}",
+                    world.below(&file),
+                    n + 1
+                ));
             }
         }
     }
     for tree in trees(&place) {
-        let said = sh(world, git, &format!("cd {}; git ls-files -s; git ls-files --resolve-undo", tree.display()));
+        let said = sh(
+            world,
+            git,
+            &format!(
+                "cd {}; git ls-files -s; git ls-files --resolve-undo",
+                tree.display()
+            ),
+        );
         for line in String::from_utf8_lossy(&said.stdout).lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            named.entry(words[1].to_owned()).or_default().insert(format!("the index of {} ({})", world.below(&tree), words[2..].join(" ")));
+            named
+                .entry(words[1].to_owned())
+                .or_default()
+                .insert(format!(
+                    "the index of {} ({})",
+                    world.below(&tree),
+                    words[2..].join(" ")
+                ));
         }
     }
     let mut told = Vec::new();
     for id in lost.iter().take(3) {
-        let ask = |root: &String| sh(world, git, &format!("cd {}; git rev-list --objects --no-object-names {root}", place.display()));
-        let reaches = |root: &String| String::from_utf8_lossy(&ask(root).stdout).lines().any(|line| line == id);
-        let roots = named.iter().filter(|(root, _)| *root == id || reaches(root));
-        let roots: Vec<String> = roots.flat_map(|(_, places)| places.iter().take(2).cloned()).take(6).collect();
-        let kind = sh(world, git, &format!("cd {}; git cat-file -t {id}", place.display()));
+        let ask = |root: &String| {
+            sh(
+                world,
+                git,
+                &format!(
+                    "cd {}; git rev-list --objects --no-object-names {root}",
+                    place.display()
+                ),
+            )
+        };
+        let reaches = |root: &String| {
+            String::from_utf8_lossy(&ask(root).stdout)
+                .lines()
+                .any(|line| line == id)
+        };
+        let roots = named
+            .iter()
+            .filter(|(root, _)| *root == id || reaches(root));
+        let roots: Vec<String> = roots
+            .flat_map(|(_, places)| places.iter().take(2).cloned())
+            .take(6)
+            .collect();
+        let kind = sh(
+            world,
+            git,
+            &format!("cd {}; git cat-file -t {id}", place.display()),
+        );
         let kind = String::from_utf8_lossy(&kind.stdout).trim_end().to_owned();
-        let by = if roots.is_empty() { "nothing refers to it: its age kept it, or its pack".to_owned() } else { roots.join(", ") };
+        let by = if roots.is_empty() {
+            "nothing refers to it: its age kept it, or its pack".to_owned()
+        } else {
+            roots.join(", ")
+        };
         told.push(format!("{kind} {id}: {by}"));
     }
     told

@@ -1,11 +1,14 @@
-//! A random repo as a shell script: what people and tools do to a repo, in an order that the seed decides.
+//! A random repo as a shell script: what people and tools do to a repo, in an order that the seed
+//! decides.
 //!
-//! Every operation is a line that can be left out: none of them relies on another to have worked, so a recipe that fails can be shortened,
-//! and replayed by hand. It must never leave a repo that git itself would call damaged.
+//! Every operation is a line that can be left out: none of them relies on another to have worked,
+//! so a recipe that fails can be shortened, and replayed by hand. It must never leave a repo that
+//! git itself would call damaged.
 
 use fastrand::Rng;
 
-/// What the scripts share. `T` is the time, `V` the volume, `R` the repo's folder there, `O` a folder beside the volume.
+/// What the scripts share. `T` is the time, `V` the volume, `R` the repo's folder there, `O` a
+/// folder beside the volume.
 pub(super) const PRELUDE: &str = r#": "${T:=$(date +%s)}" "${V:=$PWD/volume}" "${O:=$PWD}"
 export HOME=/nonexistent LC_ALL=C TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 GIT_EDITOR=true
 export GIT_AUTHOR_NAME=A GIT_AUTHOR_EMAIL=a@b GIT_COMMITTER_NAME=A GIT_COMMITTER_EMAIL=a@b
@@ -51,7 +54,12 @@ pub(super) struct Operation {
 impl Operation {
     /// These, now.
     pub(super) fn all(scripts: &[&str]) -> Vec<Self> {
-        scripts.iter().map(|script| Self { script: format!("at 0; {script}") }).collect()
+        scripts
+            .iter()
+            .map(|script| Self {
+                script: format!("at 0; {script}"),
+            })
+            .collect()
     }
 }
 
@@ -75,12 +83,36 @@ const BEGINNINGS: &[(&str, u8, &str)] = &[
         10,
         "git init -q --template= \"$V/$R\"; in_main; for f in f0 f1 f2 f3; do echo $f >$f; done; git add .; git commit -q -m 1; c f0 2; c f1 3",
     ),
-    ("clone", 4, "origin; git clone -q --template= \"file://$O/origin.git\" \"$V/$R\"; in_main"),
-    ("local clone", 1, "origin; git clone -q --template= \"$O/origin.git\" \"$V/$R\"; in_main"),
-    ("shallow", 2, "origin; git clone -q --template= --depth %k \"file://$O/origin.git\" \"$V/$R\"; in_main"),
-    ("deepened", 1, "origin; git clone -q --template= --depth 2 \"file://$O/origin.git\" \"$V/$R\"; in_main; git fetch -q --deepen 2"),
-    ("partial", 2, "origin; git clone -q --template= --filter=blob:none \"file://$O/origin.git\" \"$V/$R\"; in_main"),
-    ("partial without trees", 1, "origin; git clone -q --template= --filter=tree:0 \"file://$O/origin.git\" \"$V/$R\"; in_main"),
+    (
+        "clone",
+        4,
+        "origin; git clone -q --template= \"file://$O/origin.git\" \"$V/$R\"; in_main",
+    ),
+    (
+        "local clone",
+        1,
+        "origin; git clone -q --template= \"$O/origin.git\" \"$V/$R\"; in_main",
+    ),
+    (
+        "shallow",
+        2,
+        "origin; git clone -q --template= --depth %k \"file://$O/origin.git\" \"$V/$R\"; in_main",
+    ),
+    (
+        "deepened",
+        1,
+        "origin; git clone -q --template= --depth 2 \"file://$O/origin.git\" \"$V/$R\"; in_main; git fetch -q --deepen 2",
+    ),
+    (
+        "partial",
+        2,
+        "origin; git clone -q --template= --filter=blob:none \"file://$O/origin.git\" \"$V/$R\"; in_main",
+    ),
+    (
+        "partial without trees",
+        1,
+        "origin; git clone -q --template= --filter=tree:0 \"file://$O/origin.git\" \"$V/$R\"; in_main",
+    ),
     (
         "lent by others",
         2,
@@ -96,7 +128,11 @@ const BEGINNINGS: &[(&str, u8, &str)] = &[
         1,
         "origin; git clone -q --template= --bare \"file://$O/origin.git\" \"$V/$R/.git\"; in_main; git worktree add -q --detach \"$V/worktrees/$R/b\"; (in_tree b; c f0 %n; c f1 %n.b; git reset -q --hard HEAD~1; echo %n.c >f0; git stash -q; echo %n.d >f0; git stash -q)",
     ),
-    ("with ids of another kind", 1, "git init -q --template= --object-format=sha256 \"$V/$R\"; in_main; c f0 1; c f0 2; c f1 3"),
+    (
+        "with ids of another kind",
+        1,
+        "git init -q --template= --object-format=sha256 \"$V/$R\"; in_main; c f0 1; c f0 2; c f1 3",
+    ),
     (
         "with refs of another kind",
         1,
@@ -104,20 +140,56 @@ const BEGINNINGS: &[(&str, u8, &str)] = &[
     ),
 ];
 
-/// Done to the history, the refs and the store; each ends with nothing under way. `%n` is a number of its own, `%f` and `%g` are tracked files,
-/// `%k` is 1 to 4, `%o` some number of before.
+/// Done to the history, the refs and the store; each ends with nothing under way. `%n` is a number
+/// of its own, `%f` and `%g` are tracked files, `%k` is 1 to 4, `%o` some number of before.
 pub(super) const KINDS: &[(&str, u8, &str)] = &[
     // The history.
     ("commit", 6, "c %f %n"),
-    ("amend", 4, "c %f %n; echo %n.b >%f; git commit -q -a --amend -m %n.b"),
-    ("reset away", 5, "c %f %n; c %g %n.b; git reset -q --hard HEAD~%k"),
-    ("branch", 3, "git checkout -q -b b%n; c %f %n; git checkout -q -"),
-    ("branch deleted", 5, "git checkout -q -b x%n; c %f %n; c new%n %n; git checkout -q -; git branch -q -D x%n"),
-    ("stash", 6, "echo %n >f0; git stash -q; echo %n.b >f0; git add f0; echo %n.c >f0; git stash push -q -m %n"),
-    ("stash with untracked", 3, "echo %n >u%n; git stash -q -u; echo %n >f0; git stash -q"),
-    ("stash dropped", 3, "for s in 1 2 3; do echo %n.$s >f0; git stash -q; done; git stash drop -q 'stash@{%k}'; git stash pop -q"),
-    ("stash of the index alone", 2, "echo %n >f0; git add f0; echo %n.b >f1; git stash push -q --staged; git checkout -q f1"),
-    ("stash stored", 1, "echo %n >f0; git stash store -m kept $(git stash create); git checkout -q -f"),
+    (
+        "amend",
+        4,
+        "c %f %n; echo %n.b >%f; git commit -q -a --amend -m %n.b",
+    ),
+    (
+        "reset away",
+        5,
+        "c %f %n; c %g %n.b; git reset -q --hard HEAD~%k",
+    ),
+    (
+        "branch",
+        3,
+        "git checkout -q -b b%n; c %f %n; git checkout -q -",
+    ),
+    (
+        "branch deleted",
+        5,
+        "git checkout -q -b x%n; c %f %n; c new%n %n; git checkout -q -; git branch -q -D x%n",
+    ),
+    (
+        "stash",
+        6,
+        "echo %n >f0; git stash -q; echo %n.b >f0; git add f0; echo %n.c >f0; git stash push -q -m %n",
+    ),
+    (
+        "stash with untracked",
+        3,
+        "echo %n >u%n; git stash -q -u; echo %n >f0; git stash -q",
+    ),
+    (
+        "stash dropped",
+        3,
+        "for s in 1 2 3; do echo %n.$s >f0; git stash -q; done; git stash drop -q 'stash@{%k}'; git stash pop -q",
+    ),
+    (
+        "stash of the index alone",
+        2,
+        "echo %n >f0; git add f0; echo %n.b >f1; git stash push -q --staged; git checkout -q f1",
+    ),
+    (
+        "stash stored",
+        1,
+        "echo %n >f0; git stash store -m kept $(git stash create); git checkout -q -f",
+    ),
     (
         "stash popped with a conflict",
         3,
@@ -128,7 +200,11 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         2,
         "echo %n >f0; git stash -q; c f0 %n.b; git stash pop -q; echo %n.c >f0; git add f0; git stash drop -q",
     ),
-    ("detached", 5, "git checkout -q --detach; c %f %n; c %g %n.b; git checkout -q main || git checkout -q -"),
+    (
+        "detached",
+        5,
+        "git checkout -q --detach; c %f %n; c %g %n.b; git checkout -q main || git checkout -q -",
+    ),
     (
         "rebase",
         4,
@@ -139,7 +215,11 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "git checkout -q -b m%n; c new%n %n; git checkout -q -b m%n.b HEAD~1; c new%n.b %n; git merge -q -m m m%n; git rebase -q -r HEAD~2 --force-rebase; git checkout -q main",
     ),
-    ("merge", 3, "git checkout -q -b g%n; c new%n %n; git checkout -q -; c %f %n.b; git merge -q -m %n g%n"),
+    (
+        "merge",
+        3,
+        "git checkout -q -b g%n; c new%n %n; git checkout -q -; c %f %n.b; git merge -q -m %n g%n",
+    ),
     (
         "squash merge",
         1,
@@ -150,11 +230,27 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         4,
         "git checkout -q -b g%n; c f0 %n; git checkout -q -; c f0 %n.b; git merge -q g%n; echo %n.c >f0; git add f0; git commit -q -m %n; git branch -q -D g%n",
     ),
-    ("cherry-pick", 2, "git checkout -q -b p%n; c new%n %n; git checkout -q -; git cherry-pick p%n; git branch -q -D p%n"),
+    (
+        "cherry-pick",
+        2,
+        "git checkout -q -b p%n; c new%n %n; git checkout -q -; git cherry-pick p%n; git branch -q -D p%n",
+    ),
     ("revert", 2, "c %f %n; git revert --no-edit HEAD"),
-    ("orphan", 2, "git checkout -q --orphan o%n; c %f %n; git checkout -q main"),
-    ("fast-forward pushed away", 1, "git checkout -q -b ff%n; c %f %n; git checkout -q -; git branch -q -f ff%n HEAD"),
-    ("branch renamed", 1, "git branch -q y%n; git branch -q -m y%n z%n; git branch -q -c z%n zz%n"),
+    (
+        "orphan",
+        2,
+        "git checkout -q --orphan o%n; c %f %n; git checkout -q main",
+    ),
+    (
+        "fast-forward pushed away",
+        1,
+        "git checkout -q -b ff%n; c %f %n; git checkout -q -; git branch -q -f ff%n HEAD",
+    ),
+    (
+        "branch renamed",
+        1,
+        "git branch -q y%n; git branch -q -m y%n z%n; git branch -q -c z%n zz%n",
+    ),
     (
         "fetched from a path",
         2,
@@ -171,7 +267,11 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "git checkout -q -b x%n; c f0 %n; git checkout -q -; git fetch -q . x%n:refs/remotes/origin/x%n; git branch -q -D x%n; git update-ref -d refs/remotes/origin/x%n",
     ),
-    ("time ahead", 1, "at -5; c %f %n; git reset -q --hard HEAD~1"),
+    (
+        "time ahead",
+        1,
+        "at -5; c %f %n; git reset -q --hard HEAD~1",
+    ),
     (
         "tag moved, with its reflog",
         2,
@@ -183,18 +283,42 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         "git notes --ref one%n add -m %n HEAD; git notes --ref two%n add -m %n.b HEAD; git notes --ref one%n merge -s manual two%n",
     ),
     // Refs.
-    ("tag", 2, "git tag t%n; git tag -a -m %n a%n; git tag -a -m %n n%n a%n"),
-    ("tag of a lonely commit", 3, "git tag -a -m %n l%n $(git commit-tree -m %n 'HEAD^{tree}'); git tag -a -m x n%n l%n; git tag -d l%n"),
+    (
+        "tag",
+        2,
+        "git tag t%n; git tag -a -m %n a%n; git tag -a -m %n n%n a%n",
+    ),
+    (
+        "tag of a lonely commit",
+        3,
+        "git tag -a -m %n l%n $(git commit-tree -m %n 'HEAD^{tree}'); git tag -a -m x n%n l%n; git tag -d l%n",
+    ),
     (
         "tag of a blob and a tree",
         2,
         "git tag b%n $(blob %n); git tag -a -m %n tb%n $(blob %n.b); git tag tt%n $(printf '100644 blob %s\\tx\\n' $(blob %n.c) | git mktree)",
     ),
     ("tag deleted", 1, "git tag -a -m %n d%n; git tag -d d%n"),
-    ("note", 2, "git notes add -f -m %n HEAD; git notes --ref other add -f -m %n.b HEAD~1; git notes add -f -m %n.c HEAD"),
-    ("replace", 2, "git replace -f HEAD~1 $(git commit-tree -m %n 'HEAD^{tree}')"),
-    ("replaced graft", 1, "git replace --graft HEAD $(git commit-tree -m %n 'HEAD^{tree}')"),
-    ("grafts file", 2, "mkdir -p .git/info; echo $(git rev-parse HEAD) $(git commit-tree -m %n 'HEAD^{tree}') >>.git/info/grafts"),
+    (
+        "note",
+        2,
+        "git notes add -f -m %n HEAD; git notes --ref other add -f -m %n.b HEAD~1; git notes add -f -m %n.c HEAD",
+    ),
+    (
+        "replace",
+        2,
+        "git replace -f HEAD~1 $(git commit-tree -m %n 'HEAD^{tree}')",
+    ),
+    (
+        "replaced graft",
+        1,
+        "git replace --graft HEAD $(git commit-tree -m %n 'HEAD^{tree}')",
+    ),
+    (
+        "grafts file",
+        2,
+        "mkdir -p .git/info; echo $(git rev-parse HEAD) $(git commit-tree -m %n 'HEAD^{tree}') >>.git/info/grafts",
+    ),
     (
         "ref of a tool",
         3,
@@ -221,15 +345,31 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         "git branch -q s%n; git symbolic-ref refs/heads/sym%n refs/heads/s%n; git symbolic-ref refs/heads/none%n refs/heads/nobody%n",
     ),
     ("packed refs", 3, "git pack-refs --all --prune"),
-    ("reflog deleted in part", 1, "git reflog delete 'HEAD@{%k}'; git reflog delete --rewrite 'HEAD@{%k}'"),
-    ("reflog of a branch expired", 1, "git reflog expire --expire=now refs/heads/main"),
-    ("reflog switched off", 1, "git config core.logAllRefUpdates false"),
+    (
+        "reflog deleted in part",
+        1,
+        "git reflog delete 'HEAD@{%k}'; git reflog delete --rewrite 'HEAD@{%k}'",
+    ),
+    (
+        "reflog of a branch expired",
+        1,
+        "git reflog expire --expire=now refs/heads/main",
+    ),
+    (
+        "reflog switched off",
+        1,
+        "git config core.logAllRefUpdates false",
+    ),
     (
         "reflog always",
         2,
         "git config core.logAllRefUpdates always; git update-ref refs/odd/r%n $(git commit-tree -m %n 'HEAD^{tree}'); git update-ref refs/odd/r%n $(git commit-tree -m %n.b 'HEAD^{tree}')",
     ),
-    ("reflog emptied", 1, ": >\"$(git rev-parse --git-path logs/HEAD)\""),
+    (
+        "reflog emptied",
+        1,
+        ": >\"$(git rev-parse --git-path logs/HEAD)\"",
+    ),
     (
         "reflog without an end of line",
         1,
@@ -262,13 +402,21 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         "mkdir -p .git/lfs/objects/aa/bb; echo %n >.git/lfs/objects/aa/bb/%n; mkdir -p .git/annex/objects; echo %n >.git/annex/objects/%n",
     ),
     // Worktrees.
-    ("worktree", 4, "git worktree add -q -b w%n \"$V/worktrees/$R/w%n\""),
+    (
+        "worktree",
+        4,
+        "git worktree add -q -b w%n \"$V/worktrees/$R/w%n\"",
+    ),
     (
         "detached worktree",
         4,
         "git worktree add -q --detach \"$V/worktrees/$R/w%n\"; (in_tree w%n; c %f %n; c %g %n.b; git reset -q --hard HEAD~1)",
     ),
-    ("locked worktree", 1, "git worktree add -q --lock --detach \"$V/worktrees/$R/w%n\"; (in_tree w%n; c %f %n)"),
+    (
+        "locked worktree",
+        1,
+        "git worktree add -q --lock --detach \"$V/worktrees/$R/w%n\"; (in_tree w%n; c %f %n)",
+    ),
     (
         "locked worktree that is gone",
         2,
@@ -289,7 +437,11 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "git worktree add -q --detach \"$V/worktrees/$R/v%n\"; (in_tree v%n; c %f %n); git worktree move \"$V/worktrees/$R/v%n\" \"$V/worktrees/$R/w%n\"",
     ),
-    ("worktree with its own config", 1, "git config extensions.worktreeConfig true; git config --worktree x.y %n"),
+    (
+        "worktree with its own config",
+        1,
+        "git config extensions.worktreeConfig true; git config --worktree x.y %n",
+    ),
     (
         "worktree in the checkout",
         1,
@@ -312,23 +464,43 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
     ),
     // The index.
     ("staged", 3, "echo %n >s%n; git add s%n; echo %n.b >s%n"),
-    ("staged, and something else since", 1, "echo %n >f0; git add f0; echo %n.b >f0; git add f0"),
+    (
+        "staged, and something else since",
+        1,
+        "echo %n >f0; git add f0; echo %n.b >f0; git add f0",
+    ),
     ("meant to be added", 2, "echo %n >i%n; git add -N i%n"),
     (
         "entry without a file",
         2,
         "git update-index --add --cacheinfo 100755,$(blob %n),e%n; git update-index --add --cacheinfo 160000,$(git rev-parse HEAD),sub%n",
     ),
-    ("flags", 1, "git update-index --assume-unchanged f2; git update-index --skip-worktree f3; echo %n >f2"),
-    ("split index", 3, "git update-index --split-index; echo %n >si%n; git add si%n"),
+    (
+        "flags",
+        1,
+        "git update-index --assume-unchanged f2; git update-index --skip-worktree f3; echo %n >f2",
+    ),
+    (
+        "split index",
+        3,
+        "git update-index --split-index; echo %n >si%n; git add si%n",
+    ),
     (
         "split index by config",
         2,
         "git config core.splitIndex true; git config splitIndex.maxPercentChange 100; echo %n >si%n; git add si%n; echo %n.b >sj%n; git add sj%n",
     ),
-    ("sparse index", 2, "mkdir -p d; echo %n >d/s%n; git add d; git commit -q -m %n; git sparse-checkout init --cone --sparse-index"),
+    (
+        "sparse index",
+        2,
+        "mkdir -p d; echo %n >d/s%n; git add d; git commit -q -m %n; git sparse-checkout init --cone --sparse-index",
+    ),
     ("index version 4", 1, "git update-index --index-version 4"),
-    ("untracked cache", 1, "git update-index --untracked-cache; git status >/dev/null"),
+    (
+        "untracked cache",
+        1,
+        "git update-index --untracked-cache; git status >/dev/null",
+    ),
     // The store.
     ("repack", 5, "git repack -q -d"),
     ("repack of all", 2, "git repack -q -a -d"),
@@ -336,23 +508,47 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
     ("repack with a bitmap", 2, "git repack -q -a -d -b"),
     ("repack with a cruft pack", 2, "git repack -q -d --cruft"),
     ("repack in a row", 2, "git repack -q -d --geometric=2"),
-    ("repack with a multi-pack-index", 2, "git repack -q -d --geometric=2 --write-midx; git multi-pack-index write"),
-    ("multi-pack-index with a bitmap", 1, "git repack -q -d; git multi-pack-index write --bitmap"),
+    (
+        "repack with a multi-pack-index",
+        2,
+        "git repack -q -d --geometric=2 --write-midx; git multi-pack-index write",
+    ),
+    (
+        "multi-pack-index with a bitmap",
+        1,
+        "git repack -q -d; git multi-pack-index write --bitmap",
+    ),
     (
         "kept pack",
         2,
         "git commit-tree -m %n 'HEAD^{tree}' | pack; for p in \"$(git rev-parse --git-path objects/pack)\"/*.pack; do : >\"${p%.pack}.keep\"; break; done",
     ),
-    ("pack of what nothing reaches", 3, "{ blob %n; git commit-tree -m %n 'HEAD^{tree}'; } | pack; git prune-packed -q"),
-    ("the same object in two packs", 2, "git rev-parse HEAD 'HEAD^{tree}' HEAD:f0 | pack; git rev-parse HEAD HEAD:f0 | pack"),
+    (
+        "pack of what nothing reaches",
+        3,
+        "{ blob %n; git commit-tree -m %n 'HEAD^{tree}'; } | pack; git prune-packed -q",
+    ),
+    (
+        "the same object in two packs",
+        2,
+        "git rev-parse HEAD 'HEAD^{tree}' HEAD:f0 | pack; git rev-parse HEAD HEAD:f0 | pack",
+    ),
     (
         "pack unpacked",
         1,
         "for p in \"$(git rev-parse --git-path objects/pack)\"/*.pack; do [ -e \"${p%.pack}.promisor\" ] || { mv \"$p\" p%n; rm -f \"${p%.pack}\".*; rm -f \"${p%/*}/multi-pack-index\"*; git unpack-objects -q <p%n; rm p%n; }; break; done",
     ),
     ("repack that keeps all", 1, "git repack -q -a -d -k"),
-    ("old pack indexes", 1, "git -c pack.indexVersion=1 repack -q -a -d"),
-    ("small packs", 1, "git -c pack.packSizeLimit=1 repack -q -a -d"),
+    (
+        "old pack indexes",
+        1,
+        "git -c pack.indexVersion=1 repack -q -a -d",
+    ),
+    (
+        "small packs",
+        1,
+        "git -c pack.packSizeLimit=1 repack -q -a -d",
+    ),
     (
         "multi-pack-index in layers",
         1,
@@ -361,22 +557,46 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
     ("no reverse index", 1, "rm -f .git/objects/pack/*.rev"),
     ("lists for dumb servers", 1, "git update-server-info"),
     ("commit-graph", 2, "git commit-graph write --reachable"),
-    ("split commit-graph", 2, "git commit-graph write --reachable --split --changed-paths"),
-    ("loose and unreachable", 3, "blob %n; git commit-tree -m %n $(printf '100644 blob %s\\tx\\n' $(blob %n.b) | git mktree)"),
+    (
+        "split commit-graph",
+        2,
+        "git commit-graph write --reachable --split --changed-paths",
+    ),
+    (
+        "loose and unreachable",
+        3,
+        "blob %n; git commit-tree -m %n $(printf '100644 blob %s\\tx\\n' $(blob %n.b) | git mktree)",
+    ),
     ("gc", 1, "git gc -q"),
-    ("gc without a cruft pack", 1, "git -c gc.cruftPacks=false gc -q"),
+    (
+        "gc without a cruft pack",
+        1,
+        "git -c gc.cruftPacks=false gc -q",
+    ),
     // What the repo's config asks for.
     ("never prune", 2, "git config gc.pruneExpire never"),
     ("prune later", 1, "git config gc.pruneExpire 200.days.ago"),
     ("prune at once", 1, "git config gc.pruneExpire now"),
-    ("reflogs never expire", 1, "git config gc.reflogExpire never; git config gc.reflogExpireUnreachable never"),
+    (
+        "reflogs never expire",
+        1,
+        "git config gc.reflogExpire never; git config gc.reflogExpireUnreachable never",
+    ),
     (
         "some reflogs never expire",
         1,
         "git config 'gc.refs/heads/*.reflogExpire' never; git config 'gc.refs/heads/*.reflogExpireUnreachable' never",
     ),
-    ("reflogs expire at once", 1, "git config gc.reflogExpire now; git config gc.reflogExpireUnreachable now"),
-    ("worktrees never expire", 1, "git config gc.worktreePruneExpire never"),
+    (
+        "reflogs expire at once",
+        1,
+        "git config gc.reflogExpire now; git config gc.reflogExpireUnreachable now",
+    ),
+    (
+        "worktrees never expire",
+        1,
+        "git config gc.worktreePruneExpire never",
+    ),
     ("big packs stay", 1, "git config gc.bigPackThreshold 1"),
     ("refs stay loose", 1, "git config gc.packRefs false"),
     (
@@ -399,7 +619,11 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "git config gc.pruneExpire 1.year.ago; git config gc.reflogExpire false; git config gc.reflogExpireUnreachable 1.year",
     ),
-    ("prune at a date", 1, "git config gc.pruneExpire 2005-01-01; git config gc.reflogExpireUnreachable 2005-01-01"),
+    (
+        "prune at a date",
+        1,
+        "git config gc.pruneExpire 2005-01-01; git config gc.reflogExpireUnreachable 2005-01-01",
+    ),
     (
         "some reflogs expire",
         1,
@@ -410,9 +634,17 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "o=$(blob hooked%n); printf '#!/bin/sh\\necho %s\\n' $o >\"$O/$R.hook\"; chmod +x \"$O/$R.hook\"; git config gc.recentObjectsHook \"$O/$R.hook\"",
     ),
-    ("precious objects", 1, "git config core.repositoryFormatVersion 1; git config extensions.preciousObjects true"),
+    (
+        "precious objects",
+        1,
+        "git config core.repositoryFormatVersion 1; git config extensions.preciousObjects true",
+    ),
     // Who borrows.
-    ("borrower", 2, "git clone -q --template= --shared . \"$V/others/$R-b%n\"; (cd \"$V/others/$R-b%n\" && c %f %n)"),
+    (
+        "borrower",
+        2,
+        "git clone -q --template= --shared . \"$V/others/$R-b%n\"; (cd \"$V/others/$R-b%n\" && c %f %n)",
+    ),
     (
         "borrower of what is gone here",
         4,
@@ -483,7 +715,11 @@ pub(super) const KINDS: &[(&str, u8, &str)] = &[
         1,
         "origin; git submodule --quiet add \"$O/origin.git\" sub%n; git commit -q -m %n; (cd sub%n && c f0 %n && git reset -q --hard HEAD~1)",
     ),
-    ("nested repo", 1, "git init -q --template= nested%n; (cd nested%n; c a %n); git add nested%n"),
+    (
+        "nested repo",
+        1,
+        "git init -q --template= nested%n; (cd nested%n; c a %n); git add nested%n",
+    ),
     // Time.
     ("aged", 2, "age 20"),
 ];
@@ -515,7 +751,11 @@ const UNDER_WAY: &[(&str, u8, &str)] = &[
         1,
         "git checkout -q -b r%n; c f0 %n; git branch -q r%n.b; c f1 %n; GIT_SEQUENCE_EDITOR='sed -i 1s/pick/edit/' git rebase -q -i --update-refs HEAD~2",
     ),
-    ("merge under way", 3, "git checkout -q -b g%n; c f0 %n; git checkout -q -; c f0 %n.b; git merge -q g%n; git branch -q -D g%n"),
+    (
+        "merge under way",
+        3,
+        "git checkout -q -b g%n; c f0 %n; git checkout -q -; c f0 %n.b; git merge -q g%n; git branch -q -D g%n",
+    ),
     (
         "merge under way, resolved",
         3,
@@ -536,10 +776,26 @@ const UNDER_WAY: &[(&str, u8, &str)] = &[
         2,
         "git checkout -q -b p%n; c f0 %n; c f1 %n; c f2 %n; git checkout -q -; c f0 %n.b; git cherry-pick p%n~2 p%n~1 p%n; git branch -q -D p%n",
     ),
-    ("revert under way", 2, "c f0 %n; c f0 %n.b; git revert --no-edit HEAD~1"),
-    ("revert without a commit", 1, "c f0 %n; git revert --no-commit HEAD"),
-    ("bisect under way", 2, "c f0 %n; c f0 %n.b; c f0 %n.c; git bisect start HEAD HEAD~3; git bisect skip"),
-    ("bisect without a checkout", 1, "c f0 %n; c f0 %n.b; git bisect start --no-checkout HEAD HEAD~2"),
+    (
+        "revert under way",
+        2,
+        "c f0 %n; c f0 %n.b; git revert --no-edit HEAD~1",
+    ),
+    (
+        "revert without a commit",
+        1,
+        "c f0 %n; git revert --no-commit HEAD",
+    ),
+    (
+        "bisect under way",
+        2,
+        "c f0 %n; c f0 %n.b; c f0 %n.c; git bisect start HEAD HEAD~3; git bisect skip",
+    ),
+    (
+        "bisect without a checkout",
+        1,
+        "c f0 %n; c f0 %n.b; git bisect start --no-checkout HEAD HEAD~2",
+    ),
     (
         "patches under way",
         1,
@@ -550,15 +806,27 @@ const UNDER_WAY: &[(&str, u8, &str)] = &[
         1,
         "git checkout -q -b a%n; c f0 %n; git format-patch -q -1 --stdout >\"$O/$R.patch\"; git checkout -q -; c f0 %n.b; git am -q \"$O/$R.patch\"",
     ),
-    ("detached at a tag", 1, "git tag -a -m %n at%n $(git commit-tree -p HEAD -m %n 'HEAD^{tree}'); git checkout -q at%n; git tag -d at%n"),
+    (
+        "detached at a tag",
+        1,
+        "git tag -a -m %n at%n $(git commit-tree -p HEAD -m %n 'HEAD^{tree}'); git checkout -q at%n; git tag -d at%n",
+    ),
     (
         "HEAD at another ref",
         1,
         "git update-ref refs/worktree/h%n $(git commit-tree -p HEAD -m %n 'HEAD^{tree}'); git symbolic-ref HEAD refs/worktree/h%n",
     ),
     ("no branch yet", 1, "git checkout -q --orphan u%n"),
-    ("detached at the end", 2, "git checkout -q --detach; c %f %n; c %g %n.b"),
-    ("switched to nothing", 1, "git switch -q --orphan u%n; echo %n >f0; git add f0"),
+    (
+        "detached at the end",
+        2,
+        "git checkout -q --detach; c %f %n; c %g %n.b",
+    ),
+    (
+        "switched to nothing",
+        1,
+        "git switch -q --orphan u%n; echo %n >f0; git add f0",
+    ),
     (
         "conflict in the index alone",
         2,
@@ -569,18 +837,30 @@ const UNDER_WAY: &[(&str, u8, &str)] = &[
         3,
         "printf '100644 %s 1\\tf0\\n100644 %s 2\\tf0\\n100644 %s 3\\tf0\\n' $(blob %n) $(blob %n.b) $(blob %n.c) | git update-index --index-info; git add f0",
     ),
-    ("index lost", 1, "rm -f \"$(git rev-parse --git-path index)\""),
+    (
+        "index lost",
+        1,
+        "rm -f \"$(git rev-parse --git-path index)\"",
+    ),
 ];
 
 /// Young at the end: what reaches them is not asked for 14 days.
 const YOUNG: &[(&str, u8, &str)] = &[
-    ("young and unreachable", 3, "blob young%n; git commit-tree -m young%n 'HEAD^{tree}'"),
+    (
+        "young and unreachable",
+        3,
+        "blob young%n; git commit-tree -m young%n 'HEAD^{tree}'",
+    ),
     (
         "young, unreachable, of old parts",
         4,
         "b=$(blob part%n); t=$(printf '100644 blob %s\\tx\\n' $b | git mktree); d=$(git rev-parse --git-path objects); for o in $b $t; do touch -d \"@$((T - 40 * 86400))\" \"$d/$(echo $o | cut -c1-2)/$(echo $o | cut -c3-)\"; done; git commit-tree -m young%n $t",
     ),
-    ("young pack of what nothing reaches", 2, "{ blob young%n; git commit-tree -m young%n.b 'HEAD^{tree}'; } | pack; git prune-packed -q"),
+    (
+        "young pack of what nothing reaches",
+        2,
+        "{ blob young%n; git commit-tree -m young%n.b 'HEAD^{tree}'; } | pack; git prune-packed -q",
+    ),
     (
         "old and unreachable",
         3,
@@ -606,9 +886,21 @@ struct Cook {
 
 impl Cook {
     /// One of a table, by weight.
-    fn pick(&mut self, table: &[(&'static str, u8, &'static str)], without: &[&str]) -> (&'static str, &'static str) {
-        let table: Vec<_> = table.iter().filter(|(kind, ..)| !without.contains(kind)).collect();
-        let mut at = self.random.u32(..table.iter().map(|(_, weight, _)| u32::from(*weight)).sum::<u32>());
+    fn pick(
+        &mut self,
+        table: &[(&'static str, u8, &'static str)],
+        without: &[&str],
+    ) -> (&'static str, &'static str) {
+        let table: Vec<_> = table
+            .iter()
+            .filter(|(kind, ..)| !without.contains(kind))
+            .collect();
+        let mut at = self.random.u32(
+            ..table
+                .iter()
+                .map(|(_, weight, _)| u32::from(*weight))
+                .sum::<u32>(),
+        );
         for (kind, weight, script) in table {
             match at.checked_sub(u32::from(*weight)) {
                 Some(rest) => at = rest,
@@ -621,14 +913,18 @@ impl Cook {
     /// The script for its place and time.
     fn fill(&mut self, script: &str) -> String {
         self.n += 1;
-        let text = script.replace("%n", &format!("{}.{}", self.seed, self.n)).replace("%k", &self.random.u8(1..5).to_string());
+        let text = script
+            .replace("%n", &format!("{}.{}", self.seed, self.n))
+            .replace("%k", &self.random.u8(1..5).to_string());
         let [f, g] = [0; 2].map(|_| format!("f{}", self.random.u8(..4)));
         text.replace("%f", &f).replace("%g", &g)
     }
 
     fn add(&mut self, place: &str, script: &str) {
         let script = self.fill(script);
-        self.operations.push(Operation { script: format!("at {}; {place}; {script}", self.day) });
+        self.operations.push(Operation {
+            script: format!("at {}; {place}; {script}", self.day),
+        });
     }
 
     /// The main checkout, or one of the trees.
@@ -650,7 +946,14 @@ impl Recipe {
     /// The recipe of a seed, without some kinds of operations.
     pub(super) fn of(seed: u64, without: &[&str]) -> Self {
         let folder = format!("acme__r{seed}");
-        let mut cook = Cook { random: Rng::with_seed(seed), seed, n: 0, trees: Vec::new(), day: 0, operations: Vec::new() };
+        let mut cook = Cook {
+            random: Rng::with_seed(seed),
+            seed,
+            n: 0,
+            trees: Vec::new(),
+            day: 0,
+            operations: Vec::new(),
+        };
         cook.day = [300, 120, 85, 40][cook.random.usize(..4)];
         let (_, script) = cook.pick(BEGINNINGS, without);
         cook.add("cd \"$V\"", script);
@@ -664,7 +967,8 @@ impl Recipe {
             }
         }
         let trees = cook.trees.clone();
-        let places = std::iter::once("in_main".to_owned()).chain(trees.iter().map(|tree| format!("in_tree w{seed}.{tree}")));
+        let places = std::iter::once("in_main".to_owned())
+            .chain(trees.iter().map(|tree| format!("in_tree w{seed}.{tree}")));
         for place in places {
             if cook.random.bool() {
                 cook.pass_time();
@@ -688,18 +992,33 @@ impl Recipe {
         if let Some(due) = due {
             cook.add("in_main", due);
         }
-        Self { seed, folder, settings, operations: cook.operations }
+        Self {
+            seed,
+            folder,
+            settings,
+            operations: cook.operations,
+        }
     }
 
     /// Whether it makes a repo that we know nothing of, as its config says, and leave alone.
     pub(super) fn is_unknown_to_us(&self) -> bool {
-        let unknown = ["--object-format", "--ref-format", "extensions.preciousObjects"];
-        self.operations.iter().any(|operation| unknown.iter().any(|word| operation.script.contains(word)))
+        let unknown = [
+            "--object-format",
+            "--ref-format",
+            "extensions.preciousObjects",
+        ];
+        self.operations
+            .iter()
+            .any(|operation| unknown.iter().any(|word| operation.script.contains(word)))
     }
 
     /// All that is done, in words of the shell.
     pub(super) fn script(&self) -> String {
-        let lines: Vec<&str> = self.operations.iter().map(|operation| operation.script.as_str()).collect();
+        let lines: Vec<&str> = self
+            .operations
+            .iter()
+            .map(|operation| operation.script.as_str())
+            .collect();
         format!("R={}\n{}\n", self.folder, lines.join("\n"))
     }
 }

@@ -6,8 +6,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use treewarden::facts::cache::{CacheKind, UsedFrom};
 use treewarden::report::{
-    Class, Counts, Eviction, Gc, GcAction, Level, Lock, Prune, Repo, RepoOutcome, Rescues, Run, RunOutcome, RunReport, SCHEMA, Totals,
-    TreeOutcome, Unit, UnitOutcome, VerdictName, Volume, Worktree,
+    Class, Counts, Eviction, Gc, GcAction, Level, Lock, Prune, Repo, RepoOutcome, Rescues, Run,
+    RunOutcome, RunReport, SCHEMA, Totals, TreeOutcome, Unit, UnitOutcome, VerdictName, Volume,
+    Worktree,
 };
 
 const KIB: u64 = 1 << 10;
@@ -20,7 +21,11 @@ fn started() -> DateTime<Utc> {
 }
 
 fn level(used: u64, used_inodes: u64) -> Level {
-    Level { used_bytes: used, free_bytes: 200 * GIB - used, used_inodes }
+    Level {
+        used_bytes: used,
+        free_bytes: 200 * GIB - used,
+        used_inodes,
+    }
 }
 
 fn night(seconds: i64, before: Level, after: Level, repos: Vec<Repo>) -> RunReport {
@@ -39,9 +44,20 @@ fn night(seconds: i64, before: Level, after: Level, repos: Vec<Repo>) -> RunRepo
             outcome: RunOutcome::Ok,
             reason: None,
         },
-        volume: Volume { root: "/data".into(), total_bytes: 200 * GIB, total_inodes: 26_000_000, before, after, high: 0.85, low: 0.75 },
+        volume: Volume {
+            root: "/data".into(),
+            total_bytes: 200 * GIB,
+            total_inodes: 26_000_000,
+            before,
+            after,
+            high: 0.85,
+            low: 0.75,
+        },
         repos,
-        eviction: Eviction { reason: "61 % of bytes is under the high mark of 85 %".to_owned(), ..Eviction::default() },
+        eviction: Eviction {
+            reason: "61 % of bytes is under the high mark of 85 %".to_owned(),
+            ..Eviction::default()
+        },
         usage: Vec::new(),
         totals: Totals::default(),
         alerts: Vec::new(),
@@ -61,21 +77,36 @@ fn repo(name: &str, outcome: RepoOutcome, seconds: f64, worktrees: Vec<Worktree>
         lock: Lock::default(),
         prune: Prune::default(),
         rescues: Rescues::default(),
-        gc: Gc { reason: "little to repack".to_owned(), ..Gc::default() },
+        gc: Gc {
+            reason: "little to repack".to_owned(),
+            ..Gc::default()
+        },
         worktrees,
         failures: Vec::new(),
     }
 }
 
 fn repack(action: GcAction, before: (u64, u64, u64), after: (u64, u64, u64)) -> Gc {
-    let counts = |(loose_objects, packs, bytes)| Counts { loose_objects, packs, bytes };
-    Gc { action, reason: "9 packs are more than 8".to_owned(), before: counts(before), after: counts(after), stale_locks: Vec::new() }
+    let counts = |(loose_objects, packs, bytes)| Counts {
+        loose_objects,
+        packs,
+        bytes,
+    };
+    Gc {
+        action,
+        reason: "9 packs are more than 8".to_owned(),
+        before: counts(before),
+        after: counts(after),
+        stale_locks: Vec::new(),
+    }
 }
 
 fn tree(path: impl Into<PathBuf>, because: &str, reason: &str) -> Worktree {
     let path = path.into();
     Worktree {
-        branch: path.file_name().map(|name| format!("afk/{}", name.to_string_lossy())),
+        branch: path
+            .file_name()
+            .map(|name| format!("afk/{}", name.to_string_lossy())),
         path,
         head: Some("4f0c2d9b1e".to_owned()),
         class: None,
@@ -90,7 +121,10 @@ fn tree(path: impl Into<PathBuf>, because: &str, reason: &str) -> Worktree {
 }
 
 fn recent(root: &str, names: &[&str]) -> Vec<Worktree> {
-    names.iter().map(|name| tree(format!("{root}/{name}"), "recent", "active 3 hours ago")).collect()
+    names
+        .iter()
+        .map(|name| tree(format!("{root}/{name}"), "recent", "active 3 hours ago"))
+        .collect()
 }
 
 fn reaped(path: &str, class: Class, days: u64, bytes: u64, reason: &str) -> Worktree {
@@ -120,7 +154,12 @@ fn unit(cache: &str, kind: CacheKind, name: &str, bytes: u64, days: i64) -> Unit
 
 /// A night with a bit of everything, and nothing wrong but one tree.
 pub(crate) fn rich() -> RunReport {
-    let mut report = night(742, level(180 * GIB, 11_200_000), level(149 * GIB, 9_900_000), rich_repos());
+    let mut report = night(
+        742,
+        level(180 * GIB, 11_200_000),
+        level(149 * GIB, 9_900_000),
+        rich_repos(),
+    );
     report.eviction = rich_eviction();
     report.tally(34 * MIB, GIB + 200 * MIB);
     report
@@ -130,14 +169,34 @@ fn rich_repos() -> Vec<Repo> {
     let mut shop = repo("acme/shop", RepoOutcome::Maintained, 214.0, shop_trees());
     shop.gc = repack(GcAction::Full, (412, 9, 240 * MIB), (0, 1, 206 * MIB));
     shop.gc.stale_locks = vec!["/data/acme__shop/.git/worktrees/cart-totals/index.lock".into()];
-    shop.prune.dropped = vec!["/data/acme__shop/.worktrees/issue-12".into(), "/data/acme__shop/.worktrees/issue-15".into()];
-    let mut site = repo("acme/marketing-site", RepoOutcome::Maintained, 2.4, recent("/data/worktrees/acme__marketing-site", &["hero"]));
+    shop.prune.dropped = vec![
+        "/data/acme__shop/.worktrees/issue-12".into(),
+        "/data/acme__shop/.worktrees/issue-15".into(),
+    ];
+    let mut site = repo(
+        "acme/marketing-site",
+        RepoOutcome::Maintained,
+        2.4,
+        recent("/data/worktrees/acme__marketing-site", &["hero"]),
+    );
     site.lock.waited_seconds = 247.0;
-    site.worktrees.push(tree("/data/worktrees/acme__marketing-site/old-hero", "dangling", "its admin folder is gone: no repo knows it"));
+    site.worktrees.push(tree(
+        "/data/worktrees/acme__marketing-site/old-hero",
+        "dangling",
+        "its admin folder is gone: no repo knows it",
+    ));
     let mut api = repo("acme/api", RepoOutcome::Busy, 600.0, vec![]);
-    api.lock = Lock { waited_seconds: 600.0, holder: Some("agent-7f9c/exec (pid 812) since 02:41 UTC".to_owned()), busy_nights: 4 };
+    api.lock = Lock {
+        waited_seconds: 600.0,
+        holder: Some("agent-7f9c/exec (pid 812) since 02:41 UTC".to_owned()),
+        busy_nights: 4,
+    };
     let mut etl = repo("data/etl", RepoOutcome::Maintained, 31.0, etl_trees());
-    etl.gc = repack(GcAction::Incremental, (88, 3, 90 * MIB), (0, 2, 90 * MIB + 4 * KIB));
+    etl.gc = repack(
+        GcAction::Incremental,
+        (88, 3, 90 * MIB),
+        (0, 2, 90 * MIB + 4 * KIB),
+    );
     vec![shop, site, api, etl]
 }
 
@@ -158,18 +217,51 @@ fn shop_trees() -> Vec<Worktree> {
             900 * MIB,
             "all commits are on branch afk/issue-41-checkout-copy-for-the-holiday-season, idle over 7 days",
         ),
-        reaped(&format!("{root}/try-vite"), Class::Unsaved, 37, 3 * GIB + 300 * MIB, "3 changed files, idle over 30 days"),
+        reaped(
+            &format!("{root}/try-vite"),
+            Class::Unsaved,
+            37,
+            3 * GIB + 300 * MIB,
+            "3 changed files, idle over 30 days",
+        ),
     ];
     trees[2].branch = None;
     trees[2].rescue_ref = Some("refs/treewarden/rescue/try-vite/20261121T030112Z".to_owned());
-    trees.extend(recent(root, &["cart-totals", "coupons", "dark-mode", "issue-52", "issue-53", "issue-57", "refunds", "search", "vat"]));
-    trees.push(tree(format!("{root}/release"), "locked", "locked: the release robot lives here"));
-    trees.push(tree(format!("{root}/rebase-me"), "in progress", "a rebase is under way"));
+    trees.extend(recent(
+        root,
+        &[
+            "cart-totals",
+            "coupons",
+            "dark-mode",
+            "issue-52",
+            "issue-53",
+            "issue-57",
+            "refunds",
+            "search",
+            "vat",
+        ],
+    ));
+    trees.push(tree(
+        format!("{root}/release"),
+        "locked",
+        "locked: the release robot lives here",
+    ));
+    trees.push(tree(
+        format!("{root}/rebase-me"),
+        "in progress",
+        "a rebase is under way",
+    ));
     trees
 }
 
 fn etl_trees() -> Vec<Worktree> {
-    let mut failed = reaped("/data/worktrees/data__etl/backfill", Class::Landed, 9, GIB, "merged into origin/main");
+    let mut failed = reaped(
+        "/data/worktrees/data__etl/backfill",
+        Class::Landed,
+        9,
+        GIB,
+        "merged into origin/main",
+    );
     "landed".clone_into(&mut failed.because);
     failed.outcome = TreeOutcome::Failed(
         "failed to rename `/data/worktrees/data__etl/backfill` into the trash: Permission denied; give uid 1000 write access to `/data/worktrees/data__etl`"
@@ -190,18 +282,53 @@ fn etl_trees() -> Vec<Worktree> {
 fn rich_eviction() -> Eviction {
     let mut units: Vec<Unit> = (0..41u64)
         .map(|i| {
-            unit("npm", CacheKind::Npm, &format!("content-v2/sha512/{i:02x}/9f"), (20 + i * 7) * MIB, 200 - i64::try_from(i).unwrap() * 3)
+            unit(
+                "npm",
+                CacheKind::Npm,
+                &format!("content-v2/sha512/{i:02x}/9f"),
+                (20 + i * 7) * MIB,
+                200 - i64::try_from(i).unwrap() * 3,
+            )
         })
         .collect();
-    units.push(unit("cargo", CacheKind::Cargo, "registry/src/index.crates.io-1949cf8c6b5b557f/aws-sdk-ec2-1.98.0", 412 * MIB, 64));
-    units.push(unit("cargo", CacheKind::Cargo, "git/db/polars-0a7f2c", 2 * GIB, 64));
-    units.push(unit("models", CacheKind::Folder, "whisper-large-v3", 14 * GIB + 700 * MIB, 91));
+    units.push(unit(
+        "cargo",
+        CacheKind::Cargo,
+        "registry/src/index.crates.io-1949cf8c6b5b557f/aws-sdk-ec2-1.98.0",
+        412 * MIB,
+        64,
+    ));
+    units.push(unit(
+        "cargo",
+        CacheKind::Cargo,
+        "git/db/polars-0a7f2c",
+        2 * GIB,
+        64,
+    ));
+    units.push(unit(
+        "models",
+        CacheKind::Folder,
+        "whisper-large-v3",
+        14 * GIB + 700 * MIB,
+        91,
+    ));
     // Half of npm's were in a lock file once, and one of cargo's is in one now.
     for unit in units.iter_mut().take(41).step_by(2) {
-        (unit.last_used_from, unit.named_by) = (UsedFrom::Named, Some("acme/marketing-site".to_owned()));
+        (unit.last_used_from, unit.named_by) =
+            (UsedFrom::Named, Some("acme/marketing-site".to_owned()));
     }
-    (units[42].last_used_from, units[42].named_by, units[42].in_use) = (UsedFrom::Named, Some("data/etl".to_owned()), true);
-    let mut used = unit("go-mod", CacheKind::GoMod, "golang.org/x/tools@v0.24.0", 40 * MIB, 90);
+    (
+        units[42].last_used_from,
+        units[42].named_by,
+        units[42].in_use,
+    ) = (UsedFrom::Named, Some("data/etl".to_owned()), true);
+    let mut used = unit(
+        "go-mod",
+        CacheKind::GoMod,
+        "golang.org/x/tools@v0.24.0",
+        40 * MIB,
+        90,
+    );
     used.outcome = UnitOutcome::Skipped("used since they were listed".to_owned());
     units.push(used);
     Eviction {
@@ -217,14 +344,31 @@ fn rich_eviction() -> Eviction {
 
 /// A night on which nothing was to be done.
 pub(crate) fn idle() -> RunReport {
-    let mut shop = recent("/data/acme__shop/.worktrees", &["cart-totals", "coupons", "vat"]);
-    shop.push(tree("/data/acme__shop/.worktrees/release", "locked", "locked: the release robot lives here"));
+    let mut shop = recent(
+        "/data/acme__shop/.worktrees",
+        &["cart-totals", "coupons", "vat"],
+    );
+    shop.push(tree(
+        "/data/acme__shop/.worktrees/release",
+        "locked",
+        "locked: the release robot lives here",
+    ));
     let repos = vec![
         repo("acme/shop", RepoOutcome::Maintained, 1.2, shop),
-        repo("acme/api", RepoOutcome::Maintained, 0.8, recent("/data/worktrees/acme__api", &["tokens"])),
+        repo(
+            "acme/api",
+            RepoOutcome::Maintained,
+            0.8,
+            recent("/data/worktrees/acme__api", &["tokens"]),
+        ),
         repo("data/etl", RepoOutcome::Maintained, 0.4, vec![]),
     ];
-    let mut report = night(4, level(122 * GIB, 8_000_000), level(122 * GIB, 8_000_000), repos);
+    let mut report = night(
+        4,
+        level(122 * GIB, 8_000_000),
+        level(122 * GIB, 8_000_000),
+        repos,
+    );
     report.tally(0, 0);
     report
 }
@@ -241,13 +385,20 @@ pub(crate) fn rehearsal() -> RunReport {
         }
         repo.gc.after = repo.gc.before;
         repo.seconds /= 40.0;
-        for tree in repo.worktrees.iter_mut().filter(|tree| tree.outcome == TreeOutcome::Reaped) {
+        for tree in repo
+            .worktrees
+            .iter_mut()
+            .filter(|tree| tree.outcome == TreeOutcome::Reaped)
+        {
             tree.outcome = TreeOutcome::Planned;
             tree.rescue_ref = None;
         }
         (repo.lock.waited_seconds, repo.lock.busy_nights) = (0.0, 0);
     }
-    report.eviction.units.retain(|unit| unit.cache != "npm" && unit.outcome == UnitOutcome::Evicted);
+    report
+        .eviction
+        .units
+        .retain(|unit| unit.cache != "npm" && unit.outcome == UnitOutcome::Evicted);
     for unit in &mut report.eviction.units {
         unit.outcome = UnitOutcome::Planned;
     }
@@ -260,12 +411,26 @@ pub(crate) fn rehearsal() -> RunReport {
 
 /// Names made to fool a terminal, and everything that can go wrong at once.
 pub(crate) fn disaster() -> RunReport {
-    let mut report = night(14_400, level(190 * GIB, 25_900_000), level(186 * GIB, 25_700_000), disaster_repos());
+    let mut report = night(
+        14_400,
+        level(190 * GIB, 25_900_000),
+        level(186 * GIB, 25_700_000),
+        disaster_repos(),
+    );
     report.run.outcome = RunOutcome::Interrupted;
     report.run.reason = Some("stopped by the deadline of 4 h; the rest comes next run".to_owned());
     report.run.shard = Some("1/2".to_owned());
-    let mut failed = unit("pip\u{1b}[2J", CacheKind::Pip, "http-v2/\u{9b}31m\nfake", 5 * MIB, 40);
-    failed.outcome = UnitOutcome::Failed("failed to rename `http-v2/\nfake`: Stale file handle; it is tried again next run".to_owned());
+    let mut failed = unit(
+        "pip\u{1b}[2J",
+        CacheKind::Pip,
+        "http-v2/\u{9b}31m\nfake",
+        5 * MIB,
+        40,
+    );
+    failed.outcome = UnitOutcome::Failed(
+        "failed to rename `http-v2/\nfake`: Stale file handle; it is tried again next run"
+            .to_owned(),
+    );
     report.eviction = Eviction {
         triggered: true,
         reason: "99 % of inodes is over the high mark of 85 %".to_owned(),
@@ -275,8 +440,14 @@ pub(crate) fn disaster() -> RunReport {
         wanted_inodes: 6_400_000,
         freed_inodes: 200_000,
         shortfall_inodes: 6_200_000,
-        obstacles: vec!["models: 30 GiB are its reserve\u{7}".to_owned(), "npm: unreadable\r\nAll in order".to_owned()],
-        units: vec![unit("npm", CacheKind::Npm, "evil\u{202e}gpj.exe", 2 * GIB, 1), failed],
+        obstacles: vec![
+            "models: 30 GiB are its reserve\u{7}".to_owned(),
+            "npm: unreadable\r\nAll in order".to_owned(),
+        ],
+        units: vec![
+            unit("npm", CacheKind::Npm, "evil\u{202e}gpj.exe", 2 * GIB, 1),
+            failed,
+        ],
     };
     report.failures =
         vec!["failed to empty the trash entry `0197\t\u{1b}]0;owned\u{7}`: Directory not empty; the next run goes on".to_owned()];
@@ -286,18 +457,33 @@ pub(crate) fn disaster() -> RunReport {
 
 fn disaster_repos() -> Vec<Repo> {
     let stopped = "the run stopped before its turn; it comes first next time";
-    let mut hostile = repo("acme/shop\u{1b}[31m", RepoOutcome::Maintained, 61.0, hostile_trees());
-    hostile.gc = repack(GcAction::Incremental, (7000, 12, 900 * MIB), (0, 3, 880 * MIB));
+    let mut hostile = repo(
+        "acme/shop\u{1b}[31m",
+        RepoOutcome::Maintained,
+        61.0,
+        hostile_trees(),
+    );
+    hostile.gc = repack(
+        GcAction::Incremental,
+        (7000, 12, 900 * MIB),
+        (0, 3, 880 * MIB),
+    );
     hostile.gc.stale_locks = vec!["/data/acme__shop/.git/\u{202e}kcol".into()];
-    hostile.failures = vec!["failed to write the commit-graph: No space left on device; free some room on `/data`".to_owned()];
+    hostile.failures = vec![
+        "failed to write the commit-graph: No space left on device; free some room on `/data`"
+            .to_owned(),
+    ];
     let mut infra = repo("acme/infra", RepoOutcome::Refused, 0.1, vec![]);
     infra.reason = Some("it is a git-crypt repo: encrypted files must not be edited from a worktree; take it out of the config".to_owned());
     let mut missing = repo("data/etl", RepoOutcome::Maintained, 3.0, vec![]);
-    missing.prune.refused = Some("7 of 9 registered trees are missing at once: is the volume mounted in full?".to_owned());
+    missing.prune.refused = Some(
+        "7 of 9 registered trees are missing at once: is the volume mounted in full?".to_owned(),
+    );
     let mut broken = repo("data/lake", RepoOutcome::Failed, 12.0, vec![]);
     broken.reason =
         Some("failed to open `/data/data__lake`: config\nline 3 is no config; run `git -C /data/data__lake config --list`".to_owned());
-    let mut late = ["zeta/a", "zeta/b", "zeta/c"].map(|name| repo(name, RepoOutcome::Refused, 0.0, vec![]));
+    let mut late =
+        ["zeta/a", "zeta/b", "zeta/c"].map(|name| repo(name, RepoOutcome::Refused, 0.0, vec![]));
     for repo in &mut late {
         repo.reason = Some(stopped.to_owned());
     }
@@ -305,17 +491,37 @@ fn disaster_repos() -> Vec<Repo> {
 }
 
 fn hostile_trees() -> Vec<Worktree> {
-    let mut gone =
-        reaped("/data/acme__shop/.worktrees/a\u{1b}[2K\nFreed 9 TiB", Class::Unsaved, 50, 2 * GIB, "1 untracked file `\u{7}\u{8}x`");
+    let mut gone = reaped(
+        "/data/acme__shop/.worktrees/a\u{1b}[2K\nFreed 9 TiB",
+        Class::Unsaved,
+        50,
+        2 * GIB,
+        "1 untracked file `\u{7}\u{8}x`",
+    );
     gone.branch = Some("\u{202e}niam\u{2066}\u{1b}[1A".to_owned());
     gone.rescue_ref = Some("refs/treewarden/rescue/a\u{85}b/1".to_owned());
-    let mut failed = reaped("/data/acme__shop/.worktrees/b\rc", Class::Landed, 5, GIB, "merged");
-    failed.outcome = TreeOutcome::Failed("failed to rescue `b\rc`: \u{1b}c; look at it by hand".to_owned());
+    let mut failed = reaped(
+        "/data/acme__shop/.worktrees/b\rc",
+        Class::Landed,
+        5,
+        GIB,
+        "merged",
+    );
+    failed.outcome =
+        TreeOutcome::Failed("failed to rescue `b\rc`: \u{1b}c; look at it by hand".to_owned());
     let latin1 = PathBuf::from(OsStr::from_bytes(b"/data/acme__shop/.worktrees/caf\xe9"));
-    let mut unknown = tree(latin1, "unreadable", "failed to read `.git`: Input/output error\u{2028}; it stays");
+    let mut unknown = tree(
+        latin1,
+        "unreadable",
+        "failed to read `.git`: Input/output error\u{2028}; it stays",
+    );
     unknown.verdict = VerdictName::Unknown;
     unknown.idle_seconds = Some(45 * 86_400);
-    let kept = tree("/data/acme__shop/.worktrees/k\u{200b}ept\u{feff}", "rec\u{1b}[7ment", "active\tnow");
+    let kept = tree(
+        "/data/acme__shop/.worktrees/k\u{200b}ept\u{feff}",
+        "rec\u{1b}[7ment",
+        "active\tnow",
+    );
     vec![gone, failed, kept, unknown]
 }
 

@@ -1,7 +1,8 @@
-//! What agents do on a day, drawn from the seed: they work in checkouts and worktrees, and leave them as agents do.
+//! What agents do on a day, drawn from the seed: they work in checkouts and worktrees, and leave
+//! them as agents do.
 //!
-//! Whatever git refuses is no mistake of theirs: they go on with something else. What they delete themselves nobody has to keep; else they
-//! never undo what others made.
+//! Whatever git refuses is no mistake of theirs: they go on with something else. What they delete
+//! themselves nobody has to keep; else they never undo what others made.
 
 use super::super::support::{fifo, remove as remove_from_disk};
 use super::days::{CRATES, SUBMODULE, Sim, Tree};
@@ -36,15 +37,27 @@ const ANYWHERE: [(u32, &str, Act); 23] = [
     (4, "modes", modes),
     (6, "stage", stage),
     (4, "stage and edit again", stage_and_edit),
-    (3, "unstage", |sim, at| drop(sim.git(&at.path, &["rm", "-q", "--cached", "-r", "src"]))),
+    (3, "unstage", |sim, at| {
+        drop(sim.git(&at.path, &["rm", "-q", "--cached", "-r", "src"]))
+    }),
     (3, "intend to add", intend),
     (3, "flags in the index", flags),
     (2, "split index", split_index),
-    (4, "amend", |sim, at| drop(sim.git(&at.path, &["commit", "-q", "-a", "--amend", "-m", "Better"]))),
-    (3, "reset", |sim, at| drop(sim.git(&at.path, &["reset", "-q", "--hard", "HEAD~1"]))),
-    (5, "stash", |sim, at| drop(sim.git(&at.path, &["stash", "-q", "-u"]))),
-    (3, "stash pop", |sim, at| drop(sim.git(&at.path, &["stash", "pop", "-q"]))),
-    (1, "stash drop", |sim, at| drop(sim.git(&at.path, &["stash", "drop", "-q"]))),
+    (4, "amend", |sim, at| {
+        drop(sim.git(&at.path, &["commit", "-q", "-a", "--amend", "-m", "Better"]))
+    }),
+    (3, "reset", |sim, at| {
+        drop(sim.git(&at.path, &["reset", "-q", "--hard", "HEAD~1"]))
+    }),
+    (5, "stash", |sim, at| {
+        drop(sim.git(&at.path, &["stash", "-q", "-u"]))
+    }),
+    (3, "stash pop", |sim, at| {
+        drop(sim.git(&at.path, &["stash", "pop", "-q"]))
+    }),
+    (1, "stash drop", |sim, at| {
+        drop(sim.git(&at.path, &["stash", "drop", "-q"]))
+    }),
     (3, "tools", tools),
     (10, "fetch crates", fetch_crates),
     (2, "delete a file", |_, at| delete_file(at)),
@@ -53,34 +66,74 @@ const ANYWHERE: [(u32, &str, Act); 23] = [
 ];
 
 const IN_TREES: [(u32, &str, Act); 20] = [
-    (6, "merge main", |sim, at| conflict(sim, at, "merge", &["merge", "-q", "origin/main"])),
-    (6, "rebase", |sim, at| conflict(sim, at, "rebase", &["rebase", "-q", "--autostash", "origin/main"])),
-    (3, "cherry-pick", |sim, at| conflict(sim, at, "cherry-pick", &["cherry-pick", "origin/main"])),
-    (6, "push", |sim, at| drop(sim.git(&at.path, &["push", "-q", "-f", "origin", "HEAD:refs/heads/shared-work"]))),
+    (6, "merge main", |sim, at| {
+        conflict(sim, at, "merge", &["merge", "-q", "origin/main"])
+    }),
+    (6, "rebase", |sim, at| {
+        conflict(
+            sim,
+            at,
+            "rebase",
+            &["rebase", "-q", "--autostash", "origin/main"],
+        )
+    }),
+    (3, "cherry-pick", |sim, at| {
+        conflict(sim, at, "cherry-pick", &["cherry-pick", "origin/main"])
+    }),
+    (6, "push", |sim, at| {
+        drop(sim.git(
+            &at.path,
+            &["push", "-q", "-f", "origin", "HEAD:refs/heads/shared-work"],
+        ))
+    }),
     (8, "merge into main", land),
-    (2, "detach", |sim, at| drop(sim.git(&at.path, &["checkout", "-q", "--detach"]))),
-    (1, "bisect", |sim, at| drop(sim.git(&at.path, &["bisect", "start", "HEAD", "HEAD~2"]))),
-    (2, "end of a bisect", |sim, at| drop(sim.git(&at.path, &["bisect", "reset"]))),
+    (2, "detach", |sim, at| {
+        drop(sim.git(&at.path, &["checkout", "-q", "--detach"]))
+    }),
+    (1, "bisect", |sim, at| {
+        drop(sim.git(&at.path, &["bisect", "start", "HEAD", "HEAD~2"]))
+    }),
+    (2, "end of a bisect", |sim, at| {
+        drop(sim.git(&at.path, &["bisect", "reset"]))
+    }),
     (1, "lock", lock),
-    (3, "unlock", |sim, at| drop(sim.git(&sim.repos[at.repo].path, &["worktree", "unlock", at.path.to_str().unwrap()]))),
-    (1, "a nested repo", |sim, at| drop(sim.git(&at.path, &["init", "-q", "--template=", "nested"]))),
+    (3, "unlock", |sim, at| {
+        drop(sim.git(
+            &sim.repos[at.repo].path,
+            &["worktree", "unlock", at.path.to_str().unwrap()],
+        ))
+    }),
+    (1, "a nested repo", |sim, at| {
+        drop(sim.git(&at.path, &["init", "-q", "--template=", "nested"]))
+    }),
     (2, "submodule", submodule),
     (1, "a pipe", pipe),
     (3, "work among tools' files", tool_work),
     (2, "notes in the registration", admin_notes),
     (2, "a dead git's lock", |sim, at| dead_lock(sim, at)),
     (4, "delete by hand", delete),
-    (2, "git worktree remove", |sim, at| drop(sim.git(&sim.repos[at.repo].path, &["worktree", "remove", "-f", at.path.to_str().unwrap()]))),
+    (2, "git worktree remove", |sim, at| {
+        drop(sim.git(
+            &sim.repos[at.repo].path,
+            &["worktree", "remove", "-f", at.path.to_str().unwrap()],
+        ))
+    }),
     (4, "worktree remove", remove),
     (3, "move", relocate),
 ];
 
 const IN_CHECKOUTS: [(u32, &str, Act); 9] = [
     (10, "commit and push", commit_and_push),
-    (4, "fetch", |sim, at| drop(sim.git(&at.path, &["fetch", "-q"]))),
-    (3, "repack", |sim, at| drop(sim.git(&at.path, &["repack", "-q", "-d"]))),
+    (4, "fetch", |sim, at| {
+        drop(sim.git(&at.path, &["fetch", "-q"]))
+    }),
+    (3, "repack", |sim, at| {
+        drop(sim.git(&at.path, &["repack", "-q", "-d"]))
+    }),
     (1, "gc", gc),
-    (1, "pack refs", |sim, at| drop(sim.git(&at.path, &["pack-refs", "--all"]))),
+    (1, "pack refs", |sim, at| {
+        drop(sim.git(&at.path, &["pack-refs", "--all"]))
+    }),
     (3, "restore", restore),
     (2, "delete a branch", delete_branch),
     (1, "a copy of a tree", copy),
@@ -98,13 +151,24 @@ impl Sim {
         }
         for _ in 0..operations {
             let repo = self.rng.usize(..self.repos.len());
-            let trees: Vec<usize> = self.standing(repo).into_iter().filter(|&tree| self.trees[tree].until >= self.day).collect();
+            let trees: Vec<usize> = self
+                .standing(repo)
+                .into_iter()
+                .filter(|&tree| self.trees[tree].until >= self.day)
+                .collect();
             let checkout = trees.is_empty() || self.rng.u32(..5) == 0;
             let tree = (!checkout).then(|| trees[self.rng.usize(..trees.len())]);
-            let path = tree.map_or_else(|| self.repos[repo].path.clone(), |tree| self.trees[tree].path.clone());
+            let path = tree.map_or_else(
+                || self.repos[repo].path.clone(),
+                |tree| self.trees[tree].path.clone(),
+            );
             let at = Spot { repo, path, tree };
             let special: &[(u32, &str, Act)] = if checkout { &IN_CHECKOUTS } else { &IN_TREES };
-            let sum: u32 = ANYWHERE.iter().chain(special).map(|(weight, ..)| weight).sum();
+            let sum: u32 = ANYWHERE
+                .iter()
+                .chain(special)
+                .map(|(weight, ..)| weight)
+                .sum();
             let mut drawn = self.rng.u32(..sum);
             for &(weight, name, act) in ANYWHERE.iter().chain(special) {
                 if drawn < weight {
@@ -118,13 +182,18 @@ impl Sim {
                 drawn -= weight;
             }
         }
-        self.trees.retain(|tree| tree.path.exists() || tree.is_registered());
+        self.trees
+            .retain(|tree| tree.path.exists() || tree.is_registered());
     }
 
     /// The repo's trees that stand on the disk.
     pub(super) fn standing(&self, repo: usize) -> Vec<usize> {
-        let stands = |tree: &Tree| tree.repo == repo && tree.deleted.is_none() && tree.path.join(".git").exists();
-        (0..self.trees.len()).filter(|&tree| stands(&self.trees[tree])).collect()
+        let stands = |tree: &Tree| {
+            tree.repo == repo && tree.deleted.is_none() && tree.path.join(".git").exists()
+        };
+        (0..self.trees.len())
+            .filter(|&tree| stands(&self.trees[tree]))
+            .collect()
     }
 
     fn name(&mut self, stem: &str) -> String {
@@ -132,10 +201,14 @@ impl Sim {
         format!("{stem}-{}", self.next)
     }
 
-    /// What the last night took is asked for again, by the same name: at the same place, or in the codex layout.
+    /// What the last night took is asked for again, by the same name: at the same place, or in the
+    /// codex layout.
     fn same_names(&mut self) {
         for (repo, path) in std::mem::take(&mut self.taken) {
-            if self.rng.bool() && !path.exists() && path.starts_with(self.world.root.join("worktrees")) {
+            if self.rng.bool()
+                && !path.exists()
+                && path.starts_with(self.world.root.join("worktrees"))
+            {
                 self.new_tree(repo, Some(&path));
             }
         }
@@ -155,15 +228,35 @@ impl Sim {
             (Some(place), _) => add(self, place, &["--no-track", "-b", &name, "origin/main"]),
             (None, 0..2) => {
                 let ran = self.program(&["worktree", "add", &repo_name, &name, "--wait", "0s"]);
-                if ran.code == 0 { Ok(PathBuf::from(ran.out.trim_end())) } else { Err(ran.err) }
+                if ran.code == 0 {
+                    Ok(PathBuf::from(ran.out.trim_end()))
+                } else {
+                    Err(ran.err)
+                }
             }
-            (None, 2..4) => add(self, &root.join(format!("worktrees/{name}/{folder}")), &["--detach", "origin/main"]),
+            (None, 2..4) => add(
+                self,
+                &root.join(format!("worktrees/{name}/{folder}")),
+                &["--detach", "origin/main"],
+            ),
             (None, 4) => {
                 let path = checkout.join(format!(".claude/worktrees/{name}"));
-                add(self, &path, &["--no-track", "-b", &format!("claude/{name}"), "origin/main"])
+                add(
+                    self,
+                    &path,
+                    &["--no-track", "-b", &format!("claude/{name}"), "origin/main"],
+                )
             }
-            (None, 5) => add(self, &root.join(format!("worktrees/{folder}/{name}")), &["-b", &name, "HEAD"]),
-            (None, _) => add(self, &root.join(format!("worktrees/{folder}/{name}")), &["--no-track", "-b", &name, "origin/main"]),
+            (None, 5) => add(
+                self,
+                &root.join(format!("worktrees/{folder}/{name}")),
+                &["-b", &name, "HEAD"],
+            ),
+            (None, _) => add(
+                self,
+                &root.join(format!("worktrees/{folder}/{name}")),
+                &["--no-track", "-b", &name, "origin/main"],
+            ),
         };
         match made {
             Ok(path) => {
@@ -180,13 +273,23 @@ impl Sim {
         let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap());
         let until = self.day + self.rng.u32(..5);
         self.trees.retain(|tree| tree.path != path);
-        self.trees.push(Tree { repo, path, admin, active: self.day, until, tools: BTreeSet::new(), deleted: None });
+        self.trees.push(Tree {
+            repo,
+            path,
+            admin,
+            active: self.day,
+            until,
+            tools: BTreeSet::new(),
+            deleted: None,
+        });
     }
 
     /// A text that nobody wrote before.
     fn text(&mut self) -> Vec<u8> {
         self.next += 1;
-        format!("line {} of day {}\n", self.next, self.day).repeat(self.rng.usize(1..20)).into_bytes()
+        format!("line {} of day {}\n", self.next, self.day)
+            .repeat(self.rng.usize(1..20))
+            .into_bytes()
     }
 }
 
@@ -214,7 +317,9 @@ fn commit(sim: &mut Sim, at: &Spot) {
         put(sim, at, &file);
     }
     let all = ["add", "-A"];
-    let _refused = sim.git(&at.path, &all).and_then(|_| sim.git(&at.path, &["commit", "-q", "-m", "Work"]));
+    let _refused = sim
+        .git(&at.path, &all)
+        .and_then(|_| sim.git(&at.path, &["commit", "-q", "-m", "Work"]));
 }
 
 fn edit(sim: &mut Sim, at: &Spot) {
@@ -241,13 +346,31 @@ fn ignored(sim: &mut Sim, at: &Spot) {
 
 fn links(sim: &mut Sim, at: &Spot) {
     let name = sim.name("link");
-    let to = ["README.md", "../elsewhere", "src", "/etc/hostname", "nowhere at all"][sim.rng.usize(..5)];
+    let to = [
+        "README.md",
+        "../elsewhere",
+        "src",
+        "/etc/hostname",
+        "nowhere at all",
+    ][sim.rng.usize(..5)];
     let _there = symlink(to, at.path.join(name));
 }
 
 fn odd_names(sim: &mut Sim, at: &Spot) {
-    let mut names: Vec<OsString> =
-        ["sp ace", "-dash", "tab\tand\nline", "ünï", "'quote\"", "back\\slash", "*", "git~1", ".git ", ".git."].map(OsString::from).into();
+    let mut names: Vec<OsString> = [
+        "sp ace",
+        "-dash",
+        "tab\tand\nline",
+        "ünï",
+        "'quote\"",
+        "back\\slash",
+        "*",
+        "git~1",
+        ".git ",
+        ".git.",
+    ]
+    .map(OsString::from)
+    .into();
     names.push(OsString::from_vec(b"not-utf8-\xff\xfe".to_vec()));
     let name = &names[sim.rng.usize(..names.len())];
     let text = sim.text();
@@ -256,7 +379,9 @@ fn odd_names(sim: &mut Sim, at: &Spot) {
 
 fn modes(sim: &mut Sim, at: &Spot) {
     let mode = [0o755, 0o600, 0o444, 0o640, 0o711][sim.rng.usize(..5)];
-    let file = at.path.join(["bin/run", "src/main.rs", "shared.txt", "own.sh"][sim.rng.usize(..4)]);
+    let file = at
+        .path
+        .join(["bin/run", "src/main.rs", "shared.txt", "own.sh"][sim.rng.usize(..4)]);
     if !file.exists() {
         let text = sim.text();
         sim.write(&file, &text);
@@ -291,7 +416,11 @@ fn intend(sim: &mut Sim, at: &Spot) {
 }
 
 fn flags(sim: &mut Sim, at: &Spot) {
-    let flag = if sim.rng.bool() { "--assume-unchanged" } else { "--skip-worktree" };
+    let flag = if sim.rng.bool() {
+        "--assume-unchanged"
+    } else {
+        "--skip-worktree"
+    };
     let _refused = sim.git(&at.path, &["update-index", flag, "src/main.rs"]);
     put(sim, at, "src/main.rs");
 }
@@ -311,17 +440,26 @@ fn split_index(sim: &mut Sim, at: &Spot) {
 
 /// A submodule, which can be fetched again like what tools make; or work in it, which can't.
 fn submodule(sim: &mut Sim, at: &Spot) {
-    let (Some(tree), place) = (at.tree, at.path.join(SUBMODULE)) else { return };
+    let (Some(tree), place) = (at.tree, at.path.join(SUBMODULE)) else {
+        return;
+    };
     if place.join(".git").exists() {
         return put(sim, at, "sub/work.txt");
     }
     // Not by its path: a clone of that shares its files.
     let origin = format!("file://{}", sim.submodule().display());
     let added = sim.git(&at.path, &["submodule", "add", "-q", &origin, SUBMODULE]);
-    if added.or_else(|_| sim.git(&at.path, &["submodule", "update", "-q", "--init"])).is_ok() {
+    if added
+        .or_else(|_| sim.git(&at.path, &["submodule", "update", "-q", "--init"]))
+        .is_ok()
+    {
         let _nothing = sim.git(&at.path, &["commit", "-q", "-a", "-m", "A submodule"]);
-        let files = record::files(&place, &BTreeSet::new()).into_keys().chain([".git".into()]);
-        sim.trees[tree].tools.extend(files.map(|file| Path::new(SUBMODULE).join(file)));
+        let files = record::files(&place, &BTreeSet::new())
+            .into_keys()
+            .chain([".git".into()]);
+        sim.trees[tree]
+            .tools
+            .extend(files.map(|file| Path::new(SUBMODULE).join(file)));
     }
 }
 
@@ -330,7 +468,8 @@ fn branch(sim: &mut Sim, at: &Spot) {
     let _refused = sim.git(&at.path, &["checkout", "-q", "-b", &name]);
 }
 
-/// A stash that doesn't fit any more, put right by hand: the index remembers what it was put together from, and nothing else does.
+/// A stash that doesn't fit any more, put right by hand: the index remembers what it was put
+/// together from, and nothing else does.
 fn resolve_undo(sim: &mut Sim, at: &Spot) {
     edit_shared(sim, at);
     if sim.git(&at.path, &["stash", "-q"]).is_err() {
@@ -340,7 +479,9 @@ fn resolve_undo(sim: &mut Sim, at: &Spot) {
     let _refused = sim.git(&at.path, &["commit", "-q", "-a", "-m", "Meanwhile"]);
     if sim.git(&at.path, &["stash", "pop", "-q"]).is_err() {
         edit_shared(sim, at);
-        let _done = sim.git(&at.path, &["add", "shared.txt"]).and_then(|_| sim.git(&at.path, &["stash", "drop", "-q"]));
+        let _done = sim
+            .git(&at.path, &["add", "shared.txt"])
+            .and_then(|_| sim.git(&at.path, &["stash", "drop", "-q"]));
     }
 }
 
@@ -355,14 +496,18 @@ fn conflict(sim: &mut Sim, at: &Spot, what: &str, arguments: &[&str]) {
         _ => {
             edit_shared(sim, at);
             let _refused = sim.git(&at.path, &["add", "-A"]);
-            if sim.git(&at.path, &["-c", "core.editor=true", what, "--continue"]).is_err() {
+            if sim
+                .git(&at.path, &["-c", "core.editor=true", what, "--continue"])
+                .is_err()
+            {
                 let _refused = sim.git(&at.path, &[what, "--abort"]);
             }
         }
     }
 }
 
-/// A cruft pack tells of each object when it was written, and nobody moves that to the day it is in the simulation.
+/// A cruft pack tells of each object when it was written, and nobody moves that to the day it is in
+/// the simulation.
 fn gc(sim: &mut Sim, at: &Spot) {
     sim.sweep();
     let _refused = sim.git(&at.path, &["gc", "-q"]);
@@ -371,13 +516,20 @@ fn gc(sim: &mut Sim, at: &Spot) {
 /// The tree's work lands in main, in one of the usual ways.
 fn land(sim: &mut Sim, at: &Spot) {
     let checkout = sim.repos[at.repo].path.clone();
-    let Ok(commit) = sim.git(&at.path, &["rev-parse", "HEAD"]) else { return };
-    if sim.git(&checkout, &["symbolic-ref", "-q", "HEAD"]).as_deref() != Ok("refs/heads/main") {
+    let Ok(commit) = sim.git(&at.path, &["rev-parse", "HEAD"]) else {
+        return;
+    };
+    if sim
+        .git(&checkout, &["symbolic-ref", "-q", "HEAD"])
+        .as_deref()
+        != Ok("refs/heads/main")
+    {
         return;
     }
     let squash = sim.rng.bool();
     let merged = if squash {
-        sim.git(&checkout, &["merge", "-q", "--squash", &commit]).and_then(|_| sim.git(&checkout, &["commit", "-q", "-m", "Squashed"]))
+        sim.git(&checkout, &["merge", "-q", "--squash", &commit])
+            .and_then(|_| sim.git(&checkout, &["commit", "-q", "-m", "Squashed"]))
     } else {
         sim.git(&checkout, &["merge", "-q", "--no-edit", &commit])
     };
@@ -395,7 +547,16 @@ fn commit_and_push(sim: &mut Sim, at: &Spot) {
 fn lock(sim: &mut Sim, at: &Spot) {
     let checkout = sim.repos[at.repo].path.clone();
     let reason = ["claude agent fix (pid 4299)", "mine"][sim.rng.usize(..2)];
-    let _refused = sim.git(&checkout, &["worktree", "lock", "--reason", reason, at.path.to_str().unwrap()]);
+    let _refused = sim.git(
+        &checkout,
+        &[
+            "worktree",
+            "lock",
+            "--reason",
+            reason,
+            at.path.to_str().unwrap(),
+        ],
+    );
 }
 
 fn dead_lock(sim: &mut Sim, at: &Spot) {
@@ -412,16 +573,28 @@ fn tools(sim: &mut Sim, at: &Spot) {
     let made: &[(&str, &[u8])] = if sim.rng.bool() {
         &[
             ("node_modules/.package-lock.json", lock),
-            ("node_modules/left-pad/package.json", br#"{"name":"left-pad","version":"1.3.0","main":"index.js"}"#),
+            (
+                "node_modules/left-pad/package.json",
+                br#"{"name":"left-pad","version":"1.3.0","main":"index.js"}"#,
+            ),
             ("node_modules/left-pad/index.js", b"module.exports = 1\n"),
         ]
     } else {
         &[
             ("target/CACHEDIR.TAG", tag),
-            ("target/.rustc_info.json", br#"{"rustc_fingerprint":1,"outputs":{},"successes":{}}"#),
+            (
+                "target/.rustc_info.json",
+                br#"{"rustc_fingerprint":1,"outputs":{},"successes":{}}"#,
+            ),
             ("target/debug/.cargo-lock", b""),
-            ("target/debug/.fingerprint/x-0123456789abcdef/lib-x", b"0123456789abcdef"),
-            ("target/debug/.fingerprint/x-0123456789abcdef/invoked.timestamp", b"This file has an mtime of when this was started."),
+            (
+                "target/debug/.fingerprint/x-0123456789abcdef/lib-x",
+                b"0123456789abcdef",
+            ),
+            (
+                "target/debug/.fingerprint/x-0123456789abcdef/invoked.timestamp",
+                b"This file has an mtime of when this was started.",
+            ),
         ]
     };
     for (file, bytes) in made {
@@ -437,19 +610,32 @@ fn fetch_crates(sim: &mut Sim, at: &Spot) {
     let mut names = Vec::new();
     for _ in 0..4 {
         let name = sim.name("krate");
-        sim.write(&sim.world.at(CRATES).join(format!("{name}-1.0.0.crate")), &vec![b'x'; 256 << 10]);
+        sim.write(
+            &sim.world.at(CRATES).join(format!("{name}-1.0.0.crate")),
+            &vec![b'x'; 256 << 10],
+        );
         names.push(name);
     }
     let source = "registry+https://github.com/rust-lang/crates.io-index";
-    let entry = |name: &String| format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n");
+    let entry = |name: &String| {
+        format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n")
+    };
     let entries: String = names[..2].iter().map(entry).collect();
-    sim.write(&at.path.join("Cargo.lock"), format!("version = 4\n{entries}").as_bytes());
+    sim.write(
+        &at.path.join("Cargo.lock"),
+        format!("version = 4\n{entries}").as_bytes(),
+    );
 }
 
 /// What somebody puts where tools have their own.
 fn tool_work(sim: &mut Sim, at: &Spot) {
     tools(sim, at);
-    let places = ["target/experiments/results.csv", "target/debug/dev.sqlite", "node_modules/.notes.md", "node_modules/mine/src/work.js"];
+    let places = [
+        "target/experiments/results.csv",
+        "target/debug/dev.sqlite",
+        "node_modules/.notes.md",
+        "node_modules/mine/src/work.js",
+    ];
     let place = places[sim.rng.usize(..places.len())];
     put(sim, at, place);
 }
@@ -461,10 +647,15 @@ fn admin_notes(sim: &mut Sim, at: &Spot) {
     }
 }
 
-/// `rm -rf`, as people do, day after day; half of a repo's trees in one day would look like a broken mount.
+/// `rm -rf`, as people do, day after day; half of a repo's trees in one day would look like a
+/// broken mount.
 fn delete(sim: &mut Sim, at: &Spot) {
     let Some(tree) = at.tree else { return };
-    let recently = |other: &Tree| other.repo == at.repo && other.deleted.is_some_and(|day| day + 1 >= sim.day) && other.is_registered();
+    let recently = |other: &Tree| {
+        other.repo == at.repo
+            && other.deleted.is_some_and(|day| day + 1 >= sim.day)
+            && other.is_registered()
+    };
     if !sim.trees.iter().any(recently) && sim.standing(at.repo).len() > 2 {
         remove_from_disk(&at.path);
         sim.trees[tree].deleted = Some(sim.day);
@@ -476,8 +667,21 @@ fn remove(sim: &mut Sim, at: &Spot) {
     let repo = sim.repos[at.repo].name.clone();
     let roots = record::roots(&sim.repos[at.repo].git_dir());
     let before = Expected::of(sim, at.repo, &sim.trees[tree].admin, &at.path, &roots);
-    let ran = sim.program(&["worktree", "remove", &repo, at.path.to_str().unwrap(), "--rescue", "--wait", "0s"]);
-    sim.say(format!("exit {}: {}{}", ran.code, ran.out.trim_end(), ran.err.trim_end()));
+    let ran = sim.program(&[
+        "worktree",
+        "remove",
+        &repo,
+        at.path.to_str().unwrap(),
+        "--rescue",
+        "--wait",
+        "0s",
+    ]);
+    sim.say(format!(
+        "exit {}: {}{}",
+        ran.code,
+        ran.out.trim_end(),
+        ran.err.trim_end()
+    ));
     if !at.path.exists() {
         record::keep(&sim.repos[at.repo].git_dir(), &sim.repos[at.repo].vault);
         sim.removed.push(before);
@@ -489,7 +693,18 @@ fn relocate(sim: &mut Sim, at: &Spot) {
     let (name, checkout) = (sim.name("moved"), sim.repos[at.repo].path.clone());
     let folder = checkout.file_name().unwrap().to_str().unwrap().to_owned();
     let to = sim.world.root.join(format!("worktrees/{folder}/{name}"));
-    if sim.git(&checkout, &["worktree", "move", at.path.to_str().unwrap(), to.to_str().unwrap()]).is_ok() {
+    if sim
+        .git(
+            &checkout,
+            &[
+                "worktree",
+                "move",
+                at.path.to_str().unwrap(),
+                to.to_str().unwrap(),
+            ],
+        )
+        .is_ok()
+    {
         sim.say(format!("to {}", sim.short(&to)));
         sim.trees[tree].path = to;
     }
@@ -504,18 +719,38 @@ fn restore(sim: &mut Sim, at: &Spot) {
     }
     let (id, place) = ids[sim.rng.usize(..ids.len())].clone();
     let name = sim.name("back");
-    let folder = sim.repos[at.repo].path.file_name().unwrap().to_str().unwrap().to_owned();
+    let folder = sim.repos[at.repo]
+        .path
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
     let elsewhere = sim.world.root.join(format!("worktrees/{folder}/{name}"));
-    let to = if sim.rng.bool() && !place.exists() { place } else { elsewhere };
+    let to = if sim.rng.bool() && !place.exists() {
+        place
+    } else {
+        elsewhere
+    };
     let ran = sim.program(&["rescue", "restore", &id, "--to", to.to_str().unwrap()]);
-    sim.say(format!("restore {id} to {}: exit {} {}", sim.short(&to), ran.code, ran.err.trim_end()));
+    sim.say(format!(
+        "restore {id} to {}: exit {} {}",
+        sim.short(&to),
+        ran.code,
+        ran.err.trim_end()
+    ));
     if ran.code == 0 {
         sim.adopt(at.repo, to);
     }
 }
 
 fn delete_branch(sim: &mut Sim, at: &Spot) {
-    let Ok(list) = sim.git(&at.path, &["for-each-ref", "--format=%(refname:short)", "refs/heads"]) else { return };
+    let Ok(list) = sim.git(
+        &at.path,
+        &["for-each-ref", "--format=%(refname:short)", "refs/heads"],
+    ) else {
+        return;
+    };
     let names: Vec<&str> = list.lines().filter(|name| *name != "main").collect();
     if !names.is_empty() {
         let name = names[sim.rng.usize(..names.len())];
@@ -531,9 +766,20 @@ fn copy(sim: &mut Sim, at: &Spot) {
         return;
     }
     let from = sim.trees[trees[sim.rng.usize(..trees.len())]].path.clone();
-    let (name, folder) = (sim.name("copy"), sim.repos[at.repo].path.file_name().unwrap().to_str().unwrap().to_owned());
+    let (name, folder) = (
+        sim.name("copy"),
+        sim.repos[at.repo]
+            .path
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned(),
+    );
     let to = sim.world.root.join(format!("worktrees/{folder}/{name}"));
-    let copied = sim.world.program("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
+    let copied = sim
+        .world
+        .program("cp", &["-a", from.to_str().unwrap(), to.to_str().unwrap()]);
     if copied.code == 0 {
         sim.strays.insert(to);
     }

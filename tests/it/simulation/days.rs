@@ -1,7 +1,9 @@
-//! The world of a simulation: repos, trees, days that pass, nights that run, and a log of all that was done.
+//! The world of a simulation: repos, trees, days that pass, nights that run, and a log of all that
+//! was done.
 //!
-//! Agents write at the machine's own time. In the evening whatever was written since is moved to the day that it is in the simulation, and
-//! the program's clock is told to live as far ahead. Everything is drawn from one seed. It must never tell the program what it expects.
+//! Agents write at the machine's own time. In the evening whatever was written since is moved to
+//! the day that it is in the simulation, and the program's clock is told to live as far ahead.
+//! Everything is drawn from one seed. It must never tell the program what it expects.
 
 use super::super::support::tracer::Act;
 use super::super::support::{Ran, World, git_at};
@@ -30,7 +32,8 @@ pub(super) const GRACE: u32 = 14;
 pub(super) const LATE_FILE: &str = "late-";
 /// Where a tree has its submodule.
 pub(super) const SUBMODULE: &str = "sub";
-/// Where crates are cached. A crate that nobody needs goes when the volume is over its budget, as it is every few days.
+/// Where crates are cached. A crate that nobody needs goes when the volume is over its budget, as
+/// it is every few days.
 pub(super) const CRATES: &str = "caches/cargo/registry/cache/index";
 /// Lines of reflogs that are younger stay.
 pub(super) const REFLOGS: i64 = 89;
@@ -70,12 +73,13 @@ pub(super) struct Tree {
 impl Tree {
     /// Whether its registration still names it.
     pub(super) fn is_registered(&self) -> bool {
-        fs::read_to_string(self.admin.join("gitdir")).is_ok_and(|text| Path::new(text.trim_end()) == self.path.join(".git"))
+        fs::read_to_string(self.admin.join("gitdir"))
+            .is_ok_and(|text| Path::new(text.trim_end()) == self.path.join(".git"))
     }
 }
 
-/// Holds folders open by descriptors that nobody sees in `/proc`, as an agent does on another machine, and writes a file into each when
-/// that is moved away.
+/// Holds folders open by descriptors that nobody sees in `/proc`, as an agent does on another
+/// machine, and writes a file into each when that is moved away.
 struct Holder {
     over: Arc<AtomicBool>,
     thread: JoinHandle<Vec<(String, Vec<u8>)>>,
@@ -86,17 +90,23 @@ impl Holder {
         let over = Arc::new(AtomicBool::new(false));
         let (is_over, (ready, is_ready)) = (over.clone(), std::sync::mpsc::channel());
         let thread = std::thread::spawn(move || {
-            // The thread's descriptors are its own from now on; those of the process are what `/proc` shows.
+            // The thread's descriptors are its own from now on; those of the process are what
+            // `/proc` shows.
             nix::sched::unshare(nix::sched::CloneFlags::CLONE_FILES).unwrap();
-            let open = |(path, name): (PathBuf, String)| Some((File::open(&path).ok()?, path, name));
-            let mut held: Vec<(File, PathBuf, String)> = trees.into_iter().filter_map(open).collect();
+            let open =
+                |(path, name): (PathBuf, String)| Some((File::open(&path).ok()?, path, name));
+            let mut held: Vec<(File, PathBuf, String)> =
+                trees.into_iter().filter_map(open).collect();
             ready.send(()).unwrap();
             let mut written = Vec::new();
             while !is_over.load(Ordering::Relaxed) && !held.is_empty() {
                 held.retain(|(folder, path, name)| {
                     let stands = path.exists();
                     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-                    if !stands && let Ok(file) = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR) {
+                    if !stands
+                        && let Ok(file) =
+                            rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)
+                    {
                         let text = format!("{name} of {}\n", path.display()).into_bytes();
                         File::from(file).write_all(&text).unwrap();
                         written.push((name.clone(), text));
@@ -160,10 +170,21 @@ impl Sim {
         let world = World::unprepared_in_memory();
         let path = std::env::var("PATH").unwrap_or_default();
         // The older git of this machine, if there are two.
-        let path = if seed % 3 == 2 && Path::new("/usr/bin/git").exists() { format!("/usr/bin:{path}") } else { path };
+        let path = if seed % 3 == 2 && Path::new("/usr/bin/git").exists() {
+            format!("/usr/bin:{path}")
+        } else {
+            path
+        };
         world.set_variable("PATH", path.clone());
-        assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
-        let worktrees = format!("landed: 1d, saved: 3d, unsaved: {UNSAVED}d, rescue_keep: {RESCUE_KEEP}d, presets: [afk, codex, claude]");
+        assert_eq!(
+            world
+                .treewarden(&["init", world.root.to_str().unwrap()])
+                .code,
+            0
+        );
+        let worktrees = format!(
+            "landed: 1d, saved: 3d, unsaved: {UNSAVED}d, rescue_keep: {RESCUE_KEEP}d, presets: [afk, codex, claude]"
+        );
         world.set("defaults", &format!("worktrees: {{{worktrees}}}"));
         world.set("caches", "{kind: cargo, path: caches/cargo}");
         world.set("eviction", "budget: 48MiB");
@@ -194,7 +215,11 @@ impl Sim {
     fn found_submodule(&self) {
         let folder = self.submodule();
         self.write(&folder.join("lib.rs"), b"pub fn lib() {}\n");
-        for command in [&["init", "-q", "--template=", "."][..], &["add", "-A"], &["commit", "-q", "-m", "First"]] {
+        for command in [
+            &["init", "-q", "--template=", "."][..],
+            &["add", "-A"],
+            &["commit", "-q", "-m", "First"],
+        ] {
             self.git(&folder, command).unwrap();
         }
     }
@@ -212,12 +237,26 @@ impl Sim {
         let root = self.world.root.clone();
         for bare in [&origin, &vault] {
             fs::create_dir_all(bare).unwrap();
-            self.git(bare, &["init", "-q", "--bare", "--template=", "."]).unwrap();
+            self.git(bare, &["init", "-q", "--bare", "--template=", "."])
+                .unwrap();
         }
-        self.git(&root, &["clone", "-q", "--template=", origin.to_str().unwrap(), &folder]).unwrap();
+        self.git(
+            &root,
+            &[
+                "clone",
+                "-q",
+                "--template=",
+                origin.to_str().unwrap(),
+                &folder,
+            ],
+        )
+        .unwrap();
         let path = root.join(&folder);
         for (file, text) in [
-            (".gitignore", ".env\n*.log\nnode_modules/\ntarget/\nignored/\n.venv/\n__pycache__/\n.claude/\n"),
+            (
+                ".gitignore",
+                ".env\n*.log\nnode_modules/\ntarget/\nignored/\n.venv/\n__pycache__/\n.claude/\n",
+            ),
             ("package.json", "{}\n"),
             ("Cargo.toml", "[package]\n"),
             ("shared.txt", "first\nsecond\nthird\n"),
@@ -234,7 +273,10 @@ impl Sim {
 
     /// Seconds since the epoch, in the simulation.
     pub(super) fn now(&self) -> i64 {
-        let real = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let real = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
         real.cast_signed() + i64::from(self.day) * DAY
     }
 
@@ -249,7 +291,10 @@ impl Sim {
 
     /// A path as it reads in the log.
     pub(super) fn short(&self, path: &Path) -> String {
-        path.strip_prefix(&self.world.root).unwrap_or(path).display().to_string()
+        path.strip_prefix(&self.world.root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
     }
 
     /// Runs git as an agent does, on this day; its output, or its complaint.
@@ -259,20 +304,37 @@ impl Sim {
     }
 
     /// The same with an input, and an output that may be no text.
-    pub(super) fn git_with(&self, folder: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, String> {
+    pub(super) fn git_with(
+        &self,
+        folder: &Path,
+        arguments: &[&str],
+        input: &[u8],
+    ) -> Result<Vec<u8>, String> {
         use std::io::Seek;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(input).unwrap();
         file.rewind().unwrap();
-        let output = git_at(folder, self.now(), self.path.as_ref()).stdin(Stdio::from(file)).args(arguments).output().unwrap();
+        let output = git_at(folder, self.now(), self.path.as_ref())
+            .stdin(Stdio::from(file))
+            .args(arguments)
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
-        if output.status.success() { Ok(output.stdout) } else { Err(format!("{}{}", text(&output.stderr), text(&output.stdout))) }
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(format!("{}{}", text(&output.stderr), text(&output.stdout)))
+        }
     }
 
     /// Writes a file and the folders above it, unless something else stands there.
-    #[expect(clippy::unused_self, reason = "so that agents do all they do by way of it")]
+    #[expect(
+        clippy::unused_self,
+        reason = "so that agents do all they do by way of it"
+    )]
     pub(super) fn write(&self, path: &Path, bytes: &[u8]) {
-        let _something_else_stands_there = fs::create_dir_all(path.parent().unwrap()).and_then(|()| fs::write(path, bytes));
+        let _something_else_stands_there =
+            fs::create_dir_all(path.parent().unwrap()).and_then(|()| fs::write(path, bytes));
     }
 
     /// Runs the program at the simulation's time.
@@ -282,35 +344,62 @@ impl Sim {
     }
 
     pub(super) fn tell_time(&self) {
-        self.world.set_variable("TREEWARDEN_TEST_CLOCK_AHEAD", (i64::from(self.day) * DAY).to_string());
+        self.world.set_variable(
+            "TREEWARDEN_TEST_CLOCK_AHEAD",
+            (i64::from(self.day) * DAY).to_string(),
+        );
     }
 
     /// Moves whatever was written since into the simulation's time.
     pub(super) fn sweep(&self) {
-        let began = self.began.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs().cast_signed();
+        let began = self
+            .began
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
+            .cast_signed();
         // In the trash only what came first counts, by the file server's clock.
         let trash = self.world.at(".treewarden/trash");
         for place in [self.world.root.clone(), self.world.beside("scratch")] {
-            for entry in walkdir::WalkDir::new(place).contents_first(true).into_iter().flatten() {
+            for entry in walkdir::WalkDir::new(place)
+                .contents_first(true)
+                .into_iter()
+                .flatten()
+            {
                 if entry.path().starts_with(&trash) {
                     continue;
                 }
-                let Ok(data) = entry.path().symlink_metadata() else { continue };
+                let Ok(data) = entry.path().symlink_metadata() else {
+                    continue;
+                };
                 if data.mtime() < began || data.mtime() > began + DAY / 2 {
                     continue;
                 }
-                let then = Timespec { tv_sec: data.mtime() + i64::from(self.day) * DAY, tv_nsec: data.mtime_nsec() };
-                let times = Timestamps { last_access: then, last_modification: then };
+                let then = Timespec {
+                    tv_sec: data.mtime() + i64::from(self.day) * DAY,
+                    tv_nsec: data.mtime_nsec(),
+                };
+                let times = Timestamps {
+                    last_access: then,
+                    last_modification: then,
+                };
                 let _gone = utimensat(CWD, entry.path(), &times, AtFlags::SYMLINK_NOFOLLOW);
             }
         }
     }
 
-    /// The day is over: all files get its time, and indexes know their files by it, as if they had been written then.
+    /// The day is over: all files get its time, and indexes know their files by it, as if they had
+    /// been written then.
     pub(super) fn evening(&mut self) {
         self.sweep();
-        let touched = self.trees.iter().filter(|tree| tree.active == self.day && tree.path.exists());
-        let places: Vec<PathBuf> = touched.map(|tree| tree.path.clone()).chain(self.repos.iter().map(|repo| repo.path.clone())).collect();
+        let touched = self
+            .trees
+            .iter()
+            .filter(|tree| tree.active == self.day && tree.path.exists());
+        let places: Vec<PathBuf> = touched
+            .map(|tree| tree.path.clone())
+            .chain(self.repos.iter().map(|repo| repo.path.clone()))
+            .collect();
         for place in places {
             // Where it can't be, the index vouches for nothing: that is allowed, too.
             let _refused = self.git(&place, &["update-index", "-q", "--refresh"]);
@@ -318,23 +407,39 @@ impl Sim {
         self.sweep();
     }
 
-    /// Runs a night. Somebody works through it in a repo now and then, or still holds a folder of a tree.
+    /// Runs a night. Somebody works through it in a repo now and then, or still holds a folder of a
+    /// tree.
     pub(super) fn night(&mut self) -> (Ran, Ended) {
         self.tell_time();
-        // What a night that did not finish took goes back with the next one, unless the repo is busy: that is told as a failure.
-        self.busy = (!self.unfinished && self.rng.u32(..8) == 0).then(|| self.rng.usize(..self.repos.len()));
+        // What a night that did not finish took goes back with the next one, unless the repo is
+        // busy: that is told as a failure.
+        self.busy = (!self.unfinished && self.rng.u32(..8) == 0)
+            .then(|| self.rng.usize(..self.repos.len()));
         // Nor does such a night count for what waits to be dropped.
-        for tree in self.trees.iter_mut().filter(|tree| self.busy == Some(tree.repo)) {
+        for tree in self
+            .trees
+            .iter_mut()
+            .filter(|tree| self.busy == Some(tree.repo))
+        {
             tree.deleted = tree.deleted.map(|_| self.day);
         }
         let _at_work = self.busy.map(|repo| {
             self.say(format!("{} is busy", self.repos[repo].name));
             self.world.hold(&self.repos[repo].name.replace('/', "__"))
         });
-        let idle = self.trees.iter().filter(|tree| tree.active + 1 < self.day && tree.path.exists());
-        let held: Vec<(PathBuf, String)> =
-            idle.map(|tree| tree.path.clone()).zip((0..).map(|number| format!("{LATE_FILE}{}-{number}", self.day))).collect();
-        let held = if self.rng.u32(..3) == 0 { held } else { Vec::new() };
+        let idle = self
+            .trees
+            .iter()
+            .filter(|tree| tree.active + 1 < self.day && tree.path.exists());
+        let held: Vec<(PathBuf, String)> = idle
+            .map(|tree| tree.path.clone())
+            .zip((0..).map(|number| format!("{LATE_FILE}{}-{number}", self.day)))
+            .collect();
+        let held = if self.rng.u32(..3) == 0 {
+            held
+        } else {
+            Vec::new()
+        };
         let holder = Holder::start(held);
         let (ran, ended) = self.run();
         self.written_late = holder.end();
@@ -347,28 +452,58 @@ impl Sim {
         let may = self.day > 4;
         let (ran, ended) = match self.rng.u32(..100) {
             0..8 if may => {
-                // Small numbers as often as large ones: a night makes from a hundred to thousands of changes.
+                // Small numbers as often as large ones: a night makes from a hundred to thousands
+                // of changes.
                 let number = 1usize << self.rng.u32(0..11);
                 let number = number + self.rng.usize(..number);
-                let traced = self.world.trace(&["run", "--format", "json"], Act::KillAllBefore(number));
-                self.say(format!("NIGHT, killed before change {number}: {}", traced.hit.is_some()));
-                (traced.ran, if traced.hit.is_some() { Ended::Early } else { Ended::Whole })
+                let traced = self
+                    .world
+                    .trace(&["run", "--format", "json"], Act::KillAllBefore(number));
+                self.say(format!(
+                    "NIGHT, killed before change {number}: {}",
+                    traced.hit.is_some()
+                ));
+                (
+                    traced.ran,
+                    if traced.hit.is_some() {
+                        Ended::Early
+                    } else {
+                        Ended::Whole
+                    },
+                )
             }
             8..14 if may => {
                 let wait = Duration::from_millis(self.rng.u64(5..400));
-                let signal = if self.rng.bool() { rustix::process::Signal::TERM } else { rustix::process::Signal::KILL };
+                let signal = if self.rng.bool() {
+                    rustix::process::Signal::TERM
+                } else {
+                    rustix::process::Signal::KILL
+                };
                 let mut running = self.world.start(&["run", "--format", "json"]);
                 std::thread::sleep(wait);
                 running.signal(signal);
                 let ran = running.end();
-                self.say(format!("NIGHT, {signal:?} after {wait:?}: exit {}", ran.code));
-                let ended = if ran.code >= 128 || ran.code == 4 { Ended::Early } else { Ended::Whole };
+                self.say(format!(
+                    "NIGHT, {signal:?} after {wait:?}: exit {}",
+                    ran.code
+                ));
+                let ended = if ran.code >= 128 || ran.code == 4 {
+                    Ended::Early
+                } else {
+                    Ended::Whole
+                };
                 (ran, ended)
             }
             14..17 if may => {
-                let ran = self.world.treewarden(&["run", "--deadline", "300ms", "--format", "json"]);
+                let ran =
+                    self.world
+                        .treewarden(&["run", "--deadline", "300ms", "--format", "json"]);
                 self.say(format!("NIGHT, with a deadline: exit {}", ran.code));
-                let ended = if ran.code == 4 { Ended::Early } else { Ended::Whole };
+                let ended = if ran.code == 4 {
+                    Ended::Early
+                } else {
+                    Ended::Whole
+                };
                 (ran, ended)
             }
             _ => {
@@ -383,7 +518,9 @@ impl Sim {
     /// Everything registered, by its tree's place.
     pub(super) fn registered(&self) -> BTreeMap<PathBuf, (usize, PathBuf)> {
         let of = |(number, repo): (usize, &Repo)| {
-            record::registered(&repo.git_dir()).into_iter().map(move |(admin, tree)| (tree, (number, admin)))
+            record::registered(&repo.git_dir())
+                .into_iter()
+                .map(move |(admin, tree)| (tree, (number, admin)))
         };
         self.repos.iter().enumerate().flat_map(of).collect()
     }

@@ -1,4 +1,5 @@
-//! The oracle: what stood on the volume in the evening must be there in the morning, or be what the README says that it became.
+//! The oracle: what stood on the volume in the evening must be there in the morning, or be what the
+//! README says that it became.
 //!
 //! | in the evening | in the morning |
 //! | --- | --- |
@@ -9,13 +10,16 @@
 //! | a repo that is busy | the same |
 //! | a cached crate | there, or nobody used it for a day and no lock file names it |
 //!
-//! What somebody writes into a tree while it is removed is there, or back with the tree; of a tree that never goes somebody hears.
+//! What somebody writes into a tree while it is removed is there, or back with the tree; of a tree
+//! that never goes somebody hears.
 //!
-//! It has every object that was ever made in a vault of its own, and what it can't explain is a problem. It must never ask the program, but
-//! to bring a rescue back as its user would.
+//! It has every object that was ever made in a vault of its own, and what it can't explain is a
+//! problem. It must never ask the program, but to bring a rescue back as its user would.
 
 use super::super::support::{Ran, remove};
-use super::days::{CRATES, DAY, Ended, GRACE, LATE_FILE, REFLOGS, RESCUE_KEEP, SUBMODULE, Sim, UNSAVED};
+use super::days::{
+    CRATES, DAY, Ended, GRACE, LATE_FILE, REFLOGS, RESCUE_KEEP, SUBMODULE, Sim, UNSAVED,
+};
 use super::record::{self, Entry, Files, Root, Staged};
 use super::rescues;
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -48,7 +52,8 @@ pub(super) struct Expected {
     texts: [Vec<u8>; 3],
     head: Option<Oid>,
     index: Vec<Staged>,
-    /// When anything was last written that shows it: in its registration, or a file that no tool made.
+    /// When anything was last written that shows it: in its registration, or a file that no tool
+    /// made.
     active: i64,
     tools: BTreeSet<PathBuf>,
     /// Why it has to stay.
@@ -90,43 +95,89 @@ pub(super) struct Oracle {
     pub(super) written_late: usize,
 }
 
-const IN_PROGRESS: [&str; 7] = ["rebase-merge", "rebase-apply", "MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD", "BISECT_LOG", "sequencer"];
+const IN_PROGRESS: [&str; 7] = [
+    "rebase-merge",
+    "rebase-apply",
+    "MERGE_HEAD",
+    "CHERRY_PICK_HEAD",
+    "REVERT_HEAD",
+    "BISECT_LOG",
+    "sequencer",
+];
 
 impl Expected {
     /// What stands at `path`, and in its registration.
-    pub(super) fn of(sim: &Sim, repo: usize, admin: &Path, path: &Path, roots: &BTreeSet<Root>) -> Self {
+    pub(super) fn of(
+        sim: &Sim,
+        repo: usize,
+        admin: &Path,
+        path: &Path,
+        roots: &BTreeSet<Root>,
+    ) -> Self {
         let inode = path.symlink_metadata().map_or(0, |data| data.ino());
         let read = |file: PathBuf| fs::read(file).unwrap_or_default();
-        let texts = [read(path.join(".git")), read(admin.join("HEAD")), read(admin.join("index"))];
+        let texts = [
+            read(path.join(".git")),
+            read(admin.join("HEAD")),
+            read(admin.join("index")),
+        ];
         let files = record::files(path, &BTreeSet::new());
         let index = record::index(&admin.join("index")).entries;
         let known = sim.trees.iter().find(|tree| tree.path == path);
         let tools = known.map_or(BTreeSet::new(), |tree| tree.tools.clone());
         let checkout = &sim.repos[repo].path;
         let is_git = |path: &Path| path.file_name().is_some_and(|name| name == ".git");
-        let odd = |(path, entry): (&PathBuf, &Entry)| *entry == Entry::Other || is_git(path) && !tools.contains(path);
-        let work =
-            |(path, entry): (&PathBuf, &Entry)| path.starts_with(SUBMODULE) && is_work(checkout, path, entry) && !tools.contains(path);
+        let odd = |(path, entry): (&PathBuf, &Entry)| {
+            *entry == Entry::Other || is_git(path) && !tools.contains(path)
+        };
+        let work = |(path, entry): (&PathBuf, &Entry)| {
+            path.starts_with(SUBMODULE) && is_work(checkout, path, entry) && !tools.contains(path)
+        };
         let held = match () {
             () if admin.join("locked").exists() => Some("locked"),
-            () if IN_PROGRESS.iter().any(|name| admin.join(name).exists()) => Some("in the middle of something"),
+            () if IN_PROGRESS.iter().any(|name| admin.join(name).exists()) => {
+                Some("in the middle of something")
+            }
             () if index.iter().any(|entry| entry.stage > 0) => Some("unmerged"),
             () if files.iter().any(odd) => Some("with a nested repo or a pipe in it"),
             () if files.iter().any(work) => Some("with work in its submodule"),
             () => None,
         };
         let written = |file: PathBuf| file.symlink_metadata().map_or(0, |data| data.mtime());
-        let own = files.iter().filter(|(path, entry)| !tools.contains(*path) && is_work(checkout, path, entry));
+        let own = files
+            .iter()
+            .filter(|(path, entry)| !tools.contains(*path) && is_work(checkout, path, entry));
         let marks = ["HEAD", "index", "ORIG_HEAD"].map(|name| admin.join(name));
-        let active = own.map(|(file, _)| path.join(file)).chain(marks).map(written).max().unwrap_or_default();
+        let active = own
+            .map(|(file, _)| path.join(file))
+            .chain(marks)
+            .map(written)
+            .max()
+            .unwrap_or_default();
         let notes = fs::read(admin.join("agent-notes.md")).ok();
         let commit = record::head(admin, roots);
         let (path, admin) = (path.to_owned(), admin.to_owned());
-        Self { repo, path, admin, inode, files, texts, head: commit, index, active, tools, held, notes, asked: false }
+        Self {
+            repo,
+            path,
+            admin,
+            inode,
+            files,
+            texts,
+            head: commit,
+            index,
+            active,
+            tools,
+            held,
+            notes,
+            asked: false,
+        }
     }
 
     fn stands_at(&self, place: &Path) -> bool {
-        place.symlink_metadata().is_ok_and(|data| data.ino() == self.inode)
+        place
+            .symlink_metadata()
+            .is_ok_and(|data| data.ino() == self.inode)
     }
 
     /// Why it is not clean: what would be lost if it went without a rescue.
@@ -135,11 +186,22 @@ impl Expected {
             return Some("it has no commit".to_owned());
         }
         let (committed, checkout) = (self.committed(sim), &sim.repos[self.repo].path);
-        for (path, entry) in self.files.iter().filter(|(path, _)| !self.tools.contains(*path)) {
+        for (path, entry) in self
+            .files
+            .iter()
+            .filter(|(path, _)| !self.tools.contains(*path))
+        {
             let found = match entry {
                 _ if !is_work(checkout, path, entry) && !committed.contains_key(path) => continue,
                 Entry::Folder(_) => continue,
-                Entry::File(mode, bytes) => Some((if mode & 0o100 == 0 { 0o100_644 } else { 0o100_755 }, blob(bytes))),
+                Entry::File(mode, bytes) => Some((
+                    if mode & 0o100 == 0 {
+                        0o100_644
+                    } else {
+                        0o100_755
+                    },
+                    blob(bytes),
+                )),
                 Entry::Link(to) => Some((0o120_000, blob(to.as_os_str().as_encoded_bytes()))),
                 Entry::Other => None,
             };
@@ -147,10 +209,14 @@ impl Expected {
                 return Some(format!("`{}` is not what HEAD has", path.display()));
             }
         }
-        if let Some((path, _)) = committed.iter().find(|(path, (mode, _))| *mode != 0o160_000 && !self.files.contains_key(*path)) {
+        if let Some((path, _)) = committed
+            .iter()
+            .find(|(path, (mode, _))| *mode != 0o160_000 && !self.files.contains_key(*path))
+        {
             return Some(format!("`{}` was deleted", path.display()));
         }
-        self.holds_staged(&committed).then(|| "something is staged".to_owned())
+        self.holds_staged(&committed)
+            .then(|| "something is staged".to_owned())
     }
 
     /// Whether its index names what HEAD doesn't have.
@@ -161,27 +227,42 @@ impl Expected {
 
     /// The files of its HEAD.
     fn committed(&self, sim: &Sim) -> Committed {
-        let Some(head) = self.head else { return Committed::new() };
+        let Some(head) = self.head else {
+            return Committed::new();
+        };
         let vault = &sim.repos[self.repo].vault;
-        let list = sim.git_with(vault, &["ls-tree", "-r", "-z", "--full-tree", &head.to_string()], &[]).unwrap();
-        let lines = list.split(|&byte| byte == 0).filter(|line| !line.is_empty());
+        let list = sim
+            .git_with(
+                vault,
+                &["ls-tree", "-r", "-z", "--full-tree", &head.to_string()],
+                &[],
+            )
+            .unwrap();
+        let lines = list
+            .split(|&byte| byte == 0)
+            .filter(|line| !line.is_empty());
         let file = |line: &[u8]| {
             let (what, path) = line.split_at(line.iter().position(|&byte| byte == b'\t').unwrap());
             let what = String::from_utf8_lossy(what);
             let mut words = what.split(' ');
             let mode = u32::from_str_radix(words.next().unwrap(), 8).unwrap();
-            (path_of(&path[1..]), (mode, Oid::from_str(words.nth(1).unwrap()).unwrap()))
+            (
+                path_of(&path[1..]),
+                (mode, Oid::from_str(words.nth(1).unwrap()).unwrap()),
+            )
         };
         lines.map(file).collect()
     }
 }
 
-/// Whether a file is anybody's work, by the README: neither a link that leads out of the tree is any, nor a copy of what the checkout has there.
+/// Whether a file is anybody's work, by the README: neither a link that leads out of the tree is
+/// any, nor a copy of what the checkout has there.
 fn is_work(checkout: &Path, path: &Path, entry: &Entry) -> bool {
     match entry {
         Entry::File(_, bytes) => {
             let there = checkout.join(path);
-            !there.symlink_metadata().is_ok_and(|data| data.is_file()) || fs::read(there).is_ok_and(|there| there != **bytes)
+            !there.symlink_metadata().is_ok_and(|data| data.is_file())
+                || fs::read(there).is_ok_and(|there| there != **bytes)
         }
         Entry::Link(to) => to.is_relative() && leads_in(path, to),
         Entry::Folder(_) => false,
@@ -191,8 +272,16 @@ fn is_work(checkout: &Path, path: &Path, entry: &Entry) -> bool {
 
 /// Whether a link at `path` in a tree stays in it, by its letters.
 fn leads_in(path: &Path, to: &Path) -> bool {
-    let into = |depth: usize, part| if part == Component::ParentDir { depth.checked_sub(1) } else { Some(depth + 1) };
-    to.components().try_fold(path.components().count() - 1, into).is_some()
+    let into = |depth: usize, part| {
+        if part == Component::ParentDir {
+            depth.checked_sub(1)
+        } else {
+            Some(depth + 1)
+        }
+    };
+    to.components()
+        .try_fold(path.components().count() - 1, into)
+        .is_some()
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {
@@ -205,9 +294,24 @@ fn blob(bytes: &[u8]) -> Oid {
 
 fn differences(before: &Files, now: &Files) -> Vec<String> {
     let late = |path: &&PathBuf| base(path).starts_with(LATE_FILE);
-    let paths: BTreeSet<&PathBuf> = before.keys().chain(now.keys()).filter(|path| !late(path)).collect();
-    let differ = paths.into_iter().filter(|path| before.get(*path) != now.get(*path));
-    differ.map(|path| format!("`{}`: {:?}, now {:?}", path.display(), before.get(path), now.get(path))).collect()
+    let paths: BTreeSet<&PathBuf> = before
+        .keys()
+        .chain(now.keys())
+        .filter(|path| !late(path))
+        .collect();
+    let differ = paths
+        .into_iter()
+        .filter(|path| before.get(*path) != now.get(*path));
+    differ
+        .map(|path| {
+            format!(
+                "`{}`: {:?}, now {:?}",
+                path.display(),
+                before.get(path),
+                now.get(path)
+            )
+        })
+        .collect()
 }
 
 impl Oracle {
@@ -222,7 +326,9 @@ impl Oracle {
             let roots = record::roots(&git_dir);
             let objects = record::objects(&git_dir);
             self.saw(number, &objects, sim.day);
-            evening.others.insert(repo.path.clone(), record::files(&repo.path, &trees));
+            evening
+                .others
+                .insert(repo.path.clone(), record::files(&repo.path, &trees));
             for (path, (_, admin)) in registered.iter().filter(|(_, (of, _))| *of == number) {
                 let tree = Expected::of(sim, number, admin, path, &roots);
                 if leads_to(path, admin) {
@@ -236,17 +342,23 @@ impl Oracle {
             evening.objects.push(objects);
         }
         for stray in &sim.strays {
-            evening.others.insert(stray.clone(), record::files(stray, &BTreeSet::new()));
+            evening
+                .others
+                .insert(stray.clone(), record::files(stray, &BTreeSet::new()));
         }
         let used = |file: PathBuf| Some((file.clone(), file.symlink_metadata().ok()?.mtime()));
-        evening.crates = children(&sim.world.at(CRATES)).into_iter().filter_map(used).collect();
+        evening.crates = children(&sim.world.at(CRATES))
+            .into_iter()
+            .filter_map(used)
+            .collect();
         evening.trees.extend(std::mem::take(&mut self.limbo));
         evening
     }
 
     /// Remembers since when these objects of a repo are there.
     fn saw(&mut self, repo: usize, objects: &BTreeSet<Oid>, day: u32) {
-        self.first_seen.resize_with(self.first_seen.len().max(repo + 1), BTreeMap::new);
+        self.first_seen
+            .resize_with(self.first_seen.len().max(repo + 1), BTreeMap::new);
         for &id in objects {
             self.first_seen[repo].entry(id).or_insert(day);
         }
@@ -255,20 +367,43 @@ impl Oracle {
     /// What becomes of a tree that somebody has removed by the program is no other than in a night.
     pub(super) fn removed(&mut self, sim: &mut Sim) -> Vec<String> {
         let (removed, mut problems) = (std::mem::take(&mut sim.removed), Vec::new());
-        let listed = if removed.is_empty() { Vec::new() } else { rescues::list(sim) };
+        let listed = if removed.is_empty() {
+            Vec::new()
+        } else {
+            rescues::list(sim)
+        };
         for tree in removed {
-            self.gone(sim, &Expected { asked: true, ..tree }, &listed, Ended::Whole, &mut problems);
+            self.gone(
+                sim,
+                &Expected {
+                    asked: true,
+                    ..tree
+                },
+                &listed,
+                Ended::Whole,
+                &mut problems,
+            );
         }
         problems
     }
 
     /// Compares; every problem that it can't explain.
-    pub(super) fn compare(&mut self, sim: &mut Sim, evening: &Evening, ran: &Ran, ended: Ended) -> Vec<String> {
+    pub(super) fn compare(
+        &mut self,
+        sim: &mut Sim,
+        evening: &Evening,
+        ran: &Ran,
+        ended: Ended,
+    ) -> Vec<String> {
         let mut problems = Vec::new();
         match (ended, ran.code) {
             (Ended::Whole, 0) | (Ended::Early, _) => {}
             (_, 1) if !sim.written_late.is_empty() && Self::failed_late(ran) => {}
-            (_, code) => problems.push(format!("exit code {code}: {} {}", ran.err.trim_end(), ran.troubles())),
+            (_, code) => problems.push(format!(
+                "exit code {code}: {} {}",
+                ran.err.trim_end(),
+                ran.troubles()
+            )),
         }
         Self::others(sim, evening, &mut problems);
         self.written_late(sim, &mut problems);
@@ -284,18 +419,30 @@ impl Oracle {
         problems
     }
 
-    /// What somebody wrote into a tree by a folder that he held open, while the tree was removed, is in the tree or in the trash. From there he takes
-    /// it, and the trash can be emptied.
+    /// What somebody wrote into a tree by a folder that he held open, while the tree was removed,
+    /// is in the tree or in the trash. From there he takes it, and the trash can be emptied.
     fn written_late(&mut self, sim: &mut Sim, problems: &mut Vec<String>) {
         self.written_late += sim.written_late.len();
         for (name, text) in std::mem::take(&mut sim.written_late) {
-            let files = walkdir::WalkDir::new(&sim.world.root).into_iter().flatten().map(walkdir::DirEntry::into_path);
-            let found: Vec<PathBuf> = files.filter(|path| base(path) == name && fs::read(path).is_ok_and(|found| found == text)).collect();
+            let files = walkdir::WalkDir::new(&sim.world.root)
+                .into_iter()
+                .flatten()
+                .map(walkdir::DirEntry::into_path);
+            let found: Vec<PathBuf> = files
+                .filter(|path| {
+                    base(path) == name && fs::read(path).is_ok_and(|found| found == text)
+                })
+                .collect();
             sim.say(format!("{name}, written late, is in {found:?}"));
             if found.is_empty() {
-                problems.push(format!("{name} is lost, which was written while its tree was removed"));
+                problems.push(format!(
+                    "{name} is lost, which was written while its tree was removed"
+                ));
             }
-            found.iter().filter(|path| path.starts_with(sim.world.at(".treewarden/trash"))).for_each(|path| remove(path));
+            found
+                .iter()
+                .filter(|path| path.starts_with(sim.world.at(".treewarden/trash")))
+                .for_each(|path| remove(path));
         }
     }
 
@@ -305,14 +452,25 @@ impl Oracle {
             return;
         }
         let report = ran.report();
-        let alert = report.alerts.iter().find(|alert| alert.name == "TreesStuck");
+        let alert = report
+            .alerts
+            .iter()
+            .find(|alert| alert.name == "TreesStuck");
         let details = alert.map_or(&[][..], |alert| &alert.details);
-        for tree in evening.trees.iter().filter(|tree| tree.stands_at(&tree.path) && sim.busy != Some(tree.repo)) {
+        for tree in evening
+            .trees
+            .iter()
+            .filter(|tree| tree.stands_at(&tree.path) && sim.busy != Some(tree.repo))
+        {
             let (name, idle) = (sim.short(&tree.path), (sim.now() - tree.active) / DAY);
             if let Some(held) = tree.held.filter(|_| idle > STUCK)
-                && !details.iter().any(|told| told.starts_with(&format!("{name}, idle ")))
+                && !details
+                    .iter()
+                    .any(|told| told.starts_with(&format!("{name}, idle ")))
             {
-                problems.push(format!("{name} stays, for it is {held}, and nobody hears of it after {idle} days"));
+                problems.push(format!(
+                    "{name} stays, for it is {held}, and nobody hears of it after {idle} days"
+                ));
             }
         }
     }
@@ -320,42 +478,103 @@ impl Oracle {
     /// Whether nothing failed but that something was written late: that is told.
     fn failed_late(ran: &Ran) -> bool {
         let troubles = treewarden::report::troubles::troubles(&ran.report());
-        let mut failures = troubles.iter().filter(|trouble| trouble.kind == treewarden::report::troubles::Kind::Failure);
-        failures.all(|trouble| trouble.why.contains(LATE_FILE) || trouble.why.contains("somebody worked in it while it was being reaped"))
+        let mut failures = troubles
+            .iter()
+            .filter(|trouble| trouble.kind == treewarden::report::troubles::Kind::Failure);
+        failures.all(|trouble| {
+            trouble.why.contains(LATE_FILE)
+                || trouble
+                    .why
+                    .contains("somebody worked in it while it was being reaped")
+        })
     }
 
     fn others(sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
-        let trees: BTreeSet<PathBuf> = evening.trees.iter().map(|tree| tree.path.clone()).chain(sim.registered().into_keys()).collect();
+        let trees: BTreeSet<PathBuf> = evening
+            .trees
+            .iter()
+            .map(|tree| tree.path.clone())
+            .chain(sim.registered().into_keys())
+            .collect();
         for (place, before) in &evening.others {
-            // What goes with a nested tree is the empty folder that held it; nobody misses that, and nothing else may differ.
-            let skip = if sim.strays.contains(place) { BTreeSet::new() } else { trees.clone() };
+            // What goes with a nested tree is the empty folder that held it; nobody misses that,
+            // and nothing else may differ.
+            let skip = if sim.strays.contains(place) {
+                BTreeSet::new()
+            } else {
+                trees.clone()
+            };
             let differ = differences(before, &record::files(place, &skip));
-            problems.extend(differ.into_iter().map(|what| format!("{}: {what}", sim.short(place))));
+            problems.extend(
+                differ
+                    .into_iter()
+                    .map(|what| format!("{}: {what}", sim.short(place))),
+            );
         }
     }
 
-    fn trees(&mut self, sim: &mut Sim, evening: &Evening, ended: Ended, problems: &mut Vec<String>) {
-        let gone: Vec<&Expected> = evening.trees.iter().filter(|tree| !tree.stands_at(&tree.path)).collect();
-        for tree in evening.trees.iter().filter(|tree| tree.stands_at(&tree.path)) {
+    fn trees(
+        &mut self,
+        sim: &mut Sim,
+        evening: &Evening,
+        ended: Ended,
+        problems: &mut Vec<String>,
+    ) {
+        let gone: Vec<&Expected> = evening
+            .trees
+            .iter()
+            .filter(|tree| !tree.stands_at(&tree.path))
+            .collect();
+        for tree in evening
+            .trees
+            .iter()
+            .filter(|tree| tree.stands_at(&tree.path))
+        {
             let differ = differences(&tree.files, &record::files(&tree.path, &BTreeSet::new()));
-            problems.extend(differ.into_iter().map(|what| format!("{}: {what}", sim.short(&tree.path))));
+            problems.extend(
+                differ
+                    .into_iter()
+                    .map(|what| format!("{}: {what}", sim.short(&tree.path))),
+            );
             let read = |file: PathBuf| fs::read(file).unwrap_or_default();
-            let texts = [read(tree.path.join(".git")), read(tree.admin.join("HEAD")), read(tree.admin.join("index"))];
-            for ((name, before), now) in [".git", "HEAD", "index"].iter().zip(&tree.texts).zip(&texts) {
+            let texts = [
+                read(tree.path.join(".git")),
+                read(tree.admin.join("HEAD")),
+                read(tree.admin.join("index")),
+            ];
+            for ((name, before), now) in [".git", "HEAD", "index"]
+                .iter()
+                .zip(&tree.texts)
+                .zip(&texts)
+            {
                 if before != now {
                     problems.push(format!("{}: its {name} changed", sim.short(&tree.path)));
                 }
             }
-            if let Some(notes) = tree.notes.as_ref().filter(|notes| **notes != read(tree.admin.join("agent-notes.md"))) {
-                problems.push(format!("{}: its notes changed: {notes:?}", sim.short(&tree.path)));
+            if let Some(notes) = tree
+                .notes
+                .as_ref()
+                .filter(|notes| **notes != read(tree.admin.join("agent-notes.md")))
+            {
+                problems.push(format!(
+                    "{}: its notes changed: {notes:?}",
+                    sim.short(&tree.path)
+                ));
             }
         }
-        let listed = if gone.is_empty() && sim.rng.u32(..4) > 0 { Vec::new() } else { rescues::list(sim) };
+        let listed = if gone.is_empty() && sim.rng.u32(..4) > 0 {
+            Vec::new()
+        } else {
+            rescues::list(sim)
+        };
         for tree in gone {
             self.gone(sim, tree, &listed, ended, problems);
         }
         // One that was made some nights ago.
-        let standing: Vec<&rescues::Listed> = listed.iter().filter(|listed| self.saved.contains_key(&listed.commit)).collect();
+        let standing: Vec<&rescues::Listed> = listed
+            .iter()
+            .filter(|listed| self.saved.contains_key(&listed.commit))
+            .collect();
         if !standing.is_empty() {
             let one = standing[sim.rng.usize(..standing.len())].clone();
             let expected = self.saved[&one.commit].clone();
@@ -363,40 +582,70 @@ impl Oracle {
         }
     }
 
-    /// A tree that went: it is in a rescue, or had nothing to rescue, or a dead night took it and the next one is to bring it back.
-    fn gone(&mut self, sim: &mut Sim, tree: &Expected, listed: &[rescues::Listed], ended: Ended, problems: &mut Vec<String>) {
+    /// A tree that went: it is in a rescue, or had nothing to rescue, or a dead night took it and
+    /// the next one is to bring it back.
+    fn gone(
+        &mut self,
+        sim: &mut Sim,
+        tree: &Expected,
+        listed: &[rescues::Listed],
+        ended: Ended,
+        problems: &mut Vec<String>,
+    ) {
         let name = sim.short(&tree.path);
         let state = sim.world.at(".treewarden");
-        let waits = |folder: &Path| children(folder).into_iter().flat_map(|bin| [bin.join("0"), bin]).find(|place| tree.stands_at(place));
-        let taken = waits(&state.join("trash")).filter(|_| ended == Ended::Early).or_else(|| waits(&state));
-        let registered = record::registered(&sim.repos[tree.repo].git_dir()).get(&tree.admin) == Some(&tree.path);
+        let waits = |folder: &Path| {
+            children(folder)
+                .into_iter()
+                .flat_map(|bin| [bin.join("0"), bin])
+                .find(|place| tree.stands_at(place))
+        };
+        let taken = waits(&state.join("trash"))
+            .filter(|_| ended == Ended::Early)
+            .or_else(|| waits(&state));
+        let registered = record::registered(&sim.repos[tree.repo].git_dir()).get(&tree.admin)
+            == Some(&tree.path);
         if let Some(place) = taken.filter(|_| registered || ended == Ended::Whole) {
             let differ = differences(&tree.files, &record::files(&place, &BTreeSet::new()));
-            problems.extend(differ.into_iter().map(|what| format!("{name}, taken to {}: {what}", sim.short(&place))));
+            problems.extend(
+                differ
+                    .into_iter()
+                    .map(|what| format!("{name}, taken to {}: {what}", sim.short(&place))),
+            );
             self.limbo.push(tree.clone());
             return;
         }
         if registered && !tree.path.exists() {
             problems.push(format!("{name}: it is gone, and its registration stands"));
         }
-        if let Some(held) = tree.held.or((sim.busy == Some(tree.repo) && !tree.asked).then_some("in a busy repo")) {
+        if let Some(held) = tree
+            .held
+            .or((sim.busy == Some(tree.repo) && !tree.asked).then_some("in a busy repo"))
+        {
             problems.push(format!("{name}: it went, although it was {held}"));
         }
         self.reaped += 1;
         sim.taken.push((tree.repo, tree.path.clone()));
-        let new = |listed: &&rescues::Listed| listed.path.as_ref() == Some(&tree.path) && listed.taken > sim.now() - DAY / 2;
+        let new = |listed: &&rescues::Listed| {
+            listed.path.as_ref() == Some(&tree.path) && listed.taken > sim.now() - DAY / 2
+        };
         let idle = (sim.now() - tree.active) / DAY;
         if let Some(rescue) = listed.iter().find(new) {
             sim.say(format!("{name} was rescued as {}", rescue.id));
             self.rescues_seen += 1;
             if idle < i64::from(UNSAVED) && !tree.asked {
-                problems.push(format!("{name}: it went after {idle} days, with unsaved work"));
+                problems.push(format!(
+                    "{name}: it went after {idle} days, with unsaved work"
+                ));
             }
             problems.extend(rescues::bring_back(sim, rescue, tree));
             self.saved.insert(rescue.commit.clone(), tree.clone());
         } else {
             sim.say(format!("{name} is gone"));
-            let unclean = tree.unclean(sim).or(tree.notes.as_ref().map(|_| "notes stand in its registration".to_owned()));
+            let unclean = tree.unclean(sim).or(tree
+                .notes
+                .as_ref()
+                .map(|_| "notes stand in its registration".to_owned()));
             if let Some(why) = unclean {
                 problems.push(format!("{name}: it went without a rescue, and {why}"));
             }
@@ -417,65 +666,142 @@ impl Oracle {
             let ids: BTreeSet<Oid> = roots.iter().map(|root| root.id).collect();
             let stood = &evening.objects[number];
             let may_go = |root: &Root| Self::may_go(sim, root, &roots, evening, number);
-            for root in evening.roots[number].difference(&roots).filter(|root| !of_gone(root, &evening.trees, number) && !may_go(root)) {
-                problems.push(format!("{}: `{}` does not name {} any more", repo.name, root.from, root.id));
+            for root in evening.roots[number]
+                .difference(&roots)
+                .filter(|root| !of_gone(root, &evening.trees, number) && !may_go(root))
+            {
+                problems.push(format!(
+                    "{}: `{}` does not name {} any more",
+                    repo.name, root.from, root.id
+                ));
             }
-            let missed: Vec<&Root> =
-                evening.roots[number].iter().filter(|root| !ids.contains(&root.id) && stood.contains(&root.id) && !may_go(root)).collect();
+            let missed: Vec<&Root> = evening.roots[number]
+                .iter()
+                .filter(|root| !ids.contains(&root.id) && stood.contains(&root.id) && !may_go(root))
+                .collect();
             let lost: Vec<Oid> = stood.difference(&objects).copied().collect();
             if sim.busy == Some(number) && (roots != evening.roots[number] || objects != *stood) {
-                problems.push(format!("{}: it was busy, and something changed in it", repo.name));
+                problems.push(format!(
+                    "{}: it was busy, and something changed in it",
+                    repo.name
+                ));
             }
-            let reached = if missed.is_empty() && lost.is_empty() { BTreeSet::new() } else { closure(sim, &repo.vault, &ids) };
+            let reached = if missed.is_empty() && lost.is_empty() {
+                BTreeSet::new()
+            } else {
+                closure(sim, &repo.vault, &ids)
+            };
             for root in missed.iter().filter(|root| !reached.contains(&root.id)) {
-                problems.push(format!("{}: nothing reaches {} any more, which `{}` named", repo.name, root.id, root.from));
+                problems.push(format!(
+                    "{}: nothing reaches {} any more, which `{}` named",
+                    repo.name, root.id, root.from
+                ));
             }
-            // What is staged in a registration is rescued before it goes, and before the repack. Where an object of that is in a pack, the pack is
-            // touched: as the machine's clock has it, that is long ago in the simulation.
-            let touched = evening.deleted.iter().any(|tree| tree.repo == number && !tree.admin.exists());
+            // What is staged in a registration is rescued before it goes, and before the repack.
+            // Where an object of that is in a pack, the pack is touched: as the machine's clock has
+            // it, that is long ago in the simulation.
+            let touched = evening
+                .deleted
+                .iter()
+                .any(|tree| tree.repo == number && !tree.admin.exists());
             for id in lost {
                 if reached.contains(&id) {
-                    let whose: Vec<&str> = roots.iter().filter(|root| root.id == id).map(|root| root.from.as_str()).collect();
-                    problems.push(format!("{}: {id} is gone, and still reached {whose:?}", repo.name));
-                } else if self.first_seen[number][&id] + GRACE > sim.day && !(touched && evening.packed[number].contains(&id)) {
-                    problems.push(format!("{}: {id} is gone, made on day {}, within the grace", repo.name, self.first_seen[number][&id]));
+                    let whose: Vec<&str> = roots
+                        .iter()
+                        .filter(|root| root.id == id)
+                        .map(|root| root.from.as_str())
+                        .collect();
+                    problems.push(format!(
+                        "{}: {id} is gone, and still reached {whose:?}",
+                        repo.name
+                    ));
+                } else if self.first_seen[number][&id] + GRACE > sim.day
+                    && !(touched && evening.packed[number].contains(&id))
+                {
+                    problems.push(format!(
+                        "{}: {id} is gone, made on day {}, within the grace",
+                        repo.name, self.first_seen[number][&id]
+                    ));
                 }
             }
         }
     }
 
     /// Whether a name may have lost its hold.
-    fn may_go(sim: &Sim, root: &Root, now: &BTreeSet<Root>, evening: &Evening, repo: usize) -> bool {
+    fn may_go(
+        sim: &Sim,
+        root: &Root,
+        now: &BTreeSet<Root>,
+        evening: &Evening,
+        repo: usize,
+    ) -> bool {
         if root.from.starts_with("refs/treewarden/rescue/") {
-            let taken = root.from.rsplit('/').next().and_then(|time| time.get(..16)).unwrap_or_default();
-            let taken = NaiveDateTime::parse_from_str(taken, "%Y%m%dT%H%M%SZ").map_or(DateTime::<Utc>::MAX_UTC, |time| time.and_utc());
+            let taken = root
+                .from
+                .rsplit('/')
+                .next()
+                .and_then(|time| time.get(..16))
+                .unwrap_or_default();
+            let taken = NaiveDateTime::parse_from_str(taken, "%Y%m%dT%H%M%SZ")
+                .map_or(DateTime::<Utc>::MAX_UTC, |time| time.and_utc());
             let folder = &root.from[..=root.from.rfind('/').unwrap()];
-            let superseded = now.iter().any(|other| other.from.starts_with(folder) && other.from > root.from);
-            // A run that was killed left it, and the tree still stands as it was then: the next run's takes its place, or goes as well when somebody
-            // works there after all.
-            let is_its = |tree: &Expected| tree.repo == repo && *folder == format!("refs/treewarden/rescue/{}/", base(&tree.admin));
-            let stands = |tree: &Expected| is_its(tree) && tree.active < taken.timestamp() && tree.stands_at(&tree.path);
-            return taken.timestamp() + i64::from(RESCUE_KEEP) * DAY <= sim.now() || superseded || evening.trees.iter().any(stands);
+            let superseded = now
+                .iter()
+                .any(|other| other.from.starts_with(folder) && other.from > root.from);
+            // A run that was killed left it, and the tree still stands as it was then: the next
+            // run's takes its place, or goes as well when somebody works there after all.
+            let is_its = |tree: &Expected| {
+                tree.repo == repo
+                    && *folder == format!("refs/treewarden/rescue/{}/", base(&tree.admin))
+            };
+            let stands = |tree: &Expected| {
+                is_its(tree) && tree.active < taken.timestamp() && tree.stands_at(&tree.path)
+            };
+            return taken.timestamp() + i64::from(RESCUE_KEEP) * DAY <= sim.now()
+                || superseded
+                || evening.trees.iter().any(stands);
         }
         if root.from.starts_with("refs/treewarden/") {
             return true;
         }
         let stash = root.from == "logs/refs/stash";
-        if root.when.is_some_and(|when| !stash && when < sim.now() - REFLOGS * DAY) {
+        if root
+            .when
+            .is_some_and(|when| !stash && when < sim.now() - REFLOGS * DAY)
+        {
             return true;
         }
-        // Git makes cached trees again by itself. What else an index remembers is nobody's work where it stages nothing: it goes with a clean tree,
-        // and with one that was deleted.
-        let of = |tree: &&Expected| tree.repo == repo && root.from.starts_with(&format!("worktrees/{}/index, ", base(&tree.admin)));
+        // Git makes cached trees again by itself. What else an index remembers is nobody's work
+        // where it stages nothing: it goes with a clean tree, and with one that was deleted.
+        let of = |tree: &&Expected| {
+            tree.repo == repo
+                && root
+                    .from
+                    .starts_with(&format!("worktrees/{}/index, ", base(&tree.admin)))
+        };
         let gone = |tree: &&Expected| !tree.path.exists();
         let cached = root.from.ends_with("cached trees");
-        evening.trees.iter().filter(gone).find(of).is_some_and(|tree| cached || tree.unclean(sim).is_none())
-            || evening.deleted.iter().find(of).is_some_and(|tree| cached || !tree.holds_staged(&tree.committed(sim)))
+        evening
+            .trees
+            .iter()
+            .filter(gone)
+            .find(of)
+            .is_some_and(|tree| cached || tree.unclean(sim).is_none())
+            || evening
+                .deleted
+                .iter()
+                .find(of)
+                .is_some_and(|tree| cached || !tree.holds_staged(&tree.committed(sim)))
     }
 
-    /// Of a cache goes what nobody used for a day, and no lock file names that stands in a tree, a checkout or the default branch.
+    /// Of a cache goes what nobody used for a day, and no lock file names that stands in a tree, a
+    /// checkout or the default branch.
     fn cached(&mut self, sim: &Sim, evening: &Evening, problems: &mut Vec<String>) {
-        let gone: Vec<_> = evening.crates.iter().filter(|(file, _)| !file.exists()).collect();
+        let gone: Vec<_> = evening
+            .crates
+            .iter()
+            .filter(|(file, _)| !file.exists())
+            .collect();
         self.evicted += gone.len();
         if gone.is_empty() {
             return;
@@ -483,15 +809,26 @@ impl Oracle {
         let checkouts = sim.repos.iter().map(|repo| repo.path.clone());
         let places = checkouts.chain(sim.registered().into_keys());
         let locks = places.filter_map(|place| fs::read_to_string(place.join("Cargo.lock")).ok());
-        let default = sim.repos.iter().filter_map(|repo| sim.git(&repo.path, &["show", "origin/main:Cargo.lock"]).ok());
+        let default = sim.repos.iter().filter_map(|repo| {
+            sim.git(&repo.path, &["show", "origin/main:Cargo.lock"])
+                .ok()
+        });
         // In the middle of a conflict it is none.
-        let named: Vec<String> = locks.chain(default).filter(|lock| !lock.contains("<<<<<<<")).collect();
+        let named: Vec<String> = locks
+            .chain(default)
+            .filter(|lock| !lock.contains("<<<<<<<"))
+            .collect();
         for (file, used) in gone {
             let name = base(file).replace("-1.0.0.crate", "");
             if sim.now() - used < DAY {
-                problems.push(format!("{name} was evicted on the day on which it was fetched"));
+                problems.push(format!(
+                    "{name} was evicted on the day on which it was fetched"
+                ));
             }
-            if named.iter().any(|lock| lock.contains(&format!("\"{name}\""))) {
+            if named
+                .iter()
+                .any(|lock| lock.contains(&format!("\"{name}\"")))
+            {
                 problems.push(format!("{name} was evicted, and a lock file names it"));
             }
         }
@@ -500,13 +837,19 @@ impl Oracle {
     /// Git finds nothing wrong, and every tree's `.git` leads to its own registration and back.
     fn sound(sim: &Sim, problems: &mut Vec<String>) {
         for repo in &sim.repos {
-            if let Err(why) = sim.git(&repo.path, &["fsck", "--full", "--no-dangling", "--no-progress"]) {
+            if let Err(why) = sim.git(
+                &repo.path,
+                &["fsck", "--full", "--no-dangling", "--no-progress"],
+            ) {
                 problems.push(format!("{}: git fsck says: {why}", repo.name));
             }
         }
         for place in below_roots(sim) {
             if !sim.strays.contains(&place) && base(&place) != SUBMODULE && !leads_back(&place) {
-                problems.push(format!("{}: its `.git` leads to a registration that is not its own", sim.short(&place)));
+                problems.push(format!(
+                    "{}: its `.git` leads to a registration that is not its own",
+                    sim.short(&place)
+                ));
             }
         }
     }
@@ -515,89 +858,178 @@ impl Oracle {
     fn leftovers(&mut self, sim: &Sim, problems: &mut Vec<String>) {
         let state = sim.world.at(".treewarden");
         let mut left = children(&state.join("trash"));
-        left.extend(children(&state).into_iter().filter(|place| ["kept-", "making-"].iter().any(|start| base(place).starts_with(start))));
+        left.extend(children(&state).into_iter().filter(|place| {
+            ["kept-", "making-"]
+                .iter()
+                .any(|start| base(place).starts_with(start))
+        }));
         left.extend(children(&sim.world.beside("scratch")));
         for repo in &sim.repos {
             let walk = walkdir::WalkDir::new(repo.git_dir()).into_iter().flatten();
-            let ours = |path: &Path| path.to_string_lossy().contains("refs/treewarden/") && !path.to_string_lossy().contains("/rescue/");
-            let odd = walk.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
-            left.extend(
-                odd.filter(|path| path.extension().is_some_and(|end| end == "lock") || ours(path) || base(path).starts_with("tmp_")),
-            );
+            let ours = |path: &Path| {
+                path.to_string_lossy().contains("refs/treewarden/")
+                    && !path.to_string_lossy().contains("/rescue/")
+            };
+            let odd = walk
+                .filter(|entry| entry.file_type().is_file())
+                .map(walkdir::DirEntry::into_path);
+            left.extend(odd.filter(|path| {
+                path.extension().is_some_and(|end| end == "lock")
+                    || ours(path)
+                    || base(path).starts_with("tmp_")
+            }));
         }
-        self.leftovers =
-            left.into_iter().map(|place| (place.clone(), self.leftovers.get(&place).copied().unwrap_or_default() + 1)).collect();
-        for (place, nights) in self.leftovers.iter().filter(|(_, nights)| **nights > NIGHTS) {
-            problems.push(format!("{} has been left for {nights} nights", place.display()));
+        self.leftovers = left
+            .into_iter()
+            .map(|place| {
+                (
+                    place.clone(),
+                    self.leftovers.get(&place).copied().unwrap_or_default() + 1,
+                )
+            })
+            .collect();
+        for (place, nights) in self
+            .leftovers
+            .iter()
+            .filter(|(_, nights)| **nights > NIGHTS)
+        {
+            problems.push(format!(
+                "{} has been left for {nights} nights",
+                place.display()
+            ));
         }
     }
 
     /// Nothing waits for ever.
     fn late(sim: &Sim, problems: &mut Vec<String>) {
         for tree in &sim.trees {
-            let held = IN_PROGRESS.iter().chain(&["locked"]).any(|name| tree.admin.join(name).exists());
-            // No rescue holds a split index, and so it stays for as long as it stages something: that is told.
-            let held = held || children(&tree.admin).iter().any(|file| base(file).starts_with("sharedindex."));
-            if tree.deleted.is_some_and(|day| day + LATE < sim.day) && tree.is_registered() && !held && !tree.path.exists() {
-                problems.push(format!("{} was deleted on day {:?}, and is still registered", sim.short(&tree.path), tree.deleted));
+            let held = IN_PROGRESS
+                .iter()
+                .chain(&["locked"])
+                .any(|name| tree.admin.join(name).exists());
+            // No rescue holds a split index, and so it stays for as long as it stages something:
+            // that is told.
+            let held = held
+                || children(&tree.admin)
+                    .iter()
+                    .any(|file| base(file).starts_with("sharedindex."));
+            if tree.deleted.is_some_and(|day| day + LATE < sim.day)
+                && tree.is_registered()
+                && !held
+                && !tree.path.exists()
+            {
+                problems.push(format!(
+                    "{} was deleted on day {:?}, and is still registered",
+                    sim.short(&tree.path),
+                    tree.deleted
+                ));
             }
         }
     }
 }
 
 fn base(path: &Path) -> String {
-    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 fn children(folder: &Path) -> Vec<PathBuf> {
-    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+    fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .collect()
 }
 
 fn leads_to(tree: &Path, admin: &Path) -> bool {
-    fs::read_to_string(tree.join(".git")).is_ok_and(|text| text.trim_end() == format!("gitdir: {}", admin.display()))
+    fs::read_to_string(tree.join(".git"))
+        .is_ok_and(|text| text.trim_end() == format!("gitdir: {}", admin.display()))
 }
 
 fn leads_back(tree: &Path) -> bool {
     let text = fs::read_to_string(tree.join(".git")).unwrap_or_default();
     let admin = PathBuf::from(text.trim_end().strip_prefix("gitdir: ").unwrap_or_default());
-    fs::read_to_string(admin.join("gitdir")).is_ok_and(|back| Path::new(back.trim_end()) == tree.join(".git"))
+    fs::read_to_string(admin.join("gitdir"))
+        .is_ok_and(|back| Path::new(back.trim_end()) == tree.join(".git"))
 }
 
 /// Every folder with a `.git` file where worktrees stand.
 fn below_roots(sim: &Sim) -> Vec<PathBuf> {
-    let nested = sim.repos.iter().map(|repo| repo.path.join(".claude/worktrees"));
-    let tops: Vec<PathBuf> = std::iter::once(sim.world.at("worktrees")).chain(nested).collect();
-    let two = tops.iter().flat_map(|top| children(top)).flat_map(|one| children(&one).into_iter().chain([one]));
+    let nested = sim
+        .repos
+        .iter()
+        .map(|repo| repo.path.join(".claude/worktrees"));
+    let tops: Vec<PathBuf> = std::iter::once(sim.world.at("worktrees"))
+        .chain(nested)
+        .collect();
+    let two = tops
+        .iter()
+        .flat_map(|top| children(top))
+        .flat_map(|one| children(&one).into_iter().chain([one]));
     two.filter(|place| place.join(".git").is_file()).collect()
 }
 
 /// Whether it was named by the registration of a tree that went.
 fn of_gone(root: &Root, trees: &[Expected], repo: usize) -> bool {
-    let gone = trees.iter().filter(|tree| tree.repo == repo && !tree.stands_at(&tree.path));
-    let deleted = |admin: &str| trees.iter().all(|tree| tree.repo != repo || base(&tree.admin) != admin);
-    let admin = root.from.strip_prefix("worktrees/").and_then(|rest| rest.split('/').next());
-    admin.is_some_and(|admin| deleted(admin) || gone.into_iter().any(|tree| base(&tree.admin) == admin))
+    let gone = trees
+        .iter()
+        .filter(|tree| tree.repo == repo && !tree.stands_at(&tree.path));
+    let deleted = |admin: &str| {
+        trees
+            .iter()
+            .all(|tree| tree.repo != repo || base(&tree.admin) != admin)
+    };
+    let admin = root
+        .from
+        .strip_prefix("worktrees/")
+        .and_then(|rest| rest.split('/').next());
+    admin.is_some_and(|admin| {
+        deleted(admin) || gone.into_iter().any(|tree| base(&tree.admin) == admin)
+    })
 }
 
 /// All objects that these reach, in the vault.
 fn closure(sim: &Sim, vault: &Path, ids: &BTreeSet<Oid>) -> BTreeSet<Oid> {
     let known = record::objects(vault);
-    let input: Vec<String> = ids.iter().filter(|id| known.contains(id)).map(Oid::to_string).collect();
-    let list = sim.git_with(vault, &["rev-list", "--objects", "--no-object-names", "--stdin"], input.join("\n").as_bytes());
-    String::from_utf8_lossy(&list.unwrap_or_default()).lines().filter_map(|line| Oid::from_str(line).ok()).collect()
+    let input: Vec<String> = ids
+        .iter()
+        .filter(|id| known.contains(id))
+        .map(Oid::to_string)
+        .collect();
+    let list = sim.git_with(
+        vault,
+        &["rev-list", "--objects", "--no-object-names", "--stdin"],
+        input.join("\n").as_bytes(),
+    );
+    String::from_utf8_lossy(&list.unwrap_or_default())
+        .lines()
+        .filter_map(|line| Oid::from_str(line).ok())
+        .collect()
 }
 
 /// What differs between a tree and what came back of it: tools' files need not.
-pub(super) fn differs(tree: &Expected, back: &Path, admin: &Path, roots: &BTreeSet<Root>) -> Vec<String> {
+pub(super) fn differs(
+    tree: &Expected,
+    back: &Path,
+    admin: &Path,
+    roots: &BTreeSet<Root>,
+) -> Vec<String> {
     let found = record::files(back, &BTreeSet::new());
     let mut odd = Vec::new();
     let paths: BTreeSet<&PathBuf> = tree.files.keys().chain(found.keys()).collect();
     for path in paths {
-        let tools = tree.tools.contains(path) || tree.tools.iter().any(|tool| tool.starts_with(path));
+        let tools =
+            tree.tools.contains(path) || tree.tools.iter().any(|tool| tool.starts_with(path));
         match (tree.files.get(path), found.get(path)) {
             (Some(_), None) if tools => {}
             (before, now) if before == now => {}
-            (before, now) => odd.push(format!("`{}`: {before:?}, brought back {now:?}", path.display())),
+            (before, now) => odd.push(format!(
+                "`{}`: {before:?}, brought back {now:?}",
+                path.display()
+            )),
         }
     }
     if record::head(admin, roots) != tree.head {

@@ -1,6 +1,8 @@
-//! What stands on the volume, read by code that shares nothing with the program's: files, refs, reflogs, indexes, objects.
+//! What stands on the volume, read by code that shares nothing with the program's: files, refs,
+//! reflogs, indexes, objects.
 //!
-//! It reads the real files and asks neither git nor treewarden, so that neither's mistake hides another. It must never change anything.
+//! It reads the real files and asks neither git nor treewarden, so that neither's mistake hides
+//! another. It must never change anything.
 
 use git2::Oid;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +31,11 @@ impl std::fmt::Debug for Entry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(mode, bytes) => {
-                write!(f, "file {mode:o} {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(40)]))
+                write!(
+                    f,
+                    "file {mode:o} {:?}",
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(40)])
+                )
             }
             Self::Link(to) => write!(f, "link to {}", to.display()),
             Self::Folder(mode) => write!(f, "folder {mode:o}"),
@@ -42,7 +48,9 @@ impl std::fmt::Debug for Entry {
 pub(super) fn files(top: &Path, skip: &BTreeSet<PathBuf>) -> Files {
     let mut found = Files::new();
     let walk = walkdir::WalkDir::new(top).min_depth(1).into_iter();
-    let wanted = |entry: &walkdir::DirEntry| !(skip.contains(entry.path()) || entry.depth() == 1 && entry.file_name() == ".git");
+    let wanted = |entry: &walkdir::DirEntry| {
+        !(skip.contains(entry.path()) || entry.depth() == 1 && entry.file_name() == ".git")
+    };
     for entry in walk.filter_entry(wanted).flatten() {
         let kind = entry.file_type();
         let mode = entry.metadata().map_or(0, |data| data.mode() & 0o7777);
@@ -88,7 +96,11 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
     let mut roots = BTreeSet::new();
     let mut note = |from: &str, id: Option<Oid>, when| {
         if let Some(id) = id.filter(|id| !id.is_zero()) {
-            roots.insert(Root { id, from: from.to_owned(), when });
+            roots.insert(Root {
+                id,
+                from: from.to_owned(),
+                when,
+            });
         }
     };
     let packed = fs::read_to_string(git_dir.join("packed-refs")).unwrap_or_default();
@@ -105,49 +117,88 @@ pub(super) fn roots(git_dir: &Path) -> BTreeSet<Root> {
             note(&at(file), one(&folder.join(file)), None);
         }
         // A lock is no ref: who writes one and dies leaves it.
-        for file in below(&folder.join("refs")).into_iter().filter(|file| file.extension().is_none_or(|end| end != "lock")) {
-            let path = file.strip_prefix(&folder).unwrap().to_string_lossy().into_owned();
+        for file in below(&folder.join("refs"))
+            .into_iter()
+            .filter(|file| file.extension().is_none_or(|end| end != "lock"))
+        {
+            let path = file
+                .strip_prefix(&folder)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
             note(&at(&path), one(&file), None);
         }
         for file in below(&folder.join("logs")) {
             let path = at(&file.strip_prefix(&folder).unwrap().to_string_lossy());
             for line in String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).lines() {
-                let when = line.split('\t').next().and_then(|line| line.rsplit(' ').nth(1)).and_then(|when| when.parse().ok());
+                let when = line
+                    .split('\t')
+                    .next()
+                    .and_then(|line| line.rsplit(' ').nth(1))
+                    .and_then(|when| when.parse().ok());
                 for word in line.split(' ').take(2) {
                     note(&path, id(word), when);
                 }
             }
         }
         let index = index(&folder.join("index"));
-        index.entries.iter().filter(|entry| entry.mode != 0o160_000 && !entry.only_intended).for_each(|entry| {
-            note(&at("index"), Some(entry.id), None);
-        });
-        index.undo.iter().for_each(|&id| note(&at("index, resolve-undo"), Some(id), None));
-        index.cached.iter().for_each(|&id| note(&at("index, cached trees"), Some(id), None));
+        index
+            .entries
+            .iter()
+            .filter(|entry| entry.mode != 0o160_000 && !entry.only_intended)
+            .for_each(|entry| {
+                note(&at("index"), Some(entry.id), None);
+            });
+        index
+            .undo
+            .iter()
+            .for_each(|&id| note(&at("index, resolve-undo"), Some(id), None));
+        index
+            .cached
+            .iter()
+            .for_each(|&id| note(&at("index, cached trees"), Some(id), None));
     }
     roots
 }
 
 /// The git dir, and every registration in it with its name in the roots.
 fn folders(git_dir: &Path) -> Vec<(PathBuf, String)> {
-    let admins = fs::read_dir(git_dir.join("worktrees")).into_iter().flatten().flatten();
-    let admins = admins.map(|entry| (entry.path(), format!("worktrees/{}/", entry.file_name().to_string_lossy())));
-    std::iter::once((git_dir.to_owned(), String::new())).chain(admins).collect()
+    let admins = fs::read_dir(git_dir.join("worktrees"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let admins = admins.map(|entry| {
+        (
+            entry.path(),
+            format!("worktrees/{}/", entry.file_name().to_string_lossy()),
+        )
+    });
+    std::iter::once((git_dir.to_owned(), String::new()))
+        .chain(admins)
+        .collect()
 }
 
 /// Every registration of a repo: its folder, and the tree that its `gitdir` names.
 pub(super) fn registered(git_dir: &Path) -> BTreeMap<PathBuf, PathBuf> {
-    let admins = folders(git_dir).into_iter().skip(1).map(|(folder, _)| folder);
+    let admins = folders(git_dir)
+        .into_iter()
+        .skip(1)
+        .map(|(folder, _)| folder);
     let tree = |admin: &PathBuf| {
         let text = fs::read_to_string(admin.join("gitdir")).unwrap_or_default();
-        Path::new(text.trim_end()).parent().unwrap_or(Path::new("")).to_owned()
+        Path::new(text.trim_end())
+            .parent()
+            .unwrap_or(Path::new(""))
+            .to_owned()
     };
     admins.map(|admin| (admin.clone(), tree(&admin))).collect()
 }
 
 fn below(folder: &Path) -> Vec<PathBuf> {
     let walk = walkdir::WalkDir::new(folder).into_iter().flatten();
-    walk.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path).collect()
+    walk.filter(|entry| entry.file_type().is_file())
+        .map(walkdir::DirEntry::into_path)
+        .collect()
 }
 
 fn one(file: &Path) -> Option<Oid> {
@@ -162,7 +213,10 @@ fn id(hex: &str) -> Option<Oid> {
 pub(super) fn head(folder: &Path, roots: &BTreeSet<Root>) -> Option<Oid> {
     let text = fs::read_to_string(folder.join("HEAD")).ok()?;
     match text.trim_end().strip_prefix("ref: ") {
-        Some(name) => roots.iter().find(|root| root.from == name).map(|root| root.id),
+        Some(name) => roots
+            .iter()
+            .find(|root| root.from == name)
+            .map(|root| root.id),
         None => id(text.trim_end()),
     }
 }
@@ -191,8 +245,16 @@ pub(super) struct Index {
 
 /// Reads an index of version 2 or 3, and the one that it rests on; nothing of what isn't one.
 pub(super) fn index(file: &Path) -> Index {
-    let mut index = fs::read(file).ok().and_then(|bytes| parse(&bytes)).unwrap_or_default();
-    if let Some(Link { base, deleted, replaced }) = index.link.take() {
+    let mut index = fs::read(file)
+        .ok()
+        .and_then(|bytes| parse(&bytes))
+        .unwrap_or_default();
+    if let Some(Link {
+        base,
+        deleted,
+        replaced,
+    }) = index.link.take()
+    {
         let below = self::index(&file.with_file_name(format!("sharedindex.{base}"))).entries;
         let mut all: Vec<Option<Staged>> = below.into_iter().map(Some).collect();
         let mut own = std::mem::take(&mut index.entries).into_iter();
@@ -204,7 +266,9 @@ pub(super) fn index(file: &Path) -> Index {
             all[place] = None;
         }
         index.entries = all.into_iter().flatten().chain(own).collect();
-        index.entries.sort_by(|one, other| (&one.path, one.stage).cmp(&(&other.path, other.stage)));
+        index
+            .entries
+            .sort_by(|one, other| (&one.path, one.stage).cmp(&(&other.path, other.stage)));
     }
     index
 }
@@ -220,23 +284,38 @@ struct Link {
 fn link(data: &[u8]) -> Option<Link> {
     let base = Oid::from_bytes(data.get(..20)?).ok()?;
     let mut rest = data.get(20..)?;
-    let [deleted, replaced] = if rest.is_empty() { Default::default() } else { [bits(&mut rest)?, bits(&mut rest)?] };
-    (!base.is_zero()).then_some(Link { base, deleted, replaced })
+    let [deleted, replaced] = if rest.is_empty() {
+        Default::default()
+    } else {
+        [bits(&mut rest)?, bits(&mut rest)?]
+    };
+    (!base.is_zero()).then_some(Link {
+        base,
+        deleted,
+        replaced,
+    })
 }
 
-/// The places of the bits that are set in a compressed bitmap: a word of how many are alike and how many words follow, then those.
+/// The places of the bits that are set in a compressed bitmap: a word of how many are alike and how
+/// many words follow, then those.
 fn bits(data: &mut &[u8]) -> Option<Vec<usize>> {
     let words = number(data, 4)? as usize;
     let (body, rest) = data.get(8..)?.split_at_checked(words * 8)?;
     *data = rest.get(4..)?;
-    let mut words = body.chunks(8).map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes")));
+    let mut words = body
+        .chunks(8)
+        .map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes")));
     let (mut set, mut at) = (Vec::new(), 0);
     while let Some(word) = words.next() {
         let alike = (word >> 1 & 0xffff_ffff) as usize * 64;
         set.extend((at..at + alike).filter(|_| word & 1 == 1));
         at += alike;
         for literal in words.by_ref().take((word >> 33) as usize) {
-            set.extend((0..64).filter(|bit| literal >> bit & 1 == 1).map(|bit| at + bit));
+            set.extend(
+                (0..64)
+                    .filter(|bit| literal >> bit & 1 == 1)
+                    .map(|bit| at + bit),
+            );
             at += 64;
         }
     }
@@ -250,7 +329,10 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
 fn parse(bytes: &[u8]) -> Option<Index> {
     let mut index = Index::default();
     let (version, count) = (number(bytes, 4)?, number(bytes, 8)?);
-    assert!(bytes.starts_with(b"DIRC") && matches!(version, 2 | 3), "an index of version {version}");
+    assert!(
+        bytes.starts_with(b"DIRC") && matches!(version, 2 | 3),
+        "an index of version {version}"
+    );
     let mut at = 12;
     for _ in 0..count {
         let flags = u16::from_be_bytes(bytes.get(at + 60..at + 62)?.try_into().ok()?);
@@ -289,7 +371,11 @@ fn undo(mut data: &[u8], ids: &mut Vec<Oid>) -> Option<()> {
     };
     while !data.is_empty() {
         word(&mut data, 0)?;
-        let modes = [word(&mut data, 0)?, word(&mut data, 0)?, word(&mut data, 0)?];
+        let modes = [
+            word(&mut data, 0)?,
+            word(&mut data, 0)?,
+            word(&mut data, 0)?,
+        ];
         for _ in modes.iter().filter(|mode| *mode != "0") {
             ids.push(Oid::from_bytes(data.get(..20)?).ok()?);
             data = &data[20..];
@@ -317,7 +403,11 @@ pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
     let mut found = packed(git_dir);
     for file in below(&git_dir.join("objects")) {
         let name = file.file_name().unwrap().to_string_lossy();
-        let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let folder = file
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy();
         found.extend(id(&format!("{folder}{name}")));
     }
     found
@@ -326,18 +416,31 @@ pub(super) fn objects(git_dir: &Path) -> BTreeSet<Oid> {
 /// Those that are in packs.
 pub(super) fn packed(git_dir: &Path) -> BTreeSet<Oid> {
     let files = below(&git_dir.join("objects/pack")).into_iter();
-    let indexes = files.filter(|file| file.extension().is_some_and(|end| end == "idx") && file.with_extension("pack").is_file());
-    indexes.flat_map(|file| fs::read(&file).ok().and_then(|bytes| names(&bytes)).unwrap_or_default()).collect()
+    let indexes = files.filter(|file| {
+        file.extension().is_some_and(|end| end == "idx") && file.with_extension("pack").is_file()
+    });
+    indexes
+        .flat_map(|file| {
+            fs::read(&file)
+                .ok()
+                .and_then(|bytes| names(&bytes))
+                .unwrap_or_default()
+        })
+        .collect()
 }
 
 /// The names in a pack's index of version 2.
 fn names(bytes: &[u8]) -> Option<Vec<Oid>> {
     let count = number(bytes, 8 + 255 * 4)? as usize;
     let names = bytes.get(8 + 256 * 4..8 + 256 * 4 + count * 20)?;
-    names.chunks(20).map(|name| Oid::from_bytes(name).ok()).collect()
+    names
+        .chunks(20)
+        .map(|name| Oid::from_bytes(name).ok())
+        .collect()
 }
 
-/// Copies every file of a store that the vault doesn't have: in it, whatever was ever made is still there.
+/// Copies every file of a store that the vault doesn't have: in it, whatever was ever made is still
+/// there.
 pub(super) fn keep(git_dir: &Path, vault: &Path) {
     for file in below(&git_dir.join("objects")) {
         let name = file.file_name().unwrap().to_string_lossy();

@@ -1,6 +1,8 @@
-//! Rescues as a user sees them: listed and brought back by the program's own commands, and compared with what stood there.
+//! Rescues as a user sees them: listed and brought back by the program's own commands, and compared
+//! with what stood there.
 //!
-//! What is brought back for a comparison goes at once, registration and all: it must never be taken for work.
+//! What is brought back for a comparison goes at once, registration and all: it must never be taken
+//! for work.
 
 use super::super::support::remove;
 use super::days::Sim;
@@ -23,13 +25,27 @@ pub(super) struct Listed {
 /// All rescues that are listed.
 pub(super) fn list(sim: &Sim) -> Vec<Listed> {
     let ran = sim.program(&["rescue", "list", "--format", "json"]);
-    let told: serde_json::Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+    let told: serde_json::Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
     let of = |entry: &serde_json::Value| {
         let text = |key: &str| entry[key].as_str().map(str::to_owned);
-        let taken = DateTime::parse_from_rfc3339(&text("taken")?).ok()?.timestamp();
-        Some(Listed { id: text("id")?, repo: text("repo")?, commit: text("commit")?, path: text("path").map(PathBuf::from), taken })
+        let taken = DateTime::parse_from_rfc3339(&text("taken")?)
+            .ok()?
+            .timestamp();
+        Some(Listed {
+            id: text("id")?,
+            repo: text("repo")?,
+            commit: text("commit")?,
+            path: text("path").map(PathBuf::from),
+            taken,
+        })
     };
-    told["rescues"].as_array().into_iter().flatten().filter_map(of).collect()
+    told["rescues"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(of)
+        .collect()
 }
 
 impl Sim {
@@ -44,18 +60,41 @@ impl Sim {
 pub(super) fn bring_back(sim: &mut Sim, rescue: &Listed, tree: &Expected) -> Vec<String> {
     sim.next += 1;
     let to = sim.world.at(format!("brought-back-{}", sim.next));
-    let ran = sim.program(&["rescue", "restore", &rescue.id, "--to", to.to_str().unwrap()]);
+    let ran = sim.program(&[
+        "rescue",
+        "restore",
+        &rescue.id,
+        "--to",
+        to.to_str().unwrap(),
+    ]);
     if ran.code != 0 {
-        return vec![format!("{}: it does not come back: {}", rescue.id, ran.err.trim_end())];
+        return vec![format!(
+            "{}: it does not come back: {}",
+            rescue.id,
+            ran.err.trim_end()
+        )];
     }
     let git_dir = sim.repos[tree.repo].git_dir();
     let registered = record::registered(&git_dir);
-    let admin = registered.into_iter().find(|(_, place)| *place == to).map(|(admin, _)| admin).unwrap_or_default();
+    let admin = registered
+        .into_iter()
+        .find(|(_, place)| *place == to)
+        .map(|(admin, _)| admin)
+        .unwrap_or_default();
     let mut odd = differs(tree, &to, &admin, &record::roots(&git_dir));
-    for command in [&["fsck", "--full", "--no-dangling", "--no-progress"][..], &["status", "--porcelain"]] {
-        odd.extend(sim.git(&to, command).err().map(|why| format!("git {command:?} there: {why}")));
+    for command in [
+        &["fsck", "--full", "--no-dangling", "--no-progress"][..],
+        &["status", "--porcelain"],
+    ] {
+        odd.extend(
+            sim.git(&to, command)
+                .err()
+                .map(|why| format!("git {command:?} there: {why}")),
+        );
     }
     remove(&to);
     remove(&admin);
-    odd.into_iter().map(|what| format!("{}, brought back: {what}", rescue.id)).collect()
+    odd.into_iter()
+        .map(|what| format!("{}, brought back: {what}", rescue.id))
+        .collect()
 }

@@ -11,9 +11,15 @@ pub(crate) struct AtWork(Child);
 impl AtWork {
     /// Starts a shell there, with a file open for writing.
     pub(crate) fn new(folder: &Path, open: Option<&Path>, script: &str) -> Self {
-        let input = open.map_or(Stdio::null(), |path| Stdio::from(File::options().append(true).open(path).unwrap()));
+        let input = open.map_or(Stdio::null(), |path| {
+            Stdio::from(File::options().append(true).open(path).unwrap())
+        });
         let mut command = Command::new("sh");
-        command.args(["-c", script]).current_dir(folder).stdin(input).process_group(0);
+        command
+            .args(["-c", script])
+            .current_dir(folder)
+            .stdin(input)
+            .process_group(0);
         Self(command.spawn().unwrap())
     }
 
@@ -27,7 +33,8 @@ impl Drop for AtWork {
     fn drop(&mut self) {
         // With its editor.
         let group = rustix::process::Pid::from_child(&self.0);
-        let _ended_already = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        let _ended_already =
+            rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         let _status = self.0.wait();
     }
 }

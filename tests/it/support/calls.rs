@@ -1,7 +1,7 @@
 //! The system calls that the tracer knows: what each is about, and what it does there.
 //!
-//! A call is told so that it is the same in every night: without ids, hashes and times. It must never take a call on anything but the
-//! volume for one: libraries have to load.
+//! A call is told so that it is the same in every night: without ids, hashes and times. It must
+//! never take a call on anything but the volume for one: libraries have to load.
 
 use nix::errno::Errno;
 use nix::libc::{self, user_regs_struct};
@@ -11,7 +11,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-/// A file-system call on the volume, told so that it is the same in every night: without ids, hashes and times.
+/// A file-system call on the volume, told so that it is the same in every night: without ids,
+/// hashes and times.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Call {
     /// `treewarden`, `git repack`, ...
@@ -24,7 +25,8 @@ pub(crate) struct Call {
     pub(crate) kind: Kind,
 }
 
-/// What a call does: which errors it can meet hangs on that, and whether a kill before it makes a difference.
+/// What a call does: which errors it can meet hangs on that, and whether a kill before it makes a
+/// difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     /// Opens what is there.
@@ -56,7 +58,10 @@ pub(crate) enum Kind {
 impl Kind {
     /// Whether the call leaves the volume in another state.
     pub(crate) fn changes(self) -> bool {
-        matches!(self, Self::Create | Self::Write | Self::Name | Self::Remove | Self::Set | Self::Lock)
+        matches!(
+            self,
+            Self::Create | Self::Write | Self::Name | Self::Remove | Self::Set | Self::Lock
+        )
     }
 
     /// Which of the errors a file server has in store can be its answer.
@@ -64,8 +69,13 @@ impl Kind {
         use Errno::{EACCES, EDQUOT, EINTR, EIO, ENOENT, ENOSPC, ESTALE};
         match self {
             Self::Open => matches!(errno, EIO | ESTALE | EACCES | ENOENT | EINTR),
-            Self::Create => matches!(errno, EIO | ESTALE | EACCES | ENOENT | EINTR | ENOSPC | EDQUOT),
-            Self::Look | Self::Remove | Self::Set => matches!(errno, EIO | ESTALE | EACCES | ENOENT),
+            Self::Create => matches!(
+                errno,
+                EIO | ESTALE | EACCES | ENOENT | EINTR | ENOSPC | EDQUOT
+            ),
+            Self::Look | Self::Remove | Self::Set => {
+                matches!(errno, EIO | ESTALE | EACCES | ENOENT)
+            }
             Self::Stat | Self::List => matches!(errno, EIO | ESTALE),
             Self::Read | Self::Lock => matches!(errno, EIO | ESTALE | EINTR),
             Self::Write => matches!(errno, EIO | ESTALE | ENOSPC | EDQUOT | EINTR),
@@ -91,8 +101,15 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// The call of a name and kind that is `wanted`, at whose entry a tracee stands, when it is about the volume.
-    pub(super) fn call(&self, pid: Pid, who: &Arc<str>, regs: &user_regs_struct, wanted: impl Fn(&str, Kind) -> bool) -> Option<Call> {
+    /// The call of a name and kind that is `wanted`, at whose entry a tracee stands, when it is
+    /// about the volume.
+    pub(super) fn call(
+        &self,
+        pid: Pid,
+        who: &Arc<str>,
+        regs: &user_regs_struct,
+        wanted: impl Fn(&str, Kind) -> bool,
+    ) -> Option<Call> {
         let arguments = [regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8];
         let (name, kind, target) = known(regs.orig_rax, &arguments)?;
         if !wanted(name, kind) {
@@ -100,24 +117,38 @@ impl Places {
         }
         let path = match target {
             Target::Fd(number) => open_at(pid, arguments[number])?,
-            Target::Path(number, follow) => self.resolve(pid, libc::AT_FDCWD, &text(pid, arguments[number])?, follow)?,
-            Target::At(dir, number, follow) => {
-                self.resolve(pid, low(arguments[dir]), &text(pid, arguments[number]).unwrap_or_default(), follow)?
+            Target::Path(number, follow) => {
+                self.resolve(pid, libc::AT_FDCWD, &text(pid, arguments[number])?, follow)?
             }
+            Target::At(dir, number, follow) => self.resolve(
+                pid,
+                low(arguments[dir]),
+                &text(pid, arguments[number]).unwrap_or_default(),
+                follow,
+            )?,
         };
         let path = path.strip_prefix(&self.root).ok()?;
         if kind == Kind::Close && !written_to(pid, arguments[0]) {
             return None;
         }
-        Some(Call { who: who.clone(), name, path: nameless(path), kind })
+        Some(Call {
+            who: who.clone(),
+            name,
+            path: nameless(path),
+            kind,
+        })
     }
 
-    /// Where a path leads, for what lies on the volume or, by a shadow's links, seems to lie in the scratch space.
+    /// Where a path leads, for what lies on the volume or, by a shadow's links, seems to lie in the
+    /// scratch space.
     fn resolve(&self, pid: Pid, dir: i32, path: &str, follow: bool) -> Option<PathBuf> {
         if path.is_empty() {
             return open_at(pid, u64::try_from(dir).ok()?);
         }
-        if let Some(number) = path.strip_prefix("/proc/self/fd/").and_then(|rest| rest.split('/').next()) {
+        if let Some(number) = path
+            .strip_prefix("/proc/self/fd/")
+            .and_then(|rest| rest.split('/').next())
+        {
             return open_at(pid, number.parse().ok()?);
         }
         let base = match dir {
@@ -133,7 +164,11 @@ impl Places {
         if plain && !full.starts_with(&self.scratch) {
             return None;
         }
-        let mut real = full.parent()?.canonicalize().ok()?.join(full.file_name().unwrap_or_default());
+        let mut real = full
+            .parent()?
+            .canonicalize()
+            .ok()?
+            .join(full.file_name().unwrap_or_default());
         if follow && let Ok(to) = fs::read_link(&real) {
             real = real.parent()?.join(to);
         }
@@ -150,8 +185,11 @@ fn low(argument: u64) -> i32 {
 /// The numbers of the calls that are `wanted` by what they may turn out to be.
 pub(super) fn numbers(wanted: impl Fn(&str, Kind) -> bool) -> Vec<u32> {
     let opens = [libc::O_RDONLY, libc::O_CREAT].map(|flags| [u64::from(flags.cast_unsigned()); 5]);
-    let can_be =
-        |number: &u32| opens.iter().any(|arguments| known((*number).into(), arguments).is_some_and(|(name, kind, _)| wanted(name, kind)));
+    let can_be = |number: &u32| {
+        opens.iter().any(|arguments| {
+            known((*number).into(), arguments).is_some_and(|(name, kind, _)| wanted(name, kind))
+        })
+    };
     (0..512).filter(can_be).collect()
 }
 
@@ -222,14 +260,22 @@ fn known(number: u64, arguments: &[u64; 5]) -> Option<(&'static str, Kind, Targe
 }
 
 fn open_at(pid: Pid, fd: u64) -> Option<PathBuf> {
-    let path = fs::read_link(format!("/proc/{pid}/fd/{}", i32::try_from(fd & 0xffff_ffff).ok()?)).ok()?;
+    let path = fs::read_link(format!(
+        "/proc/{pid}/fd/{}",
+        i32::try_from(fd & 0xffff_ffff).ok()?
+    ))
+    .ok()?;
     let text = path.to_str()?;
-    text.starts_with('/').then(|| PathBuf::from(text.trim_end_matches(" (deleted)")))
+    text.starts_with('/')
+        .then(|| PathBuf::from(text.trim_end_matches(" (deleted)")))
 }
 
 fn written_to(pid: Pid, fd: u64) -> bool {
     let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
+    let flags = info
+        .lines()
+        .find_map(|line| line.strip_prefix("flags:"))
+        .and_then(|flags| i32::from_str_radix(flags.trim(), 8).ok());
     flags.is_some_and(|flags| flags & libc::O_ACCMODE != libc::O_RDONLY)
 }
 
@@ -242,8 +288,14 @@ fn text(pid: Pid, address: u64) -> Option<String> {
     while length < bytes.len() {
         let at = address + length as u64;
         let end = (4096 - usize::try_from(at % 4096).ok()?).min(bytes.len() - length) + length;
-        let read = memory.read_at(&mut bytes[length..end], at).ok().filter(|read| *read > 0)?;
-        if let Some(zero) = bytes[length..length + read].iter().position(|byte| *byte == 0) {
+        let read = memory
+            .read_at(&mut bytes[length..end], at)
+            .ok()
+            .filter(|read| *read > 0)?;
+        if let Some(zero) = bytes[length..length + read]
+            .iter()
+            .position(|byte| *byte == 0)
+        {
             return String::from_utf8(bytes[..length + zero].to_vec()).ok();
         }
         length += read;
@@ -254,7 +306,10 @@ fn text(pid: Pid, address: u64) -> Option<String> {
 /// `treewarden`, or `git` and its command.
 pub(super) fn who(pid: Pid) -> Arc<str> {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<String> = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    let words: Vec<String> = line
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect();
     let program = words[0].rsplit('/').next().unwrap_or_default();
     let mut words = words[1..].iter();
     loop {
@@ -268,24 +323,47 @@ pub(super) fn who(pid: Pid) -> Arc<str> {
 
 /// A path without what differs from night to night.
 fn nameless(path: &Path) -> String {
-    let parts: Vec<String> = path.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    let parts: Vec<String> = path
+        .iter()
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
     let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let part = |(number, part): (usize, &String)| {
-        let (stem, ending) =
-            part.split_once('.').filter(|(stem, _)| !stem.is_empty()).map_or((part.as_str(), ""), |(stem, end)| (stem, end));
+        let (stem, ending) = part
+            .split_once('.')
+            .filter(|(stem, _)| !stem.is_empty())
+            .map_or((part.as_str(), ""), |(stem, end)| (stem, end));
         let dot = if ending.is_empty() { "" } else { "." };
         match () {
-            () if number > 0 && parts[number - 1] == "objects" && part.len() == 2 && hex(part) => "xx".to_owned(),
-            () if stem.len() >= 36 && stem.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-') => format!("ID{dot}{ending}"),
+            () if number > 0 && parts[number - 1] == "objects" && part.len() == 2 && hex(part) => {
+                "xx".to_owned()
+            }
+            () if stem.len() >= 36
+                && stem
+                    .bytes()
+                    .all(|byte| byte.is_ascii_hexdigit() || byte == b'-') =>
+            {
+                format!("ID{dot}{ending}")
+            }
             () if part.starts_with("tmp_") => format!("{}?", &part[..5]),
             () if part.starts_with(".tmp") => ".tmp?".to_owned(),
-            () if part.starts_with("streamed_git2_") || part.starts_with("packs_") || part.starts_with("bitmap-ref-tips_") => {
+            () if part.starts_with("streamed_git2_")
+                || part.starts_with("packs_")
+                || part.starts_with("bitmap-ref-tips_") =>
+            {
                 "temporary".to_owned()
             }
             () if stem.starts_with("pack-") => format!("pack-ID{dot}{ending}"),
-            () if stem.len() == 16 && stem.starts_with("20") && stem.ends_with('Z') => format!("TIME{dot}{ending}"),
+            () if stem.len() == 16 && stem.starts_with("20") && stem.ends_with('Z') => {
+                format!("TIME{dot}{ending}")
+            }
             () => part.clone(),
         }
     };
-    parts.iter().enumerate().map(part).collect::<Vec<_>>().join("/")
+    parts
+        .iter()
+        .enumerate()
+        .map(part)
+        .collect::<Vec<_>>()
+        .join("/")
 }

@@ -1,6 +1,8 @@
-//! A fleet: repos with trees in every class and for every reason to keep one, each with the fate that a night must give it.
+//! A fleet: repos with trees in every class and for every reason to keep one, each with the fate
+//! that a night must give it.
 //!
-//! Every function builds one repo with the commands that an agent would use, and says what it expects beside each tree.
+//! Every function builds one repo with the commands that an agent would use, and says what it
+//! expects beside each tree.
 
 use super::made::{cargo, npm};
 use super::repo::{Repo, Tree};
@@ -28,27 +30,47 @@ struct Row<'a> {
 type Make = fn(&Tree);
 
 /// The repos of the fleet.
-const REPOS: [fn(&mut Row<'_>); 10] = [landed, fresh, saved, unsaved, commits, held, odd, strays, made_again, never];
+const REPOS: [fn(&mut Row<'_>); 10] = [
+    landed, fresh, saved, unsaved, commits, held, odd, strays, made_again, never,
+];
 
 impl Fleet {
     /// Builds all of it.
     pub(crate) fn new() -> Self {
         let world = World::new();
         world.set("defaults", "worktrees: {presets: [afk, claude]}");
-        let names = ["landed", "fresh", "saved", "unsaved", "commits", "held", "odd", "strays", "made_again", "never"];
+        let names = [
+            "landed",
+            "fresh",
+            "saved",
+            "unsaved",
+            "commits",
+            "held",
+            "odd",
+            "strays",
+            "made_again",
+            "never",
+        ];
         let built = names.par_iter().zip(REPOS).map(|(name, build)| {
-            let mut row = Row { repo: world.repo(&format!("acme/{name}")), fates: Vec::new() };
+            let mut row = Row {
+                repo: world.repo(&format!("acme/{name}")),
+                fates: Vec::new(),
+            };
             build(&mut row);
             row.fates
         });
-        let fates = built.flatten().map(|(tree, fate)| (tree, fate.to_owned())).collect();
+        let fates = built
+            .flatten()
+            .map(|(tree, fate)| (tree, fate.to_owned()))
+            .collect();
         Self { world, fates }
     }
 }
 
 impl Row<'_> {
     fn expect(&mut self, place: impl std::fmt::Display, fate: &'static str) {
-        self.fates.push((format!("{} {place}", self.repo.name), fate));
+        self.fates
+            .push((format!("{} {place}", self.repo.name), fate));
     }
 
     /// Leaves the tree untouched for so many days.
@@ -75,7 +97,9 @@ fn landed(row: &mut Row<'_>) {
     row.idle(&same_tree, 2.0, MERGED);
 
     let squashed = row.repo.tree("squashed");
-    squashed.commit("squashed.ts", "1\n").commit("other.ts", "2\n");
+    squashed
+        .commit("squashed.ts", "1\n")
+        .commit("other.ts", "2\n");
     row.repo.moves_on("meanwhile.ts");
     squash(&row.repo, "squashed");
     row.idle(&squashed, 2.0, MERGED);
@@ -88,7 +112,8 @@ fn landed(row: &mut Row<'_>) {
     row.repo.moves_on("before-the-rebase.ts");
     for commit in ["rebased~1", "rebased", "half-landed~1"] {
         row.repo.git(&["cherry-pick", commit]);
-        row.repo.moves_on(&format!("after-{}.ts", commit.replace('~', "-")));
+        row.repo
+            .moves_on(&format!("after-{}.ts", commit.replace('~', "-")));
     }
     row.idle(&rebased, 2.0, MERGED);
     row.idle(&half, 5.0, "keep saved recent");
@@ -132,9 +157,11 @@ fn fresh(row: &mut Row<'_>) {
     let first = row.repo.tree("first");
     first.not_worked_in().commit("first.ts", "1\n");
     first.git(&["push", "-q", "origin", "HEAD:main"]);
-    row.repo.git(&["worktree", "remove", "-f", first.path.to_str().unwrap()]);
+    row.repo
+        .git(&["worktree", "remove", "-f", first.path.to_str().unwrap()]);
     let second = row.repo.world.at("worktrees/acme__fresh/second");
-    row.repo.git(&["worktree", "add", "-q", second.to_str().unwrap(), "first"]);
+    row.repo
+        .git(&["worktree", "add", "-q", second.to_str().unwrap(), "first"]);
     row.idle(&Tree::of(second), 2.0, "reap landed merged");
 }
 
@@ -162,8 +189,13 @@ fn saved(row: &mut Row<'_>) {
     row.idle(&younger, 3.0, "keep saved recent");
 
     let sparse = row.repo.tree("sparse");
-    sparse.commit("docs/e.md", "1\n").git(&["sparse-checkout", "set", "--no-cone", "/docs"]);
-    assert!(!sparse.path.join("README.md").exists(), "nothing is left out");
+    sparse
+        .commit("docs/e.md", "1\n")
+        .git(&["sparse-checkout", "set", "--no-cone", "/docs"]);
+    assert!(
+        !sparse.path.join("README.md").exists(),
+        "nothing is left out"
+    );
     row.idle(&sparse, 8.0, SAVED);
     let unborn = row.repo.tree("unborn");
     unborn.git(&["checkout", "-q", "--orphan", "nothing-yet"]);
@@ -184,7 +216,8 @@ fn saved(row: &mut Row<'_>) {
 /// Work that `git worktree remove`, or even `git status`, knows nothing of.
 fn unsaved(row: &mut Row<'_>) {
     const DIRTY: &str = "reap unsaved uncommitted work";
-    row.repo.git(&["config", "extensions.worktreeConfig", "true"]);
+    row.repo
+        .git(&["config", "extensions.worktreeConfig", "true"]);
     write(&row.repo.git_dir("info/exclude"), "notes/\n");
     let makers: [(&str, Make); 13] = [
         ("modified", |tree| {
@@ -196,11 +229,22 @@ fn unsaved(row: &mut Row<'_>) {
         ("untracked", |tree| {
             tree.write("new.ts", "new\n");
         }),
-        ("deleted", |tree| fs::remove_file(tree.path.join("README.md")).unwrap()),
-        ("mode", |tree| fs::set_permissions(tree.path.join("README.md"), fs::Permissions::from_mode(0o755)).unwrap()),
-        ("link", |tree| symlink("nowhere", tree.path.join("link")).unwrap()),
+        ("deleted", |tree| {
+            fs::remove_file(tree.path.join("README.md")).unwrap()
+        }),
+        ("mode", |tree| {
+            fs::set_permissions(
+                tree.path.join("README.md"),
+                fs::Permissions::from_mode(0o755),
+            )
+            .unwrap()
+        }),
+        ("link", |tree| {
+            symlink("nowhere", tree.path.join("link")).unwrap()
+        }),
         ("staged-only", |tree| {
-            tree.write("README.md", "staged\n").git(&["add", "README.md"]);
+            tree.write("README.md", "staged\n")
+                .git(&["add", "README.md"]);
             tree.write("README.md", "# A repo\n");
         }),
         ("assume-unchanged", |tree| {
@@ -228,8 +272,20 @@ fn unsaved(row: &mut Row<'_>) {
     for (name, make) in makers {
         let tree = row.repo.tree(name);
         make(&tree);
-        let unseen = ["assume-unchanged", "skip-worktree", "excluded", "env", "log", "hidden"].contains(&name);
-        assert_eq!(tree.git(&["status", "--porcelain"]).is_empty(), unseen, "{name}: what git status sees");
+        let unseen = [
+            "assume-unchanged",
+            "skip-worktree",
+            "excluded",
+            "env",
+            "log",
+            "hidden",
+        ]
+        .contains(&name);
+        assert_eq!(
+            tree.git(&["status", "--porcelain"]).is_empty(),
+            unseen,
+            "{name}: what git status sees"
+        );
         row.idle(&tree, 31.0, DIRTY);
     }
     let not_yet = row.repo.tree("twenty-days");
@@ -252,18 +308,31 @@ fn commits(row: &mut Row<'_>) {
     row.idle(&twenty, 20.0, "keep unsaved recent");
     let in_reflog = row.repo.tree("in-reflog");
     in_reflog.git(&["checkout", "-q", "--detach"]);
-    in_reflog.commit("c.ts", "1\n").git(&["checkout", "-q", "in-reflog"]);
+    in_reflog
+        .commit("c.ts", "1\n")
+        .git(&["checkout", "-q", "in-reflog"]);
     row.idle(&in_reflog, 31.0, LONELY);
     let private = row.repo.tree("private-ref");
-    let commit = private.git(&["commit-tree", "-p", "HEAD", "-m", "Only here", "HEAD^{tree}"]);
+    let commit = private.git(&[
+        "commit-tree",
+        "-p",
+        "HEAD",
+        "-m",
+        "Only here",
+        "HEAD^{tree}",
+    ]);
     private.git(&["update-ref", "refs/worktree/mine", &commit]);
     row.idle(&private, 31.0, LONELY);
     let stashed = row.repo.tree("stashed");
-    stashed.write("README.md", "put aside\n").git(&["stash", "-q"]);
+    stashed
+        .write("README.md", "put aside\n")
+        .git(&["stash", "-q"]);
     row.idle(&stashed, 31.0, LONELY);
     // The branch's own reflog keeps this one, and the branch stays.
     let reset = row.repo.tree("reset");
-    reset.commit("d.ts", "1\n").git(&["reset", "-q", "--hard", "HEAD~1"]);
+    reset
+        .commit("d.ts", "1\n")
+        .git(&["reset", "-q", "--hard", "HEAD~1"]);
     row.idle(&reset, 8.0, "reap landed merged");
     let at_main = row.repo.detached("at-main");
     row.idle(&at_main, 2.0, "reap landed merged");
@@ -272,18 +341,31 @@ fn commits(row: &mut Row<'_>) {
 /// Somebody holds it, or git is in the middle of something.
 fn held(row: &mut Row<'_>) {
     const UNDER_WAY: &str = "keep in progress";
-    for (name, arguments) in [("locked", &["--reason", "at the fair"][..]), ("locked-silently", &[])] {
+    for (name, arguments) in [
+        ("locked", &["--reason", "at the fair"][..]),
+        ("locked-silently", &[]),
+    ] {
         let tree = row.repo.tree(name);
-        row.repo.git(&[&["worktree", "lock"], arguments, &[tree.path.to_str().unwrap()]].concat());
+        row.repo.git(
+            &[
+                &["worktree", "lock"],
+                arguments,
+                &[tree.path.to_str().unwrap()],
+            ]
+            .concat(),
+        );
         row.idle(&tree, 99.0, "keep locked");
     }
     let names = ["rebase", "merge", "cherry-pick", "revert", "bisect", "am"];
     let trees = names.map(|name| row.repo.tree(name));
     for tree in &trees {
-        tree.commit("README.md", "mine\n").commit("README.md", "mine again\n");
+        tree.commit("README.md", "mine\n")
+            .commit("README.md", "mine again\n");
     }
     row.repo.moves_on("README.md");
-    let patch = row.repo.git(&["format-patch", "-1", "--stdout", "origin/main"]);
+    let patch = row
+        .repo
+        .git(&["format-patch", "-1", "--stdout", "origin/main"]);
     write(&row.repo.world.beside("am.patch"), patch + "\n");
     let patch = row.repo.world.beside("am.patch");
     let commands: [&[&str]; 6] = [
@@ -296,13 +378,18 @@ fn held(row: &mut Row<'_>) {
     ];
     for (tree, command) in trees.iter().zip(commands) {
         let (code, _, said) = super::try_git(&tree.path, 60.0, command);
-        assert_eq!(code == Some(0), command[0] == "bisect", "{command:?} was to stop half-way: {said}");
+        assert_eq!(
+            code == Some(0),
+            command[0] == "bisect",
+            "{command:?} was to stop half-way: {said}"
+        );
         row.idle(tree, 99.0, UNDER_WAY);
     }
     let writing = row.repo.tree("writing");
     write(&writing.admin.join("index.lock"), "");
     row.idle(&writing, 99.0, UNDER_WAY);
-    // A git that died the day before holds nobody up, on a file server neither, where it could live on another machine.
+    // A git that died the day before holds nobody up, on a file server neither, where it could live
+    // on another machine.
     let crashed = row.repo.tree("crashed");
     write(&crashed.admin.join("index.lock"), "");
     age(&crashed.admin.join("index.lock"), 1.1);
@@ -322,33 +409,65 @@ fn odd(row: &mut Row<'_>) {
     let submodule = row.repo.tree("submodule");
     let origin = world.beside("origins/acme__odd.git");
     for name in ["filled", "emptied"] {
-        submodule.git(&["submodule", "--quiet", "add", origin.to_str().unwrap(), name]);
+        submodule.git(&[
+            "submodule",
+            "--quiet",
+            "add",
+            origin.to_str().unwrap(),
+            name,
+        ]);
     }
     submodule.git(&["commit", "-q", "-m", "Submodules"]);
     submodule.write("filled/notes.md", "mine\n");
     row.idle(&submodule, 99.0, "keep unsaved can't be rescued");
-    // An emptied one is clean for all that stands in the tree; its repo is in the admin folder, with commits that nobody else has.
+    // An emptied one is clean for all that stands in the tree; its repo is in the admin folder,
+    // with commits that nobody else has.
     let emptied = row.repo.tree("submodule-emptied");
-    emptied.git(&["submodule", "--quiet", "add", origin.to_str().unwrap(), "sub"]);
-    git(&emptied.path.join("sub"), 60.0, &["commit", "-q", "--allow-empty", "-m", "Only here"]);
-    emptied.commit("more.ts", "1\n").git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
+    emptied.git(&[
+        "submodule",
+        "--quiet",
+        "add",
+        origin.to_str().unwrap(),
+        "sub",
+    ]);
+    git(
+        &emptied.path.join("sub"),
+        60.0,
+        &["commit", "-q", "--allow-empty", "-m", "Only here"],
+    );
+    emptied
+        .commit("more.ts", "1\n")
+        .git(&["submodule", "--quiet", "deinit", "-f", "sub"]);
     assert!(emptied.admin.join("modules/sub/HEAD").exists());
     row.idle(&emptied, 99.0, "keep saved can't be rescued");
     // A tree within a tree goes by itself, and never with the other.
     let outer = row.repo.tree("outer");
-    let inner = row.repo.tree_at("worktrees/acme__odd/outer/ignored/inner", "inner");
+    let inner = row
+        .repo
+        .tree_at("worktrees/acme__odd/outer/ignored/inner", "inner");
     row.idle(&outer, 99.0, "keep unsaved can't be rescued");
     row.idle(&inner, 99.0, "reap landed merged");
 
     let broken: [(&str, Make); 7] = [
-        ("index-garbage", |tree| write(&tree.admin.join("index"), "garbage")),
+        ("index-garbage", |tree| {
+            write(&tree.admin.join("index"), "garbage")
+        }),
         ("index-cut", |tree| {
             let index = fs::read(tree.admin.join("index")).unwrap();
             write(&tree.admin.join("index"), &index[..index.len() / 2]);
         }),
-        ("head-garbage", |tree| write(&tree.admin.join("HEAD"), "garbage\n")),
-        ("git-file-gone", |tree| fs::remove_file(tree.path.join(".git")).unwrap()),
-        ("git-file-astray", |tree| write(&tree.path.join(".git"), "gitdir: /elsewhere/.git/worktrees/x\n")),
+        ("head-garbage", |tree| {
+            write(&tree.admin.join("HEAD"), "garbage\n")
+        }),
+        ("git-file-gone", |tree| {
+            fs::remove_file(tree.path.join(".git")).unwrap()
+        }),
+        ("git-file-astray", |tree| {
+            write(
+                &tree.path.join(".git"),
+                "gitdir: /elsewhere/.git/worktrees/x\n",
+            )
+        }),
         ("is-a-file", |tree| {
             fs::remove_dir_all(&tree.path).unwrap();
             write(&tree.path, "not a folder\n");
@@ -376,7 +495,14 @@ fn odd(row: &mut Row<'_>) {
     row.expect(world.below(&truncated.admin), "unknown");
     row.expect(world.below(&truncated.path), "keep dangling");
     let outside = world.beside("outside");
-    row.repo.git(&["worktree", "add", "-q", "-b", "outside", outside.to_str().unwrap()]);
+    row.repo.git(&[
+        "worktree",
+        "add",
+        "-q",
+        "-b",
+        "outside",
+        outside.to_str().unwrap(),
+    ]);
     row.expect(outside.display(), "unknown");
 }
 
@@ -392,23 +518,34 @@ fn strays(row: &mut Row<'_>) {
     write(&world.at(place("notes/todo.md")), "mine\n");
     row.expect(place("notes"), "keep not git");
     // A clone is a repo of its own: not mentioned, never touched.
-    git(&world.at("worktrees/acme__strays"), 60.0, &["clone", "-q", row.repo.path.to_str().unwrap(), "clone"]);
+    git(
+        &world.at("worktrees/acme__strays"),
+        60.0,
+        &["clone", "-q", row.repo.path.to_str().unwrap(), "clone"],
+    );
 
-    let nested = row.repo.tree_at("acme__strays/.worktrees/in-checkout", "in-checkout");
+    let nested = row
+        .repo
+        .tree_at("acme__strays/.worktrees/in-checkout", "in-checkout");
     row.idle(&nested, 2.0, "reap landed merged");
-    let agent = row.repo.tree_at("acme__strays/.claude/worktrees/agent", "agent");
+    let agent = row
+        .repo
+        .tree_at("acme__strays/.claude/worktrees/agent", "agent");
     row.idle(&agent, 2.0, "reap landed merged");
     // T3 renames a branch and keeps the path.
     let renamed = row.repo.tree("renamed");
     renamed.git(&["branch", "-m", "renamed", "feature/renamed"]);
     row.idle(&renamed, 2.0, "reap landed merged");
-    for (name, days, fate) in
-        [("gone-lately", 1.0, Some("keep missing")), ("gone-long-ago", 10.0, None), ("gone-locked", 10.0, Some("keep missing"))]
-    {
+    for (name, days, fate) in [
+        ("gone-lately", 1.0, Some("keep missing")),
+        ("gone-long-ago", 10.0, None),
+        ("gone-locked", 10.0, Some("keep missing")),
+    ] {
         let tree = row.repo.tree(name);
         fs::remove_dir_all(&tree.path).unwrap();
         if name == "gone-locked" {
-            row.repo.git(&["worktree", "lock", tree.path.to_str().unwrap()]);
+            row.repo
+                .git(&["worktree", "lock", tree.path.to_str().unwrap()]);
         }
         tree.age_admin(days);
         if let Some(fate) = fate {
@@ -444,10 +581,13 @@ fn made_again(row: &mut Row<'_>) {
             tree.write("ignored/dist/app.js", "x");
         }),
         ("modules-tracked", 31.0, DIRTY, |tree| {
-            tree.write("node_modules/mine.js", "1\n").git(&["add", "-f", "node_modules/mine.js"]);
+            tree.write("node_modules/mine.js", "1\n")
+                .git(&["add", "-f", "node_modules/mine.js"]);
             tree.write("node_modules/.package-lock.json", "{}");
         }),
-        ("modules-link", 2.0, LANDED, |tree| symlink("../npm/node_modules", tree.path.join("node_modules")).unwrap()),
+        ("modules-link", 2.0, LANDED, |tree| {
+            symlink("../npm/node_modules", tree.path.join("node_modules")).unwrap()
+        }),
     ];
     row.repo.commit(60.0, "Cargo.toml", "[package]\n");
     row.repo.push();
@@ -456,7 +596,12 @@ fn made_again(row: &mut Row<'_>) {
         make(&tree);
         row.idle(&tree, days, fate);
     }
-    age(&row.repo.world.at("worktrees/acme__made_again/npm-fresh/node_modules/.bin/tsc"), 0.0);
+    age(
+        &row.repo
+            .world
+            .at("worktrees/acme__made_again/npm-fresh/node_modules/.bin/tsc"),
+        0.0,
+    );
 }
 
 /// The config keeps what is landed here for ever, and lets unsaved work go after two days.
@@ -467,7 +612,8 @@ fn never(row: &mut Row<'_>) {
     let dirty = row.repo.tree("dirty");
     dirty.write("new.ts", "new\n");
     row.idle(&dirty, 3.0, "reap unsaved uncommitted work");
-    // An unsaved tree may have something to save that a saved one may not: it has the longer age even so.
+    // An unsaved tree may have something to save that a saved one may not: it has the longer age
+    // even so.
     let saved = row.repo.tree("saved");
     saved.commit("a.ts", "1\n");
     row.idle(&saved, 5.0, "keep saved recent");

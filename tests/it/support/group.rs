@@ -17,12 +17,29 @@ impl Group {
     /// Makes one with so many bytes.
     pub(crate) fn make(limit: u64) -> std::io::Result<Self> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let (first, second) = (Path::new("/sys/fs/cgroup/memory"), Path::new("/sys/fs/cgroup"));
-        let name = format!("treewarden-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let (first, second) = (
+            Path::new("/sys/fs/cgroup/memory"),
+            Path::new("/sys/fs/cgroup"),
+        );
+        let name = format!(
+            "treewarden-test-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
         let (path, file, kills, peak) = if first.join("memory.limit_in_bytes").exists() {
-            (first.join(name), "memory.limit_in_bytes", "memory.oom_control", "memory.max_usage_in_bytes")
+            (
+                first.join(name),
+                "memory.limit_in_bytes",
+                "memory.oom_control",
+                "memory.max_usage_in_bytes",
+            )
         } else {
-            (second.join(name), "memory.max", "memory.events", "memory.peak")
+            (
+                second.join(name),
+                "memory.max",
+                "memory.events",
+                "memory.peak",
+            )
         };
         std::fs::create_dir(&path)?;
         let group = Self { path, kills, peak };
@@ -33,7 +50,10 @@ impl Group {
     /// A shell that enters the group and becomes the program, which finds its limit as in a pod.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#]).arg(&self.path).arg(program);
+        command
+            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+            .arg(&self.path)
+            .arg(program);
         command
     }
 
@@ -46,7 +66,11 @@ impl Group {
 
     /// The most that it held, files that the kernel keeps in memory among it.
     pub(crate) fn peak(&self) -> Option<u64> {
-        std::fs::read_to_string(self.path.join(self.peak)).ok()?.trim().parse().ok()
+        std::fs::read_to_string(self.path.join(self.peak))
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
     }
 }
 

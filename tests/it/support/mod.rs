@@ -1,9 +1,13 @@
 //! Real volumes for the tests: built with the real git, tended by the real program.
 //!
-//! A [`World`] is a volume in a temporary folder, its repos are clones of bare "origins" beside it. Git runs with an environment of our
-//! own making, so that nobody's config matters; the program runs with a time limit, so that a hang is a failure and not a night.
+//! A [`World`] is a volume in a temporary folder, its repos are clones of bare "origins" beside it.
+//! Git runs with an environment of our own making, so that nobody's config matters; the program
+//! runs with a time limit, so that a hang is a failure and not a night.
 
-#![expect(clippy::disallowed_methods, reason = "tests build and break volumes with real tools")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests build and break volumes with real tools"
+)]
 
 pub(crate) mod at_work;
 #[cfg(target_arch = "x86_64")]
@@ -78,7 +82,9 @@ impl World {
 
     /// The same in memory, where there is room for that: a sweep brings it back a thousand times.
     pub(crate) fn unprepared_in_memory() -> Self {
-        Self::below_top(tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()))
+        Self::below_top(
+            tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap()),
+        )
     }
 
     fn below_top(top: TempDir) -> Self {
@@ -118,10 +124,14 @@ impl World {
 
     /// Names a repo in the config, with settings of its own.
     pub(crate) fn enrol(&self, name: &str, settings: &str) {
-        self.repos.lock().unwrap().insert(name.to_owned(), settings.to_owned());
+        self.repos
+            .lock()
+            .unwrap()
+            .insert(name.to_owned(), settings.to_owned());
     }
 
-    /// Adds to a section of the config: `eviction`, `run`, `defaults`, `alerts` (as `key: value`), or `caches` (as `{kind: ..}`).
+    /// Adds to a section of the config: `eviction`, `run`, `defaults`, `alerts` (as `key: value`),
+    /// or `caches` (as `{kind: ..}`).
     pub(crate) fn set(&self, section: &'static str, text: &str) {
         let mut settings = self.settings.lock().unwrap();
         let all = settings.entry(section).or_default();
@@ -165,7 +175,10 @@ impl World {
             if of("eviction").contains("high:") {
                 of("eviction").trim_start_matches(", ").to_owned()
             } else {
-                format!("high: {{bytes: 100%, inodes: 100%}}, low: {{bytes: 99%, inodes: 99%}}{}", of("eviction"))
+                format!(
+                    "high: {{bytes: 100%, inodes: 100%}}, low: {{bytes: 99%, inodes: 99%}}{}",
+                    of("eviction")
+                )
             },
             if of("run").contains("repos_in_parallel") {
                 of("run").trim_start_matches(", ").to_owned()
@@ -173,7 +186,11 @@ impl World {
                 format!("repos_in_parallel: 4{}", of("run"))
             },
             of("defaults"),
-            if repos.is_empty() { " []\n".to_owned() } else { format!("\n{}", repos.concat()) },
+            if repos.is_empty() {
+                " []\n".to_owned()
+            } else {
+                format!("\n{}", repos.concat())
+            },
             of("caches").trim_start_matches(", "),
             of("alerts").trim_start_matches(", "),
         );
@@ -187,11 +204,17 @@ impl World {
     /// A program, ready to be started.
     fn command(&self, program: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.args(arguments).current_dir(self.top.path()).env_clear();
-        command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("TREEWARDEN_CONFIG", self.config());
+        command
+            .args(arguments)
+            .current_dir(self.top.path())
+            .env_clear();
+        command
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TREEWARDEN_CONFIG", self.config());
         // What a killed run leaves there goes with the volume.
         command.env("TMPDIR", self.beside("scratch"));
-        // Trees are made to look idle by touching them; what the kernel writes down of that can't be set.
+        // Trees are made to look idle by touching them; what the kernel writes down of that can't
+        // be set.
         if self.touched.load(Ordering::Relaxed) {
             command.env("TREEWARDEN_TEST_TOUCHED", "1");
         }
@@ -228,7 +251,12 @@ impl World {
     }
 
     /// The same with more of an environment.
-    pub(crate) fn start_program_as(&self, environment: &[(&str, &str)], program: &str, arguments: &[&str]) -> Running {
+    pub(crate) fn start_program_as(
+        &self,
+        environment: &[(&str, &str)],
+        program: &str,
+        arguments: &[&str],
+    ) -> Running {
         let mut command = self.command(program, arguments);
         command.envs(environment.iter().copied());
         Running::start(command)
@@ -242,7 +270,13 @@ impl World {
     /// A night, or another command that writes a report, which must end with this exit code.
     pub(crate) fn pass(&self, code: i32, arguments: &[&str]) -> RunReport {
         let ran = self.treewarden(&[arguments, &["--format", "json"]].concat());
-        assert_eq!(ran.code, code, "{arguments:?}: {}\n{}", ran.err, ran.troubles());
+        assert_eq!(
+            ran.code,
+            code,
+            "{arguments:?}: {}\n{}",
+            ran.err,
+            ran.troubles()
+        );
         ran.report()
     }
 
@@ -261,14 +295,24 @@ impl World {
     /// The same; none when somebody holds it.
     pub(crate) fn try_hold(&self, name: &str) -> Option<fs::File> {
         let path = self.at(format!(".treewarden/locks/{name}.lock"));
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path).unwrap();
-        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_ok().then_some(file)
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+            .unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .is_ok()
+            .then_some(file)
     }
 
     /// The bytes that stand below the root.
     pub(crate) fn standing(&self) -> u64 {
-        let data = walkdir::WalkDir::new(&self.root).into_iter().map(|entry| entry.unwrap().metadata().unwrap());
-        data.map(|data| std::os::unix::fs::MetadataExt::blocks(&data) * 512).sum()
+        let data = walkdir::WalkDir::new(&self.root)
+            .into_iter()
+            .map(|entry| entry.unwrap().metadata().unwrap());
+        data.map(|data| std::os::unix::fs::MetadataExt::blocks(&data) * 512)
+            .sum()
     }
 
     /// A path of the report as it reads below the root.
@@ -283,8 +327,12 @@ impl World {
             for tree in &repo.worktrees {
                 let verdict = match (tree.verdict, &tree.outcome) {
                     (VerdictName::Keep, TreeOutcome::Kept) => "keep".to_owned(),
-                    (VerdictName::Unknown, TreeOutcome::Kept | TreeOutcome::Failed(_)) => "unknown".to_owned(),
-                    (VerdictName::Reap, TreeOutcome::Planned | TreeOutcome::Reaped) => "reap".to_owned(),
+                    (VerdictName::Unknown, TreeOutcome::Kept | TreeOutcome::Failed(_)) => {
+                        "unknown".to_owned()
+                    }
+                    (VerdictName::Reap, TreeOutcome::Planned | TreeOutcome::Reaped) => {
+                        "reap".to_owned()
+                    }
                     (VerdictName::Reap, TreeOutcome::Kept) => "spared".to_owned(),
                     (VerdictName::Reap, TreeOutcome::Failed(_)) => "failed".to_owned(),
                     odd => format!("{odd:?}"),
@@ -295,7 +343,11 @@ impl World {
                     Class::Unsaved => "unsaved ",
                     Class::Fresh => "fresh ",
                 });
-                let because = if verdict == "unknown" { "" } else { tree.because.as_str() };
+                let because = if verdict == "unknown" {
+                    ""
+                } else {
+                    tree.because.as_str()
+                };
                 let fate = format!("{verdict} {class}{because}").trim_end().to_owned();
                 let twice = fates.insert(format!("{} {}", repo.name, self.below(&tree.path)), fate);
                 assert_eq!(twice, None, "{} is told of twice", tree.path.display());
@@ -325,7 +377,11 @@ pub(crate) struct Running {
 impl Running {
     fn start(mut command: Command) -> Self {
         let (out, err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-        let child = command.stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap()).spawn().unwrap();
+        let child = command
+            .stdout(out.try_clone().unwrap())
+            .stderr(err.try_clone().unwrap())
+            .spawn()
+            .unwrap();
         Self { child, out, err }
     }
 
@@ -356,8 +412,15 @@ impl Running {
             assert!(Instant::now() < until, "it hangs: {}", read(&mut self.err));
             std::thread::sleep(Duration::from_millis(2));
         };
-        let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap();
-        Ran { code, out: read(&mut self.out), err: read(&mut self.err) }
+        let code = status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+            .unwrap();
+        Ran {
+            code,
+            out: read(&mut self.out),
+            err: read(&mut self.err),
+        }
     }
 }
 
@@ -379,8 +442,15 @@ fn read(file: &mut fs::File) -> String {
 impl Ran {
     /// What its report names as troubles, or else its output.
     pub(crate) fn troubles(&self) -> String {
-        let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else { return self.out.clone() };
-        format!("{:?}\n{:#?}\n{:#?}", report.run, treewarden::report::troubles::troubles(&report), report.eviction)
+        let Ok(report) = serde_json::from_str::<RunReport>(&self.out) else {
+            return self.out.clone();
+        };
+        format!(
+            "{:?}\n{:#?}\n{:#?}",
+            report.run,
+            treewarden::report::troubles::troubles(&report),
+            report.eviction
+        )
     }
 
     /// Its standard output as a report.
@@ -390,7 +460,8 @@ impl Ran {
 
     /// The runs of `history --format json`.
     pub(crate) fn history(&self) -> Vec<RunReport> {
-        let told: serde_json::Value = serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"));
+        let told: serde_json::Value =
+            serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"));
         assert_eq!(told["schema"], "treewarden.history/1");
         serde_json::from_value(told["runs"].clone()).unwrap()
     }
@@ -406,28 +477,58 @@ pub(crate) fn until(what: &str, so: impl Fn() -> bool) {
 }
 
 /// Compares two worlds and lists every difference together.
-pub(crate) fn same<K: Ord + Debug, V: PartialEq + Debug>(what: &str, found: &BTreeMap<K, V>, expected: &BTreeMap<K, V>) {
+pub(crate) fn same<K: Ord + Debug, V: PartialEq + Debug>(
+    what: &str,
+    found: &BTreeMap<K, V>,
+    expected: &BTreeMap<K, V>,
+) {
     let keys: std::collections::BTreeSet<&K> = found.keys().chain(expected.keys()).collect();
     let odd: Vec<String> = keys
         .into_iter()
         .filter(|key| found.get(key) != expected.get(key))
-        .map(|key| format!("  {key:?}\n    expected {:?}\n    found    {:?}\n", expected.get(key), found.get(key)))
+        .map(|key| {
+            format!(
+                "  {key:?}\n    expected {:?}\n    found    {:?}\n",
+                expected.get(key),
+                found.get(key)
+            )
+        })
         .collect();
-    assert!(odd.is_empty(), "{what}: {} of {} differ:\n{}", odd.len(), expected.len(), odd.concat());
+    assert!(
+        odd.is_empty(),
+        "{what}: {} of {} differ:\n{}",
+        odd.len(),
+        expected.len(),
+        odd.concat()
+    );
 }
 
 /// Pairs as a map.
 pub(crate) fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 /// Makes a file, link or folder look as if it was last written and read so many days ago.
 pub(crate) fn age(path: &Path, days: f64) {
     use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
     let then: DateTime<Utc> = ago(days).into();
-    let then = Timespec { tv_sec: then.timestamp(), tv_nsec: i64::from(then.timestamp_subsec_nanos()) };
-    utimensat(CWD, path, &Timestamps { last_access: then, last_modification: then }, AtFlags::SYMLINK_NOFOLLOW)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let then = Timespec {
+        tv_sec: then.timestamp(),
+        tv_nsec: i64::from(then.timestamp_subsec_nanos()),
+    };
+    utimensat(
+        CWD,
+        path,
+        &Timestamps {
+            last_access: then,
+            last_modification: then,
+        },
+        AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 /// The same for everything below a folder, and the folder.
@@ -440,7 +541,11 @@ pub(crate) fn age_all(path: &Path, days: f64) {
 /// The time so many days ago, or so many ahead when they are below zero.
 pub(crate) fn ago(days: f64) -> SystemTime {
     let span = Duration::from_secs_f64(days.abs() * 86_400.0);
-    if days < 0.0 { SystemTime::now() + span } else { SystemTime::now() - span }
+    if days < 0.0 {
+        SystemTime::now() + span
+    } else {
+        SystemTime::now() - span
+    }
 }
 
 /// Writes a file and the folders above it.
@@ -452,7 +557,11 @@ pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
 /// Removes a file, or a folder with all that is in it.
 pub(crate) fn remove(path: &Path) {
     let is_folder = path.symlink_metadata().unwrap().is_dir();
-    if is_folder { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    if is_folder {
+        fs::remove_dir_all(path).unwrap()
+    } else {
+        fs::remove_file(path).unwrap()
+    }
 }
 
 /// Makes a FIFO, at which a careless reader waits for ever.
@@ -469,37 +578,73 @@ pub(crate) fn is_root() -> bool {
 /// Runs git in a folder, with nobody's config, at a time so many days ago; it must succeed.
 pub(crate) fn git(folder: &Path, days: f64, arguments: &[&str]) -> String {
     let (code, out, err) = try_git(folder, days, arguments);
-    assert_eq!(code, Some(0), "git {arguments:?} in {}: {err}", folder.display());
+    assert_eq!(
+        code,
+        Some(0),
+        "git {arguments:?} in {}: {err}",
+        folder.display()
+    );
     out
 }
 
 /// The same for output that is no text.
 pub(crate) fn git_bytes(folder: &Path, arguments: &[&str]) -> Vec<u8> {
     let output = git_output(folder, 0.0, arguments);
-    assert!(output.status.success(), "git {arguments:?} in {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git {arguments:?} in {}: {}",
+        folder.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
     output.stdout
 }
 
 /// The same; it may fail.
-pub(crate) fn try_git(folder: &Path, days: f64, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn try_git(
+    folder: &Path,
+    days: f64,
+    arguments: &[&str],
+) -> (Option<i32>, String, String) {
     let output = git_output(folder, days, arguments);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).trim_end().to_owned();
-    (output.status.code(), text(output.stdout), text(output.stderr))
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
 }
 
 fn git_output(folder: &Path, days: f64, arguments: &[&str]) -> Output {
     // The same for the whole of the tests, so that equal work has equal ids.
     static START: OnceLock<SystemTime> = OnceLock::new();
-    let start = START.get_or_init(SystemTime::now).duration_since(SystemTime::UNIX_EPOCH).unwrap();
-    let seconds = start.checked_sub(Duration::from_secs_f64(days * 86_400.0)).unwrap().as_secs();
-    git_at(folder, seconds.cast_signed(), &std::env::var_os("PATH").unwrap_or_default()).args(arguments).output().unwrap()
+    let start = START
+        .get_or_init(SystemTime::now)
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let seconds = start
+        .checked_sub(Duration::from_secs_f64(days * 86_400.0))
+        .unwrap()
+        .as_secs();
+    git_at(
+        folder,
+        seconds.cast_signed(),
+        &std::env::var_os("PATH").unwrap_or_default(),
+    )
+    .args(arguments)
+    .output()
+    .unwrap()
 }
 
-/// Git in a folder, ready for its arguments, with nobody's config, at so many seconds since the epoch.
+/// Git in a folder, ready for its arguments, with nobody's config, at so many seconds since the
+/// epoch.
 pub(crate) fn git_at(folder: &Path, seconds: i64, path: &OsStr) -> Command {
     let date = format!("{seconds} +0000");
     let mut command = Command::new("git");
-    command.env_clear().env("PATH", path).current_dir(folder).stdin(Stdio::null());
+    command
+        .env_clear()
+        .env("PATH", path)
+        .current_dir(folder)
+        .stdin(Stdio::null());
     for (name, value) in [
         ("HOME", "/nonexistent"),
         ("LC_ALL", "C"),
@@ -516,9 +661,13 @@ pub(crate) fn git_at(folder: &Path, seconds: i64, path: &OsStr) -> Command {
     ] {
         command.env(name, value);
     }
-    for setting in
-        ["init.defaultBranch=main", "protocol.file.allow=always", "gc.auto=0", "maintenance.auto=false", "advice.detachedHead=false"]
-    {
+    for setting in [
+        "init.defaultBranch=main",
+        "protocol.file.allow=always",
+        "gc.auto=0",
+        "maintenance.auto=false",
+        "advice.detachedHead=false",
+    ] {
         command.args(["-c", setting]);
     }
     command

@@ -34,7 +34,11 @@ pub(crate) struct Tree {
 impl<'a> Repo<'a> {
     /// One that was made before.
     pub(crate) fn there(world: &'a World, name: &str) -> Self {
-        Self { world, name: name.to_owned(), path: world.at(name.replace('/', "__")) }
+        Self {
+            world,
+            name: name.to_owned(),
+            path: world.at(name.replace('/', "__")),
+        }
     }
 
     /// A clone of a new origin.
@@ -43,8 +47,22 @@ impl<'a> Repo<'a> {
         let origin = world.beside(format!("origins/{folder}.git"));
         std::fs::create_dir_all(&origin).unwrap();
         git(&origin, 90.0, &["init", "-q", "--bare", "--template=", "."]);
-        git(&world.root, 90.0, &["clone", "-q", "--template=", origin.to_str().unwrap(), &folder]);
-        let repo = Self { world, name: name.to_owned(), path: world.at(folder) };
+        git(
+            &world.root,
+            90.0,
+            &[
+                "clone",
+                "-q",
+                "--template=",
+                origin.to_str().unwrap(),
+                &folder,
+            ],
+        );
+        let repo = Self {
+            world,
+            name: name.to_owned(),
+            path: world.at(folder),
+        };
         write(&repo.path.join(".gitignore"), IGNORED);
         write(&repo.path.join("package.json"), "{}\n");
         repo.commit(80.0, "README.md", "# A repo\n");
@@ -91,14 +109,30 @@ impl<'a> Repo<'a> {
     /// The same at a place of its own.
     pub(crate) fn tree_at(&self, place: &str, branch: &str) -> Tree {
         let path = self.world.at(place);
-        self.git(&["worktree", "add", "-q", "--no-track", "-b", branch, path.to_str().unwrap(), "refs/remotes/origin/main"]);
+        self.git(&[
+            "worktree",
+            "add",
+            "-q",
+            "--no-track",
+            "-b",
+            branch,
+            path.to_str().unwrap(),
+            "refs/remotes/origin/main",
+        ]);
         Tree::of(path).worked_in()
     }
 
     /// A worktree with a detached HEAD.
     pub(crate) fn detached(&self, name: &str) -> Tree {
         let path = self.world.at(format!("worktrees/{}/{name}", self.folder()));
-        self.git(&["worktree", "add", "-q", "--detach", path.to_str().unwrap(), "refs/remotes/origin/main"]);
+        self.git(&[
+            "worktree",
+            "add",
+            "-q",
+            "--detach",
+            path.to_str().unwrap(),
+            "refs/remotes/origin/main",
+        ]);
         Tree::of(path).worked_in()
     }
 
@@ -115,19 +149,45 @@ impl<'a> Repo<'a> {
             let line = entry.lines().find_map(|line| line.strip_prefix(key));
             line.unwrap_or("detached").trim().replace("refs/heads/", "")
         };
-        entries.map(|entry| (self.world.below(Path::new(&value(entry, "worktree "))).to_string(), value(entry, "branch "))).collect()
+        entries
+            .map(|entry| {
+                (
+                    self.world
+                        .below(Path::new(&value(entry, "worktree ")))
+                        .to_string(),
+                    value(entry, "branch "),
+                )
+            })
+            .collect()
     }
 
     /// Every ref below `prefix`, with the object it names.
     pub(crate) fn refs(&self, prefix: &str) -> BTreeMap<String, String> {
         let list = self.git(&["for-each-ref", "--format=%(refname) %(objectname)", prefix]);
-        list.lines().filter_map(|line| line.split_once(' ')).map(|(name, id)| (name.to_owned(), id.to_owned())).collect()
+        list.lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(name, id)| (name.to_owned(), id.to_owned()))
+            .collect()
     }
 
     /// What `git fsck` complains of; empty when all is well.
     pub(crate) fn fsck(&self) -> String {
-        let (code, out, err) = try_git(&self.path, 0.0, &["fsck", "--full", "--strict", "--no-dangling", "--no-progress"]);
-        if code == Some(0) { String::new() } else { format!("{out}{err}") }
+        let (code, out, err) = try_git(
+            &self.path,
+            0.0,
+            &[
+                "fsck",
+                "--full",
+                "--strict",
+                "--no-dangling",
+                "--no-progress",
+            ],
+        );
+        if code == Some(0) {
+            String::new()
+        } else {
+            format!("{out}{err}")
+        }
     }
 }
 
@@ -138,13 +198,21 @@ impl Tree {
         Self { path, admin }
     }
 
-    /// Leaves a line in HEAD's reflog as of a commit that landed since. Most tests want a tree that has been worked in, without its commits.
+    /// Leaves a line in HEAD's reflog as of a commit that landed since. Most tests want a tree that
+    /// has been worked in, without its commits.
     fn worked_in(self) -> Self {
         use std::io::Write;
         let head = self.git(&["rev-parse", "HEAD"]);
         let seconds = DateTime::<Utc>::from(ago(60.0)).timestamp();
-        let mut log = std::fs::File::options().append(true).open(self.admin.join("logs/HEAD")).unwrap();
-        writeln!(log, "{head} {head} An Agent <agent@example.com> {seconds} +0000\tcommit: Landed since").unwrap();
+        let mut log = std::fs::File::options()
+            .append(true)
+            .open(self.admin.join("logs/HEAD"))
+            .unwrap();
+        writeln!(
+            log,
+            "{head} {head} An Agent <agent@example.com> {seconds} +0000\tcommit: Landed since"
+        )
+        .unwrap();
         self
     }
 
@@ -183,12 +251,22 @@ impl Tree {
         self.age_admin(days)
     }
 
-    /// The same for the admin files alone. A tree that is gone was found missing by every night since.
+    /// The same for the admin files alone. A tree that is gone was found missing by every night
+    /// since.
     pub(crate) fn age_admin(&self, days: f64) -> &Self {
         if !self.path.exists() {
             write(&self.admin.join(MISSING), "");
         }
-        for name in ["HEAD", "index", "ORIG_HEAD", "logs/HEAD", "gitdir", "commondir", "config.worktree", MISSING] {
+        for name in [
+            "HEAD",
+            "index",
+            "ORIG_HEAD",
+            "logs/HEAD",
+            "gitdir",
+            "commondir",
+            "config.worktree",
+            MISSING,
+        ] {
             let file = self.admin.join(name);
             if file.symlink_metadata().is_ok() {
                 age(&file, days);
@@ -201,5 +279,9 @@ impl Tree {
 fn commit(folder: &Path, days: f64, file: &str, text: &str) {
     write(&folder.join(file), text);
     git(folder, days, &["add", "-A"]);
-    git(folder, days, &["commit", "-q", "-m", &format!("Work on {file}")]);
+    git(
+        folder,
+        days,
+        &["commit", "-q", "-m", &format!("Work on {file}")],
+    );
 }

@@ -30,7 +30,14 @@ pub(crate) struct Standing {
 /// Everything below `top` by its path relative to it, `top` itself included.
 pub(crate) fn snapshot(top: &Path) -> BTreeMap<PathBuf, Standing> {
     let entries = walkdir::WalkDir::new(top).into_iter().map(Result::unwrap);
-    entries.map(|entry| (entry.path().strip_prefix(top).unwrap().to_owned(), standing(entry.path()))).collect()
+    entries
+        .map(|entry| {
+            (
+                entry.path().strip_prefix(top).unwrap().to_owned(),
+                standing(entry.path()),
+            )
+        })
+        .collect()
 }
 
 fn standing(path: &Path) -> Standing {
@@ -58,8 +65,12 @@ fn standing(path: &Path) -> Standing {
 /// Without moving the access time, by which caches know what is used.
 pub(super) fn read(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let file = OpenOptions::new().read(true).custom_flags(rustix::fs::OFlags::NOATIME.bits().cast_signed()).open(path);
-    file.and_then(|mut file| file.read_to_end(&mut bytes)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NOATIME.bits().cast_signed())
+        .open(path);
+    file.and_then(|mut file| file.read_to_end(&mut bytes))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     bytes
 }
 

@@ -1,7 +1,9 @@
-//! The world of the sweeps: a small volume on which one night does everything that a night can do, brought back for each point.
+//! The world of the sweeps: a small volume on which one night does everything that a night can do,
+//! brought back for each point.
 //!
-//! It knows what an undisturbed night makes of it, and which work must outlive any other. A week passes between two nights, so that what a
-//! dead one left is old enough to be cleared. It must never be told apart from its first copy by anything but the time.
+//! It knows what an undisturbed night makes of it, and which work must outlive any other. A week
+//! passes between two nights, so that what a dead one left is old enough to be cleared. It must
+//! never be told apart from its first copy by anything but the time.
 
 use super::repo::Repo;
 use super::snapshot;
@@ -19,7 +21,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-/// Between one night and the next: longer than any leftover is let be, and than a full repack is good for.
+/// Between one night and the next: longer than any leftover is let be, and than a full repack is
+/// good for.
 const BETWEEN: i64 = 6 * 86_400;
 const REPOS: [&str; 2] = ["acme/shop", "acme/tools"];
 
@@ -47,9 +50,20 @@ impl Sweep {
     pub(crate) fn new() -> Self {
         let world = World::unprepared_in_memory();
         world.set_variable("TREEWARDEN_TEST_TOUCHED", "again".to_owned());
-        assert_eq!(world.treewarden(&["init", world.root.to_str().unwrap()]).code, 0);
+        assert_eq!(
+            world
+                .treewarden(&["init", world.root.to_str().unwrap()])
+                .code,
+            0
+        );
         let nothing = BTreeMap::new;
-        let mut sweep = Self { world, work: Work::default(), untouched: nothing(), one_night: nothing(), two_nights: nothing() };
+        let mut sweep = Self {
+            world,
+            work: Work::default(),
+            untouched: nothing(),
+            one_night: nothing(),
+            two_nights: nothing(),
+        };
         sweep.furnish();
         sweep.work = sweep.all_work();
         sweep.expired();
@@ -57,7 +71,15 @@ impl Sweep {
         sweep.bring_back();
         sweep.untouched = sweep.state();
         let first = sweep.world.pass(0, &["run"]);
-        assert_eq!((first.totals.reaped, first.totals.rescued, first.totals.evicted), (6, 2, 12), "{first:#?}");
+        assert_eq!(
+            (
+                first.totals.reaped,
+                first.totals.rescued,
+                first.totals.evicted
+            ),
+            (6, 2, 12),
+            "{first:#?}"
+        );
         assert_eq!(first.repos[0].rescues.expired.len(), 1, "{first:#?}");
         sweep.one_night = sweep.state();
         sweep.a_week_passes();
@@ -69,14 +91,19 @@ impl Sweep {
 
     /// Everything that a night can do.
     fn furnish(&self) {
-        self.world.set("run", "repos_in_parallel: 1, io_threads: 1, deadline: 30s");
+        self.world
+            .set("run", "repos_in_parallel: 1, io_threads: 1, deadline: 30s");
         self.full();
         self.incremental();
         self.caches();
         // What an earlier night left.
         write(&self.world.at(".treewarden/trash/left/0/file"), "rubbish");
         symlink("/etc", self.world.at(".treewarden/trash/left/0/link")).unwrap();
-        fs::set_permissions(self.world.at(".treewarden/trash/left/0"), fs::Permissions::from_mode(0o500)).unwrap();
+        fs::set_permissions(
+            self.world.at(".treewarden/trash/left/0"),
+            fs::Permissions::from_mode(0o500),
+        )
+        .unwrap();
     }
 
     /// Several old packs, and trees of every class.
@@ -91,13 +118,24 @@ impl Sweep {
         shop.tree("landed").age(2.0);
         shop.tree("saved").commit("saved.ts", "saved\n").age(8.0);
         let dirty = shop.tree("dirty");
-        dirty.write(".env", "only here\n").write("README.md", "half done\n").write("staged.ts", "staged\n");
+        dirty
+            .write(".env", "only here\n")
+            .write("README.md", "half done\n")
+            .write("staged.ts", "staged\n");
         dirty.git(&["add", "staged.ts"]);
-        dirty.write("staged.ts", "and changed again\n").write("bin/run", "#!/bin/sh\n");
-        fs::set_permissions(dirty.path.join("bin/run"), fs::Permissions::from_mode(0o755)).unwrap();
+        dirty
+            .write("staged.ts", "and changed again\n")
+            .write("bin/run", "#!/bin/sh\n");
+        fs::set_permissions(
+            dirty.path.join("bin/run"),
+            fs::Permissions::from_mode(0o755),
+        )
+        .unwrap();
         symlink("../README.md", dirty.path.join("bin/link")).unwrap();
         dirty.age(31.0);
-        shop.detached("lonely").commit("lonely.ts", "lonely\n").age(31.0);
+        shop.detached("lonely")
+            .commit("lonely.ts", "lonely\n")
+            .age(31.0);
         let gone = shop.detached("gone");
         gone.commit("gone.ts", "gone\n");
         remove(&gone.path);
@@ -116,32 +154,57 @@ impl Sweep {
         locked.write("notes.txt", "mine\n").age(99.0);
         shop.git(&["worktree", "lock", locked.path.to_str().unwrap()]);
         locked.age_admin(99.0);
-        found.write("new.ts", "new\n").write("node_modules/.package-lock.json", &super::made::npm(&["big"]));
+        found.write("new.ts", "new\n").write(
+            "node_modules/.package-lock.json",
+            &super::made::npm(&["big"]),
+        );
         found.write("node_modules/big/package.json", "{}");
-        write(&found.path.join("node_modules/big/index.js"), vec![b'x'; 3 << 20]);
+        write(
+            &found.path.join("node_modules/big/index.js"),
+            vec![b'x'; 3 << 20],
+        );
         found.age(3.0);
         // Stashes are for ever, older than any reflog is kept.
         for days in [200.0, 100.0, 60.0] {
-            write(&shop.path.join("README.md"), format!("put aside {days} days ago\n"));
+            write(
+                &shop.path.join("README.md"),
+                format!("put aside {days} days ago\n"),
+            );
             git(&shop.path, days, &["stash", "-q"]);
         }
-        write(&shop.path.join("README.md"), "the main checkout is in use\n");
+        write(
+            &shop.path.join("README.md"),
+            "the main checkout is in use\n",
+        );
         // What dead gits left.
-        for (leftover, days) in
-            [("index.lock", 2.0), ("worktrees/saved/index.lock", 2.0), ("objects/pack/tmp_pack_dead", 3.0), ("refs/heads/x.lock", 2.0)]
-        {
+        for (leftover, days) in [
+            ("index.lock", 2.0),
+            ("worktrees/saved/index.lock", 2.0),
+            ("objects/pack/tmp_pack_dead", 3.0),
+            ("refs/heads/x.lock", 2.0),
+        ] {
             write(&shop.git_dir(leftover), "");
             age(&shop.git_dir(leftover), days);
         }
     }
 
-    /// A rescue that has been there for longer than they are kept, and is nobody's work any more. Its one parent has a manifest, as
-    /// that of a real one.
+    /// A rescue that has been there for longer than they are kept, and is nobody's work any more.
+    /// Its one parent has a manifest, as that of a real one.
     fn expired(&self) {
         let shop = Repo::there(&self.world, REPOS[0]);
         let commit = shop.git(&["commit-tree", "-m", "Rescue", "-p", "HEAD", "HEAD^{tree}"]);
-        let time = shop.git(&["show", "-s", "--format=%cd", "--date=format:%Y%m%dT%H%M%SZ", &commit]);
-        shop.git(&["update-ref", &format!("refs/treewarden/rescue/long-gone/{time}"), &commit]);
+        let time = shop.git(&[
+            "show",
+            "-s",
+            "--format=%cd",
+            "--date=format:%Y%m%dT%H%M%SZ",
+            &commit,
+        ]);
+        shop.git(&[
+            "update-ref",
+            &format!("refs/treewarden/rescue/long-gone/{time}"),
+            &commit,
+        ]);
     }
 
     /// More packs than it needs, all of them new, and many loose refs.
@@ -158,38 +221,76 @@ impl Sweep {
         tools.tree("squashed").commit("loose.ts", "1\n").age(9.0);
     }
 
-    /// A unit of every kind and shape that goes, and one that stays. The last to go is the largest, so that it alone settles how far an
-    /// eviction goes.
+    /// A unit of every kind and shape that goes, and one that stays. The last to go is the largest,
+    /// so that it alone settles how far an eviction goes.
     fn caches(&self) {
         let at = |path: &str| self.world.at("caches").join(path);
         for (number, integrity) in ["AAGq", "AQGq", "AgGq"].iter().enumerate() {
-            write(&at(&format!("npm/_cacache/content-v2/sha512/{number:02x}/01/aa")), vec![b'n'; 20 << 10]);
-            let line = format!("0\t{{\"key\": \"pacote:tarball:unit@{number}.0.0\", \"integrity\": \"sha512-{integrity}\"}}\n");
-            write(&at(&format!("npm/_cacache/index-v5/{number:02x}/5d/aa")), &line);
-            write(&at(&format!("npm/_cacache/index-v5/{number:02x}/5d/bb")), &line);
+            write(
+                &at(&format!(
+                    "npm/_cacache/content-v2/sha512/{number:02x}/01/aa"
+                )),
+                vec![b'n'; 20 << 10],
+            );
+            let line = format!(
+                "0\t{{\"key\": \"pacote:tarball:unit@{number}.0.0\", \"integrity\": \"sha512-{integrity}\"}}\n"
+            );
+            write(
+                &at(&format!("npm/_cacache/index-v5/{number:02x}/5d/aa")),
+                &line,
+            );
+            write(
+                &at(&format!("npm/_cacache/index-v5/{number:02x}/5d/bb")),
+                &line,
+            );
         }
-        write(&at("cargo/registry/cache/index/itoa-1.0.0.crate"), vec![b'c'; 20 << 10]);
+        write(
+            &at("cargo/registry/cache/index/itoa-1.0.0.crate"),
+            vec![b'c'; 20 << 10],
+        );
         write(&at("cargo/registry/src/index/itoa-1.0.0/.cargo-ok"), "ok");
-        write(&at("cargo/registry/src/index/itoa-1.0.0/src/lib.rs"), "// lib");
+        write(
+            &at("cargo/registry/src/index/itoa-1.0.0/src/lib.rs"),
+            "// lib",
+        );
         write(&at("cargo/git/db/x-1/FETCH_HEAD"), "");
         write(&at("cargo/git/checkouts/x-1/one/.cargo-ok"), "");
         write(&at("cargo/git/checkouts/x-1/two/.cargo-ok"), "");
         let hash = "c871039579d83b60ae15cb8ea580e9d925d278687e922c78b15a218e";
         write(&at(&format!("pip/http-v2/c/8/7/1/0/{hash}")), "metadata");
-        write(&at(&format!("pip/http-v2/c/8/7/1/0/{hash}.body")), vec![b'p'; 20 << 10]);
-        write(&at("pip/wheels/7f/18/6b/d405/toml-0.10.2-py3-none-any.whl"), "wheel");
+        write(
+            &at(&format!("pip/http-v2/c/8/7/1/0/{hash}.body")),
+            vec![b'p'; 20 << 10],
+        );
+        write(
+            &at("pip/wheels/7f/18/6b/d405/toml-0.10.2-py3-none-any.whl"),
+            "wheel",
+        );
         write(&at(&format!("go-build/ab/{}-a", "ab".repeat(32))), "action");
-        write(&at(&format!("go-build/ab/{}-d", "ab".repeat(32))), vec![b'g'; 20 << 10]);
+        write(
+            &at(&format!("go-build/ab/{}-d", "ab".repeat(32))),
+            vec![b'g'; 20 << 10],
+        );
         write(&at("models/old/deep/er/data"), vec![b'm'; 20 << 10]);
         symlink("data", at("models/old/deep/er/link")).unwrap();
         write(&at("models/young/data"), vec![b'm'; 2 << 20]);
-        for (kind, path) in [("npm", "npm"), ("cargo", "cargo"), ("pip", "pip"), ("go-build", "go-build")] {
-            self.world.set("caches", &format!("{{kind: {kind}, path: caches/{path}}}"));
+        for (kind, path) in [
+            ("npm", "npm"),
+            ("cargo", "cargo"),
+            ("pip", "pip"),
+            ("go-build", "go-build"),
+        ] {
+            self.world
+                .set("caches", &format!("{{kind: {kind}, path: caches/{path}}}"));
         }
-        self.world.set("caches", "{kind: folder, name: models, path: caches/models, min_age: 30d}, {kind: build-output}");
+        self.world.set(
+            "caches",
+            "{kind: folder, name: models, path: caches/models, min_age: 30d}, {kind: build-output}",
+        );
         // Half of the largest unit must go.
         let low = self.world.standing() - (2 << 20);
-        self.world.set("eviction", &format!("budget: {}B", low * 10 / 9));
+        self.world
+            .set("eviction", &format!("budget: {}B", low * 10 / 9));
     }
 
     /// The volume as it was.
@@ -206,8 +307,15 @@ impl Sweep {
     /// Everything on the volume is older by that.
     pub(crate) fn a_week_passes(&self) {
         use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
-        let earlier = |seconds, nanos| Timespec { tv_sec: seconds - BETWEEN, tv_nsec: nanos };
-        for entry in walkdir::WalkDir::new(&self.world.root).contents_first(true).into_iter().map(Result::unwrap) {
+        let earlier = |seconds, nanos| Timespec {
+            tv_sec: seconds - BETWEEN,
+            tv_nsec: nanos,
+        };
+        for entry in walkdir::WalkDir::new(&self.world.root)
+            .contents_first(true)
+            .into_iter()
+            .map(Result::unwrap)
+        {
             let data = entry.metadata().unwrap();
             let times = Timestamps {
                 last_access: earlier(data.atime(), data.atime_nsec()),
@@ -222,35 +330,49 @@ impl Sweep {
         self.world.trace(&["run", "--format", "json"], act)
     }
 
-    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one small things may differ: of caches others went
-    /// in the place of what could not be read.
+    /// A night that nothing disturbs, and what is wrong after it. After a `faulty` one small things
+    /// may differ: of caches others went in the place of what could not be read.
     pub(crate) fn recover(&self, faulty: bool) -> Vec<String> {
         self.a_week_passes();
         let ran = self.world.treewarden(&["run", "--format", "json"]);
         let mut wrong: Vec<String> = Vec::new();
         if ran.code != 0 {
-            wrong.push(format!("the next run ended with {}: {}{}", ran.code, ran.troubles(), ran.err));
+            wrong.push(format!(
+                "the next run ended with {}: {}{}",
+                ran.code,
+                ran.troubles(),
+                ran.err
+            ));
         }
         wrong.extend(self.lost());
-        wrong.extend(difference(&self.state(), &self.two_nights, &|key| !faulty || !is_small(key)));
+        wrong.extend(difference(&self.state(), &self.two_nights, &|key| {
+            !faulty || !is_small(key)
+        }));
         wrong
     }
 
-    /// What tells the volume from what an undisturbed night makes of it, but for small things, and for a temporary file of git's.
+    /// What tells the volume from what an undisturbed night makes of it, but for small things, and
+    /// for a temporary file of git's.
     pub(crate) fn unlike_one_night(&self) -> Option<String> {
-        difference(&self.state(), &self.one_night, &|key| !is_small(key) && !key.starts_with("left behind: "))
+        difference(&self.state(), &self.one_night, &|key| {
+            !is_small(key) && !key.starts_with("left behind: ")
+        })
     }
 
     /// What tells it from the volume before any night.
     pub(crate) fn unlike_untouched(&self) -> Option<String> {
         let mut state = self.state();
         // Whom the lock was refused has made the file for it.
-        state.retain(|path, _| !path.starts_with(".treewarden/locks/") || self.untouched.contains_key(path));
+        state.retain(|path, _| {
+            !path.starts_with(".treewarden/locks/") || self.untouched.contains_key(path)
+        });
         difference(&state, &self.untouched, &|_| true)
     }
 
     fn repos(&self) -> impl Iterator<Item = (&'static str, Repo<'_>)> {
-        REPOS.into_iter().map(|name| (name, Repo::there(&self.world, name)))
+        REPOS
+            .into_iter()
+            .map(|name| (name, Repo::there(&self.world, name)))
     }
 
     fn all_work(&self) -> Work {
@@ -271,10 +393,17 @@ impl Sweep {
         ] {
             let path = self.world.at(&file);
             let blob = shop.git(&["hash-object", "--no-filters", path.to_str().unwrap()]);
-            work.files.push((REPOS[0], file, fs::read_to_string(&path).unwrap(), blob));
+            work.files
+                .push((REPOS[0], file, fs::read_to_string(&path).unwrap(), blob));
         }
-        let staged = shop.git(&["-C", self.world.at(format!("{trees}/dirty")).to_str().unwrap(), "rev-parse", ":staged.ts"]);
-        work.staged.push((REPOS[0], shop.git_dir("worktrees/dirty/index"), staged));
+        let staged = shop.git(&[
+            "-C",
+            self.world.at(format!("{trees}/dirty")).to_str().unwrap(),
+            "rev-parse",
+            ":staged.ts",
+        ]);
+        work.staged
+            .push((REPOS[0], shop.git_dir("worktrees/dirty/index"), staged));
         work
     }
 
@@ -289,17 +418,33 @@ impl Sweep {
                     continue;
                 }
             };
-            lost.extend(self.work.commits[name].difference(&objects).map(|commit| format!("{name}: commit {commit}")));
-            let gone = |path: &Path, content: &str| fs::read_to_string(path).ok().is_none_or(|text| text != content);
+            lost.extend(
+                self.work.commits[name]
+                    .difference(&objects)
+                    .map(|commit| format!("{name}: commit {commit}")),
+            );
+            let gone = |path: &Path, content: &str| {
+                fs::read_to_string(path)
+                    .ok()
+                    .is_none_or(|text| text != content)
+            };
             let files = self
                 .work
                 .files
                 .iter()
-                .filter(|(repo, path, content, blob)| *repo == name && gone(&self.world.at(path), content) && !objects.contains(blob));
+                .filter(|(repo, path, content, blob)| {
+                    *repo == name && gone(&self.world.at(path), content) && !objects.contains(blob)
+                });
             lost.extend(files.map(|(_, path, ..)| format!("{name}: {path}")));
-            let staged = self.work.staged.iter().filter(|(repo, index, blob)| *repo == name && !index.exists() && !objects.contains(blob));
+            let staged = self.work.staged.iter().filter(|(repo, index, blob)| {
+                *repo == name && !index.exists() && !objects.contains(blob)
+            });
             lost.extend(staged.map(|(_, _, blob)| format!("{name}: staged {blob}")));
-            lost.extend(Some(repo.fsck()).filter(|fsck| !fsck.is_empty()).map(|fsck| format!("{name}: {fsck}")));
+            lost.extend(
+                Some(repo.fsck())
+                    .filter(|fsck| !fsck.is_empty())
+                    .map(|fsck| format!("{name}: {fsck}")),
+            );
         }
         lost.extend(self.broken_caches());
         lost
@@ -317,37 +462,65 @@ impl Sweep {
         for number in 0..3 {
             for bucket in ["aa", "bb"] {
                 let content = format!("npm/_cacache/content-v2/sha512/{number:02x}/01/aa");
-                points_to(format!("npm/_cacache/index-v5/{number:02x}/5d/{bucket}"), content);
+                points_to(
+                    format!("npm/_cacache/index-v5/{number:02x}/5d/{bucket}"),
+                    content,
+                );
             }
         }
-        points_to("cargo/registry/src/index/itoa-1.0.0/.cargo-ok".to_owned(), "cargo/registry/src/index/itoa-1.0.0/src/lib.rs".to_owned());
+        points_to(
+            "cargo/registry/src/index/itoa-1.0.0/.cargo-ok".to_owned(),
+            "cargo/registry/src/index/itoa-1.0.0/src/lib.rs".to_owned(),
+        );
         let http = "pip/http-v2/c/8/7/1/0/c871039579d83b60ae15cb8ea580e9d925d278687e922c78b15a218e";
         points_to(http.to_owned(), format!("{http}.body"));
         broken
     }
 
-    /// Everything that must be the same after a night, whatever came before it. Packs are told by their number, rescues without their time.
+    /// Everything that must be the same after a night, whatever came before it. Packs are told by
+    /// their number, rescues without their time.
     fn state(&self) -> BTreeMap<String, String> {
         let mut state = BTreeMap::new();
         let apart = |path: &Path| {
-            let below: PathBuf = path.iter().skip_while(|part| *part != OsStr::new(".git")).skip(1).collect();
-            let of_git = ["objects", "refs", "packed-refs", "logs/refs/treewarden"].iter().any(|name| below.starts_with(name));
+            let below: PathBuf = path
+                .iter()
+                .skip_while(|part| *part != OsStr::new(".git"))
+                .skip(1)
+                .collect();
+            let of_git = ["objects", "refs", "packed-refs", "logs/refs/treewarden"]
+                .iter()
+                .any(|name| below.starts_with(name));
             // Locks are told among what is left behind.
-            let lock = !below.as_os_str().is_empty() && below.extension() == Some(OsStr::new("lock"));
+            let lock =
+                !below.as_os_str().is_empty() && below.extension() == Some(OsStr::new("lock"));
             of_git || lock || path.ends_with(".treewarden/journal.jsonl")
         };
-        let entries = walkdir::WalkDir::new(&self.world.root).into_iter().filter_entry(|entry| !apart(entry.path()));
+        let entries = walkdir::WalkDir::new(&self.world.root)
+            .into_iter()
+            .filter_entry(|entry| !apart(entry.path()));
         for entry in entries.map(Result::unwrap) {
             let data = entry.metadata().unwrap();
             let what = match () {
                 // Git writes some lines anew, with or without a blank at the end.
                 () if data.is_file() && entry.path().iter().any(|part| part == "logs") => {
-                    format!("{} lines", snapshot::read(entry.path()).split(|b| *b == b'\n').count())
+                    format!(
+                        "{} lines",
+                        snapshot::read(entry.path()).split(|b| *b == b'\n').count()
+                    )
                 }
-                // The last work in a tree that went is what a dead night would have told it: a night that reaped all it had to knows no more.
-                () if entry.path().ends_with(".treewarden/ledger.json") => without_last_work(&snapshot::read(entry.path())),
-                () if data.is_file() => format!("{:o} {:?}", data.mode(), short(&snapshot::read(entry.path()))),
-                () if data.is_symlink() => format!("link to {}", fs::read_link(entry.path()).unwrap().display()),
+                // The last work in a tree that went is what a dead night would have told it: a
+                // night that reaped all it had to knows no more.
+                () if entry.path().ends_with(".treewarden/ledger.json") => {
+                    without_last_work(&snapshot::read(entry.path()))
+                }
+                () if data.is_file() => format!(
+                    "{:o} {:?}",
+                    data.mode(),
+                    short(&snapshot::read(entry.path()))
+                ),
+                () if data.is_symlink() => {
+                    format!("link to {}", fs::read_link(entry.path()).unwrap().display())
+                }
                 () => format!("{:o}", data.mode()),
             };
             state.insert(self.world.below(entry.path()).to_string(), what);
@@ -360,7 +533,13 @@ impl Sweep {
                 match reference.strip_prefix("refs/treewarden/") {
                     Some(ours) => {
                         let tree = repo.git(&["rev-parse", &format!("{commit}^{{tree}}")]);
-                        state.insert(format!("{name}: {}", ours.rsplit_once('/').map_or(ours, |(of, _)| of)), tree)
+                        state.insert(
+                            format!(
+                                "{name}: {}",
+                                ours.rsplit_once('/').map_or(ours, |(of, _)| of)
+                            ),
+                            tree,
+                        )
                     }
                     None => state.insert(format!("{name}: {reference}"), commit),
                 };
@@ -370,29 +549,50 @@ impl Sweep {
         state
     }
 
-    /// The packs, and whatever no git would leave behind that comes to its end. Beside the packs there may be a cruft pack, with what a dead
-    /// night wrote and nothing reaches; a pack without an index is none.
+    /// The packs, and whatever no git would leave behind that comes to its end. Beside the packs
+    /// there may be a cruft pack, with what a dead night wrote and nothing reaches; a pack without
+    /// an index is none.
     fn store(&self, name: &str, repo: &Repo<'_>) -> Vec<(String, String)> {
-        let files = walkdir::WalkDir::new(repo.git_dir("")).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
+        let files = walkdir::WalkDir::new(repo.git_dir(""))
+            .into_iter()
+            .map(Result::unwrap)
+            .filter(|entry| entry.file_type().is_file());
         let files: Vec<PathBuf> = files.map(walkdir::DirEntry::into_path).collect();
-        let is_pack = |path: &&PathBuf| path.extension() == Some(OsStr::new("idx")) && !path.with_extension("mtimes").exists();
-        let packs = (format!("{name}: packs"), files.iter().filter(is_pack).count().to_string());
+        let is_pack = |path: &&PathBuf| {
+            path.extension() == Some(OsStr::new("idx")) && !path.with_extension("mtimes").exists()
+        };
+        let packs = (
+            format!("{name}: packs"),
+            files.iter().filter(is_pack).count().to_string(),
+        );
         let left = |path: &&PathBuf| {
             let file = path.file_name().unwrap().to_string_lossy();
-            let temporary = ["tmp", ".tmp", "streamed", "bitmap-ref-tips", "packs_"].iter().any(|begin| file.starts_with(begin));
+            let temporary = ["tmp", ".tmp", "streamed", "bitmap-ref-tips", "packs_"]
+                .iter()
+                .any(|begin| file.starts_with(begin));
             temporary || file.ends_with(".lock") || file.ends_with(".new")
         };
-        let left = files.iter().filter(left).map(|path| (format!("left behind: {}", self.world.below(path)), String::new()));
+        let left = files.iter().filter(left).map(|path| {
+            (
+                format!("left behind: {}", self.world.below(path)),
+                String::new(),
+            )
+        });
         let counts = repo.git(&["count-objects", "-v"]);
-        let garbage = counts.lines().find(|line| line.starts_with("garbage:") && *line != "garbage: 0");
+        let garbage = counts
+            .lines()
+            .find(|line| line.starts_with("garbage:") && *line != "garbage: 0");
         let garbage = garbage.map(|many| (format!("left behind: {name}"), many.to_owned()));
         left.chain(garbage).chain([packs]).collect()
     }
 }
 
-/// Does `check` on each item, in a world of its own for each processor, and gives all that it finds wrong. A tracer and what it traces are
-/// faster on one processor: they never run at the same time.
-pub(crate) fn sweep<T: Sync>(items: &[T], check: impl Fn(&Sweep, &T) -> Vec<String> + Sync) -> Vec<String> {
+/// Does `check` on each item, in a world of its own for each processor, and gives all that it finds
+/// wrong. A tracer and what it traces are faster on one processor: they never run at the same time.
+pub(crate) fn sweep<T: Sync>(
+    items: &[T],
+    check: impl Fn(&Sweep, &T) -> Vec<String> + Sync,
+) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let wrong = Mutex::new(Vec::new());
     let began = Instant::now();
@@ -404,23 +604,35 @@ pub(crate) fn sweep<T: Sync>(items: &[T], check: impl Fn(&Sweep, &T) -> Vec<Stri
         let sweep = Sweep::new();
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(number) else { return };
+            let Some(item) = items.get(number) else {
+                return;
+            };
             let found = check(&sweep, item);
             if !found.is_empty() {
                 eprintln!("{}", found.join("\n"));
                 wrong.lock().unwrap().extend(found);
             }
             if number % 100 == 99 {
-                eprintln!("{} of {} points, {} s", number + 1, items.len(), began.elapsed().as_secs());
+                eprintln!(
+                    "{} of {} points, {} s",
+                    number + 1,
+                    items.len(),
+                    began.elapsed().as_secs()
+                );
             }
         }
     };
-    let processors = std::thread::available_parallelism().map_or(1, usize::from).min(4);
-    std::thread::scope(|scope| (0..processors).for_each(|processor| drop(scope.spawn(move || work(processor)))));
+    let processors = std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(4);
+    std::thread::scope(|scope| {
+        (0..processors).for_each(|processor| drop(scope.spawn(move || work(processor))))
+    });
     wrong.into_inner().unwrap()
 }
 
-/// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of them, or the part `I/N`.
+/// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of
+/// them, or the part `I/N`.
 pub(crate) fn sample<T>(items: Vec<T>, size: usize) -> Vec<T> {
     let asked = std::env::var("TREEWARDEN_SWEEP").unwrap_or_default();
     let (first, step) = match asked.split_once('/') {
@@ -445,18 +657,43 @@ fn short(bytes: &[u8]) -> String {
     format!("{} bytes: {text}", bytes.len())
 }
 
-/// Whether it is of no weight: what can be had again, a shield, which a full repack takes down, and how
-/// often a tree was rescued.
+/// Whether it is of no weight: what can be had again, a shield, which a full repack takes down, and
+/// how often a tree was rescued.
 fn is_small(key: &str) -> bool {
-    key.starts_with("caches/") || key.contains("/node_modules") || key.ends_with(": shield") || key.contains(": rescue/")
+    key.starts_with("caches/")
+        || key.contains("/node_modules")
+        || key.ends_with(": shield")
+        || key.contains(": rescue/")
 }
 
 /// Everything that differs, as one line.
-fn difference(found: &BTreeMap<String, String>, expected: &BTreeMap<String, String>, matters: &dyn Fn(&str) -> bool) -> Option<String> {
-    let keys: BTreeSet<&String> = found.keys().chain(expected.keys()).filter(|key| matters(key)).collect();
-    let odd = keys.into_iter().filter(|key| found.get(*key) != expected.get(*key));
-    let odd: Vec<String> = odd.map(|key| format!("{key}: expected {:?}, found {:?}", expected.get(key), found.get(key))).collect();
-    let more = if odd.len() > 3 { format!("; and {} more", odd.len() - 3) } else { String::new() };
+fn difference(
+    found: &BTreeMap<String, String>,
+    expected: &BTreeMap<String, String>,
+    matters: &dyn Fn(&str) -> bool,
+) -> Option<String> {
+    let keys: BTreeSet<&String> = found
+        .keys()
+        .chain(expected.keys())
+        .filter(|key| matters(key))
+        .collect();
+    let odd = keys
+        .into_iter()
+        .filter(|key| found.get(*key) != expected.get(*key));
+    let odd: Vec<String> = odd
+        .map(|key| {
+            format!(
+                "{key}: expected {:?}, found {:?}",
+                expected.get(key),
+                found.get(key)
+            )
+        })
+        .collect();
+    let more = if odd.len() > 3 {
+        format!("; and {} more", odd.len() - 3)
+    } else {
+        String::new()
+    };
     (!odd.is_empty()).then(|| odd[..odd.len().min(3)].join("; ") + &more)
 }
 
@@ -465,12 +702,20 @@ fn reachable(repo: &Repo<'_>, objects: bool) -> Result<BTreeSet<String>, String>
     let mut words = vec!["rev-list", "--all", "--reflog"];
     words.extend(objects.then_some("--objects"));
     let (code, out, err) = try_git(&repo.path, 0.0, &words);
-    let ids = out.lines().filter_map(|line| line.split(' ').next()).map(ToOwned::to_owned).collect();
+    let ids = out
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(ToOwned::to_owned)
+        .collect();
     if code == Some(0) { Ok(ids) } else { Err(err) }
 }
 
 fn copy(from: &Path, to: &Path) {
     let gone = Command::new("rm").arg("-rf").arg(to).status().unwrap();
-    let copied = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([from, to])
+        .status()
+        .unwrap();
     assert!(gone.success() && copied.success());
 }

@@ -1,9 +1,12 @@
-//! Watches every file-system call that the program and its git children make on a volume; kills, or lets a call fail, at a chosen one.
+//! Watches every file-system call that the program and its git children make on a volume; kills, or
+//! lets a call fail, at a chosen one.
 //!
-//! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call by itself, so that it can't hit "the 700th
-//! change of the volume", and it knows no folders, so that a fault would hit the loading of libraries first. A point is told by what the call
-//! is and not by a number alone, so that it is the same in every night. Only calls that matter stop, by a seccomp filter that the tracer has
-//! the program load before it starts. It must never touch a process that it didn't start.
+//! A tracer of our own, on ptrace: strace counts `when=` for each thread and each system call by
+//! itself, so that it can't hit "the 700th change of the volume", and it knows no folders, so that
+//! a fault would hit the loading of libraries first. A point is told by what the call is and not by
+//! a number alone, so that it is the same in every night. Only calls that matter stop, by a seccomp
+//! filter that the tracer has the program load before it starts. It must never touch a process that
+//! it didn't start.
 
 use super::calls::{Call, Kind, Places, numbers, who};
 use super::{Ran, World, read};
@@ -77,7 +80,9 @@ pub(crate) struct Traced {
 
 impl fmt::Display for Point {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Call { who, name, path, .. } = &self.call;
+        let Call {
+            who, name, path, ..
+        } = &self.call;
         write!(f, "{who}: {name} {path} #{}", self.nth)
     }
 }
@@ -87,7 +92,10 @@ pub(crate) fn points(calls: &[Call]) -> Vec<Point> {
     let mut seen: HashMap<&Call, usize> = HashMap::new();
     let point = |call| {
         let nth = seen.entry(call).and_modify(|nth| *nth += 1).or_insert(1);
-        Point { call: call.clone(), nth: *nth }
+        Point {
+            call: call.clone(),
+            nth: *nth,
+        }
     };
     calls.iter().map(point).collect()
 }
@@ -98,8 +106,14 @@ impl World {
         let program = ["-c", STARTER, "sh", env!("CARGO_BIN_EXE_treewarden")];
         let (mut out, mut err) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let mut command = self.command("sh", &[&program, arguments].concat());
-        command.stdin(std::process::Stdio::piped()).stdout(out.try_clone().unwrap()).stderr(err.try_clone().unwrap());
-        #[expect(clippy::zombie_processes, reason = "the tracer waits for it, and for all its children")]
+        command
+            .stdin(std::process::Stdio::piped())
+            .stdout(out.try_clone().unwrap())
+            .stderr(err.try_clone().unwrap());
+        #[expect(
+            clippy::zombie_processes,
+            reason = "the tracer waits for it, and for all its children"
+        )]
         let mut child = command.spawn().unwrap();
         let main = Pid::from_raw(child.id().cast_signed());
         let options = Options::PTRACE_O_TRACESYSGOOD
@@ -118,7 +132,8 @@ impl World {
             let hung = watched.recv_timeout(LIMIT) == Err(mpsc::RecvTimeoutError::Timeout);
             hung && kill(main, Signal::SIGKILL).is_ok()
         });
-        let [root, scratch] = [&self.root, &self.beside("scratch")].map(|path| path.canonicalize().unwrap());
+        let [root, scratch] =
+            [&self.root, &self.beside("scratch")].map(|path| path.canonicalize().unwrap());
         let mut tracer = Tracer {
             places: Places { root, scratch },
             main,
@@ -134,7 +149,16 @@ impl World {
         let code = tracer.follow();
         drop(done);
         let hung = watchdog.join().unwrap();
-        Traced { ran: Ran { code, out: read(&mut out), err: read(&mut err) }, calls: tracer.calls, hit: tracer.hit, hung }
+        Traced {
+            ran: Ran {
+                code,
+                out: read(&mut out),
+                err: read(&mut err),
+            },
+            calls: tracer.calls,
+            hit: tracer.hit,
+            hung,
+        }
     }
 }
 
@@ -166,7 +190,9 @@ impl Tracer<'_> {
         let whose = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
         loop {
             match waitpid(None, Some(whose)) {
-                Ok(WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_SECCOMP)) => self.stopped_at_call(pid),
+                Ok(WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_SECCOMP)) => {
+                    self.stopped_at_call(pid)
+                }
                 Ok(WaitStatus::PtraceSyscall(pid)) => self.call_ended(pid),
                 Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
                     if event == libc::PTRACE_EVENT_EXEC {
@@ -179,7 +205,9 @@ impl Tracer<'_> {
                 }
                 Ok(WaitStatus::Stopped(pid, signal)) => resume(pid, Some(signal)),
                 Ok(WaitStatus::Exited(pid, status)) => self.ended(pid, status, &mut code),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => self.ended(pid, 128 + signal as i32, &mut code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                    self.ended(pid, 128 + signal as i32, &mut code)
+                }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::ECHILD) => return code,
                 Err(error) => panic!("failed to wait: {error}"),
@@ -191,7 +219,10 @@ impl Tracer<'_> {
         self.tracees.remove(&pid);
         if pid == self.main {
             *code = with;
-            self.held.take().into_iter().for_each(|held| resume(held, None));
+            self.held
+                .take()
+                .into_iter()
+                .for_each(|held| resume(held, None));
             if !matches!(self.act, Act::Kill(_)) {
                 for left in self.tracees.keys() {
                     let _gone = kill(*left, Signal::SIGKILL);
@@ -201,17 +232,26 @@ impl Tracer<'_> {
     }
 
     fn tracee(&mut self, pid: Pid) -> &mut Tracee {
-        self.tracees.entry(pid).or_insert_with(|| Tracee { who: who(pid), answer: None })
+        self.tracees.entry(pid).or_insert_with(|| Tracee {
+            who: who(pid),
+            answer: None,
+        })
     }
 
     fn stopped_at_call(&mut self, pid: Pid) {
         if self.is_done() {
             // The rest of the night is nobody's business, and faster without us.
-            let _gone = ptrace::setoptions(pid, self.options | Options::from_bits_retain(libc::PTRACE_O_SUSPEND_SECCOMP));
+            let _gone = ptrace::setoptions(
+                pid,
+                self.options | Options::from_bits_retain(libc::PTRACE_O_SUSPEND_SECCOMP),
+            );
         } else if let Ok(regs) = ptrace::getregs(pid) {
             let who = self.tracee(pid).who.clone();
             let act = self.act;
-            if let Some(call) = self.places.call(pid, &who, &regs, |name, kind| act.listens(name, kind)) {
+            if let Some(call) = self
+                .places
+                .call(pid, &who, &regs, |name, kind| act.listens(name, kind))
+            {
                 self.made(pid, regs, call);
             }
         }
@@ -247,7 +287,10 @@ impl Tracer<'_> {
                 self.seen += usize::from(call.kind.changes());
                 self.hit.is_none() && self.seen == number
             }
-            Act::KillAll(point) | Act::Kill(point) | Act::Once(point, _) | Act::Lasting(point, _) => {
+            Act::KillAll(point)
+            | Act::Kill(point)
+            | Act::Once(point, _)
+            | Act::Lasting(point, _) => {
                 self.seen += usize::from(call == point.call);
                 self.hit.is_none() && call == point.call && self.seen == point.nth
             }
@@ -257,7 +300,9 @@ impl Tracer<'_> {
         }
         let fails = match self.act {
             Act::Once(_, errno) => here.then_some(errno),
-            Act::Lasting(_, errno) => (self.hit.is_some() && call.kind.can_meet(errno)).then_some(errno),
+            Act::Lasting(_, errno) => {
+                (self.hit.is_some() && call.kind.can_meet(errno)).then_some(errno)
+            }
             _ => None,
         };
         if let Some(errno) = fails {
@@ -295,10 +340,13 @@ fn answer(errno: Errno) -> u64 {
     i64::from(-(errno as i32)).cast_unsigned()
 }
 
-/// Has a program that was told to stop load a filter by which it, and all its children, stop at these system calls: it makes two calls more
-/// before its next one.
+/// Has a program that was told to stop load a filter by which it, and all its children, stop at
+/// these system calls: it makes two calls more before its next one.
 fn filter(pid: Pid, numbers: &[u32]) {
-    assert!(matches!(waitpid(pid, None), Ok(WaitStatus::PtraceEvent(..))));
+    assert!(matches!(
+        waitpid(pid, None),
+        Ok(WaitStatus::PtraceEvent(..))
+    ));
     let step = || {
         ptrace::syscall(pid, None).unwrap();
         assert_eq!(waitpid(pid, None), Ok(WaitStatus::PtraceSyscall(pid)));
@@ -311,11 +359,19 @@ fn filter(pid: Pid, numbers: &[u32]) {
     // Below what the program has of its stack, and what it may use below it.
     let place = (at_entry.rsp - 4096) & !15;
     let instructions = program(numbers);
-    let mut memory = u16::try_from(instructions.len() / 8).unwrap().to_ne_bytes().to_vec();
+    let mut memory = u16::try_from(instructions.len() / 8)
+        .unwrap()
+        .to_ne_bytes()
+        .to_vec();
     memory.resize(8, 0);
     memory.extend((place + 16).to_ne_bytes());
     memory.extend(instructions);
-    File::options().write(true).open(format!("/proc/{pid}/mem")).unwrap().write_all_at(&memory, place).unwrap();
+    File::options()
+        .write(true)
+        .open(format!("/proc/{pid}/mem"))
+        .unwrap()
+        .write_all_at(&memory, place)
+        .unwrap();
     let with = |number: i64, [rdi, rsi, rdx]: [u64; 3]| user_regs_struct {
         orig_rax: number.cast_unsigned(),
         rax: number.cast_unsigned(),
@@ -328,13 +384,31 @@ fn filter(pid: Pid, numbers: &[u32]) {
         ..at_entry
     };
     // The one at hand is made another, and the instruction is gone back to for the next.
-    let first = user_regs_struct { rip: at_entry.rip, ..with(libc::SYS_prctl, [38, 1, 0]) };
+    let first = user_regs_struct {
+        rip: at_entry.rip,
+        ..with(libc::SYS_prctl, [38, 1, 0])
+    };
     ptrace::setregs(pid, first).unwrap();
     assert_eq!(step().rax, 0, "no new privileges");
-    ptrace::setregs(pid, with(libc::SYS_seccomp, [u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, place])).unwrap();
+    ptrace::setregs(
+        pid,
+        with(
+            libc::SYS_seccomp,
+            [u64::from(libc::SECCOMP_SET_MODE_FILTER), 0, place],
+        ),
+    )
+    .unwrap();
     step();
     assert_eq!(step().rax, 0, "a filter");
-    ptrace::setregs(pid, user_regs_struct { rax: at_entry.orig_rax, rip: at_entry.rip - 2, ..at_entry }).unwrap();
+    ptrace::setregs(
+        pid,
+        user_regs_struct {
+            rax: at_entry.orig_rax,
+            rip: at_entry.rip - 2,
+            ..at_entry
+        },
+    )
+    .unwrap();
     resume(pid, None);
 }
 
@@ -343,10 +417,31 @@ fn program(numbers: &[u32]) -> Vec<u8> {
     let instruction = |code: u32, jump: usize, value: u32| {
         let code = u16::try_from(code).unwrap().to_ne_bytes();
         let value = value.to_ne_bytes();
-        [code[0], code[1], u8::try_from(jump).unwrap(), 0, value[0], value[1], value[2], value[3]]
+        [
+            code[0],
+            code[1],
+            u8::try_from(jump).unwrap(),
+            0,
+            value[0],
+            value[1],
+            value[2],
+            value[3],
+        ]
     };
-    let compare = |(at, number): (usize, &u32)| instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, numbers.len() - at, *number);
+    let compare = |(at, number): (usize, &u32)| {
+        instruction(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            numbers.len() - at,
+            *number,
+        )
+    };
     let load = instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0);
-    let ends = [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_TRACE].map(|end| instruction(libc::BPF_RET | libc::BPF_K, 0, end));
-    [load].into_iter().chain(numbers.iter().enumerate().map(compare)).chain(ends).flatten().collect()
+    let ends = [libc::SECCOMP_RET_ALLOW, libc::SECCOMP_RET_TRACE]
+        .map(|end| instruction(libc::BPF_RET | libc::BPF_K, 0, end));
+    [load]
+        .into_iter()
+        .chain(numbers.iter().enumerate().map(compare))
+        .chain(ends)
+        .flatten()
+        .collect()
 }

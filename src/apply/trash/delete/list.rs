@@ -1,6 +1,7 @@
 //! What a directory that goes lists, or as much of it as is held in memory.
 //!
-//! It must never be told apart by anything but its kind: whatever is no directory is deleted as a file is.
+//! It must never be told apart by anything but its kind: whatever is no directory is deleted as a
+//! file is.
 
 use crate::fs::openat;
 use crate::fs::walk::{Anchor, LISTING};
@@ -18,7 +19,8 @@ pub(super) struct Listing {
 
 /// Lists a directory from the beginning, at most so many names.
 pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
-    let (mut files, mut folders, mut buffer) = (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
+    let (mut files, mut folders, mut buffer) =
+        (Vec::new(), Vec::new(), Vec::with_capacity(LISTING));
     rustix::fs::seek(folder, SeekFrom::Start(0))?;
     let mut entries = RawDir::new(folder, buffer.spare_capacity_mut());
     let mut more = false;
@@ -33,10 +35,17 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
             continue;
         }
         let kind = match entry.file_type() {
-            FileType::Unknown => FileType::from_raw_mode(rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode),
+            FileType::Unknown => FileType::from_raw_mode(
+                rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
+            ),
             kind => kind,
         };
-        if kind.is_dir() { &mut folders } else { &mut files }.push((entry.ino(), name.to_owned()));
+        if kind.is_dir() {
+            &mut folders
+        } else {
+            &mut files
+        }
+        .push((entry.ino(), name.to_owned()));
     }
     // In the order in which they lie on the disk.
     let sorted = |mut names: Vec<(u64, CString)>| {
@@ -44,5 +53,9 @@ pub(super) fn read(folder: &Anchor, most: usize) -> io::Result<Listing> {
         names.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
     };
     let (files, folders) = (sorted(files), sorted(folders));
-    Ok(Listing { files, folders, more })
+    Ok(Listing {
+        files,
+        folders,
+        more,
+    })
 }

@@ -1,20 +1,33 @@
 //! Bun: it notes nothing in `node_modules`, but in the lock file beside it.
 //!
-//! Lines are enough, for it writes them itself, and the format has commas that JSON has not. It must never name what only stands there.
+//! Lines are enough, for it writes them itself, and the format has commas that JSON has not. It
+//! must never name what only stands there.
 
 use super::{Directory, Manager, name_of};
 
-pub(super) const BUN: Manager = Manager { signs: &[".bun"], notes: &[".bun-tag"], store: Some(".bun"), packages };
+pub(super) const BUN: Manager = Manager {
+    signs: &[".bun"],
+    notes: &[".bun-tag"],
+    store: Some(".bun"),
+    packages,
+};
 
 fn packages(_: &Directory, project: &Directory) -> Vec<String> {
     let lock = project.text("bun.lock").unwrap_or_default();
     // `"nested/@scope/name": ["@scope/name@1.0.0", ...`
-    let lines = lock.lines().filter_map(|line| line.trim_start().strip_prefix('"')?.split_once("\": [\""));
-    lines.flat_map(|(path, spec)| [Some(last(path)), name_of(spec)]).flatten().collect()
+    let lines = lock
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix('"')?.split_once("\": [\""));
+    lines
+        .flat_map(|(path, spec)| [Some(last(path)), name_of(spec)])
+        .flatten()
+        .collect()
 }
 
 fn last(path: &str) -> String {
     let mut parts = path.rsplit('/');
     let (name, above) = (parts.next().unwrap_or_default(), parts.next());
-    above.filter(|above| above.starts_with('@')).map_or_else(|| name.to_owned(), |scope| format!("{scope}/{name}"))
+    above
+        .filter(|above| above.starts_with('@'))
+        .map_or_else(|| name.to_owned(), |scope| format!("{scope}/{name}"))
 }

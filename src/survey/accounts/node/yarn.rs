@@ -1,4 +1,5 @@
-//! Yarn: what its first version notes as integrity, and the state that later ones keep of the `node_modules` they filled.
+//! Yarn: what its first version notes as integrity, and the state that later ones keep of the
+//! `node_modules` they filled.
 //!
 //! It must never name what only stands there.
 
@@ -6,10 +7,19 @@ use super::super::keys::Keys;
 use super::{Directory, Manager, last_package, name_of};
 use serde::Deserialize;
 
-pub(super) const CLASSIC: Manager = Manager { signs: &[".yarn-integrity"], notes: &[], store: None, packages: classic };
+pub(super) const CLASSIC: Manager = Manager {
+    signs: &[".yarn-integrity"],
+    notes: &[],
+    store: None,
+    packages: classic,
+};
 
-pub(super) const BERRY: Manager =
-    Manager { signs: &[".yarn-state.yml"], notes: &[".package-map.json"], store: Some(".store"), packages: berry };
+pub(super) const BERRY: Manager = Manager {
+    signs: &[".yarn-state.yml"],
+    notes: &[".package-map.json"],
+    store: Some(".store"),
+    packages: berry,
+};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -19,12 +29,20 @@ struct Integrity {
 }
 
 fn classic(modules: &Directory, _: &Directory) -> Vec<String> {
-    let noted = modules.note(".yarn-integrity").and_then(|note| serde_json::from_slice::<Integrity>(&note).ok());
-    noted.into_iter().flat_map(|noted| noted.lockfile_entries.0).filter_map(|pattern| name_of(&pattern)).collect()
+    let noted = modules
+        .note(".yarn-integrity")
+        .and_then(|note| serde_json::from_slice::<Integrity>(&note).ok());
+    noted
+        .into_iter()
+        .flat_map(|noted| noted.lockfile_entries.0)
+        .filter_map(|pattern| name_of(&pattern))
+        .collect()
 }
 
 fn berry(modules: &Directory, _: &Directory) -> Vec<String> {
     let state = modules.text(".yarn-state.yml").unwrap_or_default();
-    let places = state.lines().filter_map(|line| line.trim_start().strip_prefix("- \"")?.strip_suffix('"'));
+    let places = state
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("- \"")?.strip_suffix('"'));
     places.filter_map(last_package).collect()
 }

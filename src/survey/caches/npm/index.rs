@@ -1,7 +1,7 @@
 //! One bucket of npm's index: which contents it names, and what people call it.
 //!
-//! A bucket is a file of lines, `<hash of the rest>` TAB `<JSON>`, and npm passes over lines that make no sense. So do we; but a bucket that
-//! can't be read at all is an error, never an empty one.
+//! A bucket is a file of lines, `<hash of the rest>` TAB `<JSON>`, and npm passes over lines that
+//! make no sense. So do we; but a bucket that can't be read at all is an error, never an empty one.
 
 use crate::facts::package::hex_of_base64;
 use crate::fs::openat;
@@ -10,7 +10,8 @@ use crate::survey::caches::last_use::LastUseProbe;
 use serde::Deserialize;
 use std::io::{self, Read as _};
 
-/// Bytes. A bucket holds a line of some hundred bytes per fetch of one address; one larger than this is no bucket.
+/// Bytes. A bucket holds a line of some hundred bytes per fetch of one address; one larger than
+/// this is no bucket.
 pub(super) const LARGEST: usize = 8 << 20;
 
 /// How the name of a bucket ends that holds what the registry says of a package.
@@ -34,10 +35,19 @@ struct Line {
 impl Bucket {
     /// Reads a bucket; none when it is gone.
     pub(super) fn read(probe: &LastUseProbe, place: &VolumePath) -> io::Result<Option<Self>> {
-        let Some((file, length)) = openat::found(probe.file(place))? else { return Ok(None) };
-        // One byte more than it should have: mostly that is read in one go, and tells that this was all.
-        let mut text = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(LARGEST).saturating_add(1));
-        file.take((LARGEST as u64).saturating_add(1)).read_to_end(&mut text)?;
+        let Some((file, length)) = openat::found(probe.file(place))? else {
+            return Ok(None);
+        };
+        // One byte more than it should have: mostly that is read in one go, and tells that this was
+        // all.
+        let mut text = Vec::with_capacity(
+            usize::try_from(length)
+                .unwrap_or(0)
+                .min(LARGEST)
+                .saturating_add(1),
+        );
+        file.take((LARGEST as u64).saturating_add(1))
+            .read_to_end(&mut text)?;
         if text.len() > LARGEST {
             return Err(io::Error::other("too large for a bucket of npm's index"));
         }
@@ -47,9 +57,19 @@ impl Bucket {
     pub(crate) fn parse(text: &[u8]) -> Self {
         let (mut name, mut digests) = (None, Vec::new());
         for line in text.split(|byte| *byte == b'\n') {
-            let json = line.splitn(2, |byte| *byte == b'\t').nth(1).unwrap_or_default();
-            let Ok(line) = serde_json::from_slice::<Line>(json) else { continue };
-            digests.extend(line.integrity.iter().flat_map(|integrity| integrity.split_whitespace()).filter_map(digest));
+            let json = line
+                .splitn(2, |byte| *byte == b'\t')
+                .nth(1)
+                .unwrap_or_default();
+            let Ok(line) = serde_json::from_slice::<Line>(json) else {
+                continue;
+            };
+            digests.extend(
+                line.integrity
+                    .iter()
+                    .flat_map(|integrity| integrity.split_whitespace())
+                    .filter_map(digest),
+            );
             name = Some(readable(&line.key));
         }
         digests.sort_unstable();
@@ -63,15 +83,26 @@ fn digest(integrity: &str) -> Option<String> {
     let (algorithm, encoded) = integrity.split_once('-')?;
     // Options may follow a question mark.
     let hex = hex_of_base64(encoded.split('?').next()?)?;
-    (hex.len() > 4 && hex.is_ascii()).then(|| format!("{algorithm}/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]))
+    (hex.len() > 4 && hex.is_ascii())
+        .then(|| format!("{algorithm}/{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]))
 }
 
 /// `left-pad-1.3.0.tgz`, `@acme/shop (metadata)`, or the key as it is.
 fn readable(key: &str) -> String {
-    let Some((_, address)) = key.strip_prefix("make-fetch-happen:request-cache:").and_then(|url| url.split_once("://")) else {
-        return key.strip_prefix("pacote:tarball:").unwrap_or(key).to_owned();
+    let Some((_, address)) = key
+        .strip_prefix("make-fetch-happen:request-cache:")
+        .and_then(|url| url.split_once("://"))
+    else {
+        return key
+            .strip_prefix("pacote:tarball:")
+            .unwrap_or(key)
+            .to_owned();
     };
-    let path = address.split_once('/').map_or(address, |(_, path)| path).replace("%2f", "/").replace("%2F", "/");
+    let path = address
+        .split_once('/')
+        .map_or(address, |(_, path)| path)
+        .replace("%2f", "/")
+        .replace("%2F", "/");
     match path.split_once("/-/") {
         None => format!("{path}{METADATA}"),
         Some((package, archive)) => match package.rsplit_once('/') {
@@ -86,7 +117,11 @@ pub(super) mod testing {
     /// A line of a bucket that names the content of this digest.
     pub(in super::super) fn line(key: &str, digest: &[u8]) -> String {
         const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-        let bits = digest.iter().map(|byte| format!("{byte:08b}")).collect::<Vec<_>>().concat();
+        let bits = digest
+            .iter()
+            .map(|byte| format!("{byte:08b}"))
+            .collect::<Vec<_>>()
+            .concat();
         let symbol = |six: &[u8]| {
             let text = format!("{:0<6}", std::str::from_utf8(six).unwrap());
             char::from(ALPHABET[usize::from_str_radix(&text, 2).unwrap()])
@@ -123,13 +158,19 @@ mod tests {
         for (path, expected) in table {
             assert_eq!(readable(&format!("{url}{path}")), expected);
         }
-        assert_eq!(readable("pacote:tarball:is-number@7.0.0"), "is-number@7.0.0");
+        assert_eq!(
+            readable("pacote:tarball:is-number@7.0.0"),
+            "is-number@7.0.0"
+        );
         assert_eq!(readable("other"), "other");
     }
 
     #[test]
     fn lines_that_make_no_sense_are_passed_over() {
-        let text = format!("\nno tab\nhash\tno json\nhash\t{{\"key\":\"k\"}}{}", testing::line("k", &[0, 1, 2]));
+        let text = format!(
+            "\nno tab\nhash\tno json\nhash\t{{\"key\":\"k\"}}{}",
+            testing::line("k", &[0, 1, 2])
+        );
         assert_eq!(Bucket::parse(text.as_bytes()).digests, ["sha512/00/01/02"]);
     }
 }

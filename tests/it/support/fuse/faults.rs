@@ -17,8 +17,8 @@ macro_rules! calls {
 }
 
 calls!(
-    Lookup, Getattr, Setattr, Readlink, Mknod, Mkdir, Unlink, Rmdir, Symlink, Rename, Link, Open, Create, Read, Write, Flush, Fsync,
-    Opendir, Readdir, Fsyncdir, Statfs, Fallocate
+    Lookup, Getattr, Setattr, Readlink, Mknod, Mkdir, Unlink, Rmdir, Symlink, Rename, Link, Open,
+    Create, Read, Write, Flush, Fsync, Opendir, Readdir, Fsyncdir, Statfs, Fallocate
 );
 
 /// Which calls fail, and how.
@@ -35,12 +35,22 @@ pub(crate) struct Fault {
 impl Fault {
     /// Every call fails with this.
     pub(crate) fn of(error: Errno) -> Self {
-        Self { error, calls: &[], path: String::new(), after: 0, times: u32::MAX, spreads: false }
+        Self {
+            error,
+            calls: &[],
+            path: String::new(),
+            after: 0,
+            times: u32::MAX,
+            spreads: false,
+        }
     }
 
     /// The server vanishes at the first call that this meets: from then on every call fails.
     pub(crate) fn outage() -> Self {
-        Self { spreads: true, ..Self::of(Errno::IO) }
+        Self {
+            spreads: true,
+            ..Self::of(Errno::IO)
+        }
     }
 
     /// It meets only these calls.
@@ -48,14 +58,21 @@ impl Fault {
         Self { calls, ..self }
     }
 
-    /// It meets only paths with this part. A rename has two, with ` -> ` between; all are relative to the volume's root, without `/` before.
+    /// It meets only paths with this part. A rename has two, with ` -> ` between; all are relative
+    /// to the volume's root, without `/` before.
     pub(crate) fn at(self, path: &str) -> Self {
-        Self { path: path.to_owned(), ..self }
+        Self {
+            path: path.to_owned(),
+            ..self
+        }
     }
 
     /// So many calls that it meets go well first.
     pub(crate) fn after(self, calls: u32) -> Self {
-        Self { after: calls, ..self }
+        Self {
+            after: calls,
+            ..self
+        }
     }
 
     /// So many calls fail, and then all is well again.
@@ -99,7 +116,10 @@ impl Faults {
         }
         let path = path();
         let State { set, failed } = &mut *state;
-        for fault in set.iter_mut().filter(|fault| fault.times > 0 && fault.meets(call, &path)) {
+        for fault in set
+            .iter_mut()
+            .filter(|fault| fault.times > 0 && fault.meets(call, &path))
+        {
             if fault.after > 0 {
                 fault.after -= 1;
                 continue;

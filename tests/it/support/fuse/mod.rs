@@ -1,7 +1,9 @@
-//! A file server for tests and benches: a FUSE file system that passes everything through to a backing folder, and fails as NFS fails.
+//! A file server for tests and benches: a FUSE file system that passes everything through to a
+//! backing folder, and fails as NFS fails.
 //!
-//! What a test does to the mount point is the work of this client; what it does to the backing folder is another client's. The server
-//! runs in threads of the test, so that its faults can be set while treewarden runs. It must never make up a fault that nobody set.
+//! What a test does to the mount point is the work of this client; what it does to the backing
+//! folder is another client's. The server runs in threads of the test, so that its faults can be
+//! set while treewarden runs. It must never make up a fault that nobody set.
 
 mod faults;
 mod nodes;
@@ -26,8 +28,9 @@ const THREADS: usize = 40;
 /// How the server behaves from the beginning.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Manners {
-    /// As an NFS server and its client do: a file that is open is renamed to `.nfs...` when it is deleted, a file deleted by another
-    /// client is stale, and a rename takes no flags. Else as a local disk does.
+    /// As an NFS server and its client do: a file that is open is renamed to `.nfs...` when it is
+    /// deleted, a file deleted by another client is stale, and a rename takes no flags. Else as a
+    /// local disk does.
     pub(crate) nfs: bool,
     /// For so long the kernel answers from its cache; with zero every call reaches the server.
     pub(crate) cache: Duration,
@@ -35,9 +38,15 @@ pub(crate) struct Manners {
 
 impl Manners {
     /// A local disk, uncached.
-    pub(crate) const LOCAL: Self = Self { nfs: false, cache: Duration::ZERO };
+    pub(crate) const LOCAL: Self = Self {
+        nfs: false,
+        cache: Duration::ZERO,
+    };
     /// NFS, uncached.
-    pub(crate) const NFS: Self = Self { nfs: true, ..Self::LOCAL };
+    pub(crate) const NFS: Self = Self {
+        nfs: true,
+        ..Self::LOCAL
+    };
 }
 
 /// What can be changed while it is mounted.
@@ -66,14 +75,22 @@ impl Mounted {
         let shared = Arc::<Shared>::default();
         let server = Server::new(backing, manners, shared.clone());
         let mut config = Config::default();
-        config.mount_options = vec![MountOption::FSName("treewarden-tests".into()), MountOption::DefaultPermissions];
+        config.mount_options = vec![
+            MountOption::FSName("treewarden-tests".into()),
+            MountOption::DefaultPermissions,
+        ];
         config.n_threads = Some(THREADS);
         let session = fuser::spawn_mount(server, mountpoint, &config);
         let session = session.unwrap_or_else(|error| {
             panic!("no FUSE here: {error}; this test needs /dev/fuse, and to be root or have fusermount3 (Debian: fuse3)")
         });
         many_descriptors();
-        Self { backing: backing.to_owned(), mountpoint: mountpoint.to_owned(), shared, session: Some(session) }
+        Self {
+            backing: backing.to_owned(),
+            mountpoint: mountpoint.to_owned(),
+            shared,
+            session: Some(session),
+        }
     }
 
     /// A path on the backing folder, as another client sees it.
@@ -98,7 +115,9 @@ impl Mounted {
 
     /// From now on every call takes so much longer.
     pub(crate) fn delay(&self, delay: Duration) {
-        self.shared.delay.store(delay.as_micros().try_into().unwrap(), Ordering::Relaxed);
+        self.shared
+            .delay
+            .store(delay.as_micros().try_into().unwrap(), Ordering::Relaxed);
     }
 
     /// From now on the volume is this large, and as full as its files make it.
@@ -108,7 +127,15 @@ impl Mounted {
 
     /// How many calls of each kind there were so far.
     pub(crate) fn calls(&self) -> BTreeMap<Call, u64> {
-        Call::ALL.into_iter().map(|call| (call, self.shared.calls[call as usize].load(Ordering::Relaxed))).collect()
+        Call::ALL
+            .into_iter()
+            .map(|call| {
+                (
+                    call,
+                    self.shared.calls[call as usize].load(Ordering::Relaxed),
+                )
+            })
+            .collect()
     }
 }
 
@@ -116,8 +143,14 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         self.heal();
         // Lazily: a test that panics may have files open.
-        let unmounted = Command::new("umount").arg("--lazy").arg(&self.mountpoint).status();
-        assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(), "failed to unmount");
+        let unmounted = Command::new("umount")
+            .arg("--lazy")
+            .arg(&self.mountpoint)
+            .status();
+        assert!(
+            unmounted.is_ok_and(|status| status.success()) || std::thread::panicking(),
+            "failed to unmount"
+        );
         drop(self.session.take());
     }
 }
@@ -127,8 +160,24 @@ fn many_descriptors() {
     let (limit, many) = (getrlimit(Resource::Nofile), 1 << 17);
     if limit.current.is_some_and(|current| current < many) {
         let hard = limit.maximum.map(|maximum| maximum.max(many));
-        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(many), maximum: hard });
+        let raised = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: Some(many),
+                maximum: hard,
+            },
+        );
         // Only root may pass the hard limit.
-        raised.or_else(|_| setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })).unwrap();
+        raised
+            .or_else(|_| {
+                setrlimit(
+                    Resource::Nofile,
+                    Rlimit {
+                        current: limit.maximum,
+                        ..limit
+                    },
+                )
+            })
+            .unwrap();
     }
 }

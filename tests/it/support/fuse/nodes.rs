@@ -1,6 +1,7 @@
 //! The files that the kernel knows of, by their inode on the backing disk, and the silly renames.
 //!
-//! Each is held by a descriptor until the kernel forgets it, so that its inode number names no other file meanwhile.
+//! Each is held by a descriptor until the kernel forgets it, so that its inode number names no
+//! other file meanwhile.
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};
@@ -42,26 +43,54 @@ impl Nodes {
     }
 
     pub(super) fn new(top: &Path) -> Self {
-        let fd = rustix::fs::openat(CWD, top, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
-        let root = Node { fd: Arc::new(fd), lookups: 1, opens: 0, silly: None };
-        Self { top: top.canonicalize().unwrap(), known: Mutex::new([(ROOT, root)].into()), number: AtomicU64::new(1) }
+        let fd =
+            rustix::fs::openat(CWD, top, OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let root = Node {
+            fd: Arc::new(fd),
+            lookups: 1,
+            opens: 0,
+            silly: None,
+        };
+        Self {
+            top: top.canonicalize().unwrap(),
+            known: Mutex::new([(ROOT, root)].into()),
+            number: AtomicU64::new(1),
+        }
     }
 
     /// The file itself, not opened.
     pub(super) fn fd(&self, node: u64) -> Result<Fd> {
-        self.known.lock().unwrap().get(&node).map(|node| node.fd.clone()).ok_or(Errno::STALE)
+        self.known
+            .lock()
+            .unwrap()
+            .get(&node)
+            .map(|node| node.fd.clone())
+            .ok_or(Errno::STALE)
     }
 
     /// Looks a name up, and counts it as known once more.
     pub(super) fn find(&self, folder: u64, name: &OsStr) -> Result<Stat> {
-        let fd = rustix::fs::openat(self.fd(folder)?, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        let fd = rustix::fs::openat(
+            self.fd(folder)?,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
         self.know(fd)
     }
 
     fn know(&self, fd: OwnedFd) -> Result<Stat> {
         let stat = rustix::fs::fstat(&fd)?;
         let mut known = self.known.lock().unwrap();
-        known.entry(stat.st_ino).or_insert_with(|| Node { fd: Arc::new(fd), lookups: 0, opens: 0, silly: None }).lookups += 1;
+        known
+            .entry(stat.st_ino)
+            .or_insert_with(|| Node {
+                fd: Arc::new(fd),
+                lookups: 0,
+                opens: 0,
+                silly: None,
+            })
+            .lookups += 1;
         Ok(stat)
     }
 
@@ -77,9 +106,16 @@ impl Nodes {
 
     /// Where it stands, relative to the top.
     pub(super) fn path(&self, node: u64) -> PathBuf {
-        let Ok(path) = self.fd(node).and_then(|fd| rustix::fs::readlink(link(&fd), Vec::new())) else { return PathBuf::new() };
+        let Ok(path) = self
+            .fd(node)
+            .and_then(|fd| rustix::fs::readlink(link(&fd), Vec::new()))
+        else {
+            return PathBuf::new();
+        };
         let path = PathBuf::from(OsString::from_vec(path.into_bytes()));
-        path.strip_prefix(&self.top).map(Path::to_owned).unwrap_or_default()
+        path.strip_prefix(&self.top)
+            .map(Path::to_owned)
+            .unwrap_or_default()
     }
 
     pub(super) fn opened(&self, node: u64) {
@@ -101,18 +137,28 @@ impl Nodes {
         }
     }
 
-    /// Makes way for the name to go: a file that is open gets a silly name instead. Says whether it did.
+    /// Makes way for the name to go: a file that is open gets a silly name instead. Says whether it
+    /// did.
     pub(super) fn make_way(&self, folder: &Fd, name: &OsStr) -> Result<bool> {
         let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink > 1 || !self.stays_open(stat.st_ino) {
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile
+            || stat.st_nlink > 1
+            || !self.stays_open(stat.st_ino)
+        {
             return Ok(false);
         }
         let mut known = self.known.lock().unwrap();
-        let Some(node) = known.get_mut(&stat.st_ino).filter(|node| node.opens > 0) else { return Ok(false) };
+        let Some(node) = known.get_mut(&stat.st_ino).filter(|node| node.opens > 0) else {
+            return Ok(false);
+        };
         if node.silly.is_some() {
             return Err(Errno::BUSY);
         }
-        let silly = OsString::from(format!(".nfs{:016x}{:08x}", stat.st_ino, self.number.fetch_add(1, Ordering::Relaxed)));
+        let silly = OsString::from(format!(
+            ".nfs{:016x}{:08x}",
+            stat.st_ino,
+            self.number.fetch_add(1, Ordering::Relaxed)
+        ));
         rustix::fs::renameat(folder, name, folder, &silly)?;
         node.silly = Some((folder.clone(), silly));
         Ok(true)
@@ -120,7 +166,13 @@ impl Nodes {
 
     fn stays_open(&self, node: u64) -> bool {
         let until = Instant::now() + CLOSING;
-        while self.known.lock().unwrap().get(&node).is_some_and(|node| node.opens > 0) {
+        while self
+            .known
+            .lock()
+            .unwrap()
+            .get(&node)
+            .is_some_and(|node| node.opens > 0)
+        {
             if Instant::now() > until {
                 return true;
             }

@@ -4,9 +4,9 @@ use super::faults::Call;
 use super::nodes::{Fd, Nodes, link};
 use super::{Manners, Shared};
 use fuser::{
-    FileAttr, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr,
-    ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
-    TimeOrNow, WriteFlags,
+    FileAttr, FileHandle, FopenFlags, Generation, INodeNo, InitFlags, KernelConfig, LockOwner,
+    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::{Errno, Result};
@@ -48,12 +48,32 @@ pub(super) struct Server {
 
 impl Server {
     pub(super) fn new(backing: &Path, manners: Manners, shared: Arc<Shared>) -> Self {
-        Self { nodes: Nodes::new(backing), open: Mutex::default(), next: AtomicU64::new(1), manners, shared }
+        Self {
+            nodes: Nodes::new(backing),
+            open: Mutex::default(),
+            next: AtomicU64::new(1),
+            manners,
+            shared,
+        }
     }
 
-    /// Does one call on a file, or on a name in a folder: counted, delayed, and failing when it should.
-    fn call<T>(&self, call: Call, node: INodeNo, name: Option<&OsStr>, work: impl FnOnce(u64) -> Result<T>) -> Answer<T> {
-        let path = || name.map_or_else(|| self.nodes.path(node.0), |name| self.nodes.path(node.0).join(name)).display().to_string();
+    /// Does one call on a file, or on a name in a folder: counted, delayed, and failing when it
+    /// should.
+    fn call<T>(
+        &self,
+        call: Call,
+        node: INodeNo,
+        name: Option<&OsStr>,
+        work: impl FnOnce(u64) -> Result<T>,
+    ) -> Answer<T> {
+        let path = || {
+            name.map_or_else(
+                || self.nodes.path(node.0),
+                |name| self.nodes.path(node.0).join(name),
+            )
+            .display()
+            .to_string()
+        };
         self.call_at(call, path, || {
             if self.manners.nfs && rustix::fs::fstat(self.nodes.fd(node.0)?)?.st_nlink == 0 {
                 return Err(Errno::STALE);
@@ -62,7 +82,12 @@ impl Server {
         })
     }
 
-    fn call_at<T>(&self, call: Call, path: impl FnOnce() -> String, work: impl FnOnce() -> Result<T>) -> Answer<T> {
+    fn call_at<T>(
+        &self,
+        call: Call,
+        path: impl FnOnce() -> String,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Answer<T> {
         self.shared.calls[call as usize].fetch_add(1, Ordering::Relaxed);
         let delay = self.shared.delay.load(Ordering::Relaxed);
         if delay > 0 {
@@ -74,16 +99,34 @@ impl Server {
 
     fn keep(&self, fd: impl Into<Fd>) -> FileHandle {
         let handle = self.next.fetch_add(1, Ordering::Relaxed);
-        self.open.lock().unwrap().insert(handle, Arc::new(Open { fd: fd.into(), entries: Mutex::default() }));
+        self.open.lock().unwrap().insert(
+            handle,
+            Arc::new(Open {
+                fd: fd.into(),
+                entries: Mutex::default(),
+            }),
+        );
         FileHandle(handle)
     }
 
     fn handle(&self, handle: FileHandle) -> Result<Arc<Open>> {
-        self.open.lock().unwrap().get(&handle.0).cloned().ok_or(Errno::BADF)
+        self.open
+            .lock()
+            .unwrap()
+            .get(&handle.0)
+            .cloned()
+            .ok_or(Errno::BADF)
     }
 
     /// A new name in a folder.
-    fn make(&self, call: Call, parent: INodeNo, name: &OsStr, reply: ReplyEntry, make: impl FnOnce(&Fd) -> Result<()>) {
+    fn make(
+        &self,
+        call: Call,
+        parent: INodeNo,
+        name: &OsStr,
+        reply: ReplyEntry,
+        make: impl FnOnce(&Fd) -> Result<()>,
+    ) {
         let found = self.call(call, parent, Some(name), |folder| {
             make(&self.nodes.fd(folder)?)?;
             self.nodes.find(folder, name)
@@ -105,17 +148,31 @@ impl Server {
         }
         if change.owner != (None, None) {
             let (user, group) = change.owner;
-            let (user, group) = (user.map(rustix::fs::Uid::from_raw), group.map(rustix::fs::Gid::from_raw));
+            let (user, group) = (
+                user.map(rustix::fs::Uid::from_raw),
+                group.map(rustix::fs::Gid::from_raw),
+            );
             rustix::fs::chownat(&fd, "", user, group, AtFlags::EMPTY_PATH)?;
         }
         if let Some(size) = change.size {
             match handle {
                 Some(handle) => rustix::fs::ftruncate(&self.handle(handle)?.fd, size)?,
-                None => rustix::fs::ftruncate(rustix::fs::openat(CWD, link(&fd), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?, size)?,
+                None => rustix::fs::ftruncate(
+                    rustix::fs::openat(
+                        CWD,
+                        link(&fd),
+                        OFlags::WRONLY | OFlags::CLOEXEC,
+                        Mode::empty(),
+                    )?,
+                    size,
+                )?,
             }
         }
         if change.times != (None, None) {
-            let times = Timestamps { last_access: timespec(change.times.0), last_modification: timespec(change.times.1) };
+            let times = Timestamps {
+                last_access: timespec(change.times.0),
+                last_modification: timespec(change.times.1),
+            };
             rustix::fs::utimensat(&fd, "", &times, AtFlags::EMPTY_PATH)?;
         }
         rustix::fs::fstat(&fd)
@@ -126,7 +183,11 @@ impl Server {
         let open = self.handle(handle)?;
         let mut entries = open.entries.lock().unwrap();
         if offset == 0 {
-            *entries = Arc::new(rustix::fs::Dir::read_from(&open.fd)?.map(|entry| Ok(Entry::of(&entry?))).collect::<Result<_>>()?);
+            *entries = Arc::new(
+                rustix::fs::Dir::read_from(&open.fd)?
+                    .map(|entry| Ok(Entry::of(&entry?)))
+                    .collect::<Result<_>>()?,
+            );
         }
         Ok(entries.clone())
     }
@@ -134,7 +195,11 @@ impl Server {
 
 impl Entry {
     fn of(entry: &rustix::fs::DirEntry) -> Self {
-        Self { name: OsString::from_vec(entry.file_name().to_bytes().to_vec()), node: entry.ino(), kind: entry.file_type() }
+        Self {
+            name: OsString::from_vec(entry.file_name().to_bytes().to_vec()),
+            node: entry.ino(),
+            kind: entry.file_type(),
+        }
     }
 }
 
@@ -146,13 +211,19 @@ struct Change {
 }
 
 fn timespec(time: Option<TimeOrNow>) -> Timespec {
-    let special = |nanos| Timespec { tv_sec: 0, tv_nsec: nanos };
+    let special = |nanos| Timespec {
+        tv_sec: 0,
+        tv_nsec: nanos,
+    };
     match time {
         None => special(rustix::fs::UTIME_OMIT),
         Some(TimeOrNow::Now) => special(rustix::fs::UTIME_NOW),
         Some(TimeOrNow::SpecificTime(time)) => {
             let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timespec { tv_sec: since.as_secs().cast_signed(), tv_nsec: since.subsec_nanos().into() }
+            Timespec {
+                tv_sec: since.as_secs().cast_signed(),
+                tv_nsec: since.subsec_nanos().into(),
+            }
         }
     }
 }
@@ -172,7 +243,11 @@ fn kind(kind: FileType) -> fuser::FileType {
 fn attr(stat: &Stat) -> FileAttr {
     let time = |seconds: i64, nanos: u64| {
         let whole = Duration::from_secs(seconds.unsigned_abs());
-        let time = if seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
+        let time = if seconds < 0 {
+            UNIX_EPOCH - whole
+        } else {
+            UNIX_EPOCH + whole
+        };
         time + Duration::from_nanos(nanos)
     };
     FileAttr {
@@ -207,11 +282,18 @@ impl fuser::Filesystem for Server {
         if self.manners.cache > Duration::ZERO {
             wanted |= InitFlags::FUSE_DO_READDIRPLUS;
         }
-        config.add_capabilities(wanted).map_err(|lacking| std::io::Error::other(format!("this kernel's FUSE lacks {lacking:?}")))
+        config.add_capabilities(wanted).map_err(|lacking| {
+            std::io::Error::other(format!("this kernel's FUSE lacks {lacking:?}"))
+        })
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.entry(self.call(Call::Lookup, parent, Some(name), |folder| self.nodes.find(folder, name)), reply);
+        self.entry(
+            self.call(Call::Lookup, parent, Some(name), |folder| {
+                self.nodes.find(folder, name)
+            }),
+            reply,
+        );
     }
 
     fn forget(&self, _: &Request, node: INodeNo, lookups: u64) {
@@ -219,7 +301,9 @@ impl fuser::Filesystem for Server {
     }
 
     fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        match self.call(Call::Getattr, node, None, |node| rustix::fs::fstat(self.nodes.fd(node)?)) {
+        match self.call(Call::Getattr, node, None, |node| {
+            rustix::fs::fstat(self.nodes.fd(node)?)
+        }) {
             Ok(stat) => reply.attr(&self.manners.cache, &attr(&stat)),
             Err(error) => reply.error(error),
         }
@@ -243,37 +327,85 @@ impl fuser::Filesystem for Server {
         _: Option<fuser::BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        let change = Change { mode, owner: (uid, gid), size, times: (atime, mtime) };
-        match self.call(Call::Setattr, node, None, |node| self.change(node, &change, handle)) {
+        let change = Change {
+            mode,
+            owner: (uid, gid),
+            size,
+            times: (atime, mtime),
+        };
+        match self.call(Call::Setattr, node, None, |node| {
+            self.change(node, &change, handle)
+        }) {
             Ok(stat) => reply.attr(&self.manners.cache, &attr(&stat)),
             Err(error) => reply.error(error),
         }
     }
 
     fn readlink(&self, _: &Request, node: INodeNo, reply: ReplyData) {
-        match self.call(Call::Readlink, node, None, |node| rustix::fs::readlinkat(self.nodes.fd(node)?, "", Vec::new())) {
+        match self.call(Call::Readlink, node, None, |node| {
+            rustix::fs::readlinkat(self.nodes.fd(node)?, "", Vec::new())
+        }) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(error) => reply.error(error),
         }
     }
 
-    fn mknod(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, device: u32, reply: ReplyEntry) {
-        let (kind, mode) = (FileType::from_raw_mode(mode), Mode::from_raw_mode(mode & 0o7777));
-        self.make(Call::Mknod, parent, name, reply, |folder| rustix::fs::mknodat(folder, name, kind, mode, device.into()));
+    fn mknod(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        device: u32,
+        reply: ReplyEntry,
+    ) {
+        let (kind, mode) = (
+            FileType::from_raw_mode(mode),
+            Mode::from_raw_mode(mode & 0o7777),
+        );
+        self.make(Call::Mknod, parent, name, reply, |folder| {
+            rustix::fs::mknodat(folder, name, kind, mode, device.into())
+        });
     }
 
-    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        reply: ReplyEntry,
+    ) {
         let mode = Mode::from_raw_mode(mode & 0o7777);
-        self.make(Call::Mkdir, parent, name, reply, |folder| rustix::fs::mkdirat(folder, name, mode));
+        self.make(Call::Mkdir, parent, name, reply, |folder| {
+            rustix::fs::mkdirat(folder, name, mode)
+        });
     }
 
-    fn symlink(&self, _: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        self.make(Call::Symlink, parent, name, reply, |folder| rustix::fs::symlinkat(target, folder, name));
+    fn symlink(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        self.make(Call::Symlink, parent, name, reply, |folder| {
+            rustix::fs::symlinkat(target, folder, name)
+        });
     }
 
     fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         self.make(Call::Link, parent, name, reply, |folder| {
-            rustix::fs::linkat(CWD, link(&*self.nodes.fd(node.0)?), folder, name, AtFlags::SYMLINK_FOLLOW)
+            rustix::fs::linkat(
+                CWD,
+                link(&*self.nodes.fd(node.0)?),
+                folder,
+                name,
+                AtFlags::SYMLINK_FOLLOW,
+            )
         });
     }
 
@@ -289,8 +421,9 @@ impl fuser::Filesystem for Server {
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        let gone =
-            self.call(Call::Rmdir, parent, Some(name), |folder| rustix::fs::unlinkat(self.nodes.fd(folder)?, name, AtFlags::REMOVEDIR));
+        let gone = self.call(Call::Rmdir, parent, Some(name), |folder| {
+            rustix::fs::unlinkat(self.nodes.fd(folder)?, name, AtFlags::REMOVEDIR)
+        });
         done(gone, reply);
     }
 
@@ -304,7 +437,9 @@ impl fuser::Filesystem for Server {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        let path = |parent: INodeNo, name: &OsStr| self.nodes.path(parent.0).join(name).display().to_string();
+        let path = |parent: INodeNo, name: &OsStr| {
+            self.nodes.path(parent.0).join(name).display().to_string()
+        };
         let moved = self.call_at(
             Call::Rename,
             || format!("{} -> {}", path(parent, name), path(new_parent, new_name)),
@@ -327,10 +462,17 @@ impl fuser::Filesystem for Server {
     }
 
     fn open(&self, _: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        // Where appended data goes, and what a link leads to, the kernel has found out before it asks.
-        let flags = OFlags::from_bits_retain(flags.0.cast_unsigned()) & (OFlags::ACCMODE | OFlags::NOATIME);
+        // Where appended data goes, and what a link leads to, the kernel has found out before it
+        // asks.
+        let flags =
+            OFlags::from_bits_retain(flags.0.cast_unsigned()) & (OFlags::ACCMODE | OFlags::NOATIME);
         let opened = self.call(Call::Open, node, None, |node| {
-            let fd = rustix::fs::openat(CWD, link(&*self.nodes.fd(node)?), flags | OFlags::CLOEXEC, Mode::empty())?;
+            let fd = rustix::fs::openat(
+                CWD,
+                link(&*self.nodes.fd(node)?),
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+            )?;
             self.nodes.opened(node);
             Ok(fd)
         });
@@ -340,17 +482,38 @@ impl fuser::Filesystem for Server {
         }
     }
 
-    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, flags: i32, reply: ReplyCreate) {
-        let flags = OFlags::from_bits_retain(flags.cast_unsigned()) & (OFlags::ACCMODE | OFlags::EXCL | OFlags::TRUNC);
+    fn create(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let flags = OFlags::from_bits_retain(flags.cast_unsigned())
+            & (OFlags::ACCMODE | OFlags::EXCL | OFlags::TRUNC);
         let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let created = self.call(Call::Create, parent, Some(name), |folder| {
-            let fd = rustix::fs::openat(self.nodes.fd(folder)?, name, flags, Mode::from_raw_mode(mode & 0o7777))?;
+            let fd = rustix::fs::openat(
+                self.nodes.fd(folder)?,
+                name,
+                flags,
+                Mode::from_raw_mode(mode & 0o7777),
+            )?;
             let stat = self.nodes.find(folder, name)?;
             self.nodes.opened(stat.st_ino);
             Ok((fd, stat))
         });
         match created {
-            Ok((fd, stat)) => reply.created(&self.manners.cache, &attr(&stat), GENERATION, self.keep(fd), FopenFlags::empty()),
+            Ok((fd, stat)) => reply.created(
+                &self.manners.cache,
+                &attr(&stat),
+                GENERATION,
+                self.keep(fd),
+                FopenFlags::empty(),
+            ),
             Err(error) => reply.error(error),
         }
     }
@@ -395,7 +558,9 @@ impl fuser::Filesystem for Server {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.call(Call::Write, node, None, |_| rustix::io::pwrite(&self.handle(handle)?.fd, data, offset)) {
+        match self.call(Call::Write, node, None, |_| {
+            rustix::io::pwrite(&self.handle(handle)?.fd, data, offset)
+        }) {
             Ok(written) => reply.written(u32::try_from(written).unwrap()),
             Err(error) => reply.error(error),
         }
@@ -405,7 +570,16 @@ impl fuser::Filesystem for Server {
         done(self.call(Call::Flush, node, None, |_| Ok(())), reply);
     }
 
-    fn release(&self, _: &Request, node: INodeNo, handle: FileHandle, _: OpenFlags, _: Option<LockOwner>, _: bool, reply: ReplyEmpty) {
+    fn release(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
         let open = self.open.lock().unwrap().remove(&handle.0);
         drop(open);
         self.nodes.closed(node.0);
@@ -413,21 +587,39 @@ impl fuser::Filesystem for Server {
     }
 
     fn fsync(&self, _: &Request, node: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(self.call(Call::Fsync, node, None, |_| rustix::fs::fsync(&self.handle(handle)?.fd)), reply);
+        done(
+            self.call(Call::Fsync, node, None, |_| {
+                rustix::fs::fsync(&self.handle(handle)?.fd)
+            }),
+            reply,
+        );
     }
 
     fn opendir(&self, _: &Request, node: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match self.call(Call::Opendir, node, None, |node| rustix::fs::openat(self.nodes.fd(node)?, ".", flags, Mode::empty())) {
+        match self.call(Call::Opendir, node, None, |node| {
+            rustix::fs::openat(self.nodes.fd(node)?, ".", flags, Mode::empty())
+        }) {
             Ok(fd) => reply.opened(self.keep(fd), FopenFlags::empty()),
             Err(error) => reply.error(error),
         }
     }
 
-    fn readdir(&self, _: &Request, node: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         match self.call(Call::Readdir, node, None, |_| self.entries(handle, offset)) {
             Ok(entries) => {
-                for (entry, next) in entries.iter().zip(1..).skip(usize::try_from(offset).unwrap()) {
+                for (entry, next) in entries
+                    .iter()
+                    .zip(1..)
+                    .skip(usize::try_from(offset).unwrap())
+                {
                     if reply.add(INodeNo(entry.node), next, kind(entry.kind), &entry.name) {
                         break;
                     }
@@ -438,16 +630,37 @@ impl fuser::Filesystem for Server {
         }
     }
 
-    fn readdirplus(&self, _: &Request, node: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+    fn readdirplus(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
         match self.call(Call::Readdir, node, None, |_| self.entries(handle, offset)) {
             Ok(entries) => {
-                for (entry, next) in entries.iter().zip(1..).skip(usize::try_from(offset).unwrap()) {
+                for (entry, next) in entries
+                    .iter()
+                    .zip(1..)
+                    .skip(usize::try_from(offset).unwrap())
+                {
                     let itself = entry.name == "." || entry.name == "..";
-                    let stat =
-                        if itself { self.nodes.fd(node.0).and_then(rustix::fs::fstat) } else { self.nodes.find(node.0, &entry.name) };
+                    let stat = if itself {
+                        self.nodes.fd(node.0).and_then(rustix::fs::fstat)
+                    } else {
+                        self.nodes.find(node.0, &entry.name)
+                    };
                     // It went meanwhile.
                     let Ok(stat) = stat else { continue };
-                    if reply.add(INodeNo(stat.st_ino), next, &entry.name, &self.manners.cache, &attr(&stat), GENERATION) {
+                    if reply.add(
+                        INodeNo(stat.st_ino),
+                        next,
+                        &entry.name,
+                        &self.manners.cache,
+                        &attr(&stat),
+                        GENERATION,
+                    ) {
                         if !itself {
                             self.nodes.forget(stat.st_ino, 1);
                         }
@@ -460,19 +673,45 @@ impl fuser::Filesystem for Server {
         }
     }
 
-    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
         let open = self.open.lock().unwrap().remove(&handle.0);
         drop(open);
         reply.ok();
     }
 
     fn fsyncdir(&self, _: &Request, node: INodeNo, handle: FileHandle, _: bool, reply: ReplyEmpty) {
-        done(self.call(Call::Fsyncdir, node, None, |_| rustix::fs::fsync(&self.handle(handle)?.fd)), reply);
+        done(
+            self.call(Call::Fsyncdir, node, None, |_| {
+                rustix::fs::fsync(&self.handle(handle)?.fd)
+            }),
+            reply,
+        );
     }
 
-    fn fallocate(&self, _: &Request, node: INodeNo, handle: FileHandle, offset: u64, length: u64, mode: i32, reply: ReplyEmpty) {
+    fn fallocate(
+        &self,
+        _: &Request,
+        node: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
         let mode = rustix::fs::FallocateFlags::from_bits_retain(mode.cast_unsigned());
-        done(self.call(Call::Fallocate, node, None, |_| rustix::fs::fallocate(&self.handle(handle)?.fd, mode, offset, length)), reply);
+        done(
+            self.call(Call::Fallocate, node, None, |_| {
+                rustix::fs::fallocate(&self.handle(handle)?.fd, mode, offset, length)
+            }),
+            reply,
+        );
     }
 
     fn statfs(&self, _: &Request, node: INodeNo, reply: ReplyStatfs) {
@@ -482,10 +721,23 @@ impl fuser::Filesystem for Server {
             if capacity == 0 {
                 return Ok(disk);
             }
-            let standing = walkdir::WalkDir::new(self.nodes.top()).into_iter().flatten().flat_map(|entry| entry.metadata());
-            let used: u64 = standing.map(|data| std::os::unix::fs::MetadataExt::blocks(&data) * 512).sum();
-            let (blocks, free) = (capacity / disk.f_frsize, capacity.saturating_sub(used) / disk.f_frsize);
-            Ok(rustix::fs::StatVfs { f_blocks: blocks, f_bfree: free, f_bavail: free, ..disk })
+            let standing = walkdir::WalkDir::new(self.nodes.top())
+                .into_iter()
+                .flatten()
+                .flat_map(|entry| entry.metadata());
+            let used: u64 = standing
+                .map(|data| std::os::unix::fs::MetadataExt::blocks(&data) * 512)
+                .sum();
+            let (blocks, free) = (
+                capacity / disk.f_frsize,
+                capacity.saturating_sub(used) / disk.f_frsize,
+            );
+            Ok(rustix::fs::StatVfs {
+                f_blocks: blocks,
+                f_bfree: free,
+                f_bavail: free,
+                ..disk
+            })
         });
         match found {
             Ok(disk) => reply.statfs(
