@@ -9,28 +9,27 @@
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
-use crate::fs::budget;
-use crate::fs::openat::{self, found};
+use crate::fs::openat::{self};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::sha1;
 use crate::git::shadow::{Refusal, Shadow};
-use crate::survey::extensions;
-use crate::survey::known::{Files, INDEX_CAP, Known};
-use crate::survey::rescues::{self, Held, REGISTRATION, RESOLVED, STAGES};
-use crate::survey::staged;
+use crate::survey::known::{Files, Known};
+use crate::survey::rescues::{Held, REGISTRATION, RESOLVED, STAGES};
 use crate::survey::tree::{self, Listing, Stamp};
 use chrono::{DateTime, Utc};
-use git2::{Commit, Index, ObjectType, Oid, Repository, Signature, Time};
+use git2::{Commit, ObjectType, Oid, Repository, Signature, Time};
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 mod forget;
+mod indexed;
 mod registration;
 mod trees;
+mod verify;
 pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
+use verify::verify_tree;
 
 /// So many times what a listing takes is held of it while it is rescued.
 const COPIES: usize = 4;
@@ -335,110 +334,6 @@ impl Making<'_> {
         }
     }
 
-    /// Stores it all, without a ref yet, and says what was stored.
-    fn hold(
-        &self,
-        files: Files,
-        manifest: Manifest,
-        listing: &Listing,
-        unreached: &[String],
-        memory: &mut budget::Held,
-    ) -> Result<Held, RescueError> {
-        let index = self.index(memory)?;
-        let staged = self.staged(index.as_deref(), memory)?;
-        let resolved = self.resolved(index.as_deref())?;
-        let lonely = unreached
-            .iter()
-            .map(|id| Oid::from_str(id))
-            .collect::<Result<Vec<_>, _>>()?;
-        let head = self.head.as_ref().map(Commit::id);
-        let registration = self.registered(listing)?;
-        let mut saved = Held {
-            commit: Oid::ZERO_SHA1,
-            head,
-            files,
-            manifest,
-            index,
-            staged,
-            resolved,
-            registration,
-            lonely,
-        };
-        saved.commit = self.commit(&saved.files, self.extras(&saved)?)?;
-        Ok(saved)
-    }
-
-    fn index(&self, memory: &mut budget::Held) -> Result<Option<Vec<u8>>, RescueError> {
-        let place = self
-            .worktree
-            .admin
-            .join("index")
-            .map_err(|error| RescueError::Differs(error.to_string()))?;
-        let length = found(openat::stat(&place))
-            .map_err(failed(&place.path()))?
-            .map_or(0, |stat| stat.st_size);
-        // It is stored, too.
-        memory
-            .more(
-                usize::try_from(length)
-                    .unwrap_or(usize::MAX)
-                    .saturating_mul(2),
-            )
-            .map_err(failed(&place.path()))?;
-        found(openat::read(&place, INDEX_CAP)).map_err(|cause| RescueError::File {
-            path: place.path(),
-            cause,
-        })
-    }
-
-    /// What the index names by stage, read from these very bytes.
-    fn staged(
-        &self,
-        index: Option<&[u8]>,
-        memory: &mut budget::Held,
-    ) -> Result<[Files; 4], RescueError> {
-        let Some(bytes) = index else {
-            return Ok(<[Files; 4]>::default());
-        };
-        let failed = |cause| RescueError::File {
-            path: self.worktree.admin.path().join("index"),
-            cause,
-        };
-        // In the shadow: this thread is confined, and may write nowhere else.
-        let mut copy = tempfile::NamedTempFile::new_in(self.repo.path()).map_err(failed)?;
-        copy.write_all(bytes).map_err(failed)?;
-        let read = || Ok(Index::open(copy.path())?.iter().collect());
-        staged::by_stage(
-            bytes,
-            self.repo,
-            self.head.as_ref(),
-            read,
-            (self.stop, memory),
-        )
-        .map_err(failed)
-    }
-
-    /// What the index names of conflicts that were resolved, as far as it is still there: git keeps
-    /// it for as long as the index does.
-    fn resolved(&self, index: Option<&[u8]>) -> Result<[Files; 3], RescueError> {
-        let Some(bytes) = index else {
-            return Ok(<[Files; 3]>::default());
-        };
-        let failed = |cause| RescueError::File {
-            path: self.worktree.admin.path().join("index"),
-            cause,
-        };
-        let mut resolved = extensions::resolved(bytes).map_err(failed)?;
-        let odb = self.repo.odb()?;
-        for stage in &mut resolved {
-            stage.retain(|_, (_, id)| {
-                odb.read_header(*id)
-                    .is_ok_and(|(_, kind)| kind == ObjectType::Blob)
-            });
-        }
-        Ok(resolved)
-    }
-
     /// The second parent: index, staged content, manifest; on top of the commits that would be
     /// lost.
     fn extras(&self, saved: &Held) -> Result<Oid, RescueError> {
@@ -530,91 +425,11 @@ impl Making<'_> {
             .commit(None, &signature, &signature, &message, &tree, &parents)?)
     }
 
-    /// Reads back, as a restore would, what was stored, and every blob that the index alone names;
-    /// and the index itself once more.
-    fn verify(
-        &self,
-        shadow: &Shadow,
-        saved: &Held,
-        memory: &mut budget::Held,
-    ) -> Result<(), RescueError> {
-        let repo = shadow.open()?;
-        let stored = rescues::read(&repo, saved.commit, self.stop, memory)
-            .map_err(|error| RescueError::Differs(error.to_string()))?;
-        if stored != *saved {
-            return Err(RescueError::Differs(
-                "what was stored reads differently".to_owned(),
-            ));
-        }
-        if self.index(memory)? != saved.index {
-            return Err(RescueError::Differs(
-                "the index changed meanwhile".to_owned(),
-            ));
-        }
-        let indexed = saved.staged.iter().chain(&saved.resolved).flatten();
-        for (path, &(mode, blob)) in
-            indexed.filter(|(path, entry)| saved.files.get(*path) != Some(entry))
-        {
-            // A submodule's commit is not this repo's.
-            if mode != 0o160_000
-                && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))?
-            {
-                return Err(RescueError::Differs(format!(
-                    "what is staged of `{}` reads differently",
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
-    }
-
     fn signature(&self) -> Result<Signature<'static>, git2::Error> {
         Signature::new(
             "treewarden",
             "treewarden@localhost",
             &Time::new(self.now.timestamp(), 0),
         )
-    }
-}
-
-/// Whether the store gives a blob back as it was put in, read piece by piece.
-fn is_whole(shadow: &Shadow, repo: &Repository, id: Oid, stop: &Stop) -> io::Result<bool> {
-    let blob = shadow.blob(repo, id, stop)?;
-    Ok(sha1::blob(blob.size(), blob, stop)? == id)
-}
-
-/// Reads every blob of the files back, and compares with the tree as it stands now.
-fn verify_tree(
-    shadow: &Shadow,
-    known: &Known,
-    place: &VolumePath,
-    before: &Listing,
-    files: &Files,
-    stop: &Stop,
-) -> Result<(), RescueError> {
-    let repo = shadow.open()?;
-    for (path, &(_, blob)) in files {
-        let differs = || RescueError::Differs(format!("`{}` reads differently", path.display()));
-        let standing = tree::hash(
-            place,
-            path,
-            before.files.get(path).ok_or_else(differs)?,
-            stop,
-        )
-        .map_err(failed(path))?;
-        if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
-            return Err(differs());
-        }
-    }
-    let now = known.list(place).map_err(|cause| RescueError::File {
-        path: place.path(),
-        cause,
-    })?;
-    if now.same_work(before) {
-        Ok(())
-    } else {
-        Err(RescueError::Differs(
-            "the tree changed meanwhile".to_owned(),
-        ))
     }
 }

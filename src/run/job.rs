@@ -1,14 +1,13 @@
 //! A repo's part of a run, from the first look to its row in the report.
 
 use super::Request;
-use super::repo::{RepoResult, RunContext};
+use super::context::{RepoResult, RunContext};
 use super::unchanged::{self, CachedSurvey};
 use crate::config::policy;
 use crate::facts::repo::Missing;
 use crate::fs::volume_path::VolumePath;
 use crate::report::{RepoOutcome, TreeOutcome};
 use crate::survey;
-use indicatif::ProgressBar;
 use rayon::prelude::*;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -82,11 +81,7 @@ pub(super) fn missing(
 
 /// Maintains every repo in parallel. Those that are busy are asked for again until their
 /// `lock_wait` is over.
-pub(super) fn maintain<'a>(
-    context: &RunContext<'_>,
-    jobs: Vec<RepoJob<'a>>,
-    bar: &ProgressBar,
-) -> Vec<DoneJob<'a>> {
+pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> Vec<DoneJob<'a>> {
     let began = Instant::now();
     let first = |RepoJob { policy, cached }: RepoJob<'a>| {
         let result = cached.map_or_else(
@@ -94,8 +89,8 @@ pub(super) fn maintain<'a>(
             |cached| context.skip(policy, cached),
         );
         tracing::info!(repo = result.row.name, outcome = ?result.row.outcome, seconds = result.row.seconds, "maintained");
-        bar.inc(1);
-        bar.set_message(result.row.name.clone());
+        context.bar.inc(1);
+        context.bar.set_message(result.row.name.clone());
         DoneJob { policy, result }
     };
     let first: Vec<DoneJob<'a>> = jobs.into_par_iter().map(first).collect();

@@ -3,10 +3,9 @@
 //!
 //! Whose are held back is [decided elsewhere](crate::plan::fair).
 
+use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
-use super::repo::{RepoResult, RunContext};
 use crate::plan::fair;
-use crate::plan::shard::Shard;
 use crate::report::{RunReport, TreeOutcome};
 use rayon::prelude::*;
 
@@ -18,10 +17,9 @@ const NAMED: usize = 10;
 pub(super) fn reap<'a>(
     context: &RunContext<'_>,
     jobs: Vec<DoneJob<'a>>,
-    shard: Option<Shard>,
     report: &mut RunReport,
 ) -> Vec<DoneJob<'a>> {
-    let most = context.policy.run.max_reaped;
+    let (most, shard) = (context.policy.run.max_reaped, context.options.shard);
     let part = shard.map_or(most, |shard| shard.part(most));
     let limit = fair::most_of_one(jobs.iter().map(DoneJob::due), part);
     let (held, others): (Vec<&DoneJob<'_>>, Vec<&DoneJob<'_>>) =

@@ -6,7 +6,7 @@
 use crate::apply::trash::Emptied;
 use crate::facts::cache::Size;
 use crate::facts::volume::Usage;
-use crate::run::repo::RepoResult;
+use crate::run::context::RepoResult;
 
 /// How full the volume is once trees and trash are gone, reckoned from how full it was: the dry run
 /// has nothing better, and a run must decide as its dry run did. What a repack gained is not

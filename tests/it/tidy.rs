@@ -324,7 +324,7 @@ fn a_place_outside_the_volume_can_not_be_made() {
 #[test]
 fn files_stay_short() {
     let long = |source: &Source| {
-        source.body().lines().count() > if source.path == "main.rs" { 25 } else { 400 }
+        source.body().lines().count() > if source.path == "main.rs" { 25 } else { 525 }
     };
     let told = |source: Source| {
         format!(
@@ -336,7 +336,7 @@ fn files_stay_short() {
     let offenders: Vec<String> = sources().into_iter().filter(long).map(told).collect();
     assert_none(
         &offenders,
-        "main.rs is a doorway of 25 lines; any other file is read in one go, 400 lines",
+        "main.rs is a doorway of 25 lines; any other file is read in one go, 525 lines at 100 columns",
     );
 }
 

@@ -3,13 +3,14 @@
 //!
 //! It must never leave out a file that can't be read: the report names it.
 
-use super::{Decided, RepoResult, RunContext};
+use super::decide::Decided;
 use crate::apply::gc::{gc, judge};
 use crate::apply::repo::RepoExecutor;
 use crate::fs::stop::Stop;
 use crate::git::shadow::Shadow;
 use crate::plan::repo::Plan;
 use crate::report::rows;
+use crate::run::context::{RepoResult, RunContext};
 use crate::survey;
 
 impl RunContext<'_> {
@@ -44,7 +45,7 @@ impl RunContext<'_> {
         if plan.steps.is_empty() && plan.index.is_empty() {
             return;
         }
-        let done = gc(executor, plan, self.share)
+        let done = gc(executor, plan, self.limits)
             .inspect(|done| result.left.extend_from_slice(&done.left));
         match self.on_io(executor.stop, || {
             survey::store::count(decided.shadow.git_dir(), executor.stop)

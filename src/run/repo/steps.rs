@@ -3,11 +3,12 @@
 //!
 //! It must never end at a step that fails, but for those that rest on it.
 
-use super::{Decided, RepoResult, RunContext};
+use super::decide::Decided;
 use crate::apply::at_work::settle;
 use crate::apply::repo::RepoExecutor;
 use crate::apply::trash::{Emptied, Trash};
 use crate::lock::LockedRepo;
+use crate::run::context::{RepoResult, RunContext};
 
 impl RunContext<'_> {
     /// Does what a first pass does, step by step; what fails is a row.

@@ -1,0 +1,100 @@
+//! A rescue is read back from the store and compared with the tree before anything of it goes.
+
+use super::{Making, RescueError, failed};
+use crate::fs::budget;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::sha1;
+use crate::git::shadow::Shadow;
+use crate::survey::known::{Files, Known};
+use crate::survey::rescues::{self, Held};
+use crate::survey::tree::{self, Listing};
+use git2::{Oid, Repository};
+use std::io;
+
+impl Making<'_> {
+    /// Reads back, as a restore would, what was stored, and every blob that the index alone names;
+    /// and the index itself once more.
+    pub(super) fn verify(
+        &self,
+        shadow: &Shadow,
+        saved: &Held,
+        memory: &mut budget::Held,
+    ) -> Result<(), RescueError> {
+        let repo = shadow.open()?;
+        let stored = rescues::read(&repo, saved.commit, self.stop, memory)
+            .map_err(|error| RescueError::Differs(error.to_string()))?;
+        if stored != *saved {
+            return Err(RescueError::Differs(
+                "what was stored reads differently".to_owned(),
+            ));
+        }
+        if self.index(memory)? != saved.index {
+            return Err(RescueError::Differs(
+                "the index changed meanwhile".to_owned(),
+            ));
+        }
+        let indexed = saved.staged.iter().chain(&saved.resolved).flatten();
+        for (path, &(mode, blob)) in
+            indexed.filter(|(path, entry)| saved.files.get(*path) != Some(entry))
+        {
+            // A submodule's commit is not this repo's.
+            if mode != 0o160_000
+                && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))?
+            {
+                return Err(RescueError::Differs(format!(
+                    "what is staged of `{}` reads differently",
+                    path.display()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the store gives a blob back as it was put in, read piece by piece.
+pub(super) fn is_whole(
+    shadow: &Shadow,
+    repo: &Repository,
+    id: Oid,
+    stop: &Stop,
+) -> io::Result<bool> {
+    let blob = shadow.blob(repo, id, stop)?;
+    Ok(sha1::blob(blob.size(), blob, stop)? == id)
+}
+
+/// Reads every blob of the files back, and compares with the tree as it stands now.
+pub(super) fn verify_tree(
+    shadow: &Shadow,
+    known: &Known,
+    place: &VolumePath,
+    before: &Listing,
+    files: &Files,
+    stop: &Stop,
+) -> Result<(), RescueError> {
+    let repo = shadow.open()?;
+    for (path, &(_, blob)) in files {
+        let differs = || RescueError::Differs(format!("`{}` reads differently", path.display()));
+        let standing = tree::hash(
+            place,
+            path,
+            before.files.get(path).ok_or_else(differs)?,
+            stop,
+        )
+        .map_err(failed(path))?;
+        if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
+            return Err(differs());
+        }
+    }
+    let now = known.list(place).map_err(|cause| RescueError::File {
+        path: place.path(),
+        cause,
+    })?;
+    if now.same_work(before) {
+        Ok(())
+    } else {
+        Err(RescueError::Differs(
+            "the tree changed meanwhile".to_owned(),
+        ))
+    }
+}

@@ -1,0 +1,145 @@
+//! What the work on all repos shares, and what comes of each.
+
+use crate::apply::repo::StepError;
+use crate::apply::trash::Emptied;
+use crate::config::policy::Policy;
+use crate::facts::cache::{IdleTree, Size};
+use crate::facts::locks::Locks;
+use crate::fs::stop::Stop;
+use crate::plan::limits::ResourceLimits;
+use crate::plan::repo::Only;
+use crate::report::{self};
+use crate::run::Options;
+use crate::run::mode::Mode;
+use crate::state::ledger::Ledger;
+use crate::survey::borrowers::Borrowers;
+use crate::survey::context::VolumeContext;
+use chrono::{DateTime, Utc};
+use indicatif::ProgressBar;
+use rayon::ThreadPool;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// What the work on all repos shares.
+pub struct RunContext<'a> {
+    /// The run's time.
+    pub now: DateTime<Utc>,
+    /// When to stop.
+    pub stop: &'a Stop,
+    /// The whole policy.
+    pub policy: &'a Policy,
+    /// What the command line asks.
+    pub options: &'a Options,
+    /// Where a person watches.
+    pub bar: &'a ProgressBar,
+    /// Whether anything is changed.
+    pub mode: &'a Mode,
+    /// What the rest of the volume tells of a repo's trees.
+    pub around: VolumeContext,
+    /// Who borrows from the repos: looked for when something is first to be dropped.
+    pub borrowers: Arc<OnceLock<Borrowers>>,
+    /// The parts of the work that were asked for.
+    pub only: Only,
+    /// What the volume has left.
+    pub free_bytes: u64,
+    /// What earlier runs know of lock files; none where nobody needs to look for them.
+    pub ledger: Option<&'a Ledger>,
+    /// Threads that work on repos.
+    pub repos: &'a ThreadPool,
+    /// Threads that wait on the network.
+    pub io: &'a ThreadPool,
+    /// What each repack may use.
+    pub limits: ResourceLimits,
+}
+
+/// A repo after a pass.
+pub struct RepoResult {
+    /// The row.
+    pub row: report::Repo,
+    /// Trees that were idle when they were looked at, by their path: see [`RepoResult::idle`].
+    pub idle: Vec<(PathBuf, IdleTree)>,
+    /// What its lock files name, also those of trees that were to go; none where they weren't
+    /// looked for.
+    pub locks: Option<Locks>,
+    /// What went with trees, registrations and leftovers; in a dry run, what would go.
+    pub freed: Size,
+    /// What rescues wrote, or would write, at most.
+    pub written: Size,
+    /// Nothing has changed since an earlier run, so nothing was looked at.
+    pub skipped: bool,
+    /// The repack was left out for want of space.
+    pub short_of_space: bool,
+    /// What could not be deleted at once and waits in the trash.
+    pub left: Vec<String>,
+}
+
+impl RunContext<'_> {
+    /// Where repos are locked.
+    pub fn locks(&self) -> PathBuf {
+        super::locks(self.policy)
+    }
+
+    /// Work for the threads that wait on the network. A rayon thread that waits for another pool
+    /// takes up its own pool's next item meanwhile: the next repo, while this one is locked. So a
+    /// thread of its own does the waiting, and this one sleeps.
+    pub(super) fn on_io<T: Send>(&self, stop: &Stop, work: impl FnOnce() -> T + Send) -> T {
+        let work = || {
+            let _counted = stop.budget().enter();
+            work()
+        };
+        let done = std::thread::scope(|scope| scope.spawn(|| self.io.install(work)).join());
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl RepoResult {
+    /// A row of which nothing more is known.
+    pub(super) fn of(row: report::Repo) -> Self {
+        let (freed, written) = (Size::default(), Size::default());
+        Self {
+            row,
+            idle: Vec::new(),
+            locks: None,
+            freed,
+            written,
+            skipped: false,
+            short_of_space: false,
+            left: Vec::new(),
+        }
+    }
+
+    /// Trees that are idle and stay: their build output may be evicted. By what became of each, for
+    /// one that was to go may have stayed after all.
+    pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
+        let other = |row: &report::Worktree| row.goes() || row.because == "busy";
+        let gone: HashSet<&Path> = self
+            .row
+            .worktrees
+            .iter()
+            .filter(|row| other(row))
+            .map(|row| row.path.as_path())
+            .collect();
+        self.idle
+            .iter()
+            .filter(move |(path, _)| !gone.contains(path.as_path()))
+            .map(|(_, tree)| tree)
+    }
+
+    /// Takes in what a small step freed, or its failure as a row.
+    pub(super) fn did(&mut self, what: &Path, done: Result<Emptied, StepError>) -> bool {
+        match done {
+            Ok(Emptied { freed, left }) => {
+                self.freed += freed;
+                self.left.extend(left);
+                true
+            }
+            Err(error) => {
+                self.row
+                    .failures
+                    .push(format!("{}: {error}", what.display()));
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What a run writes down: its report from the first line to the last, and the journal.
+
+use super::job::DoneJob;
+use super::{Options, Request, locks};
+use crate::config::policy::Policy;
+use crate::facts::volume::Usage;
+use crate::fs::clock;
+use crate::lock::{self, LockedJournal};
+use crate::notify::alert;
+use crate::report::journal;
+use crate::report::{self, Level, RepoOutcome, RunOutcome, RunReport, SCHEMA};
+use chrono::{DateTime, Utc};
+
+/// A report of which only the beginning is known.
+pub(super) fn blank(policy: &Policy, options: &Options, now: DateTime<Utc>) -> RunReport {
+    RunReport {
+        schema: SCHEMA.to_owned(),
+        run: report::Run {
+            id: uuid::Uuid::new_v4().to_string(),
+            started: now,
+            finished: now,
+            as_of: options.as_of,
+            dry_run: options.dry_run,
+            shard: options.shard.map(|shard| shard.to_string()),
+            asked: options.asked(),
+            host: lock::host(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            outcome: RunOutcome::Ok,
+            reason: None,
+        },
+        volume: report::Volume {
+            root: policy.volume.root.to_path_buf(),
+            total_bytes: 0,
+            total_inodes: 0,
+            before: Level::default(),
+            after: Level::default(),
+            high: policy.eviction.high.bytes,
+            low: policy.eviction.low.bytes,
+        },
+        repos: Vec::new(),
+        eviction: report::Eviction {
+            reason: left_to(options).unwrap_or_default(),
+            ..report::Eviction::default()
+        },
+        usage: Vec::new(),
+        totals: report::Totals::default(),
+        alerts: Vec::new(),
+        failures: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// Why a shard does not evict.
+fn left_to(options: &Options) -> Option<String> {
+    let shard = options
+        .shard
+        .filter(|shard| options.only.evict && !shard.is_last())?;
+    Some(format!(
+        "left to shard {}, when all others are done",
+        shard.last()
+    ))
+}
+
+fn level(usage: &Usage) -> Level {
+    Level {
+        used_bytes: usage.used_bytes,
+        free_bytes: usage.free_bytes,
+        used_inodes: usage.used_inodes,
+    }
+}
+
+/// The rows of the repos, and how full the volume was and is.
+pub(super) fn describe(
+    report: &mut RunReport,
+    jobs: Vec<DoneJob<'_>>,
+    before: &Usage,
+    after: &Usage,
+) {
+    let left = jobs.iter().flat_map(|job| &job.result.left);
+    report
+        .failures
+        .extend(left.map(|left| format!("left in the trash: {left}; the next run tries again")));
+    report.repos = jobs.into_iter().map(|job| job.result.row).collect();
+    (report.volume.before, report.volume.after) = (level(before), level(after));
+    (report.volume.total_bytes, report.volume.total_inodes) =
+        (before.total_bytes, before.total_inodes);
+}
+
+/// Outcome, sums, alerts, and the journal's line.
+pub(super) fn finish(request: &Request<'_>, from_trash: u64, mut report: RunReport) -> RunReport {
+    if let Some(why) = request
+        .stop
+        .reached()
+        .filter(|_| report.run.outcome == RunOutcome::Ok)
+    {
+        (report.run.outcome, report.run.reason) = (RunOutcome::Interrupted, Some(why.to_owned()));
+    }
+    let is_dry = request.options.dry_run;
+    if !is_dry {
+        count_busy_nights(request.policy, &mut report);
+    }
+    report.run.finished = clock::now();
+    tally(&mut report, from_trash);
+    if !is_dry
+        && report.run.outcome != RunOutcome::Refused
+        && let Err(error) = write_down(request, &report)
+    {
+        report.failures.push(error);
+        tally(&mut report, from_trash);
+    }
+    report
+}
+
+fn tally(report: &mut RunReport, from_trash: u64) {
+    let from_gc = report
+        .repos
+        .iter()
+        .map(|repo| repo.gc.before.bytes.saturating_sub(repo.gc.after.bytes))
+        .fold(0, u64::saturating_add);
+    report.tally(from_gc, from_trash);
+    report.alerts = alert::alerts(report);
+}
+
+/// Shards share the volume's lock, so they write one after the other.
+fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), String> {
+    let turn = request
+        .options
+        .shard
+        .map(|_| LockedJournal::wait(&locks(request.policy), clock::now()))
+        .transpose();
+    let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
+    journal::append(&journal::file(&request.policy.volume.state.path()), report)
+        .map_err(|error| error.to_string())
+}
+
+/// What earlier runs tell of the repos that are busy.
+fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
+    let started = report.run.started;
+    let mut busy = report
+        .repos
+        .iter_mut()
+        .filter(|repo| repo.outcome == RepoOutcome::Busy)
+        .peekable();
+    if busy.peek().is_none() {
+        return;
+    }
+    // A journal that can't be read is told of when this run is to be written there.
+    let past = journal::read(&journal::file(&policy.volume.state.path())).unwrap_or_default();
+    busy.for_each(|repo| {
+        repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name)
+    });
+}

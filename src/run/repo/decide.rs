@@ -1,0 +1,161 @@
+//! A repo is locked, looked at, and decided on.
+
+use super::ended::Ended;
+use crate::apply::at_work::AtWork;
+use crate::config::policy::{self};
+use crate::facts::cache::CacheKind;
+use crate::facts::locks::Locks;
+use crate::facts::repo::Repo;
+use crate::facts::worktree::Worktree;
+use crate::fs::budget::Budget;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use crate::git::shadow::Shadow;
+use crate::lock::{LockError, LockedRepo, peek};
+use crate::plan::repo::{Plan, is_stale, plan};
+use crate::plan::worktree::{is_due, shortest};
+use crate::run::context::RunContext;
+use crate::run::needs;
+use crate::state::ledger::Ledger;
+use crate::survey;
+use crate::survey::borrowers::Borrowers;
+use crate::survey::context::{Times, VolumeContext};
+use crate::survey::lockfiles::Known;
+use chrono::{DateTime, Utc};
+
+/// A repo under its lock (none in a dry run), looked at and decided on.
+pub(in crate::run) struct Decided {
+    pub(super) lock: Option<LockedRepo>,
+    pub(super) shadow: Shadow,
+    pub(super) facts: Repo,
+    pub(super) plan: Plan,
+    /// Files that name what a repack must keep, and can't be read.
+    pub(super) unread: Vec<String>,
+    pub(super) locks: Option<Locks>,
+    pub(super) note: AtWork,
+    /// When to stop, and what it may cost.
+    pub(super) stop: Stop,
+}
+
+impl RunContext<'_> {
+    /// Whatever a repo holds, it is looked at within its share of the memory.
+    pub(super) fn decide(
+        &self,
+        repo: &policy::Repo,
+        around: &VolumeContext,
+    ) -> Result<Decided, Ended> {
+        let stop = self.stop.within(Budget::of(self.limits.held()));
+        let budget = stop.budget();
+        self.look_at(repo, around, stop)
+            .map_err(|ended| match ended {
+                // libgit2 has no words for it.
+                Ended::Failed(why) | Ended::Refused(why)
+                    if budget.refusals() > 0 && !why.contains(&budget.exceeded()) =>
+                {
+                    Ended::Refused(format!("{}; {why}", budget.exceeded()))
+                }
+                Ended::Failed(why) if budget.refusals() > 0 => Ended::Refused(why),
+                ended => ended,
+            })
+    }
+
+    fn look_at(
+        &self,
+        repo: &policy::Repo,
+        around: &VolumeContext,
+        stop: Stop,
+    ) -> Result<Decided, Ended> {
+        let stop = &stop;
+        if let Some(why) = stop.reached() {
+            return Err(Ended::Refused(format!(
+                "not begun: {why}; the next run goes on here"
+            )));
+        }
+        let lock = match self.mode.trash() {
+            Some(_) => Some(LockedRepo::take(
+                &self.locks(),
+                &repo.name,
+                &repo.place,
+                "run",
+                self.now,
+            )?),
+            None => peek(&self.locks(), &repo.name)?
+                .map(|()| None)
+                .map_err(LockError::Busy)?,
+        };
+        if let (Some(lock), Some(trash)) = (&lock, self.mode.trash()) {
+            let is_right =
+                |place: &VolumePath| self.around.in_the_way(place, &repo.place).is_none();
+            self.on_io(stop, || trash.undo(lock, &is_right, stop))
+                .map_err(|error| Ended::Failed(error.to_string()))?;
+        }
+        let shadow = self.on_io(stop, || Shadow::of(&repo.place, stop))?;
+        self.on_io(stop, || survey::damage::prove_whole(&shadow, stop))?;
+        let clock = lock
+            .as_ref()
+            .and_then(LockedRepo::server_clock)
+            .unwrap_or(self.now);
+        let look_before = shortest(&repo.worktrees)
+            .and_then(|age| self.now.checked_sub_signed(age))
+            .unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let note = AtWork::of(&self.policy.volume.state, &repo.name);
+        let times = Times {
+            clock,
+            look_before,
+            is_stale,
+            killed: note.killed(),
+        };
+        let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
+        let mut facts = self.on_io(stop, || {
+            survey::repo::survey(&shadow, repo, times, around, stop, &due)
+        })?;
+        let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
+        let mut plan = planned(&facts);
+        let unread = self.unread(&shadow, &mut plan, stop);
+        if plan.gc.drops_objects() {
+            facts.lends = self.borrowers().need(shadow.git_dir());
+            plan = planned(&facts);
+        }
+        let read = |ledger: &Ledger| {
+            let known = Known {
+                seen: ledger.seen(&repo.name),
+                content: &|content| ledger.knows(content),
+                links: self.may_hold_links(),
+            };
+            self.on_io(stop, || needs::look(&shadow, repo, &plan, &known, stop))
+        };
+        let locks = self.ledger.and_then(read);
+        Ok(Decided {
+            lock,
+            shadow,
+            facts,
+            plan,
+            unread,
+            locks,
+            note,
+            stop: stop.clone(),
+        })
+    }
+
+    /// Whether trees may hold links into a cache: environments of uv's do.
+    fn may_hold_links(&self) -> bool {
+        self.policy
+            .caches
+            .iter()
+            .any(|cache| cache.kind == CacheKind::Uv)
+    }
+
+    fn borrowers(&self) -> &Borrowers {
+        let repos: Vec<_> = self
+            .policy
+            .repos
+            .iter()
+            .map(|repo| (repo.name.as_str(), &repo.place))
+            .collect();
+        self.borrowers.get_or_init(|| {
+            self.on_io(self.stop, || {
+                Borrowers::find(&self.policy.volume.root, &repos, self.stop)
+            })
+        })
+    }
+}

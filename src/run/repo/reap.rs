@@ -1,0 +1,186 @@
+//! The second pass over a repo: its trees go.
+
+use super::ended::Ended;
+use crate::apply::repo::RepoExecutor;
+use crate::apply::trash::{Emptied, Trash};
+use crate::config::policy::{self};
+use crate::facts::cache::Size;
+use crate::facts::rescue::Own;
+use crate::facts::worktree::{State, Worktree};
+use crate::plan::repo::Plan;
+use crate::plan::worktree::Verdict;
+use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
+use crate::run::context::{RepoResult, RunContext};
+use crate::run::needs;
+use crate::survey::context::VolumeContext;
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Instant;
+
+use super::row::{not_uncounted, only_then, tell};
+
+/// Bytes of a file system's block.
+const BLOCK: u64 = 4096;
+
+impl RunContext<'_> {
+    /// The second pass: the trees go. `first` is what the first pass saw and did.
+    pub fn reap(&self, repo: &policy::Repo, first: RepoResult) -> RepoResult {
+        let Some(trash) = self.mode.trash() else {
+            return first;
+        };
+        let began = Instant::now();
+        let again = self.row(repo, |row| self.reap_again(repo, &first, row, trash));
+        if again.row.outcome == RepoOutcome::Maintained {
+            joined(first, again, began)
+        } else {
+            not_reaped(first, &again)
+        }
+    }
+
+    /// Looks again, decides again, and only then removes what the first pass counted.
+    fn reap_again(
+        &self,
+        repo: &policy::Repo,
+        first: &RepoResult,
+        row: report::Repo,
+        trash: &Trash,
+    ) -> Result<RepoResult, Ended> {
+        // Somebody may be at work by now.
+        let around = VolumeContext {
+            processes: self.around.processes.anew(),
+            ..self.around.clone()
+        };
+        let decided = self.decide(repo, &around)?;
+        let lock = decided.lock.as_ref().ok_or(Ended::Busy(None))?;
+        let mut result = RepoResult {
+            idle: needs::idle(repo, &decided.plan),
+            locks: decided.locks.clone(),
+            ..RepoResult::of(row)
+        };
+        result.row.worktrees = rows::worktrees(&decided.plan, &decided.facts.strays, self.now);
+        let planned = |tree: &&report::Worktree| tree.outcome == TreeOutcome::Planned;
+        let trees = first.row.worktrees.iter().filter(planned);
+        let counted: HashSet<&Path> = trees.map(|tree| tree.path.as_path()).collect();
+        for tree in &mut result.row.worktrees {
+            not_uncounted(tree, &counted);
+        }
+        let executor = RepoExecutor {
+            lock,
+            shadow: &decided.shadow,
+            trash,
+            stop: &decided.stop,
+            now: self.now,
+        };
+        decided.note.begin(lock);
+        self.reap_trees(&mut result, repo, &decided.plan, &executor);
+        if self.stop.reached().is_none() {
+            decided.note.end();
+        }
+        Ok(result)
+    }
+
+    fn reap_trees(
+        &self,
+        result: &mut RepoResult,
+        repo: &policy::Repo,
+        plan: &Plan,
+        executor: &RepoExecutor<'_>,
+    ) {
+        for (tree, class) in reaps(plan) {
+            // By what is still to be done: a second registration may claim the same path.
+            let row = result
+                .row
+                .worktrees
+                .iter_mut()
+                .find(|row| row.path == tree.path && row.outcome == TreeOutcome::Planned);
+            let Some(row) = row else { continue };
+            let reaped = match self.stop.reached() {
+                Some(_) => continue,
+                None => self.on_io(executor.stop, || {
+                    executor.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)
+                }),
+            };
+            let written = to_write(tree, class);
+            if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
+                result.freed += freed;
+                result.written += written;
+                result.left.extend(left);
+            }
+        }
+        for row in result
+            .row
+            .worktrees
+            .iter_mut()
+            .filter(|row| row.outcome == TreeOutcome::Planned)
+        {
+            row.outcome = TreeOutcome::Kept;
+            row.reasons
+                .insert(0, "the run stopped before its turn came".to_owned());
+        }
+    }
+}
+
+/// Both passes as one result.
+fn joined(first: RepoResult, mut again: RepoResult, began: Instant) -> RepoResult {
+    let only_then = only_then(&first.row.worktrees, &again.row.worktrees);
+    let failures: Vec<String> = first.row.failures.into_iter().chain(only_then).collect();
+    again.row.failures.splice(0..0, failures);
+    again.row.prune = first.row.prune;
+    again.row.rescues = first.row.rescues;
+    again.row.gc = first.row.gc;
+    again.row.lock = first.row.lock;
+    again.row.seconds = first.row.seconds + began.elapsed().as_secs_f64();
+    again.short_of_space = first.short_of_space;
+    again.freed += first.freed;
+    again.written += first.written;
+    again.left.extend(first.left);
+    again
+}
+
+/// The first pass's row stands, with why nothing was reaped. A busy repo and a run that is out of
+/// time are no failure. Anything else is one, of each tree that was to go.
+fn not_reaped(mut first: RepoResult, again: &RepoResult) -> RepoResult {
+    let failed = again.row.outcome == RepoOutcome::Failed;
+    let why = again
+        .row
+        .reason
+        .as_deref()
+        .or(again.row.lock.holder.as_deref());
+    let why = why.unwrap_or_default();
+    let planned = |tree: &&mut report::Worktree| tree.outcome == TreeOutcome::Planned;
+    for tree in first.row.worktrees.iter_mut().filter(planned) {
+        tree.outcome = if failed {
+            TreeOutcome::Failed(why.to_owned())
+        } else {
+            TreeOutcome::Kept
+        };
+        let reason =
+            format!("not reaped, because when its turn came the repo was not to be had: {why}");
+        tree.reasons.insert(0, reason);
+    }
+    first
+}
+
+/// What a rescue of the tree writes: each file becomes an object, in blocks of its own and at most
+/// as large.
+pub(super) fn to_write(tree: &Worktree, class: Class) -> Size {
+    match &tree.state {
+        State::Looked(contents) if class == Class::Unsaved => {
+            let Own { files, bytes } = contents.rescue;
+            Size {
+                bytes: bytes.saturating_add(files.saturating_mul(BLOCK)),
+                inodes: files,
+            }
+        }
+        _ => Size::default(),
+    }
+}
+
+pub(super) fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
+    plan.trees
+        .iter()
+        .filter_map(|(tree, verdict)| match verdict {
+            Verdict::Reap { class, .. } => Some((tree, *class)),
+            _ => None,
+        })
+}

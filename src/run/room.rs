@@ -1,0 +1,228 @@
+//! Room on the volume once the repos are done: what the trash frees, what is expected to be free then, and what is evicted.
+//!
+//! How full the volume will be is reckoned, not measured: a dry run has nothing to measure, and a run must decide as its dry run did.
+
+use super::context::{RepoResult, RunContext};
+use super::eviction;
+use super::job::{DoneJob, rescan};
+use super::mode::Mode;
+use super::reckoned::{free, reckon};
+use super::shards::{self, Others};
+use super::{Request, begin, usage};
+use crate::apply::trash::{self, Emptied};
+use crate::config::policy;
+use crate::facts::cache::{IdleTree, Size};
+use crate::facts::volume::Usage;
+use crate::lock::StillHeld;
+use crate::report::RunReport;
+use crate::state::ledger::Ledger;
+use crate::state::trial;
+use crate::survey;
+use std::io;
+
+/// What room is made by.
+pub(super) struct Room<'a> {
+    pub(super) context: &'a RunContext<'a>,
+    /// How full the volume was at first.
+    pub(super) before: Usage,
+    /// Repos of other shards.
+    pub(super) others: Vec<&'a policy::Repo>,
+    /// What could not be seen of lock files.
+    pub(super) unknown: Vec<String>,
+}
+
+impl Room<'_> {
+    /// Empties the trash and evicts. Returns how full the volume is then, and the bytes that the
+    /// trash freed.
+    pub(super) fn make(self, jobs: &mut [DoneJob<'_>], report: &mut RunReport) -> (Usage, u64) {
+        let context = self.context;
+        let (options, mut unknown) = (context.options, self.unknown.clone());
+        let still_at_work = wait_for_others(context, report);
+        let ends = options.ends_the_night() && still_at_work.is_empty();
+        unknown.extend(still_at_work);
+        let (mut others, evicts) = self.look(jobs);
+        let ledger = remember(context, all_of(jobs, &mut others), &mut unknown, report);
+        let in_trash = options.usage.then(|| used(context, report));
+        let emptied = if ends {
+            empty_trash(context, in_trash, report)
+        } else {
+            Emptied::default()
+        };
+        let results: Vec<&RepoResult> = jobs.iter().map(|job| &job.result).chain(&others).collect();
+        let mut after = reckon(self.before, results.iter().copied(), &emptied);
+        if options.waits() {
+            after = measure_again(context, report).unwrap_or(after);
+        }
+        if options.only.evict && context.stop.reached().is_none() {
+            let idle: Vec<IdleTree> = results
+                .iter()
+                .flat_map(|result| result.idle())
+                .cloned()
+                .collect();
+            let stage = eviction::Stage {
+                context,
+                usage: &after,
+                idle: &idle,
+                ledger: &ledger,
+            };
+            evict(&stage, evicts, report);
+            let (bytes, inodes) = (report.eviction.freed_bytes, report.eviction.freed_inodes);
+            free(&mut after, Size { bytes, inodes });
+        }
+        report.eviction.obstacles.extend(unknown);
+        (after, emptied.freed.bytes)
+    }
+
+    /// What the repos of other shards need, and whether units may be wanted at all. If so, repos
+    /// that were skipped are looked at, too.
+    fn look(&self, jobs: &mut [DoneJob<'_>]) -> (Vec<RepoResult>, bool) {
+        let context = self.context;
+        if !context.options.only.evict || context.policy.caches.is_empty() {
+            return (Vec::new(), true);
+        }
+        let mut evicts = true;
+        // If no repo is skipped, the eviction finds out by itself.
+        if jobs.iter().any(|job| job.result.skipped) {
+            let results = jobs.iter().map(|job| &job.result);
+            let expected = reckon(self.before, results, &Emptied::default());
+            let may_begin = || eviction::may_begin(context.policy, &expected, context.stop);
+            evicts = context.io.install(may_begin);
+            if evicts {
+                context.repos.install(|| rescan(context, jobs));
+            }
+        }
+        (
+            context
+                .repos
+                .install(|| shards::look(context, &self.others)),
+            evicts,
+        )
+    }
+}
+
+fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
+    let context = stage.context;
+    context.bar.set_message("caches");
+    let calm = eviction::none_wanted(context.policy, stage.usage).filter(|_| !evicts);
+    let evicted = || context.io.install(|| stage.evict(&mut report.failures));
+    report.eviction = calm.unwrap_or_else(evicted);
+}
+
+/// The results of this run's repos, and of those that other shards have.
+fn all_of<'a>(
+    jobs: &'a mut [DoneJob<'_>],
+    others: &'a mut [RepoResult],
+) -> impl Iterator<Item = &'a mut RepoResult> {
+    jobs.iter_mut().map(|job| &mut job.result).chain(others)
+}
+
+/// The shard that ends the run for all begins to do so when the others are done. Returns who is
+/// still at work.
+fn wait_for_others(context: &RunContext<'_>, report: &mut RunReport) -> Vec<String> {
+    let Some(shard) = context.options.shard.filter(|_| context.options.waits()) else {
+        return Vec::new();
+    };
+    // What can't be asked may be at work.
+    let others = shards::wait(context, shard).unwrap_or_else(|error| Others {
+        at_work: vec![error.to_string()],
+        missing: Vec::new(),
+    });
+    report.failures.extend(others.missing);
+    others.at_work
+}
+
+/// What earlier runs know of lock files, where a cache asks for it, and why it is less than it was.
+/// Only a run may try how the volume treats access times.
+pub(super) fn ledger(request: &Request<'_>, mode: &Mode) -> (Option<Ledger>, Vec<String>) {
+    let policy = request.policy;
+    if !request.options.only.evict || policy.caches.is_empty() {
+        return (None, Vec::new());
+    }
+    let (mut ledger, why) = Ledger::read(&policy.volume.state);
+    if mode.trash().is_some() {
+        ledger.access_times = trial::keeps_access_times(&policy.volume.state).ok();
+    }
+    (Some(ledger), why.into_iter().collect())
+}
+
+/// The ledger with what this run saw; a run keeps it for the next one.
+fn remember<'a>(
+    context: &RunContext<'_>,
+    results: impl Iterator<Item = &'a mut RepoResult>,
+    unknown: &mut Vec<String>,
+    report: &mut RunReport,
+) -> Ledger {
+    let Some(ledger) = context.ledger else {
+        return Ledger::default();
+    };
+    let (ledger, lines) = eviction::remember(ledger.clone(), context, results);
+    unknown.extend(lines);
+    if context.mode.trash().is_some()
+        && let Err(error) = ledger.write(&context.policy.volume.state)
+    {
+        report.failures.push(format!("failed to write the ledger of lock files: {error}; see that the volume's state folder is writable"));
+    }
+    ledger
+}
+
+/// What fills the volume, into the report. Returns what is in the trash.
+fn used(context: &RunContext<'_>, report: &mut RunReport) -> Size {
+    context.bar.set_message("usage");
+    let usage = context
+        .io
+        .install(|| usage::usage(context.policy, context.stop));
+    report.usage = usage.used;
+    report.failures.extend(usage.problems);
+    usage.trash
+}
+
+/// What other shards did to the volume, only a new look tells.
+fn measure_again(context: &RunContext<'_>, report: &mut RunReport) -> Option<Usage> {
+    let evicts = context.options.only.evict;
+    match begin::measure(context.policy, evicts, context.io, context.stop) {
+        Ok((usage, unmeasured)) => {
+            report.failures.extend(unmeasured);
+            Some(usage)
+        }
+        Err(error) => {
+            report.failures.push(format!(
+                "failed to measure the volume again: {error}; see that it is mounted"
+            ));
+            None
+        }
+    }
+}
+
+/// What earlier runs left. A dry run measures it, unless it is known already.
+fn empty_trash(context: &RunContext<'_>, known: Option<Size>, report: &mut RunReport) -> Emptied {
+    let emptied = match context.mode {
+        // If the lock was lost, the trash is another run's by now.
+        Mode::Apply { lock, trash } => lock
+            .still_held()
+            .map_err(io::Error::other)
+            .and_then(|()| context.io.install(|| trash.empty(context.stop))),
+        Mode::DryRun => {
+            let measure = || {
+                let waiting = trash::waiting(&context.policy.volume.state)?;
+                context
+                    .io
+                    .install(|| survey::size::size(&waiting, context.stop))
+            };
+            known.map_or_else(measure, Ok).map(|freed| Emptied {
+                freed,
+                left: Vec::new(),
+            })
+        }
+    };
+    let emptied = emptied.unwrap_or_else(|error| Emptied {
+        freed: Size::default(),
+        left: vec![error.to_string()],
+    });
+    report.failures.extend(
+        emptied
+            .left
+            .iter()
+            .map(|left| format!("failed to empty the trash: {left}; the next run tries again")),
+    );
+    emptied
+}

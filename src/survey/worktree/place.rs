@@ -1,0 +1,86 @@
+//! Where a registration says that its worktree stands, and the one-line files that say so.
+
+use super::{LINE_CAP, not_ours};
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The directory of the worktree whose admin directory is `admin`: none when it stands outside the
+/// volume, is gone, or another's stands there.
+///
+/// # Errors
+/// The registration can't be read.
+pub fn tree_of(admin: &VolumePath) -> io::Result<Option<VolumePath>> {
+    let Ok(place) = VolumePath::new(admin.root(), &place(admin)?) else {
+        return Ok(None);
+    };
+    Ok(not_ours(&place, admin)?.is_none().then_some(place))
+}
+
+/// Where the registration says that the tree stands.
+///
+/// # Errors
+/// It can't be read, or makes no sense.
+pub fn place(admin: &VolumePath) -> io::Result<PathBuf> {
+    stands_at(admin, line_of(admin, "gitdir")?)
+}
+
+/// The tree's directory, from the text of a `gitdir` file, which names the `.git` file in it:
+/// absolute, or from the admin directory.
+pub(super) fn stands_at(admin: &VolumePath, gitdir: Option<String>) -> io::Result<PathBuf> {
+    let gitdir = gitdir.ok_or_else(|| {
+        io::Error::other("`gitdir` is missing; run `git worktree repair` in the tree")
+    })?;
+    let path = from(&admin.path(), &gitdir);
+    match path.as_deref().and_then(Path::parent) {
+        Some(tree) if path.as_deref().and_then(Path::file_name) == Some(".git".as_ref()) => {
+            Ok(tree.to_owned())
+        }
+        _ => Err(io::Error::other(format!(
+            "`gitdir` holds `{gitdir}`, which is no path to a .git file; try `git worktree repair`"
+        ))),
+    }
+}
+
+/// Where `path` leads from `folder`. Only by its letters: no link on the way is followed when it is
+/// opened, so `..` means what it says. None where it climbs out of everything.
+pub(super) fn from(folder: &Path, path: &str) -> Option<PathBuf> {
+    if Path::new(path).is_absolute() {
+        return Some(path.into());
+    }
+    let mut to = folder.to_owned();
+    for part in Path::new(path).components() {
+        match part {
+            std::path::Component::Normal(name) => to.push(name),
+            std::path::Component::ParentDir if to.pop() => {}
+            std::path::Component::CurDir => {}
+            _ => return None,
+        }
+    }
+    Some(to)
+}
+
+/// A file's one line.
+pub(super) fn line_of(folder: &VolumePath, name: &str) -> io::Result<Option<String>> {
+    line(
+        name,
+        found(openat::read(
+            &folder.join(name).map_err(io::Error::other)?,
+            LINE_CAP,
+        )),
+    )
+}
+
+pub(super) fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {
+    let text = read
+        .map_err(|error| named(name, &error))?
+        .map(String::from_utf8)
+        .transpose()
+        .map_err(io::Error::other)?;
+    Ok(text.map(|text| text.trim_end_matches('\n').to_owned()))
+}
+
+pub(super) fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{name}`: {error}"))
+}
