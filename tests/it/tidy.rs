@@ -324,7 +324,9 @@ fn a_place_outside_the_volume_can_not_be_made() {
 #[test]
 fn files_stay_short() {
     let long = |source: &Source| {
-        source.body().lines().count() > if source.path == "main.rs" { 25 } else { 525 }
+        let only_tests = source.path.ends_with("/tests.rs");
+        !only_tests
+            && source.body().lines().count() > if source.path == "main.rs" { 25 } else { 525 }
     };
     let told = |source: Source| {
         format!(
