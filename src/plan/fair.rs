@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn who_exceeds_his_part_is_held_back_and_the_others_go_on() {
-        let table: [(&[usize], usize, &[usize]); 14] = [
+        let table: [(&[usize], usize, &[usize]); 15] = [
             (&[], 50, &[]),
             (&[50], 50, &[]),
             (&[51], 50, &[0]),
@@ -61,6 +61,8 @@ mod tests {
             (&[0, 1, 0], 0, &[1]),
             (&[usize::MAX, usize::MAX, 1], 50, &[0, 1]),
             (&[10, 10, 10, 10, 1, 1, 1, 1, 1, 0], 9, &[0, 1, 2, 3]),
+            // Those that have none don't count.
+            (&[10, 10, 10, 10, 1, 0, 0, 0, 0], 9, &[0, 1, 2, 3, 4]),
         ];
         for (due, most, expected) in table {
             let limit = most_of_one(due.iter().copied(), most);

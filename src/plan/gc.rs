@@ -340,22 +340,76 @@ mod tests {
             loose_refs,
             ..Store::default()
         };
+        let five_days = Some(now() - TimeDelta::days(5));
         let cases = [
-            (store(0, 1, old, 0), GcAction::None, 0),
-            (store(1024, 1, old, 15), GcAction::None, 0),
-            (store(1025, 1, old, 0), GcAction::Incremental, 3),
-            (store(0, 2, recent, 0), GcAction::None, 0),
-            (store(0, 3, recent, 0), GcAction::Incremental, 3),
-            (store(0, 2, old, 0), GcAction::Full, 4),
-            (store(0, 0, None, 16), GcAction::Incremental, 1),
+            (store(0, 1, old, 0), GcAction::None, 0, "nothing to gain"),
+            (
+                store(1024, 1, old, 15),
+                GcAction::None,
+                0,
+                "nothing to gain",
+            ),
+            (
+                store(1025, 1, old, 0),
+                GcAction::Incremental,
+                3,
+                "1025 loose objects",
+            ),
+            (store(0, 2, recent, 0), GcAction::None, 0, "nothing to gain"),
+            (
+                store(1025, 2, recent, 0),
+                GcAction::Incremental,
+                3,
+                "1025 loose objects",
+            ),
+            (store(0, 3, recent, 0), GcAction::Incremental, 3, "3 packs"),
+            (
+                store(1025, 4, recent, 0),
+                GcAction::Incremental,
+                3,
+                "4 packs",
+            ),
+            (
+                store(0, 2, five_days, 0),
+                GcAction::None,
+                0,
+                "nothing to gain",
+            ),
+            (
+                store(0, 2, old, 0),
+                GcAction::Full,
+                4,
+                "2 packs, and the last full repack is over 5 days old",
+            ),
+            (
+                store(0, 0, None, 16),
+                GcAction::Incremental,
+                1,
+                "16 loose refs",
+            ),
         ];
-        for (store, action, steps) in cases {
+        for (store, action, steps, reason) in cases {
             let gc = gc(&store, GcStrategy::Auto, u64::MAX, now());
             assert_eq!(
-                (gc.action, gc.steps.len()),
-                (action, steps),
-                "{store:?}: {}",
-                gc.reason
+                (
+                    gc.action,
+                    gc.steps.len(),
+                    gc.reason.as_str(),
+                    gc.may_be_idle
+                ),
+                (action, steps, reason, false),
+                "{store:?}"
+            );
+        }
+        for (strategy, steps, may_be_idle) in [
+            (GcStrategy::GitGc, &[Step::GitGc][..], true),
+            (GcStrategy::Off, &[], false),
+        ] {
+            let gc = gc(&store(1025, 4, old, 16), strategy, u64::MAX, now());
+            assert_eq!(
+                (&gc.steps[..], gc.may_be_idle),
+                (steps, may_be_idle),
+                "{strategy:?}"
             );
         }
     }
@@ -370,6 +424,7 @@ mod tests {
             (&[5, 5], 2),
             (&[5, 9, 100], 2),
             (&[5, 9, 20], 3),
+            (&[5, 9, 28], 2),
             (&[1, 10, 19, 100], 3),
             (&[0, 0], 0),
             (&[u64::MAX / 2, u64::MAX - 2], 2),
@@ -391,7 +446,7 @@ mod tests {
                 (GcAction::Incremental, Step::Geometric),
                 "{strategy:?}"
             );
-            assert!(gc.reason.ends_with("; not in full, because x"));
+            assert!(gc.may_be_idle && gc.reason.ends_with("; not in full, because x"));
         }
         assert_eq!(
             gc(&Store::default(), GcStrategy::Auto, 0, now())
@@ -420,6 +475,7 @@ mod tests {
                 (GcAction::Full, &steps[..], false),
                 "{strategy:?}"
             );
+            assert_eq!(gc.may_be_idle, strategy == GcStrategy::GitGc);
             assert!(
                 gc.reason
                     .ends_with("; what nothing reaches is kept, because x")
@@ -429,6 +485,72 @@ mod tests {
         assert_eq!(calm.clone().keep_unreachable("x"), calm);
         let pruned = calm.prune().keep_unreachable("x");
         assert_eq!((&pruned.steps[..], pruned.may_be_idle), (&[][..], true));
+    }
+
+    #[test]
+    fn a_prune_is_added_to_what_drops_nothing_by_itself() {
+        let of = |store: Store| gc(&store, GcStrategy::Auto, u64::MAX, now()).prune();
+        let (calm, loose, packs) = (
+            Store::default(),
+            Store {
+                loose_objects: 2000,
+                ..Store::default()
+            },
+            Store {
+                packs: 2,
+                ..Store::default()
+            },
+        );
+        let pruned = "rescues expired, and what they alone held is pruned";
+        for (store, action, last, may_be_idle, reason) in [
+            (
+                calm,
+                GcAction::Incremental,
+                Step::Prune,
+                true,
+                format!("nothing to gain; {pruned}"),
+            ),
+            (
+                loose,
+                GcAction::Incremental,
+                Step::Prune,
+                false,
+                format!("2000 loose objects; {pruned}"),
+            ),
+            (
+                packs,
+                GcAction::Full,
+                Step::WholeCommitGraph,
+                false,
+                "2 packs, and the last full repack is over 5 days old".to_owned(),
+            ),
+        ] {
+            let gc = of(store);
+            assert_eq!(
+                (gc.action, gc.steps.last(), gc.may_be_idle, gc.reason),
+                (action, Some(&last), may_be_idle, reason)
+            );
+        }
+    }
+
+    #[test]
+    fn packs_without_an_index_get_one_and_all_else_is_as_ever() {
+        let pack = VolumePath::new(
+            &std::sync::Arc::from(std::path::Path::new("/data")),
+            std::path::Path::new("b/pack-1.pack"),
+        )
+        .unwrap();
+        let calm = Gc::none("calm");
+        assert_eq!(calm.clone().index(Vec::new()), calm);
+        let reason = "calm; a dead git left packs without an index (1), which get one".to_owned();
+        assert_eq!(
+            calm.clone().index(vec![pack.clone()]),
+            Gc {
+                reason,
+                index: vec![pack],
+                ..calm
+            }
+        );
     }
 
     #[test]

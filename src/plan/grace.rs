@@ -140,7 +140,7 @@ mod tests {
     }
 
     fn ago(days: i64) -> Cutoff {
-        before(now(), TimeDelta::days(days))
+        now().checked_sub_signed(TimeDelta::days(days))
     }
 
     fn set(settings: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -159,6 +159,10 @@ mod tests {
             ("2.weeks.ago", ago(14)),
             ("13 days ago", ago(14)),
             ("15 days", ago(15)),
+            ("1296000 seconds", ago(15)),
+            ("21600.minutes.ago", ago(15)),
+            ("360 hours", ago(15)),
+            ("3 weeks", ago(21)),
             ("3.months.ago", ago(93)),
             ("2.Years", ago(732)),
             ("never", None),

@@ -27,7 +27,7 @@ const LEAST_FOR_A_REPO: u64 = 32 << 20;
 /// Bytes of objects that libgit2 keeps in mind for all repos together: no more than it would by
 /// itself.
 pub fn objects(memory: Option<u64>) -> usize {
-    usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(256 << 20)
+    usize::try_from((memory.unwrap_or(MEMORY) / 16).min(256 << 20)).unwrap_or(usize::MAX)
 }
 
 impl ResourceLimits {
@@ -100,6 +100,36 @@ mod tests {
                 threads: 1,
                 memory: 512 << 20
             }
+        );
+    }
+
+    #[test]
+    fn a_sixteenth_of_the_memory_is_for_objects_and_no_more_than_git_would_take() {
+        let table = [
+            (Some(0), 0),
+            (Some(1 << 30), 64 << 20),
+            (Some(4 << 30), 256 << 20),
+            (Some(1 << 40), 256 << 20),
+            (None, 256 << 20),
+        ];
+        for (memory, expected) in table {
+            assert_eq!(objects(memory), expected, "{memory:?}");
+        }
+    }
+
+    #[test]
+    fn however_little_there_is_a_repo_can_be_looked_at_and_git_reads_no_crumbs() {
+        let of = |memory| ResourceLimits { threads: 1, memory };
+        assert_eq!(
+            [0, 32 << 20, 33 << 20].map(|memory| of(memory).held()),
+            [32 << 20, 32 << 20, 33 << 20]
+        );
+        assert!(
+            of(0).settings()[1..]
+                .iter()
+                .all(|setting| setting.ends_with("=1048576")),
+            "{:?}",
+            of(0).settings()
         );
     }
 

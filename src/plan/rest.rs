@@ -95,84 +95,12 @@ fn rests(facts: &Repo, plan: &Plan, policy: &policy::Repo, now: DateTime<Utc>) -
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::policy::{Age, GcStrategy, Worktrees};
-    use crate::facts::repo::{Leftover, LeftoverKind, Missing, Store};
+    use crate::config::policy::GcStrategy;
+    use crate::facts::repo::{Leftover, LeftoverKind, Store};
+    use crate::facts::rescue::{Own, Rescue};
     use crate::facts::worktree::{Contents, Landed, Worktree};
-    use crate::fs::volume_path::VolumePath;
-    use std::path::Path;
-    use std::sync::Arc;
+    use crate::plan::repo::tests::{DAY, at, looked, now, policy, repo, tree};
     use std::time::Duration;
-
-    const DAY: i64 = 24;
-
-    fn at(path: &str) -> VolumePath {
-        VolumePath::new(&Arc::from(Path::new("/data")), Path::new(path)).unwrap()
-    }
-
-    fn policy() -> policy::Repo {
-        let age = |days: u64| Age::After(Duration::from_hours(24 * days));
-        policy::Repo {
-            name: "a/b".into(),
-            place: at("b"),
-            url: None,
-            lock_wait: Duration::ZERO,
-            worktrees: Worktrees {
-                landed: age(1),
-                saved: age(7),
-                unsaved: age(30),
-                fresh: age(7),
-                dead_locks: Age::Never,
-                roots: Vec::new(),
-                rescue_max: 0,
-                rescue_keep: Duration::from_hours(24),
-                rescue_budget: 0,
-                made_again: [].into(),
-            },
-            gc: GcStrategy::Auto,
-            busy_probe: Vec::new(),
-        }
-    }
-
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_800_000_000, 0).unwrap()
-    }
-
-    fn tree(idle_hours: i64, state: State) -> Worktree {
-        Worktree {
-            id: "t".into(),
-            admin: at("b/.git/worktrees/t"),
-            path: "/data/w/t".into(),
-            branch: Some("refs/heads/t".into()),
-            head: None,
-            locked: None,
-            dead_lock: None,
-            in_progress: Vec::new(),
-            active: now() - TimeDelta::hours(idle_hours),
-            worked_in: true,
-            in_use: None,
-            missing_since: None,
-            missing_at_once: false,
-            made_again: [].into(),
-            state,
-        }
-    }
-
-    fn looked(contents: Contents) -> State {
-        State::Looked(Box::new(contents))
-    }
-
-    fn repo(worktrees: Vec<Worktree>) -> Repo {
-        Repo {
-            worktrees,
-            strays: Vec::new(),
-            rescues: Vec::new(),
-            store: Store::default(),
-            leftovers: Vec::new(),
-            lends: None,
-            around: Missing::default(),
-            busy: None,
-        }
-    }
 
     /// Hours from now.
     fn hours(facts: &Repo) -> Option<i64> {
@@ -203,6 +131,7 @@ mod tests {
             ),
             (vec![tree(6, landed())], Some(18 - 1)),
             (vec![tree(DAY, landed())], None),
+            (vec![tree(DAY - 1, landed())], None),
             (vec![tree(20 * DAY, dirty())], Some(LONGEST)),
             (vec![tree(29 * DAY, dirty())], Some(DAY - 1)),
             (vec![tree(4, State::NotLooked)], Some(20 - 1)),
@@ -243,6 +172,37 @@ mod tests {
     }
 
     #[test]
+    fn a_rescue_that_is_over_wakes_a_repo_that_is_never_repacked() {
+        let (taken, own) = (
+            Some(now() - TimeDelta::hours(DAY)),
+            Some(Own { files: 1, bytes: 0 }),
+        );
+        let rescue = Rescue {
+            name: "old".into(),
+            commit: "1".repeat(40),
+            taken,
+            own,
+        };
+        let off = policy::Repo {
+            gc: GcStrategy::Off,
+            ..policy()
+        };
+        assert_eq!(
+            until(
+                &Repo {
+                    rescues: vec![rescue],
+                    ..repo(Vec::new())
+                },
+                &off,
+                u64::MAX,
+                now()
+            ),
+            None
+        );
+        assert!(until(&repo(Vec::new()), &off, u64::MAX, now()).is_some());
+    }
+
+    #[test]
     fn what_is_under_way_is_not_slept_through() {
         let calm = repo(Vec::new());
         let leftover = Leftover {
@@ -280,6 +240,11 @@ mod tests {
             }),
             None
         );
+        let back = Worktree {
+            missing_since: Some(now()),
+            ..tree(0, looked(Contents::default()))
+        };
+        assert_eq!(hours(&repo(vec![back])), None);
         // The full repack is due five days after the last one.
         assert_eq!(
             hours(&Repo {

@@ -493,6 +493,20 @@ mod tests {
                 },
                 "keep recent",
             ),
+            (
+                Worktree {
+                    active: now() + TimeDelta::hours(1),
+                    ..tree(0, landed())
+                },
+                "keep recent",
+            ),
+            (
+                Worktree {
+                    active: now() + TimeDelta::minutes(61),
+                    ..tree(0, landed())
+                },
+                "keep in the future",
+            ),
             (tree(-1, landed()), "keep in the future"),
             (tree(-1, State::NotLooked), "keep in the future"),
             (
@@ -619,5 +633,122 @@ mod tests {
             "keep switched off"
         );
         assert_eq!(shortest(&policy()), Some(TimeDelta::days(1)));
+    }
+
+    #[test]
+    fn a_tree_is_due_when_it_would_go_with_nobody_busy_in_it() {
+        let landed = || looked(|c| c.landed = Some(Landed::Ancestor));
+        assert!(is_due(&tree(1, landed()), &policy(), now()));
+        assert!(!is_due(&tree(0, landed()), &policy(), now()));
+        assert!(!is_due(
+            &tree(900, State::Unknown("EIO".into())),
+            &policy(),
+            now()
+        ));
+    }
+
+    #[test]
+    fn what_a_verdict_says_in_words() {
+        let dirty = |count, names: &[&str]| {
+            looked(|c| {
+                (c.dirty_count, c.dirty) = (count, names.iter().map(ToString::to_string).collect())
+            })
+        };
+        let landed = |how| looked(|c| c.landed = Some(how));
+        let locked = |reason: &str| Worktree {
+            locked: Some(reason.into()),
+            ..tree(0, State::NotLooked)
+        };
+        let dead = |age: TimeDelta| {
+            let since = now() - age;
+            Worktree {
+                dead_lock: Some(DeadLock { pid: 7, since }),
+                active: since,
+                ..locked("claude")
+            }
+        };
+        let future = "by its time stamps; `touch` its files and those of its registration";
+        let unlock = "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such";
+        let cases = [
+            (tree(30, dirty(1, &["a is changed"])), "a is changed".to_owned()),
+            (tree(30, dirty(2, &["a is changed", "b is untracked"])), "a is changed, b is untracked".to_owned()),
+            (tree(30, dirty(5, &["a is changed", "b is untracked"])), "a is changed, b is untracked and 3 more".to_owned()),
+            (tree(30, looked(|c| c.unreached = vec!["2".repeat(40)])), "only this tree reaches 1 commit".to_owned()),
+            (
+                tree(30, looked(|c| (c.unreached, c.stashed) = (vec![String::new(); 2], true))),
+                "only this tree reaches 2 commits | a stash was made on its branch".to_owned(),
+            ),
+            (tree(0, dirty(1, &["a"])), "unsaved trees go when idle for 30 days | a".to_owned()),
+            (tree(1, landed(Landed::Ancestor)), "merged: HEAD is in the default branch".to_owned()),
+            (tree(1, landed(Landed::SameTree)), "merged: the default branch had the very same files".to_owned()),
+            (tree(1, landed(Landed::SamePatch)), "merged as a squash or rebase: the default branch has the same patch".to_owned()),
+            (tree(1, landed(Landed::EmptyDiff)), "its commits change nothing".to_owned()),
+            (tree(0, landed(Landed::Ancestor)), "landed trees go when idle for 1 day | merged: HEAD is in the default branch".to_owned()),
+            (untouched(7, looked(|_| {})), "clean, and nothing was ever committed in it".to_owned()),
+            (tree(7, looked(|_| {})), "clean, and its commits are on a branch that stays".to_owned()),
+            (
+                tree(7, looked(|c| c.no_default_branch = true)),
+                format!("clean, and its commits are on a branch that stays | {NO_DEFAULT_BRANCH}"),
+            ),
+            (
+                tree(30, looked(|c| (c.stashed, c.rescue.bytes) = (true, 11))),
+                "its unsaved files hold 11 B, more than rescue_max (10 B): raise rescue_max, or save the work by hand | a stash was made on its branch".to_owned(),
+            ),
+            (
+                tree(30, looked(|c| (c.stashed, c.unreadable) = (true, Some("`x`".into())))),
+                "its unsaved work can't be rescued: failed to read `x`; make the file readable, or remove it | a stash was made on its branch".to_owned(),
+            ),
+            (
+                tree(30, looked(|c| (c.stashed, c.unholdable_index) = (true, Some("split".into())))),
+                "split | a stash was made on its branch".to_owned(),
+            ),
+            (
+                tree(30, looked(|c| c.blockers = vec!["a".into(), "b".into()])),
+                "a; b | clean, and its commits are on a branch that stays".to_owned(),
+            ),
+            (locked(""), "with `git worktree lock`, without a reason".to_owned()),
+            (locked("mine"), "mine".to_owned()),
+            (
+                dead(TimeDelta::seconds(90)),
+                format!("claude: process 7 is dead on this machine, and nothing happened for 1 minute; {unlock}"),
+            ),
+            (
+                dead(TimeDelta::minutes(59)),
+                format!("claude: process 7 is dead on this machine, and nothing happened for 59 minutes; {unlock}"),
+            ),
+            (dead(TimeDelta::minutes(60)), format!("claude: process 7 is dead on this machine, and nothing happened for 1 hour; {unlock}")),
+            (dead(TimeDelta::hours(23)), format!("claude: process 7 is dead on this machine, and nothing happened for 23 hours; {unlock}")),
+            (dead(TimeDelta::hours(24)), format!("claude: process 7 is dead on this machine, and nothing happened for 1 day; {unlock}")),
+            (dead(TimeDelta::days(40)), format!("claude: process 7 is dead on this machine, and nothing happened for 40 days; {unlock}")),
+            (tree(-1, State::NotLooked), format!("last active in the future (1972-09-28), {future}")),
+            (
+                Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotLooked) },
+                format!("last active in the future (a time that can't be told), {future}"),
+            ),
+            (Worktree { in_progress: vec!["rebase", "bisect"], ..tree(0, State::NotLooked) }, "rebase and bisect under way".to_owned()),
+            (tree(0, State::NotLooked), "active too recently for any class".to_owned()),
+        ];
+        for (tree, expected) in cases {
+            let told = match verdict(&tree, &policy(), None, now()) {
+                Verdict::Keep(Kept { reasons, .. }) | Verdict::Reap { reasons, .. } => {
+                    reasons.join(" | ")
+                }
+                other => format!("{other:?}"),
+            };
+            assert_eq!(told, expected);
+        }
+        let three = Worktrees {
+            dead_locks: Age::After(3 * DAY),
+            ..policy()
+        };
+        let Verdict::Keep(kept) = verdict(&dead(TimeDelta::days(2)), &three, None, now()) else {
+            panic!()
+        };
+        assert_eq!(
+            kept.reasons,
+            [
+                "claude: process 7 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
+            ]
+        );
     }
 }

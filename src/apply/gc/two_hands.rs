@@ -367,7 +367,7 @@ impl<'a> Store<'a> {
             &[&hidden, &seen],
             &known,
             &Objects::of(gone),
-            &view,
+            &view.odb,
             self.executor.stop,
         )
         .map_err(GcError::Proof)

@@ -19,8 +19,8 @@ pub(super) struct Links {
 /// One file with several links.
 #[derive(Default)]
 struct File {
-    chosen: u64,
-    waiting: u64,
+    /// Links that go, or whose units wait.
+    met: u64,
     holders: Vec<usize>,
 }
 
@@ -39,7 +39,7 @@ impl Links {
     pub(super) fn wait(&mut self, unit: Unit) {
         for shared in &unit.shared {
             let file = self.files.entry(shared.file).or_default();
-            file.waiting = file.waiting.saturating_add(shared.here);
+            file.met = file.met.saturating_add(shared.here);
             file.holders.push(self.next);
         }
         self.waiting.insert(self.next, unit);
@@ -53,20 +53,14 @@ impl Links {
             .filter_map(|shared| self.files.get(&shared.file))
             .flat_map(|file| file.holders.clone())
             .collect();
-        let partners: Vec<Unit> = partners
-            .into_iter()
-            .filter_map(|number| self.waiting.remove(&number))
-            .collect();
-        for shared in partners.iter().flat_map(|partner| &partner.shared) {
-            let file = self.files.entry(shared.file).or_default();
-            file.waiting = file.waiting.saturating_sub(shared.here);
-            file.chosen = file.chosen.saturating_add(shared.here);
-        }
         for shared in &unit.shared {
             let file = self.files.entry(shared.file).or_default();
-            file.chosen = file.chosen.saturating_add(shared.here);
+            file.met = file.met.saturating_add(shared.here);
         }
         partners
+            .into_iter()
+            .filter_map(|number| self.waiting.remove(&number))
+            .collect()
     }
 
     /// The units whose partners never came.
@@ -75,11 +69,8 @@ impl Links {
     }
 
     fn completes(&self, shared: &Shared) -> bool {
-        let known = self
-            .files
-            .get(&shared.file)
-            .map_or(0, |file| file.chosen.saturating_add(file.waiting));
-        known.saturating_add(shared.here) >= shared.links
+        let met = self.files.get(&shared.file).map_or(0, |file| file.met);
+        met.saturating_add(shared.here) >= shared.links
     }
 }
 

@@ -6,7 +6,8 @@
 use super::*;
 use crate::config::policy;
 use crate::facts::cache::{CacheKind, Shared, UsedFrom};
-use crate::facts::locks::Naming;
+use crate::facts::locks::{Names, Naming};
+use crate::facts::package::Package;
 use crate::facts::volume::Usage;
 
 mod sifted;
@@ -112,11 +113,17 @@ fn the_least_recently_used_go_first_across_caches() {
 
 #[test]
 fn the_young_and_those_of_the_future_stay_and_are_counted() {
-    let units = vec![
+    let (a, edge, tomorrow) = (
         unit("npm", "a", 23, 10),
-        unit("npm", "b", 1, 10),
         unit("npm", "edge", 24, 10),
         unit("npm", "tomorrow", -1, 10),
+    );
+    let units = vec![
+        a,
+        unit("npm", "now", 0, 10),
+        unit("npm", "now too", 0, 10),
+        edge,
+        tomorrow,
     ];
     let found = evict(vec![cache("npm", 0, units)], 100, 0);
     assert_eq!(names(&found), ["edge"]);
@@ -131,7 +138,7 @@ fn the_young_and_those_of_the_future_stay_and_are_counted() {
         found.obstacles,
         [
             "1 unit of npm: last used in the future, by their time stamps",
-            "2 units of npm: younger than 24 h"
+            "3 units of npm: younger than 24 h"
         ]
     );
 }
@@ -153,6 +160,66 @@ fn a_reserve_holds_what_would_break_it_and_lets_smaller_ones_go() {
             "1 unit of m: held by its reserve of 35 B",
             "1 unit of m: younger than 24 h"
         ]
+    );
+}
+
+#[test]
+fn a_reserve_of_inodes_is_kept_to_the_last_one() {
+    let mut npm = cache(
+        "npm",
+        0,
+        (0..4)
+            .map(|age| unit("npm", &age.to_string(), 90 - age, 10))
+            .collect(),
+    );
+    npm.reserve = Size {
+        bytes: 0,
+        inodes: 1,
+    };
+    let found = evict(vec![npm], 1000, 0);
+    assert_eq!(names(&found), ["0", "1", "2"]);
+    assert_eq!(
+        found.obstacles,
+        ["1 unit of npm: held by its reserve of 1 inodes"]
+    );
+}
+
+#[test]
+fn what_stands_counts_a_file_once_and_only_with_all_its_links() {
+    let units = || {
+        vec![
+            unit("pnpm", "plain", 90, 10),
+            link(unit("pnpm", "old half", 80, 0), 1),
+            link(unit("pnpm", "new half", 70, 0), 1),
+            link(unit("pnpm", "elsewhere", 60, 0), 2),
+        ]
+    };
+    // 20 bytes stand.
+    for (reserve, expected) in [
+        (11, &[][..]),
+        (10, &["plain"]),
+        (1, &["plain"]),
+        (0, &["plain", "old half", "new half"]),
+    ] {
+        assert_eq!(
+            names(&evict(vec![cache("pnpm", reserve, units())], 1000, 0)),
+            expected,
+            "{reserve}"
+        );
+    }
+}
+
+#[test]
+fn problems_are_told_up_to_a_number() {
+    let told = |count: usize| {
+        let mut npm = cache("npm", 0, Vec::new());
+        npm.problems = (0..count).map(|number| number.to_string()).collect();
+        evict(vec![npm], 1, 0).obstacles
+    };
+    assert_eq!((told(50).len(), told(50)[49].as_str()), (50, "npm: 49"));
+    assert_eq!(
+        (told(53).len(), told(53)[50].as_str()),
+        (51, "3 more problems like these")
     );
 }
 
@@ -258,6 +325,82 @@ fn what_lock_files_named_is_younger_than_it_looks() {
     );
 }
 
+#[test]
+fn of_all_that_lock_files_say_of_a_unit_the_strongest_word_counts() {
+    let said = |at: i64, by: &str, in_use| Naming {
+        at: self::at(NOW + at),
+        by: by.into(),
+        in_use,
+        worked: None,
+    };
+    let packages = ["a-1.0.0", "b-1.0.0", "c-1.0.0"].map(Package::cargo);
+    let strongest = |namings: &[Naming]| {
+        let lock_files: Names = packages
+            .iter()
+            .cloned()
+            .zip(namings.iter().cloned())
+            .collect();
+        let mut caches = [cache(
+            "cargo",
+            0,
+            vec![Unit {
+                packages: packages.to_vec(),
+                ..unit("cargo", "x", 90, 10)
+            }],
+        )];
+        name(&mut caches, &lock_files);
+        caches[0].units[0]
+            .named
+            .take()
+            .map(|named| (named.at.timestamp() - NOW, named.by))
+    };
+    let table = [
+        (&[][..], None),
+        (
+            &[
+                said(-9, "old", false),
+                said(-5, "newer", false),
+                said(-7, "older", false),
+            ],
+            Some((-5, "newer")),
+        ),
+        (
+            &[said(-5, "newer", false), said(-9, "in use", true)],
+            Some((-9, "in use")),
+        ),
+        (
+            &[
+                said(-5, "b", false),
+                said(-5, "a", false),
+                said(-5, "c", false),
+            ],
+            Some((-5, "a")),
+        ),
+    ];
+    for (namings, expected) in table {
+        assert_eq!(
+            strongest(namings),
+            expected.map(|(at, by)| (at, by.to_owned())),
+            "{namings:?}"
+        );
+    }
+}
+
+#[test]
+fn a_name_never_makes_a_unit_older_than_it_looks() {
+    for (ago, expected) in [
+        (29, (at(NOW - 29 * 3600), UsedFrom::Named)),
+        (30, (at(NOW - 30 * 3600), UsedFrom::WriteTime)),
+        (31, (at(NOW - 30 * 3600), UsedFrom::WriteTime)),
+    ] {
+        assert_eq!(
+            last_use(&named(unit("npm", "x", 30, 10), ago)),
+            expected,
+            "{ago}"
+        );
+    }
+}
+
 /// A file of 10 bytes with two links, of which the unit holds one.
 fn link(mut unit: Unit, file: u64) -> Unit {
     if unit.shared.is_empty() {
@@ -329,6 +472,62 @@ fn a_file_counts_when_its_last_link_goes() {
         left,
         ["1 unit of pnpm: would free nothing: gone, or linked elsewhere"]
     );
+}
+
+#[test]
+fn a_link_that_went_with_its_unit_counts_for_those_that_come_later() {
+    let with_two_links = |mut unit: Unit| {
+        unit.shared.push(Shared {
+            file: (1, 3),
+            here: 2,
+            links: 2,
+            bytes: 7,
+        });
+        unit
+    };
+    let links_of_three = |mut unit: Unit, here| {
+        unit.shared.push(Shared {
+            file: (1, 4),
+            here,
+            links: 3,
+            bytes: 10,
+        });
+        unit
+    };
+    let own = |name: &str, idle| Unit {
+        shared: vec![Shared {
+            file: (1, 1),
+            here: 1,
+            links: 2,
+            bytes: 10,
+        }],
+        ..unit("pnpm", name, idle, 5)
+    };
+    let units = vec![
+        own("first", 90),
+        link(unit("pnpm", "second", 80, 0), 1),
+        with_two_links(unit("pnpm", "both", 70, 0)),
+        links_of_three(link(unit("pnpm", "waits", 60, 0), 5), 1),
+        link(unit("pnpm", "frees it", 50, 0), 5),
+        links_of_three(unit("pnpm", "too few", 40, 1), 1),
+        links_of_three(unit("pnpm", "all", 30, 1), 1),
+    ];
+    let found = evict(vec![cache("pnpm", 0, units)], 1000, 0);
+    let sizes: Vec<(&str, u64)> = found
+        .units
+        .iter()
+        .map(|unit| (unit.name.as_str(), unit.size.unwrap().bytes))
+        .collect();
+    let expected = [
+        ("first", 5),
+        ("second", 10),
+        ("both", 7),
+        ("waits", 0),
+        ("frees it", 10),
+        ("too few", 1),
+        ("all", 11),
+    ];
+    assert_eq!(sizes, expected);
 }
 
 /// What caches hold over their budgets, and what goes then.
@@ -481,6 +680,88 @@ fn only_as_many_batches_are_handed_out_as_are_needed() {
         queue.choose(batch, Vec::new());
     }
     assert_eq!((batches, queue.finish().units.len()), (2, 300));
+}
+
+#[test]
+fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted() {
+    let names = HashMap::new();
+    let shortlist = |most, after| LruShortlist::new(&names, InUse::Keep, at(NOW), most, after);
+    let units = || {
+        [
+            unit("npm", "b", 80, 10),
+            unit("npm", "a", 90, 10),
+            unit("npm", "c", 70, 10),
+        ]
+    };
+    let sifted = |shortlist: LruShortlist| {
+        assert!(
+            units()
+                .into_iter()
+                .all(|unit| shortlist.sift(&[], unit).is_none())
+        );
+        shortlist.sifted()
+    };
+    let handed_out = |queue: &mut Queue| {
+        queue.next_batch().map(|batch| {
+            batch
+                .iter()
+                .map(|unit| unit.name.clone())
+                .collect::<Vec<_>>()
+        })
+    };
+    let first = sifted(shortlist(2, None));
+    let last = first.until;
+    // A unit that was not sifted, and comes after all that were.
+    let mut queue = order(
+        vec![cache(
+            "m",
+            1,
+            vec![unit("m", "late", 60, 10), unit("m", "kept", 50, 1)],
+        )],
+        Wanted {
+            bytes: 25,
+            inodes: 9,
+            ..Wanted::default()
+        },
+        InUse::Keep,
+        at(NOW),
+    );
+    queue.add(first);
+    assert_eq!(handed_out(&mut queue).unwrap(), ["a", "b"]);
+    assert_eq!(handed_out(&mut queue), None);
+    assert_eq!(
+        (queue.wants_after(), last),
+        (
+            Some(shortlist::turn(&units()[0])),
+            Some(shortlist::turn(&units()[0]))
+        )
+    );
+    queue.choose(units()[..2].to_vec(), Vec::new());
+    assert_eq!(
+        queue.wants(),
+        Size {
+            bytes: 5,
+            inodes: 7
+        }
+    );
+    queue.add(sifted(shortlist(2, last)));
+    assert_eq!(handed_out(&mut queue).unwrap(), ["c", "late", "kept"]);
+    // Where sizes are known, no more are held than will do.
+    let enough = |bytes, inodes| {
+        sifted(shortlist(100, None).enough(Size { bytes, inodes }))
+            .turns
+            .len()
+    };
+    assert_eq!(
+        [
+            enough(0, 0),
+            enough(10, 1),
+            enough(11, 1),
+            enough(10, 2),
+            enough(20, 3)
+        ],
+        [1, 1, 2, 2, 3]
+    );
 }
 
 #[test]
