@@ -49,11 +49,11 @@ fn main() {
         let prepare = |_: &str| Volume::make(&within, &on, shape);
         let ways = vec![
             Way::new("treewarden run --only evict", |volume: &mut Volume| {
-                judged(volume, 105, treewarden)
+                judged(volume, 105, treewarden);
             }),
             // It doesn't reckon with the folders, which have blocks of their own on ext4.
             Way::new("find | sort | awk | rm", |volume: &mut Volume| {
-                judged(volume, 125, script)
+                judged(volume, 125, script);
             }),
         ];
         contest(

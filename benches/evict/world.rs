@@ -138,7 +138,7 @@ impl Volume {
                     &caches,
                     &mut Rng::with_seed((kind << 32 | number) as u64),
                     number,
-                )
+                );
             });
         }
         // Or whoever comes next waits for the disk to take in what was made.

@@ -35,10 +35,10 @@ struct Place {
 const WAYS: [(&str, Tend); 4] = [
     ("treewarden run --only gc", treewarden),
     ("git gc", |place| {
-        run(git(&place.repo.git_dir).args(["gc", "-q"]))
+        run(git(&place.repo.git_dir).args(["gc", "-q"]));
     }),
     ("git maintenance run", |place| {
-        run(git(&place.repo.git_dir).args(["maintenance", "run", "--quiet"]))
+        run(git(&place.repo.git_dir).args(["maintenance", "run", "--quiet"]));
     }),
     ("git maintenance, its incremental tasks", |place| {
         let tasks = [

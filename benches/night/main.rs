@@ -109,7 +109,7 @@ fn nights<Server>(volume: &Volume, title: &str, rounds: usize, serve: impl Fn() 
     let maintenance = || {
         volume
             .repos()
-            .for_each(|repo| volume::git(&repo, &["maintenance", "run", "--quiet"]))
+            .for_each(|repo| volume::git(&repo, &["maintenance", "run", "--quiet"]));
     };
     let prepare = |way: &str| {
         // The others change what ours has seen.
@@ -124,11 +124,11 @@ fn nights<Server>(volume: &Volume, title: &str, rounds: usize, serve: impl Fn() 
                 treewarden(volume),
                 volume.repos().count(),
                 "all of them rest"
-            )
+            );
         }),
         Way::new("script, git gc", |_| script(&["gc", "--quiet"])),
         Way::new("script, git gc --auto", |_| {
-            script(&["gc", "--auto", "--quiet"])
+            script(&["gc", "--auto", "--quiet"]);
         }),
         Way::new("git maintenance run", |_| maintenance()),
     ];

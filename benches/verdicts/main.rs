@@ -82,7 +82,7 @@ fn verdicts<Server>(volume: &Volume, title: &str, serve: impl Fn() -> Server) {
     let status = || {
         volume
             .trees()
-            .for_each(|tree| git(&tree, &["status", "--porcelain"]))
+            .for_each(|tree| git(&tree, &["status", "--porcelain"]));
     };
     let ways = vec![
         Way::new("treewarden run --dry-run", |_: &mut Server| look(volume)),

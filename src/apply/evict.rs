@@ -104,7 +104,7 @@ impl Evictor<'_> {
             together
                 .entry(&unit.locks)
                 .or_default()
-                .push((number, unit))
+                .push((number, unit));
         });
         let mut outcomes: Vec<(usize, UnitOutcome)> = together
             .into_par_iter()

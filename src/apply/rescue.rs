@@ -165,7 +165,7 @@ fn store(
             "treewarden: rescue before the worktree goes",
         ) {
             Err(error) if error.code() == git2::ErrorCode::Exists && number < 100 => {
-                free = format!("{name}-{number}")
+                free = format!("{name}-{number}");
             }
             stored => {
                 stored?;

@@ -309,7 +309,7 @@ impl Writer<'_> {
             match rustix::fs::mkdirat(&parent, name(path), Mode::RWXU) {
                 Ok(()) => drop(made.insert(path, *mode)),
                 Err(Errno::EXIST) => {
-                    drop(open_folder(&parent, Path::new(name(path))).map_err(failed)?)
+                    drop(open_folder(&parent, Path::new(name(path))).map_err(failed)?);
                 }
                 Err(error) => return Err(failed(error.into())),
             }

@@ -170,7 +170,7 @@ impl Locked {
                 Err(error)
                     if error.may_pass() && began.elapsed() < wait && stop.reached().is_none() =>
                 {
-                    stop.sleep(ASK_AGAIN)
+                    stop.sleep(ASK_AGAIN);
                 }
                 Err(error) => return Err(WorkError::Lock(repo.name.clone(), Box::new(error))),
             }

@@ -135,8 +135,8 @@ mod tests {
             let seen = Mutex::new(Vec::new());
             rayon::scope(|scope| {
                 spread(scope, 0..many, |_, number| {
-                    seen.lock().unwrap().push(number)
-                })
+                    seen.lock().unwrap().push(number);
+                });
             });
             let mut seen = seen.into_inner().unwrap();
             seen.sort_unstable();

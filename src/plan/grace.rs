@@ -115,7 +115,7 @@ fn matches(pattern: &str, name: &str) -> bool {
                     pattern = behind;
                 }
                 [byte, behind @ ..] if *byte == b'?' || byte == first => {
-                    (pattern, name) = (behind, rest)
+                    (pattern, name) = (behind, rest);
                 }
                 _ => match star {
                     Some((behind, [_, left @ ..])) => {

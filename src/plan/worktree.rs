@@ -435,7 +435,7 @@ mod tests {
         let dirty = || {
             looked(|c| {
                 (c.dirty_count, c.dirty, c.landed) =
-                    (1, vec!["x is untracked".into()], Some(Landed::Ancestor))
+                    (1, vec!["x is untracked".into()], Some(Landed::Ancestor));
             })
         };
         let lonely = || looked(|c| c.unreached = vec!["2".repeat(40)]);
@@ -651,7 +651,7 @@ mod tests {
     fn what_a_verdict_says_in_words() {
         let dirty = |count, names: &[&str]| {
             looked(|c| {
-                (c.dirty_count, c.dirty) = (count, names.iter().map(ToString::to_string).collect())
+                (c.dirty_count, c.dirty) = (count, names.iter().map(ToString::to_string).collect());
             })
         };
         let landed = |how| looked(|c| c.landed = Some(how));

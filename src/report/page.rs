@@ -341,7 +341,7 @@ mod tests {
             page.heading(
                 "Caches:",
                 Span::body("nothing\nwas evicted, and here is the reason for that"),
-            )
+            );
         });
         assert_eq!(
             text,

@@ -168,7 +168,7 @@ fn of_repo(report: &RunReport, repo: &Repo, found: &mut Vec<Trouble>) {
     let because = repo.reason.as_deref().unwrap_or("it gave no reason");
     match repo.outcome {
         RepoOutcome::Failed if repo.reason.is_some() || !has_parts(repo) => {
-            found.push(failure(repo.name.clone(), because))
+            found.push(failure(repo.name.clone(), because));
         }
         RepoOutcome::Refused => found.push(Trouble {
             kind: refusal(report),

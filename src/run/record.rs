@@ -147,6 +147,6 @@ fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
     // A journal that can't be read is told of when this run is to be written there.
     let past = journal::read(&journal::file(&policy.volume.state.path())).unwrap_or_default();
     busy.for_each(|repo| {
-        repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name)
+        repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name);
     });
 }

@@ -90,7 +90,7 @@ impl RunContext<'_> {
                     &seen,
                     self.now,
                     &decided.stop,
-                )
+                );
             });
         }
     }

@@ -266,7 +266,7 @@ impl<'a> Walk<'a> {
                 };
                 let (all, listed) = (0..names.len(), Listed { anchor, names });
                 spread(scope, all, move |scope, number| {
-                    self.directory(scope, &listed, number)
+                    self.directory(scope, &listed, number);
                 });
             }
             // It went while we looked, or something else is mounted there.

@@ -341,7 +341,7 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
                 return Err(io::Error::other(stop.budget().exceeded()));
             }
             Ok(entry) => {
-                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?)
+                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?);
             }
             Err(error)
                 if error

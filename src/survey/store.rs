@@ -280,7 +280,7 @@ impl StoreCounter<'_> {
             go_on(Some(self.stop))?;
             match entry {
                 Ok(entry) if entry.file_name().to_string_lossy().ends_with(".lock") => {
-                    self.leftover(entry.path(), LeftoverKind::Lock)?
+                    self.leftover(entry.path(), LeftoverKind::Lock)?;
                 }
                 Ok(_) => {}
                 Err(error)

@@ -264,7 +264,7 @@ impl Walk<'_> {
             // However it is spelt: git takes no path with such a part into a commit.
             _ if name.eq_ignore_ascii_case(".git") => self.block(path, "is a nested repo"),
             _ if path.as_os_str().len() > self.longest => {
-                self.block(path, "is reached by a path that is too long to be opened")
+                self.block(path, "is reached by a path that is too long to be opened");
             }
             FileType::RegularFile | FileType::Symlink
                 if self.is_made(parent, name, path, &stat) => {}
@@ -276,7 +276,7 @@ impl Walk<'_> {
                 self.files.push((path.to_owned(), stamp(&stat)));
             }
             FileType::Directory if name == ".jj" && depth == 0 && is_jj(parent) => {
-                self.blockers.push(JJ.to_owned())
+                self.blockers.push(JJ.to_owned());
             }
             FileType::Directory if depth >= DEEPEST => self.block(path, "is nested too deep"),
             FileType::Directory => {

@@ -301,7 +301,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
                 repo.world.at("acme__victim/.git/refs/heads/main"),
                 repo.git_dir("refs/heads/x"),
             )
-            .unwrap()
+            .unwrap();
         },
         Refused,
         "neither file nor folder",
@@ -327,7 +327,7 @@ const BROKEN: &[(&str, Break, RepoOutcome, &str)] = &[
             write(
                 &repo.git_dir("objects/info/alternates"),
                 "/elsewhere/objects\n",
-            )
+            );
         },
         Refused,
         "outside the volume",
@@ -561,8 +561,8 @@ fn what_can_not_be_read_stays() {
     ];
     let modes = |mode| {
         closed.iter().for_each(|place| {
-            std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap()
-        })
+            std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap();
+        });
     };
     modes(0o000);
     let report = world.pass(1, &["run"]);

@@ -126,9 +126,9 @@ impl Bench {
             );
             for path in unit.paths.iter().map(VolumePath::path) {
                 if path.is_dir() {
-                    fs::remove_dir_all(path).unwrap()
+                    fs::remove_dir_all(path).unwrap();
                 } else {
-                    fs::remove_file(path).unwrap()
+                    fs::remove_file(path).unwrap();
                 }
             }
         }
@@ -158,7 +158,7 @@ fn npm() {
                 "--prefer-offline",
                 package,
             ],
-        )
+        );
     };
     install("left-pad@1.3.0");
     install("is-number@7.0.0");

@@ -60,8 +60,8 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         "pack-without-its-last-byte",
         |repo| {
             changed(packed(repo, "pack"), |bytes| {
-                bytes.truncate(bytes.len() - 1)
-            })
+                bytes.truncate(bytes.len() - 1);
+            });
         },
         ".pack` doesn't end as its index says",
     ),
@@ -177,7 +177,7 @@ const DAMAGED: &[(&str, Break, &str)] = &[
         |repo| {
             repo.git(&["pack-refs", "--all"]);
             changed(repo.git_dir("packed-refs"), |bytes| {
-                bytes.truncate(bytes.len() - 3)
+                bytes.truncate(bytes.len() - 3);
             });
         },
         "packed-refs` is cut short",
@@ -208,7 +208,7 @@ const DAMAGED: &[(&str, Break, &str)] = &[
             write(
                 &repo.git_dir("refs/tags/bad"),
                 "0123456789012345678901234567890123456789\n",
-            )
+            );
         },
         "refs/tags/bad` names the object",
     ),
@@ -218,7 +218,7 @@ const DAMAGED: &[(&str, Break, &str)] = &[
             write(
                 &repo.git_dir("HEAD"),
                 "0123456789012345678901234567890123456789\n",
-            )
+            );
         },
         "HEAD` names the object",
     ),
@@ -334,19 +334,19 @@ const WELL: &[(&str, Break)] = &[
         );
     }),
     ("orphan", |repo| {
-        drop(repo.git(&["checkout", "-q", "--orphan", "new"]))
+        drop(repo.git(&["checkout", "-q", "--orphan", "new"]));
     }),
     ("dangling-origin-head", |repo| {
         write(
             &repo.git_dir("refs/remotes/origin/HEAD"),
             "ref: refs/remotes/origin/gone\n",
-        )
+        );
     }),
     ("locks", |repo| {
-        write(&repo.git_dir("refs/heads/main.lock"), "")
+        write(&repo.git_dir("refs/heads/main.lock"), "");
     }),
     ("hidden", |repo| {
-        write(&repo.git_dir("refs/heads/.nfs0001"), "")
+        write(&repo.git_dir("refs/heads/.nfs0001"), "");
     }),
     ("packed", |repo| drop(repo.git(&["gc", "-q"]))),
     ("stale-packed-ref", |repo| {

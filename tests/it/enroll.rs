@@ -439,7 +439,7 @@ pub(crate) fn serve(folder: PathBuf, password: &'static str) -> u16 {
     std::thread::spawn(move || {
         listener
             .incoming()
-            .for_each(|stream| answer(stream.unwrap(), &folder, password))
+            .for_each(|stream| answer(stream.unwrap(), &folder, password));
     });
     port
 }
@@ -509,7 +509,7 @@ fn a_secret_of_an_address_is_gits_alone() {
                 .iter()
                 .any(|text| text.contains("SECRET") || text.contains("WRONG!")),
             "{ran:?}"
-        )
+        );
     };
     for wrong in ["me:WRONG!@", ""] {
         world.enrol("acme/shop", &with(wrong));

@@ -289,7 +289,7 @@ impl Small {
             age_all(
                 &world.at(format!("caches/models/{number}")),
                 f64::from(40 * number),
-            )
+            );
         });
         Mounted::under(world, manners)
     }

@@ -331,15 +331,15 @@ fn a_ledger_that_makes_no_sense_starts_anew_with_a_word() {
             rustix::fs::Mode::RWXU,
             0,
         )
-        .unwrap()
+        .unwrap();
     };
     let damages: [(&str, Damage<'_>); 4] = [
         ("garbage", &|path| fs::write(path, "[[[[").unwrap()),
         ("torn", &|path| {
-            fs::write(path, &good[..good.len() / 2]).unwrap()
+            fs::write(path, &good[..good.len() / 2]).unwrap();
         }),
         ("a link", &|path| {
-            std::os::unix::fs::symlink(world.beside("elsewhere"), path).unwrap()
+            std::os::unix::fs::symlink(world.beside("elsewhere"), path).unwrap();
         }),
         ("a FIFO", fifo),
     ];

@@ -280,7 +280,7 @@ fn where_nobody_can_tell_who_borrows_nothing_is_dropped_and_all_is_repacked() {
             super::support::fifo(&world.at("people/odd/info/alternates"));
         }),
         ("people/odd/info/alternates", |world, _| {
-            write(&world.at("people/odd/info/alternates"), vec![b'/'; 2 << 20])
+            write(&world.at("people/odd/info/alternates"), vec![b'/'; 2 << 20]);
         }),
         ("people/odd/info/alternates", |world, _| {
             std::fs::create_dir_all(world.at("people/odd/info")).unwrap();

@@ -50,7 +50,7 @@ impl<'a> Fleet<'a> {
                     write(
                         &place.join(file.to_string()),
                         vec![b'x'; usize::try_from(self.bytes).unwrap()],
-                    )
+                    );
                 });
             }
             self.used.insert(package, day);

@@ -106,7 +106,7 @@ fn a_tree_must_have_been_missing_for_as_long() {
         [&moved, &back, &touched]
             .iter()
             .filter(|tree| mark(tree).exists())
-            .for_each(|tree| age(&mark(tree), days))
+            .for_each(|tree| age(&mark(tree), days));
     };
     // Idle for weeks, and missing since today.
     let before = snapshot(&shop.path);

@@ -490,7 +490,7 @@ fn a_branch_is_given_back_only_where_it_is_free() {
                 write(
                     &shop.git_dir("rebase-merge/head-name"),
                     "refs/heads/rebased\n",
-                )
+                );
             },
             "detached",
             "the branch rebased is checked out",
@@ -1048,10 +1048,10 @@ fn what_a_rescue_can_not_hold_keeps_the_tree() {
     };
     with("fifo", &|tree| fifo(&tree.path.join("pipe")));
     with("socket", &|tree| {
-        drop(std::os::unix::net::UnixListener::bind(tree.path.join("s")).unwrap())
+        drop(std::os::unix::net::UnixListener::bind(tree.path.join("s")).unwrap());
     });
     with("nested", &|tree| {
-        drop(git(&tree.path, 60.0, &["init", "-q", "inner"]))
+        drop(git(&tree.path, 60.0, &["init", "-q", "inner"]));
     });
     with("unmerged", &|tree| {
         let [a, b] = ["1\n", "2\n"].map(|text| raw_blob(&shop, text.as_bytes()));

@@ -208,7 +208,7 @@ fn whatever_git_writes_wakes_a_repo() {
             repo.git(&["config", "user.name", "Somebody"]);
         }),
         ("i-stray", |repo, tree| {
-            write(&tree.path.with_file_name("stray").join("file"), &repo.name)
+            write(&tree.path.with_file_name("stray").join("file"), &repo.name);
         }),
         ("j-landed", |repo, _| {
             repo.git(&["update-ref", "refs/remotes/origin/main", "saved"]);
@@ -221,14 +221,14 @@ fn whatever_git_writes_wakes_a_repo() {
             repo.git(&["hash-object", "-w", "object"]);
         }),
         ("m-lock-file", |repo, _| {
-            write(&repo.git_dir("index.lock"), "")
+            write(&repo.git_dir("index.lock"), "");
         }),
         ("n-heartbeat", |_, tree| {
-            write(&tree.admin.join("treewarden-heartbeat"), "")
+            write(&tree.admin.join("treewarden-heartbeat"), "");
         }),
         ("o-policy", |repo, _| repo.set("worktrees: {saved: 20d}")),
         ("p-attributes", |repo, _| {
-            write(&repo.git_dir("info/attributes"), "*.ts text\n")
+            write(&repo.git_dir("info/attributes"), "*.ts text\n");
         }),
         ("q-written-back", |_, tree| {
             let head = fs::read(tree.admin.join("HEAD")).unwrap();

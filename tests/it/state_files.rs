@@ -29,7 +29,7 @@ const NO_FILES: [(&str, Put); 5] = [
     ("link", |path, victim| symlink(victim, path).unwrap()),
     ("loose link", |path, _| symlink("nowhere", path).unwrap()),
     ("hard link", |path, victim| {
-        fs::hard_link(victim, path).unwrap()
+        fs::hard_link(victim, path).unwrap();
     }),
     ("FIFO", |path, _| fifo(path)),
     ("folder", |path, _| fs::create_dir(path).unwrap()),

@@ -268,7 +268,7 @@ fn a_forged_note_moves_nothing() {
         }
     };
     forge(1, &config, &|top| {
-        write(top, "[core]\n\tfsmonitor = touch /tmp/owned\n")
+        write(top, "[core]\n\tfsmonitor = touch /tmp/owned\n");
     });
     forge(2, &victim.git_dir("hooks"), &folder(2));
     forge(3, &world.at(".treewarden/elsewhere"), &folder(3));

@@ -169,7 +169,7 @@ const FILES: Group = Group {
                 at.path("README.md"),
                 at.repo.world.beside("link-to-a-clean-file"),
             )
-            .unwrap()
+            .unwrap();
         }),
         ("link-for-file", DIRTY, |at| {
             remove(&at.path("README.md"));
@@ -202,10 +202,10 @@ const FILES: Group = Group {
             at.write("sub/.GIT/config", "a repo for other systems\n");
         }),
         ("only-empty-folders", MERGED, |at| {
-            fs::create_dir_all(at.path("hollow/inner")).unwrap()
+            fs::create_dir_all(at.path("hollow/inner")).unwrap();
         }),
         ("not-a-git-mode", MERGED, |at| {
-            fs::set_permissions(at.path("README.md"), fs::Permissions::from_mode(0o600)).unwrap()
+            fs::set_permissions(at.path("README.md"), fs::Permissions::from_mode(0o600)).unwrap();
         }),
         ("among-ignored-files", DIRTY, |at| {
             at.write(".claude/notes.md", "what I learned\n")
@@ -216,7 +216,7 @@ const FILES: Group = Group {
             );
         }),
         ("socket", BLOCKED, |at| {
-            drop(std::os::unix::net::UnixListener::bind(at.path("s")).unwrap())
+            drop(std::os::unix::net::UnixListener::bind(at.path("s")).unwrap());
         }),
         ("pipe", BLOCKED, |at| fifo(&at.path("ignored.log"))),
     ],
@@ -300,7 +300,7 @@ fn copy(from: &Path, to: &Path) {
         match entry.file_type().unwrap() {
             kind if kind.is_dir() => copy(&entry.path(), &to),
             kind if kind.is_symlink() => {
-                symlink(fs::read_link(entry.path()).unwrap(), &to).unwrap()
+                symlink(fs::read_link(entry.path()).unwrap(), &to).unwrap();
             }
             _ => drop(fs::copy(entry.path(), &to).unwrap()),
         }
@@ -1001,7 +1001,7 @@ const LFS: Group = Group {
                 fs::read_to_string(at.path("big.bin"))
                     .unwrap()
                     .starts_with("version https")
-            )
+            );
         }),
         ("content", MERGED, |at| {
             at.write("big.bin", "a very large file indeed\n")
@@ -1092,7 +1092,7 @@ const UNDER_WAYS: Group = Group {
             assert!(at.tree.admin.join("NOTES_MERGE_WORKTREE").exists());
         }),
         ("head-being-written", UNDER_WAY, |at| {
-            write(&at.tree.admin.join("HEAD.lock"), "")
+            write(&at.tree.admin.join("HEAD.lock"), "");
         }),
         ("unmerged-only", BLOCKED_DIRTY, |at| {
             at.tree.commit("README.md", "mine\n");

@@ -360,7 +360,7 @@ impl Job<'_> {
             Err(Errno::NOENT) => {}
             // On NFS that is what a file is called which somebody has open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
-                self.leave(Some(folder), name, OPEN)
+                self.leave(Some(folder), name, OPEN);
             }
             Err(error) => self.leave(Some(folder), name, &error.to_string()),
         }

@@ -289,9 +289,9 @@ impl Queue {
         let gain = self.links.gain(&unit);
         if gain == Size::default() {
             return if unit.shared.is_empty() {
-                self.held.unit(unit, NOTHING.into())
+                self.held.unit(unit, NOTHING.into());
             } else {
-                self.links.wait(unit)
+                self.links.wait(unit);
             };
         }
         if let Some(limits) = self.limits.get_mut(&*unit.cache) {

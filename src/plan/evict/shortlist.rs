@@ -98,7 +98,7 @@ impl<'a> LruShortlist<'a> {
         match reason {
             Some(reason) => sifted.held.unit(unit, reason),
             None if self.after.is_none_or(|after| turn > after) => {
-                sifted.take(turn, unit, self.most, self.enough)
+                sifted.take(turn, unit, self.most, self.enough);
             }
             None => {}
         }

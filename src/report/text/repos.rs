@@ -83,7 +83,7 @@ pub(in crate::report) fn said(repo: &Repo, dry_run: bool) -> String {
         RepoOutcome::Busy => parts.extend([busy(repo), nights(repo.lock.busy_nights)]),
         RepoOutcome::Refused => parts.push("see below".to_owned()),
         RepoOutcome::Failed if repo.gc.action == GcAction::None => {
-            parts.push("see below".to_owned())
+            parts.push("see below".to_owned());
         }
         _ => parts.push(objects(&repo.gc, dry_run)),
     }

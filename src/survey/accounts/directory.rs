@@ -69,7 +69,7 @@ impl Trouble {
             .map_err(|error| {
                 met(error)
                     .into_iter()
-                    .for_each(|met| self.0.set(Some(met.into())))
+                    .for_each(|met| self.0.set(Some(met.into())));
             })
             .ok()
     }

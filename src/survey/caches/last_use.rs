@@ -288,7 +288,7 @@ impl LastUseProbe {
         for name in reads.filter(|_| kind(seen).is_dir()) {
             match look(self.root.as_fd(), place.relative().join(name)) {
                 Ok(read) if kind(&read).is_file() => {
-                    newest = newer(newest, times(&read, self.access_times)?)
+                    newest = newer(newest, times(&read, self.access_times)?);
                 }
                 Ok(_) | Err(Errno::NOENT) => {}
                 Err(errno) => return Err(errno.into()),

@@ -91,7 +91,7 @@ impl<'a> CacheLister<'a> {
         }
         let mut entries = Vec::new();
         match self.probe.list(directory, |name, kind| {
-            entries.extend(self.entry(directory, name, kind))
+            entries.extend(self.entry(directory, name, kind));
         }) {
             Ok(()) => entries,
             Err(Errno::NOENT) => Vec::new(),

@@ -469,7 +469,7 @@ pub(super) fn cases() -> Vec<Case> {
         });
     let rules = RULES.iter().enumerate().map(|(number, settings)| {
         Case::new(&name("rule", number, settings), FINE, "", |evil: &Evil| {
-            evil.configure(&evil.git_dir("config"), settings)
+            evil.configure(&evil.git_dir("config"), settings);
         })
     });
     let refused_ones = REFUSED
@@ -543,7 +543,7 @@ fn places() -> Vec<Case> {
             }
         }),
         Case::new("include-of-itself", FINE, "", |evil: &Evil| {
-            evil.configure(&evil.git_dir("config"), &["include.path=config"])
+            evil.configure(&evil.git_dir("config"), &["include.path=config"]);
         }),
         Case::new("config-in-the-tree", FINE, "", |evil: &Evil| {
             for file in [".gitconfig", ".git.config", "config", ".lfsconfig"] {

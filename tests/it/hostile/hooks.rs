@@ -29,11 +29,11 @@ pub(super) fn cases() -> Vec<Case> {
 fn hooks() -> Vec<Case> {
     vec![
         Case::new("hooks", FINE, "", |evil| {
-            evil.fill_with_hooks(&evil.git_dir("hooks"))
+            evil.fill_with_hooks(&evil.git_dir("hooks"));
         })
         .sings("pack-refs --all"),
         Case::new("hooks-a-link", FINE, "", |evil| {
-            evil.link("hooks", evil.hooks())
+            evil.link("hooks", evil.hooks());
         })
         .sings("pack-refs --all"),
         Case::new("hooks-are-links", FINE, "", |evil| {
@@ -153,7 +153,7 @@ fn attributes() -> Vec<Case> {
         )
         .sings("add -A"),
         Case::new("attributes-a-fifo", FINE, "", |evil| {
-            evil.fifo("info/attributes")
+            evil.fifo("info/attributes");
         }),
         Case::new("attributes-a-link", FINE, "", |evil| {
             symlink(
@@ -198,7 +198,7 @@ fn attributes() -> Vec<Case> {
         }),
         Case::new("exclude-a-fifo", FINE, "", |evil| evil.fifo("info/exclude")),
         Case::new("exclude-a-link", FINE, "", |evil| {
-            evil.link("info/exclude", "/dev/zero")
+            evil.link("info/exclude", "/dev/zero");
         }),
         Case::new("sparse-a-fifo", FINE, "", |evil| {
             evil.configure(&evil.git_dir("config"), &["core.sparseCheckout=true"]);
@@ -244,10 +244,10 @@ fn histories() -> Vec<Case> {
             write(
                 &evil.git_dir("shallow"),
                 evil.repo.git(&["rev-parse", "HEAD"]) + "\n",
-            )
+            );
         }),
         Case::new("shallow-garbage", "Failed", "invalid graft", |evil| {
-            write(&evil.git_dir("shallow"), "garbage\n")
+            write(&evil.git_dir("shallow"), "garbage\n");
         }),
         Case::new(
             "shallow-blob",
@@ -322,7 +322,7 @@ fn histories() -> Vec<Case> {
             write(
                 &evil.git_dir("HEAD"),
                 "ref: refs/../../../acme__victim/.git/refs/heads/main\n",
-            )
+            );
         }),
         Case::new(
             "branch-climbs",

@@ -131,7 +131,7 @@ fn counts() -> Vec<Case> {
                 evil,
                 b"PACK\0\0\0\x02\xff\xff\xff\xff",
                 b"\xfftOc\0\0\0\x02",
-            )
+            );
         }),
         Case::new("count-midx", FINE, "", |evil| {
             write(
@@ -143,7 +143,7 @@ fn counts() -> Vec<Case> {
             write(
                 &evil.git_dir("objects/info/commit-graph"),
                 b"CGPH\x01\x01\xff\xff",
-            )
+            );
         }),
     ]
 }
@@ -214,22 +214,22 @@ fn corrupt() -> Vec<Case> {
             "Maintained unknown reap",
         ),
         Case::new("noise-log", FINE, "", |evil| {
-            write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000))
+            write(&evil.git_dir("worktrees/landed/logs/HEAD"), noise(100_000));
         }),
         Case::new("noise-main-log", FINE, "", |evil| {
-            write(&evil.git_dir("logs/HEAD"), noise(100_000))
+            write(&evil.git_dir("logs/HEAD"), noise(100_000));
         }),
         Case::new("noise-object", "Failed", "damaged: ", |evil| {
             write(
                 &evil.git_dir("objects/11").join("1".repeat(38)),
                 noise(1000),
-            )
+            );
         }),
         Case::new("empty-object", "Failed", "damaged: ", |evil| {
-            write(&evil.git_dir("objects/11").join("1".repeat(38)), "")
+            write(&evil.git_dir("objects/11").join("1".repeat(38)), "");
         }),
         Case::new("empty-pack", "Failed", "damaged: ", |evil| {
-            pair(evil, b"", b"")
+            pair(evil, b"", b"");
         }),
     ]
 }
@@ -370,7 +370,7 @@ fn bombs() -> Vec<Case> {
             at_head(evil, commit(&repo, id, &[]));
         }),
         Case::new("bomb-folders", "Maintained reap keep", "", |evil| {
-            deep(&evil.dirty.path, 5000)
+            deep(&evil.dirty.path, 5000);
         }),
         Case::new(
             "bomb-made-again",
@@ -382,13 +382,13 @@ fn bombs() -> Vec<Case> {
             },
         ),
         Case::new("bomb-ref-folders", "Failed", "", |evil| {
-            deep(&evil.git_dir("refs/heads"), 5000)
+            deep(&evil.git_dir("refs/heads"), 5000);
         }),
         Case::new("bomb-object-folders", "Failed", "", |evil| {
-            deep(&evil.git_dir("objects"), 5000)
+            deep(&evil.git_dir("objects"), 5000);
         }),
         Case::new("bomb-admin-folders", "Failed", "", |evil| {
-            deep(&evil.landed.admin, 5000)
+            deep(&evil.landed.admin, 5000);
         }),
         Case::new("bomb-refs-deep", FINE, "", |evil| {
             let id = evil.repo.git(&["rev-parse", "HEAD"]);

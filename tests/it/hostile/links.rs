@@ -18,11 +18,11 @@ type Kind = fn(&Evil<'_>, &str);
 const KINDS: [(&str, Kind); 6] = [
     ("tenant", |evil, place| evil.link(place, evil.victim(place))),
     ("outside", |evil, place| {
-        evil.link(place, evil.outside().join("precious"))
+        evil.link(place, evil.outside().join("precious"));
     }),
     ("zero", |evil, place| evil.link(place, "/dev/zero")),
     ("circle", |evil, place| {
-        evil.link(place, evil.git_dir(place).file_name().unwrap())
+        evil.link(place, evil.git_dir(place).file_name().unwrap());
     }),
     ("fifo", |evil, place| evil.fifo(place)),
     ("turned", |evil, place| {
@@ -188,7 +188,7 @@ fn checkouts() -> Vec<Case> {
             },
         ),
         Case::new("gitdir-in-main", FINE, "", |evil| {
-            write(&evil.git_dir("gitdir"), "/\n")
+            write(&evil.git_dir("gitdir"), "/\n");
         }),
         Case::new("head-is-no-line", FINE, "", |evil| {
             write(
@@ -203,7 +203,7 @@ fn checkouts() -> Vec<Case> {
 fn borrowers() -> Vec<Case> {
     let borrow = |name: &str, row: &'static str, words: &str, text: &'static str| {
         Case::new(name, row, words, move |evil| {
-            write(&evil.git_dir("objects/info/alternates"), evil.fill(text))
+            write(&evil.git_dir("objects/info/alternates"), evil.fill(text));
         })
     };
     vec![
@@ -350,7 +350,7 @@ fn borrowers() -> Vec<Case> {
             write(
                 &evil.git_dir("objects/info/http-alternates"),
                 "https://nowhere/\n",
-            )
+            );
         }),
     ]
 }
@@ -359,12 +359,12 @@ fn borrowers() -> Vec<Case> {
 fn registrations() -> Vec<Case> {
     let names = |name: &str, row: &'static str, words: &str, text: &'static str| {
         Case::new(name, row, words, move |evil| {
-            write(&evil.git_dir("worktrees/landed/gitdir"), evil.fill(text))
+            write(&evil.git_dir("worktrees/landed/gitdir"), evil.fill(text));
         })
     };
     let common = |name: &str, row: &'static str, words: &str, text: &'static str| {
         Case::new(name, row, words, move |evil| {
-            write(&evil.git_dir("worktrees/landed/commondir"), evil.fill(text))
+            write(&evil.git_dir("worktrees/landed/commondir"), evil.fill(text));
         })
     };
     vec![
@@ -570,7 +570,7 @@ fn registrations() -> Vec<Case> {
 fn trees() -> Vec<Case> {
     let leads = |name: &str, text: &'static str| {
         Case::new(name, UNKNOWN, "not back here", move |evil| {
-            write(&evil.landed.path.join(".git"), evil.fill(text))
+            write(&evil.landed.path.join(".git"), evil.fill(text));
         })
     };
     vec![

@@ -150,7 +150,7 @@ fn files() -> Vec<Case> {
 fn texts() -> Vec<Case> {
     let reason = |name: &str, row: &'static str, text: Vec<u8>| {
         Case::new(name, row, "", move |evil: &Evil<'_>| {
-            write(&evil.landed.admin.join("locked"), &text)
+            write(&evil.landed.admin.join("locked"), &text);
         })
     };
     vec![
@@ -201,13 +201,13 @@ fn texts() -> Vec<Case> {
             write(
                 &evil.git_dir("objects/info/alternates"),
                 format!("/{EVIL}\n"),
-            )
+            );
         }),
         Case::new("text-git-file", "Maintained unknown reap", "", |evil| {
             write(&evil.landed.path.join(".git"), format!("gitdir: /{EVIL}\n"));
         }),
         Case::new("text-gitdir", "Maintained keep reap", "", |evil| {
-            write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}\n"))
+            write(&evil.landed.admin.join("gitdir"), format!("/{EVIL}\n"));
         }),
         Case::new(
             "text-gitdir-outside",
@@ -224,7 +224,7 @@ fn texts() -> Vec<Case> {
             );
         }),
         Case::new("text-head", FINE, "", |evil| {
-            write(&evil.git_dir("HEAD"), format!("ref: refs/heads/{REF}\n"))
+            write(&evil.git_dir("HEAD"), format!("ref: refs/heads/{REF}\n"));
         }),
         Case::new("text-stash", FINE, "", |evil| {
             write(
@@ -273,7 +273,7 @@ fn broken() -> Vec<Case> {
             write(&evil.git_dir("objects/11").join("1".repeat(38)), bytes);
         }),
         Case::new("complaint-index", "Maintained unknown reap!", "", |evil| {
-            write(&evil.landed.admin.join("index"), EVIL)
+            write(&evil.landed.admin.join("index"), EVIL);
         }),
         Case::new(
             "complaint-ref",

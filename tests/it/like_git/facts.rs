@@ -361,7 +361,7 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
             }
             // Ours keeps them for longer.
             Some("reflog" | "stash") => {
-                more.retain(|line| !is_id(line.split(' ').next().unwrap_or_default()))
+                more.retain(|line| !is_id(line.split(' ').next().unwrap_or_default()));
             }
             _ => {}
         }

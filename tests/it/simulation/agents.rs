@@ -38,25 +38,25 @@ const ANYWHERE: [(u32, &str, Act); 23] = [
     (6, "stage", stage),
     (4, "stage and edit again", stage_and_edit),
     (3, "unstage", |sim, at| {
-        drop(sim.git(&at.path, &["rm", "-q", "--cached", "-r", "src"]))
+        drop(sim.git(&at.path, &["rm", "-q", "--cached", "-r", "src"]));
     }),
     (3, "intend to add", intend),
     (3, "flags in the index", flags),
     (2, "split index", split_index),
     (4, "amend", |sim, at| {
-        drop(sim.git(&at.path, &["commit", "-q", "-a", "--amend", "-m", "Better"]))
+        drop(sim.git(&at.path, &["commit", "-q", "-a", "--amend", "-m", "Better"]));
     }),
     (3, "reset", |sim, at| {
-        drop(sim.git(&at.path, &["reset", "-q", "--hard", "HEAD~1"]))
+        drop(sim.git(&at.path, &["reset", "-q", "--hard", "HEAD~1"]));
     }),
     (5, "stash", |sim, at| {
-        drop(sim.git(&at.path, &["stash", "-q", "-u"]))
+        drop(sim.git(&at.path, &["stash", "-q", "-u"]));
     }),
     (3, "stash pop", |sim, at| {
-        drop(sim.git(&at.path, &["stash", "pop", "-q"]))
+        drop(sim.git(&at.path, &["stash", "pop", "-q"]));
     }),
     (1, "stash drop", |sim, at| {
-        drop(sim.git(&at.path, &["stash", "drop", "-q"]))
+        drop(sim.git(&at.path, &["stash", "drop", "-q"]));
     }),
     (3, "tools", tools),
     (10, "fetch crates", fetch_crates),
@@ -67,7 +67,7 @@ const ANYWHERE: [(u32, &str, Act); 23] = [
 
 const IN_TREES: [(u32, &str, Act); 20] = [
     (6, "merge main", |sim, at| {
-        conflict(sim, at, "merge", &["merge", "-q", "origin/main"])
+        conflict(sim, at, "merge", &["merge", "-q", "origin/main"]);
     }),
     (6, "rebase", |sim, at| {
         conflict(
@@ -75,36 +75,36 @@ const IN_TREES: [(u32, &str, Act); 20] = [
             at,
             "rebase",
             &["rebase", "-q", "--autostash", "origin/main"],
-        )
+        );
     }),
     (3, "cherry-pick", |sim, at| {
-        conflict(sim, at, "cherry-pick", &["cherry-pick", "origin/main"])
+        conflict(sim, at, "cherry-pick", &["cherry-pick", "origin/main"]);
     }),
     (6, "push", |sim, at| {
         drop(sim.git(
             &at.path,
             &["push", "-q", "-f", "origin", "HEAD:refs/heads/shared-work"],
-        ))
+        ));
     }),
     (8, "merge into main", land),
     (2, "detach", |sim, at| {
-        drop(sim.git(&at.path, &["checkout", "-q", "--detach"]))
+        drop(sim.git(&at.path, &["checkout", "-q", "--detach"]));
     }),
     (1, "bisect", |sim, at| {
-        drop(sim.git(&at.path, &["bisect", "start", "HEAD", "HEAD~2"]))
+        drop(sim.git(&at.path, &["bisect", "start", "HEAD", "HEAD~2"]));
     }),
     (2, "end of a bisect", |sim, at| {
-        drop(sim.git(&at.path, &["bisect", "reset"]))
+        drop(sim.git(&at.path, &["bisect", "reset"]));
     }),
     (1, "lock", lock),
     (3, "unlock", |sim, at| {
         drop(sim.git(
             &sim.repos[at.repo].path,
             &["worktree", "unlock", at.path.to_str().unwrap()],
-        ))
+        ));
     }),
     (1, "a nested repo", |sim, at| {
-        drop(sim.git(&at.path, &["init", "-q", "--template=", "nested"]))
+        drop(sim.git(&at.path, &["init", "-q", "--template=", "nested"]));
     }),
     (2, "submodule", submodule),
     (1, "a pipe", pipe),
@@ -116,7 +116,7 @@ const IN_TREES: [(u32, &str, Act); 20] = [
         drop(sim.git(
             &sim.repos[at.repo].path,
             &["worktree", "remove", "-f", at.path.to_str().unwrap()],
-        ))
+        ));
     }),
     (4, "worktree remove", remove),
     (3, "move", relocate),
@@ -125,14 +125,14 @@ const IN_TREES: [(u32, &str, Act); 20] = [
 const IN_CHECKOUTS: [(u32, &str, Act); 9] = [
     (10, "commit and push", commit_and_push),
     (4, "fetch", |sim, at| {
-        drop(sim.git(&at.path, &["fetch", "-q"]))
+        drop(sim.git(&at.path, &["fetch", "-q"]));
     }),
     (3, "repack", |sim, at| {
-        drop(sim.git(&at.path, &["repack", "-q", "-d"]))
+        drop(sim.git(&at.path, &["repack", "-q", "-d"]));
     }),
     (1, "gc", gc),
     (1, "pack refs", |sim, at| {
-        drop(sim.git(&at.path, &["pack-refs", "--all"]))
+        drop(sim.git(&at.path, &["pack-refs", "--all"]));
     }),
     (3, "restore", restore),
     (2, "delete a branch", delete_branch),

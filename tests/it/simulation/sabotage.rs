@@ -34,7 +34,7 @@ const HARMS: [(&str, Harm); 25] = [
     }),
     ("changes a byte in a tree", |sim| {
         on_file(sim, |file, _, bytes| {
-            drop(fs::write(file, [bytes, b"x"].concat()))
+            drop(fs::write(file, [bytes, b"x"].concat()));
         })
     }),
     ("changes a mode", |sim| {
@@ -42,7 +42,7 @@ const HARMS: [(&str, Harm); 25] = [
             drop(fs::set_permissions(
                 file,
                 fs::Permissions::from_mode(mode ^ 0o11),
-            ))
+            ));
         })
     }),
     ("deletes a file that nobody tracks", |sim| {
@@ -65,7 +65,7 @@ const HARMS: [(&str, Harm); 25] = [
     }),
     ("puts a tree elsewhere", |sim| {
         on_tree(sim, |tree| {
-            fs::rename(&tree.path, tree.path.with_extension("moved")).unwrap()
+            fs::rename(&tree.path, tree.path.with_extension("moved")).unwrap();
         })
     }),
     ("deletes an index", |sim| {
@@ -73,7 +73,7 @@ const HARMS: [(&str, Harm); 25] = [
     }),
     ("detaches a HEAD", |sim| {
         on_tree(sim, |tree| {
-            fs::write(tree.admin.join("HEAD"), "ref: refs/heads/other\n").unwrap()
+            fs::write(tree.admin.join("HEAD"), "ref: refs/heads/other\n").unwrap();
         })
     }),
     ("swaps two trees' registrations", swap),
@@ -109,12 +109,12 @@ const HARMS: [(&str, Harm); 25] = [
     ("evicts what a lock file names", evict),
     ("leaves a lock", |sim| {
         told(&sim.repos[0].git_dir().join("shallow.lock"), |place| {
-            fs::write(place, "").unwrap()
+            fs::write(place, "").unwrap();
         })
     }),
     ("leaves something in the state folder", |sim| {
         told(&sim.world.at(".treewarden/kept-for-ever"), |place| {
-            fs::write(place, "").unwrap()
+            fs::write(place, "").unwrap();
         })
     }),
 ];
@@ -220,7 +220,7 @@ fn swap(sim: &Sim) -> Option<String> {
     let [first, second] = [one, other].map(|tree| fs::read(tree.path.join(".git")).unwrap());
     fs::write(one.path.join(".git"), second).unwrap();
     told(&other.path, |place| {
-        fs::write(place.join(".git"), first).unwrap()
+        fs::write(place.join(".git"), first).unwrap();
     })
 }
 
@@ -294,7 +294,7 @@ fn cut(sim: &Sim) -> Option<String> {
         let bytes = fs::read(&pack).unwrap();
         fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
         told(&pack, |pack| {
-            fs::write(pack, &bytes[..bytes.len() / 2]).unwrap()
+            fs::write(pack, &bytes[..bytes.len() / 2]).unwrap();
         })
     })
 }

@@ -230,17 +230,17 @@ fn unsaved(row: &mut Row<'_>) {
             tree.write("new.ts", "new\n");
         }),
         ("deleted", |tree| {
-            fs::remove_file(tree.path.join("README.md")).unwrap()
+            fs::remove_file(tree.path.join("README.md")).unwrap();
         }),
         ("mode", |tree| {
             fs::set_permissions(
                 tree.path.join("README.md"),
                 fs::Permissions::from_mode(0o755),
             )
-            .unwrap()
+            .unwrap();
         }),
         ("link", |tree| {
-            symlink("nowhere", tree.path.join("link")).unwrap()
+            symlink("nowhere", tree.path.join("link")).unwrap();
         }),
         ("staged-only", |tree| {
             tree.write("README.md", "staged\n")
@@ -450,23 +450,23 @@ fn odd(row: &mut Row<'_>) {
 
     let broken: [(&str, Make); 7] = [
         ("index-garbage", |tree| {
-            write(&tree.admin.join("index"), "garbage")
+            write(&tree.admin.join("index"), "garbage");
         }),
         ("index-cut", |tree| {
             let index = fs::read(tree.admin.join("index")).unwrap();
             write(&tree.admin.join("index"), &index[..index.len() / 2]);
         }),
         ("head-garbage", |tree| {
-            write(&tree.admin.join("HEAD"), "garbage\n")
+            write(&tree.admin.join("HEAD"), "garbage\n");
         }),
         ("git-file-gone", |tree| {
-            fs::remove_file(tree.path.join(".git")).unwrap()
+            fs::remove_file(tree.path.join(".git")).unwrap();
         }),
         ("git-file-astray", |tree| {
             write(
                 &tree.path.join(".git"),
                 "gitdir: /elsewhere/.git/worktrees/x\n",
-            )
+            );
         }),
         ("is-a-file", |tree| {
             fs::remove_dir_all(&tree.path).unwrap();
@@ -586,7 +586,7 @@ fn made_again(row: &mut Row<'_>) {
             tree.write("node_modules/.package-lock.json", "{}");
         }),
         ("modules-link", 2.0, LANDED, |tree| {
-            symlink("../npm/node_modules", tree.path.join("node_modules")).unwrap()
+            symlink("../npm/node_modules", tree.path.join("node_modules")).unwrap();
         }),
     ];
     row.repo.commit(60.0, "Cargo.toml", "[package]\n");

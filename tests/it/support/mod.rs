@@ -558,9 +558,9 @@ pub(crate) fn write(path: &Path, text: impl AsRef<[u8]>) {
 pub(crate) fn remove(path: &Path) {
     let is_folder = path.symlink_metadata().unwrap().is_dir();
     if is_folder {
-        fs::remove_dir_all(path).unwrap()
+        fs::remove_dir_all(path).unwrap();
     } else {
-        fs::remove_file(path).unwrap()
+        fs::remove_file(path).unwrap();
     }
 }
 

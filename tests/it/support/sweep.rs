@@ -626,7 +626,7 @@ pub(crate) fn sweep<T: Sync>(
         .map_or(1, usize::from)
         .min(4);
     std::thread::scope(|scope| {
-        (0..processors).for_each(|processor| drop(scope.spawn(move || work(processor))))
+        (0..processors).for_each(|processor| drop(scope.spawn(move || work(processor))));
     });
     wrong.into_inner().unwrap()
 }

@@ -191,7 +191,7 @@ impl Tracer<'_> {
         loop {
             match waitpid(None, Some(whose)) {
                 Ok(WaitStatus::PtraceEvent(pid, _, libc::PTRACE_EVENT_SECCOMP)) => {
-                    self.stopped_at_call(pid)
+                    self.stopped_at_call(pid);
                 }
                 Ok(WaitStatus::PtraceSyscall(pid)) => self.call_ended(pid),
                 Ok(WaitStatus::PtraceEvent(pid, _, event)) => {
@@ -206,7 +206,7 @@ impl Tracer<'_> {
                 Ok(WaitStatus::Stopped(pid, signal)) => resume(pid, Some(signal)),
                 Ok(WaitStatus::Exited(pid, status)) => self.ended(pid, status, &mut code),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => {
-                    self.ended(pid, 128 + signal as i32, &mut code)
+                    self.ended(pid, 128 + signal as i32, &mut code);
                 }
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(Errno::ECHILD) => return code,
