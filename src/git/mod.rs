@@ -255,8 +255,21 @@ impl<'a> Git<'a> {
             }
             Ok(())
         };
-        supervise(args, prepare, self.stop, self.limit, || tail(err))
+        let (began, command) = (Instant::now(), words(args));
+        let ended = supervise(args, prepare, self.stop, self.limit, || tail(err));
+        let (seconds, ok) = (began.elapsed().as_secs_f64(), ended.is_ok());
+        tracing::debug!(command, seconds, ok, "git");
+        ended
     }
+}
+
+/// The arguments as people read them.
+fn words<S: AsRef<OsStr>>(args: &[S]) -> String {
+    let words: Vec<_> = args
+        .iter()
+        .map(|arg| arg.as_ref().to_string_lossy())
+        .collect();
+    words.join(" ")
 }
 
 /// Runs git to its end, or until its time is up; `prepare` gives it all but its arguments, and
@@ -269,8 +282,7 @@ fn supervise<S: AsRef<OsStr>>(
     complaint: impl FnOnce() -> String,
 ) -> Result<ExitStatus, GitError> {
     let args: Vec<&OsStr> = args.iter().map(AsRef::as_ref).collect();
-    let words: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-    let command = words.join(" ");
+    let command = words(&args);
     // Confinement is a thread's, and for good; a child dies with the thread that started it. So
     // each has one of its own.
     let child = || {

@@ -25,6 +25,8 @@ use std::sync::{Arc, OnceLock};
 pub struct RunContext<'a> {
     /// The run's time.
     pub now: DateTime<Utc>,
+    /// The run's span: threads don't inherit it.
+    pub span: tracing::Span,
     /// When to stop.
     pub stop: &'a Stop,
     /// The whole policy.
@@ -84,9 +86,10 @@ impl RunContext<'_> {
     /// takes up its own pool's next item meanwhile: the next repo, while this one is locked. So a
     /// thread of its own does the waiting, and this one sleeps.
     pub(super) fn on_io<T: Send>(&self, stop: &Stop, work: impl FnOnce() -> T + Send) -> T {
+        let span = tracing::Span::current();
         let work = || {
             let _counted = stop.budget().enter();
-            work()
+            span.in_scope(work)
         };
         let done = std::thread::scope(|scope| scope.spawn(|| self.io.install(work)).join());
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -220,6 +220,9 @@ impl Stage<'_> {
         };
         match evictor.evict(units) {
             Ok((outcomes, Emptied { freed, left })) => {
+                for (unit, outcome) in units.iter().zip(&outcomes) {
+                    log(unit, outcome);
+                }
                 failures
                     .extend(left.into_iter().map(|left| {
                         format!("left in the trash: {left}; the next run tries again")
@@ -233,6 +236,27 @@ impl Stage<'_> {
                 (Vec::new(), Size::default())
             }
         }
+    }
+}
+
+/// What became of a unit, for who reads the log alone.
+fn log(unit: &Unit, outcome: &UnitOutcome) {
+    let Unit {
+        cache,
+        name,
+        last_used,
+        ..
+    } = unit;
+    match outcome {
+        UnitOutcome::Evicted => tracing::info!(
+            cache = &**cache,
+            unit = name,
+            bytes = unit.size.map(|size| size.bytes),
+            %last_used,
+            last_used_from = ?unit.last_used_from,
+            "evicted"
+        ),
+        outcome => tracing::debug!(cache = &**cache, unit = name, ?outcome, "not evicted"),
     }
 }
 

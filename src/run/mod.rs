@@ -61,6 +61,8 @@ struct Request<'a> {
 pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -> RunReport {
     let started = clock::now();
     let mut report = record::blank(policy, options, started);
+    let span = tracing::info_span!("run", id = report.run.id, dry_run = options.dry_run);
+    let _entered = span.enter();
     let request = Request {
         policy,
         options: &options.of_this_shard(),
@@ -101,6 +103,7 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
     let (ledger, unknown) = room::ledger(request, &mode);
     let context = RunContext {
         now,
+        span: tracing::Span::current(),
         stop,
         policy,
         options,

@@ -31,7 +31,7 @@ use row::blank;
 impl RunContext<'_> {
     /// The first pass.
     pub fn maintain(&self, repo: &policy::Repo) -> RepoResult {
-        self.row(repo, |row| {
+        self.row(repo, "maintain", |row| {
             let decided = self.decide(repo, &self.around)?;
             let plan = &decided.plan;
             let mut result = RepoResult {
@@ -62,7 +62,7 @@ impl RunContext<'_> {
 
     /// The result for a repo that is unchanged, by what an earlier run saw of it.
     pub fn skip(&self, repo: &policy::Repo, cached: CachedSurvey) -> RepoResult {
-        self.row(repo, |row| {
+        self.row(repo, "skip", |row| {
             Ok(RepoResult {
                 skipped: true,
                 ..RepoResult::of(cached.row(row, self.now))
@@ -99,9 +99,12 @@ impl RunContext<'_> {
     fn row(
         &self,
         repo: &policy::Repo,
+        stage: &'static str,
         pass: impl FnOnce(report::Repo) -> Result<RepoResult, Ended>,
     ) -> RepoResult {
         let began = Instant::now();
+        let span = tracing::info_span!(parent: &self.span, "repo", repo = &*repo.name, stage);
+        let _entered = span.enter();
         let blank = blank(
             repo,
             if self.mode.trash().is_some() {

@@ -104,7 +104,9 @@ fn evict(stage: &eviction::Stage<'_>, evicts: bool, report: &mut RunReport) {
     let context = stage.context;
     context.bar.set_message("caches");
     let calm = eviction::none_wanted(context.policy, stage.usage).filter(|_| !evicts);
-    let evicted = || context.io.install(|| stage.evict(&mut report.failures));
+    let failures = &mut report.failures;
+    let evict = || context.span.in_scope(|| stage.evict(failures));
+    let evicted = || context.io.install(evict);
     report.eviction = calm.unwrap_or_else(evicted);
 }
 

@@ -123,11 +123,13 @@ pub fn look(context: &RunContext<'_>, repos: &[&policy::Repo]) -> Vec<RepoResult
         }
     };
     let (around, borrowers) = (context.around.clone(), context.borrowers.clone());
+    let span = context.span.clone();
     let context = RunContext {
         mode: &Mode::DryRun,
         only,
         around,
         borrowers,
+        span,
         ..*context
     };
     repos

@@ -39,6 +39,7 @@ mod kills_of_commands;
 mod lenders;
 mod like_git;
 mod locks;
+mod logs;
 mod many_nights;
 mod night;
 mod protocol;

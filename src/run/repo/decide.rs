@@ -116,6 +116,10 @@ impl RunContext<'_> {
             facts.lends = self.borrowers().need(shadow.git_dir());
             plan = planned(&facts);
         }
+        for (tree, verdict) in &plan.trees {
+            let path = &*tree.path.to_string_lossy();
+            tracing::debug!(path, ?verdict, "decided");
+        }
         let read = |ledger: &Ledger| {
             let known = Known {
                 seen: ledger.seen(&repo.name),

@@ -1,7 +1,7 @@
 //! The second pass over a repo: its trees go.
 
 use super::ended::Ended;
-use crate::apply::repo::RepoExecutor;
+use crate::apply::repo::{Reaped, RepoExecutor};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy::{self};
 use crate::facts::cache::Size;
@@ -29,7 +29,9 @@ impl RunContext<'_> {
             return first;
         };
         let began = Instant::now();
-        let again = self.row(repo, |row| self.reap_again(repo, &first, row, trash));
+        let again = self.row(repo, "reap", |row| {
+            self.reap_again(repo, &first, row, trash)
+        });
         if again.row.outcome == RepoOutcome::Maintained {
             joined(first, again, began)
         } else {
@@ -101,6 +103,20 @@ impl RunContext<'_> {
                 }),
             };
             let written = to_write(tree, class);
+            let path = &*tree.path.to_string_lossy();
+            match &reaped {
+                Ok(Reaped {
+                    rescue_ref,
+                    emptied,
+                }) => tracing::info!(
+                    path,
+                    ?class,
+                    rescue = rescue_ref,
+                    freed_bytes = emptied.freed.bytes,
+                    "reaped a worktree"
+                ),
+                Err(error) => tracing::warn!(path, %error, "failed to reap a worktree"),
+            }
             if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
                 result.freed += freed;
                 result.written += written;

@@ -51,7 +51,9 @@ impl RunContext<'_> {
             survey::store::count(decided.shadow.git_dir(), executor.stop)
         }) {
             Ok(after) => {
-                result.row.gc.after = rows::counts(&after);
+                let row = &mut result.row.gc;
+                row.after = rows::counts(&after);
+                tracing::info!(action = ?row.action, reason = row.reason, before = ?row.before, after = ?row.after, "repacked");
                 let judged = done.and_then(|done| judge(plan, &done, &decided.facts.store, &after));
                 result
                     .row

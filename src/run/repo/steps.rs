@@ -48,6 +48,8 @@ impl RunContext<'_> {
                 &tree.path,
                 self.on_io(executor.stop, || executor.drop_registration(tree)),
             ) {
+                let path = &*tree.path.to_string_lossy();
+                tracing::info!(path, "dropped the registration of a worktree that is gone");
                 result.row.prune.dropped.push(tree.path.clone());
             }
         }
@@ -55,7 +57,10 @@ impl RunContext<'_> {
         let due = std::mem::take(&mut result.row.rescues.expired);
         for ((rescue, _), row) in plan.expire.iter().zip(due) {
             match executor.expire(rescue) {
-                Ok(()) => result.row.rescues.expired.push(row),
+                Ok(()) => {
+                    tracing::info!(rescue = rescue.name, because = ?row.because, "expired a rescue");
+                    result.row.rescues.expired.push(row);
+                }
                 Err(error) => result.row.failures.push(error.to_string()),
             }
         }
