@@ -311,6 +311,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn whatever_a_root_leads_to_would_be_lost_and_nothing_else_would() {
         let odb = store();
         let (file, other, nowhere) = (blob(&odb, "file"), blob(&odb, "other"), [7; 20]);

@@ -429,6 +429,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_row_of_the_table() {
         let landed = || looked(|c| c.landed = Some(Landed::SamePatch));
         let saved = || looked(|_| {});
@@ -648,6 +649,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn what_a_verdict_says_in_words() {
         let dirty = |count, names: &[&str]| {
             looked(|c| {

@@ -1,5 +1,5 @@
 //! Past runs as a table, the newest last: what went, what it freed, what stood in the way; and
-//! where the volume is going. Shards of a run come as [one](super::runs).
+//! where the volume is going. Shards of a run come as [one](super::nights).
 //!
 //! Pure, and a rendering only: which runs are shown is the caller's choice. It must never hide that
 //! lines of the journal were skipped.

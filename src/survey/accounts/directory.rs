@@ -67,9 +67,9 @@ impl Trouble {
             |error: E| Errno::from_io_error(&error.into()).filter(|met| !answers.contains(met));
         found
             .map_err(|error| {
-                met(error)
-                    .into_iter()
-                    .for_each(|met| self.0.set(Some(met.into())));
+                if let Some(met) = met(error) {
+                    self.0.set(Some(met.into()));
+                }
             })
             .ok()
     }
