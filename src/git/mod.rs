@@ -258,7 +258,7 @@ impl<'a> Git<'a> {
         let (began, command) = (Instant::now(), words(args));
         let ended = supervise(args, prepare, self.stop, self.limit, || tail(err));
         let (seconds, ok) = (began.elapsed().as_secs_f64(), ended.is_ok());
-        tracing::debug!(command, seconds, ok, "git");
+        tracing::debug!(command = %command.escape_debug(), seconds, ok, "git");
         ended
     }
 }

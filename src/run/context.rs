@@ -146,3 +146,8 @@ impl RepoResult {
         }
     }
 }
+
+/// Text that a repo supplied, for the log: a terminal on which it is shown takes it for text.
+pub(super) fn inert(text: &str) -> String {
+    text.escape_debug().to_string()
+}

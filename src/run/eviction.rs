@@ -12,7 +12,7 @@ use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
 use crate::plan::evict::{self, LruShortlist, Wanted};
 use crate::report::{self, rows};
-use crate::run::context::{RepoResult, RunContext};
+use crate::run::context::{RepoResult, RunContext, inert};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
 use crate::survey::caches::last_use::{LastUseProbe, keeps_access_times};
@@ -250,13 +250,18 @@ fn log(unit: &Unit, outcome: &UnitOutcome) {
     match outcome {
         UnitOutcome::Evicted => tracing::info!(
             cache = &**cache,
-            unit = name,
+            unit = inert(name),
             bytes = unit.size.map(|size| size.bytes),
             %last_used,
             last_used_from = ?unit.last_used_from,
             "evicted"
         ),
-        outcome => tracing::debug!(cache = &**cache, unit = name, ?outcome, "not evicted"),
+        outcome => tracing::debug!(
+            cache = &**cache,
+            unit = inert(name),
+            ?outcome,
+            "not evicted"
+        ),
     }
 }
 

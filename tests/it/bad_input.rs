@@ -560,9 +560,9 @@ fn what_can_not_be_read_stays() {
         store.git_dir("objects/pack"),
     ];
     let modes = |mode| {
-        closed.iter().for_each(|place| {
+        for place in &closed {
             std::fs::set_permissions(place, PermissionsExt::from_mode(mode)).unwrap();
-        });
+        }
     };
     modes(0o000);
     let report = world.pass(1, &["run"]);

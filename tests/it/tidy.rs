@@ -100,9 +100,15 @@ struct Source {
 impl Source {
     /// What comes before the tests.
     fn body(&self) -> &str {
+        let tests = [
+            "mod tests {",
+            "pub(super) mod tests {",
+            "pub(in crate::plan) mod tests {",
+        ];
+        let ends = tests.map(|tests| self.text.find(&format!("#[cfg(test)]\n{tests}")));
+        let end = ends.into_iter().flatten().min();
         self.text
-            .split("#[cfg(test)]\nmod tests {")
-            .next()
+            .get(..end.unwrap_or(self.text.len()))
             .unwrap_or_default()
     }
 

@@ -10,7 +10,7 @@ use crate::facts::worktree::{State, Worktree};
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
-use crate::run::context::{RepoResult, RunContext};
+use crate::run::context::{RepoResult, RunContext, inert};
 use crate::run::needs;
 use crate::survey::context::VolumeContext;
 use std::collections::HashSet;
@@ -103,7 +103,7 @@ impl RunContext<'_> {
                 }),
             };
             let written = to_write(tree, class);
-            let path = &*tree.path.to_string_lossy();
+            let path = inert(&tree.path.to_string_lossy());
             match &reaped {
                 Ok(Reaped {
                     rescue_ref,
