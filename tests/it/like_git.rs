@@ -273,7 +273,14 @@ fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     for (recipe, git, folders) in &members {
         for folder in folders {
             let enrolled = is_enrolled(folder);
-            let lost = facts::lost(&before[folder], collected.get(folder), &after[folder]);
+            let mut lost = facts::lost(&before[folder], collected.get(folder), &after[folder]);
+            if lost.told.iter().any(|text| text.starts_with("git clone")) {
+                std::fs::rename(world.beside("before"), &world.root).unwrap();
+                let whole = facts(&world, git, folder, Look::Whole);
+                std::fs::rename(&world.root, world.beside("before")).unwrap();
+                lost.told
+                    .retain(|text| !text.starts_with("git clone") || !whole.fails_to_clone());
+            }
             if collected
                 .get(folder)
                 .is_some_and(|collected| before[folder].dropped_by(collected))

@@ -32,6 +32,12 @@ pub(super) enum Look {
 }
 
 impl Facts {
+    /// Whether git could not clone it.
+    pub(super) fn fails_to_clone(&self) -> bool {
+        let answer = self.answers.get("git clone");
+        answer.is_some_and(|lines| lines.iter().any(|line| is_failure(line)))
+    }
+
     /// Whether something is not there any more.
     pub(super) fn dropped_by(&self, after: &Self) -> bool {
         !self.objects.is_subset(&after.objects)
@@ -343,12 +349,7 @@ pub(super) fn lost(before: &Facts, collected: Option<&Facts>, after: &Facts) -> 
                 more.retain(|line| !(first.contains(line) || failed && is_failure(line)));
                 less.clear();
             }
-            // It failed before any run, or with what `git gc` left.
-            Some("clone")
-                if [first, answer]
-                    .iter()
-                    .any(|lines| lines.iter().any(|line| is_failure(line))) =>
-            {
+            Some("clone") if answer.iter().any(|line| is_failure(line)) => {
                 more.clear();
                 less.clear();
             }
