@@ -53,7 +53,7 @@ pub fn parent(place: &VolumePath) -> io::Result<(OwnedFd, &OsStr)> {
     let name = place
         .relative()
         .file_name()
-        .expect("an VolumePath is never empty and never ends in ..");
+        .expect("a VolumePath is never empty and never ends in ..");
     let folder = place
         .relative()
         .parent()

@@ -1,6 +1,6 @@
 //! A path proven to lie inside the volume's root, as a type.
 //!
-//! Whatever a plan changes is named by an [`VolumePath`], so a plan that leads out of the volume
+//! Whatever a plan changes is named by a [`VolumePath`], so a plan that leads out of the volume
 //! can't be built. The proof here is lexical and does no I/O; links are refused later, when the
 //! path is opened (`openat2` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS`). It must never hold an
 //! empty path: the root itself is no target.
@@ -15,7 +15,7 @@ use std::sync::Arc;
 ///
 /// ```compile_fail,E0451
 /// let root = std::sync::Arc::from(std::path::Path::new("/data"));
-/// let passwords = treewarden::fs::volume_path::Inside { root, relative: "../etc/shadow".into() };
+/// let passwords = treewarden::fs::volume_path::VolumePath { root, relative: "../etc/shadow".into() };
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct VolumePath {

@@ -8,7 +8,7 @@ use crate::facts::locks::Locks;
 use crate::fs::stop::Stop;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::report::{self};
+use crate::report;
 use crate::run::Options;
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;

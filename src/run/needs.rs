@@ -1,7 +1,7 @@
 //! What a repo tells the eviction: which trees are idle, what their lock files name, and what goes
 //! anyway.
 
-use crate::config::policy::{self};
+use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::facts::rescue::Rescue;

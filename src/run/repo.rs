@@ -5,7 +5,7 @@
 //! the repo again, looks again, decides again, and only then removes. It must never let one repo's
 //! failure reach another.
 
-use crate::config::policy::{self};
+use crate::config::policy;
 use crate::facts::worktree::State;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::LockedRepo;

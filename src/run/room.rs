@@ -1,6 +1,8 @@
-//! Room on the volume once the repos are done: what the trash frees, what is expected to be free then, and what is evicted.
+//! Room on the volume once the repos are done: what the trash frees, what is expected to be free
+//! then, and what is evicted.
 //!
-//! How full the volume will be is reckoned, not measured: a dry run has nothing to measure, and a run must decide as its dry run did.
+//! How full the volume will be is reckoned, not measured: a dry run has nothing to measure, and a
+//! run must decide as its dry run did.
 
 use super::context::{RepoResult, RunContext};
 use super::eviction;

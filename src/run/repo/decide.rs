@@ -2,7 +2,7 @@
 
 use super::ended::Ended;
 use crate::apply::at_work::AtWork;
-use crate::config::policy::{self};
+use crate::config::policy;
 use crate::facts::cache::CacheKind;
 use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;

@@ -3,7 +3,7 @@
 use super::ended::Ended;
 use crate::apply::repo::{Reaped, RepoExecutor};
 use crate::apply::trash::{Emptied, Trash};
-use crate::config::policy::{self};
+use crate::config::policy;
 use crate::facts::cache::Size;
 use crate::facts::rescue::Own;
 use crate::facts::worktree::{State, Worktree};
