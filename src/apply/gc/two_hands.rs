@@ -1,5 +1,5 @@
-//! A store's repack by two hands: git writes packs and deletes nothing; what they hold is counted
-//! by us, proven, and only then the old ones go.
+//! A store's repack by two hands (`docs/design/architecture.md#two-hands`): git writes packs and
+//! deletes nothing; what they hold is counted by us, proven, and only then the old ones go.
 //!
 //! At every point a kill leaves objects twice, never not at all, and the next repack finishes it.
 //! It must never delete what it has not seen elsewhere, or proven to be reached by nothing.
