@@ -25,7 +25,7 @@
 //!
 //! Imports run down this table and never up; `tests/it/tidy.rs` holds the list of what each room
 //! may see. Per repo the order is lock → survey → plan → apply → unlock, so facts can't go stale
-//! between look and act.
+//! between look and act. `docs/design/architecture.md#a-run-in-types` shows a run.
 //!
 //! # Invariants
 //!
@@ -36,7 +36,7 @@
 //! 3. One function, [`plan::worktree::verdict`], decides a worktree's fate, for the dry run, the
 //!    run, `worktree list` and the eviction alike. Unknown means keep.
 //! 4. Two hands: what decides that objects can go is not what deletes them. A store loses nothing
-//!    before an independent proof ([`apply::proof`]).
+//!    before an independent proof ([`apply::proof`], `docs/design/architecture.md#two-hands`).
 //! 5. Trees are deleted only in [`apply::trash`], by file descriptor, never following a link.
 //! 6. The git program is started only in [`git`]. It reaches its own repo and nothing else
 //!    ([`git::confine`]).

@@ -20,21 +20,24 @@ const TREES: f64 = 10.0;
 /// One repo in so many was worked in that day, and has one tree that goes.
 const WORKED_IN: usize = 5;
 const FILES_OF_A_TREE: f64 = 9_000.0;
-/// Files in a folder, as in `node_modules` here (`benches/README.md`, "scan").
+/// Files in a directory, as in `node_modules` here (`benches/README.md#scan`).
 const FILES_A_FOLDER: f64 = 8.0;
 /// Cache units, the files of each, and the part of the units that a night evicts.
 const UNITS: f64 = 5_000_000.0;
 const FILES_OF_A_UNIT: f64 = 20.0;
 const EVICTED: f64 = 0.02;
 
-/// Calls for a repo that rests, and for each of its trees: measured on the FUSE server ("night").
+/// Calls for a repo that rests, and for each of its trees: measured on the FUSE server
+/// (`benches/README.md#night`).
 const REST: (f64, f64) = (70.0, 14.0);
-/// Calls for a repo that is looked at, and for each tree: measured there ("verdicts").
+/// Calls for a repo that is looked at, and for each tree: measured there
+/// (`benches/README.md#verdicts`).
 const LOOK: (f64, f64) = (200.0, 195.0);
 /// Seconds of a core for a repo that is looked at (two processes of git), and for a day's repack
-/// ("gc").
+/// (`benches/README.md#gc`).
 const CPU: f64 = 0.03 + 1.0;
-/// Calls to delete a file, and a folder (`nfs.md`): a name each, and the folder's listing.
+/// Calls to delete a file, and a directory: a name each, and the directory's listing
+/// (`docs/design/nfs.md#cost`).
 const DELETE: (f64, f64) = (1.0, 4.0);
 /// Calls to list a unit, and to weigh one before it goes.
 const LIST_UNIT: f64 = 0.2;

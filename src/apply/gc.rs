@@ -1,7 +1,8 @@
 //! Repacking, judged by what it changed and not by git's word.
 //!
 //! A stale `objects/maintenance.lock` makes git exit 0 having done nothing, so the counts before
-//! and after decide (`git.md`). It must never choose a step: the plan lists them.
+//! and after decide (`docs/design/git.md#judge-by-outcome`). It must never choose a step: the plan
+//! lists them.
 
 use super::proof::ProofError;
 use super::reflogs::{self, Batch, Cutoffs};
@@ -262,7 +263,7 @@ const FULL: Command = &[
 ];
 /// No multi-pack-index: it costs what the repo holds, not what the day brought, and the few packs
 /// in a geometric row are looked up as fast. Looking for deltas is half of the work, and the
-/// smallest window finds most of what a wide one does (benches/README.md, "gc").
+/// smallest window finds most of what a wide one does (`benches/README.md#gc`).
 const GEOMETRIC: Command = &[
     "repack",
     "-l",

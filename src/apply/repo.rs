@@ -2,7 +2,8 @@
 //!
 //! Each step stands alone: what fails is a row, and the tree or file stays as it was. A tree goes
 //! in an order in which a kill at any point loses nothing: rescue, rename into the trash, drop the
-//! registration, delete. It must never change that order.
+//! registration, delete (`docs/design/worktrees.md#rescue-then-remove`). It must never change that
+//! order.
 
 use super::rescue::{DropError, RescueError, Rescued, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};

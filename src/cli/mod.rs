@@ -1,8 +1,8 @@
 //! The commands as typed, and what each prints.
 //!
-//! Results go to standard output, logs and progress to standard error. The exit codes are the
-//! contract's: 0 done, 1 something failed, 2 bad usage or config, 3 refused, 4 stopped early. It
-//! must never touch the volume itself.
+//! Results go to standard output, logs and progress to standard error. The exit codes are those of
+//! `docs/design/contract.md#exit-codes`: 0 done, 1 something failed, 2 bad usage or config, 3
+//! refused, 4 stopped early. It must never touch the volume itself.
 
 use crate::commands::check;
 use crate::commands::demo;
@@ -145,7 +145,7 @@ struct Pass {
 enum Format {
     /// For people
     Text,
-    /// For programs: see the contract's schema
+    /// For programs: JSON, by `docs/design/contract.md#the-report`
     Json,
 }
 
@@ -153,7 +153,7 @@ enum Format {
 enum ReportFormat {
     /// For people
     Text,
-    /// For programs: see the contract's schema
+    /// For programs: JSON, by `docs/design/contract.md#the-report`
     Json,
     /// For people with a browser: one file that needs nothing else, with the past runs
     Html,

@@ -16,7 +16,7 @@ const MIB: u64 = 1024 * 1024;
 const GIB: u64 = 1024 * MIB;
 
 // What a key is when nobody typed it. `config/treewarden.yaml` says why, and a test keeps the two
-// equal.
+// equal. The contract is `docs/design/contract.md#config`.
 
 /// `volume.state`: the contract's directory for locks, trash and journal.
 pub const STATE: &str = ".treewarden";
@@ -41,21 +41,24 @@ pub const REPOS_IN_PARALLEL: usize = 4;
 pub const IO_THREADS: usize = 32;
 /// `run.deadline`: the contract's; a run, with room for a second try.
 pub const DEADLINE: Duration = Duration::from_secs(4 * HOUR.as_secs());
-/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees (`worktrees.md`), and most of them
-/// don't go at once.
+/// `run.max_reaped`: the contract's; a fleet has 70 to 200 trees, and most of them don't go at once
+/// (`docs/design/worktrees.md#figures-from-the-field`).
 pub const MAX_REAPED: usize = 50;
 /// `lock_wait`: the contract's.
 pub const LOCK_WAIT: Duration = Duration::from_mins(10);
-/// `worktrees.landed`: the class's age in `worktrees.md`.
+/// `worktrees.landed`: the class's age in
+/// `docs/design/worktrees.md#the-classes-and-their-ages`.
 pub const LANDED: Age = Age::After(DAY);
-/// `worktrees.saved`: the class's age in `worktrees.md`.
+/// `worktrees.saved`: the class's age in
+/// `docs/design/worktrees.md#the-classes-and-their-ages`.
 pub const SAVED: Age = Age::After(Duration::from_secs(7 * DAY.as_secs()));
-/// `worktrees.unsaved`: the class's age in `worktrees.md`.
+/// `worktrees.unsaved`: the class's age in
+/// `docs/design/worktrees.md#the-classes-and-their-ages`.
 pub const UNSAVED: Age = Age::After(Duration::from_secs(30 * DAY.as_secs()));
 /// `worktrees.dead_locks`: a lock is somebody's word, and that its process is gone doesn't take it
 /// back.
 pub const DEAD_LOCKS: Age = Age::Never;
-/// `worktrees.presets`: the default layout of `worktrees.md`.
+/// `worktrees.presets`: the default of `docs/design/worktrees.md#layouts`.
 pub const PRESETS: [&str; 1] = ["afk"];
 /// `worktrees.rescue_max`: the contract's; work is small, what is larger is mostly build output.
 pub const RESCUE_MAX: u64 = 200 * MIB;

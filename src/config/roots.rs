@@ -11,9 +11,9 @@ use crate::fs::volume_path::VolumePath;
 use globset::{GlobBuilder, escape};
 use std::path::Path;
 
-/// The layouts of `worktrees.md`, each where its runner is told to work on the volume, and where it
-/// works by itself when the volume is the agents' home; `custom` stands for `roots` only. Superset
-/// names directories by branches, which have slashes.
+/// The layouts of `docs/design/worktrees.md#layouts`, each where its runner is told to work on the
+/// volume, and where it works by itself when the volume is the agents' home; `custom` stands for
+/// `roots` only. Superset names directories by branches, which have slashes.
 const PRESETS: [(&str, &[&str]); 11] = [
     ("afk", &["<repo>/.worktrees/*", "worktrees/<repo>/*"]),
     (

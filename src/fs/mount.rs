@@ -177,7 +177,7 @@ pub fn local_locks(facts: &Facts) -> Option<String> {
     }
 }
 
-/// What of the mount is good, and what must be mended. The facts are `nfs.md`'s.
+/// What of the mount is good, and what must be mended: `docs/design/nfs.md#mount-options`.
 ///
 /// | option | judged |
 /// | --- | --- |

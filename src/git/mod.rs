@@ -32,7 +32,7 @@ pub mod shadow;
 /// The oldest git whose `repack --cruft` and `--geometric` this was measured with.
 pub const OLDEST: (u32, u32) = (2, 39);
 
-/// What git may not read, ask or start: `git.md`, "Hostile repos", step 4.
+/// What git may not read, ask or start: `docs/design/git.md#hostile-repos`, step 4.
 const ENVIRONMENT: [(&str, &str); 16] = [
     ("HOME", "/nonexistent"),
     ("LC_ALL", "C"),
@@ -52,8 +52,8 @@ const ENVIRONMENT: [(&str, &str); 16] = [
     ("GIT_EDITOR", "/bin/false"),
 ];
 
-/// Settings that must hold whatever a config says: same place, step 4; the ages are `git.md`'s
-/// grace.
+/// Settings that must hold whatever a config says: same place, step 4; the ages are those of
+/// `docs/design/git.md#grace`.
 const SETTINGS: [&str; 11] = [
     "core.hooksPath=/dev/null",
     "core.fsmonitor=false",
@@ -249,7 +249,7 @@ impl<'a> Git<'a> {
                 command.args(["-c", setting]);
             }
             command.stdin(input).stdout(output).stderr(complaint);
-            // Twice what we hold for it, which is given back by then: see `plan::share`.
+            // Twice what we hold for it, which is given back by then: see `plan::limits`.
             if let Some(most) = self.stop.budget().most() {
                 treewarden_unsafe::limit_memory(command, most.saturating_mul(2));
             }

@@ -2,8 +2,8 @@
 //!
 //! Agents write `.git`, and git's own security page says that running git in an untrusted `.git` is
 //! not safe. So the real config is data, parsed and never obeyed; git and git2 see a directory in
-//! scratch space whose entries are links to the real ones (`git.md`, "Hostile repos"). It must
-//! never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
+//! scratch space whose entries are links to the real ones (`docs/design/git.md#hostile-repos`). It
+//! must never hold `hooks/` or `info/`, and never be made for a repo that isn't what it should be.
 
 use crate::fs::budget::Budget;
 use crate::fs::openat::{self, found};
@@ -45,7 +45,7 @@ const LINKED: [&str; 13] = [
     "REBASE_HEAD",
 ];
 
-/// libgit2 syncs loose objects and refs by the first key, git by `core.fsync` of `git.rs`. Names
+/// libgit2 syncs loose objects and refs by the first key, git by `core.fsync` of `git`. Names
 /// that only other systems find dangerous (`git~1`) are fine in a rescue.
 const CONFIG: &str = "[core]
 \trepositoryformatversion = 0

@@ -3,8 +3,8 @@
 //! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace
 //! period lasts, while it takes back what it had delegated to a client that is cut off, or on v3
 //! always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
-//! when nobody waits any more. It must never leave a lock taken for which nobody waits, nor take
-//! one that keeps out nobody but this machine.
+//! when nobody waits any more (`docs/design/nfs.md#locks`). It must never leave a lock taken for
+//! which nobody waits, nor take one that keeps out nobody but this machine.
 
 use super::{Holder, LockError, read_holder};
 use crate::fs::atomic;
@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How long an answer is waited for: a server's grace period, or the lease of a client that is cut
-/// off, makes it 105 s.
+/// off, makes it 105 s (`docs/design/nfs.md#locks`).
 pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
 /// How often a lock is asked for before it counts as busy, and how long after: a look takes some

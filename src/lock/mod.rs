@@ -1,9 +1,9 @@
 //! The lock that agents and the run share: an exclusive `flock(2)` on a file that is never deleted.
 //!
-//! `flock FILE CMD` in a shell takes the very same lock (`contract.md`, "The lock protocol"). The
-//! kernel alone decides who holds it; what is written in the file only informs people. Nobody may
-//! take a second repo while holding one. Only a [`LockedRepo`] can be changed: taking the lock is
-//! what makes one.
+//! `flock FILE CMD` in a shell takes the very same lock
+//! (`docs/design/contract.md#the-lock-protocol`). The kernel alone decides who holds it; what is
+//! written in the file only informs people. Nobody may take a second repo while holding one. Only a
+//! [`LockedRepo`] can be changed: taking the lock is what makes one.
 
 #![cfg_attr(
     not(test),

@@ -1,8 +1,8 @@
 //! A run as Prometheus metrics: names, labels and help.
 //!
-//! Pure. All are gauges of the last run, in base units, without time stamps. It must never leave a
-//! series behind for a repo that the config no longer has, and never guess: what nobody knows has
-//! no sample.
+//! Pure. The names are those of `docs/design/contract.md#metrics`. All are gauges of the last run,
+//! in base units, without time stamps. It must never leave a series behind for a repo that the
+//! config no longer has, and never guess: what nobody knows has no sample.
 
 use super::volume;
 use crate::config::policy::{Marks, Policy};

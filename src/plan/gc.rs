@@ -1,7 +1,7 @@
 //! What kind of repack a repo needs, from counts: nothing is done by the calendar alone.
 //!
-//! The rules are GitLab Gitaly's, which run on millions of repos (`git.md`, "What kind of work, and
-//! when"):
+//! The rules are GitLab Gitaly's, which run on millions of repos
+//! (`docs/design/git.md#what-kind-of-work-and-when`):
 //!
 //! | seen | done |
 //! | --- | --- |
@@ -23,7 +23,8 @@ const LOOSE_OBJECTS: u64 = 1024;
 /// A full repack rewrites everything: not more often.
 const FULL_EVERY: TimeDelta = TimeDelta::days(5);
 
-/// What nothing reaches is deleted when nobody wrote it again for this long (`git.md`).
+/// What nothing reaches is deleted when nobody wrote it again for this long
+/// (`docs/design/git.md#grace`).
 pub const PRUNED_AFTER: TimeDelta = TimeDelta::days(14);
 
 /// What kind of repack.

@@ -1,5 +1,5 @@
-//! How long what nothing reaches any more stays: `git.md`'s grace, or longer where the repo's own
-//! config says so.
+//! How long what nothing reaches any more stays: the grace of `docs/design/git.md#grace`, or longer
+//! where the repo's own config says so.
 //!
 //! The config is an agent's, so it is data: it can only make things stay longer. Git is told points
 //! in time, for its own clock may be another. It must never shorten a grace, and never take a date
@@ -8,7 +8,7 @@
 use super::gc::PRUNED_AFTER;
 use chrono::{DateTime, TimeDelta, Utc};
 
-/// Reflog entries stay for this long (`git.md`).
+/// Reflog entries stay for this long (`docs/design/git.md#grace`).
 const LOGGED_FOR: TimeDelta = TimeDelta::days(90);
 
 /// What is older goes; with none, nothing goes.

@@ -17,17 +17,18 @@ use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 
 /// A registration whose tree is gone is dropped when nobody used it, and every run found the tree
-/// missing, for this long: time for a moved tree to be repaired, and for a mount to come back.
+/// missing, for this long: time for a moved tree to be repaired, and for a mount to come back
+/// (`docs/design/worktrees.md#missing-trees`).
 pub const PRUNE_GRACE: TimeDelta = TimeDelta::days(3);
-/// A lock that nobody wrote to for this long is a crashed git's (`git.md`): no git holds one longer
-/// than a write.
+/// A lock that nobody wrote to for this long is a crashed git's: no git holds one longer than a
+/// write (`docs/design/git.md#leftovers`).
 pub const STALE_LOCK: TimeDelta = TimeDelta::minutes(15);
 /// An `index.lock` is an exception: `git commit -a` holds it for as long as its editor is open.
 /// While a process of this machine stands in the tree it is never a crashed git's. Where others may
 /// stand there unseen (on a network file system, or from within a container) it is one when it is
 /// older than anybody's run; git itself gives up on a `gc.pid` of another machine after 12 hours.
 const STALE_UNSEEN: TimeDelta = TimeDelta::hours(24);
-/// A pack may take hours to write (`git.md`).
+/// A pack may take hours to write (`docs/design/git.md#leftovers`).
 const STALE_TEMPORARY: TimeDelta = TimeDelta::hours(24);
 /// More missing trees than this at once are refused; so are more than half of a repo's, when that
 /// is more than one.

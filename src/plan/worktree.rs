@@ -1,7 +1,7 @@
 //! A worktree's fate: the one function that decides it, for the dry run and the real run alike.
 //!
-//! Any doubt keeps the tree. It must never look at a path's name or at the root directory's write
-//! time (deep edits don't touch it).
+//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). It must never look at a
+//! path's name or at the root directory's write time (deep edits don't touch it).
 
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, Landed, State, Worktree};

@@ -1,9 +1,9 @@
 //! What a run tells: done, kept, failed, and why.
 //!
-//! The shapes are the contract's (`treewarden.report/1`): fields are added, never renamed. Text is
-//! a rendering of them. It must never hold a secret, and every string that a repo supplied is
-//! escaped when it is rendered. The journal holds reports of older versions: a field that is added
-//! needs `#[serde(default)]`, or history forgets them.
+//! The shapes are those of `docs/design/contract.md#the-report` (`treewarden.report/1`): fields are
+//! added, never renamed. Text is a rendering of them. It must never hold a secret, and every string
+//! that a repo supplied is escaped when it is rendered. The journal holds reports of older
+//! versions: a field that is added needs `#[serde(default)]`, or history forgets them.
 
 mod alert;
 pub mod history;

@@ -47,7 +47,7 @@ impl RunReport {
         }
     }
 
-    /// The contract's exit code for this run.
+    /// This run's exit code, by `docs/design/contract.md#exit-codes`.
     pub fn exit_code(&self) -> u8 {
         match self.run.outcome {
             RunOutcome::Ok => 0,

@@ -29,7 +29,7 @@ const SCHEMA: &str = "treewarden.look/1";
 /// Bytes. A thousand worktrees take one.
 const LARGEST: u64 = 4 << 20;
 /// What changed this long before a look may have changed again in the same tick of the server's
-/// clock: `git.md` calls such files racy, and gives them a second.
+/// clock: git calls such files racy, and gives them a second (`docs/design/git.md#racy-files`).
 const RACY: TimeDelta = TimeDelta::seconds(2);
 
 /// What a look found in a repo where nothing is to be done.

@@ -1,7 +1,7 @@
 //! treewarden's own files in the volume's state directory.
 //!
 //! Agents can write there as well: what stands here informs, and is never a reason to delete
-//! (`docs/threat-model.md`, "The state directory").
+//! (`docs/design/threat-model.md#the-state-directory`).
 
 #![cfg_attr(
     not(test),

@@ -1,7 +1,9 @@
 //! What git has on record for a tree, the commit and the index, and how the tree differs from it.
 //!
-//! An index is an agent's word: its flags are ignored, and only what it recorded of a file's state
-//! is used, to save reading the file. It must never vouch for a file that could have changed since.
+//! An index is an agent's word: its flags are ignored
+//! (`docs/design/worktrees.md#what-git-loses-without-a-word`), and only what it recorded of a
+//! file's state is used, to save reading the file. It must never vouch for a file that could have
+//! changed since.
 
 use super::attributes::Attributes;
 use super::elsewhere::Elsewhere;

@@ -1,10 +1,11 @@
 //! What a repo's objects are needed by: every place in the real git dir that names one, read by our
 //! own code.
 //!
-//! Git looks at a sanitised git dir and does not see all of it, and it takes a directory that can't
-//! be read for an empty one. So refs, reflogs, HEADs, in-progress states, indexes and grafts are
-//! read here, from the files themselves. Whatever can't be read is told by name, and then nothing
-//! may be dropped. It must never pass over a file because something is wrong with it.
+//! Git looks at a sanitised git dir and does not see all of it
+//! (`docs/design/git.md#what-a-sanitised-git-dir-hides`), and it takes a directory that can't be
+//! read for an empty one. So refs, reflogs, HEADs, in-progress states, indexes and grafts are read
+//! here, from the files themselves. Whatever can't be read is told by name, and then nothing may be
+//! dropped. It must never pass over a file because something is wrong with it.
 
 use super::repo::admins;
 use super::{lines, reach, worktree};

@@ -1,4 +1,4 @@
-//! What a cluster is told, held against the contract: exit codes, arguments, paths, times, pod
+//! What a cluster is told, held against the program: exit codes, arguments, paths, times, pod
 //! security, storage, image.
 //!
 //! The files are read as they stand, without tools. Only the last test renders them as `kubectl
@@ -148,7 +148,7 @@ fn the_report_pod_is_the_night_pod_with_a_read_only_view() {
     assert_eq!(&report, pod(&night));
 }
 
-/// The exit codes of the contract, each with what the Job does about it.
+/// Those of `docs/design/contract.md#exit-codes`, each with what the Job does about it.
 #[test]
 fn every_exit_code_has_its_answer() {
     let night = file(NIGHT);

@@ -310,7 +310,7 @@ fn a_killed_clone_leaves_nothing_where_the_repo_is_to_stand() {
     assert_eq!(state_folder(&world), [""; 0]);
 }
 
-/// The contract's words.
+/// The words of `docs/design/contract.md#config`.
 const CRYPT: &str = "encrypted files must not be edited from a worktree";
 
 #[test]

@@ -70,14 +70,15 @@ fn faults() -> Vec<Fault> {
         .collect()
 }
 
-/// Git passes over a reflog at which it may not look, and says nothing: its lines are kept for
-/// longer. libgit2 does so with packed refs, which here only tell what lock files of the default
+/// Git takes a reflog at which it can't look for one that isn't there, and says nothing: its lines
+/// are kept for longer. libgit2 does so with packed refs, which here only tell what lock files of the default
 /// branch name.
 fn is_passed_over(fault: &Fault) -> bool {
     let Call {
         who, path, name, ..
     } = &fault.point.call;
-    (&**who == "git reflog" && fault.errno == Errno::EACCES && path.contains("/logs/"))
+    let unseen = fault.errno == Errno::EACCES || *name == "newfstatat";
+    (&**who == "git reflog" && unseen && path.contains("/logs/"))
         || (*name == "mmap" && path.ends_with(".git/packed-refs"))
 }
 

@@ -15,8 +15,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use treewarden::report::{RepoOutcome, RunOutcome, RunReport};
 
-/// What the contract gives a stopped night. Most take a tenth of a second; the machine may be busy
-/// with other tests.
+/// What a stopped run may take to end. Most take a tenth of a second; the machine may be busy with
+/// other tests.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A volume with so much of everything to do that each part of the night takes a while.

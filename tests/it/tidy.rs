@@ -368,25 +368,83 @@ fn told(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// What people read: the README, the changelog, the cluster's page, and every page of `docs`.
+/// The files below these directories with one of these extensions, as paths below the root.
+fn files_below(directories: &[&str], extensions: &[&str]) -> Vec<String> {
+    let mut files = Vec::new();
+    for directory in directories {
+        for entry in WalkDir::new(root().join(directory)).sort_by_file_name() {
+            let path = entry.expect("a readable directory").into_path();
+            let wanted = path
+                .extension()
+                .is_some_and(|found| extensions.iter().any(|known| found == *known));
+            if wanted {
+                let below = path.strip_prefix(root()).expect("below the root");
+                files.push(below.display().to_string());
+            }
+        }
+    }
+    files
+}
+
+/// What people read: the README, the changelog, the pages beside what they are about, and every
+/// page of `docs`, at any depth.
 fn documents() -> Vec<String> {
-    let paths = fs::read_dir(root().join("docs"))
-        .expect("there is a `docs`")
-        .map(|entry| entry.expect("readable").path());
-    let pages = paths.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let pages: BTreeSet<String> = pages
-        .map(|path| {
-            path.strip_prefix(root())
-                .expect("below the root")
-                .display()
-                .to_string()
-        })
-        .collect();
-    ["README.md", "CHANGELOG.md", "cronjobs/README.md"]
-        .map(ToOwned::to_owned)
-        .into_iter()
-        .chain(pages)
-        .collect()
+    let beside = [
+        "README.md",
+        "CHANGELOG.md",
+        "benches/README.md",
+        "cronjobs/README.md",
+        "src/survey/caches/README.md",
+        "tests/nfs/README.md",
+    ];
+    let mut pages = beside.map(ToOwned::to_owned).to_vec();
+    pages.extend(files_below(&["docs"], &["md"]));
+    pages
+}
+
+/// What a heading is called in a link, as GitHub has it.
+fn anchor(heading: &str) -> String {
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        _ => c.is_alphanumeric().then_some(c),
+    };
+    let heading = heading.trim().to_lowercase();
+    heading.chars().filter_map(kept).collect()
+}
+
+/// A link's path, and the heading behind its `#`.
+fn parted(link: &str) -> (&str, Option<&str>) {
+    match link.split_once('#') {
+        Some((path, heading)) => (path, Some(heading)),
+        None => (link, None),
+    }
+}
+
+/// Whether the file is there, and has that heading. What stands in a block of code is no heading.
+fn leads_somewhere(path: &Path, heading: Option<&str>) -> bool {
+    let Some(wanted) = heading else {
+        return path.exists();
+    };
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut in_code = false;
+    text.lines().any(|line| {
+        in_code ^= line.starts_with("```");
+        !in_code && line.starts_with('#') && anchor(line.trim_start_matches('#')) == wanted
+    })
+}
+
+/// The citations in a text: what stands in backticks and begins like a page of ours.
+fn citations(text: &str) -> Vec<String> {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/._-#".contains(c);
+    let mut cited = Vec::new();
+    for begins in ["docs/", "benches/"] {
+        for after in text.split(&format!("`{begins}")).skip(1) {
+            let rest: String = after.chars().take_while(|c| is_path(*c)).collect();
+            cited.push(format!("{begins}{rest}"));
+        }
+    }
+    cited
 }
 
 #[test]
@@ -465,15 +523,66 @@ fn links_lead_somewhere() {
         let links = text
             .split("](")
             .skip(1)
-            .filter_map(|after| after.split([')', '#']).next());
+            .filter_map(|after| after.split(')').next());
         let page = root().join(&path);
         let directory = page.parent().expect("a directory");
         let lost = links.filter(|link| {
-            !link.is_empty() && !link.starts_with("https://") && !directory.join(link).exists()
+            let (to, heading) = parted(link);
+            let target = if to.is_empty() {
+                page.clone()
+            } else {
+                directory.join(to)
+            };
+            !link.starts_with("https://") && !leads_somewhere(&target, heading)
         });
         offenders.extend(lost.map(|link| format!("{path}: {link}")));
     }
     assert_none(&offenders, "links to nothing");
+}
+
+#[test]
+fn citations_lead_somewhere() {
+    let code = files_below(
+        &[
+            "src",
+            "tests",
+            "benches",
+            "fuzz/src",
+            "unsafe/src",
+            "config",
+            "cronjobs",
+        ],
+        &["rs", "yaml", "sh"],
+    );
+    let design = files_below(&["docs/design"], &["md"]);
+    let bare: Vec<String> = design
+        .iter()
+        .filter_map(|page| Some(format!("`{}", page.strip_prefix("docs/design/")?)))
+        .collect();
+    let mut offenders = Vec::new();
+    for path in &code {
+        let text = read(path);
+        let unplaced = bare.iter().filter(|name| text.contains(name.as_str()));
+        offenders.extend(unplaced.map(|name| format!("{path}: {name}` without its directory")));
+        let vague = citations(&text)
+            .into_iter()
+            .filter(|link| design.contains(link));
+        offenders.extend(vague.map(|link| format!("{path}: {link} without a heading")));
+    }
+    for path in code.into_iter().chain(documents()) {
+        let lost = citations(&read(&path)).into_iter().filter(|link| {
+            let (page, heading) = parted(link);
+            !leads_somewhere(&root().join(page), heading)
+        });
+        offenders.extend(lost.map(|link| format!("{path}: {link}")));
+    }
+    assert_none(&offenders, "citations of nothing");
+    let git = root().join("docs/design/git.md");
+    assert!(leads_somewhere(&git, Some("hostile-repos")));
+    assert!(
+        !leads_somewhere(&git, Some("hostile-repo")),
+        "a wrong heading would not be noticed"
+    );
 }
 
 #[test]

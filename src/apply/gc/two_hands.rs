@@ -1,5 +1,5 @@
-//! A store's repack by two hands: git writes packs and deletes nothing; what they hold is counted
-//! by us, proven, and only then the old ones go.
+//! A store's repack by two hands (`docs/design/architecture.md#two-hands`): git writes packs and
+//! deletes nothing; what they hold is counted by us, proven, and only then the old ones go.
 //!
 //! At every point a kill leaves objects twice, never not at all, and the next repack finishes it.
 //! It must never delete what it has not seen elsewhere, or proven to be reached by nothing.
@@ -402,6 +402,7 @@ impl<'a> Store<'a> {
                 &folder.join(name).map_err(io::Error::other)?,
             )?;
         }
+        let mut unseen = None;
         for pack in packs {
             let rest = pack
                 .endings
@@ -416,9 +417,7 @@ impl<'a> Store<'a> {
                     .map_err(io::Error::other)?;
                 let to = bin.take(self.executor.lock, &from)?;
                 again |= ending == "pack"
-                    && touched(&to)
-                        .ok()
-                        .flatten()
+                    && seen(&to, &mut unseen)
                         .is_none_or(|stat| packs::touched(&stat) != pack.touched);
                 taken.push((to, from));
             }
@@ -430,9 +429,7 @@ impl<'a> Store<'a> {
         for id in loose {
             let from = packs::place(&self.objects, id)?;
             let to = bin.take(self.executor.lock, &from)?;
-            if touched(&to)
-                .ok()
-                .flatten()
+            if seen(&to, &mut unseen)
                 .zip(cutoff)
                 .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
             {
@@ -440,7 +437,7 @@ impl<'a> Store<'a> {
             }
         }
         self.left.extend(bin.empty(self.executor.stop)?.left);
-        Ok(())
+        unseen.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// Loose objects that are in a pack as well.
@@ -450,6 +447,19 @@ impl<'a> Store<'a> {
             .git(self.executor.shadow.git(self.executor.stop, LIMIT))
             .change(&["prune-packed", "--quiet"])?)
     }
+}
+
+/// The same, for what goes back to its store if it can't be looked at: then somebody is to hear why.
+fn seen(place: &VolumePath, unseen: &mut Option<io::Error>) -> Option<Stat> {
+    let told = |error: io::Error| {
+        let why =
+            format!("failed to look at `{place}`: {error}; it went back, the next run tries again");
+        io::Error::new(error.kind(), why)
+    };
+    touched(place).unwrap_or_else(|error| {
+        *unseen = Some(told(error));
+        None
+    })
 }
 
 /// The file as its server sees it now: opened, for by its name alone a client of NFS may tell what

@@ -2,8 +2,8 @@
 //!
 //! It follows no link, leaves no mount, and holds neither more directories open nor more names in
 //! memory than it may, however deep or wide somebody made a tree. What can't be deleted is left and
-//! told. It must never fall back to anything more forceful, and never be called for a place outside
-//! the trash.
+//! told (`docs/design/git.md#deleting-trees`). It must never fall back to anything more forceful,
+//! and never be called for a place outside the trash.
 
 use super::note::{changed, shown};
 use crate::facts::cache::Size;

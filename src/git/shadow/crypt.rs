@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The contract's words, and the remedy.
+/// The words of `docs/design/contract.md#config`, and the remedy.
 pub(crate) const WORDS: &str =
     "encrypted files must not be edited from a worktree; take the repo out of the config";
 /// How an encrypted blob begins.

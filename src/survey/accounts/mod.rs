@@ -1,5 +1,6 @@
 //! Whose file is it? In the directories that tools make, the tool's own account says which files
-//! are its own; every other file is somebody's work.
+//! are its own; every other file is somebody's work
+//! (`docs/design/worktrees.md#whose-file-is-it`).
 //!
 //! A tool is one file here and one line in [`TOOLS`]: how its directory is recognised, and what it
 //! says of each entry in it. What a tool notes is read, never believed about more than its own

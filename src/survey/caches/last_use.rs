@@ -9,7 +9,8 @@
 //! newer than the last write or change, or over 24 h old, and no other. What is read every hour may
 //! so look as if it was last read yesterday; what was not read since it was written looks just so.
 //! Whether the mount does better (`strictatime`) makes too little difference to find out, so an
-//! access time must show a day more (`Use::must_show`); the order of eviction is by what was seen.
+//! access time must show a day more (`Use::must_show`); the order of eviction is by what was seen
+//! (`docs/design/caches.md#last-use`).
 //!
 //! | kind | a file | a directory |
 //! | --- | --- | --- |

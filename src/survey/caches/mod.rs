@@ -1,11 +1,12 @@
 //! Looks at the configured caches: which units they hold, and when each was last used.
 //!
-//! A unit is the smallest thing that can vanish in one step while its tool goes on working. One
-//! small file per kind knows a layout ([`README.md`](README.md) tells how to add the next);
-//! [`last_use`] alone says when a unit was last used; [`sizing`] weighs the few that may go.
-//! Listing must stay cheap: no size but what the look for last use tells, no file contents (but
-//! npm's index, which alone tells what goes together), and a stat only where last use needs one. It
-//! must never change anything, follow a link, or make a unit of something it can't read.
+//! A unit (`docs/design/caches.md#units`) is the smallest thing that can vanish in one step while
+//! its tool goes on working. One small file per kind knows a layout ([`README.md`](README.md) tells
+//! how to add the next); [`last_use`] alone says when a unit was last used; [`sizing`] weighs the
+//! few that may go. Listing must stay cheap: no size but what the look for last use tells, no file
+//! contents (but npm's index, which alone tells what goes together), and a stat only where last use
+//! needs one. It must never change anything, follow a link, or make a unit of something it can't
+//! read.
 
 mod build_output;
 mod cargo;
