@@ -180,7 +180,8 @@ fn all_end_well(chosen: &[Fault], total: usize) {
 fn a_night_with_a_fault_loses_nothing_and_tells_of_it() {
     let all = faults();
     let total = all.len();
-    all_end_well(&sample(all, 60), total);
+    let name = |fault: &Fault| format!("{} at {}", fault.errno, fault.point);
+    all_end_well(&sample(all, 60, name), total);
 }
 
 /// To git that is a warning, and it reports success. Of an old pack it says nothing: that is left

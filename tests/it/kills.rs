@@ -60,13 +60,7 @@ fn kills() -> Vec<Kill> {
 fn a_killed_night_loses_nothing_and_the_next_one_finishes_it() {
     let all = kills();
     let total = all.len();
-    // One again: `TREEWARDEN_POINT` is a part of what the sweep calls it.
-    let asked = std::env::var("TREEWARDEN_POINT").unwrap_or_default();
-    let all: Vec<Kill> = all
-        .into_iter()
-        .filter(|kill| kill.point().to_string().contains(&asked))
-        .collect();
-    let chosen = sample(all, 60);
+    let chosen = sample(all, 60, |kill| kill.point().to_string());
     let [missed, again] = [AtomicUsize::new(0), AtomicUsize::new(0)];
     let wrong = sweep(&chosen, |sweep, kill| {
         sweep.bring_back();

@@ -632,9 +632,13 @@ pub(crate) fn sweep<T: Sync>(
 }
 
 /// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of
-/// them, or the part `I/N`.
-pub(crate) fn sample<T>(items: Vec<T>, size: usize) -> Vec<T> {
-    let asked = std::env::var("TREEWARDEN_SWEEP").unwrap_or_default();
+/// them, or the part `I/N`. `TREEWARDEN_POINT` leaves those whose `name` has it as a part: one again.
+pub(crate) fn sample<T>(items: Vec<T>, size: usize, name: impl Fn(&T) -> String) -> Vec<T> {
+    let asked = |variable| std::env::var(variable).unwrap_or_default();
+    let part = asked("TREEWARDEN_POINT");
+    let is_asked = |item: &T| part.is_empty() || name(item).contains(&part);
+    let items: Vec<T> = items.into_iter().filter(is_asked).collect();
+    let asked = asked("TREEWARDEN_SWEEP");
     let (first, step) = match asked.split_once('/') {
         Some((part, parts)) => (part.parse::<usize>().unwrap() - 1, parts.parse().unwrap()),
         None if asked == "all" => (0, 1),
