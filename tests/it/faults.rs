@@ -112,7 +112,8 @@ fn wrong_end(sweep: &Sweep, fault: &Fault, night: &Traced) -> Vec<String> {
             .into_iter()
             .map(|odd| format!("it ended with 0, and yet {odd}"))
             .collect(),
-        3 if named => sweep
+        // What isn't there, it says in words of its own.
+        3 if named || fault.errno == Errno::ENOENT => sweep
             .unlike_untouched()
             .into_iter()
             .map(|odd| format!("it was refused, and yet {odd}"))
