@@ -88,7 +88,9 @@ pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> 
             || context.maintain(policy),
             |cached| context.skip(policy, cached),
         );
-        tracing::info!(repo = result.row.name, outcome = ?result.row.outcome, seconds = result.row.seconds, "maintained");
+        let (name, seconds) = (&*result.row.name, result.row.seconds);
+        let outcome = &result.row.outcome;
+        tracing::info!(parent: &context.span, repo = name, ?outcome, seconds, "finished a repo");
         context.bar.inc(1);
         context.bar.set_message(result.row.name.clone());
         DoneJob { policy, result }
