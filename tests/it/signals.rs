@@ -313,8 +313,8 @@ fn a_night_that_waits_for_a_busy_repo_stops_waiting() {
 fn a_killed_night_leaves_no_git_behind() {
     let world = World::new();
     let shop = world.repo("acme/shop");
-    // It takes git a second to pack what nothing makes smaller.
-    let mut noise = vec![0; 16 << 20];
+    // It takes git some seconds to pack what nothing makes smaller.
+    let mut noise = vec![0; 48 << 20];
     std::io::Read::read_exact(
         &mut std::fs::File::open("/dev/urandom").unwrap(),
         &mut noise,
