@@ -99,10 +99,13 @@ pub fn each_due<E: From<io::Error>>(
             let Some(mut text) = found(openat::read(&log, reach::LOG_CAP))? else {
                 continue;
             };
-            // Git takes a last line without an end for none, and would drop it.
+            // Git takes a last line without an end for none, and would drop it. A log that can't be
+            // mended is left as it is.
             if !text.ends_with(b"\n") {
+                if end_line(&log).is_err() {
+                    continue;
+                }
                 text.push(b'\n');
-                write(&log, &text)?;
             }
             let batch = due.entry(cutoffs).or_default();
             batch.bytes = batch.bytes.saturating_add(text.len());
@@ -192,7 +195,14 @@ fn time_of(line: &[u8]) -> Option<DateTime<Utc>> {
     moves::line_time(&String::from_utf8_lossy(line))
 }
 
-/// Under git's own lock on the log, durably, in one step.
+/// Ends the last line. Git adds to a log without a lock on it, so this adds as well: at worst an empty
+/// line, which git passes over.
+fn end_line(log: &VolumePath) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    File::from(openat::open(log, flags)?).write_all(b"\n")
+}
+
+/// Durably, in one step, and while no other expiry is at work on the log.
 fn write(log: &VolumePath, text: &[u8]) -> io::Result<()> {
     let (folder, name) = openat::parent(log)?;
     let mut lock = name.to_owned();

@@ -88,9 +88,6 @@ pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> 
             || context.maintain(policy),
             |cached| context.skip(policy, cached),
         );
-        let (name, seconds) = (&*result.row.name, result.row.seconds);
-        let outcome = &result.row.outcome;
-        tracing::info!(parent: &context.span, repo = name, ?outcome, seconds, "finished a repo");
         context.bar.inc(1);
         context.bar.set_message(result.row.name.clone());
         DoneJob { policy, result }
@@ -98,8 +95,15 @@ pub(super) fn maintain<'a>(context: &RunContext<'_>, jobs: Vec<RepoJob<'a>>) -> 
     let first: Vec<DoneJob<'a>> = jobs.into_par_iter().map(first).collect();
     first
         .into_par_iter()
-        .map(|job| wait(context, job, began))
+        .map(|job| logged(context, wait(context, job, began)))
         .collect()
+}
+
+fn logged<'a>(context: &RunContext<'_>, job: DoneJob<'a>) -> DoneJob<'a> {
+    let row = &job.result.row;
+    let (repo, outcome, seconds) = (&*row.name, &row.outcome, row.seconds);
+    tracing::info!(parent: &context.span, repo, ?outcome, seconds, "finished a repo");
+    job
 }
 
 /// A dry run doesn't wait: it only looks.

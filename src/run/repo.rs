@@ -31,7 +31,10 @@ use row::blank;
 impl RunContext<'_> {
     /// The first pass.
     pub fn maintain(&self, repo: &policy::Repo) -> RepoResult {
-        self.row(repo, "maintain", |row| {
+        // What other shards have, and what was skipped, is looked at without a lock.
+        let only_looks = self.mode.trash().is_none() && !self.options.dry_run;
+        let stage = if only_looks { "look" } else { "maintain" };
+        self.row(repo, stage, |row| {
             let decided = self.decide(repo, &self.around)?;
             let plan = &decided.plan;
             let mut result = RepoResult {

@@ -17,8 +17,8 @@ const ID: usize = 20;
 const SUM: usize = 20;
 /// An entry takes at least so many bytes.
 const SMALLEST_ENTRY: usize = 62;
-/// All paths of an index are not so many times longer than its file.
-const LONGER: usize = 8;
+/// Bytes of a path: more than the kernel takes.
+const LONGEST: usize = 64 << 10;
 /// Bits of an entry's flags: more flags follow; the stage.
 const EXTENDED: u16 = 1 << 14;
 /// A stage other than none is an unmerged path's.
@@ -67,14 +67,13 @@ impl Read {
                 "claims to hold {count} files, for which it is too short"
             )));
         }
-        // Version 4 tells of a path only how it differs from the one before: a few bytes could name
-        // gigabytes.
-        let mut may_name = bytes.len().saturating_mul(LONGER);
         for _ in 0..count {
             let entry = rest.entry(version, &mut before)?;
-            may_name = may_name
-                .checked_sub(entry.path.len())
-                .ok_or_else(|| odd("names longer paths than any honest one"))?;
+            // Version 4 tells of a path only how it differs from the one before: a few bytes could
+            // name gigabytes, but no more than the budget has.
+            if entry.path.len() > LONGEST {
+                return Err(odd("names longer paths than any honest one"));
+            }
             held.more(entry.path.len().saturating_add(size_of::<IndexEntry>()))?;
             read.entries.push(entry);
         }

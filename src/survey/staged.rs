@@ -70,7 +70,9 @@ impl Staged {
             reason = "nanoseconds are below 10^9"
         )]
         let written = (data.mtime(), data.mtime_nsec() as u32);
-        let (entries, split) = whole(admin, file, stop, &mut held)?;
+        // What it holds as it is read, besides what is kept of it.
+        let mut reading = stop.hold();
+        let (entries, split) = whole(admin, file, stop, &mut reading)?;
         let conflicts = entries.iter().any(index::is_unmerged);
         let directories = entries
             .iter()

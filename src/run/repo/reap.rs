@@ -115,7 +115,11 @@ impl RunContext<'_> {
                     freed_bytes = emptied.freed.bytes,
                     "reaped a worktree"
                 ),
-                Err(error) => tracing::warn!(path, %error, "failed to reap a worktree"),
+                Err(error) => tracing::warn!(
+                    path,
+                    error = inert(&error.to_string()),
+                    "failed to reap a worktree"
+                ),
             }
             if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
                 result.freed += freed;

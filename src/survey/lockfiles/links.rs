@@ -4,89 +4,137 @@
 //!
 //! Environments are looked for in the tree's root, whatever they are called. uv links every file of
 //! a wheel, so the `METADATA` of each package tells which archive all of it is in. Links are read
-//! and never followed.
+//! and never followed. An agent may have put anything there: of a tree with more than an honest one
+//! has, nothing is told, so that what it named last still counts.
 
 use crate::facts::package::Package;
+use crate::fs::budget::Held;
 use crate::fs::openat;
+use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
 use rustix::io::Errno;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Environments of one tree that are looked into: more than anybody makes.
-const MOST: usize = 50;
+/// Entries of directories that are listed for one tree. Its root and its environments have some
+/// thousands.
+const MOST: usize = 50_000;
+/// Bytes of an archive's name; uv's have 16.
+const LONGEST: usize = 64;
+/// So often it is asked whether to stop.
+const AT_ONCE: usize = 1000;
 
-/// A virtual environment, and the archives that it leads to, in order; or why they can't be told.
-pub(super) struct Environment {
-    pub(super) name: OsString,
-    pub(super) archives: Result<Vec<Package>, Errno>,
+/// The archives that a tree's environments lead to, in order.
+pub(super) struct Archives {
+    pub(super) packages: Vec<Package>,
+    _held: Held,
 }
 
-/// The environments in the root of `tree` that lead into uv's cache, or may.
+/// What the environments in the root of `tree` lead to.
 ///
 /// # Errors
-/// Whatever the kernel says of the tree's root.
-pub(super) fn of(tree: &VolumePath) -> io::Result<Vec<Environment>> {
+/// One of them can't be read, there is more to read than any honest tree has, or the run is to stop.
+pub(super) fn of(tree: &VolumePath, stop: &Stop) -> io::Result<Archives> {
+    let mut look = Look {
+        stop,
+        seen: 0,
+        packages: Vec::new(),
+        held: stop.hold(),
+    };
     let root = openat::dir(tree)?;
-    let mut environments = Vec::new();
-    for name in folders(&root, "")? {
-        let archives = environment(&root, &name)
-            .and_then(|there| there.as_ref().map_or(Ok(Vec::new()), archives));
-        match archives {
-            Ok(archives) if archives.is_empty() => {}
-            archives => environments.push(Environment { name, archives }),
+    look.each_folder(&root, "", |look, folder| {
+        match rustix::fs::statat(folder, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => look.environment(folder),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
         }
-        if environments.len() >= MOST {
-            break;
-        }
-    }
-    Ok(environments)
+    })?;
+    let Look {
+        mut packages, held, ..
+    } = look;
+    packages.sort_unstable();
+    packages.dedup();
+    Ok(Archives {
+        packages,
+        _held: held,
+    })
 }
 
-/// The directory `name` where it is an environment's.
-fn environment(root: &OwnedFd, name: &OsStr) -> Result<Option<OwnedFd>, Errno> {
-    let Some(folder) = folder(root, name)? else {
-        return Ok(None);
-    };
-    match rustix::fs::statat(&folder, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
-        Ok(_) => Ok(Some(folder)),
-        Err(Errno::NOENT) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+struct Look<'a> {
+    stop: &'a Stop,
+    /// Entries listed so far.
+    seen: usize,
+    packages: Vec<Package>,
+    held: Held,
 }
 
-fn archives(environment: &OwnedFd) -> Result<Vec<Package>, Errno> {
-    let mut archives = Vec::new();
-    let Some(lib) = folder(environment, "lib")? else {
-        return Ok(archives);
-    };
-    for python in folders(&lib, "")? {
-        let Some(site) = folder(&lib, Path::new(&python).join("site-packages"))? else {
-            continue;
+impl Look<'_> {
+    fn environment(&mut self, environment: &OwnedFd) -> io::Result<()> {
+        let Some(lib) = folder(environment, "lib")? else {
+            return Ok(());
         };
-        for info in folders(&site, ".dist-info")? {
-            let Some(info) = folder(&site, &info)? else {
+        self.each_folder(&lib, "", |look, python| {
+            match folder(python, "site-packages")? {
+                Some(site) => look.each_folder(&site, ".dist-info", Self::package),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn package(&mut self, info: &OwnedFd) -> io::Result<()> {
+        let target = match rustix::fs::readlinkat(info, "METADATA", Vec::new()) {
+            Ok(target) => target,
+            // A file, as nearly everywhere.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        };
+        if let Some(package) = target
+            .to_str()
+            .ok()
+            .and_then(|target| archive(Path::new(target)))
+        {
+            self.held.more(package.as_str().len().saturating_mul(2))?;
+            self.packages.push(package);
+        }
+        Ok(())
+    }
+
+    /// Opens each directory that `of` lists and that ends in `end`. Some file systems don't say
+    /// what is one.
+    fn each_folder(
+        &mut self,
+        of: &OwnedFd,
+        end: &str,
+        mut each: impl FnMut(&mut Self, &OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let listed = openat::below(of, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        for entry in &mut Dir::new(listed)? {
+            let entry = entry?;
+            self.seen = self.seen.saturating_add(1);
+            if self.seen > MOST {
+                return Err(io::Error::other(
+                    "it holds more than any honest environment",
+                ));
+            }
+            if self.seen.is_multiple_of(AT_ONCE) {
+                self.stop.go_on()?;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let may_be = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
+            let is_asked = name.as_bytes().ends_with(end.as_bytes());
+            if openat::is_dots(entry.file_name()) || !may_be || !is_asked {
                 continue;
-            };
-            match rustix::fs::readlinkat(&info, "METADATA", Vec::new()) {
-                Ok(target) => archives.extend(
-                    target
-                        .to_str()
-                        .ok()
-                        .and_then(|target| archive(Path::new(target))),
-                ),
-                // A file, as nearly everywhere.
-                Err(Errno::INVAL | Errno::NOENT) => {}
-                Err(errno) => return Err(errno),
+            }
+            if let Some(folder) = folder(of, name)? {
+                each(self, &folder)?;
             }
         }
+        Ok(())
     }
-    archives.sort_unstable();
-    archives.dedup();
-    Ok(archives)
 }
 
 /// The archive that a path leads into: `…/archive-v0/<id>/six-1.17.0.dist-info/METADATA`.
@@ -94,23 +142,10 @@ fn archive(target: &Path) -> Option<Package> {
     let mut above = target.ancestors().skip(2);
     let (archive, bucket) = (above.next()?, above.next()?);
     let is_bucket = bucket.file_name()?.to_str()?.starts_with("archive-v");
-    is_bucket.then(|| archive.file_name()?.to_str().map(Package::uv_archive))?
-}
-
-/// The directories that `of` lists and that end in `end`. Some file systems don't say what is one.
-fn folders(of: &OwnedFd, end: &str) -> Result<Vec<OsString>, Errno> {
-    let listed = openat::list(openat::below(
-        of,
-        Path::new("."),
-        OFlags::RDONLY | OFlags::DIRECTORY,
-    )?)?;
-    let folders = listed
-        .into_iter()
-        .filter(|(_, kind)| matches!(kind, FileType::Directory | FileType::Unknown));
-    Ok(folders
-        .map(|(name, _)| name)
-        .filter(|name| name.as_encoded_bytes().ends_with(end.as_bytes()))
-        .collect())
+    let id = archive.file_name()?.to_str()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_id = id.len() <= LONGEST && id.bytes().all(plain);
+    (is_bucket && is_id).then(|| Package::uv_archive(id))
 }
 
 /// The directory at `path`; none where there is none, or something else.
@@ -157,17 +192,31 @@ mod tests {
         symlink("/home/me/six/METADATA", package("elsewhere", "six-1.17.0")).unwrap();
         symlink(archive("cc", "x"), package("not-one", "x")).unwrap();
         symlink(".venv", field.at("tree/linked").path()).unwrap();
-        let found = of(&field.at("tree")).unwrap();
-        let found: Vec<_> = found
-            .into_iter()
-            .map(|environment| (environment.name, environment.archives))
-            .collect();
+        let found = of(&field.at("tree"), &Stop::never()).unwrap().packages;
         assert_eq!(
             found,
-            [(
-                ".venv".into(),
-                Ok(vec![Package::uv_archive("aa"), Package::uv_archive("bb")])
-            )]
+            [Package::uv_archive("aa"), Package::uv_archive("bb")]
         );
+    }
+
+    #[test]
+    fn of_more_than_an_honest_tree_has_nothing_is_told() {
+        let field = Field::new();
+        for number in 0..=MOST {
+            field.file(&format!("tree/{number}"), 0);
+        }
+        let why = of(&field.at("tree"), &Stop::never()).err().unwrap();
+        assert!(why.to_string().contains("more than any honest"), "{why}");
+        let long = format!(
+            "/c/archive-v0/{}/x.dist-info/METADATA",
+            "a".repeat(LONGEST + 1)
+        );
+        for odd in [
+            long.as_str(),
+            "/c/archive-v0/a b/x.dist-info/METADATA",
+            "/c/x/aa/x/METADATA",
+        ] {
+            assert_eq!(archive(Path::new(odd)), None, "{odd}");
+        }
     }
 }

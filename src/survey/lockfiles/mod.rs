@@ -28,7 +28,7 @@ use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use git2::{ObjectType, Oid, Repository};
-use links::Environment;
+use links::Archives;
 use rayon::prelude::*;
 use rustix::fs::{FileType, OFlags};
 use serde::de::DeserializeOwned;
@@ -98,17 +98,12 @@ pub fn survey(repo: &Repository, trees: &[Live<'_>], known: &Known<'_>, stop: &S
     // What waits on the network is done side by side, what is parsed and remembered in order.
     let links = known.links;
     let stands = |live: &Live<'_>| {
-        let environments = if links {
-            links::of(live.place)?
-        } else {
-            Vec::new()
-        };
-        Ok((standing(live, stop)?, environments))
+        let archives = links.then(|| links::of(live.place, stop));
+        (standing(live, stop), archives)
     };
-    let stands: Vec<io::Result<(Vec<Standing>, Vec<Environment>)>> =
-        trees.par_iter().map(stands).collect();
-    for (tree, stands) in trees.iter().zip(stands) {
-        look.tree(tree, stands);
+    let stands: Vec<_> = trees.par_iter().map(stands).collect();
+    for (tree, (stands, archives)) in trees.iter().zip(stands) {
+        look.tree(tree, stands, archives);
     }
     look.finish()
 }
@@ -250,9 +245,14 @@ impl LockFileReader<'_> {
         self.locks.trees.insert(DEFAULT.to_owned(), Some(named));
     }
 
-    fn tree(&mut self, live: &Live<'_>, stands: io::Result<(Vec<Standing>, Vec<Environment>)>) {
+    fn tree(
+        &mut self,
+        live: &Live<'_>,
+        stands: io::Result<Vec<Standing>>,
+        archives: Option<io::Result<Archives>>,
+    ) {
         let name = live.place.relative().to_string_lossy().into_owned();
-        let (stands, environments) = match stands {
+        let stands = match stands {
             Ok(stands) => stands,
             Err(error) => return self.unknown(&name, &error.to_string()),
         };
@@ -262,28 +262,19 @@ impl LockFileReader<'_> {
                 continue;
             };
             let content = blob.and_then(|blob| self.standing(live, &path, format, parse, blob));
-            named.insert(
-                path.to_string_lossy().into_owned(),
-                self.told(&name, &path, content),
-            );
+            let content = self.told(&name, &path, content);
+            named.insert(path.to_string_lossy().into_owned(), content);
         }
-        for Environment {
-            name: path,
-            archives,
-        } in environments
-        {
-            let content = archives
-                .map_err(openat::cause)
-                .and_then(|archives| self.linked(archives));
-            named.insert(
-                path.to_string_lossy().into_owned(),
-                self.told(&name, Path::new(&path), content),
-            );
+        let archives = archives.map(|archives| archives.map_err(|error| error.to_string()));
+        if let Some(archives) = archives.filter(|archives| !is_empty(archives)) {
+            let content = archives.and_then(|archives| self.linked(archives.packages));
+            let content = self.told(&name, Path::new(ENVIRONMENTS), content);
+            named.insert(ENVIRONMENTS.to_owned(), content);
         }
         self.locks.trees.insert(name, Some(named));
     }
 
-    /// What an environment leads to, known like the content of a lock file.
+    /// What environments lead to, known like the content of a lock file.
     fn linked(&self, archives: Vec<Package>) -> Result<Content, String> {
         let text = archives
             .iter()
@@ -442,6 +433,15 @@ impl LockFileReader<'_> {
         }
         self.locks
     }
+}
+
+/// What a tree's environments are called among its lock files.
+const ENVIRONMENTS: &str = "(virtual environments)";
+
+fn is_empty(archives: &Result<Archives, String>) -> bool {
+    archives
+        .as_ref()
+        .is_ok_and(|archives| archives.packages.is_empty())
 }
 
 fn content_id(format: &str, blob: Oid) -> String {
