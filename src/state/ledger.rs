@@ -98,7 +98,9 @@ impl Ledger {
             .tempfile_in(trash)?;
         atomic::json(&mut new, self)?;
         if new.as_file().metadata()?.len() > LARGEST {
-            return Err(io::Error::other("the next run could not read so large a one"));
+            return Err(io::Error::other(
+                "the next run could not read so large a one",
+            ));
         }
         new.as_file().sync_all()?;
         new.persist(to.path()).map_err(|error| error.error)?;
