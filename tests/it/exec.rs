@@ -554,9 +554,9 @@ fn at_a_terminal_the_command_is_in_the_foreground() {
         ran.code == 0 && ran.out.contains("got hello"),
         "it reads from the terminal: {ran:?}"
     );
-    let ctrl_c = "{ sleep 0.5; printf '\\003'; sleep 3; }";
+    let ctrl_c = "{ sleep 1.5; printf '\\003'; sleep 5; }";
     let ran = typed(
-        "n=0; trap 'n=$((n+1))' INT; sleep 1; sleep 1; exit $((40+n))",
+        "n=0; trap 'n=$((n+1))' INT; sleep 2; sleep 2; exit $((40+n))",
         ctrl_c,
     );
     assert_eq!(ran.code, 41, "Ctrl-C reaches it once: {ran:?}");
