@@ -478,6 +478,7 @@ fn schema_complaints(rendered: &str, version: &[&str]) -> (bool, String) {
     )
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 #[ignore = "needs kubectl and PyPI's kubernetes-validate"]
 fn a_cluster_takes_what_kustomize_makes_of_them() {

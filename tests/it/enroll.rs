@@ -627,6 +627,7 @@ fn the_callers_filters_run_and_the_contents_do_not() {
     assert_eq!(shop.git(&["remote"]), "origin");
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 #[ignore = "needs git-lfs"]
 fn large_files_come_with_the_checkout_and_are_kept_for_the_next_tree() {

@@ -81,6 +81,7 @@ fn endless_rescues_are_not_counted() {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn hostile_rescues_lead_nowhere() {
     let world = World::new();

@@ -427,6 +427,7 @@ fn recovers(
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 #[ignore = "needs FUSE"]
 fn a_server_that_vanishes_in_the_night_and_returns_costs_nothing_but_time() {

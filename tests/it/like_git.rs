@@ -148,6 +148,7 @@ impl Judged {
 
 /// Builds the volume of these recipes, and has it judged. Before the last look somebody may meddle
 /// with it.
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn judge(recipes: &[Recipe], meddle: impl Fn(&World)) -> Judged {
     let world = World::unprepared_in_memory();
     let ran = world.treewarden(&["init", world.root.to_str().unwrap()]);

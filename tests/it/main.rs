@@ -1,10 +1,5 @@
 //! The one integration test binary: a module for each behaviour.
 
-#![expect(
-    clippy::too_many_lines,
-    reason = "a test is one world and what becomes of it, read from top to bottom"
-)]
-
 mod accounts;
 mod after_a_kill;
 mod at_work;

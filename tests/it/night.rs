@@ -53,6 +53,7 @@ fn reaped(world: &World, report: &RunReport) -> BTreeSet<PathBuf> {
         .collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn every_tree_has_its_fate_and_nothing_else_is_touched() {
     let Fleet { world, mut fates } = Fleet::new();

@@ -94,6 +94,7 @@ fn tidy(repo: &Repo<'_>) {
     git(&repo.path, 0.0, &["gc", "-q", "--prune=now"]);
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn every_byte_is_held() {
     let world = World::new();

@@ -168,6 +168,7 @@ fn shop(world: &World) -> Repo<'_> {
     shop
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn a_nasty_tree_comes_back_as_it_was() {
     let world = World::new();
@@ -853,6 +854,7 @@ fn an_expired_rescue_goes_before_any_cache() {
     assert!(!world.night().eviction.triggered);
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn rescues_stand_for_their_time() {
     let world = World::new();

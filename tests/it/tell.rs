@@ -132,6 +132,7 @@ fn failing() -> World {
     world
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn a_night_is_told_to_all_who_listen() {
     let (gateway, manager, chat) = (

@@ -631,6 +631,7 @@ fn a_list_tells_what_the_night_would_do() {
     );
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 fn a_tree_goes_by_the_nights_own_verdict_and_rescue() {
     let world = World::new();

@@ -491,6 +491,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// The same keys where else git would look for them.
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn places() -> Vec<Case> {
     const EVIL: &[&str] = &[
         "core.fsmonitor={}",

@@ -109,6 +109,7 @@ fn hooks() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn attributes() -> Vec<Case> {
     let filters = |evil: &Evil<'_>| evil.configure(&evil.git_dir("config"), FILTERS);
     vec![
@@ -225,6 +226,7 @@ fn attributes() -> Vec<Case> {
 }
 
 /// What would show git another history than the one that is there.
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn histories() -> Vec<Case> {
     vec![
         Case::new("grafts", FINE, "", |evil| {

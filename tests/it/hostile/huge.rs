@@ -274,6 +274,7 @@ fn tree_bomb(repo: &Repository) -> Oid {
     id
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn bombs() -> Vec<Case> {
     fn at_head(evil: &Evil<'_>, id: Oid) {
         write(&evil.landed.admin.join("HEAD"), format!("{id}\n"));

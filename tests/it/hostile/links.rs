@@ -200,6 +200,7 @@ fn checkouts() -> Vec<Case> {
 }
 
 /// Objects borrowed from where they must not be.
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn borrowers() -> Vec<Case> {
     let borrow = |name: &str, row: &'static str, words: &str, text: &'static str| {
         Case::new(name, row, words, move |evil| {
@@ -356,6 +357,7 @@ fn borrowers() -> Vec<Case> {
 }
 
 /// Registrations that name what is not theirs: nothing is ever deleted or dropped by what they say.
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn registrations() -> Vec<Case> {
     let names = |name: &str, row: &'static str, words: &str, text: &'static str| {
         Case::new(name, row, words, move |evil| {

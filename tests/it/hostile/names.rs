@@ -23,6 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 fn files() -> Vec<Case> {
     vec![
         Case::new("name-branch", FINE, "", |evil| {

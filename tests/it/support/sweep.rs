@@ -631,6 +631,18 @@ pub(crate) fn sweep<T: Sync>(
     wrong.into_inner().unwrap()
 }
 
+/// Nothing went wrong, and nearly all of the `chosen` were met.
+#[track_caller]
+pub(crate) fn all_well(wrong: &[String], missed: usize, chosen: usize) {
+    assert!(
+        wrong.is_empty(),
+        "{} things went wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(missed * 50 <= chosen, "{missed} of {chosen} were never met");
+}
+
 /// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of
 /// them, or the part `I/N`. `TREEWARDEN_POINT` leaves those whose `name` has it as a part: one again.
 pub(crate) fn sample<T>(items: Vec<T>, size: usize, name: impl Fn(&T) -> String) -> Vec<T> {

@@ -30,6 +30,7 @@ fn arrived(receiver: &Listener) -> BTreeMap<String, (String, String)> {
         .collect()
 }
 
+#[expect(clippy::too_many_lines, reason = "one world, and what becomes of it")]
 #[test]
 #[ignore = "needs prometheus, prometheus-pushgateway and prometheus-alertmanager"]
 fn a_shortfall_reaches_people_by_every_way() {

@@ -1,0 +1,348 @@
+//! Tests of `trash.rs`.
+
+use super::*;
+use rustix::fs::{Mode, OFlags};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Free;
+impl StillHeld for Free {
+    fn still_held(&self) -> Result<(), LockError> {
+        Ok(())
+    }
+}
+
+fn volume() -> (tempfile::TempDir, Arc<Path>, Trash) {
+    let top = tempfile::tempdir().unwrap();
+    let root: Arc<Path> = top.path().into();
+    fs::create_dir(top.path().join("state")).unwrap();
+    let trash = Trash::of(&VolumePath::new(&root, Path::new("state")).unwrap()).unwrap();
+    (top, root, trash)
+}
+
+/// A worktree and its registration, as git makes them; long enough ago not to be of the same
+/// moment as a note.
+fn registered(root: &Arc<Path>) -> [VolumePath; 2] {
+    let [tree, admin] = ["tree", "repo/.git/worktrees/tree"]
+        .map(|name| VolumePath::new(root, Path::new(name)).unwrap());
+    fs::create_dir_all(tree.path()).unwrap();
+    fs::create_dir_all(admin.path()).unwrap();
+    fs::write(
+        tree.path().join(".git"),
+        format!("gitdir: {}\n", admin.path().display()),
+    )
+    .unwrap();
+    fs::write(
+        admin.path().join("gitdir"),
+        format!("{}/.git\n", tree.path().display()),
+    )
+    .unwrap();
+    [tree, admin]
+}
+
+fn a_moment() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn forever() -> Stop {
+    Stop::after(Duration::from_mins(10), Arc::default())
+}
+
+#[test]
+fn links_are_deleted_and_never_followed_and_hard_links_count_once() {
+    let (top, root, trash) = volume();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(outside.path().join("precious"), "x").unwrap();
+    let tree = top.path().join("tree");
+    fs::create_dir_all(tree.join("a/b/c")).unwrap();
+    fs::write(tree.join("a/big"), vec![1; 1 << 20]).unwrap();
+    fs::hard_link(tree.join("a/big"), tree.join("a/b/again")).unwrap();
+    fs::write(top.path().join("stays"), vec![1; 1 << 20]).unwrap();
+    fs::hard_link(top.path().join("stays"), tree.join("shared")).unwrap();
+    std::os::unix::fs::symlink(outside.path(), tree.join("a/out")).unwrap();
+    fs::set_permissions(
+        tree.join("a/b"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o500),
+    )
+    .unwrap();
+
+    let [tree, admin] = registered(&root);
+    a_moment();
+    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    bin.take(&Free, &tree).unwrap();
+    assert!(!tree.path().exists());
+    let state = VolumePath::new(&root, Path::new("state")).unwrap();
+    assert_eq!(taken_from(&state), HashSet::from([tree]));
+    let emptied = bin.empty(&forever()).unwrap();
+    assert_eq!(emptied.left, Vec::<String>::new());
+    assert!(
+        (1 << 20..1 << 21).contains(&emptied.freed.bytes),
+        "{}",
+        emptied.freed.bytes
+    );
+    assert_eq!(fs::read(outside.path().join("precious")).unwrap(), b"x");
+    assert!(top.path().join("stays").exists());
+    assert_eq!(
+        fs::read_dir(top.path().join("state/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn what_comes_back_never_replaces_anything() {
+    let (top, root, trash) = volume();
+    let [tree, admin] = registered(&root);
+    fs::create_dir(top.path().join("tree/work")).unwrap();
+    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let taken = bin.take(&Free, &tree).unwrap();
+    bin.give_back(&taken, &tree).unwrap();
+    assert!(top.path().join("tree/work").exists());
+    rename(&tree, &taken).unwrap();
+    fs::create_dir_all(top.path().join("tree/new")).unwrap();
+    let Err(TrashError::Stranded { place, .. }) = bin.give_back(&taken, &tree) else {
+        panic!("it replaced something")
+    };
+    assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);
+    assert_eq!(
+        trash.empty(&forever()).unwrap().left,
+        Vec::<String>::new(),
+        "told once"
+    );
+    assert!(place.path().join("work").exists() && top.path().join("tree/new").exists());
+}
+
+#[test]
+fn a_tree_that_is_still_to_come_finds_its_bin() {
+    let (top, root, trash) = volume();
+    let [tree, admin] = registered(&root);
+    fs::create_dir(tree.path().join("work")).unwrap();
+    a_moment();
+    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    // Another shard, or a run beside an agent's command, empties the trash now.
+    assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
+    let taken = bin.take(&Free, &tree).unwrap();
+    assert_eq!(trash.empty(&forever()).unwrap().left.len(), 1);
+    assert!(taken.path().join("work").exists());
+    bin.take(&Free, &admin).unwrap();
+    assert_eq!(trash.empty(&forever()).unwrap().left, Vec::<String>::new());
+    assert_eq!(
+        fs::read_dir(top.path().join("state/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+/// Nobody is sure to find a bin before its note is written; then no tree may get into it any
+/// more.
+#[test]
+fn nothing_gets_into_a_bin_that_is_being_deleted() {
+    let (_top, root, trash) = volume();
+    for number in 0..200 {
+        let [tree, admin] = registered(&root);
+        fs::write(tree.path().join("work"), "x").unwrap();
+        let emptier = std::thread::spawn({
+            let trash = Trash {
+                place: trash.place.clone(),
+            };
+            move || {
+                std::thread::sleep(Duration::from_micros(number * 3));
+                trash.empty(&forever()).map(drop)
+            }
+        });
+        let taken = trash
+            .bin(Some((&tree, &admin)))
+            .ok()
+            .and_then(|bin| bin.take(&Free, &tree).ok());
+        emptier.join().unwrap().unwrap();
+        let bins = super::bins(&trash.place).unwrap();
+        let stands: Vec<VolumePath> = std::iter::once(tree.clone())
+            .chain(bins.into_iter().map(|bin| bin.join("0").unwrap()))
+            .collect();
+        let stands: Vec<&VolumePath> = stands
+            .iter()
+            .filter(|place| place.path().join("work").exists())
+            .collect();
+        assert_eq!(stands.len(), 1, "{number}: {taken:?}");
+        for (part, place) in [stands[0], &admin].into_iter().enumerate() {
+            fs::rename(
+                place.path(),
+                trash.place.path().join(format!("{number}-{part}")),
+            )
+            .unwrap();
+        }
+        trash.empty(&forever()).unwrap();
+        for bin in fs::read_dir(trash.place.path()).unwrap() {
+            fs::rename(
+                bin.unwrap().path(),
+                root.join(uuid::Uuid::new_v4().to_string()),
+            )
+            .unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_written_after_the_look_stays_and_is_told_once() {
+    let (_top, root, trash) = volume();
+    let [tree, admin] = registered(&root);
+    for name in ["old", "below/old", "shared"] {
+        fs::create_dir_all(tree.path().join("below")).unwrap();
+        fs::write(tree.path().join(name), "x").unwrap();
+    }
+    let elsewhere = root.join("elsewhere");
+    fs::hard_link(tree.path().join("shared"), &elsewhere).unwrap();
+    a_moment();
+    let bin = trash.bin(Some((&tree, &admin))).unwrap();
+    let taken = bin.take(&Free, &tree).unwrap();
+    bin.take(&Free, &admin).unwrap();
+    a_moment();
+    // A new file with an old time, one that is moved in, and more in one that was there;
+    // another's link is not ours.
+    let new = taken.path().join("below/new");
+    fs::write(&new, "new").unwrap();
+    fs::File::open(&new)
+        .unwrap()
+        .set_modified(std::time::UNIX_EPOCH)
+        .unwrap();
+    fs::write(taken.path().join("old"), "more").unwrap();
+    fs::hard_link(&elsewhere, root.join("again")).unwrap();
+    let left = bin.empty(&forever()).unwrap().left;
+    assert!(
+        left.len() == 2
+            && left
+                .iter()
+                .all(|line| line.contains("was written while that was being removed")),
+        "{left:?}"
+    );
+    assert!(!taken.path().join("below/old").exists() && !taken.path().join("shared").exists());
+    for _ in 0..2 {
+        assert_eq!(
+            trash.empty(&forever()).unwrap().left,
+            Vec::<String>::new(),
+            "told once"
+        );
+        assert_eq!(
+            [&new, &taken.path().join("old")].map(|file| fs::read_to_string(file).unwrap()),
+            ["new", "more"]
+        );
+    }
+    // Whoever takes his files leaves an empty bin; what nobody takes goes after a month.
+    fs::rename(&new, root.join("mine")).unwrap();
+    let note = taken.path().parent().unwrap().join(note::GONE);
+    fs::File::open(&note)
+        .unwrap()
+        .set_modified(SystemTime::now() - KEPT - Duration::from_mins(1))
+        .unwrap();
+    trash.empty(&forever()).unwrap();
+    assert_eq!(fs::read_dir(trash.place.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_folder_that_nobody_may_write_to_can_be_taken() {
+    // As root it always could.
+    let (top, root, trash) = volume();
+    let module = top.path().join("module@v1");
+    fs::create_dir(&module).unwrap();
+    fs::write(module.join("go.mod"), "x").unwrap();
+    fs::set_permissions(&module, std::os::unix::fs::PermissionsExt::from_mode(0o555)).unwrap();
+    let bin = trash.bin(None).unwrap();
+    bin.take(
+        &Free,
+        &VolumePath::new(&root, Path::new("module@v1")).unwrap(),
+    )
+    .unwrap();
+    assert_eq!(bin.empty(&forever()).unwrap().left, Vec::<String>::new());
+    assert!(!module.exists());
+}
+
+#[test]
+fn depth_costs_nothing() {
+    let (top, _, trash) = volume();
+    let bin = trash.bin(None).unwrap();
+    let mut fd = openat::dir(&bin.place).unwrap();
+    for _ in 0..5000 {
+        rustix::fs::mkdirat(&fd, "d", Mode::RWXU).unwrap();
+        fd = rustix::fs::openat(&fd, "d", OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())
+            .unwrap();
+    }
+    drop(fd);
+    let emptied = trash.empty(&forever()).unwrap();
+    assert_eq!((emptied.left, emptied.freed.inodes), (Vec::new(), 5001));
+    assert_eq!(
+        fs::read_dir(top.path().join("state/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn a_folder_with_more_names_than_are_held_in_memory_is_emptied() {
+    let (top, _, trash) = volume();
+    let bin = trash.bin(None).unwrap();
+    let folder = bin.place.path().join("0");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..33_500 {
+        if number % 50 == 0 {
+            fs::create_dir_all(folder.join(format!("{number}/below"))).unwrap();
+        } else {
+            drop(fs::File::create(folder.join(number.to_string())).unwrap());
+        }
+    }
+    let emptied = trash.empty(&forever()).unwrap();
+    assert_eq!(
+        (emptied.left, emptied.freed.inodes),
+        (Vec::new(), 33_500 + 670 + 2)
+    );
+    assert_eq!(
+        fs::read_dir(top.path().join("state/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn where_descriptors_are_scarce_folders_are_moved_up() {
+    let (top, _, trash) = volume();
+    let bin = trash.bin(None).unwrap();
+    for number in 0..20 {
+        fs::create_dir_all(bin.place.path().join(format!("{number}/a/b/c/d"))).unwrap();
+        fs::write(bin.place.path().join(format!("{number}/a/b/file")), "x").unwrap();
+    }
+    let anchors = crate::fs::walk::testing::all_held();
+    let emptied = trash.empty(&forever()).unwrap();
+    drop(anchors);
+    assert_eq!(
+        (emptied.left, emptied.freed.inodes),
+        (Vec::new(), 20 * 6 + 1)
+    );
+    assert_eq!(
+        fs::read_dir(top.path().join("state/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn cut_short_it_leaves_the_rest_for_the_next_night() {
+    let (top, _, trash) = volume();
+    let bin = trash.bin(None).unwrap();
+    fs::write(bin.place.path().join("0"), "x").unwrap();
+    let now = Stop::after(Duration::ZERO, Arc::default());
+    assert!(!trash.empty(&now).unwrap().left.is_empty());
+    assert!(bin.place.path().join("0").exists());
+    assert!(trash.empty(&forever()).unwrap().left.is_empty());
+    assert_eq!(
+        fs::read_dir(top.path().join("state/trash"))
+            .unwrap()
+            .count(),
+        0
+    );
+}

@@ -1,0 +1,413 @@
+//! Tests of `worktree.rs`.
+
+use super::*;
+use crate::fs::volume_path::VolumePath;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_hours(24);
+
+fn policy() -> Worktrees {
+    Worktrees {
+        landed: Age::After(DAY),
+        saved: Age::After(7 * DAY),
+        unsaved: Age::After(30 * DAY),
+        fresh: Age::After(7 * DAY),
+        dead_locks: Age::Never,
+        roots: Vec::new(),
+        rescue_max: 10,
+        rescue_keep: DAY,
+        rescue_budget: 0,
+        made_again: [].into(),
+    }
+}
+
+fn tree(idle_days: i64, state: State) -> Worktree {
+    Worktree {
+        id: "a".into(),
+        admin: VolumePath::new(
+            &Arc::from(Path::new("/data")),
+            Path::new("r/.git/worktrees/a"),
+        )
+        .unwrap(),
+        path: "/data/w/a".into(),
+        branch: Some("refs/heads/a".into()),
+        head: Some("1".repeat(40)),
+        locked: None,
+        dead_lock: None,
+        in_progress: Vec::new(),
+        active: now() - TimeDelta::days(idle_days),
+        worked_in: true,
+        in_use: None,
+        missing_since: None,
+        missing_at_once: false,
+        made_again: [].into(),
+        state,
+    }
+}
+
+fn untouched(idle_days: i64, state: State) -> Worktree {
+    Worktree {
+        worked_in: false,
+        ..tree(idle_days, state)
+    }
+}
+
+/// Of a process that died when the tree was last worked in.
+fn dead_lock(days: i64, state: State) -> Worktree {
+    let lock = DeadLock {
+        pid: 4299,
+        since: now() - TimeDelta::days(days),
+    };
+    Worktree {
+        locked: Some("claude agent a (pid 4299)".into()),
+        dead_lock: Some(lock),
+        ..tree(days, state)
+    }
+}
+
+fn now() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::days(1000)
+}
+
+fn looked(change: impl FnOnce(&mut Contents)) -> State {
+    let mut contents = Contents::default();
+    change(&mut contents);
+    State::Looked(Box::new(contents))
+}
+
+fn short(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::Keep(kept) => format!("keep {}", kept.because),
+        Verdict::Reap { class, because, .. } => format!("reap {} {because}", name(*class)),
+        Verdict::Unknown(_) => "unknown".into(),
+        Verdict::Missing => "missing".into(),
+    }
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn each_row_of_the_table() {
+    let landed = || looked(|c| c.landed = Some(Landed::SamePatch));
+    let saved = || looked(|_| {});
+    let dirty = || {
+        looked(|c| {
+            (c.dirty_count, c.dirty, c.landed) =
+                (1, vec!["x is untracked".into()], Some(Landed::Ancestor));
+        })
+    };
+    let lonely = || looked(|c| c.unreached = vec!["2".repeat(40)]);
+    let stashed = || looked(|c| c.stashed = true);
+    let blocked = || looked(|c| c.blockers = vec!["x is a nested repo".into()]);
+    let cases = [
+        (tree(0, landed()), "keep recent"),
+        (tree(1, landed()), "reap landed squash-merged"),
+        (tree(6, saved()), "keep recent"),
+        (tree(7, saved()), "reap saved saved on its branch"),
+        (tree(29, dirty()), "keep recent"),
+        (tree(30, dirty()), "reap unsaved uncommitted work"),
+        (tree(29, lonely()), "keep recent"),
+        (tree(30, lonely()), "reap unsaved unsaved commits"),
+        (tree(29, stashed()), "keep recent"),
+        (tree(900, blocked()), "keep can't be rescued"),
+        (
+            tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 11))),
+            "keep can't be rescued",
+        ),
+        (
+            tree(900, looked(|c| (c.dirty_count, c.rescue.bytes) = (1, 10))),
+            "reap unsaved uncommitted work",
+        ),
+        (
+            tree(
+                900,
+                looked(|c| (c.dirty_count, c.unreadable) = (1, Some("x".into()))),
+            ),
+            "keep can't be rescued",
+        ),
+        // What needs no rescue goes without one.
+        (
+            tree(
+                900,
+                looked(|c| (c.unreadable, c.rescue.bytes) = (Some("x".into()), 11)),
+            ),
+            "reap saved saved on its branch",
+        ),
+        (
+            tree(900, looked(|c| c.unholdable_index = Some("split".into()))),
+            "reap saved saved on its branch",
+        ),
+        (
+            tree(
+                900,
+                looked(|c| (c.unholdable_index, c.stashed) = (Some("split".into()), true)),
+            ),
+            "keep can't be rescued",
+        ),
+        (
+            Worktree {
+                active: now() + TimeDelta::minutes(59),
+                ..tree(0, landed())
+            },
+            "keep recent",
+        ),
+        (
+            Worktree {
+                active: now() + TimeDelta::hours(1),
+                ..tree(0, landed())
+            },
+            "keep recent",
+        ),
+        (
+            Worktree {
+                active: now() + TimeDelta::minutes(61),
+                ..tree(0, landed())
+            },
+            "keep in the future",
+        ),
+        (tree(-1, landed()), "keep in the future"),
+        (tree(-1, State::NotLooked), "keep in the future"),
+        (
+            Worktree {
+                active: DateTime::<Utc>::MAX_UTC,
+                ..tree(0, State::NotLooked)
+            },
+            "keep in the future",
+        ),
+        (untouched(6, saved()), "keep recent"),
+        (untouched(6, landed()), "keep recent"),
+        (untouched(7, landed()), "reap fresh no commit yet"),
+        (untouched(29, dirty()), "keep recent"),
+        (untouched(30, dirty()), "reap unsaved uncommitted work"),
+        (untouched(900, blocked()), "keep can't be rescued"),
+        (
+            Worktree {
+                head: None,
+                ..untouched(7, saved())
+            },
+            "reap saved saved on its branch",
+        ),
+        (
+            Worktree {
+                in_use: Some("node (pid 7) stands in it".into()),
+                ..tree(900, State::NotLooked)
+            },
+            "keep in use",
+        ),
+        (
+            Worktree {
+                in_use: Some("node (pid 7) stands in it".into()),
+                ..tree(900, landed())
+            },
+            "keep in use",
+        ),
+        (dead_lock(400, landed()), "keep locked by a dead process"),
+        (tree(900, State::NotLooked), "keep recent"),
+        (tree(900, State::Unknown("EIO".into())), "unknown"),
+        (
+            tree(
+                900,
+                State::Missing {
+                    trashed: false,
+                    unreached: Vec::new(),
+                    staged: false,
+                },
+            ),
+            "missing",
+        ),
+        (
+            Worktree {
+                locked: Some(String::new()),
+                ..tree(900, landed())
+            },
+            "keep locked",
+        ),
+        (
+            Worktree {
+                in_progress: vec!["rebase"],
+                ..tree(900, landed())
+            },
+            "keep in progress",
+        ),
+    ];
+    for (tree, wanted) in cases {
+        assert_eq!(
+            short(&verdict(&tree, &policy(), None, now())),
+            wanted,
+            "{tree:?}"
+        );
+    }
+    assert_eq!(
+        short(&verdict(
+            &tree(900, saved()),
+            &policy(),
+            Some("busy"),
+            now()
+        )),
+        "keep busy"
+    );
+    let three = Worktrees {
+        dead_locks: Age::After(3 * DAY),
+        ..policy()
+    };
+    for (tree, wanted) in [
+        (dead_lock(4, landed()), "reap landed squash-merged"),
+        (dead_lock(4, saved()), "keep recent"),
+        (dead_lock(2, landed()), "keep locked by a dead process"),
+        (
+            Worktree {
+                active: now(),
+                ..dead_lock(4, landed())
+            },
+            "keep locked by a dead process",
+        ),
+        (
+            Worktree {
+                in_progress: vec!["rebase"],
+                ..dead_lock(4, landed())
+            },
+            "keep in progress",
+        ),
+        (
+            Worktree {
+                dead_lock: None,
+                ..dead_lock(400, landed())
+            },
+            "keep locked",
+        ),
+    ] {
+        assert_eq!(
+            short(&verdict(&tree, &three, None, now())),
+            wanted,
+            "{tree:?}"
+        );
+    }
+    let never = Worktrees {
+        saved: Age::Never,
+        ..policy()
+    };
+    assert_eq!(
+        short(&verdict(&tree(900, saved()), &never, None, now())),
+        "keep switched off"
+    );
+    assert_eq!(shortest(&policy()), Some(TimeDelta::days(1)));
+}
+
+#[test]
+fn a_tree_is_due_when_it_would_go_with_nobody_busy_in_it() {
+    let landed = || looked(|c| c.landed = Some(Landed::Ancestor));
+    assert!(is_due(&tree(1, landed()), &policy(), now()));
+    assert!(!is_due(&tree(0, landed()), &policy(), now()));
+    assert!(!is_due(
+        &tree(900, State::Unknown("EIO".into())),
+        &policy(),
+        now()
+    ));
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn what_a_verdict_says_in_words() {
+    let dirty = |count, names: &[&str]| {
+        looked(|c| {
+            (c.dirty_count, c.dirty) = (count, names.iter().map(ToString::to_string).collect());
+        })
+    };
+    let landed = |how| looked(|c| c.landed = Some(how));
+    let locked = |reason: &str| Worktree {
+        locked: Some(reason.into()),
+        ..tree(0, State::NotLooked)
+    };
+    let dead = |age: TimeDelta| {
+        let since = now() - age;
+        Worktree {
+            dead_lock: Some(DeadLock { pid: 7, since }),
+            active: since,
+            ..locked("claude")
+        }
+    };
+    let future = "by its time stamps; `touch` its files and those of its registration";
+    let unlock = "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such";
+    let cases = [
+        (tree(30, dirty(1, &["a is changed"])), "a is changed".to_owned()),
+        (tree(30, dirty(2, &["a is changed", "b is untracked"])), "a is changed, b is untracked".to_owned()),
+        (tree(30, dirty(5, &["a is changed", "b is untracked"])), "a is changed, b is untracked and 3 more".to_owned()),
+        (tree(30, looked(|c| c.unreached = vec!["2".repeat(40)])), "only this tree reaches 1 commit".to_owned()),
+        (
+            tree(30, looked(|c| (c.unreached, c.stashed) = (vec![String::new(); 2], true))),
+            "only this tree reaches 2 commits | a stash was made on its branch".to_owned(),
+        ),
+        (tree(0, dirty(1, &["a"])), "unsaved trees go when idle for 30 days | a".to_owned()),
+        (tree(1, landed(Landed::Ancestor)), "merged: HEAD is in the default branch".to_owned()),
+        (tree(1, landed(Landed::SameTree)), "merged: the default branch had the very same files".to_owned()),
+        (tree(1, landed(Landed::SamePatch)), "merged as a squash or rebase: the default branch has the same patch".to_owned()),
+        (tree(1, landed(Landed::EmptyDiff)), "its commits change nothing".to_owned()),
+        (tree(0, landed(Landed::Ancestor)), "landed trees go when idle for 1 day | merged: HEAD is in the default branch".to_owned()),
+        (untouched(7, looked(|_| {})), "clean, and nothing was ever committed in it".to_owned()),
+        (tree(7, looked(|_| {})), "clean, and its commits are on a branch that stays".to_owned()),
+        (
+            tree(7, looked(|c| c.no_default_branch = true)),
+            format!("clean, and its commits are on a branch that stays | {NO_DEFAULT_BRANCH}"),
+        ),
+        (
+            tree(30, looked(|c| (c.stashed, c.rescue.bytes) = (true, 11))),
+            "its unsaved files hold 11 B, more than rescue_max (10 B): raise rescue_max, or save the work by hand | a stash was made on its branch".to_owned(),
+        ),
+        (
+            tree(30, looked(|c| (c.stashed, c.unreadable) = (true, Some("`x`".into())))),
+            "its unsaved work can't be rescued: failed to read `x`; make the file readable, or remove it | a stash was made on its branch".to_owned(),
+        ),
+        (
+            tree(30, looked(|c| (c.stashed, c.unholdable_index) = (true, Some("split".into())))),
+            "split | a stash was made on its branch".to_owned(),
+        ),
+        (
+            tree(30, looked(|c| c.blockers = vec!["a".into(), "b".into()])),
+            "a; b | clean, and its commits are on a branch that stays".to_owned(),
+        ),
+        (locked(""), "with `git worktree lock`, without a reason".to_owned()),
+        (locked("mine"), "mine".to_owned()),
+        (
+            dead(TimeDelta::seconds(90)),
+            format!("claude: process 7 is dead on this machine, and nothing happened for 1 minute; {unlock}"),
+        ),
+        (
+            dead(TimeDelta::minutes(59)),
+            format!("claude: process 7 is dead on this machine, and nothing happened for 59 minutes; {unlock}"),
+        ),
+        (dead(TimeDelta::minutes(60)), format!("claude: process 7 is dead on this machine, and nothing happened for 1 hour; {unlock}")),
+        (dead(TimeDelta::hours(23)), format!("claude: process 7 is dead on this machine, and nothing happened for 23 hours; {unlock}")),
+        (dead(TimeDelta::hours(24)), format!("claude: process 7 is dead on this machine, and nothing happened for 1 day; {unlock}")),
+        (dead(TimeDelta::days(40)), format!("claude: process 7 is dead on this machine, and nothing happened for 40 days; {unlock}")),
+        (tree(-1, State::NotLooked), format!("last active in the future (1972-09-28), {future}")),
+        (
+            Worktree { active: DateTime::<Utc>::MAX_UTC, ..tree(0, State::NotLooked) },
+            format!("last active in the future (a time that can't be told), {future}"),
+        ),
+        (Worktree { in_progress: vec!["rebase", "bisect"], ..tree(0, State::NotLooked) }, "rebase and bisect under way".to_owned()),
+        (tree(0, State::NotLooked), "active too recently for any class".to_owned()),
+    ];
+    for (tree, expected) in cases {
+        let told = match verdict(&tree, &policy(), None, now()) {
+            Verdict::Keep(Kept { reasons, .. }) | Verdict::Reap { reasons, .. } => {
+                reasons.join(" | ")
+            }
+            other => format!("{other:?}"),
+        };
+        assert_eq!(told, expected);
+    }
+    let three = Worktrees {
+        dead_locks: Age::After(3 * DAY),
+        ..policy()
+    };
+    let Verdict::Keep(kept) = verdict(&dead(TimeDelta::days(2)), &three, None, now()) else {
+        panic!()
+    };
+    assert_eq!(
+        kept.reasons,
+        [
+            "claude: process 7 is dead on this machine, and nothing happened for 2 days; such a lock holds for 3 days"
+        ]
+    );
+}
