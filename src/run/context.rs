@@ -146,16 +146,3 @@ impl RepoResult {
         }
     }
 }
-
-/// Text that a repo supplied, for the log: a terminal on which it is shown takes it for text.
-pub(super) fn inert(text: &str) -> String {
-    let escaped = |symbol: char| {
-        let plain = matches!(symbol, '\'' | '"' | '\\') || symbol.escape_debug().len() == 1;
-        if plain {
-            symbol.to_string()
-        } else {
-            symbol.escape_debug().to_string()
-        }
-    };
-    text.chars().map(escaped).collect()
-}

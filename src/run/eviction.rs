@@ -11,8 +11,9 @@ use crate::facts::cache::{IdleTree, Size, Unit};
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
 use crate::plan::evict::{self, LruShortlist, Wanted};
+use crate::report::words::plain;
 use crate::report::{self, rows};
-use crate::run::context::{RepoResult, RunContext, inert};
+use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
 use crate::survey::caches::last_use::{LastUseProbe, keeps_access_times};
@@ -250,7 +251,7 @@ fn log(unit: &Unit, outcome: &UnitOutcome) {
     match outcome {
         UnitOutcome::Evicted => tracing::info!(
             cache = &**cache,
-            unit = inert(name),
+            unit = plain(name),
             bytes = unit.size.map(|size| size.bytes),
             %last_used,
             last_used_from = ?unit.last_used_from,
@@ -258,7 +259,7 @@ fn log(unit: &Unit, outcome: &UnitOutcome) {
         ),
         outcome => tracing::debug!(
             cache = &**cache,
-            unit = inert(name),
+            unit = plain(name),
             ?outcome,
             "not evicted"
         ),

@@ -14,7 +14,8 @@ use crate::git::shadow::Shadow;
 use crate::lock::{LockError, LockedRepo, peek};
 use crate::plan::repo::{Plan, is_stale, plan};
 use crate::plan::worktree::{is_due, shortest};
-use crate::run::context::{RunContext, inert};
+use crate::report::words::plain;
+use crate::run::context::RunContext;
 use crate::run::needs;
 use crate::state::ledger::Ledger;
 use crate::survey;
@@ -117,7 +118,7 @@ impl RunContext<'_> {
             plan = planned(&facts);
         }
         for (tree, verdict) in &plan.trees {
-            let path = inert(&tree.path.to_string_lossy());
+            let path = plain(&tree.path.to_string_lossy());
             tracing::debug!(path, ?verdict, "decided");
         }
         let read = |ledger: &Ledger| {

@@ -9,8 +9,9 @@ use crate::facts::rescue::Own;
 use crate::facts::worktree::{State, Worktree};
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
+use crate::report::words::plain;
 use crate::report::{self, Class, RepoOutcome, TreeOutcome, rows};
-use crate::run::context::{RepoResult, RunContext, inert};
+use crate::run::context::{RepoResult, RunContext};
 use crate::run::needs;
 use crate::survey::context::VolumeContext;
 use std::collections::HashSet;
@@ -103,7 +104,7 @@ impl RunContext<'_> {
                 }),
             };
             let written = to_write(tree, class);
-            let path = inert(&tree.path.to_string_lossy());
+            let path = plain(&tree.path.to_string_lossy());
             match &reaped {
                 Ok(Reaped {
                     rescue_ref,
@@ -117,7 +118,7 @@ impl RunContext<'_> {
                 ),
                 Err(error) => tracing::warn!(
                     path,
-                    error = inert(&error.to_string()),
+                    error = plain(&error.to_string()),
                     "failed to reap a worktree"
                 ),
             }

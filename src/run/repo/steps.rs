@@ -8,7 +8,8 @@ use crate::apply::at_work::settle;
 use crate::apply::repo::RepoExecutor;
 use crate::apply::trash::{Emptied, Trash};
 use crate::lock::LockedRepo;
-use crate::run::context::{RepoResult, RunContext, inert};
+use crate::report::words::plain;
+use crate::run::context::{RepoResult, RunContext};
 
 impl RunContext<'_> {
     /// Does what a first pass does, step by step; what fails is a row.
@@ -48,7 +49,7 @@ impl RunContext<'_> {
                 &tree.path,
                 self.on_io(executor.stop, || executor.drop_registration(tree)),
             ) {
-                let path = inert(&tree.path.to_string_lossy());
+                let path = plain(&tree.path.to_string_lossy());
                 tracing::info!(path, "dropped the registration of a worktree that is gone");
                 result.row.prune.dropped.push(tree.path.clone());
             }
