@@ -19,6 +19,7 @@
 //! | [`plan`] | decides: worktrees, repacks, rescue expiry, eviction, guards |
 //! | [`state`] | treewarden's own files: the volume's sentinel, the ledger |
 //! | [`config`] | turns the file into a complete [`config::policy::Policy`], and tells every mistake at once |
+//! | [`ecosystems`] | one file a tool: its caches, variables, lock files, and what it makes in a tree |
 //! | [`facts`] | what was seen, as plain data |
 //! | [`git`] | the one door to the git program, and the sanitised git dir that it works in |
 //! | [`fs`] | paths that are proven to be on the volume, opening and walking beneath them, when to stop |
@@ -49,6 +50,7 @@ pub mod apply;
 pub mod cli;
 pub mod commands;
 pub mod config;
+pub mod ecosystems;
 pub mod facts;
 pub mod fs;
 pub mod git;

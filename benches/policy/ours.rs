@@ -77,7 +77,7 @@ impl Ours {
             .collect();
         let cache = Cache {
             name: "all".into(),
-            kind: CacheKind::Npm,
+            kind: CacheKind::new("npm"),
             units,
             reserve: Size::default(),
             budget: None,
@@ -105,7 +105,7 @@ impl Ours {
 fn facts(unit: Unit, bytes: u64, last_used: DateTime<Utc>) -> cache::Unit {
     cache::Unit {
         cache: "all".into(),
-        kind: CacheKind::Npm,
+        kind: CacheKind::new("npm"),
         name: unit.to_string(),
         paths: Vec::new(),
         packages: vec![package(unit)],
@@ -121,7 +121,7 @@ fn facts(unit: Unit, bytes: u64, last_used: DateTime<Utc>) -> cache::Unit {
 }
 
 fn package(unit: Unit) -> Package {
-    Package::cargo(&unit.to_string())
+    Package::new("cargo", &unit.to_string())
 }
 
 fn content(units: &[Unit]) -> String {

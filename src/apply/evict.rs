@@ -6,12 +6,13 @@
 //! plan's, wait for a tool, or make or write to a lock file of a tool's.
 
 use super::trash::{Bin, Emptied, Trash, TrashError};
+use crate::ecosystems;
+use crate::ecosystems::last_use::LastUseProbe;
 use crate::facts::cache::{Tree, Unit};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockedRepo, LockedVolume};
-use crate::survey::caches::last_use::LastUseProbe;
 use crate::survey::processes::Processes;
 use crate::survey::regenerable::own_among;
 use crate::survey::worktree::activity;
@@ -165,7 +166,12 @@ impl Evictor<'_> {
 
     /// Whether a unit was used since it was surveyed. One that is gone is not in use.
     fn used_since(&self, unit: &Unit) -> Option<UnitOutcome> {
-        match found(self.probe.look_again(unit)) {
+        let told = ecosystems::layout(unit.kind).map(|layout| layout.last_use);
+        let again = told.map_or_else(
+            || Err(io::Error::other("no such kind of cache is known")),
+            |told| self.probe.last_use(told, &unit.paths),
+        );
+        match found(again) {
             Ok(Some(again)) if again.at > unit.last_used => Some(UnitOutcome::Skipped(
                 "it was used again meanwhile".to_owned(),
             )),
@@ -304,7 +310,7 @@ mod tests {
         };
         let unit = Unit {
             cache: "build-output".into(),
-            kind: CacheKind::BuildOutput,
+            kind: CacheKind::new("build-output"),
             name: "target".to_owned(),
             paths: vec![at("tree/target")],
             packages: Vec::new(),

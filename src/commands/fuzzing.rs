@@ -4,6 +4,9 @@
 //! hold a parser, or a rule of its own: what any input must come to is said in `fuzz/src/lib.rs`.
 
 use crate::apply::trash;
+use crate::ecosystems;
+use crate::ecosystems::lock_file::parse;
+use crate::ecosystems::npm::index::Bucket;
 use crate::facts::package::Package;
 use crate::fs::budget::Held;
 use crate::fs::mount::{self, Mount};
@@ -11,9 +14,7 @@ use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, config};
 use crate::run::unchanged::CachedSurvey;
 use crate::state::ledger::Ledger;
-use crate::survey::caches::npm::index::Bucket;
 use crate::survey::index::Read;
-use crate::survey::lockfiles;
 use crate::survey::roots::{self, Id};
 use git2::IndexEntry;
 use std::io;
@@ -27,7 +28,7 @@ pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
 
 /// What a lock file of this name names; none for what is no lock file.
 pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String>> {
-    lockfiles::format(name).map(|(_, how)| lockfiles::parse(bytes, how))
+    ecosystems::lock_file(Path::new(name)).map(|known| parse(bytes, known.parse))
 }
 
 /// The ledger that holds these bytes.

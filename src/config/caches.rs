@@ -8,25 +8,14 @@ use super::raw;
 use super::roots::literal_start;
 use super::units::{Amount, Count};
 use super::values::{Places, is_name, names, one_of};
+use crate::ecosystems;
+use crate::ecosystems::lister::Stands;
 use crate::facts::cache::{CacheKind, Size};
 use crate::fs::volume_path::VolumePath;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-const KINDS: [(&str, CacheKind); 10] = [
-    ("pip", CacheKind::Pip),
-    ("uv", CacheKind::Uv),
-    ("go-mod", CacheKind::GoMod),
-    ("go-build", CacheKind::GoBuild),
-    ("npm", CacheKind::Npm),
-    ("pnpm", CacheKind::Pnpm),
-    ("yarn", CacheKind::Yarn),
-    ("cargo", CacheKind::Cargo),
-    ("folder", CacheKind::Folder),
-    ("build-output", CacheKind::BuildOutput),
-];
 
 /// Deeper than any cache's layout.
 const DEEPEST: usize = 16;
@@ -48,7 +37,9 @@ pub(super) fn caches(
         let kind = kind(cache, &at, notes);
         let name = name(cache, &at, &mut seen, notes);
         let place = match kind {
-            Some(CacheKind::BuildOutput) => no_place(cache, &at, &resolved, notes),
+            Some(kind) if stands(kind) == Some(Stands::InWorktrees) => {
+                no_place(cache, kind, &at, &resolved, notes)
+            }
             // Of an unknown kind, nobody can say whether it needs a directory.
             None if cache.path.is_none() => None,
             _ => folder(cache, root, &at, repos, places, notes),
@@ -97,10 +88,21 @@ fn check_budget(reserve: Size, budget: Option<Size>, at: &KeyPath, notes: &mut N
     }
 }
 
+fn stands(kind: CacheKind) -> Option<Stands> {
+    ecosystems::layout(kind).map(|layout| layout.stands)
+}
+
+/// Every kind by its name, in the order in which people read them.
+fn kinds() -> Vec<(&'static str, CacheKind)> {
+    ecosystems::layouts()
+        .map(|layout| (layout.kind.name(), layout.kind))
+        .collect()
+}
+
 fn kind(typed: &raw::Cache, at: &KeyPath, notes: &mut Notes) -> Option<CacheKind> {
     let kind = match typed.kind.as_deref() {
-        Some(kind) => one_of(&KINDS, kind),
-        None => Err(format!("is missing; write one of {}", names(&KINDS))),
+        Some(kind) => one_of(&kinds(), kind),
+        None => Err(format!("is missing; write one of {}", names(&kinds()))),
     };
     kind.map_err(|problem| notes.add(&at.key("kind"), problem))
         .ok()
@@ -131,6 +133,7 @@ fn name(
 /// second one.
 fn no_place(
     typed: &raw::Cache,
+    kind: CacheKind,
     at: &KeyPath,
     others: &[Cache],
     notes: &mut Notes,
@@ -141,10 +144,7 @@ fn no_place(
             "build-output stands in the worktrees and has no path; take the key out",
         );
     }
-    if others
-        .iter()
-        .any(|other| other.kind == CacheKind::BuildOutput)
-    {
+    if others.iter().any(|other| other.kind == kind) {
         notes.add(
             &at.key("kind"),
             "build-output is listed twice; keep one, it covers every worktree",
@@ -181,7 +181,7 @@ fn depth(typed: Option<Count>, kind: Option<CacheKind>, at: &KeyPath, notes: &mu
     let Some(Count(depth)) = typed else {
         return policy::CACHE_DEPTH;
     };
-    if kind.is_some_and(|kind| kind != CacheKind::Folder) {
+    if kind.is_some_and(|kind| stands(kind) != Some(Stands::AtDepth)) {
         notes.add(at, "is for the kind folder only; take the key out");
     } else if !(1..=DEEPEST).contains(&depth) {
         notes.add(
@@ -192,16 +192,4 @@ fn depth(typed: Option<Count>, kind: Option<CacheKind>, at: &KeyPath, notes: &mu
         );
     }
     depth
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_kinds_are_the_contracts_names() {
-        for (name, kind) in KINDS {
-            assert_eq!(serde_json::to_value(kind).expect("a kind is text"), name);
-        }
-    }
 }

@@ -12,30 +12,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Who owns a cache's layout. The names are those of `docs/design/contract.md#config`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CacheKind {
-    /// pip's HTTP cache and wheels.
-    Pip,
-    /// uv's archive and wheel cache.
-    Uv,
-    /// Go's module cache.
-    GoMod,
-    /// Go's build cache.
-    GoBuild,
-    /// npm's `_cacache`.
-    Npm,
-    /// pnpm's content-addressed store.
-    Pnpm,
-    /// Yarn berry's zip cache.
-    Yarn,
-    /// Cargo's registry and git caches.
-    Cargo,
-    /// Any directory whose entries at a given depth are units.
-    Folder,
-    /// Directories that build tools make in idle worktrees.
-    BuildOutput,
+/// Who owns a cache's layout, by the name that the config, the report and the metrics have for it:
+/// `npm`, `go-mod`. Each is one of `ecosystems::layouts`, which alone makes any.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct CacheKind(&'static str);
+
+impl CacheKind {
+    /// The kind of that name.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        self.0
+    }
 }
 
 /// The smallest thing that can vanish in one step while its owner goes on working. A run may hold a

@@ -27,7 +27,7 @@ pub mod worktrees;
 
 pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
-use crate::facts::cache::{CacheKind, UsedFrom};
+use crate::facts::cache::UsedFrom;
 pub use crate::plan::gc::GcAction;
 pub use crate::plan::rescue::Because;
 pub use crate::plan::worktree::Class;
@@ -356,7 +356,7 @@ pub struct Unit {
     /// The cache's name.
     pub cache: String,
     /// The cache's kind.
-    pub kind: CacheKind,
+    pub kind: String,
     /// The unit.
     pub unit: String,
     /// Bytes freed.

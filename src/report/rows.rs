@@ -202,7 +202,7 @@ fn unit_row(unit: cache::Unit, outcome: UnitOutcome) -> Unit {
     let in_use = evict::in_use(&unit);
     Unit {
         cache: unit.cache.to_string(),
-        kind: unit.kind,
+        kind: unit.kind.name().to_owned(),
         unit: unit.name,
         bytes: size.bytes,
         inodes: size.inodes,

@@ -7,6 +7,7 @@
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
+use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
 use crate::facts::cache::{IdleTree, Size, Unit};
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
@@ -16,7 +17,6 @@ use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
-use crate::survey::caches::last_use::{LastUseProbe, keeps_access_times};
 use crate::survey::caches::{self, sizing};
 use std::collections::BTreeSet;
 use std::sync::Mutex;

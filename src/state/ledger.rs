@@ -327,7 +327,10 @@ mod tests {
             )]),
             contents: BTreeMap::from([(
                 content,
-                crates.iter().map(|name| Package::cargo(name)).collect(),
+                crates
+                    .iter()
+                    .map(|name| Package::new("cargo", name))
+                    .collect(),
             )]),
             ..Locks::default()
         }
@@ -439,7 +442,7 @@ mod tests {
         // On the next run the tree that b was worked in is gone.
         note("b", &["both-1", "b-1"], Some(2), 10);
         let names = after(ledger, 10).names();
-        let worked = |name: &str| names[&Package::cargo(name)].worked;
+        let worked = |name: &str| names[&Package::new("cargo", name)].worked;
         assert_eq!(
             ["a-1", "both-1", "b-1", "c-1"].map(worked),
             [Some(night(1)), Some(night(4)), Some(night(4)), None]

@@ -5,8 +5,9 @@
 //! asks must first know that git tracks nothing in it. It must never say yes on an error or for a
 //! directory's link: then it is walked and counts as work.
 
-use super::accounts::{self, holds};
+use super::accounts;
 use super::{go_on, size};
+use crate::ecosystems::directory::{folder, holds};
 use crate::facts::worktree::MadeAgain;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -94,9 +95,8 @@ pub fn recognise_file(
 fn said(parent: BorrowedFd<'_>, name: &str, made_again: &[MadeAgain]) -> bool {
     let shows = |known: &&MadeAgain| {
         let beside = |name: &String| holds(parent, &[name]);
-        let inside = |sign: &str| {
-            accounts::folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), &[sign]))
-        };
+        let inside =
+            |sign: &str| folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), &[sign]));
         inside(known.holds.as_deref().unwrap_or(".")) && known.beside.as_ref().is_none_or(beside)
     };
     made_again
@@ -189,8 +189,8 @@ pub fn own_among(
 
 #[cfg(test)]
 mod tests {
-    use super::super::caches::testing::Field;
     use super::*;
+    use crate::ecosystems::testing::Field;
     use std::fs::File;
 
     fn sees(field: &Field, path: &str) -> bool {

@@ -187,8 +187,8 @@ fn holds_own_keys(config: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::caches::testing::Field;
     use super::*;
+    use crate::ecosystems::testing::Field;
 
     #[test]
     fn what_git_does_not_write_is_somebodys() {

@@ -493,8 +493,8 @@ impl Sum {
 
 #[cfg(test)]
 mod tests {
-    use super::super::caches::testing::Field;
     use super::*;
+    use crate::ecosystems::testing::Field;
     use std::fs;
     use std::os::unix::fs::MetadataExt;
 

@@ -20,11 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use treewarden::config::policy;
-use treewarden::facts::cache::{CacheKind, Size, Unit};
+use treewarden::ecosystems::last_use::LastUseProbe;
+use treewarden::facts::cache::{Size, Unit};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
 use treewarden::report::UnitOutcome;
-use treewarden::survey::caches::{self, last_use::LastUseProbe};
+use treewarden::survey::caches;
 
 /// How long an install runs against eviction.
 const BUSY: Duration = Duration::from_secs(8);
@@ -34,7 +35,7 @@ const ENOUGH: usize = 3;
 
 /// A tool: its packages, how it is told of them, and how it runs.
 struct Tool {
-    kind: CacheKind,
+    kind: &'static str,
     /// Its name in the config.
     name: &'static str,
     /// Three that depend on nothing, each as a part of its unit's name.
@@ -132,7 +133,7 @@ impl Bench {
         let (kind, min_age, reserve) = (self.tool.kind, Duration::ZERO, Size::default());
         let policy = policy::Cache {
             name: "real".into(),
-            kind,
+            kind: treewarden::ecosystems::kind(kind).unwrap(),
             place,
             depth: 1,
             min_age,
@@ -281,7 +282,7 @@ impl Bench {
         let names = self.names();
         self.works(&cold, false);
         self.clean();
-        if self.tool.kind == CacheKind::Pnpm {
+        if self.tool.kind == "pnpm" {
             self.works(&[hot], false);
             self.keeps_a_tree_of(hot);
         }
@@ -377,7 +378,7 @@ impl Bench {
             [true, false, false],
             "{left:?}"
         );
-        let works_offline = self.tool.kind != CacheKind::Pip;
+        let works_offline = self.tool.kind != "pip";
         self.works(&[named], works_offline);
         if works_offline {
             self.fails_offline(&[other, another]);
@@ -474,7 +475,7 @@ const NODE_PACKAGES: [&str; 3] = ["left-pad@1.3.0", "is-number@7.0.0", "escape-h
 
 fn pnpm(install: &'static str) -> Tool {
     Tool {
-        kind: CacheKind::Pnpm,
+        kind: "pnpm",
         name: "pnpm",
         packages: NODE_PACKAGES,
         project: package_json,
@@ -490,7 +491,7 @@ const PNPM_12: &str =
 fn yarn_4() -> Tool {
     let install = "rm -rf node_modules; [ -z $OFFLINE ] || export YARN_ENABLE_NETWORK=false; YARN_GLOBAL_FOLDER=$CACHE yarn-4 install";
     Tool {
-        kind: CacheKind::Yarn,
+        kind: "yarn",
         name: "yarn",
         packages: NODE_PACKAGES,
         project: package_json,
@@ -501,7 +502,7 @@ fn yarn_4() -> Tool {
 fn yarn_1() -> Tool {
     let install = "rm -rf node_modules; YARN_CACHE_FOLDER=$CACHE yarn-1 install --no-progress ${OFFLINE:+--offline}";
     Tool {
-        kind: CacheKind::Yarn,
+        kind: "yarn",
         name: "yarn",
         packages: NODE_PACKAGES,
         project: package_json,
@@ -512,7 +513,7 @@ fn yarn_1() -> Tool {
 fn npm() -> Tool {
     let install = "rm -rf node_modules; npm_config_cache=$CACHE npm install --no-audit --no-fund ${OFFLINE:+--offline}";
     Tool {
-        kind: CacheKind::Npm,
+        kind: "npm",
         name: "npm",
         packages: NODE_PACKAGES,
         project: package_json,
@@ -536,7 +537,7 @@ fn uv() -> Tool {
     let install = "rm -rf out; UV_CACHE_DIR=$CACHE UV_PYTHON_DOWNLOADS=never uv pip install --no-config --target out --no-deps \
                    --no-binary toml --build-constraint build.txt ${OFFLINE:+--offline} -r requirements.txt; [ -d out ]";
     Tool {
-        kind: CacheKind::Uv,
+        kind: "uv",
         name: "uv",
         packages: PYTHON_PACKAGES,
         project: requirements,
@@ -550,7 +551,7 @@ fn pip() -> Tool {
     let install = "rm -rf out; PIP_CACHE_DIR=$CACHE PIP_CONSTRAINT=build.txt python3 -m pip install --quiet --target out --no-deps \
                    --no-binary toml,six,docopt -r requirements.txt";
     Tool {
-        kind: CacheKind::Pip,
+        kind: "pip",
         name: "pip",
         packages,
         project: requirements,
@@ -576,7 +577,7 @@ fn cargo() -> Tool {
     };
     let install = "rm -rf target; CARGO_TARGET_DIR=target CARGO_HOME=$CACHE cargo check ${OFFLINE:+--offline}";
     Tool {
-        kind: CacheKind::Cargo,
+        kind: "cargo",
         name: "cargo",
         packages: CRATES,
         project,
@@ -643,7 +644,7 @@ fn go_mod() -> Tool {
     let install = "export GOMODCACHE=$CACHE GOCACHE=$WORK/gocache GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
                    [ -z $OFFLINE ] || export GOPROXY=off; rm -f out; go build -o out . && ./out && go mod verify";
     Tool {
-        kind: CacheKind::GoMod,
+        kind: "go-mod",
         name: "go-mod",
         packages: MODULES,
         project: go_project,
@@ -655,7 +656,7 @@ fn go_build() -> Tool {
     let install = "export GOMODCACHE=$WORK/modules GOCACHE=$CACHE GOPROXY=file://$WORK/proxy GOSUMDB=off GOFLAGS=-mod=mod GOTOOLCHAIN=local GOWORK=off; \
                    rm -f out; go build -o out . && ./out";
     Tool {
-        kind: CacheKind::GoBuild,
+        kind: "go-build",
         name: "go-build",
         packages: MODULES,
         project: go_project,

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use treewarden::config::policy;
-use treewarden::facts::cache::{CacheKind, Size, Unit};
+use treewarden::ecosystems::last_use::LastUseProbe;
+use treewarden::facts::cache::{Size, Unit};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
-use treewarden::survey::caches::{self, last_use::LastUseProbe};
+use treewarden::survey::caches;
 use treewarden::survey::size;
 
 /// Serves the working directory as a package index would: pip caches only what has an `ETag` or a
@@ -90,12 +91,12 @@ impl Bench {
         );
     }
 
-    fn units(&self, kind: CacheKind) -> Vec<Unit> {
+    fn units(&self, kind: &str) -> Vec<Unit> {
         let root: Arc<Path> = self.volume.path().canonicalize().unwrap().into();
         let place = Some(VolumePath::new(&root, Path::new("cache")).unwrap());
         let policy = policy::Cache {
             name: "real".into(),
-            kind,
+            kind: treewarden::ecosystems::kind(kind).unwrap(),
             place,
             depth: 1,
             min_age: Duration::ZERO,
@@ -109,7 +110,7 @@ impl Bench {
     }
 
     /// The units are as `expected`; with all of them gone `refill` works, and brings back the same.
-    fn proves(&self, kind: CacheKind, expected: &[&str], refill: impl Fn()) {
+    fn proves(&self, kind: &str, expected: &[&str], refill: impl Fn()) {
         let units = self.units(kind);
         assert_eq!(
             names(&units),
@@ -170,7 +171,7 @@ fn npm() {
     ];
     // Without a lock file npm needs the metadata; offline first, it believes whatever the index
     // says.
-    bench.proves(CacheKind::Npm, &expected, || {
+    bench.proves("npm", &expected, || {
         fs::remove_dir_all(bench.work.path().join("node_modules")).unwrap();
         fs::remove_file(bench.work.path().join("package-lock.json")).unwrap();
         bench.run(
@@ -194,7 +195,7 @@ fn cargo() {
     bench.write("src/lib.rs", "");
     let fetch = || bench.run("CARGO_HOME", &["cargo", "fetch"]);
     fetch();
-    bench.proves(CacheKind::Cargo, &["itoa-1.0.18"], fetch);
+    bench.proves("cargo", &["itoa-1.0.18"], fetch);
 }
 
 #[test]
@@ -232,10 +233,10 @@ fn cargo_git() {
     bench.write("src/lib.rs", "");
     let fetch = || bench.run("CARGO_HOME", &["cargo", "fetch"]);
     fetch();
-    let units = bench.units(CacheKind::Cargo);
+    let units = bench.units("cargo");
     assert_eq!((units.len(), units[0].paths.len()), (1, 2), "{units:?}");
     assert!(units[0].name.starts_with("git db dependency-"), "{units:?}");
-    bench.proves(CacheKind::Cargo, &[&units[0].name], fetch);
+    bench.proves("cargo", &[&units[0].name], fetch);
 }
 
 #[test]
@@ -250,7 +251,7 @@ fn pip() {
     download();
     // The digest is the URL's, and so the port's: one unit, of a pair or (an older pip) of one
     // file.
-    let units = bench.units(CacheKind::Pip);
+    let units = bench.units("pip");
     let paths = if units[0].name.contains("http-v2/") {
         2
     } else {
@@ -261,7 +262,7 @@ fn pip() {
         fs::remove_file(path).unwrap();
     }
     download();
-    assert_eq!(bench.units(CacheKind::Pip).len(), 1);
+    assert_eq!(bench.units("pip").len(), 1);
 }
 
 #[test]
@@ -290,7 +291,7 @@ fn pip_wheels() {
     build();
     let wheels = || {
         bench
-            .units(CacheKind::Pip)
+            .units("pip")
             .into_iter()
             .filter(|unit| !unit.name.contains("http"))
             .collect::<Vec<_>>()
@@ -333,12 +334,12 @@ fn go_build() {
         bench.run("GOCACHE", &["go", "build", "-o", "out", "."]);
     };
     build();
-    let units = names(&bench.units(CacheKind::GoBuild));
+    let units = names(&bench.units("go-build"));
     assert!(
         units.iter().any(|name| name.ends_with("-a"))
             && units.iter().any(|name| name.ends_with("-d")),
         "{units:?}"
     );
     let expected: Vec<&str> = units.iter().map(String::as_str).collect();
-    bench.proves(CacheKind::GoBuild, &expected, build);
+    bench.proves("go-build", &expected, build);
 }

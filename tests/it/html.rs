@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
-use treewarden::facts::cache::{CacheKind, UsedFrom};
+use treewarden::facts::cache::UsedFrom;
 use treewarden::report::look::Look;
 use treewarden::report::usage::{Part, Used};
 use treewarden::report::{
@@ -449,7 +449,7 @@ fn large() -> RunReport {
         .collect();
     let unit = |n: u64| Unit {
         cache: "npm".to_owned(),
-        kind: CacheKind::Npm,
+        kind: "npm".to_owned(),
         unit: format!("content-v2/sha512/{n:05}"),
         bytes: n << 10,
         inodes: 1,

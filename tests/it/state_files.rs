@@ -252,7 +252,7 @@ fn no_journal_grows_for_ever_and_none_is_too_long_to_read() {
     assert_eq!(told(&file), (vec!["first".to_owned()], 0));
     let unit = |number: u64| treewarden::report::Unit {
         cache: "npm".into(),
-        kind: treewarden::facts::cache::CacheKind::Npm,
+        kind: "npm".to_owned(),
         unit: format!("{number:0>200}"),
         bytes: 1,
         inodes: 1,

@@ -13,7 +13,7 @@ use walkdir::WalkDir;
 
 /// Every room, from the top of the house to its ground, and what it may import of ours: only rooms
 /// further down.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     (
         "cli",
         &[
@@ -23,27 +23,52 @@ const ROOMS: [(&str, &[&str]); 14] = [
     (
         "commands",
         &[
-            "run", "report", "apply", "lock", "survey", "plan", "state", "config", "facts", "git",
+            "run",
+            "report",
+            "apply",
+            "lock",
+            "survey",
+            "plan",
+            "state",
+            "config",
+            "ecosystems",
+            "facts",
+            "git",
             "fs",
         ],
     ),
     (
         "run",
         &[
-            "notify", "report", "apply", "lock", "survey", "plan", "state", "config", "facts",
-            "git", "fs",
+            "notify",
+            "report",
+            "apply",
+            "lock",
+            "survey",
+            "plan",
+            "state",
+            "config",
+            "ecosystems",
+            "facts",
+            "git",
+            "fs",
         ],
     ),
     ("notify", &["report", "plan", "config", "fs"]),
     ("report", &["apply", "plan", "facts", "fs"]),
     // It looks again before it acts, so it sees the survey; it never decides, so it never sees the
     // config.
-    ("apply", &["lock", "survey", "plan", "facts", "git", "fs"]),
+    (
+        "apply",
+        &["lock", "survey", "plan", "ecosystems", "facts", "git", "fs"],
+    ),
     ("lock", &["plan", "fs"]),
-    ("survey", &["config", "facts", "git", "fs"]),
+    ("survey", &["config", "ecosystems", "facts", "git", "fs"]),
     ("plan", &["config", "facts", "fs"]),
     ("state", &["config", "facts", "fs"]),
-    ("config", &["facts", "fs"]),
+    ("config", &["ecosystems", "facts", "fs"]),
+    // All that is known of a tool; the config knows its kinds by it.
+    ("ecosystems", &["facts", "fs"]),
     ("facts", &["fs"]),
     ("git", &["fs"]),
     ("fs", &[]),
@@ -394,7 +419,7 @@ fn documents() -> Vec<String> {
         "CHANGELOG.md",
         "benches/README.md",
         "cronjobs/README.md",
-        "src/survey/caches/README.md",
+        "src/ecosystems/README.md",
         "tests/nfs/README.md",
     ];
     let mut pages = beside.map(ToOwned::to_owned).to_vec();

@@ -21,7 +21,8 @@
 //! `CARGO_*` variables. It must never name a directory outside the volume, nor quote a path so that
 //! it reads as anything but itself.
 
-use crate::config::policy::{Cache, Policy};
+use crate::config::policy::Policy;
+use crate::ecosystems;
 use crate::facts::cache::CacheKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
         .iter()
         .filter_map(|cache| Some((cache, cache.place.as_ref()?.path())))
     {
-        for (name, path) in of(cache, place) {
+        for (name, path) in of(cache.kind, &place) {
             // The config is text, and so is all that comes of it.
             variables
                 .entry(name)
@@ -68,45 +69,9 @@ pub fn variables(policy: &Policy) -> BTreeMap<&'static str, String> {
     variables
 }
 
-fn of(cache: &Cache, place: PathBuf) -> Vec<(&'static str, PathBuf)> {
-    match cache.kind {
-        CacheKind::Pip => vec![("PIP_CACHE_DIR", place)],
-        CacheKind::Uv => vec![("UV_CACHE_DIR", place)],
-        CacheKind::GoMod => vec![("GOMODCACHE", place)],
-        CacheKind::GoBuild => vec![("GOCACHE", place)],
-        CacheKind::Npm => vec![("npm_config_cache", place)],
-        CacheKind::Pnpm => {
-            // The config may name the directory of one version, which pnpm adds by itself.
-            let store = above(&place, is_version).unwrap_or(&place).to_owned();
-            vec![
-                ("pnpm_config_store_dir", store.clone()),
-                ("npm_config_store_dir", store),
-            ]
-        }
-        CacheKind::Yarn => {
-            let global = above(&place, |name| name == "cache")
-                .unwrap_or(&place)
-                .to_owned();
-            vec![("YARN_GLOBAL_FOLDER", global), ("YARN_CACHE_FOLDER", place)]
-        }
-        CacheKind::Cargo => vec![("CARGO_HOME", place)],
-        CacheKind::Folder | CacheKind::BuildOutput => Vec::new(),
-    }
-}
-
-/// The directory that holds `place`, when its name is one that the tool adds.
-fn above(place: &Path, is_the_tools: impl Fn(&str) -> bool) -> Option<&Path> {
-    place
-        .file_name()?
-        .to_str()
-        .filter(|name| is_the_tools(name))
-        .and(place.parent())
-}
-
-fn is_version(name: &str) -> bool {
-    name.strip_prefix('v').is_some_and(|digits| {
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
-    })
+/// The variables by which the tool of that kind is told where its cache stands.
+fn of(kind: CacheKind, place: &Path) -> Vec<(&'static str, PathBuf)> {
+    ecosystems::layout(kind).map_or_else(Vec::new, |layout| (layout.variables)(place))
 }
 
 /// The environment as text.

@@ -22,7 +22,7 @@ fn at(seconds: i64) -> DateTime<Utc> {
 fn unit(cache: &str, name: &str, idle: i64, bytes: u64) -> Unit {
     Unit {
         cache: cache.into(),
-        kind: CacheKind::Folder,
+        kind: CacheKind::new("folder"),
         name: name.into(),
         paths: Vec::new(),
         packages: Vec::new(),
@@ -44,7 +44,7 @@ fn cache(name: &str, reserve: u64, units: Vec<Unit>) -> Cache {
     };
     Cache {
         name: name.into(),
-        kind: CacheKind::Folder,
+        kind: CacheKind::new("folder"),
         units,
         reserve,
         budget: None,
@@ -333,7 +333,7 @@ fn of_all_that_lock_files_say_of_a_unit_the_strongest_word_counts() {
         in_use,
         worked: None,
     };
-    let packages = ["a-1.0.0", "b-1.0.0", "c-1.0.0"].map(Package::cargo);
+    let packages = ["a-1.0.0", "b-1.0.0", "c-1.0.0"].map(|name| Package::new("cargo", name));
     let strongest = |namings: &[Naming]| {
         let lock_files: Names = packages
             .iter()

@@ -3,6 +3,8 @@
 use super::ended::Ended;
 use crate::apply::at_work::AtWork;
 use crate::config::policy;
+use crate::ecosystems;
+use crate::ecosystems::ecosystem::Linked;
 use crate::facts::cache::CacheKind;
 use crate::facts::locks::Locks;
 use crate::facts::repo::Repo;
@@ -23,6 +25,7 @@ use crate::survey::borrowers::Borrowers;
 use crate::survey::context::{Times, VolumeContext};
 use crate::survey::lockfiles::Known;
 use chrono::{DateTime, Utc};
+use std::collections::BTreeSet;
 
 /// A repo under its lock (none in a dry run), looked at and decided on.
 pub(in crate::run) struct Decided {
@@ -125,7 +128,7 @@ impl RunContext<'_> {
             let known = Known {
                 seen: ledger.seen(&repo.name),
                 content: &|content| ledger.knows(content),
-                links: self.may_hold_links(),
+                links: &self.links(),
             };
             self.on_io(stop, || needs::look(&shadow, repo, &plan, &known, stop))
         };
@@ -142,12 +145,11 @@ impl RunContext<'_> {
         })
     }
 
-    /// Whether trees may hold links into a cache: environments of uv's do.
-    fn may_hold_links(&self) -> bool {
-        self.policy
-            .caches
-            .iter()
-            .any(|cache| cache.kind == CacheKind::Uv)
+    /// What finds links that trees may hold into one of the caches.
+    fn links(&self) -> Vec<Linked> {
+        let kinds: BTreeSet<CacheKind> =
+            self.policy.caches.iter().map(|cache| cache.kind).collect();
+        kinds.into_iter().filter_map(ecosystems::linked).collect()
     }
 
     fn borrowers(&self) -> &Borrowers {

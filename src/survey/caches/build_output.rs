@@ -45,9 +45,8 @@ fn tree_units<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Field, ago};
     use super::*;
-    use crate::facts::cache::CacheKind;
+    use crate::ecosystems::testing::{Field, ago};
 
     #[test]
     fn a_folder_is_as_old_as_its_worktree() {
@@ -62,7 +61,7 @@ mod tests {
                 field.at("trees/x/web/target"),
             ],
         };
-        let mut policy = field.policy(CacheKind::BuildOutput, "unused");
+        let mut policy = field.policy("build-output", "unused");
         policy.place = None;
         let seen = super::super::survey(
             &[policy],

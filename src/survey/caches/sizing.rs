@@ -4,7 +4,9 @@
 //! A unit that can't be weighed is left out with a line that says why: nobody could say what its
 //! going frees. It must never guess.
 
-use crate::facts::cache::{Cache, CacheKind, Size, Unit};
+use crate::ecosystems;
+use crate::ecosystems::lister::Stands;
+use crate::facts::cache::{Cache, Size, Unit};
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -64,19 +66,16 @@ pub fn weigh_whole(caches: &mut [Cache], stop: &Stop) {
 
 fn weigh_one(root: &OwnedFd, mut unit: Unit, stop: &Stop) -> Result<Unit, String> {
     if unit.size.is_none() {
-        if unit.kind == CacheKind::BuildOutput
-            && let Some(own) = regenerable::own_among(
-                &unit.paths,
-                unit.tree.as_ref().map_or(&[], |tree| &tree.made_again),
-                stop,
-            )
-            .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
+        if let Some(tree) = &unit.tree
+            && let Some(own) = regenerable::own_among(&unit.paths, &tree.made_again, stop)
+                .map_err(|error| format!("failed to look into `{}`: {error}", unit.name))?
         {
             return Err(format!("{own}, so it stays"));
         }
         // Tools own the layouts of the other kinds; into these people put repos of their own, and a
         // worktree may stand there.
-        let may_hold_repos = matches!(unit.kind, CacheKind::Folder | CacheKind::BuildOutput);
+        let may_hold_repos =
+            ecosystems::layout(unit.kind).is_none_or(|layout| layout.stands != Stands::InDirectory);
         let (size, shared) =
             size::weigh(root, &unit.paths, may_hold_repos).map_err(|error| error.to_string())?;
         (unit.size, unit.shared) = (Some(size), shared);

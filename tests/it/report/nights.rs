@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
-use treewarden::facts::cache::{CacheKind, UsedFrom};
+use treewarden::facts::cache::UsedFrom;
 use treewarden::report::{
     Class, Counts, Eviction, Gc, GcAction, Level, Lock, Prune, Repo, RepoOutcome, Rescues, Run,
     RunOutcome, RunReport, SCHEMA, Totals, TreeOutcome, Unit, UnitOutcome, VerdictName, Volume,
@@ -137,10 +137,10 @@ fn reaped(path: &str, class: Class, days: u64, bytes: u64, reason: &str) -> Work
     tree
 }
 
-fn unit(cache: &str, kind: CacheKind, name: &str, bytes: u64, days: i64) -> Unit {
+fn unit(cache: &str, kind: &str, name: &str, bytes: u64, days: i64) -> Unit {
     Unit {
         cache: cache.to_owned(),
-        kind,
+        kind: kind.to_owned(),
         unit: name.to_owned(),
         bytes,
         inodes: 12,
@@ -284,7 +284,7 @@ fn rich_eviction() -> Eviction {
         .map(|i| {
             unit(
                 "npm",
-                CacheKind::Npm,
+                "npm",
                 &format!("content-v2/sha512/{i:02x}/9f"),
                 (20 + i * 7) * MIB,
                 200 - i64::try_from(i).unwrap() * 3,
@@ -293,21 +293,15 @@ fn rich_eviction() -> Eviction {
         .collect();
     units.push(unit(
         "cargo",
-        CacheKind::Cargo,
+        "cargo",
         "registry/src/index.crates.io-1949cf8c6b5b557f/aws-sdk-ec2-1.98.0",
         412 * MIB,
         64,
     ));
-    units.push(unit(
-        "cargo",
-        CacheKind::Cargo,
-        "git/db/polars-0a7f2c",
-        2 * GIB,
-        64,
-    ));
+    units.push(unit("cargo", "cargo", "git/db/polars-0a7f2c", 2 * GIB, 64));
     units.push(unit(
         "models",
-        CacheKind::Folder,
+        "folder",
         "whisper-large-v3",
         14 * GIB + 700 * MIB,
         91,
@@ -324,7 +318,7 @@ fn rich_eviction() -> Eviction {
     ) = (UsedFrom::Named, Some("data/etl".to_owned()), true);
     let mut used = unit(
         "go-mod",
-        CacheKind::GoMod,
+        "go-mod",
         "golang.org/x/tools@v0.24.0",
         40 * MIB,
         90,
@@ -422,7 +416,7 @@ pub(crate) fn disaster() -> RunReport {
     report.run.shard = Some("1/2".to_owned());
     let mut failed = unit(
         "pip\u{1b}[2J",
-        CacheKind::Pip,
+        "pip",
         "http-v2/\u{9b}31m\nfake",
         5 * MIB,
         40,
@@ -445,7 +439,7 @@ pub(crate) fn disaster() -> RunReport {
             "npm: unreadable\r\nAll in order".to_owned(),
         ],
         units: vec![
-            unit("npm", CacheKind::Npm, "evil\u{202e}gpj.exe", 2 * GIB, 1),
+            unit("npm", "npm", "evil\u{202e}gpj.exe", 2 * GIB, 1),
             failed,
         ],
     };

@@ -1,0 +1,22 @@
+//! Build output: the directories that tools make again, in worktrees that nobody used lately.
+//!
+//! It has no directory of its own: the worktrees' survey finds its units
+//! (`survey/caches/build_output.rs`), and each is as old as its worktree's last activity.
+
+use super::ecosystem::Ecosystem;
+use super::last_use::LastUse;
+use super::lister::{CacheLayout, Stands};
+use crate::facts::cache::CacheKind;
+
+pub(super) static BUILD_OUTPUT: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("build-output"),
+        holds: "what tools made in idle worktrees",
+        stands: Stands::InWorktrees,
+        variables: |_| Vec::new(),
+        units: |_| Vec::new(),
+        last_use: LastUse::ENTRIES,
+        locks: |_| Vec::new(),
+    }],
+    ..Ecosystem::named("build output")
+};

@@ -1,0 +1,32 @@
+//! cargo: its home ([`cache`]), its lock file ([`lock_file`]), and its target directory
+//! ([`target`]).
+
+mod cache;
+mod lock_file;
+mod target;
+
+use super::ecosystem::Ecosystem;
+use super::lister::{CacheLayout, Stands};
+use super::lock_file::{LockFile, Parse, is_called};
+use crate::facts::cache::CacheKind;
+
+pub(super) static CARGO: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("cargo"),
+        holds: "crates, git checkouts, git databases",
+        stands: Stands::InDirectory,
+        // There is none for the caches alone: cargo's own config, credentials and installed
+        // programs move along.
+        variables: |place| vec![("CARGO_HOME", place.to_owned())],
+        units: cache::units,
+        last_use: cache::LAST_USE,
+        locks: cache::locks,
+    }],
+    lock_files: &[LockFile {
+        format: "cargo",
+        is_one: |path| is_called(path, &["Cargo.lock"]),
+        parse: Parse::Whole(lock_file::packages),
+    }],
+    output: &[target::TARGET],
+    ..Ecosystem::named("cargo")
+};

@@ -1,0 +1,199 @@
+//! What compilers make of the sources beside: files with a source map, and what `tsc` puts into the
+//! directory that its config names.
+//!
+//! Nobody writes a source map by hand: what is one, has one, or declares the types of what has one,
+//! was made. It must never take a file for compiled that has neither a map nor a source.
+
+use super::account::{Opinion, Says, Tool, opinion};
+use super::directory::{Directory, ends_with, folder, holds};
+use super::directory::{listed, open_folder};
+use super::ecosystem::Ecosystem;
+use super::made_file::{MadeFile, beginning, contains, shows};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::FileType;
+use std::path::Path;
+use std::rc::Rc;
+
+pub(super) static COMPILERS: Ecosystem = Ecosystem {
+    output: &OUTPUT,
+    files: &[MadeFile {
+        may_be: |name| name.ends_with(".tsbuildinfo"),
+        is_one: |parent, name| {
+            shows(parent, name, |bytes| {
+                beginning(bytes).starts_with('{') && contains(bytes, "\"version\"")
+            })
+        },
+    }],
+    ..Ecosystem::named("compilers of the web")
+};
+
+static OUTPUT: [Tool; 2] = [
+    Tool {
+        signs: &[],
+        made: is_mapped,
+        account: |_| compiled(String::new(), Rc::new(Vec::new())),
+    },
+    Tool {
+        signs: &[],
+        made: is_tscs,
+        account: |directory| compiled(String::new(), Rc::new(sources(directory))),
+    },
+];
+
+/// Entries of a directory among which a source map is searched.
+const MOST: usize = 5000;
+const DEEPEST: usize = 32;
+const CONFIG: &str = "tsconfig.json";
+
+fn is_mapped(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let mut left = MOST;
+    ["dist", "build"].contains(&name)
+        && holds(parent, &["package.json"])
+        && folder(parent, name).is_some_and(|folder| holds_map(&folder, DEEPEST, &mut left))
+}
+
+fn holds_map(folder: &OwnedFd, depth: usize, left: &mut usize) -> bool {
+    let Ok(entries) = listed(folder) else {
+        return false;
+    };
+    let map = |(name, kind): &(std::ffi::OsString, FileType)| {
+        let of = name.to_str().and_then(|name| name.strip_suffix(".map"));
+        *kind == FileType::RegularFile
+            && of.is_some_and(|of| entries.iter().any(|(other, _)| other == of))
+    };
+    if entries.iter().any(map) {
+        return true;
+    }
+    let Some(rest) = left.checked_sub(entries.len()).filter(|_| depth > 0) else {
+        return false;
+    };
+    *left = rest;
+    let mut below = entries
+        .iter()
+        .filter(|(_, kind)| *kind == FileType::Directory);
+    below.any(|(name, _)| {
+        open_folder(folder.as_fd(), name)
+            .is_ok_and(|below| holds_map(&below, depth.saturating_sub(1), left))
+    })
+}
+
+/// Whether the config beside names it as the place for what is compiled.
+fn is_tscs(parent: BorrowedFd<'_>, name: &str) -> bool {
+    holds(parent, &[CONFIG]) && folder(parent, name).is_some() && {
+        let config = super::directory::read(parent, Path::new(CONFIG))
+            .ok()
+            .and_then(|text| String::from_utf8(text).ok());
+        config.is_some_and(|config| option(&config, "outDir").is_some_and(|out| plain(out) == name))
+    }
+}
+
+/// The text of an option. A `tsconfig.json` may hold comments, which no parser of JSON takes.
+fn option<'a>(config: &'a str, key: &str) -> Option<&'a str> {
+    let lines = config
+        .lines()
+        .map(str::trim_start)
+        .filter(|line| !line.starts_with("//"));
+    let after = lines
+        .filter_map(|line| line.split_once(&format!("\"{key}\"")))
+        .map(|(_, after)| after)
+        .next()?;
+    after
+        .trim_start()
+        .strip_prefix(':')?
+        .trim_start()
+        .strip_prefix('"')?
+        .split('"')
+        .next()
+}
+
+fn plain(path: &str) -> &str {
+    path.trim_start_matches("./").trim_end_matches('/')
+}
+
+/// Where the sources may stand, with a slash behind.
+fn sources(directory: &Directory) -> Vec<String> {
+    let config = directory
+        .above()
+        .first()
+        .and_then(|project| project.text(CONFIG))
+        .unwrap_or_default();
+    let root = option(&config, "rootDir").map(|root| format!("{}/", plain(root)));
+    root.into_iter()
+        .chain(["src/".to_owned(), String::new()])
+        .map(|root| root.trim_start_matches("./").to_owned())
+        .collect()
+}
+
+fn compiled(path: String, sources: Rc<Vec<String>>) -> Opinion {
+    opinion(move |directory, name, kind| {
+        if kind.is_dir() {
+            return Says::Below(compiled(format!("{path}{name}/"), sources.clone()));
+        }
+        let license = name
+            .strip_suffix(".LICENSE.txt")
+            .is_some_and(|of| directory.holds(of));
+        (license
+            || is_one(directory, name)
+            || ends_with(name, &["tsbuildinfo"])
+            || has_source(directory, &path, name, &sources))
+        .into()
+    })
+}
+
+/// Whether it is a source map, has one, or declares the types of what has one.
+fn is_one(directory: &Directory, name: &str) -> bool {
+    let mapped = |name: &str| directory.holds(&format!("{name}.map"));
+    let declares = [(".d.ts", ".js"), (".d.mts", ".mjs"), (".d.cts", ".cjs")];
+    let typed = || {
+        declares.iter().any(|(types, code)| {
+            name.strip_suffix(types)
+                .is_some_and(|stem| mapped(&format!("{stem}{code}")))
+        })
+    };
+    name.strip_suffix(".map")
+        .map_or_else(|| mapped(name) || typed(), |of| directory.holds(of))
+}
+
+fn has_source(directory: &Directory, path: &str, name: &str, sources: &[String]) -> bool {
+    const MADE_OF: [(&str, &[&str]); 7] = [
+        (".d.ts", &["ts", "tsx", "js", "jsx"]),
+        (".d.mts", &["mts", "mjs"]),
+        (".d.cts", &["cts", "cjs"]),
+        (".mjs", &["mts", "mjs"]),
+        (".cjs", &["cts", "cjs"]),
+        (".js", &["ts", "tsx", "js", "jsx"]),
+        (".jsx", &["tsx", "jsx"]),
+    ];
+    let name = name.strip_suffix(".map").unwrap_or(name);
+    if sources.is_empty() {
+        return false;
+    }
+    let made_of = MADE_OF
+        .iter()
+        .find_map(|(end, of)| Some((name.strip_suffix(end)?, *of)));
+    let Some((stem, of)) = made_of else {
+        return false;
+    };
+    let depth = path.matches('/').count();
+    let above = directory.above();
+    let project = above.get(depth);
+    let stands = |root: &String| {
+        of.iter().any(|end| {
+            project.is_some_and(|project| project.has(&format!("{root}{path}{stem}.{end}")))
+        })
+    };
+    sources.iter().any(stands)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_is_read_from_a_config_with_comments() {
+        let config = "{\n  // \"outDir\": \"no\",\n  \"compilerOptions\": {\"outDir\": \"./lib/\", /* x */ \"rootDir\" : \"src\"}\n}";
+        assert_eq!(option(config, "outDir").map(plain), Some("lib"));
+        assert_eq!(option(config, "rootDir"), Some("src"));
+        assert_eq!(option(config, "declarationDir"), None);
+    }
+}

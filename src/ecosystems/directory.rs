@@ -1,0 +1,327 @@
+//! A directory of a tool's, listed: what its account is asked about, and where it reads what the
+//! tool noted.
+//!
+//! What agents may have written is read here: sizes are capped, and no link is followed. It must
+//! never take what can't be read for an answer: an error of the file system's is kept until the
+//! whole has been looked through, and then nobody knows whose the files are.
+
+use crate::fs::budget::Held;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+use std::cell::{Cell, RefCell};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::rc::Rc;
+
+/// Bytes of one note of a tool's: the largest lock files that were seen have a tenth of it.
+const NOTE_CAP: u64 = 16 << 20;
+/// So many times its length a note takes once it is understood.
+const UNDERSTOOD: usize = 6;
+/// Bytes that a name takes beside its own.
+const A_NAME: usize = 48;
+/// One of these in a directory makes it a repo or a worktree.
+const REPO: [&str; 3] = [".git", ".hg", ".jj"];
+
+/// A directory, listed.
+pub(crate) struct Directory {
+    place: VolumePath,
+    folder: OwnedFd,
+    entries: Vec<(OsString, FileType)>,
+    trouble: Trouble,
+    stop: Stop,
+    /// For what it lists, and for what was read here.
+    held: RefCell<Held>,
+}
+
+/// The first error that an account met, shared by all directories of a search.
+#[derive(Clone, Default)]
+pub(crate) struct Trouble(Rc<Cell<Option<io::Error>>>);
+
+impl Trouble {
+    /// What was met so far.
+    ///
+    /// # Errors
+    /// An account couldn't be read.
+    pub(crate) fn told(&self) -> io::Result<()> {
+        self.0.take().map_or(Ok(()), Err)
+    }
+
+    /// What is there, if it can be had. That nothing is there, or another kind of thing, is an
+    /// answer.
+    fn but<T, E: Into<io::Error>>(&self, found: Result<T, E>) -> Option<T> {
+        let answers = [
+            Errno::NOENT,
+            Errno::NOTDIR,
+            Errno::LOOP,
+            Errno::ISDIR,
+            Errno::NXIO,
+            Errno::NAMETOOLONG,
+        ];
+        let met =
+            |error: E| Errno::from_io_error(&error.into()).filter(|met| !answers.contains(met));
+        found
+            .map_err(|error| {
+                if let Some(met) = met(error) {
+                    self.0.set(Some(met.into()));
+                }
+            })
+            .ok()
+    }
+}
+
+impl Directory {
+    /// Lists a directory, in the order of names.
+    pub(crate) fn open(place: &VolumePath, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
+        Self::of(place.clone(), openat::dir(place)?, trouble, stop)
+    }
+
+    /// Lists one that stands in it.
+    pub(crate) fn below(&self, name: &OsStr) -> io::Result<Self> {
+        let opened = openat::below(
+            &self.folder,
+            Path::new(name),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        )?;
+        Self::of(
+            self.place.join(name).map_err(io::Error::other)?,
+            opened,
+            self.trouble.clone(),
+            &self.stop,
+        )
+    }
+
+    fn of(place: VolumePath, folder: OwnedFd, trouble: Trouble, stop: &Stop) -> io::Result<Self> {
+        let mut held = stop.hold();
+        let mut entries = listed(&folder)?;
+        entries
+            .iter()
+            .try_for_each(|(name, _)| held.more(name.len().saturating_add(A_NAME)))?;
+        entries.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(Self {
+            place,
+            folder,
+            entries,
+            trouble,
+            stop: stop.clone(),
+            held: RefCell::new(held),
+        })
+    }
+
+    /// Where it stands.
+    pub(crate) fn place(&self) -> &VolumePath {
+        &self.place
+    }
+
+    /// When to stop.
+    pub(crate) fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// What it lists.
+    pub(crate) fn entries(&self) -> &[(OsString, FileType)] {
+        &self.entries
+    }
+
+    /// Whether it lists a file or a directory of that name.
+    pub(crate) fn holds(&self, name: &str) -> bool {
+        let at = self
+            .entries
+            .binary_search_by(|(entry, _)| entry.as_os_str().cmp(OsStr::new(name)));
+        let entry = at.ok().and_then(|at| self.entries.get(at));
+        entry.is_some_and(|(_, kind)| matches!(kind, FileType::RegularFile | FileType::Directory))
+    }
+
+    /// Whether a repo or a worktree stands here. A bare one is told by what it is made of.
+    pub(crate) fn is_repo(&self) -> bool {
+        let marked = |(name, _): &(OsString, FileType)| {
+            REPO.iter().any(|repo| name.eq_ignore_ascii_case(repo))
+        };
+        self.entries.iter().any(marked)
+            || ["HEAD", "objects", "refs"]
+                .iter()
+                .all(|name| self.holds(name))
+    }
+
+    /// What the tool noted in a file here or deeper; none where there is none that can be read.
+    pub(crate) fn note(&self, path: &str) -> Option<Vec<u8>> {
+        let file = self
+            .trouble
+            .but(open(self.folder.as_fd(), Path::new(path)))?;
+        let length = self.trouble.but(file.metadata())?.len().min(NOTE_CAP);
+        let has_room = self.held.borrow_mut().more(
+            usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .saturating_mul(UNDERSTOOD),
+        );
+        has_room
+            .map_err(|error| self.trouble.0.set(Some(error)))
+            .ok()?;
+        self.trouble.but(openat::content(file, NOTE_CAP))
+    }
+
+    /// Opens a file that stands here.
+    pub(crate) fn file(&self, name: &str) -> Option<File> {
+        self.trouble.but(open(self.folder.as_fd(), Path::new(name)))
+    }
+
+    /// What was read of a file that stands here.
+    pub(crate) fn read<T>(&self, read: io::Result<T>) -> Option<T> {
+        self.trouble.but(read)
+    }
+
+    /// The same as text.
+    pub(crate) fn text(&self, path: &str) -> Option<String> {
+        String::from_utf8(self.note(path)?).ok()
+    }
+
+    /// Whether a file or a directory stands at a path from here.
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.stat(path).is_some_and(|stat| {
+            matches!(
+                FileType::from_raw_mode(stat.st_mode),
+                FileType::RegularFile | FileType::Directory
+            )
+        })
+    }
+
+    /// The names that another directory lists, below here; none where it can't be listed.
+    pub(crate) fn names(&self, path: &str) -> Vec<OsString> {
+        let opened = openat::below(
+            &self.folder,
+            Path::new(path),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        );
+        let entries = self
+            .trouble
+            .but(opened.and_then(openat::list))
+            .unwrap_or_default();
+        entries.into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// What stands here or deeper by that path, itself.
+    pub(crate) fn stat(&self, path: &str) -> Option<Stat> {
+        let opened = openat::below(
+            &self.folder,
+            Path::new(path),
+            OFlags::PATH | OFlags::NOFOLLOW,
+        );
+        self.trouble.but(opened.and_then(rustix::fs::fstat))
+    }
+
+    /// The directories above this one as far as its worktree's own, the nearest first.
+    pub(crate) fn above(&self) -> Vec<Self> {
+        let mut above = Vec::new();
+        for path in self
+            .place
+            .relative()
+            .ancestors()
+            .skip(1)
+            .filter(|path| !path.as_os_str().is_empty())
+        {
+            let Ok(place) = VolumePath::new(self.place.root(), path) else {
+                break;
+            };
+            let Some(directory) =
+                self.trouble
+                    .but(Self::open(&place, self.trouble.clone(), &self.stop))
+            else {
+                break;
+            };
+            let top = directory.entries.iter().any(|(name, _)| name == ".git");
+            above.push(directory);
+            if top {
+                break;
+            }
+        }
+        above
+    }
+}
+
+/// The directory of that name itself, not what a link of that name leads to.
+pub(crate) fn folder(parent: BorrowedFd<'_>, name: &str) -> Option<OwnedFd> {
+    open_folder(parent, OsStr::new(name)).ok()
+}
+
+pub(crate) fn open_folder(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
+}
+
+/// Whether `directory` holds a file or directory of any of these names.
+pub(crate) fn holds(directory: BorrowedFd<'_>, names: &[&str]) -> bool {
+    names.iter().any(|name| {
+        let seen = rustix::fs::statat(directory, *name, AtFlags::SYMLINK_NOFOLLOW);
+        seen.is_ok_and(|stat| {
+            matches!(
+                FileType::from_raw_mode(stat.st_mode),
+                FileType::RegularFile | FileType::Directory
+            )
+        })
+    })
+}
+
+/// The same of one path below it.
+pub(crate) fn holds_below(directory: &OwnedFd, path: &str) -> bool {
+    let opened = openat::below(directory, Path::new(path), OFlags::PATH | OFlags::NOFOLLOW)
+        .and_then(rustix::fs::fstat);
+    opened.is_ok_and(|stat| {
+        matches!(
+            FileType::from_raw_mode(stat.st_mode),
+            FileType::RegularFile | FileType::Directory
+        )
+    })
+}
+
+/// Whether any of these stands `beside` the directory `name` and any of those in it.
+pub(crate) fn beside(parent: BorrowedFd<'_>, beside: &[&str], name: &str, inside: &[&str]) -> bool {
+    holds(parent, beside)
+        && folder(parent, name).is_some_and(|folder| holds(folder.as_fd(), inside))
+}
+
+/// Reads a regular file by its path from here.
+pub(crate) fn read(parent: BorrowedFd<'_>, path: &Path) -> io::Result<Vec<u8>> {
+    openat::content(open(parent, path)?, NOTE_CAP)
+}
+
+/// Opens a regular file by its path from here.
+pub(crate) fn open(parent: BorrowedFd<'_>, path: &Path) -> io::Result<File> {
+    let file = File::from(openat::below(
+        parent,
+        path,
+        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+    )?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
+}
+
+/// What a directory holds, for file systems whose listings don't tell the kinds, too.
+pub(crate) fn listed(folder: &OwnedFd) -> io::Result<Vec<(OsString, FileType)>> {
+    // By another descriptor: a listing uses its own up.
+    let mut entries = openat::list(open_folder(folder.as_fd(), OsStr::new("."))?)?;
+    for (name, kind) in entries
+        .iter_mut()
+        .filter(|(_, kind)| *kind == FileType::Unknown)
+    {
+        *kind = FileType::from_raw_mode(
+            rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode,
+        );
+    }
+    Ok(entries)
+}
+
+/// Whether a name ends in one of these extensions.
+pub(crate) fn ends_with(name: &str, extensions: &[&str]) -> bool {
+    Path::new(name)
+        .extension()
+        .and_then(OsStr::to_str)
+        .is_some_and(|found| extensions.contains(&found))
+}

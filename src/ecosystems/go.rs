@@ -1,0 +1,44 @@
+//! Go: its module cache ([`module_cache`]) and its build cache ([`build_cache`]), the modules that a
+//! `go.sum` names ([`sums`]), and what it makes in a project ([`output`]).
+
+mod build_cache;
+mod module_cache;
+mod output;
+mod sums;
+
+use super::ecosystem::Ecosystem;
+use super::lister::{CacheLayout, Stands};
+use super::lock_file::{LockFile, Parse, is_called};
+use crate::facts::cache::CacheKind;
+
+pub(super) static GO: Ecosystem = Ecosystem {
+    caches: &[
+        CacheLayout {
+            kind: CacheKind::new("go-mod"),
+            holds: "modules at a version",
+            stands: Stands::InDirectory,
+            variables: |place| vec![("GOMODCACHE", place.to_owned())],
+            units: module_cache::units,
+            last_use: module_cache::LAST_USE,
+            // Each module has one of its own.
+            locks: |_| Vec::new(),
+        },
+        CacheLayout {
+            kind: CacheKind::new("go-build"),
+            holds: "actions and their outputs",
+            stands: Stands::InDirectory,
+            variables: |place| vec![("GOCACHE", place.to_owned())],
+            units: build_cache::units,
+            last_use: build_cache::LAST_USE,
+            locks: |_| Vec::new(),
+        },
+    ],
+    lock_files: &[LockFile {
+        format: "go",
+        is_one: |path| is_called(path, &["go.sum", "go.work.sum"]),
+        parse: Parse::Lines(|line| sums::package(line).into_iter().collect()),
+    }],
+    output: &output::OUTPUT,
+    files: &[output::PROGRAM],
+    ..Ecosystem::named("Go")
+};

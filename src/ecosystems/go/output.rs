@@ -1,0 +1,183 @@
+//! Go: what it vendored, by its list of modules, and the programs that it built, by what it writes
+//! into each.
+//!
+//! It must never take another module's program for one that is built here.
+
+use crate::ecosystems::account::{Opinion, Says, Tool, opinion};
+use crate::ecosystems::directory::{Directory, beside, ends_with, folder, holds};
+use crate::ecosystems::directory::{listed, open, read};
+use crate::ecosystems::made_file::MadeFile;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType};
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::rc::Rc;
+
+pub(super) static OUTPUT: [Tool; 2] = [
+    Tool {
+        signs: &[],
+        made: |parent, name| {
+            name == "vendor" && beside(parent, &["go.mod"], name, &["modules.txt"])
+        },
+        account: vendor,
+    },
+    Tool {
+        signs: &[],
+        made: |parent, name| {
+            name == "bin" && holds(parent, &["go.mod"]) && holds_program(parent, name)
+        },
+        account: |_| programs(),
+    },
+];
+
+/// A program, which has no extension, or that of a test, and stands beside the `go.mod`.
+pub(super) const PROGRAM: MadeFile = MadeFile {
+    may_be: |name| !name.contains('.') || ends_with(name, &["test", "exe"]),
+    is_one: |parent, name| is_large_program(parent, name) && is_program(parent, name),
+};
+
+/// Go links the smallest program to more than that.
+const SMALLEST_PROGRAM: i64 = 256 << 10;
+
+/// Bytes of a program that are looked at together.
+const AT_ONCE: usize = 1 << 20;
+/// What begins the part of a program that tells of its build.
+const BUILD_INFO: &[u8] = b"\xff Go buildinf:";
+
+fn vendor(directory: &Directory) -> Opinion {
+    let list = directory.text("modules.txt").unwrap_or_default();
+    let packages = list
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
+    vendored(String::new(), Rc::new(packages))
+}
+
+/// All files of the packages; above them, what a license wants to be kept.
+fn vendored(path: String, packages: Rc<HashSet<String>>) -> Opinion {
+    const KEPT: [&str; 8] = [
+        "LICENSE",
+        "LICENCE",
+        "COPYING",
+        "COPYRIGHT",
+        "NOTICE",
+        "PATENTS",
+        "AUTHORS",
+        "CONTRIBUTORS",
+    ];
+    opinion(move |_, name, kind| {
+        let here = if path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{path}/{name}")
+        };
+        if kind.is_dir() {
+            let below = format!("{here}/");
+            let known = packages.contains(&here)
+                || packages.iter().any(|package| package.starts_with(&below));
+            return if known {
+                Says::Below(vendored(here, packages.clone()))
+            } else {
+                Says::Nothing
+            };
+        }
+        let kept = KEPT
+            .iter()
+            .any(|kept| name.to_ascii_uppercase().starts_with(kept));
+        (here == "modules.txt" || packages.contains(&path) || (kept && !path.is_empty())).into()
+    })
+}
+
+fn holds_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let Some(folder) = folder(parent, name) else {
+        return false;
+    };
+    let entries = listed(&folder).unwrap_or_default();
+    entries
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .any(|name| is_large_program(folder.as_fd(), name))
+}
+
+fn programs() -> Opinion {
+    opinion(|directory, name, kind| {
+        let module = || {
+            directory
+                .above()
+                .first()
+                .and_then(|project| module(&project.text("go.mod")?))
+        };
+        (!kind.is_dir()
+            && module().is_some_and(|module| {
+                directory
+                    .file(name)
+                    .is_some_and(|file| is_built(file, &module))
+            }))
+        .into()
+    })
+}
+
+/// Whether it may be a program, by its mode and size.
+fn is_large_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW);
+    stat.is_ok_and(|stat| {
+        FileType::from_raw_mode(stat.st_mode).is_file()
+            && stat.st_mode & 0o100 != 0
+            && stat.st_size > SMALLEST_PROGRAM
+    })
+}
+
+/// Whether a file beside a `go.mod` is a program of its module.
+fn is_program(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let module = || {
+        read(parent.as_fd(), Path::new("go.mod"))
+            .ok()
+            .and_then(|text| module(std::str::from_utf8(&text).ok()?))
+    };
+    holds(parent, &["go.mod"])
+        && module().is_some_and(|module| {
+            open(parent, Path::new(name)).is_ok_and(|file| is_built(file, &module))
+        })
+}
+
+fn module(go_mod: &str) -> Option<String> {
+    let name = go_mod
+        .lines()
+        .find_map(|line| line.strip_prefix("module "))?;
+    Some(name.split("//").next()?.trim().trim_matches('"').to_owned())
+}
+
+/// Whether it is a program that names the module as its own. Read piece by piece, for programs are
+/// large.
+fn is_built(mut file: File, module: &str) -> bool {
+    let told = format!("\nmod\t{module}\t");
+    let overlap = told.len().max(BUILD_INFO.len());
+    let mut piece = Vec::with_capacity(AT_ONCE);
+    let (mut info, mut named) = (false, false);
+    let mut first = true;
+    loop {
+        // What is looked for may begin at the end of the piece before.
+        piece.drain(..piece.len().saturating_sub(overlap));
+        let more = AT_ONCE.saturating_sub(piece.len()) as u64;
+        let Ok(count) = file.by_ref().take(more).read_to_end(&mut piece) else {
+            return false;
+        };
+        let bytes = piece.as_slice();
+        if std::mem::take(&mut first)
+            && ![&b"\x7fELF"[..], b"MZ", &[0xcf, 0xfa, 0xed, 0xfe]]
+                .iter()
+                .any(|magic| bytes.starts_with(magic))
+        {
+            return false;
+        }
+        let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        info = info || holds(BUILD_INFO);
+        named = named || holds(told.as_bytes());
+        if (info && named) || count == 0 {
+            return info && named;
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Names that are hashes.
+
+/// Whether `name` is `length` lower-case hexadecimal digits.
+pub(super) fn is_hex(name: &str, length: usize) -> bool {
+    name.len() == length
+        && name
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether `name` is nothing but a hash, of whatever length.
+pub(super) fn is_hash(name: &str) -> bool {
+    name.len() >= 16 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}

@@ -1,0 +1,613 @@
+//! Says when a unit was last used: once for the survey, and once more just before it goes.
+//!
+//! The newest of write time and access time. An access time counts only for files (listing a
+//! directory moves its own, so our looks would keep it young for ever), only where the mount keeps
+//! it, and only when it is newer than the write time. A directory says little by itself, so a
+//! bounded look goes into it. It must never guess: a failed stat is an error, and the unit stays.
+//!
+//! Linux mounts with `relatime` unless told otherwise: a read moves an access time that is not
+//! newer than the last write or change, or over 24 h old, and no other. What is read every hour may
+//! so look as if it was last read yesterday; what was not read since it was written looks just so.
+//! Whether the mount does better (`strictatime`) makes too little difference to find out, so an
+//! access time must show a day more (`Use::must_show`); the order of eviction is by what was seen
+//! (`docs/design/caches.md#last-use`).
+//!
+//! What more, or less, a tool's files tell stands with the tool, as its [`LastUse`].
+
+use crate::facts::cache::{Size, UsedFrom};
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use chrono::{DateTime, Utc};
+use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fs::{
+    AtFlags, FileType, OFlags, RawDir, StatVfsMountFlags, Statx, StatxFlags, StatxTimestamp,
+};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+/// Entries looked at in one directory unit: enough for a wheel or a model, and one round trip or
+/// two on a network mount.
+const LOOK: usize = 100;
+
+/// Of these, those looked at for hard links: a tool links all that it unpacked, or nothing.
+const LINKS: usize = 20;
+
+/// Bytes of a listing that are read at once: some hundred names. On the stack, for a million
+/// directories are listed.
+const BUFFER: usize = 16 << 10;
+
+/// Levels looked into: a Hugging Face model keeps its files at the second one.
+const DEPTH: usize = 3;
+
+/// A sign of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How that is known.
+    pub from: UsedFrom,
+}
+
+/// How the last use of a kind's units is told.
+#[derive(Clone, Copy)]
+pub struct LastUse {
+    /// The newest sign of use that one path of a unit gives.
+    pub of: fn(&LastUseProbe, &UnitPath<'_>) -> io::Result<Use>,
+    /// How many of a unit's paths tell of it: where it has many, the first ones tell as much.
+    pub telling: usize,
+}
+
+impl LastUse {
+    /// A file's write and access times, and for a directory the newest of its first entries, a few
+    /// levels down.
+    pub const ENTRIES: Self = Self::of(|probe, path| probe.entries(path, probe.access_times));
+
+    /// All paths tell, by `of`.
+    pub const fn of(of: fn(&LastUseProbe, &UnitPath<'_>) -> io::Result<Use>) -> Self {
+        Self {
+            of,
+            telling: usize::MAX,
+        }
+    }
+}
+
+/// A path of a unit, and what a look at it has shown.
+pub struct UnitPath<'a> {
+    /// Where it is.
+    pub place: &'a VolumePath,
+    seen: Statx,
+}
+
+impl UnitPath<'_> {
+    /// Whether a directory of that name leads to it.
+    pub fn is_below(&self, name: &str) -> bool {
+        self.place.relative().iter().any(|part| part == name)
+    }
+
+    /// The write time, and where `access_times` count the access time of a file.
+    ///
+    /// # Errors
+    /// It is out of range.
+    pub fn times(&self, access_times: bool) -> io::Result<Use> {
+        times(&self.seen, access_times)
+    }
+
+    /// The time of change: a link made or removed moves it.
+    ///
+    /// # Errors
+    /// It is out of range.
+    pub fn link_time(&self) -> io::Result<Use> {
+        Ok(Use {
+            at: moment(self.seen.stx_ctime)?,
+            from: UsedFrom::LinkTime,
+        })
+    }
+}
+
+/// How long `relatime` leaves an access time where it is.
+const STALE: Duration = Duration::from_hours(24);
+
+impl Use {
+    /// How long ago the use must seem to be, for the unit to have been unused for `min_age`. Where
+    /// any age will do, any does.
+    pub(super) fn must_show(&self, min_age: Duration) -> Duration {
+        let may_be_stale = self.from == UsedFrom::AccessTime && min_age > Duration::ZERO;
+        if may_be_stale {
+            min_age.saturating_add(STALE)
+        } else {
+            min_age
+        }
+    }
+}
+
+/// Whether the mount that holds `path` keeps access times, by its options: for a dry run on a
+/// volume where no run has tried it yet. An NFS client can't see that the server doesn't, but then
+/// they stay older than the write times and don't count anyway.
+pub fn keeps_access_times(path: &Path) -> bool {
+    rustix::fs::statvfs(path)
+        .is_ok_and(|volume| !volume.f_flag.contains(StatVfsMountFlags::NOATIME))
+}
+
+/// What of a file or directory tells of its use, and what its going would free.
+const TOLD: StatxFlags = StatxFlags::TYPE
+    .union(StatxFlags::NLINK)
+    .union(StatxFlags::ATIME)
+    .union(StatxFlags::MTIME)
+    .union(StatxFlags::CTIME)
+    .union(StatxFlags::BLOCKS);
+
+/// Looks at units from the volume's root, which is opened once: a way from `/` for each of a
+/// million looks costs more than the looks.
+pub struct LastUseProbe {
+    root: OwnedFd,
+    device: (u32, u32),
+    access_times: bool,
+}
+
+impl LastUseProbe {
+    /// Opens the volume at `root`. `access_times` says whether its mount keeps them.
+    ///
+    /// # Errors
+    /// Whatever `open` says.
+    pub fn open(root: &Path, access_times: bool) -> io::Result<Self> {
+        let root = openat::root(root)?;
+        let device = device(&look(root.as_fd(), ".")?);
+        Ok(Self {
+            root,
+            device,
+            access_times,
+        })
+    }
+
+    /// The newest sign of use of what `paths` name.
+    ///
+    /// # Errors
+    /// One of them can't be looked at, is gone, or is neither a file nor a directory.
+    pub fn last_use(&self, told: LastUse, paths: &[VolumePath]) -> io::Result<Use> {
+        Ok(self.first_look(told, paths)?.0)
+    }
+
+    /// The same, with what their going would free where the same looks tell: all of them are files
+    /// without another link.
+    pub(super) fn first_look(
+        &self,
+        told: LastUse,
+        paths: &[VolumePath],
+    ) -> io::Result<(Use, Option<Size>)> {
+        let telling = told.telling;
+        let seen = paths
+            .iter()
+            .take(telling)
+            .map(|place| self.use_of(told, place));
+        let newest = seen.reduce(|one, other| {
+            let ((one, size), (other, more)) = (one?, other?);
+            let sum = size.zip(more).map(|(mut sum, more)| {
+                sum += more;
+                sum
+            });
+            Ok((newer(one, other), sum))
+        });
+        let (used, size) =
+            newest.unwrap_or_else(|| Err(io::Error::other("a unit without paths")))?;
+        Ok((used, size.filter(|_| telling >= paths.len())))
+    }
+
+    /// The same, in one look with whether something in their directories is linked from elsewhere,
+    /// too; then none: its tool handed it out, and its going would free nothing.
+    pub(super) fn last_use_unlinked(&self, paths: &[VolumePath]) -> io::Result<Option<Use>> {
+        let seen = paths
+            .iter()
+            .map(|place| self.bounded(place, &self.look(place)?, self.access_times));
+        let newest = seen.reduce(|one, other| {
+            let ((one, linked), (other, linked_too)) = (one?, other?);
+            Ok((newer(one, other), linked || linked_too))
+        });
+        newest
+            .transpose()
+            .map(|seen| seen.filter(|(_, linked)| !linked).map(|(used, _)| used))
+    }
+
+    /// Whether the file `place` is linked from elsewhere, too. What can't be looked at counts as
+    /// linked, so that it stays.
+    pub(super) fn is_linked(&self, place: &VolumePath) -> bool {
+        self.look(place).map_or(true, |seen| is_linked(&seen))
+    }
+
+    /// Shows what a directory lists.
+    pub(super) fn list(
+        &self,
+        directory: &VolumePath,
+        mut show: impl FnMut(&OsStr, FileType),
+    ) -> Result<(), Errno> {
+        let folder = self.folder(directory)?;
+        let mut buffer = [MaybeUninit::uninit(); BUFFER];
+        let mut entries = RawDir::new(folder, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if !openat::is_dots(entry.file_name()) {
+                show(
+                    OsStr::from_bytes(entry.file_name().to_bytes()),
+                    entry.file_type(),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a directory stands there. What leads to it through a link is an error.
+    pub(super) fn is_folder(&self, place: &VolumePath) -> io::Result<bool> {
+        let there = openat::below(
+            &self.root,
+            place.relative(),
+            OFlags::PATH | OFlags::NOFOLLOW,
+        );
+        let seen = openat::found(there.and_then(rustix::fs::fstat).map_err(Into::into))?;
+        Ok(seen.is_some_and(|seen| FileType::from_raw_mode(seen.st_mode).is_dir()))
+    }
+
+    /// Opens a regular file for reading, and tells how long it is.
+    pub(super) fn file(&self, place: &VolumePath) -> io::Result<(File, u64)> {
+        let file = File::from(openat::below(
+            &self.root,
+            place.relative(),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY,
+        )?);
+        let seen = file.metadata()?;
+        if seen.is_file() {
+            Ok((file, seen.len()))
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "not a regular file",
+            ))
+        }
+    }
+
+    /// Whether the volume's mount keeps access times.
+    pub fn access_times(&self) -> bool {
+        self.access_times
+    }
+
+    /// The newest sign in the first entries of a directory, or a file's own. Access times count only
+    /// where `access_times` says so.
+    ///
+    /// # Errors
+    /// One of them can't be looked at, or tells a time that is out of range.
+    pub fn entries(&self, path: &UnitPath<'_>, access_times: bool) -> io::Result<Use> {
+        Ok(self.bounded(path.place, &path.seen, access_times)?.0)
+    }
+
+    /// A directory's write time, and both times of those of its files that are called `read`: its
+    /// tool opens them on every use.
+    ///
+    /// # Errors
+    /// As for [`Self::entries`].
+    pub fn reads(&self, path: &UnitPath<'_>, read: &[&str]) -> io::Result<Use> {
+        let mut newest = path.times(self.access_times)?;
+        for name in read.iter().filter(|_| kind(&path.seen).is_dir()) {
+            match look(self.root.as_fd(), path.place.relative().join(name)) {
+                Ok(read) if kind(&read).is_file() => {
+                    newest = newer(newest, times(&read, self.access_times)?);
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(newest)
+    }
+
+    fn use_of(&self, told: LastUse, place: &VolumePath) -> io::Result<(Use, Option<Size>)> {
+        let path = UnitPath {
+            place,
+            seen: self.look(place)?,
+        };
+        Ok(((told.of)(self, &path)?, self.size(&path.seen)))
+    }
+
+    /// What the going of a file frees that has no other link.
+    fn size(&self, seen: &Statx) -> Option<Size> {
+        let alone = kind(seen).is_file() && seen.stx_nlink == 1 && device(seen) == self.device;
+        alone.then_some(Size::of_blocks(seen.stx_blocks))
+    }
+
+    /// The newest sign in the first entries of a directory, or a file's own; and whether one of the
+    /// first few has other links.
+    fn bounded(
+        &self,
+        place: &VolumePath,
+        seen: &Statx,
+        access_times: bool,
+    ) -> io::Result<(Use, bool)> {
+        let (mut newest, mut linked) = (times(seen, access_times)?, false);
+        if kind(seen).is_dir() {
+            within(
+                self.folder(place)?.as_fd(),
+                DEPTH,
+                &mut 0,
+                &mut |number, seen| {
+                    linked |= number < LINKS && is_linked(seen);
+                    newest = newer(newest, times(seen, access_times)?);
+                    Ok(())
+                },
+            )?;
+        }
+        Ok((newest, linked))
+    }
+
+    fn folder(&self, place: &VolumePath) -> Result<OwnedFd, Errno> {
+        openat::below(
+            &self.root,
+            place.relative(),
+            OFlags::RDONLY | OFlags::DIRECTORY,
+        )
+    }
+
+    /// A unit's path itself: a link or a special file is an error.
+    fn look(&self, place: &VolumePath) -> io::Result<Statx> {
+        let seen = look(self.root.as_fd(), place.relative())?;
+        let known = kind(&seen).is_file() || kind(&seen).is_dir();
+        if known {
+            Ok(seen)
+        } else {
+            Err(io::Error::other("neither a file nor a directory"))
+        }
+    }
+}
+
+/// Shows the first [`LOOK`] entries below `folder`, each with its number, as they are listed: a
+/// directory's own follow it.
+fn within(
+    folder: BorrowedFd<'_>,
+    levels: usize,
+    seen: &mut usize,
+    show: &mut impl FnMut(usize, &Statx) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = [MaybeUninit::uninit(); BUFFER / 2];
+    let mut entries = RawDir::new(folder, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = Path::new(OsStr::from_bytes(entry.file_name().to_bytes()));
+        if openat::is_dots(entry.file_name()) {
+            continue;
+        }
+        if *seen == LOOK {
+            return Ok(());
+        }
+        let found = look(folder, entry.file_name())?;
+        show(*seen, &found)?;
+        *seen = seen.saturating_add(1);
+        if kind(&found).is_dir() && levels > 1 {
+            match openat::below(folder, name, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(below) => within(below.as_fd(), levels.saturating_sub(1), seen, show)?,
+                // Another file system.
+                Err(Errno::XDEV) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+fn look(folder: BorrowedFd<'_>, path: impl rustix::path::Arg) -> Result<Statx, Errno> {
+    rustix::fs::statx(
+        folder,
+        path,
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+        TOLD,
+    )
+}
+
+fn kind(seen: &Statx) -> FileType {
+    FileType::from_raw_mode(seen.stx_mode.into())
+}
+
+fn is_linked(seen: &Statx) -> bool {
+    kind(seen).is_file() && seen.stx_nlink > 1
+}
+
+fn times(seen: &Statx, access_times: bool) -> io::Result<Use> {
+    let write = Use {
+        at: moment(seen.stx_mtime)?,
+        from: UsedFrom::WriteTime,
+    };
+    if !access_times || !kind(seen).is_file() {
+        return Ok(write);
+    }
+    let read = Use {
+        at: moment(seen.stx_atime)?,
+        from: UsedFrom::AccessTime,
+    };
+    Ok(newer(write, read))
+}
+
+fn device(seen: &Statx) -> (u32, u32) {
+    (seen.stx_dev_major, seen.stx_dev_minor)
+}
+
+/// The first, unless the second is newer.
+pub(super) fn newer(first: Use, second: Use) -> Use {
+    if second.at > first.at { second } else { first }
+}
+
+fn moment(time: StatxTimestamp) -> io::Result<DateTime<Utc>> {
+    DateTime::from_timestamp(time.tv_sec, time.tv_nsec)
+        .ok_or_else(|| io::Error::other("its time is out of range"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Field, ago};
+    use super::*;
+
+    /// How the last use of that kind is told.
+    fn told(kind: &str) -> LastUse {
+        let kind = crate::ecosystems::kind(kind).unwrap();
+        crate::ecosystems::layout(kind).unwrap().last_use
+    }
+
+    #[test]
+    fn an_access_time_counts_only_for_files_where_kept_and_when_newer() {
+        let field = Field::new();
+        let file = field.file("a/file", 10);
+        field.read("a/file", 3);
+        let seen = |access_times| {
+            field
+                .probe(access_times)
+                .last_use(told("folder"), std::slice::from_ref(&file))
+                .unwrap()
+        };
+        assert_eq!(
+            seen(true),
+            Use {
+                at: ago(3),
+                from: UsedFrom::AccessTime
+            }
+        );
+        assert_eq!(
+            seen(false),
+            Use {
+                at: ago(10),
+                from: UsedFrom::WriteTime
+            }
+        );
+        field.read("a/file", 20);
+        assert_eq!(
+            seen(true),
+            Use {
+                at: ago(10),
+                from: UsedFrom::WriteTime
+            }
+        );
+        field.age("a", 30);
+        assert_eq!(
+            field
+                .probe(true)
+                .last_use(told("go-build"), &[field.at("a")])
+                .unwrap(),
+            Use {
+                at: ago(30),
+                from: UsedFrom::ToolRecord
+            }
+        );
+    }
+
+    #[test]
+    fn an_access_time_may_be_a_day_old() {
+        let field = Field::new();
+        let policy = field.policy("folder", "cache");
+        field.file("cache/read", 10);
+        field.read("cache/read", 3);
+        field.file("cache/written", 10);
+        let shown = |policy: &_| {
+            let units = field.survey(policy).units;
+            units
+                .into_iter()
+                .map(|unit| (unit.name, unit.min_age.as_secs() / 3600))
+                .collect::<std::collections::BTreeMap<_, _>>()
+        };
+        assert_eq!(
+            shown(&policy),
+            [("read".to_owned(), 48), ("written".to_owned(), 24)].into()
+        );
+        let any = crate::config::policy::Cache {
+            min_age: Duration::ZERO,
+            ..policy
+        };
+        assert_eq!(
+            shown(&any),
+            [("read".to_owned(), 0), ("written".to_owned(), 0)].into()
+        );
+    }
+
+    #[test]
+    fn a_directory_is_as_young_as_what_it_holds() {
+        let field = Field::new();
+        field.file("model/blobs/weights", 5);
+        field.age("model/blobs", 40);
+        field.age("model", 50);
+        assert_eq!(
+            field
+                .probe(false)
+                .last_use(told("folder"), &[field.at("model")])
+                .unwrap()
+                .at,
+            ago(5)
+        );
+    }
+
+    #[test]
+    fn what_cargo_reads_tells_of_a_crate() {
+        let field = Field::new();
+        field.file("itoa/.cargo-ok", 60);
+        field.file("itoa/src/lib.rs", 1);
+        field.age("itoa", 60);
+        field.read("itoa/.cargo-ok", 7);
+        assert_eq!(
+            field
+                .probe(true)
+                .last_use(told("cargo"), &[field.at("itoa")])
+                .unwrap()
+                .at,
+            ago(7)
+        );
+    }
+
+    #[test]
+    fn files_that_stand_alone_are_weighed_as_they_are_listed() {
+        use crate::survey::size::size;
+        let field = Field::new();
+        let (body, head) = (field.file("http-v2/a.body", 9), field.file("http-v2/a", 9));
+        std::fs::write(body.path(), vec![7; 100_000]).unwrap();
+        let weighed =
+            |paths: &[VolumePath]| field.probe(true).first_look(told("pip"), paths).unwrap().1;
+        let both = [head.clone(), body];
+        assert_eq!(
+            weighed(&both),
+            Some(size(&both, &crate::fs::stop::Stop::never()).unwrap())
+        );
+        assert_eq!(
+            weighed(&[head.clone(), field.at("http-v2")]),
+            None,
+            "nobody looked at all that the folder holds"
+        );
+        std::fs::hard_link(head.path(), field.at("other").path()).unwrap();
+        assert_eq!(weighed(&both), None, "its going may free nothing");
+        // Of a package of pnpm's not all is looked at.
+        let contents: Vec<VolumePath> = ["1", "2", "3"].map(|name| field.file(name, 9)).into();
+        assert_eq!(
+            field
+                .probe(true)
+                .first_look(told("pnpm"), &contents)
+                .unwrap()
+                .1,
+            None
+        );
+    }
+
+    #[test]
+    fn gone_or_a_link_is_an_error() {
+        let field = Field::new();
+        field.link("a", "link");
+        assert_eq!(
+            field
+                .probe(true)
+                .last_use(told("npm"), &[field.at("a")])
+                .unwrap_err()
+                .kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(
+            field
+                .probe(true)
+                .last_use(told("npm"), &[field.at("link")])
+                .is_err()
+        );
+    }
+}

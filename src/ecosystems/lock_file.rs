@@ -1,0 +1,83 @@
+//! How a lock file is told from other files, and how it is read.
+//!
+//! Everything in one is untrusted: whoever reads it caps its size and the number of its packages.
+
+use crate::facts::package::Package;
+use serde::de::DeserializeOwned;
+use std::borrow::Cow;
+use std::path::Path;
+
+/// Bytes of a package as it is remembered; no registry takes longer names.
+pub(crate) const LONGEST: usize = 512;
+
+/// A lock file of a tool's.
+pub struct LockFile {
+    /// What a content that was read so is remembered by. A format that comes to name other packages
+    /// needs another one.
+    pub format: &'static str,
+    /// Whether the file at that path in a tree is one.
+    pub is_one: fn(&Path) -> bool,
+    /// Which packages it names.
+    pub parse: Parse,
+}
+
+/// How a lock file is read: which packages its text, or each line of it, names.
+#[derive(Clone, Copy)]
+pub enum Parse {
+    /// All of it at once.
+    Whole(fn(&str) -> Result<Vec<Package>, String>),
+    /// Line by line.
+    Lines(fn(&str) -> Vec<Package>),
+}
+
+/// Whether the file at `path` has one of these names.
+pub(super) fn is_called(path: &Path, names: &[&str]) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| names.contains(&name))
+}
+
+/// What a text names. One with a zero byte is no text: a crash may leave a file of the right length
+/// without its content. Nor is what git-lfs leaves where it was not installed: read line by line,
+/// both would pass for a lock file that names nothing.
+///
+/// # Errors
+/// It makes no sense. The message holds nothing that a repo may have put in it.
+pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+    let text = text(bytes);
+    if text.contains('\0') {
+        return Err("it is no text".to_owned());
+    }
+    if text.starts_with("version https://git-lfs.github.com/spec/") {
+        return Err("git-lfs keeps it elsewhere".to_owned());
+    }
+    let mut named = match how {
+        Parse::Whole(packages) => packages(&text)?,
+        Parse::Lines(packages) => text.lines().flat_map(packages).collect(),
+    };
+    named.retain(|package| package.as_str().len() <= LONGEST);
+    Ok(named)
+}
+
+/// In UTF-8, or in UTF-16 where a mark says so, as PowerShell writes it and pip reads it.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    let wide = |rest: &[u8], of: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = rest
+            .chunks_exact(2)
+            .filter_map(|pair| pair.try_into().ok())
+            .map(of)
+            .collect();
+        Cow::Owned(String::from_utf16_lossy(&units))
+    };
+    match bytes {
+        [0xff, 0xfe, rest @ ..] => wide(rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => wide(rest, u16::from_be_bytes),
+        [0xef, 0xbb, 0xbf, rest @ ..] => String::from_utf8_lossy(rest),
+        _ => String::from_utf8_lossy(bytes),
+    }
+}
+
+/// A message without what a repo may have put in it.
+pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    toml::from_str(text).map_err(|error| error.message().to_owned())
+}

@@ -1,0 +1,31 @@
+//! npm: its cache ([`cache`]), its lock files ([`lock_file`]), and the packages that it installs
+//! ([`modules`]).
+
+mod cache;
+pub(crate) mod index;
+mod lock_file;
+mod modules;
+
+use super::ecosystem::Ecosystem;
+use super::lister::{CacheLayout, Stands};
+use super::lock_file::{LockFile, Parse, is_called};
+use crate::facts::cache::CacheKind;
+
+pub(super) static NPM: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("npm"),
+        holds: "package archives, and what the registry says of packages",
+        stands: Stands::InDirectory,
+        variables: |place| vec![("npm_config_cache", place.to_owned())],
+        units: cache::units,
+        last_use: cache::LAST_USE,
+        locks: |_| Vec::new(),
+    }],
+    lock_files: &[LockFile {
+        format: "npm",
+        is_one: |path| is_called(path, &["package-lock.json", "npm-shrinkwrap.json"]),
+        parse: Parse::Whole(lock_file::packages),
+    }],
+    output: &[modules::MODULES],
+    ..Ecosystem::named("npm")
+};

@@ -1,0 +1,507 @@
+//! npm: a file of `_cacache/content-v2` with the index buckets that name it is a unit, the buckets
+//! first.
+//!
+//! A bucket must not outlive its content: npm 11 fetches a missing archive again, but for missing
+//! package metadata it trusts the bucket and fails (`ENOENT`, "Invalid response body"). So the
+//! index is read, small file by small file; that gives names that people know, too. Contents that
+//! share a bucket go together. A content that no bucket names is a unit by itself. A bucket that
+//! can't be read may name any content: then nothing goes. It must never touch npm's temporary
+//! files.
+
+use super::index;
+use super::index::Bucket;
+use super::lock_file::page as page_package;
+use crate::ecosystems::hex::is_hex;
+use crate::ecosystems::last_use::LastUse;
+use crate::ecosystems::lister::{CacheLister, Entry};
+use crate::facts::cache::Unit;
+use crate::facts::package::Package;
+use crate::fs::volume_path::VolumePath;
+use rayon::prelude::*;
+use std::collections::HashMap;
+
+/// Digits of a digest that a name shows: with its two shards, 64 bits tell any two apart.
+const SHOWN: usize = "sha512/xx/yy/".len() + 12;
+
+/// A bucket, and the contents that it names, by their numbers.
+struct Named {
+    bucket: Digits,
+    name: Option<Box<str>>,
+    contents: Box<[u32]>,
+}
+
+/// A content, as its path in `content-v2` has it.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Content {
+    /// By the algorithm's number.
+    algorithm: usize,
+    digits: Digits,
+}
+
+/// The hexadecimal digits of `xx/yy/rest`, two a byte: all of them are held at a time.
+#[derive(PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Digits(Box<[u8]>);
+
+impl Digits {
+    /// None where a digit is alone.
+    fn of(parts: [&str; 3]) -> Option<Self> {
+        let digit = |byte: u8| {
+            char::from(byte)
+                .to_digit(16)
+                .and_then(|digit| u8::try_from(digit).ok())
+        };
+        let digits: Option<Vec<u8>> = parts
+            .iter()
+            .flat_map(|part| part.bytes())
+            .map(digit)
+            .collect();
+        let (pairs, alone) = digits.as_deref()?.as_chunks();
+        alone
+            .is_empty()
+            .then(|| Self(pairs.iter().map(|[high, low]| high << 4 | low).collect()))
+    }
+
+    /// All of them.
+    fn text(&self) -> String {
+        self.0.iter().fold(
+            String::with_capacity(self.0.len().saturating_mul(2)),
+            |mut text, byte| {
+                text.extend(
+                    [byte >> 4, byte & 15]
+                        .map(|digit| char::from_digit(digit.into(), 16).unwrap_or_default()),
+                );
+                text
+            },
+        )
+    }
+
+    /// `xx/yy/rest`
+    fn path(&self) -> String {
+        let text = self.text();
+        format!("{}/{}/{}", &text[..2], &text[2..4], &text[4..])
+    }
+}
+
+/// What a cache holds, and where.
+struct Cache {
+    content: VolumePath,
+    index: VolumePath,
+    algorithms: Vec<String>,
+}
+
+/// Of contents also the access time: the survey itself reads the index, and npm rewrites it on use.
+pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
+    probe.entries(path, probe.access_times() && !path.is_below("index-v5"))
+});
+
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    // `path` in the config may be npm's cache directory, as npm has it, or the `_cacache` in it.
+    let base = if lister.place.relative().ends_with("_cacache") {
+        Ok(lister.place.clone())
+    } else {
+        lister.place.join("_cacache")
+    };
+    let Ok((content, index)) =
+        base.and_then(|base| Ok((base.join("content-v2")?, base.join("index-v5")?)))
+    else {
+        return Vec::new();
+    };
+    // Contents first: what npm adds meanwhile has no bucket that we know, and isn't listed either.
+    let algorithms = lister.folders(&content);
+    let of_one = |(algorithm, folder): (usize, &Entry)| {
+        sharded(lister, &folder.place, |digits, _| {
+            Some(Content { algorithm, digits })
+        })
+    };
+    let contents: Vec<Content> = algorithms.iter().enumerate().flat_map(of_one).collect();
+    let cache = Cache {
+        content,
+        index,
+        algorithms: algorithms.into_iter().map(|folder| folder.name).collect(),
+    };
+    let problems = lister.problems();
+    let named = buckets(lister, &cache, &contents);
+    if lister.problems() > problems {
+        return Vec::new();
+    }
+    let grouped = Grouped::of(contents.len(), &named);
+    grouped
+        .groups()
+        .into_par_iter()
+        .filter_map(|group| unit(lister, &cache, &contents, &named, group))
+        .collect()
+}
+
+/// All buckets that name a content of these. Those that name none are left alone.
+fn buckets(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
+    let owner: HashMap<&Content, u32> = contents.iter().zip(0..).collect();
+    let number = |digest: &String| {
+        let (algorithm, digits) = digest.split_once('/')?;
+        let algorithm = cache
+            .algorithms
+            .iter()
+            .position(|known| known == algorithm)?;
+        let mut parts = digits.splitn(3, '/');
+        let digits = Digits::of([parts.next()?, parts.next()?, parts.next()?])?;
+        owner.get(&Content { algorithm, digits }).copied()
+    };
+    let read = |bucket: Digits, place: VolumePath| {
+        let Bucket { name, digests } =
+            Bucket::read(lister.probe, &place).unwrap_or_else(|error| {
+                lister.problem("read", &place, error);
+                None
+            })?;
+        let contents: Box<[u32]> = digests.iter().filter_map(number).collect();
+        (!contents.is_empty()).then(|| Named {
+            bucket,
+            name: name.map(Into::into),
+            contents,
+        })
+    };
+    sharded(lister, &cache.index, read)
+}
+
+/// What `take` makes of the files at `xx/yy/rest` below `folder`. They may be as many as there are
+/// units: none is held that it doesn't keep.
+fn sharded<T: Send>(
+    lister: &CacheLister<'_>,
+    folder: &VolumePath,
+    take: impl Fn(Digits, VolumePath) -> Option<T> + Sync,
+) -> Vec<T> {
+    let seconds = |first: &Entry| {
+        let shards = shards(lister, &first.place).into_par_iter();
+        let name = first.name.clone();
+        shards.map(move |second| (name.clone(), second))
+    };
+    let files = |(first, second): (String, Entry)| {
+        let leaf = |entry: Entry| {
+            let known = !entry.is_dir && is_hex(&entry.name, entry.name.len());
+            let digits = known
+                .then(|| Digits::of([&first, &second.name, &entry.name]))
+                .flatten();
+            if digits.is_none() {
+                lister.odd(&entry);
+            }
+            take(digits?, entry.place)
+        };
+        lister
+            .entries(&second.place)
+            .into_iter()
+            .filter_map(leaf)
+            .collect::<Vec<_>>()
+    };
+    shards(lister, folder)
+        .par_iter()
+        .flat_map(seconds)
+        .flat_map_iter(files)
+        .collect()
+}
+
+fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {
+    lister
+        .folders(folder)
+        .into_iter()
+        .filter(|entry| is_hex(&entry.name, 2))
+        .collect()
+}
+
+/// Contents and the buckets that name them, put together: those that share a bucket are one group.
+struct Grouped {
+    /// Contents, each with the first of its group, in order of these.
+    contents: Vec<(u32, u32)>,
+    /// Buckets, in the same way.
+    buckets: Vec<(u32, u32)>,
+}
+
+/// Who leads a number's group, or stands nearer to who does.
+struct Leaders(Vec<u32>);
+
+impl Leaders {
+    fn above(&self, number: u32) -> u32 {
+        self.0.get(number as usize).copied().unwrap_or(number)
+    }
+
+    fn put(&mut self, number: u32, above: u32) {
+        if let Some(place) = self.0.get_mut(number as usize) {
+            *place = above;
+        }
+    }
+
+    /// Halves the way for who asks next.
+    fn of(&mut self, mut number: u32) -> u32 {
+        while self.above(number) != number {
+            let above = self.above(self.above(number));
+            self.put(number, above);
+            number = above;
+        }
+        number
+    }
+}
+
+/// The contents of a group, and its buckets.
+type Group<'a> = (&'a [(u32, u32)], &'a [(u32, u32)]);
+
+impl Grouped {
+    fn of(contents: usize, buckets: &[Named]) -> Self {
+        let mut leaders = Leaders((0..).take(contents).collect());
+        for bucket in buckets {
+            let Some((first, others)) = bucket.contents.split_first() else {
+                continue;
+            };
+            let first = leaders.of(*first);
+            for other in others {
+                let other = leaders.of(*other);
+                leaders.put(other, first);
+            }
+        }
+        let mut of: Vec<(u32, u32)> = (0..)
+            .take(contents)
+            .map(|number| (leaders.of(number), number))
+            .collect();
+        of.sort_unstable();
+        let mut buckets: Vec<(u32, u32)> = buckets
+            .iter()
+            .zip(0..)
+            .filter_map(|(bucket, number)| Some((leaders.of(*bucket.contents.first()?), number)))
+            .collect();
+        buckets.sort_unstable();
+        Self {
+            contents: of,
+            buckets,
+        }
+    }
+
+    fn groups(&self) -> Vec<Group<'_>> {
+        let mut rest = &self.buckets[..];
+        let groups = self.contents.chunk_by(|(one, _), (other, _)| one == other);
+        let with_buckets = groups.map(|group| {
+            let of = group.first().map(|(leader, _)| *leader);
+            let (mine, others) =
+                rest.split_at(rest.partition_point(|(leader, _)| Some(*leader) <= of));
+            rest = others;
+            (group, mine)
+        });
+        with_buckets.collect()
+    }
+}
+
+fn unit(
+    lister: &CacheLister<'_>,
+    cache: &Cache,
+    contents: &[Content],
+    named: &[Named],
+    (numbers, buckets): Group<'_>,
+) -> Option<Unit> {
+    let mut buckets: Vec<&Named> = buckets
+        .iter()
+        .map(|(_, number)| named.get(*number as usize))
+        .collect::<Option<_>>()?;
+    buckets.sort_unstable_by(|one, other| one.bucket.cmp(&other.bucket));
+    let mut contents: Vec<(&String, &Digits)> = numbers
+        .iter()
+        .map(|(_, number)| contents.get(*number as usize))
+        .map(|content| {
+            content.and_then(|Content { algorithm, digits }| {
+                Some((cache.algorithms.get(*algorithm)?, digits))
+            })
+        })
+        .collect::<Option<_>>()?;
+    contents.sort_unstable();
+    let pages = buckets
+        .iter()
+        .filter_map(|bucket| page(bucket.name.as_deref()?));
+    let digests = contents
+        .iter()
+        .filter_map(|(algorithm, digits)| Package::digest(algorithm, &digits.text()));
+    let packages = digests.chain(pages).collect();
+    let below = |(algorithm, digits): &(&String, &Digits)| format!("{algorithm}/{}", digits.path());
+    let digest: String = below(contents.first()?).chars().take(SHOWN).collect();
+    let name = buckets
+        .iter()
+        .filter_map(|bucket| bucket.name.as_deref())
+        .min()
+        .map_or(digest, str::to_owned);
+    let of_buckets = buckets
+        .iter()
+        .map(|bucket| cache.index.join(bucket.bucket.path()));
+    let paths = of_buckets.chain(
+        contents
+            .iter()
+            .map(|content| cache.content.join(below(content))),
+    );
+    lister.unit_of(packages, name, paths.collect::<Result<_, _>>().ok()?)
+}
+
+/// The package that a bucket called `@acme/shop (metadata)` is about; before it may stand a
+/// mirror's own path.
+fn page(bucket: &str) -> Option<Package> {
+    let path = bucket.strip_suffix(index::METADATA)?;
+    let last_two = path
+        .rmatch_indices('/')
+        .nth(1)
+        .and_then(|(slash, _)| path.get(slash..)?.strip_prefix('/'))
+        .unwrap_or(path);
+    let name = if last_two.starts_with('@') {
+        last_two
+    } else {
+        path.rsplit('/').next()?
+    };
+    Some(page_package(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::index::testing::line;
+    use super::*;
+    use crate::ecosystems::testing::{Field, ago};
+    use std::fs;
+
+    /// `index` and `content` are paths below `_cacache`; the content's digest is its path.
+    fn bucket(field: &Field, index: &str, lines: &[String], days: u64) -> VolumePath {
+        let path = format!("npm/_cacache/index-v5/{index}");
+        field.file(&path, days);
+        fs::write(field.at(&path).path(), lines.concat()).unwrap();
+        field.age(&path, days);
+        field.at(&path)
+    }
+
+    #[test]
+    fn digits_are_held_two_a_byte_and_come_back() {
+        for parts in [["00", "01", "aa"], ["ff", "1e", "73ff"]] {
+            assert_eq!(Digits::of(parts).unwrap().path(), parts.join("/"));
+        }
+        assert!(Digits::of(["00", "01", "aaa"]).is_none());
+        assert!(Digits::of(["00", "01", "xy"]).is_none());
+    }
+
+    #[test]
+    fn a_page_is_known_by_its_package() {
+        let table = [
+            ("left-pad", "left-pad"),
+            ("@acme/shop", "@acme/shop"),
+            ("api/npm/left-pad", "left-pad"),
+            ("npm/@acme/shop", "@acme/shop"),
+        ];
+        for (path, name) in table {
+            assert_eq!(
+                page(&format!("{path} (metadata)")),
+                Some(page_package(name)),
+                "{path}"
+            );
+        }
+        assert_eq!(page("left-pad-1.3.0.tgz"), None);
+    }
+
+    fn content(field: &Field, digest: &str, days: u64) -> VolumePath {
+        field.file(&format!("npm/_cacache/content-v2/sha512/{digest}"), days)
+    }
+
+    #[test]
+    fn a_content_goes_with_its_buckets_and_they_go_first() {
+        let field = Field::new();
+        let archive = content(&field, "00/01/aa", 9);
+        let url = "make-fetch-happen:request-cache:https://registry.npmjs.org/left-pad/-/left-pad-1.3.0.tgz";
+        let first = bucket(&field, "1e/73/5d", &[line(url, &[0x00, 0x01, 0xaa])], 5);
+        let second = bucket(
+            &field,
+            "e1/7a/2a",
+            &[line("pacote:tarball:left-pad@1.3.0", &[0x00, 0x01, 0xaa])],
+            3,
+        );
+        // Reading a bucket moves its access time, ours too: it tells nothing.
+        field.read("npm/_cacache/index-v5/1e/73/5d", 1);
+        for path in ["npm", "npm/_cacache"] {
+            let seen = field.survey(&field.policy("npm", path));
+            let [unit] = &seen.units[..] else {
+                panic!("{seen:?}")
+            };
+            assert_eq!(unit.name, "left-pad-1.3.0.tgz");
+            assert_eq!(unit.paths, [first.clone(), second.clone(), archive.clone()]);
+            assert_eq!(unit.last_used, ago(3));
+        }
+    }
+
+    #[test]
+    fn a_content_answers_to_its_integrity() {
+        let field = Field::new();
+        let hex = "5c8e4c3f354d0298c0ca1433a615fc06498ab0a5310f82ddc8adb88997901a29c137dc93413ddb165081cbf695c761eb35ca901ac768b7c821ae3cabbcc0a810";
+        content(
+            &field,
+            &format!("{}/{}/{}", &hex[..2], &hex[2..4], &hex[4..]),
+            9,
+        );
+        let integrity = "sha512-XI5MPzVNApjAyhQzphX8BkmKsKUxD4LdyK24iZeQGinBN9yTQT3bFlCBy/aVx2HrNcqQGsdot8ghrjyrvMCoEA==";
+        assert_eq!(
+            field.survey(&field.policy("npm", "npm")).units[0].packages,
+            Package::integrity(integrity)
+        );
+    }
+
+    #[test]
+    fn contents_that_share_a_bucket_go_together() {
+        let field = Field::new();
+        for digest in ["00/01/aa", "00/01/bb", "00/01/cc", "00/01/dd"] {
+            content(&field, digest, 9);
+        }
+        let metadata = |last| {
+            line(
+                "make-fetch-happen:request-cache:https://registry.npmjs.org/@acme%2fshop",
+                &[0x00, 0x01, last],
+            )
+        };
+        bucket(&field, "1e/73/5d", &[metadata(0xaa), metadata(0xbb)], 5);
+        bucket(&field, "1e/73/5e", &[metadata(0xbb), metadata(0xcc)], 5);
+        assert_eq!(
+            field.names(&field.policy("npm", "npm")),
+            ["@acme/shop (metadata)", "sha512/00/01/dd"]
+        );
+        let seen = field.survey(&field.policy("npm", "npm"));
+        let sizes: Vec<usize> = seen.units.iter().map(|unit| unit.paths.len()).collect();
+        assert!(sizes == [5, 1] || sizes == [1, 5], "{sizes:?}");
+    }
+
+    #[test]
+    fn a_bucket_without_content_and_all_else_stay() {
+        let field = Field::new();
+        bucket(
+            &field,
+            "1e/73/5d",
+            &[line("pacote:tarball:gone@1.0.0", &[1, 2, 3])],
+            5,
+        );
+        field.file("npm/_cacache/tmp/12345", 3);
+        field.file("npm/_logs/debug-0.log", 3);
+        assert!(field.names(&field.policy("npm", "npm")).is_empty());
+        field.file("npm/_cacache/content-v2/sha512/42/f1/faed/inner", 3);
+        field.file("npm/_cacache/content-v2/sha512/42/f1/NOTES", 3);
+        let seen = field.survey(&field.policy("npm", "npm"));
+        assert_eq!(
+            (seen.units.len(), seen.problems.len()),
+            (0, 2),
+            "{:?}",
+            seen.problems
+        );
+    }
+
+    #[test]
+    fn with_an_unreadable_bucket_every_content_stays() {
+        let field = Field::new();
+        content(&field, "00/01/aa", 9);
+        content(&field, "00/01/bb", 9);
+        bucket(
+            &field,
+            "1e/73/5d",
+            &[line("pacote:tarball:known@1.0.0", &[0x00, 0x01, 0xaa])],
+            5,
+        );
+        field.file("npm/_cacache/index-v5/1e/73/5e", 5);
+        fs::write(
+            field.at("npm/_cacache/index-v5/1e/73/5e").path(),
+            vec![b'x'; index::LARGEST + 1],
+        )
+        .unwrap();
+        let seen = field.survey(&field.policy("npm", "npm"));
+        let names: Vec<&str> = seen.units.iter().map(|unit| unit.name.as_str()).collect();
+        assert_eq!((names, seen.problems.len()), (Vec::<&str>::new(), 1));
+    }
+}

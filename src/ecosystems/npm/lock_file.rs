@@ -1,0 +1,119 @@
+//! `package-lock.json` and `npm-shrinkwrap.json`: every archive by its digest, which is its address
+//! in npm's cache, and what the registry says of the package, by its name: a lock file without
+//! addresses can't do without.
+//!
+//! Version 1 nests `dependencies`, later ones list `packages`; a file of version 2 has both. What
+//! has no `integrity` (a link, a directory, git) stands in no cache. It must never recurse deeper
+//! than `serde_json` lets it, which is 128 levels.
+
+use crate::facts::package::Package;
+use serde::Deserialize;
+use std::collections::HashMap;
+
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    packages: HashMap<String, Entry>,
+    #[serde(default)]
+    dependencies: HashMap<String, Nested>,
+}
+
+/// Its `dependencies` are ranges (`"left-pad": "^1.0.0"`).
+#[derive(Deserialize)]
+struct Entry {
+    /// Of an alias.
+    name: Option<String>,
+    integrity: Option<String>,
+}
+
+/// Its `dependencies` are entries again.
+#[derive(Deserialize)]
+struct Nested {
+    integrity: Option<String>,
+    #[serde(default)]
+    dependencies: HashMap<String, Nested>,
+}
+
+/// A package whatever its version, as npm's registry calls it (`@acme/shop`): what the registry
+/// says of it stands in caches too.
+pub(super) fn page(name: &str) -> Package {
+    Package::new("npm-page", name)
+}
+
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
+    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
+    let mut packages = Vec::new();
+    for (path, entry) in &lock.packages {
+        let name = entry
+            .name
+            .as_deref()
+            .or_else(|| path.rsplit_once("node_modules/").map(|(_, name)| name));
+        archive(name, entry.integrity.as_deref(), &mut packages);
+    }
+    collect(&lock.dependencies, &mut packages);
+    Ok(packages)
+}
+
+fn collect(entries: &HashMap<String, Nested>, into: &mut Vec<Package>) {
+    for (name, entry) in entries {
+        archive(Some(name), entry.integrity.as_deref(), into);
+        collect(&entry.dependencies, into);
+    }
+}
+
+fn archive(name: Option<&str>, integrity: Option<&str>, into: &mut Vec<Package>) {
+    let Some(integrity) = integrity else { return };
+    into.extend(Package::integrity(integrity));
+    into.extend(name.map(page));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// A digest whose first bytes are `number`, as an `integrity` and as a package.
+    fn digest(number: u8) -> (String, Package) {
+        let letter = char::from(b'A' + number);
+        let integrity = format!("sha512-{}", letter.to_string().repeat(88));
+        (integrity.clone(), Package::integrity(&integrity).remove(0))
+    }
+
+    #[test]
+    fn every_version_of_the_format() {
+        let [(one, first), (two, second)] = [digest(1), digest(2)];
+        let modern = format!(
+            r#"{{"lockfileVersion": 3, "packages": {{"": {{"name": "x", "dependencies": {{"a": "^1"}}}},
+                "node_modules/@acme/a": {{"version": "1.0.0", "integrity": "{one}", "dependencies": {{"b": "^2"}}}},
+                "node_modules/l": {{"link": true, "resolved": "l"}},
+                "node_modules/@acme/a/node_modules/b": {{"integrity": "{two}"}}}}}}"#
+        );
+        let old = format!(
+            r#"{{"lockfileVersion": 1, "dependencies": {{"@acme/a": {{"integrity": "{one}", "requires": {{"b": "2"}},
+                "dependencies": {{"b": {{"integrity": "{two}"}}}}}}}}}}"#
+        );
+        for text in [modern, old] {
+            let found: BTreeSet<Package> = packages(&text).unwrap().into_iter().collect();
+            let pages = ["@acme/a", "b"].map(page);
+            assert_eq!(
+                found,
+                [first.clone(), second.clone()]
+                    .into_iter()
+                    .chain(pages)
+                    .collect(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let deep = format!(
+            "{}{}",
+            r#"{"dependencies": {"a": "#.repeat(5000),
+            "}}".repeat(5000)
+        );
+        assert!(packages(&deep).is_err());
+        assert!(packages("").is_err());
+    }
+}

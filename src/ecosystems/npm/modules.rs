@@ -1,0 +1,50 @@
+//! npm: the hidden lock file that it writes at the end of each install.
+//!
+//! It must never name a package that stands outside a `node_modules`: a workspace's own are the
+//! repo's.
+
+use crate::ecosystems::account::Tool;
+use crate::ecosystems::directory::Directory;
+use crate::ecosystems::keys::Keys;
+use crate::ecosystems::node;
+use crate::ecosystems::node::{Manager, last_package};
+use serde::Deserialize;
+
+/// The packages that it installs.
+pub(super) const MODULES: Tool = Tool {
+    signs: &[],
+    made: |parent, name| node::made(parent, name, &MANAGER),
+    account: |modules| node::account(modules, &MANAGER),
+};
+
+const MANAGER: Manager = Manager {
+    signs: &[".package-lock.json"],
+    notes: &[],
+    store: Some(".store"),
+    packages,
+    tells: is_old,
+};
+
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    packages: Keys,
+}
+
+fn packages(modules: &Directory, _: &Directory) -> Vec<String> {
+    let lock = modules
+        .note(".package-lock.json")
+        .and_then(|note| serde_json::from_slice::<Lock>(&note).ok());
+    lock.into_iter()
+        .flat_map(|lock| lock.packages.0)
+        .filter_map(|path| last_package(&path))
+        .collect()
+}
+
+/// Whether npm before 7 put the package there: it noted in each what it had resolved.
+fn is_old(directory: &Directory, name: &str) -> bool {
+    let text = directory
+        .text(&format!("{name}/package.json"))
+        .unwrap_or_default();
+    text.contains("\"_resolved\":") && text.contains("\"_integrity\":")
+}

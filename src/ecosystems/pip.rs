@@ -1,0 +1,20 @@
+//! pip: its cache ([`cache`]). Requirements and environments are `python`'s.
+
+mod cache;
+
+use super::ecosystem::Ecosystem;
+use super::lister::{CacheLayout, Stands};
+use crate::facts::cache::CacheKind;
+
+pub(super) static PIP: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("pip"),
+        holds: "downloads, and the wheels that were built",
+        stands: Stands::InDirectory,
+        variables: |place| vec![("PIP_CACHE_DIR", place.to_owned())],
+        units: cache::units,
+        last_use: cache::LAST_USE,
+        locks: |_| Vec::new(),
+    }],
+    ..Ecosystem::named("pip")
+};

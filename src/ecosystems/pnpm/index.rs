@@ -1,0 +1,159 @@
+//! One index file of a pnpm store: which contents a package has.
+//!
+//! It is JSON that agents can write, so it is read up to a size, and what makes no sense in it
+//! names nothing. One that can't be read at all is an error, never a package without contents.
+
+use crate::ecosystems::hex::is_hex;
+use crate::ecosystems::lister::Entry;
+use crate::facts::package::{Package, hex_of_base64};
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::io;
+
+/// Bytes. An index holds some 200 for each file of its package, and the largest packages have
+/// 50,000.
+const LARGEST: u64 = 16 << 20;
+
+/// Hexadecimal digits of SHA-512 without the two of the shard, which name a content.
+pub(super) const REST: usize = 126;
+
+/// Hexadecimal digits of the package's digest that name its index, without the two of the shard.
+const DIGITS: usize = 62;
+
+/// A content: 128 bits of its digest, and whether it is kept to be run. Small, for a store may hold
+/// a million.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Content(u128, bool);
+
+/// One package.
+pub(super) struct Index {
+    /// Where its index is.
+    pub(super) place: VolumePath,
+    /// What people call it.
+    pub(super) name: String,
+    /// What lock files call it.
+    pub(super) package: Option<Package>,
+    /// Its `package.json` first, where it has one; each once.
+    pub(super) contents: Vec<Content>,
+}
+
+#[derive(Deserialize)]
+struct Sheet {
+    #[serde(default)]
+    files: Files,
+    /// What its build scripts made, by platform.
+    #[serde(default, rename = "sideEffects")]
+    side_effects: BTreeMap<String, Effects>,
+}
+
+#[derive(Deserialize)]
+struct Effects {
+    #[serde(default)]
+    added: Files,
+}
+
+type Files = BTreeMap<String, File>;
+
+#[derive(Deserialize)]
+struct File {
+    integrity: String,
+    #[serde(default)]
+    mode: u32,
+}
+
+impl Content {
+    /// The content that stands in the directory `shard` under `name`.
+    pub(super) fn of(shard: &str, name: &str) -> Option<Self> {
+        let rest = name.strip_suffix("-exec").unwrap_or(name);
+        is_hex(rest, REST).then(|| Self::new(&format!("{shard}{rest}"), rest.len() < name.len()))?
+    }
+
+    fn new(hex: &str, runs: bool) -> Option<Self> {
+        Some(Self(u128::from_str_radix(hex.get(..32)?, 16).ok()?, runs))
+    }
+
+    fn of_file(file: &File) -> Option<Self> {
+        let encoded = file.integrity.strip_prefix("sha512-")?;
+        Self::new(&hex_of_base64(encoded)?, file.mode & 0o111 != 0)
+    }
+}
+
+impl Index {
+    /// Reads `index/<shard>/<digest>-<package>.json`; none when it is gone.
+    pub(super) fn read(shard: &str, entry: &Entry) -> io::Result<Option<Self>> {
+        let Some(text) = openat::found(openat::read(&entry.place, LARGEST))? else {
+            return Ok(None);
+        };
+        let stem = entry.name.strip_suffix(".json").unwrap_or(&entry.name);
+        let (digest, name) = stem
+            .split_once('-')
+            .filter(|(digest, _)| is_hex(digest, DIGITS))
+            .unwrap_or(("", stem));
+        Ok(Some(Self {
+            place: entry.place.clone(),
+            // A scope's slash is written as a plus.
+            name: if name.starts_with('@') {
+                name.replacen('+', "/", 1)
+            } else {
+                name.to_owned()
+            },
+            package: Package::digest("sha512", &format!("{shard}{digest}")),
+            contents: contents(&text)?,
+        }))
+    }
+}
+
+fn contents(text: &[u8]) -> io::Result<Vec<Content>> {
+    let sheet: Sheet = serde_json::from_slice(text)?;
+    let mut contents: Vec<Content> = sheet
+        .files
+        .get("package.json")
+        .and_then(Content::of_file)
+        .into_iter()
+        .collect();
+    let all = sheet.files.values().chain(
+        sheet
+            .side_effects
+            .values()
+            .flat_map(|effects| effects.added.values()),
+    );
+    let mut others: Vec<Content> = all
+        .filter_map(Content::of_file)
+        .filter(|content| !contents.contains(content))
+        .collect();
+    others.sort_unstable();
+    others.dedup();
+    contents.append(&mut others);
+    Ok(contents)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sheet_names_contents_once_and_the_manifest_first() {
+        // As pnpm 10 wrote it for left-pad 1.3.0's index.js, whose content stands in
+        // files/bb/4d129b….
+        let hex = "bb4d129ba49f98adeb76aadcb9b68dad6e68aaa47ab8049e2000796fa9036959588d02680df7451a41e4de309b409cc35ac4276b5c751a73b92ddb23fc73029d";
+        let integrity = "sha512-u00Sm6SfmK3rdqrcubaNrW5oqqR6uASeIAB5b6kDaVlYjQJoDfdFGkHk3jCbQJzDWsQna1x1GnO5Ldsj/HMCnQ==";
+        let sheet = format!(
+            r#"{{"name": "x", "files": {{"a": {{"integrity": "{integrity}", "mode": 493}}, "b": {{"integrity": "{integrity}", "mode": 420}},
+                "odd": {{"integrity": "md5-AAAA", "mode": 1}}, "package.json": {{"integrity": "{integrity}", "mode": 420}}}},
+                "sideEffects": {{"linux": {{"added": {{"c": {{"integrity": "{integrity}", "mode": 420}}}}, "deleted": ["a"]}}}}}}"#
+        );
+        let (plain, runs) = (
+            Content::of(&hex[..2], &hex[2..]).unwrap(),
+            Content::of(&hex[..2], &format!("{}-exec", &hex[2..])).unwrap(),
+        );
+        assert_eq!(contents(sheet.as_bytes()).unwrap(), [plain, runs]);
+        assert!(contents(b"{\"files\": {}}").unwrap().is_empty());
+        for bad in ["", "[]x", "{\"files\": 1}", "{\"files\": {\"a\": {}}}"] {
+            assert!(contents(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert_eq!(Content::of("bb", &hex[3..]), None);
+        assert_eq!(Content::of("gg", &hex[2..]), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! Python, whichever tool installs: lock files and requirements ([`lock_file`]), virtual
+//! environments ([`venv`]), what builds make ([`output`]), and the caches of what checks and tests
+//! ([`checkers`]).
+
+mod checkers;
+pub(super) mod lock_file;
+mod output;
+mod venv;
+
+use super::account::Tool;
+use super::ecosystem::Ecosystem;
+use super::lock_file::{LockFile, Parse, is_called};
+use std::path::Path;
+
+pub(super) static PYTHON: Ecosystem = Ecosystem {
+    lock_files: &[
+        LockFile {
+            format: "python",
+            is_one: |path| is_called(path, &["uv.lock", "poetry.lock", "pdm.lock", "pylock.toml"]),
+            parse: Parse::Whole(lock_file::locked),
+        },
+        LockFile {
+            format: "requirements",
+            is_one: is_requirements,
+            parse: Parse::Lines(|line| {
+                lock_file::requirement(line).into_iter().flatten().collect()
+            }),
+        },
+    ],
+    output: &OUTPUT,
+    ..Ecosystem::named("Python")
+};
+
+static OUTPUT: [Tool; 9] = [
+    venv::VENV,
+    venv::TOX,
+    output::BYTECODE,
+    output::BUILD,
+    output::DIST,
+    output::METADATA,
+    checkers::PYTEST,
+    checkers::MYPY,
+    checkers::RUFF,
+];
+
+/// `requirements.txt`, `dev-requirements.txt`, `constraints.txt`, and `requirements/base.txt`.
+fn is_requirements(path: &Path) -> bool {
+    let among = path
+        .parent()
+        .is_some_and(|above| above.ends_with("requirements"));
+    let named = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.contains("requirements") || name.contains("constraints"));
+    (among || named) && path.extension().is_some_and(|end| end == "txt")
+}

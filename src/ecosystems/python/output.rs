@@ -1,0 +1,130 @@
+//! What Python and its builders make in a project: bytecode, `build`, `dist`, the metadata of an
+//! install in place.
+//!
+//! A source without its file stays bytecode, and bytecode is nobody's work. It must never take an
+//! archive of an older release for one that a build brings back.
+
+use crate::ecosystems::account::{Opinion, Says, Tool, files, opinion};
+use crate::ecosystems::directory::listed;
+use crate::ecosystems::directory::{Directory, ends_with, folder, holds};
+use rustix::fd::BorrowedFd;
+use rustix::fs::FileType;
+use std::collections::BTreeSet;
+
+/// Bytecode, wherever Python puts it.
+pub(super) const BYTECODE: Tool = Tool {
+    signs: &[],
+    made: |parent, name| name == "__pycache__" && any(parent, name, is_bytecode),
+    account: |_| opinion(|_, name, kind| (!kind.is_dir() && is_bytecode(name)).into()),
+};
+/// What `setuptools` builds in.
+pub(super) const BUILD: Tool = Tool {
+    signs: &[],
+    made: |parent, name| name == "build" && holds(parent, &PROJECT) && any(parent, name, is_bdist),
+    account: |_| build(),
+};
+/// The archives of a release.
+pub(super) const DIST: Tool = Tool {
+    signs: &[],
+    made: |parent, name| name == "dist" && holds(parent, &PROJECT) && any(parent, name, is_archive),
+    account: dist,
+};
+/// The metadata of an install in place.
+pub(super) const METADATA: Tool = Tool {
+    signs: &[],
+    made: |parent, name| {
+        ends_with(name, &["egg-info"]) && any(parent, name, |name| name == "PKG-INFO")
+    },
+    account: |_| metadata(),
+};
+
+const PROJECT: [&str; 2] = ["pyproject.toml", "setup.py"];
+
+/// Whether the directory holds anything of such a name.
+fn any(parent: BorrowedFd<'_>, name: &str, is_one: fn(&str) -> bool) -> bool {
+    let entries = folder(parent, name).and_then(|folder| listed(&folder).ok());
+    entries.is_some_and(|entries| {
+        entries
+            .iter()
+            .any(|(name, kind)| *kind != FileType::Symlink && name.to_str().is_some_and(is_one))
+    })
+}
+
+fn is_bytecode(name: &str) -> bool {
+    ends_with(name, &["pyc", "nbi", "nbc"])
+}
+
+fn is_bdist(name: &str) -> bool {
+    ["bdist.", "lib.", "temp.", "scripts-"]
+        .iter()
+        .any(|start| name.starts_with(start))
+}
+
+fn is_archive(name: &str) -> bool {
+    ends_with(name, &["whl"]) || name.ends_with(".tar.gz")
+}
+
+/// `lib` is a copy of the sources: what has none beside is somebody's.
+fn build() -> Opinion {
+    fn copies(path: String) -> Opinion {
+        opinion(move |directory, name, kind| {
+            let here = format!("{path}{name}");
+            if kind.is_dir() {
+                return Says::Below(copies(format!("{here}/")));
+            }
+            let made = ends_with(name, &["so", "o", "pyc", "pyd"]);
+            let source = || {
+                directory.above().iter().any(|above| {
+                    ["", "src/"]
+                        .iter()
+                        .any(|root| above.has(&format!("{root}{here}")))
+                })
+            };
+            (made || source()).into()
+        })
+    }
+    opinion(|_, name, kind| match kind {
+        FileType::Directory if name == "lib" || name.starts_with("lib.") => {
+            Says::Below(copies(String::new()))
+        }
+        FileType::Directory if is_bdist(name) => {
+            Says::Below(files(|name| ends_with(name, &["o", "d", "so", "a", "pyc"])))
+        }
+        _ => Says::Nothing,
+    })
+}
+
+/// The archives of one release.
+fn dist(directory: &Directory) -> Opinion {
+    let release = |name: &str| {
+        let stem = name.strip_suffix(".tar.gz").unwrap_or(name);
+        stem.splitn(3, '-')
+            .take(2)
+            .map(|part| part.replace('-', "_").to_lowercase())
+            .collect::<Vec<_>>()
+    };
+    let archives = directory
+        .entries()
+        .iter()
+        .filter_map(|(name, _)| name.to_str())
+        .filter(|name| is_archive(name));
+    let one = archives.map(release).collect::<BTreeSet<_>>().len() == 1;
+    opinion(move |_, name, kind| {
+        (!kind.is_dir() && (name == ".gitignore" || (one && is_archive(name)))).into()
+    })
+}
+
+fn metadata() -> Opinion {
+    const MADE: [&str; 9] = [
+        "PKG-INFO",
+        "SOURCES.txt",
+        "dependency_links.txt",
+        "entry_points.txt",
+        "namespace_packages.txt",
+        "not-zip-safe",
+        "requires.txt",
+        "top_level.txt",
+        "zip-safe",
+    ];
+    opinion(|_, name, kind| (!kind.is_dir() && MADE.contains(&name)).into())
+}

@@ -1,0 +1,24 @@
+//! uv: its cache ([`cache`]), and the environments that lead into it ([`links`]). Its lock file and
+//! what it makes in a tree are `python`'s.
+
+mod cache;
+mod links;
+
+use super::ecosystem::Ecosystem;
+use super::last_use::LastUse;
+use super::lister::{CacheLayout, Stands};
+use crate::facts::cache::CacheKind;
+
+pub(super) static UV: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("uv"),
+        holds: "unpacked wheels, source archives, pages of indexes",
+        stands: Stands::InDirectory,
+        variables: |place| vec![("UV_CACHE_DIR", place.to_owned())],
+        units: cache::units,
+        last_use: LastUse::ENTRIES,
+        locks: cache::locks,
+    }],
+    linked: Some(links::of),
+    ..Ecosystem::named("uv")
+};

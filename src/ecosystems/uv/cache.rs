@@ -1,0 +1,422 @@
+//! uv: an unpacked wheel with what points to it, a source archive with the wheels built of it, and
+//! the pages of an index.
+//!
+//! | unit | paths, in order |
+//! | --- | --- |
+//! | `six-1.17.0-py2.py3-none-any` | `wheels-v*/<index>/six/1.17.0-….http` (or `.rev`), then `archive-v*/<id>/` |
+//! | `toml-0.10.2 (source)` | `sdists-v*/<index>/toml/0.10.2/`, then the archives of the wheels in it |
+//! | `archive 1R3kUCmL-yzpq75z` | a wheel's archive that nothing names: what an update or a kill left |
+//! | `six (index page)` | `simple-v*/<index>/six.rkyv` |
+//!
+//! A link beside the pointer, of the same name, says which archive is meant; it is read and never
+//! followed, and stays: uv replaces it. An archive that two name goes with neither, but when
+//! nothing names it any more; one that the environment of a live tree leads to is in use
+//! (`UV_LINK_MODE=symlink`, see `survey::lockfiles`). uv holds the cache's `.lock` (shared) for as
+//! long as it runs, `uv run` and `uvx` for as long as what they started; it is held here
+//! (exclusive) while a unit goes. A wheel that stands in a tree as hard links is no unit: its going
+//! would free nothing. It must never touch environments, interpreters, builds, git checkouts, or
+//! any lock file.
+
+use super::links::archive_package;
+use crate::ecosystems::lister::{CacheLister, Entry};
+use crate::ecosystems::python::lock_file::{page, release_package};
+use crate::facts::cache::Unit;
+use crate::facts::package::Package;
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use rayon::prelude::*;
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+/// Levels between a bucket and a wheel's pointer or a source archive:
+/// `index/<hash>/<name>/<version>`, and one to spare.
+const DEEPEST: usize = 5;
+
+/// A pointer, and the archives it names.
+struct Pointer {
+    name: String,
+    package: Option<Package>,
+    place: VolumePath,
+    archives: Vec<String>,
+}
+
+pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let buckets = lister.folders(lister.place);
+    let of = |sort: &'static str| {
+        buckets
+            .iter()
+            .filter(move |bucket| is_bucket(&bucket.name, sort))
+    };
+    // Pointers first: of what uv adds meanwhile, the archive is not taken for one that nothing
+    // names, for that is young.
+    let mut pointers = Vec::new();
+    for (sort, read) in [
+        (
+            "wheels",
+            wheels as fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>,
+        ),
+        ("sdists", sources),
+    ] {
+        for bucket in of(sort) {
+            pointers.extend(descend(lister, bucket, read));
+        }
+    }
+    let whole = lister.problems() == 0;
+    let archives: HashMap<String, VolumePath> = of("archive")
+        .flat_map(|bucket| lister.folders(&bucket.place))
+        .map(|archive| (archive.name, archive.place))
+        .collect();
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    for archive in pointers.iter().flat_map(|pointer| &pointer.archives) {
+        let times = named.entry(archive).or_default();
+        *times = times.saturating_add(1);
+    }
+
+    let mut units: Vec<Unit> = pointers
+        .par_iter()
+        .filter_map(|pointer| package(lister, pointer, &archives, &named))
+        .collect();
+    let lone = archives
+        .par_iter()
+        .filter(|(id, _)| whole && !named.contains_key(id.as_str()));
+    units.par_extend(lone.filter_map(|(id, place)| orphan(lister, id, place)));
+    let pages = of("simple")
+        .flat_map(|bucket| descend(lister, bucket, pages))
+        .collect::<Vec<_>>();
+    units.par_extend(pages.into_par_iter().filter_map(|page| {
+        lister.unit_of(
+            page.package.into_iter().collect(),
+            page.name,
+            vec![page.place],
+        )
+    }));
+    units
+}
+
+/// Held while a unit of the cache at `place` goes.
+pub(super) fn locks(place: &VolumePath) -> Vec<VolumePath> {
+    place.join(".lock").into_iter().collect()
+}
+
+/// `wheels-v7` is a bucket of wheels, whatever its version.
+fn is_bucket(name: &str, sort: &str) -> bool {
+    let version = name
+        .strip_prefix(sort)
+        .and_then(|rest| rest.strip_prefix("-v"));
+    version.is_some_and(|version| {
+        !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// What `read` finds in the directories below `bucket`; into one where it finds something it goes
+/// no deeper.
+fn descend(
+    lister: &CacheLister<'_>,
+    bucket: &Entry,
+    read: fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>,
+) -> Vec<Pointer> {
+    let (mut level, mut found) = (lister.folders(&bucket.place), Vec::new());
+    // Whole trees of sources, without a pointer.
+    level.retain(|folder| folder.name != "git");
+    for _ in 0..DEEPEST {
+        let seen: Vec<(Vec<Pointer>, Vec<Entry>)> = level
+            .par_iter()
+            .map(|folder| {
+                let here = read(lister, folder);
+                let below = if here.is_empty() {
+                    lister.folders(&folder.place)
+                } else {
+                    Vec::new()
+                };
+                (here, below)
+            })
+            .collect();
+        level.clear();
+        for (here, below) in seen {
+            found.extend(here);
+            level.extend(below);
+        }
+    }
+    found
+}
+
+/// `<version>-<tags>.http`, or `.rev` for one from a file, in the directory of its package.
+fn wheels(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+    let files = lister
+        .entries(&folder.place)
+        .into_iter()
+        .filter(|entry| !entry.is_dir);
+    let pointer = |entry: Entry| {
+        let stem = entry
+            .name
+            .strip_suffix(".http")
+            .or_else(|| entry.name.strip_suffix(".rev"))?;
+        let version = stem.split('-').next().unwrap_or(stem);
+        Some(Pointer {
+            name: format!("{}-{stem}", folder.name),
+            package: Some(release_package(&folder.name, version)),
+            archives: archive(lister, &folder.place, stem).into_iter().collect(),
+            place: entry.place,
+        })
+    };
+    files.filter_map(pointer).collect()
+}
+
+/// The directory of a source archive: it holds a `revision`, and for each revision a directory with
+/// the wheels built of it.
+fn sources(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+    let entries = lister.entries(&folder.place);
+    if !entries.iter().any(|entry| {
+        !entry.is_dir && matches!(entry.name.as_str(), "revision.http" | "revision.rev")
+    }) {
+        return Vec::new();
+    }
+    let mut archives = Vec::new();
+    for revision in entries.iter().filter(|entry| entry.is_dir) {
+        let wheels = lister
+            .entries(&revision.place)
+            .into_iter()
+            .filter(|entry| !entry.is_dir);
+        archives.extend(wheels.filter_map(|wheel| {
+            archive(lister, &revision.place, wheel.name.strip_suffix(".whl")?)
+        }));
+    }
+    let package = folder
+        .place
+        .relative()
+        .parent()
+        .and_then(|parent| parent.file_name()?.to_str());
+    let name = format!("{}-{} (source)", package.unwrap_or_default(), folder.name);
+    let package = package.map(|package| release_package(package, &folder.name));
+    vec![Pointer {
+        name,
+        package,
+        place: folder.place.clone(),
+        archives,
+    }]
+}
+
+/// Pages of an index, each a file.
+fn pages(lister: &CacheLister<'_>, folder: &Entry) -> Vec<Pointer> {
+    let files = lister
+        .entries(&folder.place)
+        .into_iter()
+        .filter(|entry| !entry.is_dir);
+    let page = |entry: Entry| {
+        let project = entry.name.strip_suffix(".rkyv")?;
+        Some(Pointer {
+            name: format!("{project} (index page)"),
+            package: Some(page(project)),
+            place: entry.place,
+            archives: Vec::new(),
+        })
+    };
+    files.filter_map(page).collect()
+}
+
+/// The archive that the link `name` in `folder` leads to; none when it is no link to an archive.
+fn archive(lister: &CacheLister<'_>, folder: &VolumePath, name: &str) -> Option<String> {
+    let link = folder.join(name).ok()?;
+    let target = openat::parent(&link)
+        .and_then(|(parent, name)| Ok(rustix::fs::readlinkat(parent, name, Vec::new())?));
+    let target = match openat::found(target) {
+        Ok(target) => target?.into_string().ok()?,
+        // Something else than a link.
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => return None,
+        Err(error) => {
+            lister.problem("read the link", &link, error);
+            return None;
+        }
+    };
+    let target = Path::new(&target);
+    let bucket = target.parent()?.file_name()?.to_str()?;
+    is_bucket(bucket, "archive").then(|| target.file_name()?.to_str().map(str::to_owned))?
+}
+
+/// A pointer with the archives that it alone names.
+fn package(
+    lister: &CacheLister<'_>,
+    pointer: &Pointer,
+    archives: &HashMap<String, VolumePath>,
+    named: &HashMap<&str, usize>,
+) -> Option<Unit> {
+    let own: HashSet<&String> = pointer
+        .archives
+        .iter()
+        .filter(|id| named.get(id.as_str()) == Some(&1))
+        .collect();
+    let mut own: Vec<VolumePath> = own
+        .into_iter()
+        .filter_map(|id| archives.get(id).cloned())
+        .collect();
+    own.sort_unstable();
+    own.insert(0, pointer.place.clone());
+    let used = lister.probe.last_use_unlinked(&own).transpose()?;
+    let linked = own.iter().skip(1).filter_map(of_archive);
+    lister.used_unit(
+        pointer.package.iter().cloned().chain(linked).collect(),
+        pointer.name.clone(),
+        used,
+        own,
+    )
+}
+
+/// An archive that nothing names. One that is no wheel's may be an environment that somebody works
+/// in.
+fn orphan(lister: &CacheLister<'_>, id: &str, place: &VolumePath) -> Option<Unit> {
+    if !lister
+        .folders(place)
+        .iter()
+        .any(|folder| folder.has_extension("dist-info"))
+    {
+        return None;
+    }
+    let paths = vec![place.clone()];
+    let used = lister.probe.last_use_unlinked(&paths).transpose()?;
+    lister.used_unit(
+        vec![archive_package(id)],
+        format!("archive {id}"),
+        used,
+        paths,
+    )
+}
+
+/// What an environment calls the archive at `place` that leads to it: in use for as long as one
+/// does.
+fn of_archive(place: &VolumePath) -> Option<Package> {
+    place.relative().file_name()?.to_str().map(archive_package)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecosystems::testing::Field;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    /// A wheel's archive, and a link to it.
+    fn archive(field: &Field, id: &str, link: &str) -> VolumePath {
+        field.file(&format!("uv/archive-v0/{id}/x-1.0.dist-info/METADATA"), 9);
+        field.file(&format!("uv/archive-v0/{id}/x/__init__.py"), 9);
+        let link = field.at(link).path();
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink(format!("/wherever/archive-v0/{id}"), link).unwrap();
+        field.at(&format!("uv/archive-v0/{id}"))
+    }
+
+    fn unit(field: &Field, name: &str) -> Unit {
+        let seen = field.survey(&field.policy("uv", "uv"));
+        assert_eq!(seen.problems, Vec::<String>::new());
+        seen.units
+            .into_iter()
+            .find(|unit| unit.name == name)
+            .unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    #[test]
+    fn a_wheel_goes_pointer_first_under_the_caches_lock() {
+        let field = Field::new();
+        let six = archive(&field, "aa", "uv/wheels-v7/pypi/six/1.17.0-py3-none-any");
+        let pointer = field.file("uv/wheels-v7/pypi/six/1.17.0-py3-none-any.http", 9);
+        let own = archive(&field, "bb", "uv/wheels-v7/index/0a1b/own/2.0-py3-none-any");
+        let own_pointer = field.file("uv/wheels-v7/index/0a1b/own/2.0-py3-none-any.rev", 9);
+        for other in [
+            ".lock",
+            "wheels-v7/pypi/six/1.17.0-py3-none-any.msgpack",
+            "wheels-v7/pypi/six/1.17.0-py3-none-any.lock",
+        ] {
+            field.file(&format!("uv/{other}"), 9);
+        }
+        for other in [
+            "interpreter-v5/a/b.msgpack",
+            "git-v0/db/x/HEAD",
+            "CACHEDIR.TAG",
+            "archive-v0/env/pyvenv.cfg",
+            "builds-v0/.tmp/x",
+        ] {
+            field.file(&format!("uv/{other}"), 9);
+        }
+        let six_unit = unit(&field, "six-1.17.0-py3-none-any");
+        assert_eq!(
+            (six_unit.paths, six_unit.locks),
+            (vec![pointer, six], [field.at("uv/.lock")].into())
+        );
+        assert_eq!(
+            six_unit.packages,
+            [release_package("six", "1.17.0"), archive_package("aa")]
+        );
+        assert_eq!(
+            unit(&field, "own-2.0-py3-none-any").paths,
+            [own_pointer, own]
+        );
+        assert_eq!(field.names(&field.policy("uv", "uv")).len(), 2);
+    }
+
+    #[test]
+    fn a_source_goes_with_the_wheels_built_of_it() {
+        let field = Field::new();
+        let folder = "uv/sdists-v10/pypi/toml/0.10.2";
+        let built = archive(
+            &field,
+            "aa",
+            &format!("{folder}/rev1/toml-0.10.2-py3-none-any"),
+        );
+        for file in [
+            "revision.http",
+            "rev1/toml-0.10.2-py3-none-any.whl",
+            "rev1/src/setup.py",
+            "rev1/metadata.msgpack",
+        ] {
+            field.file(&format!("{folder}/{file}"), 9);
+        }
+        assert_eq!(
+            unit(&field, "toml-0.10.2 (source)").paths,
+            [field.at(folder), built]
+        );
+        field.file("uv/simple-v27/pypi/six.rkyv", 9);
+        field.file("uv/simple-v27/index/0a1b/own.rkyv", 9);
+        let names = field.names(&field.policy("uv", "uv"));
+        assert_eq!(
+            names,
+            [
+                "own (index page)",
+                "six (index page)",
+                "toml-0.10.2 (source)"
+            ]
+        );
+        assert_eq!(unit(&field, "six (index page)").packages, [page("six")]);
+    }
+
+    #[test]
+    fn an_archive_goes_with_its_only_pointer_or_alone() {
+        let field = Field::new();
+        let shared = archive(&field, "aa", "uv/wheels-v7/pypi/six/1-any");
+        archive(&field, "aa2", "uv/wheels-v7/pypi/linked/1-any");
+        archive(&field, "bb", "nowhere/lone");
+        for name in ["six/1-any", "also/1-any", "linked/1-any"] {
+            field.file(&format!("uv/wheels-v7/pypi/{name}.http"), 9);
+        }
+        symlink(
+            "../../../archive-v0/aa",
+            field.at("uv/wheels-v7/pypi/also/1-any").path(),
+        )
+        .unwrap();
+        fs::hard_link(
+            field.at("uv/archive-v0/aa2/x/__init__.py").path(),
+            field.at("uv/in-a-tree").path(),
+        )
+        .unwrap();
+        let policy = field.policy("uv", "uv");
+        assert_eq!(
+            field.names(&policy),
+            ["also-1-any", "archive bb", "six-1-any"]
+        );
+        assert!(
+            field
+                .survey(&policy)
+                .units
+                .iter()
+                .all(|unit| !unit.paths.contains(&shared))
+        );
+    }
+}

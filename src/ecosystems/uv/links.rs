@@ -1,0 +1,216 @@
+//! The links that a tree's virtual environments hold into uv's cache (`UV_LINK_MODE=symlink`): an
+//! archive that one leads to is needed for as long as the environment stands, as if a lock file
+//! named it.
+//!
+//! Environments are looked for in the tree's root, whatever they are called. uv links every file of
+//! a wheel, so the `METADATA` of each package tells which archive all of it is in. Links are read
+//! and never followed. An agent may have put anything there: of a tree with more than an honest one
+//! has, nothing is told, so that what it named last still counts.
+
+use crate::ecosystems::ecosystem::Links;
+use crate::facts::package::Package;
+use crate::fs::budget::Held;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, Dir, FileType, OFlags};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Entries of directories that are listed for one tree. Its root and its environments have some
+/// thousands.
+const MOST: usize = 50_000;
+/// Bytes of an archive's name; uv's have 16.
+const LONGEST: usize = 64;
+/// So often it is asked whether to stop.
+const AT_ONCE: usize = 1000;
+
+/// An archive of the cache, by its directory.
+pub(super) fn archive_package(id: &str) -> Package {
+    Package::new("uv-archive", id)
+}
+
+/// What the environments in the root of `tree` lead to.
+///
+/// # Errors
+/// One of them can't be read, there is more to read than any honest tree has, or the run is to stop.
+pub(super) fn of(tree: &VolumePath, stop: &Stop) -> io::Result<Links> {
+    let mut look = Look {
+        stop,
+        seen: 0,
+        packages: Vec::new(),
+        held: stop.hold(),
+    };
+    let root = openat::dir(tree)?;
+    look.each_folder(&root, "", |look, folder| {
+        match rustix::fs::statat(folder, "pyvenv.cfg", AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => look.environment(folder),
+            Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    })?;
+    let Look {
+        mut packages, held, ..
+    } = look;
+    packages.sort_unstable();
+    packages.dedup();
+    Ok(Links::new(packages, held))
+}
+
+struct Look<'a> {
+    stop: &'a Stop,
+    /// Entries listed so far.
+    seen: usize,
+    packages: Vec<Package>,
+    held: Held,
+}
+
+impl Look<'_> {
+    fn environment(&mut self, environment: &OwnedFd) -> io::Result<()> {
+        let Some(lib) = folder(environment, "lib")? else {
+            return Ok(());
+        };
+        self.each_folder(&lib, "", |look, python| {
+            match folder(python, "site-packages")? {
+                Some(site) => look.each_folder(&site, ".dist-info", Self::package),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn package(&mut self, info: &OwnedFd) -> io::Result<()> {
+        let target = match rustix::fs::readlinkat(info, "METADATA", Vec::new()) {
+            Ok(target) => target,
+            // A file, as nearly everywhere.
+            Err(Errno::INVAL | Errno::NOENT) => return Ok(()),
+            Err(errno) => return Err(errno.into()),
+        };
+        if let Some(package) = target
+            .to_str()
+            .ok()
+            .and_then(|target| archive(Path::new(target)))
+        {
+            self.held.more(package.as_str().len().saturating_mul(2))?;
+            self.packages.push(package);
+        }
+        Ok(())
+    }
+
+    /// Opens each directory that `of` lists and that ends in `end`. Some file systems don't say
+    /// what is one.
+    fn each_folder(
+        &mut self,
+        of: &OwnedFd,
+        end: &str,
+        mut each: impl FnMut(&mut Self, &OwnedFd) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let listed = openat::below(of, Path::new("."), OFlags::RDONLY | OFlags::DIRECTORY)?;
+        for entry in &mut Dir::new(listed)? {
+            let entry = entry?;
+            self.seen = self.seen.saturating_add(1);
+            if self.seen > MOST {
+                return Err(io::Error::other(
+                    "it holds more than any honest environment",
+                ));
+            }
+            if self.seen.is_multiple_of(AT_ONCE) {
+                self.stop.go_on()?;
+            }
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let may_be = matches!(entry.file_type(), FileType::Directory | FileType::Unknown);
+            let is_asked = name.as_bytes().ends_with(end.as_bytes());
+            if openat::is_dots(entry.file_name()) || !may_be || !is_asked {
+                continue;
+            }
+            if let Some(folder) = folder(of, name)? {
+                each(self, &folder)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The archive that a path leads into: `…/archive-v0/<id>/six-1.17.0.dist-info/METADATA`.
+fn archive(target: &Path) -> Option<Package> {
+    let mut above = target.ancestors().skip(2);
+    let (archive, bucket) = (above.next()?, above.next()?);
+    let is_bucket = bucket.file_name()?.to_str()?.starts_with("archive-v");
+    let id = archive.file_name()?.to_str()?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_id = id.len() <= LONGEST && id.bytes().all(plain);
+    (is_bucket && is_id).then(|| archive_package(id))
+}
+
+/// The directory at `path`; none where there is none, or something else.
+fn folder(base: impl AsFd, path: impl AsRef<Path>) -> Result<Option<OwnedFd>, Errno> {
+    match openat::below(base, path.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY) {
+        Ok(folder) => Ok(Some(folder)),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecosystems::testing::Field;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn environments_lead_to_archives() {
+        let field = Field::new();
+        let package = |environment: &str, name: &str| {
+            let info = field
+                .at(&format!(
+                    "tree/{environment}/lib/python3.11/site-packages/{name}.dist-info"
+                ))
+                .path();
+            fs::create_dir_all(&info).unwrap();
+            info.join("METADATA")
+        };
+        let archive =
+            |id: &str, name: &str| format!("/caches/uv/archive-v0/{id}/{name}.dist-info/METADATA");
+        for (name, id) in [
+            ("six-1.17.0", "bb"),
+            ("rich-15.0.0", "aa"),
+            ("also-1", "bb"),
+        ] {
+            symlink(archive(id, name), package(".venv", name)).unwrap();
+        }
+        for environment in [".venv", "copied", "elsewhere"] {
+            field.file(&format!("tree/{environment}/pyvenv.cfg"), 0);
+        }
+        fs::write(package("copied", "six-1.17.0"), "Name: six").unwrap();
+        symlink("/home/me/six/METADATA", package("elsewhere", "six-1.17.0")).unwrap();
+        symlink(archive("cc", "x"), package("not-one", "x")).unwrap();
+        symlink(".venv", field.at("tree/linked").path()).unwrap();
+        let found = of(&field.at("tree"), &Stop::never()).unwrap().packages;
+        assert_eq!(found, [archive_package("aa"), archive_package("bb")]);
+    }
+
+    #[test]
+    fn of_more_than_an_honest_tree_has_nothing_is_told() {
+        let field = Field::new();
+        for number in 0..=MOST {
+            field.file(&format!("tree/{number}"), 0);
+        }
+        let why = of(&field.at("tree"), &Stop::never()).err().unwrap();
+        assert!(why.to_string().contains("more than any honest"), "{why}");
+        let long = format!(
+            "/c/archive-v0/{}/x.dist-info/METADATA",
+            "a".repeat(LONGEST + 1)
+        );
+        for odd in [
+            long.as_str(),
+            "/c/archive-v0/a b/x.dist-info/METADATA",
+            "/c/x/aa/x/METADATA",
+        ] {
+            assert_eq!(archive(Path::new(odd)), None, "{odd}");
+        }
+    }
+}

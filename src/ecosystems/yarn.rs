@@ -1,0 +1,43 @@
+//! Yarn, classic and berry: its caches ([`cache`]), its lock file ([`lock_file`]), the packages
+//! that it installs ([`modules`]), and what else it makes in a project ([`project`]).
+
+mod cache;
+mod lock_file;
+mod modules;
+mod project;
+
+use super::ecosystem::Ecosystem;
+use super::last_use::LastUse;
+use super::lister::{CacheLayout, Stands};
+use super::lock_file::{LockFile, Parse, is_called};
+use crate::facts::cache::CacheKind;
+use std::path::{Path, PathBuf};
+
+pub(super) static YARN: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("yarn"),
+        holds: "packages, and what the registry says of them",
+        stands: Stands::InDirectory,
+        variables,
+        units: cache::units,
+        last_use: LastUse::ENTRIES,
+        locks: |_| Vec::new(),
+    }],
+    lock_files: &[LockFile {
+        format: "yarn",
+        is_one: |path| is_called(path, &["yarn.lock"]),
+        parse: Parse::Lines(lock_file::packages),
+    }],
+    output: &project::OUTPUT,
+    files: &project::FILES,
+    ..Ecosystem::named("Yarn")
+};
+
+/// Berry's cache is the directory `cache` in its global one, and the config may name either.
+fn variables(place: &Path) -> Vec<(&'static str, PathBuf)> {
+    let above = place.parent().filter(|_| place.ends_with("cache"));
+    vec![
+        ("YARN_GLOBAL_FOLDER", above.unwrap_or(place).to_owned()),
+        ("YARN_CACHE_FOLDER", place.to_owned()),
+    ]
+}

@@ -1,0 +1,172 @@
+//! Walks the directories that tools make, and asks each tool's own account
+//! (`ecosystems::account`) which files are its own: every other file is somebody's work
+//! (`docs/design/worktrees.md#whose-file-is-it`).
+//!
+//! What can't be read is an error, and then nobody knows what stands there.
+
+use super::go_on;
+use crate::ecosystems;
+use crate::ecosystems::account::{Opinion, Says, Tool};
+use crate::ecosystems::directory::{Directory, Trouble};
+use crate::ecosystems::made_file::MadeFile;
+use crate::fs::budget::Held;
+use crate::fs::openat;
+use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::FileType;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Whether the directory `name` in `parent` is one to which a tool gives that name. An error is a
+/// no.
+pub(super) fn is_named(parent: BorrowedFd<'_>, name: &str) -> bool {
+    tools(parent, name, |tool| tool.signs.is_empty())
+        .next()
+        .is_some()
+}
+
+/// Whether the directory `name` in `parent`, which lists all `names`, is one in which a tool leaves
+/// its sign.
+pub(super) fn is_signed<'a>(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    mut names: impl Iterator<Item = &'a [u8]>,
+) -> bool {
+    let all = || ecosystems::output().flat_map(|tool| tool.signs);
+    names.any(|listed| all().any(|sign| sign.as_bytes() == listed))
+        && tools(parent, name, |tool| !tool.signs.is_empty())
+            .next()
+            .is_some()
+}
+
+/// Whether an untracked file, by its name and by what it holds, is one that a tool writes among the
+/// sources.
+pub(super) fn is_made_file(parent: BorrowedFd<'_>, name: &str) -> bool {
+    let is_it = |file: &MadeFile| (file.may_be)(name) && (file.is_one)(parent, name);
+    ecosystems::made_files().any(is_it)
+}
+
+fn tools<'a>(
+    parent: BorrowedFd<'a>,
+    name: &'a str,
+    asked: impl Fn(&Tool) -> bool + 'a,
+) -> impl Iterator<Item = &'static Tool> + 'a {
+    ecosystems::output().filter(move |tool| asked(tool) && (tool.made)(parent, name))
+}
+
+/// What stands in a tool's directory and isn't the tool's.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Files and directories that no account speaks for, by their path in the directory, in order.
+    pub(super) somebodys: Vec<PathBuf>,
+    /// Repos: directories with one's own history.
+    pub(super) repos: Vec<PathBuf>,
+    /// Directories that are the tool's, with all that is in them: nobody looked further.
+    pub(super) whole: Vec<VolumePath>,
+}
+
+/// Looks through a tool's directory, and stops at the `first` thing that is somebody's if that is
+/// enough. Links hold nothing, and sockets and pipes neither.
+///
+/// # Errors
+/// Something can't be read, or the run is to stop: nobody knows what stands there.
+pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::Result<Found> {
+    let (parent, name) = openat::parent(place)?;
+    let trouble = Trouble::default();
+    let directory = Directory::open(place, trouble.clone(), stop)?;
+    let tools = name.to_str().map(|name| {
+        tools(parent.as_fd(), name, |_| true)
+            .map(|tool| (tool.account)(&directory))
+            .collect::<Vec<_>>()
+    });
+    let mut search = Search {
+        found: Found::default(),
+        first,
+        stop,
+        held: stop.hold(),
+    };
+    search.directory(&directory, Path::new(""), &tools.unwrap_or_default(), 0)?;
+    trouble.told()?;
+    Ok(search.found)
+}
+
+/// No tool nests its directories so deep: what does is somebody's.
+const DEEPEST: usize = 200;
+
+struct Search<'a> {
+    found: Found,
+    first: bool,
+    stop: &'a Stop,
+    held: Held,
+}
+
+impl Search<'_> {
+    fn directory(
+        &mut self,
+        directory: &Directory,
+        path: &Path,
+        opinions: &[Opinion],
+        depth: usize,
+    ) -> io::Result<()> {
+        if directory.is_repo() {
+            self.held.path(path)?;
+            self.found.repos.push(path.to_owned());
+            return Ok(());
+        }
+        for (name, kind) in directory.entries() {
+            go_on(Some(self.stop))?;
+            if self.first && !self.found.somebodys.is_empty() {
+                return Ok(());
+            }
+            if matches!(kind, FileType::RegularFile | FileType::Directory) {
+                self.entry(directory, name, *kind, &path.join(name), opinions, depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        directory: &Directory,
+        name: &OsString,
+        kind: FileType,
+        path: &Path,
+        opinions: &[Opinion],
+        depth: usize,
+    ) -> io::Result<()> {
+        let text = name.to_str().filter(|_| depth < DEEPEST);
+        let said = opinions
+            .iter()
+            .filter_map(|opinion| match opinion(directory, text?, kind) {
+                Says::Nothing => None,
+                said => Some(said),
+            });
+        let mut below = Vec::new();
+        for says in said {
+            match says {
+                Says::Below(opinion) if kind.is_dir() => below.push(opinion),
+                _ if kind.is_dir() => {
+                    self.held.path(path)?;
+                    self.found
+                        .whole
+                        .push(directory.place().join(name).map_err(io::Error::other)?);
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
+        if below.is_empty() {
+            self.held.path(path)?;
+            self.found.somebodys.push(path.to_owned());
+            return Ok(());
+        }
+        self.directory(
+            &directory.below(OsStr::new(name))?,
+            path,
+            &below,
+            depth.saturating_add(1),
+        )
+    }
+}
