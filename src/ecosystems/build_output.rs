@@ -11,7 +11,7 @@ use crate::facts::cache::CacheKind;
 pub(super) static BUILD_OUTPUT: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("build-output"),
-        holds: "what tools made in idle worktrees",
+        unit: "`node_modules`, `target`, `.venv` and some forty more, in worktrees that stay and are idle; known by their structure, and by `made_again` in the config",
         stands: Stands::InWorktrees,
         variables: |_| Vec::new(),
         units: |_| Vec::new(),

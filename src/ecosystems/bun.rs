@@ -1,18 +1,126 @@
-//! Bun: it notes nothing in `node_modules`, but in the lock file beside it.
+//! Bun: its cache, its lock file, and the packages that it installs.
 //!
-//! Lines are enough, for it writes them itself, and the format has commas that JSON has not. It
-//! must never name what only stands there.
+//! | path | unit | name |
+//! | --- | --- | --- |
+//! | `<name>@<version>@@@1/`, in a scope's directory or not | the directory | `left-pad@1.3.0` |
+//! | `@GH@…@@@1/`, `@G@…/`, `@T@…@@@1/` | the directory: what git or an address gave | the same |
+//! | `<hash>.npm` | the file: what the registry says of a package | the same |
+//!
+//! Seen with Bun 1.4.5: each may go alone, and is fetched again. Bun fills a `node_modules` with
+//! hard links, which moves the time of change of every file; a package that some tree has so is no
+//! unit, for its going would free nothing. The links in `<name>/` lead to the versions that the
+//! cache has, and stay: Bun does without them. `.lockb`, its older lock file, isn't read.
 
 use super::account::Tool;
 use super::directory::Directory;
 use super::ecosystem::Ecosystem;
-use super::node;
-use super::node::{Manager, name_of};
+use super::last_use::{LastUse, newer};
+use super::lister::{CacheLayout, CacheLister, Entry, Stands};
+use super::lock_file::{LockFile, Parse, is_called};
+use super::node::{self, Manager, name_of};
+use crate::facts::cache::{CacheKind, Unit};
+use crate::facts::package::Package;
+use rayon::prelude::*;
 
 pub(super) static BUN: Ecosystem = Ecosystem {
+    caches: &[CacheLayout {
+        kind: CacheKind::new("bun"),
+        unit: "a package, or a page of the registry; nothing that a worktree has as hard links",
+        stands: Stands::InDirectory,
+        variables: |place| vec![("BUN_INSTALL_CACHE_DIR", place.to_owned())],
+        units,
+        last_use: LAST_USE,
+        locks: |_| Vec::new(),
+    }],
+    lock_files: &[LockFile {
+        format: "bun",
+        is_one: |path| is_called(path, &["bun.lock"]),
+        parse: Parse::Lines(|line| spec(line).and_then(package).into_iter().collect()),
+    }],
     output: &[MODULES],
     ..Ecosystem::named("Bun")
 };
+
+/// What every package has, and the first that Bun links.
+const MANIFEST: &str = "package.json";
+
+/// A link made or removed moves the time of change of a package's manifest.
+const LAST_USE: LastUse = LastUse::of(|probe, path| {
+    let used = path.seen.times(probe.access_times())?;
+    let Some(manifest) = probe.file_in(path, MANIFEST)? else {
+        return Ok(used);
+    };
+    let used = newer(used, manifest.times(probe.access_times())?);
+    Ok(newer(manifest.link_time()?, used))
+});
+
+fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
+    let entries = lister.entries(lister.place).into_par_iter();
+    entries.flat_map(|entry| top(lister, entry)).collect()
+}
+
+/// What stands in the cache itself, or in a scope's directory.
+fn top(lister: &CacheLister<'_>, entry: Entry) -> Vec<Unit> {
+    let is_package = |entry: &Entry| entry.is_dir && entry.name.get(1..).is_some_and(has_version);
+    if is_package(&entry) {
+        return unit(lister, "", entry).into_iter().collect();
+    }
+    if !entry.is_dir {
+        if !entry.has_extension("npm") {
+            lister.odd(&entry);
+            return Vec::new();
+        }
+        return lister
+            .unit(entry.name, vec![entry.place])
+            .into_iter()
+            .collect();
+    }
+    if !entry.name.starts_with('@') {
+        // Links to the versions of one package.
+        return Vec::new();
+    }
+    let scoped = lister.folders(&entry.place).into_iter().filter(is_package);
+    scoped
+        .filter_map(|package| unit(lister, &entry.name, package))
+        .collect()
+}
+
+/// Whether a name goes on with a version, or what stands for one.
+fn has_version(rest: &str) -> bool {
+    rest.contains('@')
+}
+
+fn unit(lister: &CacheLister<'_>, scope: &str, entry: Entry) -> Option<Unit> {
+    if lister.probe.is_linked(&entry.place.join(MANIFEST).ok()?) {
+        return None;
+    }
+    let version = entry.name.split("@@").next()?;
+    let name = match (scope, version) {
+        // By an address: `@T@sha512-…@@@1`.
+        ("", version) if version.starts_with('@') => entry.name.clone(),
+        ("", version) => version.to_owned(),
+        (scope, version) => format!("{scope}/{version}"),
+    };
+    let package = package(&name);
+    lister.unit_of(package.into_iter().collect(), name, vec![entry.place])
+}
+
+/// What both sides call `@scope/name@1.0.0`. The cache has a hash for what follows the three numbers
+/// of a version, so that all such versions count as the same.
+fn package(spec: &str) -> Option<Package> {
+    let name = name_of(spec)?;
+    let version = spec.get(name.len().checked_add(1)?..)?;
+    let numbers = version.split(['-', '+']).next()?;
+    let is_release = numbers.starts_with(|first: char| first.is_ascii_digit());
+    let more = if numbers == version { "" } else { "-" };
+    is_release.then(|| Package::new("bun", &format!("{name}@{numbers}{more}")))
+}
+
+/// The `@scope/name@1.0.0` of a package's line: `"nested/@scope/name": ["@scope/name@1.0.0", ...`.
+fn spec(line: &str) -> Option<&str> {
+    let (_, rest) = line.trim_start().strip_prefix('"')?.split_once("\": [\"")?;
+    rest.split('"').next()
+}
 
 /// The packages that it installs.
 const MODULES: Tool = Tool {
@@ -21,6 +129,7 @@ const MODULES: Tool = Tool {
     account: |modules| node::account(modules, &MANAGER),
 };
 
+/// It notes nothing in `node_modules`, but in the lock file beside it.
 const MANAGER: Manager = Manager {
     signs: &[".bun"],
     notes: &[".bun-tag"],
@@ -47,4 +156,63 @@ fn last(path: &str) -> String {
     above
         .filter(|above| above.starts_with('@'))
         .map_or_else(|| name.to_owned(), |scope| format!("{scope}/{name}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ecosystems::testing::{Field, ago};
+    use std::fs;
+
+    #[test]
+    fn every_sort_of_unit_and_what_stays() {
+        let field = Field::new();
+        for path in [
+            "bun/left-pad@1.3.0@@@1/package.json",
+            "bun/react@19.0.0-6b6f27d79dec3201@@@1/package.json",
+            "bun/@acme/ui@2.0.0@@npm.acme.example__0123@@@1/package.json",
+            "bun/@T@sha512-e85973b9b4cb646d@@@1/package.json",
+            "bun/783a115f68ac0488.npm",
+            "bun/linked@1.0.0@@@1/package.json",
+            "bun/linked@1.0.0@@@1/index.js",
+            "bun/.tmp/x",
+        ] {
+            field.file(path, 40);
+        }
+        fs::create_dir(field.at("bun/left-pad").path()).unwrap();
+        field.link("bun/left-pad@1.3.0@@@1", "bun/left-pad/1.3.0@@@1");
+        let manifest = field.at("bun/linked@1.0.0@@@1/package.json").path();
+        fs::hard_link(manifest, field.at("elsewhere").path()).unwrap();
+        let policy = field.policy("bun", "bun");
+        let expected = [
+            "783a115f68ac0488.npm",
+            "@T@sha512-e85973b9b4cb646d@@@1",
+            "@acme/ui@2.0.0",
+            "left-pad@1.3.0",
+            "react@19.0.0-6b6f27d79dec3201",
+        ];
+        assert_eq!(field.names(&policy), expected);
+        let units = field.survey(&policy).units;
+        // Just made, by the time of change.
+        assert!(units.iter().all(|unit| {
+            let is_page = unit.name.ends_with(".npm");
+            is_page == (unit.last_used == ago(40))
+        }));
+    }
+
+    #[test]
+    fn a_lock_file_names_what_the_cache_has() {
+        let lock = r#"{
+  "packages": {
+    "left-pad": ["left-pad@1.3.0", "", {}, "sha512-AA=="],
+    "x/@acme/ui": ["@acme/ui@2.0.0", "", { "dependencies": { "react": "^19" } }, "sha512-AA=="],
+    "react": ["react@19.0.0-rc.1", "", {}, "sha512-AA=="],
+    "shop": ["shop@workspace:packages/shop"],
+  }
+}"#;
+        let named: Vec<Package> = lock.lines().filter_map(spec).filter_map(package).collect();
+        let cached = ["left-pad@1.3.0", "@acme/ui@2.0.0", "react@19.0.0-6b6f27"];
+        assert_eq!(named, cached.map(|name| package(name).unwrap()));
+        assert_ne!(package("a@1.0.0"), package("a@1.0.0-rc.1"));
+    }
 }

@@ -13,10 +13,11 @@ use crate::facts::cache::CacheKind;
 pub(super) static CARGO: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("cargo"),
-        holds: "crates, git checkouts, git databases",
+        unit: "a crate, packed and unpacked; a git checkout or database",
         stands: Stands::InDirectory,
         // There is none for the caches alone: cargo's own config, credentials and installed
-        // programs move along.
+        // programs move along. Tokens can be given by `CARGO_REGISTRIES_<NAME>_TOKEN`, and config
+        // by a `.cargo/config.toml` above the checkouts.
         variables: |place| vec![("CARGO_HOME", place.to_owned())],
         units: cache::units,
         last_use: cache::LAST_USE,

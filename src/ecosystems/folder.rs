@@ -13,7 +13,7 @@ use rayon::prelude::*;
 pub(super) static FOLDER: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("folder"),
-        holds: "the entries at the depth that the config says",
+        unit: "whatever stands at the given depth of a directory of yours",
         stands: Stands::AtDepth,
         variables: |_| Vec::new(),
         units,

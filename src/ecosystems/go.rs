@@ -15,7 +15,7 @@ pub(super) static GO: Ecosystem = Ecosystem {
     caches: &[
         CacheLayout {
             kind: CacheKind::new("go-mod"),
-            holds: "modules at a version",
+            unit: "a module at a version: its directory, its zip",
             stands: Stands::InDirectory,
             variables: |place| vec![("GOMODCACHE", place.to_owned())],
             units: module_cache::units,
@@ -25,7 +25,7 @@ pub(super) static GO: Ecosystem = Ecosystem {
         },
         CacheLayout {
             kind: CacheKind::new("go-build"),
-            holds: "actions and their outputs",
+            unit: "an action or an output",
             stands: Stands::InDirectory,
             variables: |place| vec![("GOCACHE", place.to_owned())],
             units: build_cache::units,

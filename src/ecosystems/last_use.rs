@@ -82,21 +82,27 @@ impl LastUse {
 pub struct UnitPath<'a> {
     /// Where it is.
     pub place: &'a VolumePath,
-    seen: Statx,
+    /// What the look has shown.
+    pub seen: Seen,
 }
+
+/// What a look at a file or a directory has shown.
+pub struct Seen(Statx);
 
 impl UnitPath<'_> {
     /// Whether a directory of that name leads to it.
     pub fn is_below(&self, name: &str) -> bool {
         self.place.relative().iter().any(|part| part == name)
     }
+}
 
+impl Seen {
     /// The write time, and where `access_times` count the access time of a file.
     ///
     /// # Errors
     /// It is out of range.
     pub fn times(&self, access_times: bool) -> io::Result<Use> {
-        times(&self.seen, access_times)
+        times(&self.0, access_times)
     }
 
     /// The time of change: a link made or removed moves it.
@@ -105,7 +111,7 @@ impl UnitPath<'_> {
     /// It is out of range.
     pub fn link_time(&self) -> io::Result<Use> {
         Ok(Use {
-            at: moment(self.seen.stx_ctime)?,
+            at: moment(self.0.stx_ctime)?,
             from: UsedFrom::LinkTime,
         })
     }
@@ -281,34 +287,28 @@ impl LastUseProbe {
     /// # Errors
     /// One of them can't be looked at, or tells a time that is out of range.
     pub fn entries(&self, path: &UnitPath<'_>, access_times: bool) -> io::Result<Use> {
-        Ok(self.bounded(path.place, &path.seen, access_times)?.0)
+        Ok(self.bounded(path.place, &path.seen.0, access_times)?.0)
     }
 
-    /// A directory's write time, and both times of those of its files that are called `read`: its
-    /// tool opens them on every use.
+    /// What a look at the file `name` in a directory shows; none where there is no such file.
     ///
     /// # Errors
-    /// As for [`Self::entries`].
-    pub fn reads(&self, path: &UnitPath<'_>, read: &[&str]) -> io::Result<Use> {
-        let mut newest = path.times(self.access_times)?;
-        for name in read.iter().filter(|_| kind(&path.seen).is_dir()) {
-            match look(self.root.as_fd(), path.place.relative().join(name)) {
-                Ok(read) if kind(&read).is_file() => {
-                    newest = newer(newest, times(&read, self.access_times)?);
-                }
-                Ok(_) | Err(Errno::NOENT) => {}
-                Err(errno) => return Err(errno.into()),
-            }
+    /// It can't be looked at.
+    pub fn file_in(&self, path: &UnitPath<'_>, name: &str) -> io::Result<Option<Seen>> {
+        if !kind(&path.seen.0).is_dir() {
+            return Ok(None);
         }
-        Ok(newest)
+        let seen = look(self.root.as_fd(), path.place.relative().join(name));
+        let seen = openat::found(seen.map_err(Into::into))?;
+        Ok(seen.filter(|seen| kind(seen).is_file()).map(Seen))
     }
 
     fn use_of(&self, told: LastUse, place: &VolumePath) -> io::Result<(Use, Option<Size>)> {
         let path = UnitPath {
             place,
-            seen: self.look(place)?,
+            seen: Seen(self.look(place)?),
         };
-        Ok(((told.of)(self, &path)?, self.size(&path.seen)))
+        Ok(((told.of)(self, &path)?, self.size(&path.seen.0)))
     }
 
     /// What the going of a file frees that has no other link.

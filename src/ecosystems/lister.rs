@@ -29,8 +29,8 @@ const TOLD: usize = 10;
 pub struct CacheLayout {
     /// What the config, the report and the metrics call it.
     pub kind: CacheKind,
-    /// What its units are, for people: `downloaded and unpacked crates`.
-    pub holds: &'static str,
+    /// What each of its units is, for people, as `docs/eviction.md` has it.
+    pub unit: &'static str,
     /// Where one stands.
     pub stands: Stands,
     /// The variables by which the tool is told that its cache stands in a directory.

@@ -14,7 +14,7 @@ use crate::facts::cache::CacheKind;
 pub(super) static NPM: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("npm"),
-        holds: "package archives, and what the registry says of packages",
+        unit: "a cached download with its index",
         stands: Stands::InDirectory,
         variables: |place| vec![("npm_config_cache", place.to_owned())],
         units: cache::units,

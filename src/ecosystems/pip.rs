@@ -9,7 +9,7 @@ use crate::facts::cache::CacheKind;
 pub(super) static PIP: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("pip"),
-        holds: "downloads, and the wheels that were built",
+        unit: "a cached download with its metadata, or a built wheel",
         stands: Stands::InDirectory,
         variables: |place| vec![("PIP_CACHE_DIR", place.to_owned())],
         units: cache::units,

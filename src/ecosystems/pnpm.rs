@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) static PNPM: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("pnpm"),
-        holds: "packages with the files that no other package shares",
+        unit: "a package with the files that it alone has (store v10), or one file (v11); nothing that a worktree has as hard links",
         stands: Stands::InDirectory,
         variables,
         units: cache::units,
@@ -31,8 +31,8 @@ pub(super) static PNPM: Ecosystem = Ecosystem {
     ..Ecosystem::named("pnpm")
 };
 
-/// The config may name the directory of one version (`v10`), which pnpm adds by itself. From
-/// version 11 on pnpm reads variables of its own name alone.
+/// pnpm 11 and newer read the first, older ones the second, at which npm 11 warns that it doesn't
+/// know it. The config may name the directory of one version (`v10`), which pnpm adds by itself.
 fn variables(place: &Path) -> Vec<(&'static str, PathBuf)> {
     let is_version = place.file_name().is_some_and(|name| {
         let digits = name.as_encoded_bytes().strip_prefix(b"v");

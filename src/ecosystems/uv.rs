@@ -12,7 +12,7 @@ use crate::facts::cache::CacheKind;
 pub(super) static UV: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("uv"),
-        holds: "unpacked wheels, source archives, pages of indexes",
+        unit: "an unpacked wheel, a source with what was built from it, a page of an index",
         stands: Stands::InDirectory,
         variables: |place| vec![("UV_CACHE_DIR", place.to_owned())],
         units: cache::units,

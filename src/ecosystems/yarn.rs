@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub(super) static YARN: Ecosystem = Ecosystem {
     caches: &[CacheLayout {
         kind: CacheKind::new("yarn"),
-        holds: "packages, and what the registry says of them",
+        unit: "a zip and its package's metadata (berry), or a directory (classic)",
         stands: Stands::InDirectory,
         variables,
         units: cache::units,
@@ -33,7 +33,8 @@ pub(super) static YARN: Ecosystem = Ecosystem {
     ..Ecosystem::named("Yarn")
 };
 
-/// Berry's cache is the directory `cache` in its global one, and the config may name either.
+/// Berry's cache is the directory `cache` in its global one, and the config may name either. The
+/// second is classic's, and berry's where a project sets `enableGlobalCache: false`.
 fn variables(place: &Path) -> Vec<(&'static str, PathBuf)> {
     let above = place.parent().filter(|_| place.ends_with("cache"));
     vec![

@@ -510,6 +510,18 @@ fn yarn_1() -> Tool {
     }
 }
 
+/// It has no switch for a missing network, but does without one where the lock file tells all.
+fn bun() -> Tool {
+    let install = "rm -rf node_modules yarn.lock; [ -z $OFFLINE ] || export BUN_CONFIG_REGISTRY=http://127.0.0.1:1; BUN_INSTALL_CACHE_DIR=$CACHE bun install --no-progress";
+    Tool {
+        kind: "bun",
+        name: "bun",
+        packages: NODE_PACKAGES,
+        project: package_json,
+        install,
+    }
+}
+
 fn npm() -> Tool {
     let install = "rm -rf node_modules; npm_config_cache=$CACHE npm install --no-audit --no-fund ${OFFLINE:+--offline}";
     Tool {
@@ -735,6 +747,7 @@ tests! {
     pnpm_10_withstands: pnpm(PNPM_10), withstands(&[]);
     yarn_1_withstands: yarn_1(), withstands(&[]);
     yarn_4_withstands: yarn_4(), withstands(&[]);
+    bun_withstands: bun(), withstands(&[".npm"]);
     npm_keeps: npm(), keeps_what_is_named();
     cargo_keeps: cargo(), keeps_what_is_named();
     pip_keeps: pip(), keeps_what_is_named();
@@ -743,6 +756,7 @@ tests! {
     pnpm_10_keeps: pnpm(PNPM_10), keeps_what_is_named();
     yarn_1_keeps: yarn_1(), keeps_what_is_named();
     yarn_4_keeps: yarn_4(), keeps_what_is_named();
+    bun_keeps: bun(), keeps_what_is_named();
     npm_goes_on: npm(), goes_on(AN_HOUR);
     pip_goes_on: pip(), goes_on(AN_HOUR);
     cargo_goes_on: cargo(), goes_on(AN_HOUR);
@@ -752,6 +766,7 @@ tests! {
     uv_is_waited_for: uv(), is_waited_for();
     // Nobody can set back the time of a link's change: it must pass.
     pnpm_10_goes_on: pnpm(PNPM_10), goes_on(Duration::from_secs(2));
+    bun_goes_on: bun(), goes_on(Duration::from_secs(2));
     pnpm_12_goes_on: pnpm(PNPM_12), goes_on(Duration::from_secs(2));
     yarn_1_goes_on: yarn_1(), goes_on(AN_HOUR);
     yarn_4_goes_on: yarn_4(), goes_on(AN_HOUR);

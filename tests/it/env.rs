@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use treewarden::commands::agent::env;
 
 const CACHES: &str = "{kind: pip, path: c/pip}, {kind: uv, path: c/uv}, {kind: go-mod, path: c/go/mod}, {kind: go-build, path: c/go/build}, \
-                      {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: cargo, path: c/cargo}, \
+                      {kind: npm, path: c/npm}, {kind: pnpm, path: c/pnpm}, {kind: yarn, path: c/yarn}, {kind: bun, path: c/bun}, {kind: cargo, path: c/cargo}, \
                       {kind: folder, name: models, path: c/models}, {kind: build-output}";
 
 /// The variables, with the root left out of their values.
 fn expected() -> BTreeMap<String, String> {
     map(&[
+        ("BUN_INSTALL_CACHE_DIR", "c/bun"),
         ("CARGO_HOME", "c/cargo"),
         ("GOCACHE", "c/go/build"),
         ("GOMODCACHE", "c/go/mod"),
@@ -162,6 +163,7 @@ fn every_tool_finds_its_cache_on_the_volume() {
         ("npm", "npm config get cache", "c/npm"),
         ("pnpm 10", "pnpm-10 store path", "c/pnpm/v10"),
         ("pnpm 12", "pnpm-12 store path", "c/pnpm/v11"),
+        ("bun", "bun pm cache", "c/bun"),
         ("yarn 1", "yarn-1 --silent cache dir", "c/yarn/v6"),
         (
             "yarn 4",

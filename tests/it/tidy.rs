@@ -9,6 +9,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use treewarden::cli::Cli;
+use treewarden::ecosystems;
+use treewarden::ecosystems::lister::CacheLayout;
 use walkdir::WalkDir;
 
 /// Every room, from the top of the house to its ground, and what it may import of ours: only rooms
@@ -303,6 +305,44 @@ fn dangerous_calls_stand_where_they_belong() {
         );
     }
     assert_none(&offenders, "calls away from home");
+}
+
+/// `docs/eviction.md` has every kind of cache, by the list of ecosystems, and the example config
+/// names each.
+#[test]
+fn the_docs_have_every_kind_of_cache() {
+    let row = |layout: &CacheLayout| {
+        let set: Vec<String> = (layout.variables)(Path::new("/"))
+            .into_iter()
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        let set = if set.is_empty() {
+            "nothing".to_owned()
+        } else {
+            set.join(", ")
+        };
+        format!("| `{}` | {} | {set} |\n", layout.kind.name(), layout.unit)
+    };
+    let rows: String = ecosystems::layouts().map(row).collect();
+    let head = "| kind | an entry is | `treewarden env` sets |\n| --- | --- | --- |\n";
+    let table = format!("{head}{rows}\n");
+    assert!(
+        read("docs/eviction.md").contains(&table),
+        "docs/eviction.md should have:\n{table}"
+    );
+    let example = read("config/treewarden.yaml");
+    let comment: BTreeSet<&str> = example
+        .lines()
+        .skip_while(|line| !line.starts_with("#   kind "))
+        .take_while(|line| !line.starts_with("#   name "))
+        .flat_map(|line| line.split([' ', ',', ':']))
+        .collect();
+    let lacking: Vec<String> = ecosystems::layouts()
+        .map(|layout| layout.kind.name())
+        .filter(|kind| !comment.contains(kind))
+        .map(ToOwned::to_owned)
+        .collect();
+    assert_none(&lacking, "kinds that config/treewarden.yaml doesn't name");
 }
 
 #[test]

@@ -1,25 +1,8 @@
 //! The cache environment: which variable sends which package manager to which directory of the
 //! volume.
 //!
-//! Each was found out by asking the tool (`tests/it/env.rs` lets it tell); two versions of one tool
-//! may want two.
-//!
-//! | kind | variable | note |
-//! | --- | --- | --- |
-//! | `pip` | `PIP_CACHE_DIR` | |
-//! | `uv` | `UV_CACHE_DIR` | links files into environments where both stand on one file system |
-//! | `go-mod`, `go-build` | `GOMODCACHE`, `GOCACHE` | |
-//! | `npm` | `npm_config_cache` | |
-//! | `pnpm` | `pnpm_config_store_dir` | pnpm 11 and newer; links, as uv does |
-//! | | `npm_config_store_dir` | pnpm 10 and older; npm 11 warns that it doesn't know it |
-//! | `yarn` | `YARN_CACHE_FOLDER` | classic; for berry only where a project sets `enableGlobalCache: false` |
-//! | | `YARN_GLOBAL_FOLDER` | berry: its cache is the directory `cache` in it |
-//! | `cargo` | `CARGO_HOME` | there is none for the caches alone |
-//!
-//! `CARGO_HOME` moves cargo's own config, credentials and `cargo install` too: give tokens by
-//! `CARGO_REGISTRIES_<NAME>_TOKEN`, and config by `.cargo/config.toml` above the checkouts or
-//! `CARGO_*` variables. It must never name a directory outside the volume, nor quote a path so that
-//! it reads as anything but itself.
+//! `ecosystems` has the variables; each was found out by asking the tool, and `tests/it/env.rs` lets
+//! it tell. `docs/eviction.md` lists them.
 
 use crate::config::policy::Policy;
 use crate::ecosystems;

@@ -15,7 +15,7 @@
 //! unit goes; they and `registry/index` are never touched.
 
 use super::lock_file::{crate_package, git_package};
-use crate::ecosystems::last_use::LastUse;
+use crate::ecosystems::last_use::{LastUse, newer};
 use crate::ecosystems::lister::{CacheLister, Entry};
 use crate::facts::cache::Unit;
 use crate::fs::volume_path::VolumePath;
@@ -30,7 +30,13 @@ const LOCKS: [&str; 2] = [".package-cache-mutate", ".package-cache"];
 pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| {
     const READ: [&str; 3] = [".cargo-ok", "Cargo.toml", "FETCH_HEAD"];
     let of_git = path.is_below("git");
-    probe.reads(path, if of_git { &READ } else { &READ[..2] })
+    let mut newest = path.seen.times(probe.access_times())?;
+    for name in READ.into_iter().take(if of_git { 3 } else { 2 }) {
+        if let Some(read) = probe.file_in(path, name)? {
+            newest = newer(newest, read.times(probe.access_times())?);
+        }
+    }
+    Ok(newest)
 });
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {

@@ -21,7 +21,7 @@ const SHOWN: usize = 16;
 pub(super) const LAST_USE: LastUse = LastUse::of(|_, path| {
     Ok(Use {
         from: UsedFrom::ToolRecord,
-        ..path.times(false)?
+        ..path.seen.times(false)?
     })
 });
 

@@ -29,7 +29,8 @@ const PARTS: [&str; 3] = ["zip", "ziphash", "lock"];
 type Version = [Option<VolumePath>; PARTS.len()];
 
 /// Go opens `.ziphash` on every build; the directory's own files are many and tell no more.
-pub(super) const LAST_USE: LastUse = LastUse::of(|probe, path| path.times(probe.access_times()));
+pub(super) const LAST_USE: LastUse =
+    LastUse::of(|probe, path| path.seen.times(probe.access_times()));
 
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
     let Ok(downloads) = lister.place.join("cache/download") else {

@@ -38,7 +38,10 @@ type Named = HashMap<Content, u32>;
 pub(super) const LAST_USE: LastUse = LastUse {
     of: |probe, path| {
         let access_times = probe.access_times() && !path.is_below("index");
-        Ok(newer(path.link_time()?, path.times(access_times)?))
+        Ok(newer(
+            path.seen.link_time()?,
+            path.seen.times(access_times)?,
+        ))
     },
     telling: 2,
 };

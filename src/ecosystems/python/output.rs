@@ -5,8 +5,7 @@
 //! archive of an older release for one that a build brings back.
 
 use crate::ecosystems::account::{Opinion, Says, Tool, files, opinion};
-use crate::ecosystems::directory::listed;
-use crate::ecosystems::directory::{Directory, ends_with, folder, holds};
+use crate::ecosystems::directory::{Directory, ends_with, folder, holds, listed};
 use rustix::fd::BorrowedFd;
 use rustix::fs::FileType;
 use std::collections::BTreeSet;
