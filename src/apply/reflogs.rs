@@ -13,7 +13,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::plan::grace::{self, Cutoff};
-use crate::survey::{moves, reach, repo};
+use crate::survey::{moves, reach, registry};
 use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags};
 use std::collections::{BTreeMap, HashSet};
@@ -53,7 +53,7 @@ pub fn each_due<E: From<io::Error>>(
     let git_dir = shadow.git_dir();
     let mut due: BTreeMap<Cutoffs, Batch> = BTreeMap::new();
     let main = (git_dir.clone(), String::new());
-    let trees = repo::admins(git_dir)?.into_iter().filter_map(|admin| {
+    let trees = registry::admins(git_dir)?.into_iter().filter_map(|admin| {
         let id = admin.relative().file_name()?.to_str()?;
         let prefix = format!("worktrees/{id}/");
         Some((admin, prefix))

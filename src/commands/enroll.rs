@@ -8,20 +8,23 @@
 //! config defines (git-lfs). It must never put a git-crypt repo in place, nor half a clone, nor
 //! replace what stands there.
 
+mod git_dir;
+
 use crate::apply::fill::Fill;
 use crate::apply::ownership::folders;
 use crate::apply::staging::{StagingDir, hand_over, put_file, put_loose};
 use crate::commands::worktrees::remote::{Head, caller, settings};
 use crate::commands::worktrees::{Locked, WorkError, is_free};
 use crate::config::policy::{self, Address, Policy};
-use crate::fs::clock;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
-use crate::git::private::{Private, Ref};
+use crate::git::GitError;
+use crate::git::private::Private;
 use crate::git::shadow::{Refusal, Shadow};
 use crate::lock::StillHeld;
 use crate::state::volume;
+use git_dir::{GIT_DIR, GitDir};
 use git2::Oid;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -115,59 +118,14 @@ struct Clone<'a> {
 }
 
 impl Clone<'_> {
-    /// Fetches all branches and tags into the workshop, and writes the git dir that is to stand.
-    /// Gives the commit to check out; none for an empty repo.
+    /// Fetches all branches and tags into the staging directory, and writes the git dir that is to
+    /// stand. Returns the commit to check out; none for an empty repo.
     fn fetch(&self) -> Result<(Private, Option<Oid>), WorkError> {
-        let &Self {
-            repo,
-            url,
-            stop,
-            limit,
-            ..
-        } = self;
-        let failed = || {
-            WorkError::git(
-                format!("failed to clone {url}"),
-                "; try `git ls-remote` on it as this user, with the same environment",
-            )
-        };
         let private = Private::new(self.folder("tree/.git/objects/pack", 0o755)?)?;
-        let at = private.empty();
-        let git = caller(&private, &at, url, stop, limit);
-        let mut head = Head::read(
-            &git.run(&["ls-remote", "--symref", "origin", "HEAD"])
-                .map_err(failed())?,
-        );
-        if let Some(branch) = head
-            .branch
-            .as_ref()
-            .filter(|branch| !git2::Reference::is_valid_name(&format!("refs/heads/{branch}")))
-        {
-            return Err(WorkError::Refused(format!(
-                "{}: origin's default branch has an impossible name, `{branch}`",
-                repo.name
-            )));
-        }
-        let detached = head.commit.clone().filter(|_| head.branch.is_none());
-        let refspecs = [
-            Some(BRANCHES_AND_TAGS[0]),
-            Some(BRANCHES_AND_TAGS[1]),
-            detached.as_ref().map(|_| HEAD),
-        ];
-        let fetch = [
-            "fetch",
-            "--quiet",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--no-tags",
-            "origin",
-        ];
-        let args: Vec<&str> = fetch
-            .into_iter()
-            .chain(refspecs.into_iter().flatten())
-            .collect();
-        git.run(&args).map_err(failed())?;
-        let refs = private.refs(true, stop, limit).map_err(failed())?;
+        let said = self.ask(&private)?;
+        let refs = private
+            .refs(true, self.stop, self.limit)
+            .map_err(self.failed())?;
         put_loose(
             &private.loose()?,
             &self.folder("tree/.git/objects", 0o755)?,
@@ -179,119 +137,67 @@ impl Clone<'_> {
                 .map(|known| known.id.clone())
         };
         // What it fetched counts, not what origin said a moment before.
-        head.commit = match &head.branch {
-            Some(branch) => id_of(&format!("refs/remotes/origin/{branch}")),
-            None => detached.and(id_of("refs/treewarden/head")),
+        let commit = match (&said.branch, said.commit) {
+            (Some(branch), _) => id_of(&format!("refs/remotes/origin/{branch}")),
+            (None, said) => said.and(id_of("refs/treewarden/head")),
         };
-        self.write(&private, &refs, &head)?;
+        let head = Head {
+            branch: said.branch,
+            commit,
+        };
+        GitDir {
+            staging: self.staging,
+            mode: private.mode()?,
+            url: self.url,
+            refs: &refs,
+            head: &head,
+            shallow: private.shallow()?,
+        }
+        .write()?;
         let commit = head.commit.map(|id| Oid::from_str(&id)).transpose();
-        Ok((
-            private,
-            commit.map_err(|error| WorkError::Io(io::Error::other(error)))?,
-        ))
+        Ok((private, commit.map_err(io::Error::other)?))
     }
 
-    /// The git dir as `git clone` would leave it, without hooks and templates.
-    fn write(&self, private: &Private, refs: &[Ref], head: &Head) -> Result<(), WorkError> {
-        let mode = private.mode()?;
-        let put = |folder: &str, name: &str, bytes: &str| {
-            put_file(
-                self.folder(folder, mode)?,
-                name.as_ref(),
-                None,
-                mode & 0o666,
-                |file| file.write_all(bytes.as_bytes()),
-            )
-        };
-        let branch = head.branch.as_deref().unwrap_or("main");
-        let (git_dir, quoted) = ("tree/.git", |text: &str| {
-            text.replace('\\', "\\\\").replace('"', "\\\"")
-        });
-        let url = format!(
-            "\turl = \"{}\"\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n",
-            quoted(self.url.plain())
-        );
-        let core = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n[remote \"origin\"]\n";
-        let mut config = vec![core.to_owned(), url];
-        if head.branch.is_some() || head.commit.is_none() {
-            config.push(format!(
-                "[branch \"{0}\"]\n\tremote = origin\n\tmerge = \"refs/heads/{0}\"\n",
-                quoted(branch)
-            ));
+    /// Asks origin for its HEAD, and fetches.
+    fn ask(&self, private: &Private) -> Result<Head, WorkError> {
+        const FETCH: [&str; 8] = [
+            "fetch",
+            "--quiet",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--no-tags",
+            "origin",
+            BRANCHES_AND_TAGS[0],
+            BRANCHES_AND_TAGS[1],
+        ];
+        let at = private.empty();
+        let git = caller(private, &at, self.url, self.stop, self.limit);
+        let answer = git
+            .run(&["ls-remote", "--symref", "origin", "HEAD"])
+            .map_err(self.failed())?;
+        let head = Head::read(&answer);
+        let is_valid =
+            |branch: &String| git2::Reference::is_valid_name(&format!("refs/heads/{branch}"));
+        if let Some(branch) = head.branch.as_ref().filter(|branch| !is_valid(branch)) {
+            return Err(WorkError::Refused(format!(
+                "{}: origin's default branch has an impossible name, `{branch}`",
+                self.repo.name
+            )));
         }
-        config.extend(SETTINGS.iter().filter_map(|(key, value)| {
-            let (section, key) = key.split_once('.')?;
-            Some(format!("[{section}]\n\t{key} = {value}\n"))
-        }));
-        put(git_dir, "config", &config.concat())?;
-        for folder in ["refs/heads", "refs/tags", "objects/info", "info"] {
-            self.folder(&format!("{git_dir}/{folder}"), mode)?;
-        }
-        let own = (head.branch.is_some())
-            .then(|| head.commit.clone())
-            .flatten();
-        let own = own.map(|id| Ref {
-            name: format!("refs/heads/{branch}"),
-            id,
-            peeled: None,
-        });
-        let kept = refs.iter().filter(|known| {
-            known.name != "refs/remotes/origin/HEAD" && !known.name.starts_with("refs/treewarden/")
-        });
-        let mut packed: Vec<&Ref> = kept.chain(&own).collect();
-        packed.sort_by(|one, other| one.name.cmp(&other.name));
-        let line = |Ref { name, id, peeled }: &Ref| {
-            format!(
-                "{id} {name}\n{}",
-                peeled
-                    .as_ref()
-                    .map(|peeled| format!("^{peeled}\n"))
-                    .unwrap_or_default()
-            )
-        };
-        let packed: Vec<String> = packed.into_iter().map(line).collect();
-        put(
-            git_dir,
-            "packed-refs",
-            &format!(
-                "# pack-refs with: peeled fully-peeled sorted \n{}",
-                packed.concat()
-            ),
-        )?;
-        if let Some(cut) = private.shallow()? {
-            put(git_dir, "shallow", &String::from_utf8_lossy(&cut))?;
-        }
-        let stands = match (&head.branch, &head.commit) {
-            (None, Some(commit)) => format!("{commit}\n"),
-            _ => format!("ref: refs/heads/{branch}\n"),
-        };
-        if let Some(commit) = &head.commit {
-            let (none, now) = (Oid::ZERO_SHA1, clock::now().timestamp());
-            let moved = format!(
-                "{none} {commit} treewarden <treewarden@localhost> {now} +0000\tclone: from {}\n",
-                self.url.plain()
-            );
-            put(&format!("{git_dir}/logs"), "HEAD", &moved)?;
-            if own.is_some() {
-                let path = Path::new("refs/heads").join(branch);
-                let (folder, name) = (
-                    path.parent().unwrap_or(&path),
-                    path.file_name().unwrap_or_default(),
-                );
-                put(
-                    &format!("{git_dir}/logs/{}", folder.display()),
-                    &name.to_string_lossy(),
-                    &moved,
-                )?;
-                put(
-                    &format!("{git_dir}/refs/remotes/origin"),
-                    "HEAD",
-                    &format!("ref: refs/remotes/origin/{branch}\n"),
-                )?;
-            }
-        }
-        // Last: a directory without it is no git dir.
-        Ok(put(git_dir, "HEAD", &stands)?)
+        let is_detached = head.branch.is_none() && head.commit.is_some();
+        let args: Vec<&str> = FETCH
+            .into_iter()
+            .chain(is_detached.then_some(HEAD))
+            .collect();
+        git.run(&args).map_err(self.failed())?;
+        Ok(head)
+    }
+
+    fn failed(&self) -> impl FnOnce(GitError) -> WorkError + use<> {
+        WorkError::git(
+            format!("failed to clone {}", self.url),
+            "; try `git ls-remote` on it as this user, with the same environment",
+        )
     }
 
     /// An empty repo has nothing to check out.
@@ -303,7 +209,7 @@ impl Clone<'_> {
     ) -> Result<(), WorkError> {
         let (top, git_dir, mode) = (
             self.staging.folder(Path::new("tree"))?,
-            self.folder("tree/.git", 0o755)?,
+            self.folder(GIT_DIR, 0o755)?,
             private.mode()?,
         );
         if let Some(commit) = commit {
@@ -339,59 +245,17 @@ impl Clone<'_> {
     }
 }
 
-/// It stands there: as good as one that was cloned here, when it is an honest checkout.
+/// It stands there: as good as one that was cloned here, if it is a well-formed checkout.
 fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, WorkError> {
-    match repo
-        .place
-        .join(".git")
-        .map_err(io::Error::other)
-        .and_then(|git_dir| openat::stat(&git_dir))
-    {
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Err(WorkError::Refused(format!(
-                "{}: something stands at `{}`, and it is no git checkout; move it away",
-                repo.name,
-                repo.place.path().display()
-            )));
-        }
-        seen => drop(seen?),
-    }
+    prove_checkout(repo)?;
     let shadow = Shadow::of(&repo.place, stop).map_err(WorkError::repo(repo))?;
-    let config = shadow.git_dir().path().join("config");
+    let setting = |key: &str| shadow.setting(key, stop).map_err(WorkError::repo(repo));
     for (key, value) in SETTINGS {
-        if shadow
-            .setting(key, stop)
-            .map_err(WorkError::repo(repo))?
-            .as_deref()
-            != Some(value)
-        {
-            locked
-                .lock
-                .still_held()
-                .map_err(|error| WorkError::Lock(repo.name.clone(), Box::new(error)))?;
-            let args = [
-                "config".as_ref(),
-                "--file".as_ref(),
-                config.as_os_str(),
-                key.as_ref(),
-                value.as_ref(),
-            ];
-            let set = shadow.git(stop, Duration::from_secs(10)).run(&args);
-            set.map_err(WorkError::git(
-                format!("failed to set {key} of {}", repo.name),
-                "",
-            ))?;
+        if setting(key)?.as_deref() != Some(value) {
+            set(repo, locked, &shadow, (key, value), stop)?;
         }
     }
-    let origin = shadow
-        .setting("remote.origin.url", stop)
-        .map_err(WorkError::repo(repo))?
-        .and_then(|url| Address::new(&url).ok());
+    let origin = setting("remote.origin.url")?.and_then(|url| Address::new(&url).ok());
     let other = repo
         .url
         .as_ref()
@@ -407,6 +271,48 @@ fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, 
         ),
         note,
     })
+}
+
+fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
+    let git_dir = repo.place.join(".git").map_err(io::Error::other);
+    match git_dir.and_then(|git_dir| openat::stat(&git_dir)) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Err(WorkError::Refused(format!(
+                "{}: something stands at `{}`, and it is no git checkout; move it away",
+                repo.name,
+                repo.place.path().display()
+            )))
+        }
+        seen => seen.map(|_| ()).map_err(Into::into),
+    }
+}
+
+/// Sets one key of the checkout's config.
+fn set(
+    repo: &policy::Repo,
+    locked: &Locked,
+    shadow: &Shadow,
+    (key, value): (&str, &str),
+    stop: &Stop,
+) -> Result<(), WorkError> {
+    let held = locked.lock.still_held();
+    held.map_err(|error| WorkError::Lock(repo.name.clone(), Box::new(error)))?;
+    let config = shadow.git_dir().path().join("config");
+    let args = [
+        "config".as_ref(),
+        "--file".as_ref(),
+        config.as_os_str(),
+        key.as_ref(),
+        value.as_ref(),
+    ];
+    let set = shadow.git(stop, Duration::from_secs(10)).run(&args);
+    let failed = WorkError::git(format!("failed to set {key} of {}", repo.name), "");
+    set.map(drop).map_err(failed)
 }
 
 /// A refusal of the clone in the workshop, told of the place that it was for.

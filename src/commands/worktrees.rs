@@ -251,7 +251,7 @@ pub(crate) fn find(
     git_dir: &VolumePath,
     name: &str,
 ) -> Result<(VolumePath, PathBuf), WorkError> {
-    let admins = crate::survey::repo::admins(git_dir)?;
+    let admins = crate::survey::registry::admins(git_dir)?;
     let trees: Vec<(VolumePath, PathBuf)> = admins
         .into_iter()
         .filter_map(|admin| {

@@ -9,7 +9,7 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::report::usage::{Part, Used};
-use crate::survey::{repo, size, worktree};
+use crate::survey::{registry, size, worktree};
 use std::collections::HashMap;
 use std::io;
 
@@ -109,7 +109,7 @@ fn known(policy: &Policy) -> HashMap<VolumePath, (Part, Option<String>)> {
         let Ok(git_dir) = repo.place.join(".git") else {
             continue;
         };
-        let trees = repo::admins(&git_dir).unwrap_or_default();
+        let trees = registry::admins(&git_dir).unwrap_or_default();
         let trees = trees
             .iter()
             .filter_map(|admin| worktree::tree_of(admin).ok().flatten());

@@ -83,3 +83,15 @@ pub struct Times {
     /// Since when a run that was killed was at work here.
     pub killed: Option<DateTime<Utc>>,
 }
+
+impl Times {
+    /// Those of a look at whole trees, whatever their age; `clock` is the file server's.
+    pub fn whole(clock: DateTime<Utc>, is_stale: IsStale) -> Self {
+        Self {
+            clock,
+            look_before: DateTime::<Utc>::MAX_UTC,
+            is_stale,
+            killed: None,
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! Equal fingerprints say that nothing has changed of what git writes. An edited file does not show
 //! here, so a fingerprint must never stand for a look when something is to be removed.
 
-use super::{go_on, repo, tree};
+use super::{go_on, tree, unregistered};
 use crate::config::policy;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -63,7 +63,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
     let words = format!(
         "{} {policy:?} {:?}",
         env!("CARGO_PKG_VERSION"),
-        repo::strays(policy, &git_dir, places)
+        unregistered::strays(policy, &git_dir, places)
     );
     let mut seen = Seen {
         text: words.into_bytes(),

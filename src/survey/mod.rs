@@ -38,6 +38,7 @@ pub mod processes;
 pub mod reach;
 pub mod regenerable;
 mod registration;
+pub mod registry;
 pub mod repo;
 pub mod rescues;
 pub mod roots;
@@ -45,6 +46,7 @@ pub mod size;
 pub mod staged;
 pub mod store;
 pub mod tree;
+mod unregistered;
 pub mod volume;
 pub mod worktree;
 

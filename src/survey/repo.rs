@@ -1,134 +1,187 @@
 //! One repo: its worktrees by the registry, then what the disk shows beside them, its store, and
 //! whether it is busy.
 //!
-//! The registry comes first: a worktree is what an admin directory's `gitdir` names, never what a
-//! directory is called. It must never follow a link, and never leave out a tree because something
-//! about it is odd.
+//! Every registered tree is told of, however odd something about it is.
 
-use super::context::{Context, IsStale, Times, VolumeContext};
+use super::context::{Context, Times, VolumeContext};
 use super::reach::Kept;
-use super::{landed::Upstream, lines, probe, rescues, store, worktree};
+use super::{
+    landed::Upstream, lines, objects::Objects, probe, registry, rescues, store, unregistered,
+    worktree,
+};
 use crate::config::policy;
-use crate::facts::repo::{LeftoverKind, Missing, Repo};
-use crate::facts::worktree::{State, Stray, StrayKind, Worktree};
+use crate::facts::repo::{Leftover, LeftoverKind, Repo};
+use crate::facts::worktree::{State, Worktree};
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, Shadow};
-use chrono::{DateTime, Utc};
 use rayon::prelude::*;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes of a line of the stash's reflog: no branch has a longer name.
 const A_STASH: usize = 8 << 10;
-/// How Superset calls a tree that it is about to delete.
-const RUNNERS_TRASH: &str = ".superset-delete-";
 
-/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in
-/// directories that tools make again.
-///
-/// # Errors
-/// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What
-/// is wrong with one tree is that tree's fact.
-pub fn survey(
-    shadow: &Shadow,
-    policy: &policy::Repo,
-    times: Times,
-    around: &VolumeContext,
-    stop: &Stop,
-    due: &(dyn Fn(&Worktree) -> bool + Sync),
-) -> Result<Repo, Refusal> {
-    let odd = |error: git2::Error| {
+/// One survey of a repo, and all that it needs to know.
+pub struct RepoSurvey<'a> {
+    /// The repo's sanitised git dir.
+    pub shadow: &'a Shadow,
+    /// What the config says of it.
+    pub policy: &'a policy::Repo,
+    /// The clock and the ages that decide how closely is looked.
+    pub times: Times,
+    /// What the rest of the volume tells.
+    pub around: &'a VolumeContext,
+    /// Whether a tree's time has come: then it is looked at whole, also in directories that tools
+    /// make again.
+    pub due: &'a (dyn Fn(&Worktree) -> bool + Sync),
+    /// When to stop.
+    pub stop: &'a Stop,
+}
+
+impl RepoSurvey<'_> {
+    /// Looks at the whole repo.
+    ///
+    /// # Errors
+    /// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop.
+    /// What is wrong with one tree is that tree's fact.
+    pub fn all(&self) -> Result<Repo, Refusal> {
+        let git_dir = self.shadow.git_dir();
+        let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
+        let worktrees = self.worktrees(&repo)?;
+        if let Some(why) = self.stop.reached() {
+            return Err(Refusal::Odd(format!(
+                "not looked at to the end: {why}; the next run goes on here"
+            )));
+        }
+        let Times { clock, killed, .. } = self.times;
+        let (store, mut leftovers) = store::survey(git_dir, clock, killed, self.stop)
+            .map_err(|cause| self.unreadable(cause))?;
+        self.tell_index_locks(&mut leftovers, &worktrees);
+        let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
+        Ok(Repo {
+            strays: unregistered::strays(self.policy, git_dir, &paths),
+            worktrees,
+            rescues: rescues::all(&repo).map_err(|error| self.odd(&error))?,
+            store,
+            leftovers,
+            lends: None,
+            around: self.around.missing,
+            busy: probe::busy(&self.policy.busy_probe, &self.policy.name, self.stop),
+        })
+    }
+
+    /// Looks at one worktree.
+    ///
+    /// # Errors
+    /// As [`Self::all`].
+    pub fn one(&self, admin: &VolumePath) -> Result<Worktree, Refusal> {
+        let repo = self.shadow.open().map_err(|error| self.odd(&error))?;
+        let stashed = self.stashed(&repo)?;
+        let asked = Asked::of(&repo, self.stop);
+        let context = self.context(&repo, &stashed, &asked);
+        Ok(worktree::survey(&context, admin))
+    }
+
+    /// Looks at every registered worktree, in the order of their paths.
+    fn worktrees(&self, repo: &git2::Repository) -> Result<Vec<Worktree>, Refusal> {
+        let stashed = self.stashed(repo)?;
+        let admins = registry::admins(self.shadow.git_dir());
+        let admins = admins.map_err(|cause| self.unreadable(cause))?;
+        let look = |admins: &[&VolumePath]| {
+            let asked = Asked::of(repo, self.stop);
+            let one = |admin: &&VolumePath| {
+                self.shadow
+                    .with(|repo| worktree::survey(&self.context(repo, &stashed, &asked), admin))
+            };
+            let looked = admins.par_iter().map(one).collect::<Result<Vec<_>, _>>();
+            // With all that they hold.
+            self.shadow.close();
+            looked
+        };
+        let mut worktrees = side_by_side(&admins.iter().collect::<Vec<_>>(), self.stop, look)
+            .map_err(|error| self.odd(&error))?;
+        worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
+        Ok(worktrees)
+    }
+
+    fn context<'c>(
+        &'c self,
+        repo: &'c git2::Repository,
+        stashed: &'c HashSet<String>,
+        asked: &'c Asked<'c>,
+    ) -> Context<'c> {
+        Context {
+            repo,
+            place: &self.policy.place,
+            clock: self.times.clock,
+            look_before: self.times.look_before,
+            is_stale: self.times.is_stale,
+            around: self.around,
+            made_again: &self.policy.worktrees.made_again,
+            stashed,
+            kept: &asked.kept,
+            objects: &asked.objects,
+            upstream: &asked.upstream,
+            stop: self.stop,
+            due: self.due,
+        }
+    }
+
+    /// Whether an index lock is a living git's depends on who stands in its tree.
+    fn tell_index_locks(&self, leftovers: &mut [Leftover], worktrees: &[Worktree]) {
+        let locks = leftovers.iter_mut().filter(|file| {
+            file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK)
+        });
+        let checkout = &self.policy.place;
+        for lock in locks {
+            let tree = worktrees
+                .iter()
+                .find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
+            let tree = tree.map_or(checkout.path(), |tree| tree.path.clone());
+            lock.kind = self.around.processes.index_lock(checkout, &tree);
+        }
+    }
+
+    fn stashed(&self, repo: &git2::Repository) -> Result<HashSet<String>, Refusal> {
+        stashed(repo, self.shadow.git_dir(), self.stop).map_err(|cause| self.unreadable(cause))
+    }
+
+    fn odd(&self, error: &git2::Error) -> Refusal {
         Refusal::Odd(format!(
             "failed to open `{}`: {}; see `git fsck`",
-            policy.place,
+            self.policy.place,
             error.message()
         ))
-    };
-    let unreadable = |cause: io::Error| Refusal::Unreadable {
-        path: shadow.git_dir().to_string(),
-        cause,
-    };
-    let repo = shadow.open().map_err(odd)?;
-    let Times {
-        clock,
-        look_before,
-        is_stale,
-        killed,
-    } = times;
-    let stashed = stashed(&repo, shadow.git_dir(), stop).map_err(unreadable)?;
-    let made_again = &policy.worktrees.made_again;
-    let (place, stashed) = (&policy.place, &stashed);
-    let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    // What was asked of the repo goes with the look: of one that found no memory, that there was
-    // none.
-    let look = |admins: &[&VolumePath]| {
-        let (kept, objects, upstream) = (
-            &Kept::default(),
-            &Arc::default(),
-            &Upstream::of(&repo, stop),
-        );
-        let one = |admin: &&VolumePath| {
-            shadow.with(|repo| {
-                let context = Context {
-                    repo,
-                    place,
-                    clock,
-                    look_before,
-                    is_stale,
-                    around,
-                    made_again,
-                    stashed,
-                    kept,
-                    objects,
-                    upstream,
-                    stop,
-                    due,
-                };
-                worktree::survey(&context, admin)
-            })
-        };
-        let looked = admins.par_iter().map(one).collect::<Result<Vec<_>, _>>();
-        // With all that they hold.
-        shadow.close();
-        looked
-    };
-    let mut worktrees =
-        side_by_side(&admins.iter().collect::<Vec<_>>(), stop, look).map_err(odd)?;
-    worktrees.sort_by(|a, b| (&a.path, &a.id).cmp(&(&b.path, &b.id)));
-    if let Some(why) = stop.reached() {
-        return Err(Refusal::Odd(format!(
-            "not looked at to the end: {why}; the next run goes on here"
-        )));
     }
-    let (store, mut leftovers) =
-        store::survey(shadow.git_dir(), clock, killed, stop).map_err(unreadable)?;
-    for lock in leftovers.iter_mut().filter(|file| {
-        file.kind == LeftoverKind::Lock && file.place.relative().ends_with(worktree::INDEX_LOCK)
-    }) {
-        let tree = worktrees
-            .iter()
-            .find(|tree| lock.place.relative().starts_with(tree.admin.relative()));
-        let tree = tree.map_or(policy.place.path(), |tree| tree.path.clone());
-        lock.kind = around.processes.index_lock(&policy.place, &tree);
+
+    fn unreadable(&self, cause: io::Error) -> Refusal {
+        Refusal::Unreadable {
+            path: self.shadow.git_dir().to_string(),
+            cause,
+        }
     }
-    let paths: Vec<PathBuf> = worktrees.iter().map(|tree| tree.path.clone()).collect();
-    let strays = strays(policy, shadow.git_dir(), &paths);
-    let rescues = rescues::all(&repo).map_err(odd)?;
-    let busy = probe::busy(&policy.busy_probe, &policy.name, stop);
-    Ok(Repo {
-        worktrees,
-        strays,
-        rescues,
-        store,
-        leftovers,
-        lends: None,
-        around: around.missing,
-        busy,
-    })
+}
+
+/// What was asked of a repo. It goes with the look: of one that found no memory, that there was
+/// none.
+struct Asked<'a> {
+    kept: Kept,
+    objects: Arc<Objects>,
+    upstream: Upstream<'a>,
+}
+
+impl<'a> Asked<'a> {
+    fn of(repo: &'a git2::Repository, stop: &'a Stop) -> Self {
+        Self {
+            kept: Kept::default(),
+            objects: Arc::default(),
+            upstream: Upstream::of(repo, stop),
+        }
+    }
 }
 
 /// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody
@@ -169,117 +222,6 @@ fn side_by_side<E>(
     Ok(trees)
 }
 
-/// Looks at one worktree whole, whatever its age; `clock` is the file server's.
-///
-/// # Errors
-/// As [`survey`].
-pub fn one(
-    shadow: &Shadow,
-    policy: &policy::Repo,
-    admin: &VolumePath,
-    around: &VolumeContext,
-    (clock, is_stale): (DateTime<Utc>, IsStale),
-    stop: &Stop,
-) -> Result<Worktree, Refusal> {
-    let unreadable = |cause: io::Error| Refusal::Unreadable {
-        path: shadow.git_dir().to_string(),
-        cause,
-    };
-    let repo = shadow.open().map_err(|error| {
-        Refusal::Odd(format!(
-            "failed to open `{}`: {}; see `git fsck`",
-            policy.place,
-            error.message()
-        ))
-    })?;
-    let stashed = stashed(&repo, shadow.git_dir(), stop).map_err(unreadable)?;
-    let (look_before, made_again) = (DateTime::<Utc>::MAX_UTC, &policy.worktrees.made_again);
-    let (repo, place, stashed) = (&repo, &policy.place, &stashed);
-    let (kept, objects, upstream) = (&Kept::default(), &Arc::default(), &Upstream::of(repo, stop));
-    let due: &(dyn Fn(&Worktree) -> bool + Sync) = &|_| true;
-    let context = Context {
-        repo,
-        place,
-        clock,
-        look_before,
-        is_stale,
-        around,
-        made_again,
-        stashed,
-        kept,
-        objects,
-        upstream,
-        stop,
-        due,
-    };
-    Ok(worktree::survey(&context, admin))
-}
-
-/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase
-/// ends.
-///
-/// # Errors
-/// Somebody's HEAD can't be read.
-pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
-    for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
-        for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
-            let text = found(openat::read(
-                &folder.join(name).map_err(io::Error::other)?,
-                64 << 10,
-            ))?
-            .unwrap_or_default();
-            let text = text.trim_ascii();
-            if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
-                return Ok(Some(folder));
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// How many trees of these repos went missing since the last run.
-pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
-    let git_dirs = repos
-        .par_iter()
-        .filter_map(|repo| repo.place.join(".git").ok());
-    let admins: Vec<VolumePath> = git_dirs
-        .flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default())
-        .collect();
-    let looked: Vec<(bool, bool)> = admins
-        .par_iter()
-        .map(|admin| worktree::went_missing(admin, trashed))
-        .collect();
-    let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();
-    Missing {
-        missing: many(|(_, gone)| *gone),
-        of: many(|(was_there, _)| *was_there),
-    }
-}
-
-/// The admin directory of every registered worktree.
-///
-/// # Errors
-/// The registry can't be read.
-pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let worktrees = git_dir.join("worktrees").map_err(io::Error::other)?;
-    let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else {
-        return Ok(Vec::new());
-    };
-    let mut admins = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            admins.push(
-                worktrees
-                    .join(entry.file_name())
-                    .map_err(io::Error::other)?,
-            );
-        }
-    }
-    admins.sort();
-    Ok(admins)
-}
-
 /// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog.
 /// One that was made on none names the commit it was made on, by being its child.
 fn stashed(
@@ -315,143 +257,6 @@ fn stashed(
         Ok(())
     })?;
     Ok(stashed)
-}
-
-/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then
-/// it is simply not mentioned, and never touched.
-pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
-    let places: BTreeSet<PathBuf> = policy
-        .worktrees
-        .roots
-        .iter()
-        .flat_map(|glob| matches(policy.place.root(), glob))
-        .collect();
-    let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
-    // What is in a tree is that tree's; only in one that stands where trees do, for a registration
-    // may name any directory.
-    let inside = |path: &Path| {
-        path.ancestors()
-            .any(|above| known.contains(above) && places.contains(above))
-    };
-    // A directory in whose depth one stands is a part of a branch's name.
-    let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
-    let trashed = |path: &Path| {
-        path.iter().any(|part| {
-            part.as_encoded_bytes()
-                .starts_with(RUNNERS_TRASH.as_bytes())
-        })
-    };
-    let places = places
-        .par_iter()
-        .filter(|path| !inside(path) && !trashed(path));
-    let strays = places.filter_map(|path| {
-        stray_kind(git_dir, path).map(|kind| Stray {
-            path: path.clone(),
-            kind,
-        })
-    });
-    outermost(
-        strays
-            .filter(|stray| is_tree(stray.kind) || !around(&stray.path))
-            .collect(),
-    )
-}
-
-/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is
-/// that tree's, but a lost tree in a plain directory is what there is to tell of the directory.
-fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
-    let trees: Vec<PathBuf> = strays
-        .iter()
-        .filter(|stray| is_tree(stray.kind))
-        .map(|stray| stray.path.clone())
-        .collect();
-    let mut plain: Vec<PathBuf> = Vec::new();
-    let kept = strays.into_iter().filter(|stray| {
-        let inside = |above: &PathBuf| stray.path != *above && stray.path.starts_with(above);
-        let told = !is_tree(stray.kind) && trees.iter().any(|tree| tree.starts_with(&stray.path));
-        let keep = !told && !trees.iter().any(inside) && !plain.iter().any(inside);
-        if keep && !is_tree(stray.kind) {
-            plain.push(stray.path.clone());
-        }
-        keep
-    });
-    kept.collect()
-}
-
-fn is_tree(kind: StrayKind) -> bool {
-    matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
-}
-
-/// Directories below `root` that the glob matches, no deeper than it is long.
-fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
-    let depth = glob.split('/').count();
-    let Ok(pattern) = globset::GlobBuilder::new(glob)
-        .literal_separator(true)
-        .build()
-    else {
-        return Vec::new();
-    };
-    let pattern = pattern.compile_matcher();
-    // Start below the part without wildcards, so that the rest of the volume is not walked.
-    let fixed: Vec<&str> = glob
-        .split('/')
-        .take_while(|part| !part.contains(['*', '?', '[', '{', '\\']))
-        .collect();
-    let start = root.join(fixed.join("/"));
-    let mut level: Vec<PathBuf> = std::fs::symlink_metadata(&start)
-        .is_ok_and(|data| data.is_dir())
-        .then_some(start)
-        .into_iter()
-        .collect();
-    let mut all = level.clone();
-    for _ in fixed.len()..depth {
-        level = level
-            .par_iter()
-            .flat_map_iter(|above| folders(above))
-            .collect();
-        all.extend_from_slice(&level);
-    }
-    all.retain(|path| {
-        path.strip_prefix(root)
-            .is_ok_and(|rest| pattern.is_match(rest))
-    });
-    all
-}
-
-/// The directories in a directory; none where it can't be listed.
-fn folders(above: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(above)
-        .into_iter()
-        .flatten()
-        .filter_map(Result::ok);
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
-}
-
-fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
-    let git_file = VolumePath::new(git_dir.root(), &path.join(".git")).ok()?;
-    match std::fs::symlink_metadata(git_file.path()) {
-        Ok(data) if data.is_dir() => None,
-        Ok(_) => {
-            let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
-            let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
-            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is
-            // gone.
-            let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
-            Some(if foreign {
-                StrayKind::Foreign
-            } else {
-                StrayKind::Dangling
-            })
-        }
-        Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() {
-            StrayKind::Empty
-        } else {
-            StrayKind::NotGit
-        }),
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 //! here, from the files themselves. Whatever can't be read is told by name, and then nothing may be
 //! dropped. It must never pass over a file because something is wrong with it.
 
-use super::repo::admins;
+use super::registry::admins;
 use super::{lines, reach, worktree};
 use crate::fs::budget::Held;
 use crate::fs::openat::{self, found};

@@ -220,6 +220,13 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
         "{left:?}"
     );
     assert!(!taken.path().join("below/old").exists() && !taken.path().join("shared").exists());
+    // If other tests hold too many directories open, those below were moved to the top of the bin.
+    let bin = taken.path().parent().unwrap().to_owned();
+    let stays = |name: &str| {
+        let files = walkdir::WalkDir::new(&bin).into_iter().map(Result::unwrap);
+        let mut named = files.filter(|file| file.file_name() == name);
+        named.next().expect("it stays").into_path()
+    };
     for _ in 0..2 {
         assert_eq!(
             trash.empty(&forever()).unwrap().left,
@@ -227,13 +234,13 @@ fn what_is_written_after_the_look_stays_and_is_told_once() {
             "told once"
         );
         assert_eq!(
-            [&new, &taken.path().join("old")].map(|file| fs::read_to_string(file).unwrap()),
+            ["new", "old"].map(|name| fs::read_to_string(stays(name)).unwrap()),
             ["new", "more"]
         );
     }
     // Whoever takes his files leaves an empty bin; what nobody takes goes after a month.
-    fs::rename(&new, root.join("mine")).unwrap();
-    let note = taken.path().parent().unwrap().join(note::GONE);
+    fs::rename(stays("new"), root.join("mine")).unwrap();
+    let note = bin.join(note::GONE);
     fs::File::open(&note)
         .unwrap()
         .set_modified(SystemTime::now() - KEPT - Duration::from_mins(1))

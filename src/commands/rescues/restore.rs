@@ -217,7 +217,7 @@ impl Bringing<'_> {
             ));
         }
         let git_dir = self.restore.shadow.git_dir();
-        let admins = survey::repo::admins(git_dir)
+        let admins = survey::registry::admins(git_dir)
             .map_err(|error| no(format!("failed to read the registry: {error}")))?;
         let names = |admin: &&VolumePath| {
             let text = admin
@@ -285,7 +285,7 @@ impl Bringing<'_> {
 
     /// Whether somebody has the branch. Unknown is taken.
     fn is_out(&self, branch: &str) -> bool {
-        survey::repo::holder(self.restore.shadow.git_dir(), branch)
+        survey::registry::holder(self.restore.shadow.git_dir(), branch)
             .map_or(true, |holder| holder.is_some())
     }
 

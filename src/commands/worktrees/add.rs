@@ -26,6 +26,8 @@ use crate::lock::StillHeld;
 use crate::plan::repo::is_stale;
 use crate::state::volume;
 use crate::survey;
+use crate::survey::context::Times;
+use crate::survey::repo::RepoSurvey;
 use git2::{ErrorCode, Oid, Repository};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -191,7 +193,7 @@ impl Adding<'_> {
                 path.display()
             )));
         }
-        for admin in survey::repo::admins(self.shadow.git_dir())? {
+        for admin in survey::registry::admins(self.shadow.git_dir())? {
             if survey::worktree::place(&admin).is_ok_and(|there| there == path)
                 && !self.cleared(&admin)?
             {
@@ -217,16 +219,15 @@ impl Adding<'_> {
     /// hand.
     fn cleared(&self, admin: &VolumePath) -> Result<bool, WorkError> {
         let (Locked { lock, trash }, now) = (self.locked, clock::now());
-        let clock: (_, survey::context::IsStale) = (lock.server_clock().unwrap_or(now), is_stale);
-        let tree = survey::repo::one(
-            self.shadow,
-            self.repo,
-            admin,
-            &around(self.policy),
-            clock,
-            self.stop,
-        );
-        let tree = tree.map_err(WorkError::repo(self.repo))?;
+        let survey = RepoSurvey {
+            shadow: self.shadow,
+            policy: self.repo,
+            times: Times::whole(lock.server_clock().unwrap_or(now), is_stale),
+            around: &around(self.policy),
+            due: &|_| true,
+            stop: self.stop,
+        };
+        let tree = survey.one(admin).map_err(WorkError::repo(self.repo))?;
         let empty = matches!(&tree.state, State::Missing { unreached, staged: false, .. } if unreached.is_empty());
         if !empty || tree.locked.is_some() || !tree.in_progress.is_empty() {
             return Ok(false);
@@ -243,7 +244,8 @@ impl Adding<'_> {
     }
 
     fn prove_nobody_has_the_branch(&self) -> Result<(), WorkError> {
-        let Some(admin) = survey::repo::holder(self.shadow.git_dir(), &full(self.branch))? else {
+        let Some(admin) = survey::registry::holder(self.shadow.git_dir(), &full(self.branch))?
+        else {
             return Ok(());
         };
         let place = survey::worktree::place(&admin).unwrap_or(self.repo.place.path());

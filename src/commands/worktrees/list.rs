@@ -13,8 +13,8 @@ use crate::plan::worktree::{is_due, shortest};
 use crate::report::worktrees::{Listed, Listing, SCHEMA};
 use crate::report::{Worktree, rows};
 use crate::state::volume;
-use crate::survey;
 use crate::survey::context::Times;
+use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 
 /// The worktrees of a repo, or of all.
@@ -72,7 +72,15 @@ fn of(
         killed: None,
     };
     let due = |tree: &Tree| is_due(tree, &repo.worktrees, now);
-    let facts = survey::repo::survey(&shadow, repo, times, &around(policy), stop, &due)?;
+    let survey = RepoSurvey {
+        shadow: &shadow,
+        policy: repo,
+        times,
+        around: &around(policy),
+        due: &due,
+        stop,
+    };
+    let facts = survey.all()?;
     let plan = plan(&facts, repo, 0, now).only(Only {
         reap: true,
         ..Only::NONE

@@ -18,8 +18,9 @@ use crate::plan::repo::is_stale;
 use crate::plan::worktree::{Class, Verdict, verdict};
 use crate::state::volume;
 use crate::survey;
-use crate::survey::context::VolumeContext;
+use crate::survey::context::{Times, VolumeContext};
 use crate::survey::processes::Processes;
+use crate::survey::repo::RepoSurvey;
 use std::time::Duration;
 
 /// What is asked for.
@@ -51,14 +52,20 @@ pub fn remove(
     survey::damage::prove_whole(&shadow, stop).map_err(WorkError::repo(repo))?;
     let (admin, path) = find(repo, shadow.git_dir(), request.name)?;
     let now = clock::now();
-    let clock = lock.server_clock().unwrap_or(now);
     // Whoever asks may well stand in it.
     let around = VolumeContext {
         processes: Processes::but_callers(),
         ..around(policy)
     };
-    let tree = survey::repo::one(&shadow, repo, &admin, &around, (clock, is_stale), stop)
-        .map_err(WorkError::repo(repo))?;
+    let survey = RepoSurvey {
+        shadow: &shadow,
+        policy: repo,
+        times: Times::whole(lock.server_clock().unwrap_or(now), is_stale),
+        around: &around,
+        due: &|_| true,
+        stop,
+    };
+    let tree = survey.one(&admin).map_err(WorkError::repo(repo))?;
     // The file server's clock may be ahead of ours: what was just written is old enough.
     let verdict = verdict(&tree, &at_once(&repo.worktrees), None, now.max(tree.active));
     let executor = RepoExecutor {

@@ -24,6 +24,7 @@ use crate::survey;
 use crate::survey::borrowers::Borrowers;
 use crate::survey::context::{Times, VolumeContext};
 use crate::survey::lockfiles::Known;
+use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 
@@ -110,9 +111,15 @@ impl RunContext<'_> {
             killed: note.killed(),
         };
         let due = |tree: &Worktree| is_due(tree, &repo.worktrees, self.now);
-        let mut facts = self.on_io(stop, || {
-            survey::repo::survey(&shadow, repo, times, around, stop, &due)
-        })?;
+        let survey = RepoSurvey {
+            shadow: &shadow,
+            policy: repo,
+            times,
+            around,
+            due: &due,
+            stop,
+        };
+        let mut facts = self.on_io(stop, || survey.all())?;
         let planned = |facts: &Repo| plan(facts, repo, self.free_bytes, self.now).only(self.only);
         let mut plan = planned(&facts);
         let unread = self.unread(&shadow, &mut plan, stop);

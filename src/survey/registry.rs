@@ -1,0 +1,77 @@
+//! The registry of a repo's worktrees: their admin directories, and who has which branch.
+//!
+//! A worktree is what an admin directory's `gitdir` names, whatever its directory is called.
+
+use super::worktree;
+use crate::config::policy;
+use crate::facts::repo::Missing;
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
+use rayon::prelude::*;
+use std::collections::HashSet;
+use std::io;
+
+/// The admin directory of every registered worktree.
+///
+/// # Errors
+/// The registry can't be read.
+pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
+    let worktrees = git_dir.join("worktrees").map_err(io::Error::other)?;
+    let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else {
+        return Ok(Vec::new());
+    };
+    let mut admins = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            admins.push(
+                worktrees
+                    .join(entry.file_name())
+                    .map_err(io::Error::other)?,
+            );
+        }
+    }
+    admins.sort();
+    Ok(admins)
+}
+
+/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase
+/// ends.
+///
+/// # Errors
+/// Somebody's HEAD can't be read.
+pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
+    for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
+        for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
+            let text = found(openat::read(
+                &folder.join(name).map_err(io::Error::other)?,
+                64 << 10,
+            ))?
+            .unwrap_or_default();
+            let text = text.trim_ascii();
+            if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
+                return Ok(Some(folder));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// How many trees of these repos went missing since the last run.
+pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
+    let git_dirs = repos
+        .par_iter()
+        .filter_map(|repo| repo.place.join(".git").ok());
+    let admins: Vec<VolumePath> = git_dirs
+        .flat_map_iter(|git_dir| admins(&git_dir).unwrap_or_default())
+        .collect();
+    let looked: Vec<(bool, bool)> = admins
+        .par_iter()
+        .map(|admin| worktree::went_missing(admin, trashed))
+        .collect();
+    let many = |so: fn(&(bool, bool)) -> bool| looked.iter().filter(|one| so(one)).count();
+    Missing {
+        missing: many(|(_, gone)| *gone),
+        of: many(|(was_there, _)| *was_there),
+    }
+}

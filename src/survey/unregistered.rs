@@ -1,0 +1,149 @@
+//! What stands in the worktree roots and no registration names: it is reported, and left alone.
+
+use crate::config::policy;
+use crate::facts::worktree::{Stray, StrayKind};
+use crate::fs::openat;
+use crate::fs::volume_path::VolumePath;
+use rayon::prelude::*;
+use std::collections::{BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
+
+/// How Superset calls a tree that it is about to delete.
+const RUNNERS_TRASH: &str = ".superset-delete-";
+
+/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then
+/// it is simply not mentioned, and never touched.
+pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
+    let places: BTreeSet<PathBuf> = policy
+        .worktrees
+        .roots
+        .iter()
+        .flat_map(|glob| matches(policy.place.root(), glob))
+        .collect();
+    let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
+    // What is in a tree is that tree's; only in one that stands where trees do, for a registration
+    // may name any directory.
+    let inside = |path: &Path| {
+        path.ancestors()
+            .any(|above| known.contains(above) && places.contains(above))
+    };
+    // A directory in whose depth one stands is a part of a branch's name.
+    let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
+    let trashed = |path: &Path| {
+        path.iter().any(|part| {
+            part.as_encoded_bytes()
+                .starts_with(RUNNERS_TRASH.as_bytes())
+        })
+    };
+    let places = places
+        .par_iter()
+        .filter(|path| !inside(path) && !trashed(path));
+    let strays = places.filter_map(|path| {
+        stray_kind(git_dir, path).map(|kind| Stray {
+            path: path.clone(),
+            kind,
+        })
+    });
+    outermost(
+        strays
+            .filter(|stray| is_tree(stray.kind) || !around(&stray.path))
+            .collect(),
+    )
+}
+
+/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is
+/// that tree's, but a lost tree in a plain directory is what there is to tell of the directory.
+fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
+    let trees: Vec<PathBuf> = strays
+        .iter()
+        .filter(|stray| is_tree(stray.kind))
+        .map(|stray| stray.path.clone())
+        .collect();
+    let mut plain: Vec<PathBuf> = Vec::new();
+    let kept = strays.into_iter().filter(|stray| {
+        let inside = |above: &PathBuf| stray.path != *above && stray.path.starts_with(above);
+        let told = !is_tree(stray.kind) && trees.iter().any(|tree| tree.starts_with(&stray.path));
+        let keep = !told && !trees.iter().any(inside) && !plain.iter().any(inside);
+        if keep && !is_tree(stray.kind) {
+            plain.push(stray.path.clone());
+        }
+        keep
+    });
+    kept.collect()
+}
+
+fn is_tree(kind: StrayKind) -> bool {
+    matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
+}
+
+/// Directories below `root` that the glob matches, no deeper than it is long.
+fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
+    let depth = glob.split('/').count();
+    let Ok(pattern) = globset::GlobBuilder::new(glob)
+        .literal_separator(true)
+        .build()
+    else {
+        return Vec::new();
+    };
+    let pattern = pattern.compile_matcher();
+    // Start below the part without wildcards, so that the rest of the volume is not walked.
+    let fixed: Vec<&str> = glob
+        .split('/')
+        .take_while(|part| !part.contains(['*', '?', '[', '{', '\\']))
+        .collect();
+    let start = root.join(fixed.join("/"));
+    let mut level: Vec<PathBuf> = std::fs::symlink_metadata(&start)
+        .is_ok_and(|data| data.is_dir())
+        .then_some(start)
+        .into_iter()
+        .collect();
+    let mut all = level.clone();
+    for _ in fixed.len()..depth {
+        level = level
+            .par_iter()
+            .flat_map_iter(|above| folders(above))
+            .collect();
+        all.extend_from_slice(&level);
+    }
+    all.retain(|path| {
+        path.strip_prefix(root)
+            .is_ok_and(|rest| pattern.is_match(rest))
+    });
+    all
+}
+
+/// The directories in a directory; none where it can't be listed.
+fn folders(above: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(above)
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok);
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
+    let git_file = VolumePath::new(git_dir.root(), &path.join(".git")).ok()?;
+    match std::fs::symlink_metadata(git_file.path()) {
+        Ok(data) if data.is_dir() => None,
+        Ok(_) => {
+            let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
+            let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
+            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is
+            // gone.
+            let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
+            Some(if foreign {
+                StrayKind::Foreign
+            } else {
+                StrayKind::Dangling
+            })
+        }
+        Err(_) => Some(if std::fs::read_dir(path).ok()?.next().is_none() {
+            StrayKind::Empty
+        } else {
+            StrayKind::NotGit
+        }),
+    }
+}
