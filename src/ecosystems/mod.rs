@@ -3,6 +3,12 @@
 //! The kinds that the config knows, the variables of `env`, the lock files that are read, and whose
 //! a file in a tree is, all come from [`ALL`]. [`README.md`](README.md) leads through a new tool.
 
+// What stands in a cache or a tree is anybody's: no number of theirs may stop the run.
+#![cfg_attr(
+    not(test),
+    warn(clippy::arithmetic_side_effects, clippy::indexing_slicing)
+)]
+
 pub mod account;
 mod build_output;
 mod bun;
