@@ -16,10 +16,10 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
 text() {
-    cargo build --release --quiet
+    cargo build --quiet
     unset COLUMNS NO_COLOR
     export TERM=xterm
-    script --quiet --return --command "stty cols 100; cargo run --release --quiet -- demo --at '$scratch/demo' 2>'$scratch/errors'" /dev/null </dev/null >"$scratch/screen" ||
+    script --quiet --return --command "stty cols 100; cargo run --quiet -- demo --at '$scratch/demo' 2>'$scratch/errors'" /dev/null </dev/null >"$scratch/screen" ||
         { cat "$scratch/screen" "$scratch/errors" >&2; exit 1; }
     python3 docs/picture.py "$scratch/demo" <"$scratch/screen" >"$scratch/report.svg"
     mv "$scratch/report.svg" docs/report.svg

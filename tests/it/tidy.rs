@@ -538,7 +538,7 @@ fn the_readme_begins_with_two_commands_that_ci_runs() {
         .split("```sh\n")
         .nth(1)
         .and_then(|block| block.split("```").next());
-    assert_eq!(first, Some("cargo run --release -- demo\ncargo test\n"));
+    assert_eq!(first, Some("cargo run -- demo\ncargo test\n"));
 }
 
 #[test]

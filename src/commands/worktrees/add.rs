@@ -97,36 +97,7 @@ pub fn add(policy: &Policy, request: &AddRequest<'_>, stop: &Stop) -> Result<Add
     shadow.close();
     let url = adding.origin()?;
     StagingDir::with(&locked.lock, &locked.trash, stop, |staging| {
-        let remote = Remote {
-            repo,
-            shadow: &shadow,
-            locked: &locked,
-            url: &url,
-            stop,
-            limit: policy.run.deadline,
-        };
-        let private = remote.private(staging.folder(Path::new("fetched"))?)?;
-        let default = remote.fetch(
-            &private,
-            &staging.folder(Path::new("fetched"))?,
-            request.from.is_none(),
-        )?;
-        if let Some(default) = &default {
-            adding.remember(default)?;
-        }
-        let git = shadow
-            .open()
-            .map_err(|error| adding.odd(format!("failed to open it: {}", error.message())))?;
-        let start = adding.start(&git, default.as_deref())?;
-        // What was fetched may be what makes it one.
-        shadow
-            .judge_crypt(Some(start.commit), stop)
-            .map_err(WorkError::repo(repo))?;
-        adding.make(staging, &private, &start, &url)?;
-        Ok(Added {
-            path: adding.place.path(),
-            note: start.note,
-        })
+        adding.fetch_and_make(staging, &url)
     })
 }
 
@@ -170,6 +141,38 @@ struct Adding<'a> {
 }
 
 impl Adding<'_> {
+    fn fetch_and_make(&self, staging: &StagingDir<'_>, url: &Address) -> Result<Added, WorkError> {
+        let remote = Remote {
+            repo: self.repo,
+            shadow: self.shadow,
+            locked: self.locked,
+            url,
+            stop: self.stop,
+            limit: self.policy.run.deadline,
+        };
+        let fetched = Path::new("fetched");
+        let private = remote.private(staging.folder(fetched)?)?;
+        let asks = self.request.from.is_none();
+        let default = remote.fetch(&private, &staging.folder(fetched)?, asks)?;
+        if let Some(default) = &default {
+            self.remember(default)?;
+        }
+        let git = self
+            .shadow
+            .open()
+            .map_err(|error| self.odd(format!("failed to open it: {}", error.message())))?;
+        let start = self.start(&git, default.as_deref())?;
+        // What was fetched may be what makes it one.
+        self.shadow
+            .judge_crypt(Some(start.commit), self.stop)
+            .map_err(WorkError::repo(self.repo))?;
+        self.make(staging, &private, &start, url)?;
+        Ok(Added {
+            path: self.place.path(),
+            note: start.note,
+        })
+    }
+
     fn refused(&self, why: String) -> WorkError {
         WorkError::Refused(format!("{}: {why}", self.repo.name))
     }
@@ -415,16 +418,7 @@ impl Adding<'_> {
     ) -> Result<(), WorkError> {
         let git_dir = self.shadow.git_dir();
         let (owner, mode) = (owner_of(git_dir)?, private.mode()?);
-        let (tree, admin, logs) = (
-            staging.folder(Path::new("tree"))?,
-            staging.folder(Path::new("admin"))?,
-            staging.folder(Path::new("admin/logs"))?,
-        );
-        let put = |folder: &OwnedFd, name: &str, bytes: &[u8]| {
-            put_file(folder, name.as_ref(), owner, mode & 0o666, |file| {
-                io::Write::write_all(file, bytes)
-            })
-        };
+        let tree = staging.folder(Path::new("tree"))?;
         let fill = Fill {
             private,
             shadow: self.shadow,
@@ -439,37 +433,36 @@ impl Adding<'_> {
             format!("{commit} of {}", self.repo.name),
             self.repo,
         ))?;
-        put(
-            &tree,
-            ".git",
-            &[
-                b"gitdir: ",
-                bytes(&git_dir.path().join("worktrees").join(id)),
-                b"\n",
-            ]
-            .concat(),
-        )?;
-        put(
-            &admin,
-            "gitdir",
-            &[bytes(&self.place.path().join(".git")), b"\n"].concat(),
-        )?;
-        put(&admin, "commondir", b"../..\n")?;
-        put(
-            &admin,
-            "HEAD",
-            format!("ref: {}\n", full(self.branch)).as_bytes(),
-        )?;
-        put(&admin, "index", &index)?;
-        let moved = format!(
-            "{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n",
-            Oid::ZERO_SHA1,
-            clock::now().timestamp()
+        let put = |directory: &OwnedFd, name: &str, bytes: &[u8]| {
+            put_file(directory, name.as_ref(), owner, mode & 0o666, |file| {
+                io::Write::write_all(file, bytes)
+            })
+        };
+        let (admin, logs) = (
+            staging.folder(Path::new("admin"))?,
+            staging.folder(Path::new("admin/logs"))?,
         );
-        put(&logs, "HEAD", moved.as_bytes())?;
+        put(&tree, ".git", &self.git_file(id))?;
+        put(&admin, "gitdir", &self.gitdir())?;
+        put(&admin, "commondir", b"../..\n")?;
+        let head = format!("ref: {}\n", full(self.branch));
+        put(&admin, "HEAD", head.as_bytes())?;
+        put(&admin, "index", &index)?;
+        put(&logs, "HEAD", first_line(commit).as_bytes())?;
         Ok([&logs, &admin, &tree]
             .into_iter()
-            .try_for_each(|folder| hand_over(folder, owner, mode))?)
+            .try_for_each(|directory| hand_over(directory, owner, mode))?)
+    }
+
+    /// The tree's `.git`, which leads to its registration.
+    fn git_file(&self, id: &str) -> Vec<u8> {
+        let admin = self.shadow.git_dir().path().join("worktrees").join(id);
+        [b"gitdir: ", bytes(&admin), b"\n"].concat()
+    }
+
+    /// The registration's `gitdir`, which leads to the tree.
+    fn gitdir(&self) -> Vec<u8> {
+        [bytes(&self.place.path().join(".git")), b"\n"].concat()
     }
 
     /// Only where none is: git sees to that.
@@ -513,6 +506,15 @@ impl Adding<'_> {
             }
         }
     }
+}
+
+/// The first line of the reflog of the tree's HEAD.
+fn first_line(commit: Oid) -> String {
+    format!(
+        "{} {commit} treewarden <treewarden@localhost> {} +0000\tworktree add\n",
+        Oid::ZERO_SHA1,
+        clock::now().timestamp()
+    )
 }
 
 fn bytes(path: &Path) -> &[u8] {

@@ -178,15 +178,20 @@ impl Remote<'_> {
         refs
     }
 
-    /// Brings origin's branches up to date. Gives the name of its default branch, if asked for.
+    /// Brings origin's branches up to date. Returns the name of its default branch, if asked for.
     pub(crate) fn fetch(
         &self,
         private: &Private,
         packs: &OwnedFd,
         ask: bool,
     ) -> Result<Option<String>, WorkError> {
-        let at = private.empty();
-        let git = caller(private, &at, self.url, self.stop, self.limit);
+        const FETCH: [&str; 5] = [
+            "fetch",
+            "--quiet",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "origin",
+        ];
         let failed = || {
             let remedy = "; nothing was made: try `git ls-remote` on it as this user, with the same environment";
             WorkError::git(
@@ -194,58 +199,42 @@ impl Remote<'_> {
                 remedy,
             )
         };
+        let at = private.empty();
+        let git = caller(private, &at, self.url, self.stop, self.limit);
         let head = if ask {
-            Head::read(
-                &git.run(&["ls-remote", "--symref", "origin", "HEAD"])
-                    .map_err(failed())?,
-            )
+            let answer = git.run(&["ls-remote", "--symref", "origin", "HEAD"]);
+            Head::read(&answer.map_err(failed())?)
         } else {
             Head::default()
         };
-        let (refs, shallow) = (
-            || private.refs(false, self.stop, self.limit),
-            private.shallow()?,
-        );
-        let before = refs().map_err(failed())?;
-        git.run(&[
-            "fetch",
-            "--quiet",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "origin",
-        ])
-        .map_err(failed())?;
+        let refs = || private.refs(false, self.stop, self.limit);
+        let (shallow, before) = (private.shallow()?, refs().map_err(failed())?);
+        git.run(&FETCH).map_err(failed())?;
         let after = refs().map_err(failed())?;
-        self.locked
-            .lock
-            .still_held()
-            .map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;
-        let git_dir = self.shadow.git_dir();
-        let owner = owner_of(git_dir)?;
-        let real = openat::dir(git_dir)?;
-        put_packs(
-            packs,
-            &folders(&real, Path::new("objects/pack"), owner, &|_| 0o755)?,
-            owner,
-        )?;
-        put_loose(
-            &private.loose()?,
-            &folders(&real, Path::new("objects"), owner, &|_| 0o755)?,
-            owner,
-        )?;
-        if let Some(cut) = private
-            .shallow()?
-            .filter(|cut| shallow.as_ref() != Some(cut))
-        {
-            put_file(&real, "shallow".as_ref(), owner, 0o644, |file| {
-                file.write_all(&cut)
-            })?;
-        }
+        let held = self.locked.lock.still_held();
+        held.map_err(|error| WorkError::Lock(self.repo.name.clone(), Box::new(error)))?;
+        self.keep(private, packs, shallow.as_deref())?;
         self.note(&before, &after).map_err(WorkError::git(
             format!("failed to note what was fetched for {}", self.repo.name),
             "",
         ))?;
         Ok(head.branch)
+    }
+
+    /// Moves what was fetched into the repo's store; `shallow` is where its history was cut before.
+    fn keep(&self, private: &Private, packs: &OwnedFd, shallow: Option<&[u8]>) -> io::Result<()> {
+        let owner = owner_of(self.shadow.git_dir())?;
+        let git_dir = openat::dir(self.shadow.git_dir())?;
+        let store = |path: &str| folders(&git_dir, Path::new(path), owner, &|_| 0o755);
+        put_packs(packs, &store("objects/pack")?, owner)?;
+        put_loose(&private.loose()?, &store("objects")?, owner)?;
+        let cut = private.shallow()?;
+        if let Some(cut) = cut.filter(|cut| shallow != Some(cut)) {
+            put_file(&git_dir, "shallow".as_ref(), owner, 0o644, |file| {
+                file.write_all(&cut)
+            })?;
+        }
+        Ok(())
     }
 
     /// Writes the refs that the fetch moved, with the git that obeys nobody.
