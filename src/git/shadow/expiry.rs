@@ -25,48 +25,23 @@ impl Shadow {
     /// The file system doesn't answer, or it is time to stop.
     pub fn gc_settings(&self, stop: &Stop) -> Result<Vec<(String, String)>, Refusal> {
         let mut settings = self.theirs.gc.clone();
-        let admins = openat::dir(&at(&self.git_dir, "worktrees"))
-            .and_then(|trees| Ok(openat::list(trees)?))
-            .unwrap_or_default();
-        let folders = admins
-            .iter()
-            .filter_map(|(name, _)| at(&self.git_dir, "worktrees").join(name).ok());
-        let mut next: Vec<VolumePath> = folders
-            .chain([self.git_dir.clone()])
-            .map(|folder| at(&folder, "config.worktree"))
-            .collect();
-        let never = || {
-            [
-                "gc.pruneexpire",
-                "gc.reflogexpire",
-                "gc.reflogexpireunreachable",
-            ]
-            .map(|key| (key.to_owned(), "never".to_owned()))
-        };
-        let include = |from: &VolumePath, name: &str| {
-            let folder = from.path().parent().map(Path::to_owned).unwrap_or_default();
-            VolumePath::new(from.root(), &folder.join(name)).ok()
-        };
+        let config = at(&self.git_dir, "config");
         let mut included: Vec<_> = self
             .theirs
             .includes
             .iter()
-            .map(|name| include(&at(&self.git_dir, "config"), name))
+            .map(|name| include(&config, name))
             .collect();
+        let mut next = self.worktree_configs();
         // A file that includes itself is read once.
         let mut seen = HashSet::new();
         for _ in 0..INCLUDES {
-            let place = match (next.pop(), included.pop()) {
-                (Some(place), put_back) => {
-                    included.extend(put_back);
-                    place
-                }
-                (None, Some(Some(place))) => place,
-                (None, Some(None)) => {
-                    settings.extend(never());
-                    continue;
-                }
-                (None, None) => return Ok(settings),
+            let Some(place) = next.pop().map(Some).or_else(|| included.pop()) else {
+                return Ok(settings);
+            };
+            let Some(place) = place else {
+                settings.extend(never());
+                continue;
             };
             if !seen.insert(place.clone()) {
                 continue;
@@ -86,17 +61,28 @@ impl Shadow {
                 }
                 Err(_) => settings.extend(never()),
             }
-            if settings
+            let lengths = settings
                 .iter()
-                .map(|(key, value)| key.len().saturating_add(value.len()))
-                .sum::<usize>() as u64
-                > CONFIG_CAP
-            {
+                .map(|(key, value)| key.len().saturating_add(value.len()));
+            if lengths.sum::<usize>() as u64 > CONFIG_CAP {
                 break;
             }
         }
         settings.extend(never());
         Ok(settings)
+    }
+
+    /// Where the configs of the checkout alone, and of each of its worktrees alone, would stand.
+    fn worktree_configs(&self) -> Vec<VolumePath> {
+        let trees = at(&self.git_dir, "worktrees");
+        let admins = openat::dir(&trees)
+            .and_then(|trees| Ok(openat::list(trees)?))
+            .unwrap_or_default();
+        let admins = admins.iter().filter_map(|(name, _)| trees.join(name).ok());
+        admins
+            .chain([self.git_dir.clone()])
+            .map(|directory| at(&directory, "config.worktree"))
+            .collect()
     }
 
     /// What a file of that form says; nothing where there is none.
@@ -129,4 +115,20 @@ impl Shadow {
             .collect();
         Ok(config::gather(listed.iter().map(|entry| &**entry)))
     }
+}
+
+/// What is assumed of a file that can't be read.
+fn never() -> [(String, String); 3] {
+    [
+        "gc.pruneexpire",
+        "gc.reflogexpire",
+        "gc.reflogexpireunreachable",
+    ]
+    .map(|key| (key.to_owned(), "never".to_owned()))
+}
+
+/// The file that the config `from` includes by that name; none for one outside the volume.
+fn include(from: &VolumePath, name: &str) -> Option<VolumePath> {
+    let directory = from.path().parent().map(Path::to_owned).unwrap_or_default();
+    VolumePath::new(from.root(), &directory.join(name)).ok()
 }

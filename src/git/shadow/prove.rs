@@ -50,74 +50,32 @@ pub(super) fn unreadable(path: &str) -> impl Fn(io::Error) -> Refusal {
     }
 }
 
-/// The shape of an honest git dir.
+/// Files and directories of a git dir, and whether it is none without them. The git dir itself is
+/// the first.
+const SHAPE: [(&str, FileType, bool); 13] = [
+    ("", FileType::Directory, true),
+    ("objects", FileType::Directory, true),
+    ("objects/pack", FileType::Directory, false),
+    ("objects/info", FileType::Directory, false),
+    ("refs", FileType::Directory, true),
+    ("logs", FileType::Directory, false),
+    ("worktrees", FileType::Directory, false),
+    ("HEAD", FileType::RegularFile, true),
+    ("packed-refs", FileType::RegularFile, false),
+    ("shallow", FileType::RegularFile, false),
+    ("config", FileType::RegularFile, false),
+    ("index", FileType::RegularFile, false),
+    ("objects/info/alternates", FileType::RegularFile, false),
+];
+
+/// Proves the shape of a well-formed git dir.
 pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
-    let odd = |name: &str, what: &str| {
-        Refusal::Odd(format!(
-            "`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"
-        ))
-    };
-    let must_be = |name: &str, wanted: FileType, needed: bool| {
-        let place = if name.is_empty() {
-            git_dir.clone()
-        } else {
-            at(git_dir, name)
-        };
-        match found(openat::stat(&place)).map_err(unreadable(&place.to_string()))? {
-            Some(stat) if FileType::from_raw_mode(stat.st_mode) == wanted => {
-                let largest = LARGEST
-                    .iter()
-                    .find(|(file, _)| *file == name && wanted == FileType::RegularFile)
-                    .map_or(u64::MAX, |(_, most)| *most);
-                if stat.st_size.cast_unsigned() > largest {
-                    Err(odd(name, "is larger than any honest one"))
-                } else {
-                    Ok(())
-                }
-            }
-            Some(_) if name.is_empty() => Err(Refusal::Odd(format!(
-                "`{git_dir}` is no folder; name the main checkout, not a worktree"
-            ))),
-            Some(_) => Err(odd(
-                name,
-                if wanted == FileType::Directory {
-                    "is no folder"
-                } else {
-                    "is no regular file"
-                },
-            )),
-            None if needed => Err(Refusal::Odd(format!(
-                "`{place}` is missing: this is no git checkout; `treewarden enroll` clones it, or take it out of the config"
-            ))),
-            None => Ok(()),
-        }
-    };
-    for (name, needed) in [
-        ("", true),
-        ("objects", true),
-        ("objects/pack", false),
-        ("objects/info", false),
-        ("refs", true),
-        ("logs", false),
-        ("worktrees", false),
-    ] {
-        must_be(name, FileType::Directory, needed)?;
-    }
-    for (name, needed) in [
-        ("HEAD", true),
-        ("packed-refs", false),
-        ("shallow", false),
-        ("config", false),
-        ("index", false),
-        ("objects/info/alternates", false),
-    ] {
-        must_be(name, FileType::RegularFile, needed)?;
-    }
-    if found(openat::stat(&at(git_dir, "commondir")))
-        .map_err(unreadable("commondir"))?
-        .is_some()
-    {
-        return Err(odd("commondir", "leads to another repo"));
+    SHAPE
+        .iter()
+        .try_for_each(|(name, wanted, needed)| prove_entry(git_dir, name, *wanted, *needed))?;
+    let shared = openat::stat(&at(git_dir, "commondir"));
+    if found(shared).map_err(unreadable("commondir"))?.is_some() {
+        return Err(odd(git_dir, "commondir", "leads to another repo"));
     }
     prove_owner(git_dir)?;
     prove_index(&at(git_dir, "index"))?;
@@ -135,6 +93,56 @@ pub(super) fn prove(git_dir: &VolumePath) -> Result<Proven, Refusal> {
         lenders,
         loose,
     })
+}
+
+/// Proves that what is called `name` in the git dir is a `wanted`, and not too large.
+fn prove_entry(
+    git_dir: &VolumePath,
+    name: &str,
+    wanted: FileType,
+    needed: bool,
+) -> Result<(), Refusal> {
+    let place = if name.is_empty() {
+        git_dir.clone()
+    } else {
+        at(git_dir, name)
+    };
+    let found = found(openat::stat(&place)).map_err(unreadable(&place.to_string()))?;
+    let Some(stat) = found else {
+        return if needed {
+            Err(Refusal::Odd(format!(
+                "`{place}` is missing: this is no git checkout; `treewarden enroll` clones it, or take it out of the config"
+            )))
+        } else {
+            Ok(())
+        };
+    };
+    let is_wanted = FileType::from_raw_mode(stat.st_mode) == wanted;
+    let what = match wanted {
+        _ if is_wanted => {
+            let limit = LARGEST.iter().find(|(file, _)| *file == name);
+            let is_small = limit.is_none_or(|(_, most)| stat.st_size.cast_unsigned() <= *most);
+            return if is_small {
+                Ok(())
+            } else {
+                Err(odd(git_dir, name, "is larger than any honest one"))
+            };
+        }
+        _ if name.is_empty() => {
+            return Err(Refusal::Odd(format!(
+                "`{git_dir}` is no folder; name the main checkout, not a worktree"
+            )));
+        }
+        FileType::Directory => "is no folder",
+        _ => "is no regular file",
+    };
+    Err(odd(git_dir, name, what))
+}
+
+fn odd(git_dir: &VolumePath, name: &str, what: &str) -> Refusal {
+    Refusal::Odd(format!(
+        "`{git_dir}/{name}` {what}; mend it by hand or take the repo out of the config"
+    ))
 }
 
 /// Everybody tends his own repos. Root could read for an agent what that one can't, and what he
