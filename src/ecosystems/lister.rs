@@ -72,6 +72,17 @@ pub struct Settings<'a> {
     pub min_age: Duration,
 }
 
+/// How caches are looked at.
+#[derive(Clone, Copy)]
+pub struct Inspection<'a> {
+    /// Who looks.
+    pub probe: &'a LastUseProbe,
+    /// Where each unit has to pass to be listed.
+    pub gate: UnitFilter<'a>,
+    /// When to stop.
+    pub stop: &'a Stop,
+}
+
 /// One look at one cache.
 pub struct CacheLister<'a> {
     /// How it is laid out.
@@ -117,9 +128,7 @@ impl<'a> CacheLister<'a> {
     pub fn new(
         layout: &'a CacheLayout,
         settings: Settings<'a>,
-        probe: &'a LastUseProbe,
-        gate: UnitFilter<'a>,
-        stop: &'a Stop,
+        Inspection { probe, gate, stop }: Inspection<'a>,
     ) -> Self {
         Self {
             layout,

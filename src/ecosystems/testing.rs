@@ -86,9 +86,11 @@ impl Field {
         crate::survey::caches::survey(
             std::slice::from_ref(policy),
             &[],
-            &self.probe(true),
-            &Some,
-            &Stop::never(),
+            crate::ecosystems::lister::Inspection {
+                probe: &self.probe(true),
+                gate: &Some,
+                stop: &Stop::never(),
+            },
         )
         .remove(0)
     }

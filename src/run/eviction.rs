@@ -8,6 +8,7 @@ use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
 use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
+use crate::ecosystems::lister::Inspection;
 use crate::facts::cache::{IdleTree, Size, Unit};
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
@@ -83,7 +84,12 @@ pub fn may_begin(policy: &Policy, usage: &Usage, stop: &Stop) -> bool {
     else {
         return true;
     };
-    let mut caches = caches::survey(&budgeted, &[], &probe, &Some, stop);
+    let inspection = Inspection {
+        probe: &probe,
+        gate: &Some,
+        stop,
+    };
+    let mut caches = caches::survey(&budgeted, &[], inspection);
     sizing::weigh_whole(&mut caches, stop);
     evict::with_budgets(None, &caches).is_some()
 }
@@ -151,9 +157,11 @@ impl Stage<'_> {
         let mut caches = caches::survey(
             &looked_at,
             self.idle,
-            probe,
-            &|unit| shortlist.sift(&looked_at, unit),
-            stop,
+            Inspection {
+                probe,
+                gate: &|unit| shortlist.sift(&looked_at, unit),
+                stop,
+            },
         );
         sizing::weigh_whole(&mut caches, stop);
         let Some(wanted) = evict::with_budgets(wanted, &caches) else {
@@ -189,9 +197,11 @@ impl Stage<'_> {
             caches::survey(
                 &looked_at,
                 self.idle,
-                probe,
-                &|unit| shortlist.sift(&looked_at, unit).and(None),
-                stop,
+                Inspection {
+                    probe,
+                    gate: &|unit| shortlist.sift(&looked_at, unit).and(None),
+                    stop,
+                },
             );
             queue.add(shortlist.sifted());
         }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use treewarden::config::policy;
 use treewarden::ecosystems::last_use::LastUseProbe;
+use treewarden::ecosystems::lister::Inspection;
 use treewarden::facts::cache::{Size, Unit};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
@@ -141,7 +142,12 @@ impl Bench {
             budget: None,
         };
         let probe = LastUseProbe::open(&root, true).unwrap();
-        let seen = caches::survey(&[policy], &[], &probe, &Some, &Stop::never()).remove(0);
+        let inspection = Inspection {
+            probe: &probe,
+            gate: &Some,
+            stop: &Stop::never(),
+        };
+        let seen = caches::survey(&[policy], &[], inspection).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         let mut units = seen.units;
         units.sort_unstable_by(|one, other| one.name.cmp(&other.name));

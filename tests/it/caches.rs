@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use treewarden::config::policy;
 use treewarden::ecosystems::last_use::LastUseProbe;
+use treewarden::ecosystems::lister::Inspection;
 use treewarden::facts::cache::{Size, Unit};
 use treewarden::fs::stop::Stop;
 use treewarden::fs::volume_path::VolumePath;
@@ -104,7 +105,12 @@ impl Bench {
             budget: None,
         };
         let probe = LastUseProbe::open(&root, true).unwrap();
-        let seen = caches::survey(&[policy], &[], &probe, &Some, &Stop::never()).remove(0);
+        let inspection = Inspection {
+            probe: &probe,
+            gate: &Some,
+            stop: &Stop::never(),
+        };
+        let seen = caches::survey(&[policy], &[], inspection).remove(0);
         assert_eq!(seen.problems, Vec::<String>::new());
         seen.units
     }

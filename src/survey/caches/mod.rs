@@ -13,10 +13,8 @@ pub use build_output::units as build_output_units;
 
 use crate::config::policy;
 use crate::ecosystems;
-use crate::ecosystems::last_use::LastUseProbe;
-use crate::ecosystems::lister::{CacheLister, Settings, UnitFilter};
+use crate::ecosystems::lister::{CacheLister, Inspection, Settings};
 use crate::facts::cache::{Cache, IdleTree};
-use crate::fs::stop::Stop;
 use rayon::prelude::*;
 
 /// Lists the units of every configured cache that pass the gate, in the config's order. `idle` are
@@ -27,27 +25,19 @@ use rayon::prelude::*;
 pub fn survey(
     policies: &[policy::Cache],
     idle: &[IdleTree],
-    probe: &LastUseProbe,
-    gate: UnitFilter<'_>,
-    stop: &Stop,
+    inspection: Inspection<'_>,
 ) -> Vec<Cache> {
     policies
         .par_iter()
-        .map(|policy| survey_one(policy, idle, probe, gate, stop))
+        .map(|policy| survey_one(policy, idle, inspection))
         .collect()
 }
 
-fn survey_one(
-    policy: &policy::Cache,
-    idle: &[IdleTree],
-    probe: &LastUseProbe,
-    gate: UnitFilter<'_>,
-    stop: &Stop,
-) -> Cache {
+fn survey_one(policy: &policy::Cache, idle: &[IdleTree], inspection: Inspection<'_>) -> Cache {
     let Some(place) = &policy.place else {
         let units = build_output::units(policy, idle)
             .into_iter()
-            .filter_map(gate)
+            .filter_map(inspection.gate)
             .collect();
         return Cache {
             units,
@@ -64,7 +54,7 @@ fn survey_one(
         depth: policy.depth,
         min_age: policy.min_age,
     };
-    let (units, problems) = CacheLister::new(layout, settings, probe, gate, stop).list();
+    let (units, problems) = CacheLister::new(layout, settings, inspection).list();
     Cache {
         units,
         problems,
@@ -88,6 +78,7 @@ fn empty(policy: &policy::Cache) -> Cache {
 mod tests {
     use super::*;
     use crate::ecosystems::testing::Field;
+    use crate::fs::stop::Stop;
 
     #[test]
     fn a_cache_that_is_not_there_yet_is_empty_and_no_problem() {
@@ -97,9 +88,11 @@ mod tests {
             let seen = survey(
                 &[field.policy(kind.name(), "nowhere")],
                 &[],
-                &field.probe(true),
-                &Some,
-                &Stop::never(),
+                Inspection {
+                    probe: &field.probe(true),
+                    gate: &Some,
+                    stop: &Stop::never(),
+                },
             );
             assert_eq!(
                 (seen[0].units.len(), &seen[0].problems),
@@ -118,9 +111,11 @@ mod tests {
             let seen = survey(
                 &[field.policy("folder", place)],
                 &[],
-                &field.probe(true),
-                &Some,
-                &Stop::never(),
+                Inspection {
+                    probe: &field.probe(true),
+                    gate: &Some,
+                    stop: &Stop::never(),
+                },
             );
             assert_eq!(
                 (seen[0].units.len(), seen[0].problems.len()),
@@ -139,9 +134,11 @@ mod tests {
         let seen = survey(
             &[field.policy("go-build", "go")],
             &[],
-            &field.probe(true),
-            &Some,
-            &Stop::never(),
+            Inspection {
+                probe: &field.probe(true),
+                gate: &Some,
+                stop: &Stop::never(),
+            },
         );
         assert_eq!(seen[0].problems.len(), 11);
         assert_eq!(seen[0].problems[10], "15 more problems like these");
