@@ -81,70 +81,72 @@ fn made(parent: BorrowedFd<'_>, name: &str, inside: &[&str]) -> bool {
     beside(parent, &["package.json"], name, inside)
 }
 
+/// Files at the top of Next's.
+const NEXT_TOP: [&str; 9] = [
+    "BUILD_ID",
+    "trace",
+    "trace-build",
+    "turbopack",
+    "lock",
+    "package.json",
+    "next-server.js.nft.json",
+    "next-minimal-server.js.nft.json",
+    "export-marker.json",
+];
+/// Directories there.
+const NEXT_DIRECTORIES: [&str; 11] = [
+    "analyze",
+    "build",
+    "cache",
+    "dev",
+    "diagnostics",
+    "export",
+    "server",
+    "standalone",
+    "static",
+    "types",
+    "turbopack",
+];
+/// Endings of files in these, beside those of a page's [`PARTS`].
+const NEXT_PARTS: [&str; 14] = [
+    "body",
+    "gz",
+    "html",
+    "meta",
+    "node",
+    "old",
+    "pack",
+    "prefetch",
+    "rsc",
+    "segment",
+    "sst",
+    "ts",
+    "tsbuildinfo",
+    "del",
+];
+/// Files in these.
+const NEXT_FILES: [&str; 7] = [
+    "CURRENT",
+    "LOG",
+    "trace",
+    "lock",
+    "BUILD_ID",
+    ".rscinfo",
+    ".previewinfo",
+];
+
 fn next() -> Opinion {
-    const TOP: [&str; 9] = [
-        "BUILD_ID",
-        "trace",
-        "trace-build",
-        "turbopack",
-        "lock",
-        "package.json",
-        "next-server.js.nft.json",
-        "next-minimal-server.js.nft.json",
-        "export-marker.json",
-    ];
-    const DIRECTORIES: [&str; 11] = [
-        "analyze",
-        "build",
-        "cache",
-        "dev",
-        "diagnostics",
-        "export",
-        "server",
-        "standalone",
-        "static",
-        "types",
-        "turbopack",
-    ];
-    fn within() -> Opinion {
+    let within = || {
         files(|name| {
             ends_with(name, PARTS)
-                || ends_with(
-                    name,
-                    &[
-                        "body",
-                        "gz",
-                        "html",
-                        "meta",
-                        "node",
-                        "old",
-                        "pack",
-                        "prefetch",
-                        "rsc",
-                        "segment",
-                        "sst",
-                        "ts",
-                        "tsbuildinfo",
-                        "meta",
-                        "del",
-                    ],
-                )
-                || [
-                    "CURRENT",
-                    "LOG",
-                    "trace",
-                    "lock",
-                    "BUILD_ID",
-                    ".rscinfo",
-                    ".previewinfo",
-                ]
-                .contains(&name)
+                || ends_with(name, &NEXT_PARTS)
+                || NEXT_FILES.contains(&name)
                 || is_hash(name)
         })
-    }
-    opinion(|_, name, kind| {
+    };
+    opinion(move |_, name, kind| {
         if kind.is_dir() {
-            return if DIRECTORIES.contains(&name) {
+            return if NEXT_DIRECTORIES.contains(&name) {
                 Says::Below(within())
             } else {
                 Says::Nothing
@@ -153,7 +155,7 @@ fn next() -> Opinion {
         let listed = name.ends_with("manifest.json")
             || name.ends_with("-manifest.js")
             || name.starts_with("required-server-files.js");
-        (TOP.contains(&name) || listed).into()
+        (NEXT_TOP.contains(&name) || listed).into()
     })
 }
 

@@ -271,61 +271,61 @@ fn packages() -> Opinion {
     })
 }
 
+/// Files at the top of rustdoc's.
+const DOC_TOP: [&str; 9] = [
+    ".lock",
+    "crates.js",
+    "help.html",
+    "index.html",
+    "search-index.js",
+    "settings.html",
+    "source-files.js",
+    "src-files.js",
+    "scrape-examples-help.html",
+];
+/// What the name of a page begins with: the kind of its item.
+const DOC_KINDS: [&str; 17] = [
+    "attr",
+    "constant",
+    "derive",
+    "enum",
+    "externcrate",
+    "fn",
+    "keyword",
+    "macro",
+    "mod",
+    "primitive",
+    "static",
+    "struct",
+    "trait",
+    "traitalias",
+    "type",
+    "union",
+    "opaque",
+];
+/// Directories at the top, of sources and of indexes.
+const DOC_DIRECTORIES: [&str; 6] = [
+    "src",
+    "search.index",
+    "search.desc",
+    "trait.impl",
+    "type.impl",
+    "implementors",
+];
+
 /// What rustdoc wrote, by the names that it gives.
 fn docs(depth: usize) -> Opinion {
-    const TOP: [&str; 9] = [
-        ".lock",
-        "crates.js",
-        "help.html",
-        "index.html",
-        "search-index.js",
-        "settings.html",
-        "source-files.js",
-        "src-files.js",
-        "scrape-examples-help.html",
-    ];
-    const KINDS: [&str; 17] = [
-        "attr",
-        "constant",
-        "derive",
-        "enum",
-        "externcrate",
-        "fn",
-        "keyword",
-        "macro",
-        "mod",
-        "primitive",
-        "static",
-        "struct",
-        "trait",
-        "traitalias",
-        "type",
-        "union",
-        "opaque",
-    ];
     opinion(move |_, name, kind| {
         let stem = name.split('.').next().unwrap_or_default();
         match (depth, kind.is_dir()) {
-            (0, false) => TOP.contains(&name).into(),
+            (0, false) => DOC_TOP.contains(&name).into(),
             (0, true) if name == "static.files" => Says::Mine,
-            (0, true)
-                if [
-                    "src",
-                    "search.index",
-                    "search.desc",
-                    "trait.impl",
-                    "type.impl",
-                    "implementors",
-                ]
-                .contains(&name) =>
-            {
-                Says::Below(files(|name| {
-                    name.ends_with(".rs.html") || ends_with(name, &["js"])
-                }))
-            }
+            (0, true) if DOC_DIRECTORIES.contains(&name) => Says::Below(files(|name| {
+                name.ends_with(".rs.html") || ends_with(name, &["js"])
+            })),
             (_, true) => Says::Below(docs(depth.saturating_add(1))),
             (_, false) => {
-                let named = name.matches('.').count() > 1 && KINDS.contains(&stem);
+                let named = name.matches('.').count() > 1 && DOC_KINDS.contains(&stem);
                 (["index.html", "all.html", "sidebar-items.js"].contains(&name)
                     || (named && ends_with(name, &["html"])))
                 .into()
