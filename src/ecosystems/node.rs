@@ -107,65 +107,65 @@ fn store(noted: &Rc<Noted>) -> Opinion {
     })
 }
 
-fn version(stored: String, noted: &Rc<Noted>) -> Opinion {
-    let noted = noted.clone();
-    opinion(move |_, name, kind| match (name, package_of(&stored)) {
+fn version(directory: String, noted: &Rc<Noted>) -> Opinion {
+    let stored = package_of(&directory).map(|package| {
+        Rc::new(Stored {
+            directory,
+            package,
+            noted: noted.clone(),
+        })
+    });
+    opinion(move |_, name, kind| match (name, &stored) {
         (".initialized" | ".scripts-run" | ".scripts-warned", _) => Says::Mine,
-        ("node_modules", Some(package)) if kind.is_dir() => {
-            Says::Below(alone(stored.clone(), package, &noted))
-        }
+        ("node_modules", Some(stored)) if kind.is_dir() => Says::Below(alone(stored)),
         _ => Says::Nothing,
     })
 }
 
 /// The `node_modules` of a stored package: it, or its scope, and links to what it needs.
-fn alone(stored: String, package: String, noted: &Rc<Noted>) -> Opinion {
-    let noted = noted.clone();
+fn alone(stored: &Rc<Stored>) -> Opinion {
+    let stored = stored.clone();
     opinion(move |directory, name, kind| match name {
         ".bin" if kind.is_dir() => Says::Below(shims()),
         scope if kind.is_dir() && scope.starts_with('@') => {
-            let (stored, package, noted, scope) = (
-                stored.clone(),
-                package.clone(),
-                noted.clone(),
-                scope.to_owned(),
-            );
-            let is_it = move |directory: &Directory, name: &str| {
-                format!("{scope}/{name}") == package
-                    && is_stored(directory, name, &stored, &package, &noted.names)
-            };
+            let (stored, scope) = (stored.clone(), scope.to_owned());
             Says::Below(opinion(move |directory, name, _| {
-                is_it(directory, name).into()
+                (format!("{scope}/{name}") == stored.package && stored.is_it(directory, name))
+                    .into()
             }))
         }
-        _ => {
-            (name == package && is_stored(directory, name, &stored, &package, &noted.names)).into()
-        }
+        _ => (name == stored.package && stored.is_it(directory, name)).into(),
     })
 }
 
-/// Whether a note names it, or it is of the name and version that its place tells: managers leave
-/// for a while what no note names any more.
-fn is_stored(
-    directory: &Directory,
-    folder: &str,
-    stored: &str,
-    package: &str,
-    names: &HashSet<String>,
-) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Package {
-        name: String,
-        version: String,
+/// A package that stands in a store by itself.
+struct Stored {
+    /// `@scope+name@1.0.0_peers`.
+    directory: String,
+    /// Its name.
+    package: String,
+    noted: Rc<Noted>,
+}
+
+impl Stored {
+    /// Whether a note names it, or `folder` is of the name and version that its place tells:
+    /// managers leave for a while what no note names any more.
+    fn is_it(&self, directory: &Directory, folder: &str) -> bool {
+        #[derive(serde::Deserialize)]
+        struct Package {
+            name: String,
+            version: String,
+        }
+        let told = || {
+            let note = directory.note(&format!("{folder}/package.json"))?;
+            serde_json::from_slice::<Package>(&note).ok()
+        };
+        self.noted.names.contains(&self.package)
+            || told().is_some_and(|told| {
+                let place = format!("{}@{}", told.name.replace('/', "+"), told.version);
+                told.name == self.package && self.directory.starts_with(&place)
+            })
     }
-    let told = || {
-        serde_json::from_slice::<Package>(&directory.note(&format!("{folder}/package.json"))?).ok()
-    };
-    names.contains(package)
-        || told().is_some_and(|told| {
-            told.name == package
-                && stored.starts_with(&format!("{}@{}", told.name.replace('/', "+"), told.version))
-        })
 }
 
 /// The package's name in `@scope+name@1.0.0_peers`.

@@ -87,6 +87,7 @@ struct Cache {
     content: VolumePath,
     index: VolumePath,
     algorithms: Vec<String>,
+    contents: Vec<Content>,
 }
 
 /// Of contents also the access time: the survey itself reads the index, and npm rewrites it on use.
@@ -113,28 +114,29 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
             Some(Content { algorithm, digits })
         })
     };
-    let contents: Vec<Content> = algorithms.iter().enumerate().flat_map(of_one).collect();
+    let contents = algorithms.iter().enumerate().flat_map(of_one).collect();
     let cache = Cache {
         content,
         index,
         algorithms: algorithms.into_iter().map(|folder| folder.name).collect(),
+        contents,
     };
     let problems = lister.problems();
-    let named = buckets(lister, &cache, &contents);
+    let named = buckets(lister, &cache);
     if lister.problems() > problems {
         return Vec::new();
     }
-    let grouped = Grouped::of(contents.len(), &named);
+    let grouped = Grouped::of(cache.contents.len(), &named);
     grouped
         .groups()
         .into_par_iter()
-        .filter_map(|group| unit(lister, &cache, &contents, &named, group))
+        .filter_map(|group| unit(lister, &cache, &named, group))
         .collect()
 }
 
 /// All buckets that name a content of these. Those that name none are left alone.
-fn buckets(lister: &CacheLister<'_>, cache: &Cache, contents: &[Content]) -> Vec<Named> {
-    let owner: HashMap<&Content, u32> = contents.iter().zip(0..).collect();
+fn buckets(lister: &CacheLister<'_>, cache: &Cache) -> Vec<Named> {
+    let owner: HashMap<&Content, u32> = cache.contents.iter().zip(0..).collect();
     let number = |digest: &String| {
         let (algorithm, digits) = digest.split_once('/')?;
         let algorithm = cache
@@ -288,7 +290,6 @@ impl Grouped {
 fn unit(
     lister: &CacheLister<'_>,
     cache: &Cache,
-    contents: &[Content],
     named: &[Named],
     (numbers, buckets): Group<'_>,
 ) -> Option<Unit> {
@@ -299,7 +300,7 @@ fn unit(
     buckets.sort_unstable_by(|one, other| one.bucket.cmp(&other.bucket));
     let mut contents: Vec<(&String, &Digits)> = numbers
         .iter()
-        .map(|(_, number)| contents.get(*number as usize))
+        .map(|(_, number)| cache.contents.get(*number as usize))
         .map(|content| {
             content.and_then(|Content { algorithm, digits }| {
                 Some((cache.algorithms.get(*algorithm)?, digits))

@@ -107,23 +107,7 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
         .par_iter()
         .flat_map_iter(|shard| contents(lister, shard))
         .collect();
-    let mut indexes: Vec<Index> = shards(lister, &index)
-        .par_iter()
-        .flat_map_iter(|shard| read(lister, shard, &shard.name))
-        .collect();
-    // A package that no registry serves has a directory of its own, with an `integrity.json`.
-    let others = lister
-        .folders(store)
-        .into_iter()
-        .filter(|folder| !matches!(folder.name.as_str(), "files" | "index" | "projects"));
-    indexes.extend(others.flat_map(|folder| {
-        read(lister, &folder, "")
-            .into_iter()
-            .map(move |index| Index {
-                name: folder.name.clone(),
-                ..index
-            })
-    }));
+    let indexes = indexes(lister, store, &index);
     // In a store without index files no content is named, however well it can be read.
     let whole = version == "v11" || lister.problems() == 0;
     let mut named = Named::new();
@@ -149,6 +133,28 @@ fn store(lister: &CacheLister<'_>, version: &str, store: &VolumePath) -> Vec<Uni
             .filter_map(|(_, entry)| content(lister, entry)),
     );
     units
+}
+
+/// The packages of a store whose index stands at `index`.
+fn indexes(lister: &CacheLister<'_>, store: &VolumePath, index: &VolumePath) -> Vec<Index> {
+    let mut indexes: Vec<Index> = shards(lister, index)
+        .par_iter()
+        .flat_map_iter(|shard| read(lister, shard, &shard.name))
+        .collect();
+    // A package that no registry serves has a directory of its own, with an `integrity.json`.
+    let others = lister
+        .folders(store)
+        .into_iter()
+        .filter(|folder| !matches!(folder.name.as_str(), "files" | "index" | "projects"));
+    indexes.extend(others.flat_map(|folder| {
+        read(lister, &folder, "")
+            .into_iter()
+            .map(move |index| Index {
+                name: folder.name.clone(),
+                ..index
+            })
+    }));
+    indexes
 }
 
 fn shards(lister: &CacheLister<'_>, folder: &VolumePath) -> Vec<Entry> {

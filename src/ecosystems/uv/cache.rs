@@ -40,29 +40,21 @@ struct Pointer {
     archives: Vec<String>,
 }
 
+/// Finds the pointers of a directory.
+type Read = fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>;
+
 pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
-    let buckets = lister.folders(lister.place);
-    let of = |sort: &'static str| {
-        buckets
-            .iter()
-            .filter(move |bucket| is_bucket(&bucket.name, sort))
+    let buckets = Buckets {
+        lister,
+        all: lister.folders(lister.place),
     };
     // Pointers first: of what uv adds meanwhile, the archive is not taken for one that nothing
     // names, for that is young.
-    let mut pointers = Vec::new();
-    for (sort, read) in [
-        (
-            "wheels",
-            wheels as fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>,
-        ),
-        ("sdists", sources),
-    ] {
-        for bucket in of(sort) {
-            pointers.extend(descend(lister, bucket, read));
-        }
-    }
+    let mut pointers = buckets.pointers("wheels", wheels);
+    pointers.extend(buckets.pointers("sdists", sources));
     let whole = lister.problems() == 0;
-    let archives: HashMap<String, VolumePath> = of("archive")
+    let archives: HashMap<String, VolumePath> = buckets
+        .of("archive")
         .flat_map(|bucket| lister.folders(&bucket.place))
         .map(|archive| (archive.name, archive.place))
         .collect();
@@ -80,9 +72,7 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         .par_iter()
         .filter(|(id, _)| whole && !named.contains_key(id.as_str()));
     units.par_extend(lone.filter_map(|(id, place)| orphan(lister, id, place)));
-    let pages = of("simple")
-        .flat_map(|bucket| descend(lister, bucket, pages))
-        .collect::<Vec<_>>();
+    let pages = buckets.pointers("simple", pages);
     units.par_extend(pages.into_par_iter().filter_map(|page| {
         lister.unit_of(
             page.package.into_iter().collect(),
@@ -91,6 +81,28 @@ pub(super) fn units(lister: &CacheLister<'_>) -> Vec<Unit> {
         )
     }));
     units
+}
+
+/// The buckets of a cache, each with one sort of things in it.
+struct Buckets<'a> {
+    lister: &'a CacheLister<'a>,
+    all: Vec<Entry>,
+}
+
+impl Buckets<'_> {
+    /// Those of a sort.
+    fn of(&self, sort: &'static str) -> impl Iterator<Item = &Entry> {
+        self.all
+            .iter()
+            .filter(move |bucket| is_bucket(&bucket.name, sort))
+    }
+
+    /// What `read` finds in those of a sort.
+    fn pointers(&self, sort: &'static str, read: Read) -> Vec<Pointer> {
+        self.of(sort)
+            .flat_map(|bucket| descend(self.lister, bucket, read))
+            .collect()
+    }
 }
 
 /// Held while a unit of the cache at `place` goes.
@@ -110,11 +122,7 @@ fn is_bucket(name: &str, sort: &str) -> bool {
 
 /// What `read` finds in the directories below `bucket`; into one where it finds something it goes
 /// no deeper.
-fn descend(
-    lister: &CacheLister<'_>,
-    bucket: &Entry,
-    read: fn(&CacheLister<'_>, &Entry) -> Vec<Pointer>,
-) -> Vec<Pointer> {
+fn descend(lister: &CacheLister<'_>, bucket: &Entry, read: Read) -> Vec<Pointer> {
     let (mut level, mut found) = (lister.folders(&bucket.place), Vec::new());
     // Whole trees of sources, without a pointer.
     level.retain(|folder| folder.name != "git");
