@@ -68,40 +68,44 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
     lines.push(space(policy));
     lines.extend(mount(policy));
     lines.push(writable(&policy.volume.state));
-    lines.extend(policy.repos.iter().map(|repo| {
-        let what = format!("repo {}", repo.name);
-        match Shadow::of(&repo.place, stop)
-            .and_then(|shadow| survey::damage::prove_whole(&shadow, stop))
-        {
-            Err(refusal) => bad(what, refusal),
-            Ok(()) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
-                Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
-                    ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
-                }
-                Ok(Ok(())) => ok(what, "free"),
-                Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
-                Err(error) => bad(what, error),
-            },
-        }
-    }));
-    lines.extend(policy.caches.iter().map(|cache| {
-        let what = format!("cache {}", cache.name);
-        match &cache.place {
-            None => ok(what, "in idle worktrees"),
-            Some(place) => match openat::found(openat::dir(place)) {
-                Ok(Some(_)) => ok(what, place.to_string()),
-                Ok(None) => ok(what, format!("{place}: not there yet")),
-                Err(error) => bad(
-                    what,
-                    format!(
-                        "failed to open `{place}`: {error}; mend it or take it out of the config"
-                    ),
-                ),
-            },
-        }
-    }));
+    lines.extend(policy.repos.iter().map(|it| repo(policy, it, stop)));
+    lines.extend(policy.caches.iter().map(cache));
     lines.extend(alerts(&policy.alerts));
     lines
+}
+
+/// Whether a repo is one that can be maintained, and who has its lock.
+fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
+    let what = format!("repo {}", repo.name);
+    let whole =
+        Shadow::of(&repo.place, stop).and_then(|shadow| survey::damage::prove_whole(&shadow, stop));
+    if let Err(refusal) = whole {
+        return bad(what, refusal);
+    }
+    match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+        Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
+            ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
+        }
+        Ok(Ok(())) => ok(what, "free"),
+        Ok(Err(holder)) => ok(what, lock::LockError::Busy(holder).to_string()),
+        Err(error) => bad(what, error),
+    }
+}
+
+/// Where a cache stands.
+fn cache(cache: &policy::Cache) -> Line {
+    let what = format!("cache {}", cache.name);
+    let Some(place) = &cache.place else {
+        return ok(what, "in idle worktrees");
+    };
+    match openat::found(openat::dir(place)) {
+        Ok(Some(_)) => ok(what, place.to_string()),
+        Ok(None) => ok(what, format!("{place}: not there yet")),
+        Err(error) => bad(
+            what,
+            format!("failed to open `{place}`: {error}; mend it or take it out of the config"),
+        ),
+    }
 }
 
 /// Where a run sends its metrics and alerts. Nobody is asked whether he listens.

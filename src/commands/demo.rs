@@ -168,7 +168,14 @@ impl Sample {
             ("package-lock.json", &lock),
         ];
         let first = shop.commit("main", &files, 60)?;
+        let main = self.landed(&shop, first)?;
+        self.not_landed(&shop, main)?;
+        self.kept(&shop, main)
+    }
 
+    /// Worktrees whose work is in main: of a branch that was squashed into it, and of one without
+    /// commits. Returns main as it is then.
+    fn landed(&self, shop: &SampleRepo<'_>, first: Oid) -> Result<Oid, DemoError> {
         shop.branch("coupons", first)?;
         let squashed = shop.commit(
             "coupons",
@@ -181,15 +188,22 @@ impl Sample {
         shop.tree("issue-101-coupons", "coupons", squashed, 11)?;
         self.modules("issue-101-coupons", 11)?;
         shop.tree("issue-104-docs", "docs", first, 8)?;
+        Ok(main)
+    }
 
+    /// Worktrees with commits that no other branch has.
+    fn not_landed(&self, shop: &SampleRepo<'_>, main: Oid) -> Result<(), DemoError> {
         shop.branch("search", main)?;
         let search = shop.commit("search", &[("search.ts", "export const find = 1;\n")], 9)?;
         shop.tree("issue-107-search", "search", search, 9)?;
         shop.branch("stock", main)?;
         let stock = shop.commit("stock", &[("stock.ts", "export const stock = 0;\n")], 3)?;
         shop.tree("issue-112-stock", "stock", stock, 3)?;
-        self.modules("issue-112-stock", 3)?;
+        self.modules("issue-112-stock", 3)
+    }
 
+    /// Worktrees with unsaved work, locked, in the middle of something, or gone.
+    fn kept(&self, shop: &SampleRepo<'_>, main: Oid) -> Result<(), DemoError> {
         let unsaved = shop.tree("issue-088-payments", "payments", main, 41)?;
         for (name, text) in [
             ("cart.ts", "export const cart = ['half', 'done'];\n"),

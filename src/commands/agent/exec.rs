@@ -17,7 +17,7 @@ use chrono::{DateTime, Utc};
 use rustix::fs::{Mode, OFlags, Timespec, Timestamps, UTIME_NOW};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
 
@@ -93,24 +93,10 @@ pub fn exec(
     let stand = checkout::find(repo, request.worktree).map_err(refused)?;
     let folder = openat::dir(&stand.place)
         .map_err(|error| refused(CheckoutError::Unreadable(stand.place.to_string(), error)))?;
-    let (program, arguments) = request
-        .command
-        .split_first()
-        .map_or((OsStr::new(""), &[][..]), |(program, rest)| {
-            (program.as_os_str(), rest)
-        });
-    #[expect(clippy::disallowed_methods, reason = "the agent's own command")]
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .envs(env::variables(policy))
-        .env(HOLDS, &repo.name)
-        .env("PWD", stand.place.path());
-    // By its descriptor: whatever is put into its place meanwhile, this is the directory that was
-    // looked at.
-    command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    let command = command(policy, request, &stand, &folder);
+    let program = command.get_program().to_owned();
     let failed = |cause| ExecError::Start {
-        program: program.to_owned(),
+        program: program.clone(),
         cause,
     };
     lock.share().map_err(failed)?;
@@ -127,6 +113,27 @@ pub fn exec(
             goes_on: ended.goes_on,
         }),
     }
+}
+
+/// The command, ready to be started where it stands. `folder` is the same, opened.
+fn command(policy: &Policy, request: &ExecRequest<'_>, stand: &Stand, folder: &OwnedFd) -> Command {
+    let (program, arguments) = request
+        .command
+        .split_first()
+        .map_or((OsStr::new(""), &[][..]), |(program, rest)| {
+            (program.as_os_str(), rest)
+        });
+    #[expect(clippy::disallowed_methods, reason = "the agent's own command")]
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .envs(env::variables(policy))
+        .env(HOLDS, &request.repo.name)
+        .env("PWD", stand.place.path());
+    // By its descriptor: whatever is put into its place meanwhile, this is the directory that was
+    // looked at.
+    command.current_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()));
+    command
 }
 
 /// A worktree in which a command runs is not idle, whether it writes there or not. What can't be
