@@ -91,12 +91,6 @@ pub fn render(locks: &Locks, look: Look) -> String {
 }
 
 fn row(lock: &Lock) -> Row {
-    let (state, style) = match lock.state {
-        State::Held => ("held", NOTE),
-        State::Free => ("free", GOOD),
-        State::Left => ("free, left by", FAINT),
-        State::Unknown => ("unknown", BAD),
-    };
     let told = if lock.state == State::Left {
         FAINT
     } else {
@@ -107,7 +101,6 @@ fn row(lock: &Lock) -> Row {
     } else {
         ""
     };
-    let shard = lock.shard.as_ref().map(|shard| format!("(shard {shard})"));
     let time = |time: DateTime<Utc>, form: &str| time.format(form).to_string();
     let cell = |of: fn(&Holder) -> String| {
         Span::new(lock.holder.as_ref().map(of).unwrap_or_default(), told)
@@ -118,15 +111,8 @@ fn row(lock: &Lock) -> Row {
         .map(|beat| time(beat, "%F %H:%M:%S"))
         .unwrap_or_default();
     let cells = vec![
-        Span::new(state, style),
-        Span::new(
-            lock.repo
-                .as_deref()
-                .or(shard.as_deref())
-                .unwrap_or("(the volume)"),
-            STRONG,
-        )
-        .shorten(),
+        state(lock.state),
+        name(lock).shorten(),
         Span::new(
             lock.holder
                 .as_ref()
@@ -143,4 +129,21 @@ fn row(lock: &Lock) -> Row {
         cells,
         notes: lock.error.iter().map(|why| Span::new(why, BAD)).collect(),
     }
+}
+
+fn state(state: State) -> Span {
+    let (text, style) = match state {
+        State::Held => ("held", NOTE),
+        State::Free => ("free", GOOD),
+        State::Left => ("free, left by", FAINT),
+        State::Unknown => ("unknown", BAD),
+    };
+    Span::new(text, style)
+}
+
+/// What is locked.
+fn name(lock: &Lock) -> Span {
+    let shard = lock.shard.as_ref().map(|shard| format!("(shard {shard})"));
+    let name = lock.repo.as_deref().or(shard.as_deref());
+    Span::new(name.unwrap_or("(the volume)"), STRONG)
 }

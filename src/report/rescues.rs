@@ -183,27 +183,7 @@ fn branch(entry: &Entry) -> Span {
 pub fn show(shown: &Shown, look: Look) -> String {
     let (mut page, entry) = (Page::new(look), &shown.entry);
     page.line(0, &[Span::new(&entry.id, STRONG)]);
-    let path = entry
-        .path
-        .as_ref()
-        .map_or("?".into(), |path| path.to_string_lossy().into_owned());
-    let head = entry.head.as_deref().unwrap_or("none yet").to_owned();
-    let when = entry.taken.map_or("?".to_owned(), |taken| {
-        taken.format("%F %H:%M UTC").to_string()
-    });
-    let facts = [
-        ("commit", entry.commit.clone()),
-        ("tree", path),
-        ("HEAD", head),
-        ("made", when),
-        ("stands", entry.stands.clone()),
-    ];
-    let mut rows: Vec<Row> = facts
-        .iter()
-        .map(|(name, fact)| vec![Span::new(name, FAINT), Span::body(fact)].into())
-        .collect();
-    rows.insert(2, vec![Span::new("branch", FAINT), branch(entry)].into());
-    page.table(2, &rows);
+    page.table(2, &facts(entry));
     let changes = shown.changes.iter().map(|change| {
         (
             change.status.to_string(),
@@ -248,6 +228,31 @@ pub fn show(shown: &Shown, look: Look) -> String {
         ),
     );
     page.finish()
+}
+
+/// What is known of a rescue, by name.
+fn facts(entry: &Entry) -> Vec<Row> {
+    let path = entry
+        .path
+        .as_ref()
+        .map_or("?".into(), |path| path.to_string_lossy().into_owned());
+    let head = entry.head.as_deref().unwrap_or("none yet").to_owned();
+    let when = entry.taken.map_or("?".to_owned(), |taken| {
+        taken.format("%F %H:%M UTC").to_string()
+    });
+    let facts = [
+        ("commit", entry.commit.clone()),
+        ("tree", path),
+        ("HEAD", head),
+        ("made", when),
+        ("stands", entry.stands.clone()),
+    ];
+    let mut rows: Vec<Row> = facts
+        .iter()
+        .map(|(name, fact)| vec![Span::new(name, FAINT), Span::body(fact)].into())
+        .collect();
+    rows.insert(2, vec![Span::new("branch", FAINT), branch(entry)].into());
+    rows
 }
 
 fn section(page: &mut Page, title: &str, all: &[(String, String)], more: bool) {

@@ -78,10 +78,7 @@ impl Nights {
             scale,
             most,
         };
-        let columns = runs
-            .iter()
-            .enumerate()
-            .map(|(i, run)| night(run, &place(i)));
+        let columns = runs.iter().enumerate().map(|(i, run)| place(i).night(run));
         Some(Self {
             said: if runs.is_empty() {
                 "No runs yet.".to_owned()
@@ -157,6 +154,61 @@ struct Place {
     most: u64,
 }
 
+impl Place {
+    #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+    fn night(&self, run: &RunReport) -> Night {
+        let place = |at: f64| format!("{:.2}%", at / self.slots as f64 * 100.0);
+        let at = self.slot as f64;
+        let top = self.top(run.totals.freed_bytes);
+        let (outcome, style) = history::outcome(run);
+        let share = |level| {
+            run.volume
+                .share(level)
+                .map(|share| px(level_y(share, self.scale)))
+        };
+        let when = run.run.started.format("%a %-d %b, %H:%M UTC");
+        let freed = words::size(run.totals.freed_bytes);
+        Night {
+            told: [
+                format!("{when}: {outcome}"),
+                format!("freed {freed}"),
+                history::level(run),
+            ]
+            .join(", ")
+            .trim_end_matches(", ")
+            .to_owned(),
+            day: self
+                .from_last
+                .is_multiple_of(7)
+                .then(|| run.run.started.format("%-d %b").to_string()),
+            left: place(at),
+            slot: place(1.0),
+            bar_left: place(at + 0.2),
+            bar_width: place(0.6),
+            middle: place(at + 0.5),
+            top: px(top),
+            height: px(FREED.1 - top),
+            level: share(run.volume.before).zip(share(run.volume.after)),
+            badge: Badge {
+                text: outcome.to_owned(),
+                tone: tone(style),
+            },
+        }
+    }
+
+    /// Where the bar of what was freed ends.
+    #[expect(clippy::cast_precision_loss, reason = "places in a picture")]
+    fn top(&self, freed: u64) -> f64 {
+        let top = y(FREED, freed as f64 / self.most.max(1) as f64);
+        // What freed little is seen to have freed something.
+        if freed > 0 {
+            top.min(FREED.1 - 1.5)
+        } else {
+            top
+        }
+    }
+}
+
 fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
     if !level::has_marks(&run.volume) {
         return Vec::new();
@@ -174,61 +226,6 @@ fn marks(run: &RunReport, scale: (f64, f64)) -> Vec<Mark> {
         mark("high", run.volume.high, -4.0),
         mark("low", run.volume.low, 12.0),
     ]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "places in a picture")]
-fn night(
-    run: &RunReport,
-    &Place {
-        slot,
-        slots,
-        from_last,
-        scale,
-        most,
-    }: &Place,
-) -> Night {
-    let place = |at: f64| format!("{:.2}%", at / slots as f64 * 100.0);
-    let at = slot as f64;
-    let top = y(FREED, run.totals.freed_bytes as f64 / most.max(1) as f64);
-    // What freed little is seen to have freed something.
-    let top = if run.totals.freed_bytes > 0 {
-        top.min(FREED.1 - 1.5)
-    } else {
-        top
-    };
-    let (outcome, style) = history::outcome(run);
-    let share = |level| {
-        run.volume
-            .share(level)
-            .map(|share| px(level_y(share, scale)))
-    };
-    let when = run.run.started.format("%a %-d %b, %H:%M UTC");
-    let freed = words::size(run.totals.freed_bytes);
-    Night {
-        told: [
-            format!("{when}: {outcome}"),
-            format!("freed {freed}"),
-            history::level(run),
-        ]
-        .join(", ")
-        .trim_end_matches(", ")
-        .to_owned(),
-        day: from_last
-            .is_multiple_of(7)
-            .then(|| run.run.started.format("%-d %b").to_string()),
-        left: place(at),
-        slot: place(1.0),
-        bar_left: place(at + 0.2),
-        bar_width: place(0.6),
-        middle: place(at + 0.5),
-        top: px(top),
-        height: px(FREED.1 - top),
-        level: share(run.volume.before).zip(share(run.volume.after)),
-        badge: Badge {
-            text: outcome.to_owned(),
-            tone: tone(style),
-        },
-    }
 }
 
 fn table(runs: &[RunReport]) -> Option<Table> {
@@ -257,15 +254,9 @@ fn table(runs: &[RunReport]) -> Option<Table> {
 fn row(run: &RunReport) -> Vec<Cell> {
     let (outcome, style) = history::outcome(run);
     let totals = &run.totals;
-    let many = |n: u64| {
-        Cell::number(
-            if n > 0 {
-                words::number(n)
-            } else {
-                "–".to_owned()
-            },
-            n,
-        )
+    let some = |n: u64, said: fn(u64) -> String| {
+        let text = if n > 0 { said(n) } else { "–".to_owned() };
+        Cell::number(text, n)
     };
     let seconds = u64::try_from((run.run.finished - run.run.started).num_seconds()).unwrap_or(0);
     let started = run.run.started;
@@ -279,21 +270,14 @@ fn row(run: &RunReport) -> Vec<Cell> {
             words::took((run.run.finished - started).as_seconds_f64()),
             seconds,
         ),
-        Cell::number(
-            if totals.freed_bytes > 0 {
-                words::size(totals.freed_bytes)
-            } else {
-                "–".to_owned()
-            },
-            totals.freed_bytes,
-        ),
+        some(totals.freed_bytes, words::size),
         Cell {
             class: "n",
             ..Cell::new(history::level(run))
         },
-        many(totals.reaped),
-        many(totals.rescued),
-        many(totals.evicted),
+        some(totals.reaped, words::number),
+        some(totals.rescued, words::number),
+        some(totals.evicted, words::number),
         Cell::why(
             run.run
                 .asked

@@ -35,23 +35,17 @@ pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
         page.gap();
     }
     let long = page.width().saturating_sub(LABEL + SAID).clamp(16, 50);
-    let bar =
-        |page: &mut Page, label: &str, share, level| draw(page, label, share, level, volume, long);
+    let bars = Bars { volume, long };
     if quiet || words::percent(before) == words::percent(after) {
-        bar(page, "now", after, volume.after);
+        bars.draw(page, "now", after, volume.after);
     } else {
-        bar(
-            page,
-            if report.run.dry_run { "now" } else { "before" },
-            before,
-            volume.before,
-        );
-        bar(
-            page,
-            if report.run.dry_run { "then" } else { "after" },
-            after,
-            volume.after,
-        );
+        let [first, second] = if report.run.dry_run {
+            ["now", "then"]
+        } else {
+            ["before", "after"]
+        };
+        bars.draw(page, first, before, volume.before);
+        bars.draw(page, second, after, volume.after);
     }
     if !quiet {
         marks(page, volume, long);
@@ -60,21 +54,30 @@ pub(super) fn write(page: &mut Page, report: &RunReport, quiet: bool) {
     }
 }
 
-fn draw(page: &mut Page, label: &str, share: f64, level: Level, volume: &Volume, long: usize) {
-    let full = cells(share, long);
-    let said = format!(
-        "  {:>5}  {} used, {} free",
-        words::percent(share),
-        words::size(level.used_bytes),
-        words::size(level.free_bytes)
-    );
-    let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
-    let bar = [
-        Span::new("█".repeat(full), colour(share, volume)),
-        Span::new("░".repeat(long - full), FAINT),
-    ];
-    let [used, free] = bar;
-    page.line(2, &[label, used, free, Span::body(said)]);
+/// Bars of one length, of one volume.
+struct Bars<'a> {
+    volume: &'a Volume,
+    /// Cells of a full bar.
+    long: usize,
+}
+
+impl Bars<'_> {
+    fn draw(&self, page: &mut Page, label: &str, share: f64, level: Level) {
+        let full = cells(share, self.long);
+        let said = format!(
+            "  {:>5}  {} used, {} free",
+            words::percent(share),
+            words::size(level.used_bytes),
+            words::size(level.free_bytes)
+        );
+        let label = Span::body(format!("{label:<width$}", width = LABEL - 2));
+        let bar = [
+            Span::new("█".repeat(full), colour(share, self.volume)),
+            Span::new("░".repeat(self.long - full), FAINT),
+        ];
+        let [used, free] = bar;
+        page.line(2, &[label, used, free, Span::body(said)]);
+    }
 }
 
 pub(in crate::report) fn colour(share: f64, volume: &Volume) -> Style {
