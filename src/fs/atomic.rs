@@ -135,7 +135,7 @@ impl Draft {
     }
 
     fn below(folder: OwnedFd, mode: Mode) -> io::Result<Self> {
-        let name = format!(".treewarden-{}", uuid::Uuid::new_v4());
+        let name = format!(".tmp-{}", uuid::Uuid::new_v4());
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         let file = openat::make(&folder, Path::new(&name), flags, mode)?;
         Ok(Self {

@@ -6,7 +6,7 @@
 
 use super::enroll::said;
 use super::support::snapshot::snapshot;
-use super::support::{Ran, World, age, fifo, git, remove, same, write};
+use super::support::{Ran, World, age, fifo, remove, same, write};
 use rustix::fs::{RenameFlags, renameat_with};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -39,6 +39,8 @@ fn stage() -> World {
     }
     let ran = world.treewarden(&["run"]);
     assert_eq!(ran.code, 0, "{ran:?}");
+    // What changed just now is not kept as a look, for it may change again in the same tick.
+    std::thread::sleep(Duration::from_millis(2100));
     let (state, outside) = (world.at(".treewarden"), world.beside("outside"));
     for name in FOLDERS {
         fs::create_dir_all(outside.join(name)).unwrap();
@@ -60,25 +62,24 @@ fn exchange(folder: impl AsFd, one: &str, other: &str) {
     renameat_with(&folder, one, &folder, other, RenameFlags::EXCHANGE).unwrap();
 }
 
-/// What a run has to do each time: the looks are gone, something lies in the trash, and a repo has
-/// changed.
+/// What a run has to do each time: nothing is known of the repos, and something lies in the trash.
 fn make_work(world: &World, round: usize) {
-    for look in fs::read_dir(world.at(".treewarden/looks")).unwrap() {
-        remove(&look.unwrap().path());
-    }
+    forget(world);
     write(
         &world.at(format!(".treewarden/trash/{round}/0/file")),
         "gone",
     );
-    change(world);
 }
 
-/// A look is kept, and the ledger written anew, only if there is a reason.
-fn change(world: &World) {
-    let (shop, number) = (world.at("acme__shop"), fastrand::u32(..));
-    write(&shop.join("package-lock.json"), number.to_string());
-    git(&shop, 0.0, &["branch", &format!("b{number}")]);
-    age(&shop.join(format!(".git/refs/heads/b{number}")), 1.0);
+/// Each repo is looked at again, and what was seen is kept again.
+fn forget(world: &World) {
+    let looks = fs::read_dir(world.at(".treewarden/looks"));
+    for look in looks.into_iter().flatten() {
+        let path = look.unwrap().path();
+        if fs::symlink_metadata(&path).unwrap().is_file() {
+            remove(&path);
+        }
+    }
 }
 
 /// Runs for as long as a race goes on, while `swap` swaps to and fro; what lies outside must not
@@ -181,7 +182,7 @@ fn run_with(world: &World, place: &str, put: Put) -> Ran {
         let ran = world.treewarden(typed);
         assert!([0, 1, 3].contains(&ran.code), "{place} {put:?}: {ran:?}");
     }
-    change(world);
+    forget(world);
     let ran = world.treewarden(&["run"]);
     let told = format!("outside, {place} {put:?}");
     same(&told, &snapshot(&outside), &before);
