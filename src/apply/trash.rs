@@ -20,7 +20,6 @@ use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -103,7 +102,7 @@ impl Trash {
     /// It can't be made.
     pub fn of(state: &VolumePath) -> io::Result<Self> {
         let place = state.join("trash").map_err(io::Error::other)?;
-        atomic::make_folder(&place.path())?;
+        atomic::make_folder(&place)?;
         Ok(Self { place })
     }
 
@@ -117,7 +116,7 @@ impl Trash {
             .place
             .join(uuid::Uuid::new_v4().to_string())
             .map_err(io::Error::other)?;
-        std::fs::create_dir(place.path())?;
+        atomic::make_new_folder(&place)?;
         if let Some((from, admin)) = tree {
             Note::of(from, admin)?.write(&place)?;
         }
@@ -438,9 +437,9 @@ impl Bin {
 
 /// Whether the bin's note was written longer ago than that, by the file server's clock alone.
 fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
-    let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?
-        .metadata()?
-        .modified()?;
+    let trash = bin.relative().parent().unwrap_or(bin.relative());
+    let trash = VolumePath::new(bin.root(), trash).map_err(io::Error::other)?;
+    let now = atomic::nameless(&trash)?.metadata()?.modified()?;
     let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
@@ -473,10 +472,12 @@ pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
 }
 
 fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let Some(bins) = found(std::fs::read_dir(trash.path()))? else {
+    let Some(folder) = found(openat::dir(trash))? else {
         return Ok(Vec::new());
     };
-    bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other))
+    openat::list(folder)?
+        .into_iter()
+        .map(|(name, _)| trash.join(name).map_err(io::Error::other))
         .collect()
 }
 

@@ -17,7 +17,7 @@ use crate::report::words;
 use crate::state::volume;
 use crate::survey;
 use crate::survey::landed::Upstream;
-use rustix::fs::Access;
+use rustix::fs::{Access, AtFlags, OFlags};
 use std::iter;
 
 /// One thing that was looked at.
@@ -74,7 +74,7 @@ pub fn check(policy: &Policy, stop: &Stop) -> Vec<Line> {
             .and_then(|shadow| survey::damage::prove_whole(&shadow, stop))
         {
             Err(refusal) => bad(what, refusal),
-            Ok(()) => match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+            Ok(()) => match lock::peek(&policy.volume.locks(), &repo.name) {
                 Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
                     ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
                 }
@@ -219,10 +219,11 @@ fn mount(policy: &Policy) -> Vec<Line> {
 }
 
 fn writable(state: &VolumePath) -> Line {
-    match rustix::fs::access(
-        state.path(),
-        Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
-    ) {
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    let asked = openat::open(state, OFlags::PATH | OFlags::DIRECTORY)
+        .and_then(|folder| rustix::fs::accessat(folder, ".", wanted, AtFlags::empty()))
+        .map_err(openat::cause);
+    match asked {
         Ok(()) => ok("state folder", state.to_string()),
         Err(error) => bad(
             "state folder",

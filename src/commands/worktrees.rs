@@ -162,7 +162,7 @@ impl Locked {
         if let Some(why) = held_above() {
             return Err(WorkError::Usage(why));
         }
-        let locks = policy.volume.state.path().join("locks");
+        let locks = policy.volume.locks();
         let (began, wait) = (Instant::now(), wait.unwrap_or(repo.lock_wait));
         let lock = loop {
             match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {

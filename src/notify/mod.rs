@@ -103,7 +103,7 @@ fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {
 /// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the
 /// volume may not be ours.
 fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
-    let file = journal::file(&policy.volume.state.path());
+    let file = journal::file(&policy.volume.state);
     (report.run.outcome != RunOutcome::Refused)
         .then(|| journal::read(&file).ok())
         .flatten()

@@ -7,7 +7,7 @@
 use super::alertmanager::severity;
 use super::{http, runbook, volume};
 use crate::config::policy::{Policy, UrlFrom, Webhook, WebhookFormat};
-use crate::fs::atomic;
+use crate::fs::atomic::outside;
 use crate::fs::stop::Stop;
 use crate::report::{RunOutcome, RunReport, json, words};
 use std::fs::OpenOptions;
@@ -98,7 +98,7 @@ fn url(from: &UrlFrom) -> Result<String, String> {
 /// Kubernetes mounts a secret as a link.
 fn read(path: &Path) -> std::io::Result<String> {
     let mut text = String::new();
-    atomic::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
+    outside::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
         .take(LONGEST)
         .read_to_string(&mut text)?;
     Ok(text)

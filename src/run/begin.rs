@@ -3,7 +3,6 @@
 //! Ballast goes first where not even a lock could be written. It must never touch anything else
 //! before the volume's lock is had.
 
-use super::locks;
 use super::mode::Mode;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
@@ -153,7 +152,7 @@ pub(super) fn begin(
             return Err(format!("refused to lock the volume: {why}"));
         }
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
-        let locks = locks(policy);
+        let locks = policy.volume.locks();
         let lock = options.shard.map_or_else(
             || LockedVolume::take(&locks, "run", now),
             |it| LockedVolume::take_shard(&locks, it, now),
@@ -183,7 +182,7 @@ fn implausible(
     options: &Options,
     server: Option<DateTime<Utc>>,
 ) -> Option<String> {
-    let last = journal::last(&journal::file(&policy.volume.state.path()));
+    let last = journal::last(&journal::file(&policy.volume.state));
     plan::clock::implausible(
         plan::clock::Clocks {
             now: clock::now(),

@@ -6,6 +6,7 @@ use crate::config::policy::Policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
 use crate::report;
@@ -78,8 +79,8 @@ pub struct RepoResult {
 
 impl RunContext<'_> {
     /// Where repos are locked.
-    pub fn locks(&self) -> PathBuf {
-        super::locks(self.policy)
+    pub fn locks(&self) -> VolumePath {
+        self.policy.volume.locks()
     }
 
     /// Work for the threads that wait on the network. A rayon thread that waits for another pool

@@ -23,7 +23,6 @@ use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use std::path::PathBuf;
 
 mod begin;
 mod context;
@@ -193,10 +192,6 @@ pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
         .chain([Some(policy.volume.state.clone())])
         .flatten()
         .collect()
-}
-
-fn locks(policy: &Policy) -> PathBuf {
-    policy.volume.state.path().join("locks")
 }
 
 fn limits(policy: &Policy) -> ResourceLimits {

@@ -1,7 +1,7 @@
 //! What a run writes down: its report from the first line to the last, and the journal.
 
 use super::job::DoneJob;
-use super::{Options, Request, locks};
+use super::{Options, Request};
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
 use crate::fs::clock;
@@ -126,10 +126,10 @@ fn write_down(request: &Request<'_>, report: &RunReport) -> Result<(), String> {
     let turn = request
         .options
         .shard
-        .map(|_| LockedJournal::wait(&locks(request.policy), clock::now()))
+        .map(|_| LockedJournal::wait(&request.policy.volume.locks(), clock::now()))
         .transpose();
     let _turn = turn.map_err(|error| format!("failed to write the journal: {error}"))?;
-    journal::append(&journal::file(&request.policy.volume.state.path()), report)
+    journal::append(&journal::file(&request.policy.volume.state), report)
         .map_err(|error| error.to_string())
 }
 
@@ -145,7 +145,7 @@ fn count_busy_nights(policy: &Policy, report: &mut RunReport) {
         return;
     }
     // A journal that can't be read is told of when this run is to be written there.
-    let past = journal::read(&journal::file(&policy.volume.state.path())).unwrap_or_default();
+    let past = journal::read(&journal::file(&policy.volume.state)).unwrap_or_default();
     busy.for_each(|repo| {
         repo.lock.busy_nights = journal::busy_nights(&past.runs, started, &repo.name);
     });

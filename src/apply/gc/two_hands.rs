@@ -385,7 +385,7 @@ impl<'a> Store<'a> {
         }
         let folder = self.objects.join("pack").map_err(io::Error::other)?;
         // What was written must outlive what goes.
-        atomic::sync_folder(&folder.path())?;
+        atomic::sync_folder(&folder)?;
         let bin = self.executor.trash.bin(None)?;
         let mut names = Vec::new();
         if !packs.is_empty() {

@@ -95,8 +95,9 @@ impl Note {
 
     pub(super) fn write(&self, bin: &VolumePath) -> io::Result<()> {
         let name = if self.admin.is_some() { NOTE } else { GONE };
-        atomic::create(&bin.path().join(name), &serde_json::to_vec(self)?)?;
-        atomic::sync_folder(&bin.path())
+        let place = bin.join(name).map_err(io::Error::other)?;
+        atomic::create(&place, &serde_json::to_vec(self)?)?;
+        atomic::sync_folder(bin)
     }
 
     /// A note that makes no sense was cut short before anything was moved. Our notes are whole

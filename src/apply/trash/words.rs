@@ -48,7 +48,7 @@ pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
         return Emptied::default();
     }
     // Where it can't be noted, it is told again.
-    if let Some(Err(error)) = place.map(|place| atomic::replace(&place.path(), text.as_bytes())) {
+    if let Some(Err(error)) = place.map(|place| atomic::replace(&place, text.as_bytes())) {
         tracing::debug!(%error, "failed to note what was told of the trash");
     }
     Emptied {
