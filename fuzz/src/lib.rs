@@ -305,7 +305,7 @@ fn told(name: &str) -> RunReport {
         (repo.gc.stale_locks, repo.prune.dropped) = (vec![path.clone()], vec![path.clone()]);
         for tree in &mut repo.worktrees {
             (tree.path, tree.branch, tree.head, tree.because) =
-                (path.clone(), Some(text()), Some(text()), text());
+                (path.clone(), Some(text()), Some(text()), text().into());
             (tree.reasons, tree.rescue_ref, tree.outcome) = (
                 vec![text()],
                 Some(text()),

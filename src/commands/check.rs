@@ -12,7 +12,7 @@ use crate::git;
 use crate::git::confine;
 use crate::git::shadow::Shadow;
 use crate::lock;
-use crate::plan::worktree::NO_DEFAULT_BRANCH;
+use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
 use crate::state::volume;
 use crate::survey;

@@ -6,7 +6,7 @@
 use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
 use crate::plan::fair;
-use crate::report::{RunReport, TreeOutcome};
+use crate::report::{ReasonName, RunReport, TreeOutcome};
 use rayon::prelude::*;
 
 /// As many of the repos that are held back are named.
@@ -66,7 +66,7 @@ fn hold_back(mut result: RepoResult) -> RepoResult {
         .filter(|tree| tree.outcome == TreeOutcome::Planned)
     {
         tree.outcome = TreeOutcome::Kept;
-        "too many at once".clone_into(&mut tree.because);
+        tree.because = ReasonName::TooManyAtOnce;
         tree.reasons.insert(
             0,
             "kept, because too many trees of this repo would go at once".to_owned(),
