@@ -213,7 +213,7 @@ fn mount(policy: &Policy) -> Vec<Line> {
         .into_iter()
         .map(|judged| match judged.found {
             Ok(found) => ok(judged.what, found),
-            Err(trouble) => bad(judged.what, trouble),
+            Err(trouble) => bad(judged.what, trouble.to_string()),
         });
     iter::once(ok("mount", told)).chain(judged).collect()
 }

@@ -10,10 +10,10 @@ use crate::fs::mount::{self, Mount};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, config};
 use crate::run::unchanged::CachedSurvey;
-use crate::state::ledger::Ledger;
+use crate::state::ledger::{Ledger, LedgerError};
 use crate::survey::caches::npm::index::Bucket;
 use crate::survey::index::Read;
-use crate::survey::lockfiles;
+use crate::survey::lockfiles::{self, LockFileError};
 use crate::survey::roots::{self, Id};
 use git2::IndexEntry;
 use std::io;
@@ -26,7 +26,7 @@ pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
 }
 
 /// What a lock file of this name names; none for what is no lock file.
-pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String>> {
+pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, LockFileError>> {
     lockfiles::format(name).map(|(_, how)| lockfiles::parse(bytes, how))
 }
 
@@ -34,7 +34,7 @@ pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String
 ///
 /// # Errors
 /// It starts anew.
-pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
+pub fn ledger(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     Ledger::parse(bytes)
 }
 

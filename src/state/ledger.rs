@@ -46,6 +46,17 @@ pub struct Ledger {
     places: HashMap<Package, u32>,
 }
 
+/// What stands there is no ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It is no JSON, or of another form.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// It is of another version, or its parts don't fit one another.
+    #[error("it is of another version, or damaged")]
+    Unsound,
+}
+
 /// A package, when it was last named (in seconds since 1970), and by which repo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry(Package, i64, String);
@@ -59,7 +70,7 @@ impl Ledger {
             Ok(None) => (Self::default(), None),
             Ok(Some(bytes)) => match Self::parse(&bytes) {
                 Ok(ledger) => (ledger, None),
-                Err(why) => (Self::default(), Some(why)),
+                Err(why) => (Self::default(), Some(why.to_string())),
             },
             Err(error) => (Self::default(), Some(error.to_string())),
         };
@@ -69,10 +80,10 @@ impl Ledger {
     }
 
     /// The ledger that holds these bytes.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let ledger: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LedgerError> {
+        let ledger: Self = serde_json::from_slice(bytes)?;
         if ledger.schema != SCHEMA || !ledger.is_sound() {
-            return Err("it is of another version, or damaged".to_owned());
+            return Err(LedgerError::Unsound);
         }
         let places = ledger
             .packages

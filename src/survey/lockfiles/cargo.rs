@@ -3,7 +3,7 @@
 //! Crates of the workspace itself have no source and are left out: no cache holds them. It must
 //! never take a broken file for an empty one.
 
-use super::from_toml;
+use super::{LockFileError, from_toml};
 use crate::facts::package::Package;
 use serde::Deserialize;
 
@@ -20,7 +20,7 @@ struct Entry {
     source: Option<String>,
 }
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_toml(text)?;
     Ok(lock.package.iter().filter_map(package).collect())
 }

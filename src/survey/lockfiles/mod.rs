@@ -10,6 +10,7 @@
 //! are not followed, and what can't be read is unknown. It must never fail as a whole.
 
 mod cargo;
+mod error;
 mod go;
 mod links;
 mod npm;
@@ -17,6 +18,7 @@ mod pnpm;
 mod python;
 mod yarn;
 
+pub use self::error::LockFileError;
 use super::known;
 use super::landed::Upstream;
 use super::staged::Staged;
@@ -61,7 +63,7 @@ const REGULAR: u32 = 0o100_000;
 /// How a lock file is read: which packages its text, or each line of it, names.
 #[derive(Clone, Copy)]
 pub(crate) enum Parse {
-    Whole(fn(&str) -> Result<Vec<Package>, String>),
+    Whole(fn(&str) -> Result<Vec<Package>, LockFileError>),
     Lines(fn(&str) -> Vec<Package>),
 }
 
@@ -152,13 +154,13 @@ fn format_of(path: &Path) -> Option<(&'static str, Parse)> {
 /// What a text names. One with a zero byte is no text: a crash may leave a file of the right length
 /// without its content. Nor is what git-lfs leaves where it was not installed: read line by line,
 /// both would pass for a lock file that names nothing.
-pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+pub(crate) fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, LockFileError> {
     let text = text(bytes);
     if text.contains('\0') {
-        return Err("it is no text".to_owned());
+        return Err(LockFileError::NoText);
     }
     if text.starts_with("version https://git-lfs.github.com/spec/") {
-        return Err("git-lfs keeps it elsewhere".to_owned());
+        return Err(LockFileError::Lfs);
     }
     let mut named = match how {
         Parse::Whole(packages) => packages(&text)?,
@@ -187,8 +189,8 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// A message without what a repo may have put in it.
-fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|error| error.message().to_owned())
+fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
+    toml::from_str(text).map_err(|error| LockFileError::Toml(error.message().to_owned()))
 }
 
 struct LockFileReader<'a> {
@@ -206,7 +208,7 @@ impl LockFileReader<'_> {
         let tip = match Upstream::of(self.repo, self.stop).tip() {
             Ok(Some(tip)) => tip,
             Ok(None) => return,
-            Err(why) => return self.unknown(DEFAULT, &why),
+            Err(why) => return self.unknown(DEFAULT, &why.to_string()),
         };
         let name = tip.to_string();
         let again = self
@@ -265,7 +267,7 @@ impl LockFileReader<'_> {
             let content = self.told(&name, &path, content);
             named.insert(path.to_string_lossy().into_owned(), content);
         }
-        let archives = archives.map(|archives| archives.map_err(|error| error.to_string()));
+        let archives = archives.map(|archives| archives.map_err(LockFileError::from));
         if let Some(archives) = archives.filter(|archives| !is_empty(archives)) {
             let content = archives.and_then(|archives| self.linked(archives.packages));
             let content = self.told(&name, Path::new(ENVIRONMENTS), content);
@@ -275,14 +277,13 @@ impl LockFileReader<'_> {
     }
 
     /// What environments lead to, known like the content of a lock file.
-    fn linked(&self, archives: Vec<Package>) -> Result<Content, String> {
+    fn linked(&self, archives: Vec<Package>) -> Result<Content, LockFileError> {
         let text = archives
             .iter()
             .map(Package::as_str)
             .collect::<Vec<_>>()
             .join("\n");
-        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())
-            .map_err(|error| error.message().to_owned())?;
+        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())?;
         self.few("uv-links", blob, || Ok(archives))
     }
 
@@ -295,29 +296,25 @@ impl LockFileReader<'_> {
         format: &str,
         parse: Parse,
         vouched: Option<Oid>,
-    ) -> Result<Content, String> {
+    ) -> Result<Content, LockFileError> {
         if let Some(id) = vouched
             .map(|blob| content_id(format, blob))
             .filter(|id| self.knows(id))
         {
             return Ok(Content { id, packages: None });
         }
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let length = openat::stat(&place)
-            .map_err(|error| error.to_string())?
-            .st_size;
+        let place = live.place.join(path)?;
+        let length = openat::stat(&place)?.st_size;
         let mut held = self.stop.hold();
         held.more(
             usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(UNDERSTOOD),
-        )
-        .map_err(|error| error.to_string())?;
-        let bytes = openat::read(&place, LARGEST).map_err(|error| error.to_string())?;
+        )?;
+        let bytes = openat::read(&place, LARGEST)?;
         // Its own id, whatever was vouched for a moment ago: what is remembered by an id is
         // remembered for months.
-        let blob = Oid::hash_object(ObjectType::Blob, &bytes)
-            .map_err(|error| error.message().to_owned())?;
+        let blob = Oid::hash_object(ObjectType::Blob, &bytes)?;
         self.content(format, parse, blob, || Ok(bytes))
     }
 
@@ -327,8 +324,8 @@ impl LockFileReader<'_> {
         format: &str,
         how: Parse,
         blob: Oid,
-        read: impl FnOnce() -> Result<Vec<u8>, String>,
-    ) -> Result<Content, String> {
+        read: impl FnOnce() -> Result<Vec<u8>, LockFileError>,
+    ) -> Result<Content, LockFileError> {
         self.few(format, blob, || parse(&read()?, how))
     }
 
@@ -337,25 +334,20 @@ impl LockFileReader<'_> {
         &self,
         format: &str,
         blob: Oid,
-        find: impl FnOnce() -> Result<Vec<Package>, String>,
-    ) -> Result<Content, String> {
+        find: impl FnOnce() -> Result<Vec<Package>, LockFileError>,
+    ) -> Result<Content, LockFileError> {
         let id = content_id(format, blob);
         if self.knows(&id) {
             return Ok(Content { id, packages: None });
         }
         if self.new >= MOST_NEW {
-            return Err(format!(
-                "more than {MOST_NEW} packages are too many for one night"
-            ));
+            return Err(LockFileError::TooManyNew);
         }
         let mut packages = find()?;
         packages.sort_unstable();
         packages.dedup();
         if packages.len() > MOST_PACKAGES {
-            return Err(format!(
-                "it names {} packages, more than any honest one",
-                packages.len()
-            ));
+            return Err(LockFileError::TooMany(packages.len()));
         }
         Ok(Content {
             id,
@@ -367,20 +359,14 @@ impl LockFileReader<'_> {
         (self.known.content)(id) || self.locks.contents.contains_key(id)
     }
 
-    fn blob(&self, blob: Oid) -> Result<Vec<u8>, String> {
-        let told = |error: git2::Error| error.message().to_owned();
-        let (size, _) = self
-            .repo
-            .odb()
-            .and_then(|odb| odb.read_header(blob))
-            .map_err(told)?;
+    fn blob(&self, blob: Oid) -> Result<Vec<u8>, LockFileError> {
+        let (size, _) = self.repo.odb()?.read_header(blob)?;
         if size as u64 > LARGEST {
-            return Err(format!("{size} bytes are more than any honest one has"));
+            return Err(LockFileError::TooLarge(size));
         }
         let mut held = self.stop.hold();
-        held.more(size.saturating_mul(UNDERSTOOD))
-            .map_err(|error| error.to_string())?;
-        Ok(self.repo.find_blob(blob).map_err(told)?.content().to_vec())
+        held.more(size.saturating_mul(UNDERSTOOD))?;
+        Ok(self.repo.find_blob(blob)?.content().to_vec())
     }
 
     fn all_known(&self, files: &Files) -> bool {
@@ -392,7 +378,7 @@ impl LockFileReader<'_> {
         &mut self,
         tree: &str,
         path: &Path,
-        content: Result<Content, String>,
+        content: Result<Content, LockFileError>,
     ) -> Option<String> {
         match content {
             Ok(Content { id, packages }) => {
@@ -438,7 +424,7 @@ impl LockFileReader<'_> {
 /// What a tree's environments are called among its lock files.
 const ENVIRONMENTS: &str = "(virtual environments)";
 
-fn is_empty(archives: &Result<Archives, String>) -> bool {
+fn is_empty(archives: &Result<Archives, LockFileError>) -> bool {
     archives
         .as_ref()
         .is_ok_and(|archives| archives.packages.is_empty())
@@ -457,7 +443,7 @@ struct Content {
 struct Standing {
     path: PathBuf,
     /// The blob, where the index vouches for one.
-    blob: Result<Option<Oid>, String>,
+    blob: Result<Option<Oid>, LockFileError>,
 }
 
 /// The lock files that the index names, and those in the tree's root.
@@ -468,7 +454,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
                 .as_deref()
                 .map(Oid::from_str)
                 .transpose()
-                .map_err(|error| error.message().to_owned())
+                .map_err(LockFileError::from)
         };
         let files = looked.iter().take(MOST_FILES);
         return Ok(files
@@ -487,10 +473,10 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     paths.extend(at_root(live.place)?);
     // None where it is a link or the like, or isn't there.
     let blob = |path: &Path| {
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let stat = found(openat::stat(&place)).map_err(|error| error.to_string())?;
+        let place = live.place.join(path)?;
+        let stat = found(openat::stat(&place))?;
         let file = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        Ok(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
+        Ok::<_, LockFileError>(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
     };
     let stands = |path: PathBuf| blob(&path).transpose().map(|blob| Standing { path, blob });
     Ok(paths
@@ -516,7 +502,7 @@ fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, LockFileError> {
         let (_, how) = format_of(Path::new(name)).unwrap();
         let names = parse(bytes, how)?
             .iter()

@@ -6,6 +6,7 @@
 //! has no `integrity` (a link, a directory, git) stands in no cache. It must never recurse deeper
 //! than `serde_json` lets it, which is 128 levels.
 
+use super::LockFileError;
 use crate::facts::package::Package;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -34,8 +35,8 @@ struct Nested {
     dependencies: HashMap<String, Nested>,
 }
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
+    let lock: Lock = serde_json::from_str(text).map_err(LockFileError::Json)?;
     let mut packages = Vec::new();
     for (path, entry) in &lock.packages {
         let name = entry
