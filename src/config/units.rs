@@ -4,6 +4,7 @@
 //! unit is refused, save for plain bytes and counts.
 
 use super::policy::Age;
+use crate::fs::humanize;
 use bytesize::ByteSize;
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde::Deserialize;
@@ -170,7 +171,7 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        ByteSize(self.0).display().iec().fmt(f)
+        f.write_str(&humanize::bytes(self.0))
     }
 }
 

@@ -7,7 +7,7 @@
 use super::worktree::Class;
 use crate::facts::repo::Missing;
 use crate::facts::worktree::Landed;
-use bytesize::ByteSize;
+use crate::fs::humanize::{bytes, of_all, plural, span};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -241,13 +241,13 @@ impl fmt::Display for KeepReason {
                 idle,
                 holds_for,
             } => {
-                let (told, idle) = (told(reason), days(*idle));
+                let (told, idle) = (told(reason), span(*idle));
                 write!(
                     f,
                     "{told}: process {pid} is dead on this machine, and nothing happened for {idle}; "
                 )?;
                 match holds_for {
-                    Some(age) => write!(f, "such a lock holds for {}", days(*age)),
+                    Some(age) => write!(f, "such a lock holds for {}", span(*age)),
                     None => f.write_str(
                         "`git worktree unlock` lets it go, or `worktrees.dead_locks` all such",
                     ),
@@ -269,7 +269,7 @@ impl fmt::Display for KeepReason {
             Self::CannotBeRescued(obstacle) => obstacle.fmt(f),
             Self::TooYoung => f.write_str("active too recently for any class"),
             Self::Recent(class, age) => {
-                write!(f, "{} trees go when idle for {}", class.name(), days(*age))
+                write!(f, "{} trees go when idle for {}", class.name(), span(*age))
             }
             Self::SwitchedOff(class) => {
                 write!(f, "{} trees are never reaped here", class.name())
@@ -297,11 +297,11 @@ impl fmt::Display for Obstacle {
                 f,
                 "its unsaved work can't be rescued: failed to read {file}; make the file readable, or remove it"
             ),
-            Self::TooLarge { bytes, most } => {
-                let [bytes, most] = [*bytes, *most].map(|bytes| ByteSize(bytes).display().iec());
+            Self::TooLarge { bytes: held, most } => {
+                let [held, most] = [*held, *most].map(bytes);
                 write!(
                     f,
-                    "its unsaved files hold {bytes}, more than rescue_max ({most}): raise rescue_max, or save the work by hand"
+                    "its unsaved files hold {held}, more than rescue_max ({most}): raise rescue_max, or save the work by hand"
                 )
             }
         }
@@ -326,15 +326,13 @@ impl ReapReason {
 impl fmt::Display for ReapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Uncommitted { named, count } => {
-                f.write_str(&named.join(", "))?;
-                match count.saturating_sub(named.len()) {
-                    0 => Ok(()),
-                    rest => write!(f, " and {rest} more"),
-                }
-            }
+            Self::Uncommitted { named, count } => f.write_str(&of_all(named, *count)),
             Self::UnsavedCommits(many) => {
-                write!(f, "only this tree reaches {}", plural(*many, "commit"))
+                write!(
+                    f,
+                    "only this tree reaches {}",
+                    plural(*many as u64, "commit")
+                )
             }
             Self::Stash => f.write_str("a stash was made on its branch"),
             Self::NoCommitYet => f.write_str("clean, and nothing was ever committed in it"),
@@ -355,7 +353,7 @@ impl fmt::Display for ReapReason {
 impl fmt::Display for GoneAtOnce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let since = |f: &mut fmt::Formatter<'_>, Missing { missing, of }: Missing, whose| {
-            let missing = plural(missing, "tree");
+            let missing = plural(missing as u64, "tree");
             write!(
                 f,
                 "{missing} of {of}{whose} went missing at once, since the last run"
@@ -367,7 +365,7 @@ impl fmt::Display for GoneAtOnce {
             Self::Earlier(trees, first) => write!(
                 f,
                 "{} went missing at once, on {}",
-                plural(*trees, "tree"),
+                plural(*trees as u64, "tree"),
                 first.format("%-d %b %Y")
             ),
         }
@@ -381,22 +379,6 @@ impl fmt::Display for PruneRefusal {
             f,
             "{gone}: is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove {repo} NAME --rescue`"
         )
-    }
-}
-
-fn days(age: TimeDelta) -> String {
-    match (age.num_days(), age.num_hours()) {
-        (0, 0) => plural(usize::try_from(age.num_minutes()).unwrap_or(0), "minute"),
-        (0, hours) => plural(usize::try_from(hours).unwrap_or(0), "hour"),
-        (days, _) => plural(usize::try_from(days).unwrap_or(0), "day"),
-    }
-}
-
-fn plural(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{count} {what}s")
     }
 }
 
