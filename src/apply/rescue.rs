@@ -303,7 +303,7 @@ impl Making<'_> {
     }
 
     fn write(&self, place: &VolumePath, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         if stamp.is_link() {
             return self
                 .repo

@@ -344,7 +344,7 @@ fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, 
     match repo
         .place
         .join(".git")
-        .map_err(io::Error::other)
+        .map_err(io::Error::from)
         .and_then(|git_dir| openat::stat(&git_dir))
     {
         Err(error)

@@ -93,7 +93,7 @@ impl CachedSurvey {
     fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
         let to = file(state, repo).ok_or(io::ErrorKind::InvalidInput)?.path();
         atomic::make_folder(to.parent().unwrap_or(Path::new("/")))?;
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        let trash = state.join("trash")?.path();
         atomic::make_folder(&trash)?;
         let mut new = tempfile::NamedTempFile::new_in(trash)?;
         atomic::json(&mut new, self)?;

@@ -102,7 +102,7 @@ impl Ledger {
         let to = file(state)?;
         // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
         // is gone the next run.
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        let trash = state.join("trash")?.path();
         atomic::make_folder(&trash)?;
         let mut new = tempfile::Builder::new()
             .permissions(Permissions::from_mode(0o644))
@@ -315,7 +315,7 @@ impl Ledger {
 }
 
 fn file(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join("ledger.json").map_err(io::Error::other)
+    state.join("ledger.json").map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -80,7 +80,7 @@ impl Known {
             .ancestors()
             .nth(2)
             .unwrap_or(tree.admin.relative());
-        let git_dir = VolumePath::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
+        let git_dir = VolumePath::new(tree.admin.root(), git_dir)?;
         let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
         Ok(Self {
             made_again: tree.made_again.clone(),
@@ -262,7 +262,7 @@ impl Known {
         if size == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
         }
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);

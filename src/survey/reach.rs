@@ -78,7 +78,7 @@ pub fn unreached(
     let mut tips = Ids::of(stop);
     head.iter().try_for_each(|head| tips.add(*head))?;
     if listed.holds("logs") {
-        for log in files_below(&admin.join("logs").map_err(io::Error::other)?, stop)?.all {
+        for log in files_below(&admin.join("logs")?, stop)?.all {
             log_commits(&log, &mut tips, stop)?;
         }
     }
@@ -90,7 +90,7 @@ pub fn unreached(
     if listed.holds("refs") {
         let mut private = Ids::of(stop);
         ids(
-            &files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all,
+            &files_below(&admin.join("refs")?, stop)?.all,
             &mut private,
             stop,
         )?;
@@ -341,7 +341,7 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
                 return Err(io::Error::other(stop.budget().exceeded()));
             }
             Ok(entry) => {
-                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?);
+                files.push(VolumePath::new(folder.root(), entry.path())?);
             }
             Err(error)
                 if error

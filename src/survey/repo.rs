@@ -223,11 +223,7 @@ pub fn one(
 pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePath>> {
     for folder in admins(git_dir)?.into_iter().chain([git_dir.clone()]) {
         for name in ["HEAD", "rebase-merge/head-name", "rebase-apply/head-name"] {
-            let text = found(openat::read(
-                &folder.join(name).map_err(io::Error::other)?,
-                64 << 10,
-            ))?
-            .unwrap_or_default();
+            let text = found(openat::read(&folder.join(name)?, 64 << 10))?.unwrap_or_default();
             let text = text.trim_ascii();
             if text.strip_prefix(b"ref: ").unwrap_or(text) == branch.as_bytes() {
                 return Ok(Some(folder));
@@ -261,7 +257,7 @@ pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missin
 /// # Errors
 /// The registry can't be read.
 pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let worktrees = git_dir.join("worktrees").map_err(io::Error::other)?;
+    let worktrees = git_dir.join("worktrees")?;
     let Some(entries) = found(std::fs::read_dir(worktrees.path()))? else {
         return Ok(Vec::new());
     };
@@ -269,11 +265,7 @@ pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
     for entry in entries {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            admins.push(
-                worktrees
-                    .join(entry.file_name())
-                    .map_err(io::Error::other)?,
-            );
+            admins.push(worktrees.join(entry.file_name())?);
         }
     }
     admins.sort();
@@ -287,7 +279,7 @@ fn stashed(
     git_dir: &VolumePath,
     stop: &Stop,
 ) -> io::Result<HashSet<String>> {
-    let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
+    let log = git_dir.join("logs/refs/stash")?;
     let Some(log) = found(openat::file(&log))? else {
         return Ok(HashSet::new());
     };
