@@ -68,7 +68,7 @@ fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
 }
 
 fn folder(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join(Path::new("ballast")).map_err(io::Error::other)
+    state.join(Path::new("ballast")).map_err(io::Error::from)
 }
 
 fn room(usage: &Usage, times: u64) -> bool {

@@ -207,7 +207,7 @@ impl Evictor<'_> {
             Err(error) => return Err(error.into()),
         };
         let active = VolumePath::new(place.root(), &tree.admin)
-            .map_err(io::Error::other)
+            .map_err(io::Error::from)
             .and_then(|admin| activity(&admin, self.stop));
         if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
             return Ok(UnitOutcome::Skipped(

@@ -101,7 +101,7 @@ impl Trash {
     /// # Errors
     /// It can't be made.
     pub fn of(state: &VolumePath) -> io::Result<Self> {
-        let place = state.join("trash").map_err(io::Error::other)?;
+        let place = state.join("trash")?;
         atomic::make_folder(&place)?;
         Ok(Self { place })
     }
@@ -112,10 +112,7 @@ impl Trash {
     /// # Errors
     /// It can't be made.
     pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
-        let place = self
-            .place
-            .join(uuid::Uuid::new_v4().to_string())
-            .map_err(io::Error::other)?;
+        let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
         atomic::make_new_folder(&place)?;
         if let Some((from, admin)) = tree {
             Note::of(from, admin)?.write(&place)?;
@@ -143,13 +140,7 @@ impl Trash {
     /// # Errors
     /// It stays; `NotFound` when it isn't there.
     pub fn adopt(&self, ours: &VolumePath) -> io::Result<()> {
-        rename(
-            ours,
-            &self
-                .place
-                .join(uuid::Uuid::new_v4().to_string())
-                .map_err(io::Error::other)?,
-        )
+        rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string())?)
     }
 
     /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to
@@ -211,10 +202,7 @@ impl Trash {
 
     /// Gives a bin another name, so that nobody can put anything there any more.
     fn aside(&self, bin: &VolumePath) -> io::Result<VolumePath> {
-        let aside = self
-            .place
-            .join(uuid::Uuid::new_v4().to_string())
-            .map_err(io::Error::other)?;
+        let aside = self.place.join(uuid::Uuid::new_v4().to_string())?;
         rename(bin, &aside).map(|()| aside)
     }
 
@@ -284,7 +272,7 @@ impl Trash {
         let name = [OsStr::new("making-"), lock.stem()]
             .into_iter()
             .collect::<OsString>();
-        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
+        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::from)
     }
 
     /// Clears the repo's workshop of what a killed command left there.
@@ -310,9 +298,7 @@ impl Bin {
     }
 
     fn entry(&self, number: usize) -> io::Result<VolumePath> {
-        self.place
-            .join(number.to_string())
-            .map_err(io::Error::other)
+        self.place.join(number.to_string()).map_err(io::Error::from)
     }
 
     /// Moves `what` here in one step, and says where it is now.
@@ -449,7 +435,7 @@ fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
 pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     let bins = state
         .join("trash")
-        .map_err(io::Error::other)
+        .map_err(io::Error::from)
         .and_then(|trash| bins(&trash))
         .unwrap_or_default();
     let taken = bins.iter().filter_map(|bin| match note::state(bin) {
@@ -465,7 +451,7 @@ pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
 /// # Errors
 /// The trash can't be read.
 pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let trash = state.join("trash").map_err(io::Error::other)?;
+    let trash = state.join("trash")?;
     let mut bins = bins(&trash)?;
     bins.retain(|bin| !bin.join(TOLD).is_ok_and(|told| openat::stat(&told).is_ok()));
     Ok(bins)
@@ -477,7 +463,7 @@ fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
     };
     openat::list(folder)?
         .into_iter()
-        .map(|(name, _)| trash.join(name).map_err(io::Error::other))
+        .map(|(name, _)| Ok(trash.join(name)?))
         .collect()
 }
 

@@ -12,7 +12,7 @@ use crate::git;
 use crate::git::confine;
 use crate::git::shadow::Shadow;
 use crate::lock;
-use crate::plan::worktree::NO_DEFAULT_BRANCH;
+use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
 use crate::state::volume;
 use crate::survey;
@@ -213,7 +213,7 @@ fn mount(policy: &Policy) -> Vec<Line> {
         .into_iter()
         .map(|judged| match judged.found {
             Ok(found) => ok(judged.what, found),
-            Err(trouble) => bad(judged.what, trouble),
+            Err(trouble) => bad(judged.what, trouble.to_string()),
         });
     iter::once(ok("mount", told)).chain(judged).collect()
 }

@@ -12,6 +12,7 @@
 
 use crate::fs::atomic;
 use crate::fs::clock;
+use crate::fs::mount::MountTrouble;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
 use ask::{ANSWER, failed, hold_within, look_within, try_flock};
@@ -93,7 +94,7 @@ pub enum LockError {
         /// The lock file.
         path: PathBuf,
         /// Why it would not.
-        why: String,
+        why: MountTrouble,
     },
     /// The file system refused.
     #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]

@@ -3,6 +3,7 @@
 //! Replaced whole, so that a scrape sees the old metrics or the new ones; node-exporter runs as
 //! somebody else, so that anybody may read it. It must never write through a link.
 
+use super::DeliveryError;
 use crate::fs::atomic::outside;
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -14,10 +15,14 @@ const LONGEST: u64 = 16 << 20;
 
 /// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else
 /// the refusal of one run would take away when a run last went well.
-pub(super) fn write(file: &Path, metrics: &str) -> Result<(), String> {
+pub(super) fn write(file: &Path, metrics: &str) -> Result<(), DeliveryError> {
     let before = read(file).unwrap_or_default();
-    outside::replace(file, with(&before, metrics).as_bytes())
-        .map_err(|error| format!("failed to write the metrics to `{}`: {error}; see that its folder is there and writable", file.display()))
+    outside::replace(file, with(&before, metrics).as_bytes()).map_err(|cause| {
+        DeliveryError::Textfile {
+            file: file.to_owned(),
+            cause,
+        }
+    })
 }
 
 fn read(file: &Path) -> io::Result<String> {

@@ -9,7 +9,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::report;
+use crate::report::{self, ReasonName};
 use crate::run::Options;
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
@@ -116,7 +116,7 @@ impl RepoResult {
     /// Trees that are idle and stay: their build output may be evicted. By what became of each, for
     /// one that was to go may have stayed after all.
     pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
-        let other = |row: &report::Worktree| row.goes() || row.because == "busy";
+        let other = |row: &report::Worktree| row.goes() || row.because == ReasonName::Busy;
         let gone: HashSet<&Path> = self
             .row
             .worktrees

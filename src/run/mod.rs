@@ -72,7 +72,8 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     let from_trash = match begin(policy, request.options, stop, request.now) {
         Ok(begun) => work(&request, begun, &mut report),
         Err(refusal) => {
-            (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
+            (report.run.outcome, report.run.reason) =
+                (RunOutcome::Refused, Some(refusal.to_string()));
             0
         }
     };

@@ -92,9 +92,8 @@ impl CachedSurvey {
 
     /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
     fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
-        let named = |name: &str| state.join(name).map_err(io::Error::other);
-        atomic::make_folder(&named("looks")?)?;
-        let trash = named("trash")?;
+        atomic::make_folder(&state.join("looks")?)?;
+        let trash = state.join("trash")?;
         atomic::make_folder(&trash)?;
         let mut new = Draft::private(&trash)?;
         atomic::json(new.file(), self)?;

@@ -47,6 +47,17 @@ pub struct Ledger {
     places: HashMap<Package, u32>,
 }
 
+/// What stands there is no ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It is no JSON, or of another form.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// It is of another version, or its parts don't fit one another.
+    #[error("it is of another version, or damaged")]
+    Unsound,
+}
+
 /// A package, when it was last named (in seconds since 1970), and by which repo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry(Package, i64, String);
@@ -60,7 +71,7 @@ impl Ledger {
             Ok(None) => (Self::default(), None),
             Ok(Some(bytes)) => match Self::parse(&bytes) {
                 Ok(ledger) => (ledger, None),
-                Err(why) => (Self::default(), Some(why)),
+                Err(why) => (Self::default(), Some(why.to_string())),
             },
             Err(error) => (Self::default(), Some(error.to_string())),
         };
@@ -74,10 +85,10 @@ impl Ledger {
     }
 
     /// The ledger that holds these bytes.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let ledger: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LedgerError> {
+        let ledger: Self = serde_json::from_slice(bytes)?;
         if ledger.schema != SCHEMA || !ledger.is_sound() {
-            return Err("it is of another version, or damaged".to_owned());
+            return Err(LedgerError::Unsound);
         }
         let places = ledger
             .packages
@@ -96,7 +107,7 @@ impl Ledger {
         let to = file(state)?;
         // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
         // is gone the next run.
-        let trash = state.join("trash").map_err(io::Error::other)?;
+        let trash = state.join("trash")?;
         atomic::make_folder(&trash)?;
         let mut new = Draft::readable(&trash)?;
         atomic::json(new.file(), self)?;
@@ -305,7 +316,7 @@ impl Ledger {
 }
 
 fn file(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join(NAME).map_err(io::Error::other)
+    state.join(NAME).map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -24,8 +24,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod change;
 mod lists;
 mod own;
+use change::Change;
 
 /// A commit with more files than this, or directories nested deeper, is no honest one: trees that
 /// name one another hold billions in a kilobyte.
@@ -78,7 +80,7 @@ impl Known {
             .ancestors()
             .nth(2)
             .unwrap_or(tree.admin.relative());
-        let git_dir = VolumePath::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
+        let git_dir = VolumePath::new(tree.admin.root(), git_dir)?;
         let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
         Ok(Self {
             made_again: tree.made_again.clone(),
@@ -193,7 +195,7 @@ impl Known {
         place: &VolumePath,
         listing: &Listing,
         held: &mut Held,
-    ) -> io::Result<Vec<(PathBuf, &'static str)>> {
+    ) -> io::Result<Vec<(PathBuf, Change)>> {
         let Self {
             committed, index, ..
         } = self;
@@ -210,12 +212,12 @@ impl Known {
             let staged = staged.at(path);
             match recorded.at(path) {
                 None if staged.is_none() && elsewhere.has(place, path, stamp, &self.stop)? => {}
-                None => note(path, "is untracked")?,
-                Some(&(mode, _)) if mode != stamp.git_mode() => note(path, "has another mode")?,
+                None => note(path, Change::Untracked)?,
+                Some(&(mode, _)) if mode != stamp.git_mode() => note(path, Change::Mode)?,
                 Some(&(_, blob))
                     if !self.comes_back(repo, place, (path, stamp), staged, blob)? =>
                 {
-                    note(path, "is modified")?;
+                    note(path, Change::Modified)?;
                 }
                 Some(_) => {}
             }
@@ -224,21 +226,21 @@ impl Known {
         for (path, &(mode, blob)) in committed {
             let staged = staged.at(path);
             if mode != SUBMODULE && standing.at(path).is_none() && !staged.is_some_and(is_sparse) {
-                note(path, "is deleted")?;
+                note(path, Change::Deleted)?;
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
-                note(path, "is staged")?;
+                note(path, Change::Staged)?;
             }
         }
         let mut recorded = InOrder::of(committed);
         listing
             .registration
             .keys()
-            .try_for_each(|path| note(&Path::new(".git").join(path), "is somebody's, not git's"))?;
+            .try_for_each(|path| note(&Path::new(".git").join(path), Change::NotGits))?;
         index
             .entries
             .keys()
             .filter(|path| recorded.at(path).is_none())
-            .try_for_each(|path| note(path, "is staged"))?;
+            .try_for_each(|path| note(path, Change::Staged))?;
         dirty.sort();
         Ok(dirty)
     }
@@ -260,7 +262,7 @@ impl Known {
         if size == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
         }
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);

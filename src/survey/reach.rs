@@ -13,7 +13,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
 pub const LOG_CAP: u64 = 64 << 20;
@@ -78,7 +78,7 @@ pub fn unreached(
     let mut tips = Ids::of(stop);
     head.iter().try_for_each(|head| tips.add(*head))?;
     if listed.holds("logs") {
-        for log in files_below(&admin.join("logs").map_err(io::Error::other)?, stop)?.all {
+        for log in files_below(&admin.join("logs")?, stop)?.all {
             log_commits(&log, &mut tips, stop)?;
         }
     }
@@ -90,7 +90,7 @@ pub fn unreached(
     if listed.holds("refs") {
         let mut private = Ids::of(stop);
         ids(
-            &files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all,
+            &files_below(&admin.join("refs")?, stop)?.all,
             &mut private,
             stop,
         )?;
@@ -127,11 +127,11 @@ pub fn unreached(
 /// reads them one by one, and on a network that would take as long as to look at the trees, which
 /// is done side by side.
 #[derive(Default)]
-pub struct Kept(OnceLock<Result<Ids, String>>);
+pub struct Kept(OnceLock<Result<Ids, Arc<io::Error>>>);
 
 impl Kept {
     fn by_refs(&self, repo: &Repository, stop: &Stop) -> io::Result<&BTreeSet<Oid>> {
-        let read = || kept(repo, stop).map_err(|error| error.to_string());
+        let read = || kept(repo, stop).map_err(Arc::new);
         self.0
             .get_or_init(read)
             .as_ref()
@@ -341,7 +341,7 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
                 return Err(io::Error::other(stop.budget().exceeded()));
             }
             Ok(entry) => {
-                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?);
+                files.push(VolumePath::new(folder.root(), entry.path())?);
             }
             Err(error)
                 if error

@@ -114,7 +114,7 @@ fn folder(
         };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                let below = found(Listed::of(&admin.join(&here).map_err(io::Error::other)?))?;
+                let below = found(Listed::of(&admin.join(&here)?))?;
                 below.map_or(Ok(()), |below| {
                     folder(admin, &here, &below, depth.saturating_add(1), somebodys)
                 })?;
@@ -154,10 +154,7 @@ fn is_gits(path: &Path) -> bool {
 
 /// Whether the registration's own config holds nothing but what git itself writes.
 fn is_plain(admin: &VolumePath) -> io::Result<bool> {
-    let config = found(openat::read(
-        &admin.join(CONFIG).map_err(io::Error::other)?,
-        CONFIG_CAP,
-    ))?;
+    let config = found(openat::read(&admin.join(CONFIG)?, CONFIG_CAP))?;
     Ok(config.is_none_or(|config| holds_own_keys(&config)))
 }
 

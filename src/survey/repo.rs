@@ -229,7 +229,7 @@ fn stashed(
     git_dir: &VolumePath,
     stop: &Stop,
 ) -> io::Result<HashSet<String>> {
-    let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
+    let log = git_dir.join("logs/refs/stash")?;
     let Some(log) = found(openat::file(&log))? else {
         return Ok(HashSet::new());
     };
