@@ -237,13 +237,11 @@ struct Making<'a> {
 
 impl Making<'_> {
     fn known(&self) -> Result<Known, RescueError> {
-        let head = self.head.as_ref().map(Commit::id);
         Known::of(
             self.stop,
             &std::sync::Arc::default(),
             self.repo,
             self.worktree,
-            head,
         )
         .map_err(|cause| RescueError::File {
             path: self.worktree.admin.path(),

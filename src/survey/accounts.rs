@@ -87,7 +87,12 @@ pub(super) fn look_through(place: &VolumePath, first: bool, stop: &Stop) -> io::
         stop,
         held: stop.hold(),
     };
-    search.directory(&directory, Path::new(""), &tools.unwrap_or_default(), 0)?;
+    search.directory(&Level {
+        directory: &directory,
+        path: Path::new(""),
+        opinions: &tools.unwrap_or_default(),
+        depth: 0,
+    })?;
     trouble.told()?;
     Ok(search.found)
 }
@@ -102,53 +107,53 @@ struct Search<'a> {
     held: Held,
 }
 
+/// A directory that is looked through.
+struct Level<'a> {
+    directory: &'a Directory,
+    /// Its path in the tool's directory, and how deep that is.
+    path: &'a Path,
+    depth: usize,
+    /// The accounts that may speak for what is in it.
+    opinions: &'a [Opinion],
+}
+
 impl Search<'_> {
-    fn directory(
-        &mut self,
-        directory: &Directory,
-        path: &Path,
-        opinions: &[Opinion],
-        depth: usize,
-    ) -> io::Result<()> {
-        if directory.is_repo() {
-            self.held.path(path)?;
-            self.found.repos.push(path.to_owned());
+    fn directory(&mut self, level: &Level<'_>) -> io::Result<()> {
+        if level.directory.is_repo() {
+            self.held.path(level.path)?;
+            self.found.repos.push(level.path.to_owned());
             return Ok(());
         }
-        for (name, kind) in directory.entries() {
+        for (name, kind) in level.directory.entries() {
             go_on(Some(self.stop))?;
             if self.first && !self.found.somebodys.is_empty() {
                 return Ok(());
             }
             if matches!(kind, FileType::RegularFile | FileType::Directory) {
-                self.entry(directory, name, *kind, &path.join(name), opinions, depth)?;
+                self.entry(level, name, *kind)?;
             }
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        directory: &Directory,
-        name: &OsString,
-        kind: FileType,
-        path: &Path,
-        opinions: &[Opinion],
-        depth: usize,
-    ) -> io::Result<()> {
-        let text = name.to_str().filter(|_| depth < DEEPEST);
-        let said = opinions
-            .iter()
-            .filter_map(|opinion| match opinion(directory, text?, kind) {
-                Says::Nothing => None,
-                said => Some(said),
-            });
+    fn entry(&mut self, level: &Level<'_>, name: &OsString, kind: FileType) -> io::Result<()> {
+        let directory = level.directory;
+        let path = level.path.join(name);
+        let text = name.to_str().filter(|_| level.depth < DEEPEST);
+        let said =
+            level
+                .opinions
+                .iter()
+                .filter_map(|opinion| match opinion(directory, text?, kind) {
+                    Says::Nothing => None,
+                    said => Some(said),
+                });
         let mut below = Vec::new();
         for says in said {
             match says {
                 Says::Below(opinion) if kind.is_dir() => below.push(opinion),
                 _ if kind.is_dir() => {
-                    self.held.path(path)?;
+                    self.held.path(&path)?;
                     self.found.whole.push(directory.place().join(name)?);
                     return Ok(());
                 }
@@ -156,15 +161,15 @@ impl Search<'_> {
             }
         }
         if below.is_empty() {
-            self.held.path(path)?;
-            self.found.somebodys.push(path.to_owned());
+            self.held.path(&path)?;
+            self.found.somebodys.push(path);
             return Ok(());
         }
-        self.directory(
-            &directory.below(OsStr::new(name))?,
-            path,
-            &below,
-            depth.saturating_add(1),
-        )
+        self.directory(&Level {
+            directory: &directory.below(OsStr::new(name))?,
+            path: &path,
+            opinions: &below,
+            depth: level.depth.saturating_add(1),
+        })
     }
 }

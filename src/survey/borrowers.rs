@@ -19,7 +19,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::fs::walk::{Anchor, LISTING, spread};
 use rayon::Scope;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, Stat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, RawDirEntry, Stat};
 use rustix::io::Errno;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -289,34 +289,14 @@ impl<'a> Walk<'a> {
             if openat::is_dots(name) {
                 continue;
             }
-            let kind = match entry.file_type() {
-                FileType::Unknown => match rustix::fs::statat(
-                    directory,
-                    name,
-                    AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
-                ) {
-                    Ok(stat) => FileType::from_raw_mode(stat.st_mode),
-                    Err(Errno::NOENT) => continue,
-                    Err(errno) => return Err(errno),
-                },
-                kind => kind,
+            let Some(kind) = kind_of(directory, &entry)? else {
+                continue;
             };
             let name = OsStr::from_bytes(name.to_bytes());
-            let taken = match (name.as_bytes(), kind) {
-                (_, FileType::Directory) => {
-                    below.push(path.join(name));
-                    Ok(())
-                }
-                (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => {
-                    self.alternates(directory, path)
-                }
-                (b"objects", FileType::Symlink) => self
-                    .all
-                    .reaches(path, &self.root.join(path).join(name))
-                    .map(drop),
-                (b"commondir", FileType::RegularFile) => self.commondir(directory, path),
-                _ => Ok(()),
-            };
+            if kind.is_dir() {
+                below.push(path.join(name));
+            }
+            let taken = self.take_in(directory, path, name, kind);
             if let Err(error) = taken {
                 self.all.unreadable(&path.join(name), &error);
             }
@@ -327,6 +307,28 @@ impl<'a> Walk<'a> {
                 .all(|name| below.iter().any(|directory| directory.ends_with(name)));
         below.retain(|directory| !is_store || !is_full_of_objects(directory));
         Ok(below)
+    }
+
+    /// Takes in an entry of a directory by which something borrows.
+    fn take_in(
+        &self,
+        directory: &OwnedFd,
+        path: &Path,
+        name: &OsStr,
+        kind: FileType,
+    ) -> io::Result<()> {
+        match (name.as_bytes(), kind) {
+            (_, FileType::Directory) => Ok(()),
+            (b"alternates", _) if path.file_name() == Some(OsStr::new("info")) => {
+                self.alternates(directory, path)
+            }
+            (b"objects", FileType::Symlink) => self
+                .all
+                .reaches(path, &self.root.join(path).join(name))
+                .map(drop),
+            (b"commondir", FileType::RegularFile) => self.commondir(directory, path),
+            _ => Ok(()),
+        }
     }
 
     /// A list of lenders stands in `info` of the object directory whose objects are short of
@@ -421,6 +423,22 @@ impl<'a> Walk<'a> {
             (self.began.elapsed().saturating_mul(PART) > self.stop.limit())
                 .then_some("it took too long, raise `run.deadline`")
         })
+    }
+}
+
+/// What an entry of a directory is; none when it went meanwhile.
+fn kind_of(directory: &OwnedFd, entry: &RawDirEntry<'_>) -> Result<Option<FileType>, Errno> {
+    if entry.file_type() != FileType::Unknown {
+        return Ok(Some(entry.file_type()));
+    }
+    match rustix::fs::statat(
+        directory,
+        entry.file_name(),
+        AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT,
+    ) {
+        Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 

@@ -19,43 +19,55 @@ const POINTER: &str = "version https://git-lfs.github.com/spec/v1\n";
 /// A text with other line endings than its blob's is read whole up to this size.
 pub const LONGEST_TEXT: u64 = 64 << 20;
 
-/// Whether a checkout would make the file at `place`, of `size` bytes, from `blob` again. Either
-/// git's index vouches that it did; or, for an index knows nothing of a copy (`cp -a`), the file is
-/// read, and `lengthens` says whether a checkout changes line endings there.
-///
-/// # Errors
-/// The file can't be read.
-pub fn makes(
-    blob: &[u8],
-    git_dir: &VolumePath,
-    (place, size): (&VolumePath, u64),
-    vouched: bool,
-    lengthens: impl FnOnce() -> io::Result<bool>,
-    stop: &Stop,
-) -> io::Result<bool> {
-    if let Some(pointer) = pointer(blob) {
-        return Ok(pointer.size == size
-            && is_stored(git_dir, &pointer)
-            && (vouched || names(&pointer, &sha256(place, stop)?)));
+/// A file that stands where a checkout would put a blob.
+pub struct CheckedOut<'a> {
+    /// The repo's git dir, with the store of git-lfs.
+    pub git_dir: &'a VolumePath,
+    /// The file.
+    pub place: &'a VolumePath,
+    /// Its bytes.
+    pub size: u64,
+    /// Whether git's index vouches that a checkout made it from the blob.
+    pub vouched: bool,
+}
+
+impl CheckedOut<'_> {
+    /// Whether a checkout would make the file from `blob` again. Either git's index vouches that it
+    /// did; or, for an index knows nothing of a copy (`cp -a`), the file is read, and `lengthens`
+    /// says whether a checkout changes line endings there.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn comes_from(
+        &self,
+        blob: &[u8],
+        lengthens: impl FnOnce() -> io::Result<bool>,
+        stop: &Stop,
+    ) -> io::Result<bool> {
+        if let Some(pointer) = pointer(blob) {
+            return Ok(pointer.size == self.size
+                && is_stored(self.git_dir, &pointer)
+                && (self.vouched || names(&pointer, &sha256(self.place, stop)?)));
+        }
+        let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
+        if blob.contains(&b'\r')
+            || (blob.len() as u64).saturating_add(lines) != self.size
+            || self.size > LONGEST_TEXT
+        {
+            return Ok(false);
+        }
+        if !self.vouched && !lengthens()? {
+            return Ok(false);
+        }
+        let text = openat::read(self.place, self.size)?;
+        let ended = blob
+            .split_inclusive(|&byte| byte == b'\n')
+            .flat_map(|line| match line.split_last() {
+                Some((b'\n', line)) => [line, b"\r\n"],
+                _ => [line, b""],
+            });
+        Ok(ended.flatten().eq(&text))
     }
-    let lines = blob.split(|&byte| byte == b'\n').skip(1).count() as u64;
-    if blob.contains(&b'\r')
-        || (blob.len() as u64).saturating_add(lines) != size
-        || size > LONGEST_TEXT
-    {
-        return Ok(false);
-    }
-    if !vouched && !lengthens()? {
-        return Ok(false);
-    }
-    let text = openat::read(place, size)?;
-    let ended = blob
-        .split_inclusive(|&byte| byte == b'\n')
-        .flat_map(|line| match line.split_last() {
-            Some((b'\n', line)) => [line, b"\r\n"],
-            _ => [line, b""],
-        });
-    Ok(ended.flatten().eq(&text))
 }
 
 /// What a git-lfs pointer names.
@@ -162,15 +174,14 @@ mod tests {
         ] {
             std::fs::write(place.path(), file).unwrap();
             let made = |vouched, lengthens| {
-                makes(
-                    blob.as_bytes(),
-                    &place,
-                    (&place, file.len() as u64),
+                let file = CheckedOut {
+                    git_dir: &place,
+                    place: &place,
+                    size: file.len() as u64,
                     vouched,
-                    || Ok(lengthens),
-                    &Stop::never(),
-                )
-                .unwrap()
+                };
+                file.comes_from(blob.as_bytes(), || Ok(lengthens), &Stop::never())
+                    .unwrap()
             };
             assert_eq!(
                 [made(true, false), made(false, true), made(false, false)],

@@ -29,7 +29,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A ref is a line.
 const LINE: u64 = 4096;
@@ -107,10 +107,11 @@ struct Packs {
 /// Looks at all packs.
 fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
     let place = shadow.git_dir().join("objects/pack")?;
-    let Some(folder) = found(openat::dir(&place))? else {
+    let Some(fd) = found(openat::dir(&place))? else {
         return Ok(Packs::default());
     };
-    let listed = openat::list(rustix::io::dup(&folder)?)?;
+    let listed = openat::list(rustix::io::dup(&fd)?)?;
+    let folder = PackFolder { fd, place };
     let names: BTreeSet<&str> = listed
         .iter()
         .filter_map(|(name, _)| name.to_str())
@@ -125,33 +126,19 @@ fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
     let (packs, indexes) = (stems(".pack"), stems(".idx"));
     let both: Vec<&&str> = packs.intersection(&indexes).collect();
     both.into_par_iter()
-        .try_for_each(|stem| pair(&folder, &place, stem))?;
+        .try_for_each(|stem| folder.pair(stem))?;
     for stem in indexes.difference(&packs) {
-        alone(shadow, &folder, &place, stem, stop)?;
+        folder.alone(shadow, stem, stop)?;
     }
     let unindexed = packs
         .difference(&indexes)
         .next()
-        .map(|stem| place.join(format!("{stem}.pack")));
+        .map(|stem| folder.place.join(format!("{stem}.pack")));
     let promised = names.iter().any(|name| name.ends_with(".promisor"));
     Ok(Packs {
         unindexed: unindexed.transpose().map_err(io::Error::other)?,
         promised,
     })
-}
-
-/// None when it went meanwhile.
-fn open(folder: &OwnedFd, name: &str) -> io::Result<Option<(File, u64)>> {
-    let Some(file) = found(
-        openat::below(folder, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK)
-            .map_err(io::Error::from),
-    )?
-    else {
-        return Ok(None);
-    };
-    let file = File::from(file);
-    let length = file.metadata()?.len();
-    Ok(Some((file, length)))
 }
 
 fn bytes<const MANY: usize>(file: &File, at: u64) -> io::Result<[u8; MANY]> {
@@ -204,94 +191,112 @@ fn index(file: &File, length: u64) -> io::Result<Option<Index>> {
     Ok(fits.then_some(Index { ids, count }))
 }
 
-fn pair(folder: &OwnedFd, place: &VolumePath, stem: &str) -> io::Result<()> {
-    let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
-    let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) =
-        (open(folder, &pack)?, open(folder, &idx)?)
-    else {
-        return Ok(());
-    };
-    let Some(index) = index(&idx_file, idx_length)? else {
-        return damage(format!(
-            "`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"
-        ));
-    };
-    let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH)
-        .then(|| bytes(&pack_file, 0))
-        .transpose()?;
-    let Some(header) =
-        header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3))
-    else {
-        return damage(format!(
-            "`{place}/{pack}` is no pack: it is cut short, or overwritten"
-        ));
-    };
-    let count = u64::from(u32::from_be_bytes([
-        header[8], header[9], header[10], header[11],
-    ]));
-    if count != index.count {
-        return damage(format!(
-            "`{place}/{pack}` and its index hold {count} and {} objects",
-            index.count
-        ));
-    }
-    let (end, sum): (Sum, Sum) = (
-        bytes(&pack_file, pack_length.saturating_sub(HASH))?,
-        bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?,
-    );
-    if end != sum {
-        return damage(format!(
-            "`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"
-        ));
-    }
-    Ok(())
+/// The directory that packs stand in.
+struct PackFolder {
+    fd: OwnedFd,
+    place: VolumePath,
 }
 
-/// An index without its pack: what it lists must be elsewhere. One that makes no sense tells
-/// nothing.
-fn alone(
-    shadow: &Shadow,
-    folder: &OwnedFd,
-    place: &VolumePath,
-    stem: &str,
-    stop: &Stop,
-) -> io::Result<()> {
-    let Some((file, length)) = open(folder, &format!("{stem}.idx"))? else {
-        return Ok(());
-    };
-    let Some(Index {
-        ids: (begin, apart),
-        count,
-    }) = index(&file, length)?
-    else {
-        return Ok(());
-    };
-    // It was written since the directory was listed.
-    if open(folder, &format!("{stem}.pack"))?.is_some() {
-        return Ok(());
+impl PackFolder {
+    /// None when it went meanwhile.
+    fn open(&self, name: &str) -> io::Result<Option<(File, u64)>> {
+        let Some(file) = found(
+            openat::below(&self.fd, Path::new(name), OFlags::RDONLY | OFlags::NONBLOCK)
+                .map_err(io::Error::from),
+        )?
+        else {
+            return Ok(None);
+        };
+        let file = File::from(file);
+        let length = file.metadata()?.len();
+        Ok(Some((file, length)))
     }
-    let mut ids = Vec::with_capacity(A_TASK);
-    for number in 0..count {
-        ids.push(
-            Oid::from_bytes(&bytes::<20>(
-                &file,
-                number.saturating_mul(apart).saturating_add(begin),
-            )?)
-            .map_err(io::Error::other)?,
-        );
-        if ids.len() == A_TASK || number.saturating_add(1) == count {
-            go_on(Some(stop))?;
-            let all =
-                shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
-            if !all.and_then(|all| all).map_err(io::Error::other)? {
-                return damage(format!(
-                    "the pack `{place}/{stem}.pack` is gone, and with it what only it held"
-                ));
-            }
-            ids.clear();
+
+    fn pair(&self, stem: &str) -> io::Result<()> {
+        let place = &self.place;
+        let (pack, idx) = (format!("{stem}.pack"), format!("{stem}.idx"));
+        let (Some((pack_file, pack_length)), Some((idx_file, idx_length))) =
+            (self.open(&pack)?, self.open(&idx)?)
+        else {
+            return Ok(());
+        };
+        let Some(index) = index(&idx_file, idx_length)? else {
+            return damage(format!(
+                "`{place}/{idx}` is no index of a pack: it is cut short, or overwritten"
+            ));
+        };
+        let header: Option<[u8; 12]> = (pack_length >= PACK_HEADER + HASH)
+            .then(|| bytes(&pack_file, 0))
+            .transpose()?;
+        let Some(header) =
+            header.filter(|header| header.starts_with(b"PACK\0\0\0") && matches!(header[7], 2 | 3))
+        else {
+            return damage(format!(
+                "`{place}/{pack}` is no pack: it is cut short, or overwritten"
+            ));
+        };
+        let count = u64::from(u32::from_be_bytes([
+            header[8], header[9], header[10], header[11],
+        ]));
+        if count != index.count {
+            return damage(format!(
+                "`{place}/{pack}` and its index hold {count} and {} objects",
+                index.count
+            ));
         }
+        let (end, sum): (Sum, Sum) = (
+            bytes(&pack_file, pack_length.saturating_sub(HASH))?,
+            bytes(&idx_file, idx_length.saturating_sub(2 * HASH))?,
+        );
+        if end != sum {
+            return damage(format!(
+                "`{place}/{pack}` doesn't end as its index says: it is cut short, or another's"
+            ));
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// An index without its pack: what it lists must be elsewhere. One that makes no sense tells
+    /// nothing.
+    fn alone(&self, shadow: &Shadow, stem: &str, stop: &Stop) -> io::Result<()> {
+        let Some((file, length)) = self.open(&format!("{stem}.idx"))? else {
+            return Ok(());
+        };
+        let Some(Index {
+            ids: (begin, apart),
+            count,
+        }) = index(&file, length)?
+        else {
+            return Ok(());
+        };
+        // It was written since the directory was listed.
+        if self.open(&format!("{stem}.pack"))?.is_some() {
+            return Ok(());
+        }
+        let mut ids = Vec::with_capacity(A_TASK);
+        for number in 0..count {
+            ids.push(
+                Oid::from_bytes(&bytes::<20>(
+                    &file,
+                    number.saturating_mul(apart).saturating_add(begin),
+                )?)
+                .map_err(io::Error::other)?,
+            );
+            if ids.len() == A_TASK || number.saturating_add(1) == count {
+                go_on(Some(stop))?;
+                let all =
+                    shadow.with(|repo| repo.odb().map(|odb| ids.iter().all(|id| odb.exists(*id))));
+                if !all.and_then(|all| all).map_err(io::Error::other)? {
+                    return damage(format!(
+                        "the pack `{}/{stem}.pack` is gone, and with it what only it held",
+                        self.place
+                    ));
+                }
+                ids.clear();
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What names an object: its place, and the object.
@@ -299,7 +304,29 @@ type Refs = BTreeMap<String, Oid>;
 
 /// Reads all refs and HEAD.
 fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> {
-    let top = git_dir.join("refs")?;
+    let names = loose_refs(git_dir, stop, held)?;
+    // The loose ones first: what is packed meanwhile is seen twice, not never.
+    let read = |name: &PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
+    let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
+    let mut refs = packed(git_dir, held)?;
+    for (name, named) in loose {
+        match named {
+            Named::Object(id) => drop(refs.insert(name, id)),
+            Named::Ref(_) => drop(refs.remove(&name)),
+            Named::Nothing => {}
+        }
+    }
+    match one(git_dir, Path::new("HEAD"))? {
+        Named::Object(id) => drop(refs.insert("HEAD".to_owned(), id)),
+        Named::Ref(branch) if !refs.contains_key(&branch) => unborn(git_dir, &branch)?,
+        _ => {}
+    }
+    Ok(refs)
+}
+
+/// The names of the refs that stand in files of their own.
+fn loose_refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Vec<PathBuf>> {
+    let top = git_dir.join("refs").map_err(io::Error::other)?;
     let mut names = Vec::new();
     for entry in walkdir::WalkDir::new(top.path()).follow_links(false) {
         go_on(Some(stop))?;
@@ -332,24 +359,7 @@ fn refs(git_dir: &VolumePath, stop: &Stop, held: &mut Held) -> io::Result<Refs> 
             Err(error) => return Err(error.into()),
         }
     }
-    // The loose ones first: what is packed meanwhile is seen twice, not never.
-    let read =
-        |name: &std::path::PathBuf| Ok((name.to_string_lossy().into_owned(), one(git_dir, name)?));
-    let loose: Vec<(String, Named)> = names.par_iter().map(read).collect::<io::Result<_>>()?;
-    let mut refs = packed(git_dir, held)?;
-    for (name, named) in loose {
-        match named {
-            Named::Object(id) => drop(refs.insert(name, id)),
-            Named::Ref(_) => drop(refs.remove(&name)),
-            Named::Nothing => {}
-        }
-    }
-    match one(git_dir, Path::new("HEAD"))? {
-        Named::Object(id) => drop(refs.insert("HEAD".to_owned(), id)),
-        Named::Ref(branch) if !refs.contains_key(&branch) => unborn(git_dir, &branch)?,
-        _ => {}
-    }
-    Ok(refs)
+    Ok(names)
 }
 
 enum Named {

@@ -215,21 +215,7 @@ impl<'a> Bytes<'a> {
             _ if version < 3 => return Err(odd("has an entry that its version doesn't know")),
             _ => self.short()?,
         };
-        if version == 4 {
-            let left_out = self.varint()?;
-            before.truncate(
-                before
-                    .len()
-                    .checked_sub(left_out)
-                    .ok_or_else(|| odd("leaves out more of a path than there is"))?,
-            );
-            before.extend_from_slice(self.text()?);
-        } else {
-            *before = self.text()?.to_vec();
-            // With NULs up to the next eighth byte.
-            let padding = self.0.len().wrapping_sub(begin) % 8;
-            self.take(padding)?;
-        }
+        self.path(version, begin, before)?;
         let told = usize::from(flags & LENGTH);
         if told != usize::from(LENGTH) && told != before.len() {
             return Err(odd("has a name that isn't as long as it says"));
@@ -248,6 +234,26 @@ impl<'a> Bytes<'a> {
             flags_extended,
             path: before.clone(),
         })
+    }
+
+    /// Makes `before` the path of an entry that began with `begin` bytes left.
+    fn path(&mut self, version: u32, begin: usize, before: &mut Vec<u8>) -> io::Result<()> {
+        if version == 4 {
+            let left_out = self.varint()?;
+            before.truncate(
+                before
+                    .len()
+                    .checked_sub(left_out)
+                    .ok_or_else(|| odd("leaves out more of a path than there is"))?,
+            );
+            before.extend_from_slice(self.text()?);
+        } else {
+            *before = self.text()?.to_vec();
+            // With NULs up to the next eighth byte.
+            let padding = self.0.len().wrapping_sub(begin) % 8;
+            self.take(padding)?;
+        }
+        Ok(())
     }
 
     /// As git writes an offset in a pack: seven bits a byte, and each but the last counts one more.

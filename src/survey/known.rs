@@ -8,7 +8,7 @@
 use super::attributes::Attributes;
 use super::elsewhere::Elsewhere;
 use super::in_order::InOrder;
-use super::objects::Objects;
+use super::objects::{Entry, Objects};
 pub use super::staged::INDEX_CAP;
 use super::staged::{Staged, is_sparse};
 use super::tree::{self, Listing, Stamp};
@@ -72,7 +72,6 @@ impl Known {
         objects: &Arc<Objects>,
         repo: &Repository,
         tree: &Worktree,
-        head: Option<Oid>,
     ) -> io::Result<Self> {
         let git_dir = tree
             .admin
@@ -81,7 +80,12 @@ impl Known {
             .nth(2)
             .unwrap_or(tree.admin.relative());
         let git_dir = VolumePath::new(tree.admin.root(), git_dir)?;
-        let known = Self::read(stop, objects, repo, (&tree.admin, git_dir), head)?;
+        let trees = Trees {
+            stop,
+            objects,
+            repo,
+        };
+        let known = Self::read(trees, &tree.admin, git_dir, head_of(tree)?)?;
         Ok(Self {
             made_again: tree.made_again.clone(),
             path: tree.path.clone(),
@@ -96,25 +100,30 @@ impl Known {
         git_dir: &VolumePath,
         head: Option<Oid>,
     ) -> io::Result<Self> {
-        Self::read(
+        let trees = Trees {
             stop,
-            &Arc::default(),
+            objects: &Arc::default(),
             repo,
-            (git_dir, git_dir.clone()),
-            head,
-        )
+        };
+        Self::read(trees, git_dir, git_dir.clone(), head)
     }
 
     fn read(
-        stop: &Stop,
-        objects: &Arc<Objects>,
-        repo: &Repository,
-        (admin, git_dir): (&VolumePath, VolumePath),
+        trees: Trees<'_>,
+        admin: &VolumePath,
+        git_dir: VolumePath,
         head: Option<Oid>,
     ) -> io::Result<Self> {
+        let Trees {
+            stop,
+            objects,
+            repo,
+        } = trees;
         let mut memory = stop.hold();
         let mut files = |tree| {
-            files_until(stop, objects, repo, tree, FILES_CAP, &mut memory).map_err(io::Error::other)
+            trees
+                .files(tree, FILES_CAP, &mut memory)
+                .map_err(io::Error::other)
         };
         let tree = head
             .map(|head| repo.find_commit(head))
@@ -138,16 +147,6 @@ impl Known {
             stop,
             _held: memory,
         })
-    }
-
-    fn of_tree(stop: &Stop, repo: &Repository, tree: &Worktree) -> io::Result<Self> {
-        let head = tree
-            .head
-            .as_deref()
-            .map(Oid::from_str)
-            .transpose()
-            .map_err(io::Error::other)?;
-        Self::of(stop, &Arc::default(), repo, tree, head)
     }
 
     /// Whether the index names content that HEAD doesn't have.
@@ -196,53 +195,72 @@ impl Known {
         listing: &Listing,
         held: &mut Held,
     ) -> io::Result<Vec<(PathBuf, Change)>> {
-        let Self {
-            committed, index, ..
-        } = self;
-        let mut dirty = Vec::new();
-        let mut note = |path: &Path, what| {
-            held.path(path)?;
-            dirty.push((path.to_owned(), what));
-            io::Result::Ok(())
+        let mut dirty = Dirty {
+            files: Vec::new(),
+            held,
         };
-        let (mut recorded, mut staged) = (InOrder::of(committed), InOrder::of(&index.entries));
+        self.compare_files(repo, place, listing, &mut dirty)?;
+        self.compare_records(listing, &mut dirty)?;
+        dirty.files.sort();
+        Ok(dirty.files)
+    }
+
+    /// Notes what stands in the tree and HEAD would not bring back.
+    fn compare_files(
+        &self,
+        repo: &Repository,
+        place: &VolumePath,
+        listing: &Listing,
+        dirty: &mut Dirty<'_>,
+    ) -> io::Result<()> {
+        let (mut recorded, mut staged) = (
+            InOrder::of(&self.committed),
+            InOrder::of(&self.index.entries),
+        );
         let mut elsewhere = Elsewhere::of(&self.git_dir, &self.path);
         for (path, stamp) in &listing.files {
             go_on(Some(&self.stop))?;
             let staged = staged.at(path);
+            let file = Standing { place, path, stamp };
             match recorded.at(path) {
                 None if staged.is_none() && elsewhere.has(place, path, stamp, &self.stop)? => {}
-                None => note(path, Change::Untracked)?,
-                Some(&(mode, _)) if mode != stamp.git_mode() => note(path, Change::Mode)?,
-                Some(&(_, blob))
-                    if !self.comes_back(repo, place, (path, stamp), staged, blob)? =>
-                {
-                    note(path, Change::Modified)?;
+                None => dirty.note(path, Change::Untracked)?,
+                Some(&(mode, _)) if mode != stamp.git_mode() => {
+                    dirty.note(path, Change::Mode)?;
+                }
+                Some(&(_, blob)) if !self.comes_back(repo, &file, staged, blob)? => {
+                    dirty.note(path, Change::Modified)?;
                 }
                 Some(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Notes what HEAD, the index and the registration hold beyond that.
+    fn compare_records(&self, listing: &Listing, dirty: &mut Dirty<'_>) -> io::Result<()> {
+        let Self {
+            committed, index, ..
+        } = self;
         let (mut standing, mut staged) = (InOrder::of(&listing.files), InOrder::of(&index.entries));
         for (path, &(mode, blob)) in committed {
             let staged = staged.at(path);
             if mode != SUBMODULE && standing.at(path).is_none() && !staged.is_some_and(is_sparse) {
-                note(path, Change::Deleted)?;
+                dirty.note(path, Change::Deleted)?;
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
-                note(path, Change::Staged)?;
+                dirty.note(path, Change::Staged)?;
             }
         }
         let mut recorded = InOrder::of(committed);
         listing
             .registration
             .keys()
-            .try_for_each(|path| note(&Path::new(".git").join(path), Change::NotGits))?;
+            .try_for_each(|path| dirty.note(&Path::new(".git").join(path), Change::NotGits))?;
         index
             .entries
             .keys()
             .filter(|path| recorded.at(path).is_none())
-            .try_for_each(|path| note(path, Change::Staged))?;
-        dirty.sort();
-        Ok(dirty)
+            .try_for_each(|path| dirty.note(path, Change::Staged))
     }
 
     /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading
@@ -251,8 +269,7 @@ impl Known {
     fn comes_back(
         &self,
         repo: &Repository,
-        place: &VolumePath,
-        (path, stamp): (&Path, &Stamp),
+        &Standing { place, path, stamp }: &Standing<'_>,
         staged: Option<&IndexEntry>,
         blob: Oid,
     ) -> io::Result<bool> {
@@ -276,14 +293,13 @@ impl Known {
                 .attributes(repo)?
                 .is_some_and(|attributes| attributes.lengthens(path, blob.content())))
         };
-        checkout::makes(
-            blob.content(),
-            &self.git_dir,
-            (&place, stamp.size),
+        let file = checkout::CheckedOut {
+            git_dir: &self.git_dir,
+            place: &place,
+            size: stamp.size,
             vouched,
-            lengthens,
-            &self.stop,
-        )
+        };
+        file.comes_from(blob.content(), lengthens, &self.stop)
     }
 
     /// The attributes of HEAD's files, read when the first file asks.
@@ -317,6 +333,36 @@ impl Known {
     }
 }
 
+/// The commit that a worktree's HEAD names.
+pub(super) fn head_of(tree: &Worktree) -> io::Result<Option<Oid>> {
+    tree.head
+        .as_deref()
+        .map(Oid::from_str)
+        .transpose()
+        .map_err(io::Error::other)
+}
+
+/// A file as it stands in the tree at `place`.
+struct Standing<'a> {
+    place: &'a VolumePath,
+    path: &'a Path,
+    stamp: &'a Stamp,
+}
+
+/// What HEAD alone would not bring back, each with what is odd about it. It is `held`.
+struct Dirty<'a> {
+    files: Vec<(PathBuf, Change)>,
+    held: &'a mut Held,
+}
+
+impl Dirty<'_> {
+    fn note(&mut self, path: &Path, what: Change) -> io::Result<()> {
+        self.held.path(path)?;
+        self.files.push((path.to_owned(), what));
+        Ok(())
+    }
+}
+
 /// Every file of a commit's tree, all of which is `held`.
 ///
 /// # Errors
@@ -344,71 +390,131 @@ pub(super) fn files_in(
     stop: &Stop,
     held: &mut Held,
 ) -> Result<Files, git2::Error> {
-    files_until(stop, &Objects::default(), repo, tree, most, held)
+    let trees = Trees {
+        stop,
+        objects: &Arc::default(),
+        repo,
+    };
+    trees.files(tree, most, held)
 }
 
-fn files_until(
-    stop: &Stop,
-    objects: &Objects,
-    repo: &Repository,
-    tree: Oid,
+/// Reads the trees of a repo's commits.
+#[derive(Clone, Copy)]
+struct Trees<'a> {
+    stop: &'a Stop,
+    objects: &'a Arc<Objects>,
+    repo: &'a Repository,
+}
+
+impl Trees<'_> {
+    /// Every file of a tree that should hold at most `most`, all of which is `held`.
+    fn files(self, tree: Oid, most: usize, held: &mut Held) -> Result<Files, git2::Error> {
+        let mut walk = Unfolding {
+            trees: self,
+            most,
+            held,
+            times: HashMap::new(),
+            open: 0,
+            files: Vec::new(),
+        };
+        walk.all(tree)?;
+        let files = walk.files;
+        let count = files.len();
+        let files: Files = files.into_iter().collect();
+        if files.len() == count {
+            Ok(files)
+        } else {
+            Err(git2::Error::from_str(TWICE))
+        }
+    }
+}
+
+/// A tree on its way to a list of its files.
+struct Unfolding<'a> {
+    trees: Trees<'a>,
     most: usize,
-    held: &mut Held,
-) -> Result<Files, git2::Error> {
-    let too_much = || git2::Error::from_str(TOO_MUCH);
-    let mut files = Vec::new();
-    let mut times: HashMap<Oid, u32> = HashMap::new();
-    let mut folder = |above: Vec<u8>, id: Oid| {
-        go_on(Some(stop)).map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
-        let same = times
+    held: &'a mut Held,
+    /// How often each directory was met.
+    times: HashMap<Oid, u32>,
+    /// Entries of the directories that are open: all but one of each directory lead to another
+    /// file.
+    open: usize,
+    files: Vec<(PathBuf, (u32, Oid))>,
+}
+
+/// A directory that is open, and how far it was read.
+struct Folder {
+    /// Its path, with a slash behind it.
+    path: Vec<u8>,
+    entries: Arc<[Entry]>,
+    next: usize,
+}
+
+impl Unfolding<'_> {
+    /// By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
+    /// along. In order, so that nothing is left to sort.
+    fn all(&mut self, tree: Oid) -> Result<(), git2::Error> {
+        let mut folders = vec![self.folder(Vec::new(), tree)?];
+        while let Some(folder) = folders.last_mut() {
+            let Some(entry) = folder.entries.get(folder.next) else {
+                self.open = self.open.saturating_sub(folder.entries.len());
+                folders.pop();
+                continue;
+            };
+            folder.next = folder.next.saturating_add(1);
+            let path = [folder.path.as_slice(), &entry.name].concat();
+            if path.len() > LONGEST {
+                return Err(too_much());
+            }
+            if entry.is_folder {
+                let below = self.folder([path.as_slice(), b"/"].concat(), entry.id)?;
+                folders.push(below);
+            } else {
+                self.file(path, entry)?;
+            }
+            if folders.len() > DEEPEST + 1
+                || self.open > self.most.saturating_add(DEEPEST)
+                || self.files.len() > self.most
+            {
+                return Err(too_much());
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a directory.
+    fn folder(&mut self, path: Vec<u8>, id: Oid) -> Result<Folder, git2::Error> {
+        go_on(Some(self.trees.stop))
+            .map_err(|stopped| git2::Error::from_str(&stopped.to_string()))?;
+        let same = self
+            .times
             .entry(id)
             .and_modify(|times| *times = times.saturating_add(1))
             .or_insert(1);
         if *same > SAME_CAP {
-            Err(too_much())
-        } else {
-            Ok((above, objects.folder(repo, id)?, 0))
-        }
-    };
-    // By hand, for libgit2's own walk recurses, and a stack that overflows takes the whole run
-    // along. In order, so that nothing is left to sort.
-    let top = folder(Vec::new(), tree)?;
-    // Entries of the directories that are open: all but one of each directory lead to another file.
-    let mut open = top.1.len();
-    let mut folders = vec![top];
-    while let Some((above, entries, next)) = folders.last_mut() {
-        let Some(entry) = entries.get(*next) else {
-            open = open.saturating_sub(entries.len());
-            folders.pop();
-            continue;
-        };
-        *next = next.saturating_add(1);
-        let path = [above.as_slice(), &entry.name].concat();
-        if path.len() > LONGEST {
             return Err(too_much());
         }
-        if entry.is_folder {
-            let below = folder([path.as_slice(), b"/"].concat(), entry.id)?;
-            open = open.saturating_add(below.1.len());
-            folders.push(below);
-        } else {
-            let path = tree::path_of(path);
-            held.path(&path)
-                .map_err(|error| git2::Error::from_str(&error.to_string()))?;
-            files.push((path, (entry.mode, entry.id)));
-        }
-        if folders.len() > DEEPEST + 1 || open > most.saturating_add(DEEPEST) || files.len() > most
-        {
-            return Err(too_much());
-        }
+        let entries = self.trees.objects.folder(self.trees.repo, id)?;
+        self.open = self.open.saturating_add(entries.len());
+        Ok(Folder {
+            path,
+            entries,
+            next: 0,
+        })
     }
-    let count = files.len();
-    let files: Files = files.into_iter().collect();
-    if files.len() == count {
-        Ok(files)
-    } else {
-        Err(git2::Error::from_str(TWICE))
+
+    fn file(&mut self, path: Vec<u8>, entry: &Entry) -> Result<(), git2::Error> {
+        let path = tree::path_of(path);
+        self.held
+            .path(&path)
+            .map_err(|error| git2::Error::from_str(&error.to_string()))?;
+        self.files.push((path, (entry.mode, entry.id)));
+        Ok(())
     }
+}
+
+fn too_much() -> git2::Error {
+    git2::Error::from_str(TOO_MUCH)
 }
 
 /// Lists the tree that stands at `place` by now, if it holds nothing but what HEAD holds.
@@ -421,7 +527,7 @@ pub fn list_clean(
     place: &VolumePath,
     stop: &Stop,
 ) -> io::Result<Option<Listing>> {
-    let known = Known::of_tree(stop, repo, tree)?;
+    let known = Known::of(stop, &Arc::default(), repo, tree)?;
     let listing = known.list(place)?;
     let clean = listing.blockers.is_empty()
         && known
@@ -440,7 +546,7 @@ pub fn list(
     place: &VolumePath,
     stop: &Stop,
 ) -> io::Result<Listing> {
-    Known::of_tree(stop, repo, tree)?.list(place)
+    Known::of(stop, &Arc::default(), repo, tree)?.list(place)
 }
 
 const SUBMODULE: u32 = 0o160_000;

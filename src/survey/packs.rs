@@ -133,25 +133,20 @@ impl Pack {
     }
 }
 
-/// Names of objects, sorted.
-#[derive(Debug)]
-pub struct Objects {
-    /// How many begin with this byte or a lower one.
+/// What an index begins with.
+struct Head {
+    /// Of the first version, which has no head: what stands there is of the fanout, and before each
+    /// name stands where its object is.
+    is_first: bool,
+    /// How many names begin with this byte or a lower one.
     fanout: [usize; 256],
-    /// One after another.
-    names: Vec<u8>,
-    _held: Held,
 }
 
-impl Objects {
-    /// Reads an index of `length` bytes.
-    fn read(mut file: impl Read, length: u64, stop: &Stop) -> io::Result<Self> {
-        let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"));
+impl Head {
+    fn read(file: &mut impl Read) -> io::Result<Self> {
         let mut head = [0; 8];
         file.read_exact(&mut head)?;
         let mut table = [0; 1024];
-        // The first version has no head: what stands there is of the fanout, and before each name
-        // stands where its object is.
         let is_first = !head.starts_with(b"\xfftOc");
         if is_first {
             table[..8].copy_from_slice(&head);
@@ -171,25 +166,58 @@ impl Objects {
             before = number;
             *place = number as usize;
         }
-        let many = fanout[255];
-        // Each has its name and an offset, and in the second version a sum.
-        let (each, more) = if is_first {
+        Ok(Self { is_first, fanout })
+    }
+
+    /// How many names there are.
+    fn count(&self) -> usize {
+        self.fanout[255]
+    }
+
+    /// Bytes that an index of so many names takes at least. Each has its name and an offset, and in
+    /// the second version a sum.
+    fn least_length(&self) -> u64 {
+        let (each, more) = if self.is_first {
             (24, 1024 + 40)
         } else {
             (28, 8 + 1024 + 40)
         };
-        if length < (many as u64).saturating_mul(each).saturating_add(more) {
+        (self.count() as u64)
+            .saturating_mul(each)
+            .saturating_add(more)
+    }
+}
+
+fn odd(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it {what}"))
+}
+
+/// Names of objects, sorted.
+#[derive(Debug)]
+pub struct Objects {
+    /// How many begin with this byte or a lower one.
+    fanout: [usize; 256],
+    /// One after another.
+    names: Vec<u8>,
+    _held: Held,
+}
+
+impl Objects {
+    /// Reads an index of `length` bytes.
+    fn read(mut file: impl Read, length: u64, stop: &Stop) -> io::Result<Self> {
+        let head = Head::read(&mut file)?;
+        if length < head.least_length() {
             return Err(odd("is too short for what it lists"));
         }
         let mut memory = stop.hold();
-        let bytes = many.saturating_mul(ID);
+        let bytes = head.count().saturating_mul(ID);
         memory.more(bytes)?;
         let mut names = Vec::new();
         names.try_reserve_exact(bytes)?;
-        if is_first {
+        if head.is_first {
             let mut file = std::io::BufReader::with_capacity(64 << 10, file);
             let mut entry = [0; 24];
-            for _ in 0..many {
+            for _ in 0..head.count() {
                 file.read_exact(&mut entry)?;
                 names.extend_from_slice(&entry[4..]);
             }
@@ -197,7 +225,7 @@ impl Objects {
             file.take(bytes as u64).read_to_end(&mut names)?;
         }
         Self {
-            fanout,
+            fanout: head.fanout,
             names,
             _held: memory,
         }

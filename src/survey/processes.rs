@@ -149,57 +149,11 @@ impl Found {
 
     fn process(&mut self, pid: u32, root: &Path, own: u32) {
         let process = Path::new("/proc").join(pid.to_string());
-        let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
-        let mut add = |path: &[u8], how| {
-            let path = Path::new(OsStr::from_bytes(
-                path.strip_suffix(DELETED).unwrap_or(path),
-            ));
-            used.extend(
-                path.strip_prefix(root)
-                    .ok()
-                    .map(|path| (path.to_owned(), how)),
-            );
-        };
-        let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
-        for (name, how) in [
-            ("cwd", "stands in it"),
-            ("root", "stands in it"),
-            ("exe", "runs from it"),
-        ] {
-            if let Some(to) = link(&process.join(name)) {
-                add(to.as_bytes(), how);
-            }
-        }
-        for open in std::fs::read_dir(process.join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            if let Some(to) = link(&open.path()) {
-                add(to.as_bytes(), "has a file of it open");
-            }
-        }
-        let maps = std::fs::read(process.join("maps")).unwrap_or_default();
-        for line in maps.split(|&byte| byte == b'\n') {
-            // Address, permissions, offset, device, inode; then the path, which alone has a slash.
-            if let Some(path) = line
-                .iter()
-                .position(|&byte| byte == b'/')
-                .and_then(|at| line.get(at..))
-            {
-                add(path, "has a file of it mapped");
-            }
-        }
+        let used = used_by(&process, root);
         if used.is_empty() || parent(pid) == Some(own) {
             return;
         }
-        let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
-        // A process names itself as it likes.
-        let name: String = name
-            .trim()
-            .chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect();
+        let name = name_of(&process);
         for (path, how) in used {
             self.used.entry(path).or_insert_with(|| Use {
                 pid,
@@ -208,6 +162,61 @@ impl Found {
             });
         }
     }
+}
+
+/// What a process, as `/proc` shows it, uses below `root`, and how.
+fn used_by(process: &Path, root: &Path) -> Vec<(PathBuf, &'static str)> {
+    let mut used: Vec<(PathBuf, &'static str)> = Vec::new();
+    let mut add = |path: &[u8], how| {
+        let path = Path::new(OsStr::from_bytes(
+            path.strip_suffix(DELETED).unwrap_or(path),
+        ));
+        used.extend(
+            path.strip_prefix(root)
+                .ok()
+                .map(|path| (path.to_owned(), how)),
+        );
+    };
+    let link = |path: &Path| std::fs::read_link(path).ok().map(PathBuf::into_os_string);
+    for (name, how) in [
+        ("cwd", "stands in it"),
+        ("root", "stands in it"),
+        ("exe", "runs from it"),
+    ] {
+        if let Some(to) = link(&process.join(name)) {
+            add(to.as_bytes(), how);
+        }
+    }
+    for open in std::fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if let Some(to) = link(&open.path()) {
+            add(to.as_bytes(), "has a file of it open");
+        }
+    }
+    let maps = std::fs::read(process.join("maps")).unwrap_or_default();
+    for line in maps.split(|&byte| byte == b'\n') {
+        // Address, permissions, offset, device, inode; then the path, which alone has a slash.
+        if let Some(path) = line
+            .iter()
+            .position(|&byte| byte == b'/')
+            .and_then(|at| line.get(at..))
+        {
+            add(path, "has a file of it mapped");
+        }
+    }
+    used
+}
+
+/// A process names itself as it likes.
+fn name_of(process: &Path) -> String {
+    let name = std::fs::read_to_string(process.join("comm")).unwrap_or_default();
+    name.trim()
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 fn shows_all(root: &Path) -> bool {

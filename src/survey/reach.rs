@@ -69,38 +69,10 @@ pub fn unreached(
     kept: &Kept,
     stop: &Stop,
 ) -> io::Result<Vec<String>> {
-    let Tips {
-        admin,
-        listed,
-        branch,
-        head,
-    } = of;
-    let mut tips = Ids::of(stop);
-    head.iter().try_for_each(|head| tips.add(*head))?;
-    if listed.holds("logs") {
-        for log in files_below(&admin.join("logs")?, stop)?.all {
-            log_commits(&log, &mut tips, stop)?;
-        }
-    }
-    for name in PRIVATE {
-        listed
-            .file(name)?
-            .map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
-    }
-    if listed.holds("refs") {
-        let mut private = Ids::of(stop);
-        ids(
-            &files_below(&admin.join("refs")?, stop)?.all,
-            &mut private,
-            stop,
-        )?;
-        only_commits(repo, &private.ids)?;
-        private.ids.iter().try_for_each(|id| tips.add(*id))?;
-    }
     let Ids {
         ids: tips,
         held: _held,
-    } = tips;
+    } = of.ids(repo, stop)?;
     let tips: Vec<Oid> = tips
         .into_iter()
         .filter_map(|tip| commit(repo, tip).transpose())
@@ -109,8 +81,11 @@ pub fn unreached(
         return Ok(Vec::new());
     }
     // Mostly the tree's own branch reaches all of them, and then nobody has to ask every other one.
-    let mut hidden = shared_log(admin, *branch, stop)?;
-    hidden.extend(head.filter(|_| branch.is_some_and(|branch| branch.starts_with("refs/heads/"))));
+    let mut hidden = shared_log(of.admin, of.branch, stop)?;
+    let is_on_branch = of
+        .branch
+        .is_some_and(|branch| branch.starts_with("refs/heads/"));
+    hidden.extend(of.head.filter(|_| is_on_branch));
     if lonely(repo, &tips, &hidden, stop)?.is_empty() {
         return Ok(Vec::new());
     }
@@ -121,6 +96,41 @@ pub fn unreached(
         .filter(|tip| lonely.contains(tip))
         .map(|tip| tip.to_string())
         .collect())
+}
+
+impl Tips<'_> {
+    /// Everything that HEAD, the reflogs, the operations under way and the private refs name.
+    fn ids(&self, repo: &Repository, stop: &Stop) -> io::Result<Ids> {
+        let Self {
+            admin,
+            listed,
+            head,
+            ..
+        } = self;
+        let mut tips = Ids::of(stop);
+        head.iter().try_for_each(|head| tips.add(*head))?;
+        if listed.holds("logs") {
+            for log in files_below(&admin.join("logs").map_err(io::Error::other)?, stop)?.all {
+                log_commits(&log, &mut tips, stop)?;
+            }
+        }
+        for name in PRIVATE {
+            listed
+                .file(name)?
+                .map_or(Ok(()), |file| ids_in(file, &mut tips, stop))?;
+        }
+        if listed.holds("refs") {
+            let mut private = Ids::of(stop);
+            ids(
+                &files_below(&admin.join("refs").map_err(io::Error::other)?, stop)?.all,
+                &mut private,
+                stop,
+            )?;
+            only_commits(repo, &private.ids)?;
+            private.ids.iter().try_for_each(|id| tips.add(*id))?;
+        }
+        Ok(tips)
+    }
 }
 
 /// What a repo's refs keep. They are read when a tree first asks for them, and most don't: libgit2

@@ -85,50 +85,56 @@ pub(super) fn somebodys(
     listed: &Listed,
     held: &mut Held,
 ) -> io::Result<BTreeMap<PathBuf, Stamp>> {
-    let mut somebodys = BTreeMap::new();
-    folder(admin, Path::new(""), listed, 0, &mut (&mut somebodys, held))?;
-    Ok(somebodys)
+    let mut search = Search {
+        admin,
+        somebodys: BTreeMap::new(),
+        held,
+    };
+    search.folder(Path::new(""), listed, 0)?;
+    Ok(search.somebodys)
 }
 
-fn folder(
-    admin: &VolumePath,
-    path: &Path,
-    listed: &Listed,
-    depth: usize,
-    somebodys: &mut (&mut BTreeMap<PathBuf, Stamp>, &mut Held),
-) -> io::Result<()> {
-    if depth > DEEPEST {
-        return Err(io::Error::other(format!(
-            "`{}` in its registration is nested too deep",
-            path.display()
-        )));
-    }
-    for name in listed.names() {
-        let here = path.join(name);
-        if is_gits(&here) {
-            continue;
+struct Search<'a> {
+    admin: &'a VolumePath,
+    somebodys: BTreeMap<PathBuf, Stamp>,
+    held: &'a mut Held,
+}
+
+impl Search<'_> {
+    fn folder(&mut self, path: &Path, listed: &Listed, depth: usize) -> io::Result<()> {
+        if depth > DEEPEST {
+            return Err(io::Error::other(format!(
+                "`{}` in its registration is nested too deep",
+                path.display()
+            )));
         }
-        // What git renames away meanwhile was its own.
-        let Some(stat) = listed.stat_of(name)? else {
-            continue;
-        };
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let below = found(Listed::of(&admin.join(&here)?))?;
-                below.map_or(Ok(()), |below| {
-                    folder(admin, &here, &below, depth.saturating_add(1), somebodys)
-                })?;
+        for name in listed.names() {
+            let here = path.join(name);
+            if is_gits(&here) {
+                continue;
             }
-            FileType::RegularFile if here == Path::new(CONFIG) && is_plain(admin)? => {}
-            FileType::RegularFile => {
-                somebodys.1.path(&here)?;
-                somebodys.0.insert(here, tree::stamp(&stat));
+            // What git renames away meanwhile was its own.
+            let Some(stat) = listed.stat_of(name)? else {
+                continue;
+            };
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => {
+                    let place = self.admin.join(&here).map_err(io::Error::other)?;
+                    if let Some(below) = found(Listed::of(&place))? {
+                        self.folder(&here, &below, depth.saturating_add(1))?;
+                    }
+                }
+                FileType::RegularFile if here == Path::new(CONFIG) && is_plain(self.admin)? => {}
+                FileType::RegularFile => {
+                    self.held.path(&here)?;
+                    self.somebodys.insert(here, tree::stamp(&stat));
+                }
+                // Links, sockets and pipes hold nothing.
+                _ => {}
             }
-            // Links, sockets and pipes hold nothing.
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn is_gits(path: &Path) -> bool {

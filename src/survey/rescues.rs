@@ -12,7 +12,7 @@ use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, NaiveDateTime, Utc};
-use git2::{Commit, ObjectType, Oid, Repository};
+use git2::{Commit, ObjectType, Oid, Repository, Tree};
 use rustix::fs::FileType;
 use std::collections::hash_map::{Entry, HashMap};
 use std::collections::{BTreeMap, BTreeSet};
@@ -272,44 +272,28 @@ pub fn read(
     let manifest = manifest(repo, commit, memory)?;
     let made = repo.find_commit(commit).map_err(io::Error::other)?;
     let (head, extras) = (head_of(&made)?, extras(&made)?);
-    let tree = extras.tree().map_err(io::Error::other)?;
-    let index = tree
-        .get_name("index")
-        .map(|entry| blob(repo, entry.id(), INDEX_CAP, memory))
-        .transpose()?;
-    let mut list = |id, most| files_in(repo, id, most, stop, memory).map_err(io::Error::other);
-    let mut staged = <[Files; 4]>::default();
-    for (name, files) in STAGES.iter().zip(&mut staged) {
-        if let Some(entry) = tree.get_name(name) {
-            *files = list(entry.id(), index.as_ref().map_or(0, Vec::len) / LEAST_ENTRY)?;
-        }
-    }
-    let mut resolved = <[Files; 3]>::default();
-    for (name, files) in RESOLVED.iter().zip(&mut resolved) {
-        if let Some(entry) = tree.get_name(name) {
-            *files = list(
-                entry.id(),
-                index.as_ref().map_or(0, Vec::len) / LEAST_RESOLVED,
-            )?;
-        }
-    }
-    let registration = tree.get_name(REGISTRATION).map_or_else(
-        || Ok(Files::new()),
-        |entry| list(entry.id(), REGISTERED_CAP),
-    )?;
+    let mut beside = Beside {
+        repo,
+        tree: extras.tree().map_err(io::Error::other)?,
+        stop,
+        memory,
+    };
+    let index = beside.index()?;
+    let length = index.as_ref().map_or(0, Vec::len);
+    let staged = beside.each(STAGES, length / LEAST_ENTRY)?;
+    let resolved = beside.each(RESOLVED, length / LEAST_RESOLVED)?;
+    let registration = beside.named(REGISTRATION, REGISTERED_CAP)?;
     // The manifest names every file, but where there was no tree any more, and the rescue is of
     // HEAD's.
     let of_head = head
         .as_ref()
         .is_some_and(|head| head.tree_id() == made.tree_id());
-    let files = list(
-        made.tree_id(),
-        if of_head {
-            FILES_CAP
-        } else {
-            manifest.files.len()
-        },
-    )?;
+    let most = if of_head {
+        FILES_CAP
+    } else {
+        manifest.files.len()
+    };
+    let files = beside.files(made.tree_id(), most)?;
     let (head, lonely) = (head.map(|head| head.id()), extras.parent_ids().collect());
     Ok(Held {
         commit,
@@ -322,6 +306,50 @@ pub fn read(
         registration,
         lonely,
     })
+}
+
+/// What a rescue holds beside the manifest: the index, and trees of what that names and of the
+/// registration.
+struct Beside<'a> {
+    repo: &'a Repository,
+    /// The tree that names them.
+    tree: Tree<'a>,
+    stop: &'a Stop,
+    memory: &'a mut budget::Held,
+}
+
+impl Beside<'_> {
+    fn index(&mut self) -> io::Result<Option<Vec<u8>>> {
+        self.tree
+            .get_name("index")
+            .map(|entry| blob(self.repo, entry.id(), INDEX_CAP, self.memory))
+            .transpose()
+    }
+
+    /// The files of the trees with these names, each of which should hold at most `most`.
+    fn each<const COUNT: usize>(
+        &mut self,
+        names: [&str; COUNT],
+        most: usize,
+    ) -> io::Result<[Files; COUNT]> {
+        let mut all = std::array::from_fn(|_| Files::new());
+        for (name, files) in names.into_iter().zip(&mut all) {
+            *files = self.named(name, most)?;
+        }
+        Ok(all)
+    }
+
+    /// The files of the tree with this name; none if there is no such tree.
+    fn named(&mut self, name: &str, most: usize) -> io::Result<Files> {
+        match self.tree.get_name(name).map(|entry| entry.id()) {
+            Some(tree) => self.files(tree, most),
+            None => Ok(Files::new()),
+        }
+    }
+
+    fn files(&mut self, tree: Oid, most: usize) -> io::Result<Files> {
+        files_in(self.repo, tree, most, self.stop, self.memory).map_err(io::Error::other)
+    }
 }
 
 fn blob(repo: &Repository, id: Oid, cap: u64, memory: &mut budget::Held) -> io::Result<Vec<u8>> {
@@ -394,57 +422,9 @@ impl Held {
     /// # Errors
     /// There is none, or it can't be put back without leaving the tree or writing into a `.git`.
     pub fn pieces(&self, path: &Path) -> io::Result<Pieces> {
-        let modes: BTreeMap<&Path, u32> = self
-            .manifest
-            .files
-            .iter()
-            .map(|(name, mode, _)| (name.0.as_path(), mode & BITS))
-            .collect();
-        let mut pieces = Pieces::default();
-        for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
-            let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
-            let mode = match kind {
-                LINK => None,
-                // A submodule that was never filled: its empty directory is in the manifest, if it
-                // stood there.
-                SUBMODULE => continue,
-                executable if executable & 0o100 != 0 => mode(0o755),
-                _ => mode(0o644),
-            };
-            pieces.files.push(Piece {
-                path: proven(name)?,
-                blob,
-                mode,
-            });
-        }
-        let folders: BTreeMap<&Path, u32> = self
-            .manifest
-            .folders
-            .iter()
-            .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
-            .collect();
-        let below = folders
-            .keys()
-            .filter(|name| name.starts_with(path))
-            .map(|name| proven(name))
-            .collect::<io::Result<Vec<_>>>()?;
-        let above = pieces
-            .files
-            .iter()
-            .map(|piece| &piece.path)
-            .chain(&below)
-            .flat_map(|path| path.ancestors().skip(1));
-        for folder in below
-            .iter()
-            .map(PathBuf::as_path)
-            .chain(above)
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
-            pieces.folders.insert(
-                folder.to_owned(),
-                folders.get(folder).copied().unwrap_or(0o755),
-            );
-        }
+        let files = self.files_below(path)?;
+        let folders = self.folders_with(path, &files)?;
+        let pieces = Pieces { files, folders };
         if pieces == Pieces::default() && !path.as_os_str().is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -462,6 +442,62 @@ impl Held {
             ))),
             None => Ok(pieces),
         }
+    }
+
+    /// The files and links at or below `path`, with their permission bits.
+    fn files_below(&self, path: &Path) -> io::Result<Vec<Piece>> {
+        let modes: BTreeMap<&Path, u32> = self
+            .manifest
+            .files
+            .iter()
+            .map(|(name, mode, _)| (name.0.as_path(), mode & BITS))
+            .collect();
+        let mut files = Vec::new();
+        for (name, &(kind, blob)) in self.files.iter().filter(|(name, _)| name.starts_with(path)) {
+            let mode = |usual| Some(modes.get(name.as_path()).copied().unwrap_or(usual));
+            let mode = match kind {
+                LINK => None,
+                // A submodule that was never filled: its empty directory is in the manifest, if it
+                // stood there.
+                SUBMODULE => continue,
+                executable if executable & 0o100 != 0 => mode(0o755),
+                _ => mode(0o644),
+            };
+            files.push(Piece {
+                path: proven(name)?,
+                blob,
+                mode,
+            });
+        }
+        Ok(files)
+    }
+
+    /// The directories at or below `path`, and those above `files`, with their permission bits.
+    fn folders_with(&self, path: &Path, files: &[Piece]) -> io::Result<BTreeMap<PathBuf, u32>> {
+        let modes: BTreeMap<&Path, u32> = self
+            .manifest
+            .folders
+            .iter()
+            .map(|(name, mode)| (name.0.as_path(), mode & 0o7777))
+            .collect();
+        let below = modes
+            .keys()
+            .filter(|name| name.starts_with(path))
+            .map(|name| proven(name))
+            .collect::<io::Result<Vec<_>>>()?;
+        let above = files
+            .iter()
+            .map(|piece| &piece.path)
+            .chain(&below)
+            .flat_map(|path| path.ancestors().skip(1));
+        let mode = |folder: &Path| modes.get(folder).copied().unwrap_or(0o755);
+        Ok(below
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(above)
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(|folder| (folder.to_owned(), mode(folder)))
+            .collect())
     }
 
     /// What comes back into the registration.

@@ -212,6 +212,16 @@ struct Walk<'a> {
     held: Held,
 }
 
+/// An entry of a directory.
+#[derive(Clone, Copy)]
+struct Entry<'a> {
+    parent: BorrowedFd<'a>,
+    name: &'a OsStr,
+    /// Its path in the tree, and how deep the directory stands.
+    path: &'a Path,
+    depth: usize,
+}
+
 impl Walk<'_> {
     /// Lists a directory. Where git tracks nothing in it, `above` is the directory that holds it,
     /// with its name there: then it may be a tool's.
@@ -241,20 +251,26 @@ impl Walk<'_> {
             go_on(Some(self.rules.stop))?;
             let name = OsStr::from_bytes(name.to_bytes());
             let path = path.join(name);
-            self.entry(folder, name, &path, depth).map_err(|error| {
+            let entry = Entry {
+                parent: folder,
+                name,
+                path: &path,
+                depth,
+            };
+            self.entry(entry).map_err(|error| {
                 io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
             })?;
         }
         Ok(())
     }
 
-    fn entry(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        depth: usize,
-    ) -> io::Result<()> {
+    fn entry(&mut self, entry: Entry<'_>) -> io::Result<()> {
+        let Entry {
+            parent,
+            name,
+            path,
+            depth,
+        } = entry;
         let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
         // Whatever it is, its path is kept, or why it can't be.
         self.held.path(path)?;
@@ -266,8 +282,7 @@ impl Walk<'_> {
             _ if path.as_os_str().len() > self.longest => {
                 self.block(path, "is reached by a path that is too long to be opened");
             }
-            FileType::RegularFile | FileType::Symlink
-                if self.is_made(parent, name, path, &stat) => {}
+            FileType::RegularFile | FileType::Symlink if self.is_made(entry, &stat) => {}
             kind @ (FileType::RegularFile | FileType::Symlink) => {
                 if kind == FileType::RegularFile && self.unreadable.is_none() {
                     self.unreadable = unreadable(parent, name, &stat)
@@ -284,7 +299,7 @@ impl Walk<'_> {
                     // The kernel tells of a mount of the same file system, too, which has the same
                     // device.
                     Err(Errno::XDEV) => self.block(path, "is another mount"),
-                    opened => self.below(parent, name, path, depth, (opened?, &stat))?,
+                    opened => self.below(entry, opened?, &stat)?,
                 }
             }
             _ => self.block(path, "is neither file, link nor folder"),
@@ -293,19 +308,18 @@ impl Walk<'_> {
     }
 
     /// Whether a file or link is made again by a tool, and git tracks none there.
-    fn is_made(&self, parent: BorrowedFd<'_>, name: &OsStr, path: &Path, stat: &Stat) -> bool {
-        regenerable::recognise_file(parent, name, stat, self.rules.made_again)
-            && !(self.rules.tracked)(path)
+    fn is_made(&self, entry: Entry<'_>, stat: &Stat) -> bool {
+        regenerable::recognise_file(entry.parent, entry.name, stat, self.rules.made_again)
+            && !(self.rules.tracked)(entry.path)
     }
 
-    fn below(
-        &mut self,
-        parent: BorrowedFd<'_>,
-        name: &OsStr,
-        path: &Path,
-        depth: usize,
-        (folder, stat): (OwnedFd, &Stat),
-    ) -> io::Result<()> {
+    fn below(&mut self, entry: Entry<'_>, folder: OwnedFd, stat: &Stat) -> io::Result<()> {
+        let Entry {
+            parent,
+            name,
+            path,
+            depth,
+        } = entry;
         let tracked = (self.rules.tracked)(path);
         if tracked || !regenerable::recognise(parent, name, self.rules.made_again) {
             self.folders.push((path.to_owned(), stat.st_mode & 0o7777));
@@ -343,7 +357,12 @@ impl Walk<'_> {
             }
             let (parent, name) =
                 openat::parent(&top.join(&path)?).map(|(fd, name)| (fd, name.to_owned()))?;
-            self.entry(parent.as_fd(), &name, &path, path.components().count())?;
+            self.entry(Entry {
+                parent: parent.as_fd(),
+                name: &name,
+                path: &path,
+                depth: path.components().count(),
+            })?;
         }
         self.folders.extend(above);
         Ok(())

@@ -4,7 +4,7 @@
 //! never call a tree missing because a look failed, nor clean because git's index says so.
 
 use super::context::Context;
-use super::known::Known;
+use super::known::{Known, head_of};
 use super::moves::{self, Moves};
 use super::processes::pid_in;
 use super::{doubt, nested, reach};
@@ -277,73 +277,70 @@ fn moment(seconds: i64, nanos: u32) -> DateTime<Utc> {
     DateTime::from_timestamp(seconds, nanos).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
+/// A worktree whose registration was read.
+struct Registered<'a> {
+    context: &'a Context<'a>,
+    /// What its admin directory lists.
+    listed: &'a Listed,
+    /// Where the tree should stand.
+    place: VolumePath,
+    head: Option<Oid>,
+}
+
 fn state(context: &Context<'_>, tree: &mut Worktree, listed: &Listed) -> io::Result<State> {
-    let Ok(place) = VolumePath::new(context.place.root(), &tree.path) else {
-        return Ok(State::Unknown(format!(
-            "it stands at `{}`, outside the volume; `git worktree move` brings it back",
-            tree.path.display()
-        )));
+    let place = match place_on_volume(context, tree) {
+        Ok(place) => place,
+        Err(why) => return Ok(State::Unknown(why)),
     };
-    if let Some(other) = context.around.in_the_way(&place, context.place) {
-        return Ok(State::Unknown(format!(
-            "it stands at `{place}`, and `{other}` is the config's for something else; `git worktree move` it elsewhere"
-        )));
+    let registered = Registered {
+        context,
+        listed,
+        place,
+        head: head_of(tree)?,
+    };
+    let place = &registered.place;
+    let Some(stat) = found(openat::stat(place))? else {
+        return registered.missing(tree);
+    };
+    if !rustix::fs::FileType::from_raw_mode(stat.st_mode).is_dir() {
+        return Ok(State::Unknown(
+            "something else than a directory stands there; move that away, then run `git worktree repair`".to_owned(),
+        ));
     }
-    let head = tree
-        .head
-        .as_deref()
-        .map(Oid::from_str)
-        .transpose()
-        .map_err(io::Error::other)?;
-    match found(openat::stat(&place))? {
-        None => return missing(context, tree, &place, head, listed),
-        Some(stat)
-            if rustix::fs::FileType::from_raw_mode(stat.st_mode)
-                != rustix::fs::FileType::Directory =>
-        {
-            return Ok(State::Unknown(
-                "something else than a directory stands there; move that away, then run `git worktree repair`".to_owned(),
-            ));
-        }
-        Some(_) => {}
-    }
-    if let Some(why) = not_ours(&place, &tree.admin)? {
+    if let Some(why) = not_ours(place, &tree.admin)? {
         return Ok(State::Unknown(why));
     }
-    if (tree.locked.is_some() && tree.dead_lock.is_none())
-        || !tree.in_progress.is_empty()
-        || tree.active > context.look_before
-    {
+    if is_settled(context, tree) {
         return Ok(State::NotLooked);
     }
-    tree.in_use = context.around.processes.at_work(&place);
+    tree.in_use = context.around.processes.at_work(place);
     if tree.in_use.is_some() {
         return Ok(State::NotLooked);
     }
-    tree.worked_in = tree.worked_in
-        || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
-    let unreached = unreached(context, tree, head, listed)?;
-    let stashed = tree
-        .branch
-        .as_ref()
-        .or(tree.head.as_ref())
-        .is_some_and(|on| context.stashed.contains(on));
-    let (mut contents, dirty_active) = contents(
-        context,
-        tree,
-        &place,
-        head,
-        (stashed || !unreached.is_empty(), listed),
-    )?;
-    contents.landed = head.map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
-    contents.no_default_branch = context.upstream.is_none();
-    contents
-        .blockers
-        .extend(nested::held(&tree.admin, listed, context.stop)?);
-    (contents.unreached, contents.stashed) = (unreached, stashed);
-    contents.place = Some(place);
-    tree.active = tree.active.max(dirty_active);
-    Ok(State::Looked(Box::new(contents)))
+    registered.look(tree)
+}
+
+/// Where the tree should stand, or why it may not stand there.
+fn place_on_volume(context: &Context<'_>, tree: &Worktree) -> Result<VolumePath, String> {
+    let place = VolumePath::new(context.place.root(), &tree.path).map_err(|_| {
+        format!(
+            "it stands at `{}`, outside the volume; `git worktree move` brings it back",
+            tree.path.display()
+        )
+    })?;
+    match context.around.in_the_way(&place, context.place) {
+        Some(other) => Err(format!(
+            "it stands at `{place}`, and `{other}` is the config's for something else; `git worktree move` it elsewhere"
+        )),
+        None => Ok(place),
+    }
+}
+
+/// Whether what the admin directory says settles it, without a look at the tree.
+fn is_settled(context: &Context<'_>, tree: &Worktree) -> bool {
+    (tree.locked.is_some() && tree.dead_lock.is_none())
+        || !tree.in_progress.is_empty()
+        || tree.active > context.look_before
 }
 
 /// Whether the `.git` file of a tree that stands at `stands` by now leads back to this admin
@@ -373,94 +370,107 @@ fn not_ours(place: &VolumePath, admin: &VolumePath) -> io::Result<Option<String>
     }))
 }
 
-/// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must not
-/// list it.
-fn missing(
-    context: &Context<'_>,
-    tree: &Worktree,
-    place: &VolumePath,
-    head: Option<Oid>,
-    listed: &Listed,
-) -> io::Result<State> {
-    let mut below = place.relative();
-    while let Some(above) = below.parent() {
-        let folder = context.place.root().join(above);
-        match found(std::fs::read_dir(&folder))? {
-            None => below = above,
-            Some(entries) => {
-                let names = entries
-                    .map(|entry| Ok(entry?.file_name()))
-                    .collect::<io::Result<Vec<_>>>()?;
-                return if names
-                    .iter()
-                    .any(|name| Some(name.as_os_str()) == below.file_name())
-                {
-                    Ok(State::Unknown(
-                        "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
-                            .to_owned(),
-                    ))
-                } else if names.is_empty() && below != place.relative() {
-                    // Not only the tree is gone, but the directory of trees with it, and nothing
-                    // else is left: a mount point looks so.
-                    Ok(State::Unknown(format!(
-                        "`{}` is empty: is something not mounted there?",
-                        above.display()
-                    )))
-                } else {
-                    gone(context, tree, place, head, listed)
-                };
+impl Registered<'_> {
+    /// Looks at what the tree holds.
+    fn look(self, tree: &mut Worktree) -> io::Result<State> {
+        let context = self.context;
+        tree.worked_in = tree.worked_in
+            || moves::worked_on_branch(&tree.admin, tree.branch.as_deref(), context.stop)?;
+        let unreached = self.unreached(tree)?;
+        let stashed = tree
+            .branch
+            .as_ref()
+            .or(tree.head.as_ref())
+            .is_some_and(|on| context.stashed.contains(on));
+        let unsaved = stashed || !unreached.is_empty();
+        let (mut contents, dirty_active) = contents(&self, tree, unsaved)?;
+        contents.landed = self
+            .head
+            .map_or(Ok(None), |head| context.upstream.landed(context.repo, head))?;
+        contents.no_default_branch = context.upstream.is_none();
+        contents
+            .blockers
+            .extend(nested::held(&tree.admin, self.listed, context.stop)?);
+        (contents.unreached, contents.stashed) = (unreached, stashed);
+        contents.place = Some(self.place);
+        tree.active = tree.active.max(dirty_active);
+        Ok(State::Looked(Box::new(contents)))
+    }
+
+    /// ENOENT alone proves little on NFS: the nearest directory above must be readable, and must
+    /// not list it.
+    fn missing(&self, tree: &Worktree) -> io::Result<State> {
+        let mut below = self.place.relative();
+        while let Some(above) = below.parent() {
+            let folder = self.context.place.root().join(above);
+            match found(std::fs::read_dir(&folder))? {
+                None => below = above,
+                Some(entries) => {
+                    let names = entries
+                        .map(|entry| Ok(entry?.file_name()))
+                        .collect::<io::Result<Vec<_>>>()?;
+                    return if names
+                        .iter()
+                        .any(|name| Some(name.as_os_str()) == below.file_name())
+                    {
+                        Ok(State::Unknown(
+                            "its directory lists it, and still it can't be found: look after the file system, the next run tries again"
+                                .to_owned(),
+                        ))
+                    } else if names.is_empty() && below != self.place.relative() {
+                        // Not only the tree is gone, but the directory of trees with it, and
+                        // nothing else is left: a mount point looks so.
+                        Ok(State::Unknown(format!(
+                            "`{}` is empty: is something not mounted there?",
+                            above.display()
+                        )))
+                    } else {
+                        self.gone(tree)
+                    };
+                }
             }
         }
+        Err(io::Error::other("not even the volume's root can be read"))
     }
-    Err(io::Error::other("not even the volume's root can be read"))
-}
 
-/// The tree is gone: what would be lost with its registration?
-fn gone(
-    context: &Context<'_>,
-    tree: &Worktree,
-    place: &VolumePath,
-    head: Option<Oid>,
-    listed: &Listed,
-) -> io::Result<State> {
-    if let Some(modules) = nested::held(&tree.admin, listed, context.stop)? {
-        return Ok(State::Unknown(format!(
-            "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
-        )));
+    /// The tree is gone: what would be lost with its registration?
+    fn gone(&self, tree: &Worktree) -> io::Result<State> {
+        let context = self.context;
+        if let Some(modules) = nested::held(&tree.admin, self.listed, context.stop)? {
+            return Ok(State::Unknown(format!(
+                "it is gone from the disk, but {modules}; look there for commits of theirs, then remove the registration by hand"
+            )));
+        }
+        let trashed = context.around.trashed.contains(&self.place);
+        let unreached = self.unreached(tree)?;
+        // What a run took to the trash was rescued with its index.
+        let known = Known::of(context.stop, context.objects, context.repo, tree)?;
+        let staged = (!trashed && known.holds_staged_work())
+            || !known.registration(&mut context.stop.hold())?.is_empty();
+        if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {
+            return Ok(State::Unknown(format!(
+                "it is gone from the disk, and its index, which stages work, is split in two, which no rescue holds; \
+                 `git --git-dir='{}' --work-tree=. update-index --no-split-index` makes it one",
+                tree.admin.path().display()
+            )));
+        }
+        Ok(State::Missing {
+            trashed,
+            unreached,
+            staged,
+        })
     }
-    let trashed = context.around.trashed.contains(place);
-    let unreached = unreached(context, tree, head, listed)?;
-    // What a run took to the trash was rescued with its index.
-    let known = Known::of(context.stop, context.objects, context.repo, tree, head)?;
-    let staged = (!trashed && known.holds_staged_work())
-        || !known.registration(&mut context.stop.hold())?.is_empty();
-    if known.unholdable_index().is_some() && !trashed && (staged || !unreached.is_empty()) {
-        return Ok(State::Unknown(format!(
-            "it is gone from the disk, and its index, which stages work, is split in two, which no rescue holds; \
-             `git --git-dir='{}' --work-tree=. update-index --no-split-index` makes it one",
-            tree.admin.path().display()
-        )));
-    }
-    Ok(State::Missing {
-        trashed,
-        unreached,
-        staged,
-    })
-}
 
-fn unreached(
-    context: &Context<'_>,
-    tree: &Worktree,
-    head: Option<Oid>,
-    listed: &Listed,
-) -> io::Result<Vec<String>> {
-    let tips = reach::Tips {
-        admin: &tree.admin,
-        listed,
-        branch: tree.branch.as_deref(),
-        head,
-    };
-    reach::unreached(context.repo, &tips, context.kept, context.stop)
+    fn unreached(&self, tree: &Worktree) -> io::Result<Vec<String>> {
+        let tips = reach::Tips {
+            admin: &tree.admin,
+            listed: self.listed,
+            branch: tree.branch.as_deref(),
+            head: self.head,
+        };
+        let context = self.context;
+        reach::unreached(context.repo, &tips, context.kept, context.stop)
+    }
 }
 
 #[cfg(test)]
