@@ -16,10 +16,9 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockedRepo, StillHeld};
 use chrono::{DateTime, Utc};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// Git holds a ref's lock for an instant: one that is older has nobody who still writes to it,
@@ -57,21 +56,8 @@ impl AtWork {
     /// The note's file, where it is one of its own: whatever agents put there instead is left
     /// alone.
     fn open(&self, flags: OFlags) -> io::Result<File> {
-        let folder = openat::dir(&self.folder)?;
-        let careful =
-            flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::openat(
-            folder,
-            &*self.name,
-            careful,
-            Mode::from_raw_mode(0o644),
-        )?);
-        let seen = file.metadata()?;
-        if seen.is_file() && seen.nlink() <= 1 {
-            Ok(file)
-        } else {
-            Err(io::Error::other("it is no file of its own; remove it"))
-        }
+        let place = self.folder.join(&self.name).map_err(io::Error::other)?;
+        atomic::open(&place, flags)
     }
 
     /// Since when a run that was killed was at work; none when none was.
@@ -84,13 +70,17 @@ impl AtWork {
     pub fn begin(&self, lock: &LockedRepo) {
         let write = || -> io::Result<()> {
             lock.still_held().map_err(io::Error::other)?;
-            atomic::make_folder(&self.folder.path())?;
+            atomic::make_folder(&self.folder)?;
             let mut file = self.open(OFlags::WRONLY | OFlags::CREATE)?;
             file.set_len(0)?;
             file.write_all(b"a run's git is at work in this repo, under its lock\n")
         };
         if let Err(error) = write() {
-            tracing::warn!(note = self.name, %error, "failed to note that git is at work");
+            tracing::warn!(
+                "failed to note that git is at work in `{}/{}`: {error}",
+                self.folder,
+                self.name
+            );
         }
     }
 

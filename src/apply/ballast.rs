@@ -7,6 +7,7 @@
 
 use crate::apply::trash::Trash;
 use crate::facts::volume::Usage;
+use crate::fs::atomic;
 use crate::fs::openat::{self, Listed, found};
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -47,10 +48,7 @@ pub fn take_on(state: &VolumePath, usage: &Usage) -> io::Result<()> {
         return Ok(());
     }
     let folder = folder(state)?;
-    match std::fs::create_dir(folder.path()) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => made?,
-    }
+    atomic::make_folder(&folder)?;
     // Most runs all of it is there: one listing says so, where a server would have to refuse each.
     let there = Listed::of(&folder)?;
     let folder = openat::dir(&folder)?;
@@ -70,7 +68,7 @@ fn weigh_down(folder: &OwnedFd, name: &str) -> io::Result<()> {
 }
 
 fn folder(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join(Path::new("ballast")).map_err(io::Error::other)
+    state.join(Path::new("ballast")).map_err(io::Error::from)
 }
 
 fn room(usage: &Usage, times: u64) -> bool {

@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Mutex;
 
 /// What became of a unit.
@@ -45,7 +44,7 @@ pub struct Evictor<'a> {
     /// The proof that no other run evicts.
     pub lock: &'a LockedVolume,
     /// Where the repos' locks stand.
-    pub locks: &'a Path,
+    pub locks: &'a VolumePath,
     /// Where units go.
     pub trash: &'a Trash,
     /// When to stop.
@@ -208,7 +207,7 @@ impl Evictor<'_> {
             Err(error) => return Err(error.into()),
         };
         let active = VolumePath::new(place.root(), &tree.admin)
-            .map_err(io::Error::other)
+            .map_err(io::Error::from)
             .and_then(|admin| activity(&admin, self.stop));
         if active.is_err() || active.is_ok_and(|active| active > unit.last_used) {
             return Ok(UnitOutcome::Skipped(
@@ -270,6 +269,7 @@ mod tests {
     use super::*;
     use crate::facts::cache::{CacheKind, UsedFrom};
     use std::fs;
+    use std::path::Path;
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -332,7 +332,8 @@ mod tests {
 
     impl Planned {
         fn evict(&self) -> (UnitOutcome, Emptied) {
-            let locks = self.top.path().join("state/locks");
+            let root: Arc<Path> = self.top.path().into();
+            let locks = VolumePath::new(&root, Path::new("state/locks")).unwrap();
             let stop = Stop::after(Duration::from_mins(1), Arc::default());
             let probe = LastUseProbe::open(self.top.path(), true).unwrap();
             let evictor = Evictor {

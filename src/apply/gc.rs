@@ -185,7 +185,7 @@ fn has_other_parents(shadow: &Shadow) -> Result<bool, GcError> {
     let grafts = shadow
         .git_dir()
         .join("info/grafts")
-        .map_err(io::Error::other)?;
+        .map_err(io::Error::from)?;
     // Whatever stands there and can't be looked at may be some.
     if found(openat::stat(&grafts)).map_or(true, |found| found.is_some_and(|stat| stat.st_size > 0))
     {

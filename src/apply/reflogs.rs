@@ -59,7 +59,7 @@ pub fn each_due<E: From<io::Error>>(
         Some((admin, prefix))
     });
     for (place, prefix) in [main].into_iter().chain(trees) {
-        let logs = place.join("logs").map_err(io::Error::other)?;
+        let logs = place.join("logs").map_err(io::Error::from)?;
         for log in reach::files_below(&logs, stop)?.all {
             let Some(name) = log
                 .relative()

@@ -101,7 +101,7 @@ impl RepoExecutor<'_> {
             } else {
                 worktree::MISSING_AT_ONCE
             })
-            .map_err(io::Error::other)?;
+            .map_err(io::Error::from)?;
         let (folder, name) = openat::parent(&mark)?;
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -118,7 +118,7 @@ impl RepoExecutor<'_> {
     pub fn unmark(&self, admin: &VolumePath) -> Result<Emptied, StepError> {
         let mut emptied = Emptied::default();
         for mark in [worktree::MISSING, worktree::MISSING_AT_ONCE] {
-            let mark = admin.join(mark).map_err(io::Error::other)?;
+            let mark = admin.join(mark).map_err(io::Error::from)?;
             if found(openat::stat(&mark))?.is_some() {
                 let Emptied { freed, left } = self.clear(&mark)?;
                 emptied.freed += freed;
@@ -270,7 +270,7 @@ impl RepoExecutor<'_> {
                     return Ok(false);
                 }
                 let locked = found(openat::read(
-                    &tree.admin.join("locked").map_err(io::Error::other)?,
+                    &tree.admin.join("locked")?,
                     worktree::LINE_CAP,
                 ))?;
                 // The lock of a dead process is decided about: another one is news.

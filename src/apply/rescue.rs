@@ -9,6 +9,7 @@
 
 use crate::facts::rescue::{Manifest, REFS, SCHEMA, TIME};
 use crate::facts::worktree::Worktree;
+use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -47,13 +48,15 @@ pub enum RescueError {
     },
     /// It is larger than the config allows.
     #[error(
-        "its unsaved files hold {bytes}, more than rescue_max ({most}); the tree stays: raise rescue_max or save the work by hand"
+        "its unsaved files hold {}, more than rescue_max ({}); the tree stays: raise rescue_max or save the work by hand",
+        humanize::bytes(*bytes),
+        humanize::bytes(*most)
     )]
     TooLarge {
         /// What would have to be written.
-        bytes: bytesize::ByteSize,
+        bytes: u64,
         /// The cap.
-        most: bytesize::ByteSize,
+        most: u64,
     },
     /// Git's store refuses.
     #[error("failed to write the rescue: {}; the tree stays", .0.message())]
@@ -281,10 +284,7 @@ impl Making<'_> {
             }
         }
         if bytes > most {
-            return Err(RescueError::TooLarge {
-                bytes: bytesize::ByteSize(bytes),
-                most: bytesize::ByteSize(most),
-            });
+            return Err(RescueError::TooLarge { bytes, most });
         }
         for (path, stamp) in own {
             let blob = self.write(place, path, stamp).map_err(failed(path))?;
@@ -301,7 +301,7 @@ impl Making<'_> {
     }
 
     fn write(&self, place: &VolumePath, path: &Path, stamp: &Stamp) -> io::Result<Oid> {
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         if stamp.is_link() {
             return self
                 .repo

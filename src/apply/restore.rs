@@ -9,6 +9,7 @@
 use super::ownership::{folders, give, open_folder, owner_of};
 use super::staging::{StagingDir, WorkshopError, free_id};
 use super::trash::{Trash, TrashError};
+use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -67,13 +68,7 @@ fn named(paths: &[PathBuf]) -> String {
         .take(5)
         .map(|path| format!("`{}`", path.display()))
         .collect();
-    let rest = paths.len().saturating_sub(some.len());
-    let more = if rest > 0 {
-        format!(" and {rest} more")
-    } else {
-        String::new()
-    };
-    some.join(", ") + &more
+    humanize::of_all(&some, paths.len())
 }
 
 /// What came back.

@@ -20,7 +20,6 @@ use rustix::fs::{AtFlags, FileType};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -102,8 +101,8 @@ impl Trash {
     /// # Errors
     /// It can't be made.
     pub fn of(state: &VolumePath) -> io::Result<Self> {
-        let place = state.join("trash").map_err(io::Error::other)?;
-        atomic::make_folder(&place.path())?;
+        let place = state.join("trash")?;
+        atomic::make_folder(&place)?;
         Ok(Self { place })
     }
 
@@ -113,11 +112,8 @@ impl Trash {
     /// # Errors
     /// It can't be made.
     pub fn bin(&self, tree: Option<(&VolumePath, &VolumePath)>) -> io::Result<Bin> {
-        let place = self
-            .place
-            .join(uuid::Uuid::new_v4().to_string())
-            .map_err(io::Error::other)?;
-        std::fs::create_dir(place.path())?;
+        let place = self.place.join(uuid::Uuid::new_v4().to_string())?;
+        atomic::make_new_folder(&place)?;
         if let Some((from, admin)) = tree {
             Note::of(from, admin)?.write(&place)?;
         }
@@ -144,13 +140,7 @@ impl Trash {
     /// # Errors
     /// It stays; `NotFound` when it isn't there.
     pub fn adopt(&self, ours: &VolumePath) -> io::Result<()> {
-        rename(
-            ours,
-            &self
-                .place
-                .join(uuid::Uuid::new_v4().to_string())
-                .map_err(io::Error::other)?,
-        )
+        rename(ours, &self.place.join(uuid::Uuid::new_v4().to_string())?)
     }
 
     /// Deletes what is in the trash, in parallel on the current rayon pool, until done or told to
@@ -212,10 +202,7 @@ impl Trash {
 
     /// Gives a bin another name, so that nobody can put anything there any more.
     fn aside(&self, bin: &VolumePath) -> io::Result<VolumePath> {
-        let aside = self
-            .place
-            .join(uuid::Uuid::new_v4().to_string())
-            .map_err(io::Error::other)?;
+        let aside = self.place.join(uuid::Uuid::new_v4().to_string())?;
         rename(bin, &aside).map(|()| aside)
     }
 
@@ -285,7 +272,7 @@ impl Trash {
         let name = [OsStr::new("making-"), lock.stem()]
             .into_iter()
             .collect::<OsString>();
-        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::other)
+        VolumePath::new(self.place.root(), &state.join(name)).map_err(io::Error::from)
     }
 
     /// Clears the repo's workshop of what a killed command left there.
@@ -311,9 +298,7 @@ impl Bin {
     }
 
     fn entry(&self, number: usize) -> io::Result<VolumePath> {
-        self.place
-            .join(number.to_string())
-            .map_err(io::Error::other)
+        self.place.join(number.to_string()).map_err(io::Error::from)
     }
 
     /// Moves `what` here in one step, and says where it is now.
@@ -438,9 +423,9 @@ impl Bin {
 
 /// Whether the bin's note was written longer ago than that, by the file server's clock alone.
 fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
-    let now = tempfile::tempfile_in(bin.path().parent().unwrap_or(Path::new("/")))?
-        .metadata()?
-        .modified()?;
+    let trash = bin.relative().parent().unwrap_or(bin.relative());
+    let trash = VolumePath::new(bin.root(), trash).map_err(io::Error::other)?;
+    let now = atomic::nameless(&trash)?.metadata()?.modified()?;
     let written = note::written(bin)?.unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(now.duration_since(written).is_ok_and(|since| since > age))
 }
@@ -450,7 +435,7 @@ fn is_older(bin: &VolumePath, age: Duration) -> io::Result<bool> {
 pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
     let bins = state
         .join("trash")
-        .map_err(io::Error::other)
+        .map_err(io::Error::from)
         .and_then(|trash| bins(&trash))
         .unwrap_or_default();
     let taken = bins.iter().filter_map(|bin| match note::state(bin) {
@@ -466,17 +451,19 @@ pub fn taken_from(state: &VolumePath) -> HashSet<VolumePath> {
 /// # Errors
 /// The trash can't be read.
 pub fn waiting(state: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let trash = state.join("trash").map_err(io::Error::other)?;
+    let trash = state.join("trash")?;
     let mut bins = bins(&trash)?;
     bins.retain(|bin| !bin.join(TOLD).is_ok_and(|told| openat::stat(&told).is_ok()));
     Ok(bins)
 }
 
 fn bins(trash: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let Some(bins) = found(std::fs::read_dir(trash.path()))? else {
+    let Some(folder) = found(openat::dir(trash))? else {
         return Ok(Vec::new());
     };
-    bins.map(|bin| trash.join(bin?.file_name()).map_err(io::Error::other))
+    openat::list(folder)?
+        .into_iter()
+        .map(|(name, _)| Ok(trash.join(name)?))
         .collect()
 }
 

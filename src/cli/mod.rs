@@ -8,7 +8,7 @@ use crate::commands::check;
 use crate::commands::demo;
 use crate::commands::init;
 use crate::config::{self, policy::Policy, units};
-use crate::fs::atomic;
+use crate::fs::atomic::outside;
 use crate::fs::clock;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -340,7 +340,7 @@ fn write(policy: &Policy, report: &RunReport, pass: &Pass) -> Result<(), Exit> {
         ReportFormat::Html => {
             // A refused run says what is wrong with the volume; that there are no past runs to be
             // seen is part of it.
-            let read = journal::read(&journal::file(&policy.volume.state.path()))
+            let read = journal::read(&journal::file(&policy.volume.state))
                 .inspect_err(|error| tracing::warn!("{error}"));
             let journal = read.unwrap_or_default();
             let nights: Vec<RunReport> = nights::nights(journal.runs)
@@ -367,7 +367,7 @@ fn save(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io
     if is_stream(path) {
         write(&mut File::create(path)?)
     } else {
-        atomic::replace_with(path, |file| write(file))
+        outside::replace_with(path, |file| write(file))
     }
 }
 
@@ -434,7 +434,7 @@ fn check_all(policy: &Policy) -> Result<u8, Exit> {
 }
 
 fn past(policy: &Policy, format: Format, last: usize) -> Result<u8, Exit> {
-    let history = journal::read(&journal::file(&policy.volume.state.path())).map_err(refused)?;
+    let history = journal::read(&journal::file(&policy.volume.state)).map_err(refused)?;
     let nights = nights::nights(history.runs);
     let runs = nights[nights.len().saturating_sub(last)..].concat();
     if history.skipped > 0 && matches!(format, Format::Json) {

@@ -12,12 +12,12 @@ use crate::git;
 use crate::git::confine;
 use crate::git::shadow::Shadow;
 use crate::lock;
-use crate::plan::worktree::NO_DEFAULT_BRANCH;
+use crate::plan::reason::NO_DEFAULT_BRANCH;
 use crate::report::words;
 use crate::state::volume;
 use crate::survey;
 use crate::survey::landed::Upstream;
-use rustix::fs::Access;
+use rustix::fs::{Access, AtFlags, OFlags};
 use std::iter;
 
 /// One thing that was looked at.
@@ -82,7 +82,7 @@ fn repo(policy: &Policy, repo: &policy::Repo, stop: &Stop) -> Line {
     if let Err(refusal) = whole {
         return bad(what, refusal);
     }
-    match lock::peek(&policy.volume.state.path().join("locks"), &repo.name) {
+    match lock::peek(&policy.volume.locks(), &repo.name) {
         Ok(Ok(())) if lands_nowhere(&repo.place, stop) => {
             ok(what, format!("free; {NO_DEFAULT_BRANCH}"))
         }
@@ -217,16 +217,17 @@ fn mount(policy: &Policy) -> Vec<Line> {
         .into_iter()
         .map(|judged| match judged.found {
             Ok(found) => ok(judged.what, found),
-            Err(trouble) => bad(judged.what, trouble),
+            Err(trouble) => bad(judged.what, trouble.to_string()),
         });
     iter::once(ok("mount", told)).chain(judged).collect()
 }
 
 fn writable(state: &VolumePath) -> Line {
-    match rustix::fs::access(
-        state.path(),
-        Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
-    ) {
+    let wanted = Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK;
+    let asked = openat::open(state, OFlags::PATH | OFlags::DIRECTORY)
+        .and_then(|folder| rustix::fs::accessat(folder, ".", wanted, AtFlags::empty()))
+        .map_err(openat::cause);
+    match asked {
         Ok(()) => ok("state folder", state.to_string()),
         Err(error) => bad(
             "state folder",

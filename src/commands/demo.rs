@@ -101,7 +101,7 @@ pub fn night(at: Option<&Path>, bar: &ProgressBar) -> Result<Demo, DemoError> {
 
     let mobile = &policy.repos[2];
     let _agent = LockedRepo::take(
-        &policy.volume.state.path().join("locks"),
+        &policy.volume.locks(),
         &mobile.name,
         &mobile.place,
         "exec cargo test",

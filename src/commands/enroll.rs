@@ -274,7 +274,7 @@ fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, 
 }
 
 fn prove_checkout(repo: &policy::Repo) -> Result<(), WorkError> {
-    let git_dir = repo.place.join(".git").map_err(io::Error::other);
+    let git_dir = repo.place.join(".git").map_err(io::Error::from);
     match git_dir.and_then(|git_dir| openat::stat(&git_dir)) {
         Err(error)
             if matches!(

@@ -5,7 +5,7 @@
 
 use crate::apply::trash;
 use crate::ecosystems;
-use crate::ecosystems::lock_file::parse;
+use crate::ecosystems::lock_file::{LockFileError, parse};
 use crate::ecosystems::npm::index::Bucket;
 use crate::facts::package::Package;
 use crate::fs::budget::Held;
@@ -13,7 +13,7 @@ use crate::fs::mount::{self, Mount};
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::{Refusal, config};
 use crate::run::unchanged::CachedSurvey;
-use crate::state::ledger::Ledger;
+use crate::state::ledger::{Ledger, LedgerError};
 use crate::survey::index::Read;
 use crate::survey::roots::{self, Id};
 use git2::IndexEntry;
@@ -27,7 +27,7 @@ pub fn npm_bucket(text: &[u8]) -> (Option<String>, Vec<String>) {
 }
 
 /// What a lock file of this name names; none for what is no lock file.
-pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String>> {
+pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, LockFileError>> {
     ecosystems::lock_file(Path::new(name)).map(|known| parse(bytes, known.parse))
 }
 
@@ -35,7 +35,7 @@ pub fn lock_file(name: &str, bytes: &[u8]) -> Option<Result<Vec<Package>, String
 ///
 /// # Errors
 /// It starts anew.
-pub fn ledger(bytes: &[u8]) -> Result<Ledger, String> {
+pub fn ledger(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     Ledger::parse(bytes)
 }
 

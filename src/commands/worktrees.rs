@@ -16,6 +16,7 @@ use crate::apply::trash::{Trash, TrashError};
 use crate::commands::agent::held_above;
 use crate::config::policy::{self, Policy};
 use crate::fs::clock;
+use crate::fs::humanize;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
@@ -162,7 +163,7 @@ impl Locked {
         if let Some(why) = held_above() {
             return Err(WorkError::Usage(why));
         }
-        let locks = policy.volume.state.path().join("locks");
+        let locks = policy.volume.locks();
         let (began, wait) = (Instant::now(), wait.unwrap_or(repo.lock_wait));
         let lock = loop {
             match LockedRepo::take(&locks, &repo.name, &repo.place, purpose, clock::now()) {
@@ -292,16 +293,18 @@ pub(crate) fn find(
 }
 
 fn names(trees: &[(VolumePath, PathBuf)]) -> String {
-    let mut names: Vec<_> = trees
+    let mut names: Vec<String> = trees
         .iter()
-        .filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy()))
+        .filter_map(|(_, path)| Some(path.file_name()?.to_string_lossy().into_owned()))
         .collect();
     names.sort();
-    let (some, more) = names.split_at(names.len().min(9));
-    match (some.join(", "), more.len()) {
-        _ if some.is_empty() => "it has none".to_owned(),
-        (some, 0) => format!("it has {some}"),
-        (some, more) => format!("it has {some} and {more} more, see `treewarden worktree list`"),
+    let all = names.len();
+    names.truncate(9);
+    let some = humanize::of_all(&names, all);
+    match names.len() {
+        0 => "it has none".to_owned(),
+        named if named == all => format!("it has {some}"),
+        _ => format!("it has {some}, see `treewarden worktree list`"),
     }
 }
 

@@ -102,6 +102,13 @@ pub struct Volume {
     pub state: VolumePath,
 }
 
+impl Volume {
+    /// Where the locks stand: `docs/design/contract.md#the-lock-protocol`.
+    pub fn locks(&self) -> VolumePath {
+        self.state.join("locks").expect("a fixed name stays inside")
+    }
+}
+
 /// Thresholds, as the kubelet's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Eviction {

@@ -89,7 +89,7 @@ impl Directory {
             OFlags::RDONLY | OFlags::DIRECTORY,
         )?;
         Self::of(
-            self.place.join(name).map_err(io::Error::other)?,
+            self.place.join(name)?,
             opened,
             self.trouble.clone(),
             &self.stop,

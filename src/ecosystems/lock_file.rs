@@ -2,6 +2,10 @@
 //!
 //! Everything in one is untrusted: whoever reads it caps its size and the number of its packages.
 
+mod error;
+
+pub use self::error::LockFileError;
+
 use crate::facts::package::Package;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
@@ -25,7 +29,7 @@ pub struct LockFile {
 #[derive(Clone, Copy)]
 pub enum Parse {
     /// All of it at once.
-    Whole(fn(&str) -> Result<Vec<Package>, String>),
+    Whole(fn(&str) -> Result<Vec<Package>, LockFileError>),
     /// Line by line.
     Lines(fn(&str) -> Vec<Package>),
 }
@@ -43,13 +47,13 @@ pub(super) fn is_called(path: &Path, names: &[&str]) -> bool {
 ///
 /// # Errors
 /// It makes no sense. The message holds nothing that a repo may have put in it.
-pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, String> {
+pub fn parse(bytes: &[u8], how: Parse) -> Result<Vec<Package>, LockFileError> {
     let text = text(bytes);
     if text.contains('\0') {
-        return Err("it is no text".to_owned());
+        return Err(LockFileError::NoText);
     }
     if text.starts_with("version https://git-lfs.github.com/spec/") {
-        return Err("git-lfs keeps it elsewhere".to_owned());
+        return Err(LockFileError::Lfs);
     }
     let mut named = match how {
         Parse::Whole(packages) => packages(&text)?,
@@ -78,6 +82,6 @@ fn text(bytes: &[u8]) -> Cow<'_, str> {
 }
 
 /// A message without what a repo may have put in it.
-pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
-    toml::from_str(text).map_err(|error| error.message().to_owned())
+pub(super) fn from_toml<T: DeserializeOwned>(text: &str) -> Result<T, LockFileError> {
+    toml::from_str(text).map_err(|error| LockFileError::Toml(error.message().to_owned()))
 }

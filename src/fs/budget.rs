@@ -4,7 +4,7 @@
 //! It is drawn from where something is kept, before it is. Over it, the repo or its tree is refused
 //! by name. It must never be a count of files: one name may be as long as a path.
 
-use bytesize::ByteSize;
+use crate::fs::humanize;
 use std::io;
 use std::path::Path;
 use treewarden_unsafe::{Account, Entered};
@@ -52,7 +52,7 @@ impl Budget {
 
     /// What somebody is told who needs more.
     pub fn exceeded(self) -> String {
-        let most = ByteSize(self.most().unwrap_or(u64::MAX));
+        let most = humanize::bytes(self.most().unwrap_or(u64::MAX));
         format!(
             "it takes more than {most} of memory, a repo's share; raise the memory limit, or lower `run.repos_in_parallel`"
         )

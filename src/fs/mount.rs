@@ -55,8 +55,41 @@ pub struct Facts {
 pub struct Judged {
     /// `locks`, `version`, ...
     pub what: &'static str,
-    /// What was found; an error says what to do.
-    pub found: Result<String, String>,
+    /// What was found.
+    pub found: Result<String, MountTrouble>,
+}
+
+/// What of a mount must be mended, and how.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MountTrouble {
+    /// An option keeps locks on this machine.
+    #[error(
+        "with `{0}` a lock holds on this machine alone, and another's agent would not be kept out; mount without it"
+    )]
+    LocalLocks(String),
+    /// An NFS mount is listed as something else.
+    #[error(
+        "it is NFS, and the kernel lists it as `{0}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"
+    )]
+    ListedAs(String),
+    /// An NFS mount isn't listed.
+    #[error(
+        "it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc"
+    )]
+    Unlisted,
+    /// An option gives up on a slow server.
+    #[error(
+        "with `{0}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard"
+    )]
+    Soft(String),
+    /// `nocto`.
+    #[error("with `nocto` a file just opened may be an old one; mount without it")]
+    Nocto,
+    /// What others did is seen after so many seconds.
+    #[error(
+        "what others did is seen up to {0} s late; mount with actimeo={STALE} or less, or without"
+    )]
+    Stale(u32),
 }
 
 /// The mount that holds `path`.
@@ -159,20 +192,13 @@ pub fn is_local(facts: &Facts) -> bool {
 
 /// Why locks taken here keep nobody out who is on another machine; none where they do, or where
 /// that is the operator's to know.
-pub fn local_locks(facts: &Facts) -> Option<String> {
+pub fn local_locks(facts: &Facts) -> Option<MountTrouble> {
     match &facts.mount {
-        Some(mount) if SHARED.contains(&mount.kind.as_str()) => mount.has(&LOCAL).map(|option| {
-            format!("with `{option}` a lock holds on this machine alone, and another's agent would not be kept out; mount without it")
-        }),
-        Some(mount) if facts.nfs => {
-            let kind = &mount.kind;
-            Some(format!(
-                "it is NFS, and the kernel lists it as `{kind}`: nobody can tell whether locks reach the server; see /proc/self/mountinfo"
-            ))
-        }
-        None if facts.nfs => {
-            Some("it is NFS, and its options aren't listed: nobody can tell whether locks reach the server; mount /proc".into())
-        }
+        Some(mount) if SHARED.contains(&mount.kind.as_str()) => mount
+            .has(&LOCAL)
+            .map(|option| MountTrouble::LocalLocks(option.to_owned())),
+        Some(mount) if facts.nfs => Some(MountTrouble::ListedAs(mount.kind.clone())),
+        None if facts.nfs => Some(MountTrouble::Unlisted),
         _ => None,
     }
 }
@@ -209,7 +235,7 @@ pub fn judge(facts: &Facts) -> Vec<Judged> {
     judged
 }
 
-fn locks(facts: &Facts) -> Result<String, String> {
+fn locks(facts: &Facts) -> Result<String, MountTrouble> {
     if let Some(why) = local_locks(facts) {
         return Err(why);
     }
@@ -259,32 +285,22 @@ fn version(mount: &Mount) -> String {
     }
 }
 
-fn errors(mount: &Mount) -> Result<String, String> {
-    let soft = mount.has(&["soft", "softerr"]);
-    let why = |option| {
-        format!(
-            "with `{option}` a slow server is an I/O error, and in the middle of a repack that damages the repo; mount it hard"
-        )
-    };
-    soft.map_or_else(
-        || Ok("hard: who calls a server that is away waits for it".to_owned()),
-        |option| Err(why(option)),
-    )
+fn errors(mount: &Mount) -> Result<String, MountTrouble> {
+    match mount.has(&["soft", "softerr"]) {
+        Some(option) => Err(MountTrouble::Soft(option.to_owned())),
+        None => Ok("hard: who calls a server that is away waits for it".to_owned()),
+    }
 }
 
-fn cache(mount: &Mount) -> Result<String, String> {
+fn cache(mount: &Mount) -> Result<String, MountTrouble> {
     if mount.has(&["nocto"]).is_some() {
-        return Err(
-            "with `nocto` a file just opened may be an old one; mount without it".to_owned(),
-        );
+        return Err(MountTrouble::Nocto);
     }
     match mount.number(&["acregmin", "acregmax", "acdirmin", "acdirmax", "actimeo"]) {
         _ if mount.has(&["noac"]).is_some() => Ok(
             "noac: what others did is seen at once, and every look costs a round trip".to_owned(),
         ),
-        Some(seconds) if seconds > STALE => Err(format!(
-            "what others did is seen up to {seconds} s late; mount with actimeo={STALE} or less, or without"
-        )),
+        Some(seconds) if seconds > STALE => Err(MountTrouble::Stale(seconds)),
         seconds => Ok(format!(
             "what others did is seen within {} s",
             seconds.unwrap_or(STALE)

@@ -146,18 +146,7 @@ pub fn open(place: &VolumePath, flags: OFlags) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// Whatever the kernel says.
 pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let open = |flags| {
-        retry_on_intr(|| {
-            rustix::fs::openat2(
-                base.as_fd(),
-                path,
-                flags | OFlags::CLOEXEC,
-                Mode::empty(),
-                resolve,
-            )
-        })
-    };
+    let open = |flags| make(&base, path, flags, Mode::empty());
     // To list or read what is ours moves no access time: a local disk would write down each of
     // them.
     if flags.contains(OFlags::PATH) {
@@ -168,6 +157,17 @@ pub fn below(base: impl AsFd, path: &Path, flags: OFlags) -> Result<OwnedFd, Err
         Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP) => open(flags),
         opened => opened,
     }
+}
+
+/// The same for what is written to: a file that the flags have made gets `mode`, which is empty
+/// where they don't.
+///
+/// # Errors
+/// Whatever the kernel says.
+pub fn make(base: impl AsFd, path: &Path, flags: OFlags, mode: Mode) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let flags = flags | OFlags::CLOEXEC;
+    retry_on_intr(|| rustix::fs::openat2(base.as_fd(), path, flags, mode, resolve))
 }
 
 /// What a directory lists, without `.` and `..`. The type may be [`FileType::Unknown`]: some file

@@ -4,6 +4,7 @@
 //! It must never be asked in the middle of a destructive step: a step that began is finished.
 
 use crate::fs::budget::{Budget, Held};
+use crate::fs::humanize;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::io;
 use std::sync::Arc;
@@ -136,7 +137,7 @@ impl Stop {
                 left.checked_sub(bytes)
             });
         let Ok(left) = read else {
-            let most = bytesize::ByteSize(READS);
+            let most = humanize::bytes(READS);
             return Err(io::Error::other(format!(
                 "there is more to be read here than {most}; look for a file without content"
             )));

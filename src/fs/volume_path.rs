@@ -6,6 +6,7 @@
 //! empty path: the root itself is no target.
 
 use std::fmt;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,6 +30,13 @@ pub struct VolumePath {
 pub struct Outside {
     path: PathBuf,
     root: PathBuf,
+}
+
+/// So that a walk, which meets I/O errors at every step, needs no word for this one.
+impl From<Outside> for io::Error {
+    fn from(outside: Outside) -> Self {
+        Self::other(outside)
+    }
 }
 
 impl VolumePath {

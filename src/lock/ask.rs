@@ -9,11 +9,12 @@
 use super::{Holder, LockError, read_holder};
 use crate::fs::atomic;
 use crate::fs::mount;
-use rustix::fs::FlockOperation;
+use crate::fs::volume_path::VolumePath;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::retry_on_intr;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -46,27 +47,24 @@ static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
 
 /// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it
 /// is free.
-pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockError> {
+pub(super) fn hold_within(place: &VolumePath, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
     let (tell, told) = mpsc::channel();
-    let asked = path.to_owned();
+    let asked = place.clone();
     let asking = move || {
         if let Err(error) = ask(&asked, !limit.is_zero(), &tell) {
             let _nobody_waits = tell.send(Err(error));
         }
     };
-    if limit.is_zero() && prompt(path) {
+    if limit.is_zero() && prompt(place) {
         asking();
     } else {
         thread::Builder::new()
             .spawn(asking)
-            .map_err(|cause| LockError::Io {
-                path: path.to_owned(),
-                cause,
-            })?;
+            .map_err(failed(place))?;
     }
     let Ok(first) = told.recv_timeout(ANSWER.max(limit)) else {
-        return Err(LockError::Silent(path.to_owned(), began.elapsed()));
+        return Err(LockError::Silent(place.path(), began.elapsed()));
     };
     let holder = match first? {
         Answer::Ours(file) => return Ok(file),
@@ -80,15 +78,11 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
 }
 
 /// A share of the lock, which any number may have at a time.
-pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
-    look_within(path, ANSWER, |path| {
-        let failed = |cause| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        };
-        reaches_others(path)?;
-        let file = open(path, true).map_err(failed)?;
-        if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)? {
+pub(super) fn share_within(place: &VolumePath) -> Result<File, LockError> {
+    look_within(place, ANSWER, |place| {
+        reaches_others(place)?;
+        let file = open(place, true).map_err(failed(place))?;
+        if try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed(place))? {
             return Ok(file);
         }
         Err(LockError::Busy(read_holder(&file).ok().flatten()))
@@ -97,37 +91,31 @@ pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
 
 /// One look at the lock, if it comes within `limit`.
 pub(super) fn look_within<T: Send + 'static>(
-    path: &Path,
+    place: &VolumePath,
     limit: Duration,
-    look: impl FnOnce(&Path) -> Result<T, LockError> + Send + 'static,
+    look: impl FnOnce(&VolumePath) -> Result<T, LockError> + Send + 'static,
 ) -> Result<T, LockError> {
     let (tell, told) = mpsc::channel();
-    let asked = path.to_owned();
+    let asked = place.clone();
     let asking = move || {
         let _nobody_waits = tell.send(look(&asked));
     };
     thread::Builder::new()
         .spawn(asking)
-        .map_err(|cause| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        })?;
+        .map_err(failed(place))?;
     told.recv_timeout(limit)
-        .unwrap_or_else(|_| Err(LockError::Silent(path.to_owned(), limit)))
+        .unwrap_or_else(|_| Err(LockError::Silent(place.path(), limit)))
 }
 
 fn ask(
-    path: &Path,
+    place: &VolumePath,
     queue: bool,
     tell: &Sender<Result<Answer, LockError>>,
 ) -> Result<(), LockError> {
-    let failed = |cause| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    reaches_others(path)?;
-    let file = open(path, true).map_err(failed)?;
-    if !hold(&file).map_err(failed)? {
+    let failed = failed(place);
+    reaches_others(place)?;
+    let file = open(place, true).map_err(&failed)?;
+    if !hold(&file).map_err(&failed)? {
         let _nobody_waits = tell.send(Ok(Answer::Busy(read_holder(&file).ok().flatten())));
         if !queue {
             return Ok(());
@@ -141,8 +129,9 @@ fn ask(
 
 /// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each
 /// directory of locks.
-fn reaches_others(path: &Path) -> Result<(), LockError> {
-    let folder = path.parent().unwrap_or(path);
+fn reaches_others(place: &VolumePath) -> Result<(), LockError> {
+    let path = place.path();
+    let folder = path.parent().unwrap_or(&path);
     let known = || TRUSTED.lock().expect("nobody panics here");
     if known()
         .as_ref()
@@ -150,15 +139,9 @@ fn reaches_others(path: &Path) -> Result<(), LockError> {
     {
         return Ok(());
     }
-    let facts = mount::of(folder).map_err(|cause| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    })?;
+    let facts = mount::of(folder).map_err(failed(place))?;
     if let Some(why) = mount::local_locks(&facts) {
-        return Err(LockError::Local {
-            path: path.to_owned(),
-            why,
-        });
+        return Err(LockError::Local { path, why });
     }
     *known() = Some(Trusted {
         folder: folder.to_owned(),
@@ -168,23 +151,29 @@ fn reaches_others(path: &Path) -> Result<(), LockError> {
 }
 
 /// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
-fn prompt(path: &Path) -> bool {
+fn prompt(place: &VolumePath) -> bool {
     let trusted = TRUSTED.lock().expect("nobody panics here");
     trusted
         .as_ref()
-        .is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
+        .is_some_and(|trusted| trusted.prompt && place.path().parent() == Some(&trusted.folder))
 }
 
 /// For writing, as NFS wants it for an exclusive lock.
-pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
-    atomic::open(
-        path,
-        OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(create)
-            .truncate(false),
-    )
+pub(super) fn open(place: &VolumePath, create: bool) -> io::Result<File> {
+    let flags = if create {
+        OFlags::RDWR | OFlags::CREATE
+    } else {
+        OFlags::RDWR
+    };
+    atomic::open(place, flags)
+}
+
+/// What the file system's word becomes.
+pub(super) fn failed(place: &VolumePath) -> impl Fn(io::Error) -> LockError {
+    |cause| LockError::Io {
+        path: place.path(),
+        cause,
+    }
 }
 
 /// Asked a few times: somebody may just be looking.
@@ -209,12 +198,18 @@ pub(super) fn try_flock(file: &File, kind: FlockOperation) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    fn lock(root: &Path) -> VolumePath {
+        VolumePath::new(&Arc::from(root), Path::new("a.lock")).unwrap()
+    }
 
     #[test]
     fn who_gives_no_answer_is_given_up_on() {
         let look = |wait| {
             look_within(
-                Path::new("/data/a.lock"),
+                &lock(Path::new("/data")),
                 Duration::from_millis(200),
                 move |_| {
                     thread::sleep(wait);
@@ -235,7 +230,7 @@ mod tests {
     #[test]
     fn a_lock_that_came_too_late_is_free_again() {
         let locks = tempfile::tempdir().unwrap();
-        let path = locks.path().join("a.lock");
+        let path = lock(locks.path());
         let first = hold_within(&path, Duration::ZERO).unwrap();
         assert!(matches!(
             hold_within(&path, Duration::from_millis(50)),

@@ -12,19 +12,20 @@
 
 use crate::fs::atomic;
 use crate::fs::clock;
+use crate::fs::mount::MountTrouble;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use ask::{ANSWER, hold_within, look_within, try_flock};
+use ask::{ANSWER, failed, hold_within, look_within, try_flock};
 use chrono::{DateTime, Utc};
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::{Errno, FdFlags, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -93,7 +94,7 @@ pub enum LockError {
         /// The lock file.
         path: PathBuf,
         /// Why it would not.
-        why: String,
+        why: MountTrouble,
     },
     /// The file system refused.
     #[error("failed to lock `{}`: {cause}; check that the volume is mounted with locks and writable", path.display())]
@@ -144,7 +145,7 @@ fn describe(holder: Option<&Holder>) -> String {
 #[derive(Debug)]
 struct Held {
     file: File,
-    path: PathBuf,
+    place: VolumePath,
     token: String,
     /// When it was last proven to be ours; none once it was lost.
     proven: Mutex<Option<Instant>>,
@@ -181,13 +182,13 @@ impl LockedRepo {
     /// # Errors
     /// [`LockError`].
     pub fn take(
-        locks: &Path,
+        locks: &VolumePath,
         name: &str,
         place: &VolumePath,
         purpose: &str,
         now: DateTime<Utc>,
     ) -> Result<Self, LockError> {
-        let held = Held::take(&locks.join(file_name(name)), purpose, now)?;
+        let held = Held::take(&inside(locks, &file_name(name)), purpose, now)?;
         Ok(Self {
             held,
             place: place.clone(),
@@ -200,14 +201,14 @@ impl LockedRepo {
     /// # Errors
     /// [`LockError`]; busy, when the time is over.
     pub fn wait(
-        locks: &Path,
+        locks: &VolumePath,
         name: &str,
         place: &VolumePath,
         purpose: &str,
         now: impl FnOnce() -> DateTime<Utc>,
         limit: Duration,
     ) -> Result<Self, LockError> {
-        let held = Held::wait(&locks.join(file_name(name)), purpose, now, limit)?;
+        let held = Held::wait(&inside(locks, &file_name(name)), purpose, now, limit)?;
         Ok(Self {
             held,
             place: place.clone(),
@@ -242,7 +243,7 @@ impl LockedRepo {
 
     /// What tells this repo from all others, as a file's name: the lock file's, without its ending.
     pub fn stem(&self) -> &OsStr {
-        self.held.path.file_stem().unwrap_or_default()
+        self.held.place.relative().file_stem().unwrap_or_default()
     }
 
     /// The file server's clock: when it saw us write our name. Ages of files are measured against
@@ -267,7 +268,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// As [`look_at`].
-pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
+pub fn peek(locks: &VolumePath, name: &str) -> Result<Result<(), Option<Holder>>, LockError> {
     let seen = look_at(locks, Some(name))?;
     Ok(if seen.held { Err(seen.holder) } else { Ok(()) })
 }
@@ -276,9 +277,9 @@ pub fn peek(locks: &Path, name: &str) -> Result<Result<(), Option<Holder>>, Lock
 ///
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
-pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
+pub fn look_at(locks: &VolumePath, name: Option<&str>) -> Result<Seen, LockError> {
     look_within(
-        &locks.join(name.map_or_else(|| VOLUME.to_owned(), file_name)),
+        &inside(locks, &name.map_or_else(|| VOLUME.to_owned(), file_name)),
         ANSWER,
         look,
     )
@@ -287,21 +288,17 @@ pub fn look_at(locks: &Path, name: Option<&str>) -> Result<Seen, LockError> {
 /// Asks for a share of the lock, which any number may have at a time, and lets go of it at once:
 /// who looks disturbs nobody else who does, and who wants to hold it for a moment only (see
 /// [`ask`]).
-fn look(path: &Path) -> Result<Seen, LockError> {
-    let failed = |cause| LockError::Io {
-        path: path.to_owned(),
-        cause,
-    };
-    let Some(file) = found(atomic::open(path, OpenOptions::new().read(true))).map_err(failed)?
-    else {
+fn look(place: &VolumePath) -> Result<Seen, LockError> {
+    let failed = failed(place);
+    let Some(file) = found(atomic::open(place, OFlags::RDONLY)).map_err(&failed)? else {
         return Ok(Seen {
             held: false,
             holder: None,
             written: None,
         });
     };
-    let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(failed)?;
-    try_flock(&file, FlockOperation::Unlock).map_err(failed)?;
+    let held = !try_flock(&file, FlockOperation::NonBlockingLockShared).map_err(&failed)?;
+    try_flock(&file, FlockOperation::Unlock).map_err(&failed)?;
     let written = file
         .metadata()
         .and_then(|data| data.modified())
@@ -319,26 +316,33 @@ fn file_name(repo: &str) -> String {
     format!("{}.lock", repo.replace('/', "__"))
 }
 
+/// A lock by its file's name, which is one of ours or a repo's: neither has a slash.
+fn inside(locks: &VolumePath, name: &str) -> VolumePath {
+    locks.join(name).expect("a name alone stays inside")
+}
+
 impl Held {
-    fn take(path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        Self::wait(path, purpose, || now, Duration::ZERO)
+    fn take(place: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        Self::wait(place, purpose, || now, Duration::ZERO)
     }
 
     fn wait(
-        path: &Path,
+        place: &VolumePath,
         purpose: &str,
         now: impl FnOnce() -> DateTime<Utc>,
         limit: Duration,
     ) -> Result<Self, LockError> {
-        Self::sign(hold_within(path, limit)?, path, purpose, now())
+        Self::sign(hold_within(place, limit)?, place, purpose, now())
     }
 
     /// Writes our name into the file that we hold.
-    fn sign(file: File, path: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let failed = |cause| LockError::Io {
-            path: path.to_owned(),
-            cause,
-        };
+    fn sign(
+        file: File,
+        place: &VolumePath,
+        purpose: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Self, LockError> {
+        let failed = failed(place);
         let holder = Holder {
             schema: SCHEMA.to_owned(),
             holder: host(),
@@ -349,13 +353,13 @@ impl Held {
         };
         let held = Self {
             file,
-            path: path.to_owned(),
+            place: place.clone(),
             token: holder.token.clone(),
             proven: Mutex::new(Some(Instant::now())),
             shared: false,
         };
         held.write(&serde_json::to_vec(&holder).map_err(|error| failed(error.into()))?)
-            .map_err(failed)?;
+            .map_err(&failed)?;
         held.check()?;
         Ok(held)
     }
@@ -394,10 +398,7 @@ impl Held {
                     ) =>
                 {
                     *proven = Some(last);
-                    return Err(LockError::Io {
-                        path: self.path.clone(),
-                        cause,
-                    });
+                    return Err(failed(&self.place)(cause));
                 }
                 _ => *proven = Some(Instant::now()),
             }
@@ -416,25 +417,22 @@ impl Held {
 
     fn lost(&self, why: &str) -> LockError {
         LockError::Lost {
-            path: self.path.clone(),
+            path: self.place.path(),
             why: why.to_owned(),
         }
     }
 
     fn check(&self) -> Result<(), LockError> {
-        let failed = |cause| LockError::Io {
-            path: self.path.clone(),
-            cause,
-        };
+        let failed = failed(&self.place);
         let lost = |why: &str| Err(self.lost(why));
-        let ours = self.file.metadata().map_err(failed)?;
-        let Some(theirs) = found(std::fs::symlink_metadata(&self.path)).map_err(failed)? else {
+        let ours = self.file.metadata().map_err(&failed)?;
+        let Some(theirs) = found(openat::stat(&self.place)).map_err(&failed)? else {
             return lost("the file is gone");
         };
-        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+        if (ours.dev(), ours.ino()) != (theirs.st_dev, theirs.st_ino) {
             return lost("the file was replaced");
         }
-        match read_holder(&self.file).map_err(failed)? {
+        match read_holder(&self.file).map_err(&failed)? {
             Some(holder) if holder.token == self.token => self.prove(PROOF),
             _ => lost("it names another holder"),
         }
@@ -452,14 +450,14 @@ impl Drop for Held {
         if self.check().is_ok()
             && let Err(error) = self.file.set_len(0)
         {
-            tracing::warn!(path = %self.path.display(), %error, "failed to clear the lock file; the lock itself is free");
+            tracing::warn!(lock = %self.place, %error, "failed to clear the lock file; the lock itself is free");
         }
     }
 }
 
 impl Held {
     fn take_alone(&mut self) -> io::Result<bool> {
-        self.file = ask::open(&self.path, false)?;
+        self.file = ask::open(&self.place, false)?;
         try_flock(&self.file, FlockOperation::NonBlockingLockExclusive)
     }
 }
@@ -483,9 +481,18 @@ pub fn host() -> String {
 mod tests {
     use super::ask::LOOK;
     use super::*;
+    use std::path::Path;
     use std::sync::Arc;
 
-    fn take(locks: &Path) -> Result<LockedRepo, LockError> {
+    /// A volume with a directory of locks.
+    fn volume() -> (tempfile::TempDir, VolumePath) {
+        let top = tempfile::tempdir().unwrap();
+        std::fs::create_dir(top.path().join("locks")).unwrap();
+        let locks = VolumePath::new(&Arc::from(top.path()), Path::new("locks")).unwrap();
+        (top, locks)
+    }
+
+    fn take(locks: &VolumePath) -> Result<LockedRepo, LockError> {
         let place = VolumePath::new(&Arc::from(Path::new("/data")), Path::new("a")).unwrap();
         LockedRepo::take(locks, "acme/shop", &place, "test", DateTime::UNIX_EPOCH)
     }
@@ -493,7 +500,7 @@ mod tests {
     /// At once; but a child that another test starts just now has what we had open, until it is
     /// another program.
     #[track_caller]
-    fn becomes_free(locks: &Path) {
+    fn becomes_free(locks: &VolumePath) {
         let began = Instant::now();
         while !matches!(peek(locks, "acme/shop"), Ok(Ok(()))) {
             assert!(began.elapsed() < Duration::from_secs(5), "it stays held");
@@ -503,50 +510,50 @@ mod tests {
 
     #[test]
     fn one_holder_at_a_time_and_the_other_is_named() {
-        let locks = tempfile::tempdir().unwrap();
-        let held = take(locks.path()).unwrap();
-        let Err(LockError::Busy(Some(holder))) = take(locks.path()) else {
+        let (_top, locks) = volume();
+        let held = take(&locks).unwrap();
+        let Err(LockError::Busy(Some(holder))) = take(&locks) else {
             panic!("taken twice")
         };
         assert_eq!(
             (holder.pid, holder.purpose.as_str()),
             (std::process::id(), "test")
         );
-        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Err(Some(_)))));
+        assert!(matches!(peek(&locks, "acme/shop"), Ok(Err(Some(_)))));
         drop(held);
-        becomes_free(locks.path());
+        becomes_free(&locks);
         assert_eq!(
             std::fs::read(locks.path().join("acme__shop.lock")).unwrap(),
             b""
         );
-        drop(take(locks.path()).unwrap());
+        drop(take(&locks).unwrap());
     }
 
     #[test]
     fn who_only_looks_holds_up_nobody() {
-        let locks = tempfile::tempdir().unwrap();
-        drop(take(locks.path()).unwrap());
-        becomes_free(locks.path());
+        let (_top, locks) = volume();
+        drop(take(&locks).unwrap());
+        becomes_free(&locks);
         let looking = File::open(locks.path().join("acme__shop.lock")).unwrap();
         assert!(try_flock(&looking, FlockOperation::NonBlockingLockShared).unwrap());
         assert!(
-            matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))),
+            matches!(peek(&locks, "acme/shop"), Ok(Ok(()))),
             "another look"
         );
         let looker = std::thread::spawn(move || {
             std::thread::sleep(LOOK / 2);
             drop(looking);
         });
-        drop(take(locks.path()).unwrap());
+        drop(take(&locks).unwrap());
         looker.join().unwrap();
-        becomes_free(locks.path());
+        becomes_free(&locks);
     }
 
     #[test]
     fn a_replaced_or_rewritten_lock_file_is_lost() {
-        let locks = tempfile::tempdir().unwrap();
+        let (_top, locks) = volume();
         let path = locks.path().join("acme__shop.lock");
-        let held = take(locks.path()).unwrap();
+        let held = take(&locks).unwrap();
         held.still_held().unwrap();
         std::fs::write(&path, "{}").unwrap();
         assert!(matches!(held.still_held(), Err(LockError::Lost { .. })));
@@ -558,18 +565,18 @@ mod tests {
 
     #[test]
     fn what_a_lock_file_is_linked_to_is_not_written_over() {
-        let locks = tempfile::tempdir().unwrap();
+        let (_top, locks) = volume();
         let victim = locks.path().join("victim");
         std::fs::write(&victim, "precious").unwrap();
         std::fs::hard_link(&victim, locks.path().join("acme__shop.lock")).unwrap();
-        assert!(matches!(take(locks.path()), Err(LockError::Io { .. })));
+        assert!(matches!(take(&locks), Err(LockError::Io { .. })));
         assert_eq!(std::fs::read(victim).unwrap(), b"precious");
     }
 
     #[test]
     fn asking_a_lock_that_nobody_ever_took_leaves_no_trace() {
-        let locks = tempfile::tempdir().unwrap();
-        assert!(matches!(peek(locks.path(), "acme/shop"), Ok(Ok(()))));
+        let (_top, locks) = volume();
+        assert!(matches!(peek(&locks, "acme/shop"), Ok(Ok(()))));
         assert_eq!(std::fs::read_dir(locks.path()).unwrap().count(), 0);
     }
 }

@@ -4,14 +4,13 @@
 //! of their own each, which tells besides who is still at work. Repos are locked as ever: who has a
 //! share of the volume must never take that for a lock on a repo.
 
-use super::ask::{self, ANSWER, look_within};
-use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, look};
-use crate::fs::openat::found;
+use super::ask::{self, ANSWER, failed, look_within};
+use super::{Held, Holder, LockError, Seen, StillHeld, VOLUME, inside, look};
+use crate::fs::openat::{self, found};
+use crate::fs::volume_path::VolumePath;
 use crate::plan::shard::Shard;
 use chrono::{DateTime, Utc};
 use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A shard that waits for the others looks at their locks again and again, and must not pass for a
@@ -48,8 +47,8 @@ impl LockedVolume {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take(locks: &Path, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
-        match Held::take(&locks.join(VOLUME), purpose, now) {
+    pub fn take(locks: &VolumePath, purpose: &str, now: DateTime<Utc>) -> Result<Self, LockError> {
+        match Held::take(&inside(locks, VOLUME), purpose, now) {
             // Shards leave no name there.
             Err(LockError::Busy(_)) => Err(LockError::Busy(holder(locks)?)),
             held => Ok(Self {
@@ -70,8 +69,12 @@ impl LockedVolume {
     ///
     /// # Errors
     /// [`LockError`].
-    pub fn take_shard(locks: &Path, shard: Shard, now: DateTime<Utc>) -> Result<Self, LockError> {
-        let part = ask::share_within(&locks.join(VOLUME))?;
+    pub fn take_shard(
+        locks: &VolumePath,
+        shard: Shard,
+        now: DateTime<Utc>,
+    ) -> Result<Self, LockError> {
+        let part = ask::share_within(&inside(locks, VOLUME))?;
         let held = Held::wait(
             &own(locks, shard),
             &format!("run --shard {shard}"),
@@ -102,19 +105,19 @@ impl LockedJournal {
     ///
     /// # Errors
     /// [`LockError`]; busy, when it can't be had for minutes.
-    pub fn wait(locks: &Path, now: DateTime<Utc>) -> Result<Self, LockError> {
+    pub fn wait(locks: &VolumePath, now: DateTime<Utc>) -> Result<Self, LockError> {
         Ok(Self {
-            _held: Held::wait(&locks.join(JOURNAL), "journal", || now, JOURNAL_WAIT)?,
+            _held: Held::wait(&inside(locks, JOURNAL), "journal", || now, JOURNAL_WAIT)?,
         })
     }
 }
 
 /// Who holds the volume: one of the shards at work, or who its file names.
-fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
+fn holder(locks: &VolumePath) -> Result<Option<Holder>, LockError> {
     let at_work = shards(locks)?.into_iter().find(|(_, seen)| seen.held);
     // What a run that died left in the file says nothing of shards.
     at_work.map_or_else(
-        || Ok(look_within(&locks.join(VOLUME), ANSWER, look)?.holder),
+        || Ok(look_within(&inside(locks, VOLUME), ANSWER, look)?.holder),
         |(_, seen)| Ok(seen.holder),
     )
 }
@@ -123,7 +126,7 @@ fn holder(locks: &Path) -> Result<Option<Holder>, LockError> {
 ///
 /// # Errors
 /// [`LockError::Io`] when the file is there and can't be asked.
-pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
+pub fn shard(locks: &VolumePath, shard: Shard) -> Result<Seen, LockError> {
     look_within(&own(locks, shard), ANSWER, look)
 }
 
@@ -131,33 +134,32 @@ pub fn shard(locks: &Path, shard: Shard) -> Result<Seen, LockError> {
 ///
 /// # Errors
 /// [`LockError::Io`].
-pub fn shards(locks: &Path) -> Result<Vec<(Shard, Seen)>, LockError> {
+pub fn shards(locks: &VolumePath) -> Result<Vec<(Shard, Seen)>, LockError> {
     all(locks)?
         .into_iter()
         .map(|it| Ok((it, shard(locks, it)?)))
         .collect()
 }
 
-fn all(locks: &Path) -> Result<Vec<Shard>, LockError> {
-    let failed = |cause| LockError::Io {
-        path: locks.to_owned(),
-        cause,
-    };
-    let Some(entries) = found(std::fs::read_dir(locks)).map_err(failed)? else {
+fn all(locks: &VolumePath) -> Result<Vec<Shard>, LockError> {
+    let Some(folder) = found(openat::dir(locks)).map_err(failed(locks))? else {
         return Ok(Vec::new());
     };
-    let names: io::Result<Vec<_>> = entries.map(|entry| Ok(entry?.file_name())).collect();
-    let mut shards: Vec<Shard> = names
-        .map_err(failed)?
+    let entries = openat::list(folder).map_err(|errno| failed(locks)(errno.into()))?;
+    let mut shards: Vec<Shard> = entries
         .iter()
-        .filter_map(|name| named(name.to_str()?))
+        .filter_map(|(name, _)| named(name.to_str()?))
         .collect();
     shards.sort_by_key(|shard| (shard.count(), shard.index()));
     Ok(shards)
 }
 
-fn own(locks: &Path, shard: Shard) -> PathBuf {
-    locks.join(format!("shard-{}-of-{}.lock", shard.index(), shard.count()))
+fn own(locks: &VolumePath, shard: Shard) -> VolumePath {
+    inside(locks, &called(shard))
+}
+
+fn called(shard: Shard) -> String {
+    format!("shard-{}-of-{}.lock", shard.index(), shard.count())
 }
 
 /// The shard whose lock is called so; its own spelling alone, so that nobody is told of twice.
@@ -167,5 +169,5 @@ fn named(name: &str) -> Option<Shard> {
         .strip_suffix(".lock")?
         .split_once("-of-")?;
     let shard = Shard::new(index.parse().ok()?, count.parse().ok()?)?;
-    (own(Path::new(""), shard).to_str() == Some(name)).then_some(shard)
+    (called(shard) == name).then_some(shard)
 }

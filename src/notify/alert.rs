@@ -6,8 +6,8 @@
 use crate::plan::shard::Shard;
 use crate::report::troubles::{Kind, Trouble, amount, in_use, missing, troubles};
 use crate::report::{
-    Alert, Eviction, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome, Unit,
-    VerdictName, Worktree, words,
+    Alert, Eviction, ReasonName, Repo, RepoOutcome, RunOutcome, RunReport, Severity, TreeOutcome,
+    Unit, VerdictName, Worktree, words,
 };
 use std::collections::BTreeMap;
 
@@ -17,17 +17,6 @@ const BUSY_NIGHTS: u64 = 3;
 /// Seconds: a tree that is idle for 30 days would be gone by now, by the ages that a config has
 /// unless it says otherwise.
 const STUCK: u64 = 30 * 86_400;
-/// Short names of reasons that pass by themselves, or are somebody's decision, and of what has an
-/// alert of its own.
-const PASSING: [&str; 7] = [
-    "recent",
-    "switched off",
-    "busy",
-    "missing",
-    "reaping not asked for",
-    "too many at once",
-    "fresh",
-];
 /// As many of the trees that never go are named.
 const NAMED: usize = 50;
 /// A summary's longest quotation.
@@ -260,7 +249,7 @@ fn busy(report: &RunReport) -> Option<Alert> {
 /// Trees that stay whatever their age: each waits for somebody, who may not know it.
 fn stuck(report: &RunReport) -> Option<Alert> {
     let never = |tree: &&Worktree| {
-        let waits = tree.verdict != VerdictName::Reap && !PASSING.contains(&tree.because.as_str());
+        let waits = tree.verdict != VerdictName::Reap && !passes(&tree.because);
         waits
             && tree.outcome == TreeOutcome::Kept
             && tree.idle_seconds.is_some_and(|idle| idle >= STUCK)
@@ -299,11 +288,24 @@ fn stuck(report: &RunReport) -> Option<Alert> {
     })
 }
 
+/// Whether a reason passes by itself, is somebody's decision, or has an alert of its own.
+fn passes(because: &ReasonName) -> bool {
+    matches!(
+        because,
+        ReasonName::Recent
+            | ReasonName::SwitchedOff
+            | ReasonName::Busy
+            | ReasonName::Missing
+            | ReasonName::NotAskedFor
+            | ReasonName::TooManyAtOnce
+    )
+}
+
 /// What would let a tree go; where nobody can tell what it holds, the reason says it itself.
 fn lets_go(tree: &Worktree) -> &'static str {
-    match tree.because.as_str() {
-        "locked" => "; `git worktree unlock` it",
-        "in progress" => {
+    match tree.because {
+        ReasonName::Locked => "; `git worktree unlock` it",
+        ReasonName::InProgress => {
             "; end it there, or drop it (`git bisect reset`, `git rebase --abort` and the like)"
         }
         _ if tree.verdict == VerdictName::Unknown => "",

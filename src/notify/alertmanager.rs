@@ -4,7 +4,7 @@
 //! ends by itself. Its labels are what tells it from others, so what changes from run to run stands
 //! in annotations; a label must never hold a time or a number.
 
-use super::{http, runbook, volume};
+use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::report::{Alert, RunReport, Severity};
@@ -20,7 +20,7 @@ pub(super) fn send(
     policy: &Policy,
     report: &RunReport,
     stop: &Stop,
-) -> Result<(), String> {
+) -> Result<(), DeliveryError> {
     let alerts: Vec<Value> = report
         .alerts
         .iter()
@@ -34,11 +34,7 @@ pub(super) fn send(
         &Value::from(alerts).to_string(),
         stop,
     )
-    .map_err(|cause| {
-        format!(
-            "failed to send the alerts to alerts.alertmanager: {cause}; they stand in the report"
-        )
-    })
+    .map_err(DeliveryError::Alertmanager)
 }
 
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {

@@ -37,7 +37,7 @@ pub(super) fn send(
     content_type: &str,
     body: &str,
     stop: &Stop,
-) -> Result<(), String> {
+) -> Result<(), SendError> {
     let agent = agent(url.starts_with("https://"));
     let mut tries = 1;
     loop {
@@ -47,11 +47,11 @@ pub(super) fn send(
             Err(error) => Wrong::of(&error),
         };
         let Some(pause) = PAUSES.get(tries - 1).filter(|_| wrong.may_pass) else {
-            return Err(wrong.told(tries));
+            return Err(wrong.after(tries));
         };
         stop.sleep(*pause);
         if stop.reached().is_some() {
-            return Err(wrong.told(tries));
+            return Err(wrong.after(tries));
         }
         tries += 1;
     }
@@ -104,6 +104,17 @@ fn tls() -> TlsConfig {
         .root_certs(RootCerts::Specific(Arc::new(roots)))
         .unversioned_rustls_crypto_provider(crypto)
         .build()
+}
+
+/// A text was not taken, and why, in words without the address.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SendError {
+    /// Another try would not have gone better, or there was no time for it.
+    #[error("{0}")]
+    Once(String),
+    /// After so many tries.
+    #[error("{0} (tried {1} times)")]
+    Often(String, usize),
 }
 
 /// What went wrong, in words without the address.
@@ -182,11 +193,10 @@ impl Wrong {
         Self { what, may_pass }
     }
 
-    fn told(self, tries: usize) -> String {
-        if tries == 1 {
-            self.what
-        } else {
-            format!("{} (tried {tries} times)", self.what)
+    fn after(self, tries: usize) -> SendError {
+        match tries {
+            1 => SendError::Once(self.what),
+            _ => SendError::Often(self.what, tries),
         }
     }
 }

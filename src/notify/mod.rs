@@ -18,13 +18,66 @@ use crate::config::policy::{self, Policy};
 use crate::fs::stop::Stop;
 use crate::report::journal;
 use crate::report::{Alert, RunOutcome, RunReport, words};
+use http::SendError;
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
+use webhook::WebhookError;
 
 /// With all its tries, no sink takes longer.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A sink's work: none when all is told, else why it isn't.
-type Sink<'a> = Box<dyn FnOnce() -> Result<(), String> + Send + 'a>;
+type Sink<'a> = Box<dyn FnOnce() -> Result<(), DeliveryError> + Send + 'a>;
+
+/// Somebody could not be told. It must never hold an address.
+#[derive(Debug, thiserror::Error)]
+enum DeliveryError {
+    /// The kubelet's file.
+    #[error(
+        "failed to write `{}` (alerts.termination_log): {cause}; the report tells the same",
+        file.display()
+    )]
+    TerminationLog {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// node-exporter's file.
+    #[error(
+        "failed to write the metrics to `{}`: {cause}; see that its folder is there and writable",
+        file.display()
+    )]
+    Textfile {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The Pushgateway took no metrics.
+    #[error("failed to push the metrics to alerts.pushgateway: {0}; the next run pushes its own")]
+    Push(SendError),
+    /// It kept those of a shard that there is no longer.
+    #[error(
+        "failed to drop the metrics of {whose} from alerts.pushgateway: {cause}; the next run tries again"
+    )]
+    Drop {
+        /// The shard.
+        whose: String,
+        /// Why.
+        cause: SendError,
+    },
+    /// Alertmanager took no alerts.
+    #[error("failed to send the alerts to alerts.alertmanager: {0}; they stand in the report")]
+    Alertmanager(SendError),
+    /// The webhook took no message.
+    #[error("failed to call alerts.webhook: {0}; the alerts stand in the report")]
+    Webhook(WebhookError),
+    /// A sink panicked.
+    #[error("a sink of alerts broke; this is a bug")]
+    Broke,
+}
 
 /// Tells of a run wherever the config wants it, and gives a line for each that could not be told.
 pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
@@ -33,11 +86,12 @@ pub fn tell(policy: &Policy, report: &RunReport, stop: &Stop) -> Vec<String> {
     }
     // The deadline is the run's. Once a signal has come, each is tried once.
     let stop = &stop.anew(PATIENCE);
-    let notes = at_once(sinks(policy, report, stop));
-    for note in &notes {
-        tracing::warn!("{note}");
-    }
-    notes
+    let failed = at_once(sinks(policy, report, stop));
+    let told = |error: DeliveryError| {
+        tracing::warn!("{error}");
+        error.to_string()
+    };
+    failed.into_iter().map(told).collect()
 }
 
 fn sinks<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> Vec<Sink<'a>> {
@@ -87,15 +141,11 @@ fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> 
     file.into_iter().chain(gateway).collect()
 }
 
-fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {
+fn at_once(sinks: Vec<Sink<'_>>) -> Vec<DeliveryError> {
     std::thread::scope(|scope| {
         let told: Vec<_> = sinks.into_iter().map(|sink| scope.spawn(sink)).collect();
         told.into_iter()
-            .filter_map(|sink| {
-                sink.join()
-                    .unwrap_or_else(|_| Err("a sink of alerts broke; this is a bug".to_owned()))
-                    .err()
-            })
+            .filter_map(|sink| sink.join().unwrap_or(Err(DeliveryError::Broke)).err())
             .collect()
     })
 }
@@ -103,7 +153,7 @@ fn at_once(sinks: Vec<Sink<'_>>) -> Vec<String> {
 /// Earlier runs, the oldest first. None when nobody can tell: the journal can't be read, or the
 /// volume may not be ours.
 fn past(policy: &Policy, report: &RunReport) -> Option<Vec<RunReport>> {
-    let file = journal::file(&policy.volume.state.path());
+    let file = journal::file(&policy.volume.state);
     (report.run.outcome != RunOutcome::Refused)
         .then(|| journal::read(&file).ok())
         .flatten()

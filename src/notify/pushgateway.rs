@@ -4,7 +4,7 @@
 //! the config leaves no series behind. It must never replace what this run knows nothing of: one
 //! that knows no earlier ones uses POST, which leaves other metrics alone.
 
-use super::{http, volume};
+use super::{DeliveryError, http, volume};
 use crate::config::policy::Policy;
 use crate::fs::stop::Stop;
 use crate::report::{RunReport, nights};
@@ -20,7 +20,7 @@ pub(super) fn push(
     metrics: &str,
     past: Option<&[RunReport]>,
     stop: &Stop,
-) -> Result<(), String> {
+) -> Result<(), DeliveryError> {
     let method = if past.is_some() {
         http::Method::Put
     } else {
@@ -41,15 +41,13 @@ pub(super) fn push(
         metrics,
         stop,
     )
-    .map_err(|cause| {
-        format!(
-            "failed to push the metrics to alerts.pushgateway: {cause}; the next run pushes its own"
-        )
-    })?;
+    .map_err(DeliveryError::Push)?;
     for shard in nights::outdated(report, past.unwrap_or_default()) {
         http::send(http::Method::Delete, &of(shard), "text/plain", "", stop).map_err(|cause| {
-            let whose = shard.map_or("a night without shards".to_owned(), |shard| format!("shard {shard}"));
-            format!("failed to drop the metrics of {whose} from alerts.pushgateway: {cause}; the next run tries again")
+            let whose = shard.map_or("a night without shards".to_owned(), |shard| {
+                format!("shard {shard}")
+            });
+            DeliveryError::Drop { whose, cause }
         })?;
     }
     Ok(())

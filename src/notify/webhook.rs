@@ -5,13 +5,14 @@
 //! links or for calls to people.
 
 use super::alertmanager::severity;
-use super::{http, runbook, volume};
+use super::http::SendError;
+use super::{DeliveryError, http, runbook, volume};
 use crate::config::policy::{Policy, UrlFrom, Webhook, WebhookFormat};
-use crate::fs::atomic;
+use crate::fs::atomic::outside;
 use crate::fs::stop::Stop;
 use crate::report::{RunOutcome, RunReport, json, words};
 use std::fs::OpenOptions;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 /// An address is shorter.
@@ -36,25 +37,45 @@ const EVENTS: [(&str, &[&str]); 4] = [
     ("refused", &["RunRefused"]),
 ];
 
+/// Why the webhook took no message.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WebhookError {
+    /// The address is to stand in an environment variable.
+    #[error("the environment variable {0} is not set, or is no text; set it")]
+    Unset(String),
+    /// The address is to stand in a file.
+    #[error("failed to read {place}: {cause}; make it readable for treewarden")]
+    Unreadable {
+        /// The file.
+        place: String,
+        /// Why.
+        cause: io::Error,
+    },
+    /// What stands there is none.
+    #[error("{0} holds no address; write one that starts with https://")]
+    NoAddress(String),
+    /// It was not taken.
+    #[error("{0}")]
+    Send(#[from] SendError),
+}
+
 /// Sends a message, if the run had what the webhook is to be told of.
 pub(super) fn send(
     webhook: &Webhook,
     policy: &Policy,
     report: &RunReport,
     stop: &Stop,
-) -> Result<(), String> {
+) -> Result<(), DeliveryError> {
     if !is_wanted(webhook, report) {
         return Ok(());
     }
-    let failed = |cause: String| {
-        format!("failed to call alerts.webhook: {cause}; the alerts stand in the report")
-    };
-    let url = url(&webhook.url).map_err(failed)?;
+    let url = url(&webhook.url).map_err(DeliveryError::Webhook)?;
     let body = match webhook.format {
         WebhookFormat::Slack => json::line(&serde_json::json!({ "text": text(policy, report) })),
         WebhookFormat::Json => json::line(&whole(policy, report)),
     };
-    http::send(http::Method::Post, &url, "application/json", &body, stop).map_err(failed)
+    http::send(http::Method::Post, &url, "application/json", &body, stop)
+        .map_err(|error| DeliveryError::Webhook(error.into()))
 }
 
 fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
@@ -67,38 +88,33 @@ fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {
 }
 
 /// The secret.
-fn url(from: &UrlFrom) -> Result<String, String> {
+fn url(from: &UrlFrom) -> Result<String, WebhookError> {
     let (url, place) = match from {
         UrlFrom::Env(name) => {
-            let url = std::env::var(name).map_err(|_| {
-                format!("the environment variable {name} is not set, or is no text; set it")
-            })?;
+            let url = std::env::var(name).map_err(|_| WebhookError::Unset(name.clone()))?;
             (url, name.clone())
         }
         UrlFrom::File(path) => {
             let place = format!("`{}`", path.display());
-            (
-                read(path).map_err(|error| {
-                    format!("failed to read {place}: {error}; make it readable for treewarden")
-                })?,
-                place,
-            )
+            let unreadable = |cause| WebhookError::Unreadable {
+                place: place.clone(),
+                cause,
+            };
+            (read(path).map_err(unreadable)?, place)
         }
     };
     let url = url.trim();
     if url.starts_with("https://") || url.starts_with("http://") {
         Ok(url.to_owned())
     } else {
-        Err(format!(
-            "{place} holds no address; write one that starts with https://"
-        ))
+        Err(WebhookError::NoAddress(place))
     }
 }
 
 /// Kubernetes mounts a secret as a link.
-fn read(path: &Path) -> std::io::Result<String> {
+fn read(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    atomic::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
+    outside::open(&std::fs::canonicalize(path)?, OpenOptions::new().read(true))?
         .take(LONGEST)
         .read_to_string(&mut text)?;
     Ok(text)

@@ -14,6 +14,7 @@
 
 use crate::config::policy::GcStrategy;
 use crate::facts::repo::Store;
+use crate::fs::humanize;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -214,8 +215,8 @@ pub fn gc(store: &Store, strategy: GcStrategy, free_bytes: u64, now: DateTime<Ut
     if !steps.is_empty() && free_bytes < room {
         let reason = format!(
             "{reason}; but it needs {} free, and the volume has {}",
-            bytesize::ByteSize(room),
-            bytesize::ByteSize(free_bytes)
+            humanize::bytes(room),
+            humanize::bytes(free_bytes)
         );
         return Gc {
             short_of_space: true,

@@ -15,6 +15,7 @@ pub mod fair;
 pub mod gc;
 pub mod grace;
 pub mod limits;
+pub mod reason;
 pub mod repo;
 pub mod rescue;
 pub mod rest;

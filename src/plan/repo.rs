@@ -7,8 +7,9 @@
 //! that the busy probe calls busy.
 
 use super::gc::{Gc, gc};
+use super::reason::{GoneAtOnce, KeepReason, PruneRefusal};
 use super::rescue::{self, Because};
-use super::worktree::{Kept, Verdict, plural, verdict};
+use super::worktree::{Kept, Verdict, verdict};
 use crate::config::policy::{self, GcStrategy};
 use crate::facts::repo::{LeftoverKind, Missing, Repo};
 use crate::facts::rescue::Rescue;
@@ -51,7 +52,7 @@ pub struct Plan {
     /// Admin directories whose mark goes, because the tree is there again.
     pub unmark: Vec<VolumePath>,
     /// Why missing trees keep their registration.
-    pub prune_refused: Option<String>,
+    pub prune_refused: Option<PruneRefusal>,
     /// Rescues to let go of, the oldest first.
     pub expire: Vec<(Rescue, Because)>,
     /// Files of a crashed git to clear.
@@ -119,11 +120,10 @@ impl Plan {
         if !only.reap {
             self.expire.clear();
             for (_, verdict) in &mut self.trees {
-                if let Verdict::Reap { class, reasons, .. } = verdict {
+                if let Verdict::Reap(work) = verdict {
                     *verdict = Verdict::Keep(Kept {
-                        class: Some(*class),
-                        reasons: std::mem::take(reasons),
-                        because: "reaping not asked for",
+                        reason: KeepReason::NotAskedFor,
+                        work: Some(work.clone()),
                     });
                 }
             }
@@ -138,7 +138,7 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     let judge = |tree: &Worktree| (tree.clone(), verdict(tree, &policy.worktrees, busy, now));
     let mut trees: Vec<_> = facts.worktrees.iter().map(judge).collect();
     trees.sort_by_key(|(tree, verdict)| match verdict {
-        Verdict::Reap { .. } => (0, Some(tree.active)),
+        Verdict::Reap(_) => (0, Some(tree.active)),
         _ => (1, None),
     });
     let too_many = too_many_missing(&trees, facts.around);
@@ -147,9 +147,10 @@ pub fn plan(facts: &Repo, policy: &policy::Repo, free_bytes: u64, now: DateTime<
     } else {
         Grace::Begins
     };
-    let prune_refused = too_many.or_else(|| went_at_once(&trees)).map(|why| {
-        let name = &policy.name;
-        format!("{why}: is the volume mounted whole? If they were deleted on purpose, let go of each with `treewarden worktree remove {name} NAME --rescue`")
+    let gone = too_many.or_else(|| went_at_once(&trees));
+    let prune_refused = gone.map(|gone| PruneRefusal {
+        repo: policy.name.clone(),
+        gone,
     });
     // What was found missing before goes on through its grace, whatever else went since.
     let drop = if busy.is_some() {
@@ -237,41 +238,31 @@ fn unreadable(facts: &Repo) -> Option<&str> {
 
 /// A mass of trees that went missing since the last run, in the repo or around it, not counting
 /// those that an earlier run took to the trash itself.
-fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<String> {
+fn too_many_missing(trees: &[(Worktree, Verdict)], around: Missing) -> Option<GoneAtOnce> {
     let many = |so: fn(&Worktree) -> bool| trees.iter().filter(|(tree, _)| so(tree)).count();
     let here = Missing {
         missing: many(newly_missing),
         of: many(|tree| !missing(tree) || newly_missing(tree)),
     };
-    let told = |Missing { missing, of }: Missing, whose: &str| {
-        format!(
-            "{} of {of}{whose} went missing at once, since the last run",
-            plural(missing, "tree")
-        )
-    };
     if implausible(here, MISSING_AT_ONCE) {
-        Some(told(here, ""))
+        Some(GoneAtOnce::Here(here))
     } else if here.missing > 0 && implausible(around, MISSING_AROUND.max(around.of / SHARE_AROUND))
     {
-        Some(told(around, " on the volume"))
+        Some(GoneAtOnce::Around(around))
     } else {
         None
     }
 }
 
 /// Those of earlier runs, which are neither back nor let go.
-fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<String> {
+fn went_at_once(trees: &[(Worktree, Verdict)]) -> Option<GoneAtOnce> {
     let gone = trees
         .iter()
         .map(|(tree, _)| tree)
         .filter(|tree| missing(tree) && tree.missing_at_once);
     let since: Vec<DateTime<Utc>> = gone.filter_map(|tree| tree.missing_since).collect();
     let first = since.iter().min()?;
-    Some(format!(
-        "{} went missing at once, on {}",
-        plural(since.len(), "tree"),
-        first.format("%-d %b %Y")
-    ))
+    Some(GoneAtOnce::Earlier(since.len(), *first))
 }
 
 fn implausible(Missing { missing, of }: Missing, most: usize) -> bool {

@@ -78,10 +78,17 @@ impl fmt::Display for Shard {
     }
 }
 
-impl FromStr for Shard {
-    type Err = String;
+/// What was typed is no shard.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)"
+)]
+pub struct NoShard(String);
 
-    fn from_str(typed: &str) -> Result<Self, String> {
+impl FromStr for Shard {
+    type Err = NoShard;
+
+    fn from_str(typed: &str) -> Result<Self, NoShard> {
         let number = |text: &str| {
             text.bytes()
                 .all(|byte| byte.is_ascii_digit())
@@ -89,11 +96,10 @@ impl FromStr for Shard {
                 .flatten()
         };
         let read = |(index, count)| Self::new(number(index)?, number(count)?);
-        typed.split_once('/').and_then(read).ok_or_else(|| {
-            format!(
-                "`{typed}` is no shard; write I/N, counted from 0: of 4 shards the first is 0/4, and the last 3/4 (at most {MOST} shards)"
-            )
-        })
+        typed
+            .split_once('/')
+            .and_then(read)
+            .ok_or_else(|| NoShard(typed.to_owned()))
     }
 }
 
@@ -172,6 +178,7 @@ mod tests {
                 wrong
                     .parse::<Shard>()
                     .unwrap_err()
+                    .to_string()
                     .contains("write I/N, counted from 0"),
                 "{wrong}"
             );

@@ -11,14 +11,16 @@
 )]
 
 use crate::fs::atomic;
+use crate::fs::volume_path::VolumePath;
 use crate::report::{
     Eviction, RepoOutcome, RunReport, SCHEMA, TreeOutcome, UnitOutcome, VerdictName, Worktree, json,
 };
 use chrono::{DateTime, Utc};
+use rustix::fs::OFlags;
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A longer line was not written by us: it is skipped, not read.
 const LONGEST_LINE: u64 = 64 << 20;
@@ -65,8 +67,10 @@ pub struct Past {
 }
 
 /// Where the journal stands, in the volume's state directory.
-pub fn file(state: &Path) -> PathBuf {
-    state.join("journal.jsonl")
+pub fn file(state: &VolumePath) -> VolumePath {
+    state
+        .join("journal.jsonl")
+        .expect("a fixed name stays inside")
 }
 
 /// The run as the journal's line, without the line's end: what stays as it was is left out, so that
@@ -163,23 +167,20 @@ fn all_but_the_sums(report: &mut RunReport) {
 ///
 /// # Errors
 /// [`JournalError::Append`], which names the journal.
-pub fn append(file: &Path, report: &RunReport) -> Result<(), JournalError> {
+pub fn append(file: &VolumePath, report: &RunReport) -> Result<(), JournalError> {
     add(file, &line(report), FULL).map_err(|cause| JournalError::Append {
-        path: file.to_owned(),
+        path: file.path(),
         cause,
     })
 }
 
-fn add(path: &Path, line: &str, full: u64) -> io::Result<()> {
-    let mut file = atomic::open(
-        path,
-        OpenOptions::new().read(true).append(true).create(true),
-    )?;
+fn add(place: &VolumePath, line: &str, full: u64) -> io::Result<()> {
+    let mut file = atomic::open(place, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
     let length = file.seek(SeekFrom::End(0))?;
     if length > full {
         let newest = newest(&mut file, length, full / 2)?;
         return atomic::replace(
-            path,
+            place,
             &[&newest, end(&newest), line.as_bytes(), b"\n"].concat(),
         );
     }
@@ -187,7 +188,7 @@ fn add(path: &Path, line: &str, full: u64) -> io::Result<()> {
     file.write_all(&[end(&last), line.as_bytes(), b"\n"].concat())?;
     file.sync_all()?;
     if length == 0 {
-        atomic::sync_folder(path)
+        atomic::sync_folder(place)
     } else {
         Ok(())
     }
@@ -221,7 +222,7 @@ fn newest(file: &mut File, length: u64, wanted: u64) -> io::Result<Vec<u8>> {
 }
 
 /// When the last run that stands there ended; none where there is none, or none can be read.
-pub fn last(path: &Path) -> Option<DateTime<Utc>> {
+pub fn last(place: &VolumePath) -> Option<DateTime<Utc>> {
     #[derive(serde::Deserialize)]
     struct Line {
         run: Times,
@@ -230,7 +231,7 @@ pub fn last(path: &Path) -> Option<DateTime<Utc>> {
     struct Times {
         finished: DateTime<Utc>,
     }
-    let mut file = atomic::open(path, OpenOptions::new().read(true)).ok()?;
+    let mut file = atomic::open(place, OFlags::RDONLY).ok()?;
     let length = file.seek(SeekFrom::End(0)).ok()?;
     let read = |line: &[u8]| {
         serde_json::from_slice::<Line>(line)
@@ -251,14 +252,14 @@ pub fn last(path: &Path) -> Option<DateTime<Utc>> {
 ///
 /// # Errors
 /// [`JournalError::Read`], which names the journal.
-pub fn read(file: &Path) -> Result<Past, JournalError> {
-    let past = match atomic::open(file, OpenOptions::new().read(true)) {
+pub fn read(file: &VolumePath) -> Result<Past, JournalError> {
+    let past = match atomic::open(file, OFlags::RDONLY) {
         Ok(open) => read_end(open),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Past::default()),
         Err(error) => Err(error),
     };
     past.map_err(|cause| JournalError::Read {
-        path: file.to_owned(),
+        path: file.path(),
         cause,
     })
 }
@@ -351,7 +352,8 @@ mod tests {
     #[test]
     fn a_full_journal_loses_its_oldest_runs_and_no_part_of_one() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = file(folder.path());
+        let root = std::sync::Arc::from(folder.path());
+        let journal = VolumePath::new(&root, std::path::Path::new("journal.jsonl")).unwrap();
         let full = line(&night("00")).len() as u64 * 6;
         let mut longest = 0;
         for number in 10..99 {

@@ -29,6 +29,7 @@ pub use self::alert::{Alert, Severity};
 pub use crate::apply::evict::UnitOutcome;
 use crate::facts::cache::UsedFrom;
 pub use crate::plan::gc::GcAction;
+pub use crate::plan::reason::ReasonName;
 pub use crate::plan::rescue::Because;
 pub use crate::plan::worktree::Class;
 use chrono::{DateTime, Utc};
@@ -287,7 +288,7 @@ pub struct Worktree {
     pub reasons: Vec<String>,
     /// A short name for the decisive reason, the same for all trees kept or reaped for it
     /// (`recent`, `locked`, `in progress`, `dangling`, `squash-merged`): what the text groups by.
-    pub because: String,
+    pub because: ReasonName,
     /// Time since the last sign of activity.
     pub idle_seconds: Option<u64>,
     /// What its removal frees, less what its rescue takes at most; none for a tree that stays.

@@ -3,7 +3,7 @@
 //! It must never soften a fact: an unknown stays unknown, a failure keeps its words.
 
 use super::{
-    Class, Counts, Eviction, Expired, Gc, Prune, Rescues, TreeOutcome, Unit, UnitOutcome,
+    Counts, Eviction, Expired, Gc, Prune, ReasonName, Rescues, TreeOutcome, Unit, UnitOutcome,
     VerdictName, Worktree,
 };
 use crate::facts::cache::{self, Size};
@@ -12,7 +12,7 @@ use crate::facts::worktree::{self, Stray, StrayKind};
 use crate::fs::volume_path::VolumePath;
 use crate::plan::evict;
 use crate::plan::repo::Plan;
-use crate::plan::worktree::Verdict;
+use crate::plan::worktree::{Verdict, Work};
 use chrono::{DateTime, Utc};
 
 /// A row for each tree of the plan, in its order, then for each stray. What is to go is `Planned`.
@@ -28,23 +28,19 @@ pub fn worktrees(plan: &Plan, strays: &[Stray], now: DateTime<Utc>) -> Vec<Workt
 }
 
 fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Worktree {
-    let (name, class, reasons, because, outcome): (_, Option<Class>, _, _, _) = match verdict {
+    let (name, work, reasons, because, outcome): (_, Option<&Work>, _, _, _) = match verdict {
         Verdict::Keep(kept) => (
             VerdictName::Keep,
-            kept.class,
-            kept.reasons.clone(),
-            kept.because,
+            kept.work.as_ref(),
+            kept.sentences(),
+            kept.reason.name(),
             TreeOutcome::Kept,
         ),
-        Verdict::Reap {
-            class,
-            reasons,
-            because,
-        } => (
+        Verdict::Reap(work) => (
             VerdictName::Reap,
-            Some(*class),
-            reasons.clone(),
-            *because,
+            Some(work),
+            work.sentences(),
+            work.reason.name(),
             TreeOutcome::Planned,
         ),
         Verdict::Unknown(cause) => {
@@ -58,7 +54,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
                 VerdictName::Unknown,
                 None,
                 vec![cause.clone()],
-                "unknown",
+                ReasonName::Unknown,
                 outcome,
             )
         }
@@ -66,7 +62,7 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
             VerdictName::Keep,
             None,
             vec!["gone from the disk; its registration stays for now".to_owned()],
-            "missing",
+            ReasonName::Missing,
             TreeOutcome::Kept,
         ),
     };
@@ -79,10 +75,10 @@ fn row(tree: &worktree::Worktree, verdict: &Verdict, now: DateTime<Utc>) -> Work
                 .to_owned()
         }),
         head: tree.head.clone(),
-        class,
+        class: work.map(|work| work.class),
         verdict: name,
         reasons,
-        because: because.to_owned(),
+        because,
         idle_seconds: idle(tree, now),
         bytes: None,
         outcome,
@@ -99,12 +95,12 @@ fn idle(tree: &worktree::Worktree, now: DateTime<Utc>) -> Option<u64> {
 fn stray(stray: &Stray) -> Worktree {
     let (because, why) = match stray.kind {
         StrayKind::Dangling => (
-            "dangling",
+            ReasonName::Dangling,
             "a worktree whose registration is gone; `git worktree repair` may bring it back, or delete it by hand",
         ),
-        StrayKind::Foreign => ("foreign", "a worktree of another repo"),
-        StrayKind::Empty => ("empty", "an empty folder"),
-        StrayKind::NotGit => ("not git", "a folder that is no worktree"),
+        StrayKind::Foreign => (ReasonName::Foreign, "a worktree of another repo"),
+        StrayKind::Empty => (ReasonName::Empty, "an empty folder"),
+        StrayKind::NotGit => (ReasonName::NotGit, "a folder that is no worktree"),
     };
     Worktree {
         path: stray.path.clone(),
@@ -113,7 +109,7 @@ fn stray(stray: &Stray) -> Worktree {
         class: None,
         verdict: VerdictName::Keep,
         reasons: vec![why.to_owned()],
-        because: because.to_owned(),
+        because,
         idle_seconds: None,
         bytes: None,
         outcome: TreeOutcome::Kept,
@@ -125,7 +121,7 @@ fn stray(stray: &Stray) -> Worktree {
 pub fn prune(plan: &Plan) -> Prune {
     Prune {
         dropped: plan.drop.iter().map(|tree| tree.path.clone()).collect(),
-        refused: plan.prune_refused.clone(),
+        refused: plan.prune_refused.as_ref().map(ToString::to_string),
     }
 }
 

@@ -61,12 +61,7 @@ pub fn text(listing: &Listing) -> String {
 }
 
 fn row(Listed { repo, tree }: &Listed) -> [String; 7] {
-    let class = tree.class.map_or("-", |class| match class {
-        Class::Landed => "landed",
-        Class::Saved => "saved",
-        Class::Unsaved => "unsaved",
-        Class::Fresh => "fresh",
-    });
+    let class = tree.class.map_or("-", Class::name);
     let verdict = match tree.verdict {
         VerdictName::Keep => "keep",
         VerdictName::Reap => "reap",
@@ -85,6 +80,6 @@ fn row(Listed { repo, tree }: &Listed) -> [String; 7] {
         class.to_owned(),
         verdict.to_owned(),
         idle,
-        words::plain(&tree.because),
+        words::plain(tree.because.as_str()),
     ]
 }

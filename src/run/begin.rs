@@ -3,26 +3,27 @@
 //! Ballast goes first where not even a lock could be written. It must never touch anything else
 //! before the volume's lock is had.
 
-use super::locks;
 use super::mode::Mode;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
 use crate::facts::volume::Usage;
 use crate::fs::clock;
-use crate::fs::mount;
+use crate::fs::mount::{self, MountTrouble};
 use crate::fs::scratch;
 use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{LockError, LockedVolume};
 use crate::plan;
+use crate::plan::clock::ClockDoubt;
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
 use crate::report::Asked;
 use crate::report::journal;
-use crate::state::volume;
+use crate::state::volume::{self, VolumeError};
 use crate::survey;
 use chrono::{DateTime, Utc};
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use std::io;
 
 /// What the command line asks of a run.
@@ -111,27 +112,59 @@ pub(super) struct Begun {
     pub(super) io: ThreadPool,
 }
 
-/// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was
-/// touched.
+/// The volume is not what the config says, or not ours alone: nothing was touched.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// It is another one, or none.
+    #[error("{0}")]
+    Volume(#[from] VolumeError),
+    /// The state directory can't be used.
+    #[error("failed to use the volume's state folder `{state}`: {cause}")]
+    State {
+        /// The directory.
+        state: VolumePath,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The machine has no threads for it.
+    #[error("failed to start threads: {0}")]
+    Threads(#[from] ThreadPoolBuildError),
+    /// A lock would keep nobody out.
+    #[error("refused to lock the volume: {0}")]
+    LocalLocks(MountTrouble),
+    /// Another run has it.
+    #[error("another run has the volume: {0}; wait for it to end")]
+    Busy(LockError),
+    /// The lock is not to be had.
+    #[error("{0}")]
+    Lock(LockError),
+    /// The clock is not to be believed.
+    #[error("{0}")]
+    Clock(ClockDoubt),
+}
+
+impl From<LockError> for Refusal {
+    fn from(error: LockError) -> Self {
+        match error {
+            LockError::Busy(_) => Self::Busy(error),
+            error => Self::Lock(error),
+        }
+    }
+}
+
+/// Proves that the volume is the right one and ours alone.
 pub(super) fn begin(
     policy: &Policy,
     options: &Options,
     stop: &Stop,
     now: DateTime<Utc>,
-) -> Result<Begun, String> {
-    volume::prove(&policy.volume).map_err(|error| error.to_string())?;
-    let unusable = |error: io::Error| {
-        format!(
-            "failed to use the volume's state folder `{}`: {error}",
-            policy.volume.state
-        )
+) -> Result<Begun, Refusal> {
+    volume::prove(&policy.volume)?;
+    let unusable = |cause| Refusal::State {
+        state: policy.volume.state.clone(),
+        cause,
     };
-    let pool = |threads| {
-        ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .map_err(|error| format!("failed to start threads: {error}"))
-    };
+    let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build();
     let (repos, io) = (
         pool(policy.run.repos_in_parallel)?,
         pool(policy.run.io_threads)?,
@@ -150,18 +183,18 @@ pub(super) fn begin(
             .map(|facts| mount::local_locks(&facts))
             .map_err(unusable)?
         {
-            return Err(format!("refused to lock the volume: {why}"));
+            return Err(Refusal::LocalLocks(why));
         }
         ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
-        let locks = locks(policy);
+        let locks = policy.volume.locks();
         let lock = options.shard.map_or_else(
             || LockedVolume::take(&locks, "run", now),
             |it| LockedVolume::take_shard(&locks, it, now),
         );
-        let lock = lock.map_err(not_to_be_had)?;
+        let lock = lock?;
         // The lock's file was written just now.
         if let Some(why) = implausible(policy, options, lock.server_clock()) {
-            return Err(why);
+            return Err(Refusal::Clock(why));
         }
         Mode::Apply {
             lock,
@@ -182,8 +215,8 @@ fn implausible(
     policy: &Policy,
     options: &Options,
     server: Option<DateTime<Utc>>,
-) -> Option<String> {
-    let last = journal::last(&journal::file(&policy.volume.state.path()));
+) -> Option<ClockDoubt> {
+    let last = journal::last(&journal::file(&policy.volume.state));
     plan::clock::implausible(
         plan::clock::Clocks {
             now: clock::now(),
@@ -210,11 +243,4 @@ pub(super) fn measure(
     usage.standing_bytes = Some(standing.bytes);
     let told = |problem| format!("{problem}; it counts for nothing against the budget");
     Ok((usage, problems.into_iter().map(told).collect()))
-}
-
-fn not_to_be_had(error: LockError) -> String {
-    match error {
-        LockError::Busy(_) => format!("another run has the volume: {error}; wait for it to end"),
-        error => error.to_string(),
-    }
 }

@@ -6,9 +6,10 @@ use crate::config::policy::Policy;
 use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::fs::stop::Stop;
+use crate::fs::volume_path::VolumePath;
 use crate::plan::limits::ResourceLimits;
 use crate::plan::repo::Only;
-use crate::report;
+use crate::report::{self, ReasonName};
 use crate::run::Options;
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
@@ -78,8 +79,8 @@ pub struct RepoResult {
 
 impl RunContext<'_> {
     /// Where repos are locked.
-    pub fn locks(&self) -> PathBuf {
-        super::locks(self.policy)
+    pub fn locks(&self) -> VolumePath {
+        self.policy.volume.locks()
     }
 
     /// Work for the threads that wait on the network. A rayon thread that waits for another pool
@@ -115,7 +116,7 @@ impl RepoResult {
     /// Trees that are idle and stay: their build output may be evicted. By what became of each, for
     /// one that was to go may have stayed after all.
     pub fn idle(&self) -> impl Iterator<Item = &IdleTree> {
-        let other = |row: &report::Worktree| row.goes() || row.because == "busy";
+        let other = |row: &report::Worktree| row.goes() || row.because == ReasonName::Busy;
         let gone: HashSet<&Path> = self
             .row
             .worktrees

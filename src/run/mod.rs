@@ -23,7 +23,6 @@ use crate::survey;
 use crate::survey::context::VolumeContext;
 use chrono::{DateTime, Utc};
 use indicatif::ProgressBar;
-use std::path::PathBuf;
 
 mod begin;
 mod context;
@@ -73,7 +72,8 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
     let from_trash = match begin(policy, request.options, stop, request.now) {
         Ok(begun) => work(&request, begun, &mut report),
         Err(refusal) => {
-            (report.run.outcome, report.run.reason) = (RunOutcome::Refused, Some(refusal));
+            (report.run.outcome, report.run.reason) =
+                (RunOutcome::Refused, Some(refusal.to_string()));
             0
         }
     };
@@ -193,10 +193,6 @@ pub(crate) fn reserved(policy: &Policy) -> Vec<VolumePath> {
         .chain([Some(policy.volume.state.clone())])
         .flatten()
         .collect()
-}
-
-fn locks(policy: &Policy) -> PathBuf {
-    policy.volume.state.path().join("locks")
 }
 
 fn limits(policy: &Policy) -> ResourceLimits {

@@ -10,6 +10,7 @@ use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::plan::gc::PRUNED_AFTER;
+use crate::plan::reason::KeepReason;
 use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::survey;
@@ -24,8 +25,12 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
         .trees
         .iter()
         .filter_map(|(tree, verdict)| match (verdict, &tree.state) {
-            (Verdict::Keep(kept), State::Looked(_)) if kept.because == "busy" => None,
-            (Verdict::Keep(_) | Verdict::Reap { .. }, State::Looked(contents)) => {
+            (Verdict::Keep(kept), State::Looked(_))
+                if matches!(kept.reason, KeepReason::Busy(_)) =>
+            {
+                None
+            }
+            (Verdict::Keep(_) | Verdict::Reap(_), State::Looked(contents)) => {
                 Some((tree, contents.as_ref()))
             }
             _ => None,

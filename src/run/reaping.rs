@@ -5,8 +5,9 @@
 
 use super::context::{RepoResult, RunContext};
 use super::job::DoneJob;
+use crate::fs::humanize;
 use crate::plan::fair;
-use crate::report::{RunReport, TreeOutcome};
+use crate::report::{ReasonName, RunReport, TreeOutcome};
 use rayon::prelude::*;
 
 /// As many of the repos that are held back are named.
@@ -30,10 +31,6 @@ pub(super) fn reap<'a>(
             .take(NAMED)
             .map(|job| format!("{} ({})", job.policy.name, job.due()))
             .collect();
-        let more = match held.len().saturating_sub(NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
         let count: usize = jobs.iter().map(DoneJob::due).sum();
         let of = shard
             .map(|shard| format!("; shard {shard} has {part} of them"))
@@ -43,7 +40,7 @@ pub(super) fn reap<'a>(
         } else {
             "the others went, none of these did"
         };
-        let whose = format!("{}{more}", named.join(", "));
+        let whose = humanize::of_all(&named, held.len());
         let remedy = "look at a dry run, then raise max_reaped, or run with --repo";
         report.failures.push(format!("{count} trees would go, more than max_reaped ({most}{of}), of {whose}: {went}; {remedy}"));
     }
@@ -66,7 +63,7 @@ fn hold_back(mut result: RepoResult) -> RepoResult {
         .filter(|tree| tree.outcome == TreeOutcome::Planned)
     {
         tree.outcome = TreeOutcome::Kept;
-        "too many at once".clone_into(&mut tree.because);
+        tree.because = ReasonName::TooManyAtOnce;
         tree.reasons.insert(
             0,
             "kept, because too many trees of this repo would go at once".to_owned(),

@@ -143,6 +143,9 @@ pub(super) fn ledger(request: &Request<'_>, mode: &Mode) -> (Option<Ledger>, Vec
         return (None, Vec::new());
     }
     let (mut ledger, why) = Ledger::read(&policy.volume.state);
+    if let Some(why) = &why {
+        tracing::warn!("{why}");
+    }
     if mode.trash().is_some() {
         ledger.access_times = trial::keeps_access_times(&policy.volume.state).ok();
     }

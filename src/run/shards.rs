@@ -7,6 +7,7 @@
 //! that isn't its own.
 
 use crate::config::policy::{self, Policy};
+use crate::fs::volume_path::VolumePath;
 use crate::lock::{self, Holder, LockError, Seen};
 use crate::plan::repo::Only;
 use crate::plan::shard::Shard;
@@ -15,7 +16,6 @@ use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
-use std::path::Path;
 use std::time::Duration;
 
 /// How long to wait before the others are looked for again.
@@ -80,7 +80,7 @@ pub fn wait(context: &RunContext<'_>, shard: Shard) -> Result<Others, LockError>
 }
 
 /// A lock file is written when its shard begins, and again when it ends.
-fn state(locks: &Path, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
+fn state(locks: &VolumePath, shard: Shard, since: DateTime<Utc>) -> Result<State, LockError> {
     Ok(match lock::shard(locks, shard)? {
         Seen { held: true, .. } => State::AtWork,
         Seen {

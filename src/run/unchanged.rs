@@ -9,7 +9,7 @@
 
 use crate::config::policy::{self, Policy};
 use crate::facts::repo::Repo;
-use crate::fs::atomic;
+use crate::fs::atomic::{self, Draft};
 use crate::fs::clock;
 use crate::fs::openat;
 use crate::fs::stop::Stop;
@@ -19,10 +19,11 @@ use crate::plan;
 use crate::report::{self, TreeOutcome, VerdictName};
 use crate::survey::{fingerprint, probe};
 use chrono::{DateTime, TimeDelta, Utc};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.look/1";
@@ -91,14 +92,12 @@ impl CachedSurvey {
 
     /// Replaces the file in one step. It need not outlive a crash, so nobody waits for the disk.
     fn write(&self, state: &VolumePath, repo: &policy::Repo) -> io::Result<()> {
-        let to = file(state, repo).ok_or(io::ErrorKind::InvalidInput)?.path();
-        atomic::make_folder(to.parent().unwrap_or(Path::new("/")))?;
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        atomic::make_folder(&state.join("looks")?)?;
+        let trash = state.join("trash")?;
         atomic::make_folder(&trash)?;
-        let mut new = tempfile::NamedTempFile::new_in(trash)?;
-        atomic::json(&mut new, self)?;
-        new.persist(to).map_err(|error| error.error)?;
-        Ok(())
+        let mut new = Draft::private(&trash)?;
+        atomic::json(new.file(), self)?;
+        new.put(&file(state, repo).ok_or(io::ErrorKind::InvalidInput)?)
     }
 }
 
@@ -121,16 +120,14 @@ pub fn holds(
     now: DateTime<Utc>,
     stop: &Stop,
 ) -> Option<CachedSurvey> {
-    let file = openat::file(&file(&policy.volume.state, repo)?).ok()?;
+    let file = atomic::open(&file(&policy.volume.state, repo)?, OFlags::RDONLY).ok()?;
     let written = clock::of_server(file.metadata().ok()?.modified().ok()?);
     let look = CachedSurvey::parse(&openat::content(file, LARGEST).ok()?)?;
     // Whatever it says of itself: nobody's word holds for longer than a look, counted from when it
     // was given.
     let holds = |from: DateTime<Utc>| plan::rest::holds(from, now);
     let in_time = look.at <= now && now < look.until && holds(look.at) && holds(written);
-    let free = || {
-        peek(&policy.volume.state.path().join("locks"), &repo.name).is_ok_and(|lock| lock.is_ok())
-    };
+    let free = || peek(&policy.volume.locks(), &repo.name).is_ok_and(|lock| lock.is_ok());
     let same = || {
         fingerprint::of(repo, &look.places, stop).is_ok_and(|found| found.id == look.fingerprint)
     };
@@ -162,7 +159,7 @@ pub fn keep(
         }
         let report::Repo { gc, worktrees, .. } = seen.row.clone();
         let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
-        CachedSurvey {
+        let look = CachedSurvey {
             schema,
             at: now,
             until,
@@ -171,8 +168,16 @@ pub fn keep(
             gc: gc.reason,
             store: gc.before,
             worktrees,
+        };
+        // Whatever stands in its place has to go, or this repo is looked at in every run.
+        if let Err(error) = look.write(state, repo) {
+            let place = file(state, repo).map_or_else(String::new, |place| place.to_string());
+            tracing::warn!(
+                repo = repo.name,
+                "failed to keep what was seen in `{place}`: {error}"
+            );
         }
-        .write(state, repo)
+        Ok(())
     });
     if let Err(error) = kept {
         tracing::debug!(repo = repo.name, %error, "failed to keep what was seen; the next run looks again");

@@ -37,11 +37,7 @@ pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
 
 fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy);
-    let trash = policy
-        .volume
-        .state
-        .join("trash")
-        .map_err(io::Error::other)?;
+    let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
     let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;

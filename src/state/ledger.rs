@@ -7,18 +7,19 @@
 
 use crate::facts::locks::{Files, Locks, Names, Naming, Seen};
 use crate::facts::package::Package;
-use crate::fs::atomic;
-use crate::fs::openat::{self, found};
+use crate::fs::atomic::{self, Draft};
+use crate::fs::openat::found;
 use crate::fs::volume_path::VolumePath;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 
 /// The schema's name and version.
 const SCHEMA: &str = "treewarden.ledger/1";
+
+/// What it is called in the state directory.
+pub const NAME: &str = "ledger.json";
 
 /// Nobody asks what was last named longer ago.
 const REMEMBERED: TimeDelta = TimeDelta::days(90);
@@ -46,6 +47,17 @@ pub struct Ledger {
     places: HashMap<Package, u32>,
 }
 
+/// What stands there is no ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It is no JSON, or of another form.
+    #[error("{0}")]
+    Form(#[from] serde_json::Error),
+    /// It is of another version, or its parts don't fit one another.
+    #[error("it is of another version, or damaged")]
+    Unsound,
+}
+
 /// A package, when it was last named (in seconds since 1970), and by which repo.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Entry(Package, i64, String);
@@ -54,25 +66,29 @@ impl Ledger {
     /// Reads the ledger of the volume whose state directory is `state`; an empty one, and why, when
     /// what stands there is none.
     pub fn read(state: &VolumePath) -> (Self, Option<String>) {
-        let read = file(state).and_then(|file| found(openat::read(&file, LARGEST)));
+        let read = file(state).and_then(|file| found(atomic::read(&file, LARGEST)));
         let (ledger, why) = match read {
             Ok(None) => (Self::default(), None),
             Ok(Some(bytes)) => match Self::parse(&bytes) {
                 Ok(ledger) => (ledger, None),
-                Err(why) => (Self::default(), Some(why)),
+                Err(why) => (Self::default(), Some(why.to_string())),
             },
             Err(error) => (Self::default(), Some(error.to_string())),
         };
-        let why = why
-            .map(|why| format!("failed to read the ledger of lock files: {why}; it starts anew, so for a while less is known of last use"));
+        let why = why.map(|why| {
+            format!(
+                "failed to read the ledger of lock files `{state}/{NAME}`: {why}; \
+                 it starts anew, so for a while less is known of last use"
+            )
+        });
         (ledger, why)
     }
 
     /// The ledger that holds these bytes.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let ledger: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LedgerError> {
+        let ledger: Self = serde_json::from_slice(bytes)?;
         if ledger.schema != SCHEMA || !ledger.is_sound() {
-            return Err("it is of another version, or damaged".to_owned());
+            return Err(LedgerError::Unsound);
         }
         let places = ledger
             .packages
@@ -91,20 +107,16 @@ impl Ledger {
         let to = file(state)?;
         // In the trash, under a name that nobody could plant a link at: what a kill leaves behind
         // is gone the next run.
-        let trash = state.join("trash").map_err(io::Error::other)?.path();
+        let trash = state.join("trash")?;
         atomic::make_folder(&trash)?;
-        let mut new = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(trash)?;
-        atomic::json(&mut new, self)?;
-        if new.as_file().metadata()?.len() > LARGEST {
+        let mut new = Draft::readable(&trash)?;
+        atomic::json(new.file(), self)?;
+        if new.file().metadata()?.len() > LARGEST {
             return Err(io::Error::other(
                 "the next run could not read so large a one",
             ));
         }
-        new.as_file().sync_all()?;
-        new.persist(to.path()).map_err(|error| error.error)?;
-        Ok(rustix::fs::fsync(openat::dir(state)?)?)
+        new.put_durably(&to)
     }
 
     /// What is known of a repo's lock files.
@@ -304,7 +316,7 @@ impl Ledger {
 }
 
 fn file(state: &VolumePath) -> io::Result<VolumePath> {
-    state.join("ledger.json").map_err(io::Error::other)
+    state.join(NAME).map_err(io::Error::from)
 }
 
 #[cfg(test)]

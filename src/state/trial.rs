@@ -7,6 +7,7 @@
 //! told from `relatime`: whoever uses access times takes them for up to a day old. It must never
 //! touch a file that isn't ours.
 
+use crate::fs::atomic;
 use crate::fs::volume_path::VolumePath;
 use rustix::fs::{Advice, fadvise};
 use std::fs::{File, FileTimes};
@@ -19,7 +20,7 @@ use std::time::{Duration, SystemTime};
 /// The file can't be made, read or looked at.
 pub fn keeps_access_times(state: &VolumePath) -> io::Result<bool> {
     // It has no name that anybody could plant a link at, and is gone with its descriptor.
-    let mut file = tempfile::tempfile_in(state.path())?;
+    let mut file = atomic::nameless(state)?;
     file.write_all(b"read me\n")?;
     file.sync_all()?;
     let long_ago = |hours| {

@@ -154,9 +154,7 @@ impl Search<'_> {
                 Says::Below(opinion) if kind.is_dir() => below.push(opinion),
                 _ if kind.is_dir() => {
                     self.held.path(&path)?;
-                    self.found
-                        .whole
-                        .push(directory.place().join(name).map_err(io::Error::other)?);
+                    self.found.whole.push(directory.place().join(name)?);
                     return Ok(());
                 }
                 _ => return Ok(()),

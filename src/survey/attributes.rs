@@ -76,7 +76,7 @@ impl Attributes {
         committed: &Files,
         stop: &Stop,
     ) -> io::Result<Option<Self>> {
-        let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
+        let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
         let config = found(openat::read(&at("config")?, LARGEST_CONFIG))?.unwrap_or_default();
         let Some(entries) = config::plain(&config) else {
             return Ok(None);

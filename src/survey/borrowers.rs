@@ -88,7 +88,7 @@ impl Borrowers {
             // One that isn't there may be there again tomorrow.
             if place
                 .join(".git/objects")
-                .map_err(io::Error::other)
+                .map_err(io::Error::from)
                 .and_then(|objects| openat::dir(&objects))
                 .is_err_and(|it| !is_odd(&it))
             {

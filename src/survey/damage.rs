@@ -106,10 +106,7 @@ struct Packs {
 
 /// Looks at all packs.
 fn packs(shadow: &Shadow, stop: &Stop) -> io::Result<Packs> {
-    let place = shadow
-        .git_dir()
-        .join("objects/pack")
-        .map_err(io::Error::other)?;
+    let place = shadow.git_dir().join("objects/pack")?;
     let Some(fd) = found(openat::dir(&place))? else {
         return Ok(Packs::default());
     };
@@ -374,11 +371,7 @@ enum Named {
 
 /// Reads a ref.
 fn one(git_dir: &VolumePath, name: &Path) -> io::Result<Named> {
-    let Some(text) = found(openat::read(
-        &git_dir.join(name).map_err(io::Error::other)?,
-        LINE,
-    ))?
-    else {
+    let Some(text) = found(openat::read(&git_dir.join(name)?, LINE))? else {
         return Ok(Named::Nothing);
     };
     let named = match text.strip_prefix(b"ref:") {
@@ -412,7 +405,7 @@ fn id(hex: &[u8]) -> Option<Oid> {
 }
 
 fn packed(git_dir: &VolumePath, held: &mut Held) -> io::Result<Refs> {
-    let file = git_dir.join("packed-refs").map_err(io::Error::other)?;
+    let file = git_dir.join("packed-refs")?;
     let Some(length) = found(openat::stat(&file))?.map(|stat| stat.st_size) else {
         return Ok(Refs::new());
     };

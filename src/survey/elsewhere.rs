@@ -54,7 +54,7 @@ impl<'a> Elsewhere<'a> {
         stamp: &Stamp,
         stop: &Stop,
     ) -> io::Result<bool> {
-        let here = place.join(path).map_err(io::Error::other)?;
+        let here = place.join(path)?;
         if stamp.is_link() {
             let target = PathBuf::from(std::ffi::OsString::from_vec(tree::link_target(&here)?));
             return Ok(leads_out(self.tree, path, &target));

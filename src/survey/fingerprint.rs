@@ -46,7 +46,7 @@ pub struct Fingerprint {
 /// # Errors
 /// Something can't be listed, isn't there, or is too much; or the run is to stop.
 pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<Fingerprint> {
-    let git_dir = policy.place.join(".git").map_err(io::Error::other)?;
+    let git_dir = policy.place.join(".git")?;
     let look = Fingerprinter {
         stop,
         count: AtomicUsize::new(0),
@@ -85,7 +85,7 @@ pub fn of(policy: &policy::Repo, places: &[PathBuf], stop: &Stop) -> io::Result<
 
 /// A tree's directory and its `.git` file: that they are there, and the same.
 fn tree_at(root: &Arc<Path>, place: &Path) -> io::Result<Seen> {
-    let tree = openat::dir(&VolumePath::new(root, place).map_err(io::Error::other)?)?;
+    let tree = openat::dir(&VolumePath::new(root, place)?)?;
     let mut seen = Seen::default();
     seen.add(place, &rustix::fs::fstat(&tree)?);
     seen.add(

@@ -24,8 +24,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod change;
 mod lists;
 mod own;
+use change::Change;
 
 /// A commit with more files than this, or directories nested deeper, is no honest one: trees that
 /// name one another hold billions in a kilobyte.
@@ -77,7 +79,7 @@ impl Known {
             .ancestors()
             .nth(2)
             .unwrap_or(tree.admin.relative());
-        let git_dir = VolumePath::new(tree.admin.root(), git_dir).map_err(io::Error::other)?;
+        let git_dir = VolumePath::new(tree.admin.root(), git_dir)?;
         let trees = Trees {
             stop,
             objects,
@@ -192,7 +194,7 @@ impl Known {
         place: &VolumePath,
         listing: &Listing,
         held: &mut Held,
-    ) -> io::Result<Vec<(PathBuf, &'static str)>> {
+    ) -> io::Result<Vec<(PathBuf, Change)>> {
         let mut dirty = Dirty {
             files: Vec::new(),
             held,
@@ -222,12 +224,12 @@ impl Known {
             let file = Standing { place, path, stamp };
             match recorded.at(path) {
                 None if staged.is_none() && elsewhere.has(place, path, stamp, &self.stop)? => {}
-                None => dirty.note(path, "is untracked")?,
+                None => dirty.note(path, Change::Untracked)?,
                 Some(&(mode, _)) if mode != stamp.git_mode() => {
-                    dirty.note(path, "has another mode")?;
+                    dirty.note(path, Change::Mode)?;
                 }
                 Some(&(_, blob)) if !self.comes_back(repo, &file, staged, blob)? => {
-                    dirty.note(path, "is modified")?;
+                    dirty.note(path, Change::Modified)?;
                 }
                 Some(_) => {}
             }
@@ -244,20 +246,21 @@ impl Known {
         for (path, &(mode, blob)) in committed {
             let staged = staged.at(path);
             if mode != SUBMODULE && standing.at(path).is_none() && !staged.is_some_and(is_sparse) {
-                dirty.note(path, "is deleted")?;
+                dirty.note(path, Change::Deleted)?;
             } else if staged.is_none_or(|entry| (entry.mode, entry.id) != (mode, blob)) {
-                dirty.note(path, "is staged")?;
+                dirty.note(path, Change::Staged)?;
             }
         }
         let mut recorded = InOrder::of(committed);
-        listing.registration.keys().try_for_each(|path| {
-            dirty.note(&Path::new(".git").join(path), "is somebody's, not git's")
-        })?;
+        listing
+            .registration
+            .keys()
+            .try_for_each(|path| dirty.note(&Path::new(".git").join(path), Change::NotGits))?;
         index
             .entries
             .keys()
             .filter(|path| recorded.at(path).is_none())
-            .try_for_each(|path| dirty.note(path, "is staged"))
+            .try_for_each(|path| dirty.note(path, Change::Staged))
     }
 
     /// Whether a checkout of `blob` would bring the file back as it stands. The index saves reading
@@ -276,7 +279,7 @@ impl Known {
         if size == stamp.size {
             return Ok(vouched || tree::hash(place, path, stamp, &self.stop)? == blob);
         }
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         // What is longer is neither a pointer nor such a text, and nobody inflates it.
         if stamp.is_link() || size > checkout::LONGEST_TEXT {
             return Ok(false);
@@ -348,12 +351,12 @@ struct Standing<'a> {
 
 /// What HEAD alone would not bring back, each with what is odd about it. It is `held`.
 struct Dirty<'a> {
-    files: Vec<(PathBuf, &'static str)>,
+    files: Vec<(PathBuf, Change)>,
     held: &'a mut Held,
 }
 
 impl Dirty<'_> {
-    fn note(&mut self, path: &Path, what: &'static str) -> io::Result<()> {
+    fn note(&mut self, path: &Path, what: Change) -> io::Result<()> {
         self.held.path(path)?;
         self.files.push((path.to_owned(), what));
         Ok(())

@@ -38,11 +38,16 @@ const BRANCHES: [&str; 5] = ["HEAD", "main", "master", "trunk", "develop"];
 pub struct Upstream<'a> {
     stop: &'a Stop,
     /// The project's own first; why, when nobody can tell.
-    tips: Result<Vec<Oid>, String>,
+    tips: Result<Vec<Oid>, NoDefaultBranch>,
     patches: Mutex<HashMap<Oid, Arc<OnceLock<Option<Oid>>>>>,
     /// What is left of [`READ_BYTES`].
     may_read: AtomicU64,
 }
+
+/// Nobody can tell what the default branch is: what git2 says.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("failed to read the default branch: {0}")]
+pub(super) struct NoDefaultBranch(String);
 
 fn default_branches(repo: &Repository) -> Result<Vec<Oid>, git2::Error> {
     let mut tips = Vec::new();
@@ -104,8 +109,8 @@ impl<'a> Upstream<'a> {
     /// `master` and the like; of another remote only if it is alone; for a repo without any remote,
     /// the main checkout's branch.
     pub fn of(repo: &Repository, stop: &'a Stop) -> Self {
-        let tips = default_branches(repo)
-            .map_err(|error| format!("failed to read the default branch: {}", error.message()));
+        let tips =
+            default_branches(repo).map_err(|error| NoDefaultBranch(error.message().to_owned()));
         Self {
             stop,
             tips,
@@ -116,7 +121,7 @@ impl<'a> Upstream<'a> {
 
     /// The default branch's commit, where there is one, the project's own before a fork's; or why
     /// that can't be told.
-    pub(super) fn tip(&self) -> Result<Option<Oid>, String> {
+    pub(super) fn tip(&self) -> Result<Option<Oid>, NoDefaultBranch> {
         self.tips
             .as_ref()
             .map(|tips| tips.first().copied())

@@ -15,7 +15,7 @@ use super::staged::Staged;
 use super::tree;
 use crate::ecosystems;
 use crate::ecosystems::ecosystem::{Linked, Links};
-use crate::ecosystems::lock_file::{self, LockFile as Format};
+use crate::ecosystems::lock_file::{self, LockFile as Format, LockFileError};
 use crate::facts::locks::{DEFAULT, Files, Locks, Seen};
 use crate::facts::package::Package;
 use crate::facts::worktree::LockFile;
@@ -109,7 +109,7 @@ impl LockFileReader<'_> {
         let tip = match Upstream::of(self.repo, self.stop).tip() {
             Ok(Some(tip)) => tip,
             Ok(None) => return,
-            Err(why) => return self.unknown(DEFAULT, &why),
+            Err(why) => return self.unknown(DEFAULT, &why.to_string()),
         };
         let name = tip.to_string();
         let again = self
@@ -173,7 +173,7 @@ impl LockFileReader<'_> {
                 continue;
             }
             let content = links
-                .map_err(|error| error.to_string())
+                .map_err(LockFileError::from)
                 .and_then(|links| self.linked(links.packages));
             let content = self.told(&name, Path::new(ENVIRONMENTS), content);
             named.insert(ENVIRONMENTS.to_owned(), content);
@@ -182,14 +182,13 @@ impl LockFileReader<'_> {
     }
 
     /// What environments lead to, known like the content of a lock file.
-    fn linked(&self, archives: Vec<Package>) -> Result<Content, String> {
+    fn linked(&self, archives: Vec<Package>) -> Result<Content, LockFileError> {
         let text = archives
             .iter()
             .map(Package::as_str)
             .collect::<Vec<_>>()
             .join("\n");
-        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())
-            .map_err(|error| error.message().to_owned())?;
+        let blob = Oid::hash_object(ObjectType::Blob, text.as_bytes())?;
         self.few("uv-links", blob, || Ok(archives))
     }
 
@@ -201,29 +200,25 @@ impl LockFileReader<'_> {
         path: &Path,
         format: &Format,
         vouched: Option<Oid>,
-    ) -> Result<Content, String> {
+    ) -> Result<Content, LockFileError> {
         if let Some(id) = vouched
             .map(|blob| content_id(format.format, blob))
             .filter(|id| self.knows(id))
         {
             return Ok(Content { id, packages: None });
         }
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let length = openat::stat(&place)
-            .map_err(|error| error.to_string())?
-            .st_size;
+        let place = live.place.join(path)?;
+        let length = openat::stat(&place)?.st_size;
         let mut held = self.stop.hold();
         held.more(
             usize::try_from(length)
                 .unwrap_or(usize::MAX)
                 .saturating_mul(UNDERSTOOD),
-        )
-        .map_err(|error| error.to_string())?;
-        let bytes = openat::read(&place, LARGEST).map_err(|error| error.to_string())?;
+        )?;
+        let bytes = openat::read(&place, LARGEST)?;
         // Its own id, whatever was vouched for a moment ago: what is remembered by an id is
         // remembered for months.
-        let blob = Oid::hash_object(ObjectType::Blob, &bytes)
-            .map_err(|error| error.message().to_owned())?;
+        let blob = Oid::hash_object(ObjectType::Blob, &bytes)?;
         self.content(format, blob, || Ok(bytes))
     }
 
@@ -232,8 +227,8 @@ impl LockFileReader<'_> {
         &self,
         format: &Format,
         blob: Oid,
-        read: impl FnOnce() -> Result<Vec<u8>, String>,
-    ) -> Result<Content, String> {
+        read: impl FnOnce() -> Result<Vec<u8>, LockFileError>,
+    ) -> Result<Content, LockFileError> {
         self.few(format.format, blob, || {
             lock_file::parse(&read()?, format.parse)
         })
@@ -244,25 +239,20 @@ impl LockFileReader<'_> {
         &self,
         format: &str,
         blob: Oid,
-        find: impl FnOnce() -> Result<Vec<Package>, String>,
-    ) -> Result<Content, String> {
+        find: impl FnOnce() -> Result<Vec<Package>, LockFileError>,
+    ) -> Result<Content, LockFileError> {
         let id = content_id(format, blob);
         if self.knows(&id) {
             return Ok(Content { id, packages: None });
         }
         if self.new >= MOST_NEW {
-            return Err(format!(
-                "more than {MOST_NEW} packages are too many for one night"
-            ));
+            return Err(LockFileError::TooManyNew(MOST_NEW));
         }
         let mut packages = find()?;
         packages.sort_unstable();
         packages.dedup();
         if packages.len() > MOST_PACKAGES {
-            return Err(format!(
-                "it names {} packages, more than any honest one",
-                packages.len()
-            ));
+            return Err(LockFileError::TooMany(packages.len()));
         }
         Ok(Content {
             id,
@@ -274,20 +264,14 @@ impl LockFileReader<'_> {
         (self.known.content)(id) || self.locks.contents.contains_key(id)
     }
 
-    fn blob(&self, blob: Oid) -> Result<Vec<u8>, String> {
-        let told = |error: git2::Error| error.message().to_owned();
-        let (size, _) = self
-            .repo
-            .odb()
-            .and_then(|odb| odb.read_header(blob))
-            .map_err(told)?;
+    fn blob(&self, blob: Oid) -> Result<Vec<u8>, LockFileError> {
+        let (size, _) = self.repo.odb()?.read_header(blob)?;
         if size as u64 > LARGEST {
-            return Err(format!("{size} bytes are more than any honest one has"));
+            return Err(LockFileError::TooLarge(size));
         }
         let mut held = self.stop.hold();
-        held.more(size.saturating_mul(UNDERSTOOD))
-            .map_err(|error| error.to_string())?;
-        Ok(self.repo.find_blob(blob).map_err(told)?.content().to_vec())
+        held.more(size.saturating_mul(UNDERSTOOD))?;
+        Ok(self.repo.find_blob(blob)?.content().to_vec())
     }
 
     fn all_known(&self, files: &Files) -> bool {
@@ -299,7 +283,7 @@ impl LockFileReader<'_> {
         &mut self,
         tree: &str,
         path: &Path,
-        content: Result<Content, String>,
+        content: Result<Content, LockFileError>,
     ) -> Option<String> {
         match content {
             Ok(Content { id, packages }) => {
@@ -358,7 +342,7 @@ struct Content {
 struct Standing {
     path: PathBuf,
     /// The blob, where the index vouches for one.
-    blob: Result<Option<Oid>, String>,
+    blob: Result<Option<Oid>, LockFileError>,
 }
 
 /// The lock files that the index names, and those in the tree's root.
@@ -369,7 +353,7 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
                 .as_deref()
                 .map(Oid::from_str)
                 .transpose()
-                .map_err(|error| error.message().to_owned())
+                .map_err(LockFileError::from)
         };
         let files = looked.iter().take(MOST_FILES);
         return Ok(files
@@ -388,10 +372,10 @@ fn standing(live: &Live<'_>, stop: &Stop) -> io::Result<Vec<Standing>> {
     paths.extend(at_root(live.place)?);
     // None where it is a link or the like, or isn't there.
     let blob = |path: &Path| {
-        let place = live.place.join(path).map_err(|error| error.to_string())?;
-        let stat = found(openat::stat(&place)).map_err(|error| error.to_string())?;
+        let place = live.place.join(path)?;
+        let stat = found(openat::stat(&place))?;
         let file = stat.filter(|stat| FileType::from_raw_mode(stat.st_mode).is_file());
-        Ok(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
+        Ok::<_, LockFileError>(file.map(|stat| index.vouched(path, &tree::stamp(&stat))))
     };
     let stands = |path: PathBuf| blob(&path).transpose().map(|blob| Standing { path, blob });
     Ok(paths
@@ -417,7 +401,7 @@ fn at_root(place: &VolumePath) -> io::Result<Vec<PathBuf>> {
 mod tests {
     use super::*;
 
-    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, String> {
+    fn names(name: &str, bytes: &[u8]) -> Result<Vec<String>, LockFileError> {
         let format = ecosystems::lock_file(Path::new(name)).unwrap();
         let names = lock_file::parse(bytes, format.parse)?
             .iter()

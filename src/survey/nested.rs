@@ -86,7 +86,7 @@ pub(super) fn is_copy(
     path: &Path,
     places: [&Path; 2],
 ) -> io::Result<bool> {
-    let at = top.join(path).map_err(io::Error::other)?;
+    let at = top.join(path)?;
     let Some(admin) = leads_to(&at)?.and_then(|admin| VolumePath::new(own.root(), &admin).ok())
     else {
         return Ok(false);
@@ -98,11 +98,7 @@ pub(super) fn is_copy(
     if admin.relative().parent().and_then(Path::file_name) != Some("worktrees".as_ref()) {
         return Ok(false);
     }
-    let Some(back) = found(openat::read(
-        &admin.join("gitdir").map_err(io::Error::other)?,
-        LINE,
-    ))?
-    else {
+    let Some(back) = found(openat::read(&admin.join("gitdir")?, LINE))? else {
         return Ok(false);
     };
     let Some(back) = str::from_utf8(&back)
@@ -134,7 +130,7 @@ pub(super) fn holds(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Stri
     let Some(repo) = objects(git_dir)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
-    let at = |name: &str| git_dir.join(name).map_err(io::Error::other);
+    let at = |name: &str| git_dir.join(name).map_err(io::Error::from);
     let (mut own, mut remote) = (reach::Ids::of(stop), reach::Ids::of(stop));
     packed(git_dir, stop, |id, name| {
         if name.starts_with(b"refs/remotes/") {
@@ -168,10 +164,7 @@ fn packed(
     stop: &Stop,
     mut each: impl FnMut(Oid, &[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    let Some(file) = found(openat::file(
-        &git_dir.join("packed-refs").map_err(io::Error::other)?,
-    ))?
-    else {
+    let Some(file) = found(openat::file(&git_dir.join("packed-refs")?))? else {
         return Ok(());
     };
     if file.metadata()?.len() > PACKED {
@@ -220,9 +213,9 @@ fn odd_name(git_dir: &VolumePath) -> io::Result<Option<String>> {
 /// The objects of a git dir, and nothing else of it: neither its config nor its hooks. None where a
 /// link, a pipe or another repo's objects are in the way, or an object that was cut short.
 fn objects(git_dir: &VolumePath) -> io::Result<Option<Repository>> {
-    let objects = git_dir.join("objects").map_err(io::Error::other)?;
+    let objects = git_dir.join("objects")?;
     openat::dir(&objects)?;
-    let borrows = objects.join("info/alternates").map_err(io::Error::other)?;
+    let borrows = objects.join("info/alternates")?;
     if found(openat::stat(&borrows))?.is_some() {
         return Ok(None);
     }
@@ -268,7 +261,7 @@ pub(super) fn held(admin: &VolumePath, listed: &Listed, stop: &Stop) -> io::Resu
 
 /// The git dirs of submodules in a registration, by their paths there.
 pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
-    let top = admin.join("modules").map_err(io::Error::other)?;
+    let top = admin.join("modules")?;
     let mut repos = Vec::new();
     let mut entries = walkdir::WalkDir::new(top.path())
         .follow_links(false)
@@ -284,14 +277,14 @@ pub(super) fn modules(admin: &VolumePath) -> io::Result<Vec<VolumePath>> {
             }
             entry => entry?,
         };
-        let place = VolumePath::new(admin.root(), entry.path()).map_err(io::Error::other)?;
+        let place = VolumePath::new(admin.root(), entry.path())?;
         if !entry.file_type().is_dir() {
             // No git dir of a submodule: whoever put it there has to take it away.
             return Err(io::Error::other(format!(
                 "`{place}` is in no submodule's repo"
             )));
         }
-        if found(openat::stat(&place.join("HEAD").map_err(io::Error::other)?))?.is_some() {
+        if found(openat::stat(&place.join("HEAD")?))?.is_some() {
             repos.push(place);
             entries.skip_current_dir();
         }
@@ -308,7 +301,7 @@ pub(super) fn submodule(
     committed: &Files,
     stop: &Stop,
 ) -> io::Result<Option<String>> {
-    let pointer = top.join(path.join(".git")).map_err(io::Error::other)?;
+    let pointer = top.join(path.join(".git"))?;
     let repos = modules(admin)?;
     // The tree may be in the trash by now, and a relative way leads from where it stood: only the
     // end of it counts.
@@ -332,7 +325,7 @@ pub(super) fn submodule(
     let Some(repo) = objects(&git_dir)? else {
         return Ok(Some("its repo is no plain one".to_owned()));
     };
-    let place = top.join(path).map_err(io::Error::other)?;
+    let place = top.join(path)?;
     let known = Known::of_submodule(stop, &repo, &git_dir, head)?;
     let listing = known.listed(&place, true)?;
     if let Some(blocker) = listing.blockers.first() {
@@ -346,7 +339,7 @@ pub(super) fn submodule(
 
 /// The commit that HEAD names, itself or by a branch of its own.
 fn head_of(git_dir: &VolumePath, stop: &Stop) -> io::Result<Option<Oid>> {
-    let text = openat::read(&git_dir.join("HEAD").map_err(io::Error::other)?, LINE)?;
+    let text = openat::read(&git_dir.join("HEAD")?, LINE)?;
     let text = String::from_utf8_lossy(&text);
     let Some(branch) = text.trim_end().strip_prefix("ref: ") else {
         return Ok(reach::id(text.trim_end().as_bytes()));

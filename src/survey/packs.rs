@@ -47,7 +47,7 @@ pub struct Pack {
 /// # Errors
 /// The directory can't be read.
 pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
-    let folder = objects.join("pack").map_err(io::Error::other)?;
+    let folder = objects.join("pack")?;
     let Some(fd) = found(openat::dir(&folder))? else {
         return Ok(Vec::new());
     };
@@ -72,7 +72,7 @@ pub fn list(objects: &VolumePath) -> io::Result<Vec<Pack>> {
             found(
                 folder
                     .join(format!("{stem}.{ending}"))
-                    .map_err(io::Error::other)
+                    .map_err(io::Error::from)
                     .and_then(|file| openat::stat(&file)),
             )
         };
@@ -107,9 +107,7 @@ impl Pack {
     /// # Errors
     /// The index can't be read.
     pub fn count(&self, objects: &VolumePath) -> io::Result<u32> {
-        let place = objects
-            .join(format!("pack/{}.idx", self.stem))
-            .map_err(io::Error::other)?;
+        let place = objects.join(format!("pack/{}.idx", self.stem))?;
         let (mut head, mut last) = ([0; 4], [0; 4]);
         let file = openat::file(&place)?;
         file.read_exact_at(&mut head, 0)?;
@@ -122,9 +120,7 @@ impl Pack {
     /// # Errors
     /// The index can't be read, or makes no sense.
     pub fn objects(&self, objects: &VolumePath, stop: &Stop) -> io::Result<Objects> {
-        let place = objects
-            .join(format!("pack/{}.idx", self.stem))
-            .map_err(io::Error::other)?;
+        let place = objects.join(format!("pack/{}.idx", self.stem))?;
         let odd = |error: io::Error| {
             io::Error::new(
                 error.kind(),
@@ -313,8 +309,7 @@ pub fn loose(objects: &VolumePath) -> io::Result<Vec<Id>> {
     let mut ids = Vec::new();
     for shard in 0..=255_u8 {
         let name = format!("{shard:02x}");
-        let Some(folder) = found(openat::dir(&objects.join(&name).map_err(io::Error::other)?))?
-        else {
+        let Some(folder) = found(openat::dir(&objects.join(&name)?))? else {
             continue;
         };
         let listed = openat::list(folder)?;
@@ -335,7 +330,7 @@ pub fn place(objects: &VolumePath, id: &Id) -> io::Result<VolumePath> {
     let name = hex(id);
     objects
         .join(Path::new(&name[..2]).join(&name[2..]))
-        .map_err(io::Error::other)
+        .map_err(io::Error::from)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, Revwalk};
 use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// A reflog larger than this is no honest one; 64 MiB is some 400,000 moves of HEAD.
 pub const LOG_CAP: u64 = 64 << 20;
@@ -137,11 +137,11 @@ impl Tips<'_> {
 /// reads them one by one, and on a network that would take as long as to look at the trees, which
 /// is done side by side.
 #[derive(Default)]
-pub struct Kept(OnceLock<Result<Ids, String>>);
+pub struct Kept(OnceLock<Result<Ids, Arc<io::Error>>>);
 
 impl Kept {
     fn by_refs(&self, repo: &Repository, stop: &Stop) -> io::Result<&BTreeSet<Oid>> {
-        let read = || kept(repo, stop).map_err(|error| error.to_string());
+        let read = || kept(repo, stop).map_err(Arc::new);
         self.0
             .get_or_init(read)
             .as_ref()
@@ -351,7 +351,7 @@ pub fn files_below(folder: &VolumePath, stop: &Stop) -> io::Result<FilesBelow> {
                 return Err(io::Error::other(stop.budget().exceeded()));
             }
             Ok(entry) => {
-                files.push(VolumePath::new(folder.root(), entry.path()).map_err(io::Error::other)?);
+                files.push(VolumePath::new(folder.root(), entry.path())?);
             }
             Err(error)
                 if error

@@ -160,10 +160,7 @@ fn is_gits(path: &Path) -> bool {
 
 /// Whether the registration's own config holds nothing but what git itself writes.
 fn is_plain(admin: &VolumePath) -> io::Result<bool> {
-    let config = found(openat::read(
-        &admin.join(CONFIG).map_err(io::Error::other)?,
-        CONFIG_CAP,
-    ))?;
+    let config = found(openat::read(&admin.join(CONFIG)?, CONFIG_CAP))?;
     Ok(config.is_none_or(|config| holds_own_keys(&config)))
 }
 

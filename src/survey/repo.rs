@@ -229,7 +229,7 @@ fn stashed(
     git_dir: &VolumePath,
     stop: &Stop,
 ) -> io::Result<HashSet<String>> {
-    let log = git_dir.join("logs/refs/stash").map_err(io::Error::other)?;
+    let log = git_dir.join("logs/refs/stash")?;
     let Some(log) = found(openat::file(&log))? else {
         return Ok(HashSet::new());
     };
@@ -262,6 +262,7 @@ fn stashed(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn no_worktree_may_stand_where_the_config_has_something_else() {

@@ -93,7 +93,7 @@ fn children(root: &Arc<Path>) -> io::Result<Vec<VolumePath>> {
     for entry in std::fs::read_dir(root)? {
         let entry = entry?;
         if entry.file_name() != "lost+found" {
-            entries.push(VolumePath::new(root, &entry.path()).map_err(io::Error::other)?);
+            entries.push(VolumePath::new(root, &entry.path())?);
         }
     }
     Ok(entries)
@@ -140,7 +140,7 @@ pub fn parts(
             .iter()
             .fold(0, |sum, file| file.bytes.saturating_add(sum));
         weighed.push(Part {
-            place: VolumePath::new(root, &path).map_err(io::Error::other)?,
+            place: VolumePath::new(root, &path)?,
             size: sum.size,
             shared_bytes,
         });

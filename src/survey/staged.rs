@@ -49,7 +49,7 @@ pub(super) struct Staged {
 impl Staged {
     pub(super) fn read(admin: &VolumePath, stop: &Stop) -> io::Result<Self> {
         let (mut held, _counted) = (stop.hold(), stop.budget().enter());
-        let place = admin.join("index").map_err(io::Error::other)?;
+        let place = admin.join("index")?;
         let Some(file) = found(openat::file(&place))? else {
             return Ok(Self {
                 entries: BTreeMap::new(),
@@ -190,9 +190,7 @@ fn whole(
     let Some(shared) = &own.shared else {
         return Ok((own.entries, false));
     };
-    let place = admin
-        .join(format!("sharedindex.{}", shared.sum))
-        .map_err(io::Error::other)?;
+    let place = admin.join(format!("sharedindex.{}", shared.sum))?;
     let lost = |error: io::Error| {
         io::Error::new(
             error.kind(),

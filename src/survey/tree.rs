@@ -337,7 +337,7 @@ impl Walk<'_> {
     /// Lists what in a directory that a tool makes again is somebody's, with the directories above
     /// it.
     fn look_through(&mut self, top: &VolumePath, path: &Path) -> io::Result<()> {
-        let place = top.join(path).map_err(io::Error::other)?;
+        let place = top.join(path)?;
         let found = regenerable::look_through(&place, self.rules.made_again, self.rules.stop)?;
         for repo in found.repos {
             self.block(&path.join(repo), "is a nested repo");
@@ -351,12 +351,12 @@ impl Walk<'_> {
                 .filter(|folder| !folder.as_os_str().is_empty())
             {
                 if !above.contains_key(folder) {
-                    let stat = openat::stat(&top.join(folder).map_err(io::Error::other)?)?;
+                    let stat = openat::stat(&top.join(folder)?)?;
                     above.insert(folder.to_owned(), stat.st_mode & 0o7777);
                 }
             }
-            let (parent, name) = openat::parent(&top.join(&path).map_err(io::Error::other)?)
-                .map(|(fd, name)| (fd, name.to_owned()))?;
+            let (parent, name) =
+                openat::parent(&top.join(&path)?).map(|(fd, name)| (fd, name.to_owned()))?;
             self.entry(Entry {
                 parent: parent.as_fd(),
                 name: &name,
@@ -423,7 +423,7 @@ pub fn anothers(user: u32) -> Option<io::Error> {
 /// A file can't be looked at.
 pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
     let so = |(path, listed): (&PathBuf, &Stamp)| {
-        let place = place.join(path).map_err(io::Error::other)?;
+        let place = place.join(path)?;
         let (parent, name) = openat::parent(&place)?;
         match rustix::fs::statx(
             &parent,
@@ -452,7 +452,7 @@ pub fn still_so(place: &VolumePath, listing: &Listing) -> io::Result<bool> {
 /// # Errors
 /// It can't be read.
 pub fn hash(place: &VolumePath, file: &Path, stamp: &Stamp, stop: &Stop) -> io::Result<git2::Oid> {
-    let place = place.join(file).map_err(io::Error::other)?;
+    let place = place.join(file)?;
     if stamp.is_link() {
         return git2::Oid::hash_object(git2::ObjectType::Blob, &link_target(&place)?)
             .map_err(io::Error::other);

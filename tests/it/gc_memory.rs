@@ -127,7 +127,8 @@ fn repack(world: &World, root: &Arc<Path>, name: &str, share: ResourceLimits) {
     let place =
         VolumePath::new(root, &Repo::there(world, name).path.canonicalize().unwrap()).unwrap();
     let (stop, now) = (Stop::never(), treewarden::fs::clock::now());
-    let lock = LockedRepo::take(&world.at(".treewarden/locks"), name, &place, "run", now).unwrap();
+    let locks = VolumePath::new(root, &root.join(".treewarden/locks")).unwrap();
+    let lock = LockedRepo::take(&locks, name, &place, "run", now).unwrap();
     let shadow = Shadow::of(&place, &stop).unwrap();
     let plan = Gc {
         action: GcAction::Full,

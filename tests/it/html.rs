@@ -231,7 +231,7 @@ fn supplied(mut report: RunReport, text: &str) -> RunReport {
             tree.branch = Some(text.to_owned());
             tree.head = Some(text.to_owned());
             tree.reasons = vec![text.to_owned()];
-            text.clone_into(&mut tree.because);
+            tree.because = text.to_owned().into();
             tree.rescue_ref = tree.rescue_ref.as_ref().map(|_| text.to_owned());
             if let TreeOutcome::Failed(why) = &mut tree.outcome {
                 text.clone_into(why);

@@ -47,7 +47,7 @@ impl<'a> Store<'a> {
             .shadow
             .git_dir()
             .join("objects")
-            .map_err(io::Error::other)?;
+            .map_err(io::Error::from)?;
         Ok(Self {
             executor,
             objects,
@@ -383,9 +383,9 @@ impl<'a> Store<'a> {
         if packs.is_empty() && loose.is_empty() {
             return Ok(());
         }
-        let folder = self.objects.join("pack").map_err(io::Error::other)?;
+        let folder = self.objects.join("pack").map_err(io::Error::from)?;
         // What was written must outlive what goes.
-        atomic::sync_folder(&folder.path())?;
+        atomic::sync_folder(&folder)?;
         let bin = self.executor.trash.bin(None)?;
         let mut names = Vec::new();
         if !packs.is_empty() {
@@ -399,7 +399,7 @@ impl<'a> Store<'a> {
         for name in names {
             bin.take(
                 self.executor.lock,
-                &folder.join(name).map_err(io::Error::other)?,
+                &folder.join(name).map_err(io::Error::from)?,
             )?;
         }
         let mut unseen = None;
@@ -414,7 +414,7 @@ impl<'a> Store<'a> {
             for ending in ["idx", "pack"].into_iter().chain(rest) {
                 let from = folder
                     .join(format!("{}.{ending}", pack.stem))
-                    .map_err(io::Error::other)?;
+                    .map_err(io::Error::from)?;
                 let to = bin.take(self.executor.lock, &from)?;
                 again |= ending == "pack"
                     && seen(&to, &mut unseen)

@@ -6,6 +6,7 @@
 //! and never be called for a place outside the trash.
 
 use super::note::{changed, shown};
+use super::words::Hindrance;
 use crate::facts::cache::Size;
 use crate::fs::openat::{self, found};
 use crate::fs::stop::Stop;
@@ -36,7 +37,6 @@ const MANY: usize = 1 << 12;
 
 /// Of so many things that stay it is told.
 const MOST_TOLD: usize = 20;
-const OPEN: &str = "somebody has this file open, it goes when it is closed";
 
 /// What all deletions of one emptying share.
 struct Job<'a> {
@@ -71,7 +71,7 @@ pub(super) enum Kept {
         /// Whose it is.
         owner: Option<u32>,
         /// Why.
-        why: String,
+        why: Hindrance,
     },
 }
 
@@ -240,7 +240,7 @@ impl Job<'_> {
                 }
                 self.files(&folder, &files);
             }
-            Err(error) => self.leave(folder.above.as_deref(), &folder.name, &error.to_string()),
+            Err(error) => self.leave(folder.above.as_deref(), &folder.name, error.into()),
         }
         self.done(scope, folder);
     }
@@ -273,7 +273,7 @@ impl Job<'_> {
         if above.depth >= DEEPEST || above.depth > 0 && Anchor::are_scarce() {
             match self.lift(above, name) {
                 Ok(()) => self.done(scope, above.clone()),
-                Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
+                Err(error) => self.give_up(scope, name, error.into(), above.clone()),
             }
             return;
         }
@@ -283,7 +283,7 @@ impl Job<'_> {
                 Arc::new(Folder::new(Some(above.clone()), name, fd, bytes)),
             ),
             Err(Errno::NOENT) => self.done(scope, above.clone()),
-            Err(error) => self.give_up(scope, name, &error.to_string(), above.clone()),
+            Err(error) => self.give_up(scope, name, error.into(), above.clone()),
         }
     }
 
@@ -293,7 +293,7 @@ impl Job<'_> {
         &'scope self,
         scope: &Scope<'scope>,
         name: &CStr,
-        why: &str,
+        why: Hindrance,
         above: Arc<Folder>,
     ) {
         self.leave(Some(&above), name, why);
@@ -338,7 +338,7 @@ impl Job<'_> {
         let stat = match rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW) {
             Err(Errno::NOENT) => return,
             // What can't be weighed waits: nobody could tell what its going frees.
-            Err(error) => return self.leave(Some(folder), name, &error.to_string()),
+            Err(error) => return self.leave(Some(folder), name, error.into()),
             Ok(stat) => stat,
         };
         if self.is_new(&stat) {
@@ -360,9 +360,9 @@ impl Job<'_> {
             Err(Errno::NOENT) => {}
             // On NFS that is what a file is called which somebody has open.
             Err(Errno::BUSY) if name.to_bytes().starts_with(b".nfs") => {
-                self.leave(Some(folder), name, OPEN);
+                self.leave(Some(folder), name, Hindrance::Open);
             }
-            Err(error) => self.leave(Some(folder), name, &error.to_string()),
+            Err(error) => self.leave(Some(folder), name, error.into()),
         }
     }
 
@@ -389,7 +389,7 @@ impl Job<'_> {
     fn keep(&self, folder: &Folder, name: &CStr) {
         // On NFS that is what a file is called which somebody has open.
         if name.to_bytes().starts_with(b".nfs") {
-            return self.leave(Some(folder), name, OPEN);
+            return self.leave(Some(folder), name, Hindrance::Open);
         }
         self.note(Kept::Written(self.path(Some(folder), name)));
     }
@@ -421,7 +421,7 @@ impl Job<'_> {
                         // What was left in it has been reported where it was left, but for what NFS
                         // put there when it was deleted.
                         Errno::NOTEMPTY | Errno::EXIST => self.still_open(&folder),
-                        error => self.leave(Some(&above), &folder.name, &error.to_string()),
+                        error => self.leave(Some(&above), &folder.name, error.into()),
                     }
                     if !above.more.load(Ordering::Relaxed) {
                         return;
@@ -453,7 +453,7 @@ impl Job<'_> {
             {
                 self.bytes.fetch_sub(bytes(&stat), Ordering::Relaxed);
                 self.inodes.fetch_sub(1, Ordering::Relaxed);
-                self.leave(Some(folder), name, OPEN);
+                self.leave(Some(folder), name, Hindrance::Open);
             }
         }
     }
@@ -469,7 +469,7 @@ impl Job<'_> {
         stopped
     }
 
-    fn leave(&self, folder: Option<&Folder>, name: &CStr, why: &str) {
+    fn leave(&self, folder: Option<&Folder>, name: &CStr, why: Hindrance) {
         // Whoever owns the directory says what may go from it.
         let owners = folder.into_iter().flat_map(|folder| {
             let entry = || rustix::fs::statat(&folder.anchor, name, AtFlags::SYMLINK_NOFOLLOW);
@@ -482,7 +482,7 @@ impl Job<'_> {
         self.note(Kept::Refused {
             path: self.path(folder, name),
             owner,
-            why: why.to_owned(),
+            why,
         });
     }
 

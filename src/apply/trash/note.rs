@@ -95,15 +95,16 @@ impl Note {
 
     pub(super) fn write(&self, bin: &VolumePath) -> io::Result<()> {
         let name = if self.admin.is_some() { NOTE } else { GONE };
-        atomic::create(&bin.path().join(name), &serde_json::to_vec(self)?)?;
-        atomic::sync_folder(&bin.path())
+        let place = bin.join(name).map_err(io::Error::other)?;
+        atomic::create(&place, &serde_json::to_vec(self)?)?;
+        atomic::sync_folder(bin)
     }
 
     /// A note that makes no sense was cut short before anything was moved. Our notes are whole
     /// files in directories: anything else is somebody's doing, and must not stop every run to
     /// come.
     fn read(bin: &VolumePath, name: &str) -> io::Result<Option<Self>> {
-        match openat::read(&bin.join(name).map_err(io::Error::other)?, CAP) {
+        match openat::read(&bin.join(name)?, CAP) {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -119,10 +120,7 @@ impl Note {
 
 impl Registration {
     fn of(admin: &VolumePath) -> io::Result<Self> {
-        let (folder, gitdir) = (
-            openat::stat(admin)?,
-            openat::stat(&admin.join("gitdir").map_err(io::Error::other)?)?,
-        );
+        let (folder, gitdir) = (openat::stat(admin)?, openat::stat(&admin.join("gitdir")?)?);
         let changed = if clock::is_touched_again() {
             (0, 0)
         } else {
@@ -146,7 +144,7 @@ pub(super) fn changed(stat: &Stat) -> (i64, i64) {
 
 /// What the bin is now.
 pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
-    let at = |name: &str| bin.join(name).map_err(io::Error::other);
+    let at = |name: &str| bin.join(name).map_err(io::Error::from);
     let Some(Note {
         from,
         admin: Some(admin),
@@ -224,7 +222,7 @@ pub(super) fn is_settled(bin: &VolumePath) -> io::Result<bool> {
 
 /// Says so. A bin without a note needs none.
 pub(super) fn settle(bin: &VolumePath) -> io::Result<()> {
-    let at = |name: &str| bin.join(name).map_err(io::Error::other);
+    let at = |name: &str| bin.join(name).map_err(io::Error::from);
     if stat_of(bin, NOTE)?.is_none() {
         return Ok(());
     }
@@ -254,7 +252,7 @@ pub(super) fn written(bin: &VolumePath) -> io::Result<Option<SystemTime>> {
 }
 
 fn stat_of(bin: &VolumePath, name: &str) -> io::Result<Option<Stat>> {
-    match openat::stat(&bin.join(name).map_err(io::Error::other)?) {
+    match openat::stat(&bin.join(name)?) {
         Err(error) if error.kind() == io::ErrorKind::NotADirectory || is_link(&error) => Ok(None),
         stat => found(stat),
     }

@@ -85,7 +85,7 @@ pub fn exec(
     }
     volume::prove(&policy.volume)?;
     let repo = request.repo;
-    let locks = policy.volume.state.path().join("locks");
+    let locks = policy.volume.locks();
     let busy = |error| ExecError::Lock(repo.name.clone(), Box::new(error));
     let mut lock = LockedRepo::wait(&locks, &repo.name, &repo.place, "exec", now, request.wait)
         .map_err(busy)?;

@@ -14,7 +14,7 @@ use crate::state::volume::{self, VolumeError};
 /// [`VolumeError`]: not the volume that the config means.
 pub fn locks(policy: &Policy) -> Result<Locks, VolumeError> {
     volume::prove(&policy.volume)?;
-    let folder = policy.volume.state.path().join("locks");
+    let folder = policy.volume.locks();
     let (shards, unreadable) = match lock::shards(&folder) {
         Ok(shards) => (shards, None),
         Err(error) => (Vec::new(), Some(error)),

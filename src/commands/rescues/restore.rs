@@ -62,7 +62,7 @@ pub fn restore(
 ) -> Result<Back, RescuesError> {
     let found = find(policy, request.id, stop, now)?;
     let repo = found.repo;
-    let locks = policy.volume.state.path().join("locks");
+    let locks = policy.volume.locks();
     let lock = LockedRepo::take(&locks, &repo.name, &repo.place, "rescue restore", now);
     let lock = lock.map_err(|error| RescuesError::Lock(repo.name.clone(), Box::new(error)))?;
     let (shadow, git) =

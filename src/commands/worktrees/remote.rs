@@ -131,11 +131,7 @@ impl Remote<'_> {
 
     fn shallow(&self) -> io::Result<Option<Vec<u8>>> {
         found(openat::read(
-            &self
-                .shadow
-                .git_dir()
-                .join("shallow")
-                .map_err(io::Error::other)?,
+            &self.shadow.git_dir().join("shallow")?,
             SHALLOW_CAP,
         ))
     }

@@ -85,9 +85,7 @@ pub fn remove(
         Verdict::Unknown(why) => {
             return Err(stays(format!("nobody can tell what is in it: {why}")));
         }
-        Verdict::Keep(kept) => {
-            return Err(stays(kept.reasons.first().cloned().unwrap_or_default()));
-        }
+        Verdict::Keep(kept) => return Err(stays(kept.reason.to_string())),
         Verdict::Missing if tree.locked.is_some() => {
             return Err(stays("it is gone from the disk and locked; if it never comes back, run `git worktree unlock` first".to_owned()));
         }
@@ -100,14 +98,16 @@ pub fn remove(
             request.rescue && holds_work(&tree),
             executor.drop_registration(&tree)?,
         ),
-        Verdict::Reap {
-            class: Class::Unsaved,
-            reasons,
-            ..
-        } if !request.rescue => return Err(unsaved(&reasons.join("; "))),
-        Verdict::Reap { class, .. } => {
+        Verdict::Reap(work) if work.class == Class::Unsaved && !request.rescue => {
+            return Err(unsaved(&work.sentences().join("; ")));
+        }
+        Verdict::Reap(work) => {
             let reaped = executor
-                .reap(&tree, *class == Class::Unsaved, repo.worktrees.rescue_max)
+                .reap(
+                    &tree,
+                    work.class == Class::Unsaved,
+                    repo.worktrees.rescue_max,
+                )
                 .map_err(|error| match error {
                     error @ StepError::Changed => stays(error.to_string()),
                     error => error.into(),

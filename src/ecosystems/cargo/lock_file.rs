@@ -3,7 +3,7 @@
 //! Crates of the workspace itself have no source and are left out: no cache holds them. It must
 //! never take a broken file for an empty one.
 
-use crate::ecosystems::lock_file::from_toml;
+use crate::ecosystems::lock_file::{LockFileError, from_toml};
 use crate::facts::package::Package;
 use serde::Deserialize;
 
@@ -35,7 +35,7 @@ pub(super) fn git_package(repo: &str, revision: &str) -> Package {
     Package::new("cargo-git", &format!("{} {revision}", repo.to_lowercase()))
 }
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_toml(text)?;
     Ok(lock.package.iter().filter_map(package).collect())
 }

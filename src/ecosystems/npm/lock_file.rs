@@ -6,6 +6,7 @@
 //! has no `integrity` (a link, a directory, git) stands in no cache. It must never recurse deeper
 //! than `serde_json` lets it, which is 128 levels.
 
+use crate::ecosystems::lock_file::LockFileError;
 use crate::facts::package::Package;
 use serde::Deserialize;
 use std::collections::HashMap;
@@ -40,8 +41,8 @@ pub(super) fn page(name: &str) -> Package {
     Package::new("npm-page", name)
 }
 
-pub(super) fn packages(text: &str) -> Result<Vec<Package>, String> {
-    let lock: Lock = serde_json::from_str(text).map_err(|error| error.to_string())?;
+pub(super) fn packages(text: &str) -> Result<Vec<Package>, LockFileError> {
+    let lock: Lock = serde_json::from_str(text).map_err(LockFileError::Json)?;
     let mut packages = Vec::new();
     for (path, entry) in &lock.packages {
         let name = entry

@@ -5,7 +5,7 @@
 //! Not by address: an index may be reached by another one tomorrow, and pip and uv know a release
 //! by its name. It must never take a range for a version.
 
-use crate::ecosystems::lock_file::from_toml;
+use crate::ecosystems::lock_file::{LockFileError, from_toml};
 use crate::facts::package::Package;
 use serde::Deserialize;
 
@@ -54,7 +54,7 @@ fn normal(name: &str) -> String {
 }
 
 /// A lock file in TOML.
-pub(super) fn locked(text: &str) -> Result<Vec<Package>, String> {
+pub(super) fn locked(text: &str) -> Result<Vec<Package>, LockFileError> {
     let lock: Lock = from_toml(text)?;
     Ok(lock
         .package

@@ -81,8 +81,7 @@ impl Shadow {
         let name = id.to_string();
         let place = self
             .git_dir
-            .join(format!("objects/{}/{}", &name[..2], &name[2..]))
-            .map_err(io::Error::other)?;
+            .join(format!("objects/{}/{}", &name[..2], &name[2..]))?;
         let Some(file) = found(openat::file(&place))? else {
             return Ok(None);
         };

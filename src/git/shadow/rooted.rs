@@ -56,7 +56,7 @@ impl Shadow {
         self.share_indexes(to)?;
         // Without a first line that says so, git takes it for in no order.
         let mut refs = BufWriter::new(File::create(to.join("packed-refs"))?);
-        let theirs = self.git_dir.join("packed-refs").map_err(io::Error::other)?;
+        let theirs = self.git_dir.join("packed-refs")?;
         if let Some(theirs) = found(openat::file(&theirs))? {
             for line in BufReader::new(theirs).split(b'\n') {
                 let line = line?;

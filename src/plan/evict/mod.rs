@@ -35,14 +35,13 @@ pub use wanted::{Wanted, calm, wanted, with_budgets};
 
 use crate::config::policy::InUse;
 use crate::facts::cache::{Cache, Size, Unit};
-use bytesize::ByteSize;
+use crate::fs::humanize;
 use chrono::{DateTime, TimeDelta, Utc};
 use links::{Links, standing};
 use lru::LruCache;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Units handed out at once: enough to keep 32 threads busy, and few to weigh for nothing at the
 /// end.
@@ -328,8 +327,8 @@ impl Held {
             .units
             .into_iter()
             .map(|((cache, reason), Count { units, by })| {
-                let noun = if units == 1 { "unit" } else { "units" };
-                format!("{units} {noun} of {cache}: {reason}{}", whose(by))
+                let units = humanize::plural(units as u64, "unit");
+                format!("{units} of {cache}: {reason}{}", whose(by))
             });
         let untold = self.problems.len().saturating_sub(TOLD);
         let more = (untold > 0).then(|| format!("{untold} more problems like these"));
@@ -403,31 +402,18 @@ fn held_back(unit: &Unit, policy: InUse, now: DateTime<Utc>) -> Option<String> {
     // A minimum beyond what time can express is never reached.
     let min_age = TimeDelta::from_std(unit.min_age).unwrap_or(TimeDelta::MAX);
     (now.signed_duration_since(used) < min_age)
-        .then(|| format!("younger than {}", in_words(unit.min_age)))
+        .then(|| format!("younger than {}", humanize::short_span(unit.min_age)))
 }
 
 /// `3.0 MiB`, `3.0 MiB and 20 inodes`, `20 inodes`.
 fn in_amounts(size: Size) -> String {
-    let bytes = (size.bytes > 0).then(|| ByteSize(size.bytes).display().iec().to_string());
+    let bytes = (size.bytes > 0).then(|| humanize::bytes(size.bytes));
     let inodes = (size.inodes > 0).then(|| format!("{} inodes", size.inodes));
     bytes
         .into_iter()
         .chain(inodes)
         .collect::<Vec<_>>()
         .join(" and ")
-}
-
-/// Hours, or days from the third on: `24 h`, `7 d`.
-fn in_words(age: Duration) -> String {
-    match age.as_secs() {
-        seconds if seconds >= 3 * 86_400 && seconds.is_multiple_of(86_400) => {
-            format!("{} d", seconds / 86_400)
-        }
-        seconds if seconds >= 3600 && seconds.is_multiple_of(3600) => {
-            format!("{} h", seconds / 3600)
-        }
-        _ => humantime::format_duration(age).to_string(),
-    }
 }
 
 #[cfg(test)]

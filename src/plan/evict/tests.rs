@@ -9,6 +9,7 @@ use crate::facts::cache::{CacheKind, Shared, UsedFrom};
 use crate::facts::locks::{Names, Naming};
 use crate::facts::package::Package;
 use crate::facts::volume::Usage;
+use std::time::Duration;
 
 mod sifted;
 
@@ -762,20 +763,6 @@ fn what_a_sieve_held_is_handed_out_up_to_its_last_turn_and_then_more_is_wanted()
         ],
         [1, 1, 2, 2, 3]
     );
-}
-
-#[test]
-fn ages_in_words() {
-    let table = [
-        (86_400, "24 h"),
-        (7 * 86_400, "7 d"),
-        (48 * 3600, "48 h"),
-        (5400, "1h 30m"),
-        (0, "0s"),
-    ];
-    for (seconds, expected) in table {
-        assert_eq!(in_words(Duration::from_secs(seconds)), expected);
-    }
 }
 
 /// A small generator (splitmix64), so that a failure comes back with its seed.

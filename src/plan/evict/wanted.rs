@@ -8,7 +8,7 @@ use super::{in_amounts, less};
 use crate::config::policy;
 use crate::facts::cache::{Cache, Size};
 use crate::facts::volume::Usage;
-use bytesize::ByteSize;
+use crate::fs::humanize;
 use std::collections::BTreeMap;
 
 /// What is to be freed, and why.
@@ -67,8 +67,7 @@ pub fn wanted(usage: &Usage, policy: &policy::Eviction) -> Option<Wanted> {
     ) {
         let goal = share(budget, 0.9);
         wanted.bytes = wanted.bytes.max(standing.saturating_sub(goal));
-        let [standing, budget, goal] =
-            [standing, budget, goal].map(|bytes| ByteSize(bytes).display().iec());
+        let [standing, budget, goal] = [standing, budget, goal].map(humanize::bytes);
         reasons.push(format!(
             "{standing} stand below the root, over the budget of {budget}; going down to {goal}"
         ));

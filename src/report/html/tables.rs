@@ -10,7 +10,8 @@ use crate::report::text::{caches, expired_name, repos as said, trees};
 use crate::report::totals::how_many;
 use crate::report::troubles::{in_use, missing};
 use crate::report::{
-    Repo, RepoOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree, words,
+    Class, Repo, RepoOutcome, RunReport, TreeOutcome, Unit, UnitOutcome, VerdictName, Worktree,
+    words,
 };
 use std::cmp::Reverse;
 
@@ -148,7 +149,7 @@ fn gone_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
         Cell::name(words::below(&report.volume.root, &tree.path)),
         Cell::new(repo),
         branch(tree),
-        Cell::new(tree.class.map_or("", trees::class)),
+        Cell::new(tree.class.map_or("", Class::name)),
         idle(tree),
         Cell::number(
             tree.bytes.map_or(String::new(), words::size),
@@ -230,7 +231,10 @@ fn kept_row(report: &RunReport, repo: &str, tree: &Worktree) -> Vec<Cell> {
             Cell::new("unknown").toned("note"),
             Cell::why(tree.reasons.join("; ")),
         ),
-        _ => (Cell::new(&tree.because), Cell::why(tree.reasons.join("; "))),
+        _ => (
+            Cell::new(tree.because.as_str()),
+            Cell::why(tree.reasons.join("; ")),
+        ),
     };
     vec![
         Cell::name(words::below(&report.volume.root, &tree.path)),

@@ -44,7 +44,7 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     let cells = vec![
         Span::new(words::below(&report.volume.root, &tree.path), STRONG).shorten(),
         branch.shorten(),
-        Span::body(tree.class.map_or("", class)),
+        Span::body(tree.class.map_or("", Class::name)),
         Span::body(tree.idle_seconds.map_or(String::new(), |seconds| {
             format!("idle {}", words::age(seconds))
         })),
@@ -64,15 +64,6 @@ fn gone_row(report: &RunReport, tree: &Worktree) -> Row {
     Row {
         cells,
         notes: notes.into_iter().flatten().collect(),
-    }
-}
-
-pub(in crate::report) fn class(class: Class) -> &'static str {
-    match class {
-        Class::Landed => "landed",
-        Class::Saved => "saved",
-        Class::Unsaved => "unsaved",
-        Class::Fresh => "fresh",
     }
 }
 
@@ -110,7 +101,10 @@ pub(in crate::report) fn groups(report: &RunReport) -> Vec<(&str, Vec<&Worktree>
         .worktrees()
         .filter(|tree| is_kept(tree) && tree.verdict != VerdictName::Unknown)
     {
-        by_reason.entry(&tree.because).or_default().push(tree);
+        by_reason
+            .entry(tree.because.as_str())
+            .or_default()
+            .push(tree);
     }
     let mut groups: Vec<_> = by_reason.into_iter().collect();
     groups.sort_by_key(|(_, trees)| std::cmp::Reverse(trees.len()));

@@ -201,7 +201,7 @@ pub(super) fn reaps(plan: &Plan) -> impl Iterator<Item = (&Worktree, Class)> {
     plan.trees
         .iter()
         .filter_map(|(tree, verdict)| match verdict {
-            Verdict::Reap { class, .. } => Some((tree, *class)),
+            Verdict::Reap(work) => Some((tree, work.class)),
             _ => None,
         })
 }

@@ -6,7 +6,7 @@ use crate::apply::repo::{Reaped, StepError};
 use crate::apply::trash::Emptied;
 use crate::config::policy;
 use crate::facts::cache::Size;
-use crate::report::{self, RepoOutcome, TreeOutcome};
+use crate::report::{self, ReasonName, RepoOutcome, TreeOutcome};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -56,7 +56,7 @@ pub(super) fn tell(
         // Like a busy repo, a busy tree is no failure.
         Err(error @ StepError::Changed) => {
             row.outcome = TreeOutcome::Kept;
-            "busy".clone_into(&mut row.because);
+            row.because = ReasonName::Busy;
             row.reasons.insert(0, error.to_string());
             None
         }

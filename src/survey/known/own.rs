@@ -6,6 +6,7 @@
 
 use super::super::{go_on, tree};
 use super::Known;
+use super::change::Change;
 use crate::facts::rescue::Own;
 use crate::fs::volume_path::VolumePath;
 use crate::survey::in_order::InOrder;
@@ -23,11 +24,11 @@ impl Known {
         repo: &Repository,
         place: &VolumePath,
         listing: &Listing,
-        dirty: &[(PathBuf, &'static str)],
+        dirty: &[(PathBuf, Change)],
     ) -> io::Result<Own> {
         let modified: HashSet<&Path> = dirty
             .iter()
-            .filter(|(_, what)| *what == "is modified")
+            .filter(|(_, what)| *what == Change::Modified)
             .map(|(path, _)| path.as_path())
             .collect();
         let mut recorded = InOrder::of(&self.committed);

@@ -63,13 +63,7 @@ pub(super) fn from(folder: &Path, path: &str) -> Option<PathBuf> {
 
 /// A file's one line.
 pub(super) fn line_of(folder: &VolumePath, name: &str) -> io::Result<Option<String>> {
-    line(
-        name,
-        found(openat::read(
-            &folder.join(name).map_err(io::Error::other)?,
-            LINE_CAP,
-        )),
-    )
+    line(name, found(openat::read(&folder.join(name)?, LINE_CAP)))
 }
 
 pub(super) fn line(name: &str, read: io::Result<Option<Vec<u8>>>) -> io::Result<Option<String>> {

@@ -12,7 +12,7 @@ use super::MERGED;
 use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::process::Command;
-use treewarden::report::RunReport;
+use treewarden::report::{ReasonName, RunReport};
 
 /// A project, and how its tools are run in a shell.
 struct Project {
@@ -341,7 +341,9 @@ fn no_file_that_a_tool_made_is_somebodys() {
     };
     let expected: BTreeMap<String, String> = repos.iter().map(fate).collect();
     let why = |report: &RunReport| {
-        let rows = report.worktrees().filter(|row| row.because != "merged");
+        let rows = report
+            .worktrees()
+            .filter(|row| row.because != ReasonName::Merged);
         rows.map(|row| format!("{}: {}", world.below(&row.path), row.reasons.join("; ")))
             .collect::<Vec<_>>()
     };
