@@ -3,8 +3,8 @@
 //! Ballast goes first where not even a lock could be written. It must never touch anything else
 //! before the volume's lock is had.
 
-use super::locks;
 use super::mode::Mode;
+use super::{Request, locks};
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
@@ -113,19 +113,14 @@ pub(super) struct Begun {
 
 /// Proves that the volume is the right one and ours alone. An error is a refusal: nothing was
 /// touched.
-pub(super) fn begin(
-    policy: &Policy,
-    options: &Options,
-    stop: &Stop,
-    now: DateTime<Utc>,
-) -> Result<Begun, String> {
+pub(super) fn begin(request: &Request<'_>) -> Result<Begun, String> {
+    let Request {
+        policy,
+        options,
+        stop,
+        ..
+    } = *request;
     volume::prove(&policy.volume).map_err(|error| error.to_string())?;
-    let unusable = |error: io::Error| {
-        format!(
-            "failed to use the volume's state folder `{}`: {error}",
-            policy.volume.state
-        )
-    };
     let pool = |threads| {
         ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -137,36 +132,15 @@ pub(super) fn begin(
         pool(policy.run.io_threads)?,
     );
     let (before, mut unmeasured) =
-        measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+        measure(policy, options.only.evict && !options.waits(), &io, stop)
+            .map_err(|error| unusable(policy, &error))?;
     let mode = if options.dry_run {
         unmeasured.extend(
             implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")),
         );
         Mode::DryRun
     } else {
-        scratch::clear(now);
-        // Here already, for the lock is taken only when it has room.
-        if let Some(why) = mount::of(&policy.volume.root)
-            .map(|facts| mount::local_locks(&facts))
-            .map_err(unusable)?
-        {
-            return Err(format!("refused to lock the volume: {why}"));
-        }
-        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
-        let locks = locks(policy);
-        let lock = options.shard.map_or_else(
-            || LockedVolume::take(&locks, "run", now),
-            |it| LockedVolume::take_shard(&locks, it, now),
-        );
-        let lock = lock.map_err(not_to_be_had)?;
-        // The lock's file was written just now.
-        if let Some(why) = implausible(policy, options, lock.server_clock()) {
-            return Err(why);
-        }
-        Mode::Apply {
-            lock,
-            trash: Trash::of(&policy.volume.state).map_err(unusable)?,
-        }
+        lock(request, &before)?
     };
     Ok(Begun {
         mode,
@@ -175,6 +149,48 @@ pub(super) fn begin(
         repos,
         io,
     })
+}
+
+/// Makes room for the volume's lock and takes it: from here on the run may change things.
+fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, String> {
+    let Request {
+        policy,
+        options,
+        now,
+        stop,
+        ..
+    } = *request;
+    let unusable = |error: io::Error| unusable(policy, &error);
+    scratch::clear(now);
+    // Here already, for the lock is taken only when it has room.
+    if let Some(why) = mount::of(&policy.volume.root)
+        .map(|facts| mount::local_locks(&facts))
+        .map_err(unusable)?
+    {
+        return Err(format!("refused to lock the volume: {why}"));
+    }
+    ballast::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
+    let locks = locks(policy);
+    let lock = options.shard.map_or_else(
+        || LockedVolume::take(&locks, "run", now),
+        |it| LockedVolume::take_shard(&locks, it, now),
+    );
+    let lock = lock.map_err(not_to_be_had)?;
+    // The lock's file was written just now.
+    if let Some(why) = implausible(policy, options, lock.server_clock()) {
+        return Err(why);
+    }
+    Ok(Mode::Apply {
+        lock,
+        trash: Trash::of(&policy.volume.state).map_err(unusable)?,
+    })
+}
+
+fn unusable(policy: &Policy, error: &io::Error) -> String {
+    format!(
+        "failed to use the volume's state folder `{}`: {error}",
+        policy.volume.state
+    )
 }
 
 /// Why this machine's clock is not to be believed.

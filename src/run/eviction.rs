@@ -8,7 +8,8 @@ use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
 use crate::config::policy::{self, Policy};
 use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
-use crate::facts::cache::{IdleTree, Size, Unit};
+use crate::ecosystems::lister::UnitFilter;
+use crate::facts::cache::{Cache, IdleTree, Size, Unit};
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
 use crate::plan::evict::{self, LruShortlist, Wanted};
@@ -141,21 +142,18 @@ impl Stage<'_> {
             policy, stop, now, ..
         } = *self.context;
         let wanted = evict::wanted(self.usage, &policy.eviction);
-        let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
-        let looked_at: Vec<policy::Cache> =
-            policy.caches.iter().filter(looked_at).cloned().collect();
         let names = self.ledger.names();
         let in_use = policy.eviction.in_use;
+        let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
+        let lister = Lister {
+            caches: policy.caches.iter().filter(looked_at).cloned().collect(),
+            idle: self.idle,
+            probe,
+            stop,
+        };
         let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
         let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, None).enough(enough);
-        let mut caches = caches::survey(
-            &looked_at,
-            self.idle,
-            probe,
-            &|unit| shortlist.sift(&looked_at, unit),
-            stop,
-        );
-        sizing::weigh_whole(&mut caches, stop);
+        let mut caches = lister.list(&shortlist);
         let Some(wanted) = evict::with_budgets(wanted, &caches) else {
             return calm(policy, self.usage);
         };
@@ -183,16 +181,9 @@ impl Stage<'_> {
             let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else {
                 break;
             };
-            // What has a reserve or a budget was listed whole.
             let shortlist =
                 LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
-            caches::survey(
-                &looked_at,
-                self.idle,
-                probe,
-                &|unit| shortlist.sift(&looked_at, unit).and(None),
-                stop,
-            );
+            lister.list_next(&shortlist);
             queue.add(shortlist.sifted());
         }
         rows::eviction(queue.finish(), rows, freed)
@@ -237,6 +228,33 @@ impl Stage<'_> {
                 (Vec::new(), Size::default())
             }
         }
+    }
+}
+
+/// Lists the units of the caches that the eviction looks at.
+struct Lister<'a> {
+    caches: Vec<policy::Cache>,
+    idle: &'a [IdleTree],
+    probe: &'a LastUseProbe,
+    stop: &'a Stop,
+}
+
+impl Lister<'_> {
+    /// Lists all units for the first time, those of limited caches whole and measured. The others'
+    /// stay in the shortlist.
+    fn list(&self, shortlist: &LruShortlist<'_>) -> Vec<Cache> {
+        let mut caches = self.survey(&|unit| shortlist.sift(&self.caches, unit));
+        sizing::weigh_whole(&mut caches, self.stop);
+        caches
+    }
+
+    /// Lists units again, for the shortlist alone. What has a reserve or a budget was listed whole.
+    fn list_next(&self, shortlist: &LruShortlist<'_>) {
+        self.survey(&|unit| shortlist.sift(&self.caches, unit).and(None));
+    }
+
+    fn survey(&self, filter: UnitFilter<'_>) -> Vec<Cache> {
+        caches::survey(&self.caches, self.idle, self.probe, filter, self.stop)
     }
 }
 
