@@ -6,19 +6,21 @@
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
-use crate::config::policy::{self, Policy};
+use crate::config::policy::{self, InUse, Policy};
 use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
 use crate::ecosystems::lister::UnitFilter;
 use crate::facts::cache::{Cache, IdleTree, Size, Unit};
+use crate::facts::locks::Names;
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
-use crate::plan::evict::{self, LruShortlist, Wanted};
+use crate::plan::evict::{self, AgeBucket, LruShortlist, Queue, Sifted, Wanted};
 use crate::report::words::plain;
 use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
 use crate::survey::caches::{self, sizing};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -142,24 +144,19 @@ impl Stage<'_> {
             policy, stop, now, ..
         } = *self.context;
         let wanted = evict::wanted(self.usage, &policy.eviction);
-        let names = self.ledger.names();
-        let in_use = policy.eviction.in_use;
         let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
         let lister = Lister {
             caches: policy.caches.iter().filter(looked_at).cloned().collect(),
+            names: &self.ledger.names(),
+            in_use: policy.eviction.in_use,
+            now,
             idle: self.idle,
             probe,
             stop,
         };
-        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
-        let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, None).enough(enough);
-        let mut caches = lister.list(&shortlist);
-        let Some(wanted) = evict::with_budgets(wanted, &caches) else {
+        let Some(mut queue) = lister.order(wanted) else {
             return calm(policy, self.usage);
         };
-        evict::name(&mut caches, &names);
-        let mut queue = evict::order(caches, wanted, in_use, now);
-        queue.add(shortlist.sifted());
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
             while let Some(batch) = queue.next_batch() {
@@ -181,10 +178,7 @@ impl Stage<'_> {
             let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else {
                 break;
             };
-            let shortlist =
-                LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
-            lister.list_next(&shortlist);
-            queue.add(shortlist.sifted());
+            queue.add(lister.next(after, queue.wants()));
         }
         rows::eviction(queue.finish(), rows, freed)
     }
@@ -231,26 +225,43 @@ impl Stage<'_> {
     }
 }
 
-/// Lists the units of the caches that the eviction looks at.
+/// Lists units, and puts them in the order in which they are evicted.
 struct Lister<'a> {
+    /// The caches that are looked at.
     caches: Vec<policy::Cache>,
+    names: &'a Names,
+    in_use: InUse,
+    now: DateTime<Utc>,
     idle: &'a [IdleTree],
     probe: &'a LastUseProbe,
     stop: &'a Stop,
 }
 
 impl Lister<'_> {
-    /// Lists all units for the first time, those of limited caches whole and measured. The others'
-    /// stay in the shortlist.
-    fn list(&self, shortlist: &LruShortlist<'_>) -> Vec<Cache> {
+    /// Lists for the first time, with caches that have a reserve or a budget whole. None if nothing
+    /// is wanted, by the volume or by a budget.
+    fn order(&self, wanted: Option<Wanted>) -> Option<Queue> {
+        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
+        let shortlist = self.shortlist(None, enough);
         let mut caches = self.survey(&|unit| shortlist.sift(&self.caches, unit));
         sizing::weigh_whole(&mut caches, self.stop);
-        caches
+        let wanted = evict::with_budgets(wanted, &caches)?;
+        evict::name(&mut caches, self.names);
+        let mut queue = evict::order(caches, wanted, self.in_use, self.now);
+        queue.add(shortlist.sifted());
+        Some(queue)
     }
 
-    /// Lists units again, for the shortlist alone. What has a reserve or a budget was listed whole.
-    fn list_next(&self, shortlist: &LruShortlist<'_>) {
+    /// Lists again, for the units that come after those.
+    fn next(&self, after: AgeBucket, wants: Size) -> Sifted {
+        let shortlist = self.shortlist(Some(after), wants);
+        // What has a reserve or a budget was listed whole.
         self.survey(&|unit| shortlist.sift(&self.caches, unit).and(None));
+        shortlist.sifted()
+    }
+
+    fn shortlist(&self, after: Option<AgeBucket>, enough: Size) -> LruShortlist<'_> {
+        LruShortlist::new(self.names, self.in_use, self.now, AT_ONCE, after).enough(enough)
     }
 
     fn survey(&self, filter: UnitFilter<'_>) -> Vec<Cache> {
