@@ -5,7 +5,7 @@
 //! lists them.
 
 use super::proof::ProofError;
-use super::reflogs::{self, Batch, Cutoffs};
+use super::reflogs::{self, Batch, Cutoffs, Reflogs};
 use super::repo::RepoExecutor;
 use super::trash::TrashError;
 use crate::facts::repo::Store as Counts;
@@ -85,11 +85,7 @@ pub enum GcError {
 /// [`GcError`] at the first step that fails: those after it rest on it.
 pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Result<Done, GcError> {
     let RepoExecutor {
-        lock,
-        shadow,
-        stop,
-        now,
-        ..
+        lock, shadow, stop, ..
     } = executor;
     let settings: Vec<String> = share.settings();
     let git = settings
@@ -104,46 +100,86 @@ pub fn gc(executor: &RepoExecutor<'_>, plan: &Gc, share: ResourceLimits) -> Resu
         indexed = indexed.and(done.map(drop).map_err(GcError::from));
     }
     shadow.with_shared_indexes()?;
-    let mut store = Store::of(executor, settings.clone())?;
-    let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
-    let theirs = if drops {
-        shadow.gc_settings(stop)?
-    } else {
-        Vec::new()
-    };
-    let cutoff = grace::objects(&theirs, *now);
-    let partial = store.is_partial(&store.packs()?);
-    let run = |command: &[&str]| {
-        lock.still_held()?;
-        git.change(command).map_err(GcError::from)
-    };
+    let store = Store::of(executor, settings)?;
+    let mut repack = Repack::of(executor, git, store, plan)?;
     for step in plan.steps.iter().flat_map(|step| parts(*step)) {
+        repack.step(step)?;
+    }
+    indexed.map(|()| Done {
+        left: repack.store.left,
+        partial: repack.partial,
+    })
+}
+
+/// What the steps of a repack share.
+struct Repack<'a> {
+    executor: &'a RepoExecutor<'a>,
+    git: Git<'a>,
+    store: Store<'a>,
+    /// The repo's own settings, where something is to be dropped.
+    theirs: Vec<(String, String)>,
+    /// What is older may go.
+    cutoff: Cutoff,
+    /// Objects may be missing.
+    partial: bool,
+}
+
+impl<'a> Repack<'a> {
+    fn of(
+        executor: &'a RepoExecutor<'a>,
+        git: Git<'a>,
+        store: Store<'a>,
+        plan: &Gc,
+    ) -> Result<Self, GcError> {
+        let drops = plan.drops_objects() || plan.steps.contains(&Step::ExpireReflogs);
+        let theirs = if drops {
+            executor.shadow.gc_settings(executor.stop)?
+        } else {
+            Vec::new()
+        };
+        let cutoff = grace::objects(&theirs, executor.now);
+        let partial = store.is_partial(&store.packs()?);
+        Ok(Self {
+            executor,
+            git,
+            store,
+            theirs,
+            cutoff,
+            partial,
+        })
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), GcError> {
+        let shadow = self.executor.shadow;
         match step {
-            Step::PackRefs => run(PACK_REFS)?,
-            Step::ExpireReflogs => expire(executor, &git, &theirs)?,
-            Step::Geometric => store.geometric()?,
+            Step::PackRefs => self.run(PACK_REFS),
+            Step::ExpireReflogs => expire(self.executor, &self.git, &self.theirs),
+            Step::Geometric => self.store.geometric(),
             Step::Full | Step::GitGc => {
                 lower(shadow)?;
-                store.full(cutoff)?;
+                self.store.full(self.cutoff)
             }
             // Nothing is ever old enough.
             Step::FullKeepingAll => {
                 lower(shadow)?;
-                store.full(None)?;
+                self.store.full(None)
             }
-            Step::Prune => store.prune(cutoff)?,
-            Step::CommitGraph | Step::WholeCommitGraph if has_other_parents(shadow)? => {}
+            Step::Prune => self.store.prune(self.cutoff),
+            Step::CommitGraph | Step::WholeCommitGraph if has_other_parents(shadow)? => Ok(()),
             // A path filter takes the trees, which may be missing.
-            Step::CommitGraph if partial => run(&without_filters(COMMIT_GRAPH))?,
-            Step::WholeCommitGraph if partial => run(&without_filters(WHOLE_COMMIT_GRAPH))?,
-            Step::CommitGraph => run(COMMIT_GRAPH)?,
-            Step::WholeCommitGraph => run(WHOLE_COMMIT_GRAPH)?,
+            Step::CommitGraph if self.partial => self.run(&without_filters(COMMIT_GRAPH)),
+            Step::WholeCommitGraph if self.partial => {
+                self.run(&without_filters(WHOLE_COMMIT_GRAPH))
+            }
+            Step::CommitGraph => self.run(COMMIT_GRAPH),
+            Step::WholeCommitGraph => self.run(WHOLE_COMMIT_GRAPH),
         }
     }
-    indexed.map(|()| Done {
-        left: store.left,
-        partial,
-    })
+
+    fn run(&self, command: &[&str]) -> Result<(), GcError> {
+        self.executor.lock.still_held()?;
+        self.git.change(command).map_err(GcError::from)
+    }
 }
 
 fn without_filters(command: Command) -> Vec<&'static str> {
@@ -230,7 +266,13 @@ fn expire(
             .next()
             .map_or(done, |log| Err(GcError::Emptied(log)))
     };
-    reflogs::each_due(executor.shadow, executor.stop, theirs, executor.now, one)
+    let reflogs = Reflogs {
+        shadow: executor.shadow,
+        stop: executor.stop,
+        settings: theirs,
+        now: executor.now,
+    };
+    reflogs.each_due(one)
 }
 
 /// Refs with which an earlier version kept what git passes over.

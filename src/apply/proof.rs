@@ -40,47 +40,55 @@ pub enum ProofError {
     Stopped(String),
 }
 
-/// Proves that from `roots` nothing of `gone` is reached. `stays` are the objects that stay, in
-/// packs and loose, its own and borrowed ones, and `view` holds nothing else.
-///
-/// # Errors
-/// [`ProofError`]: nothing of it may be deleted.
-pub fn prove(
-    roots: &[&[Id]],
-    stays: &[Objects],
-    gone: &Objects,
-    view: &Odb,
-    stop: &Stop,
-) -> Result<(), ProofError> {
-    let bits = stays
-        .iter()
-        .map(|pack| vec![0; pack.len().div_ceil(64)])
-        .collect();
-    let mut walk = Walk {
-        stays,
-        gone,
-        view,
-        bits,
-        others: HashSet::new(),
-        next: Vec::new(),
-    };
-    let mut seen = 0_usize;
-    for &root in roots.iter().copied().flatten() {
-        if !walk.is_new(root)? {
-            continue;
-        }
-        walk.root(root)?;
-        while let Some(object) = walk.next.pop() {
-            if seen.is_multiple_of(AT_ONCE)
-                && let Some(why) = stop.reached()
-            {
-                return Err(ProofError::Stopped(why.to_owned()));
+/// What is to be proven: that from `roots` nothing of `gone` is reached.
+pub struct Claim<'a> {
+    /// What the repo's files name.
+    pub roots: &'a [&'a [Id]],
+    /// The objects that stay, in packs and loose, its own and borrowed ones.
+    pub stays: &'a [Objects],
+    /// The objects that are to go.
+    pub gone: &'a Objects,
+    /// Holds what stays, and nothing else.
+    pub view: &'a Odb<'a>,
+}
+
+impl Claim<'_> {
+    /// Proves it.
+    ///
+    /// # Errors
+    /// [`ProofError`]: nothing of it may be deleted.
+    pub fn prove(&self, stop: &Stop) -> Result<(), ProofError> {
+        let bits = self
+            .stays
+            .iter()
+            .map(|pack| vec![0; pack.len().div_ceil(64)])
+            .collect();
+        let mut walk = Walk {
+            stays: self.stays,
+            gone: self.gone,
+            view: self.view,
+            bits,
+            others: HashSet::new(),
+            next: Vec::new(),
+        };
+        let mut seen = 0_usize;
+        for &root in self.roots.iter().copied().flatten() {
+            if !walk.is_new(root)? {
+                continue;
             }
-            seen = seen.saturating_add(1);
-            walk.follow(object)?;
+            walk.root(root)?;
+            while let Some(object) = walk.next.pop() {
+                if seen.is_multiple_of(AT_ONCE)
+                    && let Some(why) = stop.reached()
+                {
+                    return Err(ProofError::Stopped(why.to_owned()));
+                }
+                seen = seen.saturating_add(1);
+                walk.follow(object)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 struct Walk<'a> {
@@ -146,43 +154,55 @@ impl Walk<'_> {
             why: "it makes no sense".to_owned(),
         };
         match object.kind() {
-            ObjectType::Commit => {
-                for line in data
-                    .split(|&byte| byte == b'\n')
-                    .take_while(|line| !line.is_empty())
-                {
-                    if let Some(named) = line
-                        .strip_prefix(b"tree ")
-                        .or_else(|| line.strip_prefix(b"parent "))
-                    {
-                        self.meet(id(named).ok_or_else(nonsense)?)?;
-                    }
+            ObjectType::Commit => self.commit(data, nonsense),
+            ObjectType::Tag => self.tag(data, nonsense),
+            ObjectType::Tree => self.tree(data, nonsense),
+            _ => Ok(()),
+        }
+    }
+
+    fn commit(
+        &mut self,
+        commit: &[u8],
+        nonsense: impl Fn() -> ProofError,
+    ) -> Result<(), ProofError> {
+        for line in commit
+            .split(|&byte| byte == b'\n')
+            .take_while(|line| !line.is_empty())
+        {
+            if let Some(named) = line
+                .strip_prefix(b"tree ")
+                .or_else(|| line.strip_prefix(b"parent "))
+            {
+                self.meet(id(named).ok_or_else(&nonsense)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn tag(&mut self, tag: &[u8], nonsense: impl Fn() -> ProofError) -> Result<(), ProofError> {
+        let named = tag
+            .strip_prefix(b"object ")
+            .and_then(|rest| id(rest.get(..40)?))
+            .ok_or_else(nonsense)?;
+        if self.is_new(named)? {
+            self.root(named)?;
+        }
+        Ok(())
+    }
+
+    fn tree(&mut self, tree: &[u8], nonsense: impl Fn() -> ProofError) -> Result<(), ProofError> {
+        let mut rest = tree;
+        while !rest.is_empty() {
+            let (entry, named, after) = entry(rest).ok_or_else(&nonsense)?;
+            rest = after;
+            match entry {
+                Entry::Submodule => {}
+                Entry::Tree => self.meet(named)?,
+                Entry::File => {
+                    self.is_new(named)?;
                 }
             }
-            ObjectType::Tag => {
-                let named = data
-                    .strip_prefix(b"object ")
-                    .and_then(|rest| id(rest.get(..40)?))
-                    .ok_or_else(nonsense)?;
-                if self.is_new(named)? {
-                    self.root(named)?;
-                }
-            }
-            ObjectType::Tree => {
-                let mut rest = data;
-                while !rest.is_empty() {
-                    let (entry, named, after) = entry(rest).ok_or_else(nonsense)?;
-                    rest = after;
-                    match entry {
-                        Entry::Submodule => {}
-                        Entry::Tree => self.meet(named)?,
-                        Entry::File => {
-                            self.is_new(named)?;
-                        }
-                    }
-                }
-            }
-            _ => {}
         }
         Ok(())
     }
@@ -296,13 +316,13 @@ mod tests {
     fn proven(odb: &Odb, roots: &[Id], stays: &[Id], gone: &[Id]) -> String {
         let (one, other): (Vec<Id>, Vec<Id>) = stays.iter().partition(|id| id[0] < 128);
         let stays = [one, other].map(Objects::of);
-        match prove(
-            &[&[], roots],
-            &stays,
-            &Objects::of(gone.to_vec()),
-            odb,
-            &a_minute(),
-        ) {
+        let claim = Claim {
+            roots: &[&[], roots],
+            stays: &stays,
+            gone: &Objects::of(gone.to_vec()),
+            view: odb,
+        };
+        match claim.prove(&a_minute()) {
             Ok(()) => "proven".into(),
             Err(ProofError::Lost(id)) => format!("lost {}", hex(&id)),
             Err(ProofError::Unreadable { id, why }) => format!("unreadable {}: {why}", hex(&id)),
@@ -552,13 +572,13 @@ mod tests {
         let odb = store();
         let (file, signalled) = (blob(&odb, "file"), Arc::new(AtomicBool::new(true)));
         let stop = Stop::after(Duration::from_hours(1), signalled);
-        let proof = prove(
-            &[&[tree(&odb, &[("100644 a", file)])]],
-            &[],
-            &Objects::of(Vec::new()),
-            &odb,
-            &stop,
-        );
+        let claim = Claim {
+            roots: &[&[tree(&odb, &[("100644 a", file)])]],
+            stays: &[],
+            gone: &Objects::of(Vec::new()),
+            view: &odb,
+        };
+        let proof = claim.prove(&stop);
         assert_eq!(proof.unwrap_err().to_string(), "a signal asked to stop");
     }
 }

@@ -5,7 +5,7 @@
 //! registration, delete (`docs/design/worktrees.md#rescue-then-remove`). It must never change that
 //! order.
 
-use super::rescue::{DropError, RescueError, Rescued, forget, rescue, supersede};
+use super::rescue::{DropError, RescueError, Rescued, Unsaved, forget, rescue, supersede};
 use super::trash::{Emptied, Trash, TrashError};
 use crate::facts::cache::Size;
 use crate::facts::rescue::Rescue;
@@ -139,14 +139,14 @@ impl RepoExecutor<'_> {
         } = &tree.state
             && (*staged || !unreached.is_empty())
         {
-            let saved = rescue(
-                self.shadow,
-                tree,
-                None,
+            let unsaved = Unsaved {
+                worktree: tree,
+                place: None,
                 unreached,
-                u64::MAX,
-                (self.now, self.stop),
-            )?;
+                most: u64::MAX,
+                now: self.now,
+            };
+            let saved = rescue(self.shadow, &unsaved, self.stop)?;
             supersede(self.lock, self.shadow, &saved, self.stop);
         }
         self.clear(&tree.admin)
@@ -187,17 +187,16 @@ impl RepoExecutor<'_> {
             return Err(StepError::NotLooked);
         };
         self.lock.still_held()?;
-        let saved = unsaved.then(|| {
-            rescue(
-                self.shadow,
-                tree,
-                Some(place),
-                &contents.unreached,
-                rescue_max,
-                (self.now, self.stop),
-            )
+        let unsaved = unsaved.then(|| Unsaved {
+            worktree: tree,
+            place: Some(place),
+            unreached: &contents.unreached,
+            most: rescue_max,
+            now: self.now,
         });
-        let saved = saved.transpose()?;
+        let saved = unsaved
+            .map(|unsaved| rescue(self.shadow, &unsaved, self.stop))
+            .transpose()?;
         if let Some(saved) = &saved {
             supersede(self.lock, self.shadow, saved, self.stop);
         }

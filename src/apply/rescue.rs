@@ -30,7 +30,6 @@ mod trees;
 mod verify;
 pub use forget::{DropError, forget, supersede};
 use trees::write_tree;
-use verify::verify_tree;
 
 /// So many times what a listing takes is held of it while it is rescued.
 const COPIES: usize = 4;
@@ -80,41 +79,51 @@ pub struct Rescued {
     pub listing: Listing,
 }
 
-/// Rescues `worktree`, whose tree stands at `place`, or, with no place, only the commits that its
-/// registration reaches.
+/// What is to be rescued.
+#[derive(Clone, Copy)]
+pub struct Unsaved<'a> {
+    /// Of which worktree.
+    pub worktree: &'a Worktree,
+    /// Where its tree stands; with no place, only the commits are rescued that its registration
+    /// reaches.
+    pub place: Option<&'a VolumePath>,
+    /// The commits that only it reaches.
+    pub unreached: &'a [String],
+    /// How many bytes may be written.
+    pub most: u64,
+    /// The run's time.
+    pub now: DateTime<Utc>,
+}
+
+/// Rescues a worktree's unsaved work.
 ///
 /// Libgit2 finds the store by its path, which an agent can swap for a link to another's: so what
 /// writes is confined.
 ///
 /// # Errors
 /// [`RescueError`]: nobody may remove the tree.
-pub fn rescue(
-    shadow: &Shadow,
-    worktree: &Worktree,
-    place: Option<&VolumePath>,
-    unreached: &[String],
-    most: u64,
-    (now, stop): (DateTime<Utc>, &Stop),
-) -> Result<Rescued, RescueError> {
+pub fn rescue(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
     // What is read here is bounded by what may be rescued.
     let stop = &stop.freely();
-    shadow.confined(|| make(shadow, worktree, place, unreached, most, (now, stop)))?
+    shadow.confined(|| make(shadow, unsaved, stop))?
 }
 
-fn make(
-    shadow: &Shadow,
-    worktree: &Worktree,
-    place: Option<&VolumePath>,
-    unreached: &[String],
-    most: u64,
-    (now, stop): (DateTime<Utc>, &Stop),
-) -> Result<Rescued, RescueError> {
+fn make(shadow: &Shadow, unsaved: &Unsaved<'_>, stop: &Stop) -> Result<Rescued, RescueError> {
+    let Unsaved {
+        worktree,
+        place,
+        unreached,
+        most,
+        now,
+    } = *unsaved;
     let repo = shadow.open()?;
     let head = worktree.head.as_deref().map(Oid::from_str).transpose()?;
     let head = head.map(|head| repo.find_commit(head)).transpose()?;
     let rescue = Making {
+        shadow,
         repo: &repo,
         worktree,
+        unreached,
         head,
         now,
         stop,
@@ -133,12 +142,11 @@ fn make(
         files,
         rescue.manifest(&listing, place)?,
         &listing,
-        unreached,
         &mut memory,
     )?;
-    rescue.verify(shadow, &saved, &mut memory)?;
+    rescue.verify(&saved, &mut memory)?;
     if let Some(place) = place {
-        verify_tree(shadow, &known, place, &listing, &saved.files, stop)?;
+        rescue.verify_tree(&known, place, &listing, &saved.files)?;
     }
     let name = format!("{REFS}/{}/{}", safe(&worktree.id), now.format(TIME));
     let name = store(shadow, &repo, &name, saved.commit)?;
@@ -228,8 +236,10 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> RescueError {
 }
 
 struct Making<'a> {
+    shadow: &'a Shadow,
     repo: &'a Repository,
     worktree: &'a Worktree,
+    unreached: &'a [String],
     head: Option<Commit<'a>>,
     now: DateTime<Utc>,
     stop: &'a Stop,

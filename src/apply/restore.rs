@@ -160,52 +160,17 @@ impl Restore<'_> {
         let id = free_id(git_dir, place)?;
         let repo = self.shadow.open().map_err(RestoreError::from)?;
 
-        let pieces = saved.pieces(Path::new(""))?;
-        let room = staging.folder(Path::new(""))?;
-        let top = folders(&room, Path::new("tree"), owner, &|_| 0o700)?;
-        let writer = Writer {
+        let room = Writer {
             repo: &repo,
             shadow: self.shadow,
             stop: self.stop,
-            base: top,
+            base: staging.folder(Path::new(""))?,
             owner,
         };
-        let restored = writer.put(&pieces, false)?;
-        let admins = git_dir.path().join("worktrees");
-        writer.text(
-            ".git",
-            &[b"gitdir: ", admins.join(&id).as_os_str().as_bytes(), b"\n"].concat(),
-        )?;
-        writer.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
-
-        let desk = Writer {
-            repo: &repo,
-            shadow: self.shadow,
-            stop: self.stop,
-            base: folders(&room, Path::new("admin"), owner, &|_| 0o700)?,
-            owner,
-        };
-        desk.text("commondir", b"../..\n")?;
-        desk.text(
-            "gitdir",
-            &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat(),
-        )?;
-        desk.text("HEAD", registration.head.as_bytes())?;
-        if let Some(index) = &saved.index {
-            desk.text("index", &sound(&repo, saved, index)?)?;
-        }
-        desk.put(&saved.registered()?, false)?;
-        let logs = folders(&desk.base, Path::new("logs"), owner, &|_| 0o755)?;
-        Writer {
-            repo: &repo,
-            shadow: self.shadow,
-            stop: self.stop,
-            base: logs,
-            owner,
-        }
-        .text("HEAD", registration.log.as_bytes())?;
-        desk.finish(0o755)?;
-
+        let admin = git_dir.path().join("worktrees").join(&id);
+        let restored = room.below("tree", 0o700)?.tree(saved, &admin)?;
+        room.below("admin", 0o700)?
+            .registration(saved, place, registration)?;
         staging.put_worktree(git_dir, &id, place)?;
         Ok(restored)
     }
@@ -271,14 +236,57 @@ enum Standing {
     Other,
 }
 
+fn failed(path: &Path) -> impl Fn(io::Error) -> RestoreError {
+    move |cause| RestoreError::Piece {
+        path: path.to_owned(),
+        cause,
+    }
+}
+
 impl Writer<'_> {
+    /// Writes below the directory `name`, made with `mode` where it is missing.
+    fn below(&self, name: &str, mode: u32) -> io::Result<Self> {
+        let base = folders(&self.base, Path::new(name), self.owner, &|_| mode)?;
+        Ok(Self { base, ..*self })
+    }
+
+    /// Puts a whole tree here, whose registration is at `admin`.
+    fn tree(&self, saved: &Held, admin: &Path) -> Result<Restored, Assembly> {
+        let restored = self.put(&saved.pieces(Path::new(""))?, false)?;
+        self.text(
+            ".git",
+            &[b"gitdir: ", admin.as_os_str().as_bytes(), b"\n"].concat(),
+        )?;
+        self.finish(saved.manifest.mode.unwrap_or(0o755) & 0o7777)?;
+        Ok(restored)
+    }
+
+    /// Puts the registration of a tree here that is to stand at `place`.
+    fn registration(
+        &self,
+        saved: &Held,
+        place: &VolumePath,
+        registration: &Registration<'_>,
+    ) -> Result<(), Assembly> {
+        self.text("commondir", b"../..\n")?;
+        self.text(
+            "gitdir",
+            &[place.path().join(".git").as_os_str().as_bytes(), b"\n"].concat(),
+        )?;
+        self.text("HEAD", registration.head.as_bytes())?;
+        if let Some(index) = &saved.index {
+            self.text("index", &sound(self.repo, saved, index)?)?;
+        }
+        self.put(&saved.registered()?, false)?;
+        self.below("logs", 0o755)?
+            .text("HEAD", registration.log.as_bytes())?;
+        Ok(self.finish(0o755)?)
+    }
+
     fn put(&self, pieces: &Pieces, force: bool) -> Result<Restored, RestoreError> {
         let mut standing = Vec::new();
         for piece in &pieces.files {
-            standing.push(self.standing(piece).map_err(|cause| RestoreError::Piece {
-                path: piece.path.clone(),
-                cause,
-            })?);
+            standing.push(self.standing(piece).map_err(failed(&piece.path))?);
         }
         let others = || {
             pieces
@@ -293,14 +301,29 @@ impl Writer<'_> {
             ));
         }
         // Directories get their own modes last: one of them may forbid writing.
-        let mut made = BTreeMap::new();
+        let made = self.make_folders(pieces)?;
         let mut restored = Restored::default();
+        for (piece, standing) in pieces.files.iter().zip(&standing) {
+            if matches!(standing, Standing::Same) {
+                restored.same = restored.same.saturating_add(1);
+            } else {
+                self.piece(piece, standing).map_err(failed(&piece.path))?;
+                restored.written = restored.written.saturating_add(1);
+            }
+        }
+        self.finish_folders(made)?;
+        Ok(restored)
+    }
+
+    /// Makes the directories that are missing. Returns them, with the modes that they are to have.
+    fn make_folders<'b>(
+        &self,
+        pieces: &'b Pieces,
+    ) -> Result<BTreeMap<&'b PathBuf, u32>, RestoreError> {
+        let mut made = BTreeMap::new();
         for (path, mode) in &pieces.folders {
-            let failed = |cause| RestoreError::Piece {
-                path: path.clone(),
-                cause,
-            };
-            let parent = self.parent(path).map_err(failed)?;
+            let failed = failed(path);
+            let parent = self.parent(path).map_err(&failed)?;
             match rustix::fs::mkdirat(&parent, name(path), Mode::RWXU) {
                 Ok(()) => drop(made.insert(path, *mode)),
                 Err(Errno::EXIST) => {
@@ -309,29 +332,19 @@ impl Writer<'_> {
                 Err(error) => return Err(failed(error.into())),
             }
         }
-        for (piece, standing) in pieces.files.iter().zip(&standing) {
-            if matches!(standing, Standing::Same) {
-                restored.same = restored.same.saturating_add(1);
-            } else {
-                self.piece(piece, standing)
-                    .map_err(|cause| RestoreError::Piece {
-                        path: piece.path.clone(),
-                        cause,
-                    })?;
-                restored.written = restored.written.saturating_add(1);
-            }
-        }
+        Ok(made)
+    }
+
+    /// Gives the directories that were made their owner and modes, the innermost first.
+    fn finish_folders(&self, made: BTreeMap<&PathBuf, u32>) -> Result<(), RestoreError> {
         for (path, mode) in made.into_iter().rev() {
             let closed = self.folder(path).and_then(|fd| {
                 give(&fd, self.owner)?;
                 Ok(rustix::fs::fchmod(fd, Mode::from_raw_mode(mode))?)
             });
-            closed.map_err(|cause| RestoreError::Piece {
-                path: path.clone(),
-                cause,
-            })?;
+            closed.map_err(failed(path))?;
         }
-        Ok(restored)
+        Ok(())
     }
 
     fn folder(&self, path: &Path) -> io::Result<OwnedFd> {

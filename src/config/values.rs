@@ -9,33 +9,48 @@ use std::sync::Arc;
 
 /// The directories named so far. No two may overlap: each has an owner, and what one owner deletes
 /// must not be another's.
-#[derive(Debug, Default)]
-pub(super) struct Places(Vec<(KeyPath, VolumePath)>);
+#[derive(Debug)]
+pub(super) struct Places {
+    root: Arc<Path>,
+    taken: Vec<(KeyPath, VolumePath)>,
+}
 
 impl Places {
+    /// None yet, on the volume with this root.
+    pub(super) fn below(root: Arc<Path>) -> Self {
+        Self {
+            root,
+            taken: Vec::new(),
+        }
+    }
+
+    /// The volume's root.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The directory that was typed at `at`, proven inside the root and apart from all others.
     pub(super) fn take(
         &mut self,
         typed: Option<&str>,
         example: &str,
-        root: &Arc<Path>,
         at: &KeyPath,
         notes: &mut Notes,
     ) -> Option<VolumePath> {
         let place = match typed {
             None => Err(format!("is missing; write the folder's path below volume.root, for instance {example}")),
             Some(typed) if odd(typed) => Err(format!("`{typed}` holds a control character or a backslash; rename the folder")),
-            Some(typed) => VolumePath::new(root, Path::new(typed))
+            Some(typed) => VolumePath::new(&self.root, Path::new(typed))
                 .map_err(|_| format!("`{typed}` is no folder below volume.root; write its path from there, without `..`")),
         };
         let apart = place.and_then(|place| self.apart(&place).map(|()| place));
         let place = apart.map_err(|problem| notes.add(at, problem)).ok()?;
-        self.0.push((at.clone(), place.clone()));
+        self.taken.push((at.clone(), place.clone()));
         Some(place)
     }
 
     fn apart(&self, place: &VolumePath) -> Result<(), String> {
-        for (key, other) in &self.0 {
+        for (key, other) in &self.taken {
             let how = match (
                 place.relative().starts_with(other.relative()),
                 other.relative().starts_with(place.relative()),

@@ -27,14 +27,13 @@ pub(super) fn send(
         .map(|alert| shape(policy, report, alert))
         .collect();
     let url = format!("{}/api/v2/alerts", base.trim_end_matches('/'));
-    http::send(
-        http::Method::Post,
-        &url,
-        "application/json",
-        &Value::from(alerts).to_string(),
-        stop,
-    )
-    .map_err(DeliveryError::Alertmanager)
+    let message = http::Message {
+        method: http::Method::Post,
+        url: &url,
+        content_type: "application/json",
+        body: &Value::from(alerts).to_string(),
+    };
+    http::send(&message, stop).map_err(DeliveryError::Alertmanager)
 }
 
 fn shape(policy: &Policy, report: &RunReport, alert: &Alert) -> Value {

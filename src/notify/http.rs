@@ -26,22 +26,24 @@ pub(super) enum Method {
     Delete,
 }
 
+/// A text, and where it goes.
+pub(super) struct Message<'a> {
+    pub(super) method: Method,
+    pub(super) url: &'a str,
+    pub(super) content_type: &'a str,
+    pub(super) body: &'a str,
+}
+
 /// Sends a text; tries again where that may help, until it is time to stop. The answer must be a
 /// 2xx.
 ///
 /// # Errors
 /// Why it was not taken, and what helps.
-pub(super) fn send(
-    method: Method,
-    url: &str,
-    content_type: &str,
-    body: &str,
-    stop: &Stop,
-) -> Result<(), SendError> {
-    let agent = agent(url.starts_with("https://"));
+pub(super) fn send(message: &Message<'_>, stop: &Stop) -> Result<(), SendError> {
+    let agent = agent(message.url.starts_with("https://"));
     let mut tries = 1;
     loop {
-        let wrong = match once(&agent, method, url, content_type, body) {
+        let wrong = match once(&agent, message) {
             Ok(status) if (200..300).contains(&status) => return Ok(()),
             Ok(status) => Wrong::of_status(status),
             Err(error) => Wrong::of(&error),
@@ -57,21 +59,16 @@ pub(super) fn send(
     }
 }
 
-fn once(
-    agent: &Agent,
-    method: Method,
-    url: &str,
-    content_type: &str,
-    body: &str,
-) -> Result<u16, Error> {
-    let request = match method {
+fn once(agent: &Agent, message: &Message<'_>) -> Result<u16, Error> {
+    let url = message.url;
+    let request = match message.method {
         Method::Post => agent.post(url),
         Method::Put => agent.put(url),
         Method::Delete => return Ok(agent.delete(url).call()?.status().as_u16()),
     };
     Ok(request
-        .content_type(content_type)
-        .send(body)?
+        .content_type(message.content_type)
+        .send(message.body)?
         .status()
         .as_u16())
 }

@@ -135,8 +135,15 @@ fn of_metrics<'a>(policy: &'a Policy, report: &'a RunReport, stop: &'a Stop) -> 
     let file = file.map(|file| Box::new(move || textfile::write(file, &metrics)) as Sink<'a>);
     let gateway = policy.alerts.pushgateway.as_ref();
     let gateway = gateway.map(|base| {
-        Box::new(move || pushgateway::push(base, policy, report, &pushed, past.as_deref(), stop))
-            as Sink<'a>
+        Box::new(move || {
+            let metrics = pushgateway::Metrics {
+                policy,
+                report,
+                text: &pushed,
+                past: past.as_deref(),
+            };
+            metrics.push(base, stop)
+        }) as Sink<'a>
     });
     file.into_iter().chain(gateway).collect()
 }

@@ -74,8 +74,13 @@ pub(super) fn send(
         WebhookFormat::Slack => json::line(&serde_json::json!({ "text": text(policy, report) })),
         WebhookFormat::Json => json::line(&whole(policy, report)),
     };
-    http::send(http::Method::Post, &url, "application/json", &body, stop)
-        .map_err(|error| DeliveryError::Webhook(error.into()))
+    let message = http::Message {
+        method: http::Method::Post,
+        url: &url,
+        content_type: "application/json",
+        body: &body,
+    };
+    http::send(&message, stop).map_err(|error| DeliveryError::Webhook(error.into()))
 }
 
 fn is_wanted(webhook: &Webhook, report: &RunReport) -> bool {

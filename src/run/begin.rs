@@ -4,6 +4,7 @@
 //! before the volume's lock is had.
 
 use super::mode::Mode;
+use super::Request;
 use crate::apply::ballast;
 use crate::apply::trash::Trash;
 use crate::config::policy::Policy;
@@ -153,53 +154,29 @@ impl From<LockError> for Refusal {
 }
 
 /// Proves that the volume is the right one and ours alone.
-pub(super) fn begin(
-    policy: &Policy,
-    options: &Options,
-    stop: &Stop,
-    now: DateTime<Utc>,
-) -> Result<Begun, Refusal> {
+pub(super) fn begin(request: &Request<'_>) -> Result<Begun, Refusal> {
+    let Request {
+        policy,
+        options,
+        stop,
+        ..
+    } = *request;
     volume::prove(&policy.volume)?;
-    let unusable = |cause| Refusal::State {
-        state: policy.volume.state.clone(),
-        cause,
-    };
     let pool = |threads| ThreadPoolBuilder::new().num_threads(threads).build();
     let (repos, io) = (
         pool(policy.run.repos_in_parallel)?,
         pool(policy.run.io_threads)?,
     );
     let (before, mut unmeasured) =
-        measure(policy, options.only.evict && !options.waits(), &io, stop).map_err(unusable)?;
+        measure(policy, options.only.evict && !options.waits(), &io, stop)
+            .map_err(|cause| unusable(policy, cause))?;
     let mode = if options.dry_run {
         unmeasured.extend(
             implausible(policy, options, None).map(|why| format!("a run would be refused: {why}")),
         );
         Mode::DryRun
     } else {
-        scratch::clear(now);
-        // Here already, for the lock is taken only when it has room.
-        if let Some(why) = mount::of(&policy.volume.root)
-            .map(|facts| mount::local_locks(&facts))
-            .map_err(unusable)?
-        {
-            return Err(Refusal::LocalLocks(why));
-        }
-        ballast::drop_when_scarce(&policy.volume.state, &before, stop).map_err(unusable)?;
-        let locks = policy.volume.locks();
-        let lock = options.shard.map_or_else(
-            || LockedVolume::take(&locks, "run", now),
-            |it| LockedVolume::take_shard(&locks, it, now),
-        );
-        let lock = lock?;
-        // The lock's file was written just now.
-        if let Some(why) = implausible(policy, options, lock.server_clock()) {
-            return Err(Refusal::Clock(why));
-        }
-        Mode::Apply {
-            lock,
-            trash: Trash::of(&policy.volume.state).map_err(unusable)?,
-        }
+        lock(request, &before)?
     };
     Ok(Begun {
         mode,
@@ -208,6 +185,48 @@ pub(super) fn begin(
         repos,
         io,
     })
+}
+
+/// Makes room for the volume's lock and takes it: from here on the run may change things.
+fn lock(request: &Request<'_>, before: &Usage) -> Result<Mode, Refusal> {
+    let Request {
+        policy,
+        options,
+        now,
+        stop,
+        ..
+    } = *request;
+    let unusable = |cause| unusable(policy, cause);
+    scratch::clear(now);
+    // Here already, for the lock is taken only when it has room.
+    if let Some(why) = mount::of(&policy.volume.root)
+        .map(|facts| mount::local_locks(&facts))
+        .map_err(unusable)?
+    {
+        return Err(Refusal::LocalLocks(why));
+    }
+    ballast::drop_when_scarce(&policy.volume.state, before, stop).map_err(unusable)?;
+    let locks = policy.volume.locks();
+    let lock = options.shard.map_or_else(
+        || LockedVolume::take(&locks, "run", now),
+        |it| LockedVolume::take_shard(&locks, it, now),
+    );
+    let lock = lock?;
+    // The lock's file was written just now.
+    if let Some(why) = implausible(policy, options, lock.server_clock()) {
+        return Err(Refusal::Clock(why));
+    }
+    Ok(Mode::Apply {
+        lock,
+        trash: Trash::of(&policy.volume.state).map_err(unusable)?,
+    })
+}
+
+fn unusable(policy: &Policy, cause: io::Error) -> Refusal {
+    Refusal::State {
+        state: policy.volume.state.clone(),
+        cause,
+    }
 }
 
 /// Why this machine's clock is not to be believed.

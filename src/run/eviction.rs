@@ -6,18 +6,21 @@
 
 use crate::apply::evict::{Evictor, UnitOutcome};
 use crate::apply::trash::Emptied;
-use crate::config::policy::{self, Policy};
+use crate::config::policy::{self, InUse, Policy};
 use crate::ecosystems::last_use::{LastUseProbe, keeps_access_times};
-use crate::facts::cache::{IdleTree, Size, Unit};
+use crate::ecosystems::lister::UnitFilter;
+use crate::facts::cache::{Cache, IdleTree, Size, Unit};
+use crate::facts::locks::Names;
 use crate::facts::volume::Usage;
 use crate::fs::stop::Stop;
-use crate::plan::evict::{self, LruShortlist, Wanted};
+use crate::plan::evict::{self, AgeBucket, LruShortlist, Queue, Sifted, Wanted};
 use crate::report::words::plain;
 use crate::report::{self, rows};
 use crate::run::context::{RepoResult, RunContext};
 use crate::run::mode::Mode;
 use crate::state::ledger::Ledger;
 use crate::survey::caches::{self, sizing};
+use chrono::{DateTime, Utc};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
@@ -142,26 +145,18 @@ impl Stage<'_> {
         } = *self.context;
         let wanted = evict::wanted(self.usage, &policy.eviction);
         let looked_at = |cache: &&policy::Cache| wanted.is_some() || cache.budget.is_some();
-        let looked_at: Vec<policy::Cache> =
-            policy.caches.iter().filter(looked_at).cloned().collect();
-        let names = self.ledger.names();
-        let in_use = policy.eviction.in_use;
-        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
-        let shortlist = LruShortlist::new(&names, in_use, now, AT_ONCE, None).enough(enough);
-        let mut caches = caches::survey(
-            &looked_at,
-            self.idle,
+        let lister = Lister {
+            caches: policy.caches.iter().filter(looked_at).cloned().collect(),
+            names: &self.ledger.names(),
+            in_use: policy.eviction.in_use,
+            now,
+            idle: self.idle,
             probe,
-            &|unit| shortlist.sift(&looked_at, unit),
             stop,
-        );
-        sizing::weigh_whole(&mut caches, stop);
-        let Some(wanted) = evict::with_budgets(wanted, &caches) else {
+        };
+        let Some(mut queue) = lister.order(wanted) else {
             return calm(policy, self.usage);
         };
-        evict::name(&mut caches, &names);
-        let mut queue = evict::order(caches, wanted, in_use, now);
-        queue.add(shortlist.sifted());
         let (mut rows, mut freed) = (Vec::new(), Size::default());
         loop {
             while let Some(batch) = queue.next_batch() {
@@ -183,17 +178,7 @@ impl Stage<'_> {
             let Some(after) = queue.wants_after().filter(|_| all_had_their_turn) else {
                 break;
             };
-            // What has a reserve or a budget was listed whole.
-            let shortlist =
-                LruShortlist::new(&names, in_use, now, AT_ONCE, Some(after)).enough(queue.wants());
-            caches::survey(
-                &looked_at,
-                self.idle,
-                probe,
-                &|unit| shortlist.sift(&looked_at, unit).and(None),
-                stop,
-            );
-            queue.add(shortlist.sifted());
+            queue.add(lister.next(after, queue.wants()));
         }
         rows::eviction(queue.finish(), rows, freed)
     }
@@ -237,6 +222,50 @@ impl Stage<'_> {
                 (Vec::new(), Size::default())
             }
         }
+    }
+}
+
+/// Lists units, and puts them in the order in which they are evicted.
+struct Lister<'a> {
+    /// The caches that are looked at.
+    caches: Vec<policy::Cache>,
+    names: &'a Names,
+    in_use: InUse,
+    now: DateTime<Utc>,
+    idle: &'a [IdleTree],
+    probe: &'a LastUseProbe,
+    stop: &'a Stop,
+}
+
+impl Lister<'_> {
+    /// Lists for the first time, with caches that have a reserve or a budget whole. None if nothing
+    /// is wanted, by the volume or by a budget.
+    fn order(&self, wanted: Option<Wanted>) -> Option<Queue> {
+        let enough = wanted.as_ref().map_or_else(Size::default, Wanted::total);
+        let shortlist = self.shortlist(None, enough);
+        let mut caches = self.survey(&|unit| shortlist.sift(&self.caches, unit));
+        sizing::weigh_whole(&mut caches, self.stop);
+        let wanted = evict::with_budgets(wanted, &caches)?;
+        evict::name(&mut caches, self.names);
+        let mut queue = evict::order(caches, wanted, self.in_use, self.now);
+        queue.add(shortlist.sifted());
+        Some(queue)
+    }
+
+    /// Lists again, for the units that come after those.
+    fn next(&self, after: AgeBucket, wants: Size) -> Sifted {
+        let shortlist = self.shortlist(Some(after), wants);
+        // What has a reserve or a budget was listed whole.
+        self.survey(&|unit| shortlist.sift(&self.caches, unit).and(None));
+        shortlist.sifted()
+    }
+
+    fn shortlist(&self, after: Option<AgeBucket>, enough: Size) -> LruShortlist<'_> {
+        LruShortlist::new(self.names, self.in_use, self.now, AT_ONCE, after).enough(enough)
+    }
+
+    fn survey(&self, filter: UnitFilter<'_>) -> Vec<Cache> {
+        caches::survey(&self.caches, self.idle, self.probe, filter, self.stop)
     }
 }
 

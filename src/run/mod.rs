@@ -69,7 +69,7 @@ pub fn run(policy: &Policy, options: &Options, stop: &Stop, bar: &ProgressBar) -
         stop,
         bar,
     };
-    let from_trash = match begin(policy, request.options, stop, request.now) {
+    let from_trash = match begin(&request) {
         Ok(begun) => work(&request, begun, &mut report),
         Err(refusal) => {
             (report.run.outcome, report.run.reason) =
@@ -90,24 +90,20 @@ fn work(request: &Request<'_>, begun: Begun, report: &mut RunReport) -> u64 {
         io,
     } = begun;
     let Request {
-        policy,
-        options,
-        now,
-        stop,
-        bar,
+        policy, options, ..
     } = *request;
     report.failures.extend(unmeasured);
     let (own, others) = shards::split(policy, options);
-    bar.set_length(own.len() as u64);
+    request.bar.set_length(own.len() as u64);
     let (jobs, around) = io.install(|| survey_volume(request, own));
     let (ledger, unknown) = room::ledger(request, &mode);
     let context = RunContext {
-        now,
+        now: request.now,
         span: tracing::Span::current(),
-        stop,
+        stop: request.stop,
         policy,
         options,
-        bar,
+        bar: request.bar,
         mode: &mode,
         around,
         borrowers: std::sync::Arc::default(),

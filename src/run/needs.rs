@@ -6,7 +6,6 @@ use crate::facts::cache::{IdleTree, Size};
 use crate::facts::locks::Locks;
 use crate::facts::rescue::Rescue;
 use crate::facts::worktree::{Contents, LockFile, State, Worktree};
-use crate::fs::stop::Stop;
 use crate::fs::volume_path::VolumePath;
 use crate::git::shadow::Shadow;
 use crate::plan::gc::PRUNED_AFTER;
@@ -15,6 +14,7 @@ use crate::plan::repo::Plan;
 use crate::plan::worktree::Verdict;
 use crate::survey;
 use crate::survey::lockfiles::{self, Known, Live};
+use crate::survey::repo::RepoSurvey;
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
@@ -75,13 +75,13 @@ pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size
 /// What the lock files of the default branch, the checkout and all trees name, those that are to go
 /// among them; none when git2 can't tell, or the run is to stop, and then they count as they were
 /// seen last.
-pub(super) fn look(
-    shadow: &Shadow,
-    repo: &policy::Repo,
-    plan: &Plan,
-    known: &Known<'_>,
-    stop: &Stop,
-) -> Option<Locks> {
+pub(super) fn look(survey: &RepoSurvey<'_>, plan: &Plan, known: &Known<'_>) -> Option<Locks> {
+    let RepoSurvey {
+        shadow,
+        policy: repo,
+        stop,
+        ..
+    } = *survey;
     let stands = |(tree, verdict): &&(Worktree, Verdict)| {
         !matches!(verdict, Verdict::Missing) && !plan.drop.contains(tree)
     };

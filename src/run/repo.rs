@@ -83,17 +83,12 @@ impl RunContext<'_> {
             let seen = Seen {
                 facts: &decided.facts,
                 row,
+                now: self.now,
                 clock,
                 free_bytes: self.free_bytes,
             };
             self.on_io(&decided.stop, || {
-                unchanged::keep(
-                    &self.policy.volume.state,
-                    repo,
-                    &seen,
-                    self.now,
-                    &decided.stop,
-                );
+                unchanged::keep(&self.policy.volume.state, repo, &seen, &decided.stop);
             });
         }
     }

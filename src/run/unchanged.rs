@@ -107,6 +107,8 @@ pub struct Seen<'a> {
     pub facts: &'a Repo,
     /// What the report tells of them.
     pub row: &'a report::Repo,
+    /// The run's time.
+    pub now: DateTime<Utc>,
     /// The file server's clock, before anything was looked at.
     pub clock: DateTime<Utc>,
     /// What the volume has left.
@@ -136,14 +138,8 @@ pub fn holds(
 }
 
 /// Keeps what a run saw, if the repo may rest. A look that can't be kept is made again.
-pub fn keep(
-    state: &VolumePath,
-    repo: &policy::Repo,
-    seen: &Seen<'_>,
-    now: DateTime<Utc>,
-    stop: &Stop,
-) {
-    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, now) else {
+pub fn keep(state: &VolumePath, repo: &policy::Repo, seen: &Seen<'_>, stop: &Stop) {
+    let Some(until) = plan::rest::until(seen.facts, repo, seen.free_bytes, seen.now) else {
         return;
     };
     let places: Vec<PathBuf> = seen
@@ -161,7 +157,7 @@ pub fn keep(
         let (schema, fingerprint) = (SCHEMA.to_owned(), found.id);
         let look = CachedSurvey {
             schema,
-            at: now,
+            at: seen.now,
             until,
             fingerprint,
             places,

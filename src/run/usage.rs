@@ -35,49 +35,19 @@ pub fn usage(policy: &Policy, stop: &Stop) -> Usage {
     })
 }
 
+/// A place's part of the volume, and whose it is.
+type Owner = (Part, Option<String>);
+
 fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
     let mut known = known(policy);
     let trash = policy.volume.state.join("trash")?;
     known.insert(trash.clone(), (Part::State, None));
     let places: Vec<VolumePath> = known.keys().cloned().collect();
     let (mut parts, problems) = size::parts(&policy.volume.root, &places, stop)?;
-    let waiting = parts
-        .iter()
-        .position(|part| part.place == trash)
-        .map_or_else(Size::default, |at| {
-            let trash = parts.remove(at);
-            // It is the state directory's.
-            if let Some(state) = parts
-                .iter_mut()
-                .find(|part| part.place == policy.volume.state)
-            {
-                state.size += trash.size;
-                state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
-            }
-            but_for_itself(trash.size, &trash.place)
-        });
-    let used = |part: size::Part| {
-        let (what, name) = known
-            .get(&part.place)
-            .cloned()
-            .unwrap_or((Part::Other, None));
-        let size::Part {
-            place,
-            size,
-            shared_bytes,
-        } = part;
-        Used {
-            what,
-            name,
-            path: place.path(),
-            bytes: size.bytes,
-            inodes: size.inodes,
-            shared_bytes,
-        }
-    };
+    let waiting = take_trash(&mut parts, &trash, &policy.volume.state);
     let mut used: Vec<_> = parts
         .into_iter()
-        .map(used)
+        .map(|part| used(part, &known))
         .filter(|used| used.inodes > 0)
         .collect();
     used.sort_by(|a, b| (b.bytes, &a.path).cmp(&(a.bytes, &b.path)));
@@ -86,6 +56,36 @@ fn weigh(policy: &Policy, stop: &Stop) -> io::Result<Usage> {
         trash: waiting,
         problems,
     })
+}
+
+/// Counts the trash to the state directory, in which it stands. Returns what waits in it.
+fn take_trash(parts: &mut Vec<size::Part>, trash: &VolumePath, state: &VolumePath) -> Size {
+    let Some(at) = parts.iter().position(|part| part.place == *trash) else {
+        return Size::default();
+    };
+    let trash = parts.remove(at);
+    if let Some(state) = parts.iter_mut().find(|part| part.place == *state) {
+        state.size += trash.size;
+        state.shared_bytes = state.shared_bytes.saturating_add(trash.shared_bytes);
+    }
+    but_for_itself(trash.size, &trash.place)
+}
+
+fn used(part: size::Part, known: &HashMap<VolumePath, Owner>) -> Used {
+    let size::Part {
+        place,
+        size,
+        shared_bytes,
+    } = part;
+    let (what, name) = known.get(&place).cloned().unwrap_or((Part::Other, None));
+    Used {
+        what,
+        name,
+        path: place.path(),
+        bytes: size.bytes,
+        inodes: size.inodes,
+        shared_bytes,
+    }
 }
 
 /// The trash itself stays when it is emptied.
@@ -99,7 +99,7 @@ fn but_for_itself(weighed: Size, trash: &VolumePath) -> Size {
 
 /// What the config and the repos' registrations tell of places. What an agent registered is never
 /// what the config gives to somebody.
-fn known(policy: &Policy) -> HashMap<VolumePath, (Part, Option<String>)> {
+fn known(policy: &Policy) -> HashMap<VolumePath, Owner> {
     let mut known = HashMap::new();
     for repo in &policy.repos {
         let Ok(git_dir) = repo.place.join(".git") else {

@@ -27,7 +27,7 @@ use std::sync::Arc;
 mod change;
 mod lists;
 mod own;
-use change::Change;
+pub(in crate::survey) use change::Change;
 
 /// A commit with more files than this, or directories nested deeper, is no honest one: trees that
 /// name one another hold billions in a kilobyte.

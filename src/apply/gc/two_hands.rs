@@ -5,12 +5,13 @@
 //! It must never delete what it has not seen elsewhere, or proven to be reached by nothing.
 
 use super::{DATE, FULL, GEOMETRIC, GcError, Git, LIMIT, PACK_LOOSE};
-use crate::apply::proof::prove;
+use crate::apply::proof::Claim;
 use crate::apply::repo::RepoExecutor;
+use crate::apply::trash::Bin;
 use crate::fs::atomic;
 use crate::fs::openat::{self, found};
 use crate::fs::volume_path::VolumePath;
-use crate::lock::StillHeld;
+use crate::lock::{LockedRepo, StillHeld};
 use crate::plan::gc::rolled_up;
 use crate::plan::grace::Cutoff;
 use crate::survey::packs::{self, Objects, Pack};
@@ -65,9 +66,34 @@ impl<'a> Store<'a> {
     pub(super) fn full(&mut self, cutoff: Cutoff) -> Result<(), GcError> {
         let before = self.packs()?;
         let loose = packs::loose(&self.objects)?;
-        let promisor = self.is_partial(&before);
+        self.write_full(&before, &loose, cutoff)?;
+
+        let Written { written, old } = self.written(&before)?;
+        let mut known = self.objects_of(&written)?;
+        let (go, kept) = self.replaced(old, &before, &written, &known)?;
+        known.extend(self.objects_of(&kept)?);
+        let (expired, loose) = self.expired(loose, &known, cutoff)?;
+        known.push(Objects::of(loose));
+        let mut gone = Vec::new();
+        for pack in &go {
+            let objects = pack.objects(&self.objects, self.executor.stop)?;
+            gone.extend(objects.iter().filter(|id| !is_in(&known, id)));
+        }
+        gone.extend(&expired);
+        let stay = [written.clone(), kept].concat();
+        if let Err(error) = self.proven(gone, known, &stay) {
+            self.take_back(&before, written)?;
+            return Err(error);
+        }
+        self.delete(&go, &expired, cutoff)?;
+        self.prune_packed()
+    }
+
+    /// Has git write the new packs.
+    fn write_full(&self, before: &[Pack], loose: &[Id], cutoff: Cutoff) -> Result<(), GcError> {
+        let promisor = self.is_partial(before);
         let rooted = {
-            let tips = self.tips(&before, &loose)?;
+            let tips = self.tips(before, loose)?;
             self.executor
                 .shadow
                 .rooted(tips.iter().map(hex), promisor)?
@@ -75,49 +101,50 @@ impl<'a> Store<'a> {
         let date = cutoff.map(|cutoff| format!("--cruft-expiration={}", cutoff.format(DATE)));
         let command: Vec<&str> = FULL.iter().copied().chain(date.as_deref()).collect();
         self.executor.lock.still_held()?;
-        self.git(rooted.git(self.executor.stop, LIMIT))
-            .change(&command)?;
-        drop(rooted);
+        Ok(self
+            .git(rooted.git(self.executor.stop, LIMIT))
+            .change(&command)?)
+    }
 
-        let Written { written, old } = self.written(&before)?;
-        let objects: Vec<Objects> = self.objects_of(&written)?;
-        let (mut stay, mut go) = (written.clone(), Vec::new());
+    /// Splits the old packs into those that the written ones replace, and those that stay.
+    /// `objects` are those of the written ones.
+    fn replaced(
+        &self,
+        old: Vec<Pack>,
+        before: &[Pack],
+        written: &[Pack],
+        objects: &[Objects],
+    ) -> Result<(Vec<Pack>, Vec<Pack>), GcError> {
+        let (mut go, mut stay) = (Vec::new(), Vec::new());
         for pack in old {
             // What somebody wrote again meanwhile he may need, reached or not.
             let stays = pack.kept
                 || before
                     .iter()
                     .any(|before| before.stem == pack.stem && before.touched != pack.touched);
-            let may_go =
-                !stays && (!pack.promisor || self.is_promised(&pack, &written, &objects)?);
+            let may_go = !stays && (!pack.promisor || self.is_promised(&pack, written, objects)?);
             if may_go { &mut go } else { &mut stay }.push(pack);
         }
-        let (of_written, mut known) = (written.len(), objects);
-        known.extend(self.objects_of(stay.get(of_written..).unwrap_or_default())?);
-        let (mut gone, mut expired) = (Vec::new(), Vec::new());
-        let is_known =
-            |known: &[Objects], id: &Id| known.iter().any(|pack| pack.find(id).is_some());
-        let (mut loose_stay, has_loose) = (Vec::new(), Objects::of(loose.clone()));
-        for id in has_loose.iter().filter(|id| !is_known(&known, id)) {
+        Ok((go, stay))
+    }
+
+    /// Splits the loose objects that are in no pack into those that are old, and those that stay.
+    fn expired(
+        &self,
+        loose: Vec<Id>,
+        packed: &[Objects],
+        cutoff: Cutoff,
+    ) -> Result<(Vec<Id>, Vec<Id>), GcError> {
+        let (mut expired, mut stay) = (Vec::new(), Vec::new());
+        for id in Objects::of(loose).iter().filter(|id| !is_in(packed, id)) {
             if self.is_old(&id, cutoff)? {
                 &mut expired
             } else {
-                &mut loose_stay
+                &mut stay
             }
             .push(id);
         }
-        known.push(Objects::of(loose_stay));
-        for pack in &go {
-            let objects = pack.objects(&self.objects, self.executor.stop)?;
-            gone.extend(objects.iter().filter(|id| !is_known(&known, id)));
-        }
-        gone.extend(&expired);
-        if let Err(error) = self.proven(gone, known, &stay) {
-            self.take_back(&before, written)?;
-            return Err(error);
-        }
-        self.delete(&go, &expired, cutoff)?;
-        self.prune_packed()
+        Ok((expired, stay))
     }
 
     /// What git wrote goes again, but for what is nowhere else: somebody may have fetched
@@ -130,11 +157,10 @@ impl<'a> Store<'a> {
         known.extend(self.objects_of(&anew)?);
         known.push(Objects::of(packs::loose(&self.objects)?));
         for pack in std::mem::take(&mut new) {
-            let is_known = |id: Id| known.iter().any(|known| known.find(&id).is_some());
             if pack
                 .objects(&self.objects, self.executor.stop)?
                 .iter()
-                .all(is_known)
+                .all(|id| is_in(&known, &id))
             {
                 new.push(pack);
             }
@@ -146,74 +172,76 @@ impl<'a> Store<'a> {
     /// the next smaller one. Nothing is dropped.
     pub(super) fn geometric(&mut self) -> Result<(), GcError> {
         let before = self.packs()?;
-        let partial = self.is_partial(&before);
         self.executor.lock.still_held()?;
         // Git can't keep promised objects apart when it rolls packs up, so where there are any,
         // only what is loose is packed.
-        let rooted = partial
-            .then(|| self.executor.shadow.rooted(std::iter::empty(), true))
-            .transpose()?;
-        match &rooted {
-            Some(rooted) => self
-                .git(rooted.git(self.executor.stop, LIMIT))
-                .change(PACK_LOOSE)?,
-            None => self
-                .git(self.executor.shadow.git(self.executor.stop, LIMIT))
-                .change(GEOMETRIC)?,
-        }
-        if partial {
+        if self.is_partial(&before) {
+            let rooted = self.executor.shadow.rooted(std::iter::empty(), true)?;
+            self.git(rooted.git(self.executor.stop, LIMIT))
+                .change(PACK_LOOSE)?;
             return self.prune_packed();
         }
-        let Written { written, mut old } = self.written(&before)?;
+        self.git(self.executor.shadow.git(self.executor.stop, LIMIT))
+            .change(GEOMETRIC)?;
+        let Written { written, old } = self.written(&before)?;
+        let (rolled, rest) = self.rolled_up(old)?;
+        let packs = rolled.len();
+        let go = self.moved(rolled, &written, &rest)?;
+        if go.is_empty() && written.is_empty() && packs > 1 {
+            // Git couldn't list them, say, and said nothing of it.
+            return Err(GcError::NothingDone {
+                loose: packs::loose(&self.objects)?.len() as u64,
+                packs: packs as u64,
+            });
+        }
+        self.delete(&go, &[], None)?;
+        self.prune_packed()
+    }
+
+    /// Splits the old packs into those that a geometric repack rolls up, and the rest.
+    fn rolled_up(&self, mut old: Vec<Pack>) -> Result<(Vec<Pack>, Vec<Pack>), GcError> {
         let mut counted = Vec::new();
         for pack in old.extract_if(.., |pack| !pack.kept && !pack.cruft && !pack.promisor) {
             counted.push((pack.count(&self.objects)?, pack));
         }
         counted.sort_by_key(|(count, _)| *count);
         let counts: Vec<u64> = counted.iter().map(|(count, _)| u64::from(*count)).collect();
-        let rolled_up = rolled_up(&counts);
-        let large = counted.split_off(rolled_up);
-        let rolled: Vec<Pack> = counted.into_iter().map(|(_, pack)| pack).collect();
-        let objects = self.objects_of(&written)?;
+        let large = counted.split_off(rolled_up(&counts));
+        old.extend(large.into_iter().map(|(_, pack)| pack));
+        Ok((counted.into_iter().map(|(_, pack)| pack).collect(), old))
+    }
+
+    /// Those of the packs of which every object is in a written pack, or in the rest, or lent.
+    fn moved(
+        &self,
+        packs: Vec<Pack>,
+        written: &[Pack],
+        rest: &[Pack],
+    ) -> Result<Vec<Pack>, GcError> {
+        let objects = self.objects_of(written)?;
         // Read only when something isn't in the new pack: git leaves out what another pack or a
         // lender has.
         let mut others: Option<Vec<Objects>> = None;
-        let mut go = Vec::new();
-        for pack in rolled {
+        let mut moved = Vec::new();
+        for pack in packs {
             let mut stays = false;
             for id in pack
                 .objects(&self.objects, self.executor.stop)?
                 .iter()
-                .filter(|id| objects.iter().all(|new| new.find(id).is_none()))
+                .filter(|id| !is_in(&objects, id))
             {
                 if others.is_none() {
-                    let rest: Vec<Pack> = old
-                        .iter()
-                        .cloned()
-                        .chain(large.iter().map(|(_, pack)| pack.clone()))
-                        .collect();
-                    let mut all = self.objects_of(&rest)?;
+                    let mut all = self.objects_of(rest)?;
                     all.extend(self.borrowed()?);
                     others = Some(all);
                 }
-                stays |= others
-                    .iter()
-                    .flatten()
-                    .all(|other| other.find(&id).is_none());
+                stays |= !is_in(others.as_deref().unwrap_or_default(), &id);
             }
             if !stays {
-                go.push(pack);
+                moved.push(pack);
             }
         }
-        if go.is_empty() && written.is_empty() && rolled_up > 1 {
-            // Git couldn't list them, say, and said nothing of it.
-            return Err(GcError::NothingDone {
-                loose: packs::loose(&self.objects)?.len() as u64,
-                packs: rolled_up as u64,
-            });
-        }
-        self.delete(&go, &[], None)?;
-        self.prune_packed()
+        Ok(moved)
     }
 
     /// Loose objects that nothing reaches and that are older than `cutoff` go.
@@ -253,7 +281,7 @@ impl<'a> Store<'a> {
         let gone = expired
             .iter()
             .copied()
-            .filter(|id| known.iter().all(|known| known.find(id).is_none()))
+            .filter(|id| !is_in(&known, id))
             .collect();
         self.proven(gone, known, &all)?;
         self.delete(&[], &expired, cutoff)
@@ -302,7 +330,7 @@ impl<'a> Store<'a> {
         known.push(Objects::of(loose.to_vec()));
         known.extend(self.borrowed()?);
         let Roots { mut hidden, .. } = self.roots()?;
-        hidden.retain(|id| known.iter().any(|known| known.find(id).is_some()));
+        hidden.retain(|id| is_in(&known, id));
         Ok(hidden)
     }
 
@@ -356,21 +384,20 @@ impl<'a> Store<'a> {
             return Ok(());
         }
         let borrowed = self.borrowed()?;
-        gone.retain(|id| borrowed.iter().all(|lent| lent.find(id).is_none()));
+        gone.retain(|id| !is_in(&borrowed, id));
         known.extend(borrowed);
         let Roots { hidden, seen, .. } = self.roots()?;
         let view = self
             .executor
             .shadow
             .view(stay.iter().map(|pack| pack.stem.as_str()))?;
-        prove(
-            &[&hidden, &seen],
-            &known,
-            &Objects::of(gone),
-            &view.odb,
-            self.executor.stop,
-        )
-        .map_err(GcError::Proof)
+        let claim = Claim {
+            roots: &[&hidden, &seen],
+            stays: &known,
+            gone: &Objects::of(gone),
+            view: &view.odb,
+        };
+        claim.prove(self.executor.stop).map_err(GcError::Proof)
     }
 
     /// The deleting hand: by way of the trash, an index first, for a pack without one is none and
@@ -386,56 +413,21 @@ impl<'a> Store<'a> {
         let folder = self.objects.join("pack").map_err(io::Error::from)?;
         // What was written must outlive what goes.
         atomic::sync_folder(&folder)?;
-        let bin = self.executor.trash.bin(None)?;
-        let mut names = Vec::new();
+        let mut deletion = Deletion {
+            lock: self.executor.lock,
+            bin: self.executor.trash.bin(None)?,
+            unseen: None,
+        };
         if !packs.is_empty() {
-            let all = openat::list(openat::dir(&folder)?).map_err(io::Error::from)?;
-            names.extend(
-                all.into_iter()
-                    .filter_map(|(name, _)| name.into_string().ok())
-                    .filter(|name| name.starts_with(OVER_ALL)),
-            );
+            deletion.indexes_over_all(&folder)?;
         }
-        for name in names {
-            bin.take(
-                self.executor.lock,
-                &folder.join(name).map_err(io::Error::from)?,
-            )?;
-        }
-        let mut unseen = None;
         for pack in packs {
-            let rest = pack
-                .endings
-                .iter()
-                .map(String::as_str)
-                .filter(|ending| !matches!(*ending, "idx" | "pack"));
-            let mut taken = Vec::new();
-            let mut again = false;
-            for ending in ["idx", "pack"].into_iter().chain(rest) {
-                let from = folder
-                    .join(format!("{}.{ending}", pack.stem))
-                    .map_err(io::Error::from)?;
-                let to = bin.take(self.executor.lock, &from)?;
-                again |= ending == "pack"
-                    && seen(&to, &mut unseen)
-                        .is_none_or(|stat| packs::touched(&stat) != pack.touched);
-                taken.push((to, from));
-            }
-            // The index last: it makes a pack of them again.
-            for (to, from) in taken.iter().rev().filter(|_| again) {
-                bin.give_back_object(to, from)?;
-            }
+            deletion.pack(&folder, pack)?;
         }
         for id in loose {
-            let from = packs::place(&self.objects, id)?;
-            let to = bin.take(self.executor.lock, &from)?;
-            if seen(&to, &mut unseen)
-                .zip(cutoff)
-                .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
-            {
-                bin.give_back_object(&to, &from)?;
-            }
+            deletion.loose(&packs::place(&self.objects, id)?, cutoff)?;
         }
+        let Deletion { bin, unseen, .. } = deletion;
         self.left.extend(bin.empty(self.executor.stop)?.left);
         unseen.map_or(Ok(()), |error| Err(error.into()))
     }
@@ -449,17 +441,88 @@ impl<'a> Store<'a> {
     }
 }
 
-/// The same, for what goes back to its store if it can't be looked at: then somebody is to hear why.
-fn seen(place: &VolumePath, unseen: &mut Option<io::Error>) -> Option<Stat> {
-    let told = |error: io::Error| {
-        let why =
-            format!("failed to look at `{place}`: {error}; it went back, the next run tries again");
-        io::Error::new(error.kind(), why)
-    };
-    touched(place).unwrap_or_else(|error| {
-        *unseen = Some(told(error));
-        None
-    })
+/// A deletion by way of the trash.
+struct Deletion<'a> {
+    lock: &'a LockedRepo,
+    bin: Bin,
+    /// Why something could not be looked at, and went back.
+    unseen: Option<io::Error>,
+}
+
+impl Deletion<'_> {
+    /// Takes what lists the packs of a whole directory.
+    fn indexes_over_all(&self, folder: &VolumePath) -> Result<(), GcError> {
+        let all = openat::list(openat::dir(folder)?).map_err(io::Error::from)?;
+        let names = all
+            .into_iter()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| name.starts_with(OVER_ALL));
+        for name in names {
+            let index = folder.join(name).map_err(io::Error::other)?;
+            self.bin.take(self.lock, &index)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a pack, and gives it back if it was touched since it was listed.
+    fn pack(&mut self, folder: &VolumePath, pack: &Pack) -> Result<(), GcError> {
+        let rest = pack
+            .endings
+            .iter()
+            .map(String::as_str)
+            .filter(|ending| !matches!(*ending, "idx" | "pack"));
+        let mut taken = Vec::new();
+        let mut again = false;
+        for ending in ["idx", "pack"].into_iter().chain(rest) {
+            let from = folder
+                .join(format!("{}.{ending}", pack.stem))
+                .map_err(io::Error::other)?;
+            let to = self.bin.take(self.lock, &from)?;
+            again |= ending == "pack"
+                && self
+                    .seen(&to)
+                    .is_none_or(|stat| packs::touched(&stat) != pack.touched);
+            taken.push((to, from));
+        }
+        // The index last: it makes a pack of them again.
+        for (to, from) in taken.iter().rev().filter(|_| again) {
+            self.bin.give_back_object(to, from)?;
+        }
+        Ok(())
+    }
+
+    /// Takes a loose object, and gives it back if it was touched since the cutoff.
+    fn loose(&mut self, from: &VolumePath, cutoff: Cutoff) -> Result<(), GcError> {
+        let to = self.bin.take(self.lock, from)?;
+        if self
+            .seen(&to)
+            .zip(cutoff)
+            .is_none_or(|(stat, cutoff)| stat.st_mtime >= cutoff.timestamp())
+        {
+            self.bin.give_back_object(&to, from)?;
+        }
+        Ok(())
+    }
+
+    /// As [`touched`], for what goes back to its store if it can't be looked at: then somebody is
+    /// to hear why.
+    fn seen(&mut self, place: &VolumePath) -> Option<Stat> {
+        let told = |error: io::Error| {
+            let why = format!(
+                "failed to look at `{place}`: {error}; it went back, the next run tries again"
+            );
+            io::Error::new(error.kind(), why)
+        };
+        touched(place).unwrap_or_else(|error| {
+            self.unseen = Some(told(error));
+            None
+        })
+    }
+}
+
+/// Whether one of the packs holds the object.
+fn is_in(packs: &[Objects], id: &Id) -> bool {
+    packs.iter().any(|pack| pack.find(id).is_some())
 }
 
 /// The file as its server sees it now: opened, for by its name alone a client of NFS may tell what

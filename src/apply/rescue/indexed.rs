@@ -19,13 +19,13 @@ impl Making<'_> {
         files: Files,
         manifest: Manifest,
         listing: &Listing,
-        unreached: &[String],
         memory: &mut budget::Held,
     ) -> Result<Held, RescueError> {
         let index = self.index(memory)?;
         let staged = self.staged(index.as_deref(), memory)?;
         let resolved = self.resolved(index.as_deref())?;
-        let lonely = unreached
+        let lonely = self
+            .unreached
             .iter()
             .map(|id| Oid::from_str(id))
             .collect::<Result<Vec<_>, _>>()?;

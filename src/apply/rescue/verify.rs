@@ -17,11 +17,10 @@ impl Making<'_> {
     /// and the index itself once more.
     pub(super) fn verify(
         &self,
-        shadow: &Shadow,
         saved: &Held,
         memory: &mut budget::Held,
     ) -> Result<(), RescueError> {
-        let repo = shadow.open()?;
+        let repo = self.shadow.open()?;
         let stored = rescues::read(&repo, saved.commit, self.stop, memory)
             .map_err(|error| RescueError::Differs(error.to_string()))?;
         if stored != *saved {
@@ -40,7 +39,7 @@ impl Making<'_> {
         {
             // A submodule's commit is not this repo's.
             if mode != 0o160_000
-                && !is_whole(shadow, &repo, blob, self.stop).map_err(failed(path))?
+                && !is_whole(self.shadow, &repo, blob, self.stop).map_err(failed(path))?
             {
                 return Err(RescueError::Differs(format!(
                     "what is staged of `{}` reads differently",
@@ -49,6 +48,44 @@ impl Making<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Reads every blob of the files back, and compares with the tree as it stands now.
+    pub(super) fn verify_tree(
+        &self,
+        known: &Known,
+        place: &VolumePath,
+        before: &Listing,
+        files: &Files,
+    ) -> Result<(), RescueError> {
+        let repo = self.shadow.open()?;
+        for (path, &(_, blob)) in files {
+            let differs =
+                || RescueError::Differs(format!("`{}` reads differently", path.display()));
+            let standing = tree::hash(
+                place,
+                path,
+                before.files.get(path).ok_or_else(differs)?,
+                self.stop,
+            )
+            .map_err(failed(path))?;
+            if standing != blob
+                || !is_whole(self.shadow, &repo, blob, self.stop).map_err(failed(path))?
+            {
+                return Err(differs());
+            }
+        }
+        let now = known.list(place).map_err(|cause| RescueError::File {
+            path: place.path(),
+            cause,
+        })?;
+        if now.same_work(before) {
+            Ok(())
+        } else {
+            Err(RescueError::Differs(
+                "the tree changed meanwhile".to_owned(),
+            ))
+        }
     }
 }
 
@@ -61,40 +98,4 @@ pub(super) fn is_whole(
 ) -> io::Result<bool> {
     let blob = shadow.blob(repo, id, stop)?;
     Ok(sha1::blob(blob.size(), blob, stop)? == id)
-}
-
-/// Reads every blob of the files back, and compares with the tree as it stands now.
-pub(super) fn verify_tree(
-    shadow: &Shadow,
-    known: &Known,
-    place: &VolumePath,
-    before: &Listing,
-    files: &Files,
-    stop: &Stop,
-) -> Result<(), RescueError> {
-    let repo = shadow.open()?;
-    for (path, &(_, blob)) in files {
-        let differs = || RescueError::Differs(format!("`{}` reads differently", path.display()));
-        let standing = tree::hash(
-            place,
-            path,
-            before.files.get(path).ok_or_else(differs)?,
-            stop,
-        )
-        .map_err(failed(path))?;
-        if standing != blob || !is_whole(shadow, &repo, blob, stop).map_err(failed(path))? {
-            return Err(differs());
-        }
-    }
-    let now = known.list(place).map_err(|cause| RescueError::File {
-        path: place.path(),
-        cause,
-    })?;
-    if now.same_work(before) {
-        Ok(())
-    } else {
-        Err(RescueError::Differs(
-            "the tree changed meanwhile".to_owned(),
-        ))
-    }
 }

@@ -142,33 +142,8 @@ pub(super) fn empty(
         top,
         lifted: Mutex::default(),
     };
-    let root = || io::Result::Ok(Arc::new(Folder::new(None, c".", job.top.try_clone()?, 0)));
-    let all = root()?;
-    rayon::scope(|scope| job.batch(scope, all));
-    loop {
-        let lifted = std::mem::take(&mut *job.lifted.lock().expect("no deletion panics"));
-        if lifted.is_empty() {
-            break;
-        }
-        let root = root()?;
-        root.pending
-            .store(lifted.len().saturating_add(1), Ordering::Release);
-        rayon::scope(|scope| job.folders(scope, root, lifted));
-    }
-    let freed = Size {
-        bytes: job.bytes.into_inner(),
-        inodes: job.inodes.into_inner(),
-    };
-    let entries = openat::list(openat::dir(place)?)?;
-    let is_empty = entries
-        .iter()
-        .all(|(name, _)| stay.iter().any(|stays| name == stays));
-    Ok(Emptied {
-        freed,
-        left: job.left.into_inner().expect("no deletion panics"),
-        stopped: job.stopped.into_inner(),
-        is_empty,
-    })
+    job.delete_all()?;
+    job.emptied()
 }
 
 fn no_folder(place: &VolumePath) -> io::Result<Emptied> {
@@ -207,6 +182,41 @@ impl Folder {
 }
 
 impl Job<'_> {
+    /// Deletes what is at the top, and then what was lifted there.
+    fn delete_all(&self) -> io::Result<()> {
+        let root = || io::Result::Ok(Arc::new(Folder::new(None, c".", self.top.try_clone()?, 0)));
+        let all = root()?;
+        rayon::scope(|scope| self.batch(scope, all));
+        loop {
+            let lifted = std::mem::take(&mut *self.lifted.lock().expect("no deletion panics"));
+            if lifted.is_empty() {
+                return Ok(());
+            }
+            let root = root()?;
+            root.pending
+                .store(lifted.len().saturating_add(1), Ordering::Release);
+            rayon::scope(|scope| self.folders(scope, root, lifted));
+        }
+    }
+
+    /// What came of it.
+    fn emptied(self) -> io::Result<Emptied> {
+        let freed = Size {
+            bytes: self.bytes.into_inner(),
+            inodes: self.inodes.into_inner(),
+        };
+        let entries = openat::list(openat::dir(self.place)?)?;
+        let is_empty = entries
+            .iter()
+            .all(|(name, _)| self.stay.iter().any(|stays| name == stays));
+        Ok(Emptied {
+            freed,
+            left: self.left.into_inner().expect("no deletion panics"),
+            stopped: self.stopped.into_inner(),
+            is_empty,
+        })
+    }
+
     /// Deletes what a directory lists, or as much of it as is held in memory: its files here, its
     /// directories wherever a thread is free.
     fn batch<'scope>(&'scope self, scope: &Scope<'scope>, folder: Arc<Folder>) {

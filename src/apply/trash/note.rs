@@ -160,18 +160,19 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     ) else {
         return Ok(State::Unproven(from));
     };
-    let Some(taken) = found(openat::stat(&at("0")?))? else {
-        let coming = found(openat::stat(&admin))?.is_some();
+    let taken = Taken { from: stood, admin };
+    let Some(tree) = found(openat::stat(&at("0")?))? else {
+        let coming = found(openat::stat(&taken.admin))?.is_some();
         return Ok(if coming {
-            State::Coming(Taken { from: stood, admin })
+            State::Coming(taken)
         } else {
             State::Plain
         });
     };
-    let is_folder = FileType::from_raw_mode(taken.st_mode) == FileType::Directory;
+    let is_folder = FileType::from_raw_mode(tree.st_mode) == FileType::Directory;
     let written = stat_of(bin, NOTE)?;
-    if is_folder && proves(&admin, &stood, &at("0")?, registration, written.as_ref())? {
-        return Ok(State::Registered(Taken { from: stood, admin }));
+    if is_folder && taken.is_proven(&at("0")?, registration, written.as_ref())? {
+        return Ok(State::Registered(taken));
     }
     // The registration goes the same way when the tree was looked at: asked for last, so that
     // nobody moves it in between unseen.
@@ -183,36 +184,38 @@ pub(super) fn state(bin: &VolumePath) -> io::Result<State> {
     })
 }
 
-/// Whether the registration is the tree's own: it is the one that the note means, it names the
-/// place where the tree stood, and the tree leads to it.
-fn proves(
-    admin: &VolumePath,
-    stood: &VolumePath,
-    stands: &VolumePath,
-    noted: Option<Registration>,
-    written: Option<&Stat>,
-) -> io::Result<bool> {
-    if found(openat::stat(admin))?.is_none() {
-        return Ok(false);
+impl Taken {
+    /// Whether the registration is the tree's own: it is the one that the note means, it names the
+    /// place where the tree stood, and the tree leads to it.
+    fn is_proven(
+        &self,
+        stands: &VolumePath,
+        noted: Option<Registration>,
+        written: Option<&Stat>,
+    ) -> io::Result<bool> {
+        let Self { from: stood, admin } = self;
+        if found(openat::stat(admin))?.is_none() {
+            return Ok(false);
+        }
+        // A registration that makes no sense proves nothing; one that can't be read may yet.
+        let sense = |error: io::Error| match Errno::from_io_error(&error) {
+            Some(Errno::IO | Errno::STALE | Errno::ACCESS) => Err(error),
+            _ => Ok(false),
+        };
+        let named = worktree::place(admin)
+            .map(|place| place == stood.path())
+            .or_else(sense)?;
+        let leads = named && worktree::leads_back(stands, stood, admin).or_else(sense)?;
+        let same = || -> io::Result<bool> {
+            let now = Registration::of(admin)?;
+            // Of an old note it can be told only that the registration was there before it.
+            Ok(noted.map_or_else(
+                || written.is_some_and(|written| now.changed < changed(written)),
+                |noted| noted == now,
+            ))
+        };
+        Ok(leads && same().or_else(sense)?)
     }
-    // A registration that makes no sense proves nothing; one that can't be read may yet.
-    let sense = |error: io::Error| match Errno::from_io_error(&error) {
-        Some(Errno::IO | Errno::STALE | Errno::ACCESS) => Err(error),
-        _ => Ok(false),
-    };
-    let named = worktree::place(admin)
-        .map(|place| place == stood.path())
-        .or_else(sense)?;
-    let leads = named && worktree::leads_back(stands, stood, admin).or_else(sense)?;
-    let same = || -> io::Result<bool> {
-        let now = Registration::of(admin)?;
-        // Of an old note it can be told only that the registration was there before it.
-        Ok(noted.map_or_else(
-            || written.is_some_and(|written| now.changed < changed(written)),
-            |noted| noted == now,
-        ))
-    };
-    Ok(leads && same().or_else(sense)?)
 }
 
 /// Whether somebody said of the bin that nothing in it is to be looked at again.

@@ -1,7 +1,7 @@
 //! The second pass over a repo: its trees go.
 
 use super::ended::Ended;
-use crate::apply::repo::{Reaped, RepoExecutor};
+use crate::apply::repo::{Reaped, RepoExecutor, StepError};
 use crate::apply::trash::{Emptied, Trash};
 use crate::config::policy;
 use crate::facts::cache::Size;
@@ -103,41 +103,49 @@ impl RunContext<'_> {
                     executor.reap(tree, class == Class::Unsaved, repo.worktrees.rescue_max)
                 }),
             };
+            log(tree, class, &reaped);
             let written = to_write(tree, class);
-            let path = plain(&tree.path.to_string_lossy());
-            match &reaped {
-                Ok(Reaped {
-                    rescue_ref,
-                    emptied,
-                }) => tracing::info!(
-                    path,
-                    ?class,
-                    rescue = rescue_ref,
-                    freed_bytes = emptied.freed.bytes,
-                    "reaped a worktree"
-                ),
-                Err(error) => tracing::warn!(
-                    path,
-                    error = plain(&error.to_string()),
-                    "failed to reap a worktree"
-                ),
-            }
             if let Some(Emptied { freed, left }) = tell(row, reaped, written) {
                 result.freed += freed;
                 result.written += written;
                 result.left.extend(left);
             }
         }
-        for row in result
-            .row
-            .worktrees
-            .iter_mut()
-            .filter(|row| row.outcome == TreeOutcome::Planned)
-        {
-            row.outcome = TreeOutcome::Kept;
-            row.reasons
-                .insert(0, "the run stopped before its turn came".to_owned());
-        }
+        keep_unreached(&mut result.row.worktrees);
+    }
+}
+
+/// What became of a tree, for who reads the log alone.
+fn log(tree: &Worktree, class: Class, reaped: &Result<Reaped, StepError>) {
+    let path = plain(&tree.path.to_string_lossy());
+    match reaped {
+        Ok(Reaped {
+            rescue_ref,
+            emptied,
+        }) => tracing::info!(
+            path,
+            ?class,
+            rescue = rescue_ref,
+            freed_bytes = emptied.freed.bytes,
+            "reaped a worktree"
+        ),
+        Err(error) => tracing::warn!(
+            path,
+            error = plain(&error.to_string()),
+            "failed to reap a worktree"
+        ),
+    }
+}
+
+/// Trees whose turn didn't come stay, and say so.
+fn keep_unreached(rows: &mut [report::Worktree]) {
+    for row in rows
+        .iter_mut()
+        .filter(|row| row.outcome == TreeOutcome::Planned)
+    {
+        row.outcome = TreeOutcome::Kept;
+        row.reasons
+            .insert(0, "the run stopped before its turn came".to_owned());
     }
 }
 

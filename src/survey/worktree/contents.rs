@@ -7,7 +7,7 @@ use crate::facts::rescue::Own;
 use crate::facts::worktree::{Contents, State, Worktree};
 use crate::fs::volume_path::VolumePath;
 use crate::survey::context::Context;
-use crate::survey::known::Known;
+use crate::survey::known::{Change, Known};
 use crate::survey::tree::Listing;
 use chrono::{DateTime, Utc};
 use std::io;
@@ -107,7 +107,7 @@ impl Comparison<'_> {
     }
 
     /// When the newest dirty file was written, or any file came.
-    fn newest(&self, dirty: &[(PathBuf, &'static str)]) -> DateTime<Utc> {
+    fn newest(&self, dirty: &[(PathBuf, Change)]) -> DateTime<Utc> {
         let listing = self.listing;
         let newest = dirty
             .iter()
