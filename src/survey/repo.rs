@@ -1,9 +1,9 @@
-//! One repo: its worktrees by the registry, then what the disk shows beside them, its store, and
-//! whether it is busy.
+//! The survey of one repo: its worktrees by the registry, then the unregistered directories beside
+//! them, its store, and whether it is busy.
 //!
-//! The registry comes first: a worktree is what an admin directory's `gitdir` names, never what a
-//! directory is called. It must never follow a link, and never leave out a tree because something
-//! about it is odd.
+//! The registry comes first: a worktree is what an admin directory's `gitdir` names, whatever its
+//! directory is called. No link is followed, and a tree with something odd about it is still
+//! listed.
 
 use super::context::{Context, IsStale, Times, VolumeContext};
 use super::reach::Kept;
@@ -24,15 +24,15 @@ use std::sync::Arc;
 
 /// Bytes of a line of the stash's reflog: no branch has a longer name.
 const A_STASH: usize = 8 << 10;
-/// How Superset calls a tree that it is about to delete.
+/// Superset's prefix for a tree that it is about to delete.
 const RUNNERS_TRASH: &str = ".superset-delete-";
 
-/// Looks at a repo. A tree of which `due` says that its time has come is looked at whole, also in
-/// directories that tools make again.
+/// Surveys a repo. If `due` says that a tree's time has come, all of it is inspected, including
+/// regenerable directories.
 ///
 /// # Errors
-/// [`Refusal`] when its object store or registry can't be read at all, or the run is to stop. What
-/// is wrong with one tree is that tree's fact.
+/// [`Refusal`] if its object store or registry can't be read at all, or the run is to stop. A
+/// problem of one tree is that tree's fact.
 pub fn survey(
     shadow: &Shadow,
     policy: &policy::Repo,
@@ -63,8 +63,8 @@ pub fn survey(
     let made_again = &policy.worktrees.made_again;
     let (place, stashed) = (&policy.place, &stashed);
     let admins = admins(shadow.git_dir()).map_err(unreadable)?;
-    // What was asked of the repo goes with the look: of one that found no memory, that there was
-    // none.
+    // What was learned of the repo's objects ends with the survey, and so does an answer that
+    // lacked memory.
     let look = |admins: &[&VolumePath]| {
         let (kept, objects, upstream) = (
             &Kept::default(),
@@ -92,7 +92,7 @@ pub fn survey(
             })
         };
         let looked = admins.par_iter().map(one).collect::<Result<Vec<_>, _>>();
-        // With all that they hold.
+        // With all their memory.
         shadow.close();
         looked
     };
@@ -131,9 +131,8 @@ pub fn survey(
     })
 }
 
-/// Looks at all trees at once. Each is small enough, and all of them may not be: those that nobody
-/// could tell of while memory was short are looked at again, one by one. Of one that is too large
-/// by itself, that is what is told.
+/// Inspects all trees in parallel. If memory ran short, the trees whose state stayed unknown are
+/// inspected again, one by one. A tree that is too large by itself is reported as that.
 fn side_by_side<E>(
     admins: &[&VolumePath],
     stop: &Stop,
@@ -169,7 +168,7 @@ fn side_by_side<E>(
     Ok(trees)
 }
 
-/// Looks at one worktree whole, whatever its age; `clock` is the file server's.
+/// Inspects all of one worktree, whatever its age; `clock` is the file server's.
 ///
 /// # Errors
 /// As [`survey`].
@@ -215,8 +214,8 @@ pub fn one(
     Ok(worktree::survey(&context, admin))
 }
 
-/// The git dir or admin directory of whoever has the branch, or will have it again when its rebase
-/// ends.
+/// Returns the git dir or admin directory that has the branch checked out, or will have it again
+/// when its rebase ends.
 ///
 /// # Errors
 /// Somebody's HEAD can't be read.
@@ -237,7 +236,7 @@ pub fn holder(git_dir: &VolumePath, branch: &str) -> io::Result<Option<VolumePat
     Ok(None)
 }
 
-/// How many trees of these repos went missing since the last run.
+/// Counts the trees of these repos that went missing since the last run.
 pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missing {
     let git_dirs = repos
         .par_iter()
@@ -256,7 +255,7 @@ pub fn missing(repos: &[&policy::Repo], trashed: &HashSet<VolumePath>) -> Missin
     }
 }
 
-/// The admin directory of every registered worktree.
+/// Returns the admin directory of every registered worktree.
 ///
 /// # Errors
 /// The registry can't be read.
@@ -280,8 +279,8 @@ pub fn admins(git_dir: &VolumePath) -> io::Result<Vec<VolumePath>> {
     Ok(admins)
 }
 
-/// Branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the stash's reflog.
-/// One that was made on none names the commit it was made on, by being its child.
+/// Returns the branches that a stash names: `WIP on BRANCH: ...` or `On BRANCH: ...`, from the
+/// stash's reflog. A stash that was made on no branch names its commit, as its parent.
 fn stashed(
     repo: &git2::Repository,
     git_dir: &VolumePath,
@@ -317,8 +316,8 @@ fn stashed(
     Ok(stashed)
 }
 
-/// What stands in the worktree roots and isn't one of the `known` trees. Its reading may fail: then
-/// it is simply not mentioned, and never touched.
+/// Returns the unregistered directories in the worktree roots, without the `known` trees.
+/// Unreadable ones are not mentioned, and never touched.
 pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathBuf]) -> Vec<Stray> {
     let places: BTreeSet<PathBuf> = policy
         .worktrees
@@ -327,13 +326,13 @@ pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathB
         .flat_map(|glob| matches(policy.place.root(), glob))
         .collect();
     let known: HashSet<&Path> = known.iter().map(PathBuf::as_path).collect();
-    // What is in a tree is that tree's; only in one that stands where trees do, for a registration
-    // may name any directory.
+    // A directory in a tree belongs to the tree, if the tree is in a root: a registration may name
+    // any directory.
     let inside = |path: &Path| {
         path.ancestors()
             .any(|above| known.contains(above) && places.contains(above))
     };
-    // A directory in whose depth one stands is a part of a branch's name.
+    // A directory with a tree somewhere in it is a part of a branch's name.
     let around = |path: &Path| known.iter().any(|tree| tree.starts_with(path));
     let trashed = |path: &Path| {
         path.iter().any(|part| {
@@ -357,8 +356,9 @@ pub(super) fn strays(policy: &policy::Repo, git_dir: &VolumePath, known: &[PathB
     )
 }
 
-/// Where roots reach to different depths, one stray may stand in another: what is in a lost tree is
-/// that tree's, but a lost tree in a plain directory is what there is to tell of the directory.
+/// Drops unregistered directories inside others, which occur if roots reach to different depths.
+/// What is in a lost tree belongs to that tree; a lost tree in a plain directory is reported
+/// instead of the directory.
 fn outermost(strays: Vec<Stray>) -> Vec<Stray> {
     let trees: Vec<PathBuf> = strays
         .iter()
@@ -382,7 +382,7 @@ fn is_tree(kind: StrayKind) -> bool {
     matches!(kind, StrayKind::Dangling | StrayKind::Foreign)
 }
 
-/// Directories below `root` that the glob matches, no deeper than it is long.
+/// Returns the directories below `root` that the glob matches, no deeper than the glob is long.
 fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     let depth = glob.split('/').count();
     let Ok(pattern) = globset::GlobBuilder::new(glob)
@@ -418,7 +418,7 @@ fn matches(root: &Path, glob: &str) -> Vec<PathBuf> {
     all
 }
 
-/// The directories in a directory; none where it can't be listed.
+/// Returns the directories in a directory; none if it can't be listed.
 fn folders(above: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(above)
         .into_iter()
@@ -437,8 +437,8 @@ fn stray_kind(git_dir: &VolumePath, path: &Path) -> Option<StrayKind> {
         Ok(_) => {
             let text = String::from_utf8(openat::read(&git_file, 64 << 10).ok()?).ok()?;
             let admin = Path::new(text.trim_end().strip_prefix("gitdir: ")?);
-            // A registration of ours that leads elsewhere, or nowhere, is mended like one that is
-            // gone.
+            // A registration of ours that points elsewhere, or nowhere, is mended like a missing
+            // one.
             let foreign = admin.is_dir() && !admin.starts_with(git_dir.path());
             Some(if foreign {
                 StrayKind::Foreign

@@ -1,6 +1,5 @@
-//! What a tree holds: its files against HEAD and the index, and when the newest of its work came.
-//!
-//! It must never take the registration's word for what stands in the tree.
+//! The contents of a tree: its files compared with HEAD and the index, and the time of the newest
+//! work in it.
 
 use super::moment;
 use crate::facts::rescue::Own;
@@ -14,10 +13,10 @@ use chrono::{DateTime, Utc};
 use git2::Oid;
 use std::io;
 
-/// How many dirty files a row names.
+/// Dirty files that a row names.
 const NAMED: usize = 5;
 
-/// Compares HEAD, index and files, and tells when the newest dirty file was written. `unsaved` is
+/// Compares HEAD, index and files, and finds when the newest dirty file was written. `unsaved` is
 /// whether a rescue is needed anyway.
 pub(super) fn contents(
     context: &Context<'_>,
@@ -41,8 +40,8 @@ pub(super) fn contents(
     Ok((contents, newest))
 }
 
-/// A tree whose time has come: what in directories that tools make again is somebody's counts as
-/// well.
+/// Inspects all of a tree whose time has come: somebody's files in regenerable directories count,
+/// too.
 pub(super) fn look_whole(context: &Context<'_>, tree: &mut Worktree) -> io::Result<()> {
     let head = tree
         .head
@@ -87,9 +86,9 @@ fn compare(
         .filter_map(|(path, _)| listing.files.get(path))
         .chain(listing.registration.values());
     let newest = newest.map(|stamp| stamp.mtime).max();
-    // Whoever unpacks an archive or moves a file here may bring its old time along; when it came is
-    // what the kernel alone writes down. That also moves when a file is linked, chmoded or
-    // restored, which only makes the tree stay longer; nothing of ours moves it.
+    // An unpacked or moved file may keep its old write time; only the kernel records when it came
+    // here. That change time also moves when a file is linked, chmoded or restored, which only
+    // makes the tree stay longer. treewarden itself never moves it.
     let came = listing
         .files
         .values()
@@ -103,8 +102,7 @@ fn compare(
         Own::default()
     };
     contents.unreadable.clone_from(&listing.unreadable);
-    // A time beyond what can be told hides every other file's: then nobody knows how idle the tree
-    // is.
+    // A time out of range hides every other file's: then nobody knows how idle the tree is.
     let newest = newest.map_or(DateTime::UNIX_EPOCH, |(seconds, nanos)| {
         moment(seconds, nanos)
     });
