@@ -1,7 +1,8 @@
-//! A worktree's fate: the one function that decides it, for the dry run and the real run alike.
+//! A worktree's verdict: the one function that decides its fate, for the dry run and the real run
+//! alike.
 //!
-//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). It must never look at a
-//! path's name or at the root directory's write time (deep edits don't touch it).
+//! Any doubt keeps the tree (`docs/design/worktrees.md#the-verdict`). A path's name and the root
+//! directory's write time don't count: deep edits don't touch it.
 
 use crate::config::policy::{Age, Worktrees};
 use crate::facts::worktree::{Contents, DeadLock, Landed, State, Worktree};
@@ -9,7 +10,7 @@ use bytesize::ByteSize;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-/// What a tree's work is known to be.
+/// The class of a tree's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Class {
@@ -17,27 +18,27 @@ pub enum Class {
     Landed,
     /// Clean, and every commit is on a branch or a remote.
     Saved,
-    /// It holds what nothing else has.
+    /// It contains what nothing else has.
     Unsaved,
     /// Clean, and nothing was ever committed in it: somebody made it to work there.
     Fresh,
 }
 
-/// What becomes of a worktree.
+/// The fate of a worktree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// It stays.
     Keep(Kept),
     /// It goes; an unsaved one is rescued first.
     Reap {
-        /// What its work is known to be.
+        /// The class of its work.
         class: Class,
-        /// Why, in words.
+        /// Why, for people.
         reasons: Vec<String>,
         /// The decisive reason's short name.
         because: &'static str,
     },
-    /// Nobody can tell: it stays.
+    /// Its state is unknown: it stays.
     Unknown(String),
     /// There is no tree: only the registration is left, and pruning decides about that.
     Missing,
@@ -46,9 +47,9 @@ pub enum Verdict {
 /// Why a tree stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Its class, where it was looked at.
+    /// Its class, if it was inspected.
     pub class: Option<Class>,
-    /// Why, in words; the first is the decisive one.
+    /// Why, for people; the first is the decisive one.
     pub reasons: Vec<String>,
     /// The decisive reason's short name.
     pub because: &'static str,
@@ -60,11 +61,11 @@ pub struct Kept {
 /// | --- | --- |
 /// | something could not be read, or isn't what it should be | unknown |
 /// | `git worktree lock`, whatever the reason; an operation under way | keep |
-/// | the same where the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
+/// | the same if the reason names a process of this machine that is dead | keep, until `dead_locks` after it was made, which by default is never |
 /// | the repo's busy probe says so | keep |
-/// | a process of this machine stands in it, or has a file of it open | keep |
+/// | a process of this machine is in it, or has a file of it open | keep |
 /// | last active in the future, by more than clocks differ | keep, and say so |
-/// | it holds what a rescue can't; it must be rescued, and a rescue can't hold its index | keep |
+/// | it contains what a rescue can't; it must be rescued, and a rescue can't contain its index | keep |
 /// | it needs a rescue, and a file can't be read, or the files are more than `rescue_max` | keep |
 /// | active within its class's age, or the class is switched off | keep |
 /// | else | reap |
@@ -72,7 +73,7 @@ pub struct Kept {
 /// | its class | what was seen |
 /// | --- | --- |
 /// | unsaved | files that HEAD doesn't bring back; commits that only it reaches; a stash on its branch |
-/// | fresh | none of that, and no reflog of it tells of a commit |
+/// | fresh | none of that, and no reflog of it records a commit |
 /// | landed | none of that, and HEAD is in a default branch upstream |
 /// | saved | else |
 pub fn verdict(
@@ -113,7 +114,7 @@ pub fn verdict(
     }
 }
 
-/// The shortest idle time after which any class may go: younger trees need no closer look.
+/// The shortest idle time after which any class may go: younger trees need no closer inspection.
 pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
     [policy.landed, policy.saved, policy.unsaved, policy.fresh]
         .into_iter()
@@ -121,19 +122,19 @@ pub fn shortest(policy: &Worktrees) -> Option<TimeDelta> {
         .min()
 }
 
-/// Whether a tree would go by what was seen of it, nobody being busy in it: then it must be looked
-/// at whole before anything is decided.
+/// Whether a tree would go by its survey, with nobody busy in it: then all of it must be inspected
+/// before anything is decided.
 pub fn is_due(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> bool {
     matches!(verdict(tree, policy, None, now), Verdict::Reap { .. })
 }
 
 /// Why nothing lands in a repo.
 pub const NO_DEFAULT_BRANCH: &str = "no default branch is known, so no worktree counts as landed: run `git remote set-head REMOTE --auto` in the checkout";
-/// Machines' clocks may differ by so much.
+/// How far machines' clocks may differ.
 const SKEW: TimeDelta = TimeDelta::hours(1);
 
 fn in_the_future(active: DateTime<Utc>) -> String {
-    // A time that can't be told stands for the latest there is.
+    // A time that is out of range stands for the latest there is.
     let when = if active == DateTime::<Utc>::MAX_UTC {
         "a time that can't be told".to_owned()
     } else {
@@ -144,7 +145,7 @@ fn in_the_future(active: DateTime<Utc>) -> String {
     )
 }
 
-/// Why a lock holds the tree; none without one, or when it counts no longer.
+/// Why a lock keeps the tree; none without a lock, or if it no longer counts.
 fn locked(tree: &Worktree, policy: &Worktrees, now: DateTime<Utc>) -> Option<Kept> {
     let reason = tree.locked.as_deref()?;
     let told = if reason.is_empty() {
@@ -223,7 +224,7 @@ fn looked(tree: &Worktree, contents: &Contents, policy: &Worktrees, now: DateTim
     }
 }
 
-/// Why a rescue would fail, as far as can be known without making one.
+/// Why a rescue would fail, as far as is known without making one.
 fn no_rescue(contents: &Contents, policy: &Worktrees) -> Option<String> {
     if contents.unholdable_index.is_some() {
         return contents.unholdable_index.clone();

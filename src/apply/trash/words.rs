@@ -1,6 +1,4 @@
-//! What is told of things that stay in the trash: each once.
-//!
-//! It must never keep anything from being tried again.
+//! The reports about what stays in the trash: each is made once. Reported files are still retried.
 
 use super::delete::Kept;
 use super::{Emptied, TOLD};
@@ -34,7 +32,7 @@ pub(super) fn line(kept: &Kept, from: Option<&Path>) -> String {
     }
 }
 
-/// The lines, unless the very same were told of this bin before.
+/// Returns the lines, unless the same ones were reported about this entry before.
 pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
     let text = lines.join("\n");
     let place = bin.join(TOLD).ok();
@@ -47,7 +45,7 @@ pub(super) fn tell_once(bin: &VolumePath, lines: Vec<String>) -> Emptied {
         }
         return Emptied::default();
     }
-    // Where it can't be noted, it is told again.
+    // If it can't be recorded, it is reported again.
     if let Some(Err(error)) = place.map(|place| atomic::replace(&place.path(), text.as_bytes())) {
         tracing::debug!(%error, "failed to note what was told of the trash");
     }
