@@ -1,5 +1,5 @@
-//! What a repo tells the eviction: which trees are idle, what their lock files name, and what goes
-//! anyway.
+//! What the eviction needs to know of a repo: which trees are idle, what their lock files name, and
+//! what goes anyway.
 
 use crate::config::policy;
 use crate::facts::cache::{IdleTree, Size};
@@ -17,8 +17,8 @@ use crate::survey::lockfiles::{self, Known, Live};
 use chrono::{DateTime, Utc};
 use std::path::PathBuf;
 
-/// Trees that nobody is working in, and that were looked at, by their path. Those that are to go
-/// are among them: whether they went, their rows tell.
+/// Returns the surveyed trees that nobody is working in, by their path. Trees that are to go are
+/// among them: their rows show whether they went.
 pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)> {
     let idle = plan
         .trees
@@ -50,7 +50,7 @@ pub(super) fn idle(repo: &policy::Repo, plan: &Plan) -> Vec<(PathBuf, IdleTree)>
     idle.map(facts).collect()
 }
 
-/// What goes with the rescues whose time is over, before any cache does.
+/// Returns the size of what goes with expired rescues, before any cache does.
 pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size {
     let rescues: Vec<&Rescue> = plan
         .expire
@@ -67,9 +67,9 @@ pub(super) fn expiring(shadow: &Shadow, plan: &Plan, now: DateTime<Utc>) -> Size
     survey::rescues::prunable(&repo, shadow.git_dir(), &rescues, before)
 }
 
-/// What the lock files of the default branch, the checkout and all trees name, those that are to go
-/// among them; none when git2 can't tell, or the run is to stop, and then they count as they were
-/// seen last.
+/// Returns what the lock files of the default branch, the checkout and all trees name, including
+/// trees that are to go. None if git2 can't read them, or the run is to stop; then they count as in
+/// the last survey.
 pub(super) fn look(
     shadow: &Shadow,
     repo: &policy::Repo,

@@ -1,7 +1,5 @@
-//! A first pass's steps in their order: what a crashed git left, registrations, old rescues, marks,
-//! the repack.
-//!
-//! It must never end at a step that fails, but for those that rest on it.
+//! The first pass's steps in their order: leftovers of a crashed git, registrations, expired
+//! rescues, marks, the repack. After a failed step only the steps that depend on it are left out.
 
 use super::decide::Decided;
 use crate::apply::at_work::settle;
@@ -12,7 +10,7 @@ use crate::report::words::plain;
 use crate::run::context::{RepoResult, RunContext};
 
 impl RunContext<'_> {
-    /// Does what a first pass does, step by step; what fails is a row.
+    /// Executes the first pass, step by step; a failed step is a row.
     pub(super) fn apply(
         &self,
         result: &mut RepoResult,
@@ -54,7 +52,7 @@ impl RunContext<'_> {
                 result.row.prune.dropped.push(tree.path.clone());
             }
         }
-        // Before the repack, which drops what they alone held.
+        // Before the repack, which drops the objects that only they contained.
         let due = std::mem::take(&mut result.row.rescues.expired);
         for ((rescue, _), row) in plan.expire.iter().zip(due) {
             match executor.expire(rescue) {
@@ -78,7 +76,7 @@ impl RunContext<'_> {
             );
         }
         self.repack(result, decided, &executor);
-        // What failed may have been a git that was ended, and left its locks.
+        // The failed step may have been a git that was ended, and left its locks.
         if (git_works || decided.note.killed().is_some()) && result.row.failures.is_empty() {
             decided.note.end();
         }
