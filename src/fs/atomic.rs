@@ -1,9 +1,9 @@
-//! Files of our own in the state directory, so written that a crash leaves the old one or the new
+//! Atomic writes of our own files in the state directory: a crash leaves the old file or the new
 //! one, never half of one.
 //!
-//! Agents can write there too: a link of either kind in a file's place would have us write over
-//! what it leads to, and a FIFO would wait for ever. It must never open anything but a regular file
-//! of its own, and never change one that a reader may have open.
+//! Agents can write there too: a symbolic or hard link in a file's place would make us write over
+//! its target, and a FIFO would wait for ever. So only a regular file of our own is opened, and one
+//! that a reader may have open is replaced, not changed.
 
 use rustix::fs::OFlags;
 use serde::Serialize;
@@ -12,10 +12,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Opens a file of ours as `options` say.
+/// Opens a file of ours with `options`.
 ///
 /// # Errors
-/// `InvalidData` when it is no regular file or has other names; else whatever `open` says.
+/// `InvalidData` if it is no regular file or has other names; else any error of `open`.
 pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     let careful = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = options
@@ -32,7 +32,7 @@ pub fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     }
 }
 
-/// Puts a file with these bytes where none is.
+/// Creates a file with these bytes.
 ///
 /// # Errors
 /// `AlreadyExists`, or it can't be written; then there is none.
@@ -41,15 +41,15 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_folder(path)
 }
 
-/// Puts a file with these bytes in place of the one that is there, if one is.
+/// Replaces a file by these bytes, or creates it.
 ///
 /// # Errors
-/// It can't be written; then the old one stands.
+/// It can't be written; then the old one stays.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     replace_with(path, |file| file.write_all(bytes))
 }
 
-/// The same with what `write` writes, for what need not be held as a whole.
+/// The same with what `write` writes, which need not be in memory as a whole.
 ///
 /// # Errors
 /// As [`replace`]; `write` failed.
@@ -61,7 +61,7 @@ pub fn replace_with(
     sync_folder(path)
 }
 
-/// The new file beside the old one. Whoever may look into the directory may read it, as with any
+/// Creates the new file beside the old one. Whoever may read the directory may read it, as any
 /// other file there.
 fn draft(
     path: &Path,
@@ -76,25 +76,24 @@ fn draft(
     Ok(file)
 }
 
-/// Writes `what` as JSON, to its end: a buffer that goes with its value writes the rest as well,
-/// and nobody hears of an error.
+/// Writes `what` as JSON and flushes it: a buffer that is merely dropped hides the error of its
+/// last write.
 ///
 /// # Errors
-/// Whatever `to` says.
+/// Any error of `to`.
 pub fn json(to: &mut impl Write, what: &impl Serialize) -> io::Result<()> {
     let mut buffer = io::BufWriter::new(to);
     serde_json::to_writer(&mut buffer, what)?;
     buffer.flush()
 }
 
-/// Makes a directory where none is; those above it are there.
+/// Makes a directory if it is missing; its parents exist.
 ///
 /// # Errors
-/// Something else stands there, or it can't be made or looked at.
+/// Something else is there, or it can't be made or inspected.
 pub fn make_folder(path: &Path) -> io::Result<()> {
     match std::fs::create_dir(path) {
-        // Of a directory that can't be looked at, `create_dir_all` tells that it is there, and not
-        // what is wrong.
+        // For an unreadable directory `create_dir_all` says that it exists, and not what is wrong.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             match std::fs::symlink_metadata(path)? {
                 there if there.is_dir() => Ok(()),
@@ -105,7 +104,7 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// A new name is on the disk only when its directory is.
+/// Syncs a directory: a new name is on the disk only after that.
 ///
 /// # Errors
 /// The directory can't be opened or synced.
@@ -167,7 +166,7 @@ mod tests {
         }
         assert!(open(&at("fifo"), OpenOptions::new().read(true)).is_err());
         assert!(!at("nowhere").exists());
-        // What has another name elsewhere is replaced, not written over.
+        // A file with another name elsewhere is replaced, not written over.
         replace(&at("hard"), b"new").unwrap();
         replace(&at("soft"), b"new").unwrap();
         assert_eq!(

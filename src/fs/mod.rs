@@ -1,9 +1,9 @@
-//! The file system beneath everything else: places proven to be on the volume, opening and walking
-//! beneath them, replacing a file atomically, and what reading may cost.
+//! The file system beneath everything else: paths proven to be on the volume, opening and walking
+//! beneath them, replacing a file atomically, and limits on reading.
 //!
-//! It relies on nothing else of ours. Where the kernel allows it, a path is resolved in one call
-//! that follows no link and leaves no mount (`openat2`), so that what an agent swaps in the
-//! meantime leads nowhere.
+//! It relies on nothing else of ours. If the kernel allows it, a path is resolved in one call that
+//! follows no link and enters no other mount (`openat2`), so that what an agent swaps meanwhile
+//! leads nowhere.
 
 #![cfg_attr(
     not(test),
