@@ -1,10 +1,10 @@
-//! Asking for a lock, without being held up by the one who is asked.
+//! Asks for a lock, without being blocked by a server that doesn't answer.
 //!
-//! On NFS an open or a lock call may take minutes, `LOCK_NB` or not: while the server's grace
-//! period lasts, while it takes back what it had delegated to a client that is cut off, or on v3
-//! always. The kernel's call can't be given up, so a thread makes it, and is left alone with it
-//! when nobody waits any more (`docs/design/nfs.md#locks`). It must never leave a lock taken for
-//! which nobody waits, nor take one that keeps out nobody but this machine.
+//! On NFS an open or a lock call may take minutes, with or without `LOCK_NB`: during the server's
+//! grace period, while it revokes a delegation from a client that is cut off, or on v3 always. The
+//! kernel's call can't be cancelled, so a thread makes it, and is abandoned when nobody waits any
+//! more (`docs/design/nfs.md#locks`). A lock that arrives then is released again, and one that
+//! excludes only this machine's processes is not taken.
 
 use super::{Holder, LockError, read_holder};
 use crate::fs::atomic;
@@ -23,16 +23,16 @@ use std::time::{Duration, Instant};
 /// off, makes it 105 s (`docs/design/nfs.md#locks`).
 pub(super) const ANSWER: Duration = Duration::from_mins(2);
 
-/// How often a lock is asked for before it counts as busy, and how long after: a look takes some
-/// microseconds.
+/// How often a lock is tried before it counts as busy, and the pause between: another's look takes
+/// some microseconds.
 const LOOKS: usize = 5;
 pub(super) const LOOK: Duration = Duration::from_millis(5);
 
-/// What comes of asking.
+/// The answer to asking.
 enum Answer {
     /// Somebody has it.
     Busy(Option<Holder>),
-    /// It is ours. Where nobody takes this, the file closes and the lock is free again.
+    /// It is ours. If nobody receives this, the file closes and the lock is free again.
     Ours(File),
 }
 
@@ -44,8 +44,8 @@ struct Trusted {
 
 static TRUSTED: Mutex<Option<Trusted>> = Mutex::new(None);
 
-/// Takes the lock; or waits for it as long as `limit`, in the kernel's queue: woken as soon as it
-/// is free.
+/// Takes the lock; or waits for it as long as `limit`, in the kernel's queue, which wakes us as
+/// soon as it is free.
 pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockError> {
     let began = Instant::now();
     let (tell, told) = mpsc::channel();
@@ -79,7 +79,7 @@ pub(super) fn hold_within(path: &Path, limit: Duration) -> Result<File, LockErro
     }
 }
 
-/// A share of the lock, which any number may have at a time.
+/// Takes the lock shared, as any number may at a time.
 pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
     look_within(path, ANSWER, |path| {
         let failed = |cause| LockError::Io {
@@ -95,7 +95,7 @@ pub(super) fn share_within(path: &Path) -> Result<File, LockError> {
     })
 }
 
-/// One look at the lock, if it comes within `limit`.
+/// Inspects the lock, if the answer comes within `limit`.
 pub(super) fn look_within<T: Send + 'static>(
     path: &Path,
     limit: Duration,
@@ -139,7 +139,7 @@ fn ask(
     Ok(())
 }
 
-/// The door before all that is destructive: see [`mount::local_locks`]. Asked once for each
+/// The check before everything destructive: see [`mount::local_locks`]. Made once for each
 /// directory of locks.
 fn reaches_others(path: &Path) -> Result<(), LockError> {
     let folder = path.parent().unwrap_or(path);
@@ -167,7 +167,7 @@ fn reaches_others(path: &Path) -> Result<(), LockError> {
     Ok(())
 }
 
-/// Whether nobody is waited for there but this kernel: then a thread is more than the call costs.
+/// Whether only this kernel has to answer: then a thread would cost more than the call.
 fn prompt(path: &Path) -> bool {
     let trusted = TRUSTED.lock().expect("nobody panics here");
     trusted
@@ -175,7 +175,7 @@ fn prompt(path: &Path) -> bool {
         .is_some_and(|trusted| trusted.prompt && path.parent() == Some(&trusted.folder))
 }
 
-/// For writing, as NFS wants it for an exclusive lock.
+/// Opened for writing, as NFS requires for an exclusive lock.
 pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
     atomic::open(
         path,
@@ -187,7 +187,7 @@ pub(super) fn open(path: &Path, create: bool) -> io::Result<File> {
     )
 }
 
-/// Asked a few times: somebody may just be looking.
+/// Tries a few times: somebody may just be inspecting the lock.
 fn hold(file: &File) -> io::Result<bool> {
     for again in (0..LOOKS).rev() {
         if try_flock(file, FlockOperation::NonBlockingLockExclusive)? {
@@ -241,7 +241,7 @@ mod tests {
             hold_within(&path, Duration::from_millis(50)),
             Err(LockError::Busy(_))
         ));
-        // The thread that still queues gets it now, finds nobody waiting, and lets go.
+        // The thread that still queues gets it now, finds nobody waiting, and releases it.
         drop(first);
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());
         drop(hold_within(&path, Duration::from_mins(1)).unwrap());
