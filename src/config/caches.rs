@@ -1,6 +1,6 @@
-//! `caches`: each of a kind, with a name and, save for build output, a directory of its own.
+//! `caches`: each of a kind, with a name and, except for build output, a directory of its own.
 //!
-//! It must never accept a cache whose eviction could take a repo or a worktree along.
+//! A cache whose eviction could take a repo or a worktree along is refused.
 
 use super::policy::{self, Cache, Repo};
 use super::problem::{KeyPath, Notes};
@@ -20,8 +20,7 @@ use std::time::Duration;
 /// Deeper than any cache's layout.
 const DEEPEST: usize = 16;
 
-/// Resolves `caches`. `min_age` is the eviction's, and `repos` are those whose worktrees no cache
-/// may hold.
+/// Resolves `caches`. `min_age` is the eviction's, and no cache may contain worktrees of `repos`.
 pub(super) fn caches(
     typed: &raw::Config,
     root: &Arc<Path>,
@@ -40,7 +39,7 @@ pub(super) fn caches(
             Some(kind) if stands(kind) == Some(Stands::InWorktrees) => {
                 no_place(cache, kind, &at, &resolved, notes)
             }
-            // Of an unknown kind, nobody can say whether it needs a directory.
+            // For an unknown kind it is unknown whether it needs a directory.
             None if cache.path.is_none() => None,
             _ => folder(cache, root, &at, repos, places, notes),
         };
@@ -67,7 +66,7 @@ pub(super) fn caches(
     resolved
 }
 
-/// What was typed, and `otherwise` where nothing was.
+/// The typed amount, or else `otherwise`.
 fn amount(typed: Option<Amount>, otherwise: u64) -> Size {
     let Amount { bytes, inodes } = typed.unwrap_or_default();
     Size {
@@ -92,7 +91,7 @@ fn stands(kind: CacheKind) -> Option<Stands> {
     ecosystems::layout(kind).map(|layout| layout.stands)
 }
 
-/// Every kind by its name, in the order in which people read them.
+/// Returns every kind by its name, in the order for people.
 fn kinds() -> Vec<(&'static str, CacheKind)> {
     ecosystems::layouts()
         .map(|layout| (layout.kind.name(), layout.kind))
@@ -129,8 +128,8 @@ fn name(
     None
 }
 
-/// Build output stands in the worktrees, wherever those are: it has no directory, and there is no
-/// second one.
+/// Refuses a path: build output is in the worktrees, wherever those are, so it has no directory,
+/// and there is no second one.
 fn no_place(
     typed: &raw::Cache,
     kind: CacheKind,
