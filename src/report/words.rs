@@ -1,7 +1,7 @@
 //! Numbers, times and names as people say them.
 //!
-//! Pure: no clock, no I/O, no colour. It must never let a string from a repo reach a terminal
-//! unescaped: [`plain`] is the one way there, and it may be applied twice without harm.
+//! Pure: no clock, no I/O, no colour. Strings from a repo reach a terminal only through [`plain`],
+//! which may be applied twice without harm.
 
 use super::Asked;
 use bytesize::ByteSize;
@@ -19,7 +19,7 @@ const YEAR: u64 = 365 * DAY;
 pub fn size(bytes: u64) -> String {
     let exact = format!("{:.1}", ByteSize(bytes).display().iec());
     match exact.split_once('.') {
-        // A third digit before the point makes the one behind it noise; so does a zero.
+        // After three digits before the point the one behind it is noise; so is a zero.
         Some((whole, rest)) if whole.len() > 2 || rest.starts_with('0') => {
             format!("{:.0}", ByteSize(bytes).display().iec())
         }
@@ -44,7 +44,7 @@ pub fn age(seconds: u64) -> String {
     count(seconds / unit, name)
 }
 
-/// How long something took: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; nothing for what took no time.
+/// A duration: `0.4 s`, `41 s`, `12 min`, `1 h 5 min`; empty for no time.
 pub fn took(seconds: f64) -> String {
     match seconds {
         s if s < 0.05 => String::new(),
@@ -60,12 +60,12 @@ pub fn took(seconds: f64) -> String {
     }
 }
 
-/// A share: `88 %`.
+/// A fraction: `88 %`.
 pub fn percent(fraction: f64) -> String {
     format!("{:.0} %", fraction * 100.0)
 }
 
-/// A number with its thousands set apart: `1,204`.
+/// A number with thousands separators: `1,204`.
 pub fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut grouped = String::new();
@@ -78,7 +78,7 @@ pub fn number(n: u64) -> String {
     grouped
 }
 
-/// A number and what it counts: `1 pack`, `9 packs`, `2 entries`.
+/// A number with its noun: `1 pack`, `9 packs`, `2 entries`.
 pub fn count(n: u64, noun: &str) -> String {
     if n == 1 {
         return format!("1 {noun}");
@@ -101,7 +101,7 @@ pub fn few(names: &[String], at_most: usize) -> String {
     }
 }
 
-/// A list as it is said: `a`, `a and b`, `a, b and c`.
+/// A list in words: `a`, `a and b`, `a, b and c`.
 pub fn and(names: &[String]) -> String {
     match names {
         [] => String::new(),
@@ -110,7 +110,7 @@ pub fn and(names: &[String]) -> String {
     }
 }
 
-/// What part of a run was asked for: `gc of acme/shop alone`.
+/// The requested part of a run: `gc of acme/shop alone`.
 pub fn asked(asked: &Asked) -> String {
     let of = [and(&asked.only), plain(&and(&asked.repos))]
         .into_iter()
@@ -118,8 +118,8 @@ pub fn asked(asked: &Asked) -> String {
     format!("{} alone", of.collect::<Vec<_>>().join(" of "))
 }
 
-/// A path as it is read: relative to the volume's root where it lies below it, escaped, and lossy
-/// where it isn't UTF-8.
+/// A path for people: relative to the volume's root if it is below it, escaped, and lossy if it
+/// isn't UTF-8.
 pub fn below(root: &Path, path: &Path) -> String {
     let inner = path
         .strip_prefix(root)
@@ -152,7 +152,7 @@ pub fn plain(text: &str) -> String {
     safe
 }
 
-/// Whether a character could do more on a terminal than stand there.
+/// Whether a character could control a terminal.
 pub fn steers(c: char) -> bool {
     c.is_control() || is_treacherous(c)
 }
@@ -171,8 +171,8 @@ pub fn width(text: &str) -> usize {
 
 /// The text in at most `columns`, with `…` for its middle.
 ///
-/// A path loses whole directories where that is enough. Else more of its end stays: that is what it
-/// is known by.
+/// A path loses whole directories if that is enough. Else more of its end stays, by which it is
+/// known.
 pub fn shorten(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
