@@ -1,8 +1,7 @@
 //! One line for `kubectl describe pod`, in the file that the kubelet reads when the container has
 //! ended.
 //!
-//! The kubelet takes 4096 bytes. The file is the kubelet's: it must never be made anew, only
-//! written to where it stands.
+//! The kubelet reads 4096 bytes. The file is the kubelet's, so it is written to and never replaced.
 
 use crate::fs::atomic;
 use crate::report::{RunOutcome, RunReport, words};
@@ -13,7 +12,7 @@ use std::path::Path;
 /// The kubelet reads no more.
 const MOST: usize = 4096;
 
-/// Writes the line. Outside of a cluster there is no file, and nobody to tell.
+/// Writes the line. Outside of a cluster there is no such file, and nothing to do.
 pub(super) fn write(file: &Path, report: &RunReport) -> Result<(), String> {
     let written = match atomic::open(file, OpenOptions::new().write(true).truncate(true)) {
         Ok(mut open) => open.write_all(line(report).as_bytes()),

@@ -1,7 +1,7 @@
-//! Metrics as a file for node-exporter's textfile collector.
+//! Writes metrics to a file for node-exporter's textfile collector.
 //!
-//! Replaced whole, so that a scrape sees the old metrics or the new ones; node-exporter runs as
-//! somebody else, so that anybody may read it. It must never write through a link.
+//! It is replaced as a whole, without following a link, so that a scrape sees the old metrics or
+//! the new ones. Anybody may read it, because node-exporter runs as another user.
 
 use crate::fs::atomic;
 use std::collections::BTreeSet;
@@ -12,8 +12,8 @@ use std::path::Path;
 /// A longer file was not written by us.
 const LONGEST: u64 = 16 << 20;
 
-/// Writes the metrics. What this run knows nothing of, and the last one did, stays as it was: else
-/// the refusal of one run would take away when a run last went well.
+/// Writes the metrics. Those that only the last run knew stay: else a refused run would delete when
+/// a run last went well.
 pub(super) fn write(file: &Path, metrics: &str) -> Result<(), String> {
     let before = read(file).unwrap_or_default();
     atomic::replace(file, with(&before, metrics).as_bytes())
@@ -28,7 +28,7 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// The metrics, with those of the file's that only an earlier run could know and these lack.
+/// The metrics, with those of the file that only an earlier run could know and these lack.
 fn with(before: &str, metrics: &str) -> String {
     const LAST: [&str; 2] = [
         "treewarden_last_success_timestamp_seconds",
