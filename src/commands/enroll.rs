@@ -1,12 +1,11 @@
-//! `treewarden enroll`: a persistent checkout of a configured repo.
+//! `treewarden enroll`: makes a persistent checkout of a configured repo.
 //!
-//! It is put together in the repo's workshop, under its lock, and looked at as every run looks; one
-//! rename puts it in its place as the last step. What is fetched with the caller's own git comes by
-//! way of a [git dir that is nobody else's](crate::git::private): the one in the workshop is
-//! written as data, and no git obeys it. What comes from the remote is content and runs nothing: no
-//! hook or template of the caller's, no submodule, and of filters only those that the caller's own
-//! config defines (git-lfs). It must never put a git-crypt repo in place, nor half a clone, nor
-//! replace what stands there.
+//! It is assembled in the repo's staging directory, under its lock, and checked as in every run;
+//! one rename puts it in its place as the last step. So neither a git-crypt repo nor half a clone
+//! is ever in place, and nothing there is replaced. The caller's own git fetches into a [private
+//! git dir](crate::git::private): the one in the staging directory is written as data, and no git
+//! obeys it. What comes from the remote is content and runs nothing: no hook or template of the
+//! caller's, no submodule, and only filters that the caller's own config defines (git-lfs).
 
 use crate::apply::fill::Fill;
 use crate::apply::ownership::folders;
@@ -28,7 +27,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-/// What the agents' checkouts are set to: the run repacks them, and a repack of git's own that is
+/// Settings of the agents' checkouts: the run repacks them, and a repack of git's own that is
 /// killed with its pod leaves locks behind.
 const SETTINGS: [(&str, &str); 2] = [("gc.auto", "0"), ("maintenance.auto", "false")];
 
@@ -37,19 +36,19 @@ const BRANCHES_AND_TAGS: [&str; 2] = [
     "+refs/heads/*:refs/remotes/origin/*",
     "+refs/tags/*:refs/tags/*",
 ];
-/// And where origin's HEAD is on no branch.
+/// The refspec if origin's HEAD is on no branch.
 const HEAD: &str = "+HEAD:refs/treewarden/head";
 
-/// What became of a repo.
+/// The outcome of a repo.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Enrolled {
-    /// What there is to say.
+    /// The message.
     pub told: String,
     /// What the operator should know besides.
     pub note: Option<String>,
 }
 
-/// The repos to enroll when none is named: those with an address, whose place is free.
+/// Returns the repos to enroll if none is named: those with an address whose place is free.
 pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
     policy
         .repos
@@ -58,7 +57,7 @@ pub fn missing(policy: &Policy) -> Vec<&policy::Repo> {
         .collect()
 }
 
-/// Clones a repo, or says that it is there.
+/// Clones a repo, or reports that it is there.
 ///
 /// # Errors
 /// [`WorkError`]: there is no new checkout, and no half of one.
@@ -105,7 +104,7 @@ pub fn enroll(
     })
 }
 
-/// A clone on its way.
+/// A clone under way.
 struct Clone<'a> {
     repo: &'a policy::Repo,
     url: &'a Address,
@@ -115,8 +114,8 @@ struct Clone<'a> {
 }
 
 impl Clone<'_> {
-    /// Fetches all branches and tags into the workshop, and writes the git dir that is to stand.
-    /// Gives the commit to check out; none for an empty repo.
+    /// Fetches all branches and tags into the staging directory, and writes the final git dir.
+    /// Returns the commit to check out; none for an empty repo.
     fn fetch(&self) -> Result<(Private, Option<Oid>), WorkError> {
         let &Self {
             repo,
@@ -191,7 +190,7 @@ impl Clone<'_> {
         ))
     }
 
-    /// The git dir as `git clone` would leave it, without hooks and templates.
+    /// Writes the git dir as `git clone` would leave it, without hooks and templates.
     fn write(&self, private: &Private, refs: &[Ref], head: &Head) -> Result<(), WorkError> {
         let mode = private.mode()?;
         let put = |folder: &str, name: &str, bytes: &str| {
@@ -290,7 +289,7 @@ impl Clone<'_> {
                 )?;
             }
         }
-        // Last: a directory without it is no git dir.
+        // Last: without it a directory is no git dir.
         Ok(put(git_dir, "HEAD", &stands)?)
     }
 
@@ -328,7 +327,7 @@ impl Clone<'_> {
         Ok(hand_over(&top, None, mode)?)
     }
 
-    /// A directory in the workshop; those that are missing are made with this mode.
+    /// Opens a directory in the staging directory; missing ones are made with this mode.
     fn folder(&self, path: &str, mode: u32) -> io::Result<OwnedFd> {
         folders(
             self.staging.folder(Path::new(""))?,
@@ -339,7 +338,7 @@ impl Clone<'_> {
     }
 }
 
-/// It stands there: as good as one that was cloned here, when it is an honest checkout.
+/// Checks an existing checkout: a well-formed one is as good as one that was cloned here.
 fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, WorkError> {
     match repo
         .place
@@ -409,7 +408,7 @@ fn there(repo: &policy::Repo, locked: &Locked, stop: &Stop) -> Result<Enrolled, 
     })
 }
 
-/// A refusal of the clone in the workshop, told of the place that it was for.
+/// Rewords a refusal of the clone in the staging directory for its final place.
 fn elsewhere(refusal: Refusal, from: &VolumePath, to: &VolumePath) -> Refusal {
     match refusal {
         Refusal::Odd(why) => Refusal::Odd(why.replace(&from.to_string(), &to.to_string())),
