@@ -1,9 +1,9 @@
-//! The world of the sweeps: a small volume on which one night does everything that a night can do,
-//! brought back for each point.
+//! The world of the sweeps: a small volume on which one run does everything that a run can do,
+//! restored for each point.
 //!
-//! It knows what an undisturbed night makes of it, and which work must outlive any other. A week
-//! passes between two nights, so that what a dead one left is old enough to be cleared. It must
-//! never be told apart from its first copy by anything but the time.
+//! It knows the result of an undisturbed run, and which work must outlive any other. A week passes
+//! between two runs, so that what a dead one left is old enough to be cleared. Each copy equals the
+//! first in everything but time.
 
 use super::repo::Repo;
 use super::snapshot;
