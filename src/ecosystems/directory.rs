@@ -1,7 +1,7 @@
 //! A listed directory that a tool made: its entries, and the tool's notes in it.
 //!
 //! Agents may have written what is read here, so sizes are capped and no link is followed. An
-//! unreadable file is not an answer: the first error is kept in [`Trouble`] until the whole tree
+//! unreadable file is not an answer: the first error is kept in `Trouble` until the whole tree
 //! has been surveyed, and then the owner of every file in it is unknown.
 
 use crate::fs::budget::Held;

@@ -70,8 +70,8 @@ fn faults() -> Vec<Fault> {
         .collect()
 }
 
-/// Git takes a reflog at which it can't look for one that isn't there, and says nothing: its lines
-/// are kept for longer. libgit2 does so with packed refs, which here only tell what lock files of the default
+/// Git treats a reflog that it can't read as missing, and says nothing: its lines are kept for
+/// longer. libgit2 does so with packed refs, which here only show what lock files of the default
 /// branch name.
 fn is_passed_over(fault: &Fault) -> bool {
     let Call {

@@ -365,7 +365,7 @@ impl Job<'_> {
         }
     }
 
-    /// Whether somebody wrote the file, or moved it here, since the entry was closed: nobody can
+    /// Whether somebody wrote the file, or moved it here, since the entry was settled: nobody can
     /// set an inode's change time. A deleted link to the same file moves it, too; then the write
     /// time counts.
     fn is_new(&self, stat: &Stat) -> bool {

@@ -20,8 +20,8 @@ pub(super) fn not_uncounted(row: &mut report::Worktree, counted: &HashSet<&Path>
     }
 }
 
-/// Returns the failures of trees that failed in the first pass and not in the second: what the first
-/// pass would have done there was left out all the same.
+/// Returns the failures of trees that failed in the first pass and not in the second: what the
+/// first pass would have done there was left out all the same.
 pub(super) fn only_then(first: &[report::Worktree], again: &[report::Worktree]) -> Vec<String> {
     let failed = |tree: &report::Worktree| matches!(tree.outcome, TreeOutcome::Failed(_));
     let twice = |path: &Path| again.iter().any(|tree| tree.path == path && failed(tree));

@@ -644,7 +644,7 @@ pub(crate) fn all_well(wrong: &[String], missed: usize, chosen: usize) {
 }
 
 /// A sample of about `size` items spread over all of them; or, as `TREEWARDEN_SWEEP` says, `all` of
-/// them, or the part `I/N`. `TREEWARDEN_POINT` leaves those whose `name` has it as a part: one again.
+/// them, or the part `I/N`. `TREEWARDEN_POINT` selects those whose `name` contains it: one again.
 pub(crate) fn sample<T>(items: Vec<T>, size: usize, name: impl Fn(&T) -> String) -> Vec<T> {
     let asked = |variable| std::env::var(variable).unwrap_or_default();
     let part = asked("TREEWARDEN_POINT");
