@@ -47,8 +47,8 @@ impl Scratch {
 
     fn new(prefix: &str) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix(prefix).tempdir()?;
-        // It gets its name only once it is locked, or a run that clears at this moment would take
-        // it for a dead one's.
+        // The file gets its name only once it is locked, or a run that clears at this moment would
+        // take the directory for a dead one's.
         let unnamed = directory.path().join("treewarden-born");
         let alive = File::create_new(&unnamed)?;
         rustix::fs::flock(&alive, FlockOperation::NonBlockingLockExclusive)?;

@@ -1,7 +1,7 @@
 //! Whose trees go if more would go than one run may take.
 //!
-//! Many trees at once are more likely a mistake than stale. A mistake in one repo must not keep the
-//! others' trees; if it seems to be everywhere, no tree goes.
+//! Many trees at once are more likely a mistake than stale. A mistake in one repo keeps back only
+//! that repo's trees; if it seems to be everywhere, no tree goes.
 
 /// So many repos may each have a mistake of their own. If more do, and more than half, it is the
 /// whole volume's.

@@ -76,8 +76,8 @@ impl Shadow {
         })
     }
 
-    /// Links the shared indexes of split ones into a sanitised git dir at `to`: git refuses a split
-    /// index without its shared one.
+    /// Links all shared indexes into a sanitised git dir at `to`: git refuses a split index without
+    /// its shared one.
     fn share_indexes(&self, to: &Path) -> io::Result<()> {
         for (name, _) in openat::list(openat::dir(&self.git_dir)?)? {
             if name.as_encoded_bytes().starts_with(b"sharedindex.") && !to.join(&name).is_symlink()
